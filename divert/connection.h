@@ -1,0 +1,55 @@
+// A diverted connection on its way through the stages, and the two interfaces that the next room implements.
+#pragma once
+
+#include <chrono>
+#include <cstdint>
+#include <memory>
+#include <string>
+
+#include <boost/asio/awaitable.hpp>
+#include <boost/asio/ip/tcp.hpp>
+
+#include "base/network.h"
+#include "divert/first_bytes.h"
+#include "divert/policy.h"
+#include "procmap/process.h"
+
+namespace divert {
+
+/// A decided connection: everything that is known before its first byte is handled.
+struct Connection {
+  std::uint64_t id = 0;                                  ///< unique within a run
+  base::Endpoint client;                                 ///< the program's own address
+  base::Endpoint server;                                 ///< where it wanted to go
+  std::shared_ptr<const procmap::ProcessFacts> process;  ///< null: unknown
+  Verdict verdict;
+  std::chrono::system_clock::time_point opened;
+};
+
+/// How a connection that was not intercepted ended.
+struct Outcome {
+  std::uint64_t request_bytes = 0;   ///< from the program
+  std::uint64_t response_bytes = 0;  ///< to the program
+  std::string error;                 ///< empty: ended in order
+};
+
+/// Runs a connection that is to be intercepted. Both sockets are non-blocking, connected and have nothing
+/// read from them; they belong to the executor on which the coroutine runs. Returns when both are done with;
+/// never throws.
+class Interceptor {
+ public:
+  virtual ~Interceptor() = default;
+  virtual boost::asio::awaitable<void> intercept(Connection connection, boost::asio::ip::tcp::socket client,
+                                                 boost::asio::ip::tcp::socket server) = 0;
+  /// The upstream could not be reached; the client has been, or is about to be, reset.
+  virtual void unreachable(const Connection& connection, const boost::system::error_code& error) = 0;
+};
+
+/// Told of connections that pass or are blocked. Called on the connection's own context; must not block.
+class Watcher {
+ public:
+  virtual ~Watcher() = default;
+  virtual void closed(const Connection& connection, const Outcome& outcome) = 0;
+};
+
+}  // namespace divert

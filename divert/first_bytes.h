@@ -1,0 +1,46 @@
+// What a client's first bytes say: TLS with which names, HTTP to which host, or neither. Pure, sans I/O.
+#pragma once
+
+#include <cstdint>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+namespace divert {
+
+enum class Protocol : std::uint8_t {
+  undecided,  ///< a prefix of something: more bytes are needed
+  tls,
+  http1,
+  http2,  ///< the prior-knowledge preface "PRI * HTTP/2.0"
+  raw,
+};
+
+/// The fields of a ClientHello (RFC 8446 section 4.1.2) that decide how it is answered.
+struct ClientHello {
+  std::string sni;  ///< host_name of server_name, lower case, without trailing dot; empty when absent
+  std::vector<std::string> alpn;  ///< in the client's order
+  std::vector<std::uint16_t> ciphers;
+  std::vector<std::uint16_t> signature_algorithms;
+  std::vector<std::uint16_t> groups;
+  std::uint16_t max_version = 0;  ///< highest of supported_versions, else legacy_version
+  bool encrypted_client_hello = false;
+};
+
+/// `host` is the SNI or the Host header without its port; empty when there is none (or not yet: see
+/// complete).
+struct FirstBytes {
+  Protocol protocol = Protocol::undecided;
+  bool complete = false;  ///< the ClientHello or the HTTP head is there in full
+  std::string host;
+  ClientHello hello;  ///< when protocol is tls and complete
+};
+
+/// `bytes`: all that the client has sent so far. Splits of the ClientHello over several records are put
+/// together. A head or hello that is still not whole after kMaxFirstBytes is taken as complete with what it
+/// says.
+inline constexpr std::size_t kMaxFirstBytes = 64 << 10;
+FirstBytes inspect(std::string_view bytes);
+
+}  // namespace divert

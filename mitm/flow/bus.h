@@ -1,0 +1,80 @@
+// From the connections' threads to the sinks. Publishing never blocks on a sink.
+#pragma once
+
+#include <atomic>
+#include <condition_variable>
+#include <cstdint>
+#include <memory>
+#include <mutex>
+#include <string>
+#include <thread>
+#include <variant>
+#include <vector>
+
+#include "base/error.h"
+#include "mitm/flow/flow.h"
+
+namespace mitm::flow {
+
+enum class Direction : std::uint8_t { request, response };
+
+/// Decrypted bytes of a connection, for sinks that want the stream (pcap). Published only while somebody
+/// wants them.
+struct Data {
+  std::uint64_t conn = 0;
+  base::Endpoint client;
+  base::Endpoint server;
+  Direction direction = Direction::request;
+  std::chrono::system_clock::time_point time;
+  std::string bytes;  ///< empty: this direction has ended
+  std::uint64_t offset =
+      0;  ///< of bytes[0] in its direction's stream: a lost event leaves a gap, not a shift
+};
+
+using Message = std::variant<std::unique_ptr<const Flow>, std::unique_ptr<const Data>>;
+
+/// Runs on the bus's own thread only.
+class Sink {
+ public:
+  virtual ~Sink() = default;
+  virtual base::Result<> write(const Flow& flow) = 0;
+  virtual base::Result<> write(const Data&) { return {}; }
+  virtual base::Result<> flush() = 0;  ///< called whenever the queue has run empty
+  [[nodiscard]] virtual bool wants_data() const { return false; }
+  [[nodiscard]] virtual const std::string& name() const = 0;  ///< "--output flows.jsonl", for error messages
+};
+
+/// One queue, bounded in messages and bytes; when it is full, new messages are dropped and counted. A sink
+/// whose write fails is reported once through `on_error` and not called again; the others go on.
+class Bus {
+ public:
+  using OnError = void (*)(void* context, const Sink& sink, const base::Error& error);
+
+  Bus(std::vector<std::unique_ptr<Sink>> sinks, OnError on_error, void* context);
+  ~Bus();  ///< writes what is queued, flushes, joins
+
+  void start();  ///< starts the thread: after the last fork
+  void publish(std::unique_ptr<const Flow> flow);
+  void publish(std::unique_ptr<const Data> data);
+  [[nodiscard]] bool wants_data() const { return wants_data_; }
+  [[nodiscard]] std::uint64_t dropped() const { return dropped_.load(std::memory_order_relaxed); }
+
+ private:
+  void put(Message message, std::size_t cost);
+  void run();
+
+  std::vector<std::unique_ptr<Sink>> sinks_;
+  OnError on_error_;
+  void* context_;
+  bool wants_data_ = false;
+  std::mutex mutex_;
+  std::condition_variable filled_;
+  std::vector<Message> queue_;
+  std::size_t queued_bytes_ = 0;
+  bool waiting_ = false;
+  bool stopping_ = false;
+  std::atomic<std::uint64_t> dropped_{0};
+  std::thread thread_;
+};
+
+}  // namespace mitm::flow

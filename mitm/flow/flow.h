@@ -1,0 +1,63 @@
+// What osproxy reports: one record per event of a flow. conf/flow.schema.json describes its JSON form.
+#pragma once
+
+#include <chrono>
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <string>
+
+#include "base/network.h"
+#include "mitm/http/fields.h"
+#include "procmap/process.h"
+
+namespace mitm::flow {
+
+enum class Event : std::uint8_t { start, end };
+enum class Type : std::uint8_t { http, tcp, tls_error, pass, block };
+std::string_view to_string(Event event);
+std::string_view to_string(Type type);
+
+struct TlsFacts {
+  std::string version;  ///< "TLSv1.3"
+  std::string cipher;   ///< OpenSSL's name
+  std::string alpn;     ///< empty: none was agreed on
+};
+
+/// Immutable once published. Strings are bytes from the network: sinks make them safe to show.
+struct Flow {
+  Event event = Event::end;
+  Type type = Type::tcp;
+  std::uint64_t id = 0;                        ///< of the flow, unique within a run; start and end share it
+  std::uint64_t conn = 0;                      ///< of the connection that carried it
+  std::chrono::system_clock::time_point time;  ///< when the flow began
+  std::optional<std::chrono::microseconds> duration;  ///< only of ended flows
+
+  std::shared_ptr<const procmap::ProcessFacts> process;  ///< null: unknown
+  base::Endpoint client;
+  base::Endpoint server;
+  std::string host;  ///< SNI or Host without port; empty when neither is known
+  std::string sni;
+  std::optional<TlsFacts> tls;  ///< between the program and us
+
+  std::string method;
+  std::string url;           ///< absolute
+  std::string http_version;  ///< "1.0", "1.1", "2"
+  int status = 0;            ///< 0: no response was seen
+  http::Fields request_headers;
+  http::Fields response_headers;
+  std::string
+      request_body;  ///< at most BodyLimit bytes, as on the wire (content coding kept, chunk framing removed)
+  std::string response_body;
+  bool request_body_cut = false;  ///< there was more than the limit
+  bool response_body_cut = false;
+  std::optional<std::uint64_t>
+      request_bytes;  ///< http: body bytes; else bytes the program sent; empty: not counted
+  std::optional<std::uint64_t> response_bytes;
+
+  std::string decision;  ///< "intercept", "pass", "block"
+  std::string reason;    ///< why that decision
+  std::string error;     ///< empty: none
+};
+
+}  // namespace mitm::flow

@@ -1,0 +1,50 @@
+// Header fields over one string.
+#include "mitm/http/fields.h"
+
+#include <algorithm>
+
+namespace mitm::http {
+namespace {
+
+char lower(char c) {
+  return c >= 'A' && c <= 'Z' ? static_cast<char>(c + ('a' - 'A')) : c;
+}
+
+}  // namespace
+
+void Fields::add(std::string_view name, std::string_view value) {
+  spans_.push_back({static_cast<std::uint32_t>(text_.size()), static_cast<std::uint32_t>(name.size()),
+                    static_cast<std::uint32_t>(value.size())});
+  text_.append(name).append(value);
+}
+
+void Fields::reserve(std::size_t fields, std::size_t bytes) {
+  spans_.reserve(fields);
+  text_.reserve(bytes);
+}
+
+void Fields::clear() {
+  spans_.clear();
+  text_.clear();
+}
+
+std::pair<std::string_view, std::string_view> Fields::operator[](std::size_t i) const {
+  const Span& span = spans_[i];
+  const std::string_view text = text_;
+  return {text.substr(span.begin, span.name_size), text.substr(span.begin + span.name_size, span.value_size)};
+}
+
+std::string_view Fields::find(std::string_view name) const {
+  for (std::size_t i = 0; i < spans_.size(); ++i) {
+    const auto [field, value] = (*this)[i];
+    if (iequals(field, name)) return value;
+  }
+  return {};
+}
+
+bool iequals(std::string_view a, std::string_view b) {
+  return std::equal(a.begin(), a.end(), b.begin(), b.end(),
+                    [](char x, char y) { return lower(x) == lower(y); });
+}
+
+}  // namespace mitm::http

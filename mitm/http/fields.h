@@ -1,0 +1,37 @@
+// HTTP header fields as they stood on the wire: order, case and repetition kept. One allocation holds all the
+// text.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+namespace mitm::http {
+
+class Fields {
+ public:
+  void add(std::string_view name, std::string_view value);
+  void reserve(std::size_t fields, std::size_t bytes);
+  void clear();
+
+  [[nodiscard]] std::size_t size() const { return spans_.size(); }
+  [[nodiscard]] bool empty() const { return spans_.empty(); }
+  /// (name, value) of field `i`; the views live as long as the object is not changed.
+  [[nodiscard]] std::pair<std::string_view, std::string_view> operator[](std::size_t i) const;
+  /// Value of the first field called `name` (case-insensitive); empty when there is none.
+  [[nodiscard]] std::string_view find(std::string_view name) const;
+
+ private:
+  struct Span {
+    std::uint32_t begin, name_size, value_size;
+  };
+  std::string text_;
+  std::vector<Span> spans_;
+};
+
+/// ASCII case-insensitive equality (RFC 9110 section 5.1).
+bool iequals(std::string_view a, std::string_view b);
+
+}  // namespace mitm::http

@@ -1,0 +1,45 @@
+// Interception of one connection: TLS on both sides, HTTP or raw inside, flows out.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <string>
+
+#include "base/error.h"
+#include "divert/connection.h"
+#include "mitm/flow/bus.h"
+#include "mitm/tls/leaf.h"
+
+namespace mitm::intercept {
+
+struct Settings {
+  int min_tls_version = TLS1_2_VERSION;
+  bool insecure = false;       ///< do not verify upstream certificates
+  std::string upstream_ca;     ///< PEM text used instead of the system store; empty: system store
+  std::size_t body_limit = 0;  ///< bytes of each body kept for the sinks
+  bool flow_starts = true;     ///< publish start events (of flows that last)
+};
+
+/// One per io_context. Holds that context's leaf cache, upstream sessions and scratch buffers.
+class Engine final : public divert::Interceptor, public divert::Watcher {
+ public:
+  [[nodiscard]] static base::Result<std::unique_ptr<Engine>> make(
+      Settings settings, std::shared_ptr<const divert::Policy> policy,
+      std::shared_ptr<const tls::LeafSigner> signer, flow::Bus& bus);
+  ~Engine() override;
+
+  boost::asio::awaitable<void> intercept(divert::Connection connection, boost::asio::ip::tcp::socket client,
+                                         boost::asio::ip::tcp::socket server) override;
+  void unreachable(const divert::Connection& connection, const boost::system::error_code& error) override;
+  void closed(const divert::Connection& connection, const divert::Outcome& outcome) override;
+
+  /// A renewed intermediate. Called on the engine's own context.
+  void renew(std::shared_ptr<const tls::LeafSigner> signer);
+
+ private:
+  class State;
+  explicit Engine(std::unique_ptr<State> state);
+  std::unique_ptr<State> state_;
+};
+
+}  // namespace mitm::intercept

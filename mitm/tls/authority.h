@@ -1,0 +1,42 @@
+// The certificate authority: a root that never leaves the broker, and the seven-day intermediate that the
+// worker signs with.
+#pragma once
+
+#include <chrono>
+#include <string>
+
+#include "base/error.h"
+#include "mitm/tls/openssl.h"
+
+namespace mitm::tls {
+
+/// A key with its certificate.
+struct Identity {
+  X509Ptr certificate;
+  PkeyPtr key;
+};
+
+/// Where the root lives: <directory>/root-ca.key (0600, root) and <directory>/root-ca.pem (0644).
+inline constexpr const char* kStateDirectory = "/var/lib/osproxy";
+
+/// The root: P-256, CA:TRUE pathlen 1, ten years, CN "osproxy CA <host> <date>", made when `create_root` is
+/// first called. Errors name the file; a key that does not belong to its certificate, or that others can
+/// read, is an error.
+[[nodiscard]] base::Result<Identity> create_root(
+    const std::string& directory);  ///< error when there is one already
+[[nodiscard]] base::Result<Identity> load_root(const std::string& directory);
+[[nodiscard]] base::Result<Identity> load_or_create_root(const std::string& directory);
+[[nodiscard]] base::Result<X509Ptr> load_root_certificate(
+    const std::string& directory);  ///< needs no root rights
+
+/// An intermediate (CA:TRUE pathlen 0, P-256) valid from an hour back for seven days.
+[[nodiscard]] base::Result<Identity> issue_intermediate(const Identity& root);
+
+/// PEM for the way over the socketpair: the key, then the certificate.
+std::string to_pem(const Identity& identity);
+[[nodiscard]] base::Result<Identity> identity_from_pem(std::string_view pem);
+std::string to_pem(X509* certificate);
+std::string sha256_fingerprint(X509* certificate);  ///< "AB:CD:..."
+[[nodiscard]] bool expires_within(X509* certificate, std::chrono::hours span);
+
+}  // namespace mitm::tls

@@ -1,0 +1,38 @@
+// Owned OpenSSL objects.
+#pragma once
+
+#include <memory>
+
+#include <openssl/bio.h>
+#include <openssl/evp.h>
+#include <openssl/ssl.h>
+#include <openssl/x509.h>
+
+#include "base/error.h"
+
+namespace mitm::tls {
+
+template <auto Free>
+struct Deleter {
+  template <class T>
+  void operator()(T* object) const {
+    Free(object);
+  }
+};
+
+using SslPtr = std::unique_ptr<SSL, Deleter<SSL_free>>;
+using SslCtxPtr = std::unique_ptr<SSL_CTX, Deleter<SSL_CTX_free>>;
+using SslSessionPtr = std::unique_ptr<SSL_SESSION, Deleter<SSL_SESSION_free>>;
+using X509Ptr = std::unique_ptr<X509, Deleter<X509_free>>;
+using X509StorePtr = std::unique_ptr<X509_STORE, Deleter<X509_STORE_free>>;
+using PkeyPtr = std::unique_ptr<EVP_PKEY, Deleter<EVP_PKEY_free>>;
+using BioPtr = std::unique_ptr<BIO, Deleter<BIO_free_all>>;
+
+/// Another reference to the same object.
+X509Ptr share(X509* certificate);
+PkeyPtr share(EVP_PKEY* key);
+
+/// "WHAT: reason", with the oldest reason of OpenSSL's error queue of this thread, which is emptied.
+base::Error openssl_error(std::string_view what);
+
+}  // namespace mitm::tls

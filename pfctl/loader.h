@@ -1,0 +1,44 @@
+// Rules in the kernel. Installed rules are an object: they are gone when it is destroyed.
+#pragma once
+
+#include "base/error.h"
+#include "base/fd.h"
+#include "pfctl/ruleset.h"
+
+namespace pfctl {
+
+/// Rules that are in place. On Linux the table belongs to the netlink socket held here (`flags owner`,
+/// Linux 5.12): nobody else can change it and it is gone when the process ends, however it ends. So the
+/// descriptor must not be inherited by any other process (it is close-on-exec; do not fork while holding one
+/// without closing it).
+class LoadedRules {
+ public:
+  LoadedRules(LoadedRules&&) noexcept = default;
+  LoadedRules& operator=(LoadedRules&&) noexcept = default;
+  /// Takes the rules out. Connections that are already diverted live on.
+  ~LoadedRules();
+
+  /// The text that was loaded, as `osproxy rules` prints it.
+  [[nodiscard]] const std::string& text() const { return text_; }
+
+ private:
+  friend base::Result<LoadedRules> load_rules(const Ruleset&);
+  LoadedRules(base::UniqueFd owner, std::string text) : owner_(std::move(owner)), text_(std::move(text)) {}
+
+  base::UniqueFd owner_;
+  std::string text_;
+};
+
+/// Puts the rules in place in one atomic batch; on failure nothing is left behind. Needs CAP_NET_ADMIN.
+/// Errors: another osproxy in this network namespace (names its pid), no nf_tables in the kernel, no
+/// permission, kernel too old.
+[[nodiscard]] base::Result<LoadedRules> load_rules(const Ruleset& ruleset);
+
+/// The process whose osproxy table is loaded in this network namespace: 0 when there is no table, -1 when the
+/// table has no owner (a left-over that somebody put there by hand; remove_stale_rules() takes it out).
+[[nodiscard]] base::Result<long> rules_owner();
+
+/// Removes an osproxy table without an owner. True when there was one.
+[[nodiscard]] base::Result<bool> remove_stale_rules();
+
+}  // namespace pfctl

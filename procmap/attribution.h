@@ -1,0 +1,63 @@
+// Socket -> process. The room's main entry.
+#pragma once
+
+#include <chrono>
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <vector>
+
+#include "base/network.h"
+#include "procmap/process.h"
+
+namespace procmap {
+
+/// What the kernel says of one socket, without walking any process.
+struct SocketFacts {
+  std::uint32_t inode = 0;
+  uid_t uid = 0;
+  std::uint32_t interface = 0;  ///< bound device (idiag_if), 0: none
+  std::uint64_t cgroup_id = 0;  ///< cgroup v2 id of the socket; 0 when the kernel does not say
+};
+
+/// The owner of a connection; `process` is null for "unknown", which is a normal answer.
+struct Owner {
+  std::optional<SocketFacts> socket;  ///< empty: the kernel no longer knows the socket
+  std::shared_ptr<const ProcessFacts> process;
+};
+
+/// Answers from caches where it can. Not thread-safe; blocks (usually microseconds, never longer than
+/// `limit`). Sees all processes only with CAP_SYS_PTRACE and CAP_DAC_READ_SEARCH (root).
+class Attributor {
+ public:
+  [[nodiscard]] static base::Result<Attributor> open();
+  Attributor(Attributor&&) noexcept;
+  Attributor& operator=(Attributor&&) noexcept;
+  ~Attributor();
+
+  /// `source` and `destination` as the program sees them (the *original* tuple). Works from SYN_SENT on.
+  [[nodiscard]] Owner owner_of(const base::Endpoint& source, const base::Endpoint& destination,
+                               std::chrono::milliseconds limit = std::chrono::milliseconds{200});
+
+  /// Facts of a process that lives now, cached by (pid, start time); null when there is no such process.
+  [[nodiscard]] std::shared_ptr<const ProcessFacts> facts_of(pid_t pid);
+
+ private:
+  class State;
+  explicit Attributor(std::unique_ptr<State> state);
+  std::unique_ptr<State> state_;
+};
+
+/// One row of the table that `osproxy who` prints.
+struct SocketRow {
+  base::Endpoint local;
+  base::Endpoint remote;  ///< port 0 for a listener
+  std::string state;      ///< as in ss(8): ESTAB, LISTEN, SYN-SENT, ...
+  Owner owner;
+};
+
+/// All TCP sockets of this network namespace with their owners: one dump, one walk over /proc. Blocks for
+/// milliseconds.
+[[nodiscard]] base::Result<std::vector<SocketRow>> socket_table(Attributor& attributor);
+
+}  // namespace procmap

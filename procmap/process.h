@@ -1,0 +1,48 @@
+// What osproxy knows of a process.
+#pragma once
+
+#include <chrono>
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include <sys/types.h>
+
+#include "base/error.h"
+
+namespace procmap {
+
+/// A pid alone is reused; together with the start time it names one process for ever.
+struct ProcessId {
+  pid_t pid = 0;
+  std::uint64_t start_ticks = 0;  ///< clock ticks since boot: field 22 of /proc/PID/stat
+
+  bool operator==(const ProcessId&) const = default;
+};
+
+/// One link of the parent chain.
+struct Ancestor {
+  ProcessId id;
+  std::string exe;  ///< empty when it could not be read
+};
+
+/// Read once per process and kept; strings are bytes as the kernel gives them, not necessarily UTF-8.
+struct ProcessFacts {
+  ProcessId id;
+  pid_t ppid = 0;
+  uid_t uid = 0;  ///< effective
+  gid_t gid = 0;  ///< effective
+  std::string
+      name;         ///< base name of exe; the kernel's comm when exe cannot be read (kernel threads, zombies)
+  std::string exe;  ///< full path, " (deleted)" removed; empty when it cannot be read
+  std::vector<std::string> argv;
+  std::string user;    ///< login name, or the uid in decimal
+  std::string group;   ///< group name, or the gid in decimal
+  std::string cgroup;  ///< cgroup v2 path, for example /user.slice/...; empty without cgroup v2
+  /// Parent first, up to pid 1. A parent that has ended since is still listed when it was seen while it
+  /// lived.
+  std::vector<Ancestor> ancestors;
+  std::chrono::system_clock::time_point start_time;
+};
+
+}  // namespace procmap
