@@ -1,10 +1,11 @@
 #include "base/fd.h"
 
-#include <doctest/doctest.h>
 #include <fcntl.h>
 #include <stdlib.h>
 #include <sys/stat.h>
 #include <unistd.h>
+
+#include "tests/test.h"
 
 TEST_CASE("replace_file: whole or not at all, with its mode; read_file keeps to its limit") {
   char folder[] = "/tmp/osproxy-fd-XXXXXX";

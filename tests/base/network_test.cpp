@@ -1,6 +1,6 @@
 #include "base/network.h"
 
-#include <doctest/doctest.h>
+#include "tests/test.h"
 
 using namespace base;
 

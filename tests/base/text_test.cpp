@@ -1,6 +1,6 @@
 #include "base/text.h"
 
-#include <doctest/doctest.h>
+#include "tests/test.h"
 
 TEST_CASE("text: what is not UTF-8 becomes U+FFFD, byte by byte") {
   const struct {
