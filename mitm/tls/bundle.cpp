@@ -78,6 +78,16 @@ std::string java_trust_store(const std::string& directory, const std::string& ro
   return {};
 }
 
+std::string wgetrc(const std::string& bundle, const std::string& home) {
+  if (home.empty() || std::getenv("WGETRC") != nullptr || ::access((home + "/.wgetrc").c_str(), F_OK) == 0)
+    return {};
+  const std::string path = fs::path(bundle).parent_path().string() + "/wgetrc";
+  const std::string text = fmt::format("# Written by osproxy exec.\nca_certificate = {}\n", bundle);
+  const auto present = base::read_file(path);
+  if (present && *present == text) return path;
+  return base::replace_file(path, text, 0644) ? path : std::string{};
+}
+
 }  // namespace
 
 base::Result<std::string> write_combined_bundle(const std::string& directory,
@@ -102,7 +112,8 @@ base::Result<std::string> write_combined_bundle(const std::string& directory,
 }
 
 std::vector<std::pair<std::string, std::string>> trust_variables(const std::string& bundle,
-                                                                 const std::string& root_pem_path) {
+                                                                 const std::string& root_pem_path,
+                                                                 const std::string& home) {
   std::vector<std::pair<std::string, std::string>> variables;
   for (const char* name : kVariables) variables.emplace_back(name, bundle);
   const std::string store = java_trust_store(fs::path(bundle).parent_path().string(), root_pem_path);
@@ -114,6 +125,8 @@ std::vector<std::pair<std::string, std::string>> trust_variables(const std::stri
                     present != nullptr ? present : "", present != nullptr && *present != '\0' ? " " : "",
                     store));
   }
+  if (std::string path = wgetrc(bundle, home); !path.empty())
+    variables.emplace_back("WGETRC", std::move(path));
   return variables;
 }
 
