@@ -46,20 +46,18 @@ std::string base_bundle(const std::string& ours) {
   return system_bundle();
 }
 
-std::int64_t modified(const std::string& path) {
-  struct stat facts {};
-  if (::stat(path.c_str(), &facts) != 0) return 0;
-  return std::int64_t{facts.st_mtim.tv_sec} * 1'000'000'000 + facts.st_mtim.tv_nsec;
+/// The beginning of time when there is no such file.
+fs::file_time_type modified(const std::string& path) {
+  std::error_code error;
+  const auto time = fs::last_write_time(path, error);
+  return error ? fs::file_time_type::min() : time;
 }
 
 /// A Java trust store beside the bundle: the roots of the first Java found, and ours. Empty: there is no
 /// Java, or its keytool failed.
 std::string java_trust_store(const std::string& directory, const std::string& root_pem_path) {
   for (const JavaStore& java : find_java()) {
-    struct stat owner {};
-    const bool safe =
-        ::stat(java.keytool.c_str(), &owner) == 0 && (owner.st_uid == 0 || owner.st_uid == ::geteuid());
-    if (!safe) continue;
+    if (java.keytool.empty() || (::geteuid() == 0 && !java.of_root)) continue;
     // One for each Java, because each may have roots of its own.
     const std::string path =
         fmt::format("{}/java-cacerts-{:016x}", directory, std::hash<std::string>{}(java.cacerts));

@@ -22,9 +22,15 @@ namespace fs = std::filesystem;
 constexpr std::array kAliases = {kStoreName, "debian:osproxy-ca.pem"};
 constexpr std::string_view kJksMagic = "\xfe\xed\xfe\xed";
 
-bool belongs_to_root(const std::string& path) {
-  struct stat facts {};
-  return ::stat(path.c_str(), &facts) == 0 && facts.st_uid == 0;
+/// Whether the file, and each directory on the way to it, can be changed by root only.
+bool only_root_writes(const fs::path& file) {
+  std::error_code error;
+  for (fs::path part = fs::canonical(file, error); !error; part = part.parent_path()) {
+    struct stat facts {};
+    if (::stat(part.c_str(), &facts) != 0 || facts.st_uid != 0 || (facts.st_mode & 022) != 0) return false;
+    if (part == part.root_path()) return true;
+  }
+  return false;
 }
 
 /// $JAVA_HOME, the system's `java`, then all others.
@@ -103,7 +109,7 @@ class JavaTrust final : public TrustStore {
   }
 
   base::Result<> uninstall(const Root& root) const override {
-    if (store_.keytool.empty()) return {};
+    if (auto usable = check_tools(); !usable) return usable.error();
     for (const char* alias : kAliases) {
       const auto present = has_alias(alias);
       if (!present) return present.error();
@@ -146,7 +152,7 @@ class JavaTrust final : public TrustStore {
   base::Result<> check_tools() const {
     if (store_.keytool.empty())
       return base::failure("keytool is missing from this Java: install a JDK or JRE that has it");
-    if (::geteuid() == 0 && (!belongs_to_root(store_.keytool) || !belongs_to_root(store_.cacerts))) {
+    if (::geteuid() == 0 && !store_.of_root) {
       return base::failure(
           "it belongs to a user, who can import the root there: keytool -importcert -alias {} "
           "-file {}/root-ca.pem -keystore {} -storepass changeit",
@@ -168,7 +174,10 @@ std::vector<JavaStore> find_java() {
     const auto known = [&](const JavaStore& store) { return store.cacerts == cacerts; };
     if (error || std::any_of(found.begin(), found.end(), known)) return;
     if (!fs::exists(keytool, error)) keytool = find_program("keytool");
-    found.push_back({cacerts, std::move(keytool)});
+    // Resolved, so that what is checked is what runs.
+    keytool = fs::canonical(keytool, error).string();
+    const bool of_root = only_root_writes(keytool) && only_root_writes(cacerts);
+    found.push_back({cacerts, std::move(keytool), of_root});
   };
   for (const std::string& home : java_homes()) {
     keep(fs::path(home) / "lib/security/cacerts", home + "/bin/keytool");

@@ -47,8 +47,9 @@ std::string system_bundle();
 
 /// A Java's default trust store and the keytool that goes with it.
 struct JavaStore {
-  std::string cacerts;  ///< links resolved
-  std::string keytool;  ///< empty: there is none
+  std::string cacerts;   ///< links resolved
+  std::string keytool;   ///< links resolved; empty: there is none
+  bool of_root = false;  ///< nobody but root could have changed either
 };
 std::vector<JavaStore> find_java();
 

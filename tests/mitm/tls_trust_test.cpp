@@ -411,6 +411,37 @@ TEST_CASE("trust: Java, by Debian's hook and by keytool") {
         }) == "");
 }
 
+TEST_CASE("trust: root never runs a keytool that a user could have written") {
+  CHECK(in_private_root([](Problems& problems) {
+          without_java();
+          fs::remove_all("/usr/local/share/ca-certificates");
+          new_root(problems);
+          for (const char* home : {"/home/ann/jdk", "/usr/lib/jvm/link"}) {
+            fs::create_directories(std::string(home) + "/lib/security");
+            fs::create_directories(std::string(home) + "/bin");
+          }
+          problems.expect(::chown("/home/ann/jdk/bin", 4711, 4711) == 0, "chown");
+          script("/home/ann/jdk/bin/keytool", "echo ran > /tmp/ran\n");
+          fs::create_symlink("/home/ann/jdk/bin/keytool", "/usr/lib/jvm/link/bin/keytool");
+          const auto root = read_root(kPem);
+          for (const std::string& bytes : {std::string("\x30\x82 PKCS"), root->der}) {
+            write("/home/ann/jdk/lib/security/cacerts", bytes);
+            write("/usr/lib/jvm/link/lib/security/cacerts", bytes);
+            ::setenv("JAVA_HOME", "/home/ann/jdk", 1);
+            (void)trust_status(kPem, kRoot);
+            (void)install_trust(kPem, kRoot);
+            (void)uninstall_trust(kPem, kRoot);
+            (void)trust_variables("/tmp/state/ca-bundle.pem", kPem);
+            problems.expect(!fs::exists("/tmp/ran"), "a user's program ran as root");
+            problems.equal(contents("/home/ann/jdk/lib/security/cacerts"), bytes, "cacerts");
+          }
+          // The same program in root's hands does run: the test would see it.
+          problems.expect(::chown("/home/ann/jdk/bin", 0, 0) == 0, "chown");
+          (void)uninstall_trust(kPem, kRoot);
+          problems.expect(fs::exists("/tmp/ran"), "the program never runs");
+        }) == "");
+}
+
 TEST_CASE("trust: Java with another password, or a broken file, stays as it is") {
   if (!have("keytool")) return;
   CHECK(in_private_root([](Problems& problems) {
