@@ -72,6 +72,8 @@ class Channel {
   boost::asio::awaitable<bool> wait_writable();
   /// Until a read or write that was `blocked` can go on.
   boost::asio::awaitable<bool> wait(IoResult blocked);
+  /// As above; false also when `when` has come.
+  boost::asio::awaitable<bool> wait_until(IoResult blocked, std::chrono::steady_clock::time_point when);
 
   boost::asio::awaitable<IoResult> handshake(std::chrono::steady_clock::duration limit);
   /// A reset of `other` (where the bytes come from, which nobody reads meanwhile) ends the wait: failed, with
@@ -113,7 +115,6 @@ class Channel {
   [[nodiscard]] IoResult system_result(int code, Status when_blocked);
   void begin_tls_call();
   boost::asio::awaitable<bool> wait_writable_watching(Channel& other);
-  boost::asio::awaitable<bool> wait_until(IoResult blocked, std::chrono::steady_clock::time_point when);
   [[nodiscard]] bool was_reset();
 
   Socket socket_;

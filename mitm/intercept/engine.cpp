@@ -16,18 +16,15 @@ class Engine::State {
  public:
   State(Settings given, std::shared_ptr<const divert::Policy> policy,
         std::shared_ptr<const tls::LeafSigner> signer, std::unique_ptr<UpstreamTls> upstream, flow::Bus& bus)
-      : settings_(std::move(given)),
-        scratch_(kScratch),
-        tools{{settings_, bus, scratch_},
+      : settings(std::move(given)),
+        scratch(kScratch),
+        tools{{settings, bus, scratch},
               std::move(policy),
-              tls::LeafCache{std::move(signer), {settings_.min_tls_version}},
+              tls::LeafCache{std::move(signer), {settings.min_tls_version}},
               std::move(upstream)} {}
 
- private:
-  Settings settings_;
-  std::vector<char> scratch_;
-
- public:
+  Settings settings;
+  std::vector<char> scratch;
   Tools tools;
 };
 
@@ -58,7 +55,9 @@ boost::asio::awaitable<void> Engine::intercept(divert::Connection connection,
 }
 
 void Engine::unreachable(const divert::Connection& connection, const boost::system::error_code& error) {
-  closed(connection, {0, 0, fmt::format("cannot connect to {}: {}", base::to_string(connection.server), error.message())});
+  closed(
+      connection,
+      {0, 0, fmt::format("cannot connect to {}: {}", base::to_string(connection.server), error.message())});
 }
 
 void Engine::closed(const divert::Connection& connection, const divert::Outcome& outcome) {

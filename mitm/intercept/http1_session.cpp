@@ -7,6 +7,7 @@
 #include <boost/asio/post.hpp>
 #include <boost/asio/use_awaitable.hpp>
 
+#include "mitm/intercept/http_flow.h"
 #include "mitm/intercept/page.h"
 
 namespace mitm::intercept {
@@ -28,13 +29,6 @@ void capture(std::string_view bytes, std::size_t limit, std::string& body, bool&
   const std::size_t room = limit - std::min(limit, body.size());
   body.append(bytes.substr(0, room));
   if (bytes.size() > room && limit > 0) cut = true;
-}
-
-std::string_view without_port(std::string_view authority) {
-  const auto colon = authority.rfind(':');
-  const bool port = colon != authority.npos && authority.find(']', colon) == authority.npos &&
-                    authority.find_first_not_of("0123456789", colon + 1) == authority.npos;
-  return port ? authority.substr(0, colon) : authority;
 }
 
 }  // namespace
@@ -196,21 +190,6 @@ std::size_t Http1Session::consume_requests(std::string_view input) {
   }
 }
 
-std::string Http1Session::url_of(const http::Head& head) const {
-  if (head.method == "CONNECT" || head.target.find("://") < head.target.find('/')) return head.target;
-  const std::string_view host = head.fields.find("host");
-  const std::string_view target = head.target == "*" ? std::string_view{} : head.target;
-  std::string url;
-  url.reserve(scheme_.size() + 3 + host.size() + target.size());
-  url.append(scheme_).append("://");
-  if (host.empty()) {
-    url.append(tracked_.host().empty() ? base::to_string(tracked_.connection().server) : tracked_.host());
-  } else {
-    url.append(host);
-  }
-  return url.append(target);
-}
-
 void Http1Session::begin_exchange(http::Head& head) {
   Exchange& exchange = exchanges_.emplace_back();
   exchange.began = Clock::now();
@@ -218,13 +197,7 @@ void Http1Session::begin_exchange(http::Head& head) {
   exchange.upgrade = head.upgrade;
   if (head.method == "HEAD") exchange.answers = http::Answers::head;
   if (head.method == "CONNECT") exchange.answers = http::Answers::connect;
-  flow::Flow& flow = *exchange.flow;
-  if (flow.host.empty()) flow.host = without_port(head.fields.find("host"));
-  flow.url = url_of(head);
-  flow.method = std::move(head.method);
-  flow.http_version = head.version == 10 ? "1.0" : "1.1";
-  flow.request_headers = std::move(head.fields);
-  flow.request_bytes = 0;
+  describe_request(head, scheme_, tracked_, *exchange.flow);
 }
 
 void Http1Session::finish_request() {
@@ -242,9 +215,7 @@ void Http1Session::refuse_request(const char* why) {
     Exchange& fresh = exchanges_.emplace_back();
     fresh.began = Clock::now();
     fresh.flow = tracked_.begin(flow::Type::http);
-    fresh.flow->method = requests_.head().method;
-    fresh.flow->request_headers = std::move(requests_.head().fields);
-    if (!fresh.flow->method.empty()) fresh.flow->url = url_of(requests_.head());
+    describe_request(requests_.head(), scheme_, tracked_, *fresh.flow);
   }
   Exchange& exchange = exchanges_.back();
   exchange.flow->error = fmt::format("the program's request is malformed: {}", why);

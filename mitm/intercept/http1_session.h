@@ -78,7 +78,6 @@ class Http1Session {
   void stop();
   [[nodiscard]] bool on_hold() const;
   [[nodiscard]] bool must_refuse() const { return !exchanges_.empty() && exchanges_.front().refusal != 0; }
-  [[nodiscard]] std::string url_of(const http::Head& head) const;
 
   Tracked& tracked_;
   Channel& client_;

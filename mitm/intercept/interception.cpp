@@ -8,6 +8,7 @@
 #include <boost/asio/use_awaitable.hpp>
 
 #include "divert/relay.h"
+#include "mitm/intercept/http_flow.h"
 #include "mitm/intercept/page.h"
 #include "mitm/intercept/program_tls.h"
 #include "mitm/intercept/raw_session.h"
@@ -28,7 +29,8 @@ flow::TlsFacts facts_of(SSL* ssl) {
   const unsigned char* alpn = nullptr;
   unsigned size = 0;
   SSL_get0_alpn_selected(ssl, &alpn, &size);
-  return {SSL_get_version(ssl), SSL_get_cipher_name(ssl), std::string(reinterpret_cast<const char*>(alpn), size)};
+  return {SSL_get_version(ssl), SSL_get_cipher_name(ssl),
+          std::string(reinterpret_cast<const char*>(alpn), size)};
 }
 
 std::string selected_alpn(SSL* ssl) {
@@ -37,8 +39,9 @@ std::string selected_alpn(SSL* ssl) {
 
 /// Whether a program that offers this ALPN may be answered with an HTTP/1 page.
 bool may_speak_http(const std::vector<std::string>& alpn) {
-  return alpn.empty() || std::any_of(alpn.begin(), alpn.end(),
-                                     [](const auto& name) { return name == "h2" || name.starts_with("http/1"); });
+  return alpn.empty() || std::any_of(alpn.begin(), alpn.end(), [](const auto& name) {
+           return name == "h2" || name.starts_with("http/1");
+         });
 }
 
 }  // namespace
@@ -75,7 +78,8 @@ awaitable<Interception::Speech> Interception::listen(bool leave) {
     const auto client = client_.look(scratch, leave);
     if (client.bytes.size() > seen) {
       speech = divert::inspect(client.bytes);
-      if (speech.protocol == Protocol::raw || (speech.complete && speech.protocol != Protocol::undecided)) break;
+      if (speech.protocol == Protocol::raw || (speech.complete && speech.protocol != Protocol::undecided))
+        break;
       if (seen == 0) limit = Clock::now() + kUndecided;
       seen = client.bytes.size();
     }
@@ -95,7 +99,8 @@ awaitable<void> Interception::wait_for_either(Clock::time_point limit) {
   asio::steady_timer timer{client_.socket().get_executor(), limit};
   co_await asio::experimental::make_parallel_group(
       client_.socket().async_wait(Channel::Socket::wait_read, asio::deferred),
-      server_.socket().async_wait(Channel::Socket::wait_read, asio::deferred), timer.async_wait(asio::deferred))
+      server_.socket().async_wait(Channel::Socket::wait_read, asio::deferred),
+      timer.async_wait(asio::deferred))
       .async_wait(asio::experimental::wait_for_one(), asio::use_awaitable);
 }
 
@@ -220,7 +225,10 @@ awaitable<bool> Interception::refuse_http(const std::string& why) {
   for (;;) {
     const auto look = client_.look(tools_.shared.scratch, false);
     const auto event = reader.next(look.bytes);
-    if (event.what == http::Http1Reader::What::head) break;
+    if (event.what == http::Http1Reader::What::head) {
+      tracked_.data(flow::Direction::request, look.bytes);
+      break;
+    }
     const bool over = !look.result.ok() && !look.result.blocked();
     if (event.what == http::Http1Reader::What::bad || over || Clock::now() >= limit) co_return false;
     if (look.result.blocked()) co_await client_.wait_until(look.result, limit);
@@ -232,6 +240,9 @@ awaitable<bool> Interception::refuse_http(const std::string& why) {
   flow->error = why;
   const std::string page = error_page(502, why, flow->method != "HEAD");
   tracked_.publish_end(std::move(flow), began);
+  tracked_.data(flow::Direction::response, page);
+  tracked_.data_end(flow::Direction::request);
+  tracked_.data_end(flow::Direction::response);
   const IoResult put = co_await client_.write_all(page);
   if (put.ok()) co_await client_.finish(tools_.shared.scratch, kLinger);
   co_return true;

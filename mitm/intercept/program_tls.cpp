@@ -61,7 +61,8 @@ std::string explain_refusal(const Channel& client, IoResult done) {
           "the program does not trust osproxy's CA ({}); install it with osproxy ca install, start the "
           "program with osproxy exec, or let the host pass",
           client.failure());
-    default: return fmt::format("TLS with the program failed: {}", client.failure());
+    default:
+      return fmt::format("TLS with the program failed: {}", client.failure());
   }
 }
 

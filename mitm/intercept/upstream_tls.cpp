@@ -89,8 +89,8 @@ base::Result<std::unique_ptr<UpstreamTls>> UpstreamTls::make(const Settings& set
   if (settings.min_tls_version < TLS1_2_VERSION) SSL_CTX_set_security_level(raw, 0);
   SSL_CTX_set_min_proto_version(raw, settings.min_tls_version);
   SSL_CTX_set_options(raw, SSL_OP_NO_RENEGOTIATION);
-  SSL_CTX_set_mode(raw, SSL_MODE_RELEASE_BUFFERS | SSL_MODE_ENABLE_PARTIAL_WRITE |
-                            SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER);
+  SSL_CTX_set_mode(
+      raw, SSL_MODE_RELEASE_BUFFERS | SSL_MODE_ENABLE_PARTIAL_WRITE | SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER);
   SSL_CTX_set_read_ahead(raw, 1);
   SSL_CTX_set_session_cache_mode(raw, SSL_SESS_CACHE_CLIENT | SSL_SESS_CACHE_NO_INTERNAL);
   SSL_CTX_sess_set_new_cb(raw, keep_session);
@@ -99,7 +99,8 @@ base::Result<std::unique_ptr<UpstreamTls>> UpstreamTls::make(const Settings& set
   return std::unique_ptr<UpstreamTls>{new UpstreamTls(std::move(context), !settings.insecure)};
 }
 
-UpstreamTls::UpstreamTls(tls::SslCtxPtr context, bool verify) : context_(std::move(context)), verify_(verify) {}
+UpstreamTls::UpstreamTls(tls::SslCtxPtr context, bool verify)
+    : context_(std::move(context)), verify_(verify) {}
 
 int UpstreamTls::keep_session(SSL* ssl, SSL_SESSION* session) {
   auto& attempt = *static_cast<Attempt*>(SSL_get_app_data(ssl));
