@@ -14,18 +14,18 @@
 
 namespace divert {
 
-/// A cgroup v2 directory made for one command.
+/// A cgroup v2 made for one command, directly below the root.
 struct Cgroup {
-  std::string path;       ///< empty: this machine has no cgroup v2
+  std::string name;       ///< empty: this machine has no cgroup v2
   std::uint64_t id = 0;   ///< what sock_diag calls the sockets of its processes (kernfs inode)
   unsigned level = 0;     ///< depth below the root of cgroup v2; nft's `socket cgroupv2 level`
 };
 
-/// <mount of cgroup v2>/osproxy-<pid>. No cgroup v2 on this machine is not an error: path stays empty.
+/// osproxy-<owner>. No cgroup v2 on this machine is not an error: the name stays empty.
 [[nodiscard]] base::Result<Cgroup> make_cgroup(pid_t owner);
 
-/// Moves what still runs in it to the parent, then removes it. False when it was not there.
-bool remove_cgroup(const std::string& path);
+/// Moves what still runs in it to the root, then removes it. False when it was not there.
+bool remove_cgroup(const std::string& name);
 
 /// Processes in it now.
 [[nodiscard]] std::vector<pid_t> processes_in(const Cgroup& cgroup);

@@ -3,6 +3,7 @@
 
 #include <fcntl.h>
 #include <signal.h>
+#include <sys/mount.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -16,27 +17,40 @@
 namespace divert {
 namespace {
 
-/// Where cgroup v2 is mounted: /sys/fs/cgroup, or /sys/fs/cgroup/unified beside version 1. Empty: nowhere.
-std::string cgroup_mount() {
+/// cgroup v2 where /proc/self/mounts has it: /sys/fs/cgroup, or /sys/fs/cgroup/unified beside version 1.
+base::UniqueFd open_mounted_root() {
   std::ifstream mounts{"/proc/self/mounts"};
   for (std::string line; std::getline(mounts, line);) {
     std::istringstream words{line};
     std::string device, where, type;
     words >> device >> where >> type;
-    if (type == "cgroup2") return where;
+    if (type == "cgroup2") return base::UniqueFd{::open(where.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC)};
   }
   return {};
 }
 
-std::vector<pid_t> pids_in(const std::string& path) {
-  std::ifstream file{path + "/cgroup.procs"};
+/// The root directory of cgroup v2. A mount of our own, visible to nobody, comes first: `ip netns exec` and some containers
+/// hide the usual one.
+base::UniqueFd open_root() {
+  const base::UniqueFd context{::fsopen("cgroup2", FSOPEN_CLOEXEC)};
+  if (context && ::fsconfig(context.get(), FSCONFIG_CMD_CREATE, nullptr, nullptr, 0) == 0) {
+    base::UniqueFd root{::fsmount(context.get(), FSMOUNT_CLOEXEC, 0)};
+    if (root) return root;
+  }
+  return open_mounted_root();
+}
+
+/// Bytes of cgroup.procs: a pid a line.
+std::vector<pid_t> pids_in(const base::UniqueFd& root, const std::string& name) {
+  const auto path = fmt::format("/proc/self/fd/{}/{}/cgroup.procs", root.get(), name);
+  std::ifstream file{path};
   std::vector<pid_t> pids;
   for (pid_t pid = 0; file >> pid;) pids.push_back(pid);
   return pids;
 }
 
-bool write_pid(const std::string& path, pid_t pid) {
-  const base::UniqueFd fd{::open((path + "/cgroup.procs").c_str(), O_WRONLY | O_CLOEXEC)};
+bool write_pid(const base::UniqueFd& root, const std::string& procs, pid_t pid) {
+  const base::UniqueFd fd{::openat(root.get(), procs.c_str(), O_WRONLY | O_CLOEXEC)};
   return fd && base::write_all(fd.get(), std::to_string(pid)).has_value();
 }
 
@@ -63,7 +77,9 @@ void restore_signals() {
     ::_exit(127);
   };
   ::setpgid(0, 0);
-  if (!command.cgroup.path.empty() && !write_pid(command.cgroup.path, ::getpid())) give_up(errno);
+  if (!command.cgroup.name.empty() && !write_pid(open_root(), command.cgroup.name + "/cgroup.procs", ::getpid())) {
+    give_up(errno);
+  }
   char letter = 0;
   while (::read(gate, &letter, 1) < 0 && errno == EINTR) {
   }
@@ -81,30 +97,34 @@ void restore_signals() {
 }  // namespace
 
 base::Result<Cgroup> make_cgroup(pid_t owner) {
-  const std::string mount = cgroup_mount();
-  if (mount.empty()) return Cgroup{};
-  Cgroup cgroup{fmt::format("{}/osproxy-{}", mount, owner), 0, 1};
+  const base::UniqueFd root = open_root();
+  if (!root) return Cgroup{};
+  Cgroup cgroup{fmt::format("osproxy-{}", owner), 0, 1};
   struct stat facts {};
-  if (::mkdir(cgroup.path.c_str(), 0755) != 0 || ::stat(cgroup.path.c_str(), &facts) != 0) {
-    return base::os_error(fmt::format("cannot make the cgroup {}", cgroup.path), errno);
+  if (::mkdirat(root.get(), cgroup.name.c_str(), 0755) != 0 ||
+      ::fstatat(root.get(), cgroup.name.c_str(), &facts, 0) != 0) {
+    return base::os_error(fmt::format("cannot make the cgroup {}", cgroup.name), errno);
   }
   cgroup.id = facts.st_ino;
   return cgroup;
 }
 
-bool remove_cgroup(const std::string& path) {
-  const std::string parent = path.substr(0, path.rfind('/'));
-  for (const pid_t pid : pids_in(path)) write_pid(parent, pid);
+bool remove_cgroup(const std::string& name) {
+  const base::UniqueFd root = open_root();
+  if (!root) return false;
+  for (const pid_t pid : pids_in(root, name)) write_pid(root, "cgroup.procs", pid);
   // A process that is just ending keeps the directory busy for a moment.
   for (int tries = 0; tries < 50; ++tries) {
-    if (::rmdir(path.c_str()) == 0) return true;
+    if (::unlinkat(root.get(), name.c_str(), AT_REMOVEDIR) == 0) return true;
     if (errno != EBUSY) return false;
     ::usleep(10'000);
   }
   return false;
 }
 
-std::vector<pid_t> processes_in(const Cgroup& cgroup) { return pids_in(cgroup.path); }
+std::vector<pid_t> processes_in(const Cgroup& cgroup) {
+  return cgroup.name.empty() ? std::vector<pid_t>{} : pids_in(open_root(), cgroup.name);
+}
 
 base::Result<HeldCommand> HeldCommand::start(const Command& command) {
   int gate[2];

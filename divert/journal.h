@@ -15,7 +15,7 @@ namespace divert {
 struct Journal {
   procmap::ProcessId broker;
   pid_t worker = 0;
-  std::string cgroup;  ///< directory made for exec's CMD; empty: none
+  std::string cgroup;  ///< made for exec's CMD; empty: none
 };
 
 /// Directory of the journals (root, 0700); one file per network namespace and broker.

@@ -177,7 +177,7 @@ class Run {
     auto cgroup = divert::make_cgroup(::getpid());
     if (!cgroup) return cgroup.error();
     setup_.cgroup = *cgroup;
-    journal_.cgroup = cgroup->path;
+    journal_.cgroup = cgroup->name;
     setup_.command = divert::Command{invocation_.positional, user_,
                                      tls::trust_variables(*bundle, root_certificate_path(settings())), *cgroup};
     return {};

@@ -24,7 +24,7 @@ Command command_of(std::vector<std::string> argv) {
 
 TEST_CASE("capture: CMD runs in its cgroup, as its user, only once it is let go") {
   const Command command = command_of({"sleep", "30"});
-  REQUIRE_FALSE(command.cgroup.path.empty());
+  REQUIRE_FALSE(command.cgroup.name.empty());
   auto held = HeldCommand::start(command);
   REQUIRE(held.has_value());
   REQUIRE(held->release().has_value());
@@ -36,7 +36,7 @@ TEST_CASE("capture: CMD runs in its cgroup, as its user, only once it is let go"
   CHECK(::getpgid(held->pid()) == held->pid());
   ::kill(held->pid(), SIGKILL);
   ::waitpid(held->pid(), nullptr, 0);
-  CHECK(remove_cgroup(command.cgroup.path));
+  CHECK(remove_cgroup(command.cgroup.name));
 }
 
 TEST_CASE("capture: the environment is the user's, sudo's traces are gone") {
@@ -51,7 +51,7 @@ TEST_CASE("capture: the environment is the user's, sudo's traces are gone") {
   CHECK(WIFEXITED(status));
   CHECK(WEXITSTATUS(status) == 0);
   ::unsetenv("SUDO_UID");
-  CHECK(remove_cgroup(command.cgroup.path));
+  CHECK(remove_cgroup(command.cgroup.name));
 }
 
 TEST_CASE("capture: a command that cannot run says why") {
@@ -68,7 +68,7 @@ TEST_CASE("capture: a command that cannot run says why") {
     REQUIRE_FALSE(released.has_value());
     CHECK(released.error().text == c.text);
     ::waitpid(held->pid(), nullptr, 0);
-    CHECK(remove_cgroup(command.cgroup.path));
+    CHECK(remove_cgroup(command.cgroup.name));
   }
 }
 
@@ -77,9 +77,9 @@ TEST_CASE("capture: a cgroup in which something still runs is emptied, then remo
   auto held = HeldCommand::start(command);
   REQUIRE(held.has_value());
   REQUIRE(held->release().has_value());
-  CHECK(remove_cgroup(command.cgroup.path));
+  CHECK(remove_cgroup(command.cgroup.name));
   CHECK(::kill(held->pid(), 0) == 0);
   ::kill(held->pid(), SIGKILL);
   ::waitpid(held->pid(), nullptr, 0);
-  CHECK_FALSE(remove_cgroup(command.cgroup.path));
+  CHECK_FALSE(remove_cgroup(command.cgroup.name));
 }

@@ -1,11 +1,11 @@
 #include "divert/guard.h"
 
 #include <signal.h>
-#include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include <chrono>
+#include <filesystem>
 #include <thread>
 
 #include "divert/capture.h"
@@ -25,14 +25,16 @@ struct Scene {
   std::string cgroup;
 
   explicit Scene(Broker behaviour) {
-    cgroup = make_cgroup(::getpid())->path;
+    cgroup = make_cgroup(::getpid())->name;
     worker = ::fork();
     if (worker == 0) {
       for (;;) ::pause();
     }
     broker = ::fork();
     if (broker == 0) {
-      auto guard = Guard::start({process_id_of(::getpid()), worker, cgroup});
+      const Journal journal{process_id_of(::getpid()), worker, cgroup};
+      if (!write_journal(journal)) ::_exit(1);
+      auto guard = Guard::start(journal);
       if (behaviour == Broker::pauses) guard->pause();
       for (;;) {
         if (behaviour == Broker::beats) guard->beat();
@@ -47,10 +49,9 @@ struct Scene {
     }
     if (!cgroup.empty()) remove_cgroup(cgroup);
   }
-  [[nodiscard]] bool undone() const {
-    struct stat facts {};
-    return ::stat(cgroup.c_str(), &facts) != 0;
-  }
+  [[nodiscard]] std::string journal_path() const { return fmt::format("{}/{}.json", kJournalDirectory, broker); }
+  /// The journal is gone, and so is the cgroup: there is nothing left to remove.
+  [[nodiscard]] bool undone() const { return !std::filesystem::exists(journal_path()) && !remove_cgroup(cgroup); }
   static bool dead(pid_t pid) { return ::waitpid(pid, nullptr, WNOHANG) != 0; }
 };
 
@@ -69,7 +70,7 @@ TEST_CASE("guard: undoes the journal and ends the worker when the broker is kill
   Scene scene{Scene::Broker::beats};
   std::this_thread::sleep_for(1500ms);
   REQUIRE_FALSE(Scene::dead(scene.broker));
-  REQUIRE_FALSE(scene.undone());
+  REQUIRE(std::filesystem::exists(scene.journal_path()));
   ::kill(scene.broker, SIGKILL);
   CHECK(within(1000ms, [&] { return scene.undone(); }));
   CHECK(within(1000ms, [&] { return Scene::dead(scene.worker); }));
@@ -85,5 +86,5 @@ TEST_CASE("guard: a broker that has said that it pauses is left alone") {
   Scene scene{Scene::Broker::pauses};
   std::this_thread::sleep_for(1800ms);
   CHECK_FALSE(Scene::dead(scene.broker));
-  CHECK_FALSE(scene.undone());
+  CHECK(std::filesystem::exists(scene.journal_path()));
 }
