@@ -1,12 +1,12 @@
 // The privileged half: owns the rules and answers the worker's questions. Parses nothing from the network.
 #pragma once
 
-#include <sys/types.h>
-
 #include <functional>
 #include <optional>
 #include <string>
 #include <vector>
+
+#include <sys/types.h>
 
 #include "base/error.h"
 #include "base/fd.h"
@@ -22,8 +22,8 @@ namespace divert {
 
 /// How a run ended.
 struct Ending {
-  int status = 0;      ///< exit status of osproxy: 0, 1, or CMD's (128+n for a signal)
-  std::string error;   ///< printed as "osproxy: ..."; empty: none
+  int status = 0;     ///< exit status of osproxy: 0, 1, or CMD's (128+n for a signal)
+  std::string error;  ///< printed as "osproxy: ..."; empty: none
 };
 
 struct BrokerSetup {
@@ -33,11 +33,12 @@ struct BrokerSetup {
   base::UniqueFd control;
   pid_t worker = 0;
   Guard guard;
-  Cgroup cgroup;                    ///< of exec's CMD
-  std::optional<Command> command;   ///< exec
+  Cgroup cgroup;                   ///< of exec's CMD
+  std::optional<Command> command;  ///< exec
   bool wait_for_descendants = false;
-  std::string first_line;           ///< logged once the rules are in place
-  /// PEM of an intermediate, key and certificate; asked at the start and whenever the worker says that it expires.
+  std::string first_line;  ///< logged once the rules are in place
+  /// PEM of an intermediate, key and certificate; asked at the start and whenever the worker says that it
+  /// expires.
   std::function<base::Result<std::string>()> make_intermediate;
 };
 
@@ -47,7 +48,8 @@ class Broker {
   explicit Broker(BrokerSetup setup);
   ~Broker();
 
-  /// Until a signal, the end of CMD, or the death of the worker or the guard. The rules are gone when it returns.
+  /// Until a signal, the end of CMD, or the death of the worker or the guard. The rules are gone when it
+  /// returns.
   [[nodiscard]] Ending run();
 
  private:
@@ -80,10 +82,10 @@ class Broker {
   base::UniqueFd signals_;
   Terminal terminal_;
   std::vector<char> buffer_;
-  pid_t command_ = 0;            ///< 0: none, or ended
+  pid_t command_ = 0;  ///< 0: none, or ended
   bool had_command_ = false;
-  int command_status_ = 0;       ///< CMD's, once it has ended
-  bool ready_ = false;           ///< the worker accepts
+  int command_status_ = 0;  ///< CMD's, once it has ended
+  bool ready_ = false;      ///< the worker accepts
   bool worker_gone_ = false;
   std::optional<Ending> ending_;
 };

@@ -1,12 +1,11 @@
 // Questions go out at once, answers come back in any order and wake the connection that asked.
 #include "divert/broker_link.h"
 
-#include <sys/socket.h>
-
 #include <cerrno>
 
 #include <boost/asio/as_tuple.hpp>
 #include <boost/asio/use_awaitable.hpp>
+#include <sys/socket.h>
 
 namespace divert {
 namespace {
@@ -17,7 +16,8 @@ constexpr auto kPatience = std::chrono::seconds{10};
 
 }  // namespace
 
-BrokerLink::BrokerLink(asio::io_context& context, base::UniqueFd socket) : socket_(context, socket.release()) {
+BrokerLink::BrokerLink(asio::io_context& context, base::UniqueFd socket)
+    : socket_(context, socket.release()) {
   socket_.non_blocking(true);
 }
 

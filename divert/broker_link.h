@@ -19,7 +19,8 @@ class BrokerLink {
  public:
   BrokerLink(boost::asio::io_context& context, base::UniqueFd socket);
 
-  /// `peer` and `local`: the two ends of the accepted socket. Empty when the broker has gone or says nothing for ten seconds.
+  /// `peer` and `local`: the two ends of the accepted socket. Empty when the broker has gone or says nothing
+  /// for ten seconds.
   boost::asio::awaitable<std::optional<wire::Answer>> ask(base::Endpoint peer, base::Endpoint local);
 
   /// Reads answers until the broker closes; to be spawned once.

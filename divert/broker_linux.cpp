@@ -1,6 +1,8 @@
-// The broker's loop. Every question is answered from the kernel's tables and /proc within microseconds; nothing here waits
-// for the network or for the worker.
-#include "divert/broker.h"
+// The broker's loop. Every question is answered from the kernel's tables and /proc within microseconds;
+// nothing here waits for the network or for the worker.
+#include <array>
+#include <cerrno>
+#include <cstring>
 
 #include <poll.h>
 #include <signal.h>
@@ -9,10 +11,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include <array>
-#include <cerrno>
-#include <cstring>
-
+#include "divert/broker.h"
 #include "divert/wire.h"
 
 namespace divert {
@@ -38,9 +37,13 @@ sigset_t watched_signals() {
   return set;
 }
 
-bool is_end_signal(int number) { return std::ranges::find(kEndSignals, number) != kEndSignals.end(); }
+bool is_end_signal(int number) {
+  return std::ranges::find(kEndSignals, number) != kEndSignals.end();
+}
 
-int exit_status(int status) { return WIFSIGNALED(status) ? 128 + WTERMSIG(status) : WEXITSTATUS(status); }
+int exit_status(int status) {
+  return WIFSIGNALED(status) ? 128 + WTERMSIG(status) : WEXITSTATUS(status);
+}
 
 }  // namespace
 
@@ -168,7 +171,8 @@ void Broker::read_control() {
     if (n < 0 && (errno == EAGAIN || errno == EINTR)) return;
     if (n <= 0) {
       const auto status = wait_for_worker(kWorkerEnd);
-      if (!ending_) end({1, status && *status == 0 ? "the worker ended" : "the worker died; the rules are taken out"});
+      if (!ending_)
+        end({1, status && *status == 0 ? "the worker ended" : "the worker died; the rules are taken out"});
       return;
     }
     const std::string text(buffer_.data() + 1, static_cast<std::size_t>(n) - 1);
@@ -181,7 +185,8 @@ void Broker::read_control() {
         break;
       case wire::Control::loop:
         loaded_.reset();
-        end({1, fmt::format("a connection of osproxy's own came back in ({}): another rule on this machine diverts it to "
+        end({1, fmt::format("a connection of osproxy's own came back in ({}): another rule on this machine "
+                            "diverts it to "
                             "our listener; the rules are taken out",
                             text.substr(0, 200))});
         break;
@@ -240,7 +245,8 @@ void Broker::reap() {
   }
 }
 
-/// Ctrl-Z: as long as we are stopped nobody answers for diverted connections, so the rules go out and come back.
+/// Ctrl-Z: as long as we are stopped nobody answers for diverted connections, so the rules go out and come
+/// back.
 void Broker::suspend() {
   loaded_.reset();
   setup_.guard.pause();

@@ -1,12 +1,12 @@
 // The command of `osproxy exec`: a cgroup of its own, started as the user who typed sudo.
 #pragma once
 
-#include <sys/types.h>
-
 #include <cstdint>
 #include <string>
 #include <utility>
 #include <vector>
+
+#include <sys/types.h>
 
 #include "base/error.h"
 #include "base/fd.h"
@@ -16,9 +16,9 @@ namespace divert {
 
 /// A cgroup v2 made for one command, directly below the root.
 struct Cgroup {
-  std::string name;       ///< empty: this machine has no cgroup v2
-  std::uint64_t id = 0;   ///< what sock_diag calls the sockets of its processes (kernfs inode)
-  unsigned level = 0;     ///< depth below the root of cgroup v2; nft's `socket cgroupv2 level`
+  std::string name;      ///< empty: this machine has no cgroup v2
+  std::uint64_t id = 0;  ///< what sock_diag calls the sockets of its processes (kernfs inode)
+  unsigned level = 0;    ///< depth below the root of cgroup v2; nft's `socket cgroupv2 level`
 };
 
 /// osproxy-<owner>. No cgroup v2 on this machine is not an error: the name stays empty.
@@ -37,8 +37,8 @@ struct Command {
   Cgroup cgroup;
 };
 
-/// A started command that waits for release() before it runs a single instruction of CMD, so that rules and policy can
-/// learn its pid first.
+/// A started command that waits for release() before it runs a single instruction of CMD, so that rules and
+/// policy can learn its pid first.
 class HeldCommand {
  public:
   [[nodiscard]] static base::Result<HeldCommand> start(const Command& command);

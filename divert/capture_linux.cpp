@@ -1,18 +1,17 @@
 // Linux: cgroup v2 by its file system, the rest by POSIX.
-#include "divert/capture.h"
-
-#include <fcntl.h>
-#include <signal.h>
-#include <sys/mount.h>
-#include <sys/stat.h>
-#include <unistd.h>
-
 #include <cerrno>
 #include <cstdlib>
 #include <fstream>
 #include <sstream>
 
+#include <fcntl.h>
 #include <fmt/format.h>
+#include <signal.h>
+#include <sys/mount.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "divert/capture.h"
 
 namespace divert {
 namespace {
@@ -29,8 +28,8 @@ base::UniqueFd open_mounted_root() {
   return {};
 }
 
-/// The root directory of cgroup v2. A mount of our own, visible to nobody, comes first: `ip netns exec` and some containers
-/// hide the usual one.
+/// The root directory of cgroup v2. A mount of our own, visible to nobody, comes first: `ip netns exec` and
+/// some containers hide the usual one.
 base::UniqueFd open_root() {
   const base::UniqueFd context{::fsopen("cgroup2", FSOPEN_CLOEXEC)};
   if (context && ::fsconfig(context.get(), FSCONFIG_CMD_CREATE, nullptr, nullptr, 0) == 0) {
@@ -55,7 +54,8 @@ bool write_pid(const base::UniqueFd& root, const std::string& procs, pid_t pid) 
 }
 
 void set_environment(const Command& command) {
-  for (const char* name : {"SUDO_USER", "SUDO_UID", "SUDO_GID", "SUDO_COMMAND", "SUDO_HOME", "DOAS_USER"}) ::unsetenv(name);
+  for (const char* name : {"SUDO_USER", "SUDO_UID", "SUDO_GID", "SUDO_COMMAND", "SUDO_HOME", "DOAS_USER"})
+    ::unsetenv(name);
   ::setenv("HOME", command.user.home.c_str(), 1);
   ::setenv("USER", command.user.name.c_str(), 1);
   ::setenv("LOGNAME", command.user.name.c_str(), 1);
@@ -77,7 +77,8 @@ void restore_signals() {
     ::_exit(127);
   };
   ::setpgid(0, 0);
-  if (!command.cgroup.name.empty() && !write_pid(open_root(), command.cgroup.name + "/cgroup.procs", ::getpid())) {
+  if (!command.cgroup.name.empty() &&
+      !write_pid(open_root(), command.cgroup.name + "/cgroup.procs", ::getpid())) {
     give_up(errno);
   }
   char letter = 0;

@@ -12,9 +12,10 @@ namespace divert {
 /// The broker's end of the guard.
 class Guard {
  public:
-  /// Forks it: own session, deaf to INT, TERM and HUP. It sleeps on a pipe whose only write end stays with the caller; at
-  /// end-of-file, however the broker died, it ends the worker and undoes `journal`. When no heartbeat comes for a second
-  /// it kills the broker first. Call before any thread and before rules are loaded.
+  /// Forks it: own session, deaf to INT, TERM and HUP. It sleeps on a pipe whose only write end stays with
+  /// the caller; at end-of-file, however the broker died, it ends the worker and undoes `journal`. When no
+  /// heartbeat comes for a second it kills the broker first. Call before any thread and before rules are
+  /// loaded.
   [[nodiscard]] static base::Result<Guard> start(const Journal& journal);
 
   /// To be called at least every half second.

@@ -1,5 +1,5 @@
 // pidfds, so that a signal can never reach a process that only inherited the number.
-#include "divert/guard.h"
+#include <cerrno>
 
 #include <fcntl.h>
 #include <poll.h>
@@ -8,7 +8,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include <cerrno>
+#include "divert/guard.h"
 
 namespace divert {
 namespace {
@@ -18,7 +18,9 @@ constexpr int kWorkerGraceMs = 300;
 
 enum class Beat : char { alive = 'b', paused = 'p', dismissed = 'd' };
 
-base::UniqueFd pidfd_of(pid_t pid) { return base::UniqueFd{static_cast<int>(::syscall(SYS_pidfd_open, pid, 0))}; }
+base::UniqueFd pidfd_of(pid_t pid) {
+  return base::UniqueFd{static_cast<int>(::syscall(SYS_pidfd_open, pid, 0))};
+}
 
 void kill_by(const base::UniqueFd& pidfd) {
   if (pidfd) ::syscall(SYS_pidfd_send_signal, pidfd.get(), SIGKILL, nullptr, 0);
@@ -36,7 +38,8 @@ void end_worker(const base::UniqueFd& worker) {
   sigset_t none;
   ::sigemptyset(&none);
   ::sigprocmask(SIG_SETMASK, &none, nullptr);
-  // The pipe becomes 0 and everything else is closed: the guard holds no listener, link or rule of the broker's.
+  // The pipe becomes 0 and everything else is closed: the guard holds no listener, link or rule of the
+  // broker's.
   ::dup2(pipe, 0);
   ::close_range(1, ~0U, 0);
   const base::UniqueFd broker = pidfd_of(journal.broker.pid);
@@ -71,7 +74,8 @@ void send(const base::UniqueFd& pipe, Beat beat) {
 
 base::Result<Guard> Guard::start(const Journal& journal) {
   int ends[2];
-  if (::pipe2(ends, O_CLOEXEC | O_NONBLOCK) != 0) return base::os_error("cannot make the guard's pipe", errno);
+  if (::pipe2(ends, O_CLOEXEC | O_NONBLOCK) != 0)
+    return base::os_error("cannot make the guard's pipe", errno);
   base::UniqueFd in{ends[0]}, out{ends[1]};
   const pid_t pid = ::fork();
   if (pid < 0) return base::os_error("cannot start the guard", errno);
@@ -85,9 +89,13 @@ base::Result<Guard> Guard::start(const Journal& journal) {
   return guard;
 }
 
-void Guard::beat() { send(pipe_, Beat::alive); }
+void Guard::beat() {
+  send(pipe_, Beat::alive);
+}
 
-void Guard::pause() { send(pipe_, Beat::paused); }
+void Guard::pause() {
+  send(pipe_, Beat::paused);
+}
 
 void Guard::dismiss() {
   send(pipe_, Beat::dismissed);

@@ -1,11 +1,11 @@
-// What a run has changed on this machine beyond its own memory, written down before it is changed. The nft table is not in it: the
-// kernel takes that out itself.
+// What a run has changed on this machine beyond its own memory, written down before it is changed. The nft
+// table is not in it: the kernel takes that out itself.
 #pragma once
-
-#include <sys/types.h>
 
 #include <string>
 #include <vector>
+
+#include <sys/types.h>
 
 #include "base/error.h"
 #include "procmap/process.h"
@@ -24,7 +24,8 @@ inline constexpr const char* kJournalDirectory = "/run/osproxy";
 /// Replaces the journal's file (0600, fsynced).
 [[nodiscard]] base::Result<> write_journal(const Journal& journal);
 
-/// Undoes what `journal` names and removes its file. Never fails half-way: every step is tried. One line per thing undone.
+/// Undoes what `journal` names and removes its file. Never fails half-way: every step is tried. One line per
+/// thing undone.
 std::vector<std::string> undo(const Journal& journal);
 
 /// The journals whose broker no longer lives.

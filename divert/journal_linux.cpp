@@ -1,19 +1,17 @@
 // Journals are small JSON files, so that a person can read what is left behind.
-#include "divert/journal.h"
-
-#include <signal.h>
-#include <sys/stat.h>
-#include <unistd.h>
-
 #include <algorithm>
 #include <cerrno>
 #include <filesystem>
 
 #include <fmt/format.h>
 #include <nlohmann/json.hpp>
+#include <signal.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
 #include "base/fd.h"
 #include "divert/capture.h"
+#include "divert/journal.h"
 
 namespace divert {
 namespace {
@@ -40,11 +38,13 @@ base::Result<Journal> read_journal(const std::string& path) {
 procmap::ProcessId process_id_of(pid_t pid) {
   const auto stat = base::read_file(fmt::format("/proc/{}/stat", pid), 4096);
   if (!stat) return {pid, 0};
-  // The command's name, in parentheses, may hold anything; the fields after it are numbers: 22 is the twentieth of them.
+  // The command's name, in parentheses, may hold anything; the fields after it are numbers: 22 is the
+  // twentieth of them.
   const auto close = stat->rfind(')');
   if (close == stat->npos) return {pid, 0};
   std::size_t at = close + 1;
-  for (int field = 3; field <= 22 && at != stat->npos; ++field) at = stat->find(' ', at + (field > 3 ? 1 : 0));
+  for (int field = 3; field <= 22 && at != stat->npos; ++field)
+    at = stat->find(' ', at + (field > 3 ? 1 : 0));
   return {pid, at == stat->npos ? 0 : std::stoull(stat->substr(at + 1))};
 }
 

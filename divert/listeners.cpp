@@ -1,11 +1,11 @@
 // Loopback listeners by plain socket calls: Asio takes the descriptors over in the worker.
 #include "divert/listeners.h"
 
+#include <cerrno>
+
 #include <fcntl.h>
 #include <netinet/in.h>
 #include <sys/socket.h>
-
-#include <cerrno>
 
 namespace divert {
 namespace {
@@ -51,17 +51,19 @@ bool set_flag(int fd, int level, int option) {
 
 base::Error bind_error(int family, std::uint16_t port, int code) {
   const char* const host = family == AF_INET ? "127.0.0.1" : "[::1]";
-  if (code != EADDRINUSE) return base::os_error(fmt::format("cannot bind a listener on {}:{}", host, port), code);
+  if (code != EADDRINUSE)
+    return base::os_error(fmt::format("cannot bind a listener on {}:{}", host, port), code);
   if (port == 0) {
-    return {fmt::format("no free port on {} for the listener; see sysctl net.ipv4.ip_local_port_range", host), code};
+    return {fmt::format("no free port on {} for the listener; see sysctl net.ipv4.ip_local_port_range", host),
+            code};
   }
   return {fmt::format("port {} on {} is taken; name another one with --listen-port", port, host), code};
 }
 
 enum class Place { first, beside };  ///< in its group of listeners
 
-/// A listener on `port`, or on a free one when it is 0. The first one is bound before SO_REUSEPORT is set: so it cannot
-/// join the listeners of another program of root's.
+/// A listener on `port`, or on a free one when it is 0. The first one is bound before SO_REUSEPORT is set: so
+/// it cannot join the listeners of another program of root's.
 base::Result<base::UniqueFd> listen_on(int family, std::uint16_t port, Place place) {
   base::UniqueFd fd{::socket(family, SOCK_STREAM, 0)};
   if (!fd) return base::os_error("cannot make a listener", errno);

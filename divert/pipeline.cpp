@@ -34,7 +34,8 @@ bool is_own_listener(const base::Endpoint& endpoint, const Room& room) {
   return endpoint.port() == (address.is_v4() ? room.listener_v4 : room.listener_v6);
 }
 
-/// A loop is one of our processes at our own door, or one of our own outgoing ports with an owner that cannot be found.
+/// A loop is one of our processes at our own door, or one of our own outgoing ports with an owner that cannot
+/// be found.
 bool is_loop(const wire::Answer& answer, const Room& room) {
   return answer.own || (!answer.process && room.own_ports.contains(answer.source->port()));
 }
@@ -47,7 +48,8 @@ asio::awaitable<std::optional<Decided>> decide(Accepted accepted, Room& room) {
     reset(accepted.socket);
     co_return std::nullopt;
   }
-  if (*answer->destination == accepted.local || is_own_listener(*answer->destination, room)) co_return std::nullopt;
+  if (*answer->destination == accepted.local || is_own_listener(*answer->destination, room))
+    co_return std::nullopt;
   const bool loop = is_loop(*answer, room);
   Connection connection{next_connection.fetch_add(1, std::memory_order_relaxed),
                         *answer->source,
@@ -72,7 +74,8 @@ void fail_upstream(Decided decided, const boost::system::error_code& error, Room
   reset(decided.socket);
   const auto& connection = decided.connection;
   if (connection.verdict.action == Action::pass && connection.verdict.by_host.empty()) {
-    room.watcher.closed(connection, {0, 0, "cannot reach " + base::to_string(connection.server) + ": " + error.message()});
+    room.watcher.closed(
+        connection, {0, 0, "cannot reach " + base::to_string(connection.server) + ": " + error.message()});
   } else {
     room.interceptor.unreachable(connection, error);
   }
@@ -113,7 +116,8 @@ asio::awaitable<void> carry(Accepted accepted, Room& room) {
     room.watcher.closed(decided->connection, outcome);
   } else {
     room.intercepted.fetch_add(1, std::memory_order_relaxed);
-    co_await room.interceptor.intercept(std::move(decided->connection), std::move(decided->socket), std::move(server));
+    co_await room.interceptor.intercept(std::move(decided->connection), std::move(decided->socket),
+                                        std::move(server));
     room.intercepted.fetch_sub(1, std::memory_order_relaxed);
   }
 }

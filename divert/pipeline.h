@@ -27,12 +27,15 @@ struct Decided {
   Connection connection;
 };
 
-/// Source ports of our own outgoing connections, by context-free atomics: the third guard against loops asks it.
+/// Source ports of our own outgoing connections, by context-free atomics: the third guard against loops asks
+/// it.
 class OwnPorts {
  public:
   void add(std::uint16_t port) { ports_[port].fetch_add(1, std::memory_order_relaxed); }
   void remove(std::uint16_t port) { ports_[port].fetch_sub(1, std::memory_order_relaxed); }
-  [[nodiscard]] bool contains(std::uint16_t port) const { return ports_[port].load(std::memory_order_relaxed) > 0; }
+  [[nodiscard]] bool contains(std::uint16_t port) const {
+    return ports_[port].load(std::memory_order_relaxed) > 0;
+  }
 
  private:
   std::array<std::atomic<std::uint16_t>, 65536> ports_{};
@@ -50,8 +53,8 @@ struct Room {
   std::function<void(const Connection&)> loop_seen;  ///< our own connection came back in
 };
 
-/// accepted -> (broker: routed, attributed, decided) -> passed, blocked or intercepted. Returns when the connection has
-/// ended.
+/// accepted -> (broker: routed, attributed, decided) -> passed, blocked or intercepted. Returns when the
+/// connection has ended.
 boost::asio::awaitable<void> carry(Accepted accepted, Room& room);
 
 }  // namespace divert

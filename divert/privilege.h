@@ -1,11 +1,11 @@
 // Who typed the command, and becoming that user for good.
 #pragma once
 
-#include <sys/types.h>
-
 #include <optional>
 #include <string>
 #include <vector>
+
+#include <sys/types.h>
 
 #include "base/error.h"
 
@@ -30,11 +30,12 @@ struct User {
 /// Becomes `user` for good with `gid` as its only group, not dumpable, without the right to gain privileges.
 [[nodiscard]] base::Result<> become_worker(const User& user, gid_t gid);
 
-/// A group number that no group entry, no /etc/subgid range and no live process has. `wanted`: that one or an error that
-/// says who has it.
+/// A group number that no group entry, no /etc/subgid range and no live process has. `wanted`: that one or an
+/// error that says who has it.
 [[nodiscard]] base::Result<gid_t> choose_exempt_group(std::optional<gid_t> wanted);
 
-/// Who uses group number `gid`: "the group adm", "a range in /etc/subgid", "process 77"; empty: nobody. Walks /proc.
+/// Who uses group number `gid`: "the group adm", "a range in /etc/subgid", "process 77"; empty: nobody. Walks
+/// /proc.
 std::string group_number_in_use(gid_t gid);
 
 }  // namespace divert

@@ -1,15 +1,15 @@
 // Users and groups on Linux.
-#include <grp.h>
-#include <pwd.h>
-#include <sys/prctl.h>
-#include <unistd.h>
-
 #include <cerrno>
 #include <charconv>
 #include <cstdlib>
 #include <filesystem>
 #include <fstream>
 #include <sstream>
+
+#include <grp.h>
+#include <pwd.h>
+#include <sys/prctl.h>
+#include <unistd.h>
 
 #include "base/fd.h"
 #include "divert/privilege.h"
@@ -116,8 +116,8 @@ base::Result<gid_t> choose_exempt_group(std::optional<gid_t> wanted) {
     const std::string user = group_number_in_use(*wanted);
     if (user.empty()) return *wanted;
     return base::failure(
-        "group number {} belongs to {}: its connections would escape; choose another with --group, or none", *wanted,
-        user);
+        "group number {} belongs to {}: its connections would escape; choose another with --group, or none",
+        *wanted, user);
   }
   for (gid_t gid = kFirstExemptGroup; gid < kFirstExemptGroup + kTries; ++gid) {
     if (group_number_in_use(gid).empty()) return gid;

@@ -1,4 +1,5 @@
-// POSIX job control. /dev/tty rather than standard input: `echo x | osproxy exec -- ssh host` asks on the terminal.
+// POSIX job control. /dev/tty rather than standard input: `echo x | osproxy exec -- ssh host` asks on the
+// terminal.
 #include "divert/terminal.h"
 
 #include <fcntl.h>
@@ -22,7 +23,8 @@ void set_foreground(int tty, pid_t group) {
 
 Terminal::Terminal() {
   base::UniqueFd tty{::open("/dev/tty", O_RDWR | O_CLOEXEC | O_NOCTTY)};
-  if (tty && ::tcgetpgrp(tty.get()) == ::getpgrp() && ::tcgetattr(tty.get(), &modes_) == 0) tty_ = std::move(tty);
+  if (tty && ::tcgetpgrp(tty.get()) == ::getpgrp() && ::tcgetattr(tty.get(), &modes_) == 0)
+    tty_ = std::move(tty);
 }
 
 void Terminal::give_to(pid_t group) {

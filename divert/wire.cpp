@@ -1,5 +1,5 @@
-// Packing and unpacking. The worker is the less trusted end: the broker reads nothing from it but fixed-size questions and
-// one-letter messages. Answers are decoded with every length checked all the same.
+// Packing and unpacking. The worker is the less trusted end: the broker reads nothing from it but fixed-size
+// questions and one-letter messages. Answers are decoded with every length checked all the same.
 #include "divert/wire.h"
 
 #include <cstring>
@@ -82,7 +82,8 @@ void write(Writer& out, const procmap::ProcessFacts& facts) {
   out.number(facts.uid);
   out.number(facts.gid);
   out.number(facts.start_time.time_since_epoch().count());
-  for (const auto* text : {&facts.name, &facts.exe, &facts.user, &facts.group, &facts.cgroup}) out.text(*text);
+  for (const auto* text : {&facts.name, &facts.exe, &facts.user, &facts.group, &facts.cgroup})
+    out.text(*text);
   std::size_t room = kMaxArgv;
   std::uint32_t count = 0;
   for (const auto& argument : facts.argv) {

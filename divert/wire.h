@@ -1,5 +1,6 @@
-// What broker and worker say to each other. A message is one datagram of a SOCK_SEQPACKET pair; both ends are the same
-// program, so integers are in host byte order. Questions have a fixed size; whatever else comes is refused.
+// What broker and worker say to each other. A message is one datagram of a SOCK_SEQPACKET pair; both ends are
+// the same program, so integers are in host byte order. Questions have a fixed size; whatever else comes is
+// refused.
 #pragma once
 
 #include <cstdint>
@@ -27,7 +28,8 @@ struct PackedEndpoint {
 PackedEndpoint pack(const base::Endpoint& endpoint);
 [[nodiscard]] std::optional<base::Endpoint> unpack(const PackedEndpoint& packed);
 
-/// Worker to broker, on the link of the context that accepted: where did this connection want to go, who is it, what now?
+/// Worker to broker, on the link of the context that accepted: where did this connection want to go, who is
+/// it, what now?
 struct Question {
   std::uint64_t id;
   PackedEndpoint peer;
@@ -35,8 +37,8 @@ struct Question {
 };
 static_assert(sizeof(Question) == 56);
 
-/// Broker to worker. `destination` equal to the question's `local`: a direct visitor. No destination: the kernel knows no
-/// such connection (any more).
+/// Broker to worker. `destination` equal to the question's `local`: a direct visitor. No destination: the
+/// kernel knows no such connection (any more).
 struct Answer {
   std::uint64_t id = 0;
   std::optional<base::Endpoint> source;

@@ -1,8 +1,6 @@
 // Accept loops and the end of a run. Everything of a connection happens on the context that accepted it.
 #include "divert/worker.h"
 
-#include <sys/socket.h>
-
 #include <charconv>
 #include <set>
 
@@ -13,6 +11,7 @@
 #include <boost/asio/post.hpp>
 #include <boost/asio/steady_timer.hpp>
 #include <boost/asio/use_awaitable.hpp>
+#include <sys/socket.h>
 
 #include "divert/wire.h"
 
@@ -42,8 +41,8 @@ class Worker::Context {
 
   void start(Worker& worker, const Handlers& handlers) {
     worker_ = &worker;
-    room_.emplace(Room{link_, handlers.interceptor, handlers.watcher, worker.own_ports_, worker.setup_.listeners.port_v4,
-                       worker.setup_.listeners.port_v6, worker.intercepted_,
+    room_.emplace(Room{link_, handlers.interceptor, handlers.watcher, worker.own_ports_,
+                       worker.setup_.listeners.port_v4, worker.setup_.listeners.port_v6, worker.intercepted_,
                        [&worker](const Connection& seen) {
                          worker.send(wire::encode(wire::Control::loop, base::to_string(seen.client) + " to " +
                                                                            base::to_string(seen.server)));
@@ -116,7 +115,9 @@ Worker::Worker(WorkerSetup setup) : setup_(std::move(setup)) {
 
 Worker::~Worker() = default;
 
-asio::io_context& Worker::context(std::size_t i) { return contexts_[i]->io(); }
+asio::io_context& Worker::context(std::size_t i) {
+  return contexts_[i]->io();
+}
 
 void Worker::run(const std::vector<Handlers>& handlers, OnMessage on_log, OnMessage on_intermediate) {
   for (std::size_t i = 0; i < contexts_.size(); ++i) contexts_[i]->start(*this, handlers[i]);
@@ -185,8 +186,12 @@ void Worker::send(std::string_view message) {
   (void)!::send(setup_.control.get(), message.data(), message.size(), MSG_NOSIGNAL | MSG_DONTWAIT);
 }
 
-void Worker::ask_to_end(std::string_view why) { send(wire::encode(wire::Control::quit, why)); }
+void Worker::ask_to_end(std::string_view why) {
+  send(wire::encode(wire::Control::quit, why));
+}
 
-void Worker::ask_for_intermediate() { send(wire::encode(wire::Control::renew)); }
+void Worker::ask_for_intermediate() {
+  send(wire::encode(wire::Control::renew));
+}
 
 }  // namespace divert

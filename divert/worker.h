@@ -1,4 +1,5 @@
-// The unprivileged half: one single-threaded io_context per core, each with its own listeners and link to the broker.
+// The unprivileged half: one single-threaded io_context per core, each with its own listeners and link to the
+// broker.
 #pragma once
 
 #include <atomic>
@@ -38,8 +39,8 @@ class Worker {
   boost::asio::io_context& context(std::size_t i);
 
   using OnMessage = std::function<void(std::string_view)>;
-  /// Accepts until the broker says stop or goes away. `handlers` has one entry per context. `on_log` and `on_intermediate`
-  /// are called on context 0.
+  /// Accepts until the broker says stop or goes away. `handlers` has one entry per context. `on_log` and
+  /// `on_intermediate` are called on context 0.
   void run(const std::vector<Handlers>& handlers, OnMessage on_log, OnMessage on_intermediate);
 
   /// Messages to the broker; from any thread.

@@ -1,9 +1,9 @@
 // The subcommands that print or set up something and end.
 #include "mitm/cli/commands.h"
 
-#include <unistd.h>
-
 #include <cstdio>
+
+#include <unistd.h>
 
 #include "base/fd.h"
 #include "divert/journal.h"
@@ -28,8 +28,9 @@ Result<nlohmann::json> options_of(const Invocation& invocation) {
 }
 
 std::string quoted(std::string_view word) {
-  const bool plain = !word.empty() && word.find_first_not_of("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
-                                                             "0123456789_@%+=:,./-") == word.npos;
+  const bool plain = !word.empty() && word.find_first_not_of(
+                                          "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
+                                          "0123456789_@%+=:,./-") == word.npos;
   if (plain) return std::string(word);
   std::string out = "'";
   for (const char c : word) c == '\'' ? out.append("'\\''") : out.append(1, c);
@@ -50,7 +51,8 @@ const char* state_word(tls::StoreStatus::State state) {
 
 void print_stores(const std::vector<tls::StoreStatus>& stores) {
   for (const auto& store : stores) {
-    fmt::print("{:12} {}{}{}\n", state_word(store.state), store.store, store.detail.empty() ? "" : ": ", store.detail);
+    fmt::print("{:12} {}{}{}\n", state_word(store.state), store.store, store.detail.empty() ? "" : ": ",
+               store.detail);
   }
 }
 
@@ -67,7 +69,8 @@ Result<int> show_stores(Result<std::vector<tls::StoreStatus>> stores) {
 /// `ca` with its directory and the person whose stores are meant.
 class CaCommand {
  public:
-  CaCommand(std::string directory, tls::StoreUser user) : directory_(std::move(directory)), user_(std::move(user)) {}
+  CaCommand(std::string directory, tls::StoreUser user)
+      : directory_(std::move(directory)), user_(std::move(user)) {}
 
   Result<int> create() const {
     const auto root = tls::create_root(directory_);
@@ -141,7 +144,8 @@ Result<int> who_command(const Invocation& invocation) {
     const auto end = procmap::parse_socket_end(invocation.positional.front());
     if (!end) return base::Error{end.error().text, EINVAL};
     std::erase_if(*rows, [&](const procmap::SocketRow& row) { return !end->matches(row); });
-    if (rows->empty()) return base::failure("no TCP socket of this network namespace is at {}", invocation.positional.front());
+    if (rows->empty())
+      return base::failure("no TCP socket of this network namespace is at {}", invocation.positional.front());
   }
   const bool jsonl = options->value("format", "text") == "jsonl";
   fmt::print("{}", jsonl ? procmap::render_who_jsonl(*rows) : procmap::render_who_text(*rows));
@@ -158,7 +162,8 @@ Result<int> ca_command(const Invocation& invocation) {
   }
   const auto user = divert::invoking_user();
   if (!user) return user.error();
-  const CaCommand command{options->value("ca-dir", tls::kStateDirectory), {user->uid, user->gid, user->name, user->home}};
+  const CaCommand command{options->value("ca-dir", tls::kStateDirectory),
+                          {user->uid, user->gid, user->name, user->home}};
   if (verb == "create") return command.create();
   if (verb == "show") return command.show();
   if (verb == "export") return command.print_pem();

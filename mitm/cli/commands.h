@@ -10,8 +10,9 @@
 
 namespace mitm::cli {
 
-base::Result<int> run_command(const Invocation& invocation);      ///< run and exec
-base::Result<int> rules_command(const Invocation& invocation);    ///< prints what a run would load; needs no root
+base::Result<int> run_command(const Invocation& invocation);  ///< run and exec
+base::Result<int> rules_command(
+    const Invocation& invocation);  ///< prints what a run would load; needs no root
 base::Result<int> who_command(const Invocation& invocation);
 base::Result<int> ca_command(const Invocation& invocation);
 base::Result<int> config_command(const Invocation& invocation);
@@ -21,7 +22,7 @@ base::Result<int> cleanup_command(const Invocation& invocation);
 [[nodiscard]] base::Result<> need_root(const Invocation& invocation, std::string_view purpose);
 
 /// The rules that `settings` ask for, with the listeners' ports and the group filled in.
-[[nodiscard]] base::Result<pfctl::Ruleset> ruleset_for(const RunSettings& settings, gid_t exempt_gid, std::uint16_t port_v4,
-                                                       std::uint16_t port_v6);
+[[nodiscard]] base::Result<pfctl::Ruleset> ruleset_for(const RunSettings& settings, gid_t exempt_gid,
+                                                       std::uint16_t port_v4, std::uint16_t port_v6);
 
 }  // namespace mitm::cli

@@ -1,10 +1,11 @@
-// The program's entry: splits the command line, picks the subcommand, turns errors into one line and an exit code.
-#include <signal.h>
-
+// The program's entry: splits the command line, picks the subcommand, turns errors into one line and an exit
+// code.
 #include <cerrno>
 #include <cstdio>
 #include <exception>
 #include <map>
+
+#include <signal.h>
 
 #include "mitm/cli/commands.h"
 #include "mitm/cli/options.h"
@@ -24,8 +25,9 @@ int complain(const base::Error& error, int code) {
 int dispatch(const Invocation& invocation) {
   using Command = base::Result<int> (*)(const Invocation&);
   static const std::map<std::string_view, Command> commands{
-      {"run", mitm::cli::run_command},     {"exec", mitm::cli::run_command}, {"rules", mitm::cli::rules_command},
-      {"who", mitm::cli::who_command},     {"ca", mitm::cli::ca_command},    {"config", mitm::cli::config_command},
+      {"run", mitm::cli::run_command},         {"exec", mitm::cli::run_command},
+      {"rules", mitm::cli::rules_command},     {"who", mitm::cli::who_command},
+      {"ca", mitm::cli::ca_command},           {"config", mitm::cli::config_command},
       {"cleanup", mitm::cli::cleanup_command},
   };
   const auto status = commands.at(invocation.command)(invocation);
@@ -33,7 +35,8 @@ int dispatch(const Invocation& invocation) {
 }
 
 int run(int argc, char** argv) {
-  const auto invocation = mitm::cli::parse_command_line({argv + 1, static_cast<std::size_t>(argc > 0 ? argc - 1 : 0)});
+  const auto invocation =
+      mitm::cli::parse_command_line({argv + 1, static_cast<std::size_t>(argc > 0 ? argc - 1 : 0)});
   if (!invocation) return complain(invocation.error(), kUsage);
   if (invocation->version) {
     fmt::print("osproxy {}\n", OSPROXY_VERSION);

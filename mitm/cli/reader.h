@@ -1,4 +1,5 @@
-// Everything that the user's own paths and texts are needed for, done by a process with the user's own rights.
+// Everything that the user's own paths and texts are needed for, done by a process with the user's own
+// rights.
 #pragma once
 
 #include <string>
@@ -19,8 +20,9 @@ struct Prepared {
   base::UniqueFd pcap;      ///< --pcap
 };
 
-/// Forks a process that becomes `user`, reads the configuration, compiles the filter, opens the files and ends. Root never
-/// opens a path of the user's and never parses what the user wrote. Exit code 2 errors (usage) have os_code EINVAL.
+/// Forks a process that becomes `user`, reads the configuration, compiles the filter, opens the files and
+/// ends. Root never opens a path of the user's and never parses what the user wrote. Exit code 2 errors
+/// (usage) have os_code EINVAL.
 [[nodiscard]] base::Result<Prepared> prepare(const Invocation& invocation, const divert::User& user);
 
 }  // namespace mitm::cli

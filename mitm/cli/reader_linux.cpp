@@ -1,14 +1,14 @@
 // The answer crosses a socketpair as CBOR of limited size, descriptors beside it (SCM_RIGHTS).
-#include "mitm/cli/reader.h"
+#include <array>
+#include <cerrno>
+#include <cstring>
 
 #include <fcntl.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include <array>
-#include <cerrno>
-#include <cstring>
+#include "mitm/cli/reader.h"
 
 namespace mitm::cli {
 namespace {
@@ -28,7 +28,8 @@ base::Result<base::UniqueFd> create(const std::string& path, std::string_view op
 }
 
 /// As the user: the whole answer, or what is wrong.
-base::Result<nlohmann::json> read_as_user(const Invocation& invocation, const divert::User& user, Files& files) {
+base::Result<nlohmann::json> read_as_user(const Invocation& invocation, const divert::User& user,
+                                          Files& files) {
   if (const auto became = divert::become(user); !became) return became.error();
   const auto effective = effective_options(invocation, user.home);
   if (!effective) return effective.error();
@@ -94,7 +95,8 @@ bool receive_files(int socket, Files& files) {
   message.msg_iovlen = 1;
   message.msg_control = room;
   message.msg_controllen = sizeof room;
-  if (::recvmsg(socket, &message, MSG_CMSG_CLOEXEC | MSG_WAITALL) != static_cast<ssize_t>(present.size())) return false;
+  if (::recvmsg(socket, &message, MSG_CMSG_CLOEXEC | MSG_WAITALL) != static_cast<ssize_t>(present.size()))
+    return false;
   const cmsghdr* header = CMSG_FIRSTHDR(&message);
   std::size_t next = 0;
   for (std::size_t i = 0; i < files.size(); ++i) {
@@ -125,14 +127,16 @@ base::Result<Prepared> take_answer(const std::string& bytes, Files& files) {
   if (reply.contains("error")) return base::Error{reply.value("error", ""), reply.value("code", 0)};
   auto settings = RunSettings::from_json(reply.value("settings", nlohmann::json{}));
   if (!settings) return settings.error();
-  return Prepared{std::move(*settings), reply.value("upstream_ca", ""), std::move(files[0]), std::move(files[1])};
+  return Prepared{std::move(*settings), reply.value("upstream_ca", ""), std::move(files[0]),
+                  std::move(files[1])};
 }
 
 }  // namespace
 
 base::Result<Prepared> prepare(const Invocation& invocation, const divert::User& user) {
   int ends[2];
-  if (::socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends) != 0) return base::os_error("cannot make a socketpair", errno);
+  if (::socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends) != 0)
+    return base::os_error("cannot make a socketpair", errno);
   base::UniqueFd ours{ends[0]}, theirs{ends[1]};
   const pid_t reader = ::fork();
   if (reader < 0) return base::os_error("cannot start a process", errno);
@@ -146,7 +150,8 @@ base::Result<Prepared> prepare(const Invocation& invocation, const divert::User&
   const auto bytes = receive_all(ours.get());
   while (::waitpid(reader, nullptr, 0) < 0 && errno == EINTR) {
   }
-  if (!received || !bytes) return bytes ? base::failure("the process that reads the settings died") : bytes.error();
+  if (!received || !bytes)
+    return bytes ? base::failure("the process that reads the settings died") : bytes.error();
   return take_answer(*bytes, files);
 }
 

@@ -1,10 +1,10 @@
 // `osproxy run` and `osproxy exec`: the order in which processes, rights, sockets and rules come into being.
+#include <cerrno>
+#include <cstdio>
+
 #include <sys/resource.h>
 #include <sys/socket.h>
 #include <unistd.h>
-
-#include <cerrno>
-#include <cstdio>
 
 #include "divert/broker.h"
 #include "divert/listeners.h"
@@ -28,7 +28,8 @@ struct Pair {
 
 Result<Pair> make_pair() {
   int ends[2];
-  if (::socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, ends) != 0) return base::os_error("cannot make a socketpair", errno);
+  if (::socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, ends) != 0)
+    return base::os_error("cannot make a socketpair", errno);
   return Pair{base::UniqueFd{ends[0]}, base::UniqueFd{ends[1]}};
 }
 
@@ -43,13 +44,17 @@ void raise_descriptor_limit() {
 }
 
 /// Nothing may have been left open by whoever started us: what is inherited must not reach CMD or the worker.
-void close_inherited() { ::close_range(3, ~0U, 0); }
+void close_inherited() {
+  ::close_range(3, ~0U, 0);
+}
 
 Result<> refuse_second_instance() {
   const auto owner = pfctl::rules_owner();
   if (!owner) return owner.error();
   if (*owner == 0) return {};
-  if (*owner < 0) return base::failure("a table inet osproxy without an owner is loaded here; take it out: sudo osproxy cleanup");
+  if (*owner < 0)
+    return base::failure(
+        "a table inet osproxy without an owner is loaded here; take it out: sudo osproxy cleanup");
   return base::failure("another osproxy (pid {}) runs in this network namespace; end it first", *owner);
 }
 
@@ -59,19 +64,24 @@ divert::User worker_user(const divert::User& typed_by) {
   return nobody ? *nobody : divert::User{65534, 65534, "nobody", "/", ""};
 }
 
-std::string root_certificate_path(const RunSettings& settings) { return settings.ca_dir + "/root-ca.pem"; }
+std::string root_certificate_path(const RunSettings& settings) {
+  return settings.ca_dir + "/root-ca.pem";
+}
 
-tls::StoreUser store_user(const divert::User& user) { return {user.uid, user.gid, user.name, user.home}; }
+tls::StoreUser store_user(const divert::User& user) {
+  return {user.uid, user.gid, user.name, user.home};
+}
 
 /// `run` intercepts programs that have to trust us: says how when nothing on this machine does.
 void warn_when_untrusted(const RunSettings& settings, const divert::User& user) {
   for (const auto& store : tls::trust_status(root_certificate_path(settings), store_user(user))) {
     if (store.state == tls::StoreStatus::State::trusted) return;
   }
-  fmt::print(stderr,
-             "osproxy: no program trusts osproxy's CA yet, so TLS will fail in intercepted programs; ways on:\n"
-             "osproxy:   sudo osproxy ca install        trust it on this machine (undo: sudo osproxy ca uninstall)\n"
-             "osproxy:   sudo osproxy exec -- COMMAND   run one command that trusts it, install nothing\n");
+  fmt::print(
+      stderr,
+      "osproxy: no program trusts osproxy's CA yet, so TLS will fail in intercepted programs; ways on:\n"
+      "osproxy:   sudo osproxy ca install        trust it on this machine (undo: sudo osproxy ca uninstall)\n"
+      "osproxy:   sudo osproxy exec -- COMMAND   run one command that trusts it, install nothing\n");
 }
 
 std::string describe_ports(const RunSettings& settings) {
@@ -86,7 +96,8 @@ std::string first_line(const RunSettings& settings, const Invocation& invocation
   const std::string what = invocation.command == "exec" ? invocation.positional.front()
                            : filter.empty()             ? "every program"
                                                         : filter;
-  return fmt::format("capturing {} on {} (engine redirect: connections are sorted at accept)", what, describe_ports(settings));
+  return fmt::format("capturing {} on {} (engine redirect: connections are sorted at accept)", what,
+                     describe_ports(settings));
 }
 
 /// A run in the making; what has been set up is undone when a later step fails.
@@ -105,8 +116,8 @@ class Run {
     if (!is_exec()) warn_when_untrusted(settings(), user_);
     auto gid = divert::choose_exempt_group(settings().group);
     if (!gid) return gid.error();
-    auto listeners = divert::bind_listeners(static_cast<unsigned>(settings().threads), settings().ipv4, settings().ipv6,
-                                            settings().listen_port);
+    auto listeners = divert::bind_listeners(static_cast<unsigned>(settings().threads), settings().ipv4,
+                                            settings().ipv6, settings().listen_port);
     if (!listeners) return listeners.error();
     setup_.policy = settings().policy;
     setup_.first_line = first_line(settings(), invocation_);
@@ -178,8 +189,9 @@ class Run {
     if (!cgroup) return cgroup.error();
     setup_.cgroup = *cgroup;
     journal_.cgroup = cgroup->name;
-    setup_.command = divert::Command{invocation_.positional, user_,
-                                     tls::trust_variables(*bundle, root_certificate_path(settings())), *cgroup};
+    setup_.command =
+        divert::Command{invocation_.positional, user_,
+                        tls::trust_variables(*bundle, root_certificate_path(settings())), *cgroup};
     return {};
   }
 

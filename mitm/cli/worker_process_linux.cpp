@@ -1,11 +1,4 @@
 // Becomes the user for good, waits for the intermediate, then carries connections until the broker says stop.
-#include "mitm/cli/worker_process.h"
-
-#include <fcntl.h>
-#include <signal.h>
-#include <sys/socket.h>
-#include <unistd.h>
-
 #include <cerrno>
 #include <cstdio>
 
@@ -13,9 +6,14 @@
 #include <boost/asio/detached.hpp>
 #include <boost/asio/post.hpp>
 #include <boost/asio/steady_timer.hpp>
+#include <fcntl.h>
+#include <signal.h>
+#include <sys/socket.h>
+#include <unistd.h>
 
 #include "base/text.h"
 #include "divert/wire.h"
+#include "mitm/cli/worker_process.h"
 #include "mitm/flow/bus.h"
 #include "mitm/intercept/engine.h"
 #include "mitm/sink/sinks.h"
@@ -31,7 +29,9 @@ using divert::Worker;
 constexpr auto kRenewBefore = std::chrono::hours{24};
 constexpr auto kRenewCheck = std::chrono::hours{1};
 
-void say(std::string_view line) { fmt::print(stderr, "osproxy: {}\n", line); }
+void say(std::string_view line) {
+  fmt::print(stderr, "osproxy: {}\n", line);
+}
 
 void ignore_signals() {
   for (const int number : {SIGINT, SIGTERM, SIGHUP, SIGQUIT, SIGTSTP, SIGTTOU, SIGPIPE, SIGUSR1, SIGUSR2}) {
@@ -124,7 +124,8 @@ class Process {
     for (;;) {
       timer.expires_after(kRenewCheck);
       co_await timer.async_wait(asio::use_awaitable);
-      if (tls::expires_within(signer_->intermediate.certificate.get(), kRenewBefore)) worker_.ask_for_intermediate();
+      if (tls::expires_within(signer_->intermediate.certificate.get(), kRenewBefore))
+        worker_.ask_for_intermediate();
     }
   }
 
@@ -133,7 +134,8 @@ class Process {
     if (!signer) return say(signer.error().text);
     signer_ = std::move(*signer);
     for (std::size_t i = 0; i < engines_.size(); ++i) {
-      asio::post(worker_.context(i), [engine = engines_[i].get(), signer = signer_] { engine->renew(signer); });
+      asio::post(worker_.context(i),
+                 [engine = engines_[i].get(), signer = signer_] { engine->renew(signer); });
     }
   }
 
@@ -143,7 +145,8 @@ class Process {
   std::vector<std::unique_ptr<intercept::Engine>> engines_;
 };
 
-/// A reader that closed our output (`osproxy | head`) is a wish to end; anything else is said once and the run goes on.
+/// A reader that closed our output (`osproxy | head`) is a wish to end; anything else is said once and the
+/// run goes on.
 void on_sink_error(void* context, const flow::Sink& sink, const base::Error& error) {
   if (error.os_code == EPIPE) return static_cast<Worker*>(context)->ask_to_end({});
   say(fmt::format("{}: {}; recording to it has stopped, interception goes on", sink.name(), error.text));
@@ -163,7 +166,8 @@ base::Result<> carry_connections(WorkerPlan plan) {
   Process process{worker, bus};
   if (auto made = process.make_engines(plan, std::move(*signer)); !made) return made.error();
   process.run();
-  if (bus.dropped() > 0) say(fmt::format("{} events were not recorded: the output was too slow", bus.dropped()));
+  if (bus.dropped() > 0)
+    say(fmt::format("{} events were not recorded: the output was too slow", bus.dropped()));
   return {};
 }
 

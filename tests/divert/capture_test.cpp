@@ -1,10 +1,10 @@
 #include "divert/capture.h"
 
+#include <algorithm>
+
 #include <signal.h>
 #include <sys/wait.h>
 #include <unistd.h>
-
-#include <algorithm>
 
 #include "tests/test.h"
 
@@ -41,7 +41,8 @@ TEST_CASE("capture: CMD runs in its cgroup, as its user, only once it is let go"
 
 TEST_CASE("capture: the environment is the user's, sudo's traces are gone") {
   ::setenv("SUDO_UID", "0", 1);
-  Command command = command_of({"sh", "-c", "test -z \"$SUDO_UID\" && test \"$USER\" = nobody && test \"$X\" = y"});
+  Command command =
+      command_of({"sh", "-c", "test -z \"$SUDO_UID\" && test \"$USER\" = nobody && test \"$X\" = y"});
   command.environment = {{"X", "y"}};
   auto held = HeldCommand::start(command);
   REQUIRE(held.has_value());

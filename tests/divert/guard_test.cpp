@@ -1,12 +1,12 @@
 #include "divert/guard.h"
 
-#include <signal.h>
-#include <sys/wait.h>
-#include <unistd.h>
-
 #include <chrono>
 #include <filesystem>
 #include <thread>
+
+#include <signal.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 #include "divert/capture.h"
 #include "tests/test.h"
@@ -49,9 +49,13 @@ struct Scene {
     }
     if (!cgroup.empty()) remove_cgroup(cgroup);
   }
-  [[nodiscard]] std::string journal_path() const { return fmt::format("{}/{}.json", kJournalDirectory, broker); }
+  [[nodiscard]] std::string journal_path() const {
+    return fmt::format("{}/{}.json", kJournalDirectory, broker);
+  }
   /// The journal is gone, and so is the cgroup: there is nothing left to remove.
-  [[nodiscard]] bool undone() const { return !std::filesystem::exists(journal_path()) && !remove_cgroup(cgroup); }
+  [[nodiscard]] bool undone() const {
+    return !std::filesystem::exists(journal_path()) && !remove_cgroup(cgroup);
+  }
   static bool dead(pid_t pid) { return ::waitpid(pid, nullptr, WNOHANG) != 0; }
 };
 

@@ -34,7 +34,8 @@ TEST_CASE("listeners: one port for all contexts, and the kernel spreads connecti
     address.sin_family = AF_INET;
     address.sin_port = htons(all->port_v4);
     address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-    REQUIRE(::connect(clients.back().get(), reinterpret_cast<const sockaddr*>(&address), sizeof address) == 0);
+    REQUIRE(::connect(clients.back().get(), reinterpret_cast<const sockaddr*>(&address), sizeof address) ==
+            0);
   }
   int total = 0;
   for (const auto& pair : all->pairs) {
@@ -63,5 +64,6 @@ TEST_CASE("listeners: a taken port is never joined, not even root's") {
   CHECK(second->port_v4 != first->port_v4);
   const auto named = divert::bind_listeners(1, true, false, first->port_v4);
   REQUIRE_FALSE(named.has_value());
-  CHECK(named.error().text == fmt::format("port {} on 127.0.0.1 is taken; name another one with --listen-port", first->port_v4));
+  CHECK(named.error().text ==
+        fmt::format("port {} on 127.0.0.1 is taken; name another one with --listen-port", first->port_v4));
 }

@@ -1,12 +1,12 @@
 #include "divert/privilege.h"
 
+#include <algorithm>
+#include <fstream>
+
 #include <grp.h>
 #include <signal.h>
 #include <sys/wait.h>
 #include <unistd.h>
-
-#include <algorithm>
-#include <fstream>
 
 #include "base/fd.h"
 #include "divert/journal.h"
@@ -20,10 +20,10 @@ TEST_CASE("exempt group: free by default, refused when it is a group, a subgid r
   CHECK(group_number_in_use(*chosen).empty());
   const auto adm = choose_exempt_group(::getgrnam("adm")->gr_gid);
   REQUIRE_FALSE(adm.has_value());
-  CHECK(adm.error().text ==
-        fmt::format("group number {} belongs to the group adm: its connections would escape; choose another with --group, "
-                    "or none",
-                    ::getgrnam("adm")->gr_gid));
+  CHECK(adm.error().text == fmt::format("group number {} belongs to the group adm: its connections would "
+                                        "escape; choose another with --group, "
+                                        "or none",
+                                        ::getgrnam("adm")->gr_gid));
   CHECK(*choose_exempt_group(*chosen) == *chosen);
 }
 
@@ -64,7 +64,8 @@ TEST_CASE("become_worker: one group, no way back") {
   const pid_t child = ::fork();
   if (child == 0) {
     const bool became = become_worker(*user_named("nobody"), 77'777).has_value();
-    const bool sealed = ::setuid(0) != 0 && ::setgid(0) != 0 && ::getgroups(0, nullptr) == 0 && ::getgid() == 77'777;
+    const bool sealed =
+        ::setuid(0) != 0 && ::setgid(0) != 0 && ::getgroups(0, nullptr) == 0 && ::getgid() == 77'777;
     ::_exit(became && sealed ? 0 : 1);
   }
   int status = -1;
@@ -93,7 +94,8 @@ TEST_CASE("process_id_of: a name with spaces and parentheses does not confuse it
     ::pause();
   }
   procmap::ProcessId id;
-  for (int i = 0; i < 100 && base::read_file(fmt::format("/proc/{}/comm", child)).value() != "a) R 1 (b\n"; ++i) {
+  for (int i = 0; i < 100 && base::read_file(fmt::format("/proc/{}/comm", child)).value() != "a) R 1 (b\n";
+       ++i) {
     ::usleep(10'000);
   }
   id = process_id_of(child);

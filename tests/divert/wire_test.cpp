@@ -71,7 +71,8 @@ TEST_CASE("wire: unknown connection, unknown process") {
 
 TEST_CASE("wire: an answer cut anywhere, or with bytes behind it, is refused") {
   const std::string whole = wire::encode(some_answer());
-  for (std::size_t n = 0; n < whole.size(); ++n) CHECK_FALSE(wire::decode_answer(whole.substr(0, n)).has_value());
+  for (std::size_t n = 0; n < whole.size(); ++n)
+    CHECK_FALSE(wire::decode_answer(whole.substr(0, n)).has_value());
   CHECK_FALSE(wire::decode_answer(whole + "x").has_value());
 }
 
