@@ -1,0 +1,56 @@
+// The command of `osproxy exec`: a cgroup of its own, started as the user who typed sudo.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include <sys/types.h>
+
+#include "base/error.h"
+#include "base/fd.h"
+#include "divert/privilege.h"
+
+namespace divert {
+
+/// A cgroup v2 made for one command, directly below the root.
+struct Cgroup {
+  std::string name;      ///< empty: this machine has no cgroup v2
+  std::uint64_t id = 0;  ///< what sock_diag calls the sockets of its processes (kernfs inode)
+  unsigned level = 0;    ///< depth below the root of cgroup v2; nft's `socket cgroupv2 level`
+};
+
+/// osproxy-<owner>. No cgroup v2 on this machine is not an error: the name stays empty.
+[[nodiscard]] base::Result<Cgroup> make_cgroup(pid_t owner);
+
+/// Moves what still runs in it to the root, then removes it. False when it was not there.
+bool remove_cgroup(const std::string& name);
+
+/// Processes in it now.
+[[nodiscard]] std::vector<pid_t> processes_in(const Cgroup& cgroup);
+
+struct Command {
+  std::vector<std::string> argv;
+  User user;
+  std::vector<std::pair<std::string, std::string>> environment;  ///< added to ours
+  Cgroup cgroup;
+};
+
+/// A started command that waits for release() before it runs a single instruction of CMD, so that rules and
+/// policy can learn its pid first.
+class HeldCommand {
+ public:
+  [[nodiscard]] static base::Result<HeldCommand> start(const Command& command);
+  /// Lets it go. The error is execve(2)'s: no such file, not executable.
+  [[nodiscard]] base::Result<> release();
+  [[nodiscard]] pid_t pid() const { return pid_; }
+
+ private:
+  pid_t pid_ = 0;
+  base::UniqueFd gate_;    ///< closing it lets the command run
+  base::UniqueFd report_;  ///< errno of a failed execve, or end-of-file
+  std::string name_;
+};
+
+}  // namespace divert

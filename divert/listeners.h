@@ -1,0 +1,33 @@
+// The sockets that diverted connections arrive at.
+#pragma once
+
+#include <cstdint>
+#include <vector>
+
+#include "base/error.h"
+#include "base/fd.h"
+
+namespace divert {
+
+/// One per context of the worker; -1 for a family that is off or that the machine does not have.
+struct ListenerPair {
+  base::UniqueFd v4;
+  base::UniqueFd v6;
+};
+
+struct Listeners {
+  std::vector<ListenerPair> pairs;
+  std::uint16_t port_v4 = 0;  ///< on 127.0.0.1, host byte order; 0: none
+  std::uint16_t port_v6 = 0;  ///< on [::1]
+};
+
+/// Tried first, so that `osproxy rules` prints what a run will load.
+inline constexpr std::uint16_t kUsualPort = 28531;
+
+/// `count` non-blocking listeners for each family, sharing one port by SO_REUSEPORT. Called by root, so that
+/// only root can join that group of listeners; a port that anybody has already is never joined. `port` 0: the
+/// usual one, else a free one; another number: that one or an error. A machine without IPv6 gives port_v6 0.
+[[nodiscard]] base::Result<Listeners> bind_listeners(unsigned count, bool ipv4, bool ipv6,
+                                                     std::uint16_t port = 0);
+
+}  // namespace divert

@@ -1,0 +1,125 @@
+// accept -> original destination and owner -> decision -> relay or interception.
+#include "divert/pipeline.h"
+
+#include <boost/asio/as_tuple.hpp>
+#include <boost/asio/use_awaitable.hpp>
+
+#include "divert/relay.h"
+
+namespace divert {
+namespace {
+
+namespace asio = boost::asio;
+using tcp = asio::ip::tcp;
+constexpr auto kToken = asio::as_tuple(asio::use_awaitable);
+
+std::atomic<std::uint64_t> next_connection{1};
+
+/// Counts an outgoing port for as long as the connection lasts.
+class PortClaim {
+ public:
+  PortClaim(OwnPorts& ports, std::uint16_t port) : ports_(ports), port_(port) { ports_.add(port_); }
+  PortClaim(const PortClaim&) = delete;
+  PortClaim& operator=(const PortClaim&) = delete;
+  ~PortClaim() { ports_.remove(port_); }
+
+ private:
+  OwnPorts& ports_;
+  std::uint16_t port_;
+};
+
+bool is_own_listener(const base::Endpoint& endpoint, const Room& room) {
+  const auto address = base::unmapped(endpoint.address());
+  if (!address.is_loopback()) return false;
+  return endpoint.port() == (address.is_v4() ? room.listener_v4 : room.listener_v6);
+}
+
+/// A loop is one of our processes at our own door, or one of our own outgoing ports with an owner that cannot
+/// be found.
+bool is_loop(const wire::Answer& answer, const Room& room) {
+  return answer.own || (!answer.process && room.own_ports.contains(answer.source->port()));
+}
+
+/// Empty: not to be carried any further (a direct visitor, a loop, or nobody knows it any more).
+asio::awaitable<std::optional<Decided>> decide(Accepted accepted, Room& room) {
+  const auto opened = std::chrono::system_clock::now();
+  auto answer = co_await room.broker.ask(accepted.peer, accepted.local);
+  if (!answer || !answer->destination) {
+    reset(accepted.socket);
+    co_return std::nullopt;
+  }
+  if (*answer->destination == accepted.local || is_own_listener(*answer->destination, room))
+    co_return std::nullopt;
+  const bool loop = is_loop(*answer, room);
+  Connection connection{next_connection.fetch_add(1, std::memory_order_relaxed),
+                        *answer->source,
+                        *answer->destination,
+                        std::move(answer->process),
+                        std::move(answer->verdict),
+                        opened};
+  if (loop) {
+    reset(accepted.socket);
+    room.loop_seen(connection);
+    co_return std::nullopt;
+  }
+  co_return Decided{std::move(accepted.socket), std::move(connection)};
+}
+
+void block(Decided decided, Room& room) {
+  reset(decided.socket);
+  room.watcher.closed(decided.connection, {});
+}
+
+void fail_upstream(Decided decided, const boost::system::error_code& error, Room& room) {
+  reset(decided.socket);
+  const auto& connection = decided.connection;
+  if (connection.verdict.action == Action::pass && connection.verdict.by_host.empty()) {
+    room.watcher.closed(
+        connection, {0, 0, "cannot reach " + base::to_string(connection.server) + ": " + error.message()});
+  } else {
+    room.interceptor.unreachable(connection, error);
+  }
+}
+
+/// Always to the original address: never to a name.
+asio::awaitable<boost::system::error_code> connect(tcp::socket& server, const base::Endpoint& destination) {
+  boost::system::error_code error;
+  server.open(destination.protocol(), error);
+  if (error) co_return error;
+  const auto [failed] = co_await server.async_connect(destination, kToken);
+  if (failed) co_return failed;
+  server.set_option(tcp::no_delay{true}, error);
+  server.non_blocking(true, error);
+  co_return error;
+}
+
+}  // namespace
+
+asio::awaitable<void> carry(Accepted accepted, Room& room) {
+  auto decided = co_await decide(std::move(accepted), room);
+  if (!decided) co_return;
+  const Verdict& verdict = decided->connection.verdict;
+  const bool final_verdict = verdict.by_host.empty();
+  if (verdict.action == Action::block && final_verdict) {
+    block(std::move(*decided), room);
+    co_return;
+  }
+  tcp::socket server{decided->socket.get_executor()};
+  if (const auto error = co_await connect(server, decided->connection.server)) {
+    fail_upstream(std::move(*decided), error, room);
+    co_return;
+  }
+  boost::system::error_code ignored;
+  const PortClaim claim{room.own_ports, server.local_endpoint(ignored).port()};
+  if (verdict.action == Action::pass && final_verdict) {
+    const auto outcome = co_await relay(std::move(decided->socket), std::move(server));
+    room.watcher.closed(decided->connection, outcome);
+  } else {
+    room.intercepted.fetch_add(1, std::memory_order_relaxed);
+    co_await room.interceptor.intercept(std::move(decided->connection), std::move(decided->socket),
+                                        std::move(server));
+    room.intercepted.fetch_sub(1, std::memory_order_relaxed);
+  }
+}
+
+}  // namespace divert

@@ -1,0 +1,65 @@
+// What broker and worker say to each other. A message is one datagram of a SOCK_SEQPACKET pair; both ends are
+// the same program, so integers are in host byte order. Questions have a fixed size; whatever else comes is
+// refused.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <string>
+#include <string_view>
+
+#include "base/error.h"
+#include "base/network.h"
+#include "divert/policy.h"
+#include "procmap/process.h"
+
+namespace divert::wire {
+
+inline constexpr std::size_t kMaxMessage = 128 << 10;
+
+/// An IPv4 or IPv6 endpoint; `family` is 4 or 6, `address` in network order (IPv4 in the first four bytes).
+struct PackedEndpoint {
+  std::uint8_t address[16];
+  std::uint16_t port;
+  std::uint8_t family;
+  std::uint8_t zero[5];
+};
+PackedEndpoint pack(const base::Endpoint& endpoint);
+[[nodiscard]] std::optional<base::Endpoint> unpack(const PackedEndpoint& packed);
+
+/// Worker to broker, on the link of the context that accepted: where did this connection want to go, who is
+/// it, what now?
+struct Question {
+  std::uint64_t id;
+  PackedEndpoint peer;
+  PackedEndpoint local;
+};
+static_assert(sizeof(Question) == 56);
+
+/// Broker to worker. `destination` equal to the question's `local`: a direct visitor. No destination: the
+/// kernel knows no such connection (any more).
+struct Answer {
+  std::uint64_t id = 0;
+  std::optional<base::Endpoint> source;
+  std::optional<base::Endpoint> destination;
+  bool own = false;  ///< the owner is one of our own processes: a loop
+  Verdict verdict;
+  std::shared_ptr<const procmap::ProcessFacts> process;
+};
+std::string encode(const Answer& answer);
+[[nodiscard]] std::optional<Answer> decode_answer(std::string_view bytes);
+
+/// On the control pair, both directions: one letter, then text.
+enum class Control : char {
+  ready = 'r',         ///< worker: accepting
+  quit = 'q',          ///< worker: please end; text: why, empty when the reader of our output has gone
+  loop = 'l',          ///< worker: our own connection came back in; text: which
+  renew = 'n',         ///< worker: the intermediate is about to expire
+  log = 'g',           ///< broker: a line for the user
+  intermediate = 'i',  ///< broker: PEM of a new intermediate
+  stop = 's',          ///< broker: end; text: milliseconds to wait for intercepted connections
+};
+std::string encode(Control kind, std::string_view text = {});
+
+}  // namespace divert::wire

@@ -1,0 +1,201 @@
+// The subcommands that print or set up something and end.
+#include "mitm/cli/commands.h"
+
+#include <cstdio>
+
+#include <unistd.h>
+
+#include "base/fd.h"
+#include "divert/journal.h"
+#include "divert/listeners.h"
+#include "divert/privilege.h"
+#include "mitm/tls/authority.h"
+#include "mitm/tls/trust.h"
+#include "pfctl/loader.h"
+#include "procmap/attribution.h"
+#include "procmap/who.h"
+
+namespace mitm::cli {
+namespace {
+
+using base::Result;
+
+/// Options of a command that needs no privileged half; read with our own rights.
+Result<nlohmann::json> options_of(const Invocation& invocation) {
+  const auto user = divert::invoking_user();
+  if (!user) return user.error();
+  return effective_options(invocation, user->home);
+}
+
+std::string quoted(std::string_view word) {
+  const bool plain = !word.empty() && word.find_first_not_of(
+                                          "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
+                                          "0123456789_@%+=:,./-") == word.npos;
+  if (plain) return std::string(word);
+  std::string out = "'";
+  for (const char c : word) c == '\'' ? out.append("'\\''") : out.append(1, c);
+  return out + "'";
+}
+
+const char* state_word(tls::StoreStatus::State state) {
+  switch (state) {
+    case tls::StoreStatus::State::trusted:
+      return "trusted";
+    case tls::StoreStatus::State::absent:
+      return "not trusted";
+    case tls::StoreStatus::State::unavailable:
+      return "unavailable";
+  }
+  return "";
+}
+
+void print_stores(const std::vector<tls::StoreStatus>& stores) {
+  for (const auto& store : stores) {
+    fmt::print("{:12} {}{}{}\n", state_word(store.state), store.store, store.detail.empty() ? "" : ": ",
+               store.detail);
+  }
+}
+
+void print_certificate(const std::string& directory, X509* certificate) {
+  fmt::print("directory    {}\nfingerprint  SHA-256 {}\n", directory, tls::sha256_fingerprint(certificate));
+}
+
+Result<int> show_stores(Result<std::vector<tls::StoreStatus>> stores) {
+  if (!stores) return stores.error();
+  print_stores(*stores);
+  return 0;
+}
+
+/// `ca` with its directory and the person whose stores are meant.
+class CaCommand {
+ public:
+  CaCommand(std::string directory, tls::StoreUser user)
+      : directory_(std::move(directory)), user_(std::move(user)) {}
+
+  Result<int> create() const {
+    const auto root = tls::create_root(directory_);
+    if (!root) return root.error();
+    print_certificate(directory_, root->certificate.get());
+    return 0;
+  }
+  Result<int> show() const {
+    const auto certificate = tls::load_root_certificate(directory_);
+    if (!certificate) return certificate.error();
+    print_certificate(directory_, certificate->get());
+    return 0;
+  }
+  Result<int> print_pem() const {
+    const auto certificate = tls::load_root_certificate(directory_);
+    if (!certificate) return certificate.error();
+    fmt::print("{}", tls::to_pem(certificate->get()));
+    return 0;
+  }
+  Result<int> install() const {
+    const auto root = tls::load_or_create_root(directory_);
+    if (!root) return root.error();
+    return show_stores(tls::install_trust(root_path(), user_));
+  }
+  Result<int> uninstall() const { return show_stores(tls::uninstall_trust(root_path(), user_)); }
+  Result<int> status() const {
+    const auto certificate = tls::load_root_certificate(directory_);
+    if (!certificate) return certificate.error();
+    print_stores(tls::trust_status(root_path(), user_));
+    return 0;
+  }
+
+ private:
+  [[nodiscard]] std::string root_path() const { return directory_ + "/root-ca.pem"; }
+
+  std::string directory_;
+  tls::StoreUser user_;
+};
+
+}  // namespace
+
+Result<> need_root(const Invocation& invocation, std::string_view purpose) {
+  if (::geteuid() == 0) return {};
+  std::string words;
+  for (const auto& word : invocation.typed) words += " " + quoted(word);
+  return base::failure("{} needs root {}; try: sudo osproxy{}", invocation.command, purpose, words);
+}
+
+Result<int> rules_command(const Invocation& invocation) {
+  const auto options = options_of(invocation);
+  if (!options) return options.error();
+  const auto settings = run_settings(*options, invocation);
+  if (!settings) return settings.error();
+  const auto gid = divert::choose_exempt_group(settings->group);
+  if (!gid) return gid.error();
+  const std::uint16_t port = settings->listen_port ? settings->listen_port : divert::kUsualPort;
+  const auto rules = ruleset_for(*settings, *gid, port, port);
+  if (!rules) return rules.error();
+  fmt::print("{}", pfctl::render_nft(*rules));
+  return 0;
+}
+
+Result<int> who_command(const Invocation& invocation) {
+  const auto options = options_of(invocation);
+  if (!options) return options.error();
+  auto attributor = procmap::Attributor::open();
+  if (!attributor) return attributor.error();
+  auto rows = procmap::socket_table(*attributor);
+  if (!rows) return rows.error();
+  if (!invocation.positional.empty()) {
+    const auto end = procmap::parse_socket_end(invocation.positional.front());
+    if (!end) return base::Error{end.error().text, EINVAL};
+    std::erase_if(*rows, [&](const procmap::SocketRow& row) { return !end->matches(row); });
+    if (rows->empty())
+      return base::failure("no TCP socket of this network namespace is at {}", invocation.positional.front());
+  }
+  const bool jsonl = options->value("format", "text") == "jsonl";
+  fmt::print("{}", jsonl ? procmap::render_who_jsonl(*rows) : procmap::render_who_text(*rows));
+  return 0;
+}
+
+Result<int> ca_command(const Invocation& invocation) {
+  const auto options = options_of(invocation);
+  if (!options) return options.error();
+  const std::string& verb = invocation.positional.front();
+  if (verb == "create" || verb == "install" || verb == "uninstall") {
+    const std::string purpose = verb == "create" ? "to keep the key of the CA" : "to change the trust stores";
+    if (const auto root = need_root(invocation, purpose); !root) return root.error();
+  }
+  const auto user = divert::invoking_user();
+  if (!user) return user.error();
+  const CaCommand command{options->value("ca-dir", tls::kStateDirectory),
+                          {user->uid, user->gid, user->name, user->home}};
+  if (verb == "create") return command.create();
+  if (verb == "show") return command.show();
+  if (verb == "export") return command.print_pem();
+  if (verb == "install") return command.install();
+  if (verb == "uninstall") return command.uninstall();
+  return command.status();
+}
+
+Result<int> config_command(const Invocation& invocation) {
+  const auto options = options_of(invocation);
+  if (!options) return options.error();
+  if (const auto settings = run_settings(*options, invocation); !settings) return settings.error();
+  if (invocation.positional.front() == "show") {
+    fmt::print("{}\n", options->dump(2));
+  } else {
+    fmt::print("the configuration is good\n");
+  }
+  return 0;
+}
+
+Result<int> cleanup_command(const Invocation& invocation) {
+  if (const auto root = need_root(invocation, "to remove packet-filter rules"); !root) return root.error();
+  std::vector<std::string> done;
+  for (const auto& journal : divert::stale_journals()) {
+    for (auto& line : divert::undo(journal)) done.push_back(std::move(line));
+  }
+  const auto removed = pfctl::remove_stale_rules();
+  if (!removed) return removed.error();
+  if (*removed) done.emplace_back("removed the table inet osproxy");
+  for (const auto& line : done) fmt::print("{}\n", line);
+  if (done.empty()) fmt::print("nothing was left behind\n");
+  return 0;
+}
+
+}  // namespace mitm::cli

@@ -1,0 +1,28 @@
+// The subcommands. Each returns its exit status; an error becomes "osproxy: ..." and 1 (2 for a usage error).
+#pragma once
+
+#include <string>
+
+#include "base/error.h"
+#include "mitm/cli/options.h"
+#include "mitm/cli/settings.h"
+#include "pfctl/ruleset.h"
+
+namespace mitm::cli {
+
+base::Result<int> run_command(const Invocation& invocation);  ///< run and exec
+base::Result<int> rules_command(
+    const Invocation& invocation);  ///< prints what a run would load; needs no root
+base::Result<int> who_command(const Invocation& invocation);
+base::Result<int> ca_command(const Invocation& invocation);
+base::Result<int> config_command(const Invocation& invocation);
+base::Result<int> cleanup_command(const Invocation& invocation);
+
+/// "run needs root to load packet-filter rules; try: sudo osproxy ..." when we are not root.
+[[nodiscard]] base::Result<> need_root(const Invocation& invocation, std::string_view purpose);
+
+/// The rules that `settings` ask for, with the listeners' ports and the group filled in.
+[[nodiscard]] base::Result<pfctl::Ruleset> ruleset_for(const RunSettings& settings, gid_t exempt_gid,
+                                                       std::uint16_t port_v4, std::uint16_t port_v6);
+
+}  // namespace mitm::cli

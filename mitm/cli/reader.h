@@ -1,0 +1,28 @@
+// Everything that the user's own paths and texts are needed for, done by a process with the user's own
+// rights.
+#pragma once
+
+#include <string>
+
+#include "base/error.h"
+#include "base/fd.h"
+#include "divert/privilege.h"
+#include "mitm/cli/options.h"
+#include "mitm/cli/settings.h"
+
+namespace mitm::cli {
+
+/// What root takes over from it: validated settings and open files.
+struct Prepared {
+  RunSettings settings;
+  std::string upstream_ca;  ///< PEM text; empty: the system's store
+  base::UniqueFd output;    ///< --output; none: the terminal
+  base::UniqueFd pcap;      ///< --pcap
+};
+
+/// Forks a process that becomes `user`, reads the configuration, compiles the filter, opens the files and
+/// ends. Root never opens a path of the user's and never parses what the user wrote. Exit code 2 errors
+/// (usage) have os_code EINVAL.
+[[nodiscard]] base::Result<Prepared> prepare(const Invocation& invocation, const divert::User& user);
+
+}  // namespace mitm::cli

@@ -1,0 +1,243 @@
+// `osproxy run` and `osproxy exec`: the order in which processes, rights, sockets and rules come into being.
+#include <cerrno>
+#include <cstdio>
+
+#include <sys/resource.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "divert/broker.h"
+#include "divert/listeners.h"
+#include "mitm/cli/commands.h"
+#include "mitm/cli/reader.h"
+#include "mitm/cli/worker_process.h"
+#include "mitm/tls/authority.h"
+#include "mitm/tls/trust.h"
+#include "pfctl/loader.h"
+
+namespace mitm::cli {
+namespace {
+
+using base::Result;
+
+/// Both ends of a message socket.
+struct Pair {
+  base::UniqueFd broker;
+  base::UniqueFd worker;
+};
+
+Result<Pair> make_pair() {
+  int ends[2];
+  if (::socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, ends) != 0)
+    return base::os_error("cannot make a socketpair", errno);
+  return Pair{base::UniqueFd{ends[0]}, base::UniqueFd{ends[1]}};
+}
+
+/// A connection needs two descriptors, a relayed one four more while bytes are in flight.
+void raise_descriptor_limit() {
+  rlimit limit{};
+  if (::getrlimit(RLIMIT_NOFILE, &limit) != 0) return;
+  const rlimit wanted{1 << 20, 1 << 20};
+  if (::setrlimit(RLIMIT_NOFILE, &wanted) == 0) return;
+  limit.rlim_cur = limit.rlim_max;
+  ::setrlimit(RLIMIT_NOFILE, &limit);
+}
+
+/// Nothing may have been left open by whoever started us: what is inherited must not reach CMD or the worker.
+void close_inherited() {
+  ::close_range(3, ~0U, 0);
+}
+
+Result<> refuse_second_instance() {
+  const auto owner = pfctl::rules_owner();
+  if (!owner) return owner.error();
+  if (*owner == 0) return {};
+  if (*owner < 0)
+    return base::failure(
+        "a table inet osproxy without an owner is loaded here; take it out: sudo osproxy cleanup");
+  return base::failure("another osproxy (pid {}) runs in this network namespace; end it first", *owner);
+}
+
+divert::User worker_user(const divert::User& typed_by) {
+  if (typed_by.uid != 0) return typed_by;
+  const auto nobody = divert::user_named("nobody");
+  return nobody ? *nobody : divert::User{65534, 65534, "nobody", "/", ""};
+}
+
+std::string root_certificate_path(const RunSettings& settings) {
+  return settings.ca_dir + "/root-ca.pem";
+}
+
+tls::StoreUser store_user(const divert::User& user) {
+  return {user.uid, user.gid, user.name, user.home};
+}
+
+/// `run` intercepts programs that have to trust us: says how when nothing on this machine does.
+void warn_when_untrusted(const RunSettings& settings, const divert::User& user) {
+  for (const auto& store : tls::trust_status(root_certificate_path(settings), store_user(user))) {
+    if (store.state == tls::StoreStatus::State::trusted) return;
+  }
+  fmt::print(
+      stderr,
+      "osproxy: no program trusts osproxy's CA yet, so TLS will fail in intercepted programs; ways on:\n"
+      "osproxy:   sudo osproxy ca install        trust it on this machine (undo: sudo osproxy ca uninstall)\n"
+      "osproxy:   sudo osproxy exec -- COMMAND   run one command that trusts it, install nothing\n");
+}
+
+std::string describe_ports(const RunSettings& settings) {
+  if (settings.ports.empty()) return "all TCP ports";
+  std::string list;
+  for (const auto& range : settings.ports) list += (list.empty() ? "" : ",") + base::to_string(range);
+  return "ports " + list;
+}
+
+std::string first_line(const RunSettings& settings, const Invocation& invocation) {
+  const std::string& filter = settings.policy.filter.text();
+  const std::string what = invocation.command == "exec" ? invocation.positional.front()
+                           : filter.empty()             ? "every program"
+                                                        : filter;
+  return fmt::format("capturing {} on {} (engine redirect: connections are sorted at accept)", what,
+                     describe_ports(settings));
+}
+
+/// A run in the making; what has been set up is undone when a later step fails.
+class Run {
+ public:
+  Run(const Invocation& invocation, Prepared prepared, divert::User user)
+      : invocation_(invocation), prepared_(std::move(prepared)), user_(std::move(user)) {}
+  Run(const Run&) = delete;
+  Run& operator=(const Run&) = delete;
+  ~Run() {
+    if (journalled_) divert::undo(journal_);
+  }
+
+  Result<int> go() {
+    if (auto made = make_ca(); !made) return made.error();
+    if (!is_exec()) warn_when_untrusted(settings(), user_);
+    auto gid = divert::choose_exempt_group(settings().group);
+    if (!gid) return gid.error();
+    auto listeners = divert::bind_listeners(static_cast<unsigned>(settings().threads), settings().ipv4,
+                                            settings().ipv6, settings().listen_port);
+    if (!listeners) return listeners.error();
+    setup_.policy = settings().policy;
+    setup_.first_line = first_line(settings(), invocation_);
+    setup_.wait_for_descendants = settings().wait;
+    auto rules = ruleset_for(settings(), *gid, listeners->port_v4, listeners->port_v6);
+    if (!rules) return rules.error();
+    setup_.rules = std::move(*rules);
+    if (auto forked = fork_worker(std::move(*listeners), *gid); !forked) return forked.error();
+    if (auto ready = prepare_command(); !ready) return ready.error();
+    if (auto guarded = start_guard(); !guarded) return guarded.error();
+    setup_.make_intermediate = [directory = settings().ca_dir]() -> Result<std::string> {
+      const auto root = tls::load_root(directory);
+      if (!root) return root.error();
+      const auto intermediate = tls::issue_intermediate(*root);
+      if (!intermediate) return intermediate.error();
+      return tls::to_pem(*intermediate);
+    };
+    const divert::Ending ending = divert::Broker{std::move(setup_)}.run();
+    if (!ending.error.empty()) fmt::print(stderr, "osproxy: {}\n", ending.error);
+    return ending.status;
+  }
+
+ private:
+  [[nodiscard]] const RunSettings& settings() const { return prepared_.settings; }
+  [[nodiscard]] bool is_exec() const { return invocation_.command == "exec"; }
+
+  /// The root's key is read by the broker only, after the worker has split off.
+  Result<> make_ca() {
+    const auto root = tls::load_or_create_root(settings().ca_dir);
+    if (!root) return root.error();
+    return {};
+  }
+
+  Result<> fork_worker(divert::Listeners listeners, gid_t gid) {
+    auto control = make_pair();
+    if (!control) return control.error();
+    WorkerPlan plan;
+    for (std::size_t i = 0; i < listeners.pairs.size(); ++i) {
+      auto link = make_pair();
+      if (!link) return link.error();
+      setup_.links.push_back(std::move(link->broker));
+      plan.sockets.links.push_back(std::move(link->worker));
+    }
+    setup_.control = std::move(control->broker);
+    const pid_t pid = ::fork();
+    if (pid < 0) return base::os_error("cannot start the worker", errno);
+    if (pid == 0) {
+      setup_.links.clear();
+      setup_.control.reset();
+      plan.sockets.listeners = std::move(listeners);
+      plan.sockets.control = std::move(control->worker);
+      plan.prepared = std::move(prepared_);
+      plan.user = worker_user(user_);
+      plan.exempt_gid = gid;
+      plan.to_stderr = is_exec();
+      ::_exit(run_worker(std::move(plan)));
+    }
+    setup_.worker = pid;
+    return {};
+  }
+
+  Result<> prepare_command() {
+    journal_.broker = divert::process_id_of(::getpid());
+    journal_.worker = setup_.worker;
+    if (!is_exec()) return {};
+    auto bundle = tls::write_combined_bundle(settings().ca_dir, root_certificate_path(settings()));
+    if (!bundle) return bundle.error();
+    auto cgroup = divert::make_cgroup(::getpid());
+    if (!cgroup) return cgroup.error();
+    setup_.cgroup = *cgroup;
+    journal_.cgroup = cgroup->name;
+    setup_.command =
+        divert::Command{invocation_.positional, user_,
+                        tls::trust_variables(*bundle, root_certificate_path(settings())), *cgroup};
+    return {};
+  }
+
+  Result<> start_guard() {
+    journalled_ = true;
+    if (auto written = divert::write_journal(journal_); !written) return written.error();
+    auto guard = divert::Guard::start(journal_);
+    if (!guard) return guard.error();
+    setup_.guard = std::move(*guard);
+    return {};
+  }
+
+  const Invocation& invocation_;
+  Prepared prepared_;
+  divert::User user_;
+  divert::BrokerSetup setup_;
+  divert::Journal journal_;
+  bool journalled_ = false;
+};
+
+}  // namespace
+
+Result<pfctl::Ruleset> ruleset_for(const RunSettings& settings, gid_t exempt_gid, std::uint16_t port_v4,
+                                   std::uint16_t port_v6) {
+  pfctl::Ruleset rules;
+  rules.ports = settings.ports;
+  rules.excluded = settings.excluded;
+  rules.ipv4 = settings.ipv4 && port_v4 != 0;
+  rules.ipv6 = settings.ipv6 && port_v6 != 0;
+  rules.exempt_gid = exempt_gid;
+  rules.listener_v4 = port_v4;
+  rules.listener_v6 = port_v6;
+  rules.loopback = settings.loopback;
+  return pfctl::validated(std::move(rules));
+}
+
+Result<int> run_command(const Invocation& invocation) {
+  if (const auto root = need_root(invocation, "to load packet-filter rules"); !root) return root.error();
+  close_inherited();
+  const auto user = divert::invoking_user();
+  if (!user) return user.error();
+  auto prepared = prepare(invocation, *user);
+  if (!prepared) return prepared.error();
+  if (const auto alone = refuse_second_instance(); !alone) return alone.error();
+  raise_descriptor_limit();
+  return Run{invocation, std::move(*prepared), *user}.go();
+}
+
+}  // namespace mitm::cli

@@ -1,0 +1,22 @@
+// The worker of a run: engines and sinks around divert's accept loops.
+#pragma once
+
+#include "divert/privilege.h"
+#include "divert/worker.h"
+#include "mitm/cli/reader.h"
+
+namespace mitm::cli {
+
+struct WorkerPlan {
+  divert::WorkerSetup sockets;
+  Prepared prepared;
+  divert::User user;  ///< what it becomes
+  gid_t exempt_gid = 0;
+  bool to_stderr = false;  ///< flows go to standard error unless there is a file (exec)
+};
+
+/// The worker process, from the fork to its end; returns its exit status. Says what went wrong on standard
+/// error.
+int run_worker(WorkerPlan plan);
+
+}  // namespace mitm::cli

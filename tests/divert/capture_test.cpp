@@ -1,0 +1,86 @@
+#include "divert/capture.h"
+
+#include <algorithm>
+
+#include <signal.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "tests/test.h"
+
+using namespace divert;
+
+namespace {
+
+Command command_of(std::vector<std::string> argv) {
+  Command command;
+  command.argv = std::move(argv);
+  command.user = *user_named("nobody");
+  command.cgroup = *make_cgroup(::getpid());
+  return command;
+}
+
+}  // namespace
+
+TEST_CASE("capture: CMD runs in its cgroup, as its user, only once it is let go") {
+  const Command command = command_of({"sleep", "30"});
+  REQUIRE_FALSE(command.cgroup.name.empty());
+  auto held = HeldCommand::start(command);
+  REQUIRE(held.has_value());
+  REQUIRE(held->release().has_value());
+  const auto inside = processes_in(command.cgroup);
+  CHECK(std::ranges::find(inside, held->pid()) != inside.end());
+  const auto status = base::read_file("/proc/" + std::to_string(held->pid()) + "/status");
+  REQUIRE(status.has_value());
+  CHECK(status->find("Uid:\t65534\t65534\t65534\t65534") != std::string::npos);
+  CHECK(::getpgid(held->pid()) == held->pid());
+  ::kill(held->pid(), SIGKILL);
+  ::waitpid(held->pid(), nullptr, 0);
+  CHECK(remove_cgroup(command.cgroup.name));
+}
+
+TEST_CASE("capture: the environment is the user's, sudo's traces are gone") {
+  ::setenv("SUDO_UID", "0", 1);
+  Command command =
+      command_of({"sh", "-c", "test -z \"$SUDO_UID\" && test \"$USER\" = nobody && test \"$X\" = y"});
+  command.environment = {{"X", "y"}};
+  auto held = HeldCommand::start(command);
+  REQUIRE(held.has_value());
+  REQUIRE(held->release().has_value());
+  int status = -1;
+  REQUIRE(::waitpid(held->pid(), &status, 0) == held->pid());
+  CHECK(WIFEXITED(status));
+  CHECK(WEXITSTATUS(status) == 0);
+  ::unsetenv("SUDO_UID");
+  CHECK(remove_cgroup(command.cgroup.name));
+}
+
+TEST_CASE("capture: a command that cannot run says why") {
+  ::setenv("PATH", "/usr/bin:/bin", 1);
+  const struct {
+    const char *name, *text;
+  } cases[] = {{"osproxy-no-such-command", "cannot run 'osproxy-no-such-command': No such file or directory"},
+               {"/etc/passwd", "cannot run '/etc/passwd': Permission denied"}};
+  for (const auto& c : cases) {
+    const Command command = command_of({c.name});
+    auto held = HeldCommand::start(command);
+    REQUIRE(held.has_value());
+    const auto released = held->release();
+    REQUIRE_FALSE(released.has_value());
+    CHECK(released.error().text == c.text);
+    ::waitpid(held->pid(), nullptr, 0);
+    CHECK(remove_cgroup(command.cgroup.name));
+  }
+}
+
+TEST_CASE("capture: a cgroup in which something still runs is emptied, then removed") {
+  const Command command = command_of({"sleep", "30"});
+  auto held = HeldCommand::start(command);
+  REQUIRE(held.has_value());
+  REQUIRE(held->release().has_value());
+  CHECK(remove_cgroup(command.cgroup.name));
+  CHECK(::kill(held->pid(), 0) == 0);
+  ::kill(held->pid(), SIGKILL);
+  ::waitpid(held->pid(), nullptr, 0);
+  CHECK_FALSE(remove_cgroup(command.cgroup.name));
+}
