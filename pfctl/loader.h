@@ -29,16 +29,21 @@ class LoadedRules {
   std::string text_;
 };
 
-/// Puts the rules in place in one atomic batch; on failure nothing is left behind. Needs CAP_NET_ADMIN.
-/// Errors: another osproxy in this network namespace (names its pid), no nf_tables in the kernel, no
-/// permission, kernel too old.
+/// Puts the rules in place in one atomic batch; `ruleset` must be validated. On failure nothing is left
+/// behind. Needs CAP_NET_ADMIN. Errors: another osproxy in this network namespace (names its pid), no
+/// nf_tables in the kernel, no permission, kernel too old.
 [[nodiscard]] base::Result<LoadedRules> load_rules(const Ruleset& ruleset);
 
-/// The process whose osproxy table is loaded in this network namespace: 0 when there is no table, -1 when the
-/// table has no owner (a left-over that somebody put there by hand; remove_stale_rules() takes it out).
+inline constexpr long kNoOwner = -1;
+inline constexpr long kUnseenOwner = -2;
+
+/// The process whose osproxy table is loaded in this network namespace: 0 when there is no table, kNoOwner
+/// when the table has no owner (a left-over that somebody put there by hand; remove_stale_rules() takes it
+/// out), kUnseenOwner when the owner is a process that cannot be seen from here (another pid namespace). Of
+/// several processes that hold the owning socket, one. Needs CAP_NET_ADMIN; walks /proc.
 [[nodiscard]] base::Result<long> rules_owner();
 
-/// Removes an osproxy table without an owner. True when there was one.
+/// Removes an osproxy table without an owner. True when there was one; a table with an owner stays.
 [[nodiscard]] base::Result<bool> remove_stale_rules();
 
 }  // namespace pfctl
