@@ -23,6 +23,11 @@ base::Result<Ack> parse_ack(const nlmsghdr* header) {
   return Ack{header->nlmsg_seq, -error};
 }
 
+// An expression or a chain type that is not in the kernel is "not found".
+std::string missing(std::string_view options, int error) {
+  return error == ENOENT || error == EOPNOTSUPP ? fmt::format("; it needs {}", options) : "";
+}
+
 TableAnswer parse_table(const nlmsghdr* header) {
   TableAnswer answer{true, {}};
   for_each_in_message(header, sizeof(nfgenmsg), [&](const nlattr* attribute) {
@@ -111,16 +116,13 @@ base::Error explain(const Batch& batch, const Ack& refusal, std::string_view ker
       }
       return {fmt::format("cannot create the nftables table inet {}: {}", kTableName, reason), error};
     case Step::Kind::chain:
-      return {fmt::format("Linux {} refuses a nat chain in the output hook ({}); it needs CONFIG_NFT_NAT and "
-                          "CONFIG_NF_TABLES_INET",
-                          kernel, reason),
+      return {fmt::format("Linux {} refuses a nat chain in the output hook: {}{}", kernel, reason,
+                          missing("CONFIG_NF_TABLES_INET and CONFIG_NFT_NAT", error)),
               error};
     case Step::Kind::rule:
-      return {
-          fmt::format("Linux {} refuses the packet-filter rule '{}' ({}); it needs CONFIG_NFT_FIB_INET and "
-                      "CONFIG_NFT_REDIR",
-                      kernel, step.rule, reason),
-          error};
+      return {fmt::format("Linux {} refuses the packet-filter rule '{}': {}{}", kernel, step.rule, reason,
+                          missing("CONFIG_NFT_FIB_INET and CONFIG_NFT_REDIR", error)),
+              error};
     case Step::Kind::batch:
       break;
   }
