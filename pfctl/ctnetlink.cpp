@@ -14,7 +14,7 @@
 #include <linux/netfilter/nfnetlink_conntrack.h>
 #include <netinet/in.h>
 
-#include "pfctl/netlink_attributes.h"
+#include "pfctl/netlink_bounds.h"
 
 namespace pfctl {
 namespace {
@@ -171,8 +171,8 @@ ConntrackQuery encode_conntrack_query(std::uint32_t sequence, const base::Endpoi
 }
 
 ConntrackAnswer decode_conntrack_answer(std::string_view bytes, std::uint32_t sequence) {
-  const auto* header = reinterpret_cast<const nlmsghdr*>(bytes.data());
-  if (!mnl_nlmsg_ok(header, static_cast<int>(bytes.size()))) return {};
+  const nlmsghdr* header = first_message(bytes);
+  if (!header) return {};
   if (header->nlmsg_seq != sequence) return {Kind::foreign, {}, 0};
   if (header->nlmsg_type == NLMSG_ERROR) return read_error(header);
   if (header->nlmsg_type == kNew) return read_connection(header);

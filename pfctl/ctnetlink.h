@@ -13,7 +13,7 @@
 namespace pfctl {
 
 struct ConntrackQuery {
-  alignas(4) std::array<char, 128> room;
+  alignas(4) std::array<char, 128> room{};
   std::size_t size = 0;
 
   [[nodiscard]] std::string_view view() const { return {room.data(), size}; }

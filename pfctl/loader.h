@@ -15,10 +15,16 @@ class LoadedRules {
  public:
   LoadedRules(LoadedRules&&) noexcept = default;
   LoadedRules& operator=(LoadedRules&&) noexcept = default;
-  /// Takes the rules out. Connections that are already diverted live on.
+  /// Takes the rules out. Connections that are diverted die of it, unless other rules keep NAT and connection
+  /// tracking on in this network namespace: the kernel stops translating their addresses. So close them
+  /// first; a reset that is sent afterwards reaches nobody.
   ~LoadedRules();
 
-  /// The text that was loaded, as `osproxy rules` prints it.
+  /// From here on new connections go their own way; those that are diverted already live on while this object
+  /// does. For an end in order. Errors: what the kernel says; the rules are then still in place.
+  [[nodiscard]] base::Result<> stop_diverting();
+
+  /// The text that was loaded (stop_diverting() does not change it), as `osproxy rules` prints it.
   [[nodiscard]] const std::string& text() const { return text_; }
 
  private:

@@ -2,6 +2,7 @@
 // the one that is there.
 #include <algorithm>
 #include <array>
+#include <cerrno>
 #include <optional>
 
 #include <sys/socket.h>
@@ -71,6 +72,14 @@ base::Result<Attempt> attempt(const Batch& batch) {
 }  // namespace
 
 LoadedRules::~LoadedRules() = default;
+
+base::Result<> LoadedRules::stop_diverting() {
+  const Batch batch = stop_batch();
+  const auto refusal = commit(owner_.get(), batch);
+  if (!refusal) return refusal.error();
+  if (*refusal) return base::os_error("cannot put the packet-filter rules out of use", (*refusal)->error);
+  return {};
+}
 
 base::Result<LoadedRules> load_rules(const Ruleset& ruleset) {
   const Batch batch = install_batch(ruleset);

@@ -1,6 +1,7 @@
 // Decoders for what nf_tables sends back, and the table from (message, errno) to what the user should do.
 #include "pfctl/nft_answers.h"
 
+#include <algorithm>
 #include <cerrno>
 #include <cstring>
 
@@ -9,7 +10,7 @@
 #include <linux/netfilter/nf_tables.h>
 #include <linux/netfilter/nfnetlink.h>
 
-#include "pfctl/netlink_attributes.h"
+#include "pfctl/netlink_bounds.h"
 
 namespace pfctl {
 namespace {
@@ -43,10 +44,10 @@ TableAnswer parse_table(const nlmsghdr* header) {
 
 base::Result<std::vector<Ack>> parse_acks(std::string_view bytes) {
   std::vector<Ack> acks;
-  const auto* header = reinterpret_cast<const nlmsghdr*>(bytes.data());
-  int left = static_cast<int>(bytes.size());
-  for (; left > 0; header = mnl_nlmsg_next(header, &left)) {
-    if (!mnl_nlmsg_ok(header, left)) return base::failure("{}", kCutShort);
+  while (!bytes.empty()) {
+    const nlmsghdr* header = first_message(bytes);
+    if (!header) return base::failure("{}", kCutShort);
+    bytes.remove_prefix(std::min<std::size_t>(MNL_ALIGN(header->nlmsg_len), bytes.size()));
     if (header->nlmsg_type != NLMSG_ERROR) continue;
     auto ack = parse_ack(header);
     if (!ack) return ack.error();
@@ -56,8 +57,8 @@ base::Result<std::vector<Ack>> parse_acks(std::string_view bytes) {
 }
 
 base::Result<TableAnswer> parse_table_answer(std::string_view bytes, std::uint32_t sequence) {
-  const auto* header = reinterpret_cast<const nlmsghdr*>(bytes.data());
-  if (!mnl_nlmsg_ok(header, static_cast<int>(bytes.size()))) return base::failure("{}", kCutShort);
+  const nlmsghdr* header = first_message(bytes);
+  if (!header) return base::failure("{}", kCutShort);
   if (header->nlmsg_seq != sequence) return base::failure("the kernel answered another question");
   if (header->nlmsg_type == (NFNL_SUBSYS_NFTABLES << 8 | NFT_MSG_NEWTABLE)) {
     if (mnl_nlmsg_get_payload_len(header) < sizeof(nfgenmsg)) return base::failure("{}", kCutShort);

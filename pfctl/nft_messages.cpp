@@ -36,7 +36,7 @@ enum class ByteOrder : std::uint32_t { host = 1, big_endian = 2 };
 // All sets are anonymous: the kernel puts a number in place of %d.
 constexpr const char* kSetName = "__set%d";
 constexpr std::size_t kElementsPerMessage = 200;
-constexpr std::size_t kRoom = 16 << 10;
+constexpr std::size_t kRoom = 8 << 10;
 
 // A message under construction. Every message that is built here is far smaller than the room: the only list
 // that grows with the ruleset is cut into kElementsPerMessage.
@@ -70,7 +70,7 @@ class Message {
   [[nodiscard]] std::string_view view() const { return {room_.data(), header_->nlmsg_len}; }
 
  private:
-  alignas(nlmsghdr) std::array<char, kRoom> room_;
+  alignas(nlmsghdr) std::array<char, kRoom> room_{};  // zeroed: libmnl leaves the padding as it is
   nlmsghdr* header_;
 };
 
@@ -218,7 +218,7 @@ class BatchBuilder {
     const Step step{Step::Kind::rule, render_nft_rule(rule)};
     const std::uint32_t types = rule.types.empty() ? 0 : add_type_set(step, rule.types);
     const std::uint32_t ports = needs_set(rule.ports) ? add_port_set(step, rule.ports) : 0;
-    add(step, NFT_MSG_NEWRULE, NLM_F_CREATE | NLM_F_APPEND | flags, [&](Message& message) {
+    add(step, NFT_MSG_NEWRULE, NLM_F_CREATE | flags, [&](Message& message) {
       message.text(NFTA_RULE_TABLE, kTableName);
       message.text(NFTA_RULE_CHAIN, kChainName);
       message.nest(NFTA_RULE_EXPRESSIONS, [&] { put_conditions(message, rule, types, ports); });
@@ -390,7 +390,15 @@ Batch install_batch(const Ruleset& ruleset) {
   builder.add_table();
   builder.add_chain();
   const auto rules = nft_rules(ruleset);
-  for (const auto& rule : rules) builder.add_rule(rule, &rule == &rules.back() ? NLM_F_ACK : 0);
+  for (const auto& rule : rules) {
+    builder.add_rule(rule, NLM_F_APPEND | (&rule == &rules.back() ? NLM_F_ACK : 0));
+  }
+  return std::move(builder).finish();
+}
+
+Batch stop_batch() {
+  BatchBuilder builder;
+  builder.add_rule({}, NLM_F_ACK);
   return std::move(builder).finish();
 }
 

@@ -106,7 +106,7 @@ TEST_CASE("ctnetlink: an answer cut at any offset with its length corrected is n
       continue;
     }
     CHECK(base::to_string(result.original.destination) == "198.51.100.1:443");
-    CHECK(length >= 16 + 4 + 56);  // header, nfgenmsg, original tuple
+    CHECK(length >= 16 + 4 + 52);  // header, nfgenmsg, original tuple
   }
 }
 
@@ -122,6 +122,15 @@ TEST_CASE("ctnetlink: each two bytes replaced by lying lengths are survived") {
         CHECK(possible);
       }
     }
+  }
+}
+
+TEST_CASE("ctnetlink: a message that claims to be longer or shorter than it is") {
+  const auto size = static_cast<std::uint32_t>(kAnswer4.size());
+  for (const std::uint32_t lie : {0U, 1U, 15U, 16U, 19U, size + 1, 0x7fffffffU, 0x80000000U, 0xffffffffU}) {
+    std::string spoilt = kAnswer4;
+    spoilt.replace(0, 4, host_order(lie));
+    CHECK(decode(spoilt).kind == Kind::malformed);
   }
 }
 

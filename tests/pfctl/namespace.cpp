@@ -22,7 +22,7 @@ namespace {
 }
 
 std::pair<std::string, int> output_of(const std::string& command) {
-  FILE* pipe = ::popen((command + " 2>&1").c_str(), "re");
+  FILE* pipe = ::popen(("( " + command + "\n) 2>&1").c_str(), "re");
   if (!pipe) fail(base::os_error(command, errno).text);
   std::string output;
   std::array<char, 4096> block;

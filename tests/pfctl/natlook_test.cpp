@@ -294,19 +294,27 @@ TEST_CASE("natlook: a family that is off goes its own way") {
   CHECK(accept_from(listener6).local == endpoint("[::1]:8899"));
 }
 
-TEST_CASE("natlook: connections that are diverted already outlive the rules") {
+TEST_CASE("natlook: after stop_diverting new connections are left alone, diverted ones live on") {
   Namespace fresh;
   fresh.add_uplink();
   auto natlook = pfctl::Natlook::open();
   REQUIRE(natlook);
+  auto wanted = ruleset(8899);
+  wanted.loopback = true;
+  auto rules = pfctl::load_rules(wanted);
+  REQUIRE(rules);
   const auto listener = listen_on(endpoint("127.0.0.1:8899"));
-  auto rules = std::make_unique<pfctl::LoadedRules>(pfctl::load_rules(ruleset(8899)).value());
+  const auto server = listen_on(endpoint("127.0.0.1:8080"));
   const auto client = connect_to(endpoint("192.0.2.1:41000"), endpoint("198.51.100.1:443"));
   const Accepted accepted = accept_from(listener);
-  rules.reset();
+  REQUIRE(rules->stop_diverting());
+  CHECK(pfctl::rules_owner().value() == ::getpid());
   REQUIRE(base::write_all(accepted.socket.get(), "still here"));
   char bytes[10]{};
-  CHECK(::read(client.get(), bytes, sizeof bytes) == 10);
+  REQUIRE(::read(client.get(), bytes, sizeof bytes) == 10);
   CHECK(std::string_view(bytes, 10) == "still here");
   CHECK(original_of(*natlook, accepted).destination == endpoint("198.51.100.1:443"));
+  const auto later = connect_to(endpoint("127.0.0.1:0"), endpoint("127.0.0.1:8080"));
+  CHECK(accept_from(server).local == endpoint("127.0.0.1:8080"));
+  CHECK(has_nobody(listener));
 }

@@ -161,3 +161,10 @@ TEST_CASE("nft_messages: the removal names our table only") {
   CHECK(parts[1].header.type == del_table);
   CHECK(parts[1].payload == attribute(1, name("osproxy")));
 }
+
+TEST_CASE("nft_messages: diverting is stopped by one rule in front of the others") {
+  const auto parts = split(pfctl::stop_batch().bytes);
+  REQUIRE(parts.size() == 3);
+  CHECK(parts[1].header.type == new_rule);
+  CHECK(parts[1].header.flags == (kRequest | kCreate | kAck));
+}

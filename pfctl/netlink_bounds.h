@@ -4,10 +4,19 @@
 
 #include <algorithm>
 #include <cstddef>
+#include <string_view>
 
 #include <libmnl/libmnl.h>
 
 namespace pfctl {
+
+/// The message at the start of `bytes` (aligned to 4), or null when it is not there in full.
+inline const nlmsghdr* first_message(std::string_view bytes) {
+  const auto* header = reinterpret_cast<const nlmsghdr*>(bytes.data());
+  if (bytes.size() < sizeof *header) return nullptr;
+  const bool whole = header->nlmsg_len >= sizeof *header && header->nlmsg_len <= bytes.size();
+  return whole ? header : nullptr;
+}
 
 /// Calls `visit(const nlattr*)` for each attribute of the `size` bytes at `first` that is there in full;
 /// stops at the first that is not.
