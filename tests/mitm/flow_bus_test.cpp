@@ -1,5 +1,8 @@
+#include <csignal>
 #include <future>
 #include <semaphore>
+
+#include <pthread.h>
 
 #include "mitm/flow/bus.h"
 #include "tests/test.h"
@@ -16,6 +19,7 @@ struct Record {
   std::atomic<int> flushes{0};
   std::atomic<int> written{0};
   std::vector<std::string> errors;
+  sigset_t mask = {};  ///< of the thread that wrote last
 };
 
 struct Behaviour {
@@ -34,6 +38,7 @@ class TestSink final : public Sink {
     if (behaviour_.gate != nullptr) behaviour_.gate->acquire();
     if (record_.written++ == behaviour_.fail_at) return base::failure("no more");
     record_.flows.emplace_back(flow.conn, flow.id);
+    pthread_sigmask(SIG_SETMASK, nullptr, &record_.mask);
     return {};
   }
   base::Result<> write(const Data& data) override {
@@ -155,6 +160,36 @@ TEST_CASE("bus: bytes are bounded too, bodies and data alike") {
   bus.publish(data_of("small"));
   CHECK(bus.dropped() == 2);
   gate.release(10);
+}
+
+TEST_CASE("bus: a message larger than the limit passes when it is alone") {
+  Record record;
+  std::counting_semaphore<> gate(0);
+  Bus bus(one_sink(record, {.gate = &gate}), note_error, &record, {.bytes = 1000});
+  bus.start();
+  bus.publish(flow_of(1, 1, 1'000'000));
+  CHECK(bus.dropped() == 0);
+  bus.publish(flow_of(1, 2));
+  CHECK(bus.dropped() == 1);
+  gate.release(10);
+}
+
+TEST_CASE("bus: no signal but a fault reaches the sinks' thread, the starter keeps its own mask") {
+  sigset_t before;
+  pthread_sigmask(SIG_SETMASK, nullptr, &before);
+  Record record;
+  {
+    Bus bus(one_sink(record, {}), note_error, &record);
+    bus.start();
+    bus.publish(flow_of(1, 1));
+  }
+  for (const int blocked : {SIGTTOU, SIGINT, SIGTERM, SIGXFSZ})
+    CHECK(sigismember(&record.mask, blocked) == 1);
+  CHECK(sigismember(&record.mask, SIGSEGV) == 0);
+  sigset_t after;
+  pthread_sigmask(SIG_SETMASK, nullptr, &after);
+  for (const int each : {SIGTTOU, SIGINT, SIGTERM})
+    CHECK(sigismember(&after, each) == sigismember(&before, each));
 }
 
 TEST_CASE("bus: a failing sink is reported once, the others go on") {
