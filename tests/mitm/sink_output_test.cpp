@@ -181,6 +181,10 @@ TEST_CASE("sinks: a disk that fills up later is noticed") {
     };
     if (auto pcap = make_pcap_sink(open("pcap"), "pcap")) errors.push_back(error_on_full_disk(**pcap));
     std::filesystem::remove(fmt::format("{}/pcap", directory));
+    if (auto pcap = make_pcap_sink(open("large"), "pcap")) {
+      if (auto written = (*pcap)->write(sample_data(1U << 20U)); !written) errors.push_back(written.error());
+    }
+    std::filesystem::remove(fmt::format("{}/large", directory));
     errors.push_back(error_on_full_disk(*make_jsonl_sink(open("jsonl"), "jsonl", true)));
   });
   std::filesystem::remove(directory);
@@ -188,7 +192,7 @@ TEST_CASE("sinks: a disk that fills up later is noticed") {
     MESSAGE("no mount namespace here (needs root): not tested");
     return;
   }
-  REQUIRE(errors.size() == 2);
+  REQUIRE(errors.size() == 3);
   for (const base::Error& error : errors) CHECK(error.text == "cannot write: No space left on device");
 }
 
