@@ -183,12 +183,13 @@ TEST_CASE("channel: renegotiation is refused and the connection lives on") {
 
 TEST_CASE("channel: the peer's reset ends a wait for room to write") {
   Pair pair{1};
-  REQUIRE(pair.channel.try_write(noise(8 << 20)).status == Status::want_write);
+  const std::string more = noise(16 << 20);
+  REQUIRE(pair.channel.try_write(more).status == Status::want_write);
   std::thread resetting{[&] {
     std::this_thread::sleep_for(std::chrono::milliseconds{50});
     pair.peer.reset();
   }};
-  CHECK(pair.run(pair.channel.write_all(noise(1))).status == Status::failed);
+  CHECK(pair.run(pair.channel.write_all(more)).status == Status::failed);
   resetting.join();
 }
 
