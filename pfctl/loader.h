@@ -15,10 +15,16 @@ class LoadedRules {
  public:
   LoadedRules(LoadedRules&&) noexcept = default;
   LoadedRules& operator=(LoadedRules&&) noexcept = default;
-  /// Takes the rules out. Connections that are already diverted live on.
+  /// Takes the rules out. Connections that are diverted die of it, unless other rules keep NAT and connection
+  /// tracking on in this network namespace: the kernel stops translating their addresses. So close them
+  /// first; a reset that is sent afterwards reaches nobody.
   ~LoadedRules();
 
-  /// The text that was loaded, as `osproxy rules` prints it.
+  /// From here on new connections go their own way; those that are diverted already live on while this object
+  /// does. For an end in order. Errors: what the kernel says; the rules are then still in place.
+  [[nodiscard]] base::Result<> stop_diverting();
+
+  /// The text that was loaded (stop_diverting() does not change it), as `osproxy rules` prints it.
   [[nodiscard]] const std::string& text() const { return text_; }
 
  private:
@@ -29,16 +35,21 @@ class LoadedRules {
   std::string text_;
 };
 
-/// Puts the rules in place in one atomic batch; on failure nothing is left behind. Needs CAP_NET_ADMIN.
-/// Errors: another osproxy in this network namespace (names its pid), no nf_tables in the kernel, no
-/// permission, kernel too old.
+/// Puts the rules in place in one atomic batch; `ruleset` must be validated. On failure nothing is left
+/// behind. Needs CAP_NET_ADMIN. Errors: another osproxy in this network namespace (names its pid), no
+/// nf_tables in the kernel, no permission, kernel too old.
 [[nodiscard]] base::Result<LoadedRules> load_rules(const Ruleset& ruleset);
 
-/// The process whose osproxy table is loaded in this network namespace: 0 when there is no table, -1 when the
-/// table has no owner (a left-over that somebody put there by hand; remove_stale_rules() takes it out).
+inline constexpr long kNoOwner = -1;
+inline constexpr long kUnseenOwner = -2;
+
+/// The process whose osproxy table is loaded in this network namespace: 0 when there is no table, kNoOwner
+/// when the table has no owner (a left-over that somebody put there by hand; remove_stale_rules() takes it
+/// out), kUnseenOwner when the owner is a process that cannot be seen from here (another pid namespace). Of
+/// several processes that hold the owning socket, one. Needs CAP_NET_ADMIN; walks /proc.
 [[nodiscard]] base::Result<long> rules_owner();
 
-/// Removes an osproxy table without an owner. True when there was one.
+/// Removes an osproxy table without an owner. True when there was one; a table with an owner stays.
 [[nodiscard]] base::Result<bool> remove_stale_rules();
 
 }  // namespace pfctl

@@ -1,0 +1,126 @@
+// Puts the table into the kernel in one batch over a netlink socket that then owns it, and finds out who owns
+// the one that is there.
+#include <algorithm>
+#include <array>
+#include <cerrno>
+#include <optional>
+
+#include <sys/socket.h>
+#include <sys/utsname.h>
+
+#include "pfctl/loader.h"
+#include "pfctl/netlink_port.h"
+#include "pfctl/netlink_socket.h"
+#include "pfctl/nft_answers.h"
+#include "pfctl/nft_messages.h"
+
+namespace pfctl {
+namespace {
+
+constexpr std::size_t kAnswerRoom = 16 << 10;
+constexpr std::uint32_t kQuerySequence = 1;
+
+struct AnswerBuffer {
+  alignas(8) std::array<char, kAnswerRoom> bytes;
+};
+
+std::string kernel_release() {
+  utsname names{};
+  return ::uname(&names) == 0 ? names.release : "(unknown)";
+}
+
+// A batch goes in one datagram, however many networks are excluded.
+base::Result<> make_room(int socket, std::size_t bytes) {
+  constexpr int kMargin = 64 << 10;
+  const int size = static_cast<int>(bytes) + kMargin;
+  if (::setsockopt(socket, SOL_SOCKET, SO_SNDBUFFORCE, &size, sizeof size) == 0) return {};
+  if (::setsockopt(socket, SOL_SOCKET, SO_SNDBUF, &size, sizeof size) == 0) return {};
+  return base::os_error("cannot make room for the packet-filter rules", errno);
+}
+
+// What the kernel said against the batch; empty: it is in place. Errors come in the order of the messages,
+// and all of them before the acknowledgement of the last one.
+base::Result<std::optional<Ack>> commit(int socket, const Batch& batch) {
+  if (auto room = make_room(socket, batch.bytes.size()); !room) return room.error();
+  if (auto sent = send_datagram(socket, batch.bytes); !sent) return sent.error();
+  AnswerBuffer buffer;
+  for (;;) {
+    const auto length = receive_datagram(socket, buffer.bytes);
+    if (!length) return length.error();
+    const auto acks = parse_acks({buffer.bytes.data(), *length});
+    if (!acks) return acks.error();
+    for (const auto& ack : *acks) {
+      if (ack.error != 0) return std::optional{ack};
+      if (ack.sequence == batch.acknowledged()) return std::optional<Ack>{};
+    }
+  }
+}
+
+struct Attempt {
+  base::UniqueFd owner;
+  std::optional<Ack> refusal;
+};
+
+base::Result<Attempt> attempt(const Batch& batch) {
+  auto socket = open_netfilter_socket();
+  if (!socket) return socket.error();
+  auto refusal = commit(socket->get(), batch);
+  if (!refusal) return refusal.error();
+  return Attempt{std::move(*socket), *refusal};
+}
+
+}  // namespace
+
+LoadedRules::~LoadedRules() = default;
+
+base::Result<> LoadedRules::stop_diverting() {
+  const Batch batch = stop_batch();
+  const auto refusal = commit(owner_.get(), batch);
+  if (!refusal) return refusal.error();
+  if (*refusal) return base::os_error("cannot put the packet-filter rules out of use", (*refusal)->error);
+  return {};
+}
+
+base::Result<LoadedRules> load_rules(const Ruleset& ruleset) {
+  const Batch batch = install_batch(ruleset);
+  for (bool again = true;; again = false) {
+    auto result = attempt(batch);
+    if (!result) return result.error();
+    if (!result->refusal) return LoadedRules(std::move(result->owner), render_nft(ruleset));
+    if (!is_in_the_way(batch, *result->refusal)) return explain(batch, *result->refusal, kernel_release());
+    const auto owner = rules_owner();
+    if (!owner) return owner.error();
+    // Gone between the two questions: one more try.
+    if (*owner == 0 && again) continue;
+    return table_in_the_way(*owner);
+  }
+}
+
+base::Result<long> rules_owner() {
+  auto socket = open_netfilter_socket();
+  if (!socket) return socket.error();
+  if (auto sent = send_datagram(socket->get(), table_query(kQuerySequence)); !sent) return sent.error();
+  AnswerBuffer buffer;
+  const auto length = receive_datagram(socket->get(), buffer.bytes);
+  if (!length) return length.error();
+  const auto answer = parse_table_answer({buffer.bytes.data(), *length}, kQuerySequence);
+  if (!answer) return answer.error();
+  if (!answer->exists) return 0L;
+  if (!answer->owner) return kNoOwner;
+  return process_of_netfilter_port(*answer->owner).value_or(kUnseenOwner);
+}
+
+base::Result<bool> remove_stale_rules() {
+  const Batch batch = removal_batch();
+  const auto result = attempt(batch);
+  if (!result) return result.error();
+  if (!result->refusal) return true;
+  const Ack& refusal = *result->refusal;
+  const bool table =
+      batch.steps[std::min<std::size_t>(refusal.sequence, batch.acknowledged())].kind == Step::Kind::table;
+  // EPERM for the table itself: a living process owns it.
+  if (table && (refusal.error == ENOENT || refusal.error == EPERM)) return false;
+  return explain(batch, refusal, kernel_release());
+}
+
+}  // namespace pfctl

@@ -1,0 +1,44 @@
+// Netlink messages that put our table into the kernel, take it out and ask for it, as bytes. No kernel
+// needed.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "pfctl/ruleset.h"
+
+namespace pfctl {
+
+/// What a message of a batch is there for, so that a refusal can be told in the user's words.
+struct Step {
+  enum class Kind : std::uint8_t { batch, table, chain, rule };
+
+  Kind kind = Kind::batch;
+  std::string rule;  ///< text of the rule that the message belongs to; empty for the other kinds
+};
+
+/// One nfnetlink batch: taken whole or not at all.
+struct Batch {
+  std::string bytes;
+  std::vector<Step> steps;  ///< by sequence number; the first and the last are the brackets of the batch
+
+  /// The last message between the brackets, the only one that asks to be acknowledged. Its acknowledgement
+  /// without an error in front of it means that the whole batch is in place.
+  [[nodiscard]] std::uint32_t acknowledged() const { return static_cast<std::uint32_t>(steps.size() - 2); }
+};
+
+/// The whole table, owned by the socket that sends it. `ruleset` must be validated.
+Batch install_batch(const Ruleset& ruleset);
+
+/// Puts `return` in front of all rules. They stay: without any redirect the kernel would switch connection
+/// tracking off, and the connections that are diverted would no longer be translated.
+Batch stop_batch();
+
+/// Removes the table of our name, with all that is in it.
+Batch removal_batch();
+
+/// Asks for the table of our name.
+std::string table_query(std::uint32_t sequence);
+
+}  // namespace pfctl

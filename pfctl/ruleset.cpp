@@ -1,0 +1,101 @@
+// Brings a ruleset into the one form that the renderers and loaders take: sorted, without overlaps, complete.
+// Kernels refuse overlapping intervals, and two rulesets that mean the same should print the same.
+#include "pfctl/ruleset.h"
+
+#include <algorithm>
+#include <limits>
+#include <tuple>
+
+namespace pfctl {
+namespace {
+
+constexpr unsigned kMappedBits = 96;  // ::ffff:0:0/96 holds IPv4
+
+base::Result<> check_families(const Ruleset& ruleset) {
+  if (!ruleset.ipv4 && !ruleset.ipv6) {
+    return base::failure("no address family to divert; switch on IPv4, IPv6 or both");
+  }
+  if (ruleset.ipv4 && ruleset.listener_v4 == 0) {
+    return base::failure("no listener port for IPv4; open a listener on 127.0.0.1 or switch IPv4 off");
+  }
+  if (ruleset.ipv6 && ruleset.listener_v6 == 0) {
+    return base::failure("no listener port for IPv6; open a listener on [::1] or switch IPv6 off");
+  }
+  return {};
+}
+
+base::Result<> check_group(std::uint32_t gid) {
+  if (gid == 0) {
+    return base::failure("the exempt group must not be 0: no connection of root's would be diverted");
+  }
+  if (gid == std::numeric_limits<std::uint32_t>::max()) {
+    return base::failure("the exempt group {} is not a group number", gid);
+  }
+  return {};
+}
+
+base::Result<std::vector<base::PortRange>> merged(std::vector<base::PortRange> ports) {
+  std::ranges::sort(ports, {},
+                    [](const base::PortRange& range) { return std::tie(range.first, range.last); });
+  std::vector<base::PortRange> kept;
+  for (const auto& range : ports) {
+    if (range.first == 0 || range.last < range.first) {
+      return base::failure("{}-{} is not a range of ports; expected for example 8000-8100", range.first,
+                           range.last);
+    }
+    if (!kept.empty() && range.first <= kept.back().last + 1) {
+      kept.back().last = std::max(kept.back().last, range.last);
+    } else {
+      kept.push_back(range);
+    }
+  }
+  return kept;
+}
+
+// IPv4 connections of IPv6 sockets are IPv4 to the packet filter.
+base::Network unmapped(const base::Network& network) {
+  const base::Address plain = base::unmapped(network.address);
+  if (plain.is_v6() || network.address.is_v4() || network.prefix < kMappedBits) return network;
+  return {plain, network.prefix - kMappedBits};
+}
+
+base::Result<> check_network(const base::Network& network) {
+  if (network.prefix > (network.address.is_v4() ? 32U : 128U)) {
+    return base::failure("{}/{} is not a network: the prefix is too long", network.address.to_string(),
+                         network.prefix);
+  }
+  const auto parsed = base::parse_network(base::to_string(network));
+  return parsed ? base::Result<>{} : parsed.error();
+}
+
+base::Result<std::vector<base::Network>> merged(std::vector<base::Network> networks) {
+  for (auto& network : networks) {
+    if (auto good = check_network(network); !good) return good.error();
+    network = unmapped(network);
+  }
+  // A network comes right before those inside it.
+  std::ranges::sort(networks, {}, [](const base::Network& network) {
+    return std::tuple(network.address.is_v6(), network.address, network.prefix);
+  });
+  std::vector<base::Network> kept;
+  for (const auto& network : networks) {
+    if (kept.empty() || !kept.back().contains(network.address)) kept.push_back(network);
+  }
+  return kept;
+}
+
+}  // namespace
+
+base::Result<Ruleset> validated(Ruleset ruleset) {
+  if (auto good = check_families(ruleset); !good) return good.error();
+  if (auto good = check_group(ruleset.exempt_gid); !good) return good.error();
+  auto ports = merged(std::move(ruleset.ports));
+  if (!ports) return ports.error();
+  auto networks = merged(std::move(ruleset.excluded));
+  if (!networks) return networks.error();
+  ruleset.ports = std::move(*ports);
+  ruleset.excluded = std::move(*networks);
+  return ruleset;
+}
+
+}  // namespace pfctl
