@@ -2,6 +2,7 @@
 #pragma once
 
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "base/error.h"
@@ -27,20 +28,33 @@ struct StoreStatus {
 /// Java.
 std::vector<StoreStatus> trust_status(const std::string& root_pem_path, const StoreUser& user);
 
-/// Idempotent. Returns what each store says now. Needs root for the system store.
+/// Idempotent: what is trusted already is not touched. Returns what each store says now; where one failed,
+/// `detail` says why and the others went on. Needs root for the system store and Java. An error only when
+/// there is no root certificate to install.
 base::Result<std::vector<StoreStatus>> install_trust(const std::string& root_pem_path, const StoreUser& user);
+
+/// Takes out what bears our name, also when `root_pem_path` is gone or is a newer root.
 base::Result<std::vector<StoreStatus>> uninstall_trust(const std::string& root_pem_path,
                                                        const StoreUser& user);
 
-/// System roots and ours in one PEM file, readable by everyone; made anew when either has changed. Returns
-/// its path. For programs that are to trust us without any installation (`osproxy exec`).
+/// The certificates of the caller's SSL_CERT_FILE, else the system's, and ours, in one PEM file readable by
+/// everyone: <directory>/ca-bundle.pem, whose path is returned. Written only when it would change. For
+/// programs that are to trust us without any installation (`osproxy exec`), and their real hosts as before.
 base::Result<std::string> write_combined_bundle(const std::string& directory,
                                                 const std::string& root_pem_path);
 
-/// NAME=VALUE settings that make common runtimes trust `bundle` (facts-linux.md lists them).
-/// JAVA_TOOL_OPTIONS only when a Java is there, with a trust store made beside the bundle; an existing value
-/// is kept in front.
+/// NAME=VALUE settings that make common runtimes trust `bundle`; SSL_CERT_DIR is left as it is, because it
+/// adds roots and takes none away. With files made beside the bundle:
+/// - JAVA_TOOL_OPTIONS, when a Java of root's is there: a trust store with that Java's roots and ours (made
+/// by
+///   keytool, half a second, when it is older than either). An existing value is kept in front. Every Java
+///   says "Picked up JAVA_TOOL_OPTIONS" on stderr; it cannot be told not to.
+/// - WGETRC, for the GnuTLS build of wget, which knows no variable for roots; only when `home` (of the
+/// program's
+///   user; empty: unknown) has no .wgetrc, which it would hide, and the caller set none.
+/// What cannot be made is left out.
 std::vector<std::pair<std::string, std::string>> trust_variables(const std::string& bundle,
-                                                                 const std::string& root_pem_path);
+                                                                 const std::string& root_pem_path,
+                                                                 const std::string& home = {});
 
 }  // namespace mitm::tls

@@ -1,0 +1,131 @@
+// Trust without installation: one file with the system's roots and ours, and the variables by which common
+// runtimes are told of it.
+#include <array>
+#include <cstdlib>
+#include <filesystem>
+
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "base/fd.h"
+#include "mitm/tls/stores.h"
+#include "mitm/tls/trust.h"
+
+namespace mitm::tls {
+namespace {
+
+namespace fs = std::filesystem;
+
+constexpr std::string_view kBegin = "-----BEGIN CERTIFICATE-----";
+constexpr std::string_view kEnd = "-----END CERTIFICATE-----";
+
+/// One setting each; all take the path of a PEM file.
+constexpr std::array kVariables = {
+    "SSL_CERT_FILE",    "NODE_EXTRA_CA_CERTS", "DENO_CERT",         "PERL_LWP_SSL_CA_FILE",
+    "GIT_SSL_CAINFO",   "CARGO_HTTP_CAINFO",   "CURL_CA_BUNDLE",    "REQUESTS_CA_BUNDLE",
+    "PIP_CERT",         "AWS_CA_BUNDLE",       "NIX_SSL_CERT_FILE", "GRPC_DEFAULT_SSL_ROOTS_FILE_PATH",
+    "HEX_CACERTS_PATH", "BUNDLE_SSL_CA_CERT",  "HTTPLIB2_CA_CERTS", "CLOUDSDK_CORE_CUSTOM_CA_CERTS_FILE",
+};
+
+/// Only certificates: whatever file the environment named, nothing else of it becomes readable to everyone.
+std::string certificates_in(std::string_view text) {
+  std::string found;
+  for (;;) {
+    const std::size_t begin = text.find(kBegin);
+    const std::size_t end = begin == text.npos ? begin : text.find(kEnd, begin);
+    if (end == text.npos) return found;
+    found.append(text.substr(begin, end + kEnd.size() - begin)).append("\n");
+    text.remove_prefix(end + kEnd.size());
+  }
+}
+
+/// The caller's own bundle, when he has one, else the system's.
+std::string base_bundle(const std::string& ours) {
+  const char* chosen = std::getenv("SSL_CERT_FILE");
+  if (chosen != nullptr && chosen != ours && ::access(chosen, R_OK) == 0) return chosen;
+  return system_bundle();
+}
+
+/// The beginning of time when there is no such file.
+fs::file_time_type modified(const std::string& path) {
+  std::error_code error;
+  const auto time = fs::last_write_time(path, error);
+  return error ? fs::file_time_type::min() : time;
+}
+
+/// A Java trust store beside the bundle: the roots of the first Java found, and ours. Empty: there is no
+/// Java, or its keytool failed.
+std::string java_trust_store(const std::string& directory, const std::string& root_pem_path) {
+  for (const JavaStore& java : find_java()) {
+    if (java.keytool.empty() || (::geteuid() == 0 && !java.of_root)) continue;
+    // One for each Java, because each may have roots of its own.
+    const std::string path =
+        fmt::format("{}/java-cacerts-{:016x}", directory, std::hash<std::string>{}(java.cacerts));
+    const auto newest = std::max(modified(java.cacerts), modified(root_pem_path));
+    if (modified(path) > newest) return path;
+    const auto root = read_root(root_pem_path);
+    if (!root) return {};
+    const auto source = base::read_file(java.cacerts);
+    const auto bytes =
+        source && root->is_in_bytes(*source)
+            ? source
+            : edited_by_keytool(java, {"-importcert", "-noprompt", "-trustcacerts", "-alias", "osproxy-exec"},
+                                *root);
+    if (bytes && base::replace_file(path, *bytes, 0644)) return path;
+  }
+  return {};
+}
+
+std::string wgetrc(const std::string& bundle, const std::string& home) {
+  if (home.empty() || std::getenv("WGETRC") != nullptr || ::access((home + "/.wgetrc").c_str(), F_OK) == 0)
+    return {};
+  const std::string path = fs::path(bundle).parent_path().string() + "/wgetrc";
+  const std::string text = fmt::format("# Written by osproxy exec.\nca_certificate = {}\n", bundle);
+  const auto present = base::read_file(path);
+  if (present && *present == text) return path;
+  return base::replace_file(path, text, 0644) ? path : std::string{};
+}
+
+}  // namespace
+
+base::Result<std::string> write_combined_bundle(const std::string& directory,
+                                                const std::string& root_pem_path) {
+  const auto root = read_root(root_pem_path);
+  if (!root) return root.error();
+  const std::string path = directory + "/ca-bundle.pem";
+  const std::string source = base_bundle(path);
+  std::string bundle;
+  if (!source.empty()) {
+    const auto roots = base::read_file(source);
+    if (!roots) return roots.error();
+    bundle = certificates_in(*roots);
+  }
+  if (!root->is_in_pem(bundle)) bundle += certificates_in(root->pem);
+  const auto present = base::read_file(path);
+  if (present && *present == bundle) return path;
+  std::error_code error;
+  if (fs::create_directories(directory, error)) ::chmod(directory.c_str(), 0755);
+  if (auto written = base::replace_file(path, bundle, 0644); !written) return written.error();
+  return path;
+}
+
+std::vector<std::pair<std::string, std::string>> trust_variables(const std::string& bundle,
+                                                                 const std::string& root_pem_path,
+                                                                 const std::string& home) {
+  std::vector<std::pair<std::string, std::string>> variables;
+  for (const char* name : kVariables) variables.emplace_back(name, bundle);
+  const std::string store = java_trust_store(fs::path(bundle).parent_path().string(), root_pem_path);
+  if (!store.empty()) {
+    const char* present = std::getenv("JAVA_TOOL_OPTIONS");
+    variables.emplace_back(
+        "JAVA_TOOL_OPTIONS",
+        fmt::format("{}{}-Djavax.net.ssl.trustStore={} -Djavax.net.ssl.trustStorePassword=changeit",
+                    present != nullptr ? present : "", present != nullptr && *present != '\0' ? " " : "",
+                    store));
+  }
+  if (std::string path = wgetrc(bundle, home); !path.empty())
+    variables.emplace_back("WGETRC", std::move(path));
+  return variables;
+}
+
+}  // namespace mitm::tls

@@ -1,0 +1,63 @@
+// What every kind of trust store can do; trust.cpp goes through them in order.
+#pragma once
+
+#include <memory>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "mitm/tls/trust.h"
+
+namespace mitm::tls {
+
+/// Ours, as it is to be in the stores.
+struct Root {
+  std::string pem;
+  std::string der;  ///< empty: the file is gone; what bears our name can still be taken out
+
+  [[nodiscard]] bool is_in_pem(std::string_view bundle) const;  ///< decodes every certificate
+  [[nodiscard]] bool is_in_bytes(std::string_view bytes) const;
+};
+
+class TrustStore {
+ public:
+  virtual ~TrustStore() = default;
+
+  [[nodiscard]] virtual StoreStatus status(const Root& root) const = 0;
+
+  /// Called unless the root is trusted already or the store unavailable. What went in before a failure is
+  /// taken out again. A root of an earlier `ca create` is replaced.
+  [[nodiscard]] virtual base::Result<> install(const Root& root) const = 0;
+
+  /// Takes out what bears our name and nothing else; good when there is nothing.
+  [[nodiscard]] virtual base::Result<> uninstall(const Root& root) const = 0;
+};
+
+using TrustStores = std::vector<std::unique_ptr<TrustStore>>;
+
+std::unique_ptr<TrustStore> system_store();
+TrustStores nss_stores(const StoreUser& user);
+TrustStores java_stores();
+
+/// The nickname or alias of our root in stores that have such.
+inline constexpr const char* kStoreName = "osproxy";
+
+/// The system's roots in one PEM file: the first of the usual places that exists; empty: none does.
+std::string system_bundle();
+
+/// A Java's default trust store and the keytool that goes with it.
+struct JavaStore {
+  std::string cacerts;   ///< links resolved
+  std::string keytool;   ///< links resolved; empty: there is none
+  bool of_root = false;  ///< nobody but root could have changed either
+};
+std::vector<JavaStore> find_java();
+
+/// The bytes of a copy of `store` after keytool's `arguments` were applied to it; `store` itself stays.
+[[nodiscard]] base::Result<std::string> edited_by_keytool(const JavaStore& store,
+                                                          const std::vector<std::string>& arguments,
+                                                          const Root& root);
+
+[[nodiscard]] base::Result<Root> read_root(const std::string& root_pem_path);
+
+}  // namespace mitm::tls

@@ -1,0 +1,107 @@
+// Goes through all trust stores of the machine; what fails in one is said of that one, and the others go on.
+#include "mitm/tls/trust.h"
+
+#include <openssl/err.h>
+#include <openssl/pem.h>
+
+#include "base/fd.h"
+#include "mitm/tls/openssl.h"
+#include "mitm/tls/stores.h"
+
+namespace mitm::tls {
+namespace {
+
+using State = StoreStatus::State;
+
+/// The next certificate's DER from PEM; false at the end. What is no certificate is skipped.
+bool next_der(BIO* bio, std::string& der) {
+  char* name = nullptr;
+  char* header = nullptr;
+  unsigned char* data = nullptr;
+  long size = 0;
+  const bool read = PEM_read_bio(bio, &name, &header, &data, &size) == 1;
+  der.clear();
+  if (read && std::string_view(name) == PEM_STRING_X509) {
+    der.assign(reinterpret_cast<char*>(data), static_cast<std::size_t>(size));
+  }
+  OPENSSL_free(name);
+  OPENSSL_free(header);
+  OPENSSL_free(data);
+  ERR_clear_error();
+  return read;
+}
+
+/// Stores that copy from others come last, and are looked for when those are done.
+template <class Visit>
+std::vector<StoreStatus> visit_stores(const StoreUser& user, Visit visit) {
+  std::vector<StoreStatus> all{visit(*system_store())};
+  for (const auto& store : nss_stores(user)) all.push_back(visit(*store));
+  for (const auto& store : java_stores()) all.push_back(visit(*store));
+  return all;
+}
+
+/// Without the file, what bears our name can still be shown and taken out.
+Root root_or_nothing(const std::string& root_pem_path) {
+  auto root = read_root(root_pem_path);
+  return root ? std::move(*root) : Root{};
+}
+
+StoreStatus after(const TrustStore& store, const Root& root, const base::Result<>& done) {
+  StoreStatus status = store.status(root);
+  if (!done) status.detail = done.error().text;
+  return status;
+}
+
+}  // namespace
+
+bool Root::is_in_pem(std::string_view bundle) const {
+  const BioPtr bio{BIO_new_mem_buf(bundle.data(), static_cast<int>(bundle.size()))};
+  std::string other;
+  while (!der.empty() && bio && next_der(bio.get(), other)) {
+    if (other == der) return true;
+  }
+  return false;
+}
+
+bool Root::is_in_bytes(std::string_view bytes) const {
+  return !der.empty() && bytes.find(der) != bytes.npos;
+}
+
+base::Result<Root> read_root(const std::string& root_pem_path) {
+  auto pem = base::read_file(root_pem_path, 1 << 20);
+  if (!pem) return pem.error();
+  Root root{std::move(*pem), {}};
+  const BioPtr bio{BIO_new_mem_buf(root.pem.data(), static_cast<int>(root.pem.size()))};
+  while (root.der.empty() && bio && next_der(bio.get(), root.der)) {
+  }
+  if (root.der.empty()) return base::failure("{} holds no certificate in PEM form", root_pem_path);
+  return root;
+}
+
+std::vector<StoreStatus> trust_status(const std::string& root_pem_path, const StoreUser& user) {
+  const Root root = root_or_nothing(root_pem_path);
+  return visit_stores(user, [&](const TrustStore& store) { return store.status(root); });
+}
+
+base::Result<std::vector<StoreStatus>> install_trust(const std::string& root_pem_path,
+                                                     const StoreUser& user) {
+  const auto root = read_root(root_pem_path);
+  if (!root) return root.error();
+  return visit_stores(user, [&](const TrustStore& store) {
+    const StoreStatus before = store.status(*root);
+    if (before.state != State::absent) return before;
+    return after(store, *root, store.install(*root));
+  });
+}
+
+base::Result<std::vector<StoreStatus>> uninstall_trust(const std::string& root_pem_path,
+                                                       const StoreUser& user) {
+  const Root root = root_or_nothing(root_pem_path);
+  return visit_stores(user, [&](const TrustStore& store) {
+    const StoreStatus before = store.status(root);
+    if (before.state == State::unavailable) return before;
+    return after(store, root, store.uninstall(root));
+  });
+}
+
+}  // namespace mitm::tls
