@@ -253,6 +253,7 @@ void Broker::suspend() {
   terminal_.take_back();
   ::raise(SIGSTOP);
   setup_.guard.beat();
+  loaded_.reset();
   if (auto loaded = load(); !loaded) end({1, loaded.error().text});
   if (command_ == 0) return;
   terminal_.give_to(command_);
@@ -290,15 +291,17 @@ void Broker::end(Ending ending) {
   if (!ending_) ending_ = std::move(ending);
 }
 
-/// Rules first: from here on the network is as it was. Then the worker, then the guard.
+/// New connections go their own way at once. The table itself goes last: with it the kernel forgets how to
+/// translate the connections that are still open, and their ends would reach nobody.
 void Broker::finish() {
-  loaded_.reset();
+  if (loaded_) loaded_->stop_diverting();
   const std::string stop = wire::encode(wire::Control::stop, had_command_ ? kCommandGraceMs : "0");
   (void)!::send(setup_.control.get(), stop.data(), stop.size(), MSG_NOSIGNAL | MSG_DONTWAIT);
   if (!wait_for_worker(kWorkerEnd + (had_command_ ? 2s : 0s))) {
     ::kill(setup_.worker, SIGKILL);
     ::waitpid(setup_.worker, nullptr, 0);
   }
+  loaded_.reset();
   setup_.guard.dismiss();
 }
 

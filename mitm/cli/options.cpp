@@ -1,0 +1,226 @@
+// The table, and what can be said of a single value.
+#include "mitm/cli/options.h"
+
+#include <algorithm>
+#include <array>
+
+#include <fmt/format.h>
+
+#include "base/network.h"
+#include "divert/filter.h"
+#include "mitm/cli/settings.h"
+
+namespace mitm::cli {
+namespace {
+
+using base::failure;
+using base::Result;
+using nlohmann::json;
+
+template <class Parsed>
+Result<> outcome(const Result<Parsed>& parsed) {
+  if (!parsed) return parsed.error();
+  return {};
+}
+
+/// Every string of a value that is one string or a list of them; commas separate as well.
+template <class CheckOne>
+Result<> check_each(const json& value, CheckOne check) {
+  const auto check_text = [&](const std::string& text) -> Result<> {
+    for (std::size_t begin = 0; begin <= text.size();) {
+      const auto end = std::min(text.find(',', begin), text.size());
+      if (auto good = check(text.substr(begin, end - begin)); !good) return good;
+      begin = end + 1;
+    }
+    return {};
+  };
+  if (value.is_string()) return check_text(value);
+  for (const auto& item : value) {
+    if (auto good = check_text(item); !good) return good;
+  }
+  return {};
+}
+
+Result<> check_ports(const json& value) {
+  if (value.is_string()) return outcome(parse_ports(value.get<std::string>()));
+  return check_each(value, [](const std::string& text) { return outcome(parse_ports(text)); });
+}
+Result<> check_networks(const json& value) {
+  return check_each(value, [](const std::string& text) { return outcome(base::parse_network(text)); });
+}
+Result<> check_size(const json& value) {
+  return outcome(parse_size(value.get<std::string>()));
+}
+Result<> check_filter(const json& value) {
+  return outcome(divert::Filter::parse(value.get<std::string>()));
+}
+Result<> check_rules(const json& value) {
+  return outcome(parse_rules(value));
+}
+
+template <long long First, long long Last>
+Result<> check_range(const json& value) {
+  const auto number = value.get<long long>();
+  if (number >= First && number <= Last) return {};
+  return failure("expected a number from {} to {}, found {}", First, Last, number);
+}
+
+constexpr std::string_view kRun = "run exec";
+constexpr std::string_view kRules = "run exec rules";
+
+// name, letter, kind, value, help, default, commands, choices, check, command line, config
+constexpr std::array kTable{
+    Option{"config", 'c', Kind::text, "FILE",
+           "read options from FILE (default: ~/.config/osproxy/config.json, if it exists)", "",
+           "run exec rules who ca config", "", nullptr, true, false},
+    Option{"filter", 0, Kind::text, "FILTER", "which programs to intercept; empty: every program", "", "run",
+           "", check_filter, false, true},
+    Option{"rules", 0, Kind::rules, "",
+           "list of rules: process, host, port, network, user, action; the first that holds wins", "",
+           "run exec", "", check_rules, false, true},
+    Option{"ports", 'p', Kind::list, "PORTS", "TCP ports to divert: numbers, ranges (8000-8100) or all",
+           "80,443,8000,8080,8443", kRules, "", check_ports, true, true},
+    Option{"exclude", 'x', Kind::list, "NETWORKS",
+           "leave connections to these networks alone, for example 10.0.0.0/8,fe80::/10", "", kRules, "",
+           check_networks, true, true},
+    Option{"family", 0, Kind::text, "FAMILY", "address families to divert", "both", kRules, "both|ipv4|ipv6",
+           nullptr, true, true},
+    Option{"loopback", 0, Kind::flag, "", "divert connections to this machine's own addresses as well", "",
+           kRules, "", nullptr, true, true},
+    Option{"group", 0, Kind::number, "GID",
+           "group number of osproxy's own connections (default: a free one is chosen)", "", kRules, "",
+           check_range<1, 4294967294>, true, true},
+    Option{"listen-port", 0, Kind::number, "PORT",
+           "port of the loopback listeners (default: 28531, or a free one)", "", kRules, "",
+           check_range<1, 65535>, true, true},
+    Option{"engine", 0, Kind::text, "ENGINE",
+           "how connections are diverted; this version has the redirect engine", "auto", kRun,
+           "auto|redirect", nullptr, true, true},
+    Option{"mode", 'm', Kind::text, "MODE",
+           "mitmproxy's way to say it: osproxy, osproxy:FILTER, local or local:FILTER", "", "run", "",
+           nullptr, true, false},
+    Option{"ui", 0, Kind::text, "UI", "how flows are shown", "dump", "run", "dump", nullptr, true, true},
+    Option{"format", 'f', Kind::text, "FORMAT", "text for people or one JSON object a line", "text",
+           "run exec who", "text|jsonl", nullptr, true, true},
+    Option{"output", 'o', Kind::text, "FILE",
+           "write flows to FILE instead of the terminal; - is standard output", "", kRun, "", nullptr, true,
+           true},
+    Option{"detail", 'd', Kind::number, "LEVEL",
+           "of text: 0 nothing, 1 a line a flow, 2 headers, 3 bodies cut short, 4 bodies", "1", kRun, "",
+           check_range<0, 4>, true, true},
+    Option{"color", 0, Kind::text, "WHEN", "colours in text", "auto", kRun, "auto|always|never", nullptr,
+           true, true},
+    Option{"bodies", 'b', Kind::text, "BYTES", "record up to BYTES of each body (k, M, G)", "0", kRun, "",
+           check_size, true, true},
+    Option{"pcap", 0, Kind::text, "FILE", "write the decrypted bytes to FILE for Wireshark", "", kRun, "",
+           nullptr, true, true},
+    Option{"tls-min", 0, Kind::text, "VERSION", "lowest TLS version on both sides", "1.2", kRun,
+           "1.0|1.1|1.2|1.3", nullptr, true, true},
+    Option{"upstream-ca", 0, Kind::text, "FILE",
+           "trust the certificates in FILE (PEM) upstream instead of the system's", "", kRun, "", nullptr,
+           true, true},
+    Option{"insecure", 'k', Kind::flag, "", "do not verify upstream certificates", "", kRun, "", nullptr,
+           true, true},
+    Option{"threads", 0, Kind::number, "N", "worker threads (default: one per core)", "", kRun, "",
+           check_range<1, 64>, true, true},
+    Option{"ca-dir", 0, Kind::text, "DIR", "where osproxy's CA lives", "/var/lib/osproxy", "run exec ca", "",
+           nullptr, true, true},
+    Option{"wait", 'w', Kind::flag, "", "stay until every descendant of CMD has ended", "", "exec", "",
+           nullptr, true, true},
+};
+
+std::string_view kind_text(Kind kind) {
+  switch (kind) {
+    case Kind::flag:
+      return "true or false";
+    case Kind::text:
+      return "a string";
+    case Kind::number:
+      return "a whole number";
+    case Kind::list:
+      return "a string or a list of strings";
+    case Kind::rules:
+      return "a list of objects";
+  }
+  return "";
+}
+
+bool is_of_kind(Kind kind, const json& value) {
+  const auto all = [&](auto predicate) { return value.is_array() && std::ranges::all_of(value, predicate); };
+  switch (kind) {
+    case Kind::flag:
+      return value.is_boolean();
+    case Kind::text:
+      return value.is_string();
+    case Kind::number:
+      return value.is_number_integer();
+    case Kind::list:
+      return value.is_string() || all([](const json& item) { return item.is_string(); });
+    case Kind::rules:
+      return all([](const json& item) { return item.is_object(); });
+  }
+  return false;
+}
+
+bool is_choice(std::string_view choices, std::string_view word) {
+  while (!choices.empty()) {
+    const auto bar = std::min(choices.find('|'), choices.size());
+    if (choices.substr(0, bar) == word) return true;
+    choices.remove_prefix(std::min(bar + 1, choices.size()));
+  }
+  return false;
+}
+
+/// Levenshtein's.
+std::size_t distance(std::string_view a, std::string_view b) {
+  std::vector<std::size_t> row(b.size() + 1);
+  for (std::size_t j = 0; j <= b.size(); ++j) row[j] = j;
+  for (std::size_t i = 1; i <= a.size(); ++i) {
+    std::size_t diagonal = std::exchange(row[0], i);
+    for (std::size_t j = 1; j <= b.size(); ++j) {
+      const auto above = row[j];
+      row[j] = std::min({above + 1, row[j - 1] + 1, diagonal + (a[i - 1] == b[j - 1] ? 0 : 1)});
+      diagonal = above;
+    }
+  }
+  return row[b.size()];
+}
+
+}  // namespace
+
+std::span<const Option> option_table() {
+  return kTable;
+}
+
+const Option* find_option(std::string_view name) {
+  const auto found = std::ranges::find(kTable, name, &Option::name);
+  return found == kTable.end() ? nullptr : &*found;
+}
+
+bool knows(std::string_view command, const Option& option) {
+  for (auto rest = option.commands; !rest.empty();) {
+    const auto space = std::min(rest.find(' '), rest.size());
+    if (rest.substr(0, space) == command) return true;
+    rest.remove_prefix(std::min(space + 1, rest.size()));
+  }
+  return false;
+}
+
+Result<> check_value(const Option& option, const json& value) {
+  if (!is_of_kind(option.kind, value))
+    return failure("expected {}, found {}", kind_text(option.kind), value.dump());
+  if (!option.choices.empty() && !is_choice(option.choices, value.get_ref<const std::string&>())) {
+    return failure("expected {}, found '{}'", option.choices, value.get_ref<const std::string&>());
+  }
+  return option.check ? option.check(value) : Result<>{};
+}
+
+std::string suggestion(std::string_view typed, const std::vector<std::string_view>& words) {
+  const auto nearest =
+      std::ranges::min_element(words, {}, [&](std::string_view word) { return distance(typed, word); });
+  if (nearest == words.end() || distance(typed, *nearest) > std::max<std::size_t>(1, typed.size() / 3))
+    return {};
+  return fmt::format("; did you mean {}?", *nearest);
+}
+
+}  // namespace mitm::cli
