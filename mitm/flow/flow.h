@@ -60,4 +60,7 @@ struct Flow {
   std::string error;     ///< empty: none
 };
 
+/// Bytes that `flow` occupies in a queue, roughly.
+std::size_t weight(const Flow& flow);
+
 }  // namespace mitm::flow

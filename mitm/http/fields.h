@@ -17,6 +17,8 @@ class Fields {
   void clear();
 
   [[nodiscard]] std::size_t size() const { return spans_.size(); }
+  /// Names and values together.
+  [[nodiscard]] std::size_t bytes() const { return text_.size(); }
   [[nodiscard]] bool empty() const { return spans_.empty(); }
   /// (name, value) of field `i`; the views live as long as the object is not changed.
   [[nodiscard]] std::pair<std::string_view, std::string_view> operator[](std::size_t i) const;

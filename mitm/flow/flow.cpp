@@ -1,0 +1,36 @@
+// Names of the enumerators as users read them in JSON and text, and what a flow weighs in the queue.
+#include "mitm/flow/flow.h"
+
+#include <initializer_list>
+
+namespace mitm::flow {
+
+std::string_view to_string(Event event) {
+  return event == Event::start ? "start" : "end";
+}
+
+std::string_view to_string(Type type) {
+  switch (type) {
+    case Type::http:
+      return "http";
+    case Type::tcp:
+      return "tcp";
+    case Type::tls_error:
+      return "tls_error";
+    case Type::pass:
+      return "pass";
+    case Type::block:
+      return "block";
+  }
+  return "tcp";
+}
+
+std::size_t weight(const Flow& flow) {
+  std::size_t bytes = sizeof(Flow) + flow.request_headers.bytes() + flow.response_headers.bytes();
+  for (const std::string* text : {&flow.host, &flow.sni, &flow.method, &flow.url, &flow.request_body,
+                                  &flow.response_body, &flow.reason, &flow.error})
+    bytes += text->size();
+  return bytes;
+}
+
+}  // namespace mitm::flow

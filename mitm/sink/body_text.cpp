@@ -1,0 +1,92 @@
+// Bodies come from anywhere: text keeps its lines and nothing else that a terminal would act on, everything
+// else is shown in hex.
+#include "mitm/sink/body_text.h"
+
+#include <algorithm>
+
+#include <fmt/format.h>
+
+#include "base/text.h"
+#include "mitm/http/fields.h"
+#include "mitm/sink/amounts.h"
+
+namespace mitm::sink {
+namespace {
+
+/// `bytes` without a UTF-8 sequence that was cut off at the end.
+std::string_view whole_sequences(std::string_view bytes) {
+  for (std::size_t tail = 1; tail <= 3 && tail <= bytes.size(); ++tail) {
+    const auto lead = static_cast<unsigned char>(bytes[bytes.size() - tail]);
+    if ((lead & 0xc0U) == 0x80U) continue;
+    const bool cut_off =
+        (lead >= 0xc2 && tail < 2) || (lead >= 0xe0 && tail < 3) || (lead >= 0xf0 && tail < 4);
+    if (lead < 0xf5 && cut_off) bytes.remove_suffix(tail);
+    break;
+  }
+  return bytes;
+}
+
+bool is_text(std::string_view bytes) {
+  const auto control = [](char c) {
+    return (static_cast<unsigned char>(c) < 0x20 && c != '\n' && c != '\r' && c != '\t') || c == 0x7f;
+  };
+  return base::is_utf8(whole_sequences(bytes)) && std::none_of(bytes.begin(), bytes.end(), control);
+}
+
+void append_line(std::string& out, std::string_view line) {
+  out += kIndent;
+  if (line.ends_with('\r')) line.remove_suffix(1);
+  for (std::size_t tab = line.find('\t'); tab != line.npos; tab = line.find('\t')) {
+    out.append(base::printable(line.substr(0, tab))) += '\t';
+    line.remove_prefix(tab + 1);
+  }
+  out.append(base::printable(line)) += '\n';
+}
+
+void append_text(std::string& out, std::string_view text) {
+  if (text.ends_with('\n')) text.remove_suffix(1);
+  for (;;) {
+    const std::size_t end = std::min(text.find('\n'), text.size());
+    append_line(out, text.substr(0, end));
+    if (end == text.size()) return;
+    text.remove_prefix(end + 1);
+  }
+}
+
+void append_hex(std::string& out, std::string_view bytes) {
+  constexpr std::size_t kRow = 16;
+  for (std::size_t offset = 0; offset < bytes.size(); offset += kRow) {
+    std::string hex;
+    std::string ascii;
+    for (const char c : bytes.substr(offset, kRow)) {
+      fmt::format_to(std::back_inserter(hex), "{:02x} ", static_cast<unsigned char>(c));
+      ascii += c >= 0x20 && c < 0x7f ? c : '.';
+    }
+    fmt::format_to(std::back_inserter(out), "{}{:08x}  {:<48} {}\n", kIndent, offset, hex, ascii);
+  }
+}
+
+}  // namespace
+
+void append_body(std::string& out, const Body& body, std::size_t limit) {
+  const std::uint64_t total = std::max<std::uint64_t>(body.total.value_or(0), body.kept.size());
+  if (total == 0) return;
+  out += '\n';
+  if (!body.coding.empty() && !http::iequals(body.coding, "identity")) {
+    const std::string coding = base::printable(body.coding);
+    fmt::format_to(std::back_inserter(out), "{}{}, {} bytes\n", kIndent, coding, total);
+    return;
+  }
+  if (body.kept.empty()) {
+    fmt::format_to(std::back_inserter(out), "{}{}, not kept (see --bodies)\n", kIndent, size_text(total));
+    return;
+  }
+  const std::string_view shown = body.kept.substr(0, limit);
+  is_text(shown) ? append_text(out, whole_sequences(shown)) : append_hex(out, shown);
+  if (shown.size() == total) return;
+  const std::string_view why = shown.size() == body.kept.size() ? ", the limit of --bodies" : "";
+  fmt::format_to(std::back_inserter(out), "{}... {} of {}{}\n", kIndent, size_text(shown.size()),
+                 size_text(total), why);
+}
+
+}  // namespace mitm::sink

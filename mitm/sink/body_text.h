@@ -1,0 +1,25 @@
+// A message body as indented lines for a terminal.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <string_view>
+
+namespace mitm::sink {
+
+/// Before each line that belongs to a flow's first line.
+inline constexpr std::string_view kIndent = "    ";
+
+struct Body {
+  std::string_view kept;               ///< what --bodies let us keep
+  std::optional<std::uint64_t> total;  ///< bytes that went over the wire; empty: not counted
+  std::string_view coding;             ///< value of content-encoding
+};
+
+/// At most `limit` bytes of `body`: as text when it is text, else as a hex dump; a coded body is only named,
+/// not decoded. Nothing for an empty body.
+void append_body(std::string& out, const Body& body, std::size_t limit);
+
+}  // namespace mitm::sink

@@ -1,0 +1,247 @@
+// Flows for people, in the spirit of mitmdump: one line each, more below it when asked for. Foreign bytes
+// pass base::printable on their way here: what a server sends cannot drive the terminal.
+#include "base/text.h"
+
+#include <algorithm>
+#include <limits>
+
+#include <boost/beast/http/status.hpp>
+
+#include "mitm/sink/amounts.h"
+#include "mitm/sink/body_text.h"
+#include "mitm/sink/output.h"
+#include "mitm/sink/sinks.h"
+
+namespace mitm::sink {
+namespace {
+
+constexpr std::size_t kColumns = 120;     ///< of a line at detail 1
+constexpr std::size_t kShortestUrl = 40;  ///< shown even when the line grows longer than that
+constexpr std::size_t kBodyAtDetail3 = 512;
+
+// SGR parameters of ECMA-48.
+constexpr std::string_view kPlain = "";
+constexpr std::string_view kBold = "1";
+constexpr std::string_view kDim = "2";
+constexpr std::string_view kRed = "31";
+constexpr std::string_view kGreen = "32";
+constexpr std::string_view kYellow = "33";
+constexpr std::string_view kCyan = "36";
+
+std::size_t columns(std::string_view utf8) {
+  return static_cast<std::size_t>(
+      std::count_if(utf8.begin(), utf8.end(), [](char c) { return (c & 0xc0) != 0x80; }));
+}
+
+/// The first `limit` columns, the last one an ellipsis when something is missing.
+std::string shortened(std::string_view utf8, std::size_t limit) {
+  if (columns(utf8) <= limit) return std::string(utf8);
+  std::size_t end = 0;
+  for (std::size_t seen = 0; end < utf8.size(); ++end) {
+    if ((utf8[end] & 0xc0) != 0x80 && ++seen == limit) break;
+  }
+  return std::string(utf8.substr(0, end)) + "…";
+}
+
+/// A line under construction that knows how wide it is.
+class Line {
+ public:
+  explicit Line(bool colour) : colour_(colour) {}
+
+  Line& add(std::string_view text, std::string_view sgr = kPlain) {
+    columns_ += sink::columns(text);
+    if (!colour_ || sgr.empty()) {
+      text_ += text;
+    } else {
+      text_.append("\x1b[").append(sgr).append("m").append(text).append("\x1b[0m");
+    }
+    return *this;
+  }
+  Line& add(const Line& other) {
+    columns_ += other.columns_;
+    text_ += other.text_;
+    return *this;
+  }
+  [[nodiscard]] std::size_t columns() const { return columns_; }
+  [[nodiscard]] const std::string& text() const { return text_; }
+
+ private:
+  bool colour_;
+  std::size_t columns_ = 0;
+  std::string text_;
+};
+
+bool is_shown(const flow::Flow& flow, int detail) {
+  const bool of_others = flow.type == flow::Type::pass;
+  const bool opened = flow.event == flow::Event::start && flow.type != flow::Type::http;
+  return detail >= (of_others || opened ? 2 : 1);
+}
+
+void add_process(Line& line, const flow::Flow& flow) {
+  if (!flow.process) {
+    line.add("?", kBold).add(" ");
+    return;
+  }
+  line.add(base::printable(flow.process->name), kBold);
+  line.add(fmt::format("[{}] ", flow.process->id.pid), kDim);
+}
+
+/// "example.org:443 (93.184.216.34)", or the address alone.
+std::string destination(const flow::Flow& flow) {
+  if (flow.host.empty()) return base::to_string(flow.server);
+  return fmt::format("{}:{} ({})", base::printable(flow.host), flow.server.port(),
+                     base::unmapped(flow.server.address()).to_string());
+}
+
+std::string_view status_colour(int status) {
+  if (status >= 500) return kRed;
+  if (status >= 400) return kYellow;
+  return status >= 300 ? kCyan : kGreen;
+}
+
+void add_status(Line& line, const flow::Flow& flow) {
+  line.add(" → ", kDim);
+  if (flow.status == 0) {
+    line.add("no response", kYellow);
+    return;
+  }
+  namespace beast_http = boost::beast::http;
+  const auto known = beast_http::int_to_status(static_cast<unsigned>(flow.status));
+  std::string text = std::to_string(flow.status);
+  if (known != beast_http::status::unknown) text.append(" ").append(beast_http::obsolete_reason(known));
+  line.add(text, status_colour(flow.status));
+}
+
+void add_duration(Line& line, const flow::Flow& flow) {
+  if (flow.event == flow::Event::start) {
+    line.add(", under way", kDim);
+  } else if (flow.duration) {
+    line.add(" ").add(duration_text(*flow.duration), kDim);
+  }
+}
+
+void add_error(Line& line, const flow::Flow& flow) {
+  if (!flow.error.empty()) line.add(" ✗ ", kRed).add(base::printable(flow.error), kRed);
+}
+
+/// "curl[1234] GET https://example.org/path → 200 OK 1.2k 34ms"
+Line http_line(const flow::Flow& flow, const TextStyle& style) {
+  Line tail(style.colour);
+  add_status(tail, flow);
+  if (flow.event == flow::Event::end && flow.status != 0 && flow.response_bytes)
+    tail.add(" ").add(size_text(*flow.response_bytes), kDim);
+  add_duration(tail, flow);
+
+  Line line(style.colour);
+  add_process(line, flow);
+  line.add(flow.method.empty() ? "http" : base::printable(flow.method)).add(" ");
+  const std::string url = flow.url.empty() ? destination(flow) : base::printable(flow.url);
+  const std::size_t used = line.columns() + tail.columns();
+  const std::size_t room = std::max(kColumns - std::min(kColumns, used), kShortestUrl);
+  line.add(style.detail == 1 ? shortened(url, room) : url).add(tail);
+  add_error(line, flow);
+  return line;
+}
+
+std::string_view type_colour(flow::Type type) {
+  if (type == flow::Type::tls_error || type == flow::Type::block) return kRed;
+  return type == flow::Type::pass ? kDim : kPlain;
+}
+
+/// "ssh[77] tcp 10.0.0.1:22 1.2k up 3.4k down 2.30s"; of passed and blocked connections also why.
+Line connection_line(const flow::Flow& flow, const TextStyle& style) {
+  Line line(style.colour);
+  add_process(line, flow);
+  line.add(to_string(flow.type), type_colour(flow.type)).add(" ").add(destination(flow));
+  if (flow.tls && flow.type == flow::Type::tcp) line.add(" ").add(base::printable(flow.tls->version));
+  if (flow.request_bytes) line.add(fmt::format(" {} up", size_text(*flow.request_bytes)), kDim);
+  if (flow.response_bytes) line.add(fmt::format(" {} down", size_text(*flow.response_bytes)), kDim);
+  add_duration(line, flow);
+  const bool left_alone = flow.type == flow::Type::pass || flow.type == flow::Type::block;
+  if (left_alone && !flow.reason.empty()) line.add(": ").add(base::printable(flow.reason));
+  add_error(line, flow);
+  return line;
+}
+
+void append_indented(std::string& out, std::string_view text, const TextStyle& style) {
+  out.append(kIndent).append(Line(style.colour).add(text, kDim).text()) += '\n';
+}
+
+/// Who, from where to where, over what, and why it was intercepted.
+void append_facts(std::string& out, const flow::Flow& flow, const TextStyle& style) {
+  if (const auto& process = flow.process) {
+    std::string command;
+    for (const std::string& argument : process->argv) command.append(command.empty() ? "" : " ") += argument;
+    append_indented(out,
+                    fmt::format("{} (user {}, parent {}): {}",
+                                base::printable(process->exe.empty() ? process->name : process->exe),
+                                base::printable(process->user), process->ppid, base::printable(command)),
+                    style);
+  }
+  std::string path = fmt::format("{} → {}", base::to_string(flow.client), base::to_string(flow.server));
+  if (flow.tls) path += fmt::format(", {} {}", flow.tls->version, flow.tls->cipher);
+  if (flow.tls && !flow.sni.empty()) path += fmt::format(" for {}", flow.sni);
+  if (!flow.http_version.empty()) path += fmt::format(", HTTP/{}", flow.http_version);
+  if (!flow.reason.empty()) path += fmt::format(", {} ({})", flow.decision, flow.reason);
+  append_indented(out, base::printable(path), style);
+}
+
+void append_fields(std::string& out, std::string_view mark, const http::Fields& fields,
+                   const TextStyle& style) {
+  for (std::size_t i = 0; i < fields.size(); ++i) {
+    const auto [name, value] = fields[i];
+    Line line(style.colour);
+    line.add(kIndent).add(mark, kDim).add(" ").add(base::printable(name), kCyan).add(": ");
+    out.append(line.add(base::printable(value)).text()) += '\n';
+  }
+}
+
+void append_message(std::string& out, const flow::Flow& flow, flow::Direction direction,
+                    const TextStyle& style) {
+  const bool request = direction == flow::Direction::request;
+  const http::Fields& fields = request ? flow.request_headers : flow.response_headers;
+  append_fields(out, request ? ">" : "<", fields, style);
+  if (style.detail < 3 || flow.event == flow::Event::start) return;
+  const Body body{request ? flow.request_body : flow.response_body,
+                  request ? flow.request_bytes : flow.response_bytes, fields.find("content-encoding")};
+  append_body(out, body, style.detail == 3 ? kBodyAtDetail3 : std::numeric_limits<std::size_t>::max());
+}
+
+class TextSink final : public flow::Sink {
+ public:
+  TextSink(base::UniqueFd out, std::string name, TextStyle style)
+      : out_(std::move(out)), name_(std::move(name)), style_(style) {}
+
+  using Sink::write;
+  base::Result<> write(const flow::Flow& flow) override {
+    out_.buffer() += render_text(flow, style_);
+    return out_.write_if_large();
+  }
+  base::Result<> flush() override { return out_.flush(); }
+  [[nodiscard]] const std::string& name() const override { return name_; }
+
+ private:
+  Output out_;
+  std::string name_;
+  TextStyle style_;
+};
+
+}  // namespace
+
+std::string render_text(const flow::Flow& flow, const TextStyle& style) {
+  if (!is_shown(flow, style.detail)) return {};
+  const bool is_http = flow.type == flow::Type::http;
+  std::string out = (is_http ? http_line(flow, style) : connection_line(flow, style)).text();
+  out += '\n';
+  if (style.detail < 2) return out;
+  append_facts(out, flow, style);
+  if (is_http) append_message(out, flow, flow::Direction::request, style);
+  if (is_http) append_message(out, flow, flow::Direction::response, style);
+  return out;
+}
+
+std::unique_ptr<flow::Sink> make_text_sink(base::UniqueFd out, std::string name, TextStyle style) {
+  return std::make_unique<TextSink>(std::move(out), std::move(name), style);
+}
+
+}  // namespace mitm::sink
