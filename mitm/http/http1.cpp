@@ -1,0 +1,199 @@
+// Where HTTP/1 messages begin and end. Bodies are only counted: no byte of them is copied, and a chunked body
+// is followed byte for byte at its framing and skipped over at its data, so that it may be cut anywhere.
+#include "mitm/http/http1.h"
+
+namespace mitm::http {
+namespace {
+
+constexpr std::size_t kNotFound = std::string_view::npos;
+
+int hex_digit(unsigned char c) {
+  if (c >= '0' && c <= '9') return c - '0';
+  c |= 0x20;
+  return c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
+}
+
+bool is_text(unsigned char c) {
+  return (c >= 0x20 && c != 0x7f) || c == '\t';
+}
+
+}  // namespace
+
+Http1Reader::Event Http1Reader::fail(const char* why) {
+  error_ = why;
+  state_ = State::bad;
+  return {What::bad, 0, {}};
+}
+
+Http1Reader::Event Http1Reader::next(std::string_view input) {
+  switch (state_) {
+    case State::head:
+      return read_head(input);
+    case State::length:
+      return read_length(input);
+    case State::chunked:
+      return read_chunked(input);
+    case State::until_close:
+      return input.empty() ? Event{} : Event{What::body, input.size(), input};
+    case State::complete:
+      // A response that more of its kind follow leaves what is being answered as it is.
+      if (!head_.interim()) answers_ = Answers::ordinary;
+      state_ = State::head;
+      return {What::end, 0, {}};
+    case State::bad:
+      break;
+  }
+  return {What::bad, 0, {}};
+}
+
+Http1Reader::AtEnd Http1Reader::at_end(bool unread) const {
+  if (state_ == State::until_close) return AtEnd::completes_body;
+  return state_ == State::head && !unread ? AtEnd::between_messages : AtEnd::cuts_message;
+}
+
+/// One past the empty line that ends the head. Errors are left in error_.
+std::size_t Http1Reader::find_head_end(std::string_view input) {
+  for (;;) {
+    const std::size_t lf = input.find('\n', scanned_);
+    if (lf == kNotFound) return kNotFound;
+    const bool crlf = lf > scanned_ && input[lf - 1] == '\r';
+    const std::size_t length = lf - scanned_ - (crlf ? 1 : 0);
+    const bool folded = length > 0 && (input[scanned_] == ' ' || input[scanned_] == '\t');
+    if (side_ == Side::request && !crlf) error_ = "a line of the head ends in a bare LF";
+    if (side_ == Side::request && folded) error_ = "a header field is folded over several lines";
+    if (error_ != nullptr) return kNotFound;
+    const bool leading = length == 0 && begin_ == scanned_;
+    scanned_ = lf + 1;
+    if (leading) begin_ = scanned_;  // empty lines before a message are ignored (RFC 9112 section 2.2)
+    if (length == 0 && !leading) return scanned_;
+  }
+}
+
+Http1Reader::Event Http1Reader::read_head(std::string_view input) {
+  const std::size_t end = find_head_end(input);
+  if (error_ != nullptr) return fail(error_);
+  if ((end == kNotFound ? input.size() : end) > kHeadLimit) return fail("the head is longer than 256 KiB");
+  if (end == kNotFound) return {};
+  const char* refused = parse_head(side_, answers_, input.substr(begin_, end - begin_), head_);
+  if (refused != nullptr) return fail(refused);
+  scanned_ = begin_ = 0;
+  left_ = head_.length;
+  line_bytes_ = 0;
+  chunk_ = Chunk::size_start;
+  switch (head_.framing) {
+    case Framing::none:
+      state_ = State::complete;
+      break;
+    case Framing::length:
+      state_ = State::length;
+      break;
+    case Framing::chunked:
+      state_ = State::chunked;
+      break;
+    case Framing::until_close:
+      state_ = State::until_close;
+      break;
+  }
+  return {What::head, end, {}};
+}
+
+Http1Reader::Event Http1Reader::read_length(std::string_view input) {
+  if (input.empty()) return {};
+  const auto size = static_cast<std::size_t>(std::min<std::uint64_t>(left_, input.size()));
+  left_ -= size;
+  if (left_ == 0) state_ = State::complete;
+  return {What::body, size, input.substr(0, size)};
+}
+
+/// Framing up to and including the next run of data.
+Http1Reader::Event Http1Reader::read_chunked(std::string_view input) {
+  std::size_t at = 0;
+  while (at < input.size() && state_ == State::chunked) {
+    if (chunk_ == Chunk::data) {
+      const auto size = static_cast<std::size_t>(std::min<std::uint64_t>(left_, input.size() - at));
+      left_ -= size;
+      if (left_ == 0) chunk_ = Chunk::data_cr;
+      return {What::body, at + size, input.substr(at, size)};
+    }
+    if (!chunk_byte(static_cast<unsigned char>(input[at++]))) return fail(error_);
+  }
+  return at == 0 ? Event{} : Event{What::body, at, {}};
+}
+
+bool Http1Reader::chunk_byte(unsigned char byte) {
+  const auto expect = [&](char wanted, Chunk then) {
+    if (byte != static_cast<unsigned char>(wanted)) error_ = "a chunk does not end in CR LF";
+    chunk_ = then;
+    return error_ == nullptr;
+  };
+  switch (chunk_) {
+    case Chunk::size_start:
+    case Chunk::size:
+    case Chunk::padding:
+      return chunk_size_byte(byte);
+    case Chunk::extension:
+      return chunk_line_byte(byte, Chunk::size_lf);
+    case Chunk::size_lf:
+      return expect('\n', left_ > 0 ? Chunk::data : Chunk::trailer_start);
+    case Chunk::data_cr:
+      return expect('\r', Chunk::data_lf);
+    case Chunk::data_lf:
+      return expect('\n', Chunk::size_start);
+    case Chunk::trailer_start:
+      if (byte == '\r') {
+        chunk_ = Chunk::last_lf;
+        return true;
+      }
+      if (byte <= ' ' || byte == ':') error_ = "a trailer field is malformed";
+      chunk_ = Chunk::trailer;
+      return error_ == nullptr && chunk_line_byte(byte, Chunk::trailer_lf);
+    case Chunk::trailer:
+      return chunk_line_byte(byte, Chunk::trailer_lf);
+    case Chunk::trailer_lf:
+      return expect('\n', Chunk::trailer_start);
+    case Chunk::last_lf:
+      state_ = State::complete;
+      return expect('\n', Chunk::size_start);
+    case Chunk::data:
+      break;
+  }
+  return true;
+}
+
+bool Http1Reader::chunk_size_byte(unsigned char byte) {
+  const int digit = hex_digit(byte);
+  if (chunk_ == Chunk::size_start) {
+    left_ = 0;
+    if (digit < 0) error_ = "a chunk size is not a hexadecimal number";
+  }
+  if (error_ != nullptr) return false;
+  if (digit >= 0 && chunk_ != Chunk::padding) {
+    if (left_ >> 58 != 0) error_ = "a chunk size is too large";
+    left_ = left_ << 4 | static_cast<unsigned>(digit);
+    chunk_ = Chunk::size;
+  } else if (byte == '\r') {
+    chunk_ = Chunk::size_lf;
+  } else if (byte == ';') {
+    chunk_ = Chunk::extension;
+  } else if ((byte == ' ' || byte == '\t') && side_ == Side::response) {
+    chunk_ = Chunk::padding;  // old servers fill the size up to a fixed width
+    if (++line_bytes_ > kTrailerLimit) error_ = "a chunk size has too much white space";
+  } else {
+    error_ = "a chunk size is not a hexadecimal number";
+  }
+  return error_ == nullptr;
+}
+
+/// A byte of an extension or trailer, which are not interpreted but must be text and of bounded length.
+bool Http1Reader::chunk_line_byte(unsigned char byte, Chunk after_cr) {
+  if (byte == '\r') {
+    chunk_ = after_cr;
+  } else if (!is_text(byte)) {
+    error_ = "a chunk extension or trailer has a control character";
+  } else if (++line_bytes_ > kTrailerLimit) {
+    error_ = "chunk extensions and trailers are longer than 64 KiB";
+  }
+  return error_ == nullptr;
+}
+
+}  // namespace mitm::http

@@ -1,0 +1,38 @@
+// The head of an HTTP/1 message: what its lines say and how the body that follows is delimited.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <string_view>
+
+#include "mitm/http/fields.h"
+
+namespace mitm::http {
+
+enum class Side : std::uint8_t { request, response };
+
+/// What a response answers, as far as it changes where the response ends (RFC 9112 section 6.3).
+enum class Answers : std::uint8_t { ordinary, head, connect };
+
+enum class Framing : std::uint8_t { none, length, chunked, until_close };
+
+struct Head {
+  std::string method;  ///< requests
+  std::string target;  ///< requests, as it stood in the request line
+  int status = 0;      ///< responses
+  int version = 11;    ///< 10 or 11
+  Framing framing = Framing::none;
+  std::uint64_t length = 0;  ///< when framing is length
+  bool upgrade = false;      ///< Connection: upgrade with an Upgrade field
+  Fields fields;
+
+  /// A response that another one to the same request follows (100, 103, ...).
+  [[nodiscard]] bool interim() const { return status >= 100 && status < 200 && status != 101; }
+};
+
+/// `text`: from the first line to the empty line, both included. Returns null, or why it is refused. Refused
+/// besides bad grammar: whatever two readers could delimit differently (request smuggling), in requests more
+/// strictly than in responses, where only the program that asked could be misled.
+[[nodiscard]] const char* parse_head(Side side, Answers answers, std::string_view text, Head& head);
+
+}  // namespace mitm::http

@@ -1,0 +1,81 @@
+// The interceptor of one io_context: holds what its connections share and catches what a library throws.
+#include "mitm/intercept/engine.h"
+
+#include <exception>
+
+#include "mitm/intercept/interception.h"
+
+namespace mitm::intercept {
+namespace {
+
+constexpr std::size_t kScratch = 128 << 10;
+
+}  // namespace
+
+class Engine::State {
+ public:
+  State(Settings given, std::shared_ptr<const divert::Policy> policy,
+        std::shared_ptr<const tls::LeafSigner> signer, std::unique_ptr<UpstreamTls> upstream, flow::Bus& bus)
+      : settings(std::move(given)),
+        scratch(kScratch),
+        tools{{settings, bus, scratch},
+              std::move(policy),
+              tls::LeafCache{std::move(signer), {settings.min_tls_version}},
+              std::move(upstream)} {}
+
+  Settings settings;
+  std::vector<char> scratch;
+  Tools tools;
+};
+
+base::Result<std::unique_ptr<Engine>> Engine::make(Settings settings,
+                                                   std::shared_ptr<const divert::Policy> policy,
+                                                   std::shared_ptr<const tls::LeafSigner> signer,
+                                                   flow::Bus& bus) {
+  auto upstream = UpstreamTls::make(settings);
+  if (!upstream) return upstream.error();
+  auto state = std::make_unique<State>(std::move(settings), std::move(policy), std::move(signer),
+                                       std::move(*upstream), bus);
+  return std::unique_ptr<Engine>{new Engine(std::move(state))};
+}
+
+Engine::Engine(std::unique_ptr<State> state) : state_(std::move(state)) {}
+Engine::~Engine() = default;
+
+boost::asio::awaitable<void> Engine::intercept(divert::Connection connection,
+                                               boost::asio::ip::tcp::socket client,
+                                               boost::asio::ip::tcp::socket server) {
+  const divert::Connection known = connection;
+  try {
+    Interception interception{state_->tools, std::move(connection), std::move(client), std::move(server)};
+    co_await interception.run();
+  } catch (const std::exception& error) {
+    closed(known, {0, 0, error.what()});
+  }
+}
+
+void Engine::unreachable(const divert::Connection& connection, const boost::system::error_code& error) {
+  closed(
+      connection,
+      {0, 0, fmt::format("cannot connect to {}: {}", base::to_string(connection.server), error.message())});
+}
+
+void Engine::closed(const divert::Connection& connection, const divert::Outcome& outcome) {
+  const auto type = connection.verdict.action == divert::Action::block  ? flow::Type::block
+                    : connection.verdict.action == divert::Action::pass ? flow::Type::pass
+                                                                        : flow::Type::tcp;
+  const Tracked tracked{state_->tools.shared, connection};
+  auto flow = tracked.begin(type);
+  flow->time = connection.opened;
+  flow->request_bytes = outcome.request_bytes;
+  flow->response_bytes = outcome.response_bytes;
+  flow->error = outcome.error;
+  const auto lasted = std::chrono::system_clock::now() - connection.opened;
+  tracked.publish_end(std::move(flow), std::chrono::steady_clock::now() - lasted);
+}
+
+void Engine::renew(std::shared_ptr<const tls::LeafSigner> signer) {
+  state_->tools.leaves.renew(std::move(signer));
+}
+
+}  // namespace mitm::intercept

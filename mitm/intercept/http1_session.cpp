@@ -1,0 +1,434 @@
+// The pumps of an HTTP/1 connection. Each reads into the shared scratch buffer, lets the reader tell what the
+// bytes are, and forwards them as they are in one write; a head is held until it is whole and acceptable.
+#include "mitm/intercept/http1_session.h"
+
+#include <boost/asio/as_tuple.hpp>
+#include <boost/asio/experimental/awaitable_operators.hpp>
+#include <boost/asio/post.hpp>
+#include <boost/asio/use_awaitable.hpp>
+
+#include "mitm/intercept/http_flow.h"
+#include "mitm/intercept/page.h"
+
+namespace mitm::intercept {
+namespace {
+
+namespace asio = boost::asio;
+using asio::awaitable;
+using Clock = std::chrono::steady_clock;
+using http::Http1Reader;
+using What = Http1Reader::What;
+using Status = IoResult::Status;
+
+constexpr int kRounds = 16;                      ///< before other connections have their turn
+constexpr std::size_t kPipelined = 256;          ///< requests that may wait for their answers
+constexpr auto kSlow = std::chrono::seconds{1};  ///< after which the start of a flow is shown
+constexpr auto kLinger = std::chrono::seconds{2};
+
+void capture(std::string_view bytes, std::size_t limit, std::string& body, bool& cut) {
+  const std::size_t room = limit - std::min(limit, body.size());
+  body.append(bytes.substr(0, room));
+  if (bytes.size() > room && limit > 0) cut = true;
+}
+
+}  // namespace
+
+Http1Session::Http1Session(Tracked& tracked, Channel& client, Channel& server, std::string_view scheme)
+    : tracked_(tracked),
+      client_(client),
+      server_(server),
+      scheme_(scheme),
+      turn_(client.socket().get_executor(), Clock::time_point::max()) {}
+
+awaitable<Http1Session::Outcome> Http1Session::run() {
+  using namespace asio::experimental::awaitable_operators;
+  co_await (pump_requests() && pump_responses());
+  if (switched_) co_return outcome_;
+  fail_all("the connection ended before the answer was complete");
+  tracked_.data_end(flow::Direction::request);
+  tracked_.data_end(flow::Direction::response);
+  co_return Outcome::done;
+}
+
+bool Http1Session::on_hold() const {
+  return awaiting_switch_ || exchanges_.size() >= kPipelined;
+}
+
+/// Ends both pumps at their next wait.
+void Http1Session::stop() {
+  stopped_ = true;
+  client_.cancel();
+  server_.cancel();
+  turn_.cancel();
+}
+
+awaitable<void> Http1Session::await_turn() {
+  while (on_hold() && !stopped_ && !switched_) {
+    co_await turn_.async_wait(asio::as_tuple(asio::use_awaitable));
+  }
+}
+
+// Both directions.
+
+/// Writes the first `size` bytes of `input` (lane.held or the scratch buffer) and keeps the rest.
+awaitable<Http1Session::Step> Http1Session::forward(Lane& lane, std::string_view input, std::size_t size) {
+  tracked_.data(lane.direction, input.substr(0, size));
+  IoResult put = lane.to.try_write(input.substr(0, size));
+  if (put.blocked()) {
+    if (input.data() != lane.held.data()) lane.held.assign(input);
+    input = lane.held;
+    put = co_await lane.to.write_all(input.substr(put.bytes, size - put.bytes), &lane.from);
+  }
+  if (!put.ok()) {
+    if (!stopped_) failed(lane.from.failure().empty() ? lane.to : lane.from);
+    co_return Step::stop;
+  }
+  if (size == input.size()) {
+    if (lane.held.capacity() > std::string{}.capacity()) lane.held = {};
+  } else if (input.data() == lane.held.data()) {
+    lane.held.erase(0, size);
+  } else {
+    lane.held.assign(input.substr(size));
+  }
+  co_return Step::go_on;
+}
+
+/// Until reading makes sense again.
+awaitable<Http1Session::Step> Http1Session::pause(Lane& lane, IoResult got, int round) {
+  if (got.ok() && !lane.from.drained()) {
+    if (round % kRounds == kRounds - 1) co_await asio::post(asio::use_awaitable);
+  } else if (!co_await lane.from.wait(got) && stopped_) {
+    co_return Step::stop;
+  }
+  co_return stopped_ ? Step::stop : Step::go_on;
+}
+
+void Http1Session::failed(const Channel& channel) {
+  const bool client = &channel == &client_;
+  fail_all(fmt::format("{}: {}", client ? "the program" : "the server",
+                       channel.failure().empty() ? "connection lost" : channel.failure()));
+  client_.reset();
+  server_.reset();
+  stop();
+}
+
+void Http1Session::fail_all(const std::string& error) {
+  for (auto& exchange : exchanges_) {
+    if (!exchange.response_done && exchange.flow->error.empty()) exchange.flow->error = error;
+    publish(exchange);
+  }
+  exchanges_.clear();
+}
+
+void Http1Session::publish(Exchange& exchange) {
+  tracked_.publish_end(std::move(exchange.flow), exchange.began);
+}
+
+// Requests.
+
+awaitable<void> Http1Session::pump_requests() {
+  Lane lane{client_, server_, flow::Direction::request, {}};
+  const std::span<char> scratch = tracked_.shared().scratch;
+  for (int round = 0; !stopped_; ++round) {
+    IoResult got;
+    std::string_view input = lane.held;
+    if (!std::exchange(lane.reread, false)) {
+      got = client_.try_read(scratch);
+      if (got.ended()) {
+        client_ended(got, !lane.held.empty());
+        co_return;
+      }
+      if (got.status == Status::failed) {
+        failed(client_);
+        co_return;
+      }
+      input = {scratch.data(), got.bytes};
+      if (!lane.held.empty()) input = lane.held.append(input);
+    }
+    if (!input.empty()) {
+      const std::size_t size = consume_requests(input);
+      if (co_await forward(lane, input, size) == Step::stop) co_return;
+    }
+    if (client_over_) co_return;  // refused
+    if (server_over_ && exchanges_.empty()) stop();
+    if (on_hold() || switched_) {
+      co_await await_turn();
+      if (switched_) client_.push_back(lane.held);
+      if (switched_ || stopped_) co_return;
+      lane.reread = !lane.held.empty();
+      if (lane.reread) continue;
+    }
+    if (co_await pause(lane, got, round) == Step::stop) co_return;
+  }
+}
+
+/// How much of `input` may be forwarded.
+std::size_t Http1Session::consume_requests(std::string_view input) {
+  for (std::size_t at = 0;;) {
+    if (requests_.between_messages() && on_hold()) return at;
+    const auto event = requests_.next(input.substr(at));
+    switch (event.what) {
+      case What::need_more:
+        return at;
+      case What::bad:
+        refuse_request(requests_.error());
+        return at;
+      case What::head:
+        begin_exchange(requests_.head());
+        break;
+      case What::end:
+        finish_request();
+        break;
+      case What::body: {
+        flow::Flow& flow = *exchanges_.back().flow;
+        *flow.request_bytes += event.body.size();
+        capture(event.body, tracked_.shared().settings.body_limit, flow.request_body, flow.request_body_cut);
+        break;
+      }
+    }
+    at += event.size;
+  }
+}
+
+void Http1Session::begin_exchange(http::Head& head) {
+  Exchange& exchange = exchanges_.emplace_back();
+  exchange.began = Clock::now();
+  exchange.flow = tracked_.begin(flow::Type::http);
+  exchange.upgrade = head.upgrade;
+  if (head.method == "HEAD") exchange.answers = http::Answers::head;
+  if (head.method == "CONNECT") exchange.answers = http::Answers::connect;
+  describe_request(head, scheme_, tracked_, *exchange.flow);
+}
+
+void Http1Session::finish_request() {
+  Exchange& exchange = exchanges_.back();
+  exchange.request_done = true;
+  awaiting_switch_ =
+      (exchange.upgrade || exchange.answers == http::Answers::connect) && !exchange.response_begun;
+  if (exchanges_.size() == 1) finish_front();
+}
+
+/// Nothing of a malformed request is forwarded; when it is a body that is malformed, no more of it.
+void Http1Session::refuse_request(const char* why) {
+  const bool in_body = !exchanges_.empty() && !exchanges_.back().request_done;
+  if (!in_body) {
+    Exchange& fresh = exchanges_.emplace_back();
+    fresh.began = Clock::now();
+    fresh.flow = tracked_.begin(flow::Type::http);
+    describe_request(requests_.head(), scheme_, tracked_, *fresh.flow);
+  }
+  Exchange& exchange = exchanges_.back();
+  exchange.flow->error = fmt::format("the program's request is malformed: {}", why);
+  client_over_ = true;
+  if (exchange.response_begun) {
+    fail_all("the connection was ended because of a malformed request");
+    client_.reset();
+    server_.reset();
+    stop();
+    return;
+  }
+  exchange.refusal = 400;
+  server_.cancel();  // whoever waits there for an answer looks at what is to be answered now
+}
+
+void Http1Session::client_ended(IoResult end, bool unread) {
+  client_over_ = true;
+  tracked_.data_end(flow::Direction::request);
+  const bool cut = requests_.at_end(unread) != Http1Reader::AtEnd::between_messages;
+  if (cut && !exchanges_.empty() && !exchanges_.back().request_done) {
+    exchanges_.back().flow->error = "the program closed the connection in the middle of its request";
+  }
+  server_.shutdown_write(end.status == Status::end && !cut);
+  if (exchanges_.empty() || server_over_) stop();
+}
+
+// Responses.
+
+awaitable<void> Http1Session::pump_responses() {
+  Lane lane{server_, client_, flow::Direction::response, {}};
+  const std::span<char> scratch = tracked_.shared().scratch;
+  for (int round = 0; !stopped_; ++round) {
+    if (must_refuse()) {
+      co_await send_refusal();
+      co_return;
+    }
+    const IoResult got = server_.try_read(scratch);
+    if (got.ended()) {
+      server_ended(got, !lane.held.empty());
+      if (!must_refuse()) co_return;
+      continue;
+    }
+    if (got.status == Status::failed) {
+      failed(server_);
+      co_return;
+    }
+    if (got.ok()) {
+      std::string_view input{scratch.data(), got.bytes};
+      if (!lane.held.empty()) input = lane.held.append(input);
+      const std::size_t size = consume_responses(input);
+      if (co_await forward(lane, input, size) == Step::stop) co_return;
+      if (switched_) {
+        server_.push_back(lane.held);
+        turn_.cancel();
+        co_return;
+      }
+      if (client_over_ && exchanges_.empty()) {
+        client_.shutdown_write(true);
+        stop();
+      }
+      if (must_refuse() || stopped_) continue;
+    }
+    publish_slow_start();
+    if (co_await pause(lane, got, round) == Step::stop) co_return;
+  }
+}
+
+std::size_t Http1Session::consume_responses(std::string_view input) {
+  for (std::size_t at = 0;;) {
+    if (responses_.between_messages() && at < input.size()) {
+      if (exchanges_.empty() || exchanges_.front().response_done || must_refuse()) {
+        // Nothing was asked: whom it was meant for cannot be known.
+        if (exchanges_.empty()) client_.shutdown_write(true);
+        if (exchanges_.empty()) stop();
+        return at;
+      }
+      responses_.answers(exchanges_.front().answers);
+    }
+    const auto event = responses_.next(input.substr(at));
+    switch (event.what) {
+      case What::need_more:
+        return at;
+      case What::bad:
+        refuse_response(responses_.error());
+        return at;
+      case What::head:
+        begin_response(responses_.head());
+        break;
+      case What::end:
+        finish_response();
+        break;
+      case What::body: {
+        flow::Flow& flow = *exchanges_.front().flow;
+        *flow.response_bytes += event.body.size();
+        capture(event.body, tracked_.shared().settings.body_limit, flow.response_body,
+                flow.response_body_cut);
+        break;
+      }
+    }
+    if (stopped_ || must_refuse()) return at;
+    at += event.size;
+    if (switched_) return at;
+  }
+}
+
+void Http1Session::begin_response(http::Head& head) {
+  if (head.interim()) return;
+  Exchange& exchange = exchanges_.front();
+  if (head.status == 101 && !(exchange.upgrade && exchange.request_done)) {
+    refuse_response("101 without a request for it");
+    return;
+  }
+  exchange.response_begun = true;
+  flow::Flow& flow = *exchange.flow;
+  flow.status = head.status;
+  flow.response_headers = std::move(head.fields);
+  flow.response_bytes = 0;
+  const bool endless = flow.response_headers.find("content-type").starts_with("text/event-stream");
+  if (endless && head.framing != http::Framing::none) {
+    tracked_.publish_start(flow);
+    exchange.start_published = true;
+  }
+}
+
+void Http1Session::finish_response() {
+  const http::Head& head = responses_.head();
+  if (head.interim()) return;
+  Exchange& exchange = exchanges_.front();
+  exchange.response_done = true;
+  const bool tunnel = exchange.answers == http::Answers::connect && head.status / 100 == 2;
+  if (head.status == 101 || (tunnel && exchange.request_done)) {
+    switched_ = true;
+    outcome_ = tunnel ? Outcome::tunnel : Outcome::upgraded;
+  }
+  finish_front();
+}
+
+/// Publishes the front exchange when both halves of it are complete.
+void Http1Session::finish_front() {
+  Exchange& exchange = exchanges_.front();
+  if (!exchange.request_done || !exchange.response_done) return;
+  publish(exchange);
+  exchanges_.pop_front();
+  if (exchanges_.empty()) awaiting_switch_ = false;  // the request that may end HTTP is always the last
+  turn_.cancel();
+}
+
+/// A page instead, or a reset when part of the response is already with the client.
+void Http1Session::refuse_response(std::string why) {
+  Exchange& exchange = exchanges_.front();
+  exchange.flow->error = fmt::format("the server's response is malformed: {}", why);
+  server_.reset();
+  if (!exchange.response_begun) {
+    exchange.refusal = 502;
+    return;
+  }
+  client_.reset();
+  fail_all("the connection was ended because of a malformed response");
+  stop();
+}
+
+void Http1Session::server_ended(IoResult end, bool unread) {
+  server_over_ = true;
+  tracked_.data_end(flow::Direction::response);
+  const auto at_end = responses_.at_end(unread);
+  const bool truncated = end.status == Status::truncated;
+  if (unread && !exchanges_.empty() && !exchanges_.front().response_begun) {
+    refuse_response("the connection ended in the middle of the head");
+    return;
+  }
+  if (at_end == Http1Reader::AtEnd::completes_body) {
+    if (truncated) exchanges_.front().flow->error = "the server ended the connection without close_notify";
+    exchanges_.front().response_done = true;
+    finish_front();
+  } else if (at_end == Http1Reader::AtEnd::cuts_message && !exchanges_.empty()) {
+    exchanges_.front().flow->error = "the server closed the connection in the middle of its response";
+  } else if (!exchanges_.empty() && !exchanges_.front().response_done) {
+    for (auto& exchange : exchanges_) {
+      if (exchange.flow->error.empty()) {
+        exchange.flow->error = "the server closed the connection without an answer";
+      }
+    }
+  }
+  const bool orderly = !truncated && at_end != Http1Reader::AtEnd::cuts_message;
+  client_.shutdown_write(orderly);
+  const bool request_under_way = !exchanges_.empty() && !exchanges_.back().request_done;
+  if (client_over_ || !request_under_way) stop();
+}
+
+/// Long downloads show that they have begun. Looked at between reads only: no timer per exchange.
+void Http1Session::publish_slow_start() {
+  if (exchanges_.empty()) return;
+  Exchange& exchange = exchanges_.front();
+  if (!exchange.response_begun || exchange.start_published || Clock::now() - exchange.began < kSlow) return;
+  tracked_.publish_start(*exchange.flow);
+  exchange.start_published = true;
+}
+
+awaitable<void> Http1Session::send_refusal() {
+  Exchange& exchange = exchanges_.front();
+  flow::Flow& flow = *exchange.flow;
+  flow.status = exchange.refusal;
+  const std::string page = error_page(flow.status, flow.error, flow.method != "HEAD");
+  tracked_.data(flow::Direction::response, page);
+  exchange.response_done = true;
+  fail_all("the connection was ended because of an earlier message");
+  server_.reset();
+  client_over_ = true;
+  client_.cancel();
+  turn_.cancel();
+  stopped_ = true;
+  const IoResult put = co_await client_.write_all(page);
+  if (put.ok()) co_await client_.finish(tracked_.shared().scratch, kLinger);
+}
+
+}  // namespace mitm::intercept

@@ -1,0 +1,98 @@
+// HTTP/1 between two channels: bytes pass as they come, a flow is published per exchange.
+#pragma once
+
+#include <chrono>
+#include <cstdint>
+#include <deque>
+#include <memory>
+#include <string>
+#include <string_view>
+
+#include <boost/asio/steady_timer.hpp>
+
+#include "mitm/http/http1.h"
+#include "mitm/intercept/channel.h"
+#include "mitm/intercept/tracked.h"
+
+namespace mitm::intercept {
+
+class Http1Session {
+ public:
+  enum class Outcome : std::uint8_t {
+    done,      ///< both channels are finished with
+    upgraded,  ///< another protocol follows (101)
+    tunnel,    ///< the server has accepted a CONNECT
+  };
+
+  /// `scheme`: "http" or "https", for the URLs of flows.
+  Http1Session(Tracked& tracked, Channel& client, Channel& server, std::string_view scheme);
+
+  /// Bytes that belong to what follows an upgrade or a tunnel are pushed back into the channels.
+  boost::asio::awaitable<Outcome> run();
+
+ private:
+  struct Exchange {
+    std::unique_ptr<flow::Flow> flow;
+    std::chrono::steady_clock::time_point began;
+    http::Answers answers = http::Answers::ordinary;
+    bool upgrade = false;
+    bool request_done = false;
+    bool response_begun = false;
+    bool response_done = false;
+    bool start_published = false;
+    int refusal = 0;  ///< status that we answer with ourselves
+  };
+  /// One direction, between two reads.
+  struct Lane {
+    Channel& from;
+    Channel& to;
+    flow::Direction direction;
+    std::string held;     ///< read and not yet forwarded
+    bool reread = false;  ///< `held` has bytes that were left because the other direction had to go first
+  };
+  enum class Step : std::uint8_t { go_on, stop };
+
+  boost::asio::awaitable<void> pump_requests();
+  boost::asio::awaitable<void> pump_responses();
+  boost::asio::awaitable<Step> forward(Lane& lane, std::string_view input, std::size_t size);
+  boost::asio::awaitable<Step> pause(Lane& lane, IoResult got, int round);
+  boost::asio::awaitable<void> await_turn();
+  boost::asio::awaitable<void> send_refusal();
+
+  [[nodiscard]] std::size_t consume_requests(std::string_view input);
+  [[nodiscard]] std::size_t consume_responses(std::string_view input);
+  void begin_exchange(http::Head& head);
+  void begin_response(http::Head& head);
+  void response_head(Exchange& exchange, http::Head& head);
+  void finish_request();
+  void finish_response();
+  void finish_front();
+  void refuse_request(const char* why);
+  void refuse_response(std::string why);
+  void client_ended(IoResult end, bool unread);
+  void server_ended(IoResult end, bool unread);
+  void failed(const Channel& channel);
+  void fail_all(const std::string& error);
+  void publish(Exchange& exchange);
+  void publish_slow_start();
+  void stop();
+  [[nodiscard]] bool on_hold() const;
+  [[nodiscard]] bool must_refuse() const { return !exchanges_.empty() && exchanges_.front().refusal != 0; }
+
+  Tracked& tracked_;
+  Channel& client_;
+  Channel& server_;
+  std::string_view scheme_;
+  http::Http1Reader requests_{http::Side::request};
+  http::Http1Reader responses_{http::Side::response};
+  std::deque<Exchange> exchanges_;  ///< oldest first; responses belong to the front one
+  boost::asio::steady_timer turn_;  ///< cancelled when requests may go on
+  Outcome outcome_ = Outcome::done;
+  bool awaiting_switch_ = false;  ///< after a request that may end HTTP: client bytes wait for its answer
+  bool switched_ = false;
+  bool client_over_ = false;
+  bool server_over_ = false;
+  bool stopped_ = false;
+};
+
+}  // namespace mitm::intercept

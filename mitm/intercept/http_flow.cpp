@@ -1,0 +1,45 @@
+// Clients send origin-form targets; whoever reads the flows wants a URL to click on.
+#include "mitm/intercept/http_flow.h"
+
+namespace mitm::intercept {
+namespace {
+
+std::string_view without_port(std::string_view authority) {
+  const auto colon = authority.rfind(':');
+  const bool port = colon != authority.npos && authority.find(']', colon) == authority.npos &&
+                    authority.find_first_not_of("0123456789", colon + 1) == authority.npos;
+  return port ? authority.substr(0, colon) : authority;
+}
+
+bool is_origin_form(std::string_view target) {
+  return target == "*" || target.starts_with('/');
+}
+
+std::string url_of(const http::Head& head, std::string_view scheme, const Tracked& tracked) {
+  if (head.method == "CONNECT" || !is_origin_form(head.target)) return head.target;
+  const std::string_view host = head.fields.find("host");
+  std::string url;
+  url.reserve(scheme.size() + 3 + host.size() + head.target.size());
+  url.append(scheme).append("://");
+  if (!host.empty()) {
+    url.append(host);
+  } else if (!tracked.host().empty()) {
+    url.append(tracked.host());
+  } else {
+    url.append(base::to_string(tracked.connection().server));
+  }
+  return head.target == "*" ? url : url.append(head.target);
+}
+
+}  // namespace
+
+void describe_request(http::Head& head, std::string_view scheme, const Tracked& tracked, flow::Flow& flow) {
+  flow.url = url_of(head, scheme, tracked);
+  if (flow.host.empty()) flow.host = without_port(head.fields.find("host"));
+  flow.method = std::move(head.method);
+  flow.http_version = head.version == 10 ? "1.0" : "1.1";
+  flow.request_headers = std::move(head.fields);
+  flow.request_bytes = 0;
+}
+
+}  // namespace mitm::intercept

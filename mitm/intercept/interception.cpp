@@ -1,0 +1,251 @@
+// The order in which things are found out: who speaks first, what the rules say of the host, TLS upstream,
+// TLS to the program, what is spoken inside.
+#include "mitm/intercept/interception.h"
+
+#include <boost/asio/deferred.hpp>
+#include <boost/asio/experimental/parallel_group.hpp>
+#include <boost/asio/steady_timer.hpp>
+#include <boost/asio/use_awaitable.hpp>
+
+#include "divert/relay.h"
+#include "mitm/intercept/http_flow.h"
+#include "mitm/intercept/page.h"
+#include "mitm/intercept/program_tls.h"
+#include "mitm/intercept/raw_session.h"
+
+namespace mitm::intercept {
+namespace {
+
+namespace asio = boost::asio;
+using asio::awaitable;
+using Clock = std::chrono::steady_clock;
+using divert::Protocol;
+
+constexpr auto kUndecided = std::chrono::seconds{5};  ///< for the rest of a hello or head that has begun
+constexpr auto kHandshake = std::chrono::seconds{30};
+constexpr auto kLinger = std::chrono::seconds{2};
+
+flow::TlsFacts facts_of(SSL* ssl) {
+  const unsigned char* alpn = nullptr;
+  unsigned size = 0;
+  SSL_get0_alpn_selected(ssl, &alpn, &size);
+  return {SSL_get_version(ssl), SSL_get_cipher_name(ssl),
+          std::string(reinterpret_cast<const char*>(alpn), size)};
+}
+
+std::string selected_alpn(SSL* ssl) {
+  return facts_of(ssl).alpn;
+}
+
+/// Whether a program that offers this ALPN may be answered with an HTTP/1 page.
+bool may_speak_http(const std::vector<std::string>& alpn) {
+  return alpn.empty() || std::any_of(alpn.begin(), alpn.end(), [](const auto& name) {
+           return name == "h2" || name.starts_with("http/1");
+         });
+}
+
+}  // namespace
+
+Interception::Interception(Tools& tools, divert::Connection connection, Channel::Socket client,
+                           Channel::Socket server)
+    : tools_(tools),
+      tracked_(tools.shared, std::move(connection)),
+      client_(std::move(client)),
+      server_(std::move(server)) {}
+
+awaitable<void> Interception::run() {
+  Speech speech = co_await listen(true);
+  auto verdict = tools_.policy->settle(tracked_.connection().verdict, speech.host);
+  const auto action = verdict.action;
+  tracked_.settle(std::move(verdict), speech.host);
+  if (action == divert::Action::pass) {
+    co_await pass();
+  } else if (action == divert::Action::block) {
+    block();
+  } else {
+    co_await converse(std::move(speech));
+  }
+}
+
+// Who speaks first.
+
+awaitable<Interception::Speech> Interception::listen(bool leave) {
+  const std::span<char> scratch = tools_.shared.scratch.first(divert::kMaxFirstBytes);
+  Speech speech;
+  std::size_t seen = 0;
+  auto limit = Clock::time_point::max();
+  for (;;) {
+    const auto client = client_.look(scratch, leave);
+    if (client.bytes.size() > seen) {
+      speech = divert::inspect(client.bytes);
+      if (speech.protocol == Protocol::raw || (speech.complete && speech.protocol != Protocol::undecided))
+        break;
+      if (seen == 0) limit = Clock::now() + kUndecided;
+      seen = client.bytes.size();
+    }
+    const auto server = server_.look(scratch, leave);
+    const bool server_spoke = !server.bytes.empty() || !(server.result.ok() || server.result.blocked());
+    const bool client_done = client.result.ended() || client.result.status == IoResult::Status::failed;
+    if (server_spoke || client_done || Clock::now() >= limit) break;
+    if (leave) client_.set_low_watermark(seen + 1);
+    co_await wait_for_either(limit);
+  }
+  if (leave && seen > 0) client_.set_low_watermark(1);
+  if (!speech.complete && speech.protocol != Protocol::http1) speech.protocol = Protocol::raw;
+  co_return speech;
+}
+
+awaitable<void> Interception::wait_for_either(Clock::time_point limit) {
+  asio::steady_timer timer{client_.socket().get_executor(), limit};
+  co_await asio::experimental::make_parallel_group(
+      client_.socket().async_wait(Channel::Socket::wait_read, asio::deferred),
+      server_.socket().async_wait(Channel::Socket::wait_read, asio::deferred),
+      timer.async_wait(asio::deferred))
+      .async_wait(asio::experimental::wait_for_one(), asio::use_awaitable);
+}
+
+// What is then done.
+
+awaitable<void> Interception::pass() {
+  auto flow = tracked_.begin(flow::Type::pass);
+  const auto began = Clock::now();
+  const auto outcome = co_await divert::relay(client_.release(), server_.release());
+  flow->request_bytes = outcome.request_bytes;
+  flow->response_bytes = outcome.response_bytes;
+  flow->error = outcome.error;
+  tracked_.publish_end(std::move(flow), began);
+}
+
+void Interception::block() {
+  client_.reset();
+  server_.reset();
+  tracked_.publish_end(tracked_.begin(flow::Type::block), Clock::now());
+}
+
+awaitable<void> Interception::converse(Speech speech) {
+  if (speech.protocol == Protocol::tls) return run_tls(std::move(speech.hello));
+  return speech.protocol == Protocol::http1 ? run_http("http") : run_raw();
+}
+
+awaitable<void> Interception::run_raw() {
+  RawSession session{tracked_, client_, server_};
+  co_await session.run();
+}
+
+awaitable<void> Interception::run_http(std::string_view scheme) {
+  auto session = std::make_unique<Http1Session>(tracked_, client_, server_, scheme);
+  const auto outcome = co_await session->run();
+  session.reset();
+  if (outcome == Http1Session::Outcome::done) co_return;
+  if (outcome == Http1Session::Outcome::upgraded || client_.ssl() != nullptr) {
+    co_await run_raw();
+    co_return;
+  }
+  // Inside the tunnel of an explicit proxy everything begins anew.
+  Speech speech = co_await listen(false);
+  if (!speech.host.empty()) tracked_.settle(tracked_.connection().verdict, speech.host);
+  co_await converse(std::move(speech));
+}
+
+// TLS.
+
+awaitable<void> Interception::run_tls(divert::ClientHello hello) {
+  tracked_.set_tls(hello.sni, std::nullopt);
+  const UpstreamTls::Ask ask{tracked_.connection().server, hello.sni, offered_upstream(hello.alpn)};
+  UpstreamTls::Attempt attempt{*tools_.upstream, ask};
+  auto connected = co_await tools_.upstream->connect(server_, attempt, ask);
+  if (!connected) {
+    co_await refuse_tls(std::move(hello), std::move(connected.error().text));
+    co_return;
+  }
+  const tls::X509Ptr certificate{SSL_get1_peer_certificate(server_.ssl())};
+  const bool accepted = co_await accept_tls(hello, certificate.get(), selected_alpn(server_.ssl()));
+  hello = {};
+  if (accepted) co_await converse_in_tls();
+}
+
+awaitable<bool> Interception::accept_tls(const divert::ClientHello& hello, X509* upstream, std::string alpn) {
+  auto context = tools_.leaves.context_for({tracked_.server_name(), upstream, key_type_for(hello)});
+  tls::SslPtr ssl{context ? SSL_new(context->get()) : nullptr};
+  if (!ssl) {
+    report_tls_error(context ? "cannot set up TLS" : context.error().text);
+    co_return false;
+  }
+  AlpnChoice choice{std::move(alpn)};
+  choice.attach(context->get(), ssl.get());
+  SSL_set_accept_state(ssl.get());
+  client_.start_tls(std::move(ssl));
+  const IoResult done = co_await client_.handshake(kHandshake);
+  if (!done.ok()) {
+    report_tls_error(explain_refusal(client_, done));
+    server_.shutdown_write(true);
+    co_return false;
+  }
+  SSL_set_app_data(client_.ssl(), nullptr);
+  tracked_.set_tls(hello.sni, facts_of(client_.ssl()));
+  co_return true;
+}
+
+awaitable<void> Interception::converse_in_tls() {
+  const std::string alpn = selected_alpn(client_.ssl());
+  if (alpn.starts_with("http/1")) {
+    co_await run_http("https");
+  } else if (!alpn.empty()) {
+    co_await run_raw();
+  } else {
+    const Speech speech = co_await listen(false);
+    co_await (speech.protocol == Protocol::http1 ? run_http("https") : run_raw());
+  }
+}
+
+void Interception::report_tls_error(std::string why) {
+  auto flow = tracked_.begin(flow::Type::tls_error);
+  flow->error = std::move(why);
+  tracked_.publish_end(std::move(flow), Clock::now());
+}
+
+awaitable<void> Interception::refuse_tls(divert::ClientHello hello, std::string why) {
+  server_.reset();
+  if (!may_speak_http(hello.alpn)) {
+    report_tls_error(std::move(why));
+    if (client_.try_write(kHandshakeFailure).ok()) co_await client_.finish(tools_.shared.scratch, kLinger);
+    co_return;
+  }
+  if (!co_await accept_tls(hello, nullptr, "http/1.1")) co_return;
+  if (!co_await refuse_http(why)) {
+    report_tls_error(std::move(why));
+    client_.reset();
+  }
+}
+
+/// False when the program does not send a request in time.
+awaitable<bool> Interception::refuse_http(const std::string& why) {
+  const auto limit = Clock::now() + kUndecided;
+  http::Http1Reader reader{http::Side::request};
+  for (;;) {
+    const auto look = client_.look(tools_.shared.scratch, false);
+    const auto event = reader.next(look.bytes);
+    if (event.what == http::Http1Reader::What::head) {
+      tracked_.data(flow::Direction::request, look.bytes);
+      break;
+    }
+    const bool over = !look.result.ok() && !look.result.blocked();
+    if (event.what == http::Http1Reader::What::bad || over || Clock::now() >= limit) co_return false;
+    if (look.result.blocked()) co_await client_.wait_until(look.result, limit);
+  }
+  const auto began = Clock::now();
+  auto flow = tracked_.begin(flow::Type::http);
+  describe_request(reader.head(), "https", tracked_, *flow);
+  flow->status = 502;
+  flow->error = why;
+  const std::string page = error_page(502, why, flow->method != "HEAD");
+  tracked_.publish_end(std::move(flow), began);
+  tracked_.data(flow::Direction::response, page);
+  tracked_.data_end(flow::Direction::request);
+  tracked_.data_end(flow::Direction::response);
+  const IoResult put = co_await client_.write_all(page);
+  if (put.ok()) co_await client_.finish(tools_.shared.scratch, kLinger);
+  co_return true;
+}
+
+}  // namespace mitm::intercept

@@ -1,0 +1,58 @@
+// One intercepted connection from its first byte to its last.
+#pragma once
+
+#include <memory>
+#include <span>
+#include <string>
+
+#include "divert/first_bytes.h"
+#include "divert/policy.h"
+#include "mitm/intercept/channel.h"
+#include "mitm/intercept/http1_session.h"
+#include "mitm/intercept/tracked.h"
+#include "mitm/intercept/upstream_tls.h"
+#include "mitm/tls/leaf.h"
+
+namespace mitm::intercept {
+
+/// What the engine lends to its connections.
+struct Tools {
+  Shared shared;
+  std::shared_ptr<const divert::Policy> policy;
+  tls::LeafCache leaves;
+  std::unique_ptr<UpstreamTls> upstream;
+};
+
+class Interception {
+ public:
+  Interception(Tools& tools, divert::Connection connection, Channel::Socket client, Channel::Socket server);
+
+  boost::asio::awaitable<void> run();
+
+ private:
+  using Speech = divert::FirstBytes;
+
+  /// What the first bytes on the channels say; raw when the server is first. `leave`: see Channel::look.
+  boost::asio::awaitable<Speech> listen(bool leave);
+  boost::asio::awaitable<void> wait_for_either(std::chrono::steady_clock::time_point limit);
+  boost::asio::awaitable<void> converse(Speech speech);
+  boost::asio::awaitable<void> run_tls(divert::ClientHello hello);
+  boost::asio::awaitable<void> converse_in_tls();
+  boost::asio::awaitable<void> run_http(std::string_view scheme);
+  boost::asio::awaitable<void> run_raw();
+  boost::asio::awaitable<void> pass();
+  void block();
+
+  boost::asio::awaitable<bool> accept_tls(const divert::ClientHello& hello, X509* upstream, std::string alpn);
+  /// Upstream TLS has failed: tells the program why, if it speaks HTTP.
+  boost::asio::awaitable<void> refuse_tls(divert::ClientHello hello, std::string why);
+  boost::asio::awaitable<bool> refuse_http(const std::string& why);
+  void report_tls_error(std::string why);
+
+  Tools& tools_;
+  Tracked tracked_;
+  Channel client_;
+  Channel server_;
+};
+
+}  // namespace mitm::intercept

@@ -1,0 +1,69 @@
+// The proxy's server side, as far as the leaf cache does not know it.
+#include "mitm/intercept/program_tls.h"
+
+#include <algorithm>
+#include <cstring>
+
+namespace mitm::intercept {
+namespace {
+
+constexpr std::uint16_t kTls13 = 0x0304;
+constexpr std::uint16_t kEcdsaP256Sha256 = 0x0403;
+constexpr std::uint16_t kSecp256r1 = 0x0017;
+
+/// ECDHE-ECDSA suites (IANA) that OpenSSL has at its default level.
+constexpr std::uint16_t kEcdsaSuites[] = {0xC009, 0xC00A, 0xC023, 0xC024, 0xC02B, 0xC02C,
+                                          0xC0AC, 0xC0AD, 0xC0AE, 0xC0AF, 0xCCA9};
+
+bool contains(const std::vector<std::uint16_t>& list, std::uint16_t value) {
+  return std::find(list.begin(), list.end(), value) != list.end();
+}
+
+}  // namespace
+
+tls::KeyType key_type_for(const divert::ClientHello& hello) {
+  const auto& schemes = hello.signature_algorithms;
+  if (!schemes.empty() && !contains(schemes, kEcdsaP256Sha256)) return tls::KeyType::rsa2048;
+  if (hello.max_version >= kTls13) return tls::KeyType::p256;
+  const bool suite = std::any_of(std::begin(kEcdsaSuites), std::end(kEcdsaSuites),
+                                 [&](auto id) { return contains(hello.ciphers, id); });
+  const bool curve = hello.groups.empty() || contains(hello.groups, kSecp256r1);
+  return suite && curve ? tls::KeyType::p256 : tls::KeyType::rsa2048;
+}
+
+void AlpnChoice::attach(SSL_CTX* context, SSL* ssl) {
+  SSL_CTX_set_alpn_select_cb(context, select, nullptr);
+  SSL_set_app_data(ssl, this);
+}
+
+int AlpnChoice::select(SSL* ssl, const unsigned char** out, unsigned char* out_size, const unsigned char* in,
+                       unsigned in_size, void*) {
+  const auto& wanted = static_cast<AlpnChoice*>(SSL_get_app_data(ssl))->protocol_;
+  for (unsigned at = 0; !wanted.empty() && at < in_size; at += in[at] + 1U) {
+    if (in[at] != wanted.size() || at + in[at] >= in_size) continue;
+    if (std::memcmp(in + at + 1, wanted.data(), wanted.size()) != 0) continue;
+    *out = in + at + 1;
+    *out_size = in[at];
+    return SSL_TLSEXT_ERR_OK;
+  }
+  return SSL_TLSEXT_ERR_NOACK;
+}
+
+std::string explain_refusal(const Channel& client, IoResult done) {
+  if (done.ended()) {
+    return "the program closed the connection during the TLS handshake; it may not trust osproxy's CA";
+  }
+  switch (client.tls_reason()) {
+    case SSL_R_TLSV1_ALERT_UNKNOWN_CA:
+    case SSL_R_SSLV3_ALERT_BAD_CERTIFICATE:
+    case SSL_R_SSLV3_ALERT_CERTIFICATE_UNKNOWN:
+      return fmt::format(
+          "the program does not trust osproxy's CA ({}); install it with osproxy ca install, start the "
+          "program with osproxy exec, or let the host pass",
+          client.failure());
+    default:
+      return fmt::format("TLS with the program failed: {}", client.failure());
+  }
+}
+
+}  // namespace mitm::intercept

@@ -1,0 +1,34 @@
+// TLS towards the programs: which key their hello can use, which ALPN they are given, why they refuse us.
+#pragma once
+
+#include <string>
+
+#include "divert/first_bytes.h"
+#include "mitm/intercept/channel.h"
+#include "mitm/tls/leaf.h"
+
+namespace mitm::intercept {
+
+/// RSA only when the hello rules out ECDSA on P-256.
+tls::KeyType key_type_for(const divert::ClientHello& hello);
+
+/// Answers with the protocol that the upstream chose.
+class AlpnChoice {
+ public:
+  explicit AlpnChoice(std::string protocol) : protocol_(std::move(protocol)) {}
+  /// Must outlive the handshake of `ssl`; `context` is the one that `ssl` was made from.
+  void attach(SSL_CTX* context, SSL* ssl);
+
+ private:
+  static int select(SSL* ssl, const unsigned char** out, unsigned char* out_size, const unsigned char* in,
+                    unsigned in_size, void*);
+  std::string protocol_;
+};
+
+/// What a handshake that the program did not finish means to its user. `done`: how it ended.
+std::string explain_refusal(const Channel& client, IoResult done);
+
+/// A plaintext handshake_failure alert, for a client that has sent nothing but its hello.
+inline constexpr std::string_view kHandshakeFailure{"\x15\x03\x01\x00\x02\x02\x28", 7};
+
+}  // namespace mitm::intercept

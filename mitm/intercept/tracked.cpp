@@ -1,0 +1,87 @@
+// The one place where an intercepted connection's facts become flow events.
+#include "mitm/intercept/tracked.h"
+
+#include <atomic>
+
+namespace mitm::intercept {
+
+std::uint64_t next_flow_id() {
+  static std::atomic<std::uint64_t> last{0};
+  return last.fetch_add(1, std::memory_order_relaxed) + 1;
+}
+
+Tracked::Tracked(const Shared& shared, divert::Connection connection)
+    : shared_(shared), connection_(std::move(connection)) {}
+
+void Tracked::settle(divert::Verdict verdict, std::string host) {
+  connection_.verdict = std::move(verdict);
+  host_ = std::move(host);
+}
+
+void Tracked::set_tls(std::string sni, std::optional<flow::TlsFacts> tls) {
+  sni_ = std::move(sni);
+  tls_ = std::move(tls);
+}
+
+std::string Tracked::server_name() const {
+  return host_.empty() ? connection_.server.address().to_string() : host_;
+}
+
+std::unique_ptr<flow::Flow> Tracked::begin(flow::Type type) const {
+  auto flow = std::make_unique<flow::Flow>();
+  flow->type = type;
+  flow->id = next_flow_id();
+  flow->conn = connection_.id;
+  flow->time = std::chrono::system_clock::now();
+  flow->process = connection_.process;
+  flow->client = connection_.client;
+  flow->server = connection_.server;
+  flow->host = host_;
+  flow->sni = sni_;
+  flow->tls = tls_;
+  flow->decision = divert::to_string(connection_.verdict.action);
+  flow->reason = connection_.verdict.reason;
+  return flow;
+}
+
+void Tracked::publish_start(const flow::Flow& flow) const {
+  if (!shared_.settings.flow_starts) return;
+  auto start = std::make_unique<flow::Flow>(flow);
+  start->event = flow::Event::start;
+  start->request_bytes.reset();
+  start->response_bytes.reset();
+  shared_.bus.publish(std::unique_ptr<const flow::Flow>(std::move(start)));
+}
+
+void Tracked::publish_end(std::unique_ptr<flow::Flow> flow,
+                          std::chrono::steady_clock::time_point began) const {
+  flow->event = flow::Event::end;
+  flow->duration =
+      std::chrono::duration_cast<std::chrono::microseconds>(std::chrono::steady_clock::now() - began);
+  shared_.bus.publish(std::unique_ptr<const flow::Flow>(std::move(flow)));
+}
+
+void Tracked::data(flow::Direction direction, std::string_view bytes) {
+  if (!bytes.empty() && shared_.bus.wants_data()) publish_data(direction, bytes);
+}
+
+void Tracked::data_end(flow::Direction direction) {
+  bool& ended = ended_[static_cast<int>(direction)];
+  if (std::exchange(ended, true) || !shared_.bus.wants_data()) return;
+  publish_data(direction, {});
+}
+
+void Tracked::publish_data(flow::Direction direction, std::string_view bytes) {
+  auto data = std::make_unique<flow::Data>();
+  data->conn = connection_.id;
+  data->client = connection_.client;
+  data->server = connection_.server;
+  data->direction = direction;
+  data->time = std::chrono::system_clock::now();
+  data->bytes = bytes;
+  data->offset = std::exchange(offsets_[static_cast<int>(direction)],
+                               offsets_[static_cast<int>(direction)] + bytes.size());
+  shared_.bus.publish(std::unique_ptr<const flow::Data>(std::move(data)));
+}
+
+}  // namespace mitm::intercept

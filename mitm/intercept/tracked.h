@@ -1,0 +1,65 @@
+// What is known of one intercepted connection, and the flows and data that are reported of it.
+#pragma once
+
+#include <chrono>
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <span>
+#include <string>
+#include <string_view>
+
+#include "divert/connection.h"
+#include "mitm/flow/bus.h"
+#include "mitm/intercept/engine.h"
+
+namespace mitm::intercept {
+
+/// What all connections of one io_context share. `scratch` holds nothing from one resumption to the next.
+struct Shared {
+  const Settings& settings;
+  flow::Bus& bus;
+  std::span<char> scratch;
+};
+
+class Tracked {
+ public:
+  Tracked(const Shared& shared, divert::Connection connection);
+
+  [[nodiscard]] const Shared& shared() const { return shared_; }
+  [[nodiscard]] const divert::Connection& connection() const { return connection_; }
+  /// `verdict` with the host known.
+  void settle(divert::Verdict verdict, std::string host);
+  void set_tls(std::string sni, std::optional<flow::TlsFacts> tls);
+  [[nodiscard]] const std::string& host() const { return host_; }
+  [[nodiscard]] bool has_tls() const { return tls_.has_value(); }
+  /// The name that is shown and verified: `host`, else the destination's address.
+  [[nodiscard]] std::string server_name() const;
+
+  /// A new flow that began now, with everything that is known of the connection.
+  [[nodiscard]] std::unique_ptr<flow::Flow> begin(flow::Type type) const;
+  /// Publishes a copy of `flow` as started, once more facts will follow with its end.
+  void publish_start(const flow::Flow& flow) const;
+  /// With the time since `began`.
+  void publish_end(std::unique_ptr<flow::Flow> flow, std::chrono::steady_clock::time_point began) const;
+
+  /// Decrypted bytes for the sinks that want them; `end`: the direction is over.
+  void data(flow::Direction direction, std::string_view bytes);
+  void data_end(flow::Direction direction);
+
+ private:
+  void publish_data(flow::Direction direction, std::string_view bytes);
+
+  const Shared& shared_;
+  divert::Connection connection_;
+  std::string host_;
+  std::string sni_;
+  std::optional<flow::TlsFacts> tls_;
+  std::uint64_t offsets_[2] = {0, 0};
+  bool ended_[2] = {false, false};
+};
+
+/// Unique within a run, over all threads.
+std::uint64_t next_flow_id();
+
+}  // namespace mitm::intercept

@@ -1,0 +1,172 @@
+// The proxy's own client side. Sessions are kept by (server, SNI, ALPN) with the certificate they were
+// verified with (OpenSSL keeps it in the session), because a resumed handshake shows none and the program's
+// leaf is made after it.
+#include "mitm/intercept/upstream_tls.h"
+
+#include <openssl/err.h>
+#include <openssl/pem.h>
+#include <openssl/x509v3.h>
+
+#include "base/text.h"
+
+namespace mitm::intercept {
+namespace {
+
+using boost::asio::awaitable;
+constexpr auto kLimit = std::chrono::seconds{30};
+
+/// ALPN's wire form: each name after its length.
+std::string wire_names(const std::vector<std::string>& names) {
+  std::string wire;
+  for (const auto& name : names) {
+    if (name.empty() || name.size() > 255) continue;
+    wire += static_cast<char>(name.size());
+    wire += name;
+  }
+  return wire;
+}
+
+base::Result<> trust_pem(SSL_CTX* context, const std::string& pem) {
+  const tls::BioPtr bio{BIO_new_mem_buf(pem.data(), static_cast<int>(pem.size()))};
+  X509_STORE* store = SSL_CTX_get_cert_store(context);
+  int count = 0;
+  for (;; ++count) {
+    const tls::X509Ptr certificate{PEM_read_bio_X509(bio.get(), nullptr, nullptr, nullptr)};
+    if (!certificate) break;
+    if (X509_STORE_add_cert(store, certificate.get()) != 1) {
+      return tls::openssl_error("--upstream-ca: a certificate cannot be used");
+    }
+  }
+  const bool at_end = ERR_GET_REASON(ERR_peek_last_error()) == PEM_R_NO_START_LINE;
+  ERR_clear_error();
+  if (!at_end) return base::failure("--upstream-ca: certificate {} is damaged", count + 1);
+  if (count == 0) return base::failure("--upstream-ca: there is no certificate in PEM form in it");
+  return {};
+}
+
+base::Result<> trust(SSL_CTX* context, const Settings& settings) {
+  if (settings.insecure) return {};
+  SSL_CTX_set_verify(context, SSL_VERIFY_PEER, nullptr);
+  if (!settings.upstream_ca.empty()) return trust_pem(context, settings.upstream_ca);
+  if (SSL_CTX_set_default_verify_paths(context) == 1) return {};
+  return tls::openssl_error("cannot read the system's certificates");
+}
+
+constexpr std::string_view kNoCertificate =
+    "it asks for a client certificate, which osproxy does not have: let this host pass with a rule";
+
+std::string explain(const Channel& server, std::string_view name) {
+  const long verdict = SSL_get_verify_result(server.ssl());
+  if (verdict == X509_V_OK || server.tls_reason() != SSL_R_CERTIFICATE_VERIFY_FAILED) {
+    return fmt::format("TLS with {} failed: {}", name, server.failure());
+  }
+  return fmt::format(
+      "the certificate of {} cannot be verified: {}; to accept it, give its CA with --upstream-ca FILE, or "
+      "switch verification off with --insecure",
+      name, X509_verify_cert_error_string(verdict));
+}
+
+}  // namespace
+
+std::vector<std::string> offered_upstream(const std::vector<std::string>& client) {
+  std::vector<std::string> spoken;
+  for (const auto& name : client) {
+    if (name != "h2" && name != "h3") spoken.push_back(name);
+  }
+  return spoken;
+}
+
+UpstreamTls::Attempt::Attempt(UpstreamTls& owner, const Ask& ask)
+    : owner_(owner), key_(fmt::format("{}\n{}\n", base::to_string(ask.server), ask.sni)) {
+  key_ += wire_names(ask.alpn);
+}
+
+base::Result<std::unique_ptr<UpstreamTls>> UpstreamTls::make(const Settings& settings) {
+  tls::SslCtxPtr context{SSL_CTX_new(TLS_client_method())};
+  if (!context) return tls::openssl_error("cannot set up TLS");
+  SSL_CTX* const raw = context.get();
+  // TLS 1.0 and 1.1 sign with SHA-1, which OpenSSL allows at level 0 only.
+  if (settings.min_tls_version < TLS1_2_VERSION) SSL_CTX_set_security_level(raw, 0);
+  SSL_CTX_set_min_proto_version(raw, settings.min_tls_version);
+  SSL_CTX_set_options(raw, SSL_OP_NO_RENEGOTIATION);
+  SSL_CTX_set_mode(
+      raw, SSL_MODE_RELEASE_BUFFERS | SSL_MODE_ENABLE_PARTIAL_WRITE | SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER);
+  SSL_CTX_set_read_ahead(raw, 1);
+  SSL_CTX_set_session_cache_mode(raw, SSL_SESS_CACHE_CLIENT | SSL_SESS_CACHE_NO_INTERNAL);
+  SSL_CTX_sess_set_new_cb(raw, keep_session);
+  SSL_CTX_set_client_cert_cb(raw, no_certificate);
+  if (auto trusted = trust(raw, settings); !trusted) return trusted.error();
+  return std::unique_ptr<UpstreamTls>{new UpstreamTls(std::move(context), !settings.insecure)};
+}
+
+UpstreamTls::UpstreamTls(tls::SslCtxPtr context, bool verify)
+    : context_(std::move(context)), verify_(verify) {}
+
+int UpstreamTls::keep_session(SSL* ssl, SSL_SESSION* session) {
+  auto& attempt = *static_cast<Attempt*>(SSL_get_app_data(ssl));
+  if (attempt.owner_.verify_ && SSL_get_verify_result(ssl) != X509_V_OK) return 0;
+  attempt.owner_.remember(attempt.key_, tls::SslSessionPtr{session});
+  return 1;  // the session is ours now
+}
+
+int UpstreamTls::no_certificate(SSL* ssl, X509**, EVP_PKEY**) {
+  static_cast<Attempt*>(SSL_get_app_data(ssl))->server_->set_hint(std::string{kNoCertificate});
+  return 0;  // without one; whether the server minds shows with the first bytes it sends
+}
+
+void UpstreamTls::remember(const std::string& key, tls::SslSessionPtr session) {
+  if (const auto known = index_.find(key); known != index_.end()) {
+    known->second->session = std::move(session);
+    sessions_.splice(sessions_.begin(), sessions_, known->second);
+    return;
+  }
+  if (sessions_.size() >= kSessions) {
+    index_.erase(sessions_.back().key);
+    sessions_.pop_back();
+  }
+  sessions_.push_front({key, std::move(session)});
+  index_.emplace(sessions_.front().key, sessions_.begin());
+}
+
+SSL_SESSION* UpstreamTls::find(const std::string& key) {
+  const auto known = index_.find(key);
+  if (known == index_.end()) return nullptr;
+  sessions_.splice(sessions_.begin(), sessions_, known->second);
+  SSL_SESSION* const session = known->second->session.get();
+  return SSL_SESSION_is_resumable(session) == 1 ? session : nullptr;
+}
+
+tls::SslPtr UpstreamTls::prepare(Attempt& attempt, const Ask& ask) {
+  tls::SslPtr ssl{SSL_new(context_.get())};
+  if (!ssl) return nullptr;
+  SSL_set_app_data(ssl.get(), &attempt);
+  SSL_set_connect_state(ssl.get());
+  X509_VERIFY_PARAM* const names = SSL_get0_param(ssl.get());
+  X509_VERIFY_PARAM_set_hostflags(names, X509_CHECK_FLAG_NO_PARTIAL_WILDCARDS);
+  const std::string address = ask.server.address().to_string();
+  const bool named = ask.sni.empty() ? X509_VERIFY_PARAM_set1_ip_asc(names, address.c_str()) == 1
+                                     : X509_VERIFY_PARAM_set1_host(names, ask.sni.c_str(), 0) == 1 &&
+                                           SSL_set_tlsext_host_name(ssl.get(), ask.sni.c_str()) == 1;
+  if (!named) return nullptr;
+  const std::string alpn = wire_names(ask.alpn);
+  if (!alpn.empty()) {
+    SSL_set_alpn_protos(ssl.get(), reinterpret_cast<const unsigned char*>(alpn.data()),
+                        static_cast<unsigned>(alpn.size()));
+  }
+  if (SSL_SESSION* session = find(attempt.key_)) SSL_set_session(ssl.get(), session);
+  return ssl;
+}
+
+awaitable<base::Result<>> UpstreamTls::connect(Channel& server, Attempt& attempt, const Ask& ask) {
+  const std::string name = ask.sni.empty() ? ask.server.address().to_string() : ask.sni;
+  tls::SslPtr ssl = prepare(attempt, ask);
+  if (!ssl) co_return tls::openssl_error(fmt::format("cannot set up TLS to {}", base::printable(name)));
+  server.start_tls(std::move(ssl));
+  attempt.server_ = &server;
+  const IoResult done = co_await server.handshake(kLimit);
+  if (done.ok()) co_return base::Result<>{};
+  if (done.ended()) co_return base::failure("{} closed the connection during the TLS handshake", name);
+  co_return base::Error{explain(server, name), 0};
+}
+
+}  // namespace mitm::intercept

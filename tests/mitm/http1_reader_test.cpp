@@ -1,0 +1,350 @@
+// The HTTP/1 reader: every stream is given whole, byte by byte and cut at every offset, and must tell the
+// same story; heads and bodies that could be read in two ways are refused.
+#include <string>
+#include <vector>
+
+#include "mitm/http/http1.h"
+#include "tests/test.h"
+
+using mitm::http::Answers;
+using mitm::http::Framing;
+using mitm::http::Http1Reader;
+using mitm::http::Side;
+using What = Http1Reader::What;
+
+namespace {
+
+/// What a reader said, with body pieces joined: independent of where the input was cut.
+struct Story {
+  std::string text;
+  std::string error;
+  std::size_t covered = 0;
+  bool operator==(const Story&) const = default;
+};
+
+class Listener {
+ public:
+  Listener(Side side, std::vector<Answers> answers) : reader_(side), answers_(std::move(answers)) {
+    next_answer();
+  }
+  void hear(std::string_view bytes) {
+    held_.append(bytes);
+    std::size_t at = 0;
+    for (bool more = true; more;) {
+      const auto event = reader_.next(std::string_view(held_).substr(at));
+      at += event.size;
+      more = tell(event);
+    }
+    story_.covered += at;
+    held_.erase(0, at);
+  }
+  Story end() {
+    const auto at = reader_.at_end(!held_.empty());
+    story_.text += at == Http1Reader::AtEnd::between_messages ? "."
+                   : at == Http1Reader::AtEnd::completes_body ? "$"
+                                                              : "!";
+    return story_;
+  }
+
+ private:
+  void next_answer() {
+    if (answer_ < answers_.size()) reader_.answers(answers_[answer_++]);
+  }
+  bool tell(const Http1Reader::Event& event) {
+    auto& head = reader_.head();
+    switch (event.what) {
+      case What::need_more:
+        return false;
+      case What::head:
+        story_.text += head.status != 0 ? fmt::format("[{}", head.status)
+                                        : fmt::format("[{} {}", head.method, head.target);
+        for (std::size_t i = 0; i < head.fields.size(); ++i) {
+          story_.text += fmt::format("|{}={}", head.fields[i].first, head.fields[i].second);
+        }
+        story_.text += "]";
+        return true;
+      case What::body:
+        story_.text += event.body;
+        return true;
+      case What::end:
+        story_.text += ";";
+        if (!head.interim()) next_answer();
+        return true;
+      case What::bad:
+        story_.error = reader_.error();
+        return false;
+    }
+    return false;
+  }
+
+  Http1Reader reader_;
+  std::vector<Answers> answers_;
+  std::size_t answer_ = 0;
+  std::string held_;
+  Story story_;
+};
+
+Story told(Side side, std::string_view stream, const std::vector<Answers>& answers,
+           const std::vector<std::size_t>& cuts) {
+  Listener listener{side, answers};
+  std::size_t from = 0;
+  for (const auto cut : cuts) {
+    listener.hear(stream.substr(from, cut - from));
+    from = cut;
+  }
+  listener.hear(stream.substr(from));
+  return listener.end();
+}
+
+/// The story, after checking that no cut changes it.
+Story story_of(Side side, std::string_view stream, const std::vector<Answers>& answers = {}) {
+  const Story whole = told(side, stream, answers, {});
+  std::vector<std::size_t> all;
+  for (std::size_t i = 1; i < stream.size(); ++i) {
+    all.push_back(i);
+    const Story cut = told(side, stream, answers, {i});
+    CAPTURE(i);
+    CHECK(cut.text == whole.text);
+    CHECK(cut.error == whole.error);
+    if (whole.error.empty()) CHECK(cut.covered == whole.covered);
+  }
+  const Story bytewise = told(side, stream, answers, all);
+  CHECK(bytewise.text == whole.text);
+  CHECK(bytewise.error == whole.error);
+  return whole;
+}
+
+struct Good {
+  const char* name;
+  Side side;
+  std::string stream;
+  std::string text;
+  std::vector<Answers> answers = {};
+};
+
+const Good kGood[] = {
+    {"plain request", Side::request, "GET /a HTTP/1.1\r\nHost: h\r\n\r\n", "[GET /a|Host=h];."},
+    {"no fields", Side::request, "GET / HTTP/1.0\r\n\r\n", "[GET /];."},
+    {"case and order kept", Side::request, "GET / HTTP/1.1\r\nhOsT:h\r\nB: 2\r\na:  1 \r\n\r\n",
+     "[GET /|hOsT=h|B=2|a=1];."},
+    {"length", Side::request, "POST / HTTP/1.1\r\nContent-Length: 5\r\n\r\nhello",
+     "[POST /|Content-Length=5]hello;."},
+    {"zero length", Side::request, "POST / HTTP/1.1\r\nContent-Length: 0\r\n\r\n",
+     "[POST /|Content-Length=0];."},
+    {"pipelined", Side::request,
+     "POST /1 HTTP/1.1\r\ncontent-length: 2\r\n\r\nabGET /2 HTTP/1.1\r\n\r\nGET /3 HTTP/1.1\r\n\r\n",
+     "[POST /1|content-length=2]ab;[GET /2];[GET /3];."},
+    {"chunked", Side::request,
+     "POST / HTTP/1.1\r\nTransfer-Encoding: Chunked\r\n\r\n3\r\nabc\r\n0A\r\n0123456789\r\n0\r\n\r\n",
+     "[POST /|Transfer-Encoding=Chunked]abc0123456789;."},
+    {"chunk extensions and trailers", Side::request,
+     "POST / HTTP/1.1\r\ntransfer-encoding: chunked\r\n\r\n3;a=b;c=\"d\"\r\nabc\r\n0;x\r\nT: 1\r\nU: "
+     "2\r\n\r\n"
+     "GET / HTTP/1.1\r\n\r\n",
+     "[POST /|transfer-encoding=chunked]abc;[GET /];."},
+    {"empty lines first", Side::request, "\r\n\r\nGET / HTTP/1.1\r\n\r\n\r\nGET /2 HTTP/1.1\r\n\r\n",
+     "[GET /];[GET /2];."},
+    {"bytes above 0x7f in target and value", Side::request, "GET /\xff\xc3 HTTP/1.1\r\nA: \xfe\r\n\r\n",
+     "[GET /\xff\xc3|A=\xfe];."},
+    {"absolute form", Side::request, "GET http://h:1/x?y HTTP/1.1\r\n\r\n", "[GET http://h:1/x?y];."},
+    {"authority form", Side::request, "CONNECT h:443 HTTP/1.1\r\n\r\n", "[CONNECT h:443];."},
+    {"unknown method", Side::request, "M-SEARCH * HTTP/1.1\r\n\r\n", "[M-SEARCH *];."},
+    {"cut head", Side::request, "GET / HT", "!"},
+    {"cut length", Side::request, "POST / HTTP/1.1\r\nContent-Length: 5\r\n\r\nhel",
+     "[POST /|Content-Length=5]hel!"},
+    {"cut chunk", Side::request, "POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhel",
+     "[POST /|Transfer-Encoding=chunked]hel!"},
+    {"chunked without its last line", Side::request,
+     "POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n1\r\na\r\n0\r\n",
+     "[POST /|Transfer-Encoding=chunked]a!"},
+    {"response until close", Side::response, "HTTP/1.0 200 OK\r\n\r\nall of it", "[200]all of it$"},
+    {"response of length", Side::response, "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nhi",
+     "[200|Content-Length=2]hi;."},
+    {"same length twice", Side::response,
+     "HTTP/1.1 200 OK\r\nContent-Length: 2\r\nContent-Length: 2\r\n\r\nhi",
+     "[200|Content-Length=2|Content-Length=2]hi;."},
+    {"204, 304 and HEAD have no body",
+     Side::response,
+     "HTTP/1.1 204 No\r\n\r\nHTTP/1.1 304 N\r\nContent-Length: 9\r\n\r\n"
+     "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nHTTP/1.1 200 OK\r\ncontent-length: 1\r\n\r\nx",
+     "[204];[304|Content-Length=9];[200|Transfer-Encoding=chunked];[200|content-length=1]x;.",
+     {Answers::ordinary, Answers::ordinary, Answers::head, Answers::ordinary}},
+    {"interim responses keep what is being answered",
+     Side::response,
+     "HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 Early\r\nA: b\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: "
+     "7\r\n\r\n"
+     "HTTP/1.1 200 OK\r\nContent-Length: 1\r\n\r\nx",
+     "[100];[103|A=b];[200|Content-Length=7];[200|Content-Length=1]x;.",
+     {Answers::head, Answers::ordinary}},
+    {"answer to CONNECT",
+     Side::response,
+     "HTTP/1.1 200 OK\r\nContent-Length: 7\r\n\r\n",
+     "[200|Content-Length=7];.",
+     {Answers::connect}},
+    {"refused CONNECT has a body",
+     Side::response,
+     "HTTP/1.1 407 No\r\nContent-Length: 2\r\n\r\nno",
+     "[407|Content-Length=2]no;.",
+     {Answers::connect}},
+    {"no reason, no space", Side::response, "HTTP/1.1 200\r\nContent-Length: 1\r\n\r\nx",
+     "[200|Content-Length=1]x;."},
+    {"bare LF of an old server", Side::response, "HTTP/1.0 200 OK\nContent-Length: 1\n\nx",
+     "[200|Content-Length=1]x;."},
+    {"folded field of an old server", Side::response, "HTTP/1.1 204 OK\r\nA: b\r\n c\r\n\r\n",
+     "[204|A=b c];."},
+    {"chunk size filled with spaces", Side::response,
+     "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2  \r\nhi\r\n0\r\n\r\n",
+     "[200|Transfer-Encoding=chunked]hi;."},
+    {"coded and chunked", Side::response,
+     "HTTP/1.1 200 OK\r\nTransfer-Encoding: gzip, chunked\r\n\r\n1\r\nx\r\n0\r\n\r\n",
+     "[200|Transfer-Encoding=gzip, chunked]x;."},
+    {"coded, not chunked", Side::response, "HTTP/1.1 200 OK\r\nTransfer-Encoding: gzip\r\n\r\nxyz",
+     "[200|Transfer-Encoding=gzip]xyz$"},
+};
+
+/// A request of each of these shapes must be refused, with nothing after its head read.
+const std::string kPost = "POST / HTTP/1.1\r\nHost: h\r\n";
+const std::string kChunked = kPost + "Transfer-Encoding: chunked\r\n\r\n";
+
+struct Bad {
+  const char* name;
+  Side side;
+  std::string stream;
+  const char* error;  ///< part of it
+};
+
+const Bad kBad[] = {
+    {"CL and TE", Side::request, kPost + "Content-Length: 3\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+     "Content-Length"},
+    {"TE and CL", Side::request, kPost + "Transfer-Encoding: chunked\r\nContent-Length: 3\r\n\r\n0\r\n\r\n",
+     "Content-Length"},
+    {"two lengths", Side::request, kPost + "Content-Length: 3\r\nContent-Length: 4\r\n\r\nabcd",
+     "Content-Length"},
+    {"two equal lengths", Side::request, kPost + "Content-Length: 3\r\nContent-Length: 3\r\n\r\nabc",
+     "several Content-Length"},
+    {"list of lengths", Side::request, kPost + "Content-Length: 3, 3\r\n\r\nabc", "Content-Length"},
+    {"length with a sign", Side::request, kPost + "Content-Length: +3\r\n\r\nabc", "Content-Length"},
+    {"negative length", Side::request, kPost + "Content-Length: -3\r\n\r\nabc", "Content-Length"},
+    {"hexadecimal length", Side::request, kPost + "Content-Length: 0x3\r\n\r\nabc", "Content-Length"},
+    {"length with a space inside", Side::request, kPost + "Content-Length: 1 3\r\n\r\nabc", "Content-Length"},
+    {"empty length", Side::request, kPost + "Content-Length: \r\n\r\nabc", "Content-Length"},
+    {"length over 64 bits", Side::request, kPost + "Content-Length: 18446744073709551616\r\n\r\nabc",
+     "Content-Length"},
+    {"TE in HTTP/1.0", Side::request, "POST / HTTP/1.0\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+     "HTTP/1.0"},
+    {"TE chunked twice in a list", Side::request,
+     kPost + "Transfer-Encoding: chunked, chunked\r\n\r\n0\r\n\r\n", "Transfer-Encoding"},
+    {"TE chunked twice in fields", Side::request,
+     kPost + "Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+     "Transfer-Encoding"},
+    {"TE identity", Side::request, kPost + "Transfer-Encoding: identity\r\n\r\n", "Transfer-Encoding"},
+    {"TE chunked, identity", Side::request, kPost + "Transfer-Encoding: chunked, identity\r\n\r\n0\r\n\r\n",
+     "Transfer-Encoding"},
+    {"TE unknown", Side::request, kPost + "Transfer-Encoding: xchunked\r\n\r\n0\r\n\r\n",
+     "Transfer-Encoding"},
+    {"TE quoted", Side::request, kPost + "Transfer-Encoding: \"chunked\"\r\n\r\n0\r\n\r\n",
+     "Transfer-Encoding"},
+    {"TE after a vertical tab", Side::request,
+     kPost + "Transfer-Encoding: \x0b"
+             "chunked\r\n\r\n0\r\n\r\n",
+     "value"},
+    {"space before the colon", Side::request, kPost + "Transfer-Encoding : chunked\r\n\r\n0\r\n\r\n",
+     "field name"},
+    {"space before the first field", Side::request, "GET / HTTP/1.1\r\n Host: h\r\n\r\n", "folded"},
+    {"folded TE", Side::request, kPost + "Transfer-Encoding:\r\n chunked\r\n\r\n0\r\n\r\n", "folded"},
+    {"field without colon", Side::request, kPost + "Nonsense\r\n\r\n", "field name"},
+    {"field without name", Side::request, kPost + ": x\r\n\r\n", "field name"},
+    {"NUL in a value", Side::request, kPost + std::string("A: b\0c\r\n\r\n", 10), "value"},
+    {"bare CR in a value", Side::request, kPost + "A: b\rC: d\r\n\r\n", "CR LF"},
+    {"bare LF", Side::request, "GET / HTTP/1.1\nHost: h\n\n", "bare LF"},
+    {"bare LF before TE", Side::request, kPost + "A: b\nTransfer-Encoding: chunked\r\n\r\n", "bare LF"},
+    {"two hosts", Side::request, "GET / HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n", "Host"},
+    {"space in the target", Side::request, "GET /a b HTTP/1.1\r\n\r\n", "version"},
+    {"two spaces", Side::request, "GET  / HTTP/1.1\r\n\r\n", "target"},
+    {"tab for space", Side::request, "GET\t/ HTTP/1.1\r\n\r\n", "method"},
+    {"HTTP/0.9", Side::request, "GET /\r\n\r\n", "target"},
+    {"HTTP/2.0 request line", Side::request, "GET / HTTP/2.0\r\n\r\n", "version"},
+    {"HTTP/1.2 request line", Side::request, "GET / HTTP/1.2\r\n\r\n", "version"},
+    {"lower-case version", Side::request, "GET / http/1.1\r\n\r\n", "version"},
+    {"bytes above 0x7f in a name", Side::request, kPost + "A\xff: b\r\n\r\n", "field name"},
+    {"chunk size not hexadecimal", Side::request, kChunked + "xyz\r\n", "chunk size"},
+    {"chunk size 0x", Side::request, kChunked + "0x3\r\nabc\r\n", "chunk size"},
+    {"negative chunk size", Side::request, kChunked + "-1\r\n", "chunk size"},
+    {"empty chunk size", Side::request, kChunked + "\r\n", "chunk size"},
+    {"huge chunk size", Side::request, kChunked + "fffffffffffffffff\r\n", "too large"},
+    {"chunk size that wraps", Side::request, kChunked + "10000000000000003\r\nabc\r\n", "too large"},
+    {"space after a chunk size", Side::request, kChunked + "3 \r\nabc\r\n0\r\n\r\n", "chunk size"},
+    {"bare LF after a chunk size", Side::request, kChunked + "3\nabc\r\n0\r\n\r\n", "chunk size"},
+    {"bare LF after chunk data", Side::request, kChunked + "3\r\nabc\n0\r\n\r\n", "CR LF"},
+    {"more data than the chunk", Side::request, kChunked + "3\r\nabcd\r\n0\r\n\r\n", "CR LF"},
+    {"LF in a chunk extension", Side::request, kChunked + "3;a\nb\r\nabc\r\n0\r\n\r\n", "extension"},
+    {"CR alone in a chunk extension", Side::request, kChunked + "3;a\rb\r\nabc\r\n0\r\n\r\n", "CR LF"},
+    {"LF in a trailer", Side::request, kChunked + "0\r\nA: b\nC: d\r\n\r\n", "trailer"},
+    {"folded trailer", Side::request, kChunked + "0\r\nA: b\r\n c\r\n\r\n", "trailer"},
+    {"response: CL and TE", Side::response,
+     "HTTP/1.1 200 OK\r\nContent-Length: 3\r\nTransfer-Encoding: chunked\r\n\r\n", "Content-Length"},
+    {"response: two lengths", Side::response,
+     "HTTP/1.1 200 OK\r\nContent-Length: 3\r\nContent-Length: 4\r\n\r\n", "Content-Length"},
+    {"response: no HTTP", Side::response, "+OK POP3 ready\r\n\r\n", "version"},
+    {"response: status of two digits", Side::response, "HTTP/1.1 20 OK\r\n\r\n", "status"},
+    {"response: bad chunk", Side::response, "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n",
+     "chunk size"},
+};
+
+}  // namespace
+
+TEST_CASE("http1 reader: messages are told apart wherever the input is cut") {
+  for (const auto& good : kGood) {
+    CAPTURE(good.name);
+    const Story story = story_of(good.side, good.stream, good.answers);
+    CHECK(story.text == good.text);
+    CHECK(story.error == "");
+    CHECK(story.covered + (good.name == std::string_view("cut head") ? 8 : 0) == good.stream.size());
+  }
+}
+
+TEST_CASE("http1 reader: what could be read in two ways is refused") {
+  for (const auto& bad : kBad) {
+    CAPTURE(bad.name);
+    const Story story = story_of(bad.side, bad.stream);
+    CHECK(story.error.find(bad.error) != std::string::npos);
+    CHECK_MESSAGE(story.error != "", bad.error);
+  }
+}
+
+TEST_CASE("http1 reader: a head without end is refused at its limit, not before") {
+  const std::string most = "GET / HTTP/1.1\r\nA: " + std::string(Http1Reader::kHeadLimit - 23, 'x');
+  Http1Reader fits{Side::request};
+  CHECK(fits.next(most).what == What::need_more);
+  CHECK(fits.next(most + "\r\n\r\n").what == What::head);
+  Http1Reader too_long{Side::request};
+  CHECK(too_long.next(most + "x\r\n\r\n").what == What::bad);
+  Http1Reader endless{Side::request};
+  CHECK(endless.next(std::string(Http1Reader::kHeadLimit + 1, 'x')).what == What::bad);
+  Http1Reader empty_lines{Side::request};
+  std::string lines;
+  while (lines.size() <= Http1Reader::kHeadLimit) lines += "\r\n";
+  CHECK(empty_lines.next(lines).what == What::bad);
+}
+
+TEST_CASE("http1 reader: endless trailers and extensions are refused") {
+  const std::string head = "POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n";
+  for (const std::string start : {"0\r\nA: ", "1;"}) {
+    Http1Reader reader{Side::request};
+    std::string input = head + start + std::string(Http1Reader::kTrailerLimit + 10, 'x');
+    const auto first = reader.next(input);
+    REQUIRE(first.what == What::head);
+    CHECK(reader.next(std::string_view(input).substr(first.size)).what == What::bad);
+  }
+}
+
+TEST_CASE("http1 reader: upgrade needs both fields") {
+  const auto upgrades = [](std::string_view fields) {
+    Http1Reader reader{Side::request};
+    REQUIRE(reader.next(fmt::format("GET / HTTP/1.1\r\n{}\r\n", fields)).what == What::head);
+    return reader.head().upgrade;
+  };
+  CHECK(upgrades("Connection: keep-alive, Upgrade\r\nUpgrade: websocket\r\n"));
+  CHECK_FALSE(upgrades("Upgrade: websocket\r\n"));
+  CHECK_FALSE(upgrades("Connection: upgrade\r\n"));
+}
