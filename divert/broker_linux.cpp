@@ -245,6 +245,11 @@ void Broker::reap() {
   }
 }
 
+/// When the kernel refuses the small change the whole table goes: better cut connections than lost ones.
+void Broker::stop_diverting() {
+  if (loaded_ && !loaded_->stop_diverting()) loaded_.reset();
+}
+
 /// Ctrl-Z: as long as we are stopped nobody answers for diverted connections, so the rules go out and come
 /// back.
 void Broker::suspend() {
@@ -294,7 +299,7 @@ void Broker::end(Ending ending) {
 /// New connections go their own way at once. The table itself goes last: with it the kernel forgets how to
 /// translate the connections that are still open, and their ends would reach nobody.
 void Broker::finish() {
-  if (loaded_) loaded_->stop_diverting();
+  stop_diverting();
   const std::string stop = wire::encode(wire::Control::stop, had_command_ ? kCommandGraceMs : "0");
   (void)!::send(setup_.control.get(), stop.data(), stop.size(), MSG_NOSIGNAL | MSG_DONTWAIT);
   if (!wait_for_worker(kWorkerEnd + (had_command_ ? 2s : 0s))) {

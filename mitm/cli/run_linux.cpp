@@ -86,9 +86,9 @@ void warn_when_untrusted(const RunSettings& settings, const divert::User& user) 
 
 std::string describe_ports(const RunSettings& settings) {
   if (settings.ports.empty()) return "all TCP ports";
-  std::string list;
-  for (const auto& range : settings.ports) list += (list.empty() ? "" : ",") + base::to_string(range);
-  return "ports " + list;
+  std::vector<std::string> list;
+  for (const auto& range : settings.ports) list.push_back(base::to_string(range));
+  return fmt::format("ports {}", fmt::join(list, ","));
 }
 
 std::string first_line(const RunSettings& settings, const Invocation& invocation) {
