@@ -151,7 +151,8 @@ bool read_client_hello(std::string_view body, ClientHello& hello) {
   const Reader ciphers = in.vector(2);
   hello.ciphers = Reader{ciphers}.numbers16();
   const Reader compressions = in.vector(1);
-  if (!in.good() || session.rest().size() > 32 || hello.ciphers.empty() || !compressions.more()) return false;
+  if (!in.good() || legacy_version >> 8 != 3 || session.rest().size() > 32) return false;
+  if (hello.ciphers.empty() || !compressions.more()) return false;
   if (!in.more()) return true;  // SSL 3.0 and some of TLS 1.0 had no extensions
   Reader extensions = in.vector(2);
   while (extensions.more()) {
@@ -160,7 +161,7 @@ bool read_client_hello(std::string_view body, ClientHello& hello) {
     if (extension.good()) read_extension(type, extension, hello);
   }
   if (hello.max_version == 0) hello.max_version = legacy_version;
-  return in.good() && extensions.good() && !in.more() && legacy_version >> 8 == 3;
+  return in.good() && extensions.good() && !in.more();
 }
 
 /// A handshake record of SSL 3.0 to TLS 1.3, as far as the bytes go.
@@ -180,7 +181,8 @@ std::optional<std::string> joined_records(std::string_view bytes) {
     if (!may_be_record(bytes)) return std::nullopt;
     if (bytes.size() <= kRecordHeader) break;
     Reader in{bytes.substr(3)};
-    const std::size_t size = std::min(in.number(2), in.rest().size());
+    const std::size_t claimed = in.number(2);
+    const std::size_t size = std::min(claimed, in.rest().size());
     joined.append(bytes.substr(kRecordHeader, size));
     bytes.remove_prefix(kRecordHeader + size);
   }
