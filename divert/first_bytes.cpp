@@ -174,10 +174,19 @@ bool may_be_record(std::string_view bytes) {
   return size > 0 && size <= kMaxRecord;
 }
 
-/// The payloads of the handshake records in `bytes` together. Nothing when something else comes between them.
+/// Whether the first handshake message is there in full: type, length, body.
+bool is_whole_message(std::string_view handshake) {
+  Reader in{handshake};
+  in.take(1);
+  in.take(in.number(3));
+  return in.good();
+}
+
+/// The payloads of the handshake records in `bytes` together, as far as the first message needs them. Nothing
+/// when something else comes between.
 std::optional<std::string> joined_records(std::string_view bytes) {
   std::string joined;
-  while (!bytes.empty()) {
+  while (!bytes.empty() && !is_whole_message(joined)) {
     if (!may_be_record(bytes)) return std::nullopt;
     if (bytes.size() <= kRecordHeader) break;
     Reader in{bytes.substr(3)};
