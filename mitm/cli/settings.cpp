@@ -59,11 +59,6 @@ int tls_number(const std::string& version) {
   return version == "1.3" ? TLS1_3_VERSION : TLS1_2_VERSION;
 }
 
-bool is_host_pattern(std::string_view text) {
-  if (text.starts_with("*.")) text.remove_prefix(2);
-  return !text.empty() && text.find_first_of("*/ :") == text.npos;
-}
-
 /// One condition that is a string or a list of strings; `port` may be a number too.
 Result<std::vector<std::string>> condition(const json& rule, const char* key) {
   std::vector<std::string> words;
@@ -86,8 +81,9 @@ Result<std::vector<std::string>> condition(const json& rule, const char* key) {
 
 Result<> read_hosts(const std::vector<std::string>& words, divert::Rule& rule) {
   for (const auto& word : words) {
-    if (!is_host_pattern(word)) return failure("host: expected a name or *.NAME, found '{}'", word);
-    rule.hosts.push_back(word);
+    auto pattern = divert::parse_host_pattern(word);
+    if (!pattern) return failure("host: {}", pattern.error().text);
+    rule.hosts.push_back(std::move(*pattern));
   }
   return {};
 }

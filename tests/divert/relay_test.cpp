@@ -1,0 +1,1 @@
+#include "divert/relay.h"
