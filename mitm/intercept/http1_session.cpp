@@ -97,8 +97,8 @@ awaitable<Http1Session::Step> Http1Session::forward(Lane& lane, std::string_view
 awaitable<Http1Session::Step> Http1Session::pause(Lane& lane, IoResult got, int round) {
   if (got.ok() && !lane.from.drained()) {
     if (round % kRounds == kRounds - 1) co_await asio::post(asio::use_awaitable);
-  } else if (!co_await lane.from.wait(got) && stopped_) {
-    co_return Step::stop;
+  } else {
+    co_await lane.from.wait(got);
   }
   co_return stopped_ ? Step::stop : Step::go_on;
 }
