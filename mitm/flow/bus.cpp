@@ -76,7 +76,9 @@ void Bus::put(Message message, std::size_t cost) {
   bool wake = false;
   {
     const std::lock_guard lock(mutex_);
-    if (held_messages_ >= limits_.messages || held_bytes_ + cost > limits_.bytes) {
+    const bool too_many = held_messages_ >= limits_.messages;
+    const bool too_much = held_messages_ > 0 && held_bytes_ + cost > limits_.bytes;
+    if (too_many || too_much) {
       dropped_.fetch_add(1, std::memory_order_relaxed);
       return;
     }

@@ -44,7 +44,8 @@ class Sink {
   [[nodiscard]] virtual const std::string& name() const = 0;  ///< "--output flows.jsonl", for error messages
 };
 
-/// What the queue may hold, counting what the sink thread has taken and not yet written.
+/// What the queue may hold, counting what the sink thread has taken and not yet written. A message larger
+/// than `bytes` finds room when it is alone.
 struct BusLimits {
   std::size_t messages = 100'000;
   std::size_t bytes = 32U << 20U;

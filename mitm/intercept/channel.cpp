@@ -311,9 +311,15 @@ awaitable<IoResult> Channel::write_all(std::string_view bytes, Channel* other) {
     const IoResult put = try_write(bytes);
     if (!put.blocked()) co_return put;
     bytes.remove_prefix(put.bytes);
-    const bool go_on = put.status == Status::want_read ? co_await wait_readable()
-                       : other != nullptr              ? co_await wait_writable_watching(*other)
-                                                       : co_await wait_writable();
+    // Not one expression: GCC 12 destroys the wrong awaitable of a conditional one.
+    bool go_on = false;
+    if (put.status == Status::want_read) {
+      go_on = co_await wait_readable();
+    } else if (other != nullptr) {
+      go_on = co_await wait_writable_watching(*other);
+    } else {
+      go_on = co_await wait_writable();
+    }
     if (!go_on) co_return IoResult{Status::failed, 0};
   }
 }

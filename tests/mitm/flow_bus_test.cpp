@@ -1,0 +1,268 @@
+#include <csignal>
+#include <future>
+#include <semaphore>
+
+#include <pthread.h>
+
+#include "mitm/flow/bus.h"
+#include "tests/test.h"
+
+namespace mitm::flow {
+namespace {
+
+using namespace std::chrono_literals;
+
+/// What the sinks of one test saw. Read after the bus is gone, or through `flushed`.
+struct Record {
+  std::vector<std::pair<std::uint64_t, std::uint64_t>> flows;  ///< (conn, id)
+  std::vector<std::string> data;
+  std::atomic<int> flushes{0};
+  std::atomic<int> written{0};
+  std::vector<std::string> errors;
+  sigset_t mask = {};  ///< of the thread that wrote last
+};
+
+struct Behaviour {
+  bool data = false;
+  int fail_at = -1;  ///< the write of that number fails
+  bool fail_flush = false;
+  std::counting_semaphore<>* gate = nullptr;  ///< each write takes one
+};
+
+class TestSink final : public Sink {
+ public:
+  TestSink(std::string name, Record& record, Behaviour behaviour)
+      : name_(std::move(name)), record_(record), behaviour_(behaviour) {}
+
+  base::Result<> write(const Flow& flow) override {
+    if (behaviour_.gate != nullptr) behaviour_.gate->acquire();
+    if (record_.written++ == behaviour_.fail_at) return base::failure("no more");
+    record_.flows.emplace_back(flow.conn, flow.id);
+    pthread_sigmask(SIG_SETMASK, nullptr, &record_.mask);
+    return {};
+  }
+  base::Result<> write(const Data& data) override {
+    record_.data.push_back(data.bytes);
+    return {};
+  }
+  base::Result<> flush() override {
+    ++record_.flushes;
+    return behaviour_.fail_flush ? base::Result<>(base::failure("no flush")) : base::Result<>();
+  }
+  [[nodiscard]] bool wants_data() const override { return behaviour_.data; }
+  [[nodiscard]] const std::string& name() const override { return name_; }
+
+ private:
+  std::string name_;
+  Record& record_;
+  Behaviour behaviour_;
+};
+
+void note_error(void* context, const Sink& sink, const base::Error& error) {
+  static_cast<Record*>(context)->errors.push_back(sink.name() + ": " + error.text);
+}
+
+std::vector<std::unique_ptr<Sink>> one_sink(Record& record, Behaviour behaviour) {
+  std::vector<std::unique_ptr<Sink>> sinks;
+  sinks.push_back(std::make_unique<TestSink>("sink", record, behaviour));
+  return sinks;
+}
+
+std::unique_ptr<Flow> flow_of(std::uint64_t conn, std::uint64_t id, std::size_t body = 0) {
+  auto flow = std::make_unique<Flow>();
+  flow->conn = conn;
+  flow->id = id;
+  flow->response_body.assign(body, 'x');
+  return flow;
+}
+
+std::unique_ptr<Data> data_of(std::string bytes) {
+  auto data = std::make_unique<Data>();
+  data->bytes = std::move(bytes);
+  return data;
+}
+
+template <class Condition>
+bool soon(Condition condition) {
+  for (int i = 0; i < 5000 && !condition(); ++i) std::this_thread::sleep_for(1ms);
+  return condition();
+}
+
+}  // namespace
+
+TEST_CASE("bus: a lone flow is written and flushed at once") {
+  Record record;
+  Bus bus(one_sink(record, {}), note_error, &record);
+  bus.start();
+  for (int i = 1; i <= 3; ++i) {
+    bus.publish(flow_of(1, 1));
+    CHECK(soon([&] { return record.flushes == i; }));
+  }
+  CHECK(record.written == 3);
+}
+
+TEST_CASE("bus: each thread's messages arrive in its order, none lost, in few batches") {
+  constexpr std::uint64_t kEach = 30'000;
+  Record record;
+  {
+    Bus bus(one_sink(record, {}), note_error, &record);
+    bus.start();
+    const auto produce = [&](std::uint64_t conn) {
+      for (std::uint64_t id = 0; id < kEach; ++id) bus.publish(flow_of(conn, id));
+    };
+    std::thread other(produce, 1);
+    produce(2);
+    other.join();
+    CHECK(bus.dropped() == 0);
+  }
+  std::uint64_t next[3] = {0, 0, 0};
+  for (const auto& [conn, id] : record.flows) REQUIRE(id == next[conn]++);
+  CHECK(next[1] == kEach);
+  CHECK(next[2] == kEach);
+  CHECK(record.flushes < static_cast<int>(kEach));
+}
+
+TEST_CASE("bus: a stuck sink loses messages, counts them and never holds up the publisher") {
+  Record record;
+  std::counting_semaphore<> gate(0);
+  {
+    Bus bus(one_sink(record, {.gate = &gate}), note_error, &record, {.messages = 10, .bytes = 1U << 20U});
+    bus.start();
+    const auto published = std::async(std::launch::async, [&] {
+      for (std::uint64_t id = 0; id < 1000; ++id) bus.publish(flow_of(1, id));
+    });
+    REQUIRE(published.wait_for(10s) == std::future_status::ready);
+    CHECK(bus.dropped() == 990);
+    gate.release(10);
+    REQUIRE(soon([&] { return record.flushes > 0 && record.written == 10; }));
+    gate.release(1);
+    REQUIRE(soon([&] {
+      bus.publish(flow_of(1, 1000));
+      return record.written >= 11 || (std::this_thread::sleep_for(1ms), false);
+    }));
+    gate.release(100);
+  }
+  for (std::uint64_t id = 0; id < 10; ++id) CHECK(record.flows[id].second == id);
+  CHECK(record.flows[10].second == 1000);
+}
+
+TEST_CASE("bus: bytes are bounded too, bodies and data alike") {
+  Record record;
+  std::counting_semaphore<> gate(0);
+  Bus bus(one_sink(record, {.data = true, .gate = &gate}), note_error, &record, {.bytes = 100'000});
+  bus.start();
+  bus.publish(flow_of(1, 1, 90'000));
+  CHECK(bus.dropped() == 0);
+  bus.publish(flow_of(1, 2, 20'000));
+  CHECK(bus.dropped() == 1);
+  bus.publish(data_of(std::string(20'000, 'd')));
+  CHECK(bus.dropped() == 2);
+  bus.publish(data_of("small"));
+  CHECK(bus.dropped() == 2);
+  gate.release(10);
+}
+
+TEST_CASE("bus: a message larger than the limit passes when it is alone") {
+  Record record;
+  std::counting_semaphore<> gate(0);
+  Bus bus(one_sink(record, {.gate = &gate}), note_error, &record, {.bytes = 1000});
+  bus.start();
+  bus.publish(flow_of(1, 1, 1'000'000));
+  CHECK(bus.dropped() == 0);
+  bus.publish(flow_of(1, 2));
+  CHECK(bus.dropped() == 1);
+  gate.release(10);
+}
+
+TEST_CASE("bus: no signal but a fault reaches the sinks' thread, the starter keeps its own mask") {
+  sigset_t before;
+  pthread_sigmask(SIG_SETMASK, nullptr, &before);
+  Record record;
+  {
+    Bus bus(one_sink(record, {}), note_error, &record);
+    bus.start();
+    bus.publish(flow_of(1, 1));
+  }
+  for (const int blocked : {SIGTTOU, SIGINT, SIGTERM, SIGXFSZ})
+    CHECK(sigismember(&record.mask, blocked) == 1);
+  CHECK(sigismember(&record.mask, SIGSEGV) == 0);
+  sigset_t after;
+  pthread_sigmask(SIG_SETMASK, nullptr, &after);
+  for (const int each : {SIGTTOU, SIGINT, SIGTERM})
+    CHECK(sigismember(&after, each) == sigismember(&before, each));
+}
+
+TEST_CASE("bus: a failing sink is reported once, the others go on") {
+  const Behaviour failing[] = {{.data = true, .fail_at = 2}, {.data = true, .fail_flush = true}};
+  const char* reports[] = {"bad: no more", "bad: no flush"};
+  for (std::size_t i = 0; i < 2; ++i) {
+    CAPTURE(i);
+    Record bad;
+    Record good;
+    {
+      std::vector<std::unique_ptr<Sink>> sinks;
+      sinks.push_back(std::make_unique<TestSink>("bad", bad, failing[i]));
+      sinks.push_back(std::make_unique<TestSink>("good", good, Behaviour{}));
+      Bus bus(std::move(sinks), note_error, &bad);
+      CHECK(bus.wants_data());
+      bus.start();
+      for (std::uint64_t id = 0; id < 100; ++id) bus.publish(flow_of(1, id));
+      REQUIRE(soon([&] { return good.written == 100; }));
+      CHECK(soon([&] { return !bus.wants_data(); }));
+      bus.publish(data_of("for nobody"));
+    }
+    REQUIRE(bad.errors.size() == 1);
+    CHECK(bad.errors[0] == reports[i]);
+    CHECK(good.flows.size() == 100);
+    CHECK(bad.data.empty());
+  }
+}
+
+TEST_CASE("bus: data goes only to sinks that want it, in order with its flows") {
+  Record with;
+  Record without;
+  {
+    std::vector<std::unique_ptr<Sink>> sinks;
+    sinks.push_back(std::make_unique<TestSink>("with", with, Behaviour{.data = true}));
+    sinks.push_back(std::make_unique<TestSink>("without", without, Behaviour{}));
+    Bus bus(std::move(sinks), note_error, &with);
+    bus.start();
+    bus.publish(data_of("a"));
+    bus.publish(flow_of(1, 1));
+    bus.publish(data_of("b"));
+  }
+  CHECK(with.data == std::vector<std::string>{"a", "b"});
+  CHECK(without.data.empty());
+  CHECK(without.flows.size() == 1);
+}
+
+TEST_CASE("bus: what is queued is written when it ends, started or not") {
+  for (const bool started : {true, false}) {
+    CAPTURE(started);
+    Record record;
+    {
+      Bus bus(one_sink(record, {}), note_error, &record);
+      for (std::uint64_t id = 0; id < 500; ++id) bus.publish(flow_of(1, id));
+      if (started) bus.start();
+    }
+    CHECK(record.flows.size() == 500);
+    CHECK(record.flushes > 0);
+  }
+}
+
+TEST_CASE("bus: one that nothing was published to leaves its sinks alone") {
+  Record record;
+  { Bus bus(one_sink(record, {}), note_error, &record); }
+  CHECK(record.flushes == 0);
+}
+
+TEST_CASE("flow: weight grows with every part that is kept") {
+  Flow flow;
+  const std::size_t empty = weight(flow);
+  flow.request_headers.add("name", "value");
+  flow.response_headers.add("name", "value");
+  flow.request_body = flow.response_body = flow.url = flow.error = std::string(1000, 'x');
+  CHECK(weight(flow) == empty + 2 * 9 + 4 * 1000);
+}
+
+}  // namespace mitm::flow

@@ -1,0 +1,134 @@
+#include <cstdlib>
+#include <filesystem>
+#include <fstream>
+
+#include <fcntl.h>
+#include <unistd.h>
+
+#include "mitm/sink/sinks.h"
+#include "tests/mitm/sample_flows.h"
+#include "tests/test.h"
+
+namespace mitm::sink {
+namespace {
+
+class TemporaryFile {
+ public:
+  TemporaryFile() : fd_(::mkstemp(path_)) {}
+  TemporaryFile(const TemporaryFile&) = delete;
+  TemporaryFile& operator=(const TemporaryFile&) = delete;
+  ~TemporaryFile() { std::filesystem::remove(path_); }
+  [[nodiscard]] const char* path() const { return path_; }
+  base::UniqueFd take() { return std::move(fd_); }
+
+ private:
+  char path_[32] = "/tmp/osproxy-flows-XXXXXX";
+  base::UniqueFd fd_;
+};
+
+bool is_valid(const char* path, bool quiet = false) {
+  const std::string source = OSPROXY_SOURCE_DIR;
+  const std::string command =
+      fmt::format("/usr/bin/python3 {0}/tests/mitm/sink_schema_check.py {0}/conf/flow.schema.json {1}{2}",
+                  source, path, quiet ? " 2>/dev/null" : "");
+  return std::system(command.c_str()) == 0;
+}
+
+void write_lines(const std::vector<flow::Flow>& flows, bool bodies, TemporaryFile& file) {
+  const auto sink = make_jsonl_sink(file.take(), "test", bodies);
+  for (const flow::Flow& flow : flows) REQUIRE(sink->write(flow));
+  REQUIRE(sink->flush());
+}
+
+/// Every type, started and ended, with as much and as little as can be known.
+std::vector<flow::Flow> examples() {
+  std::vector<flow::Flow> all;
+  for (const auto type :
+       {flow::Type::http, flow::Type::tcp, flow::Type::tls_error, flow::Type::pass, flow::Type::block}) {
+    flow::Flow full = type == flow::Type::http ? sample_http() : sample_connection(type);
+    full.error = "why";
+    all.push_back(full);
+    full.event = flow::Event::start;
+    all.push_back(full);
+    flow::Flow least;
+    least.type = type;
+    all.push_back(least);
+    least.event = flow::Event::start;
+    least.server = base::parse_endpoint("[fe80::1]:443").value();
+    all.push_back(least);
+  }
+  return all;
+}
+
+flow::Flow with_hostile_strings(const std::string& text) {
+  flow::Flow flow = sample_http();
+  auto process = std::make_shared<procmap::ProcessFacts>(*flow.process);
+  process->name = process->exe = process->user = text;
+  process->argv = {text, "", text};
+  flow.process = std::move(process);
+  flow.host = flow.sni = flow.method = flow.url = flow.http_version = flow.reason = flow.error = text;
+  flow.tls = flow::TlsFacts{text, text, text};
+  flow.request_headers.add(text, text);
+  flow.response_headers.add(text, "");
+  flow.request_body = flow.response_body = text;
+  return flow;
+}
+
+}  // namespace
+
+TEST_CASE("schema: every type of flow is valid, with bodies and without") {
+  for (const bool bodies : {false, true}) {
+    TemporaryFile file;
+    write_lines(examples(), bodies, file);
+    CHECK(is_valid(file.path()));
+  }
+}
+
+TEST_CASE("schema: hostile bytes in every string leave one valid object a line") {
+  std::vector<flow::Flow> flows;
+  for (int byte = 0; byte < 256; ++byte)
+    flows.push_back(with_hostile_strings({static_cast<char>(byte), 'x'}));
+  for (const char* text :
+       {"\n", "\r\n{}", "\"", "\\\"", "\xc2\x85", "\xe2\x80\xa8\xe2\x80\xa9", "\xed\xbf\xbf"})
+    flows.push_back(with_hostile_strings(text));
+  TemporaryFile file;
+  write_lines(flows, true, file);
+  CHECK(is_valid(file.path()));
+}
+
+TEST_CASE("schema: what is not a flow is refused") {
+  std::string good;
+  render_json(sample_http(), true, good);
+  auto with = [&](const char* key, const nlohmann::json& value) {
+    auto json = nlohmann::json::parse(good);
+    json[key] = value;
+    return json.dump() + "\n";
+  };
+  auto without = [&](const char* key) {
+    auto json = nlohmann::json::parse(good);
+    json.erase(key);
+    return json.dump() + "\n";
+  };
+  const std::string bad[] = {with("extra", 1),
+                             with("v", 2),
+                             with("type", "tcp"),
+                             with("event", "start"),
+                             with("client", "10.0.0.1"),
+                             with("request_headers", {{"only a name"}}),
+                             with("duration_ms", -1),
+                             with("time", "2026-11-23 09:26:50"),
+                             without("process"),
+                             without("status"),
+                             without("response_body"),
+                             good,
+                             "",
+                             "{\n"};
+  for (const std::string& line : bad) {
+    TemporaryFile file;
+    std::ofstream(file.path()) << line;
+    CAPTURE(line);
+    CHECK_FALSE(is_valid(file.path(), true));
+  }
+}
+
+}  // namespace mitm::sink

@@ -1,0 +1,243 @@
+#include "base/text.h"
+#include "mitm/sink/body_text.h"
+#include "mitm/sink/sinks.h"
+#include "tests/mitm/sample_flows.h"
+#include "tests/test.h"
+
+namespace mitm::sink {
+namespace {
+
+std::string body_text(const Body& body, std::size_t limit) {
+  std::string out;
+  append_body(out, body, limit);
+  return out;
+}
+
+std::size_t columns(std::string_view line) {
+  return static_cast<std::size_t>(
+      std::count_if(line.begin(), line.end(), [](char c) { return (c & 0xc0) != 0x80; }));
+}
+
+std::string first_line(const std::string& text) {
+  return text.substr(0, text.find('\n') + 1);
+}
+
+}  // namespace
+
+TEST_CASE("text: one line per flow at detail 1") {
+  const struct {
+    const char* what;
+    void (*change)(flow::Flow&);
+    flow::Type type;
+    const char* line;
+  } cases[] = {
+      {"request and response", [](flow::Flow&) {}, flow::Type::http,
+       "curl[1234] GET https://example.org/path → 200 OK 1.2k 34ms\n"},
+      {"unknown program", [](flow::Flow& f) { f.process = nullptr; }, flow::Type::http,
+       "? GET https://example.org/path → 200 OK 1.2k 34ms\n"},
+      {"status without a name", [](flow::Flow& f) { f.status = 799; }, flow::Type::http,
+       "curl[1234] GET https://example.org/path → 799 1.2k 34ms\n"},
+      {"bytes not counted", [](flow::Flow& f) { f.response_bytes.reset(); }, flow::Type::http,
+       "curl[1234] GET https://example.org/path → 200 OK 34ms\n"},
+      {"error page",
+       [](flow::Flow& f) {
+         f.status = 502;
+         f.error = "certificate of example.org has expired";
+       },
+       flow::Type::http,
+       "curl[1234] GET https://example.org/path → 502 Bad Gateway 1.2k 34ms ✗ certificate of example.org has "
+       "expired\n"},
+      {"no response",
+       [](flow::Flow& f) {
+         f.status = 0;
+         f.error = "client went away";
+       },
+       flow::Type::http, "curl[1234] GET https://example.org/path → no response 34ms ✗ client went away\n"},
+      {"no request that could be read",
+       [](flow::Flow& f) {
+         f.method.clear();
+         f.url.clear();
+         f.status = 400;
+       },
+       flow::Type::http, "curl[1234] http example.org:443 (93.184.216.34) → 400 Bad Request 1.2k 34ms\n"},
+      {"event stream begins", [](flow::Flow& f) { f.event = flow::Event::start; }, flow::Type::http,
+       "curl[1234] GET https://example.org/path → 200 OK, under way\n"},
+      {"raw connection",
+       [](flow::Flow& f) {
+         f.request_bytes = 1234;
+         f.response_bytes = 3500;
+       },
+       flow::Type::tcp, "curl[1234] tcp 93.184.216.34:443 1.2k up 3.4k down 34ms\n"},
+      {"raw connection in TLS",
+       [](flow::Flow& f) {
+         f.host = "example.org";
+         f.tls = flow::TlsFacts{"TLSv1.3", "c", ""};
+       },
+       flow::Type::tcp, "curl[1234] tcp example.org:443 (93.184.216.34) TLSv1.3 34ms\n"},
+      {"raw connection begins", [](flow::Flow& f) { f.event = flow::Event::start; }, flow::Type::tcp, ""},
+      {"refused certificate",
+       [](flow::Flow& f) {
+         f.host = "example.org";
+         f.error = "curl does not trust the CA";
+       },
+       flow::Type::tls_error,
+       "curl[1234] tls_error example.org:443 (93.184.216.34) 34ms ✗ curl does not trust the CA\n"},
+      {"passed", [](flow::Flow&) {}, flow::Type::pass, ""},
+      {"passed and failed", [](flow::Flow& f) { f.error = "reset"; }, flow::Type::pass, ""},
+      {"blocked", [](flow::Flow& f) { f.reason = "rule 2"; }, flow::Type::block,
+       "curl[1234] block 93.184.216.34:443 34ms: rule 2\n"},
+  };
+  for (const auto& c : cases) {
+    CAPTURE(c.what);
+    flow::Flow flow = c.type == flow::Type::http ? sample_http() : sample_connection(c.type);
+    c.change(flow);
+    CHECK(render_text(flow, {.detail = 1}) == c.line);
+    CHECK(render_text(flow, {.detail = 0}) == "");
+  }
+}
+
+TEST_CASE("text: detail 2 adds passed connections and what they have begun") {
+  flow::Flow pass = sample_connection(flow::Type::pass);
+  pass.reason = "not selected by the filter curl";
+  CHECK(render_text(pass, {.detail = 2}) ==
+        "curl[1234] pass 93.184.216.34:443 34ms: not selected by the filter curl\n"
+        "    /usr/bin/curl (user alice, parent 1000): curl -s https://example.org/path\n"
+        "    10.0.0.1:41000 → 93.184.216.34:443, intercept (not selected by the filter curl)\n");
+  flow::Flow begun = sample_connection(flow::Type::tcp);
+  begun.event = flow::Event::start;
+  CHECK(first_line(render_text(begun, {.detail = 2})) == "curl[1234] tcp 93.184.216.34:443, under way\n");
+}
+
+TEST_CASE("text: detail 2 shows the headers of both sides, detail 3 the bodies") {
+  const std::string head =
+      "curl[1234] GET https://example.org/path → 200 OK 1.2k 34ms\n"
+      "    /usr/bin/curl (user alice, parent 1000): curl -s https://example.org/path\n"
+      "    10.0.0.1:41000 → 93.184.216.34:443, TLSv1.3 TLS_AES_256_GCM_SHA384 for example.org, HTTP/1.1, "
+      "intercept (filter curl)\n"
+      "    > Host: example.org\n"
+      "    < Content-Type: text/plain\n";
+  flow::Flow flow = sample_http();
+  CHECK(render_text(flow, {.detail = 2}) == head);
+  CHECK(render_text(flow, {.detail = 3}) ==
+        head + "\n    hello\n    ... 6b of 1.2k, the limit of --bodies\n");
+  flow.response_bytes = 6;
+  flow.response_body_cut = false;
+  CHECK(render_text(flow, {.detail = 3}).ends_with("text/plain\n\n    hello\n"));
+}
+
+TEST_CASE("text: detail 3 shortens bodies, detail 4 does not") {
+  flow::Flow flow = sample_http();
+  flow.response_body.assign(2000, 'x');
+  flow.response_bytes = 2000;
+  const std::string short_text = render_text(flow, {.detail = 3});
+  CHECK(short_text.ends_with("\n    " + std::string(512, 'x') + "\n    ... 512b of 2.0k\n"));
+  CHECK(render_text(flow, {.detail = 4}).ends_with("\n    " + std::string(2000, 'x') + "\n"));
+}
+
+TEST_CASE("text: a line of detail 1 fits 120 columns, of detail 2 shows the whole URL") {
+  flow::Flow flow = sample_http();
+  flow.url = "https://example.org/" + std::string(300, 'a');
+  const std::string line = render_text(flow, {.detail = 1});
+  CHECK(columns(line) == 120 + 1);
+  CHECK(line.find("aaa… → 200 OK 1.2k 34ms\n") != std::string::npos);
+  CHECK(render_text(flow, {.detail = 2}).find(flow.url + " → ") != std::string::npos);
+
+  flow.url.clear();
+  for (int i = 0; i < 200; ++i) flow.url += "\xe2\x82\xac";
+  const std::string wide = render_text(flow, {.detail = 1});
+  CHECK(columns(wide) == 120 + 1);
+  CHECK(base::is_utf8(wide));
+
+  flow.method.assign(150, 'M');
+  CHECK(render_text(flow, {.detail = 1}).find("\xe2\x82\xac… → 200") != std::string::npos);
+}
+
+TEST_CASE("text: colours only when asked for, by class of status") {
+  const struct {
+    int status;
+    const char* coloured;
+  } cases[] = {{200, "\x1b[32m200 OK\x1b[0m"},
+               {301, "\x1b[36m301 Moved Permanently\x1b[0m"},
+               {404, "\x1b[33m404 Not Found\x1b[0m"},
+               {500, "\x1b[31m500 Internal Server Error\x1b[0m"}};
+  flow::Flow flow = sample_http();
+  for (const auto& c : cases) {
+    flow.status = c.status;
+    CHECK(render_text(flow, {.detail = 1, .colour = true}).find(c.coloured) != std::string::npos);
+    CHECK(render_text(flow, {.detail = 4, .colour = false}).find('\x1b') == std::string::npos);
+  }
+  CHECK(render_text(flow, {.detail = 1, .colour = true})
+            .starts_with("\x1b[1mcurl\x1b[0m\x1b[2m[1234] \x1b[0m"));
+}
+
+TEST_CASE("text: no foreign byte reaches the terminal raw") {
+  const std::string evil = "\x1b[2J\r\n\x07\xc2\x9b\x7f\xff\xfe";
+  flow::Flow flow = sample_http();
+  auto process = std::make_shared<procmap::ProcessFacts>(*flow.process);
+  process->name = process->exe = process->user = evil;
+  process->argv = {evil, evil};
+  flow.process = std::move(process);
+  flow.host = flow.sni = flow.method = flow.url = flow.http_version = flow.reason = flow.error = evil;
+  flow.tls = flow::TlsFacts{evil, evil, evil};
+  flow.request_headers.add(evil, evil);
+  flow.response_headers.add("content-encoding", evil);
+  flow.request_body = flow.response_body = evil;
+  flow.request_bytes.reset();
+  flow.response_bytes.reset();
+
+  for (const auto type :
+       {flow::Type::http, flow::Type::tcp, flow::Type::tls_error, flow::Type::pass, flow::Type::block}) {
+    flow.type = type;
+    std::size_t lines_of_detail_2 = 0;
+    for (int detail = 1; detail <= 4; ++detail) {
+      const std::string text = render_text(flow, {.detail = detail});
+      CAPTURE(text);
+      CHECK(base::is_utf8(text));
+      CHECK(text.find("\xc2\x9b") == std::string::npos);
+      CHECK(std::none_of(text.begin(), text.end(),
+                         [](char c) { return (c >= 0 && c < 0x20 && c != '\n') || c == 0x7f; }));
+      const auto lines = static_cast<std::size_t>(std::count(text.begin(), text.end(), '\n'));
+      if (detail == 1 && !text.empty()) CHECK(lines == 1);
+      if (detail == 2) lines_of_detail_2 = lines;
+      if (detail == 2) CHECK(lines == 3 + (type == flow::Type::http ? 4 : 0));
+      if (type != flow::Type::http && detail > 2) CHECK(lines == lines_of_detail_2);
+    }
+  }
+}
+
+TEST_CASE("body: text keeps its lines and tabs, everything else is escaped") {
+  CHECK(body_text({"a\tb\r\nc\n", 7, ""}, 512) == "\n    a\tb\n    c\n");
+  CHECK(body_text({"\n\nx", 3, ""}, 512) == "\n    \n    \n    x\n");
+  CHECK(body_text({"x\xc2\x9bm", 4, ""}, 512) == "\n    x\\xc2\\x9bm\n");
+  CHECK(body_text({"", 0, ""}, 512) == "");
+  CHECK(body_text({"", {}, ""}, 512) == "");
+}
+
+TEST_CASE("body: text cut inside a character stays text, at every offset") {
+  const std::string euro = "ab\xe2\x82\xac\xf0\x9f\x98\x80\xc3\xa9z";
+  const char* shown[] = {"", "a", "ab", "ab", "ab", "ab€", "ab€", "ab€", "ab€", "ab€😀", "ab€😀", "ab€😀é"};
+  for (std::size_t n = 1; n < std::size(shown); ++n) {
+    CAPTURE(n);
+    CHECK(body_text({euro, euro.size(), ""}, n) ==
+          fmt::format("\n    {}\n    ... {}b of {}b\n", shown[n], n, euro.size()));
+  }
+}
+
+TEST_CASE("body: binary is shown in hex") {
+  std::string bytes;
+  for (int i = 0; i < 18; ++i) bytes += static_cast<char>(i * 15);
+  CHECK(body_text({bytes, 18, ""}, 512) ==
+        "\n    00000000  00 0f 1e 2d 3c 4b 5a 69 78 87 96 a5 b4 c3 d2 e1  ...-<KZix.......\n"
+        "    00000010  f0 ff                                            ..\n");
+  CHECK(body_text({bytes, 18, ""}, 1) ==
+        "\n    00000000  00                                               .\n    ... 1b of 18b\n");
+}
+
+TEST_CASE("body: coded bodies are named, bodies that were not kept are counted") {
+  CHECK(body_text({"\x1f\x8b", 123, "gzip"}, 512) == "\n    gzip, 123 bytes\n");
+  CHECK(body_text({"\x1f\x8b", {}, "br"}, 512) == "\n    br, 2 bytes\n");
+  CHECK(body_text({"plain", 5, "Identity"}, 512) == "\n    plain\n");
+  CHECK(body_text({"", 1234, ""}, 512) == "\n    1.2k, not kept (see --bodies)\n");
+}
+
+}  // namespace mitm::sink
