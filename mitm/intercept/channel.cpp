@@ -311,7 +311,6 @@ awaitable<IoResult> Channel::write_all(std::string_view bytes, Channel* other) {
     const IoResult put = try_write(bytes);
     if (!put.blocked()) co_return put;
     bytes.remove_prefix(put.bytes);
-    // Not one expression: GCC 12 destroys the wrong awaitable of a conditional one.
     bool go_on = false;
     if (put.status == Status::want_read) {
       go_on = co_await wait_readable();

@@ -98,7 +98,7 @@ awaitable<Http1Session::Step> Http1Session::pause(Lane& lane, IoResult got, int 
   if (got.ok() && !lane.from.drained()) {
     if (round % kRounds == kRounds - 1) co_await asio::post(asio::use_awaitable);
   } else {
-    co_await lane.from.wait(got);
+    co_await lane.from.wait(got);  // cancelled: there is something to answer, or an end
   }
   co_return stopped_ ? Step::stop : Step::go_on;
 }

@@ -153,9 +153,9 @@ awaitable<void> Interception::run_tls(divert::ClientHello hello) {
   tracked_.set_tls(hello.sni, std::nullopt);
   const UpstreamTls::Ask ask{tracked_.connection().server, hello.sni, offered_upstream(hello.alpn)};
   UpstreamTls::Attempt attempt{*tools_.upstream, ask};
-  auto connected = co_await tools_.upstream->connect(server_, attempt, ask);
-  if (!connected) {
-    co_await refuse_tls(std::move(hello), std::move(connected.error().text));
+  std::string why = co_await tools_.upstream->connect(server_, attempt, ask);
+  if (!why.empty()) {
+    co_await refuse_tls(std::move(hello), std::move(why));
     co_return;
   }
   const tls::X509Ptr certificate{SSL_get1_peer_certificate(server_.ssl())};
@@ -188,13 +188,15 @@ awaitable<bool> Interception::accept_tls(const divert::ClientHello& hello, X509*
 
 awaitable<void> Interception::converse_in_tls() {
   const std::string alpn = selected_alpn(client_.ssl());
-  if (alpn.starts_with("http/1")) {
-    co_await run_http("https");
-  } else if (!alpn.empty()) {
-    co_await run_raw();
-  } else {
+  bool http = alpn.starts_with("http/1");
+  if (alpn.empty()) {
     const Speech speech = co_await listen(false);
-    co_await (speech.protocol == Protocol::http1 ? run_http("https") : run_raw());
+    http = speech.protocol == Protocol::http1;
+  }
+  if (http) {
+    co_await run_http("https");
+  } else {
+    co_await run_raw();
   }
 }
 

@@ -157,16 +157,19 @@ tls::SslPtr UpstreamTls::prepare(Attempt& attempt, const Ask& ask) {
   return ssl;
 }
 
-awaitable<base::Result<>> UpstreamTls::connect(Channel& server, Attempt& attempt, const Ask& ask) {
+awaitable<std::string> UpstreamTls::connect(Channel& server, Attempt& attempt, const Ask& ask) {
   const std::string name = ask.sni.empty() ? ask.server.address().to_string() : ask.sni;
   tls::SslPtr ssl = prepare(attempt, ask);
-  if (!ssl) co_return tls::openssl_error(fmt::format("cannot set up TLS to {}", base::printable(name)));
-  server.start_tls(std::move(ssl));
+  if (!ssl) {
+    base::Error error = tls::openssl_error(fmt::format("cannot set up TLS to {}", base::printable(name)));
+    co_return std::move(error.text);
+  }
   attempt.server_ = &server;
+  server.start_tls(std::move(ssl));
   const IoResult done = co_await server.handshake(kLimit);
-  if (done.ok()) co_return base::Result<>{};
-  if (done.ended()) co_return base::failure("{} closed the connection during the TLS handshake", name);
-  co_return base::Error{explain(server, name), 0};
+  if (done.ok()) co_return std::string{};
+  if (done.ended()) co_return fmt::format("{} closed the connection during the TLS handshake", name);
+  co_return explain(server, name);
 }
 
 }  // namespace mitm::intercept

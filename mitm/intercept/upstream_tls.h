@@ -39,8 +39,8 @@ class UpstreamTls {
   /// Errors name the setting that is wrong.
   [[nodiscard]] static base::Result<std::unique_ptr<UpstreamTls>> make(const Settings& settings);
 
-  /// Puts TLS on `server`. The error's text is for the person whose program it is.
-  boost::asio::awaitable<base::Result<>> connect(Channel& server, Attempt& attempt, const Ask& ask);
+  /// Puts TLS on `server`. Returns why that failed, for the person whose program it is; empty: it did not.
+  boost::asio::awaitable<std::string> connect(Channel& server, Attempt& attempt, const Ask& ask);
 
  private:
   struct Entry {
