@@ -45,6 +45,14 @@ int exit_status(int status) {
   return WIFSIGNALED(status) ? 128 + WTERMSIG(status) : WEXITSTATUS(status);
 }
 
+/// What is said of a worker that ended before it was told to. What led to it stands above, if it could say
+/// so.
+std::string obituary(int status) {
+  if (!WIFSIGNALED(status)) return "the worker ended; the rules are taken out";
+  return fmt::format("the worker was killed by signal {} ({}); the rules are taken out", WTERMSIG(status),
+                     ::sigdescr_np(WTERMSIG(status)));
+}
+
 }  // namespace
 
 Broker::Broker(BrokerSetup setup) : setup_(std::move(setup)), buffer_(wire::kMaxMessage) {
@@ -171,8 +179,7 @@ void Broker::read_control() {
     if (n < 0 && (errno == EAGAIN || errno == EINTR)) return;
     if (n <= 0) {
       const auto status = wait_for_worker(kWorkerEnd);
-      if (!ending_)
-        end({1, status && *status == 0 ? "the worker ended" : "the worker died; the rules are taken out"});
+      end({1, status ? obituary(*status) : "the worker hangs; the rules are taken out"});
       return;
     }
     const std::string text(buffer_.data() + 1, static_cast<std::size_t>(n) - 1);
@@ -238,7 +245,7 @@ void Broker::reap() {
       WIFSTOPPED(status) ? suspend() : command_ended(status);
     } else if (pid == setup_.worker && !WIFSTOPPED(status)) {
       worker_gone_ = true;
-      if (!ending_) end({1, status == 0 ? "the worker ended" : "the worker died; the rules are taken out"});
+      end({1, obituary(status)});
     } else if (pid == setup_.guard.pid() && !WIFSTOPPED(status)) {
       end({1, "the guard died; the rules are taken out"});
     }

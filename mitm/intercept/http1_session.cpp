@@ -272,7 +272,7 @@ awaitable<void> Http1Session::pump_responses() {
         turn_.cancel();
         co_return;
       }
-      if (client_over_ && exchanges_.empty()) {
+      if (unasked_ || (client_over_ && exchanges_.empty())) {
         client_.shutdown_write(true);
         stop();
       }
@@ -287,9 +287,7 @@ std::size_t Http1Session::consume_responses(std::string_view input) {
   for (std::size_t at = 0;;) {
     if (responses_.between_messages() && at < input.size()) {
       if (exchanges_.empty() || exchanges_.front().response_done || must_refuse()) {
-        // Nothing was asked: whom it was meant for cannot be known.
-        if (exchanges_.empty()) client_.shutdown_write(true);
-        if (exchanges_.empty()) stop();
+        unasked_ = exchanges_.empty();  // whom it was meant for cannot be known
         return at;
       }
       responses_.answers(exchanges_.front().answers);

@@ -90,6 +90,7 @@ class Http1Session {
   Outcome outcome_ = Outcome::done;
   bool awaiting_switch_ = false;  ///< after a request that may end HTTP: client bytes wait for its answer
   bool switched_ = false;
+  bool unasked_ = false;  ///< the server has sent a response that no request asked for
   bool client_over_ = false;
   bool server_over_ = false;
   bool stopped_ = false;

@@ -159,7 +159,8 @@ awaitable<void> Interception::run_tls(divert::ClientHello hello) {
     co_return;
   }
   const tls::X509Ptr certificate{SSL_get1_peer_certificate(server_.ssl())};
-  const bool accepted = co_await accept_tls(hello, certificate.get(), selected_alpn(server_.ssl()));
+  std::string alpn = selected_alpn(server_.ssl());
+  const bool accepted = co_await accept_tls(hello, certificate.get(), std::move(alpn));
   hello = {};
   if (accepted) co_await converse_in_tls();
 }
@@ -213,8 +214,12 @@ awaitable<void> Interception::refuse_tls(divert::ClientHello hello, std::string 
     if (client_.try_write(kHandshakeFailure).ok()) co_await client_.finish(tools_.shared.scratch, kLinger);
     co_return;
   }
-  if (!co_await accept_tls(hello, nullptr, "http/1.1")) co_return;
-  if (!co_await refuse_http(why)) {
+  // GCC 12 loses track of a temporary argument of a coroutine that is awaited inside a condition.
+  std::string alpn = "http/1.1";
+  const bool accepted = co_await accept_tls(hello, nullptr, std::move(alpn));
+  if (!accepted) co_return;
+  const bool told = co_await refuse_http(why);
+  if (!told) {
     report_tls_error(std::move(why));
     client_.reset();
   }

@@ -1,0 +1,316 @@
+// Real sockets, real OpenSSL on both ends, the real engine on a thread of its own.
+#include "tests/mitm/intercept_rig.h"
+
+#include <csignal>
+#include <cstring>
+#include <filesystem>
+
+#include <boost/asio/co_spawn.hpp>
+#include <netinet/in.h>
+#include <openssl/err.h>
+#include <openssl/pem.h>
+#include <sys/socket.h>
+
+#include "tests/test.h"
+
+namespace rig {
+namespace {
+
+using boost::asio::ip::tcp;
+constexpr auto kLimit = std::chrono::seconds{20};
+
+Authority make_authority(const std::string& name) {
+  const auto directory =
+      std::filesystem::temp_directory_path() / fmt::format("osproxy-rig-{}-{}", ::getpid(), name);
+  std::filesystem::remove_all(directory);
+  auto root = mitm::tls::create_root(directory.string());
+  REQUIRE(root);
+  std::filesystem::remove_all(directory);
+  auto intermediate = mitm::tls::issue_intermediate(*root);
+  REQUIRE(intermediate);
+  auto signer = mitm::tls::LeafSigner::make(std::move(*intermediate));
+  REQUIRE(signer);
+  return {mitm::tls::to_pem(root->certificate.get()), *signer};
+}
+
+std::string wire_names(const std::vector<std::string>& names) {
+  std::string wire;
+  for (const auto& name : names) wire += static_cast<char>(name.size()) + name;
+  return wire;
+}
+
+}  // namespace
+
+std::pair<base::UniqueFd, base::UniqueFd> tcp_pair() {
+  base::UniqueFd listener{::socket(AF_INET, SOCK_STREAM, 0)};
+  sockaddr_in address{};
+  address.sin_family = AF_INET;
+  address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+  auto* const raw = reinterpret_cast<sockaddr*>(&address);
+  socklen_t size = sizeof address;
+  REQUIRE(::bind(listener.get(), raw, size) == 0);
+  REQUIRE(::listen(listener.get(), 1) == 0);
+  REQUIRE(::getsockname(listener.get(), raw, &size) == 0);
+  base::UniqueFd one{::socket(AF_INET, SOCK_STREAM, 0)};
+  REQUIRE(::connect(one.get(), raw, size) == 0);
+  base::UniqueFd other{::accept(listener.get(), nullptr, nullptr)};
+  REQUIRE(other);
+  return {std::move(one), std::move(other)};
+}
+
+Peer::Peer(base::UniqueFd fd) : fd_(std::move(fd)) {
+  const timeval limit{kLimit.count(), 0};
+  ::setsockopt(fd_.get(), SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof limit);
+  ::setsockopt(fd_.get(), SOL_SOCKET, SO_SNDTIMEO, &limit, sizeof limit);
+}
+
+void Peer::say(std::string_view bytes) {
+  REQUIRE(try_say(bytes));
+}
+
+bool Peer::try_say(std::string_view bytes) {
+  while (!bytes.empty()) {
+    const auto put = ssl_ ? SSL_write(ssl_.get(), bytes.data(), static_cast<int>(bytes.size()))
+                          : static_cast<int>(::send(fd_.get(), bytes.data(), bytes.size(), MSG_NOSIGNAL));
+    if (put <= 0) return false;
+    bytes.remove_prefix(static_cast<std::size_t>(put));
+  }
+  return true;
+}
+
+long Peer::read_some(char* into, std::size_t size) {
+  if (!ssl_) {
+    const auto got = ::recv(fd_.get(), into, size, 0);
+    if (got == 0) end_ = End::fin;
+    if (got < 0) end_ = errno == ECONNRESET ? End::reset : End::none;
+    return got;
+  }
+  ERR_clear_error();
+  errno = 0;
+  const int got = SSL_read(ssl_.get(), into, static_cast<int>(size));
+  if (got > 0) return got;
+  const int error = SSL_get_error(ssl_.get(), got);
+  const int reason = ERR_GET_REASON(ERR_peek_error());
+  if (error == SSL_ERROR_ZERO_RETURN) end_ = End::notify;
+  if (error == SSL_ERROR_SYSCALL) end_ = errno == ECONNRESET ? End::reset : End::truncated;
+  if (reason == SSL_R_UNEXPECTED_EOF_WHILE_READING) end_ = End::truncated;
+  if (error == SSL_ERROR_SSL && ERR_reason_error_string(ERR_peek_error()) != nullptr) {
+    tls_error_ = ERR_reason_error_string(ERR_peek_error());
+  }
+  return -1;
+}
+
+std::string Peer::hear(std::size_t size) {
+  std::string heard(size, '\0');
+  std::size_t have = 0;
+  while (have < size) {
+    const auto got = read_some(heard.data() + have, size - have);
+    if (got <= 0) break;
+    have += static_cast<std::size_t>(got);
+  }
+  heard.resize(have);
+  return heard;
+}
+
+std::string Peer::hear_all() {
+  std::string heard;
+  std::vector<char> buffer(64 << 10);
+  for (;;) {
+    const auto got = read_some(buffer.data(), buffer.size());
+    if (got <= 0) return heard;
+    heard.append(buffer.data(), static_cast<std::size_t>(got));
+  }
+}
+
+bool Peer::start_tls(SSL_CTX* context, bool server, const char* sni, const std::vector<std::string>& alpn) {
+  ssl_.reset(SSL_new(context));
+  SSL_set_fd(ssl_.get(), fd_.get());
+  const std::string names = wire_names(alpn);
+  if (sni != nullptr) {
+    SSL_set_tlsext_host_name(ssl_.get(), sni);
+    SSL_set1_host(ssl_.get(), sni);
+  }
+  if (!names.empty()) {
+    SSL_set_alpn_protos(ssl_.get(), reinterpret_cast<const unsigned char*>(names.data()),
+                        static_cast<unsigned>(names.size()));
+  }
+  ERR_clear_error();
+  const int done = server ? SSL_accept(ssl_.get()) : SSL_connect(ssl_.get());
+  if (done != 1) {
+    const char* reason = ERR_reason_error_string(ERR_peek_error());
+    tls_error_ = reason != nullptr ? reason : "closed";
+    ERR_clear_error();
+  }
+  return done == 1;
+}
+
+void Peer::finish(bool notify) {
+  if (ssl_ && notify) SSL_shutdown(ssl_.get());
+  ::shutdown(fd_.get(), SHUT_WR);
+}
+
+void Peer::reset() {
+  const linger now{1, 0};
+  ::setsockopt(fd_.get(), SOL_SOCKET, SO_LINGER, &now, sizeof now);
+  fd_.reset();
+}
+
+void Peer::close() {
+  fd_.reset();
+}
+
+mitm::tls::SslCtxPtr Authority::server(const std::string& host) const {
+  mitm::tls::SslCtxPtr context{SSL_CTX_new(TLS_server_method())};
+  auto leaf = mitm::tls::issue_leaf(*signer, {host, nullptr, mitm::tls::KeyType::p256});
+  REQUIRE(leaf);
+  SSL_CTX_use_certificate(context.get(), leaf->get());
+  SSL_CTX_use_PrivateKey(context.get(), signer->key(mitm::tls::KeyType::p256));
+  SSL_CTX_add1_chain_cert(context.get(), signer->intermediate().certificate.get());
+  SSL_CTX_set_alpn_select_cb(
+      context.get(),
+      [](SSL*, const unsigned char** out, unsigned char* size, const unsigned char* in, unsigned, void*) {
+        *out = in + 1;  // the client's first
+        *size = in[0];
+        return SSL_TLSEXT_ERR_OK;
+      },
+      nullptr);
+  return context;
+}
+
+mitm::tls::SslCtxPtr Authority::client() const {
+  mitm::tls::SslCtxPtr context{SSL_CTX_new(TLS_client_method())};
+  const mitm::tls::BioPtr bio{BIO_new_mem_buf(pem.data(), static_cast<int>(pem.size()))};
+  const mitm::tls::X509Ptr root{PEM_read_bio_X509(bio.get(), nullptr, nullptr, nullptr)};
+  X509_STORE_add_cert(SSL_CTX_get_cert_store(context.get()), root.get());
+  SSL_CTX_set_verify(context.get(), SSL_VERIFY_PEER, nullptr);
+  return context;
+}
+
+const Authority& ours() {
+  static const Authority one = make_authority("ours");
+  return one;
+}
+
+const Authority& theirs() {
+  static const Authority one = make_authority("theirs");
+  return one;
+}
+
+const Authority& strangers() {
+  static const Authority one = make_authority("strangers");
+  return one;
+}
+
+mitm::intercept::Settings trusting() {
+  mitm::intercept::Settings settings;
+  settings.upstream_ca = theirs().pem;
+  settings.body_limit = 4096;
+  return settings;
+}
+
+class Rig::Sink final : public mitm::flow::Sink {
+ public:
+  Sink(Log& log, bool want_data) : log_(log), want_data_(want_data) {}
+  base::Result<> write(const mitm::flow::Flow& flow) override {
+    const std::lock_guard lock{log_.mutex};
+    (flow.event == mitm::flow::Event::start ? log_.starts : log_.ends).push_back(flow);
+    log_.changed.notify_all();
+    return {};
+  }
+  base::Result<> write(const mitm::flow::Data& data) override {
+    const std::lock_guard lock{log_.mutex};
+    log_.data.push_back(data);
+    log_.changed.notify_all();
+    return {};
+  }
+  base::Result<> flush() override { return {}; }
+  [[nodiscard]] bool wants_data() const override { return want_data_; }
+  [[nodiscard]] const std::string& name() const override { return name_; }
+
+ private:
+  Log& log_;
+  bool want_data_;
+  std::string name_ = "log";
+};
+
+Rig::Rig(mitm::intercept::Settings settings, divert::Policy policy, bool want_data)
+    : bus_(
+          [&] {
+            std::vector<std::unique_ptr<mitm::flow::Sink>> sinks;
+            sinks.push_back(std::make_unique<Sink>(log_, want_data));
+            return sinks;
+          }(),
+          [](void*, const mitm::flow::Sink&, const base::Error&) {}, nullptr) {
+  std::signal(SIGPIPE, SIG_IGN);
+  bus_.start();
+  auto engine = mitm::intercept::Engine::make(
+      std::move(settings), std::make_shared<const divert::Policy>(std::move(policy)), ours().signer, bus_);
+  REQUIRE(engine);
+  engine_ = std::move(*engine);
+  thread_ = std::thread{[this] { context_.run(); }};
+}
+
+Rig::~Rig() {
+  CHECK(idle());
+  work_.reset();
+  context_.stop();
+  thread_.join();
+}
+
+std::pair<Peer, Peer> Rig::open(divert::Verdict verdict) {
+  auto [program, client] = tcp_pair();
+  auto [server, origin] = tcp_pair();
+  {
+    const std::lock_guard lock{log_.mutex};
+    ++log_.open;
+  }
+  divert::Connection connection;
+  connection.id = ++ids_;
+  connection.verdict = std::move(verdict);
+  connection.opened = std::chrono::system_clock::now();
+  boost::asio::post(context_, [this, connection = std::move(connection), left = client.release(),
+                               right = server.release()]() mutable {
+    tcp::socket one{context_, tcp::v4(), left};
+    tcp::socket other{context_, tcp::v4(), right};
+    one.non_blocking(true);
+    other.non_blocking(true);
+    connection.client = one.remote_endpoint();
+    connection.server = other.remote_endpoint();
+    boost::asio::co_spawn(context_,
+                          engine_->intercept(std::move(connection), std::move(one), std::move(other)),
+                          [this](std::exception_ptr thrown) {
+                            CHECK(thrown == nullptr);
+                            const std::lock_guard lock{log_.mutex};
+                            --log_.open;
+                            log_.changed.notify_all();
+                          });
+  });
+  return {Peer{std::move(program)}, Peer{std::move(origin)}};
+}
+
+template <class T>
+std::vector<T> Rig::wait_for(std::vector<T> Log::*list, std::size_t count) {
+  std::unique_lock lock{log_.mutex};
+  log_.changed.wait_for(lock, kLimit, [&] { return (log_.*list).size() >= count; });
+  CHECK((log_.*list).size() >= count);
+  return log_.*list;
+}
+
+std::vector<mitm::flow::Flow> Rig::ended(std::size_t count) {
+  return wait_for(&Log::ends, count);
+}
+
+std::vector<mitm::flow::Flow> Rig::started(std::size_t count) {
+  return wait_for(&Log::starts, count);
+}
+
+std::vector<mitm::flow::Data> Rig::data(std::size_t count) {
+  return wait_for(&Log::data, count);
+}
+
+bool Rig::idle() {
+  std::unique_lock lock{log_.mutex};
+  return log_.changed.wait_for(lock, kLimit, [&] { return log_.open == 0; });
+}
+
+}  // namespace rig

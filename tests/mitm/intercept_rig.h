@@ -1,0 +1,106 @@
+// A connection through a real engine, with the test at both of its ends: "client says, server hears".
+#pragma once
+
+#include <chrono>
+#include <condition_variable>
+#include <memory>
+#include <mutex>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "base/fd.h"
+#include "mitm/flow/bus.h"
+#include "mitm/intercept/engine.h"
+#include "mitm/tls/openssl.h"
+
+namespace rig {
+
+/// A pair of connected TCP sockets over loopback, both blocking.
+std::pair<base::UniqueFd, base::UniqueFd> tcp_pair();
+
+/// How a direction ended, as the one who reads sees it.
+enum class End { none, fin, notify, truncated, reset };
+
+/// Blocking, with a time limit of a few seconds on everything.
+class Peer {
+ public:
+  explicit Peer(base::UniqueFd fd);
+  void say(std::string_view bytes);
+  /// False when it could not be written (the other side has gone).
+  bool try_say(std::string_view bytes);
+  /// Exactly `bytes`.size() bytes, or what came before the end or the time limit.
+  std::string hear(std::size_t size);
+  std::string hear_all();  ///< to the end, see end()
+  [[nodiscard]] End end() const { return end_; }
+  bool start_tls(SSL_CTX* context, bool server, const char* sni = nullptr,
+                 const std::vector<std::string>& alpn = {});
+  [[nodiscard]] SSL* ssl() const { return ssl_.get(); }
+  void finish(bool notify = true);  ///< ends our direction
+  void reset();
+  void close();
+  [[nodiscard]] int fd() const { return fd_.get(); }
+  [[nodiscard]] const std::string& tls_error() const { return tls_error_; }
+
+ private:
+  long read_some(char* into, std::size_t size);
+  base::UniqueFd fd_;
+  mitm::tls::SslPtr ssl_;
+  End end_ = End::none;
+  std::string tls_error_;
+};
+
+/// A CA of the test's own, and what servers and programs make of it.
+struct Authority {
+  std::string pem;  ///< the root
+  std::shared_ptr<const mitm::tls::LeafSigner> signer;
+
+  /// Server-side context with a certificate for `host`.
+  [[nodiscard]] mitm::tls::SslCtxPtr server(const std::string& host) const;
+  /// Client-side context that trusts the root.
+  [[nodiscard]] mitm::tls::SslCtxPtr client() const;
+};
+const Authority& ours();    ///< osproxy's own CA
+const Authority& theirs();  ///< the CA of the servers
+const Authority& strangers();
+
+class Rig {
+ public:
+  explicit Rig(mitm::intercept::Settings settings = {}, divert::Policy policy = {}, bool want_data = false);
+  ~Rig();
+
+  /// A new connection: first the program's end, then the server's.
+  std::pair<Peer, Peer> open(divert::Verdict verdict = {divert::Action::intercept, "test", {}});
+
+  /// The end events so far, after waiting until there are at least `count`.
+  std::vector<mitm::flow::Flow> ended(std::size_t count);
+  std::vector<mitm::flow::Flow> started(std::size_t count);
+  std::vector<mitm::flow::Data> data(std::size_t count);
+  /// Waits until no connection is left; false: one is stuck.
+  bool idle();
+
+ private:
+  class Sink;
+  struct Log {
+    std::mutex mutex;
+    std::condition_variable changed;
+    std::vector<mitm::flow::Flow> starts, ends;
+    std::vector<mitm::flow::Data> data;
+    int open = 0;
+  };
+  template <class T>
+  std::vector<T> wait_for(std::vector<T> Log::*list, std::size_t count);
+
+  Log log_;
+  mitm::flow::Bus bus_;
+  boost::asio::io_context context_{1};
+  boost::asio::executor_work_guard<boost::asio::io_context::executor_type> work_{context_.get_executor()};
+  std::unique_ptr<mitm::intercept::Engine> engine_;
+  std::thread thread_;
+  std::uint64_t ids_ = 0;
+};
+
+/// Engine settings that trust theirs().
+mitm::intercept::Settings trusting();
+
+}  // namespace rig
