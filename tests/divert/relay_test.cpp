@@ -24,7 +24,6 @@
 #include <netinet/tcp.h>
 #include <poll.h>
 #include <sys/prctl.h>
-#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -276,15 +275,17 @@ Descriptors open_descriptors() {
   return count;
 }
 
-/// From now on splice(2) fails with EINVAL in this thread: always, or only when it moves another number of
-/// bytes than `allowed`.
-void refuse_splice(std::uint32_t allowed) {
+/// From now on the system call fails with `error` in this thread, when its argument is (or is not) `value`.
+void refuse(std::uint32_t call, unsigned argument, bool equal, std::uint32_t value, std::uint32_t error) {
+  const auto offset =
+      static_cast<std::uint32_t>(offsetof(seccomp_data, args) + argument * sizeof(std::uint64_t));
   const sock_filter program[] = {
       BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(seccomp_data, nr)),
-      BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_splice, 0, 3),
-      BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(seccomp_data, args[4])),
-      BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, allowed, 1, 0),
-      BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | EINVAL),
+      BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, call, 0, 3),
+      BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offset),
+      BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, value, static_cast<__u8>(equal ? 0 : 1),
+               static_cast<__u8>(equal ? 1 : 0)),
+      BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | error),
       BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
   };
   const sock_fprog filter{std::size(program), const_cast<sock_filter*>(program)};
@@ -572,43 +573,27 @@ TEST_CASE("relay: urgent data goes in line and stops nothing") {
 }
 
 TEST_CASE("relay: without descriptors for a pipe it copies") {
-  Context relay;
+  // As at the limit of descriptors, but for the relay's pipes alone: sanitizers make pipes as well.
+  Context relay([] { refuse(SYS_pipe2, 1, true, O_NONBLOCK | O_CLOEXEC, EMFILE); });
+  const auto pipes = open_descriptors().pipes;
   auto ends = relayed(relay.context);
-  write_text(ends.program.get(), "x");  // it runs now, and has made what it needs to run
+  write_text(ends.program.get(), "x");
   CHECK(read_text(ends.origin.get(), 1) == "x");
-  Context other;  // with a pool of its own, still empty
-  auto starved = relayed(other.context);
-  std::promise<void> started;
-  boost::asio::post(other.context, [&] { started.set_value(); });
-  started.get_future().wait();
-  rlimit old{};
-  ::getrlimit(RLIMIT_NOFILE, &old);
-  rlimit none = old;
-  none.rlim_cur = 1;  // not 0: poll(2) has to go on
-  const int pipes = open_descriptors().pipes;
-  ::setrlimit(RLIMIT_NOFILE, &none);
-  const Stream up(10);
-  Read got;
-  std::thread reader([&] { got = read_stream(starved.origin.get(), up, 8 << 20); });
-  CHECK(write_stream(starved.program.get(), up, 8 << 20) == 8 << 20);
-  reader.join();
-  ::setrlimit(RLIMIT_NOFILE, &old);
-  CHECK(got.bytes == 8 << 20);
-  CHECK(got.exact);
   CHECK(open_descriptors().pipes == pipes);
-  starved.program.reset();
-  starved.origin.reset();
-  CHECK(starved.wait().request_bytes == 8 << 20);
+  auto other = relayed(relay.context);
+  exchange(other, 8 << 20);
 }
 
 TEST_CASE("relay: where splice is refused it copies") {
+  constexpr unsigned kSize = 4;  // the argument
   SUBCASE("always") {
-    Context relay([] { refuse_splice(0); });
+    Context relay([] { refuse(SYS_splice, kSize, false, 0, EINVAL); });
     auto ends = relayed(relay.context);
     exchange(ends, 8 << 20);
   }
   SUBCASE("by the sink only: what the pipe holds is not lost") {
-    Context relay([] { refuse_splice(256 << 10); });
+    // Only the way into a pipe asks for as much as a pipe holds.
+    Context relay([] { refuse(SYS_splice, kSize, false, 256 << 10, EINVAL); });
     auto ends = relayed(relay.context);
     exchange(ends, 8 << 20);
   }
