@@ -236,9 +236,18 @@ class Osproxy:
             assert "osproxy" not in self.world.tables(), "rules are left behind"
             assert "Sanitizer" not in self.stderr() and "runtime error" not in self.stderr(), self.stderr()
 
-    def start(self):
+    def start(self, case=None):
+        """For tests that do not use it as a context: `case` ends it when the test has ended, however it ended."""
+        if case is not None:
+            case.addCleanup(self.end)
         self.process = self.world.spawn(self.command, stderr=open(self.stderr_path, "w"), env=self.environment)
         wait_for(self.is_ready, "osproxy's first line: " + " ".join(self.command))
+
+    def end(self):
+        if self.process is not None and self.process.poll() is None:
+            self.process.kill()
+            self.process.wait()
+            wait_for(lambda: "osproxy" not in self.world.tables(), "the rules' end")
 
     def is_ready(self):
         if self.process.poll() is not None:
