@@ -14,13 +14,13 @@ using base::failure;
 using base::Result;
 using nlohmann::json;
 
-/// The strings of a value that is one string (commas separate) or a list of them.
+/// The strings of a value that is one string (commas separate) or a list of them; of "" there are none.
 std::vector<std::string> words_of(const json& value) {
   std::vector<std::string> words;
   const auto add = [&](const std::string& text) {
     for (std::size_t begin = 0; begin <= text.size();) {
       const auto end = std::min(text.find(',', begin), text.size());
-      if (end > begin) words.push_back(text.substr(begin, end - begin));
+      if (end > begin || !text.empty()) words.push_back(text.substr(begin, end - begin));
       begin = end + 1;
     }
   };
@@ -29,28 +29,6 @@ std::vector<std::string> words_of(const json& value) {
     for (const auto& item : value) add(item);
   }
   return words;
-}
-
-Result<std::vector<base::PortRange>> ports_of(const json& value) {
-  std::vector<base::PortRange> ranges;
-  for (const auto& word : words_of(value)) {
-    if (word == "all") return std::vector<base::PortRange>{};
-    const auto range = base::parse_port_range(word);
-    if (!range) return range.error();
-    ranges.push_back(*range);
-  }
-  if (ranges.empty()) return failure("expected ports, ranges of ports or all");
-  return ranges;
-}
-
-Result<std::vector<base::Network>> networks_of(const json& value) {
-  std::vector<base::Network> networks;
-  for (const auto& word : words_of(value)) {
-    const auto network = base::parse_network(word);
-    if (!network) return network.error();
-    networks.push_back(*network);
-  }
-  return networks;
 }
 
 int tls_number(const std::string& version) {
@@ -172,8 +150,30 @@ int default_threads() {
 
 }  // namespace
 
-Result<std::vector<base::PortRange>> parse_ports(std::string_view text) {
-  return ports_of(json(std::string(text)));
+Result<std::vector<base::PortRange>> parse_ports(const json& value) {
+  std::vector<base::PortRange> ranges;
+  const auto words = words_of(value);
+  for (const auto& word : words) {
+    if (word == "all") {
+      if (words.size() > 1) return failure("expected all, or ports and ranges of ports, found both");
+      return ranges;
+    }
+    const auto range = base::parse_port_range(word);
+    if (!range) return range.error();
+    ranges.push_back(*range);
+  }
+  if (ranges.empty()) return failure("expected ports, ranges of ports or all");
+  return ranges;
+}
+
+Result<std::vector<base::Network>> parse_networks(const json& value) {
+  std::vector<base::Network> networks;
+  for (const auto& word : words_of(value)) {
+    const auto network = base::parse_network(word);
+    if (!network) return network.error();
+    networks.push_back(*network);
+  }
+  return networks;
 }
 
 Result<std::uint64_t> parse_size(std::string_view text) {
@@ -205,10 +205,10 @@ Result<std::vector<divert::Rule>> parse_rules(const json& list) {
 
 Result<RunSettings> run_settings(const json& effective, const Invocation& invocation) {
   RunSettings settings;
-  auto ports = ports_of(effective.value("ports", json("all")));
+  auto ports = parse_ports(effective.value("ports", json("all")));
   if (!ports) return failure("ports: {}", ports.error().text);
   settings.ports = std::move(*ports);
-  auto excluded = networks_of(effective.value("exclude", json("")));
+  auto excluded = parse_networks(effective.value("exclude", json("")));
   if (!excluded) return failure("exclude: {}", excluded.error().text);
   settings.excluded = std::move(*excluded);
   const std::string family = effective.value("family", "both");
