@@ -41,9 +41,9 @@ Result<> check_rules(const json& value) {
 
 template <long long First, long long Last>
 Result<> check_range(const json& value) {
-  const auto number = value.get<long long>();
-  if (number >= First && number <= Last) return {};
-  return failure("expected a number from {} to {}, found {}", First, Last, number);
+  const bool fits = !value.is_number_unsigned() || value.get<std::uint64_t>() <= INT64_MAX;
+  if (fits && value.get<long long>() >= First && value.get<long long>() <= Last) return {};
+  return failure("expected a number from {} to {}, found {}", First, Last, shown(value));
 }
 
 constexpr std::string_view kRun = "run exec";
@@ -192,11 +192,22 @@ bool knows(std::string_view command, const Option& option) {
 
 Result<> check_value(const Option& option, const json& value) {
   if (!is_of_kind(option.kind, value))
-    return failure("expected {}, found {}", kind_text(option.kind), value.dump());
+    return failure("expected {}, found {}", kind_text(option.kind), shown(value));
   if (!option.choices.empty() && !is_choice(option.choices, value.get_ref<const std::string&>())) {
-    return failure("expected {}, found '{}'", option.choices, value.get_ref<const std::string&>());
+    return failure("expected {}, found {}", option.choices, shown(value));
   }
   return option.check ? option.check(value) : Result<>{};
+}
+
+std::string shown(const json& value) {
+  constexpr std::size_t kShort = 60;
+  const auto is_plain = [](const json& item) { return !item.is_structured() && !item.is_binary(); };
+  const bool flat = is_plain(value) || (value.size() < kShort && std::ranges::all_of(value, is_plain));
+  if (value.is_string() && value.get_ref<const std::string&>().size() > kShort)
+    return fmt::format("a string of {} bytes", value.get_ref<const std::string&>().size());
+  const std::string text = flat ? value.dump(-1, ' ', false, json::error_handler_t::replace) : std::string();
+  if (flat && text.size() <= kShort) return text;
+  return value.is_object() ? "an object" : "a list";
 }
 
 std::string suggestion(std::string_view typed, const std::vector<std::string_view>& words) {

@@ -52,7 +52,7 @@ struct RunSettings {
 [[nodiscard]] base::Result<std::vector<base::Network>> parse_networks(const nlohmann::json& value);
 /// "4096", "64k", "10M", "1G".
 [[nodiscard]] base::Result<std::uint64_t> parse_size(std::string_view text);
-/// The config's `rules`. Errors begin with the place: "[1].host: expected ...".
+/// The config's `rules`. Errors in one of them begin with its place: "[1].host: expected ...".
 [[nodiscard]] base::Result<std::vector<divert::Rule>> parse_rules(const nlohmann::json& list);
 
 }  // namespace mitm::cli
