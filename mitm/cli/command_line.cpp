@@ -2,7 +2,9 @@
 #include <algorithm>
 #include <array>
 #include <charconv>
+#include <optional>
 
+#include <boost/algorithm/string/replace.hpp>
 #include <boost/program_options.hpp>
 #include <fmt/format.h>
 
@@ -22,6 +24,9 @@ constexpr std::array<std::string_view, 6> kCaVerbs{"create",  "show",      "expo
                                                    "install", "uninstall", "status"};
 constexpr std::array<std::string_view, 2> kConfigVerbs{"check", "show"};
 
+/// The words that are no options, as the library names them: nothing that can be typed.
+constexpr const char* kPlain = "plain words";
+
 bool is_command(std::string_view word) {
   return std::ranges::find(kCommands, word) != kCommands.end();
 }
@@ -30,37 +35,90 @@ bool looks_like_option(std::string_view word) {
   return word.size() > 1 && word.front() == '-';
 }
 
-/// Whether the option in `word` takes the next word as its value.
-bool takes_next(std::string_view word) {
+const Option* with_letter(char letter) {
+  const auto option = std::ranges::find(option_table(), letter, &Option::letter);
+  return option == option_table().end() ? nullptr : &*option;
+}
+
+/// What `word` asks of the words behind it: "--detail", "-d", "-kd" the next one; "--detail=2", "-d2", "-k"
+/// nothing. `option` is the one that takes a value, or the last one.
+struct Spelling {
+  const Option* option = nullptr;  ///< null: none of the table's
+  std::optional<std::string_view> value;
+
+  [[nodiscard]] bool takes_next() const { return option && option->kind != Kind::flag && !value; }
+};
+
+Spelling spelling_of(std::string_view word) {
   if (word.starts_with("--")) {
-    const Option* option = find_option(word.substr(2));
-    return option && option->kind != Kind::flag;
+    const auto equals = word.find('=');
+    const auto* option = find_option(word.substr(2, equals == word.npos ? equals : equals - 2));
+    if (equals == word.npos) return {option, {}};
+    return {option, word.substr(equals + 1)};
   }
-  const auto option = std::ranges::find(option_table(), word[1], &Option::letter);
-  return word.size() == 2 && option != option_table().end() && option->kind != Kind::flag;
+  Spelling spelling;
+  for (word.remove_prefix(1); !word.empty(); word.remove_prefix(1)) {
+    spelling.option = with_letter(word.front());
+    if (!spelling.option || spelling.option->kind == Kind::flag) continue;
+    if (word.size() > 1) spelling.value = word.substr(1);
+    break;
+  }
+  return spelling;
 }
 
 /// Place of the first word from `begin` that is neither an option nor an option's value; `--` counts as one.
 std::size_t first_plain(const Words& words, std::size_t begin) {
   for (std::size_t i = begin; i < words.size(); ++i) {
     if (words[i] == "--" || !looks_like_option(words[i])) return i;
-    if (takes_next(words[i])) ++i;
+    if (spelling_of(words[i]).takes_next()) ++i;
   }
   return words.size();
 }
 
+/// Whether `word` cannot be meant as a value, although it might be one: "--detail", "-d", "--".
+bool is_option(std::string_view word) {
+  if (word == "--") return true;
+  return (word.starts_with("--") || word.size() == 2) && looks_like_option(word) && spelling_of(word).option;
+}
+
+/// What the library would say less well: a value that is missing, one too many, a key of the file.
+Result<> check_spelling(const Words& words, std::string_view command) {
+  for (std::size_t i = 0; i < words.size() && words[i] != "--"; ++i) {
+    if (!looks_like_option(words[i])) continue;
+    const auto spelling = spelling_of(words[i]);
+    if (!spelling.option) continue;
+    const Option& option = *spelling.option;
+    if (!option.on_command_line) {
+      return failure("--{} is a key of the config file, not an option{}", option.name,
+                     option.name == "filter" ? "; the filter is a plain word: osproxy run FILTER" : "");
+    }
+    if (option.kind == Kind::flag && spelling.value) {
+      return failure("--{} takes no value; see osproxy {} --help", option.name, command);
+    }
+    const bool missing =
+        spelling.takes_next() ? i + 1 == words.size() || is_option(words[i + 1]) : spelling.value == "";
+    if (missing) {
+      return failure("--{} needs a value: {}; see osproxy {} --help", option.name,
+                     option.choices.empty() ? option.value_name : option.choices, command);
+    }
+    if (spelling.takes_next()) ++i;
+  }
+  return {};
+}
+
 po::options_description descriptions() {
   po::options_description all;
+  // Without a value, and as often as one likes.
+  const auto flag = [] { return po::value<Words>()->zero_tokens(); };
   const auto spelled = [](std::string_view name, char letter) {
     return letter ? fmt::format("{},{}", name, letter) : std::string(name);
   };
   for (const auto& option : option_table()) {
     if (!option.on_command_line) continue;
     const auto name = spelled(option.name, option.letter);
-    option.kind == Kind::flag ? all.add_options()(name.c_str(), "")
-                              : all.add_options()(name.c_str(), po::value<Words>(), "");
+    all.add_options()(name.c_str(), option.kind == Kind::flag ? flag() : po::value<Words>(), "");
   }
-  all.add_options()("help,h", "")("version,V", "")("plain", po::value<Words>(), "");
+  all.add_options()("help,h", flag(), "")("version,V", flag(), "")(kPlain, po::value<Words>(), "");
   return all;
 }
 
@@ -93,7 +151,7 @@ Result<> take_options(const po::variables_map& typed, Invocation& invocation) {
     if (!option.on_command_line || typed.count(name) == 0) continue;
     if (!knows(invocation.command, option)) {
       return failure("--{} does not go with '{}'; it goes with: {}", name, invocation.command,
-                     option.commands);
+                     boost::replace_all_copy(std::string(option.commands), " ", ", "));
     }
     if (option.kind == Kind::flag) {
       invocation.options[name] = true;
@@ -109,10 +167,11 @@ Result<> take_options(const po::variables_map& typed, Invocation& invocation) {
 
 Result<po::variables_map> split(const Words& words, std::string_view command) {
   using namespace po::command_line_style;
+  if (auto good = check_spelling(words, command); !good) return good.error();
   try {
     const auto all = descriptions();
     po::positional_options_description plain;
-    plain.add("plain", -1);
+    plain.add(kPlain, -1);
     po::variables_map typed;
     po::store(po::command_line_parser(words)
                   .options(all)
@@ -122,7 +181,8 @@ Result<po::variables_map> split(const Words& words, std::string_view command) {
               typed);
     return typed;
   } catch (const po::unknown_option& error) {
-    const auto& name = error.get_option_name();
+    const std::string typed = error.get_option_name();
+    const auto name = typed.substr(0, typed.find('='));
     return failure("unknown option {}{}; see osproxy {} --help", name,
                    suggestion(name, spelled_options(command)), command);
   } catch (const po::error& error) {
@@ -148,6 +208,8 @@ Result<> check_verb(const Invocation& invocation, std::span<const std::string_vi
 Result<> check_filter(Invocation& invocation) {
   const auto& words = invocation.positional;
   if (words.size() > 1) {
+    const auto near = suggestion(words.front(), {kCommands.begin(), kCommands.end()});
+    if (!near.empty()) return failure("run takes one FILTER, found {} words{}", words.size(), near);
     return failure(
         "run takes one FILTER, found {} words; to run a command and intercept it: osproxy exec -- {}",
         words.size(), fmt::join(words, " "));
@@ -216,8 +278,8 @@ Result<Invocation> parse_command_line(std::span<const char* const> argv) {
   invocation.version = typed->count("version") > 0;
   if (invocation.help || invocation.version) return invocation;
   if (auto taken = take_options(*typed, invocation); !taken) return taken.error();
-  if (typed->count("plain") > 0) {
-    const auto& plain = (*typed)["plain"].as<Words>();
+  if (typed->count(kPlain) > 0) {
+    const auto& plain = (*typed)[kPlain].as<Words>();
     invocation.positional.insert(invocation.positional.end(), plain.begin(), plain.end());
   }
   if (auto good = check_positional(invocation); !good) return good.error();

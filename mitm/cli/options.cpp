@@ -23,30 +23,11 @@ Result<> outcome(const Result<Parsed>& parsed) {
   return {};
 }
 
-/// Every string of a value that is one string or a list of them; commas separate as well.
-template <class CheckOne>
-Result<> check_each(const json& value, CheckOne check) {
-  const auto check_text = [&](const std::string& text) -> Result<> {
-    for (std::size_t begin = 0; begin <= text.size();) {
-      const auto end = std::min(text.find(',', begin), text.size());
-      if (auto good = check(text.substr(begin, end - begin)); !good) return good;
-      begin = end + 1;
-    }
-    return {};
-  };
-  if (value.is_string()) return check_text(value);
-  for (const auto& item : value) {
-    if (auto good = check_text(item); !good) return good;
-  }
-  return {};
-}
-
 Result<> check_ports(const json& value) {
-  if (value.is_string()) return outcome(parse_ports(value.get<std::string>()));
-  return check_each(value, [](const std::string& text) { return outcome(parse_ports(text)); });
+  return outcome(parse_ports(value));
 }
 Result<> check_networks(const json& value) {
-  return check_each(value, [](const std::string& text) { return outcome(base::parse_network(text)); });
+  return outcome(parse_networks(value));
 }
 Result<> check_size(const json& value) {
   return outcome(parse_size(value.get<std::string>()));
@@ -60,9 +41,9 @@ Result<> check_rules(const json& value) {
 
 template <long long First, long long Last>
 Result<> check_range(const json& value) {
-  const auto number = value.get<long long>();
-  if (number >= First && number <= Last) return {};
-  return failure("expected a number from {} to {}, found {}", First, Last, number);
+  const bool fits = !value.is_number_unsigned() || value.get<std::uint64_t>() <= INT64_MAX;
+  if (fits && value.get<long long>() >= First && value.get<long long>() <= Last) return {};
+  return failure("expected a number from {} to {}, found {}", First, Last, shown(value));
 }
 
 constexpr std::string_view kRun = "run exec";
@@ -171,19 +152,22 @@ bool is_choice(std::string_view choices, std::string_view word) {
   return false;
 }
 
-/// Levenshtein's.
+/// Levenshtein's, with two letters that have changed places as one mistake.
 std::size_t distance(std::string_view a, std::string_view b) {
-  std::vector<std::size_t> row(b.size() + 1);
-  for (std::size_t j = 0; j <= b.size(); ++j) row[j] = j;
-  for (std::size_t i = 1; i <= a.size(); ++i) {
-    std::size_t diagonal = std::exchange(row[0], i);
-    for (std::size_t j = 1; j <= b.size(); ++j) {
-      const auto above = row[j];
-      row[j] = std::min({above + 1, row[j - 1] + 1, diagonal + (a[i - 1] == b[j - 1] ? 0 : 1)});
-      diagonal = above;
+  std::vector<std::vector<std::size_t>> table(a.size() + 1, std::vector<std::size_t>(b.size() + 1));
+  for (std::size_t i = 0; i <= a.size(); ++i) {
+    for (std::size_t j = 0; j <= b.size(); ++j) {
+      if (i == 0 || j == 0) {
+        table[i][j] = i + j;
+        continue;
+      }
+      const std::size_t change = a[i - 1] == b[j - 1] ? 0 : 1;
+      table[i][j] = std::min({table[i - 1][j] + 1, table[i][j - 1] + 1, table[i - 1][j - 1] + change});
+      const bool swapped = i > 1 && j > 1 && a[i - 1] == b[j - 2] && a[i - 2] == b[j - 1];
+      if (swapped) table[i][j] = std::min(table[i][j], table[i - 2][j - 2] + 1);
     }
   }
-  return row[b.size()];
+  return table[a.size()][b.size()];
 }
 
 }  // namespace
@@ -208,14 +192,26 @@ bool knows(std::string_view command, const Option& option) {
 
 Result<> check_value(const Option& option, const json& value) {
   if (!is_of_kind(option.kind, value))
-    return failure("expected {}, found {}", kind_text(option.kind), value.dump());
+    return failure("expected {}, found {}", kind_text(option.kind), shown(value));
   if (!option.choices.empty() && !is_choice(option.choices, value.get_ref<const std::string&>())) {
-    return failure("expected {}, found '{}'", option.choices, value.get_ref<const std::string&>());
+    return failure("expected {}, found {}", option.choices, shown(value));
   }
   return option.check ? option.check(value) : Result<>{};
 }
 
+std::string shown(const json& value) {
+  constexpr std::size_t kShort = 60;
+  const auto is_plain = [](const json& item) { return !item.is_structured() && !item.is_binary(); };
+  const bool flat = is_plain(value) || (value.size() < kShort && std::ranges::all_of(value, is_plain));
+  if (value.is_string() && value.get_ref<const std::string&>().size() > kShort)
+    return fmt::format("a string of {} bytes", value.get_ref<const std::string&>().size());
+  const std::string text = flat ? value.dump(-1, ' ', false, json::error_handler_t::replace) : std::string();
+  if (flat && text.size() <= kShort) return text;
+  return value.is_object() ? "an object" : "a list";
+}
+
 std::string suggestion(std::string_view typed, const std::vector<std::string_view>& words) {
+  if (typed.size() > 100) return {};
   const auto nearest =
       std::ranges::min_element(words, {}, [&](std::string_view word) { return distance(typed, word); });
   if (nearest == words.end() || distance(typed, *nearest) > std::max<std::size_t>(1, typed.size() / 3))

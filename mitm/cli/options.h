@@ -60,7 +60,10 @@ struct Invocation {
 /// Checks kind, choices and the option's own check. `value` of a list may be one string.
 [[nodiscard]] base::Result<> check_value(const Option& option, const nlohmann::json& value);
 
-/// ": did you mean WORD?" for the nearest of `words`; empty when none is near.
+/// `value` as an error shows it: as JSON when that is short, else what kind of value it is.
+std::string shown(const nlohmann::json& value);
+
+/// "; did you mean WORD?" for the nearest of `words`; empty when none is near.
 std::string suggestion(std::string_view typed, const std::vector<std::string_view>& words);
 
 std::string help_text(std::string_view command);  ///< "": the program's own

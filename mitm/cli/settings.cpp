@@ -14,13 +14,13 @@ using base::failure;
 using base::Result;
 using nlohmann::json;
 
-/// The strings of a value that is one string (commas separate) or a list of them.
+/// The strings of a value that is one string (commas separate) or a list of them; of "" there are none.
 std::vector<std::string> words_of(const json& value) {
   std::vector<std::string> words;
   const auto add = [&](const std::string& text) {
     for (std::size_t begin = 0; begin <= text.size();) {
       const auto end = std::min(text.find(',', begin), text.size());
-      if (end > begin) words.push_back(text.substr(begin, end - begin));
+      if (end > begin || !text.empty()) words.push_back(text.substr(begin, end - begin));
       begin = end + 1;
     }
   };
@@ -29,28 +29,6 @@ std::vector<std::string> words_of(const json& value) {
     for (const auto& item : value) add(item);
   }
   return words;
-}
-
-Result<std::vector<base::PortRange>> ports_of(const json& value) {
-  std::vector<base::PortRange> ranges;
-  for (const auto& word : words_of(value)) {
-    if (word == "all") return std::vector<base::PortRange>{};
-    const auto range = base::parse_port_range(word);
-    if (!range) return range.error();
-    ranges.push_back(*range);
-  }
-  if (ranges.empty()) return failure("expected ports, ranges of ports or all");
-  return ranges;
-}
-
-Result<std::vector<base::Network>> networks_of(const json& value) {
-  std::vector<base::Network> networks;
-  for (const auto& word : words_of(value)) {
-    const auto network = base::parse_network(word);
-    if (!network) return network.error();
-    networks.push_back(*network);
-  }
-  return networks;
 }
 
 int tls_number(const std::string& version) {
@@ -75,14 +53,14 @@ Result<std::vector<std::string>> condition(const json& rule, const char* key) {
   } else {
     good = add(value);
   }
-  if (!good) return failure("{}: expected a string or a list of strings, found {}", key, value.dump());
+  if (!good) return failure(".{}: expected a string or a list of strings, found {}", key, shown(value));
   return words;
 }
 
 Result<> read_hosts(const std::vector<std::string>& words, divert::Rule& rule) {
   for (const auto& word : words) {
     auto pattern = divert::parse_host_pattern(word);
-    if (!pattern) return failure("host: {}", pattern.error().text);
+    if (!pattern) return failure(".host: {}", pattern.error().text);
     rule.hosts.push_back(std::move(*pattern));
   }
   return {};
@@ -91,7 +69,7 @@ Result<> read_hosts(const std::vector<std::string>& words, divert::Rule& rule) {
 Result<> read_ports(const std::vector<std::string>& words, divert::Rule& rule) {
   for (const auto& word : words) {
     const auto range = base::parse_port_range(word);
-    if (!range) return failure("port: {}", range.error().text);
+    if (!range) return failure(".port: {}", range.error().text);
     rule.ports.push_back(*range);
   }
   return {};
@@ -100,21 +78,21 @@ Result<> read_ports(const std::vector<std::string>& words, divert::Rule& rule) {
 Result<> read_networks(const std::vector<std::string>& words, divert::Rule& rule) {
   for (const auto& word : words) {
     const auto network = base::parse_network(word);
-    if (!network) return failure("network: {}", network.error().text);
+    if (!network) return failure(".network: {}", network.error().text);
     rule.networks.push_back(*network);
   }
   return {};
 }
 
 Result<> read_user(const std::vector<std::string>& words, divert::Rule& rule) {
-  if (words.size() != 1 || words[0].empty()) return failure("user: expected one user name or number");
+  if (words.size() != 1 || words[0].empty()) return failure(".user: expected one user name or number");
   rule.user = words[0];
   return {};
 }
 
 Result<> read_process(const std::vector<std::string>& words, divert::Rule& rule) {
   auto filter = divert::Filter::parse(fmt::format("{}", fmt::join(words, ",")));
-  if (!filter) return failure("process: {}", filter.error().text);
+  if (!filter) return failure(".process: {}", filter.error().text);
   rule.process = std::move(*filter);
   return {};
 }
@@ -136,8 +114,8 @@ Result<divert::Action> read_action(const json& rule) {
       if (*found == std::string(divert::to_string(action))) return action;
     }
   }
-  return failure("action: expected intercept, pass or block, found {}",
-                 found == rule.end() ? "none" : found->dump());
+  return failure(".action: expected intercept, pass or block, found {}",
+                 found == rule.end() ? "none" : shown(*found));
 }
 
 Result<divert::Rule> parse_rule(const json& data) {
@@ -146,7 +124,7 @@ Result<divert::Rule> parse_rule(const json& data) {
     std::vector<std::string_view> keys{"action"};
     for (const auto& known : kConditions) keys.emplace_back(known.key);
     if (std::ranges::find(keys, key) == keys.end())
-      return failure("unknown key '{}'{}", key, suggestion(key, keys));
+      return failure(".{}: unknown key{}", key, suggestion(key, keys));
   }
   const auto action = read_action(data);
   if (!action) return action.error();
@@ -172,8 +150,30 @@ int default_threads() {
 
 }  // namespace
 
-Result<std::vector<base::PortRange>> parse_ports(std::string_view text) {
-  return ports_of(json(std::string(text)));
+Result<std::vector<base::PortRange>> parse_ports(const json& value) {
+  std::vector<base::PortRange> ranges;
+  const auto words = words_of(value);
+  for (const auto& word : words) {
+    if (word == "all") {
+      if (words.size() > 1) return failure("expected all, or ports and ranges of ports, found both");
+      return ranges;
+    }
+    const auto range = base::parse_port_range(word);
+    if (!range) return range.error();
+    ranges.push_back(*range);
+  }
+  if (ranges.empty()) return failure("expected ports, ranges of ports or all");
+  return ranges;
+}
+
+Result<std::vector<base::Network>> parse_networks(const json& value) {
+  std::vector<base::Network> networks;
+  for (const auto& word : words_of(value)) {
+    const auto network = base::parse_network(word);
+    if (!network) return network.error();
+    networks.push_back(*network);
+  }
+  return networks;
 }
 
 Result<std::uint64_t> parse_size(std::string_view text) {
@@ -193,11 +193,11 @@ Result<std::uint64_t> parse_size(std::string_view text) {
 
 Result<std::vector<divert::Rule>> parse_rules(const json& list) {
   if (list.size() > divert::Policy::kMaxRules)
-    return failure("expected at most {} rules", divert::Policy::kMaxRules);
+    return failure("expected at most {} rules, found {}", divert::Policy::kMaxRules, list.size());
   std::vector<divert::Rule> rules;
   for (std::size_t i = 0; i < list.size(); ++i) {
     auto rule = parse_rule(list[i]);
-    if (!rule) return failure("[{}]: {}", i, rule.error().text);
+    if (!rule) return failure("[{}]{}", i, rule.error().text);
     rules.push_back(std::move(*rule));
   }
   return rules;
@@ -205,10 +205,10 @@ Result<std::vector<divert::Rule>> parse_rules(const json& list) {
 
 Result<RunSettings> run_settings(const json& effective, const Invocation& invocation) {
   RunSettings settings;
-  auto ports = ports_of(effective.value("ports", json("all")));
+  auto ports = parse_ports(effective.value("ports", json("all")));
   if (!ports) return failure("ports: {}", ports.error().text);
   settings.ports = std::move(*ports);
-  auto excluded = networks_of(effective.value("exclude", json("")));
+  auto excluded = parse_networks(effective.value("exclude", json("")));
   if (!excluded) return failure("exclude: {}", excluded.error().text);
   settings.excluded = std::move(*excluded);
   const std::string family = effective.value("family", "both");
@@ -223,7 +223,8 @@ Result<RunSettings> run_settings(const json& effective, const Invocation& invoca
     settings.policy.filter = std::move(*filter);
   }
   auto rules = parse_rules(effective.value("rules", json::array()));
-  if (!rules) return failure("rules: {}", rules.error().text);
+  if (!rules)
+    return failure("rules{}{}", rules.error().text.starts_with('[') ? "" : ": ", rules.error().text);
   settings.policy.rules = std::move(*rules);
   settings.format = effective.value("format", "text");
   settings.output = effective.value("output", "");

@@ -46,11 +46,13 @@ struct RunSettings {
 [[nodiscard]] base::Result<RunSettings> run_settings(const nlohmann::json& effective,
                                                      const Invocation& invocation);
 
-/// "80,443,8000-8100" or "all" (which is no range at all).
-[[nodiscard]] base::Result<std::vector<base::PortRange>> parse_ports(std::string_view text);
+/// "80,443,8000-8100" or "all" (which is no range at all); as a string or as a list of them.
+[[nodiscard]] base::Result<std::vector<base::PortRange>> parse_ports(const nlohmann::json& value);
+/// "10.0.0.0/8,fe80::/10", as a string or as a list of them; "" and [] are none.
+[[nodiscard]] base::Result<std::vector<base::Network>> parse_networks(const nlohmann::json& value);
 /// "4096", "64k", "10M", "1G".
 [[nodiscard]] base::Result<std::uint64_t> parse_size(std::string_view text);
-/// The config's `rules`. Errors begin with the place: "[1].host: expected ...".
+/// The config's `rules`. Errors in one of them begin with its place: "[1].host: expected ...".
 [[nodiscard]] base::Result<std::vector<divert::Rule>> parse_rules(const nlohmann::json& list);
 
 }  // namespace mitm::cli
