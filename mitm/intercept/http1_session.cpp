@@ -104,9 +104,14 @@ awaitable<Http1Session::Step> Http1Session::pause(Lane& lane, IoResult got, int 
 }
 
 void Http1Session::failed(const Channel& channel) {
-  const bool client = &channel == &client_;
-  fail_all(fmt::format("{}: {}", client ? "the program" : "the server",
-                       channel.failure().empty() ? "connection lost" : channel.failure()));
+  const std::string why = fmt::format("{}: {}", &channel == &client_ ? "the program" : "the server",
+                                      channel.failure().empty() ? "connection lost" : channel.failure());
+  if (exchanges_.empty() && channel.tls_reason() != 0) {
+    auto flow = tracked_.begin(flow::Type::tls_error);  // else nobody would hear of it
+    flow->error = why;
+    tracked_.publish_end(std::move(flow), Clock::now());
+  }
+  fail_all(why);
   client_.reset();
   server_.reset();
   stop();

@@ -165,20 +165,21 @@ awaitable<void> Interception::run_tls(divert::ClientHello hello) {
     co_return;
   }
   const tls::X509Ptr certificate{SSL_get1_peer_certificate(server_.ssl())};
-  std::string alpn = selected_alpn(server_.ssl());
-  const bool accepted = co_await accept_tls(hello, certificate.get(), std::move(alpn));
+  const std::string alpn = selected_alpn(server_.ssl());
+  const bool accepted = co_await accept_tls(hello, certificate.get(), alpn);
   hello = {};
   if (accepted) co_await converse_in_tls();
 }
 
-awaitable<bool> Interception::accept_tls(const divert::ClientHello& hello, X509* upstream, std::string alpn) {
+awaitable<bool> Interception::accept_tls(const divert::ClientHello& hello, X509* upstream,
+                                         std::string_view alpn) {
   auto context = tools_.leaves.context_for({tracked_.server_name(), upstream, key_type_for(hello)});
   tls::SslPtr ssl{context ? SSL_new(context->get()) : nullptr};
   if (!ssl) {
     report_tls_error(context ? "cannot set up TLS" : context.error().text);
     co_return false;
   }
-  AlpnChoice choice{std::move(alpn)};
+  AlpnChoice choice{std::string{alpn}};
   choice.attach(context->get(), ssl.get());
   SSL_set_accept_state(ssl.get());
   client_.start_tls(std::move(ssl));
@@ -220,15 +221,12 @@ awaitable<void> Interception::refuse_tls(divert::ClientHello hello, std::string 
     if (client_.try_write(kHandshakeFailure).ok()) co_await client_.finish(tools_.shared.scratch, kLinger);
     co_return;
   }
-  // GCC 12 loses track of a temporary argument of a coroutine that is awaited inside a condition.
-  std::string alpn = "http/1.1";
-  const bool accepted = co_await accept_tls(hello, nullptr, std::move(alpn));
+  const bool accepted = co_await accept_tls(hello, nullptr, "http/1.1");
   if (!accepted) co_return;
   const bool told = co_await refuse_http(why);
-  if (!told) {
-    report_tls_error(std::move(why));
-    client_.reset();
-  }
+  if (told) co_return;
+  report_tls_error(std::move(why));
+  client_.reset();
 }
 
 /// False when the program does not send a request in time.

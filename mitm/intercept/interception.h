@@ -46,7 +46,8 @@ class Interception {
   boost::asio::awaitable<void> pass();
   void block();
 
-  boost::asio::awaitable<bool> accept_tls(const divert::ClientHello& hello, X509* upstream, std::string alpn);
+  boost::asio::awaitable<bool> accept_tls(const divert::ClientHello& hello, X509* upstream,
+                                          std::string_view alpn);
   /// Upstream TLS has failed: tells the program why, if it speaks HTTP.
   boost::asio::awaitable<void> refuse_tls(divert::ClientHello hello, std::string why);
   boost::asio::awaitable<bool> refuse_http(const std::string& why);

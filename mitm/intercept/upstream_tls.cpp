@@ -105,8 +105,10 @@ UpstreamTls::UpstreamTls(tls::SslCtxPtr context, bool verify)
 int UpstreamTls::keep_session(SSL* ssl, SSL_SESSION* session) {
   auto& attempt = *static_cast<Attempt*>(SSL_get_app_data(ssl));
   if (attempt.owner_.verify_ && SSL_get_verify_result(ssl) != X509_V_OK) return 0;
-  attempt.owner_.remember(attempt.key_, tls::SslSessionPtr{session});
-  return 1;  // the session is ours now
+  // A copy: OpenSSL marks a connection's own session as spent when the connection ends badly, and many
+  // servers end every connection without close_notify.
+  attempt.owner_.remember(attempt.key_, tls::SslSessionPtr{SSL_SESSION_dup(session)});
+  return 0;
 }
 
 int UpstreamTls::no_certificate(SSL* ssl, X509**, EVP_PKEY**) {
@@ -115,6 +117,7 @@ int UpstreamTls::no_certificate(SSL* ssl, X509**, EVP_PKEY**) {
 }
 
 void UpstreamTls::remember(const std::string& key, tls::SslSessionPtr session) {
+  if (!session) return;
   if (const auto known = index_.find(key); known != index_.end()) {
     known->second->session = std::move(session);
     sessions_.splice(sessions_.begin(), sessions_, known->second);
@@ -128,12 +131,11 @@ void UpstreamTls::remember(const std::string& key, tls::SslSessionPtr session) {
   index_.emplace(sessions_.front().key, sessions_.begin());
 }
 
-SSL_SESSION* UpstreamTls::find(const std::string& key) {
+tls::SslSessionPtr UpstreamTls::find(const std::string& key) {
   const auto known = index_.find(key);
   if (known == index_.end()) return nullptr;
   sessions_.splice(sessions_.begin(), sessions_, known->second);
-  SSL_SESSION* const session = known->second->session.get();
-  return SSL_SESSION_is_resumable(session) == 1 ? session : nullptr;
+  return tls::SslSessionPtr{SSL_SESSION_dup(known->second->session.get())};
 }
 
 tls::SslPtr UpstreamTls::prepare(Attempt& attempt, const Ask& ask) {
@@ -158,7 +160,7 @@ tls::SslPtr UpstreamTls::prepare(Attempt& attempt, const Ask& ask) {
     SSL_set_alpn_protos(ssl.get(), reinterpret_cast<const unsigned char*>(alpn.data()),
                         static_cast<unsigned>(alpn.size()));
   }
-  if (SSL_SESSION* session = find(attempt.key_)) SSL_set_session(ssl.get(), session);
+  if (const auto session = find(attempt.key_)) SSL_set_session(ssl.get(), session.get());
   return ssl;
 }
 

@@ -52,7 +52,7 @@ class UpstreamTls {
   static int keep_session(SSL* ssl, SSL_SESSION* session);
   static int no_certificate(SSL* ssl, X509**, EVP_PKEY**);
   void remember(const std::string& key, tls::SslSessionPtr session);
-  [[nodiscard]] SSL_SESSION* find(const std::string& key);
+  [[nodiscard]] tls::SslSessionPtr find(const std::string& key);
   [[nodiscard]] tls::SslPtr prepare(Attempt& attempt, const Ask& ask);
 
   tls::SslCtxPtr context_;

@@ -41,15 +41,20 @@ std::string wire_names(const std::vector<std::string>& names) {
 
 }  // namespace
 
-std::pair<base::UniqueFd, base::UniqueFd> tcp_pair() {
+base::UniqueFd listen() {
   base::UniqueFd listener{::socket(AF_INET, SOCK_STREAM, 0)};
   sockaddr_in address{};
   address.sin_family = AF_INET;
   address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-  auto* const raw = reinterpret_cast<sockaddr*>(&address);
+  REQUIRE(::bind(listener.get(), reinterpret_cast<sockaddr*>(&address), sizeof address) == 0);
+  REQUIRE(::listen(listener.get(), 8) == 0);
+  return listener;
+}
+
+std::pair<base::UniqueFd, base::UniqueFd> tcp_pair(const base::UniqueFd& listener) {
+  sockaddr_in address{};
   socklen_t size = sizeof address;
-  REQUIRE(::bind(listener.get(), raw, size) == 0);
-  REQUIRE(::listen(listener.get(), 1) == 0);
+  auto* const raw = reinterpret_cast<sockaddr*>(&address);
   REQUIRE(::getsockname(listener.get(), raw, &size) == 0);
   base::UniqueFd one{::socket(AF_INET, SOCK_STREAM, 0)};
   REQUIRE(::connect(one.get(), raw, size) == 0);
@@ -257,9 +262,10 @@ Rig::~Rig() {
   thread_.join();
 }
 
-std::pair<Peer, Peer> Rig::open(divert::Verdict verdict) {
-  auto [program, client] = tcp_pair();
-  auto [server, origin] = tcp_pair();
+std::pair<Peer, Peer> Rig::open(divert::Verdict verdict, const base::UniqueFd* listener) {
+  auto [program, client] = tcp_pair(listen());
+  const base::UniqueFd own = listener != nullptr ? base::UniqueFd{} : listen();
+  auto [server, origin] = tcp_pair(listener != nullptr ? *listener : own);
   {
     const std::lock_guard lock{log_.mutex};
     ++log_.open;

@@ -16,8 +16,10 @@
 
 namespace rig {
 
-/// A pair of connected TCP sockets over loopback, both blocking.
-std::pair<base::UniqueFd, base::UniqueFd> tcp_pair();
+/// A listening socket on loopback.
+base::UniqueFd listen();
+/// A pair of connected TCP sockets over loopback, both blocking; the second one accepted by `listener`.
+std::pair<base::UniqueFd, base::UniqueFd> tcp_pair(const base::UniqueFd& listener);
 
 /// How a direction ended, as the one who reads sees it.
 enum class End { none, fin, notify, truncated, reset };
@@ -69,8 +71,10 @@ class Rig {
   explicit Rig(mitm::intercept::Settings settings = {}, divert::Policy policy = {}, bool want_data = false);
   ~Rig();
 
-  /// A new connection: first the program's end, then the server's.
-  std::pair<Peer, Peer> open(divert::Verdict verdict = {divert::Action::intercept, "test", {}});
+  /// A new connection: first the program's end, then the server's. Connections over one `listener` have one
+  /// server address.
+  std::pair<Peer, Peer> open(divert::Verdict verdict = {divert::Action::intercept, "test", {}},
+                             const base::UniqueFd* listener = nullptr);
 
   /// The end events so far, after waiting until there are at least `count`.
   std::vector<mitm::flow::Flow> ended(std::size_t count);

@@ -1,0 +1,225 @@
+// A channel alone, against OpenSSL on the other end: what each kind of end is, partial writes, pushed-back
+// bytes, renegotiation.
+#include "mitm/intercept/channel.h"
+
+#include <string>
+#include <thread>
+
+#include <boost/asio/co_spawn.hpp>
+#include <boost/asio/detached.hpp>
+#include <openssl/err.h>
+#include <sys/socket.h>
+
+#include "tests/mitm/intercept_rig.h"
+#include "tests/test.h"
+
+using boost::asio::awaitable;
+using boost::asio::ip::tcp;
+using mitm::intercept::Channel;
+using mitm::intercept::IoResult;
+using rig::Peer;
+using Status = IoResult::Status;
+
+namespace {
+
+/// A channel and its peer. `run` runs a coroutine of the channel to its end.
+struct Pair {
+  explicit Pair(int buffer = 0) : Pair(rig::tcp_pair(rig::listen()), buffer) {}
+  Pair(std::pair<base::UniqueFd, base::UniqueFd> fds, int buffer)
+      : peer(std::move(fds.first)), channel(tcp::socket{context, tcp::v4(), fds.second.release()}) {
+    if (buffer > 0) {
+      const int fd = channel.socket().native_handle();
+      ::setsockopt(fd, SOL_SOCKET, SO_SNDBUF, &buffer, sizeof buffer);
+    }
+  }
+  template <class T>
+  T run(awaitable<T> work) {
+    std::optional<T> result;
+    context.restart();
+    boost::asio::co_spawn(context, std::move(work), [&](std::exception_ptr thrown, T value) {
+      CHECK(thrown == nullptr);
+      result = std::move(value);
+    });
+    context.run();
+    return std::move(*result);
+  }
+  /// TLS with the channel as the client.
+  bool secure(int version) {
+    const auto origin = rig::theirs().server("h.test");
+    const auto client = rig::theirs().client();
+    SSL_CTX_set_max_proto_version(client.get(), version);
+    SSL_CTX_set_mode(client.get(), SSL_MODE_ENABLE_PARTIAL_WRITE | SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER);
+    SSL_CTX_set_read_ahead(client.get(), 1);
+    SSL_CTX_set_options(client.get(), SSL_OP_NO_RENEGOTIATION);
+    mitm::tls::SslPtr ssl{SSL_new(client.get())};
+    SSL_set_connect_state(ssl.get());
+    channel.start_tls(std::move(ssl));
+    std::thread accepting{[&] { accepted = peer.start_tls(origin.get(), true); }};
+    const IoResult done = run(channel.handshake(std::chrono::seconds{10}));
+    accepting.join();
+    return done.ok() && accepted;
+  }
+  /// Everything up to `size` bytes or an end.
+  awaitable<std::string> read(std::size_t size, IoResult& result) {
+    std::string heard;
+    std::vector<char> buffer(size);
+    while (heard.size() < size) {
+      result = channel.try_read(std::span<char>(buffer).first(size - heard.size()));
+      if (result.ok()) {
+        heard.append(buffer.data(), result.bytes);
+      } else if (!result.blocked()) {
+        break;
+      } else {
+        co_await channel.wait(result);
+      }
+    }
+    co_return heard;
+  }
+  std::string hear(std::size_t size) { return run(read(size, last)); }
+
+  boost::asio::io_context context;
+  Peer peer;
+  Channel channel;
+  IoResult last;
+  bool accepted = false;
+};
+
+constexpr int kVersions[] = {0, TLS1_2_VERSION, TLS1_3_VERSION};  ///< 0: no TLS
+
+std::string noise(std::size_t size) {
+  std::string text(size, '\0');
+  for (std::size_t i = 0; i < size; ++i) text[i] = static_cast<char>(i * 2654435761U >> 24);
+  return text;
+}
+
+}  // namespace
+
+TEST_CASE("channel: bytes pass in both directions, plain and over TLS") {
+  for (const int version : kVersions) {
+    CAPTURE(version);
+    Pair pair;
+    if (version != 0) REQUIRE(pair.secure(version));
+    pair.peer.say("hello");
+    CHECK(pair.hear(5) == "hello");
+    char nothing[1];
+    CHECK(pair.channel.try_read(nothing).status == Status::want_read);
+    CHECK(pair.run(pair.channel.write_all("world")).ok());
+    CHECK(pair.peer.hear(5) == "world");
+  }
+}
+
+TEST_CASE("channel: every kind of end is told from the others") {
+  for (const int version : kVersions) {
+    CAPTURE(version);
+    for (const bool notify : {true, false}) {
+      Pair pair;
+      if (version != 0) REQUIRE(pair.secure(version));
+      pair.peer.say("last");
+      pair.peer.finish(notify);
+      CHECK(pair.hear(10) == "last");
+      CHECK(pair.last.status == (version == 0 || notify ? Status::end : Status::truncated));
+      CHECK(pair.channel.try_read(std::span<char>{}).status == pair.last.status);  // and so it stays
+    }
+    Pair pair;
+    if (version != 0) REQUIRE(pair.secure(version));
+    pair.peer.reset();
+    CHECK(pair.hear(10) == "");
+    CHECK(pair.last.status == Status::failed);
+    CHECK(pair.channel.failure() == "connection reset by peer");
+  }
+}
+
+TEST_CASE("channel: damaged TLS is a failure that names the reason, not an end") {
+  Pair pair;
+  REQUIRE(pair.secure(TLS1_3_VERSION));
+  REQUIRE(::send(pair.peer.fd(), "\x17\x03\x03\x00\x20 this is no ciphertext at all, sorry", 40, 0) == 40);
+  CHECK(pair.hear(1) == "");
+  CHECK(pair.last.status == Status::failed);
+  CHECK(pair.channel.tls_reason() != 0);
+  CHECK(pair.channel.failure() != "");
+}
+
+TEST_CASE("channel: a writer with a tiny send buffer gets everything through") {
+  for (const int version : kVersions) {
+    CAPTURE(version);
+    Pair pair{1};
+    if (version != 0) REQUIRE(pair.secure(version));
+    const std::string text = noise(3 << 20);
+    const IoResult first = pair.channel.try_write(text);
+    CHECK(first.status == Status::want_write);
+    CHECK(first.bytes < text.size());
+    std::string heard;
+    std::thread reader{[&] { heard = pair.peer.hear(text.size()); }};
+    CHECK(pair.run(pair.channel.write_all(std::string_view(text).substr(first.bytes))).ok());
+    reader.join();
+    CHECK((heard == text));
+  }
+}
+
+TEST_CASE("channel: key updates, also while writing is blocked") {
+  Pair pair{1};
+  REQUIRE(pair.secure(TLS1_3_VERSION));
+  const std::string text = noise(2 << 20);
+  const IoResult first = pair.channel.try_write(text);
+  REQUIRE(first.status == Status::want_write);
+  REQUIRE(SSL_key_update(pair.peer.ssl(), SSL_KEY_UPDATE_REQUESTED) == 1);
+  pair.peer.say("after");
+  CHECK(pair.hear(5) == "after");
+  std::string heard;
+  std::thread reader{[&] { heard = pair.peer.hear(text.size()); }};
+  CHECK(pair.run(pair.channel.write_all(std::string_view(text).substr(first.bytes))).ok());
+  reader.join();
+  CHECK((heard == text));
+}
+
+TEST_CASE("channel: renegotiation is refused and the connection lives on") {
+  Pair pair;
+  REQUIRE(pair.secure(TLS1_2_VERSION));
+  REQUIRE(SSL_renegotiate(pair.peer.ssl()) == 1);
+  SSL_do_handshake(pair.peer.ssl());  // sends HelloRequest
+  pair.peer.say("on");
+  CHECK(pair.hear(2) == "on");
+}
+
+TEST_CASE("channel: the peer's reset ends a wait for room to write") {
+  Pair pair{1};
+  const std::string more = noise(16 << 20);
+  REQUIRE(pair.channel.try_write(more).status == Status::want_write);
+  std::thread resetting{[&] {
+    std::this_thread::sleep_for(std::chrono::milliseconds{50});
+    pair.peer.reset();
+  }};
+  CHECK(pair.run(pair.channel.write_all(more)).status == Status::failed);
+  resetting.join();
+}
+
+TEST_CASE("channel: pushed-back bytes come first, before and inside TLS") {
+  Pair pair;
+  pair.peer.say("cd");
+  pair.channel.push_back("ab");
+  CHECK(pair.hear(4) == "abcd");
+  pair.peer.say("xyz");
+  std::vector<char> scratch(16);
+  boost::asio::co_spawn(
+      pair.context,
+      [](Channel& channel) -> awaitable<void> { co_await channel.wait_readable(); }(pair.channel),
+      boost::asio::detached);
+  pair.context.restart();
+  pair.context.run();
+  CHECK(pair.channel.look(scratch, true).bytes == "xyz");
+  CHECK(pair.channel.look(scratch, true).bytes == "xyz");
+  CHECK(pair.channel.look(scratch, false).bytes == "xyz");
+  CHECK(pair.channel.look(scratch, false).bytes == "xyz");
+  CHECK(pair.hear(3) == "xyz");
+}
+
+TEST_CASE("channel: a handshake that nobody answers ends at its limit") {
+  Pair pair;
+  const auto client = rig::theirs().client();
+  mitm::tls::SslPtr ssl{SSL_new(client.get())};
+  SSL_set_connect_state(ssl.get());
+  pair.channel.start_tls(std::move(ssl));
+  const IoResult done = pair.run(pair.channel.handshake(std::chrono::milliseconds{50}));
+  CHECK(done.status == Status::failed);
+  CHECK(pair.channel.failure() == "no answer for too long");
+}

@@ -1,0 +1,514 @@
+// Dialogues over TLS, the choice of what is spoken, rules on hosts, and raw connections.
+#include <future>
+#include <string>
+
+#include <openssl/x509v3.h>
+#include <sys/socket.h>
+
+#include "tests/mitm/intercept_rig.h"
+#include "tests/test.h"
+
+using mitm::flow::Type;
+using mitm::tls::SslCtxPtr;
+using rig::End;
+using rig::Peer;
+using rig::Rig;
+
+namespace {
+
+constexpr std::string_view kGet = "GET /a HTTP/1.1\r\nHost: h.test\r\n\r\n";
+constexpr std::string_view kOk = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nhi";
+
+void passes(Peer& from, Peer& to, std::string_view text) {
+  from.say(text);
+  CHECK(to.hear(text.size()) == text);
+}
+
+struct Handshake {
+  bool program = false;
+  bool server = false;
+};
+
+/// Both ends at once: each waits for the other, through the engine.
+Handshake shake(Peer& program, SSL_CTX* client, Peer& server, SSL_CTX* origin, const char* sni,
+                const std::vector<std::string>& alpn = {}) {
+  auto accepted = std::async(std::launch::async, [&] { return server.start_tls(origin, true); });
+  Handshake result;
+  result.program = program.start_tls(client, false, sni, alpn);
+  result.server = accepted.get();
+  return result;
+}
+
+std::string alpn_of(const Peer& peer) {
+  const unsigned char* name = nullptr;
+  unsigned size = 0;
+  SSL_get0_alpn_selected(peer.ssl(), &name, &size);
+  return {reinterpret_cast<const char*>(name), size};
+}
+
+divert::Policy policy_for(std::string host, divert::Action action) {
+  divert::Policy policy;
+  divert::Rule rule;
+  rule.hosts = {std::move(host)};
+  rule.action = action;
+  policy.rules = {rule};
+  return policy;
+}
+
+divert::Verdict by_host(divert::Action otherwise, divert::Action action) {
+  return {otherwise, "test", {{0, action}}};
+}
+
+}  // namespace
+
+TEST_CASE("tls: HTTP inside TLS is seen, with the facts of the connection") {
+  for (const int version : {TLS1_2_VERSION, TLS1_3_VERSION}) {
+    CAPTURE(version);
+    Rig rig{rig::trusting()};
+    auto [program, server] = rig.open();
+    const SslCtxPtr client = rig::ours().client();
+    const SslCtxPtr origin = rig::theirs().server("h.test");
+    SSL_CTX_set_max_proto_version(client.get(), version);
+    const auto done = shake(program, client.get(), server, origin.get(), "h.test", {"http/1.1"});
+    REQUIRE_MESSAGE(done.program, program.tls_error());
+    REQUIRE(done.server);
+    CHECK(alpn_of(program) == "http/1.1");
+    CHECK(SSL_get_servername(server.ssl(), TLSEXT_NAMETYPE_host_name) == std::string("h.test"));
+    passes(program, server, kGet);
+    passes(server, program, kOk);
+    program.finish();
+    CHECK(server.hear_all() == "");
+    CHECK(server.end() == End::notify);
+    const auto flow = rig.ended(1).at(0);
+    CHECK(flow.type == Type::http);
+    CHECK(flow.url == "https://h.test/a");
+    CHECK(flow.sni == "h.test");
+    REQUIRE(flow.tls.has_value());
+    CHECK(flow.tls->version == (version == TLS1_2_VERSION ? "TLSv1.2" : "TLSv1.3"));
+    CHECK(flow.tls->cipher != "");
+    CHECK(flow.tls->alpn == "http/1.1");
+  }
+}
+
+TEST_CASE("tls: the program gets the ALPN that the server chose, and h2 is offered to nobody") {
+  struct Case {
+    std::vector<std::string> offered;
+    std::string heard;  ///< first of what the server was offered; it chooses that
+  };
+  const Case cases[] = {{{"h2", "http/1.1"}, "http/1.1"}, {{"h2"}, ""}, {{}, ""}, {{"acme", "h2"}, "acme"}};
+  for (const auto& one : cases) {
+    Rig rig{rig::trusting()};
+    auto [program, server] = rig.open();
+    const SslCtxPtr client = rig::ours().client();
+    const SslCtxPtr origin = rig::theirs().server("h.test");
+    REQUIRE(shake(program, client.get(), server, origin.get(), "h.test", one.offered).program);
+    CHECK(alpn_of(server) == one.heard);
+    CHECK(alpn_of(program) == one.heard);
+    passes(program, server, kGet);
+    passes(server, program, kOk);
+    program.finish();
+    server.hear_all();
+    server.finish();
+    program.hear_all();
+    const auto flow = rig.ended(1).at(0);
+    CHECK(flow.type == (one.heard == "acme" ? Type::tcp : Type::http));
+  }
+}
+
+TEST_CASE("tls: a program without SNI is served by address") {
+  Rig rig{rig::trusting()};
+  auto [program, server] = rig.open();
+  const SslCtxPtr client = rig::ours().client();
+  const SslCtxPtr origin = rig::theirs().server("127.0.0.1");
+  REQUIRE(shake(program, client.get(), server, origin.get(), nullptr).program);
+  passes(program, server, "GET / HTTP/1.1\r\nHost: x:1\r\n\r\n");
+  passes(server, program, kOk);
+  const auto flow = rig.ended(1).at(0);
+  CHECK(flow.sni == "");
+  CHECK(flow.host == "x");
+}
+
+TEST_CASE("tls: sessions are resumed upstream, and the leaf still mirrors the server's certificate") {
+  Rig rig{rig::trusting()};
+  const SslCtxPtr origin = rig::theirs().server("h.test");
+  const SslCtxPtr client = rig::ours().client();
+  const auto listener = rig::listen();
+  for (const bool resumed : {false, true, true}) {
+    auto [program, server] = rig.open({divert::Action::intercept, "test", {}}, &listener);
+    REQUIRE(shake(program, client.get(), server, origin.get(), "h.test").program);
+    passes(program, server, kGet);
+    passes(server, program, kOk);
+    CHECK(SSL_session_reused(server.ssl()) == (resumed ? 1 : 0));
+    const mitm::tls::X509Ptr leaf{SSL_get1_peer_certificate(program.ssl())};
+    CHECK(X509_check_host(leaf.get(), "h.test", 0, 0, nullptr) == 1);
+  }
+}
+
+TEST_CASE("tls: a session is not resumed for another name on the same server") {
+  Rig rig{rig::trusting()};
+  const SslCtxPtr client = rig::ours().client();
+  const auto listener = rig::listen();
+  for (const char* name : {"h.test", "other.test"}) {
+    const SslCtxPtr origin = rig::theirs().server(name);
+    auto [program, server] = rig.open({divert::Action::intercept, "test", {}}, &listener);
+    REQUIRE(shake(program, client.get(), server, origin.get(), name).program);
+    CHECK(SSL_session_reused(server.ssl()) == 0);
+  }
+}
+
+TEST_CASE("tls: whatever is wrong with the server's certificate, an HTTP client gets a page that says so") {
+  struct Case {
+    const char* name;
+    const rig::Authority& authority;
+    const char* host;
+    const char* why;
+  };
+  const Case cases[] = {{"unknown CA", rig::strangers(), "h.test", "unable to get local issuer"},
+                        {"another name", rig::theirs(), "other.test", "ostname mismatch"}};
+  for (const auto& one : cases) {
+    CAPTURE(one.name);
+    Rig rig{rig::trusting()};
+    auto [program, server] = rig.open();
+    const SslCtxPtr client = rig::ours().client();
+    const SslCtxPtr origin = one.authority.server(one.host);
+    const auto done = shake(program, client.get(), server, origin.get(), "h.test", {"h2", "http/1.1"});
+    REQUIRE(done.program);
+    program.say(kGet);
+    const std::string page = program.hear_all();
+    CHECK(program.end() == End::notify);
+    CHECK(page.starts_with("HTTP/1.1 502 Bad Gateway\r\n"));
+    for (const auto* part : {"h.test", one.why, "--upstream-ca", "--insecure"}) {
+      CAPTURE(part);
+      CHECK(page.find(part) != page.npos);
+    }
+    const auto flow = rig.ended(1).at(0);
+    CHECK(flow.type == Type::http);
+    CHECK(flow.status == 502);
+    CHECK(flow.url == "https://h.test/a");
+    CHECK(flow.error.find(one.why) != flow.error.npos);
+    program.close();
+    CHECK(rig.idle());
+  }
+}
+
+TEST_CASE("tls: --insecure accepts any certificate") {
+  auto settings = rig::trusting();
+  settings.insecure = true;
+  Rig rig{settings};
+  auto [program, server] = rig.open();
+  const SslCtxPtr client = rig::ours().client();
+  const SslCtxPtr origin = rig::strangers().server("other.test");
+  REQUIRE(shake(program, client.get(), server, origin.get(), "h.test").program);
+  passes(program, server, kGet);
+  passes(server, program, kOk);
+  CHECK(rig.ended(1).at(0).error == "");
+}
+
+TEST_CASE("tls: a server that breaks off the handshake is named in the page") {
+  Rig rig{rig::trusting()};
+  auto [program, server] = rig.open();
+  const SslCtxPtr client = rig::ours().client();
+  auto breaking = std::async(std::launch::async, [&s = server] {
+    s.hear(1);
+    s.reset();
+  });
+  REQUIRE(program.start_tls(client.get(), false, "h.test"));
+  breaking.get();
+  program.say(kGet);
+  CHECK(program.hear_all().find("connection reset by peer") != std::string::npos);
+  CHECK(rig.ended(1).at(0).status == 502);
+}
+
+TEST_CASE("tls: a program that does not speak HTTP gets an alert when the server cannot be verified") {
+  Rig rig{rig::trusting()};
+  auto [program, server] = rig.open();
+  const SslCtxPtr client = rig::ours().client();
+  const SslCtxPtr origin = rig::strangers().server("h.test");
+  const auto done = shake(program, client.get(), server, origin.get(), "h.test", {"imap"});
+  CHECK_FALSE(done.program);
+  CHECK(program.tls_error().find("alert handshake failure") != std::string::npos);
+  const auto flow = rig.ended(1).at(0);
+  CHECK(flow.type == Type::tls_error);
+  CHECK(flow.host == "h.test");
+  CHECK(flow.error.find("cannot be verified") != flow.error.npos);
+}
+
+TEST_CASE("tls: a program that does not trust us is reported as that") {
+  for (const int version : {TLS1_2_VERSION, TLS1_3_VERSION}) {
+    Rig rig{rig::trusting()};
+    auto [program, server] = rig.open();
+    const SslCtxPtr client = rig::strangers().client();
+    SSL_CTX_set_max_proto_version(client.get(), version);
+    const SslCtxPtr origin = rig::theirs().server("h.test");
+    const auto done = shake(program, client.get(), server, origin.get(), "h.test");
+    CHECK_FALSE(done.program);
+    const auto flow = rig.ended(1).at(0);
+    CHECK(flow.type == Type::tls_error);
+    CHECK(flow.error.find("does not trust osproxy's CA (alert unknown ca)") != flow.error.npos);
+    CHECK(server.hear_all() == "");
+    CHECK(rig.idle());
+  }
+}
+
+TEST_CASE("tls: a program that leaves in the handshake is reported") {
+  Rig rig{rig::trusting()};
+  auto [program, server] = rig.open();
+  const SslCtxPtr origin = rig::theirs().server("h.test");
+  auto accepted =
+      std::async(std::launch::async, [&s = server, &origin] { return s.start_tls(origin.get(), true); });
+  {
+    const SslCtxPtr client = rig::ours().client();
+    mitm::tls::SslPtr ssl{SSL_new(client.get())};
+    SSL_set_tlsext_host_name(ssl.get(), "h.test");
+    BIO* const out = BIO_new(BIO_s_mem());
+    SSL_set_bio(ssl.get(), BIO_new(BIO_s_mem()), out);
+    SSL_connect(ssl.get());
+    char* hello = nullptr;
+    const long size = BIO_get_mem_data(out, &hello);
+    program.say({hello, static_cast<std::size_t>(size)});
+  }
+  CHECK(accepted.get());
+  program.finish();
+  program.hear_all();
+  CHECK(rig.ended(1).at(0).error.find("closed the connection during the TLS handshake") != std::string::npos);
+}
+
+TEST_CASE("tls: a server that wants a client certificate is explained") {
+  for (const int version : {TLS1_2_VERSION, TLS1_3_VERSION}) {
+    Rig rig{rig::trusting()};
+    auto [program, server] = rig.open();
+    const SslCtxPtr client = rig::ours().client();
+    const SslCtxPtr origin = rig::theirs().server("h.test");
+    SSL_CTX_set_verify(origin.get(), SSL_VERIFY_PEER | SSL_VERIFY_FAIL_IF_NO_PEER_CERT, nullptr);
+    SSL_CTX_set_max_proto_version(origin.get(), version);
+    const auto done = shake(program, client.get(), server, origin.get(), "h.test", {"http/1.1"});
+    CHECK_FALSE(done.server);
+    program.try_say(kGet);
+    program.hear_all();
+    CHECK(rig.ended(1).at(0).error.find("client certificate") != std::string::npos);
+  }
+}
+
+TEST_CASE("tls: an end without close_notify stays one") {
+  for (const bool notify : {true, false}) {
+    for (const bool by_server : {true, false}) {
+      Rig rig{rig::trusting()};
+      auto [program, server] = rig.open();
+      const SslCtxPtr client = rig::ours().client();
+      const SslCtxPtr origin = rig::theirs().server("h.test");
+      REQUIRE(shake(program, client.get(), server, origin.get(), "h.test").program);
+      passes(program, server, kGet);
+      passes(server, program, "HTTP/1.1 200 OK\r\n\r\nuntil the end");
+      Peer& one = by_server ? server : program;
+      Peer& other = by_server ? program : server;
+      one.finish(notify);
+      CHECK(other.hear_all() == "");
+      CHECK(other.end() == (notify ? End::notify : End::truncated));
+      server.finish();
+      CHECK(rig.ended(1).at(0).error.empty() == notify);
+    }
+  }
+}
+
+TEST_CASE("tls: 64 MiB come through unchanged to a slow reader") {
+  Rig rig{rig::trusting()};
+  auto [program, server] = rig.open();
+  const int small = 64 << 10;
+  ::setsockopt(program.fd(), SOL_SOCKET, SO_RCVBUF, &small, sizeof small);
+  const SslCtxPtr client = rig::ours().client();
+  const SslCtxPtr origin = rig::theirs().server("h.test");
+  REQUIRE(shake(program, client.get(), server, origin.get(), "h.test").program);
+  constexpr std::size_t kSize = 64 << 20;
+  std::string body(kSize, '\0');
+  for (std::size_t i = 0; i < kSize; ++i) body[i] = static_cast<char>(i * 2654435761U >> 24);
+  passes(program, server, kGet);
+  const std::string head = fmt::format("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n", kSize);
+  std::thread sender{[&, &s = server] { s.say(head + body); }};
+  CHECK(program.hear(head.size()) == head);
+  CHECK((program.hear(kSize) == body));
+  sender.join();
+  CHECK(rig.ended(1).at(0).response_bytes == kSize);
+}
+
+TEST_CASE("tls: key updates asked for by either end pass unnoticed") {
+  Rig rig{rig::trusting()};
+  auto [program, server] = rig.open();
+  const SslCtxPtr client = rig::ours().client();
+  const SslCtxPtr origin = rig::theirs().server("h.test");
+  REQUIRE(shake(program, client.get(), server, origin.get(), "h.test").program);
+  for (int i = 0; i < 5; ++i) {
+    REQUIRE(SSL_key_update(program.ssl(), SSL_KEY_UPDATE_REQUESTED) == 1);
+    passes(program, server, kGet);
+    REQUIRE(SSL_key_update(server.ssl(), SSL_KEY_UPDATE_REQUESTED) == 1);
+    passes(server, program, kOk);
+  }
+  CHECK(rig.ended(5).at(4).status == 200);
+}
+
+TEST_CASE("tls: what is not HTTP passes decrypted as a tcp flow, whoever speaks first") {
+  for (const bool server_first : {true, false}) {
+    Rig rig{rig::trusting()};
+    auto [program, server] = rig.open();
+    const SslCtxPtr client = rig::ours().client();
+    const SslCtxPtr origin = rig::theirs().server("h.test");
+    REQUIRE(shake(program, client.get(), server, origin.get(), "h.test").program);
+    passes(server_first ? server : program, server_first ? program : server, "\x01\x02 one\n");
+    passes(program, server, "two");
+    program.finish();
+    CHECK(server.hear_all() == "");
+    passes(server, program, "three");
+    server.finish();
+    program.hear_all();
+    const auto flow = rig.ended(1).at(0);
+    CHECK(flow.type == Type::tcp);
+    CHECK(flow.tls.has_value());
+    CHECK(*flow.request_bytes + *flow.response_bytes == 7 + 3 + 5);
+  }
+}
+
+TEST_CASE("tls: an upgrade inside TLS goes on raw") {
+  Rig rig{rig::trusting()};
+  auto [program, server] = rig.open();
+  const SslCtxPtr client = rig::ours().client();
+  const SslCtxPtr origin = rig::theirs().server("h.test");
+  REQUIRE(shake(program, client.get(), server, origin.get(), "h.test").program);
+  passes(program, server, "GET / HTTP/1.1\r\nHost: h\r\nConnection: upgrade\r\nUpgrade: x\r\n\r\n");
+  server.say("HTTP/1.1 101 Ok\r\n\r\nserver first");
+  CHECK(program.hear(31) == "HTTP/1.1 101 Ok\r\n\r\nserver first");
+  passes(program, server, "and back");
+}
+
+TEST_CASE("tls: TLS inside the tunnel of a CONNECT is intercepted") {
+  Rig rig{rig::trusting()};
+  auto [program, server] = rig.open();
+  passes(program, server, "CONNECT h.test:443 HTTP/1.1\r\nHost: h.test:443\r\n\r\n");
+  passes(server, program, "HTTP/1.1 200 Yes\r\n\r\n");
+  const SslCtxPtr client = rig::ours().client();
+  const SslCtxPtr origin = rig::theirs().server("h.test");
+  REQUIRE(shake(program, client.get(), server, origin.get(), "h.test").program);
+  passes(program, server, kGet);
+  passes(server, program, kOk);
+  const auto flows = rig.ended(2);
+  CHECK(flows[1].url == "https://h.test/a");
+  CHECK(flows[1].tls.has_value());
+}
+
+TEST_CASE("raw: a server that speaks first is heard at once") {
+  Rig rig{rig::trusting()};
+  auto [program, server] = rig.open();
+  passes(server, program, "220 mail.test ESMTP\r\n");
+  passes(program, server, "EHLO me\r\n");
+  server.close();
+  CHECK(program.hear_all() == "");
+  CHECK(program.end() == End::fin);
+  program.close();
+  const auto flow = rig.ended(1).at(0);
+  CHECK(flow.type == Type::tcp);
+  CHECK(flow.request_bytes == 9);
+  CHECK(flow.response_bytes == 21);
+  CHECK(rig.started(1).at(0).id == flow.id);
+}
+
+TEST_CASE("raw: a program that has begun a hello does not keep the server from speaking") {
+  Rig rig{rig::trusting()};
+  auto [program, server] = rig.open();
+  program.say("\x16\x03");
+  std::this_thread::sleep_for(std::chrono::milliseconds{50});
+  passes(server, program, "banner");
+  CHECK(server.hear(2) == "\x16\x03");
+}
+
+TEST_CASE("raw: a hello that never becomes whole is passed on after a while") {
+  Rig rig{rig::trusting()};
+  auto [program, server] = rig.open();
+  program.say({"\x16\x03\x01", 3});
+  CHECK(server.hear(3) == std::string("\x16\x03\x01"));
+  program.close();
+  server.hear_all();
+  CHECK(server.end() == End::fin);
+}
+
+TEST_CASE("raw: half-close and reset are passed on in both directions") {
+  for (const bool by_server : {true, false}) {
+    for (const bool reset : {true, false}) {
+      Rig rig{rig::trusting()};
+      auto [program, server] = rig.open();
+      passes(program, server, "\x01 hello\n");
+      Peer& one = by_server ? server : program;
+      Peer& other = by_server ? program : server;
+      if (reset) {
+        one.reset();
+        other.hear_all();
+        CHECK(other.end() == End::reset);
+      } else {
+        one.finish();
+        CHECK(other.hear_all() == "");
+        CHECK(other.end() == End::fin);
+        passes(other, one, "still here");
+        other.close();
+        CHECK(one.hear_all() == "");
+      }
+      CHECK(rig.ended(1).at(0).error.empty() == !reset);
+    }
+  }
+}
+
+TEST_CASE("raw: a connection on which nobody speaks ends with either side") {
+  for (const bool by_server : {true, false}) {
+    Rig rig{rig::trusting()};
+    auto [program, server] = rig.open();
+    Peer& one = by_server ? server : program;
+    Peer& other = by_server ? program : server;
+    one.close();
+    CHECK(other.hear_all() == "");
+    CHECK(other.end() == End::fin);
+    other.close();
+    CHECK(rig.ended(1).at(0).type == Type::tcp);
+  }
+}
+
+TEST_CASE("rules: a host that passes reaches its server untouched, the first bytes included") {
+  Rig rig{rig::trusting(), policy_for("h.test", divert::Action::pass)};
+  auto [program, server] = rig.open(by_host(divert::Action::intercept, divert::Action::pass));
+  const SslCtxPtr client = rig::strangers().client();
+  const SslCtxPtr origin = rig::strangers().server("h.test");
+  const auto done = shake(program, client.get(), server, origin.get(), "h.test", {"h2"});
+  CHECK(done.program);  // with the server's own certificate
+  CHECK(alpn_of(program) == "h2");
+  passes(program, server, kGet);
+  program.close();
+  server.hear_all();
+  server.close();
+  const auto flow = rig.ended(1).at(0);
+  CHECK(flow.type == Type::pass);
+  CHECK(flow.decision == "pass");
+  CHECK(flow.host == "h.test");
+}
+
+TEST_CASE("rules: a host that is blocked is reset, by SNI or Host") {
+  for (const bool tls : {true, false}) {
+    Rig rig{rig::trusting(), policy_for("h.test", divert::Action::block)};
+    auto [program, server] = rig.open(by_host(divert::Action::intercept, divert::Action::block));
+    if (tls) {
+      const SslCtxPtr client = rig::ours().client();
+      CHECK_FALSE(program.start_tls(client.get(), false, "h.test"));
+    } else {
+      program.say(kGet);
+      program.hear_all();
+      CHECK(program.end() == End::reset);
+    }
+    server.hear_all();
+    CHECK(server.end() == End::reset);
+    const auto flow = rig.ended(1).at(0);
+    CHECK(flow.type == Type::block);
+    CHECK(flow.decision == "block");
+  }
+}
+
+TEST_CASE("rules: another host is intercepted as the verdict says") {
+  Rig rig{rig::trusting(), policy_for("other.test", divert::Action::block)};
+  auto [program, server] = rig.open(by_host(divert::Action::intercept, divert::Action::block));
+  passes(program, server, kGet);
+  passes(server, program, kOk);
+  CHECK(rig.ended(1).at(0).type == Type::http);
+}
