@@ -98,6 +98,11 @@ base::Result<> Broker::open() {
 
 base::Result<> Broker::load() {
   auto loaded = pfctl::load_rules(setup_.rules);
+  if (!loaded && setup_.rules.cgroup) {
+    // A kernel that cannot match cgroups: then the policy sorts CMD's connections out at accept.
+    setup_.rules.cgroup.reset();
+    loaded = pfctl::load_rules(setup_.rules);
+  }
   if (!loaded) return loaded.error();
   loaded_ = std::move(*loaded);
   return {};

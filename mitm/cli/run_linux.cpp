@@ -188,10 +188,12 @@ class Run {
     auto cgroup = divert::make_cgroup(::getpid());
     if (!cgroup) return cgroup.error();
     setup_.cgroup = *cgroup;
+    if (!cgroup->name.empty())
+      setup_.rules.cgroup = pfctl::CgroupMatch{cgroup->name, cgroup->id, cgroup->level};
     journal_.cgroup = cgroup->name;
-    setup_.command =
-        divert::Command{invocation_.positional, user_,
-                        tls::trust_variables(*bundle, root_certificate_path(settings())), *cgroup};
+    setup_.command = divert::Command{
+        invocation_.positional, user_,
+        tls::trust_variables(*bundle, root_certificate_path(settings()), user_.home), *cgroup};
     return {};
   }
 

@@ -8,7 +8,7 @@ import subprocess
 import time
 import unittest
 
-from harness import HOSTS, OSPROXY, PATIENCE, TemporaryUser, World, children_of, main, run, wait_for
+from harness import HOSTS, OSPROXY, PATIENCE, TemporaryUser, World, children_of, main, run, status_of, wait_for
 
 world = None
 ONE = HOSTS["one.test"][0]
@@ -105,7 +105,7 @@ class Exec(unittest.TestCase):
         with TemporaryUser() as user:
             words = ["sh", "-c", "id -u; id -g; id -G; echo $HOME $USER $SUDO_UID; cat /proc/self/cgroup"]
             lines = execute(*words, env={**os.environ, **user.environment}).stdout.splitlines()
-            self.assertEqual(lines[:4], [str(user.uid), str(user.gid), str(user.gid), f"{user.home} {user.name} "])
+            self.assertEqual(lines[:4], [str(user.uid), str(user.gid), str(user.gid), f"{user.home} {user.name}"])
             self.assertRegex("\n".join(lines), r"0::/osproxy-\d+")
 
     def test_signals_are_passed_on(self):
@@ -146,13 +146,18 @@ class Exec(unittest.TestCase):
 
     def test_rules_touch_no_other_program(self):
         process = subprocess.Popen(command("sleep", "30"), stderr=subprocess.DEVNULL)
+        self.addCleanup(process.kill)
         table = wait_for(lambda: "redirect" in world.run("nft", "list", "ruleset").stdout and world.run("nft", "list", "ruleset").stdout, "the rules")
         self.assertIn("socket cgroupv2 level 1", table)
-        worker = next(pid for pid in children_of(process.pid) if "sleep" not in open(f"/proc/{pid}/cmdline").read()
-                      and open(f"/proc/{pid}/status").read().split("Gid:\t")[1][0] == "1")
-        before = len(os.listdir(f"/proc/{worker}/fd"))
+        worker = next(pid for pid in children_of(process.pid) if os.readlink(f"/proc/{pid}/exe") == os.path.realpath(OSPROXY)
+                      and status_of(pid)["Gid"].split()[0] != "0")
         self.assertEqual(world.curl("https://one.test/", trust="origin").stdout, "hello from one.test\n")
+        before = len(os.listdir(f"/proc/{worker}/fd"))
+        with_connection = world.python(f"import socket; s = socket.create_connection(('{ONE}', 443)); print(1, flush=True); input()",
+                                       stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+        with_connection.stdout.readline()
         self.assertEqual(len(os.listdir(f"/proc/{worker}/fd")), before)
+        with_connection.kill()
         process.send_signal(signal.SIGTERM)
         self.assertEqual(process.wait(PATIENCE), 128 + 15)
 
