@@ -27,7 +27,7 @@ Json rule_schema() {
                   {"host", strings_or_one(text)},
                   {"port", strings_or_one(port)},
                   {"network", strings_or_one(text)},
-                  {"user", text},
+                  {"user", {{"type", {"string", "integer"}}}},
                   {"action", {{"enum", {"intercept", "pass", "block"}}}}};
   return {{"type", "object"},
           {"additionalProperties", false},
