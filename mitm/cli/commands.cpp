@@ -178,7 +178,7 @@ Result<int> config_command(const Invocation& invocation) {
   if (!options) return options.error();
   if (const auto settings = run_settings(*options, invocation); !settings) return settings.error();
   if (invocation.positional.front() == "show") {
-    fmt::print("{}\n", options->dump(2));
+    fmt::print("{}\n", options->dump(2, ' ', false, nlohmann::json::error_handler_t::replace));
   } else {
     fmt::print("the configuration is good\n");
   }

@@ -68,17 +68,14 @@ class KeyLines final : public nlohmann::json_sax<json> {
   bool start_object(std::size_t) override {
     value();
     if (open_.size() == 2) lines[place()] = line_;
-    open_.emplace_back();
-    return true;
+    return open();
   }
   bool key(std::string& name) override {
     Level& level = open_.back();
     level.key = name;
     if (open_.size() == 1 || open_.size() == kDepth) lines[place()] = line_;
     if (level.seen.insert(name).second) return true;
-    problem = fmt::format("the key '{}' stands twice", name);
-    problem_line = line_;
-    return false;
+    return stop(fmt::format("the key '{}' stands twice", name));
   }
   bool end_object() override {
     open_.pop_back();
@@ -86,8 +83,7 @@ class KeyLines final : public nlohmann::json_sax<json> {
   }
   bool start_array(std::size_t) override {
     value();
-    open_.emplace_back().in_list = true;
-    return true;
+    return open() && (open_.back().in_list = true);
   }
   bool end_array() override {
     open_.pop_back();
@@ -113,6 +109,19 @@ class KeyLines final : public nlohmann::json_sax<json> {
   };
   /// The options, the list of rules, a rule.
   static constexpr std::size_t kDepth = 3;
+  /// No option goes so deep; a copy of a value takes stack for each level.
+  static constexpr std::size_t kDeepest = 16;
+
+  bool open() {
+    open_.emplace_back();
+    if (open_.size() <= kDeepest) return true;
+    return stop(fmt::format("lists and objects are nested more than {} deep", kDeepest));
+  }
+  bool stop(std::string why) {
+    problem = std::move(why);
+    problem_line = line_;
+    return false;
+  }
 
   bool value() {
     if (!open_.empty()) ++open_.back().values;
@@ -139,6 +148,9 @@ std::vector<std::string_view> config_keys() {
 }
 
 Result<> check_key(const std::string& key, const json& value) {
+  // For editors; see conf/osproxy.schema.json.
+  if (key == "$schema")
+    return value.is_string() ? Result<>{} : failure("expected a string, found {}", shown(value));
   const Option* option = find_option(key);
   if (!option || !option->in_config) return failure("unknown key{}", suggestion(key, config_keys()));
   return check_value(*option, value);
@@ -176,8 +188,6 @@ Result<json> parse_config(const std::string& path, const std::string& text) {
   if (!config.is_object())
     return failure("{}:1: expected an object of options, found {}", path, shown(config));
   for (const auto& [key, value] : config.items()) {
-    // For editors; see conf/osproxy.schema.json.
-    if (key == "$schema") continue;
     if (auto good = check_key(key, value); !good) {
       return failure("{}:{}", path, complaint(key, good.error().text, keys));
     }

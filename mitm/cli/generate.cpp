@@ -27,7 +27,7 @@ Json rule_schema() {
                   {"host", strings_or_one(text)},
                   {"port", strings_or_one(port)},
                   {"network", strings_or_one(text)},
-                  {"user", text},
+                  {"user", {{"type", {"string", "integer"}}, {"minimum", 0}}},
                   {"action", {{"enum", {"intercept", "pass", "block"}}}}};
   return {{"type", "object"},
           {"additionalProperties", false},
@@ -50,7 +50,7 @@ Json value_schema(const Option& option) {
     case Kind::flag:
       return {{"type", "boolean"}};
     case Kind::number:
-      return {{"type", "integer"}};
+      return {{"type", "integer"}, {"minimum", option.smallest}, {"maximum", option.largest}};
     case Kind::list:
       return strings_or_one({{"type", "string"}});
     case Kind::rules:

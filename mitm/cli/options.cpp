@@ -39,17 +39,17 @@ Result<> check_rules(const json& value) {
   return outcome(parse_rules(value));
 }
 
-template <long long First, long long Last>
-Result<> check_range(const json& value) {
+Result<> check_range(const Option& option, const json& value) {
   const bool fits = !value.is_number_unsigned() || value.get<std::uint64_t>() <= INT64_MAX;
-  if (fits && value.get<long long>() >= First && value.get<long long>() <= Last) return {};
-  return failure("expected a number from {} to {}, found {}", First, Last, shown(value));
+  if (fits && value.get<long long>() >= option.smallest && value.get<long long>() <= option.largest)
+    return {};
+  return failure("expected a number from {} to {}, found {}", option.smallest, option.largest, shown(value));
 }
 
 constexpr std::string_view kRun = "run exec";
 constexpr std::string_view kRules = "run exec rules";
 
-// name, letter, kind, value, help, default, commands, choices, check, command line, config
+// name, letter, kind, value, help, default, commands, choices, check, command line, config, range of a number
 constexpr std::array kTable{
     Option{"config", 'c', Kind::text, "FILE",
            "read options from FILE (default: ~/.config/osproxy/config.json, if it exists)", "",
@@ -70,10 +70,10 @@ constexpr std::array kTable{
            kRules, "", nullptr, true, true},
     Option{"group", 0, Kind::number, "GID",
            "group number of osproxy's own connections (default: a free one is chosen)", "", kRules, "",
-           check_range<1, 4294967294>, true, true},
+           nullptr, true, true, 1, 4294967294},
     Option{"listen-port", 0, Kind::number, "PORT",
-           "port of the loopback listeners (default: 28531, or a free one)", "", kRules, "",
-           check_range<1, 65535>, true, true},
+           "port of the loopback listeners (default: 28531, or a free one)", "", kRules, "", nullptr, true,
+           true, 1, 65535},
     Option{"engine", 0, Kind::text, "ENGINE",
            "how connections are diverted; this version has the redirect engine", "auto", kRun,
            "auto|redirect", nullptr, true, true},
@@ -88,7 +88,7 @@ constexpr std::array kTable{
            true},
     Option{"detail", 'd', Kind::number, "LEVEL",
            "of text: 0 nothing, 1 a line a flow, 2 headers, 3 bodies cut short, 4 bodies", "1", kRun, "",
-           check_range<0, 4>, true, true},
+           nullptr, true, true, 0, 4},
     Option{"color", 0, Kind::text, "WHEN", "colours in text", "auto", kRun, "auto|always|never", nullptr,
            true, true},
     Option{"bodies", 'b', Kind::text, "BYTES", "record up to BYTES of each body (k, M, G)", "0", kRun, "",
@@ -102,8 +102,8 @@ constexpr std::array kTable{
            true, true},
     Option{"insecure", 'k', Kind::flag, "", "do not verify upstream certificates", "", kRun, "", nullptr,
            true, true},
-    Option{"threads", 0, Kind::number, "N", "worker threads (default: one per core)", "", kRun, "",
-           check_range<1, 64>, true, true},
+    Option{"threads", 0, Kind::number, "N", "worker threads (default: one per core)", "", kRun, "", nullptr,
+           true, true, 1, 64},
     Option{"ca-dir", 0, Kind::text, "DIR", "where osproxy's CA lives", "/var/lib/osproxy", "run exec ca", "",
            nullptr, true, true},
     Option{"wait", 'w', Kind::flag, "", "stay until every descendant of CMD has ended", "", "exec", "",
@@ -196,6 +196,7 @@ Result<> check_value(const Option& option, const json& value) {
   if (!option.choices.empty() && !is_choice(option.choices, value.get_ref<const std::string&>())) {
     return failure("expected {}, found {}", option.choices, shown(value));
   }
+  if (option.kind == Kind::number) return check_range(option, value);
   return option.check ? option.check(value) : Result<>{};
 }
 

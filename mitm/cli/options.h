@@ -32,6 +32,8 @@ struct Option {
   Check check;                    ///< null: none beyond kind and choices
   bool on_command_line;
   bool in_config;
+  long long smallest = 0;  ///< of a number
+  long long largest = 0;
 };
 std::span<const Option> option_table();
 const Option* find_option(std::string_view name);

@@ -2,7 +2,9 @@
 #include "mitm/cli/settings.h"
 
 #include <charconv>
+#include <concepts>
 #include <thread>
+#include <utility>
 
 #include <fmt/format.h>
 #include <openssl/ssl.h>
@@ -13,6 +15,8 @@ namespace {
 using base::failure;
 using base::Result;
 using nlohmann::json;
+
+constexpr std::uint64_t kLargestSize = std::uint64_t{1} << 40;
 
 /// The strings of a value that is one string (commas separate) or a list of them; of "" there are none.
 std::vector<std::string> words_of(const json& value) {
@@ -37,23 +41,27 @@ int tls_number(const std::string& version) {
   return version == "1.3" ? TLS1_3_VERSION : TLS1_2_VERSION;
 }
 
-/// One condition that is a string or a list of strings; `port` may be a number too.
-Result<std::vector<std::string>> condition(const json& rule, const char* key) {
-  std::vector<std::string> words;
-  const auto add = [&](const json& item) {
-    if (item.is_string()) words.push_back(item);
-    if (item.is_number_unsigned() && std::string_view(key) == "port") words.push_back(item.dump());
-    return item.is_string() || (item.is_number_unsigned() && std::string_view(key) == "port");
+struct Condition {
+  const char* key;
+  const char* expected;
+  bool numbers;  ///< whether a number will do for a string
+  Result<> (*read)(const std::vector<std::string>&, divert::Rule&);
+};
+
+/// The words of one condition, which is a string or a list of strings.
+Result<std::vector<std::string>> words_of(const Condition& condition, const json& value) {
+  const auto is_word = [&](const json& item) {
+    return item.is_string() || (condition.numbers && item.is_number_unsigned());
   };
-  const auto& value = rule[key];
-  bool good = true;
-  if (value.is_array()) {
-    for (const auto& item : value) good = good && add(item);
-    good = good && !value.empty();
-  } else {
-    good = add(value);
+  const json list = value.is_array() ? value : json::array({value});
+  if (list.empty() || !std::ranges::all_of(list, is_word))
+    return failure(".{}: expected {}, found {}", condition.key, condition.expected, shown(value));
+  if (list.size() > divert::Policy::kMaxConditions) {
+    return failure(".{}: expected at most {} entries, found {}", condition.key,
+                   divert::Policy::kMaxConditions, list.size());
   }
-  if (!good) return failure(".{}: expected a string or a list of strings, found {}", key, shown(value));
+  std::vector<std::string> words;
+  for (const json& item : list) words.push_back(item.is_string() ? item.get<std::string>() : item.dump());
   return words;
 }
 
@@ -97,15 +105,12 @@ Result<> read_process(const std::vector<std::string>& words, divert::Rule& rule)
   return {};
 }
 
-struct Condition {
-  const char* key;
-  Result<> (*read)(const std::vector<std::string>&, divert::Rule&);
-};
-constexpr Condition kConditions[] = {{"process", read_process},
-                                     {"host", read_hosts},
-                                     {"port", read_ports},
-                                     {"network", read_networks},
-                                     {"user", read_user}};
+constexpr const char* kStrings = "a string or a list of strings";
+constexpr Condition kConditions[] = {{"process", kStrings, false, read_process},
+                                     {"host", kStrings, false, read_hosts},
+                                     {"port", "a port, a range of ports or a list of them", true, read_ports},
+                                     {"network", kStrings, false, read_networks},
+                                     {"user", "one user name or number", true, read_user}};
 
 Result<divert::Action> read_action(const json& rule) {
   const auto found = rule.find("action");
@@ -131,11 +136,84 @@ Result<divert::Rule> parse_rule(const json& data) {
   rule.action = *action;
   for (const auto& known : kConditions) {
     if (!data.contains(known.key)) continue;
-    const auto words = condition(data, known.key);
+    const auto words = words_of(known, data[known.key]);
     if (!words) return words.error();
     if (auto read = known.read(*words, rule); !read) return read.error();
   }
   return rule;
+}
+
+/// The fields that are plain values, with their keys.
+void each_plain(auto& settings, auto visit) {
+  visit("ipv4", settings.ipv4);
+  visit("ipv6", settings.ipv6);
+  visit("loopback", settings.loopback);
+  visit("listen_port", settings.listen_port);
+  visit("format", settings.format);
+  visit("output", settings.output);
+  visit("pcap", settings.pcap);
+  visit("color", settings.color);
+  visit("ca_dir", settings.ca_dir);
+  visit("upstream_ca_path", settings.upstream_ca_path);
+  visit("tls_min", settings.tls_min);
+  visit("detail", settings.detail);
+  visit("bodies", settings.bodies);
+  visit("insecure", settings.insecure);
+  visit("wait", settings.wait);
+  visit("threads", settings.threads);
+}
+
+bool read_plain(const json& data, bool& value) {
+  if (data.is_boolean()) value = data;
+  return data.is_boolean();
+}
+
+bool read_plain(const json& data, std::string& value) {
+  if (data.is_string()) value = data;
+  return data.is_string();
+}
+
+template <std::integral Number>
+bool read_plain(const json& data, Number& value) {
+  const bool fits = data.is_number_unsigned()
+                        ? std::in_range<Number>(data.get<std::uint64_t>())
+                        : data.is_number_integer() && std::in_range<Number>(data.get<std::int64_t>());
+  if (fits) value = data.get<Number>();
+  return fits;
+}
+
+template <class Item>
+bool read_texts(const json& data, const char* key, Result<Item> (*parse)(std::string_view),
+                std::vector<Item>& items) {
+  const auto list = data.find(key);
+  if (list == data.end() || !list->is_array()) return false;
+  for (const json& text : *list) {
+    if (!text.is_string()) return false;
+    auto item = parse(text.get_ref<const std::string&>());
+    if (!item) return false;
+    items.push_back(std::move(*item));
+  }
+  return true;
+}
+
+base::Error foreign(const char* what) {
+  return failure("settings that osproxy did not write: {}", what);
+}
+
+/// The field whose value no option can give; null when all is well.
+const char* out_of_range(const RunSettings& settings) {
+  const auto good = [](const char* option, const json& value) {
+    return check_value(*find_option(option), value).has_value();
+  };
+  if (!settings.ipv4 && !settings.ipv6) return "ipv6";
+  if (!good("format", settings.format)) return "format";
+  if (!good("color", settings.color)) return "color";
+  if (!good("detail", settings.detail)) return "detail";
+  if (!good("threads", settings.threads)) return "threads";
+  if (settings.group && !good("group", *settings.group)) return "group";
+  if (settings.tls_min < TLS1_VERSION || settings.tls_min > TLS1_3_VERSION) return "tls_min";
+  if (settings.bodies > kLargestSize) return "bodies";
+  return nullptr;
 }
 
 json texts(const auto& items) {
@@ -185,7 +263,7 @@ Result<std::uint64_t> parse_size(std::string_view text) {
                          : unit == "M"                ? 20
                          : unit == "G"                ? 30
                                                       : 64;
-  if (error != std::errc{} || shift == 64 || value > (std::uint64_t{1} << 40) >> shift) {
+  if (error != std::errc{} || shift == 64 || value > kLargestSize >> shift) {
     return failure("expected a number of bytes such as 4096, 64k or 10M, found '{}'", text);
   }
   return value << shift;
@@ -244,67 +322,35 @@ Result<RunSettings> run_settings(const json& effective, const Invocation& invoca
 }
 
 json RunSettings::to_json() const {
-  json data{{"ports", texts(ports)},
-            {"excluded", texts(excluded)},
-            {"ipv4", ipv4},
-            {"ipv6", ipv6},
-            {"loopback", loopback},
-            {"listen_port", listen_port},
-            {"policy", policy.to_json()},
-            {"format", format},
-            {"output", output},
-            {"pcap", pcap},
-            {"color", color},
-            {"ca_dir", ca_dir},
-            {"upstream_ca_path", upstream_ca_path},
-            {"tls_min", tls_min},
-            {"detail", detail},
-            {"bodies", bodies},
-            {"insecure", insecure},
-            {"wait", wait},
-            {"threads", threads}};
+  json data{{"ports", texts(ports)}, {"excluded", texts(excluded)}, {"policy", policy.to_json()}};
+  each_plain(*this, [&](const char* key, const auto& value) { data[key] = value; });
   if (group) data["group"] = *group;
   return data;
 }
 
 Result<RunSettings> RunSettings::from_json(const json& data) {
   RunSettings settings;
-  try {
-    for (const std::string word : data.at("ports")) {
-      const auto range = base::parse_port_range(word);
-      if (!range) return range.error();
-      settings.ports.push_back(*range);
-    }
-    for (const std::string word : data.at("excluded")) {
-      const auto network = base::parse_network(word);
-      if (!network) return network.error();
-      settings.excluded.push_back(*network);
-    }
-    data.at("ipv4").get_to(settings.ipv4);
-    data.at("ipv6").get_to(settings.ipv6);
-    data.at("loopback").get_to(settings.loopback);
-    data.at("listen_port").get_to(settings.listen_port);
-    data.at("format").get_to(settings.format);
-    data.at("output").get_to(settings.output);
-    data.at("pcap").get_to(settings.pcap);
-    data.at("color").get_to(settings.color);
-    data.at("ca_dir").get_to(settings.ca_dir);
-    data.at("upstream_ca_path").get_to(settings.upstream_ca_path);
-    data.at("tls_min").get_to(settings.tls_min);
-    data.at("detail").get_to(settings.detail);
-    data.at("bodies").get_to(settings.bodies);
-    data.at("insecure").get_to(settings.insecure);
-    data.at("wait").get_to(settings.wait);
-    data.at("threads").get_to(settings.threads);
-    if (data.contains("group")) settings.group = data.at("group").get<std::uint32_t>();
-    auto policy = divert::Policy::from_json(data.at("policy"));
-    if (!policy) return policy.error();
-    settings.policy = std::move(*policy);
-  } catch (const json::exception& error) {
-    return failure("settings that osproxy did not write: {}", error.what());
+  if (!data.is_object()) return foreign("the whole");
+  std::size_t known = 3;
+  const char* wrong = nullptr;
+  each_plain(settings, [&](const char* key, auto& value) {
+    const auto found = data.find(key);
+    if (found == data.end() || !read_plain(*found, value)) wrong = key;
+    ++known;
+  });
+  if (const auto group = data.find("group"); group != data.end()) {
+    settings.group.emplace();
+    if (!read_plain(*group, *settings.group)) wrong = "group";
+    ++known;
   }
-  if (settings.threads < 1 || settings.threads > 64)
-    return failure("settings that osproxy did not write: threads");
+  if (!read_texts(data, "ports", base::parse_port_range, settings.ports)) wrong = "ports";
+  if (!read_texts(data, "excluded", base::parse_network, settings.excluded)) wrong = "excluded";
+  if (wrong) return foreign(wrong);
+  if (const auto* odd = out_of_range(settings)) return foreign(odd);
+  if (!data.contains("policy") || data.size() != known) return foreign("its keys");
+  auto policy = divert::Policy::from_json(data["policy"]);
+  if (!policy) return policy.error();
+  settings.policy = std::move(*policy);
   return settings;
 }
 

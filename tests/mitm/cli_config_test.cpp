@@ -63,6 +63,7 @@ TEST_CASE("config: errors name line, key and what was expected") {
       {"{\n  \"ports\": \"443\",\n  \"zzz\": 1\n}\n", "3: zzz: unknown key"},
       {R"({"mode": "local"})", "1: mode: unknown key"},
       {R"({"config": "x"})", "1: config: unknown key"},
+      {R"({"$schema": 1})", "1: $schema: expected a string, found 1"},
       {R"({"": 1})", "1: : unknown key"},
       {R"({"listen_port": 1})", "1: listen_port: unknown key; did you mean listen-port?"},
       // Types.
@@ -164,14 +165,17 @@ TEST_CASE("config: a file cut at any byte is an error or good, never more") {
   CHECK(error_in(text) == "no error");
 }
 
-TEST_CASE("config: deep and large values are shown in short") {
-  const std::string deep = std::string(400'000, '[') + std::string(400'000, ']');
-  CHECK(error_in("{\"ports\": " + deep + "}") ==
+TEST_CASE("config: deep and large values are refused and shown in short") {
+  const auto nested = [](std::size_t depth) { return std::string(depth, '[') + std::string(depth, ']'); };
+  for (const char* start : {"{\"ports\": ", "{\"$schema\": ", "{\"rules\": [{\"host\": "}) {
+    CHECK(error_in(start + nested(400'000)) == "1: lists and objects are nested more than 16 deep");
+  }
+  CHECK(error_in(nested(17)) == "1: lists and objects are nested more than 16 deep");
+  CHECK(error_in(nested(16)) == "1: expected an object of options, found a list");
+  CHECK(error_in("{\"ports\": " + nested(10) + "}") ==
         "1: ports: expected a string or a list of strings, found a list");
-  CHECK(error_in("{\"rules\": [{\"action\": \"pass\", \"host\": " + deep + "}]}") ==
+  CHECK(error_in("{\"rules\": [{\"action\": \"pass\", \"host\": " + nested(10) + "}]}") ==
         "1: rules[0].host: expected a string or a list of strings, found a list");
-  CHECK(error_in("{\"rules\": [{\"action\": " + deep + "}]}") ==
-        "1: rules[0].action: expected intercept, pass or block, found a list");
   CHECK(error_in("{\"detail\": \"" + std::string(1000, 'x') + "\"}") ==
         "1: detail: expected a whole number, found a string of 1000 bytes");
   CHECK(error_in("{\"format\": \"" + std::string(1000, 'x') + "\"}") ==
