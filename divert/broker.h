@@ -64,6 +64,7 @@ class Broker {
   void read_control();
   void read_signals();
   void reap();
+  void stop_diverting();
   void suspend();
   void command_ended(int status);
   void forward(int number) const;

@@ -45,6 +45,14 @@ int exit_status(int status) {
   return WIFSIGNALED(status) ? 128 + WTERMSIG(status) : WEXITSTATUS(status);
 }
 
+/// What is said of a worker that ended before it was told to. What led to it stands above, if it could say
+/// so.
+std::string obituary(int status) {
+  if (!WIFSIGNALED(status)) return "the worker ended; the rules are taken out";
+  return fmt::format("the worker was killed by signal {} ({}); the rules are taken out", WTERMSIG(status),
+                     ::sigdescr_np(WTERMSIG(status)));
+}
+
 }  // namespace
 
 Broker::Broker(BrokerSetup setup) : setup_(std::move(setup)), buffer_(wire::kMaxMessage) {
@@ -90,6 +98,11 @@ base::Result<> Broker::open() {
 
 base::Result<> Broker::load() {
   auto loaded = pfctl::load_rules(setup_.rules);
+  if (!loaded && setup_.rules.cgroup) {
+    // A kernel that cannot match cgroups: then the policy sorts CMD's connections out at accept.
+    setup_.rules.cgroup.reset();
+    loaded = pfctl::load_rules(setup_.rules);
+  }
   if (!loaded) return loaded.error();
   loaded_ = std::move(*loaded);
   return {};
@@ -171,8 +184,7 @@ void Broker::read_control() {
     if (n < 0 && (errno == EAGAIN || errno == EINTR)) return;
     if (n <= 0) {
       const auto status = wait_for_worker(kWorkerEnd);
-      if (!ending_)
-        end({1, status && *status == 0 ? "the worker ended" : "the worker died; the rules are taken out"});
+      end({1, status ? obituary(*status) : "the worker hangs; the rules are taken out"});
       return;
     }
     const std::string text(buffer_.data() + 1, static_cast<std::size_t>(n) - 1);
@@ -238,11 +250,16 @@ void Broker::reap() {
       WIFSTOPPED(status) ? suspend() : command_ended(status);
     } else if (pid == setup_.worker && !WIFSTOPPED(status)) {
       worker_gone_ = true;
-      if (!ending_) end({1, status == 0 ? "the worker ended" : "the worker died; the rules are taken out"});
+      end({1, obituary(status)});
     } else if (pid == setup_.guard.pid() && !WIFSTOPPED(status)) {
       end({1, "the guard died; the rules are taken out"});
     }
   }
+}
+
+/// When the kernel refuses the small change the whole table goes: better cut connections than lost ones.
+void Broker::stop_diverting() {
+  if (loaded_ && !loaded_->stop_diverting()) loaded_.reset();
 }
 
 /// Ctrl-Z: as long as we are stopped nobody answers for diverted connections, so the rules go out and come
@@ -253,6 +270,7 @@ void Broker::suspend() {
   terminal_.take_back();
   ::raise(SIGSTOP);
   setup_.guard.beat();
+  loaded_.reset();
   if (auto loaded = load(); !loaded) end({1, loaded.error().text});
   if (command_ == 0) return;
   terminal_.give_to(command_);
@@ -290,15 +308,17 @@ void Broker::end(Ending ending) {
   if (!ending_) ending_ = std::move(ending);
 }
 
-/// Rules first: from here on the network is as it was. Then the worker, then the guard.
+/// New connections go their own way at once. The table itself goes last: with it the kernel forgets how to
+/// translate the connections that are still open, and their ends would reach nobody.
 void Broker::finish() {
-  loaded_.reset();
+  stop_diverting();
   const std::string stop = wire::encode(wire::Control::stop, had_command_ ? kCommandGraceMs : "0");
   (void)!::send(setup_.control.get(), stop.data(), stop.size(), MSG_NOSIGNAL | MSG_DONTWAIT);
   if (!wait_for_worker(kWorkerEnd + (had_command_ ? 2s : 0s))) {
     ::kill(setup_.worker, SIGKILL);
     ::waitpid(setup_.worker, nullptr, 0);
   }
+  loaded_.reset();
   setup_.guard.dismiss();
 }
 

@@ -41,6 +41,8 @@ class Interceptor {
   virtual ~Interceptor() = default;
   virtual boost::asio::awaitable<void> intercept(Connection connection, boost::asio::ip::tcp::socket client,
                                                  boost::asio::ip::tcp::socket server) = 0;
+  /// Ends every connection under interception on this context: both sides are reset, flows are reported.
+  virtual void end_all() = 0;
   /// The upstream could not be reached; the client has been, or is about to be, reset.
   virtual void unreachable(const Connection& connection, const boost::system::error_code& error) = 0;
 };

@@ -1,11 +1,10 @@
 // The filter language: which programs? mitmproxy's intercept spec with extensions (shared design:
-// architecture.md).
+// architecture.md; README.md in this folder is its manual).
 #pragma once
 
 #include <memory>
 #include <string>
 #include <string_view>
-#include <vector>
 
 #include <nlohmann/json_fwd.hpp>
 
@@ -17,32 +16,47 @@ namespace divert {
 /// A compiled filter. Immutable, cheap to copy (shared), usable from any thread.
 ///
 /// Items, comma-separated, trimmed before and after an optional `!`:
-///   123            pid                      firefox        case-sensitive substring of the executable's full
-///   path =curl          exact base name          /usr/bin/      prefix of the path /opt/*/bin/x   glob over
-///   the path       ~regex         RE2, searched in the path item+          the process and its descendants
-///   user:NAME|UID  group:NAME|GID  cgroup:PREFIX unknown        owner not found          "a,b" double quotes
-///   around text that holds commas
+///   123             pid
+///   firefox         case-sensitive substring of the executable's full path
+///   =curl           exact base name
+///   /usr/bin/       prefix of the path
+///   /opt/*/bin/x    glob over the path (`*` any text, `?` one character); without a slash in it, over the
+///                   base name as well
+///   ~regex          RE2, searched in the path
+///   user:NAME|UID   group:NAME|GID   cgroup:PREFIX   unknown (owner not found)
+///   item+           the processes that the item names and their descendants
+///   "a,b"           in double quotes nothing is special; `""` in them is one double quote. A text wholly in
+///                   quotes is a substring
 /// Evaluated left to right: the first item's sign sets the default (an exclude first means "everything but");
 /// an include ORs, an exclude ANDs NOT. The empty filter is everything.
 class Filter {
  public:
+  static constexpr std::size_t kMaxText = 64 << 10;  ///< bytes
+  static constexpr std::size_t kMaxItems = 1000;
+
   Filter();  ///< everything
 
-  /// Errors name the item, its place and what was expected.
+  /// Errors name the item, its place (from 1) and what was expected.
   [[nodiscard]] static base::Result<Filter> parse(std::string_view spec);
 
-  /// `process` null: the owner is unknown, which only `unknown` (and excludes of other things) match.
+  /// `process` null: the owner is unknown. The empty filter and `unknown` match it; "everything but curl"
+  /// does not: nobody is drawn in by a negation without a name.
   [[nodiscard]] bool matches(const procmap::ProcessFacts* process) const;
 
   [[nodiscard]] bool matches_everything() const;
-  [[nodiscard]] const std::string& text() const;  ///< as it was typed
+  [[nodiscard]] const std::string& text() const;   ///< as it was typed
+  [[nodiscard]] const std::string& label() const;  ///< text() for a message: printable and not long
+  [[nodiscard]] std::size_t size() const;          ///< items
 
-  /// For the broker, which never parses what a user typed: the items as plain data.
+  /// For the broker, which never parses what a user typed: the items as plain data. Texts are bytes, not
+  /// necessarily UTF-8: write it as CBOR, not as JSON text.
   [[nodiscard]] nlohmann::json to_json() const;
-  [[nodiscard]] static base::Result<Filter> from_json(const nlohmann::json& items);
+  /// Refuses whatever to_json() cannot have made. Throws nothing.
+  [[nodiscard]] static base::Result<Filter> from_json(const nlohmann::json& data);
 
  private:
   struct Items;
+  explicit Filter(std::shared_ptr<const Items> items);
   std::shared_ptr<const Items> items_;
 };
 

@@ -1,34 +1,56 @@
 // TLS by its record header and ClientHello (RFC 8446), HTTP by its request line, everything else raw. The
-// order and the HTTP heuristic are mitmproxy's: few protocols are guessed wrong by it.
+// order is mitmproxy's; its HTTP guess is made stricter, because a text protocol that is taken for HTTP is
+// broken, while HTTP that is taken for raw is only not shown. Beginnings wait for more bytes.
 #include "divert/first_bytes.h"
 
 #include <algorithm>
+#include <array>
 #include <optional>
 
 namespace divert {
 namespace {
 
 constexpr std::string_view kHttp2Preface = "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
-constexpr std::size_t kMaxMethod = 24;
-constexpr std::size_t kMaxHostName = 253;
+constexpr std::size_t kRecordHeader = 5;
+constexpr std::size_t kMaxRecord = 16384;  // plaintext, RFC 8446 section 5.1
+constexpr std::size_t kMaxMethod = 32;
+constexpr std::size_t kMaxScheme = 16;
+constexpr std::size_t kMaxName = 253;
 
 bool is_letter(char c) {
   return (c >= 'A' && c <= 'Z') || (c >= 'a' && c <= 'z');
+}
+bool is_digit(char c) {
+  return c >= '0' && c <= '9';
 }
 char lower(char c) {
   return c >= 'A' && c <= 'Z' ? static_cast<char>(c + ('a' - 'A')) : c;
 }
 
-/// Big-endian fields of a TLS structure. Reading past the end makes it bad and gives zeros.
-class Cursor {
- public:
-  explicit Cursor(std::string_view bytes) : bytes_(bytes) {}
+std::string lowered(std::string_view text) {
+  std::string out(text);
+  std::ranges::transform(out, out.begin(), lower);
+  return out;
+}
 
-  std::uint32_t number(std::size_t size) {
-    std::uint32_t value = 0;
-    for (const char c : take(size)) value = value << 8 | static_cast<unsigned char>(c);
-    return value;
+/// A name as DNS has it, in lower case and without its last dot; empty when `text` is none.
+std::string dns_name(std::string_view text) {
+  if (text.ends_with('.')) text.remove_suffix(1);
+  if (text.size() > kMaxName) return {};
+  std::size_t label = 0;
+  for (const char c : text) {
+    if (c == '.' ? label == 0 : !(is_letter(c) || is_digit(c) || c == '-' || c == '_')) return {};
+    label = c == '.' ? 0 : label + 1;
+    if (label > 63) return {};
   }
+  return label > 0 ? lowered(text) : std::string();
+}
+
+/// Big-endian fields of a TLS structure. Reading past its end makes it bad, and bad gives zeros and nothing.
+class Reader {
+ public:
+  explicit Reader(std::string_view bytes) : bytes_(bytes) {}
+
   std::string_view take(std::size_t size) {
     good_ = good_ && size <= bytes_.size();
     if (!good_) return {};
@@ -36,15 +58,24 @@ class Cursor {
     bytes_.remove_prefix(size);
     return taken;
   }
-  /// A vector whose length stands before it in `size_bytes` bytes.
-  Cursor vector(std::size_t size_bytes) {
-    Cursor inner{take(number(size_bytes))};
+  std::size_t number(std::size_t size) {
+    std::size_t value = 0;
+    for (const char c : take(size)) value = value << 8 | static_cast<unsigned char>(c);
+    return value;
+  }
+  std::uint16_t number16() { return static_cast<std::uint16_t>(number(2)); }
+  /// A vector behind its length of `size` bytes.
+  Reader vector(std::size_t size) {
+    Reader inner{take(number(size))};
     inner.good_ = good_;
     return inner;
   }
-  std::vector<std::uint16_t> numbers() {
+  /// All that is left as numbers of two bytes; none when that does not come out even.
+  std::vector<std::uint16_t> numbers16() {
     std::vector<std::uint16_t> list;
-    while (good_ && bytes_.size() >= 2) list.push_back(static_cast<std::uint16_t>(number(2)));
+    if (!good_ || bytes_.size() % 2 != 0) return list;
+    list.reserve(bytes_.size() / 2);
+    while (more()) list.push_back(number16());
     return list;
   }
   [[nodiscard]] bool good() const { return good_; }
@@ -56,52 +87,53 @@ class Cursor {
   bool good_ = true;
 };
 
-/// A host name as certificates have them, lower case and without the last dot; empty when it is none.
-std::string host_name(std::string_view text) {
-  if (text.ends_with('.')) text.remove_suffix(1);
-  if (text.empty() || text.size() > kMaxHostName) return {};
-  const auto allowed = [](char c) {
-    return is_letter(c) || (c >= '0' && c <= '9') || c == '-' || c == '.' || c == '_';
-  };
-  if (!std::ranges::all_of(text, allowed)) return {};
-  std::string name(text);
-  std::ranges::transform(name, name.begin(), lower);
-  return name;
-}
-
-std::string server_name(Cursor body) {
-  for (Cursor list = body.vector(2); list.more();) {
+std::string server_name(Reader extension) {
+  for (Reader list = extension.vector(2); list.more();) {
     const auto type = list.number(1);
-    const auto name = list.vector(2).rest();
-    if (type == 0) return host_name(name);
+    const Reader name = list.vector(2);
+    if (name.good() && type == 0) return dns_name(name.rest());
   }
   return {};
 }
 
-void read_extension(std::uint32_t type, Cursor body, ClientHello& hello) {
+std::vector<std::string> protocol_names(Reader extension) {
+  std::vector<std::string> names;
+  for (Reader list = extension.vector(2); list.more();) {
+    const Reader name = list.vector(1);
+    if (!name.more()) return {};
+    names.emplace_back(name.rest());
+  }
+  return names;
+}
+
+/// GREASE values (RFC 8701) and drafts are no versions.
+std::uint16_t highest_version(Reader extension) {
+  std::uint16_t highest = 0;
+  for (const auto version : extension.vector(1).numbers16()) {
+    if (version >> 8 == 3) highest = std::max(highest, version);
+  }
+  return highest;
+}
+
+void read_extension(std::uint16_t type, Reader extension, ClientHello& hello) {
   switch (type) {
     case 0:  // server_name, RFC 6066
-      hello.sni = server_name(body);
+      hello.sni = server_name(extension);
       break;
     case 10:  // supported_groups
-      hello.groups = body.vector(2).numbers();
+      hello.groups = extension.vector(2).numbers16();
       break;
     case 13:  // signature_algorithms
-      hello.signature_algorithms = body.vector(2).numbers();
+      hello.signature_algorithms = extension.vector(2).numbers16();
       break;
     case 16:  // application_layer_protocol_negotiation, RFC 7301
-      for (Cursor list = body.vector(2); list.more();) {
-        const auto name = list.vector(1).rest();
-        if (list.good()) hello.alpn.emplace_back(name);
-      }
+      hello.alpn = protocol_names(extension);
       break;
-    case 43:  // supported_versions; GREASE values (RFC 8701) are no versions
-      for (const auto version : body.vector(1).numbers()) {
-        if (version >> 8 == 3) hello.max_version = std::max(hello.max_version, version);
-      }
+    case 43:  // supported_versions
+      hello.max_version = highest_version(extension);
       break;
     case 0xfe0d:  // encrypted_client_hello
-    case 0xffce:  // its draft, encrypted_server_name
+    case 0xffce:  // its ancestor, encrypted_server_name
       hello.encrypted_client_hello = true;
       break;
     default:
@@ -109,155 +141,61 @@ void read_extension(std::uint32_t type, Cursor body, ClientHello& hello) {
   }
 }
 
-/// `body`: the ClientHello without its handshake header. Empty when a length in it lies.
-std::optional<ClientHello> parse_client_hello(std::string_view body) {
-  Cursor in{body};
-  ClientHello hello;
-  const auto legacy_version = static_cast<std::uint16_t>(in.number(2));
-  in.take(32);
-  in.vector(1);  // session id
-  hello.ciphers = in.vector(2).numbers();
-  in.vector(1);  // compression methods
-  if (in.more()) {
-    for (Cursor extensions = in.vector(2); extensions.more();) {
-      const auto type = extensions.number(2);
-      const Cursor extension = extensions.vector(2);
-      if (!extensions.good()) return std::nullopt;
-      read_extension(type, extension, hello);
-    }
+/// False when a length in it lies. What was read until then stays in `hello`.
+bool read_client_hello(std::string_view body, ClientHello& hello) {
+  Reader in{body};
+  const auto legacy_version = in.number16();
+  hello.max_version = legacy_version;
+  in.take(32);  // random
+  const Reader session = in.vector(1);
+  const Reader ciphers = in.vector(2);
+  hello.ciphers = Reader{ciphers}.numbers16();
+  const Reader compressions = in.vector(1);
+  if (!in.good() || legacy_version >> 8 != 3 || session.rest().size() > 32) return false;
+  if (hello.ciphers.empty() || !compressions.more()) return false;
+  if (!in.more()) return true;  // SSL 3.0 and some of TLS 1.0 had no extensions
+  Reader extensions = in.vector(2);
+  while (extensions.more()) {
+    const auto type = extensions.number16();
+    const Reader extension = extensions.vector(2);
+    if (extension.good()) read_extension(type, extension, hello);
   }
-  if (!in.good()) return std::nullopt;
   if (hello.max_version == 0) hello.max_version = legacy_version;
-  return hello;
+  return in.good() && extensions.good() && !in.more();
 }
 
-/// The payloads of the handshake records at the front of `bytes`, put together. False when something else
-/// comes between.
-bool join_handshake_records(std::string_view bytes, std::string& handshake) {
-  while (bytes.size() > 5) {
-    if (bytes[0] != 0x16) return false;
-    const std::size_t size = static_cast<unsigned char>(bytes[3]) << 8 | static_cast<unsigned char>(bytes[4]);
-    handshake.append(bytes.substr(5, size));
-    bytes.remove_prefix(std::min(bytes.size(), 5 + size));
-  }
-  return true;
-}
-
-/// A record header of TLS 1.0 to 1.3 with a handshake of a legal length in it, as far as the bytes go.
-bool may_be_tls(std::string_view bytes) {
+/// A handshake record of SSL 3.0 to TLS 1.3, as far as the bytes go.
+bool may_be_record(std::string_view bytes) {
   const auto at = [&](std::size_t i) { return static_cast<unsigned char>(bytes[i]); };
   if (at(0) != 0x16) return false;
   if (bytes.size() > 1 && at(1) != 3) return false;
   if (bytes.size() > 2 && at(2) > 4) return false;
-  if (bytes.size() > 4 && ((at(3) << 8 | at(4)) == 0 || (at(3) << 8 | at(4)) > 16384 + 2048)) return false;
-  return bytes.size() <= 5 || at(5) == 1;  // client_hello
+  const std::size_t size = bytes.size() < kRecordHeader ? 1 : at(3) << 8 | at(4);
+  return size > 0 && size <= kMaxRecord;
 }
 
-FirstBytes inspect_tls(std::string_view bytes) {
-  FirstBytes seen;
-  seen.protocol = bytes.size() > 5 ? Protocol::tls : Protocol::undecided;
-  std::string handshake;
-  if (!join_handshake_records(bytes, handshake)) {
-    seen.protocol = Protocol::raw;
-    seen.complete = true;
-    return seen;
+/// Whether the first handshake message is there in full: type, length, body.
+bool is_whole_message(std::string_view handshake) {
+  Reader in{handshake};
+  in.take(1);
+  in.take(in.number(3));
+  return in.good();
+}
+
+/// The payloads of the handshake records in `bytes` together, as far as the first message needs them. Nothing
+/// when something else comes between.
+std::optional<std::string> joined_records(std::string_view bytes) {
+  std::string joined;
+  while (!bytes.empty() && !is_whole_message(joined)) {
+    if (!may_be_record(bytes)) return std::nullopt;
+    if (bytes.size() <= kRecordHeader) break;
+    Reader in{bytes.substr(3)};
+    const std::size_t claimed = in.number(2);
+    const std::size_t size = std::min(claimed, in.rest().size());
+    joined.append(bytes.substr(kRecordHeader, size));
+    bytes.remove_prefix(kRecordHeader + size);
   }
-  if (handshake.size() < 4) return seen;
-  Cursor in{handshake};
-  in.number(1);
-  const std::size_t size = in.number(3);
-  if (size > kMaxFirstBytes) {
-    seen.complete = true;  // no hello is that long: the TLS library will say so
-    return seen;
-  }
-  if (handshake.size() < 4 + size) return seen;
-  seen.complete = true;
-  if (auto hello = parse_client_hello(std::string_view(handshake).substr(4, size))) {
-    seen.hello = std::move(*hello);
-    seen.host = seen.hello.sni;
-  }
-  return seen;
-}
-
-/// "example.org:8080", "[::1]:80", "user@host": the host alone.
-std::string host_of_authority(std::string_view text) {
-  if (const auto at = text.rfind('@'); at != text.npos) text.remove_prefix(at + 1);
-  if (text.starts_with('[')) {
-    const auto close = text.find(']');
-    if (close == text.npos) return {};
-    std::string address(text.substr(1, close - 1));
-    const auto allowed = [](char c) {
-      return std::isxdigit(static_cast<unsigned char>(c)) || c == ':' || c == '.';
-    };
-    return std::ranges::all_of(address, allowed) ? address : std::string();
-  }
-  return host_name(text.substr(0, text.find(':')));
-}
-
-std::string_view trimmed(std::string_view text) {
-  const auto first = text.find_first_not_of(" \t");
-  if (first == text.npos) return {};
-  return text.substr(first, text.find_last_not_of(" \t\r") - first + 1);
-}
-
-bool is_host_field(std::string_view name) {
-  constexpr std::string_view kHost = "host";
-  return std::ranges::equal(name, kHost, {}, lower);
-}
-
-/// Value of the Host field among the whole lines of `head`; empty when there is none (yet).
-std::string host_field(std::string_view head) {
-  for (std::size_t begin = head.find('\n'); begin != head.npos;) {
-    const std::size_t end = head.find('\n', ++begin);
-    if (end == head.npos) break;
-    const auto line = head.substr(begin, end - begin);
-    const auto colon = line.find(':');
-    if (colon != line.npos && is_host_field(line.substr(0, colon)))
-      return host_of_authority(trimmed(line.substr(colon + 1)));
-    begin = end;
-  }
-  return {};
-}
-
-/// From an absolute-form or authority-form target (RFC 9112 section 3.2).
-std::string host_of_target(std::string_view line) {
-  const auto space = line.find(' ');
-  const auto method = line.substr(0, space);
-  auto target = line.substr(space + 1);
-  target = target.substr(0, target.find(' '));
-  if (method == "CONNECT") return host_of_authority(target);
-  const auto scheme = target.find("://");
-  if (scheme == target.npos || target.starts_with('/')) return {};
-  target.remove_prefix(scheme + 3);
-  return host_of_authority(target.substr(0, target.find_first_of("/?#")));
-}
-
-/// Whether the bytes so far can be the beginning of an HTTP request line.
-enum class Guess { no, maybe, yes };
-Guess guess_http(std::string_view bytes) {
-  for (std::size_t i = 0; i < std::min<std::size_t>(bytes.size(), 3); ++i) {
-    if (!is_letter(bytes[i])) return Guess::no;
-  }
-  if (bytes.starts_with("SSH")) return Guess::no;
-  const auto newline = bytes.find('\n');
-  const auto space = bytes.find(' ');
-  if (newline != bytes.npos && (space == bytes.npos || newline < space)) return Guess::no;
-  if (space == bytes.npos) return bytes.size() > kMaxMethod ? Guess::no : Guess::maybe;
-  if (space > kMaxMethod) return Guess::no;
-  if (newline == bytes.npos) return Guess::maybe;
-  // "EHLO a b" and "USER ann" have a space as well: a request line names its protocol, or nothing at all
-  // (HTTP/0.9 is gone).
-  return bytes.substr(0, newline).find(" HTTP/") != bytes.npos ? Guess::yes : Guess::no;
-}
-
-FirstBytes inspect_http(std::string_view bytes) {
-  FirstBytes seen;
-  seen.protocol = Protocol::http1;
-  const auto line = bytes.substr(0, bytes.find_first_of("\r\n"));
-  seen.host = host_of_target(line);
-  if (seen.host.empty()) seen.host = host_field(bytes);
-  seen.complete = bytes.find("\r\n\r\n") != bytes.npos || bytes.find("\n\n") != bytes.npos;
-  return seen;
+  return joined;
 }
 
 FirstBytes only(Protocol protocol) {
@@ -267,31 +205,199 @@ FirstBytes only(Protocol protocol) {
   return seen;
 }
 
-FirstBytes look(std::string_view bytes) {
-  if (bytes.empty()) return {};
-  if (may_be_tls(bytes)) return inspect_tls(bytes);
-  const auto common = std::min(bytes.size(), kHttp2Preface.size());
-  if (bytes.substr(0, common) == kHttp2Preface.substr(0, common) && common > 3) {
-    return only(common == kHttp2Preface.size() ? Protocol::http2 : Protocol::undecided);
+/// `bytes` begins as a handshake record does.
+FirstBytes inspect_tls(std::string_view bytes) {
+  constexpr std::size_t kHeader = 4;          // type and length
+  constexpr std::size_t kSmallestHello = 41;  // one cipher, one compression method, nothing else
+  const bool at_limit = bytes.size() >= kMaxFirstBytes;
+  const auto handshake = joined_records(bytes);
+  if (!handshake) return only(Protocol::raw);
+  if (handshake->empty()) return only(Protocol::undecided);
+  if (handshake->front() != 1) return only(Protocol::raw);  // client_hello
+  FirstBytes seen;
+  seen.protocol = Protocol::tls;
+  seen.complete = at_limit;
+  if (handshake->size() < kHeader) return seen;
+  Reader in{std::string_view(*handshake).substr(1)};
+  const std::size_t size = in.number(3);
+  if (size < kSmallestHello) return only(Protocol::raw);
+  const bool whole = in.rest().size() >= size;
+  if (!whole && !at_limit) return seen;
+  ClientHello hello;
+  if (!read_client_hello(in.rest().substr(0, size), hello) && whole) return only(Protocol::raw);
+  seen.complete = true;
+  seen.host = hello.sni;
+  seen.hello = std::move(hello);
+  return seen;
+}
+
+/// "example.org:8080", "[::1]:80", "user@example.org": the host alone; empty when it is none.
+std::string host_of_authority(std::string_view text) {
+  if (const auto at = text.rfind('@'); at != text.npos) text.remove_prefix(at + 1);
+  if (!text.starts_with('[')) return dns_name(text.substr(0, text.find(':')));
+  const auto close = text.find(']');
+  if (close == text.npos) return {};
+  const auto address = text.substr(1, close - 1);
+  const auto allowed = [](char c) {
+    return is_digit(c) || (lower(c) >= 'a' && lower(c) <= 'f') || c == ':' || c == '.';
+  };
+  const bool good = address.find(':') != address.npos && std::ranges::all_of(address, allowed);
+  return good ? lowered(address) : std::string();
+}
+
+/// From an absolute-form or authority-form target (RFC 9112 section 3.2); empty for the others.
+std::string host_of_target(std::string_view line) {
+  const auto space = line.find(' ');
+  if (space == line.npos) return {};
+  auto target = line.substr(space + 1);
+  const auto end = target.find(' ');
+  if (end == target.npos) return {};  // not whole yet
+  target = target.substr(0, end);
+  if (line.substr(0, space) == "CONNECT") return host_of_authority(target);
+  const auto scheme = target.find("://");
+  if (scheme == target.npos || target.starts_with('/')) return {};
+  target.remove_prefix(scheme + 3);
+  return host_of_authority(target.substr(0, target.find_first_of("/?#")));
+}
+
+std::string_view trimmed(std::string_view text) {
+  const auto first = text.find_first_not_of(" \t\r");
+  if (first == text.npos) return {};
+  return text.substr(first, text.find_last_not_of(" \t\r") - first + 1);
+}
+
+/// Value of the first Host field among the whole lines behind the request line; empty when there is none
+/// (yet).
+std::string host_field(std::string_view head) {
+  constexpr std::string_view kHost = "host:";
+  for (auto newline = head.find('\n'); newline != head.npos; newline = head.find('\n')) {
+    head.remove_prefix(newline + 1);
+    const auto end = head.find('\n');
+    if (end == head.npos) break;
+    const auto line = head.substr(0, end);
+    if (std::ranges::equal(line.substr(0, kHost.size()), kHost, {}, lower)) {
+      return host_of_authority(trimmed(line.substr(kHost.size())));
+    }
   }
+  return {};
+}
+
+/// Up to and including the empty line; all of `bytes` when it has not come.
+std::string_view head_of(std::string_view bytes, bool& complete) {
+  complete = true;
+  for (auto newline = bytes.find('\n'); newline != bytes.npos; newline = bytes.find('\n', newline + 1)) {
+    const auto next = bytes.substr(newline + 1);
+    if (next.starts_with('\n')) return bytes.substr(0, newline + 2);
+    if (next.starts_with("\r\n")) return bytes.substr(0, newline + 3);
+  }
+  complete = false;
+  return bytes;
+}
+
+FirstBytes inspect_http(std::string_view bytes) {
+  FirstBytes seen;
+  seen.protocol = Protocol::http1;
+  const auto head = head_of(bytes, seen.complete);
+  seen.host = host_of_target(head.substr(0, head.find_first_of("\r\n")));
+  if (seen.host.empty()) seen.host = host_field(head);
+  return seen;
+}
+
+/// Whether the bytes so far can be the beginning of a request line.
+enum class Guess : std::uint8_t { no, maybe, yes };
+
+/// The first word of a line, complete or not.
+bool may_be_method(std::string_view word) {
+  const auto token = [](char c) {
+    return is_letter(c) || is_digit(c) ||
+           (c != '\0' && std::string_view("!#$%&'*+-.^_`|~").find(c) != std::string_view::npos);
+  };
+  return word.size() <= kMaxMethod && std::ranges::all_of(word.substr(0, 3), is_letter) &&
+         std::ranges::all_of(word, token) && !word.starts_with("SSH");
+}
+
+bool is_common_method(std::string_view word) {
+  constexpr std::array<std::string_view, 9> kMethods{"GET",     "HEAD",    "POST",  "PUT",  "DELETE",
+                                                     "CONNECT", "OPTIONS", "TRACE", "PATCH"};
+  return std::ranges::find(kMethods, word) != kMethods.end();
+}
+
+bool starts_as(std::string_view text, std::string_view beginning) {
+  return text.starts_with(beginning.substr(0, text.size()));
+}
+
+/// After a method of HTTP itself, malformed is still HTTP: the one who parses it answers with 400. Words such
+/// as OPTIONS (RTSP, SIP) and CONNECT (NATS, STOMP) belong to others as well.
+Guess guess_after_common(std::string_view rest, bool line_ended) {
+  const std::string start = lowered(rest.substr(0, 8));
+  if (start.starts_with('/') || start.starts_with("http://") || start == "https://") return Guess::yes;
+  if (rest.find(" HTTP/") != rest.npos) return Guess::yes;
+  return line_ended ? Guess::no : Guess::maybe;
+}
+
+/// scheme "://" ..., as far as it has come.
+bool may_be_absolute(std::string_view target) {
+  const auto in_scheme = [](char c) {
+    return is_letter(c) || is_digit(c) || c == '+' || c == '-' || c == '.';
+  };
+  const auto end = std::ranges::find_if_not(target, in_scheme);
+  const auto scheme = static_cast<std::size_t>(end - target.begin());
+  if (scheme == 0 || scheme > kMaxScheme || !is_letter(target[0])) return false;
+  return starts_as(target.substr(scheme, 3), "://");
+}
+
+/// After any other word only a well-formed line is HTTP: "EHLO a b", "USER anonymous" and "NICK x" are not.
+Guess guess_after_other(std::string_view rest, bool line_ended) {
+  const auto space = rest.find(' ');
+  const auto target = rest.substr(0, space);
+  const bool target_ended = space != rest.npos;
+  const bool plausible =
+      target.empty() ? !target_ended : target.starts_with('/') || target == "*" || may_be_absolute(target);
+  if (!plausible) return Guess::no;
+  if (!target_ended) return line_ended ? Guess::no : Guess::maybe;
+  const bool absolute = target.find("://") != target.npos;
+  const auto version = rest.substr(space + 1);
+  if (!(absolute || target == "*" || target.starts_with('/')) || !starts_as(version, "HTTP/"))
+    return Guess::no;
+  if (version.size() >= 5) return Guess::yes;
+  return line_ended ? Guess::no : Guess::maybe;
+}
+
+Guess guess_http(std::string_view bytes) {
+  const auto line = bytes.substr(0, bytes.find_first_of("\r\n"));
+  const bool line_ended = line.size() < bytes.size();
+  const auto space = line.find(' ');
+  if (!may_be_method(line.substr(0, space)) || space < 3) return Guess::no;
+  if (space == line.npos) return line_ended ? Guess::no : Guess::maybe;
+  const auto rest = line.substr(space + 1);
+  return is_common_method(line.substr(0, space)) ? guess_after_common(rest, line_ended)
+                                                 : guess_after_other(rest, line_ended);
+}
+
+FirstBytes inspect_text(std::string_view bytes) {
+  if (bytes.starts_with(kHttp2Preface)) return only(Protocol::http2);
+  if (starts_as(bytes, kHttp2Preface)) return only(Protocol::undecided);
   switch (guess_http(bytes)) {
-    case Guess::no:
-      return only(Protocol::raw);
-    case Guess::maybe:
-      return {};
     case Guess::yes:
+      return inspect_http(bytes);
+    case Guess::maybe:
+      return only(Protocol::undecided);
+    case Guess::no:
       break;
   }
-  return inspect_http(bytes);
+  return only(Protocol::raw);
 }
 
 }  // namespace
 
 FirstBytes inspect(std::string_view bytes) {
-  FirstBytes seen = look(bytes);
-  if (seen.complete || bytes.size() < kMaxFirstBytes) return seen;
-  if (seen.protocol == Protocol::undecided) seen.protocol = Protocol::raw;
-  seen.complete = true;
+  if (bytes.empty()) return {};
+  bytes = bytes.substr(0, kMaxFirstBytes);  // what comes later changes nothing
+  FirstBytes seen = may_be_record(bytes) ? inspect_tls(bytes) : inspect_text(bytes);
+  if (!seen.complete && bytes.size() >= kMaxFirstBytes) {
+    if (seen.protocol == Protocol::undecided) return only(Protocol::raw);
+    seen.complete = true;
+  }
   return seen;
 }
 

@@ -1,8 +1,8 @@
 // What a client's first bytes say: TLS with which names, HTTP to which host, or neither. Pure, sans I/O.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
-#include <span>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -28,11 +28,13 @@ struct ClientHello {
   bool encrypted_client_hello = false;
 };
 
-/// `host` is the SNI or the Host header without its port; empty when there is none (or not yet: see
-/// complete).
+/// `host` is the SNI or the host of the request (absolute-form or CONNECT target, else the Host header),
+/// without its port, lower case; empty when there is none (or not yet: see complete).
 struct FirstBytes {
   Protocol protocol = Protocol::undecided;
-  bool complete = false;  ///< the ClientHello or the HTTP head is there in full
+  /// The ClientHello or the HTTP head is there in full; with http2 and raw always true: nothing more to wait
+  /// for.
+  bool complete = false;
   std::string host;
   ClientHello hello;  ///< when protocol is tls and complete
 };
@@ -40,6 +42,9 @@ struct FirstBytes {
 /// `bytes`: all that the client has sent so far. Splits of the ClientHello over several records are put
 /// together. A head or hello that is still not whole after kMaxFirstBytes is taken as complete with what it
 /// says.
+///
+/// With more bytes undecided may become anything, tls stays tls or (a hello that contradicts itself) becomes
+/// raw; http1, http2 and raw are final.
 inline constexpr std::size_t kMaxFirstBytes = 64 << 10;
 FirstBytes inspect(std::string_view bytes);
 

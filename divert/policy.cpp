@@ -1,30 +1,53 @@
-// Own processes, then the rules in their order, then the filter. The reason for each verdict goes with it.
+// What happens to a connection: our own processes first, then the rules in their order, then the filter. The
+// way to and from plain data is here too, because the broker takes its policy from an unprivileged reader.
 #include "divert/policy.h"
 
 #include <algorithm>
+#include <array>
+#include <limits>
 
 #include <fmt/format.h>
 #include <nlohmann/json.hpp>
+
+#include "base/text.h"
 
 namespace divert {
 namespace {
 
 using base::failure;
 using base::Result;
+using nlohmann::json;
 
-constexpr std::string_view kActionNames[] = {"pass", "intercept", "block"};
-constexpr std::size_t kMaxConditions = 1000;
+constexpr std::array<std::string_view, 3> kActionNames{"pass", "intercept", "block"};
+constexpr std::size_t kMaxName = 253;  // RFC 1035, in text form
+constexpr std::size_t kMaxUser = 256;
 
 char lower(char c) {
   return c >= 'A' && c <= 'Z' ? static_cast<char>(c + ('a' - 'A')) : c;
 }
 
-bool same_name(std::string_view a, std::string_view b) {
+bool same_text(std::string_view a, std::string_view b) {
   return std::ranges::equal(a, b, {}, lower, lower);
 }
 
 std::string_view without_dot(std::string_view name) {
   return name.ends_with('.') ? name.substr(0, name.size() - 1) : name;
+}
+
+std::string_view without_brackets(std::string_view text) {
+  const bool bracketed = text.size() > 2 && text.front() == '[' && text.back() == ']';
+  return bracketed ? text.substr(1, text.size() - 2) : text;
+}
+
+std::optional<base::Address> address_in(std::string_view text) {
+  // Most hosts are names: the parser of addresses is asked only about what can be one.
+  const bool possible =
+      text.find(':') != text.npos || (!text.empty() && text.back() >= '0' && text.back() <= '9');
+  if (!possible) return std::nullopt;
+  boost::system::error_code ec;
+  const auto address = boost::asio::ip::make_address(std::string(without_brackets(text)), ec);
+  if (ec) return std::nullopt;
+  return base::unmapped(address);
 }
 
 bool is_own(const procmap::ProcessFacts* process, std::span<const pid_t> own_pids) {
@@ -34,97 +57,192 @@ bool is_own(const procmap::ProcessFacts* process, std::span<const pid_t> own_pid
 bool captured(const Capture& capture, const procmap::Owner& owner) {
   if (capture.cgroup_id != 0 && owner.socket && owner.socket->cgroup_id == capture.cgroup_id) return true;
   if (!owner.process) return false;
-  if (owner.process->id == capture.root) return true;
-  return std::ranges::any_of(owner.process->ancestors,
-                             [&](const procmap::Ancestor& parent) { return parent.id == capture.root; });
+  const auto& ancestors = owner.process->ancestors;
+  return owner.process->id == capture.root ||
+         std::ranges::find(ancestors, capture.root, &procmap::Ancestor::id) != ancestors.end();
 }
 
-/// All conditions but `hosts`. `selected`: whether the filter selects the process.
+/// The uid of a socket is known even when its process is not.
+bool is_user(const procmap::Owner& owner, const std::string& user) {
+  if (owner.process) return owner.process->user == user || std::to_string(owner.process->uid) == user;
+  return owner.socket && std::to_string(owner.socket->uid) == user;
+}
+
+/// All conditions but the host. `selected`: by the filter, or by the capture in its place.
 bool holds(const Rule& rule, const Subject& subject, bool selected) {
-  const auto* process = subject.owner.process.get();
-  if (rule.process ? !rule.process->matches(process) : !selected) return false;
-  if (rule.user && !(process && (process->user == *rule.user || std::to_string(process->uid) == *rule.user)))
-    return false;
+  if (!(rule.process ? rule.process->matches(subject.owner.process.get()) : selected)) return false;
+  if (rule.user && !is_user(subject.owner, *rule.user)) return false;
   const auto port_in = [&](const base::PortRange& range) {
     return range.contains(subject.destination.port());
   };
   if (!rule.ports.empty() && std::ranges::none_of(rule.ports, port_in)) return false;
-  const auto address_in = [&](const base::Network& network) {
+  const auto within = [&](const base::Network& network) {
     return network.contains(subject.destination.address());
   };
-  return rule.networks.empty() || std::ranges::any_of(rule.networks, address_in);
+  return rule.networks.empty() || std::ranges::any_of(rule.networks, within);
 }
 
-std::string rule_reason(std::size_t index) {
-  return fmt::format("rule {}", index + 1);
+std::string reason_of(const Policy& policy, bool selected, bool unknown) {
+  if (policy.capture) return selected ? "started by exec" : "not started by exec";
+  if (policy.filter.matches_everything()) return "no filter: everything";
+  const std::string_view what = selected  ? ""
+                                : unknown ? "owner unknown, not selected by the "
+                                          : "not selected by the ";
+  return fmt::format("{}filter {}", what, policy.filter.label());
 }
 
 template <class Items>
-nlohmann::json texts(const Items& items) {
-  auto list = nlohmann::json::array();
+json texts(const Items& items) {
+  auto list = json::array();
   for (const auto& item : items) list.push_back(base::to_string(item));
   return list;
 }
 
-/// The strings of data[key], which must be a list of them; empty when there is no such key.
-std::optional<std::vector<std::string>> string_list(const nlohmann::json& data, const char* key) {
-  std::vector<std::string> list;
-  const auto found = data.find(key);
-  if (found == data.end()) return list;
-  if (!found->is_array() || found->size() > kMaxConditions) return std::nullopt;
-  for (const auto& item : *found) {
-    if (!item.is_string()) return std::nullopt;
-    list.push_back(item);
-  }
-  return list;
-}
-
-template <class Item, class Parse>
-bool parse_list(const nlohmann::json& data, const char* key, Parse parse, std::vector<Item>& out) {
-  const auto list = string_list(data, key);
-  if (!list) return false;
-  for (const auto& text : *list) {
-    auto item = parse(text);
-    if (!item) return false;
-    out.push_back(std::move(*item));
-  }
-  return true;
-}
-
-nlohmann::json to_json(const Rule& rule) {
-  nlohmann::json data{{"action", kActionNames[static_cast<std::size_t>(rule.action)]},
-                      {"hosts", rule.hosts},
-                      {"ports", texts(rule.ports)},
-                      {"networks", texts(rule.networks)}};
+json rule_to_json(const Rule& rule) {
+  json data{{"action", kActionNames[static_cast<std::size_t>(rule.action)]},
+            {"hosts", rule.hosts},
+            {"ports", texts(rule.ports)},
+            {"networks", texts(rule.networks)}};
   if (rule.process) data["process"] = rule.process->to_json();
   if (rule.user) data["user"] = *rule.user;
   return data;
 }
 
-Result<Rule> rule_from_json(const nlohmann::json& data) {
-  const auto bad = failure("a rule that osproxy did not write");
-  if (!data.is_object() || !data.contains("action") || !data["action"].is_string()) return bad;
-  const std::string action_name = data["action"];
-  const auto action = std::ranges::find(kActionNames, std::string_view(action_name));
-  if (action == std::end(kActionNames)) return bad;
-  Rule rule;
-  rule.action = static_cast<Action>(action - std::begin(kActionNames));
-  auto hosts = string_list(data, "hosts");
-  if (!hosts || !parse_list(data, "ports", base::parse_port_range, rule.ports) ||
-      !parse_list(data, "networks", base::parse_network, rule.networks)) {
-    return bad;
+json capture_to_json(const Capture& capture) {
+  return {
+      {"cgroup_id", capture.cgroup_id}, {"pid", capture.root.pid}, {"start_ticks", capture.root.start_ticks}};
+}
+
+/// Whether `data` is an object of `required` keys and, beyond them, none but `optional` ones.
+bool has_keys(const json& data, std::initializer_list<const char*> required,
+              std::initializer_list<const char*> optional) {
+  if (!data.is_object()) return false;
+  const auto present = [&](const char* key) { return data.contains(key); };
+  const auto extra = std::ranges::count_if(optional, present);
+  return std::ranges::all_of(required, present) &&
+         data.size() == required.size() + static_cast<std::size_t>(extra);
+}
+
+/// The texts of the list `data`, each through `parse` (Result of Item).
+template <class Item, class Parse>
+Result<std::vector<Item>> parse_each(const json& data, std::string_view what, Parse parse) {
+  if (!data.is_array()) return failure("{} is not a list", what);
+  if (data.size() > Policy::kMaxConditions) {
+    return failure("{} has {} entries; expected at most {}", what, data.size(), Policy::kMaxConditions);
   }
+  std::vector<Item> items;
+  for (const json& entry : data) {
+    const auto* text = entry.get_ptr<const std::string*>();
+    if (!text) return failure("{} holds something that is not text", what);
+    auto item = parse(*text);
+    if (!item) return item.error();
+    items.push_back(std::move(*item));
+  }
+  return items;
+}
+
+Result<> read_lists(const json& data, Rule& rule) {
+  auto hosts = parse_each<std::string>(data["hosts"], "hosts", parse_host_pattern);
+  if (!hosts) return hosts.error();
+  auto ports = parse_each<base::PortRange>(data["ports"], "ports", base::parse_port_range);
+  if (!ports) return ports.error();
+  auto networks = parse_each<base::Network>(data["networks"], "networks", base::parse_network);
+  if (!networks) return networks.error();
   rule.hosts = std::move(*hosts);
-  if (data.contains("user")) {
-    if (!data["user"].is_string()) return bad;
-    rule.user = data["user"];
+  rule.ports = std::move(*ports);
+  rule.networks = std::move(*networks);
+  return {};
+}
+
+Result<Action> action_from_json(const json& data) {
+  const auto* name = data.get_ptr<const std::string*>();
+  const auto* known = name ? std::ranges::find(kActionNames, std::string_view(*name)) : kActionNames.end();
+  if (known == kActionNames.end()) return failure("action is none of intercept, pass and block");
+  return static_cast<Action>(known - kActionNames.begin());
+}
+
+Result<Rule> rule_from_json(const json& data) {
+  if (!has_keys(data, {"action", "hosts", "ports", "networks"}, {"process", "user"})) {
+    return failure("is not an object of a rule's keys");
   }
-  if (data.contains("process")) {
-    auto filter = Filter::from_json(data["process"]);
+  Rule rule;
+  const auto action = action_from_json(data["action"]);
+  if (!action) return action.error();
+  rule.action = *action;
+  if (const auto good = read_lists(data, rule); !good) return good.error();
+  if (const auto user = data.find("user"); user != data.end()) {
+    const auto* name = user->get_ptr<const std::string*>();
+    if (!name || name->empty() || name->size() > kMaxUser)
+      return failure("user is not a login name or a uid");
+    rule.user = *name;
+  }
+  if (const auto process = data.find("process"); process != data.end()) {
+    auto filter = Filter::from_json(*process);
     if (!filter) return filter.error();
     rule.process = std::move(*filter);
   }
   return rule;
+}
+
+/// A whole number from 0 to `limit`.
+std::optional<std::uint64_t> number_from_json(const json& data, std::uint64_t limit) {
+  if (!data.is_number_integer() || (!data.is_number_unsigned() && data.get<std::int64_t>() < 0))
+    return std::nullopt;
+  const auto number = data.get<std::uint64_t>();
+  return number <= limit ? std::optional(number) : std::nullopt;
+}
+
+Result<Capture> capture_from_json(const json& data) {
+  if (!has_keys(data, {"cgroup_id", "pid", "start_ticks"}, {}))
+    return failure("capture: not an object of its keys");
+  constexpr auto kMax = std::numeric_limits<std::uint64_t>::max();
+  const auto cgroup = number_from_json(data["cgroup_id"], kMax);
+  const auto pid = number_from_json(data["pid"], std::numeric_limits<pid_t>::max());
+  const auto start = number_from_json(data["start_ticks"], kMax);
+  if (!cgroup || !pid || !start)
+    return failure("capture: cgroup_id, pid or start_ticks is not a number of its kind");
+  return Capture{*cgroup, {static_cast<pid_t>(*pid), *start}};
+}
+
+std::size_t filter_items(const Policy& policy) {
+  std::size_t count = policy.filter.size();
+  for (const Rule& rule : policy.rules) count += rule.process ? rule.process->size() : 0;
+  return count;
+}
+
+Result<> read_rules(const json& data, Policy& policy) {
+  if (!data.is_array()) return failure("policy: rules is not a list");
+  if (data.size() > Policy::kMaxRules) {
+    return failure("policy: {} rules; expected at most {}", data.size(), Policy::kMaxRules);
+  }
+  for (const json& entry : data) {
+    auto rule = rule_from_json(entry);
+    if (!rule) return failure("rule {}: {}", policy.rules.size() + 1, rule.error().text);
+    policy.rules.push_back(std::move(*rule));
+    if (filter_items(policy) > Policy::kMaxFilterItems) {
+      return failure("policy: the filters of {} rules have more than {} items together", policy.rules.size(),
+                     Policy::kMaxFilterItems);
+    }
+  }
+  return {};
+}
+
+bool is_label(std::string_view label) {
+  const auto allowed = [](char c) {
+    return (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9') || c == '-' || c == '_';
+  };
+  return !label.empty() && label.size() <= 63 && std::ranges::all_of(label, allowed);
+}
+
+/// Dots between labels; `name` is in lower case.
+bool is_host_name(std::string_view name) {
+  if (name.size() > kMaxName) return false;
+  for (;;) {
+    const auto dot = name.find('.');
+    if (!is_label(name.substr(0, dot))) return false;
+    if (dot == name.npos) return true;
+    name.remove_prefix(dot + 1);
+  }
 }
 
 }  // namespace
@@ -142,62 +260,72 @@ Verdict Policy::judge(const Subject& subject, std::span<const pid_t> own_pids) c
     if (!holds(rules[i], subject, selected)) continue;
     if (rules[i].hosts.empty()) {
       verdict.action = rules[i].action;
-      verdict.reason = rule_reason(i);
+      verdict.reason = fmt::format("rule {}", i + 1);
       return verdict;
     }
     verdict.by_host.push_back({static_cast<std::uint16_t>(i), rules[i].action});
   }
   verdict.action = selected ? Action::intercept : Action::pass;
-  if (capture) {
-    verdict.reason = selected ? "started by exec" : "not started by exec";
-  } else if (filter.matches_everything()) {
-    verdict.reason = "no filter";
-  } else {
-    verdict.reason = fmt::format("{}selected by the filter {}", selected ? "" : "not ", filter.text());
-  }
+  verdict.reason = reason_of(*this, selected, process == nullptr);
   return verdict;
 }
 
 Verdict Policy::settle(const Verdict& verdict, std::string_view host) const {
-  for (const auto& choice : verdict.by_host) {
-    const auto& hosts = rules[choice.rule].hosts;
-    if (std::ranges::any_of(hosts, [&](const std::string& pattern) { return host_matches(pattern, host); })) {
-      return {choice.action, fmt::format("rule {}, host {}", choice.rule + 1, host), {}};
+  for (const auto& [rule, action] : verdict.by_host) {
+    if (rule >= rules.size()) continue;
+    const auto matches = [host](const std::string& pattern) { return host_matches(pattern, host); };
+    if (std::ranges::any_of(rules[rule].hosts, matches)) {
+      return {
+          action, fmt::format("rule {}, host {}", rule + 1, base::printable(host.substr(0, kMaxName))), {}};
     }
   }
   return {verdict.action, verdict.reason, {}};
 }
 
-nlohmann::json Policy::to_json() const {
-  auto list = nlohmann::json::array();
-  for (const Rule& rule : rules) list.push_back(divert::to_json(rule));
-  return {{"filter", filter.to_json()}, {"rules", std::move(list)}};
+json Policy::to_json() const {
+  auto list = json::array();
+  for (const Rule& rule : rules) list.push_back(rule_to_json(rule));
+  json data{{"filter", filter.to_json()}, {"rules", std::move(list)}};
+  if (capture) data["capture"] = capture_to_json(*capture);
+  return data;
 }
 
-Result<Policy> Policy::from_json(const nlohmann::json& data) {
-  if (!data.is_object() || !data.contains("filter") || !data.contains("rules") || !data["rules"].is_array()) {
-    return failure("a policy that osproxy did not write");
-  }
-  if (data["rules"].size() > kMaxRules) return failure("more than {} rules", kMaxRules);
+Result<Policy> Policy::from_json(const json& data) {
+  if (!has_keys(data, {"filter", "rules"}, {"capture"})) return failure("policy: not an object of its keys");
+  Policy policy;
   auto filter = Filter::from_json(data["filter"]);
   if (!filter) return filter.error();
-  Policy policy;
   policy.filter = std::move(*filter);
-  for (const auto& entry : data["rules"]) {
-    auto rule = rule_from_json(entry);
-    if (!rule) return rule.error();
-    policy.rules.push_back(std::move(*rule));
+  if (const auto good = read_rules(data["rules"], policy); !good) return good.error();
+  if (const auto entry = data.find("capture"); entry != data.end()) {
+    auto capture = capture_from_json(*entry);
+    if (!capture) return capture.error();
+    policy.capture = *capture;
   }
   return policy;
+}
+
+Result<std::string> parse_host_pattern(std::string_view text) {
+  if (const auto address = address_in(text)) return address->to_string();
+  std::string pattern(without_dot(text));
+  std::ranges::transform(pattern, pattern.begin(), lower);
+  const bool wildcard = pattern.starts_with("*.");
+  if (is_host_name(std::string_view(pattern).substr(wildcard ? 2 : 0))) return pattern;
+  return failure(
+      "'{}' is not a host; expected a name, *.name for all below it, or an address, without a port; for "
+      "example "
+      "example.org, *.example.org, 192.0.2.1",
+      base::printable(text.substr(0, kMaxName)));
 }
 
 bool host_matches(std::string_view pattern, std::string_view host) {
   pattern = without_dot(pattern);
   host = without_dot(host);
   if (host.empty()) return false;
-  if (!pattern.starts_with("*.")) return same_name(pattern, host);
+  if (const auto address = address_in(host)) return address_in(pattern) == address;
+  if (!pattern.starts_with("*.")) return same_text(pattern, host);
   const auto suffix = pattern.substr(1);
-  return host.size() > suffix.size() && same_name(suffix, host.substr(host.size() - suffix.size()));
+  return host.size() > suffix.size() && same_text(suffix, host.substr(host.size() - suffix.size()));
 }
 
 }  // namespace divert

@@ -61,6 +61,8 @@ struct Verdict {
 class Policy {
  public:
   static constexpr std::size_t kMaxRules = 1000;
+  static constexpr std::size_t kMaxConditions = 1000;    ///< hosts, ports or networks of one rule
+  static constexpr std::size_t kMaxFilterItems = 10000;  ///< of the filter and all rules together
 
   Filter filter;
   std::vector<Rule> rules;
@@ -69,16 +71,22 @@ class Policy {
   /// `own_pids` (broker, guard, worker) pass before anything else.
   [[nodiscard]] Verdict judge(const Subject& subject, std::span<const pid_t> own_pids) const;
 
-  /// The verdict once the host name is known (SNI or Host; empty: the connection has none).
+  /// The verdict once the host name is known (SNI or Host; empty: the connection has none). Its by_host is
+  /// empty.
   [[nodiscard]] Verdict settle(const Verdict& verdict, std::string_view host) const;
 
-  /// Data only (CBOR-able), for the way from the unprivileged reader to the broker. from_json refuses
-  /// whatever to_json cannot have made, and more than kMaxRules rules.
+  /// Data only (CBOR-able: see Filter::to_json), for the way from the unprivileged reader to the broker.
+  /// from_json refuses whatever to_json cannot have made, and more than the limits above; it throws nothing.
   [[nodiscard]] nlohmann::json to_json() const;
   [[nodiscard]] static base::Result<Policy> from_json(const nlohmann::json& data);
 };
 
-/// Host pattern of a rule against a name; both without a trailing dot, case-insensitive.
+/// A host of a rule as it is compared: lower case, without a trailing dot; "example.org", "*.example.org",
+/// "192.0.2.1", "2001:db8::1" (brackets are taken off). Errors name the text and what was expected.
+[[nodiscard]] base::Result<std::string> parse_host_pattern(std::string_view text);
+
+/// Host pattern of a rule against a name: case and a trailing dot do not count. "*.example.org" is every name
+/// below example.org, at any depth, but not example.org itself. An address matches only an equal address.
 bool host_matches(std::string_view pattern, std::string_view host);
 
 }  // namespace divert

@@ -8,9 +8,17 @@
 
 namespace divert {
 
-/// Runs until both directions have ended. Half-close is passed on (FIN to FIN), a reset of one side resets
-/// the other, an error never looks like a clean end. Nothing is held while a direction is idle (pipes come
-/// from a pool of the thread).
+/// Runs until both directions have ended. Half-close is passed on (FIN to FIN). A reset of one side, or any
+/// other error, resets the other: an error never looks like a clean end. Nothing is held while a direction is
+/// idle: no pipe (they come from a pool of the thread), no buffer.
+///
+/// Both sockets are connected and belong to the single-threaded context on which the coroutine runs; their
+/// options are changed (non-blocking, no delay, urgent data in line). SIGPIPE is blocked in the calling
+/// thread from the first relay on, because splice(2) has no MSG_NOSIGNAL. When the coroutine is cancelled
+/// both sides are reset.
+///
+/// Outcome::error: "client reset", "server reset", or the side and the system's text ("server: Connection
+/// timed out"). Bytes are counted when the other side's kernel has taken them.
 boost::asio::awaitable<Outcome> relay(boost::asio::ip::tcp::socket client,
                                       boost::asio::ip::tcp::socket server);
 

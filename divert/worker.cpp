@@ -58,6 +58,7 @@ class Worker::Context {
 
   /// Open connections see their end; their flows are reported.
   void end_connections() {
+    room_->interceptor.end_all();
     for (const int socket : sockets_) ::shutdown(socket, SHUT_RDWR);
   }
 

@@ -31,6 +31,13 @@ class Expressions {
       message_.number(NFTA_META_DREG, NFT_REG_1);
     });
   }
+  void cgroup_at(std::uint32_t level) {
+    expression("socket", [&] {
+      message_.number(NFTA_SOCKET_KEY, NFT_SOCKET_CGROUPV2);
+      message_.number(NFTA_SOCKET_DREG, NFT_REG_1);
+      message_.number(NFTA_SOCKET_LEVEL, level);
+    });
+  }
   void equals(Bytes value) {
     expression("cmp", [&] {
       message_.number(NFTA_CMP_SREG, NFT_REG_1);
@@ -150,6 +157,10 @@ void put_expressions(NetlinkMessage& message, const NftRule& rule, const RuleSet
   if (rule.group) {
     out.meta(NFT_META_SKGID);
     out.equals(raw(*rule.group));
+  }
+  if (rule.cgroup) {
+    out.cgroup_at(rule.cgroup->level);
+    out.equals(raw(rule.cgroup->id));
   }
   if (sets.types) {
     out.destination_type();

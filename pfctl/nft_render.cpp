@@ -48,6 +48,9 @@ std::string render_types(const std::vector<AddressType>& types) {
 std::string render_nft_rule(const NftRule& rule) {
   std::vector<std::string> parts;
   if (rule.group) parts.push_back(fmt::format("meta skgid {}", *rule.group));
+  if (rule.cgroup) {
+    parts.push_back(fmt::format("socket cgroupv2 level {} \"{}\"", rule.cgroup->level, rule.cgroup->name));
+  }
   if (!rule.types.empty()) parts.push_back(render_types(rule.types));
   if (rule.family)
     parts.emplace_back(*rule.family == Family::ipv4 ? "meta nfproto ipv4" : "meta nfproto ipv6");

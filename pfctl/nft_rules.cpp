@@ -43,13 +43,14 @@ void append_excluded(const std::vector<base::Network>& networks, std::vector<Nft
   }
 }
 
-NftRule redirect(Family family, const std::vector<base::PortRange>& ports, std::uint16_t listener) {
+NftRule redirect(Family family, const Ruleset& ruleset, std::uint16_t listener) {
   NftRule rule;
+  rule.cgroup = ruleset.cgroup;
   rule.heading =
       family == Family::ipv4 ? "IPv4, to the listener on 127.0.0.1" : "IPv6, to the listener on ::1";
   rule.family = family;
   rule.tcp = true;
-  rule.ports = ports;
+  rule.ports = ruleset.ports;
   rule.redirect_to = listener;
   return rule;
 }
@@ -63,8 +64,8 @@ std::vector<NftRule> nft_rules(const Ruleset& ruleset) {
   if (ruleset.loopback) append_listeners(ruleset, rules);
   rules.push_back(not_unicast(ruleset.loopback));
   append_excluded(ruleset.excluded, rules);
-  if (ruleset.ipv4) rules.push_back(redirect(Family::ipv4, ruleset.ports, ruleset.listener_v4));
-  if (ruleset.ipv6) rules.push_back(redirect(Family::ipv6, ruleset.ports, ruleset.listener_v6));
+  if (ruleset.ipv4) rules.push_back(redirect(Family::ipv4, ruleset, ruleset.listener_v4));
+  if (ruleset.ipv6) rules.push_back(redirect(Family::ipv6, ruleset, ruleset.listener_v6));
   return rules;
 }
 

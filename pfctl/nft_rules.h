@@ -28,6 +28,7 @@ enum class Family : std::uint8_t { ipv4, ipv6 };
 struct NftRule {
   std::string_view heading;  ///< comment in front of a group; empty: in the group of the rule before
   std::optional<std::uint32_t> group;  ///< of the socket's maker
+  std::optional<CgroupMatch> cgroup;   ///< of the socket's maker
   std::vector<AddressType> types;      ///< of the destination; empty: any
   std::optional<Family> family;        ///< not together with destination, which implies it
   std::optional<base::Network> destination;

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -9,6 +10,15 @@
 #include "base/network.h"
 
 namespace pfctl {
+
+/// A cgroup v2 of this machine.
+struct CgroupMatch {
+  std::string name;         ///< path below the root, as nft(8) prints it
+  std::uint64_t id = 0;     ///< the kernel's (inode of the directory)
+  std::uint32_t level = 1;  ///< depth below the root
+
+  bool operator==(const CgroupMatch&) const = default;
+};
 
 /// TCP connections made on this machine that the kernel is to hand to our listeners.
 struct Ruleset {
@@ -19,6 +29,7 @@ struct Ruleset {
   std::vector<base::Network> excluded;  ///< destinations left alone
   std::uint16_t listener_v4 = 0;        ///< port of the listeners on 127.0.0.1, host byte order
   std::uint16_t listener_v6 = 0;        ///< port of the listeners on [::1], host byte order
+  std::optional<CgroupMatch> cgroup;    ///< divert only what processes in it, or below it, connect
   bool loopback = false;                ///< divert connections to this machine's own addresses as well
 };
 

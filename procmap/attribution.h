@@ -43,6 +43,7 @@ class Attributor {
   [[nodiscard]] std::shared_ptr<const ProcessFacts> facts_of(pid_t pid);
 
  private:
+  friend base::Result<std::vector<struct SocketRow>> socket_table(Attributor&);
   class State;
   explicit Attributor(std::unique_ptr<State> state);
   std::unique_ptr<State> state_;

@@ -27,14 +27,15 @@ Result<nlohmann::json> options_of(const Invocation& invocation) {
   return effective_options(invocation, user->home);
 }
 
-std::string quoted(std::string_view word) {
+std::string shell_word(std::string_view word) {
   const bool plain = !word.empty() && word.find_first_not_of(
                                           "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
                                           "0123456789_@%+=:,./-") == word.npos;
   if (plain) return std::string(word);
-  std::string out = "'";
+  std::string out(1, '\'');
   for (const char c : word) c == '\'' ? out.append("'\\''") : out.append(1, c);
-  return out + "'";
+  out.push_back('\'');
+  return out;
 }
 
 const char* state_word(tls::StoreStatus::State state) {
@@ -115,7 +116,7 @@ class CaCommand {
 Result<> need_root(const Invocation& invocation, std::string_view purpose) {
   if (::geteuid() == 0) return {};
   std::string words;
-  for (const auto& word : invocation.typed) words += " " + quoted(word);
+  for (const auto& word : invocation.typed) words.append(" ").append(shell_word(word));
   return base::failure("{} needs root {}; try: sudo osproxy{}", invocation.command, purpose, words);
 }
 
@@ -177,7 +178,7 @@ Result<int> config_command(const Invocation& invocation) {
   if (!options) return options.error();
   if (const auto settings = run_settings(*options, invocation); !settings) return settings.error();
   if (invocation.positional.front() == "show") {
-    fmt::print("{}\n", options->dump(2));
+    fmt::print("{}\n", options->dump(2, ' ', false, nlohmann::json::error_handler_t::replace));
   } else {
     fmt::print("the configuration is good\n");
   }

@@ -2,7 +2,6 @@
 // the schema.
 #pragma once
 
-#include <optional>
 #include <span>
 #include <string>
 #include <string_view>
@@ -16,39 +15,63 @@ namespace mitm::cli {
 
 enum class Kind { flag, text, number, list, rules };
 
-/// One option. The config key is the long name with `-` for word breaks, the same as on the command line.
+/// Whether a value (of the JSON type that goes with the option's kind) is good; the error says what was
+/// expected.
+using Check = base::Result<> (*)(const nlohmann::json& value);
+
+/// One option. The config key is the long name.
 struct Option {
   std::string_view name;
-  char letter = 0;  ///< short form, 0: none
-  Kind kind = Kind::text;
+  char letter;  ///< short form, 0: none
+  Kind kind;
   std::string_view value_name;    ///< "FILE", "PORTS", ...
   std::string_view help;          ///< one sentence, lower case, no full stop
-  std::string_view default_text;  ///< as shown in --help; empty: none
-  std::string_view commands;      ///< subcommands that know it, space-separated: "run exec rules"
+  std::string_view default_text;  ///< as it would be typed; empty: none
+  std::string_view commands;      ///< subcommands that know it, space-separated
   std::string_view choices;       ///< "text|jsonl"; empty: any
-  bool in_config = true;
+  Check check;                    ///< null: none beyond kind and choices
+  bool on_command_line;
+  bool in_config;
+  long long smallest = 0;  ///< of a number
+  long long largest = 0;
 };
 std::span<const Option> option_table();
+const Option* find_option(std::string_view name);
+bool knows(std::string_view command, const Option& option);
 
-/// What was typed, checked against the table; and the config file, checked, underneath it.
+/// What was typed, checked against the table.
 struct Invocation {
-  std::string command = "run";                        ///< run exec rules who ca config cleanup
-  std::vector<std::string> positional;                ///< FILTER, CMD..., ADDR:PORT, ca's verb
-  nlohmann::json options = nlohmann::json::object();  ///< long name -> value (bool, string, integer, array)
+  std::string command = "run";          ///< run exec rules who ca config cleanup
+  std::vector<std::string> positional;  ///< FILTER, CMD..., ADDR:PORT, the verb of ca and config
+  nlohmann::json options = nlohmann::json::object();  ///< long name -> bool, string, integer or list
+  std::vector<std::string> typed;                     ///< argv[1..]
   bool help = false;
+  std::string help_topic;  ///< the command whose help is wanted; empty: the program's
   bool version = false;
 };
 
-/// Only splits argv: reads no file. Errors are usage errors (exit code 2) and suggest the nearest option or
-/// command.
+/// Only splits argv (without argv[0]): reads no file. Errors are usage errors and suggest the nearest option
+/// or command.
 [[nodiscard]] base::Result<Invocation> parse_command_line(std::span<const char* const> argv);
 
-/// The effective options: defaults, then the config file, then the command line. Errors: file:line, key, what
-/// was expected. `home`: of the user who typed sudo. Returns an object with every option that applies to
-/// `invocation.command`.
+/// The effective options: defaults, then the config file, then the command line. The config file is --config,
+/// else `home`/.config/osproxy/config.json when it exists. Errors: "FILE:LINE: KEY: expected ...".
 [[nodiscard]] base::Result<nlohmann::json> effective_options(const Invocation& invocation,
                                                              const std::string& home);
 
+/// Checks kind, choices and the option's own check. `value` of a list may be one string.
+[[nodiscard]] base::Result<> check_value(const Option& option, const nlohmann::json& value);
+
+/// `value` as an error shows it: as JSON when that is short, else what kind of value it is.
+std::string shown(const nlohmann::json& value);
+
+/// "; did you mean WORD?" for the nearest of `words`; empty when none is near.
+std::string suggestion(std::string_view typed, const std::vector<std::string_view>& words);
+
 std::string help_text(std::string_view command);  ///< "": the program's own
+
+/// conf/osproxy.json and conf/osproxy.schema.json, made from the table.
+std::string sample_config();
+std::string config_schema();
 
 }  // namespace mitm::cli

@@ -86,9 +86,9 @@ void warn_when_untrusted(const RunSettings& settings, const divert::User& user) 
 
 std::string describe_ports(const RunSettings& settings) {
   if (settings.ports.empty()) return "all TCP ports";
-  std::string list;
-  for (const auto& range : settings.ports) list += (list.empty() ? "" : ",") + base::to_string(range);
-  return "ports " + list;
+  std::vector<std::string> list;
+  for (const auto& range : settings.ports) list.push_back(base::to_string(range));
+  return fmt::format("ports {}", fmt::join(list, ","));
 }
 
 std::string first_line(const RunSettings& settings, const Invocation& invocation) {
@@ -188,10 +188,12 @@ class Run {
     auto cgroup = divert::make_cgroup(::getpid());
     if (!cgroup) return cgroup.error();
     setup_.cgroup = *cgroup;
+    if (!cgroup->name.empty())
+      setup_.rules.cgroup = pfctl::CgroupMatch{cgroup->name, cgroup->id, cgroup->level};
     journal_.cgroup = cgroup->name;
-    setup_.command =
-        divert::Command{invocation_.positional, user_,
-                        tls::trust_variables(*bundle, root_certificate_path(settings())), *cgroup};
+    setup_.command = divert::Command{
+        invocation_.positional, user_,
+        tls::trust_variables(*bundle, root_certificate_path(settings()), user_.home), *cgroup};
     return {};
   }
 

@@ -124,7 +124,7 @@ class Process {
     for (;;) {
       timer.expires_after(kRenewCheck);
       co_await timer.async_wait(asio::use_awaitable);
-      if (tls::expires_within(signer_->intermediate.certificate.get(), kRenewBefore))
+      if (tls::expires_within(signer_->intermediate().certificate.get(), kRenewBefore))
         worker_.ask_for_intermediate();
     }
   }

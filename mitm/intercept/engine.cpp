@@ -2,6 +2,7 @@
 #include "mitm/intercept/engine.h"
 
 #include <exception>
+#include <unordered_set>
 
 #include "mitm/intercept/interception.h"
 
@@ -9,6 +10,22 @@ namespace mitm::intercept {
 namespace {
 
 constexpr std::size_t kScratch = 128 << 10;
+
+/// Known to end_all() for as long as it lives.
+class OpenEntry {
+ public:
+  OpenEntry(std::unordered_set<Interception*>& open, Interception& interception)
+      : open_(open), interception_(interception) {
+    open_.insert(&interception_);
+  }
+  OpenEntry(const OpenEntry&) = delete;
+  OpenEntry& operator=(const OpenEntry&) = delete;
+  ~OpenEntry() { open_.erase(&interception_); }
+
+ private:
+  std::unordered_set<Interception*>& open_;
+  Interception& interception_;
+};
 
 }  // namespace
 
@@ -26,6 +43,7 @@ class Engine::State {
   Settings settings;
   std::vector<char> scratch;
   Tools tools;
+  std::unordered_set<Interception*> open;
 };
 
 base::Result<std::unique_ptr<Engine>> Engine::make(Settings settings,
@@ -48,10 +66,15 @@ boost::asio::awaitable<void> Engine::intercept(divert::Connection connection,
   const divert::Connection known = connection;
   try {
     Interception interception{state_->tools, std::move(connection), std::move(client), std::move(server)};
+    const OpenEntry entry{state_->open, interception};
     co_await interception.run();
   } catch (const std::exception& error) {
     closed(known, {0, 0, error.what()});
   }
+}
+
+void Engine::end_all() {
+  for (Interception* interception : state_->open) interception->end("osproxy ended");
 }
 
 void Engine::unreachable(const divert::Connection& connection, const boost::system::error_code& error) {

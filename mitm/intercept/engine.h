@@ -30,6 +30,7 @@ class Engine final : public divert::Interceptor, public divert::Watcher {
 
   boost::asio::awaitable<void> intercept(divert::Connection connection, boost::asio::ip::tcp::socket client,
                                          boost::asio::ip::tcp::socket server) override;
+  void end_all() override;
   void unreachable(const divert::Connection& connection, const boost::system::error_code& error) override;
   void closed(const divert::Connection& connection, const divert::Outcome& outcome) override;
 

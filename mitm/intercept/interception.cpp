@@ -147,6 +147,12 @@ awaitable<void> Interception::run_http(std::string_view scheme) {
   co_await converse(std::move(speech));
 }
 
+void Interception::end(std::string why) {
+  tracked_.ends_because(std::move(why));
+  client_.reset();
+  server_.reset();
+}
+
 // TLS.
 
 awaitable<void> Interception::run_tls(divert::ClientHello hello) {

@@ -29,6 +29,9 @@ class Interception {
 
   boost::asio::awaitable<void> run();
 
+  /// Resets both sides; run() then returns soon, and the flows that were open say `why`.
+  void end(std::string why);
+
  private:
   using Speech = divert::FirstBytes;
 

@@ -56,6 +56,7 @@ void Tracked::publish_start(const flow::Flow& flow) const {
 void Tracked::publish_end(std::unique_ptr<flow::Flow> flow,
                           std::chrono::steady_clock::time_point began) const {
   flow->event = flow::Event::end;
+  if (!end_reason_.empty()) flow->error = end_reason_;
   flow->duration =
       std::chrono::duration_cast<std::chrono::microseconds>(std::chrono::steady_clock::now() - began);
   shared_.bus.publish(std::unique_ptr<const flow::Flow>(std::move(flow)));

@@ -40,6 +40,8 @@ class Tracked {
   [[nodiscard]] std::unique_ptr<flow::Flow> begin(flow::Type type) const;
   /// Publishes a copy of `flow` as started, once more facts will follow with its end.
   void publish_start(const flow::Flow& flow) const;
+  /// From here on the connection is ended by us: that is the error of the flows that were still open.
+  void ends_because(std::string why) { end_reason_ = std::move(why); }
   /// With the time since `began`.
   void publish_end(std::unique_ptr<flow::Flow> flow, std::chrono::steady_clock::time_point began) const;
 
@@ -54,6 +56,7 @@ class Tracked {
   divert::Connection connection_;
   std::string host_;
   std::string sni_;
+  std::string end_reason_;
   std::optional<flow::TlsFacts> tls_;
   std::uint64_t offsets_[2] = {0, 0};
   bool ended_[2] = {false, false};

@@ -145,10 +145,15 @@ tls::SslPtr UpstreamTls::prepare(Attempt& attempt, const Ask& ask) {
   SSL_set_connect_state(ssl.get());
   X509_VERIFY_PARAM* const names = SSL_get0_param(ssl.get());
   X509_VERIFY_PARAM_set_hostflags(names, X509_CHECK_FLAG_NO_PARTIAL_WILDCARDS);
-  const std::string address = ask.server.address().to_string();
-  const bool named = ask.sni.empty() ? X509_VERIFY_PARAM_set1_ip_asc(names, address.c_str()) == 1
-                                     : X509_VERIFY_PARAM_set1_host(names, ask.sni.c_str(), 0) == 1 &&
-                                           SSL_set_tlsext_host_name(ssl.get(), ask.sni.c_str()) == 1;
+  // Some programs (wrk) put an address into SNI, where RFC 6066 wants a name: certificates have it as an
+  // address.
+  boost::system::error_code no_address;
+  boost::asio::ip::make_address(ask.sni, no_address);
+  const std::string address = no_address ? ask.server.address().to_string() : ask.sni;
+  const bool by_name = !ask.sni.empty() && no_address;
+  bool named = by_name ? X509_VERIFY_PARAM_set1_host(names, ask.sni.c_str(), 0) == 1
+                       : X509_VERIFY_PARAM_set1_ip_asc(names, address.c_str()) == 1;
+  if (!ask.sni.empty()) named = named && SSL_set_tlsext_host_name(ssl.get(), ask.sni.c_str()) == 1;
   if (!named) return nullptr;
   const std::string alpn = wire_names(ask.alpn);
   if (!alpn.empty()) {

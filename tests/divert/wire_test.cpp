@@ -79,7 +79,7 @@ TEST_CASE("wire: an answer cut anywhere, or with bytes behind it, is refused") {
 TEST_CASE("wire: a huge argv is cut so that the answer fits one datagram") {
   auto facts = some_process();
   facts.argv.assign(100'000, "argument");
-  facts.argv.push_back(std::string(1 << 20, 'x'));
+  facts.argv.emplace_back().resize(1 << 20);
   auto answer = some_answer();
   answer.process = std::make_shared<const procmap::ProcessFacts>(facts);
   const std::string bytes = wire::encode(answer);

@@ -48,6 +48,10 @@ void Namespace::add_uplink() {
   run("ip link add uplink type veth peer name beyond && ip link set uplink up && ip link set beyond up");
   run("ip addr add 192.0.2.1/24 dev uplink && ip route add default dev uplink");
   run("ip -6 addr add 2001:db8::1/64 dev uplink nodad && ip -6 route add default dev uplink");
+  // The kernel makes the route by which the address is this machine's own a little later.
+  run("for try in $(seq 100); do ip -6 route show table local | grep -q 'local 2001:db8::1 ' && exit; sleep "
+      "0.02; "
+      "done; echo no local route to 2001:db8::1; exit 1");
 }
 
 std::string run(const std::string& command) {

@@ -1,0 +1,237 @@
+// The config file: read, checked key by key with the line of each, and laid between defaults and command
+// line.
+#include <algorithm>
+#include <cerrno>
+#include <map>
+#include <set>
+
+#include <fmt/format.h>
+
+#include "base/fd.h"
+#include "base/text.h"
+#include "mitm/cli/options.h"
+
+namespace mitm::cli {
+namespace {
+
+using base::failure;
+using base::Result;
+using nlohmann::json;
+
+constexpr std::size_t kMaxConfig = 1 << 20;
+
+/// Counts the lines that the parser has read. The copies that the parser makes share the count.
+class LineCounter {
+ public:
+  using iterator_category = std::forward_iterator_tag;
+  using value_type = char;
+  using difference_type = std::ptrdiff_t;
+  using pointer = const char*;
+  using reference = const char&;
+
+  LineCounter(const char* at, std::size_t* line) : at_(at), line_(line) {}
+  reference operator*() const { return *at_; }
+  LineCounter& operator++() {
+    if (*at_ == '\n') ++*line_;
+    ++at_;
+    return *this;
+  }
+  LineCounter operator++(int) {
+    LineCounter before = *this;
+    ++*this;
+    return before;
+  }
+  bool operator==(const LineCounter& other) const { return at_ == other.at_; }
+
+ private:
+  const char* at_;
+  std::size_t* line_;
+};
+
+/// First pass: the lines of keys ("rules" and "rules[1].host"; not deeper), syntax errors, and keys that
+/// stand twice.
+class KeyLines final : public nlohmann::json_sax<json> {
+ public:
+  KeyLines(const std::string& text, const std::size_t& line) : text_(text), line_(line) {}
+
+  std::map<std::string, std::size_t> lines;
+  std::string problem;
+  std::size_t problem_line = 0;
+
+  bool null() override { return value(); }
+  bool boolean(bool) override { return value(); }
+  bool number_integer(json::number_integer_t) override { return value(); }
+  bool number_unsigned(json::number_unsigned_t) override { return value(); }
+  bool number_float(json::number_float_t, const std::string&) override { return value(); }
+  bool string(std::string&) override { return value(); }
+  bool binary(json::binary_t&) override { return value(); }
+  bool start_object(std::size_t) override {
+    value();
+    if (open_.size() == 2) lines[place()] = line_;
+    return open();
+  }
+  bool key(std::string& name) override {
+    Level& level = open_.back();
+    level.key = name;
+    if (open_.size() == 1 || open_.size() == kDepth) lines[place()] = line_;
+    if (level.seen.insert(name).second) return true;
+    return stop(fmt::format("the key '{}' stands twice", name));
+  }
+  bool end_object() override {
+    open_.pop_back();
+    return true;
+  }
+  bool start_array(std::size_t) override {
+    value();
+    return open() && (open_.back().in_list = true);
+  }
+  bool end_array() override {
+    open_.pop_back();
+    return true;
+  }
+  bool parse_error(std::size_t position, const std::string& token, const json::exception& error) override {
+    const std::string text = error.what();
+    const auto reason = text.find("syntax error");
+    problem = reason == text.npos ? fmt::format("no JSON at '{}'", token) : text.substr(reason);
+    // `position` counts the byte that was too much, which may be a line's end.
+    const auto end = std::min(std::max<std::size_t>(position, 1) - 1, text_.size());
+    problem_line = 1 + std::count(text_.begin(), text_.begin() + static_cast<std::ptrdiff_t>(end), '\n');
+    return false;
+  }
+
+ private:
+  /// An object or a list that has begun.
+  struct Level {
+    bool in_list = false;
+    std::size_t values = 0;
+    std::string key;
+    std::set<std::string> seen;
+  };
+  /// The options, the list of rules, a rule.
+  static constexpr std::size_t kDepth = 3;
+  /// No option goes so deep; a copy of a value takes stack for each level.
+  static constexpr std::size_t kDeepest = 16;
+
+  bool open() {
+    open_.emplace_back();
+    if (open_.size() <= kDeepest) return true;
+    return stop(fmt::format("lists and objects are nested more than {} deep", kDeepest));
+  }
+  bool stop(std::string why) {
+    problem = std::move(why);
+    problem_line = line_;
+    return false;
+  }
+
+  bool value() {
+    if (!open_.empty()) ++open_.back().values;
+    return true;
+  }
+  [[nodiscard]] std::string place() const {
+    std::string text;
+    for (const Level& level : open_)
+      text += level.in_list ? fmt::format("[{}]", level.values - 1) : (text.empty() ? "" : ".") + level.key;
+    return text;
+  }
+
+  const std::string& text_;
+  const std::size_t& line_;
+  std::vector<Level> open_;
+};
+
+std::vector<std::string_view> config_keys() {
+  std::vector<std::string_view> keys;
+  for (const auto& option : option_table()) {
+    if (option.in_config) keys.push_back(option.name);
+  }
+  return keys;
+}
+
+Result<> check_key(const std::string& key, const json& value) {
+  // For editors; see conf/osproxy.schema.json.
+  if (key == "$schema")
+    return value.is_string() ? Result<>{} : failure("expected a string, found {}", shown(value));
+  const Option* option = find_option(key);
+  if (!option || !option->in_config) return failure("unknown key{}", suggestion(key, config_keys()));
+  return check_value(*option, value);
+}
+
+/// "LINE: KEY: what is wrong with it"; what is wrong may begin with a place within the value, "[1].host:
+/// ...".
+std::string complaint(const std::string& key, const std::string& why, const KeyLines& keys) {
+  const auto place_size = why.starts_with('[') ? why.find(": ") : 0;
+  const auto place = key + why.substr(0, place_size);
+  const auto exact = keys.lines.find(place);
+  const auto rule = keys.lines.find(place.substr(0, place.find(']') + 1));
+  const auto line = exact != keys.lines.end()  ? exact->second
+                    : rule != keys.lines.end() ? rule->second
+                                               : keys.lines.at(key);
+  constexpr std::size_t kLongest = 60;
+  const auto name = place.size() > kLongest ? place.substr(0, kLongest) + "..." : place;
+  return base::printable(
+      fmt::format("{}: {}{}{}", line, name, place_size ? "" : ": ", why.substr(place_size)));
+}
+
+Result<json> parse_config(const std::string& path, const std::string& text) {
+  // The parser takes NUL for the end.
+  if (const auto nul = text.find('\0'); nul != text.npos) {
+    const auto lines =
+        std::ranges::count(text.begin(), text.begin() + static_cast<std::ptrdiff_t>(nul), '\n');
+    return failure("{}:{}: expected JSON, found a NUL byte", path, 1 + lines);
+  }
+  std::size_t line = 1;
+  KeyLines keys{text, line};
+  const bool sound =
+      json::sax_parse(LineCounter{text.data(), &line}, LineCounter{text.data() + text.size(), &line}, &keys);
+  if (!sound) return failure("{}:{}: {}", path, keys.problem_line, base::printable(keys.problem));
+  const json config = json::parse(text, nullptr, false);
+  if (!config.is_object())
+    return failure("{}:1: expected an object of options, found {}", path, shown(config));
+  for (const auto& [key, value] : config.items()) {
+    if (auto good = check_key(key, value); !good) {
+      return failure("{}:{}", path, complaint(key, good.error().text, keys));
+    }
+  }
+  return config;
+}
+
+/// The config file's object; empty when there is none.
+Result<json> read_config(const Invocation& invocation, const std::string& home) {
+  const bool named = invocation.options.contains("config");
+  const std::string path =
+      named ? invocation.options["config"].get<std::string>() : home + "/.config/osproxy/config.json";
+  const auto text = base::read_file(path, kMaxConfig);
+  if (text) return parse_config(path, *text);
+  const int code = text.error().os_code;
+  if (named) return base::Error{"--config: " + text.error().text, code};
+  if (code == ENOENT || code == ENOTDIR || code == EACCES) return json::object();
+  return text.error();
+}
+
+json default_value(const Option& option) {
+  if (option.kind == Kind::flag) return false;
+  if (option.kind == Kind::number) return std::stoll(std::string(option.default_text));
+  return std::string(option.default_text);
+}
+
+}  // namespace
+
+Result<json> effective_options(const Invocation& invocation, const std::string& home) {
+  json effective = json::object();
+  for (const auto& option : option_table()) {
+    const bool has_default = option.kind == Kind::flag || !option.default_text.empty();
+    if (has_default && option.name != "mode") effective[std::string(option.name)] = default_value(option);
+  }
+  auto config = read_config(invocation, home);
+  if (!config) return config.error();
+  config->erase("$schema");
+  effective.update(*config);
+  effective.update(invocation.options);
+  effective.erase("mode");
+  effective.erase("config");
+  if (invocation.command == "run" && !invocation.positional.empty())
+    effective["filter"] = invocation.positional.front();
+  return effective;
+}
+
+}  // namespace mitm::cli

@@ -1,0 +1,155 @@
+// --help: what each subcommand does in a few sentences, its options from the table, examples, exit codes.
+#include <algorithm>
+#include <array>
+
+#include <fmt/format.h>
+
+#include "mitm/cli/options.h"
+
+namespace mitm::cli {
+namespace {
+
+constexpr std::size_t kWidth = 92;
+constexpr std::size_t kColumn = 26;
+
+struct Page {
+  std::string_view command;
+  std::string_view summary;  ///< for the list of commands
+  std::string_view usage;
+  std::string_view text;
+  std::string_view examples;
+};
+
+constexpr std::string_view kFilterHelp =
+    "FILTER is a comma-separated list, read from left to right; the first item's sign sets the default:\n"
+    "  curl           the path of the program contains \"curl\"     !curl      everything but curl\n"
+    "  =curl          its name is exactly curl                    123        the process with this id\n"
+    "  /usr/bin       its path begins so (* and ? are wildcards)  ~REGEX     its path matches (RE2)\n"
+    "  ITEM+          the program and all that it starts          unknown    no owner could be found\n"
+    "  user:ann, group:staff, cgroup:/user.slice                  \"a,b\"      text with commas in it\n";
+
+constexpr std::array kPages{
+    Page{"run", "intercept the programs that FILTER selects (the default command)",
+         "osproxy [run] [FILTER] [options]",
+         "Diverts the TCP connections of this machine to osproxy, finds the process behind each, and "
+         "intercepts those of\n"
+         "the programs that FILTER selects: TLS is decrypted with osproxy's own CA, requests and responses "
+         "are shown as they\n"
+         "end. Everything else is passed on untouched. Without FILTER every program is intercepted. Ctrl-C "
+         "ends it; the rules\n"
+         "are gone then, however it ends. Programs must trust the CA: see `osproxy ca install`, or use "
+         "`osproxy exec`.\n",
+         "  sudo osproxy curl                         every request that any curl makes\n"
+         "  sudo osproxy '!firefox' --ports all       everything but Firefox, on every TCP port\n"
+         "  sudo osproxy make+ -d 2                   what make and its children fetch, with headers\n"
+         "  sudo osproxy curl -f jsonl -o flows.jsonl --pcap flows.pcap\n"},
+    Page{"exec", "run one command and intercept it and its descendants only",
+         "osproxy exec [options] -- CMD [ARG ...]",
+         "Runs CMD as the user who typed sudo and intercepts it and everything it starts, and no other "
+         "program. The usual\n"
+         "variables (SSL_CERT_FILE, CURL_CA_BUNDLE, NODE_EXTRA_CA_CERTS, ...) make it trust osproxy's CA "
+         "beside the system's:\n"
+         "nothing is installed. Flows go to standard error, or to --output FILE. Standard input, the "
+         "terminal, signals and\n"
+         "the exit status are CMD's own: 128+n when signal n ended it, 127 when there is no such command.\n",
+         "  sudo osproxy exec -- curl https://example.org/\n"
+         "  sudo osproxy exec -o flows.jsonl -f jsonl -- npm install\n"},
+    Page{"rules", "print the packet-filter rules that a run loads", "osproxy rules [options]",
+         "Prints the nftables table that `osproxy run` loads with the same options: this text and `nft list "
+         "table inet\n"
+         "osproxy` during a run say the same. Loads nothing and needs no root.\n",
+         "  osproxy rules --ports 443 --exclude 10.0.0.0/8\n"},
+    Page{"who", "which process owns a socket", "osproxy who [ADDRESS:PORT | :PORT] [options]",
+         "Shows the TCP sockets of this network namespace with the processes that own them; with an "
+         "argument, those at one of\n"
+         "whose ends it is. Root sees the owners of all sockets, others see their own.\n",
+         "  osproxy who :443\n  sudo osproxy who -f jsonl\n"},
+    Page{"ca", "create, show and install the certificate authority",
+         "osproxy ca create|show|export|install|uninstall|status [options]",
+         "  create     make the CA (done by the first run as well); its key stays root's\n"
+         "  show       where it is and its fingerprint\n"
+         "  export     print the root certificate as PEM\n"
+         "  install    make this machine trust it: system store, NSS (Firefox, Chromium) of the user who "
+         "typed sudo, Java\n"
+         "  uninstall  take it out of all of them again\n"
+         "  status     which stores trust it\n",
+         "  sudo osproxy ca install\n  osproxy ca export > osproxy-ca.pem\n"},
+    Page{"config", "check or show the configuration", "osproxy config check|show [options]",
+         "check reads the config file as a run would and says what is wrong with it: file, line, key, what "
+         "was expected. show\n"
+         "prints the options that result from defaults and file. Every long option but --config and --mode "
+         "is a key of the\n"
+         "file, which is JSON; `filter` and `rules` are keys only. The command line wins. See "
+         "conf/osproxy.json.\n",
+         "  osproxy config check -c my.json\n"},
+    Page{"cleanup", "remove what an interrupted run left behind", "osproxy cleanup",
+         "Runs end without leaving anything behind, killed or not; this is for the case that everything was "
+         "killed at once and\n"
+         "for a table that somebody loaded by hand. Safe at any time: what a live osproxy uses is left "
+         "alone.\n",
+         "  sudo osproxy cleanup\n"},
+};
+
+std::string spelled(const Option& option) {
+  std::string text = option.letter ? fmt::format("  -{}, --{}", option.letter, option.name)
+                                   : fmt::format("      --{}", option.name);
+  const auto value = option.choices.empty() ? option.value_name : option.choices;
+  if (!value.empty()) text += fmt::format(" {}", value);
+  return text;
+}
+
+/// `text` broken into lines behind a column of `first`.
+std::string in_columns(const std::string& first, std::string_view text) {
+  std::string out = first;
+  if (first.size() + 2 > kColumn)
+    out += "\n" + std::string(kColumn, ' ');
+  else
+    out.append(kColumn - first.size(), ' ');
+  while (text.size() > kWidth - kColumn) {
+    const auto space = text.rfind(' ', kWidth - kColumn);
+    out += fmt::format("{}\n{}", text.substr(0, space), std::string(kColumn, ' '));
+    text.remove_prefix(space + 1);
+  }
+  return out + std::string(text) + "\n";
+}
+
+std::string options_text(std::string_view command) {
+  std::string out;
+  for (const auto& option : option_table()) {
+    if (!option.on_command_line || !knows(command, option)) continue;
+    const auto note =
+        option.default_text.empty() ? std::string() : fmt::format(" (default: {})", option.default_text);
+    out += in_columns(spelled(option), std::string(option.help) + note);
+  }
+  return out + in_columns("  -h, --help", "this text");
+}
+
+std::string program_text() {
+  std::string out =
+      "osproxy shows the traffic of chosen programs on this machine, decrypted, and touches nothing else.\n\n"
+      "usage: osproxy [COMMAND] [options] ...\n\ncommands:\n";
+  for (const auto& page : kPages) out += fmt::format("  {:10}{}\n", page.command, page.summary);
+  out += fmt::format("\n{}\n", kFilterHelp);
+  out +=
+      "examples:\n"
+      "  sudo osproxy exec -- curl https://example.org/    one command, nothing installed\n"
+      "  sudo osproxy curl                                 every curl on this machine\n\n"
+      "osproxy COMMAND --help says more; osproxy --version prints the version.\n"
+      "exit status: 0 good, 1 failed, 2 wrong usage; exec: that of the command.\n";
+  return out;
+}
+
+}  // namespace
+
+std::string help_text(std::string_view command) {
+  const auto page = std::ranges::find(kPages, command, &Page::command);
+  if (page == kPages.end()) return program_text();
+  std::string out = fmt::format("usage: {}\n\n{}\n", page->usage, page->text);
+  if (command == "run") out += fmt::format("{}\n", kFilterHelp);
+  out += fmt::format("options:\n{}\nexamples:\n{}", options_text(command), page->examples);
+  const auto status = command == "exec" ? "CMD's own; 1 when osproxy itself failed, 2 wrong usage"
+                                        : "0 good, 1 failed, 2 wrong usage";
+  return out + fmt::format("\nexit status: {}\n", status);
+}
+
+}  // namespace mitm::cli

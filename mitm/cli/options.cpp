@@ -1,0 +1,223 @@
+// The table, and what can be said of a single value.
+#include "mitm/cli/options.h"
+
+#include <algorithm>
+#include <array>
+
+#include <fmt/format.h>
+
+#include "base/network.h"
+#include "divert/filter.h"
+#include "mitm/cli/settings.h"
+
+namespace mitm::cli {
+namespace {
+
+using base::failure;
+using base::Result;
+using nlohmann::json;
+
+template <class Parsed>
+Result<> outcome(const Result<Parsed>& parsed) {
+  if (!parsed) return parsed.error();
+  return {};
+}
+
+Result<> check_ports(const json& value) {
+  return outcome(parse_ports(value));
+}
+Result<> check_networks(const json& value) {
+  return outcome(parse_networks(value));
+}
+Result<> check_size(const json& value) {
+  return outcome(parse_size(value.get<std::string>()));
+}
+Result<> check_filter(const json& value) {
+  return outcome(divert::Filter::parse(value.get<std::string>()));
+}
+Result<> check_rules(const json& value) {
+  return outcome(parse_rules(value));
+}
+
+Result<> check_range(const Option& option, const json& value) {
+  const bool fits = !value.is_number_unsigned() || value.get<std::uint64_t>() <= INT64_MAX;
+  if (fits && value.get<long long>() >= option.smallest && value.get<long long>() <= option.largest)
+    return {};
+  return failure("expected a number from {} to {}, found {}", option.smallest, option.largest, shown(value));
+}
+
+constexpr std::string_view kRun = "run exec";
+constexpr std::string_view kRules = "run exec rules";
+
+// name, letter, kind, value, help, default, commands, choices, check, command line, config, range of a number
+constexpr std::array kTable{
+    Option{"config", 'c', Kind::text, "FILE",
+           "read options from FILE (default: ~/.config/osproxy/config.json, if it exists)", "",
+           "run exec rules who ca config", "", nullptr, true, false},
+    Option{"filter", 0, Kind::text, "FILTER", "which programs to intercept; empty: every program", "", "run",
+           "", check_filter, false, true},
+    Option{"rules", 0, Kind::rules, "",
+           "list of rules: process, host, port, network, user, action; the first that holds wins", "",
+           "run exec", "", check_rules, false, true},
+    Option{"ports", 'p', Kind::list, "PORTS", "TCP ports to divert: numbers, ranges (8000-8100) or all",
+           "80,443,8000,8080,8443", kRules, "", check_ports, true, true},
+    Option{"exclude", 'x', Kind::list, "NETWORKS",
+           "leave connections to these networks alone, for example 10.0.0.0/8,fe80::/10", "", kRules, "",
+           check_networks, true, true},
+    Option{"family", 0, Kind::text, "FAMILY", "address families to divert", "both", kRules, "both|ipv4|ipv6",
+           nullptr, true, true},
+    Option{"loopback", 0, Kind::flag, "", "divert connections to this machine's own addresses as well", "",
+           kRules, "", nullptr, true, true},
+    Option{"group", 0, Kind::number, "GID",
+           "group number of osproxy's own connections (default: a free one is chosen)", "", kRules, "",
+           nullptr, true, true, 1, 4294967294},
+    Option{"listen-port", 0, Kind::number, "PORT",
+           "port of the loopback listeners (default: 28531, or a free one)", "", kRules, "", nullptr, true,
+           true, 1, 65535},
+    Option{"engine", 0, Kind::text, "ENGINE",
+           "how connections are diverted; this version has the redirect engine", "auto", kRun,
+           "auto|redirect", nullptr, true, true},
+    Option{"mode", 'm', Kind::text, "MODE",
+           "mitmproxy's way to say it: osproxy, osproxy:FILTER, local or local:FILTER", "", "run", "",
+           nullptr, true, false},
+    Option{"ui", 0, Kind::text, "UI", "how flows are shown", "dump", "run", "dump", nullptr, true, true},
+    Option{"format", 'f', Kind::text, "FORMAT", "text for people or one JSON object a line", "text",
+           "run exec who", "text|jsonl", nullptr, true, true},
+    Option{"output", 'o', Kind::text, "FILE",
+           "write flows to FILE instead of the terminal; - is standard output", "", kRun, "", nullptr, true,
+           true},
+    Option{"detail", 'd', Kind::number, "LEVEL",
+           "of text: 0 nothing, 1 a line a flow, 2 headers, 3 bodies cut short, 4 bodies", "1", kRun, "",
+           nullptr, true, true, 0, 4},
+    Option{"color", 0, Kind::text, "WHEN", "colours in text", "auto", kRun, "auto|always|never", nullptr,
+           true, true},
+    Option{"bodies", 'b', Kind::text, "BYTES", "record up to BYTES of each body (k, M, G)", "0", kRun, "",
+           check_size, true, true},
+    Option{"pcap", 0, Kind::text, "FILE", "write the decrypted bytes to FILE for Wireshark", "", kRun, "",
+           nullptr, true, true},
+    Option{"tls-min", 0, Kind::text, "VERSION", "lowest TLS version on both sides", "1.2", kRun,
+           "1.0|1.1|1.2|1.3", nullptr, true, true},
+    Option{"upstream-ca", 0, Kind::text, "FILE",
+           "trust the certificates in FILE (PEM) upstream instead of the system's", "", kRun, "", nullptr,
+           true, true},
+    Option{"insecure", 'k', Kind::flag, "", "do not verify upstream certificates", "", kRun, "", nullptr,
+           true, true},
+    Option{"threads", 0, Kind::number, "N", "worker threads (default: one per core)", "", kRun, "", nullptr,
+           true, true, 1, 64},
+    Option{"ca-dir", 0, Kind::text, "DIR", "where osproxy's CA lives", "/var/lib/osproxy", "run exec ca", "",
+           nullptr, true, true},
+    Option{"wait", 'w', Kind::flag, "", "stay until every descendant of CMD has ended", "", "exec", "",
+           nullptr, true, true},
+};
+
+std::string_view kind_text(Kind kind) {
+  switch (kind) {
+    case Kind::flag:
+      return "true or false";
+    case Kind::text:
+      return "a string";
+    case Kind::number:
+      return "a whole number";
+    case Kind::list:
+      return "a string or a list of strings";
+    case Kind::rules:
+      return "a list of objects";
+  }
+  return "";
+}
+
+bool is_of_kind(Kind kind, const json& value) {
+  const auto all = [&](auto predicate) { return value.is_array() && std::ranges::all_of(value, predicate); };
+  switch (kind) {
+    case Kind::flag:
+      return value.is_boolean();
+    case Kind::text:
+      return value.is_string();
+    case Kind::number:
+      return value.is_number_integer();
+    case Kind::list:
+      return value.is_string() || all([](const json& item) { return item.is_string(); });
+    case Kind::rules:
+      return all([](const json& item) { return item.is_object(); });
+  }
+  return false;
+}
+
+bool is_choice(std::string_view choices, std::string_view word) {
+  while (!choices.empty()) {
+    const auto bar = std::min(choices.find('|'), choices.size());
+    if (choices.substr(0, bar) == word) return true;
+    choices.remove_prefix(std::min(bar + 1, choices.size()));
+  }
+  return false;
+}
+
+/// Levenshtein's, with two letters that have changed places as one mistake.
+std::size_t distance(std::string_view a, std::string_view b) {
+  std::vector<std::vector<std::size_t>> table(a.size() + 1, std::vector<std::size_t>(b.size() + 1));
+  for (std::size_t i = 0; i <= a.size(); ++i) {
+    for (std::size_t j = 0; j <= b.size(); ++j) {
+      if (i == 0 || j == 0) {
+        table[i][j] = i + j;
+        continue;
+      }
+      const std::size_t change = a[i - 1] == b[j - 1] ? 0 : 1;
+      table[i][j] = std::min({table[i - 1][j] + 1, table[i][j - 1] + 1, table[i - 1][j - 1] + change});
+      const bool swapped = i > 1 && j > 1 && a[i - 1] == b[j - 2] && a[i - 2] == b[j - 1];
+      if (swapped) table[i][j] = std::min(table[i][j], table[i - 2][j - 2] + 1);
+    }
+  }
+  return table[a.size()][b.size()];
+}
+
+}  // namespace
+
+std::span<const Option> option_table() {
+  return kTable;
+}
+
+const Option* find_option(std::string_view name) {
+  const auto found = std::ranges::find(kTable, name, &Option::name);
+  return found == kTable.end() ? nullptr : &*found;
+}
+
+bool knows(std::string_view command, const Option& option) {
+  for (auto rest = option.commands; !rest.empty();) {
+    const auto space = std::min(rest.find(' '), rest.size());
+    if (rest.substr(0, space) == command) return true;
+    rest.remove_prefix(std::min(space + 1, rest.size()));
+  }
+  return false;
+}
+
+Result<> check_value(const Option& option, const json& value) {
+  if (!is_of_kind(option.kind, value))
+    return failure("expected {}, found {}", kind_text(option.kind), shown(value));
+  if (!option.choices.empty() && !is_choice(option.choices, value.get_ref<const std::string&>())) {
+    return failure("expected {}, found {}", option.choices, shown(value));
+  }
+  if (option.kind == Kind::number) return check_range(option, value);
+  return option.check ? option.check(value) : Result<>{};
+}
+
+std::string shown(const json& value) {
+  constexpr std::size_t kShort = 60;
+  const auto is_plain = [](const json& item) { return !item.is_structured() && !item.is_binary(); };
+  const bool flat = is_plain(value) || (value.size() < kShort && std::ranges::all_of(value, is_plain));
+  if (value.is_string() && value.get_ref<const std::string&>().size() > kShort)
+    return fmt::format("a string of {} bytes", value.get_ref<const std::string&>().size());
+  const std::string text = flat ? value.dump(-1, ' ', false, json::error_handler_t::replace) : std::string();
+  if (flat && text.size() <= kShort) return text;
+  return value.is_object() ? "an object" : "a list";
+}
+
+std::string suggestion(std::string_view typed, const std::vector<std::string_view>& words) {
+  if (typed.size() > 100) return {};
+  const auto nearest =
+      std::ranges::min_element(words, {}, [&](std::string_view word) { return distance(typed, word); });
+  if (nearest == words.end() || distance(typed, *nearest) > std::max<std::size_t>(1, typed.size() / 3))
+    return {};
+  return fmt::format("; did you mean {}?", *nearest);
+}
+
+}  // namespace mitm::cli

@@ -1,0 +1,357 @@
+// From checked JSON values to the types of the rooms below.
+#include "mitm/cli/settings.h"
+
+#include <charconv>
+#include <concepts>
+#include <thread>
+#include <utility>
+
+#include <fmt/format.h>
+#include <openssl/ssl.h>
+
+namespace mitm::cli {
+namespace {
+
+using base::failure;
+using base::Result;
+using nlohmann::json;
+
+constexpr std::uint64_t kLargestSize = std::uint64_t{1} << 40;
+
+/// The strings of a value that is one string (commas separate) or a list of them; of "" there are none.
+std::vector<std::string> words_of(const json& value) {
+  std::vector<std::string> words;
+  const auto add = [&](const std::string& text) {
+    for (std::size_t begin = 0; begin <= text.size();) {
+      const auto end = std::min(text.find(',', begin), text.size());
+      if (end > begin || !text.empty()) words.push_back(text.substr(begin, end - begin));
+      begin = end + 1;
+    }
+  };
+  if (value.is_string()) add(value);
+  if (value.is_array()) {
+    for (const auto& item : value) add(item);
+  }
+  return words;
+}
+
+int tls_number(const std::string& version) {
+  if (version == "1.0") return TLS1_VERSION;
+  if (version == "1.1") return TLS1_1_VERSION;
+  return version == "1.3" ? TLS1_3_VERSION : TLS1_2_VERSION;
+}
+
+struct Condition {
+  const char* key;
+  const char* expected;
+  bool numbers;  ///< whether a number will do for a string
+  Result<> (*read)(const std::vector<std::string>&, divert::Rule&);
+};
+
+/// The words of one condition, which is a string or a list of strings.
+Result<std::vector<std::string>> words_of(const Condition& condition, const json& value) {
+  const auto is_word = [&](const json& item) {
+    return item.is_string() || (condition.numbers && item.is_number_unsigned());
+  };
+  const json list = value.is_array() ? value : json::array({value});
+  if (list.empty() || !std::ranges::all_of(list, is_word))
+    return failure(".{}: expected {}, found {}", condition.key, condition.expected, shown(value));
+  if (list.size() > divert::Policy::kMaxConditions) {
+    return failure(".{}: expected at most {} entries, found {}", condition.key,
+                   divert::Policy::kMaxConditions, list.size());
+  }
+  std::vector<std::string> words;
+  for (const json& item : list) words.push_back(item.is_string() ? item.get<std::string>() : item.dump());
+  return words;
+}
+
+Result<> read_hosts(const std::vector<std::string>& words, divert::Rule& rule) {
+  for (const auto& word : words) {
+    auto pattern = divert::parse_host_pattern(word);
+    if (!pattern) return failure(".host: {}", pattern.error().text);
+    rule.hosts.push_back(std::move(*pattern));
+  }
+  return {};
+}
+
+Result<> read_ports(const std::vector<std::string>& words, divert::Rule& rule) {
+  for (const auto& word : words) {
+    const auto range = base::parse_port_range(word);
+    if (!range) return failure(".port: {}", range.error().text);
+    rule.ports.push_back(*range);
+  }
+  return {};
+}
+
+Result<> read_networks(const std::vector<std::string>& words, divert::Rule& rule) {
+  for (const auto& word : words) {
+    const auto network = base::parse_network(word);
+    if (!network) return failure(".network: {}", network.error().text);
+    rule.networks.push_back(*network);
+  }
+  return {};
+}
+
+Result<> read_user(const std::vector<std::string>& words, divert::Rule& rule) {
+  if (words.size() != 1 || words[0].empty()) return failure(".user: expected one user name or number");
+  rule.user = words[0];
+  return {};
+}
+
+Result<> read_process(const std::vector<std::string>& words, divert::Rule& rule) {
+  auto filter = divert::Filter::parse(fmt::format("{}", fmt::join(words, ",")));
+  if (!filter) return failure(".process: {}", filter.error().text);
+  rule.process = std::move(*filter);
+  return {};
+}
+
+constexpr const char* kStrings = "a string or a list of strings";
+constexpr Condition kConditions[] = {{"process", kStrings, false, read_process},
+                                     {"host", kStrings, false, read_hosts},
+                                     {"port", "a port, a range of ports or a list of them", true, read_ports},
+                                     {"network", kStrings, false, read_networks},
+                                     {"user", "one user name or number", true, read_user}};
+
+Result<divert::Action> read_action(const json& rule) {
+  const auto found = rule.find("action");
+  if (found != rule.end() && found->is_string()) {
+    for (const auto action : {divert::Action::pass, divert::Action::intercept, divert::Action::block}) {
+      if (*found == std::string(divert::to_string(action))) return action;
+    }
+  }
+  return failure(".action: expected intercept, pass or block, found {}",
+                 found == rule.end() ? "none" : shown(*found));
+}
+
+Result<divert::Rule> parse_rule(const json& data) {
+  divert::Rule rule;
+  for (const auto& [key, value] : data.items()) {
+    std::vector<std::string_view> keys{"action"};
+    for (const auto& known : kConditions) keys.emplace_back(known.key);
+    if (std::ranges::find(keys, key) == keys.end())
+      return failure(".{}: unknown key{}", key, suggestion(key, keys));
+  }
+  const auto action = read_action(data);
+  if (!action) return action.error();
+  rule.action = *action;
+  for (const auto& known : kConditions) {
+    if (!data.contains(known.key)) continue;
+    const auto words = words_of(known, data[known.key]);
+    if (!words) return words.error();
+    if (auto read = known.read(*words, rule); !read) return read.error();
+  }
+  return rule;
+}
+
+/// The fields that are plain values, with their keys.
+void each_plain(auto& settings, auto visit) {
+  visit("ipv4", settings.ipv4);
+  visit("ipv6", settings.ipv6);
+  visit("loopback", settings.loopback);
+  visit("listen_port", settings.listen_port);
+  visit("format", settings.format);
+  visit("output", settings.output);
+  visit("pcap", settings.pcap);
+  visit("color", settings.color);
+  visit("ca_dir", settings.ca_dir);
+  visit("upstream_ca_path", settings.upstream_ca_path);
+  visit("tls_min", settings.tls_min);
+  visit("detail", settings.detail);
+  visit("bodies", settings.bodies);
+  visit("insecure", settings.insecure);
+  visit("wait", settings.wait);
+  visit("threads", settings.threads);
+}
+
+bool read_plain(const json& data, bool& value) {
+  if (data.is_boolean()) value = data;
+  return data.is_boolean();
+}
+
+bool read_plain(const json& data, std::string& value) {
+  if (data.is_string()) value = data;
+  return data.is_string();
+}
+
+template <std::integral Number>
+bool read_plain(const json& data, Number& value) {
+  const bool fits = data.is_number_unsigned()
+                        ? std::in_range<Number>(data.get<std::uint64_t>())
+                        : data.is_number_integer() && std::in_range<Number>(data.get<std::int64_t>());
+  if (fits) value = data.get<Number>();
+  return fits;
+}
+
+template <class Item>
+bool read_texts(const json& data, const char* key, Result<Item> (*parse)(std::string_view),
+                std::vector<Item>& items) {
+  const auto list = data.find(key);
+  if (list == data.end() || !list->is_array()) return false;
+  for (const json& text : *list) {
+    if (!text.is_string()) return false;
+    auto item = parse(text.get_ref<const std::string&>());
+    if (!item) return false;
+    items.push_back(std::move(*item));
+  }
+  return true;
+}
+
+base::Error foreign(const char* what) {
+  return failure("settings that osproxy did not write: {}", what);
+}
+
+/// The field whose value no option can give; null when all is well.
+const char* out_of_range(const RunSettings& settings) {
+  const auto good = [](const char* option, const json& value) {
+    return check_value(*find_option(option), value).has_value();
+  };
+  if (!settings.ipv4 && !settings.ipv6) return "ipv6";
+  if (!good("format", settings.format)) return "format";
+  if (!good("color", settings.color)) return "color";
+  if (!good("detail", settings.detail)) return "detail";
+  if (!good("threads", settings.threads)) return "threads";
+  if (settings.group && !good("group", *settings.group)) return "group";
+  if (settings.tls_min < TLS1_VERSION || settings.tls_min > TLS1_3_VERSION) return "tls_min";
+  if (settings.bodies > kLargestSize) return "bodies";
+  return nullptr;
+}
+
+json texts(const auto& items) {
+  json list = json::array();
+  for (const auto& item : items) list.push_back(base::to_string(item));
+  return list;
+}
+
+int default_threads() {
+  return std::clamp(static_cast<int>(std::thread::hardware_concurrency()), 1, 64);
+}
+
+}  // namespace
+
+Result<std::vector<base::PortRange>> parse_ports(const json& value) {
+  std::vector<base::PortRange> ranges;
+  const auto words = words_of(value);
+  for (const auto& word : words) {
+    if (word == "all") {
+      if (words.size() > 1) return failure("expected all, or ports and ranges of ports, found both");
+      return ranges;
+    }
+    const auto range = base::parse_port_range(word);
+    if (!range) return range.error();
+    ranges.push_back(*range);
+  }
+  if (ranges.empty()) return failure("expected ports, ranges of ports or all");
+  return ranges;
+}
+
+Result<std::vector<base::Network>> parse_networks(const json& value) {
+  std::vector<base::Network> networks;
+  for (const auto& word : words_of(value)) {
+    const auto network = base::parse_network(word);
+    if (!network) return network.error();
+    networks.push_back(*network);
+  }
+  return networks;
+}
+
+Result<std::uint64_t> parse_size(std::string_view text) {
+  std::uint64_t value = 0;
+  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
+  const std::string_view unit{end, text.data() + text.size()};
+  const unsigned shift = unit.empty()                 ? 0
+                         : unit == "k" || unit == "K" ? 10
+                         : unit == "M"                ? 20
+                         : unit == "G"                ? 30
+                                                      : 64;
+  if (error != std::errc{} || shift == 64 || value > kLargestSize >> shift) {
+    return failure("expected a number of bytes such as 4096, 64k or 10M, found '{}'", text);
+  }
+  return value << shift;
+}
+
+Result<std::vector<divert::Rule>> parse_rules(const json& list) {
+  if (list.size() > divert::Policy::kMaxRules)
+    return failure("expected at most {} rules, found {}", divert::Policy::kMaxRules, list.size());
+  std::vector<divert::Rule> rules;
+  for (std::size_t i = 0; i < list.size(); ++i) {
+    auto rule = parse_rule(list[i]);
+    if (!rule) return failure("[{}]{}", i, rule.error().text);
+    rules.push_back(std::move(*rule));
+  }
+  return rules;
+}
+
+Result<RunSettings> run_settings(const json& effective, const Invocation& invocation) {
+  RunSettings settings;
+  auto ports = parse_ports(effective.value("ports", json("all")));
+  if (!ports) return failure("ports: {}", ports.error().text);
+  settings.ports = std::move(*ports);
+  auto excluded = parse_networks(effective.value("exclude", json("")));
+  if (!excluded) return failure("exclude: {}", excluded.error().text);
+  settings.excluded = std::move(*excluded);
+  const std::string family = effective.value("family", "both");
+  settings.ipv4 = family != "ipv6";
+  settings.ipv6 = family != "ipv4";
+  settings.loopback = effective.value("loopback", false);
+  if (effective.contains("group")) settings.group = effective["group"].get<std::uint32_t>();
+  settings.listen_port = effective.value("listen-port", std::uint16_t{0});
+  if (invocation.command != "exec") {
+    auto filter = divert::Filter::parse(effective.value("filter", ""));
+    if (!filter) return base::Error{filter.error().text, EINVAL};
+    settings.policy.filter = std::move(*filter);
+  }
+  auto rules = parse_rules(effective.value("rules", json::array()));
+  if (!rules)
+    return failure("rules{}{}", rules.error().text.starts_with('[') ? "" : ": ", rules.error().text);
+  settings.policy.rules = std::move(*rules);
+  settings.format = effective.value("format", "text");
+  settings.output = effective.value("output", "");
+  settings.pcap = effective.value("pcap", "");
+  settings.color = effective.value("color", "auto");
+  settings.ca_dir = effective.value("ca-dir", "");
+  settings.upstream_ca_path = effective.value("upstream-ca", "");
+  settings.tls_min = tls_number(effective.value("tls-min", ""));
+  settings.detail = effective.value("detail", 1);
+  const auto bodies = parse_size(effective.value("bodies", "0"));
+  if (!bodies) return failure("bodies: {}", bodies.error().text);
+  settings.bodies = *bodies;
+  settings.insecure = effective.value("insecure", false);
+  settings.wait = effective.value("wait", false);
+  settings.threads = effective.value("threads", default_threads());
+  return settings;
+}
+
+json RunSettings::to_json() const {
+  json data{{"ports", texts(ports)}, {"excluded", texts(excluded)}, {"policy", policy.to_json()}};
+  each_plain(*this, [&](const char* key, const auto& value) { data[key] = value; });
+  if (group) data["group"] = *group;
+  return data;
+}
+
+Result<RunSettings> RunSettings::from_json(const json& data) {
+  RunSettings settings;
+  if (!data.is_object()) return foreign("the whole");
+  std::size_t known = 3;
+  const char* wrong = nullptr;
+  each_plain(settings, [&](const char* key, auto& value) {
+    const auto found = data.find(key);
+    if (found == data.end() || !read_plain(*found, value)) wrong = key;
+    ++known;
+  });
+  if (const auto group = data.find("group"); group != data.end()) {
+    settings.group.emplace();
+    if (!read_plain(*group, *settings.group)) wrong = "group";
+    ++known;
+  }
+  if (!read_texts(data, "ports", base::parse_port_range, settings.ports)) wrong = "ports";
+  if (!read_texts(data, "excluded", base::parse_network, settings.excluded)) wrong = "excluded";
+  if (wrong) return foreign(wrong);
+  if (const auto* odd = out_of_range(settings)) return foreign(odd);
+  if (!data.contains("policy") || data.size() != known) return foreign("its keys");
+  auto policy = divert::Policy::from_json(data["policy"]);
+  if (!policy) return policy.error();
+  settings.policy = std::move(*policy);
+  return settings;
+}
+
+}  // namespace mitm::cli

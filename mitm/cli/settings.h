@@ -1,0 +1,58 @@
+// The options of run and exec as values that the program works with.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include <nlohmann/json.hpp>
+
+#include "base/network.h"
+#include "divert/policy.h"
+#include "mitm/cli/options.h"
+
+namespace mitm::cli {
+
+struct RunSettings {
+  std::vector<base::PortRange> ports;  ///< empty: all
+  std::vector<base::Network> excluded;
+  bool ipv4 = true;
+  bool ipv6 = true;
+  bool loopback = false;
+  std::optional<std::uint32_t> group;
+  std::uint16_t listen_port = 0;  ///< 0: the usual one, else any
+  divert::Policy policy;
+  std::string format;
+  std::string output;  ///< path; empty: the terminal
+  std::string pcap;
+  std::string color;
+  std::string ca_dir;
+  std::string upstream_ca_path;
+  int tls_min = 0;  ///< OpenSSL's number, TLS1_2_VERSION
+  int detail = 1;
+  std::size_t bodies = 0;  ///< bytes of each body to record
+  bool insecure = false;
+  bool wait = false;
+  int threads = 1;
+
+  /// Plain data, for the way from the unprivileged reader to the broker; from_json accepts only what to_json
+  /// can make.
+  [[nodiscard]] nlohmann::json to_json() const;
+  [[nodiscard]] static base::Result<RunSettings> from_json(const nlohmann::json& data);
+};
+
+/// `effective`: what effective_options() gave.
+[[nodiscard]] base::Result<RunSettings> run_settings(const nlohmann::json& effective,
+                                                     const Invocation& invocation);
+
+/// "80,443,8000-8100" or "all" (which is no range at all); as a string or as a list of them.
+[[nodiscard]] base::Result<std::vector<base::PortRange>> parse_ports(const nlohmann::json& value);
+/// "10.0.0.0/8,fe80::/10", as a string or as a list of them; "" and [] are none.
+[[nodiscard]] base::Result<std::vector<base::Network>> parse_networks(const nlohmann::json& value);
+/// "4096", "64k", "10M", "1G".
+[[nodiscard]] base::Result<std::uint64_t> parse_size(std::string_view text);
+/// The config's `rules`. Errors in one of them begin with its place: "[1].host: expected ...".
+[[nodiscard]] base::Result<std::vector<divert::Rule>> parse_rules(const nlohmann::json& list);
+
+}  // namespace mitm::cli

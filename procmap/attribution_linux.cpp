@@ -1,0 +1,281 @@
+// sock_diag names the socket's inode; /proc says who holds it. Processes are asked in the order in which the
+// answer is likely: just started ones, newest first; those that answered lately; those of the socket's user;
+// all.
+#include <algorithm>
+#include <cerrno>
+#include <deque>
+#include <unordered_map>
+
+#include <linux/netlink.h>
+#include <sys/socket.h>
+#include <sys/time.h>
+#include <unistd.h>
+
+#include "procmap/attribution.h"
+#include "procmap/facts.h"
+#include "procmap/proc_linux.h"
+#include "procmap/sock_diag.h"
+
+namespace procmap {
+namespace {
+
+using Clock = std::chrono::steady_clock;
+
+/// Process ids that are asked as "just started"; more of them come after those that answered lately.
+constexpr pid_t kNewest = 32;
+constexpr pid_t kNewLimit = 4096;
+constexpr std::size_t kLately = 32;
+/// A descriptor is looked for around where the last one was, then among the low numbers, before the whole
+/// table is read.
+constexpr int kAround = 6;
+constexpr int kLow = 24;
+
+/// NETLINK_SOCK_DIAG. The kernel answers within the send call, so receiving does not block; the time limit is
+/// for a kernel that does not answer at all.
+class DiagSocketFd {
+ public:
+  static base::Result<DiagSocketFd> open() {
+    base::UniqueFd fd{::socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, NETLINK_SOCK_DIAG)};
+    if (!fd) return base::os_error("cannot open a sock_diag socket", errno);
+    const timeval limit{1, 0};
+    const int room = 4 << 20;
+    ::setsockopt(fd.get(), SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof limit);
+    ::setsockopt(fd.get(), SOL_SOCKET, SO_RCVBUF, &room, sizeof room);
+    return DiagSocketFd{std::move(fd)};
+  }
+
+  std::optional<DiagSocket> exact(Family family, const base::Endpoint& local, const base::Endpoint& remote) {
+    std::optional<DiagSocket> found;
+    exchange(encode_exact_query(family, local, remote, ++sequence_), [&](const DiagReply& reply) {
+      // The kernel may answer with a listener that would take the connection: that is not the socket asked
+      // for.
+      const bool same = reply.kind == DiagReply::Kind::socket && reply.socket.local == local &&
+                        reply.socket.remote == remote;
+      if (same) found = reply.socket;
+      return false;
+    });
+    return found;
+  }
+
+  /// Empty on failure, with errno.
+  std::optional<std::vector<DiagSocket>> dump(Family family) {
+    std::vector<DiagSocket> sockets;
+    int error = 0;
+    const bool good = exchange(encode_dump_query(family, ++sequence_), [&](const DiagReply& reply) {
+      if (reply.kind == DiagReply::Kind::error) error = reply.error;
+      if (reply.kind == DiagReply::Kind::socket) sockets.push_back(reply.socket);
+      return reply.kind == DiagReply::Kind::socket;
+    });
+    if (!good || error != 0) {
+      errno = error != 0 ? error : errno;
+      return std::nullopt;
+    }
+    return sockets;
+  }
+
+ private:
+  explicit DiagSocketFd(base::UniqueFd fd) : fd_(std::move(fd)), buffer_(32 << 10) {}
+
+  /// Hands every reply to `take` until it says false. False when the kernel does not answer.
+  template <class Take>
+  bool exchange(const std::string& request, Take take) {
+    while (::send(fd_.get(), request.data(), request.size(), 0) < 0) {
+      if (errno != EINTR) return false;
+    }
+    for (;;) {
+      const ssize_t n = ::recv(fd_.get(), buffer_.data(), buffer_.size(), 0);
+      if (n < 0 && errno == EINTR) continue;
+      if (n <= 0) return false;
+      std::string_view bytes{buffer_.data(), static_cast<std::size_t>(n)};
+      while (!bytes.empty()) {
+        const auto reply = decode_reply(bytes);
+        if (!reply) return false;
+        // A late answer to an earlier question that had timed out.
+        if (reply->sequence != sequence_) continue;
+        if (!take(*reply)) return true;
+      }
+    }
+  }
+
+  base::UniqueFd fd_;
+  std::vector<char> buffer_;
+  std::uint32_t sequence_ = 0;
+};
+
+}  // namespace
+
+class Attributor::State {
+ public:
+  State(Proc proc, DiagSocketFd diag)
+      : proc_(std::move(proc)), facts_(proc_), diag_(std::move(diag)), last_pid_(proc_.last_pid()) {}
+
+  Owner owner_of(const base::Endpoint& source, const base::Endpoint& destination,
+                 std::chrono::milliseconds limit) {
+    Owner owner;
+    auto socket = source.address().is_v4() ? diag_.exact(Family::v4, source, destination) : std::nullopt;
+    if (!socket) socket = diag_.exact(Family::v6, source, destination);
+    if (!socket) return owner;
+    owner.socket = socket->facts;
+    // Inode 0: the program has closed it, the kernel still works on it.
+    if (socket->facts.inode != 0) owner.process = holder_of(socket->facts, Clock::now() + limit);
+    return owner;
+  }
+
+  std::shared_ptr<const ProcessFacts> facts_of(pid_t pid) { return facts_.facts_of(pid); }
+
+  base::Result<std::vector<SocketRow>> table() {
+    std::vector<SocketRow> rows;
+    const auto holders = all_holders();
+    for (const Family family : {Family::v4, Family::v6}) {
+      const auto sockets = diag_.dump(family);
+      if (!sockets && family == Family::v6) break;  // a kernel without IPv6
+      if (!sockets) return base::os_error("cannot list the TCP sockets", errno);
+      for (const auto& socket : *sockets) {
+        const auto holder = holders.find(socket.facts.inode);
+        rows.push_back({socket.local,
+                        socket.remote,
+                        state_name(socket.state),
+                        {socket.facts, holder == holders.end() ? nullptr : facts_.facts_of(holder->second)}});
+      }
+    }
+    return rows;
+  }
+
+ private:
+  /// Where a process kept the socket that it was last asked about.
+  struct Lately {
+    pid_t pid = 0;
+    int descriptor = 0;
+  };
+
+  std::shared_ptr<const ProcessFacts> holder_of(const SocketFacts& socket, Clock::time_point deadline) {
+    const pid_t newest = proc_.last_pid();
+    // Numbers start again from the bottom after kernel.pid_max: then the last look is no limit.
+    const pid_t oldest = std::max(newest >= last_pid_ ? last_pid_ + 1 : 1, newest - kNewLimit);
+    last_pid_ = newest;
+    pid_t pid = find_among_new(newest, std::max(oldest, newest - kNewest), socket.inode);
+    if (pid == 0) pid = find_lately(socket.inode);
+    if (pid == 0) pid = find_among_new(newest - kNewest - 1, oldest, socket.inode);
+    if (pid == 0) pid = find_among_all(socket, deadline);
+    return pid == 0 ? nullptr : facts_.facts_of(pid);
+  }
+
+  /// Processes started since the last look, from `newest` down to `oldest`. Threads are passed over: their
+  /// processes come with their own numbers, here or later.
+  pid_t find_among_new(pid_t newest, pid_t oldest, std::uint32_t inode) {
+    for (pid_t pid = newest; pid >= oldest; --pid) {
+      const auto status = proc_.status(pid);
+      if (!status || status->tgid != pid) continue;
+      if (find_in(pid, 0, inode)) return pid;
+    }
+    return 0;
+  }
+
+  pid_t find_lately(std::uint32_t inode) {
+    for (std::size_t i = 0; i < lately_.size(); ++i) {
+      const Lately entry = lately_[i];
+      if (find_in(entry.pid, entry.descriptor, inode)) return entry.pid;
+    }
+    return 0;
+  }
+
+  pid_t find_among_all(const SocketFacts& socket, Clock::time_point deadline) {
+    const auto pids = proc_.pids();
+    for (const bool of_its_user : {true, false}) {
+      for (auto pid = pids.rbegin(); pid != pids.rend(); ++pid) {
+        if (Clock::now() > deadline) return 0;
+        const auto owner = proc_.owner(*pid);
+        if (!owner || (*owner == socket.uid) != of_its_user) continue;
+        if (find_in(*pid, 0, socket.inode)) return *pid;
+      }
+    }
+    return 0;
+  }
+
+  bool find_in(pid_t pid, int near, std::uint32_t inode) {
+    const auto descriptors = proc_.descriptors(pid);
+    if (!descriptors) return false;
+    const int descriptor = find_descriptor(descriptors, near, inode);
+    if (descriptor < 0) return false;
+    remember(pid, descriptor);
+    return true;
+  }
+
+  static int find_descriptor(const Proc::Descriptors& descriptors, int near, std::uint32_t inode) {
+    const auto look = [&](int first, int last) {
+      for (int i = std::max(first, 0); i <= last; ++i) {
+        if (descriptors.socket_at(i) == inode) return i;
+      }
+      return -1;
+    };
+    int found = -1;
+    if (near > 0) {
+      // A new socket takes the lowest free number: beside the one before it, low, or, in a full table, at its
+      // end.
+      found = look(near, near + kAround);
+      if (found < 0) found = look(near - kAround, near - 1);
+      if (found < 0) found = look(3, kLow);
+      const int count = descriptors.count();
+      if (found < 0 && count > kLow) found = look(count - kAround, count + kAround);
+      if (found >= 0) return found;
+    }
+    const auto numbers = descriptors.numbers();
+    const auto hit = std::find_if(numbers.rbegin(), numbers.rend(),
+                                  [&](int number) { return descriptors.socket_at(number) == inode; });
+    return hit == numbers.rend() ? -1 : *hit;
+  }
+
+  void remember(pid_t pid, int descriptor) {
+    const auto known = std::ranges::find(lately_, pid, &Lately::pid);
+    if (known != lately_.end()) lately_.erase(known);
+    lately_.push_front({pid, descriptor});
+    if (lately_.size() > kLately) lately_.pop_back();
+  }
+
+  /// Every socket's holder; of several the one with the lowest pid, which is usually the one that shared it.
+  std::unordered_map<std::uint32_t, pid_t> all_holders() {
+    std::unordered_map<std::uint32_t, pid_t> holders;
+    for (const pid_t pid : proc_.pids()) {
+      const auto descriptors = proc_.descriptors(pid);
+      if (!descriptors) continue;
+      for (const int number : descriptors.numbers()) {
+        if (const auto inode = descriptors.socket_at(number)) holders.emplace(inode, pid);
+      }
+    }
+    return holders;
+  }
+
+  Proc proc_;
+  FactsCache facts_;
+  DiagSocketFd diag_;
+  pid_t last_pid_ = 0;
+  std::deque<Lately> lately_;
+};
+
+base::Result<Attributor> Attributor::open() {
+  auto proc = Proc::open();
+  if (!proc) return proc.error();
+  auto diag = DiagSocketFd::open();
+  if (!diag) return diag.error();
+  return Attributor{std::make_unique<State>(std::move(*proc), std::move(*diag))};
+}
+
+Attributor::Attributor(std::unique_ptr<State> state) : state_(std::move(state)) {}
+Attributor::Attributor(Attributor&&) noexcept = default;
+Attributor& Attributor::operator=(Attributor&&) noexcept = default;
+Attributor::~Attributor() = default;
+
+Owner Attributor::owner_of(const base::Endpoint& source, const base::Endpoint& destination,
+                           std::chrono::milliseconds limit) {
+  return state_->owner_of(source, destination, limit);
+}
+
+std::shared_ptr<const ProcessFacts> Attributor::facts_of(pid_t pid) {
+  return state_->facts_of(pid);
+}
+
+base::Result<std::vector<SocketRow>> socket_table(Attributor& attributor) {
+  return attributor.state_->table();
+}
+
+}  // namespace procmap

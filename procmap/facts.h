@@ -1,0 +1,43 @@
+// Process facts, read once per program image and kept.
+#pragma once
+
+#include <list>
+#include <memory>
+#include <unordered_map>
+
+#include "procmap/proc_linux.h"
+#include "procmap/process.h"
+
+namespace procmap {
+
+/// Not thread-safe. A pid that was given to another process, and a process that has become another program by
+/// execve(2), are noticed at each look: one small file of /proc is read for that.
+class FactsCache {
+ public:
+  explicit FactsCache(const Proc& proc);
+
+  /// Null when there is no such process.
+  std::shared_ptr<const ProcessFacts> facts_of(pid_t pid);
+
+ private:
+  struct Entry {
+    std::uint64_t image = 0;
+    std::shared_ptr<const ProcessFacts> facts;
+    std::list<pid_t>::iterator use;
+  };
+
+  std::shared_ptr<ProcessFacts> read(pid_t pid, const StatFields& stat);
+  std::vector<Ancestor> ancestors_of(const StatFields& stat, const ProcessFacts* earlier);
+  const std::string& user_name(uid_t uid);
+  const std::string& group_name(gid_t gid);
+
+  const Proc& proc_;
+  std::unordered_map<pid_t, Entry> entries_;
+  std::list<pid_t> uses_;  ///< most recently used first
+  std::unordered_map<uid_t, std::string> users_;
+  std::unordered_map<gid_t, std::string> groups_;
+  std::chrono::system_clock::time_point boot_;
+  long ticks_per_second_ = 100;
+};
+
+}  // namespace procmap

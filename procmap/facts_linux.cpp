@@ -1,0 +1,122 @@
+// ProcessFacts from /proc, and the parent chain with a memory: a daemon whose parents have ended still shows
+// them when it was seen, or started by somebody who was seen, while they lived.
+#include <array>
+#include <charconv>
+
+#include <grp.h>
+#include <pwd.h>
+#include <unistd.h>
+
+#include "procmap/facts.h"
+
+namespace procmap {
+namespace {
+
+constexpr std::size_t kMaxEntries = 8192;
+constexpr std::size_t kMaxArguments = 64 << 10;
+constexpr std::size_t kMaxAncestors = 64;
+
+/// btime of /proc/stat: seconds of the epoch at boot.
+std::chrono::system_clock::time_point boot_time() {
+  const auto text = base::read_file("/proc/stat", 4 << 20);
+  const auto at = text ? text->find("\nbtime ") : std::string::npos;
+  long long seconds = 0;
+  if (text && at != text->npos) std::from_chars(text->data() + at + 7, text->data() + text->size(), seconds);
+  return std::chrono::system_clock::time_point{std::chrono::seconds{seconds}};
+}
+
+std::string_view base_name(std::string_view path) {
+  return path.substr(path.rfind('/') + 1);
+}
+
+}  // namespace
+
+FactsCache::FactsCache(const Proc& proc)
+    : proc_(proc), boot_(boot_time()), ticks_per_second_(::sysconf(_SC_CLK_TCK)) {}
+
+std::shared_ptr<const ProcessFacts> FactsCache::facts_of(pid_t pid) {
+  const auto stat = proc_.stat(pid);
+  const auto found = entries_.find(pid);
+  if (!stat) {
+    if (found != entries_.end()) {
+      uses_.erase(found->second.use);
+      entries_.erase(found);
+    }
+    return nullptr;
+  }
+  const bool same_process =
+      found != entries_.end() && found->second.facts->id.start_ticks == stat->start_ticks;
+  if (same_process && found->second.image == stat->image && found->second.facts->ppid == stat->ppid) {
+    uses_.splice(uses_.begin(), uses_, found->second.use);
+    return found->second.facts;
+  }
+  auto facts = read(pid, *stat);
+  facts->ancestors = ancestors_of(*stat, same_process ? found->second.facts.get() : nullptr);
+  // Reading the ancestors may have dropped or moved entries.
+  auto [entry, added] = entries_.try_emplace(pid);
+  if (added) entry->second.use = uses_.insert(uses_.begin(), pid);
+  entry->second.image = stat->image;
+  entry->second.facts = facts;
+  if (entries_.size() > kMaxEntries) {
+    entries_.erase(uses_.back());
+    uses_.pop_back();
+  }
+  return facts;
+}
+
+std::shared_ptr<ProcessFacts> FactsCache::read(pid_t pid, const StatFields& stat) {
+  auto facts = std::make_shared<ProcessFacts>();
+  facts->id = {pid, stat.start_ticks};
+  facts->ppid = stat.ppid;
+  if (const auto status = proc_.status(pid)) {
+    facts->uid = status->uid;
+    facts->gid = status->gid;
+  }
+  facts->exe = without_deleted(proc_.link(pid, "exe"));
+  facts->name = facts->exe.empty() ? stat.comm : base_name(facts->exe);
+  facts->argv = parse_cmdline(proc_.text(pid, "cmdline", kMaxArguments));
+  facts->user = user_name(facts->uid);
+  facts->group = group_name(facts->gid);
+  facts->cgroup = parse_cgroup(proc_.text(pid, "cgroup", 16 << 10));
+  facts->start_time = boot_ + std::chrono::microseconds{stat.start_ticks * 1'000'000 /
+                                                        static_cast<std::uint64_t>(ticks_per_second_)};
+  return facts;
+}
+
+/// `earlier`: what was known of the same process. When its parent has ended since, the chain of then is the
+/// better one.
+std::vector<Ancestor> FactsCache::ancestors_of(const StatFields& stat, const ProcessFacts* earlier) {
+  if (earlier && earlier->ppid != stat.ppid && !earlier->ancestors.empty()) return earlier->ancestors;
+  if (stat.ppid == 0) return {};
+  const auto parent = facts_of(stat.ppid);
+  if (!parent) return {};
+  std::vector<Ancestor> chain{{parent->id, parent->exe}};
+  chain.insert(chain.end(), parent->ancestors.begin(),
+               parent->ancestors.begin() +
+                   static_cast<std::ptrdiff_t>(std::min(parent->ancestors.size(), kMaxAncestors)));
+  return chain;
+}
+
+const std::string& FactsCache::user_name(uid_t uid) {
+  const auto [entry, added] = users_.try_emplace(uid);
+  if (!added) return entry->second;
+  std::array<char, 4096> room;
+  passwd record{};
+  passwd* found = nullptr;
+  const bool known = ::getpwuid_r(uid, &record, room.data(), room.size(), &found) == 0 && found;
+  entry->second = known ? record.pw_name : std::to_string(uid);
+  return entry->second;
+}
+
+const std::string& FactsCache::group_name(gid_t gid) {
+  const auto [entry, added] = groups_.try_emplace(gid);
+  if (!added) return entry->second;
+  std::array<char, 16384> room;
+  ::group record{};
+  ::group* found = nullptr;
+  const bool known = ::getgrgid_r(gid, &record, room.data(), room.size(), &found) == 0 && found;
+  entry->second = known ? record.gr_name : std::to_string(gid);
+  return entry->second;
+}
+
+}  // namespace procmap

@@ -1,0 +1,30 @@
+// What `osproxy who` prints.
+#pragma once
+
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "base/network.h"
+#include "procmap/attribution.h"
+
+namespace procmap {
+
+/// ":443", "192.0.2.1:443" or "[::1]:443".
+struct SocketEnd {
+  std::optional<base::Address> address;
+  std::uint16_t port = 0;
+
+  /// Whether either end of the socket is this one.
+  [[nodiscard]] bool matches(const SocketRow& row) const;
+};
+[[nodiscard]] base::Result<SocketEnd> parse_socket_end(std::string_view text);
+
+/// A table with aligned columns and a heading.
+std::string render_who_text(const std::vector<SocketRow>& rows);
+
+/// One JSON object a line: local, remote, state, process (null when unknown).
+std::string render_who_jsonl(const std::vector<SocketRow>& rows);
+
+}  // namespace procmap

@@ -1,0 +1,429 @@
+// First bytes of real protocols, a real ClientHello of OpenSSL's, hellos made by hand, and every input cut at
+// every offset.
+#include "divert/first_bytes.h"
+
+#include <memory>
+
+#include <openssl/ssl.h>
+
+#include "tests/test.h"
+
+namespace doctest {
+template <>
+struct StringMaker<divert::Protocol> {
+  static String convert(divert::Protocol protocol) {
+    constexpr const char* kNames[] = {"undecided", "tls", "http1", "http2", "raw"};
+    return kNames[static_cast<std::size_t>(protocol)];
+  }
+};
+}  // namespace doctest
+
+namespace {
+
+using divert::FirstBytes;
+using divert::inspect;
+using divert::kMaxFirstBytes;
+using divert::Protocol;
+using namespace std::string_literals;
+
+std::string u8(std::size_t n) {
+  return {static_cast<char>(n)};
+}
+std::string u16(std::size_t n) {
+  return u8(n >> 8) + u8(n & 0xff);
+}
+std::string u24(std::size_t n) {
+  return u8(n >> 16) + u16(n & 0xffff);
+}
+std::string sized8(const std::string& bytes) {
+  return u8(bytes.size()) + bytes;
+}
+std::string sized16(const std::string& bytes) {
+  return u16(bytes.size()) + bytes;
+}
+std::string extension(std::size_t type, const std::string& body) {
+  return u16(type) + sized16(body);
+}
+std::string server_name(const std::string& name) {
+  return extension(0, sized16(u8(0) + sized16(name)));
+}
+
+/// `extensions` with their length, or nothing.
+std::string hello_body(const std::string& extensions, std::size_t version = 0x0303) {
+  return u16(version) + std::string(32, 'r') + sized8("") + sized16(u16(0x1301) + u16(0xc02b)) +
+         sized8(u8(0)) + extensions;
+}
+std::string handshake(const std::string& body) {
+  return u8(1) + u24(body.size()) + body;
+}
+std::string record(const std::string& payload, std::size_t version = 0x0301) {
+  return u8(0x16) + u16(version) + sized16(payload);
+}
+std::string hello(const std::string& extensions) {
+  return record(handshake(hello_body(sized16(extensions))));
+}
+
+std::string records(const std::string& payload, std::size_t piece) {
+  std::string out;
+  for (std::size_t i = 0; i < payload.size(); i += piece) out += record(payload.substr(i, piece));
+  return out;
+}
+
+/// What the installed OpenSSL sends first.
+std::string openssl_hello() {
+  const std::unique_ptr<SSL_CTX, decltype(&SSL_CTX_free)> context(SSL_CTX_new(TLS_client_method()),
+                                                                  SSL_CTX_free);
+  const std::unique_ptr<SSL, decltype(&SSL_free)> ssl(SSL_new(context.get()), SSL_free);
+  BIO* out = BIO_new(BIO_s_mem());
+  SSL_set_bio(ssl.get(), BIO_new(BIO_s_mem()), out);
+  SSL_set_tlsext_host_name(ssl.get(), "WWW.Example.org");
+  const std::string alpn = sized8("h2") + sized8("http/1.1");
+  SSL_set_alpn_protos(ssl.get(), reinterpret_cast<const unsigned char*>(alpn.data()),
+                      static_cast<unsigned>(alpn.size()));
+  SSL_connect(ssl.get());
+  char* data = nullptr;
+  const auto size = BIO_get_mem_data(out, &data);
+  return {data, static_cast<std::size_t>(size)};
+}
+
+/// What is decided never changes with more bytes; what is complete stays complete.
+void check_every_cut(const std::string& bytes) {
+  FirstBytes before;
+  for (std::size_t cut = 0; cut <= bytes.size(); ++cut) {
+    const auto seen = inspect(std::string_view(bytes).substr(0, cut));
+    CAPTURE(cut);
+    if (before.protocol == Protocol::tls) {
+      CHECK((seen.protocol == Protocol::tls || (seen.protocol == Protocol::raw && !before.complete)));
+    } else if (before.protocol != Protocol::undecided) {
+      CHECK(seen.protocol == before.protocol);
+    }
+    if (before.complete) {
+      CHECK(seen.complete);
+      CHECK(seen.host == before.host);
+    }
+    CHECK_FALSE((seen.protocol == Protocol::undecided && seen.complete));
+    before = seen;
+  }
+}
+
+}  // namespace
+
+TEST_CASE("first_bytes: real protocols") {
+  struct Case {
+    const char* name;
+    std::string bytes;
+    Protocol expected;
+  };
+  const Case cases[] = {
+      {"nothing", "", Protocol::undecided},
+      {"SSH", "SSH-2.0-OpenSSH_9.2p1 Debian-2+deb12u3\r\n", Protocol::raw},
+      {"SSH, first three bytes", "SSH", Protocol::raw},
+      {"SMTP EHLO", "EHLO mail.example.org\r\n", Protocol::raw},
+      {"SMTP with a parameter", "EHLO a b\r\n", Protocol::raw},
+      {"LMTP", "LHLO localhost\r\n", Protocol::raw},
+      {"FTP", "USER anonymous\r\n", Protocol::raw},
+      {"FTP AUTH", "AUTH TLS\r\n", Protocol::raw},
+      {"POP3", "CAPA\r\n", Protocol::raw},
+      {"IMAP", "a001 CAPABILITY\r\n", Protocol::raw},
+      {"NNTP", "MODE READER\r\n", Protocol::raw},
+      {"Redis", "*1\r\n$4\r\nPING\r\n", Protocol::raw},
+      {"Redis inline", "GET key\r\n", Protocol::raw},
+      {"MySQL client", "\x20\x00\x00\x01\x85\xae\x7f\x00\x00\x00\x00\x01\x21"s, Protocol::raw},
+      {"PostgreSQL SSLRequest", "\x00\x00\x00\x08\x04\xd2\x16\x2f"s, Protocol::raw},
+      {"PostgreSQL startup", "\x00\x00\x00\x21\x00\x03\x00\x00user\x00bob\x00"s, Protocol::raw},
+      {"MongoDB", "\x3f\x00\x00\x00\x01\x00\x00\x00\x00\x00\x00\x00\xd4\x07\x00\x00"s, Protocol::raw},
+      {"Kafka", "\x00\x00\x00\x23\x00\x12\x00\x03\x00\x00\x00\x01"s, Protocol::raw},
+      {"Cassandra", "\x04\x00\x00\x00\x01\x00\x00\x00\x16"s, Protocol::raw},
+      {"MQTT CONNECT", "\x10\x10\x00\x04MQTT\x04\x02\x00\x3c\x00\x04test"s, Protocol::raw},
+      {"NATS CONNECT", "CONNECT {\"verbose\":false,\"lang\":\"go\"}\r\n", Protocol::raw},
+      {"STOMP CONNECT", "CONNECT\naccept-version:1.2\n\n\0"s, Protocol::raw},
+      {"LDAP bind", "\x30\x0c\x02\x01\x01\x60\x07\x02\x01\x03\x04\x00\x80\x00"s, Protocol::raw},
+      {"RDP", "\x03\x00\x00\x13\x0e\xe0\x00\x00\x00\x00\x00\x01\x00\x08\x00\x03\x00\x00\x00"s, Protocol::raw},
+      {"SMB2", "\x00\x00\x00\x66\xfeSMB\x40\x00"s, Protocol::raw},
+      {"DNS over TCP",
+       "\x00\x1d\x12\x34\x01\x00\x00\x01\x00\x00\x00\x00\x00\x00\x07"
+       "example\x03org\x00\x00\x01\x00\x01"s,
+       Protocol::raw},
+      {"BitTorrent",
+       "\x13"
+       "BitTorrent protocol\x00\x00\x00\x00\x00\x10\x00\x05"s,
+       Protocol::raw},
+      {"memcached get", "get somekey\r\n", Protocol::raw},
+      {"memcached set", "set somekey 0 900 4\r\ndata\r\n", Protocol::raw},
+      {"memcached version", "version\r\n", Protocol::raw},
+      {"IRC", "NICK guest\r\nUSER guest 0 * :x\r\n", Protocol::raw},
+      {"IRC capabilities", "CAP LS 302\r\n", Protocol::raw},
+      {"XMPP", "<?xml version='1.0'?><stream:stream to='example.org'>", Protocol::raw},
+      {"RTMP", "\x03\x00\x00\x00\x00\x00\x00\x00\x00"s, Protocol::raw},
+      {"RTSP", "OPTIONS rtsp://192.0.2.1/stream RTSP/1.0\r\nCSeq: 1\r\n\r\n", Protocol::raw},
+      {"RTSP describe", "DESCRIBE rtsp://192.0.2.1/stream RTSP/1.0\r\n", Protocol::raw},
+      {"RTSP any", "OPTIONS * RTSP/1.0\r\n", Protocol::raw},
+      {"SIP", "INVITE sip:bob@example.org SIP/2.0\r\n", Protocol::raw},
+      {"SIP options", "OPTIONS sip:bob@example.org SIP/2.0\r\n", Protocol::raw},
+      {"ICAP", "REQMOD icap://192.0.2.1/x ICAP/1.0\r\n", Protocol::raw},
+      {"VNC", "RFB 003.008\n", Protocol::raw},
+      {"git", "0033git-upload-pack /project.git\0host=example.org\0"s, Protocol::raw},
+      {"Subversion", "( 2 ( edit-pipeline svndiff1 ) 31:svn://example.org ) ", Protocol::raw},
+      {"AMQP", "AMQP\x00\x00\x09\x01"s, Protocol::raw},
+      {"SOCKS5", "\x05\x01\x00"s, Protocol::raw},
+      {"whois", "example.org\r\n", Protocol::raw},
+      {"finger", "bob\r\n", Protocol::raw},
+      {"gopher", "\r\n", Protocol::raw},
+      {"telnet", "\xff\xfd\x03\xff\xfb\x18"s, Protocol::raw},
+      {"rsync", "@RSYNCD: 31.0\n", Protocol::raw},
+      {"Minecraft", "\x10\x00\xf4\x05\x09localhost\x63\xdd\x01"s, Protocol::raw},
+      {"SSL 2.0 hello", "\x80\x2e\x01\x03\x01\x00\x15\x00\x00\x00\x10"s, Protocol::raw},
+      {"TLS alert", "\x15\x03\x01\x00\x02\x02\x28"s, Protocol::raw},
+      {"TLS ServerHello", "\x16\x03\x03\x00\x7a\x02\x00\x00\x76"s, Protocol::raw},
+      {"h2 preface", "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\x00\x00\x12\x04"s, Protocol::http2},
+      {"most of an h2 preface", "PRI * HTTP/2.0\r\n\r\nSM\r\n", Protocol::undecided},
+      {"GET alone", "GET", Protocol::undecided},
+      {"GET and a space", "GET ", Protocol::undecided},
+      {"a slow request", "GET /inde", Protocol::http1},
+      {"HTTP/1.0", "GET / HTTP/1.0\r\n\r\n", Protocol::http1},
+      {"WebDAV", "PROPFIND /x HTTP/1.1\r\n", Protocol::http1},
+      {"WebDAV, slow", "PROPFIND /x", Protocol::undecided},
+      {"WebDAV, slower", "PROPFIND /x HTT", Protocol::undecided},
+      {"WebDAV, first line not whole", "PROPFIND /x HTTP/", Protocol::http1},
+      {"own method", "PURGE http://example.org/x HTTP/1.1\r\n", Protocol::http1},
+      {"any target", "NOTIFY * HTTP/1.1\r\n", Protocol::http1},
+      {"a method in small letters", "get / HTTP/1.1\r\n", Protocol::http1},
+      {"no such protocol", "PURGE /x HTTQ/1.1\r\n", Protocol::raw},
+      {"no target", "PURGE  HTTP/1.1\r\n", Protocol::raw},
+      {"HTTP/0.9", "GET /\r\n", Protocol::http1},
+      {"malformed HTTP", "GET nowhere HTTP/1.1\r\n", Protocol::http1},
+      {"malformed HTTP, spaces", "GET /a b c HTTP/1.1\r\n", Protocol::http1},
+      {"CONNECT", "CONNECT example.org:443 HTTP/1.1\r\n\r\n", Protocol::http1},
+      {"CONNECT, slow", "CONNECT example.org:443", Protocol::undecided},
+      {"OPTIONS", "OPTIONS * HTTP/1.1\r\n", Protocol::http1},
+      {"a long word", std::string(33, 'A'), Protocol::raw},
+      {"a word", std::string(32, 'A'), Protocol::undecided},
+      {"two letters", "GE", Protocol::undecided},
+      {"two letters and a space", "GE /", Protocol::raw},
+      {"binary in the word", "GET\x00 /"s, Protocol::raw},
+  };
+  for (const auto& [name, bytes, expected] : cases) {
+    CAPTURE(name);
+    const auto seen = inspect(bytes);
+    CHECK(seen.protocol == expected);
+    if (expected == Protocol::raw || expected == Protocol::http2) CHECK(seen.complete);
+    if (expected == Protocol::undecided) CHECK_FALSE(seen.complete);
+    check_every_cut(bytes);
+  }
+}
+
+TEST_CASE("first_bytes: the host of an HTTP request") {
+  struct Case {
+    std::string head, host;
+  };
+  for (const auto& [head, host] : {
+           Case{"GET / HTTP/1.1\r\nHost: example.org\r\n", "example.org"},
+           {"GET / HTTP/1.1\r\nAccept: */*\r\nhOsT:Example.ORG.:8080 \r\n", "example.org"},
+           {"GET / HTTP/1.1\nhost:\texample.org\n", "example.org"},
+           {"GET / HTTP/1.1\r\nHost: [2001:DB8::1]:443\r\n", "2001:db8::1"},
+           {"GET / HTTP/1.1\r\nHost: [::1]\r\n", "::1"},
+           {"GET / HTTP/1.1\r\nHost: 192.0.2.1:80\r\n", "192.0.2.1"},
+           {"GET / HTTP/1.1\r\n", ""},
+           {"GET / HTTP/1.1\r\nHost:\r\n", ""},
+           {"GET / HTTP/1.1\r\nHost: exa mple\r\n", ""},
+           {"GET / HTTP/1.1\r\nHost: [::1\r\n", ""},
+           {"GET / HTTP/1.1\r\nHost: [nonsense]\r\n", ""},
+           {"GET / HTTP/1.1\r\nHost : example.org\r\n", ""},
+           {"GET / HTTP/1.1\r\nX-Host: example.org\r\n", ""},
+           {"GET / HTTP/1.1\r\nHost: first.example\r\nHost: second.example\r\n", "first.example"},
+           {"GET /?Host: x HTTP/1.1\r\nHost: a..b\r\n", ""},
+           {"GET http://User:pw@Example.org:8080/x?y HTTP/1.1\r\nHost: other\r\n", "example.org"},
+           {"GET https://[::1]:8443 HTTP/1.1\r\nHost: other\r\n", "::1"},
+           {"GET /http://other/ HTTP/1.1\r\nHost: example.org\r\n", "example.org"},
+           {"CONNECT example.org:443 HTTP/1.1\r\nHost: other\r\n", "example.org"},
+           {"CONNECT [::1]:443 HTTP/1.1\r\n", "::1"},
+           {"PROPFIND /x HTTP/1.1\r\nHost: dav.example.org\r\n", "dav.example.org"},
+       }) {
+    CAPTURE(head);
+    const auto partial = inspect(head);
+    CHECK(partial.protocol == Protocol::http1);
+    CHECK_FALSE(partial.complete);
+    CHECK(partial.host == host);
+    const auto whole =
+        inspect(head + (head.find('\r') == head.npos ? "\n" : "\r\n") + "Host: body.example\r\n\r\n");
+    CHECK(whole.complete);
+    CHECK(whole.host == host);
+    check_every_cut(head + "\r\n");
+  }
+  CHECK(inspect("GET / HTTP/1.1\r\nHost: exam").host.empty());
+}
+
+TEST_CASE("first_bytes: a ClientHello of OpenSSL's") {
+  const auto bytes = openssl_hello();
+  REQUIRE(bytes.size() > 100);
+  const auto seen = inspect(bytes);
+  CHECK(seen.protocol == Protocol::tls);
+  CHECK(seen.complete);
+  CHECK(seen.host == "www.example.org");
+  CHECK(seen.hello.sni == "www.example.org");
+  CHECK(seen.hello.alpn == std::vector<std::string>{"h2", "http/1.1"});
+  CHECK(seen.hello.max_version == 0x0304);
+  CHECK(std::ranges::find(seen.hello.ciphers, 0x1301) != seen.hello.ciphers.end());
+  CHECK(std::ranges::find(seen.hello.groups, 29) != seen.hello.groups.end());
+  CHECK(std::ranges::find(seen.hello.signature_algorithms, 0x0403) != seen.hello.signature_algorithms.end());
+  CHECK_FALSE(seen.hello.encrypted_client_hello);
+  for (std::size_t cut = 0; cut < bytes.size(); ++cut) {
+    CAPTURE(cut);
+    const auto partial = inspect(std::string_view(bytes).substr(0, cut));
+    CHECK(partial.protocol == (cut < 6 ? Protocol::undecided : Protocol::tls));
+    CHECK_FALSE(partial.complete);
+    CHECK(partial.host.empty());
+  }
+  check_every_cut(bytes + "more");
+}
+
+TEST_CASE("first_bytes: reports SNI split across records of any size") {
+  const auto payload =
+      handshake(hello_body(sized16(server_name("split.example.org") + extension(16, sized16(sized8("h2"))))));
+  for (std::size_t piece = 1; piece <= payload.size(); ++piece) {
+    CAPTURE(piece);
+    const auto bytes = records(payload, piece);
+    const auto seen = inspect(bytes);
+    CHECK(seen.protocol == Protocol::tls);
+    CHECK(seen.complete);
+    CHECK(seen.host == "split.example.org");
+    CHECK(seen.hello.alpn == std::vector<std::string>{"h2"});
+    CHECK_FALSE(inspect(std::string_view(bytes).substr(0, bytes.size() - 1)).complete);
+  }
+  check_every_cut(records(payload, 7));
+}
+
+TEST_CASE("first_bytes: the fields of a hello") {
+  SUBCASE("no extensions: the legacy version counts") {
+    const auto seen = inspect(record(handshake(hello_body("", 0x0301))));
+    CHECK(seen.complete);
+    CHECK(seen.protocol == Protocol::tls);
+    CHECK(seen.hello.max_version == 0x0301);
+    CHECK(seen.hello.ciphers == std::vector<std::uint16_t>{0x1301, 0xc02b});
+    CHECK(seen.host.empty());
+  }
+  SUBCASE("GREASE is no version") {
+    const auto versions = sized8(u16(0x7a7a) + u16(0x0303) + u16(0x0304) + u16(0x0302));
+    CHECK(inspect(hello(extension(43, versions))).hello.max_version == 0x0304);
+    CHECK(inspect(hello(extension(43, sized8(u16(0x7a7a))))).hello.max_version == 0x0303);
+  }
+  SUBCASE("encrypted ClientHello and its ancestor") {
+    CHECK(inspect(hello(extension(0xfe0d, "x"))).hello.encrypted_client_hello);
+    CHECK(inspect(hello(extension(0xffce, "x"))).hello.encrypted_client_hello);
+  }
+  SUBCASE("groups and signature algorithms") {
+    const auto seen =
+        inspect(hello(extension(10, sized16(u16(29) + u16(23))) + extension(13, sized16(u16(0x0403)))));
+    CHECK(seen.hello.groups == std::vector<std::uint16_t>{29, 23});
+    CHECK(seen.hello.signature_algorithms == std::vector<std::uint16_t>{0x0403});
+  }
+}
+
+TEST_CASE("first_bytes: an SNI that is no name is none") {
+  struct Case {
+    std::string name, expected;
+  };
+  for (const auto& [name, expected] : {
+           Case{"example.org", "example.org"},
+           {"Example.ORG.", "example.org"},
+           {"a_b-c.example", "a_b-c.example"},
+           {"xn--mnchen-3ya.de", "xn--mnchen-3ya.de"},
+           {"localhost", "localhost"},
+           {"", ""},
+           {".", ""},
+           {"a..b", ""},
+           {".example.org", ""},
+           {"exa mple.org", ""},
+           {"example.org\0.evil"s, ""},
+           {"m\xc3\xbcnchen.de", ""},
+           {"../../etc/passwd", ""},
+           {"*.example.org", ""},
+           {std::string(64, 'a') + ".org", ""},
+           {std::string(63, 'a') + ".org", std::string(63, 'a') + ".org"},
+       }) {
+    CAPTURE(name);
+    const auto seen = inspect(hello(server_name(name)));
+    CHECK(seen.protocol == Protocol::tls);
+    CHECK(seen.complete);
+    CHECK(seen.host == expected);
+  }
+  std::string long_name;
+  for (int i = 0; i < 64; ++i) long_name += "abc.";
+  CHECK(inspect(hello(server_name(long_name))).host.empty());
+  const auto other_type = extension(0, sized16(u8(7) + sized16("x") + u8(0) + sized16("second.example")));
+  CHECK(inspect(hello(other_type)).host == "second.example");
+}
+
+TEST_CASE("first_bytes: a lie inside an extension costs that extension only") {
+  const auto good = server_name("example.org");
+  for (const auto& bad :
+       {extension(0, u16(500)), extension(16, sized16(u8(200) + "h2")), extension(16, sized16(sized8(""))),
+        extension(10, sized16("odd")), extension(13, ""), extension(43, u8(9))}) {
+    const auto seen = inspect(hello(bad + (bad[1] == 0 ? "" : good)));
+    CHECK(seen.protocol == Protocol::tls);
+    CHECK(seen.complete);
+    CHECK(seen.host == (bad[1] == 0 ? "" : "example.org"));
+    CHECK(seen.hello.alpn.empty());
+    CHECK(seen.hello.groups.empty());
+    CHECK(seen.hello.max_version == 0x0303);
+  }
+}
+
+TEST_CASE("first_bytes: hostile lengths and other oddities are raw") {
+  const std::string cases[] = {
+      u8(0x16) + u16(0x0301) + u16(0),                                // empty record
+      u8(0x16) + u16(0x0301) + u16(16385) + u8(1),                    // longer than a record may be
+      u8(0x16) + u16(0x0201) + u16(100),                              // no version of TLS
+      u8(0x16) + u16(0x0305) + u16(100),                              //
+      record(u8(1) + u24(3) + "abc"),                                 // shorter than any hello
+      record(handshake(hello_body(u16(50) + "x"))),                   // extensions beyond the end
+      record(handshake(hello_body(sized16("") + "x"))),               // something behind the extensions
+      record(handshake(hello_body(sized16(u16(0) + u16(9) + "x")))),  // extension beyond the end
+      record(handshake(hello_body(sized16("abc")))),                  // half an extension
+      record(handshake(hello_body("", 0x0203))),                      // no version of TLS
+      record(handshake(u16(0x0303) + std::string(40, '\xff'))),       // session id of 255 bytes
+      record(handshake(u16(0x0303) + std::string(32, 'r') + u8(0) + u16(0) + sized8(u8(0)) +
+                       "xxxx")),  // no ciphers
+      record(handshake(u16(0x0303) + std::string(32, 'r') + u8(0) + u16(3) + "abc" + sized8(u8(0)))),  // odd
+      record(handshake(hello_body("")).substr(0, 20)) +
+          "\x17\x03\x03\x00\x05hello"s,                              // data within the handshake
+      record(handshake(hello_body("")).substr(0, 20)) + record(""),  // empty record within it
+  };
+  for (const auto& bytes : cases) {
+    CAPTURE(&bytes - cases);
+    const auto seen = inspect(bytes);
+    CHECK(seen.protocol == Protocol::raw);
+    CHECK(seen.complete);
+    check_every_cut(bytes + "tail");
+  }
+}
+
+TEST_CASE("first_bytes: nothing is waited for beyond the limit") {
+  SUBCASE("a hello that claims 16 MiB") {
+    std::string payload = u8(1) + u24(0xffffff) + hello_body(u16(0xffff) + server_name("example.org"));
+    payload.resize(kMaxFirstBytes, '\0');
+    auto bytes = records(payload, 16384);
+    REQUIRE(bytes.size() > kMaxFirstBytes);
+    CHECK_FALSE(inspect(std::string_view(bytes).substr(0, kMaxFirstBytes - 1)).complete);
+    for (const auto size : {kMaxFirstBytes, bytes.size()}) {
+      const auto seen = inspect(std::string_view(bytes).substr(0, size));
+      CHECK(seen.protocol == Protocol::tls);
+      CHECK(seen.complete);
+    }
+  }
+  SUBCASE("a head without an end") {
+    std::string bytes = "GET / HTTP/1.1\r\nHost: example.org\r\nX: ";
+    bytes.resize(kMaxFirstBytes - 1, 'x');
+    CHECK_FALSE(inspect(bytes).complete);
+    bytes += "x";
+    CHECK(inspect(bytes).protocol == Protocol::http1);
+    CHECK(inspect(bytes).complete);
+    CHECK(inspect(bytes).host == "example.org");
+  }
+  SUBCASE("a line without an end") {
+    std::string bytes = "OPTIONS ";
+    bytes.resize(kMaxFirstBytes, 'x');
+    CHECK(inspect(bytes).protocol == Protocol::raw);
+    CHECK(inspect(bytes).complete);
+  }
+}

@@ -1,0 +1,314 @@
+"""Two hosts on one machine, made of network namespaces, and osproxy running on one of them.
+
+World: namespaces `client` (osproxy and the programs) and `origin` (real servers), a veth pair with IPv4 and IPv6 between them, a
+throw-away CA, nginx. Osproxy: the real program, started, waited for, stopped, and looked after: no rule and no process stays.
+"""
+import atexit
+import json
+import os
+import pwd
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+import unittest
+
+TOP = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+OSPROXY = os.environ.get("OSPROXY", os.path.join(TOP, "build/release/osproxy"))
+ASAN = os.environ.get("OSPROXY_E2E_ASAN") == "1"
+# ASan is slow, and so may the machine be: how long to wait for what must happen.
+PATIENCE = 60 if ASAN else 30
+
+V4 = ["192.0.2.2", "192.0.2.3"]
+V6 = ["2001:db8::2", "2001:db8::3"]
+CLIENT_V4, CLIENT_V6 = "192.0.2.1", "2001:db8::1"
+HOSTS = {"one.test": (V4[0], V6[0]), "two.test": (V4[1], V6[1])}
+
+NGINX = """
+pid {dir}/nginx.pid; error_log {dir}/nginx.err; worker_processes 1; worker_rlimit_nofile 15000;
+events {{ worker_connections 12000; }}
+http {{
+  log_format own '$remote_addr:$remote_port $host "$request" $status $connection $connection_requests';
+  access_log {dir}/access.log own;
+  client_body_temp_path {dir}/b; proxy_temp_path {dir}/p; fastcgi_temp_path {dir}/f; uwsgi_temp_path {dir}/u; scgi_temp_path {dir}/s;
+  client_max_body_size 0; keepalive_requests 100000; default_type text/plain;
+  server {{
+    listen 80 backlog=4096; listen [::]:80 backlog=4096; listen 443 ssl backlog=4096; listen [::]:443 ssl backlog=4096;
+    listen 8443 ssl; listen 9443 ssl; listen 9080;
+    ssl_certificate {dir}/origin.pem; ssl_certificate_key {dir}/origin.key; ssl_protocols TLSv1 TLSv1.1 TLSv1.2 TLSv1.3;
+    ssl_ciphers ALL:@SECLEVEL=0;
+    location / {{ return 200 "hello from $host\\n"; }}
+    location /files/ {{ root {dir}/www; }}
+    location /upload {{ proxy_pass http://127.0.0.1:9999; proxy_request_buffering off; }}
+    location /nothing {{ return 204; }}
+    location /moved {{ return 302 /; }}
+  }}
+}}
+"""
+
+
+def run(*command, check=True, **options):
+    """subprocess.run with captured text; a failure shows what the command said."""
+    options.setdefault("timeout", PATIENCE * 4)
+    result = subprocess.run(command, text=True, capture_output=True, **options)
+    if check and result.returncode != 0:
+        raise AssertionError(f"{' '.join(command)} ended with {result.returncode}\n{result.stdout}\n{result.stderr}")
+    return result
+
+
+def wait_for(condition, what, seconds=PATIENCE):
+    """Polls until `condition` is true; its last value is returned."""
+    end = time.monotonic() + seconds
+    while True:
+        value = condition()
+        if value:
+            return value
+        if time.monotonic() > end:
+            raise AssertionError(f"{what} did not happen within {seconds} s")
+        time.sleep(0.02)
+
+
+class World:
+    """Made once per test module (setUpModule), taken down at exit whatever happens."""
+
+    def __init__(self, nginx=True):
+        self.dir = tempfile.mkdtemp(prefix="osproxy-e2e-")
+        os.chmod(self.dir, 0o755)
+        self.client = f"oe-c-{os.getpid()}"
+        self.origin = f"oe-o-{os.getpid()}"
+        self.processes = []
+        atexit.register(self.close)
+        self._network()
+        self._certificates()
+        self.ca_dir = f"{self.dir}/ca"
+        if nginx:
+            with open(f"{self.dir}/nginx.conf", "w") as file:
+                file.write(NGINX.format(dir=self.dir))
+            os.makedirs(f"{self.dir}/www/files")
+            self.spawn(["nginx", "-c", f"{self.dir}/nginx.conf", "-g", "daemon off;"], where=self.origin)
+            wait_for(lambda: self.curl("http://one.test/", check=False).returncode == 0, "nginx")
+
+    def _network(self):
+        for name in (self.client, self.origin):
+            run("ip", "netns", "add", name)
+            run("ip", "-n", name, "link", "set", "lo", "up")
+        run("ip", "-n", self.client, "link", "add", "v0", "type", "veth", "peer", "name", "v0", "netns", self.origin)
+        for name, addresses in ((self.client, [CLIENT_V4 + "/24", CLIENT_V6 + "/64"]),
+                                (self.origin, [a + "/24" for a in V4] + [a + "/64" for a in V6])):
+            for address in addresses:
+                extra = ["nodad"] if ":" in address else []
+                run("ip", "-n", name, "addr", "add", address, "dev", "v0", *extra)
+            run("ip", "-n", name, "link", "set", "v0", "up")
+
+    def _certificates(self):
+        d = self.dir
+        ec = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes"]
+        run("openssl", "req", "-x509", *ec, "-days", "5", "-subj", "/CN=e2e CA", "-addext", "keyUsage=critical,keyCertSign", "-keyout",
+            f"{d}/ca.key", "-out", f"{d}/ca.pem")
+        run("openssl", "req", *ec, "-subj", "/CN=one.test", "-keyout", f"{d}/origin.key", "-out", f"{d}/origin.csr")
+        names = ",".join([f"DNS:{h}" for h in HOSTS] + [f"IP:{a}" for a in V4 + V6])
+        with open(f"{d}/san", "w") as file:
+            file.write(f"subjectAltName={names}\n")
+        run("openssl", "x509", "-req", "-in", f"{d}/origin.csr", "-CA", f"{d}/ca.pem", "-CAkey", f"{d}/ca.key", "-CAcreateserial",
+            "-days", "5", "-extfile", f"{d}/san", "-out", f"{d}/origin.pem")
+
+    def inside(self, command, where=None):
+        """`command` in a namespace. nsenter, because `ip netns exec` hides /sys and the cgroups with it."""
+        return ["nsenter", f"--net=/run/netns/{where or self.client}", *command]
+
+    def run(self, *command, where=None, **options):
+        return run(*self.inside(command, where), **options)
+
+    def spawn(self, command, where=None, **options):
+        """A process in a namespace, ended by close() if it still runs then."""
+        options.setdefault("stdin", subprocess.DEVNULL)
+        for stream in ("stdout", "stderr"):
+            options.setdefault(stream, open(f"{self.dir}/{len(self.processes)}.{stream}", "w"))
+        process = subprocess.Popen(self.inside(command, where), **options)
+        self.processes.append(process)
+        return process
+
+    def python(self, script, *arguments, where=None, **options):
+        """A Python program of the tests' own; sys.argv[1:] are `arguments`."""
+        return self.spawn(["/usr/bin/python3", "-c", script, *map(str, arguments)], where=where, **options)
+
+    def curl(self, url, *more, family=4, trust="both", check=True, **options):
+        return self.run(*self.curl_command(url, *more, family=family, trust=trust), check=check, **options)
+
+    def curl_command(self, url, *more, family=4, trust="both"):
+        """`trust`: whose certificates curl accepts: "origin", "osproxy" or "both"."""
+        resolve = []
+        for host, addresses in HOSTS.items():
+            for port in (80, 443, 8443, 9443, 9080):
+                address = addresses[0] if family == 4 else f"[{addresses[1]}]"
+                resolve += ["--resolve", f"{host}:{port}:{address}"]
+        return ["curl", "-sS", "-m", str(PATIENCE), "--cacert", self.trusting(trust), *resolve, *more, url]
+
+    def trusting(self, trust):
+        path = f"{self.dir}/trust-{trust}.pem"
+        wanted = {"origin": [f"{self.dir}/ca.pem"], "osproxy": [f"{self.ca_dir}/root-ca.pem"]}
+        wanted["both"] = wanted["origin"] + wanted["osproxy"]
+        text = "".join(open(file).read() for file in wanted[trust] if os.path.exists(file))
+        with open(path, "w") as file:
+            file.write(text)
+        return path
+
+    def access_log(self):
+        with open(f"{self.dir}/access.log") as file:
+            return file.read().splitlines()
+
+    def tables(self):
+        return self.run("nft", "list", "tables").stdout
+
+    def file(self, name, size):
+        """A file of random bytes that nginx serves as /files/NAME; returns its path."""
+        path = f"{self.dir}/www/files/{name}"
+        with open("/dev/urandom", "rb") as source, open(path, "wb") as out:
+            while size > 0:
+                size -= out.write(source.read(min(size, 1 << 20)))
+        return path
+
+    def close(self):
+        atexit.unregister(self.close)
+        for process in reversed(self.processes):
+            if process.poll() is None:
+                process.terminate()
+        for process in self.processes:
+            try:
+                process.wait(10)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+        for name in (self.client, self.origin):
+            run("ip", "netns", "del", name, check=False)
+        shutil.rmtree(self.dir, ignore_errors=True)
+
+
+def children_of(pid):
+    """Direct children: of osproxy's broker these are worker, guard and CMD."""
+    try:
+        with open(f"/proc/{pid}/task/{pid}/children") as file:
+            return [int(word) for word in file.read().split()]
+    except OSError:
+        return []
+
+
+def status_of(pid):
+    """The fields of /proc/PID/status."""
+    with open(f"/proc/{pid}/status") as file:
+        return dict(line.rstrip("\n").split(":\t", 1) for line in file if ":\t" in line)
+
+
+class Osproxy:
+    """A run of osproxy in the client's namespace. Use as a context: at its end it is stopped by SIGINT and everything is checked."""
+
+    def __init__(self, world, *arguments, command="run", environment=None, upstream_ca=True, jsonl=True, check=True):
+        self.world = world
+        self.number = len(world.processes)
+        self.flows_path = f"{world.dir}/flows-{self.number}.jsonl"
+        self.stderr_path = f"{world.dir}/osproxy-{self.number}.stderr"
+        self.check = check
+        words = [OSPROXY, command, "--ca-dir", world.ca_dir]
+        if upstream_ca:
+            words += ["--upstream-ca", f"{world.dir}/ca.pem"]
+        if jsonl:
+            words += ["--format", "jsonl", "--output", self.flows_path]
+        self.command = words + list(arguments)
+        self.environment = {**os.environ, **(environment or {})}
+        self.process = None
+
+    def __enter__(self):
+        self.start()
+        return self
+
+    def __exit__(self, kind, value, trace):
+        if self.process.poll() is None:
+            self.process.send_signal(signal.SIGINT)
+        try:
+            code = self.process.wait(PATIENCE)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            raise AssertionError("osproxy did not end after SIGINT\n" + self.stderr())
+        if kind is None and self.check:
+            assert code == 0, f"osproxy ended with {code}\n{self.stderr()}"
+            assert "osproxy" not in self.world.tables(), "rules are left behind"
+            assert "Sanitizer" not in self.stderr() and "runtime error" not in self.stderr(), self.stderr()
+
+    def start(self, case=None):
+        """For tests that do not use it as a context: `case` ends it when the test has ended, however it ended."""
+        if case is not None:
+            case.addCleanup(self.end)
+        self.process = self.world.spawn(self.command, stderr=open(self.stderr_path, "w"), env=self.environment)
+        wait_for(self.is_ready, "osproxy's first line: " + " ".join(self.command))
+
+    def end(self):
+        if self.process is not None and self.process.poll() is None:
+            self.process.kill()
+            self.process.wait()
+            wait_for(lambda: "osproxy" not in self.world.tables(), "the rules' end")
+
+    def is_ready(self):
+        if self.process.poll() is not None:
+            raise AssertionError(f"osproxy ended with {self.process.returncode} at its start\n{self.stderr()}")
+        return "osproxy: capturing " in self.stderr()
+
+    def stderr(self):
+        with open(self.stderr_path, errors="replace") as file:
+            return file.read()
+
+    def broker(self):
+        return self.process.pid
+
+    def worker(self):
+        """The child that has our loopback listeners' group: the one that is not root, or has the exempt gid."""
+        return next(pid for pid in children_of(self.broker()) if status_of(pid)["Gid"].split()[1] != "0")
+
+    def guard(self):
+        return next(pid for pid in children_of(self.broker()) if os.getsid(pid) == pid)
+
+    def flows(self, **wanted):
+        """Flows recorded so far whose keys have the wanted values; process_name is the process's name."""
+        try:
+            with open(self.flows_path) as file:
+                lines = file.read().split("\n")[:-1]
+        except FileNotFoundError:
+            lines = []
+        found = []
+        for line in lines:
+            flow = json.loads(line)
+            name = (flow["process"] or {}).get("name")
+            if all((name if key == "process_name" else flow.get(key)) == value for key, value in wanted.items()):
+                found.append(flow)
+        return found
+
+    def wait_for_flows(self, count=1, **wanted):
+        wanted.setdefault("event", "end")
+        return wait_for(lambda: len(self.flows(**wanted)) >= count and self.flows(**wanted), f"{count} flow(s) {wanted} in {self.flows_path}")
+
+    def wait_for_flow(self, **wanted):
+        return self.wait_for_flows(1, **wanted)[0]
+
+
+class TemporaryUser:
+    """A user of this machine for the tests of sudo; `environment` is what sudo sets."""
+
+    def __init__(self):
+        self.name = f"oe{os.getpid()}"
+
+    def __enter__(self):
+        run("useradd", "--create-home", "--shell", "/bin/bash", self.name)
+        entry = pwd.getpwnam(self.name)
+        self.uid, self.gid, self.home = entry.pw_uid, entry.pw_gid, entry.pw_dir
+        self.environment = {"SUDO_UID": str(self.uid), "SUDO_GID": str(self.gid), "SUDO_USER": self.name}
+        return self
+
+    def __exit__(self, *_):
+        run("userdel", "--remove", self.name, check=False)
+
+
+def main():
+    if os.geteuid() != 0:
+        sys.exit("the end-to-end tests need root for network namespaces; try: sudo scripts/test")
+    unittest.main(module="__main__", verbosity=2)

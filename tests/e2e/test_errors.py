@@ -1,0 +1,166 @@
+"""Every failure says what failed, on what and what to do, with the right exit code, and nothing starts."""
+import json
+import os
+import socket
+import unittest
+
+from harness import OSPROXY, Osproxy, World, main, run
+
+world = None
+
+
+def setUpModule():
+    global world
+    world = World()
+
+
+def tearDownModule():
+    world.close()
+
+
+class Errors(unittest.TestCase):
+    def tearDown(self):
+        self.assertEqual(world.tables(), "")
+
+    def check(self, words, code, text, before=(), **options):
+        """The last line on standard error is exactly `text`."""
+        result = world.run(*before, OSPROXY, *words, check=False, **options)
+        self.assertEqual(result.stderr.splitlines()[-1:], [text], result)
+        self.assertEqual(result.returncode, code)
+
+    def test_usage(self):
+        see = "; see osproxy run --help"
+        cases = [
+            (["--fromat", "text"], f"osproxy: unknown option --fromat; did you mean --format?{see}"),
+            (["curl", "https://example.org/"], "osproxy: run takes one FILTER, found 2 words; to run a command and intercept it: osproxy exec -- curl https://example.org/"),
+            (["exec"], "osproxy: exec needs a command: osproxy exec -- CMD [ARG ...]"),
+            (["--ports", "0", "curl"], "osproxy: --ports: '0' is not a port or a range of ports; expected for example 443 or 8000-8100"),
+            (["--exclude", "10.0.0.1/8", "curl"], "osproxy: --exclude: '10.0.0.1/8' has host bits set; the network is 10.0.0.0/8"),
+            (["--format", "xml"], "osproxy: --format: expected text|jsonl, found \"xml\""),
+            (["--detail", "9"], "osproxy: --detail: expected a number from 0 to 4, found 9"),
+            (["--wait", "curl"], "osproxy: --wait does not go with 'run'; it goes with: exec"),
+            (["ca"], "osproxy: ca needs a word: one of create, show, export, install, uninstall, status"),
+            (["--mode", "transparent"], "osproxy: --mode: expected osproxy, osproxy:FILTER, local or local:FILTER, found 'transparent'"),
+        ]
+        for words, text in cases:
+            with self.subTest(words):
+                self.check(words, 2, text)
+
+    def test_bad_filter_is_a_usage_error(self):
+        result = world.run(OSPROXY, "run", "curl,,wget", check=False)
+        self.assertEqual(result.returncode, 2)
+        self.assertIn("item 2", result.stderr)
+
+    def test_without_root(self):
+        nobody = ["setpriv", "--reuid", "65534", "--regid", "65534", "--clear-groups"]
+        cases = [
+            (["curl"], "osproxy: run needs root to load packet-filter rules; try: sudo osproxy curl"),
+            (["!curl", "-d", "2"], "osproxy: run needs root to load packet-filter rules; try: sudo osproxy '!curl' -d 2"),
+            (["exec", "--", "curl", "x y"], "osproxy: exec needs root to load packet-filter rules; try: sudo osproxy exec -- curl 'x y'"),
+            (["cleanup"], "osproxy: cleanup needs root to remove packet-filter rules; try: sudo osproxy cleanup"),
+            (["ca", "install"], "osproxy: ca needs root to change the trust stores; try: sudo osproxy ca install"),
+            (["ca", "create"], "osproxy: ca needs root to keep the key of the CA; try: sudo osproxy ca create"),
+        ]
+        for words, text in cases:
+            with self.subTest(words):
+                self.check(words, 1, text, before=nobody)
+        self.assertEqual(world.run(*nobody, OSPROXY, "rules").returncode, 0)
+
+    def config(self, text):
+        path = f"{world.dir}/config.json"
+        with open(path, "w") as file:
+            file.write(text)
+        return path
+
+    def test_configuration(self):
+        cases = [
+            ('{\n "formt": "text"\n}', "2: formt: unknown key; did you mean format?"),
+            ('{\n\n "detail": "2"\n}', '3: detail: expected a whole number, found "2"'),
+            ('{"exclude": ["10.0.0.0/33"]}', "1: exclude: '10.0.0.0/33' is not a network; expected for example 10.0.0.0/8, fe80::/10 or 192.0.2.1"),
+            ('{"format": "xml"}', "1: format: expected text|jsonl, found \"xml\""),
+            ('{"ports": "80",\n"ports": "81"}', "2: the key 'ports' stands twice"),
+            ('[]', "1: expected an object of options, found []"),
+        ]
+        for text, problem in cases:
+            with self.subTest(text):
+                path = self.config(text)
+                self.check(["run", "curl", "--config", path], 1, f"osproxy: {path}:{problem}")
+        for text, part in [('{"rules": [{"process": "~(", "action": "pass"}]}', ":1: rules[0].process: filter '~('"),
+                           ('{"rules": [{"action": "pass"}, {"action": "drop"}]}', ":1: rules[1].action: expected intercept, pass or block, found \"drop\""),
+                           ('{\n"detail": 2,\n}', ":3: syntax error")]:
+            with self.subTest(text):
+                path = self.config(text)
+                result = world.run(OSPROXY, "run", "curl", "--config", path, check=False)
+                self.assertEqual(result.returncode, 1)
+                self.assertIn(f"osproxy: {path}{part}", result.stderr)
+
+    def test_missing_files(self):
+        self.check(["run", "--config", "/no/such.json"], 1, "osproxy: --config: cannot read /no/such.json: No such file or directory")
+        self.check(["run", "--upstream-ca", "/no/ca.pem"], 1, "osproxy: --upstream-ca: cannot read /no/ca.pem: No such file or directory")
+        self.check(["run", "--output", "/no/flows"], 1, "osproxy: --output: cannot create /no/flows: No such file or directory")
+        self.check(["run", "--pcap", "/no/p"], 1, "osproxy: --pcap: cannot create /no/p: No such file or directory")
+
+    def test_damaged_upstream_ca(self):
+        path = f"{world.dir}/damaged.pem"
+        with open(path, "w") as file:
+            file.write("no certificate\n")
+        result = world.run(OSPROXY, "run", "--ca-dir", world.ca_dir, "--upstream-ca", path, check=False)
+        self.assertEqual(result.returncode, 1)
+        self.assertIn("osproxy: --upstream-ca: there is no certificate in PEM form in it\n", result.stderr)
+
+    def test_taken_port(self):
+        taken = world.python("import socket; s = socket.create_server(('127.0.0.1', 28600)); print(1, flush=True); input()", stdin=-1, stdout=-1)
+        taken.stdout.readline()
+        self.check(["run", "curl", "--ca-dir", world.ca_dir, "--listen-port", "28600"], 1,
+                   "osproxy: port 28600 on 127.0.0.1 is taken; name another one with --listen-port")
+        taken.kill()
+
+    def test_no_free_port(self):
+        """One ephemeral port, and somebody has it and the usual one."""
+        range_before = world.run("sysctl", "-n", "net.ipv4.ip_local_port_range").stdout
+        world.run("sysctl", "-qw", "net.ipv4.ip_local_port_range=40000 40001")
+        script = ("import socket\nheld = [socket.create_server(('127.0.0.1', p)) for p in (28531, 40000, 40001)]\nprint(1, flush=True); input()")
+        taken = world.python(script, stdin=-1, stdout=-1)
+        try:
+            taken.stdout.readline()
+            self.check(["run", "curl", "--ca-dir", world.ca_dir], 1,
+                       "osproxy: no free port on 127.0.0.1 for the listener; see sysctl net.ipv4.ip_local_port_range")
+        finally:
+            taken.kill()
+            world.run("sysctl", "-qw", f"net.ipv4.ip_local_port_range={range_before.strip()}")
+
+    def test_packet_filter_that_cannot_be_had(self):
+        """Root without CAP_NET_ADMIN, as in a container: the kernel refuses nf_tables."""
+        result = world.run("setpriv", "--bounding-set=-net_admin", "--inh-caps=-net_admin", OSPROXY, "run", "curl", "--ca-dir", world.ca_dir, check=False)
+        self.assertEqual(result.returncode, 1)
+        self.assertRegex(result.stderr, r"osproxy: .*(nf_tables|packet-filter rules).*(CAP_NET_ADMIN|permi)")
+
+    def test_read_only_places(self):
+        """A read-only home is nothing to stumble over; a CA folder that cannot be made is said."""
+        script = f"mount -t tmpfs -o ro none /root && exec {OSPROXY} config check"
+        self.assertEqual(run("unshare", "-m", "sh", "-c", script).stdout, "the configuration is good\n")
+        script = f"mount -t tmpfs -o ro none /mnt && exec nsenter --net=/run/netns/{world.client} {OSPROXY} run curl --ca-dir /mnt/ca"
+        result = run("unshare", "-m", "sh", "-c", script, check=False)
+        self.assertEqual(result.returncode, 1)
+        self.assertRegex(result.stderr, r"osproxy: .*/mnt/ca.*Read-only file system")
+
+    def test_full_disk_for_pcap(self):
+        """The capture stops with one line; interception goes on."""
+        folder = f"{world.dir}/small"
+        os.mkdir(folder)
+        run("mount", "-t", "tmpfs", "-o", "size=64k", "none", folder)
+        world.file("large", 1 << 20)
+        try:
+            with Osproxy(world, "curl", "--pcap", f"{folder}/p") as osproxy:
+                world.curl("https://one.test/files/large", "-o", "/dev/null", trust="osproxy")
+                osproxy.wait_for_flow(url="https://one.test/files/large")
+                world.curl("https://one.test/after", trust="osproxy")
+                osproxy.wait_for_flow(url="https://one.test/after")
+                lines = [line for line in osproxy.stderr().splitlines() if "--pcap" in line]
+            self.assertEqual(lines, [f"osproxy: --pcap {folder}/p: cannot write: No space left on device; recording to it has stopped, interception goes on"])
+        finally:
+            run("umount", folder)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,193 @@
+#include <cstdlib>
+#include <fstream>
+#include <iterator>
+
+#include "base/fd.h"
+#include "mitm/cli/options.h"
+#include "mitm/cli/settings.h"
+#include "tests/test.h"
+
+namespace mitm::cli {
+namespace {
+
+using nlohmann::json;
+
+const std::string kConf = OSPROXY_SOURCE_DIR "/conf/";
+
+/// Whether conf/NAME is `expected`. With OSPROXY_WRITE_CONF in the environment it is made so.
+void check_file(const std::string& name, const std::string& expected) {
+  if (std::getenv("OSPROXY_WRITE_CONF")) std::ofstream(kConf + name, std::ios::binary) << expected;
+  INFO("conf/", name, " is made from the option table: OSPROXY_WRITE_CONF=1 mitm_test -tc='conf:*'");
+  CHECK(base::read_file(kConf + name, 1 << 20).value() == expected);
+}
+
+bool is_valid(const std::string& schema, const std::string& file) {
+  const std::string script =
+      "import json, sys, jsonschema\n"
+      "schema, value = (json.load(open(name)) for name in sys.argv[1:])\n"
+      "jsonschema.Draft202012Validator.check_schema(schema)\n"
+      "sys.exit(0 if jsonschema.Draft202012Validator(schema).is_valid(value) else 3)\n";
+  const auto command = fmt::format("/usr/bin/python3 -c '{}' {} {}", script, schema, file);
+  const int status = std::system(command.c_str());
+  REQUIRE((status == 0 || status == 3 << 8));
+  return status == 0;
+}
+
+class TemporaryFile {
+ public:
+  explicit TemporaryFile(const std::string& text) {
+    const base::UniqueFd fd{::mkstemp(path_)};
+    REQUIRE(base::write_all(fd.get(), text));
+  }
+  TemporaryFile(const TemporaryFile&) = delete;
+  TemporaryFile& operator=(const TemporaryFile&) = delete;
+  ~TemporaryFile() { std::remove(path_); }
+  [[nodiscard]] std::string path() const { return path_; }
+
+ private:
+  char path_[32] = "/tmp/osproxy-conf-XXXXXX";
+};
+
+/// Whether a run takes `config`.
+bool is_taken(const json& config) {
+  const TemporaryFile file{config.dump()};
+  const std::string path = file.path();
+  const auto invocation = parse_command_line(std::vector<const char*>{"-c", path.c_str()});
+  const auto options = effective_options(*invocation, "/nonexistent");
+  return options && run_settings(*options, *invocation);
+}
+
+}  // namespace
+
+TEST_CASE("conf: sample and schema are what the option table makes") {
+  check_file("osproxy.json", sample_config());
+  check_file("osproxy.schema.json", config_schema());
+}
+
+TEST_CASE("conf: the sample is valid, is taken, and holds defaults") {
+  CHECK(is_valid(kConf + "osproxy.schema.json", kConf + "osproxy.json"));
+  const json sample = json::parse(sample_config());
+  CHECK(is_taken(sample));
+  for (const Option& option : option_table()) {
+    CAPTURE(option.name);
+    if (!option.in_config || option.default_text.empty()) continue;
+    const json& value = sample.at(std::string(option.name));
+    CHECK((value.is_string() ? value.get<std::string>() : value.dump()) == option.default_text);
+  }
+}
+
+TEST_CASE("conf: program and schema agree on what is good") {
+  struct Case {
+    json config;
+    bool good;
+  };
+  const json rule{{"action", "pass"}};
+  const auto with_rule = [&](const char* key, const json& value) {
+    json extended = rule;
+    extended[key] = value;
+    return json{{"rules", json::array({extended})}};
+  };
+  const Case cases[] = {
+      {json::object(), true},
+      {{{"ports", "all"}}, true},
+      {{{"ports", {"80", "443"}}}, true},
+      {{{"ports", 80}}, false},
+      {{{"ports", json::array()}}, false},
+      {{{"detail", 4}}, true},
+      {{{"detail", 5}}, false},
+      {{{"detail", -1}}, false},
+      {{{"detail", "1"}}, false},
+      {{{"threads", 0}}, false},
+      {{{"threads", 64}}, true},
+      {{{"group", 0}}, false},
+      {{{"group", 4294967294}}, true},
+      {{{"listen-port", 65536}}, false},
+      {{{"insecure", 1}}, false},
+      {{{"tls-min", "1.0"}}, true},
+      {{{"tls-min", "1.4"}}, false},
+      {{{"config", "x"}}, false},
+      {{{"mode", "local"}}, false},
+      {{{"nothing", 1}}, false},
+      {{{"rules", json::array({rule})}}, true},
+      {{{"rules", rule}}, false},
+      {{{"rules", json::array({json::object()})}}, false},
+      {{{"rules", json::array({{{"action", "drop"}}})}}, false},
+      {with_rule("host", "a.b"), true},
+      {with_rule("host", {"a.b", "c"}), true},
+      {with_rule("host", json::array()), false},
+      {with_rule("host", 1), false},
+      {with_rule("port", 80), true},
+      {with_rule("port", 0), false},
+      {with_rule("port", 65536), false},
+      {with_rule("port", {80, "1-2"}), true},
+      {with_rule("user", "ann"), true},
+      {with_rule("user", 1000), true},
+      {with_rule("user", -1), false},
+      {with_rule("network", {"::/0"}), true},
+      {with_rule("colour", "x"), false},
+  };
+  for (const auto& [config, good] : cases) {
+    const TemporaryFile file{config.dump()};
+    CAPTURE(config.dump());
+    CHECK(is_taken(config) == good);
+    CHECK(is_valid(kConf + "osproxy.schema.json", file.path()) == good);
+  }
+}
+
+TEST_CASE("help: each command's text has each of its options and none of others") {
+  for (const char* command : {"run", "exec", "rules", "who", "ca", "config", "cleanup"}) {
+    CAPTURE(command);
+    const std::string text = help_text(command);
+    CHECK(text.starts_with("usage: osproxy"));
+    CHECK(text.find("exit status: ") != text.npos);
+    for (const Option& option : option_table()) {
+      CAPTURE(option.name);
+      const bool mentioned = text.find(fmt::format(" --{}", option.name)) != text.npos;
+      if (option.on_command_line && knows(command, option)) {
+        CHECK(mentioned);
+        if (option.letter)
+          CHECK(text.find(fmt::format("  -{}, --{}", option.letter, option.name)) != text.npos);
+        if (!option.default_text.empty())
+          CHECK(text.find(fmt::format("{})\n", option.default_text)) != text.npos);
+      }
+      if (!option.on_command_line) CHECK_FALSE(mentioned);
+    }
+  }
+}
+
+TEST_CASE("help: the program's text lists every command") {
+  const std::string text = help_text("");
+  for (const char* command : {"run", "exec", "rules", "who", "ca", "config", "cleanup"})
+    CHECK(text.find(fmt::format("\n  {:10}", command)) != text.npos);
+  CHECK(help_text("help") == text);
+}
+
+TEST_CASE("help: no line is wider than 120 columns or ends in a space") {
+  for (const char* command : {"", "run", "exec", "rules", "who", "ca", "config", "cleanup"}) {
+    const std::string text = help_text(command);
+    for (std::size_t begin = 0; begin < text.size();) {
+      const auto end = text.find('\n', begin);
+      REQUIRE(end != text.npos);
+      const auto line = text.substr(begin, end - begin);
+      CAPTURE(line);
+      CHECK(line.size() <= 120);
+      CHECK_FALSE(line.ends_with(' '));
+      begin = end + 1;
+    }
+  }
+}
+
+TEST_CASE("options: the table is sound") {
+  for (const Option& option : option_table()) {
+    CAPTURE(option.name);
+    CHECK(std::ranges::count(option_table(), option.name, &Option::name) == 1);
+    if (option.letter) CHECK(std::ranges::count(option_table(), option.letter, &Option::letter) == 1);
+    CHECK(option.letter != 'h');
+    CHECK(option.letter != 'V');
+    CHECK((option.kind == Kind::flag || option.kind == Kind::rules || !option.value_name.empty()));
+    CHECK_FALSE(option.help.ends_with('.'));
+    CHECK((option.on_command_line || option.in_config));
+  }
+}
+
+}  // namespace mitm::cli

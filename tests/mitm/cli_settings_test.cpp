@@ -1,0 +1,316 @@
+#include <functional>
+
+#include <openssl/ssl.h>
+
+#include "mitm/cli/settings.h"
+#include "tests/test.h"
+
+namespace mitm::cli {
+namespace {
+
+using nlohmann::json;
+
+std::string texts(const auto& items) {
+  std::string out;
+  for (const auto& item : items) out += (out.empty() ? "" : " ") + base::to_string(item);
+  return out;
+}
+
+/// What `run` would do with these options typed and no config file.
+base::Result<RunSettings> settings_of(const std::vector<const char*>& typed) {
+  const auto invocation = parse_command_line(typed);
+  REQUIRE(invocation);
+  const auto options = effective_options(*invocation, "/nonexistent");
+  REQUIRE(options);
+  return run_settings(*options, *invocation);
+}
+
+std::string rule_error(const std::string& rules) {
+  const auto parsed = parse_rules(json::parse(rules));
+  return parsed ? "no error" : parsed.error().text;
+}
+
+/// Through the bytes in which settings travel.
+base::Result<RunSettings> over_the_wire(const json& data) {
+  return RunSettings::from_json(json::from_cbor(json::to_cbor(data)));
+}
+
+}  // namespace
+
+TEST_CASE("settings: ports are numbers, ranges or all") {
+  struct Case {
+    json value;
+    std::string ports;
+  };
+  const Case good[] = {{"80,443", "80 443"},
+                       {"8000-8100", "8000-8100"},
+                       {{"80", "443,8000-8001"}, "80 443 8000-8001"},
+                       {"1-65535", "1-65535"},
+                       {"all", ""},
+                       {json::array({"all"}), ""}};
+  for (const auto& [value, ports] : good) {
+    CAPTURE(value.dump());
+    const auto parsed = parse_ports(value);
+    REQUIRE(parsed);
+    CHECK(texts(*parsed) == ports);
+  }
+  for (const json& bad :
+       {json(""), json::array(), json("80,"), json(",80"), json("0"), json("65536"), json("2-1"), json("-1"),
+        json("80 443"), json("ALL"), json("all,80"), json({"80", "all"}), json("https")}) {
+    CAPTURE(bad.dump());
+    CHECK_FALSE(parse_ports(bad));
+  }
+}
+
+TEST_CASE("settings: networks are single or in lists") {
+  CHECK(texts(*parse_networks("10.0.0.0/8,fe80::/10")) == "10.0.0.0/8 fe80::/10");
+  CHECK(texts(*parse_networks({"10.0.0.0/8", "::1,192.0.2.1"})) == "10.0.0.0/8 ::1 192.0.2.1");
+  CHECK(parse_networks("")->empty());
+  CHECK(parse_networks(json::array())->empty());
+  CHECK_FALSE(parse_networks("10.0.0.0/8,"));
+  CHECK_FALSE(parse_networks("localhost"));
+}
+
+TEST_CASE("settings: sizes have units") {
+  struct Case {
+    const char* text;
+    std::uint64_t size;
+  };
+  for (const auto& [text, size] :
+       {Case{"0", 0}, Case{"4096", 4096}, Case{"64k", 65536}, Case{"64K", 65536}, Case{"10M", 10 << 20},
+        Case{"1G", 1 << 30}, Case{"1024G", std::uint64_t{1} << 40}}) {
+    CAPTURE(text);
+    CHECK(parse_size(text).value() == size);
+  }
+  for (const char* bad : {"", "k", "-1", "+1", "1.5M", "1T", "10 M", "10MB", "1025G", "99999999999999999999",
+                          "18014398509481984k"}) {
+    CAPTURE(bad);
+    CHECK(parse_size(bad).error().text ==
+          fmt::format("expected a number of bytes such as 4096, 64k or 10M, found '{}'", bad));
+  }
+}
+
+TEST_CASE("settings: rules are read") {
+  const auto rules = parse_rules(json::parse(R"([
+    {"action": "pass"},
+    {"host": ["*.Bank.example.", "192.0.2.1"], "port": [80, "8000-8100"], "network": "10.0.0.0/8", "user": "ann", "process": ["=wget", "!curl"],
+     "action": "block"},
+    {"port": 443, "user": 1000, "process": "a,b", "action": "intercept"}])"));
+  REQUIRE(rules);
+  REQUIRE(rules->size() == 3);
+  CHECK(rules->at(0).action == divert::Action::pass);
+  CHECK_FALSE(rules->at(0).process);
+  CHECK_FALSE(rules->at(0).user);
+  const divert::Rule& full = rules->at(1);
+  CHECK(full.action == divert::Action::block);
+  CHECK(full.hosts == std::vector<std::string>{"*.bank.example", "192.0.2.1"});
+  CHECK(texts(full.ports) == "80 8000-8100");
+  CHECK(texts(full.networks) == "10.0.0.0/8");
+  CHECK(full.user == "ann");
+  CHECK(full.process->text() == "=wget,!curl");
+  CHECK(texts(rules->at(2).ports) == "443");
+  CHECK(rules->at(2).user == "1000");
+  CHECK(rules->at(2).process->text() == "a,b");
+}
+
+TEST_CASE("settings: every error of a rule has its place") {
+  struct Case {
+    std::string rules, error;
+  };
+  const std::string hosts =
+      "; expected a name, *.name for all below it, or an address, without a port; for example example.org, "
+      "*.example.org, 192.0.2.1";
+  const Case cases[] = {
+      {R"([{}])", "[0].action: expected intercept, pass or block, found none"},
+      {R"([{"action": "drop"}])", R"([0].action: expected intercept, pass or block, found "drop")"},
+      {R"([{"action": ["pass"]}])", R"([0].action: expected intercept, pass or block, found ["pass"])"},
+      {R"([{"action": "pass"}, {"action": "pass", "hosts": "x"}])",
+       "[1].hosts: unknown key; did you mean host?"},
+      {R"([{"action": "pass", "colour": "x"}])", "[0].colour: unknown key"},
+      {R"([{"action": "pass", "host": 1}])", "[0].host: expected a string or a list of strings, found 1"},
+      {R"([{"action": "pass", "host": []}])", "[0].host: expected a string or a list of strings, found []"},
+      {R"([{"action": "pass", "host": ["a", 1]}])",
+       R"([0].host: expected a string or a list of strings, found ["a",1])"},
+      {R"([{"action": "pass", "host": "a:80"}])", "[0].host: 'a:80' is not a host" + hosts},
+      {R"([{"action": "pass", "host": ["good.example", "a b"]}])", "[0].host: 'a b' is not a host" + hosts},
+      {R"([{"action": "pass", "port": true}])",
+       "[0].port: expected a port, a range of ports or a list of them, found true"},
+      {R"([{"action": "pass", "port": -1}])",
+       "[0].port: expected a port, a range of ports or a list of them, found -1"},
+      {R"([{"action": "pass", "port": 0}])",
+       "[0].port: '0' is not a port or a range of ports; expected for example 443 or 8000-8100"},
+      {R"([{"action": "pass", "port": 70000}])",
+       "[0].port: '70000' is not a port or a range of ports; expected for example 443 or 8000-8100"},
+      {R"([{"action": "pass", "port": ["80", "x"]}])",
+       "[0].port: 'x' is not a port or a range of ports; expected for example 443 or 8000-8100"},
+      {R"([{"action": "pass", "network": "10.0.0.1/8"}])",
+       "[0].network: '10.0.0.1/8' has host bits set; the network is 10.0.0.0/8"},
+      {R"([{"action": "pass", "network": {"a": 1}}])",
+       R"([0].network: expected a string or a list of strings, found {"a":1})"},
+      {R"([{"action": "pass", "user": ""}])", "[0].user: expected one user name or number"},
+      {R"([{"action": "pass", "user": ["a", "b"]}])", "[0].user: expected one user name or number"},
+      {R"([{"action": "pass", "user": true}])", "[0].user: expected one user name or number, found true"},
+      {R"([{"action": "pass", "process": "~("}])",
+       "[0].process: filter '~(': item 1 ('~(') is not a regular expression: missing ): ("},
+  };
+  for (const auto& [rules, error] : cases) {
+    CAPTURE(rules);
+    CHECK(rule_error(rules) == error);
+  }
+  const json rule{{"action", "pass"}};
+  CHECK(rule_error(json(std::vector<json>(1000, rule)).dump()) == "no error");
+  CHECK(rule_error(json(std::vector<json>(1001, rule)).dump()) == "expected at most 1000 rules, found 1001");
+  json many = rule;
+  many["port"] = std::vector<int>(1001, 80);
+  CHECK(rule_error(json::array({many}).dump()) == "[0].port: expected at most 1000 entries, found 1001");
+}
+
+TEST_CASE("settings: what is typed becomes settings") {
+  const auto settings = settings_of(
+      {"curl",      "-p",   "443",           "-x",    "10.0.0.0/8", "--family",  "ipv6",   "--loopback",
+       "--group",   "4000", "--listen-port", "9999",  "-f",         "jsonl",     "-o",     "flows",
+       "-d",        "3",    "--color",       "never", "-b",         "64k",       "--pcap", "p",
+       "--tls-min", "1.0",  "--upstream-ca", "ca",    "-k",         "--threads", "2",      "--ca-dir",
+       "d"});
+  REQUIRE(settings);
+  CHECK(texts(settings->ports) == "443");
+  CHECK(texts(settings->excluded) == "10.0.0.0/8");
+  CHECK_FALSE(settings->ipv4);
+  CHECK(settings->ipv6);
+  CHECK(settings->loopback);
+  CHECK(settings->group == 4000);
+  CHECK(settings->listen_port == 9999);
+  CHECK(settings->policy.filter.text() == "curl");
+  CHECK(settings->format == "jsonl");
+  CHECK(settings->output == "flows");
+  CHECK(settings->pcap == "p");
+  CHECK(settings->color == "never");
+  CHECK(settings->ca_dir == "d");
+  CHECK(settings->upstream_ca_path == "ca");
+  CHECK(settings->tls_min == TLS1_VERSION);
+  CHECK(settings->detail == 3);
+  CHECK(settings->bodies == 65536);
+  CHECK(settings->insecure);
+  CHECK_FALSE(settings->wait);
+  CHECK(settings->threads == 2);
+}
+
+TEST_CASE("settings: nothing typed") {
+  const auto settings = settings_of({});
+  REQUIRE(settings);
+  CHECK(texts(settings->ports) == "80 443 8000 8080 8443");
+  CHECK(settings->excluded.empty());
+  CHECK(settings->ipv4);
+  CHECK(settings->ipv6);
+  CHECK_FALSE(settings->loopback);
+  CHECK_FALSE(settings->group);
+  CHECK(settings->listen_port == 0);
+  CHECK(settings->policy.filter.text().empty());
+  CHECK(settings->ca_dir == "/var/lib/osproxy");
+  CHECK(settings->tls_min == TLS1_2_VERSION);
+  CHECK(settings->detail == 1);
+  CHECK(settings->bodies == 0);
+  CHECK(settings->threads >= 1);
+  CHECK(settings->threads <= 64);
+}
+
+TEST_CASE("settings: a bad filter is a usage error, and exec has none") {
+  const auto bad = settings_of({"curl,"});
+  REQUIRE_FALSE(bad);
+  CHECK(bad.error().text ==
+        "filter 'curl,': item 2 is empty; expected a program, a path, a pid or a pattern");
+  CHECK(bad.error().os_code == EINVAL);
+  const auto invocation = parse_command_line(std::vector<const char*>{"exec", "--", "ls"});
+  const auto settings = run_settings({{"filter", "wget"}}, *invocation);
+  REQUIRE(settings);
+  CHECK(settings->policy.filter.text().empty());
+}
+
+TEST_CASE("settings: come back from the wire as they were") {
+  auto settings = settings_of({"=curl,!~x+", "-p", "80,8000-8100", "-x", "::1,10.0.0.0/8", "--group",
+                               "4294967294", "-b", "1024G", "-o", "\xff"});
+  REQUIRE(settings);
+  auto rules = parse_rules(json::parse(
+      R"([{"host": "*.a.b", "port": 1, "network": "::/0", "user": "ann", "process": "x+", "action": "block"}])"));
+  REQUIRE(rules);
+  settings->policy.rules = *rules;
+  const auto returned = over_the_wire(settings->to_json());
+  REQUIRE(returned);
+  CHECK(returned->to_json() == settings->to_json());
+  CHECK(returned->group == 4294967294);
+  CHECK(returned->output == "\xff");
+  CHECK(texts(returned->ports) == "80 8000-8100");
+  CHECK(texts(returned->excluded) == "::1 10.0.0.0/8");
+  CHECK(returned->policy.filter.text() == "=curl,!~x+");
+  CHECK(returned->policy.rules.size() == 1);
+  CHECK(returned->bodies == std::size_t{1} << 40);
+}
+
+TEST_CASE("settings: spoilt data is refused") {
+  const json good = settings_of({"curl", "--group", "4000"})->to_json();
+  REQUIRE(over_the_wire(good));
+  SUBCASE("a key of another type, for every key") {
+    for (const auto& [key, value] : good.items()) {
+      for (const json& other : {json(nullptr), json(1.5), json::array({1}), json::object(), json(true),
+                                json("x"), json(-1), json(1 << 20)}) {
+        if (other.type() == value.type() || (other.is_number_integer() && value.is_number_integer()))
+          continue;
+        json spoilt = good;
+        spoilt[key] = other;
+        CAPTURE(spoilt.dump());
+        CHECK_FALSE(over_the_wire(spoilt));
+      }
+    }
+  }
+  SUBCASE("a key that is missing, for every key but the group") {
+    for (const auto& [key, value] : good.items()) {
+      json spoilt = good;
+      spoilt.erase(key);
+      CAPTURE(key);
+      CHECK(over_the_wire(spoilt).has_value() == (key == "group"));
+    }
+  }
+  SUBCASE("a value that no option gives") {
+    const std::pair<const char*, json> cases[] = {{"extra", 1},
+                                                  {"listen_port", 65536},
+                                                  {"listen_port", -1},
+                                                  {"threads", 0},
+                                                  {"threads", 65},
+                                                  {"detail", 5},
+                                                  {"detail", -1},
+                                                  {"tls_min", 0},
+                                                  {"tls_min", 1 << 20},
+                                                  {"group", 0},
+                                                  {"group", -1},
+                                                  {"group", 4294967295},
+                                                  {"group", 1ULL << 40},
+                                                  {"bodies", -1},
+                                                  {"bodies", 1ULL << 41},
+                                                  {"format", "xml"},
+                                                  {"color", ""},
+                                                  {"ports", json::array({"0"})},
+                                                  {"ports", json::array({"all"})},
+                                                  {"ports", "80"},
+                                                  {"excluded", json::array({"x"})},
+                                                  {"excluded", json::array({1})},
+                                                  {"policy", json::object()}};
+    for (const auto& [key, value] : cases) {
+      json spoilt = good;
+      spoilt[key] = value;
+      CAPTURE(key);
+      CAPTURE(value.dump());
+      CHECK_FALSE(over_the_wire(spoilt));
+    }
+  }
+  SUBCASE("no family at all") {
+    json spoilt = good;
+    spoilt["ipv4"] = spoilt["ipv6"] = false;
+    CHECK_FALSE(over_the_wire(spoilt));
+  }
+  SUBCASE("no object") {
+    for (const json& other : {json(nullptr), json::array(), json(1), json("x")})
+      CHECK_FALSE(over_the_wire(other));
+  }
+}
+
+}  // namespace mitm::cli
