@@ -9,6 +9,8 @@
 
 #include <fcntl.h>
 #include <pthread.h>
+#include <sched.h>
+#include <sys/mount.h>
 #include <sys/resource.h>
 #include <unistd.h>
 
@@ -273,6 +275,35 @@ TEST_CASE("attribution: an owner with 5000 descriptors, at both ends of its tabl
     CAPTURE(i);
     CHECK(owner_pid(*attributor, loopback(child.wire().receive()), listener.endpoint()) == child.pid());
   }
+}
+
+TEST_CASE("attribution: process numbers that start again from the bottom") {
+  if (::geteuid() != 0) return;
+  const Listener listener{"127.0.0.1"};
+  // In a pid namespace of its own, where the last number can be set.
+  const Child keeper{[&](const Child::Wire& wire) {
+    if (::unshare(CLONE_NEWPID | CLONE_NEWNS) != 0) return;
+    const Child first{[&](const Child::Wire& inner) {
+      std::ifstream limit_file("/proc/sys/kernel/pid_max");
+      pid_t limit = 0;
+      limit_file >> limit;
+      const bool ready = ::mount("none", "/", nullptr, MS_REC | MS_PRIVATE, nullptr) == 0 &&
+                         ::mount("proc", "/proc", "proc", 0, nullptr) == 0 &&
+                         (std::ofstream("/proc/sys/kernel/ns_last_pid") << limit - 4).flush().good();
+      auto attributor = Attributor::open();
+      std::uint64_t right = 0, wrapped = 0;
+      std::vector<Child> children;
+      for (int i = 0; ready && i < 8; ++i) {
+        children.push_back(connected_child(listener.endpoint()));
+        const auto source = loopback(children.back().wire().receive());
+        if (i > 0 && children[i].pid() < children[i - 1].pid()) ++wrapped;
+        if (owner_pid(*attributor, source, listener.endpoint()) == children[i].pid()) ++right;
+      }
+      inner.send(wrapped * 100 + right);
+    }};
+    wire.send(first.wire().receive());
+  }};
+  CHECK(keeper.wire().receive() == 108);
 }
 
 TEST_CASE("attribution: the time limit is kept") {
