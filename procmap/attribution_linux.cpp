@@ -157,7 +157,7 @@ class Attributor::State {
     if (pid == 0) pid = find_lately(socket.inode);
     if (pid == 0) pid = find_among_new(newest - kNewest - 1, oldest, socket.inode);
     if (pid == 0) pid = find_among_all(socket, deadline);
-    return pid == 0 ? nullptr : facts_.facts_of(pid);
+    return pid == 0 ? nullptr : facts_.facts_of(pid, socket.uid);
   }
 
   /// Processes started since the last look, from `newest` down to `oldest`. Threads are passed over: their

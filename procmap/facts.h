@@ -19,6 +19,9 @@ class FactsCache {
   /// Null when there is no such process.
   std::shared_ptr<const ProcessFacts> facts_of(pid_t pid);
 
+  /// The same, when a socket of user `uid` speaks for the process having become that user since it was read.
+  std::shared_ptr<const ProcessFacts> facts_of(pid_t pid, uid_t uid);
+
  private:
   struct Entry {
     std::uint64_t image = 0;

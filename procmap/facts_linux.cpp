@@ -15,6 +15,7 @@ namespace {
 constexpr std::size_t kMaxEntries = 8192;
 constexpr std::size_t kMaxArguments = 64 << 10;
 constexpr std::size_t kMaxAncestors = 64;
+constexpr int kRereads = 3;
 
 /// btime of /proc/stat: seconds of the epoch at boot.
 std::chrono::system_clock::time_point boot_time() {
@@ -35,7 +36,7 @@ FactsCache::FactsCache(const Proc& proc)
     : proc_(proc), boot_(boot_time()), ticks_per_second_(::sysconf(_SC_CLK_TCK)) {}
 
 std::shared_ptr<const ProcessFacts> FactsCache::facts_of(pid_t pid) {
-  const auto stat = proc_.stat(pid);
+  auto stat = proc_.stat(pid);
   const auto found = entries_.find(pid);
   if (!stat) {
     if (found != entries_.end()) {
@@ -51,6 +52,13 @@ std::shared_ptr<const ProcessFacts> FactsCache::facts_of(pid_t pid) {
     return found->second.facts;
   }
   auto facts = read(pid, *stat);
+  // What was read while execve(2) was under way may be half the one program and half the other.
+  for (int i = 0; i < kRereads; ++i) {
+    const auto now = proc_.stat(pid);
+    if (!now || now->start_ticks != stat->start_ticks || now->image == stat->image) break;
+    stat = now;
+    facts = read(pid, *stat);
+  }
   facts->ancestors = ancestors_of(*stat, same_process ? found->second.facts.get() : nullptr);
   // Reading the ancestors may have dropped or moved entries.
   auto [entry, added] = entries_.try_emplace(pid);
@@ -62,6 +70,20 @@ std::shared_ptr<const ProcessFacts> FactsCache::facts_of(pid_t pid) {
     uses_.pop_back();
   }
   return facts;
+}
+
+std::shared_ptr<const ProcessFacts> FactsCache::facts_of(pid_t pid, uid_t uid) {
+  auto facts = facts_of(pid);
+  if (!facts || facts->uid == uid) return facts;
+  const auto status = proc_.status(pid);
+  if (!status || (status->uid == facts->uid && status->gid == facts->gid)) return facts;
+  auto changed = std::make_shared<ProcessFacts>(*facts);
+  changed->uid = status->uid;
+  changed->gid = status->gid;
+  changed->user = user_name(status->uid);
+  changed->group = group_name(status->gid);
+  entries_.at(pid).facts = changed;
+  return changed;
 }
 
 std::shared_ptr<ProcessFacts> FactsCache::read(pid_t pid, const StatFields& stat) {

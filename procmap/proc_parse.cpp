@@ -2,6 +2,9 @@
 #include "procmap/proc_parse.h"
 
 #include <charconv>
+#include <functional>
+
+#include <boost/container_hash/hash.hpp>
 
 namespace procmap {
 namespace {
@@ -52,17 +55,18 @@ std::optional<StatFields> parse_stat(std::string_view text) {
   StatFields stat;
   stat.comm = text.substr(open + 1, close - open - 1);
   auto rest = text.substr(close + 1);
-  std::uint64_t stack = 0, arguments = 0;
+  std::size_t image = std::hash<std::string_view>{}(stat.comm);
   bool good = true;
-  for (int field = 3; field <= 48 && good; ++field) {
+  for (int field = 3; field <= 51 && good; ++field) {
     const auto word = next_word(rest);
     if (field == 4) good = to_number(word, stat.ppid);
     if (field == 22) good = to_number(word, stat.start_ticks);
-    if (field == 28) good = to_number(word, stack);
-    if (field == 48) good = to_number(word, arguments);
+    const bool is_address = (field >= 26 && field <= 28) || field >= 45;
+    if (is_address) boost::hash_combine(image, std::hash<std::string_view>{}(word));
+    good = good && !word.empty();
   }
   if (!good) return std::nullopt;
-  stat.image = stack ^ arguments << 1;
+  stat.image = image;
   return stat;
 }
 

@@ -17,8 +17,8 @@ struct StatFields {
   std::string comm;
   pid_t ppid = 0;
   std::uint64_t start_ticks = 0;  ///< field 22
-  /// Fields 28 and 48, the stack's and the arguments' addresses: another program image after execve(2) has
-  /// others.
+  /// A hash of the name and of the addresses of code, stack, data and arguments (fields 26-28, 45-51):
+  /// another program image after execve(2) has others. The addresses are 0 without the right to trace.
   std::uint64_t image = 0;
 };
 std::optional<StatFields> parse_stat(std::string_view text);

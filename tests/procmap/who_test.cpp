@@ -1,0 +1,115 @@
+#include "procmap/who.h"
+
+#include <nlohmann/json.hpp>
+
+#include "base/text.h"
+#include "tests/test.h"
+
+namespace procmap {
+namespace {
+
+base::Endpoint at(const char* text) {
+  return base::parse_endpoint(text).value();
+}
+
+std::shared_ptr<ProcessFacts> curl() {
+  auto facts = std::make_shared<ProcessFacts>();
+  facts->id = {4711, 99};
+  facts->ppid = 42;
+  facts->name = "curl";
+  facts->exe = "/usr/bin/curl";
+  facts->argv = {"curl", "-v"};
+  facts->user = "ann";
+  facts->start_time = std::chrono::system_clock::time_point{std::chrono::seconds{1}};
+  return facts;
+}
+
+SocketRow row(const char* local, const char* remote, const char* state,
+              std::shared_ptr<const ProcessFacts> process) {
+  return {at(local), at(remote), state, {SocketFacts{}, std::move(process)}};
+}
+
+}  // namespace
+
+TEST_CASE("who: a table with aligned columns") {
+  const auto listener = row("[::]:443", "[::]:0", "LISTEN", nullptr);
+  const auto connection = row("192.0.2.1:40000", "198.51.100.7:443", "ESTAB", curl());
+  CHECK(render_who_text({listener, connection}) ==
+        "LOCAL            REMOTE            STATE   PID   USER  PROCESS\n"
+        "[::]:443         *                 LISTEN  -     -     unknown\n"
+        "192.0.2.1:40000  198.51.100.7:443  ESTAB   4711  ann   /usr/bin/curl\n");
+  CHECK(render_who_text({}) == "LOCAL  REMOTE  STATE  PID  USER  PROCESS\n");
+}
+
+TEST_CASE("who: a process without a path is shown by its name; what is not printable is escaped") {
+  auto facts = curl();
+  facts->exe.clear();
+  CHECK(render_who_text({row("1.1.1.1:1", "2.2.2.2:2", "ESTAB", facts)}).ends_with(" curl\n"));
+  facts->exe = "/tmp/\x1b[31m\nx\xff";
+  const auto text = render_who_text({row("1.1.1.1:1", "2.2.2.2:2", "ESTAB", facts)});
+  CHECK(text.find("/tmp/\\x1b[31m\\x0ax") != text.npos);
+  CHECK(std::ranges::count(text, '\n') == 2);
+  CHECK(base::is_utf8(text));
+}
+
+TEST_CASE("who: one JSON object a line") {
+  auto odd = curl();
+  odd->argv = {"\xff\n", "\"", ""};
+  const auto text = render_who_jsonl({row("[::]:443", "[::]:0", "LISTEN", nullptr),
+                                      row("[2001:db8::1]:1", "[2001:db8::2]:2", "ESTAB", curl()),
+                                      row("1.1.1.1:1", "2.2.2.2:2", "ESTAB", odd)});
+  std::vector<nlohmann::json> lines;
+  for (std::size_t begin = 0; begin < text.size();) {
+    const auto end = text.find('\n', begin);
+    REQUIRE(end != text.npos);
+    lines.push_back(nlohmann::json::parse(text.substr(begin, end - begin)));
+    begin = end + 1;
+  }
+  REQUIRE(lines.size() == 3);
+  CHECK(lines[0] == nlohmann::json::parse(
+                        R"({"local": "[::]:443", "remote": null, "state": "LISTEN", "process": null})"));
+  CHECK(lines[1] ==
+        nlohmann::json::parse(R"({"local": "[2001:db8::1]:1", "remote": "[2001:db8::2]:2", "state": "ESTAB",
+      "process": {"pid": 4711, "ppid": 42, "name": "curl", "exe": "/usr/bin/curl", "argv": ["curl", "-v"], "user": "ann",
+                  "start_time": "1970-01-01T00:00:01.000000Z"}})"));
+  CHECK(lines[2]["process"]["argv"] == nlohmann::json{"\ufffd\n", "\"", ""});
+}
+
+TEST_CASE("who: ends of sockets as they are typed") {
+  struct Case {
+    const char* text;
+    const char* address;  ///< null: any
+    std::uint16_t port;
+  };
+  for (const auto& [text, address, port] :
+       {Case{":443", nullptr, 443}, Case{"192.0.2.1:1", "192.0.2.1", 1}, Case{"[::1]:65535", "::1", 65535},
+        Case{"[::ffff:192.0.2.1]:5", "192.0.2.1", 5}}) {
+    CAPTURE(text);
+    const auto end = parse_socket_end(text);
+    REQUIRE(end);
+    CHECK(end->port == port);
+    CHECK(end->address.has_value() == (address != nullptr));
+    if (address) CHECK(end->address->to_string() == address);
+  }
+  for (const char* bad : {"", ":", "443", ":0", ":65536", ":-1", ":443x", "192.0.2.1", "192.0.2.1:0",
+                          "::1:443", "[::1]", "localhost:80", " :443"}) {
+    CAPTURE(bad);
+    CHECK(parse_socket_end(bad).error().text ==
+          fmt::format("'{}' names no socket; expected :PORT, ADDRESS:PORT or [ADDRESS]:PORT", bad));
+  }
+}
+
+TEST_CASE("who: either end matches") {
+  const auto connection = row("192.0.2.1:40000", "198.51.100.7:443", "ESTAB", nullptr);
+  const auto matches = [&](const char* text) { return parse_socket_end(text)->matches(connection); };
+  CHECK(matches(":443"));
+  CHECK(matches(":40000"));
+  CHECK(matches("198.51.100.7:443"));
+  CHECK(matches("192.0.2.1:40000"));
+  CHECK(matches("[::ffff:192.0.2.1]:40000"));
+  CHECK_FALSE(matches(":44"));
+  CHECK_FALSE(matches("192.0.2.1:443"));
+  CHECK_FALSE(matches("[::1]:443"));
+}
+
+}  // namespace procmap
