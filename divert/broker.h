@@ -55,11 +55,18 @@ class Broker {
  private:
   using Clock = std::chrono::steady_clock;
 
+  /// One context's questions. An answer that does not fit into the socket waits here, and no further question
+  /// is read until it has gone: so nothing is lost however many connections a context has under way.
+  struct Link {
+    base::UniqueFd socket;
+    std::string unsent;
+  };
+
   base::Result<> open();
   base::Result<> load();
   base::Result<> start_command();
   void loop();
-  void serve(const base::UniqueFd& link);
+  void serve(Link& link);
   std::string answer(std::string_view question);
   void read_control();
   void read_signals();
@@ -80,6 +87,7 @@ class Broker {
   std::optional<pfctl::Natlook> natlook_;
   std::optional<procmap::Attributor> attributor_;
   std::vector<pid_t> own_pids_;
+  std::vector<Link> links_;
   base::UniqueFd signals_;
   Terminal terminal_;
   std::vector<char> buffer_;

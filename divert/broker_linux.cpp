@@ -57,6 +57,7 @@ std::string obituary(int status) {
 
 Broker::Broker(BrokerSetup setup) : setup_(std::move(setup)), buffer_(wire::kMaxMessage) {
   own_pids_ = {::getpid(), setup_.guard.pid(), setup_.worker};
+  for (auto& socket : setup_.links) links_.push_back({std::move(socket), {}});
 }
 
 Broker::~Broker() = default;
@@ -123,11 +124,13 @@ base::Result<> Broker::start_command() {
 
 void Broker::loop() {
   std::vector<pollfd> ends;
-  for (const auto& link : setup_.links) ends.push_back({link.get(), POLLIN, 0});
+  for (const auto& link : links_) ends.push_back({link.socket.get(), POLLIN, 0});
   ends.push_back({setup_.control.get(), POLLIN, 0});
   ends.push_back({signals_.get(), POLLIN, 0});
   auto beat_due = Clock::now();
   while (!ending_) {
+    for (std::size_t i = 0; i < links_.size(); ++i)
+      ends[i].events = links_[i].unsent.empty() ? POLLIN : POLLOUT;
     const int ready = ::poll(ends.data(), ends.size(), static_cast<int>(kHeartbeat / 1ms));
     if (Clock::now() >= beat_due) {
       setup_.guard.beat();
@@ -135,8 +138,8 @@ void Broker::loop() {
       watch_descendants();
     }
     if (ready <= 0) continue;
-    for (std::size_t i = 0; i < setup_.links.size(); ++i) {
-      if (ends[i].revents & POLLIN) serve(setup_.links[i]);
+    for (std::size_t i = 0; i < links_.size(); ++i) {
+      if (ends[i].revents & (POLLIN | POLLOUT)) serve(links_[i]);
       // The worker closes its ends when it dies; its status comes with SIGCHLD.
       if (ends[i].revents & (POLLHUP | POLLERR)) ends[i].fd = -1;
     }
@@ -145,15 +148,19 @@ void Broker::loop() {
   }
 }
 
-void Broker::serve(const base::UniqueFd& link) {
+void Broker::serve(Link& link) {
   // A few at a time, so that heartbeats and signals are never starved.
   for (int i = 0; i < 64; ++i) {
-    const ssize_t n = ::recv(link.get(), buffer_.data(), buffer_.size(), MSG_DONTWAIT);
-    if (n <= 0) return;
-    const std::string reply = answer({buffer_.data(), static_cast<std::size_t>(n)});
-    if (reply.empty()) continue;
-    // A worker that does not read its answers loses them: its connections time out, the broker goes on.
-    (void)!::send(link.get(), reply.data(), reply.size(), MSG_NOSIGNAL | MSG_DONTWAIT);
+    if (link.unsent.empty()) {
+      const ssize_t n = ::recv(link.socket.get(), buffer_.data(), buffer_.size(), MSG_DONTWAIT);
+      if (n <= 0) return;
+      link.unsent = answer({buffer_.data(), static_cast<std::size_t>(n)});
+      if (link.unsent.empty()) continue;
+    }
+    const ssize_t n =
+        ::send(link.socket.get(), link.unsent.data(), link.unsent.size(), MSG_NOSIGNAL | MSG_DONTWAIT);
+    if (n < 0 && (errno == EAGAIN || errno == EINTR)) return;
+    link.unsent.clear();
   }
 }
 
@@ -332,7 +339,7 @@ std::optional<int> Broker::wait_for_worker(Clock::duration limit) {
       return status;
     }
     if (Clock::now() >= deadline) return std::nullopt;
-    for (const auto& link : setup_.links) serve(link);
+    for (auto& link : links_) serve(link);
     setup_.guard.beat();
     ::usleep(2'000);
   }

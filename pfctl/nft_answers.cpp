@@ -117,13 +117,14 @@ base::Error explain(const Batch& batch, const Ack& refusal, std::string_view ker
       }
       return {fmt::format("cannot create the nftables table inet {}: {}", kTableName, reason), error};
     case Step::Kind::chain:
-      return {fmt::format("Linux {} refuses a nat chain in the output hook: {}{}", kernel, reason,
+      return {fmt::format("Linux {} refuses a chain in the output hook: {}{}", kernel, reason,
                           missing("CONFIG_NF_TABLES_INET and CONFIG_NFT_NAT", error)),
               error};
     case Step::Kind::rule:
-      return {fmt::format("Linux {} refuses the packet-filter rule '{}': {}{}", kernel, step.rule, reason,
-                          missing("CONFIG_NFT_FIB_INET and CONFIG_NFT_REDIR", error)),
-              error};
+      return {
+          fmt::format("Linux {} refuses the packet-filter rule '{}': {}{}", kernel, step.rule, reason,
+                      missing("CONFIG_NFT_FIB_INET, CONFIG_NFT_REDIR and CONFIG_NF_CONNTRACK_ZONES", error)),
+          error};
     case Step::Kind::batch:
       break;
   }

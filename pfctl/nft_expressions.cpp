@@ -8,6 +8,7 @@
 
 #include <arpa/inet.h>
 #include <linux/netfilter.h>
+#include <linux/netfilter/nf_conntrack_tuple_common.h>
 #include <linux/netfilter/nf_nat.h>
 #include <linux/netfilter/nf_tables.h>
 #include <netinet/in.h>
@@ -75,6 +76,17 @@ class Expressions {
       message_.number(NFTA_LOOKUP_SREG, NFT_REG_1);
       message_.text(NFTA_LOOKUP_SET, kSetName);
       message_.number(NFTA_LOOKUP_SET_ID, set_id);
+    });
+  }
+  void zone_of_original(std::uint16_t zone) {
+    expression("immediate", [&] {
+      message_.number(NFTA_IMMEDIATE_DREG, NFT_REG_1);
+      data(NFTA_IMMEDIATE_DATA, raw(zone));
+    });
+    expression("ct", [&] {
+      message_.number(NFTA_CT_KEY, NFT_CT_ZONE);
+      message_.number(NFTA_CT_SREG, NFT_REG_1);
+      message_.bytes(NFTA_CT_DIRECTION, raw(static_cast<unsigned char>(IP_CT_DIR_ORIGINAL)));
     });
   }
   void return_verdict() {
@@ -169,7 +181,9 @@ void put_expressions(NetlinkMessage& message, const NftRule& rule, const RuleSet
   if (rule.family) put_family(out, *rule.family == Family::ipv4);
   if (rule.destination) put_destination(out, *rule.destination);
   if (rule.tcp) put_ports(out, rule.ports, sets.ports);
-  if (rule.redirect_to) {
+  if (rule.own_zone) {
+    out.zone_of_original(kZone);
+  } else if (rule.redirect_to) {
     out.redirect_to(rule.redirect_to);
   } else {
     out.return_verdict();

@@ -63,26 +63,26 @@ class BatchBuilder {
         [](NetlinkMessage& message) { message.text(NFTA_TABLE_NAME, kTableName); });
   }
 
-  void add_chain() {
-    add({Step::Kind::chain, {}}, NFT_MSG_NEWCHAIN, NLM_F_CREATE | NLM_F_EXCL, [](NetlinkMessage& message) {
+  void add_chain(const char* name, const char* type, std::int32_t priority) {
+    add({Step::Kind::chain, {}}, NFT_MSG_NEWCHAIN, NLM_F_CREATE | NLM_F_EXCL, [&](NetlinkMessage& message) {
       message.text(NFTA_CHAIN_TABLE, kTableName);
-      message.text(NFTA_CHAIN_NAME, kChainName);
-      message.text(NFTA_CHAIN_TYPE, "nat");
+      message.text(NFTA_CHAIN_NAME, name);
+      message.text(NFTA_CHAIN_TYPE, type);
       message.number(NFTA_CHAIN_POLICY, NF_ACCEPT);
       message.nest(NFTA_CHAIN_HOOK, [&] {
         message.number(NFTA_HOOK_HOOKNUM, NF_INET_LOCAL_OUT);
-        message.number(NFTA_HOOK_PRIORITY, static_cast<std::uint32_t>(kChainPriority));
+        message.number(NFTA_HOOK_PRIORITY, static_cast<std::uint32_t>(priority));
       });
     });
   }
 
-  void add_rule(const NftRule& rule, std::uint16_t flags) {
+  void add_rule(const char* chain, const NftRule& rule, std::uint16_t flags) {
     const Step step{Step::Kind::rule, render_nft_rule(rule)};
     const std::uint32_t types = rule.types.empty() ? 0 : add_type_set(step, rule.types);
     const std::uint32_t ports = needs_set(rule.ports) ? add_port_set(step, rule.ports) : 0;
     add(step, NFT_MSG_NEWRULE, NLM_F_CREATE | flags, [&](NetlinkMessage& message) {
       message.text(NFTA_RULE_TABLE, kTableName);
-      message.text(NFTA_RULE_CHAIN, kChainName);
+      message.text(NFTA_RULE_CHAIN, chain);
       message.nest(NFTA_RULE_EXPRESSIONS, [&] { put_expressions(message, rule, {types, ports}); });
     });
   }
@@ -190,17 +190,19 @@ class BatchBuilder {
 Batch install_batch(const Ruleset& ruleset) {
   BatchBuilder builder;
   builder.add_table();
-  builder.add_chain();
+  builder.add_chain(kZoneChainName, "filter", kZoneChainPriority);
+  builder.add_rule(kZoneChainName, nft_zone_rule(ruleset), NLM_F_APPEND);
+  builder.add_chain(kChainName, "nat", kChainPriority);
   const auto rules = nft_rules(ruleset);
   for (const auto& rule : rules) {
-    builder.add_rule(rule, NLM_F_APPEND | (&rule == &rules.back() ? NLM_F_ACK : 0));
+    builder.add_rule(kChainName, rule, NLM_F_APPEND | (&rule == &rules.back() ? NLM_F_ACK : 0));
   }
   return std::move(builder).finish();
 }
 
 Batch stop_batch() {
   BatchBuilder builder;
-  builder.add_rule({}, NLM_F_ACK);
+  builder.add_rule(kChainName, {}, NLM_F_ACK);
   return std::move(builder).finish();
 }
 

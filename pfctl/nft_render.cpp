@@ -59,13 +59,18 @@ std::string render_nft_rule(const NftRule& rule) {
                                 base::to_string(*rule.destination)));
   }
   if (rule.tcp) parts.push_back(render_ports(rule.ports));
+  if (rule.own_zone) return fmt::format("{} ct original zone set {}", fmt::join(parts, " "), kZone);
   parts.push_back(rule.redirect_to ? fmt::format("redirect to :{}", rule.redirect_to) : "return");
   return fmt::format("{}", fmt::join(parts, " "));
 }
 
 std::string render_nft(const Ruleset& ruleset) {
   std::string text{kHeader};
-  text += fmt::format("table inet {} {{\n\tflags owner\n\n\tchain {} {{\n", kTableName, kChainName);
+  const auto zone = nft_zone_rule(ruleset);
+  text += fmt::format("table inet {} {{\n\tflags owner\n\n\tchain {} {{\n", kTableName, kZoneChainName);
+  text += "\t\ttype filter hook output priority raw; policy accept;\n";
+  text += fmt::format("\t\t# {}\n\t\t{}\n\t}}\n\n", zone.heading, render_nft_rule(zone));
+  text += fmt::format("\tchain {} {{\n", kChainName);
   text += fmt::format("\t\ttype nat hook output priority {}; policy accept;\n", kChainPriority);
   for (const auto& rule : nft_rules(ruleset)) {
     if (!rule.heading.empty()) text += fmt::format("\t\t# {}\n", rule.heading);

@@ -57,6 +57,14 @@ NftRule redirect(Family family, const Ruleset& ruleset, std::uint16_t listener) 
 
 }  // namespace
 
+NftRule nft_zone_rule(const Ruleset& ruleset) {
+  NftRule rule;
+  rule.heading = "osproxy's own connections are not taken for a program's that had the same ports";
+  rule.group = ruleset.exempt_gid;
+  rule.own_zone = true;
+  return rule;
+}
+
 std::vector<NftRule> nft_rules(const Ruleset& ruleset) {
   std::vector<NftRule> rules(1);
   rules.front().heading = "osproxy's own connections";

@@ -141,11 +141,12 @@ TEST_CASE("nft_answers: each refusal says what failed and what to do") {
        "Linux 5.12 or newer"},
       {1, ENOMEM, "cannot create the nftables table inet osproxy: Cannot allocate memory"},
       {2, ENOENT,
-       "Linux 5.10.0-9-amd64 refuses a nat chain in the output hook: No such file or directory; it needs "
+       "Linux 5.10.0-9-amd64 refuses a chain in the output hook: No such file or directory; it needs "
        "CONFIG_NF_TABLES_INET and CONFIG_NFT_NAT"},
       {3, ENOENT,
-       "Linux 5.10.0-9-amd64 refuses the packet-filter rule 'meta skgid 61234 return': No such file or "
-       "directory; it needs CONFIG_NFT_FIB_INET and CONFIG_NFT_REDIR"},
+       "Linux 5.10.0-9-amd64 refuses the packet-filter rule 'meta skgid 61234 ct original zone set 28531': "
+       "No such file or "
+       "directory; it needs CONFIG_NFT_FIB_INET, CONFIG_NFT_REDIR and CONFIG_NF_CONNTRACK_ZONES"},
       {1000, ENOMEM, "cannot load the packet-filter rules: Cannot allocate memory"},
   };
   for (const auto& each : cases) CHECK(explained(each.sequence, each.error) == each.text);

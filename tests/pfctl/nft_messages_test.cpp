@@ -97,7 +97,7 @@ TEST_CASE("nft_messages: the table is new and owned") {
 }
 
 TEST_CASE("nft_messages: the chain hangs in the output hook in front of dstnat") {
-  const auto chain = of_type(parts_of(minimal()), new_chain).at(0);
+  const auto chain = of_type(parts_of(minimal()), new_chain).at(1);
   CHECK(chain.header.flags == (kRequest | kCreate | kExclusive));
   CHECK(chain.payload == attribute(1, name("osproxy")) + attribute(3, name("divert")) +
                              attribute(7, name("nat")) + attribute(5, big_endian(1)) +
@@ -105,7 +105,7 @@ TEST_CASE("nft_messages: the chain hangs in the output hook in front of dstnat")
 }
 
 TEST_CASE("nft_messages: the first rule is the exemption of our group") {
-  const auto rule = of_type(parts_of(minimal()), new_rule).at(0);
+  const auto rule = of_type(parts_of(minimal()), new_rule).at(1);
   const std::string meta = nested(
       1, attribute(1, name("meta")) + nested(2, attribute(2, big_endian(11)) + attribute(1, big_endian(1))));
   const std::string cmp = nested(
@@ -145,14 +145,16 @@ TEST_CASE("nft_messages: a set of a thousand ports is cut into messages of which
 
 TEST_CASE("nft_messages: each step knows the rule it belongs to") {
   const auto batch = pfctl::install_batch(pfctl::validated(minimal()).value());
-  REQUIRE(batch.steps.size() == 9);
+  REQUIRE(batch.steps.size() == 11);
   CHECK(batch.steps[1].kind == pfctl::Step::Kind::table);
   CHECK(batch.steps[2].kind == pfctl::Step::Kind::chain);
-  CHECK(batch.steps[3].rule == "meta skgid 61234 return");
-  for (const int i : {4, 5, 6}) {
+  CHECK(batch.steps[3].rule == "meta skgid 61234 ct original zone set 28531");
+  CHECK(batch.steps[4].kind == pfctl::Step::Kind::chain);
+  CHECK(batch.steps[5].rule == "meta skgid 61234 return");
+  for (const int i : {6, 7, 8}) {
     CHECK(batch.steps[i].rule == "fib daddr type { local, broadcast, anycast, multicast } return");
   }
-  CHECK(batch.steps[7].rule == "meta nfproto ipv4 meta l4proto tcp redirect to :8899");
+  CHECK(batch.steps[9].rule == "meta nfproto ipv4 meta l4proto tcp redirect to :8899");
 }
 
 TEST_CASE("nft_messages: the removal names our table only") {

@@ -1,0 +1,177 @@
+"""HTTP/1 between real programs and scripted peers: framing, interim answers, upgrades, and what is refused."""
+import subprocess
+import unittest
+
+from harness import Osproxy, World, main
+
+world = None
+PORTS = ["--ports", "80,443,8000-8010"]
+
+# Answers each connection with the bytes given for its path; keeps what it was sent, which /last returns.
+ORIGIN = r"""
+import socket, threading
+ANSWERS = {
+  "chunked": b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nTrailer: X-Sum\r\n\r\n5;ext=1\r\nhello\r\n6\r\n world\r\n0\r\nX-Sum: 11\r\n\r\n",
+  "eof": b"HTTP/1.1 200 OK\r\n\r\nuntil the end",
+  "old": b"HTTP/1.0 200 OK\r\nContent-Length: 3\r\n\r\nold",
+  "bytes": b"HTTP/1.1 200 OK\r\nX-Odd: \xff\xfe\r\nx-CASE: Kept\r\nContent-Length: 0\r\n\r\n",
+  "upgrade": b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: echo\r\nConnection: Upgrade\r\n\r\n",
+  "garbage": b"this is not HTTP at all\r\n\r\n",
+  "smuggle": b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+  "twolengths": b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\nContent-Length: 6\r\n\r\nhello!",
+  "early": b"HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok",
+}
+last = b""
+def serve(c):
+    global last
+    got = b""
+    while b"\r\n\r\n" not in got:
+        more = c.recv(65536)
+        if not more: return c.close()
+        got += more
+    path = got.split(b" ")[1][1:].decode()
+    if path == "last":
+        c.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % len(last) + last)
+    else:
+        last = got
+        c.sendall(ANSWERS.get(path, b"HTTP/1.1 404 No\r\nContent-Length: 0\r\n\r\n"))
+    if path == "upgrade":
+        while (more := c.recv(65536)): c.sendall(more)
+    c.close()
+s = socket.create_server(("0.0.0.0", 8000)); print(1, flush=True)
+while True: threading.Thread(target=serve, args=(s.accept()[0],)).start()
+"""
+UPLOAD = """
+import http.server
+class H(http.server.BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    def do_PUT(self):
+        if "chunked" in self.headers.get("Transfer-Encoding", ""):
+            body = b""
+            while (n := int(self.rfile.readline(), 16)): body += self.rfile.read(n); self.rfile.readline()
+            self.rfile.readline()
+        else: body = self.rfile.read(int(self.headers["Content-Length"]))
+        self.send_response(201); self.send_header("Content-Length", "0"); self.send_header("X-Got", str(len(body))); self.end_headers()
+    def log_message(self, *a): pass
+s = http.server.ThreadingHTTPServer(("0.0.0.0", 8001), H); print(1, flush=True); s.serve_forever()
+"""
+
+
+def setUpModule():
+    global world
+    world = World()
+    for script in (ORIGIN, UPLOAD):
+        world.python(script, where=world.origin, stdout=subprocess.PIPE).stdout.readline()
+
+
+def tearDownModule():
+    world.close()
+
+
+def talk(data, port=8000, host="192.0.2.2"):
+    """Everything a raw client gets back for `data`."""
+    script = ("import socket, sys; s = socket.create_connection((sys.argv[1], int(sys.argv[2])), 15); s.sendall(bytes.fromhex(sys.argv[3]));"
+              "s.settimeout(15); out = b''\n"
+              "try:\n while (more := s.recv(65536)): out += more\nexcept OSError as e: print(e.__class__.__name__, file=sys.stderr)\n"
+              "sys.stdout.buffer.write(out)")
+    result = subprocess.run(world.inside(["/usr/bin/python3", "-c", script, host, str(port), data.hex()]), capture_output=True, timeout=60)
+    return result.stdout
+
+
+class Answers(unittest.TestCase):
+    def test_bytes_pass_unchanged(self):
+        """The same request with and without osproxy: the same bytes arrive, in both directions."""
+        request = b"GET /%s HTTP/1.1\r\nhOsT: a\r\nX-B: 2\r\nx-a:  1 \r\nX-Odd: \xff\xfe\r\nX-B: 3\r\n\r\n"
+        for path in (b"chunked", b"eof", b"old", b"bytes", b"early"):
+            direct = talk(request % path), talk(b"GET /last HTTP/1.1\r\n\r\n")
+            with Osproxy(world, "python", *PORTS) as osproxy:
+                answer = talk(request % path)
+                flow = osproxy.wait_for_flow(type="http")
+            self.assertEqual((path, answer), (path, direct[0]))
+            self.assertEqual(talk(b"GET /last HTTP/1.1\r\n\r\n"), direct[1], path)
+            self.assertIsNone(flow["error"], path)
+            self.assertEqual([name for name, _ in flow["request_headers"]], ["hOsT", "X-B", "x-a", "X-Odd", "X-B"])
+
+    def test_flows_of_framings(self):
+        cases = {"chunked": 11, "eof": 13, "old": 3, "early": 2}
+        with Osproxy(world, "curl", *PORTS) as osproxy:
+            for path, size in cases.items():
+                world.curl(f"http://192.0.2.2:8000/{path}")
+                self.assertEqual(osproxy.wait_for_flow(url=f"http://192.0.2.2:8000/{path}")["response_bytes"], size, path)
+
+    def test_head_204_302_and_keep_alive(self):
+        with Osproxy(world, "curl") as osproxy:
+            world.curl("https://one.test/", "-I", trust="osproxy")
+            world.curl("https://one.test/nothing", "--next", "-sS", "--cacert", world.trusting("osproxy"), "--resolve", "one.test:443:192.0.2.2",
+                       "-L", "https://one.test/moved", trust="osproxy")
+            flows = osproxy.wait_for_flows(4, type="http")
+        self.assertEqual(sorted((flow["method"], flow["status"]) for flow in flows), [("GET", 200), ("GET", 204), ("GET", 302), ("HEAD", 200)])
+
+    def test_uploads_with_expect_and_chunks(self):
+        path = f"{world.dir}/upload"
+        with open(path, "wb") as file:
+            file.write(b"x" * 3_000_000)
+        with Osproxy(world, "curl", *PORTS) as osproxy:
+            for options in (["-H", "Expect: 100-continue"], ["-H", "Transfer-Encoding: chunked"], ["-H", "Expect:"]):
+                answer = world.curl("http://192.0.2.2:8001/up", "-T", path, "-D", "-", *options)
+                self.assertIn("X-Got: 3000000", answer.stdout)
+            for flow in osproxy.wait_for_flows(3, method="PUT"):
+                self.assertEqual((flow["status"], flow["request_bytes"]), (201, 3000000))
+
+    def test_upgrade_becomes_raw(self):
+        with Osproxy(world, "python", *PORTS) as osproxy:
+            script = ("import socket; s = socket.create_connection(('192.0.2.2', 8000), 10); f = s.makefile('rwb', buffering=0);"
+                      "f.write(b'GET /upgrade HTTP/1.1\\r\\nHost: a\\r\\nUpgrade: echo\\r\\nConnection: Upgrade\\r\\n\\r\\n')\n"
+                      "while f.readline() != b'\\r\\n': pass\nf.write(b'\\x00\\xffraw\\n'); print(f.readline())")
+            self.assertEqual(world.run("/usr/bin/python3", "-c", script).stdout, "b'\\x00\\xffraw\\n'\n")
+            self.assertEqual(osproxy.wait_for_flow(type="http")["status"], 101)
+
+    def test_pipelined_requests_are_answered_in_order(self):
+        requests = b"".join(b"GET /%d HTTP/1.1\r\nHost: one.test\r\n\r\n" % i for i in range(99)) + b"GET /99 HTTP/1.1\r\nHost: one.test\r\nConnection: close\r\n\r\n"
+        with Osproxy(world, "python") as osproxy:
+            self.assertEqual(talk(requests, port=80).count(b"HTTP/1.1 200 OK\r\n"), 100)
+            flows = osproxy.wait_for_flows(100, type="http")
+        self.assertEqual([flow["url"] for flow in flows], [f"http://one.test/{i}" for i in range(100)])
+
+
+class Malformed(unittest.TestCase):
+    def test_requests_that_are_refused_and_never_forwarded(self):
+        head = b"POST / HTTP/1.1\r\nHost: one.test\r\n"
+        cases = {
+            "CL and TE": head + b"Content-Length: 6\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\nG",
+            "two lengths": head + b"Content-Length: 5\r\nContent-Length: 6\r\n\r\nhello!",
+            "space before colon": head + b"Content-Length : 5\r\n\r\nhello",
+            "odd coding": head + b"Transfer-Encoding: xchunked\r\n\r\n0\r\n\r\n",
+            "folded line": head + b"X-A: 1\r\n 2\r\n\r\n",
+            "negative length": head + b"Content-Length: -1\r\n\r\n",
+            "no name": head + b": x\r\n\r\n",
+            "NUL": head + b"X-A: a\x00b\r\n\r\n",
+        }
+        with Osproxy(world, "python,curl") as osproxy:
+            before = len(world.access_log())
+            for number, (name, data) in enumerate(cases.items(), 1):
+                answer = talk(data, port=80)
+                self.assertTrue(answer.startswith(b"HTTP/1.1 400 "), f"{name}: {answer}")
+                flows = osproxy.wait_for_flows(number, type="http")
+                self.assertIn("malformed", flows[-1]["error"], name)
+            world.curl("http://one.test/alive")
+            osproxy.wait_for_flow(url="http://one.test/alive")
+        self.assertEqual([line for line in world.access_log()[before:] if "alive" not in line], [])
+
+    def test_a_body_that_goes_bad_half_way_ends_in_a_reset(self):
+        data = b"PUT /up HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\nfffffffffffffffff\r\n"
+        with Osproxy(world, "python", *PORTS) as osproxy:
+            self.assertNotIn(b" 201 ", talk(data, port=8001))
+            self.assertIn("malformed", osproxy.wait_for_flow(type="http")["error"])
+
+    def test_answers_that_are_refused(self):
+        with Osproxy(world, "curl", *PORTS) as osproxy:
+            for path in ("garbage", "smuggle", "twolengths"):
+                answer = world.curl(f"http://192.0.2.2:8000/{path}", "-o", "/dev/null", "-w", "%{http_code}")
+                self.assertEqual((path, answer.stdout), (path, "502"))
+                self.assertTrue(osproxy.wait_for_flow(url=f"http://192.0.2.2:8000/{path}")["error"], path)
+            world.curl("http://one.test/alive")
+
+
+if __name__ == "__main__":
+    main()
