@@ -171,10 +171,14 @@ class Attributor::State {
     return 0;
   }
 
+  /// The likely places of all of them before the whole table of any: reading one with thousands of
+  /// descriptors takes milliseconds.
   pid_t find_lately(std::uint32_t inode) {
-    for (std::size_t i = 0; i < lately_.size(); ++i) {
-      const Lately entry = lately_[i];
-      if (find_in(entry.pid, entry.descriptor, inode)) return entry.pid;
+    for (const Look look : {Look::likely, Look::whole}) {
+      for (std::size_t i = 0; i < lately_.size(); ++i) {
+        const Lately entry = lately_[i];
+        if (find_in(entry.pid, entry.descriptor, inode, look)) return entry.pid;
+      }
     }
     return 0;
   }
@@ -192,16 +196,21 @@ class Attributor::State {
     return 0;
   }
 
-  bool find_in(pid_t pid, int near, std::uint32_t inode) {
+  enum class Look { likely, whole };
+
+  bool find_in(pid_t pid, int near, std::uint32_t inode, Look look = Look::whole) {
     const auto descriptors = proc_.descriptors(pid);
     if (!descriptors) return false;
-    const int descriptor = find_descriptor(descriptors, near, inode);
+    int descriptor = look_where_likely(descriptors, near, inode);
+    if (descriptor < 0 && look == Look::whole) descriptor = look_everywhere(pid, descriptors, inode);
     if (descriptor < 0) return false;
     remember(pid, descriptor);
     return true;
   }
 
-  static int find_descriptor(const Proc::Descriptors& descriptors, int near, std::uint32_t inode) {
+  /// A new socket takes the lowest free number: beside the one before it (`near`; 0: there was none), or, in
+  /// a full table, at its end, or low. A small table is read whole just as fast, when nothing is known of it.
+  static int look_where_likely(const Proc::Descriptors& descriptors, int near, std::uint32_t inode) {
     const auto look = [&](int first, int last) {
       for (int i = std::max(first, 0); i <= last; ++i) {
         if (descriptors.socket_at(i) == inode) return i;
@@ -209,17 +218,22 @@ class Attributor::State {
       return -1;
     };
     int found = -1;
-    if (near > 0) {
-      // A new socket takes the lowest free number: beside the one before it, low, or, in a full table, at its
-      // end.
-      found = look(near, near + kAround);
-      if (found < 0) found = look(near - kAround, near - 1);
-      if (found < 0) found = look(3, kLow);
-      const int count = descriptors.count();
-      if (found < 0 && count > kLow) found = look(count - kAround, count + kAround);
-      if (found >= 0) return found;
-    }
+    if (near > 0) found = look(near, near + kAround);
+    if (found < 0 && near > 0) found = look(near - kAround, near - 1);
+    const int count = descriptors.count();
+    if (found < 0 && count > kLow) found = look(count - kAround, count + kAround);
+    if (found < 0 && (near > 0 || count > kLow)) found = look(3, kLow);
+    return found;
+  }
+
+  int look_everywhere(pid_t pid, const Proc::Descriptors& descriptors, std::uint32_t inode) {
     const auto numbers = descriptors.numbers();
+    if (numbers.empty()) {
+      // The descriptors went with the first thread; another thread still has them.
+      const pid_t thread = proc_.thread_of_zombie(pid);
+      const auto its = thread != 0 ? proc_.descriptors(thread) : Proc::Descriptors{};
+      return its ? look_everywhere(thread, its, inode) : -1;
+    }
     const auto hit = std::find_if(numbers.rbegin(), numbers.rend(),
                                   [&](int number) { return descriptors.socket_at(number) == inode; });
     return hit == numbers.rend() ? -1 : *hit;
@@ -236,9 +250,13 @@ class Attributor::State {
   std::unordered_map<std::uint32_t, pid_t> all_holders() {
     std::unordered_map<std::uint32_t, pid_t> holders;
     for (const pid_t pid : proc_.pids()) {
-      const auto descriptors = proc_.descriptors(pid);
-      if (!descriptors) continue;
-      for (const int number : descriptors.numbers()) {
+      auto descriptors = proc_.descriptors(pid);
+      auto numbers = descriptors ? descriptors.numbers() : std::vector<int>{};
+      if (const pid_t thread = numbers.empty() ? proc_.thread_of_zombie(pid) : 0) {
+        descriptors = proc_.descriptors(thread);
+        if (descriptors) numbers = descriptors.numbers();
+      }
+      for (const int number : numbers) {
         if (const auto inode = descriptors.socket_at(number)) holders.emplace(inode, pid);
       }
     }

@@ -94,12 +94,14 @@ std::shared_ptr<ProcessFacts> FactsCache::read(pid_t pid, const StatFields& stat
     facts->uid = status->uid;
     facts->gid = status->gid;
   }
-  facts->exe = without_deleted(proc_.link(pid, "exe"));
+  const pid_t thread = stat.state == 'Z' ? proc_.thread_of_zombie(pid) : 0;
+  const pid_t alive = thread != 0 ? thread : pid;
+  facts->exe = without_deleted(proc_.link(alive, "exe"));
   facts->name = facts->exe.empty() ? stat.comm : base_name(facts->exe);
-  facts->argv = parse_cmdline(proc_.text(pid, "cmdline", kMaxArguments));
+  facts->argv = parse_cmdline(proc_.text(alive, "cmdline", kMaxArguments));
   facts->user = user_name(facts->uid);
   facts->group = group_name(facts->gid);
-  facts->cgroup = parse_cgroup(proc_.text(pid, "cgroup", 16 << 10));
+  facts->cgroup = parse_cgroup(proc_.text(alive, "cgroup", 16 << 10));
   facts->start_time = boot_ + std::chrono::microseconds{stat.start_ticks * 1'000'000 /
                                                         static_cast<std::uint64_t>(ticks_per_second_)};
   return facts;

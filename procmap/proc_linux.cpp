@@ -91,6 +91,18 @@ std::optional<StatusFields> Proc::status(pid_t pid) const {
   return parse_status(text(pid, "status", 4096));
 }
 
+pid_t Proc::thread_of_zombie(pid_t pid) const {
+  const auto leader = stat(pid);
+  if (!leader || leader->state != 'Z') return 0;
+  const base::UniqueFd folder{::openat(root_.get(), Path{pid, "task"}, O_RDONLY | O_DIRECTORY | O_CLOEXEC)};
+  if (!folder) return 0;
+  for (const pid_t thread : numbers_in<pid_t>(folder.get())) {
+    const auto its = thread == pid ? std::nullopt : stat(thread);
+    if (its && its->state != 'Z' && its->state != 'X') return thread;
+  }
+  return 0;
+}
+
 std::string Proc::text(pid_t pid, const char* name, std::size_t limit) const {
   return read_at(root_.get(), Path{pid, name}, limit);
 }

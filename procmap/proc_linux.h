@@ -23,6 +23,9 @@ class Proc {
   [[nodiscard]] pid_t last_pid() const;
   [[nodiscard]] std::optional<StatFields> stat(pid_t pid) const;
   [[nodiscard]] std::optional<StatusFields> status(pid_t pid) const;
+  /// A thread of the process that still runs, when its first one has ended ("zombie leader"); else 0. The
+  /// other questions can be asked of the thread's number; /proc answers them for threads as well.
+  [[nodiscard]] pid_t thread_of_zombie(pid_t pid) const;
   /// The first `limit` bytes of /proc/PID/NAME; empty when it cannot be read.
   [[nodiscard]] std::string text(pid_t pid, const char* name, std::size_t limit) const;
   /// Target of /proc/PID/NAME; empty when it cannot be read (kernel threads, no permission).
@@ -33,6 +36,7 @@ class Proc {
   /// The descriptors of one process, held open for a series of looks.
   class Descriptors {
    public:
+    Descriptors() = default;
     /// Inode of the socket behind `descriptor`; 0 when it is another file or none.
     [[nodiscard]] std::uint32_t socket_at(int descriptor) const;
     /// How many are open, as far as the kernel says (Linux 6.2); 0: it does not.

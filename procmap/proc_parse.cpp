@@ -59,6 +59,7 @@ std::optional<StatFields> parse_stat(std::string_view text) {
   bool good = true;
   for (int field = 3; field <= 51 && good; ++field) {
     const auto word = next_word(rest);
+    if (field == 3 && !word.empty()) stat.state = word[0];
     if (field == 4) good = to_number(word, stat.ppid);
     if (field == 22) good = to_number(word, stat.start_ticks);
     const bool is_address = (field >= 26 && field <= 28) || field >= 45;

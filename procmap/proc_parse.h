@@ -15,6 +15,7 @@ namespace procmap {
 /// proc_pid_stat(5).
 struct StatFields {
   std::string comm;
+  char state = 0;  ///< 'R', 'S', 'Z', ...
   pid_t ppid = 0;
   std::uint64_t start_ticks = 0;  ///< field 22
   /// A hash of the name and of the addresses of code, stack, data and arguments (fields 26-28, 45-51):

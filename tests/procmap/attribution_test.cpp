@@ -12,6 +12,7 @@
 #include <sched.h>
 #include <sys/mount.h>
 #include <sys/resource.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include "tests/procmap/children.h"
@@ -227,7 +228,37 @@ TEST_CASE("attribution: a thread's connection is its process's") {
   CHECK(owner.process->name == base_name(own_exe()));
 }
 
-TEST_CASE("attribution: 500 processes, each found, in any order, seen before or not") {
+TEST_CASE("attribution: a process whose first thread has ended") {
+  const Listener listener{"127.0.0.1"};
+  const Child child{[&](const Child::Wire& wire) {
+    std::thread{[&] {
+      const auto fd = connect_to(listener.endpoint());
+      wire.send(local_end(fd.get()).port());
+      (void)wire.receive();
+    }}.detach();
+    ::syscall(SYS_exit, 0);
+  }};
+  const auto source = loopback(child.wire().receive());
+  REQUIRE(comes_true([&] {
+    std::ifstream file(fmt::format("/proc/{}/stat", child.pid()));
+    return std::string(std::istreambuf_iterator<char>(file), {}).find(") Z ") != std::string::npos;
+  }));
+  auto attributor = Attributor::open();
+  for (int i = 0; i < 2; ++i) {
+    const auto owner = attributor->owner_of(source, listener.endpoint());
+    REQUIRE(owner.process);
+    CHECK(owner.process->id.pid == child.pid());
+    CHECK(owner.process->exe == own_exe());
+    CHECK_FALSE(owner.process->argv.empty());
+  }
+  const auto rows = socket_table(*attributor);
+  const auto row = std::ranges::find(*rows, source, &SocketRow::local);
+  REQUIRE(row != rows->end());
+  REQUIRE(row->owner.process);
+  CHECK(row->owner.process->id.pid == child.pid());
+}
+
+TEST_CASE("attribution: 500 processes, each found, in any order") {
   const Listener listener{"127.0.0.1"};
   auto early = Attributor::open();
   std::vector<Child> children;
@@ -239,11 +270,11 @@ TEST_CASE("attribution: 500 processes, each found, in any order, seen before or 
   }
   auto late = Attributor::open();
   int wrong = 0;
-  for (int round = 0; round < 2; ++round) {
-    for (const auto& [pid, source] : sources) {
-      if (owner_pid(*early, source, listener.endpoint()) != pid) ++wrong;
-      if (owner_pid(*late, source, listener.endpoint()) != pid) ++wrong;
-    }
+  for (const auto& [pid, source] : sources) {
+    if (owner_pid(*early, source, listener.endpoint()) != pid) ++wrong;
+  }
+  for (auto entry = sources.rbegin(); entry != sources.rend(); ++entry) {
+    if (owner_pid(*late, entry->second, listener.endpoint()) != entry->first) ++wrong;
   }
   CHECK(wrong == 0);
 }

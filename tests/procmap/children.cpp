@@ -1,17 +1,20 @@
 #include "tests/procmap/children.h"
 
 #include <cerrno>
+#include <cstdio>
+#include <cstdlib>
+#include <cstring>
+#include <source_location>
 #include <utility>
 
 #include <fcntl.h>
+#include <fmt/format.h>
 #include <netinet/in.h>
 #include <signal.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
 #include <unistd.h>
-
-#include "tests/test.h"
 
 namespace procmap {
 namespace {
@@ -20,15 +23,22 @@ int family_of(const base::Address& address) {
   return address.is_v4() ? AF_INET : AF_INET6;
 }
 
+/// The tests and the benchmark cannot go on without.
+void must(bool good, std::source_location where = std::source_location::current()) {
+  if (good) return;
+  fmt::print(stderr, "{}:{}: {}\n", where.file_name(), where.line(), std::strerror(errno));
+  std::abort();
+}
+
 }  // namespace
 
 Listener::Listener(const std::string& address, int backlog)
     : fd_(::socket(family_of(boost::asio::ip::make_address(address)), SOCK_STREAM | SOCK_CLOEXEC, 0)) {
   const int off = 0;
-  if (address == "::") REQUIRE(::setsockopt(fd_.get(), IPPROTO_IPV6, IPV6_V6ONLY, &off, sizeof off) == 0);
+  if (address == "::") must(::setsockopt(fd_.get(), IPPROTO_IPV6, IPV6_V6ONLY, &off, sizeof off) == 0);
   const base::Endpoint wanted{boost::asio::ip::make_address(address), 0};
-  REQUIRE(::bind(fd_.get(), wanted.data(), static_cast<socklen_t>(wanted.size())) == 0);
-  REQUIRE(::listen(fd_.get(), backlog) == 0);
+  must(::bind(fd_.get(), wanted.data(), static_cast<socklen_t>(wanted.size())) == 0);
+  must(::listen(fd_.get(), backlog) == 0);
   endpoint_ = local_end(fd_.get());
 }
 
@@ -65,10 +75,10 @@ std::uint64_t Child::Wire::receive() const {
 
 Child::Child(const std::function<void(const Wire&)>& body) : wire_(base::UniqueFd{}) {
   int ends[2];
-  REQUIRE(::socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends) == 0);
+  must(::socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends) == 0);
   base::UniqueFd ours{ends[0]}, theirs{ends[1]};
   pid_ = ::fork();
-  REQUIRE(pid_ >= 0);
+  must(pid_ >= 0);
   if (pid_ == 0) {
     ::prctl(PR_SET_PDEATHSIG, SIGKILL);
     // Nothing of the test's own sockets is to be held here as well.
