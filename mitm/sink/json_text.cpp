@@ -53,9 +53,17 @@ void append_wide(std::string& out, std::string_view run) {
   if (!base::is_utf8(run)) run = repaired = base::valid_utf8(run);
   for (std::size_t i = 0; i < run.size(); ++i) {
     const auto next = static_cast<unsigned char>(i + 1 < run.size() ? run[i + 1] : 0);
-    const bool c1 = run[i] == '\xc2' && next < 0xa0;
-    c1 ? append_escape(out, next) : out.push_back(run[i]);
-    i += c1 ? 1 : 0;
+    const auto rest = run.substr(i, 3);
+    if (run[i] == '\xc2' && next < 0xa0) {
+      append_escape(out, next);
+      i += 1;
+    } else if (rest == "\u2028" || rest == "\u2029") {
+      // Many a reader takes these for the end of a line.
+      out += rest == "\u2028" ? "\\u2028" : "\\u2029";
+      i += 2;
+    } else {
+      out.push_back(run[i]);
+    }
   }
 }
 

@@ -55,6 +55,12 @@ TEST_CASE("json: an http flow, byte for byte") {
         R"("decision":"intercept","reason":"filter curl","error":null})");
 }
 
+TEST_CASE("json: nothing that a reader may take for the end of a line stands in one") {
+  std::string out;
+  append_json_string(out, "a\u2028b\u2029\u0085\u202a\xe2\x80");
+  CHECK(out == "\"a\\u2028b\\u2029\\u0085\u202a\ufffd\"");
+}
+
 TEST_CASE("json: a passed connection of an unknown program, byte for byte") {
   flow::Flow flow = sample_connection(flow::Type::pass);
   flow.process = nullptr;
