@@ -4,6 +4,7 @@
 #include <cstdio>
 #include <exception>
 #include <map>
+#include <system_error>
 
 #include <signal.h>
 
@@ -49,12 +50,24 @@ int run(int argc, char** argv) {
   return dispatch(*invocation);
 }
 
+/// `code`, unless what was printed could not be written. A reader that has gone (`osproxy who | head`) has
+/// seen enough.
+int finish(int code, int write_error) {
+  if (write_error == 0 && std::fflush(stdout) != 0) write_error = errno;
+  if (write_error == 0 || write_error == EPIPE) return code;
+  return complain(base::os_error("cannot write to standard output", write_error), kFailed);
+}
+
 }  // namespace
 
 int main(int argc, char** argv) {
   ::signal(SIGPIPE, SIG_IGN);
   try {
-    return run(argc, argv);
+    return finish(run(argc, argv), 0);
+  } catch (const std::system_error& error) {
+    // What fmt::print throws.
+    const bool is_output = std::string_view{error.what()}.starts_with("cannot write to file");
+    return is_output ? finish(0, error.code().value()) : complain({error.what(), 0}, kFailed);
   } catch (const std::exception& error) {
     return complain({error.what(), 0}, kFailed);
   }
