@@ -8,6 +8,21 @@ from harness import OSPROXY, Osproxy, World, main, run
 
 world = None
 
+# Runs sys.argv[1:] where socket(AF_NETLINK, ..., NETLINK_NETFILTER) fails with EPROTONOSUPPORT (seccomp(2), x86-64 and arm64).
+WITHOUT_NETFILTER = """
+import ctypes, errno, os, platform, struct, sys
+LOAD, EQUAL, ANSWER = 0x20, 0x15, 0x06
+number = {"x86_64": 41, "aarch64": 198}[platform.machine()]
+program = [(LOAD, 0, 0, 0), (EQUAL, 0, 5, number), (LOAD, 0, 0, 16), (EQUAL, 0, 3, 16), (LOAD, 0, 0, 32), (EQUAL, 0, 1, 12),
+           (ANSWER, 0, 0, 0x00050000 | errno.EPROTONOSUPPORT), (ANSWER, 0, 0, 0x7fff0000)]
+code = ctypes.create_string_buffer(b"".join(struct.pack("HBBI", *line) for line in program))
+class Program(ctypes.Structure):
+    _fields_ = [("size", ctypes.c_ushort), ("code", ctypes.c_void_p)]
+libc = ctypes.CDLL(None, use_errno=True)
+assert libc.prctl(22, 2, ctypes.byref(Program(len(program), ctypes.addressof(code))), 0, 0) == 0, os.strerror(ctypes.get_errno())
+os.execv(sys.argv[1], sys.argv[1:])
+"""
+
 
 def setUpModule():
     global world
@@ -134,6 +149,13 @@ class Errors(unittest.TestCase):
         result = world.run("setpriv", "--bounding-set=-net_admin", "--inh-caps=-net_admin", OSPROXY, "run", "curl", "--ca-dir", world.ca_dir, check=False)
         self.assertEqual(result.returncode, 1)
         self.assertRegex(result.stderr, r"osproxy: .*(nf_tables|packet-filter rules).*(CAP_NET_ADMIN|permi)")
+
+    def test_kernel_without_nf_tables(self):
+        """As where CONFIG_NETFILTER_NETLINK is off: a seccomp filter answers for the kernel that there is no such protocol."""
+        result = world.run("/usr/bin/python3", "-c", WITHOUT_NETFILTER, OSPROXY, "run", "curl", "--ca-dir", world.ca_dir, check=False)
+        self.assertEqual(result.returncode, 1)
+        text = "osproxy: this kernel has no netfilter over netlink (CONFIG_NETFILTER_NETLINK); nothing can be diverted"
+        self.assertEqual(result.stderr.splitlines()[-1], text)
 
     def test_read_only_places(self):
         """A read-only home is nothing to stumble over; a CA folder that cannot be made is said."""

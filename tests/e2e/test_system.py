@@ -1,0 +1,91 @@
+"""With the machine's own programs as a user meets them: sudo, the system's trust store, an SSH server that speaks first."""
+import os
+import subprocess
+import unittest
+
+from harness import HOSTS, OSPROXY, Osproxy, TemporaryUser, World, main, run
+
+world = None
+user = None
+ONE = HOSTS["one.test"][0]
+# What `osproxy ca install` and Debian's update-ca-certificates write to.
+SYSTEM_STORE = ["/etc/ssl", "/usr/local/share/ca-certificates", "/etc/ca-certificates"]
+
+
+def setUpModule():
+    global world, user
+    world = World()
+    user = TemporaryUser().__enter__()
+
+
+def tearDownModule():
+    user.__exit__()
+    world.close()
+
+
+class Sudo(unittest.TestCase):
+    def setUp(self):
+        self.sudoers = f"/etc/sudoers.d/{user.name}"
+        with open(self.sudoers, "w") as file:
+            file.write(f"{user.name} ALL=(root) NOPASSWD: {OSPROXY}\n")
+        os.chmod(self.sudoers, 0o440)
+        self.addCleanup(os.unlink, self.sudoers)
+
+    def sudo(self, *words):
+        return world.run("runuser", "-u", user.name, "--", "sudo", "-n", OSPROXY, *words, cwd=user.home, env={**os.environ, "HOME": user.home})
+
+    def test_the_command_and_the_files_are_those_of_the_user_who_typed_sudo(self):
+        options = ["--ca-dir", world.ca_dir, "--upstream-ca", f"{world.dir}/ca.pem", "-f", "jsonl", "-o", "flows.jsonl"]
+        script = f"id -un; echo $HOME; curl -sS https://{ONE}/sudo"
+        result = self.sudo("exec", *options, "--", "sh", "-c", script)
+        self.assertEqual(result.stdout, f"{user.name}\n{user.home}\nhello from {ONE}\n", result.stderr)
+        self.assertEqual(os.stat(f"{user.home}/flows.jsonl").st_uid, user.uid)
+        with open(f"{user.home}/flows.jsonl") as file:
+            self.assertIn(f'"url":"https://{ONE}/sudo"', file.read())
+
+
+class TrustStore(unittest.TestCase):
+    def in_own_store(self, script):
+        """A shell whose writes to the system's store are its own: osproxy and update-ca-certificates are real, the machine keeps its store."""
+        mounts = []
+        for number, place in enumerate(SYSTEM_STORE):
+            layer = f"$scratch/{number}"
+            mounts.append(f"mkdir -p {place} {layer}/up {layer}/work; mount -t overlay none -o lowerdir={place},upperdir={layer}/up,workdir={layer}/work {place}")
+        script = "\n".join(["set -e; scratch=$(mktemp -d); mount -t tmpfs none $scratch", *mounts, f"mount -t tmpfs none {user.home}", script])
+        return run("unshare", "--mount", "sh", "-c", script, env={**os.environ, "SUDO_UID": str(user.uid), "SUDO_GID": str(user.gid)})
+
+    def test_a_program_without_options_trusts_it_after_install_and_no_longer_after_uninstall(self):
+        osproxy = f"{OSPROXY} ca {{}} --ca-dir {world.ca_dir}".format
+        show = f"nsenter --net=/run/netns/{world.client} curl -sS -m 30 -o /dev/null -w '%{{http_code}} %{{ssl_verify_result}}\\n' https://{ONE}/ 2>&1 || true"
+        script = "\n".join([show, osproxy("install"), osproxy("install"), osproxy("status"), show, osproxy("uninstall"), show])
+        with Osproxy(world, "curl") as running:
+            lines = self.in_own_store(script).stdout.splitlines()
+            running.wait_for_flow(status=200)
+        codes = [line for line in lines if line[:4] in ("000 ", "200 ")]
+        self.assertEqual([code.split()[0] for code in codes], ["000", "200", "000"], lines)
+        self.assertEqual(codes[1], "200 0")
+
+
+class ServerSpeaksFirst(unittest.TestCase):
+    def test_ssh_on_an_intercepted_port(self):
+        d = world.dir
+        for name in ("host", "key"):
+            run("ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", f"{d}/{name}")
+        run("install", "-m", "600", f"{d}/key.pub", f"{d}/authorized")
+        os.makedirs("/run/sshd", exist_ok=True)
+        with open(f"{d}/sshd.conf", "w") as file:
+            file.write(f"Port 8022\nHostKey {d}/host\nAuthorizedKeysFile {d}/authorized\nStrictModes no\nPidFile none\nPermitRootLogin yes\n")
+        world.spawn(["/usr/sbin/sshd", "-D", "-e", "-f", f"{d}/sshd.conf"], where=world.origin)
+        ssh = ["ssh", "-p", "8022", "-i", f"{d}/key", "-F", "none", "-o", "StrictHostKeyChecking=accept-new", "-o", f"UserKnownHostsFile={d}/known",
+               "-o", "ConnectionAttempts=20", f"root@{ONE}"]
+        self.assertEqual(world.run(*ssh, "echo up", stdin=subprocess.DEVNULL).stdout, "up\n")
+        with Osproxy(world, "ssh", "--ports", "8022") as osproxy:
+            answer = world.run(*ssh, "tr a-z A-Z", input="x" * 1_000_000 + "\n")
+            self.assertEqual(answer.stdout, "X" * 1_000_000 + "\n")
+            flow = osproxy.wait_for_flow(type="tcp")
+            self.assertEqual((flow["process"]["name"], flow["error"]), ("ssh", None))
+            self.assertGreater(min(flow["request_bytes"], flow["response_bytes"]), 1_000_000)
+
+
+if __name__ == "__main__":
+    main()
