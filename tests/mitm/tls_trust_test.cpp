@@ -116,15 +116,17 @@ TEST_CASE("trust: the system's store, for real: OpenSSL and curl trust us, and t
         problems.equal(verify(), "0 /tmp/leaf.pem: OK", "openssl verify");
         problems.expect(without(contents(kBundle), root_pem) == bundle,
                         "the bundle is not the old one and ours");
-        const std::string server =
-            "openssl s_server -quiet -www -accept 127.0.0.1:47113 -cert /tmp/leaf.pem -cert_chain "
-            "/tmp/intermediate.pem "
-            ">/dev/null 2>&1 & server=$!; sleep 0.1; "
-            "env -i curl -sS -o /dev/null --retry 20 --retry-connrefused --retry-delay 1 -w '%{http_code} "
-            "%{ssl_verify_result}' "
-            "--resolve shop.example:47113:127.0.0.1 https://shop.example:47113/; code=$?; kill $server; exit "
-            "$code";
-        if (!find_program("curl").empty()) problems.equal(shell(server), "0 200 0", "curl");
+        // In a network namespace of its own, so that nobody else has the port.
+        write("/tmp/serve.sh",
+              "ip link set lo up\n"
+              "openssl s_server -quiet -www -accept 127.0.0.1:443 -cert /tmp/leaf.pem -cert_chain "
+              "/tmp/intermediate.pem >/dev/null 2>&1 &\n"
+              "for i in $(seq 200); do ss -Hltn | grep -q :443 && break; sleep 0.05; done\n"
+              "env -i curl -sS -o /dev/null -w '%{http_code} %{ssl_verify_result}' "
+              "--resolve shop.example:443:127.0.0.1 https://shop.example/\n"
+              "code=$?; kill $!; exit $code\n");
+        if (!find_program("curl").empty())
+          problems.equal(shell("unshare --net sh /tmp/serve.sh"), "0 200 0", "curl");
 
         const auto written = fs::last_write_time(kBundle);
         problems.equal(state_of(install_trust(kPem, kRoot), "system"), "trusted", "install again");
