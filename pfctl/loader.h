@@ -25,14 +25,15 @@ class LoadedRules {
   [[nodiscard]] base::Result<> stop_diverting();
 
   /// The text that was loaded (stop_diverting() does not change it), as `osproxy rules` prints it.
-  [[nodiscard]] const std::string& text() const { return text_; }
+  [[nodiscard]] std::string text() const;
 
  private:
   friend base::Result<LoadedRules> load_rules(const Ruleset&);
-  LoadedRules(base::UniqueFd owner, std::string text) : owner_(std::move(owner)), text_(std::move(text)) {}
+  LoadedRules(base::UniqueFd owner, Ruleset ruleset)
+      : owner_(std::move(owner)), ruleset_(std::move(ruleset)) {}
 
   base::UniqueFd owner_;
-  std::string text_;
+  Ruleset ruleset_;
 };
 
 /// Puts the rules in place in one atomic batch; `ruleset` must be validated. On failure nothing is left

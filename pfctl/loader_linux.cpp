@@ -73,8 +73,12 @@ base::Result<Attempt> attempt(const Batch& batch) {
 
 LoadedRules::~LoadedRules() = default;
 
+std::string LoadedRules::text() const {
+  return render_nft(ruleset_);
+}
+
 base::Result<> LoadedRules::stop_diverting() {
-  const Batch batch = stop_batch();
+  const Batch batch = stop_batch(ruleset_);
   const auto refusal = commit(owner_.get(), batch);
   if (!refusal) return refusal.error();
   if (*refusal) return base::os_error("cannot put the packet-filter rules out of use", (*refusal)->error);
@@ -86,7 +90,7 @@ base::Result<LoadedRules> load_rules(const Ruleset& ruleset) {
   for (bool again = true;; again = false) {
     auto result = attempt(batch);
     if (!result) return result.error();
-    if (!result->refusal) return LoadedRules(std::move(result->owner), render_nft(ruleset));
+    if (!result->refusal) return LoadedRules(std::move(result->owner), ruleset);
     if (!is_in_the_way(batch, *result->refusal)) return explain(batch, *result->refusal, kernel_release());
     const auto owner = rules_owner();
     if (!owner) return owner.error();

@@ -3,14 +3,19 @@
 #include "pfctl/nft_expressions.h"
 
 #include <cstddef>
+#include <cstring>
 #include <span>
 #include <tuple>
 
 #include <arpa/inet.h>
 #include <linux/netfilter.h>
+#include <linux/netfilter/nf_conntrack_common.h>
 #include <linux/netfilter/nf_conntrack_tuple_common.h>
 #include <linux/netfilter/nf_nat.h>
 #include <linux/netfilter/nf_tables.h>
+#include <linux/netfilter/nf_tables_compat.h>
+#include <linux/netfilter/x_tables.h>
+#include <linux/netfilter/xt_NFQUEUE.h>
 #include <netinet/in.h>
 #include <netinet/ip.h>
 #include <netinet/ip6.h>
@@ -39,13 +44,8 @@ class Expressions {
       message_.number(NFTA_SOCKET_LEVEL, level);
     });
   }
-  void equals(Bytes value) {
-    expression("cmp", [&] {
-      message_.number(NFTA_CMP_SREG, NFT_REG_1);
-      message_.number(NFTA_CMP_OP, NFT_CMP_EQ);
-      data(NFTA_CMP_DATA, value);
-    });
-  }
+  void equals(Bytes value) { compare(NFT_CMP_EQ, value); }
+  void differs_from(Bytes value) { compare(NFT_CMP_NEQ, value); }
   void payload(std::uint32_t base, std::size_t offset, std::size_t length) {
     expression("payload", [&] {
       message_.number(NFTA_PAYLOAD_DREG, NFT_REG_1);
@@ -62,6 +62,12 @@ class Expressions {
       message_.number(NFTA_BITWISE_LEN, static_cast<std::uint32_t>(mask.size()));
       data(NFTA_BITWISE_MASK, mask);
       data(NFTA_BITWISE_XOR, Bytes{zero}.first(mask.size()));
+    });
+  }
+  void tracking_state() {
+    expression("ct", [&] {
+      message_.number(NFTA_CT_KEY, NFT_CT_STATE);
+      message_.number(NFTA_CT_DREG, NFT_REG_1);
     });
   }
   void destination_type() {
@@ -89,13 +95,45 @@ class Expressions {
       message_.bytes(NFTA_CT_DIRECTION, raw(static_cast<unsigned char>(IP_CT_DIR_ORIGINAL)));
     });
   }
-  void return_verdict() {
+  void verdict(int code, const char* chain = nullptr) {
     expression("immediate", [&] {
       message_.number(NFTA_IMMEDIATE_DREG, NFT_REG_VERDICT);
       message_.nest(NFTA_IMMEDIATE_DATA, [&] {
-        message_.nest(NFTA_DATA_VERDICT,
-                      [&] { message_.number(NFTA_VERDICT_CODE, static_cast<std::uint32_t>(NFT_RETURN)); });
+        message_.nest(NFTA_DATA_VERDICT, [&] {
+          message_.number(NFTA_VERDICT_CODE, static_cast<std::uint32_t>(code));
+          if (chain) message_.text(NFTA_VERDICT_CHAIN, chain);
+        });
       });
+    });
+  }
+  void reject(std::uint32_t type, unsigned char code) {
+    expression("reject", [&] {
+      message_.number(NFTA_REJECT_TYPE, type);
+      message_.bytes(NFTA_REJECT_ICMP_CODE, raw(code));
+    });
+  }
+  void queue(const Queueing& queueing) {
+    const std::uint16_t flags =
+        queueing.count == 1 ? NFT_QUEUE_FLAG_BYPASS : NFT_QUEUE_FLAG_BYPASS | NFT_QUEUE_FLAG_CPU_FANOUT;
+    expression("queue", [&] {
+      message_.bytes(NFTA_QUEUE_NUM, raw(htons(queueing.first)));
+      message_.bytes(NFTA_QUEUE_TOTAL, raw(htons(queueing.count)));
+      message_.bytes(NFTA_QUEUE_FLAGS, raw(htons(flags)));
+    });
+  }
+  /// The xtables target, through nft_compat.
+  void queue_target(const Queueing& queueing) {
+    constexpr std::uint32_t kRevision = 3;
+    const xt_NFQ_info_v3 info{
+        queueing.first, queueing.count,
+        static_cast<std::uint16_t>(queueing.count == 1 ? NFQ_FLAG_BYPASS
+                                                       : NFQ_FLAG_BYPASS | NFQ_FLAG_CPU_FANOUT)};
+    std::array<unsigned char, XT_ALIGN(sizeof info)> bytes{};
+    std::memcpy(bytes.data(), &info, sizeof info);
+    expression("target", [&] {
+      message_.text(NFTA_TARGET_NAME, "NFQUEUE");
+      message_.number(NFTA_TARGET_REV, kRevision);
+      message_.bytes(NFTA_TARGET_INFO, bytes);
     });
   }
   void redirect_to(std::uint16_t port) {
@@ -110,6 +148,13 @@ class Expressions {
   }
 
  private:
+  void compare(std::uint32_t operation, Bytes value) {
+    expression("cmp", [&] {
+      message_.number(NFTA_CMP_SREG, NFT_REG_1);
+      message_.number(NFTA_CMP_OP, operation);
+      data(NFTA_CMP_DATA, value);
+    });
+  }
   template <class Body>
   void expression(const char* name, Body body) {
     message_.nest(NFTA_LIST_ELEM, [&] {
@@ -150,15 +195,63 @@ void put_destination(Expressions& out, const base::Network& network) {
   }
 }
 
-void put_ports(Expressions& out, const std::vector<base::PortRange>& ports, std::uint32_t set) {
+void put_protocol(Expressions& out, unsigned char protocol) {
   out.meta(NFT_META_L4PROTO);
-  out.equals(raw(static_cast<unsigned char>(IPPROTO_TCP)));
-  if (ports.empty()) return;
+  out.equals(raw(protocol));
+}
+
+void put_transport(Expressions& out, const NftRule& rule, std::uint32_t set) {
+  if (rule.transport == Transport::any) return;
+  put_protocol(out, rule.transport == Transport::udp ? IPPROTO_UDP : IPPROTO_TCP);
+  if (rule.transport == Transport::syn) {
+    constexpr std::size_t kFlags = 13;
+    out.payload(NFT_PAYLOAD_TRANSPORT_HEADER, kFlags, 1);
+    out.masked(raw(static_cast<unsigned char>(TH_FIN | TH_SYN | TH_RST | TH_ACK)));
+    out.equals(raw(static_cast<unsigned char>(TH_SYN)));
+  }
+  if (rule.ports.empty()) return;
   out.payload(NFT_PAYLOAD_TRANSPORT_HEADER, offsetof(tcphdr, th_dport), sizeof(std::uint16_t));
   if (set) {
     out.in_set(set);
   } else {
-    out.equals(raw(htons(ports[0].first)));
+    out.equals(raw(htons(rule.ports[0].first)));
+  }
+}
+
+void put_mark(Expressions& out, const NftRule& rule) {
+  if (!rule.mark && !rule.mark_bit) return;
+  out.meta(NFT_META_MARK);
+  if (rule.mark_bit) out.masked(raw(*rule.mark_bit));
+  out.equals(raw(rule.mark ? *rule.mark : *rule.mark_bit));
+}
+
+void put_outcome(Expressions& out, const Leave&) {
+  out.verdict(NFT_RETURN);
+}
+void put_outcome(Expressions& out, const ToListener& to) {
+  out.redirect_to(to.port);
+}
+void put_outcome(Expressions& out, const IntoZone&) {
+  out.zone_of_original(kZone);
+}
+void put_outcome(Expressions& out, const Judge&) {
+  out.verdict(NFT_JUMP, kJudgeChain);
+}
+void put_outcome(Expressions& out, const Hold& hold) {
+  hold.in.native ? out.queue(hold.in) : out.queue_target(hold.in);
+}
+void put_outcome(Expressions& out, const Refuse& refuse) {
+  switch (refuse.how) {
+    case Refusal::reset:
+      return out.reject(NFT_REJECT_TCP_RST, 0);
+    case Refusal::no_route:
+      return out.reject(NFT_REJECT_ICMPX_UNREACH, NFT_REJECT_ICMPX_NO_ROUTE);
+    case Refusal::host_unreachable:
+      return out.reject(NFT_REJECT_ICMPX_UNREACH, NFT_REJECT_ICMPX_HOST_UNREACH);
+    case Refusal::prohibited:
+      return out.reject(NFT_REJECT_ICMPX_UNREACH, NFT_REJECT_ICMPX_ADMIN_PROHIBITED);
+    case Refusal::port_unreachable:
+      return out.reject(NFT_REJECT_ICMPX_UNREACH, NFT_REJECT_ICMPX_PORT_UNREACH);
   }
 }
 
@@ -180,14 +273,15 @@ void put_expressions(NetlinkMessage& message, const NftRule& rule, const RuleSet
   }
   if (rule.family) put_family(out, *rule.family == Family::ipv4);
   if (rule.destination) put_destination(out, *rule.destination);
-  if (rule.tcp) put_ports(out, rule.ports, sets.ports);
-  if (rule.own_zone) {
-    out.zone_of_original(kZone);
-  } else if (rule.redirect_to) {
-    out.redirect_to(rule.redirect_to);
-  } else {
-    out.return_verdict();
+  put_transport(out, rule, sets.ports);
+  put_mark(out, rule);
+  if (rule.untracked_yet) {
+    constexpr std::uint32_t kNew = NF_CT_STATE_BIT(IP_CT_NEW);
+    out.tracking_state();
+    out.masked(raw(kNew));
+    out.differs_from(raw(std::uint32_t{0}));
   }
+  std::visit([&](const auto& outcome) { put_outcome(out, outcome); }, rule.outcome);
 }
 
 }  // namespace pfctl

@@ -63,15 +63,16 @@ class BatchBuilder {
         [](NetlinkMessage& message) { message.text(NFTA_TABLE_NAME, kTableName); });
   }
 
-  void add_chain(const char* name, const char* type, std::int32_t priority) {
+  void add_chain(const NftChain& chain) {
     add({Step::Kind::chain, {}}, NFT_MSG_NEWCHAIN, NLM_F_CREATE | NLM_F_EXCL, [&](NetlinkMessage& message) {
       message.text(NFTA_CHAIN_TABLE, kTableName);
-      message.text(NFTA_CHAIN_NAME, name);
-      message.text(NFTA_CHAIN_TYPE, type);
+      message.text(NFTA_CHAIN_NAME, chain.name);
+      if (!chain.type) return;
+      message.text(NFTA_CHAIN_TYPE, chain.type);
       message.number(NFTA_CHAIN_POLICY, NF_ACCEPT);
       message.nest(NFTA_CHAIN_HOOK, [&] {
         message.number(NFTA_HOOK_HOOKNUM, NF_INET_LOCAL_OUT);
-        message.number(NFTA_HOOK_PRIORITY, static_cast<std::uint32_t>(priority));
+        message.number(NFTA_HOOK_PRIORITY, static_cast<std::uint32_t>(chain.priority));
       });
     });
   }
@@ -190,19 +191,21 @@ class BatchBuilder {
 Batch install_batch(const Ruleset& ruleset) {
   BatchBuilder builder;
   builder.add_table();
-  builder.add_chain(kZoneChainName, "filter", kZoneChainPriority);
-  builder.add_rule(kZoneChainName, nft_zone_rule(ruleset), NLM_F_APPEND);
-  builder.add_chain(kChainName, "nat", kChainPriority);
-  const auto rules = nft_rules(ruleset);
-  for (const auto& rule : rules) {
-    builder.add_rule(kChainName, rule, NLM_F_APPEND | (&rule == &rules.back() ? NLM_F_ACK : 0));
+  const auto chains = nft_chains(ruleset);
+  for (const auto& chain : chains) {
+    builder.add_chain(chain);
+    for (const auto& rule : chain.rules) {
+      const bool last = &rule == &chains.back().rules.back();
+      builder.add_rule(chain.name, rule, NLM_F_APPEND | (last ? NLM_F_ACK : 0));
+    }
   }
   return std::move(builder).finish();
 }
 
-Batch stop_batch() {
+Batch stop_batch(const Ruleset& ruleset) {
   BatchBuilder builder;
-  builder.add_rule(kChainName, {}, NLM_F_ACK);
+  if (ruleset.queueing) builder.add_rule(kJudgeChain, {}, 0);
+  builder.add_rule(kDivertChain, {}, NLM_F_ACK);
   return std::move(builder).finish();
 }
 

@@ -31,9 +31,10 @@ struct Batch {
 /// The whole table, owned by the socket that sends it. `ruleset` must be validated.
 Batch install_batch(const Ruleset& ruleset);
 
-/// Puts `return` in front of all rules. They stay: without any redirect the kernel would switch connection
-/// tracking off, and the connections that are diverted would no longer be translated.
-Batch stop_batch();
+/// Puts `return` in front of all rules of `ruleset` that divert or hold. They stay: without any redirect the
+/// kernel would switch connection tracking off, and the connections that are diverted would no longer be
+/// translated.
+Batch stop_batch(const Ruleset& ruleset);
 
 /// Removes the table of our name, with all that is in it.
 Batch removal_batch();

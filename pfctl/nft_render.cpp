@@ -28,19 +28,59 @@ std::string_view name_of(AddressType type) {
 }
 
 // nft writes a set even for one range, but not for one port.
-std::string render_ports(const std::vector<base::PortRange>& ports) {
-  if (ports.empty()) return "meta l4proto tcp";
+std::string render_ports(std::string_view protocol, const std::vector<base::PortRange>& ports) {
+  if (ports.empty()) return fmt::format("meta l4proto {}", protocol);
   if (ports.size() == 1 && ports[0].first == ports[0].last)
-    return fmt::format("tcp dport {}", ports[0].first);
+    return fmt::format("{} dport {}", protocol, ports[0].first);
   std::vector<std::string> ranges;
   for (const auto& range : ports) ranges.push_back(base::to_string(range));
-  return fmt::format("tcp dport {{ {} }}", fmt::join(ranges, ", "));
+  return fmt::format("{} dport {{ {} }}", protocol, fmt::join(ranges, ", "));
 }
 
 std::string render_types(const std::vector<AddressType>& types) {
   std::vector<std::string_view> names;
   for (const auto type : types) names.push_back(name_of(type));
   return fmt::format("fib daddr type {{ {} }}", fmt::join(names, ", "));
+}
+
+std::string render_priority(std::int32_t priority) {
+  if (priority == kZonePriority) return "raw";
+  if (priority == kFirstPriority) return "mangle";
+  return std::to_string(priority);
+}
+
+std::string render_outcome(const Leave&) {
+  return "return";
+}
+std::string render_outcome(const ToListener& to) {
+  return fmt::format("redirect to :{}", to.port);
+}
+std::string render_outcome(const IntoZone&) {
+  return fmt::format("ct original zone set {}", kZone);
+}
+std::string render_outcome(const Judge&) {
+  return fmt::format("jump {}", kJudgeChain);
+}
+// The xtables target is listed as what it means.
+std::string render_outcome(const Hold& hold) {
+  const unsigned last = hold.in.first + hold.in.count - 1U;
+  if (hold.in.count == 1) return fmt::format("queue flags bypass to {}", hold.in.first);
+  return fmt::format("queue flags bypass,fanout to {}-{}", hold.in.first, last);
+}
+std::string render_outcome(const Refuse& refuse) {
+  switch (refuse.how) {
+    case Refusal::reset:
+      return "reject with tcp reset";
+    case Refusal::no_route:
+      return "reject with icmpx no-route";
+    case Refusal::host_unreachable:
+      return "reject with icmpx host-unreachable";
+    case Refusal::prohibited:
+      return "reject with icmpx admin-prohibited";
+    case Refusal::port_unreachable:
+      break;
+  }
+  return "reject";
 }
 
 }  // namespace
@@ -58,25 +98,32 @@ std::string render_nft_rule(const NftRule& rule) {
     parts.push_back(fmt::format("{} daddr {}", rule.destination->address.is_v4() ? "ip" : "ip6",
                                 base::to_string(*rule.destination)));
   }
-  if (rule.tcp) parts.push_back(render_ports(rule.ports));
-  if (rule.own_zone) return fmt::format("{} ct original zone set {}", fmt::join(parts, " "), kZone);
-  parts.push_back(rule.redirect_to ? fmt::format("redirect to :{}", rule.redirect_to) : "return");
+  if (rule.transport == Transport::tcp) parts.push_back(render_ports("tcp", rule.ports));
+  if (rule.transport == Transport::udp) parts.push_back(render_ports("udp", rule.ports));
+  if (rule.transport == Transport::syn) parts.emplace_back("tcp flags syn / fin,syn,rst,ack");
+  if (rule.mark) parts.push_back(fmt::format("meta mark {:#010x}", *rule.mark));
+  if (rule.mark_bit) parts.push_back(fmt::format("meta mark & {0:#010x} == {0:#010x}", *rule.mark_bit));
+  if (rule.untracked_yet) parts.emplace_back("ct state new");
+  parts.push_back(std::visit([](const auto& outcome) { return render_outcome(outcome); }, rule.outcome));
   return fmt::format("{}", fmt::join(parts, " "));
 }
 
 std::string render_nft(const Ruleset& ruleset) {
   std::string text{kHeader};
-  const auto zone = nft_zone_rule(ruleset);
-  text += fmt::format("table inet {} {{\n\tflags owner\n\n\tchain {} {{\n", kTableName, kZoneChainName);
-  text += "\t\ttype filter hook output priority raw; policy accept;\n";
-  text += fmt::format("\t\t# {}\n\t\t{}\n\t}}\n\n", zone.heading, render_nft_rule(zone));
-  text += fmt::format("\tchain {} {{\n", kChainName);
-  text += fmt::format("\t\ttype nat hook output priority {}; policy accept;\n", kChainPriority);
-  for (const auto& rule : nft_rules(ruleset)) {
-    if (!rule.heading.empty()) text += fmt::format("\t\t# {}\n", rule.heading);
-    text += fmt::format("\t\t{}\n", render_nft_rule(rule));
+  text += fmt::format("table inet {} {{\n\tflags owner\n", kTableName);
+  for (const auto& chain : nft_chains(ruleset)) {
+    text += fmt::format("\n\tchain {} {{\n", chain.name);
+    if (chain.type) {
+      text += fmt::format("\t\ttype {} hook output priority {}; policy accept;\n", chain.type,
+                          render_priority(chain.priority));
+    }
+    for (const auto& rule : chain.rules) {
+      if (!rule.heading.empty()) text += fmt::format("\t\t# {}\n", rule.heading);
+      text += fmt::format("\t\t{}\n", render_nft_rule(rule));
+    }
+    text += "\t}\n";
   }
-  return text + "\t}\n}\n";
+  return text + "}\n";
 }
 
 }  // namespace pfctl

@@ -8,10 +8,12 @@ namespace {
 using Address4 = boost::asio::ip::address_v4;
 using Address6 = boost::asio::ip::address_v6;
 
+constexpr std::uint16_t kQuicPort = 443;
+
 NftRule own_listener(const base::Address& address, std::uint16_t port) {
   NftRule rule;
   rule.destination = base::Network{address, address.is_v4() ? 32U : 128U};
-  rule.tcp = true;
+  rule.transport = Transport::tcp;
   rule.ports = {{port, port}};
   return rule;
 }
@@ -43,38 +45,114 @@ void append_excluded(const std::vector<base::Network>& networks, std::vector<Nft
   }
 }
 
+NftRule our_group(const Ruleset& ruleset) {
+  NftRule rule;
+  rule.heading = "osproxy's own connections";
+  rule.group = ruleset.exempt_gid;
+  return rule;
+}
+
 NftRule redirect(Family family, const Ruleset& ruleset, std::uint16_t listener) {
   NftRule rule;
-  rule.cgroup = ruleset.cgroup;
   rule.heading =
       family == Family::ipv4 ? "IPv4, to the listener on 127.0.0.1" : "IPv6, to the listener on ::1";
   rule.family = family;
-  rule.tcp = true;
-  rule.ports = ruleset.ports;
-  rule.redirect_to = listener;
+  rule.transport = Transport::tcp;
+  if (ruleset.queueing) {
+    rule.mark_bit = ruleset.queueing->mark_bit;
+  } else {
+    rule.cgroup = ruleset.cgroup;
+    rule.ports = ruleset.ports;
+  }
+  rule.outcome = ToListener{listener};
   return rule;
+}
+
+// Our group first, then what must never be diverted.
+void append_exempt(const Ruleset& ruleset, std::vector<NftRule>& rules) {
+  if (ruleset.loopback) append_listeners(ruleset, rules);
+  rules.push_back(not_unicast(ruleset.loopback));
+  append_excluded(ruleset.excluded, rules);
+}
+
+NftChain zone_chain(const Ruleset& ruleset) {
+  NftRule rule = our_group(ruleset);
+  rule.heading = "osproxy's own connections are not taken for a program's that had the same ports";
+  rule.outcome = IntoZone{};
+  return {kZoneChain, "filter", kZonePriority, {std::move(rule)}};
+}
+
+NftChain divert_chain(const Ruleset& ruleset) {
+  std::vector<NftRule> rules{our_group(ruleset)};
+  if (!ruleset.queueing) append_exempt(ruleset, rules);
+  if (ruleset.ipv4) rules.push_back(redirect(Family::ipv4, ruleset, ruleset.listener_v4));
+  if (ruleset.ipv6) rules.push_back(redirect(Family::ipv6, ruleset, ruleset.listener_v6));
+  return {kDivertChain, "nat", kDivertPriority, std::move(rules)};
+}
+
+NftRule refuse(Refusal how) {
+  NftRule rule;
+  if (how == Refusal::reset) rule.transport = Transport::tcp;
+  rule.mark = static_cast<std::uint32_t>(how);
+  rule.outcome = Refuse{how};
+  return rule;
+}
+
+NftRule hold(Transport transport, const Ruleset& ruleset) {
+  NftRule rule;
+  rule.cgroup = ruleset.cgroup;
+  if (ruleset.ipv4 != ruleset.ipv6) rule.family = ruleset.ipv4 ? Family::ipv4 : Family::ipv6;
+  rule.transport = transport;
+  rule.outcome = Hold{*ruleset.queueing};
+  return rule;
+}
+
+NftChain judge_chain(const Ruleset& ruleset) {
+  std::vector<NftRule> rules{our_group(ruleset)};
+  rules.push_back(refuse(Refusal::reset));
+  rules.back().heading = "refused: how, the verdict says by a mark";
+  for (const auto how :
+       {Refusal::no_route, Refusal::host_unreachable, Refusal::prohibited, Refusal::port_unreachable}) {
+    rules.push_back(refuse(how));
+  }
+  append_exempt(ruleset, rules);
+  rules.push_back(hold(Transport::tcp, ruleset));
+  rules.back().heading = "held until the verdict";
+  rules.back().ports = ruleset.ports;
+  if (ruleset.queueing->quic) {
+    rules.push_back(hold(Transport::udp, ruleset));
+    rules.back().ports = {{kQuicPort, kQuicPort}};
+  }
+  return {kJudgeChain, nullptr, 0, std::move(rules)};
+}
+
+NftChain first_chain(const Ruleset& ruleset) {
+  NftRule tcp;
+  tcp.heading = "first packets only";
+  tcp.transport = Transport::syn;
+  tcp.outcome = Judge{};
+  std::vector<NftRule> rules{std::move(tcp)};
+  if (ruleset.queueing->quic) {
+    NftRule quic;
+    quic.transport = Transport::udp;
+    quic.ports = {{kQuicPort, kQuicPort}};
+    quic.untracked_yet = true;
+    quic.outcome = Judge{};
+    rules.push_back(std::move(quic));
+  }
+  return {kFirstChain, "filter", kFirstPriority, std::move(rules)};
 }
 
 }  // namespace
 
-NftRule nft_zone_rule(const Ruleset& ruleset) {
-  NftRule rule;
-  rule.heading = "osproxy's own connections are not taken for a program's that had the same ports";
-  rule.group = ruleset.exempt_gid;
-  rule.own_zone = true;
-  return rule;
-}
-
-std::vector<NftRule> nft_rules(const Ruleset& ruleset) {
-  std::vector<NftRule> rules(1);
-  rules.front().heading = "osproxy's own connections";
-  rules.front().group = ruleset.exempt_gid;
-  if (ruleset.loopback) append_listeners(ruleset, rules);
-  rules.push_back(not_unicast(ruleset.loopback));
-  append_excluded(ruleset.excluded, rules);
-  if (ruleset.ipv4) rules.push_back(redirect(Family::ipv4, ruleset, ruleset.listener_v4));
-  if (ruleset.ipv6) rules.push_back(redirect(Family::ipv6, ruleset, ruleset.listener_v6));
-  return rules;
+std::vector<NftChain> nft_chains(const Ruleset& ruleset) {
+  std::vector<NftChain> chains{zone_chain(ruleset)};
+  if (ruleset.queueing) {
+    chains.push_back(judge_chain(ruleset));
+    chains.push_back(first_chain(ruleset));
+  }
+  chains.push_back(divert_chain(ruleset));
+  return chains;
 }
 
 }  // namespace pfctl

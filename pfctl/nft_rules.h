@@ -6,6 +6,7 @@
 #include <optional>
 #include <string>
 #include <string_view>
+#include <variant>
 #include <vector>
 
 #include "base/network.h"
@@ -13,15 +14,14 @@
 
 namespace pfctl {
 
-inline constexpr const char* kChainName = "divert";
-
 /// In front of dstnat (-100), so that nobody else's redirect decides first. nft refuses `dstnat - 1` in an
 /// output hook.
-inline constexpr std::int32_t kChainPriority = -101;
+inline constexpr const char* kDivertChain = "divert";
+inline constexpr std::int32_t kDivertPriority = -101;
 
-/// A second chain, at the priority raw: before connection tracking looks at a packet.
-inline constexpr const char* kZoneChainName = "zone";
-inline constexpr std::int32_t kZoneChainPriority = -300;
+/// At the priority raw: before connection tracking looks at a packet.
+inline constexpr const char* kZoneChain = "zone";
+inline constexpr std::int32_t kZonePriority = -300;
 
 /// The connection tracking zone of the original direction of our own connections. A program's connection may
 /// come to have the very addresses and ports that one of ours had a moment ago; in one zone the kernel would
@@ -29,12 +29,41 @@ inline constexpr std::int32_t kZoneChainPriority = -300;
 /// that stateful firewalls know them.
 inline constexpr std::uint16_t kZone = 28531;
 
+/// Behind connection tracking, in front of address translation. Every packet of everyone comes by here: so
+/// its few rules only ask whether this is the first one of a connection. Everything else is asked in
+/// kJudgeChain.
+inline constexpr const char* kFirstChain = "first";
+inline constexpr std::int32_t kFirstPriority = -150;
+inline constexpr const char* kJudgeChain = "judge";
+
 /// Values of the kernel's route types (RTN_*).
 enum class AddressType : std::uint32_t { local = 2, broadcast = 3, anycast = 4, multicast = 5 };
 
 enum class Family : std::uint8_t { ipv4, ipv6 };
 
-/// One rule: its conditions, all of which must hold, in the order in which they are tested, and its verdict.
+enum class Transport : std::uint8_t {
+  any,
+  tcp,
+  syn,  ///< TCP: the first packet of a connection
+  udp,
+};
+
+/// What becomes of a packet for which all conditions of a rule hold.
+struct Leave {};  ///< nothing, and no later rule of ours is asked
+struct ToListener {
+  std::uint16_t port = 0;
+};
+struct IntoZone {};  ///< kZone
+struct Judge {};     ///< on to kJudgeChain
+struct Hold {
+  Queueing in;
+};
+struct Refuse {
+  Refusal how = Refusal::reset;
+};
+using Outcome = std::variant<Leave, ToListener, IntoZone, Judge, Hold, Refuse>;
+
+/// One rule: its conditions, all of which must hold, in the order in which they are tested, and its outcome.
 struct NftRule {
   std::string_view heading;  ///< comment in front of a group; empty: in the group of the rule before
   std::optional<std::uint32_t> group;  ///< of the socket's maker
@@ -42,17 +71,24 @@ struct NftRule {
   std::vector<AddressType> types;      ///< of the destination; empty: any
   std::optional<Family> family;        ///< not together with destination, which implies it
   std::optional<base::Network> destination;
-  bool tcp = false;
-  std::vector<base::PortRange> ports;  ///< destination ports of a tcp rule; empty: any
-  std::uint16_t redirect_to = 0;       ///< 0: leave the connection alone
-  bool own_zone = false;               ///< put it into kZone instead
+  Transport transport = Transport::any;
+  std::vector<base::PortRange> ports;     ///< destination ports of a tcp or udp rule; empty: any
+  std::optional<std::uint32_t> mark;      ///< the packet's, as a whole
+  std::optional<std::uint32_t> mark_bit;  ///< is set in the packet's mark
+  bool untracked_yet = false;             ///< connection tracking has seen no answer (ct state new)
+  Outcome outcome = Leave{};
 };
 
-/// `ruleset` must be validated.
-std::vector<NftRule> nft_rules(const Ruleset& ruleset);
+/// A chain in the output hook, or one that another chain jumps to.
+struct NftChain {
+  const char* name;
+  const char* type;  ///< "filter" or "nat"; null: only jumped to
+  std::int32_t priority = 0;
+  std::vector<NftRule> rules;
+};
 
-/// The only rule of the second chain.
-NftRule nft_zone_rule(const Ruleset& ruleset);
+/// The whole table, in the order in which it is loaded. `ruleset` must be validated.
+std::vector<NftChain> nft_chains(const Ruleset& ruleset);
 
 /// One line, without indentation, as nft(8) prints it.
 std::string render_nft_rule(const NftRule& rule);

@@ -3,6 +3,7 @@
 #include "pfctl/ruleset.h"
 
 #include <algorithm>
+#include <bit>
 #include <limits>
 #include <tuple>
 
@@ -30,6 +31,17 @@ base::Result<> check_group(std::uint32_t gid) {
   }
   if (gid == std::numeric_limits<std::uint32_t>::max()) {
     return base::failure("the exempt group {} is not a group number", gid);
+  }
+  return {};
+}
+
+base::Result<> check_queueing(const Queueing& queueing) {
+  if (!std::has_single_bit(queueing.mark_bit)) {
+    return base::failure("the mark {:#x} is not a single bit; expected for example 0x10000000",
+                         queueing.mark_bit);
+  }
+  if (queueing.count == 0 || queueing.first + queueing.count > 0x10000) {
+    return base::failure("{} queues from number {} on do not exist", queueing.count, queueing.first);
   }
   return {};
 }
@@ -89,6 +101,9 @@ base::Result<std::vector<base::Network>> merged(std::vector<base::Network> netwo
 base::Result<Ruleset> validated(Ruleset ruleset) {
   if (auto good = check_families(ruleset); !good) return good.error();
   if (auto good = check_group(ruleset.exempt_gid); !good) return good.error();
+  if (ruleset.queueing) {
+    if (auto good = check_queueing(*ruleset.queueing); !good) return good.error();
+  }
   auto ports = merged(std::move(ruleset.ports));
   if (!ports) return ports.error();
   auto networks = merged(std::move(ruleset.excluded));

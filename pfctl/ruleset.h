@@ -20,6 +20,27 @@ struct CgroupMatch {
   bool operator==(const CgroupMatch&) const = default;
 };
 
+/// Where the kernel holds the first packet of each new connection until a verdict on it has come (the packet
+/// engine). A verdict is told by the packet's mark: `mark_bit` on the way on means "to our listeners"; one of
+/// Refusal's values, on a packet that is to go through the rules once more (NF_REPEAT), how it is refused.
+struct Queueing {
+  std::uint16_t first = 0;              ///< number of the first queue
+  std::uint16_t count = 1;              ///< queues, by CPU
+  std::uint32_t mark_bit = 0x10000000;  ///< exactly one bit
+  bool native = true;                   ///< nft's `queue`; else the xtables target NFQUEUE
+  bool quic = true;                     ///< hold new UDP flows to port 443 as well
+};
+
+/// How a held packet can be answered, as its program sees it. The values are marks that exist only between
+/// the verdict and the rule that acts on it.
+enum class Refusal : std::uint32_t {
+  reset = 0x6f735001,             ///< TCP: ECONNREFUSED
+  no_route = 0x6f735002,          ///< ENETUNREACH
+  host_unreachable = 0x6f735003,  ///< EHOSTUNREACH
+  prohibited = 0x6f735004,        ///< EHOSTUNREACH with IPv4, EACCES with IPv6
+  port_unreachable = 0x6f735005,  ///< UDP: ECONNREFUSED
+};
+
 /// TCP connections made on this machine that the kernel is to hand to our listeners.
 struct Ruleset {
   std::vector<base::PortRange> ports;  ///< destination ports; empty: every port
@@ -31,6 +52,7 @@ struct Ruleset {
   std::uint16_t listener_v6 = 0;        ///< port of the listeners on [::1], host byte order
   std::optional<CgroupMatch> cgroup;    ///< divert only what processes in it, or below it, connect
   bool loopback = false;                ///< divert connections to this machine's own addresses as well
+  std::optional<Queueing> queueing;     ///< only connections with a verdict; empty: all (the redirect engine)
 };
 
 /// `ruleset` with ports and networks sorted and merged, or what is wrong with it.

@@ -165,8 +165,41 @@ TEST_CASE("nft_messages: the removal names our table only") {
 }
 
 TEST_CASE("nft_messages: diverting is stopped by one rule in front of the others") {
-  const auto parts = split(pfctl::stop_batch().bytes);
+  const auto parts = split(pfctl::stop_batch(minimal()).bytes);
   REQUIRE(parts.size() == 3);
   CHECK(parts[1].header.type == new_rule);
   CHECK(parts[1].header.flags == (kRequest | kCreate | kAck));
+  auto holding = minimal();
+  holding.queueing.emplace();
+  const auto both = split(pfctl::stop_batch(holding).bytes);
+  REQUIRE(both.size() == 4);
+  CHECK(both[1].payload.find(name("judge")) != std::string::npos);
+  CHECK(both[2].payload.find(name("divert")) != std::string::npos);
+}
+
+TEST_CASE("nft_messages: packets are held by nft's own expression or by the xtables target") {
+  auto ruleset = minimal();
+  ruleset.queueing.emplace();
+  ruleset.queueing->first = 7;
+  ruleset.queueing->count = 2;
+  const auto rule_holding = [&](std::string_view what) {
+    std::size_t found = 0;
+    for (const auto& rule : of_type(parts_of(ruleset), new_rule))
+      found += rule.payload.find(what) != rule.payload.npos;
+    return found;
+  };
+  const std::string native =
+      nested(1, attribute(1, name("queue")) +
+                    nested(2, attribute(1, std::string("\0\7", 2)) + attribute(2, std::string("\0\2", 2)) +
+                                  attribute(3, std::string("\0\3", 2))));
+  const std::string info = host_order(std::uint16_t{7}) + host_order(std::uint16_t{2}) +
+                           host_order(std::uint16_t{3}) + std::string(2, '\0');
+  const std::string target = nested(
+      1, attribute(1, name("target")) +
+             nested(2, attribute(1, name("NFQUEUE")) + attribute(2, big_endian(3)) + attribute(3, info)));
+  CHECK(rule_holding(native) == 2);
+  CHECK(rule_holding(target) == 0);
+  ruleset.queueing->native = false;
+  CHECK(rule_holding(native) == 0);
+  CHECK(rule_holding(target) == 2);
 }
