@@ -24,7 +24,10 @@ struct SocketFacts {
 struct Owner {
   std::optional<SocketFacts> socket;  ///< empty: the kernel no longer knows the socket
   std::shared_ptr<const ProcessFacts> process;
+  int descriptor = -1;  ///< the socket's number in the process
 };
+
+enum class Transport : std::uint8_t { tcp, udp };
 
 /// Answers from caches where it can. Not thread-safe; blocks (usually microseconds, never longer than
 /// `limit`). Sees all processes only with CAP_SYS_PTRACE and CAP_DAC_READ_SEARCH (root).
@@ -37,7 +40,15 @@ class Attributor {
 
   /// `source` and `destination` as the program sees them (the *original* tuple). Works from SYN_SENT on.
   [[nodiscard]] Owner owner_of(const base::Endpoint& source, const base::Endpoint& destination,
-                               std::chrono::milliseconds limit = std::chrono::milliseconds{200});
+                               std::chrono::milliseconds limit = std::chrono::milliseconds{200},
+                               Transport transport = Transport::tcp);
+
+  /// The same as far as a few system calls that cannot block will do; empty: it takes a search.
+  [[nodiscard]] std::optional<Owner> owner_soon(const base::Endpoint& source,
+                                                const base::Endpoint& destination,
+                                                Transport transport = Transport::tcp);
+  /// Tells this one what another has found, so that it is found soon the next time.
+  void learn(const Owner& owner);
 
   /// Facts of a process that lives now, cached by (pid, start time); null when there is no such process.
   [[nodiscard]] std::shared_ptr<const ProcessFacts> facts_of(pid_t pid);

@@ -25,6 +25,8 @@ using Clock = std::chrono::steady_clock;
 constexpr pid_t kNewest = 32;
 constexpr pid_t kNewLimit = 4096;
 constexpr std::size_t kLately = 32;
+/// Processes that are asked when there is no time for a search.
+constexpr std::size_t kSoon = 6;
 /// A descriptor is looked for around where the last one was, then among the low numbers, before the whole
 /// table is read.
 constexpr int kAround = 6;
@@ -44,13 +46,17 @@ class DiagSocketFd {
     return DiagSocketFd{std::move(fd)};
   }
 
-  std::optional<DiagSocket> exact(Family family, const base::Endpoint& local, const base::Endpoint& remote) {
+  std::optional<DiagSocket> exact(Family family, const base::Endpoint& local, const base::Endpoint& remote,
+                                  Transport transport) {
     std::optional<DiagSocket> found;
-    exchange(encode_exact_query(family, local, remote, ++sequence_), [&](const DiagReply& reply) {
+    const auto query = encode_exact_query(family, local, remote, ++sequence_, transport);
+    exchange(query, [&](const DiagReply& reply) {
       // The kernel may answer with a listener that would take the connection: that is not the socket asked
-      // for.
-      const bool same = reply.kind == DiagReply::Kind::socket && reply.socket.local == local &&
-                        reply.socket.remote == remote;
+      // for. A UDP socket need not be bound to an address, or connected.
+      const bool same =
+          reply.kind == DiagReply::Kind::socket &&
+          (transport == Transport::udp ? reply.socket.local.port() == local.port()
+                                       : reply.socket.local == local && reply.socket.remote == remote);
       if (same) found = reply.socket;
       return false;
     });
@@ -110,15 +116,35 @@ class Attributor::State {
       : proc_(std::move(proc)), facts_(proc_), diag_(std::move(diag)), last_pid_(proc_.last_pid()) {}
 
   Owner owner_of(const base::Endpoint& source, const base::Endpoint& destination,
-                 std::chrono::milliseconds limit) {
-    Owner owner;
-    auto socket = source.address().is_v4() ? diag_.exact(Family::v4, source, destination) : std::nullopt;
-    if (!socket) socket = diag_.exact(Family::v6, source, destination);
-    if (!socket) return owner;
-    owner.socket = socket->facts;
-    // Inode 0: the program has closed it, the kernel still works on it.
-    if (socket->facts.inode != 0) owner.process = holder_of(socket->facts, Clock::now() + limit);
+                 std::chrono::milliseconds limit, Transport transport) {
+    Owner owner{socket_of(source, destination, transport), nullptr};
+    if (!owner.socket || owner.socket->inode == 0) return owner;
+    const pid_t pid = holder_of(*owner.socket, Clock::now() + limit);
+    if (pid == 0) return owner;
+    owner.process = facts_.facts_of(pid, owner.socket->uid);
+    owner.descriptor = lately_.front().descriptor;
     return owner;
+  }
+
+  std::optional<Owner> owner_soon(const base::Endpoint& source, const base::Endpoint& destination,
+                                  Transport transport) {
+    Owner owner{socket_of(source, destination, transport), nullptr};
+    if (!owner.socket || owner.socket->inode == 0) return owner;
+    const std::size_t looks = std::min(lately_.size(), kSoon);
+    for (std::size_t i = 0; i < looks; ++i) {
+      const Lately entry = lately_[i];
+      if (!find_in(entry.pid, entry.descriptor, owner.socket->inode, Look::likely)) continue;
+      owner.process = facts_.kept(entry.pid, owner.socket->uid);
+      owner.descriptor = lately_.front().descriptor;
+      return owner.process ? std::optional{std::move(owner)} : std::nullopt;
+    }
+    return std::nullopt;
+  }
+
+  void learn(const Owner& owner) {
+    if (!owner.process || owner.descriptor < 0) return;
+    remember(owner.process->id.pid, owner.descriptor);
+    facts_.keep(owner.process);
   }
 
   std::shared_ptr<const ProcessFacts> facts_of(pid_t pid) { return facts_.facts_of(pid); }
@@ -142,13 +168,23 @@ class Attributor::State {
   }
 
  private:
+  /// An inode of 0: the program has closed it, the kernel still works on it.
+  std::optional<SocketFacts> socket_of(const base::Endpoint& source, const base::Endpoint& destination,
+                                       Transport transport) {
+    std::optional<DiagSocket> socket;
+    if (source.address().is_v4()) socket = diag_.exact(Family::v4, source, destination, transport);
+    if (!socket) socket = diag_.exact(Family::v6, source, destination, transport);
+    return socket ? std::optional{socket->facts} : std::nullopt;
+  }
+
   /// Where a process kept the socket that it was last asked about.
   struct Lately {
     pid_t pid = 0;
     int descriptor = 0;
   };
 
-  std::shared_ptr<const ProcessFacts> holder_of(const SocketFacts& socket, Clock::time_point deadline) {
+  /// 0: nobody. Otherwise it is the first of those that answered lately.
+  pid_t holder_of(const SocketFacts& socket, Clock::time_point deadline) {
     const pid_t newest = proc_.last_pid();
     // Numbers start again from the bottom after kernel.pid_max: then the last look is no limit.
     const pid_t oldest = std::max(newest >= last_pid_ ? last_pid_ + 1 : 1, newest - kNewLimit);
@@ -157,7 +193,7 @@ class Attributor::State {
     if (pid == 0) pid = find_lately(socket.inode);
     if (pid == 0) pid = find_among_new(newest - kNewest - 1, oldest, socket.inode);
     if (pid == 0) pid = find_among_all(socket, deadline);
-    return pid == 0 ? nullptr : facts_.facts_of(pid, socket.uid);
+    return pid;
   }
 
   /// Processes started since the last look, from `newest` down to `oldest`. Threads are passed over: their
@@ -284,8 +320,17 @@ Attributor& Attributor::operator=(Attributor&&) noexcept = default;
 Attributor::~Attributor() = default;
 
 Owner Attributor::owner_of(const base::Endpoint& source, const base::Endpoint& destination,
-                           std::chrono::milliseconds limit) {
-  return state_->owner_of(source, destination, limit);
+                           std::chrono::milliseconds limit, Transport transport) {
+  return state_->owner_of(source, destination, limit, transport);
+}
+
+std::optional<Owner> Attributor::owner_soon(const base::Endpoint& source, const base::Endpoint& destination,
+                                            Transport transport) {
+  return state_->owner_soon(source, destination, transport);
+}
+
+void Attributor::learn(const Owner& owner) {
+  state_->learn(owner);
 }
 
 std::shared_ptr<const ProcessFacts> Attributor::facts_of(pid_t pid) {

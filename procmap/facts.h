@@ -22,13 +22,20 @@ class FactsCache {
   /// The same, when a socket of user `uid` speaks for the process having become that user since it was read.
   std::shared_ptr<const ProcessFacts> facts_of(pid_t pid, uid_t uid);
 
+  /// What is kept, if it still holds; null when it would have to be read, which can block (a process that
+  /// waits for a page keeps its /proc/PID/cmdline locked).
+  std::shared_ptr<const ProcessFacts> kept(pid_t pid, uid_t uid);
+
+  /// Keeps what another cache has read.
+  void keep(std::shared_ptr<const ProcessFacts> facts);
+
  private:
   struct Entry {
-    std::uint64_t image = 0;
     std::shared_ptr<const ProcessFacts> facts;
     std::list<pid_t>::iterator use;
   };
 
+  [[nodiscard]] bool holds(const Entry& entry, const StatFields& stat) const;
   std::shared_ptr<ProcessFacts> read(pid_t pid, const StatFields& stat);
   std::vector<Ancestor> ancestors_of(const StatFields& stat, const ProcessFacts* earlier);
   const std::string& user_name(uid_t uid);

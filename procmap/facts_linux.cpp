@@ -47,7 +47,7 @@ std::shared_ptr<const ProcessFacts> FactsCache::facts_of(pid_t pid) {
   }
   const bool same_process =
       found != entries_.end() && found->second.facts->id.start_ticks == stat->start_ticks;
-  if (same_process && found->second.image == stat->image && found->second.facts->ppid == stat->ppid) {
+  if (same_process && holds(found->second, *stat)) {
     uses_.splice(uses_.begin(), uses_, found->second.use);
     return found->second.facts;
   }
@@ -60,16 +60,34 @@ std::shared_ptr<const ProcessFacts> FactsCache::facts_of(pid_t pid) {
     facts = read(pid, *stat);
   }
   facts->ancestors = ancestors_of(*stat, same_process ? found->second.facts.get() : nullptr);
-  // Reading the ancestors may have dropped or moved entries.
+  facts->image = stat->image;
+  keep(facts);
+  return facts;
+}
+
+bool FactsCache::holds(const Entry& entry, const StatFields& stat) const {
+  return entry.facts->id.start_ticks == stat.start_ticks && entry.facts->image == stat.image &&
+         entry.facts->ppid == stat.ppid;
+}
+
+std::shared_ptr<const ProcessFacts> FactsCache::kept(pid_t pid, uid_t uid) {
+  const auto found = entries_.find(pid);
+  if (found == entries_.end() || found->second.facts->uid != uid) return nullptr;
+  const auto stat = proc_.stat(pid);
+  if (!stat || !holds(found->second, *stat)) return nullptr;
+  uses_.splice(uses_.begin(), uses_, found->second.use);
+  return found->second.facts;
+}
+
+void FactsCache::keep(std::shared_ptr<const ProcessFacts> facts) {
+  const pid_t pid = facts->id.pid;
   auto [entry, added] = entries_.try_emplace(pid);
   if (added) entry->second.use = uses_.insert(uses_.begin(), pid);
-  entry->second.image = stat->image;
-  entry->second.facts = facts;
+  entry->second.facts = std::move(facts);
   if (entries_.size() > kMaxEntries) {
     entries_.erase(uses_.back());
     uses_.pop_back();
   }
-  return facts;
 }
 
 std::shared_ptr<const ProcessFacts> FactsCache::facts_of(pid_t pid, uid_t uid) {

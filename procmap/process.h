@@ -43,6 +43,7 @@ struct ProcessFacts {
   /// lived.
   std::vector<Ancestor> ancestors;
   std::chrono::system_clock::time_point start_time;
+  std::uint64_t image = 0;  ///< differs after each execve(2) of the process
 };
 
 }  // namespace procmap

@@ -18,7 +18,7 @@ constexpr std::uint16_t kError = 2;      // NLMSG_ERROR
 constexpr std::uint16_t kByFamily = 20;  // SOCK_DIAG_BY_FAMILY
 constexpr std::uint16_t kRequest = 0x1;  // NLM_F_REQUEST
 constexpr std::uint16_t kDump = 0x300;   // NLM_F_DUMP
-constexpr std::uint8_t kAfInet = 2, kAfInet6 = 10, kTcp = 6;
+constexpr std::uint8_t kAfInet = 2, kAfInet6 = 10, kTcp = 6, kUdp = 17;
 constexpr std::uint16_t kAttributeCgroup = 21;  // INET_DIAG_CGROUP_ID
 constexpr std::uint32_t kAllStates = ~0U;
 
@@ -113,7 +113,13 @@ DiagSocket read_socket(std::string_view body) {
 }  // namespace
 
 std::string encode_exact_query(Family family, const base::Endpoint& local, const base::Endpoint& remote,
-                               std::uint32_t sequence) {
+                               std::uint32_t sequence, Transport transport) {
+  // udp_dump_one() of the kernel looks from the other end ("swapped for historical reasons").
+  if (transport == Transport::udp) {
+    std::string bytes = encode_exact_query(family, remote, local, sequence);
+    put(bytes, kHeader + 1, kUdp);
+    return bytes;
+  }
   std::string bytes = request(family, 0, sequence);
   const std::size_t id = kHeader + kIdOffset;
   put_port(bytes, id, local.port());

@@ -11,7 +11,7 @@
 
 namespace procmap {
 
-/// One TCP socket as the kernel tells it (struct inet_diag_msg of linux/inet_diag.h).
+/// One socket as the kernel tells it (struct inet_diag_msg of linux/inet_diag.h).
 struct DiagSocket {
   base::Endpoint local;  ///< v4-mapped addresses as IPv4
   base::Endpoint remote;
@@ -21,10 +21,10 @@ struct DiagSocket {
 
 enum class Family : std::uint8_t { v4, v6 };
 
-/// A netlink request for exactly one TCP socket (no NLM_F_DUMP). With Family::v6 IPv4 endpoints are asked for
-/// in their mapped form.
+/// A netlink request for exactly one socket (no NLM_F_DUMP). With Family::v6 IPv4 endpoints are asked for in
+/// their mapped form. For UDP the kernel names the socket that would receive from `remote`, connected or not.
 std::string encode_exact_query(Family family, const base::Endpoint& local, const base::Endpoint& remote,
-                               std::uint32_t sequence);
+                               std::uint32_t sequence, Transport transport = Transport::tcp);
 /// A request for all TCP sockets of a family, in all states.
 std::string encode_dump_query(Family family, std::uint32_t sequence);
 
