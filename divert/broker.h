@@ -12,8 +12,10 @@
 #include "base/fd.h"
 #include "divert/capture.h"
 #include "divert/guard.h"
+#include "divert/packet_engine.h"
 #include "divert/policy.h"
 #include "divert/terminal.h"
+#include "divert/wire.h"
 #include "pfctl/loader.h"
 #include "pfctl/natlook.h"
 #include "procmap/attribution.h"
@@ -26,9 +28,15 @@ struct Ending {
   std::string error;  ///< printed as "osproxy: ..."; empty: none
 };
 
+enum class EngineChoice : std::uint8_t { best, packet, redirect };
+
 struct BrokerSetup {
   Policy policy;
-  pfctl::Ruleset rules;
+  pfctl::Ruleset rules;  ///< without queueing; ports: those of the redirect engine
+  EngineChoice engine = EngineChoice::best;
+  std::vector<base::PortRange> packet_ports;  ///< of the packet engine; empty: every port
+  std::uint32_t mark_bit = 0;                 ///< of the packet engine
+  bool block_quic = true;
   std::vector<base::UniqueFd> links;  ///< one SOCK_SEQPACKET end per context of the worker
   base::UniqueFd control;
   pid_t worker = 0;
@@ -36,7 +44,8 @@ struct BrokerSetup {
   Cgroup cgroup;                   ///< of exec's CMD
   std::optional<Command> command;  ///< exec
   bool wait_for_descendants = false;
-  std::string first_line;  ///< logged once the rules are in place
+  /// What is logged once the rules are in place; `engine` says which one, and why.
+  std::function<std::string(const pfctl::Ruleset& rules, std::string_view engine)> first_line;
   /// PEM of an intermediate, key and certificate; asked at the start and whenever the worker says that it
   /// expires.
   std::function<base::Result<std::string>()> make_intermediate;
@@ -55,19 +64,27 @@ class Broker {
  private:
   using Clock = std::chrono::steady_clock;
 
-  /// One context's questions. An answer that does not fit into the socket waits here, and no further question
-  /// is read until it has gone: so nothing is lost however many connections a context has under way.
+  /// One context's questions. What does not fit into the socket waits here, and no further question is read
+  /// until it has gone: so nothing is lost however many connections a context has under way.
   struct Link {
     base::UniqueFd socket;
-    std::string unsent;
+    std::deque<std::string> unsent;
   };
 
   base::Result<> open();
+  base::Result<> hold_command();
+  base::Result<std::string> choose_engine();
+  base::Result<> start_packet_engine();
   base::Result<> load();
-  base::Result<> start_command();
+  void release_command();
+  void beat();
   void loop();
   void serve(Link& link);
-  std::string answer(std::string_view question);
+  static void flush(Link& link);
+  std::string answer(std::string_view question, std::size_t link);
+  std::string answer_from(const FlowKey& key, const Ruling& ruling, wire::Answer::Kind kind, std::uint64_t id,
+                          std::uint64_t upstream) const;
+  void serve_engine();
   void read_control();
   void read_signals();
   void reap();
@@ -88,6 +105,9 @@ class Broker {
   std::optional<procmap::Attributor> attributor_;
   std::vector<pid_t> own_pids_;
   std::vector<Link> links_;
+  std::size_t next_link_ = 0;  ///< for what any context can do
+  std::unique_ptr<PacketEngine> engine_;
+  std::optional<HeldCommand> held_;
   base::UniqueFd signals_;
   Terminal terminal_;
   std::vector<char> buffer_;

@@ -35,12 +35,16 @@ asio::awaitable<std::optional<wire::Answer>> BrokerLink::ask(base::Endpoint peer
   co_return std::move(waiting.answer);
 }
 
-asio::awaitable<void> BrokerLink::read_answers() {
+void BrokerLink::tell(const wire::Connected& message) {
+  (void)!::send(socket_.native_handle(), &message, sizeof message, MSG_NOSIGNAL);
+}
+
+asio::awaitable<void> BrokerLink::read(OnOrder on_order) {
   std::vector<char> buffer(wire::kMaxMessage);
   for (;;) {
     const ssize_t n = ::recv(socket_.native_handle(), buffer.data(), buffer.size(), 0);
     if (n > 0) {
-      take({buffer.data(), static_cast<std::size_t>(n)});
+      take({buffer.data(), static_cast<std::size_t>(n)}, on_order);
     } else if (n < 0 && errno == EAGAIN) {
       const auto [error] = co_await socket_.async_wait(asio::posix::stream_descriptor::wait_read, kToken);
       if (error) break;
@@ -52,9 +56,10 @@ asio::awaitable<void> BrokerLink::read_answers() {
   for (const auto& [id, waiting] : waiting_) waiting->timer.cancel();
 }
 
-void BrokerLink::take(std::string_view message) {
+void BrokerLink::take(std::string_view message, const OnOrder& on_order) {
   auto answer = wire::decode_answer(message);
   if (!answer) return;
+  if (answer->kind != wire::Answer::Kind::answer) return on_order(std::move(*answer));
   const auto found = waiting_.find(answer->id);
   if (found == waiting_.end()) return;
   found->second->answer = std::move(answer);

@@ -1,7 +1,8 @@
-// The worker's end of a link: asks the broker about one accepted connection.
+// The worker's end of a link: asks the broker about accepted connections, and hears what it wants done.
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <unordered_map>
 
 #include <boost/asio/awaitable.hpp>
@@ -23,8 +24,12 @@ class BrokerLink {
   /// for ten seconds.
   boost::asio::awaitable<std::optional<wire::Answer>> ask(base::Endpoint peer, base::Endpoint local);
 
-  /// Reads answers until the broker closes; to be spawned once.
-  boost::asio::awaitable<void> read_answers();
+  /// The end of an attempt to connect ahead. A lost message is made good at the accept.
+  void tell(const wire::Connected& message);
+
+  /// Reads until the broker closes; to be spawned once. `on_order`: what is not an answer to a question.
+  using OnOrder = std::function<void(wire::Answer)>;
+  boost::asio::awaitable<void> read(OnOrder on_order);
 
  private:
   struct Waiting {
@@ -32,7 +37,7 @@ class BrokerLink {
     std::optional<wire::Answer> answer;
   };
 
-  void take(std::string_view message);
+  void take(std::string_view message, const OnOrder& on_order);
 
   boost::asio::posix::stream_descriptor socket_;
   std::unordered_map<std::uint64_t, Waiting*> waiting_;

@@ -1,11 +1,13 @@
 // The broker's loop. Every question is answered from the kernel's tables and /proc within microseconds;
 // nothing here waits for the network or for the worker.
+#include <algorithm>
 #include <array>
 #include <cerrno>
 #include <cstring>
 
 #include <poll.h>
 #include <signal.h>
+#include <sys/mman.h>
 #include <sys/signalfd.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
@@ -92,39 +94,100 @@ base::Result<> Broker::open() {
   }
   if (ending_) return {};
   if (!ready_) return base::failure("the worker did not start within 20 seconds");
+  if (auto held = hold_command(); !held) return held.error();
+  const auto engine = choose_engine();
+  if (!engine) return engine.error();
+  log(setup_.first_line(setup_.rules, *engine));
+  release_command();
+  return {};
+}
+
+/// It is there before the first thread, the rules and the policy, and runs after them.
+base::Result<> Broker::hold_command() {
+  if (!setup_.command) return {};
+  auto held = HeldCommand::start(*setup_.command);
+  if (!held) return held.error();
+  held_ = std::move(*held);
+  command_ = held_->pid();
+  setup_.policy.capture = Capture{setup_.cgroup.id, process_id_of(command_)};
+  return {};
+}
+
+void Broker::release_command() {
+  if (!held_) return;
+  had_command_ = true;
+  terminal_.give_to(command_);
+  if (auto released = held_->release(); !released) {
+    end({released.error().os_code == ENOENT ? 127 : 126, released.error().text});
+  }
+  held_.reset();
+}
+
+/// Loads the rules of the best engine that this machine has, or of the one that was asked for; says which.
+base::Result<std::string> Broker::choose_engine() {
+  std::string why = "as asked for";
+  if (setup_.engine != EngineChoice::redirect) {
+    const auto started = start_packet_engine();
+    if (started) return std::string("packet: the verdict falls at the first packet");
+    engine_.reset();
+    if (setup_.engine == EngineChoice::packet)
+      return base::failure("--engine packet: {}", started.error().text);
+    why = started.error().text;
+  }
   if (auto loaded = load(); !loaded) return loaded.error();
-  log(setup_.first_line);
-  return setup_.command ? start_command() : base::Result<>{};
+  return fmt::format("redirect: connections are sorted at accept; {}", why);
+}
+
+/// First with nft's own `queue`, then with the xtables target that does the same.
+base::Result<> Broker::start_packet_engine() {
+  auto engine = PacketEngine::open(queue_count(links_.size()));
+  if (!engine) return engine.error();
+  engine_ = std::move(*engine);
+  ::mlockall(MCL_CURRENT | MCL_FUTURE | MCL_ONFAULT);
+  if (auto started = engine_->start(setup_.policy, own_pids_, setup_.mark_bit); !started)
+    return started.error();
+  const pfctl::Ruleset of_redirect = setup_.rules;
+  pfctl::Queueing queueing = engine_->queueing();
+  queueing.mark_bit = setup_.mark_bit;
+  queueing.quic = setup_.block_quic;
+  setup_.rules.ports = setup_.packet_ports;
+  base::Result<> loaded;
+  for (const bool native : {true, false}) {
+    queueing.native = native;
+    setup_.rules.queueing = queueing;
+    loaded = load();
+    if (loaded) return {};
+  }
+  setup_.rules = of_redirect;
+  return loaded.error();
 }
 
 base::Result<> Broker::load() {
   auto loaded = pfctl::load_rules(setup_.rules);
   if (!loaded && setup_.rules.cgroup) {
-    // A kernel that cannot match cgroups: then the policy sorts CMD's connections out at accept.
-    setup_.rules.cgroup.reset();
-    loaded = pfctl::load_rules(setup_.rules);
+    // A kernel that cannot match cgroups: then the policy sorts CMD's connections out.
+    pfctl::Ruleset without = setup_.rules;
+    without.cgroup.reset();
+    auto second = pfctl::load_rules(without);
+    if (second) {
+      setup_.rules = std::move(without);
+      loaded = std::move(second);
+    }
   }
   if (!loaded) return loaded.error();
   loaded_ = std::move(*loaded);
   return {};
 }
 
-base::Result<> Broker::start_command() {
-  auto held = HeldCommand::start(*setup_.command);
-  if (!held) return held.error();
-  command_ = held->pid();
-  had_command_ = true;
-  setup_.policy.capture = Capture{setup_.cgroup.id, process_id_of(command_)};
-  terminal_.give_to(command_);
-  if (auto released = held->release(); !released) {
-    end({released.error().os_code == ENOENT ? 127 : 126, released.error().text});
-  }
-  return {};
+/// The guard is told that all is well only when all of it is.
+void Broker::beat() {
+  if (!engine_ || engine_->alive()) setup_.guard.beat();
 }
 
 void Broker::loop() {
   std::vector<pollfd> ends;
   for (const auto& link : links_) ends.push_back({link.socket.get(), POLLIN, 0});
+  ends.push_back({engine_ ? engine_->descriptor() : -1, POLLIN, 0});
   ends.push_back({setup_.control.get(), POLLIN, 0});
   ends.push_back({signals_.get(), POLLIN, 0});
   auto beat_due = Clock::now();
@@ -133,7 +196,7 @@ void Broker::loop() {
       ends[i].events = links_[i].unsent.empty() ? POLLIN : POLLOUT;
     const int ready = ::poll(ends.data(), ends.size(), static_cast<int>(kHeartbeat / 1ms));
     if (Clock::now() >= beat_due) {
-      setup_.guard.beat();
+      beat();
       beat_due = Clock::now() + kHeartbeat;
       watch_descendants();
     }
@@ -143,6 +206,7 @@ void Broker::loop() {
       // The worker closes its ends when it dies; its status comes with SIGCHLD.
       if (ends[i].revents & (POLLHUP | POLLERR)) ends[i].fd = -1;
     }
+    if (ends[ends.size() - 3].revents) serve_engine();
     if (ends[ends.size() - 2].revents) read_control();
     if (ends.back().revents) read_signals();
   }
@@ -151,38 +215,83 @@ void Broker::loop() {
 void Broker::serve(Link& link) {
   // A few at a time, so that heartbeats and signals are never starved.
   for (int i = 0; i < 64; ++i) {
-    if (link.unsent.empty()) {
-      const ssize_t n = ::recv(link.socket.get(), buffer_.data(), buffer_.size(), MSG_DONTWAIT);
-      if (n <= 0) return;
-      link.unsent = answer({buffer_.data(), static_cast<std::size_t>(n)});
-      if (link.unsent.empty()) continue;
-    }
-    const ssize_t n =
-        ::send(link.socket.get(), link.unsent.data(), link.unsent.size(), MSG_NOSIGNAL | MSG_DONTWAIT);
+    flush(link);
+    if (!link.unsent.empty()) return;
+    const ssize_t n = ::recv(link.socket.get(), buffer_.data(), buffer_.size(), MSG_DONTWAIT);
+    if (n <= 0) return;
+    const std::string_view bytes{buffer_.data(), static_cast<std::size_t>(n)};
+    auto reply = answer(bytes, static_cast<std::size_t>(&link - links_.data()));
+    if (!reply.empty()) link.unsent.push_back(std::move(reply));
+  }
+  flush(link);
+}
+
+void Broker::flush(Link& link) {
+  while (!link.unsent.empty()) {
+    const std::string& message = link.unsent.front();
+    const ssize_t n = ::send(link.socket.get(), message.data(), message.size(), MSG_NOSIGNAL | MSG_DONTWAIT);
     if (n < 0 && (errno == EAGAIN || errno == EINTR)) return;
-    link.unsent.clear();
+    link.unsent.pop_front();
   }
 }
 
-/// Where did it want to go -> who is it -> what now. Empty for a question that is none.
-std::string Broker::answer(std::string_view bytes) {
+/// Where did it want to go -> who is it -> what now. Empty: no question, or the answer comes later.
+std::string Broker::answer(std::string_view bytes, std::size_t link) {
+  if (wire::Connected connected; bytes.size() == sizeof connected) {
+    std::memcpy(&connected, bytes.data(), sizeof connected);
+    if (engine_) engine_->connected(connected.token, connected.error);
+    return {};
+  }
   wire::Question question;
   if (bytes.size() != sizeof question) return {};
   std::memcpy(&question, bytes.data(), sizeof question);
   const auto peer = wire::unpack(question.peer);
   const auto local = wire::unpack(question.local);
   if (!peer || !local) return {};
-  wire::Answer reply;
-  reply.id = question.id;
   const auto original = natlook_->lookup(*peer, *local);
-  if (!original || !*original) return wire::encode(reply);
-  reply.source = (*original)->source;
-  reply.destination = (*original)->destination;
-  const procmap::Owner owner = attributor_->owner_of(*reply.source, *reply.destination);
-  reply.process = owner.process;
-  reply.own = owner.process && std::ranges::find(own_pids_, owner.process->id.pid) != own_pids_.end();
-  reply.verdict = setup_.policy.judge({owner, *reply.destination}, own_pids_);
-  return wire::encode(reply);
+  if (!original || !*original) {
+    wire::Answer unknown;
+    unknown.id = question.id;
+    return wire::encode(unknown);
+  }
+  const FlowKey key{(*original)->source, (*original)->destination};
+  if (engine_ && engine_->accepted(key, {link, question.id})) return {};
+  Ruling ruling{attributor_->owner_of(key.source, key.destination), {}};
+  ruling.verdict = setup_.policy.judge({ruling.owner, key.destination}, own_pids_);
+  return answer_from(key, ruling, wire::Answer::Kind::answer, question.id, 0);
+}
+
+std::string Broker::answer_from(const FlowKey& key, const Ruling& ruling, wire::Answer::Kind kind,
+                                std::uint64_t id, std::uint64_t upstream) const {
+  wire::Answer answer;
+  answer.kind = kind;
+  answer.id = id;
+  answer.upstream = upstream;
+  answer.source = key.source;
+  answer.destination = key.destination;
+  answer.process = ruling.owner.process;
+  answer.own = answer.process && std::ranges::find(own_pids_, answer.process->id.pid) != own_pids_.end();
+  answer.verdict = ruling.verdict;
+  return wire::encode(answer);
+}
+
+/// What the packet engine wants the worker to do or to know.
+void Broker::serve_engine() {
+  using Kind = wire::Answer::Kind;
+  for (const auto& deed : engine_->take_requests()) {
+    std::size_t link = next_link_++ % links_.size();
+    std::string message;
+    if (const auto* ahead = std::get_if<ConnectAhead>(&deed)) {
+      message = answer_from(ahead->key, ahead->ruling, Kind::connect, ahead->token, 0);
+    } else if (const auto* shown = std::get_if<Show>(&deed)) {
+      message = answer_from(shown->key, shown->ruling, Kind::show, 0, 0);
+    } else if (const auto* reply = std::get_if<Reply>(&deed)) {
+      link = reply->to.link;
+      message = answer_from(reply->key, reply->ruling, Kind::answer, reply->to.question, reply->token);
+    }
+    links_[link].unsent.push_back(std::move(message));
+  }
+  for (auto& link : links_) flush(link);
 }
 
 void Broker::read_control() {
@@ -267,12 +376,14 @@ void Broker::reap() {
 /// When the kernel refuses the small change the whole table goes: better cut connections than lost ones.
 void Broker::stop_diverting() {
   if (loaded_ && !loaded_->stop_diverting()) loaded_.reset();
+  if (engine_) engine_->release_all();
 }
 
 /// Ctrl-Z: as long as we are stopped nobody answers for diverted connections, so the rules go out and come
 /// back.
 void Broker::suspend() {
   loaded_.reset();
+  if (engine_) engine_->release_all();
   setup_.guard.pause();
   terminal_.take_back();
   ::raise(SIGSTOP);
@@ -319,6 +430,8 @@ void Broker::end(Ending ending) {
 /// translate the connections that are still open, and their ends would reach nobody.
 void Broker::finish() {
   stop_diverting();
+  if (const std::string troubles = engine_ ? engine_->troubles() : std::string(); !troubles.empty())
+    log(troubles);
   const std::string stop = wire::encode(wire::Control::stop, had_command_ ? kCommandGraceMs : "0");
   (void)!::send(setup_.control.get(), stop.data(), stop.size(), MSG_NOSIGNAL | MSG_DONTWAIT);
   if (!wait_for_worker(kWorkerEnd + (had_command_ ? 2s : 0s))) {
@@ -326,6 +439,12 @@ void Broker::finish() {
     ::waitpid(setup_.worker, nullptr, 0);
   }
   loaded_.reset();
+  engine_.reset();
+  if (held_) {
+    // It never ran.
+    ::kill(held_->pid(), SIGKILL);
+    held_.reset();
+  }
   setup_.guard.dismiss();
 }
 
@@ -340,7 +459,8 @@ std::optional<int> Broker::wait_for_worker(Clock::duration limit) {
     }
     if (Clock::now() >= deadline) return std::nullopt;
     for (auto& link : links_) serve(link);
-    setup_.guard.beat();
+    if (engine_) serve_engine();
+    beat();
     ::usleep(2'000);
   }
   return 0;

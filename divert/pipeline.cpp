@@ -2,8 +2,11 @@
 #include "divert/pipeline.h"
 
 #include <boost/asio/as_tuple.hpp>
+#include <boost/asio/steady_timer.hpp>
+#include <boost/asio/this_coro.hpp>
 #include <boost/asio/use_awaitable.hpp>
 
+#include "divert/ledger.h"
 #include "divert/relay.h"
 
 namespace divert {
@@ -40,6 +43,16 @@ bool is_loop(const wire::Answer& answer, const Room& room) {
   return answer.own || (!answer.process && room.own_ports.contains(answer.source->port()));
 }
 
+/// `answer` must have a source and a destination.
+Connection make_connection(wire::Answer answer, std::chrono::system_clock::time_point opened) {
+  return {next_connection.fetch_add(1, std::memory_order_relaxed),
+          *answer.source,
+          *answer.destination,
+          std::move(answer.process),
+          std::move(answer.verdict),
+          opened};
+}
+
 /// Empty: not to be carried any further (a direct visitor, a loop, or nobody knows it any more).
 asio::awaitable<std::optional<Decided>> decide(Accepted accepted, Room& room) {
   const auto opened = std::chrono::system_clock::now();
@@ -51,18 +64,14 @@ asio::awaitable<std::optional<Decided>> decide(Accepted accepted, Room& room) {
   if (*answer->destination == accepted.local || is_own_listener(*answer->destination, room))
     co_return std::nullopt;
   const bool loop = is_loop(*answer, room);
-  Connection connection{next_connection.fetch_add(1, std::memory_order_relaxed),
-                        *answer->source,
-                        *answer->destination,
-                        std::move(answer->process),
-                        std::move(answer->verdict),
-                        opened};
+  const std::uint64_t upstream = answer->upstream;
+  Connection connection = make_connection(std::move(*answer), opened);
   if (loop) {
     reset(accepted.socket);
     room.loop_seen(connection);
     co_return std::nullopt;
   }
-  co_return Decided{std::move(accepted.socket), std::move(connection)};
+  co_return Decided{std::move(accepted.socket), std::move(connection), upstream};
 }
 
 void block(Decided decided, Room& room) {
@@ -93,7 +102,60 @@ asio::awaitable<boost::system::error_code> connect(tcp::socket& server, const ba
   co_return error;
 }
 
+/// The upstream connection that was made while the first packet was held.
+bool fetch(tcp::socket& server, const Decided& decided, Room& room) {
+  if (decided.upstream == 0) return false;
+  base::UniqueFd waiting = room.upstreams.take(decided.upstream);
+  boost::system::error_code error;
+  if (waiting) server.assign(decided.connection.server.protocol(), waiting.release(), error);
+  return server.is_open() && !error;
+}
+
+/// Longer than any program that is not a patient one waits.
+constexpr auto kConnectLimit = std::chrono::seconds{30};
+
+/// The timer's handler may still be on its way when the coroutine has ended.
+struct Attempt {
+  explicit Attempt(const asio::any_io_executor& executor)
+      : server(executor), limit(executor, kConnectLimit) {}
+
+  tcp::socket server;
+  asio::steady_timer limit;
+  bool late = false;
+};
+
 }  // namespace
+
+asio::awaitable<void> connect_ahead(wire::Answer order, Room& room) {
+  const std::uint64_t token = order.id;
+  if (!order.source || !order.destination) co_return;
+  const Connection connection = make_connection(std::move(order), std::chrono::system_clock::now());
+  const auto executor = co_await asio::this_coro::executor;
+  const auto attempt = std::make_shared<Attempt>(executor);
+  attempt->limit.async_wait([attempt](const boost::system::error_code& cancelled) {
+    if (cancelled) return;
+    attempt->late = true;
+    boost::system::error_code ignored;
+    attempt->server.close(ignored);
+  });
+  boost::system::error_code error = co_await connect(attempt->server, connection.server);
+  attempt->limit.cancel();
+  if (attempt->late) error = asio::error::timed_out;
+  if (error) {
+    room.broker.tell({token, error.value(), 0});
+    if (refusal_for(error.value()) || error == asio::error::timed_out)
+      room.interceptor.unreachable(connection, error);
+    co_return;
+  }
+  base::UniqueFd standing{attempt->server.release(error)};
+  room.upstreams.put(token, std::move(standing));
+  room.broker.tell({token, 0, 0});
+}
+
+void show(wire::Answer order, Room& room) {
+  if (!order.source || !order.destination) return;
+  room.watcher.closed(make_connection(std::move(order), std::chrono::system_clock::now()), {});
+}
 
 asio::awaitable<void> carry(Accepted accepted, Room& room) {
   auto decided = co_await decide(std::move(accepted), room);
@@ -105,9 +167,12 @@ asio::awaitable<void> carry(Accepted accepted, Room& room) {
     co_return;
   }
   tcp::socket server{decided->socket.get_executor()};
-  if (const auto error = co_await connect(server, decided->connection.server)) {
-    fail_upstream(std::move(*decided), error, room);
-    co_return;
+  if (!fetch(server, *decided, room)) {
+    const auto error = co_await connect(server, decided->connection.server);
+    if (error) {
+      fail_upstream(std::move(*decided), error, room);
+      co_return;
+    }
   }
   boost::system::error_code ignored;
   const PortClaim claim{room.own_ports, server.local_endpoint(ignored).port()};

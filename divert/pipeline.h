@@ -11,6 +11,7 @@
 
 #include "divert/broker_link.h"
 #include "divert/connection.h"
+#include "divert/upstreams.h"
 
 namespace divert {
 
@@ -25,6 +26,7 @@ struct Accepted {
 struct Decided {
   boost::asio::ip::tcp::socket socket;
   Connection connection;
+  std::uint64_t upstream = 0;  ///< token in Upstreams; 0: to be connected
 };
 
 /// Source ports of our own outgoing connections, by context-free atomics: the third guard against loops asks
@@ -47,6 +49,7 @@ struct Room {
   Interceptor& interceptor;
   Watcher& watcher;
   OwnPorts& own_ports;
+  Upstreams& upstreams;
   std::uint16_t listener_v4 = 0;
   std::uint16_t listener_v6 = 0;
   std::atomic<int>& intercepted;  ///< connections under interception now, over all contexts
@@ -56,5 +59,12 @@ struct Room {
 /// accepted -> (broker: routed, attributed, decided) -> passed, blocked or intercepted. Returns when the
 /// connection has ended.
 boost::asio::awaitable<void> carry(Accepted accepted, Room& room);
+
+/// The packet engine holds a program's first packet: connects to its destination and tells the broker how
+/// that went. What stands goes to `room.upstreams`, what fails is reported as a flow.
+boost::asio::awaitable<void> connect_ahead(wire::Answer order, Room& room);
+
+/// A connection that the packet engine has let pass, or refused.
+void show(wire::Answer order, Room& room);
 
 }  // namespace divert

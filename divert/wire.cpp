@@ -157,7 +157,9 @@ std::optional<base::Endpoint> unpack(const PackedEndpoint& packed) {
 
 std::string encode(const Answer& answer) {
   Writer out;
+  out.number(answer.kind);
   out.number(answer.id);
+  out.number(answer.upstream);
   write(out, answer.source);
   write(out, answer.destination);
   out.number(answer.own);
@@ -170,7 +172,9 @@ std::string encode(const Answer& answer) {
 std::optional<Answer> decode_answer(std::string_view bytes) {
   Reader in{bytes};
   Answer answer;
+  answer.kind = in.number<Answer::Kind>();
   answer.id = in.number<std::uint64_t>();
+  answer.upstream = in.number<std::uint64_t>();
   answer.source = unpack(in.number<PackedEndpoint>());
   answer.destination = unpack(in.number<PackedEndpoint>());
   answer.own = in.number<std::uint8_t>() != 0;
@@ -178,7 +182,8 @@ std::optional<Answer> decode_answer(std::string_view bytes) {
   if (in.number<std::uint8_t>() != 0) {
     answer.process = std::make_shared<const procmap::ProcessFacts>(read_facts(in));
   }
-  if (!in.done() || answer.verdict.action > Action::block) return std::nullopt;
+  if (!in.done() || answer.kind > Answer::Kind::show || answer.verdict.action > Action::block)
+    return std::nullopt;
   return answer;
 }
 

@@ -37,10 +37,27 @@ struct Question {
 };
 static_assert(sizeof(Question) == 56);
 
-/// Broker to worker. `destination` equal to the question's `local`: a direct visitor. No destination: the
-/// kernel knows no such connection (any more).
+/// Worker to broker, on any link: how the attempt to connect upstream has ended.
+struct Connected {
+  std::uint64_t token;
+  std::int32_t error;  ///< connect(2)'s errno; 0: it stands, and waits to be fetched
+  std::uint32_t zero;
+};
+static_assert(sizeof(Connected) == 16);
+
+/// Broker to worker.
 struct Answer {
+  enum class Kind : std::uint8_t {
+    answer,   ///< to a Question
+    connect,  ///< connect to `destination` ahead of the accept and say Connected; `id`: the token
+    show,     ///< nothing to carry, only to be shown
+  };
+
+  Kind kind = Kind::answer;
   std::uint64_t id = 0;
+  std::uint64_t upstream = 0;  ///< token of the upstream connection that stands; 0: none
+  // `destination` equal to the question's `local`: a direct visitor. No destination: the kernel knows no such
+  // connection (any more).
   std::optional<base::Endpoint> source;
   std::optional<base::Endpoint> destination;
   bool own = false;  ///< the owner is one of our own processes: a loop

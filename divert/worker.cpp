@@ -26,6 +26,7 @@ constexpr auto kAcceptPause = std::chrono::milliseconds{50};
 /// What connections that were told to end get before they are dropped.
 constexpr auto kEndPatience = std::chrono::milliseconds{500};
 constexpr auto kEndPoll = std::chrono::milliseconds{5};
+constexpr auto kSweep = std::chrono::seconds{2};
 
 }  // namespace
 
@@ -41,13 +42,17 @@ class Worker::Context {
 
   void start(Worker& worker, const Handlers& handlers) {
     worker_ = &worker;
-    room_.emplace(Room{link_, handlers.interceptor, handlers.watcher, worker.own_ports_,
+    room_.emplace(Room{link_, handlers.interceptor, handlers.watcher, worker.own_ports_, worker.upstreams_,
                        worker.setup_.listeners.port_v4, worker.setup_.listeners.port_v6, worker.intercepted_,
                        [&worker](const Connection& seen) {
                          worker.send(wire::encode(wire::Control::loop, base::to_string(seen.client) + " to " +
                                                                            base::to_string(seen.server)));
                        }});
-    asio::co_spawn(io_, link_.read_answers(), asio::detached);
+    const auto obey = [this](wire::Answer order) {
+      if (order.kind == wire::Answer::Kind::show) return show(std::move(order), *room_);
+      asio::co_spawn(io_, connect_ahead(std::move(order), *room_), asio::detached);
+    };
+    asio::co_spawn(io_, link_.read(obey), asio::detached);
     for (auto& listener : acceptors_) asio::co_spawn(io_, accept(listener), asio::detached);
   }
 
@@ -123,6 +128,7 @@ asio::io_context& Worker::context(std::size_t i) {
 void Worker::run(const std::vector<Handlers>& handlers, OnMessage on_log, OnMessage on_intermediate) {
   for (std::size_t i = 0; i < contexts_.size(); ++i) contexts_[i]->start(*this, handlers[i]);
   asio::co_spawn(context(0), read_control(std::move(on_log), std::move(on_intermediate)), asio::detached);
+  asio::co_spawn(context(0), sweep_upstreams(), asio::detached);
   send(wire::encode(wire::Control::ready));
   std::vector<std::thread> threads;
   for (std::size_t i = 1; i < contexts_.size(); ++i) {
@@ -181,6 +187,15 @@ asio::awaitable<void> Worker::stop(std::chrono::milliseconds grace) {
   for (const auto& each : contexts_) asio::post(each->io(), [&each] { each->end_connections(); });
   co_await wait_until_zero(timer, open_, kEndPatience);
   for (const auto& each : contexts_) each->io().stop();
+}
+
+asio::awaitable<void> Worker::sweep_upstreams() {
+  asio::steady_timer timer{context(0)};
+  for (;;) {
+    timer.expires_after(kSweep);
+    co_await timer.async_wait(kToken);
+    upstreams_.sweep(Upstreams::Clock::now());
+  }
 }
 
 void Worker::send(std::string_view message) {

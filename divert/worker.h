@@ -52,10 +52,12 @@ class Worker {
 
   boost::asio::awaitable<void> read_control(OnMessage on_log, OnMessage on_intermediate);
   boost::asio::awaitable<void> stop(std::chrono::milliseconds grace);
+  boost::asio::awaitable<void> sweep_upstreams();
   void send(std::string_view message);
 
   WorkerSetup setup_;
   OwnPorts own_ports_;
+  Upstreams upstreams_;
   std::atomic<int> intercepted_{0};
   std::atomic<int> open_{0};
   std::vector<std::unique_ptr<Context>> contexts_;

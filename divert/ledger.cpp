@@ -1,0 +1,229 @@
+// One entry per connection in the making. It is erased when its packet passes, when its decision has been
+// handed out at the accept, or when its time has come.
+#include "divert/ledger.h"
+
+#include <algorithm>
+#include <cerrno>
+
+namespace divert {
+namespace {
+
+bool by_rule(const Verdict& verdict) {
+  return verdict.reason.starts_with("rule ");
+}
+
+}  // namespace
+
+std::optional<pfctl::Refusal> refusal_for(int error) {
+  switch (error) {
+    case ECONNREFUSED:
+    case ECONNRESET:
+      return pfctl::Refusal::reset;
+    case ENETUNREACH:
+      return pfctl::Refusal::no_route;
+    case EHOSTUNREACH:
+      return pfctl::Refusal::host_unreachable;
+    case EACCES:
+      return pfctl::Refusal::prohibited;
+    default:
+      return std::nullopt;
+  }
+}
+
+// A socket that is bound to a device cannot reach a listener on the loopback.
+bool concerns_us(const Ruling& ruling) {
+  const bool bound_to_device = ruling.owner.socket && ruling.owner.socket->interface != 0;
+  return !bound_to_device && (ruling.verdict.action == Action::intercept || !ruling.verdict.by_host.empty());
+}
+
+bool passes_unseen(const Ruling& ruling) {
+  return !concerns_us(ruling) && ruling.verdict.action != Action::block && !by_rule(ruling.verdict);
+}
+
+Ledger::Entry* Ledger::current(const FlowKey& key, std::uint64_t token) {
+  const auto found = entries_.find(key);
+  return found != entries_.end() && found->second.token == token ? &found->second : nullptr;
+}
+
+void Ledger::set_due(const FlowKey& key, Entry& entry, Time due) {
+  entry.due = due;
+  timers_.emplace(due, std::pair{key, entry.token});
+}
+
+void Ledger::arrive(const FlowKey& key, std::uint32_t sequence, const HeldPacket& packet, Time now,
+                    Deeds& deeds) {
+  if (const auto found = entries_.find(key); found != entries_.end()) {
+    Entry& entry = found->second;
+    if (entry.sequence == sequence) return came_again(key, entry, packet, now, deeds);
+    // Another connection from the same port: the program has given the first one up.
+    if (entry.held) deeds.push_back(LetGo{*entry.held, Release::drop});
+    entries_.erase(found);
+  }
+  if (entries_.size() >= kMaxEntries) {
+    ++counts_.overflows;
+    deeds.push_back(LetGo{packet, key.udp ? Release::drop : Release::divert});
+    return;
+  }
+  Entry& entry = entries_[key];
+  entry.sequence = sequence;
+  entry.token = next_token_++;
+  entry.held = packet;
+  // UDP cannot be decided later: the lookup's own limit has to do.
+  set_due(key, entry, now + (key.udp ? kUpstreamPatience : kLookupPatience));
+  deeds.push_back(LookUp{key, entry.token});
+}
+
+void Ledger::came_again(const FlowKey& key, Entry& entry, const HeldPacket& packet, Time now, Deeds& deeds) {
+  switch (entry.state) {
+    case State::looking_up:
+    case State::connecting:
+      if (entry.held) {
+        ++counts_.retransmissions;
+        deeds.push_back(LetGo{packet, Release::drop});
+      } else if (entry.state == State::connecting) {
+        entry.held = packet;
+        set_due(key, entry, now + kUpstreamPatience);
+      } else {
+        deeds.push_back(LetGo{packet, Release::divert});
+      }
+      return;
+    case State::standing:
+      deeds.push_back(LetGo{packet, Release::divert});
+      return;
+    case State::refused:
+      deeds.push_back(Refuse{packet, entry.refusal});
+      return;
+  }
+}
+
+void Ledger::settle(const FlowKey& key, std::uint64_t token, Ruling ruling, Time now, Deeds& deeds) {
+  const auto found = entries_.find(key);
+  if (found == entries_.end() || found->second.token != token) return;
+  if (key.udp) return settle_udp(found, ruling, deeds);
+  Entry& entry = found->second;
+  if (!entry.held) {
+    // Too late for the packet: the listener has it, or is about to have it.
+    if (entry.waiter) {
+      deeds.push_back(Reply{key, *entry.waiter, std::move(ruling)});
+      entries_.erase(found);
+      return;
+    }
+    entry.state = State::standing;
+    entry.ruling = std::move(ruling);
+    return set_due(key, entry, now + kMemory);
+  }
+  const HeldPacket packet = *entry.held;
+  if (concerns_us(ruling)) {
+    entry.state = State::connecting;
+    entry.ruling = ruling;
+    set_due(key, entry, now + kUpstreamPatience);
+    deeds.push_back(ConnectAhead{key, token, std::move(ruling)});
+    return;
+  }
+  entries_.erase(found);
+  if (ruling.verdict.action == Action::block) {
+    deeds.push_back(Refuse{packet, pfctl::Refusal::reset});
+    deeds.push_back(Show{key, std::move(ruling)});
+    return;
+  }
+  deeds.push_back(LetGo{packet, Release::pass});
+  if (!passes_unseen(ruling)) deeds.push_back(Show{key, std::move(ruling)});
+}
+
+/// Only QUIC comes here. A program that is intercepted is to fall back to TCP.
+void Ledger::settle_udp(Entries::iterator found, const Ruling& ruling, Deeds& deeds) {
+  const auto held = found->second.held;
+  entries_.erase(found);
+  if (!held) return;
+  if (concerns_us(ruling) || ruling.verdict.action == Action::block) {
+    deeds.push_back(Refuse{*held, pfctl::Refusal::port_unreachable});
+  } else {
+    deeds.push_back(LetGo{*held, Release::pass});
+  }
+}
+
+void Ledger::connected(const FlowKey& key, std::uint64_t token, int error, Time now, Deeds& deeds) {
+  Entry* entry = current(key, token);
+  if (!entry || entry->state != State::connecting) return;
+  if (error == ETIMEDOUT) {
+    // Nobody answers: so nobody answers the program either.
+    if (entry->held) deeds.push_back(LetGo{*entry->held, Release::drop});
+    entries_.erase(key);
+    return;
+  }
+  const auto refusal = refusal_for(error);
+  entry->state = refusal ? State::refused : State::standing;
+  entry->upstream = error == 0;
+  if (refusal) entry->refusal = *refusal;
+  if (entry->held) {
+    const HeldPacket packet = *entry->held;
+    entry->held.reset();
+    if (refusal) {
+      deeds.push_back(Refuse{packet, *refusal});
+      entries_.erase(key);
+      return;
+    }
+    deeds.push_back(LetGo{packet, Release::divert});
+  }
+  set_due(key, *entry, now + kMemory);
+}
+
+bool Ledger::accepted(const FlowKey& key, const Waiter& waiter, Deeds& deeds) {
+  const auto found = entries_.find(key);
+  if (found == entries_.end()) return false;
+  Entry& entry = found->second;
+  if (!entry.ruling) {
+    entry.waiter = waiter;
+    return true;
+  }
+  const std::uint64_t upstream = entry.upstream ? entry.token : 0;
+  deeds.push_back(Reply{key, waiter, std::move(*entry.ruling), upstream});
+  entries_.erase(found);
+  return true;
+}
+
+void Ledger::expire(Time now, Deeds& deeds) {
+  while (!timers_.empty() && timers_.begin()->first <= now) {
+    const auto [due, timer] = *timers_.begin();
+    timers_.erase(timers_.begin());
+    const auto found = entries_.find(timer.first);
+    const bool current = found != entries_.end() && found->second.token == timer.second;
+    if (current && found->second.due == due) overdue(found, deeds);
+  }
+}
+
+void Ledger::overdue(Entries::iterator found, Deeds& deeds) {
+  auto& [key, entry] = *found;
+  if (!entry.held) {
+    // Lookups and attempts end by themselves, and somebody may be waiting for them.
+    if (entry.state != State::looking_up && entry.state != State::connecting) entries_.erase(found);
+    return;
+  }
+  const HeldPacket packet = *entry.held;
+  entry.held.reset();
+  if (key.udp) {
+    deeds.push_back(LetGo{packet, Release::drop});
+    entries_.erase(found);
+  } else if (entry.state == State::looking_up) {
+    ++counts_.late_lookups;
+    deeds.push_back(LetGo{packet, Release::divert});
+  } else {
+    ++counts_.late_upstreams;
+    deeds.push_back(LetGo{packet, Release::drop});
+  }
+}
+
+std::optional<Ledger::Time> Ledger::next_due() const {
+  if (timers_.empty()) return std::nullopt;
+  return timers_.begin()->first;
+}
+
+void Ledger::release_all(Deeds& deeds) {
+  for (auto& [key, entry] : entries_) {
+    if (entry.held) deeds.push_back(LetGo{*entry.held, Release::pass});
+  }
+  entries_.clear();
+  timers_.clear();
+}
+
+}  // namespace divert

@@ -1,0 +1,153 @@
+// Who is being looked up, whose upstream is being tried, and what was decided: the packet engine's
+// book-keeping. No clock, no thread, no kernel: what happens goes in, what is to be done comes out.
+#pragma once
+
+#include <chrono>
+#include <cstdint>
+#include <map>
+#include <optional>
+#include <unordered_map>
+#include <variant>
+#include <vector>
+
+#include "divert/packet.h"
+#include "divert/packet_source.h"
+#include "divert/policy.h"
+#include "procmap/attribution.h"
+
+namespace divert {
+
+/// Owner and verdict of one connection.
+struct Ruling {
+  procmap::Owner owner;
+  Verdict verdict;
+};
+
+/// A question about an accepted connection that waits for the ruling.
+struct Waiter {
+  std::size_t link = 0;  ///< on which it came
+  std::uint64_t question = 0;
+};
+
+/// What the ledger wants done.
+struct LetGo {
+  HeldPacket packet;
+  Release how = Release::pass;
+};
+struct Refuse {
+  HeldPacket packet;
+  pfctl::Refusal how = pfctl::Refusal::reset;
+};
+/// Look the owner up, and come back with settle().
+struct LookUp {
+  FlowKey key;
+  std::uint64_t token = 0;
+};
+/// Connect to the destination, and come back with connected().
+struct ConnectAhead {
+  FlowKey key;
+  std::uint64_t token = 0;
+  Ruling ruling;
+};
+/// Show a connection that never reaches us.
+struct Show {
+  FlowKey key;
+  Ruling ruling;
+};
+struct Reply {
+  FlowKey key;
+  Waiter to;
+  Ruling ruling;
+  std::uint64_t token = 0;  ///< of the upstream connection that waits for it; 0: none
+};
+using Deed = std::variant<LetGo, Refuse, LookUp, ConnectAhead, Show, Reply>;
+using Deeds = std::vector<Deed>;
+
+/// Everything that is counted and shown at the end of a run.
+struct LedgerCounts {
+  std::uint64_t retransmissions = 0;  ///< first packets that came again while the first was held
+  std::uint64_t late_lookups = 0;     ///< diverted unseen, decided at the accept
+  std::uint64_t late_upstreams = 0;   ///< held for kUpstreamPatience in vain
+  std::uint64_t overflows = 0;        ///< no room for another entry: decided at the accept
+};
+
+class Ledger {
+ public:
+  using Time = std::chrono::steady_clock::time_point;
+
+  /// A lookup gets this long before its packet goes on to our listener, where the decision is waited for.
+  static constexpr std::chrono::milliseconds kLookupPatience{50};
+  /// An attempt to connect upstream: this long a packet is held for it; then it vanishes and comes again.
+  static constexpr std::chrono::milliseconds kUpstreamPatience{3000};
+  /// What has been decided is kept this long for the accept, or for the packet when it comes again.
+  static constexpr std::chrono::milliseconds kMemory{8000};
+  static constexpr std::size_t kMaxEntries = 65536;
+
+  /// A first packet has come. The deeds say what becomes of it; a LookUp among them when its owner is not
+  /// known yet.
+  void arrive(const FlowKey& key, std::uint32_t sequence, const HeldPacket& packet, Time now, Deeds& deeds);
+
+  /// The owner is known and judged. A `token` that is no longer current changes nothing.
+  void settle(const FlowKey& key, std::uint64_t token, Ruling ruling, Time now, Deeds& deeds);
+
+  /// The attempt to connect upstream has ended; `error` is connect(2)'s errno, 0: it stands. An error that
+  /// the network did not give (no descriptors left, ...) leaves the decision to the accept.
+  void connected(const FlowKey& key, std::uint64_t token, int error, Time now, Deeds& deeds);
+
+  /// A diverted connection has been accepted. What is known of it is handed out once: as a Reply at once, or
+  /// when the lookup has ended. False: nothing is known, look it up.
+  bool accepted(const FlowKey& key, const Waiter& waiter, Deeds& deeds);
+
+  /// What has waited long enough. Call when `next_due()` has come.
+  void expire(Time now, Deeds& deeds);
+  [[nodiscard]] std::optional<Time> next_due() const;
+
+  /// Lets go of every held packet as it came: the run ends or pauses.
+  void release_all(Deeds& deeds);
+
+  /// Whether anything is remembered of it.
+  [[nodiscard]] bool knows(const FlowKey& key) const { return entries_.contains(key); }
+  [[nodiscard]] std::size_t size() const { return entries_.size(); }
+  [[nodiscard]] const LedgerCounts& counts() const { return counts_; }
+
+ private:
+  enum class State : std::uint8_t {
+    looking_up,
+    connecting,
+    standing,  ///< decided: to our listener; upstream is connected when `upstream`
+    refused,
+  };
+  struct Entry {
+    State state = State::looking_up;
+    std::uint32_t sequence = 0;
+    std::uint64_t token = 0;
+    std::optional<HeldPacket> held;
+    std::optional<Ruling> ruling;
+    std::optional<Waiter> waiter;
+    bool upstream = false;
+    pfctl::Refusal refusal = pfctl::Refusal::reset;
+    Time due;
+  };
+  using Entries = std::unordered_map<FlowKey, Entry, FlowKeyHash>;
+
+  void set_due(const FlowKey& key, Entry& entry, Time due);
+  void came_again(const FlowKey& key, Entry& entry, const HeldPacket& packet, Time now, Deeds& deeds);
+  void settle_udp(Entries::iterator found, const Ruling& ruling, Deeds& deeds);
+  void overdue(Entries::iterator found, Deeds& deeds);
+  Entry* current(const FlowKey& key, std::uint64_t token);
+
+  Entries entries_;
+  std::multimap<Time, std::pair<FlowKey, std::uint64_t>> timers_;  ///< stale ones are passed over
+  std::uint64_t next_token_ = 1;
+  LedgerCounts counts_;
+};
+
+/// How the network's answer `error` (errno of connect(2)) is passed on; empty: it gave none.
+[[nodiscard]] std::optional<pfctl::Refusal> refusal_for(int error);
+
+/// Whether the connection is, or by its host may become, one that we carry.
+[[nodiscard]] bool concerns_us(const Ruling& ruling);
+/// Not selected: nobody hears of it again.
+[[nodiscard]] bool passes_unseen(const Ruling& ruling);
+
+}  // namespace divert

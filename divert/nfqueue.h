@@ -1,0 +1,40 @@
+// NFQUEUE over netlink, as bytes (linux/netfilter/nfnetlink_queue.h). No kernel needed.
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <string_view>
+
+namespace divert::nfqueue {
+
+/// Asks for queue `number`; acknowledged.
+std::string encode_bind(std::uint16_t number);
+/// Copies of `bytes` of each packet, room for `length` packets, and, when the queue is full, on with them
+/// (NFQA_CFG_F_FAIL_OPEN); acknowledged.
+std::string encode_setup(std::uint16_t number, std::uint32_t bytes, std::uint32_t length);
+
+/// NF_DROP, NF_ACCEPT and NF_REPEAT of linux/netfilter.h.
+enum class Verdict : std::uint32_t { drop = 0, accept = 1, repeat = 4 };
+
+/// nlmsghdr, nfgenmsg, NFQA_VERDICT_HDR and NFQA_MARK.
+inline constexpr std::size_t kVerdictSize = 16 + 4 + 12 + 8;
+/// `mark` replaces the packet's whole mark.
+std::array<char, kVerdictSize> encode_verdict(std::uint16_t number, std::uint32_t id, Verdict verdict,
+                                              std::uint32_t mark);
+
+/// One netlink message from the kernel.
+struct Message {
+  enum class Kind : std::uint8_t { packet, acknowledged, other } kind = Kind::other;
+  int error = 0;  ///< errno, of an acknowledgement; 0: done
+  std::uint32_t id = 0;
+  std::uint32_t mark = 0;
+  std::string_view bytes;  ///< of the packet, from its IP header on
+};
+
+/// The first message of `bytes`, which is shortened by it. Empty when the bytes are cut or lie about a
+/// length.
+std::optional<Message> decode(std::string_view& bytes);
+
+}  // namespace divert::nfqueue

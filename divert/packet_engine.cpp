@@ -1,0 +1,283 @@
+// Threads and their hand-overs. Who holds which lock: the ledger's is held only while the ledger thinks,
+// never over a system call; requests and searches have their own.
+#include "divert/packet_engine.h"
+
+#include <cerrno>
+
+#include <fmt/format.h>
+#include <fmt/ranges.h>
+#include <poll.h>
+#include <pthread.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
+
+namespace divert {
+namespace {
+
+using Clock = std::chrono::steady_clock;
+using namespace std::chrono_literals;
+
+/// Deadlines are looked at this often when no packet comes.
+constexpr int kTickMs = 10;
+constexpr int kIdleMs = 200;
+constexpr auto kSilence = 1s;
+/// A search for the owner ends with "unknown" after this.
+constexpr auto kSearchLimit = 2000ms;
+
+procmap::Transport transport_of(const FlowKey& key) {
+  return key.udp ? procmap::Transport::udp : procmap::Transport::tcp;
+}
+
+void ring(const base::UniqueFd& bell) {
+  const std::uint64_t one = 1;
+  (void)!::write(bell.get(), &one, sizeof one);
+}
+
+}  // namespace
+
+/// One queue, its thread, and the attributor that only this thread uses.
+struct PacketEngine::Lane {
+  Lane(std::uint16_t number, PacketSource from) : index(number), source(std::move(from)) {}
+
+  std::uint16_t index;
+  PacketSource source;
+  std::optional<procmap::Attributor> attributor;
+  std::thread thread;
+  std::atomic<Clock::rep> seen{0};  ///< when the thread last came round
+  std::mutex learnt_mutex;
+  std::vector<procmap::Owner> learnt;  ///< by the searching thread
+  std::atomic<bool> anything_learnt{false};
+};
+
+base::Result<std::unique_ptr<PacketEngine>> PacketEngine::open(unsigned queues) {
+  auto sources = open_packet_sources(queues);
+  if (!sources) return sources.error();
+  base::UniqueFd wake{::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)};
+  if (!wake) return base::os_error("cannot make an eventfd", errno);
+  return std::unique_ptr<PacketEngine>{new PacketEngine{std::move(*sources), std::move(wake)}};
+}
+
+PacketEngine::PacketEngine(PacketSources sources, base::UniqueFd wake)
+    : first_queue_(sources.first), wake_(std::move(wake)) {
+  for (auto& source : sources.each) {
+    lanes_.push_back(std::make_unique<Lane>(static_cast<std::uint16_t>(lanes_.size()), std::move(source)));
+  }
+}
+
+PacketEngine::~PacketEngine() {
+  release_all();
+  stopping_ = true;
+  search_needed_.notify_all();
+  for (const auto& lane : lanes_) {
+    if (lane->thread.joinable()) lane->thread.join();
+  }
+  if (searcher_.joinable()) searcher_.join();
+}
+
+pfctl::Queueing PacketEngine::queueing() const {
+  pfctl::Queueing queueing;
+  queueing.first = first_queue_;
+  queueing.count = static_cast<std::uint16_t>(lanes_.size());
+  return queueing;
+}
+
+base::Result<> PacketEngine::start(const Policy& policy, std::vector<pid_t> own_pids,
+                                   std::uint32_t mark_bit) {
+  policy_ = &policy;
+  own_pids_ = std::move(own_pids);
+  mark_bit_ = mark_bit;
+  for (const auto& lane : lanes_) {
+    auto attributor = procmap::Attributor::open();
+    if (!attributor) return attributor.error();
+    lane->attributor = std::move(*attributor);
+    lane->seen = Clock::now().time_since_epoch().count();
+  }
+  auto searching = procmap::Attributor::open();
+  if (!searching) return searching.error();
+  searching_attributor_ = std::move(*searching);
+  for (const auto& lane : lanes_) lane->thread = std::thread{[this, &lane = *lane] { receive(lane); }};
+  searcher_ = std::thread{[this] { search(); }};
+  return {};
+}
+
+void PacketEngine::receive(Lane& lane) {
+  ::pthread_setname_np(::pthread_self(), "packets");
+  while (!stopping_) {
+    const bool waiting = [this] {
+      const std::lock_guard lock{ledger_mutex_};
+      return ledger_.next_due().has_value();
+    }();
+    pollfd readable{lane.source.descriptor(), POLLIN, 0};
+    ::poll(&readable, 1, waiting ? kTickMs : kIdleMs);
+    lane.seen = Clock::now().time_since_epoch().count();
+    if (lane.anything_learnt.exchange(false)) {
+      const std::lock_guard lock{lane.learnt_mutex};
+      for (const auto& owner : lane.learnt) lane.attributor->learn(owner);
+      lane.learnt.clear();
+    }
+    const auto received =
+        lane.source.receive([&](std::uint32_t id, std::uint32_t mark, std::string_view bytes) {
+          judge(lane, {lane.index, id, mark}, bytes);
+        });
+    // Without its queue the broker must not stay: alive() will say so.
+    if (!received) return;
+    expire();
+  }
+}
+
+void PacketEngine::judge(Lane& lane, const HeldPacket& packet, std::string_view bytes) {
+  const auto head = parse_packet(bytes);
+  if (!head) {
+    // What cannot be read is decided at the accept.
+    unreadable_.fetch_add(1, std::memory_order_relaxed);
+    return lane.source.release(packet, Release::divert, mark_bit_);
+  }
+  const FlowKey& key = head->key;
+  std::optional<Ruling> ruling;
+  if (auto owner = lane.attributor->owner_soon(key.source, key.destination, transport_of(key)))
+    ruling = rule(std::move(*owner), key);
+  if (ruling && passes_unseen(*ruling) && !known(key))
+    return lane.source.release(packet, Release::pass, mark_bit_);
+  with_ledger([&](Deeds& deeds) {
+    ledger_.arrive(key, head->sequence, packet, Clock::now(), deeds);
+    const auto* wanted = deeds.empty() ? nullptr : std::get_if<LookUp>(&deeds.back());
+    if (!wanted || !ruling) return;
+    const std::uint64_t token = wanted->token;
+    deeds.pop_back();
+    ledger_.settle(key, token, std::move(*ruling), Clock::now(), deeds);
+  });
+}
+
+bool PacketEngine::known(const FlowKey& key) const {
+  const std::lock_guard lock{ledger_mutex_};
+  return ledger_.knows(key);
+}
+
+Ruling PacketEngine::rule(procmap::Owner owner, const FlowKey& key) const {
+  auto verdict = policy_->judge({owner, key.destination}, own_pids_);
+  return {std::move(owner), std::move(verdict)};
+}
+
+/// `step` tells the ledger something; what it wants done is done without its lock.
+template <class Step>
+void PacketEngine::with_ledger(Step step) {
+  Deeds deeds;
+  {
+    const std::lock_guard lock{ledger_mutex_};
+    step(deeds);
+    for (const auto& deed : deeds) {
+      if (const auto* ahead = std::get_if<ConnectAhead>(&deed)) ahead_.emplace(ahead->token, ahead->key);
+    }
+  }
+  perform(deeds);
+}
+
+void PacketEngine::expire() {
+  {
+    const std::lock_guard lock{ledger_mutex_};
+    const auto due = ledger_.next_due();
+    if (!due || *due > Clock::now()) return;
+  }
+  with_ledger([&](Deeds& deeds) { ledger_.expire(Clock::now(), deeds); });
+}
+
+void PacketEngine::perform(Deeds& deeds) {
+  bool asked = false, searching = false;
+  for (auto& deed : deeds) {
+    if (const auto* let = std::get_if<LetGo>(&deed)) {
+      lanes_[let->packet.source]->source.release(let->packet, let->how, mark_bit_);
+    } else if (const auto* refuse = std::get_if<Refuse>(&deed)) {
+      lanes_[refuse->packet.source]->source.refuse(refuse->packet, refuse->how);
+    } else if (const auto* look_up = std::get_if<LookUp>(&deed)) {
+      const std::lock_guard lock{search_mutex_};
+      searches_.push_back(*look_up);
+      searching = true;
+    } else {
+      const std::lock_guard lock{requests_mutex_};
+      requests_.push_back(std::move(deed));
+      asked = true;
+    }
+  }
+  if (searching) search_needed_.notify_one();
+  if (asked) ring(wake_);
+}
+
+void PacketEngine::search() {
+  ::pthread_setname_np(::pthread_self(), "owners");
+  while (!stopping_) {
+    std::unique_lock lock{search_mutex_};
+    search_needed_.wait_for(lock, 1s, [this] { return stopping_ || !searches_.empty(); });
+    if (stopping_ || searches_.empty()) continue;
+    const LookUp wanted = std::move(searches_.front());
+    searches_.pop_front();
+    lock.unlock();
+    procmap::Owner owner = searching_attributor_->owner_of(wanted.key.source, wanted.key.destination,
+                                                           kSearchLimit, transport_of(wanted.key));
+    for (const auto& lane : lanes_) {
+      if (!owner.process) break;
+      const std::lock_guard learnt_lock{lane->learnt_mutex};
+      lane->learnt.push_back(owner);
+      lane->anything_learnt = true;
+    }
+    auto ruling = rule(std::move(owner), wanted.key);
+    with_ledger([&](Deeds& deeds) {
+      ledger_.settle(wanted.key, wanted.token, std::move(ruling), Clock::now(), deeds);
+    });
+  }
+}
+
+Deeds PacketEngine::take_requests() {
+  std::uint64_t count = 0;
+  (void)!::read(wake_.get(), &count, sizeof count);
+  const std::lock_guard lock{requests_mutex_};
+  return std::exchange(requests_, {});
+}
+
+void PacketEngine::connected(std::uint64_t token, int error) {
+  with_ledger([&](Deeds& deeds) {
+    const auto found = ahead_.find(token);
+    if (found == ahead_.end()) return;
+    ledger_.connected(found->second, token, error, Clock::now(), deeds);
+    ahead_.erase(found);
+  });
+}
+
+bool PacketEngine::accepted(const FlowKey& key, const Waiter& waiter) {
+  bool known = false;
+  with_ledger([&](Deeds& deeds) { known = ledger_.accepted(key, waiter, deeds); });
+  return known;
+}
+
+void PacketEngine::release_all() {
+  with_ledger([&](Deeds& deeds) { ledger_.release_all(deeds); });
+}
+
+bool PacketEngine::alive() const {
+  const auto now = Clock::now();
+  return std::ranges::all_of(lanes_, [&](const auto& lane) {
+    return now - Clock::time_point{Clock::duration{lane->seen.load()}} < kSilence;
+  });
+}
+
+std::string PacketEngine::troubles() const {
+  LedgerCounts counts;
+  {
+    const std::lock_guard lock{ledger_mutex_};
+    counts = ledger_.counts();
+  }
+  const KernelDrops drops = kernel_drops(first_queue_, lanes_.size());
+  const std::pair<std::uint64_t, const char*> list[] = {
+      {counts.late_lookups, "owners were found too late for the first packet and judged at the accept"},
+      {counts.overflows, "connections came too fast to be remembered and were judged at the accept"},
+      {unreadable_.load(), "first packets could not be read and were judged at the accept"},
+      {drops.queue, "first packets were dropped by a full kernel queue"},
+      {drops.user, "first packets were dropped on their way to osproxy"},
+  };
+  std::vector<std::string> lines;
+  for (const auto& [count, what] : list) {
+    if (count > 0) lines.push_back(fmt::format("{} {}", count, what));
+  }
+  return fmt::format("{}", fmt::join(lines, "; "));
+}
+
+}  // namespace divert

@@ -1,0 +1,91 @@
+// The packet engine: the kernel holds first packets, we say what becomes of each. Receiving threads parse,
+// park and answer from what is known; a thread beside them searches /proc; the broker's loop does the talking
+// with the worker.
+#pragma once
+
+#include <atomic>
+#include <condition_variable>
+#include <deque>
+#include <memory>
+#include <mutex>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "divert/ledger.h"
+#include "divert/packet_source.h"
+
+namespace divert {
+
+class PacketEngine {
+ public:
+  /// Opens its queues; nothing is judged before start(). Errors: this kernel cannot hold packets, or may not.
+  [[nodiscard]] static base::Result<std::unique_ptr<PacketEngine>> open(unsigned queues);
+  PacketEngine(const PacketEngine&) = delete;
+  PacketEngine& operator=(const PacketEngine&) = delete;
+  /// Lets everything go that is still held. The rules must be gone, or no longer hold anything.
+  ~PacketEngine();
+
+  /// For the rules that send packets here.
+  [[nodiscard]] pfctl::Queueing queueing() const;
+
+  /// From here on there are threads: no fork(2). `policy` and `own_pids` stay as they are while this lives.
+  [[nodiscard]] base::Result<> start(const Policy& policy, std::vector<pid_t> own_pids,
+                                     std::uint32_t mark_bit);
+
+  /// Readable when take_requests() has something.
+  [[nodiscard]] int descriptor() const { return wake_.get(); }
+  /// ConnectAhead, Show and Reply: what only the broker's loop can do.
+  [[nodiscard]] Deeds take_requests();
+
+  /// The worker's answer to ConnectAhead; `error` is connect(2)'s errno or 0.
+  void connected(std::uint64_t token, int error);
+  /// A diverted connection has been accepted. True: a Reply comes, among the next requests. False: unknown.
+  bool accepted(const FlowKey& key, const Waiter& waiter);
+  /// Lets go of every held packet as it came.
+  void release_all();
+
+  /// False when a receiving thread has not come round for a second.
+  [[nodiscard]] bool alive() const;
+  /// What went wrong, in words, for the end of a run; empty: nothing.
+  [[nodiscard]] std::string troubles() const;
+
+ private:
+  struct Lane;
+
+  PacketEngine(PacketSources sources, base::UniqueFd wake);
+  void receive(Lane& lane);
+  void judge(Lane& lane, const HeldPacket& packet, std::string_view bytes);
+  void search();
+  void expire();
+  [[nodiscard]] bool known(const FlowKey& key) const;
+  [[nodiscard]] Ruling rule(procmap::Owner owner, const FlowKey& key) const;
+  void perform(Deeds& deeds);
+  template <class Step>
+  void with_ledger(Step step);
+
+  std::uint16_t first_queue_;
+  std::vector<std::unique_ptr<Lane>> lanes_;
+  base::UniqueFd wake_;
+  const Policy* policy_ = nullptr;
+  std::vector<pid_t> own_pids_;
+  std::uint32_t mark_bit_ = 0;
+  std::atomic<bool> stopping_{false};
+
+  mutable std::mutex ledger_mutex_;
+  Ledger ledger_;
+  std::unordered_map<std::uint64_t, FlowKey> ahead_;  ///< by token: upstream attempts under way
+
+  std::mutex requests_mutex_;
+  Deeds requests_;
+
+  std::mutex search_mutex_;
+  std::condition_variable search_needed_;
+  std::deque<LookUp> searches_;
+  std::optional<procmap::Attributor> searching_attributor_;  ///< the searching thread's
+  std::thread searcher_;
+
+  std::atomic<std::uint64_t> unreadable_{0};
+};
+
+}  // namespace divert

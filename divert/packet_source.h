@@ -1,0 +1,78 @@
+// First packets that the kernel holds until their verdict. One header for all packet engines: Linux has
+// NFQUEUE behind it.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <string_view>
+#include <vector>
+
+#include "base/error.h"
+#include "base/fd.h"
+#include "pfctl/ruleset.h"
+
+namespace divert {
+
+/// A packet in the kernel's hands.
+struct HeldPacket {
+  std::uint16_t source = 0;  ///< index of the PacketSource it came from
+  std::uint32_t id = 0;      ///< the kernel's
+  std::uint32_t mark = 0;    ///< as its program's socket set it
+
+  bool operator==(const HeldPacket&) const = default;
+};
+
+/// What becomes of it.
+enum class Release : std::uint8_t {
+  pass,    ///< goes on as if nobody had looked
+  divert,  ///< goes on to our listener
+  drop,    ///< vanishes; TCP sends it again
+};
+
+/// One queue of the kernel's. Receiving belongs to one thread; verdicts may come from any.
+class PacketSource {
+ public:
+  /// Packet headers are looked at, never what they carry.
+  static constexpr std::size_t kCopied = 128;
+
+  /// Opens queue `number`. Errors: EBUSY when another program has it, EPERM, or no such thing in this kernel.
+  [[nodiscard]] static base::Result<PacketSource> open(std::uint16_t number);
+
+  [[nodiscard]] int descriptor() const { return socket_.get(); }
+
+  /// Hands over every packet that waits, in order, with its first bytes; never blocks. An error is lasting.
+  using Take = std::function<void(std::uint32_t id, std::uint32_t mark, std::string_view bytes)>;
+  [[nodiscard]] base::Result<> receive(const Take& take);
+
+  void release(const HeldPacket& packet, Release how, std::uint32_t mark_bit) const;
+  /// Answers the program as if the network had; acted on by the rules (pfctl::Refusal).
+  void refuse(const HeldPacket& packet, pfctl::Refusal how) const;
+
+ private:
+  explicit PacketSource(base::UniqueFd socket, std::uint16_t number);
+
+  base::UniqueFd socket_;
+  std::uint16_t number_;
+  std::vector<char> buffer_;
+};
+
+/// The rules' share when nobody else has a number of ours: `threads` is the number of the worker's.
+[[nodiscard]] pfctl::Queueing usual_queueing(int threads);
+[[nodiscard]] unsigned queue_count(std::size_t threads);
+
+/// As many sources as wanted, with consecutive numbers that nobody else has: at `wanted` or behind it.
+struct PacketSources {
+  std::uint16_t first = 0;
+  std::vector<PacketSource> each;
+};
+[[nodiscard]] base::Result<PacketSources> open_packet_sources(unsigned count);
+
+/// Packets that the kernel has thrown away on their way to queues `first`... since they were opened: because
+/// a queue was full, and because our socket was.
+struct KernelDrops {
+  std::uint64_t queue = 0;
+  std::uint64_t user = 0;
+};
+KernelDrops kernel_drops(std::uint16_t first, std::size_t count);
+
+}  // namespace divert

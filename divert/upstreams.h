@@ -1,0 +1,34 @@
+// Upstream connections that were made while the program's first packet was held, until their accept fetches
+// them. Shared by all contexts of the worker.
+#pragma once
+
+#include <chrono>
+#include <cstdint>
+#include <deque>
+#include <mutex>
+#include <optional>
+#include <unordered_map>
+
+#include "base/fd.h"
+
+namespace divert {
+
+class Upstreams {
+ public:
+  using Clock = std::chrono::steady_clock;
+  /// The program's connection reaches our listener within microseconds, or never.
+  static constexpr std::chrono::seconds kPatience{10};
+
+  void put(std::uint64_t token, base::UniqueFd socket);
+  /// Empty: it was not there, or has waited too long.
+  [[nodiscard]] base::UniqueFd take(std::uint64_t token);
+  /// Closes what nobody has fetched.
+  void sweep(Clock::time_point now);
+
+ private:
+  std::mutex mutex_;
+  std::unordered_map<std::uint64_t, base::UniqueFd> sockets_;
+  std::deque<std::pair<Clock::time_point, std::uint64_t>> order_;  ///< oldest first
+};
+
+}  // namespace divert

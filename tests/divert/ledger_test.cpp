@@ -1,0 +1,287 @@
+// The packet engine's book-keeping, with a clock that only moves when told.
+#include "divert/ledger.h"
+
+#include <cerrno>
+
+#include "tests/test.h"
+
+namespace {
+
+using namespace divert;
+using namespace std::chrono_literals;
+
+FlowKey flow(std::uint16_t port, bool udp = false) {
+  return {base::parse_endpoint("192.0.2.1:" + std::to_string(port)).value(),
+          base::parse_endpoint("198.51.100.7:443").value(), udp};
+}
+
+Ruling ruling(Action action, std::string reason = "filter curl") {
+  Ruling made;
+  made.owner.socket.emplace();
+  made.verdict = {action, std::move(reason), {}};
+  return made;
+}
+
+struct Book {
+  Ledger ledger;
+  Ledger::Time now{};
+  Deeds deeds;
+  std::uint32_t next_packet = 1;
+
+  HeldPacket packet() { return {0, next_packet++, 0}; }
+
+  // The token of the lookup that a new packet leads to.
+  std::uint64_t arrives(const FlowKey& key, const HeldPacket& held, std::uint32_t sequence = 1) {
+    deeds.clear();
+    ledger.arrive(key, sequence, held, now, deeds);
+    REQUIRE(deeds.size() == 1);
+    REQUIRE(std::holds_alternative<LookUp>(deeds[0]));
+    return std::get<LookUp>(deeds[0]).token;
+  }
+  void settles(const FlowKey& key, std::uint64_t token, Ruling made) {
+    deeds.clear();
+    ledger.settle(key, token, std::move(made), now, deeds);
+  }
+  void connects(const FlowKey& key, std::uint64_t token, int error) {
+    deeds.clear();
+    ledger.connected(key, token, error, now, deeds);
+  }
+  void comes_again(const FlowKey& key, const HeldPacket& held, std::uint32_t sequence = 1) {
+    deeds.clear();
+    ledger.arrive(key, sequence, held, now, deeds);
+  }
+  void wait(std::chrono::milliseconds time) {
+    now += time;
+    deeds.clear();
+    ledger.expire(now, deeds);
+  }
+  // The only deed, which lets a packet go.
+  void check_let_go(const HeldPacket& held, Release how) {
+    REQUIRE(deeds.size() == 1);
+    const auto* let = std::get_if<LetGo>(&deeds[0]);
+    REQUIRE(let);
+    CHECK(let->packet == held);
+    CHECK(let->how == how);
+  }
+  void check_refused(const HeldPacket& held, pfctl::Refusal how, std::size_t of = 1) {
+    REQUIRE(deeds.size() == of);
+    const auto* refuse = std::get_if<Refuse>(&deeds[0]);
+    REQUIRE(refuse);
+    CHECK(refuse->packet == held);
+    CHECK(refuse->how == how);
+  }
+};
+
+}  // namespace
+
+TEST_CASE("ledger: a program that is not selected passes, and nothing is remembered") {
+  Book book;
+  const auto held = book.packet();
+  book.settles(flow(1), book.arrives(flow(1), held), ruling(Action::pass, "not selected by the filter curl"));
+  book.check_let_go(held, Release::pass);
+  CHECK(book.ledger.size() == 0);
+}
+
+TEST_CASE("ledger: what a rule lets pass is shown") {
+  Book book;
+  const auto held = book.packet();
+  book.settles(flow(1), book.arrives(flow(1), held), ruling(Action::pass, "rule 1"));
+  REQUIRE(book.deeds.size() == 2);
+  CHECK(std::get<LetGo>(book.deeds[0]).how == Release::pass);
+  CHECK(std::get<Show>(book.deeds[1]).ruling.verdict.reason == "rule 1");
+}
+
+TEST_CASE("ledger: what is blocked is refused and shown") {
+  Book book;
+  const auto held = book.packet();
+  book.settles(flow(1), book.arrives(flow(1), held), ruling(Action::block, "rule 2"));
+  book.check_refused(held, pfctl::Refusal::reset, 2);
+  CHECK(std::holds_alternative<Show>(book.deeds[1]));
+  CHECK(book.ledger.size() == 0);
+}
+
+TEST_CASE("ledger: a selected program is held until its upstream stands, then diverted and answered once") {
+  Book book;
+  const auto held = book.packet();
+  const auto token = book.arrives(flow(1), held);
+  book.settles(flow(1), token, ruling(Action::intercept));
+  REQUIRE(book.deeds.size() == 1);
+  CHECK(std::get<ConnectAhead>(book.deeds[0]).token == token);
+  book.wait(2900ms);
+  CHECK(book.deeds.empty());
+  book.connects(flow(1), token, 0);
+  book.check_let_go(held, Release::divert);
+  book.deeds.clear();
+  CHECK(book.ledger.accepted(flow(1), {1, 77}, book.deeds));
+  REQUIRE(book.deeds.size() == 1);
+  const auto& reply = std::get<Reply>(book.deeds[0]);
+  CHECK(reply.to.link == 1);
+  CHECK(reply.to.question == 77);
+  CHECK(reply.token == token);
+  CHECK(reply.ruling.verdict.action == Action::intercept);
+  CHECK_FALSE(book.ledger.accepted(flow(1), {1, 78}, book.deeds));
+  CHECK(book.ledger.size() == 0);
+}
+
+TEST_CASE("ledger: the network's refusals reach the program") {
+  const std::pair<int, pfctl::Refusal> cases[] = {
+      {ECONNREFUSED, pfctl::Refusal::reset},
+      {ENETUNREACH, pfctl::Refusal::no_route},
+      {EHOSTUNREACH, pfctl::Refusal::host_unreachable},
+      {EACCES, pfctl::Refusal::prohibited},
+  };
+  for (const auto& [error, refusal] : cases) {
+    Book book;
+    const auto held = book.packet();
+    const auto token = book.arrives(flow(1), held);
+    book.settles(flow(1), token, ruling(Action::intercept));
+    book.connects(flow(1), token, error);
+    book.check_refused(held, refusal);
+    CHECK(book.ledger.size() == 0);
+  }
+}
+
+TEST_CASE("ledger: trouble of our own is not the network's: the accept decides") {
+  Book book;
+  const auto held = book.packet();
+  const auto token = book.arrives(flow(1), held);
+  book.settles(flow(1), token, ruling(Action::intercept));
+  book.connects(flow(1), token, EMFILE);
+  book.check_let_go(held, Release::divert);
+  book.deeds.clear();
+  REQUIRE(book.ledger.accepted(flow(1), {}, book.deeds));
+  CHECK(std::get<Reply>(book.deeds.at(0)).token == 0);
+}
+
+TEST_CASE("ledger: a black hole stays one; its packets vanish, come again and are held again") {
+  Book book;
+  const auto first = book.packet(), second = book.packet(), third = book.packet();
+  const auto token = book.arrives(flow(1), first);
+  book.settles(flow(1), token, ruling(Action::intercept));
+  book.comes_again(flow(1), second);  // while the first is held
+  book.check_let_go(second, Release::drop);
+  book.wait(3000ms);
+  book.check_let_go(first, Release::drop);
+  book.comes_again(flow(1), third);
+  CHECK(book.deeds.empty());
+  SUBCASE("until the attempt is given up") {
+    book.connects(flow(1), token, ETIMEDOUT);
+    book.check_let_go(third, Release::drop);
+    CHECK(book.ledger.size() == 0);
+  }
+  SUBCASE("until somebody answers after all") {
+    book.connects(flow(1), token, 0);
+    book.check_let_go(third, Release::divert);
+  }
+  CHECK(book.ledger.counts().retransmissions == 1);
+  CHECK(book.ledger.counts().late_upstreams == 1);
+}
+
+TEST_CASE("ledger: an upstream that stands when nothing is held waits for the packet to come again") {
+  Book book;
+  const auto first = book.packet(), second = book.packet();
+  const auto token = book.arrives(flow(1), first);
+  book.settles(flow(1), token, ruling(Action::intercept));
+  book.wait(3000ms);
+  book.connects(flow(1), token, 0);
+  CHECK(book.deeds.empty());
+  book.comes_again(flow(1), second);
+  book.check_let_go(second, Release::divert);
+  book.wait(8000ms);
+  CHECK(book.ledger.size() == 0);
+}
+
+TEST_CASE("ledger: a slow lookup is diverted unseen and decided at the accept, whichever comes first") {
+  Book book;
+  const auto held = book.packet();
+  const auto token = book.arrives(flow(1), held);
+  book.wait(49ms);
+  CHECK(book.deeds.empty());
+  book.wait(1ms);
+  book.check_let_go(held, Release::divert);
+  CHECK(book.ledger.counts().late_lookups == 1);
+  SUBCASE("the accept") {
+    book.deeds.clear();
+    CHECK(book.ledger.accepted(flow(1), {3, 4}, book.deeds));
+    CHECK(book.deeds.empty());
+    book.wait(60000ms);
+    CHECK(book.deeds.empty());
+    book.settles(flow(1), token, ruling(Action::pass));
+    REQUIRE(book.deeds.size() == 1);
+    CHECK(std::get<Reply>(book.deeds[0]).to.question == 4);
+  }
+  SUBCASE("the lookup") {
+    book.settles(flow(1), token, ruling(Action::block, "rule 1"));
+    CHECK(book.deeds.empty());
+    REQUIRE(book.ledger.accepted(flow(1), {3, 4}, book.deeds));
+    CHECK(std::get<Reply>(book.deeds.at(0)).ruling.verdict.action == Action::block);
+  }
+  CHECK(book.ledger.size() == 0);
+}
+
+TEST_CASE("ledger: another connection from the same port is another connection") {
+  Book book;
+  const auto first = book.packet(), second = book.packet();
+  const auto old_token = book.arrives(flow(1), first, 1);
+  book.deeds.clear();
+  book.ledger.arrive(flow(1), 2, second, book.now, book.deeds);
+  REQUIRE(book.deeds.size() == 2);
+  CHECK(std::get<LetGo>(book.deeds[0]).how == Release::drop);
+  CHECK(std::get<LetGo>(book.deeds[0]).packet == first);
+  const auto new_token = std::get<LookUp>(book.deeds[1]).token;
+  book.settles(flow(1), old_token, ruling(Action::intercept));
+  CHECK(book.deeds.empty());
+  book.settles(flow(1), new_token, ruling(Action::pass));
+  book.check_let_go(second, Release::pass);
+}
+
+TEST_CASE("ledger: a socket that is bound to a device passes") {
+  Book book;
+  const auto held = book.packet();
+  const auto token = book.arrives(flow(1), held);
+  auto bound = ruling(Action::intercept);
+  bound.owner.socket->interface = 3;
+  book.settles(flow(1), token, std::move(bound));
+  REQUIRE(!book.deeds.empty());
+  CHECK(std::get<LetGo>(book.deeds[0]).how == Release::pass);
+}
+
+TEST_CASE("ledger: QUIC of an intercepted program is refused, everyone else's passes") {
+  Book book;
+  const auto held = book.packet(), other = book.packet();
+  book.settles(flow(1, true), book.arrives(flow(1, true), held), ruling(Action::intercept));
+  book.check_refused(held, pfctl::Refusal::port_unreachable);
+  book.settles(flow(2, true), book.arrives(flow(2, true), other), ruling(Action::pass));
+  book.check_let_go(other, Release::pass);
+  CHECK(book.ledger.size() == 0);
+}
+
+TEST_CASE("ledger: it never grows beyond its limit, and nobody escapes unseen") {
+  Book book;
+  Deeds deeds;
+  for (std::size_t i = 0; i < Ledger::kMaxEntries; ++i) {
+    FlowKey key = flow(static_cast<std::uint16_t>(i));
+    key.destination.port(static_cast<std::uint16_t>(i >> 16 | 1));
+    book.ledger.arrive(key, 1, book.packet(), book.now, deeds);
+  }
+  CHECK(book.ledger.size() == Ledger::kMaxEntries);
+  FlowKey one_more = flow(1);
+  one_more.destination.port(9);
+  const auto held = book.packet();
+  book.ledger.arrive(one_more, 1, held, book.now, book.deeds);
+  book.check_let_go(held, Release::divert);
+  CHECK(book.ledger.counts().overflows == 1);
+}
+
+TEST_CASE("ledger: at the end every held packet goes on as it came") {
+  Book book;
+  const auto held = book.packet(), other = book.packet();
+  book.settles(flow(1), book.arrives(flow(1), held), ruling(Action::intercept));
+  book.arrives(flow(2), other);
+  book.deeds.clear();
+  book.ledger.release_all(book.deeds);
+  REQUIRE(book.deeds.size() == 2);
+  for (const auto& deed : book.deeds) CHECK(std::get<LetGo>(deed).how == Release::pass);
+  CHECK(book.ledger.size() == 0);
+  CHECK_FALSE(book.ledger.next_due());
+}
