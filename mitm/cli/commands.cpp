@@ -8,6 +8,7 @@
 #include "base/fd.h"
 #include "divert/journal.h"
 #include "divert/listeners.h"
+#include "divert/packet_source.h"
 #include "divert/privilege.h"
 #include "mitm/tls/authority.h"
 #include "mitm/tls/trust.h"
@@ -128,8 +129,16 @@ Result<int> rules_command(const Invocation& invocation) {
   const auto gid = divert::choose_exempt_group(settings->group);
   if (!gid) return gid.error();
   const std::uint16_t port = settings->listen_port ? settings->listen_port : divert::kUsualPort;
-  const auto rules = ruleset_for(*settings, *gid, port, port);
+  auto rules = ruleset_for(*settings, *gid, port, port);
   if (!rules) return rules.error();
+  if (settings->engine != "redirect") {
+    rules->ports = settings->packet_ports();
+    rules->queueing = divert::usual_queueing(settings->threads);
+    rules->queueing->mark_bit = settings->mark_bit;
+    rules->queueing->quic = settings->block_quic;
+    rules = pfctl::validated(std::move(*rules));
+    if (!rules) return rules.error();
+  }
   fmt::print("{}", pfctl::render_nft(*rules));
   return 0;
 }

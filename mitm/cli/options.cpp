@@ -32,6 +32,9 @@ Result<> check_networks(const json& value) {
 Result<> check_size(const json& value) {
   return outcome(parse_size(value.get<std::string>()));
 }
+Result<> check_mark(const json& value) {
+  return outcome(parse_mark(value.get<std::string>()));
+}
 Result<> check_filter(const json& value) {
   return outcome(divert::Filter::parse(value.get<std::string>()));
 }
@@ -59,8 +62,10 @@ constexpr std::array kTable{
     Option{"rules", 0, Kind::rules, "",
            "list of rules: process, host, port, network, user, action; the first that holds wins", "",
            "run exec", "", check_rules, false, true},
-    Option{"ports", 'p', Kind::list, "PORTS", "TCP ports to divert: numbers, ranges (8000-8100) or all",
-           "80,443,8000,8080,8443", kRules, "", check_ports, true, true},
+    Option{"ports", 'p', Kind::list, "PORTS",
+           "TCP ports to divert: numbers, ranges (8000-8100) or all (default: all; with the redirect engine "
+           "80,443,8000,8080,8443)",
+           "", kRules, "", check_ports, true, true},
     Option{"exclude", 'x', Kind::list, "NETWORKS",
            "leave connections to these networks alone, for example 10.0.0.0/8,fe80::/10", "", kRules, "",
            check_networks, true, true},
@@ -75,8 +80,14 @@ constexpr std::array kTable{
            "port of the loopback listeners (default: 28531, or a free one)", "", kRules, "", nullptr, true,
            true, 1, 65535},
     Option{"engine", 0, Kind::text, "ENGINE",
-           "how connections are diverted; this version has the redirect engine", "auto", kRun,
-           "auto|redirect", nullptr, true, true},
+           "how connections are diverted: packet decides before they are made, redirect after; auto takes "
+           "packet where the kernel can",
+           "auto", kRules, "auto|packet|redirect", nullptr, true, true},
+    Option{"mark", 0, Kind::text, "BIT", "bit of the packet mark that the packet engine sets", "0x10000000",
+           kRules, "", check_mark, true, true},
+    Option{"quic", 0, Kind::text, "ACTION",
+           "QUIC of intercepted programs (packet engine): block makes them fall back to TCP", "block", kRules,
+           "block|allow", nullptr, true, true},
     Option{"mode", 'm', Kind::text, "MODE",
            "mitmproxy's way to say it: osproxy, osproxy:FILTER, local or local:FILTER", "", "run", "",
            nullptr, true, false},

@@ -13,6 +13,7 @@
 #include "mitm/cli/worker_process.h"
 #include "mitm/tls/authority.h"
 #include "mitm/tls/trust.h"
+#include "pfctl/conntrack_use.h"
 #include "pfctl/loader.h"
 
 namespace mitm::cli {
@@ -84,20 +85,30 @@ void warn_when_untrusted(const RunSettings& settings, const divert::User& user) 
       "osproxy:   sudo osproxy exec -- COMMAND   run one command that trusts it, install nothing\n");
 }
 
-std::string describe_ports(const RunSettings& settings) {
-  if (settings.ports.empty()) return "all TCP ports";
+std::string describe(const std::vector<base::PortRange>& ports) {
+  if (ports.empty()) return "all TCP ports";
   std::vector<std::string> list;
-  for (const auto& range : settings.ports) list.push_back(base::to_string(range));
+  for (const auto& range : ports) list.push_back(base::to_string(range));
   return fmt::format("ports {}", fmt::join(list, ","));
 }
 
-std::string first_line(const RunSettings& settings, const Invocation& invocation) {
+divert::EngineChoice engine_choice(const std::string& name) {
+  if (name == "packet") return divert::EngineChoice::packet;
+  return name == "redirect" ? divert::EngineChoice::redirect : divert::EngineChoice::best;
+}
+
+std::string what_is_captured(const RunSettings& settings, const Invocation& invocation) {
   const std::string& filter = settings.policy.filter.text();
-  const std::string what = invocation.command == "exec" ? invocation.positional.front()
-                           : filter.empty()             ? "every program"
-                                                        : filter;
-  return fmt::format("capturing {} on {} (engine redirect: connections are sorted at accept)", what,
-                     describe_ports(settings));
+  if (invocation.command == "exec") return invocation.positional.front();
+  return filter.empty() ? "every program" : filter;
+}
+
+/// Every connection of the machine takes a place in conntrack's table as long as we run.
+std::string conntrack_text() {
+  const auto use = pfctl::conntrack_use();
+  if (!use) return {};
+  return fmt::format("; conntrack {} of {}{}", use->count, use->limit,
+                     use->nearly_full() ? ", nearly full: raise net.netfilter.nf_conntrack_max" : "");
 }
 
 /// A run in the making; what has been set up is undone when a later step fails.
@@ -120,7 +131,15 @@ class Run {
                                             settings().ipv6, settings().listen_port);
     if (!listeners) return listeners.error();
     setup_.policy = settings().policy;
-    setup_.first_line = first_line(settings(), invocation_);
+    setup_.engine = engine_choice(settings().engine);
+    setup_.packet_ports = settings().packet_ports();
+    setup_.mark_bit = settings().mark_bit;
+    setup_.block_quic = settings().block_quic;
+    setup_.first_line = [what = what_is_captured(settings(), invocation_)](const pfctl::Ruleset& rules,
+                                                                           std::string_view engine) {
+      return fmt::format("capturing {} on {} (engine {}{})", what, describe(rules.ports), engine,
+                         conntrack_text());
+    };
     setup_.wait_for_descendants = settings().wait;
     auto rules = ruleset_for(settings(), *gid, listeners->port_v4, listeners->port_v6);
     if (!rules) return rules.error();
@@ -219,7 +238,7 @@ class Run {
 Result<pfctl::Ruleset> ruleset_for(const RunSettings& settings, gid_t exempt_gid, std::uint16_t port_v4,
                                    std::uint16_t port_v6) {
   pfctl::Ruleset rules;
-  rules.ports = settings.ports;
+  rules.ports = settings.redirect_ports();
   rules.excluded = settings.excluded;
   rules.ipv4 = settings.ipv4 && port_v4 != 0;
   rules.ipv6 = settings.ipv6 && port_v6 != 0;

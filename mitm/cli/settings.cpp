@@ -1,6 +1,7 @@
 // From checked JSON values to the types of the rooms below.
 #include "mitm/cli/settings.h"
 
+#include <bit>
 #include <charconv>
 #include <concepts>
 #include <thread>
@@ -145,6 +146,10 @@ Result<divert::Rule> parse_rule(const json& data) {
 
 /// The fields that are plain values, with their keys.
 void each_plain(auto& settings, auto visit) {
+  visit("usual_ports", settings.usual_ports);
+  visit("engine", settings.engine);
+  visit("mark_bit", settings.mark_bit);
+  visit("block_quic", settings.block_quic);
   visit("ipv4", settings.ipv4);
   visit("ipv6", settings.ipv6);
   visit("loopback", settings.loopback);
@@ -207,6 +212,8 @@ const char* out_of_range(const RunSettings& settings) {
   };
   if (!settings.ipv4 && !settings.ipv6) return "ipv6";
   if (!good("format", settings.format)) return "format";
+  if (!good("engine", settings.engine)) return "engine";
+  if (!std::has_single_bit(settings.mark_bit)) return "mark_bit";
   if (!good("color", settings.color)) return "color";
   if (!good("detail", settings.detail)) return "detail";
   if (!good("threads", settings.threads)) return "threads";
@@ -254,6 +261,17 @@ Result<std::vector<base::Network>> parse_networks(const json& value) {
   return networks;
 }
 
+Result<std::uint32_t> parse_mark(std::string_view text) {
+  const bool hexadecimal = text.starts_with("0x") || text.starts_with("0X");
+  const auto digits = text.substr(hexadecimal ? 2 : 0);
+  std::uint32_t value = 0;
+  const auto [end, error] =
+      std::from_chars(digits.data(), digits.data() + digits.size(), value, hexadecimal ? 16 : 10);
+  if (error != std::errc{} || end != digits.data() + digits.size() || !std::has_single_bit(value))
+    return failure("expected a single bit such as 0x10000000, found '{}'", text);
+  return value;
+}
+
 Result<std::uint64_t> parse_size(std::string_view text) {
   std::uint64_t value = 0;
   const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
@@ -283,9 +301,17 @@ Result<std::vector<divert::Rule>> parse_rules(const json& list) {
 
 Result<RunSettings> run_settings(const json& effective, const Invocation& invocation) {
   RunSettings settings;
-  auto ports = parse_ports(effective.value("ports", json("all")));
-  if (!ports) return failure("ports: {}", ports.error().text);
-  settings.ports = std::move(*ports);
+  if (effective.contains("ports")) {
+    auto ports = parse_ports(effective["ports"]);
+    if (!ports) return failure("ports: {}", ports.error().text);
+    settings.ports = std::move(*ports);
+    settings.usual_ports = false;
+  }
+  const auto mark = parse_mark(effective.value("mark", "0x10000000"));
+  if (!mark) return failure("mark: {}", mark.error().text);
+  settings.mark_bit = *mark;
+  settings.engine = effective.value("engine", "auto");
+  settings.block_quic = effective.value("quic", "block") == "block";
   auto excluded = parse_networks(effective.value("exclude", json("")));
   if (!excluded) return failure("exclude: {}", excluded.error().text);
   settings.excluded = std::move(*excluded);
@@ -319,6 +345,15 @@ Result<RunSettings> run_settings(const json& effective, const Invocation& invoca
   settings.wait = effective.value("wait", false);
   settings.threads = effective.value("threads", default_threads());
   return settings;
+}
+
+std::vector<base::PortRange> RunSettings::redirect_ports() const {
+  if (usual_ports) return {{80, 80}, {443, 443}, {8000, 8000}, {8080, 8080}, {8443, 8443}};
+  return ports;
+}
+
+std::vector<base::PortRange> RunSettings::packet_ports() const {
+  return usual_ports ? std::vector<base::PortRange>{} : ports;
 }
 
 json RunSettings::to_json() const {

@@ -15,13 +15,17 @@
 namespace mitm::cli {
 
 struct RunSettings {
-  std::vector<base::PortRange> ports;  ///< empty: all
+  bool usual_ports = true;             ///< no ports were named: each engine has its own
+  std::vector<base::PortRange> ports;  ///< that were named; empty: all
   std::vector<base::Network> excluded;
   bool ipv4 = true;
   bool ipv6 = true;
   bool loopback = false;
   std::optional<std::uint32_t> group;
   std::uint16_t listen_port = 0;  ///< 0: the usual one, else any
+  std::string engine = "auto";
+  std::uint32_t mark_bit = 0;
+  bool block_quic = true;
   divert::Policy policy;
   std::string format;
   std::string output;  ///< path; empty: the terminal
@@ -36,6 +40,9 @@ struct RunSettings {
   bool wait = false;
   int threads = 1;
 
+  [[nodiscard]] std::vector<base::PortRange> redirect_ports() const;
+  [[nodiscard]] std::vector<base::PortRange> packet_ports() const;
+
   /// Plain data, for the way from the unprivileged reader to the broker; from_json accepts only what to_json
   /// can make.
   [[nodiscard]] nlohmann::json to_json() const;
@@ -48,6 +55,8 @@ struct RunSettings {
 
 /// "80,443,8000-8100" or "all" (which is no range at all); as a string or as a list of them.
 [[nodiscard]] base::Result<std::vector<base::PortRange>> parse_ports(const nlohmann::json& value);
+/// A single bit, "0x10000000" or in decimal.
+[[nodiscard]] base::Result<std::uint32_t> parse_mark(std::string_view text);
 /// "10.0.0.0/8,fe80::/10", as a string or as a list of them; "" and [] are none.
 [[nodiscard]] base::Result<std::vector<base::Network>> parse_networks(const nlohmann::json& value);
 /// "4096", "64k", "10M", "1G".

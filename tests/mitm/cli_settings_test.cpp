@@ -198,7 +198,12 @@ TEST_CASE("settings: what is typed becomes settings") {
 TEST_CASE("settings: nothing typed") {
   const auto settings = settings_of({});
   REQUIRE(settings);
-  CHECK(texts(settings->ports) == "80 443 8000 8080 8443");
+  CHECK(settings->usual_ports);
+  CHECK(texts(settings->redirect_ports()) == "80 443 8000 8080 8443");
+  CHECK(settings->packet_ports().empty());
+  CHECK(settings->engine == "auto");
+  CHECK(settings->mark_bit == 0x10000000);
+  CHECK(settings->block_quic);
   CHECK(settings->excluded.empty());
   CHECK(settings->ipv4);
   CHECK(settings->ipv6);
