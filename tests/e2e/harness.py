@@ -17,6 +17,8 @@ import unittest
 
 TOP = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 OSPROXY = os.environ.get("OSPROXY", os.path.join(TOP, "build/release/osproxy"))
+# Which engine to test; unset: the one that osproxy chooses (packet, wherever the kernel can hold packets).
+ENGINE = os.environ.get("OSPROXY_E2E_ENGINE")
 ASAN = os.environ.get("OSPROXY_E2E_ASAN") == "1"
 # ASan is slow, and so may the machine be: how long to wait for what must happen.
 PATIENCE = 60 if ASAN else 30
@@ -213,6 +215,8 @@ class Osproxy:
         words = [OSPROXY, command, "--ca-dir", world.ca_dir]
         if upstream_ca:
             words += ["--upstream-ca", f"{world.dir}/ca.pem"]
+        if ENGINE and "--engine" not in arguments:
+            words += ["--engine", ENGINE]
         if jsonl:
             words += ["--format", "jsonl", "--output", self.flows_path]
         self.command = words + list(arguments)

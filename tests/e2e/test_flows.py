@@ -160,7 +160,7 @@ class Text(unittest.TestCase):
         self.assertRegex(lines[1], r"^curl\[\d+\] GET http://two\.test/moved → 302 Found 145b \S+$")
 
     def test_detail_2_adds_headers_and_what_was_passed(self):
-        text = self.record("-d2")
+        text = self.record("-d2", "--engine", "redirect")
         self.assertIn("X-Mine: 1\n", text)
         self.assertIn("Server: nginx", text)
         self.assertIn("/curl (user root, parent ", text)

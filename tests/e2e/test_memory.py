@@ -66,7 +66,7 @@ class Memory(unittest.TestCase):
             self.check(osproxy)
 
     def test_passed_connections(self):
-        with Osproxy(world, "no-such-program") as osproxy:
+        with Osproxy(world, "no-such-program", "--engine", "redirect") as osproxy:
             answer = world.curl(f"http://192.0.2.2:8000/{GIB}", "-o", "/dev/null", "-w", "%{size_download}", "-m", "120")
             self.assertEqual(answer.stdout, str(GIB))
             osproxy.wait_for_flow(type="pass")
