@@ -31,6 +31,7 @@ struct Outcome {
   std::uint64_t request_bytes = 0;   ///< from the program
   std::uint64_t response_bytes = 0;  ///< to the program
   std::string error;                 ///< empty: ended in order
+  bool counted = true;               ///< false: the kernel passes the bytes, and tells nobody
 };
 
 /// Runs a connection that is to be intercepted. Both sockets are non-blocking, connected and have nothing

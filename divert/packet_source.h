@@ -35,7 +35,8 @@ class PacketSource {
   /// Packet headers are looked at, never what they carry.
   static constexpr std::size_t kCopied = 128;
 
-  /// Opens queue `number`. Errors: EBUSY when another program has it, EPERM, or no such thing in this kernel.
+  /// Opens queue `number`. Errors: another program has it (EBUSY or EPERM), no permission (EPERM), no such
+  /// thing in this kernel.
   [[nodiscard]] static base::Result<PacketSource> open(std::uint16_t number);
 
   [[nodiscard]] int descriptor() const { return socket_.get(); }

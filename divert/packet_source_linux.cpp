@@ -29,7 +29,7 @@ constexpr std::size_t kMessageRoom = 4096;
 base::Error refused(std::uint16_t number, int error) {
   switch (error) {
     case EBUSY:
-      return {fmt::format("queue {} belongs to another program", number), error};
+      return {fmt::format("queue {} belongs to another program, and so do those around it", number), error};
     case EPERM:
       return {"cannot hold packets: no permission; run as root (CAP_NET_ADMIN in this network namespace)",
               error};
@@ -128,11 +128,12 @@ base::Result<PacketSources> open_packet_sources(unsigned count) {
     if (source) {
       if (sources.each.empty()) sources.first = number;
       sources.each.push_back(std::move(*source));
-    } else if (source.error().os_code != EBUSY || tried > kNumbersTried) {
-      return source.error();
-    } else {
-      sources.each.clear();
+      continue;
     }
+    // The kernel says EPERM of a queue that another program has, and of a process that may have none.
+    const int error = source.error().os_code;
+    if ((error != EBUSY && error != EPERM) || tried > kNumbersTried) return source.error();
+    sources.each.clear();
   }
   return sources;
 }

@@ -154,7 +154,10 @@ asio::awaitable<void> connect_ahead(wire::Answer order, Room& room) {
 
 void show(wire::Answer order, Room& room) {
   if (!order.source || !order.destination) return;
-  room.watcher.closed(make_connection(std::move(order), std::chrono::system_clock::now()), {});
+  const Connection connection = make_connection(std::move(order), std::chrono::system_clock::now());
+  Outcome outcome;
+  outcome.counted = connection.verdict.action != Action::pass;
+  room.watcher.closed(connection, outcome);
 }
 
 asio::awaitable<void> carry(Accepted accepted, Room& room) {

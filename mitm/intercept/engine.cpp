@@ -90,8 +90,10 @@ void Engine::closed(const divert::Connection& connection, const divert::Outcome&
   const Tracked tracked{state_->tools.shared, connection};
   auto flow = tracked.begin(type);
   flow->time = connection.opened;
-  flow->request_bytes = outcome.request_bytes;
-  flow->response_bytes = outcome.response_bytes;
+  if (outcome.counted) {
+    flow->request_bytes = outcome.request_bytes;
+    flow->response_bytes = outcome.response_bytes;
+  }
   flow->error = outcome.error;
   const auto lasted = std::chrono::system_clock::now() - connection.opened;
   tracked.publish_end(std::move(flow), std::chrono::steady_clock::now() - lasted);

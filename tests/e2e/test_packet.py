@@ -1,0 +1,314 @@
+"""The packet engine: the verdict falls at the first packet, and the program learns the truth about its destination."""
+import errno
+import os
+import shutil
+import signal
+import subprocess
+import time
+import unittest
+
+from harness import ASAN, CLIENT_V4, OSPROXY, PATIENCE, Osproxy, World, main, run, wait_for
+
+world = None
+DEAD_V4, DEAD_V6 = "192.0.2.66", "2001:db8::66"
+# A router that answers for other networks: unreachable, prohibited.
+NETWORKS = {"host": "198.51.100.1", "net": "198.51.100.65", "prohibited": "198.51.100.129"}
+
+
+def setUpModule():
+    global world
+    world = World()
+    for address in NETWORKS.values():
+        world.run("ip", "route", "add", f"{address}/32", "via", "192.0.2.2")
+    world.run("sysctl", "-qw", "net.ipv4.ip_forward=1", where=world.origin)
+    world.run("sysctl", "-qw", "net.ipv4.icmp_ratelimit=0", where=world.origin)
+    world.run("ip", "route", "add", "unreachable", NETWORKS["host"], where=world.origin)
+    world.run("ip", "route", "add", "prohibit", NETWORKS["prohibited"], where=world.origin)
+    # Nobody answers for these, and nothing says so.
+    rules = f"table inet hole {{\nchain c {{\ntype filter hook input priority 0;\nip daddr {DEAD_V4} drop\nip6 daddr {DEAD_V6} tcp dport 80 drop\n}}\n}}\n"
+    world.run("nft", "-f", "-", where=world.origin, input=rules)
+    world.run("ip", "addr", "add", f"{DEAD_V4}/24", "dev", "v0", where=world.origin)
+    world.run("ip", "addr", "add", f"{DEAD_V6}/64", "dev", "v0", "nodad", where=world.origin)
+
+
+def tearDownModule():
+    world.close()
+
+
+def connect(address, port, timeout=20, body=""):
+    """errno of connect() in a Python program, and the milliseconds that it took."""
+    script = ("import socket, sys, time, errno\n"
+              "s = socket.socket(socket.AF_INET6 if ':' in sys.argv[1] else socket.AF_INET); s.settimeout(float(sys.argv[3]))\n"
+              f"{body}\n"
+              "t = time.monotonic()\n"
+              "try: s.connect((sys.argv[1], int(sys.argv[2]))); code = 0\n"
+              "except socket.timeout: code = errno.ETIMEDOUT\n"
+              "except OSError as e: code = e.errno\n"
+              "print(code, round((time.monotonic() - t) * 1000))\n")
+    code, ms = world.run("/usr/bin/python3", "-c", script, address, str(port), str(timeout)).stdout.split()
+    return int(code), int(ms)
+
+
+class Truth(unittest.TestCase):
+    """What connect() says is what it says without osproxy."""
+
+    def check(self, address, port, expected, text):
+        without, _ = connect(address, port)
+        self.assertEqual(errno.errorcode[without], errno.errorcode[expected], "without osproxy")
+        with Osproxy(world, "python", "--engine", "packet") as osproxy:
+            code, ms = connect(address, port)
+            self.assertEqual(errno.errorcode[code], errno.errorcode[expected])
+            self.assertLess(ms, 900, "no retransmission was needed")
+            flow = osproxy.wait_for_flow(type="tcp")
+            self.assertIn(text, flow["error"])
+            self.assertEqual(flow["process"]["argv"][-3], address)
+
+    def test_refused(self):
+        self.check("192.0.2.2", 81, errno.ECONNREFUSED, "Connection refused")
+
+    def test_refused_ipv6(self):
+        self.check("2001:db8::2", 81, errno.ECONNREFUSED, "Connection refused")
+
+    def test_host_unreachable(self):
+        self.check(NETWORKS["host"], 80, errno.EHOSTUNREACH, "No route to host")
+
+    def test_prohibited(self):
+        self.check(NETWORKS["prohibited"], 80, errno.EHOSTUNREACH, "No route to host")
+
+    def test_black_hole(self):
+        """The program's own patience counts; nothing is accepted on the server's behalf."""
+        with Osproxy(world, "curl", "--engine", "packet"):
+            started = time.monotonic()
+            answer = world.curl(f"http://{DEAD_V4}/", "--connect-timeout", "5", check=False)
+            self.assertEqual(answer.returncode, 28)
+            self.assertRegex(answer.stderr, "Timeout was reached|Connection timed out")
+            self.assertAlmostEqual(time.monotonic() - started, 5, delta=1.5)
+
+    def test_happy_eyeballs_with_a_dead_ipv6_path(self):
+        with Osproxy(world, "curl", "--engine", "packet") as osproxy:
+            started = time.monotonic()
+            answer = world.curl("http://both.test/", "--resolve", f"both.test:80:[{DEAD_V6}],192.0.2.2", "-w", "%{remote_ip}")
+            self.assertTrue(answer.stdout.endswith("192.0.2.2"), answer.stdout)
+            self.assertLess(time.monotonic() - started, 2)
+            self.assertEqual(osproxy.wait_for_flow(type="http")["server"], "192.0.2.2:80")
+
+    def test_upstream_is_connected_once(self):
+        with Osproxy(world, "curl", "--engine", "packet") as osproxy:
+            before = len(world.access_log())
+            for _ in range(20):
+                world.curl("http://one.test/once")
+            osproxy.wait_for_flows(20, type="http")
+            wait_for(lambda: len(world.access_log()) == before + 20, "20 requests at the origin")
+            connections = {line.split()[0] for line in world.access_log()[before:]}
+            self.assertEqual(len(connections), 20)
+            sockets = world.run("ss", "-Htn", "state", "established", "dport", "=", "80").stdout
+            self.assertEqual(sockets, "")
+
+
+class Untouched(unittest.TestCase):
+    def test_other_programs_never_reach_the_worker(self):
+        """The origin sees the program's own socket: its own port, and no translation."""
+        script = ("import socket; s = socket.create_connection(('192.0.2.2', 80), 10); s.sendall(b'GET /own HTTP/1.0\\r\\n\\r\\n'); s.recv(9000);"
+                  "print(s.getsockname()[1])")
+        with Osproxy(world, "no-such-program", "--engine", "packet") as osproxy:
+            port = world.run("/usr/bin/python3", "-c", script).stdout.strip()
+            wait_for(lambda: f"{CLIENT_V4}:{port} " in "\n".join(world.access_log()), "the origin's log")
+            self.assertEqual(osproxy.flows(), [])
+
+    def test_sockets_bound_to_a_device_pass(self):
+        body = "s.setsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, b'v0')"
+        with Osproxy(world, "python", "--engine", "packet"):
+            self.assertEqual(connect("192.0.2.2", 80, body=body)[0], 0)
+
+    def test_mark_is_one_bit_beside_those_of_others(self):
+        """A program's own mark stays on its packets; ours is taken for a verdict only."""
+        world.run("nft", "add table ip spy; add chain ip spy c { type filter hook output priority 100; }; "
+                  "add rule ip spy c tcp flags syn / syn,ack meta mark 0x07 counter; add rule ip spy c tcp flags syn / syn,ack meta mark 0x107 counter")
+        self.addCleanup(world.run, "nft", "delete", "table", "ip", "spy")
+        body = "s.setsockopt(socket.SOL_SOCKET, 36, 7)"
+        with Osproxy(world, "python", "--engine", "packet", "--mark", "0x100"):
+            self.assertEqual(connect("192.0.2.2", 80, body=body)[0], 0)
+        with Osproxy(world, "no-such-program", "--engine", "packet", "--mark", "0x100"):
+            self.assertEqual(connect("192.0.2.2", 80, body=body)[0], 0)
+        counted = [line for line in world.run("nft", "list", "table", "ip", "spy").stdout.splitlines() if "counter" in line]
+        self.assertEqual(len(counted), 2)
+        for line in counted:
+            self.assertIn("packets 1 ", line)
+
+    def test_loopback_on_request_only(self):
+        server = world.python("import http.server as h; h.HTTPServer(('127.0.0.1', 8123), h.SimpleHTTPRequestHandler).serve_forever()", cwd=world.dir)
+        self.addCleanup(server.kill)
+        url = "http://127.0.0.1:8123/"
+        wait_for(lambda: world.curl(url, check=False).returncode == 0, "the local server")
+        with Osproxy(world, "curl", "--loopback", "--engine", "packet") as osproxy:
+            world.curl(url)
+            self.assertEqual(osproxy.wait_for_flow(type="http")["server"], "127.0.0.1:8123")
+
+
+class Rules(unittest.TestCase):
+    def test_block_is_refused_at_the_first_packet_and_pass_is_shown(self):
+        path = f"{world.dir}/rules.json"
+        with open(path, "w") as file:
+            file.write('{"rules": [{"port": 8443, "action": "block"}, {"port": 9443, "action": "pass"}]}')
+        with Osproxy(world, "curl", "--config", path, "--engine", "packet") as osproxy:
+            self.assertEqual(world.curl("https://one.test:8443/", check=False).returncode, 7)
+            self.assertEqual(osproxy.wait_for_flow(type="block")["reason"], "rule 1")
+            world.curl("https://one.test:9443/", trust="origin")
+            flow = osproxy.wait_for_flow(type="pass")
+            self.assertEqual((flow["reason"], flow["request_bytes"], flow["response_bytes"]), ("rule 2", None, None))
+
+
+QUIC = """
+import socket, sys
+s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM); s.settimeout(3)
+if sys.argv[1] == "connected": s.connect(("192.0.2.2", 443))
+try:
+    (s.send if sys.argv[1] == "connected" else lambda b: s.sendto(b, ("192.0.2.2", 443)))(b"initial")
+    print(s.recv(100).decode())
+except ConnectionRefusedError: print("refused")
+except socket.timeout: print("nothing")
+"""
+
+
+class Quic(unittest.TestCase):
+    @classmethod
+    def setUpClass(cls):
+        echo = "import socket\ns = socket.socket(socket.AF_INET, socket.SOCK_DGRAM); s.bind(('192.0.2.2', 443))\nwhile True:\n d, a = s.recvfrom(2000); s.sendto(b'quic ' + d, a)"
+        world.python(echo, where=world.origin)
+        wait_for(lambda: cls.client("connected") == "quic initial", "the UDP server")
+
+    @staticmethod
+    def client(how):
+        return world.run("/usr/bin/python3", "-c", QUIC, how).stdout.strip()
+
+    def test_refused_for_intercepted_programs_only(self):
+        with Osproxy(world, "python", "--engine", "packet"):
+            self.assertEqual(self.client("connected"), "refused")
+            # An unconnected socket hears of it only when it asks (IP_RECVERR); the datagram is not delivered.
+            self.assertEqual(self.client("unconnected"), "nothing")
+        with Osproxy(world, "curl", "--engine", "packet"):
+            self.assertEqual(self.client("connected"), "quic initial")
+            self.assertEqual(self.client("unconnected"), "quic initial")
+
+    def test_allowed_on_request(self):
+        with Osproxy(world, "python", "--engine", "packet", "--quic", "allow"):
+            self.assertEqual(self.client("connected"), "quic initial")
+
+
+class Choice(unittest.TestCase):
+    def test_auto_takes_it_and_says_so(self):
+        with Osproxy(world, "curl") as osproxy:
+            self.assertRegex(osproxy.stderr(), r"osproxy: capturing curl on all TCP ports \(engine packet: the verdict falls at the first packet; "
+                             r"conntrack \d+ of \d+\)\n")
+        with Osproxy(world, "curl", "--engine", "redirect") as osproxy:
+            self.assertRegex(osproxy.stderr(), r"osproxy: capturing curl on ports 80,443,8000,8080,8443 \(engine redirect: connections are sorted at "
+                             r"accept; as asked for; conntrack \d+ of \d+\)\n")
+
+    def test_queue_numbers_of_others_are_left_alone(self):
+        taken = world.python(TAKE_QUEUES, "28531", "28532", stdout=subprocess.PIPE)
+        self.addCleanup(taken.kill)
+        self.assertEqual(taken.stdout.readline(), b"taken\n")
+        with Osproxy(world, "curl", "--engine", "packet") as osproxy:
+            self.assertNotRegex(world.run("nft", "list", "table", "inet", "osproxy").stdout, "(num|to) 28531")
+            world.curl("http://one.test/")
+            osproxy.wait_for_flow(type="http")
+
+
+# Binds the queues of its arguments, as another tool would (nfnetlink_queue.h: NFQNL_MSG_CONFIG, NFQNL_CFG_CMD_BIND).
+TAKE_QUEUES = """
+import socket, struct, sys, time
+s = socket.socket(16, socket.SOCK_RAW, 12); s.bind((0, 0))
+for n in map(int, sys.argv[1:]):
+    body = struct.pack('>BBH', 0, 0, n) + struct.pack('=HH', 8, 1) + b'\\x01\\0\\0\\0'
+    s.send(struct.pack('=IHHII', 16 + len(body), 0x302, 5, 1, 0) + body)
+    assert s.recv(4096)[16:20] == b'\\0\\0\\0\\0'
+print('taken', flush=True); time.sleep(600)
+"""
+
+
+class Descendants(unittest.TestCase):
+    def test_500_short_lived_children_are_named_with_their_parent(self):
+        count = 100 if ASAN else 500
+        script = f"for i in $(seq {count}); do curl -sS -m 30 -o /dev/null http://192.0.2.2/child-$i || echo failed $i; done"
+        shell = f"{world.dir}/oddshell"
+        shutil.copy(os.path.realpath("/bin/sh"), shell)
+        with Osproxy(world, "=oddshell+", "--engine", "packet") as osproxy:
+            parent = world.spawn([shell, "-c", script], stdout=subprocess.PIPE, text=True)
+            self.assertEqual(parent.communicate(timeout=PATIENCE * 4)[0], "")
+            flows = osproxy.wait_for_flows(count, type="http")
+            self.assertEqual(len(flows), count)
+            self.assertEqual({flow["process"]["name"] for flow in flows}, {"curl"})
+            self.assertEqual({flow["process"]["ppid"] for flow in flows}, {parent.pid})
+            self.assertEqual(len({flow["process"]["pid"] for flow in flows}), count)
+
+
+# Connects again and again; says how many, how many failed, and the longest connect() in ms.
+STEADY = """
+import socket, sys, time
+end = time.monotonic() + float(sys.argv[1]); done = failed = 0; longest = 0.0
+while time.monotonic() < end:
+    t = time.monotonic()
+    try:
+        s = socket.create_connection(('192.0.2.2', 80), 20); s.close(); done += 1
+    except OSError as e:
+        failed += 1
+    longest = max(longest, time.monotonic() - t); time.sleep(0.002)
+print(done, failed, round(longest * 1000))
+"""
+
+
+class Ends(unittest.TestCase):
+    """Non-selected programs see no failed connect, whatever happens to whom: one SYN retransmission at most."""
+
+    def hit(self, who, number):
+        osproxy = Osproxy(world, "curl", "--engine", "packet", check=False)
+        osproxy.start(self)
+        steady = world.spawn(["/usr/bin/python3", "-c", STEADY, "5"], stdout=subprocess.PIPE, text=True)
+        load = world.spawn(["sh", "-c", "for i in $(seq 200); do curl -s -m 3 -o /dev/null http://192.0.2.2/load; done"])
+        time.sleep(1)
+        targets = {"broker": osproxy.broker, "worker": osproxy.worker, "guard": osproxy.guard}
+        os.kill(targets[who](), number)
+        if number == signal.SIGKILL or who == "broker":
+            wait_for(lambda: "osproxy" not in world.tables(), "the rules' end", 2)
+        done, failed, longest = map(int, steady.communicate(timeout=PATIENCE * 2)[0].split())
+        self.assertEqual(failed, 0)
+        self.assertGreater(done, 100)
+        self.assertLess(longest, 2600 if number == signal.SIGSTOP else 1500)
+        if number == signal.SIGSTOP:
+            for pid in (osproxy.broker(),):
+                try:
+                    os.kill(pid, signal.SIGCONT)
+                except ProcessLookupError:
+                    pass
+        load.kill()
+        load.wait()
+        osproxy.end()
+
+    def test_kill_broker(self):
+        self.hit("broker", signal.SIGKILL)
+
+    def test_kill_worker(self):
+        self.hit("worker", signal.SIGKILL)
+
+    def test_kill_guard(self):
+        self.hit("guard", signal.SIGKILL)
+
+    def test_stop_broker(self):
+        self.hit("broker", signal.SIGSTOP)
+
+    def test_stop_worker(self):
+        """Its own connections hang, as they must; nobody else's do."""
+        osproxy = Osproxy(world, "curl", "--engine", "packet", check=False)
+        osproxy.start(self)
+        os.kill(osproxy.worker(), signal.SIGSTOP)
+        steady = world.spawn(["/usr/bin/python3", "-c", STEADY, "2"], stdout=subprocess.PIPE, text=True)
+        done, failed, longest = map(int, steady.communicate(timeout=PATIENCE)[0].split())
+        self.assertEqual(failed, 0)
+        self.assertLess(longest, 500)
+        os.kill(osproxy.worker(), signal.SIGCONT)
+        world.curl("http://one.test/again")
+        osproxy.end()
+
+
+if __name__ == "__main__":
+    main()
