@@ -103,7 +103,8 @@ class Process {
       auto engine = intercept::Engine::make({.min_tls_version = settings.tls_min,
                                              .insecure = settings.insecure,
                                              .upstream_ca = plan.prepared.upstream_ca,
-                                             .body_limit = body_limit(settings)},
+                                             .body_limit = body_limit(settings),
+                                             .hide_alt_svc = settings.block_quic},
                                             policy, signer_, bus_);
       if (!engine) return engine.error();
       engines_.push_back(std::move(*engine));

@@ -234,4 +234,22 @@ const char* parse_head(Side side, Answers answers, std::string_view text, Head& 
   return is_request ? frame_request(facts, head) : frame_response(facts, answers, head);
 }
 
+void blank_out(std::span<char> head, std::string_view name) {
+  const std::string_view text{head.data(), head.size()};
+  // Where the text of the line that ends at `newline` ends.
+  const auto end_of_text = [&](std::size_t newline) {
+    return newline > 0 && text[newline - 1] == '\r' ? newline - 1 : newline;
+  };
+  std::size_t before = text.find('\n');
+  while (before != text.npos) {
+    const std::size_t end = text.find('\n', before + 1);
+    if (end == text.npos) return;
+    const auto line = text.substr(before + 1, end - before - 1);
+    const auto colon = line.find(':');
+    if (colon != line.npos && iequals(line.substr(0, colon), name))
+      std::fill(head.data() + end_of_text(before), head.data() + end_of_text(end), ' ');
+    before = end;
+  }
+}
+
 }  // namespace mitm::http

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <span>
 #include <string>
 #include <string_view>
 
@@ -34,5 +35,9 @@ struct Head {
 /// besides bad grammar: whatever two readers could delimit differently (request smuggling), in requests more
 /// strictly than in responses, where only the program that asked could be misled.
 [[nodiscard]] const char* parse_head(Side side, Answers answers, std::string_view text, Head& head);
+
+/// Takes every field called `name` (case-insensitive) out of a head, without changing its length: its line
+/// becomes blanks behind the line before, which no reader takes for anything (RFC 9110 section 5.5).
+void blank_out(std::span<char> head, std::string_view name);
 
 }  // namespace mitm::http

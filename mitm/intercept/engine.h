@@ -17,6 +17,7 @@ struct Settings {
   bool insecure = false;       ///< do not verify upstream certificates
   std::string upstream_ca;     ///< PEM text used instead of the system store; empty: system store
   std::size_t body_limit = 0;  ///< bytes of each body kept for the sinks
+  bool hide_alt_svc = true;    ///< programs are not told of QUIC (RFC 7838)
   bool flow_starts = true;     ///< publish start events (of flows that last)
 };
 

@@ -268,10 +268,11 @@ awaitable<void> Http1Session::pump_responses() {
       co_return;
     }
     if (got.ok()) {
-      std::string_view input{scratch.data(), got.bytes};
-      if (!lane.held.empty()) input = lane.held.append(input);
+      std::span<char> input{scratch.data(), got.bytes};
+      if (!lane.held.empty()) input = lane.held.append(input.data(), input.size());
       const std::size_t size = consume_responses(input);
-      if (co_await forward(lane, input, size) == Step::stop) co_return;
+      const std::string_view consumed{input.data(), input.size()};
+      if (co_await forward(lane, consumed, size) == Step::stop) co_return;
       if (switched_) {
         server_.push_back(lane.held);
         turn_.cancel();
@@ -288,7 +289,8 @@ awaitable<void> Http1Session::pump_responses() {
   }
 }
 
-std::size_t Http1Session::consume_responses(std::string_view input) {
+std::size_t Http1Session::consume_responses(std::span<char> bytes) {
+  const std::string_view input{bytes.data(), bytes.size()};
   for (std::size_t at = 0;;) {
     if (responses_.between_messages() && at < input.size()) {
       if (exchanges_.empty() || exchanges_.front().response_done || must_refuse()) {
@@ -305,6 +307,8 @@ std::size_t Http1Session::consume_responses(std::string_view input) {
         refuse_response(responses_.error());
         return at;
       case What::head:
+        if (tracked_.shared().settings.hide_alt_svc && !responses_.head().fields.find("alt-svc").empty())
+          http::blank_out(bytes.subspan(at, event.size), "alt-svc");
         begin_response(responses_.head());
         break;
       case What::end:

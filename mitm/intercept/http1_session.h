@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <deque>
 #include <memory>
+#include <span>
 #include <string>
 #include <string_view>
 
@@ -60,7 +61,7 @@ class Http1Session {
   boost::asio::awaitable<void> send_refusal();
 
   [[nodiscard]] std::size_t consume_requests(std::string_view input);
-  [[nodiscard]] std::size_t consume_responses(std::string_view input);
+  [[nodiscard]] std::size_t consume_responses(std::span<char> bytes);
   void begin_exchange(http::Head& head);
   void begin_response(http::Head& head);
   void response_head(Exchange& exchange, http::Head& head);

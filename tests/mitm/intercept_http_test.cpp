@@ -1,7 +1,9 @@
 // Dialogues over plain HTTP/1: what the program says, what the server hears, how both see the end, and what
 // is reported.
+#include <chrono>
 #include <future>
 #include <string>
+#include <thread>
 
 #include "tests/mitm/intercept_rig.h"
 #include "tests/test.h"
@@ -48,6 +50,39 @@ TEST_CASE("http: an exchange passes byte for byte and is reported whole") {
   CHECK(flow.error == "");
   CHECK(flow.duration.has_value());
   CHECK_FALSE(flow.tls.has_value());
+}
+
+TEST_CASE("http: programs are not told of QUIC, and everything else stays where it was") {
+  const std::string told =
+      "HTTP/1.1 200 OK\r\nAlt-Svc: h3=\":443\"; ma=86400\r\nContent-Length: 2\r\nalt-svc: clear\r\n\r\nhi";
+  SUBCASE("blocked") {
+    Rig rig{rig::trusting()};
+    auto [program, server] = rig.open();
+    passes(program, server, kGet);
+    server.say(told);
+    const auto heard = program.hear(told.size());
+    CHECK(heard.find("lt-") == heard.npos);
+    CHECK(heard == "HTTP/1.1 200 OK" + std::string(30, ' ') + "\r\nContent-Length: 2" + std::string(16, ' ') +
+                       "\r\n\r\nhi");
+    CHECK(rig.ended(1).at(0).response_headers.find("alt-svc") == "h3=\":443\"; ma=86400");
+  }
+  SUBCASE("in pieces") {
+    Rig rig{rig::trusting()};
+    auto [program, server] = rig.open();
+    passes(program, server, kGet);
+    server.say(told.substr(0, 30));
+    std::this_thread::sleep_for(std::chrono::milliseconds(50));
+    server.say(told.substr(30));
+    CHECK(program.hear(told.size()).find("lt-") == std::string::npos);
+  }
+  SUBCASE("allowed") {
+    auto settings = rig::trusting();
+    settings.hide_alt_svc = false;
+    Rig rig{settings};
+    auto [program, server] = rig.open();
+    passes(program, server, kGet);
+    passes(server, program, told);
+  }
 }
 
 TEST_CASE("http: requests on one connection are kept apart, also when pipelined") {
