@@ -10,6 +10,7 @@
 #include "divert/listeners.h"
 #include "divert/packet_source.h"
 #include "divert/privilege.h"
+#include "mitm/cli/doctor.h"
 #include "mitm/tls/authority.h"
 #include "mitm/tls/trust.h"
 #include "pfctl/loader.h"
@@ -192,6 +193,20 @@ Result<int> config_command(const Invocation& invocation) {
     fmt::print("the configuration is good\n");
   }
   return 0;
+}
+
+Result<int> doctor_command(const Invocation& invocation) {
+  const auto options = options_of(invocation);
+  if (!options) return options.error();
+  const auto settings = run_settings(*options, invocation);
+  if (!settings) return settings.error();
+  const auto findings = examine(*settings);
+  const bool jsonl = options->value("format", "text") == "jsonl";
+  fmt::print("{}", jsonl ? render_doctor_jsonl(findings) : render_doctor_text(findings));
+  const auto in_the_way = [](const Finding& finding) {
+    return finding.needed && finding.state != Finding::State::ok;
+  };
+  return std::ranges::any_of(findings, in_the_way) ? 1 : 0;
 }
 
 Result<int> cleanup_command(const Invocation& invocation) {

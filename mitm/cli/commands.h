@@ -16,6 +16,7 @@ base::Result<int> rules_command(
 base::Result<int> who_command(const Invocation& invocation);
 base::Result<int> ca_command(const Invocation& invocation);
 base::Result<int> config_command(const Invocation& invocation);
+base::Result<int> doctor_command(const Invocation& invocation);
 base::Result<int> cleanup_command(const Invocation& invocation);
 
 /// "run needs root to load packet-filter rules; try: sudo osproxy ..." when we are not root.

@@ -82,6 +82,14 @@ constexpr std::array kPages{
          "file, which is JSON; `filter` and `rules` are keys only. The command line wins. See "
          "conf/osproxy.json.\n",
          "  osproxy config check -c my.json\n"},
+    Page{
+        "doctor", "what works on this machine, what does not, what to do", "osproxy doctor [options]",
+        "Looks at everything that a run relies on, a line each: ok, missing or blocked, and what to do about "
+        "it. With root it\n"
+        "also proves it: rules go in for two programs of its own, which connect on the loopback, and out "
+        "again. Others are\n"
+        "not touched. Exit status 1 when something is in the way.\n",
+        "  sudo osproxy doctor\n  sudo osproxy doctor -f jsonl\n"},
     Page{"cleanup", "remove what an interrupted run left behind", "osproxy cleanup",
          "Runs end without leaving anything behind, killed or not; this is for the case that everything was "
          "killed at once and\n"

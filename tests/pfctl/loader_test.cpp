@@ -3,7 +3,6 @@
 
 #include <chrono>
 #include <functional>
-#include <regex>
 #include <sstream>
 #include <thread>
 
@@ -51,19 +50,31 @@ pfctl::Queueing held() {
   return queueing;
 }
 
+// nft's standard error, which the xtables target provokes in a table of the family inet.
+std::string without(std::string text, std::string_view part) {
+  for (auto at = text.find(part); at != text.npos; at = text.find(part)) text.erase(at, part.size());
+  return text;
+}
+
+// nft lists the xtables target as "... queue num NUMBERS FLAGS".
+std::string as_queue(const std::string& line) {
+  constexpr std::string_view kTarget = "queue num ";
+  const auto at = line.find(kTarget);
+  const auto flags = at == line.npos ? at : line.find(' ', at + kTarget.size());
+  if (flags == line.npos) return line;
+  const auto numbers = line.substr(at + kTarget.size(), flags - at - kTarget.size());
+  return line.substr(0, at) + "queue flags " + line.substr(flags + 1) + " to " + numbers;
+}
+
 // Without comments: whole lines of ours, and the owner's name that nft puts behind the first line.
 std::string stripped(const std::string& text) {
-  // nft's standard error, which the xtables target provokes in a table of the family inet.
-  static const std::regex complaint("libxtables: unhandled NFPROTO in xtables_set_nfproto\n");
-  std::istringstream lines(std::regex_replace(text, complaint, ""));
+  std::istringstream lines(without(text, "libxtables: unhandled NFPROTO in xtables_set_nfproto\n"));
   std::string result;
   for (std::string line; std::getline(lines, line);) {
     const auto start = line.find_first_not_of(" \t");
     if (start != line.npos && line[start] == '#') continue;
     line = line.substr(0, line.find(" # progname "));
-    // How nft lists the xtables target.
-    static const std::regex target("queue num ([0-9-]+) bypass(,fanout)?");
-    result += std::regex_replace(line, target, "queue flags bypass$2 to $1") + "\n";
+    result += as_queue(line) + "\n";
   }
   return result;
 }

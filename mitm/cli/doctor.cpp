@@ -1,0 +1,52 @@
+// Findings as text and as JSON lines.
+#include "mitm/cli/doctor.h"
+
+#include <algorithm>
+
+#include <fmt/format.h>
+#include <nlohmann/json.hpp>
+
+#include "base/text.h"
+
+namespace mitm::cli {
+namespace {
+
+const char* word_for(Finding::State state) {
+  switch (state) {
+    case Finding::State::ok:
+      return "ok";
+    case Finding::State::missing:
+      return "missing";
+    case Finding::State::blocked:
+      break;
+  }
+  return "blocked";
+}
+
+}  // namespace
+
+std::string render_doctor_text(const std::vector<Finding>& findings) {
+  std::string text;
+  for (const auto& finding : findings) {
+    text +=
+        fmt::format("{:8} {:20} {}", word_for(finding.state), finding.check, base::printable(finding.detail));
+    if (!finding.advice.empty()) text += fmt::format("; {}", finding.advice);
+    text += '\n';
+  }
+  return text;
+}
+
+std::string render_doctor_jsonl(const std::vector<Finding>& findings) {
+  std::string text;
+  for (const auto& finding : findings) {
+    const nlohmann::json line{{"check", finding.check},
+                              {"state", word_for(finding.state)},
+                              {"detail", finding.detail},
+                              {"advice", finding.advice},
+                              {"needed", finding.needed}};
+    text += line.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace) + '\n';
+  }
+  return text;
+}
+
+}  // namespace mitm::cli

@@ -1,0 +1,134 @@
+// Dumps of nf_tables chains (linux/netfilter/nf_tables.h) and of routing policy rules (linux/fib_rules.h).
+#include "pfctl/surroundings.h"
+
+#include <algorithm>
+#include <cstring>
+
+#include <arpa/inet.h>
+#include <linux/fib_rules.h>
+#include <linux/netfilter.h>
+#include <linux/netfilter/nf_tables.h>
+#include <linux/netfilter/nfnetlink.h>
+
+#include "pfctl/netlink_bounds.h"
+#include "pfctl/ruleset.h"
+
+namespace pfctl {
+namespace {
+
+constexpr std::string_view kCutShort = "the kernel's list was cut short";
+
+std::string text_of(const nlattr* attribute) {
+  const auto* text = static_cast<const char*>(mnl_attr_get_payload(attribute));
+  return {text, ::strnlen(text, mnl_attr_get_payload_len(attribute))};
+}
+
+/// 0 when the attribute is too short for a number.
+std::uint32_t number_of(const nlattr* attribute) {
+  std::uint32_t value = 0;
+  if (mnl_attr_get_payload_len(attribute) >= sizeof value)
+    std::memcpy(&value, mnl_attr_get_payload(attribute), sizeof value);
+  return value;
+}
+
+const char* family_name(std::uint8_t family) {
+  switch (family) {
+    case NFPROTO_IPV4:
+      return "ip";
+    case NFPROTO_IPV6:
+      return "ip6";
+    case NFPROTO_INET:
+      return "inet";
+    default:
+      return "";
+  }
+}
+
+void read_chain(const nlmsghdr* header, std::vector<OutputChain>& chains) {
+  if (mnl_nlmsg_get_payload_len(header) < sizeof(nfgenmsg)) return;
+  const auto* extra = static_cast<const nfgenmsg*>(mnl_nlmsg_get_payload(header));
+  const std::string family = family_name(extra->nfgen_family);
+  OutputChain chain;
+  bool in_output = false;
+  for_each_in_message(header, sizeof(nfgenmsg), [&](const nlattr* attribute) {
+    switch (mnl_attr_get_type(attribute)) {
+      case NFTA_CHAIN_TABLE:
+        chain.table = text_of(attribute);
+        break;
+      case NFTA_CHAIN_NAME:
+        chain.name = text_of(attribute);
+        break;
+      case NFTA_CHAIN_TYPE:
+        chain.type = text_of(attribute);
+        break;
+      case NFTA_CHAIN_HOOK:
+        for_each_nested(attribute, [&](const nlattr* inner) {
+          const std::uint32_t value = ntohl(number_of(inner));
+          if (mnl_attr_get_type(inner) == NFTA_HOOK_HOOKNUM) in_output = value == NF_INET_LOCAL_OUT;
+          if (mnl_attr_get_type(inner) == NFTA_HOOK_PRIORITY)
+            chain.priority = static_cast<std::int32_t>(value);
+        });
+        break;
+      default:
+        break;
+    }
+  });
+  const bool ours = family == "inet" && chain.table == kTableName;
+  if (!in_output || family.empty() || ours) return;
+  chain.table = family + " " + chain.table;
+  chains.push_back(std::move(chain));
+}
+
+void read_rule(const nlmsghdr* header, std::vector<MarkRule>& rules) {
+  MarkRule rule;
+  bool looks_at_marks = false;
+  for_each_in_message(header, sizeof(fib_rule_hdr), [&](const nlattr* attribute) {
+    const std::uint32_t value = number_of(attribute);
+    switch (mnl_attr_get_type(attribute)) {
+      case FRA_PRIORITY:
+        rule.priority = value;
+        break;
+      case FRA_FWMARK:
+        rule.mark = value;
+        looks_at_marks = true;
+        break;
+      case FRA_FWMASK:
+        rule.mask = value;
+        break;
+      default:
+        break;
+    }
+  });
+  if (looks_at_marks) rules.push_back(rule);
+}
+
+template <class Item, class Read>
+base::Result<bool> read_dump(std::string_view bytes, std::vector<Item>& items, Read read) {
+  while (!bytes.empty()) {
+    const nlmsghdr* header = first_message(bytes);
+    if (!header) return base::failure("{}", kCutShort);
+    bytes.remove_prefix(std::min<std::size_t>(MNL_ALIGN(header->nlmsg_len), bytes.size()));
+    if (header->nlmsg_type == NLMSG_DONE) return false;
+    if (header->nlmsg_type == NLMSG_ERROR) {
+      std::int32_t error = 0;
+      if (mnl_nlmsg_get_payload_len(header) < sizeof error) return base::failure("{}", kCutShort);
+      std::memcpy(&error, mnl_nlmsg_get_payload(header), sizeof error);
+      if (error == 0) return false;
+      return base::os_error("cannot list", -error);
+    }
+    read(header, items);
+  }
+  return true;
+}
+
+}  // namespace
+
+base::Result<bool> read_chain_dump(std::string_view bytes, std::vector<OutputChain>& chains) {
+  return read_dump(bytes, chains, read_chain);
+}
+
+base::Result<bool> read_rule_dump(std::string_view bytes, std::vector<MarkRule>& rules) {
+  return read_dump(bytes, rules, read_rule);
+}
+
+}  // namespace pfctl

@@ -1,0 +1,76 @@
+"""`osproxy doctor`: what it says is so, because it has tried."""
+import json
+import unittest
+
+from harness import OSPROXY, Osproxy, World, main
+
+world = None
+
+
+def setUpModule():
+    global world
+    world = World(nginx=False)
+
+
+def tearDownModule():
+    world.close()
+
+
+def doctor(*options, before=(), code=0):
+    result = world.run(*before, OSPROXY, "doctor", "--ca-dir", world.ca_dir, "-f", "jsonl", *options, check=False)
+    assert result.returncode == code, result
+    assert result.stderr == "", result
+    return {line["check"]: line for line in map(json.loads, result.stdout.splitlines())}
+
+
+class Doctor(unittest.TestCase):
+    def tearDown(self):
+        self.assertNotIn("osproxy", world.tables())
+
+    def test_all_is_well(self):
+        found = doctor()
+        self.assertEqual({check for check, line in found.items() if line["state"] != "ok"}, {"CA"})
+        self.assertEqual(found["engine"]["detail"], "--engine auto takes packet")
+        for check in ("packet engine", "redirect engine"):
+            self.assertIn("told apart", found[check]["detail"])
+
+    def test_text(self):
+        text = world.run(OSPROXY, "doctor", "--ca-dir", f"{world.dir}/none").stdout
+        self.assertRegex(text, r"(?m)^ok       conntrack            can be asked for original destinations; \d+ of \d+ entries in use$")
+        self.assertRegex(text, r"(?m)^missing  CA                   there is none in .*; the first run makes one$")
+
+    def test_without_root_it_says_less(self):
+        found = doctor(before=["setpriv", "--reuid", "65534", "--regid", "65534", "--clear-groups"], code=1)
+        self.assertEqual(found["privileges"]["state"], "blocked")
+        self.assertEqual(found["engine"]["advice"], "sudo osproxy doctor")
+
+    def test_a_rival_that_redirects_first_is_named_and_proved(self):
+        rules = "table ip rival {\nchain out {\ntype nat hook output priority -110;\ntcp dport 1-65535 redirect to :9\n}\n}\n"
+        world.run("nft", "-f", "-", input=rules)
+        self.addCleanup(world.run, "nft", "delete", "table", "ip", "rival")
+        found = doctor(code=1)
+        self.assertIn("ip rival out (priority -110)", found["other tables"]["detail"])
+        for check in ("packet engine", "redirect engine"):
+            self.assertIn("did not arrive at the listener", found[check]["detail"])
+        self.assertEqual(found["engine"]["state"], "blocked")
+
+    def test_routing_by_our_bit(self):
+        world.run("ip", "rule", "add", "fwmark", "0x10000000/0xf0000000", "lookup", "100")
+        self.addCleanup(world.run, "ip", "rule", "del", "fwmark", "0x10000000/0xf0000000", "lookup", "100")
+        self.assertIn("(fwmark 0x10000000/0xf0000000)", doctor(code=1)["marks"]["detail"])
+        self.assertEqual(doctor("--mark", "0x100")["marks"]["state"], "ok")
+
+    def test_a_running_osproxy(self):
+        with Osproxy(world, "curl", upstream_ca=False) as osproxy:
+            found = doctor(code=1)
+            self.assertEqual(found["nf_tables"]["detail"], f"osproxy runs already (pid {osproxy.broker()})")
+            self.assertIn("another osproxy", found["redirect engine"]["detail"])
+
+    def test_no_capability_for_the_packet_filter(self):
+        found = doctor(before=["setpriv", "--bounding-set=-net_admin", "--inh-caps=-net_admin"], code=1)
+        self.assertEqual(found["packet queue"]["state"], "missing")
+        self.assertIn("no permission", found["packet queue"]["detail"])
+
+
+if __name__ == "__main__":
+    main()
