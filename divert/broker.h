@@ -84,6 +84,7 @@ class Broker {
   std::string answer(std::string_view question, std::size_t link);
   std::string answer_from(const FlowKey& key, const Ruling& ruling, wire::Answer::Kind kind, std::uint64_t id,
                           std::uint64_t upstream) const;
+  static std::string answer_from(const Heard& heard);
   void serve_engine();
   void read_control();
   void read_signals();

@@ -151,12 +151,18 @@ base::Result<> Broker::start_packet_engine() {
   queueing.mark_bit = setup_.mark_bit;
   queueing.quic = setup_.block_quic;
   setup_.rules.ports = setup_.packet_ports;
+  const auto groups = queueing.dns_groups;
   base::Result<> loaded;
-  for (const bool native : {true, false}) {
-    queueing.native = native;
-    setup_.rules.queueing = queueing;
-    loaded = load();
-    if (loaded) return {};
+  // The copies of DNS are the first thing that a poorer kernel goes without.
+  for (const bool copies : {true, false}) {
+    if (copies && groups.empty()) continue;
+    queueing.dns_groups = copies ? groups : std::vector<std::uint16_t>();
+    for (const bool native : {true, false}) {
+      queueing.native = native;
+      setup_.rules.queueing = queueing;
+      loaded = load();
+      if (loaded) return {};
+    }
   }
   setup_.rules = of_redirect;
   return loaded.error();
@@ -275,6 +281,18 @@ std::string Broker::answer_from(const FlowKey& key, const Ruling& ruling, wire::
   return wire::encode(answer);
 }
 
+std::string Broker::answer_from(const Heard& heard) {
+  wire::Answer answer;
+  answer.kind = wire::Answer::Kind::heard;
+  answer.source = heard.key.source;
+  answer.destination = heard.key.destination;
+  answer.process = heard.ruling.owner.process;
+  answer.verdict = heard.ruling.verdict;
+  answer.from_server = heard.from_server;
+  answer.payload = heard.payload;
+  return wire::encode(answer);
+}
+
 /// What the packet engine wants the worker to do or to know.
 void Broker::serve_engine() {
   using Kind = wire::Answer::Kind;
@@ -288,6 +306,10 @@ void Broker::serve_engine() {
     } else if (const auto* reply = std::get_if<Reply>(&deed)) {
       link = reply->to.link;
       message = answer_from(reply->key, reply->ruling, Kind::answer, reply->to.question, reply->token);
+    } else if (const auto* heard = std::get_if<Heard>(&deed)) {
+      // One context sees both question and answer.
+      link = FlowKeyHash{}(heard->key) % links_.size();
+      message = answer_from(*heard);
     }
     links_[link].unsent.push_back(std::move(message));
   }

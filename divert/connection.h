@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <memory>
 #include <string>
+#include <string_view>
 
 #include <boost/asio/awaitable.hpp>
 #include <boost/asio/ip/tcp.hpp>
@@ -53,6 +54,11 @@ class Watcher {
  public:
   virtual ~Watcher() = default;
   virtual void closed(const Connection& connection, const Outcome& outcome) = 0;
+  /// A copy of a datagram (UDP) between a program that is intercepted and a name server. All copies of one
+  /// pair of endpoints come on the same context, in the order in which they were seen.
+  virtual void heard(const Connection& connection, bool from_server, std::string_view payload) = 0;
+  /// Comes every second.
+  virtual void tick() = 0;
 };
 
 }  // namespace divert

@@ -6,6 +6,7 @@
 #include <cstdint>
 #include <map>
 #include <optional>
+#include <string>
 #include <unordered_map>
 #include <variant>
 #include <vector>
@@ -60,7 +61,14 @@ struct Reply {
   Ruling ruling;
   std::uint64_t token = 0;  ///< of the upstream connection that waits for it; 0: none
 };
-using Deed = std::variant<LetGo, Refuse, LookUp, ConnectAhead, Show, Reply>;
+/// A datagram between a program that is intercepted and a name server.
+struct Heard {
+  FlowKey key;  ///< from the program's side
+  Ruling ruling;
+  bool from_server = false;
+  std::string payload;
+};
+using Deed = std::variant<LetGo, Refuse, LookUp, ConnectAhead, Show, Reply, Heard>;
 using Deeds = std::vector<Deed>;
 
 /// Everything that is counted and shown at the end of a run.

@@ -15,7 +15,7 @@ constexpr std::uint8_t kHopByHop = 0, kRouting = 43, kFragment = 44, kAuthentica
                        kMobility = 135, kHostIdentity = 139, kShim6 = 140;
 constexpr std::size_t kIpv4Header = 20, kIpv6Header = 40;
 /// Of TCP, up to the flags; of UDP, the ports.
-constexpr std::size_t kTcpNeeded = 14, kUdpNeeded = 4;
+constexpr std::size_t kTcpNeeded = 14, kUdpNeeded = 4, kUdpHeader = 8;
 /// More extension headers than any sane packet has.
 constexpr int kMaxExtensions = 16;
 
@@ -48,6 +48,7 @@ std::optional<PacketHead> transport(const Payload& payload, const base::Address&
   if (bytes.size() < (udp ? kUdpNeeded : kTcpNeeded)) return std::nullopt;
   PacketHead head;
   head.key = {{source, word_at(bytes, 0)}, {destination, word_at(bytes, 2)}, udp};
+  if (udp && bytes.size() >= kUdpHeader) head.payload = bytes.substr(kUdpHeader);
   if (!udp) {
     head.sequence = static_cast<std::uint32_t>(word_at(bytes, 4)) << 16 | word_at(bytes, 6);
     head.flags = byte_at(bytes, 13);

@@ -27,6 +27,7 @@ struct PacketHead {
   FlowKey key;
   std::uint32_t sequence = 0;  ///< TCP; tells a retransmission from a new connection with the same ports
   std::uint8_t flags = 0;      ///< TCP: FIN 1, SYN 2, RST 4, ACK 16
+  std::string_view payload;    ///< UDP, as far as it is there
 };
 
 /// `bytes` begin with an IPv4 (RFC 791) or IPv6 (RFC 8200) header and may end anywhere behind the ports.

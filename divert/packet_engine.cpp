@@ -54,7 +54,9 @@ base::Result<std::unique_ptr<PacketEngine>> PacketEngine::open(unsigned queues) 
   if (!sources) return sources.error();
   base::UniqueFd wake{::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)};
   if (!wake) return base::os_error("cannot make an eventfd", errno);
-  return std::unique_ptr<PacketEngine>{new PacketEngine{std::move(*sources), std::move(wake)}};
+  std::unique_ptr<PacketEngine> engine{new PacketEngine{std::move(*sources), std::move(wake)}};
+  if (auto logs = open_packet_logs()) engine->dns_ = std::make_unique<DnsTap>(std::move(*logs));
+  return engine;
 }
 
 PacketEngine::PacketEngine(PacketSources sources, base::UniqueFd wake)
@@ -65,6 +67,7 @@ PacketEngine::PacketEngine(PacketSources sources, base::UniqueFd wake)
 }
 
 PacketEngine::~PacketEngine() {
+  dns_.reset();
   release_all();
   stopping_ = true;
   search_needed_.notify_all();
@@ -78,6 +81,7 @@ pfctl::Queueing PacketEngine::queueing() const {
   pfctl::Queueing queueing;
   queueing.first = first_queue_;
   queueing.count = static_cast<std::uint16_t>(lanes_.size());
+  if (dns_) queueing.dns_groups = dns_->groups();
   return queueing;
 }
 
@@ -97,7 +101,13 @@ base::Result<> PacketEngine::start(const Policy& policy, std::vector<pid_t> own_
   searching_attributor_ = std::move(*searching);
   for (const auto& lane : lanes_) lane->thread = std::thread{[this, &lane = *lane] { receive(lane); }};
   searcher_ = std::thread{[this] { search(); }};
-  return {};
+  if (!dns_) return {};
+  return dns_->start([this](procmap::Owner owner, const FlowKey& key) { return rule(std::move(owner), key); },
+                     [this](Heard heard) {
+                       Deeds deeds;
+                       deeds.emplace_back(std::move(heard));
+                       perform(deeds);
+                     });
 }
 
 void PacketEngine::receive(Lane& lane) {

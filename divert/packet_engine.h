@@ -12,6 +12,7 @@
 #include <thread>
 #include <vector>
 
+#include "divert/dns_tap.h"
 #include "divert/ledger.h"
 #include "divert/packet_source.h"
 
@@ -35,7 +36,7 @@ class PacketEngine {
 
   /// Readable when take_requests() has something.
   [[nodiscard]] int descriptor() const { return wake_.get(); }
-  /// ConnectAhead, Show and Reply: what only the broker's loop can do.
+  /// ConnectAhead, Show, Reply and Heard: what only the broker's loop can do.
   [[nodiscard]] Deeds take_requests();
 
   /// The worker's answer to ConnectAhead; `error` is connect(2)'s errno or 0.
@@ -86,6 +87,7 @@ class PacketEngine {
   std::thread searcher_;
 
   std::atomic<std::uint64_t> unreadable_{0};
+  std::unique_ptr<DnsTap> dns_;  ///< null: this kernel gives no copies of packets
 };
 
 }  // namespace divert

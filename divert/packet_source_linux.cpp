@@ -9,6 +9,7 @@
 #include <sys/socket.h>
 
 #include "divert/nfqueue.h"
+#include "divert/packet_log.h"
 #include "divert/packet_source.h"
 #include "pfctl/netlink_socket.h"
 
@@ -117,6 +118,7 @@ pfctl::Queueing usual_queueing(int threads) {
   pfctl::Queueing queueing;
   queueing.first = kUsualNumber;
   queueing.count = static_cast<std::uint16_t>(queue_count(static_cast<std::size_t>(threads)));
+  queueing.dns_groups = usual_log_groups();
   return queueing;
 }
 

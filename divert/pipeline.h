@@ -64,7 +64,7 @@ boost::asio::awaitable<void> carry(Accepted accepted, Room& room);
 /// that went. What stands goes to `room.upstreams`, what fails is reported as a flow.
 boost::asio::awaitable<void> connect_ahead(wire::Answer order, Room& room);
 
-/// A connection that the packet engine has let pass, or refused.
+/// A connection that the packet engine has let pass, or refused; a datagram that it has heard.
 void show(wire::Answer order, Room& room);
 
 }  // namespace divert

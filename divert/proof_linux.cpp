@@ -135,6 +135,7 @@ class Trial {
     engine_ = std::move(*engine);
     rules.queueing = engine_->queueing();
     rules.queueing->quic = false;
+    rules.queueing->dns_groups.clear();
     if (auto started = engine_->start(policy_, {}, rules.queueing->mark_bit); !started)
       return started.error();
     if (load(rules)) return {};

@@ -166,6 +166,8 @@ std::string encode(const Answer& answer) {
   write(out, answer.verdict);
   out.number(answer.process != nullptr);
   if (answer.process) write(out, *answer.process);
+  out.number(answer.from_server);
+  out.text(answer.payload);
   return out.take();
 }
 
@@ -182,7 +184,9 @@ std::optional<Answer> decode_answer(std::string_view bytes) {
   if (in.number<std::uint8_t>() != 0) {
     answer.process = std::make_shared<const procmap::ProcessFacts>(read_facts(in));
   }
-  if (!in.done() || answer.kind > Answer::Kind::show || answer.verdict.action > Action::block)
+  answer.from_server = in.number<std::uint8_t>() != 0;
+  answer.payload = in.text();
+  if (!in.done() || answer.kind > Answer::Kind::heard || answer.verdict.action > Action::block)
     return std::nullopt;
   return answer;
 }

@@ -51,6 +51,7 @@ struct Answer {
     answer,   ///< to a Question
     connect,  ///< connect to `destination` ahead of the accept and say Connected; `id`: the token
     show,     ///< nothing to carry, only to be shown
+    heard,    ///< a datagram of a name server's, or to one
   };
 
   Kind kind = Kind::answer;
@@ -63,6 +64,8 @@ struct Answer {
   bool own = false;  ///< the owner is one of our own processes: a loop
   Verdict verdict;
   std::shared_ptr<const procmap::ProcessFacts> process;
+  bool from_server = false;  ///< of heard
+  std::string payload;       ///< of heard
 };
 std::string encode(const Answer& answer);
 [[nodiscard]] std::optional<Answer> decode_answer(std::string_view bytes);

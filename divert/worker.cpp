@@ -49,11 +49,12 @@ class Worker::Context {
                                                                            base::to_string(seen.server)));
                        }});
     const auto obey = [this](wire::Answer order) {
-      if (order.kind == wire::Answer::Kind::show) return show(std::move(order), *room_);
+      if (order.kind != wire::Answer::Kind::connect) return show(std::move(order), *room_);
       asio::co_spawn(io_, connect_ahead(std::move(order), *room_), asio::detached);
     };
     asio::co_spawn(io_, link_.read(obey), asio::detached);
     for (auto& listener : acceptors_) asio::co_spawn(io_, accept(listener), asio::detached);
+    asio::co_spawn(io_, tick(), asio::detached);
   }
 
   void stop_accepting() {
@@ -70,6 +71,15 @@ class Worker::Context {
  private:
   void open_listener(tcp protocol, base::UniqueFd& fd) {
     if (fd) acceptors_.emplace_back(io_, protocol, fd.release());
+  }
+
+  asio::awaitable<void> tick() {
+    asio::steady_timer timer{io_};
+    for (;;) {
+      timer.expires_after(std::chrono::seconds{1});
+      co_await timer.async_wait(kToken);
+      room_->watcher.tick();
+    }
   }
 
   asio::awaitable<void> accept(tcp::acceptor& listener) {

@@ -121,6 +121,13 @@ class Expressions {
       message_.bytes(NFTA_QUEUE_FLAGS, raw(htons(flags)));
     });
   }
+  void log_to(std::uint16_t group) {
+    expression("log", [&] {
+      message_.bytes(NFTA_LOG_GROUP, raw(htons(group)));
+      message_.number(NFTA_LOG_SNAPLEN, kCopyBytes);
+      message_.bytes(NFTA_LOG_QTHRESHOLD, raw(htons(1)));
+    });
+  }
   /// The xtables target, through nft_compat.
   void queue_target(const Queueing& queueing) {
     constexpr std::uint32_t kRevision = 3;
@@ -209,6 +216,10 @@ void put_transport(Expressions& out, const NftRule& rule, std::uint32_t set) {
     out.masked(raw(static_cast<unsigned char>(TH_FIN | TH_SYN | TH_RST | TH_ACK)));
     out.equals(raw(static_cast<unsigned char>(TH_SYN)));
   }
+  if (rule.source_port) {
+    out.payload(NFT_PAYLOAD_TRANSPORT_HEADER, 0, sizeof(std::uint16_t));
+    out.equals(raw(htons(rule.source_port)));
+  }
   if (rule.ports.empty()) return;
   out.payload(NFT_PAYLOAD_TRANSPORT_HEADER, offsetof(tcphdr, th_dport), sizeof(std::uint16_t));
   if (set) {
@@ -234,11 +245,14 @@ void put_outcome(Expressions& out, const ToListener& to) {
 void put_outcome(Expressions& out, const IntoZone&) {
   out.zone_of_original(kZone);
 }
-void put_outcome(Expressions& out, const Judge&) {
-  out.verdict(NFT_JUMP, kJudgeChain);
+void put_outcome(Expressions& out, const Jump& jump) {
+  out.verdict(NFT_JUMP, jump.chain);
 }
 void put_outcome(Expressions& out, const Hold& hold) {
   hold.in.native ? out.queue(hold.in) : out.queue_target(hold.in);
+}
+void put_outcome(Expressions& out, const Copy& copy) {
+  out.log_to(copy.group);
 }
 void put_outcome(Expressions& out, const Refuse& refuse) {
   switch (refuse.how) {
@@ -275,6 +289,10 @@ void put_expressions(NetlinkMessage& message, const NftRule& rule, const RuleSet
   if (rule.destination) put_destination(out, *rule.destination);
   put_transport(out, rule, sets.ports);
   put_mark(out, rule);
+  if (rule.cpu) {
+    out.meta(NFT_META_CPU);
+    out.equals(raw(*rule.cpu));
+  }
   if (rule.untracked_yet) {
     constexpr std::uint32_t kNew = NF_CT_STATE_BIT(IP_CT_NEW);
     out.tracking_state();

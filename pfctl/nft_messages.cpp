@@ -71,7 +71,7 @@ class BatchBuilder {
       message.text(NFTA_CHAIN_TYPE, chain.type);
       message.number(NFTA_CHAIN_POLICY, NF_ACCEPT);
       message.nest(NFTA_CHAIN_HOOK, [&] {
-        message.number(NFTA_HOOK_HOOKNUM, NF_INET_LOCAL_OUT);
+        message.number(NFTA_HOOK_HOOKNUM, chain.hook == Hook::output ? NF_INET_LOCAL_OUT : NF_INET_LOCAL_IN);
         message.number(NFTA_HOOK_PRIORITY, static_cast<std::uint32_t>(chain.priority));
       });
     });

@@ -58,14 +58,17 @@ std::string render_outcome(const ToListener& to) {
 std::string render_outcome(const IntoZone&) {
   return fmt::format("ct original zone set {}", kZone);
 }
-std::string render_outcome(const Judge&) {
-  return fmt::format("jump {}", kJudgeChain);
+std::string render_outcome(const Jump& jump) {
+  return fmt::format("jump {}", jump.chain);
 }
 // The xtables target is listed as what it means.
 std::string render_outcome(const Hold& hold) {
   const unsigned last = hold.in.first + hold.in.count - 1U;
   if (hold.in.count == 1) return fmt::format("queue flags bypass to {}", hold.in.first);
   return fmt::format("queue flags bypass,fanout to {}-{}", hold.in.first, last);
+}
+std::string render_outcome(const Copy& copy) {
+  return fmt::format("log group {} snaplen {} queue-threshold 1", copy.group, kCopyBytes);
 }
 std::string render_outcome(const Refuse& refuse) {
   switch (refuse.how) {
@@ -99,10 +102,14 @@ std::string render_nft_rule(const NftRule& rule) {
                                 base::to_string(*rule.destination)));
   }
   if (rule.transport == Transport::tcp) parts.push_back(render_ports("tcp", rule.ports));
-  if (rule.transport == Transport::udp) parts.push_back(render_ports("udp", rule.ports));
+  if (rule.transport == Transport::udp) {
+    parts.push_back(rule.source_port ? fmt::format("udp sport {}", rule.source_port)
+                                     : render_ports("udp", rule.ports));
+  }
   if (rule.transport == Transport::syn) parts.emplace_back("tcp flags syn / fin,syn,rst,ack");
   if (rule.mark) parts.push_back(fmt::format("meta mark {:#010x}", *rule.mark));
   if (rule.mark_bit) parts.push_back(fmt::format("meta mark & {0:#010x} == {0:#010x}", *rule.mark_bit));
+  if (rule.cpu) parts.push_back(fmt::format("meta cpu {}", *rule.cpu));
   if (rule.untracked_yet) parts.emplace_back("ct state new");
   parts.push_back(std::visit([](const auto& outcome) { return render_outcome(outcome); }, rule.outcome));
   return fmt::format("{}", fmt::join(parts, " "));
@@ -114,8 +121,8 @@ std::string render_nft(const Ruleset& ruleset) {
   for (const auto& chain : nft_chains(ruleset)) {
     text += fmt::format("\n\tchain {} {{\n", chain.name);
     if (chain.type) {
-      text += fmt::format("\t\ttype {} hook output priority {}; policy accept;\n", chain.type,
-                          render_priority(chain.priority));
+      text += fmt::format("\t\ttype {} hook {} priority {}; policy accept;\n", chain.type,
+                          chain.hook == Hook::output ? "output" : "input", render_priority(chain.priority));
     }
     for (const auto& rule : chain.rules) {
       if (!rule.heading.empty()) text += fmt::format("\t\t# {}\n", rule.heading);

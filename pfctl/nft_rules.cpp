@@ -8,7 +8,7 @@ namespace {
 using Address4 = boost::asio::ip::address_v4;
 using Address6 = boost::asio::ip::address_v6;
 
-constexpr std::uint16_t kQuicPort = 443;
+constexpr std::uint16_t kQuicPort = 443, kDnsPort = 53;
 
 NftRule own_listener(const base::Address& address, std::uint16_t port) {
   NftRule rule;
@@ -79,7 +79,7 @@ NftChain zone_chain(const Ruleset& ruleset) {
   NftRule rule = our_group(ruleset);
   rule.heading = "osproxy's own connections are not taken for a program's that had the same ports";
   rule.outcome = IntoZone{};
-  return {kZoneChain, "filter", kZonePriority, {std::move(rule)}};
+  return {kZoneChain, "filter", kZonePriority, Hook::output, {std::move(rule)}};
 }
 
 NftChain divert_chain(const Ruleset& ruleset) {
@@ -87,7 +87,7 @@ NftChain divert_chain(const Ruleset& ruleset) {
   if (!ruleset.queueing) append_exempt(ruleset, rules);
   if (ruleset.ipv4) rules.push_back(redirect(Family::ipv4, ruleset, ruleset.listener_v4));
   if (ruleset.ipv6) rules.push_back(redirect(Family::ipv6, ruleset, ruleset.listener_v6));
-  return {kDivertChain, "nat", kDivertPriority, std::move(rules)};
+  return {kDivertChain, "nat", kDivertPriority, Hook::output, std::move(rules)};
 }
 
 NftRule refuse(Refusal how) {
@@ -123,24 +123,53 @@ NftChain judge_chain(const Ruleset& ruleset) {
     rules.push_back(hold(Transport::udp, ruleset));
     rules.back().ports = {{kQuicPort, kQuicPort}};
   }
-  return {kJudgeChain, nullptr, 0, std::move(rules)};
+  return {kJudgeChain, nullptr, 0, Hook::output, std::move(rules)};
 }
 
 NftChain first_chain(const Ruleset& ruleset) {
   NftRule tcp;
   tcp.heading = "first packets only";
   tcp.transport = Transport::syn;
-  tcp.outcome = Judge{};
+  tcp.outcome = Jump{kJudgeChain};
   std::vector<NftRule> rules{std::move(tcp)};
   if (ruleset.queueing->quic) {
     NftRule quic;
     quic.transport = Transport::udp;
     quic.ports = {{kQuicPort, kQuicPort}};
     quic.untracked_yet = true;
-    quic.outcome = Judge{};
+    quic.outcome = Jump{kJudgeChain};
     rules.push_back(std::move(quic));
   }
-  return {kFirstChain, "filter", kFirstPriority, std::move(rules)};
+  if (!ruleset.queueing->dns_groups.empty()) {
+    NftRule question;
+    question.heading = "questions to name servers";
+    question.transport = Transport::udp;
+    question.ports = {{kDnsPort, kDnsPort}};
+    question.outcome = Jump{kQuestionsChain};
+    rules.push_back(std::move(question));
+  }
+  return {kFirstChain, "filter", kFirstPriority, Hook::output, std::move(rules)};
+}
+
+NftChain questions_chain(const std::vector<std::uint16_t>& groups) {
+  std::vector<NftRule> rules;
+  for (const auto group : groups) {
+    NftRule copy;
+    if (rules.empty()) copy.heading = "copies, by CPU";
+    copy.cpu = static_cast<std::uint32_t>(rules.size());
+    copy.outcome = Copy{group};
+    rules.push_back(std::move(copy));
+  }
+  return {kQuestionsChain, nullptr, 0, Hook::output, std::move(rules)};
+}
+
+NftChain answers_chain(std::uint16_t group) {
+  NftRule answer;
+  answer.heading = "copies of their answers";
+  answer.transport = Transport::udp;
+  answer.source_port = kDnsPort;
+  answer.outcome = Copy{group};
+  return {kAnswersChain, "filter", kFirstPriority, Hook::input, {std::move(answer)}};
 }
 
 }  // namespace
@@ -148,8 +177,11 @@ NftChain first_chain(const Ruleset& ruleset) {
 std::vector<NftChain> nft_chains(const Ruleset& ruleset) {
   std::vector<NftChain> chains{zone_chain(ruleset)};
   if (ruleset.queueing) {
+    const auto& groups = ruleset.queueing->dns_groups;
     chains.push_back(judge_chain(ruleset));
+    if (!groups.empty()) chains.push_back(questions_chain(groups));
     chains.push_back(first_chain(ruleset));
+    if (!groups.empty()) chains.push_back(answers_chain(groups.front()));
   }
   chains.push_back(divert_chain(ruleset));
   return chains;

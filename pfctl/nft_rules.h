@@ -36,6 +36,13 @@ inline constexpr const char* kFirstChain = "first";
 inline constexpr std::int32_t kFirstPriority = -150;
 inline constexpr const char* kJudgeChain = "judge";
 
+/// Copies of questions to name servers go to the group of the CPU on which they are asked: whoever reads it
+/// is there as well, and runs before the program does anything else.
+inline constexpr const char* kQuestionsChain = "questions";
+
+/// In the input hook: answers of name servers, to be copied.
+inline constexpr const char* kAnswersChain = "answers";
+
 /// Values of the kernel's route types (RTN_*).
 enum class AddressType : std::uint32_t { local = 2, broadcast = 3, anycast = 4, multicast = 5 };
 
@@ -54,14 +61,25 @@ struct ToListener {
   std::uint16_t port = 0;
 };
 struct IntoZone {};  ///< kZone
-struct Judge {};     ///< on to kJudgeChain
+struct Jump {
+  const char* chain = nullptr;  ///< and back, unless it decides
+};
 struct Hold {
   Queueing in;
 };
 struct Refuse {
   Refusal how = Refusal::reset;
 };
-using Outcome = std::variant<Leave, ToListener, IntoZone, Judge, Hold, Refuse>;
+/// A copy goes to an NFLOG group; the packet itself is not touched, and later rules are asked.
+struct Copy {
+  std::uint16_t group = 0;
+};
+using Outcome = std::variant<Leave, ToListener, IntoZone, Jump, Hold, Refuse, Copy>;
+
+/// Of one copy: what DNS over UDP can be, with its headers.
+inline constexpr std::uint32_t kCopyBytes = 4096;
+
+enum class Hook : std::uint8_t { output, input };
 
 /// One rule: its conditions, all of which must hold, in the order in which they are tested, and its outcome.
 struct NftRule {
@@ -73,17 +91,20 @@ struct NftRule {
   std::optional<base::Network> destination;
   Transport transport = Transport::any;
   std::vector<base::PortRange> ports;     ///< destination ports of a tcp or udp rule; empty: any
+  std::uint16_t source_port = 0;          ///< of a udp rule without ports; 0: any
   std::optional<std::uint32_t> mark;      ///< the packet's, as a whole
   std::optional<std::uint32_t> mark_bit;  ///< is set in the packet's mark
+  std::optional<std::uint32_t> cpu;       ///< that handles the packet
   bool untracked_yet = false;             ///< connection tracking has seen no answer (ct state new)
   Outcome outcome = Leave{};
 };
 
-/// A chain in the output hook, or one that another chain jumps to.
+/// A chain in a hook, or one that another chain jumps to.
 struct NftChain {
   const char* name;
   const char* type;  ///< "filter" or "nat"; null: only jumped to
   std::int32_t priority = 0;
+  Hook hook = Hook::output;
   std::vector<NftRule> rules;
 };
 

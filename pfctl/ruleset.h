@@ -24,11 +24,12 @@ struct CgroupMatch {
 /// engine). A verdict is told by the packet's mark: `mark_bit` on the way on means "to our listeners"; one of
 /// Refusal's values, on a packet that is to go through the rules once more (NF_REPEAT), how it is refused.
 struct Queueing {
-  std::uint16_t first = 0;              ///< number of the first queue
-  std::uint16_t count = 1;              ///< queues, by CPU
-  std::uint32_t mark_bit = 0x10000000;  ///< exactly one bit
-  bool native = true;                   ///< nft's `queue`; else the xtables target NFQUEUE
-  bool quic = true;                     ///< hold new UDP flows to port 443 as well
+  std::uint16_t first = 0;                ///< number of the first queue
+  std::uint16_t count = 1;                ///< queues, by CPU
+  std::uint32_t mark_bit = 0x10000000;    ///< exactly one bit
+  bool native = true;                     ///< nft's `queue`; else the xtables target NFQUEUE
+  bool quic = true;                       ///< hold new UDP flows to port 443 as well
+  std::vector<std::uint16_t> dns_groups;  ///< NFLOG groups for copies of DNS over UDP, by CPU; empty: none
 };
 
 /// How a held packet can be answered, as its program sees it. The values are marks that exist only between

@@ -99,12 +99,14 @@ class Process {
     const RunSettings& settings = plan.prepared.settings;
     const auto policy = std::make_shared<const divert::Policy>(settings.policy);
     signer_ = std::move(signer);
+    const auto names = std::make_shared<dns::Names>();
     for (std::size_t i = 0; i < worker_.contexts(); ++i) {
       auto engine = intercept::Engine::make({.min_tls_version = settings.tls_min,
                                              .insecure = settings.insecure,
                                              .upstream_ca = plan.prepared.upstream_ca,
                                              .body_limit = body_limit(settings),
-                                             .hide_alt_svc = settings.block_quic},
+                                             .hide_alt_svc = settings.block_quic,
+                                             .names = names},
                                             policy, signer_, bus_);
       if (!engine) return engine.error();
       engines_.push_back(std::move(*engine));

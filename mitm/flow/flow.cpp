@@ -21,6 +21,8 @@ std::string_view to_string(Type type) {
       return "pass";
     case Type::block:
       return "block";
+    case Type::dns:
+      return "dns";
   }
   return "tcp";
 }
@@ -30,6 +32,10 @@ std::size_t weight(const Flow& flow) {
   for (const std::string* text : {&flow.host, &flow.sni, &flow.method, &flow.url, &flow.request_body,
                                   &flow.response_body, &flow.reason, &flow.error})
     bytes += text->size();
+  if (flow.dns) {
+    for (const auto& answer : flow.dns->answers)
+      bytes += sizeof answer + answer.name.size() + answer.type.size() + answer.data.size();
+  }
   return bytes;
 }
 

@@ -6,6 +6,7 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <vector>
 
 #include "base/network.h"
 #include "mitm/http/fields.h"
@@ -14,7 +15,7 @@
 namespace mitm::flow {
 
 enum class Event : std::uint8_t { start, end };
-enum class Type : std::uint8_t { http, tcp, tls_error, pass, block };
+enum class Type : std::uint8_t { http, tcp, tls_error, pass, block, dns };
 std::string_view to_string(Event event);
 std::string_view to_string(Type type);
 
@@ -22,6 +23,20 @@ struct TlsFacts {
   std::string version;  ///< "TLSv1.3"
   std::string cipher;   ///< OpenSSL's name
   std::string alpn;     ///< empty: none was agreed on
+};
+
+struct DnsFacts {
+  struct Answer {
+    std::string name;
+    std::string type;
+    std::uint32_t ttl = 0;  ///< seconds
+    std::string data;
+  };
+
+  std::string name;  ///< that was asked for
+  std::string type;
+  std::string rcode;  ///< empty: no answer was seen
+  std::vector<Answer> answers;
 };
 
 /// Immutable once published. Strings are bytes from the network: sinks make them safe to show.
@@ -36,9 +51,10 @@ struct Flow {
   std::shared_ptr<const procmap::ProcessFacts> process;  ///< null: unknown
   base::Endpoint client;
   base::Endpoint server;
-  std::string host;  ///< SNI or Host without port; empty when neither is known
+  std::string host;  ///< SNI or Host without port, else a name learned from DNS; empty: unknown
   std::string sni;
   std::optional<TlsFacts> tls;  ///< between the program and us
+  std::optional<DnsFacts> dns;  ///< of type dns
 
   std::string method;
   std::string url;           ///< absolute

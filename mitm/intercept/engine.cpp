@@ -4,6 +4,7 @@
 #include <exception>
 #include <unordered_set>
 
+#include "mitm/dns/watch.h"
 #include "mitm/intercept/interception.h"
 
 namespace mitm::intercept {
@@ -35,6 +36,7 @@ class Engine::State {
         std::shared_ptr<const tls::LeafSigner> signer, std::unique_ptr<UpstreamTls> upstream, flow::Bus& bus)
       : settings(std::move(given)),
         scratch(kScratch),
+        dns(settings.names),
         tools{{settings, bus, scratch},
               std::move(policy),
               tls::LeafCache{std::move(signer), {settings.min_tls_version}},
@@ -42,6 +44,7 @@ class Engine::State {
 
   Settings settings;
   std::vector<char> scratch;
+  dns::Watch dns;
   Tools tools;
   std::unordered_set<Interception*> open;
 };
@@ -97,6 +100,18 @@ void Engine::closed(const divert::Connection& connection, const divert::Outcome&
   flow->error = outcome.error;
   const auto lasted = std::chrono::system_clock::now() - connection.opened;
   tracked.publish_end(std::move(flow), std::chrono::steady_clock::now() - lasted);
+}
+
+void Engine::heard(const divert::Connection& connection, bool from_server, std::string_view payload) {
+  const Tracked tracked{state_->tools.shared, connection};
+  auto flow = state_->dns.heard(connection, from_server, payload, std::chrono::steady_clock::now(),
+                                [&] { return tracked.begin(flow::Type::dns); });
+  if (flow) state_->tools.shared.bus.publish(std::unique_ptr<const flow::Flow>(std::move(flow)));
+}
+
+void Engine::tick() {
+  for (auto& flow : state_->dns.expired(std::chrono::steady_clock::now()))
+    state_->tools.shared.bus.publish(std::unique_ptr<const flow::Flow>(std::move(flow)));
 }
 
 void Engine::renew(std::shared_ptr<const tls::LeafSigner> signer) {

@@ -7,6 +7,7 @@
 
 #include "base/error.h"
 #include "divert/connection.h"
+#include "mitm/dns/names.h"
 #include "mitm/flow/bus.h"
 #include "mitm/tls/leaf.h"
 
@@ -18,7 +19,8 @@ struct Settings {
   std::string upstream_ca;     ///< PEM text used instead of the system store; empty: system store
   std::size_t body_limit = 0;  ///< bytes of each body kept for the sinks
   bool hide_alt_svc = true;    ///< programs are not told of QUIC (RFC 7838)
-  bool flow_starts = true;     ///< publish start events (of flows that last)
+  std::shared_ptr<dns::Names> names = std::make_shared<dns::Names>();  ///< shared by all engines
+  bool flow_starts = true;  ///< publish start events (of flows that last)
 };
 
 /// One per io_context. Holds that context's leaf cache, upstream sessions and scratch buffers.
@@ -34,6 +36,8 @@ class Engine final : public divert::Interceptor, public divert::Watcher {
   void end_all() override;
   void unreachable(const divert::Connection& connection, const boost::system::error_code& error) override;
   void closed(const divert::Connection& connection, const divert::Outcome& outcome) override;
+  void heard(const divert::Connection& connection, bool from_server, std::string_view payload) override;
+  void tick() override;
 
   /// A renewed intermediate. Called on the engine's own context.
   void renew(std::shared_ptr<const tls::LeafSigner> signer);

@@ -37,6 +37,8 @@ std::unique_ptr<flow::Flow> Tracked::begin(flow::Type type) const {
   flow->client = connection_.client;
   flow->server = connection_.server;
   flow->host = host_;
+  const bool labelled = type == flow::Type::tcp || type == flow::Type::pass;
+  if (labelled && host_.empty()) flow->host = shared_.settings.names->find(connection_.server.address());
   flow->sni = sni_;
   flow->tls = tls_;
   flow->decision = divert::to_string(connection_.verdict.action);

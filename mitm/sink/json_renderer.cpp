@@ -70,6 +70,27 @@ void append_tls(std::string& out, const std::optional<flow::TlsFacts>& tls) {
   object.end();
 }
 
+void add_dns(JsonObject& object, const flow::DnsFacts& dns) {
+  {
+    JsonObject question(object.name("question"));
+    question.text_or_null("name", dns.name);
+    question.text("type", dns.type);
+    question.end();
+  }
+  object.text_or_null("rcode", dns.rcode);
+  std::string& out = object.name("answers").append("[");
+  for (const auto& record : dns.answers) {
+    if (out.back() != '[') out += ',';
+    JsonObject answer(out);
+    answer.text_or_null("name", record.name);
+    answer.text("type", record.type);
+    answer.integer("ttl", std::int64_t{record.ttl});
+    answer.text("data", record.data);
+    answer.end();
+  }
+  out += ']';
+}
+
 void add_http(JsonObject& object, const flow::Flow& flow, bool bodies) {
   object.text_or_null("method", flow.method);
   object.text_or_null("url", flow.url);
@@ -136,6 +157,7 @@ void JsonRenderer::render(const flow::Flow& flow, bool bodies, std::string& out)
   object.text_or_null("host", flow.host);
   object.text_or_null("sni", flow.sni);
   if (flow.type == flow::Type::http) add_http(object, flow, bodies);
+  if (flow.dns) add_dns(object, *flow.dns);
   object.integer("request_bytes", flow.request_bytes);
   object.integer("response_bytes", flow.response_bytes);
   append_duration(object.name("duration_ms"), flow.event == flow::Event::end ? flow.duration : std::nullopt);

@@ -163,6 +163,27 @@ Line connection_line(const flow::Flow& flow, const TextStyle& style) {
   return line;
 }
 
+/// "curl[1234] dns A example.org → 93.184.216.34 1.2ms"
+Line dns_line(const flow::Flow& flow, const TextStyle& style) {
+  Line line(style.colour);
+  add_process(line, flow);
+  const auto& dns = *flow.dns;
+  line.add("dns").add(" ").add(base::printable(dns.type)).add(" ");
+  line.add(dns.name.empty() ? "." : base::printable(dns.name));
+  std::vector<std::string> found;
+  for (const auto& answer : dns.answers) {
+    if (answer.type == dns.type) found.push_back(base::printable(answer.data));
+  }
+  const bool good = dns.rcode == "NOERROR";
+  const std::string text = !good           ? dns.rcode
+                           : found.empty() ? "no such records"
+                                           : fmt::format("{}", fmt::join(found, ", "));
+  if (!dns.rcode.empty()) line.add(" → ", kDim).add(text, good && !found.empty() ? kPlain : kYellow);
+  add_duration(line, flow);
+  add_error(line, flow);
+  return line;
+}
+
 void append_indented(std::string& out, std::string_view text, const TextStyle& style) {
   out.append(kIndent).append(Line(style.colour).add(text, kDim).text()) += '\n';
 }
@@ -231,7 +252,10 @@ class TextSink final : public flow::Sink {
 std::string render_text(const flow::Flow& flow, const TextStyle& style) {
   if (!is_shown(flow, style.detail)) return {};
   const bool is_http = flow.type == flow::Type::http;
-  std::string out = (is_http ? http_line(flow, style) : connection_line(flow, style)).text();
+  std::string out = (is_http    ? http_line(flow, style)
+                     : flow.dns ? dns_line(flow, style)
+                                : connection_line(flow, style))
+                        .text();
   out += '\n';
   if (style.detail < 2) return out;
   append_facts(out, flow, style);

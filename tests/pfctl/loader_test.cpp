@@ -145,6 +145,10 @@ TEST_CASE("loader: nft lists exactly the text that was rendered") {
          r.ports = {};
          r.queueing = held();
        })},
+      {"packet engine, copies of DNS", with([](auto& r) {
+         r.queueing = held();
+         r.queueing->dns_groups = {28531, 28532, 7};
+       })},
       {"packet engine, some ports, IPv4 only, no QUIC, another bit", with([](auto& r) {
          r.queueing = held();
          r.queueing->mark_bit = 1;

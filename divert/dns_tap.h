@@ -1,0 +1,89 @@
+// Which program asks name servers what: copies of packets, attributed and judged. What is in them is the
+// worker's business.
+#pragma once
+
+#include <atomic>
+#include <chrono>
+#include <deque>
+#include <functional>
+#include <map>
+#include <mutex>
+#include <thread>
+#include <unordered_map>
+#include <vector>
+
+#include "divert/ledger.h"
+#include "divert/packet_log.h"
+
+namespace divert {
+
+/// Remembers who asked, so that the answer is known to be theirs. Plain code, for one thread at a time.
+class Questions {
+ public:
+  using Time = std::chrono::steady_clock::time_point;
+  static constexpr std::size_t kMax = 4096;
+  static constexpr std::chrono::seconds kMemory{10};
+
+  void asked(const FlowKey& key, const Ruling& ruling, Time now);
+  /// Somebody else asks from there now.
+  void forget(const FlowKey& key) { entries_.erase(key); }
+  /// The ruling about the program that asked; null when nobody did, or it was too long ago.
+  [[nodiscard]] const Ruling* asker(const FlowKey& question, Time now) const;
+
+  /// An answer that was faster than the search for the program that asked.
+  void answered_early(const FlowKey& question, std::string payload, Time now);
+  /// Those that have come for `question` lately; they are forgotten.
+  [[nodiscard]] std::vector<std::string> early_answers(const FlowKey& question, Time now);
+
+ private:
+  static constexpr std::size_t kMaxEarly = 512;
+  static constexpr std::chrono::seconds kEarlyMemory{1};
+
+  struct Early {
+    FlowKey question;
+    std::string payload;
+    Time came;
+  };
+  struct Entry {
+    Ruling ruling;
+    Time asked;
+  };
+  std::unordered_map<FlowKey, Entry, FlowKeyHash> entries_;
+  std::multimap<Time, FlowKey> order_;
+  std::deque<Early> early_;  ///< oldest first
+};
+
+class DnsTap {
+ public:
+  using Judge = std::function<Ruling(procmap::Owner owner, const FlowKey& key)>;
+  using Hear = std::function<void(Heard heard)>;
+
+  explicit DnsTap(std::vector<PacketLog> logs);
+  DnsTap(const DnsTap&) = delete;
+  DnsTap& operator=(const DnsTap&) = delete;
+  ~DnsTap();
+
+  [[nodiscard]] std::vector<std::uint16_t> groups() const;
+  /// From here on there are threads, on which both functions are called.
+  [[nodiscard]] base::Result<> start(Judge judge, Hear hear);
+
+ private:
+  /// The copies of one CPU.
+  struct Lane {
+    PacketLog log;
+    std::optional<procmap::Attributor> attributor;
+    std::thread thread;
+  };
+
+  void run(Lane& lane, unsigned cpu);
+  void take(Lane& lane, std::string_view bytes);
+
+  std::vector<Lane> lanes_;
+  Judge judge_;
+  Hear hear_;
+  std::mutex mutex_;
+  Questions questions_;
+  std::atomic<bool> stopping_{false};
+};
+
+}  // namespace divert

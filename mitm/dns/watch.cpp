@@ -1,0 +1,62 @@
+#include "mitm/dns/watch.h"
+
+namespace mitm::dns {
+namespace {
+
+flow::DnsFacts facts_of(const Message& message) {
+  flow::DnsFacts facts;
+  facts.name = message.name;
+  facts.type = message.type;
+  if (!message.response) return facts;
+  facts.rcode = message.rcode;
+  for (const Record& record : message.answers)
+    facts.answers.push_back({record.name, record.type, record.ttl, record.data});
+  return facts;
+}
+
+void end(flow::Flow& flow, std::chrono::steady_clock::duration lasted) {
+  flow.event = flow::Event::end;
+  flow.duration = std::chrono::duration_cast<std::chrono::microseconds>(lasted);
+}
+
+}  // namespace
+
+void Watch::asked(const divert::Connection& connection, const Message& message, std::size_t bytes, Time now,
+                  std::unique_ptr<flow::Flow> flow) {
+  flow->dns = facts_of(message);
+  flow->host.clear();
+  flow->request_bytes = bytes;
+  // Asked again: the first question counts, its answer may still come.
+  questions_.try_emplace(Key{connection.client, connection.server, message.id},
+                         Question{std::move(flow), now});
+}
+
+std::unique_ptr<flow::Flow> Watch::answered(const divert::Connection& connection, const Message& message,
+                                            std::size_t bytes, Time now) {
+  auto question = questions_.extract(Key{connection.client, connection.server, message.id});
+  if (!question) return nullptr;
+  auto flow = std::move(question.mapped().flow);
+  flow->dns = facts_of(message);
+  flow->response_bytes = bytes;
+  if (message.truncated) flow->error = "the answer was cut short; the program will ask again by TCP";
+  end(*flow, now - question.mapped().asked);
+  return flow;
+}
+
+std::vector<std::unique_ptr<flow::Flow>> Watch::expired(Time now) {
+  std::vector<std::unique_ptr<flow::Flow>> flows;
+  for (auto at = questions_.begin(); at != questions_.end();) {
+    if (now - at->second.asked < kPatience) {
+      ++at;
+      continue;
+    }
+    auto& flow = at->second.flow;
+    flow->error = "no answer";
+    end(*flow, now - at->second.asked);
+    flows.push_back(std::move(flow));
+    at = questions_.erase(at);
+  }
+  return flows;
+}
+
+}  // namespace mitm::dns

@@ -1,0 +1,59 @@
+// Questions and answers of intercepted programs as flows.
+#pragma once
+
+#include <chrono>
+#include <map>
+#include <memory>
+#include <string_view>
+#include <tuple>
+#include <vector>
+
+#include "divert/connection.h"
+#include "mitm/dns/names.h"
+#include "mitm/flow/flow.h"
+
+namespace mitm::dns {
+
+/// Of one context. What comes in are copies: nothing depends on what is done with them.
+class Watch {
+ public:
+  using Time = std::chrono::steady_clock::time_point;
+  static constexpr std::chrono::seconds kPatience{5};
+  static constexpr std::size_t kMax = 4096;  ///< questions under way
+
+  explicit Watch(std::shared_ptr<Names> names) : names_(std::move(names)) {}
+
+  /// The flow that has ended with this datagram; null: none. `begin` makes a flow of the connection.
+  template <class Begin>
+  std::unique_ptr<flow::Flow> heard(const divert::Connection& connection, bool from_server,
+                                    std::string_view payload, Time now, Begin begin) {
+    const auto message = parse(payload);
+    if (!message || message->response != from_server) return nullptr;
+    if (!from_server) {
+      if (questions_.size() < kMax) asked(connection, *message, payload.size(), now, begin());
+      return nullptr;
+    }
+    names_->learn(*message);
+    return answered(connection, *message, payload.size(), now);
+  }
+
+  /// Questions that nobody has answered in time.
+  std::vector<std::unique_ptr<flow::Flow>> expired(Time now);
+
+ private:
+  using Key = std::tuple<base::Endpoint, base::Endpoint, std::uint16_t>;  ///< program, server, id
+  struct Question {
+    std::unique_ptr<flow::Flow> flow;
+    Time asked;
+  };
+
+  void asked(const divert::Connection& connection, const Message& message, std::size_t bytes, Time now,
+             std::unique_ptr<flow::Flow> flow);
+  std::unique_ptr<flow::Flow> answered(const divert::Connection& connection, const Message& message,
+                                       std::size_t bytes, Time now);
+
+  std::shared_ptr<Names> names_;
+  std::map<Key, Question> questions_;
+};
+
+}  // namespace mitm::dns

@@ -1,0 +1,95 @@
+"""DNS of intercepted programs as flows: passive copies, for a resolver elsewhere and for one on the loopback."""
+import subprocess
+import time
+import unittest
+
+from harness import PATIENCE, Osproxy, World, main, wait_for
+
+world = None
+LOCAL = "127.0.0.53"
+
+
+def setUpModule():
+    global world
+    world = World()
+    for where, address in ((world.origin, "192.0.2.2"), (world.client, LOCAL)):
+        world.spawn(["dnsmasq", "--no-daemon", "--no-resolv", "--no-hosts", "--bind-interfaces", "--listen-address", address, "--conf-file=/dev/null",
+                     "--host-record=one.test,192.0.2.2,2001:db8::2", "--cname=www.test,one.test", "--txt-record=one.test,hello you", "--pid-file="],
+                    where=where)
+        wait_for(lambda: world.run("dig", "+short", "+tries=1", "+time=1", f"@{address}", "one.test", check=False).stdout == "192.0.2.2\n", "dnsmasq")
+
+
+def tearDownModule():
+    world.close()
+
+
+def resolving(server, *command):
+    """`command` with a resolv.conf that names `server`."""
+    path = f"{world.dir}/resolv-{server}"
+    with open(path, "w") as file:
+        file.write(f"nameserver {server}\noptions timeout:1 attempts:1\n")
+    return ["unshare", "--mount", "sh", "-c", 'mount --bind "$0" /etc/resolv.conf && exec "$@"', path, *command]
+
+
+class Dns(unittest.TestCase):
+    def test_question_and_answers_are_a_flow_of_the_program_that_asked(self):
+        for server in ("192.0.2.2", LOCAL):
+            with self.subTest(server), Osproxy(world, "curl") as osproxy:
+                answer = world.run(*resolving(server, "curl", "-sS", "http://www.test/"))
+                self.assertEqual(answer.stdout, "hello from www.test\n")
+                flows = osproxy.wait_for_flows(2, type="dns")
+                found = {flow["question"]["type"]: flow for flow in flows}
+                self.assertEqual(set(found), {"A", "AAAA"})
+                self.assertEqual([(a["type"], a["data"]) for a in found["A"]["answers"]], [("CNAME", "one.test"), ("A", "192.0.2.2")])
+                for flow in flows:
+                    self.assertEqual((flow["question"]["name"], flow["rcode"], flow["error"]), ("www.test", "NOERROR", None))
+                    self.assertEqual((flow["process"]["name"], flow["server"]), ("curl", f"{server}:53"))
+                    self.assertGreater(flow["duration_ms"], 0)
+
+    def test_names_label_raw_connections(self):
+        server = world.python("import socket\ns = socket.create_server(('192.0.2.2', 8025))\nwhile True:\n c, _ = s.accept(); c.sendall(b'220 hello\\r\\n'); c.close()",
+                              where=world.origin)
+        self.addCleanup(server.kill)
+        script = "import socket; s = socket.create_connection((socket.gethostbyname('www.test'), 8025), 10); print(s.recv(100))"
+        with Osproxy(world, "python") as osproxy:
+            wait_for(lambda: world.run(*resolving("192.0.2.2", "/usr/bin/python3", "-c", script), check=False).returncode == 0, "the server")
+            self.assertEqual(osproxy.wait_for_flow(type="tcp", error=None)["host"], "www.test")
+
+    def test_other_programs_are_not_listened_to(self):
+        with Osproxy(world, "curl") as osproxy:
+            world.run("dig", "+short", "@192.0.2.2", "one.test")
+            world.run(*resolving("192.0.2.2", "curl", "-sS", "http://one.test/"))
+            osproxy.wait_for_flows(2, type="dns")
+            self.assertEqual({flow["process"]["name"] for flow in osproxy.flows(type="dns")}, {"curl"})
+
+    def test_no_such_name_and_no_answer(self):
+        with Osproxy(world, "dig", jsonl=False, check=True) as osproxy:
+            pass
+        with Osproxy(world, "=dig") as osproxy:
+            world.run("dig", "+tries=1", "+time=1", "@192.0.2.2", "nowhere.invalid")
+            flow = osproxy.wait_for_flow(type="dns")
+            self.assertEqual(flow["question"]["name"], "nowhere.invalid")
+            self.assertIn(flow["rcode"], ("NXDOMAIN", "REFUSED"))
+            world.run("dig", "+tries=1", "+time=1", "@192.0.2.77", "one.test", check=False)
+            self.assertEqual(osproxy.wait_for_flow(type="dns", error="no answer")["rcode"], None)
+
+    def test_text(self):
+        path = f"{world.dir}/dns.txt"
+        with Osproxy(world, "curl", "--output", path, jsonl=False):
+            world.run(*resolving("192.0.2.2", "curl", "-4sS", "http://one.test/"))
+            wait_for(lambda: "GET http://one.test/" in open(path).read(), "the flow")
+        self.assertRegex(open(path).read(), r"(?m)^curl\[\d+\] dns A one\.test → 192\.0\.2\.2 \S+$")
+
+    def test_bursts_are_all_seen_and_nobody_waits(self):
+        count = 200
+        script = f"for i in $(seq {count}); do echo n$i.test; done | xargs -n1 -P8 dig +short +tries=2 +time=2 @192.0.2.2 > /dev/null"
+        with Osproxy(world, "=dig") as osproxy:
+            started = time.monotonic()
+            world.run("sh", "-c", script)
+            self.assertLess(time.monotonic() - started, PATIENCE)
+            names = {flow["question"]["name"] for flow in osproxy.wait_for_flows(count, type="dns")}
+            self.assertEqual(names, {f"n{i}.test" for i in range(1, count + 1)})
+
+
+if __name__ == "__main__":
+    main()

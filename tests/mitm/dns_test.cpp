@@ -1,0 +1,158 @@
+// Messages as bytes, from RFC 1035 and from real answers; flows and names made of them.
+#include "mitm/dns/message.h"
+#include "mitm/dns/names.h"
+#include "mitm/dns/watch.h"
+#include "mitm/sink/sinks.h"
+#include "tests/test.h"
+
+namespace {
+
+using namespace mitm;
+using namespace std::chrono_literals;
+
+std::string word(unsigned value) {
+  return {static_cast<char>(value >> 8), static_cast<char>(value & 0xff)};
+}
+
+std::string labels(std::string_view name) {
+  std::string bytes;
+  while (!name.empty()) {
+    const auto dot = std::min(name.find('.'), name.size());
+    bytes += static_cast<char>(dot);
+    bytes += name.substr(0, dot);
+    name.remove_prefix(std::min(dot + 1, name.size()));
+  }
+  return bytes + '\0';
+}
+
+std::string message(unsigned id, unsigned flags, std::string_view name, unsigned type, unsigned answers = 0,
+                    const std::string& records = {}) {
+  return word(id) + word(flags) + word(1) + word(answers) + word(0) + word(0) + labels(name) + word(type) +
+         word(1) + records;
+}
+
+// A record whose name is the question's, by a pointer to offset 12.
+std::string record(unsigned type, const std::string& data, unsigned ttl = 300) {
+  return "\xc0\x0c" + word(type) + word(1) + word(ttl >> 16) + word(ttl & 0xffff) +
+         word(static_cast<unsigned>(data.size())) + data;
+}
+
+const std::string kQuestion = message(7, 0x0100, "one.test", 1);
+const std::string kAnswer =
+    message(7, 0x8180, "one.test", 1, 3,
+            record(5, labels("alias.test")) + record(1, std::string("\xc0\0\2\2", 4)) +
+                record(1, std::string("\xc0\0\2\3", 4)));
+
+struct Rig {
+  std::shared_ptr<dns::Names> names = std::make_shared<dns::Names>();
+  dns::Watch watch{names};
+  dns::Watch::Time now{};
+  divert::Connection connection;
+
+  Rig() {
+    connection.client = base::parse_endpoint("192.0.2.1:40000").value();
+    connection.server = base::parse_endpoint("192.0.2.53:53").value();
+  }
+  std::unique_ptr<flow::Flow> hears(const std::string& payload, bool from_server) {
+    return watch.heard(connection, from_server, payload, now, [&] {
+      auto flow = std::make_unique<flow::Flow>();
+      flow->type = flow::Type::dns;
+      flow->client = connection.client;
+      flow->server = connection.server;
+      return flow;
+    });
+  }
+};
+
+}  // namespace
+
+TEST_CASE("dns: a question and an answer as text") {
+  const auto question = dns::parse(kQuestion);
+  REQUIRE(question);
+  CHECK_FALSE(question->response);
+  CHECK(question->id == 7);
+  CHECK(question->name == "one.test");
+  CHECK(question->type == "A");
+  const auto answer = dns::parse(kAnswer);
+  REQUIRE(answer);
+  CHECK(answer->response);
+  CHECK(answer->rcode == "NOERROR");
+  REQUIRE(answer->answers.size() == 3);
+  CHECK(answer->answers[0].type == "CNAME");
+  CHECK(answer->answers[0].data == "alias.test");
+  CHECK(answer->answers[0].ttl == 300);
+  CHECK(answer->answers[1].data == "192.0.2.2");
+}
+
+TEST_CASE("dns: data of many types") {
+  const auto data = [](unsigned type, const std::string& bytes) {
+    return dns::parse(message(1, 0x8180, "x.test", type, 1, record(type, bytes))).value().answers.at(0).data;
+  };
+  CHECK(data(28, std::string("\x20\x01\x0d\xb8", 4) + std::string(11, '\0') + "\1") == "2001:db8::1");
+  CHECK(data(15, word(10) + labels("mail.test")) == "10 mail.test");
+  CHECK(data(33, word(1) + word(2) + word(443) + labels("srv.test")) == "1 2 443 srv.test");
+  CHECK(data(16, std::string("\5hello\3you", 10)) == "hello you");
+  CHECK(data(65, "\1\2") == "0102");
+  CHECK(data(1, "\1\2") == "0102");
+  CHECK(dns::parse(message(1, 0x8183, "x.test", 65400)).value().type == "TYPE65400");
+  CHECK(dns::parse(message(1, 0x8183, "x.test", 1)).value().rcode == "NXDOMAIN");
+}
+
+TEST_CASE("dns: cut anywhere, or pointing at itself, it is none") {
+  for (std::size_t size = 0; size < kAnswer.size(); ++size) CHECK_FALSE(dns::parse(kAnswer.substr(0, size)));
+  CHECK_FALSE(dns::parse(word(1) + word(0x8180) + word(1) + word(0) + word(0) + word(0) + "\xc0\x0c" +
+                         word(1) + word(1)));
+  CHECK_FALSE(dns::parse(word(1) + word(0) + word(2) + word(0) + word(0) + word(0) + labels("a") + word(1) +
+                         word(1) + labels("b") + word(1) + word(1)));
+}
+
+TEST_CASE("dns: question and answer are one flow") {
+  Rig rig;
+  CHECK_FALSE(rig.hears(kQuestion, false));
+  rig.now += 1500us;
+  const auto flow = rig.hears(kAnswer, true);
+  REQUIRE(flow);
+  CHECK(flow->dns->name == "one.test");
+  CHECK(flow->dns->answers.size() == 3);
+  CHECK(flow->duration == 1500us);
+  CHECK(flow->request_bytes == kQuestion.size());
+  CHECK(flow->response_bytes == kAnswer.size());
+  CHECK_FALSE(rig.hears(kAnswer, true));
+  CHECK(rig.names->find(base::parse_endpoint("192.0.2.3:1").value().address()) == "one.test");
+  CHECK(rig.names->find(base::parse_endpoint("[::ffff:192.0.2.3]:1").value().address()) == "one.test");
+  CHECK(rig.names->find(base::parse_endpoint("192.0.2.4:1").value().address()).empty());
+  const auto text = sink::render_text(*flow, {1, false});
+  CHECK(text == "? dns A one.test → 192.0.2.2, 192.0.2.3 1.5ms\n");
+}
+
+TEST_CASE("dns: a question without an answer ends after five seconds") {
+  Rig rig;
+  CHECK_FALSE(rig.hears(kQuestion, false));
+  rig.now += 4999ms;
+  CHECK(rig.watch.expired(rig.now).empty());
+  rig.now += 1ms;
+  const auto flows = rig.watch.expired(rig.now);
+  REQUIRE(flows.size() == 1);
+  CHECK(flows[0]->error == "no answer");
+  CHECK(flows[0]->dns->rcode.empty());
+  CHECK_FALSE(rig.hears(kAnswer, true));
+}
+
+TEST_CASE("dns: what says that it comes from the other side is not believed") {
+  Rig rig;
+  CHECK_FALSE(rig.hears(kAnswer, false));
+  CHECK_FALSE(rig.hears(kQuestion, true));
+  CHECK(rig.watch.expired(rig.now + 1h).empty());
+}
+
+TEST_CASE("dns: names are bounded, the oldest go first") {
+  dns::Names names;
+  for (unsigned i = 0; i <= dns::Names::kMax; ++i) {
+    dns::Message response;
+    response.name = "n" + std::to_string(i);
+    response.answers.push_back({"", "A", 1, fmt::format("10.0.{}.{}", i >> 8, i & 0xff)});
+    names.learn(response);
+  }
+  CHECK(names.find(boost::asio::ip::make_address("10.0.0.0")).empty());
+  CHECK(names.find(boost::asio::ip::make_address("10.0.0.1")) == "n1");
+}
