@@ -93,7 +93,7 @@ void fail_upstream(Decided decided, const boost::system::error_code& error, Room
 /// Always to the original address: never to a name.
 asio::awaitable<boost::system::error_code> connect(tcp::socket& server, const base::Endpoint& destination) {
   boost::system::error_code error;
-  server.open(destination.protocol(), error);
+  if (!server.is_open()) server.open(destination.protocol(), error);
   if (error) co_return error;
   const auto [failed] = co_await server.async_connect(destination, kToken);
   if (failed) co_return failed;
@@ -111,8 +111,8 @@ bool fetch(tcp::socket& server, const Decided& decided, Room& room) {
   return server.is_open() && !error;
 }
 
-/// Longer than any program that is not a patient one waits.
-constexpr auto kConnectLimit = std::chrono::seconds{30};
+/// Some attempts of TCP's (1 s, 3 s, 7 s). A program that is more patient comes again.
+constexpr auto kConnectLimit = std::chrono::seconds{12};
 
 /// The timer's handler may still be on its way when the coroutine has ended.
 struct Attempt {
@@ -138,7 +138,17 @@ asio::awaitable<void> connect_ahead(wire::Answer order, Room& room) {
     boost::system::error_code ignored;
     attempt->server.close(ignored);
   });
-  boost::system::error_code error = co_await connect(attempt->server, connection.server);
+  boost::system::error_code error;
+  attempt->server.open(connection.server.protocol(), error);
+  if (!error) {
+    const auto entry = room.dialing.insert(attempt->server.native_handle());
+    room.open.fetch_add(1, std::memory_order_relaxed);
+    error = co_await connect(attempt->server, connection.server);
+    room.open.fetch_sub(1, std::memory_order_relaxed);
+    // Nobody has answered until the end of the run, or shutdown(2) has: it is all one to whoever reads it.
+    if (error && error != asio::error::connection_refused && room.ending) error = asio::error::timed_out;
+    room.dialing.erase(entry);
+  }
   attempt->limit.cancel();
   if (attempt->late) error = asio::error::timed_out;
   if (error) {

@@ -5,6 +5,7 @@
 #include <atomic>
 #include <cstdint>
 #include <functional>
+#include <set>
 
 #include <boost/asio/awaitable.hpp>
 #include <boost/asio/ip/tcp.hpp>
@@ -54,6 +55,9 @@ struct Room {
   std::uint16_t listener_v6 = 0;
   std::atomic<int>& intercepted;  ///< connections under interception now, over all contexts
   std::function<void(const Connection&)> loop_seen;  ///< our own connection came back in
+  bool ending = false;
+  std::multiset<int> dialing;  ///< sockets of connect_ahead() that are not connected yet
+  std::atomic<int>& open;      ///< connections and attempts, over all contexts
 };
 
 /// accepted -> (broker: routed, attributed, decided) -> passed, blocked or intercepted. Returns when the

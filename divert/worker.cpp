@@ -42,12 +42,21 @@ class Worker::Context {
 
   void start(Worker& worker, const Handlers& handlers) {
     worker_ = &worker;
-    room_.emplace(Room{link_, handlers.interceptor, handlers.watcher, worker.own_ports_, worker.upstreams_,
-                       worker.setup_.listeners.port_v4, worker.setup_.listeners.port_v6, worker.intercepted_,
+    room_.emplace(Room{link_,
+                       handlers.interceptor,
+                       handlers.watcher,
+                       worker.own_ports_,
+                       worker.upstreams_,
+                       worker.setup_.listeners.port_v4,
+                       worker.setup_.listeners.port_v6,
+                       worker.intercepted_,
                        [&worker](const Connection& seen) {
                          worker.send(wire::encode(wire::Control::loop, base::to_string(seen.client) + " to " +
                                                                            base::to_string(seen.server)));
-                       }});
+                       },
+                       false,
+                       {},
+                       worker.open_});
     const auto obey = [this](wire::Answer order) {
       if (order.kind != wire::Answer::Kind::connect) return show(std::move(order), *room_);
       asio::co_spawn(io_, connect_ahead(std::move(order), *room_), asio::detached);
@@ -66,6 +75,8 @@ class Worker::Context {
   void end_connections() {
     room_->interceptor.end_all();
     for (const int socket : sockets_) ::shutdown(socket, SHUT_RDWR);
+    room_->ending = true;
+    for (const int socket : room_->dialing) ::shutdown(socket, SHUT_RDWR);
   }
 
  private:

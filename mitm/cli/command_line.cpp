@@ -246,6 +246,10 @@ Result<> check_positional(Invocation& invocation) {
 
 }  // namespace
 
+std::string command_like(std::string_view word) {
+  return is_command(word) ? std::string() : suggestion(word, {kCommands.begin(), kCommands.end()});
+}
+
 Result<Invocation> parse_command_line(std::span<const char* const> argv) {
   Invocation invocation;
   invocation.typed.assign(argv.begin(), argv.end());

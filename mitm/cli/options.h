@@ -65,6 +65,9 @@ struct Invocation {
 /// `value` as an error shows it: as JSON when that is short, else what kind of value it is.
 std::string shown(const nlohmann::json& value);
 
+/// "; did you mean COMMAND?" when `word` is nearly one, but none.
+std::string command_like(std::string_view word);
+
 /// "; did you mean WORD?" for the nearest of `words`; empty when none is near.
 std::string suggestion(std::string_view typed, const std::vector<std::string_view>& words);
 

@@ -5,6 +5,7 @@
 
 #include <fcntl.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -27,6 +28,13 @@ base::Result<base::UniqueFd> create(const std::string& path, std::string_view op
   return fd;
 }
 
+bool same_file(const base::UniqueFd& a, const base::UniqueFd& b) {
+  struct stat first {
+  }, second{};
+  return a && b && ::fstat(a.get(), &first) == 0 && ::fstat(b.get(), &second) == 0 &&
+         S_ISREG(first.st_mode) && first.st_dev == second.st_dev && first.st_ino == second.st_ino;
+}
+
 /// As the user: the whole answer, or what is wrong.
 base::Result<nlohmann::json> read_as_user(const Invocation& invocation, const divert::User& user,
                                           Files& files) {
@@ -39,12 +47,18 @@ base::Result<nlohmann::json> read_as_user(const Invocation& invocation, const di
   if (!settings->upstream_ca_path.empty()) {
     auto text = base::read_file(settings->upstream_ca_path, 4 << 20);
     if (!text) return base::Error{"--upstream-ca: " + text.error().text, text.error().os_code};
+    if (text->find("CERTIFICATE-----") == text->npos) {
+      return base::failure("--upstream-ca: there is no certificate in PEM form in {}",
+                           settings->upstream_ca_path);
+    }
     upstream_ca = std::move(*text);
   }
   auto output = create(settings->output, "output");
   if (!output) return output.error();
   auto pcap = create(settings->pcap, "pcap");
   if (!pcap) return pcap.error();
+  if (same_file(*output, *pcap))
+    return base::failure("--pcap and --output are one file: {}; name two", settings->pcap);
   files = {std::move(*output), std::move(*pcap)};
   return nlohmann::json{{"settings", settings->to_json()}, {"upstream_ca", upstream_ca}};
 }

@@ -6,6 +6,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "base/text.h"
 #include "divert/broker.h"
 #include "divert/listeners.h"
 #include "mitm/cli/commands.h"
@@ -73,6 +74,15 @@ tls::StoreUser store_user(const divert::User& user) {
   return {user.uid, user.gid, user.name, user.home};
 }
 
+/// A command that was mistyped is a FILTER like any other word.
+void warn_when_mistyped(const Invocation& invocation) {
+  if (invocation.command != "run" || invocation.positional.empty()) return;
+  const std::string& word = invocation.positional.front();
+  const std::string near = word.size() < 4 ? std::string() : command_like(word);
+  if (near.empty()) return;
+  fmt::print(stderr, "osproxy: '{}' is taken for a FILTER{}\n", base::printable(word), near);
+}
+
 /// `run` intercepts programs that have to trust us: says how when nothing on this machine does.
 void warn_when_untrusted(const RunSettings& settings, const divert::User& user) {
   for (const auto& store : tls::trust_status(root_certificate_path(settings), store_user(user))) {
@@ -124,6 +134,7 @@ class Run {
 
   Result<int> go() {
     if (auto made = make_ca(); !made) return made.error();
+    warn_when_mistyped(invocation_);
     if (!is_exec()) warn_when_untrusted(settings(), user_);
     auto gid = divert::choose_exempt_group(settings().group);
     if (!gid) return gid.error();

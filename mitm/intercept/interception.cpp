@@ -58,6 +58,9 @@ awaitable<void> Interception::run() {
   auto verdict = tools_.policy->settle(tracked_.connection().verdict, speech.host);
   const auto action = verdict.action;
   tracked_.settle(std::move(verdict), speech.host);
+  // The host of a hello is its SNI.
+  if (action != divert::Action::intercept && speech.protocol == Protocol::tls)
+    tracked_.set_tls(speech.host, std::nullopt);
   if (action == divert::Action::pass) {
     co_await pass();
   } else if (action == divert::Action::block) {

@@ -113,6 +113,8 @@ class Errors(unittest.TestCase):
         self.check(["run", "--config", "/no/such.json"], 1, "osproxy: --config: cannot read /no/such.json: No such file or directory")
         self.check(["run", "--upstream-ca", "/no/ca.pem"], 1, "osproxy: --upstream-ca: cannot read /no/ca.pem: No such file or directory")
         self.check(["run", "--output", "/no/flows"], 1, "osproxy: --output: cannot create /no/flows: No such file or directory")
+        path = f"{world.dir}/both"
+        self.check(["run", "--pcap", path, "-o", path], 1, f"osproxy: --pcap and --output are one file: {path}; name two")
         self.check(["run", "--pcap", "/no/p"], 1, "osproxy: --pcap: cannot create /no/p: No such file or directory")
 
     def test_damaged_upstream_ca(self):
@@ -121,7 +123,7 @@ class Errors(unittest.TestCase):
             file.write("no certificate\n")
         result = world.run(OSPROXY, "run", "--ca-dir", world.ca_dir, "--upstream-ca", path, check=False)
         self.assertEqual(result.returncode, 1)
-        self.assertIn("osproxy: --upstream-ca: there is no certificate in PEM form in it\n", result.stderr)
+        self.assertIn(f"osproxy: --upstream-ca: there is no certificate in PEM form in {path}\n", result.stderr)
 
     def test_taken_port(self):
         taken = world.python("import socket; s = socket.create_server(('127.0.0.1', 28600)); print(1, flush=True); input()", stdin=-1, stdout=-1)

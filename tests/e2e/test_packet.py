@@ -84,6 +84,11 @@ class Truth(unittest.TestCase):
             self.assertRegex(answer.stderr, "Timeout was reached|Connection timed out")
             self.assertAlmostEqual(time.monotonic() - started, 5, delta=1.5)
 
+    def test_black_hole_is_a_flow_even_when_the_run_ends_first(self):
+        with Osproxy(world, "curl", "--engine", "packet") as osproxy:
+            world.curl(f"http://{DEAD_V4}/", "--connect-timeout", "1", check=False)
+        self.assertIn("Connection timed out", osproxy.wait_for_flow(type="tcp")["error"])
+
     def test_happy_eyeballs_with_a_dead_ipv6_path(self):
         with Osproxy(world, "curl", "--engine", "packet") as osproxy:
             started = time.monotonic()

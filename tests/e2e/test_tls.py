@@ -137,7 +137,7 @@ class HostRules(unittest.TestCase):
         with Osproxy(world, "curl", "--config", path) as osproxy:
             world.curl("https://two.test/", trust="origin")
             flow = osproxy.wait_for_flow(type="pass", host="two.test")
-            self.assertEqual(flow["reason"], "rule 1, host two.test")
+            self.assertEqual((flow["reason"], flow["sni"]), ("rule 1, host two.test", "two.test"))
             world.curl("https://one.test/", trust="osproxy")
             osproxy.wait_for_flow(type="http", host="one.test")
             blocked = world.curl("https://a.blocked.test/", "--resolve", "a.blocked.test:443:192.0.2.2", check=False)
