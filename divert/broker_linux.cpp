@@ -140,7 +140,7 @@ base::Result<std::string> Broker::choose_engine() {
 
 /// First with nft's own `queue`, then with the xtables target that does the same.
 base::Result<> Broker::start_packet_engine() {
-  auto engine = PacketEngine::open(queue_count(links_.size()));
+  auto engine = PacketEngine::open(queue_count());
   if (!engine) return engine.error();
   engine_ = std::move(*engine);
   ::mlockall(MCL_CURRENT | MCL_FUTURE | MCL_ONFAULT);

@@ -3,7 +3,8 @@
 
 #include <poll.h>
 #include <pthread.h>
-#include <sched.h>
+
+#include "divert/urgent.h"
 
 namespace divert {
 namespace {
@@ -13,19 +14,6 @@ constexpr std::uint16_t kDnsPort = 53;
 constexpr int kIdleMs = 100;
 /// A search for the owner. The copies that come meanwhile wait in the socket.
 constexpr std::chrono::milliseconds kSearchLimit{50};
-
-/// A resolver on this machine answers within microseconds, and the program closes its socket: whoever wants
-/// to know whose it was must be first. On the CPU of the program, and more urgent, this thread runs before
-/// the program comes back from send(2). The work is short and bounded; where either is not to be had, some
-/// questions are missed.
-void run_first_on(unsigned cpu) {
-  cpu_set_t one;
-  CPU_ZERO(&one);
-  CPU_SET(cpu, &one);
-  ::pthread_setaffinity_np(::pthread_self(), sizeof one, &one);
-  const sched_param first{.sched_priority = 1};
-  ::pthread_setschedparam(::pthread_self(), SCHED_FIFO, &first);
-}
 
 }  // namespace
 
@@ -91,7 +79,10 @@ base::Result<> DnsTap::start(Judge judge, Hear hear) {
 
 void DnsTap::run(Lane& lane, unsigned cpu) {
   ::pthread_setname_np(::pthread_self(), "names");
-  run_first_on(cpu);
+  // A resolver on this machine answers within microseconds, and the program closes its socket: whoever wants
+  // to know whose it was must be first. Where that is not to be had, some questions are missed.
+  stay_on(cpu);
+  run_first();
   while (!stopping_) {
     pollfd readable{lane.log.descriptor(), POLLIN, 0};
     ::poll(&readable, 1, kIdleMs);

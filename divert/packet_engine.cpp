@@ -11,6 +11,8 @@
 #include <sys/eventfd.h>
 #include <unistd.h>
 
+#include "divert/urgent.h"
+
 namespace divert {
 namespace {
 
@@ -112,6 +114,7 @@ base::Result<> PacketEngine::start(const Policy& policy, std::vector<pid_t> own_
 
 void PacketEngine::receive(Lane& lane) {
   ::pthread_setname_np(::pthread_self(), "packets");
+  stay_on(lane.index);
   while (!stopping_) {
     const bool waiting = [this] {
       const std::lock_guard lock{ledger_mutex_};

@@ -57,9 +57,10 @@ class PacketSource {
   std::vector<char> buffer_;
 };
 
-/// The rules' share when nobody else has a number of ours: `threads` is the number of the worker's.
-[[nodiscard]] pfctl::Queueing usual_queueing(int threads);
-[[nodiscard]] unsigned queue_count(std::size_t threads);
+/// One for each CPU, so that a packet is judged where its program waits for it.
+[[nodiscard]] unsigned queue_count();
+/// The rules' share when nobody else has a number of ours.
+[[nodiscard]] pfctl::Queueing usual_queueing();
 
 /// As many sources as wanted, with consecutive numbers that nobody else has: at `wanted` or behind it.
 struct PacketSources {

@@ -7,6 +7,7 @@
 #include <fcntl.h>
 #include <linux/netlink.h>
 #include <sys/socket.h>
+#include <unistd.h>
 
 #include "divert/nfqueue.h"
 #include "divert/packet_log.h"
@@ -19,7 +20,8 @@ namespace {
 /// The first number that is tried. 0 is popular with other tools.
 constexpr std::uint16_t kUsualNumber = 28531;
 constexpr int kNumbersTried = 64;
-constexpr std::size_t kMaxQueues = 4;
+/// With more CPUs than that several share a queue.
+constexpr long kMaxQueues = 64;
 
 /// First packets that wait in one queue. A program cannot open connections fast enough to fill it.
 constexpr std::uint32_t kQueueLength = 32768;
@@ -110,14 +112,14 @@ void PacketSource::refuse(const HeldPacket& packet, pfctl::Refusal how) const {
   (void)!::send(socket_.get(), message.data(), message.size(), 0);
 }
 
-unsigned queue_count(std::size_t threads) {
-  return static_cast<unsigned>(std::clamp<std::size_t>(threads, 1, kMaxQueues));
+unsigned queue_count() {
+  return static_cast<unsigned>(std::clamp(::sysconf(_SC_NPROCESSORS_CONF), 1L, kMaxQueues));
 }
 
-pfctl::Queueing usual_queueing(int threads) {
+pfctl::Queueing usual_queueing() {
   pfctl::Queueing queueing;
   queueing.first = kUsualNumber;
-  queueing.count = static_cast<std::uint16_t>(queue_count(static_cast<std::size_t>(threads)));
+  queueing.count = static_cast<std::uint16_t>(queue_count());
   queueing.dns_groups = usual_log_groups();
   return queueing;
 }

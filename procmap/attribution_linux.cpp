@@ -132,10 +132,17 @@ class Attributor::State {
     if (!owner.socket || owner.socket->inode == 0) return owner;
     const std::size_t looks = std::min(lately_.size(), kSoon);
     for (std::size_t i = 0; i < looks; ++i) {
-      const Lately entry = lately_[i];
-      if (!find_in(entry.pid, entry.descriptor, owner.socket->inode, Look::likely)) continue;
-      owner.process = facts_.kept(entry.pid, owner.socket->uid);
-      owner.descriptor = lately_.front().descriptor;
+      Lately& entry = lately_[i];
+      if (!entry.folder) entry.folder = proc_.descriptors(entry.pid);
+      const int descriptor = look_where_likely(entry.folder, entry.descriptor, owner.socket->inode);
+      if (descriptor < 0) continue;
+      if (!entry.stat) entry.stat = proc_.open_stat(entry.pid);
+      const auto stat = Proc::read_stat(entry.stat);
+      if (!stat) return std::nullopt;
+      owner.process = facts_.kept(entry.pid, owner.socket->uid, *stat);
+      owner.descriptor = entry.descriptor = descriptor;
+      std::rotate(lately_.begin(), lately_.begin() + static_cast<std::ptrdiff_t>(i),
+                  lately_.begin() + static_cast<std::ptrdiff_t>(i) + 1);
       return owner.process ? std::optional{std::move(owner)} : std::nullopt;
     }
     return std::nullopt;
@@ -181,6 +188,9 @@ class Attributor::State {
   struct Lately {
     pid_t pid = 0;
     int descriptor = 0;
+    // Kept open where there is no time to open them again.
+    Proc::Descriptors folder;
+    base::UniqueFd stat;
   };
 
   /// 0: nobody. Otherwise it is the first of those that answered lately.
@@ -212,8 +222,8 @@ class Attributor::State {
   pid_t find_lately(std::uint32_t inode) {
     for (const Look look : {Look::likely, Look::whole}) {
       for (std::size_t i = 0; i < lately_.size(); ++i) {
-        const Lately entry = lately_[i];
-        if (find_in(entry.pid, entry.descriptor, inode, look)) return entry.pid;
+        const pid_t pid = lately_[i].pid;
+        if (find_in(pid, lately_[i].descriptor, inode, look)) return pid;
       }
     }
     return 0;
@@ -256,8 +266,9 @@ class Attributor::State {
     int found = -1;
     if (near > 0) found = look(near, near + kAround);
     if (found < 0 && near > 0) found = look(near - kAround, near - 1);
+    if (found >= 0) return found;
     const int count = descriptors.count();
-    if (found < 0 && count > kLow) found = look(count - kAround, count + kAround);
+    if (count > kLow) found = look(count - kAround, count + kAround);
     if (found < 0 && (near > 0 || count > kLow)) found = look(3, kLow);
     return found;
   }
@@ -278,7 +289,7 @@ class Attributor::State {
   void remember(pid_t pid, int descriptor) {
     const auto known = std::ranges::find(lately_, pid, &Lately::pid);
     if (known != lately_.end()) lately_.erase(known);
-    lately_.push_front({pid, descriptor});
+    lately_.push_front({pid, descriptor, {}, {}});
     if (lately_.size() > kLately) lately_.pop_back();
   }
 

@@ -24,7 +24,8 @@ class FactsCache {
 
   /// What is kept, if it still holds; null when it would have to be read, which can block (a process that
   /// waits for a page keeps its /proc/PID/cmdline locked).
-  std::shared_ptr<const ProcessFacts> kept(pid_t pid, uid_t uid);
+  /// `stat`: the process's, now.
+  std::shared_ptr<const ProcessFacts> kept(pid_t pid, uid_t uid, const StatFields& stat);
 
   /// Keeps what another cache has read.
   void keep(std::shared_ptr<const ProcessFacts> facts);

@@ -70,11 +70,10 @@ bool FactsCache::holds(const Entry& entry, const StatFields& stat) const {
          entry.facts->ppid == stat.ppid;
 }
 
-std::shared_ptr<const ProcessFacts> FactsCache::kept(pid_t pid, uid_t uid) {
+std::shared_ptr<const ProcessFacts> FactsCache::kept(pid_t pid, uid_t uid, const StatFields& stat) {
   const auto found = entries_.find(pid);
   if (found == entries_.end() || found->second.facts->uid != uid) return nullptr;
-  const auto stat = proc_.stat(pid);
-  if (!stat || !holds(found->second, *stat)) return nullptr;
+  if (!holds(found->second, stat)) return nullptr;
   uses_.splice(uses_.begin(), uses_, found->second.use);
   return found->second.facts;
 }

@@ -87,6 +87,16 @@ std::optional<StatFields> Proc::stat(pid_t pid) const {
   return parse_stat(text(pid, "stat", 4096));
 }
 
+base::UniqueFd Proc::open_stat(pid_t pid) const {
+  return base::UniqueFd{::openat(root_.get(), Path{pid, "stat"}, O_RDONLY | O_CLOEXEC)};
+}
+
+std::optional<StatFields> Proc::read_stat(const base::UniqueFd& file) {
+  std::array<char, 4096> text;
+  const ssize_t n = ::pread(file.get(), text.data(), text.size(), 0);
+  return n > 0 ? parse_stat({text.data(), static_cast<std::size_t>(n)}) : std::nullopt;
+}
+
 std::optional<StatusFields> Proc::status(pid_t pid) const {
   return parse_status(text(pid, "status", 4096));
 }

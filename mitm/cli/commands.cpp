@@ -134,7 +134,7 @@ Result<int> rules_command(const Invocation& invocation) {
   if (!rules) return rules.error();
   if (settings->engine != "redirect") {
     rules->ports = settings->packet_ports();
-    rules->queueing = divert::usual_queueing(settings->threads);
+    rules->queueing = divert::usual_queueing();
     rules->queueing->mark_bit = settings->mark_bit;
     rules->queueing->quic = settings->block_quic;
     rules = pfctl::validated(std::move(*rules));

@@ -21,20 +21,28 @@ void end(flow::Flow& flow, std::chrono::steady_clock::duration lasted) {
 
 }  // namespace
 
-void Watch::asked(const divert::Connection& connection, const Message& message, std::size_t bytes, Time now,
-                  std::unique_ptr<flow::Flow> flow) {
+std::unique_ptr<flow::Flow> Watch::asked(const divert::Connection& connection, const Message& message,
+                                         std::size_t bytes, Time now, std::unique_ptr<flow::Flow> flow) {
+  const Key key{connection.client, connection.server, message.id};
   flow->dns = facts_of(message);
   flow->host.clear();
   flow->request_bytes = bytes;
   // Asked again: the first question counts, its answer may still come.
-  questions_.try_emplace(Key{connection.client, connection.server, message.id},
-                         Question{std::move(flow), now});
+  questions_.try_emplace(key, Question{std::move(flow), now});
+  const auto early = early_.extract(key);
+  if (!early) return nullptr;
+  return answered(connection, early.mapped().message, early.mapped().bytes, now);
 }
 
 std::unique_ptr<flow::Flow> Watch::answered(const divert::Connection& connection, const Message& message,
                                             std::size_t bytes, Time now) {
-  auto question = questions_.extract(Key{connection.client, connection.server, message.id});
-  if (!question) return nullptr;
+  const Key key{connection.client, connection.server, message.id};
+  auto question = questions_.extract(key);
+  if (!question) {
+    if (early_.size() < kMax) early_.insert_or_assign(key, Early{message, bytes, now});
+    return nullptr;
+  }
+  names_->learn(message);
   auto flow = std::move(question.mapped().flow);
   flow->dns = facts_of(message);
   flow->response_bytes = bytes;
@@ -44,6 +52,7 @@ std::unique_ptr<flow::Flow> Watch::answered(const divert::Connection& connection
 }
 
 std::vector<std::unique_ptr<flow::Flow>> Watch::expired(Time now) {
+  std::erase_if(early_, [&](const auto& entry) { return now - entry.second.came >= kPatience; });
   std::vector<std::unique_ptr<flow::Flow>> flows;
   for (auto at = questions_.begin(); at != questions_.end();) {
     if (now - at->second.asked < kPatience) {

@@ -29,12 +29,8 @@ class Watch {
                                     std::string_view payload, Time now, Begin begin) {
     const auto message = parse(payload);
     if (!message || message->response != from_server) return nullptr;
-    if (!from_server) {
-      if (questions_.size() < kMax) asked(connection, *message, payload.size(), now, begin());
-      return nullptr;
-    }
-    names_->learn(*message);
-    return answered(connection, *message, payload.size(), now);
+    if (from_server) return answered(connection, *message, payload.size(), now);
+    return questions_.size() < kMax ? asked(connection, *message, payload.size(), now, begin()) : nullptr;
   }
 
   /// Questions that nobody has answered in time.
@@ -47,13 +43,20 @@ class Watch {
     Time asked;
   };
 
-  void asked(const divert::Connection& connection, const Message& message, std::size_t bytes, Time now,
-             std::unique_ptr<flow::Flow> flow);
+  struct Early {
+    Message message;
+    std::size_t bytes = 0;
+    Time came;
+  };
+
+  std::unique_ptr<flow::Flow> asked(const divert::Connection& connection, const Message& message,
+                                    std::size_t bytes, Time now, std::unique_ptr<flow::Flow> flow);
   std::unique_ptr<flow::Flow> answered(const divert::Connection& connection, const Message& message,
                                        std::size_t bytes, Time now);
 
   std::shared_ptr<Names> names_;
   std::map<Key, Question> questions_;
+  std::map<Key, Early> early_;  ///< copies of answers that were faster than those of their questions
 };
 
 }  // namespace mitm::dns

@@ -138,6 +138,19 @@ TEST_CASE("dns: a question without an answer ends after five seconds") {
   CHECK_FALSE(rig.hears(kAnswer, true));
 }
 
+TEST_CASE("dns: an answer whose copy is faster than its question's") {
+  Rig rig;
+  CHECK_FALSE(rig.hears(kAnswer, true));
+  CHECK(rig.names->find(boost::asio::ip::make_address("192.0.2.2")).empty());
+  const auto flow = rig.hears(kQuestion, false);
+  REQUIRE(flow);
+  CHECK(flow->dns->rcode == "NOERROR");
+  CHECK(rig.names->find(boost::asio::ip::make_address("192.0.2.2")) == "one.test");
+  CHECK_FALSE(rig.hears(kAnswer, true));
+  CHECK(rig.watch.expired(rig.now + 5s).empty());
+  CHECK_FALSE(rig.hears(kQuestion, false));
+}
+
 TEST_CASE("dns: what says that it comes from the other side is not believed") {
   Rig rig;
   CHECK_FALSE(rig.hears(kAnswer, false));

@@ -1,0 +1,25 @@
+// pthread_setaffinity_np(3), sched(7), setpriority(2).
+#include <pthread.h>
+#include <sched.h>
+#include <sys/resource.h>
+#include <unistd.h>
+
+#include "divert/urgent.h"
+
+namespace divert {
+
+void stay_on(unsigned cpu) {
+  cpu_set_t one;
+  CPU_ZERO(&one);
+  CPU_SET(cpu, &one);
+  ::pthread_setaffinity_np(::pthread_self(), sizeof one, &one);
+  constexpr int kMostFavoured = -20;
+  ::setpriority(PRIO_PROCESS, static_cast<id_t>(::gettid()), kMostFavoured);
+}
+
+void run_first() {
+  const sched_param first{.sched_priority = 1};
+  ::pthread_setschedparam(::pthread_self(), SCHED_FIFO, &first);
+}
+
+}  // namespace divert
