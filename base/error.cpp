@@ -1,6 +1,7 @@
 // Text of system errors, and the trap for results used without a check.
 #include "base/error.h"
 
+#include <cerrno>
 #include <stdexcept>
 #include <system_error>
 
@@ -10,6 +11,11 @@ namespace base {
 
 Error os_error(std::string_view what, int os_code) {
   return {fmt::format("{}: {}", what, std::generic_category().message(os_code)), os_code};
+}
+
+int netlink_errno(std::int32_t error) {
+  constexpr std::int32_t kLargest = 4095;  // MAX_ERRNO of linux/err.h
+  return error <= 0 && error >= -kLargest ? -error : EPROTO;
 }
 
 void throw_exception_from_error(const Error& error, const boost::source_location& where) {

@@ -1,6 +1,7 @@
 // The one error type for what a user reads. Hot I/O paths use boost::system::error_code instead.
 #pragma once
 
+#include <cstdint>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -32,6 +33,10 @@ Error failure(fmt::format_string<Args...> text, Args&&... args) {
 
 /// "WHAT: No such file or directory", with the text of `os_code` (errno).
 Error os_error(std::string_view what, int os_code);
+
+/// The errno in a netlink acknowledgement (nlmsgerr.error), which is negative; 0: done. EPROTO for what no
+/// kernel says.
+int netlink_errno(std::int32_t error);
 
 /// Called when value() is asked of a failed result: a bug of ours, never a user's mistake.
 [[noreturn]] void throw_exception_from_error(const Error& error, const boost::source_location& where);

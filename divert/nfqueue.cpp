@@ -7,6 +7,8 @@
 
 #include <arpa/inet.h>
 
+#include "base/error.h"
+
 namespace divert::nfqueue {
 namespace {
 
@@ -132,7 +134,7 @@ std::optional<Message> decode(std::string_view& bytes) {
   if (type == kError) {
     if (whole.size() < kNetlinkHeader + 4) return std::nullopt;
     message.kind = Message::Kind::acknowledged;
-    message.error = -get<std::int32_t>(whole, kNetlinkHeader);
+    message.error = base::netlink_errno(get<std::int32_t>(whole, kNetlinkHeader));
   } else if (type == kPacket) {
     if (whole.size() < kHeader || !read_packet(whole.substr(kHeader), message)) return std::nullopt;
     message.kind = Message::Kind::packet;

@@ -42,7 +42,7 @@ base::Result<int> configure(int socket, const pfctl::NetlinkMessage& request) {
     std::int32_t error = 0;
     if (mnl_nlmsg_get_payload_len(header) < sizeof error) return base::failure("the kernel's answer was cut");
     std::memcpy(&error, mnl_nlmsg_get_payload(header), sizeof error);
-    return -error;
+    return base::netlink_errno(error);
   }
 }
 

@@ -1,9 +1,10 @@
-// First packets that the kernel holds until their verdict. One header for all packet engines: Linux has
-// NFQUEUE behind it.
+// First packets that are held until their verdict. One header for all packet engines: Linux has NFQUEUE
+// behind it, where the kernel keeps the packets; FreeBSD divert(4), where we do.
 #pragma once
 
 #include <cstdint>
 #include <functional>
+#include <memory>
 #include <string_view>
 #include <vector>
 
@@ -52,9 +53,13 @@ class PacketSource {
  private:
   explicit PacketSource(base::UniqueFd socket, std::uint16_t number);
 
+  /// The packets themselves, where the kernel gives them out of its hands.
+  struct Store;
+
   base::UniqueFd socket_;
   std::uint16_t number_;
   std::vector<char> buffer_;
+  std::shared_ptr<Store> store_;
 };
 
 /// One for each CPU, so that a packet is judged where its program waits for it.

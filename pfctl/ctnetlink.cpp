@@ -140,7 +140,7 @@ ConntrackAnswer read_error(const nlmsghdr* header) {
   if (mnl_nlmsg_get_payload_len(header) < sizeof error) return {};
   std::memcpy(&error, mnl_nlmsg_get_payload(header), sizeof error);
   if (error == 0) return {};
-  return {error == -ENOENT ? Kind::unknown : Kind::refused, {}, -error};
+  return {error == -ENOENT ? Kind::unknown : Kind::refused, {}, base::netlink_errno(error)};
 }
 
 }  // namespace

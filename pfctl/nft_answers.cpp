@@ -21,7 +21,7 @@ base::Result<Ack> parse_ack(const nlmsghdr* header) {
   std::int32_t error = 0;
   if (mnl_nlmsg_get_payload_len(header) < sizeof error) return base::failure("{}", kCutShort);
   std::memcpy(&error, mnl_nlmsg_get_payload(header), sizeof error);
-  return Ack{header->nlmsg_seq, -error};
+  return Ack{header->nlmsg_seq, base::netlink_errno(error)};
 }
 
 // An expression or a chain type that is not in the kernel is "not found".

@@ -32,6 +32,11 @@ struct Queueing {
   std::vector<std::uint16_t> dns_groups;  ///< NFLOG groups for copies of DNS over UDP, by CPU; empty: none
 };
 
+/// pf has no marks that divert(4) could set: there a verdict is told by the type of service of the packet
+/// that is reinjected. Values that nobody uses (DSCP 17 and 19).
+inline constexpr std::uint8_t kTosPass = 0x44;
+inline constexpr std::uint8_t kTosDivert = 0x4c;
+
 /// How a held packet can be answered, as its program sees it. The values are marks that exist only between
 /// the verdict and the rule that acts on it.
 enum class Refusal : std::uint32_t {

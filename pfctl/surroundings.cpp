@@ -114,7 +114,7 @@ base::Result<bool> read_dump(std::string_view bytes, std::vector<Item>& items, R
       if (mnl_nlmsg_get_payload_len(header) < sizeof error) return base::failure("{}", kCutShort);
       std::memcpy(&error, mnl_nlmsg_get_payload(header), sizeof error);
       if (error == 0) return false;
-      return base::os_error("cannot list", -error);
+      return base::os_error("cannot list", base::netlink_errno(error));
     }
     read(header, items);
   }

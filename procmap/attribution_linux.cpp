@@ -290,6 +290,11 @@ class Attributor::State {
     const auto known = std::ranges::find(lately_, pid, &Lately::pid);
     if (known != lately_.end()) lately_.erase(known);
     lately_.push_front({pid, descriptor, {}, {}});
+    // Only those that are asked soon keep anything open.
+    if (lately_.size() > kSoon) {
+      lately_[kSoon].folder = {};
+      lately_[kSoon].stat.reset();
+    }
     if (lately_.size() > kLately) lately_.pop_back();
   }
 

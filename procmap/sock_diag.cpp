@@ -151,7 +151,7 @@ std::optional<DiagReply> decode_reply(std::string_view& bytes) {
     reply.socket = read_socket(body);
   } else if (type == kError) {
     if (body.size() < sizeof(std::int32_t)) return std::nullopt;
-    reply.error = -get<std::int32_t>(body, 0);
+    reply.error = base::netlink_errno(get<std::int32_t>(body, 0));
   }
   return reply;
 }

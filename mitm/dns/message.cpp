@@ -70,7 +70,7 @@ std::string address_in(std::string_view data) {
 
 std::string data_text(const ns_msg& message, const ns_rr& record) {
   const unsigned char* const at = ns_rr_rdata(record);
-  const std::string_view data{reinterpret_cast<const char*>(at), ns_rr_rdlen(record)};
+  const std::string_view data(reinterpret_cast<const char*>(at), ns_rr_rdlen(record));
   switch (ns_rr_type(record)) {
     case ns_t_a:
       return address_in<ip::address_v4>(data);

@@ -247,6 +247,47 @@ class Descendants(unittest.TestCase):
             self.assertEqual(len({flow["process"]["pid"] for flow in flows}), count)
 
 
+# As fast as it can: one request per connection; prints its ports, or what went wrong.
+HASTY = """
+import socket, sys
+for i in range(int(sys.argv[1])):
+    try:
+        s = socket.create_connection(('192.0.2.2', 80), 60); port = s.getsockname()[1]
+        s.sendall(b'GET /%s-%d HTTP/1.1\\r\\nHost: a\\r\\nConnection: close\\r\\n\\r\\n' % (sys.argv[2].encode(), i))
+        answer = b''
+        while more := s.recv(65536): answer += more
+        assert answer.startswith(b'HTTP/1.1 200')
+        s.close(); print(port)
+    except (OSError, AssertionError) as error: print('failed', error)
+"""
+
+
+class Load(unittest.TestCase):
+    def test_10000_connections_of_50_processes_half_of_them_selected(self):
+        """None lost, none misattributed, counts at the origin exact."""
+        each = 20 if ASAN else 200
+        programs = [f"{world.dir}/chosen", f"{world.dir}/other"]
+        for path in programs:
+            shutil.copy(os.path.realpath("/usr/bin/python3"), path)
+        with Osproxy(world, "=chosen", "--engine", "packet") as osproxy:
+            before = len(world.access_log())
+            clients = [world.spawn([programs[i % 2], "-c", HASTY, str(each), f"p{i}"], stdout=subprocess.PIPE, text=True) for i in range(50)]
+            said = [client.communicate(timeout=PATIENCE * 5)[0].split() for client in clients]
+            self.assertEqual([line for lines in said for line in lines if not line.isdigit()], [])
+            self.assertEqual({len(lines) for lines in said}, {each})
+            flows = osproxy.wait_for_flows(25 * each, type="http")
+            wait_for(lambda: len(world.access_log()) - before >= 50 * each, "the origin's count")
+            self.assertEqual(len(world.access_log()) - before, 50 * each)
+            # Whose owner was found late was relayed, and is shown as that.
+            rest = {(flow["type"], flow["process"]["name"]) for flow in osproxy.flows() if flow["type"] != "http"}
+            self.assertLessEqual(rest, {("pass", "other")})
+            self.assertEqual(len(flows), 25 * each)
+        expected = {(f"http://a/p{i}-{n}", clients[i].pid) for i in range(0, 50, 2) for n in range(each)}
+        self.assertEqual({(flow["url"], flow["process"]["pid"]) for flow in flows}, expected)
+        ports = {(f"p{i}", f"{CLIENT_V4}:{port}") for i in range(0, 50, 2) for port in said[i]}
+        self.assertEqual({(flow["url"].split("/")[3].split("-")[0], flow["client"]) for flow in flows}, ports)
+
+
 # Connects again and again; says how many, how many failed, and the longest connect() in ms.
 STEADY = """
 import socket, sys, time

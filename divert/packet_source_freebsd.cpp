@@ -1,0 +1,168 @@
+// divert(4): pf's `divert-to` hands SYNs to a socket. They come back changed, by the type of service, or pf
+// would hand them over for ever; never, when they are to vanish. IPv6 is not diverted by FreeBSD's pf.
+//
+// Not tried yet: written from divert(4), ip(4) and design/facts-pf.md. What is in the packets is done by
+// packet.cpp and rewrite.cpp, which are tested everywhere.
+#include <cerrno>
+#include <map>
+#include <mutex>
+
+#include <arpa/inet.h>
+#include <fcntl.h>
+#include <netinet/in.h>
+#include <sys/socket.h>
+
+#include "divert/packet_source.h"
+#include "divert/rewrite.h"
+
+namespace divert {
+namespace {
+
+constexpr std::uint16_t kUsualNumber = 28531;
+constexpr int kNumbersTried = 64;
+constexpr std::size_t kPacketRoom = 65536;
+/// SYNs that wait for their verdict. Beyond it the oldest vanish: TCP sends them again.
+constexpr std::size_t kMaxHeld = 32768;
+
+/// RFC 792.
+std::uint8_t unreachable_code(pfctl::Refusal how) {
+  switch (how) {
+    case pfctl::Refusal::no_route:
+      return 0;
+    case pfctl::Refusal::host_unreachable:
+      return 1;
+    case pfctl::Refusal::prohibited:
+      return 13;
+    default:
+      return 3;
+  }
+}
+
+base::Error refused(std::uint16_t number, int error) {
+  if (error == EADDRINUSE)
+    return {fmt::format("divert port {} belongs to another program, and so do those around it", number),
+            EBUSY};
+  if (error == EPROTONOSUPPORT || error == EINVAL)
+    return {
+        "this kernel cannot divert packets (IPDIVERT); kldload ipdivert, after a look at ipfw's default rule",
+        error};
+  if (error == EPERM || error == EACCES) return {"cannot hold packets: no permission; run as root", error};
+  return base::os_error(fmt::format("cannot open divert port {}", number), error);
+}
+
+}  // namespace
+
+struct PacketSource::Store {
+  struct Packet {
+    std::string bytes;
+    sockaddr_in address{};  ///< where it was on its way; reinjection wants it back
+  };
+
+  /// The packet, which is no longer held; empty: it is not, or no longer.
+  std::optional<Packet> take(std::uint32_t id) {
+    const std::lock_guard lock{mutex};
+    auto found = packets.extract(id);
+    return found ? std::optional{std::move(found.mapped())} : std::nullopt;
+  }
+
+  std::mutex mutex;
+  std::map<std::uint32_t, Packet> packets;  ///< by age
+  std::uint32_t next = 1;
+  base::UniqueFd answers;  ///< raw, for resets and ICMP errors
+};
+
+PacketSource::PacketSource(base::UniqueFd socket, std::uint16_t number)
+    : socket_(std::move(socket)), number_(number), buffer_(kPacketRoom), store_(std::make_shared<Store>()) {}
+
+base::Result<PacketSource> PacketSource::open(std::uint16_t number) {
+  base::UniqueFd socket{::socket(PF_INET, SOCK_RAW | SOCK_CLOEXEC | SOCK_NONBLOCK, IPPROTO_DIVERT)};
+  if (!socket) return refused(number, errno);
+  sockaddr_in address{};
+  address.sin_family = AF_INET;
+  address.sin_port = htons(number);
+  if (::bind(socket.get(), reinterpret_cast<const sockaddr*>(&address), sizeof address) != 0)
+    return refused(number, errno);
+  PacketSource source{std::move(socket), number};
+  source.store_->answers = base::UniqueFd{::socket(PF_INET, SOCK_RAW | SOCK_CLOEXEC, IPPROTO_RAW)};
+  const int one = 1;
+  if (!source.store_->answers ||
+      ::setsockopt(source.store_->answers.get(), IPPROTO_IP, IP_HDRINCL, &one, sizeof one) != 0)
+    return base::os_error("cannot open a raw socket", errno);
+  return source;
+}
+
+base::Result<> PacketSource::receive(const Take& take) {
+  for (int i = 0; i < 256; ++i) {
+    sockaddr_in address{};
+    socklen_t size = sizeof address;
+    const ssize_t n = ::recvfrom(socket_.get(), buffer_.data(), buffer_.size(), 0,
+                                 reinterpret_cast<sockaddr*>(&address), &size);
+    if (n < 0 && (errno == EAGAIN || errno == ENOBUFS)) return {};
+    if (n < 0 && errno == EINTR) continue;
+    if (n <= 0) return base::os_error("cannot receive held packets", errno);
+    const std::string_view bytes{buffer_.data(), static_cast<std::size_t>(n)};
+    std::uint32_t id = 0;
+    {
+      const std::lock_guard lock{store_->mutex};
+      id = store_->next++;
+      store_->packets.insert_or_assign(id, Store::Packet{std::string(bytes), address});
+      if (store_->packets.size() > kMaxHeld) store_->packets.erase(store_->packets.begin());
+    }
+    take(id, 0, bytes);
+  }
+  return {};
+}
+
+void PacketSource::release(const HeldPacket& packet, Release how, std::uint32_t /*mark_bit*/) const {
+  auto held = store_->take(packet.id);
+  if (!held || how == Release::drop) return;
+  if (!set_tos(held->bytes, how == Release::divert ? pfctl::kTosDivert : pfctl::kTosPass)) return;
+  (void)!::sendto(socket_.get(), held->bytes.data(), held->bytes.size(), 0,
+                  reinterpret_cast<const sockaddr*>(&held->address), sizeof held->address);
+}
+
+void PacketSource::refuse(const HeldPacket& packet, pfctl::Refusal how) const {
+  const auto held = store_->take(packet.id);
+  if (!held) return;
+  const std::string answer = how == pfctl::Refusal::reset
+                                 ? reset_for(held->bytes)
+                                 : unreachable_for(held->bytes, unreachable_code(how));
+  if (answer.empty()) return;
+  sockaddr_in program{};
+  program.sin_family = AF_INET;
+  constexpr std::size_t kDestination = 16;
+  std::copy_n(answer.data() + kDestination, sizeof program.sin_addr,
+              reinterpret_cast<char*>(&program.sin_addr));
+  (void)!::sendto(store_->answers.get(), answer.data(), answer.size(), 0,
+                  reinterpret_cast<const sockaddr*>(&program), sizeof program);
+}
+
+unsigned queue_count() {
+  return 1;  // divert-to knows one port
+}
+
+pfctl::Queueing usual_queueing() {
+  pfctl::Queueing queueing;
+  queueing.first = kUsualNumber;
+  queueing.quic = false;
+  return queueing;
+}
+
+base::Result<PacketSources> open_packet_sources(unsigned /*count*/) {
+  PacketSources sources;
+  for (std::uint16_t number = kUsualNumber;; ++number) {
+    auto source = PacketSource::open(number);
+    if (source) {
+      sources.first = number;
+      sources.each.push_back(std::move(*source));
+      return sources;
+    }
+    if (source.error().os_code != EBUSY || number - kUsualNumber >= kNumbersTried) return source.error();
+  }
+}
+
+KernelDrops kernel_drops(std::uint16_t /*first*/, std::size_t /*count*/) {
+  return {};  // divert(4) does not count
+}
+
+}  // namespace divert
