@@ -57,8 +57,15 @@ struct Ruleset {
   std::uint16_t listener_v4 = 0;        ///< port of the listeners on 127.0.0.1, host byte order
   std::uint16_t listener_v6 = 0;        ///< port of the listeners on [::1], host byte order
   std::optional<CgroupMatch> cgroup;    ///< divert only what processes in it, or below it, connect
-  bool loopback = false;                ///< divert connections to this machine's own addresses as well
-  std::optional<Queueing> queueing;     ///< only connections with a verdict; empty: all (the redirect engine)
+  std::optional<std::uint32_t>
+      capture_gid;  ///< pf: divert only sockets made with this effective group (exec)
+  /// pf: addresses of lo0 that the listeners are bound to. An alias of our own, so that a reset finds its
+  /// way.
+  base::Address alias_v4 = boost::asio::ip::make_address("198.18.0.1");
+  base::Address alias_v6 = boost::asio::ip::make_address("fdff:6f73::1");
+  bool block_quic = false;           ///< pf: refuse UDP to port 443 of those whose TCP is diverted
+  bool loopback = false;             ///< divert connections to this machine's own addresses as well
+  std::optional<Queueing> queueing;  ///< only connections with a verdict; empty: all (the redirect engine)
 };
 
 /// `ruleset` with ports and networks sorted and merged, or what is wrong with it.

@@ -1,0 +1,23 @@
+// pf in its dialects, as text.
+#pragma once
+
+#include <cstdint>
+#include <string>
+
+#include "base/error.h"
+#include "pfctl/ruleset.h"
+
+namespace pfctl {
+
+/// The pf of macOS, FreeBSD and OpenBSD have drifted apart.
+enum class Dialect : std::uint8_t { darwin, freebsd, openbsd };
+
+/// Where our rules live: "com.apple/osproxy", which the stock main ruleset evaluates; else "osproxy", which
+/// the main ruleset must refer to.
+const char* anchor_of(Dialect dialect);
+
+/// The anchor as text for `pfctl -a ANCHOR -f -`: what is loaded, and what `osproxy rules` prints. Pure;
+/// `ruleset` must be validated. Errors: what the dialect cannot do (held packets on macOS, cgroups).
+[[nodiscard]] base::Result<std::string> render_pf(const Ruleset& ruleset, Dialect dialect);
+
+}  // namespace pfctl
