@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include "base/fd.h"
+#include "base/text.h"
 #include "divert/journal.h"
 #include "divert/listeners.h"
 #include "divert/packet_source.h"
@@ -190,7 +191,12 @@ Result<int> config_command(const Invocation& invocation) {
   if (invocation.positional.front() == "show") {
     fmt::print("{}\n", options->dump(2, ' ', false, nlohmann::json::error_handler_t::replace));
   } else {
-    fmt::print("the configuration is good\n");
+    const auto user = divert::invoking_user();
+    if (!user) return user.error();
+    const std::string path = config_path(invocation, user->home);
+    const bool exists = ::access(path.c_str(), F_OK) == 0;
+    fmt::print("{}\n",
+               base::printable(path + (exists ? " is good" : " does not exist: the defaults are used")));
   }
   return 0;
 }

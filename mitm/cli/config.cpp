@@ -198,8 +198,7 @@ Result<json> parse_config(const std::string& path, const std::string& text) {
 /// The config file's object; empty when there is none.
 Result<json> read_config(const Invocation& invocation, const std::string& home) {
   const bool named = invocation.options.contains("config");
-  const std::string path =
-      named ? invocation.options["config"].get<std::string>() : home + "/.config/osproxy/config.json";
+  const std::string path = config_path(invocation, home);
   const auto text = base::read_file(path, kMaxConfig);
   if (text) return parse_config(path, *text);
   const int code = text.error().os_code;
@@ -215,6 +214,12 @@ json default_value(const Option& option) {
 }
 
 }  // namespace
+
+std::string config_path(const Invocation& invocation, const std::string& home) {
+  const auto& options = invocation.options;
+  return options.contains("config") ? options["config"].get<std::string>()
+                                    : home + "/.config/osproxy/config.json";
+}
 
 Result<json> effective_options(const Invocation& invocation, const std::string& home) {
   json effective = json::object();

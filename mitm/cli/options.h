@@ -59,6 +59,9 @@ struct Invocation {
 [[nodiscard]] base::Result<nlohmann::json> effective_options(const Invocation& invocation,
                                                              const std::string& home);
 
+/// The config file that is read if it exists, or must exist when it was named.
+std::string config_path(const Invocation& invocation, const std::string& home);
+
 /// Checks kind, choices and the option's own check. `value` of a list may be one string.
 [[nodiscard]] base::Result<> check_value(const Option& option, const nlohmann::json& value);
 

@@ -51,11 +51,11 @@ std::unique_ptr<flow::Flow> Watch::answered(const divert::Connection& connection
   return flow;
 }
 
-std::vector<std::unique_ptr<flow::Flow>> Watch::expired(Time now) {
-  std::erase_if(early_, [&](const auto& entry) { return now - entry.second.came >= kPatience; });
+std::vector<std::unique_ptr<flow::Flow>> Watch::expired(Time now, Time::duration patience) {
+  std::erase_if(early_, [&](const auto& entry) { return now - entry.second.came >= patience; });
   std::vector<std::unique_ptr<flow::Flow>> flows;
   for (auto at = questions_.begin(); at != questions_.end();) {
-    if (now - at->second.asked < kPatience) {
+    if (now - at->second.asked < patience) {
       ++at;
       continue;
     }

@@ -33,8 +33,8 @@ class Watch {
     return questions_.size() < kMax ? asked(connection, *message, payload.size(), now, begin()) : nullptr;
   }
 
-  /// Questions that nobody has answered in time.
-  std::vector<std::unique_ptr<flow::Flow>> expired(Time now);
+  /// Questions that nobody has answered within `patience`.
+  std::vector<std::unique_ptr<flow::Flow>> expired(Time now, Time::duration patience = kPatience);
 
  private:
   using Key = std::tuple<base::Endpoint, base::Endpoint, std::uint16_t>;  ///< program, server, id

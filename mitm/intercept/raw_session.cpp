@@ -13,12 +13,19 @@ namespace asio = boost::asio;
 using asio::awaitable;
 constexpr int kRounds = 16;  ///< before other connections have their turn
 
+bool is_name_server(std::uint16_t port) {
+  constexpr std::uint16_t kDns = 53, kDnsOverTls = 853;
+  return port == kDns || port == kDnsOverTls;
+}
+
 }  // namespace
 
 RawSession::RawSession(Tracked& tracked, Channel& client, Channel& server)
     : tracked_(tracked), client_(client), server_(server), flow_(tracked.begin(flow::Type::tcp)) {
   flow_->request_bytes = 0;
   flow_->response_bytes = 0;
+  if (is_name_server(tracked.connection().server.port()))
+    name_server_.reset(new NameServer{dns::Watch{tracked.shared().settings.names}, {}, {}});
 }
 
 awaitable<void> RawSession::run() {
@@ -27,7 +34,26 @@ awaitable<void> RawSession::run() {
   co_await (pump(flow::Direction::request) && pump(flow::Direction::response));
   tracked_.data_end(flow::Direction::request);
   tracked_.data_end(flow::Direction::response);
+  if (name_server_) {
+    for (auto& unanswered : name_server_->watch.expired(std::chrono::steady_clock::now(), {}))
+      publish(std::move(unanswered));
+  }
   tracked_.publish_end(std::move(flow_), began_);
+}
+
+void RawSession::publish(std::unique_ptr<const flow::Flow> flow) {
+  tracked_.shared().bus.publish(std::move(flow));
+}
+
+void RawSession::listen(flow::Direction direction, std::string_view bytes) {
+  const bool answer = direction == flow::Direction::response;
+  auto& stream = answer ? name_server_->answers : name_server_->questions;
+  stream.feed(bytes, [&](std::string_view message) {
+    auto flow =
+        name_server_->watch.heard(tracked_.connection(), answer, message, std::chrono::steady_clock::now(),
+                                  [&] { return tracked_.begin(flow::Type::dns); });
+    if (flow) publish(std::move(flow));
+  });
 }
 
 void RawSession::abort(std::string_view who, const Channel& channel) {
@@ -51,6 +77,7 @@ awaitable<void> RawSession::pump(flow::Direction direction) {
     if (got.ok()) {
       const std::string_view bytes{scratch.data(), got.bytes};
       tracked_.data(direction, bytes);
+      if (name_server_) listen(direction, bytes);
       *(request ? flow_->request_bytes : flow_->response_bytes) += bytes.size();
       IoResult put = to.try_write(bytes);
       if (put.blocked()) {

@@ -5,6 +5,8 @@
 #include <memory>
 #include <string>
 
+#include "mitm/dns/stream.h"
+#include "mitm/dns/watch.h"
 #include "mitm/intercept/channel.h"
 #include "mitm/intercept/tracked.h"
 
@@ -20,12 +22,22 @@ class RawSession {
 
  private:
   boost::asio::awaitable<void> pump(flow::Direction direction);
+  void listen(flow::Direction direction, std::string_view bytes);
+  void publish(std::unique_ptr<const flow::Flow> flow);
   void abort(std::string_view who, const Channel& channel);
+
+  /// A connection to a name server: its questions are flows as well.
+  struct NameServer {
+    dns::Watch watch;
+    dns::Stream questions;
+    dns::Stream answers;
+  };
 
   Tracked& tracked_;
   Channel& client_;
   Channel& server_;
   std::unique_ptr<flow::Flow> flow_;
+  std::unique_ptr<NameServer> name_server_;
   std::chrono::steady_clock::time_point began_ = std::chrono::steady_clock::now();
 };
 

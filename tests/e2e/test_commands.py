@@ -229,7 +229,7 @@ class Config(unittest.TestCase):
         return path
 
     def test_the_sample_is_good(self):
-        self.assertEqual(osproxy("config", "check", "-c", f"{TOP}/conf/osproxy.json"), ("the configuration is good\n", ""))
+        self.assertEqual(osproxy("config", "check", "-c", f"{TOP}/conf/osproxy.json"), (f"{TOP}/conf/osproxy.json is good\n", ""))
 
     def test_show_is_what_a_run_would_use_and_is_valid(self):
         path = self.config('{"ports": ["1", "2"], "detail": 3}')

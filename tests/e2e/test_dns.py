@@ -55,6 +55,14 @@ class Dns(unittest.TestCase):
             wait_for(lambda: world.run(*resolving("192.0.2.2", "/usr/bin/python3", "-c", script), check=False).returncode == 0, "the server")
             self.assertEqual(osproxy.wait_for_flow(type="tcp", error=None)["host"], "www.test")
 
+    def test_over_tcp_as_well(self):
+        with Osproxy(world, "=dig") as osproxy:
+            self.assertEqual(world.run("dig", "+tcp", "+short", "@192.0.2.2", "www.test").stdout, "one.test.\n192.0.2.2\n")
+            flow = osproxy.wait_for_flow(type="dns")
+            self.assertEqual((flow["question"], flow["rcode"], flow["error"]), ({"name": "www.test", "type": "A"}, "NOERROR", None))
+            self.assertEqual([(a["type"], a["data"]) for a in flow["answers"]], [("CNAME", "one.test"), ("A", "192.0.2.2")])
+            self.assertEqual(osproxy.wait_for_flow(type="tcp")["server"], "192.0.2.2:53")
+
     def test_other_programs_are_not_listened_to(self):
         with Osproxy(world, "curl") as osproxy:
             world.run("dig", "+short", "@192.0.2.2", "one.test")

@@ -162,7 +162,7 @@ class Errors(unittest.TestCase):
     def test_read_only_places(self):
         """A read-only home is nothing to stumble over; a CA folder that cannot be made is said."""
         script = f"mount -t tmpfs -o ro none /root && exec {OSPROXY} config check"
-        self.assertEqual(run("unshare", "-m", "sh", "-c", script).stdout, "the configuration is good\n")
+        self.assertEqual(run("unshare", "-m", "sh", "-c", script).stdout, "/root/.config/osproxy/config.json does not exist: the defaults are used\n")
         script = f"mount -t tmpfs -o ro none /mnt && exec nsenter --net=/run/netns/{world.client} {OSPROXY} run curl --ca-dir /mnt/ca"
         result = run("unshare", "-m", "sh", "-c", script, check=False)
         self.assertEqual(result.returncode, 1)

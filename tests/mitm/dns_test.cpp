@@ -1,6 +1,7 @@
 // Messages as bytes, from RFC 1035 and from real answers; flows and names made of them.
 #include "mitm/dns/message.h"
 #include "mitm/dns/names.h"
+#include "mitm/dns/stream.h"
 #include "mitm/dns/watch.h"
 #include "mitm/sink/sinks.h"
 #include "tests/test.h"
@@ -168,4 +169,28 @@ TEST_CASE("dns: names are bounded, the oldest go first") {
   }
   CHECK(names.find(boost::asio::ip::make_address("10.0.0.0")).empty());
   CHECK(names.find(boost::asio::ip::make_address("10.0.0.1")) == "n1");
+}
+
+TEST_CASE("dns stream: messages behind their lengths, however they are cut") {
+  const std::string longest(65535, 'x');
+  const std::vector<std::string> messages{kQuestion, "", kAnswer, longest, "z"};
+  std::string bytes;
+  for (const auto& message : messages) bytes += word(static_cast<unsigned>(message.size())) + message;
+  for (const std::size_t piece :
+       {std::size_t{1}, std::size_t{2}, std::size_t{7}, std::size_t{1000}, bytes.size()}) {
+    dns::Stream stream;
+    std::vector<std::string> heard;
+    for (std::size_t at = 0; at < bytes.size(); at += piece)
+      stream.feed(std::string_view(bytes).substr(at, piece),
+                  [&](std::string_view message) { heard.emplace_back(message); });
+    CHECK(heard == messages);
+  }
+  for (std::size_t cut = 0; cut < 200; ++cut) {
+    dns::Stream stream;
+    std::vector<std::string> heard;
+    const auto take = [&](std::string_view message) { heard.emplace_back(message); };
+    stream.feed(std::string_view(bytes).substr(0, cut), take);
+    stream.feed(std::string_view(bytes).substr(cut), take);
+    CHECK(heard == messages);
+  }
 }
