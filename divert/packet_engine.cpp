@@ -6,7 +6,6 @@
 
 #include <fmt/format.h>
 #include <fmt/ranges.h>
-#include <poll.h>
 #include <pthread.h>
 #include <sys/eventfd.h>
 #include <unistd.h>
@@ -20,8 +19,8 @@ using Clock = std::chrono::steady_clock;
 using namespace std::chrono_literals;
 
 /// Deadlines are looked at this often when no packet comes.
-constexpr int kTickMs = 10;
-constexpr int kIdleMs = 200;
+constexpr auto kTick = 10ms;
+constexpr auto kIdle = 200ms;
 constexpr auto kSilence = 1s;
 /// A search for the owner ends with "unknown" after this.
 constexpr auto kSearchLimit = 2000ms;
@@ -49,6 +48,13 @@ struct PacketEngine::Lane {
   std::mutex learnt_mutex;
   std::vector<procmap::Owner> learnt;  ///< by the searching thread
   std::atomic<bool> anything_learnt{false};
+
+  void learn() {
+    if (!anything_learnt.exchange(false)) return;
+    const std::lock_guard lock{learnt_mutex};
+    for (const auto& owner : learnt) attributor->learn(owner);
+    learnt.clear();
+  }
 };
 
 base::Result<std::unique_ptr<PacketEngine>> PacketEngine::open(unsigned queues) {
@@ -120,18 +126,11 @@ void PacketEngine::receive(Lane& lane) {
       const std::lock_guard lock{ledger_mutex_};
       return ledger_.next_due().has_value();
     }();
-    pollfd readable{lane.source.descriptor(), POLLIN, 0};
-    ::poll(&readable, 1, waiting ? kTickMs : kIdleMs);
+    const auto take = [&](std::uint32_t id, std::uint32_t mark, std::string_view bytes) {
+      judge(lane, {lane.index, id, mark}, bytes);
+    };
+    const auto received = lane.source.receive(waiting ? kTick : kIdle, take);
     lane.seen = Clock::now().time_since_epoch().count();
-    if (lane.anything_learnt.exchange(false)) {
-      const std::lock_guard lock{lane.learnt_mutex};
-      for (const auto& owner : lane.learnt) lane.attributor->learn(owner);
-      lane.learnt.clear();
-    }
-    const auto received =
-        lane.source.receive([&](std::uint32_t id, std::uint32_t mark, std::string_view bytes) {
-          judge(lane, {lane.index, id, mark}, bytes);
-        });
     // Without its queue the broker must not stay: alive() will say so.
     if (!received) return;
     expire();
@@ -145,6 +144,7 @@ void PacketEngine::judge(Lane& lane, const HeldPacket& packet, std::string_view 
     unreadable_.fetch_add(1, std::memory_order_relaxed);
     return lane.source.release(packet, Release::divert, mark_bit_);
   }
+  lane.learn();
   const FlowKey& key = head->key;
   std::optional<Ruling> ruling;
   if (auto owner = lane.attributor->owner_soon(key.source, key.destination, transport_of(key)))

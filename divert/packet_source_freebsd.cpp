@@ -4,6 +4,7 @@
 // Not tried yet: written from divert(4), ip(4) and design/facts-pf.md. What is in the packets is done by
 // packet.cpp and rewrite.cpp, which are tested everywhere.
 #include <cerrno>
+#include <chrono>
 #include <map>
 #include <mutex>
 
@@ -17,6 +18,8 @@
 
 namespace divert {
 namespace {
+
+using namespace std::chrono_literals;
 
 constexpr std::uint16_t kUsualNumber = 28531;
 constexpr int kNumbersTried = 64;
@@ -75,7 +78,7 @@ PacketSource::PacketSource(base::UniqueFd socket, std::uint16_t number)
     : socket_(std::move(socket)), number_(number), buffer_(kPacketRoom), store_(std::make_shared<Store>()) {}
 
 base::Result<PacketSource> PacketSource::open(std::uint16_t number) {
-  base::UniqueFd socket{::socket(PF_INET, SOCK_RAW | SOCK_CLOEXEC | SOCK_NONBLOCK, IPPROTO_DIVERT)};
+  base::UniqueFd socket{::socket(PF_INET, SOCK_RAW | SOCK_CLOEXEC, IPPROTO_DIVERT)};
   if (!socket) return refused(number, errno);
   sockaddr_in address{};
   address.sin_family = AF_INET;
@@ -91,11 +94,17 @@ base::Result<PacketSource> PacketSource::open(std::uint16_t number) {
   return source;
 }
 
-base::Result<> PacketSource::receive(const Take& take) {
+base::Result<> PacketSource::receive(std::chrono::milliseconds patience, const Take& take) {
+  if (patience != patience_) {
+    const timeval limit{patience / 1s, (patience % 1s) / 1us};
+    if (::setsockopt(socket_.get(), SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof limit) != 0)
+      return base::os_error("cannot wait for held packets", errno);
+    patience_ = patience;
+  }
   for (int i = 0; i < 256; ++i) {
     sockaddr_in address{};
     socklen_t size = sizeof address;
-    const ssize_t n = ::recvfrom(socket_.get(), buffer_.data(), buffer_.size(), 0,
+    const ssize_t n = ::recvfrom(socket_.get(), buffer_.data(), buffer_.size(), i == 0 ? 0 : MSG_DONTWAIT,
                                  reinterpret_cast<sockaddr*>(&address), &size);
     if (n < 0 && (errno == EAGAIN || errno == ENOBUFS)) return {};
     if (n < 0 && errno == EINTR) continue;

@@ -1,10 +1,10 @@
 // NFQUEUE: one netlink socket per queue.
 #include <algorithm>
 #include <cerrno>
+#include <chrono>
 #include <fstream>
 #include <sstream>
 
-#include <fcntl.h>
 #include <linux/netlink.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -16,6 +16,8 @@
 
 namespace divert {
 namespace {
+
+using namespace std::chrono_literals;
 
 /// The first number that is tried. 0 is popular with other tools.
 constexpr std::uint16_t kUsualNumber = 28531;
@@ -80,14 +82,19 @@ base::Result<PacketSource> PacketSource::open(std::uint16_t number) {
   const int one = 1;
   ::setsockopt(fd, SOL_NETLINK, NETLINK_NO_ENOBUFS, &one, sizeof one);
   ::setsockopt(fd, SOL_SOCKET, SO_RCVBUFFORCE, &kSocketRoom, sizeof kSocketRoom);
-  ::fcntl(fd, F_SETFL, O_NONBLOCK);
   return PacketSource{std::move(*socket), number};
 }
 
-base::Result<> PacketSource::receive(const Take& take) {
+base::Result<> PacketSource::receive(std::chrono::milliseconds patience, const Take& take) {
+  if (patience != patience_) {
+    const timeval limit{patience / 1s, (patience % 1s) / 1us};
+    if (::setsockopt(socket_.get(), SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof limit) != 0)
+      return base::os_error("cannot wait for held packets", errno);
+    patience_ = patience;
+  }
   // As many as could have gathered while the last ones were looked at; then deadlines have their turn.
   for (int i = 0; i < 256; ++i) {
-    const ssize_t n = ::recv(socket_.get(), buffer_.data(), buffer_.size(), MSG_DONTWAIT);
+    const ssize_t n = ::recv(socket_.get(), buffer_.data(), buffer_.size(), i == 0 ? 0 : MSG_DONTWAIT);
     if (n < 0 && (errno == EAGAIN || errno == ENOBUFS)) return {};
     if (n < 0 && errno == EINTR) continue;
     if (n <= 0) return base::os_error("cannot receive held packets", errno);
