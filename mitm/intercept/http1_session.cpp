@@ -25,12 +25,6 @@ constexpr std::size_t kPipelined = 256;          ///< requests that may wait for
 constexpr auto kSlow = std::chrono::seconds{1};  ///< after which the start of a flow is shown
 constexpr auto kLinger = std::chrono::seconds{2};
 
-void capture(std::string_view bytes, std::size_t limit, std::string& body, bool& cut) {
-  const std::size_t room = limit - std::min(limit, body.size());
-  body.append(bytes.substr(0, room));
-  if (bytes.size() > room && limit > 0) cut = true;
-}
-
 }  // namespace
 
 Http1Session::Http1Session(Tracked& tracked, Channel& client, Channel& server, std::string_view scheme)
@@ -187,7 +181,8 @@ std::size_t Http1Session::consume_requests(std::string_view input) {
       case What::body: {
         flow::Flow& flow = *exchanges_.back().flow;
         *flow.request_bytes += event.body.size();
-        capture(event.body, tracked_.shared().settings.body_limit, flow.request_body, flow.request_body_cut);
+        capture_body(event.body, tracked_.shared().settings.body_limit, flow.request_body,
+                     flow.request_body_cut);
         break;
       }
     }
@@ -317,8 +312,8 @@ std::size_t Http1Session::consume_responses(std::span<char> bytes) {
       case What::body: {
         flow::Flow& flow = *exchanges_.front().flow;
         *flow.response_bytes += event.body.size();
-        capture(event.body, tracked_.shared().settings.body_limit, flow.response_body,
-                flow.response_body_cut);
+        capture_body(event.body, tracked_.shared().settings.body_limit, flow.response_body,
+                     flow.response_body_cut);
         break;
       }
     }
@@ -356,8 +351,22 @@ void Http1Session::finish_response() {
   if (head.status == 101 || (tunnel && exchange.request_done)) {
     switched_ = true;
     outcome_ = tunnel ? Outcome::tunnel : Outcome::upgraded;
+    if (!tunnel && http::iequals(exchange.flow->response_headers.find("upgrade"), "h2c"))
+      upgraded_to_http2_ = begin_on_http2(*exchange.flow);
   }
   finish_front();
+}
+
+/// The same request, whose answer is the first stream's.
+std::unique_ptr<flow::Flow> Http1Session::begin_on_http2(const flow::Flow& asked) const {
+  auto flow = tracked_.begin(flow::Type::http);
+  flow->host = asked.host;
+  flow->method = asked.method;
+  flow->url = asked.url;
+  flow->http_version = "2";
+  flow->request_headers = asked.request_headers;
+  flow->request_bytes = asked.request_bytes;
+  return flow;
 }
 
 /// Publishes the front exchange when both halves of it are complete.

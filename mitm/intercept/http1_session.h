@@ -31,6 +31,9 @@ class Http1Session {
   /// Bytes that belong to what follows an upgrade or a tunnel are pushed back into the channels.
   boost::asio::awaitable<Outcome> run();
 
+  /// After `upgraded`: the request, when HTTP/2 follows (h2c); else null.
+  [[nodiscard]] std::unique_ptr<flow::Flow> take_upgraded_to_http2() { return std::move(upgraded_to_http2_); }
+
  private:
   struct Exchange {
     std::unique_ptr<flow::Flow> flow;
@@ -67,6 +70,7 @@ class Http1Session {
   void response_head(Exchange& exchange, http::Head& head);
   void finish_request();
   void finish_response();
+  [[nodiscard]] std::unique_ptr<flow::Flow> begin_on_http2(const flow::Flow& asked) const;
   void finish_front();
   void refuse_request(const char* why);
   void refuse_response(std::string why);
@@ -89,6 +93,7 @@ class Http1Session {
   std::deque<Exchange> exchanges_;  ///< oldest first; responses belong to the front one
   boost::asio::steady_timer turn_;  ///< cancelled when requests may go on
   Outcome outcome_ = Outcome::done;
+  std::unique_ptr<flow::Flow> upgraded_to_http2_;
   bool awaiting_switch_ = false;  ///< after a request that may end HTTP: client bytes wait for its answer
   bool switched_ = false;
   bool unasked_ = false;  ///< the server has sent a response that no request asked for

@@ -42,4 +42,26 @@ void describe_request(http::Head& head, std::string_view scheme, const Tracked& 
   flow.request_bytes = 0;
 }
 
+void describe_request(http::Http2Head& head, const Tracked& tracked, flow::Flow& flow) {
+  const std::string_view host = head.authority.empty() ? head.fields.find("host") : head.authority;
+  if (head.method == "CONNECT" && head.protocol.empty()) {
+    flow.url = host;
+  } else {
+    const std::string authority = host.empty() ? tracked.server_name() : std::string(host);
+    flow.url =
+        fmt::format("{}://{}{}", head.scheme, authority, head.path == "*" ? std::string_view() : head.path);
+  }
+  if (flow.host.empty()) flow.host = without_port(host);
+  flow.method = std::move(head.method);
+  flow.http_version = "2";
+  flow.request_headers = std::move(head.fields);
+  flow.request_bytes = 0;
+}
+
+void capture_body(std::string_view part, std::size_t limit, std::string& body, bool& cut) {
+  const std::size_t room = limit - std::min(limit, body.size());
+  body.append(part.substr(0, room));
+  if (part.size() > room && limit > 0) cut = true;
+}
+
 }  // namespace mitm::intercept

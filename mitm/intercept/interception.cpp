@@ -8,6 +8,7 @@
 #include <boost/asio/use_awaitable.hpp>
 
 #include "divert/relay.h"
+#include "mitm/intercept/http2_session.h"
 #include "mitm/intercept/http_flow.h"
 #include "mitm/intercept/page.h"
 #include "mitm/intercept/program_tls.h"
@@ -127,7 +128,15 @@ void Interception::block() {
 
 awaitable<void> Interception::converse(Speech speech) {
   if (speech.protocol == Protocol::tls) return run_tls(std::move(speech.hello));
+  if (speech.protocol == Protocol::http2) return run_http2(nullptr);
   return speech.protocol == Protocol::http1 ? run_http("http") : run_raw();
+}
+
+/// `upgraded`: the HTTP/1.1 request that asked for it, if any.
+awaitable<void> Interception::run_http2(std::unique_ptr<flow::Flow> upgraded) {
+  const auto session = std::make_unique<Http2Session>(tracked_, client_, server_);
+  if (upgraded) session->adopt(std::move(upgraded));
+  co_await session->run();
 }
 
 awaitable<void> Interception::run_raw() {
@@ -138,8 +147,13 @@ awaitable<void> Interception::run_raw() {
 awaitable<void> Interception::run_http(std::string_view scheme) {
   auto session = std::make_unique<Http1Session>(tracked_, client_, server_, scheme);
   const auto outcome = co_await session->run();
+  auto upgraded = session->take_upgraded_to_http2();
   session.reset();
   if (outcome == Http1Session::Outcome::done) co_return;
+  if (upgraded) {
+    co_await run_http2(std::move(upgraded));
+    co_return;
+  }
   if (outcome == Http1Session::Outcome::upgraded || client_.ssl() != nullptr) {
     co_await run_raw();
     co_return;
@@ -199,13 +213,16 @@ awaitable<bool> Interception::accept_tls(const divert::ClientHello& hello, X509*
 
 awaitable<void> Interception::converse_in_tls() {
   const std::string alpn = selected_alpn(client_.ssl());
-  bool http = alpn.starts_with("http/1");
+  Protocol protocol = alpn == "h2" ? Protocol::http2 : Protocol::raw;
+  if (alpn.starts_with("http/1")) protocol = Protocol::http1;
   if (alpn.empty()) {
     const Speech speech = co_await listen(false);
-    http = speech.protocol == Protocol::http1;
+    protocol = speech.protocol;
   }
-  if (http) {
+  if (protocol == Protocol::http1) {
     co_await run_http("https");
+  } else if (protocol == Protocol::http2) {
+    co_await run_http2(nullptr);
   } else {
     co_await run_raw();
   }

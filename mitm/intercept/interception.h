@@ -42,6 +42,7 @@ class Interception {
   boost::asio::awaitable<void> run_tls(divert::ClientHello hello);
   boost::asio::awaitable<void> converse_in_tls();
   boost::asio::awaitable<void> run_http(std::string_view scheme);
+  boost::asio::awaitable<void> run_http2(std::unique_ptr<flow::Flow> upgraded);
   boost::asio::awaitable<void> run_raw();
   boost::asio::awaitable<void> pass();
   void block();

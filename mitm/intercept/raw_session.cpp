@@ -1,17 +1,10 @@
-// Two pumps over the shared scratch buffer: a direction that is idle, or that its receiver keeps up with,
-// holds no memory.
+// What passes, counted.
 #include "mitm/intercept/raw_session.h"
-
-#include <boost/asio/experimental/awaitable_operators.hpp>
-#include <boost/asio/post.hpp>
-#include <boost/asio/use_awaitable.hpp>
 
 namespace mitm::intercept {
 namespace {
 
-namespace asio = boost::asio;
-using asio::awaitable;
-constexpr int kRounds = 16;  ///< before other connections have their turn
+using boost::asio::awaitable;
 
 bool is_name_server(std::uint16_t port) {
   constexpr std::uint16_t kDns = 53, kDnsOverTls = 853;
@@ -21,7 +14,9 @@ bool is_name_server(std::uint16_t port) {
 }  // namespace
 
 RawSession::RawSession(Tracked& tracked, Channel& client, Channel& server)
-    : tracked_(tracked), client_(client), server_(server), flow_(tracked.begin(flow::Type::tcp)) {
+    : tracked_(tracked),
+      pass_through_(tracked, client, server, *this),
+      flow_(tracked.begin(flow::Type::tcp)) {
   flow_->request_bytes = 0;
   flow_->response_bytes = 0;
   if (is_name_server(tracked.connection().server.port()))
@@ -29,16 +24,24 @@ RawSession::RawSession(Tracked& tracked, Channel& client, Channel& server)
 }
 
 awaitable<void> RawSession::run() {
-  using namespace asio::experimental::awaitable_operators;
   tracked_.publish_start(*flow_);
-  co_await (pump(flow::Direction::request) && pump(flow::Direction::response));
-  tracked_.data_end(flow::Direction::request);
-  tracked_.data_end(flow::Direction::response);
+  co_await pass_through_.run();
   if (name_server_) {
     for (auto& unanswered : name_server_->watch.expired(std::chrono::steady_clock::now(), {}))
       publish(std::move(unanswered));
   }
   tracked_.publish_end(std::move(flow_), began_);
+}
+
+bool RawSession::saw(flow::Direction direction, std::string_view bytes) {
+  const bool request = direction == flow::Direction::request;
+  *(request ? flow_->request_bytes : flow_->response_bytes) += bytes.size();
+  if (name_server_) listen(direction, bytes);
+  return true;
+}
+
+void RawSession::failed(std::string why) {
+  if (flow_->error.empty()) flow_->error = std::move(why);
 }
 
 void RawSession::publish(std::unique_ptr<const flow::Flow> flow) {
@@ -54,51 +57,6 @@ void RawSession::listen(flow::Direction direction, std::string_view bytes) {
                                   [&] { return tracked_.begin(flow::Type::dns); });
     if (flow) publish(std::move(flow));
   });
-}
-
-void RawSession::abort(std::string_view who, const Channel& channel) {
-  if (flow_->error.empty()) flow_->error = fmt::format("{}: {}", who, channel.failure());
-  client_.reset();
-  server_.reset();
-}
-
-awaitable<void> RawSession::pump(flow::Direction direction) {
-  const bool request = direction == flow::Direction::request;
-  Channel& from = request ? client_ : server_;
-  Channel& to = request ? server_ : client_;
-  const std::span<char> scratch = tracked_.shared().scratch;
-  for (int round = 0;; ++round) {
-    const IoResult got = from.try_read(scratch);
-    if (got.ended()) {
-      tracked_.data_end(direction);
-      to.shutdown_write(got.status == IoResult::Status::end);
-      co_return;
-    }
-    if (got.ok()) {
-      const std::string_view bytes{scratch.data(), got.bytes};
-      tracked_.data(direction, bytes);
-      if (name_server_) listen(direction, bytes);
-      *(request ? flow_->request_bytes : flow_->response_bytes) += bytes.size();
-      IoResult put = to.try_write(bytes);
-      if (put.blocked()) {
-        const std::string rest{bytes.substr(put.bytes)};
-        put = co_await to.write_all(rest, &from);
-      }
-      if (!put.ok()) {
-        const bool source = !from.failure().empty();
-        abort(source == request ? "the program" : "the server", source ? from : to);
-        co_return;
-      }
-    } else if (!got.blocked()) {
-      abort(request ? "the program" : "the server", from);
-      co_return;
-    }
-    if (got.ok() && !from.drained()) {
-      if (round % kRounds == kRounds - 1) co_await asio::post(asio::use_awaitable);
-    } else if (!co_await from.wait(got)) {
-      co_return;
-    }
-  }
 }
 
 }  // namespace mitm::intercept

@@ -71,7 +71,7 @@ std::string explain(const Channel& server, std::string_view name) {
 std::vector<std::string> offered_upstream(const std::vector<std::string>& client) {
   std::vector<std::string> spoken;
   for (const auto& name : client) {
-    if (name != "h2" && name != "h3") spoken.push_back(name);
+    if (name != "h3") spoken.push_back(name);
   }
   return spoken;
 }

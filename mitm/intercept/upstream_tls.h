@@ -61,8 +61,7 @@ class UpstreamTls {
   std::unordered_map<std::string_view, std::list<Entry>::iterator> index_;
 };
 
-/// The client's list without what we do not speak. A client that offers nothing but h2 is asked for without
-/// ALPN on both sides: most then speak HTTP/1.1.
+/// The client's list without what cannot be spoken over TCP.
 std::vector<std::string> offered_upstream(const std::vector<std::string>& client);
 
 }  // namespace mitm::intercept

@@ -98,6 +98,9 @@ void add_http(JsonObject& object, const flow::Flow& flow, bool bodies) {
   flow.status == 0 ? object.token("status", "null") : object.integer("status", flow.status);
   append_fields(object.name("request_headers"), flow.request_headers);
   append_fields(object.name("response_headers"), flow.response_headers);
+  if (!flow.request_trailers.empty()) append_fields(object.name("request_trailers"), flow.request_trailers);
+  if (!flow.response_trailers.empty())
+    append_fields(object.name("response_trailers"), flow.response_trailers);
   if (!bodies) return;
   append_json_base64(object.name("request_body"), flow.request_body);
   object.boolean("request_body_cut", flow.request_body_cut);

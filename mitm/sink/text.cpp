@@ -228,6 +228,11 @@ void append_message(std::string& out, const flow::Flow& flow, flow::Direction di
   append_body(out, body, style.detail == 3 ? kBodyAtDetail3 : std::numeric_limits<std::size_t>::max());
 }
 
+void append_trailers(std::string& out, const flow::Flow& flow, const TextStyle& style) {
+  append_fields(out, ">", flow.request_trailers, style);
+  append_fields(out, "<", flow.response_trailers, style);
+}
+
 class TextSink final : public flow::Sink {
  public:
   TextSink(base::UniqueFd out, std::string name, TextStyle style)
@@ -261,6 +266,7 @@ std::string render_text(const flow::Flow& flow, const TextStyle& style) {
   append_facts(out, flow, style);
   if (is_http) append_message(out, flow, flow::Direction::request, style);
   if (is_http) append_message(out, flow, flow::Direction::response, style);
+  append_trailers(out, flow, style);
   return out;
 }
 

@@ -90,12 +90,16 @@ TEST_CASE("tls: HTTP inside TLS is seen, with the facts of the connection") {
   }
 }
 
-TEST_CASE("tls: the program gets the ALPN that the server chose, and h2 is offered to nobody") {
+TEST_CASE("tls: the program gets the ALPN that the server chose from its own list, without h3") {
   struct Case {
     std::vector<std::string> offered;
     std::string heard;  ///< first of what the server was offered; it chooses that
   };
-  const Case cases[] = {{{"h2", "http/1.1"}, "http/1.1"}, {{"h2"}, ""}, {{}, ""}, {{"acme", "h2"}, "acme"}};
+  const Case cases[] = {{{"h2", "http/1.1"}, "h2"},
+                        {{"h2"}, "h2"},
+                        {{"h3", "http/1.1"}, "http/1.1"},
+                        {{}, ""},
+                        {{"acme", "h2"}, "acme"}};
   for (const auto& one : cases) {
     Rig rig{rig::trusting()};
     auto [program, server] = rig.open();
@@ -104,6 +108,7 @@ TEST_CASE("tls: the program gets the ALPN that the server chose, and h2 is offer
     REQUIRE(shake(program, client.get(), server, origin.get(), "h.test", one.offered).program);
     CHECK(alpn_of(server) == one.heard);
     CHECK(alpn_of(program) == one.heard);
+    if (one.heard == "h2") continue;
     passes(program, server, kGet);
     passes(server, program, kOk);
     program.finish();

@@ -1,0 +1,289 @@
+// Frames by RFC 9113 section 4 and 6; header blocks by nghttp2's decompressor. Bodies are never gathered,
+// other frames only when they come in pieces.
+#include "mitm/http/http2.h"
+
+#include <algorithm>
+#include <charconv>
+
+#include <nghttp2/nghttp2.h>
+
+namespace mitm::http {
+namespace {
+
+constexpr std::string_view kPreface = "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+constexpr std::size_t kHeaderSize = 9;
+
+std::uint32_t word(std::string_view bytes, std::size_t at, int size) {
+  std::uint32_t value = 0;
+  for (int i = 0; i < size; ++i)
+    value = value << 8 | static_cast<unsigned char>(bytes[at + static_cast<std::size_t>(i)]);
+  return value;
+}
+
+std::uint32_t stream_at(std::string_view bytes, std::size_t at) {
+  return word(bytes, at, 4) & 0x7fffffffU;
+}
+
+/// What has to be read whole.
+bool understood(std::uint8_t type) {
+  switch (type) {
+    case NGHTTP2_HEADERS:
+    case NGHTTP2_RST_STREAM:
+    case NGHTTP2_SETTINGS:
+    case NGHTTP2_PUSH_PROMISE:
+    case NGHTTP2_GOAWAY:
+    case NGHTTP2_CONTINUATION:
+      return true;
+    default:
+      return false;
+  }
+}
+
+std::string_view text_of(const std::uint8_t* bytes, std::size_t size) {
+  return {reinterpret_cast<const char*>(bytes), size};
+}
+
+}  // namespace
+
+void Http2Reader::FreeInflater::operator()(nghttp2_hd_inflater* inflater) const {
+  nghttp2_hd_inflate_del(inflater);
+}
+
+Http2Reader::Http2Reader(Side side)
+    : side_(side), state_(side == Side::request ? State::preface : State::header) {
+  nghttp2_hd_inflater* inflater = nullptr;
+  if (nghttp2_hd_inflate_new(&inflater) == 0) inflater_.reset(inflater);
+}
+
+Http2Reader::~Http2Reader() = default;
+
+bool Http2Reader::fail(const char* why) {
+  error_ = why;
+  return false;
+}
+
+/// Takes from `bytes` until `size` bytes are gathered or it is empty.
+void Http2Reader::gather(std::string_view& bytes, std::size_t size) {
+  const std::size_t taken = std::min(size - gathered_.size(), bytes.size());
+  gathered_.append(bytes.substr(0, taken));
+  bytes.remove_prefix(taken);
+}
+
+bool Http2Reader::feed(std::string_view bytes, Handler& handler) {
+  if (error_) return false;
+  while (!bytes.empty()) {
+    switch (state_) {
+      case State::preface:
+        gather(bytes, kPreface.size());
+        if (gathered_ != kPreface.substr(0, gathered_.size())) return fail("no HTTP/2 preface");
+        if (gathered_.size() < kPreface.size()) return true;
+        gathered_.clear();
+        state_ = State::header;
+        break;
+      case State::header:
+        gather(bytes, kHeaderSize);
+        if (gathered_.size() < kHeaderSize) return true;
+        if (!begin_frame(handler)) return false;
+        break;
+      case State::collect:
+        if (gathered_.empty() && bytes.size() >= left_) {
+          if (!whole_frame(bytes.substr(0, left_), handler)) return false;
+          bytes.remove_prefix(left_);
+        } else {
+          gather(bytes, left_);
+          if (gathered_.size() < left_) return true;
+          if (!whole_frame(gathered_, handler)) return false;
+          gathered_.clear();
+        }
+        state_ = State::header;
+        break;
+      case State::data:
+        if (!pass_data(bytes, handler)) return false;
+        break;
+      case State::skip: {
+        const std::size_t skipped = std::min(left_, bytes.size());
+        left_ -= skipped;
+        bytes.remove_prefix(skipped);
+        if (left_ == 0) state_ = State::header;
+        break;
+      }
+    }
+  }
+  return true;
+}
+
+bool Http2Reader::begin_frame(Handler& handler) {
+  frame_ = {word(gathered_, 0, 3), static_cast<std::uint8_t>(gathered_[3]),
+            static_cast<std::uint8_t>(gathered_[4]), stream_at(gathered_, 5)};
+  gathered_.clear();
+  left_ = frame_.length;
+  if (in_block_ && (frame_.type != NGHTTP2_CONTINUATION || frame_.stream != block_stream_))
+    return fail("another frame in the middle of a header block");
+  if (frame_.type == NGHTTP2_DATA) return begin_data(handler);
+  if (!understood(frame_.type)) {
+    state_ = left_ > 0 ? State::skip : State::header;
+    return true;
+  }
+  if (left_ > kFrameLimit) return fail("a frame too large for us");
+  if (left_ > 0) {
+    state_ = State::collect;
+    return true;
+  }
+  return whole_frame({}, handler);
+}
+
+// Bodies.
+
+bool Http2Reader::begin_data(Handler& handler) {
+  if (frame_.stream == 0) return fail("DATA without a stream");
+  padding_ = 0;
+  pad_length_due_ = (frame_.flags & NGHTTP2_FLAG_PADDED) != 0;
+  if (pad_length_due_ && left_ == 0) return fail("a padded frame without padding length");
+  state_ = State::data;
+  if (left_ > 0) return true;
+  state_ = State::header;
+  handler.data(frame_.stream, {}, (frame_.flags & NGHTTP2_FLAG_END_STREAM) != 0);
+  return true;
+}
+
+bool Http2Reader::pass_data(std::string_view& bytes, Handler& handler) {
+  if (pad_length_due_) {
+    padding_ = static_cast<unsigned char>(bytes.front());
+    bytes.remove_prefix(1);
+    --left_;
+    pad_length_due_ = false;
+    if (padding_ > left_) return fail("more padding than frame");
+  }
+  const std::size_t here = std::min(left_, bytes.size());
+  const std::size_t body = std::min(here, left_ - padding_);
+  const bool last = here == left_;
+  const bool ends = last && (frame_.flags & NGHTTP2_FLAG_END_STREAM) != 0;
+  if (body > 0 || ends) handler.data(frame_.stream, bytes.substr(0, body), ends);
+  padding_ -= here - body;
+  left_ -= here;
+  bytes.remove_prefix(here);
+  if (last) state_ = State::header;
+  return true;
+}
+
+// Everything else.
+
+bool Http2Reader::whole_frame(std::string_view payload, Handler& handler) {
+  state_ = State::header;
+  switch (frame_.type) {
+    case NGHTTP2_RST_STREAM:
+      if (payload.size() != 4 || frame_.stream == 0) return fail("a malformed RST_STREAM");
+      handler.reset(frame_.stream, word(payload, 0, 4));
+      return true;
+    case NGHTTP2_GOAWAY:
+      if (payload.size() < 8) return fail("a malformed GOAWAY");
+      handler.goaway(word(payload, 4, 4));
+      return true;
+    case NGHTTP2_SETTINGS:
+      return settings(payload, handler);
+    default:
+      return header_block(payload, handler);
+  }
+}
+
+bool Http2Reader::settings(std::string_view payload, Handler& handler) {
+  if (frame_.stream != 0) return fail("SETTINGS of a stream");
+  if ((frame_.flags & NGHTTP2_FLAG_ACK) != 0) {
+    if (unacknowledged_.empty()) return fail("an acknowledgement of SETTINGS that nobody has sent");
+    const auto table_size = unacknowledged_.front();
+    unacknowledged_.pop_front();
+    if (table_size && nghttp2_hd_inflate_change_table_size(inflater_.get(), *table_size) != 0)
+      return fail("SETTINGS in the middle of a header block");
+    return true;
+  }
+  if (payload.size() % 6 != 0) return fail("malformed SETTINGS");
+  std::optional<std::uint32_t> table_size;
+  for (std::size_t at = 0; at < payload.size(); at += 6) {
+    if (word(payload, at, 2) == NGHTTP2_SETTINGS_HEADER_TABLE_SIZE) table_size = word(payload, at + 2, 4);
+  }
+  handler.settings(table_size);
+  return true;
+}
+
+bool Http2Reader::settings_sent(std::optional<std::uint32_t> table_size) {
+  if (unacknowledged_.size() >= kUnacknowledged) return fail("SETTINGS that nobody acknowledges");
+  if (table_size.value_or(0) > kTableLimit) return fail("a compression table too large for us");
+  unacknowledged_.push_back(table_size);
+  return true;
+}
+
+/// HEADERS, PUSH_PROMISE or CONTINUATION.
+bool Http2Reader::header_block(std::string_view payload, Handler& handler) {
+  if (frame_.stream == 0) return fail("headers without a stream");
+  const bool last = (frame_.flags & NGHTTP2_FLAG_END_HEADERS) != 0;
+  if (frame_.type == NGHTTP2_CONTINUATION) {
+    if (!in_block_) return fail("CONTINUATION of nothing");
+    if (++block_frames_ > kBlockFrames) return fail("a header block of too many frames");
+    return fragment(payload, last, handler);
+  }
+  const bool padded = (frame_.flags & NGHTTP2_FLAG_PADDED) != 0;
+  const std::size_t padding = padded && !payload.empty() ? static_cast<unsigned char>(payload[0]) : 0;
+  const bool priority = frame_.type == NGHTTP2_HEADERS && (frame_.flags & NGHTTP2_FLAG_PRIORITY) != 0;
+  const std::size_t ahead =
+      (padded ? 1U : 0U) + (priority ? 5U : 0U) + (frame_.type == NGHTTP2_PUSH_PROMISE ? 4U : 0U);
+  if (ahead + padding > payload.size()) return fail("more padding than frame");
+  promised_ = frame_.type == NGHTTP2_PUSH_PROMISE ? stream_at(payload, padded ? 1 : 0) : 0;
+  in_block_ = true;
+  block_stream_ = frame_.stream;
+  block_ends_stream_ = frame_.type == NGHTTP2_HEADERS && (frame_.flags & NGHTTP2_FLAG_END_STREAM) != 0;
+  block_frames_ = 1;
+  head_ = {};
+  return fragment(payload.substr(ahead, payload.size() - ahead - padding), last, handler);
+}
+
+bool Http2Reader::fragment(std::string_view bytes, bool last, Handler& handler) {
+  if (!inflater_) return fail("out of memory");
+  const auto* at = reinterpret_cast<const std::uint8_t*>(bytes.data());
+  std::size_t left = bytes.size();
+  for (;;) {
+    nghttp2_nv nv;
+    int flags = 0;
+    const auto used = nghttp2_hd_inflate_hd2(inflater_.get(), &nv, &flags, at, left, last ? 1 : 0);
+    if (used < 0) return fail("a header block that cannot be decompressed");
+    at += used;
+    left -= static_cast<std::size_t>(used);
+    if ((flags & NGHTTP2_HD_INFLATE_EMIT) != 0) {
+      if (!field(text_of(nv.name, nv.namelen), text_of(nv.value, nv.valuelen))) return false;
+      continue;
+    }
+    if ((flags & NGHTTP2_HD_INFLATE_FINAL) != 0 || left == 0) break;
+  }
+  if (!last) return true;
+  nghttp2_hd_inflate_end_headers(inflater_.get());
+  in_block_ = false;
+  if (promised_ != 0) {
+    handler.promise(block_stream_, promised_, head_);
+  } else {
+    handler.headers(block_stream_, head_, block_ends_stream_);
+  }
+  return true;
+}
+
+bool Http2Reader::field(std::string_view name, std::string_view value) {
+  if (head_.fields.bytes() + name.size() + value.size() > kFieldsLimit ||
+      head_.fields.size() > kFieldsLimit / 32)
+    return fail("header fields too large for us");
+  if (!name.starts_with(':')) {
+    head_.fields.add(name, value);
+  } else if (name == ":method") {
+    head_.method = value;
+  } else if (name == ":scheme") {
+    head_.scheme = value;
+  } else if (name == ":authority") {
+    head_.authority = value;
+  } else if (name == ":path") {
+    head_.path = value;
+  } else if (name == ":protocol") {
+    head_.protocol = value;
+  } else if (name == ":status") {
+    if (value.size() == 3) std::from_chars(value.data(), value.data() + value.size(), head_.status);
+  }
+  return true;
+}
+
+}  // namespace mitm::http

@@ -1,0 +1,114 @@
+// An HTTP/2 connection, looked at in passing: bytes in, events out, no I/O. The bytes themselves are passed
+// on by the caller exactly as they came, so that settings, priorities, flow control, compression state and
+// whatever else program and server agree on stay theirs.
+#pragma once
+
+#include <cstdint>
+#include <deque>
+#include <memory>
+#include <optional>
+#include <string>
+#include <string_view>
+
+#include "mitm/http/fields.h"
+#include "mitm/http/http1_head.h"
+
+struct nghttp2_hd_inflater;
+
+namespace mitm::http {
+
+/// A header block: of a request, a response, or trailers (which have no pseudo-header fields, RFC 9113
+/// section 8.3).
+struct Http2Head {
+  std::string method, scheme, authority, path;
+  std::string protocol;  ///< of an extended CONNECT (RFC 8441)
+  int status = 0;        ///< 0: none, or none that has three digits
+  Fields fields;         ///< without pseudo-header fields, in their order
+
+  [[nodiscard]] bool interim() const { return status >= 100 && status < 200; }
+};
+
+/// Reads one direction of a connection.
+class Http2Reader {
+ public:
+  /// Frames that have to be understood as a whole, and the fields of a block, in bytes.
+  static constexpr std::size_t kFrameLimit = 256 << 10;
+  static constexpr std::size_t kFieldsLimit = 256 << 10;
+  /// Frames of one header block; more of them than bytes could fill are an attack (CVE-2024-27316 and its
+  /// kin).
+  static constexpr int kBlockFrames = 1024;
+  /// The largest table that an endpoint may ask of its peer's compressor, in bytes.
+  static constexpr std::uint32_t kTableLimit = 1 << 20;
+  /// SETTINGS that wait for their acknowledgement.
+  static constexpr std::size_t kUnacknowledged = 1024;
+
+  class Handler {
+   public:
+    virtual ~Handler() = default;
+    virtual void headers(std::uint32_t stream, Http2Head& head, bool last) = 0;
+    /// Part of a body; `bytes` may be empty when it is the last.
+    virtual void data(std::uint32_t stream, std::string_view bytes, bool last) = 0;
+    virtual void reset(std::uint32_t stream, std::uint32_t code) = 0;
+    /// A request that the server makes in the program's name.
+    virtual void promise(std::uint32_t stream, std::uint32_t promised, Http2Head& head) = 0;
+    virtual void goaway(std::uint32_t code) = 0;
+    /// `table_size`: the SETTINGS_HEADER_TABLE_SIZE in it, if any. To be told to the other direction's
+    /// reader.
+    virtual void settings(std::optional<std::uint32_t> table_size) = 0;
+  };
+
+  /// The direction from the program (Side::request) begins with the preface (RFC 9113 section 3.4).
+  explicit Http2Reader(Side side);
+  ~Http2Reader();
+
+  /// False: this is not HTTP/2, or more than we are prepared to hold; see error(). The reader is then of no
+  /// further use.
+  [[nodiscard]] bool feed(std::string_view bytes, Handler& handler);
+  /// The other end has sent SETTINGS, which hold from their acknowledgement in this direction on.
+  [[nodiscard]] bool settings_sent(std::optional<std::uint32_t> table_size);
+
+  [[nodiscard]] const char* error() const { return error_; }
+
+ private:
+  struct Frame {
+    std::size_t length = 0;
+    std::uint8_t type = 0;
+    std::uint8_t flags = 0;
+    std::uint32_t stream = 0;
+  };
+  struct FreeInflater {
+    void operator()(nghttp2_hd_inflater* inflater) const;
+  };
+  enum class State : std::uint8_t { preface, header, collect, data, skip };
+
+  bool fail(const char* why);
+  void gather(std::string_view& bytes, std::size_t size);
+  bool begin_frame(Handler& handler);
+  bool begin_data(Handler& handler);
+  bool pass_data(std::string_view& bytes, Handler& handler);
+  bool whole_frame(std::string_view payload, Handler& handler);
+  bool header_block(std::string_view payload, Handler& handler);
+  bool settings(std::string_view payload, Handler& handler);
+  bool fragment(std::string_view bytes, bool last, Handler& handler);
+  bool field(std::string_view name, std::string_view value);
+
+  Side side_;
+  State state_;
+  std::string gathered_;  ///< of a preface, frame header or frame that has not come whole
+  Frame frame_;
+  std::size_t left_ = 0;     ///< of the frame's payload
+  std::size_t padding_ = 0;  ///< at its end
+  bool pad_length_due_ = false;
+
+  std::unique_ptr<nghttp2_hd_inflater, FreeInflater> inflater_;
+  std::deque<std::optional<std::uint32_t>> unacknowledged_;
+  Http2Head head_;
+  bool in_block_ = false;
+  std::uint32_t block_stream_ = 0;
+  std::uint32_t promised_ = 0;
+  bool block_ends_stream_ = false;
+  int block_frames_ = 0;
+  const char* error_ = nullptr;
+};
+
+}  // namespace mitm::http

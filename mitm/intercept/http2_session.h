@@ -1,0 +1,79 @@
+// HTTP/2 between two channels: bytes pass as they come, a flow is published per stream.
+#pragma once
+
+#include <chrono>
+#include <memory>
+#include <string>
+#include <string_view>
+#include <unordered_map>
+
+#include "mitm/http/http2.h"
+#include "mitm/intercept/pass_through.h"
+
+namespace mitm::intercept {
+
+class Http2Session final : private PassThrough::Observer {
+ public:
+  /// Streams that may be open at once; servers usually allow 100 to 250.
+  static constexpr std::size_t kStreams = 4096;
+
+  Http2Session(Tracked& tracked, Channel& client, Channel& server);
+
+  /// The request that has been upgraded is stream 1, of which the program has said all (h2c, RFC 7540
+  /// section 3.2).
+  void adopt(std::unique_ptr<flow::Flow> request);
+
+  boost::asio::awaitable<void> run();
+
+ private:
+  struct Exchange {
+    std::unique_ptr<flow::Flow> flow;
+    std::chrono::steady_clock::time_point began;
+    bool request_done = false;
+    bool response_begun = false;
+    bool response_done = false;
+    bool start_published = false;
+  };
+  using Exchanges = std::unordered_map<std::uint32_t, Exchange>;
+
+  /// Tells the session what a reader reads, and of which side.
+  class Listener final : public http::Http2Reader::Handler {
+   public:
+    Listener(Http2Session& session, flow::Direction direction) : session_(session), direction_(direction) {}
+    void headers(std::uint32_t stream, http::Http2Head& head, bool last) override;
+    void data(std::uint32_t stream, std::string_view bytes, bool last) override;
+    void reset(std::uint32_t stream, std::uint32_t code) override;
+    void promise(std::uint32_t stream, std::uint32_t promised, http::Http2Head& head) override;
+    void goaway(std::uint32_t code) override;
+    void settings(std::optional<std::uint32_t> table_size) override;
+
+   private:
+    [[nodiscard]] bool request() const { return direction_ == flow::Direction::request; }
+    Http2Session& session_;
+    flow::Direction direction_;
+  };
+
+  bool saw(flow::Direction direction, std::string_view bytes) override;
+  void failed(std::string why) override;
+
+  Exchange* find(std::uint32_t stream);
+  void begin(std::uint32_t stream, http::Http2Head& head);
+  void response(Exchange& exchange, http::Http2Head& head);
+  void half_done(std::uint32_t stream, flow::Direction direction);
+  void finish(Exchanges::iterator at, std::string error);
+  void finish_all(const std::string& error);
+  void malformed(flow::Direction direction, const char* why);
+  void show_start(Exchange& exchange);
+
+  Tracked& tracked_;
+  PassThrough pass_through_;
+  http::Http2Reader requests_{http::Side::request};
+  http::Http2Reader responses_{http::Side::response};
+  Listener program_{*this, flow::Direction::request};
+  Listener server_{*this, flow::Direction::response};
+  Exchanges exchanges_;
+  std::string goaway_;           ///< why a side wants no more streams; empty: it has not said so
+  const char* crime_ = nullptr;  ///< of a side, found while its bytes were being read
+};
+
+}  // namespace mitm::intercept

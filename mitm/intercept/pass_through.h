@@ -1,0 +1,41 @@
+// Bytes from one channel to the other and back, decrypted and unchanged, with somebody looking on.
+#pragma once
+
+#include <string>
+#include <string_view>
+
+#include "mitm/intercept/channel.h"
+#include "mitm/intercept/tracked.h"
+
+namespace mitm::intercept {
+
+class PassThrough {
+ public:
+  class Observer {
+   public:
+    virtual ~Observer() = default;
+    /// Bytes that are about to be passed on. False: they are not, and both sides are reset.
+    virtual bool saw(flow::Direction direction, std::string_view bytes) = 0;
+    /// A side has failed: "the server: connection reset by peer".
+    virtual void failed(std::string why) = 0;
+  };
+
+  PassThrough(Tracked& tracked, Channel& client, Channel& server, Observer& observer)
+      : tracked_(tracked), client_(client), server_(server), observer_(observer) {}
+
+  /// Until both directions have ended. Half-close and truncation are passed on as they came; a reset of one
+  /// side resets the other.
+  boost::asio::awaitable<void> run();
+
+ private:
+  boost::asio::awaitable<void> pump(flow::Direction direction);
+  void abort(std::string_view who, const Channel& channel);
+  void reset();
+
+  Tracked& tracked_;
+  Channel& client_;
+  Channel& server_;
+  Observer& observer_;
+};
+
+}  // namespace mitm::intercept

@@ -1,0 +1,209 @@
+// Dialogues over HTTP/2 without TLS: every byte passes as it was, and each stream is a flow.
+#include <algorithm>
+
+#include "tests/mitm/http2_frames.h"
+#include "tests/mitm/intercept_rig.h"
+#include "tests/test.h"
+
+using namespace frames;
+using mitm::flow::Flow;
+using mitm::flow::Type;
+using rig::End;
+using rig::Peer;
+using rig::Rig;
+
+namespace {
+
+void passes(Peer& from, Peer& to, std::string_view text) {
+  from.say(text);
+  CHECK(to.hear(text.size()) == text);
+}
+
+/// A connection that has been agreed on.
+struct Talk {
+  explicit Talk(Rig& rig) : ends(rig.open()) {
+    passes(ends.first, ends.second, std::string(kPreface) + settings());
+    passes(ends.second, ends.first, settings() + acknowledgement());
+    passes(ends.first, ends.second, acknowledgement());
+  }
+  std::pair<Peer, Peer> ends;
+  Peer& program = ends.first;
+  Peer& server = ends.second;
+  Packer asks, answers;
+};
+
+mitm::intercept::Settings with_bodies() {
+  auto settings = rig::trusting();
+  settings.body_limit = 5;
+  return settings;
+}
+
+}  // namespace
+
+TEST_CASE("http2: streams pass byte for byte, interleaved, and each is a flow") {
+  Rig rig{with_bodies()};
+  Talk talk{rig};
+  auto post = get("/b?c=d");
+  post[0].second = "POST";
+  post.emplace_back("content-type", "text/plain");
+  passes(talk.program, talk.server, talk.asks.headers(1, get("/a"), true));
+  passes(talk.program, talk.server, talk.asks.headers(3, post, false));
+  passes(talk.server, talk.program, talk.answers.headers(1, {{":status", "103"}, {"link", "</x>"}}, false));
+  passes(talk.program, talk.server, data(3, "1234", false));
+  passes(talk.server, talk.program,
+         talk.answers.headers(1, {{":status", "200"}, {"server", "x"}}, false) + data(1, "hello", false));
+  passes(talk.program, talk.server, data(3, "5678", true));
+  passes(talk.server, talk.program, talk.answers.headers(3, {{":status", "204"}}, true));
+  const auto second = rig.ended(1).at(0);
+  CHECK(second.type == Type::http);
+  CHECK(second.http_version == "2");
+  CHECK(second.method == "POST");
+  CHECK(second.url == "https://h.test/b?c=d");
+  CHECK(second.host == "h.test");
+  CHECK(second.status == 204);
+  CHECK(second.request_headers.find("content-type") == "text/plain");
+  CHECK(second.request_bytes == 8);
+  CHECK(second.request_body == "12345");
+  CHECK(second.request_body_cut);
+  CHECK(second.error == "");
+  passes(talk.server, talk.program, talk.answers.headers(1, {{"grpc-status", "0"}}, true));
+  const auto first = rig.ended(2).at(1);
+  CHECK(first.url == "https://h.test/a");
+  CHECK(first.status == 200);
+  CHECK(first.response_body == "hello");
+  CHECK(first.response_bytes == 5);
+  CHECK(first.response_trailers.find("grpc-status") == "0");
+}
+
+TEST_CASE("http2: what becomes of a stream that does not end well") {
+  struct Case {
+    const char* what;
+    bool begun;  ///< the server has sent headers
+    bool request_open;
+    bool complete;  ///< and its whole answer
+    bool by_program;
+    std::uint32_t code;
+    const char* error;
+  };
+  const Case cases[] = {
+      {"cancelled", true, false, false, true, NGHTTP2_CANCEL, "the program reset the stream: CANCEL"},
+      {"refused", false, false, false, false, NGHTTP2_REFUSED_STREAM,
+       "the server reset the stream: REFUSED_STREAM"},
+      {"answered early", true, true, true, false, NGHTTP2_NO_ERROR, ""},
+      {"broken off", true, false, false, false, NGHTTP2_INTERNAL_ERROR,
+       "the server reset the stream: INTERNAL_ERROR"},
+  };
+  Rig rig{rig::trusting()};
+  Talk talk{rig};
+  std::uint32_t stream = 1;
+  std::size_t ended = 0;
+  for (const auto& one : cases) {
+    CAPTURE(one.what);
+    passes(talk.program, talk.server, talk.asks.headers(stream, get("/"), !one.request_open));
+    if (one.begun)
+      passes(talk.server, talk.program, talk.answers.headers(stream, {{":status", "413"}}, one.complete));
+    if (one.by_program) {
+      passes(talk.program, talk.server, reset(stream, one.code));
+    } else {
+      passes(talk.server, talk.program, reset(stream, one.code));
+    }
+    const auto flow = rig.ended(++ended).back();
+    CHECK(flow.error == one.error);
+    CHECK(flow.status == (one.begun ? 413 : 0));
+    stream += 2;
+  }
+  // Late frames of streams that are over concern nobody.
+  passes(talk.server, talk.program,
+         data(1, "late", true) + talk.answers.headers(3, {{":status", "200"}}, true));
+}
+
+TEST_CASE("http2: a connection that ends ends its streams, and the flows say why") {
+  Rig rig{rig::trusting()};
+  SUBCASE("in order, after GOAWAY") {
+    Talk talk{rig};
+    passes(talk.program, talk.server, talk.asks.headers(1, get("/"), true));
+    passes(talk.server, talk.program,
+           frame(NGHTTP2_GOAWAY, 0, 0, number(0, 4) + number(NGHTTP2_ENHANCE_YOUR_CALM, 4)));
+    talk.server.finish();
+    talk.program.finish();
+    CHECK(talk.program.hear_all() == "");
+    CHECK(talk.program.end() == End::fin);
+    CHECK(rig.ended(1).at(0).error ==
+          "the connection ended before the answer was complete (the server said ENHANCE_YOUR_CALM)");
+  }
+  SUBCASE("by a reset") {
+    Talk talk{rig};
+    passes(talk.program, talk.server, talk.asks.headers(1, get("/"), true));
+    talk.server.reset();
+    CHECK(talk.program.hear_all() == "");
+    CHECK(talk.program.end() == End::reset);
+    CHECK(rig.ended(1).at(0).error == "the server: connection reset by peer");
+  }
+  CHECK(rig.idle());
+}
+
+TEST_CASE("http2: what is not HTTP/2 is not passed on") {
+  Rig rig{rig::trusting()};
+  Talk talk{rig};
+  SUBCASE("with a stream open") {
+    passes(talk.program, talk.server, talk.asks.headers(1, get("/"), true));
+    talk.server.say(frame(NGHTTP2_HEADERS, 4, 1, std::string(9, '\xff')));
+    CHECK(talk.program.hear_all() == "");
+    CHECK(rig.ended(1).at(0).error ==
+          "the server does not speak HTTP/2 as it should: a header block that cannot be decompressed");
+  }
+  SUBCASE("with none") {
+    talk.program.say(data(0, "x", false));
+    CHECK(talk.server.hear_all() == "");
+    CHECK(rig.ended(1).at(0).error ==
+          "the program does not speak HTTP/2 as it should: DATA without a stream");
+  }
+  SUBCASE("too many streams at once") {
+    std::string many;
+    for (std::uint32_t i = 0; i <= 4096; ++i) many += talk.asks.headers(1 + 2 * i, get("/"), false);
+    (void)talk.program.try_say(many);
+    (void)talk.server.hear_all();
+    const auto flows = rig.ended(4096);
+    CHECK(flows.size() == 4096);
+    CHECK(flows[0].error == "the program does not speak HTTP/2 as it should: too many streams at once");
+  }
+  CHECK(rig.idle());
+}
+
+TEST_CASE("http2: a push is a flow of its own; gRPC and event streams show that they have begun") {
+  Rig rig{rig::trusting()};
+  Talk talk{rig};
+  passes(talk.program, talk.server, talk.asks.headers(1, get("/"), true));
+  passes(talk.server, talk.program,
+         frame(NGHTTP2_PUSH_PROMISE, NGHTTP2_FLAG_END_HEADERS, 1,
+               number(2, 4) + talk.answers.pack(get("/style"))));
+  passes(talk.server, talk.program,
+         talk.answers.headers(2, {{":status", "200"}}, false) + data(2, "css", true));
+  CHECK(rig.ended(1).at(0).url == "https://h.test/style");
+  passes(talk.server, talk.program,
+         talk.answers.headers(1, {{":status", "200"}, {"content-type", "application/grpc+proto"}}, false));
+  CHECK(rig.started(1).at(0).status == 200);
+}
+
+TEST_CASE("http2: begun by prior knowledge or by an upgrade") {
+  Rig rig{rig::trusting()};
+  auto [program, server] = rig.open();
+  passes(program, server,
+         "GET /up HTTP/1.1\r\nHost: h.test\r\nConnection: Upgrade, HTTP2-Settings\r\nUpgrade: "
+         "h2c\r\nHTTP2-Settings: AAMAAABk\r\n\r\n");
+  Packer asks, answers;
+  passes(server, program, "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: h2c\r\n\r\n");
+  passes(server, program,
+         settings() + answers.headers(1, {{":status", "200"}}, false) + data(1, "first", true));
+  passes(program, server,
+         std::string(kPreface) + settings() + acknowledgement() + asks.headers(3, get("/more"), true));
+  passes(server, program, acknowledgement() + answers.headers(3, {{":status", "404"}}, true));
+  const auto flows = rig.ended(3);
+  CHECK(flows[0].status == 101);
+  CHECK(flows[1].url == "http://h.test/up");
+  CHECK(flows[1].http_version == "2");
+  CHECK(flows[1].status == 200);
+  CHECK(flows[1].response_bytes == 5);
+  CHECK(flows[2].url == "https://h.test/more");
+  CHECK(flows[2].status == 404);
+}
