@@ -38,12 +38,33 @@ std::string selected_alpn(SSL* ssl) {
   return facts_of(ssl).alpn;
 }
 
-/// Whether a program that offers this ALPN may be answered with an HTTP/1 page.
-bool may_speak_http(const std::vector<std::string>& alpn) {
-  return alpn.empty() || std::any_of(alpn.begin(), alpn.end(), [](const auto& name) {
-           return name == "h2" || name.starts_with("http/1");
-         });
+/// In which protocol a program that offers this ALPN may be answered with a page; empty: in none.
+std::string page_protocol(const std::vector<std::string>& alpn) {
+  if (alpn.empty()) return "http/1.1";
+  for (const auto& name : alpn) {
+    if (name.starts_with("http/1")) return name;
+  }
+  return std::ranges::find(alpn, "h2") != alpn.end() ? "h2" : std::string();
 }
+
+/// Hears nothing but the first request.
+class FirstRequest final : public http::Http2Reader::Handler {
+ public:
+  std::uint32_t stream = 0;
+  http::Http2Head head;
+
+ private:
+  void headers(std::uint32_t number, http::Http2Head& heard, bool) override {
+    if (stream != 0) return;
+    stream = number;
+    head = std::move(heard);
+  }
+  void data(std::uint32_t, std::string_view, bool) override {}
+  void reset(std::uint32_t, std::uint32_t) override {}
+  void promise(std::uint32_t, std::uint32_t, http::Http2Head&) override {}
+  void goaway(std::uint32_t) override {}
+  void settings(std::optional<std::uint32_t>) override {}
+};
 
 }  // namespace
 
@@ -236,14 +257,21 @@ void Interception::report_tls_error(std::string why) {
 
 awaitable<void> Interception::refuse_tls(divert::ClientHello hello, std::string why) {
   server_.reset();
-  if (!may_speak_http(hello.alpn)) {
+  const std::string protocol = page_protocol(hello.alpn);
+  if (protocol.empty()) {
     report_tls_error(std::move(why));
     if (client_.try_write(kHandshakeFailure).ok()) co_await client_.finish(tools_.shared.scratch, kLinger);
     co_return;
   }
-  const bool accepted = co_await accept_tls(hello, nullptr, "http/1.1");
+  const bool accepted = co_await accept_tls(hello, nullptr, protocol);
   if (!accepted) co_return;
-  const bool told = co_await refuse_http(why);
+  const bool http2 = protocol == "h2";
+  bool told = false;
+  if (http2) {
+    told = co_await refuse_http2(why);
+  } else {
+    told = co_await refuse_http(why);
+  }
   if (told) co_return;
   report_tls_error(std::move(why));
   client_.reset();
@@ -264,19 +292,47 @@ awaitable<bool> Interception::refuse_http(const std::string& why) {
     if (event.what == http::Http1Reader::What::bad || over || Clock::now() >= limit) co_return false;
     if (look.result.blocked()) co_await client_.wait_until(look.result, limit);
   }
-  const auto began = Clock::now();
   auto flow = tracked_.begin(flow::Type::http);
   describe_request(reader.head(), "https", tracked_, *flow);
+  const std::string page = error_page(502, why, flow->method != "HEAD");
+  co_await answer(std::move(flow), why, page);
+  co_return true;
+}
+
+awaitable<bool> Interception::refuse_http2(const std::string& why) {
+  const auto limit = Clock::now() + kUndecided;
+  http::Http2Reader reader{http::Side::request};
+  FirstRequest request;
+  while (request.stream == 0) {
+    const auto scratch = tools_.shared.scratch;
+    const IoResult got = client_.try_read(scratch);
+    if (got.ok()) {
+      const std::string_view bytes{scratch.data(), got.bytes};
+      tracked_.data(flow::Direction::request, bytes);
+      if (!reader.feed(bytes, request)) co_return false;
+    } else if (!got.blocked() || Clock::now() >= limit) {
+      co_return false;
+    }
+    if (got.blocked()) co_await client_.wait_until(got, limit);
+  }
+  auto flow = tracked_.begin(flow::Type::http);
+  describe_request(request.head, tracked_, *flow);
+  const std::string page = http2_error_page(request.stream, 502, why, flow->method != "HEAD");
+  co_await answer(std::move(flow), why, page);
+  co_return true;
+}
+
+/// With a page of ours, which is the last that is said.
+awaitable<void> Interception::answer(std::unique_ptr<flow::Flow> flow, const std::string& why,
+                                     const std::string& page) {
   flow->status = 502;
   flow->error = why;
-  const std::string page = error_page(502, why, flow->method != "HEAD");
-  tracked_.publish_end(std::move(flow), began);
+  tracked_.publish_end(std::move(flow), Clock::now());
   tracked_.data(flow::Direction::response, page);
   tracked_.data_end(flow::Direction::request);
   tracked_.data_end(flow::Direction::response);
   const IoResult put = co_await client_.write_all(page);
   if (put.ok()) co_await client_.finish(tools_.shared.scratch, kLinger);
-  co_return true;
 }
 
 }  // namespace mitm::intercept

@@ -52,6 +52,9 @@ class Interception {
   /// Upstream TLS has failed: tells the program why, if it speaks HTTP.
   boost::asio::awaitable<void> refuse_tls(divert::ClientHello hello, std::string why);
   boost::asio::awaitable<bool> refuse_http(const std::string& why);
+  boost::asio::awaitable<bool> refuse_http2(const std::string& why);
+  boost::asio::awaitable<void> answer(std::unique_ptr<flow::Flow> flow, const std::string& why,
+                                      const std::string& page);
   void report_tls_error(std::string why);
 
   Tools& tools_;

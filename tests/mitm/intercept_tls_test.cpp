@@ -5,6 +5,8 @@
 #include <openssl/x509v3.h>
 #include <sys/socket.h>
 
+#include "mitm/http/http2.h"
+#include "tests/mitm/http2_frames.h"
 #include "tests/mitm/intercept_rig.h"
 #include "tests/test.h"
 
@@ -456,6 +458,38 @@ TEST_CASE("raw: half-close and reset are passed on in both directions") {
       CHECK(rig.ended(1).at(0).error.empty() == !reset);
     }
   }
+}
+
+TEST_CASE(
+    "tls: a program that speaks nothing but HTTP/2 is told in HTTP/2 why the server cannot be trusted") {
+  Rig rig{rig::trusting()};
+  auto [program, server] = rig.open();
+  const SslCtxPtr client = rig::ours().client();
+  const SslCtxPtr origin = rig::strangers().server("h.test");
+  REQUIRE(shake(program, client.get(), server, origin.get(), "h.test", {"h2"}).program);
+  CHECK(alpn_of(program) == "h2");
+  frames::Packer packer;
+  program.say(std::string(frames::kPreface) + frames::settings() + packer.headers(1, frames::get("/"), true));
+  const std::string heard = program.hear_all();
+  struct Answer final : mitm::http::Http2Reader::Handler {
+    int status = 0;
+    std::string body;
+    void headers(std::uint32_t, mitm::http::Http2Head& head, bool) override { status = head.status; }
+    void data(std::uint32_t, std::string_view bytes, bool) override { body += bytes; }
+    void reset(std::uint32_t, std::uint32_t) override {}
+    void promise(std::uint32_t, std::uint32_t, mitm::http::Http2Head&) override {}
+    void goaway(std::uint32_t) override {}
+    void settings(std::optional<std::uint32_t>) override {}
+  } answer;
+  mitm::http::Http2Reader reader{mitm::http::Side::response};
+  CHECK(reader.feed(heard, answer));
+  CHECK(answer.status == 502);
+  const auto flow = rig.ended(1).at(0);
+  CHECK(flow.type == Type::http);
+  CHECK(flow.url == "https://h.test/");
+  CHECK(flow.status == 502);
+  CHECK(flow.error != "");
+  CHECK(answer.body == "osproxy: " + flow.error + "\n");
 }
 
 TEST_CASE("raw: a connection on which nobody speaks ends with either side") {

@@ -1,0 +1,62 @@
+// The HTTP/2 reader on any bytes: whole and in two pieces it must tell the same story.
+#include <cstddef>
+#include <cstdint>
+#include <cstdlib>
+#include <string>
+#include <string_view>
+
+#include "mitm/http/http2.h"
+
+namespace {
+
+using mitm::http::Http2Head;
+using mitm::http::Http2Reader;
+using mitm::http::Side;
+
+struct Story final : Http2Reader::Handler {
+  std::string text;
+  std::uint32_t body_of = 0;
+
+  void number(char what, std::uint32_t value) {
+    body_of = 0;
+    text += what + std::to_string(value) + ' ';
+  }
+  void headers(std::uint32_t stream, Http2Head& head, bool last) override {
+    number(last ? 'H' : 'h', stream);
+    for (std::size_t i = 0; i < head.fields.size(); ++i) text.append(head.fields[i].first) += '=';
+    text += head.method + head.path + std::to_string(head.status);
+  }
+  void data(std::uint32_t stream, std::string_view bytes, bool last) override {
+    if (body_of != stream && !bytes.empty()) number('d', stream);
+    if (!bytes.empty()) body_of = stream;
+    text += bytes;
+    if (last) number('D', stream);
+  }
+  void reset(std::uint32_t stream, std::uint32_t code) override { number('r', stream ^ code); }
+  void promise(std::uint32_t stream, std::uint32_t promised, Http2Head&) override {
+    number('p', stream ^ promised);
+  }
+  void goaway(std::uint32_t code) override { number('g', code); }
+  void settings(std::optional<std::uint32_t> table_size) override { number('s', table_size.value_or(7)); }
+};
+
+std::string story(Side side, std::string_view first, std::string_view second) {
+  Http2Reader reader{side};
+  Story story;
+  if (!reader.settings_sent(100) || !reader.settings_sent(std::nullopt)) std::abort();
+  for (const auto piece : {first, second}) {
+    if (!reader.feed(piece, story)) return story.text + '!' + reader.error();
+  }
+  return story.text;
+}
+
+}  // namespace
+
+extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
+  if (size < 3) return 0;
+  const Side side = (data[0] & 1) != 0 ? Side::response : Side::request;
+  const std::string_view stream{reinterpret_cast<const char*>(data) + 3, size - 3};
+  const std::size_t cut = (data[1] | data[2] << 8) % (stream.size() + 1);
+  if (story(side, stream, {}) != story(side, stream.substr(0, cut), stream.substr(cut))) std::abort();
+  return 0;
+}
