@@ -98,7 +98,7 @@ constexpr std::array kTable{
            "write flows to FILE (what was in it is lost) instead of the terminal; - is standard output", "",
            kRun, "", nullptr, true, true},
     Option{"detail", 'd', Kind::number, "LEVEL",
-           "of text: 0 nothing, 1 a line a flow, 2 headers, 3 the first 4 KiB of bodies, 4 up to 1 MiB", "1",
+           "of text: 0 nothing, 1 a line a flow, 2 headers, 3 the first 512 bytes of bodies, 4 up to 1 MiB", "1",
            kRun, "", nullptr, true, true, 0, 4},
     Option{"color", 0, Kind::text, "WHEN", "colours in text", "auto", kRun, "auto|always|never", nullptr,
            true, true},
