@@ -157,6 +157,9 @@ std::string install_command(const PackageNames& names) {
   if (!find_program("dnf").empty()) return fmt::format("dnf install {}", names.fedora);
   if (!find_program("pacman").empty()) return fmt::format("pacman -S {}", names.arch);
   if (!find_program("zypper").empty()) return fmt::format("zypper install {}", names.suse);
+  if (!find_program("pkg").empty()) return fmt::format("pkg install {}", names.freebsd);
+  // macOS itself has sw_vers, and Homebrew is not where root looks for programs.
+  if (!find_program("sw_vers").empty()) return fmt::format("brew install {}", names.homebrew);
   return fmt::format("install the package {}", names.debian);
 }
 
