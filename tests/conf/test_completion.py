@@ -1,8 +1,13 @@
 """conf/completion in real shells: what bash and zsh offer behind `osproxy ...`."""
 import os
+import pty
 import re
+import select
+import shutil
+import signal
 import subprocess
 import tempfile
+import time
 import unittest
 
 TOP = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
@@ -87,7 +92,8 @@ class Bash(unittest.TestCase):
         self.assertEqual([line for line in left if line not in ("> _", "> PIPESTATUS")], [])
 
     def test_no_bash_4_words(self):
-        text = open(f"{DIRECTORY}/osproxy.bash").read()
+        with open(f"{DIRECTORY}/osproxy.bash") as file:
+            text = file.read()
         for word in ("mapfile", "readarray", "declare -A", "local -A", "compopt", "${,,", "|&", "&>>"):
             self.assertNotIn(word, text, f"{word} is not in bash 3.2, which macOS has")
 
@@ -101,46 +107,89 @@ class Bash(unittest.TestCase):
             self.assertEqual(offered, options, command)
 
 
-ZSH = r"""
-zmodload zsh/zpty
-zpty -b shell zsh -f -i
-ask() { zpty -w shell "$1"; }
-ask "PS1= PROMPT= PROMPT2= RPS1=; unsetopt zle_bracketed_paste prompt_cr prompt_sp; stty -echo"
-ask "fpath=($1 \$fpath); autoload -Uz compinit; compinit -D -u; zstyle ':completion:*' list-colors ''; LISTMAX=10000"
-ask "zstyle ':completion:*' verbose no; zstyle ':completion:*' menu no; zstyle ':completion:*:default' list-prompt ''"
-# Instead of a list on the screen: every word that would be offered, a line each.
-ask "compadd() { local -a all; builtin compadd -O all \"\$@\"; (( \$#all )) && print -rl -- \${all/#/@offer@}; builtin compadd \"\$@\" }"
-ask "COLUMNS=200 LINES=1000; bindkey '^X' list-choices; print -r -- @re''ady@"
-local line
-while zpty -r shell line '*'$'\n'; do [[ $line == *@ready@* ]] && break; done
-zpty -n -w shell "$2"$'\x18'
-zpty -n -w shell $'\x15'" print -r -- @do''ne@"$'\n'
-while zpty -r shell line '*'$'\n'; do
-  [[ $line == *@done@* ]] && break
-  print -r -- ${line%%[$'\r\n']*}
-done
-zpty -d shell
+# What would be offered goes to a file, a line each; ^X asks, and says when it is through.
+ZSHRC = r"""
+PS1= PS2= RPS1=
+fpath=(@directory@ $fpath)
+autoload -Uz compinit
+compinit -D -u
+LISTMAX=100000
+compadd() {
+  # Asked by the completion system for its own use.
+  if [[ ${@[1,(i)(-|--)]} == *-(O|A|D)* ]]; then
+    builtin compadd "$@"
+    return
+  fi
+  local -a all
+  builtin compadd -O all "$@"
+  (( $#all )) && print -rl -- $all >>@offered@
+  builtin compadd "$@"
+}
+probe() { zle list-choices; : >@done@ }
+zle -N probe
+bindkey '^X' probe
+bindkey '^U' kill-whole-line
+: >@done@
 """
 
 
 class Zsh(unittest.TestCase):
+    """An interactive zsh on a terminal of its own."""
+
+    @classmethod
+    def setUpClass(cls):
+        cls.directory = tempfile.mkdtemp()
+        cls.offered, cls.done = f"{cls.directory}/offered", f"{cls.directory}/done"
+        with open(f"{cls.directory}/.zshrc", "w") as file:
+            file.write(ZSHRC.replace("@directory@", DIRECTORY).replace("@offered@", cls.offered).replace("@done@", cls.done))
+        cls.pid, cls.terminal = pty.fork()
+        if cls.pid == 0:
+            os.chdir("/")
+            os.execve("/usr/bin/zsh", ["zsh", "-d", "-i"], {"ZDOTDIR": cls.directory, "TERM": "dumb", "PATH": "/usr/bin:/bin", "HOME": "/"})
+        cls.wait_until_done()
+
+    @classmethod
+    def tearDownClass(cls):
+        os.kill(cls.pid, signal.SIGKILL)
+        os.waitpid(cls.pid, 0)
+        os.close(cls.terminal)
+        shutil.rmtree(cls.directory)
+
+    @classmethod
+    def wait_until_done(cls):
+        """What zsh writes on its screen is read, or it would stop."""
+        screen, end = b"", time.monotonic() + 20
+        while not os.path.exists(cls.done):
+            assert time.monotonic() < end, screen.decode(errors="replace")
+            if select.select([cls.terminal], [], [], 0.02)[0]:
+                screen += os.read(cls.terminal, 65536)
+        os.remove(cls.done)
+
     def complete(self, words):
-        output = run_good("zsh", "-f", "-c", ZSH, "zsh", DIRECTORY, " ".join(words), env={**os.environ, "TERM": "dumb"})
-        return re.findall(r"@offer@(\S*)", output), output
+        open(self.offered, "w").close()
+        os.write(self.terminal, b"\x15" + " ".join(words).encode() + b"\x18")
+        self.wait_until_done()
+        with open(self.offered) as file:
+            return file.read().split("\n")[:-1]
 
     def test_words(self):
         for words, wanted, unwanted in CASES:
             with self.subTest(words=words):
-                offered, output = self.complete(words)
-                self.assertEqual([word for word in wanted if word not in offered], [], output)
-                self.assertEqual([word for word in unwanted if word in offered], [], output)
+                offered = self.complete(words)
+                self.assertEqual([word for word in wanted if word not in offered], [], offered)
+                self.assertEqual([word for word in unwanted if word in offered], [], offered)
 
     def test_values_behind_an_equals_sign(self):
-        self.assertEqual(sorted(set(self.complete(["osproxy", "--family=ipv"])[0])), ["ipv4", "ipv6"])
+        self.assertEqual(sorted(set(self.complete(["osproxy", "--family=ipv"]))), ["ipv4", "ipv6"])
+
+    def test_files(self):
+        self.assertIn("passwd", self.complete(["osproxy", "-c", "/etc/pass"]))
+        self.assertNotIn("passwd", self.complete(["osproxy", "ca", "--ca-dir", "/etc/"]))
 
     def test_syntax(self):
         run_good("zsh", "-n", f"{DIRECTORY}/_osproxy")
-        self.assertEqual(open(f"{DIRECTORY}/_osproxy").readline(), "#compdef osproxy\n")
+        with open(f"{DIRECTORY}/_osproxy") as file:
+            self.assertEqual(file.readline(), "#compdef osproxy\n")
 
 
 if __name__ == "__main__":
