@@ -9,6 +9,7 @@
 #include <fcntl.h>
 #include <grp.h>
 #include <poll.h>
+#include <pwd.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -172,7 +173,10 @@ base::Error program_error(std::string_view name, const Finished& finished) {
 }
 
 StoreUser nobody_else() {
-  return {::geteuid(), ::getegid(), ::geteuid() == 0 ? "root" : "", "/root"};
+  // root's home is not /root everywhere, and security(1) looks for a user's settings in it.
+  const passwd* entry = ::getpwuid(::geteuid());
+  if (entry == nullptr) return {::geteuid(), ::getegid(), "", "/"};
+  return {::geteuid(), ::getegid(), entry->pw_name, entry->pw_dir};
 }
 
 }  // namespace mitm::tls

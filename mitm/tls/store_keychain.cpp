@@ -37,20 +37,16 @@ bool says(const Finished& finished, const std::array<const char*, N>& phrases) {
 
 base::Error explained(std::string_view verb, const Finished& finished) {
   const base::Error error = program_error(fmt::format("security {}", verb), finished);
+  constexpr const char* kWindow = "macOS asks for an administrator's password in a window";
   if (says(finished, kRefused)) {
-    return base::failure(
-        "{}; macOS asks for an administrator's password in a window: run it again and give it, or use "
-        "osproxy "
-        "exec, which changes no keychain",
-        error.text);
+    return base::failure("{}; {}: run it again and give it, or use osproxy exec, which changes no keychain",
+                         error.text, kWindow);
   }
   if (says(finished, kNobodyToAsk)) {
     return base::failure(
-        "{}; macOS asks for an administrator's password in a window, which over SSH or from a service it "
-        "cannot "
-        "open: run it in a Terminal on the Mac's own screen, or have device management trust what osproxy ca "
-        "export prints",
-        error.text);
+        "{}; {}, which over SSH or from a service it cannot open: run it in a Terminal on the Mac's own "
+        "screen, or have device management trust what osproxy ca export prints",
+        error.text, kWindow);
   }
   return error;
 }

@@ -351,3 +351,22 @@ TEST_CASE("stores: a system without a bundle has its roots in files by hash") {
           problems.equal(system_bundle(), "/etc/ssl/cert.pem", "FreeBSD 15, macOS");
         }) == "");
 }
+
+TEST_CASE("stores: what security(1) lists, cut anywhere, gives whole certificates or none") {
+  const tls_test::Chain one, two;
+  const std::string pems[] = {contents(one.directory / "root-ca.pem"),
+                              contents(two.directory / "root-ca.pem")};
+  const std::string listed = "security: some words\n" + pems[0] +
+                             "SHA-1 hash: 00\n-----BEGIN X509 CRL-----\nAAAA\n-----END X509 "
+                             "CRL-----\n" +
+                             pems[1];
+  const auto whole = certificates_as_der(listed);
+  REQUIRE(whole.size() == 2);
+  CHECK(whole[0] == read_root(one.directory / "root-ca.pem")->der);
+  for (std::size_t size = 0; size < listed.size(); ++size) {
+    CAPTURE(size);
+    const auto some = certificates_as_der(std::string_view(listed).substr(0, size));
+    REQUIRE(some.size() <= 2);
+    for (std::size_t i = 0; i < some.size(); ++i) CHECK(some[i] == whole[i]);
+  }
+}
