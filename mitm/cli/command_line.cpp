@@ -246,6 +246,12 @@ Result<> check_positional(Invocation& invocation) {
 
 }  // namespace
 
+std::span<const std::string_view> verbs_of(std::string_view command) {
+  if (command == "ca") return kCaVerbs;
+  if (command == "config") return kConfigVerbs;
+  return {};
+}
+
 std::string command_like(std::string_view word) {
   return is_command(word) ? std::string() : suggestion(word, {kCommands.begin(), kCommands.end()});
 }

@@ -12,14 +12,6 @@ namespace {
 constexpr std::size_t kWidth = 92;
 constexpr std::size_t kColumn = 26;
 
-struct Page {
-  std::string_view command;
-  std::string_view summary;  ///< for the list of commands
-  std::string_view usage;
-  std::string_view text;
-  std::string_view examples;
-};
-
 constexpr std::string_view kFilterHelp =
     "FILTER is a comma-separated list, read from left to right; the first item's sign sets the default:\n"
     "  curl           the path of the program contains \"curl\"     !curl      everything but curl\n"
@@ -148,6 +140,10 @@ std::string program_text() {
 }
 
 }  // namespace
+
+std::span<const Page> help_pages() {
+  return kPages;
+}
 
 std::string help_text(std::string_view command) {
   const auto page = std::ranges::find(kPages, command, &Page::command);

@@ -39,11 +39,11 @@ std::string certificates_in(std::string_view text) {
   }
 }
 
-/// The caller's own bundle, when he has one, else the system's.
-std::string base_bundle(const std::string& ours) {
+/// The caller's own bundle, when he has one, else the system's roots.
+base::Result<std::string> base_roots(const std::string& ours) {
   const char* chosen = std::getenv("SSL_CERT_FILE");
-  if (chosen != nullptr && chosen != ours && ::access(chosen, R_OK) == 0) return chosen;
-  return system_bundle();
+  if (chosen != nullptr && chosen != ours && ::access(chosen, R_OK) == 0) return base::read_file(chosen);
+  return system_roots();
 }
 
 /// The beginning of time when there is no such file.
@@ -93,13 +93,9 @@ base::Result<std::string> write_combined_bundle(const std::string& directory,
   const auto root = read_root(root_pem_path);
   if (!root) return root.error();
   const std::string path = directory + "/ca-bundle.pem";
-  const std::string source = base_bundle(path);
-  std::string bundle;
-  if (!source.empty()) {
-    const auto roots = base::read_file(source);
-    if (!roots) return roots.error();
-    bundle = certificates_in(*roots);
-  }
+  const auto roots = base_roots(path);
+  if (!roots) return roots.error();
+  std::string bundle = certificates_in(*roots);
   if (!root->is_in_pem(bundle)) bundle += certificates_in(root->pem);
   const auto present = base::read_file(path);
   if (present && *present == bundle) return path;

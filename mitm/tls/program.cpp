@@ -9,6 +9,7 @@
 #include <fcntl.h>
 #include <grp.h>
 #include <poll.h>
+#include <pwd.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -157,6 +158,9 @@ std::string install_command(const PackageNames& names) {
   if (!find_program("dnf").empty()) return fmt::format("dnf install {}", names.fedora);
   if (!find_program("pacman").empty()) return fmt::format("pacman -S {}", names.arch);
   if (!find_program("zypper").empty()) return fmt::format("zypper install {}", names.suse);
+  if (!find_program("pkg").empty()) return fmt::format("pkg install {}", names.freebsd);
+  // macOS itself has sw_vers, and Homebrew is not where root looks for programs.
+  if (!find_program("sw_vers").empty()) return fmt::format("brew install {}", names.homebrew);
   return fmt::format("install the package {}", names.debian);
 }
 
@@ -169,7 +173,10 @@ base::Error program_error(std::string_view name, const Finished& finished) {
 }
 
 StoreUser nobody_else() {
-  return {::geteuid(), ::getegid(), ::geteuid() == 0 ? "root" : "", "/root"};
+  // root's home is not /root everywhere, and security(1) looks for a user's settings in it.
+  const passwd* entry = ::getpwuid(::geteuid());
+  if (entry == nullptr) return {::geteuid(), ::getegid(), "", "/"};
+  return {::geteuid(), ::getegid(), entry->pw_name, entry->pw_dir};
 }
 
 }  // namespace mitm::tls
