@@ -57,7 +57,7 @@ class PacketSource {
   struct Store;
 
   base::UniqueFd socket_;
-  std::uint16_t number_;
+  [[maybe_unused]] std::uint16_t number_;
   std::vector<char> buffer_;
   std::shared_ptr<Store> store_;
 };
