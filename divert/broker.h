@@ -12,8 +12,10 @@
 #include "base/fd.h"
 #include "divert/capture.h"
 #include "divert/guard.h"
+#include "divert/message_socket.h"
 #include "divert/packet_engine.h"
 #include "divert/policy.h"
+#include "divert/signals.h"
 #include "divert/terminal.h"
 #include "divert/wire.h"
 #include "pfctl/loader.h"
@@ -37,8 +39,8 @@ struct BrokerSetup {
   std::vector<base::PortRange> packet_ports;  ///< of the packet engine; empty: every port
   std::uint32_t mark_bit = 0;                 ///< of the packet engine
   bool block_quic = true;
-  std::vector<base::UniqueFd> links;  ///< one SOCK_SEQPACKET end per context of the worker
-  base::UniqueFd control;
+  std::vector<MessageSocket> links;  ///< one per context of the worker
+  MessageSocket control;
   pid_t worker = 0;
   Guard guard;
   Cgroup cgroup;                   ///< of exec's CMD
@@ -51,7 +53,7 @@ struct BrokerSetup {
   std::function<base::Result<std::string>()> make_intermediate;
 };
 
-/// One thread, one poll loop. Blocks signals and reads them from a descriptor.
+/// One thread, one poll loop. Signals are read from a descriptor.
 class Broker {
  public:
   explicit Broker(BrokerSetup setup);
@@ -67,8 +69,10 @@ class Broker {
   /// One context's questions. What does not fit into the socket waits here, and no further question is read
   /// until it has gone: so nothing is lost however many connections a context has under way.
   struct Link {
-    base::UniqueFd socket;
+    MessageSocket socket;
     std::deque<std::string> unsent;
+
+    [[nodiscard]] bool wants_room() const { return !unsent.empty() || socket.pending(); }
   };
 
   base::Result<> open();
@@ -94,7 +98,7 @@ class Broker {
   void command_ended(int status);
   void forward(int number) const;
   void send_intermediate();
-  void log(std::string_view line) const;
+  void log(std::string_view line);
   void end(Ending ending);
   void watch_descendants();
   void finish();
@@ -109,7 +113,7 @@ class Broker {
   std::size_t next_link_ = 0;  ///< for what any context can do
   std::unique_ptr<PacketEngine> engine_;
   std::optional<HeldCommand> held_;
-  base::UniqueFd signals_;
+  std::optional<Signals> signals_;
   Terminal terminal_;
   std::vector<char> buffer_;
   pid_t command_ = 0;  ///< 0: none, or ended

@@ -10,7 +10,7 @@
 #include <boost/asio/posix/stream_descriptor.hpp>
 #include <boost/asio/steady_timer.hpp>
 
-#include "base/fd.h"
+#include "divert/message_socket.h"
 #include "divert/wire.h"
 
 namespace divert {
@@ -18,7 +18,7 @@ namespace divert {
 /// One per io_context, used on that context only. Many questions may be under way at once.
 class BrokerLink {
  public:
-  BrokerLink(boost::asio::io_context& context, base::UniqueFd socket);
+  BrokerLink(boost::asio::io_context& context, MessageSocket socket);
 
   /// `peer` and `local`: the two ends of the accepted socket. Empty when the broker has gone or says nothing
   /// for ten seconds.
@@ -37,9 +37,11 @@ class BrokerLink {
     std::optional<wire::Answer> answer;
   };
 
+  boost::asio::awaitable<bool> put(const wire::Question& question);
   void take(std::string_view message, const OnOrder& on_order);
 
-  boost::asio::posix::stream_descriptor socket_;
+  MessageSocket socket_;
+  boost::asio::posix::stream_descriptor ready_;  ///< the same socket, for waiting
   std::unordered_map<std::uint64_t, Waiting*> waiting_;
   std::uint64_t next_id_ = 1;
   bool closed_ = false;

@@ -78,7 +78,7 @@ base::Result<> DnsTap::start(Judge judge, Hear hear) {
 }
 
 void DnsTap::run(Lane& lane, unsigned cpu) {
-  ::pthread_setname_np(::pthread_self(), "names");
+  name_thread("names");
   // A resolver on this machine answers within microseconds, and the program closes its socket: whoever wants
   // to know whose it was must be first. Where that is not to be had, some questions are missed.
   stay_on(cpu);

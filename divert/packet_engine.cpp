@@ -6,8 +6,6 @@
 
 #include <fmt/format.h>
 #include <fmt/ranges.h>
-#include <pthread.h>
-#include <sys/eventfd.h>
 #include <unistd.h>
 
 #include "divert/urgent.h"
@@ -29,9 +27,9 @@ procmap::Transport transport_of(const FlowKey& key) {
   return key.udp ? procmap::Transport::udp : procmap::Transport::tcp;
 }
 
-void ring(const base::UniqueFd& bell) {
-  const std::uint64_t one = 1;
-  (void)!::write(bell.get(), &one, sizeof one);
+/// A full pipe rings as well.
+void ring(const base::Pipe& bell) {
+  (void)!::write(bell.in.get(), "", 1);
 }
 
 }  // namespace
@@ -60,14 +58,14 @@ struct PacketEngine::Lane {
 base::Result<std::unique_ptr<PacketEngine>> PacketEngine::open(unsigned queues) {
   auto sources = open_packet_sources(queues);
   if (!sources) return sources.error();
-  base::UniqueFd wake{::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)};
-  if (!wake) return base::os_error("cannot make an eventfd", errno);
-  std::unique_ptr<PacketEngine> engine{new PacketEngine{std::move(*sources), std::move(wake)}};
+  auto wake = base::make_pipe(base::Blocking::no);
+  if (!wake) return wake.error();
+  std::unique_ptr<PacketEngine> engine{new PacketEngine{std::move(*sources), std::move(*wake)}};
   if (auto logs = open_packet_logs()) engine->dns_ = std::make_unique<DnsTap>(std::move(*logs));
   return engine;
 }
 
-PacketEngine::PacketEngine(PacketSources sources, base::UniqueFd wake)
+PacketEngine::PacketEngine(PacketSources sources, base::Pipe wake)
     : first_queue_(sources.first), wake_(std::move(wake)) {
   for (auto& source : sources.each) {
     lanes_.push_back(std::make_unique<Lane>(static_cast<std::uint16_t>(lanes_.size()), std::move(source)));
@@ -119,7 +117,7 @@ base::Result<> PacketEngine::start(const Policy& policy, std::vector<pid_t> own_
 }
 
 void PacketEngine::receive(Lane& lane) {
-  ::pthread_setname_np(::pthread_self(), "packets");
+  name_thread("packets");
   stay_on(lane.index);
   while (!stopping_) {
     const bool waiting = [this] {
@@ -216,7 +214,7 @@ void PacketEngine::perform(Deeds& deeds) {
 }
 
 void PacketEngine::search() {
-  ::pthread_setname_np(::pthread_self(), "owners");
+  name_thread("owners");
   while (!stopping_) {
     std::unique_lock lock{search_mutex_};
     search_needed_.wait_for(lock, 1s, [this] { return stopping_ || !searches_.empty(); });
@@ -240,8 +238,9 @@ void PacketEngine::search() {
 }
 
 Deeds PacketEngine::take_requests() {
-  std::uint64_t count = 0;
-  (void)!::read(wake_.get(), &count, sizeof count);
+  // First the bell, then the requests: one that comes in between rings for nothing, none is missed.
+  char rings[256];
+  (void)!::read(wake_.out.get(), rings, sizeof rings);
   const std::lock_guard lock{requests_mutex_};
   return std::exchange(requests_, {});
 }

@@ -58,7 +58,7 @@ class PacketSource {
   struct Store;
 
   base::UniqueFd socket_;
-  std::uint16_t number_;
+  [[maybe_unused]] std::uint16_t number_;
   std::vector<char> buffer_;
   std::chrono::milliseconds patience_{0};  ///< SO_RCVTIMEO; 0: not set yet
   std::shared_ptr<Store> store_;

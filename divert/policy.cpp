@@ -57,6 +57,7 @@ bool is_own(const procmap::ProcessFacts* process, std::span<const pid_t> own_pid
 bool captured(const Capture& capture, const procmap::Owner& owner) {
   if (capture.cgroup_id != 0 && owner.socket && owner.socket->cgroup_id == capture.cgroup_id) return true;
   if (!owner.process) return false;
+  if (capture.gid != 0 && owner.process->gid == capture.gid) return true;
   const auto& ancestors = owner.process->ancestors;
   return owner.process->id == capture.root ||
          std::ranges::find(ancestors, capture.root, &procmap::Ancestor::id) != ancestors.end();
@@ -109,8 +110,10 @@ json rule_to_json(const Rule& rule) {
 }
 
 json capture_to_json(const Capture& capture) {
-  return {
-      {"cgroup_id", capture.cgroup_id}, {"pid", capture.root.pid}, {"start_ticks", capture.root.start_ticks}};
+  return {{"cgroup_id", capture.cgroup_id},
+          {"pid", capture.root.pid},
+          {"start_ticks", capture.root.start_ticks},
+          {"gid", capture.gid}};
 }
 
 /// Whether `data` is an object of `required` keys and, beyond them, none but `optional` ones.
@@ -193,15 +196,16 @@ std::optional<std::uint64_t> number_from_json(const json& data, std::uint64_t li
 }
 
 Result<Capture> capture_from_json(const json& data) {
-  if (!has_keys(data, {"cgroup_id", "pid", "start_ticks"}, {}))
+  if (!has_keys(data, {"cgroup_id", "pid", "start_ticks", "gid"}, {}))
     return failure("capture: not an object of its keys");
   constexpr auto kMax = std::numeric_limits<std::uint64_t>::max();
   const auto cgroup = number_from_json(data["cgroup_id"], kMax);
   const auto pid = number_from_json(data["pid"], std::numeric_limits<pid_t>::max());
   const auto start = number_from_json(data["start_ticks"], kMax);
-  if (!cgroup || !pid || !start)
-    return failure("capture: cgroup_id, pid or start_ticks is not a number of its kind");
-  return Capture{*cgroup, {static_cast<pid_t>(*pid), *start}};
+  const auto gid = number_from_json(data["gid"], std::numeric_limits<std::uint32_t>::max());
+  if (!cgroup || !pid || !start || !gid)
+    return failure("capture: cgroup_id, pid, start_ticks or gid is not a number of its kind");
+  return Capture{*cgroup, {static_cast<pid_t>(*pid), *start}, static_cast<std::uint32_t>(*gid)};
 }
 
 std::size_t filter_items(const Policy& policy) {

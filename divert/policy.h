@@ -34,6 +34,7 @@ struct Rule {
 struct Capture {
   std::uint64_t cgroup_id = 0;  ///< 0: no cgroup v2, go by the process tree
   procmap::ProcessId root;
+  std::uint32_t gid = 0;  ///< effective group of those processes (pf); 0: none of their own
 };
 
 /// What is asked about.

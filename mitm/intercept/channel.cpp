@@ -13,6 +13,8 @@
 #include <openssl/err.h>
 #include <sys/socket.h>
 
+#include "base/fd.h"
+
 namespace mitm::intercept {
 namespace {
 
@@ -120,7 +122,7 @@ int Channel::wire_read(char* into, int size) {
 }
 
 int Channel::wire_write(const char* bytes, int size) {
-  const auto put = ::send(socket_.native_handle(), bytes, static_cast<std::size_t>(size), MSG_NOSIGNAL);
+  const auto put = ::send(socket_.native_handle(), bytes, static_cast<std::size_t>(size), base::kNoSignal);
   if (put < 0) wire_error_ = errno;
   if (put < 0 && would_block(errno)) wire_blocked_ = Status::want_write;
   return static_cast<int>(put);
@@ -207,7 +209,7 @@ IoResult Channel::try_write(std::string_view bytes) {
   std::size_t total = 0;
   while (total < bytes.size()) {
     const auto put =
-        ::send(socket_.native_handle(), bytes.data() + total, bytes.size() - total, MSG_NOSIGNAL);
+        ::send(socket_.native_handle(), bytes.data() + total, bytes.size() - total, base::kNoSignal);
     if (put < 0) {
       IoResult stopped = system_result(errno, Status::want_write);
       stopped.bytes = total;

@@ -28,17 +28,6 @@ constexpr const char* kPath = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin
 constexpr std::array kDirectories = {"/usr/local/sbin", "/usr/local/bin", "/usr/sbin",
                                      "/usr/bin",        "/sbin",          "/bin"};
 
-struct Pipe {
-  base::UniqueFd out;  ///< to read from
-  base::UniqueFd in;
-};
-
-base::Result<Pipe> make_pipe() {
-  int ends[2];
-  if (::pipe2(ends, O_CLOEXEC) != 0) return base::os_error("cannot make a pipe", errno);
-  return Pipe{base::UniqueFd{ends[0]}, base::UniqueFd{ends[1]}};
-}
-
 /// In the child. Supplementary groups go first, the user id last: after it the others could not be changed.
 bool become(const StoreUser& user) {
   if (::geteuid() == user.uid) return true;
@@ -92,8 +81,8 @@ int wait_for(pid_t child) {
 template <class Body>
 base::Result<Finished> run_child(const StoreUser& user, std::string_view input, std::chrono::seconds limit,
                                  std::string_view name, Body body) {
-  auto to_child = make_pipe();
-  auto from_child = make_pipe();
+  auto to_child = base::make_pipe(base::Blocking::yes);
+  auto from_child = base::make_pipe(base::Blocking::yes);
   if (!to_child) return to_child.error();
   if (!from_child) return from_child.error();
   if (input.size() > kInputLimit) return base::failure("{}: more than {} bytes of input", name, kInputLimit);

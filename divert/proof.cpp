@@ -1,4 +1,6 @@
 // Two children wait at a gate; the rules go in; the gate opens; whoever arrives is asked who it is.
+#include "divert/proof.h"
+
 #include <algorithm>
 #include <array>
 #include <cerrno>
@@ -12,7 +14,6 @@
 #include <unistd.h>
 
 #include "divert/listeners.h"
-#include "divert/proof.h"
 
 namespace divert {
 namespace {
@@ -39,11 +40,12 @@ struct Server {
 };
 
 base::Result<Server> serve() {
-  Server server{base::UniqueFd{::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0)}};
+  Server server{base::UniqueFd{::socket(AF_INET, SOCK_STREAM, 0)}};
   sockaddr_in address = loopback(0);
   socklen_t size = sizeof address;
   const int fd = server.socket.get();
-  if (fd < 0 || ::bind(fd, reinterpret_cast<const sockaddr*>(&address), size) != 0 || ::listen(fd, 8) != 0 ||
+  if (fd < 0 || !base::set_close_on_exec(fd) || !base::set_non_blocking(fd) ||
+      ::bind(fd, reinterpret_cast<const sockaddr*>(&address), size) != 0 || ::listen(fd, 8) != 0 ||
       ::getsockname(fd, reinterpret_cast<sockaddr*>(&address), &size) != 0) {
     return base::os_error("cannot open a server on 127.0.0.1", errno);
   }
@@ -55,10 +57,10 @@ base::Result<Server> serve() {
 class Child {
  public:
   explicit Child(std::uint16_t port) {
-    int ends[2];
-    if (::pipe2(ends, O_CLOEXEC) != 0) return;
-    const base::UniqueFd in{ends[0]};
-    gate_ = base::UniqueFd{ends[1]};
+    auto gate = base::make_pipe(base::Blocking::yes);
+    if (!gate) return;
+    const base::UniqueFd in = std::move(gate->out);
+    gate_ = std::move(gate->in);
     pid_ = ::fork();
     if (pid_ != 0) return;
     gate_.reset();
@@ -106,7 +108,9 @@ class Trial {
 
  private:
   base::Result<> prepare(pid_t chosen) {
-    auto listeners = bind_listeners(1, true, false);
+    const auto addresses = listen_addresses();
+    if (!addresses) return addresses.error();
+    auto listeners = bind_listeners(1, true, false, 0, *addresses);
     if (!listeners) return listeners.error();
     listener_ = std::move(listeners->pairs.front().v4);
     auto natlook = pfctl::Natlook::open();
@@ -125,6 +129,7 @@ class Trial {
     rules.ipv6 = false;
     rules.exempt_gid = *gid;
     rules.listener_v4 = listeners->port_v4;
+    rules.alias_v4 = addresses->v4;
     rules.loopback = true;
     return choice_ == EngineChoice::packet ? load_packet(rules) : load(rules);
   }
@@ -158,7 +163,7 @@ class Trial {
     if (ends[2].revents) serve_engine();
     if (ends[0].revents) accept_diverted();
     if (ends[1].revents) {
-      base::UniqueFd socket{::accept4(server_.socket.get(), nullptr, nullptr, SOCK_CLOEXEC)};
+      base::UniqueFd socket{::accept(server_.socket.get(), nullptr, nullptr)};
       if (socket) arrived_.push_back(std::move(socket));
     }
   }
@@ -174,8 +179,7 @@ class Trial {
   void accept_diverted() {
     sockaddr_in peer{};
     socklen_t size = sizeof peer;
-    base::UniqueFd socket{
-        ::accept4(listener_.get(), reinterpret_cast<sockaddr*>(&peer), &size, SOCK_CLOEXEC)};
+    base::UniqueFd socket{::accept(listener_.get(), reinterpret_cast<sockaddr*>(&peer), &size)};
     if (!socket) return;
     sockaddr_in local{};
     size = sizeof local;

@@ -1,5 +1,7 @@
-// The broker's loop. Every question is answered from the kernel's tables and /proc within microseconds;
+// The broker's loop. Every question is answered from the kernel's tables within microseconds;
 // nothing here waits for the network or for the worker.
+#include "divert/broker.h"
+
 #include <algorithm>
 #include <array>
 #include <cerrno>
@@ -7,13 +9,10 @@
 
 #include <poll.h>
 #include <signal.h>
-#include <sys/mman.h>
-#include <sys/signalfd.h>
-#include <sys/socket.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "divert/broker.h"
+#include "divert/urgent.h"
 #include "divert/wire.h"
 
 namespace divert {
@@ -28,16 +27,10 @@ constexpr auto kWorkerEnd = 3s;
 constexpr std::string_view kCommandGraceMs = "2000";
 
 constexpr std::array kEndSignals{SIGINT, SIGTERM, SIGHUP, SIGQUIT};
-constexpr std::array kForwardedSignals{SIGINT, SIGTERM, SIGHUP, SIGQUIT, SIGUSR1, SIGUSR2, SIGWINCH, SIGCONT};
-
-sigset_t watched_signals() {
-  sigset_t set;
-  ::sigemptyset(&set);
-  ::sigaddset(&set, SIGCHLD);
-  ::sigaddset(&set, SIGTSTP);
-  for (const int number : kForwardedSignals) ::sigaddset(&set, number);
-  return set;
-}
+/// All but the last two are passed on to CMD. SIGCHLD last: what was meant for CMD is not taken for ours when
+/// CMD has ended of it.
+constexpr std::array kWatchedSignals{SIGINT,  SIGTERM,  SIGHUP,  SIGQUIT, SIGUSR1,
+                                     SIGUSR2, SIGWINCH, SIGCONT, SIGTSTP, SIGCHLD};
 
 bool is_end_signal(int number) {
   return std::ranges::find(kEndSignals, number) != kEndSignals.end();
@@ -52,7 +45,7 @@ int exit_status(int status) {
 std::string obituary(int status) {
   if (!WIFSIGNALED(status)) return "the worker ended; the rules are taken out";
   return fmt::format("the worker was killed by signal {} ({}); the rules are taken out", WTERMSIG(status),
-                     ::sigdescr_np(WTERMSIG(status)));
+                     ::strsignal(WTERMSIG(status)));
 }
 
 }  // namespace
@@ -73,10 +66,9 @@ Ending Broker::run() {
 }
 
 base::Result<> Broker::open() {
-  const sigset_t set = watched_signals();
-  ::sigprocmask(SIG_BLOCK, &set, nullptr);
-  signals_ = base::UniqueFd{::signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK)};
-  if (!signals_) return base::os_error("cannot watch signals", errno);
+  auto signals = Signals::watch(kWatchedSignals);
+  if (!signals) return signals.error();
+  signals_.emplace(std::move(*signals));
   auto natlook = pfctl::Natlook::open();
   if (!natlook) return natlook.error();
   natlook_ = std::move(*natlook);
@@ -86,7 +78,7 @@ base::Result<> Broker::open() {
   send_intermediate();
   const auto deadline = Clock::now() + kWorkerStart;
   while (!ready_ && !ending_ && Clock::now() < deadline) {
-    pollfd ends[] = {{setup_.control.get(), POLLIN, 0}, {signals_.get(), POLLIN, 0}};
+    pollfd ends[] = {{setup_.control.descriptor(), POLLIN, 0}, {signals_->descriptor(), POLLIN, 0}};
     ::poll(ends, 2, static_cast<int>(kHeartbeat / 1ms));
     setup_.guard.beat();
     if (ends[0].revents) read_control();
@@ -109,7 +101,7 @@ base::Result<> Broker::hold_command() {
   if (!held) return held.error();
   held_ = std::move(*held);
   command_ = held_->pid();
-  setup_.policy.capture = Capture{setup_.cgroup.id, process_id_of(command_)};
+  setup_.policy.capture = Capture{setup_.cgroup.id, process_id_of(command_), setup_.cgroup.gid.value_or(0)};
   return {};
 }
 
@@ -143,7 +135,7 @@ base::Result<> Broker::start_packet_engine() {
   auto engine = PacketEngine::open(queue_count());
   if (!engine) return engine.error();
   engine_ = std::move(*engine);
-  ::mlockall(MCL_CURRENT | MCL_FUTURE | MCL_ONFAULT);
+  stay_in_memory();
   if (auto started = engine_->start(setup_.policy, own_pids_, setup_.mark_bit); !started)
     return started.error();
   const pfctl::Ruleset of_redirect = setup_.rules;
@@ -192,17 +184,18 @@ void Broker::beat() {
 
 void Broker::loop() {
   std::vector<pollfd> ends;
-  for (const auto& link : links_) ends.push_back({link.socket.get(), POLLIN, 0});
+  for (const auto& link : links_) ends.push_back({link.socket.descriptor(), POLLIN, 0});
   ends.push_back({engine_ ? engine_->descriptor() : -1, POLLIN, 0});
-  ends.push_back({setup_.control.get(), POLLIN, 0});
-  ends.push_back({signals_.get(), POLLIN, 0});
+  ends.push_back({setup_.control.descriptor(), POLLIN, 0});
+  ends.push_back({signals_->descriptor(), POLLIN, 0});
   auto beat_due = Clock::now();
   while (!ending_) {
     for (std::size_t i = 0; i < links_.size(); ++i)
-      ends[i].events = links_[i].unsent.empty() ? POLLIN : POLLOUT;
+      ends[i].events = links_[i].wants_room() ? POLLOUT : POLLIN;
     const int ready = ::poll(ends.data(), ends.size(), static_cast<int>(kHeartbeat / 1ms));
     if (Clock::now() >= beat_due) {
       beat();
+      setup_.control.flush();
       beat_due = Clock::now() + kHeartbeat;
       watch_descendants();
     }
@@ -222,8 +215,8 @@ void Broker::serve(Link& link) {
   // A few at a time, so that heartbeats and signals are never starved.
   for (int i = 0; i < 64; ++i) {
     flush(link);
-    if (!link.unsent.empty()) return;
-    const ssize_t n = ::recv(link.socket.get(), buffer_.data(), buffer_.size(), MSG_DONTWAIT);
+    if (link.wants_room()) return;
+    const ssize_t n = link.socket.receive(buffer_, MessageSocket::Wait::no);
     if (n <= 0) return;
     const std::string_view bytes{buffer_.data(), static_cast<std::size_t>(n)};
     auto reply = answer(bytes, static_cast<std::size_t>(&link - links_.data()));
@@ -233,10 +226,9 @@ void Broker::serve(Link& link) {
 }
 
 void Broker::flush(Link& link) {
+  link.socket.flush();
   while (!link.unsent.empty()) {
-    const std::string& message = link.unsent.front();
-    const ssize_t n = ::send(link.socket.get(), message.data(), message.size(), MSG_NOSIGNAL | MSG_DONTWAIT);
-    if (n < 0 && (errno == EAGAIN || errno == EINTR)) return;
+    if (link.socket.send(link.unsent.front(), MessageSocket::Wait::no) == EAGAIN) return;
     link.unsent.pop_front();
   }
 }
@@ -318,8 +310,8 @@ void Broker::serve_engine() {
 
 void Broker::read_control() {
   for (;;) {
-    const ssize_t n = ::recv(setup_.control.get(), buffer_.data(), buffer_.size(), MSG_DONTWAIT);
-    if (n < 0 && (errno == EAGAIN || errno == EINTR)) return;
+    const ssize_t n = setup_.control.receive(buffer_, MessageSocket::Wait::no);
+    if (n < 0 && errno == EAGAIN) return;
     if (n <= 0) {
       const auto status = wait_for_worker(kWorkerEnd);
       end({1, status ? obituary(*status) : "the worker hangs; the rules are taken out"});
@@ -355,14 +347,11 @@ void Broker::send_intermediate() {
     ready_ ? log(pem.error().text) : end({1, pem.error().text});
     return;
   }
-  const std::string message = wire::encode(wire::Control::intermediate, *pem);
-  (void)!::send(setup_.control.get(), message.data(), message.size(), MSG_NOSIGNAL);
+  (void)setup_.control.send(wire::encode(wire::Control::intermediate, *pem), MessageSocket::Wait::yes);
 }
 
 void Broker::read_signals() {
-  signalfd_siginfo info;
-  while (::read(signals_.get(), &info, sizeof info) == sizeof info) {
-    const int number = static_cast<int>(info.ssi_signo);
+  for (const int number : signals_->take()) {
     if (number == SIGCHLD) {
       reap();
     } else if (number == SIGTSTP) {
@@ -438,9 +427,8 @@ void Broker::watch_descendants() {
   if (had_command_ && command_ == 0 && processes_in(setup_.cgroup).empty()) end({command_status_, {}});
 }
 
-void Broker::log(std::string_view line) const {
-  const std::string message = wire::encode(wire::Control::log, line);
-  (void)!::send(setup_.control.get(), message.data(), message.size(), MSG_NOSIGNAL | MSG_DONTWAIT);
+void Broker::log(std::string_view line) {
+  (void)setup_.control.send(wire::encode(wire::Control::log, line), MessageSocket::Wait::no);
 }
 
 /// The first reason to end is the one that counts.
@@ -454,8 +442,8 @@ void Broker::finish() {
   stop_diverting();
   if (const std::string troubles = engine_ ? engine_->troubles() : std::string(); !troubles.empty())
     log(troubles);
-  const std::string stop = wire::encode(wire::Control::stop, had_command_ ? kCommandGraceMs : "0");
-  (void)!::send(setup_.control.get(), stop.data(), stop.size(), MSG_NOSIGNAL | MSG_DONTWAIT);
+  (void)setup_.control.send(wire::encode(wire::Control::stop, had_command_ ? kCommandGraceMs : "0"),
+                            MessageSocket::Wait::no);
   if (!wait_for_worker(kWorkerEnd + (had_command_ ? 2s : 0s))) {
     ::kill(setup_.worker, SIGKILL);
     ::waitpid(setup_.worker, nullptr, 0);
@@ -481,6 +469,7 @@ std::optional<int> Broker::wait_for_worker(Clock::duration limit) {
     }
     if (Clock::now() >= deadline) return std::nullopt;
     for (auto& link : links_) serve(link);
+    setup_.control.flush();
     if (engine_) serve_engine();
     beat();
     ::usleep(2'000);

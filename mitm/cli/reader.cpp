@@ -1,4 +1,6 @@
 // The answer crosses a socketpair as CBOR of limited size, descriptors beside it (SCM_RIGHTS).
+#include "mitm/cli/reader.h"
+
 #include <array>
 #include <cerrno>
 #include <cstring>
@@ -8,8 +10,6 @@
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
-
-#include "mitm/cli/reader.h"
 
 namespace mitm::cli {
 namespace {
@@ -86,7 +86,7 @@ void send_files(int socket, const Files& files) {
     header->cmsg_len = CMSG_LEN(count * sizeof(int));
     std::memcpy(CMSG_DATA(header), handles.data(), count * sizeof(int));
   }
-  ::sendmsg(socket, &message, MSG_NOSIGNAL);
+  ::sendmsg(socket, &message, base::kNoSignal);
 }
 
 [[noreturn]] void run_reader(int socket, const Invocation& invocation, const divert::User& user) {
@@ -109,8 +109,7 @@ bool receive_files(int socket, Files& files) {
   message.msg_iovlen = 1;
   message.msg_control = room;
   message.msg_controllen = sizeof room;
-  if (::recvmsg(socket, &message, MSG_CMSG_CLOEXEC | MSG_WAITALL) != static_cast<ssize_t>(present.size()))
-    return false;
+  if (::recvmsg(socket, &message, MSG_WAITALL) != static_cast<ssize_t>(present.size())) return false;
   const cmsghdr* header = CMSG_FIRSTHDR(&message);
   std::size_t next = 0;
   for (std::size_t i = 0; i < files.size(); ++i) {
@@ -119,6 +118,7 @@ bool receive_files(int socket, Files& files) {
     int handle = -1;
     std::memcpy(&handle, CMSG_DATA(header) + next++ * sizeof(int), sizeof handle);
     files[i] = base::UniqueFd{handle};
+    if (!base::set_close_on_exec(handle)) return false;
   }
   return true;
 }
@@ -149,7 +149,7 @@ base::Result<Prepared> take_answer(const std::string& bytes, Files& files) {
 
 base::Result<Prepared> prepare(const Invocation& invocation, const divert::User& user) {
   int ends[2];
-  if (::socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends) != 0)
+  if (::socketpair(AF_UNIX, SOCK_STREAM, 0, ends) != 0)
     return base::os_error("cannot make a socketpair", errno);
   base::UniqueFd ours{ends[0]}, theirs{ends[1]};
   const pid_t reader = ::fork();

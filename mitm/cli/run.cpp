@@ -3,7 +3,6 @@
 #include <cstdio>
 
 #include <sys/resource.h>
-#include <sys/socket.h>
 #include <unistd.h>
 
 #include "base/text.h"
@@ -22,32 +21,20 @@ namespace {
 
 using base::Result;
 
-/// Both ends of a message socket.
-struct Pair {
-  base::UniqueFd broker;
-  base::UniqueFd worker;
-};
-
-Result<Pair> make_pair() {
-  int ends[2];
-  if (::socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, ends) != 0)
-    return base::os_error("cannot make a socketpair", errno);
-  return Pair{base::UniqueFd{ends[0]}, base::UniqueFd{ends[1]}};
-}
-
-/// A connection needs two descriptors, a relayed one four more while bytes are in flight.
+/// A connection needs two descriptors, a relayed one four more while bytes are in flight. macOS refuses more
+/// than its sysctl kern.maxfilesperproc, whatever the limit says.
 void raise_descriptor_limit() {
   rlimit limit{};
   if (::getrlimit(RLIMIT_NOFILE, &limit) != 0) return;
-  const rlimit wanted{1 << 20, 1 << 20};
-  if (::setrlimit(RLIMIT_NOFILE, &wanted) == 0) return;
-  limit.rlim_cur = limit.rlim_max;
-  ::setrlimit(RLIMIT_NOFILE, &limit);
+  for (const rlim_t wanted : {rlim_t{1 << 20}, limit.rlim_max, rlim_t{1 << 16}, rlim_t{10'240}}) {
+    const rlimit raised{wanted, std::max(wanted, limit.rlim_max)};
+    if (::setrlimit(RLIMIT_NOFILE, &raised) == 0) return;
+  }
 }
 
 /// Nothing may have been left open by whoever started us: what is inherited must not reach CMD or the worker.
 void close_inherited() {
-  ::close_range(3, ~0U, 0);
+  base::close_from(3);
 }
 
 Result<> refuse_second_instance() {
@@ -138,8 +125,10 @@ class Run {
     if (!is_exec()) warn_when_untrusted(settings(), user_);
     auto gid = divert::choose_exempt_group(settings().group);
     if (!gid) return gid.error();
+    const auto addresses = divert::listen_addresses();
+    if (!addresses) return addresses.error();
     auto listeners = divert::bind_listeners(static_cast<unsigned>(settings().threads), settings().ipv4,
-                                            settings().ipv6, settings().listen_port);
+                                            settings().ipv6, settings().listen_port, *addresses);
     if (!listeners) return listeners.error();
     setup_.policy = settings().policy;
     setup_.engine = engine_choice(settings().engine);
@@ -155,6 +144,9 @@ class Run {
     auto rules = ruleset_for(settings(), *gid, listeners->port_v4, listeners->port_v6);
     if (!rules) return rules.error();
     setup_.rules = std::move(*rules);
+    setup_.rules.alias_v4 = addresses->v4;
+    setup_.rules.alias_v6 = addresses->v6;
+    exempt_gid_ = *gid;
     if (auto forked = fork_worker(std::move(*listeners), *gid); !forked) return forked.error();
     if (auto ready = prepare_command(); !ready) return ready.error();
     if (auto guarded = start_guard(); !guarded) return guarded.error();
@@ -182,23 +174,23 @@ class Run {
   }
 
   Result<> fork_worker(divert::Listeners listeners, gid_t gid) {
-    auto control = make_pair();
+    auto control = divert::MessageSocket::make_pair();
     if (!control) return control.error();
     WorkerPlan plan;
     for (std::size_t i = 0; i < listeners.pairs.size(); ++i) {
-      auto link = make_pair();
+      auto link = divert::MessageSocket::make_pair();
       if (!link) return link.error();
-      setup_.links.push_back(std::move(link->broker));
-      plan.sockets.links.push_back(std::move(link->worker));
+      setup_.links.push_back(std::move(link->ours));
+      plan.sockets.links.push_back(std::move(link->theirs));
     }
-    setup_.control = std::move(control->broker);
+    setup_.control = std::move(control->ours);
     const pid_t pid = ::fork();
     if (pid < 0) return base::os_error("cannot start the worker", errno);
     if (pid == 0) {
       setup_.links.clear();
-      setup_.control.reset();
+      setup_.control = {};
       plan.sockets.listeners = std::move(listeners);
-      plan.sockets.control = std::move(control->worker);
+      plan.sockets.control = std::move(control->theirs);
       plan.prepared = std::move(prepared_);
       plan.user = worker_user(user_);
       plan.exempt_gid = gid;
@@ -215,11 +207,12 @@ class Run {
     if (!is_exec()) return {};
     auto bundle = tls::write_combined_bundle(settings().ca_dir, root_certificate_path(settings()));
     if (!bundle) return bundle.error();
-    auto cgroup = divert::make_cgroup(::getpid());
+    auto cgroup = divert::make_cgroup(::getpid(), exempt_gid_);
     if (!cgroup) return cgroup.error();
     setup_.cgroup = *cgroup;
     if (!cgroup->name.empty())
       setup_.rules.cgroup = pfctl::CgroupMatch{cgroup->name, cgroup->id, cgroup->level};
+    setup_.rules.capture_gid = cgroup->gid;
     journal_.cgroup = cgroup->name;
     setup_.command = divert::Command{
         invocation_.positional, user_,
@@ -241,6 +234,7 @@ class Run {
   divert::User user_;
   divert::BrokerSetup setup_;
   divert::Journal journal_;
+  gid_t exempt_gid_ = 0;
   bool journalled_ = false;
 };
 

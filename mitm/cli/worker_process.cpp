@@ -1,4 +1,6 @@
 // Becomes the user for good, waits for the intermediate, then carries connections until the broker says stop.
+#include "mitm/cli/worker_process.h"
+
 #include <cerrno>
 #include <cstdio>
 
@@ -8,12 +10,11 @@
 #include <boost/asio/steady_timer.hpp>
 #include <fcntl.h>
 #include <signal.h>
-#include <sys/socket.h>
 #include <unistd.h>
 
 #include "base/text.h"
+#include "divert/signals.h"
 #include "divert/wire.h"
-#include "mitm/cli/worker_process.h"
 #include "mitm/flow/bus.h"
 #include "mitm/intercept/engine.h"
 #include "mitm/sink/sinks.h"
@@ -34,12 +35,10 @@ void say(std::string_view line) {
 }
 
 void ignore_signals() {
+  divert::restore_signals();
   for (const int number : {SIGINT, SIGTERM, SIGHUP, SIGQUIT, SIGTSTP, SIGTTOU, SIGPIPE, SIGUSR1, SIGUSR2}) {
     ::signal(number, SIG_IGN);
   }
-  sigset_t none;
-  ::sigemptyset(&none);
-  ::sigprocmask(SIG_SETMASK, &none, nullptr);
 }
 
 bool wants_colour(const std::string& choice, int fd) {
@@ -77,9 +76,9 @@ std::size_t body_limit(const RunSettings& settings) {
 }
 
 /// Blocks until the broker has sent the first intermediate; empty when the broker has gone.
-std::string receive_intermediate(int control) {
+std::string receive_intermediate(divert::MessageSocket& control) {
   std::string buffer(divert::wire::kMaxMessage, '\0');
-  const ssize_t n = ::recv(control, buffer.data(), buffer.size(), 0);
+  const ssize_t n = control.receive(buffer, divert::MessageSocket::Wait::yes);
   if (n <= 1 || buffer[0] != static_cast<char>(divert::wire::Control::intermediate)) return {};
   return buffer.substr(1, static_cast<std::size_t>(n) - 1);
 }
@@ -157,7 +156,7 @@ void on_sink_error(void* context, const flow::Sink& sink, const base::Error& err
 
 base::Result<> carry_connections(WorkerPlan plan) {
   if (const auto became = divert::become_worker(plan.user, plan.exempt_gid); !became) return became.error();
-  const std::string pem = receive_intermediate(plan.sockets.control.get());
+  const std::string pem = receive_intermediate(plan.sockets.control);
   if (pem.empty()) return {};
   auto signer = signer_from(pem);
   if (!signer) return signer.error();

@@ -1,14 +1,16 @@
-// pidfds, so that a signal can never reach a process that only inherited the number.
-#include <cerrno>
+// The guard process. By watched.h, a signal can never reach a process that only inherited the number.
+#include "divert/guard.h"
 
-#include <fcntl.h>
+#include <cerrno>
+#include <chrono>
+
 #include <poll.h>
 #include <signal.h>
-#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "divert/guard.h"
+#include "divert/signals.h"
+#include "divert/watched.h"
 
 namespace divert {
 namespace {
@@ -18,39 +20,28 @@ constexpr int kWorkerGraceMs = 300;
 
 enum class Beat : char { alive = 'b', paused = 'p', dismissed = 'd' };
 
-base::UniqueFd pidfd_of(pid_t pid) {
-  return base::UniqueFd{static_cast<int>(::syscall(SYS_pidfd_open, pid, 0))};
-}
-
-void kill_by(const base::UniqueFd& pidfd) {
-  if (pidfd) ::syscall(SYS_pidfd_send_signal, pidfd.get(), SIGKILL, nullptr, 0);
-}
-
 /// The worker ends by itself when the broker has gone; a stopped or hanging one is killed.
-void end_worker(const base::UniqueFd& worker) {
-  pollfd ended{worker.get(), POLLIN, 0};
-  if (worker && ::poll(&ended, 1, kWorkerGraceMs) == 0) kill_by(worker);
+void end_worker(WatchedProcess& worker) {
+  if (!worker.wait(std::chrono::milliseconds{kWorkerGraceMs})) worker.kill();
 }
 
 [[noreturn]] void run_guard(int pipe, const Journal& journal) {
   ::setsid();
+  restore_signals();
   for (const int number : {SIGINT, SIGTERM, SIGHUP, SIGPIPE, SIGTSTP}) ::signal(number, SIG_IGN);
-  sigset_t none;
-  ::sigemptyset(&none);
-  ::sigprocmask(SIG_SETMASK, &none, nullptr);
   // The pipe becomes 0 and everything else is closed: the guard holds no listener, link or rule of the
   // broker's.
   ::dup2(pipe, 0);
-  ::close_range(1, ~0U, 0);
-  const base::UniqueFd broker = pidfd_of(journal.broker.pid);
-  const base::UniqueFd worker = pidfd_of(journal.worker);
+  base::close_from(1);
+  WatchedProcess broker{journal.broker.pid};
+  WatchedProcess worker{journal.worker};
   int patience = kSilenceMs;
   for (;;) {
     pollfd readable{0, POLLIN, 0};
     const int ready = ::poll(&readable, 1, patience);
     if (ready < 0 && errno == EINTR) continue;
     if (ready == 0) {
-      kill_by(broker);
+      broker.kill();
       patience = -1;
       continue;
     }
@@ -73,19 +64,17 @@ void send(const base::UniqueFd& pipe, Beat beat) {
 }  // namespace
 
 base::Result<Guard> Guard::start(const Journal& journal) {
-  int ends[2];
-  if (::pipe2(ends, O_CLOEXEC | O_NONBLOCK) != 0)
-    return base::os_error("cannot make the guard's pipe", errno);
-  base::UniqueFd in{ends[0]}, out{ends[1]};
+  auto pipe = base::make_pipe(base::Blocking::no);
+  if (!pipe) return pipe.error();
   const pid_t pid = ::fork();
   if (pid < 0) return base::os_error("cannot start the guard", errno);
   if (pid == 0) {
-    out.reset();
-    run_guard(in.get(), journal);
+    pipe->in.reset();
+    run_guard(pipe->out.get(), journal);
   }
   Guard guard;
   guard.pid_ = pid;
-  guard.pipe_ = std::move(out);
+  guard.pipe_ = std::move(pipe->in);
   return guard;
 }
 
