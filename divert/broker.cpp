@@ -23,6 +23,12 @@ using namespace std::chrono_literals;
 constexpr auto kHeartbeat = 200ms;
 constexpr auto kWorkerStart = 20s;
 constexpr auto kWorkerEnd = 3s;
+/// For owners of accepted connections. The guard's patience is a second.
+constexpr auto kSearchLimit = 200ms;
+/// Messages that a link may wait to send before flows are no longer told.
+constexpr std::size_t kUntold = 1000;
+/// The worker asks for a new intermediate once in a week.
+constexpr auto kIntermediateEvery = 60s;
 /// What intercepted connections of an ended CMD get to finish their flows.
 constexpr std::string_view kCommandGraceMs = "2000";
 
@@ -213,16 +219,30 @@ void Broker::loop() {
 
 void Broker::serve(Link& link) {
   // A few at a time, so that heartbeats and signals are never starved.
-  for (int i = 0; i < 64; ++i) {
-    flush(link);
-    if (link.wants_room()) return;
-    const ssize_t n = link.socket.receive(buffer_, MessageSocket::Wait::no);
-    if (n <= 0) return;
-    const std::string_view bytes{buffer_.data(), static_cast<std::size_t>(n)};
-    auto reply = answer(bytes, static_cast<std::size_t>(&link - links_.data()));
-    if (!reply.empty()) link.unsent.push_back(std::move(reply));
-  }
+  std::vector<Asked> waiting;
   flush(link);
+  for (int i = 0; i < 64 && !link.wants_room(); ++i) {
+    const ssize_t n = link.socket.receive(buffer_, MessageSocket::Wait::no);
+    if (n <= 0) break;
+    if (auto one = asked({buffer_.data(), static_cast<std::size_t>(n)}, link))
+      waiting.push_back(std::move(*one));
+  }
+  answer(waiting, link);
+  flush(link);
+}
+
+/// Together: what takes a search takes one for all of them.
+void Broker::answer(std::span<const Asked> asked, Link& link) {
+  if (asked.empty()) return;
+  std::vector<procmap::Sought> sought;
+  for (const Asked& one : asked) sought.push_back({one.key.source, one.key.destination});
+  auto owners = attributor_->owners_of(sought, kSearchLimit);
+  for (std::size_t i = 0; i < asked.size(); ++i) {
+    Ruling ruling{std::move(owners[i]), {}};
+    ruling.verdict = setup_.policy.judge({ruling.owner, asked[i].key.destination}, own_pids_);
+    link.unsent.push_back(
+        answer_from(asked[i].key, ruling, wire::Answer::Kind::answer, asked[i].question, 0));
+  }
 }
 
 void Broker::flush(Link& link) {
@@ -233,8 +253,9 @@ void Broker::flush(Link& link) {
   }
 }
 
-/// Where did it want to go -> who is it -> what now. Empty: no question, or the answer comes later.
-std::string Broker::answer(std::string_view bytes, std::size_t link) {
+/// Where did it want to go -> who is it -> what now. Empty: nothing that has to be looked up; the answer has
+/// gone, or comes later.
+std::optional<Broker::Asked> Broker::asked(std::string_view bytes, Link& link) {
   if (wire::Connected connected; bytes.size() == sizeof connected) {
     std::memcpy(&connected, bytes.data(), sizeof connected);
     if (engine_) engine_->connected(connected.token, connected.error);
@@ -245,18 +266,21 @@ std::string Broker::answer(std::string_view bytes, std::size_t link) {
   std::memcpy(&question, bytes.data(), sizeof question);
   const auto peer = wire::unpack(question.peer);
   const auto local = wire::unpack(question.local);
-  if (!peer || !local) return {};
+  // Only about what has come to our listeners: it may know no more.
+  const bool ours =
+      local && (local->port() == setup_.rules.listener_v4 || local->port() == setup_.rules.listener_v6);
+  if (!peer || !ours) return {};
   const auto original = natlook_->lookup(*peer, *local);
   if (!original || !*original) {
     wire::Answer unknown;
     unknown.id = question.id;
-    return wire::encode(unknown);
+    link.unsent.push_back(wire::encode(unknown));
+    return {};
   }
   const FlowKey key{(*original)->source, (*original)->destination};
-  if (engine_ && engine_->accepted(key, {link, question.id})) return {};
-  Ruling ruling{attributor_->owner_of(key.source, key.destination), {}};
-  ruling.verdict = setup_.policy.judge({ruling.owner, key.destination}, own_pids_);
-  return answer_from(key, ruling, wire::Answer::Kind::answer, question.id, 0);
+  const auto number = static_cast<std::size_t>(&link - links_.data());
+  if (engine_ && engine_->accepted(key, {number, question.id})) return {};
+  return Asked{key, question.id};
 }
 
 std::string Broker::answer_from(const FlowKey& key, const Ruling& ruling, wire::Answer::Kind kind,
@@ -303,6 +327,11 @@ void Broker::serve_engine() {
       link = FlowKeyHash{}(heard->key) % links_.size();
       message = answer_from(*heard);
     }
+    const bool may_be_lost = std::holds_alternative<Show>(deed) || std::holds_alternative<Heard>(deed);
+    if (may_be_lost && links_[link].unsent.size() >= kUntold) {
+      ++unshown_;
+      continue;
+    }
     links_[link].unsent.push_back(std::move(message));
   }
   for (auto& link : links_) flush(link);
@@ -342,12 +371,14 @@ void Broker::read_control() {
 }
 
 void Broker::send_intermediate() {
+  if (ready_ && Clock::now() - intermediate_made_ < kIntermediateEvery) return;
+  intermediate_made_ = Clock::now();
   const auto pem = setup_.make_intermediate();
   if (!pem) {
     ready_ ? log(pem.error().text) : end({1, pem.error().text});
     return;
   }
-  (void)setup_.control.send(wire::encode(wire::Control::intermediate, *pem), MessageSocket::Wait::yes);
+  (void)setup_.control.send(wire::encode(wire::Control::intermediate, *pem), MessageSocket::Wait::no);
 }
 
 void Broker::read_signals() {
@@ -375,7 +406,11 @@ void Broker::reap() {
   for (pid_t pid = 0; (pid = ::waitpid(-1, &status, WNOHANG | WUNTRACED)) > 0;) {
     if (pid == command_) {
       WIFSTOPPED(status) ? suspend() : command_ended(status);
-    } else if (pid == setup_.worker && !WIFSTOPPED(status)) {
+    } else if (pid == setup_.worker && WIFSTOPPED(status)) {
+      // Whoever is diverted waits for it.
+      ::kill(setup_.worker, SIGKILL);
+      end({1, "the worker was stopped; the rules are taken out"});
+    } else if (pid == setup_.worker) {
       worker_gone_ = true;
       end({1, obituary(status)});
     } else if (pid == setup_.guard.pid() && !WIFSTOPPED(status)) {
@@ -411,6 +446,8 @@ void Broker::command_ended(int status) {
   command_status_ = exit_status(status);
   terminal_.take_back();
   const auto left = processes_in(setup_.cgroup).size();
+  if (setup_.wait_for_descendants && setup_.cgroup.name.empty())
+    log("--wait: without cgroups of version 2 descendants cannot be told; not waiting");
   if (left > 0 && setup_.wait_for_descendants) {
     log(fmt::format("{} ended; waiting for {} of its descendants (--wait), Ctrl-C ends it now",
                     setup_.command->argv.front(), left));
@@ -442,6 +479,9 @@ void Broker::finish() {
   stop_diverting();
   if (const std::string troubles = engine_ ? engine_->troubles() : std::string(); !troubles.empty())
     log(troubles);
+  if (unshown_ > 0)
+    log(fmt::format("{} flows of DNS and of connections that pass are missing: the worker was too slow",
+                    unshown_));
   (void)setup_.control.send(wire::encode(wire::Control::stop, had_command_ ? kCommandGraceMs : "0"),
                             MessageSocket::Wait::no);
   if (!wait_for_worker(kWorkerEnd + (had_command_ ? 2s : 0s))) {

@@ -3,6 +3,7 @@
 
 #include <functional>
 #include <optional>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -75,6 +76,12 @@ class Broker {
     [[nodiscard]] bool wants_room() const { return !unsent.empty() || socket.pending(); }
   };
 
+  /// A question about a connection that nobody has judged yet.
+  struct Asked {
+    FlowKey key;
+    std::uint64_t question = 0;
+  };
+
   base::Result<> open();
   base::Result<> hold_command();
   base::Result<std::string> choose_engine();
@@ -84,8 +91,9 @@ class Broker {
   void beat();
   void loop();
   void serve(Link& link);
+  void answer(std::span<const Asked> asked, Link& link);
   static void flush(Link& link);
-  std::string answer(std::string_view question, std::size_t link);
+  [[nodiscard]] std::optional<Asked> asked(std::string_view message, Link& link);
   std::string answer_from(const FlowKey& key, const Ruling& ruling, wire::Answer::Kind kind, std::uint64_t id,
                           std::uint64_t upstream) const;
   static std::string answer_from(const Heard& heard);
@@ -121,6 +129,8 @@ class Broker {
   int command_status_ = 0;  ///< CMD's, once it has ended
   bool ready_ = false;      ///< the worker accepts
   bool worker_gone_ = false;
+  std::uint64_t unshown_ = 0;  ///< flows that a slow worker was not told of
+  Clock::time_point intermediate_made_;
   std::optional<Ending> ending_;
 };
 

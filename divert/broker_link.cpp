@@ -4,6 +4,7 @@
 #include <cerrno>
 
 #include <boost/asio/as_tuple.hpp>
+#include <boost/asio/experimental/awaitable_operators.hpp>
 #include <boost/asio/use_awaitable.hpp>
 #include <unistd.h>
 
@@ -14,24 +15,31 @@ namespace asio = boost::asio;
 constexpr auto kToken = asio::as_tuple(asio::use_awaitable);
 constexpr auto kPatience = std::chrono::seconds{10};
 
+template <class Message>
+std::string bytes_of(const Message& message) {
+  return {reinterpret_cast<const char*>(&message), sizeof message};
+}
+
 }  // namespace
 
 BrokerLink::BrokerLink(asio::io_context& context, MessageSocket socket)
-    : socket_(std::move(socket)), ready_(context, ::dup(socket_.descriptor())) {}
+    : socket_(std::move(socket)),
+      ready_(context, ::dup(socket_.descriptor())),
+      told_(context, asio::steady_timer::time_point::max()) {}
 
 asio::awaitable<std::optional<wire::Answer>> BrokerLink::ask(base::Endpoint peer, base::Endpoint local) {
   const wire::Question question{next_id_++, wire::pack(peer), wire::pack(local)};
   Waiting waiting{asio::steady_timer{ready_.get_executor(), kPatience}, std::nullopt};
   waiting_.emplace(question.id, &waiting);
-  if (co_await put(question) && !closed_ && !waiting.answer) co_await waiting.timer.async_wait(kToken);
+  const bool sent = co_await put(bytes_of(question));
+  if (sent && !closed_ && !waiting.answer) co_await waiting.timer.async_wait(kToken);
   waiting_.erase(question.id);
   co_return std::move(waiting.answer);
 }
 
 /// False when the broker has gone.
-asio::awaitable<bool> BrokerLink::put(const wire::Question& question) {
-  const std::string_view bytes{reinterpret_cast<const char*>(&question), sizeof question};
-  while (const int error = closed_ ? EPIPE : socket_.send(bytes, MessageSocket::Wait::no)) {
+asio::awaitable<bool> BrokerLink::put(std::string message) {
+  while (const int error = closed_ ? EPIPE : socket_.send(message, MessageSocket::Wait::no)) {
     if (error != EAGAIN) co_return false;
     co_await ready_.async_wait(asio::posix::stream_descriptor::wait_write, kToken);
   }
@@ -43,7 +51,25 @@ asio::awaitable<bool> BrokerLink::put(const wire::Question& question) {
 }
 
 void BrokerLink::tell(const wire::Connected& message) {
-  (void)socket_.send({reinterpret_cast<const char*>(&message), sizeof message}, MessageSocket::Wait::no);
+  untold_.push_back(message);
+  told_.cancel();
+}
+
+asio::awaitable<void> BrokerLink::run(OnOrder on_order) {
+  using namespace asio::experimental::awaitable_operators;
+  co_await (read(std::move(on_order)) && deliver());
+}
+
+asio::awaitable<void> BrokerLink::deliver() {
+  while (!closed_) {
+    if (untold_.empty()) {
+      co_await told_.async_wait(kToken);
+      continue;
+    }
+    std::string message = bytes_of(untold_.front());
+    untold_.pop_front();
+    co_await put(std::move(message));
+  }
 }
 
 asio::awaitable<void> BrokerLink::read(OnOrder on_order) {
@@ -60,6 +86,7 @@ asio::awaitable<void> BrokerLink::read(OnOrder on_order) {
     }
   }
   closed_ = true;
+  told_.cancel();
   for (const auto& [id, waiting] : waiting_) waiting->timer.cancel();
 }
 

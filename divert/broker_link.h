@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <deque>
 #include <functional>
 #include <unordered_map>
 
@@ -24,12 +25,14 @@ class BrokerLink {
   /// for ten seconds.
   boost::asio::awaitable<std::optional<wire::Answer>> ask(base::Endpoint peer, base::Endpoint local);
 
-  /// The end of an attempt to connect ahead. A lost message is made good at the accept.
+  /// The end of an attempt to connect ahead. It is delivered however busy the broker is: a packet is held for
+  /// it.
   void tell(const wire::Connected& message);
 
-  /// Reads until the broker closes; to be spawned once. `on_order`: what is not an answer to a question.
+  /// Reads, and delivers what is told, until the broker closes; to be spawned once. `on_order`: what is not
+  /// an answer to a question.
   using OnOrder = std::function<void(wire::Answer)>;
-  boost::asio::awaitable<void> read(OnOrder on_order);
+  boost::asio::awaitable<void> run(OnOrder on_order);
 
  private:
   struct Waiting {
@@ -37,12 +40,16 @@ class BrokerLink {
     std::optional<wire::Answer> answer;
   };
 
-  boost::asio::awaitable<bool> put(const wire::Question& question);
+  boost::asio::awaitable<void> read(OnOrder on_order);
+  boost::asio::awaitable<void> deliver();
+  boost::asio::awaitable<bool> put(std::string message);
   void take(std::string_view message, const OnOrder& on_order);
 
   MessageSocket socket_;
   boost::asio::posix::stream_descriptor ready_;  ///< the same socket, for waiting
   std::unordered_map<std::uint64_t, Waiting*> waiting_;
+  std::deque<wire::Connected> untold_;
+  boost::asio::steady_timer told_;  ///< cancelled when there is something in it
   std::uint64_t next_id_ = 1;
   bool closed_ = false;
 };

@@ -1,6 +1,7 @@
 // Starting the command of `exec`; by POSIX.
 #include "divert/capture.h"
 
+#include <algorithm>
 #include <cerrno>
 #include <cstdlib>
 
@@ -22,6 +23,15 @@ void set_environment(const Command& command) {
   for (const auto& [name, value] : command.environment) ::setenv(name.c_str(), value.c_str(), 1);
 }
 
+/// Nothing of the broker's is held meanwhile: the guard listens for its last writer.
+void close_all_but(int one, int other) {
+  const auto [low, high] = std::minmax(one, other);
+  for (int fd = STDERR_FILENO + 1; fd < high; ++fd) {
+    if (fd != low) ::close(fd);
+  }
+  base::close_from(high + 1);
+}
+
 /// In the child, from fork to execve. Writes errno to `report` and ends when anything fails.
 [[noreturn]] void run_child(const Command& command, int gate, int report) {
   const auto give_up = [report](int code) {
@@ -29,10 +39,15 @@ void set_environment(const Command& command) {
     ::_exit(127);
   };
   ::setpgid(0, 0);
+  close_all_but(gate, report);
   if (const int error = enter(command.cgroup)) give_up(error);
+  // The end of the stream instead of a letter: the broker has died, and no rule stands.
   char letter = 0;
-  while (::read(gate, &letter, 1) < 0 && errno == EINTR) {
+  ssize_t n = 0;
+  while ((n = ::read(gate, &letter, 1)) < 0 && errno == EINTR) {
   }
+  if (n != 1) ::_exit(127);
+  if (command.descriptors) ::setrlimit(RLIMIT_NOFILE, &*command.descriptors);
   set_environment(command);
   if (const auto became = become(command.user, command.cgroup.gid); !became) give_up(became.error().os_code);
   restore_signals();
@@ -68,6 +83,7 @@ base::Result<HeldCommand> HeldCommand::start(const Command& command) {
 }
 
 base::Result<> HeldCommand::release() {
+  (void)!::write(gate_.get(), "g", 1);
   gate_.reset();
   int code = 0;
   ssize_t n = 0;

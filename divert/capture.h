@@ -7,6 +7,7 @@
 #include <utility>
 #include <vector>
 
+#include <sys/resource.h>
 #include <sys/types.h>
 
 #include "base/error.h"
@@ -42,6 +43,8 @@ struct Command {
   User user;
   std::vector<std::pair<std::string, std::string>> environment;  ///< added to ours
   Cgroup cgroup;
+  std::optional<rlimit>
+      descriptors;  ///< as whoever started us has it, not as we have raised it for ourselves
 };
 
 /// A started command that waits for release() before it runs a single instruction of CMD, so that rules and
@@ -55,7 +58,7 @@ class HeldCommand {
 
  private:
   pid_t pid_ = 0;
-  base::UniqueFd gate_;    ///< closing it lets the command run
+  base::UniqueFd gate_;    ///< a letter lets the command run, its closing ends it
   base::UniqueFd report_;  ///< errno of a failed execve, or end-of-file
   std::string name_;
 };

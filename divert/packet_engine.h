@@ -58,6 +58,7 @@ class PacketEngine {
   void receive(Lane& lane);
   void judge(Lane& lane, const HeldPacket& packet, std::string_view bytes);
   void search();
+  void found(const LookUp& wanted, procmap::Owner owner);
   void expire();
   [[nodiscard]] bool known(const FlowKey& key) const;
   [[nodiscard]] Ruling rule(procmap::Owner owner, const FlowKey& key) const;
@@ -82,7 +83,7 @@ class PacketEngine {
 
   std::mutex search_mutex_;
   std::condition_variable search_needed_;
-  std::deque<LookUp> searches_;
+  std::vector<LookUp> searches_;
   std::optional<procmap::Attributor> searching_attributor_;  ///< the searching thread's
   std::thread searcher_;
 

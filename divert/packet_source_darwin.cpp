@@ -19,7 +19,7 @@ base::Result<PacketSource> PacketSource::open(std::uint16_t /*number*/) {
   return unavailable();
 }
 
-base::Result<> PacketSource::receive(const Take& /*take*/) {
+base::Result<> PacketSource::receive(std::chrono::milliseconds /*patience*/, const Take& /*take*/) {
   return unavailable();
 }
 

@@ -117,7 +117,7 @@ base::Result<> PacketSource::receive(std::chrono::milliseconds patience, const T
       store_->packets.insert_or_assign(id, Store::Packet{std::string(bytes), address});
       if (store_->packets.size() > kMaxHeld) store_->packets.erase(store_->packets.begin());
     }
-    take(id, 0, bytes);
+    take({0, id, 0, 0}, bytes);
   }
   return {};
 }

@@ -18,17 +18,17 @@ constexpr auto kToken = asio::as_tuple(asio::use_awaitable);
 
 std::atomic<std::uint64_t> next_connection{1};
 
-/// Counts an outgoing port for as long as the connection lasts.
-class PortClaim {
+/// Known as ours for as long as it lasts.
+class Claim {
  public:
-  PortClaim(OwnPorts& ports, std::uint16_t port) : ports_(ports), port_(port) { ports_.add(port_); }
-  PortClaim(const PortClaim&) = delete;
-  PortClaim& operator=(const PortClaim&) = delete;
-  ~PortClaim() { ports_.remove(port_); }
+  Claim(OwnConnections& own, FlowKey key) : own_(own), key_(std::move(key)) { own_.add(key_); }
+  Claim(const Claim&) = delete;
+  Claim& operator=(const Claim&) = delete;
+  ~Claim() { own_.remove(key_); }
 
  private:
-  OwnPorts& ports_;
-  std::uint16_t port_;
+  OwnConnections& own_;
+  FlowKey key_;
 };
 
 bool is_own_listener(const base::Endpoint& endpoint, const Room& room) {
@@ -37,10 +37,10 @@ bool is_own_listener(const base::Endpoint& endpoint, const Room& room) {
   return endpoint.port() == (address.is_v4() ? room.listener_v4 : room.listener_v6);
 }
 
-/// A loop is one of our processes at our own door, or one of our own outgoing ports with an owner that cannot
-/// be found.
+/// A loop is one of our processes at our own door, or one of our own connections with an owner that cannot be
+/// found.
 bool is_loop(const wire::Answer& answer, const Room& room) {
-  return answer.own || (!answer.process && room.own_ports.contains(answer.source->port()));
+  return answer.own || (!answer.process && room.own.contains({*answer.source, *answer.destination}));
 }
 
 /// `answer` must have a source and a destination.
@@ -191,7 +191,7 @@ asio::awaitable<void> carry(Accepted accepted, Room& room) {
     }
   }
   boost::system::error_code ignored;
-  const PortClaim claim{room.own_ports, server.local_endpoint(ignored).port()};
+  const Claim claim{room.own, {server.local_endpoint(ignored), decided->connection.server}};
   if (verdict.action == Action::pass && final_verdict) {
     const auto outcome = co_await relay(std::move(decided->socket), std::move(server));
     room.watcher.closed(decided->connection, outcome);

@@ -189,7 +189,7 @@ class Trial {
     if (!original || !*original || (*original)->destination.port() != server_.port) return;
     const FlowKey key{(*original)->source, (*original)->destination};
     if (engine_ && engine_->accepted(key, {})) return;
-    recognise(attributor_->owner_of(key.source, key.destination));
+    recognise(attributor_->owner_of({key.source, key.destination}));
   }
 
   void recognise(const procmap::Owner& owner) {

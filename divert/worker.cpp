@@ -45,7 +45,7 @@ class Worker::Context {
     room_.emplace(Room{link_,
                        handlers.interceptor,
                        handlers.watcher,
-                       worker.own_ports_,
+                       worker.own_,
                        worker.upstreams_,
                        worker.setup_.listeners.port_v4,
                        worker.setup_.listeners.port_v6,
@@ -61,7 +61,7 @@ class Worker::Context {
       if (order.kind != wire::Answer::Kind::connect) return show(std::move(order), *room_);
       asio::co_spawn(io_, connect_ahead(std::move(order), *room_), asio::detached);
     };
-    asio::co_spawn(io_, link_.read(obey), asio::detached);
+    asio::co_spawn(io_, link_.run(obey), asio::detached);
     for (auto& listener : acceptors_) asio::co_spawn(io_, accept(listener), asio::detached);
     asio::co_spawn(io_, tick(), asio::detached);
   }

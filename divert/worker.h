@@ -57,7 +57,7 @@ class Worker {
 
   WorkerSetup setup_;
   std::mutex sending_;  ///< on control
-  OwnPorts own_ports_;
+  OwnConnections own_;
   Upstreams upstreams_;
   std::atomic<int> intercepted_{0};
   std::atomic<int> open_{0};

@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <memory>
 #include <optional>
+#include <span>
 #include <vector>
 
 #include "base/network.h"
@@ -29,6 +30,16 @@ struct Owner {
 
 enum class Transport : std::uint8_t { tcp, udp };
 
+/// A connection as the program sees it (the *original* tuple).
+struct Sought {
+  base::Endpoint source;
+  base::Endpoint destination;
+  Transport transport = Transport::tcp;
+  /// Index of the device that its packets leave by: a socket that is bound to a device is found only with it.
+  /// 0: not known.
+  std::uint32_t interface = 0;
+};
+
 /// Answers from caches where it can. Not thread-safe; blocks (usually microseconds, never longer than
 /// `limit`). Sees all processes only with CAP_SYS_PTRACE and CAP_DAC_READ_SEARCH (root).
 class Attributor {
@@ -38,15 +49,16 @@ class Attributor {
   Attributor& operator=(Attributor&&) noexcept;
   ~Attributor();
 
-  /// `source` and `destination` as the program sees them (the *original* tuple). Works from SYN_SENT on.
-  [[nodiscard]] Owner owner_of(const base::Endpoint& source, const base::Endpoint& destination,
-                               std::chrono::milliseconds limit = std::chrono::milliseconds{200},
-                               Transport transport = Transport::tcp);
+  /// Works from SYN_SENT on.
+  [[nodiscard]] Owner owner_of(const Sought& sought,
+                               std::chrono::milliseconds limit = std::chrono::milliseconds{200});
+
+  /// The owners of several, in their order. What takes a search is searched for once for all of them: however
+  /// many there are, it takes no longer than for one.
+  [[nodiscard]] std::vector<Owner> owners_of(std::span<const Sought> sought, std::chrono::milliseconds limit);
 
   /// The same as far as a few system calls that cannot block will do; empty: it takes a search.
-  [[nodiscard]] std::optional<Owner> owner_soon(const base::Endpoint& source,
-                                                const base::Endpoint& destination,
-                                                Transport transport = Transport::tcp);
+  [[nodiscard]] std::optional<Owner> owner_soon(const Sought& sought);
   /// Tells this one what another has found, so that it is found soon the next time.
   void learn(const Owner& owner);
 

@@ -189,7 +189,11 @@ Result<int> config_command(const Invocation& invocation) {
   if (!options) return options.error();
   if (const auto settings = run_settings(*options, invocation); !settings) return settings.error();
   if (invocation.positional.front() == "show") {
-    fmt::print("{}\n", options->dump(2, ' ', false, nlohmann::json::error_handler_t::replace));
+    nlohmann::json shown = *options;
+    for (const auto& option : option_table()) {
+      if (!option.in_config) shown.erase(std::string(option.name));
+    }
+    fmt::print("{}\n", shown.dump(2, ' ', false, nlohmann::json::error_handler_t::replace));
   } else {
     const auto user = divert::invoking_user();
     if (!user) return user.error();

@@ -22,14 +22,15 @@ namespace {
 using base::Result;
 
 /// A connection needs two descriptors, a relayed one four more while bytes are in flight. macOS refuses more
-/// than its sysctl kern.maxfilesperproc, whatever the limit says.
-void raise_descriptor_limit() {
+/// than its sysctl kern.maxfilesperproc, whatever the limit says. Returns what it was.
+rlimit raise_descriptor_limit() {
   rlimit limit{};
-  if (::getrlimit(RLIMIT_NOFILE, &limit) != 0) return;
+  if (::getrlimit(RLIMIT_NOFILE, &limit) != 0) return limit;
   for (const rlim_t wanted : {rlim_t{1 << 20}, limit.rlim_max, rlim_t{1 << 16}, rlim_t{10'240}}) {
     const rlimit raised{wanted, std::max(wanted, limit.rlim_max)};
-    if (::setrlimit(RLIMIT_NOFILE, &raised) == 0) return;
+    if (::setrlimit(RLIMIT_NOFILE, &raised) == 0) break;
   }
+  return limit;
 }
 
 /// Nothing may have been left open by whoever started us: what is inherited must not reach CMD or the worker.
@@ -112,7 +113,10 @@ std::string conntrack_text() {
 class Run {
  public:
   Run(const Invocation& invocation, Prepared prepared, divert::User user)
-      : invocation_(invocation), prepared_(std::move(prepared)), user_(std::move(user)) {}
+      : invocation_(invocation),
+        prepared_(std::move(prepared)),
+        user_(std::move(user)),
+        descriptors_(raise_descriptor_limit()) {}
   Run(const Run&) = delete;
   Run& operator=(const Run&) = delete;
   ~Run() {
@@ -216,7 +220,7 @@ class Run {
     journal_.cgroup = cgroup->name;
     setup_.command = divert::Command{
         invocation_.positional, user_,
-        tls::trust_variables(*bundle, root_certificate_path(settings()), user_.home), *cgroup};
+        tls::trust_variables(*bundle, root_certificate_path(settings()), user_.home), *cgroup, descriptors_};
     return {};
   }
 
@@ -232,6 +236,7 @@ class Run {
   const Invocation& invocation_;
   Prepared prepared_;
   divert::User user_;
+  rlimit descriptors_;  ///< as it was
   divert::BrokerSetup setup_;
   divert::Journal journal_;
   gid_t exempt_gid_ = 0;
@@ -262,7 +267,6 @@ Result<int> run_command(const Invocation& invocation) {
   auto prepared = prepare(invocation, *user);
   if (!prepared) return prepared.error();
   if (const auto alone = refuse_second_instance(); !alone) return alone.error();
-  raise_descriptor_limit();
   return Run{invocation, std::move(*prepared), *user}.go();
 }
 

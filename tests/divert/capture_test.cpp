@@ -1,6 +1,7 @@
 #include "divert/capture.h"
 
 #include <algorithm>
+#include <filesystem>
 
 #include <signal.h>
 #include <sys/wait.h>
@@ -36,6 +37,30 @@ TEST_CASE("capture: CMD runs in its cgroup, as its user, only once it is let go"
   CHECK(::getpgid(held->pid()) == held->pid());
   ::kill(held->pid(), SIGKILL);
   ::waitpid(held->pid(), nullptr, 0);
+  CHECK(remove_cgroup(command.cgroup.name));
+}
+
+TEST_CASE("capture: CMD never runs when whoever holds it ends without letting it go") {
+  const std::string marker = fmt::format("/tmp/osproxy-capture-test-{}", ::getpid());
+  Command command = command_of({"touch", marker});
+  {
+    auto held = HeldCommand::start(command);
+    REQUIRE(held.has_value());
+    // Nothing but the standard streams, its gate and its report.
+    const auto open = [&] {
+      const std::filesystem::directory_iterator all{fmt::format("/proc/{}/fd", held->pid())};
+      return std::distance(begin(all), end(all));
+    };
+    for (int i = 0; i < 1000 && open() > 5; ++i) ::usleep(1000);
+    CHECK(open() <= 5);
+    const pid_t pid = held->pid();
+    { const HeldCommand gone = std::move(*held); }
+    int status = 0;
+    REQUIRE(::waitpid(pid, &status, 0) == pid);
+    CHECK(WIFEXITED(status));
+    CHECK(WEXITSTATUS(status) == 127);
+  }
+  CHECK_FALSE(std::filesystem::exists(marker));
   CHECK(remove_cgroup(command.cgroup.name));
 }
 
