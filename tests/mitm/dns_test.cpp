@@ -145,6 +145,22 @@ TEST_CASE("dns: cut anywhere, or pointing at itself, it is none") {
                          word(1) + labels("b") + word(1) + word(1)));
 }
 
+TEST_CASE("dns: what stands behind the answers has to be whole, and is all there is") {
+  const auto parsed = [](unsigned authority, unsigned additional, const std::string& records) {
+    return dns::parse(word(1) + word(0x8180) + word(1) + word(1) + word(authority) + word(additional) +
+                      labels("x") + word(1) + word(1) + record(1, "abcd") + records);
+  };
+  const std::string soa = record(6, "whatever");
+  const std::string opt = std::string(1, '\0') + word(41) + word(1232) + word(0) + word(0) + word(0);
+  CHECK(parsed(0, 0, ""));
+  REQUIRE(parsed(1, 1, soa + opt));
+  CHECK(parsed(1, 1, soa + opt)->answers.size() == 1);
+  for (std::size_t size = 0; size < soa.size() + opt.size(); ++size)
+    CHECK_FALSE(parsed(1, 1, (soa + opt).substr(0, size)));
+  CHECK_FALSE(parsed(1, 0, soa + opt));
+  CHECK_FALSE(parsed(0, 1, "\x40" + opt));
+}
+
 TEST_CASE("dns: question and answer are one flow") {
   Rig rig;
   CHECK_FALSE(rig.hears(kQuestion, false));
