@@ -5,7 +5,7 @@
 
 #include <boost/asio/as_tuple.hpp>
 #include <boost/asio/use_awaitable.hpp>
-#include <unistd.h>
+#include <fcntl.h>
 
 namespace divert {
 namespace {
@@ -17,7 +17,7 @@ constexpr auto kPatience = std::chrono::seconds{10};
 }  // namespace
 
 BrokerLink::BrokerLink(asio::io_context& context, MessageSocket socket)
-    : socket_(std::move(socket)), ready_(context, ::dup(socket_.descriptor())) {}
+    : socket_(std::move(socket)), ready_(context, ::fcntl(socket_.descriptor(), F_DUPFD_CLOEXEC, 0)) {}
 
 asio::awaitable<std::optional<wire::Answer>> BrokerLink::ask(base::Endpoint peer, base::Endpoint local) {
   const wire::Question question{next_id_++, wire::pack(peer), wire::pack(local)};
