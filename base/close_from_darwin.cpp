@@ -11,8 +11,15 @@
 namespace base {
 namespace {
 
-/// Descriptors that nobody else opens between the two questions: there is no other thread.
-constexpr int kRoom = 64;
+constexpr std::size_t kRoom = 64;
+
+/// What can be inherited. The others are the system's own, and closing a guarded one of those kills the
+/// process.
+bool is_ours(const proc_fdinfo& descriptor) {
+  const auto type = descriptor.proc_fdtype;
+  return type == PROX_FDTYPE_VNODE || type == PROX_FDTYPE_SOCKET || type == PROX_FDTYPE_PIPE ||
+         type == PROX_FDTYPE_PSHM || type == PROX_FDTYPE_PSEM;
+}
 
 }  // namespace
 
@@ -23,7 +30,7 @@ void close_from(int first) {
   const int filled = ::proc_pidinfo(::getpid(), PROC_PIDLISTFDS, 0, open.data(), size);
   open.resize(static_cast<std::size_t>(std::max(filled, 0)) / sizeof(proc_fdinfo));
   for (const auto& descriptor : open) {
-    if (descriptor.proc_fd >= first) ::close(descriptor.proc_fd);
+    if (descriptor.proc_fd >= first && is_ours(descriptor)) ::close(descriptor.proc_fd);
   }
 }
 

@@ -6,7 +6,7 @@
 #include <boost/asio/as_tuple.hpp>
 #include <boost/asio/experimental/awaitable_operators.hpp>
 #include <boost/asio/use_awaitable.hpp>
-#include <unistd.h>
+#include <fcntl.h>
 
 namespace divert {
 namespace {
@@ -24,7 +24,7 @@ std::string bytes_of(const Message& message) {
 
 BrokerLink::BrokerLink(asio::io_context& context, MessageSocket socket)
     : socket_(std::move(socket)),
-      ready_(context, ::dup(socket_.descriptor())),
+      ready_(context, ::fcntl(socket_.descriptor(), F_DUPFD_CLOEXEC, 0)),
       told_(context, asio::steady_timer::time_point::max()) {}
 
 asio::awaitable<std::optional<wire::Answer>> BrokerLink::ask(base::Endpoint peer, base::Endpoint local) {

@@ -4,6 +4,7 @@
 #include <cerrno>
 #include <chrono>
 
+#include <fcntl.h>
 #include <poll.h>
 #include <signal.h>
 #include <sys/wait.h>
@@ -33,6 +34,8 @@ void end_worker(WatchedProcess& worker) {
   // broker's.
   ::dup2(pipe, 0);
   base::close_from(1);
+  // 1 and 2, so that nothing else gets these numbers, which a program that helps to undo things writes to.
+  for (int i = 0; i < 2; ++i) (void)!::open("/dev/null", O_RDWR);
   WatchedProcess broker{journal.broker.pid};
   WatchedProcess worker{journal.worker};
   int patience = kSilenceMs;

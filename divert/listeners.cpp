@@ -54,9 +54,8 @@ base::Result<base::UniqueFd> listen_on(const base::Endpoint& where, Place place)
   if (!good) return base::os_error("cannot set up a listener", errno);
   if (::bind(fd.get(), where.data(), static_cast<socklen_t>(where.size())) != 0)
     return bind_error(where, errno);
-  if (!set_flag(fd.get(), SOL_SOCKET, SO_REUSEPORT) || ::listen(fd.get(), kBacklog) != 0) {
-    return bind_error(where, errno);
-  }
+  const bool shared = !kListenersShareConnections || set_flag(fd.get(), SOL_SOCKET, SO_REUSEPORT);
+  if (!shared || ::listen(fd.get(), kBacklog) != 0) return bind_error(where, errno);
   return fd;
 }
 
@@ -65,6 +64,14 @@ base::Result<base::UniqueFd> first_listener(const base::Address& address, std::u
   auto usual = listen_on({address, kUsualPort}, Place::first);
   return usual || usual.error().os_code != EADDRINUSE ? std::move(usual)
                                                       : listen_on({address, 0}, Place::first);
+}
+
+/// One more for the port of `first`, which is at `where`.
+base::Result<base::UniqueFd> further_listener(const base::UniqueFd& first, const base::Endpoint& where) {
+  if (kListenersShareConnections) return listen_on(where, Place::beside);
+  base::UniqueFd same{::fcntl(first.get(), F_DUPFD_CLOEXEC, 0)};
+  if (!same) return base::os_error("cannot share a listener", errno);
+  return same;
 }
 
 /// All listeners of one family; the port they share, 0 when the machine lacks IPv6.
@@ -79,7 +86,7 @@ base::Result<std::uint16_t> bind_family(const base::Address& address, std::uint1
   const std::uint16_t bound = port_of(first->get());
   all.pairs.front().*member = std::move(*first);
   for (std::size_t i = 1; i < all.pairs.size(); ++i) {
-    auto next = listen_on({address, bound}, Place::beside);
+    auto next = further_listener(all.pairs.front().*member, {address, bound});
     if (!next) return next.error();
     all.pairs[i].*member = std::move(*next);
   }

@@ -3,6 +3,8 @@
 
 namespace divert {
 
+const bool kListenersShareConnections = true;
+
 base::Result<ListenAddresses> listen_addresses() {
   return ListenAddresses{};
 }

@@ -4,6 +4,9 @@
 
 namespace divert {
 
+/// macOS and FreeBSD would give all connections to one of them.
+const bool kListenersShareConnections = false;
+
 base::Result<ListenAddresses> listen_addresses() {
   const pfctl::Ruleset usual;
   return ListenAddresses{usual.alias_v4, usual.alias_v6};

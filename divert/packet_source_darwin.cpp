@@ -5,7 +5,7 @@ namespace divert {
 namespace {
 
 base::Error unavailable() {
-  return base::failure("macOS cannot hold packets (no divert sockets); use --engine redirect");
+  return base::failure("macOS cannot hold packets: it has no divert sockets");
 }
 
 }  // namespace

@@ -2,6 +2,7 @@
 #include "divert/signals.h"
 
 #include <array>
+#include <atomic>
 #include <cerrno>
 #include <csignal>
 
@@ -10,13 +11,14 @@
 namespace divert {
 namespace {
 
-/// What the handler may touch.
-std::array<volatile std::sig_atomic_t, NSIG> arrived;
-volatile std::sig_atomic_t bell_to_ring = -1;
+/// What the handler may touch, on whatever thread it runs.
+std::array<std::atomic<bool>, NSIG> arrived;
+std::atomic<int> bell_to_ring = -1;
+static_assert(std::atomic<bool>::is_always_lock_free && std::atomic<int>::is_always_lock_free);
 
 void remember(int number) {
   const int error = errno;
-  arrived[static_cast<std::size_t>(number)] = 1;
+  arrived[static_cast<std::size_t>(number)] = true;
   (void)!::write(bell_to_ring, "", 1);
   errno = error;
 }
@@ -33,7 +35,7 @@ base::Result<Signals> Signals::watch(std::span<const int> numbers) {
   action.sa_flags = SA_RESTART;
   sigfillset(&action.sa_mask);
   for (const int number : numbers) {
-    arrived[static_cast<std::size_t>(number)] = 0;
+    arrived[static_cast<std::size_t>(number)] = false;
     if (::sigaction(number, &action, nullptr) != 0) return base::os_error("cannot watch signals", errno);
   }
   return signals;
@@ -50,9 +52,7 @@ std::vector<int> Signals::take() {
   }
   std::vector<int> numbers;
   for (const int number : numbers_) {
-    if (arrived[static_cast<std::size_t>(number)] == 0) continue;
-    arrived[static_cast<std::size_t>(number)] = 0;
-    numbers.push_back(number);
+    if (arrived[static_cast<std::size_t>(number)].exchange(false)) numbers.push_back(number);
   }
   return numbers;
 }

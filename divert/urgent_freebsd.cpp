@@ -18,7 +18,7 @@ void stay_on(unsigned cpu) {
 }
 
 void run_first() {
-  rtprio first{};
+  struct rtprio first {};  // there is a function of that name as well
   first.type = RTP_PRIO_REALTIME;
   first.prio = RTP_PRIO_MAX;  // the least urgent of the realtime priorities
   ::rtprio_thread(RTP_SET, 0, &first);

@@ -11,6 +11,7 @@
 #include <boost/asio/post.hpp>
 #include <boost/asio/steady_timer.hpp>
 #include <boost/asio/use_awaitable.hpp>
+#include <fcntl.h>
 #include <sys/socket.h>
 
 #include "divert/wire.h"
@@ -163,7 +164,7 @@ void Worker::run(const std::vector<Handlers>& handlers, OnMessage on_log, OnMess
 }
 
 asio::awaitable<void> Worker::read_control(OnMessage on_log, OnMessage on_intermediate) {
-  asio::posix::stream_descriptor ready{context(0), ::dup(setup_.control.descriptor())};
+  asio::posix::stream_descriptor ready{context(0), ::fcntl(setup_.control.descriptor(), F_DUPFD_CLOEXEC, 0)};
   std::vector<char> buffer(wire::kMaxMessage);
   std::chrono::milliseconds grace{0};
   for (bool stopping = false; !stopping;) {

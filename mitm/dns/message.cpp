@@ -142,9 +142,25 @@ class Walk {
     return {};
   }
 
+  void skip_record() {
+    skip_name();
+    number(8);  // type, class, time to live
+    bytes(number(2));
+  }
+
  private:
   static constexpr unsigned kPointer = 0xc0, kMaxLabel = 63;
   static constexpr std::size_t kMaxName = 255;
+
+  void skip_name() {
+    while (good_) {
+      const unsigned size = number(1);
+      if (size >= kPointer) number(1);
+      if (size == 0 || size >= kPointer) return;
+      good_ = good_ && size <= kMaxLabel;
+      bytes(size);
+    }
+  }
 
   bool has(std::size_t size) {
     good_ = good_ && size <= message_.size() - at_;
@@ -196,7 +212,7 @@ std::optional<Message> parse(std::string_view bytes) {
   message.id = static_cast<std::uint16_t>(walk.number(2));
   const unsigned flags = walk.number(2);
   const unsigned questions = walk.number(2), answers = walk.number(2);
-  walk.number(4);  // the sections behind the answers
+  const unsigned further = walk.number(2) + walk.number(2);  // authority, additional
   message.response = (flags & 0x8000) != 0;
   message.truncated = (flags & 0x0200) != 0;
   message.rcode = name_of(kRcodes, flags & 0x000f, "RCODE");
@@ -218,6 +234,9 @@ std::optional<Message> parse(std::string_view bytes) {
     record.data = data_text(bytes, at, type, data);
     message.answers.push_back(std::move(record));
   }
+  const unsigned shown = std::min<unsigned>(answers, kMaxRecords);
+  for (unsigned i = shown; i < answers + further && walk.good(); ++i) walk.skip_record();
+  if (!walk.good() || walk.at() != bytes.size()) return std::nullopt;
   return message;
 }
 

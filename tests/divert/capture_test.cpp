@@ -109,3 +109,29 @@ TEST_CASE("capture: a cgroup in which something still runs is emptied, then remo
   ::waitpid(held->pid(), nullptr, 0);
   CHECK_FALSE(remove_cgroup(command.cgroup.name));
 }
+
+TEST_CASE("capture: CMD has the group that is to tell it from others, and the user's own beside it") {
+  Command command = command_of({"sh", "-c", "test \"$(id -g)\" = 77778 && id -G | grep -qw 65534"});
+  command.cgroup.gid = 77'778;
+  auto held = HeldCommand::start(command);
+  REQUIRE(held.has_value());
+  REQUIRE(held->release().has_value());
+  int status = -1;
+  REQUIRE(::waitpid(held->pid(), &status, 0) == held->pid());
+  CHECK(WIFEXITED(status));
+  CHECK(WEXITSTATUS(status) == 0);
+  CHECK(remove_cgroup(command.cgroup.name));
+}
+
+TEST_CASE("capture: a signal that comes while CMD waits for its gate ends it once it is let go") {
+  const Command command = command_of({"sleep", "30"});
+  auto held = HeldCommand::start(command);
+  REQUIRE(held.has_value());
+  ::kill(held->pid(), SIGTERM);
+  (void)held->release();
+  int status = -1;
+  REQUIRE(::waitpid(held->pid(), &status, 0) == held->pid());
+  CHECK(WIFSIGNALED(status));
+  CHECK(WTERMSIG(status) == SIGTERM);
+  CHECK(remove_cgroup(command.cgroup.name));
+}

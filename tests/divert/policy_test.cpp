@@ -226,6 +226,21 @@ TEST_CASE("policy: a capture takes the filter's place") {
   CHECK(judge(exec, kWget).action == Action::pass);
 }
 
+TEST_CASE("policy: a process with the group of a capture is captured, wherever it comes from") {
+  auto exec = policy("");
+  procmap::ProcessFacts orphan = *kCurl.process;
+  orphan.gid = 77'000;
+  orphan.ancestors.clear();
+  const Owner who{kCurl.socket, std::make_shared<const procmap::ProcessFacts>(orphan)};
+  exec.capture = divert::Capture{0, {77, 1}, 77'000};
+  CHECK(judge(exec, who).action == Action::intercept);
+  CHECK(judge(exec, kCurl).action == Action::pass);
+  exec.capture->gid = 0;  // none of their own: root's group is nobody's mark
+  orphan.gid = 0;
+  CHECK(judge(exec, {kCurl.socket, std::make_shared<const procmap::ProcessFacts>(orphan)}).action ==
+        Action::pass);
+}
+
 TEST_CASE("policy: cgroup id 0 is no cgroup") {
   auto exec = policy("");
   exec.capture = divert::Capture{0, {77, 1}};
