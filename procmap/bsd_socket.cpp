@@ -7,12 +7,6 @@
 namespace procmap {
 namespace {
 
-base::Endpoint plain(const base::Endpoint& endpoint) {
-  auto address = base::unmapped(endpoint.address());
-  if (address.is_v6()) address = boost::asio::ip::address_v6{address.to_v6().to_bytes()};
-  return {address, endpoint.port()};
-}
-
 /// 0: another socket.
 int closeness(const BsdSocket& socket, const base::Endpoint& source, const base::Endpoint& destination,
               Transport transport) {
@@ -27,9 +21,18 @@ int closeness(const BsdSocket& socket, const base::Endpoint& source, const base:
 
 }  // namespace
 
+base::Address without_scope(const base::Address& address) {
+  const auto plain = base::unmapped(address);
+  if (plain.is_v4()) return plain;
+  auto raw = plain.to_v6().to_bytes();
+  if (plain.to_v6().is_link_local()) raw[2] = raw[3] = 0;
+  return boost::asio::ip::address_v6{raw};
+}
+
 const BsdSocket* find_socket(const std::vector<BsdSocket>& sockets, const base::Endpoint& source,
                              const base::Endpoint& destination, Transport transport) {
-  const auto from = plain(source), to = plain(destination);
+  const base::Endpoint from{without_scope(source.address()), source.port()};
+  const base::Endpoint to{without_scope(destination.address()), destination.port()};
   const BsdSocket* best = nullptr;
   int best_closeness = 0;
   for (const auto& socket : sockets) {

@@ -28,6 +28,10 @@ struct BsdTable {
   bool changed = false;  ///< while the kernel wrote it: sockets may be missing, read it again
 };
 
+/// v4-mapped addresses as IPv4; link-local ones without their interface, which these kernels (and programs
+/// that print what they say) also keep in the second group.
+base::Address without_scope(const base::Address& address);
+
 /// The socket of this connection; null: there is none. A UDP socket need not be connected, nor bound to an
 /// address: the closest match counts. Scopes of link-local addresses are not compared.
 const BsdSocket* find_socket(const std::vector<BsdSocket>& sockets, const base::Endpoint& source,

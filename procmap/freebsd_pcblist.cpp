@@ -26,8 +26,8 @@ BsdSocket read_socket(std::string_view inpcb) {
   // A socket that takes both families has both bits; its address is then one of IPv6.
   const bool v6 = (static_cast<std::uint8_t>(inpcb[kVflag]) & kV6) != 0;
   BsdSocket socket;
-  socket.local = {address_at(inpcb, kLocal, v6), port_at(inpcb, kLocalPort)};
-  socket.remote = {address_at(inpcb, kRemote, v6), port_at(inpcb, kRemotePort)};
+  socket.local = {without_scope(address_at(inpcb, kLocal, v6)), port_at(inpcb, kLocalPort)};
+  socket.remote = {without_scope(address_at(inpcb, kRemote, v6)), port_at(inpcb, kRemotePort)};
   socket.name = number_at<std::uint64_t>(inpcb, kSocket);
   socket.uid = number_at<std::uint32_t>(inpcb, kUid);
   return socket;

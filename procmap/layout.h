@@ -23,9 +23,7 @@ inline std::uint16_t port_at(std::string_view bytes, std::size_t offset) {
                                     static_cast<unsigned char>(bytes[offset + 1]));
 }
 
-/// The 16 bytes in which BSD kernels keep an address of either family: IPv4 in the last four. v4-mapped
-/// addresses come out as IPv4. The interface that these kernels write into the second group of a link-local
-/// address is taken out.
+/// The 16 bytes in which BSD kernels keep an address of either family: IPv4 in the last four.
 inline base::Address address_at(std::string_view bytes, std::size_t offset, bool v6) {
   if (!v6) {
     boost::asio::ip::address_v4::bytes_type raw;
@@ -34,8 +32,7 @@ inline base::Address address_at(std::string_view bytes, std::size_t offset, bool
   }
   boost::asio::ip::address_v6::bytes_type raw;
   std::memcpy(raw.data(), bytes.data() + offset, raw.size());
-  if (raw[0] == 0xfe && (raw[1] & 0xc0) == 0x80) raw[2] = raw[3] = 0;
-  return base::unmapped(boost::asio::ip::address_v6{raw});
+  return boost::asio::ip::address_v6{raw};
 }
 
 }  // namespace procmap

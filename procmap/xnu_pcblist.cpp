@@ -29,8 +29,8 @@ constexpr std::size_t padded(std::size_t size) {
 void read_inpcb(std::string_view record, BsdSocket& socket) {
   // A socket that takes both families has both bits; its address is then one of IPv6.
   const bool v6 = (static_cast<std::uint8_t>(record[44]) & kV6) != 0;
-  socket.remote = {address_at(record, 48, v6), port_at(record, 16)};
-  socket.local = {address_at(record, 64, v6), port_at(record, 18)};
+  socket.remote = {without_scope(address_at(record, 48, v6)), port_at(record, 16)};
+  socket.local = {without_scope(address_at(record, 64, v6)), port_at(record, 18)};
 }
 
 void read_socket(std::string_view record, BsdSocket& socket) {
@@ -102,8 +102,8 @@ std::optional<XnuDescriptor> parse_xnu_socket_fdinfo(std::string_view bytes) {
   descriptor.socket.name = number_at<std::uint64_t>(bytes, 160);
   descriptor.transport = tcp ? Transport::tcp : Transport::udp;
   // Ports: an int whose first two bytes are the port in network order.
-  descriptor.socket.remote = {address_at(bytes, 296, v6), port_at(bytes, 264)};
-  descriptor.socket.local = {address_at(bytes, 312, v6), port_at(bytes, 268)};
+  descriptor.socket.remote = {without_scope(address_at(bytes, 296, v6)), port_at(bytes, 264)};
+  descriptor.socket.local = {without_scope(address_at(bytes, 312, v6)), port_at(bytes, 268)};
   return descriptor;
 }
 
