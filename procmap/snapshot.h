@@ -31,10 +31,10 @@ class Snapshot {
   /// A new one.
   [[nodiscard]] base::Result<const Table*> fresh() {
     table_.reset();
-    // The time before the call: what happens during it may be missing.
-    fetched_ = now_();
     auto table = fetch_();
     if (!table) return table.error();
+    // After the call: where it takes longer than the table is kept, it would serve nobody else.
+    fetched_ = now_();
     return &table_.emplace(std::move(*table));
   }
 

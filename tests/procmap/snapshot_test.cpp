@@ -14,11 +14,13 @@ struct World {
   Table now_there;
   int fetches = 0;
   bool fails = false;
+  std::chrono::microseconds takes{0};
   std::chrono::steady_clock::time_point time{10s};
 
   Snapshot<Table> snapshot() {
     return Snapshot<Table>{[this]() -> base::Result<Table> {
                              ++fetches;
+                             time += takes;
                              if (fails) return base::failure("no table");
                              return now_there;
                            },
@@ -48,6 +50,14 @@ TEST_CASE("snapshot: one table serves all questions of a millisecond") {
   world.time += 100us;
   CHECK(**snapshot.find(look_for(1)) == 1);
   CHECK(world.fetches == 2);
+}
+
+TEST_CASE("snapshot: a fetch that takes long still serves those that waited for it") {
+  World world{{1}};
+  world.takes = 5ms;
+  auto snapshot = world.snapshot();
+  for (int i = 0; i < 10; ++i) CHECK(*snapshot.find(look_for(1)));
+  CHECK(world.fetches == 1);
 }
 
 TEST_CASE("snapshot: what is not there is looked for in a table that is not older than the question") {
