@@ -15,7 +15,7 @@ namespace procmap {
 
 /// What the kernel says of one socket, without walking any process.
 struct SocketFacts {
-  std::uint32_t inode = 0;
+  std::uint32_t inode = 0;  ///< Linux; elsewhere 0
   uid_t uid = 0;
   std::uint32_t interface = 0;  ///< bound device (idiag_if), 0: none
   std::uint64_t cgroup_id = 0;  ///< cgroup v2 id of the socket; 0 when the kernel does not say
@@ -41,7 +41,7 @@ struct Sought {
 };
 
 /// Answers from caches where it can. Not thread-safe; blocks (usually microseconds, never longer than
-/// `limit`). Sees all processes only with CAP_SYS_PTRACE and CAP_DAC_READ_SEARCH (root).
+/// `limit`). Sees all processes only as root (Linux: CAP_SYS_PTRACE and CAP_DAC_READ_SEARCH).
 class Attributor {
  public:
   [[nodiscard]] static base::Result<Attributor> open();
@@ -59,7 +59,8 @@ class Attributor {
 
   /// The same as far as a few system calls that cannot block will do; empty: it takes a search.
   [[nodiscard]] std::optional<Owner> owner_soon(const Sought& sought);
-  /// Tells this one what another has found, so that it is found soon the next time.
+  /// Tells this one what another has found, so that it is found soon the next time. Does nothing on macOS and
+  /// FreeBSD: their kernels name the holder in the same table as the socket, there is no search to be spared.
   void learn(const Owner& owner);
 
   /// Facts of a process that lives now, cached by (pid, start time); null when there is no such process.
@@ -80,8 +81,8 @@ struct SocketRow {
   Owner owner;
 };
 
-/// All TCP sockets of this network namespace with their owners: one dump, one walk over /proc. Blocks for
-/// milliseconds.
+/// All TCP sockets of this network namespace (Linux) or machine with their owners: one dump, on Linux one
+/// walk over /proc. Blocks for milliseconds.
 [[nodiscard]] base::Result<std::vector<SocketRow>> socket_table(Attributor& attributor);
 
 }  // namespace procmap
