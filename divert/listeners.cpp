@@ -33,7 +33,11 @@ base::Error bind_error(const base::Endpoint& where, int code) {
   if (code != EADDRINUSE)
     return base::os_error(fmt::format("cannot bind a listener on {}", base::to_string(where)), code);
   if (port == 0) {
-    return {fmt::format("no free port on {} for the listener", host), code};
+    return {fmt::format("no free port on {} for the listener; the range of local ports is a sysctl "
+                        "(net.ipv4.ip_local_port_range, "
+                        "net.inet.ip.portrange)",
+                        host),
+            code};
   }
   return {fmt::format("port {} on {} is taken; name another one with --listen-port", port, host), code};
 }

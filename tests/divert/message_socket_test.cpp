@@ -151,7 +151,7 @@ struct Link {
     REQUIRE(pair.has_value());
     broker = std::move(pair->ours);
     link.emplace(context, std::move(pair->theirs));
-    asio::co_spawn(context, link->read([](wire::Answer) {}), asio::detached);
+    asio::co_spawn(context, link->run([](wire::Answer) {}), asio::detached);
   }
   void ask(std::uint16_t port) {
     asio::co_spawn(context, keep(port), asio::detached);

@@ -141,7 +141,7 @@ class Errors(unittest.TestCase):
         try:
             taken.stdout.readline()
             self.check(["run", "curl", "--ca-dir", world.ca_dir], 1,
-                       "osproxy: no free port on 127.0.0.1 for the listener; see sysctl net.ipv4.ip_local_port_range")
+                       "osproxy: no free port on 127.0.0.1 for the listener; the range of local ports is a sysctl (net.ipv4.ip_local_port_range, net.inet.ip.portrange)")
         finally:
             taken.kill()
             world.run("sysctl", "-qw", f"net.ipv4.ip_local_port_range={range_before.strip()}")
