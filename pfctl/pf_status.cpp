@@ -63,25 +63,8 @@ bool is_normalization(std::string_view line) {
   return start.starts_with("scrub") || start.starts_with("no scrub");
 }
 
-std::string put_together(std::string_view nat, std::string_view rules, std::string_view anchor, bool refer) {
-  std::string first;
-  std::string translation;
-  std::string filter;
-  if (refer) {
-    translation = fmt::format("rdr-anchor \"{}\" all\n", anchor);
-    filter = fmt::format("anchor \"{}\" all\n", anchor);
-  }
-  while (!nat.empty()) {
-    const std::string_view line = next_line(nat);
-    if (line.empty() || referred(line, "rdr-anchor") == anchor) continue;
-    translation.append(line) += '\n';
-  }
-  while (!rules.empty()) {
-    const std::string_view line = next_line(rules);
-    if (line.empty() || referred(line, "anchor") == anchor) continue;
-    (is_normalization(line) ? first : filter).append(line) += '\n';
-  }
-  return first + translation + filter;
+bool refers_by_name(std::string_view line, std::string_view anchor) {
+  return !anchor.empty() && (referred(line, "rdr-anchor") == anchor || referred(line, "anchor") == anchor);
 }
 
 base::Network network_of(const base::Address& address, unsigned prefix) {
@@ -213,11 +196,32 @@ bool refers_to(std::string_view ruleset, std::string_view keyword, std::string_v
 }
 
 std::string main_ruleset(std::string_view nat, std::string_view rules, std::string_view anchor) {
-  return put_together(nat, rules, anchor, !anchor.empty());
+  std::string first;
+  std::string translation;
+  std::string filter;
+  if (!anchor.empty()) {
+    translation = fmt::format("rdr-anchor \"{}\" all\n", anchor);
+    filter = fmt::format("anchor \"{}\" all\n", anchor);
+  }
+  for (const bool of_nat : {true, false}) {
+    std::string_view text = of_nat ? nat : rules;
+    while (!text.empty()) {
+      const std::string_view line = next_line(text);
+      if (line.empty() || refers_by_name(line, anchor)) continue;
+      std::string& section = of_nat ? translation : is_normalization(line) ? first : filter;
+      section.append(line) += '\n';
+    }
+  }
+  return first + translation + filter;
 }
 
-std::string main_ruleset_without(std::string_view nat, std::string_view rules, std::string_view anchor) {
-  return put_together(nat, rules, anchor, false);
+std::string without_references(std::string_view main, std::string_view anchor) {
+  std::string kept;
+  while (!main.empty()) {
+    const std::string_view line = next_line(main);
+    if (!refers_by_name(line, anchor)) kept.append(line) += '\n';
+  }
+  return kept;
 }
 
 std::string first_to_decide(std::string_view rules, std::string_view anchor) {

@@ -28,10 +28,12 @@ bool skips_lo0(std::string_view interfaces);
 bool refers_to(std::string_view ruleset, std::string_view keyword, std::string_view anchor);
 
 /// The main ruleset as one text that pfctl reads back, from `pfctl -s nat` and `pfctl -s rules`: the latter
-/// prints normalization as well, which has to stand first. When `anchor` is not empty, it is referred to in
-/// front of all translation and all filter rules; lines that refer to it by its name are left out otherwise.
+/// prints normalization as well, which has to stand first. When `anchor` is not empty, it is referred to
+/// once, in front of all translation and all filter rules.
 std::string main_ruleset(std::string_view nat, std::string_view rules, std::string_view anchor);
-std::string main_ruleset_without(std::string_view nat, std::string_view rules, std::string_view anchor);
+
+/// `main` without the lines that refer to the anchor by its name.
+std::string without_references(std::string_view main, std::string_view anchor);
 
 /// The first filter rule that can decide before an anchor of ours does: an anchor of others, or a `quick`
 /// rule. Empty: none.

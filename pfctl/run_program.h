@@ -25,8 +25,8 @@ using Runner =
     std::function<base::Result<Output>(const std::vector<std::string>& argv, std::string_view input)>;
 
 /// Runs a program and waits for its end; no shell, no search along PATH, a small fixed environment
-/// (LC_ALL=C), no descriptor of ours but its three. Blocking, at most for `limit`: then it is killed. Errors:
-/// cannot be started, killed for its time, more than 4 MiB of output.
+/// (LC_ALL=C). Descriptors that are close-on-exec stay here. Blocking, at most for `limit`: then it is
+/// killed. Errors: cannot be started, killed for its time, more than 4 MiB of output.
 [[nodiscard]] base::Result<Output> run_program(const std::vector<std::string>& argv, std::string_view input,
                                                std::chrono::milliseconds limit = std::chrono::seconds(20));
 

@@ -119,9 +119,9 @@ TEST_CASE("pf_status: the main ruleset put together again, with and without our 
   const std::string nat = "rdr-anchor \"osproxy\" all\n" + std::string(kNat);
   const std::string rules = "anchor \"osproxy\" all\n" + std::string(kRules);
   CHECK(pfctl::main_ruleset(nat, rules, "osproxy") == with);
-  CHECK(pfctl::main_ruleset_without(nat, rules, "osproxy") ==
-        pfctl::main_ruleset_without(kNat, kRules, "osproxy"));
-  CHECK(pfctl::main_ruleset_without("", "", "osproxy").empty());
+  CHECK(pfctl::without_references(with, "osproxy") == pfctl::main_ruleset(kNat, kRules, ""));
+  CHECK(pfctl::main_ruleset(nat, rules, "") != pfctl::main_ruleset(kNat, kRules, ""));
+  CHECK(pfctl::main_ruleset("", "", "").empty());
 }
 
 TEST_CASE("pf_status: who can decide before us") {
