@@ -44,8 +44,8 @@ struct Status {
 
 /// Addresses of lo0 that the listeners are bound to; unspecified: not wanted.
 struct Loopback {
-  base::Address v4;
-  base::Address v6;
+  base::Address v4 = boost::asio::ip::address_v4();
+  base::Address v6 = boost::asio::ip::address_v6();
 
   bool operator==(const Loopback&) const = default;
 };
