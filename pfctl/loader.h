@@ -1,8 +1,10 @@
 // Rules in the kernel. Installed rules are an object: they are gone when it is destroyed.
 #pragma once
 
+#include <memory>
+#include <string>
+
 #include "base/error.h"
-#include "base/fd.h"
 #include "pfctl/ruleset.h"
 
 namespace pfctl {
@@ -10,14 +12,17 @@ namespace pfctl {
 /// Rules that are in place. On Linux the table belongs to the netlink socket held here (`flags owner`,
 /// Linux 5.12): nobody else can change it and it is gone when the process ends, however it ends. So the
 /// descriptor must not be inherited by any other process (it is close-on-exec; do not fork while holding one
-/// without closing it).
+/// without closing it). pf has no owners: there a journal on disk says what has to be undone (loader_pf.h).
 class LoadedRules {
  public:
-  LoadedRules(LoadedRules&&) noexcept = default;
-  LoadedRules& operator=(LoadedRules&&) noexcept = default;
+  struct Hold;  ///< of the system that the rules are loaded into
+  explicit LoadedRules(std::unique_ptr<Hold> hold);
+
+  LoadedRules(LoadedRules&&) noexcept;
+  LoadedRules& operator=(LoadedRules&&) noexcept;
   /// Takes the rules out. Connections that are diverted die of it, unless other rules keep NAT and connection
   /// tracking on in this network namespace: the kernel stops translating their addresses. So close them
-  /// first; a reset that is sent afterwards reaches nobody.
+  /// first; a reset that is sent afterwards reaches nobody. (pf: they live on while pf is enabled.)
   ~LoadedRules();
 
   /// From here on new connections go their own way; those that are diverted already live on while this object
@@ -28,12 +33,7 @@ class LoadedRules {
   [[nodiscard]] std::string text() const;
 
  private:
-  friend base::Result<LoadedRules> load_rules(const Ruleset&);
-  LoadedRules(base::UniqueFd owner, Ruleset ruleset)
-      : owner_(std::move(owner)), ruleset_(std::move(ruleset)) {}
-
-  base::UniqueFd owner_;
-  Ruleset ruleset_;
+  std::unique_ptr<Hold> hold_;
 };
 
 /// Puts the rules in place in one atomic batch; `ruleset` must be validated. On failure nothing is left

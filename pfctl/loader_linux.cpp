@@ -8,6 +8,7 @@
 #include <sys/socket.h>
 #include <sys/utsname.h>
 
+#include "base/fd.h"
 #include "pfctl/loader.h"
 #include "pfctl/netlink_port.h"
 #include "pfctl/netlink_socket.h"
@@ -71,15 +72,23 @@ base::Result<Attempt> attempt(const Batch& batch) {
 
 }  // namespace
 
+struct LoadedRules::Hold {
+  base::UniqueFd owner;
+  Ruleset ruleset;
+};
+
+LoadedRules::LoadedRules(std::unique_ptr<Hold> hold) : hold_(std::move(hold)) {}
+LoadedRules::LoadedRules(LoadedRules&&) noexcept = default;
+LoadedRules& LoadedRules::operator=(LoadedRules&&) noexcept = default;
 LoadedRules::~LoadedRules() = default;
 
 std::string LoadedRules::text() const {
-  return render_nft(ruleset_);
+  return render_nft(hold_->ruleset);
 }
 
 base::Result<> LoadedRules::stop_diverting() {
-  const Batch batch = stop_batch(ruleset_);
-  const auto refusal = commit(owner_.get(), batch);
+  const Batch batch = stop_batch(hold_->ruleset);
+  const auto refusal = commit(hold_->owner.get(), batch);
   if (!refusal) return refusal.error();
   if (*refusal) return base::os_error("cannot put the packet-filter rules out of use", (*refusal)->error);
   return {};
@@ -90,7 +99,10 @@ base::Result<LoadedRules> load_rules(const Ruleset& ruleset) {
   for (bool again = true;; again = false) {
     auto result = attempt(batch);
     if (!result) return result.error();
-    if (!result->refusal) return LoadedRules(std::move(result->owner), ruleset);
+    if (!result->refusal) {
+      return LoadedRules(
+          std::make_unique<LoadedRules::Hold>(LoadedRules::Hold{std::move(result->owner), ruleset}));
+    }
     if (!is_in_the_way(batch, *result->refusal)) return explain(batch, *result->refusal, kernel_release());
     const auto owner = rules_owner();
     if (!owner) return owner.error();
