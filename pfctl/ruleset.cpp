@@ -13,13 +13,14 @@ namespace {
 constexpr unsigned kMappedBits = 96;  // ::ffff:0:0/96 holds IPv4
 
 base::Result<> check_families(const Ruleset& ruleset) {
-  if (!ruleset.ipv4 && !ruleset.ipv6) {
+  const bool divert_v6 = ruleset.ipv6 && !ruleset.ipv6_refused;
+  if (!ruleset.ipv4 && !divert_v6) {
     return base::failure("no address family to divert; switch on IPv4, IPv6 or both");
   }
   if (ruleset.ipv4 && ruleset.listener_v4 == 0) {
     return base::failure("no listener port for IPv4; open a listener on 127.0.0.1 or switch IPv4 off");
   }
-  if (ruleset.ipv6 && ruleset.listener_v6 == 0) {
+  if (divert_v6 && ruleset.listener_v6 == 0) {
     return base::failure("no listener port for IPv6; open a listener on [::1] or switch IPv6 off");
   }
   return {};
