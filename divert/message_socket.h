@@ -14,8 +14,8 @@
 
 namespace divert {
 
-/// One end. A SOCK_SEQPACKET socket where the system has them; on macOS a stream, with the length of each
-/// message in front. Sending and receiving may be done by two threads; each of them by one at a time.
+/// One end. On Linux a SOCK_SEQPACKET socket; on macOS and FreeBSD a stream, with the length of each message
+/// in front. Sending and receiving may be done by two threads; each of them by one at a time.
 class MessageSocket {
  public:
   struct Pair;
