@@ -1,5 +1,5 @@
 # For scripts/cross/build, which sets OSPROXY_CROSS_TOOLS (compilers and binary tools), OSPROXY_CROSS_PREFIX (the libraries) and
-# OSPROXY_CROSS_TARGET (arm64-macos, x86_64-macos, x86_64-freebsd).
+# OSPROXY_CROSS_TARGET (arm64-macos, x86_64-freebsd, ...).
 if(OSPROXY_CROSS_TARGET MATCHES "-macos$")
   set(CMAKE_SYSTEM_NAME Darwin)
   set(CMAKE_SYSTEM_VERSION 20)
