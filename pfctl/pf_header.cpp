@@ -23,16 +23,18 @@ std::string command(std::string_view text, std::string_view why = {}) {
 }
 
 std::string alias_commands(const Ruleset& ruleset, bool add) {
-  std::string out;
+  std::vector<std::string> commands;
   if (ruleset.ipv4) {
-    out += command(fmt::format("ifconfig lo0 inet {} {}", ruleset.alias_v4.to_string(),
-                               add ? "netmask 255.255.255.255 alias" : "-alias"),
-                   add ? "first: the proxy listens there" : "");
+    commands.push_back(fmt::format("ifconfig lo0 inet {} {}", ruleset.alias_v4.to_string(),
+                                   add ? "netmask 255.255.255.255 alias" : "-alias"));
   }
   if (diverts_ipv6(ruleset)) {
-    out += command(fmt::format("ifconfig lo0 inet6 {} {}", ruleset.alias_v6.to_string(),
-                               add ? "prefixlen 128 alias" : "-alias"));
+    commands.push_back(fmt::format("ifconfig lo0 inet6 {} {}", ruleset.alias_v6.to_string(),
+                                   add ? "prefixlen 128 alias" : "-alias"));
   }
+  std::string out;
+  for (const auto& each : commands)
+    out += command(each, add && out.empty() ? "first: the proxy listens there" : "");
   return out;
 }
 

@@ -88,7 +88,7 @@ Result<int> edit(const std::string& path, pfctl::Dialect dialect, bool insert) {
 
 /// Who has a group number can be asked of this machine only.
 Result<gid_t> exempt_group(const RunSettings& settings, std::string_view dialect) {
-  if (settings.group && dialect != pfctl::native_dialect_name()) return *settings.group;
+  if (dialect != pfctl::native_dialect_name()) return settings.group.value_or(divert::kUsualExemptGroup);
   return divert::choose_exempt_group(settings.group);
 }
 

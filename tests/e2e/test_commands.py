@@ -82,7 +82,7 @@ class Rules(unittest.TestCase):
     def test_samples_of_pf(self):
         samples = {
             "darwin": ["--dialect", "darwin"],
-            "darwin-exec": ["--dialect", "darwin", "--exec-group", "1869837177", "--ports", "all"],
+            "darwin-exec": ["--dialect", "darwin", "--exec-group", "1869837432", "--ports", "all"],
             "darwin-loopback": ["--dialect", "darwin", "--loopback", "--engine", "redirect"],
             "freebsd": ["--dialect", "freebsd"],
             "freebsd-packet": ["--dialect", "freebsd", "--engine", "packet"],
@@ -90,9 +90,9 @@ class Rules(unittest.TestCase):
         }
         for name, words in samples.items():
             with self.subTest(name=name), open(f"{TOP}/conf/osproxy.{name}.conf") as file:
-                printed = as_nobody("rules", "--group", "1869837176", *words)
+                printed = as_nobody("rules", *words)
                 self.assertEqual(printed, (file.read(), ""))
-                self.assertEqual(as_nobody("rules", "--group", "1869837176", *words), printed)
+                self.assertEqual(as_nobody("rules", *words), printed)
 
     def test_options_of_pf(self):
         fixed = ["--ports", "443,8000-8100", "--exclude", "10.0.0.0/8", "--group", "54321", "--listen-port", "28777"]

@@ -129,7 +129,8 @@ class Parser {
       newlines();
       expand();
     } while (!accept("}"));
-    if (negated && count > 1) fail("a negation in a list becomes rules that together match everything");
+    if (negated && count > 1 && !in_table_)
+      fail("a negation in a list becomes rules that together match everything");
   }
 
   // --- statements
@@ -219,6 +220,7 @@ class Parser {
     if (!name.starts_with('<') || !name.ends_with('>'))
       fail("expected a table's name in <>, found '{}'", name);
     auto& members = traps_.table(name);
+    in_table_ = true;
     for (;;) {
       if (is_one_of({"persist", "const", "counters"})) {
         take();
@@ -235,6 +237,7 @@ class Parser {
         break;
       }
     }
+    in_table_ = false;
     end_of_statement();
   }
 
@@ -550,7 +553,8 @@ class Parser {
     if (rule.action == "rdr" && !rule.no && rule.interface == "lo0" && !rule.pass) {
       fail("'rdr on lo0' without 'pass': filter rules can stop what it redirects");
     }
-    if (rule.action == "rdr" && rule.family.empty()) fail("rdr to an address without inet or inet6");
+    if (rule.action == "rdr" && rule.interface == "lo0" && rule.family.empty())
+      fail("rdr to an address without inet or inet6");
     trapped([&] { traps_.check_translation(rule); });
     end_of_statement();
   }
@@ -572,6 +576,7 @@ class Parser {
   std::size_t at_ = 0;
   int rank_ = 0;
   bool require_order_ = true;
+  bool in_table_ = false;  ///< whose lists may hold negations
   std::map<std::string, Tokens> macros_;
   std::set<std::string> tags_set_;
   std::map<std::string, std::size_t> tags_asked_;  ///< with their lines

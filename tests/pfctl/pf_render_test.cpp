@@ -24,7 +24,7 @@ pfctl::Ruleset defaults() {
 pfctl::Ruleset for_exec() {
   auto ruleset = defaults();
   ruleset.ports = {};
-  ruleset.capture_gid = 1869837177;
+  ruleset.capture_gid = 1869837432;
   return ruleset;
 }
 
