@@ -13,9 +13,7 @@
 namespace divert {
 namespace {
 
-/// The first number tried: above what useradd and container ranges hand out by default, below 2^31.
-constexpr gid_t kFirstExemptGroup = 1'869'837'176;
-constexpr gid_t kFirstCaptureGroup = kFirstExemptGroup + 256;
+constexpr gid_t kFirstCaptureGroup = kUsualExemptGroup + 256;
 constexpr gid_t kTries = 64;
 
 User from_entry(const passwd& entry) {
@@ -96,11 +94,11 @@ base::Result<gid_t> choose_exempt_group(std::optional<gid_t> wanted) {
         "group number {} belongs to {}: its connections would escape; choose another with --group, or none",
         *wanted, user);
   }
-  for (gid_t gid = kFirstExemptGroup; gid < kFirstExemptGroup + kTries; ++gid) {
+  for (gid_t gid = kUsualExemptGroup; gid < kUsualExemptGroup + kTries; ++gid) {
     if (group_number_in_use(gid).empty()) return gid;
   }
-  return base::failure("no free group number from {} to {}; name one with --group", kFirstExemptGroup,
-                       kFirstExemptGroup + kTries - 1);
+  return base::failure("no free group number from {} to {}; name one with --group", kUsualExemptGroup,
+                       kUsualExemptGroup + kTries - 1);
 }
 
 }  // namespace divert

@@ -31,6 +31,9 @@ struct User {
 /// Becomes `user` for good with `gid` as its only group, not dumpable, without the right to gain privileges.
 [[nodiscard]] base::Result<> become_worker(const User& user, gid_t gid);
 
+/// The first number tried: above what useradd and container ranges hand out by default, below 2^31.
+inline constexpr gid_t kUsualExemptGroup = 1'869'837'176;
+
 /// A group number that no group entry, no /etc/subgid range and no live process has. `wanted`: that one or an
 /// error that says who has it.
 [[nodiscard]] base::Result<gid_t> choose_exempt_group(std::optional<gid_t> wanted);

@@ -7,4 +7,8 @@ Dialect native_dialect() {
   return Dialect::darwin;
 }
 
+std::string_view native_dialect_name() {
+  return "darwin";
+}
+
 }  // namespace pfctl

@@ -32,4 +32,8 @@ Dialect native_dialect() {
   return Dialect::freebsd;
 }
 
+std::string_view native_dialect_name() {
+  return "freebsd";
+}
+
 }  // namespace pfctl

@@ -5,11 +5,16 @@
 #include <fmt/ranges.h>
 
 #include "pfctl/pf.h"
+#include "pfctl/pf_header.h"
 
 namespace pfctl {
 namespace {
 
 constexpr std::string_view kTable = "<osproxy_left_alone>";
+constexpr std::string_view kTag = "osproxy";
+constexpr std::uint16_t kHttps = 443;
+// pfctl refuses GID_MAX of its limits.h and beyond.
+constexpr std::uint32_t kLargestDarwinGid = 0x7ffffffe;
 
 struct PfFamily {
   const char* word;      ///< inet, inet6
@@ -42,7 +47,7 @@ class PfText {
   }
 
   std::string render() {
-    add_header();
+    text_ = render_pf_header(ruleset_, dialect_);
     add_table();
     if (dialect_ != Dialect::openbsd) {
       add_answers();
@@ -54,11 +59,8 @@ class PfText {
       const bool held = ruleset_.queueing && family.alias.is_v4();
       held ? add_verdicts(family) : add_bend(family);
     }
-    if (ruleset_.ipv6 && ruleset_.ipv6_refused) {
-      comment("IPv6 cannot be diverted here: it is refused, so that programs turn to IPv4");
-      statement("block return out quick inet6 proto tcp{}{}", to_ports(), whose());
-    }
-    if (ruleset_.block_quic && has_port(ruleset_, 443)) add_quic();
+    if (ruleset_.ipv6 && ruleset_.ipv6_refused) add_refusal();
+    if (ruleset_.block_quic && has_port(ruleset_, kHttps)) add_quic();
     return std::move(text_);
   }
 
@@ -67,7 +69,8 @@ class PfText {
   void statement(fmt::format_string<Args...> text, Args&&... args) {
     text_ += fmt::format(text, std::forward<Args>(args)...) + "\n";
   }
-  void comment(std::string_view line) { statement("# {}", line); }
+  /// What the statements that follow are for.
+  void heading(std::string_view lines) { text_ += fmt::format("\n# {}\n", lines); }
 
   [[nodiscard]] std::string ports() const {
     std::vector<std::string> ranges;
@@ -83,110 +86,134 @@ class PfText {
   [[nodiscard]] std::string whose() const {
     return ruleset_.capture_gid ? fmt::format(" group {}", *ruleset_.capture_gid) : " user >= 0";
   }
+  /// "new connections of ... are bent to lo0."
+  [[nodiscard]] std::string comment_on(std::string_view what, std::string_view happens) const {
+    if (!ruleset_.capture_gid) {
+      return fmt::format("{} of this machine's sockets {}. (What is only forwarded has no user.)", what,
+                         happens);
+    }
+    return fmt::format("{} of sockets made with group {} {}; no other program is touched.", what,
+                       *ruleset_.capture_gid, happens);
+  }
 
-  void add_header() {
-    const char* anchor = anchor_of(dialect_);
-    if (dialect_ == Dialect::openbsd) {
-      comment(
-          "TCP connections of local programs that are handed to osproxy. For OpenBSD 6.9 and later, where");
-      comment(
-          "nobody has tried them yet. The main ruleset must be without `set skip on lo` and refer to this");
-      comment(fmt::format("anchor, before other quick rules: anchor \"{}\"", anchor));
-      return;
-    }
-    comment(fmt::format("TCP connections of local programs that are handed to osproxy: pfctl -a {} -f FILE",
-                        anchor));
-    if (dialect_ == Dialect::darwin) {
-      comment("The stock main ruleset evaluates com.apple/*; `set skip on lo0` must not be in it.");
-    } else {
-      comment(
-          fmt::format("The main ruleset must be without `set skip on lo0`, and refer to this anchor:\n"
-                      "# rdr-anchor \"{0}\" among its translation rules, anchor \"{0}\" before other quick "
-                      "rules.",
-                      anchor));
-    }
+  /// With loopback, what comes in on lo0 for this machine itself may be for the listeners or not, and only
+  /// the way out knows.
+  [[nodiscard]] std::string tag() const { return ruleset_.loopback ? fmt::format(" tag {}", kTag) : ""; }
+  [[nodiscard]] std::string tagged() const {
+    return ruleset_.loopback ? fmt::format(" tagged {}", kTag) : "";
   }
 
   void add_table() {
     std::vector<std::string> networks;
     if (!ruleset_.loopback) {
       networks = {"self", "127.0.0.0/8", "::1"};
-    } else {
+    } else if (dialect_ != Dialect::openbsd) {
       for (const auto& family : diverted_) networks.push_back(family.alias.to_string());
     }
     for (const char* usual : {"169.254.0.0/16", "fe80::/10", "224.0.0.0/4", "255.255.255.255", "ff00::/8"})
       networks.emplace_back(usual);
     for (const auto& network : ruleset_.excluded) networks.push_back(base::to_string(network));
-    comment("destinations left alone");
+    heading(fmt::format("Destinations left alone: {}link-local, multicast, broadcast{}.{}",
+                        own_addresses_comment(), ruleset_.excluded.empty() ? "" : ", and excluded networks",
+                        ruleset_.loopback ? ""
+                                          : "\n# The own addresses are those of the moment of loading: load "
+                                            "again when they change."));
     statement("table {}{} {{ {} }}", kTable, dialect_ == Dialect::openbsd ? "" : " const",
               fmt::join(networks, ", "));
   }
+  [[nodiscard]] const char* own_addresses_comment() const {
+    if (!ruleset_.loopback) return "this machine's own addresses, loopback, ";
+    return dialect_ == Dialect::openbsd ? "" : "the listeners' addresses, ";
+  }
 
-  // The listeners' answers come in on lo0 as well, and go to ports that programs connected from.
   void add_answers() {
-    const unsigned first = first_ephemeral(dialect_);
-    if (diverted_.empty() || !reaches(ruleset_, first)) return;
-    if (!ruleset_.loopback)
-      comment("answers of the listeners (to addresses of this machine, left alone anyway)");
-    if (ruleset_.loopback)
-      comment("answers of the listeners; with them, connections to the ports that answers go to");
-    for (const auto& family : diverted_) {
+    if (diverted_.empty() || !reaches(ruleset_, first_ephemeral(dialect_))) return;
+    heading(
+        "The listeners' answers come in on lo0 as well, to ports that are among those diverted. They belong "
+        "to\n"
+        "# states; one that has lost its state is not to be redirected.");
+    for (const auto& family : diverted_)
       statement("no rdr on lo0 {} proto tcp from {} to any", family.word, family.alias.to_string());
-      if (ruleset_.loopback)
-        statement("no rdr on lo0 {} proto tcp from any to any port >= {}", family.word, first);
+  }
+
+  void add_second_step_heading() {
+    if (!ruleset_.loopback) {
+      heading("Second step: what comes in on lo0 for another machine goes to the listeners.");
+      return;
     }
+    heading(
+        "Second step: what was bent to lo0 goes to the listeners, and only that: the proxy's own connections "
+        "to\n"
+        "# this machine come in on lo0 as well, where nothing but the tag tells them apart.");
   }
 
   void add_redirects() {
-    comment("what has been bent to lo0, to the listeners");
-    if (ruleset_.loopback && ruleset_.capture_gid)
-      comment("(and what others connect to this machine's own addresses: osproxy passes it on)");
+    add_second_step_heading();
     for (const auto& family : diverted_) {
-      statement("rdr pass on lo0 {} proto tcp{} -> {} port {}", family.word, to_ports(),
+      statement("rdr pass on lo0 {} proto tcp{}{} -> {} port {}", family.word, to_ports(), tagged(),
                 family.alias.to_string(), family.listener);
     }
   }
 
   void add_own() {
-    comment("osproxy's own connections");
+    heading(
+        "The proxy's own connections, before anything else: it would proxy itself for ever. No rule behind "
+        "this\n"
+        "# anchor judges them.");
     statement("pass out quick proto tcp from any to any{} group {} keep state", ports(), ruleset_.exempt_gid);
   }
 
   void add_diverts() {
-    comment("what has been bent to lo0, to the listeners");
+    add_second_step_heading();
     for (const auto& family : diverted_) {
-      statement("pass in quick on lo0 {} proto tcp{} divert-to {} port {}", family.word, to_ports(),
-                family.loopback, family.listener);
+      statement("pass in quick on lo0 {} proto tcp{}{} divert-to {} port {}", family.word, to_ports(),
+                tagged(), family.loopback, family.listener);
     }
   }
 
   void add_bend(const PfFamily& family) {
-    comment(
-        fmt::format("{} connections made on this machine, to lo0", family.alias.is_v4() ? "IPv4" : "IPv6"));
+    heading(fmt::format("First step, {}: {}", family.alias.is_v4() ? "IPv4" : "IPv6",
+                        comment_on("new connections", "are bent to lo0")));
     if (dialect_ == Dialect::openbsd) {
-      statement("pass out quick {} proto tcp{}{} flags S/SA route-to {} keep state", family.word, to_ports(),
-                whose(), family.loopback);
+      statement("pass out quick {} proto tcp{}{} flags S/SA{} route-to {} keep state", family.word,
+                to_ports(), whose(), tag(), family.loopback);
     } else {
-      statement("pass out quick route-to (lo0 {}) {} proto tcp{}{} flags S/SA keep state", family.loopback,
-                family.word, to_ports(), whose());
+      statement("pass out quick route-to (lo0 {}) {} proto tcp{}{} flags S/SA{} keep state", family.loopback,
+                family.word, to_ports(), whose(), tag());
     }
   }
 
   // The reinjected packet passes the rules once more; its type of service says what became of it.
   void add_verdicts(const PfFamily& family) {
-    comment("IPv4: first packets with a verdict, to lo0 or on their way; the others wait for one");
-    statement("pass out quick route-to (lo0 {}) inet proto tcp{} flags S/SA tos {:#04x} keep state",
-              family.loopback, to_ports(), kTosDivert);
+    heading(fmt::format(
+        "First step, IPv4: a first packet with the verdict \"divert\" (type of service {:#04x}) is "
+        "bent to lo0.",
+        kTosDivert));
+    statement("pass out quick route-to (lo0 {}) inet proto tcp{} flags S/SA tos {:#04x}{} keep state",
+              family.loopback, to_ports(), kTosDivert, tag());
+    heading(fmt::format(
+        "With the verdict \"pass\" ({:#04x}) it goes its way. No rule behind this anchor judges it.",
+        kTosPass));
     statement("pass out quick inet proto tcp{} flags S/SA tos {:#04x} keep state", to_ports(), kTosPass);
+    heading(fmt::format(
+        "{}\n# divert(4) looks at the port only; the proxy sends the packet again, with a verdict.",
+        comment_on("The other first packets", "wait for one")));
     statement("pass out quick inet proto tcp{}{} flags S/SA divert-to 127.0.0.1 port {} no state", to_ports(),
               whose(), ruleset_.queueing->first);
   }
 
+  void add_refusal() {
+    heading("IPv6 cannot be diverted here. New connections are refused, so that programs turn to IPv4.");
+    statement("block return out quick inet6 proto tcp{}{} flags S/SA", to_ports(), whose());
+  }
+
   void add_quic() {
-    comment("QUIC, so that programs fall back to TCP");
+    heading(fmt::format("QUIC is refused, so that programs fall back to TCP{}.",
+                        ruleset_.capture_gid ? "" : ": every program's, for pf cannot tell them apart"));
     for (const auto* word : {"inet", "inet6"}) {
       if (word == std::string_view{"inet"} ? !ruleset_.ipv4 : !ruleset_.ipv6) continue;
-      statement("block return out quick {} proto udp from any to ! {} port 443{}", word, kTable, whose());
+      statement("block return out quick {} proto udp from any to ! {} port {}{}", word, kTable, kHttps,
+                whose());
     }
   }
 
@@ -195,6 +222,27 @@ class PfText {
   std::vector<PfFamily> diverted_;
   std::string text_;
 };
+
+base::Result<> check_groups(const Ruleset& ruleset, Dialect dialect) {
+  if (dialect != Dialect::darwin) return {};
+  for (const std::uint32_t gid : {ruleset.exempt_gid, ruleset.capture_gid.value_or(0)}) {
+    if (gid > kLargestDarwinGid) {
+      return base::failure("group {} is too large for macOS; choose one up to {}", gid, kLargestDarwinGid);
+    }
+  }
+  return {};
+}
+
+base::Result<> check_queueing(const Queueing& queueing, Dialect dialect) {
+  if (dialect != Dialect::freebsd) {
+    return base::failure("{} cannot hold packets until a verdict; use the engine redirect",
+                         dialect == Dialect::darwin ? "macOS" : "OpenBSD");
+  }
+  if (queueing.first == 0 || queueing.count != 1) {
+    return base::failure("divert(4) takes one port, found {} from {} on", queueing.count, queueing.first);
+  }
+  return {};
+}
 
 }  // namespace
 
@@ -207,13 +255,9 @@ base::Result<std::string> render_pf(const Ruleset& ruleset, Dialect dialect) {
     return base::failure("pf knows no cgroups: {} cannot be diverted alone; use a group (capture_gid)",
                          ruleset.cgroup->name);
   }
-  if (ruleset.queueing && dialect != Dialect::freebsd) {
-    return base::failure("{} cannot hold packets until a verdict; use the engine redirect",
-                         dialect == Dialect::darwin ? "macOS" : "OpenBSD");
-  }
-  if (ruleset.queueing && (ruleset.queueing->first == 0 || ruleset.queueing->count != 1)) {
-    return base::failure("divert(4) takes one port, found {} from {} on", ruleset.queueing->count,
-                         ruleset.queueing->first);
+  if (auto good = check_groups(ruleset, dialect); !good) return good.error();
+  if (ruleset.queueing) {
+    if (auto good = check_queueing(*ruleset.queueing, dialect); !good) return good.error();
   }
   return PfText{ruleset, dialect}.render();
 }

@@ -36,6 +36,31 @@ base::Result<> check_group(std::uint32_t gid) {
   return {};
 }
 
+base::Result<> check_capture(const Ruleset& ruleset) {
+  if (!ruleset.capture_gid) return {};
+  const std::uint32_t gid = *ruleset.capture_gid;
+  if (gid == 0 || gid == std::numeric_limits<std::uint32_t>::max()) {
+    return base::failure("the capture group {} is not a group that a single command can have", gid);
+  }
+  if (gid == ruleset.exempt_gid) {
+    return base::failure("the capture group {} is the exempt group as well; nothing would be diverted", gid);
+  }
+  return {};
+}
+
+base::Result<> check_aliases(const Ruleset& ruleset) {
+  if (ruleset.ipv4 && (!ruleset.alias_v4.is_v4() || ruleset.alias_v4.is_unspecified())) {
+    return base::failure("{} is no IPv4 address for listeners; expected for example 198.18.0.1",
+                         ruleset.alias_v4.to_string());
+  }
+  const bool divert_v6 = ruleset.ipv6 && !ruleset.ipv6_refused;
+  if (divert_v6 && (!ruleset.alias_v6.is_v6() || ruleset.alias_v6.is_unspecified())) {
+    return base::failure("{} is no IPv6 address for listeners; expected for example fdff:6f73::1",
+                         ruleset.alias_v6.to_string());
+  }
+  return {};
+}
+
 base::Result<> check_queueing(const Queueing& queueing) {
   if (!std::has_single_bit(queueing.mark_bit)) {
     return base::failure("the mark {:#x} is not a single bit; expected for example 0x10000000",
@@ -102,6 +127,8 @@ base::Result<std::vector<base::Network>> merged(std::vector<base::Network> netwo
 base::Result<Ruleset> validated(Ruleset ruleset) {
   if (auto good = check_families(ruleset); !good) return good.error();
   if (auto good = check_group(ruleset.exempt_gid); !good) return good.error();
+  if (auto good = check_capture(ruleset); !good) return good.error();
+  if (auto good = check_aliases(ruleset); !good) return good.error();
   if (ruleset.queueing) {
     if (auto good = check_queueing(*ruleset.queueing); !good) return good.error();
   }

@@ -8,7 +8,7 @@ _osproxy_options() {
   case $1 in
     run) echo '--config -c --ports -p --exclude -x --family --loopback --group --listen-port --engine --mark --quic --mode -m --ui --format -f --output -o --detail -d --color --bodies -b --pcap --tls-min --upstream-ca --insecure -k --threads --ca-dir --help' ;;
     exec) echo '--config -c --ports -p --exclude -x --family --loopback --group --listen-port --engine --mark --quic --format -f --output -o --detail -d --color --bodies -b --pcap --tls-min --upstream-ca --insecure -k --threads --ca-dir --wait -w --help' ;;
-    rules) echo '--config -c --ports -p --exclude -x --family --loopback --group --listen-port --engine --mark --quic --help' ;;
+    rules) echo '--config -c --ports -p --exclude -x --family --loopback --group --listen-port --engine --mark --quic --dialect --exec-group --into --out-of --help' ;;
     who) echo '--config -c --format -f --help' ;;
     ca) echo '--config -c --ca-dir --help' ;;
     config) echo '--config -c --help' ;;
@@ -29,6 +29,10 @@ _osproxy_value() {
     --engine) echo 'auto packet redirect' ;;
     --mark) echo 'ANY' ;;
     --quic) echo 'block allow' ;;
+    --dialect) echo 'nft darwin freebsd openbsd' ;;
+    --exec-group) echo 'ANY' ;;
+    --into) echo 'FILE' ;;
+    --out-of) echo 'FILE' ;;
     --mode | -m) echo 'ANY' ;;
     --ui) echo 'dump' ;;
     --format | -f) echo 'text jsonl' ;;

@@ -256,6 +256,7 @@ Result<pfctl::Ruleset> ruleset_for(const RunSettings& settings, gid_t exempt_gid
   rules.listener_v4 = port_v4;
   rules.listener_v6 = port_v6;
   rules.loopback = settings.loopback;
+  rules.block_quic = settings.block_quic;
   return pfctl::validated(std::move(rules));
 }
 

@@ -62,8 +62,9 @@ base::Result<std::vector<std::unique_ptr<flow::Sink>>> make_sinks(WorkerPlan& pl
     sinks.push_back(sink::make_text_sink(std::move(out), name, {settings.detail, colour}));
   }
   if (plan.prepared.pcap) {
-    auto pcap = sink::make_pcap_sink(std::move(plan.prepared.pcap), "--pcap " + settings.pcap);
-    if (!pcap) return pcap.error();
+    const std::string option = "--pcap " + settings.pcap;
+    auto pcap = sink::make_pcap_sink(std::move(plan.prepared.pcap), option);
+    if (!pcap) return base::Error{fmt::format("{}: {}", option, pcap.error().text), pcap.error().os_code};
     sinks.push_back(std::move(*pcap));
   }
   return sinks;

@@ -185,6 +185,12 @@ class Errors(unittest.TestCase):
         finally:
             run("umount", folder)
 
+    def test_disk_that_is_full_from_the_start(self):
+        result = world.run(OSPROXY, "run", "curl", "--ca-dir", world.ca_dir, "--pcap", "/dev/full", check=False)
+        self.assertEqual(result.returncode, 1)
+        self.assertIn("osproxy: --pcap /dev/full: cannot write: No space left on device\n", result.stderr)
+        self.assertNotIn("osproxy", world.tables())
+
 
 if __name__ == "__main__":
     main()
