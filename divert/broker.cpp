@@ -12,6 +12,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "divert/probe.h"
 #include "divert/urgent.h"
 #include "divert/wire.h"
 
@@ -167,12 +168,12 @@ base::Result<> Broker::start_packet_engine() {
 }
 
 base::Result<> Broker::load() {
-  auto loaded = pfctl::load_rules(setup_.rules);
+  auto loaded = load(setup_.rules);
   if (!loaded && setup_.rules.cgroup) {
     // A kernel that cannot match cgroups: then the policy sorts CMD's connections out.
     pfctl::Ruleset without = setup_.rules;
     without.cgroup.reset();
-    auto second = pfctl::load_rules(without);
+    auto second = load(without);
     if (second) {
       setup_.rules = std::move(without);
       loaded = std::move(second);
@@ -180,7 +181,28 @@ base::Result<> Broker::load() {
   }
   if (!loaded) return loaded.error();
   loaded_ = std::move(*loaded);
+  for (const auto& note : loaded_->notes()) log(note);
   return {};
+}
+
+/// pf is changed by other programs, which may take longer than the guard's patience.
+base::Result<pfctl::LoadedRules> Broker::load(const pfctl::Ruleset& rules) {
+  setup_.guard.pause();
+  auto loaded = pfctl::load_rules(rules, *setup_.landing, [this](bool ipv6) { return try_rules(ipv6); });
+  setup_.guard.beat();
+  return loaded;
+}
+
+void Broker::unload() {
+  setup_.guard.pause();
+  loaded_.reset();
+  setup_.guard.beat();
+}
+
+base::Result<pfctl::Tried> Broker::try_rules(bool ipv6) {
+  const base::Endpoint to = probe_destination(setup_.rules, ipv6);
+  tried_.push_back(to);
+  return try_connection(to, setup_.rules.capture_gid);
 }
 
 /// The guard is told that all is well only when all of it is.
@@ -253,6 +275,13 @@ void Broker::flush(Link& link) {
   }
 }
 
+/// The answer about a connection that no program made.
+std::string Broker::nobody(std::uint64_t question) {
+  wire::Answer unknown;
+  unknown.id = question;
+  return wire::encode(unknown);
+}
+
 /// Where did it want to go -> who is it -> what now. Empty: nothing that has to be looked up; the answer has
 /// gone, or comes later.
 std::optional<Broker::Asked> Broker::asked(std::string_view bytes, Link& link) {
@@ -272,9 +301,11 @@ std::optional<Broker::Asked> Broker::asked(std::string_view bytes, Link& link) {
   if (!peer || !ours) return {};
   const auto original = natlook_->lookup(*peer, *local);
   if (!original || !*original) {
-    wire::Answer unknown;
-    unknown.id = question.id;
-    link.unsent.push_back(wire::encode(unknown));
+    link.unsent.push_back(nobody(question.id));
+    return {};
+  }
+  if (std::ranges::find(tried_, (*original)->destination) != tried_.end()) {
+    link.unsent.push_back(nobody(question.id));
     return {};
   }
   const FlowKey key{(*original)->source, (*original)->destination};
@@ -355,7 +386,7 @@ void Broker::read_control() {
         end({text.empty() ? 0 : 1, text});
         break;
       case wire::Control::loop:
-        loaded_.reset();
+        unload();
         end({1, fmt::format("a connection of osproxy's own came back in ({}): another rule on this machine "
                             "diverts it to "
                             "our listener; the rules are taken out",
@@ -421,20 +452,20 @@ void Broker::reap() {
 
 /// When the kernel refuses the small change the whole table goes: better cut connections than lost ones.
 void Broker::stop_diverting() {
+  setup_.guard.pause();
   if (loaded_ && !loaded_->stop_diverting()) loaded_.reset();
+  setup_.guard.beat();
   if (engine_) engine_->release_all();
 }
 
 /// Ctrl-Z: as long as we are stopped nobody answers for diverted connections, so the rules go out and come
 /// back.
 void Broker::suspend() {
-  loaded_.reset();
+  unload();
   if (engine_) engine_->release_all();
   setup_.guard.pause();
   terminal_.take_back();
   ::raise(SIGSTOP);
-  setup_.guard.beat();
-  loaded_.reset();
   if (auto loaded = load(); !loaded) end({1, loaded.error().text});
   if (command_ == 0) return;
   terminal_.give_to(command_);
@@ -488,8 +519,10 @@ void Broker::finish() {
     ::kill(setup_.worker, SIGKILL);
     ::waitpid(setup_.worker, nullptr, 0);
   }
+  setup_.guard.pause();
   loaded_.reset();
   engine_.reset();
+  setup_.landing.reset();
   if (held_) {
     // It never ran.
     ::kill(held_->pid(), SIGKILL);

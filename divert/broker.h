@@ -35,7 +35,8 @@ enum class EngineChoice : std::uint8_t { best, packet, redirect };
 
 struct BrokerSetup {
   Policy policy;
-  pfctl::Ruleset rules;  ///< without queueing; ports: those of the redirect engine
+  pfctl::Ruleset rules;                   ///< without queueing; ports: those of the redirect engine
+  std::optional<pfctl::Landing> landing;  ///< where they lead
   EngineChoice engine = EngineChoice::best;
   std::vector<base::PortRange> packet_ports;  ///< of the packet engine; empty: every port
   std::uint32_t mark_bit = 0;                 ///< of the packet engine
@@ -87,6 +88,9 @@ class Broker {
   base::Result<std::string> choose_engine();
   base::Result<> start_packet_engine();
   base::Result<> load();
+  base::Result<pfctl::LoadedRules> load(const pfctl::Ruleset& rules);
+  void unload();
+  base::Result<pfctl::Tried> try_rules(bool ipv6);
   void release_command();
   void beat();
   void loop();
@@ -97,6 +101,7 @@ class Broker {
   std::string answer_from(const FlowKey& key, const Ruling& ruling, wire::Answer::Kind kind, std::uint64_t id,
                           std::uint64_t upstream) const;
   static std::string answer_from(const Heard& heard);
+  static std::string nobody(std::uint64_t question);
   void serve_engine();
   void read_control();
   void read_signals();
@@ -114,6 +119,7 @@ class Broker {
 
   BrokerSetup setup_;
   std::optional<pfctl::LoadedRules> loaded_;
+  std::vector<base::Endpoint> tried_;  ///< where connections went that tried the rules
   std::optional<pfctl::Natlook> natlook_;
   std::optional<procmap::Attributor> attributor_;
   std::vector<pid_t> own_pids_;

@@ -8,9 +8,8 @@ namespace divert {
 const char* const kJournalDirectory = "/var/run/osproxy";
 
 std::vector<std::string> undo_rules() {
-  const auto removed = pfctl::remove_stale_rules();
-  if (!removed) return {removed.error().text};
-  return *removed ? std::vector<std::string>{"put the packet filter back"} : std::vector<std::string>{};
+  auto undone = pfctl::remove_stale_rules();
+  return undone ? std::move(*undone) : std::vector<std::string>{undone.error().text};
 }
 
 }  // namespace divert

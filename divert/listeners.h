@@ -41,7 +41,4 @@ inline constexpr std::uint16_t kUsualPort = 28531;
 /// Whether listeners that share a port by SO_REUSEPORT share its connections as well; else one does for all.
 extern const bool kListenersShareConnections;
 
-/// Where this system's rules send diverted connections; the addresses are there afterwards.
-[[nodiscard]] base::Result<ListenAddresses> listen_addresses();
-
 }  // namespace divert

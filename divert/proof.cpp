@@ -108,9 +108,10 @@ class Trial {
 
  private:
   base::Result<> prepare(pid_t chosen) {
-    const auto addresses = listen_addresses();
-    if (!addresses) return addresses.error();
-    auto listeners = bind_listeners(1, true, false, 0, *addresses);
+    auto landing = pfctl::Landing::prepare(true, false);
+    if (!landing) return landing.error();
+    landing_ = std::move(*landing);
+    auto listeners = bind_listeners(1, true, false, 0, {landing_->v4(), landing_->v6()});
     if (!listeners) return listeners.error();
     listener_ = std::move(listeners->pairs.front().v4);
     auto natlook = pfctl::Natlook::open();
@@ -129,7 +130,7 @@ class Trial {
     rules.ipv6 = false;
     rules.exempt_gid = *gid;
     rules.listener_v4 = listeners->port_v4;
-    rules.alias_v4 = addresses->v4;
+    rules.alias_v4 = landing_->v4();
     rules.loopback = true;
     return choice_ == EngineChoice::packet ? load_packet(rules) : load(rules);
   }
@@ -149,7 +150,7 @@ class Trial {
   }
 
   base::Result<> load(const pfctl::Ruleset& rules) {
-    auto loaded = pfctl::load_rules(rules);
+    auto loaded = pfctl::load_rules(rules, *landing_);
     if (!loaded) return loaded.error();
     loaded_ = std::move(*loaded);
     return {};
@@ -220,6 +221,7 @@ class Trial {
 
   EngineChoice choice_;
   Server server_;
+  std::optional<pfctl::Landing> landing_;
   base::UniqueFd listener_;
   Policy policy_;
   std::optional<pfctl::Natlook> natlook_;

@@ -59,6 +59,9 @@ class JournalFile {
   /// On disk (0600) when it returns. Without anything to undo the file is removed.
   [[nodiscard]] base::Result<> write(const Journal& journal) const;
 
+  /// Gives up the right; a forked child's part of it.
+  void abandon() { lock_.reset(); }
+
  private:
   JournalFile(std::string path, base::UniqueFd lock) : path_(std::move(path)), lock_(std::move(lock)) {}
 

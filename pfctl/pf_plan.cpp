@@ -114,6 +114,10 @@ base::Result<Status> query_status(const Machine& machine) {
 
 base::Result<Preparation> plan_preparation(const Status& status, Dialect dialect, const Loopback& preferred) {
   Preparation plan{.loopback = preferred, .steps = {}};
+  const Interface* lo0 = lo0_of(status);
+  // A kernel or a jail without IPv6 has none on lo0 either.
+  const bool ipv6 = lo0 != nullptr && std::ranges::any_of(lo0->addresses, &base::Address::is_v6);
+  if (!ipv6) plan.loopback.v6 = boost::asio::ip::address_v6::any();
   if (!status.module_loaded) plan.steps.push_back({Step::Kind::load_module, "pf"});
   for (base::Address* wanted : {&plan.loopback.v4, &plan.loopback.v6}) {
     if (wanted->is_unspecified()) continue;
@@ -122,7 +126,6 @@ base::Result<Preparation> plan_preparation(const Status& status, Dialect dialect
     *wanted = *chosen;
     if (!on_lo0(status, *chosen)) plan.steps.push_back({Step::Kind::add_alias, chosen->to_string()});
   }
-  const Interface* lo0 = lo0_of(status);
   const bool tso = std::ranges::any_of(status.interfaces, &Interface::tso);
   if (dialect == Dialect::freebsd && tso && lo0 != nullptr && lo0->mtu < kLargestMtu) {
     plan.steps.push_back({Step::Kind::set_mtu, std::to_string(lo0->mtu)});
@@ -158,9 +161,25 @@ base::Result<> PfSession::note(Undo undo) {
 }
 
 Undone PfSession::undo() {
+  prepared_ = 0;
+  Undone undone = undo_down_to(0);
+  journal_ = {};
+  return undone;
+}
+
+Undone PfSession::unload() {
+  return undo_down_to(prepared_);
+}
+
+void PfSession::abandon() {
+  journal_ = {};
+  file_.abandon();
+}
+
+Undone PfSession::undo_down_to(std::size_t steps) {
   Undone undone;
   std::vector<Undo> kept;
-  while (!journal_.undo.empty()) {
+  while (journal_.undo.size() > steps) {
     const Undo step = std::move(journal_.undo.back());
     journal_.undo.pop_back();
     const auto line = undo_step(machine_, step);
@@ -171,15 +190,14 @@ Undone PfSession::undo() {
       undone.lines.push_back(*line);
     }
   }
+  journal_.undo.insert(journal_.undo.end(), kept.begin(), kept.end());
   // Written once, at the end: to undo a step twice does no harm.
-  if (auto written = file_.write({.pid = journal_.pid, .undo = kept}); !written) {
-    undone.failures.push_back(written.error().text);
-  }
+  if (auto written = file_.write(journal_); !written) undone.failures.push_back(written.error().text);
   return undone;
 }
 
 base::Error PfSession::failed(base::Error error) {
-  for (const auto& each : undo().failures) error.text += fmt::format("; {}", each);
+  for (const auto& each : unload().failures) error.text += fmt::format("; {}", each);
   return error;
 }
 
@@ -199,10 +217,11 @@ base::Result<Loopback> PfSession::prepare(const Loopback& preferred) {
   const auto plan = plan_preparation(*status, machine_.dialect, preferred);
   if (!plan) return failed(plan.error());
   if (auto done = perform(plan->steps); !done) return failed(done.error());
+  prepared_ = journal_.undo.size();
   return plan->loopback;
 }
 
-base::Result<std::vector<std::string>> PfSession::load(const std::string& text, const Probe& probe) {
+base::Result<std::vector<std::string>> PfSession::load(const std::string& text, const Try& probe) {
   const auto status = query_status(machine_);
   if (!status) return failed(status.error());
   const auto steps = plan_loading(*status, machine_, text);
@@ -220,11 +239,11 @@ base::Result<std::vector<std::string>> PfSession::load(const std::string& text, 
   return proved;
 }
 
-base::Result<std::vector<std::string>> PfSession::prove(const Probe& probe, std::vector<std::string> notes) {
+base::Result<std::vector<std::string>> PfSession::prove(const Try& probe, std::vector<std::string> notes) {
   for (const bool again : {true, false}) {
-    const auto arrived = probe();
-    if (!arrived) return arrived.error();
-    if (*arrived) return notes;
+    const auto tried = probe();
+    if (!tried) return tried.error();
+    if (*tried != Tried::astray) return notes;
     const bool referred = std::ranges::any_of(
         journal_.undo, [](const Undo& each) { return each.kind == Undo::Kind::restore_main; });
     if (referred || !again) break;
@@ -239,6 +258,10 @@ base::Result<std::vector<std::string>> PfSession::prove(const Probe& probe, std:
   return base::failure("pf has our rules, but a connection to try them went its own way: {}",
                        rival.empty() ? "its main ruleset (pfctl -s rules) does not evaluate them"
                                      : fmt::format("`{}` in its main ruleset decides instead", rival));
+}
+
+base::Result<> PfSession::replace(const std::string& text) {
+  return run(machine_, {kPfctl, "-a", machine_.anchor, "-f", "-"}, "load our rules into pf", text);
 }
 
 base::Result<> PfSession::stop() {
@@ -264,7 +287,7 @@ base::Result<> PfSession::perform(const Step& step) {
       return run(machine_, {kIfconfig, "lo0", "mtu", std::to_string(kLargestMtu)}, "set the MTU of lo0");
     case Step::Kind::load_anchor:
       if (auto noted = note({Undo::Kind::flush_anchor, {}}); !noted) return noted;
-      return run(machine_, {kPfctl, "-a", machine_.anchor, "-f", "-"}, "load our rules into pf", step.value);
+      return replace(step.value);
     case Step::Kind::refer_anchor:
       return refer_anchor();
     case Step::Kind::enable:

@@ -11,6 +11,7 @@
 
 #include "base/error.h"
 #include "base/network.h"
+#include "pfctl/loader.h"
 #include "pfctl/pf.h"
 #include "pfctl/pf_journal.h"
 #include "pfctl/pf_status.h"
@@ -81,14 +82,14 @@ struct Preparation {
 [[nodiscard]] base::Result<std::vector<Step>> plan_loading(const Status& status, const Machine& machine,
                                                            std::string text);
 
-/// Whether a connection made now by a process that is not exempt arrives at our listener. Blocking.
-using Probe = std::function<base::Result<bool>()>;
-
 /// What was put right: a line each. What could not be stays in the journal.
 struct Undone {
   std::vector<std::string> lines;
   std::vector<std::string> failures;
 };
+
+/// A Probe for one family.
+using Try = std::function<base::Result<Tried>()>;
 
 /// One osproxy's hold on pf. Undoes what it did when it is destroyed.
 class PfSession {
@@ -108,14 +109,23 @@ class PfSession {
 
   /// From here on connections are diverted: `text` (render_pf) is in place, pf enabled. What was done that
   /// the user should know of, a line each. Without a probe only what pf says is believed. On failure
-  /// everything is as before, what prepare() did as well.
-  [[nodiscard]] base::Result<std::vector<std::string>> load(const std::string& text, const Probe& probe);
+  /// everything is as prepare() left it.
+  [[nodiscard]] base::Result<std::vector<std::string>> load(const std::string& text, const Try& probe);
+
+  /// Another text in place of the one that is loaded.
+  [[nodiscard]] base::Result<> replace(const std::string& text);
+
+  /// Back to what prepare() left.
+  Undone unload();
 
   /// New connections go their own way; those that are diverted live on: pf keeps their states.
   [[nodiscard]] base::Result<> stop();
 
-  /// In reverse, each step tried whatever became of the others.
+  /// In reverse, each step tried whatever became of the others. What cannot be undone stays in the journal.
   [[nodiscard]] Undone undo();
+
+  /// In a forked child: the journal is its parent's.
+  void abandon();
 
  private:
   base::Result<> perform(const std::vector<Step>& steps);
@@ -124,13 +134,15 @@ class PfSession {
   base::Result<> enable();
   base::Result<> refer_anchor();
   base::Result<> check_loaded();
-  base::Result<std::vector<std::string>> prove(const Probe& probe, std::vector<std::string> notes);
+  base::Result<std::vector<std::string>> prove(const Try& probe, std::vector<std::string> notes);
   base::Result<> note(Undo undo);
+  Undone undo_down_to(std::size_t steps);
   base::Error failed(base::Error error);
 
   Machine machine_;
   JournalFile file_;
   Journal journal_;
+  std::size_t prepared_ = 0;  ///< steps of the journal that are prepare()'s
 };
 
 }  // namespace pfctl

@@ -202,7 +202,7 @@ Result<int> cleanup_command(const Invocation& invocation) {
   }
   const auto removed = pfctl::remove_stale_rules();
   if (!removed) return removed.error();
-  if (*removed) done.emplace_back("removed the table inet osproxy");
+  done.insert(done.end(), removed->begin(), removed->end());
   for (const auto& line : done) fmt::print("{}\n", line);
   if (done.empty()) fmt::print("nothing was left behind\n");
   return 0;

@@ -38,16 +38,6 @@ void close_inherited() {
   base::close_from(3);
 }
 
-Result<> refuse_second_instance() {
-  const auto owner = pfctl::rules_owner();
-  if (!owner) return owner.error();
-  if (*owner == 0) return {};
-  if (*owner < 0)
-    return base::failure(
-        "a table inet osproxy without an owner is loaded here; take it out: sudo osproxy cleanup");
-  return base::failure("another osproxy (pid {}) runs in this network namespace; end it first", *owner);
-}
-
 divert::User worker_user(const divert::User& typed_by) {
   if (typed_by.uid != 0) return typed_by;
   const auto nobody = divert::user_named("nobody");
@@ -124,15 +114,16 @@ class Run {
   }
 
   Result<int> go() {
+    if (auto landed = make_landing(); !landed) return landed.error();
     if (auto made = make_ca(); !made) return made.error();
     warn_when_mistyped(invocation_);
     if (!is_exec()) warn_when_untrusted(settings(), user_);
     auto gid = divert::choose_exempt_group(settings().group);
     if (!gid) return gid.error();
-    const auto addresses = divert::listen_addresses();
-    if (!addresses) return addresses.error();
-    auto listeners = divert::bind_listeners(static_cast<unsigned>(settings().threads), settings().ipv4,
-                                            settings().ipv6, settings().listen_port, *addresses);
+    const pfctl::Landing& landing = *setup_.landing;
+    auto listeners = divert::bind_listeners(static_cast<unsigned>(settings().threads),
+                                            !landing.v4().is_unspecified(), !landing.v6().is_unspecified(),
+                                            settings().listen_port, {landing.v4(), landing.v6()});
     if (!listeners) return listeners.error();
     setup_.policy = settings().policy;
     setup_.engine = engine_choice(settings().engine);
@@ -148,8 +139,8 @@ class Run {
     auto rules = ruleset_for(settings(), *gid, listeners->port_v4, listeners->port_v6);
     if (!rules) return rules.error();
     setup_.rules = std::move(*rules);
-    setup_.rules.alias_v4 = addresses->v4;
-    setup_.rules.alias_v6 = addresses->v6;
+    setup_.rules.alias_v4 = landing.v4();
+    setup_.rules.alias_v6 = landing.v6();
     exempt_gid_ = *gid;
     if (auto forked = fork_worker(std::move(*listeners), *gid); !forked) return forked.error();
     if (auto ready = prepare_command(); !ready) return ready.error();
@@ -169,6 +160,14 @@ class Run {
  private:
   [[nodiscard]] const RunSettings& settings() const { return prepared_.settings; }
   [[nodiscard]] bool is_exec() const { return invocation_.command == "exec"; }
+
+  Result<> make_landing() {
+    auto landing = pfctl::Landing::prepare(settings().ipv4, settings().ipv6);
+    if (!landing) return landing.error();
+    for (const auto& line : landing->cleaned()) fmt::print(stderr, "osproxy: of an earlier run: {}\n", line);
+    setup_.landing = std::move(*landing);
+    return {};
+  }
 
   /// The root's key is read by the broker only, after the worker has split off.
   Result<> make_ca() {
@@ -191,6 +190,7 @@ class Run {
     const pid_t pid = ::fork();
     if (pid < 0) return base::os_error("cannot start the worker", errno);
     if (pid == 0) {
+      setup_.landing->abandon();
       setup_.links.clear();
       setup_.control = {};
       plan.sockets.listeners = std::move(listeners);
@@ -267,7 +267,6 @@ Result<int> run_command(const Invocation& invocation) {
   if (!user) return user.error();
   auto prepared = prepare(invocation, *user);
   if (!prepared) return prepared.error();
-  if (const auto alone = refuse_second_instance(); !alone) return alone.error();
   return Run{invocation, std::move(*prepared), *user}.go();
 }
 

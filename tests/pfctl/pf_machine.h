@@ -34,6 +34,7 @@ class PfMachine {
 
   PfState state;
   bool skips_lo0 = false;
+  bool ipv6 = true;
   bool tso = true;
   std::string more_interfaces;
   std::string more_routes;
@@ -115,7 +116,8 @@ class PfMachine {
 
   std::string interfaces(bool only_lo0) const {
     std::string text = "lo0: flags=8049<UP,LOOPBACK> metric 0 mtu " + std::to_string(state.mtu) +
-                       "\n\tinet 127.0.0.1 netmask 0xff000000\n\tinet6 ::1 prefixlen 128\n";
+                       "\n\tinet 127.0.0.1 netmask 0xff000000\n" +
+                       (ipv6 ? "\tinet6 ::1 prefixlen 128\n" : "");
     for (const auto& each : state.aliases) {
       const bool v4 = each.find(':') == std::string::npos;
       text += v4 ? "\tinet " + each + " netmask 0xffffffff\n" : "\tinet6 " + each + " prefixlen 128\n";

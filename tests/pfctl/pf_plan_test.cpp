@@ -6,6 +6,7 @@
 #include <utility>
 
 #include <doctest/doctest.h>
+#include <unistd.h>
 
 #include "pf_machine.h"
 #include "pfctl/pf_undo.h"
@@ -13,6 +14,8 @@
 namespace {
 
 using pfctl::Dialect;
+using pfctl::PfSession;
+using pfctl::Tried;
 using test::PfMachine;
 using test::PfState;
 using Lines = std::vector<std::string>;
@@ -90,10 +93,17 @@ std::vector<Found> machines() {
   };
 }
 
-base::Result<Lines> start(pfctl::PfSession& session, const pfctl::Probe& probe = {}) {
+/// As a run does: it ends when the rules cannot be loaded.
+base::Result<Lines> start(pfctl::PfSession& session, const pfctl::Try& probe = {}) {
   if (auto cleaned = session.clean_up(); !cleaned) return cleaned.error();
   if (auto prepared = session.prepare(kPreferred); !prepared) return prepared.error();
-  return session.load(kAnchorText, probe);
+  auto loaded = session.load(kAnchorText, probe);
+  if (!loaded) (void)session.undo();
+  return loaded;
+}
+
+base::Result<Tried> astray() {
+  return Tried::astray;
 }
 
 void check_diverting(const PfMachine& machine, Dialect dialect) {
@@ -208,8 +218,9 @@ TEST_CASE("pf_plan: an anchor that is not evaluated is named in the main ruleset
   const PfState before = machine.state;
   {
     auto held = session(machine, Dialect::darwin, folder);
-    const auto notes = start(held, [&]() -> base::Result<bool> {
-      return machine.state.rules.find("anchor \"com.apple/osproxy\" all\n") != std::string::npos;
+    const auto notes = start(held, [&]() -> base::Result<Tried> {
+      const bool named = machine.state.rules.find("anchor \"com.apple/osproxy\" all\n") != std::string::npos;
+      return named ? Tried::arrived : Tried::astray;
     });
     REQUIRE(notes.has_value());
     REQUIRE(notes->size() == 1);
@@ -228,9 +239,9 @@ TEST_CASE("pf_plan: a probe that never arrives names who decides, and undoes all
   const PfState before = machine.state;
   auto held = session(machine, Dialect::darwin, folder);
   int probes = 0;
-  const auto loaded = start(held, [&]() -> base::Result<bool> {
+  const auto loaded = start(held, [&] {
     ++probes;
-    return false;
+    return astray();
   });
   REQUIRE(!loaded.has_value());
   CHECK(probes == 1);  // the main ruleset named us from the start
@@ -239,16 +250,80 @@ TEST_CASE("pf_plan: a probe that never arrives names who decides, and undoes all
 
   machine.state.rules = kStockRules;
   const PfState stock = machine.state;
-  CHECK(!start(held, [&]() -> base::Result<bool> {
+  CHECK(!start(held, [&] {
            ++probes;
-           return false;
+           return astray();
          }).has_value());
   CHECK(probes == 3);
   CHECK(machine.state == stock);
-  const auto broken = start(held, []() -> base::Result<bool> { return base::failure("no network"); });
+  const auto broken = start(held, []() -> base::Result<Tried> { return base::failure("no network"); });
   REQUIRE(!broken.has_value());
   CHECK(broken.error().text == "no network");
   CHECK(machine.state == stock);
+}
+
+TEST_CASE("pf_plan: a machine without any route proves nothing, and is believed") {
+  const Folder folder;
+  PfMachine machine(Dialect::darwin);
+  machine.state = {.nat = kStockNat, .rules = kStockRules};
+  auto held = session(machine, Dialect::darwin, folder);
+  const auto notes = start(held, []() -> base::Result<Tried> { return Tried::no_route; });
+  REQUIRE(notes.has_value());
+  CHECK(notes->empty());
+}
+
+TEST_CASE("pf_plan: rules come and go, the addresses of the listeners stay") {
+  for (const auto& found : machines()) {
+    CAPTURE(found.name);
+    const Folder folder;
+    PfMachine machine(found.dialect);
+    machine.state = found.state;
+    {
+      auto held = session(machine, found.dialect, folder);
+      REQUIRE(held.prepare(kPreferred).has_value());
+      const PfState prepared = machine.state;
+      const std::string journal = content(folder.journal());
+      CHECK(!held.load("syntax", {}).has_value());
+      CHECK(machine.state == prepared);
+      CHECK(content(folder.journal()) == journal);
+      REQUIRE(held.load(kAnchorText, {}).has_value());
+      check_diverting(machine, found.dialect);
+      REQUIRE(held.replace("rdr other\n").has_value());
+      CHECK(machine.state.anchors.at(anchor_for(found.dialect)) == "rdr other\n");
+      CHECK(held.unload().failures.empty());
+      CHECK(machine.state == prepared);
+      CHECK(content(folder.journal()) == journal);
+      REQUIRE(held.load(kAnchorText, {}).has_value());
+    }
+    CHECK(machine.state == found.state);
+    CHECK(!std::filesystem::exists(folder.journal()));
+  }
+}
+
+TEST_CASE("pf_plan: a forked child that lets go undoes nothing and keeps nobody from cleaning up") {
+  const Folder folder;
+  PfMachine machine(Dialect::freebsd);
+  auto held = session(machine, Dialect::freebsd, folder);
+  REQUIRE(start(held).has_value());
+  const PfState diverting = machine.state;
+  CHECK(pfctl::journal_owner(folder.journal()).value() == ::getpid());
+  {
+    PfSession child = std::move(held);
+    child.abandon();
+  }
+  CHECK(machine.state == diverting);
+  CHECK(pfctl::journal_owner(folder.journal()).value() == pfctl::kNoOwner);
+}
+
+TEST_CASE("pf_plan: without IPv6 on lo0 there is no alias of it") {
+  const Folder folder;
+  PfMachine machine(Dialect::freebsd);
+  machine.ipv6 = false;
+  auto held = session(machine, Dialect::freebsd, folder);
+  const auto chosen = held.prepare(kPreferred);
+  REQUIRE(chosen.has_value());
+  CHECK(chosen->v6.is_unspecified());
+  CHECK(machine.state.aliases == std::set<std::string>{"198.18.0.1"});
 }
 
 TEST_CASE("pf_plan: set skip on lo0 is an error that says what to do, before anything is loaded") {
