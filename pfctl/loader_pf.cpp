@@ -12,19 +12,19 @@ namespace {
 using boost::asio::ip::address_v4;
 using boost::asio::ip::address_v6;
 
-Machine this_machine() {
-  const Dialect dialect = native_dialect();
-  return {dialect, anchor_of(dialect), [](const std::vector<std::string>& argv, std::string_view input) {
-            return run_program(argv, input);
-          }};
-}
-
 /// macOS may have rules in an anchor and evaluate another program's main ruleset.
 bool needs_proof() {
   return native_dialect() == Dialect::darwin;
 }
 
 }  // namespace
+
+Machine this_machine() {
+  const Dialect dialect = native_dialect();
+  return {dialect, anchor_of(dialect), [](const std::vector<std::string>& argv, std::string_view input) {
+            return run_program(argv, input);
+          }};
+}
 
 struct Landing::Hold {
   PfSession session;

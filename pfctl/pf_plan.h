@@ -26,6 +26,9 @@ struct Machine {
   Runner run;
 };
 
+/// The one that this program runs on; only where it has pf.
+Machine this_machine();
+
 /// What matters of a machine before it is changed.
 struct Status {
   bool module_loaded = true;  ///< FreeBSD: pf is in the kernel

@@ -9,6 +9,7 @@
 #include "base/network.h"
 #include "divert/filter.h"
 #include "mitm/cli/settings.h"
+#include "mitm/tls/authority.h"
 
 namespace mitm::cli {
 namespace {
@@ -126,7 +127,7 @@ constexpr std::array kTable{
            true, true},
     Option{"threads", 0, Kind::number, "N", "worker threads (default: one per core)", "", kRun, "", nullptr,
            true, true, 1, 64},
-    Option{"ca-dir", 0, Kind::text, "DIR", "where osproxy's CA lives", "/var/lib/osproxy",
+    Option{"ca-dir", 0, Kind::text, "DIR", "where osproxy's CA lives", tls::kStateDirectory,
            "run exec ca doctor", "", nullptr, true, false},
     Option{"wait", 'w', Kind::flag, "", "stay until every descendant of CMD has ended", "", "exec", "",
            nullptr, true, true},
