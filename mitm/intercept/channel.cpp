@@ -239,7 +239,11 @@ IoResult Channel::write_tls(std::string_view bytes) {
 Channel::Look Channel::look(std::span<char> scratch, bool leave) {
   if (leave && !ssl_ && unread_.empty()) {
     const auto got = ::recv(socket_.native_handle(), scratch.data(), scratch.size(), MSG_PEEK);
-    if (got < 0) return {system_result(errno, Status::want_read), {}};
+    if (got < 0) {
+      const IoResult stopped = system_result(errno, Status::want_read);
+      if (!stopped.blocked()) read_end_ = stopped;  // the kernel says it once
+      return {stopped, {}};
+    }
     return {{got == 0 ? Status::end : Status::ok, 0}, {scratch.data(), static_cast<std::size_t>(got)}};
   }
   const IoResult result = read_peer(scratch);

@@ -71,13 +71,19 @@ class FirstRequest final : public http::Http2Reader::Handler {
 Interception::Interception(Tools& tools, divert::Connection connection, Channel::Socket client,
                            Channel::Socket server)
     : tools_(tools),
+      judged_(connection.verdict),
       tracked_(tools.shared, std::move(connection)),
       client_(std::move(client)),
       server_(std::move(server)) {}
 
 awaitable<void> Interception::run() {
   Speech speech = co_await listen(true);
-  auto verdict = tools_.policy->settle(tracked_.connection().verdict, speech.host);
+  co_await decide(std::move(speech));
+}
+
+/// What the rules say of the host, done.
+awaitable<void> Interception::decide(Speech speech) {
+  auto verdict = tools_.policy->settle(judged_, speech.host);
   const auto action = verdict.action;
   tracked_.settle(std::move(verdict), speech.host);
   // The host of a hello is its SNI.
@@ -134,9 +140,11 @@ awaitable<void> Interception::wait_for_either(Clock::time_point limit) {
 awaitable<void> Interception::pass() {
   auto flow = tracked_.begin(flow::Type::pass);
   const auto began = Clock::now();
+  const std::string early = client_.take_pushed_back();
+  if (!early.empty()) co_await server_.write_all(early);  // a failure shows in the relay
   const auto outcome = co_await divert::relay(client_.release(), server_.release());
-  flow->request_bytes = outcome.request_bytes;
-  flow->response_bytes = outcome.response_bytes;
+  flow->request_bytes = flow->request_bytes.value_or(0) + early.size() + outcome.request_bytes;
+  flow->response_bytes = flow->response_bytes.value_or(0) + outcome.response_bytes;
   flow->error = outcome.error;
   tracked_.publish_end(std::move(flow), began);
 }
@@ -161,8 +169,13 @@ awaitable<void> Interception::run_http2(std::unique_ptr<flow::Flow> upgraded) {
 }
 
 awaitable<void> Interception::run_raw() {
-  RawSession session{tracked_, client_, server_};
-  co_await session.run();
+  auto session = std::make_unique<RawSession>(tracked_, client_, server_);
+  const bool upgrade = co_await session->run();
+  session.reset();
+  if (!upgrade) co_return;
+  Speech speech = co_await listen(true);
+  if (speech.protocol != Protocol::tls) speech = {};
+  co_await decide(std::move(speech));
 }
 
 awaitable<void> Interception::run_http(std::string_view scheme) {
@@ -195,6 +208,7 @@ void Interception::end(std::string why) {
 
 awaitable<void> Interception::run_tls(divert::ClientHello hello) {
   tracked_.set_tls(hello.sni, std::nullopt);
+  const bool upgrades = tracked_.upgrades();
   const UpstreamTls::Ask ask{tracked_.connection().server, hello.sni, offered_upstream(hello.alpn)};
   UpstreamTls::Attempt attempt{*tools_.upstream, ask};
   std::string why = co_await tools_.upstream->connect(server_, attempt, ask);
@@ -206,7 +220,12 @@ awaitable<void> Interception::run_tls(divert::ClientHello hello) {
   const std::string alpn = selected_alpn(server_.ssl());
   const bool accepted = co_await accept_tls(hello, certificate.get(), alpn);
   hello = {};
-  if (accepted) co_await converse_in_tls();
+  if (!accepted) co_return;
+  if (upgrades) {
+    co_await run_raw();
+  } else {
+    co_await converse_in_tls();
+  }
 }
 
 awaitable<bool> Interception::accept_tls(const divert::ClientHello& hello, X509* upstream,
@@ -257,7 +276,7 @@ void Interception::report_tls_error(std::string why) {
 
 awaitable<void> Interception::refuse_tls(divert::ClientHello hello, std::string why) {
   server_.reset();
-  const std::string protocol = page_protocol(hello.alpn);
+  const std::string protocol = tracked_.upgrades() ? std::string() : page_protocol(hello.alpn);
   if (protocol.empty()) {
     report_tls_error(std::move(why));
     if (client_.try_write(kHandshakeFailure).ok()) co_await client_.finish(tools_.shared.scratch, kLinger);

@@ -38,6 +38,7 @@ class Interception {
   /// What the first bytes on the channels say; raw when the server is first. `leave`: see Channel::look.
   boost::asio::awaitable<Speech> listen(bool leave);
   boost::asio::awaitable<void> wait_for_either(std::chrono::steady_clock::time_point limit);
+  boost::asio::awaitable<void> decide(Speech speech);
   boost::asio::awaitable<void> converse(Speech speech);
   boost::asio::awaitable<void> run_tls(divert::ClientHello hello);
   boost::asio::awaitable<void> converse_in_tls();
@@ -58,6 +59,7 @@ class Interception {
   void report_tls_error(std::string why);
 
   Tools& tools_;
+  const divert::Verdict judged_;  ///< before a host was known
   Tracked tracked_;
   Channel client_;
   Channel server_;

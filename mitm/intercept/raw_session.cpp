@@ -17,20 +17,43 @@ RawSession::RawSession(Tracked& tracked, Channel& client, Channel& server)
     : tracked_(tracked),
       pass_through_(tracked, client, server, *this),
       flow_(tracked.begin(flow::Type::tcp)) {
-  flow_->request_bytes = 0;
-  flow_->response_bytes = 0;
+  const bool goes_on = flow_->request_bytes.has_value();
+  if (!goes_on) {
+    flow_->request_bytes = 0;
+    flow_->response_bytes = 0;
+    tracked.publish_start(*flow_);
+  }
+  if (!goes_on && client.ssl() == nullptr && server.ssl() == nullptr)
+    recogniser_ = std::make_unique<starttls::Recogniser>();
   if (is_name_server(tracked.connection().server.port()))
     name_server_.reset(new NameServer{dns::Watch{tracked.shared().settings.names}, {}, {}});
 }
 
-awaitable<void> RawSession::run() {
-  tracked_.publish_start(*flow_);
-  co_await pass_through_.run();
+awaitable<bool> RawSession::run() {
+  const bool upgrade = co_await pass_through_.run();
+  if (upgrade) {
+    tracked_.go_on_later(std::move(flow_), began_);
+    co_return true;
+  }
   if (name_server_) {
     for (auto& unanswered : name_server_->watch.expired(std::chrono::steady_clock::now(), {}))
       publish(std::move(unanswered));
   }
   tracked_.publish_end(std::move(flow_), began_);
+  co_return false;
+}
+
+std::optional<std::size_t> RawSession::ends_after(flow::Direction direction, std::string_view bytes) {
+  using starttls::From;
+  if (!recogniser_) return std::nullopt;
+  const auto from = direction == flow::Direction::request ? From::program : From::server;
+  const auto finding = recogniser_->feed(from, bytes);
+  if (finding.verdict == starttls::Finding::Verdict::undecided) return std::nullopt;
+  const bool agreed = finding.verdict == starttls::Finding::Verdict::agreed;
+  if (agreed) flow_->starttls = recogniser_->protocol();
+  recogniser_.reset();
+  if (!agreed) return std::nullopt;
+  return finding.bytes;
 }
 
 bool RawSession::saw(flow::Direction direction, std::string_view bytes) {
