@@ -54,10 +54,10 @@ struct WireBio {
     if (put < 0 && channel(bio).wire_blocked_ != IoResult::Status::ok) BIO_set_retry_write(bio);
     return put;
   }
-  static long control(BIO* bio, int command, long, void*) {
-    if (command == BIO_CTRL_FLUSH) return 1;
-    if (command == BIO_CTRL_EOF) return channel(bio).wire_ended_ ? 1 : 0;
-    return 0;
+  static long control(BIO*, int command, long, void*) {
+    // Not BIO_CTRL_EOF: OpenSSL would answer an end without close_notify with a fatal alert, and the other
+    // direction could not go on.
+    return command == BIO_CTRL_FLUSH ? 1 : 0;
   }
   static int create(BIO* bio) {
     BIO_set_init(bio, 1);

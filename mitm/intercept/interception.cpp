@@ -23,6 +23,7 @@ using Clock = std::chrono::steady_clock;
 using divert::Protocol;
 
 constexpr auto kUndecided = std::chrono::seconds{5};  ///< for the rest of a hello or head that has begun
+constexpr auto kDoubtful = std::chrono::milliseconds{300};
 constexpr auto kHandshake = std::chrono::seconds{30};
 constexpr auto kLinger = std::chrono::seconds{2};
 
@@ -104,6 +105,7 @@ awaitable<Interception::Speech> Interception::listen(bool leave) {
   const std::span<char> scratch = tools_.shared.scratch.first(divert::kMaxFirstBytes);
   Speech speech;
   std::size_t seen = 0;
+  Clock::time_point began;
   auto limit = Clock::time_point::max();
   for (;;) {
     const auto client = client_.look(scratch, leave);
@@ -111,7 +113,8 @@ awaitable<Interception::Speech> Interception::listen(bool leave) {
       speech = divert::inspect(client.bytes);
       if (speech.protocol == Protocol::raw || (speech.complete && speech.protocol != Protocol::undecided))
         break;
-      if (seen == 0) limit = Clock::now() + kUndecided;
+      if (seen == 0) began = Clock::now();
+      limit = began + (speech.doubtful ? Clock::duration{kDoubtful} : Clock::duration{kUndecided});
       seen = client.bytes.size();
     }
     const auto server = server_.look(scratch, leave);
