@@ -91,7 +91,9 @@ awaitable<void> Interception::decide(Speech speech) {
   if (action != divert::Action::intercept && speech.protocol == Protocol::tls)
     tracked_.set_tls(speech.host, std::nullopt);
   if (action == divert::Action::pass) {
-    co_await pass();
+    bool passes = true;
+    if (speech.protocol == Protocol::raw && may_be_selected()) passes = co_await watch();
+    if (passes) co_await pass();
   } else if (action == divert::Action::block) {
     block();
   } else {
@@ -152,6 +154,21 @@ awaitable<void> Interception::pass() {
   tracked_.publish_end(std::move(flow), began);
 }
 
+/// Whether a rule could still select a connection that passes, if only it named its host.
+bool Interception::may_be_selected() const {
+  const auto selects = [](const auto& rule) { return rule.action != divert::Action::pass; };
+  return !tracked_.has_waiting() && std::ranges::any_of(judged_.by_host, selects);
+}
+
+/// Until it is known whether the connection changes to TLS, and names its host then. True: it does not.
+awaitable<bool> Interception::watch() {
+  auto session = std::make_unique<RawSession>(tracked_, client_, server_, RawSession::Kind::watched);
+  const auto outcome = co_await session->run();
+  session.reset();
+  if (outcome == RawSession::Outcome::upgrades) co_await upgrade();
+  co_return outcome == RawSession::Outcome::plain;
+}
+
 void Interception::block() {
   client_.reset();
   server_.reset();
@@ -173,9 +190,13 @@ awaitable<void> Interception::run_http2(std::unique_ptr<flow::Flow> upgraded) {
 
 awaitable<void> Interception::run_raw() {
   auto session = std::make_unique<RawSession>(tracked_, client_, server_);
-  const bool upgrade = co_await session->run();
+  const auto outcome = co_await session->run();
   session.reset();
-  if (!upgrade) co_return;
+  if (outcome == RawSession::Outcome::upgrades) co_await upgrade();
+}
+
+/// Program and server are about to begin TLS, after plain words.
+awaitable<void> Interception::upgrade() {
   Speech speech = co_await listen(true);
   if (speech.protocol != Protocol::tls) speech = {};
   co_await decide(std::move(speech));
@@ -211,7 +232,7 @@ void Interception::end(std::string why) {
 
 awaitable<void> Interception::run_tls(divert::ClientHello hello) {
   tracked_.set_tls(hello.sni, std::nullopt);
-  const bool upgrades = tracked_.upgrades();
+  const bool upgrades = tracked_.has_waiting();
   const UpstreamTls::Ask ask{tracked_.connection().server, hello.sni, offered_upstream(hello.alpn)};
   UpstreamTls::Attempt attempt{*tools_.upstream, ask};
   std::string why = co_await tools_.upstream->connect(server_, attempt, ask);
@@ -279,7 +300,7 @@ void Interception::report_tls_error(std::string why) {
 
 awaitable<void> Interception::refuse_tls(divert::ClientHello hello, std::string why) {
   server_.reset();
-  const std::string protocol = tracked_.upgrades() ? std::string() : page_protocol(hello.alpn);
+  const std::string protocol = tracked_.has_waiting() ? std::string() : page_protocol(hello.alpn);
   if (protocol.empty()) {
     report_tls_error(std::move(why));
     if (client_.try_write(kHandshakeFailure).ok()) co_await client_.finish(tools_.shared.scratch, kLinger);

@@ -45,7 +45,10 @@ class Interception {
   boost::asio::awaitable<void> run_http(std::string_view scheme);
   boost::asio::awaitable<void> run_http2(std::unique_ptr<flow::Flow> upgraded);
   boost::asio::awaitable<void> run_raw();
+  boost::asio::awaitable<void> upgrade();
   boost::asio::awaitable<void> pass();
+  [[nodiscard]] bool may_be_selected() const;
+  boost::asio::awaitable<bool> watch();
   void block();
 
   boost::asio::awaitable<bool> accept_tls(const divert::ClientHello& hello, X509* upstream,

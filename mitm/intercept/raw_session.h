@@ -15,11 +15,19 @@ namespace mitm::intercept {
 
 class RawSession final : private PassThrough::Observer {
  public:
-  RawSession(Tracked& tracked, Channel& client, Channel& server);
+  enum class Kind : std::uint8_t {
+    intercepted,  ///< a tcp flow, to the end
+    watched,      ///< passes, and its bytes are nobody's business; only until it is known whether TLS follows
+  };
+  RawSession(Tracked& tracked, Channel& client, Channel& server, Kind kind = Kind::intercepted);
 
-  /// True: program and server have agreed to go on in TLS. Nothing of that has been read, or it is pushed
-  /// back; the flow waits in Tracked.
-  boost::asio::awaitable<bool> run();
+  enum class Outcome : std::uint8_t {
+    ended,
+    upgrades,  ///< program and server have agreed to go on in TLS, of which nothing has been passed on
+    plain,     ///< watched: it will not
+  };
+  /// Unless it has ended, the flow waits in Tracked.
+  boost::asio::awaitable<Outcome> run();
 
  private:
   struct NameServer {
@@ -35,6 +43,7 @@ class RawSession final : private PassThrough::Observer {
   void publish(std::unique_ptr<const flow::Flow> flow);
 
   Tracked& tracked_;
+  Kind kind_;
   PassThrough pass_through_;
   std::unique_ptr<flow::Flow> flow_;
   std::unique_ptr<NameServer> name_server_;

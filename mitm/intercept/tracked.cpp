@@ -33,7 +33,7 @@ std::unique_ptr<flow::Flow> Tracked::begin(flow::Type type) {
     flow = std::make_unique<flow::Flow>();
     flow->id = next_flow_id();
     flow->time = std::chrono::system_clock::now();
-  } else if (type != flow::Type::tcp) {
+  } else if (type != flow::Type::tcp && offsets_[0] + offsets_[1] > 0) {
     data_end(flow::Direction::request);  // nobody will say so: what comes is not seen, or nothing comes
     data_end(flow::Direction::response);
   }
@@ -82,10 +82,11 @@ void Tracked::publish_end(std::unique_ptr<flow::Flow> flow,
 }
 
 void Tracked::data(flow::Direction direction, std::string_view bytes) {
-  if (!bytes.empty() && shared_.bus.wants_data()) publish_data(direction, bytes);
+  if (!bytes.empty() && !quiet_ && shared_.bus.wants_data()) publish_data(direction, bytes);
 }
 
 void Tracked::data_end(flow::Direction direction) {
+  if (quiet_) return;
   bool& ended = ended_[static_cast<int>(direction)];
   if (std::exchange(ended, true) || !shared_.bus.wants_data()) return;
   publish_data(direction, {});

@@ -40,8 +40,8 @@ class Tracked {
   [[nodiscard]] std::unique_ptr<flow::Flow> begin(flow::Type type);
   /// The next begin() goes on with this flow, which began at `began`, under the type that it asks for.
   void go_on_later(std::unique_ptr<flow::Flow> flow, std::chrono::steady_clock::time_point began);
-  /// Whether a flow waits that has agreed on TLS after plain words.
-  [[nodiscard]] bool upgrades() const { return waiting_ != nullptr; }
+  /// Whether a flow waits: plain words have been passed on before what comes now.
+  [[nodiscard]] bool has_waiting() const { return waiting_ != nullptr; }
   /// Publishes a copy of `flow` as started, once more facts will follow with its end.
   void publish_start(const flow::Flow& flow) const;
   /// From here on the connection is ended by us: that is the error of the flows that were still open.
@@ -52,6 +52,8 @@ class Tracked {
   /// Decrypted bytes for the sinks that want them; `end`: the direction is over.
   void data(flow::Direction direction, std::string_view bytes);
   void data_end(flow::Direction direction);
+  /// Of a connection that passes, nobody gets data.
+  void keep_quiet(bool quiet) { quiet_ = quiet; }
 
  private:
   void describe(flow::Flow& flow) const;
@@ -66,6 +68,7 @@ class Tracked {
   std::unique_ptr<flow::Flow> waiting_;
   std::uint64_t offsets_[2] = {0, 0};
   bool ended_[2] = {false, false};
+  bool quiet_ = false;
 };
 
 /// Unique within a run, over all threads.

@@ -187,6 +187,20 @@ class NotDecrypted(unittest.TestCase):
             self.assertEqual(psql("select 6*7").stdout, "42\n")
             osproxy.wait_for_flow(type="tcp", starttls="postgresql")
 
+    def test_a_rule_on_a_host_selects_a_program_that_passes_otherwise(self):
+        path = servers.write(f"{world.dir}/select.json", '{"rules": [{"process": "=psql", "host": "two.test", "action": "intercept"}]}')
+        pcap = f"{world.dir}/select.pcap"
+        with Osproxy(world, "=curl", "--config", path, "--pcap", pcap) as osproxy:
+            self.assertEqual(psql("select 'seen'", host="two.test").stdout, "seen\n")
+            flow = osproxy.wait_for_flow(type="tcp", starttls="postgresql")
+            self.assertEqual((flow["host"], flow["reason"]), ("two.test", "rule 1, host two.test"))
+            self.assertEqual(psql("select 'unseen'", trust="origin").stdout, "unseen\n")
+            self.assertEqual(psql("select 'unseen'", mode="disable").stdout, "unseen\n")
+            flows = osproxy.wait_for_flows(2, type="pass", process_name="psql")
+            self.assertEqual([(one["starttls"], one["tls"]) for one in flows], [("postgresql", None), (None, None)])
+        self.assertIn(b"seen", read(pcap))
+        self.assertNotIn(b"unseen", read(pcap))
+
 
 if __name__ == "__main__":
     main()

@@ -378,3 +378,72 @@ TEST_CASE("starttls: within the tunnel of an explicit proxy") {
   CHECK(flow.starttls == "smtp");
   CHECK(flow.tls.has_value());
 }
+
+TEST_CASE("starttls: a rule on the host selects a connection that passes otherwise") {
+  for (const auto action : {divert::Action::intercept, divert::Action::block}) {
+    for (const auto& plain : plain_beginnings()) {
+      CAPTURE(plain.protocol);
+      Rig rig{rig::trusting(), policy_for(action), true};
+      auto [program, server] = rig.open({divert::Action::pass, "test", {{0, action}}});
+      talk(plain, program, server);
+      const SslCtxPtr client = rig::ours().client();
+      const SslCtxPtr origin = rig::theirs().server("h.test");
+      const bool intercepted = action == divert::Action::intercept;
+      if (intercepted) {
+        REQUIRE(shake(program, client.get(), server, origin.get()).program);
+        passes(program, server, "within");
+      } else {
+        CHECK_FALSE(program.start_tls(client.get(), false, "h.test"));
+      }
+      program.close();
+      server.close();
+      const auto flow = rig.ended(1).at(0);
+      CHECK(flow.type == (intercepted ? Type::tcp : Type::block));
+      CHECK(flow.starttls == plain.protocol);
+      CHECK(flow.tls.has_value() == intercepted);
+      if (intercepted) CHECK(rig.data(1).at(0).bytes == "within");  // and nothing from before
+    }
+  }
+}
+
+TEST_CASE("starttls: of a connection that passes, and stays so, nobody hears a word") {
+  struct Case {
+    const char* sni;
+    std::vector<std::string> more;  ///< plain words in turns, the program first; else TLS for another host
+  };
+  const Case cases[] = {
+      {"other.test", {}},
+      {nullptr, {"AUTH PLAIN AGEAYg==\r\n", "235 ok\r\n", "MAIL FROM:<a@b>\r\n", "250 ok\r\n"}},
+      {nullptr, {"QUIT\r\n", "221 bye\r\n"}}};
+  for (const auto& [sni, more] : cases) {
+    Rig rig{rig::trusting(), policy_for(divert::Action::intercept), true};
+    auto [program, server] = rig.open({divert::Action::pass, "test", {{0, divert::Action::intercept}}});
+    std::size_t size = 0;
+    if (sni != nullptr) {
+      size = talk(plain_beginnings()[0], program, server);
+      const SslCtxPtr client = rig::strangers().client();
+      const SslCtxPtr origin = rig::strangers().server(sni);
+      auto accepted =
+          std::async(std::launch::async, [&, &s = server] { return s.start_tls(origin.get(), true); });
+      CHECK(program.start_tls(client.get(), false, sni));
+      CHECK(accepted.get());
+    } else {
+      passes(server, program, "220 x\r\n");
+      size = 7;
+      for (std::size_t i = 0; i < more.size(); ++i) {
+        passes(i % 2 == 0 ? program : server, i % 2 == 0 ? server : program, more[i]);
+        size += more[i].size();
+      }
+    }
+    program.close();
+    server.hear_all();
+    server.close();
+    const auto flow = rig.ended(1).at(0);
+    CHECK(flow.type == Type::pass);
+    CHECK(flow.decision == "pass");
+    const auto bytes = *flow.request_bytes + *flow.response_bytes;
+    CHECK((sni != nullptr ? bytes > size : bytes == size));
+    CHECK(rig.data(0).empty());
+    CHECK(rig.started(0).empty());
+  }
+}
