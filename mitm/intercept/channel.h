@@ -51,6 +51,7 @@ class Channel {
 
   /// Bytes that the next reads give before anything from the peer.
   void push_back(std::string_view bytes);
+  [[nodiscard]] bool has_pushed_back() const { return !unread_.empty(); }
   /// What was pushed back, for somebody else to pass on; release() may follow.
   [[nodiscard]] std::string take_pushed_back() { return std::exchange(unread_, {}); }
 

@@ -123,7 +123,7 @@ awaitable<Interception::Speech> Interception::listen(bool leave) {
     const bool server_spoke = !server.bytes.empty() || !(server.result.ok() || server.result.blocked());
     const bool client_done = client.result.ended() || client.result.status == IoResult::Status::failed;
     if (server_spoke || client_done || Clock::now() >= limit) break;
-    if (leave) client_.set_low_watermark(seen + 1);
+    if (leave && !client_.has_pushed_back()) client_.set_low_watermark(seen + 1);
     co_await wait_for_either(limit);
   }
   if (leave && seen > 0) client_.set_low_watermark(1);

@@ -149,10 +149,15 @@ TEST_CASE("starttls: MySQL goes on without an answer, its hello in the same segm
       SSL_connect(ssl.get());
       char* hello = nullptr;
       const long size = BIO_get_mem_data(out, &hello);
-      program.say(mysql_request() + std::string(hello, static_cast<std::size_t>(size)));
+      const std::string words = mysql_request() + std::string(hello, static_cast<std::size_t>(size));
+      const auto began = std::chrono::steady_clock::now();
+      program.say(words.substr(0, 200));
+      std::this_thread::sleep_for(std::chrono::milliseconds{50});
+      program.say(words.substr(200));
       CHECK(server.hear(36) == mysql_request());
       CHECK(server.start_tls(origin.get(), true));
       CHECK(SSL_get_servername(server.ssl(), TLSEXT_NAMETYPE_host_name) == std::string("h.test"));
+      CHECK(std::chrono::steady_clock::now() - began < std::chrono::seconds{3});
       CHECK(program.hear(1) == "\x16");  // a hello of ours: the server's would not come back without it
       program.close();
       server.hear_all();
