@@ -54,10 +54,10 @@ struct WireBio {
     if (put < 0 && channel(bio).wire_blocked_ != IoResult::Status::ok) BIO_set_retry_write(bio);
     return put;
   }
-  static long control(BIO* bio, int command, long, void*) {
-    if (command == BIO_CTRL_FLUSH) return 1;
-    if (command == BIO_CTRL_EOF) return channel(bio).wire_ended_ ? 1 : 0;
-    return 0;
+  static long control(BIO*, int command, long, void*) {
+    // Not BIO_CTRL_EOF: OpenSSL would answer an end without close_notify with a fatal alert, and the other
+    // direction could not go on.
+    return command == BIO_CTRL_FLUSH ? 1 : 0;
   }
   static int create(BIO* bio) {
     BIO_set_init(bio, 1);
@@ -239,7 +239,11 @@ IoResult Channel::write_tls(std::string_view bytes) {
 Channel::Look Channel::look(std::span<char> scratch, bool leave) {
   if (leave && !ssl_ && unread_.empty()) {
     const auto got = ::recv(socket_.native_handle(), scratch.data(), scratch.size(), MSG_PEEK);
-    if (got < 0) return {system_result(errno, Status::want_read), {}};
+    if (got < 0) {
+      const IoResult stopped = system_result(errno, Status::want_read);
+      if (!stopped.blocked()) read_end_ = stopped;  // the kernel says it once
+      return {stopped, {}};
+    }
     return {{got == 0 ? Status::end : Status::ok, 0}, {scratch.data(), static_cast<std::size_t>(got)}};
   }
   const IoResult result = read_peer(scratch);

@@ -6,6 +6,7 @@
 #include <span>
 #include <string>
 #include <string_view>
+#include <utility>
 
 #include <boost/asio/awaitable.hpp>
 #include <boost/asio/ip/tcp.hpp>
@@ -50,6 +51,9 @@ class Channel {
 
   /// Bytes that the next reads give before anything from the peer.
   void push_back(std::string_view bytes);
+  [[nodiscard]] bool has_pushed_back() const { return !unread_.empty(); }
+  /// What was pushed back, for somebody else to pass on; release() may follow.
+  [[nodiscard]] std::string take_pushed_back() { return std::exchange(unread_, {}); }
 
   /// All that is unread, without consuming it.
   struct Look {

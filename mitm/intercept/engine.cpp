@@ -90,7 +90,7 @@ void Engine::closed(const divert::Connection& connection, const divert::Outcome&
   const auto type = connection.verdict.action == divert::Action::block  ? flow::Type::block
                     : connection.verdict.action == divert::Action::pass ? flow::Type::pass
                                                                         : flow::Type::tcp;
-  const Tracked tracked{state_->tools.shared, connection};
+  Tracked tracked{state_->tools.shared, connection};
   auto flow = tracked.begin(type);
   flow->time = connection.opened;
   if (outcome.counted) {
@@ -103,7 +103,7 @@ void Engine::closed(const divert::Connection& connection, const divert::Outcome&
 }
 
 void Engine::heard(const divert::Connection& connection, bool from_server, std::string_view payload) {
-  const Tracked tracked{state_->tools.shared, connection};
+  Tracked tracked{state_->tools.shared, connection};
   auto flow = state_->dns.heard(connection, from_server, payload, std::chrono::steady_clock::now(),
                                 [&] { return tracked.begin(flow::Type::dns); });
   if (flow) state_->tools.shared.bus.publish(std::unique_ptr<const flow::Flow>(std::move(flow)));

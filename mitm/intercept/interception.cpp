@@ -23,6 +23,7 @@ using Clock = std::chrono::steady_clock;
 using divert::Protocol;
 
 constexpr auto kUndecided = std::chrono::seconds{5};  ///< for the rest of a hello or head that has begun
+constexpr auto kDoubtful = std::chrono::milliseconds{300};
 constexpr auto kHandshake = std::chrono::seconds{30};
 constexpr auto kLinger = std::chrono::seconds{2};
 
@@ -71,20 +72,28 @@ class FirstRequest final : public http::Http2Reader::Handler {
 Interception::Interception(Tools& tools, divert::Connection connection, Channel::Socket client,
                            Channel::Socket server)
     : tools_(tools),
+      judged_(connection.verdict),
       tracked_(tools.shared, std::move(connection)),
       client_(std::move(client)),
       server_(std::move(server)) {}
 
 awaitable<void> Interception::run() {
   Speech speech = co_await listen(true);
-  auto verdict = tools_.policy->settle(tracked_.connection().verdict, speech.host);
+  co_await decide(std::move(speech));
+}
+
+/// What the rules say of the host, done.
+awaitable<void> Interception::decide(Speech speech) {
+  auto verdict = tools_.policy->settle(judged_, speech.host);
   const auto action = verdict.action;
   tracked_.settle(std::move(verdict), speech.host);
   // The host of a hello is its SNI.
   if (action != divert::Action::intercept && speech.protocol == Protocol::tls)
     tracked_.set_tls(speech.host, std::nullopt);
   if (action == divert::Action::pass) {
-    co_await pass();
+    bool passes = true;
+    if (speech.protocol == Protocol::raw && may_be_selected()) passes = co_await watch();
+    if (passes) co_await pass();
   } else if (action == divert::Action::block) {
     block();
   } else {
@@ -98,6 +107,7 @@ awaitable<Interception::Speech> Interception::listen(bool leave) {
   const std::span<char> scratch = tools_.shared.scratch.first(divert::kMaxFirstBytes);
   Speech speech;
   std::size_t seen = 0;
+  Clock::time_point began;
   auto limit = Clock::time_point::max();
   for (;;) {
     const auto client = client_.look(scratch, leave);
@@ -105,14 +115,15 @@ awaitable<Interception::Speech> Interception::listen(bool leave) {
       speech = divert::inspect(client.bytes);
       if (speech.protocol == Protocol::raw || (speech.complete && speech.protocol != Protocol::undecided))
         break;
-      if (seen == 0) limit = Clock::now() + kUndecided;
+      if (seen == 0) began = Clock::now();
+      limit = began + (speech.doubtful ? Clock::duration{kDoubtful} : Clock::duration{kUndecided});
       seen = client.bytes.size();
     }
     const auto server = server_.look(scratch, leave);
     const bool server_spoke = !server.bytes.empty() || !(server.result.ok() || server.result.blocked());
     const bool client_done = client.result.ended() || client.result.status == IoResult::Status::failed;
     if (server_spoke || client_done || Clock::now() >= limit) break;
-    if (leave) client_.set_low_watermark(seen + 1);
+    if (leave && !client_.has_pushed_back()) client_.set_low_watermark(seen + 1);
     co_await wait_for_either(limit);
   }
   if (leave && seen > 0) client_.set_low_watermark(1);
@@ -134,11 +145,28 @@ awaitable<void> Interception::wait_for_either(Clock::time_point limit) {
 awaitable<void> Interception::pass() {
   auto flow = tracked_.begin(flow::Type::pass);
   const auto began = Clock::now();
+  const std::string early = client_.take_pushed_back();
+  if (!early.empty()) co_await server_.write_all(early);  // a failure shows in the relay
   const auto outcome = co_await divert::relay(client_.release(), server_.release());
-  flow->request_bytes = outcome.request_bytes;
-  flow->response_bytes = outcome.response_bytes;
+  flow->request_bytes = flow->request_bytes.value_or(0) + early.size() + outcome.request_bytes;
+  flow->response_bytes = flow->response_bytes.value_or(0) + outcome.response_bytes;
   flow->error = outcome.error;
   tracked_.publish_end(std::move(flow), began);
+}
+
+/// Whether a rule could still select a connection that passes, if only it named its host.
+bool Interception::may_be_selected() const {
+  const auto selects = [](const auto& rule) { return rule.action != divert::Action::pass; };
+  return !tracked_.has_waiting() && std::ranges::any_of(judged_.by_host, selects);
+}
+
+/// Until it is known whether the connection changes to TLS, and names its host then. True: it does not.
+awaitable<bool> Interception::watch() {
+  auto session = std::make_unique<RawSession>(tracked_, client_, server_, RawSession::Kind::watched);
+  const auto outcome = co_await session->run();
+  session.reset();
+  if (outcome == RawSession::Outcome::upgrades) co_await upgrade();
+  co_return outcome == RawSession::Outcome::plain;
 }
 
 void Interception::block() {
@@ -161,8 +189,17 @@ awaitable<void> Interception::run_http2(std::unique_ptr<flow::Flow> upgraded) {
 }
 
 awaitable<void> Interception::run_raw() {
-  RawSession session{tracked_, client_, server_};
-  co_await session.run();
+  auto session = std::make_unique<RawSession>(tracked_, client_, server_);
+  const auto outcome = co_await session->run();
+  session.reset();
+  if (outcome == RawSession::Outcome::upgrades) co_await upgrade();
+}
+
+/// Program and server are about to begin TLS, after plain words.
+awaitable<void> Interception::upgrade() {
+  Speech speech = co_await listen(true);
+  if (speech.protocol != Protocol::tls) speech = {};
+  co_await decide(std::move(speech));
 }
 
 awaitable<void> Interception::run_http(std::string_view scheme) {
@@ -195,6 +232,7 @@ void Interception::end(std::string why) {
 
 awaitable<void> Interception::run_tls(divert::ClientHello hello) {
   tracked_.set_tls(hello.sni, std::nullopt);
+  const bool upgrades = tracked_.has_waiting();
   const UpstreamTls::Ask ask{tracked_.connection().server, hello.sni, offered_upstream(hello.alpn)};
   UpstreamTls::Attempt attempt{*tools_.upstream, ask};
   std::string why = co_await tools_.upstream->connect(server_, attempt, ask);
@@ -206,7 +244,12 @@ awaitable<void> Interception::run_tls(divert::ClientHello hello) {
   const std::string alpn = selected_alpn(server_.ssl());
   const bool accepted = co_await accept_tls(hello, certificate.get(), alpn);
   hello = {};
-  if (accepted) co_await converse_in_tls();
+  if (!accepted) co_return;
+  if (upgrades) {
+    co_await run_raw();
+  } else {
+    co_await converse_in_tls();
+  }
 }
 
 awaitable<bool> Interception::accept_tls(const divert::ClientHello& hello, X509* upstream,
@@ -257,7 +300,7 @@ void Interception::report_tls_error(std::string why) {
 
 awaitable<void> Interception::refuse_tls(divert::ClientHello hello, std::string why) {
   server_.reset();
-  const std::string protocol = page_protocol(hello.alpn);
+  const std::string protocol = tracked_.has_waiting() ? std::string() : page_protocol(hello.alpn);
   if (protocol.empty()) {
     report_tls_error(std::move(why));
     if (client_.try_write(kHandshakeFailure).ok()) co_await client_.finish(tools_.shared.scratch, kLinger);

@@ -38,13 +38,17 @@ class Interception {
   /// What the first bytes on the channels say; raw when the server is first. `leave`: see Channel::look.
   boost::asio::awaitable<Speech> listen(bool leave);
   boost::asio::awaitable<void> wait_for_either(std::chrono::steady_clock::time_point limit);
+  boost::asio::awaitable<void> decide(Speech speech);
   boost::asio::awaitable<void> converse(Speech speech);
   boost::asio::awaitable<void> run_tls(divert::ClientHello hello);
   boost::asio::awaitable<void> converse_in_tls();
   boost::asio::awaitable<void> run_http(std::string_view scheme);
   boost::asio::awaitable<void> run_http2(std::unique_ptr<flow::Flow> upgraded);
   boost::asio::awaitable<void> run_raw();
+  boost::asio::awaitable<void> upgrade();
   boost::asio::awaitable<void> pass();
+  [[nodiscard]] bool may_be_selected() const;
+  boost::asio::awaitable<bool> watch();
   void block();
 
   boost::asio::awaitable<bool> accept_tls(const divert::ClientHello& hello, X509* upstream,
@@ -58,6 +62,7 @@ class Interception {
   void report_tls_error(std::string why);
 
   Tools& tools_;
+  const divert::Verdict judged_;  ///< before a host was known
   Tracked tracked_;
   Channel client_;
   Channel server_;
