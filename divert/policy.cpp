@@ -265,6 +265,7 @@ Verdict Policy::judge(const Subject& subject, std::span<const pid_t> own_pids) c
     if (rules[i].hosts.empty()) {
       verdict.action = rules[i].action;
       verdict.reason = fmt::format("rule {}", i + 1);
+      verdict.rule = static_cast<std::uint16_t>(i);
       return verdict;
     }
     verdict.by_host.push_back({static_cast<std::uint16_t>(i), rules[i].action});
@@ -279,11 +280,11 @@ Verdict Policy::settle(const Verdict& verdict, std::string_view host) const {
     if (rule >= rules.size()) continue;
     const auto matches = [host](const std::string& pattern) { return host_matches(pattern, host); };
     if (std::ranges::any_of(rules[rule].hosts, matches)) {
-      return {
-          action, fmt::format("rule {}, host {}", rule + 1, base::printable(host.substr(0, kMaxName))), {}};
+      const auto name = base::printable(host.substr(0, kMaxName));
+      return {action, fmt::format("rule {}, host {}", rule + 1, name), {}, rule};
     }
   }
-  return {verdict.action, verdict.reason, {}};
+  return {verdict.action, verdict.reason, {}, verdict.rule};
 }
 
 json Policy::to_json() const {

@@ -54,6 +54,8 @@ struct Verdict {
   Action action = Action::pass;
   std::string reason;  ///< "filter curl", "not selected by the filter curl", "rule 2", "osproxy itself", ...
   std::vector<ByHost> by_host;  ///< in the order of the rules; the first whose host matches wins
+  static constexpr std::uint16_t kNoRule = 0xffff;
+  std::uint16_t rule = kNoRule;  ///< index into Policy::rules of the one that decided
 };
 
 /// The rules in their order, then the filter. A rule without `process` applies only to programs that the

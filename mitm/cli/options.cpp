@@ -32,6 +32,9 @@ Result<> check_networks(const json& value) {
 Result<> check_size(const json& value) {
   return outcome(parse_size(value.get<std::string>()));
 }
+Result<> check_duration(const json& value) {
+  return outcome(parse_duration(value.get<std::string>()));
+}
 Result<> check_mark(const json& value) {
   return outcome(parse_mark(value.get<std::string>()));
 }
@@ -113,10 +116,19 @@ constexpr std::array kTable{
            true, true},
     Option{"insecure", 'k', Kind::flag, "", "do not verify upstream certificates", "", kRun, "", nullptr,
            true, true},
+    Option{"passthrough-ttl", 0, Kind::text, "TIME",
+           "how long a program passes to a host for which it has refused osproxy's certificate (30s, 10m, "
+           "2h); 0: never",
+           "10m", kRun, "", check_duration, true, true},
+    Option{"passthrough-after", 0, Kind::number, "N", "refusals in a row after which it passes", "3", kRun,
+           "", nullptr, true, true, 1, 1000},
     Option{"threads", 0, Kind::number, "N", "worker threads (default: one per core)", "", kRun, "", nullptr,
            true, true, 1, 64},
     Option{"ca-dir", 0, Kind::text, "DIR", "where osproxy's CA lives", "/var/lib/osproxy",
            "run exec ca doctor", "", nullptr, true, false},
+    Option{"forget", 0, Kind::text, "ITEM",
+           "intercept again what has learned to pass: a host, a program's path or all", "", "learned", "",
+           nullptr, true, false},
     Option{"wait", 'w', Kind::flag, "", "stay until every descendant of CMD has ended", "", "exec", "",
            nullptr, true, true},
 };

@@ -17,6 +17,7 @@ using base::failure;
 using base::Result;
 using nlohmann::json;
 
+constexpr std::chrono::seconds kLongest = std::chrono::hours{7 * 24};
 constexpr std::uint64_t kLargestSize = std::uint64_t{1} << 40;
 
 /// The strings of a value that is one string (commas separate) or a list of them; of "" there are none.
@@ -165,6 +166,8 @@ void each_plain(auto& settings, auto visit) {
   visit("bodies", settings.bodies);
   visit("insecure", settings.insecure);
   visit("wait", settings.wait);
+  visit("passthrough_ttl", settings.passthrough_ttl);
+  visit("passthrough_after", settings.passthrough_after);
   visit("threads", settings.threads);
 }
 
@@ -217,6 +220,8 @@ const char* out_of_range(const RunSettings& settings) {
   if (!good("color", settings.color)) return "color";
   if (!good("detail", settings.detail)) return "detail";
   if (!good("threads", settings.threads)) return "threads";
+  if (settings.passthrough_ttl < 0 || settings.passthrough_ttl > kLongest.count()) return "passthrough_ttl";
+  if (!good("passthrough-after", settings.passthrough_after)) return "passthrough_after";
   if (settings.group && !good("group", *settings.group)) return "group";
   if (settings.tls_min < TLS1_VERSION || settings.tls_min > TLS1_3_VERSION) return "tls_min";
   if (settings.bodies > kLargestSize) return "bodies";
@@ -287,6 +292,16 @@ Result<std::uint64_t> parse_size(std::string_view text) {
   return value << shift;
 }
 
+Result<std::chrono::seconds> parse_duration(std::string_view text) {
+  std::int64_t value = 0;
+  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
+  const std::string_view unit{end, text.data() + text.size()};
+  const std::int64_t factor = unit.empty() || unit == "s" ? 1 : unit == "m" ? 60 : unit == "h" ? 3600 : 0;
+  if (error != std::errc{} || value < 0 || factor == 0 || value > kLongest.count() / factor)
+    return failure("expected a time such as 30s, 10m or 2h, at most 168h, or 0; found {}", shown(text));
+  return std::chrono::seconds{value * factor};
+}
+
 Result<std::vector<divert::Rule>> parse_rules(const json& list) {
   if (list.size() > divert::Policy::kMaxRules)
     return failure("expected at most {} rules, found {}", divert::Policy::kMaxRules, list.size());
@@ -343,6 +358,10 @@ Result<RunSettings> run_settings(const json& effective, const Invocation& invoca
   settings.bodies = *bodies;
   settings.insecure = effective.value("insecure", false);
   settings.wait = effective.value("wait", false);
+  const auto ttl = parse_duration(effective.value("passthrough-ttl", "10m"));
+  if (!ttl) return failure("passthrough-ttl: {}", ttl.error().text);
+  settings.passthrough_ttl = ttl->count();
+  settings.passthrough_after = effective.value("passthrough-after", 3U);
   settings.threads = effective.value("threads", default_threads());
   return settings;
 }

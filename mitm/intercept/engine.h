@@ -9,6 +9,7 @@
 #include "divert/connection.h"
 #include "mitm/dns/names.h"
 #include "mitm/flow/bus.h"
+#include "mitm/intercept/learned.h"
 #include "mitm/tls/leaf.h"
 
 namespace mitm::intercept {
@@ -20,6 +21,7 @@ struct Settings {
   std::size_t body_limit = 0;  ///< bytes of each body kept for the sinks
   bool hide_alt_svc = true;    ///< programs are not told of QUIC (RFC 7838)
   std::shared_ptr<dns::Names> names = std::make_shared<dns::Names>();  ///< shared by all engines
+  std::shared_ptr<Learned> learned = std::make_shared<Learned>();      ///< likewise
   bool flow_starts = true;  ///< publish start events (of flows that last)
 };
 

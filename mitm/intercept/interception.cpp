@@ -78,6 +78,7 @@ Interception::Interception(Tools& tools, divert::Connection connection, Channel:
 awaitable<void> Interception::run() {
   Speech speech = co_await listen(true);
   auto verdict = tools_.policy->settle(tracked_.connection().verdict, speech.host);
+  learn_from_the_past(verdict, speech);
   const auto action = verdict.action;
   tracked_.settle(std::move(verdict), speech.host);
   // The host of a hello is its SNI.
@@ -206,7 +207,10 @@ awaitable<void> Interception::run_tls(divert::ClientHello hello) {
   const std::string alpn = selected_alpn(server_.ssl());
   const bool accepted = co_await accept_tls(hello, certificate.get(), alpn);
   hello = {};
-  if (accepted) co_await converse_in_tls();
+  if (!accepted) co_return;
+  agreed_ = Clock::now();
+  co_await converse_in_tls();
+  judge_ending();
 }
 
 awaitable<bool> Interception::accept_tls(const divert::ClientHello& hello, X509* upstream,
@@ -223,7 +227,7 @@ awaitable<bool> Interception::accept_tls(const divert::ClientHello& hello, X509*
   client_.start_tls(std::move(ssl));
   const IoResult done = co_await client_.handshake(kHandshake);
   if (!done.ok()) {
-    report_tls_error(explain_refusal(client_, done));
+    report_tls_error(refused(refusal_of(client_, done), explain_refusal(client_, done)));
     server_.shutdown_write(true);
     co_return false;
   }
@@ -239,6 +243,10 @@ awaitable<void> Interception::converse_in_tls() {
   if (alpn.empty()) {
     const Speech speech = co_await listen(false);
     protocol = speech.protocol;
+    if (left_at_once(client_, server_, agreed_)) {
+      server_.shutdown_write(true);
+      co_return;
+    }
   }
   if (protocol == Protocol::http1) {
     co_await run_http("https");
@@ -253,6 +261,38 @@ void Interception::report_tls_error(std::string why) {
   auto flow = tracked_.begin(flow::Type::tls_error);
   flow->error = std::move(why);
   tracked_.publish_end(std::move(flow), Clock::now());
+}
+
+// Learned pass-through.
+
+std::string_view Interception::program() const {
+  const auto& process = tracked_.connection().process;
+  return process ? std::string_view{process->exe} : std::string_view{};
+}
+
+void Interception::learn_from_the_past(divert::Verdict& verdict, const Speech& speech) const {
+  const bool by_host =
+      verdict.rule < tools_.policy->rules.size() && !tools_.policy->rules[verdict.rule].hosts.empty();
+  if (verdict.action != divert::Action::intercept || speech.protocol != Protocol::tls || by_host) return;
+  const std::string host = speech.host.empty() ? tracked_.server_name() : speech.host;
+  auto why =
+      tools_.shared.settings.learned->reason_to_pass(program(), host, std::chrono::system_clock::now());
+  if (why.empty()) return;
+  verdict.action = divert::Action::pass;
+  verdict.reason = std::move(why);
+}
+
+std::string Interception::refused(Refusal how, std::string why) const {
+  const auto follows = tools_.shared.settings.learned->refused(program(), tracked_.server_name(), how,
+                                                               std::chrono::system_clock::now());
+  if (!follows.empty()) why.append("; ").append(follows);
+  return why;
+}
+
+void Interception::judge_ending() {
+  if (client_.heard()) return tools_.shared.settings.learned->accepted(program(), tracked_.server_name());
+  if (!left_at_once(client_, server_, agreed_)) return;
+  report_tls_error(refused(Refusal::closed, std::string{kLeftAtOnce}));
 }
 
 awaitable<void> Interception::refuse_tls(divert::ClientHello hello, std::string why) {

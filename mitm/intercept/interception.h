@@ -57,10 +57,19 @@ class Interception {
                                       const std::string& page);
   void report_tls_error(std::string why);
 
+  /// Passes when the program has refused us often enough, and no rule names the host.
+  void learn_from_the_past(divert::Verdict& verdict, const Speech& speech) const;
+  /// Counts a refusal; what follows from it goes behind `why`.
+  [[nodiscard]] std::string refused(Refusal how, std::string why) const;
+  /// Looks back at a connection whose TLS was agreed on.
+  void judge_ending();
+  [[nodiscard]] std::string_view program() const;
+
   Tools& tools_;
   Tracked tracked_;
   Channel client_;
   Channel server_;
+  std::chrono::steady_clock::time_point agreed_;  ///< TLS with the program
 };
 
 }  // namespace mitm::intercept

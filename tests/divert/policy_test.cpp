@@ -167,6 +167,9 @@ TEST_CASE("policy: rules on hosts wait for the name") {
     CHECK(verdict.reason == "rule 2");
     REQUIRE(verdict.by_host.size() == 1);
     CHECK(verdict.by_host[0].rule == 0);
+    CHECK(verdict.rule == 1);
+    CHECK(ruled.settle(verdict, "ads.example.org").rule == 0);
+    CHECK(ruled.settle(verdict, "www.example.com").rule == 1);
     CHECK(ruled.settle(verdict, "ads.example.org").action == Action::block);
     CHECK(ruled.settle(verdict, "ADS.example.org.").reason == "rule 1, host ADS.example.org.");
     CHECK(ruled.settle(verdict, "www.example.org").action == Action::pass);
