@@ -28,6 +28,9 @@ struct Rule {
   std::vector<base::Network> networks;
   std::optional<std::string> user;  ///< login name or uid
   Action action = Action::intercept;
+  /// Of what is intercepted: URL of the proxy that it goes through, or "direct"; none: as all. Only the
+  /// worker knows what it means.
+  std::optional<std::string> upstream;
 };
 
 /// Selects what `osproxy exec` started, in place of the filter.
@@ -70,6 +73,7 @@ class Policy {
   Filter filter;
   std::vector<Rule> rules;
   std::optional<Capture> capture;
+  std::string upstream;  ///< as in Rule, for all; empty: direct
 
   /// `own_pids` (broker, guard, worker) pass before anything else.
   [[nodiscard]] Verdict judge(const Subject& subject, std::span<const pid_t> own_pids) const;

@@ -9,6 +9,7 @@
 #include "base/network.h"
 #include "divert/filter.h"
 #include "mitm/cli/settings.h"
+#include "mitm/proxy/url.h"
 
 namespace mitm::cli {
 namespace {
@@ -34,6 +35,9 @@ Result<> check_size(const json& value) {
 }
 Result<> check_duration(const json& value) {
   return outcome(parse_duration(value.get<std::string>()));
+}
+Result<> check_upstream(const json& value) {
+  return outcome(proxy::parse_upstream(value.get<std::string>()));
 }
 Result<> check_mark(const json& value) {
   return outcome(parse_mark(value.get<std::string>()));
@@ -63,8 +67,8 @@ constexpr std::array kTable{
     Option{"filter", 0, Kind::text, "FILTER", "which programs to intercept; empty: every program", "", "run",
            "", check_filter, false, true},
     Option{"rules", 0, Kind::rules, "",
-           "list of rules: process, host, port, network, user, action; the first that holds wins", "",
-           "run exec", "", check_rules, false, true},
+           "list of rules: process, host, port, network, user, action, upstream; the first that holds wins",
+           "", "run exec", "", check_rules, false, true},
     Option{"ports", 'p', Kind::list, "PORTS",
            "TCP ports to divert: numbers, ranges (8000-8100) or all (default: all; with the redirect engine "
            "80,443,8000,8080,8443)",
@@ -114,6 +118,11 @@ constexpr std::array kTable{
     Option{"upstream-ca", 0, Kind::text, "FILE",
            "trust the certificates in FILE (PEM) upstream instead of the system's", "", kRun, "", nullptr,
            true, true},
+    Option{"upstream-proxy", 0, Kind::text, "URL",
+           "connect intercepted programs to their servers through a proxy: http, https, socks5 or socks5h "
+           "(which is told names) "
+           "://[USER:PASSWORD@]HOST:PORT, or direct",
+           "", kRun, "", check_upstream, true, true},
     Option{"insecure", 'k', Kind::flag, "", "do not verify upstream certificates", "", kRun, "", nullptr,
            true, true},
     Option{"passthrough-ttl", 0, Kind::text, "TIME",

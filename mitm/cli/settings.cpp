@@ -10,6 +10,8 @@
 #include <fmt/format.h>
 #include <openssl/ssl.h>
 
+#include "mitm/proxy/url.h"
+
 namespace mitm::cli {
 namespace {
 
@@ -107,12 +109,24 @@ Result<> read_process(const std::vector<std::string>& words, divert::Rule& rule)
   return {};
 }
 
+/// An empty one would not say whether the proxy for all is meant, or none.
+Result<> read_upstream(const std::vector<std::string>& words, divert::Rule& rule) {
+  if (words.size() != 1) return failure(".upstream: expected the URL of one proxy, or direct");
+  const auto proxy = proxy::parse_upstream(words[0].empty() ? "-" : words[0]);
+  if (!proxy) return failure(".upstream: {}", proxy.error().text);
+  if (rule.action != divert::Action::intercept)
+    return failure(".upstream: goes with the action intercept: what passes goes straight to its server");
+  rule.upstream = words[0];
+  return {};
+}
+
 constexpr const char* kStrings = "a string or a list of strings";
 constexpr Condition kConditions[] = {{"process", kStrings, false, read_process},
                                      {"host", kStrings, false, read_hosts},
                                      {"port", "a port, a range of ports or a list of them", true, read_ports},
                                      {"network", kStrings, false, read_networks},
-                                     {"user", "one user name or number", true, read_user}};
+                                     {"user", "one user name or number", true, read_user},
+                                     {"upstream", "the URL of one proxy, or direct", false, read_upstream}};
 
 Result<divert::Action> read_action(const json& rule) {
   const auto found = rule.find("action");
@@ -345,6 +359,8 @@ Result<RunSettings> run_settings(const json& effective, const Invocation& invoca
   if (!rules)
     return failure("rules{}{}", rules.error().text.starts_with('[') ? "" : ": ", rules.error().text);
   settings.policy.rules = std::move(*rules);
+  settings.policy.upstream = effective.value("upstream-proxy", "");
+  if (settings.policy.upstream == "direct") settings.policy.upstream.clear();
   settings.format = effective.value("format", "text");
   settings.output = effective.value("output", "");
   settings.pcap = effective.value("pcap", "");

@@ -83,6 +83,13 @@ Channel::Channel(Socket socket) : socket_(std::move(socket)) {
   socket_.non_blocking(true, ignored);
 }
 
+void Channel::replace(Socket socket) {
+  socket_ = std::move(socket);
+  boost::system::error_code ignored;
+  socket_.non_blocking(true, ignored);
+  drained_ = false;
+}
+
 Channel::~Channel() {
   // Else OpenSSL takes the end for an attack and makes the session unusable for resumption.
   if (ssl_) SSL_set_shutdown(ssl_.get(), SSL_SENT_SHUTDOWN | SSL_RECEIVED_SHUTDOWN);

@@ -43,6 +43,9 @@ class Channel {
   Channel& operator=(const Channel&) = delete;
   ~Channel();
 
+  /// Closed until now, or no longer needed: another one from here on. Plain channels only.
+  void replace(Socket socket);
+
   /// From now on bytes go through `ssl`, whose client or server state the caller has set. What was pushed
   /// back is read by TLS first.
   void start_tls(tls::SslPtr ssl);

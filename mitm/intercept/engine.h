@@ -35,6 +35,9 @@ class Engine final : public divert::Interceptor, public divert::Watcher {
 
   boost::asio::awaitable<void> intercept(divert::Connection connection, boost::asio::ip::tcp::socket client,
                                          boost::asio::ip::tcp::socket server) override;
+  [[nodiscard]] divert::Way way(const divert::Verdict& verdict) const override;
+  boost::asio::awaitable<boost::system::error_code> dial(divert::Connection connection,
+                                                         boost::asio::ip::tcp::socket& server) override;
   void end_all() override;
   void unreachable(const divert::Connection& connection, const boost::system::error_code& error) override;
   void closed(const divert::Connection& connection, const divert::Outcome& outcome) override;

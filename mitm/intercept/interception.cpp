@@ -23,6 +23,8 @@ using Clock = std::chrono::steady_clock;
 using divert::Protocol;
 
 constexpr auto kUndecided = std::chrono::seconds{5};  ///< for the rest of a hello or head that has begun
+/// How long a server that is yet to be connected waits for the program to speak first.
+constexpr auto kSilence = std::chrono::milliseconds{500};
 constexpr auto kHandshake = std::chrono::seconds{30};
 constexpr auto kLinger = std::chrono::seconds{2};
 
@@ -76,14 +78,10 @@ Interception::Interception(Tools& tools, divert::Connection connection, Channel:
       server_(std::move(server)) {}
 
 awaitable<void> Interception::run() {
-  Speech speech = co_await listen(true);
-  auto verdict = tools_.policy->settle(tracked_.connection().verdict, speech.host);
-  learn_from_the_past(verdict, speech);
-  const auto action = verdict.action;
-  tracked_.settle(std::move(verdict), speech.host);
-  // The host of a hello is its SNI.
-  if (action != divert::Action::intercept && speech.protocol == Protocol::tls)
-    tracked_.set_tls(speech.host, std::nullopt);
+  Speech speech;
+  const bool reached = co_await find_out(speech);
+  if (!reached) co_return;
+  const auto action = tracked_.connection().verdict.action;
   if (action == divert::Action::pass) {
     co_await pass();
   } else if (action == divert::Action::block) {
@@ -99,7 +97,8 @@ awaitable<Interception::Speech> Interception::listen(bool leave) {
   const std::span<char> scratch = tools_.shared.scratch.first(divert::kMaxFirstBytes);
   Speech speech;
   std::size_t seen = 0;
-  auto limit = Clock::time_point::max();
+  const bool alone = !server_.socket().is_open();
+  auto limit = alone ? Clock::now() + kSilence : Clock::time_point::max();
   for (;;) {
     const auto client = client_.look(scratch, leave);
     if (client.bytes.size() > seen) {
@@ -109,12 +108,16 @@ awaitable<Interception::Speech> Interception::listen(bool leave) {
       if (seen == 0) limit = Clock::now() + kUndecided;
       seen = client.bytes.size();
     }
-    const auto server = server_.look(scratch, leave);
+    const auto server = alone ? Channel::Look{} : server_.look(scratch, leave);
     const bool server_spoke = !server.bytes.empty() || !(server.result.ok() || server.result.blocked());
     const bool client_done = client.result.ended() || client.result.status == IoResult::Status::failed;
     if (server_spoke || client_done || Clock::now() >= limit) break;
     if (leave) client_.set_low_watermark(seen + 1);
-    co_await wait_for_either(limit);
+    if (alone) {
+      co_await client_.wait_until(client.result, limit);
+    } else {
+      co_await wait_for_either(limit);
+    }
   }
   if (leave && seen > 0) client_.set_low_watermark(1);
   if (!speech.complete && speech.protocol != Protocol::http1) speech.protocol = Protocol::raw;
@@ -333,7 +336,7 @@ awaitable<bool> Interception::refuse_http(const std::string& why) {
     if (look.result.blocked()) co_await client_.wait_until(look.result, limit);
   }
   auto flow = tracked_.begin(flow::Type::http);
-  describe_request(reader.head(), "https", tracked_, *flow);
+  describe_request(reader.head(), client_.ssl() != nullptr ? "https" : "http", tracked_, *flow);
   const std::string page = error_page(502, why, flow->method != "HEAD");
   co_await answer(std::move(flow), why, page);
   co_return true;
