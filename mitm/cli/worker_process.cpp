@@ -125,6 +125,8 @@ class Process {
     for (const auto& engine : engines_) handlers.push_back({*engine, *engine});
     asio::co_spawn(worker_.context(0), watch_intermediate(), asio::detached);
     asio::co_spawn(worker_.context(0), keep_learned(), asio::detached);
+    for (std::size_t i = 0; i < engines_.size(); ++i)
+      asio::co_spawn(worker_.context(i), prepare(*engines_[i], i == 0), asio::detached);
     worker_.run(handlers, say, [this](std::string_view pem) { renew(pem); });
   }
 
@@ -137,6 +139,12 @@ class Process {
       if (tls::expires_within(signer_->intermediate().certificate.get(), kRenewBefore))
         worker_.ask_for_intermediate();
     }
+  }
+
+  static asio::awaitable<void> prepare(intercept::Engine& engine, bool aloud) {
+    const auto complaints = co_await engine.prepare();
+    if (!aloud) co_return;
+    for (const auto& line : complaints) say(line + "; it is looked for again with each connection");
   }
 
   asio::awaitable<void> keep_learned() {

@@ -130,6 +130,15 @@ awaitable<DialFailure> Dialer::dial(divert::Verdict verdict, base::Endpoint serv
   co_return failure;
 }
 
+awaitable<std::vector<std::string>> Dialer::prepare() {
+  std::vector<std::string> complaints;
+  for (std::size_t i = 1; i < routes_.size(); ++i) {
+    std::string why = co_await resolve(routes_[i]);
+    if (!why.empty()) complaints.push_back(failed(routes_[i].proxy, why).why);
+  }
+  co_return complaints;
+}
+
 /// Why none of the proxy's addresses could be reached, as of its names.
 awaitable<std::string> Dialer::connect_to(Route& route, Socket& into) {
   boost::system::error_code error;

@@ -23,8 +23,8 @@ struct DialFailure {
   int error = 0;    ///< errno that tells the program the same
 };
 
-/// One per io_context. A proxy's name is resolved with the first connection and again when none of its
-/// addresses can be reached, never on the io_context's thread.
+/// One per io_context. A proxy's name is resolved once, and again when none of its addresses can be
+/// reached, never on the io_context's thread.
 class Dialer {
  public:
   using Socket = boost::asio::ip::tcp::socket;
@@ -37,6 +37,10 @@ class Dialer {
   [[nodiscard]] divert::Way way(const divert::Verdict& verdict) const;
   /// The proxy of a connection with this verdict, its host settled or not to be known; null: none.
   [[nodiscard]] const proxy::Proxy* proxy_for(const divert::Verdict& verdict) const;
+
+  /// Resolves the names of all proxies ahead of the first connection; returns what to say of those that could
+  /// not be found.
+  boost::asio::awaitable<std::vector<std::string>> prepare();
 
   /// Connects `into` as `verdict` says; `host` is told to proxies that resolve names.
   boost::asio::awaitable<DialFailure> dial(divert::Verdict verdict, base::Endpoint server,

@@ -133,6 +133,10 @@ void Engine::tick() {
     state_->tools.shared.bus.publish(std::unique_ptr<const flow::Flow>(std::move(flow)));
 }
 
+boost::asio::awaitable<std::vector<std::string>> Engine::prepare() {
+  return state_->tools.dialer->prepare();
+}
+
 void Engine::renew(std::shared_ptr<const tls::LeafSigner> signer) {
   state_->tools.leaves.renew(std::move(signer));
 }

@@ -44,6 +44,10 @@ class Engine final : public divert::Interceptor, public divert::Watcher {
   void heard(const divert::Connection& connection, bool from_server, std::string_view payload) override;
   void tick() override;
 
+  /// To be run once, before or beside the first connections: asks where the upstream proxies are. Returns
+  /// what the user should know.
+  boost::asio::awaitable<std::vector<std::string>> prepare();
+
   /// A renewed intermediate. Called on the engine's own context.
   void renew(std::shared_ptr<const tls::LeafSigner> signer);
 

@@ -150,6 +150,7 @@ class UpstreamProxy(unittest.TestCase):
 
     def test_proxy_cannot_be_found(self):
         with Osproxy(world, "curl", "--upstream-proxy", "http://proxy.invalid:3128") as osproxy:
+            wait_for(lambda: "osproxy: the proxy http://proxy.invalid:3128 cannot be found" in osproxy.stderr(), "the warning")
             self.refused(osproxy, "the proxy http://proxy.invalid:3128 cannot be found")
 
     def test_certificate_of_the_proxy_is_verified(self):
