@@ -124,12 +124,26 @@ struct Attempt {
   bool late = false;
 };
 
+/// Through somebody else: the interceptor knows how.
+asio::awaitable<void> dial_ahead(std::uint64_t token, Connection connection, Room& room) {
+  tcp::socket server{co_await asio::this_coro::executor};
+  room.open.fetch_add(1, std::memory_order_relaxed);
+  boost::system::error_code error = co_await room.interceptor.dial(std::move(connection), server);
+  room.open.fetch_sub(1, std::memory_order_relaxed);
+  if (!error) room.upstreams.put(token, base::UniqueFd{server.release(error)});
+  room.broker.tell({token, error.value(), 0});
+}
+
 }  // namespace
 
 asio::awaitable<void> connect_ahead(wire::Answer order, Room& room) {
   const std::uint64_t token = order.id;
   if (!order.source || !order.destination) co_return;
   const Connection connection = make_connection(std::move(order), std::chrono::system_clock::now());
+  const Way way = room.interceptor.way(connection.verdict);
+  if (way == Way::late) room.broker.tell({token, 0, 0});  // the accept finds nothing, and goes on without
+  if (way == Way::ahead) co_await dial_ahead(token, connection, room);
+  if (way != Way::straight) co_return;
   const auto executor = co_await asio::this_coro::executor;
   const auto attempt = std::make_shared<Attempt>(executor);
   attempt->limit.async_wait([attempt](const boost::system::error_code& cancelled) {
@@ -182,8 +196,10 @@ asio::awaitable<void> carry(Accepted accepted, Room& room) {
     block(std::move(*decided), room);
     co_return;
   }
+  const bool passes = verdict.action == Action::pass && final_verdict;
+  const Way way = passes ? Way::straight : room.interceptor.way(verdict);
   tcp::socket server{decided->socket.get_executor()};
-  if (!fetch(server, *decided, room)) {
+  if (!fetch(server, *decided, room) && way == Way::straight) {
     const auto error = co_await connect(server, decided->connection.server);
     if (error) {
       fail_upstream(std::move(*decided), error, room);
@@ -191,8 +207,9 @@ asio::awaitable<void> carry(Accepted accepted, Room& room) {
     }
   }
   boost::system::error_code ignored;
-  const Claim claim{room.own, {server.local_endpoint(ignored), decided->connection.server}};
-  if (verdict.action == Action::pass && final_verdict) {
+  const auto far = way == Way::straight ? decided->connection.server : server.remote_endpoint(ignored);
+  const Claim claim{room.own, {server.local_endpoint(ignored), far}};
+  if (passes) {
     const auto outcome = co_await relay(std::move(decided->socket), std::move(server));
     room.watcher.closed(decided->connection, outcome);
   } else {

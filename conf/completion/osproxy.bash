@@ -1,16 +1,17 @@
 # Completion of osproxy for bash, 3.2 and later.
 # Made of its .in file and the option table by OSPROXY_WRITE_CONF=1 mitm_test -tc='conf:*'.
 
-_osproxy_commands='run exec rules who ca config doctor cleanup help'
+_osproxy_commands='run exec rules who ca learned config doctor cleanup help'
 
 # For the word $1.
 _osproxy_options() {
   case $1 in
-    run) echo '--config -c --ports -p --exclude -x --family --loopback --group --listen-port --engine --mark --quic --mode -m --ui --format -f --output -o --detail -d --color --bodies -b --pcap --tls-min --upstream-ca --insecure -k --threads --ca-dir --help' ;;
-    exec) echo '--config -c --ports -p --exclude -x --family --loopback --group --listen-port --engine --mark --quic --format -f --output -o --detail -d --color --bodies -b --pcap --tls-min --upstream-ca --insecure -k --threads --ca-dir --wait -w --help' ;;
+    run) echo '--config -c --ports -p --exclude -x --family --loopback --group --listen-port --engine --mark --quic --mode -m --ui --format -f --output -o --detail -d --color --bodies -b --pcap --tls-min --upstream-ca --upstream-proxy --insecure -k --passthrough-ttl --passthrough-after --threads --ca-dir --help' ;;
+    exec) echo '--config -c --ports -p --exclude -x --family --loopback --group --listen-port --engine --mark --quic --format -f --output -o --detail -d --color --bodies -b --pcap --tls-min --upstream-ca --upstream-proxy --insecure -k --passthrough-ttl --passthrough-after --threads --ca-dir --wait -w --help' ;;
     rules) echo '--config -c --ports -p --exclude -x --family --loopback --group --listen-port --engine --mark --quic --dialect --exec-group --into --out-of --help' ;;
     who) echo '--config -c --format -f --help' ;;
     ca) echo '--config -c --ca-dir --help' ;;
+    learned) echo '--forget --help' ;;
     config) echo '--config -c --help' ;;
     doctor) echo '--config -c --mark --format -f --ca-dir --help' ;;
     cleanup) echo '--help' ;;
@@ -43,8 +44,12 @@ _osproxy_value() {
     --pcap) echo 'FILE' ;;
     --tls-min) echo '1.0 1.1 1.2 1.3' ;;
     --upstream-ca) echo 'FILE' ;;
+    --upstream-proxy) echo 'ANY' ;;
+    --passthrough-ttl) echo 'ANY' ;;
+    --passthrough-after) echo 'ANY' ;;
     --threads) echo 'ANY' ;;
     --ca-dir) echo 'DIR' ;;
+    --forget) echo 'ANY' ;;
   esac
 }
 
@@ -53,7 +58,7 @@ _osproxy_words() {
   case $1 in
     ca) echo 'create show export install uninstall status' ;;
     config) echo 'check show' ;;
-    help) echo 'run exec rules who ca config doctor cleanup help' ;;
+    help) echo 'run exec rules who ca learned config doctor cleanup help' ;;
   esac
 }
 

@@ -18,8 +18,8 @@ using base::failure;
 using base::Result;
 using Words = std::vector<std::string>;
 
-constexpr std::array<std::string_view, 9> kCommands{"run",    "exec",   "rules",   "who", "ca",
-                                                    "config", "doctor", "cleanup", "help"};
+constexpr std::array<std::string_view, 10> kCommands{"run",     "exec",   "rules",  "who",     "ca",
+                                                     "learned", "config", "doctor", "cleanup", "help"};
 constexpr std::array<std::string_view, 6> kCaVerbs{"create",  "show",      "export",
                                                    "install", "uninstall", "status"};
 constexpr std::array<std::string_view, 2> kConfigVerbs{"check", "show"};

@@ -15,6 +15,7 @@ base::Result<int> run_command(const Invocation& invocation);  ///< run and exec
 base::Result<int> rules_command(const Invocation& invocation);
 base::Result<int> who_command(const Invocation& invocation);
 base::Result<int> ca_command(const Invocation& invocation);
+base::Result<int> learned_command(const Invocation& invocation);
 base::Result<int> config_command(const Invocation& invocation);
 base::Result<int> doctor_command(const Invocation& invocation);
 base::Result<int> cleanup_command(const Invocation& invocation);

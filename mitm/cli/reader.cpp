@@ -11,11 +11,13 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "mitm/cli/learned_file.h"
+
 namespace mitm::cli {
 namespace {
 
 constexpr std::size_t kMaxAnswer = 8 << 20;
-constexpr std::size_t kMaxFiles = 2;
+constexpr std::size_t kMaxFiles = 3;
 
 /// The files of Prepared in the order in which their descriptors are sent.
 using Files = std::array<base::UniqueFd, kMaxFiles>;
@@ -33,6 +35,13 @@ bool same_file(const base::UniqueFd& a, const base::UniqueFd& b) {
   }, second{};
   return a && b && ::fstat(a.get(), &first) == 0 && ::fstat(b.get(), &second) == 0 &&
          S_ISREG(first.st_mode) && first.st_dev == second.st_dev && first.st_ino == second.st_ino;
+}
+
+/// A user without a home that can be written (a service) has no list; learning goes on without it.
+base::UniqueFd learned_file(const RunSettings& settings, const divert::User& user) {
+  if (settings.passthrough_ttl == 0) return {};
+  auto file = create_learned_file(learned_directory(user.home), ::getppid());
+  return file ? std::move(*file) : base::UniqueFd{};
 }
 
 /// As the user: the whole answer, or what is wrong.
@@ -59,7 +68,7 @@ base::Result<nlohmann::json> read_as_user(const Invocation& invocation, const di
   if (!pcap) return pcap.error();
   if (same_file(*output, *pcap))
     return base::failure("--pcap and --output are one file: {}; name two", settings->pcap);
-  files = {std::move(*output), std::move(*pcap)};
+  files = {std::move(*output), std::move(*pcap), learned_file(*settings, user)};
   return nlohmann::json{{"settings", settings->to_json()}, {"upstream_ca", upstream_ca}};
 }
 
@@ -142,7 +151,7 @@ base::Result<Prepared> take_answer(const std::string& bytes, Files& files) {
   auto settings = RunSettings::from_json(reply.value("settings", nlohmann::json{}));
   if (!settings) return settings.error();
   return Prepared{std::move(*settings), reply.value("upstream_ca", ""), std::move(files[0]),
-                  std::move(files[1])};
+                  std::move(files[1]), std::move(files[2])};
 }
 
 }  // namespace

@@ -61,16 +61,18 @@ void warn_when_mistyped(const Invocation& invocation) {
   fmt::print(stderr, "osproxy: '{}' is taken for a FILTER{}\n", base::printable(word), near);
 }
 
-/// `run` intercepts programs that have to trust us: says how when nothing on this machine does.
-void warn_when_untrusted(const RunSettings& settings, const divert::User& user) {
+/// `run` intercepts programs that have to trust us: says how when nothing on this machine does. Returns
+/// whether something does.
+bool warn_when_untrusted(const RunSettings& settings, const divert::User& user) {
   for (const auto& store : tls::trust_status(root_certificate_path(settings), store_user(user))) {
-    if (store.state == tls::StoreStatus::State::trusted) return;
+    if (store.state == tls::StoreStatus::State::trusted) return true;
   }
   fmt::print(
       stderr,
       "osproxy: no program trusts osproxy's CA yet, so TLS will fail in intercepted programs; ways on:\n"
       "osproxy:   sudo osproxy ca install        trust it on this machine (undo: sudo osproxy ca uninstall)\n"
       "osproxy:   sudo osproxy exec -- COMMAND   run one command that trusts it, install nothing\n");
+  return false;
 }
 
 std::string describe(const std::vector<base::PortRange>& ports) {
@@ -117,7 +119,8 @@ class Run {
     if (auto landed = make_landing(); !landed) return landed.error();
     if (auto made = make_ca(); !made) return made.error();
     warn_when_mistyped(invocation_);
-    if (!is_exec()) warn_when_untrusted(settings(), user_);
+    // What exec starts is given the CA; who does not look at it there has its own.
+    ca_trusted_ = is_exec() || warn_when_untrusted(settings(), user_);
     auto gid = divert::choose_exempt_group(settings().group);
     if (!gid) return gid.error();
     const pfctl::Landing& landing = *setup_.landing;
@@ -199,6 +202,7 @@ class Run {
       plan.user = worker_user(user_);
       plan.exempt_gid = gid;
       plan.to_stderr = is_exec();
+      plan.ca_trusted = ca_trusted_;
       ::_exit(run_worker(std::move(plan)));
     }
     setup_.worker = pid;
@@ -241,6 +245,7 @@ class Run {
   divert::Journal journal_;
   gid_t exempt_gid_ = 0;
   bool journalled_ = false;
+  bool ca_trusted_ = false;
 };
 
 }  // namespace

@@ -15,6 +15,7 @@
 #include "base/text.h"
 #include "divert/signals.h"
 #include "divert/wire.h"
+#include "mitm/cli/learned_file.h"
 #include "mitm/flow/bus.h"
 #include "mitm/intercept/engine.h"
 #include "mitm/sink/sinks.h"
@@ -28,6 +29,8 @@ using divert::Worker;
 
 /// The intermediate lives for seven days; a new one is asked for on the last.
 constexpr auto kRenewBefore = std::chrono::hours{24};
+/// For whoever lists and forgets what was learned.
+constexpr auto kLearnedCheck = std::chrono::milliseconds{500};
 constexpr auto kRenewCheck = std::chrono::hours{1};
 
 void say(std::string_view line) {
@@ -95,18 +98,22 @@ class Process {
  public:
   Process(Worker& worker, flow::Bus& bus) : worker_(worker), bus_(bus) {}
 
-  base::Result<> make_engines(const WorkerPlan& plan, std::shared_ptr<const tls::LeafSigner> signer) {
+  base::Result<> make_engines(WorkerPlan& plan, std::shared_ptr<const tls::LeafSigner> signer) {
     const RunSettings& settings = plan.prepared.settings;
     const auto policy = std::make_shared<const divert::Policy>(settings.policy);
     signer_ = std::move(signer);
     const auto names = std::make_shared<dns::Names>();
+    const auto learned = std::make_shared<intercept::Learned>(intercept::LearnedSettings{
+        std::chrono::seconds{settings.passthrough_ttl}, settings.passthrough_after, plan.ca_trusted});
+    learned_file_ = std::make_unique<LearnedFile>(std::move(plan.prepared.learned), learned);
     for (std::size_t i = 0; i < worker_.contexts(); ++i) {
       auto engine = intercept::Engine::make({.min_tls_version = settings.tls_min,
                                              .insecure = settings.insecure,
                                              .upstream_ca = plan.prepared.upstream_ca,
                                              .body_limit = body_limit(settings),
                                              .hide_alt_svc = settings.block_quic,
-                                             .names = names},
+                                             .names = names,
+                                             .learned = learned},
                                             policy, signer_, bus_);
       if (!engine) return engine.error();
       engines_.push_back(std::move(*engine));
@@ -118,6 +125,9 @@ class Process {
     std::vector<divert::Handlers> handlers;
     for (const auto& engine : engines_) handlers.push_back({*engine, *engine});
     asio::co_spawn(worker_.context(0), watch_intermediate(), asio::detached);
+    asio::co_spawn(worker_.context(0), keep_learned(), asio::detached);
+    for (std::size_t i = 0; i < engines_.size(); ++i)
+      asio::co_spawn(worker_.context(i), prepare(*engines_[i], i == 0), asio::detached);
     worker_.run(handlers, say, [this](std::string_view pem) { renew(pem); });
   }
 
@@ -129,6 +139,21 @@ class Process {
       co_await timer.async_wait(asio::use_awaitable);
       if (tls::expires_within(signer_->intermediate().certificate.get(), kRenewBefore))
         worker_.ask_for_intermediate();
+    }
+  }
+
+  static asio::awaitable<void> prepare(intercept::Engine& engine, bool aloud) {
+    const auto complaints = co_await engine.prepare();
+    if (!aloud) co_return;
+    for (const auto& line : complaints) say(line + "; it is looked for again with each connection");
+  }
+
+  asio::awaitable<void> keep_learned() {
+    asio::steady_timer timer{worker_.context(0)};
+    for (;;) {
+      timer.expires_after(kLearnedCheck);
+      co_await timer.async_wait(asio::use_awaitable);
+      learned_file_->sync(std::chrono::system_clock::now());
     }
   }
 
@@ -146,6 +171,7 @@ class Process {
   flow::Bus& bus_;
   std::shared_ptr<const tls::LeafSigner> signer_;
   std::vector<std::unique_ptr<intercept::Engine>> engines_;
+  std::unique_ptr<LearnedFile> learned_file_;
 };
 
 /// A reader that closed our output (`osproxy | head`) is a wish to end; anything else is said once and the

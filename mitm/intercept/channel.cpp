@@ -83,6 +83,13 @@ Channel::Channel(Socket socket) : socket_(std::move(socket)) {
   socket_.non_blocking(true, ignored);
 }
 
+void Channel::replace(Socket socket) {
+  socket_ = std::move(socket);
+  boost::system::error_code ignored;
+  socket_.non_blocking(true, ignored);
+  drained_ = false;
+}
+
 Channel::~Channel() {
   // Else OpenSSL takes the end for an attack and makes the session unusable for resumption.
   if (ssl_) SSL_set_shutdown(ssl_.get(), SSL_SENT_SHUTDOWN | SSL_RECEIVED_SHUTDOWN);
@@ -182,8 +189,14 @@ IoResult Channel::read_peer(std::span<char> into) {
     if (got < 0) result = system_result(errno, Status::want_read);
     drained_ = got < static_cast<ssize_t>(into.size());
   }
-  if (!result.ok() && !result.blocked()) read_end_ = result;
+  heard_ = heard_ || result.bytes > 0;
+  if (!result.ok() && !result.blocked()) end_reading(result);
   return result;
+}
+
+void Channel::end_reading(IoResult how) {
+  read_end_ = how;
+  ended_at_ = std::min(ended_at_, Clock::now());
 }
 
 IoResult Channel::read_tls(std::span<char> into) {
@@ -197,7 +210,7 @@ IoResult Channel::read_tls(std::span<char> into) {
     const IoResult stopped = tls_result(returned);
     drained_ = stopped.blocked();
     if (total == 0) return stopped;
-    if (!stopped.blocked()) read_end_ = stopped;
+    if (!stopped.blocked()) end_reading(stopped);
     return {Status::ok, total};
   }
   drained_ = false;
@@ -270,7 +283,7 @@ bool Channel::was_reset() {
   socklen_t size = sizeof code;
   if (::getsockopt(socket_.native_handle(), SOL_SOCKET, SO_ERROR, &code, &size) != 0 || code == 0)
     return false;
-  read_end_ = system_result(code, Status::failed);
+  end_reading(system_result(code, Status::failed));
   return true;
 }
 

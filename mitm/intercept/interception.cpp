@@ -24,6 +24,8 @@ using divert::Protocol;
 
 constexpr auto kUndecided = std::chrono::seconds{5};  ///< for the rest of a hello or head that has begun
 constexpr auto kDoubtful = std::chrono::milliseconds{300};
+/// How long a server that is yet to be connected waits for the program to speak first.
+constexpr auto kSilence = std::chrono::milliseconds{500};
 constexpr auto kHandshake = std::chrono::seconds{30};
 constexpr auto kLinger = std::chrono::seconds{2};
 
@@ -78,18 +80,15 @@ Interception::Interception(Tools& tools, divert::Connection connection, Channel:
       server_(std::move(server)) {}
 
 awaitable<void> Interception::run() {
-  Speech speech = co_await listen(true);
-  co_await decide(std::move(speech));
+  Speech speech;
+  const bool reached = co_await find_out(speech);
+  if (!reached) co_return;
+  co_await act(std::move(speech));
 }
 
-/// What the rules say of the host, done.
-awaitable<void> Interception::decide(Speech speech) {
-  auto verdict = tools_.policy->settle(judged_, speech.host);
-  const auto action = verdict.action;
-  tracked_.settle(std::move(verdict), speech.host);
-  // The host of a hello is its SNI.
-  if (action != divert::Action::intercept && speech.protocol == Protocol::tls)
-    tracked_.set_tls(speech.host, std::nullopt);
+/// What the rules say, done.
+awaitable<void> Interception::act(Speech speech) {
+  const auto action = tracked_.connection().verdict.action;
   if (action == divert::Action::pass) {
     bool passes = true;
     if (speech.protocol == Protocol::raw && may_be_selected()) passes = co_await watch();
@@ -107,8 +106,9 @@ awaitable<Interception::Speech> Interception::listen(bool leave) {
   const std::span<char> scratch = tools_.shared.scratch.first(divert::kMaxFirstBytes);
   Speech speech;
   std::size_t seen = 0;
+  const bool alone = !server_.socket().is_open();
   Clock::time_point began;
-  auto limit = Clock::time_point::max();
+  auto limit = alone ? Clock::now() + kSilence : Clock::time_point::max();
   for (;;) {
     const auto client = client_.look(scratch, leave);
     if (client.bytes.size() > seen) {
@@ -119,12 +119,16 @@ awaitable<Interception::Speech> Interception::listen(bool leave) {
       limit = began + (speech.doubtful ? Clock::duration{kDoubtful} : Clock::duration{kUndecided});
       seen = client.bytes.size();
     }
-    const auto server = server_.look(scratch, leave);
+    const auto server = alone ? Channel::Look{} : server_.look(scratch, leave);
     const bool server_spoke = !server.bytes.empty() || !(server.result.ok() || server.result.blocked());
     const bool client_done = client.result.ended() || client.result.status == IoResult::Status::failed;
     if (server_spoke || client_done || Clock::now() >= limit) break;
     if (leave && !client_.has_pushed_back()) client_.set_low_watermark(seen + 1);
-    co_await wait_for_either(limit);
+    if (alone) {
+      co_await client_.wait_until(client.result, limit);
+    } else {
+      co_await wait_for_either(limit);
+    }
   }
   if (leave && seen > 0) client_.set_low_watermark(1);
   if (!speech.complete && speech.protocol != Protocol::http1) speech.protocol = Protocol::raw;
@@ -199,7 +203,8 @@ awaitable<void> Interception::run_raw() {
 awaitable<void> Interception::upgrade() {
   Speech speech = co_await listen(true);
   if (speech.protocol != Protocol::tls) speech = {};
-  co_await decide(std::move(speech));
+  decide(speech);
+  co_await act(std::move(speech));
 }
 
 awaitable<void> Interception::run_http(std::string_view scheme) {
@@ -245,11 +250,13 @@ awaitable<void> Interception::run_tls(divert::ClientHello hello) {
   const bool accepted = co_await accept_tls(hello, certificate.get(), alpn);
   hello = {};
   if (!accepted) co_return;
+  agreed_ = Clock::now();
   if (upgrades) {
     co_await run_raw();
   } else {
     co_await converse_in_tls();
   }
+  judge_ending();
 }
 
 awaitable<bool> Interception::accept_tls(const divert::ClientHello& hello, X509* upstream,
@@ -266,7 +273,7 @@ awaitable<bool> Interception::accept_tls(const divert::ClientHello& hello, X509*
   client_.start_tls(std::move(ssl));
   const IoResult done = co_await client_.handshake(kHandshake);
   if (!done.ok()) {
-    report_tls_error(explain_refusal(client_, done));
+    report_tls_error(refused(refusal_of(client_, done), explain_refusal(client_, done)));
     server_.shutdown_write(true);
     co_return false;
   }
@@ -282,6 +289,10 @@ awaitable<void> Interception::converse_in_tls() {
   if (alpn.empty()) {
     const Speech speech = co_await listen(false);
     protocol = speech.protocol;
+    if (left_at_once(client_, server_, agreed_)) {
+      server_.shutdown_write(true);
+      co_return;
+    }
   }
   if (protocol == Protocol::http1) {
     co_await run_http("https");
@@ -296,6 +307,38 @@ void Interception::report_tls_error(std::string why) {
   auto flow = tracked_.begin(flow::Type::tls_error);
   flow->error = std::move(why);
   tracked_.publish_end(std::move(flow), Clock::now());
+}
+
+// Learned pass-through.
+
+std::string_view Interception::program() const {
+  const auto& process = tracked_.connection().process;
+  return process ? std::string_view{process->exe} : std::string_view{};
+}
+
+void Interception::learn_from_the_past(divert::Verdict& verdict, const Speech& speech) const {
+  const bool by_host =
+      verdict.rule < tools_.policy->rules.size() && !tools_.policy->rules[verdict.rule].hosts.empty();
+  if (verdict.action != divert::Action::intercept || speech.protocol != Protocol::tls || by_host) return;
+  const std::string host = speech.host.empty() ? tracked_.server_name() : speech.host;
+  auto why =
+      tools_.shared.settings.learned->reason_to_pass(program(), host, std::chrono::system_clock::now());
+  if (why.empty()) return;
+  verdict.action = divert::Action::pass;
+  verdict.reason = std::move(why);
+}
+
+std::string Interception::refused(Refusal how, std::string why) const {
+  const auto follows = tools_.shared.settings.learned->refused(program(), tracked_.server_name(), how,
+                                                               std::chrono::system_clock::now());
+  if (!follows.empty()) why.append("; ").append(follows);
+  return why;
+}
+
+void Interception::judge_ending() {
+  if (client_.heard()) return tools_.shared.settings.learned->accepted(program(), tracked_.server_name());
+  if (!left_at_once(client_, server_, agreed_)) return;
+  report_tls_error(refused(Refusal::closed, std::string{kLeftAtOnce}));
 }
 
 awaitable<void> Interception::refuse_tls(divert::ClientHello hello, std::string why) {
@@ -336,7 +379,7 @@ awaitable<bool> Interception::refuse_http(const std::string& why) {
     if (look.result.blocked()) co_await client_.wait_until(look.result, limit);
   }
   auto flow = tracked_.begin(flow::Type::http);
-  describe_request(reader.head(), "https", tracked_, *flow);
+  describe_request(reader.head(), client_.ssl() != nullptr ? "https" : "http", tracked_, *flow);
   const std::string page = error_page(502, why, flow->method != "HEAD");
   co_await answer(std::move(flow), why, page);
   co_return true;
