@@ -223,7 +223,13 @@ awaitable<void> Interception::run_http(std::string_view scheme) {
   }
   // Inside the tunnel of an explicit proxy everything begins anew.
   Speech speech = co_await listen(false);
-  if (!speech.host.empty()) tracked_.settle(tracked_.connection().verdict, speech.host);
+  auto verdict = tracked_.connection().verdict;
+  if (const auto why = reason_to_pass(speech.hello); !why.empty()) {
+    verdict.reason = why;
+    speech.protocol = Protocol::raw;
+  }
+  const std::string host = speech.host.empty() ? tracked_.host() : speech.host;
+  tracked_.settle(std::move(verdict), host);
   co_await converse(std::move(speech));
 }
 
@@ -338,6 +344,11 @@ std::string Interception::refused(Refusal how, std::string why) const {
 void Interception::judge_ending() {
   if (client_.heard()) return tools_.shared.settings.learned->accepted(program(), tracked_.server_name());
   if (!left_at_once(client_, server_, agreed_)) return;
+  if (wants_no_encrypted_hello(client_)) {
+    const std::string alpn = selected_alpn(client_.ssl());  // the other sessions have said so
+    if (alpn.empty() || alpn == "h2") report_tls_error("the program: " + client_.failure());
+    return;
+  }
   report_tls_error(refused(Refusal::closed, std::string{kLeftAtOnce}));
 }
 

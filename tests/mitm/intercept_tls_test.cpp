@@ -13,33 +13,14 @@
 using mitm::flow::Type;
 using mitm::tls::SslCtxPtr;
 using rig::End;
+using rig::kGet;
+using rig::kOk;
+using rig::passes;
 using rig::Peer;
 using rig::Rig;
+using rig::shake;
 
 namespace {
-
-constexpr std::string_view kGet = "GET /a HTTP/1.1\r\nHost: h.test\r\n\r\n";
-constexpr std::string_view kOk = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nhi";
-
-void passes(Peer& from, Peer& to, std::string_view text) {
-  from.say(text);
-  CHECK(to.hear(text.size()) == text);
-}
-
-struct Handshake {
-  bool program = false;
-  bool server = false;
-};
-
-/// Both ends at once: each waits for the other, through the engine.
-Handshake shake(Peer& program, SSL_CTX* client, Peer& server, SSL_CTX* origin, const char* sni,
-                const std::vector<std::string>& alpn = {}) {
-  auto accepted = std::async(std::launch::async, [&] { return server.start_tls(origin, true); });
-  Handshake result;
-  result.program = program.start_tls(client, false, sni, alpn);
-  result.server = accepted.get();
-  return result;
-}
 
 std::string alpn_of(const Peer& peer) {
   const unsigned char* name = nullptr;
