@@ -8,6 +8,7 @@
 #include <openssl/x509v3.h>
 
 #include "base/text.h"
+#include "mitm/tls/problem.h"
 
 namespace mitm::intercept {
 namespace {
@@ -45,8 +46,6 @@ base::Result<> trust_pem(SSL_CTX* context, const std::string& pem) {
 }
 
 base::Result<> trust(SSL_CTX* context, const Settings& settings) {
-  if (settings.insecure) return {};
-  SSL_CTX_set_verify(context, SSL_VERIFY_PEER, nullptr);
   if (!settings.upstream_ca.empty()) return trust_pem(context, settings.upstream_ca);
   if (SSL_CTX_set_default_verify_paths(context) == 1) return {};
   return tls::openssl_error("cannot read the system's certificates");
@@ -54,17 +53,6 @@ base::Result<> trust(SSL_CTX* context, const Settings& settings) {
 
 constexpr std::string_view kNoCertificate =
     "it asks for a client certificate, which osproxy does not have: let this host pass with a rule";
-
-std::string explain(const Channel& server, std::string_view name) {
-  const long verdict = SSL_get_verify_result(server.ssl());
-  if (verdict == X509_V_OK || server.tls_reason() != SSL_R_CERTIFICATE_VERIFY_FAILED) {
-    return fmt::format("TLS with {} failed: {}", name, server.failure());
-  }
-  return fmt::format(
-      "the certificate of {} cannot be verified: {}; to accept it, give its CA with --upstream-ca FILE, or "
-      "switch verification off with --insecure",
-      name, X509_verify_cert_error_string(verdict));
-}
 
 }  // namespace
 
@@ -95,7 +83,10 @@ base::Result<std::unique_ptr<UpstreamTls>> UpstreamTls::make(const Settings& set
   SSL_CTX_set_session_cache_mode(raw, SSL_SESS_CACHE_CLIENT | SSL_SESS_CACHE_NO_INTERNAL);
   SSL_CTX_sess_set_new_cb(raw, keep_session);
   SSL_CTX_set_client_cert_cb(raw, no_certificate);
-  if (auto trusted = trust(raw, settings); !trusted) return trusted.error();
+  if (!settings.insecure) {
+    SSL_CTX_set_verify(raw, SSL_VERIFY_PEER, note_finding);
+    if (auto trusted = trust(raw, settings); !trusted) return trusted.error();
+  }
   return std::unique_ptr<UpstreamTls>{new UpstreamTls(std::move(context), !settings.insecure)};
 }
 
@@ -114,6 +105,32 @@ int UpstreamTls::keep_session(SSL* ssl, SSL_SESSION* session) {
 int UpstreamTls::no_certificate(SSL* ssl, X509**, EVP_PKEY**) {
   static_cast<Attempt*>(SSL_get_app_data(ssl))->server_->set_hint(std::string{kNoCertificate});
   return 0;  // without one; whether the server minds shows with the first bytes it sends
+}
+
+int UpstreamTls::note_finding(int good, X509_STORE_CTX* verification) {
+  if (good == 1) return 1;
+  auto* const ssl =
+      static_cast<SSL*>(X509_STORE_CTX_get_ex_data(verification, SSL_get_ex_data_X509_STORE_CTX_idx()));
+  auto& attempt = *static_cast<Attempt*>(SSL_get_app_data(ssl));
+  const int code = X509_STORE_CTX_get_error(verification);
+  attempt.problem_ = tls::explain(
+      {code, X509_STORE_CTX_get_error_depth(verification), X509_STORE_CTX_get_current_cert(verification)},
+      std::chrono::system_clock::now());
+  attempt.trust_ = tls::is_about_trust(code);
+  return 0;
+}
+
+std::string UpstreamTls::explain(const Channel& server, const Attempt& attempt, std::string_view name) {
+  const int reason = server.tls_reason();
+  if (reason == SSL_R_CERTIFICATE_VERIFY_FAILED && !attempt.problem_.empty()) {
+    return fmt::format(
+        "the certificate of {} cannot be verified: {}; to accept it, {}", name, attempt.problem_,
+        attempt.trust_ ? "give its CA with --upstream-ca FILE, or switch verification off with --insecure"
+                       : "switch verification off with --insecure");
+  }
+  const bool version = reason == SSL_R_UNSUPPORTED_PROTOCOL || reason == SSL_R_TLSV1_ALERT_PROTOCOL_VERSION;
+  return fmt::format("TLS with {} failed: {}{}", name, server.failure(),
+                     version ? "; osproxy speaks older versions with --tls-min" : "");
 }
 
 void UpstreamTls::remember(const std::string& key, tls::SslSessionPtr session) {
@@ -176,7 +193,7 @@ awaitable<std::string> UpstreamTls::connect(Channel& server, Attempt& attempt, c
   const IoResult done = co_await server.handshake(kLimit);
   if (done.ok()) co_return std::string{};
   if (done.ended()) co_return fmt::format("{} closed the connection during the TLS handshake", name);
-  co_return explain(server, name);
+  co_return explain(server, attempt, name);
 }
 
 }  // namespace mitm::intercept

@@ -32,7 +32,9 @@ class UpstreamTls {
    private:
     friend class UpstreamTls;
     UpstreamTls& owner_;
-    std::string key_;  ///< in the session cache
+    std::string key_;      ///< in the session cache
+    std::string problem_;  ///< what verification found
+    bool trust_ = false;   ///< that the right CA would help
     Channel* server_ = nullptr;
   };
 
@@ -51,6 +53,9 @@ class UpstreamTls {
   UpstreamTls(tls::SslCtxPtr context, bool verify);
   static int keep_session(SSL* ssl, SSL_SESSION* session);
   static int no_certificate(SSL* ssl, X509**, EVP_PKEY**);
+  static int note_finding(int good, X509_STORE_CTX* verification);
+  [[nodiscard]] static std::string explain(const Channel& server, const Attempt& attempt,
+                                           std::string_view name);
   void remember(const std::string& key, tls::SslSessionPtr session);
   [[nodiscard]] tls::SslSessionPtr find(const std::string& key);
   [[nodiscard]] tls::SslPtr prepare(Attempt& attempt, const Ask& ask);
