@@ -244,7 +244,7 @@ void Interception::end(std::string why) {
 awaitable<void> Interception::run_tls(divert::ClientHello hello) {
   tracked_.set_tls(hello.sni, std::nullopt);
   const bool upgrades = tracked_.has_waiting();
-  const UpstreamTls::Ask ask{tracked_.connection().server, hello.sni, offered_upstream(hello.alpn)};
+  const UpstreamTls::Ask ask{tracked_.connection().server, hello.sni, offered_upstream(hello.alpn), &hello};
   UpstreamTls::Attempt attempt{*tools_.upstream, ask};
   std::string why = co_await tools_.upstream->connect(server_, attempt, ask);
   if (!why.empty()) {
