@@ -6,10 +6,37 @@
 
 #include <fcntl.h>
 #include <fmt/format.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 namespace base {
+
+#ifdef MSG_NOSIGNAL
+const int kNoSignal = MSG_NOSIGNAL;
+#else
+const int kNoSignal = 0;
+#endif
+
+bool set_close_on_exec(int fd) {
+  return ::fcntl(fd, F_SETFD, FD_CLOEXEC) == 0;
+}
+
+bool set_non_blocking(int fd) {
+  const int flags = ::fcntl(fd, F_GETFL);
+  return flags >= 0 && ::fcntl(fd, F_SETFL, flags | O_NONBLOCK) == 0;
+}
+
+Result<Pipe> make_pipe(Blocking blocking) {
+  int ends[2];
+  if (::pipe(ends) != 0) return os_error("cannot make a pipe", errno);
+  Pipe pipe{UniqueFd{ends[0]}, UniqueFd{ends[1]}};
+  for (const int end : ends) {
+    if (!set_close_on_exec(end) || (blocking == Blocking::no && !set_non_blocking(end)))
+      return os_error("cannot set up a pipe", errno);
+  }
+  return pipe;
+}
 
 void UniqueFd::reset(int fd) {
   if (fd_ >= 0) ::close(fd_);

@@ -31,6 +31,25 @@ class UniqueFd {
   int fd_ = -1;
 };
 
+/// MSG_NOSIGNAL for send(2); 0 on macOS, which has none: there main() ignores SIGPIPE.
+extern const int kNoSignal;
+
+/// Closes every descriptor from `first` on.
+void close_from(int first);
+
+/// close-on-exec. Not in one step with making it, which not every system can: do not start programs from
+/// other threads meanwhile.
+[[nodiscard]] bool set_close_on_exec(int fd);
+[[nodiscard]] bool set_non_blocking(int fd);
+
+struct Pipe {
+  UniqueFd out;  ///< to read from
+  UniqueFd in;   ///< to write to
+};
+enum class Blocking : bool { no, yes };
+/// Both ends are close-on-exec (see set_close_on_exec()).
+[[nodiscard]] Result<Pipe> make_pipe(Blocking blocking);
+
 /// The whole file as bytes, at most `limit`; a longer one is an error that names `path` and the limit.
 /// Blocking.
 [[nodiscard]] Result<std::string> read_file(const std::string& path, std::size_t limit = 64 << 20);

@@ -3,6 +3,7 @@
 
 #include <functional>
 #include <optional>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -12,8 +13,10 @@
 #include "base/fd.h"
 #include "divert/capture.h"
 #include "divert/guard.h"
+#include "divert/message_socket.h"
 #include "divert/packet_engine.h"
 #include "divert/policy.h"
+#include "divert/signals.h"
 #include "divert/terminal.h"
 #include "divert/wire.h"
 #include "pfctl/loader.h"
@@ -32,13 +35,14 @@ enum class EngineChoice : std::uint8_t { best, packet, redirect };
 
 struct BrokerSetup {
   Policy policy;
-  pfctl::Ruleset rules;  ///< without queueing; ports: those of the redirect engine
+  pfctl::Ruleset rules;                   ///< without queueing; ports: those of the redirect engine
+  std::optional<pfctl::Landing> landing;  ///< where they lead
   EngineChoice engine = EngineChoice::best;
   std::vector<base::PortRange> packet_ports;  ///< of the packet engine; empty: every port
   std::uint32_t mark_bit = 0;                 ///< of the packet engine
   bool block_quic = true;
-  std::vector<base::UniqueFd> links;  ///< one SOCK_SEQPACKET end per context of the worker
-  base::UniqueFd control;
+  std::vector<MessageSocket> links;  ///< one per context of the worker
+  MessageSocket control;
   pid_t worker = 0;
   Guard guard;
   Cgroup cgroup;                   ///< of exec's CMD
@@ -51,7 +55,7 @@ struct BrokerSetup {
   std::function<base::Result<std::string>()> make_intermediate;
 };
 
-/// One thread, one poll loop. Blocks signals and reads them from a descriptor.
+/// One thread, one poll loop. Signals are read from a descriptor.
 class Broker {
  public:
   explicit Broker(BrokerSetup setup);
@@ -67,8 +71,16 @@ class Broker {
   /// One context's questions. What does not fit into the socket waits here, and no further question is read
   /// until it has gone: so nothing is lost however many connections a context has under way.
   struct Link {
-    base::UniqueFd socket;
+    MessageSocket socket;
     std::deque<std::string> unsent;
+
+    [[nodiscard]] bool wants_room() const { return !unsent.empty() || socket.pending(); }
+  };
+
+  /// A question about a connection that nobody has judged yet.
+  struct Asked {
+    FlowKey key;
+    std::uint64_t question = 0;
   };
 
   base::Result<> open();
@@ -76,15 +88,20 @@ class Broker {
   base::Result<std::string> choose_engine();
   base::Result<> start_packet_engine();
   base::Result<> load();
+  base::Result<pfctl::LoadedRules> load(const pfctl::Ruleset& rules);
+  void unload();
+  base::Result<pfctl::Tried> try_rules(bool ipv6);
   void release_command();
   void beat();
   void loop();
   void serve(Link& link);
+  void answer(std::span<const Asked> asked, Link& link);
   static void flush(Link& link);
-  std::string answer(std::string_view question, std::size_t link);
+  [[nodiscard]] std::optional<Asked> asked(std::string_view message, Link& link);
   std::string answer_from(const FlowKey& key, const Ruling& ruling, wire::Answer::Kind kind, std::uint64_t id,
                           std::uint64_t upstream) const;
   static std::string answer_from(const Heard& heard);
+  static std::string nobody(std::uint64_t question);
   void serve_engine();
   void read_control();
   void read_signals();
@@ -94,7 +111,7 @@ class Broker {
   void command_ended(int status);
   void forward(int number) const;
   void send_intermediate();
-  void log(std::string_view line) const;
+  void log(std::string_view line);
   void end(Ending ending);
   void watch_descendants();
   void finish();
@@ -102,6 +119,7 @@ class Broker {
 
   BrokerSetup setup_;
   std::optional<pfctl::LoadedRules> loaded_;
+  std::vector<base::Endpoint> tried_;  ///< where connections went that tried the rules
   std::optional<pfctl::Natlook> natlook_;
   std::optional<procmap::Attributor> attributor_;
   std::vector<pid_t> own_pids_;
@@ -109,7 +127,7 @@ class Broker {
   std::size_t next_link_ = 0;  ///< for what any context can do
   std::unique_ptr<PacketEngine> engine_;
   std::optional<HeldCommand> held_;
-  base::UniqueFd signals_;
+  std::optional<Signals> signals_;
   Terminal terminal_;
   std::vector<char> buffer_;
   pid_t command_ = 0;  ///< 0: none, or ended
@@ -117,6 +135,8 @@ class Broker {
   int command_status_ = 0;  ///< CMD's, once it has ended
   bool ready_ = false;      ///< the worker accepts
   bool worker_gone_ = false;
+  std::uint64_t unshown_ = 0;  ///< flows that a slow worker was not told of
+  Clock::time_point intermediate_made_;
   std::optional<Ending> ending_;
 };
 

@@ -4,8 +4,9 @@
 #include <cerrno>
 
 #include <boost/asio/as_tuple.hpp>
+#include <boost/asio/experimental/awaitable_operators.hpp>
 #include <boost/asio/use_awaitable.hpp>
-#include <sys/socket.h>
+#include <fcntl.h>
 
 namespace divert {
 namespace {
@@ -14,45 +15,78 @@ namespace asio = boost::asio;
 constexpr auto kToken = asio::as_tuple(asio::use_awaitable);
 constexpr auto kPatience = std::chrono::seconds{10};
 
+template <class Message>
+std::string bytes_of(const Message& message) {
+  return {reinterpret_cast<const char*>(&message), sizeof message};
+}
+
 }  // namespace
 
-BrokerLink::BrokerLink(asio::io_context& context, base::UniqueFd socket)
-    : socket_(context, socket.release()) {
-  socket_.non_blocking(true);
-}
+BrokerLink::BrokerLink(asio::io_context& context, MessageSocket socket)
+    : socket_(std::move(socket)),
+      ready_(context, ::fcntl(socket_.descriptor(), F_DUPFD_CLOEXEC, 0)),
+      told_(context, asio::steady_timer::time_point::max()) {}
 
 asio::awaitable<std::optional<wire::Answer>> BrokerLink::ask(base::Endpoint peer, base::Endpoint local) {
   const wire::Question question{next_id_++, wire::pack(peer), wire::pack(local)};
-  while (!closed_ && ::send(socket_.native_handle(), &question, sizeof question, MSG_NOSIGNAL) < 0) {
-    if (errno != EAGAIN && errno != EINTR) co_return std::nullopt;
-    co_await socket_.async_wait(asio::posix::stream_descriptor::wait_write, kToken);
-  }
-  if (closed_) co_return std::nullopt;
-  Waiting waiting{asio::steady_timer{socket_.get_executor(), kPatience}, std::nullopt};
+  Waiting waiting{asio::steady_timer{ready_.get_executor(), kPatience}, std::nullopt};
   waiting_.emplace(question.id, &waiting);
-  co_await waiting.timer.async_wait(kToken);
+  const bool sent = co_await put(bytes_of(question));
+  if (sent && !closed_ && !waiting.answer) co_await waiting.timer.async_wait(kToken);
   waiting_.erase(question.id);
   co_return std::move(waiting.answer);
 }
 
+/// False when the broker has gone.
+asio::awaitable<bool> BrokerLink::put(std::string message) {
+  while (const int error = closed_ ? EPIPE : socket_.send(message, MessageSocket::Wait::no)) {
+    if (error != EAGAIN) co_return false;
+    co_await ready_.async_wait(asio::posix::stream_descriptor::wait_write, kToken);
+  }
+  while (!closed_ && socket_.pending()) {
+    co_await ready_.async_wait(asio::posix::stream_descriptor::wait_write, kToken);
+    socket_.flush();
+  }
+  co_return !closed_;
+}
+
 void BrokerLink::tell(const wire::Connected& message) {
-  (void)!::send(socket_.native_handle(), &message, sizeof message, MSG_NOSIGNAL);
+  untold_.push_back(message);
+  told_.cancel();
+}
+
+asio::awaitable<void> BrokerLink::run(OnOrder on_order) {
+  using namespace asio::experimental::awaitable_operators;
+  co_await (read(std::move(on_order)) && deliver());
+}
+
+asio::awaitable<void> BrokerLink::deliver() {
+  while (!closed_) {
+    if (untold_.empty()) {
+      co_await told_.async_wait(kToken);
+      continue;
+    }
+    std::string message = bytes_of(untold_.front());
+    untold_.pop_front();
+    co_await put(std::move(message));
+  }
 }
 
 asio::awaitable<void> BrokerLink::read(OnOrder on_order) {
   std::vector<char> buffer(wire::kMaxMessage);
   for (;;) {
-    const ssize_t n = ::recv(socket_.native_handle(), buffer.data(), buffer.size(), 0);
+    const ssize_t n = socket_.receive(buffer, MessageSocket::Wait::no);
     if (n > 0) {
       take({buffer.data(), static_cast<std::size_t>(n)}, on_order);
     } else if (n < 0 && errno == EAGAIN) {
-      const auto [error] = co_await socket_.async_wait(asio::posix::stream_descriptor::wait_read, kToken);
+      const auto [error] = co_await ready_.async_wait(asio::posix::stream_descriptor::wait_read, kToken);
       if (error) break;
-    } else if (n == 0 || errno != EINTR) {
+    } else {
       break;
     }
   }
   closed_ = true;
+  told_.cancel();
   for (const auto& [id, waiting] : waiting_) waiting->timer.cancel();
 }
 

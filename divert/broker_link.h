@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <deque>
 #include <functional>
 #include <unordered_map>
 
@@ -10,7 +11,7 @@
 #include <boost/asio/posix/stream_descriptor.hpp>
 #include <boost/asio/steady_timer.hpp>
 
-#include "base/fd.h"
+#include "divert/message_socket.h"
 #include "divert/wire.h"
 
 namespace divert {
@@ -18,18 +19,20 @@ namespace divert {
 /// One per io_context, used on that context only. Many questions may be under way at once.
 class BrokerLink {
  public:
-  BrokerLink(boost::asio::io_context& context, base::UniqueFd socket);
+  BrokerLink(boost::asio::io_context& context, MessageSocket socket);
 
   /// `peer` and `local`: the two ends of the accepted socket. Empty when the broker has gone or says nothing
   /// for ten seconds.
   boost::asio::awaitable<std::optional<wire::Answer>> ask(base::Endpoint peer, base::Endpoint local);
 
-  /// The end of an attempt to connect ahead. A lost message is made good at the accept.
+  /// The end of an attempt to connect ahead. It is delivered however busy the broker is: a packet is held for
+  /// it.
   void tell(const wire::Connected& message);
 
-  /// Reads until the broker closes; to be spawned once. `on_order`: what is not an answer to a question.
+  /// Reads, and delivers what is told, until the broker closes; to be spawned once. `on_order`: what is not
+  /// an answer to a question.
   using OnOrder = std::function<void(wire::Answer)>;
-  boost::asio::awaitable<void> read(OnOrder on_order);
+  boost::asio::awaitable<void> run(OnOrder on_order);
 
  private:
   struct Waiting {
@@ -37,10 +40,16 @@ class BrokerLink {
     std::optional<wire::Answer> answer;
   };
 
+  boost::asio::awaitable<void> read(OnOrder on_order);
+  boost::asio::awaitable<void> deliver();
+  boost::asio::awaitable<bool> put(std::string message);
   void take(std::string_view message, const OnOrder& on_order);
 
-  boost::asio::posix::stream_descriptor socket_;
+  MessageSocket socket_;
+  boost::asio::posix::stream_descriptor ready_;  ///< the same socket, for waiting
   std::unordered_map<std::uint64_t, Waiting*> waiting_;
+  std::deque<wire::Connected> untold_;
+  boost::asio::steady_timer told_;  ///< cancelled when there is something in it
   std::uint64_t next_id_ = 1;
   bool closed_ = false;
 };

@@ -1,11 +1,13 @@
-// The command of `osproxy exec`: a cgroup of its own, started as the user who typed sudo.
+// The command of `osproxy exec`: a cgroup (or a group number) of its own, started as the user who typed sudo.
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <utility>
 #include <vector>
 
+#include <sys/resource.h>
 #include <sys/types.h>
 
 #include "base/error.h"
@@ -14,15 +16,18 @@
 
 namespace divert {
 
-/// A cgroup v2 made for one command, directly below the root.
+/// What tells the processes of one command from all others: on Linux a cgroup v2 made for it, directly below
+/// the root; with pf, which knows no cgroups, a group number of its own.
 struct Cgroup {
-  std::string name;      ///< empty: this machine has no cgroup v2
-  std::uint64_t id = 0;  ///< what sock_diag calls the sockets of its processes (kernfs inode)
-  unsigned level = 0;    ///< depth below the root of cgroup v2; nft's `socket cgroupv2 level`
+  std::string name;          ///< empty: this machine has no cgroup v2
+  std::uint64_t id = 0;      ///< what sock_diag calls the sockets of its processes (kernfs inode)
+  unsigned level = 0;        ///< depth below the root of cgroup v2; nft's `socket cgroupv2 level`
+  std::optional<gid_t> gid;  ///< pf: the command's real and effective group
 };
 
-/// osproxy-<owner>. No cgroup v2 on this machine is not an error: the name stays empty.
-[[nodiscard]] base::Result<Cgroup> make_cgroup(pid_t owner);
+/// osproxy-<owner>; with pf a number that nobody has (see choose_exempt_group()) and that is not `exempt`. No
+/// cgroup v2 on this machine is not an error: the name stays empty.
+[[nodiscard]] base::Result<Cgroup> make_cgroup(pid_t owner, gid_t exempt);
 
 /// Moves what still runs in it to the root, then removes it. False when it was not there.
 bool remove_cgroup(const std::string& name);
@@ -30,11 +35,16 @@ bool remove_cgroup(const std::string& name);
 /// Processes in it now.
 [[nodiscard]] std::vector<pid_t> processes_in(const Cgroup& cgroup);
 
+/// The calling process, root's, joins; with pf it does so by become(). 0 or errno.
+[[nodiscard]] int enter(const Cgroup& cgroup);
+
 struct Command {
   std::vector<std::string> argv;
   User user;
   std::vector<std::pair<std::string, std::string>> environment;  ///< added to ours
   Cgroup cgroup;
+  std::optional<rlimit>
+      descriptors;  ///< as whoever started us has it, not as we have raised it for ourselves
 };
 
 /// A started command that waits for release() before it runs a single instruction of CMD, so that rules and
@@ -48,7 +58,7 @@ class HeldCommand {
 
  private:
   pid_t pid_ = 0;
-  base::UniqueFd gate_;    ///< closing it lets the command run
+  base::UniqueFd gate_;    ///< a letter lets the command run, its closing ends it
   base::UniqueFd report_;  ///< errno of a failed execve, or end-of-file
   std::string name_;
 };

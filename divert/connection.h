@@ -35,14 +35,27 @@ struct Outcome {
   bool counted = true;               ///< false: the kernel passes the bytes, and tells nobody
 };
 
+/// How the server of an intercepted connection is reached.
+enum class Way : std::uint8_t {
+  straight,  ///< at its address
+  ahead,     ///< with Interceptor::dial(), which needs to know nothing more
+  late,      ///< by the interceptor, when the first bytes have said what the host is called
+};
+
 /// Runs a connection that is to be intercepted. Both sockets are non-blocking, connected and have nothing
 /// read from them; they belong to the executor on which the coroutine runs. Returns when both are done with;
-/// never throws.
+/// never throws. `server` may be closed when its way
+/// is not straight: then the interceptor connects it.
 class Interceptor {
  public:
   virtual ~Interceptor() = default;
   virtual boost::asio::awaitable<void> intercept(Connection connection, boost::asio::ip::tcp::socket client,
                                                  boost::asio::ip::tcp::socket server) = 0;
+  [[nodiscard]] virtual Way way(const Verdict& verdict) const = 0;
+  /// Connects `server` (way: ahead), before the program's connection is accepted. What fails is reported as a
+  /// flow; returned is what to tell the program.
+  virtual boost::asio::awaitable<boost::system::error_code> dial(Connection connection,
+                                                                 boost::asio::ip::tcp::socket& server) = 0;
   /// Ends every connection under interception on this context: both sides are reset, flows are reported.
   virtual void end_all() = 0;
   /// The upstream could not be reached; the client has been, or is about to be, reset.

@@ -13,6 +13,7 @@ using Clock = std::chrono::steady_clock;
 constexpr std::uint16_t kDnsPort = 53;
 constexpr int kIdleMs = 100;
 /// A search for the owner. The copies that come meanwhile wait in the socket.
+/// Before everything that is not urgent, so not for long.
 constexpr std::chrono::milliseconds kSearchLimit{50};
 
 }  // namespace
@@ -25,6 +26,18 @@ void Questions::asked(const FlowKey& key, const Ruling& ruling, Time now) {
   }
   entries_.insert_or_assign(key, Entry{ruling, now});
   order_.emplace(now, key);
+}
+
+void Questions::does_not_matter(const FlowKey& key, Time now) {
+  // Somebody else asks from there now.
+  entries_.erase(key);
+  if (idle_.size() >= kMax) idle_.clear();
+  idle_.insert_or_assign(key, now + kIdleMemory);
+}
+
+bool Questions::matters(const FlowKey& key, Time now) const {
+  const auto found = idle_.find(key);
+  return found == idle_.end() || found->second <= now;
 }
 
 const Ruling* Questions::asker(const FlowKey& question, Time now) const {
@@ -78,7 +91,7 @@ base::Result<> DnsTap::start(Judge judge, Hear hear) {
 }
 
 void DnsTap::run(Lane& lane, unsigned cpu) {
-  ::pthread_setname_np(::pthread_self(), "names");
+  name_thread("names");
   // A resolver on this machine answers within microseconds, and the program closes its socket: whoever wants
   // to know whose it was must be first. Where that is not to be had, some questions are missed.
   stay_on(cpu);
@@ -96,12 +109,18 @@ void DnsTap::take(Lane& lane, std::string_view bytes) {
   if (!head || !head->key.udp || head->payload.empty()) return;
   const auto now = Clock::now();
   if (head->key.destination.port() == kDnsPort) {
-    auto owner = lane.attributor->owner_of(head->key.source, head->key.destination, kSearchLimit,
-                                           procmap::Transport::udp);
-    const Ruling ruling = judge_(std::move(owner), head->key);
+    {
+      const std::lock_guard lock{mutex_};
+      if (!questions_.matters(head->key, now)) return;
+    }
+    const procmap::Sought sought{head->key.source, head->key.destination, procmap::Transport::udp};
+    const Ruling ruling = judge_(lane.attributor->owner_of(sought, kSearchLimit), head->key);
     // Under the lock, so that question and answers are heard in order.
     const std::lock_guard lock{mutex_};
-    if (ruling.verdict.action != Action::intercept) return questions_.forget(head->key);
+    if (ruling.verdict.action != Action::intercept) {
+      // One that could not be found may be found when the question is asked again.
+      return ruling.owner.process ? questions_.does_not_matter(head->key, now) : questions_.forget(head->key);
+    }
     questions_.asked(head->key, ruling, now);
     hear_({head->key, ruling, false, std::string(head->payload)});
     for (auto& payload : questions_.early_answers(head->key, Clock::now()))

@@ -25,10 +25,13 @@ class Questions {
   static constexpr std::chrono::seconds kMemory{10};
 
   void asked(const FlowKey& key, const Ruling& ruling, Time now);
-  /// Somebody else asks from there now.
-  void forget(const FlowKey& key) { entries_.erase(key); }
   /// The ruling about the program that asked; null when nobody did, or it was too long ago.
   [[nodiscard]] const Ruling* asker(const FlowKey& question, Time now) const;
+
+  void forget(const FlowKey& key) { entries_.erase(key); }
+  /// Those whose owner is known not to matter, for a second: a flood of questions costs no search each.
+  void does_not_matter(const FlowKey& key, Time now);
+  [[nodiscard]] bool matters(const FlowKey& key, Time now) const;
 
   /// An answer that was faster than the search for the program that asked.
   void answered_early(const FlowKey& question, std::string payload, Time now);
@@ -36,6 +39,7 @@ class Questions {
   [[nodiscard]] std::vector<std::string> early_answers(const FlowKey& question, Time now);
 
  private:
+  static constexpr std::chrono::seconds kIdleMemory{1};
   static constexpr std::size_t kMaxEarly = 512;
   static constexpr std::chrono::seconds kEarlyMemory{1};
 
@@ -50,7 +54,8 @@ class Questions {
   };
   std::unordered_map<FlowKey, Entry, FlowKeyHash> entries_;
   std::multimap<Time, FlowKey> order_;
-  std::deque<Early> early_;  ///< oldest first
+  std::unordered_map<FlowKey, Time, FlowKeyHash> idle_;  ///< until when
+  std::deque<Early> early_;                              ///< oldest first
 };
 
 class DnsTap {

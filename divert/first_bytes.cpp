@@ -327,10 +327,8 @@ bool starts_as(std::string_view text, std::string_view beginning) {
 }
 
 /// After a method of HTTP itself, malformed is still HTTP: the one who parses it answers with 400. Words such
-/// as OPTIONS (RTSP, SIP) and CONNECT (NATS, STOMP) belong to others as well.
+/// as OPTIONS (RTSP, SIP), CONNECT (NATS, STOMP) and GET (Redis, HTTP/0.9) belong to others as well.
 Guess guess_after_common(std::string_view rest, bool line_ended) {
-  const std::string start = lowered(rest.substr(0, 8));
-  if (start.starts_with('/') || start.starts_with("http://") || start == "https://") return Guess::yes;
   if (rest.find(" HTTP/") != rest.npos) return Guess::yes;
   return line_ended ? Guess::no : Guess::maybe;
 }
@@ -374,14 +372,35 @@ Guess guess_http(std::string_view bytes) {
                                                  : guess_after_other(rest, line_ended);
 }
 
+/// Whether a word that goes on, or a method and a target that goes on, is what HTTP clients send.
+bool is_likely_http(std::string_view bytes) {
+  // The registry of IANA, and what is met besides: caches, UPnP, Icecast, Microsoft's.
+  constexpr std::string_view kKnown =
+      " GET HEAD POST PUT DELETE CONNECT OPTIONS TRACE PATCH ACL BASELINE-CONTROL BIND CHECKIN"
+      " CHECKOUT COPY LABEL LINK LOCK MERGE MKACTIVITY MKCALENDAR MKCOL MKREDIRECTREF MKWORKSPACE"
+      " MOVE ORDERPATCH PROPFIND PROPPATCH QUERY REBIND REPORT SEARCH UNBIND UNCHECKOUT UNLINK"
+      " UNLOCK UPDATE UPDATEREDIRECTREF VERSION-CONTROL PURGE BAN REFRESH NOTIFY SUBSCRIBE"
+      " UNSUBSCRIBE SOURCE RPC_IN_DATA RPC_OUT_DATA SSTP_DUPLEX_POST BITS_POST CCM_POST BPROPFIND"
+      " BPROPPATCH BMOVE POLL RPC_CONNECT";
+  const auto space = bytes.find(' ');
+  const auto word = bytes.substr(0, space);
+  if (space == bytes.npos) return kKnown.find(" " + std::string(word)) != kKnown.npos;
+  const auto target = bytes.substr(space + 1);
+  const bool plain = target.empty() || target.starts_with('/') || target.starts_with('*');
+  return plain || is_common_method(word) || target.find("://") != target.npos;
+}
+
 FirstBytes inspect_text(std::string_view bytes) {
   if (bytes.starts_with(kHttp2Preface)) return only(Protocol::http2);
   if (starts_as(bytes, kHttp2Preface)) return only(Protocol::undecided);
   switch (guess_http(bytes)) {
     case Guess::yes:
       return inspect_http(bytes);
-    case Guess::maybe:
-      return only(Protocol::undecided);
+    case Guess::maybe: {
+      FirstBytes seen = only(Protocol::undecided);
+      seen.doubtful = !is_likely_http(bytes);
+      return seen;
+    }
     case Guess::no:
       break;
   }

@@ -35,6 +35,9 @@ struct FirstBytes {
   /// The ClientHello or the HTTP head is there in full; with http2 and raw always true: nothing more to wait
   /// for.
   bool complete = false;
+  /// Undecided, and only a method that hardly anybody uses would make it HTTP ("ruok", "JDWP-Handshake"): not
+  /// worth a long wait.
+  bool doubtful = false;
   std::string host;
   ClientHello hello;  ///< when protocol is tls and complete
 };

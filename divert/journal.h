@@ -1,5 +1,5 @@
-// What a run has changed on this machine beyond its own memory, written down before it is changed. The nft
-// table is not in it: the kernel takes that out itself.
+// What a run has changed on this machine beyond its own memory, written down before it is changed. The
+// packet filter is not in it: on Linux the kernel takes our table out itself, and pf's loader has a journal.
 #pragma once
 
 #include <string>
@@ -19,7 +19,7 @@ struct Journal {
 };
 
 /// Directory of the journals (root, 0700); one file per network namespace and broker.
-inline constexpr const char* kJournalDirectory = "/run/osproxy";
+extern const char* const kJournalDirectory;
 
 /// Replaces the journal's file (0600, fsynced).
 [[nodiscard]] base::Result<> write_journal(const Journal& journal);
@@ -31,7 +31,12 @@ std::vector<std::string> undo(const Journal& journal);
 /// The journals whose broker no longer lives.
 [[nodiscard]] std::vector<Journal> stale_journals();
 
-/// Field 22 of /proc/PID/stat together with the pid; start 0 when there is no such process.
+/// Takes out what a broker that has died has left in the packet filter, where that does not go with it. One
+/// line per thing.
+std::vector<std::string> undo_rules();
+
+/// The pid together with the time its process was started, in the system's unit; start 0 when there is no
+/// such process.
 procmap::ProcessId process_id_of(pid_t pid);
 
 }  // namespace divert

@@ -1,84 +1,12 @@
-// Journals are small JSON files, so that a person can read what is left behind.
-#include <algorithm>
-#include <cerrno>
-#include <filesystem>
-
-#include <fmt/format.h>
-#include <nlohmann/json.hpp>
-#include <signal.h>
-#include <sys/stat.h>
-#include <unistd.h>
-
-#include "base/fd.h"
-#include "divert/capture.h"
+// On Linux the kernel takes the rules out with the process that loaded them.
 #include "divert/journal.h"
 
 namespace divert {
-namespace {
 
-std::string path_of(const Journal& journal) {
-  return fmt::format("{}/{}.json", kJournalDirectory, journal.broker.pid);
-}
+const char* const kJournalDirectory = "/run/osproxy";
 
-base::Result<Journal> read_journal(const std::string& path) {
-  const auto text = base::read_file(path, 64 << 10);
-  if (!text) return text.error();
-  const auto data = nlohmann::json::parse(*text, nullptr, false);
-  if (!data.is_object()) return base::failure("{} is not a journal of osproxy", path);
-  Journal journal;
-  journal.broker.pid = data.value("broker", 0);
-  journal.broker.start_ticks = data.value("broker_start", std::uint64_t{0});
-  journal.worker = data.value("worker", 0);
-  journal.cgroup = data.value("cgroup", "");
-  return journal;
-}
-
-}  // namespace
-
-procmap::ProcessId process_id_of(pid_t pid) {
-  const auto stat = base::read_file(fmt::format("/proc/{}/stat", pid), 4096);
-  if (!stat) return {pid, 0};
-  // The command's name, in parentheses, may hold anything; the fields after it are numbers: 22 is the
-  // twentieth of them.
-  const auto close = stat->rfind(')');
-  if (close == stat->npos) return {pid, 0};
-  std::size_t at = close + 1;
-  for (int field = 3; field <= 22 && at != stat->npos; ++field)
-    at = stat->find(' ', at + (field > 3 ? 1 : 0));
-  return {pid, at == stat->npos ? 0 : std::stoull(stat->substr(at + 1))};
-}
-
-base::Result<> write_journal(const Journal& journal) {
-  if (::mkdir(kJournalDirectory, 0700) != 0 && errno != EEXIST) {
-    return base::os_error(fmt::format("cannot make {}", kJournalDirectory), errno);
-  }
-  const nlohmann::json data{{"broker", journal.broker.pid},
-                            {"broker_start", journal.broker.start_ticks},
-                            {"worker", journal.worker},
-                            {"cgroup", journal.cgroup}};
-  return base::replace_file(path_of(journal), data.dump(2) + "\n", 0600);
-}
-
-std::vector<std::string> undo(const Journal& journal) {
-  std::vector<std::string> done;
-  if (!journal.cgroup.empty() && remove_cgroup(journal.cgroup)) {
-    done.push_back(fmt::format("removed the cgroup {}", journal.cgroup));
-  }
-  if (::unlink(path_of(journal).c_str()) == 0) {
-    done.push_back(fmt::format("removed the journal of process {}", journal.broker.pid));
-  }
-  return done;
-}
-
-std::vector<Journal> stale_journals() {
-  std::vector<Journal> stale;
-  std::error_code ignored;
-  for (const auto& entry : std::filesystem::directory_iterator{kJournalDirectory, ignored}) {
-    if (entry.path().extension() != ".json") continue;
-    const auto journal = read_journal(entry.path());
-    if (journal && process_id_of(journal->broker.pid) != journal->broker) stale.push_back(*journal);
-  }
-  return stale;
+std::vector<std::string> undo_rules() {
+  return {};
 }
 
 }  // namespace divert

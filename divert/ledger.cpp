@@ -70,14 +70,19 @@ void Ledger::arrive(const FlowKey& key, std::uint32_t sequence, const HeldPacket
   entry.held = packet;
   // UDP cannot be decided later: the lookup's own limit has to do.
   set_due(key, entry, now + (key.udp ? kUpstreamPatience : kLookupPatience));
-  deeds.push_back(LookUp{key, entry.token});
+  deeds.push_back(LookUp{key, entry.token, packet.interface});
 }
 
 void Ledger::came_again(const FlowKey& key, Entry& entry, const HeldPacket& packet, Time now, Deeds& deeds) {
   switch (entry.state) {
     case State::looking_up:
     case State::connecting:
-      if (entry.held) {
+      if (key.udp) {
+        // Not the same again, but the next one.
+        const bool room = entry.held && entry.more.size() + 1 < kHeldDatagrams;
+        if (room) entry.more.push_back(packet);
+        if (!room) deeds.push_back(LetGo{packet, Release::pass});
+      } else if (entry.held) {
         ++counts_.retransmissions;
         deeds.push_back(LetGo{packet, Release::drop});
       } else if (entry.state == State::connecting) {
@@ -99,7 +104,7 @@ void Ledger::came_again(const FlowKey& key, Entry& entry, const HeldPacket& pack
 void Ledger::settle(const FlowKey& key, std::uint64_t token, Ruling ruling, Time now, Deeds& deeds) {
   const auto found = entries_.find(key);
   if (found == entries_.end() || found->second.token != token) return;
-  if (key.udp) return settle_udp(found, ruling, deeds);
+  if (key.udp) return settle_udp(found, std::move(ruling), deeds);
   Entry& entry = found->second;
   if (!entry.held) {
     // Too late for the packet: the listener has it, or is about to have it.
@@ -131,15 +136,22 @@ void Ledger::settle(const FlowKey& key, std::uint64_t token, Ruling ruling, Time
 }
 
 /// Only QUIC comes here. A program that is intercepted is to fall back to TCP.
-void Ledger::settle_udp(Entries::iterator found, const Ruling& ruling, Deeds& deeds) {
-  const auto held = found->second.held;
+void Ledger::settle_udp(Entries::iterator found, Ruling ruling, Deeds& deeds) {
+  const Entry entry = std::move(found->second);
+  const FlowKey key = found->first;
   entries_.erase(found);
-  if (!held) return;
-  if (concerns_us(ruling) || ruling.verdict.action == Action::block) {
-    deeds.push_back(Refuse{*held, pfctl::Refusal::port_unreachable});
-  } else {
-    deeds.push_back(LetGo{*held, Release::pass});
-  }
+  if (!entry.held) return;
+  const bool blocked = ruling.verdict.action == Action::block;
+  const auto let_go = [&](const HeldPacket& packet) {
+    if (blocked || concerns_us(ruling)) {
+      deeds.push_back(Refuse{packet, pfctl::Refusal::port_unreachable});
+    } else {
+      deeds.push_back(LetGo{packet, Release::pass});
+    }
+  };
+  let_go(*entry.held);
+  for (const HeldPacket& packet : entry.more) let_go(packet);
+  if (blocked) deeds.push_back(Show{key, std::move(ruling)});
 }
 
 void Ledger::connected(const FlowKey& key, std::uint64_t token, int error, Time now, Deeds& deeds) {
@@ -195,14 +207,15 @@ void Ledger::expire(Time now, Deeds& deeds) {
 void Ledger::overdue(Entries::iterator found, Deeds& deeds) {
   auto& [key, entry] = *found;
   if (!entry.held) {
-    // Lookups and attempts end by themselves, and somebody may be waiting for them.
-    if (entry.state != State::looking_up && entry.state != State::connecting) entries_.erase(found);
+    // Lookups end by themselves, and somebody may be waiting for them.
+    if (entry.state != State::looking_up) entries_.erase(found);
     return;
   }
   const HeldPacket packet = *entry.held;
   entry.held.reset();
   if (key.udp) {
     deeds.push_back(LetGo{packet, Release::drop});
+    for (const HeldPacket& other : entry.more) deeds.push_back(LetGo{other, Release::drop});
     entries_.erase(found);
   } else if (entry.state == State::looking_up) {
     ++counts_.late_lookups;
@@ -210,6 +223,7 @@ void Ledger::overdue(Entries::iterator found, Deeds& deeds) {
   } else {
     ++counts_.late_upstreams;
     deeds.push_back(LetGo{packet, Release::drop});
+    set_due(key, entry, entry.due + kAttemptMemory);
   }
 }
 
@@ -221,6 +235,7 @@ std::optional<Ledger::Time> Ledger::next_due() const {
 void Ledger::release_all(Deeds& deeds) {
   for (auto& [key, entry] : entries_) {
     if (entry.held) deeds.push_back(LetGo{*entry.held, Release::pass});
+    for (const HeldPacket& packet : entry.more) deeds.push_back(LetGo{packet, Release::pass});
   }
   entries_.clear();
   timers_.clear();

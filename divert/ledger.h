@@ -43,6 +43,7 @@ struct Refuse {
 struct LookUp {
   FlowKey key;
   std::uint64_t token = 0;
+  std::uint32_t interface = 0;  ///< of the packet
 };
 /// Connect to the destination, and come back with connected().
 struct ConnectAhead {
@@ -90,6 +91,10 @@ class Ledger {
   /// What has been decided is kept this long for the accept, or for the packet when it comes again.
   static constexpr std::chrono::milliseconds kMemory{8000};
   static constexpr std::size_t kMaxEntries = 65536;
+  /// An attempt that nobody has told the end of is forgotten after this.
+  static constexpr std::chrono::milliseconds kAttemptMemory{180'000};
+  /// Datagrams of one flow that are held: QUIC's first flight is one or two.
+  static constexpr std::size_t kHeldDatagrams = 8;
 
   /// A first packet has come. The deeds say what becomes of it; a LookUp among them when its owner is not
   /// known yet.
@@ -130,6 +135,7 @@ class Ledger {
     std::uint32_t sequence = 0;
     std::uint64_t token = 0;
     std::optional<HeldPacket> held;
+    std::vector<HeldPacket> more;  ///< UDP: that came behind it
     std::optional<Ruling> ruling;
     std::optional<Waiter> waiter;
     bool upstream = false;
@@ -140,7 +146,7 @@ class Ledger {
 
   void set_due(const FlowKey& key, Entry& entry, Time due);
   void came_again(const FlowKey& key, Entry& entry, const HeldPacket& packet, Time now, Deeds& deeds);
-  void settle_udp(Entries::iterator found, const Ruling& ruling, Deeds& deeds);
+  void settle_udp(Entries::iterator found, Ruling ruling, Deeds& deeds);
   void overdue(Entries::iterator found, Deeds& deeds);
   Entry* current(const FlowKey& key, std::uint64_t token);
 

@@ -13,29 +13,6 @@ namespace {
 /// Connections that wait for accept(); the kernel's net.core.somaxconn limits it.
 constexpr int kBacklog = 4096;
 
-struct LoopbackAddress {
-  sockaddr_storage storage{};
-  socklen_t size = 0;
-};
-
-LoopbackAddress loopback(int family, std::uint16_t port) {
-  LoopbackAddress address;
-  if (family == AF_INET) {
-    auto* v4 = reinterpret_cast<sockaddr_in*>(&address.storage);
-    v4->sin_family = AF_INET;
-    v4->sin_port = htons(port);
-    v4->sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-    address.size = sizeof *v4;
-  } else {
-    auto* v6 = reinterpret_cast<sockaddr_in6*>(&address.storage);
-    v6->sin6_family = AF_INET6;
-    v6->sin6_port = htons(port);
-    v6->sin6_addr = in6addr_loopback;
-    address.size = sizeof *v6;
-  }
-  return address;
-}
-
 std::uint16_t port_of(int fd) {
   sockaddr_storage storage{};
   socklen_t size = sizeof storage;
@@ -49,12 +26,17 @@ bool set_flag(int fd, int level, int option) {
   return ::setsockopt(fd, level, option, &one, sizeof one) == 0;
 }
 
-base::Error bind_error(int family, std::uint16_t port, int code) {
-  const char* const host = family == AF_INET ? "127.0.0.1" : "[::1]";
+base::Error bind_error(const base::Endpoint& where, int code) {
+  const std::string host = where.address().is_v6() ? fmt::format("[{}]", where.address().to_string())
+                                                   : where.address().to_string();
+  const std::uint16_t port = where.port();
   if (code != EADDRINUSE)
-    return base::os_error(fmt::format("cannot bind a listener on {}:{}", host, port), code);
+    return base::os_error(fmt::format("cannot bind a listener on {}", base::to_string(where)), code);
   if (port == 0) {
-    return {fmt::format("no free port on {} for the listener; see sysctl net.ipv4.ip_local_port_range", host),
+    return {fmt::format("no free port on {} for the listener; the range of local ports is a sysctl "
+                        "(net.ipv4.ip_local_port_range, "
+                        "net.inet.ip.portrange)",
+                        host),
             code};
   }
   return {fmt::format("port {} on {} is taken; name another one with --listen-port", port, host), code};
@@ -64,7 +46,8 @@ enum class Place { first, beside };  ///< in its group of listeners
 
 /// A listener on `port`, or on a free one when it is 0. The first one is bound before SO_REUSEPORT is set: so
 /// it cannot join the listeners of another program of root's.
-base::Result<base::UniqueFd> listen_on(int family, std::uint16_t port, Place place) {
+base::Result<base::UniqueFd> listen_on(const base::Endpoint& where, Place place) {
+  const int family = where.protocol().family();
   base::UniqueFd fd{::socket(family, SOCK_STREAM, 0)};
   if (!fd) return base::os_error("cannot make a listener", errno);
   bool good = ::fcntl(fd.get(), F_SETFD, FD_CLOEXEC) == 0 && ::fcntl(fd.get(), F_SETFL, O_NONBLOCK) == 0;
@@ -73,35 +56,41 @@ base::Result<base::UniqueFd> listen_on(int family, std::uint16_t port, Place pla
   // Connections of an earlier run that are in TIME_WAIT do not keep the port.
   good = good && set_flag(fd.get(), SOL_SOCKET, SO_REUSEADDR);
   if (!good) return base::os_error("cannot set up a listener", errno);
-  const LoopbackAddress address = loopback(family, port);
-  if (::bind(fd.get(), reinterpret_cast<const sockaddr*>(&address.storage), address.size) != 0) {
-    return bind_error(family, port, errno);
-  }
-  if (!set_flag(fd.get(), SOL_SOCKET, SO_REUSEPORT) || ::listen(fd.get(), kBacklog) != 0) {
-    return bind_error(family, port, errno);
-  }
+  if (::bind(fd.get(), where.data(), static_cast<socklen_t>(where.size())) != 0)
+    return bind_error(where, errno);
+  const bool shared = !kListenersShareConnections || set_flag(fd.get(), SOL_SOCKET, SO_REUSEPORT);
+  if (!shared || ::listen(fd.get(), kBacklog) != 0) return bind_error(where, errno);
   return fd;
 }
 
-base::Result<base::UniqueFd> first_listener(int family, std::uint16_t port) {
-  if (port != 0) return listen_on(family, port, Place::first);
-  auto usual = listen_on(family, kUsualPort, Place::first);
-  return usual || usual.error().os_code != EADDRINUSE ? std::move(usual) : listen_on(family, 0, Place::first);
+base::Result<base::UniqueFd> first_listener(const base::Address& address, std::uint16_t port) {
+  if (port != 0) return listen_on({address, port}, Place::first);
+  auto usual = listen_on({address, kUsualPort}, Place::first);
+  return usual || usual.error().os_code != EADDRINUSE ? std::move(usual)
+                                                      : listen_on({address, 0}, Place::first);
+}
+
+/// One more for the port of `first`, which is at `where`.
+base::Result<base::UniqueFd> further_listener(const base::UniqueFd& first, const base::Endpoint& where) {
+  if (kListenersShareConnections) return listen_on(where, Place::beside);
+  base::UniqueFd same{::fcntl(first.get(), F_DUPFD_CLOEXEC, 0)};
+  if (!same) return base::os_error("cannot share a listener", errno);
+  return same;
 }
 
 /// All listeners of one family; the port they share, 0 when the machine lacks IPv6.
-base::Result<std::uint16_t> bind_family(int family, std::uint16_t port, Listeners& all,
+base::Result<std::uint16_t> bind_family(const base::Address& address, std::uint16_t port, Listeners& all,
                                         base::UniqueFd ListenerPair::*member) {
-  auto first = first_listener(family, port);
+  auto first = first_listener(address, port);
   if (!first) {
     const int code = first.error().os_code;
-    if (family == AF_INET6 && (code == EAFNOSUPPORT || code == EADDRNOTAVAIL)) return std::uint16_t{0};
+    if (address.is_v6() && (code == EAFNOSUPPORT || code == EADDRNOTAVAIL)) return std::uint16_t{0};
     return first.error();
   }
   const std::uint16_t bound = port_of(first->get());
   all.pairs.front().*member = std::move(*first);
   for (std::size_t i = 1; i < all.pairs.size(); ++i) {
-    auto next = listen_on(family, bound, Place::beside);
+    auto next = further_listener(all.pairs.front().*member, {address, bound});
     if (!next) return next.error();
     all.pairs[i].*member = std::move(*next);
   }
@@ -110,16 +99,17 @@ base::Result<std::uint16_t> bind_family(int family, std::uint16_t port, Listener
 
 }  // namespace
 
-base::Result<Listeners> bind_listeners(unsigned count, bool ipv4, bool ipv6, std::uint16_t port) {
+base::Result<Listeners> bind_listeners(unsigned count, bool ipv4, bool ipv6, std::uint16_t port,
+                                       const ListenAddresses& at) {
   Listeners all;
   all.pairs.resize(count);
   if (ipv4) {
-    const auto bound = bind_family(AF_INET, port, all, &ListenerPair::v4);
+    const auto bound = bind_family(at.v4, port, all, &ListenerPair::v4);
     if (!bound) return bound.error();
     all.port_v4 = *bound;
   }
   if (ipv6) {
-    const auto bound = bind_family(AF_INET6, port, all, &ListenerPair::v6);
+    const auto bound = bind_family(at.v6, port, all, &ListenerPair::v6);
     if (!bound) return bound.error();
     all.port_v6 = *bound;
   }

@@ -25,8 +25,9 @@ constexpr char kBind = 1;                                       // NFQNL_CFG_CMD
 constexpr char kCopyPacket = 2;                                 // NFQNL_COPY_PACKET
 constexpr std::uint32_t kFailOpen = 0x1, kWholeSegments = 0x4;  // NFQA_CFG_F_FAIL_OPEN, NFQA_CFG_F_GSO
 
-constexpr std::uint16_t kPacketHeader = 1, kVerdictHeader = 2, kMark = 3, kPayload = 10;  // NFQA_*
-constexpr std::uint16_t kTypeMask = 0x3fff;                                               // NLA_TYPE_MASK
+constexpr std::uint16_t kPacketHeader = 1, kVerdictHeader = 2, kMark = 3, kOutDevice = 6,
+                        kPayload = 10;       // NFQA_*
+constexpr std::uint16_t kTypeMask = 0x3fff;  // NLA_TYPE_MASK
 
 constexpr std::size_t kNetlinkHeader = 16, kHeader = kNetlinkHeader + 4, kAttributeHeader = 4;
 
@@ -82,6 +83,7 @@ bool read_packet(std::string_view attributes, Message& message) {
     const auto value = attributes.substr(kAttributeHeader, length - kAttributeHeader);
     if (type == kPayload) message.bytes = value;
     if (type == kPacketHeader && value.size() >= 4) message.id = ntohl(get<std::uint32_t>(value, 0));
+    if (type == kOutDevice && value.size() >= 4) message.interface = ntohl(get<std::uint32_t>(value, 0));
     if (type == kMark && value.size() >= 4) message.mark = ntohl(get<std::uint32_t>(value, 0));
     attributes.remove_prefix(std::min(aligned(length), attributes.size()));
   }

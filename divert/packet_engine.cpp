@@ -6,8 +6,6 @@
 
 #include <fmt/format.h>
 #include <fmt/ranges.h>
-#include <pthread.h>
-#include <sys/eventfd.h>
 #include <unistd.h>
 
 #include "divert/urgent.h"
@@ -25,13 +23,14 @@ constexpr auto kSilence = 1s;
 /// A search for the owner ends with "unknown" after this.
 constexpr auto kSearchLimit = 2000ms;
 
-procmap::Transport transport_of(const FlowKey& key) {
-  return key.udp ? procmap::Transport::udp : procmap::Transport::tcp;
+procmap::Sought sought(const FlowKey& key, std::uint32_t interface) {
+  const auto transport = key.udp ? procmap::Transport::udp : procmap::Transport::tcp;
+  return {key.source, key.destination, transport, interface};
 }
 
-void ring(const base::UniqueFd& bell) {
-  const std::uint64_t one = 1;
-  (void)!::write(bell.get(), &one, sizeof one);
+/// A full pipe rings as well.
+void ring(const base::Pipe& bell) {
+  (void)!::write(bell.in.get(), "", 1);
 }
 
 }  // namespace
@@ -60,14 +59,14 @@ struct PacketEngine::Lane {
 base::Result<std::unique_ptr<PacketEngine>> PacketEngine::open(unsigned queues) {
   auto sources = open_packet_sources(queues);
   if (!sources) return sources.error();
-  base::UniqueFd wake{::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)};
-  if (!wake) return base::os_error("cannot make an eventfd", errno);
-  std::unique_ptr<PacketEngine> engine{new PacketEngine{std::move(*sources), std::move(wake)}};
+  auto wake = base::make_pipe(base::Blocking::no);
+  if (!wake) return wake.error();
+  std::unique_ptr<PacketEngine> engine{new PacketEngine{std::move(*sources), std::move(*wake)}};
   if (auto logs = open_packet_logs()) engine->dns_ = std::make_unique<DnsTap>(std::move(*logs));
   return engine;
 }
 
-PacketEngine::PacketEngine(PacketSources sources, base::UniqueFd wake)
+PacketEngine::PacketEngine(PacketSources sources, base::Pipe wake)
     : first_queue_(sources.first), wake_(std::move(wake)) {
   for (auto& source : sources.each) {
     lanes_.push_back(std::make_unique<Lane>(static_cast<std::uint16_t>(lanes_.size()), std::move(source)));
@@ -119,15 +118,15 @@ base::Result<> PacketEngine::start(const Policy& policy, std::vector<pid_t> own_
 }
 
 void PacketEngine::receive(Lane& lane) {
-  ::pthread_setname_np(::pthread_self(), "packets");
+  name_thread("packets");
   stay_on(lane.index);
   while (!stopping_) {
     const bool waiting = [this] {
       const std::lock_guard lock{ledger_mutex_};
       return ledger_.next_due().has_value();
     }();
-    const auto take = [&](std::uint32_t id, std::uint32_t mark, std::string_view bytes) {
-      judge(lane, {lane.index, id, mark}, bytes);
+    const auto take = [&](const HeldPacket& packet, std::string_view bytes) {
+      judge(lane, {lane.index, packet.id, packet.mark, packet.interface}, bytes);
     };
     const auto received = lane.source.receive(waiting ? kTick : kIdle, take);
     lane.seen = Clock::now().time_since_epoch().count();
@@ -147,7 +146,7 @@ void PacketEngine::judge(Lane& lane, const HeldPacket& packet, std::string_view 
   lane.learn();
   const FlowKey& key = head->key;
   std::optional<Ruling> ruling;
-  if (auto owner = lane.attributor->owner_soon(key.source, key.destination, transport_of(key)))
+  if (auto owner = lane.attributor->owner_soon(sought(key, packet.interface)))
     ruling = rule(std::move(*owner), key);
   if (ruling && passes_unseen(*ruling) && !known(key))
     return lane.source.release(packet, Release::pass, mark_bit_);
@@ -216,32 +215,39 @@ void PacketEngine::perform(Deeds& deeds) {
 }
 
 void PacketEngine::search() {
-  ::pthread_setname_np(::pthread_self(), "owners");
+  name_thread("owners");
   while (!stopping_) {
     std::unique_lock lock{search_mutex_};
     search_needed_.wait_for(lock, 1s, [this] { return stopping_ || !searches_.empty(); });
     if (stopping_ || searches_.empty()) continue;
-    const LookUp wanted = std::move(searches_.front());
-    searches_.pop_front();
+    // All that wait, together: a program with a thousand sockets that nobody can find keeps the others
+    // waiting for one search, not for a thousand.
+    const std::vector<LookUp> wanted = std::exchange(searches_, {});
     lock.unlock();
-    procmap::Owner owner = searching_attributor_->owner_of(wanted.key.source, wanted.key.destination,
-                                                           kSearchLimit, transport_of(wanted.key));
-    for (const auto& lane : lanes_) {
-      if (!owner.process) break;
-      const std::lock_guard learnt_lock{lane->learnt_mutex};
-      lane->learnt.push_back(owner);
-      lane->anything_learnt = true;
-    }
-    auto ruling = rule(std::move(owner), wanted.key);
-    with_ledger([&](Deeds& deeds) {
-      ledger_.settle(wanted.key, wanted.token, std::move(ruling), Clock::now(), deeds);
-    });
+    std::vector<procmap::Sought> list;
+    for (const LookUp& one : wanted) list.push_back(sought(one.key, one.interface));
+    auto owners = searching_attributor_->owners_of(list, kSearchLimit);
+    for (std::size_t i = 0; i < wanted.size(); ++i) found(wanted[i], std::move(owners[i]));
   }
 }
 
+void PacketEngine::found(const LookUp& wanted, procmap::Owner owner) {
+  for (const auto& lane : lanes_) {
+    if (!owner.process) break;
+    const std::lock_guard lock{lane->learnt_mutex};
+    lane->learnt.push_back(owner);
+    lane->anything_learnt = true;
+  }
+  auto ruling = rule(std::move(owner), wanted.key);
+  with_ledger([&](Deeds& deeds) {
+    ledger_.settle(wanted.key, wanted.token, std::move(ruling), Clock::now(), deeds);
+  });
+}
+
 Deeds PacketEngine::take_requests() {
-  std::uint64_t count = 0;
-  (void)!::read(wake_.get(), &count, sizeof count);
+  // First the bell, then the requests: one that comes in between rings for nothing, none is missed.
+  char rings[256];
+  (void)!::read(wake_.out.get(), rings, sizeof rings);
   const std::lock_guard lock{requests_mutex_};
   return std::exchange(requests_, {});
 }
@@ -283,6 +289,9 @@ std::string PacketEngine::troubles() const {
       {counts.late_lookups, "owners were found too late for the first packet and judged at the accept"},
       {counts.overflows, "connections came too fast to be remembered and were judged at the accept"},
       {unreadable_.load(), "first packets could not be read and were judged at the accept"},
+      {counts.late_upstreams,
+       "first packets were dropped because the server did not answer within 3 s (they come again)"},
+      {counts.retransmissions, "first packets were dropped because they came again while they were held"},
       {drops.queue, "first packets were dropped by a full kernel queue"},
       {drops.user, "first packets were dropped on their way to osproxy"},
   };

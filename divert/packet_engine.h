@@ -35,7 +35,7 @@ class PacketEngine {
                                      std::uint32_t mark_bit);
 
   /// Readable when take_requests() has something.
-  [[nodiscard]] int descriptor() const { return wake_.get(); }
+  [[nodiscard]] int descriptor() const { return wake_.out.get(); }
   /// ConnectAhead, Show, Reply and Heard: what only the broker's loop can do.
   [[nodiscard]] Deeds take_requests();
 
@@ -54,10 +54,11 @@ class PacketEngine {
  private:
   struct Lane;
 
-  PacketEngine(PacketSources sources, base::UniqueFd wake);
+  PacketEngine(PacketSources sources, base::Pipe wake);
   void receive(Lane& lane);
   void judge(Lane& lane, const HeldPacket& packet, std::string_view bytes);
   void search();
+  void found(const LookUp& wanted, procmap::Owner owner);
   void expire();
   [[nodiscard]] bool known(const FlowKey& key) const;
   [[nodiscard]] Ruling rule(procmap::Owner owner, const FlowKey& key) const;
@@ -67,7 +68,7 @@ class PacketEngine {
 
   std::uint16_t first_queue_;
   std::vector<std::unique_ptr<Lane>> lanes_;
-  base::UniqueFd wake_;
+  base::Pipe wake_;  ///< a byte in it: there are requests
   const Policy* policy_ = nullptr;
   std::vector<pid_t> own_pids_;
   std::uint32_t mark_bit_ = 0;
@@ -82,7 +83,7 @@ class PacketEngine {
 
   std::mutex search_mutex_;
   std::condition_variable search_needed_;
-  std::deque<LookUp> searches_;
+  std::vector<LookUp> searches_;
   std::optional<procmap::Attributor> searching_attributor_;  ///< the searching thread's
   std::thread searcher_;
 

@@ -17,9 +17,10 @@ namespace divert {
 
 /// A packet in the kernel's hands.
 struct HeldPacket {
-  std::uint16_t source = 0;  ///< index of the PacketSource it came from
-  std::uint32_t id = 0;      ///< the kernel's
-  std::uint32_t mark = 0;    ///< as its program's socket set it
+  std::uint16_t source = 0;     ///< index of the PacketSource it came from
+  std::uint32_t id = 0;         ///< the kernel's
+  std::uint32_t mark = 0;       ///< as its program's socket set it
+  std::uint32_t interface = 0;  ///< index of the device that it is to leave by; 0: not known
 
   bool operator==(const HeldPacket&) const = default;
 };
@@ -44,7 +45,7 @@ class PacketSource {
   /// Waits for a packet, `patience` at most, and hands over every one that has come, in order, with its first
   /// bytes. An error is lasting. (One system call less than with poll(2) stands between the program and its
   /// verdict.)
-  using Take = std::function<void(std::uint32_t id, std::uint32_t mark, std::string_view bytes)>;
+  using Take = std::function<void(const HeldPacket& packet, std::string_view bytes)>;
   [[nodiscard]] base::Result<> receive(std::chrono::milliseconds patience, const Take& take);
 
   void release(const HeldPacket& packet, Release how, std::uint32_t mark_bit) const;
@@ -58,7 +59,7 @@ class PacketSource {
   struct Store;
 
   base::UniqueFd socket_;
-  std::uint16_t number_;
+  [[maybe_unused]] std::uint16_t number_;
   std::vector<char> buffer_;
   std::chrono::milliseconds patience_{0};  ///< SO_RCVTIMEO; 0: not set yet
   std::shared_ptr<Store> store_;

@@ -21,6 +21,10 @@ namespace {
 
 using namespace std::chrono_literals;
 
+constexpr int kDivertFamily = 44;  // PF_DIVERT; before FreeBSD 14 unknown to headers and kernel
+#ifdef PF_DIVERT
+static_assert(kDivertFamily == PF_DIVERT);
+#endif
 constexpr std::uint16_t kUsualNumber = 28531;
 constexpr int kNumbersTried = 64;
 constexpr std::size_t kPacketRoom = 65536;
@@ -45,12 +49,20 @@ base::Error refused(std::uint16_t number, int error) {
   if (error == EADDRINUSE)
     return {fmt::format("divert port {} belongs to another program, and so do those around it", number),
             EBUSY};
-  if (error == EPROTONOSUPPORT || error == EINVAL)
+  if (error == EPROTONOSUPPORT || error == EAFNOSUPPORT || error == EINVAL)
     return {
         "this kernel cannot divert packets (IPDIVERT); kldload ipdivert, after a look at ipfw's default rule",
         error};
   if (error == EPERM || error == EACCES) return {"cannot hold packets: no permission; run as root", error};
   return base::os_error(fmt::format("cannot open divert port {}", number), error);
+}
+
+/// A family of its own since FreeBSD 14, where the older way is on notice; before that a protocol of IPv4.
+/// errno when empty.
+base::UniqueFd divert_socket() {
+  base::UniqueFd socket{::socket(kDivertFamily, SOCK_RAW | SOCK_CLOEXEC, 0)};
+  if (socket || (errno != EAFNOSUPPORT && errno != EPROTONOSUPPORT)) return socket;
+  return base::UniqueFd{::socket(PF_INET, SOCK_RAW | SOCK_CLOEXEC, IPPROTO_DIVERT)};
 }
 
 }  // namespace
@@ -78,7 +90,7 @@ PacketSource::PacketSource(base::UniqueFd socket, std::uint16_t number)
     : socket_(std::move(socket)), number_(number), buffer_(kPacketRoom), store_(std::make_shared<Store>()) {}
 
 base::Result<PacketSource> PacketSource::open(std::uint16_t number) {
-  base::UniqueFd socket{::socket(PF_INET, SOCK_RAW | SOCK_CLOEXEC, IPPROTO_DIVERT)};
+  base::UniqueFd socket = divert_socket();
   if (!socket) return refused(number, errno);
   sockaddr_in address{};
   address.sin_family = AF_INET;
@@ -117,7 +129,7 @@ base::Result<> PacketSource::receive(std::chrono::milliseconds patience, const T
       store_->packets.insert_or_assign(id, Store::Packet{std::string(bytes), address});
       if (store_->packets.size() > kMaxHeld) store_->packets.erase(store_->packets.begin());
     }
-    take(id, 0, bytes);
+    take({0, id, 0, 0}, bytes);
   }
   return {};
 }

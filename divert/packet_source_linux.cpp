@@ -100,7 +100,8 @@ base::Result<> PacketSource::receive(std::chrono::milliseconds patience, const T
     if (n <= 0) return base::os_error("cannot receive held packets", errno);
     std::string_view bytes{buffer_.data(), static_cast<std::size_t>(n)};
     while (const auto message = nfqueue::decode(bytes)) {
-      if (message->kind == nfqueue::Message::Kind::packet) take(message->id, message->mark, message->bytes);
+      if (message->kind == nfqueue::Message::Kind::packet)
+        take({0, message->id, message->mark, message->interface}, message->bytes);
     }
   }
   return {};

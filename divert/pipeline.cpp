@@ -18,17 +18,17 @@ constexpr auto kToken = asio::as_tuple(asio::use_awaitable);
 
 std::atomic<std::uint64_t> next_connection{1};
 
-/// Counts an outgoing port for as long as the connection lasts.
-class PortClaim {
+/// Known as ours for as long as it lasts.
+class Claim {
  public:
-  PortClaim(OwnPorts& ports, std::uint16_t port) : ports_(ports), port_(port) { ports_.add(port_); }
-  PortClaim(const PortClaim&) = delete;
-  PortClaim& operator=(const PortClaim&) = delete;
-  ~PortClaim() { ports_.remove(port_); }
+  Claim(OwnConnections& own, FlowKey key) : own_(own), key_(std::move(key)) { own_.add(key_); }
+  Claim(const Claim&) = delete;
+  Claim& operator=(const Claim&) = delete;
+  ~Claim() { own_.remove(key_); }
 
  private:
-  OwnPorts& ports_;
-  std::uint16_t port_;
+  OwnConnections& own_;
+  FlowKey key_;
 };
 
 bool is_own_listener(const base::Endpoint& endpoint, const Room& room) {
@@ -37,10 +37,10 @@ bool is_own_listener(const base::Endpoint& endpoint, const Room& room) {
   return endpoint.port() == (address.is_v4() ? room.listener_v4 : room.listener_v6);
 }
 
-/// A loop is one of our processes at our own door, or one of our own outgoing ports with an owner that cannot
-/// be found.
+/// A loop is one of our processes at our own door, or one of our own connections with an owner that cannot be
+/// found.
 bool is_loop(const wire::Answer& answer, const Room& room) {
-  return answer.own || (!answer.process && room.own_ports.contains(answer.source->port()));
+  return answer.own || (!answer.process && room.own.contains({*answer.source, *answer.destination}));
 }
 
 /// `answer` must have a source and a destination.
@@ -124,12 +124,26 @@ struct Attempt {
   bool late = false;
 };
 
+/// Through somebody else: the interceptor knows how.
+asio::awaitable<void> dial_ahead(std::uint64_t token, Connection connection, Room& room) {
+  tcp::socket server{co_await asio::this_coro::executor};
+  room.open.fetch_add(1, std::memory_order_relaxed);
+  boost::system::error_code error = co_await room.interceptor.dial(std::move(connection), server);
+  room.open.fetch_sub(1, std::memory_order_relaxed);
+  if (!error) room.upstreams.put(token, base::UniqueFd{server.release(error)});
+  room.broker.tell({token, error.value(), 0});
+}
+
 }  // namespace
 
 asio::awaitable<void> connect_ahead(wire::Answer order, Room& room) {
   const std::uint64_t token = order.id;
   if (!order.source || !order.destination) co_return;
   const Connection connection = make_connection(std::move(order), std::chrono::system_clock::now());
+  const Way way = room.interceptor.way(connection.verdict);
+  if (way == Way::late) room.broker.tell({token, 0, 0});  // the accept finds nothing, and goes on without
+  if (way == Way::ahead) co_await dial_ahead(token, connection, room);
+  if (way != Way::straight) co_return;
   const auto executor = co_await asio::this_coro::executor;
   const auto attempt = std::make_shared<Attempt>(executor);
   attempt->limit.async_wait([attempt](const boost::system::error_code& cancelled) {
@@ -182,8 +196,10 @@ asio::awaitable<void> carry(Accepted accepted, Room& room) {
     block(std::move(*decided), room);
     co_return;
   }
+  const bool passes = verdict.action == Action::pass && final_verdict;
+  const Way way = passes ? Way::straight : room.interceptor.way(verdict);
   tcp::socket server{decided->socket.get_executor()};
-  if (!fetch(server, *decided, room)) {
+  if (!fetch(server, *decided, room) && way == Way::straight) {
     const auto error = co_await connect(server, decided->connection.server);
     if (error) {
       fail_upstream(std::move(*decided), error, room);
@@ -191,8 +207,9 @@ asio::awaitable<void> carry(Accepted accepted, Room& room) {
     }
   }
   boost::system::error_code ignored;
-  const PortClaim claim{room.own_ports, server.local_endpoint(ignored).port()};
-  if (verdict.action == Action::pass && final_verdict) {
+  const auto far = way == Way::straight ? decided->connection.server : server.remote_endpoint(ignored);
+  const Claim claim{room.own, {server.local_endpoint(ignored), far}};
+  if (passes) {
     const auto outcome = co_await relay(std::move(decided->socket), std::move(server));
     room.watcher.closed(decided->connection, outcome);
   } else {

@@ -1,17 +1,19 @@
 // The way of one diverted connection, stage by stage. Each stage takes the value of the stage before it.
 #pragma once
 
-#include <array>
 #include <atomic>
 #include <cstdint>
 #include <functional>
+#include <mutex>
 #include <set>
+#include <unordered_set>
 
 #include <boost/asio/awaitable.hpp>
 #include <boost/asio/ip/tcp.hpp>
 
 #include "divert/broker_link.h"
 #include "divert/connection.h"
+#include "divert/packet.h"
 #include "divert/upstreams.h"
 
 namespace divert {
@@ -30,18 +32,26 @@ struct Decided {
   std::uint64_t upstream = 0;  ///< token in Upstreams; 0: to be connected
 };
 
-/// Source ports of our own outgoing connections, by context-free atomics: the third guard against loops asks
-/// it.
-class OwnPorts {
+/// Our own outgoing connections, of all contexts: the third guard against loops asks it. Both ends count: two
+/// sockets may share a port when their destinations differ.
+class OwnConnections {
  public:
-  void add(std::uint16_t port) { ports_[port].fetch_add(1, std::memory_order_relaxed); }
-  void remove(std::uint16_t port) { ports_[port].fetch_sub(1, std::memory_order_relaxed); }
-  [[nodiscard]] bool contains(std::uint16_t port) const {
-    return ports_[port].load(std::memory_order_relaxed) > 0;
+  void add(const FlowKey& key) {
+    const std::lock_guard lock{mutex_};
+    keys_.insert(key);
+  }
+  void remove(const FlowKey& key) {
+    const std::lock_guard lock{mutex_};
+    keys_.erase(keys_.find(key));
+  }
+  [[nodiscard]] bool contains(const FlowKey& key) const {
+    const std::lock_guard lock{mutex_};
+    return keys_.contains(key);
   }
 
  private:
-  std::array<std::atomic<std::uint16_t>, 65536> ports_{};
+  mutable std::mutex mutex_;
+  std::unordered_multiset<FlowKey, FlowKeyHash> keys_;
 };
 
 /// What one context of the worker has for its connections.
@@ -49,7 +59,7 @@ struct Room {
   BrokerLink& broker;
   Interceptor& interceptor;
   Watcher& watcher;
-  OwnPorts& own_ports;
+  OwnConnections& own;
   Upstreams& upstreams;
   std::uint16_t listener_v4 = 0;
   std::uint16_t listener_v6 = 0;

@@ -21,6 +21,7 @@ using nlohmann::json;
 constexpr std::array<std::string_view, 3> kActionNames{"pass", "intercept", "block"};
 constexpr std::size_t kMaxName = 253;  // RFC 1035, in text form
 constexpr std::size_t kMaxUser = 256;
+constexpr std::size_t kMaxUpstream = 1024;
 
 char lower(char c) {
   return c >= 'A' && c <= 'Z' ? static_cast<char>(c + ('a' - 'A')) : c;
@@ -57,6 +58,7 @@ bool is_own(const procmap::ProcessFacts* process, std::span<const pid_t> own_pid
 bool captured(const Capture& capture, const procmap::Owner& owner) {
   if (capture.cgroup_id != 0 && owner.socket && owner.socket->cgroup_id == capture.cgroup_id) return true;
   if (!owner.process) return false;
+  if (capture.gid != 0 && owner.process->gid == capture.gid) return true;
   const auto& ancestors = owner.process->ancestors;
   return owner.process->id == capture.root ||
          std::ranges::find(ancestors, capture.root, &procmap::Ancestor::id) != ancestors.end();
@@ -105,12 +107,15 @@ json rule_to_json(const Rule& rule) {
             {"networks", texts(rule.networks)}};
   if (rule.process) data["process"] = rule.process->to_json();
   if (rule.user) data["user"] = *rule.user;
+  if (rule.upstream) data["upstream"] = *rule.upstream;
   return data;
 }
 
 json capture_to_json(const Capture& capture) {
-  return {
-      {"cgroup_id", capture.cgroup_id}, {"pid", capture.root.pid}, {"start_ticks", capture.root.start_ticks}};
+  return {{"cgroup_id", capture.cgroup_id},
+          {"pid", capture.root.pid},
+          {"start_ticks", capture.root.start_ticks},
+          {"gid", capture.gid}};
 }
 
 /// Whether `data` is an object of `required` keys and, beyond them, none but `optional` ones.
@@ -162,7 +167,7 @@ Result<Action> action_from_json(const json& data) {
 }
 
 Result<Rule> rule_from_json(const json& data) {
-  if (!has_keys(data, {"action", "hosts", "ports", "networks"}, {"process", "user"})) {
+  if (!has_keys(data, {"action", "hosts", "ports", "networks"}, {"process", "user", "upstream"})) {
     return failure("is not an object of a rule's keys");
   }
   Rule rule;
@@ -175,6 +180,11 @@ Result<Rule> rule_from_json(const json& data) {
     if (!name || name->empty() || name->size() > kMaxUser)
       return failure("user is not a login name or a uid");
     rule.user = *name;
+  }
+  if (const auto upstream = data.find("upstream"); upstream != data.end()) {
+    const auto* url = upstream->get_ptr<const std::string*>();
+    if (!url || url->size() > kMaxUpstream) return failure("upstream is no text of at most 1024 bytes");
+    rule.upstream = *url;
   }
   if (const auto process = data.find("process"); process != data.end()) {
     auto filter = Filter::from_json(*process);
@@ -193,15 +203,16 @@ std::optional<std::uint64_t> number_from_json(const json& data, std::uint64_t li
 }
 
 Result<Capture> capture_from_json(const json& data) {
-  if (!has_keys(data, {"cgroup_id", "pid", "start_ticks"}, {}))
+  if (!has_keys(data, {"cgroup_id", "pid", "start_ticks", "gid"}, {}))
     return failure("capture: not an object of its keys");
   constexpr auto kMax = std::numeric_limits<std::uint64_t>::max();
   const auto cgroup = number_from_json(data["cgroup_id"], kMax);
   const auto pid = number_from_json(data["pid"], std::numeric_limits<pid_t>::max());
   const auto start = number_from_json(data["start_ticks"], kMax);
-  if (!cgroup || !pid || !start)
-    return failure("capture: cgroup_id, pid or start_ticks is not a number of its kind");
-  return Capture{*cgroup, {static_cast<pid_t>(*pid), *start}};
+  const auto gid = number_from_json(data["gid"], std::numeric_limits<std::uint32_t>::max());
+  if (!cgroup || !pid || !start || !gid)
+    return failure("capture: cgroup_id, pid, start_ticks or gid is not a number of its kind");
+  return Capture{*cgroup, {static_cast<pid_t>(*pid), *start}, static_cast<std::uint32_t>(*gid)};
 }
 
 std::size_t filter_items(const Policy& policy) {
@@ -261,6 +272,7 @@ Verdict Policy::judge(const Subject& subject, std::span<const pid_t> own_pids) c
     if (rules[i].hosts.empty()) {
       verdict.action = rules[i].action;
       verdict.reason = fmt::format("rule {}", i + 1);
+      verdict.rule = static_cast<std::uint16_t>(i);
       return verdict;
     }
     verdict.by_host.push_back({static_cast<std::uint16_t>(i), rules[i].action});
@@ -275,11 +287,11 @@ Verdict Policy::settle(const Verdict& verdict, std::string_view host) const {
     if (rule >= rules.size()) continue;
     const auto matches = [host](const std::string& pattern) { return host_matches(pattern, host); };
     if (std::ranges::any_of(rules[rule].hosts, matches)) {
-      return {
-          action, fmt::format("rule {}, host {}", rule + 1, base::printable(host.substr(0, kMaxName))), {}};
+      const auto name = base::printable(host.substr(0, kMaxName));
+      return {action, fmt::format("rule {}, host {}", rule + 1, name), {}, rule};
     }
   }
-  return {verdict.action, verdict.reason, {}};
+  return {verdict.action, verdict.reason, {}, verdict.rule};
 }
 
 json Policy::to_json() const {
@@ -287,11 +299,13 @@ json Policy::to_json() const {
   for (const Rule& rule : rules) list.push_back(rule_to_json(rule));
   json data{{"filter", filter.to_json()}, {"rules", std::move(list)}};
   if (capture) data["capture"] = capture_to_json(*capture);
+  if (!upstream.empty()) data["upstream"] = upstream;
   return data;
 }
 
 Result<Policy> Policy::from_json(const json& data) {
-  if (!has_keys(data, {"filter", "rules"}, {"capture"})) return failure("policy: not an object of its keys");
+  if (!has_keys(data, {"filter", "rules"}, {"capture", "upstream"}))
+    return failure("policy: not an object of its keys");
   Policy policy;
   auto filter = Filter::from_json(data["filter"]);
   if (!filter) return filter.error();
@@ -301,6 +315,12 @@ Result<Policy> Policy::from_json(const json& data) {
     auto capture = capture_from_json(*entry);
     if (!capture) return capture.error();
     policy.capture = *capture;
+  }
+  if (const auto upstream = data.find("upstream"); upstream != data.end()) {
+    const auto* url = upstream->get_ptr<const std::string*>();
+    if (!url || url->size() > kMaxUpstream)
+      return failure("policy: upstream is no text of at most 1024 bytes");
+    policy.upstream = *url;
   }
   return policy;
 }

@@ -28,12 +28,16 @@ struct Rule {
   std::vector<base::Network> networks;
   std::optional<std::string> user;  ///< login name or uid
   Action action = Action::intercept;
+  /// Of what is intercepted: URL of the proxy that it goes through, or "direct"; none: as all. Only the
+  /// worker knows what it means.
+  std::optional<std::string> upstream;
 };
 
 /// Selects what `osproxy exec` started, in place of the filter.
 struct Capture {
   std::uint64_t cgroup_id = 0;  ///< 0: no cgroup v2, go by the process tree
   procmap::ProcessId root;
+  std::uint32_t gid = 0;  ///< effective group of those processes (pf); 0: none of their own
 };
 
 /// What is asked about.
@@ -53,6 +57,8 @@ struct Verdict {
   Action action = Action::pass;
   std::string reason;  ///< "filter curl", "not selected by the filter curl", "rule 2", "osproxy itself", ...
   std::vector<ByHost> by_host;  ///< in the order of the rules; the first whose host matches wins
+  static constexpr std::uint16_t kNoRule = 0xffff;
+  std::uint16_t rule = kNoRule;  ///< index into Policy::rules of the one that decided
 };
 
 /// The rules in their order, then the filter. A rule without `process` applies only to programs that the
@@ -67,6 +73,7 @@ class Policy {
   Filter filter;
   std::vector<Rule> rules;
   std::optional<Capture> capture;
+  std::string upstream;  ///< as in Rule, for all; empty: direct
 
   /// `own_pids` (broker, guard, worker) pass before anything else.
   [[nodiscard]] Verdict judge(const Subject& subject, std::span<const pid_t> own_pids) const;

@@ -24,18 +24,40 @@ struct User {
 [[nodiscard]] base::Result<User> invoking_user();
 [[nodiscard]] base::Result<User> user_named(const std::string& name);
 
-/// Becomes `user` for good, with its supplementary groups. On failure the process must end.
-[[nodiscard]] base::Result<> become(const User& user);
+/// Becomes `user` for good, with its supplementary groups. `group`: with that one as real and effective group
+/// instead of its own. On failure the process must end.
+[[nodiscard]] base::Result<> become(const User& user, std::optional<gid_t> group = std::nullopt);
 
 /// Becomes `user` for good with `gid` as its only group, not dumpable, without the right to gain privileges.
 [[nodiscard]] base::Result<> become_worker(const User& user, gid_t gid);
+
+/// The first number tried: above what useradd and container ranges hand out by default, below 2^31.
+inline constexpr gid_t kUsualExemptGroup = 1'869'837'176;
 
 /// A group number that no group entry, no /etc/subgid range and no live process has. `wanted`: that one or an
 /// error that says who has it.
 [[nodiscard]] base::Result<gid_t> choose_exempt_group(std::optional<gid_t> wanted);
 
+/// Another such number, for a command that is to be told from all others by it.
+[[nodiscard]] base::Result<gid_t> choose_capture_group(gid_t exempt);
+
 /// Who uses group number `gid`: "the group adm", "a range in /etc/subgid", "process 77"; empty: nobody. Walks
-/// /proc.
+/// the list of processes.
 std::string group_number_in_use(gid_t gid);
+
+/// Live processes that have it as real, effective, saved or supplementary group, as far as they can be seen.
+[[nodiscard]] std::vector<pid_t> processes_with_group(gid_t gid);
+
+// Each system's own part of the above; false: errno says why.
+
+/// The user's supplementary groups, where needed with `group` as the first, which is the effective one.
+[[nodiscard]] bool join_groups(const User& user, gid_t group);
+/// No group but `group`, if any.
+[[nodiscard]] bool leave_groups(gid_t group);
+/// Real, effective and saved ids of the calling process, for good.
+[[nodiscard]] bool set_ids(uid_t uid, gid_t gid);
+/// Nobody may debug this process or read its memory, and it gains no rights by executing something, where the
+/// system can promise that.
+[[nodiscard]] bool seal();
 
 }  // namespace divert

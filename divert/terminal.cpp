@@ -12,8 +12,8 @@ namespace {
 /// Allowed in the background as well: without the block the kernel would stop us.
 void set_foreground(int tty, pid_t group) {
   sigset_t ttou, before;
-  ::sigemptyset(&ttou);
-  ::sigaddset(&ttou, SIGTTOU);
+  sigemptyset(&ttou);
+  sigaddset(&ttou, SIGTTOU);
   ::sigprocmask(SIG_BLOCK, &ttou, &before);
   ::tcsetpgrp(tty, group);
   ::sigprocmask(SIG_SETMASK, &before, nullptr);

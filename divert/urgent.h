@@ -12,4 +12,10 @@ void stay_on(unsigned cpu);
 /// call of whoever wakes it.
 void run_first();
 
+/// The calling thread's name, for debuggers; at most 15 letters.
+void name_thread(const char* name);
+
+/// What this process uses from now on is not paged out, where the system can pin pages as they are touched.
+void stay_in_memory();
+
 }  // namespace divert

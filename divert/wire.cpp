@@ -69,6 +69,7 @@ void write(Writer& out, const std::optional<base::Endpoint>& endpoint) {
 void write(Writer& out, const Verdict& verdict) {
   out.number(verdict.action);
   out.text(verdict.reason);
+  out.number(verdict.rule);
   out.number(static_cast<std::uint32_t>(verdict.by_host.size()));
   for (const auto& choice : verdict.by_host) {
     out.number(choice.rule);
@@ -105,6 +106,7 @@ Verdict read_verdict(Reader& in) {
   Verdict verdict;
   verdict.action = in.number<Action>();
   verdict.reason = in.text();
+  verdict.rule = in.number<std::uint16_t>();
   for (auto n = in.number<std::uint32_t>(); n > 0 && in.good(); --n) {
     const auto rule = in.number<std::uint16_t>();
     verdict.by_host.push_back({rule, in.number<Action>()});

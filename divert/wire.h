@@ -1,5 +1,5 @@
-// What broker and worker say to each other. A message is one datagram of a SOCK_SEQPACKET pair; both ends are
-// the same program, so integers are in host byte order. Questions have a fixed size; whatever else comes is
+// What broker and worker say to each other. A message is one of a MessageSocket; both ends are the same
+// program, so integers are in host byte order. Questions have a fixed size; whatever else comes is
 // refused.
 #pragma once
 

@@ -11,6 +11,7 @@
 #include <boost/asio/post.hpp>
 #include <boost/asio/steady_timer.hpp>
 #include <boost/asio/use_awaitable.hpp>
+#include <fcntl.h>
 #include <sys/socket.h>
 
 #include "divert/wire.h"
@@ -33,7 +34,7 @@ constexpr auto kSweep = std::chrono::seconds{2};
 /// One thread's share: listeners, link and open connections.
 class Worker::Context {
  public:
-  Context(base::UniqueFd link, ListenerPair& listeners) : link_(io_, std::move(link)) {
+  Context(MessageSocket link, ListenerPair& listeners) : link_(io_, std::move(link)) {
     open_listener(tcp::v4(), listeners.v4);
     open_listener(tcp::v6(), listeners.v6);
   }
@@ -45,7 +46,7 @@ class Worker::Context {
     room_.emplace(Room{link_,
                        handlers.interceptor,
                        handlers.watcher,
-                       worker.own_ports_,
+                       worker.own_,
                        worker.upstreams_,
                        worker.setup_.listeners.port_v4,
                        worker.setup_.listeners.port_v6,
@@ -61,7 +62,7 @@ class Worker::Context {
       if (order.kind != wire::Answer::Kind::connect) return show(std::move(order), *room_);
       asio::co_spawn(io_, connect_ahead(std::move(order), *room_), asio::detached);
     };
-    asio::co_spawn(io_, link_.read(obey), asio::detached);
+    asio::co_spawn(io_, link_.run(obey), asio::detached);
     for (auto& listener : acceptors_) asio::co_spawn(io_, accept(listener), asio::detached);
     asio::co_spawn(io_, tick(), asio::detached);
   }
@@ -163,13 +164,13 @@ void Worker::run(const std::vector<Handlers>& handlers, OnMessage on_log, OnMess
 }
 
 asio::awaitable<void> Worker::read_control(OnMessage on_log, OnMessage on_intermediate) {
-  asio::posix::stream_descriptor control{context(0), ::dup(setup_.control.get())};
+  asio::posix::stream_descriptor ready{context(0), ::fcntl(setup_.control.descriptor(), F_DUPFD_CLOEXEC, 0)};
   std::vector<char> buffer(wire::kMaxMessage);
   std::chrono::milliseconds grace{0};
   for (bool stopping = false; !stopping;) {
-    const auto [error] = co_await control.async_wait(asio::posix::stream_descriptor::wait_read, kToken);
-    const ssize_t n = ::recv(control.native_handle(), buffer.data(), buffer.size(), MSG_DONTWAIT);
-    if (n < 0 && (errno == EAGAIN || errno == EINTR)) continue;
+    const auto [error] = co_await ready.async_wait(asio::posix::stream_descriptor::wait_read, kToken);
+    const ssize_t n = setup_.control.receive(buffer, MessageSocket::Wait::no);
+    if (n < 0 && errno == EAGAIN) continue;
     if (error || n <= 0) break;
     const std::string_view text{buffer.data() + 1, static_cast<std::size_t>(n) - 1};
     switch (static_cast<wire::Control>(buffer[0])) {
@@ -220,7 +221,8 @@ asio::awaitable<void> Worker::sweep_upstreams() {
 }
 
 void Worker::send(std::string_view message) {
-  (void)!::send(setup_.control.get(), message.data(), message.size(), MSG_NOSIGNAL | MSG_DONTWAIT);
+  const std::lock_guard lock{sending_};
+  (void)setup_.control.send(message, MessageSocket::Wait::no);
 }
 
 void Worker::ask_to_end(std::string_view why) {

@@ -19,8 +19,8 @@ namespace divert {
 
 struct WorkerSetup {
   Listeners listeners;
-  std::vector<base::UniqueFd> links;  ///< as many as listener pairs
-  base::UniqueFd control;
+  std::vector<MessageSocket> links;  ///< as many as listener pairs
+  MessageSocket control;
 };
 
 /// What the next room brings for each context.
@@ -56,7 +56,8 @@ class Worker {
   void send(std::string_view message);
 
   WorkerSetup setup_;
-  OwnPorts own_ports_;
+  std::mutex sending_;  ///< on control
+  OwnConnections own_;
   Upstreams upstreams_;
   std::atomic<int> intercepted_{0};
   std::atomic<int> open_{0};

@@ -1,23 +1,75 @@
 // Rules in the kernel. Installed rules are an object: they are gone when it is destroyed.
 #pragma once
 
+#include <functional>
+#include <memory>
+#include <string>
+#include <vector>
+
 #include "base/error.h"
-#include "base/fd.h"
+#include "base/network.h"
 #include "pfctl/ruleset.h"
 
 namespace pfctl {
 
+/// Where diverted connections land: addresses of this machine for the listeners, there before the rules are.
+/// Linux: 127.0.0.1 and ::1. pf: aliases of lo0 (from 127.0.0.1 a reset would not find its way back).
+class Landing {
+ public:
+  struct Hold;
+
+  /// Families that are not wanted, or that this machine does not have, have an unspecified address. Errors:
+  /// another osproxy has rules in place (names its pid); Linux: a table of ours without an owner; pf: what
+  /// pfctl, ifconfig or kldload say. pf: what a killed osproxy left is put right first.
+  [[nodiscard]] static base::Result<Landing> prepare(bool ipv4, bool ipv6);
+
+  Landing(Landing&&) noexcept;
+  Landing& operator=(Landing&&) noexcept;
+  /// The addresses go when the rules that were loaded with them have gone as well.
+  ~Landing();
+
+  [[nodiscard]] const base::Address& v4() const { return v4_; }
+  [[nodiscard]] const base::Address& v6() const { return v6_; }
+  /// What was put right of an earlier run, a line each.
+  [[nodiscard]] const std::vector<std::string>& cleaned() const { return cleaned_; }
+  /// For a child that was forked: lets go of what it shares with its parent and undoes nothing.
+  void abandon();
+
+  [[nodiscard]] const std::shared_ptr<Hold>& hold() const { return hold_; }
+
+ private:
+  Landing(std::shared_ptr<Hold> hold, base::Address v4, base::Address v6, std::vector<std::string> cleaned);
+
+  std::shared_ptr<Hold> hold_;
+  base::Address v4_;
+  base::Address v6_;
+  std::vector<std::string> cleaned_;
+};
+
+/// What became of a connection that was made to try the rules.
+enum class Tried : std::uint8_t {
+  arrived,   ///< at our listener
+  astray,    ///< it did not
+  no_route,  ///< it never left: this machine has no way to anywhere
+};
+
+/// Makes such a connection, of this family, from a process whose connections are to be diverted. Blocking.
+using Probe = std::function<base::Result<Tried>(bool ipv6)>;
+
 /// Rules that are in place. On Linux the table belongs to the netlink socket held here (`flags owner`,
 /// Linux 5.12): nobody else can change it and it is gone when the process ends, however it ends. So the
 /// descriptor must not be inherited by any other process (it is close-on-exec; do not fork while holding one
-/// without closing it).
+/// without closing it). pf has no owners: there a journal on disk says what has to be undone (pf_journal.h).
 class LoadedRules {
  public:
-  LoadedRules(LoadedRules&&) noexcept = default;
-  LoadedRules& operator=(LoadedRules&&) noexcept = default;
+  struct Hold;  ///< of the system that the rules are loaded into
+  explicit LoadedRules(std::unique_ptr<Hold> hold);
+
+  LoadedRules(LoadedRules&&) noexcept;
+  LoadedRules& operator=(LoadedRules&&) noexcept;
   /// Takes the rules out. Connections that are diverted die of it, unless other rules keep NAT and connection
   /// tracking on in this network namespace: the kernel stops translating their addresses. So close them
-  /// first; a reset that is sent afterwards reaches nobody.
+  /// first; a reset that is sent afterwards reaches nobody. (pf: they live on while pf is enabled.)
   ~LoadedRules();
 
   /// From here on new connections go their own way; those that are diverted already live on while this object
@@ -27,30 +79,32 @@ class LoadedRules {
   /// The text that was loaded (stop_diverting() does not change it), as `osproxy rules` prints it.
   [[nodiscard]] std::string text() const;
 
- private:
-  friend base::Result<LoadedRules> load_rules(const Ruleset&);
-  LoadedRules(base::UniqueFd owner, Ruleset ruleset)
-      : owner_(std::move(owner)), ruleset_(std::move(ruleset)) {}
+  /// What else was changed on this machine and the user should know of, a line each.
+  [[nodiscard]] const std::vector<std::string>& notes() const;
 
-  base::UniqueFd owner_;
-  Ruleset ruleset_;
+ private:
+  std::unique_ptr<Hold> hold_;
 };
 
-/// Puts the rules in place in one atomic batch; `ruleset` must be validated. On failure nothing is left
-/// behind. Needs CAP_NET_ADMIN. Errors: another osproxy in this network namespace (names its pid), no
-/// nf_tables in the kernel, no permission, kernel too old.
-[[nodiscard]] base::Result<LoadedRules> load_rules(const Ruleset& ruleset);
+/// Puts the rules in place in one atomic batch; `ruleset` must be validated and lead to `landing`. `probe`
+/// (empty: none) is asked where the system may have rules and not evaluate them (macOS). On failure
+/// everything is as it was when `landing` had been prepared. Needs root. Errors: another osproxy in this
+/// network namespace (names its pid), no nf_tables in the kernel, no permission, kernel too old; pf: what
+/// pfctl says, the rule that decides before ours.
+[[nodiscard]] base::Result<LoadedRules> load_rules(const Ruleset& ruleset, const Landing& landing,
+                                                   const Probe& probe = {});
 
 inline constexpr long kNoOwner = -1;
 inline constexpr long kUnseenOwner = -2;
 
-/// The process whose osproxy table is loaded in this network namespace: 0 when there is no table, kNoOwner
-/// when the table has no owner (a left-over that somebody put there by hand; remove_stale_rules() takes it
+/// The process whose osproxy rules are loaded in this network namespace: 0 when there are none, kNoOwner when
+/// they have no owner (a left-over that somebody put there by hand; remove_stale_rules() takes it
 /// out), kUnseenOwner when the owner is a process that cannot be seen from here (another pid namespace). Of
 /// several processes that hold the owning socket, one. Needs CAP_NET_ADMIN; walks /proc.
 [[nodiscard]] base::Result<long> rules_owner();
 
-/// Removes an osproxy table without an owner. True when there was one; a table with an owner stays.
-[[nodiscard]] base::Result<bool> remove_stale_rules();
+/// Removes an osproxy table without an owner; pf: undoes what is left of an osproxy that was killed. What was
+/// put right, a line each; empty: nothing was there, or its owner lives.
+[[nodiscard]] base::Result<std::vector<std::string>> remove_stale_rules();
 
 }  // namespace pfctl

@@ -8,6 +8,7 @@
 #include <sys/socket.h>
 #include <sys/utsname.h>
 
+#include "base/fd.h"
 #include "pfctl/loader.h"
 #include "pfctl/netlink_port.h"
 #include "pfctl/netlink_socket.h"
@@ -71,26 +72,67 @@ base::Result<Attempt> attempt(const Batch& batch) {
 
 }  // namespace
 
+/// Loopback is always there.
+struct Landing::Hold {};
+
+Landing::Landing(std::shared_ptr<Hold> hold, base::Address v4, base::Address v6,
+                 std::vector<std::string> cleaned)
+    : hold_(std::move(hold)), v4_(std::move(v4)), v6_(std::move(v6)), cleaned_(std::move(cleaned)) {}
+Landing::Landing(Landing&&) noexcept = default;
+Landing& Landing::operator=(Landing&&) noexcept = default;
+Landing::~Landing() = default;
+
+void Landing::abandon() {}
+
+base::Result<Landing> Landing::prepare(bool ipv4, bool ipv6) {
+  const auto owner = rules_owner();
+  if (!owner) return owner.error();
+  if (*owner != 0) return table_in_the_way(*owner);
+  using boost::asio::ip::address_v4;
+  using boost::asio::ip::address_v6;
+  return Landing{std::make_shared<Hold>(),
+                 ipv4 ? address_v4::loopback() : address_v4::any(),
+                 ipv6 ? address_v6::loopback() : address_v6::any(),
+                 {}};
+}
+
+struct LoadedRules::Hold {
+  base::UniqueFd owner;
+  Ruleset ruleset;
+  std::vector<std::string> notes;
+};
+
+LoadedRules::LoadedRules(std::unique_ptr<Hold> hold) : hold_(std::move(hold)) {}
+LoadedRules::LoadedRules(LoadedRules&&) noexcept = default;
+LoadedRules& LoadedRules::operator=(LoadedRules&&) noexcept = default;
 LoadedRules::~LoadedRules() = default;
 
 std::string LoadedRules::text() const {
-  return render_nft(ruleset_);
+  return render_nft(hold_->ruleset);
+}
+
+const std::vector<std::string>& LoadedRules::notes() const {
+  return hold_->notes;
 }
 
 base::Result<> LoadedRules::stop_diverting() {
-  const Batch batch = stop_batch(ruleset_);
-  const auto refusal = commit(owner_.get(), batch);
+  const Batch batch = stop_batch(hold_->ruleset);
+  const auto refusal = commit(hold_->owner.get(), batch);
   if (!refusal) return refusal.error();
   if (*refusal) return base::os_error("cannot put the packet-filter rules out of use", (*refusal)->error);
   return {};
 }
 
-base::Result<LoadedRules> load_rules(const Ruleset& ruleset) {
+base::Result<LoadedRules> load_rules(const Ruleset& ruleset, const Landing& /*landing*/,
+                                     const Probe& /*probe*/) {
   const Batch batch = install_batch(ruleset);
   for (bool again = true;; again = false) {
     auto result = attempt(batch);
     if (!result) return result.error();
-    if (!result->refusal) return LoadedRules(std::move(result->owner), ruleset);
+    if (!result->refusal) {
+      return LoadedRules(
+          std::make_unique<LoadedRules::Hold>(LoadedRules::Hold{std::move(result->owner), ruleset, {}}));
+    }
     if (!is_in_the_way(batch, *result->refusal)) return explain(batch, *result->refusal, kernel_release());
     const auto owner = rules_owner();
     if (!owner) return owner.error();
@@ -114,16 +156,16 @@ base::Result<long> rules_owner() {
   return process_of_netfilter_port(*answer->owner).value_or(kUnseenOwner);
 }
 
-base::Result<bool> remove_stale_rules() {
+base::Result<std::vector<std::string>> remove_stale_rules() {
   const Batch batch = removal_batch();
   const auto result = attempt(batch);
   if (!result) return result.error();
-  if (!result->refusal) return true;
+  if (!result->refusal) return std::vector{fmt::format("removed the table inet {}", kTableName)};
   const Ack& refusal = *result->refusal;
   const bool table =
       batch.steps[std::min<std::size_t>(refusal.sequence, batch.acknowledged())].kind == Step::Kind::table;
   // EPERM for the table itself: a living process owns it.
-  if (table && (refusal.error == ENOENT || refusal.error == EPERM)) return false;
+  if (table && (refusal.error == ENOENT || refusal.error == EPERM)) return std::vector<std::string>{};
   return explain(batch, refusal, kernel_release());
 }
 

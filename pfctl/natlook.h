@@ -33,7 +33,7 @@ class Natlook {
   explicit Natlook(base::UniqueFd socket) : socket_(std::move(socket)) {}
 
   base::UniqueFd socket_;
-  std::uint32_t sequence_ = 0;
+  [[maybe_unused]] std::uint32_t sequence_ = 0;  // of netlink
 };
 
 }  // namespace pfctl

@@ -68,7 +68,7 @@ NftRule redirect(Family family, const Ruleset& ruleset, std::uint16_t listener) 
   return rule;
 }
 
-// Our group first, then what must never be diverted.
+// What must never be diverted.
 void append_exempt(const Ruleset& ruleset, std::vector<NftRule>& rules) {
   if (ruleset.loopback) append_listeners(ruleset, rules);
   rules.push_back(not_unicast(ruleset.loopback));
@@ -98,6 +98,12 @@ NftRule refuse(Refusal how) {
   return rule;
 }
 
+/// Whoever falls back to TCP must be met there.
+bool holds_quic(const Ruleset& ruleset) {
+  const auto covers = [](const base::PortRange& range) { return range.contains(kQuicPort); };
+  return ruleset.queueing->quic && (ruleset.ports.empty() || std::ranges::any_of(ruleset.ports, covers));
+}
+
 NftRule hold(Transport transport, const Ruleset& ruleset) {
   NftRule rule;
   rule.cgroup = ruleset.cgroup;
@@ -119,7 +125,7 @@ NftChain judge_chain(const Ruleset& ruleset) {
   rules.push_back(hold(Transport::tcp, ruleset));
   rules.back().heading = "held until the verdict";
   rules.back().ports = ruleset.ports;
-  if (ruleset.queueing->quic) {
+  if (holds_quic(ruleset)) {
     rules.push_back(hold(Transport::udp, ruleset));
     rules.back().ports = {{kQuicPort, kQuicPort}};
   }
@@ -132,7 +138,7 @@ NftChain first_chain(const Ruleset& ruleset) {
   tcp.transport = Transport::syn;
   tcp.outcome = Jump{kJudgeChain};
   std::vector<NftRule> rules{std::move(tcp)};
-  if (ruleset.queueing->quic) {
+  if (holds_quic(ruleset)) {
     NftRule quic;
     quic.transport = Transport::udp;
     quic.ports = {{kQuicPort, kQuicPort}};

@@ -17,7 +17,8 @@ enum class Dialect : std::uint8_t { darwin, freebsd, openbsd };
 const char* anchor_of(Dialect dialect);
 
 /// The anchor as text for `pfctl -a ANCHOR -f -`: what is loaded, and what `osproxy rules` prints. Pure;
-/// `ruleset` must be validated. Errors: what the dialect cannot do (held packets on macOS, cgroups).
+/// `ruleset` must be validated. Errors: what the dialect cannot do (held packets but on FreeBSD, cgroups,
+/// group numbers beyond its largest).
 [[nodiscard]] base::Result<std::string> render_pf(const Ruleset& ruleset, Dialect dialect);
 
 }  // namespace pfctl

@@ -13,13 +13,14 @@ namespace {
 constexpr unsigned kMappedBits = 96;  // ::ffff:0:0/96 holds IPv4
 
 base::Result<> check_families(const Ruleset& ruleset) {
-  if (!ruleset.ipv4 && !ruleset.ipv6) {
+  const bool divert_v6 = ruleset.ipv6 && !ruleset.ipv6_refused;
+  if (!ruleset.ipv4 && !divert_v6) {
     return base::failure("no address family to divert; switch on IPv4, IPv6 or both");
   }
   if (ruleset.ipv4 && ruleset.listener_v4 == 0) {
     return base::failure("no listener port for IPv4; open a listener on 127.0.0.1 or switch IPv4 off");
   }
-  if (ruleset.ipv6 && ruleset.listener_v6 == 0) {
+  if (divert_v6 && ruleset.listener_v6 == 0) {
     return base::failure("no listener port for IPv6; open a listener on [::1] or switch IPv6 off");
   }
   return {};
@@ -31,6 +32,31 @@ base::Result<> check_group(std::uint32_t gid) {
   }
   if (gid == std::numeric_limits<std::uint32_t>::max()) {
     return base::failure("the exempt group {} is not a group number", gid);
+  }
+  return {};
+}
+
+base::Result<> check_capture(const Ruleset& ruleset) {
+  if (!ruleset.capture_gid) return {};
+  const std::uint32_t gid = *ruleset.capture_gid;
+  if (gid == 0 || gid == std::numeric_limits<std::uint32_t>::max()) {
+    return base::failure("the capture group {} is not a group that a single command can have", gid);
+  }
+  if (gid == ruleset.exempt_gid) {
+    return base::failure("the capture group {} is the exempt group as well; nothing would be diverted", gid);
+  }
+  return {};
+}
+
+base::Result<> check_aliases(const Ruleset& ruleset) {
+  if (ruleset.ipv4 && (!ruleset.alias_v4.is_v4() || ruleset.alias_v4.is_unspecified())) {
+    return base::failure("{} is no IPv4 address for listeners; expected for example 198.18.0.1",
+                         ruleset.alias_v4.to_string());
+  }
+  const bool divert_v6 = ruleset.ipv6 && !ruleset.ipv6_refused;
+  if (divert_v6 && (!ruleset.alias_v6.is_v6() || ruleset.alias_v6.is_unspecified())) {
+    return base::failure("{} is no IPv6 address for listeners; expected for example fdff:6f73::1",
+                         ruleset.alias_v6.to_string());
   }
   return {};
 }
@@ -101,6 +127,8 @@ base::Result<std::vector<base::Network>> merged(std::vector<base::Network> netwo
 base::Result<Ruleset> validated(Ruleset ruleset) {
   if (auto good = check_families(ruleset); !good) return good.error();
   if (auto good = check_group(ruleset.exempt_gid); !good) return good.error();
+  if (auto good = check_capture(ruleset); !good) return good.error();
+  if (auto good = check_aliases(ruleset); !good) return good.error();
   if (ruleset.queueing) {
     if (auto good = check_queueing(*ruleset.queueing); !good) return good.error();
   }

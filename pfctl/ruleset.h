@@ -24,7 +24,7 @@ struct CgroupMatch {
 /// engine). A verdict is told by the packet's mark: `mark_bit` on the way on means "to our listeners"; one of
 /// Refusal's values, on a packet that is to go through the rules once more (NF_REPEAT), how it is refused.
 struct Queueing {
-  std::uint16_t first = 0;                ///< number of the first queue
+  std::uint16_t first = 0;                ///< number of the first queue; pf: the port of divert(4)
   std::uint16_t count = 1;                ///< queues, by CPU
   std::uint32_t mark_bit = 0x10000000;    ///< exactly one bit
   bool native = true;                     ///< nft's `queue`; else the xtables target NFQUEUE
@@ -64,6 +64,7 @@ struct Ruleset {
   base::Address alias_v4 = boost::asio::ip::make_address("198.18.0.1");
   base::Address alias_v6 = boost::asio::ip::make_address("fdff:6f73::1");
   bool block_quic = false;           ///< pf: refuse UDP to port 443 of those whose TCP is diverted
+  bool ipv6_refused = false;         ///< pf: IPv6 cannot be diverted here; it is refused
   bool loopback = false;             ///< divert connections to this machine's own addresses as well
   std::optional<Queueing> queueing;  ///< only connections with a verdict; empty: all (the redirect engine)
 };

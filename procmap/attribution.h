@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <memory>
 #include <optional>
+#include <span>
 #include <vector>
 
 #include "base/network.h"
@@ -14,7 +15,7 @@ namespace procmap {
 
 /// What the kernel says of one socket, without walking any process.
 struct SocketFacts {
-  std::uint32_t inode = 0;
+  std::uint32_t inode = 0;  ///< Linux; elsewhere 0
   uid_t uid = 0;
   std::uint32_t interface = 0;  ///< bound device (idiag_if), 0: none
   std::uint64_t cgroup_id = 0;  ///< cgroup v2 id of the socket; 0 when the kernel does not say
@@ -29,8 +30,18 @@ struct Owner {
 
 enum class Transport : std::uint8_t { tcp, udp };
 
+/// A connection as the program sees it (the *original* tuple).
+struct Sought {
+  base::Endpoint source;
+  base::Endpoint destination;
+  Transport transport = Transport::tcp;
+  /// Index of the device that its packets leave by: a socket that is bound to a device is found only with it.
+  /// 0: not known.
+  std::uint32_t interface = 0;
+};
+
 /// Answers from caches where it can. Not thread-safe; blocks (usually microseconds, never longer than
-/// `limit`). Sees all processes only with CAP_SYS_PTRACE and CAP_DAC_READ_SEARCH (root).
+/// `limit`). Sees all processes only as root (Linux: CAP_SYS_PTRACE and CAP_DAC_READ_SEARCH).
 class Attributor {
  public:
   [[nodiscard]] static base::Result<Attributor> open();
@@ -38,16 +49,18 @@ class Attributor {
   Attributor& operator=(Attributor&&) noexcept;
   ~Attributor();
 
-  /// `source` and `destination` as the program sees them (the *original* tuple). Works from SYN_SENT on.
-  [[nodiscard]] Owner owner_of(const base::Endpoint& source, const base::Endpoint& destination,
-                               std::chrono::milliseconds limit = std::chrono::milliseconds{200},
-                               Transport transport = Transport::tcp);
+  /// Works from SYN_SENT on.
+  [[nodiscard]] Owner owner_of(const Sought& sought,
+                               std::chrono::milliseconds limit = std::chrono::milliseconds{200});
+
+  /// The owners of several, in their order. What takes a search is searched for once for all of them: however
+  /// many there are, it takes no longer than for one.
+  [[nodiscard]] std::vector<Owner> owners_of(std::span<const Sought> sought, std::chrono::milliseconds limit);
 
   /// The same as far as a few system calls that cannot block will do; empty: it takes a search.
-  [[nodiscard]] std::optional<Owner> owner_soon(const base::Endpoint& source,
-                                                const base::Endpoint& destination,
-                                                Transport transport = Transport::tcp);
-  /// Tells this one what another has found, so that it is found soon the next time.
+  [[nodiscard]] std::optional<Owner> owner_soon(const Sought& sought);
+  /// Tells this one what another has found, so that it is found soon the next time. Does nothing on macOS and
+  /// FreeBSD: their kernels name the holder in the same table as the socket, there is no search to be spared.
   void learn(const Owner& owner);
 
   /// Facts of a process that lives now, cached by (pid, start time); null when there is no such process.
@@ -68,8 +81,8 @@ struct SocketRow {
   Owner owner;
 };
 
-/// All TCP sockets of this network namespace with their owners: one dump, one walk over /proc. Blocks for
-/// milliseconds.
+/// All TCP sockets of this network namespace (Linux) or machine with their owners: one dump, on Linux one
+/// walk over /proc. Blocks for milliseconds.
 [[nodiscard]] base::Result<std::vector<SocketRow>> socket_table(Attributor& attributor);
 
 }  // namespace procmap

@@ -46,17 +46,17 @@ class DiagSocketFd {
     return DiagSocketFd{std::move(fd)};
   }
 
-  std::optional<DiagSocket> exact(Family family, const base::Endpoint& local, const base::Endpoint& remote,
-                                  Transport transport) {
+  std::optional<DiagSocket> exact(Family family, const Sought& sought) {
     std::optional<DiagSocket> found;
-    const auto query = encode_exact_query(family, local, remote, ++sequence_, transport);
+    const auto query = encode_exact_query(family, sought, ++sequence_);
     exchange(query, [&](const DiagReply& reply) {
       // The kernel may answer with a listener that would take the connection: that is not the socket asked
       // for. A UDP socket need not be bound to an address, or connected.
       const bool same =
           reply.kind == DiagReply::Kind::socket &&
-          (transport == Transport::udp ? reply.socket.local.port() == local.port()
-                                       : reply.socket.local == local && reply.socket.remote == remote);
+          (sought.transport == Transport::udp
+               ? reply.socket.local.port() == sought.source.port()
+               : reply.socket.local == sought.source && reply.socket.remote == sought.destination);
       if (same) found = reply.socket;
       return false;
     });
@@ -115,20 +115,44 @@ class Attributor::State {
   State(Proc proc, DiagSocketFd diag)
       : proc_(std::move(proc)), facts_(proc_), diag_(std::move(diag)), last_pid_(proc_.last_pid()) {}
 
-  Owner owner_of(const base::Endpoint& source, const base::Endpoint& destination,
-                 std::chrono::milliseconds limit, Transport transport) {
-    Owner owner{socket_of(source, destination, transport), nullptr};
+  Owner owner_of(const Sought& sought, std::chrono::milliseconds limit) {
+    Owner owner{socket_of(sought), nullptr};
     if (!owner.socket || owner.socket->inode == 0) return owner;
-    const pid_t pid = holder_of(*owner.socket, Clock::now() + limit);
-    if (pid == 0) return owner;
-    owner.process = facts_.facts_of(pid, owner.socket->uid);
-    owner.descriptor = lately_.front().descriptor;
+    pid_t pid = find_where_likely(*owner.socket);
+    if (pid == 0) pid = find_among_all(*owner.socket, Clock::now() + limit);
+    complete(owner, pid);
     return owner;
   }
 
-  std::optional<Owner> owner_soon(const base::Endpoint& source, const base::Endpoint& destination,
-                                  Transport transport) {
-    Owner owner{socket_of(source, destination, transport), nullptr};
+  std::vector<Owner> owners_of(std::span<const Sought> sought, std::chrono::milliseconds limit) {
+    std::vector<Owner> owners;
+    std::vector<std::size_t> missing;
+    for (const Sought& one : sought) {
+      Owner& owner = owners.emplace_back(Owner{socket_of(one), nullptr});
+      if (!owner.socket || owner.socket->inode == 0) continue;
+      const pid_t pid = find_where_likely(*owner.socket);
+      if (pid == 0) missing.push_back(owners.size() - 1);
+      complete(owner, pid);
+    }
+    if (missing.empty()) return owners;
+    const auto deadline = Clock::now() + limit;
+    if (missing.size() == 1) {
+      Owner& owner = owners[missing.front()];
+      complete(owner, find_among_all(*owner.socket, deadline));
+      return owners;
+    }
+    const auto holders = all_holders(deadline);
+    for (const std::size_t i : missing) {
+      const auto found = holders.find(owners[i].socket->inode);
+      if (found == holders.end()) continue;
+      remember(found->second.pid, found->second.descriptor);
+      complete(owners[i], found->second.pid);
+    }
+    return owners;
+  }
+
+  std::optional<Owner> owner_soon(const Sought& sought) {
+    Owner owner{socket_of(sought), nullptr};
     if (!owner.socket || owner.socket->inode == 0) return owner;
     const std::size_t looks = std::min(lately_.size(), kSoon);
     for (std::size_t i = 0; i < looks; ++i) {
@@ -158,17 +182,18 @@ class Attributor::State {
 
   base::Result<std::vector<SocketRow>> table() {
     std::vector<SocketRow> rows;
-    const auto holders = all_holders();
+    const auto holders = all_holders(Clock::time_point::max());
     for (const Family family : {Family::v4, Family::v6}) {
       const auto sockets = diag_.dump(family);
       if (!sockets && family == Family::v6) break;  // a kernel without IPv6
       if (!sockets) return base::os_error("cannot list the TCP sockets", errno);
       for (const auto& socket : *sockets) {
         const auto holder = holders.find(socket.facts.inode);
-        rows.push_back({socket.local,
-                        socket.remote,
-                        state_name(socket.state),
-                        {socket.facts, holder == holders.end() ? nullptr : facts_.facts_of(holder->second)}});
+        rows.push_back(
+            {socket.local,
+             socket.remote,
+             state_name(socket.state),
+             {socket.facts, holder == holders.end() ? nullptr : facts_.facts_of(holder->second.pid)}});
       }
     }
     return rows;
@@ -176,12 +201,18 @@ class Attributor::State {
 
  private:
   /// An inode of 0: the program has closed it, the kernel still works on it.
-  std::optional<SocketFacts> socket_of(const base::Endpoint& source, const base::Endpoint& destination,
-                                       Transport transport) {
+  std::optional<SocketFacts> socket_of(const Sought& sought) {
     std::optional<DiagSocket> socket;
-    if (source.address().is_v4()) socket = diag_.exact(Family::v4, source, destination, transport);
-    if (!socket) socket = diag_.exact(Family::v6, source, destination, transport);
+    if (sought.source.address().is_v4()) socket = diag_.exact(Family::v4, sought);
+    if (!socket) socket = diag_.exact(Family::v6, sought);
     return socket ? std::optional{socket->facts} : std::nullopt;
+  }
+
+  /// `pid`: whom remember() was told of last; 0: nobody.
+  void complete(Owner& owner, pid_t pid) {
+    if (pid == 0) return;
+    owner.process = facts_.facts_of(pid, owner.socket->uid);
+    owner.descriptor = lately_.front().descriptor;
   }
 
   /// Where a process kept the socket that it was last asked about.
@@ -193,8 +224,8 @@ class Attributor::State {
     base::UniqueFd stat;
   };
 
-  /// 0: nobody. Otherwise it is the first of those that answered lately.
-  pid_t holder_of(const SocketFacts& socket, Clock::time_point deadline) {
+  /// 0: not there. Otherwise it is the first of those that answered lately.
+  pid_t find_where_likely(const SocketFacts& socket) {
     const pid_t newest = proc_.last_pid();
     // Numbers start again from the bottom after kernel.pid_max: then the last look is no limit.
     const pid_t oldest = std::max(newest >= last_pid_ ? last_pid_ + 1 : 1, newest - kNewLimit);
@@ -202,7 +233,6 @@ class Attributor::State {
     pid_t pid = find_among_new(newest, std::max(oldest, newest - kNewest), socket.inode);
     if (pid == 0) pid = find_lately(socket.inode);
     if (pid == 0) pid = find_among_new(newest - kNewest - 1, oldest, socket.inode);
-    if (pid == 0) pid = find_among_all(socket, deadline);
     return pid;
   }
 
@@ -239,7 +269,24 @@ class Attributor::State {
         if (find_in(*pid, 0, socket.inode)) return *pid;
       }
     }
+    for (const pid_t pid : pids) {
+      if (Clock::now() > deadline) return 0;
+      if (find_in_threads(pid, socket.inode)) return pid;
+    }
     return 0;
+  }
+
+  /// Threads can have descriptors that their process has not (unshare(2), CLONE_FILES).
+  bool find_in_threads(pid_t pid, std::uint32_t inode) {
+    for (const pid_t thread : proc_.threads_apart(pid)) {
+      const auto descriptors = proc_.descriptors(thread);
+      for (const int number : descriptors ? descriptors.numbers() : std::vector<int>{}) {
+        if (descriptors.socket_at(number) != inode) continue;
+        remember(pid, number);
+        return true;
+      }
+    }
+    return false;
   }
 
   enum class Look { likely, whole };
@@ -299,20 +346,32 @@ class Attributor::State {
   }
 
   /// Every socket's holder; of several the one with the lowest pid, which is usually the one that shared it.
-  std::unordered_map<std::uint32_t, pid_t> all_holders() {
-    std::unordered_map<std::uint32_t, pid_t> holders;
+  struct Holder {
+    pid_t pid = 0;
+    int descriptor = 0;
+  };
+  using Holders = std::unordered_map<std::uint32_t, Holder>;
+
+  Holders all_holders(Clock::time_point deadline) {
+    Holders holders;
     for (const pid_t pid : proc_.pids()) {
-      auto descriptors = proc_.descriptors(pid);
-      auto numbers = descriptors ? descriptors.numbers() : std::vector<int>{};
-      if (const pid_t thread = numbers.empty() ? proc_.thread_of_zombie(pid) : 0) {
-        descriptors = proc_.descriptors(thread);
-        if (descriptors) numbers = descriptors.numbers();
+      if (Clock::now() > deadline) break;
+      if (!add_sockets(pid, pid, holders)) {
+        if (const pid_t thread = proc_.thread_of_zombie(pid)) add_sockets(thread, pid, holders);
       }
-      for (const int number : numbers) {
-        if (const auto inode = descriptors.socket_at(number)) holders.emplace(inode, pid);
-      }
+      for (const pid_t thread : proc_.threads_apart(pid)) add_sockets(thread, pid, holders);
     }
     return holders;
+  }
+
+  /// Those of `task` as those of process `pid`. False: it has no descriptors.
+  bool add_sockets(pid_t task, pid_t pid, Holders& holders) {
+    const auto descriptors = proc_.descriptors(task);
+    const auto numbers = descriptors ? descriptors.numbers() : std::vector<int>{};
+    for (const int number : numbers) {
+      if (const auto inode = descriptors.socket_at(number)) holders.emplace(inode, Holder{pid, number});
+    }
+    return !numbers.empty();
   }
 
   Proc proc_;
@@ -335,14 +394,16 @@ Attributor::Attributor(Attributor&&) noexcept = default;
 Attributor& Attributor::operator=(Attributor&&) noexcept = default;
 Attributor::~Attributor() = default;
 
-Owner Attributor::owner_of(const base::Endpoint& source, const base::Endpoint& destination,
-                           std::chrono::milliseconds limit, Transport transport) {
-  return state_->owner_of(source, destination, limit, transport);
+Owner Attributor::owner_of(const Sought& sought, std::chrono::milliseconds limit) {
+  return state_->owner_of(sought, limit);
 }
 
-std::optional<Owner> Attributor::owner_soon(const base::Endpoint& source, const base::Endpoint& destination,
-                                            Transport transport) {
-  return state_->owner_soon(source, destination, transport);
+std::vector<Owner> Attributor::owners_of(std::span<const Sought> sought, std::chrono::milliseconds limit) {
+  return state_->owners_of(sought, limit);
+}
+
+std::optional<Owner> Attributor::owner_soon(const Sought& sought) {
+  return state_->owner_soon(sought);
 }
 
 void Attributor::learn(const Owner& owner) {

@@ -10,6 +10,7 @@
 #include <fcntl.h>
 #include <fmt/compile.h>
 #include <fmt/format.h>
+#include <linux/kcmp.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -111,6 +112,19 @@ pid_t Proc::thread_of_zombie(pid_t pid) const {
     if (its && its->state != 'Z' && its->state != 'X') return thread;
   }
   return 0;
+}
+
+std::vector<pid_t> Proc::threads_apart(pid_t pid) const {
+  std::vector<pid_t> apart;
+  const base::UniqueFd folder{::openat(root_.get(), Path{pid, "task"}, O_RDONLY | O_DIRECTORY | O_CLOEXEC)};
+  if (!folder) return apart;
+  for (const pid_t thread : numbers_in<pid_t>(folder.get())) {
+    if (thread == pid) continue;
+    const long order = ::syscall(SYS_kcmp, pid, thread, KCMP_FILES, 0, 0);
+    if (order < 0) break;  // not in this kernel, or ended
+    if (order > 0) apart.push_back(thread);
+  }
+  return apart;
 }
 
 std::string Proc::text(pid_t pid, const char* name, std::size_t limit) const {

@@ -31,6 +31,9 @@ class Proc {
   /// A thread of the process that still runs, when its first one has ended ("zombie leader"); else 0. The
   /// other questions can be asked of the thread's number; /proc answers them for threads as well.
   [[nodiscard]] pid_t thread_of_zombie(pid_t pid) const;
+  /// Threads that do not share their process's descriptors (kcmp(2)); empty also where the kernel cannot
+  /// tell.
+  [[nodiscard]] std::vector<pid_t> threads_apart(pid_t pid) const;
   /// The first `limit` bytes of /proc/PID/NAME; empty when it cannot be read.
   [[nodiscard]] std::string text(pid_t pid, const char* name, std::size_t limit) const;
   /// Target of /proc/PID/NAME; empty when it cannot be read (kernel threads, no permission).

@@ -81,6 +81,9 @@ std::optional<StatusFields> parse_status(std::string_view text) {
 }
 
 std::vector<std::string> parse_cmdline(std::string_view bytes, std::size_t limit) {
+  const std::size_t end_of_title = bytes.find_last_not_of('\0');
+  const std::size_t padding = bytes.size() - (end_of_title == bytes.npos ? 0 : end_of_title + 1);
+  if (padding > 2 && end_of_title != bytes.npos) bytes.remove_suffix(padding - 1);
   std::vector<std::string> arguments;
   while (!bytes.empty() && arguments.size() < limit) {
     const auto end = bytes.find('\0');

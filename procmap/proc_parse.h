@@ -32,7 +32,8 @@ struct StatusFields {
 };
 std::optional<StatusFields> parse_status(std::string_view text);
 
-/// Arguments end in NUL. At most `limit` of them.
+/// Arguments end in NUL. At most `limit` of them. A process that writes a title over them (setproctitle(3),
+/// libuv) leaves NULs behind it: what are several empty ones at the end is none.
 std::vector<std::string> parse_cmdline(std::string_view bytes, std::size_t limit = 1000);
 
 /// The cgroup v2 line, "0::/path"; empty when there is none.

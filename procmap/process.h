@@ -15,7 +15,7 @@ namespace procmap {
 /// A pid alone is reused; together with the start time it names one process for ever.
 struct ProcessId {
   pid_t pid = 0;
-  std::uint64_t start_ticks = 0;  ///< clock ticks since boot: field 22 of /proc/PID/stat
+  std::uint64_t start_ticks = 0;  ///< unit and origin are the system's: for comparing only
 
   bool operator==(const ProcessId&) const = default;
 };

@@ -112,20 +112,19 @@ DiagSocket read_socket(std::string_view body) {
 
 }  // namespace
 
-std::string encode_exact_query(Family family, const base::Endpoint& local, const base::Endpoint& remote,
-                               std::uint32_t sequence, Transport transport) {
-  // udp_dump_one() of the kernel looks from the other end ("swapped for historical reasons").
-  if (transport == Transport::udp) {
-    std::string bytes = encode_exact_query(family, remote, local, sequence);
-    put(bytes, kHeader + 1, kUdp);
-    return bytes;
-  }
+std::string encode_exact_query(Family family, const Sought& sought, std::uint32_t sequence) {
   std::string bytes = request(family, 0, sequence);
+  // udp_dump_one() of the kernel looks from the other end ("swapped for historical reasons").
+  const bool udp = sought.transport == Transport::udp;
+  if (udp) put(bytes, kHeader + 1, kUdp);
+  const auto& [first, second] =
+      udp ? std::tie(sought.destination, sought.source) : std::tie(sought.source, sought.destination);
   const std::size_t id = kHeader + kIdOffset;
-  put_port(bytes, id, local.port());
-  put_port(bytes, id + 2, remote.port());
-  put_address(bytes, id + 4, family, local.address());
-  put_address(bytes, id + 20, family, remote.address());
+  put_port(bytes, id, first.port());
+  put_port(bytes, id + 2, second.port());
+  put_address(bytes, id + 4, family, first.address());
+  put_address(bytes, id + 20, family, second.address());
+  put(bytes, id + 36, sought.interface);
   put(bytes, id + 40, ~std::uint64_t{0});  // INET_DIAG_NOCOOKIE
   return bytes;
 }

@@ -22,9 +22,9 @@ struct DiagSocket {
 enum class Family : std::uint8_t { v4, v6 };
 
 /// A netlink request for exactly one socket (no NLM_F_DUMP). With Family::v6 IPv4 endpoints are asked for in
-/// their mapped form. For UDP the kernel names the socket that would receive from `remote`, connected or not.
-std::string encode_exact_query(Family family, const base::Endpoint& local, const base::Endpoint& remote,
-                               std::uint32_t sequence, Transport transport = Transport::tcp);
+/// their mapped form. `sought.interface` finds sockets that are bound to that device, and those that are
+/// bound to none. For UDP the kernel names the socket that would receive from `remote`, connected or not.
+std::string encode_exact_query(Family family, const Sought& sought, std::uint32_t sequence);
 /// A request for all TCP sockets of a family, in all states.
 std::string encode_dump_query(Family family, std::uint32_t sequence);
 

@@ -18,8 +18,8 @@ using base::failure;
 using base::Result;
 using Words = std::vector<std::string>;
 
-constexpr std::array<std::string_view, 9> kCommands{"run",    "exec",   "rules",   "who", "ca",
-                                                    "config", "doctor", "cleanup", "help"};
+constexpr std::array<std::string_view, 10> kCommands{"run",     "exec",   "rules",  "who",     "ca",
+                                                     "learned", "config", "doctor", "cleanup", "help"};
 constexpr std::array<std::string_view, 6> kCaVerbs{"create",  "show",      "export",
                                                    "install", "uninstall", "status"};
 constexpr std::array<std::string_view, 2> kConfigVerbs{"check", "show"};
@@ -245,6 +245,12 @@ Result<> check_positional(Invocation& invocation) {
 }
 
 }  // namespace
+
+std::span<const std::string_view> verbs_of(std::string_view command) {
+  if (command == "ca") return kCaVerbs;
+  if (command == "config") return kConfigVerbs;
+  return {};
+}
 
 std::string command_like(std::string_view word) {
   return is_command(word) ? std::string() : suggestion(word, {kCommands.begin(), kCommands.end()});

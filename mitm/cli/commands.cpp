@@ -8,8 +8,6 @@
 #include "base/fd.h"
 #include "base/text.h"
 #include "divert/journal.h"
-#include "divert/listeners.h"
-#include "divert/packet_source.h"
 #include "divert/privilege.h"
 #include "mitm/cli/doctor.h"
 #include "mitm/tls/authority.h"
@@ -22,13 +20,6 @@ namespace mitm::cli {
 namespace {
 
 using base::Result;
-
-/// Options of a command that needs no privileged half; read with our own rights.
-Result<nlohmann::json> options_of(const Invocation& invocation) {
-  const auto user = divert::invoking_user();
-  if (!user) return user.error();
-  return effective_options(invocation, user->home);
-}
 
 std::string shell_word(std::string_view word) {
   const bool plain = !word.empty() && word.find_first_not_of(
@@ -116,33 +107,17 @@ class CaCommand {
 
 }  // namespace
 
+Result<nlohmann::json> options_of(const Invocation& invocation) {
+  const auto user = divert::invoking_user();
+  if (!user) return user.error();
+  return effective_options(invocation, user->home);
+}
+
 Result<> need_root(const Invocation& invocation, std::string_view purpose) {
   if (::geteuid() == 0) return {};
   std::string words;
   for (const auto& word : invocation.typed) words.append(" ").append(shell_word(word));
   return base::failure("{} needs root {}; try: sudo osproxy{}", invocation.command, purpose, words);
-}
-
-Result<int> rules_command(const Invocation& invocation) {
-  const auto options = options_of(invocation);
-  if (!options) return options.error();
-  const auto settings = run_settings(*options, invocation);
-  if (!settings) return settings.error();
-  const auto gid = divert::choose_exempt_group(settings->group);
-  if (!gid) return gid.error();
-  const std::uint16_t port = settings->listen_port ? settings->listen_port : divert::kUsualPort;
-  auto rules = ruleset_for(*settings, *gid, port, port);
-  if (!rules) return rules.error();
-  if (settings->engine != "redirect") {
-    rules->ports = settings->packet_ports();
-    rules->queueing = divert::usual_queueing();
-    rules->queueing->mark_bit = settings->mark_bit;
-    rules->queueing->quic = settings->block_quic;
-    rules = pfctl::validated(std::move(*rules));
-    if (!rules) return rules.error();
-  }
-  fmt::print("{}", pfctl::render_nft(*rules));
-  return 0;
 }
 
 Result<int> who_command(const Invocation& invocation) {
@@ -189,7 +164,11 @@ Result<int> config_command(const Invocation& invocation) {
   if (!options) return options.error();
   if (const auto settings = run_settings(*options, invocation); !settings) return settings.error();
   if (invocation.positional.front() == "show") {
-    fmt::print("{}\n", options->dump(2, ' ', false, nlohmann::json::error_handler_t::replace));
+    nlohmann::json shown = *options;
+    for (const auto& option : option_table()) {
+      if (!option.in_config) shown.erase(std::string(option.name));
+    }
+    fmt::print("{}\n", shown.dump(2, ' ', false, nlohmann::json::error_handler_t::replace));
   } else {
     const auto user = divert::invoking_user();
     if (!user) return user.error();
@@ -223,7 +202,7 @@ Result<int> cleanup_command(const Invocation& invocation) {
   }
   const auto removed = pfctl::remove_stale_rules();
   if (!removed) return removed.error();
-  if (*removed) done.emplace_back("removed the table inet osproxy");
+  done.insert(done.end(), removed->begin(), removed->end());
   for (const auto& line : done) fmt::print("{}\n", line);
   if (done.empty()) fmt::print("nothing was left behind\n");
   return 0;

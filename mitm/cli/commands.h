@@ -11,13 +11,17 @@
 namespace mitm::cli {
 
 base::Result<int> run_command(const Invocation& invocation);  ///< run and exec
-base::Result<int> rules_command(
-    const Invocation& invocation);  ///< prints what a run would load; needs no root
+/// Prints what a run would load, or a main ruleset with or without our lines; needs no root.
+base::Result<int> rules_command(const Invocation& invocation);
 base::Result<int> who_command(const Invocation& invocation);
 base::Result<int> ca_command(const Invocation& invocation);
+base::Result<int> learned_command(const Invocation& invocation);
 base::Result<int> config_command(const Invocation& invocation);
 base::Result<int> doctor_command(const Invocation& invocation);
 base::Result<int> cleanup_command(const Invocation& invocation);
+
+/// Options of a command that needs no privileged half; read with our own rights.
+[[nodiscard]] base::Result<nlohmann::json> options_of(const Invocation& invocation);
 
 /// "run needs root to load packet-filter rules; try: sudo osproxy ..." when we are not root.
 [[nodiscard]] base::Result<> need_root(const Invocation& invocation, std::string_view purpose);

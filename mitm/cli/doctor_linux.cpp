@@ -1,22 +1,15 @@
 // Linux: each check asks the kernel itself, not its version or its configuration file.
-#include <cerrno>
 #include <fstream>
 
 #include <linux/connector.h>
 #include <linux/netlink.h>
-#include <netinet/in.h>
-#include <sys/resource.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
 #include "base/fd.h"
 #include "divert/capture.h"
 #include "divert/packet_source.h"
-#include "divert/privilege.h"
-#include "divert/proof.h"
-#include "mitm/cli/doctor.h"
-#include "mitm/tls/authority.h"
-#include "mitm/tls/trust.h"
+#include "mitm/cli/doctor_checks.h"
 #include "pfctl/conntrack_use.h"
 #include "pfctl/loader.h"
 #include "pfctl/natlook.h"
@@ -27,42 +20,13 @@ namespace mitm::cli {
 namespace {
 
 using State = Finding::State;
-using Findings = std::vector<Finding>;
-
-constexpr rlim_t kFewDescriptors = 4096;
 constexpr int kSmallBacklog = 1024;
-
-bool is_root() {
-  return ::geteuid() == 0;
-}
-
-Finding good(std::string check, std::string detail) {
-  return {State::ok, std::move(check), std::move(detail), {}, true};
-}
-
-Finding bad(State state, std::string check, std::string detail, std::string advice, bool needed = true) {
-  return {state, std::move(check), std::move(detail), std::move(advice), needed};
-}
-
-Finding needs_root(std::string check) {
-  return bad(State::blocked, std::move(check), "cannot be looked at without root", "sudo osproxy doctor",
-             false);
-}
 
 std::string first_word_of(const char* path) {
   std::ifstream file{path};
   std::string word;
   file >> word;
   return word;
-}
-
-Finding check_privileges() {
-  if (!is_root()) {
-    return bad(State::blocked, "privileges", "not root: nothing can be diverted", "sudo osproxy doctor");
-  }
-  const auto gid = divert::choose_exempt_group(std::nullopt);
-  if (!gid) return bad(State::blocked, "privileges", gid.error().text, "choose one with --group");
-  return good("privileges", fmt::format("root; group {} is free for osproxy's own connections", *gid));
 }
 
 Finding check_tables() {
@@ -110,20 +74,9 @@ Finding check_attribution() {
   return good("sock_diag", fmt::format("{} TCP sockets can be seen in this network namespace", rows->size()));
 }
 
-Finding check_ipv6() {
-  const base::UniqueFd socket{::socket(AF_INET6, SOCK_STREAM | SOCK_CLOEXEC, 0)};
-  sockaddr_in6 address{};
-  address.sin6_family = AF_INET6;
-  address.sin6_addr = in6addr_loopback;
-  if (socket && ::bind(socket.get(), reinterpret_cast<const sockaddr*>(&address), sizeof address) == 0)
-    return good("IPv6", "there is a loopback address for the listener");
-  return bad(State::missing, "IPv6", "no loopback address: IPv6 connections are not diverted",
-             "nothing, unless programs here use IPv6: sysctl -w net.ipv6.conf.lo.disable_ipv6=0", false);
-}
-
 Finding check_cgroup() {
   if (!is_root()) return needs_root("cgroup v2");
-  const auto cgroup = divert::make_cgroup(::getpid());
+  const auto cgroup = divert::make_cgroup(::getpid(), 0);
   if (!cgroup)
     return bad(State::blocked, "cgroup v2", cgroup.error().text, "exec goes by the process tree", false);
   if (cgroup->name.empty()) {
@@ -138,16 +91,6 @@ Finding check_process_events() {
   const base::UniqueFd socket{::socket(AF_NETLINK, SOCK_DGRAM | SOCK_CLOEXEC, NETLINK_CONNECTOR)};
   if (socket) return good("process events", "the netlink connector is there; osproxy does not need it");
   return bad(State::missing, "process events", "no netlink connector", "nothing: osproxy does not need it",
-             false);
-}
-
-Finding check_descriptors() {
-  rlimit limit{};
-  ::getrlimit(RLIMIT_NOFILE, &limit);
-  if (is_root() || limit.rlim_max >= kFewDescriptors)
-    return good("descriptors",
-                is_root() ? "as many as are needed" : fmt::format("{} at most", limit.rlim_max));
-  return bad(State::blocked, "descriptors", fmt::format("{} at most", limit.rlim_max), "ulimit -Hn 1048576",
              false);
 }
 
@@ -199,33 +142,6 @@ Finding check_other_tables() {
              "what they redirect is not seen; give them a priority above -101");
 }
 
-void check_trust(const RunSettings& settings, Findings& findings) {
-  const auto user = divert::invoking_user();
-  const std::string root = settings.ca_dir + "/root-ca.pem";
-  if (!user || !tls::load_root_certificate(settings.ca_dir)) {
-    findings.push_back(bad(State::missing, "CA", fmt::format("there is none in {} yet", settings.ca_dir),
-                           "the first run makes one", false));
-    return;
-  }
-  for (const auto& store : tls::trust_status(root, {user->uid, user->gid, user->name, user->home})) {
-    const std::string check = "CA";
-    if (store.state == tls::StoreStatus::State::trusted) {
-      findings.push_back(good(check, "trusted by " + store.store));
-    } else if (store.state == tls::StoreStatus::State::absent) {
-      findings.push_back(bad(State::missing, check, "not trusted by " + store.store,
-                             "sudo osproxy ca install, or use osproxy exec", false));
-    } else {
-      findings.push_back(bad(State::blocked, check, store.store + ": " + store.detail, "", false));
-    }
-  }
-}
-
-Finding proved(std::string check, divert::EngineChoice engine, bool needed) {
-  const auto proof = divert::prove(engine);
-  if (proof) return good(std::move(check), "two programs of our own were told apart, just now");
-  return bad(State::blocked, std::move(check), proof.error().text, "", needed);
-}
-
 /// What `auto` would choose is what works.
 void check_engines(Findings& findings) {
   if (!is_root()) return findings.push_back(needs_root("engine"));
@@ -247,7 +163,7 @@ std::vector<Finding> examine(const RunSettings& settings) {
                     check_queue(),
                     check_conntrack(),
                     check_attribution(),
-                    check_ipv6(),
+                    check_ipv6("sysctl -w net.ipv6.conf.lo.disable_ipv6=0"),
                     check_cgroup(),
                     check_process_events(),
                     check_descriptors(),

@@ -28,6 +28,7 @@ Json rule_schema() {
                   {"port", strings_or_one(port)},
                   {"network", strings_or_one(text)},
                   {"user", {{"type", {"string", "integer"}}, {"minimum", 0}}},
+                  {"upstream", text},
                   {"action", {{"enum", {"intercept", "pass", "block"}}}}};
   return {{"type", "object"},
           {"additionalProperties", false},

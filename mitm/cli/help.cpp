@@ -12,14 +12,6 @@ namespace {
 constexpr std::size_t kWidth = 92;
 constexpr std::size_t kColumn = 26;
 
-struct Page {
-  std::string_view command;
-  std::string_view summary;  ///< for the list of commands
-  std::string_view usage;
-  std::string_view text;
-  std::string_view examples;
-};
-
 constexpr std::string_view kFilterHelp =
     "FILTER is a comma-separated list, read from left to right; the first item's sign sets the default:\n"
     "  curl           the path of the program contains \"curl\"     !curl      everything but curl\n"
@@ -54,11 +46,20 @@ constexpr std::array kPages{
          "the exit status are CMD's own: 128+n when signal n ended it, 127 when there is no such command.\n",
          "  sudo osproxy exec -- curl https://example.org/\n"
          "  sudo osproxy exec -o flows.jsonl -f jsonl -- npm install\n"},
-    Page{"rules", "print the packet-filter rules that a run loads", "osproxy rules [options]",
-         "Prints the nftables table that `osproxy run` loads with the same options: this text and `nft list "
-         "table inet\n"
-         "osproxy` during a run say the same. Loads nothing and needs no root.\n",
-         "  osproxy rules --ports 443 --exclude 10.0.0.0/8\n"},
+    Page{
+        "rules", "print the packet-filter rules that a run loads", "osproxy rules [options]",
+        "Prints the rules that `osproxy run` loads with the same options: with nftables a table, and `nft "
+        "list "
+        "table inet\n"
+        "osproxy` during a run says the same; for pf an anchor, whose first lines say how to load and how to "
+        "remove it (auto\n"
+        "means the redirect engine there). Changes nothing and needs no root. --into prints the main ruleset "
+        "FILE with the\n"
+        "lines that bring the anchor in, from boot on: while osproxy does not run, what it diverts gets "
+        "nowhere then.\n",
+        "  osproxy rules --ports 443 --exclude 10.0.0.0/8\n"
+        "  osproxy rules --dialect darwin > osproxy.pf.conf\n"
+        "  osproxy rules --dialect freebsd --into /etc/pf.conf > pf.conf.new\n"},
     Page{"who", "which process owns a socket", "osproxy who [ADDRESS:PORT | :PORT] [options]",
          "Shows the TCP sockets of this network namespace with the processes that own them; with an "
          "argument, those at one of\n"
@@ -74,12 +75,26 @@ constexpr std::array kPages{
          "  uninstall  take it out of all of them again\n"
          "  status     which stores trust it\n",
          "  sudo osproxy ca install\n  osproxy ca export > osproxy-ca.pem\n"},
+    Page{"learned", "what passes because a program refused osproxy's certificate",
+         "osproxy learned [--forget ITEM]",
+         "A program that refuses osproxy's certificate for a host three times in a row (pinned certificates, "
+         "trust "
+         "of its own)\n"
+         "passes to that host for ten minutes: see --passthrough-after and --passthrough-ttl of run and "
+         "exec. Lists "
+         "what the\n"
+         "runs of this user have learned; with --forget, a host, a program or all are intercepted again, at "
+         "once. "
+         "A rule that\n"
+         "names the host decides instead.\n",
+         "  osproxy learned\n  osproxy learned --forget pinned.example.org\n"},
     Page{"config", "check or show the configuration", "osproxy config check|show [options]",
          "check reads the config file as a run would and says what is wrong with it: file, line, key, what "
          "was expected. show\n"
-         "prints the options that result from defaults and file. Every long option but --config and --mode "
-         "is a key of the\n"
-         "file, which is JSON; `filter` and `rules` are keys only. The command line wins. See "
+         "prints the options that result from defaults and file. Every long option but --config, --mode and "
+         "those of `rules`\n"
+         "alone is a key of the file, which is JSON; `filter` and `rules` are keys only. The command line "
+         "wins. See\n"
          "conf/osproxy.json.\n",
          "  osproxy config check -c my.json\n"},
     Page{
@@ -148,6 +163,10 @@ std::string program_text() {
 }
 
 }  // namespace
+
+std::span<const Page> help_pages() {
+  return kPages;
+}
 
 std::string help_text(std::string_view command) {
   const auto page = std::ranges::find(kPages, command, &Page::command);

@@ -9,6 +9,8 @@
 #include "base/network.h"
 #include "divert/filter.h"
 #include "mitm/cli/settings.h"
+#include "mitm/proxy/url.h"
+#include "mitm/tls/authority.h"
 
 namespace mitm::cli {
 namespace {
@@ -31,6 +33,12 @@ Result<> check_networks(const json& value) {
 }
 Result<> check_size(const json& value) {
   return outcome(parse_size(value.get<std::string>()));
+}
+Result<> check_duration(const json& value) {
+  return outcome(parse_duration(value.get<std::string>()));
+}
+Result<> check_upstream(const json& value) {
+  return outcome(proxy::parse_upstream(value.get<std::string>()));
 }
 Result<> check_mark(const json& value) {
   return outcome(parse_mark(value.get<std::string>()));
@@ -60,8 +68,8 @@ constexpr std::array kTable{
     Option{"filter", 0, Kind::text, "FILTER", "which programs to intercept; empty: every program", "", "run",
            "", check_filter, false, true},
     Option{"rules", 0, Kind::rules, "",
-           "list of rules: process, host, port, network, user, action; the first that holds wins", "",
-           "run exec", "", check_rules, false, true},
+           "list of rules: process, host, port, network, user, action, upstream; the first that holds wins",
+           "", "run exec", "", check_rules, false, true},
     Option{"ports", 'p', Kind::list, "PORTS",
            "TCP ports to divert: numbers, ranges (8000-8100) or all (default: all; with the redirect engine "
            "80,443,8000,8080,8443)",
@@ -86,8 +94,19 @@ constexpr std::array kTable{
     Option{"mark", 0, Kind::text, "BIT", "bit of the packet mark that the packet engine sets", "0x10000000",
            "run exec rules doctor", "", check_mark, true, true},
     Option{"quic", 0, Kind::text, "ACTION",
-           "QUIC of intercepted programs (packet engine): block makes them fall back to TCP", "block", kRules,
-           "block|allow", nullptr, true, true},
+           "QUIC of intercepted programs (packet engine, pf): block makes them fall back to TCP", "block",
+           kRules, "block|allow", nullptr, true, true},
+    Option{"dialect", 0, Kind::text, "DIALECT",
+           "packet filter to write for: nftables, or the pf of another system (default: this system's)", "",
+           "rules", "nft|darwin|freebsd|openbsd", nullptr, true, false},
+    Option{"exec-group", 0, Kind::number, "GID",
+           "pf: divert only what is connected with this effective group number, as exec does", "", "rules",
+           "", nullptr, true, false, 1, 4294967294},
+    Option{"into", 0, Kind::text, "FILE",
+           "pf: print FILE, a main ruleset, with the lines that bring in osproxy's anchor", "", "rules", "",
+           nullptr, true, false},
+    Option{"out-of", 0, Kind::text, "FILE", "pf: print FILE without the lines that --into put there", "",
+           "rules", "", nullptr, true, false},
     Option{"mode", 'm', Kind::text, "MODE",
            "mitmproxy's way to say it: osproxy, osproxy:FILTER, local or local:FILTER", "", "run", "",
            nullptr, true, false},
@@ -111,12 +130,26 @@ constexpr std::array kTable{
     Option{"upstream-ca", 0, Kind::text, "FILE",
            "trust the certificates in FILE (PEM) upstream instead of the system's", "", kRun, "", nullptr,
            true, true},
+    Option{"upstream-proxy", 0, Kind::text, "URL",
+           "connect intercepted programs to their servers through a proxy: http, https, socks5 or socks5h "
+           "(which is told names) "
+           "://[USER:PASSWORD@]HOST:PORT, or direct",
+           "", kRun, "", check_upstream, true, true},
     Option{"insecure", 'k', Kind::flag, "", "do not verify upstream certificates", "", kRun, "", nullptr,
            true, true},
+    Option{"passthrough-ttl", 0, Kind::text, "TIME",
+           "how long a program passes to a host for which it has refused osproxy's certificate (30s, 10m, "
+           "2h); 0: never",
+           "10m", kRun, "", check_duration, true, true},
+    Option{"passthrough-after", 0, Kind::number, "N", "refusals in a row after which it passes", "3", kRun,
+           "", nullptr, true, true, 1, 1000},
     Option{"threads", 0, Kind::number, "N", "worker threads (default: one per core)", "", kRun, "", nullptr,
            true, true, 1, 64},
-    Option{"ca-dir", 0, Kind::text, "DIR", "where osproxy's CA lives", "/var/lib/osproxy",
-           "run exec ca doctor", "", nullptr, true, true},
+    Option{"ca-dir", 0, Kind::text, "DIR", "where osproxy's CA lives", tls::kStateDirectory,
+           "run exec ca doctor", "", nullptr, true, false},
+    Option{"forget", 0, Kind::text, "ITEM",
+           "intercept again what has learned to pass: a host, a program's path or all", "", "learned", "",
+           nullptr, true, false},
     Option{"wait", 'w', Kind::flag, "", "stay until every descendant of CMD has ended", "", "exec", "",
            nullptr, true, true},
 };

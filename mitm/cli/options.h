@@ -2,6 +2,7 @@
 // the schema.
 #pragma once
 
+#include <algorithm>
 #include <span>
 #include <string>
 #include <string_view>
@@ -74,10 +75,42 @@ std::string command_like(std::string_view word);
 /// "; did you mean WORD?" for the nearest of `words`; empty when none is near.
 std::string suggestion(std::string_view typed, const std::vector<std::string_view>& words);
 
+/// What --help says of a command beside its options.
+struct Page {
+  std::string_view command;
+  std::string_view summary;  ///< for the list of commands
+  std::string_view usage;
+  std::string_view text;
+  std::string_view examples;
+};
+std::span<const Page> help_pages();
+
+/// The words of which one must follow `command` (ca, config); none for the others.
+std::span<const std::string_view> verbs_of(std::string_view command);
+
+/// Calls `use` with each part of `text` that `separator` divides: choices, commands.
+template <class Use>
+void for_each_part(std::string_view text, char separator, Use use) {
+  while (!text.empty()) {
+    const auto end = std::min(text.find(separator), text.size());
+    use(text.substr(0, end));
+    text.remove_prefix(std::min(end + 1, text.size()));
+  }
+}
+
 std::string help_text(std::string_view command);  ///< "": the program's own
 
 /// conf/osproxy.json and conf/osproxy.schema.json, made from the table.
 std::string sample_config();
 std::string config_schema();
+
+/// conf/completion/osproxy.bash and _osproxy (zsh): `script` (conf/completion/*.in) in which the line
+/// `@table@` has become commands, options and values.
+std::string bash_completion(std::string_view script);
+std::string zsh_completion(std::string_view script);
+
+/// A manual page: `prose` (man/*.in, mdoc) in which the line `@options@` has become a list of all options of
+/// the command line, and `@keys@` one of all keys of the config file.
+std::string manual_page(std::string_view prose);
 
 }  // namespace mitm::cli

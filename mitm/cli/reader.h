@@ -18,6 +18,7 @@ struct Prepared {
   std::string upstream_ca;  ///< PEM text; empty: the system's store
   base::UniqueFd output;    ///< --output; none: the terminal
   base::UniqueFd pcap;      ///< --pcap
+  base::UniqueFd learned;   ///< what the run learns to pass is listed there; none: nowhere
 };
 
 /// Forks a process that becomes `user`, reads the configuration, compiles the filter, opens the files and

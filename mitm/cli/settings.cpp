@@ -10,6 +10,8 @@
 #include <fmt/format.h>
 #include <openssl/ssl.h>
 
+#include "mitm/proxy/url.h"
+
 namespace mitm::cli {
 namespace {
 
@@ -17,6 +19,7 @@ using base::failure;
 using base::Result;
 using nlohmann::json;
 
+constexpr std::chrono::seconds kLongest = std::chrono::hours{7 * 24};
 constexpr std::uint64_t kLargestSize = std::uint64_t{1} << 40;
 
 /// The strings of a value that is one string (commas separate) or a list of them; of "" there are none.
@@ -106,12 +109,24 @@ Result<> read_process(const std::vector<std::string>& words, divert::Rule& rule)
   return {};
 }
 
+/// An empty one would not say whether the proxy for all is meant, or none.
+Result<> read_upstream(const std::vector<std::string>& words, divert::Rule& rule) {
+  if (words.size() != 1) return failure(".upstream: expected the URL of one proxy, or direct");
+  const auto proxy = proxy::parse_upstream(words[0].empty() ? "-" : words[0]);
+  if (!proxy) return failure(".upstream: {}", proxy.error().text);
+  if (rule.action != divert::Action::intercept)
+    return failure(".upstream: goes with the action intercept: what passes goes straight to its server");
+  rule.upstream = words[0];
+  return {};
+}
+
 constexpr const char* kStrings = "a string or a list of strings";
 constexpr Condition kConditions[] = {{"process", kStrings, false, read_process},
                                      {"host", kStrings, false, read_hosts},
                                      {"port", "a port, a range of ports or a list of them", true, read_ports},
                                      {"network", kStrings, false, read_networks},
-                                     {"user", "one user name or number", true, read_user}};
+                                     {"user", "one user name or number", true, read_user},
+                                     {"upstream", "the URL of one proxy, or direct", false, read_upstream}};
 
 Result<divert::Action> read_action(const json& rule) {
   const auto found = rule.find("action");
@@ -165,6 +180,8 @@ void each_plain(auto& settings, auto visit) {
   visit("bodies", settings.bodies);
   visit("insecure", settings.insecure);
   visit("wait", settings.wait);
+  visit("passthrough_ttl", settings.passthrough_ttl);
+  visit("passthrough_after", settings.passthrough_after);
   visit("threads", settings.threads);
 }
 
@@ -217,6 +234,8 @@ const char* out_of_range(const RunSettings& settings) {
   if (!good("color", settings.color)) return "color";
   if (!good("detail", settings.detail)) return "detail";
   if (!good("threads", settings.threads)) return "threads";
+  if (settings.passthrough_ttl < 0 || settings.passthrough_ttl > kLongest.count()) return "passthrough_ttl";
+  if (!good("passthrough-after", settings.passthrough_after)) return "passthrough_after";
   if (settings.group && !good("group", *settings.group)) return "group";
   if (settings.tls_min < TLS1_VERSION || settings.tls_min > TLS1_3_VERSION) return "tls_min";
   if (settings.bodies > kLargestSize) return "bodies";
@@ -287,6 +306,16 @@ Result<std::uint64_t> parse_size(std::string_view text) {
   return value << shift;
 }
 
+Result<std::chrono::seconds> parse_duration(std::string_view text) {
+  std::int64_t value = 0;
+  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
+  const std::string_view unit{end, text.data() + text.size()};
+  const std::int64_t factor = unit.empty() || unit == "s" ? 1 : unit == "m" ? 60 : unit == "h" ? 3600 : 0;
+  if (error != std::errc{} || value < 0 || factor == 0 || value > kLongest.count() / factor)
+    return failure("expected a time such as 30s, 10m or 2h, at most 168h, or 0; found {}", shown(text));
+  return std::chrono::seconds{value * factor};
+}
+
 Result<std::vector<divert::Rule>> parse_rules(const json& list) {
   if (list.size() > divert::Policy::kMaxRules)
     return failure("expected at most {} rules, found {}", divert::Policy::kMaxRules, list.size());
@@ -330,6 +359,8 @@ Result<RunSettings> run_settings(const json& effective, const Invocation& invoca
   if (!rules)
     return failure("rules{}{}", rules.error().text.starts_with('[') ? "" : ": ", rules.error().text);
   settings.policy.rules = std::move(*rules);
+  settings.policy.upstream = effective.value("upstream-proxy", "");
+  if (settings.policy.upstream == "direct") settings.policy.upstream.clear();
   settings.format = effective.value("format", "text");
   settings.output = effective.value("output", "");
   settings.pcap = effective.value("pcap", "");
@@ -343,6 +374,10 @@ Result<RunSettings> run_settings(const json& effective, const Invocation& invoca
   settings.bodies = *bodies;
   settings.insecure = effective.value("insecure", false);
   settings.wait = effective.value("wait", false);
+  const auto ttl = parse_duration(effective.value("passthrough-ttl", "10m"));
+  if (!ttl) return failure("passthrough-ttl: {}", ttl.error().text);
+  settings.passthrough_ttl = ttl->count();
+  settings.passthrough_after = effective.value("passthrough-after", 3U);
   settings.threads = effective.value("threads", default_threads());
   return settings;
 }

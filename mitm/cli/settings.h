@@ -1,6 +1,7 @@
 // The options of run and exec as values that the program works with.
 #pragma once
 
+#include <chrono>
 #include <cstdint>
 #include <optional>
 #include <string>
@@ -38,6 +39,8 @@ struct RunSettings {
   std::size_t bodies = 0;  ///< bytes of each body to record
   bool insecure = false;
   bool wait = false;
+  std::int64_t passthrough_ttl = 600;  ///< seconds; 0: nothing is learned
+  unsigned passthrough_after = 3;
   int threads = 1;
 
   [[nodiscard]] std::vector<base::PortRange> redirect_ports() const;
@@ -61,6 +64,8 @@ struct RunSettings {
 [[nodiscard]] base::Result<std::vector<base::Network>> parse_networks(const nlohmann::json& value);
 /// "4096", "64k", "10M", "1G".
 [[nodiscard]] base::Result<std::uint64_t> parse_size(std::string_view text);
+/// "90", "90s", "10m", "2h": at most a week.
+[[nodiscard]] base::Result<std::chrono::seconds> parse_duration(std::string_view text);
 /// The config's `rules`. Errors in one of them begin with its place: "[1].host: expected ...".
 [[nodiscard]] base::Result<std::vector<divert::Rule>> parse_rules(const nlohmann::json& list);
 

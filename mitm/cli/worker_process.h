@@ -12,7 +12,8 @@ struct WorkerPlan {
   Prepared prepared;
   divert::User user;  ///< what it becomes
   gid_t exempt_gid = 0;
-  bool to_stderr = false;  ///< flows go to standard error unless there is a file (exec)
+  bool ca_trusted = false;  ///< a store has the root, or the program was given it
+  bool to_stderr = false;   ///< flows go to standard error unless there is a file (exec)
 };
 
 /// The worker process, from the fork to its end; returns its exit status. Says what went wrong on standard

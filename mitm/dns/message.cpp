@@ -1,12 +1,10 @@
-// The walk over the message is the C library's; what it hands out is bounded by the datagram.
+// RFC 1035. A walk of our own: the C libraries' differ, and are not everywhere in the C library.
 #include "mitm/dns/message.h"
 
-#include <array>
+#include <algorithm>
 #include <cstring>
 
-#include <arpa/nameser.h>
 #include <fmt/format.h>
-#include <resolv.h>
 
 #include "base/text.h"
 
@@ -27,20 +25,25 @@ constexpr Named kTypes[] = {
 constexpr Named kRcodes[] = {{0, "NOERROR"}, {1, "FORMERR"}, {2, "SERVFAIL"}, {3, "NXDOMAIN"},
                              {4, "NOTIMP"},  {5, "REFUSED"}, {8, "NXRRSET"},  {9, "NOTAUTH"}};
 
+enum Type : unsigned {
+  kA = 1,
+  kNs = 2,
+  kCname = 5,
+  kPtr = 12,
+  kMx = 15,
+  kTxt = 16,
+  kAaaa = 28,
+  kSrv = 33,
+  kDname = 39,
+};
+constexpr std::size_t kMaxMessage = 65535;
+
 template <std::size_t N>
 std::string name_of(const Named (&list)[N], unsigned number, const char* other) {
   for (const auto& entry : list) {
     if (entry.number == number) return entry.name;
   }
   return fmt::format("{}{}", other, number);
-}
-
-/// A domain name in the data of a record; empty when it is damaged.
-std::string domain_in(const ns_msg& message, const unsigned char* at) {
-  std::array<char, NS_MAXDNAME> name{};
-  const int used =
-      ns_name_uncompress(ns_msg_base(message), ns_msg_end(message), at, name.data(), name.size());
-  return used < 0 ? std::string() : std::string(name.data());
 }
 
 std::string texts_in(std::string_view data) {
@@ -68,27 +71,132 @@ std::string address_in(std::string_view data) {
   return Address{raw}.to_string();
 }
 
-std::string data_text(const ns_msg& message, const ns_rr& record) {
-  const unsigned char* const at = ns_rr_rdata(record);
-  const std::string_view data(reinterpret_cast<const char*>(at), ns_rr_rdlen(record));
-  switch (ns_rr_type(record)) {
-    case ns_t_a:
+std::uint32_t number_at(std::string_view bytes, std::size_t at, std::size_t size) {
+  std::uint32_t value = 0;
+  for (const char c : bytes.substr(at, size)) value = value << 8 | static_cast<unsigned char>(c);
+  return value;
+}
+
+/// A letter of a name as master files write it (RFC 1035, 5.1).
+void append_letter(std::string& text, unsigned char letter) {
+  constexpr std::string_view kSpecial = ".;\\@$\"()";
+  if (letter <= 0x20 || letter >= 0x7f) {
+    text += fmt::format("\\{:03}", letter);
+    return;
+  }
+  if (kSpecial.find(static_cast<char>(letter)) != kSpecial.npos) text += '\\';
+  text += static_cast<char>(letter);
+}
+
+/// Reads a message from its beginning to its end. Once something is damaged or cut short, nothing more comes.
+class Walk {
+ public:
+  explicit Walk(std::string_view message, std::size_t at = 0) : message_(message), at_(at) {}
+
+  [[nodiscard]] bool good() const { return good_; }
+  [[nodiscard]] std::size_t at() const { return at_; }
+
+  std::uint32_t number(std::size_t size) {
+    if (!has(size)) return 0;
+    at_ += size;
+    return number_at(message_, at_ - size, size);
+  }
+
+  std::string_view bytes(std::size_t size) {
+    if (!has(size)) return {};
+    at_ += size;
+    return message_.substr(at_ - size, size);
+  }
+
+  /// With its pointers followed: each of them backwards, as everybody writes them, so that it ends.
+  std::string name() {
+    std::string text;
+    std::size_t length = 0;
+    std::size_t at = at_;
+    std::size_t end = 0;  // behind the first pointer
+    for (std::size_t limit = message_.size(); good_;) {
+      good_ = at < limit;
+      if (!good_) break;
+      const unsigned size = static_cast<unsigned char>(message_[at]);
+      if (size >= kPointer) {
+        good_ = at + 2 <= message_.size();
+        if (!good_) break;
+        if (end == 0) end = at + 2;
+        const std::size_t target = number_at(message_, at, 2) & 0x3fff;
+        good_ = target < at;
+        limit = at;
+        at = target;
+        continue;
+      }
+      length += size + 1;
+      good_ = size <= kMaxLabel && length <= kMaxName && at + 1 + size <= message_.size();
+      if (!good_) break;
+      if (size == 0) {
+        at_ = end != 0 ? end : at + 1;
+        return text.empty() ? "." : text;
+      }
+      if (!text.empty()) text += '.';
+      for (const char c : message_.substr(at + 1, size)) append_letter(text, static_cast<unsigned char>(c));
+      at += 1 + size;
+    }
+    return {};
+  }
+
+  void skip_record() {
+    skip_name();
+    number(8);  // type, class, time to live
+    bytes(number(2));
+  }
+
+ private:
+  static constexpr unsigned kPointer = 0xc0, kMaxLabel = 63;
+  static constexpr std::size_t kMaxName = 255;
+
+  void skip_name() {
+    while (good_) {
+      const unsigned size = number(1);
+      if (size >= kPointer) number(1);
+      if (size == 0 || size >= kPointer) return;
+      good_ = good_ && size <= kMaxLabel;
+      bytes(size);
+    }
+  }
+
+  bool has(std::size_t size) {
+    good_ = good_ && size <= message_.size() - at_;
+    return good_;
+  }
+
+  std::string_view message_;
+  std::size_t at_;
+  bool good_ = true;
+};
+
+/// A domain name in the data of a record; empty when it is damaged.
+std::string domain_at(std::string_view message, std::size_t at) {
+  return Walk{message, at}.name();
+}
+
+/// `data` is at `at` in the message, which its names may point into.
+std::string data_text(std::string_view message, std::size_t at, unsigned type, std::string_view data) {
+  switch (type) {
+    case kA:
       return address_in<ip::address_v4>(data);
-    case ns_t_aaaa:
+    case kAaaa:
       return address_in<ip::address_v6>(data);
-    case ns_t_cname:
-    case ns_t_ns:
-    case ns_t_ptr:
-    case ns_t_dname:
-      return domain_in(message, at);
-    case ns_t_mx:
+    case kCname:
+    case kNs:
+    case kPtr:
+    case kDname:
+      return domain_at(message, at);
+    case kMx:
       return data.size() < 3 ? hexadecimal(data)
-                             : fmt::format("{} {}", ns_get16(at), domain_in(message, at + 2));
-    case ns_t_srv:
+                             : fmt::format("{} {}", number_at(data, 0, 2), domain_at(message, at + 2));
+    case kSrv:
       if (data.size() < 7) return hexadecimal(data);
-      return fmt::format("{} {} {} {}", ns_get16(at), ns_get16(at + 2), ns_get16(at + 4),
-                         domain_in(message, at + 6));
-    case ns_t_txt:
+      return fmt::format("{} {} {} {}", number_at(data, 0, 2), number_at(data, 2, 2), number_at(data, 4, 2),
+                         domain_at(message, at + 6));
+    case kTxt:
       return texts_in(data);
     default:
       return hexadecimal(data);
@@ -98,25 +206,37 @@ std::string data_text(const ns_msg& message, const ns_rr& record) {
 }  // namespace
 
 std::optional<Message> parse(std::string_view bytes) {
-  ns_msg walk;
-  const auto* const start = reinterpret_cast<const unsigned char*>(bytes.data());
-  if (bytes.size() > NS_MAXMSG || ns_initparse(start, static_cast<int>(bytes.size()), &walk) != 0)
-    return std::nullopt;
-  ns_rr record;
-  if (ns_msg_count(walk, ns_s_qd) != 1 || ns_parserr(&walk, ns_s_qd, 0, &record) != 0) return std::nullopt;
+  if (bytes.size() > kMaxMessage) return std::nullopt;
+  Walk walk{bytes};
   Message message;
-  message.id = ns_msg_id(walk);
-  message.response = ns_msg_getflag(walk, ns_f_qr) != 0;
-  message.truncated = ns_msg_getflag(walk, ns_f_tc) != 0;
-  message.rcode = name_of(kRcodes, static_cast<unsigned>(ns_msg_getflag(walk, ns_f_rcode)), "RCODE");
-  message.name = ns_rr_name(record);
-  message.type = name_of(kTypes, ns_rr_type(record), "TYPE");
-  const auto count = std::min<std::size_t>(ns_msg_count(walk, ns_s_an), kMaxRecords);
-  for (std::size_t i = 0; i < count; ++i) {
-    if (ns_parserr(&walk, ns_s_an, static_cast<int>(i), &record) != 0) return std::nullopt;
-    message.answers.push_back({ns_rr_name(record), name_of(kTypes, ns_rr_type(record), "TYPE"),
-                               ns_rr_ttl(record), data_text(walk, record)});
+  message.id = static_cast<std::uint16_t>(walk.number(2));
+  const unsigned flags = walk.number(2);
+  const unsigned questions = walk.number(2), answers = walk.number(2);
+  const unsigned further = walk.number(2) + walk.number(2);  // authority, additional
+  message.response = (flags & 0x8000) != 0;
+  message.truncated = (flags & 0x0200) != 0;
+  message.rcode = name_of(kRcodes, flags & 0x000f, "RCODE");
+  message.name = walk.name();
+  message.type = name_of(kTypes, walk.number(2), "TYPE");
+  walk.number(2);  // class
+  if (!walk.good() || questions != 1) return std::nullopt;
+  for (std::size_t i = 0; i < std::min<std::size_t>(answers, kMaxRecords); ++i) {
+    Record record;
+    record.name = walk.name();
+    const unsigned type = walk.number(2);
+    walk.number(2);
+    record.ttl = walk.number(4);
+    const std::size_t size = walk.number(2);
+    const std::size_t at = walk.at();
+    const std::string_view data = walk.bytes(size);
+    if (!walk.good()) return std::nullopt;
+    record.type = name_of(kTypes, type, "TYPE");
+    record.data = data_text(bytes, at, type, data);
+    message.answers.push_back(std::move(record));
   }
+  const unsigned shown = std::min<unsigned>(answers, kMaxRecords);
+  for (unsigned i = shown; i < answers + further && walk.good(); ++i) walk.skip_record();
+  if (!walk.good() || walk.at() != bytes.size()) return std::nullopt;
   return message;
 }
 

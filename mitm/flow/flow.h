@@ -54,6 +54,7 @@ struct Flow {
   std::string host;  ///< SNI or Host without port, else a name learned from DNS; empty: unknown
   std::string sni;
   std::optional<TlsFacts> tls;  ///< between the program and us
+  std::string starttls;         ///< "smtp", ...: the protocol that agreed to go on in TLS; empty: none did
   std::optional<DnsFacts> dns;  ///< of type dns
 
   std::string method;

@@ -49,8 +49,7 @@ void Http2Reader::FreeInflater::operator()(nghttp2_hd_inflater* inflater) const 
   nghttp2_hd_inflate_del(inflater);
 }
 
-Http2Reader::Http2Reader(Side side)
-    : side_(side), state_(side == Side::request ? State::preface : State::header) {
+Http2Reader::Http2Reader(Side side) : state_(side == Side::request ? State::preface : State::header) {
   nghttp2_hd_inflater* inflater = nullptr;
   if (nghttp2_hd_inflate_new(&inflater) == 0) inflater_.reset(inflater);
 }

@@ -92,7 +92,6 @@ class Http2Reader {
   bool fragment(std::string_view bytes, bool last, Handler& handler);
   bool field(std::string_view name, std::string_view value);
 
-  Side side_;
   State state_;
   std::string gathered_;  ///< of a preface, frame header or frame that has not come whole
   Frame frame_;

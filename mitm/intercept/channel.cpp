@@ -13,6 +13,8 @@
 #include <openssl/err.h>
 #include <sys/socket.h>
 
+#include "base/fd.h"
+
 namespace mitm::intercept {
 namespace {
 
@@ -52,10 +54,10 @@ struct WireBio {
     if (put < 0 && channel(bio).wire_blocked_ != IoResult::Status::ok) BIO_set_retry_write(bio);
     return put;
   }
-  static long control(BIO* bio, int command, long, void*) {
-    if (command == BIO_CTRL_FLUSH) return 1;
-    if (command == BIO_CTRL_EOF) return channel(bio).wire_ended_ ? 1 : 0;
-    return 0;
+  static long control(BIO*, int command, long, void*) {
+    // Not BIO_CTRL_EOF: OpenSSL would answer an end without close_notify with a fatal alert, and the other
+    // direction could not go on.
+    return command == BIO_CTRL_FLUSH ? 1 : 0;
   }
   static int create(BIO* bio) {
     BIO_set_init(bio, 1);
@@ -79,6 +81,13 @@ struct WireBio {
 Channel::Channel(Socket socket) : socket_(std::move(socket)) {
   boost::system::error_code ignored;
   socket_.non_blocking(true, ignored);
+}
+
+void Channel::replace(Socket socket) {
+  socket_ = std::move(socket);
+  boost::system::error_code ignored;
+  socket_.non_blocking(true, ignored);
+  drained_ = false;
 }
 
 Channel::~Channel() {
@@ -120,7 +129,7 @@ int Channel::wire_read(char* into, int size) {
 }
 
 int Channel::wire_write(const char* bytes, int size) {
-  const auto put = ::send(socket_.native_handle(), bytes, static_cast<std::size_t>(size), MSG_NOSIGNAL);
+  const auto put = ::send(socket_.native_handle(), bytes, static_cast<std::size_t>(size), base::kNoSignal);
   if (put < 0) wire_error_ = errno;
   if (put < 0 && would_block(errno)) wire_blocked_ = Status::want_write;
   return static_cast<int>(put);
@@ -180,8 +189,14 @@ IoResult Channel::read_peer(std::span<char> into) {
     if (got < 0) result = system_result(errno, Status::want_read);
     drained_ = got < static_cast<ssize_t>(into.size());
   }
-  if (!result.ok() && !result.blocked()) read_end_ = result;
+  heard_ = heard_ || result.bytes > 0;
+  if (!result.ok() && !result.blocked()) end_reading(result);
   return result;
+}
+
+void Channel::end_reading(IoResult how) {
+  read_end_ = how;
+  ended_at_ = std::min(ended_at_, Clock::now());
 }
 
 IoResult Channel::read_tls(std::span<char> into) {
@@ -195,7 +210,7 @@ IoResult Channel::read_tls(std::span<char> into) {
     const IoResult stopped = tls_result(returned);
     drained_ = stopped.blocked();
     if (total == 0) return stopped;
-    if (!stopped.blocked()) read_end_ = stopped;
+    if (!stopped.blocked()) end_reading(stopped);
     return {Status::ok, total};
   }
   drained_ = false;
@@ -207,7 +222,7 @@ IoResult Channel::try_write(std::string_view bytes) {
   std::size_t total = 0;
   while (total < bytes.size()) {
     const auto put =
-        ::send(socket_.native_handle(), bytes.data() + total, bytes.size() - total, MSG_NOSIGNAL);
+        ::send(socket_.native_handle(), bytes.data() + total, bytes.size() - total, base::kNoSignal);
     if (put < 0) {
       IoResult stopped = system_result(errno, Status::want_write);
       stopped.bytes = total;
@@ -237,7 +252,11 @@ IoResult Channel::write_tls(std::string_view bytes) {
 Channel::Look Channel::look(std::span<char> scratch, bool leave) {
   if (leave && !ssl_ && unread_.empty()) {
     const auto got = ::recv(socket_.native_handle(), scratch.data(), scratch.size(), MSG_PEEK);
-    if (got < 0) return {system_result(errno, Status::want_read), {}};
+    if (got < 0) {
+      const IoResult stopped = system_result(errno, Status::want_read);
+      if (!stopped.blocked()) read_end_ = stopped;  // the kernel says it once
+      return {stopped, {}};
+    }
     return {{got == 0 ? Status::end : Status::ok, 0}, {scratch.data(), static_cast<std::size_t>(got)}};
   }
   const IoResult result = read_peer(scratch);
@@ -264,7 +283,7 @@ bool Channel::was_reset() {
   socklen_t size = sizeof code;
   if (::getsockopt(socket_.native_handle(), SOL_SOCKET, SO_ERROR, &code, &size) != 0 || code == 0)
     return false;
-  read_end_ = system_result(code, Status::failed);
+  end_reading(system_result(code, Status::failed));
   return true;
 }
 

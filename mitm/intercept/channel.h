@@ -6,6 +6,7 @@
 #include <span>
 #include <string>
 #include <string_view>
+#include <utility>
 
 #include <boost/asio/awaitable.hpp>
 #include <boost/asio/ip/tcp.hpp>
@@ -43,6 +44,9 @@ class Channel {
   Channel& operator=(const Channel&) = delete;
   ~Channel();
 
+  /// Closed until now, or no longer needed: another one from here on. Plain channels only.
+  void replace(Socket socket);
+
   /// From now on bytes go through `ssl`, whose client or server state the caller has set. What was pushed
   /// back is read by TLS first.
   void start_tls(tls::SslPtr ssl);
@@ -50,6 +54,9 @@ class Channel {
 
   /// Bytes that the next reads give before anything from the peer.
   void push_back(std::string_view bytes);
+  [[nodiscard]] bool has_pushed_back() const { return !unread_.empty(); }
+  /// What was pushed back, for somebody else to pass on; release() may follow.
+  [[nodiscard]] std::string take_pushed_back() { return std::exchange(unread_, {}); }
 
   /// All that is unread, without consuming it.
   struct Look {
@@ -96,6 +103,11 @@ class Channel {
   [[nodiscard]] const std::string& failure() const { return failure_; }
   /// OpenSSL's reason code of the failure (SSL_R_...), 0 when it was not TLS that failed.
   [[nodiscard]] int tls_reason() const { return tls_reason_; }
+  /// errno of the system call that a TLS call failed with, 0: none did.
+  [[nodiscard]] int os_error() const { return wire_error_; }
+  /// Whether a read has given anything yet, and when reading was over; max(): it is not.
+  [[nodiscard]] bool heard() const { return heard_; }
+  [[nodiscard]] std::chrono::steady_clock::time_point ended_at() const { return ended_at_; }
   /// What to add to failure() when TLS fails from now on.
   void set_hint(std::string hint) { hint_ = std::move(hint); }
   [[nodiscard]] Socket& socket() { return socket_; }
@@ -113,6 +125,7 @@ class Channel {
   [[nodiscard]] IoResult write_tls(std::string_view bytes);
   [[nodiscard]] IoResult tls_result(int returned);
   [[nodiscard]] IoResult system_result(int code, Status when_blocked);
+  void end_reading(IoResult how);
   void begin_tls_call();
   boost::asio::awaitable<bool> wait_writable_watching(Channel& other);
   [[nodiscard]] bool was_reset();
@@ -123,6 +136,8 @@ class Channel {
   std::string wire_;    ///< read by TLS before the socket
   std::string failure_;
   std::string hint_;
+  bool heard_ = false;
+  std::chrono::steady_clock::time_point ended_at_ = std::chrono::steady_clock::time_point::max();
   IoResult read_end_;  ///< once reading is over: what every further read says
   int tls_reason_ = 0;
   int wire_error_ = 0;                ///< errno of the last system call made for TLS

@@ -33,14 +33,16 @@ class OpenEntry {
 class Engine::State {
  public:
   State(Settings given, std::shared_ptr<const divert::Policy> policy,
-        std::shared_ptr<const tls::LeafSigner> signer, std::unique_ptr<UpstreamTls> upstream, flow::Bus& bus)
+        std::shared_ptr<const tls::LeafSigner> signer, std::unique_ptr<UpstreamTls> upstream,
+        std::unique_ptr<Dialer> dialer, flow::Bus& bus)
       : settings(std::move(given)),
         scratch(kScratch),
         dns(settings.names),
         tools{{settings, bus, scratch},
               std::move(policy),
               tls::LeafCache{std::move(signer), {settings.min_tls_version}},
-              std::move(upstream)} {}
+              std::move(upstream),
+              std::move(dialer)} {}
 
   Settings settings;
   std::vector<char> scratch;
@@ -55,8 +57,10 @@ base::Result<std::unique_ptr<Engine>> Engine::make(Settings settings,
                                                    flow::Bus& bus) {
   auto upstream = UpstreamTls::make(settings);
   if (!upstream) return upstream.error();
+  auto dialer = Dialer::make(*policy, **upstream);
+  if (!dialer) return dialer.error();
   auto state = std::make_unique<State>(std::move(settings), std::move(policy), std::move(signer),
-                                       std::move(*upstream), bus);
+                                       std::move(*upstream), std::move(*dialer), bus);
   return std::unique_ptr<Engine>{new Engine(std::move(state))};
 }
 
@@ -76,6 +80,21 @@ boost::asio::awaitable<void> Engine::intercept(divert::Connection connection,
   }
 }
 
+divert::Way Engine::way(const divert::Verdict& verdict) const {
+  return state_->tools.dialer->way(verdict);
+}
+
+boost::asio::awaitable<boost::system::error_code> Engine::dial(divert::Connection connection,
+                                                               boost::asio::ip::tcp::socket& server) {
+  DialFailure failure =
+      co_await state_->tools.dialer->dial(connection.verdict, connection.server, std::string_view{}, server);
+  if (failure.why.empty()) co_return boost::system::error_code{};
+  if (const auto* proxy = state_->tools.dialer->proxy_for(connection.verdict))
+    connection.verdict.reason += "; through " + proxy->label();
+  closed(connection, {0, 0, std::move(failure.why)});
+  co_return boost::system::error_code{failure.error, boost::system::system_category()};
+}
+
 void Engine::end_all() {
   for (Interception* interception : state_->open) interception->end("osproxy ended");
 }
@@ -90,7 +109,7 @@ void Engine::closed(const divert::Connection& connection, const divert::Outcome&
   const auto type = connection.verdict.action == divert::Action::block  ? flow::Type::block
                     : connection.verdict.action == divert::Action::pass ? flow::Type::pass
                                                                         : flow::Type::tcp;
-  const Tracked tracked{state_->tools.shared, connection};
+  Tracked tracked{state_->tools.shared, connection};
   auto flow = tracked.begin(type);
   flow->time = connection.opened;
   if (outcome.counted) {
@@ -103,7 +122,7 @@ void Engine::closed(const divert::Connection& connection, const divert::Outcome&
 }
 
 void Engine::heard(const divert::Connection& connection, bool from_server, std::string_view payload) {
-  const Tracked tracked{state_->tools.shared, connection};
+  Tracked tracked{state_->tools.shared, connection};
   auto flow = state_->dns.heard(connection, from_server, payload, std::chrono::steady_clock::now(),
                                 [&] { return tracked.begin(flow::Type::dns); });
   if (flow) state_->tools.shared.bus.publish(std::unique_ptr<const flow::Flow>(std::move(flow)));
@@ -112,6 +131,10 @@ void Engine::heard(const divert::Connection& connection, bool from_server, std::
 void Engine::tick() {
   for (auto& flow : state_->dns.expired(std::chrono::steady_clock::now()))
     state_->tools.shared.bus.publish(std::unique_ptr<const flow::Flow>(std::move(flow)));
+}
+
+boost::asio::awaitable<std::vector<std::string>> Engine::prepare() {
+  return state_->tools.dialer->prepare();
 }
 
 void Engine::renew(std::shared_ptr<const tls::LeafSigner> signer) {

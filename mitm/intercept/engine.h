@@ -9,6 +9,7 @@
 #include "divert/connection.h"
 #include "mitm/dns/names.h"
 #include "mitm/flow/bus.h"
+#include "mitm/intercept/learned.h"
 #include "mitm/tls/leaf.h"
 
 namespace mitm::intercept {
@@ -20,6 +21,7 @@ struct Settings {
   std::size_t body_limit = 0;  ///< bytes of each body kept for the sinks
   bool hide_alt_svc = true;    ///< programs are not told of QUIC (RFC 7838)
   std::shared_ptr<dns::Names> names = std::make_shared<dns::Names>();  ///< shared by all engines
+  std::shared_ptr<Learned> learned = std::make_shared<Learned>();      ///< likewise
   bool flow_starts = true;  ///< publish start events (of flows that last)
 };
 
@@ -33,11 +35,18 @@ class Engine final : public divert::Interceptor, public divert::Watcher {
 
   boost::asio::awaitable<void> intercept(divert::Connection connection, boost::asio::ip::tcp::socket client,
                                          boost::asio::ip::tcp::socket server) override;
+  [[nodiscard]] divert::Way way(const divert::Verdict& verdict) const override;
+  boost::asio::awaitable<boost::system::error_code> dial(divert::Connection connection,
+                                                         boost::asio::ip::tcp::socket& server) override;
   void end_all() override;
   void unreachable(const divert::Connection& connection, const boost::system::error_code& error) override;
   void closed(const divert::Connection& connection, const divert::Outcome& outcome) override;
   void heard(const divert::Connection& connection, bool from_server, std::string_view payload) override;
   void tick() override;
+
+  /// To be run once, before or beside the first connections: asks where the upstream proxies are. Returns
+  /// what the user should know.
+  boost::asio::awaitable<std::vector<std::string>> prepare();
 
   /// A renewed intermediate. Called on the engine's own context.
   void renew(std::shared_ptr<const tls::LeafSigner> signer);

@@ -23,6 +23,9 @@ using Clock = std::chrono::steady_clock;
 using divert::Protocol;
 
 constexpr auto kUndecided = std::chrono::seconds{5};  ///< for the rest of a hello or head that has begun
+constexpr auto kDoubtful = std::chrono::milliseconds{300};
+/// How long a server that is yet to be connected waits for the program to speak first.
+constexpr auto kSilence = std::chrono::milliseconds{500};
 constexpr auto kHandshake = std::chrono::seconds{30};
 constexpr auto kLinger = std::chrono::seconds{2};
 
@@ -71,20 +74,25 @@ class FirstRequest final : public http::Http2Reader::Handler {
 Interception::Interception(Tools& tools, divert::Connection connection, Channel::Socket client,
                            Channel::Socket server)
     : tools_(tools),
+      judged_(connection.verdict),
       tracked_(tools.shared, std::move(connection)),
       client_(std::move(client)),
       server_(std::move(server)) {}
 
 awaitable<void> Interception::run() {
-  Speech speech = co_await listen(true);
-  auto verdict = tools_.policy->settle(tracked_.connection().verdict, speech.host);
-  const auto action = verdict.action;
-  tracked_.settle(std::move(verdict), speech.host);
-  // The host of a hello is its SNI.
-  if (action != divert::Action::intercept && speech.protocol == Protocol::tls)
-    tracked_.set_tls(speech.host, std::nullopt);
+  Speech speech;
+  const bool reached = co_await find_out(speech);
+  if (!reached) co_return;
+  co_await act(std::move(speech));
+}
+
+/// What the rules say, done.
+awaitable<void> Interception::act(Speech speech) {
+  const auto action = tracked_.connection().verdict.action;
   if (action == divert::Action::pass) {
-    co_await pass();
+    bool passes = true;
+    if (speech.protocol == Protocol::raw && may_be_selected()) passes = co_await watch();
+    if (passes) co_await pass();
   } else if (action == divert::Action::block) {
     block();
   } else {
@@ -98,22 +106,29 @@ awaitable<Interception::Speech> Interception::listen(bool leave) {
   const std::span<char> scratch = tools_.shared.scratch.first(divert::kMaxFirstBytes);
   Speech speech;
   std::size_t seen = 0;
-  auto limit = Clock::time_point::max();
+  const bool alone = !server_.socket().is_open();
+  Clock::time_point began;
+  auto limit = alone ? Clock::now() + kSilence : Clock::time_point::max();
   for (;;) {
     const auto client = client_.look(scratch, leave);
     if (client.bytes.size() > seen) {
       speech = divert::inspect(client.bytes);
       if (speech.protocol == Protocol::raw || (speech.complete && speech.protocol != Protocol::undecided))
         break;
-      if (seen == 0) limit = Clock::now() + kUndecided;
+      if (seen == 0) began = Clock::now();
+      limit = began + (speech.doubtful ? Clock::duration{kDoubtful} : Clock::duration{kUndecided});
       seen = client.bytes.size();
     }
-    const auto server = server_.look(scratch, leave);
+    const auto server = alone ? Channel::Look{} : server_.look(scratch, leave);
     const bool server_spoke = !server.bytes.empty() || !(server.result.ok() || server.result.blocked());
     const bool client_done = client.result.ended() || client.result.status == IoResult::Status::failed;
     if (server_spoke || client_done || Clock::now() >= limit) break;
-    if (leave) client_.set_low_watermark(seen + 1);
-    co_await wait_for_either(limit);
+    if (leave && !client_.has_pushed_back()) client_.set_low_watermark(seen + 1);
+    if (alone) {
+      co_await client_.wait_until(client.result, limit);
+    } else {
+      co_await wait_for_either(limit);
+    }
   }
   if (leave && seen > 0) client_.set_low_watermark(1);
   if (!speech.complete && speech.protocol != Protocol::http1) speech.protocol = Protocol::raw;
@@ -134,11 +149,28 @@ awaitable<void> Interception::wait_for_either(Clock::time_point limit) {
 awaitable<void> Interception::pass() {
   auto flow = tracked_.begin(flow::Type::pass);
   const auto began = Clock::now();
+  const std::string early = client_.take_pushed_back();
+  if (!early.empty()) co_await server_.write_all(early);  // a failure shows in the relay
   const auto outcome = co_await divert::relay(client_.release(), server_.release());
-  flow->request_bytes = outcome.request_bytes;
-  flow->response_bytes = outcome.response_bytes;
+  flow->request_bytes = flow->request_bytes.value_or(0) + early.size() + outcome.request_bytes;
+  flow->response_bytes = flow->response_bytes.value_or(0) + outcome.response_bytes;
   flow->error = outcome.error;
   tracked_.publish_end(std::move(flow), began);
+}
+
+/// Whether a rule could still select a connection that passes, if only it named its host.
+bool Interception::may_be_selected() const {
+  const auto selects = [](const auto& rule) { return rule.action != divert::Action::pass; };
+  return !tracked_.has_waiting() && std::ranges::any_of(judged_.by_host, selects);
+}
+
+/// Until it is known whether the connection changes to TLS, and names its host then. True: it does not.
+awaitable<bool> Interception::watch() {
+  auto session = std::make_unique<RawSession>(tracked_, client_, server_, RawSession::Kind::watched);
+  const auto outcome = co_await session->run();
+  session.reset();
+  if (outcome == RawSession::Outcome::upgrades) co_await upgrade();
+  co_return outcome == RawSession::Outcome::plain;
 }
 
 void Interception::block() {
@@ -161,8 +193,18 @@ awaitable<void> Interception::run_http2(std::unique_ptr<flow::Flow> upgraded) {
 }
 
 awaitable<void> Interception::run_raw() {
-  RawSession session{tracked_, client_, server_};
-  co_await session.run();
+  auto session = std::make_unique<RawSession>(tracked_, client_, server_);
+  const auto outcome = co_await session->run();
+  session.reset();
+  if (outcome == RawSession::Outcome::upgrades) co_await upgrade();
+}
+
+/// Program and server are about to begin TLS, after plain words.
+awaitable<void> Interception::upgrade() {
+  Speech speech = co_await listen(true);
+  if (speech.protocol != Protocol::tls) speech = {};
+  decide(speech);
+  co_await act(std::move(speech));
 }
 
 awaitable<void> Interception::run_http(std::string_view scheme) {
@@ -195,6 +237,7 @@ void Interception::end(std::string why) {
 
 awaitable<void> Interception::run_tls(divert::ClientHello hello) {
   tracked_.set_tls(hello.sni, std::nullopt);
+  const bool upgrades = tracked_.has_waiting();
   const UpstreamTls::Ask ask{tracked_.connection().server, hello.sni, offered_upstream(hello.alpn)};
   UpstreamTls::Attempt attempt{*tools_.upstream, ask};
   std::string why = co_await tools_.upstream->connect(server_, attempt, ask);
@@ -206,7 +249,14 @@ awaitable<void> Interception::run_tls(divert::ClientHello hello) {
   const std::string alpn = selected_alpn(server_.ssl());
   const bool accepted = co_await accept_tls(hello, certificate.get(), alpn);
   hello = {};
-  if (accepted) co_await converse_in_tls();
+  if (!accepted) co_return;
+  agreed_ = Clock::now();
+  if (upgrades) {
+    co_await run_raw();
+  } else {
+    co_await converse_in_tls();
+  }
+  judge_ending();
 }
 
 awaitable<bool> Interception::accept_tls(const divert::ClientHello& hello, X509* upstream,
@@ -223,7 +273,7 @@ awaitable<bool> Interception::accept_tls(const divert::ClientHello& hello, X509*
   client_.start_tls(std::move(ssl));
   const IoResult done = co_await client_.handshake(kHandshake);
   if (!done.ok()) {
-    report_tls_error(explain_refusal(client_, done));
+    report_tls_error(refused(refusal_of(client_, done), explain_refusal(client_, done)));
     server_.shutdown_write(true);
     co_return false;
   }
@@ -239,6 +289,10 @@ awaitable<void> Interception::converse_in_tls() {
   if (alpn.empty()) {
     const Speech speech = co_await listen(false);
     protocol = speech.protocol;
+    if (left_at_once(client_, server_, agreed_)) {
+      server_.shutdown_write(true);
+      co_return;
+    }
   }
   if (protocol == Protocol::http1) {
     co_await run_http("https");
@@ -255,9 +309,41 @@ void Interception::report_tls_error(std::string why) {
   tracked_.publish_end(std::move(flow), Clock::now());
 }
 
+// Learned pass-through.
+
+std::string_view Interception::program() const {
+  const auto& process = tracked_.connection().process;
+  return process ? std::string_view{process->exe} : std::string_view{};
+}
+
+void Interception::learn_from_the_past(divert::Verdict& verdict, const Speech& speech) const {
+  const bool by_host =
+      verdict.rule < tools_.policy->rules.size() && !tools_.policy->rules[verdict.rule].hosts.empty();
+  if (verdict.action != divert::Action::intercept || speech.protocol != Protocol::tls || by_host) return;
+  const std::string host = speech.host.empty() ? tracked_.server_name() : speech.host;
+  auto why =
+      tools_.shared.settings.learned->reason_to_pass(program(), host, std::chrono::system_clock::now());
+  if (why.empty()) return;
+  verdict.action = divert::Action::pass;
+  verdict.reason = std::move(why);
+}
+
+std::string Interception::refused(Refusal how, std::string why) const {
+  const auto follows = tools_.shared.settings.learned->refused(program(), tracked_.server_name(), how,
+                                                               std::chrono::system_clock::now());
+  if (!follows.empty()) why.append("; ").append(follows);
+  return why;
+}
+
+void Interception::judge_ending() {
+  if (client_.heard()) return tools_.shared.settings.learned->accepted(program(), tracked_.server_name());
+  if (!left_at_once(client_, server_, agreed_)) return;
+  report_tls_error(refused(Refusal::closed, std::string{kLeftAtOnce}));
+}
+
 awaitable<void> Interception::refuse_tls(divert::ClientHello hello, std::string why) {
   server_.reset();
-  const std::string protocol = page_protocol(hello.alpn);
+  const std::string protocol = tracked_.has_waiting() ? std::string() : page_protocol(hello.alpn);
   if (protocol.empty()) {
     report_tls_error(std::move(why));
     if (client_.try_write(kHandshakeFailure).ok()) co_await client_.finish(tools_.shared.scratch, kLinger);
@@ -293,7 +379,7 @@ awaitable<bool> Interception::refuse_http(const std::string& why) {
     if (look.result.blocked()) co_await client_.wait_until(look.result, limit);
   }
   auto flow = tracked_.begin(flow::Type::http);
-  describe_request(reader.head(), "https", tracked_, *flow);
+  describe_request(reader.head(), client_.ssl() != nullptr ? "https" : "http", tracked_, *flow);
   const std::string page = error_page(502, why, flow->method != "HEAD");
   co_await answer(std::move(flow), why, page);
   co_return true;

@@ -8,6 +8,7 @@
 #include "divert/first_bytes.h"
 #include "divert/policy.h"
 #include "mitm/intercept/channel.h"
+#include "mitm/intercept/dialer.h"
 #include "mitm/intercept/http1_session.h"
 #include "mitm/intercept/tracked.h"
 #include "mitm/intercept/upstream_tls.h"
@@ -21,6 +22,7 @@ struct Tools {
   std::shared_ptr<const divert::Policy> policy;
   tls::LeafCache leaves;
   std::unique_ptr<UpstreamTls> upstream;
+  std::unique_ptr<Dialer> dialer;
 };
 
 class Interception {
@@ -37,6 +39,13 @@ class Interception {
 
   /// What the first bytes on the channels say; raw when the server is first. `leave`: see Channel::look.
   boost::asio::awaitable<Speech> listen(bool leave);
+  /// Listens and decides; connects to the server when nobody has yet. False: it could not be reached, and the
+  /// program has been told.
+  boost::asio::awaitable<bool> find_out(Speech& speech);
+  void decide(const Speech& speech);
+  boost::asio::awaitable<void> act(Speech speech);
+  boost::asio::awaitable<bool> reach(const Speech& speech);
+  boost::asio::awaitable<void> turn_away(divert::FirstBytes speech, std::string why);
   boost::asio::awaitable<void> wait_for_either(std::chrono::steady_clock::time_point limit);
   boost::asio::awaitable<void> converse(Speech speech);
   boost::asio::awaitable<void> run_tls(divert::ClientHello hello);
@@ -44,7 +53,10 @@ class Interception {
   boost::asio::awaitable<void> run_http(std::string_view scheme);
   boost::asio::awaitable<void> run_http2(std::unique_ptr<flow::Flow> upgraded);
   boost::asio::awaitable<void> run_raw();
+  boost::asio::awaitable<void> upgrade();
   boost::asio::awaitable<void> pass();
+  [[nodiscard]] bool may_be_selected() const;
+  boost::asio::awaitable<bool> watch();
   void block();
 
   boost::asio::awaitable<bool> accept_tls(const divert::ClientHello& hello, X509* upstream,
@@ -57,10 +69,20 @@ class Interception {
                                       const std::string& page);
   void report_tls_error(std::string why);
 
+  /// Passes when the program has refused us often enough, and no rule names the host.
+  void learn_from_the_past(divert::Verdict& verdict, const Speech& speech) const;
+  /// Counts a refusal; what follows from it goes behind `why`.
+  [[nodiscard]] std::string refused(Refusal how, std::string why) const;
+  /// Looks back at a connection whose TLS was agreed on.
+  void judge_ending();
+  [[nodiscard]] std::string_view program() const;
+
   Tools& tools_;
+  const divert::Verdict judged_;  ///< before a host was known
   Tracked tracked_;
   Channel client_;
   Channel server_;
+  std::chrono::steady_clock::time_point agreed_;  ///< TLS with the program
 };
 
 }  // namespace mitm::intercept

@@ -15,11 +15,22 @@ constexpr int kRounds = 16;  ///< before other connections have their turn
 
 }  // namespace
 
-awaitable<void> PassThrough::run() {
+awaitable<bool> PassThrough::run() {
   using namespace asio::experimental::awaitable_operators;
+  cut_ = false;
   co_await (pump(flow::Direction::request) && pump(flow::Direction::response));
+  if (cut_ && client_.socket().is_open()) co_return true;
   tracked_.data_end(flow::Direction::request);
   tracked_.data_end(flow::Direction::response);
+  co_return false;
+}
+
+std::string_view PassThrough::cut(flow::Direction direction, Channel& from, std::string_view bytes) {
+  const auto last = observer_.ends_after(direction, bytes);
+  if (!last) return bytes;
+  cut_ = true;
+  from.push_back(bytes.substr(*last));
+  return bytes.substr(0, *last);
 }
 
 void PassThrough::reset() {
@@ -37,7 +48,7 @@ awaitable<void> PassThrough::pump(flow::Direction direction) {
   Channel& from = request ? client_ : server_;
   Channel& to = request ? server_ : client_;
   const std::span<char> scratch = tracked_.shared().scratch;
-  for (int round = 0;; ++round) {
+  for (int round = 0; !cut_; ++round) {
     const IoResult got = from.try_read(scratch);
     if (got.ended()) {
       tracked_.data_end(direction);
@@ -45,7 +56,7 @@ awaitable<void> PassThrough::pump(flow::Direction direction) {
       co_return;
     }
     if (got.ok()) {
-      const std::string_view bytes{scratch.data(), got.bytes};
+      const std::string_view bytes = cut(direction, from, {scratch.data(), got.bytes});
       tracked_.data(direction, bytes);
       if (!observer_.saw(direction, bytes)) {
         reset();
@@ -63,6 +74,10 @@ awaitable<void> PassThrough::pump(flow::Direction direction) {
       }
     } else if (!got.blocked()) {
       abort(request ? "the program" : "the server", from);
+      co_return;
+    }
+    if (cut_) {
+      to.cancel();  // the other direction may wait there
       co_return;
     }
     if (got.ok() && !from.drained()) {

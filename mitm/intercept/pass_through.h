@@ -1,6 +1,7 @@
 // Bytes from one channel to the other and back, decrypted and unchanged, with somebody looking on.
 #pragma once
 
+#include <optional>
 #include <string>
 #include <string_view>
 
@@ -16,6 +17,11 @@ class PassThrough {
     virtual ~Observer() = default;
     /// Bytes that are about to be passed on. False: they are not, and both sides are reset.
     virtual bool saw(flow::Direction direction, std::string_view bytes) = 0;
+    /// Asked before `saw`. A number: only so many of `bytes` are passed on; the rest is pushed back and run()
+    /// returns.
+    virtual std::optional<std::size_t> ends_after(flow::Direction /*direction*/, std::string_view /*bytes*/) {
+      return std::nullopt;
+    }
     /// A side has failed: "the server: connection reset by peer".
     virtual void failed(std::string why) = 0;
   };
@@ -24,18 +30,21 @@ class PassThrough {
       : tracked_(tracked), client_(client), server_(server), observer_(observer) {}
 
   /// Until both directions have ended. Half-close and truncation are passed on as they came; a reset of one
-  /// side resets the other.
-  boost::asio::awaitable<void> run();
+  /// side resets the other. True: the observer ended it, nothing has ended on the wire.
+  boost::asio::awaitable<bool> run();
 
  private:
   boost::asio::awaitable<void> pump(flow::Direction direction);
   void abort(std::string_view who, const Channel& channel);
+  /// The last bytes of run(): what is left of them when the observer has had its say.
+  std::string_view cut(flow::Direction direction, Channel& from, std::string_view bytes);
   void reset();
 
   Tracked& tracked_;
   Channel& client_;
   Channel& server_;
   Observer& observer_;
+  bool cut_ = false;  ///< by the observer
 };
 
 }  // namespace mitm::intercept

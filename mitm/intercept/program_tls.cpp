@@ -2,11 +2,14 @@
 #include "mitm/intercept/program_tls.h"
 
 #include <algorithm>
+#include <cerrno>
 #include <cstring>
 
 namespace mitm::intercept {
 namespace {
 
+/// A connection that was made in advance and is not needed (browsers) is closed later than that.
+constexpr auto kAtOnce = std::chrono::milliseconds{500};
 constexpr std::uint16_t kTls13 = 0x0304;
 constexpr std::uint16_t kEcdsaP256Sha256 = 0x0403;
 constexpr std::uint16_t kSecp256r1 = 0x0017;
@@ -47,6 +50,27 @@ int AlpnChoice::select(SSL* ssl, const unsigned char** out, unsigned char* out_s
     return SSL_TLSEXT_ERR_OK;
   }
   return SSL_TLSEXT_ERR_NOACK;
+}
+
+Refusal refusal_of(const Channel& client, IoResult done) {
+  if (done.ended()) return Refusal::closed;
+  switch (client.tls_reason()) {
+    case SSL_R_TLSV1_ALERT_UNKNOWN_CA:
+      return Refusal::unknown_ca;
+    case SSL_R_SSLV3_ALERT_BAD_CERTIFICATE:
+      return Refusal::bad_certificate;
+    case SSL_R_SSLV3_ALERT_CERTIFICATE_UNKNOWN:
+      return Refusal::certificate_unknown;
+    default:
+      break;
+  }
+  const bool gone = client.os_error() == ECONNRESET || client.os_error() == EPIPE;
+  return client.tls_reason() == 0 && gone ? Refusal::closed : Refusal::none;
+}
+
+bool left_at_once(const Channel& client, const Channel& server,
+                  std::chrono::steady_clock::time_point agreed) {
+  return !client.heard() && client.ended_at() < server.ended_at() && client.ended_at() - agreed < kAtOnce;
 }
 
 std::string explain_refusal(const Channel& client, IoResult done) {

@@ -5,6 +5,7 @@
 
 #include "divert/first_bytes.h"
 #include "mitm/intercept/channel.h"
+#include "mitm/intercept/learned.h"
 #include "mitm/tls/leaf.h"
 
 namespace mitm::intercept {
@@ -24,6 +25,15 @@ class AlpnChoice {
                     unsigned in_size, void*);
   std::string protocol_;
 };
+
+/// Whether a handshake that ended as `done` says was ended because of our certificate.
+Refusal refusal_of(const Channel& client, IoResult done);
+/// Whether the program left as soon as TLS was `agreed` on, without a word: with TLS 1.3, and where it
+/// compares keys (pinning), programs look at our certificate when the handshake is over for us.
+bool left_at_once(const Channel& client, const Channel& server, std::chrono::steady_clock::time_point agreed);
+inline constexpr std::string_view kLeftAtOnce =
+    "the program closed the connection as soon as TLS was agreed on, without a word; it may have refused "
+    "osproxy's certificate (pinning)";
 
 /// What a handshake that the program did not finish means to its user. `done`: how it ended.
 std::string explain_refusal(const Channel& client, IoResult done);

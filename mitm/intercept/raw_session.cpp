@@ -13,24 +13,52 @@ bool is_name_server(std::uint16_t port) {
 
 }  // namespace
 
-RawSession::RawSession(Tracked& tracked, Channel& client, Channel& server)
+RawSession::RawSession(Tracked& tracked, Channel& client, Channel& server, Kind kind)
     : tracked_(tracked),
+      kind_(kind),
       pass_through_(tracked, client, server, *this),
-      flow_(tracked.begin(flow::Type::tcp)) {
-  flow_->request_bytes = 0;
-  flow_->response_bytes = 0;
-  if (is_name_server(tracked.connection().server.port()))
+      flow_(tracked.begin(kind == Kind::watched ? flow::Type::pass : flow::Type::tcp)) {
+  const bool goes_on = flow_->request_bytes.has_value();
+  if (!goes_on) {
+    flow_->request_bytes = 0;
+    flow_->response_bytes = 0;
+    if (kind == Kind::intercepted) tracked.publish_start(*flow_);
+  }
+  if (!goes_on && client.ssl() == nullptr && server.ssl() == nullptr)
+    recogniser_ = std::make_unique<starttls::Recogniser>();
+  if (kind == Kind::intercepted && is_name_server(tracked.connection().server.port()))
     name_server_.reset(new NameServer{dns::Watch{tracked.shared().settings.names}, {}, {}});
 }
 
-awaitable<void> RawSession::run() {
-  tracked_.publish_start(*flow_);
-  co_await pass_through_.run();
+awaitable<RawSession::Outcome> RawSession::run() {
+  tracked_.keep_quiet(kind_ == Kind::watched);
+  const bool goes_on = co_await pass_through_.run();
+  tracked_.keep_quiet(false);
+  if (goes_on) {
+    const auto outcome = flow_->starttls.empty() ? Outcome::plain : Outcome::upgrades;
+    tracked_.go_on_later(std::move(flow_), began_);
+    co_return outcome;
+  }
   if (name_server_) {
     for (auto& unanswered : name_server_->watch.expired(std::chrono::steady_clock::now(), {}))
       publish(std::move(unanswered));
   }
   tracked_.publish_end(std::move(flow_), began_);
+  co_return Outcome::ended;
+}
+
+std::optional<std::size_t> RawSession::ends_after(flow::Direction direction, std::string_view bytes) {
+  using starttls::From;
+  if (!recogniser_) return std::nullopt;
+  const auto from = direction == flow::Direction::request ? From::program : From::server;
+  const auto finding = recogniser_->feed(from, bytes);
+  if (finding.verdict == starttls::Finding::Verdict::undecided) return std::nullopt;
+  const bool agreed = finding.verdict == starttls::Finding::Verdict::agreed;
+  if (agreed) flow_->starttls = recogniser_->protocol();
+  recogniser_.reset();
+  if (agreed) return finding.bytes;
+  if (kind_ == Kind::watched) return bytes.size();
+  return std::nullopt;
 }
 
 bool RawSession::saw(flow::Direction direction, std::string_view bytes) {

@@ -27,23 +27,39 @@ std::string Tracked::server_name() const {
   return host_.empty() ? connection_.server.address().to_string() : host_;
 }
 
-std::unique_ptr<flow::Flow> Tracked::begin(flow::Type type) const {
-  auto flow = std::make_unique<flow::Flow>();
+std::unique_ptr<flow::Flow> Tracked::begin(flow::Type type) {
+  auto flow = std::move(waiting_);
+  if (!flow) {
+    flow = std::make_unique<flow::Flow>();
+    flow->id = next_flow_id();
+    flow->time = std::chrono::system_clock::now();
+  } else if (type != flow::Type::tcp && offsets_[0] + offsets_[1] > 0) {
+    data_end(flow::Direction::request);  // nobody will say so: what comes is not seen, or nothing comes
+    data_end(flow::Direction::response);
+  }
   flow->type = type;
-  flow->id = next_flow_id();
-  flow->conn = connection_.id;
-  flow->time = std::chrono::system_clock::now();
-  flow->process = connection_.process;
-  flow->client = connection_.client;
-  flow->server = connection_.server;
-  flow->host = host_;
-  const bool labelled = type == flow::Type::tcp || type == flow::Type::pass;
-  if (labelled && host_.empty()) flow->host = shared_.settings.names->find(connection_.server.address());
-  flow->sni = sni_;
-  flow->tls = tls_;
-  flow->decision = divert::to_string(connection_.verdict.action);
-  flow->reason = connection_.verdict.reason;
+  describe(*flow);
   return flow;
+}
+
+void Tracked::describe(flow::Flow& flow) const {
+  flow.conn = connection_.id;
+  flow.process = connection_.process;
+  flow.client = connection_.client;
+  flow.server = connection_.server;
+  flow.host = host_;
+  const bool labelled = flow.type == flow::Type::tcp || flow.type == flow::Type::pass;
+  if (labelled && host_.empty()) flow.host = shared_.settings.names->find(connection_.server.address());
+  flow.sni = sni_;
+  flow.tls = tls_;
+  flow.decision = divert::to_string(connection_.verdict.action);
+  flow.reason = connection_.verdict.reason;
+}
+
+void Tracked::go_on_later(std::unique_ptr<flow::Flow> flow, std::chrono::steady_clock::time_point began) {
+  flow->duration =
+      std::chrono::duration_cast<std::chrono::microseconds>(std::chrono::steady_clock::now() - began);
+  waiting_ = std::move(flow);
 }
 
 void Tracked::publish_start(const flow::Flow& flow) const {
@@ -59,16 +75,18 @@ void Tracked::publish_end(std::unique_ptr<flow::Flow> flow,
                           std::chrono::steady_clock::time_point began) const {
   flow->event = flow::Event::end;
   if (!end_reason_.empty()) flow->error = end_reason_;
-  flow->duration =
-      std::chrono::duration_cast<std::chrono::microseconds>(std::chrono::steady_clock::now() - began);
+  const auto before = flow->duration.value_or(std::chrono::microseconds{0});
+  const auto since = std::chrono::steady_clock::now() - began;
+  flow->duration = before + std::chrono::duration_cast<std::chrono::microseconds>(since);
   shared_.bus.publish(std::unique_ptr<const flow::Flow>(std::move(flow)));
 }
 
 void Tracked::data(flow::Direction direction, std::string_view bytes) {
-  if (!bytes.empty() && shared_.bus.wants_data()) publish_data(direction, bytes);
+  if (!bytes.empty() && !quiet_ && shared_.bus.wants_data()) publish_data(direction, bytes);
 }
 
 void Tracked::data_end(flow::Direction direction) {
+  if (quiet_) return;
   bool& ended = ended_[static_cast<int>(direction)];
   if (std::exchange(ended, true) || !shared_.bus.wants_data()) return;
   publish_data(direction, {});

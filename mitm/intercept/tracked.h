@@ -36,20 +36,27 @@ class Tracked {
   /// The name that is shown and verified: `host`, else the destination's address.
   [[nodiscard]] std::string server_name() const;
 
-  /// A new flow that began now, with everything that is known of the connection.
-  [[nodiscard]] std::unique_ptr<flow::Flow> begin(flow::Type type) const;
+  /// A new flow that began now, with everything that is known of the connection; or the one that waits.
+  [[nodiscard]] std::unique_ptr<flow::Flow> begin(flow::Type type);
+  /// The next begin() goes on with this flow, which began at `began`, under the type that it asks for.
+  void go_on_later(std::unique_ptr<flow::Flow> flow, std::chrono::steady_clock::time_point began);
+  /// Whether a flow waits: plain words have been passed on before what comes now.
+  [[nodiscard]] bool has_waiting() const { return waiting_ != nullptr; }
   /// Publishes a copy of `flow` as started, once more facts will follow with its end.
   void publish_start(const flow::Flow& flow) const;
   /// From here on the connection is ended by us: that is the error of the flows that were still open.
   void ends_because(std::string why) { end_reason_ = std::move(why); }
-  /// With the time since `began`.
+  /// With the time since `began`, and that before go_on_later.
   void publish_end(std::unique_ptr<flow::Flow> flow, std::chrono::steady_clock::time_point began) const;
 
   /// Decrypted bytes for the sinks that want them; `end`: the direction is over.
   void data(flow::Direction direction, std::string_view bytes);
   void data_end(flow::Direction direction);
+  /// Of a connection that passes, nobody gets data.
+  void keep_quiet(bool quiet) { quiet_ = quiet; }
 
  private:
+  void describe(flow::Flow& flow) const;
   void publish_data(flow::Direction direction, std::string_view bytes);
 
   const Shared& shared_;
@@ -58,8 +65,10 @@ class Tracked {
   std::string sni_;
   std::string end_reason_;
   std::optional<flow::TlsFacts> tls_;
+  std::unique_ptr<flow::Flow> waiting_;
   std::uint64_t offsets_[2] = {0, 0};
   bool ended_[2] = {false, false};
+  bool quiet_ = false;
 };
 
 /// Unique within a run, over all threads.

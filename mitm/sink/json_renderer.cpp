@@ -165,6 +165,8 @@ void JsonRenderer::render(const flow::Flow& flow, bool bodies, std::string& out)
   object.integer("response_bytes", flow.response_bytes);
   append_duration(object.name("duration_ms"), flow.event == flow::Event::end ? flow.duration : std::nullopt);
   append_tls(object.name("tls"), flow.tls);
+  if (flow.type != flow::Type::http && flow.type != flow::Type::dns)
+    object.text_or_null("starttls", flow.starttls);
   object.text_or_null("decision", flow.decision);
   object.text_or_null("reason", flow.reason);
   object.text_or_null("error", flow.error);

@@ -153,6 +153,7 @@ Line connection_line(const flow::Flow& flow, const TextStyle& style) {
   Line line(style.colour);
   add_process(line, flow);
   line.add(to_string(flow.type), type_colour(flow.type)).add(" ").add(destination(flow));
+  if (!flow.starttls.empty()) line.add(" ").add(base::printable(flow.starttls)).add(" STARTTLS");
   if (flow.tls && flow.type == flow::Type::tcp) line.add(" ").add(base::printable(flow.tls->version));
   if (flow.request_bytes) line.add(fmt::format(" {} up", size_text(*flow.request_bytes)), kDim);
   if (flow.response_bytes) line.add(fmt::format(" {} down", size_text(*flow.response_bytes)), kDim);

@@ -17,7 +17,7 @@ struct Identity {
 };
 
 /// Where the root lives: <directory>/root-ca.key (0600, root) and <directory>/root-ca.pem (0644).
-inline constexpr const char* kStateDirectory = "/var/lib/osproxy";
+inline constexpr const char* kStateDirectory = OSPROXY_STATE_DIRECTORY;
 
 /// The root: P-256, CA:TRUE pathlen 1, ten years, CN "osproxy CA <host> <date>", made when `create_root` is
 /// first called. Errors name the file; a key that does not belong to its certificate, or that others can

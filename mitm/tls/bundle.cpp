@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include "base/fd.h"
+#include "mitm/tls/program.h"
 #include "mitm/tls/stores.h"
 #include "mitm/tls/trust.h"
 
@@ -21,10 +22,26 @@ constexpr std::string_view kEnd = "-----END CERTIFICATE-----";
 
 /// One setting each; all take the path of a PEM file.
 constexpr std::array kVariables = {
-    "SSL_CERT_FILE",    "NODE_EXTRA_CA_CERTS", "DENO_CERT",         "PERL_LWP_SSL_CA_FILE",
-    "GIT_SSL_CAINFO",   "CARGO_HTTP_CAINFO",   "CURL_CA_BUNDLE",    "REQUESTS_CA_BUNDLE",
-    "PIP_CERT",         "AWS_CA_BUNDLE",       "NIX_SSL_CERT_FILE", "GRPC_DEFAULT_SSL_ROOTS_FILE_PATH",
-    "HEX_CACERTS_PATH", "BUNDLE_SSL_CA_CERT",  "HTTPLIB2_CA_CERTS", "CLOUDSDK_CORE_CUSTOM_CA_CERTS_FILE",
+    "SSL_CERT_FILE",
+    "NODE_EXTRA_CA_CERTS",
+    "DENO_CERT",
+    "PERL_LWP_SSL_CA_FILE",
+    "GIT_SSL_CAINFO",
+    "CARGO_HTTP_CAINFO",
+    "CURL_CA_BUNDLE",
+    "REQUESTS_CA_BUNDLE",
+    "PIP_CERT",
+    "AWS_CA_BUNDLE",
+    "NIX_SSL_CERT_FILE",
+    "GRPC_DEFAULT_SSL_ROOTS_FILE_PATH",
+    "HEX_CACERTS_PATH",
+    "BUNDLE_SSL_CA_CERT",
+    "HTTPLIB2_CA_CERTS",
+    "CLOUDSDK_CORE_CUSTOM_CA_CERTS_FILE",
+    // npm's counts where its configuration names a file: then it does not look at Node's.
+    "npm_config_cafile",
+    "YARN_HTTPS_CA_FILE_PATH",
+    "COMPOSER_CAFILE",
 };
 
 /// Only certificates: whatever file the environment named, nothing else of it becomes readable to everyone.
@@ -39,11 +56,11 @@ std::string certificates_in(std::string_view text) {
   }
 }
 
-/// The caller's own bundle, when he has one, else the system's.
-std::string base_bundle(const std::string& ours) {
+/// The caller's own bundle, when he has one, else the system's roots.
+base::Result<std::string> base_roots(const std::string& ours) {
   const char* chosen = std::getenv("SSL_CERT_FILE");
-  if (chosen != nullptr && chosen != ours && ::access(chosen, R_OK) == 0) return chosen;
-  return system_bundle();
+  if (chosen != nullptr && chosen != ours && ::access(chosen, R_OK) == 0) return base::read_file(chosen);
+  return system_roots();
 }
 
 /// The beginning of time when there is no such file.
@@ -76,14 +93,26 @@ std::string java_trust_store(const std::string& directory, const std::string& ro
   return {};
 }
 
-std::string wgetrc(const std::string& bundle, const std::string& home) {
-  if (home.empty() || std::getenv("WGETRC") != nullptr || ::access((home + "/.wgetrc").c_str(), F_OK) == 0)
-    return {};
-  const std::string path = fs::path(bundle).parent_path().string() + "/wgetrc";
-  const std::string text = fmt::format("# Written by osproxy exec.\nca_certificate = {}\n", bundle);
+/// A program's configuration file beside the bundle, or empty when it cannot be written.
+std::string configuration(const std::string& bundle, const char* name, const std::string& text) {
+  const std::string path = fs::path(bundle).parent_path() / name;
   const auto present = base::read_file(path);
   if (present && *present == text) return path;
   return base::replace_file(path, text, 0644) ? path : std::string{};
+}
+
+std::string wgetrc(const std::string& bundle, const std::string& home) {
+  if (home.empty() || std::getenv("WGETRC") != nullptr || ::access((home + "/.wgetrc").c_str(), F_OK) == 0)
+    return {};
+  return configuration(bundle, "wgetrc",
+                       fmt::format("# Written by osproxy exec.\nca_certificate = {}\n", bundle));
+}
+
+/// apt.conf(5): read beside the usual ones.
+std::string apt_conf(const std::string& bundle) {
+  if (std::getenv("APT_CONFIG") != nullptr || find_program("apt-get").empty()) return {};
+  return configuration(bundle, "apt.conf",
+                       fmt::format("// Written by osproxy exec.\nAcquire::https::CAInfo \"{}\";\n", bundle));
 }
 
 }  // namespace
@@ -93,13 +122,9 @@ base::Result<std::string> write_combined_bundle(const std::string& directory,
   const auto root = read_root(root_pem_path);
   if (!root) return root.error();
   const std::string path = directory + "/ca-bundle.pem";
-  const std::string source = base_bundle(path);
-  std::string bundle;
-  if (!source.empty()) {
-    const auto roots = base::read_file(source);
-    if (!roots) return roots.error();
-    bundle = certificates_in(*roots);
-  }
+  const auto roots = base_roots(path);
+  if (!roots) return roots.error();
+  std::string bundle = certificates_in(*roots);
   if (!root->is_in_pem(bundle)) bundle += certificates_in(root->pem);
   const auto present = base::read_file(path);
   if (present && *present == bundle) return path;
@@ -125,6 +150,8 @@ std::vector<std::pair<std::string, std::string>> trust_variables(const std::stri
   }
   if (std::string path = wgetrc(bundle, home); !path.empty())
     variables.emplace_back("WGETRC", std::move(path));
+  if (std::string path = apt_conf(bundle); !path.empty())
+    variables.emplace_back("APT_CONFIG", std::move(path));
   return variables;
 }
 

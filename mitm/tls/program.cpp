@@ -9,6 +9,7 @@
 #include <fcntl.h>
 #include <grp.h>
 #include <poll.h>
+#include <pwd.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -26,17 +27,6 @@ constexpr std::size_t kOutputLimit = 1 << 20;
 constexpr const char* kPath = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 constexpr std::array kDirectories = {"/usr/local/sbin", "/usr/local/bin", "/usr/sbin",
                                      "/usr/bin",        "/sbin",          "/bin"};
-
-struct Pipe {
-  base::UniqueFd out;  ///< to read from
-  base::UniqueFd in;
-};
-
-base::Result<Pipe> make_pipe() {
-  int ends[2];
-  if (::pipe2(ends, O_CLOEXEC) != 0) return base::os_error("cannot make a pipe", errno);
-  return Pipe{base::UniqueFd{ends[0]}, base::UniqueFd{ends[1]}};
-}
 
 /// In the child. Supplementary groups go first, the user id last: after it the others could not be changed.
 bool become(const StoreUser& user) {
@@ -91,8 +81,8 @@ int wait_for(pid_t child) {
 template <class Body>
 base::Result<Finished> run_child(const StoreUser& user, std::string_view input, std::chrono::seconds limit,
                                  std::string_view name, Body body) {
-  auto to_child = make_pipe();
-  auto from_child = make_pipe();
+  auto to_child = base::make_pipe(base::Blocking::yes);
+  auto from_child = base::make_pipe(base::Blocking::yes);
   if (!to_child) return to_child.error();
   if (!from_child) return from_child.error();
   if (input.size() > kInputLimit) return base::failure("{}: more than {} bytes of input", name, kInputLimit);
@@ -157,6 +147,9 @@ std::string install_command(const PackageNames& names) {
   if (!find_program("dnf").empty()) return fmt::format("dnf install {}", names.fedora);
   if (!find_program("pacman").empty()) return fmt::format("pacman -S {}", names.arch);
   if (!find_program("zypper").empty()) return fmt::format("zypper install {}", names.suse);
+  if (!find_program("pkg").empty()) return fmt::format("pkg install {}", names.freebsd);
+  // macOS itself has sw_vers, and Homebrew is not where root looks for programs.
+  if (!find_program("sw_vers").empty()) return fmt::format("brew install {}", names.homebrew);
   return fmt::format("install the package {}", names.debian);
 }
 
@@ -169,7 +162,10 @@ base::Error program_error(std::string_view name, const Finished& finished) {
 }
 
 StoreUser nobody_else() {
-  return {::geteuid(), ::getegid(), ::geteuid() == 0 ? "root" : "", "/root"};
+  // root's home is not /root everywhere, and security(1) looks for a user's settings in it.
+  const passwd* entry = ::getpwuid(::geteuid());
+  if (entry == nullptr) return {::geteuid(), ::getegid(), "", "/"};
+  return {::geteuid(), ::getegid(), entry->pw_name, entry->pw_dir};
 }
 
 }  // namespace mitm::tls

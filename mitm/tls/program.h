@@ -36,7 +36,7 @@ std::string find_program(std::string_view name);
 
 /// What installs a package here, by the package manager found: "apt install libnss3-tools".
 struct PackageNames {
-  std::string_view debian, fedora, arch, suse;
+  std::string_view debian, fedora, arch, suse, freebsd, homebrew;
 };
 std::string install_command(const PackageNames& names);
 

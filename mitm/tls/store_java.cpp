@@ -11,6 +11,7 @@
 #include "base/fd.h"
 #include "mitm/tls/authority.h"
 #include "mitm/tls/program.h"
+#include "mitm/tls/scratch.h"
 #include "mitm/tls/stores.h"
 
 namespace mitm::tls {
@@ -33,6 +34,16 @@ bool only_root_writes(const fs::path& file) {
   return false;
 }
 
+/// Where each OS has its Javas: a directory, how the names in it begin, and where the home is in each.
+struct JavaPlace {
+  const char *directory, *prefix, *home;
+};
+constexpr std::array kJavaPlaces = {
+    JavaPlace{"/usr/lib/jvm", "", ""},
+    JavaPlace{"/Library/Java/JavaVirtualMachines", "", "/Contents/Home"},
+    JavaPlace{"/usr/local", "openjdk", ""},
+};
+
 /// $JAVA_HOME, the system's `java`, then all others.
 std::vector<std::string> java_homes() {
   std::vector<std::string> homes;
@@ -41,33 +52,15 @@ std::vector<std::string> java_homes() {
   const fs::path java = fs::canonical(find_program("java"), error);
   if (!error) homes.push_back(java.parent_path().parent_path().string());
   const std::size_t named = homes.size();
-  for (const auto& entry : fs::directory_iterator("/usr/lib/jvm", error))
-    homes.push_back(entry.path().string());
+  for (const JavaPlace& place : kJavaPlaces) {
+    for (const auto& entry : fs::directory_iterator(place.directory, error)) {
+      if (entry.path().filename().string().starts_with(place.prefix))
+        homes.push_back(entry.path().string() + place.home);
+    }
+  }
   std::sort(homes.begin() + static_cast<std::ptrdiff_t>(named), homes.end());
   return homes;
 }
-
-/// Removed with all that is in it.
-class Scratch {
- public:
-  [[nodiscard]] static base::Result<std::unique_ptr<Scratch>> make() {
-    std::string path = (fs::temp_directory_path() / "osproxy-java-XXXXXX").string();
-    if (::mkdtemp(path.data()) == nullptr)
-      return base::os_error(fmt::format("cannot create {}", path), errno);
-    return std::make_unique<Scratch>(std::move(path));
-  }
-  explicit Scratch(std::string path) : path_(std::move(path)) {}
-  ~Scratch() {
-    std::error_code error;
-    fs::remove_all(path_, error);
-  }
-  Scratch(const Scratch&) = delete;
-  Scratch& operator=(const Scratch&) = delete;
-  [[nodiscard]] std::string operator/(const char* name) const { return fmt::format("{}/{}", path_, name); }
-
- private:
-  std::string path_;
-};
 
 base::Result<Finished> run_keytool(const JavaStore& store, const std::string& file,
                                    std::vector<std::string> arguments) {

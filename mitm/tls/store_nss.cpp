@@ -9,7 +9,7 @@ namespace {
 
 namespace fs = std::filesystem;
 
-constexpr PackageNames kPackages{"libnss3-tools", "nss-tools", "nss", "mozilla-nss-tools"};
+constexpr PackageNames kPackages{"libnss3-tools", "nss-tools", "nss", "mozilla-nss-tools", "nss", "nss"};
 constexpr int kMostDeleted = 16;  ///< roots of one subject share a nickname, and go one at a time
 
 /// One path a line, of each directory that holds a database. Runs with the user's ids.

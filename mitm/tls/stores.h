@@ -17,6 +17,8 @@ struct Root {
 
   [[nodiscard]] bool is_in_pem(std::string_view bundle) const;  ///< decodes every certificate
   [[nodiscard]] bool is_in_bytes(std::string_view bytes) const;
+  /// In a directory as `openssl rehash` makes it (HASH.0, HASH.1, ...), found as OpenSSL finds it.
+  [[nodiscard]] bool is_in_hashed(const std::string& directory) const;
 };
 
 class TrustStore {
@@ -35,7 +37,17 @@ class TrustStore {
 
 using TrustStores = std::vector<std::unique_ptr<TrustStore>>;
 
+/// The system's own store; which of the four below, each OS's file says.
 std::unique_ptr<TrustStore> system_store();
+std::unique_ptr<TrustStore> linux_store();     ///< the distribution's directory and its update program
+std::unique_ptr<TrustStore> freebsd_store();   ///< /usr/local/etc/ssl/certs and certctl(8)
+std::unique_ptr<TrustStore> keychain_store();  ///< macOS: the system keychain and security(1)
+std::unique_ptr<TrustStore> openbsd_store();   ///< nothing that could be changed and kept: says how by hand
+
+/// As `install_trust` and `uninstall_trust` do it with each: what is good already is not touched.
+StoreStatus install_into(const TrustStore& store, const Root& root);
+StoreStatus uninstall_from(const TrustStore& store, const Root& root);
+
 TrustStores nss_stores(const StoreUser& user);
 TrustStores java_stores();
 
@@ -44,6 +56,13 @@ inline constexpr const char* kStoreName = "osproxy";
 
 /// The system's roots in one PEM file: the first of the usual places that exists; empty: none does.
 std::string system_bundle();
+
+/// What it holds; without one (FreeBSD before 15 has none), the certificates of `hashed_directory` one after
+/// another, as `openssl rehash` links them.
+[[nodiscard]] base::Result<std::string> system_roots(const std::string& hashed_directory = "/etc/ssl/certs");
+
+/// Each certificate in `pem` as DER; what is no certificate is skipped.
+std::vector<std::string> certificates_as_der(std::string_view pem);
 
 /// A Java's default trust store and the keytool that goes with it.
 struct JavaStore {

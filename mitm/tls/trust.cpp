@@ -54,11 +54,36 @@ StoreStatus after(const TrustStore& store, const Root& root, const base::Result<
 
 }  // namespace
 
+std::vector<std::string> certificates_as_der(std::string_view pem) {
+  const BioPtr bio{BIO_new_mem_buf(pem.data(), static_cast<int>(pem.size()))};
+  std::vector<std::string> all;
+  std::string der;
+  while (bio && next_der(bio.get(), der)) {
+    if (!der.empty()) all.push_back(der);
+  }
+  return all;
+}
+
 bool Root::is_in_pem(std::string_view bundle) const {
   const BioPtr bio{BIO_new_mem_buf(bundle.data(), static_cast<int>(bundle.size()))};
   std::string other;
   while (!der.empty() && bio && next_der(bio.get(), other)) {
     if (other == der) return true;
+  }
+  return false;
+}
+
+bool Root::is_in_hashed(const std::string& directory) const {
+  constexpr int kMostOfOneName = 64;
+  const auto* at = reinterpret_cast<const unsigned char*>(der.data());
+  const X509Ptr certificate{d2i_X509(nullptr, &at, static_cast<long>(der.size()))};
+  ERR_clear_error();
+  if (!certificate) return false;
+  const unsigned long hash = X509_subject_name_hash(certificate.get());
+  for (int number = 0; number < kMostOfOneName; ++number) {
+    const auto file = base::read_file(fmt::format("{}/{:08x}.{}", directory, hash, number));
+    if (!file) return false;
+    if (is_in_pem(*file)) return true;
   }
   return false;
 }
@@ -83,25 +108,29 @@ std::vector<StoreStatus> trust_status(const std::string& root_pem_path, const St
   return visit_stores(user, [&](const TrustStore& store) { return store.status(root); });
 }
 
+StoreStatus install_into(const TrustStore& store, const Root& root) {
+  const StoreStatus before = store.status(root);
+  if (before.state != State::absent) return before;
+  return after(store, root, store.install(root));
+}
+
+StoreStatus uninstall_from(const TrustStore& store, const Root& root) {
+  const StoreStatus before = store.status(root);
+  if (before.state == State::unavailable) return before;
+  return after(store, root, store.uninstall(root));
+}
+
 base::Result<std::vector<StoreStatus>> install_trust(const std::string& root_pem_path,
                                                      const StoreUser& user) {
   const auto root = read_root(root_pem_path);
   if (!root) return root.error();
-  return visit_stores(user, [&](const TrustStore& store) {
-    const StoreStatus before = store.status(*root);
-    if (before.state != State::absent) return before;
-    return after(store, *root, store.install(*root));
-  });
+  return visit_stores(user, [&](const TrustStore& store) { return install_into(store, *root); });
 }
 
 base::Result<std::vector<StoreStatus>> uninstall_trust(const std::string& root_pem_path,
                                                        const StoreUser& user) {
   const Root root = root_or_nothing(root_pem_path);
-  return visit_stores(user, [&](const TrustStore& store) {
-    const StoreStatus before = store.status(root);
-    if (before.state == State::unavailable) return before;
-    return after(store, root, store.uninstall(root));
-  });
+  return visit_stores(user, [&](const TrustStore& store) { return uninstall_from(store, root); });
 }
 
 }  // namespace mitm::tls

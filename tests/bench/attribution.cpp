@@ -93,7 +93,7 @@ struct Times {
 void ask(Attributor& attributor, const Child& owner, const Listener& listener, std::uint64_t port,
          Times& times) {
   const auto begin = Clock::now();
-  const auto answer = attributor.owner_of(loopback(port), listener.endpoint());
+  const auto answer = attributor.owner_of({loopback(port), listener.endpoint()});
   times.micros.push_back(Micros(Clock::now() - begin).count());
   if (!answer.process || answer.process->id.pid != owner.pid()) {
     fmt::print(stderr, "attribution_bench: the owner of port {} was not found\n", port);

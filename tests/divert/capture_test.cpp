@@ -1,6 +1,7 @@
 #include "divert/capture.h"
 
 #include <algorithm>
+#include <filesystem>
 
 #include <signal.h>
 #include <sys/wait.h>
@@ -16,7 +17,7 @@ Command command_of(std::vector<std::string> argv) {
   Command command;
   command.argv = std::move(argv);
   command.user = *user_named("nobody");
-  command.cgroup = *make_cgroup(::getpid());
+  command.cgroup = *make_cgroup(::getpid(), 0);
   return command;
 }
 
@@ -36,6 +37,32 @@ TEST_CASE("capture: CMD runs in its cgroup, as its user, only once it is let go"
   CHECK(::getpgid(held->pid()) == held->pid());
   ::kill(held->pid(), SIGKILL);
   ::waitpid(held->pid(), nullptr, 0);
+  CHECK(remove_cgroup(command.cgroup.name));
+}
+
+TEST_CASE("capture: CMD never runs when whoever holds it ends without letting it go") {
+  const std::string marker = fmt::format("/tmp/osproxy-capture-test-{}", ::getpid());
+  Command command = command_of({"touch", marker});
+  {
+    auto held = HeldCommand::start(command);
+    REQUIRE(held.has_value());
+    // Nothing but the standard streams, its gate and its report.
+    const auto open = [&] {
+      const std::filesystem::directory_iterator all{fmt::format("/proc/{}/fd", held->pid())};
+      return std::distance(begin(all), end(all));
+    };
+    // On its way to its gate it opens and closes others.
+    int quiet = 0;
+    for (int i = 0; i < 1000 && quiet < 20; ++i, ::usleep(5000)) quiet = open() <= 5 ? quiet + 1 : 0;
+    CHECK(quiet == 20);
+    const pid_t pid = held->pid();
+    { const HeldCommand gone = std::move(*held); }
+    int status = 0;
+    REQUIRE(::waitpid(pid, &status, 0) == pid);
+    CHECK(WIFEXITED(status));
+    CHECK(WEXITSTATUS(status) == 127);
+  }
+  CHECK_FALSE(std::filesystem::exists(marker));
   CHECK(remove_cgroup(command.cgroup.name));
 }
 
@@ -83,4 +110,30 @@ TEST_CASE("capture: a cgroup in which something still runs is emptied, then remo
   ::kill(held->pid(), SIGKILL);
   ::waitpid(held->pid(), nullptr, 0);
   CHECK_FALSE(remove_cgroup(command.cgroup.name));
+}
+
+TEST_CASE("capture: CMD has the group that is to tell it from others, and the user's own beside it") {
+  Command command = command_of({"sh", "-c", "test \"$(id -g)\" = 77778 && id -G | grep -qw 65534"});
+  command.cgroup.gid = 77'778;
+  auto held = HeldCommand::start(command);
+  REQUIRE(held.has_value());
+  REQUIRE(held->release().has_value());
+  int status = -1;
+  REQUIRE(::waitpid(held->pid(), &status, 0) == held->pid());
+  CHECK(WIFEXITED(status));
+  CHECK(WEXITSTATUS(status) == 0);
+  CHECK(remove_cgroup(command.cgroup.name));
+}
+
+TEST_CASE("capture: a signal that comes while CMD waits for its gate ends it once it is let go") {
+  const Command command = command_of({"sleep", "30"});
+  auto held = HeldCommand::start(command);
+  REQUIRE(held.has_value());
+  ::kill(held->pid(), SIGTERM);
+  (void)held->release();
+  int status = -1;
+  REQUIRE(::waitpid(held->pid(), &status, 0) == held->pid());
+  CHECK(WIFSIGNALED(status));
+  CHECK(WTERMSIG(status) == SIGTERM);
+  CHECK(remove_cgroup(command.cgroup.name));
 }

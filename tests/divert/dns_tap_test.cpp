@@ -33,7 +33,11 @@ TEST_CASE("dns_tap: an answer belongs to whoever asked last from there") {
   CHECK(questions.asker(question(1), start + 11s)->verdict.reason == "second");
   CHECK(questions.asker(question(1), start + 12s) == nullptr);
   CHECK(questions.asker(question(2), start) == nullptr);
-  questions.forget(question(1));
+  CHECK(questions.matters(question(1), start));
+  questions.does_not_matter(question(1), start + 2s);
+  CHECK_FALSE(questions.matters(question(1), start + 2s));
+  CHECK(questions.matters(question(2), start + 2s));
+  CHECK(questions.matters(question(1), start + 3s));
   CHECK(questions.asker(question(1), start + 2s) == nullptr);
 }
 

@@ -25,7 +25,7 @@ struct Scene {
   std::string cgroup;
 
   explicit Scene(Broker behaviour) {
-    cgroup = make_cgroup(::getpid())->name;
+    cgroup = make_cgroup(::getpid(), 0)->name;
     worker = ::fork();
     if (worker == 0) {
       for (;;) ::pause();

@@ -256,6 +256,49 @@ TEST_CASE("ledger: QUIC of an intercepted program is refused, everyone else's pa
   CHECK(book.ledger.size() == 0);
 }
 
+TEST_CASE("ledger: all datagrams of a flow wait for the verdict, and none is lost when there is no room") {
+  for (const bool selected : {true, false}) {
+    Book book;
+    std::vector<HeldPacket> packets{book.packet()};
+    const auto token = book.arrives(flow(1, true), packets[0]);
+    for (std::size_t i = 1; i < Ledger::kHeldDatagrams; ++i) {
+      packets.push_back(book.packet());
+      book.comes_again(flow(1, true), packets.back());
+      CHECK(book.deeds.empty());
+    }
+    const auto too_many = book.packet();
+    book.comes_again(flow(1, true), too_many);
+    book.check_let_go(too_many, Release::pass);
+    book.settles(flow(1, true), token, ruling(selected ? Action::intercept : Action::pass));
+    REQUIRE(book.deeds.size() == packets.size());
+    for (std::size_t i = 0; i < packets.size(); ++i) {
+      if (selected) {
+        CHECK(std::get<Refuse>(book.deeds[i]).packet == packets[i]);
+      } else {
+        CHECK(std::get<LetGo>(book.deeds[i]).packet == packets[i]);
+        CHECK(std::get<LetGo>(book.deeds[i]).how == Release::pass);
+      }
+    }
+  }
+}
+
+TEST_CASE("ledger: QUIC that a rule blocks is shown") {
+  Book book;
+  const auto held = book.packet();
+  book.settles(flow(1, true), book.arrives(flow(1, true), held), ruling(Action::block, "rule 1"));
+  book.check_refused(held, pfctl::Refusal::port_unreachable, 2);
+  CHECK(std::get<Show>(book.deeds[1]).ruling.verdict.reason == "rule 1");
+}
+
+TEST_CASE("ledger: an attempt whose end nobody tells is forgotten") {
+  Book book;
+  book.settles(flow(1), book.arrives(flow(1), book.packet()), ruling(Action::intercept));
+  book.wait(3000ms);
+  CHECK(book.ledger.size() == 1);
+  book.wait(Ledger::kAttemptMemory);
+  CHECK(book.ledger.size() == 0);
+}
+
 TEST_CASE("ledger: it never grows beyond its limit, and nobody escapes unseen") {
   Book book;
   Deeds deeds;

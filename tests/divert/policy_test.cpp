@@ -167,6 +167,9 @@ TEST_CASE("policy: rules on hosts wait for the name") {
     CHECK(verdict.reason == "rule 2");
     REQUIRE(verdict.by_host.size() == 1);
     CHECK(verdict.by_host[0].rule == 0);
+    CHECK(verdict.rule == 1);
+    CHECK(ruled.settle(verdict, "ads.example.org").rule == 0);
+    CHECK(ruled.settle(verdict, "www.example.com").rule == 1);
     CHECK(ruled.settle(verdict, "ads.example.org").action == Action::block);
     CHECK(ruled.settle(verdict, "ADS.example.org.").reason == "rule 1, host ADS.example.org.");
     CHECK(ruled.settle(verdict, "www.example.org").action == Action::pass);
@@ -224,6 +227,21 @@ TEST_CASE("policy: a capture takes the filter's place") {
   exec.rules = {rule(Action::block)};
   CHECK(judge(exec, kCurl).action == Action::block);
   CHECK(judge(exec, kWget).action == Action::pass);
+}
+
+TEST_CASE("policy: a process with the group of a capture is captured, wherever it comes from") {
+  auto exec = policy("");
+  procmap::ProcessFacts orphan = *kCurl.process;
+  orphan.gid = 77'000;
+  orphan.ancestors.clear();
+  const Owner who{kCurl.socket, std::make_shared<const procmap::ProcessFacts>(orphan)};
+  exec.capture = divert::Capture{0, {77, 1}, 77'000};
+  CHECK(judge(exec, who).action == Action::intercept);
+  CHECK(judge(exec, kCurl).action == Action::pass);
+  exec.capture->gid = 0;  // none of their own: root's group is nobody's mark
+  orphan.gid = 0;
+  CHECK(judge(exec, {kCurl.socket, std::make_shared<const procmap::ProcessFacts>(orphan)}).action ==
+        Action::pass);
 }
 
 TEST_CASE("policy: cgroup id 0 is no cgroup") {
@@ -292,13 +310,17 @@ TEST_CASE("policy: what JSON brings in is checked whole") {
   full.ports = {{1, 65535}};
   full.networks = {*base::parse_network("fe80::/10")};
   full.user = "alice";
+  full.upstream = "direct";
   auto whole = policy("curl", {full});
   whole.capture = divert::Capture{~0ULL, {77, ~0ULL}};
+  whole.upstream = "http://p:1";
   const json good = whole.to_json();
   const auto back = Policy::from_json(good);
   REQUIRE(back);
   CHECK(back->to_json() == good);
   CHECK(back->capture->root.start_ticks == ~0ULL);
+  CHECK(back->upstream == "http://p:1");
+  CHECK(back->rules[0].upstream == "direct");
 
   const auto refused = [&](auto change) {
     json data = good;
@@ -334,6 +356,10 @@ TEST_CASE("policy: what JSON brings in is checked whole") {
   CHECK(refused([](json& d) { d["rules"][0]["user"] = ""; }) == "rule 1: user is not a login name or a uid");
   CHECK(refused([](json& d) { d["rules"][0]["process"]["items"][1]["text"] = "["; }) ==
         "rule 1: filter 'curl,~x': item 2 is not a regular expression: missing ]: [");
+  CHECK(refused([](json& d) { d["rules"][0]["upstream"] = 1; }) ==
+        "rule 1: upstream is no text of at most 1024 bytes");
+  CHECK(refused([](json& d) { d["upstream"] = std::string(1025, 'x'); }) ==
+        "policy: upstream is no text of at most 1024 bytes");
   CHECK_FALSE(refused([](json& d) { d["capture"]["pid"] = -1; }).empty());
   CHECK_FALSE(refused([](json& d) { d["capture"]["pid"] = 1ULL << 40; }).empty());
   CHECK_FALSE(refused([](json& d) { d["capture"]["pid"] = 1.5; }).empty());

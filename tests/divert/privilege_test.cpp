@@ -106,3 +106,30 @@ TEST_CASE("process_id_of: a name with spaces and parentheses does not confuse it
   ::waitpid(child, nullptr, 0);
   CHECK(process_id_of(child).start_ticks == 0);
 }
+
+TEST_CASE("capture group: another number than the exempt one, and nobody's") {
+  const gid_t exempt = *choose_exempt_group(std::nullopt);
+  const auto chosen = choose_capture_group(exempt);
+  REQUIRE(chosen.has_value());
+  CHECK(*chosen != exempt);
+  CHECK(group_number_in_use(*chosen).empty());
+  CHECK(*choose_capture_group(*chosen) != *chosen);
+}
+
+TEST_CASE("processes_with_group: those that have it, as any of their groups") {
+  const gid_t gid = *choose_capture_group(0);
+  CHECK(processes_with_group(gid).empty());
+  const auto gate = base::make_pipe(base::Blocking::yes);
+  REQUIRE(gate);
+  const pid_t child = ::fork();
+  if (child == 0) {
+    if (!set_ids(65534, gid)) ::_exit(1);
+    (void)!::write(gate->in.get(), "x", 1);
+    ::pause();
+  }
+  char letter = 0;
+  REQUIRE(::read(gate->out.get(), &letter, 1) == 1);
+  CHECK(processes_with_group(gid) == std::vector<pid_t>{child});
+  ::kill(child, SIGKILL);
+  ::waitpid(child, nullptr, 0);
+}

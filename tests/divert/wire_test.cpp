@@ -29,7 +29,7 @@ wire::Answer some_answer() {
   answer.source = *base::parse_endpoint("10.0.0.2:41000");
   answer.destination = *base::parse_endpoint("[2001:db8::1]:443");
   answer.own = true;
-  answer.verdict = {Action::intercept, "filter curl", {{3, Action::pass}, {4, Action::block}}};
+  answer.verdict = {Action::intercept, "filter curl", {{3, Action::pass}, {4, Action::block}}, 9};
   answer.process = std::make_shared<const procmap::ProcessFacts>(some_process());
   return answer;
 }
@@ -48,6 +48,7 @@ TEST_CASE("wire: an answer arrives as it was sent") {
   REQUIRE(back->verdict.by_host.size() == 2);
   CHECK(back->verdict.by_host[1].rule == 4);
   CHECK(back->verdict.by_host[1].action == Action::block);
+  CHECK(back->verdict.rule == 9);
   const auto expected = some_process();
   REQUIRE(back->process);
   CHECK(back->process->id == expected.id);

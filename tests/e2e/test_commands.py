@@ -79,6 +79,92 @@ class Rules(unittest.TestCase):
         self.assertIn("1234", printed)
         self.assertIn("10.0.0.0/8", printed)
 
+    def test_samples_of_pf(self):
+        samples = {
+            "darwin": ["--dialect", "darwin"],
+            "darwin-exec": ["--dialect", "darwin", "--exec-group", "1869837432", "--ports", "all"],
+            "darwin-loopback": ["--dialect", "darwin", "--loopback", "--engine", "redirect"],
+            "freebsd": ["--dialect", "freebsd"],
+            "freebsd-packet": ["--dialect", "freebsd", "--engine", "packet"],
+            "openbsd": ["--dialect", "openbsd"],
+        }
+        for name, words in samples.items():
+            with self.subTest(name=name), open(f"{TOP}/conf/osproxy.{name}.conf") as file:
+                printed = as_nobody("rules", *words)
+                self.assertEqual(printed, (file.read(), ""))
+                self.assertEqual(as_nobody("rules", *words), printed)
+
+    def test_options_of_pf(self):
+        fixed = ["--ports", "443,8000-8100", "--exclude", "10.0.0.0/8", "--group", "54321", "--listen-port", "28777"]
+        for dialect, target in (("darwin", "198.18.0.1"), ("freebsd", "198.18.0.1"), ("openbsd", "127.0.0.1")):
+            printed, errors = as_nobody("rules", "--dialect", dialect, *fixed)
+            self.assertEqual(errors, "")
+            for part in ("port { 443, 8000:8100 }", " group 54321 ", "10.0.0.0/8", f"{target} port 28777", "block return out quick"):
+                self.assertIn(part, printed, dialect)
+        printed, _ = osproxy("rules", "--dialect", "darwin", "--exec-group", "4711", "--quic", "allow", "--family", "ipv4")
+        rules = without_comments(printed)
+        self.assertIn(" group 4711 ", rules)
+        for absent in ("udp", "inet6", "user"):
+            self.assertNotIn(absent, rules)
+        self.assertNotIn("inet ", without_comments(osproxy("rules", "--dialect", "freebsd", "--family", "ipv6")[0]))
+        # A group that this machine knows may be free on the one that the rules are for.
+        self.assertIn(" group 1 ", osproxy("rules", "--dialect", "freebsd", "--group", "1")[0])
+        self.assertEqual(osproxy("rules", "--dialect", "nft"), osproxy("rules"))
+
+    def test_main_ruleset_with_our_lines_and_without(self):
+        path = f"{world.dir}/pf.conf"
+        original = "set skip on lo0\nblock in all # \"{\npass out all"
+        with open(path, "w") as file:
+            file.write(original)
+        edited, errors = as_nobody("rules", "--dialect", "freebsd", "--into", path)
+        self.assertEqual(errors, f"osproxy: {path}: line 1: while pf skips lo0, diverted connections time out; take it out of "
+                                 "`set skip on`\n")
+        self.assertEqual([line.split(" #")[0] for line in edited.splitlines()],
+                         ["set skip on lo0", 'rdr-anchor "osproxy"', 'anchor "osproxy"', "block in all", "pass out all",
+                          'load anchor "osproxy" from "/usr/local/etc/osproxy.pf.conf"'])
+        with open(path, "w") as file:
+            file.write(edited)
+        self.assertEqual(osproxy("rules", "--dialect", "freebsd", "--into", path)[0], edited)
+        self.assertEqual(as_nobody("rules", "--dialect", "freebsd", "--out-of", path), (original, ""))
+        with open(path) as file:
+            self.assertEqual(file.read(), edited)
+
+    def test_wrong_usage_of_pf(self):
+        path = f"{world.dir}/bad.conf"
+        with open(path, "w") as file:
+            file.write("pass in from { 10.0.0.1\n")
+        darwin, freebsd, openbsd = (["--dialect", name] for name in ("darwin", "freebsd", "openbsd"))
+        cases = [
+            (["--dialect", "pf"], 2, '--dialect: expected nft|darwin|freebsd|openbsd, found "pf"'),
+            (["--into", path], 2, "--into is for pf; add --dialect darwin, freebsd or openbsd"),
+            (["--out-of", path, "--dialect", "nft"], 2, "--out-of is for pf; add --dialect darwin, freebsd or openbsd"),
+            (["--exec-group", "7"], 2, "--exec-group is for pf; add --dialect darwin, freebsd or openbsd"),
+            ([*darwin, "--engine", "packet"], 2,
+             "--engine packet does not go with --dialect darwin: its pf cannot hold packets until a verdict"),
+            ([*openbsd, "--engine", "packet"], 2,
+             "--engine packet does not go with --dialect openbsd: its pf cannot hold packets until a verdict"),
+            ([*freebsd, "--mark", "0x1"], 2, "--mark does not go with --dialect freebsd: pf has no marks"),
+            ([*freebsd, "--into", path, "--out-of", path], 2,
+             "--out-of does not go with --into, which changes the references to the rules and not the rules"),
+            ([*freebsd, "--into", path, "--ports", "1"], 2,
+             "--ports does not go with --into, which changes the references to the rules and not the rules"),
+            ([*darwin, "--ports", "90-80"], 2,
+             "--ports: '90-80' is not a port or a range of ports; expected for example 443 or 8000-8100"),
+            ([*darwin, "--exclude", "10.0.0.1/8"], 2, "--exclude: '10.0.0.1/8' has host bits set; the network is 10.0.0.0/8"),
+            ([*darwin, "--family", "v6"], 2, '--family: expected both|ipv4|ipv6, found "v6"'),
+            ([*darwin, "--exec-group", "0"], 2, "--exec-group: expected a number from 1 to 4294967294, found 0"),
+            ([*freebsd, "--group", "77", "--exec-group", "77"], 1,
+             "the capture group 77 is the exempt group as well; nothing would be diverted"),
+            ([*darwin, "--group", "2147483647"], 1, "group 2147483647 is too large for macOS; choose one up to 2147483646"),
+            ([*freebsd, "--into", path], 1, f"{path}: line 1: this brace is never closed"),
+            ([*freebsd, "--out-of", path], 1, f"{path}: line 1: this brace is never closed"),
+            ([*freebsd, "--into", "/nonexistent"], 1, "cannot read /nonexistent: No such file or directory"),
+        ]
+        for words, code, complaint in cases:
+            with self.subTest(words=words):
+                printed, errors = osproxy("rules", *words, code=code)
+                self.assertEqual((printed, errors), ("", f"osproxy: {complaint}\n"))
+
 
 class Who(unittest.TestCase):
     HOLDER = """

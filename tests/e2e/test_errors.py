@@ -141,7 +141,7 @@ class Errors(unittest.TestCase):
         try:
             taken.stdout.readline()
             self.check(["run", "curl", "--ca-dir", world.ca_dir], 1,
-                       "osproxy: no free port on 127.0.0.1 for the listener; see sysctl net.ipv4.ip_local_port_range")
+                       "osproxy: no free port on 127.0.0.1 for the listener; the range of local ports is a sysctl (net.ipv4.ip_local_port_range, net.inet.ip.portrange)")
         finally:
             taken.kill()
             world.run("sysctl", "-qw", f"net.ipv4.ip_local_port_range={range_before.strip()}")
@@ -184,6 +184,12 @@ class Errors(unittest.TestCase):
             self.assertEqual(lines, [f"osproxy: --pcap {folder}/p: cannot write: No space left on device; recording to it has stopped, interception goes on"])
         finally:
             run("umount", folder)
+
+    def test_disk_that_is_full_from_the_start(self):
+        result = world.run(OSPROXY, "run", "curl", "--ca-dir", world.ca_dir, "--pcap", "/dev/full", check=False)
+        self.assertEqual(result.returncode, 1)
+        self.assertIn("osproxy: --pcap /dev/full: cannot write: No space left on device\n", result.stderr)
+        self.assertNotIn("osproxy", world.tables())
 
 
 if __name__ == "__main__":

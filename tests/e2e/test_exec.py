@@ -2,6 +2,7 @@
 import json
 import os
 import pty
+import resource
 import shutil
 import signal
 import subprocess
@@ -143,6 +144,10 @@ class Exec(unittest.TestCase):
     def test_nothing_is_inherited_but_the_standard_streams(self):
         result = execute("sh", "-c", "ls /proc/self/fd", pass_fds=[os.open("/dev/null", os.O_RDONLY)])
         self.assertEqual(set(result.stdout.split()) - {"3"}, {"0", "1", "2"})  # 3: ls's own
+
+    def test_limits_are_those_of_whoever_typed_it(self):
+        result = execute("sh", "-c", "ulimit -Sn; ulimit -Hn", preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_NOFILE, (777, 888)))
+        self.assertEqual(result.stdout.split(), ["777", "888"])
 
     def test_rules_touch_no_other_program(self):
         process = subprocess.Popen(command("sleep", "30"), stderr=subprocess.DEVNULL)

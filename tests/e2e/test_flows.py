@@ -138,8 +138,8 @@ class Pcap(unittest.TestCase):
 
 
 class Text(unittest.TestCase):
-    def record(self, *options):
-        """What one POST, one redirect and one passed connection look like."""
+    def record(self, *options, last=""):
+        """What one POST, one redirect and one passed connection look like. `last`: text of the flow that is to end before osproxy does."""
         path, body = f"{world.dir}/text-{len(world.processes)}", f"{world.dir}/body.txt"
         with open(body, "w") as file:
             file.write("name=value")
@@ -147,6 +147,7 @@ class Text(unittest.TestCase):
             world.curl("https://one.test/post?x=1", "-d", f"@{body}", "-H", "X-Mine: 1", trust="osproxy")
             world.curl("http://two.test/moved")
             world.run("wget", "-q", "-O-", "http://192.0.2.2/wget")
+            wait_for(lambda: last in open(path).read(), last)
         with open(path) as file:
             return file.read()
 
@@ -160,7 +161,7 @@ class Text(unittest.TestCase):
         self.assertRegex(lines[1], r"^curl\[\d+\] GET http://two\.test/moved → 302 Found 145b \S+$")
 
     def test_detail_2_adds_headers_and_what_was_passed(self):
-        text = self.record("-d2", "--engine", "redirect")
+        text = self.record("-d2", "--engine", "redirect", last="wget[")
         self.assertIn("X-Mine: 1\n", text)
         self.assertIn("Server: nginx", text)
         self.assertIn("/curl (user root, parent ", text)

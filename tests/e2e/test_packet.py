@@ -120,10 +120,37 @@ class Untouched(unittest.TestCase):
             wait_for(lambda: f"{CLIENT_V4}:{port} " in "\n".join(world.access_log()), "the origin's log")
             self.assertEqual(osproxy.flows(), [])
 
+    BOUND = "s.setsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, b'v0')"
+
     def test_sockets_bound_to_a_device_pass(self):
-        body = "s.setsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, b'v0')"
+        """Whatever the filter: they cannot reach a listener on the loopback."""
+        for filter in ("python", ""):
+            with self.subTest(filter), Osproxy(world, *([filter] if filter else []), "--engine", "packet"):
+                self.assertEqual(connect("192.0.2.2", 80, body=self.BOUND)[0], 0)
+
+    def test_block_rules_hold_for_sockets_bound_to_a_device(self):
+        path = f"{world.dir}/block.json"
+        with open(path, "w") as file:
+            file.write('{"rules": [{"process": "python", "action": "block"}]}')
+        with Osproxy(world, "no-such-program", "--engine", "packet", "--config", path) as osproxy:
+            for body in ("", self.BOUND):
+                self.assertEqual(connect("192.0.2.2", 80, body=body)[0], errno.ECONNREFUSED)
+            self.assertEqual({flow["reason"] for flow in osproxy.wait_for_flows(2, type="block")}, {"rule 1"})
+
+    def test_link_local_destinations(self):
+        shown = world.run("ip", "-o", "-6", "addr", "show", "dev", "v0", "scope", "link", where=world.origin).stdout
+        origin = shown.split("inet6 ")[1].split("/")[0]
+        for filter in ("python", "no-such-program"):
+            with self.subTest(filter), Osproxy(world, filter, "--engine", "packet"):
+                script = f"import socket; socket.create_connection(('{origin}%v0', 80), 10)"
+                world.run("/usr/bin/python3", "-c", script)
+
+    def test_a_flood_of_selected_connects_is_served(self):
+        """Non-blocking, all at once: none is left hanging."""
+        count = 300 if ASAN else 3000
+        script = FLOOD.replace("COUNT", str(count))
         with Osproxy(world, "python", "--engine", "packet"):
-            self.assertEqual(connect("192.0.2.2", 80, body=body)[0], 0)
+            self.assertEqual(world.run("/usr/bin/python3", "-c", script).stdout.split(), [str(count), "0"])
 
     def test_mark_is_one_bit_beside_those_of_others(self):
         """A program's own mark stays on its packets; ours is taken for a verdict only."""
@@ -288,6 +315,21 @@ class Load(unittest.TestCase):
         self.assertEqual({(flow["url"].split("/")[3].split("-")[0], flow["client"]) for flow in flows}, ports)
 
 
+# Connects COUNT times at once; how many stand, and how many do not within 20 s.
+FLOOD = """
+import errno, resource, select, socket, time
+hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]; resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+poll = select.epoll(); waiting = {}; stand = 0; end = time.monotonic() + 20
+for i in range(COUNT):
+    s = socket.socket(); s.setblocking(False); s.connect_ex(('192.0.2.2', 80)); waiting[s.fileno()] = s; poll.register(s, select.EPOLLOUT)
+open_ = []
+while waiting and time.monotonic() < end:
+    for fd, _ in poll.poll(0.1):
+        s = waiting.pop(fd); poll.unregister(fd); open_.append(s)
+        stand += s.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR) == 0
+print(stand, len(waiting))
+"""
+
 # Connects again and again; says how many, how many failed, and the longest connect() in ms.
 STEADY = """
 import socket, sys, time
@@ -343,17 +385,16 @@ class Ends(unittest.TestCase):
         self.hit("broker", signal.SIGSTOP)
 
     def test_stop_worker(self):
-        """Its own connections hang, as they must; nobody else's do."""
-        osproxy = Osproxy(world, "curl", "--engine", "packet", check=False)
-        osproxy.start(self)
-        os.kill(osproxy.worker(), signal.SIGSTOP)
-        steady = world.spawn(["/usr/bin/python3", "-c", STEADY, "2"], stdout=subprocess.PIPE, text=True)
-        done, failed, longest = map(int, steady.communicate(timeout=PATIENCE)[0].split())
-        self.assertEqual(failed, 0)
-        self.assertLess(longest, 500)
-        os.kill(osproxy.worker(), signal.SIGCONT)
-        world.curl("http://one.test/again")
-        osproxy.end()
+        """With either engine the run ends: whoever is diverted would wait for it."""
+        for engine in ("packet", "redirect"):
+            with self.subTest(engine):
+                osproxy = Osproxy(world, "curl", "--engine", engine, check=False)
+                osproxy.start(self)
+                os.kill(osproxy.worker(), signal.SIGSTOP)
+                wait_for(lambda: "osproxy" not in world.tables(), "the rules' end", 2)
+                self.assertEqual(osproxy.process.wait(PATIENCE), 1)
+                self.assertIn("the worker was stopped; the rules are taken out", osproxy.stderr())
+                world.curl("http://one.test/again", trust="origin")
 
 
 if __name__ == "__main__":

@@ -12,13 +12,18 @@ namespace {
 
 using nlohmann::json;
 
-const std::string kConf = OSPROXY_SOURCE_DIR "/conf/";
+const std::string kSource = OSPROXY_SOURCE_DIR "/";
+const std::string kConf = kSource + "conf/";
 
-/// Whether conf/NAME is `expected`. With OSPROXY_WRITE_CONF in the environment it is made so.
+/// Whether NAME in the sources is `expected`. With OSPROXY_WRITE_CONF in the environment it is made so.
 void check_file(const std::string& name, const std::string& expected) {
-  if (std::getenv("OSPROXY_WRITE_CONF")) std::ofstream(kConf + name, std::ios::binary) << expected;
-  INFO("conf/", name, " is made from the option table: OSPROXY_WRITE_CONF=1 mitm_test -tc='conf:*'");
-  CHECK(base::read_file(kConf + name, 1 << 20).value() == expected);
+  if (std::getenv("OSPROXY_WRITE_CONF")) std::ofstream(kSource + name, std::ios::binary) << expected;
+  INFO(name, " is made from the option table: OSPROXY_WRITE_CONF=1 mitm_test -tc='conf:*'");
+  CHECK(base::read_file(kSource + name, 1 << 20).value() == expected);
+}
+
+std::string source(const std::string& name) {
+  return base::read_file(kSource + name, 1 << 20).value();
 }
 
 bool is_valid(const std::string& schema, const std::string& file) {
@@ -60,8 +65,34 @@ bool is_taken(const json& config) {
 }  // namespace
 
 TEST_CASE("conf: sample and schema are what the option table makes") {
-  check_file("osproxy.json", sample_config());
-  check_file("osproxy.schema.json", config_schema());
+  check_file("conf/osproxy.json", sample_config());
+  check_file("conf/osproxy.schema.json", config_schema());
+}
+
+TEST_CASE("conf: shell completions and manual pages are what the option table makes") {
+  check_file("conf/completion/osproxy.bash", bash_completion(source("conf/completion/osproxy.bash.in")));
+  check_file("conf/completion/_osproxy", zsh_completion(source("conf/completion/_osproxy.in")));
+  for (const char* page : {"man/osproxy.8", "man/osproxy.json.5"})
+    check_file(page, manual_page(source(page + std::string(".in"))));
+}
+
+TEST_CASE("conf: the manual pages speak of every command, verb, option and key") {
+  const std::string program = source("man/osproxy.8"), config = source("man/osproxy.json.5");
+  for (const Page& page : help_pages()) {
+    CAPTURE(page.command);
+    CHECK(program.find(fmt::format("\n.It Ic {}", page.command)) != program.npos);
+    for (const auto verb : verbs_of(page.command)) {
+      CAPTURE(verb);
+      CHECK(program.find(fmt::format("\n.It Cm {}\n", verb)) != program.npos);
+    }
+  }
+  for (const Option& option : option_table()) {
+    CAPTURE(option.name);
+    const bool in_program = program.find(fmt::format("Fl -{}", option.name)) != program.npos;
+    const bool in_config = config.find(fmt::format("\n.It Cm {} :", option.name)) != config.npos;
+    CHECK((in_program || !option.on_command_line));
+    CHECK(in_config == option.in_config);
+  }
 }
 
 TEST_CASE("conf: the sample is valid, is taken, and holds defaults") {

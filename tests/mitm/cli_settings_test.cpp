@@ -90,12 +90,27 @@ TEST_CASE("settings: sizes have units") {
   }
 }
 
+TEST_CASE("settings: times have units") {
+  const std::pair<const char*, std::int64_t> good[] = {{"0", 0},     {"90", 90},       {"90s", 90},
+                                                       {"10m", 600}, {"168h", 604800}, {"604800", 604800}};
+  for (const auto& [text, seconds] : good) {
+    CAPTURE(text);
+    CHECK(mitm::cli::parse_duration(text).value().count() == seconds);
+  }
+  for (const char* bad :
+       {"", "m", "-1", "+1", "1.5h", "10 m", "10min", "169h", "604801", "99999999999999999999"}) {
+    CAPTURE(bad);
+    CHECK(mitm::cli::parse_duration(bad).error().text ==
+          fmt::format("expected a time such as 30s, 10m or 2h, at most 168h, or 0; found \"{}\"", bad));
+  }
+}
+
 TEST_CASE("settings: rules are read") {
   const auto rules = parse_rules(json::parse(R"([
     {"action": "pass"},
     {"host": ["*.Bank.example.", "192.0.2.1"], "port": [80, "8000-8100"], "network": "10.0.0.0/8", "user": "ann", "process": ["=wget", "!curl"],
      "action": "block"},
-    {"port": 443, "user": 1000, "process": "a,b", "action": "intercept"}])"));
+    {"port": 443, "user": 1000, "process": "a,b", "action": "intercept", "upstream": "http://a:b@p:1"}])"));
   REQUIRE(rules);
   REQUIRE(rules->size() == 3);
   CHECK(rules->at(0).action == divert::Action::pass);
@@ -109,6 +124,8 @@ TEST_CASE("settings: rules are read") {
   CHECK(full.user == "ann");
   CHECK(full.process->text() == "=wget,!curl");
   CHECK(texts(rules->at(2).ports) == "443");
+  CHECK(rules->at(2).upstream == "http://a:b@p:1");
+  CHECK_FALSE(full.upstream);
   CHECK(rules->at(2).user == "1000");
   CHECK(rules->at(2).process->text() == "a,b");
 }
@@ -150,6 +167,17 @@ TEST_CASE("settings: every error of a rule has its place") {
       {R"([{"action": "pass", "user": ""}])", "[0].user: expected one user name or number"},
       {R"([{"action": "pass", "user": ["a", "b"]}])", "[0].user: expected one user name or number"},
       {R"([{"action": "pass", "user": true}])", "[0].user: expected one user name or number, found true"},
+      {R"([{"action": "pass", "upstream": "direct"}])",
+       "[0].upstream: goes with the action intercept: what passes goes straight to its server"},
+      {R"([{"action": "intercept", "upstream": ["direct", "direct"]}])",
+       "[0].upstream: expected the URL of one proxy, or direct"},
+      {R"([{"action": "intercept", "upstream": 1}])",
+       "[0].upstream: expected the URL of one proxy, or direct, found 1"},
+      {R"([{"action": "intercept", "upstream": "http://p"}])",
+       "[0].upstream: there is no port; expected a URL such as http://proxy.example:3128, "
+       "https://USER:PASSWORD@HOST:PORT, socks5://HOST:PORT or socks5h://HOST:PORT (the proxy resolves "
+       "names), or "
+       "direct"},
       {R"([{"action": "pass", "process": "~("}])",
        "[0].process: filter '~(': item 1 ('~(') is not a regular expression: missing ): ("},
   };
@@ -166,13 +194,49 @@ TEST_CASE("settings: every error of a rule has its place") {
 }
 
 TEST_CASE("settings: what is typed becomes settings") {
-  const auto settings = settings_of(
-      {"curl",      "-p",   "443",           "-x",    "10.0.0.0/8", "--family",  "ipv6",   "--loopback",
-       "--group",   "4000", "--listen-port", "9999",  "-f",         "jsonl",     "-o",     "flows",
-       "-d",        "3",    "--color",       "never", "-b",         "64k",       "--pcap", "p",
-       "--tls-min", "1.0",  "--upstream-ca", "ca",    "-k",         "--threads", "2",      "--ca-dir",
-       "d"});
+  const auto settings = settings_of({"curl",
+                                     "-p",
+                                     "443",
+                                     "-x",
+                                     "10.0.0.0/8",
+                                     "--family",
+                                     "ipv6",
+                                     "--loopback",
+                                     "--group",
+                                     "4000",
+                                     "--listen-port",
+                                     "9999",
+                                     "-f",
+                                     "jsonl",
+                                     "-o",
+                                     "flows",
+                                     "-d",
+                                     "3",
+                                     "--color",
+                                     "never",
+                                     "-b",
+                                     "64k",
+                                     "--pcap",
+                                     "p",
+                                     "--tls-min",
+                                     "1.0",
+                                     "--upstream-ca",
+                                     "ca",
+                                     "-k",
+                                     "--threads",
+                                     "2",
+                                     "--ca-dir",
+                                     "d",
+                                     "--passthrough-ttl",
+                                     "1h",
+                                     "--passthrough-after",
+                                     "5",
+                                     "--upstream-proxy",
+                                     "socks5://p:1"});
   REQUIRE(settings);
+  CHECK(settings->passthrough_ttl == 3600);
+  CHECK(settings->passthrough_after == 5);
+  CHECK(settings->policy.upstream == "socks5://p:1");
   CHECK(texts(settings->ports) == "443");
   CHECK(texts(settings->excluded) == "10.0.0.0/8");
   CHECK_FALSE(settings->ipv4);
@@ -281,6 +345,10 @@ TEST_CASE("settings: spoilt data is refused") {
                                                   {"listen_port", -1},
                                                   {"threads", 0},
                                                   {"threads", 65},
+                                                  {"passthrough_ttl", -1},
+                                                  {"passthrough_ttl", 604801},
+                                                  {"passthrough_after", 0},
+                                                  {"passthrough_after", 1001},
                                                   {"detail", 5},
                                                   {"detail", -1},
                                                   {"tls_min", 0},

@@ -99,12 +99,67 @@ TEST_CASE("dns: data of many types") {
   CHECK(dns::parse(message(1, 0x8183, "x.test", 1)).value().rcode == "NXDOMAIN");
 }
 
+TEST_CASE("dns: names as master files write them") {
+  const auto name = [](const std::string& wire) {
+    const auto parsed =
+        dns::parse(word(1) + word(0x0100) + word(1) + word(0) + word(0) + word(0) + wire + word(1) + word(1));
+    return parsed ? parsed->name : "none";
+  };
+  const std::string longest = "\x3f" + std::string(63, 'a') + "\x3f" + std::string(63, 'b') + "\x3f" +
+                              std::string(63, 'c') + "\x3d" + std::string(61, 'd') + '\0';
+  CHECK(name(std::string(1, '\0')) == ".");
+  CHECK(name("\4a.b\\" + std::string(1, '\0')) == "a\\.b\\\\");
+  CHECK(name(std::string("\3\0 \xff", 4) + '\0') == "\\000\\032\\255");
+  CHECK(name(longest).size() == 63 + 1 + 63 + 1 + 63 + 1 + 61);
+  CHECK(name(longest.substr(0, longest.size() - 1) + "\1e" + '\0') == "none");  // 257 bytes
+  CHECK(name("\x40" + std::string(64, 'a') + '\0') == "none");  // no kind of label that there is
+  CHECK(name("\x80" + std::string(1, '\0')) == "none");
+}
+
+TEST_CASE("dns: pointers lead backwards, through each other, and never in circles") {
+  // "tail" at 12; the record's name points to it, its data to the record's name behind one more label.
+  const auto answer = [](const std::string& records) {
+    return dns::parse(message(1, 0x8180, "tail", 5, 1, records));
+  };
+  const std::size_t start = 12 + 6 + 4;
+  const std::string data = std::string("\3www\xc0", 5) + static_cast<char>(start);
+  const auto parsed = answer(record(5, data));
+  REQUIRE(parsed);
+  CHECK(parsed->answers.at(0).name == "tail");
+  CHECK(parsed->answers.at(0).data == "www.tail");
+  // A pointer in the data that points to itself, and one forwards: the name is damaged, the message is not.
+  CHECK(answer(record(5, std::string("\xc0", 1) + static_cast<char>(start + 12)))
+            .value()
+            .answers.at(0)
+            .data.empty());
+  CHECK(answer(record(5, std::string("\xc0", 1) + static_cast<char>(start + 14) + "\1a" + '\0'))
+            .value()
+            .answers.at(0)
+            .data.empty());
+}
+
 TEST_CASE("dns: cut anywhere, or pointing at itself, it is none") {
   for (std::size_t size = 0; size < kAnswer.size(); ++size) CHECK_FALSE(dns::parse(kAnswer.substr(0, size)));
   CHECK_FALSE(dns::parse(word(1) + word(0x8180) + word(1) + word(0) + word(0) + word(0) + "\xc0\x0c" +
                          word(1) + word(1)));
   CHECK_FALSE(dns::parse(word(1) + word(0) + word(2) + word(0) + word(0) + word(0) + labels("a") + word(1) +
                          word(1) + labels("b") + word(1) + word(1)));
+}
+
+TEST_CASE("dns: what stands behind the answers has to be whole, and is all there is") {
+  const auto parsed = [](unsigned authority, unsigned additional, const std::string& records) {
+    return dns::parse(word(1) + word(0x8180) + word(1) + word(1) + word(authority) + word(additional) +
+                      labels("x") + word(1) + word(1) + record(1, "abcd") + records);
+  };
+  const std::string soa = record(6, "whatever");
+  const std::string opt = std::string(1, '\0') + word(41) + word(1232) + word(0) + word(0) + word(0);
+  CHECK(parsed(0, 0, ""));
+  REQUIRE(parsed(1, 1, soa + opt));
+  CHECK(parsed(1, 1, soa + opt)->answers.size() == 1);
+  for (std::size_t size = 0; size < soa.size() + opt.size(); ++size)
+    CHECK_FALSE(parsed(1, 1, (soa + opt).substr(0, size)));
+  CHECK_FALSE(parsed(1, 0, soa + opt));
+  CHECK_FALSE(parsed(0, 1, "\x40" + opt));
 }
 
 TEST_CASE("dns: question and answer are one flow") {

@@ -273,6 +273,11 @@ std::pair<Peer, Peer> Rig::open(divert::Verdict verdict, const base::UniqueFd* l
   divert::Connection connection;
   connection.id = ++ids_;
   connection.verdict = std::move(verdict);
+  if (!exe_.empty()) {
+    procmap::ProcessFacts facts;
+    facts.exe = exe_;
+    connection.process = std::make_shared<const procmap::ProcessFacts>(std::move(facts));
+  }
   connection.opened = std::chrono::system_clock::now();
   boost::asio::post(context_, [this, connection = std::move(connection), left = client.release(),
                                right = server.release()]() mutable {

@@ -76,6 +76,9 @@ class Rig {
   std::pair<Peer, Peer> open(divert::Verdict verdict = {divert::Action::intercept, "test", {}},
                              const base::UniqueFd* listener = nullptr);
 
+  /// The program whose connections are opened from now on: its executable.
+  void program(std::string exe) { exe_ = std::move(exe); }
+
   /// The end events so far, after waiting until there are at least `count`.
   std::vector<mitm::flow::Flow> ended(std::size_t count);
   std::vector<mitm::flow::Flow> started(std::size_t count);
@@ -102,6 +105,7 @@ class Rig {
   std::unique_ptr<mitm::intercept::Engine> engine_;
   std::thread thread_;
   std::uint64_t ids_ = 0;
+  std::string exe_;
 };
 
 /// Engine settings that trust theirs().

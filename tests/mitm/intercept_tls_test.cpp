@@ -317,6 +317,27 @@ TEST_CASE("tls: an end without close_notify stays one") {
   }
 }
 
+TEST_CASE("tls: an end without close_notify leaves the other direction as it is") {
+  for (const bool server_first : {true, false}) {
+    Rig rig{rig::trusting()};
+    auto [program, server] = rig.open();
+    const SslCtxPtr client = rig::ours().client();
+    const SslCtxPtr origin = rig::theirs().server("h.test");
+    for (SSL_CTX* context : {client.get(), origin.get()})  // else OpenSSL gives up both directions itself
+      SSL_CTX_set_options(context, SSL_OP_IGNORE_UNEXPECTED_EOF);
+    REQUIRE(shake(program, client.get(), server, origin.get(), "h.test").program);
+    passes(program, server, "\x01 no HTTP\n");
+    Peer& one = server_first ? server : program;
+    Peer& other = server_first ? program : server;
+    one.finish(false);
+    CHECK(other.hear_all() == "");
+    passes(other, one, "still here");
+    other.finish(false);
+    CHECK(one.hear_all() == "");
+    CHECK(rig.ended(1).at(0).error == "");
+  }
+}
+
 TEST_CASE("tls: 64 MiB come through unchanged to a slow reader") {
   Rig rig{rig::trusting()};
   auto [program, server] = rig.open();

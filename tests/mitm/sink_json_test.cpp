@@ -70,7 +70,7 @@ TEST_CASE("json: a passed connection of an unknown program, byte for byte") {
   CHECK(rendered(flow, true) ==
         R"({"v":1,"event":"end","type":"pass","id":7,"conn":3,"time":"2026-11-23T09:26:50.123456Z",)"
         R"("process":null,"client":"10.0.0.1:1","server":"[2001:db8::1]:65535","host":null,"sni":null,)"
-        R"("request_bytes":null,"response_bytes":null,"duration_ms":34.001,"tls":null,)"
+        R"("request_bytes":null,"response_bytes":null,"duration_ms":34.001,"tls":null,"starttls":null,)"
         R"("decision":"intercept","reason":"filter curl","error":"reset"})");
 }
 

@@ -47,6 +47,7 @@ std::vector<flow::Flow> examples() {
        {flow::Type::http, flow::Type::tcp, flow::Type::tls_error, flow::Type::pass, flow::Type::block}) {
     flow::Flow full = type == flow::Type::http ? sample_http() : sample_connection(type);
     full.error = "why";
+    full.starttls = "postgresql";
     all.push_back(full);
     full.event = flow::Event::start;
     all.push_back(full);

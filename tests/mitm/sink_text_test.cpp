@@ -74,6 +74,12 @@ TEST_CASE("text: one line per flow at detail 1") {
          f.tls = flow::TlsFacts{"TLSv1.3", "c", ""};
        },
        flow::Type::tcp, "curl[1234] tcp example.org:443 (93.184.216.34) TLSv1.3 34ms\n"},
+      {"plain at first",
+       [](flow::Flow& f) {
+         f.tls = flow::TlsFacts{"TLSv1.3", "c", ""};
+         f.starttls = "smtp";
+       },
+       flow::Type::tcp, "curl[1234] tcp 93.184.216.34:443 smtp STARTTLS TLSv1.3 34ms\n"},
       {"raw connection begins", [](flow::Flow& f) { f.event = flow::Event::start; }, flow::Type::tcp, ""},
       {"refused certificate",
        [](flow::Flow& f) {

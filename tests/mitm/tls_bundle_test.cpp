@@ -119,7 +119,8 @@ TEST_CASE("bundle: variables keep what the caller has") {
   for (const char* name :
        {"SSL_CERT_FILE", "NODE_EXTRA_CA_CERTS", "DENO_CERT", "PERL_LWP_SSL_CA_FILE", "GIT_SSL_CAINFO",
         "CARGO_HTTP_CAINFO", "CURL_CA_BUNDLE", "REQUESTS_CA_BUNDLE", "PIP_CERT", "AWS_CA_BUNDLE",
-        "GRPC_DEFAULT_SSL_ROOTS_FILE_PATH", "NIX_SSL_CERT_FILE", "HEX_CACERTS_PATH", "BUNDLE_SSL_CA_CERT"}) {
+        "GRPC_DEFAULT_SSL_ROOTS_FILE_PATH", "NIX_SSL_CERT_FILE", "HEX_CACERTS_PATH", "BUNDLE_SSL_CA_CERT",
+        "npm_config_cafile", "YARN_HTTPS_CA_FILE_PATH", "COMPOSER_CAFILE"}) {
     CHECK(map[name] == bundle);
   }
   CHECK_FALSE(map.contains("SSL_CERT_DIR"));
@@ -130,6 +131,13 @@ TEST_CASE("bundle: variables keep what the caller has") {
   CHECK(variables(directory.path())["WGETRC"] == directory / "wgetrc");
   tls_test::write(directory / ".wgetrc", "");
   CHECK_FALSE(variables(directory.path()).contains("WGETRC"));
+  if (!find_program("apt-config").empty()) {
+    CHECK(map["APT_CONFIG"] == directory / "apt.conf");
+    CHECK(shell("APT_CONFIG=" + map["APT_CONFIG"] + " apt-config dump Acquire::https::CAInfo") ==
+          "0 Acquire::https::CAInfo \"" + bundle + "\";");
+  }
+  const Variable apt("APT_CONFIG", "/x");
+  CHECK_FALSE(variables({}).contains("APT_CONFIG"));
   const Variable set("WGETRC", "/x");
   CHECK_FALSE(variables("/nonexistent").contains("WGETRC"));
 }

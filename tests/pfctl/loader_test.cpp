@@ -12,6 +12,7 @@
 
 #include "pfctl/natlook.h"
 #include "pfctl/netlink_port.h"
+#include "tests/pfctl/landed.h"
 #include "tests/pfctl/namespace.h"
 #include "tests/test.h"
 
@@ -90,7 +91,7 @@ std::string outcome(const base::Result<pfctl::LoadedRules>& rules) {
 
 struct Owner {
   Child child{[] {
-    static auto rules = pfctl::load_rules(minimal());
+    static auto rules = pfctl_test::load(minimal());
     return outcome(rules);
   }};
 };
@@ -175,7 +176,7 @@ TEST_CASE("loader: nft lists exactly the text that was rendered") {
   };
   for (const auto& [name, ruleset] : cases) {
     CAPTURE(name);
-    const auto rules = pfctl::load_rules(ruleset);
+    const auto rules = pfctl_test::load(ruleset);
     REQUIRE(rules);
     CHECK(rules->text() == pfctl::render_nft(ruleset));
     CHECK(stripped(listed()) == stripped(rules->text()));
@@ -198,7 +199,7 @@ TEST_CASE("loader: nft itself makes the same table of our text") {
 
 TEST_CASE("loader: ten thousand excluded networks go in one batch") {
   const Namespace fresh;
-  const auto rules = pfctl::load_rules(with([](auto& r) {
+  const auto rules = pfctl_test::load(with([](auto& r) {
     for (std::uint32_t i = 0; i < 10000; ++i) {
       r.excluded.push_back({boost::asio::ip::address_v4(0x0a000000 + 2 * i), 32});
     }
@@ -210,7 +211,7 @@ TEST_CASE("loader: ten thousand excluded networks go in one batch") {
 TEST_CASE("loader: rules are gone with the object, and can be loaded again") {
   const Namespace fresh;
   for (int i = 0; i < 3; ++i) {
-    const auto rules = pfctl::load_rules(minimal());
+    const auto rules = pfctl_test::load(minimal());
     REQUIRE(rules);
     CHECK(pfctl::rules_owner().value() == ::getpid());
   }
@@ -220,7 +221,7 @@ TEST_CASE("loader: rules are gone with the object, and can be loaded again") {
 
 TEST_CASE("loader: a moved object still holds the rules") {
   const Namespace fresh;
-  auto rules = pfctl::load_rules(minimal());
+  auto rules = pfctl_test::load(minimal());
   REQUIRE(rules);
   const pfctl::LoadedRules kept = std::move(*rules);
   CHECK(stripped(listed()) == stripped(kept.text()));
@@ -239,7 +240,7 @@ TEST_CASE("loader: rules vanish when their process is killed") {
 TEST_CASE("loader: a program that was started meanwhile does not keep the rules alive") {
   const Namespace fresh;
   Child owner([] {
-    static auto rules = pfctl::load_rules(minimal());
+    static auto rules = pfctl_test::load(minimal());
     const pid_t sleeper = ::fork();
     if (sleeper == 0) ::execl("/bin/sleep", "sleep", "30", nullptr);
     return rules ? std::to_string(sleeper) : rules.error().text;
@@ -255,7 +256,7 @@ TEST_CASE("loader: a program that was started meanwhile does not keep the rules 
 
 TEST_CASE("loader: nobody else can flush or change the rules") {
   const Namespace fresh;
-  const auto rules = pfctl::load_rules(minimal());
+  const auto rules = pfctl_test::load(minimal());
   REQUIRE(rules);
   run("nft flush ruleset");
   CHECK(stripped(listed()) == stripped(rules->text()));
@@ -268,7 +269,7 @@ TEST_CASE("loader: a second load is refused and names the first one's pid") {
   const Namespace fresh;
   const Owner owner;
   REQUIRE(owner.child.said() == "loaded");
-  const auto second = pfctl::load_rules(minimal());
+  const auto second = pfctl_test::load(minimal());
   REQUIRE(second.has_error());
   CHECK(second.error().text ==
         fmt::format("another osproxy (pid {}) runs in this network namespace; end it first",
@@ -281,7 +282,7 @@ TEST_CASE("loader: the owner is found by its socket when the port is not its pid
   const Child owner([] {
     // The first netfilter socket of a process takes its pid as port.
     static auto first = pfctl::Natlook::open();
-    static auto rules = pfctl::load_rules(minimal());
+    static auto rules = pfctl_test::load(minimal());
     return outcome(rules);
   });
   REQUIRE(owner.said() == "loaded");
@@ -298,7 +299,7 @@ TEST_CASE("loader: an owner in a process that cannot be seen is not guessed at")
     if (::unshare(CLONE_NEWPID | CLONE_NEWNS) != 0) return std::string("cannot unshare");
     const Child in_it([] {
       if (std::system("mount -t proc -o nosuid proc /proc") != 0) return std::string("cannot mount");
-      return fmt::format("{}; {}", pfctl::rules_owner().value(), outcome(pfctl::load_rules(minimal())));
+      return fmt::format("{}; {}", pfctl::rules_owner().value(), outcome(pfctl_test::load(minimal())));
     });
     return in_it.said();
   });
@@ -312,23 +313,23 @@ TEST_CASE("loader: a left-over table is named, and removed only by cleanup") {
   const Namespace fresh;
   run("nft add table inet osproxy; nft add table ip other");
   CHECK(pfctl::rules_owner().value() == pfctl::kNoOwner);
-  const auto refused = pfctl::load_rules(minimal());
+  const auto refused = pfctl_test::load(minimal());
   REQUIRE(refused.has_error());
   CHECK(refused.error().text ==
         "an nftables table inet osproxy that belongs to no running osproxy is in the way; remove it with: "
         "osproxy "
         "cleanup");
-  CHECK(pfctl::remove_stale_rules().value());
-  CHECK_FALSE(pfctl::remove_stale_rules().value());
+  CHECK(pfctl::remove_stale_rules().value() == std::vector<std::string>{"removed the table inet osproxy"});
+  CHECK(pfctl::remove_stale_rules().value().empty());
   CHECK(run("nft list tables") == "table ip other\n");
-  CHECK(pfctl::load_rules(minimal()));
+  CHECK(pfctl_test::load(minimal()));
 }
 
 TEST_CASE("loader: cleanup leaves the rules of a running osproxy alone") {
   const Namespace fresh;
   const Owner owner;
   REQUIRE(owner.child.said() == "loaded");
-  CHECK_FALSE(pfctl::remove_stale_rules().value());
+  CHECK(pfctl::remove_stale_rules().value().empty());
   CHECK(pfctl::rules_owner().value() == owner.child.pid());
 }
 
@@ -337,20 +338,20 @@ TEST_CASE("loader: a batch that fails at its last message leaves nothing behind"
   auto ruleset = minimal();
   ruleset.ipv6 = false;
   ruleset.ports = {{80, 90}, {85, 95}};  // as validated() never makes them
-  const auto rules = pfctl::load_rules(ruleset);
+  const auto rules = pfctl_test::load(ruleset);
   REQUIRE(rules.has_error());
   const std::string reason =
       "refuses the packet-filter rule 'meta nfproto ipv4 tcp dport { 80-90, 85-95 } redirect to :8899': ";
   CHECK(rules.error().text.find(reason) != std::string::npos);
   CHECK(run("nft list ruleset").empty());
-  CHECK(pfctl::load_rules(with([](auto&) {})));
+  CHECK(pfctl_test::load(with([](auto&) {})));
 }
 
 TEST_CASE("loader: without privilege the error says so") {
   const Namespace fresh;
   const Child nobody([] {
     if (::setgid(65534) != 0 || ::setuid(65534) != 0) return std::string("cannot drop privileges");
-    return fmt::format("{}\n{}\n{}", outcome(pfctl::load_rules(minimal())), pfctl::rules_owner().error().text,
+    return fmt::format("{}\n{}\n{}", outcome(pfctl_test::load(minimal())), pfctl::rules_owner().error().text,
                        pfctl::remove_stale_rules().error().text);
   });
   CHECK(nobody.said() ==

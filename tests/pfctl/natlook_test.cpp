@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "pfctl/loader.h"
+#include "tests/pfctl/landed.h"
 #include "tests/pfctl/namespace.h"
 #include "tests/test.h"
 
@@ -112,7 +113,7 @@ TEST_CASE("natlook: a redirected connection's original tuple, IPv4 and IPv6") {
   };
   Namespace fresh;
   fresh.add_uplink();
-  const auto rules = pfctl::load_rules(ruleset(8899));
+  const auto rules = pfctl_test::load(ruleset(8899));
   REQUIRE(rules);
   auto natlook = pfctl::Natlook::open();
   REQUIRE(natlook);
@@ -139,7 +140,7 @@ TEST_CASE(
   };
   Namespace fresh;
   fresh.add_uplink();
-  const auto rules = pfctl::load_rules(ruleset(8899));
+  const auto rules = pfctl_test::load(ruleset(8899));
   REQUIRE(rules);
   auto natlook = pfctl::Natlook::open();
   REQUIRE(natlook);
@@ -164,7 +165,7 @@ TEST_CASE(
 TEST_CASE("natlook: the connection mark comes with the tuple") {
   Namespace fresh;
   fresh.add_uplink();
-  const auto rules = pfctl::load_rules(ruleset(8899));
+  const auto rules = pfctl_test::load(ruleset(8899));
   REQUIRE(rules);
   pfctl_test::run(
       "nft 'add table inet marker; add chain inet marker out { type filter hook output priority 0; }; "
@@ -179,7 +180,7 @@ TEST_CASE("natlook: the connection mark comes with the tuple") {
 TEST_CASE("natlook: v4-mapped endpoints of a dual-stack listener") {
   Namespace fresh;
   fresh.add_uplink();
-  const auto rules = pfctl::load_rules(ruleset(8899));
+  const auto rules = pfctl_test::load(ruleset(8899));
   REQUIRE(rules);
   auto natlook = pfctl::Natlook::open();
   REQUIRE(natlook);
@@ -197,7 +198,7 @@ TEST_CASE("natlook: a direct visitor has itself as original") {
   for (const bool loopback : {false, true}) {
     auto wanted = ruleset(8899);
     wanted.loopback = loopback;
-    const auto rules = pfctl::load_rules(wanted);
+    const auto rules = pfctl_test::load(wanted);
     REQUIRE(rules);
     auto natlook = pfctl::Natlook::open();
     REQUIRE(natlook);
@@ -241,7 +242,7 @@ TEST_CASE("natlook: the exempt group and excluded destinations are not redirecte
   auto wanted = ruleset(8899);
   wanted.loopback = true;
   wanted.excluded = {base::parse_network("127.0.0.2").value()};
-  const auto rules = pfctl::load_rules(wanted);
+  const auto rules = pfctl_test::load(wanted);
   REQUIRE(rules);
   const auto listener = listen_on(endpoint("127.0.0.1:8899"));
   const auto server = listen_on(endpoint("0.0.0.0:8080"));
@@ -262,7 +263,7 @@ TEST_CASE("natlook: the exempt group and excluded destinations are not redirecte
 TEST_CASE("natlook: without the loopback opt-in the machine's own addresses are left alone") {
   Namespace fresh;
   fresh.add_uplink();
-  const auto rules = pfctl::load_rules(ruleset(8899));
+  const auto rules = pfctl_test::load(ruleset(8899));
   REQUIRE(rules);
   const auto listener = listen_on(endpoint("127.0.0.1:8899"));
   const auto listener6 = listen_on(endpoint("[::1]:8899"));
@@ -282,7 +283,7 @@ TEST_CASE("natlook: a family that is off goes its own way") {
   auto wanted = ruleset(8899);
   wanted.loopback = true;
   wanted.ipv4 = false;
-  const auto rules = pfctl::load_rules(wanted);
+  const auto rules = pfctl_test::load(wanted);
   REQUIRE(rules);
   const auto listener = listen_on(endpoint("127.0.0.1:8899"));
   const auto listener6 = listen_on(endpoint("[::1]:8899"));
@@ -301,7 +302,7 @@ TEST_CASE("natlook: after stop_diverting new connections are left alone, diverte
   REQUIRE(natlook);
   auto wanted = ruleset(8899);
   wanted.loopback = true;
-  auto rules = pfctl::load_rules(wanted);
+  auto rules = pfctl_test::load(wanted);
   REQUIRE(rules);
   const auto listener = listen_on(endpoint("127.0.0.1:8899"));
   const auto server = listen_on(endpoint("127.0.0.1:8080"));

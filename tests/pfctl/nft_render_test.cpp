@@ -30,6 +30,17 @@ TEST_CASE("nft_render: the sample in conf/ is what the default rules look like")
   CHECK(rendered(defaults()) == *sample);
 }
 
+TEST_CASE("nft_render: QUIC is held only where its programs would fall back to") {
+  auto ruleset = defaults();
+  ruleset.queueing.emplace();
+  for (const auto& [ports, held] : {std::pair{std::vector<base::PortRange>{}, true},
+                                    {{{80, 80}, {400, 500}}, true},
+                                    {{{8080, 8080}}, false}}) {
+    ruleset.ports = ports;
+    CHECK((rendered(ruleset).find("udp dport 443") != std::string::npos) == held);
+  }
+}
+
 TEST_CASE("nft_render: every group of rules, with its heading") {
   auto ruleset = defaults();
   ruleset.ports = {{8000, 8100}, {443, 443}};

@@ -73,6 +73,16 @@ TEST_CASE("ruleset: what cannot be loaded is refused with what to do") {
        "the exempt group must not be 0: no connection of root's would be diverted"},
       {[](pfctl::Ruleset& r) { r.exempt_gid = 0xffffffff; },
        "the exempt group 4294967295 is not a group number"},
+      {[](pfctl::Ruleset& r) { r.capture_gid = 0; },
+       "the capture group 0 is not a group that a single command can have"},
+      {[](pfctl::Ruleset& r) { r.capture_gid = 0xffffffff; },
+       "the capture group 4294967295 is not a group that a single command can have"},
+      {[](pfctl::Ruleset& r) { r.capture_gid = r.exempt_gid; },
+       "the capture group 61234 is the exempt group as well; nothing would be diverted"},
+      {[](pfctl::Ruleset& r) { r.alias_v4 = boost::asio::ip::make_address("::1"); },
+       "::1 is no IPv4 address for listeners; expected for example 198.18.0.1"},
+      {[](pfctl::Ruleset& r) { r.alias_v6 = boost::asio::ip::make_address("::"); },
+       ":: is no IPv6 address for listeners; expected for example fdff:6f73::1"},
       {[](pfctl::Ruleset& r) {
          r.ports = {{0, 80}};
        },
@@ -104,4 +114,19 @@ TEST_CASE("ruleset: a family that is off needs no listener") {
   ruleset.ipv6 = false;
   ruleset.listener_v6 = 0;
   CHECK(pfctl::validated(ruleset));
+}
+
+TEST_CASE("ruleset: a family that is off, or refused, needs neither listener nor address") {
+  auto ruleset = minimal();
+  ruleset.alias_v6 = base::Address();
+  ruleset.listener_v6 = 0;
+  ruleset.ipv6_refused = true;
+  CHECK(pfctl::validated(ruleset));
+  ruleset.ipv6_refused = false;
+  ruleset.ipv6 = false;
+  CHECK(pfctl::validated(ruleset));
+  ruleset.ipv6_refused = true;
+  ruleset.ipv6 = true;
+  ruleset.ipv4 = false;
+  CHECK_FALSE(pfctl::validated(ruleset));
 }

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include <fcntl.h>
+#include <net/if.h>
 #include <pthread.h>
 #include <sched.h>
 #include <sys/mount.h>
@@ -43,7 +44,7 @@ bool comes_true(Condition condition) {
 
 /// The pid that `attributor` names; 0: unknown.
 pid_t owner_pid(Attributor& attributor, const base::Endpoint& source, const base::Endpoint& destination) {
-  const auto owner = attributor.owner_of(source, destination);
+  const auto owner = attributor.owner_of({source, destination});
   return owner.process ? owner.process->id.pid : 0;
 }
 
@@ -67,7 +68,7 @@ TEST_CASE("attribution: own connections, IPv4, IPv6 and IPv4 by an IPv6 socket")
     const Listener listener{address};
     const auto fd = connect_to(listener.endpoint(), true, mapped);
     REQUIRE(fd);
-    const auto owner = attributor->owner_of(local_end(fd.get()), listener.endpoint());
+    const auto owner = attributor->owner_of({local_end(fd.get()), listener.endpoint()});
     REQUIRE(owner.socket);
     CHECK(owner.socket->inode != 0);
     CHECK(owner.socket->uid == ::geteuid());
@@ -106,9 +107,9 @@ TEST_CASE("attribution: the socket asked for and no other") {
   const auto source = local_end(fd.get());
   CHECK(owner_pid(*attributor, source, loopback(listener.endpoint().port())) == ::getpid());
   // A listener would take these, but there is no such connection.
-  CHECK_FALSE(attributor->owner_of(loopback(1), loopback(listener.endpoint().port())).socket);
-  CHECK_FALSE(attributor->owner_of(source, other.endpoint()).socket);
-  CHECK_FALSE(attributor->owner_of(loopback(listener.endpoint().port()), loopback(1)).socket);
+  CHECK_FALSE(attributor->owner_of({loopback(1), loopback(listener.endpoint().port())}).socket);
+  CHECK_FALSE(attributor->owner_of({source, other.endpoint()}).socket);
+  CHECK_FALSE(attributor->owner_of({loopback(listener.endpoint().port()), loopback(1)}).socket);
 }
 
 TEST_CASE("attribution: one source port to two destinations, from two processes") {
@@ -140,14 +141,14 @@ TEST_CASE("attribution: a child's connection, and unknown when it has ended") {
   auto attributor = Attributor::open();
   Child child = connected_child(listener.endpoint());
   const auto source = loopback(child.wire().receive());
-  const auto owner = attributor->owner_of(source, listener.endpoint());
+  const auto owner = attributor->owner_of({source, listener.endpoint()});
   REQUIRE(owner.process);
   CHECK(owner.process->id.pid == child.pid());
   CHECK(owner.process->ppid == ::getpid());
   CHECK(owner.process->ancestors.front().id.pid == ::getpid());
   CHECK(owner.process->ancestors.front().exe == own_exe());
   child.end();
-  CHECK_FALSE(attributor->owner_of(source, listener.endpoint()).process);
+  CHECK_FALSE(attributor->owner_of({source, listener.endpoint()}).process);
   CHECK_FALSE(attributor->facts_of(owner.process->id.pid));
 }
 
@@ -161,15 +162,15 @@ TEST_CASE("attribution: a process that has become another program") {
     ::execl("/bin/sleep", "sleep", "60", nullptr);
   }};
   const auto source = loopback(child.wire().receive());
-  const auto before = attributor->owner_of(source, listener.endpoint()).process;
+  const auto before = attributor->owner_of({source, listener.endpoint()}).process;
   REQUIRE(before);
   CHECK(before->exe == own_exe());
   child.wire().send(1);
   REQUIRE(comes_true([&] {
-    const auto now = attributor->owner_of(source, listener.endpoint()).process;
+    const auto now = attributor->owner_of({source, listener.endpoint()}).process;
     return now && now->name != before->name && now->argv.size() == 2;
   }));
-  const auto after = attributor->owner_of(source, listener.endpoint()).process;
+  const auto after = attributor->owner_of({source, listener.endpoint()}).process;
   CHECK(after->id == before->id);
   CHECK(base_name(after->exe) == base_name(std::filesystem::canonical("/bin/sleep")));
   CHECK(after->argv == std::vector<std::string>{"sleep", "60"});
@@ -191,9 +192,9 @@ TEST_CASE("attribution: a process that has become another user") {
     wire.send(local_end(as_nobody.get()).port());
     (void)wire.receive();
   }};
-  CHECK(attributor->owner_of(loopback(child.wire().receive()), listener.endpoint()).process->uid == 0);
+  CHECK(attributor->owner_of({loopback(child.wire().receive()), listener.endpoint()}).process->uid == 0);
   child.wire().send(1);
-  const auto owner = attributor->owner_of(loopback(child.wire().receive()), listener.endpoint());
+  const auto owner = attributor->owner_of({loopback(child.wire().receive()), listener.endpoint()});
   CHECK(owner.socket->uid == 65534);
   REQUIRE(owner.process);
   CHECK(owner.process->uid == 65534);
@@ -222,10 +223,71 @@ TEST_CASE("attribution: a thread's connection is its process's") {
     }}.join();
   }};
   auto attributor = Attributor::open();
-  const auto owner = attributor->owner_of(loopback(child.wire().receive()), listener.endpoint());
+  const auto owner = attributor->owner_of({loopback(child.wire().receive()), listener.endpoint()});
   REQUIRE(owner.process);
   CHECK(owner.process->id.pid == child.pid());
   CHECK(owner.process->name == base_name(own_exe()));
+}
+
+TEST_CASE("attribution: a thread whose descriptors are its own") {
+  const Listener listener{"127.0.0.1"};
+  const Child child{[&](const Child::Wire& wire) {
+    std::thread{[&] {
+      REQUIRE(::unshare(CLONE_FILES) == 0);
+      const auto fd = connect_to(listener.endpoint());
+      wire.send(local_end(fd.get()).port());
+      (void)wire.receive();
+    }}.join();
+  }};
+  const auto source = loopback(child.wire().receive());
+  auto attributor = Attributor::open();
+  CHECK(owner_pid(*attributor, source, listener.endpoint()) == child.pid());
+  const auto rows = socket_table(*attributor);
+  const auto row = std::ranges::find(*rows, source, &SocketRow::local);
+  REQUIRE(row != rows->end());
+  REQUIRE(row->owner.process);
+  CHECK(row->owner.process->id.pid == child.pid());
+}
+
+TEST_CASE("attribution: a socket that is bound to a device") {
+  const Listener listener{"127.0.0.1"};
+  const base::UniqueFd fd{::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0)};
+  REQUIRE(::setsockopt(fd.get(), SOL_SOCKET, SO_BINDTODEVICE, "lo", 2) == 0);
+  const auto& to = listener.endpoint();
+  REQUIRE(::connect(fd.get(), to.data(), static_cast<socklen_t>(to.size())) == 0);
+  auto attributor = Attributor::open();
+  const auto interface = ::if_nametoindex("lo");
+  for (const std::uint32_t device : {interface, 0U}) {
+    const auto owner = attributor->owner_of({local_end(fd.get()), to, Transport::tcp, device});
+    CHECK(static_cast<bool>(owner.process) == (device != 0));
+    if (owner.socket) CHECK(owner.socket->interface == interface);
+  }
+  // Sockets that are not bound are found with a device as well.
+  const auto free = connect_to(to);
+  CHECK(attributor->owner_of({local_end(free.get()), to, Transport::tcp, interface}).process);
+}
+
+TEST_CASE("attribution: several at once, those that nobody owns among them") {
+  const Listener listener{"127.0.0.1"};
+  std::vector<std::unique_ptr<Child>> children;
+  std::vector<Sought> sought;
+  for (int i = 0; i < 5; ++i) {
+    children.push_back(std::make_unique<Child>([&](const Child::Wire& wire) {
+      const auto fd = connect_to(listener.endpoint());
+      wire.send(local_end(fd.get()).port());
+      (void)wire.receive();
+    }));
+    sought.push_back({loopback(children.back()->wire().receive()), listener.endpoint()});
+    sought.push_back({loopback(1), listener.endpoint()});
+  }
+  auto attributor = Attributor::open();
+  const auto owners = attributor->owners_of(sought, std::chrono::milliseconds{2000});
+  REQUIRE(owners.size() == sought.size());
+  for (std::size_t i = 0; i < owners.size(); ++i) {
+    REQUIRE(static_cast<bool>(owners[i].process) == (i % 2 == 0));
+    if (owners[i].process) CHECK(owners[i].process->id.pid == children[i / 2]->pid());
+  }
+  CHECK(attributor->owners_of({}, std::chrono::milliseconds{0}).empty());
 }
 
 TEST_CASE("attribution: a process whose first thread has ended") {
@@ -245,7 +307,7 @@ TEST_CASE("attribution: a process whose first thread has ended") {
   }));
   auto attributor = Attributor::open();
   for (int i = 0; i < 2; ++i) {
-    const auto owner = attributor->owner_of(source, listener.endpoint());
+    const auto owner = attributor->owner_of({source, listener.endpoint()});
     REQUIRE(owner.process);
     CHECK(owner.process->id.pid == child.pid());
     CHECK(owner.process->exe == own_exe());
@@ -346,7 +408,7 @@ TEST_CASE("attribution: the time limit is kept") {
   const auto fd = connect_to(listener.endpoint());
   // No time at all: whoever was not seen before is unknown.
   const auto owner =
-      attributor->owner_of(local_end(fd.get()), listener.endpoint(), std::chrono::milliseconds{0});
+      attributor->owner_of({local_end(fd.get()), listener.endpoint()}, std::chrono::milliseconds{0});
   CHECK(owner.socket);
   CHECK_FALSE(owner.process);
   CHECK(owner_pid(*attributor, local_end(fd.get()), listener.endpoint()) == ::getpid());

@@ -83,6 +83,8 @@ TEST_CASE("proc_parse: cmdline") {
   CHECK(parse_cmdline("curl\0-v\0\0x y\0"sv) == Words{"curl", "-v", "", "x y"});
   // A process may write over its arguments: setproctitle(3) leaves no NUL at the end.
   CHECK(parse_cmdline("nginx: worker process"sv) == Words{"nginx: worker process"});
+  CHECK(parse_cmdline("npm install\0\0\0\0"sv) == Words{"npm install"});
+  CHECK(parse_cmdline("grep\0\0"sv) == Words{"grep", ""});
   CHECK(parse_cmdline("a\0b\0c\0"sv, 2) == Words{"a", "b"});
   CHECK(parse_cmdline("\0"sv) == Words{""});
   CHECK(parse_cmdline("\xff\n\0"sv) == Words{"\xff\n"});

@@ -87,7 +87,7 @@ inet_diag_req_v2 request_in(const std::string& bytes, std::uint16_t flags) {
 
 TEST_CASE("sock_diag: the exact query is laid out as the kernel's header says") {
   const auto v4 =
-      request_in(encode_exact_query(Family::v4, at("192.0.2.1:40000"), at("198.51.100.7:443"), 42), 0);
+      request_in(encode_exact_query(Family::v4, {at("192.0.2.1:40000"), at("198.51.100.7:443")}, 42), 0);
   CHECK(v4.sdiag_family == AF_INET);
   CHECK(ntohs(v4.id.idiag_sport) == 40000);
   CHECK(ntohs(v4.id.idiag_dport) == 443);
@@ -99,14 +99,14 @@ TEST_CASE("sock_diag: the exact query is laid out as the kernel's header says") 
   CHECK(v4.id.idiag_cookie[1] == INET_DIAG_NOCOOKIE);
 
   const auto v6 =
-      request_in(encode_exact_query(Family::v6, at("[2001:db8::1]:1"), at("[2001:db8::2]:65535"), 42), 0);
+      request_in(encode_exact_query(Family::v6, {at("[2001:db8::1]:1"), at("[2001:db8::2]:65535")}, 42), 0);
   CHECK(v6.sdiag_family == AF_INET6);
   CHECK(ntohs(v6.id.idiag_dport) == 65535);
   const auto source = bytes_of<in6_addr>(at("[2001:db8::1]:1"));
   CHECK(std::memcmp(v6.id.idiag_src, &source, sizeof source) == 0);
 
   const auto mapped =
-      request_in(encode_exact_query(Family::v6, at("192.0.2.1:1"), at("198.51.100.7:2"), 42), 0);
+      request_in(encode_exact_query(Family::v6, {at("192.0.2.1:1"), at("198.51.100.7:2")}, 42), 0);
   in6_addr expected;
   REQUIRE(::inet_pton(AF_INET6, "::ffff:198.51.100.7", &expected) == 1);
   CHECK(std::memcmp(mapped.id.idiag_dst, &expected, sizeof expected) == 0);

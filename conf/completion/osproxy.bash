@@ -1,0 +1,133 @@
+# Completion of osproxy for bash, 3.2 and later.
+# Made of its .in file and the option table by OSPROXY_WRITE_CONF=1 mitm_test -tc='conf:*'.
+
+_osproxy_commands='run exec rules who ca learned config doctor cleanup help'
+
+# For the word $1.
+_osproxy_options() {
+  case $1 in
+    run) echo '--config -c --ports -p --exclude -x --family --loopback --group --listen-port --engine --mark --quic --mode -m --ui --format -f --output -o --detail -d --color --bodies -b --pcap --tls-min --upstream-ca --upstream-proxy --insecure -k --passthrough-ttl --passthrough-after --threads --ca-dir --help' ;;
+    exec) echo '--config -c --ports -p --exclude -x --family --loopback --group --listen-port --engine --mark --quic --format -f --output -o --detail -d --color --bodies -b --pcap --tls-min --upstream-ca --upstream-proxy --insecure -k --passthrough-ttl --passthrough-after --threads --ca-dir --wait -w --help' ;;
+    rules) echo '--config -c --ports -p --exclude -x --family --loopback --group --listen-port --engine --mark --quic --dialect --exec-group --into --out-of --help' ;;
+    who) echo '--config -c --format -f --help' ;;
+    ca) echo '--config -c --ca-dir --help' ;;
+    learned) echo '--forget --help' ;;
+    config) echo '--config -c --help' ;;
+    doctor) echo '--config -c --mark --format -f --ca-dir --help' ;;
+    cleanup) echo '--help' ;;
+  esac
+}
+
+# For the word $1.
+_osproxy_value() {
+  case $1 in
+    --config | -c) echo 'FILE' ;;
+    --ports | -p) echo 'ANY' ;;
+    --exclude | -x) echo 'ANY' ;;
+    --family) echo 'both ipv4 ipv6' ;;
+    --group) echo 'ANY' ;;
+    --listen-port) echo 'ANY' ;;
+    --engine) echo 'auto packet redirect' ;;
+    --mark) echo 'ANY' ;;
+    --quic) echo 'block allow' ;;
+    --dialect) echo 'nft darwin freebsd openbsd' ;;
+    --exec-group) echo 'ANY' ;;
+    --into) echo 'FILE' ;;
+    --out-of) echo 'FILE' ;;
+    --mode | -m) echo 'ANY' ;;
+    --ui) echo 'dump' ;;
+    --format | -f) echo 'text jsonl' ;;
+    --output | -o) echo 'FILE' ;;
+    --detail | -d) echo 'ANY' ;;
+    --color) echo 'auto always never' ;;
+    --bodies | -b) echo 'ANY' ;;
+    --pcap) echo 'FILE' ;;
+    --tls-min) echo '1.0 1.1 1.2 1.3' ;;
+    --upstream-ca) echo 'FILE' ;;
+    --upstream-proxy) echo 'ANY' ;;
+    --passthrough-ttl) echo 'ANY' ;;
+    --passthrough-after) echo 'ANY' ;;
+    --threads) echo 'ANY' ;;
+    --ca-dir) echo 'DIR' ;;
+    --forget) echo 'ANY' ;;
+  esac
+}
+
+# For the word $1.
+_osproxy_words() {
+  case $1 in
+    ca) echo 'create show export install uninstall status' ;;
+    config) echo 'check show' ;;
+    help) echo 'run exec rules who ca learned config doctor cleanup help' ;;
+  esac
+}
+
+# Names of running programs.
+_osproxy_programs() {
+  ps -A -o comm= 2>/dev/null | sed 's,.*/,,'
+}
+
+# With nothing to offer, readline goes on with names of files.
+_osproxy() {
+  local current=${COMP_WORDS[COMP_CWORD]} before=${COMP_WORDS[COMP_CWORD-1]}
+  local command='' skip='' plain=0 i word
+  COMPREPLY=()
+  # The = of --name=VALUE is a word of its own.
+  if [[ $current == '=' ]]; then
+    current=''
+  elif [[ $before == '=' ]]; then
+    before=${COMP_WORDS[COMP_CWORD-2]}
+  fi
+  for ((i = 1; i < COMP_CWORD; i++)); do
+    word=${COMP_WORDS[i]}
+    if [[ -n $skip ]]; then
+      [[ $word == '=' ]] || skip=''
+    elif [[ $word == -- || $word != -* ]]; then
+      if [[ -z $command && $plain == 0 && " $_osproxy_commands " == *" $word "* ]]; then
+        command=$word
+      elif [[ $command == exec ]]; then
+        [[ $word == -- ]] && i=$((i + 1))
+        _osproxy_program "$i"
+        return
+      else
+        plain=$((plain + 1))
+      fi
+    elif [[ -n $(_osproxy_value "$word") ]]; then
+      skip=1
+    fi
+  done
+  if [[ -n $skip ]]; then
+    word=$(_osproxy_value "$before")
+    case $word in
+      FILE | ANY) ;;
+      DIR) COMPREPLY=($(compgen -d -- "$current")) ;;
+      *) COMPREPLY=($(compgen -W "$word" -- "$current")) ;;
+    esac
+    return
+  fi
+  if [[ $current == -* ]]; then
+    COMPREPLY=($(compgen -W "$(_osproxy_options "${command:-run}")" -- "$current"))
+    return
+  fi
+  [[ $plain == 0 ]] || return
+  case $command in
+    '') word="$_osproxy_commands $(_osproxy_programs)" ;;
+    run) word=$(_osproxy_programs) ;;
+    exec) word=$(compgen -c -- "$current") ;;
+    *) word=$(_osproxy_words "$command") ;;
+  esac
+  COMPREPLY=($(compgen -W "$word" -- "$current"))
+}
+
+# The command line behind `exec`, from word $1 on: as if it stood alone, where bash-completion is loaded.
+_osproxy_program() {
+  if ((COMP_CWORD == $1)); then
+    COMPREPLY=($(compgen -c -- "${COMP_WORDS[COMP_CWORD]}"))
+  elif declare -F _comp_command_offset >/dev/null; then
+    _comp_command_offset "$1"
+  elif declare -F _command_offset >/dev/null; then
+    _command_offset "$1"
+  fi
+}
+
+complete -o bashdefault -o default -F _osproxy osproxy

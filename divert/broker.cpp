@@ -1,0 +1,553 @@
+// The broker's loop. Every question is answered from the kernel's tables within microseconds;
+// nothing here waits for the network or for the worker.
+#include "divert/broker.h"
+
+#include <algorithm>
+#include <array>
+#include <cerrno>
+#include <cstring>
+
+#include <poll.h>
+#include <signal.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "divert/probe.h"
+#include "divert/urgent.h"
+#include "divert/wire.h"
+
+namespace divert {
+namespace {
+
+using namespace std::chrono_literals;
+
+constexpr auto kHeartbeat = 200ms;
+constexpr auto kWorkerStart = 20s;
+constexpr auto kWorkerEnd = 3s;
+/// For owners of accepted connections. The guard's patience is a second.
+constexpr auto kSearchLimit = 200ms;
+/// Messages that a link may wait to send before flows are no longer told.
+constexpr std::size_t kUntold = 1000;
+/// The worker asks for a new intermediate once in a week.
+constexpr auto kIntermediateEvery = 60s;
+/// What intercepted connections of an ended CMD get to finish their flows.
+constexpr std::string_view kCommandGraceMs = "2000";
+
+constexpr std::array kEndSignals{SIGINT, SIGTERM, SIGHUP, SIGQUIT};
+/// All but the last two are passed on to CMD. SIGCHLD last: what was meant for CMD is not taken for ours when
+/// CMD has ended of it.
+constexpr std::array kWatchedSignals{SIGINT,  SIGTERM,  SIGHUP,  SIGQUIT, SIGUSR1,
+                                     SIGUSR2, SIGWINCH, SIGCONT, SIGTSTP, SIGCHLD};
+
+bool is_end_signal(int number) {
+  return std::ranges::find(kEndSignals, number) != kEndSignals.end();
+}
+
+int exit_status(int status) {
+  return WIFSIGNALED(status) ? 128 + WTERMSIG(status) : WEXITSTATUS(status);
+}
+
+/// What is said of a worker that ended before it was told to. What led to it stands above, if it could say
+/// so.
+std::string obituary(int status) {
+  if (!WIFSIGNALED(status)) return "the worker ended; the rules are taken out";
+  return fmt::format("the worker was killed by signal {} ({}); the rules are taken out", WTERMSIG(status),
+                     ::strsignal(WTERMSIG(status)));
+}
+
+}  // namespace
+
+Broker::Broker(BrokerSetup setup) : setup_(std::move(setup)), buffer_(wire::kMaxMessage) {
+  own_pids_ = {::getpid(), setup_.guard.pid(), setup_.worker};
+  for (auto& socket : setup_.links) links_.push_back({std::move(socket), {}});
+}
+
+Broker::~Broker() = default;
+
+Ending Broker::run() {
+  if (auto opened = open(); !opened) end({1, opened.error().text});
+  loop();
+  finish();
+  terminal_.take_back();
+  return *ending_;
+}
+
+base::Result<> Broker::open() {
+  auto signals = Signals::watch(kWatchedSignals);
+  if (!signals) return signals.error();
+  signals_.emplace(std::move(*signals));
+  auto natlook = pfctl::Natlook::open();
+  if (!natlook) return natlook.error();
+  natlook_ = std::move(*natlook);
+  auto attributor = procmap::Attributor::open();
+  if (!attributor) return attributor.error();
+  attributor_ = std::move(*attributor);
+  send_intermediate();
+  const auto deadline = Clock::now() + kWorkerStart;
+  while (!ready_ && !ending_ && Clock::now() < deadline) {
+    pollfd ends[] = {{setup_.control.descriptor(), POLLIN, 0}, {signals_->descriptor(), POLLIN, 0}};
+    ::poll(ends, 2, static_cast<int>(kHeartbeat / 1ms));
+    setup_.guard.beat();
+    if (ends[0].revents) read_control();
+    if (ends[1].revents) read_signals();
+  }
+  if (ending_) return {};
+  if (!ready_) return base::failure("the worker did not start within 20 seconds");
+  if (auto held = hold_command(); !held) return held.error();
+  const auto engine = choose_engine();
+  if (!engine) return engine.error();
+  log(setup_.first_line(setup_.rules, *engine));
+  release_command();
+  return {};
+}
+
+/// It is there before the first thread, the rules and the policy, and runs after them.
+base::Result<> Broker::hold_command() {
+  if (!setup_.command) return {};
+  auto held = HeldCommand::start(*setup_.command);
+  if (!held) return held.error();
+  held_ = std::move(*held);
+  command_ = held_->pid();
+  setup_.policy.capture = Capture{setup_.cgroup.id, process_id_of(command_), setup_.cgroup.gid.value_or(0)};
+  return {};
+}
+
+void Broker::release_command() {
+  if (!held_) return;
+  had_command_ = true;
+  terminal_.give_to(command_);
+  if (auto released = held_->release(); !released) {
+    end({released.error().os_code == ENOENT ? 127 : 126, released.error().text});
+  }
+  held_.reset();
+}
+
+/// Loads the rules of the best engine that this machine has, or of the one that was asked for; says which.
+base::Result<std::string> Broker::choose_engine() {
+  std::string why = "as asked for";
+  if (setup_.engine != EngineChoice::redirect) {
+    const auto started = start_packet_engine();
+    if (started) return std::string("packet: the verdict falls at the first packet");
+    engine_.reset();
+    if (setup_.engine == EngineChoice::packet)
+      return base::failure("--engine packet: {}", started.error().text);
+    why = started.error().text;
+  }
+  if (auto loaded = load(); !loaded) return loaded.error();
+  return fmt::format("redirect: connections are sorted at accept; {}", why);
+}
+
+/// First with nft's own `queue`, then with the xtables target that does the same.
+base::Result<> Broker::start_packet_engine() {
+  auto engine = PacketEngine::open(queue_count());
+  if (!engine) return engine.error();
+  engine_ = std::move(*engine);
+  stay_in_memory();
+  if (auto started = engine_->start(setup_.policy, own_pids_, setup_.mark_bit); !started)
+    return started.error();
+  const pfctl::Ruleset of_redirect = setup_.rules;
+  pfctl::Queueing queueing = engine_->queueing();
+  queueing.mark_bit = setup_.mark_bit;
+  queueing.quic = setup_.block_quic;
+  setup_.rules.ports = setup_.packet_ports;
+  const auto groups = queueing.dns_groups;
+  base::Result<> loaded;
+  // The copies of DNS are the first thing that a poorer kernel goes without.
+  for (const bool copies : {true, false}) {
+    if (copies && groups.empty()) continue;
+    queueing.dns_groups = copies ? groups : std::vector<std::uint16_t>();
+    for (const bool native : {true, false}) {
+      queueing.native = native;
+      setup_.rules.queueing = queueing;
+      loaded = load();
+      if (loaded) return {};
+    }
+  }
+  setup_.rules = of_redirect;
+  return loaded.error();
+}
+
+base::Result<> Broker::load() {
+  auto loaded = load(setup_.rules);
+  if (!loaded && setup_.rules.cgroup) {
+    // A kernel that cannot match cgroups: then the policy sorts CMD's connections out.
+    pfctl::Ruleset without = setup_.rules;
+    without.cgroup.reset();
+    auto second = load(without);
+    if (second) {
+      setup_.rules = std::move(without);
+      loaded = std::move(second);
+    }
+  }
+  if (!loaded) return loaded.error();
+  loaded_ = std::move(*loaded);
+  for (const auto& note : loaded_->notes()) log(note);
+  return {};
+}
+
+/// pf is changed by other programs, which may take longer than the guard's patience.
+base::Result<pfctl::LoadedRules> Broker::load(const pfctl::Ruleset& rules) {
+  setup_.guard.pause();
+  auto loaded = pfctl::load_rules(rules, *setup_.landing, [this](bool ipv6) { return try_rules(ipv6); });
+  setup_.guard.beat();
+  return loaded;
+}
+
+void Broker::unload() {
+  setup_.guard.pause();
+  loaded_.reset();
+  setup_.guard.beat();
+}
+
+base::Result<pfctl::Tried> Broker::try_rules(bool ipv6) {
+  const base::Endpoint to = probe_destination(setup_.rules, ipv6);
+  tried_.push_back(to);
+  return try_connection(to, setup_.rules.capture_gid);
+}
+
+/// The guard is told that all is well only when all of it is.
+void Broker::beat() {
+  if (!engine_ || engine_->alive()) setup_.guard.beat();
+}
+
+void Broker::loop() {
+  std::vector<pollfd> ends;
+  for (const auto& link : links_) ends.push_back({link.socket.descriptor(), POLLIN, 0});
+  ends.push_back({engine_ ? engine_->descriptor() : -1, POLLIN, 0});
+  ends.push_back({setup_.control.descriptor(), POLLIN, 0});
+  ends.push_back({signals_->descriptor(), POLLIN, 0});
+  auto beat_due = Clock::now();
+  while (!ending_) {
+    for (std::size_t i = 0; i < links_.size(); ++i)
+      ends[i].events = links_[i].wants_room() ? POLLOUT : POLLIN;
+    const int ready = ::poll(ends.data(), ends.size(), static_cast<int>(kHeartbeat / 1ms));
+    if (Clock::now() >= beat_due) {
+      beat();
+      setup_.control.flush();
+      beat_due = Clock::now() + kHeartbeat;
+      watch_descendants();
+    }
+    if (ready <= 0) continue;
+    for (std::size_t i = 0; i < links_.size(); ++i) {
+      if (ends[i].revents & (POLLIN | POLLOUT)) serve(links_[i]);
+      // The worker closes its ends when it dies; its status comes with SIGCHLD.
+      if (ends[i].revents & (POLLHUP | POLLERR)) ends[i].fd = -1;
+    }
+    if (ends[ends.size() - 3].revents) serve_engine();
+    if (ends[ends.size() - 2].revents) read_control();
+    if (ends.back().revents) read_signals();
+  }
+}
+
+void Broker::serve(Link& link) {
+  // A few at a time, so that heartbeats and signals are never starved.
+  std::vector<Asked> waiting;
+  flush(link);
+  for (int i = 0; i < 64 && !link.wants_room(); ++i) {
+    const ssize_t n = link.socket.receive(buffer_, MessageSocket::Wait::no);
+    if (n <= 0) break;
+    if (auto one = asked({buffer_.data(), static_cast<std::size_t>(n)}, link))
+      waiting.push_back(std::move(*one));
+  }
+  answer(waiting, link);
+  flush(link);
+}
+
+/// Together: what takes a search takes one for all of them.
+void Broker::answer(std::span<const Asked> asked, Link& link) {
+  if (asked.empty()) return;
+  std::vector<procmap::Sought> sought;
+  for (const Asked& one : asked) sought.push_back({one.key.source, one.key.destination});
+  auto owners = attributor_->owners_of(sought, kSearchLimit);
+  for (std::size_t i = 0; i < asked.size(); ++i) {
+    Ruling ruling{std::move(owners[i]), {}};
+    ruling.verdict = setup_.policy.judge({ruling.owner, asked[i].key.destination}, own_pids_);
+    link.unsent.push_back(
+        answer_from(asked[i].key, ruling, wire::Answer::Kind::answer, asked[i].question, 0));
+  }
+}
+
+void Broker::flush(Link& link) {
+  link.socket.flush();
+  while (!link.unsent.empty()) {
+    if (link.socket.send(link.unsent.front(), MessageSocket::Wait::no) == EAGAIN) return;
+    link.unsent.pop_front();
+  }
+}
+
+/// The answer about a connection that no program made.
+std::string Broker::nobody(std::uint64_t question) {
+  wire::Answer unknown;
+  unknown.id = question;
+  return wire::encode(unknown);
+}
+
+/// Where did it want to go -> who is it -> what now. Empty: nothing that has to be looked up; the answer has
+/// gone, or comes later.
+std::optional<Broker::Asked> Broker::asked(std::string_view bytes, Link& link) {
+  if (wire::Connected connected; bytes.size() == sizeof connected) {
+    std::memcpy(&connected, bytes.data(), sizeof connected);
+    if (engine_) engine_->connected(connected.token, connected.error);
+    return {};
+  }
+  wire::Question question;
+  if (bytes.size() != sizeof question) return {};
+  std::memcpy(&question, bytes.data(), sizeof question);
+  const auto peer = wire::unpack(question.peer);
+  const auto local = wire::unpack(question.local);
+  // Only about what has come to our listeners: it may know no more.
+  const bool ours =
+      local && (local->port() == setup_.rules.listener_v4 || local->port() == setup_.rules.listener_v6);
+  if (!peer || !ours) return {};
+  const auto original = natlook_->lookup(*peer, *local);
+  if (!original || !*original) {
+    link.unsent.push_back(nobody(question.id));
+    return {};
+  }
+  if (std::ranges::find(tried_, (*original)->destination) != tried_.end()) {
+    link.unsent.push_back(nobody(question.id));
+    return {};
+  }
+  const FlowKey key{(*original)->source, (*original)->destination};
+  const auto number = static_cast<std::size_t>(&link - links_.data());
+  if (engine_ && engine_->accepted(key, {number, question.id})) return {};
+  return Asked{key, question.id};
+}
+
+std::string Broker::answer_from(const FlowKey& key, const Ruling& ruling, wire::Answer::Kind kind,
+                                std::uint64_t id, std::uint64_t upstream) const {
+  wire::Answer answer;
+  answer.kind = kind;
+  answer.id = id;
+  answer.upstream = upstream;
+  answer.source = key.source;
+  answer.destination = key.destination;
+  answer.process = ruling.owner.process;
+  answer.own = answer.process && std::ranges::find(own_pids_, answer.process->id.pid) != own_pids_.end();
+  answer.verdict = ruling.verdict;
+  return wire::encode(answer);
+}
+
+std::string Broker::answer_from(const Heard& heard) {
+  wire::Answer answer;
+  answer.kind = wire::Answer::Kind::heard;
+  answer.source = heard.key.source;
+  answer.destination = heard.key.destination;
+  answer.process = heard.ruling.owner.process;
+  answer.verdict = heard.ruling.verdict;
+  answer.from_server = heard.from_server;
+  answer.payload = heard.payload;
+  return wire::encode(answer);
+}
+
+/// What the packet engine wants the worker to do or to know.
+void Broker::serve_engine() {
+  using Kind = wire::Answer::Kind;
+  for (const auto& deed : engine_->take_requests()) {
+    std::size_t link = next_link_++ % links_.size();
+    std::string message;
+    if (const auto* ahead = std::get_if<ConnectAhead>(&deed)) {
+      message = answer_from(ahead->key, ahead->ruling, Kind::connect, ahead->token, 0);
+    } else if (const auto* shown = std::get_if<Show>(&deed)) {
+      message = answer_from(shown->key, shown->ruling, Kind::show, 0, 0);
+    } else if (const auto* reply = std::get_if<Reply>(&deed)) {
+      link = reply->to.link;
+      message = answer_from(reply->key, reply->ruling, Kind::answer, reply->to.question, reply->token);
+    } else if (const auto* heard = std::get_if<Heard>(&deed)) {
+      // One context sees both question and answer.
+      link = FlowKeyHash{}(heard->key) % links_.size();
+      message = answer_from(*heard);
+    }
+    const bool may_be_lost = std::holds_alternative<Show>(deed) || std::holds_alternative<Heard>(deed);
+    if (may_be_lost && links_[link].unsent.size() >= kUntold) {
+      ++unshown_;
+      continue;
+    }
+    links_[link].unsent.push_back(std::move(message));
+  }
+  for (auto& link : links_) flush(link);
+}
+
+void Broker::read_control() {
+  for (;;) {
+    const ssize_t n = setup_.control.receive(buffer_, MessageSocket::Wait::no);
+    if (n < 0 && errno == EAGAIN) return;
+    if (n <= 0) {
+      const auto status = wait_for_worker(kWorkerEnd);
+      end({1, status ? obituary(*status) : "the worker hangs; the rules are taken out"});
+      return;
+    }
+    const std::string text(buffer_.data() + 1, static_cast<std::size_t>(n) - 1);
+    switch (static_cast<wire::Control>(buffer_[0])) {
+      case wire::Control::ready:
+        ready_ = true;
+        break;
+      case wire::Control::quit:
+        end({text.empty() ? 0 : 1, text});
+        break;
+      case wire::Control::loop:
+        unload();
+        end({1, fmt::format("a connection of osproxy's own came back in ({}): another rule on this machine "
+                            "diverts it to "
+                            "our listener; the rules are taken out",
+                            text.substr(0, 200))});
+        break;
+      case wire::Control::renew:
+        send_intermediate();
+        break;
+      default:
+        break;
+    }
+  }
+}
+
+void Broker::send_intermediate() {
+  if (ready_ && Clock::now() - intermediate_made_ < kIntermediateEvery) return;
+  intermediate_made_ = Clock::now();
+  const auto pem = setup_.make_intermediate();
+  if (!pem) {
+    ready_ ? log(pem.error().text) : end({1, pem.error().text});
+    return;
+  }
+  (void)setup_.control.send(wire::encode(wire::Control::intermediate, *pem), MessageSocket::Wait::no);
+}
+
+void Broker::read_signals() {
+  for (const int number : signals_->take()) {
+    if (number == SIGCHLD) {
+      reap();
+    } else if (number == SIGTSTP) {
+      suspend();
+    } else if (command_ != 0) {
+      forward(number);
+    } else if (is_end_signal(number)) {
+      end({command_status_, {}});
+    }
+  }
+}
+
+/// What a terminal would send to the whole foreground group goes to CMD's group.
+void Broker::forward(int number) const {
+  const bool to_group = number != SIGTERM && number != SIGUSR1 && number != SIGUSR2;
+  ::kill(to_group ? -command_ : command_, number);
+}
+
+void Broker::reap() {
+  int status = 0;
+  for (pid_t pid = 0; (pid = ::waitpid(-1, &status, WNOHANG | WUNTRACED)) > 0;) {
+    if (pid == command_) {
+      WIFSTOPPED(status) ? suspend() : command_ended(status);
+    } else if (pid == setup_.worker && WIFSTOPPED(status)) {
+      // Whoever is diverted waits for it.
+      ::kill(setup_.worker, SIGKILL);
+      end({1, "the worker was stopped; the rules are taken out"});
+    } else if (pid == setup_.worker) {
+      worker_gone_ = true;
+      end({1, obituary(status)});
+    } else if (pid == setup_.guard.pid() && !WIFSTOPPED(status)) {
+      end({1, "the guard died; the rules are taken out"});
+    }
+  }
+}
+
+/// When the kernel refuses the small change the whole table goes: better cut connections than lost ones.
+void Broker::stop_diverting() {
+  setup_.guard.pause();
+  if (loaded_ && !loaded_->stop_diverting()) loaded_.reset();
+  setup_.guard.beat();
+  if (engine_) engine_->release_all();
+}
+
+/// Ctrl-Z: as long as we are stopped nobody answers for diverted connections, so the rules go out and come
+/// back.
+void Broker::suspend() {
+  unload();
+  if (engine_) engine_->release_all();
+  setup_.guard.pause();
+  terminal_.take_back();
+  ::raise(SIGSTOP);
+  if (auto loaded = load(); !loaded) end({1, loaded.error().text});
+  if (command_ == 0) return;
+  terminal_.give_to(command_);
+  ::kill(-command_, SIGCONT);
+}
+
+void Broker::command_ended(int status) {
+  command_ = 0;
+  command_status_ = exit_status(status);
+  terminal_.take_back();
+  const auto left = processes_in(setup_.cgroup).size();
+  if (setup_.wait_for_descendants && setup_.cgroup.name.empty())
+    log("--wait: without cgroups of version 2 descendants cannot be told; not waiting");
+  if (left > 0 && setup_.wait_for_descendants) {
+    log(fmt::format("{} ended; waiting for {} of its descendants (--wait), Ctrl-C ends it now",
+                    setup_.command->argv.front(), left));
+    return;
+  }
+  if (left > 0) {
+    log(fmt::format("{} ended; {} of its descendants go on without interception (--wait stays with them)",
+                    setup_.command->argv.front(), left));
+  }
+  end({command_status_, {}});
+}
+
+void Broker::watch_descendants() {
+  if (had_command_ && command_ == 0 && processes_in(setup_.cgroup).empty()) end({command_status_, {}});
+}
+
+void Broker::log(std::string_view line) {
+  (void)setup_.control.send(wire::encode(wire::Control::log, line), MessageSocket::Wait::no);
+}
+
+/// The first reason to end is the one that counts.
+void Broker::end(Ending ending) {
+  if (!ending_) ending_ = std::move(ending);
+}
+
+/// New connections go their own way at once. The table itself goes last: with it the kernel forgets how to
+/// translate the connections that are still open, and their ends would reach nobody.
+void Broker::finish() {
+  stop_diverting();
+  if (const std::string troubles = engine_ ? engine_->troubles() : std::string(); !troubles.empty())
+    log(troubles);
+  if (unshown_ > 0)
+    log(fmt::format("{} flows of DNS and of connections that pass are missing: the worker was too slow",
+                    unshown_));
+  (void)setup_.control.send(wire::encode(wire::Control::stop, had_command_ ? kCommandGraceMs : "0"),
+                            MessageSocket::Wait::no);
+  if (!wait_for_worker(kWorkerEnd + (had_command_ ? 2s : 0s))) {
+    ::kill(setup_.worker, SIGKILL);
+    ::waitpid(setup_.worker, nullptr, 0);
+  }
+  setup_.guard.pause();
+  loaded_.reset();
+  engine_.reset();
+  setup_.landing.reset();
+  if (held_) {
+    // It never ran.
+    ::kill(held_->pid(), SIGKILL);
+    held_.reset();
+  }
+  setup_.guard.dismiss();
+}
+
+/// Its wait status; empty when it still runs after `limit`. Heartbeats and questions go on meanwhile.
+std::optional<int> Broker::wait_for_worker(Clock::duration limit) {
+  const auto deadline = Clock::now() + limit;
+  while (!worker_gone_) {
+    int status = 0;
+    if (::waitpid(setup_.worker, &status, WNOHANG) != 0) {
+      worker_gone_ = true;
+      return status;
+    }
+    if (Clock::now() >= deadline) return std::nullopt;
+    for (auto& link : links_) serve(link);
+    setup_.control.flush();
+    if (engine_) serve_engine();
+    beat();
+    ::usleep(2'000);
+  }
+  return 0;
+}
+
+}  // namespace divert

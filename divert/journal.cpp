@@ -1,0 +1,72 @@
+// Journals are small JSON files, so that a person can read what is left behind.
+#include "divert/journal.h"
+
+#include <algorithm>
+#include <cerrno>
+#include <filesystem>
+
+#include <fmt/format.h>
+#include <nlohmann/json.hpp>
+#include <signal.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "base/fd.h"
+#include "divert/capture.h"
+
+namespace divert {
+namespace {
+
+std::string path_of(const Journal& journal) {
+  return fmt::format("{}/{}.json", kJournalDirectory, journal.broker.pid);
+}
+
+base::Result<Journal> read_journal(const std::string& path) {
+  const auto text = base::read_file(path, 64 << 10);
+  if (!text) return text.error();
+  const auto data = nlohmann::json::parse(*text, nullptr, false);
+  if (!data.is_object()) return base::failure("{} is not a journal of osproxy", path);
+  Journal journal;
+  journal.broker.pid = data.value("broker", 0);
+  journal.broker.start_ticks = data.value("broker_start", std::uint64_t{0});
+  journal.worker = data.value("worker", 0);
+  journal.cgroup = data.value("cgroup", "");
+  return journal;
+}
+
+}  // namespace
+
+base::Result<> write_journal(const Journal& journal) {
+  if (::mkdir(kJournalDirectory, 0700) != 0 && errno != EEXIST) {
+    return base::os_error(fmt::format("cannot make {}", kJournalDirectory), errno);
+  }
+  const nlohmann::json data{{"broker", journal.broker.pid},
+                            {"broker_start", journal.broker.start_ticks},
+                            {"worker", journal.worker},
+                            {"cgroup", journal.cgroup}};
+  return base::replace_file(path_of(journal), data.dump(2) + "\n", 0600);
+}
+
+std::vector<std::string> undo(const Journal& journal) {
+  std::vector<std::string> done = undo_rules();
+  if (!journal.cgroup.empty() && remove_cgroup(journal.cgroup)) {
+    done.push_back(fmt::format("removed the cgroup {}", journal.cgroup));
+  }
+  if (::unlink(path_of(journal).c_str()) == 0) {
+    done.push_back(fmt::format("removed the journal of process {}", journal.broker.pid));
+  }
+  return done;
+}
+
+std::vector<Journal> stale_journals() {
+  std::vector<Journal> stale;
+  std::error_code ignored;
+  for (const auto& entry : std::filesystem::directory_iterator{kJournalDirectory, ignored}) {
+    if (entry.path().extension() != ".json") continue;
+    const auto journal = read_journal(entry.path());
+    if (journal && process_id_of(journal->broker.pid) != journal->broker) stale.push_back(*journal);
+  }
+  return stale;
+}
+
+}  // namespace divert

@@ -1,0 +1,7 @@
+#include "divert/listeners.h"
+
+namespace divert {
+
+const bool kListenersShareConnections = true;
+
+}  // namespace divert

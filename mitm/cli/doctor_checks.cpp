@@ -1,0 +1,98 @@
+// Checks that need nothing but POSIX and our own folders.
+#include "mitm/cli/doctor_checks.h"
+
+#include <netinet/in.h>
+#include <sys/resource.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "base/fd.h"
+#include "divert/privilege.h"
+#include "divert/proof.h"
+#include "mitm/tls/authority.h"
+#include "mitm/tls/trust.h"
+
+namespace mitm::cli {
+namespace {
+
+using State = Finding::State;
+constexpr rlim_t kFewDescriptors = 4096;
+
+}  // namespace
+
+bool is_root() {
+  return ::geteuid() == 0;
+}
+
+Finding good(std::string check, std::string detail) {
+  return {State::ok, std::move(check), std::move(detail), {}, true};
+}
+
+Finding bad(State state, std::string check, std::string detail, std::string advice, bool needed) {
+  return {state, std::move(check), std::move(detail), std::move(advice), needed};
+}
+
+Finding needs_root(std::string check) {
+  return bad(State::blocked, std::move(check), "cannot be looked at without root", "sudo osproxy doctor",
+             false);
+}
+
+Finding check_privileges() {
+  if (!is_root()) {
+    return bad(State::blocked, "privileges", "not root: nothing can be diverted", "sudo osproxy doctor",
+               true);
+  }
+  const auto gid = divert::choose_exempt_group(std::nullopt);
+  if (!gid) return bad(State::blocked, "privileges", gid.error().text, "choose one with --group", true);
+  return good("privileges", fmt::format("root; group {} is free for osproxy's own connections", *gid));
+}
+
+Finding check_ipv6(const std::string& cure) {
+  const base::UniqueFd socket{::socket(AF_INET6, SOCK_STREAM, 0)};
+  sockaddr_in6 address{};
+  address.sin6_family = AF_INET6;
+  address.sin6_addr = in6addr_loopback;
+  if (socket && ::bind(socket.get(), reinterpret_cast<const sockaddr*>(&address), sizeof address) == 0)
+    return good("IPv6", "there is a loopback address for the listener");
+  return bad(State::missing, "IPv6", "no loopback address: IPv6 connections are not diverted",
+             "nothing, unless programs here use IPv6: " + cure, false);
+}
+
+Finding check_descriptors() {
+  rlimit limit{};
+  ::getrlimit(RLIMIT_NOFILE, &limit);
+  if (is_root() || limit.rlim_max >= kFewDescriptors)
+    return good("descriptors",
+                is_root() ? "as many as are needed" : fmt::format("{} at most", limit.rlim_max));
+  return bad(State::blocked, "descriptors", fmt::format("{} at most", limit.rlim_max), "ulimit -Hn 1048576",
+             false);
+}
+
+void check_trust(const RunSettings& settings, Findings& findings) {
+  const auto user = divert::invoking_user();
+  const std::string root = settings.ca_dir + "/root-ca.pem";
+  if (!user || !tls::load_root_certificate(settings.ca_dir)) {
+    findings.push_back(bad(State::missing, "CA", fmt::format("there is none in {} yet", settings.ca_dir),
+                           "the first run makes one", false));
+    return;
+  }
+  for (const auto& store : tls::trust_status(root, {user->uid, user->gid, user->name, user->home})) {
+    const std::string check = "CA";
+    if (store.state == tls::StoreStatus::State::trusted) {
+      findings.push_back(good(check, "trusted by " + store.store));
+    } else if (store.state == tls::StoreStatus::State::absent) {
+      findings.push_back(bad(State::missing, check, "not trusted by " + store.store,
+                             "sudo osproxy ca install, or use osproxy exec", false));
+    } else {
+      findings.push_back(bad(State::blocked, check, store.store + ": " + store.detail, "", false));
+    }
+  }
+}
+
+Finding proved(std::string check, divert::EngineChoice engine, bool needed) {
+  const auto proof = divert::prove(engine);
+  if (proof) return good(std::move(check), "two programs of our own were told apart, just now");
+  return bad(State::blocked, std::move(check), proof.error().text, "", needed);
+}
+
+}  // namespace mitm::cli

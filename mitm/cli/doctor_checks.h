@@ -1,0 +1,28 @@
+// What doctor looks at on every system, and how findings are made.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "divert/broker.h"
+#include "mitm/cli/doctor.h"
+
+namespace mitm::cli {
+
+using Findings = std::vector<Finding>;
+
+bool is_root();
+Finding good(std::string check, std::string detail);
+Finding bad(Finding::State state, std::string check, std::string detail, std::string advice,
+            bool needed = true);
+Finding needs_root(std::string check);
+
+Finding check_privileges();
+/// `cure`: how the system is told to have a loopback address for IPv6.
+Finding check_ipv6(const std::string& cure);
+Finding check_descriptors();
+void check_trust(const RunSettings& settings, Findings& findings);
+/// Diverts connections of two children of ours. Needs root.
+Finding proved(std::string check, divert::EngineChoice engine, bool needed);
+
+}  // namespace mitm::cli

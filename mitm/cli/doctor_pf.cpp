@@ -1,0 +1,111 @@
+// macOS and FreeBSD: pfctl(8) and /dev/pf are asked, and then connections of our own diverted.
+#include <unistd.h>
+
+#include "base/text.h"
+#include "mitm/cli/doctor_checks.h"
+#include "pfctl/loader.h"
+#include "pfctl/natlook.h"
+#include "pfctl/pf_plan.h"
+#include "procmap/attribution.h"
+
+namespace mitm::cli {
+namespace {
+
+using State = Finding::State;
+
+/// Of an osproxy that runs, or has been killed.
+std::optional<Finding> check_others() {
+  const auto owner = pfctl::rules_owner();
+  if (!owner) return bad(State::missing, "pf", owner.error().text, "see pfctl -s info");
+  if (*owner > 0)
+    return bad(State::blocked, "pf", fmt::format("osproxy runs already (pid {})", *owner), "end it first");
+  if (*owner == pfctl::kUnseenOwner)
+    return bad(State::blocked, "pf", "osproxy is just starting", "end it first");
+  if (*owner < 0)
+    return bad(State::blocked, "pf", "an interrupted run has left rules behind", "sudo osproxy cleanup");
+  return std::nullopt;
+}
+
+Finding check_enabled(const pfctl::Status& status) {
+  if (!status.module_loaded)
+    return good("pf", "is a module: a run loads it and enables pf, and puts that back at its end");
+  if (!status.enabled)
+    return good("pf", "is there and not enabled: a run enables it, and puts that back at its end");
+  return good("pf", "is enabled");
+}
+
+Finding check_anchor(const pfctl::Machine& machine, const pfctl::Status& status) {
+  const std::string rival = pfctl::first_to_decide(status.rules, machine.anchor);
+  const std::string before =
+      rival.empty() ? std::string() : fmt::format("; before it `{}` can decide", base::printable(rival));
+  if (status.refers_to_anchor(machine.anchor))
+    return good("anchor", fmt::format("the main ruleset evaluates {}{}", machine.anchor, before));
+  return good("anchor",
+              fmt::format("the main ruleset does not evaluate {} yet: a run refers to it, in front of all "
+                          "others, and puts that back",
+                          machine.anchor));
+}
+
+Finding check_loopback(const pfctl::Machine& machine, const pfctl::Status& status) {
+  if (status.skips_lo0) {
+    return bad(State::blocked, "lo0", "the main ruleset has `set skip on lo0`: nothing can be redirected",
+               "take lo0 out of that line in /etc/pf.conf and load it: pfctl -f /etc/pf.conf");
+  }
+  const pfctl::Ruleset usual;
+  const auto plan = pfctl::plan_preparation(status, machine.dialect, {usual.alias_v4, usual.alias_v6});
+  if (!plan) return bad(State::blocked, "lo0", plan.error().text, "");
+  std::string text = fmt::format("gets {} during a run", plan->loopback.v4.to_string());
+  if (!plan->loopback.v6.is_unspecified()) text += fmt::format(", and {}", plan->loopback.v6.to_string());
+  for (const auto& step : plan->steps) {
+    if (step.kind == pfctl::Step::Kind::set_mtu) text += ", and a larger MTU, for interfaces with TSO";
+  }
+  return good("lo0", text);
+}
+
+/// pf, the anchor, lo0.
+Findings check_pf() {
+  if (!is_root()) return {needs_root("pf"), needs_root("anchor"), needs_root("lo0")};
+  if (auto others = check_others()) return {std::move(*others)};
+  const auto machine = pfctl::this_machine();
+  const auto status = pfctl::query_status(machine);
+  if (!status) return {bad(State::missing, "pf", status.error().text, "")};
+  Findings findings{check_enabled(*status), check_anchor(machine, *status), check_loopback(machine, *status)};
+  if (machine.dialect == pfctl::Dialect::darwin) {
+    findings.push_back(good("Private Relay",
+                            "iCloud Private Relay switches itself off while a run has rules in pf (macOS 14 "
+                            "and later)"));
+  }
+  return findings;
+}
+
+Finding check_original_destinations() {
+  if (!is_root()) return needs_root("natlook");
+  const auto natlook = pfctl::Natlook::open();
+  if (natlook) return good("natlook", "/dev/pf can be asked for original destinations");
+  return bad(State::missing, "natlook", natlook.error().text, "");
+}
+
+Finding check_attribution() {
+  auto attributor = procmap::Attributor::open();
+  if (!attributor) return bad(State::missing, "owners", attributor.error().text, "");
+  const auto rows = procmap::socket_table(*attributor);
+  if (!rows) return bad(State::missing, "owners", rows.error().text, "");
+  return good("owners", fmt::format("{} TCP sockets can be seen", rows->size()));
+}
+
+}  // namespace
+
+std::vector<Finding> examine(const RunSettings& settings) {
+  Findings findings{check_privileges()};
+  for (auto& finding : check_pf()) findings.push_back(std::move(finding));
+  findings.push_back(check_original_destinations());
+  findings.push_back(check_attribution());
+  findings.push_back(check_ipv6("ifconfig lo0 inet6 ::1 prefixlen 128"));
+  findings.push_back(check_descriptors());
+  check_trust(settings, findings);
+  findings.push_back(is_root() ? proved("redirect engine", divert::EngineChoice::redirect, true)
+                               : needs_root("redirect engine"));
+  return findings;
+}
+
+}  // namespace mitm::cli

@@ -1,0 +1,53 @@
+// `osproxy learned`: what runs pass because a program refused osproxy's certificate, and taking it back.
+#include <chrono>
+
+#include <unistd.h>
+
+#include "base/text.h"
+#include "divert/privilege.h"
+#include "mitm/cli/commands.h"
+#include "mitm/cli/learned_file.h"
+
+namespace mitm::cli {
+namespace {
+
+using std::chrono::system_clock;
+
+std::string text_of(const LearnedLine& line, system_clock::time_point now) {
+  const auto left = std::chrono::ceil<std::chrono::minutes>(line.until - now).count();
+  return base::printable(fmt::format("{} passes to {} for {} more minute{}: {} (refusals: {})", line.program,
+                                     line.host, left, left == 1 ? "" : "s", line.refusal, line.failures)) +
+         "\n";
+}
+
+}  // namespace
+
+base::Result<int> learned_command(const Invocation& invocation) {
+  const auto user = divert::invoking_user();
+  if (!user) return user.error();
+  // The files are the user's own: root opens no path of a user's.
+  if (::geteuid() == 0 && user->uid != 0) {
+    if (const auto became = divert::become(*user); !became) return became.error();
+  }
+  const std::string directory = learned_directory(user->home);
+  const auto now = system_clock::now();
+  const std::string item = invocation.options.value("forget", "");
+  if (item.empty()) {
+    const auto lines = read_learned(directory, now);
+    for (const auto& line : lines) fmt::print("{}", text_of(line, now));
+    if (lines.empty())
+      fmt::print("no program of {}'s runs has learned to pass\n", base::printable(user->name));
+    return 0;
+  }
+  const auto gone = forget_learned(directory, item, now);
+  for (const auto& line : gone) {
+    fmt::print("{}\n",
+               base::printable(fmt::format("{} is intercepted again to {}", line.program, line.host)));
+  }
+  if (gone.empty())
+    return base::failure("nothing learned has the host or the program '{}'; see osproxy learned",
+                         base::printable(item));
+  return 0;
+}
+
+}  // namespace mitm::cli

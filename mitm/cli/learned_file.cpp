@@ -1,0 +1,214 @@
+// A file instead of a control socket: what the user may read and shorten needs no protocol and no listener in
+// the worker. Both sides lock it (flock) and keep its inode.
+#include "mitm/cli/learned_file.h"
+
+#include <algorithm>
+#include <cerrno>
+#include <charconv>
+#include <filesystem>
+#include <functional>
+#include <iterator>
+#include <optional>
+
+#include <fcntl.h>
+#include <nlohmann/json.hpp>
+#include <signal.h>
+#include <sys/file.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+namespace mitm::cli {
+namespace {
+
+using intercept::Learned;
+using nlohmann::json;
+using Time = std::chrono::system_clock::time_point;
+using Lines = std::vector<LearnedLine>;
+
+constexpr std::size_t kMaxFile = 4 << 20;
+constexpr std::string_view kPrefix = "learned-", kSuffix = ".json";
+
+/// Held until its end; false: somebody else has it.
+class Lock {
+ public:
+  Lock(int fd, bool wait) : fd_(fd), held_(::flock(fd, LOCK_EX | (wait ? 0 : LOCK_NB)) == 0) {}
+  Lock(const Lock&) = delete;
+  Lock& operator=(const Lock&) = delete;
+  ~Lock() {
+    if (held_) ::flock(fd_, LOCK_UN);
+  }
+  explicit operator bool() const { return held_; }
+
+ private:
+  int fd_;
+  bool held_;
+};
+
+std::optional<Lines> load(int fd) {
+  struct stat facts {};
+  if (::fstat(fd, &facts) != 0 || static_cast<std::size_t>(facts.st_size) > kMaxFile) return std::nullopt;
+  std::string text(static_cast<std::size_t>(facts.st_size), '\0');
+  const ssize_t got = ::pread(fd, text.data(), text.size(), 0);
+  if (got != static_cast<ssize_t>(text.size())) return std::nullopt;
+  auto lines = parse_learned(text);
+  if (!lines) return std::nullopt;
+  return std::move(*lines);
+}
+
+bool store(int fd, const Lines& lines) {
+  const std::string text = lines.empty() ? std::string() : render_learned(lines);
+  if (::ftruncate(fd, 0) != 0) return false;
+  return ::pwrite(fd, text.data(), text.size(), 0) == static_cast<ssize_t>(text.size());
+}
+
+Lines lines_of(const Learned& learned, Time now) {
+  Lines lines;
+  for (auto& entry : learned.list(now)) {
+    lines.push_back({std::move(entry.program), std::move(entry.host), std::string{to_string(entry.refusal)},
+                     entry.failures, std::chrono::floor<std::chrono::seconds>(entry.until)});
+  }
+  return lines;
+}
+
+bool names_same(const LearnedLine& a, const LearnedLine& b) {
+  return a.program == b.program && a.host == b.host;
+}
+
+/// Process id in a file's name; 0: it is no such file.
+pid_t pid_of(const std::string& name) {
+  if (!name.starts_with(kPrefix) || !name.ends_with(kSuffix)) return 0;
+  const char* const first = name.data() + kPrefix.size();
+  const char* const last = name.data() + name.size() - kSuffix.size();
+  pid_t pid = 0;
+  const auto [end, error] = std::from_chars(first, last, pid);
+  return error == std::errc{} && end == last ? pid : 0;
+}
+
+bool lives(pid_t pid) {
+  return ::kill(pid, 0) == 0 || errno == EPERM;
+}
+
+/// Calls `use` with the open file of each living run.
+template <class Use>
+void each_run(const std::string& directory, Use use) {
+  std::error_code error;
+  for (const auto& entry : std::filesystem::directory_iterator(directory, error)) {
+    const pid_t pid = pid_of(entry.path().filename().string());
+    if (pid <= 0) continue;
+    if (!lives(pid)) {
+      ::unlink(entry.path().c_str());
+      continue;
+    }
+    const base::UniqueFd file{::open(entry.path().c_str(), O_RDWR | O_CLOEXEC | O_NOFOLLOW)};
+    if (file) use(file.get());
+  }
+}
+
+}  // namespace
+
+std::string render_learned(const Lines& lines) {
+  json list = json::array();
+  for (const auto& line : lines) {
+    const auto until = std::chrono::duration_cast<std::chrono::seconds>(line.until.time_since_epoch());
+    list.push_back({{"program", line.program},
+                    {"host", line.host},
+                    {"refusal", line.refusal},
+                    {"failures", line.failures},
+                    {"until", until.count()}});
+  }
+  return list.dump(-1, ' ', false, json::error_handler_t::replace) + "\n";
+}
+
+base::Result<Lines> parse_learned(std::string_view text) {
+  Lines lines;
+  if (text.empty()) return lines;
+  const json list = json::parse(text, nullptr, false);
+  if (!list.is_array()) return base::failure("not a list of what was learned");
+  for (const auto& item : list) {
+    const auto is_text = [&](const char* key) { return item.contains(key) && item[key].is_string(); };
+    const auto is_number = [&](const char* key) {
+      return item.contains(key) && item[key].is_number_unsigned() &&
+             item[key].get<std::uint64_t>() <= 0xffff'ffff;
+    };
+    const bool good = item.is_object() && is_text("program") && is_text("host") && is_text("refusal") &&
+                      is_number("failures") && is_number("until");
+    if (!good) return base::failure("entry {} is not one of osproxy's", lines.size() + 1);
+    const auto until = std::chrono::seconds{item["until"].get<std::int64_t>()};
+    lines.push_back(
+        {item["program"], item["host"], item["refusal"], item["failures"].get<unsigned>(), Time{until}});
+  }
+  return lines;
+}
+
+std::string learned_directory(const std::string& home) {
+  return home + "/.local/state/osproxy";
+}
+
+base::Result<base::UniqueFd> create_learned_file(const std::string& directory, pid_t pid) {
+  std::error_code error;
+  std::filesystem::create_directories(directory, error);
+  if (error) return base::os_error("cannot create " + directory, error.value());
+  each_run(directory, [](int) {});
+  const std::string path = fmt::format("{}/{}{}{}", directory, kPrefix, pid, kSuffix);
+  ::unlink(path.c_str());  // of another run that had the number
+  base::UniqueFd file{::open(path.c_str(), O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0600)};
+  if (!file) return base::os_error("cannot create " + path, errno);
+  return file;
+}
+
+LearnedFile::~LearnedFile() {
+  if (!file_) return;
+  const Lock lock{file_.get(), true};
+  (void)store(file_.get(), {});
+}
+
+void LearnedFile::sync(Learned::Time now) {
+  if (!file_) return;
+  const Lock lock{file_.get(), false};
+  if (!lock) return;
+  if (!written_.empty()) {
+    const auto left = load(file_.get());
+    if (!left) return;
+    for (const auto& line : written_) {
+      const auto same = [&](const LearnedLine& other) { return names_same(line, other); };
+      if (std::ranges::none_of(*left, same)) learned_->forget(line.program, line.host);
+    }
+  }
+  const auto version = learned_->version();
+  if (version == version_) return;
+  Lines lines = lines_of(*learned_, now);
+  if (!store(file_.get(), lines)) return;
+  written_ = std::move(lines);
+  version_ = version;
+}
+
+Lines read_learned(const std::string& directory, Time now) {
+  Lines all;
+  each_run(directory, [&](int file) {
+    const Lock lock{file, true};
+    for (auto& line : load(file).value_or(Lines{})) {
+      if (line.until >= now) all.push_back(std::move(line));
+    }
+  });
+  return all;
+}
+
+Lines forget_learned(const std::string& directory, std::string_view item, Time now) {
+  Lines gone;
+  each_run(directory, [&](int file) {
+    const Lock lock{file, true};
+    Lines lines = load(file).value_or(Lines{});
+    const auto meant = [&](const LearnedLine& line) {
+      return item == "all" || line.host == item || line.program == item;
+    };
+    const auto rest = std::stable_partition(lines.begin(), lines.end(), std::not_fn(meant));
+    if (rest == lines.end()) return;
+    std::copy_if(rest, lines.end(), std::back_inserter(gone),
+                 [&](const LearnedLine& line) { return line.until >= now; });
+    lines.erase(rest, lines.end());
+    (void)store(file, lines);
+  });
+  return gone;
+}
+
+}  // namespace mitm::cli

@@ -1,0 +1,64 @@
+// What the runs of a user have learned to pass, in files that list and forget: one for each run, in
+// ~/.local/state/osproxy, made by the run's reader, written by its worker, shortened by `osproxy learned`.
+#pragma once
+
+#include <memory>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include <sys/types.h>
+
+#include "base/error.h"
+#include "base/fd.h"
+#include "mitm/intercept/learned.h"
+
+namespace mitm::cli {
+
+/// An entry as the file has it.
+struct LearnedLine {
+  std::string program;
+  std::string host;
+  std::string refusal;
+  unsigned failures = 0;
+  std::chrono::system_clock::time_point until;
+
+  bool operator==(const LearnedLine&) const = default;
+};
+std::string render_learned(const std::vector<LearnedLine>& lines);
+/// An empty file is an empty list.
+[[nodiscard]] base::Result<std::vector<LearnedLine>> parse_learned(std::string_view text);
+
+std::string learned_directory(const std::string& home);
+/// With the caller's rights: the empty file of the run whose broker is `pid`, which must not be read by
+/// others.
+[[nodiscard]] base::Result<base::UniqueFd> create_learned_file(const std::string& directory, pid_t pid);
+
+/// A run's end of the file. Blocks for no longer than a small read and write.
+class LearnedFile {
+ public:
+  LearnedFile(base::UniqueFd file, std::shared_ptr<intercept::Learned> learned)
+      : file_(std::move(file)), learned_(std::move(learned)) {}
+  LearnedFile(const LearnedFile&) = delete;
+  LearnedFile& operator=(const LearnedFile&) = delete;
+  ~LearnedFile();  ///< empties it: the run has ended
+
+  /// What somebody took out of the file is forgotten; what has been learned since is put in.
+  void sync(intercept::Learned::Time now);
+
+ private:
+  base::UniqueFd file_;
+  std::shared_ptr<intercept::Learned> learned_;
+  std::vector<LearnedLine> written_;
+  std::uint64_t version_ = 0;
+};
+
+/// What all runs pass at `now`. Files of runs that have died are removed.
+[[nodiscard]] std::vector<LearnedLine> read_learned(const std::string& directory,
+                                                    std::chrono::system_clock::time_point now);
+/// Takes the entries out whose host or program is `item` ("all": every one) and returns them; their runs
+/// follow within a second.
+[[nodiscard]] std::vector<LearnedLine> forget_learned(const std::string& directory, std::string_view item,
+                                                      std::chrono::system_clock::time_point now);
+
+}  // namespace mitm::cli

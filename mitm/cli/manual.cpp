@@ -1,0 +1,125 @@
+// The manual pages' lists of options and keys, in mdoc. The prose around them is man/*.in.
+#include <fmt/format.h>
+
+#include "mitm/cli/options.h"
+
+namespace mitm::cli {
+namespace {
+
+constexpr std::size_t kWidth = 78;
+
+/// A word that begins a line, or holds a backslash, as mdoc is to print it.
+std::string escaped(std::string_view word) {
+  std::string out;
+  for (const char c : word) c == '\\' ? out.append("\\e") : out.append(1, c);
+  return out;
+}
+
+/// Lines of text; none begins as a request would.
+std::string paragraph(std::string_view text) {
+  std::string out, line;
+  const auto end_line = [&] {
+    if (line.starts_with('.') || line.starts_with('\'')) line.insert(0, "\\&");
+    out += line + "\n";
+    line.clear();
+  };
+  for_each_part(text, ' ', [&](std::string_view word) {
+    if (!line.empty() && line.size() + 1 + word.size() > kWidth) end_line();
+    line.append(line.empty() ? "" : " ").append(escaped(word));
+  });
+  if (!line.empty()) end_line();
+  return out;
+}
+
+std::string sentence(std::string_view text) {
+  std::string out(text);
+  if (!out.empty() && out[0] >= 'a' && out[0] <= 'z') out[0] = static_cast<char>(out[0] - 'a' + 'A');
+  return out + ".";
+}
+
+/// "Cm text | jsonl", "Ar FILE", nothing.
+std::string value_of(const Option& option) {
+  if (option.choices.empty())
+    return option.value_name.empty() ? "" : fmt::format(" Ar {}", option.value_name);
+  std::string out;
+  for_each_part(option.choices, '|', [&](std::string_view choice) {
+    out += fmt::format("{} Cm {}", out.empty() ? "" : " |", choice);
+  });
+  return out;
+}
+
+std::string default_of(const Option& option) {
+  if (option.default_text.empty()) return {};
+  return fmt::format("Default:\n.Ql {} .\n", escaped(option.default_text));
+}
+
+std::string commands_of(const Option& option) {
+  std::string names;
+  for_each_part(option.commands, ' ', [&](std::string_view command) {
+    names += fmt::format("{}.Ic {}", names.empty() ? "" : " ,\n", command);
+  });
+  return fmt::format("Goes with\n{} .\n", names);
+}
+
+std::string options_list() {
+  std::string out = ".Bl -tag -width Ds\n";
+  for (const Option& option : option_table()) {
+    if (!option.on_command_line) continue;
+    const std::string letter = option.letter ? fmt::format("Fl {} , ", option.letter) : "";
+    out += fmt::format(".It {}Fl -{}{}\n{}{}{}", letter, option.name, value_of(option),
+                       paragraph(sentence(option.help)), default_of(option), commands_of(option));
+  }
+  return out +
+         ".It Fl h , Fl -help\nWhat the program or the command does, with its options.\n"
+         ".It Fl V , Fl -version\nThe version.\n.El\n";
+}
+
+std::string_view type_of(const Option& option) {
+  switch (option.kind) {
+    case Kind::flag:
+      return "true or false";
+    case Kind::number:
+      return "number";
+    case Kind::list:
+      return "string or list of strings";
+    case Kind::rules:
+      return "list of objects";
+    case Kind::text:
+      break;
+  }
+  return "string";
+}
+
+std::string keys_list() {
+  std::string out = ".Bl -tag -width Ds\n";
+  for (const Option& option : option_table()) {
+    if (!option.in_config) continue;
+    out += fmt::format(".It Cm {} : No {}\n", option.name, type_of(option));
+    out += paragraph(sentence(option.help));
+    if (option.kind == Kind::number) out += fmt::format("From {} to {}.\n", option.smallest, option.largest);
+    if (!option.choices.empty()) out += fmt::format("One of\n.{} .\n", value_of(option).substr(1));
+    out += option.kind == Kind::flag ? "Default:\n.Ql false .\n" : default_of(option);
+  }
+  return out + ".El\n";
+}
+
+}  // namespace
+
+std::string manual_page(std::string_view prose) {
+  std::string out =
+      ".\\\" Made of its .in file and the option table: OSPROXY_WRITE_CONF=1 mitm_test -tc='conf:*'\n";
+  while (!prose.empty()) {
+    const auto end = std::min(prose.find('\n'), prose.size());
+    const std::string_view line = prose.substr(0, end);
+    prose.remove_prefix(std::min(end + 1, prose.size()));
+    if (line == "@options@")
+      out += options_list();
+    else if (line == "@keys@")
+      out += keys_list();
+    else
+      out.append(line).append("\n");
+  }
+  return out;
+}
+
+}  // namespace mitm::cli

@@ -1,0 +1,181 @@
+// The answer crosses a socketpair as CBOR of limited size, descriptors beside it (SCM_RIGHTS).
+#include "mitm/cli/reader.h"
+
+#include <array>
+#include <cerrno>
+#include <cstring>
+
+#include <fcntl.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "mitm/cli/learned_file.h"
+
+namespace mitm::cli {
+namespace {
+
+constexpr std::size_t kMaxAnswer = 8 << 20;
+constexpr std::size_t kMaxFiles = 3;
+
+/// The files of Prepared in the order in which their descriptors are sent.
+using Files = std::array<base::UniqueFd, kMaxFiles>;
+
+base::Result<base::UniqueFd> create(const std::string& path, std::string_view option) {
+  if (path.empty()) return base::UniqueFd{};
+  if (path == "-") return base::UniqueFd{::fcntl(STDOUT_FILENO, F_DUPFD_CLOEXEC, 3)};
+  base::UniqueFd fd{::open(path.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOCTTY, 0600)};
+  if (!fd) return base::os_error(fmt::format("--{}: cannot create {}", option, path), errno);
+  return fd;
+}
+
+bool same_file(const base::UniqueFd& a, const base::UniqueFd& b) {
+  struct stat first {
+  }, second{};
+  return a && b && ::fstat(a.get(), &first) == 0 && ::fstat(b.get(), &second) == 0 &&
+         S_ISREG(first.st_mode) && first.st_dev == second.st_dev && first.st_ino == second.st_ino;
+}
+
+/// A user without a home that can be written (a service) has no list; learning goes on without it.
+base::UniqueFd learned_file(const RunSettings& settings, const divert::User& user) {
+  if (settings.passthrough_ttl == 0) return {};
+  auto file = create_learned_file(learned_directory(user.home), ::getppid());
+  return file ? std::move(*file) : base::UniqueFd{};
+}
+
+/// As the user: the whole answer, or what is wrong.
+base::Result<nlohmann::json> read_as_user(const Invocation& invocation, const divert::User& user,
+                                          Files& files) {
+  if (const auto became = divert::become(user); !became) return became.error();
+  const auto effective = effective_options(invocation, user.home);
+  if (!effective) return effective.error();
+  const auto settings = run_settings(*effective, invocation);
+  if (!settings) return settings.error();
+  std::string upstream_ca;
+  if (!settings->upstream_ca_path.empty()) {
+    auto text = base::read_file(settings->upstream_ca_path, 4 << 20);
+    if (!text) return base::Error{"--upstream-ca: " + text.error().text, text.error().os_code};
+    if (text->find("CERTIFICATE-----") == text->npos) {
+      return base::failure("--upstream-ca: there is no certificate in PEM form in {}",
+                           settings->upstream_ca_path);
+    }
+    upstream_ca = std::move(*text);
+  }
+  auto output = create(settings->output, "output");
+  if (!output) return output.error();
+  auto pcap = create(settings->pcap, "pcap");
+  if (!pcap) return pcap.error();
+  if (same_file(*output, *pcap))
+    return base::failure("--pcap and --output are one file: {}; name two", settings->pcap);
+  files = {std::move(*output), std::move(*pcap), learned_file(*settings, user)};
+  return nlohmann::json{{"settings", settings->to_json()}, {"upstream_ca", upstream_ca}};
+}
+
+/// One byte per file says whether its descriptor comes along.
+void send_files(int socket, const Files& files) {
+  std::array<char, kMaxFiles> present{};
+  std::array<int, kMaxFiles> handles{};
+  std::size_t count = 0;
+  for (std::size_t i = 0; i < files.size(); ++i) {
+    present[i] = files[i] ? 1 : 0;
+    if (files[i]) handles[count++] = files[i].get();
+  }
+  iovec bytes{present.data(), present.size()};
+  alignas(cmsghdr) char room[CMSG_SPACE(sizeof handles)]{};
+  msghdr message{};
+  message.msg_iov = &bytes;
+  message.msg_iovlen = 1;
+  if (count > 0) {
+    message.msg_control = room;
+    message.msg_controllen = CMSG_SPACE(count * sizeof(int));
+    cmsghdr* header = CMSG_FIRSTHDR(&message);
+    header->cmsg_level = SOL_SOCKET;
+    header->cmsg_type = SCM_RIGHTS;
+    header->cmsg_len = CMSG_LEN(count * sizeof(int));
+    std::memcpy(CMSG_DATA(header), handles.data(), count * sizeof(int));
+  }
+  ::sendmsg(socket, &message, base::kNoSignal);
+}
+
+[[noreturn]] void run_reader(int socket, const Invocation& invocation, const divert::User& user) {
+  Files files;
+  const auto answer = read_as_user(invocation, user, files);
+  send_files(socket, files);
+  const nlohmann::json reply =
+      answer ? *answer : nlohmann::json{{"error", answer.error().text}, {"code", answer.error().os_code}};
+  const auto bytes = nlohmann::json::to_cbor(reply);
+  (void)base::write_all(socket, {reinterpret_cast<const char*>(bytes.data()), bytes.size()}).has_value();
+  ::_exit(0);
+}
+
+bool receive_files(int socket, Files& files) {
+  std::array<char, kMaxFiles> present{};
+  iovec bytes{present.data(), present.size()};
+  alignas(cmsghdr) char room[CMSG_SPACE(kMaxFiles * sizeof(int))]{};
+  msghdr message{};
+  message.msg_iov = &bytes;
+  message.msg_iovlen = 1;
+  message.msg_control = room;
+  message.msg_controllen = sizeof room;
+  if (::recvmsg(socket, &message, MSG_WAITALL) != static_cast<ssize_t>(present.size())) return false;
+  const cmsghdr* header = CMSG_FIRSTHDR(&message);
+  std::size_t next = 0;
+  for (std::size_t i = 0; i < files.size(); ++i) {
+    if (present[i] == 0) continue;
+    if (!header || header->cmsg_len < CMSG_LEN((next + 1) * sizeof(int))) return false;
+    int handle = -1;
+    std::memcpy(&handle, CMSG_DATA(header) + next++ * sizeof(int), sizeof handle);
+    files[i] = base::UniqueFd{handle};
+    if (!base::set_close_on_exec(handle)) return false;
+  }
+  return true;
+}
+
+base::Result<std::string> receive_all(int socket) {
+  std::string bytes;
+  char block[16384];
+  for (;;) {
+    const ssize_t n = ::read(socket, block, sizeof block);
+    if (n < 0 && errno == EINTR) continue;
+    if (n <= 0) return bytes;
+    bytes.append(block, static_cast<std::size_t>(n));
+    if (bytes.size() > kMaxAnswer) return base::failure("the settings are larger than {} bytes", kMaxAnswer);
+  }
+}
+
+base::Result<Prepared> take_answer(const std::string& bytes, Files& files) {
+  const auto reply = nlohmann::json::from_cbor(bytes, true, false);
+  if (!reply.is_object()) return base::failure("the process that reads the settings died");
+  if (reply.contains("error")) return base::Error{reply.value("error", ""), reply.value("code", 0)};
+  auto settings = RunSettings::from_json(reply.value("settings", nlohmann::json{}));
+  if (!settings) return settings.error();
+  return Prepared{std::move(*settings), reply.value("upstream_ca", ""), std::move(files[0]),
+                  std::move(files[1]), std::move(files[2])};
+}
+
+}  // namespace
+
+base::Result<Prepared> prepare(const Invocation& invocation, const divert::User& user) {
+  int ends[2];
+  if (::socketpair(AF_UNIX, SOCK_STREAM, 0, ends) != 0)
+    return base::os_error("cannot make a socketpair", errno);
+  base::UniqueFd ours{ends[0]}, theirs{ends[1]};
+  const pid_t reader = ::fork();
+  if (reader < 0) return base::os_error("cannot start a process", errno);
+  if (reader == 0) {
+    ours.reset();
+    run_reader(theirs.get(), invocation, user);
+  }
+  theirs.reset();
+  Files files;
+  const bool received = receive_files(ours.get(), files);
+  const auto bytes = receive_all(ours.get());
+  while (::waitpid(reader, nullptr, 0) < 0 && errno == EINTR) {
+  }
+  if (!received || !bytes)
+    return bytes ? base::failure("the process that reads the settings died") : bytes.error();
+  return take_answer(*bytes, files);
+}
+
+}  // namespace mitm::cli

@@ -1,0 +1,212 @@
+// Becomes the user for good, waits for the intermediate, then carries connections until the broker says stop.
+#include "mitm/cli/worker_process.h"
+
+#include <cerrno>
+#include <cstdio>
+
+#include <boost/asio/co_spawn.hpp>
+#include <boost/asio/detached.hpp>
+#include <boost/asio/post.hpp>
+#include <boost/asio/steady_timer.hpp>
+#include <fcntl.h>
+#include <signal.h>
+#include <unistd.h>
+
+#include "base/text.h"
+#include "divert/signals.h"
+#include "divert/wire.h"
+#include "mitm/cli/learned_file.h"
+#include "mitm/flow/bus.h"
+#include "mitm/intercept/engine.h"
+#include "mitm/sink/sinks.h"
+#include "mitm/tls/authority.h"
+
+namespace mitm::cli {
+namespace {
+
+namespace asio = boost::asio;
+using divert::Worker;
+
+/// The intermediate lives for seven days; a new one is asked for on the last.
+constexpr auto kRenewBefore = std::chrono::hours{24};
+/// For whoever lists and forgets what was learned.
+constexpr auto kLearnedCheck = std::chrono::milliseconds{500};
+constexpr auto kRenewCheck = std::chrono::hours{1};
+
+void say(std::string_view line) {
+  fmt::print(stderr, "osproxy: {}\n", line);
+}
+
+void ignore_signals() {
+  divert::restore_signals();
+  for (const int number : {SIGINT, SIGTERM, SIGHUP, SIGQUIT, SIGTSTP, SIGTTOU, SIGPIPE, SIGUSR1, SIGUSR2}) {
+    ::signal(number, SIG_IGN);
+  }
+}
+
+bool wants_colour(const std::string& choice, int fd) {
+  if (choice != "auto") return choice == "always";
+  return ::isatty(fd) == 1 && !std::getenv("NO_COLOR");
+}
+
+base::Result<std::vector<std::unique_ptr<flow::Sink>>> make_sinks(WorkerPlan& plan) {
+  const RunSettings& settings = plan.prepared.settings;
+  std::vector<std::unique_ptr<flow::Sink>> sinks;
+  std::string name = "--output " + settings.output;
+  base::UniqueFd out = std::move(plan.prepared.output);
+  if (!out) {
+    name = plan.to_stderr ? "standard error" : "standard output";
+    out = base::UniqueFd{::fcntl(plan.to_stderr ? STDERR_FILENO : STDOUT_FILENO, F_DUPFD_CLOEXEC, 3)};
+  }
+  if (settings.format == "jsonl") {
+    sinks.push_back(sink::make_jsonl_sink(std::move(out), name, settings.bodies > 0));
+  } else {
+    const bool colour = wants_colour(settings.color, out.get());
+    sinks.push_back(sink::make_text_sink(std::move(out), name, {settings.detail, colour}));
+  }
+  if (plan.prepared.pcap) {
+    const std::string option = "--pcap " + settings.pcap;
+    auto pcap = sink::make_pcap_sink(std::move(plan.prepared.pcap), option);
+    if (!pcap) return base::Error{fmt::format("{}: {}", option, pcap.error().text), pcap.error().os_code};
+    sinks.push_back(std::move(*pcap));
+  }
+  return sinks;
+}
+
+/// Bytes of each body to keep: what --bodies says, and what the text sink shows.
+std::size_t body_limit(const RunSettings& settings) {
+  if (settings.format == "jsonl" || settings.detail < 3) return settings.bodies;
+  return std::max<std::size_t>(settings.bodies, settings.detail == 3 ? 4 << 10 : 1 << 20);
+}
+
+/// Blocks until the broker has sent the first intermediate; empty when the broker has gone.
+std::string receive_intermediate(divert::MessageSocket& control) {
+  std::string buffer(divert::wire::kMaxMessage, '\0');
+  const ssize_t n = control.receive(buffer, divert::MessageSocket::Wait::yes);
+  if (n <= 1 || buffer[0] != static_cast<char>(divert::wire::Control::intermediate)) return {};
+  return buffer.substr(1, static_cast<std::size_t>(n) - 1);
+}
+
+base::Result<std::shared_ptr<const tls::LeafSigner>> signer_from(std::string_view pem) {
+  auto identity = tls::identity_from_pem(pem);
+  if (!identity) return identity.error();
+  return tls::LeafSigner::make(std::move(*identity));
+}
+
+/// Everything that lives as long as the worker accepts.
+class Process {
+ public:
+  Process(Worker& worker, flow::Bus& bus) : worker_(worker), bus_(bus) {}
+
+  base::Result<> make_engines(WorkerPlan& plan, std::shared_ptr<const tls::LeafSigner> signer) {
+    const RunSettings& settings = plan.prepared.settings;
+    const auto policy = std::make_shared<const divert::Policy>(settings.policy);
+    signer_ = std::move(signer);
+    const auto names = std::make_shared<dns::Names>();
+    const auto learned = std::make_shared<intercept::Learned>(intercept::LearnedSettings{
+        std::chrono::seconds{settings.passthrough_ttl}, settings.passthrough_after, plan.ca_trusted});
+    learned_file_ = std::make_unique<LearnedFile>(std::move(plan.prepared.learned), learned);
+    for (std::size_t i = 0; i < worker_.contexts(); ++i) {
+      auto engine = intercept::Engine::make({.min_tls_version = settings.tls_min,
+                                             .insecure = settings.insecure,
+                                             .upstream_ca = plan.prepared.upstream_ca,
+                                             .body_limit = body_limit(settings),
+                                             .hide_alt_svc = settings.block_quic,
+                                             .names = names,
+                                             .learned = learned},
+                                            policy, signer_, bus_);
+      if (!engine) return engine.error();
+      engines_.push_back(std::move(*engine));
+    }
+    return {};
+  }
+
+  void run() {
+    std::vector<divert::Handlers> handlers;
+    for (const auto& engine : engines_) handlers.push_back({*engine, *engine});
+    asio::co_spawn(worker_.context(0), watch_intermediate(), asio::detached);
+    asio::co_spawn(worker_.context(0), keep_learned(), asio::detached);
+    for (std::size_t i = 0; i < engines_.size(); ++i)
+      asio::co_spawn(worker_.context(i), prepare(*engines_[i], i == 0), asio::detached);
+    worker_.run(handlers, say, [this](std::string_view pem) { renew(pem); });
+  }
+
+ private:
+  asio::awaitable<void> watch_intermediate() {
+    asio::steady_timer timer{worker_.context(0)};
+    for (;;) {
+      timer.expires_after(kRenewCheck);
+      co_await timer.async_wait(asio::use_awaitable);
+      if (tls::expires_within(signer_->intermediate().certificate.get(), kRenewBefore))
+        worker_.ask_for_intermediate();
+    }
+  }
+
+  static asio::awaitable<void> prepare(intercept::Engine& engine, bool aloud) {
+    const auto complaints = co_await engine.prepare();
+    if (!aloud) co_return;
+    for (const auto& line : complaints) say(line + "; it is looked for again with each connection");
+  }
+
+  asio::awaitable<void> keep_learned() {
+    asio::steady_timer timer{worker_.context(0)};
+    for (;;) {
+      timer.expires_after(kLearnedCheck);
+      co_await timer.async_wait(asio::use_awaitable);
+      learned_file_->sync(std::chrono::system_clock::now());
+    }
+  }
+
+  void renew(std::string_view pem) {
+    auto signer = signer_from(pem);
+    if (!signer) return say(signer.error().text);
+    signer_ = std::move(*signer);
+    for (std::size_t i = 0; i < engines_.size(); ++i) {
+      asio::post(worker_.context(i),
+                 [engine = engines_[i].get(), signer = signer_] { engine->renew(signer); });
+    }
+  }
+
+  Worker& worker_;
+  flow::Bus& bus_;
+  std::shared_ptr<const tls::LeafSigner> signer_;
+  std::vector<std::unique_ptr<intercept::Engine>> engines_;
+  std::unique_ptr<LearnedFile> learned_file_;
+};
+
+/// A reader that closed our output (`osproxy | head`) is a wish to end; anything else is said once and the
+/// run goes on.
+void on_sink_error(void* context, const flow::Sink& sink, const base::Error& error) {
+  if (error.os_code == EPIPE) return static_cast<Worker*>(context)->ask_to_end({});
+  say(fmt::format("{}: {}; recording to it has stopped, interception goes on", sink.name(), error.text));
+}
+
+base::Result<> carry_connections(WorkerPlan plan) {
+  if (const auto became = divert::become_worker(plan.user, plan.exempt_gid); !became) return became.error();
+  const std::string pem = receive_intermediate(plan.sockets.control);
+  if (pem.empty()) return {};
+  auto signer = signer_from(pem);
+  if (!signer) return signer.error();
+  auto sinks = make_sinks(plan);
+  if (!sinks) return sinks.error();
+  Worker worker{std::move(plan.sockets)};
+  flow::Bus bus{std::move(*sinks), on_sink_error, &worker};
+  bus.start();
+  Process process{worker, bus};
+  if (auto made = process.make_engines(plan, std::move(*signer)); !made) return made.error();
+  process.run();
+  if (bus.dropped() > 0)
+    say(fmt::format("{} events were not recorded: the output was too slow", bus.dropped()));
+  return {};
+}
+
+}  // namespace
+
+int run_worker(WorkerPlan plan) {
+  ignore_signals();
+  const auto ended = carry_connections(std::move(plan));
+  if (!ended) say(ended.error().text);
+  return ended ? 0 : 1;
+}
+
+}  // namespace mitm::cli

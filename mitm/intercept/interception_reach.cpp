@@ -1,0 +1,78 @@
+// How an interception comes to its server: often the connection is there already; through a proxy it may have
+// to wait for the first bytes.
+#include "mitm/intercept/interception.h"
+
+namespace mitm::intercept {
+
+using boost::asio::awaitable;
+using divert::Action;
+using divert::Protocol;
+
+awaitable<bool> Interception::find_out(Speech& speech) {
+  const auto action = [this] { return tracked_.connection().verdict.action; };
+  bool reached = server_.socket().is_open();
+  bool proxied = reached && tools_.dialer->way(judged_) != divert::Way::straight;
+  speech = co_await listen(true);
+  decide(speech);
+  if (!reached && action() != Action::block) {
+    reached = co_await reach(speech);
+    if (!reached) co_return false;
+    proxied = tools_.dialer->proxy_for(tracked_.connection().verdict) != nullptr;
+    // Nobody spoke: the server may, now that it is there.
+    if (!speech.complete) {
+      speech = co_await listen(true);
+      decide(speech);
+    }
+  }
+  // What passes goes as it would without us.
+  const bool straight_after_all = proxied && action() == Action::pass;
+  if (straight_after_all) reached = co_await reach(speech);
+  co_return reached || action() == Action::block;
+}
+
+void Interception::decide(const Speech& speech) {
+  auto verdict = tools_.policy->settle(judged_, speech.host);
+  learn_from_the_past(verdict, speech);
+  if (const auto* proxy = tools_.dialer->proxy_for(verdict)) verdict.reason += "; through " + proxy->label();
+  const auto action = verdict.action;
+  tracked_.settle(std::move(verdict), speech.host);
+  // The host of a hello is its SNI.
+  if (action != Action::intercept && speech.protocol == Protocol::tls)
+    tracked_.set_tls(speech.host, std::nullopt);
+}
+
+awaitable<bool> Interception::reach(const Speech& speech) {
+  const auto& connection = tracked_.connection();
+  Channel::Socket server{client_.socket().get_executor()};
+  DialFailure failure =
+      co_await tools_.dialer->dial(connection.verdict, connection.server, tracked_.host(), server);
+  if (!failure.why.empty()) {
+    co_await turn_away(speech, std::move(failure.why));
+    co_return false;
+  }
+  server_.replace(std::move(server));
+  co_return true;
+}
+
+/// The program believes itself connected: it is told in its own protocol, where that has a way to.
+awaitable<void> Interception::turn_away(divert::FirstBytes speech, std::string why) {
+  const bool intercepted = tracked_.connection().verdict.action == Action::intercept;
+  bool told = false;
+  if (intercepted && speech.protocol == Protocol::tls) {
+    tracked_.set_tls(speech.hello.sni, std::nullopt);
+    co_await refuse_tls(std::move(speech.hello), std::move(why));
+    co_return;
+  }
+  if (intercepted && speech.protocol == Protocol::http1) {
+    told = co_await refuse_http(why);
+  } else if (intercepted && speech.protocol == Protocol::http2) {
+    told = co_await refuse_http2(why);
+  }
+  if (told) co_return;
+  auto flow = tracked_.begin(intercepted ? flow::Type::tcp : flow::Type::pass);
+  flow->error = std::move(why);
+  tracked_.publish_end(std::move(flow), std::chrono::steady_clock::now());
+  client_.reset();
+}
+
+}  // namespace mitm::intercept

@@ -1,0 +1,103 @@
+// Counting refusals per program and host. A table of a thousand pairs is searched in full only when it is
+// full.
+#include "mitm/intercept/learned.h"
+
+#include <algorithm>
+
+#include <fmt/format.h>
+
+#include "base/text.h"
+
+namespace mitm::intercept {
+namespace {
+
+std::string counted(std::chrono::seconds::rep number, std::string_view unit) {
+  return fmt::format("{} {}{}", number, unit, number == 1 ? "" : "s");
+}
+
+}  // namespace
+
+std::string_view to_string(Refusal refusal) {
+  switch (refusal) {
+    case Refusal::unknown_ca:
+      return "alert unknown ca";
+    case Refusal::bad_certificate:
+      return "alert bad certificate";
+    case Refusal::certificate_unknown:
+      return "alert certificate unknown";
+    case Refusal::closed:
+      return "closed the connection right after it";
+    case Refusal::none:
+      break;
+  }
+  return "none";
+}
+
+std::string in_words(std::chrono::seconds time) {
+  const auto count = time.count();
+  if (count >= 3600 && count % 3600 == 0) return counted(count / 3600, "hour");
+  if (count >= 60 && count % 60 == 0) return counted(count / 60, "minute");
+  return counted(count, "second");
+}
+
+std::string Learned::refused(std::string_view program, std::string_view host, Refusal refusal, Time now) {
+  if (refusal == Refusal::none || settings_.ttl.count() == 0 || program.empty() || host.empty()) return {};
+  if (refusal == Refusal::unknown_ca && !settings_.ca_trusted) return {};
+  const std::lock_guard lock{mutex_};
+  const Key key{program, host};
+  if (!entries_.contains(key)) make_room(now);
+  Entry& entry =
+      entries_.try_emplace(key, Entry{key.first, key.second, refusal, 0, now, false}).first->second;
+  if (entry.until < now) entry.failures = 0;
+  entry.refusal = refusal;
+  entry.until = now + settings_.ttl;
+  entry.passes = ++entry.failures >= settings_.after;
+  empty_ = false;
+  if (!entry.passes) {
+    return fmt::format("refusal {} of {}, then it passes", entry.failures, settings_.after);
+  }
+  ++version_;
+  return fmt::format("it passes for {} now (see osproxy learned)", in_words(settings_.ttl));
+}
+
+/// For one more entry.
+void Learned::make_room(Time now) {
+  if (entries_.size() < kMax) return;
+  std::erase_if(entries_, [now](const auto& item) { return item.second.until < now; });
+  if (entries_.size() < kMax) return;
+  // Whoever is only counted goes before whoever passes.
+  entries_.erase(std::ranges::min_element(
+      entries_, {}, [](const auto& item) { return std::pair(item.second.passes, item.second.until); }));
+  ++version_;
+}
+
+void Learned::accepted(std::string_view program, std::string_view host) {
+  if (!empty_) forget(program, host);
+}
+
+std::string Learned::reason_to_pass(std::string_view program, std::string_view host, Time now) const {
+  if (empty_) return {};
+  const std::lock_guard lock{mutex_};
+  const auto found = entries_.find(Key{program, host});
+  if (found == entries_.end() || !found->second.passes || found->second.until < now) return {};
+  return fmt::format("learned: refused osproxy's certificate {} times ({}); until {}", found->second.failures,
+                     to_string(found->second.refusal),
+                     base::rfc3339(found->second.until).substr(11, 8) + "Z");
+}
+
+std::vector<Learned::Entry> Learned::list(Time now) const {
+  const std::lock_guard lock{mutex_};
+  std::vector<Entry> passing;
+  for (const auto& [key, entry] : entries_) {
+    if (entry.passes && entry.until >= now) passing.push_back(entry);
+  }
+  return passing;
+}
+
+void Learned::forget(std::string_view program, std::string_view host) {
+  const std::lock_guard lock{mutex_};
+  if (entries_.erase(Key{program, host}) > 0) ++version_;
+  empty_ = entries_.empty();
+}
+
+}  // namespace mitm::intercept

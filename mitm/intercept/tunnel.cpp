@@ -1,0 +1,80 @@
+// Everything behind the dialer works on sockets: splicing, peeking, TLS of its own. So TLS to a proxy ends at
+// a socket as well, at the price of one more copy.
+#include "mitm/intercept/tunnel.h"
+
+#include <array>
+
+#include <boost/asio/experimental/awaitable_operators.hpp>
+#include <boost/asio/use_awaitable.hpp>
+
+namespace mitm::intercept {
+namespace {
+
+namespace asio = boost::asio;
+using asio::awaitable;
+constexpr std::size_t kBuffer = 32 << 10;
+
+void reset(Tunnel& tunnel) {
+  tunnel.near->reset();
+  tunnel.far.reset();
+}
+
+awaitable<void> pump(Tunnel& tunnel, bool outwards) {
+  Channel& from = outwards ? *tunnel.near : tunnel.far;
+  Channel& to = outwards ? tunnel.far : *tunnel.near;
+  for (;;) {
+    std::vector<char> buffer(kBuffer);
+    const IoResult got = from.try_read(buffer);
+    if (got.ended()) {
+      to.shutdown_write(true);
+      co_return;
+    }
+    if (got.ok()) {
+      const IoResult put = co_await to.write_all({buffer.data(), got.bytes}, &from);
+      if (!put.ok()) {
+        reset(tunnel);
+        co_return;
+      }
+    } else if (!got.blocked()) {
+      reset(tunnel);
+      co_return;
+    }
+    if (got.ok() && !from.drained()) continue;
+    buffer = {};
+    const bool go_on = co_await from.wait(got);
+    if (!go_on) co_return;
+  }
+}
+
+}  // namespace
+
+base::Result<std::pair<Channel::Socket, Channel::Socket>> loopback_pair(
+    const asio::any_io_executor& executor) {
+  using tcp = asio::ip::tcp;
+  boost::system::error_code error;
+  tcp::acceptor listener{executor};
+  const tcp::endpoint any{asio::ip::address_v4::loopback(), 0};
+  Channel::Socket ours{executor}, theirs{executor};
+  listener.open(tcp::v4(), error);
+  if (!error) listener.bind(any, error);
+  if (!error) listener.listen(1, error);
+  if (!error) ours.connect(listener.local_endpoint(), error);
+  if (!error) listener.accept(theirs, error);
+  // Whoever else connects to an open port of the loopback has another address.
+  const bool stranger = !error && theirs.remote_endpoint() != ours.local_endpoint();
+  if (error || stranger)
+    return base::failure("cannot make a loopback connection: {}",
+                         stranger ? "somebody else came first" : error.message());
+  for (Channel::Socket* one : {&ours, &theirs}) {
+    one->set_option(tcp::no_delay{true}, error);
+    one->non_blocking(true, error);
+  }
+  return std::pair{std::move(ours), std::move(theirs)};
+}
+
+awaitable<void> run(std::unique_ptr<Tunnel> tunnel) {
+  using namespace asio::experimental::awaitable_operators;
+  co_await (pump(*tunnel, true) && pump(*tunnel, false));
+}
+
+}  // namespace mitm::intercept

@@ -1,0 +1,112 @@
+// pf keeps two states for a connection that is bent to lo0; the one that says where it wanted to go belongs
+// to the redirect. Asked in the direction "out", with peer and own address as source and destination, the
+// kernel finds it; asked "in" it finds nothing.
+#include "pfctl/natlook_layout.h"
+
+#include <algorithm>
+#include <cerrno>
+
+namespace pfctl {
+namespace {
+
+constexpr std::uint8_t kInet = 2;
+constexpr std::uint8_t kTcp = 6;
+constexpr std::uint8_t kOut = 2;  // PF_OUT
+
+// Size, group and number are part of a request: _IOWR('D', 23, struct pfioc_natlook).
+constexpr bool fits_its_size(const NatlookLayout& layout) {
+  return layout.request == (0xC0000000 | layout.size << 16 | std::uint32_t{'D'} << 8 | 23);
+}
+static_assert(fits_its_size(kNatlookDarwin) && fits_its_size(kNatlookFreebsd) &&
+              fits_its_size(kNatlookOpenbsd));
+
+void put_address(unsigned char* at, const base::Address& address) {
+  if (address.is_v4()) {
+    std::ranges::copy(address.to_v4().to_bytes(), at);
+  } else {
+    std::ranges::copy(address.to_v6().to_bytes(), at);
+  }
+}
+
+base::Address address_at(const unsigned char* at, bool v4) {
+  if (v4) {
+    boost::asio::ip::address_v4::bytes_type bytes;
+    std::copy_n(at, bytes.size(), bytes.begin());
+    return boost::asio::ip::address_v4(bytes);
+  }
+  boost::asio::ip::address_v6::bytes_type bytes;
+  std::copy_n(at, bytes.size(), bytes.begin());
+  return boost::asio::ip::address_v6(bytes);
+}
+
+void put_port(unsigned char* at, std::uint16_t port) {
+  at[0] = static_cast<unsigned char>(port >> 8);
+  at[1] = static_cast<unsigned char>(port & 0xff);
+}
+
+std::uint16_t port_at(const unsigned char* at) {
+  return static_cast<std::uint16_t>(at[0] << 8 | at[1]);
+}
+
+bool concrete(const base::Endpoint& end) {
+  return end.port() != 0 && !end.address().is_unspecified();
+}
+
+}  // namespace
+
+base::Result<NatlookRequest> encode_natlook(const NatlookLayout& layout, const base::Endpoint& peer,
+                                            const base::Endpoint& local) {
+  const base::Address from = base::unmapped(peer.address());
+  const base::Address to = base::unmapped(local.address());
+  if (from.is_v4() != to.is_v4() || !concrete(peer) || !concrete(local)) {
+    return base::failure("{} and {} cannot be the ends of one connection", base::to_string(peer),
+                         base::to_string(local));
+  }
+  NatlookRequest request;
+  request.size = layout.size;
+  unsigned char* at = request.room.data();
+  put_address(at + kNatlookSource, from);
+  put_address(at + kNatlookDestination, to);
+  put_port(at + layout.source_port, peer.port());
+  put_port(at + layout.destination_port, local.port());
+  at[layout.family] = from.is_v4() ? kInet : layout.inet6;
+  at[layout.protocol] = kTcp;
+  at[layout.direction] = kOut;
+  return request;
+}
+
+std::optional<OriginalTuple> decode_natlook(const NatlookLayout& layout, std::span<const unsigned char> bytes,
+                                            const base::Endpoint& peer) {
+  if (bytes.size() < layout.size) return {};
+  const base::Address from = base::unmapped(peer.address());
+  const unsigned char* at = bytes.data();
+  if (at[layout.family] != (from.is_v4() ? kInet : layout.inet6)) return {};
+  const std::uint16_t port = port_at(at + layout.answered_destination_port);
+  if (port == 0) return {};
+  // The rules never rewrite a source: the peer is the program's own end.
+  return OriginalTuple{.source = {from, peer.port()},
+                       .destination = {address_at(at + kNatlookAnsweredDestination, from.is_v4()), port}};
+}
+
+base::Error explain_natlook(int error, const base::Endpoint& peer) {
+  const std::string about =
+      fmt::format("cannot ask pf where the connection of {} goes", base::to_string(peer));
+  switch (error) {
+    case EPERM:
+    case EACCES:
+      return {about + ": no permission; run as root", error};
+    case E2BIG:
+      return {about + ": more than one state fits; kill stale ones (pfctl -k) and connect again", error};
+    case EINVAL:
+      return {about + ": pf takes the question for incomplete", error};
+    case ENODEV:
+    case ENOTTY:
+      return {
+          about + ": this kernel's pf does not know the request DIOCNATLOOK in the layout that osproxy uses",
+          error};
+    default:
+      return base::os_error(about, error);
+  }
+}
+
+}  // namespace pfctl

@@ -1,0 +1,151 @@
+// The steps that make a machine's pf divert to us, and their undoing. Everything is journalled before it is
+// done; the programs that do it are called through a Runner, so that all of this is tried on machines that
+// are not there.
+#pragma once
+
+#include <functional>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "base/error.h"
+#include "base/network.h"
+#include "pfctl/loader.h"
+#include "pfctl/pf.h"
+#include "pfctl/pf_journal.h"
+#include "pfctl/pf_status.h"
+#include "pfctl/run_program.h"
+
+namespace pfctl {
+
+/// darwin or freebsd.
+struct Machine {
+  Dialect dialect = Dialect::freebsd;
+  std::string anchor;  ///< anchor_of(dialect)
+  Runner run;
+};
+
+/// The one that this program runs on; only where it has pf.
+Machine this_machine();
+
+/// What matters of a machine before it is changed.
+struct Status {
+  bool module_loaded = true;  ///< FreeBSD: pf is in the kernel
+  bool enabled = false;
+  bool skips_lo0 = false;
+  std::string nat;    ///< main ruleset, as `pfctl -s nat` prints it
+  std::string rules;  ///< main ruleset, as `pfctl -s rules` prints it
+  std::vector<Interface> interfaces;
+  std::vector<base::Network> routes;
+
+  /// Both anchors: the translation's and the filter's.
+  [[nodiscard]] bool refers_to_anchor(std::string_view anchor) const;
+};
+
+/// Asks pfctl, ifconfig, netstat and kldstat; changes nothing.
+[[nodiscard]] base::Result<Status> query_status(const Machine& machine);
+
+/// Addresses of lo0 that the listeners are bound to; unspecified: not wanted.
+struct Loopback {
+  base::Address v4 = boost::asio::ip::address_v4();
+  base::Address v6 = boost::asio::ip::address_v6();
+
+  bool operator==(const Loopback&) const = default;
+};
+
+struct Step {
+  enum class Kind : std::uint8_t {
+    load_module,   ///< value: its name
+    add_alias,     ///< an address for lo0
+    set_mtu,       ///< of lo0 to the largest; the one it has
+    load_anchor,   ///< the rules as text
+    refer_anchor,  ///< empty: the running main ruleset, with references to our anchor in front
+    enable,        ///< empty
+  };
+
+  Kind kind = Kind::load_anchor;
+  std::string value;
+
+  bool operator==(const Step&) const = default;
+};
+
+struct Preparation {
+  Loopback loopback;
+  std::vector<Step> steps;
+};
+
+/// `preferred`, or another address where an interface or route covers it (198.18.0.0/15 is where sing-box,
+/// mihomo and Surge put names' fake addresses as well). An address that lo0 has already is taken as it is.
+/// Error: all candidates are covered.
+[[nodiscard]] base::Result<Preparation> plan_preparation(const Status& status, Dialect dialect,
+                                                         const Loopback& preferred);
+
+/// `text`: the anchor. Error: pf skips lo0.
+[[nodiscard]] base::Result<std::vector<Step>> plan_loading(const Status& status, const Machine& machine,
+                                                           std::string text);
+
+/// What was put right: a line each. What could not be stays in the journal.
+struct Undone {
+  std::vector<std::string> lines;
+  std::vector<std::string> failures;
+};
+
+/// A Probe for one family.
+using Try = std::function<base::Result<Tried>()>;
+
+/// One osproxy's hold on pf. Undoes what it did when it is destroyed.
+class PfSession {
+ public:
+  PfSession(Machine machine, JournalFile file) : machine_(std::move(machine)), file_(std::move(file)) {}
+  PfSession(PfSession&&) noexcept = default;
+  PfSession& operator=(PfSession&&) = delete;
+  ~PfSession();
+
+  /// Undoes what an osproxy that is gone left in the journal. Before anything else. Errors: the journal is
+  /// damaged; something cannot be undone.
+  [[nodiscard]] base::Result<std::vector<std::string>> clean_up();
+
+  /// Loads pf where it is a module, gives lo0 the addresses that listeners can then be bound to, and the MTU
+  /// that large segments need. On failure everything is as before.
+  [[nodiscard]] base::Result<Loopback> prepare(const Loopback& preferred);
+
+  /// From here on connections are diverted: `text` (render_pf) is in place, pf enabled. What was done that
+  /// the user should know of, a line each. Without a probe only what pf says is believed. On failure
+  /// everything is as prepare() left it.
+  [[nodiscard]] base::Result<std::vector<std::string>> load(const std::string& text, const Try& probe);
+
+  /// Another text in place of the one that is loaded.
+  [[nodiscard]] base::Result<> replace(const std::string& text);
+
+  /// Back to what prepare() left.
+  Undone unload();
+
+  /// New connections go their own way; those that are diverted live on: pf keeps their states.
+  [[nodiscard]] base::Result<> stop();
+
+  /// In reverse, each step tried whatever became of the others. What cannot be undone stays in the journal.
+  [[nodiscard]] Undone undo();
+
+  /// In a forked child: the journal is its parent's.
+  void abandon();
+
+ private:
+  base::Result<> perform(const std::vector<Step>& steps);
+  base::Result<> perform(const Step& step);
+  base::Result<> load_module(const std::string& name);
+  base::Result<> enable();
+  base::Result<> refer_anchor();
+  base::Result<> check_loaded();
+  base::Result<std::vector<std::string>> prove(const Try& probe, std::vector<std::string> notes);
+  base::Result<> note(Undo undo);
+  Undone undo_down_to(std::size_t steps);
+  base::Error failed(base::Error error);
+
+  Machine machine_;
+  JournalFile file_;
+  Journal journal_;
+  std::size_t prepared_ = 0;  ///< steps of the journal that are prepare()'s
+};
+
+}  // namespace pfctl

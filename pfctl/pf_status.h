@@ -1,0 +1,60 @@
+// What pfctl, ifconfig and netstat print on macOS and FreeBSD, read. Pure.
+#pragma once
+
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "base/error.h"
+#include "base/network.h"
+
+namespace pfctl {
+
+/// `pfctl -s info`: whether pf is enabled. An error when the text does not say.
+[[nodiscard]] base::Result<bool> parse_enabled(std::string_view info);
+
+/// `pfctl -E`, its standard error: the number of the reference. Empty when there is none.
+std::optional<std::string> parse_token(std::string_view printed);
+
+/// `pfctl -s References`: whether the token is listed.
+bool lists_token(std::string_view references, std::string_view token);
+
+/// `pfctl -v -s Interfaces`: whether `set skip` takes lo0 out, by itself or as one of the group "lo".
+bool skips_lo0(std::string_view interfaces);
+
+/// `pfctl -s nat` with "rdr-anchor", `pfctl -s rules` with "anchor": whether the ruleset evaluates the anchor
+/// for all packets, by its name or as a direct child ("com.apple/*").
+bool refers_to(std::string_view ruleset, std::string_view keyword, std::string_view anchor);
+
+/// The main ruleset as one text that pfctl reads back, from `pfctl -s nat` and `pfctl -s rules`: the latter
+/// prints normalization as well, which has to stand first. When `anchor` is not empty, it is referred to
+/// once, in front of all translation and all filter rules.
+std::string main_ruleset(std::string_view nat, std::string_view rules, std::string_view anchor);
+
+/// `main` without the lines that refer to the anchor by its name.
+std::string without_references(std::string_view main, std::string_view anchor);
+
+/// The first filter rule that can decide before an anchor of ours does: an anchor of others, or a `quick`
+/// rule. Empty: none.
+std::string first_to_decide(std::string_view rules, std::string_view anchor);
+
+struct Interface {
+  std::string name;
+  unsigned mtu = 0;
+  bool tso = false;                     ///< TCP segmentation is left to it
+  std::vector<base::Network> networks;  ///< of its addresses, host bits cleared
+  std::vector<base::Address> addresses;
+};
+
+/// `ifconfig`, with or without an interface's name. What cannot be read is left out.
+std::vector<Interface> parse_ifconfig(std::string_view text);
+
+/// `netstat -rn`: destinations, without the default routes and those broader than /8 (of VPNs), which say
+/// nothing about a single address. Short forms of both systems: "10", "198.18/15", "fe80::%lo0/64".
+std::vector<base::Network> parse_routes(std::string_view text);
+
+/// What goes wrong, from pfctl's standard error: its first line that is not mere noise. Empty: none.
+std::string complaint(std::string_view printed);
+
+}  // namespace pfctl

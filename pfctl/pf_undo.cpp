@@ -1,0 +1,152 @@
+// Each step is undone by looking first: after a crash nobody knows how far it came, and what was changed
+// since by others is theirs.
+#include "pfctl/pf_undo.h"
+
+#include <algorithm>
+
+namespace pfctl {
+namespace {
+
+using Kind = Undo::Kind;
+
+base::Result<bool> is_enabled(const Machine& machine) {
+  const auto info = run_or_fail(machine, {kPfctl, "-s", "info"}, "ask whether pf is enabled");
+  if (!info) return info.error();
+  return parse_enabled(info->out);
+}
+
+base::Result<std::optional<Interface>> query_lo0(const Machine& machine) {
+  const auto text = run_or_fail(machine, {kIfconfig, "lo0"}, "look at lo0");
+  if (!text) return text.error();
+  auto found = parse_ifconfig(text->out);
+  if (found.empty()) return std::optional<Interface>{};
+  return std::optional{std::move(found.front())};
+}
+
+base::Result<std::string> flush_anchor(const Machine& machine) {
+  // Exits 0 whether there is such an anchor or not.
+  const auto flushed = run_or_fail(machine, {kPfctl, "-a", machine.anchor, "-F", "all"}, "flush our anchor");
+  if (!flushed) return flushed.error();
+  const auto nat = run_or_fail(machine, {kPfctl, "-a", machine.anchor, "-s", "nat"}, "look at our anchor");
+  if (nat && nat->out.find_first_not_of(" \t\r\n") != std::string::npos) {
+    return base::failure("the anchor {} is not empty after it was flushed: {}", machine.anchor,
+                         complaint(flushed->err));
+  }
+  return fmt::format("flushed the anchor {}", machine.anchor);
+}
+
+base::Result<std::string> release_token(const Machine& machine, const std::string& token) {
+  if (token.empty()) {
+    return std::string(
+        "pf may have been left enabled for us; `pfctl -s References` lists who wants it, "
+        "`pfctl -X TOKEN` releases one");
+  }
+  const auto released = run_or_fail(machine, {kPfctl, "-X", token}, "release our reference to pf");
+  if (released) return fmt::format("released our reference to pf ({})", token);
+  // Somebody's `pfctl -d` makes all tokens void.
+  const auto listed = machine.run({kPfctl, "-s", "References"}, {});
+  if (listed && listed->status == 0 && !lists_token(listed->out + listed->err, token)) return std::string{};
+  return released.error();
+}
+
+base::Result<std::string> restore_main(const Machine& machine, const std::string& before) {
+  std::string wanted = before;
+  const auto nat = machine.run({kPfctl, "-s", "nat"}, {});
+  const auto rules = machine.run({kPfctl, "-s", "rules"}, {});
+  if (nat && rules && nat->status == 0 && rules->status == 0) {
+    const std::string running = main_ruleset(nat->out, rules->out, {});
+    if (running == before) return std::string{};
+    const std::string others = without_references(running, machine.anchor);
+    // Without a reference to us, somebody else has loaded another one.
+    if (others == running) return std::string{};
+    if (others != without_references(before, machine.anchor)) wanted = others;
+  }
+  const auto loaded =
+      run_or_fail(machine, {kPfctl, "-N", "-R", "-f", "-"}, "put the main ruleset of pf back", wanted);
+  if (!loaded) return loaded.error();
+  return std::string("took our anchor out of the main ruleset of pf");
+}
+
+base::Result<std::string> disable_pf(const Machine& machine) {
+  const auto enabled = is_enabled(machine);
+  if (!enabled) return enabled.error();
+  if (!*enabled) return std::string{};
+  if (auto done = run_or_fail(machine, {kPfctl, "-d"}, "disable pf"); !done) return done.error();
+  return std::string("disabled pf");
+}
+
+base::Result<std::string> remove_alias(const Machine& machine, const std::string& text) {
+  const auto lo0 = query_lo0(machine);
+  if (!lo0) return lo0.error();
+  const auto address = boost::asio::ip::make_address(text);
+  if (!*lo0 || std::ranges::count((*lo0)->addresses, address) == 0) return std::string{};
+  const auto done =
+      run_or_fail(machine, {kIfconfig, "lo0", address.is_v4() ? "inet" : "inet6", text, "-alias"},
+                  "take an address from lo0");
+  if (!done) return done.error();
+  return fmt::format("took {} from lo0", text);
+}
+
+base::Result<std::string> set_mtu(const Machine& machine, const std::string& before) {
+  const auto lo0 = query_lo0(machine);
+  if (!lo0) return lo0.error();
+  if (!*lo0 || (*lo0)->mtu != kLargestMtu) return std::string{};
+  if (auto done = run_or_fail(machine, {kIfconfig, "lo0", "mtu", before}, "set the MTU of lo0"); !done) {
+    return done.error();
+  }
+  return fmt::format("set the MTU of lo0 back to {}", before);
+}
+
+base::Result<std::string> unload_module(const Machine& machine, const std::string& name) {
+  const auto loaded = machine.run({kKldstat, "-q", "-m", name}, {});
+  if (!loaded) return loaded.error();
+  if (loaded->status != 0) return std::string{};
+  if (name == "pf") {
+    const auto enabled = is_enabled(machine);
+    if (!enabled) return enabled.error();
+    if (*enabled) return std::string("left the module pf loaded: somebody else uses it by now");
+  }
+  if (auto done = run_or_fail(machine, {kKldunload, name}, "unload the module " + name); !done) {
+    return done.error();
+  }
+  return fmt::format("unloaded the module {}", name);
+}
+
+}  // namespace
+
+const char* netstat_of(Dialect dialect) {
+  return dialect == Dialect::darwin ? "/usr/sbin/netstat" : "/usr/bin/netstat";
+}
+
+base::Result<Output> run_or_fail(const Machine& machine, const std::vector<std::string>& argv,
+                                 std::string_view what, std::string_view input) {
+  auto output = machine.run(argv, input);
+  if (!output)
+    return base::Error{fmt::format("cannot {}: {}", what, output.error().text), output.error().os_code};
+  if (output->status == 0) return output;
+  const std::string said = complaint(output->err);
+  return base::failure("cannot {}: {}", what,
+                       said.empty() ? fmt::format("{} ended with {}", argv.front(), output->status) : said);
+}
+
+base::Result<std::string> undo_step(const Machine& machine, const Undo& undo) {
+  switch (undo.kind) {
+    case Kind::flush_anchor:
+      return flush_anchor(machine);
+    case Kind::release_token:
+      return release_token(machine, undo.value);
+    case Kind::restore_main:
+      return restore_main(machine, undo.value);
+    case Kind::disable_pf:
+      return disable_pf(machine);
+    case Kind::remove_alias:
+      return remove_alias(machine, undo.value);
+    case Kind::set_mtu:
+      return set_mtu(machine, undo.value);
+    case Kind::unload_module:
+      return unload_module(machine, undo.value);
+  }
+  return std::string{};
+}
+
+}  // namespace pfctl

@@ -1,0 +1,28 @@
+// Undoing one step of the journal.
+#pragma once
+
+#include "pfctl/pf_plan.h"
+
+namespace pfctl {
+
+/// Runs a program; a status other than 0 is an error as well ("cannot WHAT: what it complained about").
+[[nodiscard]] base::Result<Output> run_or_fail(const Machine& machine, const std::vector<std::string>& argv,
+                                               std::string_view what, std::string_view input = {});
+
+/// What was put right, as a line for the user. What is not there any more is not put right, and no error;
+/// what others have changed since stays theirs. Errors: the program's.
+[[nodiscard]] base::Result<std::string> undo_step(const Machine& machine, const Undo& undo);
+
+/// Paths of the programs. They are the same on macOS and FreeBSD but for one.
+inline constexpr const char* kPfctl = "/sbin/pfctl";
+inline constexpr const char* kIfconfig = "/sbin/ifconfig";
+inline constexpr const char* kKldload = "/sbin/kldload";
+inline constexpr const char* kKldunload = "/sbin/kldunload";
+inline constexpr const char* kKldstat = "/sbin/kldstat";
+const char* netstat_of(Dialect dialect);
+
+/// The MTU of lo0 with which no segment is too large for it (facts of FreeBSD: with TSO larger ones are
+/// dropped).
+inline constexpr unsigned kLargestMtu = 65535;
+
+}  // namespace pfctl

@@ -1,0 +1,52 @@
+// The way in on macOS and FreeBSD: BsdAttribution over the machine's own calls.
+#include "procmap/attribution.h"
+#include "procmap/bsd_attribution.h"
+
+namespace procmap {
+
+class Attributor::State {
+ public:
+  explicit State(BsdSystem system) : attribution(std::move(system)) {}
+  BsdAttribution attribution;
+};
+
+base::Result<Attributor> Attributor::open() {
+  auto system = open_bsd_system();
+  if (!system) return system.error();
+  auto state = std::make_unique<State>(std::move(*system));
+  if (const auto readable = state->attribution.probe(); !readable) return readable.error();
+  return Attributor{std::move(state)};
+}
+
+Attributor::Attributor(std::unique_ptr<State> state) : state_(std::move(state)) {}
+Attributor::Attributor(Attributor&&) noexcept = default;
+Attributor& Attributor::operator=(Attributor&&) noexcept = default;
+Attributor::~Attributor() = default;
+
+Owner Attributor::owner_of(const Sought& sought, std::chrono::milliseconds limit) {
+  return state_->attribution.owner_of(sought.source, sought.destination, limit, sought.transport);
+}
+
+// Lookups of the same millisecond share one table.
+std::vector<Owner> Attributor::owners_of(std::span<const Sought> sought, std::chrono::milliseconds limit) {
+  std::vector<Owner> owners;
+  for (const Sought& one : sought) owners.push_back(owner_of(one, limit));
+  return owners;
+}
+
+std::optional<Owner> Attributor::owner_soon(const Sought& sought) {
+  return state_->attribution.owner_soon(sought.source, sought.destination, sought.transport);
+}
+
+// The kernel's table names the holder, as soon for this Attributor as for any other.
+void Attributor::learn(const Owner&) {}
+
+std::shared_ptr<const ProcessFacts> Attributor::facts_of(pid_t pid) {
+  return state_->attribution.facts_of(pid);
+}
+
+base::Result<std::vector<SocketRow>> socket_table(Attributor& attributor) {
+  return attributor.state_->attribution.table();
+}
+
+}  // namespace procmap

@@ -1,0 +1,123 @@
+// The file of what a run has learned: between the run's table and whoever lists and forgets.
+#include <filesystem>
+#include <fstream>
+
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "mitm/cli/learned_file.h"
+#include "tests/test.h"
+
+using namespace std::chrono_literals;
+using mitm::cli::LearnedFile;
+using mitm::cli::LearnedLine;
+using mitm::intercept::Learned;
+using mitm::intercept::Refusal;
+
+namespace {
+
+namespace fs = std::filesystem;
+const Learned::Time kStart = Learned::Time{} + 12h;
+
+struct Directory {
+  std::string path = [] {
+    std::string text = fs::temp_directory_path() / "learned-test-XXXXXX";
+    return std::string(::mkdtemp(text.data()));
+  }();
+  ~Directory() { fs::remove_all(path); }
+};
+
+struct Run {
+  explicit Run(const std::string& directory)
+      : file(
+            [&] {
+              auto made = mitm::cli::create_learned_file(directory, ::getpid());
+              REQUIRE_MESSAGE(made, made.error().text);
+              return std::move(*made);
+            }(),
+            learned) {}
+  std::shared_ptr<Learned> learned = std::make_shared<Learned>(mitm::intercept::LearnedSettings{.after = 1});
+  LearnedFile file;
+};
+
+std::vector<std::string> hosts(const std::vector<LearnedLine>& lines) {
+  std::vector<std::string> names;
+  for (const auto& line : lines) names.push_back(line.host);
+  return names;
+}
+
+using Names = std::vector<std::string>;
+
+}  // namespace
+
+TEST_CASE("learned file: what was learned is listed until its time has run out") {
+  const Directory home;
+  const std::string directory = mitm::cli::learned_directory(home.path);
+  CHECK(mitm::cli::read_learned(directory, kStart).empty());
+  Run run{directory};
+  run.file.sync(kStart);
+  CHECK(mitm::cli::read_learned(directory, kStart).empty());
+  run.learned->refused("/bin/a", "one.test", Refusal::unknown_ca, kStart);
+  run.file.sync(kStart);
+  const auto lines = mitm::cli::read_learned(directory, kStart);
+  REQUIRE(lines.size() == 1);
+  CHECK(lines[0] == LearnedLine{"/bin/a", "one.test", "alert unknown ca", 1, kStart + 10min});
+  CHECK(mitm::cli::read_learned(directory, kStart + 11min).empty());
+}
+
+TEST_CASE("learned file: what somebody forgets, the run forgets") {
+  const Directory home;
+  const std::string directory = mitm::cli::learned_directory(home.path);
+  Run run{directory};
+  for (const char* program : {"/bin/a", "/bin/b"}) {
+    for (const char* host : {"one.test", "two.test"})
+      run.learned->refused(program, host, Refusal::closed, kStart);
+  }
+  run.file.sync(kStart);
+  CHECK(mitm::cli::forget_learned(directory, "three.test", kStart).empty());
+  CHECK(mitm::cli::forget_learned(directory, "/bin/b", kStart).size() == 2);
+  CHECK(mitm::cli::forget_learned(directory, "one.test", kStart).size() == 1);
+  // What is learned before the run looks is not lost.
+  run.learned->refused("/bin/c", "one.test", Refusal::closed, kStart);
+  run.file.sync(kStart);
+  CHECK(hosts(mitm::cli::read_learned(directory, kStart)) == Names{"two.test", "one.test"});
+  CHECK(run.learned->reason_to_pass("/bin/a", "one.test", kStart) == "");
+  CHECK(run.learned->reason_to_pass("/bin/b", "two.test", kStart) == "");
+  CHECK(run.learned->reason_to_pass("/bin/a", "two.test", kStart) != "");
+  CHECK(mitm::cli::forget_learned(directory, "all", kStart).size() == 2);
+  run.file.sync(kStart);
+  CHECK(run.learned->list(kStart).empty());
+}
+
+TEST_CASE("learned file: it ends with its run, killed or not") {
+  const Directory home;
+  const std::string directory = mitm::cli::learned_directory(home.path);
+  {
+    Run run{directory};
+    run.learned->refused("/bin/a", "one.test", Refusal::closed, kStart);
+    run.file.sync(kStart);
+  }
+  CHECK(mitm::cli::read_learned(directory, kStart).empty());
+  const pid_t dead = ::fork();
+  if (dead == 0) ::_exit(0);
+  ::waitpid(dead, nullptr, 0);
+  const std::string path = directory + "/learned-" + std::to_string(dead) + ".json";
+  std::ofstream{path} << mitm::cli::render_learned({{"/bin/a", "one.test", "x", 1, kStart + 1h}});
+  CHECK(mitm::cli::read_learned(directory, kStart).empty());
+  CHECK_FALSE(fs::exists(path));
+}
+
+TEST_CASE("learned file: text that osproxy did not write is no list") {
+  const std::string good = mitm::cli::render_learned({{"/bin/\xff", "one.test", "x", 2, kStart}});
+  REQUIRE(mitm::cli::parse_learned(good));
+  CHECK((*mitm::cli::parse_learned(good))[0].failures == 2);
+  for (std::size_t size = 1; size + 1 < good.size(); ++size)
+    CHECK_FALSE(mitm::cli::parse_learned(good.substr(0, size)));
+  for (const char* bad :
+       {"{}", "[1]", "[{}]", "[[]]", R"([{"program":1,"host":"","refusal":"","failures":1,"until":1}])",
+        R"([{"program":"","host":"","refusal":"","failures":-1,"until":1}])",
+        R"([{"program":"","host":"","refusal":"","failures":1,"until":99999999999999}])"}) {
+    CAPTURE(bad);
+    CHECK_FALSE(mitm::cli::parse_learned(bad));
+  }
+}

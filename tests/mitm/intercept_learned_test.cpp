@@ -1,0 +1,132 @@
+// Which refusals make a program's connections to a host pass, and for how long.
+#include "mitm/intercept/learned.h"
+#include "tests/test.h"
+
+using namespace std::chrono_literals;
+using mitm::intercept::in_words;
+using mitm::intercept::Learned;
+using mitm::intercept::Refusal;
+
+namespace {
+
+constexpr const char* kCurl = "/usr/bin/curl";
+const Learned::Time kStart = Learned::Time{} + 12h;
+
+bool passes(const Learned& learned, std::string_view program, std::string_view host, Learned::Time now) {
+  return !learned.reason_to_pass(program, host, now).empty();
+}
+
+}  // namespace
+
+TEST_CASE("learned: after three refusals a program passes to that host, for a time") {
+  for (const auto how :
+       {Refusal::unknown_ca, Refusal::bad_certificate, Refusal::certificate_unknown, Refusal::closed}) {
+    CAPTURE(to_string(how));
+    Learned learned;
+    CHECK(learned.refused(kCurl, "one.test", how, kStart) == "refusal 1 of 3, then it passes");
+    CHECK(learned.refused(kCurl, "one.test", how, kStart + 1s) == "refusal 2 of 3, then it passes");
+    CHECK_FALSE(passes(learned, kCurl, "one.test", kStart + 2s));
+    CHECK(learned.list(kStart + 2s).empty());
+    CHECK(learned.refused(kCurl, "one.test", how, kStart + 3s) ==
+          "it passes for 10 minutes now (see osproxy learned)");
+    CHECK(passes(learned, kCurl, "one.test", kStart + 4s));
+    CHECK_FALSE(passes(learned, "/usr/bin/wget", "one.test", kStart + 4s));
+    CHECK_FALSE(passes(learned, kCurl, "two.test", kStart + 4s));
+    CHECK(passes(learned, kCurl, "one.test", kStart + 3s + 10min));
+    CHECK_FALSE(passes(learned, kCurl, "one.test", kStart + 4s + 10min));
+    CHECK(learned.list(kStart + 4s + 10min).empty());
+  }
+}
+
+TEST_CASE("learned: the reason names the refusal, its count and the end") {
+  Learned learned{{.ttl = 90s, .after = 1}};
+  CHECK(learned.refused(kCurl, "one.test", Refusal::closed, kStart) ==
+        "it passes for 90 seconds now (see osproxy learned)");
+  CHECK(learned.reason_to_pass(kCurl, "one.test", kStart) ==
+        "learned: refused osproxy's certificate 1 times (closed the connection right after it); until "
+        "12:01:30Z");
+  const auto list = learned.list(kStart);
+  REQUIRE(list.size() == 1);
+  CHECK(list[0].program == kCurl);
+  CHECK(list[0].host == "one.test");
+  CHECK(list[0].failures == 1);
+  CHECK(list[0].until == kStart + 90s);
+}
+
+TEST_CASE("learned: a time of 0 switches it off") {
+  Learned learned{{.ttl = 0s, .after = 1}};
+  CHECK(learned.refused(kCurl, "one.test", Refusal::closed, kStart) == "");
+  CHECK_FALSE(passes(learned, kCurl, "one.test", kStart));
+}
+
+TEST_CASE("learned: an unknown CA teaches nothing while no store has ours") {
+  Learned learned{{.after = 1, .ca_trusted = false}};
+  CHECK(learned.refused(kCurl, "one.test", Refusal::unknown_ca, kStart) == "");
+  CHECK_FALSE(passes(learned, kCurl, "one.test", kStart));
+  CHECK(learned.refused(kCurl, "one.test", Refusal::bad_certificate, kStart) != "");
+  CHECK(passes(learned, kCurl, "one.test", kStart));
+}
+
+TEST_CASE("learned: what is no refusal, and who cannot be named, teach nothing") {
+  Learned learned{{.after = 1}};
+  CHECK(learned.refused(kCurl, "one.test", Refusal::none, kStart) == "");
+  CHECK(learned.refused("", "one.test", Refusal::closed, kStart) == "");
+  CHECK(learned.refused(kCurl, "", Refusal::closed, kStart) == "");
+  CHECK(learned.list(kStart).empty());
+}
+
+TEST_CASE("learned: an accepted connection and a long pause end the count") {
+  Learned learned{{.after = 2}};
+  learned.refused(kCurl, "one.test", Refusal::closed, kStart);
+  learned.accepted(kCurl, "one.test");
+  CHECK(learned.refused(kCurl, "one.test", Refusal::closed, kStart) == "refusal 1 of 2, then it passes");
+  CHECK(learned.refused(kCurl, "one.test", Refusal::closed, kStart + 11min) ==
+        "refusal 1 of 2, then it passes");
+  CHECK(learned.refused(kCurl, "one.test", Refusal::closed, kStart + 12min) !=
+        "refusal 1 of 2, then it passes");
+}
+
+TEST_CASE("learned: what is forgotten is intercepted again, and the version tells") {
+  Learned learned{{.after = 1}};
+  const auto before = learned.version();
+  learned.refused(kCurl, "one.test", Refusal::closed, kStart);
+  learned.refused(kCurl, "two.test", Refusal::closed, kStart);
+  const auto known = learned.version();
+  CHECK(known != before);
+  learned.forget(kCurl, "one.test");
+  CHECK(learned.version() != known);
+  CHECK_FALSE(passes(learned, kCurl, "one.test", kStart));
+  CHECK(passes(learned, kCurl, "two.test", kStart));
+  const auto now = learned.version();
+  learned.forget(kCurl, "one.test");
+  CHECK(learned.version() == now);
+}
+
+TEST_CASE("learned: a full table gives up who is only counted, then who ends first") {
+  Learned learned{{.after = 2}};
+  const auto host = [](std::size_t i) { return "h" + std::to_string(i); };
+  for (std::size_t i = 0; i < Learned::kMax; ++i) {
+    const auto when = kStart + std::chrono::milliseconds(i);
+    learned.refused(kCurl, host(i), Refusal::closed, when);
+    if (i != 5) learned.refused(kCurl, host(i), Refusal::closed, when);
+  }
+  CHECK(learned.list(kStart).size() == Learned::kMax - 1);
+  learned.refused(kCurl, "new1", Refusal::closed, kStart + 2s);
+  learned.refused(kCurl, "new1", Refusal::closed, kStart + 2s);
+  CHECK(passes(learned, kCurl, host(0), kStart + 2s));
+  CHECK(learned.list(kStart + 2s).size() == Learned::kMax);
+  learned.refused(kCurl, "new2", Refusal::closed, kStart + 3s);
+  CHECK_FALSE(passes(learned, kCurl, host(0), kStart + 3s));
+  CHECK(passes(learned, kCurl, host(1), kStart + 3s));
+  // Who has run out goes first of all.
+  learned.refused(kCurl, "new3", Refusal::closed, kStart + 1h);
+  CHECK(learned.list(kStart + 1h).empty());
+}
+
+TEST_CASE("learned: times in words") {
+  CHECK(in_words(1s) == "1 second");
+  CHECK(in_words(90s) == "90 seconds");
+  CHECK(in_words(60s) == "1 minute");
+  CHECK(in_words(10min) == "10 minutes");
+  CHECK(in_words(24h) == "24 hours");
+}

@@ -1,0 +1,147 @@
+// Programs that do not trust us, through a real engine: what the flow says, and when they begin to pass.
+#include <future>
+#include <string>
+
+#include <openssl/err.h>
+
+#include "tests/mitm/intercept_rig.h"
+#include "tests/test.h"
+
+using mitm::flow::Type;
+using mitm::intercept::Learned;
+using mitm::intercept::LearnedSettings;
+using mitm::tls::SslCtxPtr;
+using rig::Peer;
+using rig::Rig;
+
+namespace {
+
+constexpr std::string_view kGet = "GET /a HTTP/1.1\r\nHost: h.test\r\n\r\n";
+constexpr std::string_view kOk = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nhi";
+
+mitm::intercept::Settings with(LearnedSettings learned) {
+  auto settings = rig::trusting();
+  settings.learned = std::make_shared<Learned>(learned);
+  return settings;
+}
+
+/// Whether the program's handshake succeeded. `look`: it compares keys once the handshake is over, and
+/// leaves.
+bool visit(Rig& rig, SSL_CTX* client, bool look = false, const std::vector<std::string>& alpn = {},
+           divert::Verdict verdict = {divert::Action::intercept, "test", {}}) {
+  auto [program, server] = rig.open(std::move(verdict));
+  const SslCtxPtr origin = rig::theirs().server("h.test");
+  auto accepted = std::async(std::launch::async,
+                             [&server = server, &origin] { return server.start_tls(origin.get(), true); });
+  const bool trusted = program.start_tls(client, false, "h.test", alpn);
+  if (look) program.finish();
+  if (trusted && !look) {
+    accepted.wait();
+    program.say(kGet);
+    CHECK(server.hear(kGet.size()) == kGet);
+    server.say(kOk);
+    CHECK(program.hear(kOk.size()) == kOk);
+  }
+  program.close();
+  accepted.wait();
+  server.close();
+  CHECK(rig.idle());
+  return trusted;
+}
+
+}  // namespace
+
+TEST_CASE("refusal: a program that does not know our CA passes after three alerts") {
+  for (const int version : {TLS1_2_VERSION, TLS1_3_VERSION}) {
+    CAPTURE(version);
+    Rig rig{with({})};
+    rig.program("/usr/bin/curl");
+    const SslCtxPtr client = rig::theirs().client();
+    SSL_CTX_set_max_proto_version(client.get(), version);
+    for (std::size_t i = 1; i <= 3; ++i) {
+      CHECK_FALSE(visit(rig, client.get()));
+      const auto flow = rig.ended(i).back();
+      CHECK(flow.type == Type::tls_error);
+      CHECK(flow.error.find("does not trust osproxy's CA") != std::string::npos);
+      const std::string follows = i < 3 ? "; refusal " + std::to_string(i) + " of 3, then it passes"
+                                        : "; it passes for 10 minutes now (see osproxy learned)";
+      CHECK_MESSAGE(flow.error.ends_with(follows), flow.error);
+    }
+    CHECK(visit(rig, client.get()));  // with the server's own certificate
+    const auto flow = rig.ended(4).back();
+    CHECK(flow.type == Type::pass);
+    CHECK(flow.decision == "pass");
+    CHECK(
+        flow.reason.starts_with("learned: refused osproxy's certificate 3 times (alert unknown ca); until "));
+    CHECK(flow.host == "h.test");
+    // Another program is intercepted as before.
+    rig.program("/usr/bin/wget");
+    CHECK(visit(rig, rig::ours().client().get()));
+    CHECK(rig.ended(5).back().type == Type::http);
+  }
+}
+
+TEST_CASE("refusal: a program that compares keys and leaves without a word passes as well") {
+  const std::vector<std::string> protocols[] = {{}, {"http/1.1"}, {"h2"}};
+  for (const int version : {TLS1_2_VERSION, TLS1_3_VERSION}) {
+    for (const auto& alpn : protocols) {
+      CAPTURE(version);
+      CAPTURE(alpn.empty() ? "" : alpn[0]);
+      Rig rig{with({.after = 2})};
+      rig.program("/usr/bin/curl");
+      const SslCtxPtr client = rig::ours().client();
+      SSL_CTX_set_max_proto_version(client.get(), version);
+      for (std::size_t i = 1; i <= 2; ++i) {
+        CHECK(visit(rig, client.get(), true, alpn));
+        const auto flow = rig.ended(i).back();
+        CHECK(flow.type == Type::tls_error);
+        CHECK_MESSAGE(flow.error.find("pinning") != std::string::npos, flow.error);
+      }
+      CHECK_FALSE(
+          visit(rig, client.get()));  // it sees the server's certificate, which it does not trust here
+      CHECK(rig.ended(3).back().type == Type::pass);
+    }
+  }
+}
+
+TEST_CASE("refusal: a connection that is used ends the count") {
+  Rig rig{with({.after = 2})};
+  rig.program("/usr/bin/curl");
+  const SslCtxPtr stranger = rig::strangers().client();
+  const SslCtxPtr friendly = rig::ours().client();
+  CHECK_FALSE(visit(rig, stranger.get()));
+  CHECK(visit(rig, friendly.get()));
+  CHECK_FALSE(visit(rig, stranger.get()));
+  const auto flow = rig.ended(3).back();
+  CHECK_MESSAGE(flow.error.ends_with("; refusal 1 of 2, then it passes"), flow.error);
+}
+
+TEST_CASE("refusal: an unknown CA is no reason to pass while no store has ours; the flow says what to do") {
+  Rig rig{with({.after = 1, .ca_trusted = false})};
+  rig.program("/usr/bin/curl");
+  const SslCtxPtr client = rig::strangers().client();
+  for (std::size_t i = 1; i <= 2; ++i) {
+    CHECK_FALSE(visit(rig, client.get()));
+    const auto flow = rig.ended(i).back();
+    CHECK(flow.type == Type::tls_error);
+    CHECK(flow.error.find("osproxy ca install") != std::string::npos);
+    CHECK(flow.error.find("osproxy exec") != std::string::npos);
+    CHECK(flow.error.find("passes") == std::string::npos);
+  }
+}
+
+TEST_CASE("refusal: a rule that names the host is stronger than what was learned") {
+  divert::Policy policy;
+  divert::Rule rule;
+  rule.hosts = {"h.test"};
+  rule.action = divert::Action::intercept;
+  policy.rules = {rule};
+  Rig rig{with({.after = 1}), policy};
+  rig.program("/usr/bin/curl");
+  const SslCtxPtr client = rig::strangers().client();
+  for (std::size_t i = 1; i <= 2; ++i) {
+    visit(rig, client.get(), false, {},
+          {divert::Action::intercept, "test", {{0, divert::Action::intercept}}});
+    CHECK(rig.ended(i).back().type == Type::tls_error);
+  }
+}

@@ -1,0 +1,478 @@
+#include "pfctl/pf_plan.h"
+
+#include <cstdlib>
+#include <filesystem>
+#include <string>
+#include <utility>
+
+#include <doctest/doctest.h>
+#include <unistd.h>
+
+#include "pf_machine.h"
+#include "pfctl/pf_undo.h"
+
+namespace {
+
+using pfctl::Dialect;
+using pfctl::PfSession;
+using pfctl::Tried;
+using test::PfMachine;
+using test::PfState;
+using Lines = std::vector<std::string>;
+
+constexpr const char* kAnchorText =
+    "rdr pass on lo0 inet proto tcp from any to any port 80 -> 198.18.0.1 port 28531\n"
+    "pass out quick route-to (lo0 127.0.0.1) inet proto tcp from any to any port 80 keep state\n";
+
+const pfctl::Loopback kPreferred{boost::asio::ip::make_address("198.18.0.1"),
+                                 boost::asio::ip::make_address("fdff:6f73::1")};
+
+struct Folder {
+  Folder() {
+    char name[] = "/tmp/pf_plan_XXXXXX";
+    path = ::mkdtemp(name);
+  }
+  Folder(const Folder&) = delete;
+  Folder& operator=(const Folder&) = delete;
+  ~Folder() { std::filesystem::remove_all(path); }
+  [[nodiscard]] std::string journal() const { return path + "/state.json"; }
+  std::string path;
+};
+
+std::string content(const std::string& path) {
+  auto text = base::read_file(path);
+  return text ? *text : std::string{};
+}
+
+const char* anchor_for(Dialect dialect) {
+  return dialect == Dialect::darwin ? "com.apple/osproxy" : "osproxy";
+}
+
+pfctl::PfSession session(PfMachine& machine, Dialect dialect, const Folder& folder) {
+  return {{dialect, anchor_for(dialect), machine.runner()},
+          pfctl::JournalFile::open(folder.journal()).value()};
+}
+
+// A machine as it may be found.
+struct Found {
+  const char* name;
+  Dialect dialect;
+  PfState state;
+};
+
+const char* const kStockNat = "nat-anchor \"com.apple/*\" all\nrdr-anchor \"com.apple/*\" all\n";
+const char* const kStockRules =
+    "scrub-anchor \"com.apple/*\" all fragment reassemble\nanchor \"com.apple/*\" all\n";
+
+std::vector<Found> machines() {
+  return {
+      {"macOS as delivered", Dialect::darwin, {.nat = kStockNat, .rules = kStockRules}},
+      {"macOS, pf wanted by others",
+       Dialect::darwin,
+       {.tokens = {"77"},
+        .nat = kStockNat,
+        .rules = kStockRules,
+        .anchors = {{"com.apple/vpn", "pass all\n"}}}},
+      {"macOS, another main ruleset", Dialect::darwin, {.switched_on = true, .rules = "block drop in all\n"}},
+      {"FreeBSD without the module", Dialect::freebsd, {.module = false}},
+      {"FreeBSD, disabled and empty", Dialect::freebsd, {}},
+      {"FreeBSD with a firewall",
+       Dialect::freebsd,
+       {.switched_on = true,
+        .nat = "nat on em0 inet from 10.0.0.0/8 to any -> (em0)\n",
+        .rules = "scrub in all fragment reassemble\nblock drop in all\npass out all flags S/SA keep state\n",
+        .mtu = 65535}},
+      {"FreeBSD, referred to by hand",
+       Dialect::freebsd,
+       {.switched_on = true,
+        .nat = "rdr-anchor \"osproxy\" all\n",
+        .rules = "anchor \"osproxy\" all\npass all\n"}},
+      {"FreeBSD, referred to by half and with an alias",
+       Dialect::freebsd,
+       {.switched_on = true, .rules = "pass all\nanchor \"osproxy\" all\n", .aliases = {"198.18.0.1"}}},
+  };
+}
+
+/// As a run does: it ends when the rules cannot be loaded.
+base::Result<Lines> start(pfctl::PfSession& session, const pfctl::Try& probe = {}) {
+  if (auto cleaned = session.clean_up(); !cleaned) return cleaned.error();
+  if (auto prepared = session.prepare(kPreferred); !prepared) return prepared.error();
+  auto loaded = session.load(kAnchorText, probe);
+  if (!loaded) (void)session.undo();
+  return loaded;
+}
+
+base::Result<Tried> astray() {
+  return Tried::astray;
+}
+
+void check_diverting(const PfMachine& machine, Dialect dialect) {
+  const PfState& state = machine.state;
+  CHECK(state.enabled());
+  CHECK(state.anchors.at(anchor_for(dialect)) == kAnchorText);
+  CHECK(pfctl::refers_to(state.nat, "rdr-anchor", anchor_for(dialect)));
+  CHECK(pfctl::refers_to(state.rules, "anchor", anchor_for(dialect)));
+  CHECK(state.aliases.count("198.18.0.1") == 1);
+  CHECK(state.aliases.count("fdff:6f73::1") == 1);
+  if (dialect == Dialect::freebsd) CHECK(state.mtu == 65535);
+}
+
+}  // namespace
+
+TEST_CASE("pf_plan: diverts on every machine, and leaves it as it was") {
+  for (const auto& found : machines()) {
+    CAPTURE(found.name);
+    const Folder folder;
+    PfMachine machine(found.dialect);
+    machine.state = found.state;
+    {
+      auto held = session(machine, found.dialect, folder);
+      REQUIRE(start(held).has_value());
+      check_diverting(machine, found.dialect);
+      CHECK(std::filesystem::exists(folder.journal()));
+      REQUIRE(held.stop().has_value());
+      CHECK(machine.state.anchors.count(anchor_for(found.dialect)) == 0);
+    }
+    CHECK(machine.state == found.state);
+    CHECK(!std::filesystem::exists(folder.journal()));
+  }
+}
+
+TEST_CASE("pf_plan: a failure at any step undoes all before it") {
+  for (const auto& found : machines()) {
+    CAPTURE(found.name);
+    int steps = 0;
+    for (bool complete = false; !complete; ++steps) {
+      CAPTURE(steps);
+      const Folder folder;
+      PfMachine machine(found.dialect);
+      machine.state = found.state;
+      machine.fail_at = steps;
+      auto held = session(machine, found.dialect, folder);
+      const auto loaded = start(held);
+      complete = loaded.has_value();
+      if (complete) continue;
+      CHECK(loaded.error().text.find("out of luck") != std::string::npos);
+      CHECK(machine.state == found.state);
+      CHECK(!std::filesystem::exists(folder.journal()));
+    }
+    CHECK(steps > 2);
+  }
+}
+
+TEST_CASE("pf_plan: killed at any step, the next one puts all right, even when it is killed as well") {
+  for (const auto& found : machines()) {
+    for (const bool after : {false, true}) {
+      bool complete = false;
+      for (int step = 0; !complete; ++step) {
+        CAPTURE(found.name);
+        CAPTURE(after);
+        CAPTURE(step);
+        const Folder folder;
+        PfMachine machine(found.dialect);
+        machine.state = found.state;
+        machine.killed_at = step;
+        machine.after = after;
+        std::string left;
+        {
+          auto held = session(machine, found.dialect, folder);
+          machine.on_death = [&] { left = content(folder.journal()); };
+          complete = start(held).has_value();
+          if (complete) machine.on_death();
+          machine.on_death = nullptr;
+          machine.dead = true;
+        }
+        // What it wrote after that is not what a killed process writes.
+        if (!left.empty()) REQUIRE(base::replace_file(folder.journal(), left, 0600).has_value());
+        const bool token_unknown = left.find("release_token\",\n      \"value\": \"\"") != std::string::npos;
+        for (const int again : {0, 1, 2, -1}) {
+          machine.revive();
+          machine.killed_at = again;
+          machine.after = after;
+          auto held = session(machine, found.dialect, folder);
+          const std::string before = content(folder.journal());
+          const auto cleaned = held.clean_up();
+          if (again >= 0 && !before.empty()) {
+            REQUIRE(base::replace_file(folder.journal(), before, 0600).has_value());
+            continue;
+          }
+          REQUIRE(cleaned.has_value());
+          if (!token_unknown) continue;
+          CHECK(std::ranges::any_of(*cleaned, [](const std::string& line) {
+            return line.find("may have been left enabled") != std::string::npos;
+          }));
+        }
+        // The one thing that nobody can know: a token that `pfctl -E` gave to the dead.
+        if (token_unknown) machine.state.tokens = found.state.tokens;
+        CHECK(machine.state == found.state);
+        CHECK(!std::filesystem::exists(folder.journal()));
+      }
+    }
+  }
+}
+
+TEST_CASE("pf_plan: an anchor that is not evaluated is named in the main ruleset, which is put back") {
+  const Folder folder;
+  PfMachine machine(Dialect::darwin);
+  machine.state = {.nat = kStockNat, .rules = kStockRules};
+  const PfState before = machine.state;
+  {
+    auto held = session(machine, Dialect::darwin, folder);
+    const auto notes = start(held, [&]() -> base::Result<Tried> {
+      const bool named = machine.state.rules.find("anchor \"com.apple/osproxy\" all\n") != std::string::npos;
+      return named ? Tried::arrived : Tried::astray;
+    });
+    REQUIRE(notes.has_value());
+    REQUIRE(notes->size() == 1);
+    CHECK(notes->front().find("did not evaluate com.apple/osproxy by itself") != std::string::npos);
+    CHECK(machine.state.rules ==
+          "scrub-anchor \"com.apple/*\" all fragment reassemble\nanchor \"com.apple/osproxy\" all\n"
+          "anchor \"com.apple/*\" all\n");
+  }
+  CHECK(machine.state == before);
+}
+
+TEST_CASE("pf_plan: a probe that never arrives names who decides, and undoes all") {
+  const Folder folder;
+  PfMachine machine(Dialect::darwin);
+  machine.state = {.nat = kStockNat, .rules = "pass out quick on utun3 all\n"};
+  const PfState before = machine.state;
+  auto held = session(machine, Dialect::darwin, folder);
+  int probes = 0;
+  const auto loaded = start(held, [&] {
+    ++probes;
+    return astray();
+  });
+  REQUIRE(!loaded.has_value());
+  CHECK(probes == 1);  // the main ruleset named us from the start
+  CHECK(loaded.error().text.find("`pass out quick on utun3 all`") != std::string::npos);
+  CHECK(machine.state == before);
+
+  machine.state.rules = kStockRules;
+  const PfState stock = machine.state;
+  CHECK(!start(held, [&] {
+           ++probes;
+           return astray();
+         }).has_value());
+  CHECK(probes == 3);
+  CHECK(machine.state == stock);
+  const auto broken = start(held, []() -> base::Result<Tried> { return base::failure("no network"); });
+  REQUIRE(!broken.has_value());
+  CHECK(broken.error().text == "no network");
+  CHECK(machine.state == stock);
+}
+
+TEST_CASE("pf_plan: a machine without any route proves nothing, and is believed") {
+  const Folder folder;
+  PfMachine machine(Dialect::darwin);
+  machine.state = {.nat = kStockNat, .rules = kStockRules};
+  auto held = session(machine, Dialect::darwin, folder);
+  const auto notes = start(held, []() -> base::Result<Tried> { return Tried::no_route; });
+  REQUIRE(notes.has_value());
+  CHECK(notes->empty());
+}
+
+TEST_CASE("pf_plan: rules come and go, the addresses of the listeners stay") {
+  for (const auto& found : machines()) {
+    CAPTURE(found.name);
+    const Folder folder;
+    PfMachine machine(found.dialect);
+    machine.state = found.state;
+    {
+      auto held = session(machine, found.dialect, folder);
+      REQUIRE(held.prepare(kPreferred).has_value());
+      const PfState prepared = machine.state;
+      const std::string journal = content(folder.journal());
+      CHECK(!held.load("syntax", {}).has_value());
+      CHECK(machine.state == prepared);
+      CHECK(content(folder.journal()) == journal);
+      REQUIRE(held.load(kAnchorText, {}).has_value());
+      check_diverting(machine, found.dialect);
+      REQUIRE(held.replace("rdr other\n").has_value());
+      CHECK(machine.state.anchors.at(anchor_for(found.dialect)) == "rdr other\n");
+      CHECK(held.unload().failures.empty());
+      CHECK(machine.state == prepared);
+      CHECK(content(folder.journal()) == journal);
+      REQUIRE(held.load(kAnchorText, {}).has_value());
+    }
+    CHECK(machine.state == found.state);
+    CHECK(!std::filesystem::exists(folder.journal()));
+  }
+}
+
+TEST_CASE("pf_plan: a forked child that lets go undoes nothing and keeps nobody from cleaning up") {
+  const Folder folder;
+  PfMachine machine(Dialect::freebsd);
+  auto held = session(machine, Dialect::freebsd, folder);
+  REQUIRE(start(held).has_value());
+  const PfState diverting = machine.state;
+  CHECK(pfctl::journal_owner(folder.journal()).value() == ::getpid());
+  {
+    PfSession child = std::move(held);
+    child.abandon();
+  }
+  CHECK(machine.state == diverting);
+  CHECK(pfctl::journal_owner(folder.journal()).value() == pfctl::kNoOwner);
+}
+
+TEST_CASE("pf_plan: without IPv6 on lo0 there is no alias of it") {
+  const Folder folder;
+  PfMachine machine(Dialect::freebsd);
+  machine.ipv6 = false;
+  auto held = session(machine, Dialect::freebsd, folder);
+  const auto chosen = held.prepare(kPreferred);
+  REQUIRE(chosen.has_value());
+  CHECK(chosen->v6.is_unspecified());
+  CHECK(machine.state.aliases == std::set<std::string>{"198.18.0.1"});
+}
+
+TEST_CASE("pf_plan: set skip on lo0 is an error that says what to do, before anything is loaded") {
+  for (const Dialect dialect : {Dialect::darwin, Dialect::freebsd}) {
+    const Folder folder;
+    PfMachine machine(dialect);
+    machine.skips_lo0 = true;
+    auto held = session(machine, dialect, folder);
+    const auto loaded = start(held);
+    REQUIRE(!loaded.has_value());
+    CHECK(loaded.error().text.find("take lo0 out of `set skip`") != std::string::npos);
+    CHECK(machine.state == PfState{});
+  }
+}
+
+TEST_CASE("pf_plan: what others change in the meantime stays theirs") {
+  const Folder folder;
+  PfMachine machine(Dialect::freebsd);
+  {
+    auto held = session(machine, Dialect::freebsd, folder);
+    REQUIRE(start(held).has_value());
+    // A firewall comes up: it keeps our anchor, adds rules, takes lo0 for itself.
+    machine.state.rules += "block drop in on em0 all\n";
+    machine.state.mtu = 20000;
+    machine.state.aliases.erase("198.18.0.1");
+    const auto undone = held.undo();
+    CHECK(undone.failures == Lines{});
+    CHECK(undone.lines == Lines{"disabled pf", "took our anchor out of the main ruleset of pf",
+                                "flushed the anchor osproxy", "took fdff:6f73::1 from lo0"});
+  }
+  CHECK(machine.state == PfState{.rules = "block drop in on em0 all\n", .mtu = 20000});
+
+  PfMachine replaced(Dialect::freebsd);
+  {
+    auto held = session(replaced, Dialect::freebsd, folder);
+    REQUIRE(start(held).has_value());
+    replaced.state.nat.clear();
+    replaced.state.rules = "pass all\n";
+    replaced.state.switched_on = false;
+  }
+  CHECK(replaced.state == PfState{.rules = "pass all\n"});
+}
+
+TEST_CASE("pf_plan: somebody's pfctl -d makes our token void, which is no failure") {
+  const Folder folder;
+  PfMachine machine(Dialect::darwin);
+  machine.state = {.nat = kStockNat, .rules = kStockRules};
+  const PfState before = machine.state;
+  auto held = session(machine, Dialect::darwin, folder);
+  REQUIRE(start(held).has_value());
+  machine.state.tokens.clear();
+  CHECK(held.undo().failures.empty());
+  CHECK(machine.state == before);
+}
+
+TEST_CASE("pf_plan: what cannot be undone is told, the rest is undone, and the journal keeps it") {
+  const Folder folder;
+  PfMachine machine(Dialect::freebsd);
+  {
+    auto held = session(machine, Dialect::freebsd, folder);
+    REQUIRE(start(held).has_value());
+    machine.fail_at = machine.changes;  // the first of the undoing
+    const auto undone = held.undo();
+    CHECK(undone.failures == Lines{"cannot disable pf: out of luck"});
+  }
+  CHECK(machine.state == PfState{.switched_on = true});
+  auto next = session(machine, Dialect::freebsd, folder);
+  CHECK(next.clean_up().value() == Lines{"disabled pf"});
+  CHECK(next.clean_up().value().empty());
+  CHECK(machine.state == PfState{});
+}
+
+TEST_CASE("pf_plan: another address where the first is covered; none is an error") {
+  struct {
+    const char* interfaces;
+    const char* routes;
+    const char* v4;
+    const char* v6;
+  } constexpr kCases[] = {
+      {"", "", "198.18.0.1", "fdff:6f73::1"},
+      {"", "198.18/15 utun4 USc utun4\n", "192.0.2.111", "fdff:6f73::1"},
+      {"utun4: flags=1<UP> mtu 9000\n\tinet 198.18.0.9 --> 198.18.0.9 netmask 0xfffffff0\n", "",
+       "192.0.2.111", "fdff:6f73::1"},
+      {"", "198.18/15 x U utun4\n192.0.2.0/24 x U em1\nfdff:6f73::/48 x U em1\n", "198.51.100.111",
+       "fdff:6f73:1::1"},
+      {"", "0/1 x U utun4\n128.0/1 x U utun4\n", "198.18.0.1", "fdff:6f73::1"},
+  };
+  for (const auto& each : kCases) {
+    CAPTURE(each.routes);
+    const Folder folder;
+    PfMachine machine(Dialect::freebsd);
+    machine.more_interfaces = each.interfaces;
+    machine.more_routes = each.routes;
+    auto held = session(machine, Dialect::freebsd, folder);
+    const auto chosen = held.prepare(kPreferred);
+    REQUIRE(chosen.has_value());
+    CHECK(chosen->v4.to_string() == each.v4);
+    CHECK(chosen->v6.to_string() == each.v6);
+    CHECK(machine.state.aliases == std::set<std::string>{each.v4, each.v6});
+  }
+  const Folder folder;
+  PfMachine machine(Dialect::freebsd);
+  machine.more_routes = "fdff:6f73::/32 utun4 U utun4\n";
+  auto held = session(machine, Dialect::freebsd, folder);
+  const auto none = held.prepare(kPreferred);
+  REQUIRE(!none.has_value());
+  CHECK(none.error().text.find("fdff:6f73::1, fdff:6f73:1::1, fdff:6f73:2::1") != std::string::npos);
+  CHECK(machine.state == PfState{});
+  CHECK(held.prepare({.v4 = kPreferred.v4}).has_value());
+  CHECK(machine.state.aliases == std::set<std::string>{"198.18.0.1"});
+}
+
+TEST_CASE("pf_plan: the MTU of lo0 is raised only on FreeBSD, and only for TSO") {
+  for (const Dialect dialect : {Dialect::darwin, Dialect::freebsd}) {
+    for (const bool tso : {false, true}) {
+      const Folder folder;
+      PfMachine machine(dialect);
+      machine.tso = tso;
+      auto held = session(machine, dialect, folder);
+      REQUIRE(start(held).has_value());
+      CHECK(machine.state.mtu == (tso && dialect == Dialect::freebsd ? 65535 : 16384));
+    }
+  }
+}
+
+TEST_CASE("pf_plan: pf enabled by somebody else in the very moment stays enabled") {
+  const Folder folder;
+  PfMachine machine(Dialect::freebsd);
+  {
+    pfctl::Machine racing{Dialect::freebsd, "osproxy",
+                          [&](const std::vector<std::string>& argv, std::string_view in) {
+                            if (argv.back() == "-e") machine.state.switched_on = true;
+                            return machine.runner()(argv, in);
+                          }};
+    pfctl::PfSession held(std::move(racing), pfctl::JournalFile::open(folder.journal()).value());
+    REQUIRE(start(held).has_value());
+  }
+  CHECK(machine.state == PfState{.switched_on = true});
+}
+
+TEST_CASE("pf_plan: rules that pfctl refuses are an error with its words") {
+  const Folder folder;
+  PfMachine machine(Dialect::freebsd);
+  auto held = session(machine, Dialect::freebsd, folder);
+  const auto loaded = held.load("syntax", {});
+  REQUIRE(!loaded.has_value());
+  CHECK(loaded.error().text == "cannot load our rules into pf: stdin:1: syntax error");
+  const auto empty = held.load("# nothing\n", {});
+  REQUIRE(!empty.has_value());
+  CHECK(empty.error().text.find("no redirect in the anchor osproxy") != std::string::npos);
+  CHECK(machine.state == PfState{});
+}
