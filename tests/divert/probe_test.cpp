@@ -71,7 +71,8 @@ TEST_CASE("probe: rules of others that come first are noticed") {
   const auto loaded = pfctl::load_rules(rules, *landing);
   REQUIRE_MESSAGE(loaded.has_value(), loaded);
   pfctl_test::run(
-      "nft 'table ip vpn { chain first { type nat hook output priority -150; ip daddr 198.51.100.0/24 dnat "
+      "/usr/sbin/nft 'table ip vpn { chain first { type nat hook output priority -150; ip daddr "
+      "198.51.100.0/24 dnat "
       "to "
       "192.0.2.99; }; }'");
   CHECK(divert::try_connection(divert::probe_destination(rules, false), std::nullopt, kLimit).value() ==
