@@ -36,7 +36,6 @@ base::Result<PkeyPtr> key_in(const ClientCertificateText& text) {
   const BioPtr bio = reader_of(text.key);
   bool encrypted = false;
   PkeyPtr key{PEM_read_bio_PrivateKey(bio.get(), nullptr, no_passphrase, &encrypted)};
-  const bool at_end = ERR_GET_REASON(ERR_peek_last_error()) == PEM_R_NO_START_LINE;
   ERR_clear_error();
   if (key) return key;
   if (encrypted) {
@@ -44,7 +43,8 @@ base::Result<PkeyPtr> key_in(const ClientCertificateText& text) {
         ".key: the key in {} is encrypted; take its passphrase off: openssl pkey -in {} -out NEW",
         text.key_path, text.key_path);
   }
-  if (at_end) return base::failure(".key: there is no private key in PEM form in {}", text.key_path);
+  if (text.key.find("PRIVATE KEY-----") == text.key.npos)
+    return base::failure(".key: there is no private key in PEM form in {}", text.key_path);
   return base::failure(".key: the private key in {} is damaged", text.key_path);
 }
 
@@ -60,8 +60,14 @@ base::Result<ClientCertificates::Entry> ClientCertificates::read(const ClientCer
   if (!pair)
     return base::failure(".key: the key in {} is not that of the first certificate in {}", text.key_path,
                          text.cert_path);
-  Entry entry{text.host, text.cert_path, std::move(certificates->front()), std::move(*key), {}};
-  for (std::size_t i = 1; i < certificates->size(); ++i) entry.chain.push_back(std::move((*certificates)[i]));
+  Entry entry{text.host, text.cert_path, std::move(certificates->front()), std::move(*key),
+              X509StackPtr{sk_X509_new_null()}};
+  for (std::size_t i = 1; i < certificates->size(); ++i)
+    sk_X509_push(entry.chain.get(), (*certificates)[i].release());
+  const SslCtxPtr context{SSL_CTX_new(TLS_client_method())};
+  const bool usable = context && SSL_CTX_use_cert_and_key(context.get(), entry.certificate.get(),
+                                                          entry.key.get(), entry.chain.get(), 1) == 1;
+  if (!usable) return openssl_error(fmt::format(".cert: what is in {} cannot be used", text.cert_path));
   return entry;
 }
 
@@ -79,12 +85,10 @@ base::Result<std::shared_ptr<const ClientCertificates>> ClientCertificates::make
 std::string_view ClientCertificates::present(SSL* ssl, std::string_view host) const {
   for (const Entry& entry : entries_) {
     if (!divert::host_matches(entry.host, host)) continue;
-    const bool given = SSL_use_certificate(ssl, entry.certificate.get()) == 1 &&
-                       SSL_use_PrivateKey(ssl, entry.key.get()) == 1;
-    if (given) SSL_clear_chain_certs(ssl);
-    for (const auto& one : entry.chain) SSL_add1_chain_cert(ssl, one.get());
+    const int given =
+        SSL_use_cert_and_key(ssl, entry.certificate.get(), entry.key.get(), entry.chain.get(), 1);
     ERR_clear_error();
-    return given ? entry.path : std::string_view{};
+    return given == 1 ? entry.path : std::string_view{};
   }
   return {};
 }

@@ -22,7 +22,8 @@ struct ClientCertificateText {
 /// Safe from any thread.
 class ClientCertificates {
  public:
-  /// Errors: ".cert: ..." or ".key: ..." behind the place in the list, "[1].key: ...".
+  /// Errors: ".cert: ..." or ".key: ..." behind the place in the list, "[1].key: ...". What OpenSSL would not
+  /// show at its usual security level (short keys, SHA-1) is one of them.
   [[nodiscard]] static base::Result<std::shared_ptr<const ClientCertificates>> make(
       const std::vector<ClientCertificateText>& texts);
 
@@ -34,7 +35,7 @@ class ClientCertificates {
     std::string host, path;
     X509Ptr certificate;
     PkeyPtr key;
-    std::vector<X509Ptr> chain;
+    X509StackPtr chain;
   };
   static base::Result<Entry> read(const ClientCertificateText& text);
   std::vector<Entry> entries_;
