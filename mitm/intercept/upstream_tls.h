@@ -42,6 +42,7 @@ class UpstreamTls {
     std::string key_;      ///< in the session cache
     std::string problem_;  ///< what verification found
     bool trust_ = false;   ///< that the right CA would help
+    bool asked_ = false;   ///< the server has asked for a certificate
     Channel* server_ = nullptr;
   };
 
@@ -83,8 +84,8 @@ class UpstreamTls {
   const std::shared_ptr<const tls::ClientCertificates> certificates_;
   const std::shared_ptr<tls::Keylog> keylog_;
   tls::X509StorePtr trusted_;
-  std::vector<Speaker>
-      speakers_;  ///< [0]: OpenSSL's own hello; then the others, in the order of their last use
+  /// [0]: OpenSSL's own hello; then the others, in the order of their last use.
+  std::vector<Speaker> speakers_;
   std::uint64_t numbers_ = 0;
   std::list<Entry> sessions_;  ///< most recently used first
   std::unordered_map<std::string_view, std::list<Entry>::iterator> index_;
