@@ -139,8 +139,8 @@ constexpr std::array kTable{
         "whose host fits is shown",
         "", "run exec", "", check_client_certs, false, true},
     Option{"keylog", 0, Kind::text, "FILE",
-           "append the TLS secrets of both sides to FILE (SSLKEYLOGFILE), with which Wireshark decrypts "
-           "captures",
+           "append the TLS secrets of both sides to FILE, with which Wireshark decrypts captures; default: "
+           "the one that SSLKEYLOGFILE names",
            "", kRun, "", nullptr, true, true},
     Option{"upstream-ca", 0, Kind::text, "FILE",
            "trust the certificates in FILE (PEM) upstream instead of the system's", "", kRun, "", nullptr,

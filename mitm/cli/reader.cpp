@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <array>
 #include <cerrno>
+#include <cstdlib>
 #include <cstring>
 
 #include <fcntl.h>
@@ -32,19 +33,32 @@ base::Result<base::UniqueFd> create(const std::string& path, std::string_view op
   return fd;
 }
 
+/// Where the secrets go, and what said so: browsers and curl know the variable, too.
+struct KeylogName {
+  std::string path, said_by;
+};
+KeylogName keylog_name(const RunSettings& settings) {
+  const char* const variable = std::getenv("SSLKEYLOGFILE");
+  if (!settings.keylog.empty() || variable == nullptr) return {settings.keylog, "--keylog"};
+  return {variable, "SSLKEYLOGFILE"};
+}
+
 /// Holds secrets: of the user's own, and for nobody else to read, whoever made it before. A pipe without a
 /// reader is an error, not a wait.
-base::Result<base::UniqueFd> open_keylog(const std::string& path) {
+base::Result<base::UniqueFd> open_keylog(const KeylogName& name) {
+  const auto& [path, said_by] = name;
   if (path.empty()) return base::UniqueFd{};
   const int flags = O_WRONLY | O_CREAT | O_APPEND | O_NONBLOCK | O_CLOEXEC | O_NOCTTY;
   base::UniqueFd fd{::open(path.c_str(), flags, 0600)};
-  if (!fd) return base::os_error("--keylog: cannot open " + path, errno);
+  if (!fd) return base::os_error(fmt::format("{}: cannot open {}", said_by, path), errno);
   struct stat facts {};
-  if (::fstat(fd.get(), &facts) != 0) return base::os_error("--keylog: cannot look at " + path, errno);
+  if (::fstat(fd.get(), &facts) != 0)
+    return base::os_error(fmt::format("{}: cannot look at {}", said_by, path), errno);
   if (!S_ISREG(facts.st_mode)) return fd;
   if (facts.st_uid != ::geteuid())
-    return base::failure("--keylog: {} belongs to another user; name a file of your own", path);
-  if (::fchmod(fd.get(), 0600) != 0) return base::os_error("--keylog: cannot protect " + path, errno);
+    return base::failure("{}: {} belongs to another user; name a file of your own", said_by, path);
+  if (::fchmod(fd.get(), 0600) != 0)
+    return base::os_error(fmt::format("{}: cannot protect {}", said_by, path), errno);
   return fd;
 }
 
@@ -86,7 +100,7 @@ base::Result<nlohmann::json> read_as_user(const Invocation& invocation, const di
   if (const auto became = divert::become(user); !became) return became.error();
   const auto effective = effective_options(invocation, user.home);
   if (!effective) return effective.error();
-  const auto settings = run_settings(*effective, invocation);
+  auto settings = run_settings(*effective, invocation);
   if (!settings) return settings.error();
   std::string upstream_ca;
   if (!settings->upstream_ca_path.empty()) {
@@ -102,12 +116,15 @@ base::Result<nlohmann::json> read_as_user(const Invocation& invocation, const di
   if (!output) return output.error();
   auto pcap = create(settings->pcap, "pcap");
   if (!pcap) return pcap.error();
-  auto keylog = open_keylog(settings->keylog);
+  const KeylogName secrets = keylog_name(*settings);
+  auto keylog = open_keylog(secrets);
   if (!keylog) return keylog.error();
   if (same_file(*output, *pcap))
     return base::failure("--pcap and --output are one file: {}; name two", settings->pcap);
   if (same_file(*output, *keylog) || same_file(*pcap, *keylog))
-    return base::failure("--keylog and --output or --pcap are one file: {}; name two", settings->keylog);
+    return base::failure("{} and --output or --pcap are one file: {}; name two", secrets.said_by,
+                         secrets.path);
+  settings->keylog = secrets.path;
   const auto client_certs = read_client_certs(settings->client_certs);
   if (!client_certs) return client_certs.error();
   files = {std::move(*output), std::move(*pcap), std::move(*keylog), learned_file(*settings, user)};
