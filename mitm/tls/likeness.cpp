@@ -8,6 +8,8 @@
 
 #include <openssl/err.h>
 
+#include "base/text.h"
+
 namespace mitm::tls {
 namespace {
 
@@ -200,7 +202,8 @@ base::Result<> offer_ciphers(const std::string& list, SSL_CTX* context) {
     std::string& part = name.starts_with("TLS_") ? suites : ciphers;
     part.append(part.empty() ? "" : ":").append(name);
     if (!is_known(name, context))
-      return base::failure("OpenSSL knows no cipher {}; openssl ciphers -v ALL lists them", name);
+      return base::failure("OpenSSL knows no cipher {}; openssl ciphers -v ALL lists them",
+                           base::printable(name));
   }
   if (suites.empty() && ciphers.empty()) return base::failure("expected names of ciphers");
   if (!suites.empty() && SSL_CTX_set_ciphersuites(context, suites.c_str()) != 1)
