@@ -11,6 +11,7 @@
 #include "mitm/cli/settings.h"
 #include "mitm/proxy/url.h"
 #include "mitm/tls/authority.h"
+#include "mitm/tls/likeness.h"
 
 namespace mitm::cli {
 namespace {
@@ -45,6 +46,13 @@ Result<> check_mark(const json& value) {
 }
 Result<> check_filter(const json& value) {
   return outcome(divert::Filter::parse(value.get<std::string>()));
+}
+Result<> check_ciphers(const json& value) {
+  const auto& list = value.get_ref<const std::string&>();
+  if (list.empty()) return {};
+  const tls::SslCtxPtr context{SSL_CTX_new(TLS_client_method())};
+  if (!context) return tls::openssl_error("cannot set up TLS");
+  return tls::offer_ciphers(list, context.get());
 }
 Result<> check_client_certs(const json& value) {
   return outcome(parse_client_certs(value));
@@ -132,7 +140,7 @@ constexpr std::array kTable{
            "1.0|1.1|1.2|1.3", nullptr, true, true},
     Option{"tls-ciphers", 0, Kind::text, "LIST",
            "ciphers offered upstream, in OpenSSL's names (default: those of the program's own hello)", "",
-           kRun, "", nullptr, true, true},
+           kRun, "", check_ciphers, true, true},
     Option{
         "client-certs", 0, Kind::objects, "",
         "list of certificates for servers that ask for one: host, cert, key (files in PEM form); the first "

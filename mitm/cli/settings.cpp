@@ -10,9 +10,7 @@
 #include <fmt/format.h>
 #include <openssl/ssl.h>
 
-#include "base/text.h"
 #include "mitm/proxy/url.h"
-#include "mitm/tls/likeness.h"
 
 namespace mitm::cli {
 namespace {
@@ -179,13 +177,9 @@ Result<ClientCertPaths> parse_client_cert(const json& data) {
   return ClientCertPaths{std::move(*host), data["cert"], data.value("key", data["cert"].get<std::string>())};
 }
 
-Result<> check_ciphers(const std::string& list) {
-  if (list.empty()) return {};
-  const tls::SslCtxPtr context{SSL_CTX_new(TLS_client_method())};
-  if (!context) return tls::openssl_error("cannot set up TLS");
-  if (const auto good = tls::offer_ciphers(list, context.get()); !good)
-    return failure("tls-ciphers: {}", base::printable(good.error().text));
-  return {};
+/// What is wrong with the list `key`, or with the one in it whose place the error begins with.
+base::Error in_list(std::string_view key, const base::Error& error) {
+  return {fmt::format("{}{}{}", key, error.text.starts_with('[') ? "" : ": ", error.text), error.os_code};
 }
 
 /// The fields that are plain values, with their keys.
@@ -349,7 +343,7 @@ Result<std::chrono::seconds> parse_duration(std::string_view text) {
 
 Result<std::vector<ClientCertPaths>> parse_client_certs(const json& list) {
   if (list.size() > kMaxClientCerts)
-    return failure(": expected at most {} certificates, found {}", kMaxClientCerts, list.size());
+    return failure("expected at most {} certificates, found {}", kMaxClientCerts, list.size());
   std::vector<ClientCertPaths> certs;
   for (std::size_t i = 0; i < list.size(); ++i) {
     auto cert = parse_client_cert(list[i]);
@@ -399,8 +393,7 @@ Result<RunSettings> run_settings(const json& effective, const Invocation& invoca
     settings.policy.filter = std::move(*filter);
   }
   auto rules = parse_rules(effective.value("rules", json::array()));
-  if (!rules)
-    return failure("rules{}{}", rules.error().text.starts_with('[') ? "" : ": ", rules.error().text);
+  if (!rules) return in_list("rules", rules.error());
   settings.policy.rules = std::move(*rules);
   settings.policy.upstream = effective.value("upstream-proxy", "");
   if (settings.policy.upstream == "direct") settings.policy.upstream.clear();
@@ -412,10 +405,9 @@ Result<RunSettings> run_settings(const json& effective, const Invocation& invoca
   settings.upstream_ca_path = effective.value("upstream-ca", "");
   settings.tls_min = tls_number(effective.value("tls-min", ""));
   settings.tls_ciphers = effective.value("tls-ciphers", "");
-  if (auto good = check_ciphers(settings.tls_ciphers); !good) return good.error();
   settings.keylog = effective.value("keylog", "");
   auto client_certs = parse_client_certs(effective.value("client-certs", json::array()));
-  if (!client_certs) return failure("client-certs{}", client_certs.error().text);
+  if (!client_certs) return in_list("client-certs", client_certs.error());
   settings.client_certs = std::move(*client_certs);
   settings.detail = effective.value("detail", 1);
   const auto bodies = parse_size(effective.value("bodies", "0"));
