@@ -256,6 +256,7 @@ awaitable<void> Interception::run_tls(divert::ClientHello hello) {
   const bool accepted = co_await accept_tls(hello, certificate.get(), alpn);
   hello = {};
   if (!accepted) co_return;
+  tracked_.set_client_certificate(attempt.client_certificate());
   agreed_ = Clock::now();
   if (upgrades) {
     co_await run_raw();

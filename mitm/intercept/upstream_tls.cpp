@@ -167,7 +167,7 @@ int UpstreamTls::keep_session(SSL* ssl, SSL_SESSION* session) {
 int UpstreamTls::show_certificate(SSL* ssl, void*) {
   auto& attempt = *static_cast<Attempt*>(SSL_get_app_data(ssl));
   const auto path = attempt.owner_.certificates_->present(ssl, attempt.host_);
-  attempt.asked_ = true;
+  attempt.certificate_ = path.empty() ? "none" : path;
   // Without one, too: whether the server minds shows with the first bytes it sends.
   attempt.server_->set_hint(path.empty()
                                 ? std::string{kNoCertificate}
@@ -201,7 +201,7 @@ std::string UpstreamTls::explain(const Channel& server, const Attempt& attempt, 
     text += fmt::format("; it was offered {}", offered_versions(server.ssl()));
   const bool nothing_fits =
       reason == SSL_R_SSLV3_ALERT_HANDSHAKE_FAILURE || reason == SSL_R_TLSV1_ALERT_INSUFFICIENT_SECURITY;
-  if (nothing_fits && !attempt.asked_)
+  if (nothing_fits && attempt.certificate_.empty())
     text += fmt::format("; it was offered the ciphers of {}, and the program's groups and signatures",
                         attempt.owner_.ciphers_.empty() ? "the program's own hello" : "--tls-ciphers");
   return text;

@@ -33,6 +33,8 @@ class UpstreamTls {
   class Attempt {
    public:
     Attempt(UpstreamTls& owner, const Ask& ask);
+    /// As in flow::TlsFacts.
+    [[nodiscard]] const std::string& client_certificate() const { return certificate_; }
 
    private:
     friend class UpstreamTls;
@@ -42,7 +44,7 @@ class UpstreamTls {
     std::string key_;      ///< in the session cache
     std::string problem_;  ///< what verification found
     bool trust_ = false;   ///< that the right CA would help
-    bool asked_ = false;   ///< the server has asked for a certificate
+    std::string certificate_;
     Channel* server_ = nullptr;
   };
 

@@ -138,6 +138,7 @@ TEST_CASE("client certificate: the server gets that of its host and the flow is 
         passes(program, server, kGet);
         passes(server, program, kOk);
         CHECK(rig.ended(1).at(0).error == "");
+        CHECK(rig.ended(1).at(0).tls->client_certificate == "/me.pem");
       } else {
         program.try_say(kGet);
         program.hear_all();
@@ -146,6 +147,19 @@ TEST_CASE("client certificate: the server gets that of its host and the flow is 
         CHECK_MESSAGE(error.find("unknown ca") != error.npos, error);
       }
     }
+  }
+}
+
+TEST_CASE("client certificate: a server that only wishes for one is told apart from one that does not ask") {
+  for (const bool asks : {true, false}) {
+    Rig rig{rig::trusting()};
+    auto [program, server] = rig.open();
+    const SslCtxPtr client = rig::ours().client(), origin = rig::theirs().server("h.test");
+    SSL_CTX_set_verify(origin.get(), asks ? SSL_VERIFY_PEER : SSL_VERIFY_NONE, nullptr);
+    REQUIRE(shake(program, client.get(), server, origin.get(), "h.test").program);
+    passes(program, server, kGet);
+    passes(server, program, kOk);
+    CHECK(rig.ended(1).at(0).tls->client_certificate == (asks ? "none" : ""));
   }
 }
 
