@@ -40,6 +40,11 @@ constexpr Entry kGroups[] = {{21, "secp224r1"},
                              {4587, "SecP256r1MLKEM768"},
                              {4588, "X25519MLKEM768"},
                              {4589, "SecP384r1MLKEM1024"}};
+/// All that there are: not all are in the usual list. OpenSSL skips those that it was built without.
+constexpr const char* kSuites =
+    "TLS_AES_256_GCM_SHA384:TLS_CHACHA20_POLY1305_SHA256:TLS_AES_128_GCM_SHA256:TLS_AES_128_CCM_SHA256:"
+    "TLS_AES_128_CCM_8_SHA256";
+
 constexpr Entry kSignatures[] = {{0x0201, "RSA+SHA1"},
                                  {0x0202, "DSA+SHA1"},
                                  {0x0203, "ECDSA+SHA1"},
@@ -86,6 +91,7 @@ struct Known {
     const SslCtxPtr context{SSL_CTX_new(TLS_client_method())};
     if (!context) return;
     SSL_CTX_set_cipher_list(context.get(), "ALL:@SECLEVEL=0");
+    SSL_CTX_set_ciphersuites(context.get(), kSuites);
     const auto* all = SSL_CTX_get_ciphers(context.get());
     for (int at = 0; at < sk_SSL_CIPHER_num(all); ++at) {
       const SSL_CIPHER* cipher = sk_SSL_CIPHER_value(all, at);
