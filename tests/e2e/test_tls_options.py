@@ -203,6 +203,15 @@ class Keylog(unittest.TestCase):
                 wait_for(lambda: len(secrets(path)) == 10, "the secrets")
             self.assertEqual((os.stat(path).st_uid, os.stat(path).st_mode & 0o777), (user.uid, 0o600))
 
+    def test_a_full_disk_is_said_once_and_interception_goes_on(self):
+        with Osproxy(world, "curl", "--ports", PORTS, "--keylog", "/dev/full") as osproxy:
+            for _ in range(3):
+                self.assertIn("TLSv1.3", https(world, 7009).stdout)
+            osproxy.wait_for_flows(3, status=200)
+        said = "osproxy: --keylog /dev/full: cannot write: No space left on device; writing to it has stopped, interception goes on\n"
+        self.assertEqual(osproxy.stderr().count(said), 1, osproxy.stderr())
+        self.assertEqual(osproxy.stderr().count("--keylog"), 1)
+
     def test_a_file_that_cannot_be_used_is_an_error_at_the_start(self):
         other = f"{world.dir}/anothers"
         open(other, "w").close()

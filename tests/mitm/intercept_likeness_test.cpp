@@ -102,7 +102,7 @@ TEST_CASE("likeness: each kind of program resumes its own sessions, however many
   std::vector<std::string> order{"P-256", "P-384", "P-521", "X25519", "X448"};
   for (int i = 0; i < 40; ++i) {
     CHECK_FALSE(resumed(fmt::format("{}", fmt::join(order, ":"))));
-    std::ranges::next_permutation(order);
+    std::next_permutation(order.begin(), order.end());
   }
   for (const bool again : {false, true}) CHECK(resumed("X25519") == again);
 }
