@@ -107,12 +107,13 @@ std::vector<std::string> protocol_names(Reader extension) {
 }
 
 /// GREASE values (RFC 8701) and drafts are no versions.
-std::uint16_t highest_version(Reader extension) {
-  std::uint16_t highest = 0;
+void read_versions(Reader extension, ClientHello& hello) {
+  hello.max_version = hello.min_version = 0;
   for (const auto version : extension.vector(1).numbers16()) {
-    if (version >> 8 == 3) highest = std::max(highest, version);
+    if (version >> 8 != 3) continue;
+    hello.max_version = std::max(hello.max_version, version);
+    hello.min_version = hello.min_version == 0 ? version : std::min(hello.min_version, version);
   }
-  return highest;
 }
 
 void read_extension(std::uint16_t type, Reader extension, ClientHello& hello) {
@@ -130,11 +131,13 @@ void read_extension(std::uint16_t type, Reader extension, ClientHello& hello) {
       hello.alpn = protocol_names(extension);
       break;
     case 43:  // supported_versions
-      hello.max_version = highest_version(extension);
+      read_versions(extension, hello);
       break;
-    case 0xfe0d:  // encrypted_client_hello
-    case 0xffce:  // its ancestor, encrypted_server_name
+    case 0xfe0d:
       hello.encrypted_client_hello = true;
+      break;
+    case 0xffce:
+      hello.encrypted_server_name = true;
       break;
     default:
       break;
@@ -225,6 +228,7 @@ FirstBytes inspect_tls(std::string_view bytes) {
   if (!whole && !at_limit) return seen;
   ClientHello hello;
   if (!read_client_hello(in.rest().substr(0, size), hello) && whole) return only(Protocol::raw);
+  hello.cut = !whole;
   seen.complete = true;
   seen.host = hello.sni;
   seen.hello = std::move(hello);

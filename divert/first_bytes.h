@@ -25,7 +25,13 @@ struct ClientHello {
   std::vector<std::uint16_t> signature_algorithms;
   std::vector<std::uint16_t> groups;
   std::uint16_t max_version = 0;  ///< highest of supported_versions, else legacy_version
+  std::uint16_t min_version = 0;  ///< lowest of supported_versions; 0: the client does not say
+  /// encrypted_client_hello (RFC 9849) is there: real, or the imitation that browsers always send (GREASE).
+  /// Nobody but the server that holds the key can tell the two apart.
   bool encrypted_client_hello = false;
+  /// Its ancestor (encrypted_server_name), which nobody imitates: there is no name but the encrypted one.
+  bool encrypted_server_name = false;
+  bool cut = false;  ///< longer than kMaxFirstBytes: only its beginning has been read
 };
 
 /// `host` is the SNI or the host of the request (absolute-form or CONNECT target, else the Host header),

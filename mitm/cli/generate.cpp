@@ -10,7 +10,7 @@ using Json = nlohmann::ordered_json;
 
 Json default_of(const Option& option) {
   if (option.kind == Kind::flag) return false;
-  if (option.kind == Kind::rules) return Json::array();
+  if (option.kind == Kind::objects) return Json::array();
   const std::string text(option.default_text);
   if (option.kind == Kind::number) return std::stoll(text);
   return text;
@@ -36,6 +36,14 @@ Json rule_schema() {
           {"properties", std::move(properties)}};
 }
 
+Json client_cert_schema() {
+  const Json text{{"type", "string"}};
+  return {{"type", "object"},
+          {"additionalProperties", false},
+          {"required", {"host", "cert"}},
+          {"properties", {{"host", text}, {"cert", text}, {"key", text}}}};
+}
+
 Json choices_of(std::string_view choices) {
   Json list = Json::array();
   while (!choices.empty()) {
@@ -54,8 +62,8 @@ Json value_schema(const Option& option) {
       return {{"type", "integer"}, {"minimum", option.smallest}, {"maximum", option.largest}};
     case Kind::list:
       return strings_or_one({{"type", "string"}});
-    case Kind::rules:
-      return {{"type", "array"}, {"items", rule_schema()}};
+    case Kind::objects:
+      return {{"type", "array"}, {"items", option.name == "rules" ? rule_schema() : client_cert_schema()}};
     case Kind::text:
       break;
   }

@@ -82,7 +82,7 @@ std::string_view type_of(const Option& option) {
       return "number";
     case Kind::list:
       return "string or list of strings";
-    case Kind::rules:
+    case Kind::objects:
       return "list of objects";
     case Kind::text:
       break;

@@ -11,6 +11,7 @@
 #include "mitm/cli/settings.h"
 #include "mitm/proxy/url.h"
 #include "mitm/tls/authority.h"
+#include "mitm/tls/likeness.h"
 
 namespace mitm::cli {
 namespace {
@@ -46,6 +47,16 @@ Result<> check_mark(const json& value) {
 Result<> check_filter(const json& value) {
   return outcome(divert::Filter::parse(value.get<std::string>()));
 }
+Result<> check_ciphers(const json& value) {
+  const auto& list = value.get_ref<const std::string&>();
+  if (list.empty()) return {};
+  const tls::SslCtxPtr context{SSL_CTX_new(TLS_client_method())};
+  if (!context) return tls::openssl_error("cannot set up TLS");
+  return tls::offer_ciphers(list, context.get());
+}
+Result<> check_client_certs(const json& value) {
+  return outcome(parse_client_certs(value));
+}
 Result<> check_rules(const json& value) {
   return outcome(parse_rules(value));
 }
@@ -67,7 +78,7 @@ constexpr std::array kTable{
            "run exec rules who ca config doctor", "", nullptr, true, false},
     Option{"filter", 0, Kind::text, "FILTER", "which programs to intercept; empty: every program", "", "run",
            "", check_filter, false, true},
-    Option{"rules", 0, Kind::rules, "",
+    Option{"rules", 0, Kind::objects, "",
            "list of rules: process, host, port, network, user, action, upstream; the first that holds wins",
            "", "run exec", "", check_rules, false, true},
     Option{"ports", 'p', Kind::list, "PORTS",
@@ -127,6 +138,18 @@ constexpr std::array kTable{
            nullptr, true, true},
     Option{"tls-min", 0, Kind::text, "VERSION", "lowest TLS version on both sides", "1.2", kRun,
            "1.0|1.1|1.2|1.3", nullptr, true, true},
+    Option{"tls-ciphers", 0, Kind::text, "LIST",
+           "ciphers offered upstream, in OpenSSL's names (default: those of the program's own hello)", "",
+           kRun, "", check_ciphers, true, true},
+    Option{
+        "client-certs", 0, Kind::objects, "",
+        "list of certificates for servers that ask for one: host, cert, key (files in PEM form); the first "
+        "whose host fits is shown",
+        "", "run exec", "", check_client_certs, false, true},
+    Option{"keylog", 0, Kind::text, "FILE",
+           "append the TLS secrets of both sides to FILE, with which Wireshark decrypts captures; default: "
+           "the one that SSLKEYLOGFILE names",
+           "", kRun, "", nullptr, true, true},
     Option{"upstream-ca", 0, Kind::text, "FILE",
            "trust the certificates in FILE (PEM) upstream instead of the system's", "", kRun, "", nullptr,
            true, true},
@@ -164,7 +187,7 @@ std::string_view kind_text(Kind kind) {
       return "a whole number";
     case Kind::list:
       return "a string or a list of strings";
-    case Kind::rules:
+    case Kind::objects:
       return "a list of objects";
   }
   return "";
@@ -181,7 +204,7 @@ bool is_of_kind(Kind kind, const json& value) {
       return value.is_number_integer();
     case Kind::list:
       return value.is_string() || all([](const json& item) { return item.is_string(); });
-    case Kind::rules:
+    case Kind::objects:
       return all([](const json& item) { return item.is_object(); });
   }
   return false;

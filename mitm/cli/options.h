@@ -14,7 +14,7 @@
 
 namespace mitm::cli {
 
-enum class Kind { flag, text, number, list, rules };
+enum class Kind { flag, text, number, list, objects };
 
 /// Whether a value (of the JSON type that goes with the option's kind) is good; the error says what was
 /// expected.

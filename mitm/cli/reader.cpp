@@ -1,8 +1,10 @@
 // The answer crosses a socketpair as CBOR of limited size, descriptors beside it (SCM_RIGHTS).
 #include "mitm/cli/reader.h"
 
+#include <algorithm>
 #include <array>
 #include <cerrno>
+#include <cstdlib>
 #include <cstring>
 
 #include <fcntl.h>
@@ -17,7 +19,8 @@ namespace mitm::cli {
 namespace {
 
 constexpr std::size_t kMaxAnswer = 8 << 20;
-constexpr std::size_t kMaxFiles = 3;
+constexpr std::size_t kMaxFiles = 4;
+constexpr std::size_t kMaxPem = 64 << 10;  ///< of a client certificate or its key
 
 /// The files of Prepared in the order in which their descriptors are sent.
 using Files = std::array<base::UniqueFd, kMaxFiles>;
@@ -28,6 +31,53 @@ base::Result<base::UniqueFd> create(const std::string& path, std::string_view op
   base::UniqueFd fd{::open(path.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOCTTY, 0600)};
   if (!fd) return base::os_error(fmt::format("--{}: cannot create {}", option, path), errno);
   return fd;
+}
+
+/// Where the secrets go, and what said so: browsers and curl know the variable, too.
+struct KeylogName {
+  std::string path, said_by;
+};
+KeylogName keylog_name(const RunSettings& settings) {
+  const char* const variable = std::getenv("SSLKEYLOGFILE");
+  if (!settings.keylog.empty() || variable == nullptr) return {settings.keylog, "--keylog"};
+  return {variable, "SSLKEYLOGFILE"};
+}
+
+/// Holds secrets: of the user's own, and for nobody else to read, whoever made it before. A pipe without a
+/// reader is an error, not a wait.
+base::Result<base::UniqueFd> open_keylog(const KeylogName& name) {
+  const auto& [path, said_by] = name;
+  if (path.empty()) return base::UniqueFd{};
+  const int flags = O_WRONLY | O_CREAT | O_APPEND | O_NONBLOCK | O_CLOEXEC | O_NOCTTY;
+  base::UniqueFd fd{::open(path.c_str(), flags, 0600)};
+  if (!fd) return base::os_error(fmt::format("{}: cannot open {}", said_by, path), errno);
+  struct stat facts {};
+  if (::fstat(fd.get(), &facts) != 0)
+    return base::os_error(fmt::format("{}: cannot look at {}", said_by, path), errno);
+  if (!S_ISREG(facts.st_mode)) return fd;
+  if (facts.st_uid != ::geteuid())
+    return base::failure("{}: {} belongs to another user; name a file of your own", said_by, path);
+  if (::fchmod(fd.get(), 0600) != 0)
+    return base::os_error(fmt::format("{}: cannot protect {}", said_by, path), errno);
+  return fd;
+}
+
+/// Text for the worker, which is tried out here, so that what is wrong is said at the start.
+base::Result<nlohmann::json> read_client_certs(const std::vector<ClientCertPaths>& certs) {
+  std::vector<tls::ClientCertificateText> texts;
+  nlohmann::json list = nlohmann::json::array();
+  for (std::size_t i = 0; i < certs.size(); ++i) {
+    const auto& paths = certs[i];
+    auto cert = base::read_file(paths.cert, kMaxPem);
+    if (!cert) return base::failure("client-certs[{}].cert: {}", i, cert.error().text);
+    auto key = base::read_file(paths.key, kMaxPem);
+    if (!key) return base::failure("client-certs[{}].key: {}", i, key.error().text);
+    list.push_back({paths.host, paths.cert, *cert, paths.key, *key});
+    texts.push_back({paths.host, paths.cert, std::move(*cert), paths.key, std::move(*key)});
+  }
+  const auto tried = tls::ClientCertificates::make(texts);
+  if (!tried) return base::failure("client-certs{}", tried.error().text);
+  return list;
 }
 
 bool same_file(const base::UniqueFd& a, const base::UniqueFd& b) {
@@ -50,7 +100,7 @@ base::Result<nlohmann::json> read_as_user(const Invocation& invocation, const di
   if (const auto became = divert::become(user); !became) return became.error();
   const auto effective = effective_options(invocation, user.home);
   if (!effective) return effective.error();
-  const auto settings = run_settings(*effective, invocation);
+  auto settings = run_settings(*effective, invocation);
   if (!settings) return settings.error();
   std::string upstream_ca;
   if (!settings->upstream_ca_path.empty()) {
@@ -66,10 +116,20 @@ base::Result<nlohmann::json> read_as_user(const Invocation& invocation, const di
   if (!output) return output.error();
   auto pcap = create(settings->pcap, "pcap");
   if (!pcap) return pcap.error();
+  const KeylogName secrets = keylog_name(*settings);
+  auto keylog = open_keylog(secrets);
+  if (!keylog) return keylog.error();
   if (same_file(*output, *pcap))
     return base::failure("--pcap and --output are one file: {}; name two", settings->pcap);
-  files = {std::move(*output), std::move(*pcap), learned_file(*settings, user)};
-  return nlohmann::json{{"settings", settings->to_json()}, {"upstream_ca", upstream_ca}};
+  if (same_file(*output, *keylog) || same_file(*pcap, *keylog))
+    return base::failure("{} and --output or --pcap are one file: {}; name two", secrets.said_by,
+                         secrets.path);
+  settings->keylog = secrets.path;
+  const auto client_certs = read_client_certs(settings->client_certs);
+  if (!client_certs) return client_certs.error();
+  files = {std::move(*output), std::move(*pcap), std::move(*keylog), learned_file(*settings, user)};
+  return nlohmann::json{
+      {"settings", settings->to_json()}, {"upstream_ca", upstream_ca}, {"client_certs", *client_certs}};
 }
 
 /// One byte per file says whether its descriptor comes along.
@@ -144,14 +204,28 @@ base::Result<std::string> receive_all(int socket) {
   }
 }
 
+base::Result<std::vector<tls::ClientCertificateText>> client_certs_from(const nlohmann::json& list) {
+  std::vector<tls::ClientCertificateText> texts;
+  const auto is_text = [](const nlohmann::json& item) { return item.is_string(); };
+  for (const auto& item : list) {
+    const bool good = item.is_array() && item.size() == 5 && std::ranges::all_of(item, is_text);
+    if (!good) return base::failure("client certificates that osproxy did not write");
+    texts.push_back({item[0], item[1], item[2], item[3], item[4]});
+  }
+  return texts;
+}
+
 base::Result<Prepared> take_answer(const std::string& bytes, Files& files) {
   const auto reply = nlohmann::json::from_cbor(bytes, true, false);
   if (!reply.is_object()) return base::failure("the process that reads the settings died");
   if (reply.contains("error")) return base::Error{reply.value("error", ""), reply.value("code", 0)};
   auto settings = RunSettings::from_json(reply.value("settings", nlohmann::json{}));
   if (!settings) return settings.error();
-  return Prepared{std::move(*settings), reply.value("upstream_ca", ""), std::move(files[0]),
-                  std::move(files[1]), std::move(files[2])};
+  auto client_certs = client_certs_from(reply.value("client_certs", nlohmann::json{}));
+  if (!client_certs) return client_certs.error();
+  return Prepared{
+      std::move(*settings), reply.value("upstream_ca", ""), std::move(files[0]), std::move(files[1]),
+      std::move(files[2]),  std::move(*client_certs),       std::move(files[3])};
 }
 
 }  // namespace

@@ -9,6 +9,7 @@
 #include "divert/privilege.h"
 #include "mitm/cli/options.h"
 #include "mitm/cli/settings.h"
+#include "mitm/tls/client_certificate.h"
 
 namespace mitm::cli {
 
@@ -18,7 +19,9 @@ struct Prepared {
   std::string upstream_ca;  ///< PEM text; empty: the system's store
   base::UniqueFd output;    ///< --output; none: the terminal
   base::UniqueFd pcap;      ///< --pcap
-  base::UniqueFd learned;   ///< what the run learns to pass is listed there; none: nowhere
+  base::UniqueFd keylog;    ///< --keylog
+  std::vector<tls::ClientCertificateText> client_certs;
+  base::UniqueFd learned;  ///< what the run learns to pass is listed there; none: nowhere
 };
 
 /// Forks a process that becomes `user`, reads the configuration, compiles the filter, opens the files and

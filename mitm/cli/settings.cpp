@@ -20,6 +20,7 @@ using base::Result;
 using nlohmann::json;
 
 constexpr std::chrono::seconds kLongest = std::chrono::hours{7 * 24};
+constexpr std::size_t kMaxClientCerts = 50;
 constexpr std::uint64_t kLargestSize = std::uint64_t{1} << 40;
 
 /// The strings of a value that is one string (commas separate) or a list of them; of "" there are none.
@@ -159,6 +160,28 @@ Result<divert::Rule> parse_rule(const json& data) {
   return rule;
 }
 
+/// `key` may be left out: it is in the file of the certificate then.
+Result<ClientCertPaths> parse_client_cert(const json& data) {
+  const std::vector<std::string_view> keys{"host", "cert", "key"};
+  for (const auto& [key, value] : data.items()) {
+    if (std::ranges::find(keys, key) == keys.end())
+      return failure(".{}: unknown key{}", key, suggestion(key, keys));
+    if (!value.is_string() || value == "")
+      return failure(".{}: expected a string, found {}", key, shown(value));
+  }
+  for (const char* key : {"host", "cert"}) {
+    if (!data.contains(key)) return failure(".{}: expected a string, found none", key);
+  }
+  auto host = divert::parse_host_pattern(data["host"].get<std::string>());
+  if (!host) return failure(".host: {}", host.error().text);
+  return ClientCertPaths{std::move(*host), data["cert"], data.value("key", data["cert"].get<std::string>())};
+}
+
+/// What is wrong with the list `key`, or with the one in it whose place the error begins with.
+base::Error in_list(std::string_view key, const base::Error& error) {
+  return {fmt::format("{}{}{}", key, error.text.starts_with('[') ? "" : ": ", error.text), error.os_code};
+}
+
 /// The fields that are plain values, with their keys.
 void each_plain(auto& settings, auto visit) {
   visit("usual_ports", settings.usual_ports);
@@ -176,6 +199,8 @@ void each_plain(auto& settings, auto visit) {
   visit("ca_dir", settings.ca_dir);
   visit("upstream_ca_path", settings.upstream_ca_path);
   visit("tls_min", settings.tls_min);
+  visit("tls_ciphers", settings.tls_ciphers);
+  visit("keylog", settings.keylog);
   visit("detail", settings.detail);
   visit("bodies", settings.bodies);
   visit("insecure", settings.insecure);
@@ -316,6 +341,18 @@ Result<std::chrono::seconds> parse_duration(std::string_view text) {
   return std::chrono::seconds{value * factor};
 }
 
+Result<std::vector<ClientCertPaths>> parse_client_certs(const json& list) {
+  if (list.size() > kMaxClientCerts)
+    return failure("expected at most {} certificates, found {}", kMaxClientCerts, list.size());
+  std::vector<ClientCertPaths> certs;
+  for (std::size_t i = 0; i < list.size(); ++i) {
+    auto cert = parse_client_cert(list[i]);
+    if (!cert) return failure("[{}]{}", i, cert.error().text);
+    certs.push_back(std::move(*cert));
+  }
+  return certs;
+}
+
 Result<std::vector<divert::Rule>> parse_rules(const json& list) {
   if (list.size() > divert::Policy::kMaxRules)
     return failure("expected at most {} rules, found {}", divert::Policy::kMaxRules, list.size());
@@ -356,8 +393,7 @@ Result<RunSettings> run_settings(const json& effective, const Invocation& invoca
     settings.policy.filter = std::move(*filter);
   }
   auto rules = parse_rules(effective.value("rules", json::array()));
-  if (!rules)
-    return failure("rules{}{}", rules.error().text.starts_with('[') ? "" : ": ", rules.error().text);
+  if (!rules) return in_list("rules", rules.error());
   settings.policy.rules = std::move(*rules);
   settings.policy.upstream = effective.value("upstream-proxy", "");
   if (settings.policy.upstream == "direct") settings.policy.upstream.clear();
@@ -368,6 +404,11 @@ Result<RunSettings> run_settings(const json& effective, const Invocation& invoca
   settings.ca_dir = effective.value("ca-dir", "");
   settings.upstream_ca_path = effective.value("upstream-ca", "");
   settings.tls_min = tls_number(effective.value("tls-min", ""));
+  settings.tls_ciphers = effective.value("tls-ciphers", "");
+  settings.keylog = effective.value("keylog", "");
+  auto client_certs = parse_client_certs(effective.value("client-certs", json::array()));
+  if (!client_certs) return in_list("client-certs", client_certs.error());
+  settings.client_certs = std::move(*client_certs);
   settings.detail = effective.value("detail", 1);
   const auto bodies = parse_size(effective.value("bodies", "0"));
   if (!bodies) return failure("bodies: {}", bodies.error().text);

@@ -15,6 +15,13 @@
 
 namespace mitm::cli {
 
+/// One entry of the config's `client-certs`.
+struct ClientCertPaths {
+  std::string host;  ///< as divert::host_matches wants it
+  std::string cert;
+  std::string key;
+};
+
 struct RunSettings {
   bool usual_ports = true;             ///< no ports were named: each engine has its own
   std::vector<base::PortRange> ports;  ///< that were named; empty: all
@@ -34,7 +41,10 @@ struct RunSettings {
   std::string color;
   std::string ca_dir;
   std::string upstream_ca_path;
-  int tls_min = 0;  ///< OpenSSL's number, TLS1_2_VERSION
+  std::string tls_ciphers;  ///< OpenSSL's names; empty: the program's own
+  std::string keylog;
+  std::vector<ClientCertPaths> client_certs;  ///< for the reader: not part of to_json
+  int tls_min = 0;                            ///< OpenSSL's number, TLS1_2_VERSION
   int detail = 1;
   std::size_t bodies = 0;  ///< bytes of each body to record
   bool insecure = false;
@@ -66,6 +76,8 @@ struct RunSettings {
 [[nodiscard]] base::Result<std::uint64_t> parse_size(std::string_view text);
 /// "90", "90s", "10m", "2h": at most a week.
 [[nodiscard]] base::Result<std::chrono::seconds> parse_duration(std::string_view text);
+/// The config's `client-certs`; their files are not looked at. Errors as of parse_rules().
+[[nodiscard]] base::Result<std::vector<ClientCertPaths>> parse_client_certs(const nlohmann::json& list);
 /// The config's `rules`. Errors in one of them begin with its place: "[1].host: expected ...".
 [[nodiscard]] base::Result<std::vector<divert::Rule>> parse_rules(const nlohmann::json& list);
 

@@ -93,6 +93,16 @@ base::Result<std::shared_ptr<const tls::LeafSigner>> signer_from(std::string_vie
   return tls::LeafSigner::make(std::move(*identity));
 }
 
+std::shared_ptr<tls::Keylog> make_keylog(WorkerPlan& plan) {
+  if (!plan.prepared.keylog) return nullptr;
+  const auto report = [name = "--keylog " + plan.prepared.settings.keylog](const base::Error& error) {
+    const bool goes_on = error.os_code == EAGAIN;
+    say(fmt::format("{}: {}{}", name, error.text,
+                    goes_on ? "" : "; writing to it has stopped, interception goes on"));
+  };
+  return std::make_shared<tls::Keylog>(std::move(plan.prepared.keylog), report);
+}
+
 /// Everything that lives as long as the worker accepts.
 class Process {
  public:
@@ -106,9 +116,15 @@ class Process {
     const auto learned = std::make_shared<intercept::Learned>(intercept::LearnedSettings{
         std::chrono::seconds{settings.passthrough_ttl}, settings.passthrough_after, plan.ca_trusted});
     learned_file_ = std::make_unique<LearnedFile>(std::move(plan.prepared.learned), learned);
+    auto client_certs = tls::ClientCertificates::make(plan.prepared.client_certs);
+    if (!client_certs) return base::failure("client-certs{}", client_certs.error().text);
+    const auto keylog = make_keylog(plan);
     for (std::size_t i = 0; i < worker_.contexts(); ++i) {
       auto engine = intercept::Engine::make({.min_tls_version = settings.tls_min,
                                              .insecure = settings.insecure,
+                                             .tls_ciphers = settings.tls_ciphers,
+                                             .client_certificates = *client_certs,
+                                             .keylog = keylog,
                                              .upstream_ca = plan.prepared.upstream_ca,
                                              .body_limit = body_limit(settings),
                                              .hide_alt_svc = settings.block_quic,

@@ -23,6 +23,9 @@ struct TlsFacts {
   std::string version;  ///< "TLSv1.3"
   std::string cipher;   ///< OpenSSL's name
   std::string alpn;     ///< empty: none was agreed on
+  /// What the server was shown when it asked for a client certificate: its path, or "none"; empty: it did
+  /// not ask (nor does it when a session is resumed).
+  std::string client_certificate{};
 };
 
 struct DnsFacts {

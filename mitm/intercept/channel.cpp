@@ -31,6 +31,11 @@ bool would_block(int code) {
 /// "tlsv1 alert unknown ca" is "alert unknown ca" to whoever reads it.
 std::string readable_reason(unsigned long code) {
   const char* reason = ERR_reason_error_string(code);
+  const int number = ERR_GET_REASON(code) - SSL_AD_REASON_OFFSET;
+  if (number == kEchRequired)
+    return "alert ech_required: its ClientHello was encrypted (ECH), which osproxy cannot decrypt; programs "
+           "connect again without ECH then";
+  if (reason == nullptr && number >= 0 && number < 256) return fmt::format("alert number {}", number);
   if (reason == nullptr) return fmt::format("TLS error {:#x}", code);
   const char* alert = std::strstr(reason, "alert ");
   return alert != nullptr ? alert : reason;

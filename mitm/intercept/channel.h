@@ -15,6 +15,9 @@
 
 namespace mitm::intercept {
 
+/// Alert of RFC 9849, for which OpenSSL 3.0 has no name.
+inline constexpr int kEchRequired = 121;
+
 /// What came of an attempt to move bytes.
 struct IoResult {
   enum class Status : std::uint8_t {

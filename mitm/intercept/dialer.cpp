@@ -204,7 +204,7 @@ awaitable<DialFailure> Dialer::negotiate(const proxy::Proxy& proxy, Channel& cha
 awaitable<DialFailure> Dialer::through_tls(Route& route, proxy::Handshake& handshake, Socket& into) {
   const auto executor = co_await asio::this_coro::executor;
   boost::system::error_code gone;
-  UpstreamTls::Ask ask{into.remote_endpoint(gone), route.proxy.host, {}};
+  UpstreamTls::Ask ask{into.remote_endpoint(gone), route.proxy.host, {}, nullptr};
   boost::system::error_code no_address;
   asio::ip::make_address(ask.sni, no_address);
   if (!no_address) ask.sni.clear();

@@ -40,7 +40,8 @@ class Engine::State {
         dns(settings.names),
         tools{{settings, bus, scratch},
               std::move(policy),
-              tls::LeafCache{std::move(signer), {settings.min_tls_version}},
+              tls::LeafCache{std::move(signer),
+                             {.min_version = settings.min_tls_version, .keylog = settings.keylog}},
               std::move(upstream),
               std::move(dialer)} {}
 

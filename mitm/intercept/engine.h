@@ -10,16 +10,22 @@
 #include "mitm/dns/names.h"
 #include "mitm/flow/bus.h"
 #include "mitm/intercept/learned.h"
+#include "mitm/tls/client_certificate.h"
+#include "mitm/tls/keylog.h"
 #include "mitm/tls/leaf.h"
 
 namespace mitm::intercept {
 
 struct Settings {
   int min_tls_version = TLS1_2_VERSION;
-  bool insecure = false;       ///< do not verify upstream certificates
-  std::string upstream_ca;     ///< PEM text used instead of the system store; empty: system store
-  std::size_t body_limit = 0;  ///< bytes of each body kept for the sinks
-  bool hide_alt_svc = true;    ///< programs are not told of QUIC (RFC 7838)
+  bool insecure = false;    ///< do not verify upstream certificates
+  std::string tls_ciphers;  ///< offered upstream, as tls::offer_ciphers wants them; empty: the program's own
+  std::shared_ptr<const tls::ClientCertificates> client_certificates =
+      std::make_shared<tls::ClientCertificates>();
+  std::shared_ptr<tls::Keylog> keylog;  ///< null: none
+  std::string upstream_ca;              ///< PEM text used instead of the system store; empty: system store
+  std::size_t body_limit = 0;           ///< bytes of each body kept for the sinks
+  bool hide_alt_svc = true;             ///< programs are not told of QUIC (RFC 7838)
   std::shared_ptr<dns::Names> names = std::make_shared<dns::Names>();  ///< shared by all engines
   std::shared_ptr<Learned> learned = std::make_shared<Learned>();      ///< likewise
   bool flow_starts = true;  ///< publish start events (of flows that last)

@@ -223,7 +223,13 @@ awaitable<void> Interception::run_http(std::string_view scheme) {
   }
   // Inside the tunnel of an explicit proxy everything begins anew.
   Speech speech = co_await listen(false);
-  if (!speech.host.empty()) tracked_.settle(tracked_.connection().verdict, speech.host);
+  auto verdict = tracked_.connection().verdict;
+  if (const auto why = reason_to_pass(speech.hello); !why.empty()) {
+    verdict.reason = why;
+    speech.protocol = Protocol::raw;
+  }
+  const std::string host = speech.host.empty() ? tracked_.host() : speech.host;
+  tracked_.settle(std::move(verdict), host);
   co_await converse(std::move(speech));
 }
 
@@ -238,7 +244,7 @@ void Interception::end(std::string why) {
 awaitable<void> Interception::run_tls(divert::ClientHello hello) {
   tracked_.set_tls(hello.sni, std::nullopt);
   const bool upgrades = tracked_.has_waiting();
-  const UpstreamTls::Ask ask{tracked_.connection().server, hello.sni, offered_upstream(hello.alpn)};
+  const UpstreamTls::Ask ask{tracked_.connection().server, hello.sni, offered_upstream(hello.alpn), &hello};
   UpstreamTls::Attempt attempt{*tools_.upstream, ask};
   std::string why = co_await tools_.upstream->connect(server_, attempt, ask);
   if (!why.empty()) {
@@ -250,6 +256,7 @@ awaitable<void> Interception::run_tls(divert::ClientHello hello) {
   const bool accepted = co_await accept_tls(hello, certificate.get(), alpn);
   hello = {};
   if (!accepted) co_return;
+  tracked_.set_client_certificate(attempt.client_certificate());
   agreed_ = Clock::now();
   if (upgrades) {
     co_await run_raw();
@@ -338,6 +345,11 @@ std::string Interception::refused(Refusal how, std::string why) const {
 void Interception::judge_ending() {
   if (client_.heard()) return tools_.shared.settings.learned->accepted(program(), tracked_.server_name());
   if (!left_at_once(client_, server_, agreed_)) return;
+  if (wants_no_encrypted_hello(client_)) {
+    const std::string alpn = selected_alpn(client_.ssl());  // the other sessions have said so
+    if (alpn.empty() || alpn == "h2") report_tls_error("the program: " + client_.failure());
+    return;
+  }
   report_tls_error(refused(Refusal::closed, std::string{kLeftAtOnce}));
 }
 

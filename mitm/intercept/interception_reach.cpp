@@ -1,6 +1,7 @@
 // How an interception comes to its server: often the connection is there already; through a proxy it may have
 // to wait for the first bytes.
 #include "mitm/intercept/interception.h"
+#include "mitm/intercept/program_tls.h"
 
 namespace mitm::intercept {
 
@@ -33,6 +34,10 @@ awaitable<bool> Interception::find_out(Speech& speech) {
 void Interception::decide(const Speech& speech) {
   auto verdict = tools_.policy->settle(judged_, speech.host);
   learn_from_the_past(verdict, speech);
+  if (const auto why = reason_to_pass(speech.hello); !why.empty() && verdict.action == Action::intercept) {
+    verdict.action = Action::pass;
+    verdict.reason = why;
+  }
   if (const auto* proxy = tools_.dialer->proxy_for(verdict)) verdict.reason += "; through " + proxy->label();
   const auto action = verdict.action;
   tracked_.settle(std::move(verdict), speech.host);

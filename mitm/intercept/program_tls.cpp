@@ -24,6 +24,13 @@ bool contains(const std::vector<std::uint16_t>& list, std::uint16_t value) {
 
 }  // namespace
 
+std::string_view reason_to_pass(const divert::ClientHello& hello) {
+  if (hello.cut) return "the program's ClientHello takes more than 64 KiB";
+  if (hello.encrypted_server_name && hello.sni.empty())
+    return "the program encrypts the name of its server (ESNI), which only the server can decrypt";
+  return {};
+}
+
 tls::KeyType key_type_for(const divert::ClientHello& hello) {
   const auto& schemes = hello.signature_algorithms;
   if (!schemes.empty() && !contains(schemes, kEcdsaP256Sha256)) return tls::KeyType::rsa2048;
@@ -71,6 +78,10 @@ Refusal refusal_of(const Channel& client, IoResult done) {
 bool left_at_once(const Channel& client, const Channel& server,
                   std::chrono::steady_clock::time_point agreed) {
   return !client.heard() && client.ended_at() < server.ended_at() && client.ended_at() - agreed < kAtOnce;
+}
+
+bool wants_no_encrypted_hello(const Channel& client) {
+  return client.tls_reason() == SSL_AD_REASON_OFFSET + kEchRequired;
 }
 
 std::string explain_refusal(const Channel& client, IoResult done) {

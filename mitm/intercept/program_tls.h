@@ -10,6 +10,9 @@
 
 namespace mitm::intercept {
 
+/// Why a connection that begins with this hello cannot be intercepted and passes; empty: it can.
+std::string_view reason_to_pass(const divert::ClientHello& hello);
+
 /// RSA only when the hello rules out ECDSA on P-256.
 tls::KeyType key_type_for(const divert::ClientHello& hello);
 
@@ -34,6 +37,10 @@ bool left_at_once(const Channel& client, const Channel& server, std::chrono::ste
 inline constexpr std::string_view kLeftAtOnce =
     "the program closed the connection as soon as TLS was agreed on, without a word; it may have refused "
     "osproxy's certificate (pinning)";
+
+/// Whether the program hung up only because we cannot decrypt its ClientHello (RFC 9849, 6.1.6). It has
+/// accepted our certificate, and comes again without encryption.
+bool wants_no_encrypted_hello(const Channel& client);
 
 /// What a handshake that the program did not finish means to its user. `done`: how it ended.
 std::string explain_refusal(const Channel& client, IoResult done);

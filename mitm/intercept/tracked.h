@@ -31,6 +31,8 @@ class Tracked {
   /// `verdict` with the host known.
   void settle(divert::Verdict verdict, std::string host);
   void set_tls(std::string sni, std::optional<flow::TlsFacts> tls);
+  /// See flow::TlsFacts; with TLS only.
+  void set_client_certificate(std::string shown) { tls_->client_certificate = std::move(shown); }
   [[nodiscard]] const std::string& host() const { return host_; }
   [[nodiscard]] bool has_tls() const { return tls_.has_value(); }
   /// The name that is shown and verified: `host`, else the destination's address.

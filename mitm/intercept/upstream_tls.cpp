@@ -1,13 +1,16 @@
-// The proxy's own client side. Sessions are kept by (server, SNI, ALPN) with the certificate they were
-// verified with (OpenSSL keeps it in the session), because a resumed handshake shows none and the program's
-// leaf is made after it.
+// The proxy's own client side. Sessions are kept by (server, SNI, ALPN, kind of hello) with the certificate
+// they were verified with (OpenSSL keeps it in the session), because a resumed handshake shows none and the
+// program's leaf is made after it.
 #include "mitm/intercept/upstream_tls.h"
+
+#include <algorithm>
 
 #include <openssl/err.h>
 #include <openssl/pem.h>
 #include <openssl/x509v3.h>
 
 #include "base/text.h"
+#include "mitm/tls/problem.h"
 
 namespace mitm::intercept {
 namespace {
@@ -26,9 +29,8 @@ std::string wire_names(const std::vector<std::string>& names) {
   return wire;
 }
 
-base::Result<> trust_pem(SSL_CTX* context, const std::string& pem) {
+base::Result<> add_pem(X509_STORE* store, const std::string& pem) {
   const tls::BioPtr bio{BIO_new_mem_buf(pem.data(), static_cast<int>(pem.size()))};
-  X509_STORE* store = SSL_CTX_get_cert_store(context);
   int count = 0;
   for (;; ++count) {
     const tls::X509Ptr certificate{PEM_read_bio_X509(bio.get(), nullptr, nullptr, nullptr)};
@@ -44,26 +46,28 @@ base::Result<> trust_pem(SSL_CTX* context, const std::string& pem) {
   return {};
 }
 
-base::Result<> trust(SSL_CTX* context, const Settings& settings) {
-  if (settings.insecure) return {};
-  SSL_CTX_set_verify(context, SSL_VERIFY_PEER, nullptr);
-  if (!settings.upstream_ca.empty()) return trust_pem(context, settings.upstream_ca);
-  if (SSL_CTX_set_default_verify_paths(context) == 1) return {};
+/// One for all contexts: the system's has some 140 certificates.
+base::Result<tls::X509StorePtr> trusted_store(const Settings& settings) {
+  tls::X509StorePtr store{X509_STORE_new()};
+  if (!store) return tls::openssl_error("cannot set up TLS");
+  if (!settings.upstream_ca.empty()) {
+    if (auto added = add_pem(store.get(), settings.upstream_ca); !added) return added.error();
+    return store;
+  }
+  if (X509_STORE_set_default_paths(store.get()) == 1) return store;
   return tls::openssl_error("cannot read the system's certificates");
 }
 
 constexpr std::string_view kNoCertificate =
-    "it asks for a client certificate, which osproxy does not have: let this host pass with a rule";
+    "it asks for a client certificate: name one for this host in the configuration (client-certs), or let "
+    "the host pass with a rule";
 
-std::string explain(const Channel& server, std::string_view name) {
-  const long verdict = SSL_get_verify_result(server.ssl());
-  if (verdict == X509_V_OK || server.tls_reason() != SSL_R_CERTIFICATE_VERIFY_FAILED) {
-    return fmt::format("TLS with {} failed: {}", name, server.failure());
-  }
-  return fmt::format(
-      "the certificate of {} cannot be verified: {}; to accept it, give its CA with --upstream-ca FILE, or "
-      "switch verification off with --insecure",
-      name, X509_verify_cert_error_string(verdict));
+/// "TLS 1.2 to 1.3: what the program offers, as far as --tls-min allows".
+std::string offered_versions(SSL* ssl) {
+  const auto minor = [](long version) { return (version & 0xff) - 1; };
+  const long lowest = SSL_get_min_proto_version(ssl), highest = SSL_get_max_proto_version(ssl);
+  return fmt::format("TLS 1.{} to 1.{}: what the program offers, as far as --tls-min allows", minor(lowest),
+                     highest == 0 ? 3 : minor(highest));
 }
 
 }  // namespace
@@ -77,30 +81,79 @@ std::vector<std::string> offered_upstream(const std::vector<std::string>& client
 }
 
 UpstreamTls::Attempt::Attempt(UpstreamTls& owner, const Ask& ask)
-    : owner_(owner), key_(fmt::format("{}\n{}\n", base::to_string(ask.server), ask.sni)) {
+    : owner_(owner), host_(ask.sni.empty() ? ask.server.address().to_string() : ask.sni) {
+  const Speaker& speaker = owner.speaker_for(ask.hello);
+  context_ = speaker.context;
+  key_ = fmt::format("{}\n{}\n{}\n", base::to_string(ask.server), ask.sni, speaker.number);
   key_ += wire_names(ask.alpn);
 }
 
 base::Result<std::unique_ptr<UpstreamTls>> UpstreamTls::make(const Settings& settings) {
+  std::unique_ptr<UpstreamTls> made{new UpstreamTls(settings)};
+  if (!settings.insecure) {
+    auto trusted = trusted_store(settings);
+    if (!trusted) return trusted.error();
+    made->trusted_ = std::move(*trusted);
+  }
+  auto context = made->make_context();
+  if (!context) return context.error();
+  made->speakers_.push_back({{}, std::move(*context), 0});
+  return made;
+}
+
+UpstreamTls::UpstreamTls(const Settings& settings)
+    : min_version_(settings.min_tls_version),
+      verify_(!settings.insecure),
+      ciphers_(settings.tls_ciphers),
+      certificates_(settings.client_certificates),
+      keylog_(settings.keylog) {}
+
+base::Result<tls::SslCtxPtr> UpstreamTls::make_context() const {
   tls::SslCtxPtr context{SSL_CTX_new(TLS_client_method())};
   if (!context) return tls::openssl_error("cannot set up TLS");
   SSL_CTX* const raw = context.get();
   // TLS 1.0 and 1.1 sign with SHA-1, which OpenSSL allows at level 0 only.
-  if (settings.min_tls_version < TLS1_2_VERSION) SSL_CTX_set_security_level(raw, 0);
-  SSL_CTX_set_min_proto_version(raw, settings.min_tls_version);
+  if (min_version_ < TLS1_2_VERSION) SSL_CTX_set_security_level(raw, 0);
+  SSL_CTX_set_min_proto_version(raw, min_version_);
   SSL_CTX_set_options(raw, SSL_OP_NO_RENEGOTIATION);
   SSL_CTX_set_mode(
       raw, SSL_MODE_RELEASE_BUFFERS | SSL_MODE_ENABLE_PARTIAL_WRITE | SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER);
   SSL_CTX_set_read_ahead(raw, 1);
   SSL_CTX_set_session_cache_mode(raw, SSL_SESS_CACHE_CLIENT | SSL_SESS_CACHE_NO_INTERNAL);
   SSL_CTX_sess_set_new_cb(raw, keep_session);
-  SSL_CTX_set_client_cert_cb(raw, no_certificate);
-  if (auto trusted = trust(raw, settings); !trusted) return trusted.error();
-  return std::unique_ptr<UpstreamTls>{new UpstreamTls(std::move(context), !settings.insecure)};
+  SSL_CTX_set_cert_cb(raw, show_certificate, nullptr);
+  if (keylog_) keylog_->attach(raw);
+  if (verify_) {
+    SSL_CTX_set_verify(raw, SSL_VERIFY_PEER, note_finding);
+    SSL_CTX_set1_cert_store(raw, trusted_.get());
+  }
+  if (ciphers_.empty()) return context;
+  if (const auto offered = tls::offer_ciphers(ciphers_, raw); !offered)
+    return base::failure("--tls-ciphers: {}", offered.error().text);
+  return context;
 }
 
-UpstreamTls::UpstreamTls(tls::SslCtxPtr context, bool verify)
-    : context_(std::move(context)), verify_(verify) {}
+const UpstreamTls::Speaker& UpstreamTls::speaker_for(const divert::ClientHello* hello) {
+  if (hello == nullptr) return speakers_.front();
+  tls::Likeness likeness = tls::likeness_of(*hello);
+  if (!ciphers_.empty()) {
+    likeness.suites.clear();
+    likeness.ciphers.clear();
+  }
+  const auto others = speakers_.begin() + 1;
+  auto known =
+      std::find_if(others, speakers_.end(), [&](const auto& one) { return one.likeness == likeness; });
+  if (known == speakers_.end()) {
+    auto context = make_context();
+    if (!context) return speakers_.front();
+    tls::imitate(likeness, context->get());
+    if (speakers_.size() > kContexts) speakers_.pop_back();
+    speakers_.push_back({std::move(likeness), std::move(*context), ++numbers_});
+    known = speakers_.end() - 1;
+  }
+  std::rotate(speakers_.begin() + 1, known, known + 1);
+  return speakers_[1];
+}
 
 int UpstreamTls::keep_session(SSL* ssl, SSL_SESSION* session) {
   auto& attempt = *static_cast<Attempt*>(SSL_get_app_data(ssl));
@@ -111,9 +164,47 @@ int UpstreamTls::keep_session(SSL* ssl, SSL_SESSION* session) {
   return 0;
 }
 
-int UpstreamTls::no_certificate(SSL* ssl, X509**, EVP_PKEY**) {
-  static_cast<Attempt*>(SSL_get_app_data(ssl))->server_->set_hint(std::string{kNoCertificate});
-  return 0;  // without one; whether the server minds shows with the first bytes it sends
+int UpstreamTls::show_certificate(SSL* ssl, void*) {
+  auto& attempt = *static_cast<Attempt*>(SSL_get_app_data(ssl));
+  const auto path = attempt.owner_.certificates_->present(ssl, attempt.host_);
+  attempt.certificate_ = path.empty() ? "none" : path;
+  // Without one, too: whether the server minds shows with the first bytes it sends.
+  attempt.server_->set_hint(path.empty()
+                                ? std::string{kNoCertificate}
+                                : fmt::format("it asks for a client certificate and was shown {}", path));
+  return 1;
+}
+
+int UpstreamTls::note_finding(int good, X509_STORE_CTX* verification) {
+  if (good == 1) return 1;
+  auto* const ssl =
+      static_cast<SSL*>(X509_STORE_CTX_get_ex_data(verification, SSL_get_ex_data_X509_STORE_CTX_idx()));
+  auto& attempt = *static_cast<Attempt*>(SSL_get_app_data(ssl));
+  const int code = X509_STORE_CTX_get_error(verification);
+  attempt.problem_ = tls::explain(
+      {code, X509_STORE_CTX_get_error_depth(verification), X509_STORE_CTX_get_current_cert(verification)},
+      std::chrono::system_clock::now());
+  attempt.trust_ = tls::is_about_trust(code);
+  return 0;
+}
+
+std::string UpstreamTls::explain(const Channel& server, const Attempt& attempt, std::string_view name) {
+  const int reason = server.tls_reason();
+  if (reason == SSL_R_CERTIFICATE_VERIFY_FAILED && !attempt.problem_.empty()) {
+    return fmt::format(
+        "the certificate of {} cannot be verified: {}; to accept it, {}", name, attempt.problem_,
+        attempt.trust_ ? "give its CA with --upstream-ca FILE, or switch verification off with --insecure"
+                       : "switch verification off with --insecure");
+  }
+  std::string text = fmt::format("TLS with {} failed: {}", name, server.failure());
+  if (reason == SSL_R_UNSUPPORTED_PROTOCOL || reason == SSL_R_TLSV1_ALERT_PROTOCOL_VERSION)
+    text += fmt::format("; it was offered {}", offered_versions(server.ssl()));
+  const bool nothing_fits =
+      reason == SSL_R_SSLV3_ALERT_HANDSHAKE_FAILURE || reason == SSL_R_TLSV1_ALERT_INSUFFICIENT_SECURITY;
+  if (nothing_fits && attempt.certificate_.empty())
+    text += fmt::format("; it was offered the ciphers of {}, and the program's groups and signatures",
+                        attempt.owner_.ciphers_.empty() ? "the program's own hello" : "--tls-ciphers");
+  return text;
 }
 
 void UpstreamTls::remember(const std::string& key, tls::SslSessionPtr session) {
@@ -139,7 +230,7 @@ tls::SslSessionPtr UpstreamTls::find(const std::string& key) {
 }
 
 tls::SslPtr UpstreamTls::prepare(Attempt& attempt, const Ask& ask) {
-  tls::SslPtr ssl{SSL_new(context_.get())};
+  tls::SslPtr ssl{SSL_new(attempt.context_.get())};
   if (!ssl) return nullptr;
   SSL_set_app_data(ssl.get(), &attempt);
   SSL_set_connect_state(ssl.get());
@@ -176,7 +267,7 @@ awaitable<std::string> UpstreamTls::connect(Channel& server, Attempt& attempt, c
   const IoResult done = co_await server.handshake(kLimit);
   if (done.ok()) co_return std::string{};
   if (done.ended()) co_return fmt::format("{} closed the connection during the TLS handshake", name);
-  co_return explain(server, name);
+  co_return explain(server, attempt, name);
 }
 
 }  // namespace mitm::intercept

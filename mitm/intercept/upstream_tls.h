@@ -9,30 +9,42 @@
 #include <vector>
 
 #include "base/network.h"
+#include "divert/first_bytes.h"
 #include "mitm/intercept/channel.h"
 #include "mitm/intercept/engine.h"
+#include "mitm/tls/likeness.h"
 
 namespace mitm::intercept {
 
-/// Client-side context and session cache of one io_context.
+/// Client-side contexts (one for each kind of hello) and session cache of one io_context.
 class UpstreamTls {
  public:
   static constexpr std::size_t kSessions = 1000;
+  static constexpr std::size_t kContexts = 32;
 
   struct Ask {
     base::Endpoint server;
     std::string sni;                ///< empty: none is sent, the certificate must name the address
     std::vector<std::string> alpn;  ///< offered in this order; empty: the extension is not sent
+    /// Whose hello ours is to resemble; null: OpenSSL's own. Looked at by Attempt() only.
+    const divert::ClientHello* hello = nullptr;
   };
   /// Belongs to one connection and must live as long as its SSL: sessions arrive with later reads.
   class Attempt {
    public:
     Attempt(UpstreamTls& owner, const Ask& ask);
+    /// As in flow::TlsFacts.
+    [[nodiscard]] const std::string& client_certificate() const { return certificate_; }
 
    private:
     friend class UpstreamTls;
     UpstreamTls& owner_;
-    std::string key_;  ///< in the session cache
+    std::shared_ptr<SSL_CTX> context_;
+    std::string host_;     ///< whom client certificates are for
+    std::string key_;      ///< in the session cache
+    std::string problem_;  ///< what verification found
+    bool trust_ = false;   ///< that the right CA would help
+    std::string certificate_;
     Channel* server_ = nullptr;
   };
 
@@ -48,15 +60,35 @@ class UpstreamTls {
     tls::SslSessionPtr session;
   };
 
-  UpstreamTls(tls::SslCtxPtr context, bool verify);
+  /// The number stands for the context in keys of sessions, and does not come again.
+  struct Speaker {
+    tls::Likeness likeness;
+    std::shared_ptr<SSL_CTX> context;
+    std::uint64_t number = 0;
+  };
+
+  explicit UpstreamTls(const Settings& settings);
+  [[nodiscard]] base::Result<tls::SslCtxPtr> make_context() const;
+  [[nodiscard]] const Speaker& speaker_for(const divert::ClientHello* hello);
   static int keep_session(SSL* ssl, SSL_SESSION* session);
-  static int no_certificate(SSL* ssl, X509**, EVP_PKEY**);
+  /// OpenSSL's, when the server asks for a client certificate; 1: the handshake goes on.
+  static int show_certificate(SSL* ssl, void*);
+  static int note_finding(int good, X509_STORE_CTX* verification);
+  [[nodiscard]] static std::string explain(const Channel& server, const Attempt& attempt,
+                                           std::string_view name);
   void remember(const std::string& key, tls::SslSessionPtr session);
   [[nodiscard]] tls::SslSessionPtr find(const std::string& key);
   [[nodiscard]] tls::SslPtr prepare(Attempt& attempt, const Ask& ask);
 
-  tls::SslCtxPtr context_;
-  bool verify_;
+  const int min_version_;
+  const bool verify_;
+  const std::string ciphers_;
+  const std::shared_ptr<const tls::ClientCertificates> certificates_;
+  const std::shared_ptr<tls::Keylog> keylog_;
+  tls::X509StorePtr trusted_;
+  /// [0]: OpenSSL's own hello; then the others, in the order of their last use.
+  std::vector<Speaker> speakers_;
+  std::uint64_t numbers_ = 0;
   std::list<Entry> sessions_;  ///< most recently used first
   std::unordered_map<std::string_view, std::list<Entry>::iterator> index_;
 };

@@ -67,6 +67,7 @@ void append_tls(std::string& out, const std::optional<flow::TlsFacts>& tls) {
   object.text_or_null("version", tls->version);
   object.text_or_null("cipher", tls->cipher);
   object.text_or_null("alpn", tls->alpn);
+  object.text_or_null("client_certificate", tls->client_certificate);
   object.end();
 }
 

@@ -203,6 +203,10 @@ void append_facts(std::string& out, const flow::Flow& flow, const TextStyle& sty
   std::string path = fmt::format("{} → {}", base::to_string(flow.client), base::to_string(flow.server));
   if (flow.tls) path += fmt::format(", {} {}", flow.tls->version, flow.tls->cipher);
   if (flow.tls && !flow.sni.empty()) path += fmt::format(" for {}", flow.sni);
+  if (flow.tls && flow.tls->client_certificate == "none")
+    path += ", client certificate asked for, none shown";
+  else if (flow.tls && !flow.tls->client_certificate.empty())
+    path += fmt::format(", client certificate {}", flow.tls->client_certificate);
   if (!flow.http_version.empty()) path += fmt::format(", HTTP/{}", flow.http_version);
   if (!flow.reason.empty()) path += fmt::format(", {} ({})", flow.decision, flow.reason);
   append_indented(out, base::printable(path), style);

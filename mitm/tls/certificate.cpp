@@ -34,6 +34,12 @@ bool set_times(X509* certificate, const Validity& validity) {
          ASN1_TIME_set(X509_getm_notAfter(certificate), system_clock::to_time_t(validity.until)) != nullptr;
 }
 
+std::chrono::system_clock::time_point time_point(const ASN1_TIME* time) {
+  std::tm parts{};
+  if (ASN1_TIME_to_tm(time, &parts) != 1) return {};
+  return std::chrono::system_clock::from_time_t(::timegm(&parts));
+}
+
 }  // namespace
 
 base::Result<PkeyPtr> generate_p256() {
@@ -72,10 +78,12 @@ bool sign(X509* certificate, EVP_PKEY* key) {
   return X509_sign(certificate, key, EVP_sha256()) > 0;
 }
 
+std::chrono::system_clock::time_point not_before(const X509* certificate) {
+  return time_point(X509_get0_notBefore(certificate));
+}
+
 std::chrono::system_clock::time_point not_after(const X509* certificate) {
-  std::tm parts{};
-  if (ASN1_TIME_to_tm(X509_get0_notAfter(certificate), &parts) != 1) return {};
-  return std::chrono::system_clock::from_time_t(::timegm(&parts));
+  return time_point(X509_get0_notAfter(certificate));
 }
 
 std::string common_name(const X509* certificate) {

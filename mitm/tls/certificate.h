@@ -33,6 +33,7 @@ struct Validity {
 [[nodiscard]] bool sign(X509* certificate, EVP_PKEY* key);
 
 /// For a certificate's own times, which OpenSSL gives as text.
+std::chrono::system_clock::time_point not_before(const X509* certificate);
 std::chrono::system_clock::time_point not_after(const X509* certificate);
 
 std::string common_name(const X509* certificate);  ///< the most specific one as UTF-8; empty: none

@@ -217,7 +217,7 @@ base::Result<X509Ptr> issue_leaf(const LeafSigner& signer, const LeafRequest& re
 }
 
 LeafCache::LeafCache(std::shared_ptr<const LeafSigner> signer, Settings settings)
-    : signer_(std::move(signer)), settings_(settings) {}
+    : signer_(std::move(signer)), settings_(std::move(settings)) {}
 
 base::Result<std::shared_ptr<SSL_CTX>> LeafCache::context_for(const LeafRequest& request) {
   unsigned char digest[EVP_MAX_MD_SIZE] = {};
@@ -252,6 +252,7 @@ base::Result<std::shared_ptr<SSL_CTX>> LeafCache::make_context(const LeafRequest
                      SSL_CTX_use_PrivateKey(context.get(), signer_->key(request.key)) == 1 &&
                      SSL_CTX_add1_chain_cert(context.get(), signer_->intermediate().certificate.get()) == 1;
   if (!ready) return openssl_error(fmt::format("cannot set up TLS for {}", base::printable(request.host)));
+  if (settings_.keylog) settings_.keylog->attach(context.get());
   return std::shared_ptr<SSL_CTX>{std::move(context)};
 }
 

@@ -11,6 +11,7 @@
 #include <unordered_map>
 
 #include "mitm/tls/authority.h"
+#include "mitm/tls/keylog.h"
 
 namespace mitm::tls {
 
@@ -63,6 +64,7 @@ class LeafCache {
   struct Settings {
     int min_version = TLS1_2_VERSION;
     std::size_t limit = 1000;
+    std::shared_ptr<Keylog> keylog{};  ///< null: none
   };
   LeafCache(std::shared_ptr<const LeafSigner> signer, Settings settings);
 

@@ -5,6 +5,10 @@
 
 namespace mitm::tls {
 
+void free_stack(STACK_OF(X509) * certificates) {
+  sk_X509_pop_free(certificates, X509_free);
+}
+
 X509Ptr share(X509* certificate) {
   if (certificate != nullptr) X509_up_ref(certificate);
   return X509Ptr{certificate};

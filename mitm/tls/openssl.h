@@ -28,6 +28,10 @@ using X509StorePtr = std::unique_ptr<X509_STORE, Deleter<X509_STORE_free>>;
 using PkeyPtr = std::unique_ptr<EVP_PKEY, Deleter<EVP_PKEY_free>>;
 using BioPtr = std::unique_ptr<BIO, Deleter<BIO_free_all>>;
 
+/// With all that is in it.
+void free_stack(STACK_OF(X509) * certificates);
+using X509StackPtr = std::unique_ptr<STACK_OF(X509), Deleter<free_stack>>;
+
 /// Another reference to the same object.
 X509Ptr share(X509* certificate);
 PkeyPtr share(EVP_PKEY* key);

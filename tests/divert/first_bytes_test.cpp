@@ -246,11 +246,17 @@ TEST_CASE("first_bytes: the fields of a hello") {
   SUBCASE("GREASE is no version") {
     const auto versions = sized8(u16(0x7a7a) + u16(0x0303) + u16(0x0304) + u16(0x0302));
     CHECK(inspect(hello(extension(43, versions))).hello.max_version == 0x0304);
+    CHECK(inspect(hello(extension(43, versions))).hello.min_version == 0x0302);
+    CHECK(inspect(hello(extension(43, sized8(u16(0x7a7a))))).hello.min_version == 0);
     CHECK(inspect(hello(extension(43, sized8(u16(0x7a7a))))).hello.max_version == 0x0303);
   }
   SUBCASE("encrypted ClientHello and its ancestor") {
-    CHECK(inspect(hello(extension(0xfe0d, "x"))).hello.encrypted_client_hello);
-    CHECK(inspect(hello(extension(0xffce, "x"))).hello.encrypted_client_hello);
+    const auto ech = inspect(hello(extension(0xfe0d, "x"))).hello;
+    CHECK(ech.encrypted_client_hello);
+    CHECK_FALSE(ech.encrypted_server_name);
+    const auto esni = inspect(hello(extension(0xffce, "x"))).hello;
+    CHECK(esni.encrypted_server_name);
+    CHECK_FALSE(esni.encrypted_client_hello);
   }
   SUBCASE("groups and signature algorithms") {
     const auto seen =
@@ -350,7 +356,19 @@ TEST_CASE("first_bytes: nothing is waited for beyond the limit") {
       const auto seen = inspect(std::string_view(bytes).substr(0, size));
       CHECK(seen.protocol == Protocol::tls);
       CHECK(seen.complete);
+      CHECK(seen.hello.cut);
     }
+  }
+  SUBCASE("a hello of just less than the limit, and its name after all that fills it") {
+    const std::string filling =
+        extension(0x7777, std::string(40'000, 'f')) + extension(0x7778, std::string(20'000, 'f'));
+    const auto bytes = records(handshake(hello_body(sized16(filling + server_name("example.org")))), 16384);
+    REQUIRE(bytes.size() < kMaxFirstBytes);
+    const auto seen = inspect(bytes);
+    CHECK(seen.complete);
+    CHECK_FALSE(seen.hello.cut);
+    CHECK(seen.host == "example.org");
+    CHECK_FALSE(inspect(std::string_view(bytes).substr(0, bytes.size() - 1)).complete);
   }
   SUBCASE("a head without an end") {
     std::string bytes = "GET / HTTP/1.1\r\nHost: example.org\r\nX: ";

@@ -101,12 +101,6 @@ class Program(unittest.TestCase):
         for name in ("DNS:one.test", "DNS:two.test", "IP Address:192.0.2.2", "TLS Web Server Authentication"):
             self.assertIn(name, shown)
 
-    def test_program_that_knows_rsa_only(self):
-        with Osproxy(world, "openssl") as osproxy:
-            shown = world.run("openssl", "s_client", "-tls1_2", "-cipher", "ECDHE-RSA-AES128-GCM-SHA256", "-connect", "192.0.2.2:443", "-servername", "one.test",
-                              input="GET /rsa HTTP/1.0\r\nHost: one.test\r\n\r\n", check=False)
-            self.assertIn("ECDHE-RSA-AES128-GCM-SHA256", shown.stdout)
-
     def test_without_a_name_the_address_is_verified(self):
         with Osproxy(world, "curl") as osproxy:
             world.curl("https://192.0.2.2/", trust="osproxy")

@@ -215,7 +215,7 @@ TEST_CASE("options: the table is sound") {
     if (option.letter) CHECK(std::ranges::count(option_table(), option.letter, &Option::letter) == 1);
     CHECK(option.letter != 'h');
     CHECK(option.letter != 'V');
-    CHECK((option.kind == Kind::flag || option.kind == Kind::rules || !option.value_name.empty()));
+    CHECK((option.kind == Kind::flag || option.kind == Kind::objects || !option.value_name.empty()));
     CHECK_FALSE(option.help.ends_with('.'));
     CHECK((option.on_command_line || option.in_config));
   }

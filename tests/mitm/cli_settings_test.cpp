@@ -193,6 +193,44 @@ TEST_CASE("settings: every error of a rule has its place") {
   CHECK(rule_error(json::array({many}).dump()) == "[0].port: expected at most 1000 entries, found 1001");
 }
 
+TEST_CASE("settings: client certificates are read; the key may be in the file of the certificate") {
+  const auto certs = parse_client_certs(json::parse(R"([
+    {"host": "*.Bank.example.", "cert": "c.pem", "key": "k.pem"}, {"host": "192.0.2.1", "cert": "both.pem"}])"));
+  REQUIRE(certs);
+  REQUIRE(certs->size() == 2);
+  CHECK(certs->at(0).host == "*.bank.example");
+  CHECK(certs->at(0).cert == "c.pem");
+  CHECK(certs->at(0).key == "k.pem");
+  CHECK(certs->at(1).host == "192.0.2.1");
+  CHECK(certs->at(1).key == "both.pem");
+}
+
+TEST_CASE("settings: every error of a client certificate has its place") {
+  const auto error_of = [](const json& list) {
+    const auto parsed = parse_client_certs(list);
+    return parsed ? "no error" : parsed.error().text;
+  };
+  const json good{{"host", "a.b"}, {"cert", "c"}};
+  const std::pair<const char*, const char*> cases[] = {
+      {R"([{}])", "[0].host: expected a string, found none"},
+      {R"([{"host": "a.b"}])", "[0].cert: expected a string, found none"},
+      {R"([{"host": "a.b", "cert": "c"}, {"host": "a.b", "cert": ""}])",
+       "[1].cert: expected a string, found \"\""},
+      {R"([{"host": ["a.b"], "cert": "c"}])", "[0].host: expected a string, found [\"a.b\"]"},
+      {R"([{"host": "a.b", "cert": "c", "key": 1}])", "[0].key: expected a string, found 1"},
+      {R"([{"host": "a.b", "cert": "c", "passphrase": "x"}])", "[0].passphrase: unknown key"},
+  };
+  for (const auto& [list, error] : cases) CHECK(error_of(json::parse(list)) == error);
+  CHECK(error_of(json::array({{{"host", "a:443"}, {"cert", "c"}}}))
+            .starts_with("[0].host: 'a:443' is not a host"));
+  CHECK(error_of(std::vector<json>(50, good)) == "no error");
+  CHECK(error_of(std::vector<json>(51, good)) == "expected at most 50 certificates, found 51");
+  const auto invocation = parse_command_line(std::vector<const char*>{"run"});
+  const auto many = run_settings({{"client-certs", std::vector<json>(51, good)}}, *invocation);
+  REQUIRE_FALSE(many);
+  CHECK(many.error().text == "client-certs: expected at most 50 certificates, found 51");
+}
+
 TEST_CASE("settings: what is typed becomes settings") {
   const auto settings = settings_of({"curl",
                                      "-p",
@@ -220,6 +258,10 @@ TEST_CASE("settings: what is typed becomes settings") {
                                      "p",
                                      "--tls-min",
                                      "1.0",
+                                     "--tls-ciphers",
+                                     "HIGH",
+                                     "--keylog",
+                                     "keys",
                                      "--upstream-ca",
                                      "ca",
                                      "-k",
@@ -252,6 +294,8 @@ TEST_CASE("settings: what is typed becomes settings") {
   CHECK(settings->ca_dir == "d");
   CHECK(settings->upstream_ca_path == "ca");
   CHECK(settings->tls_min == TLS1_VERSION);
+  CHECK(settings->tls_ciphers == "HIGH");
+  CHECK(settings->keylog == "keys");
   CHECK(settings->detail == 3);
   CHECK(settings->bodies == 65536);
   CHECK(settings->insecure);
@@ -296,8 +340,9 @@ TEST_CASE("settings: a bad filter is a usage error, and exec has none") {
 }
 
 TEST_CASE("settings: come back from the wire as they were") {
-  auto settings = settings_of({"=curl,!~x+", "-p", "80,8000-8100", "-x", "::1,10.0.0.0/8", "--group",
-                               "4294967294", "-b", "1024G", "-o", "\xff"});
+  auto settings =
+      settings_of({"=curl,!~x+", "-p", "80,8000-8100", "-x", "::1,10.0.0.0/8", "--group", "4294967294", "-b",
+                   "1024G", "-o", "\xff", "--keylog", "k", "--tls-ciphers", "HIGH"});
   REQUIRE(settings);
   auto rules = parse_rules(json::parse(
       R"([{"host": "*.a.b", "port": 1, "network": "::/0", "user": "ann", "process": "x+", "action": "block"}])"));
@@ -308,6 +353,8 @@ TEST_CASE("settings: come back from the wire as they were") {
   CHECK(returned->to_json() == settings->to_json());
   CHECK(returned->group == 4294967294);
   CHECK(returned->output == "\xff");
+  CHECK(returned->keylog == "k");
+  CHECK(returned->tls_ciphers == "HIGH");
   CHECK(texts(returned->ports) == "80 8000-8100");
   CHECK(texts(returned->excluded) == "::1 10.0.0.0/8");
   CHECK(returned->policy.filter.text() == "=curl,!~x+");

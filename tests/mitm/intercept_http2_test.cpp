@@ -9,15 +9,11 @@ using namespace frames;
 using mitm::flow::Flow;
 using mitm::flow::Type;
 using rig::End;
+using rig::passes;
 using rig::Peer;
 using rig::Rig;
 
 namespace {
-
-void passes(Peer& from, Peer& to, std::string_view text) {
-  from.say(text);
-  CHECK(to.hear(text.size()) == text);
-}
 
 /// A connection that has been agreed on.
 struct Talk {

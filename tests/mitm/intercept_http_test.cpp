@@ -10,6 +10,7 @@
 
 using mitm::flow::Type;
 using rig::End;
+using rig::passes;
 using rig::Peer;
 using rig::Rig;
 
@@ -17,12 +18,6 @@ namespace {
 
 constexpr std::string_view kGet = "GET /a HTTP/1.1\r\nHost: h.test:81\r\n\r\n";
 constexpr std::string_view kOk = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nhi";
-
-/// `text` goes from one end to the other unchanged.
-void passes(Peer& from, Peer& to, std::string_view text) {
-  from.say(text);
-  CHECK(to.hear(text.size()) == text);
-}
 
 }  // namespace
 

@@ -11,13 +11,12 @@ using mitm::flow::Type;
 using mitm::intercept::Learned;
 using mitm::intercept::LearnedSettings;
 using mitm::tls::SslCtxPtr;
+using rig::kGet;
+using rig::kOk;
 using rig::Peer;
 using rig::Rig;
 
 namespace {
-
-constexpr std::string_view kGet = "GET /a HTTP/1.1\r\nHost: h.test\r\n\r\n";
-constexpr std::string_view kOk = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nhi";
 
 mitm::intercept::Settings with(LearnedSettings learned) {
   auto settings = rig::trusting();

@@ -4,9 +4,11 @@
 #include <csignal>
 #include <cstring>
 #include <filesystem>
+#include <future>
 
 #include <boost/asio/co_spawn.hpp>
 #include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <openssl/err.h>
 #include <openssl/pem.h>
 #include <sys/socket.h>
@@ -140,6 +142,7 @@ bool Peer::start_tls(SSL_CTX* context, bool server, const char* sni, const std::
                         static_cast<unsigned>(names.size()));
   }
   ERR_clear_error();
+  if (split_.first > 0) say_split_hello();
   const int done = server ? SSL_accept(ssl_.get()) : SSL_connect(ssl_.get());
   if (done != 1) {
     const char* reason = ERR_reason_error_string(ERR_peek_error());
@@ -147,6 +150,51 @@ bool Peer::start_tls(SSL_CTX* context, bool server, const char* sni, const std::
     ERR_clear_error();
   }
   return done == 1;
+}
+
+/// The same handshake message in other records: the transcript, which both ends sign, does not have them.
+void Peer::say_split_hello() {
+  BIO* const out = BIO_new(BIO_s_mem());
+  SSL_set_bio(ssl_.get(), BIO_new(BIO_s_mem()), out);
+  SSL_connect(ssl_.get());
+  char* bytes = nullptr;
+  std::string_view rest{nullptr, 0};
+  const auto size = static_cast<std::size_t>(BIO_get_mem_data(out, &bytes));
+  std::string message, records;
+  for (rest = {bytes, size}; rest.size() > 5;) {
+    const auto payload = static_cast<std::size_t>(static_cast<unsigned char>(rest[3]) << 8 |
+                                                  static_cast<unsigned char>(rest[4]));
+    message.append(rest.substr(5, payload));
+    rest.remove_prefix(5 + payload);
+  }
+  for (std::size_t at = 0; at < message.size(); at += split_.first) {
+    const auto piece = message.substr(at, split_.first);
+    records.append("\x16\x03\x01", 3);
+    records.append({static_cast<char>(piece.size() >> 8), static_cast<char>(piece.size())}).append(piece);
+  }
+  const int now = 1;
+  ::setsockopt(fd_.get(), IPPROTO_TCP, TCP_NODELAY, &now, sizeof now);
+  for (std::size_t at = 0; at < records.size(); at += split_.second) {
+    const auto piece = records.substr(at, split_.second);
+    REQUIRE(::send(fd_.get(), piece.data(), piece.size(), MSG_NOSIGNAL) ==
+            static_cast<ssize_t>(piece.size()));
+    std::this_thread::sleep_for(std::chrono::milliseconds{1});
+  }
+  SSL_set_fd(ssl_.get(), fd_.get());
+}
+
+Handshake shake(Peer& program, SSL_CTX* client, Peer& server, SSL_CTX* origin, const char* sni,
+                const std::vector<std::string>& alpn) {
+  auto accepted = std::async(std::launch::async, [&] { return server.start_tls(origin, true); });
+  Handshake result;
+  result.program = program.start_tls(client, false, sni, alpn);
+  result.server = accepted.get();
+  return result;
+}
+
+void passes(Peer& from, Peer& to, std::string_view text) {
+  from.say(text);
+  CHECK(to.hear(text.size()) == text);
 }
 
 void Peer::finish(bool notify) {

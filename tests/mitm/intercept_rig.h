@@ -37,6 +37,9 @@ class Peer {
   [[nodiscard]] End end() const { return end_; }
   bool start_tls(SSL_CTX* context, bool server, const char* sni = nullptr,
                  const std::vector<std::string>& alpn = {});
+  /// The hello of the next start_tls is sent in records with `record` bytes each, `segment` bytes a write,
+  /// with a pause between.
+  void split_hello(std::size_t record, std::size_t segment) { split_ = {record, segment}; }
   [[nodiscard]] SSL* ssl() const { return ssl_.get(); }
   void finish(bool notify = true);  ///< ends our direction
   void reset();
@@ -50,7 +53,22 @@ class Peer {
   mitm::tls::SslPtr ssl_;
   End end_ = End::none;
   std::string tls_error_;
+  void say_split_hello();
+  std::pair<std::size_t, std::size_t> split_{0, 0};
 };
+
+struct Handshake {
+  bool program = false;
+  bool server = false;
+};
+/// Both ends at once: each waits for the other, through the engine.
+Handshake shake(Peer& program, SSL_CTX* client, Peer& server, SSL_CTX* origin, const char* sni,
+                const std::vector<std::string>& alpn = {});
+/// What `from` says, `to` hears.
+void passes(Peer& from, Peer& to, std::string_view text);
+
+inline constexpr std::string_view kGet = "GET /a HTTP/1.1\r\nHost: h.test\r\n\r\n";
+inline constexpr std::string_view kOk = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nhi";
 
 /// A CA of the test's own, and what servers and programs make of it.
 struct Authority {

@@ -9,16 +9,12 @@
 using mitm::flow::Type;
 using mitm::tls::SslCtxPtr;
 using rig::End;
+using rig::passes;
 using rig::Peer;
 using rig::Rig;
 using namespace std::string_literals;
 
 namespace {
-
-void passes(Peer& from, Peer& to, std::string_view text) {
-  from.say(text);
-  CHECK(to.hear(text.size()) == text);
-}
 
 struct Handshake {
   bool program = false;

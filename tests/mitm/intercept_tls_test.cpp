@@ -13,33 +13,14 @@
 using mitm::flow::Type;
 using mitm::tls::SslCtxPtr;
 using rig::End;
+using rig::kGet;
+using rig::kOk;
+using rig::passes;
 using rig::Peer;
 using rig::Rig;
+using rig::shake;
 
 namespace {
-
-constexpr std::string_view kGet = "GET /a HTTP/1.1\r\nHost: h.test\r\n\r\n";
-constexpr std::string_view kOk = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nhi";
-
-void passes(Peer& from, Peer& to, std::string_view text) {
-  from.say(text);
-  CHECK(to.hear(text.size()) == text);
-}
-
-struct Handshake {
-  bool program = false;
-  bool server = false;
-};
-
-/// Both ends at once: each waits for the other, through the engine.
-Handshake shake(Peer& program, SSL_CTX* client, Peer& server, SSL_CTX* origin, const char* sni,
-                const std::vector<std::string>& alpn = {}) {
-  auto accepted = std::async(std::launch::async, [&] { return server.start_tls(origin, true); });
-  Handshake result;
-  result.program = program.start_tls(client, false, sni, alpn);
-  result.server = accepted.get();
-  return result;
-}
 
 std::string alpn_of(const Peer& peer) {
   const unsigned char* name = nullptr;
@@ -168,10 +149,16 @@ TEST_CASE("tls: whatever is wrong with the server's certificate, an HTTP client 
     const char* name;
     const rig::Authority& authority;
     const char* host;
-    const char* why;
+    std::vector<const char*> why;
   };
-  const Case cases[] = {{"unknown CA", rig::strangers(), "h.test", "unable to get local issuer"},
-                        {"another name", rig::theirs(), "other.test", "ostname mismatch"}};
+  const Case cases[] = {{"unknown CA",
+                         rig::strangers(),
+                         "h.test",
+                         {"unable to get local issuer", "it is signed by", "--upstream-ca", "--insecure"}},
+                        {"another name",
+                         rig::theirs(),
+                         "other.test",
+                         {"ostname mismatch (it is for other.test)", "--insecure"}}};
   for (const auto& one : cases) {
     CAPTURE(one.name);
     Rig rig{rig::trusting()};
@@ -184,7 +171,8 @@ TEST_CASE("tls: whatever is wrong with the server's certificate, an HTTP client 
     const std::string page = program.hear_all();
     CHECK(program.end() == End::notify);
     CHECK(page.starts_with("HTTP/1.1 502 Bad Gateway\r\n"));
-    for (const auto* part : {"h.test", one.why, "--upstream-ca", "--insecure"}) {
+    CHECK(page.find("h.test") != page.npos);
+    for (const auto* part : one.why) {
       CAPTURE(part);
       CHECK(page.find(part) != page.npos);
     }
@@ -192,7 +180,7 @@ TEST_CASE("tls: whatever is wrong with the server's certificate, an HTTP client 
     CHECK(flow.type == Type::http);
     CHECK(flow.status == 502);
     CHECK(flow.url == "https://h.test/a");
-    CHECK(flow.error.find(one.why) != flow.error.npos);
+    CHECK_MESSAGE(flow.error.find(one.why[0]) != flow.error.npos, flow.error);
     program.close();
     CHECK(rig.idle());
   }

@@ -41,18 +41,19 @@ std::vector<std::string> hostile_strings() {
 }  // namespace
 
 TEST_CASE("json: an http flow, byte for byte") {
-  CHECK(rendered(sample_http(), true) ==
-        R"({"v":1,"event":"end","type":"http","id":7,"conn":3,"time":"2026-11-23T09:26:50.123456Z",)"
-        R"("process":{"pid":1234,"ppid":1000,"name":"curl","exe":"/usr/bin/curl",)"
-        R"("argv":["curl","-s","https://example.org/path"],"user":"alice",)"
-        R"("start_time":"2026-11-23T09:26:49.123456Z"},"client":"10.0.0.1:41000",)"
-        R"("server":"93.184.216.34:443","host":"example.org","sni":"example.org","method":"GET",)"
-        R"("url":"https://example.org/path","http_version":"1.1","status":200,)"
-        R"("request_headers":[["Host","example.org"]],"response_headers":[["Content-Type","text/plain"]],)"
-        R"("request_body":"","request_body_cut":false,"response_body":"aGVsbG8K","response_body_cut":false,)"
-        R"("request_bytes":0,"response_bytes":1234,"duration_ms":34.001,)"
-        R"("tls":{"version":"TLSv1.3","cipher":"TLS_AES_256_GCM_SHA384","alpn":"http/1.1"},)"
-        R"("decision":"intercept","reason":"filter curl","error":null})");
+  CHECK(
+      rendered(sample_http(), true) ==
+      R"({"v":1,"event":"end","type":"http","id":7,"conn":3,"time":"2026-11-23T09:26:50.123456Z",)"
+      R"("process":{"pid":1234,"ppid":1000,"name":"curl","exe":"/usr/bin/curl",)"
+      R"("argv":["curl","-s","https://example.org/path"],"user":"alice",)"
+      R"("start_time":"2026-11-23T09:26:49.123456Z"},"client":"10.0.0.1:41000",)"
+      R"("server":"93.184.216.34:443","host":"example.org","sni":"example.org","method":"GET",)"
+      R"("url":"https://example.org/path","http_version":"1.1","status":200,)"
+      R"("request_headers":[["Host","example.org"]],"response_headers":[["Content-Type","text/plain"]],)"
+      R"("request_body":"","request_body_cut":false,"response_body":"aGVsbG8K","response_body_cut":false,)"
+      R"("request_bytes":0,"response_bytes":1234,"duration_ms":34.001,)"
+      R"("tls":{"version":"TLSv1.3","cipher":"TLS_AES_256_GCM_SHA384","alpn":"http/1.1","client_certificate":null},)"
+      R"("decision":"intercept","reason":"filter curl","error":null})");
 }
 
 TEST_CASE("json: nothing that a reader may take for the end of a line stands in one") {

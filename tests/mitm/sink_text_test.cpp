@@ -114,6 +114,18 @@ TEST_CASE("text: detail 2 adds passed connections and what they have begun") {
   CHECK(first_line(render_text(begun, {.detail = 2})) == "curl[1234] tcp 93.184.216.34:443, under way\n");
 }
 
+TEST_CASE("text: detail 2 says what a server that asks for a client certificate was shown") {
+  flow::Flow flow = sample_http();
+  const std::pair<const char*, const char*> cases[] = {
+      {"none", " for example.org, client certificate asked for, none shown, HTTP/1.1"},
+      {"/c/me.pem", " for example.org, client certificate /c/me.pem, HTTP/1.1"}};
+  for (const auto& [shown, text] : cases) {
+    flow.tls->client_certificate = shown;
+    CHECK(render_text(flow, {.detail = 2}).find(text) != std::string::npos);
+    CHECK(render_text(flow, {.detail = 1}).find("client certificate") == std::string::npos);
+  }
+}
+
 TEST_CASE("text: detail 2 shows the headers of both sides, detail 3 the bodies") {
   const std::string head =
       "curl[1234] GET https://example.org/path → 200 OK 1.2k 34ms\n"
@@ -184,7 +196,7 @@ TEST_CASE("text: no foreign byte reaches the terminal raw") {
   process->argv = {evil, evil};
   flow.process = std::move(process);
   flow.host = flow.sni = flow.method = flow.url = flow.http_version = flow.reason = flow.error = evil;
-  flow.tls = flow::TlsFacts{evil, evil, evil};
+  flow.tls = flow::TlsFacts{evil, evil, evil, evil};
   flow.request_headers.add(evil, evil);
   flow.response_headers.add("content-encoding", evil);
   flow.request_body = flow.response_body = evil;
