@@ -7,6 +7,7 @@
 #include <fmt/format.h>
 
 #include "base/text.h"
+#include "mitm/http/charset.h"
 #include "mitm/http/content_coding.h"
 #include "mitm/http/fields.h"
 #include "mitm/sink/amounts.h"
@@ -67,7 +68,9 @@ void append_hex(std::string& out, std::string_view bytes) {
   }
 }
 
-void append_shown(std::string& out, std::string_view shown) {
+void append_shown(std::string& out, std::string_view shown, std::string_view type) {
+  const auto converted = http::to_utf8(type, shown);
+  if (converted && is_text(*converted)) return append_text(out, *converted);
   is_text(shown) ? append_text(out, whole_sequences(shown)) : append_hex(out, shown);
 }
 
@@ -76,7 +79,7 @@ bool append_decoded(std::string& out, const Body& body, std::uint64_t total, std
   constexpr std::size_t kMost = 1 << 20;
   const auto decoded = http::decode_content(body.coding, body.kept, std::min(limit, kMost));
   if (!decoded) return false;
-  append_shown(out, decoded->bytes);
+  append_shown(out, decoded->bytes, body.type);
   const bool whole = decoded->whole && body.kept.size() == total;
   fmt::format_to(std::back_inserter(out), "{}{}({}, {} on the wire)\n", kIndent, whole ? "" : "... ",
                  base::printable(body.coding), size_text(total));
@@ -99,7 +102,7 @@ void append_body(std::string& out, const Body& body, std::size_t limit) {
     return;
   }
   const std::string_view shown = body.kept.substr(0, limit);
-  append_shown(out, shown);
+  append_shown(out, shown, body.type);
   if (shown.size() == total) return;
   const std::string_view why = shown.size() == body.kept.size() ? ", the limit of --bodies" : "";
   fmt::format_to(std::back_inserter(out), "{}... {} of {}{}\n", kIndent, size_text(shown.size()),

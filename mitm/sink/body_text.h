@@ -16,10 +16,12 @@ struct Body {
   std::string_view kept;               ///< what --bodies let us keep
   std::optional<std::uint64_t> total;  ///< bytes that went over the wire; empty: not counted
   std::string_view coding;             ///< value of content-encoding
+  std::string_view type{};             ///< value of content-type
 };
 
-/// At most `limit` bytes of `body`, content codings undone: as text when it is text, else as a hex dump. A
-/// coding that cannot be undone is only named. Nothing for an empty body.
+/// At most `limit` bytes of `body`, content codings undone: as text when it is text (in the charset that its
+/// type names, or UTF-8), else as a hex dump. A coding that cannot be undone is only named. Nothing for an
+/// empty body.
 void append_body(std::string& out, const Body& body, std::size_t limit);
 
 }  // namespace mitm::sink

@@ -229,7 +229,8 @@ void append_message(std::string& out, const flow::Flow& flow, flow::Direction di
   append_fields(out, request ? ">" : "<", fields, style);
   if (style.detail < 3 || flow.event == flow::Event::start) return;
   const Body body{request ? flow.request_body : flow.response_body,
-                  request ? flow.request_bytes : flow.response_bytes, fields.find("content-encoding")};
+                  request ? flow.request_bytes : flow.response_bytes, fields.find("content-encoding"),
+                  fields.find("content-type")};
   append_body(out, body, style.detail == 3 ? kBodyAtDetail3 : std::numeric_limits<std::size_t>::max());
 }
 

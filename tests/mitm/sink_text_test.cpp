@@ -251,6 +251,14 @@ TEST_CASE("body: binary is shown in hex") {
         "\n    00000000  00                                               .\n    ... 1b of 18b\n");
 }
 
+TEST_CASE("body: text in another charset is text") {
+  CHECK(body_text({"caf\xe9\x1b", {}, "", "text/plain; charset=latin1"}, 512) ==
+        "\n    00000000  63 61 66 e9 1b                                   caf..\n");
+  CHECK(body_text({"caf\xe9\x85\n", {}, "", "text/plain; charset=latin1"}, 512) == "\n    café…\n");
+  CHECK(body_text({"caf\xe9s", {}, "", "text/plain"}, 512) ==
+        "\n    00000000  63 61 66 e9 73                                   caf.s\n");
+}
+
 TEST_CASE("body: coded bodies are decoded, or named; bodies that were not kept are counted") {
   const std::string gzip{
       "\x1f\x8b\x08\x00\x00\x00\x00\x00\x02\x03\xcb\x48\xcd\xc9\xc9\x57\xc8\x40\x90\x5c\x00\x3b\x7c\x8a\xdf"

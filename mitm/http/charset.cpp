@@ -1,0 +1,150 @@
+// iconv(3) is part of the system everywhere, and knows more charsets than are safe to offer to strangers: the
+// table is what it is asked for.
+#include "mitm/http/charset.h"
+
+#include <algorithm>
+#include <cerrno>
+
+#include <iconv.h>
+
+#include "mitm/http/fields.h"
+
+namespace mitm::http {
+namespace {
+
+struct Label {
+  std::string_view label;
+  const char* charset;  ///< as iconv_open(3) calls it on glibc, FreeBSD and macOS
+};
+// As in browsers, Latin 1 and ASCII are windows-1252, and the names of national standards are those of the
+// larger sets that have followed them.
+constexpr Label kLabels[] = {
+    {"us-ascii", "CP1252"},
+    {"ascii", "CP1252"},
+    {"iso-8859-1", "CP1252"},
+    {"iso8859-1", "CP1252"},
+    {"iso_8859-1", "CP1252"},
+    {"latin1", "CP1252"},
+    {"windows-1252", "CP1252"},
+    {"cp1252", "CP1252"},
+    {"iso-8859-2", "ISO-8859-2"},
+    {"latin2", "ISO-8859-2"},
+    {"iso-8859-3", "ISO-8859-3"},
+    {"iso-8859-4", "ISO-8859-4"},
+    {"iso-8859-5", "ISO-8859-5"},
+    {"iso-8859-6", "ISO-8859-6"},
+    {"iso-8859-7", "ISO-8859-7"},
+    {"iso-8859-8", "ISO-8859-8"},
+    {"iso-8859-9", "CP1254"},
+    {"latin5", "CP1254"},
+    {"iso-8859-10", "ISO-8859-10"},
+    {"iso-8859-13", "ISO-8859-13"},
+    {"iso-8859-14", "ISO-8859-14"},
+    {"iso-8859-15", "ISO-8859-15"},
+    {"latin9", "ISO-8859-15"},
+    {"iso-8859-16", "ISO-8859-16"},
+    {"windows-874", "CP874"},
+    {"tis-620", "CP874"},
+    {"iso-8859-11", "CP874"},
+    {"windows-1250", "CP1250"},
+    {"cp1250", "CP1250"},
+    {"windows-1251", "CP1251"},
+    {"cp1251", "CP1251"},
+    {"windows-1253", "CP1253"},
+    {"windows-1254", "CP1254"},
+    {"windows-1255", "CP1255"},
+    {"windows-1256", "CP1256"},
+    {"windows-1257", "CP1257"},
+    {"windows-1258", "CP1258"},
+    {"koi8-r", "KOI8-R"},
+    {"koi8-u", "KOI8-U"},
+    {"ibm866", "CP866"},
+    {"cp866", "CP866"},
+    {"shift_jis", "CP932"},
+    {"shift-jis", "CP932"},
+    {"sjis", "CP932"},
+    {"x-sjis", "CP932"},
+    {"windows-31j", "CP932"},
+    {"euc-jp", "EUC-JP"},
+    {"x-euc-jp", "EUC-JP"},
+    {"gb2312", "GB18030"},
+    {"gbk", "GB18030"},
+    {"x-gbk", "GB18030"},
+    {"gb18030", "GB18030"},
+    {"big5", "BIG5"},
+    {"big5-hkscs", "BIG5-HKSCS"},
+    {"euc-kr", "CP949"},
+    {"ks_c_5601-1987", "CP949"},
+    {"windows-949", "CP949"},
+    {"utf-16", "UTF-16LE"},
+    {"utf-16le", "UTF-16LE"},
+    {"utf-16be", "UTF-16BE"},
+};
+constexpr std::string_view kReplacement = "\xef\xbf\xbd";
+
+std::string_view trimmed(std::string_view text) {
+  const auto begin = text.find_first_not_of(" \t\"");
+  if (begin == text.npos) return {};
+  return text.substr(begin, text.find_last_not_of(" \t\"") - begin + 1);
+}
+
+std::string_view charset_named_in(std::string_view content_type) {
+  for (auto at = content_type.find(';'); at != content_type.npos; at = content_type.find(';')) {
+    content_type.remove_prefix(at + 1);
+    const auto parameter = content_type.substr(0, content_type.find(';'));
+    const auto equals = parameter.find('=');
+    if (equals != parameter.npos && iequals(trimmed(parameter.substr(0, equals)), "charset"))
+      return trimmed(parameter.substr(equals + 1));
+  }
+  return {};
+}
+
+/// For iconv_open; null: none.
+const char* find_charset(std::string_view label) {
+  const auto* const found =
+      std::ranges::find_if(kLabels, [&](const Label& one) { return iequals(one.label, label); });
+  return found == std::end(kLabels) ? nullptr : found->charset;
+}
+
+const char* take_byte_order_mark(std::string_view& bytes) {
+  const char* const charset = bytes.starts_with("\xff\xfe")   ? "UTF-16LE"
+                              : bytes.starts_with("\xfe\xff") ? "UTF-16BE"
+                                                              : nullptr;
+  if (charset != nullptr) bytes.remove_prefix(2);
+  return charset;
+}
+
+std::string convert(iconv_t converter, std::string_view bytes) {
+  std::string out;
+  auto* in = const_cast<char*>(bytes.data());
+  std::size_t left = bytes.size();
+  char buffer[4096];
+  while (left > 0) {
+    char* to = buffer;
+    std::size_t room = sizeof buffer;
+    const auto result = ::iconv(converter, &in, &left, &to, &room);
+    const int code = result == static_cast<std::size_t>(-1) ? errno : 0;
+    out.append(buffer, sizeof buffer - room);
+    if (code == EINVAL) break;
+    if (code != EILSEQ) continue;
+    out.append(kReplacement);
+    ++in;
+    --left;
+  }
+  return out;
+}
+
+}  // namespace
+
+std::optional<std::string> to_utf8(std::string_view content_type, std::string_view bytes) {
+  const char* charset = take_byte_order_mark(bytes);
+  if (charset == nullptr) charset = find_charset(charset_named_in(content_type));
+  if (charset == nullptr) return std::nullopt;
+  const iconv_t converter = ::iconv_open("UTF-8", charset);
+  if (converter == reinterpret_cast<iconv_t>(-1)) return std::nullopt;
+  std::string text = convert(converter, bytes);
+  ::iconv_close(converter);
+  return text;
+}
+
+}  // namespace mitm::http
