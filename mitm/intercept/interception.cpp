@@ -13,6 +13,7 @@
 #include "mitm/intercept/page.h"
 #include "mitm/intercept/program_tls.h"
 #include "mitm/intercept/raw_session.h"
+#include "mitm/intercept/websocket_session.h"
 
 namespace mitm::intercept {
 namespace {
@@ -211,10 +212,17 @@ awaitable<void> Interception::run_http(std::string_view scheme) {
   auto session = std::make_unique<Http1Session>(tracked_, client_, server_, scheme);
   const auto outcome = co_await session->run();
   auto upgraded = session->take_upgraded_to_http2();
+  auto websocket = session->take_websocket();
   session.reset();
   if (outcome == Http1Session::Outcome::done) co_return;
   if (upgraded) {
     co_await run_http2(std::move(upgraded));
+    co_return;
+  }
+  if (outcome == Http1Session::Outcome::websocket) {
+    const auto messages = std::make_unique<WebSocketSession>(tracked_, client_, server_,
+                                                             std::move(websocket.flow), websocket.began);
+    co_await messages->run();
     co_return;
   }
   if (outcome == Http1Session::Outcome::upgraded || client_.ssl() != nullptr) {
