@@ -42,6 +42,11 @@ std::string selected_alpn(SSL* ssl) {
   return facts_of(ssl).alpn;
 }
 
+/// gRPC's own libraries call it by a name of theirs when both ends know that.
+bool is_http2(std::string_view alpn) {
+  return alpn == "h2" || alpn == "grpc-exp";
+}
+
 /// In which protocol a program that offers this ALPN may be answered with a page; empty: in none.
 std::string page_protocol(const std::vector<std::string>& alpn) {
   if (alpn.empty()) return "http/1.1";
@@ -292,7 +297,7 @@ awaitable<bool> Interception::accept_tls(const divert::ClientHello& hello, X509*
 
 awaitable<void> Interception::converse_in_tls() {
   const std::string alpn = selected_alpn(client_.ssl());
-  Protocol protocol = alpn == "h2" ? Protocol::http2 : Protocol::raw;
+  Protocol protocol = is_http2(alpn) ? Protocol::http2 : Protocol::raw;
   if (alpn.starts_with("http/1")) protocol = Protocol::http1;
   if (alpn.empty()) {
     const Speech speech = co_await listen(false);
