@@ -128,9 +128,11 @@ awaitable<Interception::Speech> Interception::listen(bool leave) {
     const auto server = alone ? Channel::Look{} : server_.look(scratch, leave);
     const bool server_spoke = !server.bytes.empty() || !(server.result.ok() || server.result.blocked());
     const bool client_done = client.result.ended() || client.result.status == IoResult::Status::failed;
-    if (server_spoke || client_done || Clock::now() >= limit) break;
+    const bool patient = server_spoke && http::begins_with_settings(server.bytes);
+    if (patient && limit == Clock::time_point::max()) limit = Clock::now() + kUndecided;
+    if ((server_spoke && !patient) || client_done || Clock::now() >= limit) break;
     if (leave && !client_.has_pushed_back()) client_.set_low_watermark(seen + 1);
-    if (alone) {
+    if (alone || patient) {
       co_await client_.wait_until(client.result, limit);
     } else {
       co_await wait_for_either(limit);
