@@ -6,6 +6,7 @@
 namespace mitm::flow {
 
 std::string_view to_string(Event event) {
+  if (event == Event::message) return "message";
   return event == Event::start ? "start" : "end";
 }
 
@@ -23,6 +24,12 @@ std::string_view to_string(Type type) {
       return "block";
     case Type::dns:
       return "dns";
+    case Type::websocket:
+      return "websocket";
+    case Type::sse:
+      return "sse";
+    case Type::grpc:
+      return "grpc";
   }
   return "tcp";
 }
@@ -38,6 +45,10 @@ std::size_t weight(const Flow& flow) {
   if (flow.dns) {
     for (const auto& answer : flow.dns->answers)
       bytes += sizeof answer + answer.name.size() + answer.type.size() + answer.data.size();
+  }
+  if (flow.message) {
+    const http::Message& what = flow.message->what;
+    bytes += what.payload.size() + what.reason.size() + what.name.size() + what.id.size();
   }
   return bytes;
 }

@@ -10,12 +10,13 @@
 
 #include "base/network.h"
 #include "mitm/http/fields.h"
+#include "mitm/http/message.h"
 #include "procmap/process.h"
 
 namespace mitm::flow {
 
-enum class Event : std::uint8_t { start, end };
-enum class Type : std::uint8_t { http, tcp, tls_error, pass, block, dns };
+enum class Event : std::uint8_t { start, end, message };
+enum class Type : std::uint8_t { http, tcp, tls_error, pass, block, dns, websocket, sse, grpc };
 std::string_view to_string(Event event);
 std::string_view to_string(Type type);
 
@@ -42,6 +43,12 @@ struct DnsFacts {
   std::vector<Answer> answers;
 };
 
+/// One of many that an http flow carries.
+struct MessageFacts {
+  bool from_server = false;
+  http::Message what;
+};
+
 /// Immutable once published. Strings are bytes from the network: sinks make them safe to show.
 struct Flow {
   Event event = Event::end;
@@ -59,6 +66,9 @@ struct Flow {
   std::optional<TlsFacts> tls;  ///< between the program and us
   std::string starttls;         ///< "smtp", ...: the protocol that agreed to go on in TLS; empty: none did
   std::optional<DnsFacts> dns;  ///< of type dns
+  /// Of event message, whose type is websocket, sse or grpc and whose id is the http flow's; `time`: when its
+  /// last byte came.
+  std::optional<MessageFacts> message;
 
   std::string method;
   std::string url;           ///< absolute

@@ -45,6 +45,16 @@ std::string_view text_of(const std::uint8_t* bytes, std::size_t size) {
 
 }  // namespace
 
+bool begins_with_settings(std::string_view bytes) {
+  constexpr std::size_t kHeader = 9, kSetting = 6, kMany = 64;
+  if (bytes.size() < kHeader || bytes[0] != 0) return false;
+  const std::size_t length =
+      static_cast<unsigned char>(bytes[1]) << 8U | static_cast<unsigned char>(bytes[2]);
+  const std::string_view rest = bytes.substr(3, kHeader - 3);
+  return length % kSetting == 0 && length <= kMany * kSetting &&
+         rest == std::string_view("\x04\0\0\0\0\0", 6);
+}
+
 void Http2Reader::FreeInflater::operator()(nghttp2_hd_inflater* inflater) const {
   nghttp2_hd_inflate_del(inflater);
 }

@@ -28,6 +28,10 @@ struct Http2Head {
   [[nodiscard]] bool interim() const { return status >= 100 && status < 200; }
 };
 
+/// Whether a server that speaks first may be speaking HTTP/2: it need not wait for the program's preface to
+/// say its settings (RFC 9113 section 3.4), and gRPC's servers do not.
+[[nodiscard]] bool begins_with_settings(std::string_view bytes);
+
 /// Reads one direction of a connection.
 class Http2Reader {
  public:

@@ -120,6 +120,8 @@ void Http1Session::fail_all(const std::string& error) {
 }
 
 void Http1Session::publish(Exchange& exchange) {
+  if (!exchange.flow) return;  // it goes on
+  exchange.messages.settle(*exchange.flow);
   tracked_.publish_end(std::move(exchange.flow), exchange.began);
 }
 
@@ -179,8 +181,10 @@ std::size_t Http1Session::consume_requests(std::string_view input) {
         finish_request();
         break;
       case What::body: {
-        flow::Flow& flow = *exchanges_.back().flow;
+        Exchange& exchange = exchanges_.back();
+        flow::Flow& flow = *exchange.flow;
         *flow.request_bytes += event.body.size();
+        exchange.messages.feed(tracked_, flow, flow::Direction::request, event.body);
         capture_body(event.body, tracked_.shared().settings.body_limit, flow.request_body,
                      flow.request_body_cut);
         break;
@@ -198,6 +202,7 @@ void Http1Session::begin_exchange(http::Head& head) {
   if (head.method == "HEAD") exchange.answers = http::Answers::head;
   if (head.method == "CONNECT") exchange.answers = http::Answers::connect;
   describe_request(head, scheme_, tracked_, *exchange.flow);
+  exchange.messages.request_began(*exchange.flow, tracked_.shared().settings.body_limit);
 }
 
 void Http1Session::finish_request() {
@@ -310,8 +315,10 @@ std::size_t Http1Session::consume_responses(std::span<char> bytes) {
         finish_response();
         break;
       case What::body: {
-        flow::Flow& flow = *exchanges_.front().flow;
+        Exchange& exchange = exchanges_.front();
+        flow::Flow& flow = *exchange.flow;
         *flow.response_bytes += event.body.size();
+        exchange.messages.feed(tracked_, flow, flow::Direction::response, event.body);
         capture_body(event.body, tracked_.shared().settings.body_limit, flow.response_body,
                      flow.response_body_cut);
         break;
@@ -335,8 +342,8 @@ void Http1Session::begin_response(http::Head& head) {
   flow.status = head.status;
   flow.response_headers = std::move(head.fields);
   flow.response_bytes = 0;
-  const bool endless = flow.response_headers.find("content-type").starts_with("text/event-stream");
-  if (endless && head.framing != http::Framing::none) {
+  const bool many = exchange.messages.response_began(flow, tracked_.shared().settings.body_limit);
+  if (many && head.framing != http::Framing::none) {
     tracked_.publish_start(flow);
     exchange.start_published = true;
   }
@@ -351,10 +358,19 @@ void Http1Session::finish_response() {
   if (head.status == 101 || (tunnel && exchange.request_done)) {
     switched_ = true;
     outcome_ = tunnel ? Outcome::tunnel : Outcome::upgraded;
-    if (!tunnel && http::iequals(exchange.flow->response_headers.find("upgrade"), "h2c"))
-      upgraded_to_http2_ = begin_on_http2(*exchange.flow);
+    if (!tunnel) begin_upgraded(exchange);
   }
   finish_front();
+}
+
+/// What follows a 101 goes on with the exchange's flow, or a copy of it, where we know what that is.
+void Http1Session::begin_upgraded(Exchange& exchange) {
+  const std::string_view protocol = exchange.flow->response_headers.find("upgrade");
+  if (http::iequals(protocol, "h2c")) upgraded_to_http2_ = begin_on_http2(*exchange.flow);
+  if (!http::iequals(protocol, "websocket")) return;
+  outcome_ = Outcome::websocket;
+  tracked_.publish_start(*exchange.flow);
+  websocket_ = {std::move(exchange.flow), exchange.began};
 }
 
 /// The same request, whose answer is the first stream's.

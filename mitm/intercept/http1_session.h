@@ -13,6 +13,7 @@
 
 #include "mitm/http/http1.h"
 #include "mitm/intercept/channel.h"
+#include "mitm/intercept/messages.h"
 #include "mitm/intercept/tracked.h"
 
 namespace mitm::intercept {
@@ -20,9 +21,10 @@ namespace mitm::intercept {
 class Http1Session {
  public:
   enum class Outcome : std::uint8_t {
-    done,      ///< both channels are finished with
-    upgraded,  ///< another protocol follows (101)
-    tunnel,    ///< the server has accepted a CONNECT
+    done,       ///< both channels are finished with
+    upgraded,   ///< another protocol follows (101)
+    websocket,  ///< that is WebSocket: take_websocket()
+    tunnel,     ///< the server has accepted a CONNECT
   };
 
   /// `scheme`: "http" or "https", for the URLs of flows.
@@ -34,9 +36,18 @@ class Http1Session {
   /// After `upgraded`: the request, when HTTP/2 follows (h2c); else null.
   [[nodiscard]] std::unique_ptr<flow::Flow> take_upgraded_to_http2() { return std::move(upgraded_to_http2_); }
 
+  /// A flow that is to go on.
+  struct Begun {
+    std::unique_ptr<flow::Flow> flow;
+    std::chrono::steady_clock::time_point began;
+  };
+  /// After `websocket`: its request and answer, of which a start has been published.
+  [[nodiscard]] Begun take_websocket() { return std::move(websocket_); }
+
  private:
   struct Exchange {
     std::unique_ptr<flow::Flow> flow;
+    Messages messages;
     std::chrono::steady_clock::time_point began;
     http::Answers answers = http::Answers::ordinary;
     bool upgrade = false;
@@ -70,6 +81,7 @@ class Http1Session {
   void response_head(Exchange& exchange, http::Head& head);
   void finish_request();
   void finish_response();
+  void begin_upgraded(Exchange& exchange);
   [[nodiscard]] std::unique_ptr<flow::Flow> begin_on_http2(const flow::Flow& asked) const;
   void finish_front();
   void refuse_request(const char* why);
@@ -94,6 +106,7 @@ class Http1Session {
   boost::asio::steady_timer turn_;  ///< cancelled when requests may go on
   Outcome outcome_ = Outcome::done;
   std::unique_ptr<flow::Flow> upgraded_to_http2_;
+  Begun websocket_;
   bool awaiting_switch_ = false;  ///< after a request that may end HTTP: client bytes wait for its answer
   bool switched_ = false;
   bool unasked_ = false;  ///< the server has sent a response that no request asked for

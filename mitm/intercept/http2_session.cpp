@@ -14,10 +14,6 @@ using flow::Direction;
 
 constexpr auto kSlow = std::chrono::seconds{1};  ///< after which the start of a flow is shown
 
-bool is_endless(std::string_view content_type) {
-  return content_type.starts_with("text/event-stream") || content_type.starts_with("application/grpc");
-}
-
 void append(http::Fields& fields, const http::Fields& more) {
   for (std::size_t i = 0; i < more.size(); ++i) fields.add(more[i].first, more[i].second);
 }
@@ -80,7 +76,9 @@ void Http2Session::begin(std::uint32_t stream, http::Http2Head& head) {
   Exchange& exchange = exchanges_[stream];
   exchange.began = Clock::now();
   exchange.flow = tracked_.begin(flow::Type::http);
+  exchange.websocket = head.method == "CONNECT" && http::iequals(head.protocol, "websocket");
   describe_request(head, tracked_, *exchange.flow);
+  exchange.messages.request_began(*exchange.flow, tracked_.shared().settings.body_limit);
 }
 
 void Http2Session::response(Exchange& exchange, http::Http2Head& head) {
@@ -89,7 +87,11 @@ void Http2Session::response(Exchange& exchange, http::Http2Head& head) {
   flow.status = head.status;
   flow.response_headers = std::move(head.fields);
   flow.response_bytes = 0;
-  if (is_endless(flow.response_headers.find("content-type"))) show_start(exchange);
+  const std::size_t limit = tracked_.shared().settings.body_limit;
+  const bool accepted = exchange.websocket && flow.status / 100 == 2;
+  if (accepted) exchange.messages.websocket_began(flow, limit);
+  const bool many = accepted || exchange.messages.response_began(flow, limit);
+  if (many) show_start(exchange);
 }
 
 void Http2Session::show_start(Exchange& exchange) {
@@ -107,6 +109,7 @@ void Http2Session::half_done(std::uint32_t stream, Direction direction) {
 void Http2Session::finish(Exchanges::iterator at, std::string error) {
   Exchange& exchange = at->second;
   if (exchange.flow->error.empty()) exchange.flow->error = std::move(error);
+  exchange.messages.settle(*exchange.flow);
   tracked_.publish_end(std::move(exchange.flow), exchange.began);
   exchanges_.erase(at);
 }
@@ -145,9 +148,11 @@ void Http2Session::Listener::data(std::uint32_t stream, std::string_view bytes, 
   const std::size_t limit = session_.tracked_.shared().settings.body_limit;
   if (request()) {
     *flow.request_bytes += bytes.size();
+    exchange->messages.feed(session_.tracked_, flow, direction_, bytes);
     capture_body(bytes, limit, flow.request_body, flow.request_body_cut);
   } else if (exchange->response_begun) {
     *flow.response_bytes += bytes.size();
+    exchange->messages.feed(session_.tracked_, flow, direction_, bytes);
     capture_body(bytes, limit, flow.response_body, flow.response_body_cut);
     if (!last && !exchange->start_published && Clock::now() - exchange->began >= kSlow)
       session_.show_start(*exchange);

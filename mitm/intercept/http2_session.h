@@ -8,6 +8,7 @@
 #include <unordered_map>
 
 #include "mitm/http/http2.h"
+#include "mitm/intercept/messages.h"
 #include "mitm/intercept/pass_through.h"
 
 namespace mitm::intercept {
@@ -28,7 +29,9 @@ class Http2Session final : private PassThrough::Observer {
  private:
   struct Exchange {
     std::unique_ptr<flow::Flow> flow;
+    Messages messages;
     std::chrono::steady_clock::time_point began;
+    bool websocket = false;  ///< asked for (RFC 8441)
     bool request_done = false;
     bool response_begun = false;
     bool response_done = false;

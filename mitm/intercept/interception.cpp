@@ -13,6 +13,7 @@
 #include "mitm/intercept/page.h"
 #include "mitm/intercept/program_tls.h"
 #include "mitm/intercept/raw_session.h"
+#include "mitm/intercept/websocket_session.h"
 
 namespace mitm::intercept {
 namespace {
@@ -39,6 +40,11 @@ flow::TlsFacts facts_of(SSL* ssl) {
 
 std::string selected_alpn(SSL* ssl) {
   return facts_of(ssl).alpn;
+}
+
+/// gRPC's own libraries call it by a name of theirs when both ends know that.
+bool is_http2(std::string_view alpn) {
+  return alpn == "h2" || alpn == "grpc-exp";
 }
 
 /// In which protocol a program that offers this ALPN may be answered with a page; empty: in none.
@@ -122,9 +128,11 @@ awaitable<Interception::Speech> Interception::listen(bool leave) {
     const auto server = alone ? Channel::Look{} : server_.look(scratch, leave);
     const bool server_spoke = !server.bytes.empty() || !(server.result.ok() || server.result.blocked());
     const bool client_done = client.result.ended() || client.result.status == IoResult::Status::failed;
-    if (server_spoke || client_done || Clock::now() >= limit) break;
+    const bool patient = server_spoke && http::begins_with_settings(server.bytes);
+    if (patient && limit == Clock::time_point::max()) limit = Clock::now() + kUndecided;
+    if ((server_spoke && !patient) || client_done || Clock::now() >= limit) break;
     if (leave && !client_.has_pushed_back()) client_.set_low_watermark(seen + 1);
-    if (alone) {
+    if (alone || patient) {
       co_await client_.wait_until(client.result, limit);
     } else {
       co_await wait_for_either(limit);
@@ -211,10 +219,17 @@ awaitable<void> Interception::run_http(std::string_view scheme) {
   auto session = std::make_unique<Http1Session>(tracked_, client_, server_, scheme);
   const auto outcome = co_await session->run();
   auto upgraded = session->take_upgraded_to_http2();
+  auto websocket = session->take_websocket();
   session.reset();
   if (outcome == Http1Session::Outcome::done) co_return;
   if (upgraded) {
     co_await run_http2(std::move(upgraded));
+    co_return;
+  }
+  if (outcome == Http1Session::Outcome::websocket) {
+    const auto messages = std::make_unique<WebSocketSession>(tracked_, client_, server_,
+                                                             std::move(websocket.flow), websocket.began);
+    co_await messages->run();
     co_return;
   }
   if (outcome == Http1Session::Outcome::upgraded || client_.ssl() != nullptr) {
@@ -291,7 +306,7 @@ awaitable<bool> Interception::accept_tls(const divert::ClientHello& hello, X509*
 
 awaitable<void> Interception::converse_in_tls() {
   const std::string alpn = selected_alpn(client_.ssl());
-  Protocol protocol = alpn == "h2" ? Protocol::http2 : Protocol::raw;
+  Protocol protocol = is_http2(alpn) ? Protocol::http2 : Protocol::raw;
   if (alpn.starts_with("http/1")) protocol = Protocol::http1;
   if (alpn.empty()) {
     const Speech speech = co_await listen(false);

@@ -71,6 +71,20 @@ void Tracked::publish_start(const flow::Flow& flow) const {
   shared_.bus.publish(std::unique_ptr<const flow::Flow>(std::move(start)));
 }
 
+void Tracked::publish_message(const flow::Flow& flow, flow::Type type, flow::Direction direction,
+                              http::Message message) const {
+  auto told = std::make_unique<flow::Flow>();
+  told->event = flow::Event::message;
+  told->type = type;
+  told->id = flow.id;
+  told->time = std::chrono::system_clock::now();
+  describe(*told);
+  told->host = flow.host;
+  told->url = flow.url;
+  told->message.emplace(flow::MessageFacts{direction == flow::Direction::response, std::move(message)});
+  shared_.bus.publish(std::unique_ptr<const flow::Flow>(std::move(told)));
+}
+
 void Tracked::publish_end(std::unique_ptr<flow::Flow> flow,
                           std::chrono::steady_clock::time_point began) const {
   flow->event = flow::Event::end;

@@ -48,6 +48,9 @@ class Tracked {
   void publish_start(const flow::Flow& flow) const;
   /// From here on the connection is ended by us: that is the error of the flows that were still open.
   void ends_because(std::string why) { end_reason_ = std::move(why); }
+  /// Publishes what one direction of `flow` has said; `type` as of Flow::message.
+  void publish_message(const flow::Flow& flow, flow::Type type, flow::Direction direction,
+                       http::Message message) const;
   /// With the time since `began`, and that before go_on_later.
   void publish_end(std::unique_ptr<flow::Flow> flow, std::chrono::steady_clock::time_point began) const;
 

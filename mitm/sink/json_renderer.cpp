@@ -109,6 +109,30 @@ void add_http(JsonObject& object, const flow::Flow& flow, bool bodies) {
   object.boolean("response_body_cut", flow.response_body_cut);
 }
 
+/// Payloads as bodies: base64, and only with them.
+void add_message(JsonObject& object, const flow::MessageFacts& facts, bool bodies) {
+  using Kind = http::Message::Kind;
+  const http::Message& what = facts.what;
+  JsonObject message(object.name("message"));
+  message.text("from", facts.from_server ? "server" : "client");
+  message.text("kind", to_string(what.kind));
+  message.integer("bytes", what.bytes);
+  message.integer("wire_bytes", what.wire_bytes);
+  message.boolean("compressed", what.compressed);
+  if (what.kind == Kind::close) {
+    what.code == 0 ? message.token("code", "null") : message.integer("code", std::int64_t{what.code});
+    message.text("reason", what.reason);
+  } else if (what.kind == Kind::event) {
+    message.text_or_null("name", what.name);
+    message.text_or_null("id", what.id);
+  }
+  if (bodies) {
+    append_json_base64(message.name("payload"), what.payload);
+    message.boolean("payload_cut", what.cut);
+  }
+  message.end();
+}
+
 }  // namespace
 
 void TimeText::append(std::string& out, std::chrono::system_clock::time_point time) {
@@ -162,11 +186,15 @@ void JsonRenderer::render(const flow::Flow& flow, bool bodies, std::string& out)
   object.text_or_null("sni", flow.sni);
   if (flow.type == flow::Type::http) add_http(object, flow, bodies);
   if (flow.dns) add_dns(object, *flow.dns);
+  if (flow.message) {
+    object.text_or_null("url", flow.url);
+    add_message(object, *flow.message, bodies);
+  }
   object.integer("request_bytes", flow.request_bytes);
   object.integer("response_bytes", flow.response_bytes);
   append_duration(object.name("duration_ms"), flow.event == flow::Event::end ? flow.duration : std::nullopt);
   append_tls(object.name("tls"), flow.tls);
-  if (flow.type != flow::Type::http && flow.type != flow::Type::dns)
+  if (flow.type != flow::Type::http && !flow.dns && !flow.message)
     object.text_or_null("starttls", flow.starttls);
   object.text_or_null("decision", flow.decision);
   object.text_or_null("reason", flow.reason);

@@ -15,8 +15,9 @@
 namespace mitm::sink {
 namespace {
 
-constexpr std::size_t kColumns = 120;     ///< of a line at detail 1
-constexpr std::size_t kShortestUrl = 40;  ///< shown even when the line grows longer than that
+constexpr std::size_t kColumns = 120;      ///< of a line at detail 1
+constexpr std::size_t kShortestUrl = 40;   ///< shown even when the line grows longer than that
+constexpr std::size_t kShortestSaid = 20;  ///< likewise, of a message
 constexpr std::size_t kBodyAtDetail3 = 512;
 
 // SGR parameters of ECMA-48.
@@ -72,6 +73,9 @@ class Line {
 };
 
 bool is_shown(const flow::Flow& flow, int detail) {
+  using Kind = http::Message::Kind;
+  if (flow.message)
+    return detail >= (flow.message->what.kind == Kind::ping || flow.message->what.kind == Kind::pong ? 2 : 1);
   const bool of_others = flow.type == flow::Type::pass;
   const bool opened = flow.event == flow::Event::start && flow.type != flow::Type::http;
   return detail >= (of_others || opened ? 2 : 1);
@@ -140,6 +144,42 @@ Line http_line(const flow::Flow& flow, const TextStyle& style) {
   const std::size_t room = std::max(kColumns - std::min(kColumns, used), kShortestUrl);
   line.add(style.detail == 1 ? shortened(url, room) : url).add(tail);
   add_error(line, flow);
+  return line;
+}
+
+/// What a message says, as far as it fits into a line.
+std::string said(const http::Message& message, std::size_t room) {
+  if (message.kind == http::Message::Kind::close) {
+    std::string text = message.code == 0 ? std::string() : std::to_string(message.code);
+    if (!message.reason.empty()) text.append(" ").append(base::printable(message.reason));
+    return text;
+  }
+  const bool text = message.kind == http::Message::Kind::text || message.kind == http::Message::Kind::event;
+  // A character has at most four bytes; what is hidden by the end of the line need not be made printable.
+  return text ? shortened(base::printable(std::string_view(message.payload).substr(0, 4 * room)), room)
+              : std::string();
+}
+
+/// "node[77] websocket wss://example.org/chat ↓ text 5b hello"
+Line message_line(const flow::Flow& flow, const TextStyle& style) {
+  const http::Message& message = flow.message->what;
+  Line tail(style.colour);
+  tail.add(flow.message->from_server ? " ↓ " : " ↑ ", kDim).add(to_string(message.kind));
+  if (!message.name.empty()) tail.add(" ").add(base::printable(message.name));
+  if (!message.id.empty()) tail.add(" #").add(base::printable(message.id));
+  if (message.kind != http::Message::Kind::close)
+    tail.add(" ").add(size_text(message.bytes.value_or(message.wire_bytes)), kDim);
+  if (message.compressed) tail.add(fmt::format(" ({} on the wire)", size_text(message.wire_bytes)), kDim);
+
+  Line line(style.colour);
+  add_process(line, flow);
+  line.add(to_string(flow.type)).add(" ");
+  const std::string url = flow.url.empty() ? destination(flow) : base::printable(flow.url);
+  line.add(style.detail == 1 ? shortened(url, kShortestUrl) : url).add(tail);
+  const std::size_t room = kColumns - std::min(kColumns - kShortestSaid, line.columns());
+  const std::string words =
+      style.detail < 3 || message.kind == http::Message::Kind::close ? said(message, room) : "";
+  if (!words.empty()) line.add(" ").add(words);
   return line;
 }
 
@@ -222,6 +262,10 @@ void append_fields(std::string& out, std::string_view mark, const http::Fields& 
   }
 }
 
+std::size_t shown_of_bodies(const TextStyle& style) {
+  return style.detail == 3 ? kBodyAtDetail3 : std::numeric_limits<std::size_t>::max();
+}
+
 void append_message(std::string& out, const flow::Flow& flow, flow::Direction direction,
                     const TextStyle& style) {
   const bool request = direction == flow::Direction::request;
@@ -231,12 +275,21 @@ void append_message(std::string& out, const flow::Flow& flow, flow::Direction di
   const Body body{request ? flow.request_body : flow.response_body,
                   request ? flow.request_bytes : flow.response_bytes, fields.find("content-encoding"),
                   fields.find("content-type")};
-  append_body(out, body, style.detail == 3 ? kBodyAtDetail3 : std::numeric_limits<std::size_t>::max());
+  append_body(out, body, shown_of_bodies(style));
 }
 
 void append_trailers(std::string& out, const flow::Flow& flow, const TextStyle& style) {
   append_fields(out, ">", flow.request_trailers, style);
   append_fields(out, "<", flow.response_trailers, style);
+}
+
+/// Who and where stands in the text of its flow.
+std::string message_text(const flow::Flow& flow, const TextStyle& style) {
+  std::string out = message_line(flow, style).text() + '\n';
+  const http::Message& message = flow.message->what;
+  if (style.detail >= 3 && message.bytes)
+    append_body(out, {message.payload, message.bytes, {}}, shown_of_bodies(style));
+  return out;
 }
 
 class TextSink final : public flow::Sink {
@@ -262,6 +315,7 @@ class TextSink final : public flow::Sink {
 
 std::string render_text(const flow::Flow& flow, const TextStyle& style) {
   if (!is_shown(flow, style.detail)) return {};
+  if (flow.message) return message_text(flow, style);
   const bool is_http = flow.type == flow::Type::http;
   std::string out = (is_http    ? http_line(flow, style)
                      : flow.dns ? dns_line(flow, style)

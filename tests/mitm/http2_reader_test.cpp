@@ -8,6 +8,7 @@
 namespace {
 
 using namespace frames;
+using mitm::http::begins_with_settings;
 using mitm::http::Http2Head;
 using mitm::http::Http2Reader;
 using mitm::http::Side;
@@ -231,4 +232,20 @@ TEST_CASE("http2: floods are bounded") {
     CHECK(reader.settings_sent(Http2Reader::kTableLimit));
     CHECK_FALSE(reader.settings_sent(0x7fffffff));
   }
+}
+
+TEST_CASE("http2: what a server may say before it has heard anything") {
+  CHECK(begins_with_settings(settings()));
+  CHECK(begins_with_settings(settings({{3, 100}, {5, 16384}}) + "more"));
+  CHECK_FALSE(begins_with_settings(""));
+  CHECK_FALSE(begins_with_settings(settings().substr(0, 8)));
+  CHECK_FALSE(begins_with_settings(frame(NGHTTP2_SETTINGS, 1, 0)));
+  CHECK_FALSE(begins_with_settings(frame(NGHTTP2_SETTINGS, 0, 1)));
+  CHECK_FALSE(begins_with_settings(frame(NGHTTP2_SETTINGS, 0, 0, "seven b")));
+  CHECK_FALSE(begins_with_settings(frame(NGHTTP2_GOAWAY, 0, 0, std::string(12, 'x'))));
+  CHECK_FALSE(begins_with_settings("HTTP/1.1 200 OK\r\n"));
+  CHECK_FALSE(
+      begins_with_settings(std::string("\x4a\0\0\0\x0a"
+                                       "8.0.36\0",
+                                       12)));  // MySQL
 }

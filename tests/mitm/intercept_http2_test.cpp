@@ -1,5 +1,7 @@
 // Dialogues over HTTP/2 without TLS: every byte passes as it was, and each stream is a flow.
 #include <algorithm>
+#include <chrono>
+#include <thread>
 
 #include "tests/mitm/http2_frames.h"
 #include "tests/mitm/intercept_rig.h"
@@ -179,6 +181,31 @@ TEST_CASE("http2: a push is a flow of its own; gRPC and event streams show that 
   passes(talk.server, talk.program,
          talk.answers.headers(1, {{":status", "200"}, {"content-type", "application/grpc+proto"}}, false));
   CHECK(rig.started(1).at(0).status == 200);
+}
+
+TEST_CASE("http2: a server may say its settings first") {
+  Rig rig{rig::trusting()};
+  Packer asks, answers;
+  SUBCASE("and speaks HTTP/2") {
+    auto [program, server] = rig.open();
+    server.say(settings({{3, 100}}));
+    std::this_thread::sleep_for(std::chrono::milliseconds(50));
+    passes(program, server, std::string(kPreface) + settings() + asks.headers(1, get("/first"), true));
+    CHECK(program.hear(15) == settings({{3, 100}}));
+    passes(server, program, answers.headers(1, {{":status", "204"}}, true));
+    CHECK(rig.ended(1).at(0).status == 204);
+  }
+  SUBCASE("and speaks something else, as the program shows") {
+    auto [program, server] = rig.open();
+    server.say(settings());
+    std::this_thread::sleep_for(std::chrono::milliseconds(50));
+    passes(program, server, std::string("\0\1\2", 3));
+    CHECK(program.hear(9) == settings());
+    program.finish();
+    CHECK(server.hear_all() == "");
+    server.close();
+    CHECK(rig.ended(1).at(0).type == Type::tcp);
+  }
 }
 
 TEST_CASE("http2: begun by prior knowledge or by an upgrade") {

@@ -266,7 +266,11 @@ class Rig::Sink final : public mitm::flow::Sink {
   Sink(Log& log, bool want_data) : log_(log), want_data_(want_data) {}
   base::Result<> write(const mitm::flow::Flow& flow) override {
     const std::lock_guard lock{log_.mutex};
-    (flow.event == mitm::flow::Event::start ? log_.starts : log_.ends).push_back(flow);
+    using mitm::flow::Event;
+    auto& list = flow.event == Event::start ? log_.starts
+                 : flow.event == Event::end ? log_.ends
+                                            : log_.messages;
+    list.push_back(flow);
     log_.changed.notify_all();
     return {};
   }
@@ -361,6 +365,10 @@ std::vector<mitm::flow::Flow> Rig::ended(std::size_t count) {
 
 std::vector<mitm::flow::Flow> Rig::started(std::size_t count) {
   return wait_for(&Log::starts, count);
+}
+
+std::vector<mitm::flow::Flow> Rig::messages(std::size_t count) {
+  return wait_for(&Log::messages, count);
 }
 
 std::vector<mitm::flow::Data> Rig::data(std::size_t count) {

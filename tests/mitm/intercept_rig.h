@@ -100,6 +100,7 @@ class Rig {
   /// The end events so far, after waiting until there are at least `count`.
   std::vector<mitm::flow::Flow> ended(std::size_t count);
   std::vector<mitm::flow::Flow> started(std::size_t count);
+  std::vector<mitm::flow::Flow> messages(std::size_t count);
   std::vector<mitm::flow::Data> data(std::size_t count);
   /// Waits until no connection is left; false: one is stuck.
   bool idle();
@@ -109,7 +110,7 @@ class Rig {
   struct Log {
     std::mutex mutex;
     std::condition_variable changed;
-    std::vector<mitm::flow::Flow> starts, ends;
+    std::vector<mitm::flow::Flow> starts, ends, messages;
     std::vector<mitm::flow::Data> data;
     int open = 0;
   };

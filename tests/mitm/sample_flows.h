@@ -54,4 +54,19 @@ inline flow::Flow sample_http() {
   return flow;
 }
 
+inline flow::Flow sample_message(flow::Type type, http::Message::Kind kind, std::string payload) {
+  flow::Flow flow = sample_connection(type);
+  flow.event = flow::Event::message;
+  flow.duration.reset();
+  flow.host = flow.sni = "example.org";
+  flow.url = "https://example.org/chat";
+  flow::MessageFacts& facts = flow.message.emplace();
+  facts.from_server = true;
+  facts.what.kind = kind;
+  facts.what.bytes = payload.size();
+  facts.what.wire_bytes = payload.size() + 2;
+  facts.what.payload = std::move(payload);
+  return flow;
+}
+
 }  // namespace mitm::sink

@@ -129,6 +129,36 @@ TEST_CASE("json: bodies only when asked for, cut marks included") {
   CHECK_FALSE(without.contains("response_body_cut"));
 }
 
+TEST_CASE("json: messages, byte for byte, payloads only when asked for") {
+  using Kind = http::Message::Kind;
+  const auto rendered = [](const flow::Flow& flow, bool bodies) {
+    std::string out;
+    render_json(flow, bodies, out);
+    return out.substr(out.find("\"url\""), out.find(",\"request_bytes\"") - out.find("\"url\""));
+  };
+  flow::Flow flow = sample_message(flow::Type::websocket, Kind::text, "hello");
+  flow.message->what.compressed = true;
+  CHECK(
+      rendered(flow, false) ==
+      R"("url":"https://example.org/chat","message":{"from":"server","kind":"text","bytes":5,"wire_bytes":7,"compressed":true})");
+  flow.message->from_server = false;
+  flow.message->what.bytes.reset();
+  flow.message->what.cut = true;
+  CHECK(
+      rendered(flow, true) ==
+      R"("url":"https://example.org/chat","message":{"from":"client","kind":"text","bytes":null,"wire_bytes":7,"compressed":true,"payload":"aGVsbG8=","payload_cut":true})");
+  flow = sample_message(flow::Type::websocket, Kind::close, "");
+  flow.message->what.code = 1001;
+  flow.message->what.reason = "going away";
+  CHECK(rendered(flow, false).ends_with(R"("compressed":false,"code":1001,"reason":"going away"})"));
+  flow.message->what.code = 0;
+  flow.message->what.reason = "";
+  CHECK(rendered(flow, false).ends_with(R"("code":null,"reason":""})"));
+  flow = sample_message(flow::Type::sse, Kind::event, "x");
+  flow.message->what.name = "add";
+  CHECK(rendered(flow, false).ends_with(R"("compressed":false,"name":"add","id":null})"));
+}
+
 TEST_CASE("json: durations have microseconds, start events have none") {
   flow::Flow flow = sample_http();
   const struct {

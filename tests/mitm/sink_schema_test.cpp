@@ -12,6 +12,8 @@
 namespace mitm::sink {
 namespace {
 
+using Kind = http::Message::Kind;
+
 class TemporaryFile {
  public:
   TemporaryFile() : fd_(::mkstemp(path_)) {}
@@ -40,6 +42,13 @@ void write_lines(const std::vector<flow::Flow>& flows, bool bodies, TemporaryFil
   REQUIRE(sink->flush());
 }
 
+constexpr std::pair<flow::Type, Kind> kMessages[] = {
+    {flow::Type::websocket, Kind::text},  {flow::Type::websocket, Kind::binary},
+    {flow::Type::websocket, Kind::ping},  {flow::Type::websocket, Kind::pong},
+    {flow::Type::websocket, Kind::close}, {flow::Type::sse, Kind::event},
+    {flow::Type::grpc, Kind::call},       {flow::Type::grpc, Kind::trailers},
+};
+
 /// Every type, started and ended, with as much and as little as can be known.
 std::vector<flow::Flow> examples() {
   std::vector<flow::Flow> all;
@@ -58,10 +67,21 @@ std::vector<flow::Flow> examples() {
     least.server = base::parse_endpoint("[fe80::1]:443").value();
     all.push_back(least);
   }
+  for (const auto& [type, kind] : kMessages) {
+    flow::Flow full = sample_message(type, kind, "what is said");
+    full.message->what.code = 1000;
+    full.message->what.reason = full.message->what.name = full.message->what.id = "why";
+    all.push_back(full);
+    flow::Flow least;
+    least.event = flow::Event::message;
+    least.type = type;
+    least.message.emplace().what.kind = kind;
+    all.push_back(least);
+  }
   return all;
 }
 
-flow::Flow with_hostile_strings(const std::string& text) {
+std::vector<flow::Flow> with_hostile_strings(const std::string& text) {
   flow::Flow flow = sample_http();
   auto process = std::make_shared<procmap::ProcessFacts>(*flow.process);
   process->name = process->exe = process->user = text;
@@ -72,7 +92,11 @@ flow::Flow with_hostile_strings(const std::string& text) {
   flow.request_headers.add(text, text);
   flow.response_headers.add(text, "");
   flow.request_body = flow.response_body = text;
-  return flow;
+  flow::Flow event = sample_message(flow::Type::sse, Kind::event, text);
+  event.message->what.name = event.message->what.id = event.url = text;
+  flow::Flow close = sample_message(flow::Type::websocket, Kind::close, "");
+  close.message->what.reason = text;
+  return {flow, event, close};
 }
 
 }  // namespace
@@ -88,10 +112,11 @@ TEST_CASE("schema: every type of flow is valid, with bodies and without") {
 TEST_CASE("schema: hostile bytes in every string leave one valid object a line") {
   std::vector<flow::Flow> flows;
   for (int byte = 0; byte < 256; ++byte)
-    flows.push_back(with_hostile_strings({static_cast<char>(byte), 'x'}));
+    for (flow::Flow& flow : with_hostile_strings({static_cast<char>(byte), 'x'}))
+      flows.push_back(std::move(flow));
   for (const char* text :
        {"\n", "\r\n{}", "\"", "\\\"", "\xc2\x85", "\xe2\x80\xa8\xe2\x80\xa9", "\xed\xbf\xbf"})
-    flows.push_back(with_hostile_strings(text));
+    for (flow::Flow& flow : with_hostile_strings(text)) flows.push_back(std::move(flow));
   TemporaryFile file;
   write_lines(flows, true, file);
   CHECK(is_valid(file.path()));
@@ -110,7 +135,28 @@ TEST_CASE("schema: what is not a flow is refused") {
     json.erase(key);
     return json.dump() + "\n";
   };
-  const std::string bad[] = {with("extra", 1),
+  std::string message;
+  render_json(sample_message(flow::Type::websocket, Kind::text, "hi"), true, message);
+  auto told = [&](const char* key, const nlohmann::json& value) {
+    auto json = nlohmann::json::parse(message);
+    json[key] = value;
+    return json.dump() + "\n";
+  };
+  auto inside = [&](const char* key, const nlohmann::json& value) {
+    auto json = nlohmann::json::parse(message);
+    json["message"][key] = value;
+    return json.dump() + "\n";
+  };
+  const std::string bad[] = {told("event", "end"),
+                             told("type", "http"),
+                             told("duration_ms", 1),
+                             inside("from", "both"),
+                             inside("kind", "close"),
+                             inside("reason", "bye"),
+                             inside("name", "x"),
+                             inside("wire_bytes", nullptr),
+                             inside("payload", "not base64"),
+                             with("extra", 1),
                              with("v", 2),
                              with("type", "tcp"),
                              with("event", "start"),

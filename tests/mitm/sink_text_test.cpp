@@ -272,4 +272,40 @@ TEST_CASE("body: coded bodies are decoded, or named; bodies that were not kept a
   CHECK(body_text({"", 1234, ""}, 512) == "\n    1.2k, not kept (see --bodies)\n");
 }
 
+TEST_CASE("text: messages are a line each, what they say at its end, more below it when asked for") {
+  using Kind = http::Message::Kind;
+  flow::Flow flow = sample_message(flow::Type::websocket, Kind::text, "hello\x1b");
+  CHECK(render_text(flow, {1}) == "curl[1234] websocket https://example.org/chat ↓ text 6b hello\\x1b\n");
+  CHECK(render_text(flow, {0}) == "");
+  CHECK(render_text(flow, {3}) ==
+        "curl[1234] websocket https://example.org/chat ↓ text 6b\n\n    00000000  68 65 6c 6c 6f 1b" +
+            std::string(32, ' ') + "hello.\n");
+  flow.message->what.payload.clear();
+  CHECK(render_text(flow, {1}) == "curl[1234] websocket https://example.org/chat ↓ text 6b\n");
+  flow = sample_message(flow::Type::websocket, Kind::text, std::string(200, 'x'));
+  flow.message->from_server = false;
+  flow.message->what.compressed = true;
+  flow.message->what.wire_bytes = 10;
+  const auto line = render_text(flow, {1});
+  CHECK(
+      line.starts_with("curl[1234] websocket https://example.org/chat ↑ text 200b (10b on the wire) xxxxx"));
+  CHECK(columns(line) <= 122);
+  flow = sample_message(flow::Type::websocket, Kind::binary, "bytes");
+  CHECK(render_text(flow, {2}) == "curl[1234] websocket https://example.org/chat ↓ binary 5b\n");
+  CHECK(render_text(sample_message(flow::Type::websocket, Kind::ping, "p"), {1}) == "");
+  CHECK(render_text(sample_message(flow::Type::websocket, Kind::pong, "p"), {2}) ==
+        "curl[1234] websocket https://example.org/chat ↓ pong 1b\n");
+  flow = sample_message(flow::Type::websocket, Kind::close, "");
+  CHECK(render_text(flow, {1}) == "curl[1234] websocket https://example.org/chat ↓ close\n");
+  flow.message->what.code = 1000;
+  flow.message->what.reason = "bye\n";
+  CHECK(render_text(flow, {3}) == "curl[1234] websocket https://example.org/chat ↓ close 1000 bye\\x0a\n");
+  flow = sample_message(flow::Type::sse, Kind::event, "data");
+  flow.message->what.name = "add";
+  flow.message->what.id = "7";
+  CHECK(render_text(flow, {1}) == "curl[1234] sse https://example.org/chat ↓ event add #7 4b data\n");
+  CHECK(render_text(sample_message(flow::Type::grpc, Kind::call, "\x08\x01"), {1}) ==
+        "curl[1234] grpc https://example.org/chat ↓ call 2b\n");
+}
+
 }  // namespace mitm::sink

@@ -1,0 +1,30 @@
+// The messages of a gRPC call, one direction of it: a prefix of five bytes before each.
+#pragma once
+
+#include <array>
+
+#include "mitm/http/message.h"
+
+namespace mitm::http {
+
+/// Of the content type: whether a body is made of such messages. Not of gRPC-Web's base64 form.
+[[nodiscard]] bool is_grpc(std::string_view content_type);
+
+class GrpcReader final : public MessageReader {
+ public:
+  explicit GrpcReader(std::size_t limit) : limit_(limit) {}
+
+  /// After an error, bytes are ignored. Payloads stay compressed.
+  void feed(std::string_view bytes, Handler& handler) override;
+
+ private:
+  [[nodiscard]] bool begin();
+
+  std::size_t limit_;
+  std::array<char, 5> prefix_{};
+  std::size_t prefix_size_ = 0;  ///< of it, seen
+  std::uint64_t left_ = 0;
+  Message message_;
+};
+
+}  // namespace mitm::http

@@ -1,0 +1,82 @@
+// Which reader an exchange needs, and what becomes of what it reads.
+#include "mitm/intercept/messages.h"
+
+#include "mitm/http/event_stream.h"
+#include "mitm/http/grpc.h"
+#include "mitm/http/websocket.h"
+
+namespace mitm::intercept {
+
+using flow::Direction;
+using flow::Type;
+
+/// Publishes what a reader reads.
+class Messages::Reporter final : public http::MessageReader::Handler {
+ public:
+  Reporter(Messages& messages, const Tracked& tracked, const flow::Flow& flow, Direction direction)
+      : messages_(messages), tracked_(tracked), flow_(flow), direction_(direction) {}
+
+  void message(http::Message& message) override {
+    if (message.kind == http::Message::Kind::close) messages_.closed_ = true;
+    tracked_.publish_message(flow_, messages_.type_, direction_, std::move(message));
+  }
+
+ private:
+  Messages& messages_;
+  const Tracked& tracked_;
+  const flow::Flow& flow_;
+  Direction direction_;
+};
+
+void Messages::request_began(const flow::Flow& flow, std::size_t limit) {
+  if (!http::is_grpc(flow.request_headers.find("content-type"))) return;
+  type_ = Type::grpc;
+  readers_[0] = std::make_unique<http::GrpcReader>(limit);
+}
+
+bool Messages::response_began(const flow::Flow& flow, std::size_t limit) {
+  const std::string_view type = flow.response_headers.find("content-type");
+  if (http::is_grpc(type)) {
+    type_ = Type::grpc;
+    readers_[1] = std::make_unique<http::GrpcReader>(limit);
+    return true;
+  }
+  if (!http::is_event_stream(type)) return false;
+  const std::string_view coding = flow.response_headers.find("content-encoding");
+  const bool coded = !coding.empty() && !http::iequals(coding, "identity");
+  type_ = Type::sse;
+  if (!coded) readers_[1] = std::make_unique<http::EventStreamReader>(limit);
+  return true;
+}
+
+void Messages::websocket_began(flow::Flow& flow, std::size_t limit) {
+  const auto terms = http::websocket_terms(flow.response_headers);
+  if (!terms.unknown.empty()) {
+    flow.error = "no messages are shown: the WebSocket extension " + terms.unknown + " is not known";
+    return;
+  }
+  type_ = Type::websocket;
+  readers_[0] = std::make_unique<http::WebSocketReader>(http::Side::request, terms.program, limit);
+  readers_[1] = std::make_unique<http::WebSocketReader>(http::Side::response, terms.server, limit);
+}
+
+void Messages::feed(const Tracked& tracked, const flow::Flow& flow, Direction direction,
+                    std::string_view bytes) {
+  const auto& reader = readers_[static_cast<int>(direction)];
+  if (!reader) return;
+  Reporter reporter{*this, tracked, flow, direction};
+  reader->feed(bytes, reporter);
+}
+
+void Messages::settle(flow::Flow& flow) const {
+  for (const auto direction : {Direction::request, Direction::response}) {
+    const auto& reader = readers_[static_cast<int>(direction)];
+    if (!flow.error.empty() || !reader || reader->error() == nullptr) continue;
+    flow.error = fmt::format("not all messages of {} are shown: {}",
+                             direction == Direction::request ? "the program" : "the server", reader->error());
+  }
+  if (flow.error.empty() && type_ == Type::websocket && !closed_)
+    flow.error = "the WebSocket ended without a close frame";
+}
+
+}  // namespace mitm::intercept

@@ -1,0 +1,38 @@
+// The messages inside one exchange, reported one by one: those of a WebSocket, a gRPC call, an event stream.
+#pragma once
+
+#include <memory>
+#include <string_view>
+
+#include "mitm/http/http1_head.h"
+#include "mitm/http/message.h"
+#include "mitm/intercept/tracked.h"
+
+namespace mitm::intercept {
+
+/// Costs nothing where there are none.
+class Messages {
+ public:
+  /// Once a head of the exchange is in `flow`. `limit`: bytes of each payload that are kept. True: the
+  /// response is made of messages.
+  void request_began(const flow::Flow& flow, std::size_t limit);
+  bool response_began(const flow::Flow& flow, std::size_t limit);
+  /// From here on both directions carry frames.
+  void websocket_began(flow::Flow& flow, std::size_t limit);
+
+  /// Body bytes of `flow`, without chunk or frame headers of HTTP.
+  void feed(const Tracked& tracked, const flow::Flow& flow, flow::Direction direction,
+            std::string_view bytes);
+
+  /// `flow` is about to end: where nothing else went wrong, says what did here.
+  void settle(flow::Flow& flow) const;
+
+ private:
+  class Reporter;
+
+  flow::Type type_ = flow::Type::http;
+  bool closed_ = false;                              ///< a WebSocket, by a close frame
+  std::unique_ptr<http::MessageReader> readers_[2];  ///< by Direction; null: no messages
+};
+
+}  // namespace mitm::intercept
