@@ -2,6 +2,7 @@
 #include "mitm/http/event_stream.h"
 
 #include <algorithm>
+#include <utility>
 
 #include "mitm/http/fields.h"
 

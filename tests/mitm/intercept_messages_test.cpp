@@ -197,6 +197,35 @@ TEST_CASE("messages: of a WebSocket inside HTTP/2, beside an ordinary stream") {
   CHECK(rig.started(1).at(0).id == flows[1].id);
 }
 
+TEST_CASE("messages: what answers a refused WebSocket, or another protocol's CONNECT, is no message") {
+  using namespace frames;
+  Rig rig{rig::trusting()};
+  auto [program, server] = rig.open();
+  Packer up, down;
+  passes(program, server, std::string(kPreface) + settings());
+  passes(server, program, settings({{8, 1}}));
+  std::uint32_t stream = 1;
+  for (const auto& [protocol, status] : {std::pair{"websocket", "403"}, std::pair{"connect-udp", "200"}}) {
+    passes(program, server,
+           up.headers(stream,
+                      {{":method", "CONNECT"},
+                       {":protocol", protocol},
+                       {":scheme", "https"},
+                       {":authority", "h.test"},
+                       {":path", "/"}},
+                      false));
+    passes(server, program,
+           down.headers(stream, {{":status", status}}, false) + data(stream, says(kText, "no"), true));
+    passes(program, server, data(stream, "", true));
+    stream += 2;
+  }
+  const auto flows = rig.ended(2);
+  CHECK(flows[0].status == 403);
+  CHECK(flows[0].error == "");
+  CHECK(flows[1].error == "");
+  CHECK(rig.messages(0).empty());
+}
+
 TEST_CASE("messages: of gRPC, both ways as they stream, with the trailers in the flow") {
   using namespace frames;
   Rig rig{rig::trusting()};
