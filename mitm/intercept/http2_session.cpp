@@ -36,8 +36,13 @@ void Http2Session::adopt(std::unique_ptr<flow::Flow> request) {
 
 awaitable<void> Http2Session::run() {
   co_await pass_through_.run();
-  finish_all("the connection ended before the answer was complete" +
-             (goaway_.empty() ? std::string() : " (" + goaway_ + ")"));
+  finish_all(why_incomplete());
+}
+
+std::string Http2Session::why_incomplete() const {
+  std::string text = "the connection ended before the answer was complete";
+  if (first_end_) text = *first_end_ == Direction::request ? kProgramLeft : kServerLeft;
+  return goaway_.empty() ? text : text + " (" + goaway_ + ")";
 }
 
 bool Http2Session::saw(Direction direction, std::string_view bytes) {
@@ -63,8 +68,12 @@ void Http2Session::malformed(Direction direction, const char* why) {
   finish_all(text);
 }
 
+void Http2Session::ended(Direction direction) {
+  if (!first_end_) first_end_ = direction;
+}
+
 void Http2Session::failed(std::string why) {
-  finish_all(why);
+  finish_all(first_end_ ? why_incomplete() : why);
 }
 
 Http2Session::Exchange* Http2Session::find(std::uint32_t stream) {

@@ -129,7 +129,26 @@ TEST_CASE("http2: a connection that ends ends its streams, and the flows say why
     CHECK(talk.program.hear_all() == "");
     CHECK(talk.program.end() == End::fin);
     CHECK(rig.ended(1).at(0).error ==
-          "the connection ended before the answer was complete (the server said ENHANCE_YOUR_CALM)");
+          "the server closed the connection before the answer was complete (the server said "
+          "ENHANCE_YOUR_CALM)");
+  }
+  SUBCASE("by the program, then by the server") {
+    Talk talk{rig};
+    passes(talk.program, talk.server, talk.asks.headers(1, get("/"), true));
+    talk.program.finish();
+    CHECK(talk.server.hear_all() == "");
+    talk.server.finish();
+    CHECK(talk.program.hear_all() == "");
+    CHECK(rig.ended(1).at(0).error ==
+          "the program closed its side of the connection before the answer was complete");
+  }
+  SUBCASE("by the server, which the program takes ill") {
+    Talk talk{rig};
+    passes(talk.program, talk.server, talk.asks.headers(1, get("/"), true));
+    talk.server.finish();
+    CHECK(talk.program.hear_all() == "");
+    talk.program.reset();
+    CHECK(rig.ended(1).at(0).error == "the server closed the connection before the answer was complete");
   }
   SUBCASE("by a reset") {
     Talk talk{rig};
