@@ -93,7 +93,10 @@ const resources = {
     await exchange.answer(201, Buffer.from(text), { 'content-length': text.length });
   },
 
-  async refuse(exchange) { await exchange.answer(417, Buffer.from('no\n'), { 'content-length': 3 }); },
+  async refuse(exchange) {
+    await exchange.answer(417, Buffer.from('no\n'), { 'content-length': 3 });
+    if (exchange.req.stream) await exchange.body();  // from a client that does not wait; Node would reset the stream
+  },
 
   async br(exchange) {
     const packed = zlib.brotliCompressSync(filler(500000, 'br'));

@@ -8,7 +8,9 @@ from typing import NamedTuple
 
 MIB = 1 << 20
 LARGE, MEDIUM, UPLOAD, PIECES = 64 * MIB, 12 * MIB, 24 * MIB, 20
-CUT = "the server (ended|closed) the connection"
+LEFT = "^the program(: | closed its side of | reset the stream: (CANCEL|NO_ERROR))"
+CUT = "^the server (ended|closed) the connection"
+RESET = "^the server(: connection reset| reset the stream: INTERNAL_ERROR)"
 BOTH = ("h1", "h2")
 
 
@@ -44,9 +46,9 @@ CELLS = {
     "sent_trailers": Cell("trailers after the request", "own", "put", "PUT",
                           {"upload": "text", "upload_size": 300000, "chunked": True, "send_trailers": {"x-sum": "17"}}, (201,)),
     "client_abort": Cell("the client leaves in the middle of the answer", "own", "endless", options={"take": 200000},
-                         error="the program (said CANCEL|closed|ended|reset|said NO_ERROR)|connection.*reset"),
+                         error=LEFT),
     "server_abort": Cell("the server ends the connection in the middle of its answer", "own", "cut", error=CUT),
-    "server_reset": Cell("RST, or RST_STREAM, in the middle of the answer", "own", "reset", error="reset|INTERNAL_ERROR"),
+    "server_reset": Cell("RST, or RST_STREAM, in the middle of the answer", "own", "reset", error=RESET),
     "slow_reader": Cell("12 MiB down, read slowly", "nginx", "medium", options={"rate": MEDIUM}),
     "slow_writer": Cell("a body that the client sends slowly arrives as it is sent", "own", "put", "PUT",
                         {"slow_upload": True, "upload": "slow", "upload_size": 40000 * PIECES, "pieces": PIECES}, (201,)),
@@ -124,6 +126,7 @@ CLIENTS = {
     "nghttp": Client("nghttp", ("h2",), {
         "slow_reader": "nghttp has no such option",
         "slow_writer": "nghttp has no such option",
+        "slow_server": "nghttp writes the body out when it has all of it",
     }),
     "h2load": Client("h2load", BOTH, {
         "chunked_upload": "h2load sends a file, with its length",
