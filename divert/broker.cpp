@@ -337,6 +337,7 @@ std::string Broker::answer_from(const Heard& heard) {
   answer.verdict = heard.ruling.verdict;
   answer.from_server = heard.from_server;
   answer.payload = heard.payload;
+  answer.came = heard.came;
   return wire::encode(answer);
 }
 

@@ -69,7 +69,8 @@ class Watcher {
   virtual void closed(const Connection& connection, const Outcome& outcome) = 0;
   /// A copy of a datagram (UDP) between a program that is intercepted and a name server. All copies of one
   /// pair of endpoints come on the same context, in the order in which they were seen.
-  virtual void heard(const Connection& connection, bool from_server, std::string_view payload) = 0;
+  virtual void heard(const Connection& connection, bool from_server, std::string_view payload,
+                     std::chrono::steady_clock::time_point came) = 0;
   /// Comes every second.
   virtual void tick() = 0;
 };

@@ -50,14 +50,14 @@ void Questions::answered_early(const FlowKey& question, std::string payload, Tim
   early_.push_back({question, std::move(payload), now});
 }
 
-std::vector<std::string> Questions::early_answers(const FlowKey& question, Time now) {
+std::vector<Questions::Early> Questions::early_answers(const FlowKey& question, Time now) {
   while (!early_.empty() && now - early_.front().came > kEarlyMemory) early_.pop_front();
-  std::vector<std::string> payloads;
+  std::vector<Early> answers;
   for (auto& early : early_) {
-    if (early.question == question) payloads.push_back(std::move(early.payload));
+    if (early.question == question) answers.push_back(std::move(early));
   }
   std::erase_if(early_, [&](const Early& early) { return early.question == question; });
-  return payloads;
+  return answers;
 }
 
 DnsTap::DnsTap(std::vector<PacketLog> logs) {
@@ -122,15 +122,15 @@ void DnsTap::take(Lane& lane, std::string_view bytes) {
       return ruling.owner.process ? questions_.does_not_matter(head->key, now) : questions_.forget(head->key);
     }
     questions_.asked(head->key, ruling, now);
-    hear_({head->key, ruling, false, std::string(head->payload)});
-    for (auto& payload : questions_.early_answers(head->key, Clock::now()))
-      hear_({head->key, ruling, true, std::move(payload)});
+    hear_({head->key, ruling, false, std::string(head->payload), now});
+    for (auto& early : questions_.early_answers(head->key, Clock::now()))
+      hear_({head->key, ruling, true, std::move(early.payload), early.came});
     return;
   }
   const FlowKey question{head->key.destination, head->key.source, true};
   const std::lock_guard lock{mutex_};
   if (const Ruling* asker = questions_.asker(question, now)) {
-    hear_({question, *asker, true, std::string(head->payload)});
+    hear_({question, *asker, true, std::string(head->payload), now});
   } else {
     questions_.answered_early(question, std::string(head->payload), now);
   }

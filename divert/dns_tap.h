@@ -21,6 +21,11 @@ namespace divert {
 class Questions {
  public:
   using Time = std::chrono::steady_clock::time_point;
+  struct Early {
+    FlowKey question;
+    std::string payload;
+    Time came;
+  };
   static constexpr std::size_t kMax = 4096;
   static constexpr std::chrono::seconds kMemory{10};
 
@@ -36,18 +41,13 @@ class Questions {
   /// An answer that was faster than the search for the program that asked.
   void answered_early(const FlowKey& question, std::string payload, Time now);
   /// Those that have come for `question` lately; they are forgotten.
-  [[nodiscard]] std::vector<std::string> early_answers(const FlowKey& question, Time now);
+  [[nodiscard]] std::vector<Early> early_answers(const FlowKey& question, Time now);
 
  private:
   static constexpr std::chrono::seconds kIdleMemory{1};
   static constexpr std::size_t kMaxEarly = 512;
   static constexpr std::chrono::seconds kEarlyMemory{1};
 
-  struct Early {
-    FlowKey question;
-    std::string payload;
-    Time came;
-  };
   struct Entry {
     Ruling ruling;
     Time asked;

@@ -68,6 +68,7 @@ struct Heard {
   Ruling ruling;
   bool from_server = false;
   std::string payload;
+  std::chrono::steady_clock::time_point came;
 };
 using Deed = std::variant<LetGo, Refuse, LookUp, ConnectAhead, Show, Reply, Heard>;
 using Deeds = std::vector<Deed>;

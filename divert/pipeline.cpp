@@ -180,8 +180,9 @@ void show(wire::Answer order, Room& room) {
   if (!order.source || !order.destination) return;
   const bool heard = order.kind == wire::Answer::Kind::heard, from_server = order.from_server;
   const std::string payload = std::move(order.payload);
+  const auto came = order.came;
   const Connection connection = make_connection(std::move(order), std::chrono::system_clock::now());
-  if (heard) return room.watcher.heard(connection, from_server, payload);
+  if (heard) return room.watcher.heard(connection, from_server, payload, came);
   Outcome outcome;
   outcome.counted = connection.verdict.action != Action::pass;
   room.watcher.closed(connection, outcome);

@@ -170,6 +170,8 @@ std::string encode(const Answer& answer) {
   if (answer.process) write(out, *answer.process);
   out.number(answer.from_server);
   out.text(answer.payload);
+  // One clock for all processes of a machine.
+  out.number(static_cast<std::int64_t>(answer.came.time_since_epoch().count()));
   return out.take();
 }
 
@@ -188,6 +190,7 @@ std::optional<Answer> decode_answer(std::string_view bytes) {
   }
   answer.from_server = in.number<std::uint8_t>() != 0;
   answer.payload = in.text();
+  answer.came += std::chrono::steady_clock::duration{in.number<std::int64_t>()};
   if (!in.done() || answer.kind > Answer::Kind::heard || answer.verdict.action > Action::block)
     return std::nullopt;
   return answer;

@@ -3,6 +3,7 @@
 // refused.
 #pragma once
 
+#include <chrono>
 #include <cstdint>
 #include <memory>
 #include <optional>
@@ -64,8 +65,9 @@ struct Answer {
   bool own = false;  ///< the owner is one of our own processes: a loop
   Verdict verdict;
   std::shared_ptr<const procmap::ProcessFacts> process;
-  bool from_server = false;  ///< of heard
-  std::string payload;       ///< of heard
+  bool from_server = false;                    ///< of heard
+  std::string payload;                         ///< of heard
+  std::chrono::steady_clock::time_point came;  ///< of heard
 };
 std::string encode(const Answer& answer);
 [[nodiscard]] std::optional<Answer> decode_answer(std::string_view bytes);

@@ -1,5 +1,7 @@
 #include "mitm/dns/watch.h"
 
+#include <algorithm>
+
 namespace mitm::dns {
 namespace {
 
@@ -16,7 +18,8 @@ flow::DnsFacts facts_of(const Message& message) {
 
 void end(flow::Flow& flow, std::chrono::steady_clock::duration lasted) {
   flow.event = flow::Event::end;
-  flow.duration = std::chrono::duration_cast<std::chrono::microseconds>(lasted);
+  // Copies of two CPUs may be taken in the wrong order.
+  flow.duration = std::chrono::duration_cast<std::chrono::microseconds>(std::max(lasted, {}));
 }
 
 }  // namespace

@@ -121,9 +121,10 @@ void Engine::closed(const divert::Connection& connection, const divert::Outcome&
   tracked.publish_end(std::move(flow), std::chrono::steady_clock::now() - lasted);
 }
 
-void Engine::heard(const divert::Connection& connection, bool from_server, std::string_view payload) {
+void Engine::heard(const divert::Connection& connection, bool from_server, std::string_view payload,
+                   std::chrono::steady_clock::time_point came) {
   Tracked tracked{state_->tools.shared, connection};
-  auto flow = state_->dns.heard(connection, from_server, payload, std::chrono::steady_clock::now(),
+  auto flow = state_->dns.heard(connection, from_server, payload, came,
                                 [&] { return tracked.begin(flow::Type::dns); });
   if (flow) state_->tools.shared.bus.publish(std::unique_ptr<const flow::Flow>(std::move(flow)));
 }

@@ -41,7 +41,8 @@ class Engine final : public divert::Interceptor, public divert::Watcher {
   void end_all() override;
   void unreachable(const divert::Connection& connection, const boost::system::error_code& error) override;
   void closed(const divert::Connection& connection, const divert::Outcome& outcome) override;
-  void heard(const divert::Connection& connection, bool from_server, std::string_view payload) override;
+  void heard(const divert::Connection& connection, bool from_server, std::string_view payload,
+             std::chrono::steady_clock::time_point came) override;
   void tick() override;
 
   /// To be run once, before or beside the first connections: asks where the upstream proxies are. Returns

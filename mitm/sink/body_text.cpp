@@ -7,6 +7,7 @@
 #include <fmt/format.h>
 
 #include "base/text.h"
+#include "mitm/http/content_coding.h"
 #include "mitm/http/fields.h"
 #include "mitm/sink/amounts.h"
 
@@ -66,23 +67,39 @@ void append_hex(std::string& out, std::string_view bytes) {
   }
 }
 
+void append_shown(std::string& out, std::string_view shown) {
+  is_text(shown) ? append_text(out, whole_sequences(shown)) : append_hex(out, shown);
+}
+
+/// False when it cannot be decoded.
+bool append_decoded(std::string& out, const Body& body, std::uint64_t total, std::size_t limit) {
+  constexpr std::size_t kMost = 1 << 20;
+  const auto decoded = http::decode_content(body.coding, body.kept, std::min(limit, kMost));
+  if (!decoded) return false;
+  append_shown(out, decoded->bytes);
+  const bool whole = decoded->whole && body.kept.size() == total;
+  fmt::format_to(std::back_inserter(out), "{}{}({}, {} on the wire)\n", kIndent, whole ? "" : "... ",
+                 base::printable(body.coding), size_text(total));
+  return true;
+}
+
 }  // namespace
 
 void append_body(std::string& out, const Body& body, std::size_t limit) {
   const std::uint64_t total = std::max<std::uint64_t>(body.total.value_or(0), body.kept.size());
   if (total == 0) return;
   out += '\n';
-  if (!body.coding.empty() && !http::iequals(body.coding, "identity")) {
-    const std::string coding = base::printable(body.coding);
-    fmt::format_to(std::back_inserter(out), "{}{}, {} bytes\n", kIndent, coding, total);
-    return;
-  }
   if (body.kept.empty()) {
     fmt::format_to(std::back_inserter(out), "{}{}, not kept (see --bodies)\n", kIndent, size_text(total));
     return;
   }
+  if (!body.coding.empty() && !http::iequals(body.coding, "identity")) {
+    if (append_decoded(out, body, total, limit)) return;
+    fmt::format_to(std::back_inserter(out), "{}{}, {} bytes\n", kIndent, base::printable(body.coding), total);
+    return;
+  }
   const std::string_view shown = body.kept.substr(0, limit);
-  is_text(shown) ? append_text(out, whole_sequences(shown)) : append_hex(out, shown);
+  append_shown(out, shown);
   if (shown.size() == total) return;
   const std::string_view why = shown.size() == body.kept.size() ? ", the limit of --bodies" : "";
   fmt::format_to(std::back_inserter(out), "{}... {} of {}{}\n", kIndent, size_text(shown.size()),

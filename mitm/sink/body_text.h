@@ -18,8 +18,8 @@ struct Body {
   std::string_view coding;             ///< value of content-encoding
 };
 
-/// At most `limit` bytes of `body`: as text when it is text, else as a hex dump; a coded body is only named,
-/// not decoded. Nothing for an empty body.
+/// At most `limit` bytes of `body`, content codings undone: as text when it is text, else as a hex dump. A
+/// coding that cannot be undone is only named. Nothing for an empty body.
 void append_body(std::string& out, const Body& body, std::size_t limit);
 
 }  // namespace mitm::sink

@@ -31,6 +31,7 @@ wire::Answer some_answer() {
   answer.own = true;
   answer.verdict = {Action::intercept, "filter curl", {{3, Action::pass}, {4, Action::block}}, 9};
   answer.process = std::make_shared<const procmap::ProcessFacts>(some_process());
+  answer.came += std::chrono::nanoseconds{1234567890123};
   return answer;
 }
 
@@ -49,6 +50,7 @@ TEST_CASE("wire: an answer arrives as it was sent") {
   CHECK(back->verdict.by_host[1].rule == 4);
   CHECK(back->verdict.by_host[1].action == Action::block);
   CHECK(back->verdict.rule == 9);
+  CHECK(back->came == some_answer().came);
   const auto expected = some_process();
   REQUIRE(back->process);
   CHECK(back->process->id == expected.id);

@@ -44,7 +44,7 @@ class Dns(unittest.TestCase):
                 for flow in flows:
                     self.assertEqual((flow["question"]["name"], flow["rcode"], flow["error"]), ("www.test", "NOERROR", None))
                     self.assertEqual((flow["process"]["name"], flow["server"]), ("curl", f"{server}:53"))
-                    self.assertGreater(flow["duration_ms"], 0)
+                    self.assertTrue(0 <= flow["duration_ms"] < 1000, flow)
 
     def test_names_label_raw_connections(self):
         server = world.python("import socket\ns = socket.create_server(('192.0.2.2', 8025))\nwhile True:\n c, _ = s.accept(); c.sendall(b'220 hello\\r\\n'); c.close()",

@@ -239,9 +239,15 @@ TEST_CASE("body: binary is shown in hex") {
         "\n    00000000  00                                               .\n    ... 1b of 18b\n");
 }
 
-TEST_CASE("body: coded bodies are named, bodies that were not kept are counted") {
+TEST_CASE("body: coded bodies are decoded, or named; bodies that were not kept are counted") {
+  const std::string gzip{
+      "\x1f\x8b\x08\x00\x00\x00\x00\x00\x02\x03\xcb\x48\xcd\xc9\xc9\x57\xc8\x40\x90\x5c\x00\x3b\x7c\x8a\xdf"
+      "\x12\x00\x00\x00",
+      29};
+  CHECK(body_text({gzip, 123, "gzip"}, 512) == "\n    hello hello hello\n    ... (gzip, 123b on the wire)\n");
   CHECK(body_text({"\x1f\x8b", 123, "gzip"}, 512) == "\n    gzip, 123 bytes\n");
-  CHECK(body_text({"\x1f\x8b", {}, "br"}, 512) == "\n    br, 2 bytes\n");
+  CHECK(body_text({"\xff\xff", {}, "br"}, 512) == "\n    br, 2 bytes\n");
+  CHECK(body_text({"xx", {}, "rot13"}, 512) == "\n    rot13, 2 bytes\n");
   CHECK(body_text({"plain", 5, "Identity"}, 512) == "\n    plain\n");
   CHECK(body_text({"", 1234, ""}, 512) == "\n    1.2k, not kept (see --bodies)\n");
 }
