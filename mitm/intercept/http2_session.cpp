@@ -18,6 +18,13 @@ bool is_endless(std::string_view content_type) {
   return content_type.starts_with("text/event-stream") || content_type.starts_with("application/grpc");
 }
 
+/// As many bytes as were announced: who counts them need not wait for the end of the stream, which may come
+/// in a frame of its own.
+bool is_whole(const flow::Flow& flow) {
+  return flow.response_bytes &&
+         flow.response_headers.find("content-length") == std::to_string(*flow.response_bytes);
+}
+
 void append(http::Fields& fields, const http::Fields& more) {
   for (std::size_t i = 0; i < more.size(); ++i) fields.add(more[i].first, more[i].second);
 }
@@ -123,7 +130,8 @@ void Http2Session::finish(Exchanges::iterator at, std::string error) {
 void Http2Session::finish_all(const std::string& error) {
   while (!exchanges_.empty()) {
     const auto at = exchanges_.begin();
-    finish(at, at->second.response_done ? std::string() : error);
+    const bool counted = first_end_ == Direction::request && is_whole(*at->second.flow);
+    finish(at, at->second.response_done || counted ? std::string() : error);
   }
 }
 
@@ -167,9 +175,12 @@ void Http2Session::Listener::data(std::uint32_t stream, std::string_view bytes, 
 void Http2Session::Listener::reset(std::uint32_t stream, std::uint32_t code) {
   const auto at = session_.exchanges_.find(stream);
   if (at == session_.exchanges_.end()) return;
-  // A server that has answered may stop listening to the rest of the request (RFC 9113 section 8.1).
-  const bool answered = at->second.response_done && code == NGHTTP2_NO_ERROR;
-  session_.finish(at, answered
+  // A server that has answered may stop listening to the rest of the request (RFC 9113 section 8.1), and a
+  // program that has its answer may stop sending it.
+  const bool done = at->second.response_done;
+  const bool left = request() && (code == NGHTTP2_NO_ERROR || code == NGHTTP2_CANCEL) &&
+                    (done || is_whole(*at->second.flow));
+  session_.finish(at, left || (done && code == NGHTTP2_NO_ERROR)
                           ? std::string()
                           : fmt::format("{} reset the stream: {}", request() ? "the program" : "the server",
                                         nghttp2_http2_strerror(code)));

@@ -101,7 +101,7 @@ public class Client {
         result.put("bytes", "" + size);
         result.put("sha256", HexFormat.of().formatHex(digest.digest()));
       }
-      if (job.containsKey("slow_answer")) result.put("slow", "" + (moments > 5));
+      if (job.containsKey("slow_answer")) result.put("slow", "" + (moments > 2));
     }
   }
 

@@ -48,7 +48,7 @@ def receive(job, read, close, result):
         if not job.get("take"):
             result.update(bytes=size, sha256=hashed.hexdigest())
         if job.get("slow_answer"):
-            result["slow"] = moments > 5
+            result["slow"] = moments > 2
 
 
 def with_urllib(job, trust, result):

@@ -65,7 +65,7 @@ class Exchange {
     fs.writeSync(log, JSON.stringify({
       id: this.id, method: this.req.method, path: this.req.url, version: this.req.httpVersion, headers: this.req.rawHeaders,
       trailers: this.req.rawTrailers, status: this.res.statusCode, received: this.received, sha256: this.hash.digest('hex'),
-      sent: this.sent, slow: this.bursts > 5, complete: this.finished && !this.aborted,
+      sent: this.sent, slow: this.bursts > 2, complete: this.finished && !this.aborted,
     }) + '\n');
   }
 

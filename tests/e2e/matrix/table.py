@@ -4,6 +4,7 @@ A cell is one way of using HTTP, in each version that it exists in. `options` sa
 words): upload, upload_size, chunked, decode, follow, expect, send_trailers, take (leave after so many bytes), rate (read so many bytes a
 second), slow_upload (in `pieces`, with pauses), slow_answer (the server pauses).
 """
+import os
 from typing import NamedTuple
 
 MIB = 1 << 20
@@ -124,6 +125,7 @@ CLIENTS = {
         "sent_trailers": "HttpClient cannot",
     }),
     "nghttp": Client("nghttp", ("h2",), {
+        "expect_refused": "nghttp waits for 100 whatever else is answered, with or without osproxy",
         "slow_reader": "nghttp has no such option",
         "slow_writer": "nghttp has no such option",
         "slow_server": "nghttp writes the body out when it has all of it",
@@ -152,7 +154,11 @@ CLIENTS = {
 }
 
 
+WANTED = [word for word in os.environ.get("OSPROXY_MATRIX_CELLS", "").split(",") if word]
+
+
 def cells_of(client):
-    """(version, cell) of everything that `client` can have."""
-    return [(version, name) for name, cell in CELLS.items() for version in cell.versions
-            if version in CLIENTS[client].versions and name not in CLIENTS[client].cannot and f"{version}/{name}" not in CLIENTS[client].cannot]
+    """(version, cell) of everything that `client` can have, or of what OSPROXY_MATRIX_CELLS leaves of it: CELL or VERSION/CELL."""
+    can = [(version, name) for name, cell in CELLS.items() for version in cell.versions
+           if version in CLIENTS[client].versions and name not in CLIENTS[client].cannot and f"{version}/{name}" not in CLIENTS[client].cannot]
+    return [(version, name) for version, name in can if not WANTED or name in WANTED or f"{version}/{name}" in WANTED]
