@@ -98,8 +98,9 @@ awaitable<Http1Session::Step> Http1Session::pause(Lane& lane, IoResult got, int 
 }
 
 void Http1Session::failed(const Channel& channel) {
-  const std::string why = fmt::format("{}: {}", &channel == &client_ ? "the program" : "the server",
-                                      channel.failure().empty() ? "connection lost" : channel.failure());
+  std::string why = fmt::format("{}: {}", &channel == &client_ ? "the program" : "the server",
+                                channel.failure().empty() ? "connection lost" : channel.failure());
+  if (client_over_ && &channel == &client_) why = kProgramLeft;
   if (exchanges_.empty() && channel.tls_reason() != 0) {
     auto flow = tracked_.begin(flow::Type::tls_error);  // else nobody would hear of it
     flow->error = why;
@@ -236,11 +237,18 @@ void Http1Session::refuse_request(const char* why) {
   server_.cancel();  // whoever waits there for an answer looks at what is to be answered now
 }
 
+/// The server has answered a program that asked first (Expect: 100-continue): what was to follow need not
+/// come.
+bool Http1Session::body_declined(const Exchange& exchange) const {
+  return exchange.response_done && *exchange.flow->request_bytes == 0 &&
+         !exchange.flow->request_headers.find("expect").empty();
+}
+
 void Http1Session::client_ended(IoResult end, bool unread) {
   client_over_ = true;
   tracked_.data_end(flow::Direction::request);
   const bool cut = requests_.at_end(unread) != Http1Reader::AtEnd::between_messages;
-  if (cut && !exchanges_.empty() && !exchanges_.back().request_done) {
+  if (cut && !exchanges_.empty() && !exchanges_.back().request_done && !body_declined(exchanges_.back())) {
     exchanges_.back().flow->error = "the program closed the connection in the middle of its request";
   }
   server_.shutdown_write(end.status == Status::end && !cut);
@@ -423,11 +431,13 @@ void Http1Session::server_ended(IoResult end, bool unread) {
     exchanges_.front().response_done = true;
     finish_front();
   } else if (at_end == Http1Reader::AtEnd::cuts_message && !exchanges_.empty()) {
-    exchanges_.front().flow->error = "the server closed the connection in the middle of its response";
+    exchanges_.front().flow->error =
+        client_over_ ? kProgramLeft : "the server closed the connection in the middle of its response";
   } else if (!exchanges_.empty() && !exchanges_.front().response_done) {
     for (auto& exchange : exchanges_) {
       if (exchange.flow->error.empty()) {
-        exchange.flow->error = "the server closed the connection without an answer";
+        exchange.flow->error =
+            client_over_ ? kProgramLeft : "the server closed the connection without an answer";
       }
     }
   }

@@ -86,6 +86,7 @@ class Http1Session {
   void finish_front();
   void refuse_request(const char* why);
   void refuse_response(std::string why);
+  [[nodiscard]] bool body_declined(const Exchange& exchange) const;
   void client_ended(IoResult end, bool unread);
   void server_ended(IoResult end, bool unread);
   void failed(const Channel& channel);

@@ -14,6 +14,13 @@ using flow::Direction;
 
 constexpr auto kSlow = std::chrono::seconds{1};  ///< after which the start of a flow is shown
 
+/// As many bytes as were announced: who counts them need not wait for the end of the stream, which may come
+/// in a frame of its own.
+bool is_whole(const flow::Flow& flow) {
+  return flow.response_bytes &&
+         flow.response_headers.find("content-length") == std::to_string(*flow.response_bytes);
+}
+
 void append(http::Fields& fields, const http::Fields& more) {
   for (std::size_t i = 0; i < more.size(); ++i) fields.add(more[i].first, more[i].second);
 }
@@ -32,8 +39,13 @@ void Http2Session::adopt(std::unique_ptr<flow::Flow> request) {
 
 awaitable<void> Http2Session::run() {
   co_await pass_through_.run();
-  finish_all("the connection ended before the answer was complete" +
-             (goaway_.empty() ? std::string() : " (" + goaway_ + ")"));
+  finish_all(why_incomplete());
+}
+
+std::string Http2Session::why_incomplete() const {
+  std::string text = "the connection ended before the answer was complete";
+  if (first_end_) text = *first_end_ == Direction::request ? kProgramLeft : kServerLeft;
+  return goaway_.empty() ? text : text + " (" + goaway_ + ")";
 }
 
 bool Http2Session::saw(Direction direction, std::string_view bytes) {
@@ -59,8 +71,12 @@ void Http2Session::malformed(Direction direction, const char* why) {
   finish_all(text);
 }
 
+void Http2Session::ended(Direction direction) {
+  if (!first_end_) first_end_ = direction;
+}
+
 void Http2Session::failed(std::string why) {
-  finish_all(why);
+  finish_all(first_end_ ? why_incomplete() : why);
 }
 
 Http2Session::Exchange* Http2Session::find(std::uint32_t stream) {
@@ -117,7 +133,8 @@ void Http2Session::finish(Exchanges::iterator at, std::string error) {
 void Http2Session::finish_all(const std::string& error) {
   while (!exchanges_.empty()) {
     const auto at = exchanges_.begin();
-    finish(at, at->second.response_done ? std::string() : error);
+    const bool counted = first_end_ == Direction::request && is_whole(*at->second.flow);
+    finish(at, at->second.response_done || counted ? std::string() : error);
   }
 }
 
@@ -163,9 +180,12 @@ void Http2Session::Listener::data(std::uint32_t stream, std::string_view bytes, 
 void Http2Session::Listener::reset(std::uint32_t stream, std::uint32_t code) {
   const auto at = session_.exchanges_.find(stream);
   if (at == session_.exchanges_.end()) return;
-  // A server that has answered may stop listening to the rest of the request (RFC 9113 section 8.1).
-  const bool answered = at->second.response_done && code == NGHTTP2_NO_ERROR;
-  session_.finish(at, answered
+  // A server that has answered may stop listening to the rest of the request (RFC 9113 section 8.1), and a
+  // program that has its answer may stop sending it.
+  const bool done = at->second.response_done;
+  const bool left = request() && (code == NGHTTP2_NO_ERROR || code == NGHTTP2_CANCEL) &&
+                    (done || is_whole(*at->second.flow));
+  session_.finish(at, left || (done && code == NGHTTP2_NO_ERROR)
                           ? std::string()
                           : fmt::format("{} reset the stream: {}", request() ? "the program" : "the server",
                                         nghttp2_http2_strerror(code)));

@@ -3,6 +3,7 @@
 
 #include <chrono>
 #include <memory>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <unordered_map>
@@ -57,7 +58,9 @@ class Http2Session final : private PassThrough::Observer {
   };
 
   bool saw(flow::Direction direction, std::string_view bytes) override;
+  void ended(flow::Direction direction) override;
   void failed(std::string why) override;
+  [[nodiscard]] std::string why_incomplete() const;
 
   Exchange* find(std::uint32_t stream);
   void begin(std::uint32_t stream, http::Http2Head& head);
@@ -75,8 +78,9 @@ class Http2Session final : private PassThrough::Observer {
   Listener program_{*this, flow::Direction::request};
   Listener server_{*this, flow::Direction::response};
   Exchanges exchanges_;
-  std::string goaway_;           ///< why a side wants no more streams; empty: it has not said so
-  const char* crime_ = nullptr;  ///< of a side, found while its bytes were being read
+  std::optional<flow::Direction> first_end_;  ///< what follows it, failures too, is its consequence
+  std::string goaway_;                        ///< why a side wants no more streams; empty: it has not said so
+  const char* crime_ = nullptr;               ///< of a side, found while its bytes were being read
 };
 
 }  // namespace mitm::intercept

@@ -9,6 +9,12 @@
 
 namespace mitm::intercept {
 
+/// Why an exchange is incomplete, by who was the first to end the connection: what the other side did then
+/// (ending it too, mostly) is the consequence.
+inline constexpr const char* kProgramLeft =
+    "the program closed its side of the connection before the answer was complete";
+inline constexpr const char* kServerLeft = "the server closed the connection before the answer was complete";
+
 /// Fills method, URL, host, version and fields of `flow`; moves them out of `head`.
 void describe_request(http::Head& head, std::string_view scheme, const Tracked& tracked, flow::Flow& flow);
 void describe_request(http::Http2Head& head, const Tracked& tracked, flow::Flow& flow);

@@ -52,6 +52,7 @@ awaitable<void> PassThrough::pump(flow::Direction direction) {
     const IoResult got = from.try_read(scratch);
     if (got.ended()) {
       tracked_.data_end(direction);
+      observer_.ended(direction);
       to.shutdown_write(got.status == IoResult::Status::end);
       co_return;
     }

@@ -22,6 +22,8 @@ class PassThrough {
     virtual std::optional<std::size_t> ends_after(flow::Direction /*direction*/, std::string_view /*bytes*/) {
       return std::nullopt;
     }
+    /// A side will send no more; the other one has not heard of it yet.
+    virtual void ended(flow::Direction /*direction*/) {}
     /// A side has failed: "the server: connection reset by peer".
     virtual void failed(std::string why) = 0;
   };

@@ -88,6 +88,9 @@ TEST_CASE("http2: what becomes of a stream that does not end well") {
       {"refused", false, false, false, false, NGHTTP2_REFUSED_STREAM,
        "the server reset the stream: REFUSED_STREAM"},
       {"answered early", true, true, true, false, NGHTTP2_NO_ERROR, ""},
+      {"answered early, and the program sends no more", true, true, true, true, NGHTTP2_CANCEL, ""},
+      {"answered early, which the program takes ill", true, true, true, true, NGHTTP2_PROTOCOL_ERROR,
+       "the program reset the stream: PROTOCOL_ERROR"},
       {"broken off", true, false, false, false, NGHTTP2_INTERNAL_ERROR,
        "the server reset the stream: INTERNAL_ERROR"},
   };
@@ -115,6 +118,29 @@ TEST_CASE("http2: what becomes of a stream that does not end well") {
          data(1, "late", true) + talk.answers.headers(3, {{":status", "200"}}, true));
 }
 
+TEST_CASE("http2: a program that has counted the bytes of its answer does not wait for the stream's end") {
+  for (const char* length : {"5", "6"}) {
+    for (const bool by_reset : {false, true}) {
+      CAPTURE(length);
+      CAPTURE(by_reset);
+      Rig rig{rig::trusting()};
+      Talk talk{rig};
+      passes(talk.program, talk.server, talk.asks.headers(1, get("/"), true));
+      passes(talk.server, talk.program,
+             talk.answers.headers(1, {{":status", "200"}, {"content-length", length}}, false) +
+                 data(1, "hello", false));
+      if (by_reset) {
+        passes(talk.program, talk.server, reset(1, NGHTTP2_CANCEL));
+      } else {
+        talk.program.finish();
+        CHECK(talk.server.hear_all() == "");
+      }
+      talk.server.finish();
+      CHECK(rig.ended(1).at(0).error.empty() == (length == std::string("5")));
+    }
+  }
+}
+
 TEST_CASE("http2: a connection that ends ends its streams, and the flows say why") {
   Rig rig{rig::trusting()};
   SUBCASE("in order, after GOAWAY") {
@@ -127,7 +153,26 @@ TEST_CASE("http2: a connection that ends ends its streams, and the flows say why
     CHECK(talk.program.hear_all() == "");
     CHECK(talk.program.end() == End::fin);
     CHECK(rig.ended(1).at(0).error ==
-          "the connection ended before the answer was complete (the server said ENHANCE_YOUR_CALM)");
+          "the server closed the connection before the answer was complete (the server said "
+          "ENHANCE_YOUR_CALM)");
+  }
+  SUBCASE("by the program, then by the server") {
+    Talk talk{rig};
+    passes(talk.program, talk.server, talk.asks.headers(1, get("/"), true));
+    talk.program.finish();
+    CHECK(talk.server.hear_all() == "");
+    talk.server.finish();
+    CHECK(talk.program.hear_all() == "");
+    CHECK(rig.ended(1).at(0).error ==
+          "the program closed its side of the connection before the answer was complete");
+  }
+  SUBCASE("by the server, which the program takes ill") {
+    Talk talk{rig};
+    passes(talk.program, talk.server, talk.asks.headers(1, get("/"), true));
+    talk.server.finish();
+    CHECK(talk.program.hear_all() == "");
+    talk.program.reset();
+    CHECK(rig.ended(1).at(0).error == "the server closed the connection before the answer was complete");
   }
   SUBCASE("by a reset") {
     Talk talk{rig};
