@@ -270,7 +270,11 @@ class Osproxy:
         return next(pid for pid in children_of(self.broker()) if status_of(pid)["Gid"].split()[1] != "0")
 
     def guard(self):
-        return next(pid for pid in children_of(self.broker()) if os.getsid(pid) == pid)
+        """It is one as soon as it leads a session of its own."""
+        def find():
+            return [pid for pid in children_of(self.broker()) if os.getsid(pid) == pid]
+        wait_for(find, "the guard")
+        return find()[0]
 
     def flows(self, **wanted):
         """Flows recorded so far whose keys have the wanted values; process_name is the process's name."""
