@@ -93,7 +93,7 @@ def curl(runner, job):
     if job.get("decode"):
         words += ["--compressed"]
     if job.get("rate") or job.get("slow_upload"):
-        words += ["--limit-rate", str(job.get("rate") or job["upload_size"])]
+        words += ["--limit-rate", str(job.get("rate") or job["upload_size"] // 3)]
     if job.get("upload"):
         words += ["-T", job["upload"], "-H", "Expect:" + (" 100-continue" if job.get("expect") else "")]
     if job.get("chunked"):
@@ -251,7 +251,7 @@ def java(runner, jobs):
 
 CHROMIUM = ["chromium", "--headless", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--disable-background-networking", "--disable-sync",
             "--disable-component-update", "--disable-domain-reliability", "--disable-client-side-phishing-detection", "--no-first-run",
-            "--no-default-browser-check", "--no-pings", "--disable-extensions", "--disable-default-apps"]
+            "--no-default-browser-check", "--enable-logging=stderr", "--no-pings", "--disable-extensions", "--disable-default-apps"]
 
 
 def start_chromium(runner, url, *more):
@@ -265,8 +265,10 @@ def start_chromium(runner, url, *more):
     subprocess.run(["certutil", "-A", "-n", "e2e", "-t", "C,,", "-d", f"sql:{store}", "-a", "-i", runner.trust], check=True, capture_output=True)
     words = [*CHROMIUM, f"--user-data-dir={home}/profile", *more, url]
     with open(f"{home}/stderr", "w") as errors:
-        return subprocess.Popen(runner.wrapped(words), env={**runner.environment, "HOME": home}, stdin=subprocess.DEVNULL, stdout=errors, stderr=errors,
-                                start_new_session=True)
+        process = subprocess.Popen(runner.wrapped(words), env={**runner.environment, "HOME": home}, stdin=subprocess.DEVNULL, stdout=errors, stderr=errors,
+                                   start_new_session=True)
+    process.said = f"{home}/stderr"
+    return process
 
 
 def end_chromium(process):
@@ -283,12 +285,13 @@ def chromium(runner, jobs):
     report = f"{runner.origins.reports}/chromium"
     page = runner.origins.url("own", "h2", "chromium", "page") + "#" + quote(json.dumps(jobs))
     process = start_chromium(runner, page, "--disable-web-security")
-    try:
-        wait_for(lambda: os.path.exists(report) or process.poll() is not None, "chromium's report", PATIENCE * 2)
-    finally:
-        end_chromium(process)
+    until = time.monotonic() + PATIENCE * 3
+    while not os.path.exists(report) and process.poll() is None and time.monotonic() < until:
+        time.sleep(0.02)
+    end_chromium(process)
     if not os.path.exists(report):
-        return {job["id"]: {"failed": f"chromium ended with {process.returncode}"} for job in jobs}
+        with open(process.said) as file:
+            return {job["id"]: {"failed": [process.returncode, file.read()[-2000:]]} for job in jobs[:1]}
     with open(report) as file:
         return {result.pop("id"): result for result in json.load(file)}
 
