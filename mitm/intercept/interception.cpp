@@ -311,7 +311,7 @@ awaitable<void> Interception::converse_in_tls() {
   if (alpn.empty()) {
     const Speech speech = co_await listen(false);
     protocol = speech.protocol;
-    if (left_at_once(client_, server_, agreed_)) {
+    if (left_at_once()) {
       server_.shutdown_write(true);
       co_return;
     }
@@ -333,9 +333,10 @@ void Interception::report_tls_error(std::string why) {
 
 // Learned pass-through.
 
-std::string_view Interception::program() const {
-  const auto& process = tracked_.connection().process;
-  return process ? std::string_view{process->exe} : std::string_view{};
+/// See the function of that name in program_tls.h.
+bool Interception::left_at_once() const {
+  return intercept::left_at_once(client_, server_, agreed_,
+                                 tools_.shared.settings.learned->settings().at_once);
 }
 
 void Interception::learn_from_the_past(divert::Verdict& verdict, const Speech& speech) const {
@@ -358,14 +359,17 @@ std::string Interception::refused(Refusal how, std::string why) const {
 }
 
 void Interception::judge_ending() {
-  if (client_.heard()) return tools_.shared.settings.learned->accepted(program(), tracked_.server_name());
-  if (!left_at_once(client_, server_, agreed_)) return;
+  auto& learned = *tools_.shared.settings.learned;
+  const auto now = std::chrono::system_clock::now();
+  if (client_.heard()) return learned.accepted(program(), tracked_.server_name(), now);
+  if (!left_at_once()) return;
   if (wants_no_encrypted_hello(client_)) {
     const std::string alpn = selected_alpn(client_.ssl());  // the other sessions have said so
     if (alpn.empty() || alpn == "h2") report_tls_error("the program: " + client_.failure());
     return;
   }
-  report_tls_error(refused(Refusal::closed, std::string{kLeftAtOnce}));
+  if (!learned.trusts(program(), tracked_.server_name(), now))
+    report_tls_error(refused(Refusal::closed, std::string{kLeftAtOnce}));
 }
 
 awaitable<void> Interception::refuse_tls(divert::ClientHello hello, std::string why) {

@@ -75,7 +75,8 @@ class Interception {
   [[nodiscard]] std::string refused(Refusal how, std::string why) const;
   /// Looks back at a connection whose TLS was agreed on.
   void judge_ending();
-  [[nodiscard]] std::string_view program() const;
+  [[nodiscard]] std::string_view program() const { return tracked_.program(); }
+  [[nodiscard]] bool left_at_once() const;
 
   Tools& tools_;
   const divert::Verdict judged_;  ///< before a host was known

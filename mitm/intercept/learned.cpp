@@ -11,6 +11,8 @@
 namespace mitm::intercept {
 namespace {
 
+constexpr std::chrono::minutes kTrust{10};
+
 std::string counted(std::chrono::seconds::rep number, std::string_view unit) {
   return fmt::format("{} {}{}", number, unit, number == 1 ? "" : "s");
 }
@@ -71,8 +73,22 @@ void Learned::make_room(Time now) {
   ++version_;
 }
 
-void Learned::accepted(std::string_view program, std::string_view host) {
-  if (!empty_) forget(program, host);
+void Learned::accepted(std::string_view program, std::string_view host, Time now) {
+  if (program.empty() || host.empty()) return;
+  const std::lock_guard lock{mutex_};
+  const Key key{program, host};
+  if (trusting_.size() >= kMax && !trusting_.contains(key)) {
+    std::erase_if(trusting_, [now](const auto& item) { return item.second + kTrust < now; });
+    if (trusting_.size() >= kMax) trusting_.clear();  // they will be seen again
+  }
+  trusting_[key] = now;
+  drop(key);
+}
+
+bool Learned::trusts(std::string_view program, std::string_view host, Time now) const {
+  const std::lock_guard lock{mutex_};
+  const auto found = trusting_.find(Key{program, host});
+  return found != trusting_.end() && found->second + kTrust >= now;
 }
 
 std::string Learned::reason_to_pass(std::string_view program, std::string_view host, Time now) const {
@@ -96,7 +112,11 @@ std::vector<Learned::Entry> Learned::list(Time now) const {
 
 void Learned::forget(std::string_view program, std::string_view host) {
   const std::lock_guard lock{mutex_};
-  if (entries_.erase(Key{program, host}) > 0) ++version_;
+  drop(Key{program, host});
+}
+
+void Learned::drop(const Key& key) {
+  if (entries_.erase(key) > 0) ++version_;
   empty_ = entries_.empty();
 }
 

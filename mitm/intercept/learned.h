@@ -27,6 +27,8 @@ struct LearnedSettings {
   /// False: our CA is in no trust store and the program was not started with it. Then unknown_ca is what is
   /// to be expected of every program, and teaches nothing.
   bool ca_trusted = true;
+  /// Within which a program that leaves without a word has refused the certificate.
+  std::chrono::milliseconds at_once{500};
 };
 
 /// Refusals count when none of them is older than the ttl and no connection of that program to that host was
@@ -53,7 +55,10 @@ class Learned {
   /// empty: nothing does.
   std::string refused(std::string_view program, std::string_view host, Refusal refusal, Time now);
   /// `program` has trusted us: its refusals were none of the certificate's.
-  void accepted(std::string_view program, std::string_view host);
+  void accepted(std::string_view program, std::string_view host, Time now);
+  /// Whether it has done so within the last ten minutes. Browsers open connections in advance and close at
+  /// once those that turn out not to be needed: this is no refusal then.
+  [[nodiscard]] bool trusts(std::string_view program, std::string_view host, Time now) const;
   /// Why `program` passes to `host`; empty: it does not.
   [[nodiscard]] std::string reason_to_pass(std::string_view program, std::string_view host, Time now) const;
 
@@ -67,10 +72,12 @@ class Learned {
   using Key = std::pair<std::string, std::string>;
 
   void make_room(Time now);
+  void drop(const Key& key);
 
   const LearnedSettings settings_;
   mutable std::mutex mutex_;
   std::map<Key, Entry> entries_;
+  std::map<Key, Time> trusting_;   ///< when a pair was seen last to trust us; at most kMax of them
   std::atomic<bool> empty_{true};  ///< most runs: nobody takes the lock
   std::atomic<std::uint64_t> version_{0};
 };

@@ -8,8 +8,6 @@
 namespace mitm::intercept {
 namespace {
 
-/// A connection that was made in advance and is not needed (browsers) is closed later than that.
-constexpr auto kAtOnce = std::chrono::milliseconds{500};
 constexpr std::uint16_t kTls13 = 0x0304;
 constexpr std::uint16_t kEcdsaP256Sha256 = 0x0403;
 constexpr std::uint16_t kSecp256r1 = 0x0017;
@@ -75,9 +73,9 @@ Refusal refusal_of(const Channel& client, IoResult done) {
   return client.tls_reason() == 0 && gone ? Refusal::closed : Refusal::none;
 }
 
-bool left_at_once(const Channel& client, const Channel& server,
-                  std::chrono::steady_clock::time_point agreed) {
-  return !client.heard() && client.ended_at() < server.ended_at() && client.ended_at() - agreed < kAtOnce;
+bool left_at_once(const Channel& client, const Channel& server, std::chrono::steady_clock::time_point agreed,
+                  std::chrono::milliseconds at_once) {
+  return !client.heard() && client.ended_at() < server.ended_at() && client.ended_at() - agreed < at_once;
 }
 
 bool wants_no_encrypted_hello(const Channel& client) {

@@ -33,7 +33,8 @@ class AlpnChoice {
 Refusal refusal_of(const Channel& client, IoResult done);
 /// Whether the program left as soon as TLS was `agreed` on, without a word: with TLS 1.3, and where it
 /// compares keys (pinning), programs look at our certificate when the handshake is over for us.
-bool left_at_once(const Channel& client, const Channel& server, std::chrono::steady_clock::time_point agreed);
+bool left_at_once(const Channel& client, const Channel& server, std::chrono::steady_clock::time_point agreed,
+                  std::chrono::milliseconds at_once);
 inline constexpr std::string_view kLeftAtOnce =
     "the program closed the connection as soon as TLS was agreed on, without a word; it may have refused "
     "osproxy's certificate (pinning)";

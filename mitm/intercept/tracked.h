@@ -28,6 +28,8 @@ class Tracked {
 
   [[nodiscard]] const Shared& shared() const { return shared_; }
   [[nodiscard]] const divert::Connection& connection() const { return connection_; }
+  /// Path of the executable; empty: unknown.
+  [[nodiscard]] std::string_view program() const;
   /// `verdict` with the host known.
   void settle(divert::Verdict verdict, std::string host);
   void set_tls(std::string sni, std::optional<flow::TlsFacts> tls);
@@ -74,6 +76,7 @@ class Tracked {
   std::uint64_t offsets_[2] = {0, 0};
   bool ended_[2] = {false, false};
   bool quiet_ = false;
+  bool trusted_ = false;  ///< the program has asked for something in TLS with us
 };
 
 /// Unique within a run, over all threads.

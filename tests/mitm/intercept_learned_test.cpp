@@ -78,12 +78,32 @@ TEST_CASE("learned: what is no refusal, and who cannot be named, teach nothing")
 TEST_CASE("learned: an accepted connection and a long pause end the count") {
   Learned learned{{.after = 2}};
   learned.refused(kCurl, "one.test", Refusal::closed, kStart);
-  learned.accepted(kCurl, "one.test");
+  learned.accepted(kCurl, "one.test", kStart);
   CHECK(learned.refused(kCurl, "one.test", Refusal::closed, kStart) == "refusal 1 of 2, then it passes");
   CHECK(learned.refused(kCurl, "one.test", Refusal::closed, kStart + 11min) ==
         "refusal 1 of 2, then it passes");
   CHECK(learned.refused(kCurl, "one.test", Refusal::closed, kStart + 12min) !=
         "refusal 1 of 2, then it passes");
+}
+
+TEST_CASE("learned: who has trusted us is known to do so for ten minutes, for that host") {
+  Learned learned;
+  CHECK_FALSE(learned.trusts(kCurl, "one.test", kStart));
+  learned.accepted(kCurl, "one.test", kStart);
+  CHECK(learned.trusts(kCurl, "one.test", kStart + 9min));
+  CHECK_FALSE(learned.trusts(kCurl, "one.test", kStart + 11min));
+  CHECK_FALSE(learned.trusts(kCurl, "two.test", kStart));
+  CHECK_FALSE(learned.trusts("/usr/bin/wget", "one.test", kStart));
+  learned.accepted("", "one.test", kStart);
+  CHECK_FALSE(learned.trusts("", "one.test", kStart));
+}
+
+TEST_CASE("learned: at most kMax pairs are known to trust us; those seen lately stay") {
+  Learned learned;
+  for (std::size_t i = 0; i < Learned::kMax; ++i) learned.accepted(kCurl, std::to_string(i), kStart);
+  learned.accepted(kCurl, "one.test", kStart + 11min);
+  CHECK(learned.trusts(kCurl, "one.test", kStart + 11min));
+  CHECK_FALSE(learned.trusts(kCurl, "0", kStart + 9min));
 }
 
 TEST_CASE("learned: what is forgotten is intercepted again, and the version tells") {

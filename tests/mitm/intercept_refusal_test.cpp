@@ -19,6 +19,7 @@ using rig::Rig;
 namespace {
 
 mitm::intercept::Settings with(LearnedSettings learned) {
+  learned.at_once = std::chrono::minutes{1};  // also on a busy machine
   auto settings = rig::trusting();
   settings.learned = std::make_shared<Learned>(learned);
   return settings;
@@ -100,6 +101,20 @@ TEST_CASE("refusal: a program that compares keys and leaves without a word passe
           visit(rig, client.get()));  // it sees the server's certificate, which it does not trust here
       CHECK(rig.ended(3).back().type == Type::pass);
     }
+  }
+}
+
+TEST_CASE("refusal: a program that uses one connection refuses nothing by closing another unused") {
+  for (const char* alpn : {"", "http/1.1", "h2"}) {
+    CAPTURE(alpn);
+    Rig rig{with({.after = 1})};
+    rig.program("/usr/bin/chromium");
+    const SslCtxPtr client = rig::ours().client();
+    CHECK(visit(rig, client.get()));
+    CHECK(visit(rig, client.get(), true,
+                alpn[0] == 0 ? std::vector<std::string>{} : std::vector<std::string>{alpn}));
+    CHECK(visit(rig, client.get()));
+    for (const auto& flow : rig.ended(2)) CHECK(flow.type == Type::http);
   }
 }
 

@@ -355,7 +355,7 @@ template <class T>
 std::vector<T> Rig::wait_for(std::vector<T> Log::*list, std::size_t count) {
   std::unique_lock lock{log_.mutex};
   log_.changed.wait_for(lock, kLimit, [&] { return (log_.*list).size() >= count; });
-  CHECK((log_.*list).size() >= count);
+  REQUIRE((log_.*list).size() >= count);
   return log_.*list;
 }
 
