@@ -11,6 +11,7 @@ namespace {
 
 using mitm::http::Http2Head;
 using mitm::http::Http2Reader;
+using mitm::http::Http2Settings;
 using mitm::http::Side;
 
 struct Story final : Http2Reader::Handler {
@@ -37,13 +38,15 @@ struct Story final : Http2Reader::Handler {
     number('p', stream ^ promised);
   }
   void goaway(std::uint32_t code) override { number('g', code); }
-  void settings(std::optional<std::uint32_t> table_size) override { number('s', table_size.value_or(7)); }
+  void settings(const Http2Settings& settings) override {
+    number(settings.push.value_or(true) ? 's' : 'S', settings.table_size.value_or(7));
+  }
 };
 
 std::string story(Side side, std::string_view first, std::string_view second) {
   Http2Reader reader{side};
   Story story;
-  if (!reader.settings_sent(100) || !reader.settings_sent(std::nullopt)) std::abort();
+  if (!reader.settings_sent({100, {}}) || !reader.settings_sent({})) std::abort();
   for (const auto piece : {first, second}) {
     if (!reader.feed(piece, story)) return story.text + '!' + reader.error();
   }
