@@ -34,6 +34,10 @@ struct Http2Settings {
   std::optional<bool> push;                 ///< SETTINGS_ENABLE_PUSH
 };
 
+/// Of the field HTTP2-Settings, with which a program asks for HTTP/2 (RFC 7540 section 3.2.1). What is no
+/// such field says nothing.
+[[nodiscard]] Http2Settings parse_upgrade_settings(std::string_view field);
+
 /// Whether a server that speaks first may be speaking HTTP/2: it need not wait for the program's preface to
 /// say its settings (RFC 9113 section 3.4), and gRPC's servers do not.
 [[nodiscard]] bool begins_with_settings(std::string_view bytes);
@@ -75,7 +79,7 @@ class Http2Reader {
   [[nodiscard]] bool feed(std::string_view bytes, Handler& handler);
   /// The other end has sent SETTINGS, which hold from their acknowledgement in this direction on.
   [[nodiscard]] bool settings_sent(const Http2Settings& settings);
-  /// Those hold from here on.
+  /// The other end's SETTINGS that hold at once: those of an upgrade, which the 101 acknowledges.
   [[nodiscard]] bool settings_agreed(const Http2Settings& settings);
 
   [[nodiscard]] const char* error() const { return error_; }

@@ -42,6 +42,8 @@ Http2Session::Http2Session(Tracked& tracked, Channel& client, Channel& server)
 
 void Http2Session::adopt(std::unique_ptr<flow::Flow> request) {
   (void)opens(Direction::request, 1);
+  const auto settings = http::parse_upgrade_settings(request->request_headers.find("http2-settings"));
+  if (!responses_.settings_agreed(settings)) crime_ = responses_.error();
   Exchange& exchange = exchanges_[1];
   exchange.flow = std::move(request);
   exchange.began = Clock::now();

@@ -12,6 +12,7 @@ using mitm::http::begins_with_settings;
 using mitm::http::Http2Head;
 using mitm::http::Http2Reader;
 using mitm::http::Http2Settings;
+using mitm::http::parse_upgrade_settings;
 using mitm::http::Side;
 
 struct Story final : Http2Reader::Handler {
@@ -169,6 +170,37 @@ TEST_CASE("http2: a push is refused from the acknowledgement on that the program
     REQUIRE(reader.feed(acknowledgement() + acknowledgement(), story));
     CHECK(reader.feed(push(4), story));
   }
+}
+
+TEST_CASE("http2: settings of an upgrade hold at once") {
+  struct Case {
+    const char* field;
+    std::optional<std::uint32_t> table_size;
+    std::optional<bool> push;
+  };
+  const Case cases[] = {
+      {"AAEAAEAAAAIAAAABAAMAAABkAAQBAAAAAAUAAEAA", 16384, true},  // Java's HttpClient
+      {"AAMAAABkAAQCAAAAAAIAAAAA", {}, false},                    // curl
+      {"AAIAAAAA==", {}, false},
+      {"", {}, {}},
+      {"AAEAAEA", {}, {}},
+      {"not / base64url", {}, {}},
+      {"AAEP_7__", 0xfffbfff, {}},
+  };
+  for (const auto& one : cases) {
+    CAPTURE(one.field);
+    const auto settings = parse_upgrade_settings(one.field);
+    CHECK(settings.table_size == one.table_size);
+    CHECK(settings.push == one.push);
+  }
+  Packer packer{16384};
+  packer.change_table(16384);
+  Story story;
+  Http2Reader reader{Side::response};
+  REQUIRE(reader.settings_agreed({16384, {}}));
+  CHECK(reader.feed(packer.headers(1, {{":status", "204"}}, true), story));
+  CHECK(story.text == " [1 204].");
+  CHECK_FALSE(reader.settings_agreed({Http2Reader::kTableLimit + 1, {}}));
 }
 
 TEST_CASE("http2: what no two endpoints would say to each other ends the reading") {

@@ -415,3 +415,18 @@ TEST_CASE("http2: begun by prior knowledge or by an upgrade") {
   CHECK(flows[2].url == "https://h.test/more");
   CHECK(flows[2].status == 404);
 }
+
+TEST_CASE("http2: the settings of an upgrade hold from the server's first answer on") {
+  Rig rig{rig::trusting()};
+  auto [program, server] = rig.open();
+  passes(program, server,
+         "GET /up HTTP/1.1\r\nHost: h.test\r\nConnection: Upgrade, HTTP2-Settings\r\nUpgrade: "
+         "h2c\r\nHTTP2-Settings: AAEAAEAAAAIAAAABAAMAAABkAAQBAAAAAAUAAEAA\r\n\r\n");
+  passes(server, program, "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: h2c\r\n\r\n");
+  Packer answers{16384};
+  answers.change_table(16384);
+  passes(server, program, settings() + answers.headers(1, {{":status", "204"}}, true));
+  const auto flow = rig.ended(2).at(1);
+  CHECK(flow.status == 204);
+  CHECK(flow.error == "");
+}
