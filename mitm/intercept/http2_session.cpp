@@ -71,6 +71,10 @@ bool Http2Session::saw(Direction direction, std::string_view bytes) {
   return false;
 }
 
+void Http2Session::alter(Direction direction, std::span<char> bytes) {
+  if (direction == Direction::response && tracked_.shared().settings.hide_alt_svc) alt_svc_.hide(bytes);
+}
+
 /// Not passed on: the other side would be confused by it, and we can no longer tell what the connection
 /// carries.
 void Http2Session::malformed(Direction direction, const char* why) {

@@ -1,14 +1,17 @@
-// HTTP/2 between two channels: bytes pass as they come, a flow is published per stream.
+// HTTP/2 between two channels: bytes pass as they come (but for alt-svc, unless the settings let it be), a
+// flow is published per stream.
 #pragma once
 
 #include <chrono>
 #include <memory>
 #include <optional>
+#include <span>
 #include <string>
 #include <string_view>
 #include <unordered_map>
 
 #include "mitm/http/http2.h"
+#include "mitm/http/http2_alt_svc.h"
 #include "mitm/intercept/messages.h"
 #include "mitm/intercept/pass_through.h"
 
@@ -61,6 +64,7 @@ class Http2Session final : private PassThrough::Observer {
   };
 
   bool saw(flow::Direction direction, std::string_view bytes) override;
+  void alter(flow::Direction direction, std::span<char> bytes) override;
   void ended(flow::Direction direction) override;
   void failed(std::string why) override;
   [[nodiscard]] std::string why_incomplete() const;
@@ -81,6 +85,7 @@ class Http2Session final : private PassThrough::Observer {
   PassThrough pass_through_;
   http::Http2Reader requests_{http::Side::request};
   http::Http2Reader responses_{http::Side::response};
+  http::Http2AltSvc alt_svc_;
   Listener program_{*this, flow::Direction::request};
   Listener server_{*this, flow::Direction::response};
   Exchanges exchanges_;

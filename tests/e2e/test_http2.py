@@ -21,6 +21,7 @@ http {{
     location /files/ {{ root {dir}/www; }}
     location /nothing {{ return 204; }}
     location /moved {{ return 302 /; }}
+    location /quic {{ add_header alt-svc 'h3=":443"; ma=86400'; return 200 "quic\\n"; }}
   }}
 }}
 """
@@ -92,6 +93,17 @@ class Http2(unittest.TestCase):
             flows = osproxy.wait_for_flows(2, type="http")
             self.assertEqual([(f["status"], f["http_version"], f["error"]) for f in flows], [(101, "1.1", None), (200, "2", None)])
             self.assertIn("http2-settings", [name.lower() for name, _ in flows[0]["request_headers"]])
+
+    def test_quic_is_not_told_of(self):
+        told = ["alt-svc", 'h3=":443"; ma=86400']
+        at = f"https://one.test:{NGINX_PORT}/quic"
+        for quic in ("block", "allow"):
+            with self.subTest(quic), Osproxy(world, "curl", "--quic", quic) as osproxy:
+                heads = curl(at, at, "-D", "-", trust="osproxy").stdout
+                self.assertEqual(heads.count("HTTP/2 200"), 2)
+                self.assertEqual(heads.count(": ".join(told)), 2 if quic == "allow" else 0, heads)
+                self.assertEqual(heads.count("alt-"), 2, heads)
+                self.assertEqual([told in f["response_headers"] for f in osproxy.wait_for_flows(2, type="http")], [True] * 2)
 
     def test_status_codes_methods_and_redirects(self):
         with Osproxy(world, "curl") as osproxy:

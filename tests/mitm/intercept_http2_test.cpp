@@ -353,6 +353,30 @@ TEST_CASE("http2: a tunnel is a flow whose body is what it carries") {
   CHECK(flow.error == "");
 }
 
+TEST_CASE("http2: programs are not told of QUIC, unless that is allowed") {
+  for (const bool allowed : {false, true}) {
+    CAPTURE(allowed);
+    auto settings = rig::trusting();
+    settings.hide_alt_svc = !allowed;
+    Rig rig{settings};
+    Talk talk{rig};
+    passes(talk.program, talk.server, talk.asks.headers(1, get("/"), true));
+    std::string told = talk.answers.headers(1, {{":status", "200"}, {"alt-svc", "h3=\":443\""}}, true);
+    told += frame(NGHTTP2_ALTSVC, 0, 0, number(1, 2) + "xh3=\":443\"");
+    for (std::size_t i = 0; i < told.size(); i += 7) {
+      talk.server.say(told.substr(i, 7));
+      std::this_thread::sleep_for(std::chrono::milliseconds(1));
+    }
+    const std::string heard = talk.program.hear(told.size());
+    CHECK(heard.size() == told.size());
+    CHECK((heard == told) == allowed);
+    CHECK((heard.find("\x1d\x09\x59\x1d\xc9") != heard.npos) == allowed);  // alt-svc in Huffman's code
+    CHECK(rig.ended(1).at(0).response_headers.find("alt-svc") == "h3=\":443\"");
+    const std::string body = data(1, "alt-svc", false);  // it is not looked for there
+    passes(talk.server, talk.program, body);
+  }
+}
+
 TEST_CASE("http2: a push is a flow of its own; gRPC and event streams show that they have begun") {
   Rig rig{rig::trusting()};
   Talk talk{rig};
