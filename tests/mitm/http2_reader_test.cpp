@@ -260,6 +260,28 @@ TEST_CASE("http2: what no two endpoints would say to each other ends the reading
   }
 }
 
+TEST_CASE("http2: a name or value may take 64 KiB on the wire") {
+  constexpr std::size_t kMost = 64 << 10;
+  for (const bool plain : {true, false}) {
+    for (const std::size_t size : {kMost, kMost + 1}) {
+      for (const bool name : {true, false}) {
+        CAPTURE(plain);
+        CAPTURE(size);
+        CAPTURE(name);
+        Packer packer;
+        Story story;
+        Http2Reader reader{Side::response};
+        // The one is longer in Huffman's code, and so is sent as it is; the other has five bits a letter.
+        const std::string text = plain ? std::string(size, '\x7f') : std::string(size * 8 / 5, 'a');
+        const bool read =
+            reader.feed(packer.headers(1, {{name ? text : "x", name ? "x" : text}}, true), story);
+        CHECK(read == (size == kMost));
+        if (!read) CHECK(reader.error() == std::string("a header block that cannot be decompressed"));
+      }
+    }
+  }
+}
+
 TEST_CASE("http2: floods are bounded") {
   Packer packer;
   Story story;
