@@ -43,7 +43,48 @@ std::string_view text_of(const std::uint8_t* bytes, std::size_t size) {
   return {reinterpret_cast<const char*>(bytes), size};
 }
 
+/// Of base64url without padding; what follows anything else is ignored.
+std::string from_base64url(std::string_view text) {
+  constexpr std::string_view kDigits = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
+  std::string bytes;
+  std::uint32_t bits = 0;
+  int count = 0;
+  for (const char c : text) {
+    const auto digit = kDigits.find(c);
+    if (digit == kDigits.npos) break;
+    bits = bits << 6 | static_cast<std::uint32_t>(digit);
+    count += 6;
+    if (count < 8) continue;
+    count -= 8;
+    bytes += static_cast<char>(bits >> count & 0xff);
+  }
+  return bytes;
+}
+
+/// `payload`: whole settings.
+Http2Settings parse_settings(std::string_view payload) {
+  Http2Settings settings;
+  for (std::size_t at = 0; at + 6 <= payload.size(); at += 6) {
+    const auto value = word(payload, at + 2, 4);
+    switch (word(payload, at, 2)) {
+      case NGHTTP2_SETTINGS_HEADER_TABLE_SIZE:
+        settings.table_size = value;
+        break;
+      case NGHTTP2_SETTINGS_ENABLE_PUSH:
+        settings.push = value != 0;
+        break;
+      default:
+        break;
+    }
+  }
+  return settings;
+}
+
 }  // namespace
+
+Http2Settings parse_upgrade_settings(std::string_view field) {
+  return parse_settings(from_base64url(field));
+}
 
 bool begins_with_settings(std::string_view bytes) {
   constexpr std::size_t kHeader = 9, kSetting = 6, kMany = 64;
@@ -59,7 +100,8 @@ void Http2Reader::FreeInflater::operator()(nghttp2_hd_inflater* inflater) const 
   nghttp2_hd_inflate_del(inflater);
 }
 
-Http2Reader::Http2Reader(Side side) : state_(side == Side::request ? State::preface : State::header) {
+Http2Reader::Http2Reader(Side side)
+    : side_(side), state_(side == Side::request ? State::preface : State::header) {
   nghttp2_hd_inflater* inflater = nullptr;
   if (nghttp2_hd_inflate_new(&inflater) == 0) inflater_.reset(inflater);
 }
@@ -103,6 +145,7 @@ bool Http2Reader::feed(std::string_view bytes, Handler& handler) {
           if (gathered_.size() < left_) return true;
           if (!whole_frame(gathered_, handler)) return false;
           gathered_.clear();
+          gathered_.shrink_to_fit();
         }
         state_ = State::header;
         break;
@@ -199,25 +242,31 @@ bool Http2Reader::settings(std::string_view payload, Handler& handler) {
   if (frame_.stream != 0) return fail("SETTINGS of a stream");
   if ((frame_.flags & NGHTTP2_FLAG_ACK) != 0) {
     if (unacknowledged_.empty()) return fail("an acknowledgement of SETTINGS that nobody has sent");
-    const auto table_size = unacknowledged_.front();
+    const Http2Settings settings = unacknowledged_.front();
     unacknowledged_.pop_front();
-    if (table_size && nghttp2_hd_inflate_change_table_size(inflater_.get(), *table_size) != 0)
-      return fail("SETTINGS in the middle of a header block");
-    return true;
+    return settings_agreed(settings);
   }
   if (payload.size() % 6 != 0) return fail("malformed SETTINGS");
-  std::optional<std::uint32_t> table_size;
-  for (std::size_t at = 0; at < payload.size(); at += 6) {
-    if (word(payload, at, 2) == NGHTTP2_SETTINGS_HEADER_TABLE_SIZE) table_size = word(payload, at + 2, 4);
-  }
-  handler.settings(table_size);
+  handler.settings(parse_settings(payload));
   return true;
 }
 
-bool Http2Reader::settings_sent(std::optional<std::uint32_t> table_size) {
+bool Http2Reader::within_limits(const Http2Settings& settings) {
+  return settings.table_size.value_or(0) <= kTableLimit || fail("a compression table too large for us");
+}
+
+bool Http2Reader::settings_sent(const Http2Settings& settings) {
   if (unacknowledged_.size() >= kUnacknowledged) return fail("SETTINGS that nobody acknowledges");
-  if (table_size.value_or(0) > kTableLimit) return fail("a compression table too large for us");
-  unacknowledged_.push_back(table_size);
+  if (!within_limits(settings)) return false;
+  unacknowledged_.push_back(settings);
+  return true;
+}
+
+bool Http2Reader::settings_agreed(const Http2Settings& settings) {
+  if (!within_limits(settings)) return false;
+  push_ = settings.push.value_or(push_);
+  if (settings.table_size && nghttp2_hd_inflate_change_table_size(inflater_.get(), *settings.table_size) != 0)
+    return fail("SETTINGS in the middle of a header block");
   return true;
 }
 
@@ -230,6 +279,8 @@ bool Http2Reader::header_block(std::string_view payload, Handler& handler) {
     if (++block_frames_ > kBlockFrames) return fail("a header block of too many frames");
     return fragment(payload, last, handler);
   }
+  if (frame_.type == NGHTTP2_PUSH_PROMISE && (side_ == Side::request || !push_))
+    return fail("a push that is not allowed");
   const bool padded = (frame_.flags & NGHTTP2_FLAG_PADDED) != 0;
   const std::size_t padding = padded && !payload.empty() ? static_cast<unsigned char>(payload[0]) : 0;
   const bool priority = frame_.type == NGHTTP2_HEADERS && (frame_.flags & NGHTTP2_FLAG_PRIORITY) != 0;

@@ -28,6 +28,16 @@ struct Http2Head {
   [[nodiscard]] bool interim() const { return status >= 100 && status < 200; }
 };
 
+/// What of SETTINGS changes how the other direction is read.
+struct Http2Settings {
+  std::optional<std::uint32_t> table_size;  ///< SETTINGS_HEADER_TABLE_SIZE
+  std::optional<bool> push;                 ///< SETTINGS_ENABLE_PUSH
+};
+
+/// Of the field HTTP2-Settings, with which a program asks for HTTP/2 (RFC 7540 section 3.2.1). What is no
+/// such field says nothing.
+[[nodiscard]] Http2Settings parse_upgrade_settings(std::string_view field);
+
 /// Whether a server that speaks first may be speaking HTTP/2: it need not wait for the program's preface to
 /// say its settings (RFC 9113 section 3.4), and gRPC's servers do not.
 [[nodiscard]] bool begins_with_settings(std::string_view bytes);
@@ -56,9 +66,8 @@ class Http2Reader {
     /// A request that the server makes in the program's name.
     virtual void promise(std::uint32_t stream, std::uint32_t promised, Http2Head& head) = 0;
     virtual void goaway(std::uint32_t code) = 0;
-    /// `table_size`: the SETTINGS_HEADER_TABLE_SIZE in it, if any. To be told to the other direction's
-    /// reader.
-    virtual void settings(std::optional<std::uint32_t> table_size) = 0;
+    /// To be told to the other direction's reader.
+    virtual void settings(const Http2Settings& settings) = 0;
   };
 
   /// The direction from the program (Side::request) begins with the preface (RFC 9113 section 3.4).
@@ -69,7 +78,9 @@ class Http2Reader {
   /// further use.
   [[nodiscard]] bool feed(std::string_view bytes, Handler& handler);
   /// The other end has sent SETTINGS, which hold from their acknowledgement in this direction on.
-  [[nodiscard]] bool settings_sent(std::optional<std::uint32_t> table_size);
+  [[nodiscard]] bool settings_sent(const Http2Settings& settings);
+  /// The other end's SETTINGS that hold at once: those of an upgrade, which the 101 acknowledges.
+  [[nodiscard]] bool settings_agreed(const Http2Settings& settings);
 
   [[nodiscard]] const char* error() const { return error_; }
 
@@ -93,9 +104,11 @@ class Http2Reader {
   bool whole_frame(std::string_view payload, Handler& handler);
   bool header_block(std::string_view payload, Handler& handler);
   bool settings(std::string_view payload, Handler& handler);
+  bool within_limits(const Http2Settings& settings);
   bool fragment(std::string_view bytes, bool last, Handler& handler);
   bool field(std::string_view name, std::string_view value);
 
+  Side side_;
   State state_;
   std::string gathered_;  ///< of a preface, frame header or frame that has not come whole
   Frame frame_;
@@ -104,7 +117,8 @@ class Http2Reader {
   bool pad_length_due_ = false;
 
   std::unique_ptr<nghttp2_hd_inflater, FreeInflater> inflater_;
-  std::deque<std::optional<std::uint32_t>> unacknowledged_;
+  std::deque<Http2Settings> unacknowledged_;
+  bool push_ = true;  ///< as the other end has it
   Http2Head head_;
   bool in_block_ = false;
   std::uint32_t block_stream_ = 0;

@@ -25,16 +25,30 @@ void append(http::Fields& fields, const http::Fields& more) {
   for (std::size_t i = 0; i < more.size(); ++i) fields.add(more[i].first, more[i].second);
 }
 
+/// Bytes of memory, roughly.
+std::size_t cost(const http::Fields& fields) {
+  constexpr std::size_t kPerField = 32;
+  return fields.bytes() + fields.size() * kPerField;
+}
+
+std::size_t cost_of_request(const flow::Flow& flow) {
+  return flow.method.size() + flow.url.size() + flow.host.size() + cost(flow.request_headers);
+}
+
 }  // namespace
 
 Http2Session::Http2Session(Tracked& tracked, Channel& client, Channel& server)
     : tracked_(tracked), pass_through_(tracked, client, server, *this) {}
 
 void Http2Session::adopt(std::unique_ptr<flow::Flow> request) {
+  (void)opens(Direction::request, 1);
+  const auto settings = http::parse_upgrade_settings(request->request_headers.find("http2-settings"));
+  if (!responses_.settings_agreed(settings)) crime_ = responses_.error();
   Exchange& exchange = exchanges_[1];
   exchange.flow = std::move(request);
   exchange.began = Clock::now();
   exchange.request_done = true;
+  hold(exchange, cost_of_request(*exchange.flow));
 }
 
 awaitable<void> Http2Session::run() {
@@ -57,6 +71,10 @@ bool Http2Session::saw(Direction direction, std::string_view bytes) {
   return false;
 }
 
+void Http2Session::alter(Direction direction, std::span<char> bytes) {
+  if (direction == Direction::response && tracked_.shared().settings.hide_alt_svc) alt_svc_.hide(bytes);
+}
+
 /// Not passed on: the other side would be confused by it, and we can no longer tell what the connection
 /// carries.
 void Http2Session::malformed(Direction direction, const char* why) {
@@ -68,7 +86,7 @@ void Http2Session::malformed(Direction direction, const char* why) {
     tracked_.publish_end(std::move(flow), Clock::now());
     return;
   }
-  finish_all(text);
+  while (!exchanges_.empty()) finish(exchanges_.begin(), text);
 }
 
 void Http2Session::ended(Direction direction) {
@@ -84,6 +102,21 @@ Http2Session::Exchange* Http2Session::find(std::uint32_t stream) {
   return found == exchanges_.end() ? nullptr : &found->second;
 }
 
+/// Whether `stream` is one that this side opens now. Their numbers only grow (RFC 9113 section 5.1.1); what
+/// is late, for a stream that is over, opens none.
+bool Http2Session::opens(Direction side, std::uint32_t stream) {
+  const std::uint32_t odd = stream % 2;
+  if ((odd == 1) != (side == Direction::request) || stream <= newest_[odd]) return false;
+  newest_[odd] = stream;
+  return true;
+}
+
+void Http2Session::hold(Exchange& exchange, std::size_t more) {
+  exchange.held += more;
+  held_ += more;
+  if (held_ > kHeldLimit) crime_ = "more header fields at once than we can hold";
+}
+
 void Http2Session::begin(std::uint32_t stream, http::Http2Head& head) {
   if (exchanges_.size() >= kStreams) {
     crime_ = "too many streams at once";
@@ -94,6 +127,7 @@ void Http2Session::begin(std::uint32_t stream, http::Http2Head& head) {
   exchange.flow = tracked_.begin(flow::Type::http);
   exchange.websocket = head.method == "CONNECT" && http::iequals(head.protocol, "websocket");
   describe_request(head, tracked_, *exchange.flow);
+  hold(exchange, cost_of_request(*exchange.flow));
   exchange.messages.request_began(*exchange.flow, tracked_.shared().settings.body_limit);
 }
 
@@ -102,12 +136,26 @@ void Http2Session::response(Exchange& exchange, http::Http2Head& head) {
   exchange.response_begun = true;
   flow.status = head.status;
   flow.response_headers = std::move(head.fields);
+  hold(exchange, cost(flow.response_headers));
   flow.response_bytes = 0;
   const std::size_t limit = tracked_.shared().settings.body_limit;
   const bool accepted = exchange.websocket && flow.status / 100 == 2;
   if (accepted) exchange.messages.websocket_began(flow, limit);
   const bool many = accepted || exchange.messages.response_began(flow, limit);
   if (many) show_start(exchange);
+}
+
+/// A second head, which only trailers may be (RFC 9113 section 8.1).
+void Http2Session::trailers(Exchange& exchange, Direction direction, const http::Fields& fields, bool last) {
+  const bool request = direction == Direction::request;
+  if (request ? exchange.request_done : exchange.response_done) {
+    crime_ = "headers on a stream that it has ended";
+  } else if (!last) {
+    crime_ = "headers after the head that do not end the stream";
+  } else {
+    append(request ? exchange.flow->request_trailers : exchange.flow->response_trailers, fields);
+    hold(exchange, cost(fields));
+  }
 }
 
 void Http2Session::show_start(Exchange& exchange) {
@@ -127,6 +175,7 @@ void Http2Session::finish(Exchanges::iterator at, std::string error) {
   if (exchange.flow->error.empty()) exchange.flow->error = std::move(error);
   exchange.messages.settle(*exchange.flow);
   tracked_.publish_end(std::move(exchange.flow), exchange.began);
+  held_ -= exchange.held;
   exchanges_.erase(at);
 }
 
@@ -141,19 +190,15 @@ void Http2Session::finish_all(const std::string& error) {
 // What is told.
 
 void Http2Session::Listener::headers(std::uint32_t stream, http::Http2Head& head, bool last) {
+  if (session_.crime_) return;  // more of it may come within one read
   Exchange* const exchange = session_.find(stream);
-  if (request()) {
-    if (exchange) {
-      append(exchange->flow->request_trailers, head.fields);
-    } else {
-      session_.begin(stream, head);
-    }
+  if (exchange && (request() || exchange->response_begun)) {
+    session_.trailers(*exchange, direction_, head.fields, last);
+  } else if (request()) {
+    if (!session_.opens(direction_, stream)) return;
+    session_.begin(stream, head);
   } else if (exchange && !head.interim()) {
-    if (exchange->response_begun) {
-      append(exchange->flow->response_trailers, head.fields);
-    } else {
-      session_.response(*exchange, head);
-    }
+    session_.response(*exchange, head);
   }
   if (last) session_.half_done(stream, direction_);
 }
@@ -192,7 +237,7 @@ void Http2Session::Listener::reset(std::uint32_t stream, std::uint32_t code) {
 }
 
 void Http2Session::Listener::promise(std::uint32_t, std::uint32_t promised, http::Http2Head& head) {
-  if (request() || session_.find(promised)) return;
+  if (session_.crime_ || !session_.opens(direction_, promised)) return;
   session_.begin(promised, head);
   session_.half_done(promised, Direction::request);
 }
@@ -203,9 +248,9 @@ void Http2Session::Listener::goaway(std::uint32_t code) {
         fmt::format("{} said {}", request() ? "the program" : "the server", nghttp2_http2_strerror(code));
 }
 
-void Http2Session::Listener::settings(std::optional<std::uint32_t> table_size) {
+void Http2Session::Listener::settings(const http::Http2Settings& settings) {
   auto& other = request() ? session_.responses_ : session_.requests_;
-  if (!other.settings_sent(table_size)) session_.crime_ = other.error();
+  if (!other.settings_sent(settings)) session_.crime_ = other.error();
 }
 
 }  // namespace mitm::intercept

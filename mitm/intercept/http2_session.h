@@ -1,14 +1,17 @@
-// HTTP/2 between two channels: bytes pass as they come, a flow is published per stream.
+// HTTP/2 between two channels: bytes pass as they come (but for alt-svc, unless the settings let it be), a
+// flow is published per stream.
 #pragma once
 
 #include <chrono>
 #include <memory>
 #include <optional>
+#include <span>
 #include <string>
 #include <string_view>
 #include <unordered_map>
 
 #include "mitm/http/http2.h"
+#include "mitm/http/http2_alt_svc.h"
 #include "mitm/intercept/messages.h"
 #include "mitm/intercept/pass_through.h"
 
@@ -18,6 +21,8 @@ class Http2Session final : private PassThrough::Observer {
  public:
   /// Streams that may be open at once; servers usually allow 100 to 250.
   static constexpr std::size_t kStreams = 4096;
+  /// Bytes that the heads and trailers of open streams may take.
+  static constexpr std::size_t kHeldLimit = 16 << 20;
 
   Http2Session(Tracked& tracked, Channel& client, Channel& server);
 
@@ -32,6 +37,7 @@ class Http2Session final : private PassThrough::Observer {
     std::unique_ptr<flow::Flow> flow;
     Messages messages;
     std::chrono::steady_clock::time_point began;
+    std::size_t held = 0;    ///< its part of held_
     bool websocket = false;  ///< asked for (RFC 8441)
     bool request_done = false;
     bool response_begun = false;
@@ -49,7 +55,7 @@ class Http2Session final : private PassThrough::Observer {
     void reset(std::uint32_t stream, std::uint32_t code) override;
     void promise(std::uint32_t stream, std::uint32_t promised, http::Http2Head& head) override;
     void goaway(std::uint32_t code) override;
-    void settings(std::optional<std::uint32_t> table_size) override;
+    void settings(const http::Http2Settings& settings) override;
 
    private:
     [[nodiscard]] bool request() const { return direction_ == flow::Direction::request; }
@@ -58,13 +64,17 @@ class Http2Session final : private PassThrough::Observer {
   };
 
   bool saw(flow::Direction direction, std::string_view bytes) override;
+  void alter(flow::Direction direction, std::span<char> bytes) override;
   void ended(flow::Direction direction) override;
   void failed(std::string why) override;
   [[nodiscard]] std::string why_incomplete() const;
 
   Exchange* find(std::uint32_t stream);
+  [[nodiscard]] bool opens(flow::Direction side, std::uint32_t stream);
   void begin(std::uint32_t stream, http::Http2Head& head);
   void response(Exchange& exchange, http::Http2Head& head);
+  void trailers(Exchange& exchange, flow::Direction direction, const http::Fields& fields, bool last);
+  void hold(Exchange& exchange, std::size_t more);
   void half_done(std::uint32_t stream, flow::Direction direction);
   void finish(Exchanges::iterator at, std::string error);
   void finish_all(const std::string& error);
@@ -75,9 +85,12 @@ class Http2Session final : private PassThrough::Observer {
   PassThrough pass_through_;
   http::Http2Reader requests_{http::Side::request};
   http::Http2Reader responses_{http::Side::response};
+  http::Http2AltSvc alt_svc_;
   Listener program_{*this, flow::Direction::request};
   Listener server_{*this, flow::Direction::response};
   Exchanges exchanges_;
+  std::size_t held_ = 0;                      ///< see kHeldLimit
+  std::uint32_t newest_[2] = {0, 0};          ///< of the streams that the server has opened, and the program
   std::optional<flow::Direction> first_end_;  ///< what follows it, failures too, is its consequence
   std::string goaway_;                        ///< why a side wants no more streams; empty: it has not said so
   const char* crime_ = nullptr;               ///< of a side, found while its bytes were being read

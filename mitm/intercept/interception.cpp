@@ -72,7 +72,7 @@ class FirstRequest final : public http::Http2Reader::Handler {
   void reset(std::uint32_t, std::uint32_t) override {}
   void promise(std::uint32_t, std::uint32_t, http::Http2Head&) override {}
   void goaway(std::uint32_t) override {}
-  void settings(std::optional<std::uint32_t>) override {}
+  void settings(const http::Http2Settings&) override {}
 };
 
 }  // namespace

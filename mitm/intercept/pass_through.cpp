@@ -63,6 +63,7 @@ awaitable<void> PassThrough::pump(flow::Direction direction) {
         reset();
         co_return;
       }
+      observer_.alter(direction, scratch.first(bytes.size()));
       IoResult put = to.try_write(bytes);
       if (put.blocked()) {
         const std::string rest{bytes.substr(put.bytes)};

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <optional>
+#include <span>
 #include <string>
 #include <string_view>
 
@@ -17,6 +18,8 @@ class PassThrough {
     virtual ~Observer() = default;
     /// Bytes that are about to be passed on. False: they are not, and both sides are reset.
     virtual bool saw(flow::Direction direction, std::string_view bytes) = 0;
+    /// After `saw`: the same bytes, to be changed in place before they are passed on.
+    virtual void alter(flow::Direction /*direction*/, std::span<char> /*bytes*/) {}
     /// Asked before `saw`. A number: only so many of `bytes` are passed on; the rest is pushed back and run()
     /// returns.
     virtual std::optional<std::size_t> ends_after(flow::Direction /*direction*/, std::string_view /*bytes*/) {

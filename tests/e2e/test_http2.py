@@ -4,7 +4,7 @@ import subprocess
 import time
 import unittest
 
-from harness import ASAN, PATIENCE, Osproxy, World, main, run, wait_for
+from harness import ASAN, PATIENCE, TOP, Osproxy, World, main, run, wait_for
 
 world = None
 TLS, PLAIN, NGINX_PORT, UPGRADING = 9543, 9580, 9643, 9743
@@ -21,6 +21,7 @@ http {{
     location /files/ {{ root {dir}/www; }}
     location /nothing {{ return 204; }}
     location /moved {{ return 302 /; }}
+    location /quic {{ add_header alt-svc 'h3=":443"; ma=86400'; return 200 "quic\\n"; }}
   }}
 }}
 """
@@ -33,7 +34,8 @@ def setUpModule():
     keys = [f"{world.dir}/origin.key", f"{world.dir}/origin.pem"]
     world.spawn(["nghttpd", "-d", files, "--trailer", "x-check: 42", "-p/small=/pushed", str(TLS), *keys], where=world.origin)
     world.spawn(["nghttpd", "-d", files, "--no-tls", str(PLAIN)], where=world.origin)
-    world.spawn(["nghttpx", f"--frontend=*,{UPGRADING};no-tls", "--backend=127.0.0.1,80", "--workers=1", "--conf=/dev/null"], where=world.origin)
+    world.spawn(["nghttpx", f"--frontend=*,{UPGRADING};no-tls", "--frontend-http2-encoder-dynamic-table-size=16384",
+                 "--backend=127.0.0.1,80", "--workers=1", "--conf=/dev/null"], where=world.origin)
     with open(f"{world.dir}/h2.conf", "w") as file:
         file.write(NGINX_H2.format(dir=world.dir, port=NGINX_PORT))
     world.spawn(["nginx", "-c", f"{world.dir}/h2.conf", "-g", "daemon off;"], where=world.origin)
@@ -81,6 +83,27 @@ class Http2(unittest.TestCase):
             self.assertEqual(curl(f"http://one.test:{UPGRADING}/", "--http2").stderr, "2 200")
             flows = osproxy.wait_for_flows(3, type="http")[1:]
             self.assertEqual([(f["status"], f["http_version"], f["error"]) for f in flows], [(101, "1.1", None), (200, "2", None)])
+
+    def test_upgrade_by_java(self):
+        """Its HTTP2-Settings allow a compression table of 16 KiB, which nghttpx makes use of from its first answer on."""
+        with Osproxy(world, "java") as osproxy:
+            said = world.run("java", "-XX:TieredStopAtLevel=1", f"{TOP}/tests/e2e/matrix/Client.java", f"{world.dir}/ca.pem",
+                             input=f"id=1\tversion=h2\tmethod=GET\turl=http://192.0.2.2:{UPGRADING}/java").stdout
+            self.assertIn("\tstatus=200\tversion=HTTP_2\t", said)
+            flows = osproxy.wait_for_flows(2, type="http")
+            self.assertEqual([(f["status"], f["http_version"], f["error"]) for f in flows], [(101, "1.1", None), (200, "2", None)])
+            self.assertIn("http2-settings", [name.lower() for name, _ in flows[0]["request_headers"]])
+
+    def test_quic_is_not_told_of(self):
+        told = ["alt-svc", 'h3=":443"; ma=86400']
+        at = f"https://one.test:{NGINX_PORT}/quic"
+        for quic in ("block", "allow"):
+            with self.subTest(quic), Osproxy(world, "curl", "--quic", quic) as osproxy:
+                heads = curl(at, at, "-D", "-", trust="osproxy").stdout
+                self.assertEqual(heads.count("HTTP/2 200"), 2)
+                self.assertEqual(heads.count(": ".join(told)), 2 if quic == "allow" else 0, heads)
+                self.assertEqual(heads.count("alt-"), 2, heads)
+                self.assertEqual([told in f["response_headers"] for f in osproxy.wait_for_flows(2, type="http")], [True] * 2)
 
     def test_status_codes_methods_and_redirects(self):
         with Osproxy(world, "curl") as osproxy:

@@ -1,4 +1,5 @@
-// The HTTP/2 reader on any bytes: whole and in two pieces it must tell the same story.
+// The HTTP/2 reader on any bytes: whole and in two pieces it must tell the same story; and once alternative
+// services are hidden, the same one but for the name of that field.
 #include <cstddef>
 #include <cstdint>
 #include <cstdlib>
@@ -6,11 +7,13 @@
 #include <string_view>
 
 #include "mitm/http/http2.h"
+#include "mitm/http/http2_alt_svc.h"
 
 namespace {
 
 using mitm::http::Http2Head;
 using mitm::http::Http2Reader;
+using mitm::http::Http2Settings;
 using mitm::http::Side;
 
 struct Story final : Http2Reader::Handler {
@@ -23,7 +26,10 @@ struct Story final : Http2Reader::Handler {
   }
   void headers(std::uint32_t stream, Http2Head& head, bool last) override {
     number(last ? 'H' : 'h', stream);
-    for (std::size_t i = 0; i < head.fields.size(); ++i) text.append(head.fields[i].first) += '=';
+    for (std::size_t i = 0; i < head.fields.size(); ++i) {
+      const auto name = head.fields[i].first;
+      text.append(name == "alt-svc" ? "alt-sv0" : name) += '=';
+    }
     text += head.method + head.path + std::to_string(head.status);
   }
   void data(std::uint32_t stream, std::string_view bytes, bool last) override {
@@ -37,17 +43,30 @@ struct Story final : Http2Reader::Handler {
     number('p', stream ^ promised);
   }
   void goaway(std::uint32_t code) override { number('g', code); }
-  void settings(std::optional<std::uint32_t> table_size) override { number('s', table_size.value_or(7)); }
+  void settings(const Http2Settings& settings) override {
+    number(settings.push.value_or(true) ? 's' : 'S', settings.table_size.value_or(7));
+  }
 };
 
 std::string story(Side side, std::string_view first, std::string_view second) {
   Http2Reader reader{side};
   Story story;
-  if (!reader.settings_sent(100) || !reader.settings_sent(std::nullopt)) std::abort();
+  if (!reader.settings_sent({100, {}}) || !reader.settings_sent({})) std::abort();
   for (const auto piece : {first, second}) {
     if (!reader.feed(piece, story)) return story.text + '!' + reader.error();
   }
   return story.text;
+}
+
+std::string hidden(std::string_view first, std::string_view second) {
+  std::string bytes;
+  mitm::http::Http2AltSvc alt_svc;
+  for (const auto piece : {first, second}) {
+    std::string part{piece};
+    alt_svc.hide(part);
+    bytes += part;
+  }
+  return bytes;
 }
 
 }  // namespace
@@ -57,6 +76,11 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
   const Side side = (data[0] & 1) != 0 ? Side::response : Side::request;
   const std::string_view stream{reinterpret_cast<const char*>(data) + 3, size - 3};
   const std::size_t cut = (data[1] | data[2] << 8) % (stream.size() + 1);
-  if (story(side, stream, {}) != story(side, stream.substr(0, cut), stream.substr(cut))) std::abort();
+  const std::string whole = story(side, stream, {});
+  if (whole != story(side, stream.substr(0, cut), stream.substr(cut))) std::abort();
+  if (side == Side::request) return 0;
+  const std::string changed = hidden(stream, {});
+  if (changed != hidden(stream.substr(0, cut), stream.substr(cut))) std::abort();
+  if (whole.find('!') == whole.npos && story(side, changed, {}) != whole) std::abort();
   return 0;
 }

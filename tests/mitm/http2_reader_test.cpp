@@ -11,11 +11,12 @@ using namespace frames;
 using mitm::http::begins_with_settings;
 using mitm::http::Http2Head;
 using mitm::http::Http2Reader;
+using mitm::http::Http2Settings;
+using mitm::http::parse_upgrade_settings;
 using mitm::http::Side;
 
 struct Story final : Http2Reader::Handler {
   std::string text;
-  std::vector<std::optional<std::uint32_t>> tables;
   bool in_body = false;  ///< parts of one body are one
 
   void tell(const std::string& what) {
@@ -48,15 +49,16 @@ struct Story final : Http2Reader::Handler {
     tell(fmt::format(" {} promises {} {}{}", stream, promised, head.method, head.path));
   }
   void goaway(std::uint32_t code) override { tell(fmt::format(" goaway {}", code)); }
-  void settings(std::optional<std::uint32_t> table_size) override {
-    tables.push_back(table_size);
-    tell(table_size ? fmt::format(" settings {}", *table_size) : " settings");
+  void settings(const Http2Settings& said) override {
+    tell(" settings");
+    if (said.table_size) text += fmt::format(" {}", *said.table_size);
+    if (said.push) text += *said.push ? " push" : " no push";
   }
 };
 
 std::string story(Side side, const std::vector<std::string_view>& pieces, int settings_sent = 0) {
   Http2Reader reader{side};
-  for (int i = 0; i < settings_sent; ++i) CHECK(reader.settings_sent(std::nullopt));
+  for (int i = 0; i < settings_sent; ++i) CHECK(reader.settings_sent({}));
   Story story;
   for (const auto piece : pieces) {
     if (!reader.feed(piece, story)) {
@@ -105,7 +107,7 @@ TEST_CASE("http2: requests, bodies, trailers, resets and everything that is none
   bytes += reset(5, NGHTTP2_CANCEL);
   bytes += frame(NGHTTP2_GOAWAY, 0, 0, number(3, 4) + number(NGHTTP2_ENHANCE_YOUR_CALM, 4) + "why");
   tells(Side::request, bytes,
-        " settings 65536 [1 GET/a]. [3 POST/b X=y] 3'abcdef' [3  checksum=1]. reset 5 8 goaway 11");
+        " settings 65536 no push [1 GET/a]. [3 POST/b X=y] 3'abcdef' [3  checksum=1]. reset 5 8 goaway 11");
 }
 
 TEST_CASE("http2: padding, priority, continuation and promises") {
@@ -130,8 +132,8 @@ TEST_CASE("http2: the compression table changes with the acknowledgement, not be
   Http2Reader reader{Side::response};
   Story story;
   const List fields{{":status", "200"}, {"x-long", std::string(1000, 'x')}};
-  REQUIRE(reader.settings_sent(0));
-  REQUIRE(reader.settings_sent(std::nullopt));
+  REQUIRE(reader.settings_sent({0, {}}));
+  REQUIRE(reader.settings_sent({}));
   // Two blocks of the old table, the second one by reference to it.
   REQUIRE(reader.feed(packer.headers(1, fields, true), story));
   REQUIRE(reader.feed(packer.headers(3, fields, true), story));
@@ -143,6 +145,62 @@ TEST_CASE("http2: the compression table changes with the acknowledgement, not be
   const std::string one = " x-long=1000 bytes].";
   CHECK(story.text == " [1 200" + one + " [3 200" + one + " [5 200" + one + " [7 200" + one);
   CHECK_FALSE(reader.feed(acknowledgement(), story));
+}
+
+TEST_CASE("http2: a push is refused from the acknowledgement on that the program wants none") {
+  Packer packer;
+  Http2Reader reader{Side::response};
+  Story story;
+  const auto push = [&](std::uint32_t stream) {
+    return frame(NGHTTP2_PUSH_PROMISE, NGHTTP2_FLAG_END_HEADERS, 1,
+                 number(stream, 4) + packer.pack(get("/")));
+  };
+  REQUIRE(reader.settings_sent({{}, false}));
+  REQUIRE(reader.feed(push(2), story));  // may have been on its way
+  REQUIRE(reader.settings_sent({4096, {}}));
+  REQUIRE(reader.feed(acknowledgement(), story));
+  SUBCASE("for ever") {
+    REQUIRE(reader.feed(acknowledgement(), story));
+    CHECK_FALSE(reader.feed(push(4), story));
+    CHECK(reader.error() == std::string("a push that is not allowed"));
+    CHECK(story.text == " 1 promises 2 GET/");
+  }
+  SUBCASE("until it wants some again") {
+    REQUIRE(reader.settings_sent({{}, true}));
+    REQUIRE(reader.feed(acknowledgement() + acknowledgement(), story));
+    CHECK(reader.feed(push(4), story));
+  }
+}
+
+TEST_CASE("http2: settings of an upgrade hold at once") {
+  struct Case {
+    const char* field;
+    std::optional<std::uint32_t> table_size;
+    std::optional<bool> push;
+  };
+  const Case cases[] = {
+      {"AAEAAEAAAAIAAAABAAMAAABkAAQBAAAAAAUAAEAA", 16384, true},  // Java's HttpClient
+      {"AAMAAABkAAQCAAAAAAIAAAAA", {}, false},                    // curl
+      {"AAIAAAAA==", {}, false},
+      {"", {}, {}},
+      {"AAEAAEA", {}, {}},
+      {"not / base64url", {}, {}},
+      {"AAEP_7__", 0xfffbfff, {}},
+  };
+  for (const auto& one : cases) {
+    CAPTURE(one.field);
+    const auto settings = parse_upgrade_settings(one.field);
+    CHECK(settings.table_size == one.table_size);
+    CHECK(settings.push == one.push);
+  }
+  Packer packer{16384};
+  packer.change_table(16384);
+  Story story;
+  Http2Reader reader{Side::response};
+  REQUIRE(reader.settings_agreed({16384, {}}));
+  CHECK(reader.feed(packer.headers(1, {{":status", "204"}}, true), story));
+  CHECK(story.text == " [1 204].");
+  CHECK_FALSE(reader.settings_agreed({Http2Reader::kTableLimit + 1, {}}));
 }
 
 TEST_CASE("http2: what no two endpoints would say to each other ends the reading") {
@@ -185,6 +243,8 @@ TEST_CASE("http2: what no two endpoints would say to each other ends the reading
        "a header block that cannot be decompressed"},
       {"a huge frame", Side::response, number((256 << 10) + 1, 3) + "\x01\x04" + number(1, 4),
        "a frame too large for us"},
+      {"a push by the program", Side::request,
+       preface + frame(NGHTTP2_PUSH_PROMISE, 4, 1, number(2, 4) + block), "a push that is not allowed"},
       {"settings of a stream", Side::response, frame(NGHTTP2_SETTINGS, 0, 1), "SETTINGS of a stream"},
       {"settings cut", Side::response, frame(NGHTTP2_SETTINGS, 0, 0, "12345"), "malformed SETTINGS"},
       {"an acknowledgement of nothing", Side::response, acknowledgement(),
@@ -197,6 +257,28 @@ TEST_CASE("http2: what no two endpoints would say to each other ends the reading
   for (const auto& one : cases) {
     CAPTURE(one.what);
     tells(one.side, one.bytes, fmt::format(" ! {}", one.error));
+  }
+}
+
+TEST_CASE("http2: a name or value may take 64 KiB on the wire") {
+  constexpr std::size_t kMost = 64 << 10;
+  for (const bool plain : {true, false}) {
+    for (const std::size_t size : {kMost, kMost + 1}) {
+      for (const bool name : {true, false}) {
+        CAPTURE(plain);
+        CAPTURE(size);
+        CAPTURE(name);
+        Packer packer;
+        Story story;
+        Http2Reader reader{Side::response};
+        // The one is longer in Huffman's code, and so is sent as it is; the other has five bits a letter.
+        const std::string text = plain ? std::string(size, '\x7f') : std::string(size * 8 / 5, 'a');
+        const bool read =
+            reader.feed(packer.headers(1, {{name ? text : "x", name ? "x" : text}}, true), story);
+        CHECK(read == (size == kMost));
+        if (!read) CHECK(reader.error() == std::string("a header block that cannot be decompressed"));
+      }
+    }
   }
 }
 
@@ -224,13 +306,13 @@ TEST_CASE("http2: floods are bounded") {
   SUBCASE("SETTINGS that nobody acknowledges") {
     Http2Reader reader{Side::response};
     std::size_t sent = 0;
-    while (reader.settings_sent(std::nullopt)) REQUIRE(++sent <= Http2Reader::kUnacknowledged);
+    while (reader.settings_sent({})) REQUIRE(++sent <= Http2Reader::kUnacknowledged);
     CHECK(sent == Http2Reader::kUnacknowledged);
   }
   SUBCASE("a table of gigabytes") {
     Http2Reader reader{Side::response};
-    CHECK(reader.settings_sent(Http2Reader::kTableLimit));
-    CHECK_FALSE(reader.settings_sent(0x7fffffff));
+    CHECK(reader.settings_sent({Http2Reader::kTableLimit, {}}));
+    CHECK_FALSE(reader.settings_sent({0x7fffffff, {}}));
   }
 }
 

@@ -3,11 +3,13 @@
 #include <chrono>
 #include <thread>
 
+#include "mitm/intercept/http2_session.h"
 #include "tests/mitm/http2_frames.h"
 #include "tests/mitm/intercept_rig.h"
 #include "tests/test.h"
 
 using namespace frames;
+using Settings = std::vector<std::pair<std::uint16_t, std::uint32_t>>;
 using mitm::flow::Flow;
 using mitm::flow::Type;
 using rig::End;
@@ -19,8 +21,8 @@ namespace {
 
 /// A connection that has been agreed on.
 struct Talk {
-  explicit Talk(Rig& rig) : ends(rig.open()) {
-    passes(ends.first, ends.second, std::string(kPreface) + settings());
+  explicit Talk(Rig& rig, const Settings& of_program = {}) : ends(rig.open()) {
+    passes(ends.first, ends.second, std::string(kPreface) + settings(of_program));
     passes(ends.second, ends.first, settings() + acknowledgement());
     passes(ends.first, ends.second, acknowledgement());
   }
@@ -213,6 +215,168 @@ TEST_CASE("http2: what is not HTTP/2 is not passed on") {
   CHECK(rig.idle());
 }
 
+TEST_CASE("http2: a head, and trailers that end the stream: anything more ends the connection") {
+  const std::string few = "headers after the head that do not end the stream";
+  const std::string late = "headers on a stream that it has ended";
+  Rig rig{rig::trusting()};
+  Talk talk{rig};
+  passes(talk.program, talk.server, talk.asks.headers(1, get("/"), false));
+  std::string error = "the server does not speak HTTP/2 as it should: ";
+  SUBCASE("of the program, not ending it") {
+    error = "the program does not speak HTTP/2 as it should: " + few;
+    talk.program.say(talk.asks.headers(1, {{"a", "b"}}, false));
+  }
+  SUBCASE("of the program, after its end") {
+    error = "the program does not speak HTTP/2 as it should: " + late;
+    passes(talk.program, talk.server, talk.asks.headers(1, {{"a", "b"}}, true));
+    talk.program.say(talk.asks.headers(1, {{"c", "d"}}, true));
+  }
+  SUBCASE("of the server, not ending it") {
+    error += few;
+    for (int i = 0; i < 3; ++i)
+      passes(talk.server, talk.program,
+             talk.answers.headers(1, {{":status", "103"}, {"link", "</x>"}}, false));
+    passes(talk.server, talk.program, talk.answers.headers(1, {{":status", "200"}}, false));
+    talk.server.say(talk.answers.headers(1, {{"a", "b"}}, false));
+  }
+  SUBCASE("of the server, after its end") {
+    error += late;
+    passes(talk.server, talk.program, talk.answers.headers(1, {{":status", "200"}}, true));
+    talk.server.say(talk.answers.headers(1, {{"a", "b"}}, true));
+  }
+  CHECK(talk.program.hear_all() == "");
+  const auto flows = rig.ended(1);
+  CHECK(flows.size() == 1);
+  CHECK(flows.at(0).error == error);
+  CHECK(flows.at(0).response_trailers.empty());
+}
+
+TEST_CASE("http2: what comes late for a stream that is over begins no flow") {
+  Rig rig{rig::trusting()};
+  Talk talk{rig};
+  passes(talk.program, talk.server, talk.asks.headers(5, get("/a"), false));
+  passes(talk.server, talk.program, reset(5, NGHTTP2_REFUSED_STREAM));
+  passes(talk.program, talk.server, talk.asks.headers(5, {{"checksum", "1"}}, true));
+  passes(talk.program, talk.server, talk.asks.headers(3, get("/never"), true));
+  passes(talk.program, talk.server, talk.asks.headers(7, get("/b"), true));
+  for (const std::uint32_t stream : {5U, 3U, 7U})
+    passes(talk.server, talk.program, talk.answers.headers(stream, {{":status", "204"}}, true));
+  const auto flows = rig.ended(2);
+  CHECK(flows.at(0).error == "the server reset the stream: REFUSED_STREAM");
+  CHECK(flows.at(1).url == "https://h.test/b");
+}
+
+TEST_CASE("http2: what a server may make us remember is bounded") {
+  // Each block is a reference to one large field, many times over.
+  const std::pair<std::string, std::string> large{"x", std::string(2000, 'x')};
+  Rig rig{rig::trusting()};
+  std::size_t most = mitm::intercept::Http2Session::kHeldLimit / (100 * 2000);
+  SUBCASE("by pushes") {
+    Talk talk{rig};
+    passes(talk.program, talk.server, talk.asks.headers(1, get("/"), true));
+    passes(talk.server, talk.program, talk.answers.headers(1, {{":status", "200"}, large}, false));
+    List pushed = get("/p");
+    pushed.insert(pushed.end(), 100, large);
+    std::string bomb;
+    for (std::uint32_t i = 1; i <= 4000; ++i)
+      bomb += frame(NGHTTP2_PUSH_PROMISE, NGHTTP2_FLAG_END_HEADERS, 1,
+                    number(2 * i, 4) + talk.answers.pack(pushed));
+    (void)talk.server.try_say(bomb);
+    (void)talk.program.hear_all();
+    CHECK(talk.program.end() == End::reset);
+  }
+  SUBCASE("by answers") {
+    most *= 2;  // the requests are flows, too
+    Talk talk{rig};
+    List answer{{":status", "200"}};
+    passes(talk.program, talk.server, talk.asks.headers(1, get("/"), false));
+    passes(talk.server, talk.program, talk.answers.headers(1, {{":status", "200"}, large}, false));
+    answer.insert(answer.end(), 100, large);
+    std::string asked, bomb;
+    for (std::uint32_t i = 1; i < most; ++i) {
+      asked += talk.asks.headers(1 + 2 * i, get("/"), true);
+      bomb += talk.answers.headers(1 + 2 * i, answer, false);
+    }
+    passes(talk.program, talk.server, asked);
+    (void)talk.server.try_say(bomb);
+    (void)talk.program.hear_all();
+    CHECK(talk.program.end() == End::reset);
+  }
+  CHECK(rig.idle());
+  const auto flows = rig.ended(1);
+  CHECK(flows.size() <= most + 1);
+  CHECK(flows.at(0).error ==
+        "the server does not speak HTTP/2 as it should: more header fields at once than we can hold");
+}
+
+TEST_CASE("http2: streams that have ended are not counted among what is remembered") {
+  Rig rig{rig::trusting()};
+  Talk talk{rig};
+  const List answer{{":status", "204"}, {"x", std::string(30000, 'x')}, {"y", std::string(30000, 'y')}};
+  const std::size_t enough = mitm::intercept::Http2Session::kHeldLimit / 60000 + 2;
+  for (std::uint32_t i = 0; i < enough; ++i) {
+    passes(talk.program, talk.server, talk.asks.headers(1 + 2 * i, get("/"), true));
+    passes(talk.server, talk.program, talk.answers.headers(1 + 2 * i, answer, true));
+  }
+  CHECK(rig.ended(enough).back().error == "");
+}
+
+TEST_CASE("http2: a push that the program does not want") {
+  Rig rig{rig::trusting()};
+  Talk talk{rig, {{NGHTTP2_SETTINGS_ENABLE_PUSH, 0}}};
+  passes(talk.program, talk.server, talk.asks.headers(1, get("/"), true));
+  talk.server.say(frame(NGHTTP2_PUSH_PROMISE, NGHTTP2_FLAG_END_HEADERS, 1,
+                        number(2, 4) + talk.answers.pack(get("/style"))));
+  CHECK(talk.program.hear_all() == "");
+  const auto flows = rig.ended(1);
+  CHECK(flows.size() == 1);
+  CHECK(flows.at(0).error == "the server does not speak HTTP/2 as it should: a push that is not allowed");
+}
+
+TEST_CASE("http2: a tunnel is a flow whose body is what it carries") {
+  Rig rig{with_bodies()};
+  Talk talk{rig};
+  passes(talk.program, talk.server,
+         talk.asks.headers(1, {{":method", "CONNECT"}, {":authority", "far.test:443"}}, false));
+  passes(talk.server, talk.program, talk.answers.headers(1, {{":status", "200"}}, false));
+  passes(talk.program, talk.server, data(1, "\x16\x03\x01opaque", false));
+  passes(talk.server, talk.program, data(1, "back", true));
+  passes(talk.program, talk.server, data(1, "", true));
+  const auto flow = rig.ended(1).at(0);
+  CHECK(flow.type == Type::http);
+  CHECK(flow.method == "CONNECT");
+  CHECK(flow.url == "far.test:443");
+  CHECK(flow.host == "far.test");
+  CHECK(flow.status == 200);
+  CHECK(flow.request_bytes == 9);
+  CHECK(flow.response_body == "back");
+  CHECK(flow.error == "");
+}
+
+TEST_CASE("http2: programs are not told of QUIC, unless that is allowed") {
+  for (const bool allowed : {false, true}) {
+    CAPTURE(allowed);
+    auto settings = rig::trusting();
+    settings.hide_alt_svc = !allowed;
+    Rig rig{settings};
+    Talk talk{rig};
+    passes(talk.program, talk.server, talk.asks.headers(1, get("/"), true));
+    std::string told = talk.answers.headers(1, {{":status", "200"}, {"alt-svc", "h3=\":443\""}}, true);
+    told += frame(NGHTTP2_ALTSVC, 0, 0, number(1, 2) + "xh3=\":443\"");
+    for (std::size_t i = 0; i < told.size(); i += 7) {
+      talk.server.say(told.substr(i, 7));
+      std::this_thread::sleep_for(std::chrono::milliseconds(1));
+    }
+    const std::string heard = talk.program.hear(told.size());
+    CHECK(heard.size() == told.size());
+    CHECK((heard == told) == allowed);
+    CHECK((heard.find("\x1d\x09\x59\x1d\xc9") != heard.npos) == allowed);  // alt-svc in Huffman's code
+    CHECK(rig.ended(1).at(0).response_headers.find("alt-svc") == "h3=\":443\"");
+    const std::string body = data(1, "alt-svc", false);  // it is not looked for there
+    passes(talk.server, talk.program, body);
+  }
+}
+
 TEST_CASE("http2: a push is a flow of its own; gRPC and event streams show that they have begun") {
   Rig rig{rig::trusting()};
   Talk talk{rig};
@@ -274,4 +438,19 @@ TEST_CASE("http2: begun by prior knowledge or by an upgrade") {
   CHECK(flows[1].response_bytes == 5);
   CHECK(flows[2].url == "https://h.test/more");
   CHECK(flows[2].status == 404);
+}
+
+TEST_CASE("http2: the settings of an upgrade hold from the server's first answer on") {
+  Rig rig{rig::trusting()};
+  auto [program, server] = rig.open();
+  passes(program, server,
+         "GET /up HTTP/1.1\r\nHost: h.test\r\nConnection: Upgrade, HTTP2-Settings\r\nUpgrade: "
+         "h2c\r\nHTTP2-Settings: AAEAAEAAAAIAAAABAAMAAABkAAQBAAAAAAUAAEAA\r\n\r\n");
+  passes(server, program, "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: h2c\r\n\r\n");
+  Packer answers{16384};
+  answers.change_table(16384);
+  passes(server, program, settings() + answers.headers(1, {{":status", "204"}}, true));
+  const auto flow = rig.ended(2).at(1);
+  CHECK(flow.status == 204);
+  CHECK(flow.error == "");
 }

@@ -488,7 +488,7 @@ TEST_CASE(
     void reset(std::uint32_t, std::uint32_t) override {}
     void promise(std::uint32_t, std::uint32_t, mitm::http::Http2Head&) override {}
     void goaway(std::uint32_t) override {}
-    void settings(std::optional<std::uint32_t>) override {}
+    void settings(const mitm::http::Http2Settings&) override {}
   } answer;
   mitm::http::Http2Reader reader{mitm::http::Side::response};
   CHECK(reader.feed(heard, answer));
