@@ -149,7 +149,11 @@ base::Result<> Broker::start_packet_engine() {
   pfctl::Queueing queueing = engine_->queueing();
   queueing.mark_bit = setup_.mark_bit;
   queueing.quic = setup_.block_quic;
-  setup_.rules.ports = setup_.packet_ports;
+  pfctl::Ruleset of_packet = of_redirect;
+  of_packet.ports = setup_.packet_ports;
+  auto good = pfctl::validated(std::move(of_packet));
+  if (!good) return good.error();
+  setup_.rules = std::move(*good);
   const auto groups = queueing.dns_groups;
   base::Result<> loaded;
   // The copies of DNS are the first thing that a poorer kernel goes without.
