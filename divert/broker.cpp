@@ -482,7 +482,7 @@ void Broker::command_ended(int status) {
   command_status_ = exit_status(status);
   terminal_.take_back();
   const auto left = processes_in(setup_.cgroup).size();
-  if (setup_.wait_for_descendants && setup_.cgroup.name.empty())
+  if (setup_.wait_for_descendants && setup_.cgroup.name.empty() && !setup_.cgroup.gid)
     log("--wait: without cgroups of version 2 descendants cannot be told; not waiting");
   if (left > 0 && setup_.wait_for_descendants) {
     log(fmt::format("{} ended; waiting for {} of its descendants (--wait), Ctrl-C ends it now",
