@@ -149,7 +149,11 @@ base::Result<> Broker::start_packet_engine() {
   pfctl::Queueing queueing = engine_->queueing();
   queueing.mark_bit = setup_.mark_bit;
   queueing.quic = setup_.block_quic;
-  setup_.rules.ports = setup_.packet_ports;
+  pfctl::Ruleset of_packet = of_redirect;
+  of_packet.ports = setup_.packet_ports;
+  auto good = pfctl::validated(std::move(of_packet));
+  if (!good) return good.error();
+  setup_.rules = std::move(*good);
   const auto groups = queueing.dns_groups;
   base::Result<> loaded;
   // The copies of DNS are the first thing that a poorer kernel goes without.
@@ -200,9 +204,21 @@ void Broker::unload() {
 }
 
 base::Result<pfctl::Tried> Broker::try_rules(bool ipv6) {
-  const base::Endpoint to = probe_destination(setup_.rules, ipv6);
-  tried_.push_back(to);
-  return try_connection(to, setup_.rules.capture_gid);
+  const auto to = probe_destination(setup_.rules, ipv6);
+  if (!to) return pfctl::Tried::no_route;
+  tried_.push_back(*to);
+  return try_connection(*to, setup_.rules.capture_gid,
+                        [&](std::chrono::milliseconds limit) { return has_arrived(*to, limit); });
+}
+
+/// The worker asks about whatever its listeners accept.
+bool Broker::has_arrived(const base::Endpoint& to, Clock::duration limit) {
+  arrived_.reset();
+  for (const auto deadline = Clock::now() + limit; arrived_ != to && Clock::now() < deadline;) {
+    for (auto& link : links_) serve(link);
+    ::usleep(2'000);
+  }
+  return arrived_ == to;
 }
 
 /// The guard is told that all is well only when all of it is.
@@ -282,6 +298,16 @@ std::string Broker::nobody(std::uint64_t question) {
   return wire::encode(unknown);
 }
 
+std::optional<pfctl::OriginalTuple> Broker::original_of(const base::Endpoint& peer,
+                                                        const base::Endpoint& local) {
+  const auto original = natlook_->lookup(peer, local);
+  if (original && *original) return *original;
+  const base::Error unknown{
+      "the kernel does not know where the connection of " + base::to_string(peer) + " wanted to go", ENOENT};
+  if (const auto line = complaints_.about(original ? unknown : original.error())) log(*line);
+  return {};
+}
+
 /// Where did it want to go -> who is it -> what now. Empty: nothing that has to be looked up; the answer has
 /// gone, or comes later.
 std::optional<Broker::Asked> Broker::asked(std::string_view bytes, Link& link) {
@@ -299,16 +325,14 @@ std::optional<Broker::Asked> Broker::asked(std::string_view bytes, Link& link) {
   const bool ours =
       local && (local->port() == setup_.rules.listener_v4 || local->port() == setup_.rules.listener_v6);
   if (!peer || !ours) return {};
-  const auto original = natlook_->lookup(*peer, *local);
-  if (!original || !*original) {
+  const auto original = original_of(*peer, *local);
+  const bool tried = original && std::ranges::find(tried_, original->destination) != tried_.end();
+  if (tried) arrived_ = original->destination;
+  if (!original || tried) {
     link.unsent.push_back(nobody(question.id));
     return {};
   }
-  if (std::ranges::find(tried_, (*original)->destination) != tried_.end()) {
-    link.unsent.push_back(nobody(question.id));
-    return {};
-  }
-  const FlowKey key{(*original)->source, (*original)->destination};
+  const FlowKey key{original->source, original->destination};
   const auto number = static_cast<std::size_t>(&link - links_.data());
   if (engine_ && engine_->accepted(key, {number, question.id})) return {};
   return Asked{key, question.id};
@@ -478,7 +502,7 @@ void Broker::command_ended(int status) {
   command_status_ = exit_status(status);
   terminal_.take_back();
   const auto left = processes_in(setup_.cgroup).size();
-  if (setup_.wait_for_descendants && setup_.cgroup.name.empty())
+  if (setup_.wait_for_descendants && setup_.cgroup.name.empty() && !setup_.cgroup.gid)
     log("--wait: without cgroups of version 2 descendants cannot be told; not waiting");
   if (left > 0 && setup_.wait_for_descendants) {
     log(fmt::format("{} ended; waiting for {} of its descendants (--wait), Ctrl-C ends it now",
@@ -511,6 +535,7 @@ void Broker::finish() {
   stop_diverting();
   if (const std::string troubles = engine_ ? engine_->troubles() : std::string(); !troubles.empty())
     log(troubles);
+  if (const std::string closed = complaints_.summary(); !closed.empty()) log(closed);
   if (unshown_ > 0)
     log(fmt::format("{} flows of DNS and of connections that pass are missing: the worker was too slow",
                     unshown_));

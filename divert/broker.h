@@ -12,6 +12,7 @@
 #include "base/error.h"
 #include "base/fd.h"
 #include "divert/capture.h"
+#include "divert/complaints.h"
 #include "divert/guard.h"
 #include "divert/message_socket.h"
 #include "divert/packet_engine.h"
@@ -91,6 +92,7 @@ class Broker {
   base::Result<pfctl::LoadedRules> load(const pfctl::Ruleset& rules);
   void unload();
   base::Result<pfctl::Tried> try_rules(bool ipv6);
+  bool has_arrived(const base::Endpoint& to, Clock::duration limit);
   void release_command();
   void beat();
   void loop();
@@ -102,6 +104,7 @@ class Broker {
                           std::uint64_t upstream) const;
   static std::string answer_from(const Heard& heard);
   static std::string nobody(std::uint64_t question);
+  std::optional<pfctl::OriginalTuple> original_of(const base::Endpoint& peer, const base::Endpoint& local);
   void serve_engine();
   void read_control();
   void read_signals();
@@ -119,7 +122,9 @@ class Broker {
 
   BrokerSetup setup_;
   std::optional<pfctl::LoadedRules> loaded_;
-  std::vector<base::Endpoint> tried_;  ///< where connections went that tried the rules
+  std::vector<base::Endpoint> tried_;      ///< where connections went that tried the rules
+  std::optional<base::Endpoint> arrived_;  ///< the one of them that came to our listener last
+  Complaints complaints_;
   std::optional<pfctl::Natlook> natlook_;
   std::optional<procmap::Attributor> attributor_;
   std::vector<pid_t> own_pids_;

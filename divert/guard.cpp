@@ -18,6 +18,8 @@ namespace {
 
 constexpr int kSilenceMs = 1000;
 constexpr int kWorkerGraceMs = 300;
+/// The pipe of a dying broker may close before its lock on pf's journal does.
+constexpr std::chrono::seconds kBrokerEnd{1};
 
 enum class Beat : char { alive = 'b', paused = 'p', dismissed = 'd' };
 
@@ -55,6 +57,7 @@ void end_worker(WatchedProcess& worker) {
     patience = beats[n - 1] == static_cast<char>(Beat::paused) ? -1 : kSilenceMs;
   }
   end_worker(worker);
+  (void)broker.wait(kBrokerEnd);
   undo(journal);
   ::_exit(0);
 }

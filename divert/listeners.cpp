@@ -99,9 +99,16 @@ base::Result<std::uint16_t> bind_family(const base::Address& address, std::uint1
 
 }  // namespace
 
+bool Listeners::holds(const base::Endpoint& end) const {
+  const auto address = base::unmapped(end.address());
+  const std::uint16_t port = address.is_v4() ? port_v4 : port_v6;
+  return port != 0 && end.port() == port && address == (address.is_v4() ? at.v4 : at.v6);
+}
+
 base::Result<Listeners> bind_listeners(unsigned count, bool ipv4, bool ipv6, std::uint16_t port,
                                        const ListenAddresses& at) {
   Listeners all;
+  all.at = at;
   all.pairs.resize(count);
   if (ipv4) {
     const auto bound = bind_family(at.v4, port, all, &ListenerPair::v4);

@@ -23,7 +23,11 @@ struct ListenerPair {
 };
 
 struct Listeners {
+  /// Whether a connection to this address and port comes to one of them.
+  [[nodiscard]] bool holds(const base::Endpoint& end) const;
+
   std::vector<ListenerPair> pairs;
+  ListenAddresses at;
   std::uint16_t port_v4 = 0;  ///< host byte order; 0: none
   std::uint16_t port_v6 = 0;
 };

@@ -5,14 +5,13 @@
 // packet.cpp and rewrite.cpp, which are tested everywhere.
 #include <cerrno>
 #include <chrono>
-#include <map>
-#include <mutex>
 
 #include <arpa/inet.h>
 #include <fcntl.h>
 #include <netinet/in.h>
 #include <sys/socket.h>
 
+#include "divert/held_packets.h"
 #include "divert/packet_source.h"
 #include "divert/rewrite.h"
 
@@ -28,7 +27,7 @@ static_assert(kDivertFamily == PF_DIVERT);
 constexpr std::uint16_t kUsualNumber = 28531;
 constexpr int kNumbersTried = 64;
 constexpr std::size_t kPacketRoom = 65536;
-/// SYNs that wait for their verdict. Beyond it the oldest vanish: TCP sends them again.
+/// SYNs that wait for their verdict.
 constexpr std::size_t kMaxHeld = 32768;
 
 /// RFC 792.
@@ -68,21 +67,7 @@ base::UniqueFd divert_socket() {
 }  // namespace
 
 struct PacketSource::Store {
-  struct Packet {
-    std::string bytes;
-    sockaddr_in address{};  ///< where it was on its way; reinjection wants it back
-  };
-
-  /// The packet, which is no longer held; empty: it is not, or no longer.
-  std::optional<Packet> take(std::uint32_t id) {
-    const std::lock_guard lock{mutex};
-    auto found = packets.extract(id);
-    return found ? std::optional{std::move(found.mapped())} : std::nullopt;
-  }
-
-  std::mutex mutex;
-  std::map<std::uint32_t, Packet> packets;  ///< by age
-  std::uint32_t next = 1;
+  HeldPackets packets{kMaxHeld};
   base::UniqueFd answers;  ///< raw, for resets and ICMP errors
 };
 
@@ -122,28 +107,23 @@ base::Result<> PacketSource::receive(std::chrono::milliseconds patience, const T
     if (n < 0 && errno == EINTR) continue;
     if (n <= 0) return base::os_error("cannot receive held packets", errno);
     const std::string_view bytes{buffer_.data(), static_cast<std::size_t>(n)};
-    std::uint32_t id = 0;
-    {
-      const std::lock_guard lock{store_->mutex};
-      id = store_->next++;
-      store_->packets.insert_or_assign(id, Store::Packet{std::string(bytes), address});
-      if (store_->packets.size() > kMaxHeld) store_->packets.erase(store_->packets.begin());
-    }
-    take({0, id, 0, 0}, bytes);
+    const std::string_view way{reinterpret_cast<const char*>(&address), size};
+    take({0, store_->packets.put({std::string(bytes), std::string(way)}), 0, 0}, bytes);
   }
   return {};
 }
 
 void PacketSource::release(const HeldPacket& packet, Release how, std::uint32_t /*mark_bit*/) const {
-  auto held = store_->take(packet.id);
+  auto held = store_->packets.take(packet.id);
   if (!held || how == Release::drop) return;
   if (!set_tos(held->bytes, how == Release::divert ? pfctl::kTosDivert : pfctl::kTosPass)) return;
   (void)!::sendto(socket_.get(), held->bytes.data(), held->bytes.size(), 0,
-                  reinterpret_cast<const sockaddr*>(&held->address), sizeof held->address);
+                  reinterpret_cast<const sockaddr*>(held->way.data()),
+                  static_cast<socklen_t>(held->way.size()));
 }
 
 void PacketSource::refuse(const HeldPacket& packet, pfctl::Refusal how) const {
-  const auto held = store_->take(packet.id);
+  const auto held = store_->packets.take(packet.id);
   if (!held) return;
   const std::string answer = how == pfctl::Refusal::reset
                                  ? reset_for(held->bytes)

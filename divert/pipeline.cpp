@@ -31,12 +31,6 @@ class Claim {
   FlowKey key_;
 };
 
-bool is_own_listener(const base::Endpoint& endpoint, const Room& room) {
-  const auto address = base::unmapped(endpoint.address());
-  if (!address.is_loopback()) return false;
-  return endpoint.port() == (address.is_v4() ? room.listener_v4 : room.listener_v6);
-}
-
 /// A loop is one of our processes at our own door, or one of our own connections with an owner that cannot be
 /// found.
 bool is_loop(const wire::Answer& answer, const Room& room) {
@@ -61,7 +55,7 @@ asio::awaitable<std::optional<Decided>> decide(Accepted accepted, Room& room) {
     reset(accepted.socket);
     co_return std::nullopt;
   }
-  if (*answer->destination == accepted.local || is_own_listener(*answer->destination, room))
+  if (*answer->destination == accepted.local || room.listeners.holds(*answer->destination))
     co_return std::nullopt;
   const bool loop = is_loop(*answer, room);
   const std::uint64_t upstream = answer->upstream;

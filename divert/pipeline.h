@@ -13,6 +13,7 @@
 
 #include "divert/broker_link.h"
 #include "divert/connection.h"
+#include "divert/listeners.h"
 #include "divert/packet.h"
 #include "divert/upstreams.h"
 
@@ -61,8 +62,7 @@ struct Room {
   Watcher& watcher;
   OwnConnections& own;
   Upstreams& upstreams;
-  std::uint16_t listener_v4 = 0;
-  std::uint16_t listener_v6 = 0;
+  const Listeners& listeners;
   std::atomic<int>& intercepted;  ///< connections under interception now, over all contexts
   std::function<void(const Connection&)> loop_seen;  ///< our own connection came back in
   bool ending = false;

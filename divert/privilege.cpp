@@ -1,6 +1,7 @@
 // Users and groups; what POSIX has for all systems.
 #include "divert/privilege.h"
 
+#include <algorithm>
 #include <cerrno>
 #include <charconv>
 #include <cstdlib>
@@ -69,6 +70,13 @@ base::Result<> become_worker(const User& user, gid_t gid) {
     return base::os_error("cannot become user " + user.name, errno);
   if (!seal()) return base::os_error("cannot seal the worker", errno);
   return {};
+}
+
+std::vector<gid_t> group_list(gid_t effective, std::vector<gid_t> others, std::size_t most) {
+  std::erase(others, effective);
+  others.insert(others.begin(), effective);
+  others.resize(std::min(others.size(), std::max(most, std::size_t{1})));
+  return others;
 }
 
 std::string group_number_in_use(gid_t gid) {

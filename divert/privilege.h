@@ -48,6 +48,9 @@ std::string group_number_in_use(gid_t gid);
 /// Live processes that have it as real, effective, saved or supplementary group, as far as they can be seen.
 [[nodiscard]] std::vector<pid_t> processes_with_group(gid_t gid);
 
+/// The list for setgroups(2): `effective` first, and once, then the others, `most` of all at most.
+[[nodiscard]] std::vector<gid_t> group_list(gid_t effective, std::vector<gid_t> others, std::size_t most);
+
 // Each system's own part of the above; false: errno says why.
 
 /// The user's supplementary groups, where needed with `group` as the first, which is the effective one.

@@ -54,9 +54,7 @@ bool join_groups(const User& user, gid_t group) {
   // -1: there are more than fit; those that fit are there.
   (void)::getgrouplist(user.name.c_str(), user.gid, groups.data(), &count);
   groups.resize(std::min(groups.size(), static_cast<std::size_t>(std::max(count, 0))));
-  std::erase(groups, group);
-  groups.insert(groups.begin(), group);
-  groups.resize(std::min(groups.size(), static_cast<std::size_t>(std::max(most, 1L))));
+  groups = group_list(group, std::move(groups), static_cast<std::size_t>(std::max(most, 1L)));
   return ::setgroups(static_cast<int>(groups.size()), groups.data()) == 0;
 }
 

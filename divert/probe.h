@@ -3,6 +3,7 @@
 #pragma once
 
 #include <chrono>
+#include <functional>
 #include <optional>
 
 #include <sys/types.h>
@@ -13,14 +14,18 @@
 
 namespace divert {
 
-/// Where a connection goes only when it is diverted: an address for documentation (RFC 5737, RFC 3849), which
-/// nobody answers for, and a port that `rules` take.
-base::Endpoint probe_destination(const pfctl::Ruleset& rules, bool ipv6);
+/// Where a connection goes only when it is diverted: an address for documentation, which nobody answers for
+/// and `rules` do not exclude, and a port that they take. Empty: all such addresses are excluded.
+std::optional<base::Endpoint> probe_destination(const pfctl::Ruleset& rules, bool ipv6);
 
-/// Connects from a child process with this effective group (none: the caller's) and resets the connection.
-/// Blocks for `limit` at most. To be called without other threads.
+/// Whether the connection has come to a listener of ours; waits for it, `limit` at most.
+using Arrival = std::function<bool(std::chrono::milliseconds limit)>;
+
+/// Connects from a child process with this effective group (none: the caller's), asks `has_arrived` while the
+/// connection stands, and resets it. That somebody has answered proves nothing: some tunnels answer for every
+/// address. Blocks for three times `limit` at most. The child makes nothing but system calls.
 [[nodiscard]] base::Result<pfctl::Tried> try_connection(
-    const base::Endpoint& to, std::optional<gid_t> group,
+    const base::Endpoint& to, std::optional<gid_t> group, const Arrival& has_arrived,
     std::chrono::milliseconds limit = std::chrono::seconds{1});
 
 }  // namespace divert

@@ -48,8 +48,7 @@ class Worker::Context {
                        handlers.watcher,
                        worker.own_,
                        worker.upstreams_,
-                       worker.setup_.listeners.port_v4,
-                       worker.setup_.listeners.port_v6,
+                       worker.setup_.listeners,
                        worker.intercepted_,
                        [&worker](const Connection& seen) {
                          worker.send(wire::encode(wire::Control::loop, base::to_string(seen.client) + " to " +

@@ -87,7 +87,7 @@ class LoadedRules {
 };
 
 /// Puts the rules in place in one atomic batch; `ruleset` must be validated and lead to `landing`. `probe`
-/// (empty: none) is asked where the system may have rules and not evaluate them (macOS). On failure
+/// (empty: none) is asked where the system may have rules and not come to them (pf). On failure
 /// everything is as it was when `landing` had been prepared. Needs root. Errors: another osproxy in this
 /// network namespace (names its pid), no nf_tables in the kernel, no permission, kernel too old; pf: what
 /// pfctl says, the rule that decides before ours.

@@ -1,6 +1,8 @@
 // Rules in pf: the steps of pf_plan with this machine's programs and journal.
 #include <cerrno>
 
+#include <fmt/ranges.h>
+
 #include "pfctl/loader.h"
 #include "pfctl/native_dialect.h"
 #include "pfctl/pf_plan.h"
@@ -9,12 +11,10 @@
 namespace pfctl {
 namespace {
 
-using boost::asio::ip::address_v4;
-using boost::asio::ip::address_v6;
-
-/// macOS may have rules in an anchor and evaluate another program's main ruleset.
-bool needs_proof() {
-  return native_dialect() == Dialect::darwin;
+std::vector<std::string> lines_of(Undone undone) {
+  std::vector<std::string> lines = std::move(undone.lines);
+  for (const auto& each : undone.failures) lines.push_back("could not be undone, and is left: " + each);
+  return lines;
 }
 
 }  // namespace
@@ -51,34 +51,18 @@ base::Result<Landing> Landing::prepare(bool ipv4, bool ipv6) {
   Loopback preferred;
   if (ipv4) preferred.v4 = usual.alias_v4;
   if (ipv6) preferred.v6 = usual.alias_v6;
+  std::vector<std::string> lines = lines_of(std::move(*cleaned));
   const auto loopback = hold->session.prepare(preferred);
-  if (!loopback) return loopback.error();
-  return Landing{std::move(hold), loopback->v4, loopback->v6, std::move(*cleaned)};
+  if (!loopback)
+    return base::failure("{}{}", loopback.error().text,
+                         lines.empty() ? "" : fmt::format("; of an earlier run: {}", fmt::join(lines, "; ")));
+  return Landing{std::move(hold), loopback->v4, loopback->v6, std::move(lines)};
 }
 
 struct LoadedRules::Hold {
   std::shared_ptr<Landing::Hold> landing;
-  std::string text;
-  std::vector<std::string> notes;
+  Loaded loaded;
 };
-
-namespace {
-
-/// Where IPv6 does not arrive it is refused: better none than one that times out.
-base::Result<> settle_ipv6(Ruleset ruleset, const Probe& probe, LoadedRules::Hold& held) {
-  const auto tried = probe(true);
-  if (!tried) return tried.error();
-  if (*tried != Tried::astray) return {};
-  ruleset.ipv6_refused = true;
-  auto text = render_pf(ruleset, native_dialect());
-  if (!text) return text.error();
-  held.text = std::move(*text);
-  held.notes.emplace_back(
-      "this machine's pf does not divert IPv6: it is refused, so that programs turn to IPv4");
-  return held.landing->session.replace(held.text);
-}
-
-}  // namespace
 
 LoadedRules::LoadedRules(std::unique_ptr<Hold> hold) : hold_(std::move(hold)) {}
 LoadedRules::LoadedRules(LoadedRules&&) noexcept = default;
@@ -95,11 +79,11 @@ LoadedRules::~LoadedRules() {
 }
 
 std::string LoadedRules::text() const {
-  return hold_->text;
+  return hold_->loaded.text;
 }
 
 const std::vector<std::string>& LoadedRules::notes() const {
-  return hold_->notes;
+  return hold_->loaded.notes;
 }
 
 base::Result<> LoadedRules::stop_diverting() {
@@ -107,21 +91,12 @@ base::Result<> LoadedRules::stop_diverting() {
 }
 
 base::Result<LoadedRules> load_rules(const Ruleset& ruleset, const Landing& landing, const Probe& probe) {
-  auto text = render_pf(ruleset, native_dialect());
-  if (!text) return text.error();
-  PfSession& session = landing.hold()->session;
-  const bool prove = probe && needs_proof();
-  const Try try_first = prove ? Try{[&] { return probe(!ruleset.ipv4); }} : Try{};
-  auto notes = session.load(*text, try_first);
-  if (!notes) return notes.error();
-  auto hold = std::make_unique<LoadedRules::Hold>(
-      LoadedRules::Hold{landing.hold(), std::move(*text), std::move(*notes)});
-  LoadedRules::Hold& held = *hold;
-  LoadedRules loaded{std::move(hold)};
-  if (prove && ruleset.ipv4 && ruleset.ipv6 && !ruleset.ipv6_refused) {
-    if (auto settled = settle_ipv6(ruleset, probe, held); !settled) return settled.error();
-  }
-  return loaded;
+  const auto offer = offer_of(ruleset, native_dialect());
+  if (!offer) return offer.error();
+  auto loaded = landing.hold()->session.load(*offer, probe);
+  if (!loaded) return loaded.error();
+  return LoadedRules{
+      std::make_unique<LoadedRules::Hold>(LoadedRules::Hold{landing.hold(), std::move(*loaded)})};
 }
 
 base::Result<long> rules_owner() {
@@ -135,7 +110,14 @@ base::Result<std::vector<std::string>> remove_stale_rules() {
   auto file = JournalFile::open(kJournalPath);
   if (!file && file.error().os_code == EWOULDBLOCK) return std::vector<std::string>{};
   if (!file) return file.error();
-  return PfSession(this_machine(), std::move(*file)).clean_up();
+  PfSession session(this_machine(), std::move(*file));
+  auto undone = session.clean_up();
+  // What is left stays on disk.
+  session.abandon();
+  if (!undone) return undone.error();
+  if (undone->failures.empty()) return std::move(undone->lines);
+  return base::failure("not everything that osproxy changed in pf could be undone: {}",
+                       fmt::join(lines_of(std::move(*undone)), "; "));
 }
 
 }  // namespace pfctl

@@ -83,9 +83,27 @@ std::optional<OriginalTuple> decode_natlook(const NatlookLayout& layout, std::sp
   if (at[layout.family] != (from.is_v4() ? kInet : layout.inet6)) return {};
   const std::uint16_t port = port_at(at + layout.answered_destination_port);
   if (port == 0) return {};
-  // The rules never rewrite a source: the peer is the program's own end.
-  return OriginalTuple{.source = {from, peer.port()},
+  const base::Endpoint source{address_at(at + kNatlookAnsweredSource, from.is_v4()),
+                              port_at(at + layout.answered_source_port)};
+  return OriginalTuple{.source = concrete(source) ? source : base::Endpoint{from, peer.port()},
                        .destination = {address_at(at + kNatlookAnsweredDestination, from.is_v4()), port}};
+}
+
+base::Result<std::optional<OriginalTuple>> ask_natlook(const NatlookLayout& layout,
+                                                       const base::Endpoint& peer,
+                                                       const base::Endpoint& local, const NatlookCall& call) {
+  const auto question = encode_natlook(layout, peer, local);
+  if (!question) return question.error();
+  for (int attempt = 0; attempt < 2; ++attempt) {
+    NatlookRequest request = *question;
+    const int error = call(layout.request, request.room.data());
+    if (error == 0) {
+      if (auto original = decode_natlook(layout, request.view(), peer)) return original;
+      return base::failure("pf's answer about {} is not a TCP connection", base::to_string(peer));
+    }
+    if (error != ENOENT) return explain_natlook(error, peer);
+  }
+  return std::optional<OriginalTuple>{};
 }
 
 base::Error explain_natlook(int error, const base::Endpoint& peer) {

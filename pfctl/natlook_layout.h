@@ -6,6 +6,7 @@
 #include <array>
 #include <cstddef>
 #include <cstdint>
+#include <functional>
 #include <optional>
 #include <span>
 
@@ -90,9 +91,22 @@ struct NatlookRequest {
                                                           const base::Endpoint& peer,
                                                           const base::Endpoint& local);
 
-/// Empty when the answer is too short, of another family than `peer`, or names no port.
+/// Empty when the answer is too short, of another family than `peer`, or names no port. The source is pf's as
+/// well: FreeBSD's `rdr` gives a connection another source port when two would have the same ends behind it
+/// (one local port, two destinations; 14.2 and later), and the peer is then not the program's own end. Where
+/// the answer has none it is the peer.
 std::optional<OriginalTuple> decode_natlook(const NatlookLayout& layout, std::span<const unsigned char> bytes,
                                             const base::Endpoint& peer);
+
+/// ioctl(2) on /dev/pf with this request and room: 0 or errno.
+using NatlookCall = std::function<int(std::uint32_t request, unsigned char* room)>;
+
+/// Natlook::lookup() by this call. Asks twice: a connection can be accepted a moment before its state can be
+/// found.
+[[nodiscard]] base::Result<std::optional<OriginalTuple>> ask_natlook(const NatlookLayout& layout,
+                                                                     const base::Endpoint& peer,
+                                                                     const base::Endpoint& local,
+                                                                     const NatlookCall& call);
 
 /// What an errno of the call means to the user. ENOENT (no such connection) is no error: not for here.
 base::Error explain_natlook(int error, const base::Endpoint& peer);

@@ -21,19 +21,10 @@ base::Result<Natlook> Natlook::open() {
 
 base::Result<std::optional<OriginalTuple>> Natlook::lookup(const base::Endpoint& peer,
                                                            const base::Endpoint& local) {
-  const NatlookLayout& layout = natlook_layout(native_dialect());
-  const auto question = encode_natlook(layout, peer, local);
-  if (!question) return question.error();
-  // Twice: the connection can be accepted a moment before its state can be found.
-  for (int attempt = 0; attempt < 2; ++attempt) {
-    NatlookRequest request = *question;
-    if (::ioctl(socket_.get(), static_cast<unsigned long>(layout.request), request.room.data()) == 0) {
-      if (auto original = decode_natlook(layout, request.view(), peer)) return original;
-      return base::failure("pf's answer about {} is not a TCP connection", base::to_string(peer));
-    }
-    if (errno != ENOENT) return explain_natlook(errno, peer);
-  }
-  return std::optional<OriginalTuple>{};
+  const auto call = [this](std::uint32_t request, unsigned char* room) {
+    return ::ioctl(socket_.get(), static_cast<unsigned long>(request), room) == 0 ? 0 : errno;
+  };
+  return ask_natlook(natlook_layout(native_dialect()), peer, local, call);
 }
 
 }  // namespace pfctl

@@ -89,6 +89,16 @@ bool has_rules_of_its_own(const PfStatement& statement, std::string_view anchor)
          std::ranges::any_of(words, [](const PfWord& word) { return word.is("{"); });
 }
 
+/// A filter rule that ends the evaluation of outgoing packets.
+bool decides_quickly(const PfStatement& statement) {
+  const auto has = [&](std::string_view word) {
+    return std::ranges::any_of(statement.words, [&](const PfWord& each) { return each.is(word); });
+  };
+  const PfWord& first = statement.words[0];
+  if (!first.is("pass") && !first.is("block") && !first.is("anchor")) return false;
+  return has("quick") && (!has("in") || first.is("anchor"));
+}
+
 bool loads(const PfStatement& statement, std::string_view anchor) {
   const auto& words = statement.words;
   return words.size() > 2 && words[0].is("load") && words[1].is("anchor") && words[2].text == anchor;
@@ -139,6 +149,7 @@ struct Survey {
   std::size_t rdr_reference = 0;             ///< how often
   std::size_t reference = 0;
   std::size_t loading = 0;
+  std::size_t quick_line = 0;  ///< of the first rule that can decide on what goes out; 0: none yet
   std::vector<std::string> notes;
 };
 
@@ -149,6 +160,19 @@ void note_place(Survey& survey, Section section, std::size_t place) {
   if (section == Section::translation) first(survey.translation);
   if (section == Section::filtering) first(survey.filtering);
   if (section > Section::translation) first(survey.after_translation);
+}
+
+/// A user's own reference is as good as ours only where we are come to.
+void note_reference(Survey& survey, const PfStatement& statement, std::string_view anchor) {
+  if (refers_to(statement, "anchor", anchor)) {
+    if (++survey.reference > 1 || survey.quick_line == 0) return;
+    survey.notes.push_back(fmt::format(
+        "line {}: what the quick rule of line {} decides on does not come to this reference; put it in "
+        "front of all filter rules",
+        statement.line, survey.quick_line));
+  } else if (survey.quick_line == 0 && decides_quickly(statement)) {
+    survey.quick_line = statement.line;
+  }
 }
 
 void note_include(Survey& survey, const PfStatement& statement) {
@@ -182,7 +206,7 @@ Result<Survey> survey_of(const std::vector<PfStatement>& statements, Dialect dia
     note_include(survey, statement);
     note_obstacle(survey, statement);
     survey.rdr_reference += refers_to(statement, "rdr-anchor", anchor) ? 1 : 0;
-    survey.reference += refers_to(statement, "anchor", anchor) ? 1 : 0;
+    note_reference(survey, statement, anchor);
     survey.loading += loads(statement, anchor) ? 1 : 0;
   }
   return survey;

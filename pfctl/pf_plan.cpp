@@ -77,7 +77,7 @@ base::Result<> run(const Machine& machine, const std::vector<std::string>& argv,
 }  // namespace
 
 bool Status::refers_to_anchor(std::string_view anchor) const {
-  return refers_to(nat, "rdr-anchor", anchor) && refers_to(rules, "anchor", anchor);
+  return refers_to(main.nat, "rdr-anchor", anchor) && refers_to(main.rules, "anchor", anchor);
 }
 
 base::Result<Status> query_status(const Machine& machine) {
@@ -88,12 +88,10 @@ base::Result<Status> query_status(const Machine& machine) {
   const auto routes = run_or_fail(machine, {netstat_of(machine.dialect), "-rn"}, "list the routes");
   if (!routes) return routes.error();
   status.routes = parse_routes(routes->out);
-  if (machine.dialect == Dialect::freebsd) {
-    const auto module = machine.run({kKldstat, "-q", "-m", "pf"}, {});
-    if (!module) return module.error();
-    status.module_loaded = module->status == 0;
-    if (!status.module_loaded) return status;
-  }
+  const auto module = has_pf(machine);
+  if (!module) return module.error();
+  status.module_loaded = *module;
+  if (!status.module_loaded) return status;
   const auto info = run_or_fail(machine, {kPfctl, "-s", "info"}, "ask whether pf is enabled");
   if (!info) return info.error();
   const auto enabled = parse_enabled(info->out);
@@ -103,12 +101,9 @@ base::Result<Status> query_status(const Machine& machine) {
       run_or_fail(machine, {kPfctl, "-v", "-s", "Interfaces"}, "ask which interfaces pf skips");
   if (!skipped) return skipped.error();
   status.skips_lo0 = skips_lo0(skipped->out);
-  const auto nat = run_or_fail(machine, {kPfctl, "-s", "nat"}, "read the main ruleset of pf");
-  if (!nat) return nat.error();
-  status.nat = nat->out;
-  const auto rules = run_or_fail(machine, {kPfctl, "-s", "rules"}, "read the main ruleset of pf");
-  if (!rules) return rules.error();
-  status.rules = rules->out;
+  auto main = query_main(machine);
+  if (!main) return main.error();
+  status.main = std::move(*main);
   return status;
 }
 
@@ -133,11 +128,39 @@ base::Result<Preparation> plan_preparation(const Status& status, Dialect dialect
   return plan;
 }
 
+std::string advice_on_skipping(Dialect dialect) {
+  std::string advice = "take lo0 out of `set skip` in /etc/pf.conf and load it (pfctl -f /etc/pf.conf)";
+  if (dialect == Dialect::darwin) {
+    advice +=
+        "; where it says no such thing, Internet Sharing or the network of virtual machines (vmnet) has set "
+        "it "
+        "at run time: switch that off";
+  }
+  return advice;
+}
+
+base::Result<Offer> offer_of(const Ruleset& ruleset, Dialect dialect) {
+  auto text = render_pf(ruleset, dialect);
+  if (!text) return text.error();
+  Offer offer{.text = std::move(*text), .proof = Offer::Proof::none, .without_ipv6 = {}};
+  const bool ipv6 = ruleset.ipv6 && !ruleset.ipv6_refused;
+  if (ruleset.ipv4) {
+    if (!ruleset.queueing) offer.proof = Offer::Proof::ipv4;
+  } else if (ipv6) {
+    offer.proof = Offer::Proof::ipv6;
+  }
+  if (!ruleset.ipv4 || !ipv6) return offer;
+  Ruleset refusing = ruleset;
+  refusing.ipv6_refused = true;
+  auto without = render_pf(refusing, dialect);
+  if (!without) return without.error();
+  offer.without_ipv6 = std::move(*without);
+  return offer;
+}
+
 base::Result<std::vector<Step>> plan_loading(const Status& status, const Machine& machine, std::string text) {
   if (status.skips_lo0) {
-    return base::failure(
-        "pf skips lo0, so nothing can be diverted: take lo0 out of `set skip` in /etc/pf.conf and load it "
-        "(pfctl -f /etc/pf.conf)");
+    return base::failure("pf skips lo0, so nothing can be diverted: {}", advice_on_skipping(machine.dialect));
   }
   std::vector<Step> steps{{Step::Kind::load_anchor, std::move(text)}};
   if (!status.refers_to_anchor(machine.anchor)) steps.push_back({Step::Kind::refer_anchor, {}});
@@ -184,6 +207,8 @@ Undone PfSession::undo_down_to(std::size_t steps) {
     journal_.undo.pop_back();
     const auto line = undo_step(machine_, step);
     if (!line) {
+      // Left over from earlier runs it would pile up.
+      if (std::ranges::count(kept, step) > 0) continue;
       undone.failures.push_back(line.error().text);
       kept.insert(kept.begin(), step);
     } else if (!line->empty()) {
@@ -201,14 +226,15 @@ base::Error PfSession::failed(base::Error error) {
   return error;
 }
 
-base::Result<std::vector<std::string>> PfSession::clean_up() {
+base::Result<Undone> PfSession::clean_up() {
   auto left = file_.read();
   if (!left) return left.error();
-  if (left->undo.empty()) return std::vector<std::string>{};
+  if (left->undo.empty()) return Undone{};
   journal_ = std::move(*left);
-  Undone undone = undo();
-  if (undone.failures.empty()) return std::move(undone.lines);
-  return base::failure("cannot undo what osproxy changed in pf before: {}", fmt::join(undone.failures, "; "));
+  prepared_ = 0;
+  Undone undone = undo_down_to(0);
+  prepared_ = journal_.undo.size();
+  return undone;
 }
 
 base::Result<Loopback> PfSession::prepare(const Loopback& preferred) {
@@ -221,43 +247,83 @@ base::Result<Loopback> PfSession::prepare(const Loopback& preferred) {
   return plan->loopback;
 }
 
-base::Result<std::vector<std::string>> PfSession::load(const std::string& text, const Try& probe) {
-  const auto status = query_status(machine_);
-  if (!status) return failed(status.error());
-  const auto steps = plan_loading(*status, machine_, text);
-  if (!steps) return failed(steps.error());
-  if (auto done = perform(*steps); !done) return failed(done.error());
-  if (auto checked = check_loaded(); !checked) return failed(checked.error());
-  std::vector<std::string> notes;
-  if (!status->refers_to_anchor(machine_.anchor)) {
-    notes.push_back(fmt::format("the main ruleset of pf did not refer to {}: it does while osproxy runs",
-                                machine_.anchor));
+base::Result<Loaded> PfSession::load(const Offer& offer, const Probe& probe) {
+  Loaded loaded;
+  if (auto done = put_in_place(offer.text, loaded); !done) return failed(done.error());
+  base::Result<> proved;
+  if (probe && offer.proof != Offer::Proof::none) {
+    proved = prove(probe, offer.proof == Offer::Proof::ipv6, loaded);
+  } else {
+    proved = warn_of_rivals(loaded);
   }
-  if (!probe) return notes;
-  auto proved = prove(probe, std::move(notes));
   if (!proved) return failed(proved.error());
-  return proved;
+  if (!probe || offer.without_ipv6.empty()) return loaded;
+  if (auto settled = settle_ipv6(offer, probe, loaded); !settled) return failed(settled.error());
+  return loaded;
 }
 
-base::Result<std::vector<std::string>> PfSession::prove(const Try& probe, std::vector<std::string> notes) {
+base::Result<> PfSession::put_in_place(const std::string& text, Loaded& loaded) {
+  const auto status = query_status(machine_);
+  if (!status) return status.error();
+  const auto steps = plan_loading(*status, machine_, text);
+  if (!steps) return steps.error();
+  if (auto done = perform(*steps); !done) return done;
+  if (auto checked = check_loaded(); !checked) return checked;
+  loaded.text = text;
+  if (!status->refers_to_anchor(machine_.anchor)) {
+    loaded.notes.push_back(fmt::format(
+        "the main ruleset of pf did not refer to {}: it does while osproxy runs", machine_.anchor));
+  }
+  return {};
+}
+
+base::Result<> PfSession::prove(const Probe& probe, bool ipv6, Loaded& loaded) {
   for (const bool again : {true, false}) {
-    const auto tried = probe();
+    const auto tried = probe(ipv6);
     if (!tried) return tried.error();
-    if (*tried != Tried::astray) return notes;
+    if (*tried != Tried::astray) return {};
     const bool referred = std::ranges::any_of(
         journal_.undo, [](const Undo& each) { return each.kind == Undo::Kind::restore_main; });
     if (referred || !again) break;
-    // A wildcard that should evaluate us does not: say our name, in front of all others.
-    if (auto done = refer_anchor(); !done) return done.error();
-    notes.push_back(fmt::format(
-        "pf did not evaluate {} by itself: the main ruleset names it while osproxy runs", machine_.anchor));
+    // A wildcard does not evaluate us, or a reference stands too far behind: say our name, in front of all.
+    if (auto done = refer_anchor(); !done) return done;
+    loaded.notes.push_back(fmt::format(
+        "pf did not come to {} by itself: the main ruleset names it, in front of all others, while osproxy "
+        "runs",
+        machine_.anchor));
   }
-  const auto status = query_status(machine_);
-  if (!status) return status.error();
-  const std::string rival = first_to_decide(status->rules, machine_.anchor);
-  return base::failure("pf has our rules, but a connection to try them went its own way: {}",
-                       rival.empty() ? "its main ruleset (pfctl -s rules) does not evaluate them"
-                                     : fmt::format("`{}` in its main ruleset decides instead", rival));
+  const auto main = query_main(machine_);
+  if (!main) return main.error();
+  const std::string rival = first_to_decide(main->rules, machine_.anchor);
+  return base::failure(
+      "pf has our rules, but a connection to try them did not arrive: {}",
+      rival.empty()
+          ? "nothing in its main ruleset (pfctl -s rules) comes before them, so that something else "
+            "than pf decides (a VPN, another packet filter)"
+          : fmt::format("`{}` in its main ruleset decides first", rival));
+}
+
+base::Result<> PfSession::settle_ipv6(const Offer& offer, const Probe& probe, Loaded& loaded) {
+  const auto tried = probe(true);
+  if (!tried) return tried.error();
+  if (*tried != Tried::astray) return {};
+  loaded.text = offer.without_ipv6;
+  loaded.notes.emplace_back(
+      "this machine's pf does not divert IPv6: it is refused, so that programs turn to IPv4");
+  return replace(loaded.text);
+}
+
+/// Where no connection can show who decides.
+base::Result<> PfSession::warn_of_rivals(Loaded& loaded) {
+  const auto main = query_main(machine_);
+  if (!main) return main.error();
+  const std::string rival = first_to_decide(main->rules, machine_.anchor);
+  if (rival.empty()) return {};
+  loaded.notes.push_back(
+      fmt::format("what `{}` in the main ruleset of pf decides on first is not captured: osproxy's anchor "
+                  "stands behind it",
+                  rival));
+  return {};
 }
 
 base::Result<> PfSession::replace(const std::string& text) {
@@ -324,14 +390,12 @@ base::Result<> PfSession::enable() {
 }
 
 base::Result<> PfSession::refer_anchor() {
-  const auto status = query_status(machine_);
-  if (!status) return status.error();
-  if (auto noted = note({Undo::Kind::restore_main, main_ruleset(status->nat, status->rules, {})}); !noted) {
-    return noted;
-  }
+  const auto main = query_main(machine_);
+  if (!main) return main.error();
+  if (auto noted = note({Undo::Kind::restore_main, main_ruleset(*main, {})}); !noted) return noted;
   // Only translation and filter rules (-N, -R): options, tables and queues of others stay as they are.
   return run(machine_, {kPfctl, "-N", "-R", "-f", "-"}, "refer to our anchor in the main ruleset of pf",
-             main_ruleset(status->nat, status->rules, machine_.anchor));
+             main_ruleset(*main, machine_.anchor));
 }
 
 // Exit codes mislead: pfctl loads into an anchor that nobody evaluates and is content.

@@ -34,8 +34,7 @@ struct Status {
   bool module_loaded = true;  ///< FreeBSD: pf is in the kernel
   bool enabled = false;
   bool skips_lo0 = false;
-  std::string nat;    ///< main ruleset, as `pfctl -s nat` prints it
-  std::string rules;  ///< main ruleset, as `pfctl -s rules` prints it
+  MainRuleset main;
   std::vector<Interface> interfaces;
   std::vector<base::Network> routes;
 
@@ -81,6 +80,9 @@ struct Preparation {
 [[nodiscard]] base::Result<Preparation> plan_preparation(const Status& status, Dialect dialect,
                                                          const Loopback& preferred);
 
+/// What the user can do when pf skips lo0. We change nothing there.
+std::string advice_on_skipping(Dialect dialect);
+
 /// `text`: the anchor. Error: pf skips lo0.
 [[nodiscard]] base::Result<std::vector<Step>> plan_loading(const Status& status, const Machine& machine,
                                                            std::string text);
@@ -91,8 +93,26 @@ struct Undone {
   std::vector<std::string> failures;
 };
 
-/// A Probe for one family.
-using Try = std::function<base::Result<Tried>()>;
+/// What load() puts in place, and how that is tried.
+struct Offer {
+  enum class Proof : std::uint8_t { none, ipv4, ipv6 };
+
+  std::string text;  ///< render_pf
+  /// The family whose connections come to the listeners by themselves, so that one can show whether the rules
+  /// are in force; none: all are held for a verdict.
+  Proof proof = Proof::none;
+  /// The same with IPv6 refused, for when only IPv6 does not arrive; empty: IPv6 is not diverted, or alone.
+  std::string without_ipv6;
+};
+
+/// Errors: render_pf's.
+[[nodiscard]] base::Result<Offer> offer_of(const Ruleset& ruleset, Dialect dialect);
+
+/// What load() has put in place.
+struct Loaded {
+  std::string text;
+  std::vector<std::string> notes;  ///< what the user should know of, a line each
+};
 
 /// One osproxy's hold on pf. Undoes what it did when it is destroyed.
 class PfSession {
@@ -102,21 +122,19 @@ class PfSession {
   PfSession& operator=(PfSession&&) = delete;
   ~PfSession();
 
-  /// Undoes what an osproxy that is gone left in the journal. Before anything else. Errors: the journal is
-  /// damaged; something cannot be undone.
-  [[nodiscard]] base::Result<std::vector<std::string>> clean_up();
+  /// Undoes what an osproxy that is gone left in the journal. Before anything else. What cannot be undone
+  /// stands in nobody's way: it stays in the journal, and is tried again when this session ends. Error: the
+  /// journal is damaged.
+  [[nodiscard]] base::Result<Undone> clean_up();
 
   /// Loads pf where it is a module, gives lo0 the addresses that listeners can then be bound to, and the MTU
   /// that large segments need. On failure everything is as before.
   [[nodiscard]] base::Result<Loopback> prepare(const Loopback& preferred);
 
-  /// From here on connections are diverted: `text` (render_pf) is in place, pf enabled. What was done that
-  /// the user should know of, a line each. Without a probe only what pf says is believed. On failure
-  /// everything is as prepare() left it.
-  [[nodiscard]] base::Result<std::vector<std::string>> load(const std::string& text, const Try& probe);
-
-  /// Another text in place of the one that is loaded.
-  [[nodiscard]] base::Result<> replace(const std::string& text);
+  /// From here on connections are diverted: the rules are in place, pf enabled. A connection proves it:
+  /// without a probe only what pf says is believed. Where IPv6 does not arrive it is refused: better none
+  /// than one that times out. On failure everything is as prepare() left it.
+  [[nodiscard]] base::Result<Loaded> load(const Offer& offer, const Probe& probe);
 
   /// Back to what prepare() left.
   Undone unload();
@@ -136,8 +154,12 @@ class PfSession {
   base::Result<> load_module(const std::string& name);
   base::Result<> enable();
   base::Result<> refer_anchor();
+  base::Result<> put_in_place(const std::string& text, Loaded& loaded);
+  base::Result<> replace(const std::string& text);
   base::Result<> check_loaded();
-  base::Result<std::vector<std::string>> prove(const Try& probe, std::vector<std::string> notes);
+  base::Result<> prove(const Probe& probe, bool ipv6, Loaded& loaded);
+  base::Result<> settle_ipv6(const Offer& offer, const Probe& probe, Loaded& loaded);
+  base::Result<> warn_of_rivals(Loaded& loaded);
   base::Result<> note(Undo undo);
   Undone undo_down_to(std::size_t steps);
   base::Error failed(base::Error error);

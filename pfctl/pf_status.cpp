@@ -63,6 +63,17 @@ bool is_normalization(std::string_view line) {
   return start.starts_with("scrub") || start.starts_with("no scrub");
 }
 
+bool is_dummynet(std::string_view line) {
+  const std::string_view start = trimmed(line);
+  return start.starts_with("dummynet") || start.starts_with("no dummynet");
+}
+
+// The direct children of the anchor's parent; empty parent: "*".
+std::string family_of(std::string_view anchor) {
+  const std::size_t slash = anchor.rfind('/');
+  return slash == std::string_view::npos ? "*" : std::string(anchor.substr(0, slash)) + "/*";
+}
+
 bool refers_by_name(std::string_view line, std::string_view anchor) {
   return !anchor.empty() && (referred(line, "rdr-anchor") == anchor || referred(line, "anchor") == anchor);
 }
@@ -185,9 +196,7 @@ bool skips_lo0(std::string_view interfaces) {
 }
 
 bool refers_to(std::string_view ruleset, std::string_view keyword, std::string_view anchor) {
-  const std::size_t slash = anchor.rfind('/');
-  const std::string family =
-      slash == std::string_view::npos ? "*" : std::string(anchor.substr(0, slash)) + "/*";
+  const std::string family = family_of(anchor);
   while (!ruleset.empty()) {
     const std::string_view name = referred(next_line(ruleset), keyword);
     if (!name.empty() && (name == anchor || name == family)) return true;
@@ -195,24 +204,27 @@ bool refers_to(std::string_view ruleset, std::string_view keyword, std::string_v
   return false;
 }
 
-std::string main_ruleset(std::string_view nat, std::string_view rules, std::string_view anchor) {
+std::string main_ruleset(const MainRuleset& running, std::string_view anchor) {
   std::string first;
   std::string translation;
+  std::string dummynet;
   std::string filter;
   if (!anchor.empty()) {
     translation = fmt::format("rdr-anchor \"{}\" all\n", anchor);
     filter = fmt::format("anchor \"{}\" all\n", anchor);
   }
-  for (const bool of_nat : {true, false}) {
-    std::string_view text = of_nat ? nat : rules;
+  const auto add = [&](std::string_view text, std::string& usual) {
     while (!text.empty()) {
       const std::string_view line = next_line(text);
       if (line.empty() || refers_by_name(line, anchor)) continue;
-      std::string& section = of_nat ? translation : is_normalization(line) ? first : filter;
-      section.append(line) += '\n';
+      const bool normalizes = &usual == &filter && is_normalization(line);
+      (normalizes ? first : is_dummynet(line) ? dummynet : usual).append(line) += '\n';
     }
-  }
-  return first + translation + filter;
+  };
+  add(running.nat, translation);
+  add(running.dummynet, dummynet);
+  add(running.rules, filter);
+  return first + translation + dummynet + filter;
 }
 
 std::string without_references(std::string_view main, std::string_view anchor) {
@@ -225,11 +237,15 @@ std::string without_references(std::string_view main, std::string_view anchor) {
 }
 
 std::string first_to_decide(std::string_view rules, std::string_view anchor) {
+  const std::string family = family_of(anchor);
   while (!rules.empty()) {
     const std::string_view line = next_line(rules);
     const auto parts = words(line);
-    if (parts.empty() || referred(line, "anchor") == anchor) continue;
-    if (parts[0] == "anchor" || std::ranges::count(parts, "quick") > 0) return std::string(trimmed(line));
+    if (parts.empty()) continue;
+    const std::string_view name = referred(line, "anchor");
+    if (name == anchor || name == family) return {};
+    const bool decides = parts[0] == "anchor" || std::ranges::count(parts, "quick") > 0;
+    if (decides && std::ranges::count(parts, "in") == 0) return std::string(trimmed(line));
   }
   return {};
 }

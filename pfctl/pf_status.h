@@ -27,16 +27,24 @@ bool skips_lo0(std::string_view interfaces);
 /// for all packets, by its name or as a direct child ("com.apple/*").
 bool refers_to(std::string_view ruleset, std::string_view keyword, std::string_view anchor);
 
-/// The main ruleset as one text that pfctl reads back, from `pfctl -s nat` and `pfctl -s rules`: the latter
-/// prints normalization as well, which has to stand first. When `anchor` is not empty, it is referred to
-/// once, in front of all translation and all filter rules.
-std::string main_ruleset(std::string_view nat, std::string_view rules, std::string_view anchor);
+/// The main ruleset, as `pfctl -s` prints its parts.
+struct MainRuleset {
+  std::string nat;
+  std::string dummynet;  ///< macOS only
+  std::string rules;     ///< normalization as well
+
+  bool operator==(const MainRuleset&) const = default;
+};
+
+/// The main ruleset as one text that pfctl reads back: normalization, translation, dummynet, filter. When
+/// `anchor` is not empty, it is referred to once, in front of all translation and all filter rules.
+std::string main_ruleset(const MainRuleset& running, std::string_view anchor);
 
 /// `main` without the lines that refer to the anchor by its name.
 std::string without_references(std::string_view main, std::string_view anchor);
 
-/// The first filter rule that can decide before an anchor of ours does: an anchor of others, or a `quick`
-/// rule. Empty: none.
+/// The first filter rule that can decide on outgoing packets before our anchor is evaluated, by its name or
+/// by a wildcard: an anchor of others, or a `quick` rule. Empty: none.
 std::string first_to_decide(std::string_view rules, std::string_view anchor);
 
 struct Interface {

@@ -23,16 +23,31 @@ base::Result<std::optional<Interface>> query_lo0(const Machine& machine) {
   return std::optional{std::move(found.front())};
 }
 
-base::Result<std::string> flush_anchor(const Machine& machine) {
-  // Exits 0 whether there is such an anchor or not.
-  const auto flushed = run_or_fail(machine, {kPfctl, "-a", machine.anchor, "-F", "all"}, "flush our anchor");
-  if (!flushed) return flushed.error();
-  const auto nat = run_or_fail(machine, {kPfctl, "-a", machine.anchor, "-s", "nat"}, "look at our anchor");
-  if (nat && nat->out.find_first_not_of(" \t\r\n") != std::string::npos) {
-    return base::failure("the anchor {} is not empty after it was flushed: {}", machine.anchor,
-                         complaint(flushed->err));
+/// What pfctl shows of our anchor; empty: nothing, or there is no such anchor.
+base::Result<std::string> rules_in_anchor(const Machine& machine) {
+  std::string shown;
+  for (const char* part : {"nat", "rules"}) {
+    const auto listed = machine.run({kPfctl, "-a", machine.anchor, "-s", part}, {});
+    if (!listed) return listed.error();
+    if (listed->status == 0) shown += listed->out;
   }
-  return fmt::format("flushed the anchor {}", machine.anchor);
+  return shown;
+}
+
+/// Whether there is no such anchor is told by each pfctl in its own way: some flush it all the same, some
+/// exit with 1. What can be seen of it decides.
+base::Result<std::string> flush_anchor(const Machine& machine) {
+  const auto flushed = machine.run({kPfctl, "-a", machine.anchor, "-F", "all"}, {});
+  if (!flushed) return flushed.error();
+  const auto left = rules_in_anchor(machine);
+  if (!left) return left.error();
+  if (left->find_first_not_of(" \t\r\n") != std::string::npos) {
+    return base::failure("cannot flush our anchor {}: {}", machine.anchor, complaint(flushed->err));
+  }
+  if (flushed->status == 0) return fmt::format("flushed the anchor {}", machine.anchor);
+  // A pf that cannot be asked shows nothing either.
+  if (const auto enabled = is_enabled(machine); !enabled) return enabled.error();
+  return std::string{};
 }
 
 base::Result<std::string> release_token(const Machine& machine, const std::string& token) {
@@ -50,17 +65,14 @@ base::Result<std::string> release_token(const Machine& machine, const std::strin
 }
 
 base::Result<std::string> restore_main(const Machine& machine, const std::string& before) {
-  std::string wanted = before;
-  const auto nat = machine.run({kPfctl, "-s", "nat"}, {});
-  const auto rules = machine.run({kPfctl, "-s", "rules"}, {});
-  if (nat && rules && nat->status == 0 && rules->status == 0) {
-    const std::string running = main_ruleset(nat->out, rules->out, {});
-    if (running == before) return std::string{};
-    const std::string others = without_references(running, machine.anchor);
-    // Without a reference to us, somebody else has loaded another one.
-    if (others == running) return std::string{};
-    if (others != without_references(before, machine.anchor)) wanted = others;
-  }
+  const auto main = query_main(machine);
+  if (!main) return main.error();
+  const std::string running = main_ruleset(*main, {});
+  if (running == before) return std::string{};
+  const std::string others = without_references(running, machine.anchor);
+  // Without a reference to us, somebody else has loaded another one.
+  if (others == running) return std::string{};
+  const std::string& wanted = others == without_references(before, machine.anchor) ? before : others;
   const auto loaded =
       run_or_fail(machine, {kPfctl, "-N", "-R", "-f", "-"}, "put the main ruleset of pf back", wanted);
   if (!loaded) return loaded.error();
@@ -106,10 +118,16 @@ base::Result<std::string> unload_module(const Machine& machine, const std::strin
     if (!enabled) return enabled.error();
     if (*enabled) return std::string("left the module pf loaded: somebody else uses it by now");
   }
-  if (auto done = run_or_fail(machine, {kKldunload, name}, "unload the module " + name); !done) {
-    return done.error();
-  }
-  return fmt::format("unloaded the module {}", name);
+  const auto done = machine.run({kKldunload, name}, {});
+  if (!done) return done.error();
+  if (done->status == 0) return fmt::format("unloaded the module {}", name);
+  // It does no harm, and what keeps it is not ours.
+  return fmt::format("left the module {} loaded: {}", name, complaint(done->err));
+}
+
+/// Gone with pf itself.
+bool is_in_pf(Kind kind) {
+  return kind == Kind::flush_anchor || kind == Kind::restore_main || kind == Kind::disable_pf;
 }
 
 }  // namespace
@@ -129,7 +147,34 @@ base::Result<Output> run_or_fail(const Machine& machine, const std::vector<std::
                        said.empty() ? fmt::format("{} ended with {}", argv.front(), output->status) : said);
 }
 
+base::Result<bool> has_pf(const Machine& machine) {
+  if (machine.dialect != Dialect::freebsd) return true;
+  const auto module = machine.run({kKldstat, "-q", "-m", "pf"}, {});
+  if (!module) return module.error();
+  return module->status == 0;
+}
+
+base::Result<MainRuleset> query_main(const Machine& machine) {
+  MainRuleset main;
+  for (const auto& [part, text] : {std::pair{"nat", &main.nat}, std::pair{"rules", &main.rules}}) {
+    auto shown = run_or_fail(machine, {kPfctl, "-s", part}, "read the main ruleset of pf");
+    if (!shown) return shown.error();
+    *text = std::move(shown->out);
+  }
+  if (machine.dialect != Dialect::darwin) return main;
+  // pfctl(8) does not mention it: one that does not know it has none to show.
+  auto dummynet = machine.run({kPfctl, "-s", "dummynet"}, {});
+  if (!dummynet) return dummynet.error();
+  if (dummynet->status == 0) main.dummynet = std::move(dummynet->out);
+  return main;
+}
+
 base::Result<std::string> undo_step(const Machine& machine, const Undo& undo) {
+  if (is_in_pf(undo.kind)) {
+    const auto there = has_pf(machine);
+    if (!there) return there.error();
+    if (!*there) return std::string{};
+  }
   switch (undo.kind) {
     case Kind::flush_anchor:
       return flush_anchor(machine);

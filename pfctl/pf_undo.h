@@ -9,6 +9,12 @@ namespace pfctl {
 [[nodiscard]] base::Result<Output> run_or_fail(const Machine& machine, const std::vector<std::string>& argv,
                                                std::string_view what, std::string_view input = {});
 
+/// FreeBSD: pf is in the kernel; without it nothing of ours is in pf either.
+[[nodiscard]] base::Result<bool> has_pf(const Machine& machine);
+
+/// What pf evaluates now.
+[[nodiscard]] base::Result<MainRuleset> query_main(const Machine& machine);
+
 /// What was put right, as a line for the user. What is not there any more is not put right, and no error;
 /// what others have changed since stays theirs. Errors: the program's.
 [[nodiscard]] base::Result<std::string> undo_step(const Machine& machine, const Undo& undo);
@@ -19,6 +25,7 @@ inline constexpr const char* kIfconfig = "/sbin/ifconfig";
 inline constexpr const char* kKldload = "/sbin/kldload";
 inline constexpr const char* kKldunload = "/sbin/kldunload";
 inline constexpr const char* kKldstat = "/sbin/kldstat";
+inline constexpr const char* kSysctl = "/sbin/sysctl";
 const char* netstat_of(Dialect dialect);
 
 /// The MTU of lo0 with which no segment is too large for it (facts of FreeBSD: with TSO larger ones are

@@ -114,7 +114,7 @@ class Child {
 // closed.
 void feed(base::UniqueFd& fd, std::string_view& input) {
   if (!input.empty()) {
-    const ssize_t sent = ::send(fd.get(), input.data(), input.size(), MSG_NOSIGNAL);
+    const ssize_t sent = ::send(fd.get(), input.data(), input.size(), base::kNoSignal);
     if (sent < 0 && (errno == EAGAIN || errno == EINTR)) return;
     input.remove_prefix(sent < 0 ? input.size() : static_cast<std::size_t>(sent));
   }

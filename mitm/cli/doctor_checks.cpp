@@ -11,6 +11,7 @@
 #include "divert/proof.h"
 #include "mitm/tls/authority.h"
 #include "mitm/tls/trust.h"
+#include "pfctl/pf_undo.h"
 
 namespace mitm::cli {
 namespace {
@@ -66,6 +67,23 @@ Finding check_descriptors() {
                 is_root() ? "as many as are needed" : fmt::format("{} at most", limit.rlim_max));
   return bad(State::blocked, "descriptors", fmt::format("{} at most", limit.rlim_max), "ulimit -Hn 1048576",
              false);
+}
+
+Finding check_divert(const pfctl::Machine& machine) {
+  constexpr const char* kName = "divert(4)";
+  const auto loaded = machine.run({pfctl::kKldstat, "-q", "-m", "ipdivert"}, {});
+  if (!loaded) return bad(State::missing, kName, loaded.error().text, "", false);
+  if (loaded->status != 0) {
+    return bad(
+        State::missing, kName, "ipdivert is not loaded: connections are sorted at accept",
+        "put net.inet.ip.fw.default_to_accept=1 into /boot/loader.conf (ipfw comes with it, and denies "
+        "everything by default), then: kldload ipdivert",
+        false);
+  }
+  const auto lenient = machine.run({pfctl::kSysctl, "-n", "net.inet.ip.fw.default_to_accept"}, {});
+  const bool accepts = lenient && lenient->status == 0 && lenient->out.starts_with("1");
+  if (accepts) return good(kName, "ipdivert is loaded, and ipfw accepts by default");
+  return good(kName, "ipdivert is loaded; ipfw denies what none of its own rules accepts (ipfw list)");
 }
 
 void check_trust(const RunSettings& settings, Findings& findings) {

@@ -6,6 +6,7 @@
 
 #include "divert/broker.h"
 #include "mitm/cli/doctor.h"
+#include "pfctl/pf_plan.h"
 
 namespace mitm::cli {
 
@@ -21,6 +22,8 @@ Finding check_privileges();
 /// `cure`: how the system is told to have a loopback address for IPv6.
 Finding check_ipv6(const std::string& cure);
 Finding check_descriptors();
+/// FreeBSD: whether divert(4) can hold first packets, and what ipfw, which comes with it, would do.
+Finding check_divert(const pfctl::Machine& machine);
 void check_trust(const RunSettings& settings, Findings& findings);
 /// Diverts connections of two children of ours. Needs root.
 Finding proved(std::string check, divert::EngineChoice engine, bool needed);

@@ -35,7 +35,7 @@ Finding check_enabled(const pfctl::Status& status) {
 }
 
 Finding check_anchor(const pfctl::Machine& machine, const pfctl::Status& status) {
-  const std::string rival = pfctl::first_to_decide(status.rules, machine.anchor);
+  const std::string rival = pfctl::first_to_decide(status.main.rules, machine.anchor);
   const std::string before =
       rival.empty() ? std::string() : fmt::format("; before it `{}` can decide", base::printable(rival));
   if (status.refers_to_anchor(machine.anchor))
@@ -48,8 +48,8 @@ Finding check_anchor(const pfctl::Machine& machine, const pfctl::Status& status)
 
 Finding check_loopback(const pfctl::Machine& machine, const pfctl::Status& status) {
   if (status.skips_lo0) {
-    return bad(State::blocked, "lo0", "the main ruleset has `set skip on lo0`: nothing can be redirected",
-               "take lo0 out of that line in /etc/pf.conf and load it: pfctl -f /etc/pf.conf");
+    return bad(State::blocked, "lo0", "pf skips it: nothing can be redirected",
+               pfctl::advice_on_skipping(machine.dialect));
   }
   const pfctl::Ruleset usual;
   const auto plan = pfctl::plan_preparation(status, machine.dialect, {usual.alias_v4, usual.alias_v6});
@@ -93,6 +93,26 @@ Finding check_attribution() {
   return good("owners", fmt::format("{} TCP sockets can be seen", rows->size()));
 }
 
+/// What `auto` would choose is what works.
+void check_engines(Findings& findings) {
+  if (!is_root()) return findings.push_back(needs_root("engine"));
+  const auto machine = pfctl::this_machine();
+  Finding packet = bad(State::missing, "packet engine", "not here", "", false);
+  if (machine.dialect == pfctl::Dialect::freebsd) {
+    findings.push_back(check_divert(machine));
+    if (findings.back().state == State::ok) {
+      packet = proved("packet engine", divert::EngineChoice::packet, false);
+      findings.push_back(packet);
+    }
+  }
+  findings.push_back(proved("redirect engine", divert::EngineChoice::redirect, true));
+  if (packet.state == State::ok)
+    return findings.push_back(good("engine", "--engine auto takes packet; IPv6 is redirected"));
+  findings.push_back(findings.back().state == State::ok
+                         ? good("engine", "--engine auto takes redirect")
+                         : bad(State::blocked, "engine", "none works", "see above"));
+}
+
 }  // namespace
 
 std::vector<Finding> examine(const RunSettings& settings) {
@@ -103,8 +123,7 @@ std::vector<Finding> examine(const RunSettings& settings) {
   findings.push_back(check_ipv6("ifconfig lo0 inet6 ::1 prefixlen 128"));
   findings.push_back(check_descriptors());
   check_trust(settings, findings);
-  findings.push_back(is_root() ? proved("redirect engine", divert::EngineChoice::redirect, true)
-                               : needs_root("redirect engine"));
+  check_engines(findings);
   return findings;
 }
 

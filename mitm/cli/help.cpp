@@ -53,10 +53,12 @@ constexpr std::array kPages{
         "table inet\n"
         "osproxy` during a run says the same; for pf an anchor, whose first lines say how to load and how to "
         "remove it (auto\n"
-        "means the redirect engine there). Changes nothing and needs no root. --into prints the main ruleset "
-        "FILE with the\n"
-        "lines that bring the anchor in, from boot on: while osproxy does not run, what it diverts gets "
-        "nowhere then.\n",
+        "prints the redirect engine's there, though a run on FreeBSD with ipdivert takes the packet engine: "
+        "--engine packet).\n"
+        "Changes nothing and needs no root. --into prints the main ruleset FILE with the lines that bring "
+        "the "
+        "anchor in, from\n"
+        "boot on: while osproxy does not run, what it diverts gets nowhere then.\n",
         "  osproxy rules --ports 443 --exclude 10.0.0.0/8\n"
         "  osproxy rules --dialect darwin > osproxy.pf.conf\n"
         "  osproxy rules --dialect freebsd --into /etc/pf.conf > pf.conf.new\n"},

@@ -18,7 +18,7 @@ namespace {
 
 /// A broker that starts a guard, then does as told until it is killed. Its guard is to undo the journal.
 struct Scene {
-  enum class Broker { beats, silent, pauses };
+  enum class Broker { beats, silent, pauses, dies_slowly };
 
   pid_t broker = 0;
   pid_t worker = 0;
@@ -36,6 +36,11 @@ struct Scene {
       if (!write_journal(journal)) ::_exit(1);
       auto guard = Guard::start(journal);
       if (behaviour == Broker::pauses) guard->pause();
+      if (behaviour == Broker::dies_slowly) {
+        guard = Guard{};  // its pipe closes
+        std::this_thread::sleep_for(700ms);
+        ::_exit(0);
+      }
       for (;;) {
         if (behaviour == Broker::beats) guard->beat();
         std::this_thread::sleep_for(100ms);
@@ -83,6 +88,13 @@ TEST_CASE("guard: undoes the journal and ends the worker when the broker is kill
 TEST_CASE("guard: kills a broker that is silent for a second") {
   Scene scene{Scene::Broker::silent};
   CHECK(within(2500ms, [&] { return Scene::dead(scene.broker); }));
+  CHECK(within(1000ms, [&] { return scene.undone(); }));
+}
+
+TEST_CASE("guard: undoes nothing as long as a dying broker holds on to it, and waits a second for that") {
+  Scene scene{Scene::Broker::dies_slowly};
+  std::this_thread::sleep_for(600ms);
+  CHECK(std::filesystem::exists(scene.journal_path()));
   CHECK(within(1000ms, [&] { return scene.undone(); }));
 }
 

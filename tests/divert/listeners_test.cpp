@@ -67,3 +67,19 @@ TEST_CASE("listeners: a taken port is never joined, not even root's") {
   CHECK(named.error().text ==
         fmt::format("port {} on 127.0.0.1 is taken; name another one with --listen-port", first->port_v4));
 }
+
+TEST_CASE("listeners: know themselves by address and port, wherever they are") {
+  const auto end = [](const char* address, std::uint16_t port) {
+    return base::Endpoint{boost::asio::ip::make_address(address), port};
+  };
+  // As the aliases of lo0 on pf.
+  const auto all = divert::bind_listeners(
+      1, true, false, 0, {boost::asio::ip::make_address("127.0.0.66"), boost::asio::ip::make_address("::1")});
+  REQUIRE_MESSAGE(all.has_value(), all);
+  CHECK(all->holds(end("127.0.0.66", all->port_v4)));
+  CHECK(all->holds(end("::ffff:127.0.0.66", all->port_v4)));
+  CHECK(!all->holds(end("127.0.0.66", static_cast<std::uint16_t>(all->port_v4 + 1))));
+  CHECK(!all->holds(end("127.0.0.1", all->port_v4)));
+  CHECK(!all->holds(end("::1", all->port_v4)));
+  CHECK(!all->holds(end("::1", 0)));
+}

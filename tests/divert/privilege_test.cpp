@@ -60,6 +60,15 @@ TEST_CASE("invoking user: who typed sudo, with clear errors") {
   CHECK(invoking_user()->uid == ::getuid());
 }
 
+TEST_CASE("group list: the effective group first and once, no more than fit") {
+  using Groups = std::vector<gid_t>;
+  CHECK(group_list(7, {}, 16) == Groups{7});
+  CHECK(group_list(7, {1, 2}, 16) == Groups{7, 1, 2});
+  CHECK(group_list(7, {1, 7, 2, 7}, 16) == Groups{7, 1, 2});
+  CHECK(group_list(7, {1, 2, 3}, 3) == Groups{7, 1, 2});
+  CHECK(group_list(7, {1, 2, 3}, 0) == Groups{7});
+}
+
 TEST_CASE("become_worker: one group, no way back") {
   const pid_t child = ::fork();
   if (child == 0) {

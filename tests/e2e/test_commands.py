@@ -43,6 +43,7 @@ class Rules(unittest.TestCase):
         [],
         ["--ports", "all"],
         ["--ports", "443,8000-8100"],
+        ["--ports", "8443,80-90,85"],
         ["--exclude", "10.0.0.0/8,fe80::/10,192.0.2.77"],
         ["--family", "ipv4"],
         ["--family", "ipv6", "--loopback"],

@@ -97,6 +97,11 @@ class Truth(unittest.TestCase):
             self.assertLess(time.monotonic() - started, 2)
             self.assertEqual(osproxy.wait_for_flow(type="http")["server"], "192.0.2.2:80")
 
+    def test_ports_in_any_order_and_that_overlap(self):
+        with Osproxy(world, "curl", "--engine", "packet", "--ports", "8443,80-90,85") as osproxy:
+            world.curl("http://one.test/")
+            self.assertEqual(osproxy.wait_for_flow(type="http")["server"], "192.0.2.2:80")
+
     def test_upstream_is_connected_once(self):
         with Osproxy(world, "curl", "--engine", "packet") as osproxy:
             before = len(world.access_log())

@@ -122,6 +122,85 @@ TEST_CASE("natlook_layout: the answer, whole and cut at every offset") {
   }
 }
 
+TEST_CASE("natlook_layout: the program's own port, where pf has given the connection another one") {
+  for (const auto& each : kDialects) {
+    CAPTURE(each.size);
+    const auto& layout = pfctl::natlook_layout(each.dialect);
+    Bytes v4(each.size);
+    put(v4, 32, {10, 0, 0, 7});
+    put(v4, 48, {93, 184, 216, 34});
+    put(v4, each.ports[0], {0xea, 0x60});  // asked: 60000
+    put(v4, each.ports[2], {0xc3, 0x50});  // answered: 50000
+    put(v4, each.ports[3], {0x01, 0xbb});
+    v4[each.family] = 2;
+    const auto found = pfctl::decode_natlook(layout, v4, end("10.0.0.7:60000"));
+    REQUIRE(found);
+    CHECK(found->source == end("10.0.0.7:50000"));
+    CHECK(found->destination == end("93.184.216.34:443"));
+    put(v4, each.ports[2], {0, 0});
+    CHECK(pfctl::decode_natlook(layout, v4, end("10.0.0.7:60000"))->source == end("10.0.0.7:60000"));
+
+    Bytes v6(each.size);
+    put(v6, 32, kV6Peer);
+    put(v6, 48, {0x20, 0x01, 0x0d, 0xb8, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 9});
+    put(v6, each.ports[2], {0xc3, 0x50});
+    put(v6, each.ports[3], {0x00, 0x50});
+    v6[each.family] = each.inet6;
+    CHECK(pfctl::decode_natlook(layout, v6, end("[fdff:6f73::2]:60000"))->source ==
+          end("[fdff:6f73::2]:50000"));
+  }
+}
+
+TEST_CASE("natlook_layout: asked once more when there is no state yet, and not a third time") {
+  struct {
+    std::vector<int> answers;
+    std::size_t calls;
+    int error;
+    bool found;
+  } const kCases[] = {
+      {{0}, 1, 0, true},
+      {{ENOENT, 0}, 2, 0, true},
+      {{ENOENT, ENOENT, 0}, 2, 0, false},
+      {{E2BIG, 0}, 1, E2BIG, false},
+      {{ENOENT, EPERM, 0}, 2, EPERM, false},
+  };
+  for (const auto& each : kCases) {
+    CAPTURE(each.calls);
+    std::size_t calls = 0;
+    const auto asked =
+        pfctl::ask_natlook(pfctl::kNatlookFreebsd, end("10.0.0.7:50000"), end("198.18.0.1:28531"),
+                           [&](std::uint32_t request, unsigned char* room) {
+                             CHECK(request == 0xC04C4417);
+                             // The question is whole at every attempt.
+                             CHECK(room[64] == 0xc3);
+                             CHECK(room[70] == 0);
+                             const int answer = each.answers.at(calls++);
+                             room[48] = 93;
+                             room[70] = 1;
+                             return answer;
+                           });
+    CHECK(calls == each.calls);
+    CHECK(asked.has_value() == (each.error == 0));
+    if (!asked) CHECK(asked.error().os_code == each.error);
+    if (asked) CHECK(asked->has_value() == each.found);
+  }
+}
+
+TEST_CASE("natlook_layout: an answer that names no port, and ends that cannot be asked about") {
+  const auto nothing =
+      pfctl::ask_natlook(pfctl::kNatlookDarwin, end("10.0.0.7:50000"), end("198.18.0.1:28531"),
+                         [](std::uint32_t, unsigned char*) { return 0; });
+  REQUIRE(!nothing);
+  CHECK(nothing.error().text == "pf's answer about 10.0.0.7:50000 is not a TCP connection");
+  bool called = false;
+  CHECK(!pfctl::ask_natlook(pfctl::kNatlookDarwin, end("10.0.0.7:0"), end("198.18.0.1:28531"),
+                            [&](std::uint32_t, unsigned char*) {
+                              called = true;
+                              return 0;
+                            }));
+  CHECK(!called);
+}
+
 TEST_CASE("natlook_layout: refusals in the user's words") {
   struct {
     int error;

@@ -83,6 +83,25 @@ std::vector<Fixture> fixtures() {
         "block return in on ! lo0 proto tcp to port 6000:6010\n",
         kOpenbsdLoad},
        {"line 3: while pf skips lo0, diverted connections time out; take it out of `set skip on`"}},
+      {"a reference of the user's own behind a quick rule",
+       Dialect::freebsd,
+       {"rdr-anchor \"osproxy\"\nblock in quick on em0\npass out quick on em1\npass out quick all\n"
+        "anchor \"osproxy\"\n",
+        kLoad},
+       {"line 5: what the quick rule of line 3 decides on does not come to this reference; put it in front "
+        "of "
+        "all filter rules"}},
+      {"a reference of the user's own in front of them",
+       Dialect::freebsd,
+       {"rdr-anchor \"osproxy\"\nblock in quick on em0\nanchor \"osproxy\"\npass out quick all\n"
+        "anchor \"osproxy\"\n",
+        kLoad}},
+      {"macOS's wildcards behind a VPN's quick rule",
+       Dialect::darwin,
+       {"rdr-anchor \"com.apple/*\"\npass quick on utun3 all\nanchor \"com.apple/*\"\n", kDarwinLoad},
+       {"line 3: what the quick rule of line 2 decides on does not come to this reference; put it in front "
+        "of "
+        "all filter rules"}},
       {"an empty file", Dialect::freebsd, {kRdr, kAnchor, kLoad}},
       {"comments and nothing else",
        Dialect::freebsd,

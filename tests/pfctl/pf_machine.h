@@ -20,6 +20,7 @@ struct PfState {
   std::set<std::string> tokens{};  // pfctl -E
   std::string nat{};
   std::string rules{};
+  std::string dummynet{};
   std::map<std::string, std::string> anchors{};
   std::set<std::string> aliases{};
   unsigned mtu = 16384;
@@ -36,13 +37,16 @@ class PfMachine {
   bool skips_lo0 = false;
   bool ipv6 = true;
   bool tso = true;
+  bool strict = false;  // as pfctl of FreeBSD 15: an anchor that is not there is an error
+  bool keeps_module = false;
   std::string more_interfaces;
   std::string more_routes;
   std::vector<std::string> calls;
 
-  int fail_at = -1;    // the number of the changing call that fails
-  int killed_at = -1;  // osproxy is killed in front of the changing call of this number
-  bool after = false;  // or behind it
+  std::string refuses;  // this call fails, always
+  int fail_at = -1;     // the number of the changing call that fails
+  int killed_at = -1;   // osproxy is killed in front of the changing call of this number
+  bool after = false;   // or behind it
   int changes = 0;
   bool dead = false;
   std::function<void()> on_death;
@@ -71,7 +75,7 @@ class PfMachine {
     if (auto answer = ask(call)) return *answer;
     const int number = changes++;
     if (number == killed_at && !after) return die();
-    if (number == fail_at) return refused("out of luck");
+    if (number == fail_at || call == refuses) return refused("out of luck");
     calls.push_back(call);
     Result done = change(argv, call, input);
     if (number == killed_at) return die();
@@ -102,14 +106,17 @@ class PfMachine {
     if (what == "-v -s Interfaces") return said(skips_lo0 ? "lo0 (skip)\n" : "lo0\n");
     if (what == "-s nat") return said(state.nat);
     if (what == "-s rules") return said(state.rules);
+    if (what == "-s dummynet" && dialect_ == pfctl::Dialect::darwin) return said(state.dummynet);
     if (what == "-s References") {
       std::string text = "TOKENS:\n";
       for (const auto& each : state.tokens) text += "412 pfctl " + each + " 0 days 00:00:12\n";
       return said(text);
     }
-    if (what.starts_with("-a ") && what.ends_with(" -s nat")) {
-      const auto found = state.anchors.find(what.substr(3, what.size() - 10));
-      return said(found == state.anchors.end() ? "" : found->second);
+    const auto listing = what.find(" -s ");
+    if (what.starts_with("-a ") && listing != std::string::npos) {
+      const auto found = state.anchors.find(what.substr(3, listing - 3));
+      if (found == state.anchors.end()) return strict ? refused("Anchor does not exist.") : said({});
+      return said(found->second);
     }
     return refused("unknown: " + what);
   }
@@ -138,6 +145,8 @@ class PfMachine {
     const bool freebsd = dialect_ == pfctl::Dialect::freebsd;
     if (call == "/sbin/kldload pf" && freebsd && !state.module) {
       state.module = true;
+    } else if (call == "/sbin/kldunload pf" && keeps_module) {
+      return pfctl::Output{1, {}, "kldunload: can't unload file: Device busy\n"};
     } else if (call == "/sbin/kldunload pf" && freebsd && state.module && !state.enabled()) {
       state.module = false;
       state.nat.clear();
@@ -145,7 +154,9 @@ class PfMachine {
       state.anchors.clear();
     } else if (argv[0] == "/sbin/ifconfig") {
       return change_lo0(argv);
-    } else if (argv[0] == "/sbin/pfctl" && state.module) {
+    } else if (argv[0] == "/sbin/pfctl" && !state.module) {
+      return refused("/dev/pf: No such file or directory");
+    } else if (argv[0] == "/sbin/pfctl") {
       return change_pf(argv, call.substr(12), input);
     } else {
       return base::failure("no such program on this machine: {}", call);
@@ -185,7 +196,7 @@ class PfMachine {
       if (input.find("syntax") != std::string_view::npos) return refused("stdin:1: syntax error");
       state.anchors[argv[2]] = input;
     } else if (argv[1] == "-a" && what.ends_with(" -F all")) {
-      state.anchors.erase(argv[2]);
+      if (state.anchors.erase(argv[2]) == 0 && strict) return refused("Anchor does not exist.");
     } else {
       return base::failure("pfctl: unknown {}", what);
     }
@@ -193,21 +204,26 @@ class PfMachine {
   }
 
   Result load_main(std::string_view input) {
-    std::string sections[3];
+    std::string sections[4];
     std::size_t at = 0;
     while (!input.empty()) {
       const std::string line(input.substr(0, input.find('\n')));
       input.remove_prefix(std::min(input.size(), line.size() + 1));
-      const bool scrub = line.starts_with("scrub");
-      const bool nat = line.starts_with("rdr") || line.starts_with("nat") || line.starts_with("no rdr");
-      const std::size_t section = scrub ? 0 : nat ? 1 : 2;
+      const std::size_t section = section_of(line);
       if (section < at) return refused("stdin:1: Rules must be in order");
       at = section;
       sections[section] += line + "\n";
     }
     state.nat = sections[1];
-    state.rules = sections[0] + sections[2];
+    state.dummynet = sections[2];
+    state.rules = sections[0] + sections[3];
     return said({});
+  }
+
+  static std::size_t section_of(const std::string& line) {
+    if (line.starts_with("scrub")) return 0;
+    if (line.starts_with("rdr") || line.starts_with("nat") || line.starts_with("no rdr")) return 1;
+    return line.starts_with("dummynet") || line.starts_with("no dummynet") ? 2 : 3;
   }
 
   pfctl::Dialect dialect_;

@@ -61,17 +61,23 @@ struct Found {
 };
 
 const char* const kStockNat = "nat-anchor \"com.apple/*\" all\nrdr-anchor \"com.apple/*\" all\n";
+const char* const kStockDummynet = "dummynet-anchor \"com.apple/*\" all\n";
 const char* const kStockRules =
     "scrub-anchor \"com.apple/*\" all fragment reassemble\nanchor \"com.apple/*\" all\n";
 
+PfState stock() {
+  return {.nat = kStockNat, .rules = kStockRules, .dummynet = kStockDummynet};
+}
+
 std::vector<Found> machines() {
   return {
-      {"macOS as delivered", Dialect::darwin, {.nat = kStockNat, .rules = kStockRules}},
+      {"macOS as delivered", Dialect::darwin, stock()},
       {"macOS, pf wanted by others",
        Dialect::darwin,
        {.tokens = {"77"},
         .nat = kStockNat,
         .rules = kStockRules,
+        .dummynet = kStockDummynet,
         .anchors = {{"com.apple/vpn", "pass all\n"}}}},
       {"macOS, another main ruleset", Dialect::darwin, {.switched_on = true, .rules = "block drop in all\n"}},
       {"FreeBSD without the module", Dialect::freebsd, {.module = false}},
@@ -93,17 +99,22 @@ std::vector<Found> machines() {
   };
 }
 
-/// As a run does: it ends when the rules cannot be loaded.
-base::Result<Lines> start(pfctl::PfSession& session, const pfctl::Try& probe = {}) {
-  if (auto cleaned = session.clean_up(); !cleaned) return cleaned.error();
-  if (auto prepared = session.prepare(kPreferred); !prepared) return prepared.error();
-  auto loaded = session.load(kAnchorText, probe);
-  if (!loaded) (void)session.undo();
-  return loaded;
+pfctl::Offer offer(const char* text, pfctl::Offer::Proof proof = pfctl::Offer::Proof::ipv4) {
+  return {.text = text, .proof = proof, .without_ipv6 = {}};
 }
 
-base::Result<Tried> astray() {
-  return Tried::astray;
+/// As a run does: it ends when the rules cannot be loaded. What it says of the rules.
+base::Result<Lines> start(pfctl::PfSession& session, const pfctl::Probe& probe = {}) {
+  if (auto cleaned = session.clean_up(); !cleaned) return cleaned.error();
+  if (auto prepared = session.prepare(kPreferred); !prepared) return prepared.error();
+  auto loaded = session.load(offer(kAnchorText), probe);
+  if (loaded) return loaded->notes;
+  (void)session.undo();
+  return loaded.error();
+}
+
+bool names(const std::string& rules, const char* anchor) {
+  return rules.find(fmt::format("anchor \"{}\" all\n", anchor)) != std::string::npos;
 }
 
 void check_diverting(const PfMachine& machine, Dialect dialect) {
@@ -189,16 +200,16 @@ TEST_CASE("pf_plan: killed at any step, the next one puts all right, even when i
           machine.revive();
           machine.killed_at = again;
           machine.after = after;
-          auto held = session(machine, found.dialect, folder);
           const std::string before = content(folder.journal());
-          const auto cleaned = held.clean_up();
+          const auto cleaned = session(machine, found.dialect, folder).clean_up();
           if (again >= 0 && !before.empty()) {
             REQUIRE(base::replace_file(folder.journal(), before, 0600).has_value());
             continue;
           }
           REQUIRE(cleaned.has_value());
+          CHECK(cleaned->failures.empty());
           if (!token_unknown) continue;
-          CHECK(std::ranges::any_of(*cleaned, [](const std::string& line) {
+          CHECK(std::ranges::any_of(cleaned->lines, [](const std::string& line) {
             return line.find("may have been left enabled") != std::string::npos;
           }));
         }
@@ -214,17 +225,18 @@ TEST_CASE("pf_plan: killed at any step, the next one puts all right, even when i
 TEST_CASE("pf_plan: an anchor that is not evaluated is named in the main ruleset, which is put back") {
   const Folder folder;
   PfMachine machine(Dialect::darwin);
-  machine.state = {.nat = kStockNat, .rules = kStockRules};
+  machine.state = stock();
   const PfState before = machine.state;
   {
     auto held = session(machine, Dialect::darwin, folder);
-    const auto notes = start(held, [&]() -> base::Result<Tried> {
-      const bool named = machine.state.rules.find("anchor \"com.apple/osproxy\" all\n") != std::string::npos;
-      return named ? Tried::arrived : Tried::astray;
+    const auto notes = start(held, [&](bool ipv6) -> base::Result<Tried> {
+      CHECK(!ipv6);
+      return names(machine.state.rules, "com.apple/osproxy") ? Tried::arrived : Tried::astray;
     });
     REQUIRE(notes.has_value());
     REQUIRE(notes->size() == 1);
-    CHECK(notes->front().find("did not evaluate com.apple/osproxy by itself") != std::string::npos);
+    CHECK(notes->front().find("did not come to com.apple/osproxy by itself") != std::string::npos);
+    CHECK(machine.state.dummynet == kStockDummynet);
     CHECK(machine.state.rules ==
           "scrub-anchor \"com.apple/*\" all fragment reassemble\nanchor \"com.apple/osproxy\" all\n"
           "anchor \"com.apple/*\" all\n");
@@ -232,42 +244,157 @@ TEST_CASE("pf_plan: an anchor that is not evaluated is named in the main ruleset
   CHECK(machine.state == before);
 }
 
-TEST_CASE("pf_plan: a probe that never arrives names who decides, and undoes all") {
+TEST_CASE("pf_plan: a reference behind a quick rule is moved in front of it, and put back") {
+  const Folder folder;
+  PfMachine machine(Dialect::freebsd);
+  machine.state = {.switched_on = true,
+                   .nat = "rdr-anchor \"osproxy\" all\n",
+                   .rules = "pass out quick all flags S/SA keep state\nanchor \"osproxy\" all\n"};
+  const PfState before = machine.state;
+  {
+    auto held = session(machine, Dialect::freebsd, folder);
+    const auto notes = start(held, [&](bool) -> base::Result<Tried> {
+      return machine.state.rules.starts_with("anchor \"osproxy\" all\n") ? Tried::arrived : Tried::astray;
+    });
+    REQUIRE(notes.has_value());
+    REQUIRE(notes->size() == 1);
+    CHECK(notes->front().find("did not come to osproxy by itself") != std::string::npos);
+    CHECK(machine.state.rules == "anchor \"osproxy\" all\npass out quick all flags S/SA keep state\n");
+  }
+  CHECK(machine.state == before);
+}
+
+TEST_CASE("pf_plan: where no connection can prove it, who decides first is told") {
+  for (const bool behind : {true, false}) {
+    const Folder folder;
+    PfMachine machine(Dialect::freebsd);
+    machine.state = {.switched_on = true,
+                     .nat = "rdr-anchor \"osproxy\" all\n",
+                     .rules = behind ? "pass out quick all\nanchor \"osproxy\" all\n"
+                                     : "anchor \"osproxy\" all\npass out quick all\n"};
+    auto held = session(machine, Dialect::freebsd, folder);
+    REQUIRE(held.prepare(kPreferred).has_value());
+    const auto loaded = held.load(offer(kAnchorText, pfctl::Offer::Proof::none),
+                                  [](bool) -> base::Result<Tried> { return base::failure("tried"); });
+    REQUIRE(loaded.has_value());
+    REQUIRE(loaded->notes.size() == (behind ? 1 : 0));
+    if (behind) CHECK(loaded->notes.front().find("`pass out quick all`") != std::string::npos);
+  }
+}
+
+TEST_CASE("pf_plan: a probe that never arrives is an error that undoes all") {
   const Folder folder;
   PfMachine machine(Dialect::darwin);
   machine.state = {.nat = kStockNat, .rules = "pass out quick on utun3 all\n"};
   const PfState before = machine.state;
   auto held = session(machine, Dialect::darwin, folder);
   int probes = 0;
-  const auto loaded = start(held, [&] {
+  const auto astray = [&](bool) -> base::Result<Tried> {
     ++probes;
-    return astray();
-  });
+    return Tried::astray;
+  };
+  const auto loaded = start(held, astray);
   REQUIRE(!loaded.has_value());
-  CHECK(probes == 1);  // the main ruleset named us from the start
-  CHECK(loaded.error().text.find("`pass out quick on utun3 all`") != std::string::npos);
+  CHECK(probes == 1);  // the main ruleset named us from the start, in front of that rule
+  CHECK(loaded.error().text.find("utun3") == std::string::npos);
+  CHECK(loaded.error().text.find("something else than pf decides") != std::string::npos);
   CHECK(machine.state == before);
 
-  machine.state.rules = kStockRules;
-  const PfState stock = machine.state;
-  CHECK(!start(held, [&] {
-           ++probes;
-           return astray();
-         }).has_value());
+  machine.state = stock();
+  CHECK(!start(held, astray).has_value());
   CHECK(probes == 3);
-  CHECK(machine.state == stock);
-  const auto broken = start(held, []() -> base::Result<Tried> { return base::failure("no network"); });
+  CHECK(machine.state == stock());
+  const auto broken = start(held, [](bool) -> base::Result<Tried> { return base::failure("no network"); });
   REQUIRE(!broken.has_value());
   CHECK(broken.error().text == "no network");
-  CHECK(machine.state == stock);
+  CHECK(machine.state == stock());
+}
+
+TEST_CASE("pf_plan: a probe that never arrives names who has come in front of us meanwhile") {
+  const Folder folder;
+  PfMachine machine(Dialect::freebsd);
+  auto held = session(machine, Dialect::freebsd, folder);
+  const auto loaded = start(held, [&](bool) -> base::Result<Tried> {
+    machine.state.rules = "pass out quick all\n" + machine.state.rules;
+    return Tried::astray;
+  });
+  REQUIRE(!loaded.has_value());
+  CHECK(loaded.error().text.find("`pass out quick all` in its main ruleset decides first") !=
+        std::string::npos);
+}
+
+TEST_CASE("pf_plan: IPv6 that does not arrive is refused, and only that") {
+  constexpr const char* kRefusing = "rdr pass on lo0 inet\nblock return out quick inet6\n";
+  struct {
+    Tried ipv4, ipv6;
+    pfctl::Offer::Proof proof;
+    bool loads;
+    const char* text;
+  } constexpr kCases[] = {
+      {Tried::arrived, Tried::arrived, pfctl::Offer::Proof::ipv4, true, kAnchorText},
+      {Tried::arrived, Tried::astray, pfctl::Offer::Proof::ipv4, true, kRefusing},
+      {Tried::arrived, Tried::no_route, pfctl::Offer::Proof::ipv4, true, kAnchorText},
+      {Tried::astray, Tried::arrived, pfctl::Offer::Proof::ipv4, false, nullptr},
+      // The packet engine holds IPv4.
+      {Tried::astray, Tried::arrived, pfctl::Offer::Proof::none, true, kAnchorText},
+      {Tried::astray, Tried::astray, pfctl::Offer::Proof::none, true, kRefusing},
+  };
+  for (const Dialect dialect : {Dialect::darwin, Dialect::freebsd}) {
+    for (const auto& each : kCases) {
+      const Folder folder;
+      PfMachine machine(dialect);
+      auto held = session(machine, dialect, folder);
+      REQUIRE(held.prepare(kPreferred).has_value());
+      pfctl::Offer wanted = offer(kAnchorText, each.proof);
+      wanted.without_ipv6 = kRefusing;
+      const auto loaded =
+          held.load(wanted, [&](bool ipv6) -> base::Result<Tried> { return ipv6 ? each.ipv6 : each.ipv4; });
+      REQUIRE(loaded.has_value() == each.loads);
+      if (!each.loads) continue;
+      CHECK(loaded->text == each.text);
+      CHECK(machine.state.anchors.at(anchor_for(dialect)) == each.text);
+      const bool told = std::ranges::any_of(loaded->notes, [](const std::string& note) {
+        return note.find("does not divert IPv6") != std::string::npos;
+      });
+      CHECK(told == (loaded->text == kRefusing));
+    }
+  }
+}
+
+TEST_CASE("pf_plan: what is offered for a ruleset") {
+  using Proof = pfctl::Offer::Proof;
+  pfctl::Ruleset rules;
+  rules.exempt_gid = 4242;
+  rules.listener_v4 = rules.listener_v6 = 28531;
+  const auto both = pfctl::offer_of(rules, Dialect::freebsd).value();
+  CHECK(both.proof == Proof::ipv4);
+  CHECK(both.text == pfctl::render_pf(rules, Dialect::freebsd).value());
+  CHECK(both.without_ipv6.find("block return out quick inet6 proto tcp") != std::string::npos);
+  CHECK(both.without_ipv6.find("-> 198.18.0.1") != std::string::npos);
+
+  rules.queueing.emplace();
+  rules.queueing->first = 28531;
+  const auto held = pfctl::offer_of(rules, Dialect::freebsd).value();
+  CHECK(held.proof == Proof::none);
+  CHECK(held.without_ipv6.find("divert-to") != std::string::npos);
+  CHECK(!pfctl::offer_of(rules, Dialect::darwin));
+  rules.queueing.reset();
+
+  rules.ipv4 = false;
+  CHECK(pfctl::offer_of(rules, Dialect::darwin)->proof == Proof::ipv6);
+  CHECK(pfctl::offer_of(rules, Dialect::darwin)->without_ipv6.empty());
+  rules.ipv4 = true;
+  rules.ipv6 = false;
+  CHECK(pfctl::offer_of(rules, Dialect::darwin)->proof == Proof::ipv4);
+  CHECK(pfctl::offer_of(rules, Dialect::darwin)->without_ipv6.empty());
 }
 
 TEST_CASE("pf_plan: a machine without any route proves nothing, and is believed") {
   const Folder folder;
   PfMachine machine(Dialect::darwin);
-  machine.state = {.nat = kStockNat, .rules = kStockRules};
+  machine.state = stock();
   auto held = session(machine, Dialect::darwin, folder);
-  const auto notes = start(held, []() -> base::Result<Tried> { return Tried::no_route; });
+  const auto notes = start(held, [](bool) -> base::Result<Tried> { return Tried::no_route; });
   REQUIRE(notes.has_value());
   CHECK(notes->empty());
 }
@@ -283,17 +410,15 @@ TEST_CASE("pf_plan: rules come and go, the addresses of the listeners stay") {
       REQUIRE(held.prepare(kPreferred).has_value());
       const PfState prepared = machine.state;
       const std::string journal = content(folder.journal());
-      CHECK(!held.load("syntax", {}).has_value());
+      CHECK(!held.load(offer("syntax"), {}).has_value());
       CHECK(machine.state == prepared);
       CHECK(content(folder.journal()) == journal);
-      REQUIRE(held.load(kAnchorText, {}).has_value());
+      REQUIRE(held.load(offer(kAnchorText), {}).has_value());
       check_diverting(machine, found.dialect);
-      REQUIRE(held.replace("rdr other\n").has_value());
-      CHECK(machine.state.anchors.at(anchor_for(found.dialect)) == "rdr other\n");
       CHECK(held.unload().failures.empty());
       CHECK(machine.state == prepared);
       CHECK(content(folder.journal()) == journal);
-      REQUIRE(held.load(kAnchorText, {}).has_value());
+      REQUIRE(held.load(offer(kAnchorText), {}).has_value());
     }
     CHECK(machine.state == found.state);
     CHECK(!std::filesystem::exists(folder.journal()));
@@ -335,6 +460,8 @@ TEST_CASE("pf_plan: set skip on lo0 is an error that says what to do, before any
     const auto loaded = start(held);
     REQUIRE(!loaded.has_value());
     CHECK(loaded.error().text.find("take lo0 out of `set skip`") != std::string::npos);
+    CHECK((loaded.error().text.find("Internet Sharing") != std::string::npos) ==
+          (dialect == Dialect::darwin));
     CHECK(machine.state == PfState{});
   }
 }
@@ -370,7 +497,7 @@ TEST_CASE("pf_plan: what others change in the meantime stays theirs") {
 TEST_CASE("pf_plan: somebody's pfctl -d makes our token void, which is no failure") {
   const Folder folder;
   PfMachine machine(Dialect::darwin);
-  machine.state = {.nat = kStockNat, .rules = kStockRules};
+  machine.state = stock();
   const PfState before = machine.state;
   auto held = session(machine, Dialect::darwin, folder);
   REQUIRE(start(held).has_value());
@@ -391,9 +518,95 @@ TEST_CASE("pf_plan: what cannot be undone is told, the rest is undone, and the j
   }
   CHECK(machine.state == PfState{.switched_on = true});
   auto next = session(machine, Dialect::freebsd, folder);
-  CHECK(next.clean_up().value() == Lines{"disabled pf"});
-  CHECK(next.clean_up().value().empty());
+  CHECK(next.clean_up().value().lines == Lines{"disabled pf"});
+  CHECK(next.clean_up().value().lines.empty());
   CHECK(machine.state == PfState{});
+}
+
+TEST_CASE("pf_plan: what an earlier run left and nobody can undo keeps nobody from starting") {
+  const Folder folder;
+  PfMachine machine(Dialect::freebsd);
+  for (const char* refused : {"/sbin/pfctl -d", "/sbin/pfctl -a osproxy -F all"}) {
+    CAPTURE(refused);
+    machine.refuses = refused;
+    std::string left;
+    for (int run = 0; run < 3; ++run) {
+      CAPTURE(run);
+      auto held = session(machine, Dialect::freebsd, folder);
+      const auto cleaned = held.clean_up();
+      REQUIRE(cleaned.has_value());
+      CHECK(cleaned->failures.size() == (run == 0 ? 0 : 1));
+      REQUIRE(held.prepare(kPreferred).has_value());
+      REQUIRE(held.load(offer(kAnchorText), {}).has_value());
+      check_diverting(machine, Dialect::freebsd);
+      CHECK(held.undo().failures.size() == 1);
+      // It does not pile up.
+      if (run > 0) CHECK(content(folder.journal()) == left);
+      left = content(folder.journal());
+    }
+    machine.refuses.clear();
+    CHECK(session(machine, Dialect::freebsd, folder).clean_up().value().failures.empty());
+    CHECK(machine.state == PfState{});
+    CHECK(!std::filesystem::exists(folder.journal()));
+  }
+}
+
+TEST_CASE("pf_plan: an anchor that is not there any more is flushed, whatever pfctl says to that") {
+  for (const bool strict : {false, true}) {
+    const Folder folder;
+    PfMachine machine(Dialect::freebsd);
+    machine.strict = strict;
+    {
+      auto held = session(machine, Dialect::freebsd, folder);
+      REQUIRE(start(held).has_value());
+      machine.state.anchors.clear();
+      CHECK(held.undo().failures.empty());
+    }
+    CHECK(machine.state == PfState{});
+    CHECK(!std::filesystem::exists(folder.journal()));
+  }
+}
+
+TEST_CASE("pf_plan: an anchor that keeps its rules is a failure with pfctl's words") {
+  const Folder folder;
+  PfMachine machine(Dialect::darwin);
+  machine.state = stock();
+  auto held = session(machine, Dialect::darwin, folder);
+  REQUIRE(start(held).has_value());
+  machine.fail_at = machine.changes + 1;  // after the token
+  CHECK(held.undo().failures == Lines{"cannot flush our anchor com.apple/osproxy: out of luck"});
+}
+
+TEST_CASE("pf_plan: with pf's module everything in pf is undone") {
+  const Folder folder;
+  PfMachine machine(Dialect::freebsd);
+  machine.state.module = false;
+  {
+    auto held = session(machine, Dialect::freebsd, folder);
+    REQUIRE(start(held).has_value());
+    // kldunload -f
+    machine.state = {.module = false, .aliases = machine.state.aliases, .mtu = machine.state.mtu};
+    const auto undone = held.undo();
+    CHECK(undone.failures == Lines{});
+    CHECK(undone.lines == Lines{"set the MTU of lo0 back to 16384", "took fdff:6f73::1 from lo0",
+                                "took 198.18.0.1 from lo0"});
+  }
+  CHECK(machine.state == PfState{.module = false});
+  CHECK(!std::filesystem::exists(folder.journal()));
+}
+
+TEST_CASE("pf_plan: a module that stays loaded is no failure") {
+  const Folder folder;
+  PfMachine machine(Dialect::freebsd);
+  machine.state.module = false;
+  machine.keeps_module = true;
+  auto held = session(machine, Dialect::freebsd, folder);
+  REQUIRE(start(held).has_value());
+  const auto undone = held.undo();
+  CHECK(undone.failures == Lines{});
+  CHECK(undone.lines.back() == "left the module pf loaded: kldunload: can't unload file: Device busy");
+  CHECK(machine.state == PfState{});
+  CHECK(!std::filesystem::exists(folder.journal()));
 }
 
 TEST_CASE("pf_plan: another address where the first is covered; none is an error") {
@@ -468,10 +681,10 @@ TEST_CASE("pf_plan: rules that pfctl refuses are an error with its words") {
   const Folder folder;
   PfMachine machine(Dialect::freebsd);
   auto held = session(machine, Dialect::freebsd, folder);
-  const auto loaded = held.load("syntax", {});
+  const auto loaded = held.load(offer("syntax"), {});
   REQUIRE(!loaded.has_value());
   CHECK(loaded.error().text == "cannot load our rules into pf: stdin:1: syntax error");
-  const auto empty = held.load("# nothing\n", {});
+  const auto empty = held.load(offer("# nothing\n"), {});
   REQUIRE(!empty.has_value());
   CHECK(empty.error().text.find("no redirect in the anchor osproxy") != std::string::npos);
   CHECK(machine.state == PfState{});

@@ -111,25 +111,58 @@ TEST_CASE("pf_status: the main ruleset put together again, with and without our 
   constexpr const char* kNat = "nat-anchor \"com.apple/*\" all\nrdr-anchor \"com.apple/*\" all\n";
   constexpr const char* kRules =
       "scrub-anchor \"com.apple/*\" all fragment reassemble\nanchor \"com.apple/*\" all\nblock drop all\n";
-  const std::string with = pfctl::main_ruleset(kNat, kRules, "osproxy");
+  const std::string with = pfctl::main_ruleset({kNat, {}, kRules}, "osproxy");
   CHECK(with ==
         "scrub-anchor \"com.apple/*\" all fragment reassemble\n"
         "rdr-anchor \"osproxy\" all\nnat-anchor \"com.apple/*\" all\nrdr-anchor \"com.apple/*\" all\n"
         "anchor \"osproxy\" all\nanchor \"com.apple/*\" all\nblock drop all\n");
   const std::string nat = "rdr-anchor \"osproxy\" all\n" + std::string(kNat);
   const std::string rules = "anchor \"osproxy\" all\n" + std::string(kRules);
-  CHECK(pfctl::main_ruleset(nat, rules, "osproxy") == with);
-  CHECK(pfctl::without_references(with, "osproxy") == pfctl::main_ruleset(kNat, kRules, ""));
-  CHECK(pfctl::main_ruleset(nat, rules, "") != pfctl::main_ruleset(kNat, kRules, ""));
-  CHECK(pfctl::main_ruleset("", "", "").empty());
+  CHECK(pfctl::main_ruleset({nat, {}, rules}, "osproxy") == with);
+  CHECK(pfctl::without_references(with, "osproxy") == pfctl::main_ruleset({kNat, {}, kRules}, ""));
+  CHECK(pfctl::main_ruleset({nat, {}, rules}, "") != pfctl::main_ruleset({kNat, {}, kRules}, ""));
+  CHECK(pfctl::main_ruleset({}, "").empty());
+}
+
+TEST_CASE("pf_status: dummynet stands between translation and filter, whoever prints it") {
+  constexpr const char* kDummynet = "dummynet-anchor \"com.apple/*\" all\nno dummynet quick on lo0 all\n";
+  constexpr const char* kExpected =
+      "scrub in all\nrdr-anchor \"com.apple/osproxy\" all\nrdr-anchor \"x\" all\n"
+      "dummynet-anchor \"com.apple/*\" all\nno dummynet quick on lo0 all\n"
+      "anchor \"com.apple/osproxy\" all\npass all\n";
+  constexpr const char* kNat = "rdr-anchor \"x\" all\n";
+  const std::string rules = "scrub in all\npass all\n";
+  CHECK(pfctl::main_ruleset({kNat, kDummynet, rules}, "com.apple/osproxy") == kExpected);
+  CHECK(pfctl::main_ruleset({kNat + std::string(kDummynet), {}, rules}, "com.apple/osproxy") == kExpected);
+  CHECK(pfctl::main_ruleset({kNat, {}, rules + kDummynet}, "com.apple/osproxy") == kExpected);
 }
 
 TEST_CASE("pf_status: who can decide before us") {
-  CHECK(pfctl::first_to_decide(
-            "scrub in all\nanchor \"osproxy\" all\npass all\nblock drop in quick on em0 all\n", "osproxy") ==
-        "block drop in quick on em0 all");
-  CHECK(pfctl::first_to_decide("anchor \"vpn\" all\n", "osproxy") == "anchor \"vpn\" all");
-  CHECK(pfctl::first_to_decide("pass all\n", "osproxy").empty());
+  struct {
+    const char* rules;
+    const char* anchor;
+    const char* first;
+  } constexpr kCases[] = {
+      {"scrub in all\nanchor \"osproxy\" all\npass all\nblock drop out quick all\n", "osproxy", ""},
+      {"pass out quick all\nanchor \"osproxy\" all\n", "osproxy", "pass out quick all"},
+      {"pass all\nblock drop quick on em0 all\nanchor \"osproxy\" all\n", "osproxy",
+       "block drop quick on em0 all"},
+      // What comes in is not ours to divert.
+      {"block drop in quick on em0 all\nanchor \"blocklist\" in on em0 all\nanchor \"osproxy\" all\n",
+       "osproxy", ""},
+      {"anchor \"vpn\" all\nanchor \"osproxy\" all\n", "osproxy", "anchor \"vpn\" all"},
+      {"anchor \"com.apple/*\" all\nanchor \"vpn\" all\n", "com.apple/osproxy", ""},
+      {"anchor \"vpn/*\" all\nanchor \"com.apple/*\" all\n", "com.apple/osproxy", "anchor \"vpn/*\" all"},
+      {"anchor \"*\" all\npass out quick all\n", "osproxy", ""},
+      // A reference with a condition does not come to us for every packet.
+      {"anchor \"osproxy\" on em0 all\n", "osproxy", "anchor \"osproxy\" on em0 all"},
+      {"pass all\n", "osproxy", ""},
+      {"", "osproxy", ""},
+  };
+  for (const auto& each : kCases) {
+    CAPTURE(each.rules);
+    CHECK(pfctl::first_to_decide(each.rules, each.anchor) == each.first);
+  }
 }
 
 TEST_CASE("pf_status: interfaces of macOS and FreeBSD") {

@@ -1,0 +1,18 @@
+// No lookup failure is left unsaid: a kernel that cannot be asked looks like a network that is down.
+#include "divert/complaints.h"
+
+namespace divert {
+
+std::optional<std::string> Complaints::about(const base::Error& error) {
+  ++count_;
+  if (!said_.insert(error.os_code).second) return {};
+  return error.text + "; the connection is closed";
+}
+
+std::string Complaints::summary() const {
+  if (count_ == 0) return {};
+  return fmt::format("{} {} closed because nobody could say where {} went", count_,
+                     count_ == 1 ? "connection was" : "connections were", count_ == 1 ? "it" : "they");
+}
+
+}  // namespace divert

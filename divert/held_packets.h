@@ -1,0 +1,36 @@
+// Packets that a kernel has given out of its hands until their verdict (divert(4)): whoever judges them knows
+// a number only.
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <mutex>
+#include <optional>
+#include <string>
+
+namespace divert {
+
+/// From any thread.
+class HeldPackets {
+ public:
+  struct Packet {
+    std::string bytes;
+    std::string way;  ///< address as recvfrom(2) gave it; reinjection wants it back
+  };
+
+  /// Beyond `most` the oldest vanish: TCP sends its SYNs again.
+  explicit HeldPackets(std::size_t most) : most_(most) {}
+
+  /// Its number.
+  std::uint32_t put(Packet packet);
+  /// The packet, which is no longer held; empty: it is not, or not any more.
+  std::optional<Packet> take(std::uint32_t id);
+
+ private:
+  const std::size_t most_;
+  std::mutex mutex_;
+  std::map<std::uint32_t, Packet> packets_;  ///< by age
+  std::uint32_t next_ = 1;
+};
+
+}  // namespace divert

@@ -1,0 +1,47 @@
+#include "mitm/cli/doctor_checks.h"
+#include "tests/test.h"
+
+namespace {
+
+using State = mitm::cli::Finding::State;
+
+/// FreeBSD with or without ipdivert, and ipfw's default (empty: there is no ipfw).
+pfctl::Machine freebsd(bool loaded, const char* accepts) {
+  return {pfctl::Dialect::freebsd, "osproxy",
+          [=](const std::vector<std::string>& argv, std::string_view) -> base::Result<pfctl::Output> {
+            if (argv == std::vector<std::string>{"/sbin/kldstat", "-q", "-m", "ipdivert"})
+              return pfctl::Output{loaded ? 0 : 1, {}, {}};
+            if (argv == std::vector<std::string>{"/sbin/sysctl", "-n", "net.inet.ip.fw.default_to_accept"})
+              return pfctl::Output{*accepts ? 0 : 1, accepts, {}};
+            return base::failure("no such program: {}", argv.front());
+          }};
+}
+
+}  // namespace
+
+TEST_CASE("doctor: what divert(4) and ipfw mean on FreeBSD") {
+  struct {
+    bool loaded;
+    const char* accepts;
+    State state;
+    const char* says;
+  } constexpr kCases[] = {
+      {true, "1\n", State::ok, "ipfw accepts by default"},
+      {true, "0\n", State::ok, "ipfw denies what none of its own rules accepts"},
+      {true, "", State::ok, "ipfw denies what none of its own rules accepts"},
+      {false, "", State::missing, "sorted at accept"},
+  };
+  for (const auto& each : kCases) {
+    CAPTURE(each.says);
+    const auto finding = mitm::cli::check_divert(freebsd(each.loaded, each.accepts));
+    CHECK(finding.state == each.state);
+    CHECK(finding.detail.find(each.says) != std::string::npos);
+    CHECK((finding.advice.find("kldload ipdivert") != std::string::npos) == !each.loaded);
+    if (!each.loaded) CHECK(!finding.needed);
+  }
+  const pfctl::Machine broken{pfctl::Dialect::freebsd, "osproxy",
+                              [](const auto&, std::string_view) -> base::Result<pfctl::Output> {
+                                return base::failure("cannot run /sbin/kldstat");
+                              }};
+  CHECK(mitm::cli::check_divert(broken).detail == "cannot run /sbin/kldstat");
+}
