@@ -459,15 +459,22 @@ void Broker::stop_diverting() {
   if (engine_) engine_->release_all();
 }
 
-/// Ctrl-Z: as long as we are stopped nobody answers for diverted connections, so the rules go out and come
-/// back.
+base::Result<> Broker::divert_again() {
+  if (!loaded_) return load();
+  setup_.guard.pause();
+  auto diverts = loaded_->divert_again();
+  setup_.guard.beat();
+  return diverts;
+}
+
+/// Ctrl-Z: as long as we are stopped nobody answers for new connections, so none is diverted; the worker
+/// still carries those that are.
 void Broker::suspend() {
-  unload();
-  if (engine_) engine_->release_all();
+  stop_diverting();
   setup_.guard.pause();
   terminal_.take_back();
   ::raise(SIGSTOP);
-  if (auto loaded = load(); !loaded) end({1, loaded.error().text});
+  if (auto diverts = divert_again(); !diverts) end({1, diverts.error().text});
   if (command_ == 0) return;
   terminal_.give_to(command_);
   ::kill(-command_, SIGCONT);

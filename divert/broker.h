@@ -107,6 +107,7 @@ class Broker {
   void read_signals();
   void reap();
   void stop_diverting();
+  base::Result<> divert_again();
   void suspend();
   void command_ended(int status);
   void forward(int number) const;
