@@ -16,6 +16,7 @@
 
 #include "divert/wire.h"
 
+#include "divert/relay.h"
 namespace divert {
 namespace {
 
@@ -34,6 +35,7 @@ constexpr auto kSweep = std::chrono::seconds{2};
 /// One thread's share: listeners, link and open connections.
 class Worker::Context {
  public:
+constexpr std::string_view kEndedByUs = "osproxy ended";
   Context(MessageSocket link, ListenerPair& listeners) : link_(io_, std::move(link)) {
     open_listener(tcp::v4(), listeners.v4);
     open_listener(tcp::v6(), listeners.v6);
@@ -75,7 +77,8 @@ class Worker::Context {
   /// Open connections see their end; their flows are reported.
   void end_connections() {
     room_->interceptor.end_all();
-    for (const int socket : sockets_) ::shutdown(socket, SHUT_RDWR);
+    reset_relays(kEndedByUs);
+    for (const int socket : sockets_) reset_on_close(socket);
     room_->ending = true;
     for (const int socket : room_->dialing) ::shutdown(socket, SHUT_RDWR);
   }
