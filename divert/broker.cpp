@@ -50,8 +50,8 @@ int exit_status(int status) {
 /// What is said of a worker that ended before it was told to. What led to it stands above, if it could say
 /// so.
 std::string obituary(int status) {
-  if (!WIFSIGNALED(status)) return "the worker ended; the rules are taken out";
-  return fmt::format("the worker was killed by signal {} ({}); the rules are taken out", WTERMSIG(status),
+  if (!WIFSIGNALED(status)) return "the worker ended";
+  return fmt::format("the worker was killed by signal {} ({})", WTERMSIG(status),
                      ::strsignal(WTERMSIG(status)));
 }
 
@@ -375,7 +375,7 @@ void Broker::read_control() {
     if (n < 0 && errno == EAGAIN) return;
     if (n <= 0) {
       const auto status = wait_for_worker(kWorkerEnd);
-      end({1, status ? obituary(*status) : "the worker hangs; the rules are taken out"});
+      fail(status ? obituary(*status) : "the worker hangs");
       return;
     }
     const std::string text(buffer_.data() + 1, static_cast<std::size_t>(n) - 1);
@@ -441,12 +441,12 @@ void Broker::reap() {
     } else if (pid == setup_.worker && WIFSTOPPED(status)) {
       // Whoever is diverted waits for it.
       ::kill(setup_.worker, SIGKILL);
-      end({1, "the worker was stopped; the rules are taken out"});
+      fail("the worker was stopped");
     } else if (pid == setup_.worker) {
       worker_gone_ = true;
-      end({1, obituary(status)});
+      fail(obituary(status));
     } else if (pid == setup_.guard.pid() && !WIFSTOPPED(status)) {
-      end({1, "the guard died; the rules are taken out"});
+      fail("the guard died");
     }
   }
 }
@@ -509,6 +509,11 @@ void Broker::log(std::string_view line) {
 
 /// The first reason to end is the one that counts.
 void Broker::end(Ending ending) {
+/// One of our processes is gone.
+void Broker::fail(std::string_view what) {
+  end({1, fmt::format("{}; {}", what, loaded_ ? "the rules are taken out" : "nothing was diverted")});
+}
+
   if (!ending_) ending_ = std::move(ending);
 }
 

@@ -113,6 +113,7 @@ class Broker {
   void forward(int number) const;
   void send_intermediate();
   void log(std::string_view line);
+  void fail(std::string_view what);
   void end(Ending ending);
   void watch_descendants();
   void finish();
