@@ -116,9 +116,11 @@ void Broker::release_command() {
   if (!held_) return;
   had_command_ = true;
   terminal_.give_to(command_);
-  if (auto released = held_->release(); !released) {
-    end({released.error().os_code == ENOENT ? 127 : 126, released.error().text});
-  }
+  // Becoming the user, and a program on a slow file system, take their time.
+  setup_.guard.pause();
+  const auto released = held_->release();
+  setup_.guard.beat();
+  if (!released) end({released.error().os_code == ENOENT ? 127 : 126, released.error().text});
   held_.reset();
 }
 
