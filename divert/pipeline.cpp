@@ -6,6 +6,7 @@
 #include <boost/asio/this_coro.hpp>
 #include <boost/asio/use_awaitable.hpp>
 
+#include "divert/keep_alive.h"
 #include "divert/ledger.h"
 #include "divert/relay.h"
 
@@ -117,6 +118,7 @@ constexpr auto kConnectLimit = std::chrono::seconds{12};
 /// The timer's handler may still be on its way when the coroutine has ended.
 struct Attempt {
   explicit Attempt(const asio::any_io_executor& executor)
+  keep_alive(server.native_handle());
       : server(executor), limit(executor, kConnectLimit) {}
 
   tcp::socket server;
