@@ -29,7 +29,7 @@ constexpr auto kSearchLimit = 200ms;
 /// Messages that a link may wait to send before flows are no longer told.
 constexpr std::size_t kUntold = 1000;
 /// The worker asks for a new intermediate once in a week.
-constexpr auto kIntermediateEvery = 60s;
+constexpr auto kIntermediateEvery = 10s;
 /// What intercepted connections of an ended CMD get to finish their flows.
 constexpr std::string_view kCommandGraceMs = "2000";
 
@@ -509,13 +509,13 @@ void Broker::log(std::string_view line) {
   (void)setup_.control.send(wire::encode(wire::Control::log, line), MessageSocket::Wait::no);
 }
 
-/// The first reason to end is the one that counts.
-void Broker::end(Ending ending) {
 /// One of our processes is gone.
 void Broker::fail(std::string_view what) {
   end({1, fmt::format("{}; {}", what, loaded_ ? "the rules are taken out" : "nothing was diverted")});
 }
 
+/// The first reason to end is the one that counts.
+void Broker::end(Ending ending) {
   if (!ending_) ending_ = std::move(ending);
 }
 
