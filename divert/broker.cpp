@@ -29,7 +29,7 @@ constexpr auto kSearchLimit = 200ms;
 /// Messages that a link may wait to send before flows are no longer told.
 constexpr std::size_t kUntold = 1000;
 /// The worker asks for a new intermediate once in a week.
-constexpr auto kIntermediateEvery = 60s;
+constexpr auto kIntermediateEvery = 10s;
 /// What intercepted connections of an ended CMD get to finish their flows.
 constexpr std::string_view kCommandGraceMs = "2000";
 
@@ -50,8 +50,8 @@ int exit_status(int status) {
 /// What is said of a worker that ended before it was told to. What led to it stands above, if it could say
 /// so.
 std::string obituary(int status) {
-  if (!WIFSIGNALED(status)) return "the worker ended; the rules are taken out";
-  return fmt::format("the worker was killed by signal {} ({}); the rules are taken out", WTERMSIG(status),
+  if (!WIFSIGNALED(status)) return "the worker ended";
+  return fmt::format("the worker was killed by signal {} ({})", WTERMSIG(status),
                      ::strsignal(WTERMSIG(status)));
 }
 
@@ -116,9 +116,11 @@ void Broker::release_command() {
   if (!held_) return;
   had_command_ = true;
   terminal_.give_to(command_);
-  if (auto released = held_->release(); !released) {
-    end({released.error().os_code == ENOENT ? 127 : 126, released.error().text});
-  }
+  // Becoming the user, and a program on a slow file system, take their time.
+  setup_.guard.pause();
+  const auto released = held_->release();
+  setup_.guard.beat();
+  if (!released) end({released.error().os_code == ENOENT ? 127 : 126, released.error().text});
   held_.reset();
 }
 
@@ -399,7 +401,7 @@ void Broker::read_control() {
     if (n < 0 && errno == EAGAIN) return;
     if (n <= 0) {
       const auto status = wait_for_worker(kWorkerEnd);
-      end({1, status ? obituary(*status) : "the worker hangs; the rules are taken out"});
+      fail(status ? obituary(*status) : "the worker hangs");
       return;
     }
     const std::string text(buffer_.data() + 1, static_cast<std::size_t>(n) - 1);
@@ -465,12 +467,12 @@ void Broker::reap() {
     } else if (pid == setup_.worker && WIFSTOPPED(status)) {
       // Whoever is diverted waits for it.
       ::kill(setup_.worker, SIGKILL);
-      end({1, "the worker was stopped; the rules are taken out"});
+      fail("the worker was stopped");
     } else if (pid == setup_.worker) {
       worker_gone_ = true;
-      end({1, obituary(status)});
+      fail(obituary(status));
     } else if (pid == setup_.guard.pid() && !WIFSTOPPED(status)) {
-      end({1, "the guard died; the rules are taken out"});
+      fail("the guard died");
     }
   }
 }
@@ -483,15 +485,22 @@ void Broker::stop_diverting() {
   if (engine_) engine_->release_all();
 }
 
-/// Ctrl-Z: as long as we are stopped nobody answers for diverted connections, so the rules go out and come
-/// back.
+base::Result<> Broker::divert_again() {
+  if (!loaded_) return load();
+  setup_.guard.pause();
+  auto diverts = loaded_->divert_again();
+  setup_.guard.beat();
+  return diverts;
+}
+
+/// Ctrl-Z: as long as we are stopped nobody answers for new connections, so none is diverted; the worker
+/// still carries those that are.
 void Broker::suspend() {
-  unload();
-  if (engine_) engine_->release_all();
+  stop_diverting();
   setup_.guard.pause();
   terminal_.take_back();
   ::raise(SIGSTOP);
-  if (auto loaded = load(); !loaded) end({1, loaded.error().text});
+  if (auto diverts = divert_again(); !diverts) end({1, diverts.error().text});
   if (command_ == 0) return;
   terminal_.give_to(command_);
   ::kill(-command_, SIGCONT);
@@ -522,6 +531,11 @@ void Broker::watch_descendants() {
 
 void Broker::log(std::string_view line) {
   (void)setup_.control.send(wire::encode(wire::Control::log, line), MessageSocket::Wait::no);
+}
+
+/// One of our processes is gone.
+void Broker::fail(std::string_view what) {
+  end({1, fmt::format("{}; {}", what, loaded_ ? "the rules are taken out" : "nothing was diverted")});
 }
 
 /// The first reason to end is the one that counts.

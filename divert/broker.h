@@ -110,11 +110,13 @@ class Broker {
   void read_signals();
   void reap();
   void stop_diverting();
+  base::Result<> divert_again();
   void suspend();
   void command_ended(int status);
   void forward(int number) const;
   void send_intermediate();
   void log(std::string_view line);
+  void fail(std::string_view what);
   void end(Ending ending);
   void watch_descendants();
   void finish();

@@ -19,14 +19,16 @@ namespace divert {
 /// What tells the processes of one command from all others: on Linux a cgroup v2 made for it, directly below
 /// the root; with pf, which knows no cgroups, a group number of its own.
 struct Cgroup {
-  std::string name;          ///< empty: this machine has no cgroup v2
+  std::string name;          ///< empty: none could be made
+  std::string why;           ///< none could be made: "this machine has no cgroup v2"
   std::uint64_t id = 0;      ///< what sock_diag calls the sockets of its processes (kernfs inode)
   unsigned level = 0;        ///< depth below the root of cgroup v2; nft's `socket cgroupv2 level`
   std::optional<gid_t> gid;  ///< pf: the command's real and effective group
 };
 
-/// osproxy-<owner>; with pf a number that nobody has (see choose_exempt_group()) and that is not `exempt`. No
-/// cgroup v2 on this machine is not an error: the name stays empty.
+/// osproxy-<owner>; with pf a number that nobody has (see choose_exempt_group()) and that is not `exempt`.
+/// That no cgroup can be made (there is no cgroup v2, containers have it read-only) is not an error: the name
+/// stays empty, and CMD's processes are told by their descent.
 [[nodiscard]] base::Result<Cgroup> make_cgroup(pid_t owner, gid_t exempt);
 
 /// Moves what still runs in it to the root, then removes it. False when it was not there.

@@ -51,17 +51,29 @@ bool write_pid(const base::UniqueFd& root, const std::string& procs, pid_t pid) 
   return fd && base::write_all(fd.get(), std::to_string(pid)).has_value();
 }
 
+bool make_directory(const base::UniqueFd& root, const std::string& name) {
+  if (::mkdirat(root.get(), name.c_str(), 0755) == 0) return true;
+  // EEXIST: of an osproxy that was killed and had the same pid.
+  return errno == EEXIST && remove_cgroup(name) && ::mkdirat(root.get(), name.c_str(), 0755) == 0;
+}
+
+Cgroup without(std::string why) {
+  Cgroup none;
+  none.why = std::move(why);
+  return none;
+}
+
 }  // namespace
 
 base::Result<Cgroup> make_cgroup(pid_t owner, gid_t /*exempt*/) {
   const base::UniqueFd root = open_root();
-  if (!root) return Cgroup{};
-  Cgroup cgroup{fmt::format("osproxy-{}", owner), 0, 1, std::nullopt};
+  if (!root) return without("this machine has no cgroup v2");
+  Cgroup cgroup;
+  cgroup.name = fmt::format("osproxy-{}", owner);
+  cgroup.level = 1;
   struct stat facts {};
-  if (::mkdirat(root.get(), cgroup.name.c_str(), 0755) != 0 ||
-      ::fstatat(root.get(), cgroup.name.c_str(), &facts, 0) != 0) {
-    return base::os_error(fmt::format("cannot make the cgroup {}", cgroup.name), errno);
-  }
+  if (!make_directory(root, cgroup.name) || ::fstatat(root.get(), cgroup.name.c_str(), &facts, 0) != 0)
+    return without(base::os_error(fmt::format("cannot make the cgroup {}", cgroup.name), errno).text);
   cgroup.id = facts.st_ino;
   return cgroup;
 }

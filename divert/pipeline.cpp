@@ -6,6 +6,7 @@
 #include <boost/asio/this_coro.hpp>
 #include <boost/asio/use_awaitable.hpp>
 
+#include "divert/keep_alive.h"
 #include "divert/ledger.h"
 #include "divert/relay.h"
 
@@ -84,15 +85,34 @@ void fail_upstream(Decided decided, const boost::system::error_code& error, Room
   }
 }
 
+/// Some attempts of TCP's (1 s, 3 s, 7 s). A program that is more patient comes again.
+constexpr auto kConnectLimit = std::chrono::seconds{12};
+constexpr auto kDescriptorPause = std::chrono::milliseconds{50};
+
+/// Without a descriptor it waits for one: pipes are given back as soon as nothing is in flight.
+asio::awaitable<boost::system::error_code> open_socket(tcp::socket& server, tcp protocol) {
+  asio::steady_timer pause{server.get_executor()};
+  boost::system::error_code error;
+  const auto limit = std::chrono::steady_clock::now() + kConnectLimit;
+  server.open(protocol, error);
+  while (error == asio::error::no_descriptors && std::chrono::steady_clock::now() < limit) {
+    pause.expires_after(kDescriptorPause);
+    co_await pause.async_wait(kToken);
+    server.open(protocol, error);
+  }
+  co_return error;
+}
+
 /// Always to the original address: never to a name.
 asio::awaitable<boost::system::error_code> connect(tcp::socket& server, const base::Endpoint& destination) {
   boost::system::error_code error;
-  if (!server.is_open()) server.open(destination.protocol(), error);
+  if (!server.is_open()) error = co_await open_socket(server, destination.protocol());
   if (error) co_return error;
   const auto [failed] = co_await server.async_connect(destination, kToken);
   if (failed) co_return failed;
   server.set_option(tcp::no_delay{true}, error);
   server.non_blocking(true, error);
+  keep_alive(server.native_handle());
   co_return error;
 }
 
@@ -104,9 +124,6 @@ bool fetch(tcp::socket& server, const Decided& decided, Room& room) {
   if (waiting) server.assign(decided.connection.server.protocol(), waiting.release(), error);
   return server.is_open() && !error;
 }
-
-/// Some attempts of TCP's (1 s, 3 s, 7 s). A program that is more patient comes again.
-constexpr auto kConnectLimit = std::chrono::seconds{12};
 
 /// The timer's handler may still be on its way when the coroutine has ended.
 struct Attempt {
@@ -138,6 +155,11 @@ asio::awaitable<void> connect_ahead(wire::Answer order, Room& room) {
   if (way == Way::late) room.broker.tell({token, 0, 0});  // the accept finds nothing, and goes on without
   if (way == Way::ahead) co_await dial_ahead(token, connection, room);
   if (way != Way::straight) co_return;
+  if (!room.has_descriptors()) {
+    // As above: it waits for its accept.
+    room.broker.tell({token, 0, 0});
+    co_return;
+  }
   const auto executor = co_await asio::this_coro::executor;
   const auto attempt = std::make_shared<Attempt>(executor);
   attempt->limit.async_wait([attempt](const boost::system::error_code& cancelled) {

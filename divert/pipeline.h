@@ -66,8 +66,9 @@ struct Room {
   std::atomic<int>& intercepted;  ///< connections under interception now, over all contexts
   std::function<void(const Connection&)> loop_seen;  ///< our own connection came back in
   bool ending = false;
-  std::multiset<int> dialing;  ///< sockets of connect_ahead() that are not connected yet
-  std::atomic<int>& open;      ///< connections and attempts, over all contexts
+  std::multiset<int> dialing;             ///< sockets of connect_ahead() that are not connected yet
+  std::atomic<int>& open;                 ///< connections and attempts, over all contexts
+  std::function<bool()> has_descriptors;  ///< for one more connection
 };
 
 /// accepted -> (broker: routed, attributed, decided) -> passed, blocked or intercepted. Returns when the

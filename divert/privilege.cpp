@@ -5,33 +5,49 @@
 #include <cerrno>
 #include <charconv>
 #include <cstdlib>
-#include <fstream>
+#include <sstream>
 
 #include <grp.h>
 #include <pwd.h>
 #include <unistd.h>
 
+#include "base/fd.h"
+
 namespace divert {
 namespace {
 
+/// The one above it stands for "none".
+constexpr gid_t kLastGroup = 0xFFFF'FFFE;
 constexpr gid_t kFirstCaptureGroup = kUsualExemptGroup + 256;
-constexpr gid_t kTries = 64;
+constexpr std::size_t kTries = 64;
 
 User from_entry(const passwd& entry) {
   return {entry.pw_uid, entry.pw_gid, entry.pw_name, entry.pw_dir, entry.pw_shell};
 }
 
-/// "name:first:count" lines. Linux has the file; elsewhere it is not there.
+/// Linux has the file; elsewhere every number exists.
+std::vector<GroupRange> existing_groups() {
+  const auto text = base::read_file("/proc/self/gid_map", 64 << 10);
+  auto ranges = text ? parse_gid_map(*text) : std::vector<GroupRange>();
+  if (ranges.empty()) ranges.push_back({0, kLastGroup});
+  return ranges;
+}
+
+bool contains(const std::vector<GroupRange>& ranges, gid_t gid) {
+  return std::ranges::any_of(
+      ranges, [gid](const GroupRange& range) { return gid >= range.first && gid <= range.last; });
+}
+
+void append(std::vector<GroupRange>& ranges, std::uint64_t first, std::uint64_t count) {
+  if (count == 0 || first > kLastGroup) return;
+  const auto last = count > kLastGroup - first ? kLastGroup : first + count - 1;
+  ranges.push_back({static_cast<gid_t>(first), static_cast<gid_t>(last)});
+}
+
+/// Linux has the file; elsewhere it is not there.
 bool in_subgid(gid_t gid) {
-  std::ifstream file{"/etc/subgid"};
-  for (std::string line; std::getline(file, line);) {
-    unsigned long first = 0;
-    unsigned long count = 0;
-    const auto colon = line.find(':');
-    if (colon == line.npos || std::sscanf(line.c_str() + colon + 1, "%lu:%lu", &first, &count) != 2) continue;
-    if (gid >= first && gid - first < count) return true;
-  }
-  return false;
+  const auto text = base::read_file("/etc/subgid", 4 << 20);
+  return text && contains(parse_subgid(*text), gid);
 }
 
 }  // namespace
@@ -86,27 +102,70 @@ std::string group_number_in_use(gid_t gid) {
   return processes.empty() ? std::string() : fmt::format("process {}", processes.front());
 }
 
+std::vector<GroupRange> parse_gid_map(std::string_view text) {
+  std::istringstream lines{std::string(text)};
+  std::vector<GroupRange> ranges;
+  for (std::uint64_t first = 0, outside = 0, count = 0; lines >> first >> outside >> count;)
+    append(ranges, first, count);
+  return ranges;
+}
+
+std::vector<GroupRange> parse_subgid(std::string_view text) {
+  std::istringstream lines{std::string(text)};
+  std::vector<GroupRange> ranges;
+  for (std::string line; std::getline(lines, line);) {
+    unsigned long first = 0;
+    unsigned long count = 0;
+    const auto colon = line.find(':');
+    if (colon == line.npos || std::sscanf(line.c_str() + colon + 1, "%lu:%lu", &first, &count) != 2) continue;
+    append(ranges, first, count);
+  }
+  return ranges;
+}
+
+std::vector<gid_t> group_candidates(const std::vector<GroupRange>& existing, gid_t first, std::size_t most) {
+  std::vector<gid_t> candidates;
+  if (contains(existing, first)) {
+    for (gid_t gid = first; candidates.size() < most && contains(existing, gid); ++gid)
+      candidates.push_back(gid);
+    return candidates;
+  }
+  const auto largest = std::ranges::max_element(
+      existing, {}, [](const GroupRange& range) { return range.last - range.first; });
+  if (largest == existing.end()) return candidates;
+  for (gid_t gid = largest->last; candidates.size() < most && gid > largest->first; --gid)
+    candidates.push_back(gid);
+  return candidates;
+}
+
 base::Result<gid_t> choose_capture_group(gid_t exempt) {
-  for (gid_t gid = kFirstCaptureGroup; gid < kFirstCaptureGroup + kTries; ++gid) {
+  for (const gid_t gid : group_candidates(existing_groups(), kFirstCaptureGroup, kTries)) {
     if (gid != exempt && group_number_in_use(gid).empty()) return gid;
   }
-  return base::failure("no free group number for the command from {} to {}", kFirstCaptureGroup,
-                       kFirstCaptureGroup + kTries - 1);
+  return base::failure("no free group number for the command from {} on", kFirstCaptureGroup);
 }
 
 base::Result<gid_t> choose_exempt_group(std::optional<gid_t> wanted) {
+  const auto existing = existing_groups();
   if (wanted) {
+    if (!contains(existing, *wanted))
+      return base::failure(
+          "group number {} does not exist in this user namespace (/proc/self/gid_map); choose another with "
+          "--group, or none",
+          *wanted);
     const std::string user = group_number_in_use(*wanted);
     if (user.empty()) return *wanted;
     return base::failure(
         "group number {} belongs to {}: its connections would escape; choose another with --group, or none",
         *wanted, user);
   }
-  for (gid_t gid = kUsualExemptGroup; gid < kUsualExemptGroup + kTries; ++gid) {
+  const auto candidates = group_candidates(existing, kUsualExemptGroup, kTries);
+  for (const gid_t gid : candidates) {
     if (group_number_in_use(gid).empty()) return gid;
   }
-  return base::failure("no free group number from {} to {}; name one with --group", kUsualExemptGroup,
-                       kUsualExemptGroup + kTries - 1);
+  return base::failure("no free group number among {}; name one with --group",
+                       candidates.empty() ? "those of this user namespace"
+                                          : fmt::format("{} to {}", candidates.front(), candidates.back()));
 }
 
 }  // namespace divert

@@ -3,6 +3,7 @@
 
 #include <optional>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include <sys/types.h>
@@ -34,8 +35,27 @@ struct User {
 /// The first number tried: above what useradd and container ranges hand out by default, below 2^31.
 inline constexpr gid_t kUsualExemptGroup = 1'869'837'176;
 
-/// A group number that no group entry, no /etc/subgid range and no live process has. `wanted`: that one or an
-/// error that says who has it.
+/// Numbers that exist: all but those that a user namespace does not map.
+struct GroupRange {
+  gid_t first = 0;
+  gid_t last = 0;
+
+  bool operator==(const GroupRange&) const = default;
+};
+
+/// Of /proc/self/gid_map, "first outside count" lines, as far as they can be read.
+[[nodiscard]] std::vector<GroupRange> parse_gid_map(std::string_view text);
+
+/// Of /etc/subgid, "name:first:count" lines; those that are none are left out.
+[[nodiscard]] std::vector<GroupRange> parse_subgid(std::string_view text);
+
+/// Up to `most` numbers to be tried in this order: from `first` upwards, or, where that one does not exist,
+/// from the end of the largest range downwards.
+[[nodiscard]] std::vector<gid_t> group_candidates(const std::vector<GroupRange>& existing, gid_t first,
+                                                  std::size_t most);
+
+/// A group number that exists here and that no group entry, no /etc/subgid range and no live process has.
+/// `wanted`: that one or an error that says who has it.
 [[nodiscard]] base::Result<gid_t> choose_exempt_group(std::optional<gid_t> wanted);
 
 /// Another such number, for a command that is to be told from all others by it.

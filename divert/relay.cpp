@@ -5,6 +5,7 @@
 
 #include <cerrno>
 #include <system_error>
+#include <unordered_set>
 
 #include <boost/asio/as_tuple.hpp>
 #include <boost/asio/experimental/awaitable_operators.hpp>
@@ -33,19 +34,37 @@ struct Side {
   [[nodiscard]] int fd() { return socket.native_handle(); }
 };
 
+struct Run;
+
+/// Of this thread, for reset_relays().
+std::unordered_set<Run*>& relays() {
+  thread_local std::unordered_set<Run*> open;
+  return open;
+}
+
 /// A relayed connection. After a failure both sockets are closed, and every wait on them ends.
 struct Run {
+  Run(tcp::socket from, tcp::socket to) : client{std::move(from), "client"}, server{std::move(to), "server"} {
+    relays().insert(this);
+  }
+  Run(const Run&) = delete;
+  Run& operator=(const Run&) = delete;
+  ~Run() { relays().erase(this); }
+
   Side client;
   Side server;
   Outcome outcome;
   bool failed = false;
 
   void fail(const Side& side, int error) {
+    const bool by_peer = error == ECONNRESET || error == EPIPE || error == ENOTCONN;
+    fail(by_peer ? fmt::format("{} reset", side.name)
+                 : fmt::format("{}: {}", side.name, std::generic_category().message(error)));
+  }
+  void fail(std::string why) {
     if (failed) return;
     failed = true;
-    const bool by_peer = error == ECONNRESET || error == EPIPE || error == ENOTCONN;
-    outcome.error = by_peer ? fmt::format("{} reset", side.name)
-                            : fmt::format("{}: {}", side.name, std::generic_category().message(error));
+    outcome.error = std::move(why);
     reset(client.socket);
     reset(server.socket);
   }
@@ -115,6 +134,18 @@ asio::awaitable<void> watch_for_reset(Run& run, Side& source) {
   if (error != 0 && !run.failed && source.socket.is_open()) run.fail(source, error);
 }
 
+void set_linger(int socket, bool reset) {
+  const linger option{reset ? 1 : 0, 0};
+  ::setsockopt(socket, SOL_SOCKET, SO_LINGER, &option, sizeof option);
+}
+
+/// What was sent last is still delivered.
+void close_in_order(tcp::socket& socket) {
+  error_code ignored;
+  set_linger(socket.native_handle(), false);
+  socket.close(ignored);
+}
+
 /// Passes the FIN on. The second of the two closes both sockets.
 asio::awaitable<void> end(Run& run, Way way) {
   error_code error;
@@ -125,8 +156,8 @@ asio::awaitable<void> end(Run& run, Way way) {
   }
   way.source.ended = true;
   if (way.sink.ended) {
-    way.source.socket.close(error);
-    way.sink.socket.close(error);
+    close_in_order(way.source.socket);
+    close_in_order(way.sink.socket);
     co_return;
   }
   co_await watch_for_reset(run, way.source);
@@ -152,14 +183,24 @@ void prepare(tcp::socket& socket) {
   socket.set_option(tcp::no_delay{true}, ignored);
   const int on = 1;
   ::setsockopt(socket.native_handle(), SOL_SOCKET, SO_OOBINLINE, &on, sizeof on);
+  reset_on_close(socket.native_handle());
 }
 
 }  // namespace
 
+void reset_on_close(int socket) {
+  set_linger(socket, true);
+}
+
 void reset(tcp::socket& socket) {
   error_code ignored;
-  socket.set_option(asio::socket_base::linger{true, 0}, ignored);
+  reset_on_close(socket.native_handle());
   socket.close(ignored);
+}
+
+/// A failure wakes coroutines, later: nobody leaves the set meanwhile.
+void reset_relays(std::string_view why) {
+  for (Run* run : relays()) run->fail(std::string(why));
 }
 
 asio::awaitable<Outcome> relay(tcp::socket client, tcp::socket server) {
@@ -167,7 +208,7 @@ asio::awaitable<Outcome> relay(tcp::socket client, tcp::socket server) {
   prepare_thread();
   prepare(client);
   prepare(server);
-  Run run{{std::move(client), "client"}, {std::move(server), "server"}, {}};
+  Run run{std::move(client), std::move(server)};
   co_await (carry_way(run, {run.client, run.server, run.outcome.request_bytes}) &&
             carry_way(run, {run.server, run.client, run.outcome.response_bytes}));
   co_return std::move(run.outcome);

@@ -1,6 +1,8 @@
 // Bytes from one socket to the other and back, untouched, through splice(2) where the kernel has it.
 #pragma once
 
+#include <string_view>
+
 #include <boost/asio/awaitable.hpp>
 #include <boost/asio/ip/tcp.hpp>
 
@@ -17,12 +19,22 @@ namespace divert {
 /// thread from the first relay on, because splice(2) has no MSG_NOSIGNAL. When the coroutine is cancelled
 /// both sides are reset.
 ///
+/// However else it ends (reset_relays(), a coroutine that is dropped, a process that is killed), both sides
+/// see a reset: half of what was on its way never looks like all of it.
+///
 /// Outcome::error: "client reset", "server reset", or the side and the system's text ("server: Connection
 /// timed out"). Bytes are counted when the other side's kernel has taken them.
 boost::asio::awaitable<Outcome> relay(boost::asio::ip::tcp::socket client,
                                       boost::asio::ip::tcp::socket server);
 
+/// Ends every relay of the calling thread; the error of each is `why`.
+void reset_relays(std::string_view why);
+
 /// Closes with RST (SO_LINGER 0).
 void reset(boost::asio::ip::tcp::socket& socket);
+
+/// From here on `socket` ends with a reset when it is closed, whoever closes it: also when this process is
+/// killed.
+void reset_on_close(int socket);
 
 }  // namespace divert

@@ -14,6 +14,11 @@ base::UniqueFd Upstreams::take(std::uint64_t token) {
   return found ? std::move(found.mapped()) : base::UniqueFd{};
 }
 
+std::size_t Upstreams::size() const {
+  const std::lock_guard lock{mutex_};
+  return sockets_.size();
+}
+
 void Upstreams::sweep(Clock::time_point now) {
   const std::lock_guard lock{mutex_};
   while (!order_.empty() && now - order_.front().first > kPatience) {

@@ -22,11 +22,12 @@ class Upstreams {
   void put(std::uint64_t token, base::UniqueFd socket);
   /// Empty: it was not there, or has waited too long.
   [[nodiscard]] base::UniqueFd take(std::uint64_t token);
+  [[nodiscard]] std::size_t size() const;
   /// Closes what nobody has fetched.
   void sweep(Clock::time_point now);
 
  private:
-  std::mutex mutex_;
+  mutable std::mutex mutex_;
   std::unordered_map<std::uint64_t, base::UniqueFd> sockets_;
   std::deque<std::pair<Clock::time_point, std::uint64_t>> order_;  ///< oldest first
 };

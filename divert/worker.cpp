@@ -1,6 +1,7 @@
 // Accept loops and the end of a run. Everything of a connection happens on the context that accepted it.
 #include "divert/worker.h"
 
+#include <algorithm>
 #include <charconv>
 #include <set>
 
@@ -12,8 +13,10 @@
 #include <boost/asio/steady_timer.hpp>
 #include <boost/asio/use_awaitable.hpp>
 #include <fcntl.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 
+#include "divert/relay.h"
 #include "divert/wire.h"
 
 namespace divert {
@@ -22,12 +25,17 @@ namespace {
 namespace asio = boost::asio;
 using tcp = asio::ip::tcp;
 constexpr auto kToken = asio::as_tuple(asio::use_awaitable);
-/// After a failed accept (no descriptors left): connections wait in the backlog meanwhile.
+/// Without descriptors for more connections; they wait in the backlog meanwhile.
 constexpr auto kAcceptPause = std::chrono::milliseconds{50};
+/// Of a connection: without its pipes, which it can do without.
+constexpr rlim_t kSocketsEach = 2;
+/// Listeners, links, files, a few pipes.
+constexpr rlim_t kOtherDescriptors = 64;
 /// What connections that were told to end get before they are dropped.
 constexpr auto kEndPatience = std::chrono::milliseconds{500};
 constexpr auto kEndPoll = std::chrono::milliseconds{5};
 constexpr auto kSweep = std::chrono::seconds{2};
+constexpr std::string_view kEndedByUs = "osproxy ended";
 
 }  // namespace
 
@@ -56,7 +64,8 @@ class Worker::Context {
                        },
                        false,
                        {},
-                       worker.open_});
+                       worker.open_,
+                       [&worker] { return worker.has_descriptors(); }});
     const auto obey = [this](wire::Answer order) {
       if (order.kind != wire::Answer::Kind::connect) return show(std::move(order), *room_);
       asio::co_spawn(io_, connect_ahead(std::move(order), *room_), asio::detached);
@@ -71,10 +80,12 @@ class Worker::Context {
     for (auto& listener : acceptors_) listener.close(ignored);
   }
 
-  /// Open connections see their end; their flows are reported.
+  /// Open connections are reset, on both sides; their flows are reported. Those that are still being decided
+  /// or connected are when they are closed.
   void end_connections() {
     room_->interceptor.end_all();
-    for (const int socket : sockets_) ::shutdown(socket, SHUT_RDWR);
+    reset_relays(kEndedByUs);
+    for (const int socket : sockets_) reset_on_close(socket);
     room_->ending = true;
     for (const int socket : room_->dialing) ::shutdown(socket, SHUT_RDWR);
   }
@@ -96,13 +107,16 @@ class Worker::Context {
   asio::awaitable<void> accept(tcp::acceptor& listener) {
     asio::steady_timer pause{io_};
     while (listener.is_open()) {
-      auto [error, socket] = co_await listener.async_accept(kToken);
-      if (!error) {
-        asio::co_spawn(io_, keep(std::move(socket)), asio::detached);
-      } else if (error != asio::error::operation_aborted && error != asio::error::connection_aborted) {
-        pause.expires_after(kAcceptPause);
-        co_await pause.async_wait(kToken);
+      bool full = !worker_->has_descriptors();
+      if (!full) {
+        auto [error, socket] = co_await listener.async_accept(kToken);
+        if (!error) asio::co_spawn(io_, keep(std::move(socket)), asio::detached);
+        full = error && error != asio::error::operation_aborted && error != asio::error::connection_aborted;
       }
+      if (!full) continue;
+      worker_->complain_of_shortage();
+      pause.expires_after(kAcceptPause);
+      co_await pause.async_wait(kToken);
     }
   }
 
@@ -147,8 +161,9 @@ asio::io_context& Worker::context(std::size_t i) {
 }
 
 void Worker::run(const std::vector<Handlers>& handlers, OnMessage on_log, OnMessage on_intermediate) {
+  on_log_ = std::move(on_log);
   for (std::size_t i = 0; i < contexts_.size(); ++i) contexts_[i]->start(*this, handlers[i]);
-  asio::co_spawn(context(0), read_control(std::move(on_log), std::move(on_intermediate)), asio::detached);
+  asio::co_spawn(context(0), read_control(std::move(on_intermediate)), asio::detached);
   asio::co_spawn(context(0), sweep_upstreams(), asio::detached);
   send(wire::encode(wire::Control::ready));
   std::vector<std::thread> threads;
@@ -162,7 +177,7 @@ void Worker::run(const std::vector<Handlers>& handlers, OnMessage on_log, OnMess
   for (auto& thread : threads) thread.join();
 }
 
-asio::awaitable<void> Worker::read_control(OnMessage on_log, OnMessage on_intermediate) {
+asio::awaitable<void> Worker::read_control(OnMessage on_intermediate) {
   asio::posix::stream_descriptor ready{context(0), ::fcntl(setup_.control.descriptor(), F_DUPFD_CLOEXEC, 0)};
   std::vector<char> buffer(wire::kMaxMessage);
   std::chrono::milliseconds grace{0};
@@ -174,7 +189,7 @@ asio::awaitable<void> Worker::read_control(OnMessage on_log, OnMessage on_interm
     const std::string_view text{buffer.data() + 1, static_cast<std::size_t>(n) - 1};
     switch (static_cast<wire::Control>(buffer[0])) {
       case wire::Control::log:
-        on_log(text);
+        on_log_(text);
         break;
       case wire::Control::intermediate:
         on_intermediate(text);
@@ -191,6 +206,24 @@ asio::awaitable<void> Worker::read_control(OnMessage on_log, OnMessage on_interm
     }
   }
   co_await stop(grace);
+}
+
+bool Worker::has_descriptors() const {
+  rlimit limit{};
+  const auto connections = static_cast<rlim_t>(open_.load(std::memory_order_relaxed)) + 1;
+  return ::getrlimit(RLIMIT_NOFILE, &limit) != 0 || limit.rlim_cur == RLIM_INFINITY ||
+         connections * kSocketsEach + upstreams_.size() + kOtherDescriptors <= limit.rlim_cur;
+}
+
+void Worker::complain_of_shortage() {
+  if (complained_.exchange(true)) return;
+  asio::post(context(0), [this] {
+    on_log_(
+        fmt::format("there are no descriptors for more than {} connections at once: new ones wait until "
+                    "others end; raise "
+                    "the limit (ulimit -Hn)",
+                    open_.load()));
+  });
 }
 
 asio::awaitable<void> Worker::stop(std::chrono::milliseconds grace) {

@@ -50,7 +50,11 @@ class Worker {
  private:
   class Context;
 
-  boost::asio::awaitable<void> read_control(OnMessage on_log, OnMessage on_intermediate);
+  /// Whether there are descriptors for one more connection.
+  [[nodiscard]] bool has_descriptors() const;
+  /// Once in a run. From any thread.
+  void complain_of_shortage();
+  boost::asio::awaitable<void> read_control(OnMessage on_intermediate);
   boost::asio::awaitable<void> stop(std::chrono::milliseconds grace);
   boost::asio::awaitable<void> sweep_upstreams();
   void send(std::string_view message);
@@ -61,6 +65,8 @@ class Worker {
   Upstreams upstreams_;
   std::atomic<int> intercepted_{0};
   std::atomic<int> open_{0};
+  std::atomic<bool> complained_{false};
+  OnMessage on_log_;
   std::vector<std::unique_ptr<Context>> contexts_;
 };
 

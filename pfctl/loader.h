@@ -73,8 +73,11 @@ class LoadedRules {
   ~LoadedRules();
 
   /// From here on new connections go their own way; those that are diverted already live on while this object
-  /// does. For an end in order. Errors: what the kernel says; the rules are then still in place.
+  /// does. For an end in order, and while nobody is there to answer. Errors: what the kernel says; the rules
+  /// are then still in place.
   [[nodiscard]] base::Result<> stop_diverting();
+  /// Takes that back. Errors: as above; new connections still go their own way.
+  [[nodiscard]] base::Result<> divert_again();
 
   /// The text that was loaded (stop_diverting() does not change it), as `osproxy rules` prints it.
   [[nodiscard]] std::string text() const;

@@ -97,6 +97,13 @@ base::Result<Landing> Landing::prepare(bool ipv4, bool ipv6) {
 }
 
 struct LoadedRules::Hold {
+  [[nodiscard]] base::Result<> change(const Batch& batch, std::string_view complaint) const {
+    const auto refusal = commit(owner.get(), batch);
+    if (!refusal) return refusal.error();
+    if (*refusal) return base::os_error(complaint, (*refusal)->error);
+    return {};
+  }
+
   base::UniqueFd owner;
   Ruleset ruleset;
   std::vector<std::string> notes;
@@ -116,11 +123,11 @@ const std::vector<std::string>& LoadedRules::notes() const {
 }
 
 base::Result<> LoadedRules::stop_diverting() {
-  const Batch batch = stop_batch(hold_->ruleset);
-  const auto refusal = commit(hold_->owner.get(), batch);
-  if (!refusal) return refusal.error();
-  if (*refusal) return base::os_error("cannot put the packet-filter rules out of use", (*refusal)->error);
-  return {};
+  return hold_->change(stop_batch(hold_->ruleset), "cannot put the packet-filter rules out of use");
+}
+
+base::Result<> LoadedRules::divert_again() {
+  return hold_->change(resume_batch(hold_->ruleset), "cannot put the packet-filter rules into use again");
 }
 
 base::Result<LoadedRules> load_rules(const Ruleset& ruleset, const Landing& /*landing*/,

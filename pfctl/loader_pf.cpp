@@ -90,6 +90,10 @@ base::Result<> LoadedRules::stop_diverting() {
   return hold_->landing->session.stop();
 }
 
+base::Result<> LoadedRules::divert_again() {
+  return hold_->landing->session.replace(hold_->text);
+}
+
 base::Result<LoadedRules> load_rules(const Ruleset& ruleset, const Landing& landing, const Probe& probe) {
   const auto offer = offer_of(ruleset, native_dialect());
   if (!offer) return offer.error();

@@ -77,6 +77,21 @@ class BatchBuilder {
     });
   }
 
+  void remove_rules(const char* chain) {
+    add({Step::Kind::chain, {}}, NFT_MSG_DELRULE, 0, [&](NetlinkMessage& message) {
+      message.text(NFTA_RULE_TABLE, kTableName);
+      message.text(NFTA_RULE_CHAIN, chain);
+    });
+  }
+
+  /// In the chain's order; `acknowledged`: the last message of the batch is among them.
+  void add_rules(const NftChain& chain, bool acknowledged) {
+    for (const auto& rule : chain.rules) {
+      const bool last = acknowledged && &rule == &chain.rules.back();
+      add_rule(chain.name, rule, NLM_F_APPEND | (last ? NLM_F_ACK : 0));
+    }
+  }
+
   void add_rule(const char* chain, const NftRule& rule, std::uint16_t flags) {
     const Step step{Step::Kind::rule, render_nft_rule(rule)};
     const std::uint32_t types = rule.types.empty() ? 0 : add_type_set(step, rule.types);
@@ -194,10 +209,7 @@ Batch install_batch(const Ruleset& ruleset) {
   const auto chains = nft_chains(ruleset);
   for (const auto& chain : chains) {
     builder.add_chain(chain);
-    for (const auto& rule : chain.rules) {
-      const bool last = &rule == &chains.back().rules.back();
-      builder.add_rule(chain.name, rule, NLM_F_APPEND | (last ? NLM_F_ACK : 0));
-    }
+    builder.add_rules(chain, &chain == &chains.back());
   }
   return std::move(builder).finish();
 }
@@ -206,6 +218,19 @@ Batch stop_batch(const Ruleset& ruleset) {
   BatchBuilder builder;
   if (ruleset.queueing) builder.add_rule(kJudgeChain, {}, 0);
   builder.add_rule(kDivertChain, {}, NLM_F_ACK);
+  return std::move(builder).finish();
+}
+
+/// The new rules use connection tracking before the old ones let go of it: what is diverted lives on.
+Batch resume_batch(const Ruleset& ruleset) {
+  BatchBuilder builder;
+  const auto chains = nft_chains(ruleset);
+  for (const auto& chain : chains) {
+    const std::string_view name = chain.name;
+    if (name != kJudgeChain && name != kDivertChain) continue;
+    builder.remove_rules(chain.name);
+    builder.add_rules(chain, &chain == &chains.back());
+  }
   return std::move(builder).finish();
 }
 

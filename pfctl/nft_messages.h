@@ -36,6 +36,9 @@ Batch install_batch(const Ruleset& ruleset);
 /// translated.
 Batch stop_batch(const Ruleset& ruleset);
 
+/// After stop_batch(): the same rules without what was put in front of them.
+Batch resume_batch(const Ruleset& ruleset);
+
 /// Removes the table of our name, with all that is in it.
 Batch removal_batch();
 

@@ -38,7 +38,13 @@ class FactsCache {
 
   [[nodiscard]] bool holds(const Entry& entry, const StatFields& stat) const;
   std::shared_ptr<ProcessFacts> read(pid_t pid, const StatFields& stat);
-  std::vector<Ancestor> ancestors_of(const StatFields& stat, const ProcessFacts* earlier);
+  /// At one process, without looking for its ancestors. Neither: there is none.
+  struct Look {
+    std::shared_ptr<const ProcessFacts> known;  ///< ancestors included
+    std::shared_ptr<ProcessFacts> read;         ///< not kept yet
+  };
+  Look look_at(pid_t pid);
+  void forget(pid_t pid);
   const std::string& user_name(uid_t uid);
   const std::string& group_name(gid_t gid);
 

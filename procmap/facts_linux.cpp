@@ -30,26 +30,54 @@ std::string_view base_name(std::string_view path) {
   return path.substr(path.rfind('/') + 1);
 }
 
+/// The ancestors of a child of `parent`.
+std::vector<Ancestor> line_from(const ProcessFacts& parent) {
+  const auto& older = parent.ancestors;
+  const auto count = static_cast<std::ptrdiff_t>(std::min(older.size(), kMaxAncestors));
+  std::vector<Ancestor> line{{parent.id, parent.exe}};
+  line.insert(line.end(), older.begin(), older.begin() + count);
+  return line;
+}
+
 }  // namespace
 
 FactsCache::FactsCache(const Proc& proc)
     : proc_(proc), boot_(boot_time()), ticks_per_second_(::sysconf(_SC_CLK_TCK)) {}
 
+/// From the process up to an ancestor that is known, and down again. Not by recursion: how deep the tree of
+/// processes is, its users decide.
 std::shared_ptr<const ProcessFacts> FactsCache::facts_of(pid_t pid) {
+  std::vector<std::shared_ptr<ProcessFacts>> line;
+  std::shared_ptr<const ProcessFacts> above;
+  for (pid_t next = pid; next != 0 && line.size() <= kMaxAncestors && !above;) {
+    const Look look = look_at(next);
+    above = look.known;
+    if (!look.read) break;
+    line.push_back(look.read);
+    next = look.read->ppid;
+  }
+  const bool cut = line.size() > kMaxAncestors;
+  for (auto facts = line.rbegin(); facts != line.rend(); ++facts) {
+    if (above) (*facts)->ancestors = line_from(*above);
+    above = *facts;
+    // An ancestor whose own ones were not looked for is asked for them another time.
+    if (!cut || facts + 1 == line.rend()) keep(above);
+  }
+  return above;
+}
+
+FactsCache::Look FactsCache::look_at(pid_t pid) {
   auto stat = proc_.stat(pid);
   const auto found = entries_.find(pid);
   if (!stat) {
-    if (found != entries_.end()) {
-      uses_.erase(found->second.use);
-      entries_.erase(found);
-    }
-    return nullptr;
+    forget(pid);
+    return {};
   }
   const bool same_process =
       found != entries_.end() && found->second.facts->id.start_ticks == stat->start_ticks;
   if (same_process && holds(found->second, *stat)) {
     uses_.splice(uses_.begin(), uses_, found->second.use);
-    return found->second.facts;
+    return {found->second.facts, nullptr};
   }
   auto facts = read(pid, *stat);
   // What was read while execve(2) was under way may be half the one program and half the other.
@@ -59,10 +87,21 @@ std::shared_ptr<const ProcessFacts> FactsCache::facts_of(pid_t pid) {
     stat = now;
     facts = read(pid, *stat);
   }
-  facts->ancestors = ancestors_of(*stat, same_process ? found->second.facts.get() : nullptr);
   facts->image = stat->image;
+  const bool orphan =
+      same_process && found->second.facts->ppid != facts->ppid && !found->second.facts->ancestors.empty();
+  if (!orphan) return {nullptr, std::move(facts)};
+  // Its parent has ended since: the chain of then is the better one.
+  facts->ancestors = found->second.facts->ancestors;
   keep(facts);
-  return facts;
+  return {std::move(facts), nullptr};
+}
+
+void FactsCache::forget(pid_t pid) {
+  const auto found = entries_.find(pid);
+  if (found == entries_.end()) return;
+  uses_.erase(found->second.use);
+  entries_.erase(found);
 }
 
 bool FactsCache::holds(const Entry& entry, const StatFields& stat) const {
@@ -122,20 +161,6 @@ std::shared_ptr<ProcessFacts> FactsCache::read(pid_t pid, const StatFields& stat
   facts->start_time = boot_ + std::chrono::microseconds{stat.start_ticks * 1'000'000 /
                                                         static_cast<std::uint64_t>(ticks_per_second_)};
   return facts;
-}
-
-/// `earlier`: what was known of the same process. When its parent has ended since, the chain of then is the
-/// better one.
-std::vector<Ancestor> FactsCache::ancestors_of(const StatFields& stat, const ProcessFacts* earlier) {
-  if (earlier && earlier->ppid != stat.ppid && !earlier->ancestors.empty()) return earlier->ancestors;
-  if (stat.ppid == 0) return {};
-  const auto parent = facts_of(stat.ppid);
-  if (!parent) return {};
-  std::vector<Ancestor> chain{{parent->id, parent->exe}};
-  chain.insert(chain.end(), parent->ancestors.begin(),
-               parent->ancestors.begin() +
-                   static_cast<std::ptrdiff_t>(std::min(parent->ancestors.size(), kMaxAncestors)));
-  return chain;
 }
 
 const std::string& FactsCache::user_name(uid_t uid) {

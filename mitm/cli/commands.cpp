@@ -10,6 +10,8 @@
 #include "divert/journal.h"
 #include "divert/privilege.h"
 #include "mitm/cli/doctor.h"
+#include "mitm/cli/reader.h"
+#include "mitm/cli/say.h"
 #include "mitm/tls/authority.h"
 #include "mitm/tls/trust.h"
 #include "pfctl/loader.h"
@@ -58,7 +60,13 @@ void print_certificate(const std::string& directory, X509* certificate) {
 Result<int> show_stores(Result<std::vector<tls::StoreStatus>> stores) {
   if (!stores) return stores.error();
   print_stores(*stores);
-  return 0;
+  int status = 0;
+  for (const auto& store : *stores) {
+    if (!store.failed) continue;
+    say(fmt::format("{}: {}", store.store, store.detail));
+    status = 1;
+  }
+  return status;
 }
 
 /// `ca` with its directory and the person whose stores are meant.

@@ -10,6 +10,7 @@
 
 #include "mitm/cli/commands.h"
 #include "mitm/cli/options.h"
+#include "mitm/cli/say.h"
 
 namespace {
 
@@ -19,7 +20,7 @@ constexpr int kFailed = 1;
 constexpr int kUsage = 2;
 
 int complain(const base::Error& error, int code) {
-  fmt::print(stderr, "osproxy: {}\n", error.text);
+  mitm::cli::say(error.text);
   return code;
 }
 

@@ -10,6 +10,7 @@
 #include "divert/packet_source.h"
 #include "divert/privilege.h"
 #include "mitm/cli/commands.h"
+#include "mitm/cli/say.h"
 #include "pfctl/native_dialect.h"
 #include "pfctl/pf.h"
 #include "pfctl/pf_conf.h"
@@ -81,7 +82,7 @@ Result<int> edit(const std::string& path, pfctl::Dialect dialect, bool insert) {
   }
   const auto edited = pfctl::insert_anchor(*conf, dialect);
   if (!edited) return base::failure("{}: {}", name, edited.error().text);
-  for (const auto& note : edited->notes) fmt::print(stderr, "osproxy: {}: {}\n", name, note);
+  for (const auto& note : edited->notes) say(fmt::format("{}: {}", name, note));
   fmt::print("{}", edited->text);
   return 0;
 }

@@ -10,6 +10,7 @@
 #include "divert/listeners.h"
 #include "mitm/cli/commands.h"
 #include "mitm/cli/reader.h"
+#include "mitm/cli/say.h"
 #include "mitm/cli/worker_process.h"
 #include "mitm/tls/authority.h"
 #include "mitm/tls/trust.h"
@@ -58,7 +59,7 @@ void warn_when_mistyped(const Invocation& invocation) {
   const std::string& word = invocation.positional.front();
   const std::string near = word.size() < 4 ? std::string() : command_like(word);
   if (near.empty()) return;
-  fmt::print(stderr, "osproxy: '{}' is taken for a FILTER{}\n", base::printable(word), near);
+  say(fmt::format("'{}' is taken for a FILTER{}", base::printable(word), near));
 }
 
 /// `run` intercepts programs that have to trust us: says how when nothing on this machine does. Returns
@@ -67,11 +68,9 @@ bool warn_when_untrusted(const RunSettings& settings, const divert::User& user) 
   for (const auto& store : tls::trust_status(root_certificate_path(settings), store_user(user))) {
     if (store.state == tls::StoreStatus::State::trusted) return true;
   }
-  fmt::print(
-      stderr,
-      "osproxy: no program trusts osproxy's CA yet, so TLS will fail in intercepted programs; ways on:\n"
-      "osproxy:   sudo osproxy ca install        trust it on this machine (undo: sudo osproxy ca uninstall)\n"
-      "osproxy:   sudo osproxy exec -- COMMAND   run one command that trusts it, install nothing\n");
+  say("no program trusts osproxy's CA yet, so TLS will fail in intercepted programs; ways on:");
+  say("  sudo osproxy ca install        trust it on this machine (undo: sudo osproxy ca uninstall)");
+  say("  sudo osproxy exec -- COMMAND   run one command that trusts it, install nothing");
   return false;
 }
 
@@ -156,7 +155,7 @@ class Run {
       return tls::to_pem(*intermediate);
     };
     const divert::Ending ending = divert::Broker{std::move(setup_)}.run();
-    if (!ending.error.empty()) fmt::print(stderr, "osproxy: {}\n", ending.error);
+    if (!ending.error.empty()) say(ending.error);
     return ending.status;
   }
 
@@ -167,7 +166,7 @@ class Run {
   Result<> make_landing() {
     auto landing = pfctl::Landing::prepare(settings().ipv4, settings().ipv6);
     if (!landing) return landing.error();
-    for (const auto& line : landing->cleaned()) fmt::print(stderr, "osproxy: of an earlier run: {}\n", line);
+    for (const auto& line : landing->cleaned()) say("of an earlier run: " + line);
     setup_.landing = std::move(*landing);
     return {};
   }
@@ -218,6 +217,7 @@ class Run {
     auto cgroup = divert::make_cgroup(::getpid(), exempt_gid_);
     if (!cgroup) return cgroup.error();
     setup_.cgroup = *cgroup;
+    if (!cgroup->why.empty()) say(cgroup->why + "; the command's processes are told by their descent");
     if (!cgroup->name.empty())
       setup_.rules.cgroup = pfctl::CgroupMatch{cgroup->name, cgroup->id, cgroup->level};
     setup_.rules.capture_gid = cgroup->gid;

@@ -2,7 +2,6 @@
 #include "mitm/cli/worker_process.h"
 
 #include <cerrno>
-#include <cstdio>
 
 #include <boost/asio/co_spawn.hpp>
 #include <boost/asio/detached.hpp>
@@ -16,6 +15,7 @@
 #include "divert/signals.h"
 #include "divert/wire.h"
 #include "mitm/cli/learned_file.h"
+#include "mitm/cli/say.h"
 #include "mitm/flow/bus.h"
 #include "mitm/intercept/engine.h"
 #include "mitm/sink/sinks.h"
@@ -32,10 +32,6 @@ constexpr auto kRenewBefore = std::chrono::hours{24};
 /// For whoever lists and forgets what was learned.
 constexpr auto kLearnedCheck = std::chrono::milliseconds{500};
 constexpr auto kRenewCheck = std::chrono::hours{1};
-
-void say(std::string_view line) {
-  fmt::print(stderr, "osproxy: {}\n", line);
-}
 
 void ignore_signals() {
   divert::restore_signals();

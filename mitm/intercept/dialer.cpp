@@ -13,6 +13,7 @@
 #include <boost/asio/this_coro.hpp>
 #include <boost/asio/use_awaitable.hpp>
 
+#include "divert/keep_alive.h"
 #include "mitm/intercept/tunnel.h"
 
 namespace mitm::intercept {
@@ -49,6 +50,7 @@ awaitable<boost::system::error_code> connect(tcp::socket& socket, base::Endpoint
   if (refused) co_return refused;
   socket.set_option(tcp::no_delay{true}, error);
   socket.non_blocking(true, error);
+  divert::keep_alive(socket.native_handle());
   co_return error;
 }
 

@@ -31,11 +31,18 @@ std::string url_of(const http::Head& head, std::string_view scheme, const Tracke
   return head.target == "*" ? url : url.append(head.target);
 }
 
+/// One connection to a proxy carries requests for many hosts; the first one's is what the connection goes by.
+/// A SNI stays: it is what the server was asked for.
+void name_host(std::string_view authority, flow::Flow& flow) {
+  const std::string_view host = without_port(authority);
+  if (!host.empty() && (flow.host.empty() || flow.sni.empty())) flow.host = host;
+}
+
 }  // namespace
 
 void describe_request(http::Head& head, std::string_view scheme, const Tracked& tracked, flow::Flow& flow) {
   flow.url = url_of(head, scheme, tracked);
-  if (flow.host.empty()) flow.host = without_port(head.fields.find("host"));
+  name_host(head.fields.find("host"), flow);
   flow.method = std::move(head.method);
   flow.http_version = head.version == 10 ? "1.0" : "1.1";
   flow.request_headers = std::move(head.fields);
@@ -51,7 +58,7 @@ void describe_request(http::Http2Head& head, const Tracked& tracked, flow::Flow&
     flow.url =
         fmt::format("{}://{}{}", head.scheme, authority, head.path == "*" ? std::string_view() : head.path);
   }
-  if (flow.host.empty()) flow.host = without_port(host);
+  name_host(host, flow);
   flow.method = std::move(head.method);
   flow.http_version = "2";
   flow.request_headers = std::move(head.fields);

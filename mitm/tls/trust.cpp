@@ -48,7 +48,10 @@ Root root_or_nothing(const std::string& root_pem_path) {
 
 StoreStatus after(const TrustStore& store, const Root& root, const base::Result<>& done) {
   StoreStatus status = store.status(root);
-  if (!done) status.detail = done.error().text;
+  if (!done) {
+    status.detail = done.error().text;
+    status.failed = true;
+  }
   return status;
 }
 

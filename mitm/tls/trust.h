@@ -21,16 +21,17 @@ struct StoreStatus {
   enum class State { trusted, absent, unavailable } state = State::absent;
   std::string
       store;  ///< "system (/usr/local/share/ca-certificates)", "NSS (/home/ann/.pki/nssdb)", "Java (...)"
-  std::string detail;  ///< what to do, or why unavailable ("certutil is missing: apt install libnss3-tools")
+  std::string detail;   ///< what to do, or why unavailable ("certutil is missing: apt install libnss3-tools")
+  bool failed = false;  ///< what was to be done could not be done; `detail` says why
 };
 
 /// Every trust store found, in a stable order: system, NSS databases of `user` (run with the user's own ids),
 /// Java.
 std::vector<StoreStatus> trust_status(const std::string& root_pem_path, const StoreUser& user);
 
-/// Idempotent: what is trusted already is not touched. Returns what each store says now; where one failed,
-/// `detail` says why and the others went on. Needs root for the system store and Java. An error only when
-/// there is no root certificate to install.
+/// Idempotent: what is trusted already is not touched. Returns what each store says now; where one has
+/// `failed`, the others went on. Needs root for the system store and Java. An error only when there is no
+/// root certificate to install.
 base::Result<std::vector<StoreStatus>> install_trust(const std::string& root_pem_path, const StoreUser& user);
 
 /// Takes out what bears our name, also when `root_pem_path` is gone or is a newer root.

@@ -4,7 +4,9 @@
 #include <fstream>
 
 #include <grp.h>
+#include <sched.h>
 #include <signal.h>
+#include <sys/mount.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -45,6 +47,50 @@ TEST_CASE("exempt group: a number that a live process has is passed over") {
   CHECK(*second != first);
   ::kill(child, SIGKILL);
   ::waitpid(child, nullptr, 0);
+}
+
+TEST_CASE("exempt group: one that exists in this user namespace") {
+  constexpr gid_t kUsual = kUsualExemptGroup;
+  const struct {
+    const char *name, *map;
+    std::vector<GroupRange> ranges;
+    std::vector<gid_t> candidates;
+  } cases[] = {
+      {"all", "         0          0 4294967295\n", {{0, 4'294'967'294}}, {kUsual, kUsual + 1, kUsual + 2}},
+      {"LXD", "0 1000000 1000000000\n", {{0, 999'999'999}}, {999'999'999, 999'999'998, 999'999'997}},
+      {"rootless podman", "0 1000 1\n1 100000 65536\n", {{0, 0}, {1, 65'536}}, {65'536, 65'535, 65'534}},
+      {"one alone", "0 1000 1\n", {{0, 0}}, {}},
+      {"it is the last", "1869837176 5 1\n", {{kUsual, kUsual}}, {kUsual}},
+      {"beyond the end",
+       "4294967000 0 400\n",
+       {{4'294'967'000, 4'294'967'294}},
+       {4'294'967'294, 4'294'967'293, 4'294'967'292}},
+      {"empty", "", {}, {}},
+      {"nonsense", "0 x 5\n", {}, {}},
+  };
+  for (const auto& c : cases) {
+    CAPTURE(std::string(c.name));
+    CHECK(parse_gid_map(c.map) == c.ranges);
+    CHECK(group_candidates(c.ranges, kUsual, 3) == c.candidates);
+  }
+}
+
+TEST_CASE("exempt group: a number that somebody's containers have is passed over") {
+  CHECK(parse_subgid("ann:100000:65536\nx\n:\nben:7:1\nbad:7:x\nnone:9:0\n") ==
+        std::vector<GroupRange>{{100'000, 165'535}, {7, 7}});
+  const pid_t child = ::fork();
+  if (child == 0) {
+    const bool alone = ::unshare(CLONE_NEWNS) == 0 &&
+                       ::mount("none", "/", nullptr, MS_REC | MS_PRIVATE, nullptr) == 0 &&
+                       ::mount("none", "/etc", "tmpfs", 0, nullptr) == 0;
+    std::ofstream{"/etc/subgid"} << "ann:" << kUsualExemptGroup - 10 << ":20\n";
+    const bool passed_over = group_number_in_use(kUsualExemptGroup) == "a range in /etc/subgid" &&
+                             choose_exempt_group(std::nullopt).value() == kUsualExemptGroup + 10;
+    ::_exit(alone && passed_over ? 0 : 1);
+  }
+  int status = -1;
+  ::waitpid(child, &status, 0);
+  CHECK(status == 0);
 }
 
 TEST_CASE("invoking user: who typed sudo, with clear errors") {

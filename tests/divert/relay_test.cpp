@@ -623,3 +623,31 @@ TEST_CASE("relay: cancelled, it resets both sides") {
   REQUIRE(future.wait_for(kPatience) == std::future_status::ready);
   CHECK(future.get().error == "client: Operation canceled");
 }
+
+TEST_CASE("relay: all of a thread are reset when they are told to end") {
+  Context relay;
+  auto first = relayed(relay.context);
+  auto second = relayed(relay.context);
+  write_text(first.origin.get(), "half of it");
+  CHECK(read_text(first.program.get(), 10) == "half of it");
+  write_text(second.program.get(), "hello");
+  CHECK(read_text(second.origin.get(), 5) == "hello");
+  boost::asio::post(relay.context, [] { divert::reset_relays("enough"); });
+  for (auto* ends : {&first, &second}) {
+    CHECK(how_it_ends(ends->program.get()) == ECONNRESET);
+    CHECK(how_it_ends(ends->origin.get()) == ECONNRESET);
+    CHECK(ends->wait().error == "enough");
+  }
+}
+
+TEST_CASE("relay: whatever becomes of it, half an answer is no whole one") {
+  std::optional<Context> relay;
+  relay.emplace();
+  auto ends = relayed(relay->context);
+  write_text(ends.origin.get(), "half of it");
+  CHECK(read_text(ends.program.get(), 10) == "half of it");
+  ::shutdown(ends.program.get(), SHUT_WR);
+  CHECK(how_it_ends(ends.origin.get()) == 0);
+  relay.reset();
+  CHECK(how_it_ends(ends.program.get()) == ECONNRESET);
+}

@@ -1,10 +1,11 @@
 """Every failure says what failed, on what and what to do, with the right exit code, and nothing starts."""
 import json
 import os
-import socket
+import signal
+import subprocess
 import unittest
 
-from harness import OSPROXY, Osproxy, World, main, run
+from harness import OSPROXY, PATIENCE, V4, Osproxy, World, main, run, wait_for
 
 world = None
 
@@ -121,9 +122,7 @@ class Errors(unittest.TestCase):
         path = f"{world.dir}/damaged.pem"
         with open(path, "w") as file:
             file.write("no certificate\n")
-        result = world.run(OSPROXY, "run", "--ca-dir", world.ca_dir, "--upstream-ca", path, check=False)
-        self.assertEqual(result.returncode, 1)
-        self.assertIn(f"osproxy: --upstream-ca: there is no certificate in PEM form in {path}\n", result.stderr)
+        self.check(["run", "--ca-dir", world.ca_dir, "--upstream-ca", path], 1, f"osproxy: --upstream-ca: there is no certificate in PEM form in {path}")
 
     def test_taken_port(self):
         taken = world.python("import socket; s = socket.create_server(('127.0.0.1', 28600)); print(1, flush=True); input()", stdin=-1, stdout=-1)
@@ -185,10 +184,51 @@ class Errors(unittest.TestCase):
         finally:
             run("umount", folder)
 
+    def test_full_disk_for_pcap_and_for_the_log(self):
+        """What cannot be said either is lost: interception goes on all the same."""
+        folder = f"{world.dir}/tiny"
+        os.mkdir(folder)
+        run("mount", "-t", "tmpfs", "-o", "size=64k", "none", folder)
+        self.addCleanup(run, "umount", folder)
+        world.file("large", 1 << 20)
+        for command, words in (("run", ["curl"]), ("exec", ["--", "sh", "-c", "read done"])):
+            osproxy = Osproxy(world, "--pcap", f"{folder}/{command}", *words, command=command)
+            with self.subTest(command), open("/dev/full", "w") as full:
+                process = world.spawn(osproxy.command, stdin=subprocess.PIPE, stderr=full, env=osproxy.environment)
+                self.addCleanup(process.kill)
+                wait_for(lambda: "osproxy" in world.tables(), "the rules")
+                if command == "run":
+                    for name in ("files/large", "files/large", "after"):
+                        world.curl(f"https://one.test/{name}", "-o", "/dev/null", trust="osproxy")
+                        osproxy.wait_for_flow(url=f"https://one.test/{name}")
+                    process.send_signal(signal.SIGINT)
+                process.stdin.close()
+                os.unlink(f"{folder}/{command}")
+                self.assertEqual(process.wait(PATIENCE), 0 if command == "run" else 1)  # read: the end of its input
+
+    def test_an_error_that_cannot_be_said(self):
+        for words, code in ((["--fromat", "text"], 2), (["run", "--output", "/no/flows"], 1)):
+            with open("/dev/full", "w") as full:
+                self.assertEqual(subprocess.run(world.inside([OSPROXY, *words]), stderr=full).returncode, code)
+
+    def test_a_home_that_cannot_be_written(self):
+        """There is no configuration to read, and no list of what was learned: a run works without."""
+        hide = ["unshare", "--mount", "sh", "-c", "mount -t tmpfs -o ro none /root && exec \"$@\"", "sh"]
+        osproxy = Osproxy(world, "curl", environment={"HOME": "/root"})
+        osproxy.command = hide + osproxy.command
+        with osproxy:
+            world.curl("https://one.test/read-only", trust="osproxy")
+            osproxy.wait_for_flow(url="https://one.test/read-only")
+        command = Osproxy(world, "--", "curl", "-sS", f"https://{V4[0]}/exec", command="exec", environment={"HOME": "/root"})
+        result = world.run(*hide, *command.command, env=command.environment)
+        self.assertEqual(result.stdout, f"hello from {V4[0]}\n", result.stderr)
+        command.wait_for_flow(url=f"https://{V4[0]}/exec")
+
     def test_disk_that_is_full_from_the_start(self):
         result = world.run(OSPROXY, "run", "curl", "--ca-dir", world.ca_dir, "--pcap", "/dev/full", check=False)
         self.assertEqual(result.returncode, 1)
-        self.assertIn("osproxy: --pcap /dev/full: cannot write: No space left on device\n", result.stderr)
+        self.assertEqual(result.stderr.splitlines()[-2:],
+                         ["osproxy: --pcap /dev/full: cannot write: No space left on device", "osproxy: the worker ended; nothing was diverted"])
         self.assertNotIn("osproxy", world.tables())
 
 

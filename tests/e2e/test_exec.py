@@ -3,16 +3,74 @@ import json
 import os
 import pty
 import resource
+import select
 import shutil
 import signal
 import subprocess
+import termios
 import time
 import unittest
 
-from harness import HOSTS, OSPROXY, PATIENCE, TemporaryUser, World, children_of, main, run, status_of, wait_for
+from harness import ASAN, HOSTS, OSPROXY, PATIENCE, TemporaryUser, World, children_of, main, run, status_of, wait_for
 
 world = None
 ONE = HOSTS["one.test"][0]
+
+
+# Answers with as many pieces of 1000 bytes as the path says, one every 20 ms.
+DRIP = """
+import socket, time
+s = socket.create_server(("0.0.0.0", 8000)); print("ready", flush=True)
+c = s.accept()[0]; count = int(c.recv(65536).split(b" ")[1].strip(b"/")); print("begun", flush=True)
+c.sendall(b"HTTP/1.0 200 OK\\r\\n\\r\\n")
+for i in range(count): c.sendall(b"x" * 1000); time.sleep(0.02)
+"""
+
+
+class Terminal:
+    """A program on a terminal of its own, where it leads the session."""
+
+    def __init__(self, words, environment=None):
+        self.words, self.environment = words, {**os.environ, **(environment or {})}
+        self.seen = b""
+        self.status = None
+
+    def __enter__(self):
+        self.pid, self.fd = pty.fork()
+        if self.pid == 0:
+            os.execvpe(self.words[0], self.words, self.environment)
+        return self
+
+    def __exit__(self, *_):
+        if self.status is None:
+            os.kill(self.pid, signal.SIGKILL)
+            self.wait()
+        os.close(self.fd)
+
+    def read_until(self, text):
+        end = time.monotonic() + PATIENCE
+        while text not in self.seen:
+            readable, _, _ = select.select([self.fd], [], [], max(0, end - time.monotonic()))
+            assert readable, f"{text} did not appear: {self.seen}"
+            self.seen += os.read(self.fd, 4096)
+        self.seen = self.seen.split(text, 1)[1]
+
+    def write(self, data):
+        os.write(self.fd, data)
+
+    def wait(self):
+        """Its exit status; what it still writes is read off meanwhile."""
+        def ended():
+            try:
+                while select.select([self.fd], [], [], 0)[0]:
+                    self.seen += os.read(self.fd, 4096)
+            except OSError:
+                pass  # nobody has the terminal open
+            pid, status = os.waitpid(self.pid, os.WNOHANG)
+            self.status = status if pid else None
+            return pid
+        wait_for(ended, f"the end of {self.words}")
+        return os.waitstatus_to_exitcode(self.status)
 
 
 def setUpModule():
@@ -39,7 +97,9 @@ class Exec(unittest.TestCase):
     def tearDown(self):
         self.assertEqual(world.tables(), "")
         mounted = "/sys/fs/cgroup/unified" if os.path.isdir("/sys/fs/cgroup/unified") else "/sys/fs/cgroup"
-        self.assertEqual([name for name in os.listdir(mounted) if name.startswith("osproxy-")], [])
+        # Those of the living belong to tests that run beside this one.
+        left = [name for name in os.listdir(mounted) if name.startswith("osproxy-") and not os.path.isdir(f"/proc/{name.split('-')[1]}")]
+        self.assertEqual(left, [])
 
     def flows(self):
         with open(self.path) as file:
@@ -118,28 +178,79 @@ class Exec(unittest.TestCase):
         process.stdout.close()
 
     def test_ctrl_c_on_a_terminal_reaches_the_command_only(self):
-        words = command("sh", "-c", "trap 'echo caught; exit 7' INT; echo ready; while :; do sleep 0.1; done")
-        pid, terminal = pty.fork()
-        if pid == 0:
-            os.execvp(words[0], words)
-        seen = b""
+        with Terminal(command("sh", "-c", "trap 'echo caught; exit 7' INT; echo ready; while :; do sleep 0.1; done")) as terminal:
+            terminal.read_until(b"ready")
+            terminal.write(b"\x03")
+            terminal.read_until(b"caught")
+            self.assertEqual(terminal.wait(), 7)
 
-        def read_until(text):
-            nonlocal seen
-            while text not in seen:
-                seen += os.read(terminal, 4096)
+    def test_modes_of_the_terminal_are_restored(self):
+        with Terminal(command("sh", "-c", "stty raw -echo; stty -a")) as terminal:
+            before = termios.tcgetattr(terminal.fd)
+            terminal.read_until(b"-icanon")
+            self.assertEqual(terminal.wait(), 0)
+            self.assertEqual(termios.tcgetattr(terminal.fd), before)
 
-        read_until(b"ready")
-        os.write(terminal, b"\x03")
-        read_until(b"caught")
-        try:
-            while os.read(terminal, 4096):
-                pass
-        except OSError:
-            pass  # the terminal's other end is closed
-        _, status = os.waitpid(pid, 0)
-        self.assertEqual(os.waitstatus_to_exitcode(status), 7)
-        os.close(terminal)
+    def test_ctrl_z_and_fg(self):
+        """In a shell of the terminal: what CMD was loading goes on where it was."""
+        url = f"http://{ONE}:8000/100"
+        drip = world.python(DRIP, where=world.origin, stdout=subprocess.PIPE, text=True)
+        drip.stdout.readline()
+        with Terminal(["bash", "--norc", "--noprofile", "-i"], {"PS1": "prompt> "}) as terminal:
+            terminal.read_until(b"prompt> ")
+            words = command("curl", "-sS", "-N", "-w", "loaded %{size_download} %{exitcode}", "-o", f"{world.dir}/loaded", url)
+            terminal.write((" ".join(f"'{word}'" for word in words) + "\r").encode())
+            self.assertEqual(drip.stdout.readline(), "begun\n")
+            wait_for(lambda: os.path.exists(f"{world.dir}/loaded") and os.path.getsize(f"{world.dir}/loaded") > 0, "the first bytes")
+            terminal.write(b"\x1a")
+            terminal.read_until(b"Stopped")
+            time.sleep(1.5)
+            self.assertEqual(world.curl("https://one.test/", trust="origin").stdout, "hello from one.test\n")
+            terminal.write(b"fg\r")
+            terminal.read_until(b"loaded 100000 0")
+            terminal.read_until(b"prompt> ")
+            terminal.write(b"exit $?\r")
+            self.assertEqual(terminal.wait(), 0)
+
+    def test_cgroups_that_cannot_be_made(self):
+        """As in Docker, which mounts them read-only: CMD and its descendants are told by their descent."""
+        mounted = next(line.split()[1] for line in open("/proc/self/mounts") if line.split()[2] == "cgroup2")
+        script = f"mount -o remount,bind,ro {mounted} && exec setpriv --bounding-set=-sys_admin --inh-caps=-sys_admin \"$@\""
+        curl = f"curl -sS -o /dev/null https://{ONE}"
+        words = [OSPROXY, "exec", "--ca-dir", world.ca_dir, "--upstream-ca", f"{world.dir}/ca.pem", "-f", "jsonl", "-o", self.path, "--",
+                 "sh", "-c", f"{curl}/child; (setsid {curl}/grandchild); cat /proc/self/cgroup"]
+        result = world.run("unshare", "--mount", "sh", "-c", script, "sh", *words)
+        self.assertNotIn("/osproxy-", result.stdout)
+        self.assertRegex(result.stderr, r"(?m)^osproxy: cannot make the cgroup osproxy-\d+: Read-only file system; the command's processes are told by their descent$")
+        self.assertEqual(sorted(self.urls()), [f"https://{ONE}/child", f"https://{ONE}/grandchild"])
+
+    def test_a_command_that_takes_long_to_begin(self):
+        """The guard kills a broker that is silent for a second; this one waits for the user's groups to be looked up."""
+        if ASAN:
+            self.skipTest("ASan wants to be the first library")
+        source, library = f"{world.dir}/slow.c", f"{world.dir}/slow.so"
+        with open(source, "w") as file:
+            file.write("#include <unistd.h>\n#include <grp.h>\nint initgroups(const char *user, gid_t group) { sleep(2); return setgroups(1, &group); }\n")
+        run("gcc", "-shared", "-fPIC", "-o", library, source)
+        result = execute("echo", "begun", env={**os.environ, "LD_PRELOAD": library})
+        self.assertEqual((result.returncode, result.stdout), (0, "begun\n"), result.stderr)
+
+    def test_everything_killed_leaves_the_command_and_its_network(self):
+        process = world.spawn([*command("sh", "-c", f"while :; do curl -s -m 5 http://{ONE}/; sleep 0.05; done")[2:]], stdout=subprocess.PIPE, text=True)
+        self.assertEqual(process.stdout.readline(), f"hello from {ONE}\n")
+        name = f"osproxy-{process.pid}"
+        shell = next(pid for pid in children_of(process.pid) if name in open(f"/proc/{pid}/cgroup").read())
+        self.addCleanup(os.kill, shell, signal.SIGKILL)
+        for pid in [process.pid, *(pid for pid in children_of(process.pid) if pid != shell)]:
+            os.kill(pid, signal.SIGKILL)
+        process.wait(PATIENCE)
+        wait_for(lambda: "osproxy" not in world.tables(), "the rules' end", 1)
+        served = len(world.access_log())
+        wait_for(lambda: len(world.access_log()) > served + 5, "further requests of the command")
+        self.assertIn(name, open(f"/proc/{shell}/cgroup").read())
+        self.assertIn(name, world.run(OSPROXY, "cleanup").stdout)
+        self.assertNotIn(name, open(f"/proc/{shell}/cgroup").read())
+        self.assertEqual(world.run(OSPROXY, "cleanup").stdout, "nothing was left behind\n")
 
     def test_nothing_is_inherited_but_the_standard_streams(self):
         result = execute("sh", "-c", "ls /proc/self/fd", pass_fds=[os.open("/dev/null", os.O_RDONLY)])

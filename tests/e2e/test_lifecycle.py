@@ -6,15 +6,58 @@ import subprocess
 import time
 import unittest
 
-from harness import ASAN, OSPROXY, PATIENCE, Osproxy, World, children_of, main, run, wait_for
+from harness import ASAN, OSPROXY, PATIENCE, Osproxy, World, children_of, main, run, status_of, wait_for
+
+# Answers with 1000 bytes every 20 ms: for ever, or as many times as the path says. Prints how that ended.
+DRIP = """
+import errno, socket, threading, time
+def serve(c):
+    path = c.recv(65536).split(b" ")[1].decode().strip("/")
+    how = "sent"
+    try:
+        c.sendall(b"HTTP/1.0 200 OK\\r\\n\\r\\n")
+        for i in range(int(path or 1_000_000)):
+            c.sendall(b"x" * 1000); time.sleep(0.02)
+            try:
+                if c.recv(1, socket.MSG_DONTWAIT) == b"": how = "FIN"; break
+            except BlockingIOError: pass
+    except OSError as error: how = errno.errorcode[error.errno]
+    print(how, flush=True); c.close()
+s = socket.create_server(("0.0.0.0", 8000)); print("ready", flush=True)
+while True: threading.Thread(target=serve, args=(s.accept()[0],), daemon=True).start()
+"""
+# Reads all of it. Prints when it comes, then how that ended, and how much it was.
+READER = """
+import errno, socket, sys
+s = socket.create_connection(("192.0.2.2", 8000), 30); s.sendall(b"GET /%s HTTP/1.1\\r\\nHost: drip.test\\r\\n\\r\\n" % sys.argv[1].encode())
+total, how = 0, "FIN"
+try:
+    while True:
+        got = s.recv(65536)
+        if not got: break
+        if total == 0: print("reading", flush=True)
+        total += len(got)
+except OSError as error: how = errno.errorcode[error.errno]
+print(how, total)
+"""
 
 world = None
+drip = None
 REPEATS = 3 if ASAN else 20
 
 
 def setUpModule():
-    global world
+    global world, drip
     world = World()
+    drip = world.python(DRIP, where=world.origin, stdout=subprocess.PIPE, text=True)
+    drip.stdout.readline()
+
+
+def reader(path=""):
+    """A program that has begun to read from the drip."""
+    process = world.python(READER, path, stdout=subprocess.PIPE, text=True)
+    assert process.stdout.readline() == "reading\n"
+    return process
 
 
 def tearDownModule():
@@ -103,6 +146,48 @@ class Ending(unittest.TestCase):
         self.assertIn(osproxy.process.wait(PATIENCE), (0, 1))
         self.assertNotIn("osproxy", world.tables())
         wait_for(lambda: not alive(worker), "the end of the worker")
+
+    def config(self, rules):
+        path = f"{world.dir}/rules.json"
+        with open(path, "w") as file:
+            json.dump({"rules": rules}, file)
+        return path
+
+    def test_connections_that_it_carries_end_with_a_reset(self):
+        """Half an answer must not look like a whole one: relayed, passed by a rule on the host, intercepted."""
+        to_host = ["--config", self.config([{"host": "drip.test", "action": "pass"}])]
+        for program, more, kind in (("no-such-program", ["--engine", "redirect"], "pass"), ("python", to_host, "pass"), ("python", [], "http")):
+            with self.subTest(kind=kind, more=more):
+                with Osproxy(world, program, "--ports", "8000", *more) as osproxy:
+                    program = reader()
+                self.assertEqual(program.communicate(timeout=PATIENCE)[0].split()[0], "ECONNRESET")
+                self.assertEqual(drip.stdout.readline(), "ECONNRESET\n")
+                self.assertEqual(osproxy.wait_for_flow(type=kind)["error"], "osproxy ended")
+
+    def test_connections_that_it_relays_end_with_a_reset_when_it_is_killed(self):
+        """The program hears of it while the rules stand, which go with the broker."""
+        for victim in ("worker", "broker"):
+            with self.subTest(victim):
+                osproxy = Osproxy(world, "no-such-program", "--ports", "8000", "--engine", "redirect", check=False)
+                osproxy.start(self)
+                program = reader()
+                os.kill(getattr(osproxy, victim)(), signal.SIGKILL)
+                osproxy.process.wait(PATIENCE)
+                if victim == "worker":
+                    self.assertEqual(program.communicate(timeout=PATIENCE)[0].split()[0], "ECONNRESET")
+                program.kill()
+                self.assertEqual(drip.stdout.readline(), "ECONNRESET\n")
+
+    def test_suspended_run_carries_what_it_has(self):
+        for program in ("python", "no-such-program"):
+            with Osproxy(world, program, "--ports", "8000", "--engine", "redirect") as osproxy:
+                program = reader("200")
+                osproxy.process.send_signal(signal.SIGTSTP)
+                wait_for(lambda: status_of(osproxy.broker())["State"].startswith("T"), "the stop")
+                time.sleep(1.5)  # longer than the guard waits for a heartbeat
+                osproxy.process.send_signal(signal.SIGCONT)
+                self.assertEqual(program.communicate(timeout=PATIENCE)[0], f"FIN {200_000 + len('HTTP/1.0 200 OK..--')}\n")
+                self.assertEqual(drip.stdout.readline(), "sent\n")
 
     def test_suspended_run_lets_others_through(self):
         with Osproxy(world, "curl") as osproxy:

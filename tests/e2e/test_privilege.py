@@ -1,5 +1,8 @@
 """architecture.md, Privilege: who may do what, bullet by bullet."""
+import ctypes
 import os
+import re
+import signal
 import socket
 import stat
 import subprocess
@@ -86,6 +89,34 @@ class Worker(unittest.TestCase):
         self.assertEqual(run("openssl", "x509", "-checkend", str(6 * 86400), "-noout", input=pem, check=False).returncode, 0)
 
 
+class Intermediate(unittest.TestCase):
+    def ask_for_another(self, worker):
+        """What the worker says on the last of the seven days, said in its place: on each of its sockets to the broker."""
+        worker_fd = os.pidfd_open(worker)
+        for name in os.listdir(f"/proc/{worker}/fd"):
+            if os.readlink(f"/proc/{worker}/fd/{name}").startswith("socket:"):
+                with socket.socket(fileno=ctypes.CDLL(None).syscall(438, worker_fd, int(name), 0)) as end:  # pidfd_getfd
+                    if (end.family, end.type) == (socket.AF_UNIX, socket.SOCK_SEQPACKET):
+                        end.send(b"n")
+        os.close(worker_fd)
+
+    def shown(self):
+        """What an intercepted program is shown of our intermediate."""
+        text = world.run("openssl", "s_client", "-connect", "192.0.2.2:443", "-servername", "one.test", "-showcerts", "-CAfile",
+                         world.trusting("osproxy"), "-verify_return_error", input="GET / HTTP/1.0\r\n\r\n").stdout
+        return re.findall(r"-----BEGIN CERTIFICATE-----[^-]+-----END CERTIFICATE-----", text)[1]
+
+    def test_a_new_one_takes_the_place_of_the_old_one(self):
+        with Osproxy(world, "openssl") as osproxy:
+            first = self.shown()
+            self.assertEqual(self.shown(), first)
+            def changed():
+                self.ask_for_another(osproxy.worker())
+                time.sleep(1)
+                return self.shown() != first
+            wait_for(changed, "another intermediate")
+
+
 class Files(unittest.TestCase):
     def test_files_belong_to_the_user(self):
         folder = f"{user.home}/out"
@@ -159,6 +190,26 @@ class Group(unittest.TestCase):
     def test_a_free_number_can_be_chosen(self):
         with Osproxy(world, "curl", "--group", "777123") as osproxy:
             self.assertEqual(status_of(osproxy.worker())["Gid"].split()[0], "777123")
+
+
+    def test_one_is_chosen_that_exists_in_the_user_namespace(self):
+        """As in LXD and rootless containers: the usual number is none that the kernel knows there."""
+        shell = "read ready; ip link set lo up; exec \"$@\""
+        command = [OSPROXY, "run", "curl", "--ca-dir", world.ca_dir]
+        said = f"{world.dir}/namespace.stderr"
+        inside = subprocess.Popen(["unshare", "--user", "--net", "sh", "-c", shell, "sh", *command], stdin=subprocess.PIPE, stdout=subprocess.DEVNULL,
+                                  stderr=open(said, "w"), text=True)
+        self.addCleanup(inside.kill)
+        wait_for(lambda: os.readlink(f"/proc/{inside.pid}/ns/user") != os.readlink("/proc/self/ns/user"), "the user namespace")
+        for name in ("uid_map", "gid_map"):
+            with open(f"/proc/{inside.pid}/{name}", "w") as file:
+                file.write("0 0 90000\n")
+        print("go", file=inside.stdin, flush=True)
+        wait_for(lambda: "osproxy: capturing" in open(said).read() or inside.poll() is not None, "the start")
+        self.assertIsNone(inside.poll(), open(said).read())
+        self.assertIn("89999", [status_of(pid)["Gid"].split()[0] for pid in children_of(inside.pid)])
+        inside.send_signal(signal.SIGINT)
+        self.assertEqual(inside.wait(30), 0)
 
 
 class Guard(unittest.TestCase):

@@ -66,6 +66,41 @@ class TrustStore(unittest.TestCase):
         self.assertEqual(codes[1], "200 0")
 
 
+    def test_a_store_that_fails_is_an_error(self):
+        osproxy = f"{OSPROXY} ca {{}} --ca-dir {world.ca_dir} || echo status $?".format
+        broken = "printf '#!/bin/sh\\necho disk on fire >&2; exit 3\\n' > $scratch/broken; chmod 755 $scratch/broken; mount --bind $scratch/broken /usr/sbin/update-ca-certificates"
+        run(OSPROXY, "ca", "create", "--ca-dir", world.ca_dir, check=False)
+        result = self.in_own_store("\n".join([broken, osproxy("install")]))
+        complaint = "osproxy: system (/usr/local/share/ca-certificates): update-ca-certificates failed (exit 3): disk on fire\n"
+        self.assertEqual(result.stderr, complaint)
+        self.assertIn("status 1\n", result.stdout)
+        self.assertRegex(result.stdout, r"(?m)^not trusted  system .*: update-ca-certificates failed")
+        result = self.in_own_store("\n".join([osproxy("install"), broken, osproxy("uninstall")]))
+        self.assertEqual(result.stderr, complaint)
+        self.assertEqual(result.stdout.count("status 1\n"), 1, result.stdout)
+
+
+class SystemStore(unittest.TestCase):
+    """Which servers are believed, unless --upstream-ca says so: those that the machine believes."""
+
+    def check(self, osproxy, status):
+        with osproxy:
+            answer = world.curl("https://one.test/", "-o", "/dev/null", "-w", "%{http_code}", trust="osproxy")
+            self.assertEqual(answer.stdout, status)
+            error = osproxy.wait_for_flow(type="http")["error"]
+            self.assertEqual(error is None, status == "200", error)
+
+    def test_a_ca_that_the_machine_trusts(self):
+        self.check(Osproxy(world, "curl", upstream_ca=False), "502")
+        trusting = Osproxy(world, "curl", upstream_ca=False)
+        script = f"mount -t tmpfs none /etc/ssl/certs && cp {world.dir}/ca.pem /etc/ssl/certs/e2e.pem && openssl rehash /etc/ssl/certs && exec \"$@\""
+        trusting.command = ["unshare", "--mount", "sh", "-c", script, "sh", *trusting.command]
+        self.check(trusting, "200")
+
+    def test_a_ca_that_the_variable_names(self):
+        self.check(Osproxy(world, "curl", upstream_ca=False, environment={"SSL_CERT_FILE": f"{world.dir}/ca.pem"}), "200")
+
+
 class ServerSpeaksFirst(unittest.TestCase):
     def test_ssh_on_an_intercepted_port(self):
         d = world.dir

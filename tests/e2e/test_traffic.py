@@ -1,5 +1,6 @@
 """What passes through arrives as it was sent: raw protocols, many connections, aborts, unreachable servers."""
 import collections
+import json
 import os
 import re
 import shutil
@@ -11,6 +12,7 @@ import unittest
 from harness import ASAN, HOSTS, PATIENCE, V4, Osproxy, World, main, run, wait_for
 
 world = None
+listening = None
 PORTS = ["--ports", "80,443,8000-8010,9443"]
 
 # Speaks first, then echoes lines until QUIT.
@@ -54,6 +56,27 @@ while True:
     c.close()
 """
 
+# Speaks first, then prints how the connection ended.
+LISTENING = """
+import errno, socket
+s = socket.create_server(("0.0.0.0", 8003)); print(1, flush=True)
+while True:
+    c = s.accept()[0]; c.sendall(b"220 hello\\r\\n")
+    try: print("FIN" if c.recv(100) == b"" else "bytes", flush=True)
+    except OSError as error: print(errno.errorcode[error.errno], flush=True)
+    c.close()
+"""
+
+# Says how a connection to a port of 192.0.2.2 fails, and when: 'connect' or 'recv'.
+FAILURE = """
+import errno
+when = "connect"
+try:
+    s = socket.create_connection((sys.argv[1], int(sys.argv[2])), 20); when = "recv"
+    print("end" if s.recv(100) == b"" else "bytes")
+except OSError as error: print(when, errno.errorcode[error.errno])
+"""
+
 # Opens argv[2] connections to each of the other arguments and prints its local port and the host for each.
 CLIENT = """
 import socket, sys
@@ -73,8 +96,10 @@ for i in range(int(sys.argv[1])):
 
 
 def setUpModule():
-    global world
+    global world, listening
     world = World()
+    listening = world.python(LISTENING, where=world.origin, stdout=subprocess.PIPE, text=True)
+    listening.stdout.readline()
     for script in (MAILER, COUNTER, QUITTER):
         world.python(script, where=world.origin, stdout=subprocess.PIPE).stdout.readline()
 
@@ -109,12 +134,28 @@ class Raw(unittest.TestCase):
                 self.assertEqual((flow["request_bytes"], flow["response_bytes"]), (1000000, 12))
 
     def test_resets_of_the_program_reach_the_server(self):
-        body = ("s = socket.create_connection(('192.0.2.2', 8000), 10); s.recv(100); s.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack('ii', 1, 0));"
+        body = ("s = socket.create_connection(('192.0.2.2', 8003), 10); s.recv(100); s.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack('ii', 1, 0));"
                 "s.close()")
         for program, kind in (("python", "tcp"), ("no-such-program", "pass")):
             with Osproxy(world, program, *PORTS, "--engine", "redirect") as osproxy:
                 client_script(body)
                 self.assertTrue(osproxy.wait_for_flow(type=kind)["error"])
+                self.assertEqual(listening.stdout.readline(), "ECONNRESET\n")
+
+
+class Idle(unittest.TestCase):
+    def test_a_server_that_is_silent_is_asked_whether_it_is_still_there(self):
+        for program, engine in (("python", "packet"), ("python", "redirect"), ("no-such-program", "redirect")):
+            with self.subTest(program=program, engine=engine), Osproxy(world, program, *PORTS, "--engine", engine):
+                script = "import socket; s = socket.create_connection(('192.0.2.2', 8000)); s.recv(100); print(1, flush=True); input()"
+                process = world.python(script, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+                process.stdout.readline()
+                # One is the program's own, the other is ours.
+                lines = run("ss", "-N", world.client, "-tnoH", "dst", "192.0.2.2:8000").stdout.splitlines()
+                self.assertEqual(len(lines), 2, lines)
+                self.assertEqual(sum(bool(re.search(r"timer:\(keepalive,(59sec|1min|[45]\dsec)", line)) for line in lines), 1, lines)
+                process.stdin.close()
+                process.wait(PATIENCE)
 
 
 class Aborts(unittest.TestCase):
@@ -156,14 +197,42 @@ class Aborts(unittest.TestCase):
             # Each left its trace and nothing stays open.
             wait_for(lambda: not run("ss", "-N", world.origin, "-tnH", "state", "established").stdout.strip(), "the end of all connections")
 
-    def test_refused_and_unreachable_servers(self):
-        with Osproxy(world, "curl", *PORTS) as osproxy:
-            self.assertNotEqual(world.curl("http://192.0.2.2:8009/", check=False).returncode, 0)
-            flow = osproxy.wait_for_flow(server="192.0.2.2:8009")
-            self.assertIn("cannot connect to 192.0.2.2:8009: Connection refused", flow["error"])
+    def failure(self, port, host="192.0.2.2"):
+        return client_script(FAILURE, host, port).stdout.strip()
+
+    def test_refused_servers(self):
+        """The packet engine tells connect(), the redirect engine can only reset what the kernel has connected."""
+        for engine, seen in (("packet", "connect ECONNREFUSED"), ("redirect", "recv ECONNRESET")):
+            with self.subTest(engine), Osproxy(world, "python", *PORTS, "--engine", engine) as osproxy:
+                # On a busy machine a process may be found too late for its first packet.
+                wait_for(lambda: self.failure(8009) == seen, seen)
+                flow = osproxy.wait_for_flow(server="192.0.2.2:8009")
+                self.assertIn("cannot connect to 192.0.2.2:8009: Connection refused", flow["error"])
         with Osproxy(world, "no-such-program", *PORTS, "--engine", "redirect") as osproxy:
-            self.assertNotEqual(world.curl("http://192.0.2.2:8009/", check=False).returncode, 0)
+            self.assertEqual(self.failure(8009), "recv ECONNRESET")
             self.assertIn("Connection refused", osproxy.wait_for_flow(type="pass")["error"])
+
+    def test_unreachable_servers(self):
+        """Nobody has this address: ARP finds out."""
+        for engine, seen in (("packet", "connect EHOSTUNREACH"), ("redirect", "recv ECONNRESET")):
+            with self.subTest(engine), Osproxy(world, "python", *PORTS, "--engine", engine) as osproxy:
+                wait_for(lambda: self.failure(8009, "192.0.2.77") == seen, seen)
+                self.assertIn("cannot connect to 192.0.2.77:8009: No route to host", osproxy.wait_for_flow(server="192.0.2.77:8009")["error"])
+
+    def test_blocked_programs_see_a_reset(self):
+        path = f"{world.dir}/block.json"
+        with open(path, "w") as file:
+            json.dump({"rules": [{"port": 8003, "action": "block"}, {"host": "one.test", "action": "block"}]}, file)
+        for engine, seen in (("packet", "connect ECONNREFUSED"), ("redirect", "recv ECONNRESET")):
+            with self.subTest(engine), Osproxy(world, "python,curl", *PORTS, "--engine", engine, "--config", path) as osproxy:
+                wait_for(lambda: self.failure(8003) == seen, seen)
+                osproxy.wait_for_flow(type="block", server="192.0.2.2:8003")
+                # By its host: known when the program has spoken. curl: 56 receive failure, 35 failure in the handshake.
+                for url, code in (("http://one.test/", 56), ("https://one.test/", 35)):
+                    answer = world.curl(url, check=False)
+                    self.assertEqual(answer.returncode, code, answer)
+                    self.assertIn("reset", answer.stderr)
+                osproxy.wait_for_flows(3, type="block")
 
 
 class Many(unittest.TestCase):
@@ -211,6 +280,37 @@ for s, host in sockets:
             self.assertEqual(client_script(body).stdout.splitlines(), ["hello from 192.0.2.2", "hello from 192.0.2.3"])
             flows = osproxy.wait_for_flows(2, type="http")
         self.assertEqual({(flow["client"], flow["server"]) for flow in flows}, {("192.0.2.1:41000", f"{host}:80") for host in V4})
+
+    def test_more_connections_than_descriptors(self):
+        """They wait for each other; none is refused, and it is said once."""
+        script = """
+import threading, time
+idle = [socket.create_connection(('192.0.2.2', 80), 60) for _ in range(40)]
+whole = []
+def load():
+    with socket.create_connection(('192.0.2.2', 80), 60) as s:
+        s.sendall(b'GET / HTTP/1.1\\r\\nHost: one.test\\r\\nConnection: close\\r\\n\\r\\n')
+        whole.append(s.makefile('rb').read().endswith(b'hello from one.test\\n'))
+threads = [threading.Thread(target=load) for _ in range(90)]
+for one in threads: one.start()
+time.sleep(0.5)
+for one in idle: one.close()
+for one in threads: one.join()
+assert whole == [True] * 90
+print('done')
+"""
+        few = ["setpriv", "--bounding-set=-sys_resource", "--inh-caps=-sys_resource", "sh", "-c", "ulimit -n 110; exec \"$@\"", "sh"]
+        for program, kind in (("python", "http"), ("no-such-program", "pass")):
+            for engine in ("packet", "redirect") if kind == "http" else ("redirect",):
+                osproxy = Osproxy(world, program, "--engine", engine)
+                osproxy.command = [*few, *osproxy.command]
+                with self.subTest(engine=engine, kind=kind), osproxy:
+                    self.assertEqual(client_script(script).stdout, "done\n")
+                    osproxy.wait_for_flows(90, type=kind)
+                    lines = [line for line in osproxy.stderr().splitlines() if "descriptors" in line]
+                    self.assertEqual(len(lines), 1, lines)
+                    self.assertRegex(lines[0], r"^osproxy: there are no descriptors for more than \d+ connections at once: new ones wait until others end; "
+                                               r"raise the limit \(ulimit -Hn\)$")
 
     def test_1000_requests_on_one_connection_and_500_connections_at_once(self):
         one = """

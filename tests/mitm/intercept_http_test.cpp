@@ -98,6 +98,20 @@ TEST_CASE("http: requests on one connection are kept apart, also when pipelined"
   }
 }
 
+TEST_CASE("http: each request on a connection to a proxy goes by its own host") {
+  Rig rig{rig::trusting()};
+  auto [program, server] = rig.open();
+  for (const std::string host : {"a.test", "b.test:8080", "c.test"}) {
+    passes(program, server, fmt::format("GET http://{0}/ HTTP/1.1\r\nHost: {0}\r\n\r\n", host));
+    passes(server, program, kOk);
+  }
+  const auto flows = rig.ended(3);
+  CHECK(flows[0].host == "a.test");
+  CHECK(flows[1].host == "b.test");
+  CHECK(flows[1].url == "http://b.test:8080/");
+  CHECK(flows[2].host == "c.test");
+}
+
 TEST_CASE("http: more pipelined requests than are let through at once all arrive") {
   Rig rig{rig::trusting()};
   auto [program, server] = rig.open();

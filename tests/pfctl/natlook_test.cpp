@@ -295,7 +295,9 @@ TEST_CASE("natlook: a family that is off goes its own way") {
   CHECK(accept_from(listener6).local == endpoint("[::1]:8899"));
 }
 
-TEST_CASE("natlook: after stop_diverting new connections are left alone, diverted ones live on") {
+TEST_CASE(
+    "natlook: after stop_diverting new connections are left alone, diverted ones live on, until "
+    "divert_again") {
   Namespace fresh;
   fresh.add_uplink();
   auto natlook = pfctl::Natlook::open();
@@ -318,4 +320,9 @@ TEST_CASE("natlook: after stop_diverting new connections are left alone, diverte
   const auto later = connect_to(endpoint("127.0.0.1:0"), endpoint("127.0.0.1:8080"));
   CHECK(accept_from(server).local == endpoint("127.0.0.1:8080"));
   CHECK(has_nobody(listener));
+  REQUIRE(rules->divert_again());
+  const auto again = connect_to(endpoint("192.0.2.1:0"), endpoint("198.51.100.1:443"));
+  CHECK(original_of(*natlook, accept_from(listener)).destination == endpoint("198.51.100.1:443"));
+  REQUIRE(base::write_all(accepted.socket.get(), "and now"));
+  REQUIRE(::read(client.get(), bytes, sizeof bytes) == 7);
 }

@@ -32,6 +32,7 @@ enum Message : std::uint16_t {
   del_table = 0xa02,
   new_chain = 0xa03,
   new_rule = 0xa06,
+  del_rule = 0xa08,
   new_set = 0xa09,
   new_element = 0xa0c,
 };
@@ -175,6 +176,31 @@ TEST_CASE("nft_messages: diverting is stopped by one rule in front of the others
   REQUIRE(both.size() == 4);
   CHECK(both[1].payload.find(name("judge")) != std::string::npos);
   CHECK(both[2].payload.find(name("divert")) != std::string::npos);
+}
+
+TEST_CASE("nft_messages: diverting is resumed with the rules that were loaded, in one batch") {
+  auto holding = minimal();
+  holding.queueing.emplace();
+  for (const auto& ruleset : {minimal(), holding}) {
+    const auto parts = split(pfctl::resume_batch(ruleset).bytes);
+    const auto loaded = split(pfctl::install_batch(ruleset).bytes);
+    std::vector<std::string> rules;
+    std::vector<std::string> wanted;
+    std::size_t removals = 0;
+    for (const auto& part : parts) {
+      removals += part.header.type == del_rule;
+      if (part.header.type == new_rule) rules.push_back(part.payload);
+    }
+    for (const auto& part : loaded) {
+      const auto is_in = [&](const char* chain) {
+        return part.payload.starts_with(attribute(1, name("osproxy")) + attribute(2, name(chain)));
+      };
+      if (part.header.type == new_rule && (is_in("judge") || is_in("divert"))) wanted.push_back(part.payload);
+    }
+    CHECK(removals == (ruleset.queueing ? 2 : 1));
+    CHECK(rules.size() == wanted.size());
+    CHECK(parts.at(parts.size() - 2).header.flags == (kRequest | kCreate | kAppend | kAck));
+  }
 }
 
 TEST_CASE("nft_messages: packets are held by nft's own expression or by the xtables target") {

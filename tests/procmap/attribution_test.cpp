@@ -1,8 +1,10 @@
 #include "procmap/attribution.h"
 
 #include <array>
+#include <csignal>
 #include <filesystem>
 #include <fstream>
+#include <functional>
 #include <map>
 #include <thread>
 #include <vector>
@@ -12,6 +14,7 @@
 #include <pthread.h>
 #include <sched.h>
 #include <sys/mount.h>
+#include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -449,6 +452,53 @@ TEST_CASE("attribution: a parent that has ended stays in the chain when it was s
   REQUIRE(after);
   CHECK(after->ppid != parent_pid);
   CHECK(after->ancestors.front().id == before->ancestors.front().id);
+}
+
+namespace {
+
+/// Each the child of the one before it; the last one says its number. They end with the first.
+void begin_line(int processes, const Child::Wire& wire) {
+  for (int i = 0; i < processes; ++i) {
+    const pid_t child = ::fork();
+    if (child != 0) break;
+    ::prctl(PR_SET_PDEATHSIG, SIGKILL);
+    if (i == processes - 1) wire.send(static_cast<std::uint64_t>(::getpid()));
+  }
+  ::pause();
+}
+
+/// On a stack of 128 KiB.
+void on_a_small_stack(std::function<void()> body) {
+  pthread_attr_t attributes;
+  REQUIRE(::pthread_attr_init(&attributes) == 0);
+  REQUIRE(::pthread_attr_setstacksize(&attributes, 128 << 10) == 0);
+  pthread_t thread{};
+  const auto run = [](void* call) -> void* {
+    (*static_cast<std::function<void()>*>(call))();
+    return nullptr;
+  };
+  REQUIRE(::pthread_create(&thread, &attributes, run, &body) == 0);
+  REQUIRE(::pthread_join(thread, nullptr) == 0);
+}
+
+}  // namespace
+
+TEST_CASE("attribution: however deep the tree of processes is, the nearest ancestors are known") {
+  constexpr int kDepth = 400;
+  const Child first{[](const Child::Wire& wire) { begin_line(kDepth, wire); }};
+  const auto last = static_cast<pid_t>(first.wire().receive());
+  auto attributor = Attributor::open();
+  std::shared_ptr<const ProcessFacts> facts;
+  on_a_small_stack([&] { facts = attributor->facts_of(last); });
+  REQUIRE(facts);
+  REQUIRE(facts->ancestors.size() == 64);
+  CHECK(facts->ancestors.front().id.pid == facts->ppid);
+  CHECK(attributor->facts_of(last) == facts);
+  // One that was passed on the way up has as many of its own.
+  const auto above = attributor->facts_of(facts->ancestors[40].id.pid);
+  REQUIRE(above);
+  CHECK(above->ancestors.front().id == facts->ancestors[41].id);
+  CHECK(above->ancestors.size() == 64);
 }
 
 TEST_CASE("attribution: the table has listeners and connections with their owners") {
