@@ -66,22 +66,25 @@ void Http2AltSvc::begin_frame() {
 }
 
 void Http2AltSvc::payload(std::span<char> bytes) {
-  for (char& octet : bytes) {
-    if (pad_length_due_) padding_ = static_cast<unsigned char>(octet);
+  while (!bytes.empty()) {
+    std::size_t used = 1;
+    if (pad_length_due_) padding_ = static_cast<unsigned char>(bytes.front());
     pad_length_due_ = false;
     if (ahead_ > 0) {
       --ahead_;
     } else if (left_ > padding_) {
-      block(octet);
+      used = block(bytes.first(std::min(bytes.size(), left_ - padding_)));
     }
-    --left_;
+    left_ -= used;
+    bytes = bytes.subspan(used);
   }
 }
 
 // Header blocks.
 
-void Http2AltSvc::block(char& octet) {
-  const auto value = static_cast<unsigned char>(octet);
+/// Returns how many of `bytes` it has dealt with.
+std::size_t Http2AltSvc::block(std::span<char> bytes) {
+  const auto value = static_cast<unsigned char>(bytes.front());
   switch (part_) {
     case Part::field:
       begin_field(value);
@@ -100,9 +103,9 @@ void Http2AltSvc::block(char& octet) {
       more_size(value);
       break;
     case Part::string:
-      string(octet);
-      break;
+      return string(bytes);
   }
+  return 1;
 }
 
 /// Its first bits say what it is: a field by index, a literal for the table, a new size of the table, or
@@ -137,12 +140,16 @@ void Http2AltSvc::begin_string() {
   if (size_ == 0) end_string();
 }
 
-void Http2AltSvc::string(char& octet) {
+std::size_t Http2AltSvc::string(std::span<char> bytes) {
   const Spelling& spelling = huffman_ ? kHuffman : kPlain;
-  spelled_ = spelled_ && octet == spelling.name[at_];
-  if (++at_ < size_) return;
-  if (spelled_) octet = spelling.last;
+  spelled_ = spelled_ && bytes.front() == spelling.name[at_];
+  const std::size_t used =
+      spelled_ ? 1 : static_cast<std::size_t>(std::min<std::uint64_t>(bytes.size(), size_ - at_));
+  at_ += used;
+  if (at_ < size_) return used;
+  if (spelled_) bytes.front() = spelling.last;
   end_string();
+  return used;
 }
 
 void Http2AltSvc::end_string() {

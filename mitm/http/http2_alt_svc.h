@@ -22,11 +22,11 @@ class Http2AltSvc {
   void frame_header(char& octet);
   void begin_frame();
   void payload(std::span<char> bytes);
-  void block(char& octet);
+  std::size_t block(std::span<char> bytes);
   void begin_field(unsigned char octet);
   void more_size(unsigned char octet);
   void begin_string();
-  void string(char& octet);
+  std::size_t string(std::span<char> bytes);
   void end_string();
 
   std::array<unsigned char, 9> header_{};
