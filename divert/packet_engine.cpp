@@ -8,6 +8,7 @@
 #include <fmt/ranges.h>
 #include <unistd.h>
 
+#include "divert/learnt_owners.h"
 #include "divert/urgent.h"
 
 namespace divert {
@@ -44,15 +45,10 @@ struct PacketEngine::Lane {
   std::optional<procmap::Attributor> attributor;
   std::thread thread;
   std::atomic<Clock::rep> seen{0};  ///< when the thread last came round
-  std::mutex learnt_mutex;
-  std::vector<procmap::Owner> learnt;  ///< by the searching thread
-  std::atomic<bool> anything_learnt{false};
+  LearntOwners learnt;  ///< by the searching thread
 
   void learn() {
-    if (!anything_learnt.exchange(false)) return;
-    const std::lock_guard lock{learnt_mutex};
-    for (const auto& owner : learnt) attributor->learn(owner);
-    learnt.clear();
+    for (const auto& owner : learnt.take()) attributor->learn(owner);
   }
 };
 
@@ -132,6 +128,7 @@ void PacketEngine::receive(Lane& lane) {
     lane.seen = Clock::now().time_since_epoch().count();
     // Without its queue the broker must not stay: alive() will say so.
     if (!received) return;
+    lane.learn();
     expire();
   }
 }
@@ -233,10 +230,7 @@ void PacketEngine::search() {
 
 void PacketEngine::found(const LookUp& wanted, procmap::Owner owner) {
   for (const auto& lane : lanes_) {
-    if (!owner.process) break;
-    const std::lock_guard lock{lane->learnt_mutex};
-    lane->learnt.push_back(owner);
-    lane->anything_learnt = true;
+    if (owner.process) lane->learnt.add(owner);
   }
   auto ruling = rule(std::move(owner), wanted.key);
   with_ledger([&](Deeds& deeds) {
