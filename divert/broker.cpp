@@ -348,7 +348,8 @@ void Broker::serve_engine() {
     std::size_t link = next_link_++ % links_.size();
     std::string message;
     if (const auto* ahead = std::get_if<ConnectAhead>(&deed)) {
-      message = answer_from(ahead->key, ahead->ruling, Kind::connect, ahead->token, 0);
+      const Kind kind = ahead->again ? Kind::connect_again : Kind::connect;
+      message = answer_from(ahead->key, ahead->ruling, kind, ahead->token, 0);
     } else if (const auto* shown = std::get_if<Show>(&deed)) {
       message = answer_from(shown->key, shown->ruling, Kind::show, 0, 0);
     } else if (const auto* reply = std::get_if<Reply>(&deed)) {

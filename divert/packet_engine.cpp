@@ -142,13 +142,15 @@ void PacketEngine::judge(Lane& lane, const HeldPacket& packet, std::string_view 
   }
   lane.learn();
   const FlowKey& key = head->key;
+  auto glance = lane.attributor->owner_soon(sought(key, packet.interface));
+  const bool bound = glance.owner.socket && glance.owner.socket->interface != 0;
   std::optional<Ruling> ruling;
-  if (auto owner = lane.attributor->owner_soon(sought(key, packet.interface)))
-    ruling = rule(std::move(*owner), key);
-  if (ruling && passes_unseen(*ruling) && !known(key))
-    return lane.source.release(packet, Release::pass, mark_bit_);
+  if (!glance.needs_search) ruling = rule(std::move(glance.owner), key);
+  // One that is bound to a device is not carried, whoever's it is; only a rule may refuse or show it.
+  const bool passes = (bound && policy_->rules.empty()) || (ruling && passes_unseen(*ruling));
+  if (passes && !known(key)) return lane.source.release(packet, Release::pass, mark_bit_);
   with_ledger([&](Deeds& deeds) {
-    ledger_.arrive(key, head->sequence, packet, Clock::now(), deeds);
+    ledger_.arrive(key, head->sequence, packet, Clock::now(), deeds, bound);
     const auto* wanted = deeds.empty() ? nullptr : std::get_if<LookUp>(&deeds.back());
     if (!wanted || !ruling) return;
     const std::uint64_t token = wanted->token;
