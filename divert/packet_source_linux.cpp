@@ -38,7 +38,10 @@ base::Error refused(std::uint16_t number, int error) {
     case EBUSY:
       return {fmt::format("queue {} belongs to another program, and so do those around it", number), error};
     case EPERM:
-      return {"cannot hold packets: no permission; run as root (CAP_NET_ADMIN in this network namespace)",
+      return {fmt::format(
+                  "cannot hold packets: no permission (CAP_NET_ADMIN in this network namespace), or queue "
+                  "{} belongs to another program, and so do those around it",
+                  number),
               error};
     case EINVAL:
     case EOPNOTSUPP:
