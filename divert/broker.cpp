@@ -7,6 +7,7 @@
 #include <cerrno>
 #include <cstring>
 
+#include <fmt/ranges.h>
 #include <poll.h>
 #include <signal.h>
 #include <sys/wait.h>
@@ -26,6 +27,9 @@ constexpr auto kWorkerStart = 20s;
 constexpr auto kWorkerEnd = 3s;
 /// For owners of accepted connections. The guard's patience is a second.
 constexpr auto kSearchLimit = 200ms;
+/// Troubles of a run that goes on are told soon, but not again and again.
+constexpr auto kTellCheck = 1s;
+constexpr auto kTellEvery = 60s;
 /// Messages that a link may wait to send before flows are no longer told.
 constexpr std::size_t kUntold = 1000;
 /// The worker asks for a new intermediate once in a week.
@@ -127,7 +131,7 @@ base::Result<std::string> Broker::choose_engine() {
   std::string why = "as asked for";
   if (setup_.engine != EngineChoice::redirect) {
     const auto started = start_packet_engine();
-    if (started) return std::string("packet: the verdict falls at the first packet");
+    if (started) return "packet: the verdict falls at the first packet" + without_dns();
     engine_.reset();
     if (setup_.engine == EngineChoice::packet)
       return base::failure("--engine packet: {}", started.error().text);
@@ -135,6 +139,11 @@ base::Result<std::string> Broker::choose_engine() {
   }
   if (auto loaded = load(); !loaded) return loaded.error();
   return fmt::format("redirect: connections are sorted at accept; {}", why);
+}
+
+/// What the first line says of copies of DNS that are not to be had.
+std::string Broker::without_dns() const {
+  return deaf_.empty() ? "" : fmt::format("; DNS is not seen: {}", deaf_);
 }
 
 /// First with nft's own `queue`, then with the xtables target that does the same.
@@ -151,6 +160,7 @@ base::Result<> Broker::start_packet_engine() {
   queueing.quic = setup_.block_quic;
   setup_.rules.ports = setup_.packet_ports;
   const auto groups = queueing.dns_groups;
+  deaf_ = engine_->deaf_to_dns();
   base::Result<> loaded;
   // The copies of DNS are the first thing that a poorer kernel goes without.
   for (const bool copies : {true, false}) {
@@ -162,6 +172,7 @@ base::Result<> Broker::start_packet_engine() {
       loaded = load();
       if (loaded) return {};
     }
+    deaf_ = loaded.error().text;
   }
   setup_.rules = of_redirect;
   return loaded.error();
@@ -207,6 +218,12 @@ base::Result<pfctl::Tried> Broker::try_rules(bool ipv6) {
 
 /// The guard is told that all is well only when all of it is.
 void Broker::beat() {
+  if (engine_ && !engine_->mind_searches()) {
+    end({1,
+         "searches for the owners of connections hang again and again; does a name service (nsswitch.conf) "
+         "not "
+         "answer, does `ps` hang? The rules are taken out"});
+  }
   if (!engine_ || engine_->alive()) setup_.guard.beat();
 }
 
@@ -226,6 +243,7 @@ void Broker::loop() {
       setup_.control.flush();
       beat_due = Clock::now() + kHeartbeat;
       watch_descendants();
+      if (Clock::now() >= tell_due_) tell_troubles();
     }
     if (ready <= 0) continue;
     for (std::size_t i = 0; i < links_.size(); ++i) {
@@ -261,6 +279,7 @@ void Broker::answer(std::span<const Asked> asked, Link& link) {
   auto owners = attributor_->owners_of(sought, kSearchLimit);
   for (std::size_t i = 0; i < asked.size(); ++i) {
     Ruling ruling{std::move(owners[i]), {}};
+    if (!ruling.owner.in_time) ++not_in_time_;
     ruling.verdict = setup_.policy.judge({ruling.owner, asked[i].key.destination}, own_pids_);
     link.unsent.push_back(
         answer_from(asked[i].key, ruling, wire::Answer::Kind::answer, asked[i].question, 0));
@@ -501,6 +520,25 @@ void Broker::log(std::string_view line) {
   (void)setup_.control.send(wire::encode(wire::Control::log, line), MessageSocket::Wait::no);
 }
 
+/// All that was counted since the start, when it has changed since it was told.
+void Broker::tell_troubles() {
+  tell_due_ = Clock::now() + kTellCheck;
+  std::vector<std::string> lines;
+  if (engine_) lines.push_back(engine_->troubles());
+  if (not_in_time_ > 0)
+    lines.push_back(fmt::format("{} owners of accepted connections were not found in time", not_in_time_));
+  if (unshown_ > 0) {
+    lines.push_back(fmt::format(
+        "{} flows of DNS and of connections that pass are missing: the worker was too slow", unshown_));
+  }
+  std::erase(lines, "");
+  std::string troubles = fmt::format("{}", fmt::join(lines, "; "));
+  if (troubles == told_) return;
+  log(troubles);
+  told_ = std::move(troubles);
+  tell_due_ = Clock::now() + kTellEvery;
+}
+
 /// The first reason to end is the one that counts.
 void Broker::end(Ending ending) {
   if (!ending_) ending_ = std::move(ending);
@@ -510,11 +548,7 @@ void Broker::end(Ending ending) {
 /// translate the connections that are still open, and their ends would reach nobody.
 void Broker::finish() {
   stop_diverting();
-  if (const std::string troubles = engine_ ? engine_->troubles() : std::string(); !troubles.empty())
-    log(troubles);
-  if (unshown_ > 0)
-    log(fmt::format("{} flows of DNS and of connections that pass are missing: the worker was too slow",
-                    unshown_));
+  tell_troubles();
   (void)setup_.control.send(wire::encode(wire::Control::stop, had_command_ ? kCommandGraceMs : "0"),
                             MessageSocket::Wait::no);
   if (!wait_for_worker(kWorkerEnd + (had_command_ ? 2s : 0s))) {

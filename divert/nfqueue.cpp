@@ -20,10 +20,10 @@ constexpr std::uint16_t kConfig = kSubsystem | 2;    // NFQNL_MSG_CONFIG
 constexpr std::uint16_t kRequest = 0x1, kAck = 0x4;  // NLM_F_REQUEST, NLM_F_ACK
 
 constexpr std::uint16_t kConfigCommand = 1, kConfigParameters = 2, kConfigLength = 3, kConfigMask = 4,
-                        kConfigFlags = 5;       // NFQA_CFG_*
-constexpr char kBind = 1;                       // NFQNL_CFG_CMD_BIND
-constexpr char kCopyPacket = 2;                 // NFQNL_COPY_PACKET
-constexpr std::uint32_t kWholeSegments = 0x4;   // NFQA_CFG_F_GSO
+                        kConfigFlags = 5;      // NFQA_CFG_*
+constexpr char kBind = 1;                      // NFQNL_CFG_CMD_BIND
+constexpr char kCopyPacket = 2;                // NFQNL_COPY_PACKET
+constexpr std::uint32_t kWholeSegments = 0x4;  // NFQA_CFG_F_GSO
 
 constexpr std::uint16_t kPacketHeader = 1, kVerdictHeader = 2, kMark = 3, kOutDevice = 6,
                         kPayload = 10;       // NFQA_*
