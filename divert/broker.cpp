@@ -7,6 +7,7 @@
 #include <cerrno>
 #include <cstring>
 
+#include <fmt/ranges.h>
 #include <poll.h>
 #include <signal.h>
 #include <sys/wait.h>
@@ -26,6 +27,9 @@ constexpr auto kWorkerStart = 20s;
 constexpr auto kWorkerEnd = 3s;
 /// For owners of accepted connections. The guard's patience is a second.
 constexpr auto kSearchLimit = 200ms;
+/// Troubles of a run that goes on are told soon, but not again and again.
+constexpr auto kTellCheck = 1s;
+constexpr auto kTellEvery = 60s;
 /// Messages that a link may wait to send before flows are no longer told.
 constexpr std::size_t kUntold = 1000;
 /// The worker asks for a new intermediate once in a week.
@@ -129,7 +133,7 @@ base::Result<std::string> Broker::choose_engine() {
   std::string why = "as asked for";
   if (setup_.engine != EngineChoice::redirect) {
     const auto started = start_packet_engine();
-    if (started) return std::string("packet: the verdict falls at the first packet");
+    if (started) return "packet: the verdict falls at the first packet" + without_dns();
     engine_.reset();
     if (setup_.engine == EngineChoice::packet)
       return base::failure("--engine packet: {}", started.error().text);
@@ -137,6 +141,11 @@ base::Result<std::string> Broker::choose_engine() {
   }
   if (auto loaded = load(); !loaded) return loaded.error();
   return fmt::format("redirect: connections are sorted at accept; {}", why);
+}
+
+/// What the first line says of copies of DNS that are not to be had.
+std::string Broker::without_dns() const {
+  return deaf_.empty() ? "" : fmt::format("; DNS is not seen: {}", deaf_);
 }
 
 /// First with nft's own `queue`, then with the xtables target that does the same.
@@ -157,6 +166,7 @@ base::Result<> Broker::start_packet_engine() {
   if (!good) return good.error();
   setup_.rules = std::move(*good);
   const auto groups = queueing.dns_groups;
+  deaf_ = engine_->deaf_to_dns();
   base::Result<> loaded;
   // The copies of DNS are the first thing that a poorer kernel goes without.
   for (const bool copies : {true, false}) {
@@ -168,6 +178,7 @@ base::Result<> Broker::start_packet_engine() {
       loaded = load();
       if (loaded) return {};
     }
+    deaf_ = loaded.error().text;
   }
   setup_.rules = of_redirect;
   return loaded.error();
@@ -225,6 +236,12 @@ bool Broker::has_arrived(const base::Endpoint& to, Clock::duration limit) {
 
 /// The guard is told that all is well only when all of it is.
 void Broker::beat() {
+  if (engine_ && !engine_->mind_searches()) {
+    end({1,
+         "searches for the owners of connections hang again and again; does a name service (nsswitch.conf) "
+         "not "
+         "answer, does `ps` hang? The rules are taken out"});
+  }
   if (!engine_ || engine_->alive()) setup_.guard.beat();
 }
 
@@ -244,6 +261,7 @@ void Broker::loop() {
       setup_.control.flush();
       beat_due = Clock::now() + kHeartbeat;
       watch_descendants();
+      if (Clock::now() >= tell_due_) tell_troubles();
     }
     if (ready <= 0) continue;
     for (std::size_t i = 0; i < links_.size(); ++i) {
@@ -279,6 +297,7 @@ void Broker::answer(std::span<const Asked> asked, Link& link) {
   auto owners = attributor_->owners_of(sought, kSearchLimit);
   for (std::size_t i = 0; i < asked.size(); ++i) {
     Ruling ruling{std::move(owners[i]), {}};
+    if (!ruling.owner.in_time) ++not_in_time_;
     ruling.verdict = setup_.policy.judge({ruling.owner, asked[i].key.destination}, own_pids_);
     link.unsent.push_back(
         answer_from(asked[i].key, ruling, wire::Answer::Kind::answer, asked[i].question, 0));
@@ -374,7 +393,8 @@ void Broker::serve_engine() {
     std::size_t link = next_link_++ % links_.size();
     std::string message;
     if (const auto* ahead = std::get_if<ConnectAhead>(&deed)) {
-      message = answer_from(ahead->key, ahead->ruling, Kind::connect, ahead->token, 0);
+      const Kind kind = ahead->again ? Kind::connect_again : Kind::connect;
+      message = answer_from(ahead->key, ahead->ruling, kind, ahead->token, 0);
     } else if (const auto* shown = std::get_if<Show>(&deed)) {
       message = answer_from(shown->key, shown->ruling, Kind::show, 0, 0);
     } else if (const auto* reply = std::get_if<Reply>(&deed)) {
@@ -538,6 +558,26 @@ void Broker::fail(std::string_view what) {
   end({1, fmt::format("{}; {}", what, loaded_ ? "the rules are taken out" : "nothing was diverted")});
 }
 
+/// All that was counted since the start, when it has changed since it was told.
+void Broker::tell_troubles() {
+  tell_due_ = Clock::now() + kTellCheck;
+  std::vector<std::string> lines;
+  if (engine_) lines.push_back(engine_->troubles());
+  lines.push_back(complaints_.summary());
+  if (not_in_time_ > 0)
+    lines.push_back(fmt::format("{} owners of accepted connections were not found in time", not_in_time_));
+  if (unshown_ > 0) {
+    lines.push_back(fmt::format(
+        "{} flows of DNS and of connections that pass are missing: the worker was too slow", unshown_));
+  }
+  std::erase(lines, "");
+  std::string troubles = fmt::format("{}", fmt::join(lines, "; "));
+  if (troubles == told_) return;
+  log(troubles);
+  told_ = std::move(troubles);
+  tell_due_ = Clock::now() + kTellEvery;
+}
+
 /// The first reason to end is the one that counts.
 void Broker::end(Ending ending) {
   if (!ending_) ending_ = std::move(ending);
@@ -547,12 +587,7 @@ void Broker::end(Ending ending) {
 /// translate the connections that are still open, and their ends would reach nobody.
 void Broker::finish() {
   stop_diverting();
-  if (const std::string troubles = engine_ ? engine_->troubles() : std::string(); !troubles.empty())
-    log(troubles);
-  if (const std::string closed = complaints_.summary(); !closed.empty()) log(closed);
-  if (unshown_ > 0)
-    log(fmt::format("{} flows of DNS and of connections that pass are missing: the worker was too slow",
-                    unshown_));
+  tell_troubles();
   (void)setup_.control.send(wire::encode(wire::Control::stop, had_command_ ? kCommandGraceMs : "0"),
                             MessageSocket::Wait::no);
   if (!wait_for_worker(kWorkerEnd + (had_command_ ? 2s : 0s))) {

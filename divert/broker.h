@@ -68,7 +68,6 @@ class Broker {
 
  private:
   using Clock = std::chrono::steady_clock;
-
   /// One context's questions. What does not fit into the socket waits here, and no further question is read
   /// until it has gone: so nothing is lost however many connections a context has under way.
   struct Link {
@@ -88,6 +87,7 @@ class Broker {
   base::Result<> hold_command();
   base::Result<std::string> choose_engine();
   base::Result<> start_packet_engine();
+  [[nodiscard]] std::string without_dns() const;
   base::Result<> load();
   base::Result<pfctl::LoadedRules> load(const pfctl::Ruleset& rules);
   void unload();
@@ -106,6 +106,7 @@ class Broker {
   static std::string nobody(std::uint64_t question);
   std::optional<pfctl::OriginalTuple> original_of(const base::Endpoint& peer, const base::Endpoint& local);
   void serve_engine();
+  void tell_troubles();
   void read_control();
   void read_signals();
   void reap();
@@ -142,7 +143,11 @@ class Broker {
   int command_status_ = 0;  ///< CMD's, once it has ended
   bool ready_ = false;      ///< the worker accepts
   bool worker_gone_ = false;
-  std::uint64_t unshown_ = 0;  ///< flows that a slow worker was not told of
+  std::uint64_t unshown_ = 0;      ///< flows that a slow worker was not told of
+  std::uint64_t not_in_time_ = 0;  ///< owners of accepted connections
+  std::string deaf_;               ///< why there are no copies of DNS; empty: there are
+  std::string told_;               ///< the troubles, as they were told last
+  Clock::time_point tell_due_;
   Clock::time_point intermediate_made_;
   std::optional<Ending> ending_;
 };

@@ -1,8 +1,12 @@
 // A question is attributed at once, while its socket lives; its answer goes to whoever asked.
 #include "divert/dns_tap.h"
 
+#include <atomic>
+#include <condition_variable>
+#include <mutex>
+#include <optional>
+
 #include <poll.h>
-#include <pthread.h>
 
 #include "divert/urgent.h"
 
@@ -15,6 +19,8 @@ constexpr int kIdleMs = 100;
 /// A search for the owner. The copies that come meanwhile wait in the socket.
 /// Before everything that is not urgent, so not for long.
 constexpr std::chrono::milliseconds kSearchLimit{50};
+/// A thread that has not ended by then hangs.
+constexpr std::chrono::seconds kEndPatience{1};
 
 }  // namespace
 
@@ -60,80 +66,124 @@ std::vector<Questions::Early> Questions::early_answers(const FlowKey& question, 
   return answers;
 }
 
-DnsTap::DnsTap(std::vector<PacketLog> logs) {
-  for (auto& log : logs) lanes_.push_back({std::move(log), {}, {}});
+struct DnsTap::Shared {
+  /// The copies of one CPU.
+  struct Lane {
+    PacketLog log;
+    std::optional<procmap::Attributor> attributor;
+  };
+
+  void run(Lane& lane, unsigned cpu);
+  void take(Lane& lane, std::string_view bytes);
+  void asked(const FlowKey& key, procmap::Owner owner, std::string_view payload, Questions::Time now);
+
+  std::vector<Lane> lanes;
+  Judge judge;
+  Hear hear;
+  std::mutex mutex;  ///< judge and hear are called with it, and not once it stops
+  std::condition_variable ended;
+  Questions questions;
+  std::atomic<bool> stopping{false};
+  std::atomic<std::uint64_t> lost{0};
+  unsigned running = 0;
+};
+
+DnsTap::DnsTap(std::vector<PacketLog> logs) : shared_(std::make_shared<Shared>()) {
+  for (auto& log : logs) shared_->lanes.push_back({std::move(log), {}});
 }
 
 DnsTap::~DnsTap() {
-  stopping_ = true;
-  for (auto& lane : lanes_) {
-    if (lane.thread.joinable()) lane.thread.join();
+  bool ended = false;
+  {
+    std::unique_lock lock{shared_->mutex};
+    shared_->stopping = true;
+    ended = shared_->ended.wait_for(lock, kEndPatience, [this] { return shared_->running == 0; });
   }
+  for (auto& thread : threads_) ended ? thread.join() : thread.detach();
 }
 
 std::vector<std::uint16_t> DnsTap::groups() const {
   std::vector<std::uint16_t> groups;
-  for (const auto& lane : lanes_) groups.push_back(lane.log.group());
+  for (const auto& lane : shared_->lanes) groups.push_back(lane.log.group());
   return groups;
 }
 
+std::uint64_t DnsTap::lost() const {
+  return shared_->lost;
+}
+
 base::Result<> DnsTap::start(Judge judge, Hear hear) {
-  judge_ = std::move(judge);
-  hear_ = std::move(hear);
-  for (auto& lane : lanes_) {
+  shared_->judge = std::move(judge);
+  shared_->hear = std::move(hear);
+  for (auto& lane : shared_->lanes) {
     auto attributor = procmap::Attributor::open();
     if (!attributor) return attributor.error();
     lane.attributor = std::move(*attributor);
   }
-  for (unsigned cpu = 0; cpu < lanes_.size(); ++cpu)
-    lanes_[cpu].thread = std::thread{[this, cpu] { run(lanes_[cpu], cpu); }};
+  shared_->running = static_cast<unsigned>(shared_->lanes.size());
+  for (unsigned cpu = 0; cpu < shared_->lanes.size(); ++cpu) {
+    threads_.emplace_back([shared = shared_, cpu] {
+      shared->run(shared->lanes[cpu], cpu);
+      const std::lock_guard lock{shared->mutex};
+      --shared->running;
+      shared->ended.notify_all();
+    });
+  }
   return {};
 }
 
-void DnsTap::run(Lane& lane, unsigned cpu) {
+void DnsTap::Shared::run(Lane& lane, unsigned cpu) {
   name_thread("names");
   // A resolver on this machine answers within microseconds, and the program closes its socket: whoever wants
   // to know whose it was must be first. Where that is not to be had, some questions are missed.
   stay_on(cpu);
   run_first();
-  while (!stopping_) {
+  while (!stopping) {
     pollfd readable{lane.log.descriptor(), POLLIN, 0};
     ::poll(&readable, 1, kIdleMs);
+    const auto gone = lane.log.receive([&](std::string_view bytes) { take(lane, bytes); });
     // Copies are a bonus: without them interception goes on.
-    if (!lane.log.receive([&](std::string_view bytes) { take(lane, bytes); })) return;
+    if (!gone) return;
+    if (*gone) ++lost;
   }
 }
 
-void DnsTap::take(Lane& lane, std::string_view bytes) {
+void DnsTap::Shared::take(Lane& lane, std::string_view bytes) {
   const auto head = parse_packet(bytes);
   if (!head || !head->key.udp || head->payload.empty()) return;
   const auto now = Clock::now();
   if (head->key.destination.port() == kDnsPort) {
     {
-      const std::lock_guard lock{mutex_};
-      if (!questions_.matters(head->key, now)) return;
+      const std::lock_guard lock{mutex};
+      if (!questions.matters(head->key, now)) return;
     }
     const procmap::Sought sought{head->key.source, head->key.destination, procmap::Transport::udp};
-    const Ruling ruling = judge_(lane.attributor->owner_of(sought, kSearchLimit), head->key);
-    // Under the lock, so that question and answers are heard in order.
-    const std::lock_guard lock{mutex_};
-    if (ruling.verdict.action != Action::intercept) {
-      // One that could not be found may be found when the question is asked again.
-      return ruling.owner.process ? questions_.does_not_matter(head->key, now) : questions_.forget(head->key);
-    }
-    questions_.asked(head->key, ruling, now);
-    hear_({head->key, ruling, false, std::string(head->payload), now});
-    for (auto& early : questions_.early_answers(head->key, Clock::now()))
-      hear_({head->key, ruling, true, std::move(early.payload), early.came});
-    return;
+    return asked(head->key, lane.attributor->owner_of(sought, kSearchLimit), head->payload, now);
   }
   const FlowKey question{head->key.destination, head->key.source, true};
-  const std::lock_guard lock{mutex_};
-  if (const Ruling* asker = questions_.asker(question, now)) {
-    hear_({question, *asker, true, std::string(head->payload), now});
+  const std::lock_guard lock{mutex};
+  if (stopping) return;
+  if (const Ruling* asker = questions.asker(question, now)) {
+    hear({question, *asker, true, std::string(head->payload), now});
   } else {
-    questions_.answered_early(question, std::string(head->payload), now);
+    questions.answered_early(question, std::string(head->payload), now);
   }
+}
+
+/// Under the lock, so that question and answers are heard in order.
+void DnsTap::Shared::asked(const FlowKey& key, procmap::Owner owner, std::string_view payload,
+                           Questions::Time now) {
+  const std::lock_guard lock{mutex};
+  if (stopping) return;
+  const Ruling ruling = judge(std::move(owner), key);
+  if (ruling.verdict.action != Action::intercept) {
+    // One that could not be found may be found when the question is asked again.
+    return ruling.owner.process ? questions.does_not_matter(key, now) : questions.forget(key);
+  }
+  questions.asked(key, ruling, now);
+  hear({key, ruling, false, std::string(payload), now});
+  for (auto& early : questions.early_answers(key, Clock::now()))
+    hear({key, ruling, true, std::move(early.payload), early.came});
 }
 
 }  // namespace divert

@@ -2,12 +2,11 @@
 // worker's business.
 #pragma once
 
-#include <atomic>
 #include <chrono>
 #include <deque>
 #include <functional>
 #include <map>
-#include <mutex>
+#include <memory>
 #include <thread>
 #include <unordered_map>
 #include <vector>
@@ -66,29 +65,21 @@ class DnsTap {
   explicit DnsTap(std::vector<PacketLog> logs);
   DnsTap(const DnsTap&) = delete;
   DnsTap& operator=(const DnsTap&) = delete;
+  /// A thread whose search hangs (searcher.h) is left behind, and tells nobody anything.
   ~DnsTap();
 
   [[nodiscard]] std::vector<std::uint16_t> groups() const;
   /// From here on there are threads, on which both functions are called.
   [[nodiscard]] base::Result<> start(Judge judge, Hear hear);
+  /// How often copies found no room.
+  [[nodiscard]] std::uint64_t lost() const;
 
  private:
-  /// The copies of one CPU.
-  struct Lane {
-    PacketLog log;
-    std::optional<procmap::Attributor> attributor;
-    std::thread thread;
-  };
+  /// What the threads see; it lasts as long as the last of them.
+  struct Shared;
 
-  void run(Lane& lane, unsigned cpu);
-  void take(Lane& lane, std::string_view bytes);
-
-  std::vector<Lane> lanes_;
-  Judge judge_;
-  Hear hear_;
-  std::mutex mutex_;
-  Questions questions_;
-  std::atomic<bool> stopping_{false};
+  std::shared_ptr<Shared> shared_;
+  std::vector<std::thread> threads_;
 };
 
 }  // namespace divert

@@ -20,6 +20,9 @@ constexpr int kSilenceMs = 1000;
 constexpr int kWorkerGraceMs = 300;
 /// The pipe of a dying broker may close before its lock on pf's journal does.
 constexpr std::chrono::seconds kBrokerEnd{1};
+/// For a guard that has nothing left to do; a stopped one never ends by itself.
+constexpr int kDismissalMs = 500;
+constexpr int kDismissalStepMs = 2;
 
 enum class Beat : char { alive = 'b', paused = 'p', dismissed = 'd' };
 
@@ -94,9 +97,12 @@ void Guard::pause() {
 
 void Guard::dismiss() {
   send(pipe_, Beat::dismissed);
-  pipe_.reset();
-  while (::waitpid(pid_, nullptr, 0) < 0 && errno == EINTR) {
+  for (int waited = 0; ::waitpid(pid_, nullptr, WNOHANG) == 0; waited += kDismissalStepMs) {
+    // The pipe is still open: at its end a guard that is continued just now would undo things.
+    if (waited >= kDismissalMs) ::kill(pid_, SIGKILL);
+    ::usleep(kDismissalStepMs * 1000);
   }
+  pipe_.reset();
 }
 
 }  // namespace divert

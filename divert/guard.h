@@ -22,7 +22,8 @@ class Guard {
   void beat();
   /// The broker is about to be stopped by job control: no heartbeat is expected until the next one.
   void pause();
-  /// The broker has undone everything itself: the guard ends without doing anything.
+  /// The broker has undone everything itself: the guard ends without doing anything, or is killed when it
+  /// does not within half a second. Blocking.
   void dismiss();
   [[nodiscard]] pid_t pid() const { return pid_; }
 

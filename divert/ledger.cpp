@@ -37,7 +37,8 @@ bool concerns_us(const Ruling& ruling) {
 }
 
 bool passes_unseen(const Ruling& ruling) {
-  return !concerns_us(ruling) && ruling.verdict.action != Action::block && !by_rule(ruling.verdict);
+  return ruling.owner.in_time && !concerns_us(ruling) && ruling.verdict.action != Action::block &&
+         !by_rule(ruling.verdict);
 }
 
 Ledger::Entry* Ledger::current(const FlowKey& key, std::uint64_t token) {
@@ -51,25 +52,30 @@ void Ledger::set_due(const FlowKey& key, Entry& entry, Time due) {
 }
 
 void Ledger::arrive(const FlowKey& key, std::uint32_t sequence, const HeldPacket& packet, Time now,
-                    Deeds& deeds) {
+                    Deeds& deeds, bool bound) {
   if (const auto found = entries_.find(key); found != entries_.end()) {
     Entry& entry = found->second;
     if (entry.sequence == sequence) return came_again(key, entry, packet, now, deeds);
     // Another connection from the same port: the program has given the first one up.
-    if (entry.held) deeds.push_back(LetGo{*entry.held, Release::drop});
+    if (entry.held) {
+      ++counts_.abandoned;
+      deeds.push_back(LetGo{*entry.held, Release::drop});
+    }
     entries_.erase(found);
   }
+  const bool waits = key.udp || bound;
   if (entries_.size() >= kMaxEntries) {
-    ++counts_.overflows;
-    deeds.push_back(LetGo{packet, key.udp ? Release::drop : Release::divert});
+    ++(waits ? counts_.crowded : counts_.overflows);
+    deeds.push_back(LetGo{packet, waits ? Release::drop : Release::divert});
     return;
   }
   Entry& entry = entries_[key];
   entry.sequence = sequence;
   entry.token = next_token_++;
   entry.held = packet;
-  // UDP cannot be decided later: the lookup's own limit has to do.
-  set_due(key, entry, now + (key.udp ? kUpstreamPatience : kLookupPatience));
+  entry.waits = waits;
+  // The lookup's own limit has to do.
+  set_due(key, entry, now + (waits ? kUpstreamPatience : kLookupPatience));
   deeds.push_back(LookUp{key, entry.token, packet.interface});
 }
 
@@ -79,9 +85,9 @@ void Ledger::came_again(const FlowKey& key, Entry& entry, const HeldPacket& pack
     case State::connecting:
       if (key.udp) {
         // Not the same again, but the next one.
-        const bool room = entry.held && entry.more.size() + 1 < kHeldDatagrams;
-        if (room) entry.more.push_back(packet);
-        if (!room) deeds.push_back(LetGo{packet, Release::pass});
+        if (entry.more.size() + 1 < kHeldDatagrams) return entry.more.push_back(packet);
+        ++counts_.crowded;
+        deeds.push_back(LetGo{packet, Release::drop});
       } else if (entry.held) {
         ++counts_.retransmissions;
         deeds.push_back(LetGo{packet, Release::drop});
@@ -91,6 +97,14 @@ void Ledger::came_again(const FlowKey& key, Entry& entry, const HeldPacket& pack
       } else {
         deeds.push_back(LetGo{packet, Release::divert});
       }
+      return;
+    case State::unanswered:
+      // The program is more patient than the attempt was.
+      entry.state = State::connecting;
+      entry.held = packet;
+      entry.token = next_token_++;
+      set_due(key, entry, now + kUpstreamPatience);
+      deeds.push_back(ConnectAhead{key, entry.token, *entry.ruling, true});
       return;
     case State::standing:
       deeds.push_back(LetGo{packet, Release::divert});
@@ -158,10 +172,14 @@ void Ledger::connected(const FlowKey& key, std::uint64_t token, int error, Time 
   Entry* entry = current(key, token);
   if (!entry || entry->state != State::connecting) return;
   if (error == ETIMEDOUT) {
-    // Nobody answers: so nobody answers the program either.
-    if (entry->held) deeds.push_back(LetGo{*entry->held, Release::drop});
-    entries_.erase(key);
-    return;
+    // Nobody answers: so nobody answers the program either, until its own patience is over.
+    if (entry->held) {
+      ++counts_.late_upstreams;
+      deeds.push_back(LetGo{*entry->held, Release::drop});
+      entry->held.reset();
+    }
+    entry->state = State::unanswered;
+    return set_due(key, *entry, now + kAttemptMemory);
   }
   const auto refusal = refusal_for(error);
   entry->state = refusal ? State::refused : State::standing;
@@ -213,7 +231,8 @@ void Ledger::overdue(Entries::iterator found, Deeds& deeds) {
   }
   const HeldPacket packet = *entry.held;
   entry.held.reset();
-  if (key.udp) {
+  if (entry.waits && entry.state == State::looking_up) {
+    counts_.unowned += 1 + entry.more.size();
     deeds.push_back(LetGo{packet, Release::drop});
     for (const HeldPacket& other : entry.more) deeds.push_back(LetGo{other, Release::drop});
     entries_.erase(found);

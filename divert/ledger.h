@@ -50,6 +50,7 @@ struct ConnectAhead {
   FlowKey key;
   std::uint64_t token = 0;
   Ruling ruling;
+  bool again = false;  ///< an attempt of the same connection has timed out before, and been shown
 };
 /// Show a connection that never reaches us.
 struct Show {
@@ -77,8 +78,11 @@ using Deeds = std::vector<Deed>;
 struct LedgerCounts {
   std::uint64_t retransmissions = 0;  ///< first packets that came again while the first was held
   std::uint64_t late_lookups = 0;     ///< diverted unseen, decided at the accept
-  std::uint64_t late_upstreams = 0;   ///< held for kUpstreamPatience in vain
+  std::uint64_t late_upstreams = 0;   ///< held for an upstream in vain, dropped
   std::uint64_t overflows = 0;        ///< no room for another entry: decided at the accept
+  std::uint64_t unowned = 0;          ///< cannot be decided at the accept, held for a lookup in vain, dropped
+  std::uint64_t crowded = 0;          ///< cannot be decided at the accept, and no room: dropped
+  std::uint64_t abandoned = 0;  ///< held when their program began another connection from that port: dropped
 };
 
 class Ledger {
@@ -92,14 +96,16 @@ class Ledger {
   /// What has been decided is kept this long for the accept, or for the packet when it comes again.
   static constexpr std::chrono::milliseconds kMemory{8000};
   static constexpr std::size_t kMaxEntries = 65536;
-  /// An attempt that nobody has told the end of is forgotten after this.
+  /// An attempt that nobody has told the end of is forgotten after this, and so is one that has timed out:
+  /// longer than a program's own attempt lasts.
   static constexpr std::chrono::milliseconds kAttemptMemory{180'000};
   /// Datagrams of one flow that are held: QUIC's first flight is one or two.
   static constexpr std::size_t kHeldDatagrams = 8;
 
   /// A first packet has come. The deeds say what becomes of it; a LookUp among them when its owner is not
-  /// known yet.
-  void arrive(const FlowKey& key, std::uint32_t sequence, const HeldPacket& packet, Time now, Deeds& deeds);
+  /// known yet. `bound`: to a device, from which our listener cannot be reached.
+  void arrive(const FlowKey& key, std::uint32_t sequence, const HeldPacket& packet, Time now, Deeds& deeds,
+              bool bound = false);
 
   /// The owner is known and judged. A `token` that is no longer current changes nothing.
   void settle(const FlowKey& key, std::uint64_t token, Ruling ruling, Time now, Deeds& deeds);
@@ -128,7 +134,8 @@ class Ledger {
   enum class State : std::uint8_t {
     looking_up,
     connecting,
-    standing,  ///< decided: to our listener; upstream is connected when `upstream`
+    unanswered,  ///< the attempt has timed out; the program's own may go on
+    standing,    ///< decided: to our listener; upstream is connected when `upstream`
     refused,
   };
   struct Entry {
@@ -140,6 +147,7 @@ class Ledger {
     std::optional<Ruling> ruling;
     std::optional<Waiter> waiter;
     bool upstream = false;
+    bool waits = false;  ///< for its lookup, however long that takes: it cannot be decided at the accept
     pfctl::Refusal refusal = pfctl::Refusal::reset;
     Time due;
   };

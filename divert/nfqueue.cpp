@@ -20,10 +20,10 @@ constexpr std::uint16_t kConfig = kSubsystem | 2;    // NFQNL_MSG_CONFIG
 constexpr std::uint16_t kRequest = 0x1, kAck = 0x4;  // NLM_F_REQUEST, NLM_F_ACK
 
 constexpr std::uint16_t kConfigCommand = 1, kConfigParameters = 2, kConfigLength = 3, kConfigMask = 4,
-                        kConfigFlags = 5;                       // NFQA_CFG_*
-constexpr char kBind = 1;                                       // NFQNL_CFG_CMD_BIND
-constexpr char kCopyPacket = 2;                                 // NFQNL_COPY_PACKET
-constexpr std::uint32_t kFailOpen = 0x1, kWholeSegments = 0x4;  // NFQA_CFG_F_FAIL_OPEN, NFQA_CFG_F_GSO
+                        kConfigFlags = 5;      // NFQA_CFG_*
+constexpr char kBind = 1;                      // NFQNL_CFG_CMD_BIND
+constexpr char kCopyPacket = 2;                // NFQNL_COPY_PACKET
+constexpr std::uint32_t kWholeSegments = 0x4;  // NFQA_CFG_F_GSO
 
 constexpr std::uint16_t kPacketHeader = 1, kVerdictHeader = 2, kMark = 3, kOutDevice = 6,
                         kPayload = 10;       // NFQA_*
@@ -103,8 +103,8 @@ std::string encode_setup(std::uint16_t number, std::uint32_t bytes, std::uint32_
   std::string attributes;
   append_attribute(attributes, kConfigParameters, big_endian(bytes) + kCopyPacket);
   append_attribute(attributes, kConfigLength, big_endian(length));
-  append_attribute(attributes, kConfigFlags, big_endian(kFailOpen | kWholeSegments));
-  append_attribute(attributes, kConfigMask, big_endian(kFailOpen | kWholeSegments));
+  append_attribute(attributes, kConfigFlags, big_endian(kWholeSegments));
+  append_attribute(attributes, kConfigMask, big_endian(kWholeSegments));
   return config_message(number, attributes);
 }
 

@@ -11,8 +11,8 @@ namespace divert::nfqueue {
 
 /// Asks for queue `number`; acknowledged.
 std::string encode_bind(std::uint16_t number);
-/// Copies of `bytes` of each packet, room for `length` packets, and, when the queue is full, on with them
-/// (NFQA_CFG_F_FAIL_OPEN); acknowledged.
+/// Copies of `bytes` of each packet and room for `length` packets; what finds none is dropped and counted;
+/// acknowledged.
 std::string encode_setup(std::uint16_t number, std::uint32_t bytes, std::uint32_t length);
 
 /// NF_DROP, NF_ACCEPT and NF_REPEAT of linux/netfilter.h.

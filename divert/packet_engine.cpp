@@ -8,6 +8,7 @@
 #include <fmt/ranges.h>
 #include <unistd.h>
 
+#include "divert/learnt_owners.h"
 #include "divert/urgent.h"
 
 namespace divert {
@@ -20,8 +21,6 @@ using namespace std::chrono_literals;
 constexpr auto kTick = 10ms;
 constexpr auto kIdle = 200ms;
 constexpr auto kSilence = 1s;
-/// A search for the owner ends with "unknown" after this.
-constexpr auto kSearchLimit = 2000ms;
 
 procmap::Sought sought(const FlowKey& key, std::uint32_t interface) {
   const auto transport = key.udp ? procmap::Transport::udp : procmap::Transport::tcp;
@@ -44,15 +43,10 @@ struct PacketEngine::Lane {
   std::optional<procmap::Attributor> attributor;
   std::thread thread;
   std::atomic<Clock::rep> seen{0};  ///< when the thread last came round
-  std::mutex learnt_mutex;
-  std::vector<procmap::Owner> learnt;  ///< by the searching thread
-  std::atomic<bool> anything_learnt{false};
+  LearntOwners learnt;              ///< by the searching thread
 
   void learn() {
-    if (!anything_learnt.exchange(false)) return;
-    const std::lock_guard lock{learnt_mutex};
-    for (const auto& owner : learnt) attributor->learn(owner);
-    learnt.clear();
+    for (const auto& owner : learnt.take()) attributor->learn(owner);
   }
 };
 
@@ -62,7 +56,9 @@ base::Result<std::unique_ptr<PacketEngine>> PacketEngine::open(unsigned queues) 
   auto wake = base::make_pipe(base::Blocking::no);
   if (!wake) return wake.error();
   std::unique_ptr<PacketEngine> engine{new PacketEngine{std::move(*sources), std::move(*wake)}};
-  if (auto logs = open_packet_logs()) engine->dns_ = std::make_unique<DnsTap>(std::move(*logs));
+  auto logs = open_packet_logs();
+  if (logs) engine->dns_ = std::make_unique<DnsTap>(std::move(*logs));
+  if (!logs) engine->deaf_ = logs.error().text;
   return engine;
 }
 
@@ -77,11 +73,10 @@ PacketEngine::~PacketEngine() {
   dns_.reset();
   release_all();
   stopping_ = true;
-  search_needed_.notify_all();
   for (const auto& lane : lanes_) {
     if (lane->thread.joinable()) lane->thread.join();
   }
-  if (searcher_.joinable()) searcher_.join();
+  searcher_.reset();
 }
 
 pfctl::Queueing PacketEngine::queueing() const {
@@ -103,11 +98,8 @@ base::Result<> PacketEngine::start(const Policy& policy, std::vector<pid_t> own_
     lane->attributor = std::move(*attributor);
     lane->seen = Clock::now().time_since_epoch().count();
   }
-  auto searching = procmap::Attributor::open();
-  if (!searching) return searching.error();
-  searching_attributor_ = std::move(*searching);
+  if (auto searching = start_searching(); !searching) return searching.error();
   for (const auto& lane : lanes_) lane->thread = std::thread{[this, &lane = *lane] { receive(lane); }};
-  searcher_ = std::thread{[this] { search(); }};
   if (!dns_) return {};
   return dns_->start([this](procmap::Owner owner, const FlowKey& key) { return rule(std::move(owner), key); },
                      [this](Heard heard) {
@@ -115,6 +107,23 @@ base::Result<> PacketEngine::start(const Policy& policy, std::vector<pid_t> own_
                        deeds.emplace_back(std::move(heard));
                        perform(deeds);
                      });
+}
+
+base::Result<> PacketEngine::start_searching() {
+  const auto make = []() -> base::Result<Searcher::Search> {
+    auto opened = procmap::Attributor::open();
+    if (!opened) return opened.error();
+    const auto attributor = std::make_shared<procmap::Attributor>(std::move(*opened));
+    return Searcher::Search{
+        [attributor](std::span<const procmap::Sought> list, std::chrono::milliseconds limit) {
+          return attributor->owners_of(list, limit);
+        }};
+  };
+  auto searcher = Searcher::start(
+      make, [this](const LookUp& wanted, procmap::Owner owner) { found(wanted, std::move(owner)); });
+  if (!searcher) return searcher.error();
+  searcher_ = std::move(*searcher);
+  return {};
 }
 
 void PacketEngine::receive(Lane& lane) {
@@ -132,6 +141,7 @@ void PacketEngine::receive(Lane& lane) {
     lane.seen = Clock::now().time_since_epoch().count();
     // Without its queue the broker must not stay: alive() will say so.
     if (!received) return;
+    lane.learn();
     expire();
   }
 }
@@ -145,13 +155,15 @@ void PacketEngine::judge(Lane& lane, const HeldPacket& packet, std::string_view 
   }
   lane.learn();
   const FlowKey& key = head->key;
+  auto glance = lane.attributor->owner_soon(sought(key, packet.interface));
+  const bool bound = glance.owner.socket && glance.owner.socket->interface != 0;
   std::optional<Ruling> ruling;
-  if (auto owner = lane.attributor->owner_soon(sought(key, packet.interface)))
-    ruling = rule(std::move(*owner), key);
-  if (ruling && passes_unseen(*ruling) && !known(key))
-    return lane.source.release(packet, Release::pass, mark_bit_);
+  if (!glance.needs_search) ruling = rule(std::move(glance.owner), key);
+  // One that is bound to a device is not carried, whoever's it is; only a rule may refuse or show it.
+  const bool passes = (bound && policy_->rules.empty()) || (ruling && passes_unseen(*ruling));
+  if (passes && !known(key)) return lane.source.release(packet, Release::pass, mark_bit_);
   with_ledger([&](Deeds& deeds) {
-    ledger_.arrive(key, head->sequence, packet, Clock::now(), deeds);
+    ledger_.arrive(key, head->sequence, packet, Clock::now(), deeds, bound);
     const auto* wanted = deeds.empty() ? nullptr : std::get_if<LookUp>(&deeds.back());
     if (!wanted || !ruling) return;
     const std::uint64_t token = wanted->token;
@@ -165,7 +177,8 @@ bool PacketEngine::known(const FlowKey& key) const {
   return ledger_.knows(key);
 }
 
-Ruling PacketEngine::rule(procmap::Owner owner, const FlowKey& key) const {
+Ruling PacketEngine::rule(procmap::Owner owner, const FlowKey& key) {
+  if (!owner.in_time) not_in_time_.fetch_add(1, std::memory_order_relaxed);
   auto verdict = policy_->judge({owner, key.destination}, own_pids_);
   return {std::move(owner), std::move(verdict)};
 }
@@ -194,49 +207,26 @@ void PacketEngine::expire() {
 }
 
 void PacketEngine::perform(Deeds& deeds) {
-  bool asked = false, searching = false;
+  bool asked = false;
   for (auto& deed : deeds) {
     if (const auto* let = std::get_if<LetGo>(&deed)) {
       lanes_[let->packet.source]->source.release(let->packet, let->how, mark_bit_);
     } else if (const auto* refuse = std::get_if<Refuse>(&deed)) {
       lanes_[refuse->packet.source]->source.refuse(refuse->packet, refuse->how);
     } else if (const auto* look_up = std::get_if<LookUp>(&deed)) {
-      const std::lock_guard lock{search_mutex_};
-      searches_.push_back(*look_up);
-      searching = true;
+      searcher_->ask(*look_up);
     } else {
       const std::lock_guard lock{requests_mutex_};
       requests_.push_back(std::move(deed));
       asked = true;
     }
   }
-  if (searching) search_needed_.notify_one();
   if (asked) ring(wake_);
-}
-
-void PacketEngine::search() {
-  name_thread("owners");
-  while (!stopping_) {
-    std::unique_lock lock{search_mutex_};
-    search_needed_.wait_for(lock, 1s, [this] { return stopping_ || !searches_.empty(); });
-    if (stopping_ || searches_.empty()) continue;
-    // All that wait, together: a program with a thousand sockets that nobody can find keeps the others
-    // waiting for one search, not for a thousand.
-    const std::vector<LookUp> wanted = std::exchange(searches_, {});
-    lock.unlock();
-    std::vector<procmap::Sought> list;
-    for (const LookUp& one : wanted) list.push_back(sought(one.key, one.interface));
-    auto owners = searching_attributor_->owners_of(list, kSearchLimit);
-    for (std::size_t i = 0; i < wanted.size(); ++i) found(wanted[i], std::move(owners[i]));
-  }
 }
 
 void PacketEngine::found(const LookUp& wanted, procmap::Owner owner) {
   for (const auto& lane : lanes_) {
-    if (!owner.process) break;
-    const std::lock_guard lock{lane->learnt_mutex};
-    lane->learnt.push_back(owner);
-    lane->anything_learnt = true;
+    if (owner.process) lane->learnt.add(owner);
   }
   auto ruling = rule(std::move(owner), wanted.key);
   with_ledger([&](Deeds& deeds) {
@@ -278,6 +268,10 @@ bool PacketEngine::alive() const {
   });
 }
 
+bool PacketEngine::mind_searches() {
+  return searcher_->mind(Clock::now());
+}
+
 std::string PacketEngine::troubles() const {
   LedgerCounts counts;
   {
@@ -287,13 +281,19 @@ std::string PacketEngine::troubles() const {
   const KernelDrops drops = kernel_drops(first_queue_, lanes_.size());
   const std::pair<std::uint64_t, const char*> list[] = {
       {counts.late_lookups, "owners were found too late for the first packet and judged at the accept"},
+      {not_in_time_.load(), "owners were not found in time"},
       {counts.overflows, "connections came too fast to be remembered and were judged at the accept"},
       {unreadable_.load(), "first packets could not be read and were judged at the accept"},
       {counts.late_upstreams,
        "first packets were dropped because the server did not answer within 3 s (they come again)"},
       {counts.retransmissions, "first packets were dropped because they came again while they were held"},
+      {counts.abandoned,
+       "first packets were dropped because their program had begun another connection from that port"},
+      {counts.unowned, "packets were dropped because their owner was not found in time (they come again)"},
+      {counts.crowded, "packets were dropped because too many waited for their owner (they come again)"},
       {drops.queue, "first packets were dropped by a full kernel queue"},
       {drops.user, "first packets were dropped on their way to osproxy"},
+      {dns_ ? dns_->lost() : 0, "times copies of DNS packets were lost, they came too fast"},
   };
   std::vector<std::string> lines;
   for (const auto& [count, what] : list) {

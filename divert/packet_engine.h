@@ -4,8 +4,6 @@
 #pragma once
 
 #include <atomic>
-#include <condition_variable>
-#include <deque>
 #include <memory>
 #include <mutex>
 #include <string>
@@ -15,6 +13,7 @@
 #include "divert/dns_tap.h"
 #include "divert/ledger.h"
 #include "divert/packet_source.h"
+#include "divert/searcher.h"
 
 namespace divert {
 
@@ -48,8 +47,12 @@ class PacketEngine {
 
   /// False when a receiving thread has not come round for a second.
   [[nodiscard]] bool alive() const;
-  /// What went wrong, in words, for the end of a run; empty: nothing.
+  /// To be called several times a second: does something about searches that hang. False: there are too many.
+  [[nodiscard]] bool mind_searches();
+  /// What went wrong up to now, in words; empty: nothing.
   [[nodiscard]] std::string troubles() const;
+  /// Why no copies of DNS packets can be had; empty: they can.
+  [[nodiscard]] const std::string& deaf_to_dns() const { return deaf_; }
 
  private:
   struct Lane;
@@ -57,11 +60,11 @@ class PacketEngine {
   PacketEngine(PacketSources sources, base::Pipe wake);
   void receive(Lane& lane);
   void judge(Lane& lane, const HeldPacket& packet, std::string_view bytes);
-  void search();
+  [[nodiscard]] base::Result<> start_searching();
   void found(const LookUp& wanted, procmap::Owner owner);
   void expire();
   [[nodiscard]] bool known(const FlowKey& key) const;
-  [[nodiscard]] Ruling rule(procmap::Owner owner, const FlowKey& key) const;
+  [[nodiscard]] Ruling rule(procmap::Owner owner, const FlowKey& key);
   void perform(Deeds& deeds);
   template <class Step>
   void with_ledger(Step step);
@@ -81,14 +84,12 @@ class PacketEngine {
   std::mutex requests_mutex_;
   Deeds requests_;
 
-  std::mutex search_mutex_;
-  std::condition_variable search_needed_;
-  std::vector<LookUp> searches_;
-  std::optional<procmap::Attributor> searching_attributor_;  ///< the searching thread's
-  std::thread searcher_;
+  std::unique_ptr<Searcher> searcher_;
 
   std::atomic<std::uint64_t> unreadable_{0};
+  std::atomic<std::uint64_t> not_in_time_{0};
   std::unique_ptr<DnsTap> dns_;  ///< null: this kernel gives no copies of packets
+  std::string deaf_;
 };
 
 }  // namespace divert

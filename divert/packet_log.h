@@ -19,9 +19,10 @@ class PacketLog {
   [[nodiscard]] std::uint16_t group() const { return group_; }
   [[nodiscard]] int descriptor() const { return socket_.get(); }
 
-  /// Hands over every copy that waits, from its IP header on; never blocks. An error is lasting.
+  /// Hands over every copy that waits, from its IP header on; never blocks. True: some were lost before
+  /// them, there was no room. An error is lasting.
   using Take = std::function<void(std::string_view bytes)>;
-  [[nodiscard]] base::Result<> receive(const Take& take);
+  [[nodiscard]] base::Result<bool> receive(const Take& take);
 
  private:
   PacketLog(base::UniqueFd socket, std::uint16_t group);

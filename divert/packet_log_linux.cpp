@@ -86,12 +86,13 @@ base::Result<PacketLog> PacketLog::open(std::uint16_t group) {
   return base::os_error("cannot get copies of packets (CONFIG_NETFILTER_NETLINK_LOG)", error);
 }
 
-base::Result<> PacketLog::receive(const Take& take) {
-  for (;;) {
+base::Result<bool> PacketLog::receive(const Take& take) {
+  for (bool lost = false;;) {
     const ssize_t n = ::recv(socket_.get(), buffer_.data(), buffer_.size(), MSG_DONTWAIT);
-    // ENOBUFS: some copies are lost, which is no reason to stop.
-    if (n < 0 && (errno == EAGAIN || errno == ENOBUFS)) return {};
-    if (n < 0 && errno == EINTR) continue;
+    if (n < 0 && errno == EAGAIN) return lost;
+    // Said once, with those that found room still to come.
+    if (n < 0 && errno == ENOBUFS) lost = true;
+    if (n < 0 && (errno == EINTR || errno == ENOBUFS)) continue;
     if (n <= 0) return base::os_error("cannot receive copies of packets", errno);
     decode_packet_log({buffer_.data(), static_cast<std::size_t>(n)}, take);
   }

@@ -18,7 +18,7 @@ base::Result<PacketLog> PacketLog::open(std::uint16_t /*group*/) {
   return unavailable();
 }
 
-base::Result<> PacketLog::receive(const Take& /*take*/) {
+base::Result<bool> PacketLog::receive(const Take& /*take*/) {
   return unavailable();
 }
 

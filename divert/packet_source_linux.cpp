@@ -25,7 +25,9 @@ constexpr int kNumbersTried = 64;
 /// With more CPUs than that several share a queue.
 constexpr long kMaxQueues = 64;
 
-/// First packets that wait in one queue. A program cannot open connections fast enough to fill it.
+/// First packets that wait in one queue. Programs cannot open connections fast enough to fill it while it is
+/// read. What finds no room is dropped, and TCP sends it again: with NFQA_CFG_F_FAIL_OPEN it would pass
+/// unseen, whatever the rules say of it, and uncounted.
 constexpr std::uint32_t kQueueLength = 32768;
 constexpr int kSocketRoom = 32 << 20;
 /// Of one netlink message: the packet's copy and some attributes.
@@ -36,7 +38,10 @@ base::Error refused(std::uint16_t number, int error) {
     case EBUSY:
       return {fmt::format("queue {} belongs to another program, and so do those around it", number), error};
     case EPERM:
-      return {"cannot hold packets: no permission; run as root (CAP_NET_ADMIN in this network namespace)",
+      return {fmt::format(
+                  "cannot hold packets: no permission (CAP_NET_ADMIN in this network namespace), or queue "
+                  "{} belongs to another program, and so do those around it",
+                  number),
               error};
     case EINVAL:
     case EOPNOTSUPP:

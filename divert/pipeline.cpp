@@ -149,6 +149,7 @@ asio::awaitable<void> dial_ahead(std::uint64_t token, Connection connection, Roo
 
 asio::awaitable<void> connect_ahead(wire::Answer order, Room& room) {
   const std::uint64_t token = order.id;
+  const bool again = order.kind == wire::Answer::Kind::connect_again;
   if (!order.source || !order.destination) co_return;
   const Connection connection = make_connection(std::move(order), std::chrono::system_clock::now());
   const Way way = room.interceptor.way(connection.verdict);
@@ -183,7 +184,7 @@ asio::awaitable<void> connect_ahead(wire::Answer order, Room& room) {
   if (attempt->late) error = asio::error::timed_out;
   if (error) {
     room.broker.tell({token, error.value(), 0});
-    if (refusal_for(error.value()) || error == asio::error::timed_out)
+    if (refusal_for(error.value()) || (error == asio::error::timed_out && !again))
       room.interceptor.unreachable(connection, error);
     co_return;
   }

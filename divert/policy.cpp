@@ -84,13 +84,12 @@ bool holds(const Rule& rule, const Subject& subject, bool selected) {
   return rule.networks.empty() || std::ranges::any_of(rule.networks, within);
 }
 
-std::string reason_of(const Policy& policy, bool selected, bool unknown) {
-  if (policy.capture) return selected ? "started by exec" : "not started by exec";
-  if (policy.filter.matches_everything()) return "no filter: everything";
-  const std::string_view what = selected  ? ""
-                                : unknown ? "owner unknown, not selected by the "
-                                          : "not selected by the ";
-  return fmt::format("{}filter {}", what, policy.filter.label());
+std::string reason_of(const Policy& policy, bool selected, const procmap::Owner& owner) {
+  const std::string_view late = owner.in_time ? "" : "owner not found in time, ";
+  if (policy.capture) return fmt::format("{}{}", late, selected ? "started by exec" : "not started by exec");
+  if (policy.filter.matches_everything()) return fmt::format("{}no filter: everything", late);
+  const std::string_view unknown = owner.in_time && !owner.process && !selected ? "owner unknown, " : late;
+  return fmt::format("{}{}filter {}", unknown, selected ? "" : "not selected by the ", policy.filter.label());
 }
 
 template <class Items>
@@ -278,7 +277,7 @@ Verdict Policy::judge(const Subject& subject, std::span<const pid_t> own_pids) c
     verdict.by_host.push_back({static_cast<std::uint16_t>(i), rules[i].action});
   }
   verdict.action = selected ? Action::intercept : Action::pass;
-  verdict.reason = reason_of(*this, selected, process == nullptr);
+  verdict.reason = reason_of(*this, selected, subject.owner);
   return verdict;
 }
 

@@ -49,10 +49,11 @@ static_assert(sizeof(Connected) == 16);
 /// Broker to worker.
 struct Answer {
   enum class Kind : std::uint8_t {
-    answer,   ///< to a Question
-    connect,  ///< connect to `destination` ahead of the accept and say Connected; `id`: the token
-    show,     ///< nothing to carry, only to be shown
-    heard,    ///< a datagram of a name server's, or to one
+    answer,         ///< to a Question
+    connect,        ///< connect to `destination` ahead of the accept and say Connected; `id`: the token
+    connect_again,  ///< the same; it has timed out before, and the flow has been told
+    show,           ///< nothing to carry, only to be shown
+    heard,          ///< a datagram of a name server's, or to one
   };
 
   Kind kind = Kind::answer;

@@ -67,7 +67,9 @@ class Worker::Context {
                        worker.open_,
                        [&worker] { return worker.has_descriptors(); }});
     const auto obey = [this](wire::Answer order) {
-      if (order.kind != wire::Answer::Kind::connect) return show(std::move(order), *room_);
+      using Kind = wire::Answer::Kind;
+      if (order.kind != Kind::connect && order.kind != Kind::connect_again)
+        return show(std::move(order), *room_);
       asio::co_spawn(io_, connect_ahead(std::move(order), *room_), asio::detached);
     };
     asio::co_spawn(io_, link_.run(obey), asio::detached);

@@ -26,6 +26,13 @@ struct Owner {
   std::optional<SocketFacts> socket;  ///< empty: the kernel no longer knows the socket
   std::shared_ptr<const ProcessFacts> process;
   int descriptor = -1;  ///< the socket's number in the process
+  bool in_time = true;  ///< false: the search for the process was given up at its limit
+};
+
+/// What can be said of an owner without a search.
+struct Glance {
+  Owner owner;
+  bool needs_search = false;  ///< the process is not known; of the owner only `socket` is
 };
 
 enum class Transport : std::uint8_t { tcp, udp };
@@ -57,8 +64,8 @@ class Attributor {
   /// many there are, it takes no longer than for one.
   [[nodiscard]] std::vector<Owner> owners_of(std::span<const Sought> sought, std::chrono::milliseconds limit);
 
-  /// The same as far as a few system calls that cannot block will do; empty: it takes a search.
-  [[nodiscard]] std::optional<Owner> owner_soon(const Sought& sought);
+  /// The same as far as a few system calls that cannot block will do.
+  [[nodiscard]] Glance owner_soon(const Sought& sought);
   /// Tells this one what another has found, so that it is found soon the next time. Does nothing on macOS and
   /// FreeBSD: their kernels name the holder in the same table as the socket, there is no search to be spared.
   void learn(const Owner& owner);

@@ -118,42 +118,45 @@ class Attributor::State {
   Owner owner_of(const Sought& sought, std::chrono::milliseconds limit) {
     Owner owner{socket_of(sought), nullptr};
     if (!owner.socket || owner.socket->inode == 0) return owner;
-    pid_t pid = find_where_likely(*owner.socket);
-    if (pid == 0) pid = find_among_all(*owner.socket, Clock::now() + limit);
-    complete(owner, pid);
+    const pid_t pid = find_where_likely(*owner.socket);
+    pid != 0 ? complete(owner, pid) : search_for(owner, Clock::now() + limit);
     return owner;
   }
 
   std::vector<Owner> owners_of(std::span<const Sought> sought, std::chrono::milliseconds limit) {
     std::vector<Owner> owners;
     std::vector<std::size_t> missing;
+    const auto start = Clock::now(), deadline = start + limit;
     for (const Sought& one : sought) {
       Owner& owner = owners.emplace_back(Owner{socket_of(one), nullptr});
       if (!owner.socket || owner.socket->inode == 0) continue;
-      const pid_t pid = find_where_likely(*owner.socket);
+      // Of very many not even the likely places can be looked at: one walk finds them all.
+      const bool soon = sought.size() == 1 || Clock::now() < start + limit / 2;
+      const pid_t pid = soon ? find_where_likely(*owner.socket) : 0;
       if (pid == 0) missing.push_back(owners.size() - 1);
       complete(owner, pid);
     }
     if (missing.empty()) return owners;
-    const auto deadline = Clock::now() + limit;
     if (missing.size() == 1) {
-      Owner& owner = owners[missing.front()];
-      complete(owner, find_among_all(*owner.socket, deadline));
+      search_for(owners[missing.front()], deadline);
       return owners;
     }
-    const auto holders = all_holders(deadline);
+    const Holders holders = all_holders(deadline);
     for (const std::size_t i : missing) {
-      const auto found = holders.find(owners[i].socket->inode);
-      if (found == holders.end()) continue;
+      const auto found = holders.by_inode.find(owners[i].socket->inode);
+      if (found == holders.by_inode.end()) {
+        owners[i].in_time = holders.all;
+        continue;
+      }
       remember(found->second.pid, found->second.descriptor);
       complete(owners[i], found->second.pid);
     }
     return owners;
   }
 
-  std::optional<Owner> owner_soon(const Sought& sought) {
+  Glance owner_soon(const Sought& sought) {
     Owner owner{socket_of(sought), nullptr};
-    if (!owner.socket || owner.socket->inode == 0) return owner;
+    if (!owner.socket || owner.socket->inode == 0) return {std::move(owner)};
     const std::size_t looks = std::min(lately_.size(), kSoon);
     for (std::size_t i = 0; i < looks; ++i) {
       Lately& entry = lately_[i];
@@ -162,14 +165,15 @@ class Attributor::State {
       if (descriptor < 0) continue;
       if (!entry.stat) entry.stat = proc_.open_stat(entry.pid);
       const auto stat = Proc::read_stat(entry.stat);
-      if (!stat) return std::nullopt;
+      if (!stat) break;
       owner.process = facts_.kept(entry.pid, owner.socket->uid, *stat);
       owner.descriptor = entry.descriptor = descriptor;
       std::rotate(lately_.begin(), lately_.begin() + static_cast<std::ptrdiff_t>(i),
                   lately_.begin() + static_cast<std::ptrdiff_t>(i) + 1);
-      return owner.process ? std::optional{std::move(owner)} : std::nullopt;
+      if (owner.process) return {std::move(owner)};
+      break;
     }
-    return std::nullopt;
+    return {{owner.socket, nullptr}, true};
   }
 
   void learn(const Owner& owner) {
@@ -188,12 +192,12 @@ class Attributor::State {
       if (!sockets && family == Family::v6) break;  // a kernel without IPv6
       if (!sockets) return base::os_error("cannot list the TCP sockets", errno);
       for (const auto& socket : *sockets) {
-        const auto holder = holders.find(socket.facts.inode);
-        rows.push_back(
-            {socket.local,
-             socket.remote,
-             state_name(socket.state),
-             {socket.facts, holder == holders.end() ? nullptr : facts_.facts_of(holder->second.pid)}});
+        const auto holder = holders.by_inode.find(socket.facts.inode);
+        rows.push_back({socket.local,
+                        socket.remote,
+                        state_name(socket.state),
+                        {socket.facts,
+                         holder == holders.by_inode.end() ? nullptr : facts_.facts_of(holder->second.pid)}});
       }
     }
     return rows;
@@ -259,18 +263,25 @@ class Attributor::State {
     return 0;
   }
 
-  pid_t find_among_all(const SocketFacts& socket, Clock::time_point deadline) {
+  void search_for(Owner& owner, Clock::time_point deadline) {
+    const auto pid = find_among_all(*owner.socket, deadline);
+    owner.in_time = pid.has_value();
+    complete(owner, pid.value_or(0));
+  }
+
+  /// 0: nobody holds it. Empty: the time is over.
+  std::optional<pid_t> find_among_all(const SocketFacts& socket, Clock::time_point deadline) {
     const auto pids = proc_.pids();
     for (const bool of_its_user : {true, false}) {
       for (auto pid = pids.rbegin(); pid != pids.rend(); ++pid) {
-        if (Clock::now() > deadline) return 0;
+        if (Clock::now() > deadline) return std::nullopt;
         const auto owner = proc_.owner(*pid);
         if (!owner || (*owner == socket.uid) != of_its_user) continue;
         if (find_in(*pid, 0, socket.inode)) return *pid;
       }
     }
     for (const pid_t pid : pids) {
-      if (Clock::now() > deadline) return 0;
+      if (Clock::now() > deadline) return std::nullopt;
       if (find_in_threads(pid, socket.inode)) return pid;
     }
     return 0;
@@ -350,12 +361,18 @@ class Attributor::State {
     pid_t pid = 0;
     int descriptor = 0;
   };
-  using Holders = std::unordered_map<std::uint32_t, Holder>;
+  struct Holders {
+    std::unordered_map<std::uint32_t, Holder> by_inode;
+    bool all = true;  ///< false: the time was over before every process had been asked
+  };
 
   Holders all_holders(Clock::time_point deadline) {
     Holders holders;
     for (const pid_t pid : proc_.pids()) {
-      if (Clock::now() > deadline) break;
+      if (Clock::now() > deadline) {
+        holders.all = false;
+        break;
+      }
       if (!add_sockets(pid, pid, holders)) {
         if (const pid_t thread = proc_.thread_of_zombie(pid)) add_sockets(thread, pid, holders);
       }
@@ -369,7 +386,8 @@ class Attributor::State {
     const auto descriptors = proc_.descriptors(task);
     const auto numbers = descriptors ? descriptors.numbers() : std::vector<int>{};
     for (const int number : numbers) {
-      if (const auto inode = descriptors.socket_at(number)) holders.emplace(inode, Holder{pid, number});
+      if (const auto inode = descriptors.socket_at(number))
+        holders.by_inode.emplace(inode, Holder{pid, number});
     }
     return !numbers.empty();
   }
@@ -402,7 +420,7 @@ std::vector<Owner> Attributor::owners_of(std::span<const Sought> sought, std::ch
   return state_->owners_of(sought, limit);
 }
 
-std::optional<Owner> Attributor::owner_soon(const Sought& sought) {
+Glance Attributor::owner_soon(const Sought& sought) {
   return state_->owner_soon(sought);
 }
 

@@ -34,8 +34,9 @@ std::vector<Owner> Attributor::owners_of(std::span<const Sought> sought, std::ch
   return owners;
 }
 
-std::optional<Owner> Attributor::owner_soon(const Sought& sought) {
-  return state_->attribution.owner_soon(sought.source, sought.destination, sought.transport);
+Glance Attributor::owner_soon(const Sought& sought) {
+  auto owner = state_->attribution.owner_soon(sought.source, sought.destination, sought.transport);
+  return owner ? Glance{std::move(*owner)} : Glance{{}, true};
 }
 
 // The kernel's table names the holder, as soon for this Attributor as for any other.

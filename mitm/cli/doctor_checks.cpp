@@ -2,13 +2,13 @@
 #include "mitm/cli/doctor_checks.h"
 
 #include <netinet/in.h>
-#include <sys/resource.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
 #include "base/fd.h"
 #include "divert/privilege.h"
 #include "divert/proof.h"
+#include "mitm/cli/descriptors.h"
 #include "mitm/tls/authority.h"
 #include "mitm/tls/trust.h"
 #include "pfctl/pf_undo.h"
@@ -59,14 +59,15 @@ Finding check_ipv6(const std::string& cure) {
              "nothing, unless programs here use IPv6: " + cure, false);
 }
 
+/// Root without CAP_SYS_RESOURCE (containers) cannot raise its limit either.
 Finding check_descriptors() {
-  rlimit limit{};
-  ::getrlimit(RLIMIT_NOFILE, &limit);
-  if (is_root() || limit.rlim_max >= kFewDescriptors)
-    return good("descriptors",
-                is_root() ? "as many as are needed" : fmt::format("{} at most", limit.rlim_max));
-  return bad(State::blocked, "descriptors", fmt::format("{} at most", limit.rlim_max), "ulimit -Hn 1048576",
-             false);
+  const rlimit before = raise_descriptor_limit();
+  rlimit raised{};
+  ::getrlimit(RLIMIT_NOFILE, &raised);
+  ::setrlimit(RLIMIT_NOFILE, &before);
+  const std::string text = fmt::format("{} at most", raised.rlim_cur);
+  if (raised.rlim_cur >= kFewDescriptors) return good("descriptors", text);
+  return bad(State::blocked, "descriptors", text, "ulimit -Hn 1048576", false);
 }
 
 Finding check_divert(const pfctl::Machine& machine) {

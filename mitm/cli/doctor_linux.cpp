@@ -1,6 +1,9 @@
 // Linux: each check asks the kernel itself, not its version or its configuration file.
+#include <cerrno>
+#include <cstring>
 #include <fstream>
 
+#include <linux/cn_proc.h>
 #include <linux/connector.h>
 #include <linux/netlink.h>
 #include <sys/socket.h>
@@ -8,6 +11,7 @@
 
 #include "base/fd.h"
 #include "divert/capture.h"
+#include "divert/packet_log.h"
 #include "divert/packet_source.h"
 #include "mitm/cli/doctor_checks.h"
 #include "pfctl/conntrack_use.h"
@@ -87,11 +91,65 @@ Finding check_cgroup() {
   return good("cgroup v2", "exec can give its command a cgroup of its own");
 }
 
-Finding check_process_events() {
+/// A message to the connector of process events: header, cn_msg, operation.
+std::string event_request(proc_cn_mcast_op operation) {
+  nlmsghdr header{};
+  cn_msg message{};
+  message.id = {CN_IDX_PROC, CN_VAL_PROC};
+  message.len = sizeof operation;
+  header.nlmsg_type = NLMSG_DONE;
+  header.nlmsg_len = NLMSG_LENGTH(sizeof message + sizeof operation);
+  std::string bytes;
+  const auto append = [&bytes](const auto& part) {
+    bytes.append(reinterpret_cast<const char*>(&part), sizeof part);
+  };
+  append(header);
+  append(message);
+  append(operation);
+  return bytes;
+}
+
+/// errno; 0: they come. The kernel acknowledges, or refuses by an event of its own; elsewhere than in the
+/// initial network namespace nobody is there to be asked.
+int subscribe_to_process_events() {
   const base::UniqueFd socket{::socket(AF_NETLINK, SOCK_DGRAM | SOCK_CLOEXEC, NETLINK_CONNECTOR)};
-  if (socket) return good("process events", "the netlink connector is there; osproxy does not need it");
-  return bad(State::missing, "process events", "no netlink connector", "nothing: osproxy does not need it",
-             false);
+  const sockaddr_nl group{AF_NETLINK, 0, 0, CN_IDX_PROC};
+  const timeval limit{.tv_sec = 1, .tv_usec = 0};
+  if (!socket || ::bind(socket.get(), reinterpret_cast<const sockaddr*>(&group), sizeof group) != 0 ||
+      ::setsockopt(socket.get(), SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof limit) != 0)
+    return errno;
+  const std::string listen = event_request(PROC_CN_MCAST_LISTEN),
+                    ignore = event_request(PROC_CN_MCAST_IGNORE);
+  if (::send(socket.get(), listen.data(), listen.size(), 0) < 0) return errno;
+  alignas(nlmsghdr) char buffer[1024];
+  const ssize_t size = ::recv(socket.get(), buffer, sizeof buffer, 0);
+  const int error = errno;
+  (void)!::send(socket.get(), ignore.data(), ignore.size(), 0);
+  if (size < 0) return error;
+  proc_event event{};
+  constexpr std::size_t kEvent = NLMSG_LENGTH(sizeof(cn_msg));
+  if (static_cast<std::size_t>(size) < kEvent + sizeof event) return EPROTO;
+  std::memcpy(&event, buffer + kEvent, sizeof event);
+  constexpr unsigned kAcknowledgement = 0;  // PROC_EVENT_NONE, which is not at the same place in all headers
+  const bool acknowledged = static_cast<unsigned>(event.what) == kAcknowledgement;
+  return acknowledged ? static_cast<int>(event.event_data.ack.err) : 0;
+}
+
+Finding check_process_events() {
+  if (!is_root()) return needs_root("process events");
+  const int error = subscribe_to_process_events();
+  if (error == 0) return good("process events", "the kernel sends them; osproxy does not need them");
+  const std::string why =
+      error == ECONNREFUSED ? "not in this network namespace" : base::os_error("none", error).text;
+  return bad(State::missing, "process events", why, "nothing: osproxy does not need them", false);
+}
+
+Finding check_copies() {
+  if (!is_root()) return needs_root("DNS copies");
+  const auto logs = divert::open_packet_logs();
+  if (logs) return good("DNS copies", fmt::format("NFLOG, group {} is free", logs->front().group()));
+  return bad(State::missing, "DNS copies", logs.error().text,
+             "modprobe nfnetlink_log; without it lookups are not shown", false);
 }
 
 Finding check_backlog() {
@@ -161,6 +219,7 @@ std::vector<Finding> examine(const RunSettings& settings) {
   Findings findings{check_privileges(),
                     check_tables(),
                     check_queue(),
+                    check_copies(),
                     check_conntrack(),
                     check_attribution(),
                     check_ipv6("sysctl -w net.ipv6.conf.lo.disable_ipv6=0"),

@@ -2,13 +2,13 @@
 #include <cerrno>
 #include <cstdio>
 
-#include <sys/resource.h>
 #include <unistd.h>
 
 #include "base/text.h"
 #include "divert/broker.h"
 #include "divert/listeners.h"
 #include "mitm/cli/commands.h"
+#include "mitm/cli/descriptors.h"
 #include "mitm/cli/reader.h"
 #include "mitm/cli/say.h"
 #include "mitm/cli/worker_process.h"
@@ -21,18 +21,6 @@ namespace mitm::cli {
 namespace {
 
 using base::Result;
-
-/// A connection needs two descriptors, a relayed one four more while bytes are in flight. macOS refuses more
-/// than its sysctl kern.maxfilesperproc, whatever the limit says. Returns what it was.
-rlimit raise_descriptor_limit() {
-  rlimit limit{};
-  if (::getrlimit(RLIMIT_NOFILE, &limit) != 0) return limit;
-  for (const rlim_t wanted : {rlim_t{1 << 20}, limit.rlim_max, rlim_t{1 << 16}, rlim_t{10'240}}) {
-    const rlimit raised{wanted, std::max(wanted, limit.rlim_max)};
-    if (::setrlimit(RLIMIT_NOFILE, &raised) == 0) break;
-  }
-  return limit;
-}
 
 /// Nothing may have been left open by whoever started us: what is inherited must not reach CMD or the worker.
 void close_inherited() {

@@ -98,6 +98,29 @@ TEST_CASE("guard: undoes nothing as long as a dying broker holds on to it, and w
   CHECK(within(1000ms, [&] { return scene.undone(); }));
 }
 
+TEST_CASE("guard: one that is stopped does not hold up the end of the broker") {
+  for (const bool stopped : {false, true}) {
+    const pid_t broker = ::fork();
+    if (broker == 0) {
+      auto guard = Guard::start(Journal{process_id_of(::getpid()), ::getpid(), ""});
+      if (!guard) ::_exit(1);
+      if (stopped) {
+        ::kill(guard->pid(), SIGSTOP);
+        ::waitpid(guard->pid(), nullptr, WUNTRACED);
+      }
+      guard->dismiss();
+      ::_exit(::kill(guard->pid(), 0) == 0 ? 2 : 0);
+    }
+    int status = -1;
+    const bool ended = within(3000ms, [&] { return ::waitpid(broker, &status, WNOHANG) != 0; });
+    CHECK(ended);
+    CHECK(status == 0);
+    if (ended) continue;
+    ::kill(broker, SIGKILL);
+    ::waitpid(broker, nullptr, 0);
+  }
+}
+
 TEST_CASE("guard: a broker that has said that it pauses is left alone") {
   Scene scene{Scene::Broker::pauses};
   std::this_thread::sleep_for(1800ms);

@@ -167,14 +167,50 @@ TEST_CASE("ledger: a black hole stays one; its packets vanish, come again and ar
   SUBCASE("until the attempt is given up") {
     book.connects(flow(1), token, ETIMEDOUT);
     book.check_let_go(third, Release::drop);
-    CHECK(book.ledger.size() == 0);
+    CHECK(book.ledger.counts().late_upstreams == 2);
   }
   SUBCASE("until somebody answers after all") {
     book.connects(flow(1), token, 0);
     book.check_let_go(third, Release::divert);
+    CHECK(book.ledger.counts().late_upstreams == 1);
   }
   CHECK(book.ledger.counts().retransmissions == 1);
-  CHECK(book.ledger.counts().late_upstreams == 1);
+}
+
+TEST_CASE(
+    "ledger: a program that is more patient than an attempt is attributed once, and gets another attempt") {
+  Book book;
+  const auto first = book.packet(), second = book.packet();
+  const auto token = book.arrives(flow(1), first);
+  book.settles(flow(1), token, ruling(Action::intercept));
+  CHECK_FALSE(std::get<ConnectAhead>(book.deeds.at(0)).again);
+  book.wait(3000ms);
+  book.connects(flow(1), token, ETIMEDOUT);
+  CHECK(book.deeds.empty());
+  book.wait(60'000ms);
+  book.comes_again(flow(1), second);
+  REQUIRE(book.deeds.size() == 1);
+  const auto ahead = std::get<ConnectAhead>(book.deeds[0]);
+  CHECK(ahead.again);
+  CHECK(ahead.token != token);
+  CHECK(ahead.ruling.verdict.reason == "filter curl");
+  SUBCASE("which succeeds") {
+    book.connects(flow(1), ahead.token, 0);
+    book.check_let_go(second, Release::divert);
+    book.deeds.clear();
+    REQUIRE(book.ledger.accepted(flow(1), {}, book.deeds));
+    CHECK(std::get<Reply>(book.deeds.at(0)).token == ahead.token);
+  }
+  SUBCASE("which fails as well, and is forgotten when the program has given up") {
+    book.connects(flow(1), ahead.token, ETIMEDOUT);
+    book.check_let_go(second, Release::drop);
+    book.wait(Ledger::kAttemptMemory);
+    CHECK(book.ledger.size() == 0);
+  }
+  SUBCASE("unless it is another connection") {
+    book.comes_again(flow(1), book.packet(), 2);
+    CHECK(std::holds_alternative<LookUp>(book.deeds.back()));
+  }
 }
 
 TEST_CASE("ledger: an upstream that stands when nothing is held waits for the packet to come again") {
@@ -228,6 +264,7 @@ TEST_CASE("ledger: another connection from the same port is another connection")
   REQUIRE(book.deeds.size() == 2);
   CHECK(std::get<LetGo>(book.deeds[0]).how == Release::drop);
   CHECK(std::get<LetGo>(book.deeds[0]).packet == first);
+  CHECK(book.ledger.counts().abandoned == 1);
   const auto new_token = std::get<LookUp>(book.deeds[1]).token;
   book.settles(flow(1), old_token, ruling(Action::intercept));
   CHECK(book.deeds.empty());
@@ -246,6 +283,45 @@ TEST_CASE("ledger: a socket that is bound to a device passes") {
   CHECK(std::get<LetGo>(book.deeds[0]).how == Release::pass);
 }
 
+TEST_CASE(
+    "ledger: a socket that is bound to a device waits for a slow lookup: the listener is out of its reach") {
+  Book book;
+  const auto held = book.packet();
+  book.ledger.arrive(flow(1), 1, held, book.now, book.deeds, true);
+  const auto token = std::get<LookUp>(book.deeds.at(0)).token;
+  book.wait(2900ms);
+  CHECK(book.deeds.empty());
+  auto bound = ruling(Action::pass);
+  bound.owner.socket->interface = 3;
+  SUBCASE("and passes") {
+    book.settles(flow(1), token, std::move(bound));
+    book.check_let_go(held, Release::pass);
+  }
+  SUBCASE("and is refused") {
+    bound.verdict = {Action::block, "rule 1", {}};
+    book.settles(flow(1), token, std::move(bound));
+    book.check_refused(held, pfctl::Refusal::reset, 2);
+  }
+  SUBCASE("or comes again") {
+    book.wait(100ms);
+    book.check_let_go(held, Release::drop);
+    CHECK(book.ledger.counts().unowned == 1);
+  }
+  CHECK(book.ledger.counts().late_lookups == 0);
+  CHECK(book.ledger.size() == 0);
+}
+
+TEST_CASE("ledger: who passes because the search took too long is shown") {
+  Book book;
+  const auto held = book.packet();
+  auto late = ruling(Action::pass, "owner not found in time, not selected by the filter curl");
+  late.owner.in_time = false;
+  book.settles(flow(1), book.arrives(flow(1), held), std::move(late));
+  REQUIRE(book.deeds.size() == 2);
+  CHECK(std::get<LetGo>(book.deeds[0]).how == Release::pass);
+  CHECK_FALSE(std::get<Show>(book.deeds[1]).ruling.owner.in_time);
+}
+
 TEST_CASE("ledger: QUIC of an intercepted program is refused, everyone else's passes") {
   Book book;
   const auto held = book.packet(), other = book.packet();
@@ -256,7 +332,7 @@ TEST_CASE("ledger: QUIC of an intercepted program is refused, everyone else's pa
   CHECK(book.ledger.size() == 0);
 }
 
-TEST_CASE("ledger: all datagrams of a flow wait for the verdict, and none is lost when there is no room") {
+TEST_CASE("ledger: all datagrams of a flow wait for the verdict, and none gets by when there is no room") {
   for (const bool selected : {true, false}) {
     Book book;
     std::vector<HeldPacket> packets{book.packet()};
@@ -268,7 +344,8 @@ TEST_CASE("ledger: all datagrams of a flow wait for the verdict, and none is los
     }
     const auto too_many = book.packet();
     book.comes_again(flow(1, true), too_many);
-    book.check_let_go(too_many, Release::pass);
+    book.check_let_go(too_many, Release::drop);
+    CHECK(book.ledger.counts().crowded == 1);
     book.settles(flow(1, true), token, ruling(selected ? Action::intercept : Action::pass));
     REQUIRE(book.deeds.size() == packets.size());
     for (std::size_t i = 0; i < packets.size(); ++i) {
@@ -280,6 +357,16 @@ TEST_CASE("ledger: all datagrams of a flow wait for the verdict, and none is los
       }
     }
   }
+}
+
+TEST_CASE("ledger: QUIC whose owner is not found vanishes, counted") {
+  Book book;
+  book.arrives(flow(1, true), book.packet());
+  book.comes_again(flow(1, true), book.packet());
+  book.wait(3000ms);
+  CHECK(book.deeds.size() == 2);
+  CHECK(book.ledger.counts().unowned == 2);
+  CHECK(book.ledger.size() == 0);
 }
 
 TEST_CASE("ledger: QUIC that a rule blocks is shown") {
@@ -314,6 +401,10 @@ TEST_CASE("ledger: it never grows beyond its limit, and nobody escapes unseen") 
   book.ledger.arrive(one_more, 1, held, book.now, book.deeds);
   book.check_let_go(held, Release::divert);
   CHECK(book.ledger.counts().overflows == 1);
+  one_more.udp = true;
+  book.comes_again(one_more, held);
+  book.check_let_go(held, Release::drop);
+  CHECK(book.ledger.counts().crowded == 1);
 }
 
 TEST_CASE("ledger: at the end every held packet goes on as it came") {

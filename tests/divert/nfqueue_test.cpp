@@ -36,12 +36,12 @@ std::string packet(const std::string& attributes) {
 
 }  // namespace
 
-TEST_CASE("nfqueue: a queue is asked for and set up") {
+TEST_CASE("nfqueue: a queue is asked for and set up, without a way past it when it is full") {
   CHECK(nfqueue::encode_bind(28531) == message(0x302, 5, kNumber, attribute(1, std::string("\1\0\0\0", 4))));
   CHECK(nfqueue::encode_setup(28531, 128, 1024) ==
         message(0x302, 5, kNumber,
                 attribute(2, std::string("\0\0\0\x80\2", 5)) + attribute(3, std::string("\0\0\4\0", 4)) +
-                    attribute(5, std::string("\0\0\0\5", 4)) + attribute(4, std::string("\0\0\0\5", 4))));
+                    attribute(5, std::string("\0\0\0\4", 4)) + attribute(4, std::string("\0\0\0\4", 4))));
 }
 
 TEST_CASE("nfqueue: a verdict with a mark") {

@@ -39,6 +39,7 @@ const Owner kCurl = owner("/usr/bin/curl");
 const Owner kWget = owner("/usr/bin/wget", 101);
 const Owner kUnknown{procmap::SocketFacts{7, 1000, 0, 4242}, nullptr};
 const Owner kGone{};
+const Owner kLate{procmap::SocketFacts{7, 1000, 0, 4242}, nullptr, -1, false};
 
 Verdict judge(const Policy& policy, const Owner& who, std::string_view to = "192.0.2.1:443") {
   const std::array<pid_t, 2> own{900, 901};
@@ -92,6 +93,9 @@ TEST_CASE("policy: the filter decides when there are no rules") {
            {"!curl", kUnknown, Action::pass, "owner unknown, not selected by the filter !curl"},
            {"", kWget, Action::intercept, "no filter: everything"},
            {"", kUnknown, Action::intercept, "no filter: everything"},
+           {"curl", kLate, Action::pass, "owner not found in time, not selected by the filter curl"},
+           {"curl,unknown", kLate, Action::intercept, "owner not found in time, filter curl,unknown"},
+           {"", kLate, Action::intercept, "owner not found in time, no filter: everything"},
        }) {
     CAPTURE(spec);
     const auto verdict = judge(policy(spec), who);

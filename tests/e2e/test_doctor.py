@@ -1,8 +1,9 @@
 """`osproxy doctor`: what it says is so, because it has tried."""
 import json
+import os
 import unittest
 
-from harness import OSPROXY, Osproxy, World, main
+from harness import OSPROXY, Osproxy, World, main, status_of
 
 world = None
 
@@ -23,13 +24,20 @@ def doctor(*options, before=(), code=0):
     return {line["check"]: line for line in map(json.loads, result.stdout.splitlines())}
 
 
+CHECKS = {"privileges", "nf_tables", "packet queue", "DNS copies", "conntrack", "sock_diag", "IPv6", "cgroup v2", "process events", "descriptors", "sysctl",
+          "marks", "other tables", "CA", "packet engine", "redirect engine", "engine"}
+
+
 class Doctor(unittest.TestCase):
     def tearDown(self):
         self.assertNotIn("osproxy", world.tables())
 
     def test_all_is_well(self):
         found = doctor()
-        self.assertEqual({check for check, line in found.items() if line["state"] != "ok"}, {"CA"})
+        self.assertEqual(set(found), CHECKS)
+        # Process events are the initial network namespace's.
+        self.assertEqual({check for check, line in found.items() if line["state"] != "ok"}, {"CA", "process events"})
+        self.assertEqual(found["process events"]["detail"], "not in this network namespace")
         self.assertEqual(found["engine"]["detail"], "--engine auto takes packet")
         for check in ("packet engine", "redirect engine"):
             self.assertIn("told apart", found[check]["detail"])
@@ -43,6 +51,7 @@ class Doctor(unittest.TestCase):
         found = doctor(before=["setpriv", "--reuid", "65534", "--regid", "65534", "--clear-groups"], code=1)
         self.assertEqual(found["privileges"]["state"], "blocked")
         self.assertEqual(found["engine"]["advice"], "sudo osproxy doctor")
+        self.assertEqual(set(found), CHECKS - {"packet engine", "redirect engine"})
 
     def test_a_rival_that_redirects_first_is_named_and_proved(self):
         rules = "table ip rival {\nchain out {\ntype nat hook output priority -110;\ntcp dport 1-65535 redirect to :9\n}\n}\n"
@@ -59,6 +68,26 @@ class Doctor(unittest.TestCase):
         self.addCleanup(world.run, "ip", "rule", "del", "fwmark", "0x10000000/0xf0000000", "lookup", "100")
         self.assertIn("(fwmark 0x10000000/0xf0000000)", doctor(code=1)["marks"]["detail"])
         self.assertEqual(doctor("--mark", "0x100")["marks"]["state"], "ok")
+
+    def test_nearly_full_connection_tracking(self):
+        fake = []
+        for name, value in (("count", 90), ("max", 100)):
+            path = f"{world.dir}/nf_conntrack_{name}"
+            with open(path, "w") as file:
+                file.write(f"{value}\n")
+            fake += [f"mount --bind {path} /proc/sys/net/netfilter/nf_conntrack_{name}"]
+        before = ["unshare", "--mount", "sh", "-c", " && ".join([*fake, 'exec "$@"']), "sh"]
+        found = doctor(before=before, code=1)["conntrack"]
+        self.assertEqual(found["state"], "blocked")
+        self.assertIn("90 of 100 entries in use", found["detail"])
+        self.assertIn("nf_conntrack_max", found["advice"])
+
+    def test_descriptors_that_cannot_be_raised(self):
+        few = ["prlimit", "--nofile=1000:1000"]
+        if int(status_of(os.getpid())["CapEff"], 16) >> 24 & 1:  # CAP_SYS_RESOURCE
+            self.assertEqual(doctor(before=few)["descriptors"]["state"], "ok")
+        found = doctor(before=[*few, "setpriv", "--bounding-set=-sys_resource", "--inh-caps=-sys_resource"])["descriptors"]
+        self.assertEqual((found["state"], found["detail"]), ("blocked", "1000 at most"))
 
     def test_a_running_osproxy(self):
         with Osproxy(world, "curl", upstream_ca=False) as osproxy:

@@ -189,6 +189,19 @@ class Ending(unittest.TestCase):
                 self.assertEqual(program.communicate(timeout=PATIENCE)[0], f"FIN {200_000 + len('HTTP/1.0 200 OK..--')}\n")
                 self.assertEqual(drip.stdout.readline(), "sent\n")
 
+    def test_stopped_guard_does_not_hold_up_the_end(self):
+        osproxy = Osproxy(world, "curl", check=False)
+        osproxy.start(self)
+        parts = [osproxy.broker(), osproxy.worker(), osproxy.guard()]
+        os.kill(parts[2], signal.SIGSTOP)
+        world.curl("http://one.test/")
+        osproxy.wait_for_flow(type="http")
+        osproxy.process.send_signal(signal.SIGINT)
+        self.assertEqual(osproxy.process.wait(PATIENCE), 0, osproxy.stderr())
+        for pid in parts:
+            wait_for(lambda: not alive(pid), f"the end of process {pid}")
+        self.assert_network_works()
+
     def test_suspended_run_lets_others_through(self):
         with Osproxy(world, "curl") as osproxy:
             osproxy.process.send_signal(signal.SIGTSTP)

@@ -265,6 +265,12 @@ TEST_CASE("attribution: a socket that is bound to a device") {
     CHECK(static_cast<bool>(owner.process) == (device != 0));
     if (owner.socket) CHECK(owner.socket->interface == interface);
   }
+  // The device is known without a search for the process.
+  const auto glance = Attributor::open()->owner_soon({local_end(fd.get()), to, Transport::tcp, interface});
+  CHECK(glance.needs_search);
+  CHECK_FALSE(glance.owner.process);
+  REQUIRE(glance.owner.socket);
+  CHECK(glance.owner.socket->interface == interface);
   // Sockets that are not bound are found with a device as well.
   const auto free = connect_to(to);
   CHECK(attributor->owner_of({local_end(free.get()), to, Transport::tcp, interface}).process);
@@ -414,6 +420,11 @@ TEST_CASE("attribution: the time limit is kept") {
       attributor->owner_of({local_end(fd.get()), listener.endpoint()}, std::chrono::milliseconds{0});
   CHECK(owner.socket);
   CHECK_FALSE(owner.process);
+  CHECK_FALSE(owner.in_time);
+  const Sought one{local_end(fd.get()), listener.endpoint()};
+  for (const Owner& each : attributor->owners_of(std::vector{one, one}, std::chrono::milliseconds{0}))
+    CHECK_FALSE(each.in_time);
+  CHECK(attributor->owner_of(one).in_time);
   CHECK(owner_pid(*attributor, local_end(fd.get()), listener.endpoint()) == ::getpid());
 }
 

@@ -1,0 +1,125 @@
+// Each thread has a number; one whose number is no longer the current one has been given up, and tells nobody
+// what it finds.
+#include "divert/searcher.h"
+
+#include <condition_variable>
+#include <mutex>
+#include <optional>
+#include <utility>
+
+#include "divert/urgent.h"
+
+namespace divert {
+namespace {
+
+procmap::Sought sought(const LookUp& wanted) {
+  const auto transport = wanted.key.udp ? procmap::Transport::udp : procmap::Transport::tcp;
+  return {wanted.key.source, wanted.key.destination, transport, wanted.interface};
+}
+
+}  // namespace
+
+struct Searcher::Shared {
+  std::mutex mutex;
+  std::condition_variable changed;
+  std::vector<LookUp> waiting;
+  std::vector<LookUp> wanted;  ///< by the search that is under way
+  std::optional<Clock::time_point> began;
+  unsigned current = 0;  ///< number of the thread in office
+  bool stopping = false;
+  bool ended = false;  ///< the thread in office
+
+  [[nodiscard]] bool hangs(Clock::time_point now) const { return began && now - *began >= kPatience; }
+};
+
+Searcher::Searcher(MakeSearch make, Found found)
+    : make_(std::move(make)), found_(std::move(found)), shared_(std::make_shared<Shared>()) {}
+
+base::Result<std::unique_ptr<Searcher>> Searcher::start(MakeSearch make, Found found) {
+  std::unique_ptr<Searcher> searcher{new Searcher{std::move(make), std::move(found)}};
+  if (auto appointed = searcher->appoint(); !appointed) return appointed.error();
+  return searcher;
+}
+
+base::Result<> Searcher::appoint() {
+  auto search = make_();
+  if (!search) return search.error();
+  unsigned number = 0;
+  {
+    const std::lock_guard lock{shared_->mutex};
+    number = shared_->current;
+  }
+  thread_ = std::thread{[shared = shared_, number, search = std::move(*search), found = found_] {
+    run(shared, number, search, found);
+  }};
+  return {};
+}
+
+Searcher::~Searcher() {
+  if (!thread_.joinable()) return;
+  bool ended = false;
+  {
+    std::unique_lock lock{shared_->mutex};
+    shared_->stopping = true;
+    shared_->changed.notify_all();
+    const auto patience = shared_->hangs(Clock::now()) ? std::chrono::milliseconds{0} : kPatience;
+    ended = shared_->changed.wait_for(lock, patience, [this] { return shared_->ended; });
+    ++shared_->current;
+  }
+  ended ? thread_.join() : thread_.detach();
+}
+
+void Searcher::ask(const LookUp& wanted) {
+  const std::lock_guard lock{shared_->mutex};
+  shared_->waiting.push_back(wanted);
+  shared_->changed.notify_all();
+}
+
+bool Searcher::mind(Clock::time_point now) {
+  std::vector<LookUp> given_up;
+  {
+    const std::lock_guard lock{shared_->mutex};
+    if (!shared_->hangs(now)) return true;
+    given_up = std::exchange(shared_->wanted, {});
+    shared_->began.reset();
+    ++shared_->current;
+  }
+  thread_.detach();
+  for (const LookUp& wanted : given_up) {
+    procmap::Owner nobody;
+    nobody.in_time = false;
+    found_(wanted, std::move(nobody));
+  }
+  return ++hanging_ <= kMaxHanging && appoint();
+}
+
+void Searcher::run(const std::shared_ptr<Shared>& shared, unsigned number, const Search& search,
+                   const Found& found) {
+  name_thread("owners");
+  std::unique_lock lock{shared->mutex};
+  for (;;) {
+    shared->changed.wait(lock, [&] { return shared->stopping || !shared->waiting.empty(); });
+    if (shared->stopping) break;
+    // All that wait, together: a program with a thousand sockets that nobody can find keeps the others
+    // waiting for one search, not for a thousand.
+    const std::vector<LookUp> wanted = std::exchange(shared->waiting, {});
+    shared->wanted = wanted;
+    shared->began = Clock::now();
+    lock.unlock();
+    std::vector<procmap::Sought> list;
+    for (const LookUp& one : wanted) list.push_back(sought(one));
+    auto owners = search(list, kLimit);
+    lock.lock();
+    if (shared->current != number) return;
+    shared->wanted.clear();
+    shared->began.reset();
+    if (shared->stopping) break;
+    lock.unlock();
+    for (std::size_t i = 0; i < wanted.size(); ++i) found(wanted[i], std::move(owners[i]));
+    lock.lock();
+  }
+  shared->ended = true;
+  shared->changed.notify_all();
+}
+
+}  // namespace divert
