@@ -71,7 +71,10 @@ base::Result<TableAnswer> parse_table_answer(std::string_view bytes, std::uint32
   // Without the subsystem there is no table; loading says what is missing.
   if (ack->error == EINVAL || ack->error == EOPNOTSUPP) return TableAnswer{};
   if (ack->error == EPERM) {
-    return base::Error{"cannot read packet-filter rules: no permission; run as root", EPERM};
+    return base::Error{
+        "cannot read packet-filter rules: no permission; run as root (CAP_NET_ADMIN in this network "
+        "namespace)",
+        EPERM};
   }
   return base::os_error("cannot read packet-filter rules", ack->error);
 }

@@ -118,6 +118,7 @@ class CaCommand {
 Result<nlohmann::json> options_of(const Invocation& invocation) {
   const auto user = divert::invoking_user();
   if (!user) return user.error();
+  if (::geteuid() == 0 && user->uid != 0) return read_options(invocation, *user);
   return effective_options(invocation, user->home);
 }
 
@@ -137,7 +138,7 @@ Result<int> who_command(const Invocation& invocation) {
   if (!rows) return rows.error();
   if (!invocation.positional.empty()) {
     const auto end = procmap::parse_socket_end(invocation.positional.front());
-    if (!end) return base::Error{end.error().text, EINVAL};
+    if (!end) return base::Error{end.error().text, kUsageError};
     std::erase_if(*rows, [&](const procmap::SocketRow& row) { return !end->matches(row); });
     if (rows->empty())
       return base::failure("no TCP socket of this network namespace is at {}", invocation.positional.front());
@@ -167,8 +168,14 @@ Result<int> ca_command(const Invocation& invocation) {
   return command.status();
 }
 
+/// It is all about what the user wrote.
 Result<int> config_command(const Invocation& invocation) {
-  const auto options = options_of(invocation);
+  const auto user = divert::invoking_user();
+  if (!user) return user.error();
+  if (::geteuid() == 0 && user->uid != 0) {
+    if (const auto became = divert::become(*user); !became) return became.error();
+  }
+  const auto options = effective_options(invocation, user->home);
   if (!options) return options.error();
   if (const auto settings = run_settings(*options, invocation); !settings) return settings.error();
   if (invocation.positional.front() == "show") {
@@ -178,8 +185,6 @@ Result<int> config_command(const Invocation& invocation) {
     }
     fmt::print("{}\n", shown.dump(2, ' ', false, nlohmann::json::error_handler_t::replace));
   } else {
-    const auto user = divert::invoking_user();
-    if (!user) return user.error();
     const std::string path = config_path(invocation, user->home);
     const bool exists = ::access(path.c_str(), F_OK) == 0;
     fmt::print("{}\n",

@@ -20,7 +20,7 @@ base::Result<int> config_command(const Invocation& invocation);
 base::Result<int> doctor_command(const Invocation& invocation);
 base::Result<int> cleanup_command(const Invocation& invocation);
 
-/// Options of a command that needs no privileged half; read with our own rights.
+/// Options of a command that needs no privileged half; read with the rights of the user who typed sudo.
 [[nodiscard]] base::Result<nlohmann::json> options_of(const Invocation& invocation);
 
 /// "run needs root to load packet-filter rules; try: sudo osproxy ..." when we are not root.

@@ -34,7 +34,9 @@ int dispatch(const Invocation& invocation) {
       {"cleanup", mitm::cli::cleanup_command},
   };
   const auto status = commands.at(invocation.command)(invocation);
-  return status ? *status : complain(status.error(), status.error().os_code == EINVAL ? kUsage : kFailed);
+  return status
+             ? *status
+             : complain(status.error(), status.error().os_code == mitm::cli::kUsageError ? kUsage : kFailed);
 }
 
 int run(int argc, char** argv) {

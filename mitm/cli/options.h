@@ -98,6 +98,9 @@ void for_each_part(std::string_view text, char separator, Use use) {
   }
 }
 
+/// os_code of what is wrong with how osproxy was called: exit status 2. No errno.
+inline constexpr int kUsageError = -1;
+
 std::string help_text(std::string_view command);  ///< "": the program's own
 
 /// conf/osproxy.json and conf/osproxy.schema.json, made from the table.

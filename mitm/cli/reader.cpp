@@ -94,10 +94,17 @@ base::UniqueFd learned_file(const RunSettings& settings, const divert::User& use
   return file ? std::move(*file) : base::UniqueFd{};
 }
 
-/// As the user: the whole answer, or what is wrong.
-base::Result<nlohmann::json> read_as_user(const Invocation& invocation, const divert::User& user,
-                                          Files& files) {
-  if (const auto became = divert::become(user); !became) return became.error();
+/// What is done as the user: the whole answer, or what is wrong.
+using Task = base::Result<nlohmann::json> (*)(const Invocation& invocation, const divert::User& user,
+                                              Files& files);
+
+base::Result<nlohmann::json> options_only(const Invocation& invocation, const divert::User& user,
+                                          Files& /*files*/) {
+  return effective_options(invocation, user.home);
+}
+
+base::Result<nlohmann::json> everything(const Invocation& invocation, const divert::User& user,
+                                        Files& files) {
   const auto effective = effective_options(invocation, user.home);
   if (!effective) return effective.error();
   auto settings = run_settings(*effective, invocation);
@@ -158,12 +165,17 @@ void send_files(int socket, const Files& files) {
   ::sendmsg(socket, &message, base::kNoSignal);
 }
 
-[[noreturn]] void run_reader(int socket, const Invocation& invocation, const divert::User& user) {
+nlohmann::json reply_of(const base::Result<nlohmann::json>& answer) {
+  if (answer) return {{"answer", *answer}};
+  return {{"error", answer.error().text}, {"code", answer.error().os_code}};
+}
+
+[[noreturn]] void run_reader(int socket, Task task, const Invocation& invocation, const divert::User& user) {
   Files files;
-  const auto answer = read_as_user(invocation, user, files);
+  const auto became = divert::become(user);
+  const auto reply =
+      reply_of(became ? task(invocation, user, files) : base::Result<nlohmann::json>{became.error()});
   send_files(socket, files);
-  const nlohmann::json reply =
-      answer ? *answer : nlohmann::json{{"error", answer.error().text}, {"code", answer.error().os_code}};
   const auto bytes = nlohmann::json::to_cbor(reply);
   (void)base::write_all(socket, {reinterpret_cast<const char*>(bytes.data()), bytes.size()}).has_value();
   ::_exit(0);
@@ -215,22 +227,21 @@ base::Result<std::vector<tls::ClientCertificateText>> client_certs_from(const nl
   return texts;
 }
 
-base::Result<Prepared> take_answer(const std::string& bytes, Files& files) {
-  const auto reply = nlohmann::json::from_cbor(bytes, true, false);
-  if (!reply.is_object()) return base::failure("the process that reads the settings died");
-  if (reply.contains("error")) return base::Error{reply.value("error", ""), reply.value("code", 0)};
-  auto settings = RunSettings::from_json(reply.value("settings", nlohmann::json{}));
-  if (!settings) return settings.error();
-  auto client_certs = client_certs_from(reply.value("client_certs", nlohmann::json{}));
-  if (!client_certs) return client_certs.error();
-  return Prepared{
-      std::move(*settings), reply.value("upstream_ca", ""), std::move(files[0]), std::move(files[1]),
-      std::move(files[2]),  std::move(*client_certs),       std::move(files[3])};
+base::Error reader_died() {
+  return base::failure("the process that reads the settings died");
 }
 
-}  // namespace
+base::Result<nlohmann::json> answer_in(const std::string& bytes) {
+  const auto reply = nlohmann::json::from_cbor(bytes, true, false);
+  if (!reply.is_object()) return reader_died();
+  if (reply.contains("error")) return base::Error{reply.value("error", ""), reply.value("code", 0)};
+  const auto answer = reply.find("answer");
+  if (answer == reply.end() || !answer->is_object()) return reader_died();
+  return *answer;
+}
 
-base::Result<Prepared> prepare(const Invocation& invocation, const divert::User& user) {
+base::Result<nlohmann::json> ask(Task task, const Invocation& invocation, const divert::User& user,
+                                 Files& files) {
   int ends[2];
   if (::socketpair(AF_UNIX, SOCK_STREAM, 0, ends) != 0)
     return base::os_error("cannot make a socketpair", errno);
@@ -239,17 +250,36 @@ base::Result<Prepared> prepare(const Invocation& invocation, const divert::User&
   if (reader < 0) return base::os_error("cannot start a process", errno);
   if (reader == 0) {
     ours.reset();
-    run_reader(theirs.get(), invocation, user);
+    run_reader(theirs.get(), task, invocation, user);
   }
   theirs.reset();
-  Files files;
   const bool received = receive_files(ours.get(), files);
   const auto bytes = receive_all(ours.get());
   while (::waitpid(reader, nullptr, 0) < 0 && errno == EINTR) {
   }
-  if (!received || !bytes)
-    return bytes ? base::failure("the process that reads the settings died") : bytes.error();
-  return take_answer(*bytes, files);
+  if (!bytes) return bytes.error();
+  if (!received) return reader_died();
+  return answer_in(*bytes);
+}
+
+}  // namespace
+
+base::Result<nlohmann::json> read_options(const Invocation& invocation, const divert::User& user) {
+  Files none;
+  return ask(options_only, invocation, user, none);
+}
+
+base::Result<Prepared> prepare(const Invocation& invocation, const divert::User& user) {
+  Files files;
+  const auto answer = ask(everything, invocation, user, files);
+  if (!answer) return answer.error();
+  auto settings = RunSettings::from_json(answer->value("settings", nlohmann::json{}));
+  if (!settings) return settings.error();
+  auto client_certs = client_certs_from(answer->value("client_certs", nlohmann::json{}));
+  if (!client_certs) return client_certs.error();
+  return Prepared{
+      std::move(*settings), answer->value("upstream_ca", ""), std::move(files[0]), std::move(files[1]),
+      std::move(files[2]),  std::move(*client_certs),         std::move(files[3])};
 }
 
 }  // namespace mitm::cli

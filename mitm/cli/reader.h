@@ -24,9 +24,12 @@ struct Prepared {
   base::UniqueFd learned;  ///< what the run learns to pass is listed there; none: nowhere
 };
 
+/// The same for a command that needs its options only: effective_options() as `user` sees them.
+[[nodiscard]] base::Result<nlohmann::json> read_options(const Invocation& invocation,
+                                                        const divert::User& user);
+
 /// Forks a process that becomes `user`, reads the configuration, compiles the filter, opens the files and
-/// ends. Root never opens a path of the user's and never parses what the user wrote. Exit code 2 errors
-/// (usage) have os_code EINVAL.
+/// ends. Root never opens a path of the user's and never parses what the user wrote.
 [[nodiscard]] base::Result<Prepared> prepare(const Invocation& invocation, const divert::User& user);
 
 }  // namespace mitm::cli

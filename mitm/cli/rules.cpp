@@ -26,7 +26,7 @@ constexpr std::uint16_t kUsualDivertPort = 28531;
 
 template <class... Args>
 base::Error usage(fmt::format_string<Args...> text, Args&&... args) {
-  return {fmt::format(text, std::forward<Args>(args)...), EINVAL};
+  return {fmt::format(text, std::forward<Args>(args)...), kUsageError};
 }
 
 /// Empty: nft.

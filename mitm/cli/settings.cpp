@@ -389,7 +389,7 @@ Result<RunSettings> run_settings(const json& effective, const Invocation& invoca
   settings.listen_port = effective.value("listen-port", std::uint16_t{0});
   if (invocation.command != "exec") {
     auto filter = divert::Filter::parse(effective.value("filter", ""));
-    if (!filter) return base::Error{filter.error().text, EINVAL};
+    if (!filter) return base::Error{filter.error().text, kUsageError};
     settings.policy.filter = std::move(*filter);
   }
   auto rules = parse_rules(effective.value("rules", json::array()));

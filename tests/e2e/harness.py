@@ -6,7 +6,9 @@ throw-away CA, nginx. Osproxy: the real program, started, waited for, stopped, a
 import atexit
 import json
 import os
+import pty
 import pwd
+import select
 import shutil
 import signal
 import subprocess
@@ -314,6 +316,52 @@ class TemporaryUser:
 
     def __exit__(self, *_):
         run("userdel", "--remove", self.name, check=False)
+
+
+class Terminal:
+    """A program on a terminal of its own, where it leads the session."""
+
+    def __init__(self, words, environment=None):
+        self.words, self.environment = words, {**os.environ, **(environment or {})}
+        self.seen = b""
+        self.status = None
+
+    def __enter__(self):
+        self.pid, self.fd = pty.fork()
+        if self.pid == 0:
+            os.execvpe(self.words[0], self.words, self.environment)
+        return self
+
+    def __exit__(self, *_):
+        if self.status is None:
+            os.kill(self.pid, signal.SIGKILL)
+            self.wait()
+        os.close(self.fd)
+
+    def read_until(self, text):
+        end = time.monotonic() + PATIENCE
+        while text not in self.seen:
+            readable, _, _ = select.select([self.fd], [], [], max(0, end - time.monotonic()))
+            assert readable, f"{text} did not appear: {self.seen}"
+            self.seen += os.read(self.fd, 4096)
+        self.seen = self.seen.split(text, 1)[1]
+
+    def write(self, data):
+        os.write(self.fd, data)
+
+    def wait(self):
+        """Its exit status; what it still writes is read off meanwhile."""
+        def ended():
+            try:
+                while select.select([self.fd], [], [], 0)[0]:
+                    self.seen += os.read(self.fd, 4096)
+            except OSError:
+                pass  # nobody has the terminal open
+            pid, status = os.waitpid(self.pid, os.WNOHANG)
+            self.status = status if pid else None
+            return pid
+        wait_for(ended, f"the end of {self.words}")
+        return os.waitstatus_to_exitcode(self.status)
 
 
 def main():

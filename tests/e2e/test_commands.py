@@ -338,6 +338,15 @@ class Config(unittest.TestCase):
                 self.assertEqual(osproxy(*words, code=1, env=environment), ("", expected), words)
             self.assertNotIn("osproxy", world.tables())
 
+    def test_what_the_user_may_not_read_is_not_read(self):
+        path = self.config("{}")
+        os.chmod(path, 0o600)
+        self.addCleanup(os.unlink, path)
+        with TemporaryUser() as user:
+            for words in (["config", "check"], ["config", "show"], ["rules"], ["who"], ["ca", "show"], ["run", "curl"]):
+                printed = osproxy(*words, "-c", path, code=1, env={**os.environ, **user.environment})
+                self.assertEqual(printed, ("", f"osproxy: --config: cannot read {path}: Permission denied\n"), words)
+
     def test_errors_name_file_line_and_key(self):
         cases = {
             '{\n"rules": [{"action": "pass"},\n{"action": "pass", "host": "a:1"}]}': "3: rules[1].host: 'a:1' is not a host; ",

@@ -1,4 +1,5 @@
 """Every failure says what failed, on what and what to do, with the right exit code, and nothing starts."""
+import errno
 import json
 import os
 import signal
@@ -62,6 +63,19 @@ class Errors(unittest.TestCase):
             with self.subTest(words):
                 self.check(words, 2, text)
 
+    def test_what_the_system_refuses_is_no_usage_error(self):
+        """EINVAL is what the kernel says to whoever reads some of its devices."""
+        def refuses(path):
+            try:
+                with open(path, "rb", buffering=0) as file:
+                    file.read(1)
+            except OSError as error:
+                return error.errno == errno.EINVAL
+        path = next(filter(refuses, ("/dev/loop-control", "/dev/btrfs-control", "/dev/kvm", "/proc/self/attr/current")), None)
+        if path is None:
+            self.skipTest("no such device")
+        self.check(["run", "curl", "--config", path], 1, f"osproxy: --config: cannot read {path}: Invalid argument")
+
     def test_bad_filter_is_a_usage_error(self):
         result = world.run(OSPROXY, "run", "curl,,wget", check=False)
         self.assertEqual(result.returncode, 2)
@@ -96,19 +110,14 @@ class Errors(unittest.TestCase):
             ('{"format": "xml"}', "1: format: expected text|jsonl, found \"xml\""),
             ('{"ports": "80",\n"ports": "81"}', "2: the key 'ports' stands twice"),
             ('[]', "1: expected an object of options, found []"),
+            ('{"rules": [{"process": "~(", "action": "pass"}]}', "1: rules[0].process: filter '~(': item 1 ('~(') is not a regular expression: missing ): ("),
+            ('{"rules": [{"action": "pass"}, {"action": "drop"}]}', "1: rules[1].action: expected intercept, pass or block, found \"drop\""),
+            ('{\n"detail": 2,\n}', "3: syntax error while parsing object key - unexpected '}'; expected string literal"),
         ]
         for text, problem in cases:
             with self.subTest(text):
                 path = self.config(text)
                 self.check(["run", "curl", "--config", path], 1, f"osproxy: {path}:{problem}")
-        for text, part in [('{"rules": [{"process": "~(", "action": "pass"}]}', ":1: rules[0].process: filter '~('"),
-                           ('{"rules": [{"action": "pass"}, {"action": "drop"}]}', ":1: rules[1].action: expected intercept, pass or block, found \"drop\""),
-                           ('{\n"detail": 2,\n}', ":3: syntax error")]:
-            with self.subTest(text):
-                path = self.config(text)
-                result = world.run(OSPROXY, "run", "curl", "--config", path, check=False)
-                self.assertEqual(result.returncode, 1)
-                self.assertIn(f"osproxy: {path}{part}", result.stderr)
 
     def test_missing_files(self):
         self.check(["run", "--config", "/no/such.json"], 1, "osproxy: --config: cannot read /no/such.json: No such file or directory")
@@ -147,9 +156,9 @@ class Errors(unittest.TestCase):
 
     def test_packet_filter_that_cannot_be_had(self):
         """Root without CAP_NET_ADMIN, as in a container: the kernel refuses nf_tables."""
-        result = world.run("setpriv", "--bounding-set=-net_admin", "--inh-caps=-net_admin", OSPROXY, "run", "curl", "--ca-dir", world.ca_dir, check=False)
-        self.assertEqual(result.returncode, 1)
-        self.assertRegex(result.stderr, r"osproxy: .*(nf_tables|packet-filter rules).*(CAP_NET_ADMIN|permi)")
+        self.check(["run", "curl", "--ca-dir", world.ca_dir], 1,
+                   "osproxy: cannot read packet-filter rules: no permission; run as root (CAP_NET_ADMIN in this network namespace)",
+                   before=["setpriv", "--bounding-set=-net_admin", "--inh-caps=-net_admin"])
 
     def test_kernel_without_nf_tables(self):
         """As where CONFIG_NETFILTER_NETLINK is off: a seccomp filter answers for the kernel that there is no such protocol."""
@@ -164,8 +173,7 @@ class Errors(unittest.TestCase):
         self.assertEqual(run("unshare", "-m", "sh", "-c", script).stdout, "/root/.config/osproxy/config.json does not exist: the defaults are used\n")
         script = f"mount -t tmpfs -o ro none /mnt && exec nsenter --net=/run/netns/{world.client} {OSPROXY} run curl --ca-dir /mnt/ca"
         result = run("unshare", "-m", "sh", "-c", script, check=False)
-        self.assertEqual(result.returncode, 1)
-        self.assertRegex(result.stderr, r"osproxy: .*/mnt/ca.*Read-only file system")
+        self.assertEqual((result.returncode, result.stderr), (1, "osproxy: cannot create /mnt/ca: Read-only file system\n"))
 
     def test_full_disk_for_pcap(self):
         """The capture stops with one line; interception goes on."""

@@ -1,9 +1,7 @@
 """`osproxy exec -- CMD`: CMD is the user's own process, intercepted with everything it starts, and nothing else is."""
 import json
 import os
-import pty
 import resource
-import select
 import shutil
 import signal
 import subprocess
@@ -11,7 +9,7 @@ import termios
 import time
 import unittest
 
-from harness import ASAN, HOSTS, OSPROXY, PATIENCE, TemporaryUser, World, children_of, main, run, status_of, wait_for
+from harness import ASAN, HOSTS, OSPROXY, PATIENCE, TemporaryUser, Terminal, World, children_of, main, run, status_of, wait_for
 
 world = None
 ONE = HOSTS["one.test"][0]
@@ -25,52 +23,6 @@ c = s.accept()[0]; count = int(c.recv(65536).split(b" ")[1].strip(b"/")); print(
 c.sendall(b"HTTP/1.0 200 OK\\r\\n\\r\\n")
 for i in range(count): c.sendall(b"x" * 1000); time.sleep(0.02)
 """
-
-
-class Terminal:
-    """A program on a terminal of its own, where it leads the session."""
-
-    def __init__(self, words, environment=None):
-        self.words, self.environment = words, {**os.environ, **(environment or {})}
-        self.seen = b""
-        self.status = None
-
-    def __enter__(self):
-        self.pid, self.fd = pty.fork()
-        if self.pid == 0:
-            os.execvpe(self.words[0], self.words, self.environment)
-        return self
-
-    def __exit__(self, *_):
-        if self.status is None:
-            os.kill(self.pid, signal.SIGKILL)
-            self.wait()
-        os.close(self.fd)
-
-    def read_until(self, text):
-        end = time.monotonic() + PATIENCE
-        while text not in self.seen:
-            readable, _, _ = select.select([self.fd], [], [], max(0, end - time.monotonic()))
-            assert readable, f"{text} did not appear: {self.seen}"
-            self.seen += os.read(self.fd, 4096)
-        self.seen = self.seen.split(text, 1)[1]
-
-    def write(self, data):
-        os.write(self.fd, data)
-
-    def wait(self):
-        """Its exit status; what it still writes is read off meanwhile."""
-        def ended():
-            try:
-                while select.select([self.fd], [], [], 0)[0]:
-                    self.seen += os.read(self.fd, 4096)
-            except OSError:
-                pass  # nobody has the terminal open
-            pid, status = os.waitpid(self.pid, os.WNOHANG)
-            self.status = status if pid else None
-            return pid
-        wait_for(ended, f"the end of {self.words}")
-        return os.waitstatus_to_exitcode(self.status)
 
 
 def setUpModule():

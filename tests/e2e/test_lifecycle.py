@@ -23,13 +23,13 @@ def serve(c):
             except BlockingIOError: pass
     except OSError as error: how = errno.errorcode[error.errno]
     print(how, flush=True); c.close()
-s = socket.create_server(("0.0.0.0", 8000)); print("ready", flush=True)
+s = socket.create_server(("0.0.0.0", 8010)); print("ready", flush=True)
 while True: threading.Thread(target=serve, args=(s.accept()[0],), daemon=True).start()
 """
 # Reads all of it. Prints when it comes, then how that ended, and how much it was.
 READER = """
 import errno, socket, sys
-s = socket.create_connection(("192.0.2.2", 8000), 30); s.sendall(b"GET /%s HTTP/1.1\\r\\nHost: drip.test\\r\\n\\r\\n" % sys.argv[1].encode())
+s = socket.create_connection(("192.0.2.2", 8010), 30); s.sendall(b"GET /%s HTTP/1.1\\r\\nHost: drip.test\\r\\n\\r\\n" % sys.argv[1].encode())
 total, how = 0, "FIN"
 try:
     while True:
@@ -158,7 +158,7 @@ class Ending(unittest.TestCase):
         to_host = ["--config", self.config([{"host": "drip.test", "action": "pass"}])]
         for program, more, kind in (("no-such-program", ["--engine", "redirect"], "pass"), ("python", to_host, "pass"), ("python", [], "http")):
             with self.subTest(kind=kind, more=more):
-                with Osproxy(world, program, "--ports", "8000", *more) as osproxy:
+                with Osproxy(world, program, "--ports", "8010", *more) as osproxy:
                     program = reader()
                 self.assertEqual(program.communicate(timeout=PATIENCE)[0].split()[0], "ECONNRESET")
                 self.assertEqual(drip.stdout.readline(), "ECONNRESET\n")
@@ -168,7 +168,7 @@ class Ending(unittest.TestCase):
         """The program hears of it while the rules stand, which go with the broker."""
         for victim in ("worker", "broker"):
             with self.subTest(victim):
-                osproxy = Osproxy(world, "no-such-program", "--ports", "8000", "--engine", "redirect", check=False)
+                osproxy = Osproxy(world, "no-such-program", "--ports", "8010", "--engine", "redirect", check=False)
                 osproxy.start(self)
                 program = reader()
                 os.kill(getattr(osproxy, victim)(), signal.SIGKILL)
@@ -180,7 +180,7 @@ class Ending(unittest.TestCase):
 
     def test_suspended_run_carries_what_it_has(self):
         for program in ("python", "no-such-program"):
-            with Osproxy(world, program, "--ports", "8000", "--engine", "redirect") as osproxy:
+            with Osproxy(world, program, "--ports", "8010", "--engine", "redirect") as osproxy:
                 program = reader("200")
                 osproxy.process.send_signal(signal.SIGTSTP)
                 wait_for(lambda: status_of(osproxy.broker())["State"].startswith("T"), "the stop")

@@ -3,7 +3,7 @@ import os
 import subprocess
 import unittest
 
-from harness import HOSTS, OSPROXY, Osproxy, TemporaryUser, World, main, run
+from harness import HOSTS, OSPROXY, Osproxy, TemporaryUser, Terminal, World, main, run, wait_for
 
 world = None
 user = None
@@ -42,6 +42,53 @@ class Sudo(unittest.TestCase):
         self.assertEqual(os.stat(f"{user.home}/flows.jsonl").st_uid, user.uid)
         with open(f"{user.home}/flows.jsonl") as file:
             self.assertIn(f'"url":"https://{ONE}/sudo"', file.read())
+
+
+    def on_terminal(self, words):
+        """As the user, on a terminal; sudo gives what it runs another one, and passes on what is typed."""
+        user_words = ["setpriv", "--reuid", user.name, "--regid", user.name, "--init-groups", *words]
+        return Terminal(world.inside(user_words), {"HOME": user.home, "PS1": "prompt> "})
+
+    def use_pty(self, *words):
+        with open(self.sudoers, "a") as file:
+            file.write(f"Defaults:{user.name} use_pty\n")
+        return ["sudo", "-n", OSPROXY, *words]
+
+    def test_ctrl_c_on_a_terminal_of_sudos_own(self):
+        run_it = self.use_pty("curl", "--ca-dir", world.ca_dir)
+        with self.on_terminal(run_it) as terminal:
+            terminal.read_until(b"osproxy: capturing curl")
+            terminal.write(b"\x03")
+            self.assertEqual(terminal.wait(), 0)
+        self.assertEqual(world.tables(), "")
+        script = "trap 'echo caught; exit 7' INT; echo ready; while :; do sleep 0.1; done"
+        with self.on_terminal(["sudo", "-n", OSPROXY, "exec", "--ca-dir", world.ca_dir, "--", "sh", "-c", script]) as terminal:
+            terminal.read_until(b"ready")
+            terminal.write(b"\x03")
+            terminal.read_until(b"caught")
+            self.assertEqual(terminal.wait(), 7)
+        self.assertEqual(world.tables(), "")
+
+    def test_a_command_reads_the_terminal_through_sudo_also_after_ctrl_z(self):
+        words = self.use_pty("exec", "--ca-dir", world.ca_dir, "--", "sh", "-c", "echo ready; exec cat")
+        with self.on_terminal(["bash", "--norc", "--noprofile", "-i"]) as terminal:
+            terminal.read_until(b"prompt> ")
+            terminal.write((" ".join(f"'{word}'" for word in words) + "\r").encode())
+            terminal.read_until(b"ready\r\n")
+            terminal.write(b"first\r")
+            terminal.read_until(b"first\r\nfirst\r\n")
+            terminal.write(b"\x1a")
+            terminal.read_until(b"Stopped")
+            terminal.read_until(b"prompt> ")
+            terminal.write(b"fg\r")
+            wait_for(lambda: "osproxy" in world.tables(), "the rules")
+            terminal.write(b"second\r")
+            terminal.read_until(b"second\r\nsecond\r\n")
+            terminal.write(b"\x04")
+            terminal.read_until(b"prompt> ")
+            terminal.write(b"exit $?\r")
+            self.assertEqual(terminal.wait(), 0)
+        self.assertEqual(world.tables(), "")
 
 
 class TrustStore(unittest.TestCase):

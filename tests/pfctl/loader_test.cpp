@@ -357,7 +357,8 @@ TEST_CASE("loader: without privilege the error says so") {
   CHECK(nobody.said() ==
         "cannot change packet-filter rules: no permission; run as root (CAP_NET_ADMIN in this network "
         "namespace)\n"
-        "cannot read packet-filter rules: no permission; run as root\n"
+        "cannot read packet-filter rules: no permission; run as root (CAP_NET_ADMIN in this network "
+        "namespace)\n"
         "cannot change packet-filter rules: no permission; run as root (CAP_NET_ADMIN in this network "
         "namespace)");
 }

@@ -73,7 +73,8 @@ TEST_CASE("nft_answers: a table with an owner, without one, and none") {
   CHECK_FALSE(table_answer(error_message(1, ENOENT))->exists);
   CHECK_FALSE(table_answer(error_message(1, EINVAL))->exists);
   CHECK(table_answer(error_message(1, EPERM)).error().text ==
-        "cannot read packet-filter rules: no permission; run as root");
+        "cannot read packet-filter rules: no permission; run as root (CAP_NET_ADMIN in this network "
+        "namespace)");
   CHECK(table_answer(error_message(1, EIO)).error().text ==
         "cannot read packet-filter rules: Input/output error");
 }
