@@ -1,7 +1,5 @@
 """Every failure says what failed, on what and what to do, with the right exit code, and nothing starts."""
-import json
 import os
-import socket
 import unittest
 
 from harness import OSPROXY, Osproxy, World, main, run
