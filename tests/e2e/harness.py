@@ -74,6 +74,15 @@ def wait_for(condition, what, seconds=PATIENCE):
         time.sleep(0.02)
 
 
+def wait_briefly(condition, what, seconds):
+    """For what has to happen soon: polls that would take `seconds` where nothing else runs. A machine that is slow polls slowly as well."""
+    for _ in range(int(seconds / 0.03)):
+        if condition():
+            return
+        time.sleep(0.02)
+    raise AssertionError(f"{what} did not happen within what should be {seconds} s")
+
+
 class World:
     """Made once per test module (setUpModule), taken down at exit whatever happens."""
 
@@ -224,6 +233,8 @@ class Osproxy:
         self.command = words + list(arguments)
         self.environment = {**os.environ, **(environment or {})}
         self.process = None
+        Osproxy.latest = self
+        self.recorded, self.read_until = [], 0  # the flows of the whole lines of flows_path
 
     def __enter__(self):
         self.start()
@@ -278,16 +289,23 @@ class Osproxy:
         wait_for(find, "the guard")
         return find()[0]
 
+    def read_flows(self):
+        """What was written since the last time: a file of many thousand flows is not read again at each poll."""
+        try:
+            with open(self.flows_path, "rb") as file:
+                file.seek(self.read_until)
+                text = file.read()
+        except FileNotFoundError:
+            return
+        text = text[:text.rfind(b"\n") + 1]
+        self.read_until += len(text)
+        self.recorded += map(json.loads, text.splitlines())
+
     def flows(self, **wanted):
         """Flows recorded so far whose keys have the wanted values; process_name is the process's name."""
-        try:
-            with open(self.flows_path) as file:
-                lines = file.read().split("\n")[:-1]
-        except FileNotFoundError:
-            lines = []
+        self.read_flows()
         found = []
-        for line in lines:
-            flow = json.loads(line)
+        for flow in self.recorded:
             name = (flow["process"] or {}).get("name")
             if all((name if key == "process_name" else flow.get(key)) == value for key, value in wanted.items()):
                 found.append(flow)
@@ -295,7 +313,11 @@ class Osproxy:
 
     def wait_for_flows(self, count=1, **wanted):
         wanted.setdefault("event", "end")
-        return wait_for(lambda: len(self.flows(**wanted)) >= count and self.flows(**wanted), f"{count} flow(s) {wanted} in {self.flows_path}")
+
+        def find():
+            found = self.flows(**wanted)
+            return found if len(found) >= count else None
+        return wait_for(find, f"{count} flow(s) {wanted} in {self.flows_path}")
 
     def wait_for_flow(self, **wanted):
         return self.wait_for_flows(1, **wanted)[0]

@@ -4,7 +4,6 @@ import hashlib
 import json
 import os
 import struct
-import subprocess
 import types
 import unittest
 import zlib
@@ -130,7 +129,7 @@ class Chromium(unittest.TestCase):
         with Osproxy(world, "chromium") as osproxy:
             browser = start_chromium(runner, "https://one.test/")
             try:
-                wait_for(lambda: os.path.exists(report) or browser.poll() is not None, "the page's report", PATIENCE * 2)
+                wait_for(lambda: os.path.exists(report) or browser.poll() is not None, "the page's report", PATIENCE * 4)
                 learned = run(OSPROXY, "learned").stdout
             finally:
                 end_chromium(browser)

@@ -1,6 +1,5 @@
 """Every failure says what failed, on what and what to do, with the right exit code, and nothing starts."""
 import errno
-import json
 import os
 import signal
 import subprocess

@@ -98,8 +98,10 @@ class Exec(unittest.TestCase):
 
     def test_descendants_and_daemons_are_captured_others_are_not(self):
         curl = " ".join(["curl", "-sS", "-o", "/dev/null"])
-        script = f"(setsid sh -c 'sleep 0.3; {curl} https://{ONE}/daemon' &) ; {curl} https://{ONE}/child; sleep 1.5"
-        other = world.spawn(["sh", "-c", "while :; do curl -sS -m 3 -o /dev/null --cacert %s https://%s/other || exit 1; done" % (world.trusting("origin"), ONE)])
+        ended = f"{world.dir}/daemon-ended"
+        daemon = f"sleep 0.3; {curl} https://{ONE}/daemon; touch {ended}"
+        script = f"(setsid sh -c '{daemon}' &) ; {curl} https://{ONE}/child; while [ ! -e {ended} ]; do sleep 0.1; done"
+        other = world.spawn(["sh", "-c", "while :; do curl -sS -m 60 -o /dev/null --cacert %s https://%s/other || exit 1; done" % (world.trusting("origin"), ONE)])
         result = self.record("sh", "-c", script)
         self.assertEqual(result.returncode, 0, result.stderr)
         self.assertIsNone(other.poll(), "the other program was disturbed")
@@ -213,7 +215,7 @@ class Exec(unittest.TestCase):
         self.assertEqual(result.stdout.split(), ["777", "888"])
 
     def test_rules_touch_no_other_program(self):
-        process = subprocess.Popen(command("sleep", "30"), stderr=subprocess.DEVNULL)
+        process = subprocess.Popen(command("sleep", "600"), stderr=subprocess.DEVNULL)
         self.addCleanup(process.kill)
         table = wait_for(lambda: "redirect" in world.run("nft", "list", "ruleset").stdout and world.run("nft", "list", "ruleset").stdout, "the rules")
         self.assertIn("socket cgroupv2 level 1", table)

@@ -9,14 +9,14 @@ import unittest
 
 import jsonschema
 
-from harness import TOP, Osproxy, World, main, run, wait_for
+from harness import PATIENCE, TOP, Osproxy, World, main, run, wait_for
 
 world = None
 
 # Sends standard input to ADDRESS PORT and prints what comes back.
 RAW_CLIENT = """
 import socket, sys
-s = socket.create_connection((sys.argv[1], int(sys.argv[2])), 20)
+s = socket.create_connection((sys.argv[1], int(sys.argv[2])), 60)
 s.sendall(sys.stdin.buffer.read())
 while chunk := s.recv(65536):
     sys.stdout.buffer.write(chunk)
@@ -52,7 +52,7 @@ class Jsonl(unittest.TestCase):
             world.curl("http://one.test/moved", "-d", "a=b")
             world.curl("https://two.test/pass", trust="origin")
             world.curl("https://one.test/", trust="origin", check=False)
-            world.run("curl", "-m", "5", "http://192.0.2.2:8000/", check=False)
+            world.run("curl", "-m", str(PATIENCE), "http://192.0.2.2:8000/", check=False)
             send_raw("\x00\x01\x02 no HTTP\r\n\r\n")
             osproxy.wait_for_flows(2, type="http")
             for kind in ("pass", "tls_error", "block", "tcp"):
@@ -141,13 +141,21 @@ class Text(unittest.TestCase):
     def record(self, *options, last=""):
         """What one POST, one redirect and one passed connection look like. `last`: text of the flow that is to end before osproxy does."""
         path, body = f"{world.dir}/text-{len(world.processes)}", f"{world.dir}/body.txt"
+        shows_nothing = options == ("-d", "0")
         with open(body, "w") as file:
             file.write("name=value")
+
+        def wait_for_text(text):
+            """A program has its answer before the flow is written: the next one's could come first, and osproxy's end too."""
+            wait_for(lambda: shows_nothing or text in open(path).read(), text)
+
         with Osproxy(world, "curl", "--output", path, *options, jsonl=False):
             world.curl("https://one.test/post?x=1", "-d", f"@{body}", "-H", "X-Mine: 1", trust="osproxy")
+            wait_for_text("one.test/post")
             world.curl("http://two.test/moved")
+            wait_for_text("two.test/moved")
             world.run("wget", "-q", "-O-", "http://192.0.2.2/wget")
-            wait_for(lambda: last in open(path).read(), last)
+            wait_for_text(last)
         with open(path) as file:
             return file.read()
 
@@ -176,6 +184,7 @@ class Text(unittest.TestCase):
             path = f"{world.dir}/bodies-{detail}"
             with Osproxy(world, "curl", "-d", detail, "--output", path, jsonl=False):
                 world.curl("https://one.test/files/long.txt", "-d", "name=value", "-X", "GET", "-o", "/dev/null", trust="osproxy")
+                wait_for(lambda path=path: "long.txt" in open(path).read(), "the flow")
             with open(path) as file:
                 text = file.read()
             self.assertIn("name=value", text)
@@ -212,7 +221,7 @@ class Text(unittest.TestCase):
             world.curl("https://one.test/terminal", trust="osproxy")
             wait_for(lambda: b"/terminal" in b"".join(seen), "the flow on the terminal")
             osproxy.__exit__(None, None, None)
-            reader.join(10)
+            reader.join(PATIENCE)
             os.close(master)
             self.assertEqual(b"\x1b[32m200 OK\x1b[0m" in b"".join(seen), coloured, seen)
 
@@ -221,6 +230,7 @@ class Text(unittest.TestCase):
         with Osproxy(world, "", "-d", "4", "--output", path, jsonl=False):
             send_raw("GET /\x1b[31m\x9b31m HTTP/1.1\r\nHost: one.test\r\nX-\x7f: y\r\nConnection: close\r\n\r\n")
             send_raw("GET /ok HTTP/1.1\r\nHost: one.test\r\nX-Odd: \x1b]0;title\x07\x9b31m\r\nConnection: close\r\n\r\n")
+            wait_for(lambda: b"one.test/ok" in open(path, "rb").read(), "the flow")
         with open(path, "rb") as file:
             text = file.read().decode("utf-8")
         self.assertIn("one.test/ok", text)

@@ -2,7 +2,7 @@
 import subprocess
 import unittest
 
-from harness import Osproxy, World, main
+from harness import PATIENCE, Osproxy, World, main
 
 world = None
 PORTS = ["--ports", "80,443,8000-8010"]
@@ -70,11 +70,11 @@ def tearDownModule():
 
 def talk(data, port=8000, host="192.0.2.2"):
     """Everything a raw client gets back for `data`."""
-    script = ("import socket, sys; s = socket.create_connection((sys.argv[1], int(sys.argv[2])), 15); s.sendall(bytes.fromhex(sys.argv[3]));"
-              "s.settimeout(15); out = b''\n"
+    script = ("import socket, sys; s = socket.create_connection((sys.argv[1], int(sys.argv[2])), 60); s.sendall(bytes.fromhex(sys.argv[3]));"
+              " out = b''\n"
               "try:\n while (more := s.recv(65536)): out += more\nexcept OSError as e: print(e.__class__.__name__, file=sys.stderr)\n"
               "sys.stdout.buffer.write(out)")
-    result = subprocess.run(world.inside(["/usr/bin/python3", "-c", script, host, str(port), data.hex()]), capture_output=True, timeout=60)
+    result = subprocess.run(world.inside(["/usr/bin/python3", "-c", script, host, str(port), data.hex()]), capture_output=True, timeout=PATIENCE * 4)
     return result.stdout
 
 
@@ -120,7 +120,7 @@ class Answers(unittest.TestCase):
 
     def test_upgrade_becomes_raw(self):
         with Osproxy(world, "python", *PORTS) as osproxy:
-            script = ("import socket; s = socket.create_connection(('192.0.2.2', 8000), 10); f = s.makefile('rwb', buffering=0);"
+            script = ("import socket; s = socket.create_connection(('192.0.2.2', 8000), 60); f = s.makefile('rwb', buffering=0);"
                       "f.write(b'GET /upgrade HTTP/1.1\\r\\nHost: a\\r\\nUpgrade: echo\\r\\nConnection: Upgrade\\r\\n\\r\\n')\n"
                       "while f.readline() != b'\\r\\n': pass\nf.write(b'\\x00\\xffraw\\n'); print(f.readline())")
             self.assertEqual(world.run("/usr/bin/python3", "-c", script).stdout, "b'\\x00\\xffraw\\n'\n")

@@ -1,5 +1,4 @@
 """Bodies of any size stream through: broker and worker together stay under 64 MiB."""
-import os
 import re
 import subprocess
 import unittest
@@ -103,19 +102,19 @@ class Memory(unittest.TestCase):
         with Osproxy(world, "curl", "--bodies", "64k") as osproxy:
             for target in ("http://192.0.2.2:8000", "https://192.0.2.2"):
                 if target.startswith("http:"):
-                    answer = world.curl(f"{target}/up", "-T", f"{world.dir}/zeros", "-m", "120", trust="osproxy")
+                    answer = world.curl(f"{target}/up", "-T", f"{world.dir}/zeros", "-m", "250", timeout=300, trust="osproxy")
                     self.assertEqual(answer.stdout, str(GIB))
                     self.assertEqual(osproxy.wait_for_flow(method="PUT")["request_bytes"], GIB)
-                    answer = world.curl(f"{target}/{GIB}", "-o", "/dev/null", "-w", "%{size_download}", "-m", "120", trust="osproxy")
+                    answer = world.curl(f"{target}/{GIB}", "-o", "/dev/null", "-w", "%{size_download}", "-m", "250", timeout=300, trust="osproxy")
                 else:
-                    answer = world.curl(f"{target}/files/gib", "-o", "/dev/null", "-w", "%{size_download}", "-m", "120", trust="osproxy")
+                    answer = world.curl(f"{target}/files/gib", "-o", "/dev/null", "-w", "%{size_download}", "-m", "250", timeout=300, trust="osproxy")
                 self.assertEqual(answer.stdout, str(GIB))
             osproxy.wait_for_flows(2, method="GET", response_bytes=GIB)
             self.check(osproxy)
 
     def test_passed_connections(self):
         with Osproxy(world, "no-such-program", "--engine", "redirect") as osproxy:
-            answer = world.curl(f"http://192.0.2.2:8000/{GIB}", "-o", "/dev/null", "-w", "%{size_download}", "-m", "120")
+            answer = world.curl(f"http://192.0.2.2:8000/{GIB}", "-o", "/dev/null", "-w", "%{size_download}", "-m", "250", timeout=300)
             self.assertEqual(answer.stdout, str(GIB))
             osproxy.wait_for_flow(type="pass")
             self.check(osproxy)

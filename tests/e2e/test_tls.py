@@ -1,7 +1,7 @@
 """TLS on both sides: certificates that are verified, versions, programs that refuse ours."""
 import unittest
 
-from harness import Osproxy, World, main, run
+from harness import Osproxy, World, main, run, wait_for
 
 world = None
 
@@ -14,6 +14,7 @@ def setUpModule():
         "subjectAltName=DNS:one.test", "-keyout", f"{d}/self.key", "-out", f"{d}/self.pem")
     for number, options in enumerate(SERVERS.values()):
         world.spawn(["openssl", "s_server", "-quiet", "-www", "-port", str(PORTS[number]), *[o.format(dir=d) for o in options]], where=world.origin)
+    wait_for(lambda: all(f":{port} " in world.run("ss", "-Hltn", where=world.origin).stdout for port in PORTS), "the servers")
 
 
 def tearDownModule():

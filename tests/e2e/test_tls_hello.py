@@ -44,7 +44,7 @@ while data:
 for at in range(0, len(message), record):
     piece = message[at:at + record]
     sent += b"\\x16\\x03\\x01" + len(piece).to_bytes(2, "big") + piece
-connection = socket.create_connection(("192.0.2.2", port), 20)
+connection = socket.create_connection(("192.0.2.2", port), 60)
 connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 for at in range(0, len(sent), segment):
     connection.sendall(sent[at:at + segment])
@@ -129,6 +129,7 @@ class EarlyData(unittest.TestCase):
             self.assertIn("\nNew, TLSv1.3", shown)
             self.assertEqual(shown.count("HTTP/1.1 200 OK"), 1, shown)
             self.assertEqual(osproxy.wait_for_flow(type="http")["url"], "https://one.test/refused")
+        wait_for(lambda: self.requests("refused"), "the request in the server's log")
         self.assertEqual(len(self.requests("refused")), 1)
         self.assertEqual(len(osproxy.flows(event="end")), 1, osproxy.flows())
 
@@ -145,11 +146,11 @@ NODE = """
 require("https").get({host: "192.0.2.2", port: %d, servername: "one.test", rejectUnauthorized: false}, (answer) => answer.resume());
 """
 PROGRAMS = {
-    "curl": ["curl", "-sSkm20", *RESOLVE, URL],
-    "curl, http/1.1": ["curl", "-sSkm20", "--http1.1", *RESOLVE, URL],
-    "curl, TLS 1.2": ["curl", "-sSkm20", "--tls-max", "1.2", *RESOLVE, URL],
-    "curl, TLS 1.3 only": ["curl", "-sSkm20", "--tlsv1.3", *RESOLVE, URL],
-    "curl, own lists": ["curl", "-sSkm20", *CIPHERS, *RESOLVE, URL],
+    "curl": ["curl", "-sSkm60", *RESOLVE, URL],
+    "curl, http/1.1": ["curl", "-sSkm60", "--http1.1", *RESOLVE, URL],
+    "curl, TLS 1.2": ["curl", "-sSkm60", "--tls-max", "1.2", *RESOLVE, URL],
+    "curl, TLS 1.3 only": ["curl", "-sSkm60", "--tlsv1.3", *RESOLVE, URL],
+    "curl, own lists": ["curl", "-sSkm60", *CIPHERS, *RESOLVE, URL],
     "python": ["/usr/bin/python3", "-c", PYTHON % RECORDED],
     "wget": ["wget", "-qO-", "--no-check-certificate", f"https://192.0.2.2:{RECORDED}/"],
     "node": ["node", "-e", NODE % RECORDED],

@@ -4,12 +4,10 @@ import json
 import os
 import re
 import shutil
-import socket
-import struct
 import subprocess
 import unittest
 
-from harness import ASAN, HOSTS, PATIENCE, V4, Osproxy, World, main, run, wait_for
+from harness import ASAN, PATIENCE, V4, Osproxy, World, main, run, wait_for
 
 world = None
 listening = None
@@ -82,7 +80,7 @@ CLIENT = """
 import socket, sys
 for i in range(int(sys.argv[1])):
     for host in sys.argv[2:]:
-        s = socket.create_connection((host, 80), 30)
+        s = socket.create_connection((host, 80), 60)
         print(s.getsockname()[1], host)
         s.sendall(b"GET /%d HTTP/1.1\\r\\nHost: " % i + host.encode() + b"\\r\\nConnection: close\\r\\n\\r\\n")
         got = b""
@@ -115,7 +113,7 @@ def client_script(body, *arguments, check=True):
 class Raw(unittest.TestCase):
     def test_server_that_speaks_first(self):
         with Osproxy(world, "python", *PORTS) as osproxy:
-            body = ("f = socket.create_connection(('192.0.2.2', 8000), 10).makefile('rwb', buffering=0); print(f.readline()); f.write(b'EHLO me\\r\\n');"
+            body = ("f = socket.create_connection(('192.0.2.2', 8000), 60).makefile('rwb', buffering=0); print(f.readline()); f.write(b'EHLO me\\r\\n');"
                     "print(f.readline()); f.write(b'QUIT\\r\\n'); print(f.readline(), f.readline())")
             lines = client_script(body).stdout.splitlines()
             self.assertEqual(lines, ["b'220 mail.test ESMTP\\r\\n'", "b'250 EHLO me\\r\\n'", "b'250 QUIT\\r\\n' b''"])
@@ -125,7 +123,7 @@ class Raw(unittest.TestCase):
         self.assertEqual(len(osproxy.flows(event="start", type="tcp")), 1)
 
     def test_half_close_each_way_of_handling(self):
-        body = ("s = socket.create_connection(('192.0.2.2', 8001), 20); s.sendall(b'\\x01\\x02' * 500000); s.shutdown(socket.SHUT_WR); "
+        body = ("s = socket.create_connection(('192.0.2.2', 8001), 60); s.sendall(b'\\x01\\x02' * 500000); s.shutdown(socket.SHUT_WR); "
                 "print(s.makefile().read())")
         for program, kind in (("python", "tcp"), ("no-such-program", "pass")):
             with Osproxy(world, program, *PORTS, "--engine", "redirect") as osproxy:
@@ -134,7 +132,7 @@ class Raw(unittest.TestCase):
                 self.assertEqual((flow["request_bytes"], flow["response_bytes"]), (1000000, 12))
 
     def test_resets_of_the_program_reach_the_server(self):
-        body = ("s = socket.create_connection(('192.0.2.2', 8003), 10); s.recv(100); s.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack('ii', 1, 0));"
+        body = ("s = socket.create_connection(('192.0.2.2', 8003), 60); s.recv(100); s.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack('ii', 1, 0));"
                 "s.close()")
         for program, kind in (("python", "tcp"), ("no-such-program", "pass")):
             with Osproxy(world, program, *PORTS, "--engine", "redirect") as osproxy:
@@ -188,10 +186,10 @@ class Aborts(unittest.TestCase):
             "half a body": (80, "data = b'POST /upload HTTP/1.1\\r\\nHost: one.test\\r\\nContent-Length: 1000\\r\\n\\r\\nhalf'"),
             "half a chunk": (80, "data = b'POST /upload HTTP/1.1\\r\\nHost: one.test\\r\\nTransfer-Encoding: chunked\\r\\n\\r\\n40\\r\\nhalf'"),
         }
-        with Osproxy(world, "python|curl".replace("|", ","), *PORTS) as osproxy:
+        with Osproxy(world, "python,curl", *PORTS) as osproxy:
             for how in ("", "s.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack('ii', 1, 0));"):
                 for port, data in phases.values():
-                    client_script(f"{data}\ns = socket.create_connection(('192.0.2.2', {port}), 10)\ns.sendall(data)\n{how}s.close()")
+                    client_script(f"{data}\ns = socket.create_connection(('192.0.2.2', {port}), 60)\ns.sendall(data)\n{how}s.close()")
             world.curl("https://one.test/alive", trust="osproxy")
             osproxy.wait_for_flow(url="https://one.test/alive")
             # Each left its trace and nothing stays open.
@@ -271,7 +269,7 @@ class Many(unittest.TestCase):
 sockets = []
 for host in ('192.0.2.2', '192.0.2.3'):
     s = socket.socket(); s.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1); s.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
-    s.bind(('192.0.2.1', 41000)); s.settimeout(10); s.connect((host, 80)); sockets.append((s, host))
+    s.bind(('192.0.2.1', 41000)); s.settimeout(60); s.connect((host, 80)); sockets.append((s, host))
 for s, host in sockets:
     s.sendall(b'GET /same HTTP/1.1\\r\\nHost: %s\\r\\nConnection: close\\r\\n\\r\\n' % host.encode())
     print(s.makefile().read().splitlines()[-1])
@@ -314,7 +312,7 @@ print('done')
 
     def test_1000_requests_on_one_connection_and_500_connections_at_once(self):
         one = """
-s = socket.create_connection(('192.0.2.2', 80), 20); f = s.makefile('rb')
+s = socket.create_connection(('192.0.2.2', 80), 60); f = s.makefile('rb')
 for i in range(1000):
     s.sendall(b'GET /%d HTTP/1.1\\r\\nHost: one.test\\r\\n\\r\\n' % i)
     head = b''
@@ -323,7 +321,7 @@ for i in range(1000):
 print('done')
 """
         many = """
-all = [socket.create_connection(('192.0.2.2', 80), 30) for _ in range(500)]
+all = [socket.create_connection(('192.0.2.2', 80), 60) for _ in range(500)]
 for i, s in enumerate(all): s.sendall(b'GET /p%d HTTP/1.1\\r\\nHost: one.test\\r\\nConnection: close\\r\\n\\r\\n' % i)
 assert all and sum(s.makefile('rb').read().endswith(b'hello from one.test\\n') for s in all) == 500
 print('done')

@@ -77,18 +77,21 @@ def url(scheme, user="ann", password=SECRET_IN_URL):
     return f"{scheme}://{user}:{password}@{PROXY}:{port}"
 
 
-def served():
-    """Who asked nginx last: its own address when a proxy did."""
-    return world.access_log()[-1].split(":")[0]
+def served(path):
+    """Who asked nginx for `path`, of which there is one request in this module: its own address when a proxy did."""
+    lines = wait_for(lambda: [line for line in world.access_log() if f" {path} HTTP/" in line], f"{path} in the server's log")
+    assert len(lines) == 1, lines
+    return lines[0].split(":")[0]
 
 
 class UpstreamProxy(unittest.TestCase):
     def test_each_kind_of_proxy(self):
         for scheme in ("http", "https", "socks5", "socks5h"):
-            for target in ("http://one.test/", "https://one.test/"):
+            for origin, path in (("http://one.test", f"/{scheme}-80"), ("https://one.test", f"/{scheme}-443")):
+                target = origin + path
                 with self.subTest(scheme=scheme, target=target), Osproxy(world, "curl", "--upstream-proxy", url(scheme)) as osproxy:
                     self.assertEqual(world.curl(target, trust="osproxy").stdout, "hello from one.test\n")
-                    self.assertNotEqual(served(), CLIENT_V4)
+                    self.assertNotEqual(served(path), CLIENT_V4)
                     flow = osproxy.wait_for_flow(type="http", status=200)
                     self.assertEqual(flow["url"], target)
                     port = {"http": HTTP, "https": HTTPS}.get(scheme, SOCKS)
@@ -100,10 +103,10 @@ class UpstreamProxy(unittest.TestCase):
         digest = hashlib.sha256(open(path, "rb").read()).hexdigest()
         for scheme in ("http", "https", "socks5"):
             with self.subTest(scheme=scheme), Osproxy(world, "curl", "--upstream-proxy", url(scheme)):
-                got = world.curl("https://one.test/files/large", "-o", f"{world.dir}/got", trust="osproxy")
+                got = world.curl(f"https://one.test/files/large?{scheme}", "-o", f"{world.dir}/got", trust="osproxy")
                 self.assertEqual(got.returncode, 0)
                 self.assertEqual(hashlib.sha256(open(f"{world.dir}/got", "rb").read()).hexdigest(), digest)
-                self.assertNotEqual(served(), CLIENT_V4)
+                self.assertNotEqual(served(f"/files/large?{scheme}"), CLIENT_V4)
 
     def test_ipv6(self):
         for scheme in ("http", "socks5"):
@@ -115,14 +118,14 @@ class UpstreamProxy(unittest.TestCase):
         wrong = ["--resolve", "one.test:443:192.0.2.77", "--resolve", "one.test:80:192.0.2.77"]
         with Osproxy(world, "curl", "--upstream-proxy", url("socks5h")) as osproxy:
             for target in ("https://one.test/", "http://one.test/"):
-                result = world.run("curl", "-sS", "-m", "20", "--cacert", world.trusting("osproxy"), *wrong, target)
+                result = world.run("curl", "-sS", "-m", "60", "--cacert", world.trusting("osproxy"), *wrong, target)
                 self.assertEqual(result.stdout, "hello from one.test\n")
             self.assertEqual(osproxy.wait_for_flow(url="https://one.test/")["server"], "192.0.2.77:443")
 
     def test_programs_that_are_not_selected_go_straight(self):
         with Osproxy(world, "wget", "--upstream-proxy", url("http")):
-            world.curl("http://one.test/")
-            self.assertEqual(served(), CLIENT_V4)
+            world.curl("http://one.test/not-selected")
+            self.assertEqual(served("/not-selected"), CLIENT_V4)
 
     def test_wrong_password(self):
         for scheme, expected in (("http", "407 Proxy Authentication Required; it does not accept this user and password"),
@@ -204,17 +207,17 @@ class Rules(unittest.TestCase):
                            f'{{"host": "pass.test", "action": "pass"}},'
                            f'{{"port": 8443, "action": "intercept", "upstream": "{url("socks5")}"}}]}}')
         with Osproxy(world, "curl", "--config", path, "--ports", "all") as osproxy:
-            world.curl("https://one.test/", trust="osproxy")
-            self.assertEqual(served(), CLIENT_V4)
-            world.curl("https://two.test/", trust="osproxy")
-            self.assertNotEqual(served(), CLIENT_V4)
-            self.assertIn(f"; through http://{PROXY}", osproxy.wait_for_flow(url="https://two.test/")["reason"])
+            world.curl("https://one.test/direct", trust="osproxy")
+            self.assertEqual(served("/direct"), CLIENT_V4)
+            world.curl("https://two.test/proxied", trust="osproxy")
+            self.assertNotEqual(served("/proxied"), CLIENT_V4)
+            self.assertIn(f"; through http://{PROXY}", osproxy.wait_for_flow(url="https://two.test/proxied")["reason"])
             world.curl("https://two.test:8443/", trust="osproxy")
             self.assertIn(f"; through socks5://{PROXY}", osproxy.wait_for_flow(url="https://two.test:8443/")["reason"])
             # What passes goes straight, and untouched.
-            result = world.run("curl", "-sS", "--cacert", f"{world.dir}/ca.pem", "-k", "--resolve", f"pass.test:443:{V4[0]}", "https://pass.test/")
+            result = world.run("curl", "-sS", "--cacert", f"{world.dir}/ca.pem", "-k", "--resolve", f"pass.test:443:{V4[0]}", "https://pass.test/passed")
             self.assertEqual(result.stdout, "hello from pass.test\n")
-            self.assertEqual(served(), CLIENT_V4)
+            self.assertEqual(served("/passed"), CLIENT_V4)
             self.assertEqual(osproxy.wait_for_flow(type="pass")["reason"], "rule 2, host pass.test")
             for pid in [osproxy.broker(), *children_of(osproxy.broker())]:
                 self.assertNotIn("s3cret", open(f"/proc/{pid}/cmdline").read())
@@ -225,9 +228,9 @@ class Rules(unittest.TestCase):
             trusting = ["-sS", "-k", "--pinnedpubkey", "sha256//" + "A" * 43 + "=", "--resolve", f"one.test:443:{V4[0]}"]
             self.assertEqual(world.run("curl", *trusting, "https://one.test/", check=False).returncode, 90)
             osproxy.wait_for_flow(type="tls_error")
-            self.assertEqual(world.run("curl", "-sS", "-k", *trusting[4:], "https://one.test/").stdout, "hello from one.test\n")
+            self.assertEqual(world.run("curl", "-sS", "-k", *trusting[4:], "https://one.test/learned").stdout, "hello from one.test\n")
             osproxy.wait_for_flow(type="pass")
-            self.assertEqual(served(), CLIENT_V4)
+            self.assertEqual(served("/learned"), CLIENT_V4)
 
     def test_wrong_urls_are_told(self):
         cases = (("ftp://a:1", "'ftp' is no kind of proxy"), ("http://a", "there is no port"), ("a:3128", "this is no URL"),

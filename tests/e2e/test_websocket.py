@@ -3,7 +3,6 @@ events (curl, Node), gRPC (grpcio)."""
 import base64
 import os
 import re
-import subprocess
 import unittest
 
 from harness import PATIENCE, V4, Osproxy, World, main, wait_for
@@ -249,7 +248,7 @@ class EventStream(unittest.TestCase):
             with self.subTest(version), Osproxy(world, "curl", "--bodies", "1k") as osproxy:
                 heard = f"{world.dir}/events-{version}"
                 address = f"https://{HOST}:{EVENTS}"
-                command = ["curl", "-sN", "-m", str(PATIENCE), "--cacert", world.trusting("osproxy"), f"--http{version}", address + "/events"]
+                command = ["curl", "-sN", "-m", str(PATIENCE * 4), "--cacert", world.trusting("osproxy"), f"--http{version}", address + "/events"]
                 with open(heard, "w") as out:
                     listener = world.spawn(command, stdout=out)
                 try:

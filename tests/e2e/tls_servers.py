@@ -167,7 +167,7 @@ context.set_alpn_protocols(["http/1.1"])
 server = socket.create_server(("0.0.0.0", int(port)), reuse_port=True)
 while True:
     connection, _ = server.accept()
-    connection.settimeout(10)
+    connection.settimeout(60)
     came, goes = ssl.MemoryBIO(), ssl.MemoryBIO()
     tls = context.wrap_bio(came, goes, server_side=True)
     heard = b""

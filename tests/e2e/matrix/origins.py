@@ -3,10 +3,9 @@ import gzip
 import json
 import os
 import shutil
-import subprocess
 
 from harness import World, run, wait_for
-from matrix.table import CELLS, LARGE, MEDIUM, PIECES, UPLOAD
+from matrix.table import LARGE, MEDIUM, PIECES, UPLOAD
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 PORTS = {"plain": {"h1": 9740}, "nginx": {"h1": 9741, "h2": 9742}, "own": {"h1": 9751, "h2": 9752}, "nghttpd": {"h2": 9762}}
