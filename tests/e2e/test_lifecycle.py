@@ -6,7 +6,7 @@ import subprocess
 import time
 import unittest
 
-from harness import ASAN, OSPROXY, PATIENCE, Osproxy, World, children_of, main, run, wait_for
+from harness import ASAN, OSPROXY, PATIENCE, Osproxy, World, children_of, main, resume, run, wait_for
 
 world = None
 REPEATS = 3 if ASAN else 20
@@ -108,6 +108,7 @@ class Ending(unittest.TestCase):
         osproxy = Osproxy(world, "curl", check=False)
         osproxy.start(self)
         parts = [osproxy.broker(), osproxy.worker(), osproxy.guard()]
+        self.addCleanup(resume, parts[2])
         os.kill(parts[2], signal.SIGSTOP)
         world.curl("http://one.test/")
         osproxy.wait_for_flow(type="http")

@@ -8,7 +8,7 @@ import subprocess
 import time
 import unittest
 
-from harness import ASAN, CLIENT_V4, OSPROXY, PATIENCE, Osproxy, World, main, run, status_of, wait_for
+from harness import ASAN, CLIENT_V4, OSPROXY, PATIENCE, Osproxy, World, main, resume, run, status_of, wait_for
 
 world = None
 DEAD_V4, DEAD_V6 = "192.0.2.66", "2001:db8::66"
@@ -518,6 +518,7 @@ class Ends(unittest.TestCase):
         time.sleep(1)
         targets = {"broker": osproxy.broker, "worker": osproxy.worker, "guard": osproxy.guard}
         target = targets[who]()
+        self.addCleanup(resume, target)
         os.kill(target, number)
         if number == signal.SIGKILL or who != "guard":
             wait_for(lambda: "osproxy" not in world.tables(), "the rules' end", 2)
