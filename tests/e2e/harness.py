@@ -214,6 +214,14 @@ def status_of(pid):
         return dict(line.rstrip("\n").split(":\t", 1) for line in file if ":\t" in line)
 
 
+def resume(pid):
+    """For the cleanup of tests that stop processes: none stays that nothing can end but SIGKILL."""
+    try:
+        os.kill(pid, signal.SIGCONT)
+    except ProcessLookupError:
+        pass
+
+
 class Osproxy:
     """A run of osproxy in the client's namespace. Use as a context: at its end it is stopped by SIGINT and everything is checked."""
 

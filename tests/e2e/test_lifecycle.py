@@ -6,7 +6,7 @@ import subprocess
 import time
 import unittest
 
-from harness import ASAN, OSPROXY, PATIENCE, Osproxy, World, children_of, main, status_of, wait_briefly, wait_for
+from harness import ASAN, OSPROXY, PATIENCE, Osproxy, World, children_of, main, resume, status_of, wait_briefly, wait_for
 
 # Answers with 1000 bytes every 20 ms: for ever, or as many times as the path says. Prints how that ended.
 DRIP = """
@@ -201,6 +201,7 @@ class Ending(unittest.TestCase):
         osproxy = Osproxy(world, "curl", check=False)
         osproxy.start(self)
         parts = [osproxy.broker(), osproxy.worker(), osproxy.guard()]
+        self.addCleanup(resume, parts[2])
         os.kill(parts[2], signal.SIGSTOP)
         world.curl("http://one.test/")
         osproxy.wait_for_flow(type="http")

@@ -9,7 +9,7 @@ import subprocess
 import time
 import unittest
 
-from harness import ASAN, CLIENT_V4, OSPROXY, PATIENCE, Osproxy, World, main, status_of, wait_briefly, wait_for
+from harness import ASAN, CLIENT_V4, OSPROXY, PATIENCE, Osproxy, World, main, resume, status_of, wait_briefly, wait_for
 
 world = None
 DEAD_V4, DEAD_V6 = "192.0.2.66", "2001:db8::66"
@@ -547,6 +547,7 @@ class Ends(unittest.TestCase):
         time.sleep(1)
         targets = {"broker": osproxy.broker, "worker": osproxy.worker, "guard": osproxy.guard}
         target = targets[who]()
+        self.addCleanup(resume, target)
         os.kill(target, number)
         if number == signal.SIGKILL or who != "guard":
             wait_briefly(lambda: "osproxy" not in world.tables(), "the rules' end", 2)
