@@ -28,9 +28,9 @@ constexpr auto kToken = asio::as_tuple(asio::use_awaitable);
 /// Without descriptors for more connections; they wait in the backlog meanwhile.
 constexpr auto kAcceptPause = std::chrono::milliseconds{50};
 /// Of a connection: without its pipes, which it can do without.
-constexpr rlim_t kSocketsEach = 2;
+constexpr std::size_t kSocketsEach = 2;
 /// Listeners, links, files, a few pipes.
-constexpr rlim_t kOtherDescriptors = 64;
+constexpr std::size_t kOtherDescriptors = 64;
 /// What connections that were told to end get before they are dropped.
 constexpr auto kEndPatience = std::chrono::milliseconds{500};
 constexpr auto kEndPoll = std::chrono::milliseconds{5};
@@ -212,9 +212,10 @@ asio::awaitable<void> Worker::read_control(OnMessage on_intermediate) {
 
 bool Worker::has_descriptors() const {
   rlimit limit{};
-  const auto connections = static_cast<rlim_t>(open_.load(std::memory_order_relaxed)) + 1;
-  return ::getrlimit(RLIMIT_NOFILE, &limit) != 0 || limit.rlim_cur == RLIM_INFINITY ||
-         connections * kSocketsEach + upstreams_.size() + kOtherDescriptors <= limit.rlim_cur;
+  if (::getrlimit(RLIMIT_NOFILE, &limit) != 0 || limit.rlim_cur == RLIM_INFINITY) return true;
+  const auto connections = static_cast<std::size_t>(open_.load(std::memory_order_relaxed)) + 1;
+  const std::size_t needed = connections * kSocketsEach + upstreams_.size() + kOtherDescriptors;
+  return needed <= static_cast<std::size_t>(limit.rlim_cur);
 }
 
 void Worker::complain_of_shortage() {

@@ -17,7 +17,6 @@ def left_behind():
         "namespaces": [line for line in run("ip", "netns", "list").stdout.splitlines() if line.startswith("osproxy-demo")],
         "files": glob.glob("/tmp/osproxy-demo-*"),
         "tables": [line for line in run("nft", "list", "tables").stdout.splitlines() if "osproxy" in line],
-        "journals": sorted(glob.glob("/run/osproxy/*")),
     }
 
 
