@@ -258,6 +258,7 @@ void Http1Session::client_ended(IoResult end, bool unread) {
 // Responses.
 
 awaitable<void> Http1Session::pump_responses() {
+  exchange.flow->request_trailers = std::move(requests_.trailers());
   Lane lane{server_, client_, flow::Direction::response, {}};
   const std::span<char> scratch = tracked_.shared().scratch;
   for (int round = 0; !stopped_; ++round) {
@@ -419,6 +420,7 @@ void Http1Session::refuse_response(std::string why) {
 
 void Http1Session::server_ended(IoResult end, bool unread) {
   server_over_ = true;
+  exchange.flow->response_trailers = std::move(responses_.trailers());
   tracked_.data_end(flow::Direction::response);
   const auto at_end = responses_.at_end(unread);
   const bool truncated = end.status == Status::truncated;
