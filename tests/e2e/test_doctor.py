@@ -17,11 +17,19 @@ def tearDownModule():
     world.close()
 
 
+def ask(*words, code=0):
+    """On a busy machine an owner may be found too late for the first packet, that of the doctor's own program too: it is asked again then."""
+    for _ in range(20):
+        result = world.run(*words, check=False)
+        if result.returncode == code or "a program that is not selected was diverted" not in result.stdout:
+            break
+    assert (result.returncode, result.stderr) == (code, ""), result
+    return result.stdout
+
+
 def doctor(*options, before=(), code=0):
-    result = world.run(*before, OSPROXY, "doctor", "--ca-dir", world.ca_dir, "-f", "jsonl", *options, check=False)
-    assert result.returncode == code, result
-    assert result.stderr == "", result
-    return {line["check"]: line for line in map(json.loads, result.stdout.splitlines())}
+    text = ask(*before, OSPROXY, "doctor", "--ca-dir", world.ca_dir, "-f", "jsonl", *options, code=code)
+    return {line["check"]: line for line in map(json.loads, text.splitlines())}
 
 
 CHECKS = {"privileges", "nf_tables", "packet queue", "DNS copies", "conntrack", "sock_diag", "IPv6", "cgroup v2", "process events", "descriptors", "sysctl",
@@ -43,7 +51,7 @@ class Doctor(unittest.TestCase):
             self.assertIn("told apart", found[check]["detail"])
 
     def test_text(self):
-        text = world.run(OSPROXY, "doctor", "--ca-dir", f"{world.dir}/none").stdout
+        text = ask(OSPROXY, "doctor", "--ca-dir", f"{world.dir}/none")
         self.assertRegex(text, r"(?m)^ok       conntrack            can be asked for original destinations; \d+ of \d+ entries in use$")
         self.assertRegex(text, r"(?m)^missing  CA                   there is none in .*; the first run makes one$")
 

@@ -53,7 +53,7 @@ public class Client {
     @Override public int read(byte[] into, int offset, int length) {
       if (at == pieces) return -1;
       try {
-        Thread.sleep(50);
+        Thread.sleep(100);
       } catch (InterruptedException error) {
         return -1;
       }
@@ -119,7 +119,8 @@ public class Client {
       result.put("status", "" + response.statusCode());
       result.put("version", response.version().toString());
       result.put("headers", new TreeMap<>(response.headers().map()).toString());
-      receive(job, response.body(), result);
+      // JDK 17 may wait forever for the body of an answer that was no 100: when it came together with the head, as on a busy machine.
+      if (response.statusCode() != 417) receive(job, response.body(), result);
     } catch (Exception error) {
       // The client's number in its process is in some of them.
       result.put("error", error.toString().replaceAll("\\s+", " ").replaceAll("@[0-9a-f]+|/[0-9.]+:[0-9]+|\\([0-9]+\\)", ""));

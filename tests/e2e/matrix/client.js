@@ -19,7 +19,7 @@ async function send(job, request) {
   if (job.slow_upload) {
     for (let i = 0; i < job.pieces; ++i) {
       request.write(Buffer.alloc(job.upload_size / job.pieces, `${i}`));
-      await sleep(50);
+      await sleep(100);
     }
   } else if (job.upload) {
     for await (const piece of fs.createReadStream(job.upload, { highWaterMark: 1 << 18 })) {

@@ -28,7 +28,7 @@ def pieces(path):
 def paced(job):
     for i in range(job["pieces"]):
         yield str(i).encode()[:1] * (job["upload_size"] // job["pieces"])
-        time.sleep(0.05)
+        time.sleep(0.1)
 
 
 def receive(job, read, close, result):
@@ -57,7 +57,7 @@ def with_urllib(job, trust, result):
         headers["Content-Length"] = str(job["upload_size"])
     request = urllib.request.Request(job["url"], data=data, headers=headers, method=job["method"])
     try:
-        response = urllib.request.urlopen(request, timeout=60, context=ssl.create_default_context(cafile=trust))
+        response = urllib.request.urlopen(request, timeout=120, context=ssl.create_default_context(cafile=trust))
     except urllib.error.HTTPError as error:  # 304 is one
         response = error
     result.update(status=response.status, headers=response.getheaders() if hasattr(response, "getheaders") else list(response.headers.items()))
@@ -69,7 +69,7 @@ def with_requests(job, trust, result):
     import requests  # only the row that needs it
     with requests.Session() as session:
         session.trust_env = False
-        response = session.request(job["method"], job["url"], data=upload(job), headers=job["headers"], verify=trust, stream=True, timeout=60)
+        response = session.request(job["method"], job["url"], data=upload(job), headers=job["headers"], verify=trust, stream=True, timeout=120)
         result.update(status=response.status_code, headers=list(response.headers.items()), decoded=True)
         stream = response.iter_content(65536 if not job.get("slow_answer") else 1000)
         receive(job, lambda _: next(stream, b""), response.close, result)

@@ -4,10 +4,12 @@ A job is a cell's options with id, url, method and headers. `run` gives {id: res
 the status line, headers and trailers as it shows them, number and sha256 of the body's bytes.
 """
 import hashlib
+import itertools
 import json
 import os
 import re
 import shutil
+import signal
 import subprocess
 import threading
 import time
@@ -16,6 +18,8 @@ from harness import PATIENCE, wait_for
 from matrix.origins import HERE, OWN_PLAIN
 from matrix.table import CELLS, cells_of
 
+LIMIT = PATIENCE * 6  # of a program in seconds: some do all their cells at once, and six of them run at a time
+
 # One name for the programs that cannot be told an address: /etc/hosts is the file given first, for what follows alone.
 WITH_HOSTS = ["unshare", "--mount", "--propagation", "private", "sh", "-c", 'mount --bind "$0" /etc/hosts && exec "$@"']
 
@@ -23,7 +27,9 @@ WITH_HOSTS = ["unshare", "--mount", "--propagation", "private", "sh", "-c", 'mou
 def job_of(origins, client, version, name):
     cell = CELLS[name]
     ident = f"{client}-{version}-{name}"
-    headers = {"if-none-match": origins.etag} if cell.options.get("warm") else {}
+    headers = {"x-cell": ident}
+    if "warm" in cell.options:
+        headers["if-none-match"] = origins.etag
     if "decode" in cell.options:
         headers["accept-encoding"] = cell.options["decode"]
     job = {"id": ident, "cell": name, "client": client, "version": version, "method": cell.method, "headers": headers, **cell.options,
@@ -52,40 +58,93 @@ class Runner:
     def run(self, *words, **options):
         """A program that does not end is ended, and what it said until then is its output."""
         try:
-            return subprocess.run(self.wrapped(words), env=self.environment, capture_output=True, timeout=PATIENCE * 2, **options)
+            return subprocess.run(self.wrapped(words), env=self.environment, capture_output=True, timeout=LIMIT, **options)
         except subprocess.TimeoutExpired as slow:
             return subprocess.CompletedProcess(words, "endless", slow.stdout or b"", slow.stderr or b"")
 
-    def stream(self, *words):
-        """Reads standard output as it comes: (exit status, facts about the body, standard error)."""
+    def run_stuttering(self, *words):
+        """Stopped most of the time, with all that it starts: it reads slowly, whatever it is."""
+        process = subprocess.Popen(self.wrapped(words), env=self.environment, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+                                   start_new_session=True)
+        ended = threading.Event()
+        beat = threading.Thread(target=stutter, args=(process.pid, ended))
+        beat.start()
+        try:
+            said = process.communicate(timeout=LIMIT)
+            code = process.returncode
+        except subprocess.TimeoutExpired:
+            os.killpg(process.pid, signal.SIGKILL)
+            code, said = "endless", process.communicate()
+        ended.set()
+        beat.join()
+        return subprocess.CompletedProcess(words, code, *said)
+
+    def leave(self, words, path, take):
+        """Ends the program when it has written so many bytes into the file."""
+        process = subprocess.Popen(self.wrapped(words), env=self.environment, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        until = time.monotonic() + LIMIT
+        while process.poll() is None and not (os.path.exists(path) and os.path.getsize(path) > take):
+            if time.monotonic() > until:
+                process.kill()
+                return {"exit": "endless"}
+            time.sleep(0.02)
+        process.terminate()
+        return {"exit": process.wait()}
+
+    def stream(self, *words, take=None, rate=None):
+        """Reads standard output as it comes: (exit status, facts about the body, standard error). `take`: how many bytes, or which words, are
+        enough; the program is then ended. `rate`: so many bytes a second."""
         with open(f"{self.dir}/stderr-{time.monotonic_ns()}", "w+") as errors:
             process = subprocess.Popen(self.wrapped(words), env=self.environment, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=errors)
-            guard = threading.Timer(PATIENCE * 2, process.kill)
+            guard = threading.Timer(LIMIT, process.kill)
             guard.start()
-            hashed, size, moments, last = hashlib.sha256(), 0, 0, 0.0
+            hashed, kept, size, moments, last = hashlib.sha256(), b"", 0, 0, 0.0
             while piece := os.read(process.stdout.fileno(), 1 << 18):
                 hashed.update(piece)
+                kept += piece if len(kept) < 1 << 18 else b""
                 size += len(piece)
                 moments += time.monotonic() - last > 0.015
                 last = time.monotonic()
-            process.stdout.close()
+                if take is not None and (take in kept if isinstance(take, bytes) else size > take):
+                    process.terminate()
+                    break
+                if rate:
+                    time.sleep(len(piece) / rate)
             code = process.wait()
+            process.stdout.close()
             guard.cancel()
             errors.seek(0)
-            return code, {"bytes": size, "sha256": hashed.hexdigest(), "slow": moments > 2}, errors.read()
+            return code, {"bytes": size, "sha256": hashed.hexdigest(), "slow": moments > 2, "text": kept}, errors.read()
+
+
+def stutter(group, ended):
+    """Lets the processes of `group` run for 5 of 50 ms."""
+    for number, pause in itertools.cycle(((signal.SIGSTOP, 0.045), (signal.SIGCONT, 0.005))):
+        if number == signal.SIGSTOP and ended.is_set():
+            return
+        try:
+            os.killpg(group, number)
+        except ProcessLookupError:
+            return
+        time.sleep(pause)
+
+
+def moments_of(times):
+    """How often something came that had not come at once after what was before it; in seconds."""
+    return sum(later - earlier > 0.015 for earlier, later in zip([-1.0, *times], times))
 
 
 def body_of(job, facts):
     """Of what `stream` saw, what is the same each time."""
     if job.get("take") or job["method"] == "HEAD":
         return {}
-    return facts if job.get("slow_answer") else {key: facts[key] for key in ("bytes", "sha256")}
+    return {key: facts[key] for key in ("bytes", "sha256", *(["slow"] if job.get("slow_answer") else []))}
 
 
 def curl(runner, job):
     head = f"{runner.dir}/head-{job['id']}"
     words = ["curl", "-q", "-sS", "-N", "--cacert", runner.trust, "-X", job["method"], "-D", head, "-w", "%{stderr}%{http_version} %{num_redirects}"]
-    words += ["--http1.1" if job["version"] == "h1" else "--http2", "-m", "1" if job.get("take") else str(PATIENCE)]
+    words += ["--http1.1" if job["version"] == "h1" else "--http2", "-m", str(LIMIT)]
     if job["method"] == "HEAD":
         words += ["-I"]
     if job.get("follow"):
@@ -101,17 +160,14 @@ def curl(runner, job):
         words = ["sh", "-c", 'file=$0; exec "$@" <"$file"', job["upload"], *words]
     for name, value in job["headers"].items():
         words += ["-H", f"{name}: {value}"]
-    code, facts, said = runner.stream(*words, job["url"])
-    said = re.sub(r"(after|out of|with) \d+ (milliseconds|bytes).*", "", said) if job.get("take") else said
+    code, facts, said = runner.stream(*words, job["url"], take=job.get("take"))
     with open(head) as file:
         return {"exit": code, "said": said, "head": file.read().splitlines(), **body_of(job, facts)}
 
 
 def wget(runner, job):
-    words = ["wget", "-nv", "-S", "--tries=1", f"--ca-certificate={runner.trust}", f"--timeout={PATIENCE}", "--no-config", "--no-hsts",
+    words = ["wget", "-nv", "-S", "--tries=1", f"--ca-certificate={runner.trust}", f"--timeout={LIMIT}", "--no-config", "--no-hsts",
              f"--method={job['method']}"]
-    if job.get("take"):
-        words = ["timeout", "1", *words]
     if job.get("decode"):
         words += ["--compression=gzip"]
     if job.get("rate"):
@@ -119,15 +175,14 @@ def wget(runner, job):
     if job.get("upload"):
         words += [f"--body-file={job['upload']}"]
     for name, value in job["headers"].items():
-        words += [f"--header={name}: {value}"] if not job.get("decode") else []
-    code, facts, said = runner.stream(*words, "-O", "-", job["url"])
+        words += [f"--header={name}: {value}"] if name != "accept-encoding" else []
+    code, facts, said = runner.stream(*words, "-O", "-", job["url"], take=job.get("take"))
     said = re.sub(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d|\([\d.]+ .B/s\)", "", said)  # when, and how fast
     return {"exit": code, "said": said.splitlines(), **body_of(job, facts)}
 
 
 def nghttp(runner, job):
-    words = ["timeout", "1"] if job.get("take") else []
-    words += ["nghttp", "--no-verify-peer", "-H", f":method: {job['method']}"]
+    words = ["nghttp", "--no-verify-peer", "-H", f":method: {job['method']}"]
     if job.get("upload"):
         words += ["-d", job["upload"]]
     words += ["--no-content-length"] if job.get("chunked") else []
@@ -136,44 +191,56 @@ def nghttp(runner, job):
         words += [f"--trailer={name}: {value}"]
     for name, value in job["headers"].items():
         words += ["-H", f"{name}: {value}"]
-    code, facts, said = runner.stream(*words, job["url"])
-    shown = runner.run(*words, "-nv", job["url"])
-    fields = re.findall(r"recv \(stream_id=\d+\) (\S+: .*|\S+)", shown.stdout.decode())
-    ended = re.findall(r"recv (RST_STREAM|GOAWAY) .*\n *\((.*)\)", shown.stdout.decode())
-    return {"exit": [code, shown.returncode], "said": said, "fields": fields, "ended": ended, **body_of(job, facts)}
+    code, facts, said = runner.stream(*words, job["url"], take=job.get("take"), rate=job.get("rate"))
+    again, shown, _ = runner.stream(*words, "-nv", job["url"], take=b"recv DATA" if job.get("take") else None)
+    shown = shown["text"].decode()
+    fields = re.findall(r"recv \(stream_id=\d+\) (\S+: .*|\S+)", shown)
+    ended = re.findall(r"recv (RST_STREAM|GOAWAY) .*\n *\((.*)\)", shown)
+    facts["slow"] = moments_of([float(seconds) for seconds in re.findall(r"\[ *([\d.]+)\] recv DATA", shown)]) > 2
+    return {"exit": [code, again], "said": said, "fields": fields, "ended": ended, **body_of(job, facts)}
 
 
 def h2load(runner, job):
-    count = 2 if job["cell"] in ("download", "nghttpd", "upload") else 1 if job.get("take") or job["cell"].startswith("server_") else 20
+    count = 2 if job["cell"] in ("download", "nghttpd", "upload") else 1 if job["cell"].startswith(("client_", "server_", "slow_")) else 20
     words = ["h2load", f"-n{count}", f"-c{min(count, 2)}", f"-m{4 if job['version'] == 'h2' else 1}", "-H", f":method: {job['method']}"]
     words += ["--h1"] if job["version"] == "h1" else []
-    words += ["-T", "1"] if job.get("take") else []
+    words += ["-T", "4"] if job.get("take") else []
     words += ["-d", job["upload"]] if job.get("upload") else []
+    words += ["-H", "expect: 100-continue"] if job.get("expect") else []
     for name, value in job["headers"].items():
         words += ["-H", f"{name}: {value}"]
-    said = runner.run(*words, job["url"])
+    said = (runner.run_stuttering if job.get("rate") else runner.run)(*words, job["url"])
     text = said.stdout.decode()
     facts = re.findall(r"(?m)^(?:requests|status codes):.*|\(\d+\) data", text)
-    return {"exit": said.returncode, "said": facts[:2] if job.get("take") else facts}
+    result = {"exit": said.returncode, "said": facts[:2] if job.get("take") else facts}
+    if job.get("slow_answer"):  # long before its end it has begun
+        result["slow"] = time_of("time to 1st byte", text) < time_of("time for request", text) / 2
+    return result
+
+
+def time_of(what, text):
+    """The longest, in seconds, of what h2load has measured."""
+    longest = re.search(rf"(?m)^{what}: +\S+ +([\d.]+)(us|ms|s) ", text)
+    return float(longest[1]) * {"us": 1e-6, "ms": 1e-3, "s": 1}[longest[2]] if longest else -1.0
 
 
 def git(runner, job):
     ident, cell = job["id"], job["cell"]
     into = f"{runner.dir}/clone-{ident}-{os.path.basename(runner.trust)}"
     port = f"http://one.test:{OWN_PLAIN}/{ident}/git" if cell == "plain" else runner.origins.url("own", job["version"], ident, "git")
-    options = [f"http.sslCAInfo={runner.trust}", "http.version=HTTP/" + ("2" if job["version"] == "h2" else "1.1")]
+    options = [f"http.sslCAInfo={runner.trust}", "http.version=HTTP/" + ("2" if job["version"] == "h2" else "1.1"), f"http.extraHeader=x-cell: {ident}"]
     if cell == "upload":
         options += [f"http.postBuffer={128 << 20}"]
     if cell == "client_abort":
-        options += ["http.lowSpeedLimit=100000", "http.lowSpeedTime=1"]
+        options += ["http.lowSpeedLimit=100000", "http.lowSpeedTime=3"]
     words = ["git", *[word for option in options for word in ("-c", option)]]
     if cell in ("upload", "chunked_upload"):
         target = f"{runner.dir}/repositories/push-{ident}.git"
         done = runner.run(*words, "-C", f"{runner.dir}/repositories/medium.git", "push", "-q", f"{port}/push-{ident}.git", "main")
         content = subprocess.run(["git", "-C", target, "rev-parse", "main"], capture_output=True).stdout
     else:
-        name = {"download": "large", "redirect": "moved", "slow_server": "medium"}.get(cell, "small")
-        done = runner.run(*words, "clone", "-q", f"{port}/{name}.git", into)
+        name = {"download": "large", "redirect": "moved", "slow_server": "medium", "slow_reader": "medium"}.get(cell, "small")
+        done = (runner.run_stuttering if job.get("rate") else runner.run)(*words, "clone", "-q", f"{port}/{name}.git", into)
         content = b"".join(open(f"{into}/{file}", "rb").read() for file in sorted(os.listdir(into)) if file != ".git") if done.returncode == 0 else b""
         shutil.rmtree(into, ignore_errors=True)
     said = re.sub(r"\d+ bytes|clone-\S+", "", done.stderr.decode())
@@ -183,7 +250,7 @@ def git(runner, job):
 def apt(runner, job):
     into = f"{runner.dir}/apt-{job['id']}"
     options = [f"Acquire::https::CaInfo={runner.trust}", "APT::Sandbox::User=root", "Acquire::Retries=0", f"Dir={into}", "Debug::NoLocking=1",
-               f"Acquire::https::Timeout={PATIENCE}"]
+               f"Acquire::https::Timeout={LIMIT}"]
     if job.get("rate"):
         options += [f"Acquire::https::Dl-Limit={job['rate'] >> 10}"]
     words = [word for option in options for word in ("-o", option)]
@@ -193,10 +260,12 @@ def apt(runner, job):
     try:
         if job["cell"] == "not_modified":
             return {"twice": [update(runner, into, words, job) for _ in range(2)]}
-        start = ["timeout", "1"] if job.get("take") else []
-        done = runner.run(*start, "/usr/lib/apt/apt-helper", *words, "download-file", job["url"], f"{into}/file")
+        download = ["/usr/lib/apt/apt-helper", *words, "download-file", job["url"], f"{into}/file"]
+        if job.get("take"):
+            return runner.leave(download, f"{into}/file", job["take"])
+        done = runner.run(*download)
         result = {"exit": done.returncode, "errors": [line for line in done.stderr.decode().splitlines() if line.startswith("E:")]}
-        if os.path.exists(f"{into}/file") and not job.get("take"):
+        if os.path.exists(f"{into}/file"):
             with open(f"{into}/file", "rb") as file:
                 result.update(sha256=hashlib.sha256(file.read()).hexdigest())
         return result
@@ -251,7 +320,7 @@ def java(runner, jobs):
 
 CHROMIUM = ["chromium", "--headless", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--disable-background-networking", "--disable-sync",
             "--disable-component-update", "--disable-domain-reliability", "--disable-client-side-phishing-detection", "--no-first-run",
-            "--no-default-browser-check", "--enable-logging=stderr", "--no-pings", "--disable-extensions", "--disable-default-apps"]
+            "--no-default-browser-check", "--allow-running-insecure-content", "--enable-logging=stderr", "--no-pings", "--disable-extensions", "--disable-default-apps"]
 
 
 def start_chromium(runner, url, *more):
@@ -285,7 +354,7 @@ def chromium(runner, jobs):
     report = f"{runner.origins.reports}/chromium"
     page = runner.origins.url("own", "h2", "chromium", "page") + "#" + quote(json.dumps(jobs))
     process = start_chromium(runner, page, "--disable-web-security")
-    until = time.monotonic() + PATIENCE * 3
+    until = time.monotonic() + LIMIT
     while not os.path.exists(report) and process.poll() is None and time.monotonic() < until:
         time.sleep(0.02)
     end_chromium(process)

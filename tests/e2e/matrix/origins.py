@@ -1,11 +1,15 @@
-"""The origins of the matrix: nginx, nghttpd, and origin.js for what these cannot do. What each request came to is in their logs."""
+"""The origins of the matrix: nginx, nghttpd, and origin.js for what these cannot do. What each request came to is in their logs.
+
+A request has the header x-cell where the program can be told one, an answer x-answer; both say whose they are (nghttpd adds none).
+"""
 import gzip
 import json
 import os
+import re
 import shutil
 
 from harness import World, run, wait_for
-from matrix.table import LARGE, MEDIUM, PIECES, UPLOAD
+from matrix.table import CLIENTS, LARGE, MEDIUM, PIECES, UPLOAD
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 PORTS = {"plain": {"h1": 9740}, "nginx": {"h1": 9741, "h2": 9742}, "own": {"h1": 9751, "h2": 9752}, "nghttpd": {"h2": 9762}}
@@ -17,22 +21,54 @@ events {{ worker_connections 1000; }}
 http {{
   map $request_uri $id {{ ~^/(?<first>[^/]+)/ $first; }}
   log_format own escape=json '{{"id":"$id","method":"$request_method","path":"$request_uri","status":$status,"received":0,'
-    '"sent":$body_bytes_sent,"agent":"$http_user_agent","done":"$request_completion"}}';
+    '"sent":$body_bytes_sent,"user-agent":"$http_user_agent","x-cell":"$http_x_cell","done":"$request_completion"}}';
   access_log {dir}/nginx.jsonl own; client_max_body_size 0; default_type application/octet-stream; absolute_redirect off;
   client_body_temp_path {dir}/b; proxy_temp_path {dir}/p; fastcgi_temp_path {dir}/f; uwsgi_temp_path {dir}/u; scgi_temp_path {dir}/s;
   server {{
     listen 9740; listen 9741 ssl; listen 9742 ssl http2;
     ssl_certificate {dir}/origin.pem; ssl_certificate_key {dir}/origin.key;
+    add_header X-Answer "$id by nginx" always;
     location ~ ^/[^/]+/(small|medium|large|text)$ {{ alias {dir}/www/$1; gzip_static on; }}
     location ~ ^/[^/]+/apt/(.+)$ {{ alias {dir}/www/apt/$1; }}
     location ~ ^/[^/]+/nothing$ {{ return 204; }}
     location ~ ^/([^/]+)/moved$ {{ return 302 /$1/small; }}
     location ~ ^/[^/]+/put$ {{
-      access_log off; proxy_pass http://127.0.0.1:9750; proxy_http_version 1.1; proxy_request_buffering off;
+      access_log off; proxy_hide_header X-Answer; proxy_pass http://127.0.0.1:9750; proxy_http_version 1.1; proxy_request_buffering off;
     }}
   }}
 }}
 """
+
+
+def nghttpd_entries(lines):
+    """What nghttpd -v says of the requests of the cells, in the form of the other logs."""
+    requests, stream, fields = {}, None, None
+    for line in lines:
+        if said := re.match(r"\[id=(\d+)\] \[ *[\d.]+\] (recv|send)? ?(.*)", line):
+            connection, direction, rest = said.groups()
+            fields = None
+            if field := re.match(r"\(stream_id=(\d+)\) (:?[^:]+): (.*)", rest):
+                stream, name, value = field.groups()
+                requests.setdefault((connection, stream), {"request": [], "response": [], "sent": 0, "closed": False})["request"].append((name, value))
+            elif frame := re.match(r"(HEADERS|DATA) frame <length=(\d+), flags=\w+, stream_id=(\d+)>", rest):
+                request = requests.get((connection, frame[3]))
+                if direction == "send" and frame[1] == "HEADERS":
+                    fields = request["response"]
+                elif direction == "send":
+                    request["sent"] += int(frame[2])
+            elif closed := re.match(r"stream_id=(\d+) closed", rest):
+                requests[connection, closed[1]]["closed"] = True
+        elif fields is not None and (field := re.match(r" +(:?[\w-]+): (.*)", line)):
+            fields.append(field.groups())
+    return [entry for entry in map(nghttpd_entry, requests.values()) if entry["id"].endswith("-nghttpd")]
+
+
+def nghttpd_entry(request):
+    fields, answer = dict(request["request"]), dict(request["response"])
+    path = fields.get(":path", "/")  # the last request may not stand there in full
+    return {"id": path.split("/")[1], "method": fields.get(":method"), "path": path, "version": "2.0",
+            "headers": [word for field in request["request"] for word in field], "status": int(answer.get(":status", 0)), "received": 0,
+            "sent": request["sent"], "complete": request["closed"] and "x-check" in answer}
 
 
 class Origins:
@@ -42,6 +78,7 @@ class Origins:
         self.world = World(nginx=False)
         self.dir = self.world.dir
         self.log = f"{self.dir}/own.jsonl"
+        self.nghttpd_log = f"{self.dir}/nghttpd.log"
         self.reports = f"{self.dir}/reports"
         self.files = {}
         for folder in ("www/apt", "repositories", "reports", "home"):
@@ -101,7 +138,8 @@ class Origins:
         keys = [f"{self.dir}/origin.key", f"{self.dir}/origin.pem"]
         world.spawn(["nginx", "-c", f"{self.dir}/nginx.conf", "-g", "daemon off;"], where=world.origin)
         # Its URLs are those of the others, /ID/large: a link for each.
-        world.spawn(["nghttpd", "-d", self.make_links(), "--trailer", "x-check: 42", str(PORTS["nghttpd"]["h2"]), *keys], where=world.origin)
+        words = ["nghttpd", "-v", "-d", self.make_links(), "--trailer", "x-check: 42", str(PORTS["nghttpd"]["h2"]), *keys]
+        world.spawn(words, where=world.origin, stdout=open(self.nghttpd_log, "a"))  # "a": it is emptied between the runs
         config = {"log": self.log, "key": keys[0], "cert": keys[1], "repositories": f"{self.dir}/repositories", "reports": self.reports,
                   "plain": OWN_PLAIN, **PORTS["own"]}
         world.spawn(["node", f"{HERE}/origin.js", json.dumps(config)], where=world.origin)
@@ -113,8 +151,7 @@ class Origins:
 
     def make_links(self):
         folder = f"{self.dir}/nghttpd"
-        from matrix.table import CLIENTS  # all of them: few, and nothing knows yet which are asked
-        for client in CLIENTS:
+        for client in CLIENTS:  # all of them: few, and nothing knows yet which are asked
             os.makedirs(f"{folder}/{client}-h2-nghttpd")
             os.link(self.files["large"], f"{folder}/{client}-h2-nghttpd/large")
         return folder
@@ -140,10 +177,13 @@ class Origins:
                     entry = json.loads(line)
                     entry.setdefault("complete", entry.pop("done", None) == "OK")
                     found.setdefault(entry["id"], []).append(entry)
+        with open(self.nghttpd_log) as file:
+            for entry in nghttpd_entries(file):
+                found.setdefault(entry["id"], []).append(entry)
         return found
 
     def forget(self):
-        for path in (self.log, f"{self.dir}/nginx.jsonl"):
+        for path in (self.log, f"{self.dir}/nginx.jsonl", self.nghttpd_log):
             os.truncate(path, 0)
         for name in os.listdir(self.reports):
             os.remove(f"{self.reports}/{name}")
