@@ -53,11 +53,28 @@ Connection make_connection(wire::Answer answer, std::chrono::system_clock::time_
           opened};
 }
 
+/// The broker has gone, or is too busy: nobody can say whose connection this is and where it wanted to go.
+void give_up(Accepted accepted, std::chrono::system_clock::time_point opened, Room& room) {
+  reset(accepted.socket);
+  if (room.ending) return;
+  Connection connection;
+  connection.id = next_connection.fetch_add(1, std::memory_order_relaxed);
+  connection.client = accepted.peer;
+  connection.verdict.action = Action::block;
+  connection.verdict.reason = "osproxy's broker did not say what is to be done";
+  connection.opened = opened;
+  room.watcher.closed(connection, {0, 0, "reset: osproxy's broker did not answer"});
+}
+
 /// Empty: not to be carried any further (a direct visitor, a loop, or nobody knows it any more).
 asio::awaitable<std::optional<Decided>> decide(Accepted accepted, Room& room) {
   const auto opened = std::chrono::system_clock::now();
   auto answer = co_await room.broker.ask(accepted.peer, accepted.local);
-  if (!answer || !answer->destination) {
+  if (!answer) {
+    give_up(std::move(accepted), opened, room);
+    co_return std::nullopt;
+  }
+  if (!answer->destination) {
     reset(accepted.socket);
     co_return std::nullopt;
   }
