@@ -76,7 +76,7 @@ struct Flow {
   int status = 0;            ///< 0: no response was seen
   http::Fields request_headers;
   http::Fields response_headers;
-  http::Fields request_trailers;  ///< HTTP/2
+  http::Fields request_trailers;  ///< behind the body (HTTP/2, chunked HTTP/1)
   http::Fields response_trailers;
   std::string
       request_body;  ///< at most BodyLimit bytes, as on the wire (content coding kept, chunk framing removed)

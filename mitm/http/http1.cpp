@@ -17,6 +17,13 @@ bool is_text(unsigned char c) {
   return (c >= 0x20 && c != 0x7f) || c == '\t';
 }
 
+std::string_view without_blanks(std::string_view value) {
+  constexpr std::string_view kBlank = " \t";
+  const auto first = value.find_first_not_of(kBlank);
+  if (first == kNotFound) return {};
+  return value.substr(first, value.find_last_not_of(kBlank) + 1 - first);
+}
+
 }  // namespace
 
 Http1Reader::Event Http1Reader::fail(const char* why) {
@@ -76,6 +83,7 @@ Http1Reader::Event Http1Reader::read_head(std::string_view input) {
   if (end == kNotFound) return {};
   const char* refused = parse_head(side_, answers_, input.substr(begin_, end - begin_), head_);
   if (refused != nullptr) return fail(refused);
+  trailers_.clear();
   scanned_ = begin_ = 0;
   left_ = head_.length;
   line_bytes_ = 0;
@@ -146,10 +154,11 @@ bool Http1Reader::chunk_byte(unsigned char byte) {
       }
       if (byte <= ' ' || byte == ':') error_ = "a trailer field is malformed";
       chunk_ = Chunk::trailer;
-      return error_ == nullptr && chunk_line_byte(byte, Chunk::trailer_lf);
+      return error_ == nullptr && trailer_byte(byte);
     case Chunk::trailer:
-      return chunk_line_byte(byte, Chunk::trailer_lf);
+      return trailer_byte(byte);
     case Chunk::trailer_lf:
+      finish_trailer();
       return expect('\n', Chunk::trailer_start);
     case Chunk::last_lf:
       state_ = State::complete;
@@ -182,6 +191,19 @@ bool Http1Reader::chunk_size_byte(unsigned char byte) {
     error_ = "a chunk size is not a hexadecimal number";
   }
   return error_ == nullptr;
+}
+
+bool Http1Reader::trailer_byte(unsigned char byte) {
+  if (byte != '\r') trailer_ += static_cast<char>(byte);
+  return chunk_line_byte(byte, Chunk::trailer_lf);
+}
+
+/// A line that is no field passes, as it always has, and is not shown.
+void Http1Reader::finish_trailer() {
+  const std::string_view line = trailer_;
+  const auto colon = line.find(':');
+  if (colon != kNotFound) trailers_.add(line.substr(0, colon), without_blanks(line.substr(colon + 1)));
+  trailer_ = {};
 }
 
 /// A byte of an extension or trailer, which are not interpreted but must be text and of bounded length.

@@ -45,6 +45,8 @@ class Http1Reader {
 
   /// Of the last head event, until the next one. Non-const: the fields may be moved out.
   [[nodiscard]] Head& head() { return head_; }
+  /// Behind a chunked body, of the last end event, until the next head. Likewise.
+  [[nodiscard]] Fields& trailers() { return trailers_; }
   [[nodiscard]] bool between_messages() const { return state_ == State::head; }
   [[nodiscard]] const char* error() const { return error_; }
 
@@ -73,6 +75,8 @@ class Http1Reader {
   bool chunk_byte(unsigned char byte);
   bool chunk_size_byte(unsigned char byte);
   bool chunk_line_byte(unsigned char byte, Chunk after_cr);
+  bool trailer_byte(unsigned char byte);
+  void finish_trailer();
   [[nodiscard]] std::size_t find_head_end(std::string_view input);
 
   Side side_;
@@ -85,6 +89,8 @@ class Http1Reader {
   std::size_t line_bytes_ = 0;
   const char* error_ = nullptr;
   Head head_;
+  std::string trailer_;  ///< the line so far
+  Fields trailers_;
 };
 
 }  // namespace mitm::http

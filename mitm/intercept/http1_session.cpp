@@ -209,6 +209,7 @@ void Http1Session::begin_exchange(http::Head& head) {
 void Http1Session::finish_request() {
   Exchange& exchange = exchanges_.back();
   exchange.request_done = true;
+  exchange.flow->request_trailers = std::move(requests_.trailers());
   awaiting_switch_ =
       (exchange.upgrade || exchange.answers == http::Answers::connect) && !exchange.response_begun;
   if (exchanges_.size() == 1) finish_front();
@@ -362,6 +363,7 @@ void Http1Session::finish_response() {
   if (head.interim()) return;
   Exchange& exchange = exchanges_.front();
   exchange.response_done = true;
+  exchange.flow->response_trailers = std::move(responses_.trailers());
   const bool tunnel = exchange.answers == http::Answers::connect && head.status / 100 == 2;
   if (head.status == 101 || (tunnel && exchange.request_done)) {
     switched_ = true;

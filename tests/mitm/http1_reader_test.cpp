@@ -67,6 +67,10 @@ class Listener {
         story_.text += event.body;
         return true;
       case What::end:
+        for (std::size_t i = 0; i < reader_.trailers().size(); ++i) {
+          const auto [name, value] = reader_.trailers()[i];
+          story_.text += fmt::format("|{}={}", name, value);
+        }
         story_.text += ";";
         if (!head.interim()) next_answer();
         return true;
@@ -141,7 +145,11 @@ const Good kGood[] = {
      "POST / HTTP/1.1\r\ntransfer-encoding: chunked\r\n\r\n3;a=b;c=\"d\"\r\nabc\r\n0;x\r\nT: 1\r\nU: "
      "2\r\n\r\n"
      "GET / HTTP/1.1\r\n\r\n",
-     "[POST /|transfer-encoding=chunked]abc;[GET /];."},
+     "[POST /|transfer-encoding=chunked]abc|T=1|U=2;[GET /];."},
+    {"trailers as they come", Side::response,
+     "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n0\r\nno field\r\nA:\r\nb: \t c d \t\r\nb: "
+     ":\r\n\r\n",
+     "[200|Transfer-Encoding=chunked]|A=|b=c d|b=:;."},
     {"empty lines first", Side::request, "\r\n\r\nGET / HTTP/1.1\r\n\r\n\r\nGET /2 HTTP/1.1\r\n\r\n",
      "[GET /];[GET /2];."},
     {"bytes above 0x7f in target and value", Side::request, "GET /\xff\xc3 HTTP/1.1\r\nA: \xfe\r\n\r\n",

@@ -130,8 +130,13 @@ TEST_CASE("http: chunked bodies with trailers stream, and are reported without f
   passes(program, server, "5\r\nhel");
   passes(program, server, "lo\r\n0\r\nT: 1\r\n\r\n");
   passes(server, program, "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n");
-  passes(server, program, "0\r\n\r\n");
+  passes(server, program, "0\r\nServer-Timing:  a;dur=1 \r\nX-Sum: 9\r\n\r\n");
   const auto flow = rig.ended(1).at(0);
+  CHECK(flow.request_trailers.size() == 1);
+  CHECK(flow.request_trailers.find("t") == "1");
+  CHECK(flow.response_trailers.size() == 2);
+  CHECK(flow.response_trailers.find("server-timing") == "a;dur=1");
+  CHECK(flow.response_trailers.find("x-sum") == "9");
   CHECK(flow.request_body == "hello");
   CHECK(flow.response_body == "abc");
   CHECK(flow.request_bytes == 5);
