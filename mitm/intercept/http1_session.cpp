@@ -3,7 +3,9 @@
 #include "mitm/intercept/http1_session.h"
 
 #include <boost/asio/as_tuple.hpp>
+#include <boost/asio/deferred.hpp>
 #include <boost/asio/experimental/awaitable_operators.hpp>
+#include <boost/asio/experimental/parallel_group.hpp>
 #include <boost/asio/post.hpp>
 #include <boost/asio/use_awaitable.hpp>
 
@@ -24,6 +26,19 @@ constexpr int kRounds = 16;                      ///< before other connections h
 constexpr std::size_t kPipelined = 256;          ///< requests that may wait for their answers
 constexpr auto kSlow = std::chrono::seconds{1};  ///< after which the start of a flow is shown
 constexpr auto kLinger = std::chrono::seconds{2};
+constexpr std::size_t kHeld = 64 << 10;  ///< read of a program whose requests are on hold
+
+/// Says when a pump ends.
+class Ending {
+ public:
+  explicit Ending(bool& over) : over_(over) {}
+  Ending(const Ending&) = delete;
+  Ending& operator=(const Ending&) = delete;
+  ~Ending() { over_ = true; }
+
+ private:
+  bool& over_;
+};
 
 }  // namespace
 
@@ -41,6 +56,8 @@ awaitable<Http1Session::Outcome> Http1Session::run() {
   fail_all("the connection ended before the answer was complete");
   tracked_.data_end(flow::Direction::request);
   tracked_.data_end(flow::Direction::response);
+  co_await client_.wait_until_sent();
+  if (server_.lost()) client_.reset();
   co_return Outcome::done;
 }
 
@@ -56,10 +73,33 @@ void Http1Session::stop() {
   turn_.cancel();
 }
 
-awaitable<void> Http1Session::await_turn() {
+/// While requests are on hold the program is listened to all the same: it may leave. What it says is kept.
+/// Returns its end or failure, if that is why the wait is over.
+awaitable<IoResult> Http1Session::await_turn() {
+  const std::span<char> scratch = tracked_.shared().scratch;
+  std::string& held = asking_.held;
   while (on_hold() && !stopped_ && !switched_) {
-    co_await turn_.async_wait(asio::as_tuple(asio::use_awaitable));
+    IoResult got{Status::end, 0};  // for us: so much is enough
+    if (held.size() < kHeld) got = client_.try_read(scratch);
+    if (got.status == Status::failed || (got.ended() && held.empty())) co_return got;
+    held.append(scratch.data(), got.bytes);
+    if (!got.ok() || client_.drained()) co_await wait_for_turn(got);
   }
+  co_return IoResult{};
+}
+
+/// Or, if `read` was no end, for more to read.
+awaitable<void> Http1Session::wait_for_turn(IoResult read) {
+  namespace ex = asio::experimental;
+  if (read.ended()) {
+    co_await turn_.async_wait(asio::as_tuple(asio::use_awaitable));
+    co_return;
+  }
+  const auto type =
+      read.status == Status::want_write ? Channel::Socket::wait_write : Channel::Socket::wait_read;
+  co_await ex::make_parallel_group(client_.socket().async_wait(type, asio::deferred),
+                                   turn_.async_wait(asio::deferred))
+      .async_wait(ex::wait_for_one(), asio::use_awaitable);
 }
 
 // Both directions.
@@ -74,7 +114,7 @@ awaitable<Http1Session::Step> Http1Session::forward(Lane& lane, std::string_view
     put = co_await lane.to.write_all(input.substr(put.bytes, size - put.bytes), &lane.from);
   }
   if (!put.ok()) {
-    if (!stopped_) failed(lane.from.failure().empty() ? lane.to : lane.from);
+    if (!stopped_) undelivered(lane);
     co_return Step::stop;
   }
   if (size == input.size()) {
@@ -97,6 +137,17 @@ awaitable<Http1Session::Step> Http1Session::pause(Lane& lane, IoResult got, int 
   co_return stopped_ ? Step::stop : Step::go_on;
 }
 
+/// The receiver takes no more. What it had said before is passed on first, by the other pump, which then
+/// meets the failure.
+void Http1Session::undelivered(const Lane& lane) {
+  const Lane& other = &lane == &asking_ ? answering_ : asking_;
+  if (!lane.to.lost()) return failed(lane.from);
+  if (other.over) return failed(lane.to);
+  lane.to.cancel();
+  turn_.cancel();
+}
+
+/// All that came from `channel` has been passed on. A program that is alive has yet to get the end of it.
 void Http1Session::failed(const Channel& channel) {
   std::string why = fmt::format("{}: {}", &channel == &client_ ? "the program" : "the server",
                                 channel.failure().empty() ? "connection lost" : channel.failure());
@@ -107,7 +158,7 @@ void Http1Session::failed(const Channel& channel) {
     tracked_.publish_end(std::move(flow), Clock::now());
   }
   fail_all(why);
-  client_.reset();
+  if (&channel == &client_) client_.reset();
   server_.reset();
   stop();
 }
@@ -129,21 +180,17 @@ void Http1Session::publish(Exchange& exchange) {
 // Requests.
 
 awaitable<void> Http1Session::pump_requests() {
-  Lane lane{client_, server_, flow::Direction::request, {}};
+  Lane& lane = asking_;
+  const Ending ending{lane.over};
   const std::span<char> scratch = tracked_.shared().scratch;
   for (int round = 0; !stopped_; ++round) {
     IoResult got;
     std::string_view input = lane.held;
     if (!std::exchange(lane.reread, false)) {
       got = client_.try_read(scratch);
-      if (got.ended()) {
-        client_ended(got, !lane.held.empty());
-        co_return;
-      }
-      if (got.status == Status::failed) {
-        failed(client_);
-        co_return;
-      }
+      if (got.ended()) client_ended(got, !lane.held.empty());
+      if (got.status == Status::failed) failed(client_);
+      if (!got.ok() && !got.blocked()) co_return;
       input = {scratch.data(), got.bytes};
       if (!lane.held.empty()) input = lane.held.append(input);
     }
@@ -154,9 +201,11 @@ awaitable<void> Http1Session::pump_requests() {
     if (client_over_) co_return;  // refused
     if (server_over_ && exchanges_.empty()) stop();
     if (on_hold() || switched_) {
-      co_await await_turn();
+      const IoResult last = co_await await_turn();
+      if (last.ended()) client_ended(last, false);
+      if (last.status == Status::failed) failed(client_);
       if (switched_) client_.push_back(lane.held);
-      if (switched_ || stopped_) co_return;
+      if (switched_ || stopped_ || !last.ok()) co_return;
       lane.reread = !lane.held.empty();
       if (lane.reread) continue;
     }
@@ -259,7 +308,8 @@ void Http1Session::client_ended(IoResult end, bool unread) {
 // Responses.
 
 awaitable<void> Http1Session::pump_responses() {
-  Lane lane{server_, client_, flow::Direction::response, {}};
+  Lane& lane = answering_;
+  const Ending ending{lane.over};
   const std::span<char> scratch = tracked_.shared().scratch;
   for (int round = 0; !stopped_; ++round) {
     if (must_refuse()) {

@@ -62,8 +62,9 @@ class Http1Session {
     Channel& from;
     Channel& to;
     flow::Direction direction;
-    std::string held;     ///< read and not yet forwarded
+    std::string held{};   ///< read and not yet forwarded
     bool reread = false;  ///< `held` has bytes that were left because the other direction had to go first
+    bool over = false;    ///< its pump has ended
   };
   enum class Step : std::uint8_t { go_on, stop };
 
@@ -71,7 +72,8 @@ class Http1Session {
   boost::asio::awaitable<void> pump_responses();
   boost::asio::awaitable<Step> forward(Lane& lane, std::string_view input, std::size_t size);
   boost::asio::awaitable<Step> pause(Lane& lane, IoResult got, int round);
-  boost::asio::awaitable<void> await_turn();
+  boost::asio::awaitable<IoResult> await_turn();
+  boost::asio::awaitable<void> wait_for_turn(IoResult read);
   boost::asio::awaitable<void> send_refusal();
 
   [[nodiscard]] std::size_t consume_requests(std::string_view input);
@@ -90,6 +92,7 @@ class Http1Session {
   void client_ended(IoResult end, bool unread);
   void server_ended(IoResult end, bool unread);
   void failed(const Channel& channel);
+  void undelivered(const Lane& lane);
   void fail_all(const std::string& error);
   void publish(Exchange& exchange);
   void publish_slow_start();
@@ -101,6 +104,8 @@ class Http1Session {
   Channel& client_;
   Channel& server_;
   std::string_view scheme_;
+  Lane asking_{client_, server_, flow::Direction::request};
+  Lane answering_{server_, client_, flow::Direction::response};
   http::Http1Reader requests_{http::Side::request};
   http::Http1Reader responses_{http::Side::response};
   std::deque<Exchange> exchanges_;  ///< oldest first; responses belong to the front one
