@@ -353,7 +353,7 @@ std::size_t Http1Session::consume_responses(std::span<char> bytes) {
   for (std::size_t at = 0;;) {
     if (responses_.between_messages() && at < input.size()) {
       if (exchanges_.empty() || exchanges_.front().response_done || must_refuse()) {
-        unasked_ = exchanges_.empty();  // whom it was meant for cannot be known
+        response_unasked();
         return at;
       }
       responses_.answers(exchanges_.front().answers);
@@ -387,6 +387,13 @@ std::size_t Http1Session::consume_responses(std::span<char> bytes) {
     at += event.size;
     if (switched_) return at;
   }
+}
+
+/// Whom it was meant for cannot be known. Not when we answer ourselves: then it is just too late.
+void Http1Session::response_unasked() {
+  unasked_ = exchanges_.empty() || exchanges_.front().response_done;
+  if (unasked_ && !exchanges_.empty())
+    exchanges_.front().flow->error = "the server went on after its answer, while the request was under way";
 }
 
 void Http1Session::begin_response(http::Head& head) {

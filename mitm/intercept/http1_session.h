@@ -80,6 +80,7 @@ class Http1Session {
   [[nodiscard]] std::size_t consume_responses(std::span<char> bytes);
   void begin_exchange(http::Head& head);
   void begin_response(http::Head& head);
+  void response_unasked();
   void response_head(Exchange& exchange, http::Head& head);
   void finish_request();
   void finish_response();

@@ -210,6 +210,24 @@ TEST_CASE("http: an early answer and the end of the connection reach the program
   CHECK(flow.status == 413);
 }
 
+TEST_CASE("http: a server that goes on after its early answer is not listened to without end") {
+  Rig rig{rig::trusting()};
+  auto [program, server] = rig.open();
+  passes(program, server, "POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 10\r\n\r\nabc");
+  const std::string_view answer = "HTTP/1.1 413 Too Large\r\nContent-Length: 0\r\n\r\n";
+  server.say(answer);
+  server.say(answer);
+  CHECK(program.hear_all() == answer);
+  const std::string block(1 << 20, 'x');
+  for (int i = 0; i < 64; ++i) {
+    if (!server.try_say(block)) break;
+  }
+  CHECK_FALSE(server.try_say(block));
+  const auto flow = rig.ended(1).at(0);
+  CHECK(flow.status == 413);
+  CHECK(flow.error.find("the server went on after its answer") == 0);
+}
+
 TEST_CASE("http: an upgrade passes what follows as raw bytes") {
   Rig rig{rig::trusting()};
   auto [program, server] = rig.open();
