@@ -301,7 +301,7 @@ void Http1Session::client_ended(IoResult end, bool unread) {
   if (cut && !exchanges_.empty() && !exchanges_.back().request_done && !body_declined(exchanges_.back())) {
     exchanges_.back().flow->error = "the program closed the connection in the middle of its request";
   }
-  server_.shutdown_write(end.status == Status::end && !cut);
+  server_.shutdown_write(end.status == Status::end);
   if (exchanges_.empty() || server_over_) stop();
 }
 
@@ -500,8 +500,7 @@ void Http1Session::server_ended(IoResult end, bool unread) {
       }
     }
   }
-  const bool orderly = !truncated && at_end != Http1Reader::AtEnd::cuts_message;
-  client_.shutdown_write(orderly);
+  client_.shutdown_write(!truncated);
   const bool request_under_way = !exchanges_.empty() && !exchanges_.back().request_done;
   if (client_over_ || !request_under_way) stop();
 }
