@@ -107,6 +107,7 @@ Channel::~Channel() {
 void Channel::start_tls(tls::SslPtr ssl) {
   ssl_ = std::move(ssl);
   wire_ = std::exchange(unread_, {});
+  heard_ = false;
   BIO* bio = BIO_new(WireBio::method());
   BIO_set_data(bio, this);
   SSL_set_bio(ssl_.get(), bio, bio);

@@ -115,7 +115,8 @@ class Channel {
   [[nodiscard]] int tls_reason() const { return tls_reason_; }
   /// errno of the system call that a TLS call failed with, 0: none did.
   [[nodiscard]] int os_error() const { return wire_error_; }
-  /// Whether a read has given anything yet, and when reading was over; max(): it is not.
+  /// Whether a read has given anything yet (with TLS: inside it), and when reading was over; max(): it is
+  /// not.
   [[nodiscard]] bool heard() const { return heard_; }
   [[nodiscard]] std::chrono::steady_clock::time_point ended_at() const { return ended_at_; }
   /// What to add to failure() when TLS fails from now on.

@@ -266,6 +266,11 @@ awaitable<void> Interception::run_tls(divert::ClientHello hello) {
     co_await refuse_tls(std::move(hello), std::move(why));
     co_return;
   }
+  if (program_left()) {
+    report_tls_error("the program closed the connection before TLS with the server was agreed on");
+    server_.shutdown_write(true);
+    co_return;
+  }
   const tls::X509Ptr certificate{SSL_get1_peer_certificate(server_.ssl())};
   const std::string alpn = selected_alpn(server_.ssl());
   const bool accepted = co_await accept_tls(hello, certificate.get(), alpn);
@@ -275,10 +280,19 @@ awaitable<void> Interception::run_tls(divert::ClientHello hello) {
   agreed_ = Clock::now();
   if (upgrades) {
     co_await run_raw();
-  } else {
-    co_await converse_in_tls();
+    // Some only look whether there is TLS (openssl s_client -starttls).
+    tools_.shared.settings.learned->accepted(program(), tracked_.server_name());
+    co_return;
   }
+  co_await converse_in_tls();
   judge_ending();
+}
+
+bool Interception::program_left() {
+  constexpr std::size_t kEnough = 2 * divert::kMaxFirstBytes;  // whoever says more is there
+  auto look = client_.look(tools_.shared.scratch, false);
+  while (look.result.ok() && look.bytes.size() < kEnough) look = client_.look(tools_.shared.scratch, false);
+  return !look.result.ok() && !look.result.blocked();
 }
 
 awaitable<bool> Interception::accept_tls(const divert::ClientHello& hello, X509* upstream,
@@ -370,7 +384,8 @@ void Interception::judge_ending() {
 
 awaitable<void> Interception::refuse_tls(divert::ClientHello hello, std::string why) {
   server_.reset();
-  const std::string protocol = tracked_.has_waiting() ? std::string() : page_protocol(hello.alpn);
+  const bool tellable = !tracked_.has_waiting() && !program_left();
+  const std::string protocol = tellable ? page_protocol(hello.alpn) : std::string();
   if (protocol.empty()) {
     report_tls_error(std::move(why));
     if (client_.try_write(kHandshakeFailure).ok()) co_await client_.finish(tools_.shared.scratch, kLinger);

@@ -61,6 +61,8 @@ class Interception {
 
   boost::asio::awaitable<bool> accept_tls(const divert::ClientHello& hello, X509* upstream,
                                           std::string_view alpn);
+  /// Whether there is nobody left to make TLS with. Reads what is there, and pushes it back.
+  [[nodiscard]] bool program_left();
   /// Upstream TLS has failed: tells the program why, if it speaks HTTP.
   boost::asio::awaitable<void> refuse_tls(divert::ClientHello hello, std::string why);
   boost::asio::awaitable<bool> refuse_http(const std::string& why);

@@ -3,6 +3,7 @@
 #include <string>
 
 #include <openssl/err.h>
+#include <sys/socket.h>
 
 #include "tests/mitm/intercept_rig.h"
 #include "tests/test.h"
@@ -100,6 +101,31 @@ TEST_CASE("refusal: a program that compares keys and leaves without a word passe
           visit(rig, client.get()));  // it sees the server's certificate, which it does not trust here
       CHECK(rig.ended(3).back().type == Type::pass);
     }
+  }
+}
+
+TEST_CASE("refusal: a program that had left before our certificate was there has refused nothing") {
+  for (const bool reset : {false, true}) {
+    CAPTURE(reset);
+    Rig rig{with({.after = 1})};
+    rig.program("/usr/bin/curl");
+    const SslCtxPtr client = rig::ours().client(), origin = rig::theirs().server("h.test");
+    auto [program, server] = rig.open();
+    const timeval soon{0, 200'000};
+    ::setsockopt(program.fd(), SOL_SOCKET, SO_RCVTIMEO, &soon, sizeof soon);
+    CHECK_FALSE(program.start_tls(client.get(), false, "h.test"));
+    if (reset) {
+      program.reset();
+    } else {
+      program.close();
+    }
+    CHECK(server.start_tls(origin.get(), true));
+    server.hear_all();
+    const auto flow = rig.ended(1).at(0);
+    CHECK(flow.type == Type::tls_error);
+    CHECK(flow.error == "the program closed the connection before TLS with the server was agreed on");
+    CHECK(visit(rig, client.get()));
+    CHECK(rig.ended(2).at(1).type == Type::http);
   }
 }
 
