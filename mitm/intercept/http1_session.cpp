@@ -425,6 +425,7 @@ void Http1Session::finish_response() {
   if (head.status == 101 || (tunnel && exchange.request_done)) {
     switched_ = true;
     outcome_ = tunnel ? Outcome::tunnel : Outcome::upgraded;
+    if (tunnel) tunnel_target_ = exchange.flow->url;
     if (!tunnel) begin_upgraded(exchange);
   }
   finish_front();

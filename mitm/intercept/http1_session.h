@@ -33,6 +33,8 @@ class Http1Session {
   /// Bytes that belong to what follows an upgrade or a tunnel are pushed back into the channels.
   boost::asio::awaitable<Outcome> run();
 
+  /// After `tunnel`: where to, as the program said it.
+  [[nodiscard]] const std::string& tunnel_target() const { return tunnel_target_; }
   /// After `upgraded`: the request, when HTTP/2 follows (h2c); else null.
   [[nodiscard]] std::unique_ptr<flow::Flow> take_upgraded_to_http2() { return std::move(upgraded_to_http2_); }
 
@@ -112,6 +114,7 @@ class Http1Session {
   std::deque<Exchange> exchanges_;  ///< oldest first; responses belong to the front one
   boost::asio::steady_timer turn_;  ///< cancelled when requests may go on
   Outcome outcome_ = Outcome::done;
+  std::string tunnel_target_;
   std::unique_ptr<flow::Flow> upgraded_to_http2_;
   Begun websocket_;
   bool awaiting_switch_ = false;  ///< after a request that may end HTTP: client bytes wait for its answer

@@ -157,11 +157,12 @@ awaitable<void> Interception::wait_for_either(Clock::time_point limit) {
 awaitable<void> Interception::pass() {
   auto flow = tracked_.begin(flow::Type::pass);
   const auto began = Clock::now();
-  const std::string early = client_.take_pushed_back();
+  const std::string early = client_.take_pushed_back(), early_answer = server_.take_pushed_back();
   if (!early.empty()) co_await server_.write_all(early);  // a failure shows in the relay
+  if (!early_answer.empty()) co_await client_.write_all(early_answer);
   const auto outcome = co_await divert::relay(client_.release(), server_.release());
   flow->request_bytes = flow->request_bytes.value_or(0) + early.size() + outcome.request_bytes;
-  flow->response_bytes = flow->response_bytes.value_or(0) + outcome.response_bytes;
+  flow->response_bytes = flow->response_bytes.value_or(0) + early_answer.size() + outcome.response_bytes;
   flow->error = outcome.error;
   tracked_.publish_end(std::move(flow), began);
 }
@@ -220,6 +221,8 @@ awaitable<void> Interception::run_http(std::string_view scheme) {
   const auto outcome = co_await session->run();
   auto upgraded = session->take_upgraded_to_http2();
   auto websocket = session->take_websocket();
+  if (outcome == Http1Session::Outcome::tunnel)
+    tunnel_host_ = divert::host_of_authority(session->tunnel_target());
   session.reset();
   if (outcome == Http1Session::Outcome::done) co_return;
   if (upgraded) {
@@ -236,16 +239,14 @@ awaitable<void> Interception::run_http(std::string_view scheme) {
     co_await run_raw();
     co_return;
   }
-  // Inside the tunnel of an explicit proxy everything begins anew.
-  Speech speech = co_await listen(false);
-  auto verdict = tracked_.connection().verdict;
-  if (const auto why = reason_to_pass(speech.hello); !why.empty()) {
-    verdict.reason = why;
-    speech.protocol = Protocol::raw;
-  }
-  const std::string host = speech.host.empty() ? tracked_.host() : speech.host;
-  tracked_.settle(std::move(verdict), host);
-  co_await converse(std::move(speech));
+  co_await begin_anew();
+}
+
+/// Inside the tunnel of an explicit proxy.
+awaitable<void> Interception::begin_anew() {
+  Speech speech = co_await listen(true);
+  decide(speech);
+  co_await act(std::move(speech));
 }
 
 void Interception::end(std::string why) {
@@ -259,7 +260,8 @@ void Interception::end(std::string why) {
 awaitable<void> Interception::run_tls(divert::ClientHello hello) {
   tracked_.set_tls(hello.sni, std::nullopt);
   const bool upgrades = tracked_.has_waiting();
-  const UpstreamTls::Ask ask{tracked_.connection().server, hello.sni, offered_upstream(hello.alpn), &hello};
+  const UpstreamTls::Ask ask{tracked_.connection().server, hello.sni, offered_upstream(hello.alpn), &hello,
+                             tracked_.host()};
   UpstreamTls::Attempt attempt{*tools_.upstream, ask};
   std::string why = co_await tools_.upstream->connect(server_, attempt, ask);
   if (!why.empty()) {
@@ -356,7 +358,8 @@ void Interception::learn_from_the_past(divert::Verdict& verdict, const Speech& s
   const bool by_host =
       verdict.rule < tools_.policy->rules.size() && !tools_.policy->rules[verdict.rule].hosts.empty();
   if (verdict.action != divert::Action::intercept || speech.protocol != Protocol::tls || by_host) return;
-  const std::string host = speech.host.empty() ? tracked_.server_name() : speech.host;
+  std::string host = host_of(speech);
+  if (host.empty()) host = tracked_.connection().server.address().to_string();
   auto why =
       tools_.shared.settings.learned->reason_to_pass(program(), host, std::chrono::system_clock::now());
   if (why.empty()) return;

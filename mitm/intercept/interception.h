@@ -43,6 +43,7 @@ class Interception {
   /// program has been told.
   boost::asio::awaitable<bool> find_out(Speech& speech);
   void decide(const Speech& speech);
+  [[nodiscard]] const std::string& host_of(const Speech& speech) const;
   boost::asio::awaitable<void> act(Speech speech);
   boost::asio::awaitable<bool> reach(const Speech& speech);
   boost::asio::awaitable<void> turn_away(divert::FirstBytes speech, std::string why);
@@ -54,6 +55,7 @@ class Interception {
   boost::asio::awaitable<void> run_http2(std::unique_ptr<flow::Flow> upgraded);
   boost::asio::awaitable<void> run_raw();
   boost::asio::awaitable<void> upgrade();
+  boost::asio::awaitable<void> begin_anew();
   boost::asio::awaitable<void> pass();
   [[nodiscard]] bool may_be_selected() const;
   boost::asio::awaitable<bool> watch();
@@ -84,6 +86,7 @@ class Interception {
   Tracked tracked_;
   Channel client_;
   Channel server_;
+  std::string tunnel_host_;                       ///< whom the program has an explicit proxy connect it to
   std::chrono::steady_clock::time_point agreed_;  ///< TLS with the program
 };
 
