@@ -235,20 +235,6 @@ FirstBytes inspect_tls(std::string_view bytes) {
   return seen;
 }
 
-/// "example.org:8080", "[::1]:80", "user@example.org": the host alone; empty when it is none.
-std::string host_of_authority(std::string_view text) {
-  if (const auto at = text.rfind('@'); at != text.npos) text.remove_prefix(at + 1);
-  if (!text.starts_with('[')) return dns_name(text.substr(0, text.find(':')));
-  const auto close = text.find(']');
-  if (close == text.npos) return {};
-  const auto address = text.substr(1, close - 1);
-  const auto allowed = [](char c) {
-    return is_digit(c) || (lower(c) >= 'a' && lower(c) <= 'f') || c == ':' || c == '.';
-  };
-  const bool good = address.find(':') != address.npos && std::ranges::all_of(address, allowed);
-  return good ? lowered(address) : std::string();
-}
-
 /// From an absolute-form or authority-form target (RFC 9112 section 3.2); empty for the others.
 std::string host_of_target(std::string_view line) {
   const auto space = line.find(' ');
@@ -422,6 +408,19 @@ FirstBytes inspect(std::string_view bytes) {
     seen.complete = true;
   }
   return seen;
+}
+
+std::string host_of_authority(std::string_view text) {
+  if (const auto at = text.rfind('@'); at != text.npos) text.remove_prefix(at + 1);
+  if (!text.starts_with('[')) return dns_name(text.substr(0, text.find(':')));
+  const auto close = text.find(']');
+  if (close == text.npos) return {};
+  const auto address = text.substr(1, close - 1);
+  const auto allowed = [](char c) {
+    return is_digit(c) || (lower(c) >= 'a' && lower(c) <= 'f') || c == ':' || c == '.';
+  };
+  const bool good = address.find(':') != address.npos && std::ranges::all_of(address, allowed);
+  return good ? lowered(address) : std::string();
 }
 
 }  // namespace divert

@@ -57,4 +57,7 @@ struct FirstBytes {
 inline constexpr std::size_t kMaxFirstBytes = 64 << 10;
 FirstBytes inspect(std::string_view bytes);
 
+/// "example.org:8080", "[::1]:80", "user@example.org": the host alone, lower case; empty when it is none.
+std::string host_of_authority(std::string_view text);
+
 }  // namespace divert

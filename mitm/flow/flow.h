@@ -61,7 +61,9 @@ struct Flow {
   std::shared_ptr<const procmap::ProcessFacts> process;  ///< null: unknown
   base::Endpoint client;
   base::Endpoint server;
-  std::string host;  ///< SNI or Host without port, else a name learned from DNS; empty: unknown
+  /// SNI, the target of the CONNECT around it, or Host, without port; else a name learned from DNS; empty:
+  /// unknown.
+  std::string host;
   std::string sni;
   std::optional<TlsFacts> tls;  ///< between the program and us
   std::string starttls;         ///< "smtp", ...: the protocol that agreed to go on in TLS; empty: none did

@@ -14,6 +14,7 @@
 #include <sys/socket.h>
 
 #include "base/fd.h"
+#include "mitm/intercept/unsent.h"
 
 namespace mitm::intercept {
 namespace {
@@ -22,6 +23,9 @@ namespace asio = boost::asio;
 using asio::awaitable;
 using Clock = std::chrono::steady_clock;
 constexpr std::size_t kFinishBytes = 1 << 20;
+/// How long a side that takes nothing holds up the end of the other one, or its own.
+constexpr auto kPatience = std::chrono::seconds{5};
+constexpr auto kLook = std::chrono::milliseconds{20};
 constexpr auto kAwait = asio::as_tuple(asio::use_awaitable);
 
 bool would_block(int code) {
@@ -103,6 +107,7 @@ Channel::~Channel() {
 void Channel::start_tls(tls::SslPtr ssl) {
   ssl_ = std::move(ssl);
   wire_ = std::exchange(unread_, {});
+  heard_ = false;
   BIO* bio = BIO_new(WireBio::method());
   BIO_set_data(bio, this);
   SSL_set_bio(ssl_.get(), bio, bio);
@@ -162,7 +167,7 @@ IoResult Channel::tls_result(int returned) {
   if (error == SSL_ERROR_ZERO_RETURN) return {Status::end, 0};
   if (wire_error_ != 0) return system_result(wire_error_, Status::failed);
   if (wire_ended_ && (code == 0 || ERR_GET_REASON(code) == SSL_R_UNEXPECTED_EOF_WHILE_READING)) {
-    failure_ = "connection closed without close_notify";
+    if (!lost_) failure_ = "connection closed without close_notify";
     return {Status::truncated, 0};
   }
   tls_reason_ = ERR_GET_REASON(code);
@@ -195,8 +200,11 @@ IoResult Channel::read_peer(std::span<char> into) {
     drained_ = got < static_cast<ssize_t>(into.size());
   }
   heard_ = heard_ || result.bytes > 0;
+  // The failure has been told, and the socket looks cleanly closed since. Only close_notify is beyond doubt.
+  const bool clean = ssl_ && result.status == Status::end;
+  if (lost_ && !result.ok() && !clean) result = {Status::failed, 0};
   if (!result.ok() && !result.blocked()) end_reading(result);
-  return result;
+  return lose(result);
 }
 
 void Channel::end_reading(IoResult how) {
@@ -222,6 +230,12 @@ IoResult Channel::read_tls(std::span<char> into) {
   return {Status::ok, total};
 }
 
+/// If `result` says so.
+IoResult Channel::lose(IoResult result) {
+  lost_ = lost_ || result.status == Status::failed;
+  return result;
+}
+
 IoResult Channel::try_write(std::string_view bytes) {
   if (ssl_) return write_tls(bytes);
   std::size_t total = 0;
@@ -231,7 +245,7 @@ IoResult Channel::try_write(std::string_view bytes) {
     if (put < 0) {
       IoResult stopped = system_result(errno, Status::want_write);
       stopped.bytes = total;
-      return stopped;
+      return lose(stopped);
     }
     total += static_cast<std::size_t>(put);
   }
@@ -249,7 +263,7 @@ IoResult Channel::write_tls(std::string_view bytes) {
     IoResult stopped = tls_result(returned);
     if (stopped.ended()) stopped.status = Status::failed;
     stopped.bytes = total;
-    return stopped;
+    return lose(stopped);
   }
   return {Status::ok, total};
 }
@@ -283,25 +297,27 @@ awaitable<bool> Channel::wait(IoResult blocked) {
   return blocked.status == Status::want_write ? wait_writable() : wait_readable();
 }
 
-bool Channel::was_reset() {
+void Channel::notice_reset() {
   int code = 0;
   socklen_t size = sizeof code;
-  if (::getsockopt(socket_.native_handle(), SOL_SOCKET, SO_ERROR, &code, &size) != 0 || code == 0)
-    return false;
-  end_reading(system_result(code, Status::failed));
-  return true;
+  if (::getsockopt(socket_.native_handle(), SOL_SOCKET, SO_ERROR, &code, &size) != 0 || code == 0) return;
+  lose(system_result(code, Status::failed));
 }
 
-/// Ends early, with false, when `other` is reset.
+/// With an end, once `other` is reset.
 awaitable<bool> Channel::wait_writable_watching(Channel& other) {
   namespace ex = asio::experimental;
-  const auto [order, writable, trouble] =
-      co_await ex::make_parallel_group(socket_.async_wait(Socket::wait_write, asio::deferred),
-                                       other.socket_.async_wait(Socket::wait_error, asio::deferred))
-          .async_wait(ex::wait_for_one(), asio::use_awaitable);
-  if (order[0] == 0) co_return !writable;
-  if (!trouble && other.was_reset()) co_return false;
-  co_return co_await wait_writable();
+  if (!other.lost_) {
+    const auto [order, writable, trouble] =
+        co_await ex::make_parallel_group(socket_.async_wait(Socket::wait_write, asio::deferred),
+                                         other.socket_.async_wait(Socket::wait_error, asio::deferred))
+            .async_wait(ex::wait_for_one(), asio::use_awaitable);
+    if (order[0] == 0) co_return !writable;
+    if (!trouble) other.notice_reset();
+    if (!other.lost_) co_return co_await wait_writable();
+  }
+  const IoResult blocked{Status::want_write, 0};
+  co_return co_await wait_until(blocked, Clock::now() + kPatience);
 }
 
 awaitable<bool> Channel::wait_until(IoResult blocked, Clock::time_point when) {
@@ -361,7 +377,8 @@ awaitable<void> Channel::finish(std::span<char> scratch, Clock::duration limit) 
 
 void Channel::shutdown_write(bool notify) {
   if (!socket_.is_open()) return;
-  if (notify && ssl_ && SSL_is_init_finished(ssl_.get())) {
+  const bool said = ssl_ && (SSL_get_shutdown(ssl_.get()) & SSL_SENT_SHUTDOWN) != 0;
+  if (notify && ssl_ && !said && SSL_is_init_finished(ssl_.get())) {
     begin_tls_call();
     SSL_shutdown(ssl_.get());
     ERR_clear_error();
@@ -380,6 +397,18 @@ void Channel::reset() {
   if (!socket_.is_open()) return;
   socket_.set_option(asio::socket_base::linger(true, 0), ignored);
   socket_.close(ignored);
+}
+
+awaitable<void> Channel::wait_until_sent() {
+  asio::steady_timer timer{socket_.get_executor()};
+  auto left = socket_.is_open() ? unsent(socket_.native_handle()) : 0;
+  for (auto limit = Clock::now() + kPatience; left > 0 && !lost_ && Clock::now() < limit;) {
+    timer.expires_after(kLook);
+    co_await timer.async_wait(kAwait);
+    notice_reset();
+    const auto before = std::exchange(left, socket_.is_open() ? unsent(socket_.native_handle()) : 0);
+    if (left < before) limit = Clock::now() + kPatience;
+  }
 }
 
 void Channel::set_low_watermark(std::size_t bytes) {

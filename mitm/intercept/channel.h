@@ -86,8 +86,9 @@ class Channel {
   boost::asio::awaitable<bool> wait_until(IoResult blocked, std::chrono::steady_clock::time_point when);
 
   boost::asio::awaitable<IoResult> handshake(std::chrono::steady_clock::duration limit);
-  /// A reset of `other` (where the bytes come from, which nobody reads meanwhile) ends the wait: failed, with
-  /// other.failure() set.
+  /// When `other` (where the bytes come from, which nobody reads meanwhile) is reset, they are still written
+  /// as long as this side takes any: failed, with other.failure() set, once it has taken none for some
+  /// seconds.
   boost::asio::awaitable<IoResult> write_all(std::string_view bytes, Channel* other = nullptr);
   /// Ends our direction in order and reads off what still comes, so that the kernel does not answer it with
   /// a reset that would destroy what we sent last.
@@ -97,18 +98,25 @@ class Channel {
   void shutdown_write(bool notify);
   /// Wakes whoever waits, with false. The socket stays open.
   void cancel();
+  /// Until the kernel has sent what was written, or has got rid of none of it for some seconds: a reset, or
+  /// closing with something unread, takes back what was not sent yet.
+  boost::asio::awaitable<void> wait_until_sent();
   /// Closes with RST.
   void reset();
   /// The socket without us. Plain channels only, with nothing pushed back.
   [[nodiscard]] Socket release() { return std::move(socket_); }
 
+  /// Whether a read or a write has failed, or a reset was noticed otherwise. What had come before can still
+  /// be read; then reads fail.
+  [[nodiscard]] bool lost() const { return lost_; }
   /// Why a call failed: "connection reset by peer", "alert unknown ca". Empty: none did.
   [[nodiscard]] const std::string& failure() const { return failure_; }
   /// OpenSSL's reason code of the failure (SSL_R_...), 0 when it was not TLS that failed.
   [[nodiscard]] int tls_reason() const { return tls_reason_; }
   /// errno of the system call that a TLS call failed with, 0: none did.
   [[nodiscard]] int os_error() const { return wire_error_; }
-  /// Whether a read has given anything yet, and when reading was over; max(): it is not.
+  /// Whether a read has given anything yet (with TLS: inside it), and when reading was over; max(): it is
+  /// not.
   [[nodiscard]] bool heard() const { return heard_; }
   [[nodiscard]] std::chrono::steady_clock::time_point ended_at() const { return ended_at_; }
   /// What to add to failure() when TLS fails from now on.
@@ -131,7 +139,8 @@ class Channel {
   void end_reading(IoResult how);
   void begin_tls_call();
   boost::asio::awaitable<bool> wait_writable_watching(Channel& other);
-  [[nodiscard]] bool was_reset();
+  void notice_reset();
+  IoResult lose(IoResult result);
 
   Socket socket_;
   tls::SslPtr ssl_;
@@ -140,6 +149,7 @@ class Channel {
   std::string failure_;
   std::string hint_;
   bool heard_ = false;
+  bool lost_ = false;
   std::chrono::steady_clock::time_point ended_at_ = std::chrono::steady_clock::time_point::max();
   IoResult read_end_;  ///< once reading is over: what every further read says
   int tls_reason_ = 0;

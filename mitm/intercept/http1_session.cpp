@@ -3,7 +3,9 @@
 #include "mitm/intercept/http1_session.h"
 
 #include <boost/asio/as_tuple.hpp>
+#include <boost/asio/deferred.hpp>
 #include <boost/asio/experimental/awaitable_operators.hpp>
+#include <boost/asio/experimental/parallel_group.hpp>
 #include <boost/asio/post.hpp>
 #include <boost/asio/use_awaitable.hpp>
 
@@ -24,6 +26,19 @@ constexpr int kRounds = 16;                      ///< before other connections h
 constexpr std::size_t kPipelined = 256;          ///< requests that may wait for their answers
 constexpr auto kSlow = std::chrono::seconds{1};  ///< after which the start of a flow is shown
 constexpr auto kLinger = std::chrono::seconds{2};
+constexpr std::size_t kHeld = 64 << 10;  ///< read of a program whose requests are on hold
+
+/// Says when a pump ends.
+class Ending {
+ public:
+  explicit Ending(bool& over) : over_(over) {}
+  Ending(const Ending&) = delete;
+  Ending& operator=(const Ending&) = delete;
+  ~Ending() { over_ = true; }
+
+ private:
+  bool& over_;
+};
 
 }  // namespace
 
@@ -41,6 +56,8 @@ awaitable<Http1Session::Outcome> Http1Session::run() {
   fail_all("the connection ended before the answer was complete");
   tracked_.data_end(flow::Direction::request);
   tracked_.data_end(flow::Direction::response);
+  co_await client_.wait_until_sent();
+  if (server_.lost()) client_.reset();
   co_return Outcome::done;
 }
 
@@ -56,10 +73,33 @@ void Http1Session::stop() {
   turn_.cancel();
 }
 
-awaitable<void> Http1Session::await_turn() {
+/// While requests are on hold the program is listened to all the same: it may leave. What it says is kept.
+/// Returns its end or failure, if that is why the wait is over.
+awaitable<IoResult> Http1Session::await_turn() {
+  const std::span<char> scratch = tracked_.shared().scratch;
+  std::string& held = asking_.held;
   while (on_hold() && !stopped_ && !switched_) {
-    co_await turn_.async_wait(asio::as_tuple(asio::use_awaitable));
+    IoResult got{Status::end, 0};  // for us: so much is enough
+    if (held.size() < kHeld) got = client_.try_read(scratch);
+    if (got.status == Status::failed || (got.ended() && held.empty())) co_return got;
+    held.append(scratch.data(), got.bytes);
+    if (!got.ok() || client_.drained()) co_await wait_for_turn(got);
   }
+  co_return IoResult{};
+}
+
+/// Or, if `read` was no end, for more to read.
+awaitable<void> Http1Session::wait_for_turn(IoResult read) {
+  namespace ex = asio::experimental;
+  if (read.ended()) {
+    co_await turn_.async_wait(asio::as_tuple(asio::use_awaitable));
+    co_return;
+  }
+  const auto type =
+      read.status == Status::want_write ? Channel::Socket::wait_write : Channel::Socket::wait_read;
+  co_await ex::make_parallel_group(client_.socket().async_wait(type, asio::deferred),
+                                   turn_.async_wait(asio::deferred))
+      .async_wait(ex::wait_for_one(), asio::use_awaitable);
 }
 
 // Both directions.
@@ -74,7 +114,7 @@ awaitable<Http1Session::Step> Http1Session::forward(Lane& lane, std::string_view
     put = co_await lane.to.write_all(input.substr(put.bytes, size - put.bytes), &lane.from);
   }
   if (!put.ok()) {
-    if (!stopped_) failed(lane.from.failure().empty() ? lane.to : lane.from);
+    if (!stopped_) undelivered(lane);
     co_return Step::stop;
   }
   if (size == input.size()) {
@@ -97,6 +137,17 @@ awaitable<Http1Session::Step> Http1Session::pause(Lane& lane, IoResult got, int 
   co_return stopped_ ? Step::stop : Step::go_on;
 }
 
+/// The receiver takes no more. What it had said before is passed on first, by the other pump, which then
+/// meets the failure.
+void Http1Session::undelivered(const Lane& lane) {
+  const Lane& other = &lane == &asking_ ? answering_ : asking_;
+  if (!lane.to.lost()) return failed(lane.from);
+  if (other.over) return failed(lane.to);
+  lane.to.cancel();
+  turn_.cancel();
+}
+
+/// All that came from `channel` has been passed on. A program that is alive has yet to get the end of it.
 void Http1Session::failed(const Channel& channel) {
   std::string why = fmt::format("{}: {}", &channel == &client_ ? "the program" : "the server",
                                 channel.failure().empty() ? "connection lost" : channel.failure());
@@ -107,7 +158,7 @@ void Http1Session::failed(const Channel& channel) {
     tracked_.publish_end(std::move(flow), Clock::now());
   }
   fail_all(why);
-  client_.reset();
+  if (&channel == &client_) client_.reset();
   server_.reset();
   stop();
 }
@@ -129,21 +180,17 @@ void Http1Session::publish(Exchange& exchange) {
 // Requests.
 
 awaitable<void> Http1Session::pump_requests() {
-  Lane lane{client_, server_, flow::Direction::request, {}};
+  Lane& lane = asking_;
+  const Ending ending{lane.over};
   const std::span<char> scratch = tracked_.shared().scratch;
   for (int round = 0; !stopped_; ++round) {
     IoResult got;
     std::string_view input = lane.held;
     if (!std::exchange(lane.reread, false)) {
       got = client_.try_read(scratch);
-      if (got.ended()) {
-        client_ended(got, !lane.held.empty());
-        co_return;
-      }
-      if (got.status == Status::failed) {
-        failed(client_);
-        co_return;
-      }
+      if (got.ended()) client_ended(got, !lane.held.empty());
+      if (got.status == Status::failed) failed(client_);
+      if (!got.ok() && !got.blocked()) co_return;
       input = {scratch.data(), got.bytes};
       if (!lane.held.empty()) input = lane.held.append(input);
     }
@@ -154,9 +201,11 @@ awaitable<void> Http1Session::pump_requests() {
     if (client_over_) co_return;  // refused
     if (server_over_ && exchanges_.empty()) stop();
     if (on_hold() || switched_) {
-      co_await await_turn();
+      const IoResult last = co_await await_turn();
+      if (last.ended()) client_ended(last, false);
+      if (last.status == Status::failed) failed(client_);
       if (switched_) client_.push_back(lane.held);
-      if (switched_ || stopped_) co_return;
+      if (switched_ || stopped_ || !last.ok()) co_return;
       lane.reread = !lane.held.empty();
       if (lane.reread) continue;
     }
@@ -209,6 +258,7 @@ void Http1Session::begin_exchange(http::Head& head) {
 void Http1Session::finish_request() {
   Exchange& exchange = exchanges_.back();
   exchange.request_done = true;
+  exchange.flow->request_trailers = std::move(requests_.trailers());
   awaiting_switch_ =
       (exchange.upgrade || exchange.answers == http::Answers::connect) && !exchange.response_begun;
   if (exchanges_.size() == 1) finish_front();
@@ -251,15 +301,15 @@ void Http1Session::client_ended(IoResult end, bool unread) {
   if (cut && !exchanges_.empty() && !exchanges_.back().request_done && !body_declined(exchanges_.back())) {
     exchanges_.back().flow->error = "the program closed the connection in the middle of its request";
   }
-  server_.shutdown_write(end.status == Status::end && !cut);
+  server_.shutdown_write(end.status == Status::end);
   if (exchanges_.empty() || server_over_) stop();
 }
 
 // Responses.
 
 awaitable<void> Http1Session::pump_responses() {
-  exchange.flow->request_trailers = std::move(requests_.trailers());
-  Lane lane{server_, client_, flow::Direction::response, {}};
+  Lane& lane = answering_;
+  const Ending ending{lane.over};
   const std::span<char> scratch = tracked_.shared().scratch;
   for (int round = 0; !stopped_; ++round) {
     if (must_refuse()) {
@@ -303,7 +353,7 @@ std::size_t Http1Session::consume_responses(std::span<char> bytes) {
   for (std::size_t at = 0;;) {
     if (responses_.between_messages() && at < input.size()) {
       if (exchanges_.empty() || exchanges_.front().response_done || must_refuse()) {
-        unasked_ = exchanges_.empty();  // whom it was meant for cannot be known
+        response_unasked();
         return at;
       }
       responses_.answers(exchanges_.front().answers);
@@ -339,6 +389,13 @@ std::size_t Http1Session::consume_responses(std::span<char> bytes) {
   }
 }
 
+/// Whom it was meant for cannot be known. Not when we answer ourselves: then it is just too late.
+void Http1Session::response_unasked() {
+  unasked_ = exchanges_.empty() || exchanges_.front().response_done;
+  if (unasked_ && !exchanges_.empty())
+    exchanges_.front().flow->error = "the server went on after its answer, while the request was under way";
+}
+
 void Http1Session::begin_response(http::Head& head) {
   if (head.interim()) return;
   Exchange& exchange = exchanges_.front();
@@ -363,10 +420,12 @@ void Http1Session::finish_response() {
   if (head.interim()) return;
   Exchange& exchange = exchanges_.front();
   exchange.response_done = true;
+  exchange.flow->response_trailers = std::move(responses_.trailers());
   const bool tunnel = exchange.answers == http::Answers::connect && head.status / 100 == 2;
   if (head.status == 101 || (tunnel && exchange.request_done)) {
     switched_ = true;
     outcome_ = tunnel ? Outcome::tunnel : Outcome::upgraded;
+    if (tunnel) tunnel_target_ = exchange.flow->url;
     if (!tunnel) begin_upgraded(exchange);
   }
   finish_front();
@@ -420,7 +479,6 @@ void Http1Session::refuse_response(std::string why) {
 
 void Http1Session::server_ended(IoResult end, bool unread) {
   server_over_ = true;
-  exchange.flow->response_trailers = std::move(responses_.trailers());
   tracked_.data_end(flow::Direction::response);
   const auto at_end = responses_.at_end(unread);
   const bool truncated = end.status == Status::truncated;
@@ -443,8 +501,7 @@ void Http1Session::server_ended(IoResult end, bool unread) {
       }
     }
   }
-  const bool orderly = !truncated && at_end != Http1Reader::AtEnd::cuts_message;
-  client_.shutdown_write(orderly);
+  client_.shutdown_write(!truncated);
   const bool request_under_way = !exchanges_.empty() && !exchanges_.back().request_done;
   if (client_over_ || !request_under_way) stop();
 }

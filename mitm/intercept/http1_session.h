@@ -33,6 +33,8 @@ class Http1Session {
   /// Bytes that belong to what follows an upgrade or a tunnel are pushed back into the channels.
   boost::asio::awaitable<Outcome> run();
 
+  /// After `tunnel`: where to, as the program said it.
+  [[nodiscard]] const std::string& tunnel_target() const { return tunnel_target_; }
   /// After `upgraded`: the request, when HTTP/2 follows (h2c); else null.
   [[nodiscard]] std::unique_ptr<flow::Flow> take_upgraded_to_http2() { return std::move(upgraded_to_http2_); }
 
@@ -62,8 +64,9 @@ class Http1Session {
     Channel& from;
     Channel& to;
     flow::Direction direction;
-    std::string held;     ///< read and not yet forwarded
+    std::string held{};   ///< read and not yet forwarded
     bool reread = false;  ///< `held` has bytes that were left because the other direction had to go first
+    bool over = false;    ///< its pump has ended
   };
   enum class Step : std::uint8_t { go_on, stop };
 
@@ -71,13 +74,15 @@ class Http1Session {
   boost::asio::awaitable<void> pump_responses();
   boost::asio::awaitable<Step> forward(Lane& lane, std::string_view input, std::size_t size);
   boost::asio::awaitable<Step> pause(Lane& lane, IoResult got, int round);
-  boost::asio::awaitable<void> await_turn();
+  boost::asio::awaitable<IoResult> await_turn();
+  boost::asio::awaitable<void> wait_for_turn(IoResult read);
   boost::asio::awaitable<void> send_refusal();
 
   [[nodiscard]] std::size_t consume_requests(std::string_view input);
   [[nodiscard]] std::size_t consume_responses(std::span<char> bytes);
   void begin_exchange(http::Head& head);
   void begin_response(http::Head& head);
+  void response_unasked();
   void response_head(Exchange& exchange, http::Head& head);
   void finish_request();
   void finish_response();
@@ -90,6 +95,7 @@ class Http1Session {
   void client_ended(IoResult end, bool unread);
   void server_ended(IoResult end, bool unread);
   void failed(const Channel& channel);
+  void undelivered(const Lane& lane);
   void fail_all(const std::string& error);
   void publish(Exchange& exchange);
   void publish_slow_start();
@@ -101,11 +107,14 @@ class Http1Session {
   Channel& client_;
   Channel& server_;
   std::string_view scheme_;
+  Lane asking_{client_, server_, flow::Direction::request};
+  Lane answering_{server_, client_, flow::Direction::response};
   http::Http1Reader requests_{http::Side::request};
   http::Http1Reader responses_{http::Side::response};
   std::deque<Exchange> exchanges_;  ///< oldest first; responses belong to the front one
   boost::asio::steady_timer turn_;  ///< cancelled when requests may go on
   Outcome outcome_ = Outcome::done;
+  std::string tunnel_target_;
   std::unique_ptr<flow::Flow> upgraded_to_http2_;
   Begun websocket_;
   bool awaiting_switch_ = false;  ///< after a request that may end HTTP: client bytes wait for its answer

@@ -157,11 +157,12 @@ awaitable<void> Interception::wait_for_either(Clock::time_point limit) {
 awaitable<void> Interception::pass() {
   auto flow = tracked_.begin(flow::Type::pass);
   const auto began = Clock::now();
-  const std::string early = client_.take_pushed_back();
+  const std::string early = client_.take_pushed_back(), early_answer = server_.take_pushed_back();
   if (!early.empty()) co_await server_.write_all(early);  // a failure shows in the relay
+  if (!early_answer.empty()) co_await client_.write_all(early_answer);
   const auto outcome = co_await divert::relay(client_.release(), server_.release());
   flow->request_bytes = flow->request_bytes.value_or(0) + early.size() + outcome.request_bytes;
-  flow->response_bytes = flow->response_bytes.value_or(0) + outcome.response_bytes;
+  flow->response_bytes = flow->response_bytes.value_or(0) + early_answer.size() + outcome.response_bytes;
   flow->error = outcome.error;
   tracked_.publish_end(std::move(flow), began);
 }
@@ -220,6 +221,8 @@ awaitable<void> Interception::run_http(std::string_view scheme) {
   const auto outcome = co_await session->run();
   auto upgraded = session->take_upgraded_to_http2();
   auto websocket = session->take_websocket();
+  if (outcome == Http1Session::Outcome::tunnel)
+    tunnel_host_ = divert::host_of_authority(session->tunnel_target());
   session.reset();
   if (outcome == Http1Session::Outcome::done) co_return;
   if (upgraded) {
@@ -236,16 +239,14 @@ awaitable<void> Interception::run_http(std::string_view scheme) {
     co_await run_raw();
     co_return;
   }
-  // Inside the tunnel of an explicit proxy everything begins anew.
-  Speech speech = co_await listen(false);
-  auto verdict = tracked_.connection().verdict;
-  if (const auto why = reason_to_pass(speech.hello); !why.empty()) {
-    verdict.reason = why;
-    speech.protocol = Protocol::raw;
-  }
-  const std::string host = speech.host.empty() ? tracked_.host() : speech.host;
-  tracked_.settle(std::move(verdict), host);
-  co_await converse(std::move(speech));
+  co_await begin_anew();
+}
+
+/// Inside the tunnel of an explicit proxy.
+awaitable<void> Interception::begin_anew() {
+  Speech speech = co_await listen(true);
+  decide(speech);
+  co_await act(std::move(speech));
 }
 
 void Interception::end(std::string why) {
@@ -259,11 +260,17 @@ void Interception::end(std::string why) {
 awaitable<void> Interception::run_tls(divert::ClientHello hello) {
   tracked_.set_tls(hello.sni, std::nullopt);
   const bool upgrades = tracked_.has_waiting();
-  const UpstreamTls::Ask ask{tracked_.connection().server, hello.sni, offered_upstream(hello.alpn), &hello};
+  const UpstreamTls::Ask ask{tracked_.connection().server, hello.sni, offered_upstream(hello.alpn), &hello,
+                             tracked_.host()};
   UpstreamTls::Attempt attempt{*tools_.upstream, ask};
   std::string why = co_await tools_.upstream->connect(server_, attempt, ask);
   if (!why.empty()) {
     co_await refuse_tls(std::move(hello), std::move(why));
+    co_return;
+  }
+  if (program_left()) {
+    report_tls_error("the program closed the connection before TLS with the server was agreed on");
+    server_.shutdown_write(true);
     co_return;
   }
   const tls::X509Ptr certificate{SSL_get1_peer_certificate(server_.ssl())};
@@ -275,10 +282,19 @@ awaitable<void> Interception::run_tls(divert::ClientHello hello) {
   agreed_ = Clock::now();
   if (upgrades) {
     co_await run_raw();
-  } else {
-    co_await converse_in_tls();
+    // Some only look whether there is TLS (openssl s_client -starttls).
+    tools_.shared.settings.learned->accepted(program(), tracked_.server_name());
+    co_return;
   }
+  co_await converse_in_tls();
   judge_ending();
+}
+
+bool Interception::program_left() {
+  constexpr std::size_t kEnough = 2 * divert::kMaxFirstBytes;  // whoever says more is there
+  auto look = client_.look(tools_.shared.scratch, false);
+  while (look.result.ok() && look.bytes.size() < kEnough) look = client_.look(tools_.shared.scratch, false);
+  return !look.result.ok() && !look.result.blocked();
 }
 
 awaitable<bool> Interception::accept_tls(const divert::ClientHello& hello, X509* upstream,
@@ -343,7 +359,8 @@ void Interception::learn_from_the_past(divert::Verdict& verdict, const Speech& s
   const bool by_host =
       verdict.rule < tools_.policy->rules.size() && !tools_.policy->rules[verdict.rule].hosts.empty();
   if (verdict.action != divert::Action::intercept || speech.protocol != Protocol::tls || by_host) return;
-  const std::string host = speech.host.empty() ? tracked_.server_name() : speech.host;
+  std::string host = host_of(speech);
+  if (host.empty()) host = tracked_.connection().server.address().to_string();
   auto why =
       tools_.shared.settings.learned->reason_to_pass(program(), host, std::chrono::system_clock::now());
   if (why.empty()) return;
@@ -374,7 +391,8 @@ void Interception::judge_ending() {
 
 awaitable<void> Interception::refuse_tls(divert::ClientHello hello, std::string why) {
   server_.reset();
-  const std::string protocol = tracked_.has_waiting() ? std::string() : page_protocol(hello.alpn);
+  const bool tellable = !tracked_.has_waiting() && !program_left();
+  const std::string protocol = tellable ? page_protocol(hello.alpn) : std::string();
   if (protocol.empty()) {
     report_tls_error(std::move(why));
     if (client_.try_write(kHandshakeFailure).ok()) co_await client_.finish(tools_.shared.scratch, kLinger);

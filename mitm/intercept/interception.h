@@ -43,6 +43,7 @@ class Interception {
   /// program has been told.
   boost::asio::awaitable<bool> find_out(Speech& speech);
   void decide(const Speech& speech);
+  [[nodiscard]] const std::string& host_of(const Speech& speech) const;
   boost::asio::awaitable<void> act(Speech speech);
   boost::asio::awaitable<bool> reach(const Speech& speech);
   boost::asio::awaitable<void> turn_away(divert::FirstBytes speech, std::string why);
@@ -54,6 +55,7 @@ class Interception {
   boost::asio::awaitable<void> run_http2(std::unique_ptr<flow::Flow> upgraded);
   boost::asio::awaitable<void> run_raw();
   boost::asio::awaitable<void> upgrade();
+  boost::asio::awaitable<void> begin_anew();
   boost::asio::awaitable<void> pass();
   [[nodiscard]] bool may_be_selected() const;
   boost::asio::awaitable<bool> watch();
@@ -61,6 +63,8 @@ class Interception {
 
   boost::asio::awaitable<bool> accept_tls(const divert::ClientHello& hello, X509* upstream,
                                           std::string_view alpn);
+  /// Whether there is nobody left to make TLS with. Reads what is there, and pushes it back.
+  [[nodiscard]] bool program_left();
   /// Upstream TLS has failed: tells the program why, if it speaks HTTP.
   boost::asio::awaitable<void> refuse_tls(divert::ClientHello hello, std::string why);
   boost::asio::awaitable<bool> refuse_http(const std::string& why);
@@ -83,6 +87,7 @@ class Interception {
   Tracked tracked_;
   Channel client_;
   Channel server_;
+  std::string tunnel_host_;                       ///< whom the program has an explicit proxy connect it to
   std::chrono::steady_clock::time_point agreed_;  ///< TLS with the program
 };
 

@@ -31,8 +31,14 @@ awaitable<bool> Interception::find_out(Speech& speech) {
   co_return reached || action() == Action::block;
 }
 
+/// Whom these first bytes are for; empty: there is nothing but the address.
+const std::string& Interception::host_of(const Speech& speech) const {
+  return speech.host.empty() ? tunnel_host_ : speech.host;
+}
+
 void Interception::decide(const Speech& speech) {
-  auto verdict = tools_.policy->settle(judged_, speech.host);
+  const std::string& host = host_of(speech);
+  auto verdict = tools_.policy->settle(judged_, host);
   learn_from_the_past(verdict, speech);
   if (const auto why = reason_to_pass(speech.hello); !why.empty() && verdict.action == Action::intercept) {
     verdict.action = Action::pass;
@@ -40,7 +46,7 @@ void Interception::decide(const Speech& speech) {
   }
   if (const auto* proxy = tools_.dialer->proxy_for(verdict)) verdict.reason += "; through " + proxy->label();
   const auto action = verdict.action;
-  tracked_.settle(std::move(verdict), speech.host);
+  tracked_.settle(std::move(verdict), host);
   // The host of a hello is its SNI.
   if (action != Action::intercept && speech.protocol == Protocol::tls)
     tracked_.set_tls(speech.host, std::nullopt);

@@ -18,10 +18,15 @@ constexpr int kRounds = 16;  ///< before other connections have their turn
 awaitable<bool> PassThrough::run() {
   using namespace asio::experimental::awaitable_operators;
   cut_ = false;
+  reads_[0] = reads_[1] = true;
   co_await (pump(flow::Direction::request) && pump(flow::Direction::response));
   if (cut_ && client_.socket().is_open()) co_return true;
   tracked_.data_end(flow::Direction::request);
   tracked_.data_end(flow::Direction::response);
+  if (over_ || server_.lost()) {
+    co_await client_.wait_until_sent();
+    client_.reset();
+  }
   co_return false;
 }
 
@@ -34,13 +39,51 @@ std::string_view PassThrough::cut(flow::Direction direction, Channel& from, std:
 }
 
 void PassThrough::reset() {
+  over_ = true;
   client_.reset();
   server_.reset();
 }
 
-void PassThrough::abort(std::string_view who, const Channel& channel) {
-  observer_.failed(fmt::format("{}: {}", who, channel.failure()));
-  reset();
+/// `channel` has failed, and all that came from it has been passed on. A program that is alive has yet to get
+/// the end of it.
+void PassThrough::abort(const Channel& channel) {
+  if (std::exchange(over_, true)) return;
+  observer_.failed(fmt::format("{}: {}", &channel == &client_ ? "the program" : "the server",
+                               channel.failure().empty() ? "connection lost" : channel.failure()));
+  server_.reset();
+  if (&channel == &client_) client_.reset();
+  client_.cancel();
+}
+
+/// The other side of `direction` takes no more. What it had said before is passed on first, by the other
+/// pump, which then meets the failure.
+void PassThrough::undelivered(flow::Direction direction) {
+  const bool request = direction == flow::Direction::request;
+  Channel& from = request ? client_ : server_;
+  Channel& to = request ? server_ : client_;
+  if (!to.lost()) return abort(from);
+  if (!reads_[request ? 1 : 0]) return abort(to);
+  to.cancel();
+}
+
+/// False: this pump has ended.
+awaitable<bool> PassThrough::pass(flow::Direction direction, std::span<char> scratch) {
+  const bool request = direction == flow::Direction::request;
+  Channel& to = request ? server_ : client_;
+  const std::string_view bytes{scratch.data(), scratch.size()};
+  tracked_.data(direction, bytes);
+  if (!observer_.saw(direction, bytes)) {
+    reset();
+    co_return false;
+  }
+  observer_.alter(direction, scratch);
+  IoResult put = to.try_write(bytes);
+  if (put.blocked()) {
+    const std::string rest{bytes.substr(put.bytes)};
+    put = co_await to.write_all(rest, request ? &client_ : &server_);
+  }
+  if (!put.ok() && !over_) undelivered(direction);
+  co_return put.ok() && !over_;
 }
 
 awaitable<void> PassThrough::pump(flow::Direction direction) {
@@ -48,46 +91,33 @@ awaitable<void> PassThrough::pump(flow::Direction direction) {
   Channel& from = request ? client_ : server_;
   Channel& to = request ? server_ : client_;
   const std::span<char> scratch = tracked_.shared().scratch;
-  for (int round = 0; !cut_; ++round) {
+  for (int round = 0; !cut_ && !over_; ++round) {
     const IoResult got = from.try_read(scratch);
     if (got.ended()) {
       tracked_.data_end(direction);
       observer_.ended(direction);
       to.shutdown_write(got.status == IoResult::Status::end);
-      co_return;
+      break;
     }
     if (got.ok()) {
       const std::string_view bytes = cut(direction, from, {scratch.data(), got.bytes});
-      tracked_.data(direction, bytes);
-      if (!observer_.saw(direction, bytes)) {
-        reset();
-        co_return;
-      }
-      observer_.alter(direction, scratch.first(bytes.size()));
-      IoResult put = to.try_write(bytes);
-      if (put.blocked()) {
-        const std::string rest{bytes.substr(put.bytes)};
-        put = co_await to.write_all(rest, &from);
-      }
-      if (!put.ok()) {
-        const bool source = !from.failure().empty();
-        abort(source == request ? "the program" : "the server", source ? from : to);
-        co_return;
-      }
+      const bool passed = co_await pass(direction, scratch.first(bytes.size()));
+      if (!passed) break;
     } else if (!got.blocked()) {
-      abort(request ? "the program" : "the server", from);
-      co_return;
+      abort(from);
+      break;
     }
     if (cut_) {
       to.cancel();  // the other direction may wait there
-      co_return;
+      break;
     }
     if (got.ok() && !from.drained()) {
       if (round % kRounds == kRounds - 1) co_await asio::post(asio::use_awaitable);
-    } else if (!co_await from.wait(got)) {
-      co_return;
+    } else {
+      co_await from.wait(got);  // cancelled: there is something to be heard of the other direction
     }
   }
+  reads_[request ? 0 : 1] = false;
 }
 
 }  // namespace mitm::intercept

@@ -35,12 +35,15 @@ class PassThrough {
       : tracked_(tracked), client_(client), server_(server), observer_(observer) {}
 
   /// Until both directions have ended. Half-close and truncation are passed on as they came; a reset of one
-  /// side resets the other. True: the observer ended it, nothing has ended on the wire.
+  /// side resets the other, behind what the side had said before it. True: the observer ended it, nothing has
+  /// ended on the wire.
   boost::asio::awaitable<bool> run();
 
  private:
   boost::asio::awaitable<void> pump(flow::Direction direction);
-  void abort(std::string_view who, const Channel& channel);
+  boost::asio::awaitable<bool> pass(flow::Direction direction, std::span<char> scratch);
+  void abort(const Channel& channel);
+  void undelivered(flow::Direction direction);
   /// The last bytes of run(): what is left of them when the observer has had its say.
   std::string_view cut(flow::Direction direction, Channel& from, std::string_view bytes);
   void reset();
@@ -49,7 +52,9 @@ class PassThrough {
   Channel& client_;
   Channel& server_;
   Observer& observer_;
-  bool cut_ = false;  ///< by the observer
+  bool reads_[2] = {true, true};  ///< by Direction: that pump has not ended
+  bool cut_ = false;              ///< by the observer
+  bool over_ = false;             ///< a side has failed
 };
 
 }  // namespace mitm::intercept

@@ -80,11 +80,15 @@ std::vector<std::string> offered_upstream(const std::vector<std::string>& client
   return spoken;
 }
 
-UpstreamTls::Attempt::Attempt(UpstreamTls& owner, const Ask& ask)
-    : owner_(owner), host_(ask.sni.empty() ? ask.server.address().to_string() : ask.sni) {
+std::string UpstreamTls::Ask::target() const {
+  if (!sni.empty()) return sni;
+  return host.empty() ? server.address().to_string() : host;
+}
+
+UpstreamTls::Attempt::Attempt(UpstreamTls& owner, const Ask& ask) : owner_(owner), host_(ask.target()) {
   const Speaker& speaker = owner.speaker_for(ask.hello);
   context_ = speaker.context;
-  key_ = fmt::format("{}\n{}\n{}\n", base::to_string(ask.server), ask.sni, speaker.number);
+  key_ = fmt::format("{}\n{}\n{}\n{}\n", base::to_string(ask.server), ask.sni, host_, speaker.number);
   key_ += wire_names(ask.alpn);
 }
 
@@ -239,11 +243,10 @@ tls::SslPtr UpstreamTls::prepare(Attempt& attempt, const Ask& ask) {
   // Some programs (wrk) put an address into SNI, where RFC 6066 wants a name: certificates have it as an
   // address.
   boost::system::error_code no_address;
-  boost::asio::ip::make_address(ask.sni, no_address);
-  const std::string address = no_address ? ask.server.address().to_string() : ask.sni;
-  const bool by_name = !ask.sni.empty() && no_address;
-  bool named = by_name ? X509_VERIFY_PARAM_set1_host(names, ask.sni.c_str(), 0) == 1
-                       : X509_VERIFY_PARAM_set1_ip_asc(names, address.c_str()) == 1;
+  const std::string target = ask.target();
+  boost::asio::ip::make_address(target, no_address);
+  bool named = no_address ? X509_VERIFY_PARAM_set1_host(names, target.c_str(), 0) == 1
+                          : X509_VERIFY_PARAM_set1_ip_asc(names, target.c_str()) == 1;
   if (!ask.sni.empty()) named = named && SSL_set_tlsext_host_name(ssl.get(), ask.sni.c_str()) == 1;
   if (!named) return nullptr;
   const std::string alpn = wire_names(ask.alpn);
@@ -256,7 +259,7 @@ tls::SslPtr UpstreamTls::prepare(Attempt& attempt, const Ask& ask) {
 }
 
 awaitable<std::string> UpstreamTls::connect(Channel& server, Attempt& attempt, const Ask& ask) {
-  const std::string name = ask.sni.empty() ? ask.server.address().to_string() : ask.sni;
+  const std::string name = ask.target();
   tls::SslPtr ssl = prepare(attempt, ask);
   if (!ssl) {
     base::Error error = tls::openssl_error(fmt::format("cannot set up TLS to {}", base::printable(name)));

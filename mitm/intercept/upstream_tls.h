@@ -24,10 +24,14 @@ class UpstreamTls {
 
   struct Ask {
     base::Endpoint server;
-    std::string sni;                ///< empty: none is sent, the certificate must name the address
+    std::string sni;                ///< empty: none is sent
     std::vector<std::string> alpn;  ///< offered in this order; empty: the extension is not sent
     /// Whose hello ours is to resemble; null: OpenSSL's own. Looked at by Attempt() only.
     const divert::ClientHello* hello = nullptr;
+    std::string host{};  ///< name or address whom the program means; empty: the server's address
+
+    /// Whom the certificate must name.
+    [[nodiscard]] std::string target() const;
   };
   /// Belongs to one connection and must live as long as its SSL: sessions arrive with later reads.
   class Attempt {

@@ -1,5 +1,7 @@
 """HTTP/1 between real programs and scripted peers: framing, interim answers, upgrades, and what is refused."""
+import select
 import subprocess
+import time
 import unittest
 
 from harness import PATIENCE, Osproxy, World, main
@@ -55,13 +57,62 @@ class H(http.server.BaseHTTPRequestHandler):
     def log_message(self, *a): pass
 s = http.server.ThreadingHTTPServer(("0.0.0.0", 8001), H); print(1, flush=True); s.serve_forever()
 """
+# Asked for /poll it thinks, asked for /stream it has begun; tells when it was asked, and when the program has left.
+PATIENT = r"""
+import socket
+s = socket.create_server(("0.0.0.0", 8002)); print("ready", flush=True)
+while True:
+    c, _ = s.accept(); got = b""
+    while b"\r\n\r\n" not in got: got += c.recv(65536)
+    if got.startswith(b"GET /stream"): c.sendall(b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\r\ndata: 1\n\n")
+    print("asked for", "h2c" if b"\r\nUpgrade: h2c\r\n" in got else "an answer", flush=True)
+    try: c.recv(65536)
+    except OSError: pass
+    print("left", flush=True); c.close()
+"""
+# Answers an upload when it has seen some of it, and closes: what comes after draws a reset.
+UNWILLING = r"""
+import socket
+s = socket.create_server(("0.0.0.0", 8003)); print(1, flush=True)
+while True:
+    c, _ = s.accept(); c.recv(20000)
+    c.sendall(b"HTTP/1.1 413 Too Large\r\nConnection: close\r\nContent-Length: 3\r\n\r\nno\n"); c.close()
+"""
+# Looks for an answer once it can send no more, which curl does not always do.
+UPLOADER = r"""
+import socket
+s = socket.create_connection(("192.0.2.2", 8003), 20)
+s.sendall(b"PUT /up HTTP/1.1\r\nHost: a\r\nContent-Length: 50000000\r\n\r\n")
+try:
+    while True: s.sendall(bytes(65536))
+except OSError: pass
+print(s.recv(65536).split(b"\r\n")[0].decode())
+"""
+# Each answer is cut short by the end of the connection.
+CUT = r"""
+import socket, threading
+CUTS = {
+  b"length": b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nhalf",
+  b"chunk": b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n9\r\nhalf",
+  b"chunks": b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n4\r\nhalf\r\n",
+  b"head": b"HTTP/1.1 200 OK\r\nContent-Le",
+  b"close": b"HTTP/1.0 200 OK\r\n\r\nhalf",
+}
+s = socket.create_server(("0.0.0.0", 8004)); print(1, flush=True)
+while True:
+    c, _ = s.accept(); got = b""
+    while b"\r\n\r\n" not in got: got += c.recv(65536)
+    c.sendall(CUTS[got.split(b" ")[1][1:]]); c.close()
+"""
 
 
 def setUpModule():
-    global world
+    global world, patient
     world = World()
-    for script in (ORIGIN, UPLOAD):
+    for script in (ORIGIN, UPLOAD, UNWILLING, CUT):
         world.python(script, where=world.origin, stdout=subprocess.PIPE).stdout.readline()
+    patient = world.python(PATIENT, where=world.origin, stdout=subprocess.PIPE).stdout
+    patient.readline()
 
 
 def tearDownModule():
@@ -132,6 +183,52 @@ class Answers(unittest.TestCase):
             self.assertEqual(talk(requests, port=80).count(b"HTTP/1.1 200 OK\r\n"), 100)
             flows = osproxy.wait_for_flows(100, type="http")
         self.assertEqual([flow["url"] for flow in flows], [f"http://one.test/{i}" for i in range(100)])
+
+
+class Ends(unittest.TestCase):
+    def told(self, seconds):
+        """The next line of PATIENT."""
+        return patient.readline().decode().strip() if select.select([patient], [], [], seconds)[0] else "nothing"
+
+    def test_server_hears_of_a_program_that_leaves_while_its_upgrade_is_open(self):
+        """curl --http2 asks for h2c with every plain request."""
+        with Osproxy(world, "curl", *PORTS) as osproxy:
+            for path in ("poll", "stream"):
+                curl = world.spawn(["curl", "-sS", "-N", "--http2", f"http://192.0.2.2:8002/{path}"])
+                self.assertEqual(self.told(30), "asked for h2c")
+                time.sleep(0.2)
+                curl.kill()
+                self.assertEqual((path, self.told(2)), (path, "left"))
+                flow = osproxy.wait_for_flow(url=f"http://192.0.2.2:8002/{path}")
+                # A stream has no length: the server's end makes it whole.
+                self.assertEqual("the program closed its side" in (flow["error"] or ""), path == "poll")
+
+    def test_answer_to_an_upload_arrives_before_the_reset(self):
+        with Osproxy(world, "python", *PORTS) as osproxy:
+            for number in range(1, 21):
+                result = world.run("/usr/bin/python3", "-c", UPLOADER, check=False)
+                self.assertEqual(result.stdout, "HTTP/1.1 413 Too Large\n", result.stderr)
+                self.assertEqual(osproxy.wait_for_flows(number, method="PUT")[-1]["status"], 413)
+
+    def test_answers_that_are_cut_short_look_as_they_do_without_osproxy(self):
+        script = ("import sys, urllib.request\ntry: print(urllib.request.urlopen(sys.argv[1]).read())\n"
+                  "except Exception as error: print(type(error).__name__)")
+        paths = {"length": 18, "chunk": 18, "chunks": 18, "head": None, "close": 0}
+
+        def seen(path):
+            url = f"http://192.0.2.2:8004/{path}"
+            return world.curl(url, check=False).returncode, world.run("/usr/bin/python3", "-c", script, url).stdout
+        direct = {path: seen(path) for path in paths}
+        with Osproxy(world, "curl,python", *PORTS) as osproxy:
+            for path, code in paths.items():
+                answer = seen(path)
+                flow = osproxy.wait_for_flow(url=f"http://192.0.2.2:8004/{path}")
+                self.assertEqual(flow["error"] is None, path == "close")
+                if code is None:  # no answer yet: here osproxy has one
+                    self.assertEqual(flow["status"], 502)
+                    continue
+                self.assertEqual((path, answer), (path, direct[path]))
+                self.assertEqual((path, answer[0]), (path, code))
 
 
 class Malformed(unittest.TestCase):

@@ -7,6 +7,7 @@
 
 #include <boost/asio/co_spawn.hpp>
 #include <boost/asio/detached.hpp>
+#include <netinet/tcp.h>
 #include <openssl/err.h>
 #include <sys/socket.h>
 
@@ -126,6 +127,31 @@ TEST_CASE("channel: every kind of end is told from the others") {
     CHECK(pair.hear(10) == "");
     CHECK(pair.last.status == Status::failed);
     CHECK(pair.channel.failure() == "connection reset by peer");
+  }
+}
+
+TEST_CASE("channel: what came before a write failed can still be read, and then the failure") {
+  for (const int version : kVersions) {
+    CAPTURE(version);
+    Pair pair;
+    if (version != 0) REQUIRE(pair.secure(version));
+    const int at_once = 1;
+    ::setsockopt(pair.peer.fd(), IPPROTO_TCP, TCP_NODELAY, &at_once, sizeof at_once);
+    pair.peer.say("last");
+    pair.peer.reset();
+    const std::string more = noise(1 << 20);
+    IoResult put;
+    for (int i = 0; i < 100 && put.ok(); ++i) {
+      std::this_thread::sleep_for(std::chrono::milliseconds{1});
+      put = pair.channel.try_write(more);
+    }
+    CHECK(put.status == Status::failed);
+    CHECK(pair.channel.lost());
+    const std::string why = pair.channel.failure();
+    CHECK((why == "connection reset by peer" || why == "broken pipe"));
+    CHECK(pair.hear(10) == "last");
+    CHECK(pair.last.status == Status::failed);
+    CHECK(pair.channel.failure() == why);
   }
 }
 

@@ -184,7 +184,7 @@ TEST_CASE("hello: inside a proxy's tunnel what cannot be read passes unchanged, 
   server.hear_all();
   server.close();
   const auto flow = rig.ended(2).at(1);
-  CHECK(flow.type == Type::tcp);
+  CHECK(flow.type == Type::pass);
   CHECK(flow.host == "h.test");
   CHECK(flow.reason.find("ESNI") != flow.reason.npos);
 }

@@ -224,6 +224,24 @@ TEST_CASE("http: an early answer and the end of the connection reach the program
   CHECK(flow.status == 413);
 }
 
+TEST_CASE("http: a server that goes on after its early answer is not listened to without end") {
+  Rig rig{rig::trusting()};
+  auto [program, server] = rig.open();
+  passes(program, server, "POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 10\r\n\r\nabc");
+  const std::string_view answer = "HTTP/1.1 413 Too Large\r\nContent-Length: 0\r\n\r\n";
+  server.say(answer);
+  server.say(answer);
+  CHECK(program.hear_all() == answer);
+  const std::string block(1 << 20, 'x');
+  for (int i = 0; i < 64; ++i) {
+    if (!server.try_say(block)) break;
+  }
+  CHECK_FALSE(server.try_say(block));
+  const auto flow = rig.ended(1).at(0);
+  CHECK(flow.status == 413);
+  CHECK(flow.error.find("the server went on after its answer") == 0);
+}
+
 TEST_CASE("http: an upgrade passes what follows as raw bytes") {
   Rig rig{rig::trusting()};
   auto [program, server] = rig.open();
@@ -247,6 +265,33 @@ TEST_CASE("http: an upgrade passes what follows as raw bytes") {
   CHECK(flows[1].request_bytes == 5 + 26);
   CHECK(flows[1].response_bytes == 4 + 3);
   CHECK(rig.started(1).at(0).type == Type::tcp);
+}
+
+TEST_CASE("http: whatever follows an upgrade's request arrives behind the answer") {
+  const std::string_view ask = "GET /ws HTTP/1.1\r\nHost: h\r\nConnection: Upgrade\r\nUpgrade: other\r\n\r\n";
+  const std::string_view yes = "HTTP/1.1 101 Switching Protocols\r\nUpgrade: other\r\n\r\n";
+  for (const std::size_t size : {std::size_t{0}, std::size_t{5}, std::size_t{3} << 20}) {
+    CAPTURE(size);
+    Rig rig{rig::trusting()};
+    auto [program, server] = rig.open();
+    std::string early(size, '\0');
+    for (std::size_t i = 0; i < size; ++i) early[i] = static_cast<char>(i * 2654435761U >> 24);
+    std::thread sender{[&, &p = program] {
+      p.say(std::string(ask) + early);
+      p.finish();
+    }};
+    CHECK(server.hear(ask.size()) == ask);
+    std::this_thread::sleep_for(std::chrono::milliseconds{100});
+    server.say(std::string(yes) + "hi");
+    CHECK(program.hear(yes.size() + 2) == std::string(yes) + "hi");
+    CHECK((server.hear_all() == early));
+    CHECK(server.end() == End::fin);
+    sender.join();
+    passes(server, program, "bye");
+    server.close();
+    CHECK(program.hear_all() == "");
+    CHECK(rig.ended(2).at(1).request_bytes == size);
+  }
 }
 
 TEST_CASE("http: a refused upgrade goes on with HTTP") {
@@ -391,6 +436,17 @@ TEST_CASE("http: a program that has ended its direction still gets its answer") 
 
 namespace {
 
+constexpr std::string_view kUpgrade =
+    "GET / HTTP/1.1\r\nHost: h\r\nConnection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: "
+    "AAMA\r\n\r\n";
+constexpr std::string_view kConnect = "CONNECT h:443 HTTP/1.1\r\nHost: h:443\r\n\r\n";
+
+std::string pipelined(std::size_t requests) {
+  std::string all;
+  while (requests-- > 0) all += kGet;
+  return all;
+}
+
 struct Abort {
   const char* name;
   std::string said;      ///< by the program, heard by the server
@@ -426,6 +482,23 @@ const Abort kAborts[] = {
      "PUT / HTTP/1.1\r\nExpect: 100-continue\r\nContent-Length: 9\r\n\r\nab",
      "HTTP/1.1 417 No\r\nContent-Length: 0\r\n\r\n", false, false, End::fin, "in the middle of its request",
      1},
+    {"program closes while its upgrade is unanswered", std::string(kUpgrade), "", false, false, End::fin,
+     "the program closed its side", 1},
+    {"program resets while its upgrade is unanswered", std::string(kUpgrade), "", false, true, End::reset,
+     "the program: ", 1},
+    {"program closes in an event stream that answers its upgrade", std::string(kUpgrade),
+     "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\r\ndata: 1\n\n", false, false, End::fin, "", 1},
+    {"program resets in an event stream that answers its upgrade", std::string(kUpgrade),
+     "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\r\ndata: 1\n\n", false, true, End::reset,
+     "the program: ", 1},
+    {"program closes while its CONNECT is unanswered", std::string(kConnect), "", false, false, End::fin,
+     "the program closed its side", 1},
+    {"program resets while its CONNECT is unanswered", std::string(kConnect), "", false, true, End::reset,
+     "the program: ", 1},
+    {"program closes with as many requests as may wait", pipelined(256), "", false, false, End::fin,
+     "the program closed its side", 256},
+    {"program resets with as many requests as may wait", pipelined(256), "", false, true, End::reset,
+     "the program: ", 256},
     {"server resets before answering", std::string(kGet), "", true, true, End::reset, "the server: ", 1},
     {"server resets in its response", std::string(kGet), "HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nab",
      true, true, End::reset, "the server: ", 1},

@@ -3,6 +3,7 @@
 #include <string>
 
 #include <openssl/err.h>
+#include <sys/socket.h>
 
 #include "tests/mitm/intercept_rig.h"
 #include "tests/test.h"
@@ -115,6 +116,31 @@ TEST_CASE("refusal: a program that uses one connection refuses nothing by closin
                 alpn[0] == 0 ? std::vector<std::string>{} : std::vector<std::string>{alpn}));
     CHECK(visit(rig, client.get()));
     for (const auto& flow : rig.ended(2)) CHECK(flow.type == Type::http);
+  }
+}
+
+TEST_CASE("refusal: a program that had left before our certificate was there has refused nothing") {
+  for (const bool reset : {false, true}) {
+    CAPTURE(reset);
+    Rig rig{with({.after = 1})};
+    rig.program("/usr/bin/curl");
+    const SslCtxPtr client = rig::ours().client(), origin = rig::theirs().server("h.test");
+    auto [program, server] = rig.open();
+    const timeval soon{0, 200'000};
+    ::setsockopt(program.fd(), SOL_SOCKET, SO_RCVTIMEO, &soon, sizeof soon);
+    CHECK_FALSE(program.start_tls(client.get(), false, "h.test"));
+    if (reset) {
+      program.reset();
+    } else {
+      program.close();
+    }
+    CHECK(server.start_tls(origin.get(), true));
+    server.hear_all();
+    const auto flow = rig.ended(1).at(0);
+    CHECK(flow.type == Type::tls_error);
+    CHECK(flow.error == "the program closed the connection before TLS with the server was agreed on");
+    CHECK(visit(rig, client.get()));
+    CHECK(rig.ended(2).at(1).type == Type::http);
   }
 }
 

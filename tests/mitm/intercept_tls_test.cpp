@@ -263,6 +263,7 @@ TEST_CASE("tls: a program that leaves in the handshake is reported") {
     program.say({hello, static_cast<std::size_t>(size)});
   }
   CHECK(accepted.get());
+  CHECK(program.hear(5).starts_with("\x16\x03"));
   program.finish();
   program.hear_all();
   CHECK(rig.ended(1).at(0).error.find("closed the connection during the TLS handshake") != std::string::npos);

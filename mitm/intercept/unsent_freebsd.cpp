@@ -1,0 +1,14 @@
+// FIONWRITE, see sys/filio.h.
+#include <sys/filio.h>
+#include <sys/ioctl.h>
+
+#include "mitm/intercept/unsent.h"
+
+namespace mitm::intercept {
+
+std::size_t unsent(int fd) {
+  int bytes = 0;
+  return ::ioctl(fd, FIONWRITE, &bytes) == 0 ? static_cast<std::size_t>(bytes) : 0;
+}
+
+}  // namespace mitm::intercept

@@ -1,0 +1,14 @@
+// SIOCOUTQNSD, see tcp(7): it leaves out what is on its way.
+#include <linux/sockios.h>
+#include <sys/ioctl.h>
+
+#include "mitm/intercept/unsent.h"
+
+namespace mitm::intercept {
+
+std::size_t unsent(int fd) {
+  int bytes = 0;
+  return ::ioctl(fd, SIOCOUTQNSD, &bytes) == 0 ? static_cast<std::size_t>(bytes) : 0;
+}
+
+}  // namespace mitm::intercept
