@@ -67,11 +67,15 @@ bool warn_when_untrusted(const RunSettings& settings, const divert::User& user) 
   for (const auto& store : tls::trust_status(root_certificate_path(settings), store_user(user))) {
     if (store.state == tls::StoreStatus::State::trusted) return true;
   }
+  const std::string option = tls::ca_dir_option(settings.ca_dir);
+  const std::string install = fmt::format("sudo osproxy ca install{}", option);
+  const std::string exec = fmt::format("sudo osproxy exec{} -- COMMAND", option);
   fmt::print(
       stderr,
       "osproxy: no program trusts osproxy's CA yet, so TLS will fail in intercepted programs; ways on:\n"
-      "osproxy:   sudo osproxy ca install        trust it on this machine (undo: sudo osproxy ca uninstall)\n"
-      "osproxy:   sudo osproxy exec -- COMMAND   run one command that trusts it, install nothing\n");
+      "osproxy:   {:{}}   trust it on this machine (undo: sudo osproxy ca uninstall{})\n"
+      "osproxy:   {}   run one command that trusts it, install nothing\n",
+      install, exec.size(), option, exec);
   return false;
 }
 

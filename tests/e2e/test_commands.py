@@ -263,7 +263,7 @@ class Ca(unittest.TestCase):
             out, errors = osproxy("ca", verb, "--ca-dir", self.dir, code=1)
             self.assertEqual(out, "")
             self.assertIn(self.dir, errors)
-            self.assertIn("osproxy ca create", errors)
+            self.assertIn(f"make one: sudo osproxy ca create --ca-dir {self.dir}\n", errors)
 
     def test_without_root(self):
         why = {"create": "to keep the key of the CA", "install": "to change the trust stores", "uninstall": "to change the trust stores"}
