@@ -77,19 +77,19 @@ constexpr std::array kPages{
          "  uninstall  take it out of all of them again\n"
          "  status     which stores trust it\n",
          "  sudo osproxy ca install\n  osproxy ca export > osproxy-ca.pem\n"},
-    Page{"learned", "what passes because a program refused osproxy's certificate",
-         "osproxy learned [--forget ITEM]",
-         "A program that refuses osproxy's certificate for a host three times in a row (pinned certificates, "
-         "trust "
-         "of its own)\n"
-         "passes to that host for ten minutes: see --passthrough-after and --passthrough-ttl of run and "
-         "exec. Lists "
-         "what the\n"
-         "runs of this user have learned; with --forget, a host, a program or all are intercepted again, at "
-         "once. "
-         "A rule that\n"
-         "names the host decides instead.\n",
-         "  osproxy learned\n  osproxy learned --forget pinned.example.org\n"},
+    Page{
+        "learned", "what passes because a program refused osproxy's certificate",
+        "osproxy learned [--forget ITEM]",
+        "A program that refuses osproxy's certificate for a host three times in a row (pinned certificates, "
+        "trust "
+        "of its own)\n"
+        "passes to that host for ten minutes: see --passthrough-after and --passthrough-ttl of run and "
+        "exec. Lists "
+        "what the\n"
+        "runs of this user have learned; the list of a run ends with it. With --forget, a host, a program or "
+        "all are\n"
+        "intercepted again, at once. A rule that names the host decides instead.\n",
+        "  osproxy learned\n  osproxy learned --forget pinned.example.org\n"},
     Page{"config", "check or show the configuration", "osproxy config check|show [options]",
          "check reads the config file as a run would and says what is wrong with it: file, line, key, what "
          "was expected. show\n"

@@ -91,6 +91,17 @@ divert::EngineChoice engine_choice(const std::string& name) {
   return name == "redirect" ? divert::EngineChoice::redirect : divert::EngineChoice::best;
 }
 
+/// For whoever waited in vain: where we looked, and what to try.
+std::string nothing_seen(std::string_view what, const pfctl::Ruleset& rules) {
+  const std::string of = what.empty() ? "" : fmt::format(" of {}", what);
+  const std::string where = rules.ports.empty() ? "any TCP port" : describe(rules.ports);
+  std::vector<std::string_view> more;
+  if (!rules.ports.empty()) more.emplace_back("other ports (--ports)");
+  if (!rules.loopback) more.emplace_back("connections to this machine itself (--loopback)");
+  return fmt::format("no connection{} was seen on {}{}{}", of, where,
+                     more.empty() ? "" : "; not looked at: ", fmt::join(more, ", "));
+}
+
 std::string what_is_captured(const RunSettings& settings, const Invocation& invocation) {
   const std::string& filter = settings.policy.filter.text();
   if (invocation.command == "exec") return invocation.positional.front();
@@ -141,6 +152,10 @@ class Run {
                                                                            std::string_view engine) {
       return fmt::format("capturing {} on {} (engine {}{})", what, describe(rules.ports), engine,
                          conntrack_text());
+    };
+    setup_.nothing_seen = [what = is_exec() ? invocation_.positional.front()
+                                            : settings().policy.filter.text()](const pfctl::Ruleset& rules) {
+      return nothing_seen(what, rules);
     };
     setup_.wait_for_descendants = settings().wait;
     auto rules = ruleset_for(settings(), *gid, listeners->port_v4, listeners->port_v6);
