@@ -85,7 +85,7 @@ class Selection(unittest.TestCase):
 
     def test_wget_urllib_and_s_client(self):
         trust = world.trusting("both")
-        with Osproxy(world, "") as osproxy:
+        with Osproxy(world) as osproxy:
             trust = world.trusting("both")
             world.run("wget", "-q", "-O-", "--ca-certificate", trust, "--header", "Host: one.test", "https://192.0.2.2/wget")
             code = "import ssl, sys, urllib.request as r; print(r.urlopen(sys.argv[1], context=ssl.create_default_context(cafile=sys.argv[2])).read())"

@@ -246,8 +246,18 @@ TEST_CASE("config: defaults, then the file, then the command line") {
     CHECK(options->at("filter") == "curl");
     CHECK(options->at("insecure") == true);
   }
-  SUBCASE("an empty filter is a filter") {
-    CHECK(effective(home, {""})->at("filter") == "");
+  SUBCASE("an empty filter of the file's is every program") {
+    write(home.other(), R"({"filter": ""})");
+    CHECK(effective(home, {"-c", home.other().c_str()})->at("filter") == "");
+  }
+  SUBCASE("numbers become what would be typed") {
+    write(home.other(), R"({"ports": [443, "8000-8100"], "bodies": 65536, "passthrough-ttl": 5})");
+    const auto options = effective(home, {"-c", home.other().c_str()});
+    CHECK(options->at("ports") == json{"443", "8000-8100"});
+    CHECK(options->at("bodies") == "65536");
+    CHECK(options->at("passthrough-ttl") == "5");
+    write(home.other(), R"({"ports": 443})");
+    CHECK(effective(home, {"-c", home.other().c_str()})->at("ports") == "443");
   }
   SUBCASE("mode is a filter") {
     CHECK(effective(home, {"-m", "local:curl"})->at("filter") == "curl");
