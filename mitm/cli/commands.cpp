@@ -33,6 +33,17 @@ std::string shell_word(std::string_view word) {
 }
 
 const char* state_word(tls::StoreStatus::State state) {
+std::string with_sudo(const Invocation& invocation) {
+  std::string line = "sudo osproxy";
+  for (const auto& word : invocation.typed) line.append(" ").append(shell_word(word));
+  return line;
+}
+
+/// In other states a socket may have been left by its process.
+bool is_anothers(const procmap::SocketRow& row) {
+  return !row.owner.process && (row.state == "ESTAB" || row.state == "LISTEN");
+}
+
   switch (state) {
     case tls::StoreStatus::State::trusted:
       return "trusted";
@@ -115,9 +126,7 @@ Result<nlohmann::json> options_of(const Invocation& invocation) {
 
 Result<> need_root(const Invocation& invocation, std::string_view purpose) {
   if (::geteuid() == 0) return {};
-  std::string words;
-  for (const auto& word : invocation.typed) words.append(" ").append(shell_word(word));
-  return base::failure("{} needs root {}; try: sudo osproxy{}", invocation.command, purpose, words);
+  return base::failure("{} needs root {}; try: {}", invocation.command, purpose, with_sudo(invocation));
 }
 
 Result<int> who_command(const Invocation& invocation) {
@@ -137,6 +146,10 @@ Result<int> who_command(const Invocation& invocation) {
   const bool jsonl = options->value("format", "text") == "jsonl";
   fmt::print("{}", jsonl ? procmap::render_who_jsonl(*rows) : procmap::render_who_text(*rows));
   return 0;
+  if (::geteuid() != 0 && std::ranges::any_of(*rows, is_anothers)) {
+    fmt::print(stderr, "osproxy: owners of other users' sockets are seen by root only; try: {}\n",
+               with_sudo(invocation));
+  }
 }
 
 Result<int> ca_command(const Invocation& invocation) {
@@ -203,6 +216,7 @@ Result<int> cleanup_command(const Invocation& invocation) {
   const auto removed = pfctl::remove_stale_rules();
   if (!removed) return removed.error();
   done.insert(done.end(), removed->begin(), removed->end());
+  for (auto& line : divert::remove_drafts()) done.push_back(std::move(line));
   for (const auto& line : done) fmt::print("{}\n", line);
   if (done.empty()) fmt::print("nothing was left behind\n");
   return 0;

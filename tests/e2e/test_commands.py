@@ -219,7 +219,8 @@ sys.stdin.read()
                          ("", "osproxy: 'nonsense' names no socket; expected :PORT, ADDRESS:PORT or [ADDRESS]:PORT\n"))
 
     def test_without_root_others_are_unknown(self):
-        text, _ = as_nobody("who", f":{self.client}")
+        text, errors = as_nobody("who", f":{self.client}")
+        self.assertEqual(errors, f"osproxy: owners of other users' sockets are seen by root only; try: sudo osproxy who :{self.client}\n")
         self.assertEqual(self.row(text, self.client)[3:], ["-", "-", "unknown"])
 
 
@@ -416,3 +417,17 @@ class Cleanup(unittest.TestCase):
 
 if __name__ == "__main__":
     main()
+    def test_drafts_of_journals_whose_writers_have_died_are_removed(self):
+        dead = subprocess.Popen(["true"])
+        dead.wait()
+        os.makedirs("/run/osproxy", mode=0o700, exist_ok=True)
+        drafts = {pid: f"/run/osproxy/{pid}.json.{pid}.tmp" for pid in (dead.pid, os.getpid())}
+        for path in drafts.values():
+            with open(path, "w") as file:
+                file.write("{")
+            self.addCleanup(lambda path=path: os.path.exists(path) and os.unlink(path))
+        self.assertEqual(osproxy("cleanup"), (f"removed the unfinished journal {drafts[dead.pid]}\n", ""))
+        self.assertFalse(os.path.exists(drafts[dead.pid]))
+        self.assertTrue(os.path.exists(drafts[os.getpid()]))
+        self.assertEqual(osproxy("cleanup"), ("nothing was left behind\n", ""))
+
