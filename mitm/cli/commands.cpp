@@ -10,6 +10,7 @@
 #include "divert/journal.h"
 #include "divert/privilege.h"
 #include "mitm/cli/doctor.h"
+#include "mitm/cli/reader.h"
 #include "mitm/tls/authority.h"
 #include "mitm/tls/trust.h"
 #include "pfctl/loader.h"
@@ -32,7 +33,6 @@ std::string shell_word(std::string_view word) {
   return out;
 }
 
-const char* state_word(tls::StoreStatus::State state) {
 std::string with_sudo(const Invocation& invocation) {
   std::string line = "sudo osproxy";
   for (const auto& word : invocation.typed) line.append(" ").append(shell_word(word));
@@ -44,6 +44,7 @@ bool is_anothers(const procmap::SocketRow& row) {
   return !row.owner.process && (row.state == "ESTAB" || row.state == "LISTEN");
 }
 
+const char* state_word(tls::StoreStatus::State state) {
   switch (state) {
     case tls::StoreStatus::State::trusted:
       return "trusted";
@@ -145,11 +146,11 @@ Result<int> who_command(const Invocation& invocation) {
   }
   const bool jsonl = options->value("format", "text") == "jsonl";
   fmt::print("{}", jsonl ? procmap::render_who_jsonl(*rows) : procmap::render_who_text(*rows));
-  return 0;
   if (::geteuid() != 0 && std::ranges::any_of(*rows, is_anothers)) {
     fmt::print(stderr, "osproxy: owners of other users' sockets are seen by root only; try: {}\n",
                with_sudo(invocation));
   }
+  return 0;
 }
 
 Result<int> ca_command(const Invocation& invocation) {
@@ -175,7 +176,8 @@ Result<int> ca_command(const Invocation& invocation) {
 Result<int> config_command(const Invocation& invocation) {
   const auto options = options_of(invocation);
   if (!options) return options.error();
-  if (const auto settings = run_settings(*options, invocation); !settings) return settings.error();
+  const auto settings = run_settings(*options, invocation);
+  if (!settings) return settings.error();
   if (invocation.positional.front() == "show") {
     nlohmann::json shown = *options;
     for (const auto& option : option_table()) {
@@ -183,6 +185,7 @@ Result<int> config_command(const Invocation& invocation) {
     }
     fmt::print("{}\n", shown.dump(2, ' ', false, nlohmann::json::error_handler_t::replace));
   } else {
+    if (const auto files = check_files(*settings); !files) return files.error();
     const auto user = divert::invoking_user();
     if (!user) return user.error();
     const std::string path = config_path(invocation, user->home);
@@ -213,10 +216,10 @@ Result<int> cleanup_command(const Invocation& invocation) {
   for (const auto& journal : divert::stale_journals()) {
     for (auto& line : divert::undo(journal)) done.push_back(std::move(line));
   }
+  for (auto& line : divert::remove_drafts()) done.push_back(std::move(line));
   const auto removed = pfctl::remove_stale_rules();
   if (!removed) return removed.error();
   done.insert(done.end(), removed->begin(), removed->end());
-  for (auto& line : divert::remove_drafts()) done.push_back(std::move(line));
   for (const auto& line : done) fmt::print("{}\n", line);
   if (done.empty()) fmt::print("nothing was left behind\n");
   return 0;

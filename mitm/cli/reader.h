@@ -24,6 +24,9 @@ struct Prepared {
   base::UniqueFd learned;  ///< what the run learns to pass is listed there; none: nowhere
 };
 
+/// With the caller's rights: whether a run could read what it would have to. Writes nothing.
+[[nodiscard]] base::Result<> check_files(const RunSettings& settings);
+
 /// Forks a process that becomes `user`, reads the configuration, compiles the filter, opens the files and
 /// ends. Root never opens a path of the user's and never parses what the user wrote. Exit code 2 errors
 /// (usage) have os_code EINVAL.

@@ -339,6 +339,21 @@ class Config(unittest.TestCase):
                 self.assertEqual(osproxy(*words, code=1, env=environment), ("", expected), words)
             self.assertNotIn("osproxy", world.tables())
 
+    def test_files_that_a_run_reads_are_read(self):
+        missing = {"cert": "client-certs[0].cert: cannot read /no/such.pem: No such file or directory",
+                   "upstream-ca": "--upstream-ca: cannot read /no/such.pem: No such file or directory"}
+        cases = [({"client-certs": [{"host": "a.test", "cert": "/no/such.pem"}]}, missing["cert"]),
+                 ({"upstream-ca": "/no/such.pem"}, missing["upstream-ca"]),
+                 ({"client-certs": [{"host": "a.test", "cert": f"{world.dir}/origin.pem"}]},
+                  f"client-certs[0].key: there is no private key in PEM form in {world.dir}/origin.pem")]
+        for options, problem in cases:
+            path = self.config(json.dumps(options))
+            for words in (["config", "check"], ["run", "curl", "--ca-dir", world.ca_dir]):
+                self.assertEqual(osproxy(*words, "-c", path, code=1), ("", f"osproxy: {problem}\n"), words)
+        good = {"host": "a.test", "cert": f"{world.dir}/origin.pem", "key": f"{world.dir}/origin.key"}
+        path = self.config(json.dumps({"client-certs": [good], "upstream-ca": f"{world.dir}/ca.pem"}))
+        self.assertEqual(osproxy("config", "check", "-c", path), (f"{path} is good\n", ""))
+
     def test_errors_name_file_line_and_key(self):
         cases = {
             '{\n"rules": [{"action": "pass"},\n{"action": "pass", "host": "a:1"}]}': "3: rules[1].host: 'a:1' is not a host; ",
@@ -407,16 +422,6 @@ class Cleanup(unittest.TestCase):
         self.assertEqual(as_nobody("cleanup", code=1),
                          ("", "osproxy: cleanup needs root to remove packet-filter rules; try: sudo osproxy cleanup\n"))
 
-    def test_a_table_loaded_by_hand_is_removed(self):
-        printed, _ = osproxy("rules", "--engine", "redirect")
-        world.run("nft", "-f", "-", input=printed.replace("flags owner", ""))
-        self.assertIn("osproxy", world.tables())
-        self.assertIn("removed the table inet osproxy", osproxy("cleanup")[0])
-        self.assertNotIn("osproxy", world.tables())
-
-
-if __name__ == "__main__":
-    main()
     def test_drafts_of_journals_whose_writers_have_died_are_removed(self):
         dead = subprocess.Popen(["true"])
         dead.wait()
@@ -431,3 +436,13 @@ if __name__ == "__main__":
         self.assertTrue(os.path.exists(drafts[os.getpid()]))
         self.assertEqual(osproxy("cleanup"), ("nothing was left behind\n", ""))
 
+    def test_a_table_loaded_by_hand_is_removed(self):
+        printed, _ = osproxy("rules", "--engine", "redirect")
+        world.run("nft", "-f", "-", input=printed.replace("flags owner", ""))
+        self.assertIn("osproxy", world.tables())
+        self.assertIn("removed the table inet osproxy", osproxy("cleanup")[0])
+        self.assertNotIn("osproxy", world.tables())
+
+
+if __name__ == "__main__":
+    main()
