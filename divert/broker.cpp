@@ -299,6 +299,7 @@ void Broker::answer(std::span<const Asked> asked, Link& link) {
     Ruling ruling{std::move(owners[i]), {}};
     if (!ruling.owner.in_time) ++not_in_time_;
     ruling.verdict = setup_.policy.judge({ruling.owner, asked[i].key.destination}, own_pids_);
+    notice(ruling);
     link.unsent.push_back(
         answer_from(asked[i].key, ruling, wire::Answer::Kind::answer, asked[i].question, 0));
   }
@@ -359,6 +360,10 @@ std::optional<Broker::Asked> Broker::asked(std::string_view bytes, Link& link) {
   return Asked{key, question.id};
 }
 
+void Broker::notice(const Ruling& ruling) {
+  seen_ = seen_ || !passes_unseen(ruling);
+}
+
 std::string Broker::answer_from(const FlowKey& key, const Ruling& ruling, wire::Answer::Kind kind,
                                 std::uint64_t id, std::uint64_t upstream) const {
   wire::Answer answer;
@@ -393,12 +398,15 @@ void Broker::serve_engine() {
     std::size_t link = next_link_++ % links_.size();
     std::string message;
     if (const auto* ahead = std::get_if<ConnectAhead>(&deed)) {
+      notice(ahead->ruling);
       const Kind kind = ahead->again ? Kind::connect_again : Kind::connect;
       message = answer_from(ahead->key, ahead->ruling, kind, ahead->token, 0);
     } else if (const auto* shown = std::get_if<Show>(&deed)) {
+      notice(shown->ruling);
       message = answer_from(shown->key, shown->ruling, Kind::show, 0, 0);
     } else if (const auto* reply = std::get_if<Reply>(&deed)) {
       link = reply->to.link;
+      notice(reply->ruling);
       message = answer_from(reply->key, reply->ruling, Kind::answer, reply->to.question, reply->token);
     } else if (const auto* heard = std::get_if<Heard>(&deed)) {
       // One context sees both question and answer.
@@ -587,6 +595,8 @@ void Broker::end(Ending ending) {
 /// translate the connections that are still open, and their ends would reach nobody.
 void Broker::finish() {
   stop_diverting();
+  if (engine_) serve_engine();  // what CMD did last
+  if (!seen_ && ending_->error.empty() && loaded_) log(setup_.nothing_seen(setup_.rules));
   tell_troubles();
   (void)setup_.control.send(wire::encode(wire::Control::stop, had_command_ ? kCommandGraceMs : "0"),
                             MessageSocket::Wait::no);

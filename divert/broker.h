@@ -51,6 +51,8 @@ struct BrokerSetup {
   bool wait_for_descendants = false;
   /// What is logged once the rules are in place; `engine` says which one, and why.
   std::function<std::string(const pfctl::Ruleset& rules, std::string_view engine)> first_line;
+  /// What is logged at the end of a run that has seen no connection but of programs that were not chosen.
+  std::function<std::string(const pfctl::Ruleset& rules)> nothing_seen;
   /// PEM of an intermediate, key and certificate; asked at the start and whenever the worker says that it
   /// expires.
   std::function<base::Result<std::string>()> make_intermediate;
@@ -107,6 +109,7 @@ class Broker {
   std::optional<pfctl::OriginalTuple> original_of(const base::Endpoint& peer, const base::Endpoint& local);
   void serve_engine();
   void tell_troubles();
+  void notice(const Ruling& ruling);
   void read_control();
   void read_signals();
   void reap();
@@ -143,6 +146,7 @@ class Broker {
   int command_status_ = 0;  ///< CMD's, once it has ended
   bool ready_ = false;      ///< the worker accepts
   bool worker_gone_ = false;
+  bool seen_ = false;              ///< a connection that is not passed on unseen
   std::uint64_t unshown_ = 0;      ///< flows that a slow worker was not told of
   std::uint64_t not_in_time_ = 0;  ///< owners of accepted connections
   std::string deaf_;               ///< why there are no copies of DNS; empty: there are

@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <charconv>
 #include <filesystem>
 
 #include <fmt/format.h>
@@ -32,6 +33,17 @@ base::Result<Journal> read_journal(const std::string& path) {
   journal.worker = data.value("worker", 0);
   journal.cgroup = data.value("cgroup", "");
   return journal;
+}
+
+/// Of base::replace_file's drafts, FILE.PID.tmp; 0: it is none.
+pid_t writer_of(std::string_view name) {
+  constexpr std::string_view kEnd = ".tmp";
+  if (!name.ends_with(kEnd)) return 0;
+  name.remove_suffix(kEnd.size());
+  name.remove_prefix(name.rfind('.') + 1);
+  pid_t writer = 0;
+  const auto [end, error] = std::from_chars(name.data(), name.data() + name.size(), writer);
+  return error == std::errc{} && end == name.data() + name.size() ? writer : 0;
 }
 
 }  // namespace
@@ -67,6 +79,18 @@ std::vector<Journal> stale_journals() {
     if (journal && process_id_of(journal->broker.pid) != journal->broker) stale.push_back(*journal);
   }
   return stale;
+}
+
+std::vector<std::string> remove_drafts() {
+  std::vector<std::string> done;
+  std::error_code ignored;
+  for (const auto& entry : std::filesystem::directory_iterator{kJournalDirectory, ignored}) {
+    const pid_t writer = writer_of(entry.path().filename().string());
+    if (writer <= 0 || process_id_of(writer).start_ticks != 0) continue;
+    if (::unlink(entry.path().c_str()) == 0)
+      done.push_back(fmt::format("removed the unfinished journal {}", entry.path().string()));
+  }
+  return done;
 }
 
 }  // namespace divert

@@ -31,6 +31,9 @@ std::vector<std::string> undo(const Journal& journal);
 /// The journals whose broker no longer lives.
 [[nodiscard]] std::vector<Journal> stale_journals();
 
+/// Removes the drafts of journals whose writers died before they were done. One line per file.
+std::vector<std::string> remove_drafts();
+
 /// Takes out what a broker that has died has left in the packet filter, where that does not go with it. One
 /// line per thing.
 std::vector<std::string> undo_rules();

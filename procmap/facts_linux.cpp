@@ -1,7 +1,7 @@
 // ProcessFacts from /proc, and the parent chain with a memory: a daemon whose parents have ended still shows
 // them when it was seen, or started by somebody who was seen, while they lived.
 #include <array>
-#include <charconv>
+#include <ctime>
 
 #include <grp.h>
 #include <pwd.h>
@@ -17,13 +17,17 @@ constexpr std::size_t kMaxArguments = 64 << 10;
 constexpr std::size_t kMaxAncestors = 64;
 constexpr int kRereads = 3;
 
-/// btime of /proc/stat: seconds of the epoch at boot.
+/// When the machine was booted, by the clock of now; btime of /proc/stat has whole seconds only. Read once,
+/// so that a process has one start time, whoever reads it.
 std::chrono::system_clock::time_point boot_time() {
-  const auto text = base::read_file("/proc/stat", 4 << 20);
-  const auto at = text ? text->find("\nbtime ") : std::string::npos;
-  long long seconds = 0;
-  if (text && at != text->npos) std::from_chars(text->data() + at + 7, text->data() + text->size(), seconds);
-  return std::chrono::system_clock::time_point{std::chrono::seconds{seconds}};
+  static const auto boot = [] {
+    timespec since{};
+    ::clock_gettime(CLOCK_BOOTTIME, &since);
+    const auto up = std::chrono::seconds{since.tv_sec} + std::chrono::nanoseconds{since.tv_nsec};
+    return std::chrono::system_clock::now() -
+           std::chrono::duration_cast<std::chrono::system_clock::duration>(up);
+  }();
+  return boot;
 }
 
 std::string_view base_name(std::string_view path) {

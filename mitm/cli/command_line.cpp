@@ -214,6 +214,9 @@ Result<> check_filter(Invocation& invocation) {
         "run takes one FILTER, found {} words; to run a command and intercept it: osproxy exec -- {}",
         words.size(), fmt::join(words, " "));
   }
+  // What an unset variable leaves ("$PROG") must not select every program.
+  const auto empty = [] { return failure("the FILTER is empty; leave it out to intercept every program"); };
+  if (!words.empty() && words.front().empty()) return empty();
   if (!invocation.options.contains("mode")) return {};
   const std::string mode = invocation.options["mode"];
   const auto colon = mode.find(':');
@@ -223,6 +226,7 @@ Result<> check_filter(Invocation& invocation) {
   }
   if (colon == mode.npos) return {};
   if (!words.empty()) return failure("the filter is given twice: '{}' and --mode {}", words.front(), mode);
+  if (colon + 1 == mode.size()) return empty();
   invocation.positional = {mode.substr(colon + 1)};
   return {};
 }

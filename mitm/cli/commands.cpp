@@ -34,6 +34,17 @@ std::string shell_word(std::string_view word) {
   return out;
 }
 
+std::string with_sudo(const Invocation& invocation) {
+  std::string line = "sudo osproxy";
+  for (const auto& word : invocation.typed) line.append(" ").append(shell_word(word));
+  return line;
+}
+
+/// In other states a socket may have been left by its process.
+bool is_anothers(const procmap::SocketRow& row) {
+  return !row.owner.process && (row.state == "ESTAB" || row.state == "LISTEN");
+}
+
 const char* state_word(tls::StoreStatus::State state) {
   switch (state) {
     case tls::StoreStatus::State::trusted:
@@ -124,9 +135,7 @@ Result<nlohmann::json> options_of(const Invocation& invocation) {
 
 Result<> need_root(const Invocation& invocation, std::string_view purpose) {
   if (::geteuid() == 0) return {};
-  std::string words;
-  for (const auto& word : invocation.typed) words.append(" ").append(shell_word(word));
-  return base::failure("{} needs root {}; try: sudo osproxy{}", invocation.command, purpose, words);
+  return base::failure("{} needs root {}; try: {}", invocation.command, purpose, with_sudo(invocation));
 }
 
 Result<int> who_command(const Invocation& invocation) {
@@ -145,6 +154,10 @@ Result<int> who_command(const Invocation& invocation) {
   }
   const bool jsonl = options->value("format", "text") == "jsonl";
   fmt::print("{}", jsonl ? procmap::render_who_jsonl(*rows) : procmap::render_who_text(*rows));
+  if (::geteuid() != 0 && std::ranges::any_of(*rows, is_anothers)) {
+    fmt::print(stderr, "osproxy: owners of other users' sockets are seen by root only; try: {}\n",
+               with_sudo(invocation));
+  }
   return 0;
 }
 
@@ -177,7 +190,8 @@ Result<int> config_command(const Invocation& invocation) {
   }
   const auto options = effective_options(invocation, user->home);
   if (!options) return options.error();
-  if (const auto settings = run_settings(*options, invocation); !settings) return settings.error();
+  const auto settings = run_settings(*options, invocation);
+  if (!settings) return settings.error();
   if (invocation.positional.front() == "show") {
     nlohmann::json shown = *options;
     for (const auto& option : option_table()) {
@@ -185,6 +199,7 @@ Result<int> config_command(const Invocation& invocation) {
     }
     fmt::print("{}\n", shown.dump(2, ' ', false, nlohmann::json::error_handler_t::replace));
   } else {
+    if (const auto files = check_files(*settings); !files) return files.error();
     const std::string path = config_path(invocation, user->home);
     const bool exists = ::access(path.c_str(), F_OK) == 0;
     fmt::print("{}\n",
@@ -213,6 +228,7 @@ Result<int> cleanup_command(const Invocation& invocation) {
   for (const auto& journal : divert::stale_journals()) {
     for (auto& line : divert::undo(journal)) done.push_back(std::move(line));
   }
+  for (auto& line : divert::remove_drafts()) done.push_back(std::move(line));
   const auto removed = pfctl::remove_stale_rules();
   if (!removed) return removed.error();
   done.insert(done.end(), removed->begin(), removed->end());

@@ -184,13 +184,14 @@ Result<json> parse_config(const std::string& path, const std::string& text) {
   const bool sound =
       json::sax_parse(LineCounter{text.data(), &line}, LineCounter{text.data() + text.size(), &line}, &keys);
   if (!sound) return failure("{}:{}: {}", path, keys.problem_line, base::printable(keys.problem));
-  const json config = json::parse(text, nullptr, false);
+  json config = json::parse(text, nullptr, false);
   if (!config.is_object())
     return failure("{}:1: expected an object of options, found {}", path, shown(config));
   for (const auto& [key, value] : config.items()) {
     if (auto good = check_key(key, value); !good) {
       return failure("{}:{}", path, complaint(key, good.error().text, keys));
     }
+    if (const Option* option = find_option(key)) value = worded(*option, value);
   }
   return config;
 }

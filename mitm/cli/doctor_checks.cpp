@@ -100,8 +100,10 @@ void check_trust(const RunSettings& settings, Findings& findings) {
     if (store.state == tls::StoreStatus::State::trusted) {
       findings.push_back(good(check, "trusted by " + store.store));
     } else if (store.state == tls::StoreStatus::State::absent) {
-      findings.push_back(bad(State::missing, check, "not trusted by " + store.store,
-                             "sudo osproxy ca install, or use osproxy exec", false));
+      findings.push_back(bad(
+          State::missing, check, "not trusted by " + store.store,
+          fmt::format("sudo osproxy ca install{}, or use osproxy exec", tls::ca_dir_option(settings.ca_dir)),
+          false));
     } else {
       findings.push_back(bad(State::blocked, check, store.store + ": " + store.detail, "", false));
     }

@@ -44,6 +44,11 @@ Json client_cert_schema() {
           {"properties", {{"host", text}, {"cert", text}, {"key", text}}}};
 }
 
+Json text_schema(const Option& option) {
+  if (!option.takes_numbers()) return {{"type", "string"}};
+  return {{"type", {"string", "integer"}}, {"minimum", option.smallest}, {"maximum", option.largest}};
+}
+
 Json choices_of(std::string_view choices) {
   Json list = Json::array();
   while (!choices.empty()) {
@@ -61,13 +66,13 @@ Json value_schema(const Option& option) {
     case Kind::number:
       return {{"type", "integer"}, {"minimum", option.smallest}, {"maximum", option.largest}};
     case Kind::list:
-      return strings_or_one({{"type", "string"}});
+      return strings_or_one(text_schema(option));
     case Kind::objects:
       return {{"type", "array"}, {"items", option.name == "rules" ? rule_schema() : client_cert_schema()}};
     case Kind::text:
       break;
   }
-  return option.choices.empty() ? Json{{"type", "string"}} : Json{{"enum", choices_of(option.choices)}};
+  return option.choices.empty() ? text_schema(option) : Json{{"enum", choices_of(option.choices)}};
 }
 
 }  // namespace

@@ -77,27 +77,25 @@ constexpr std::array kPages{
          "  uninstall  take it out of all of them again\n"
          "  status     which stores trust it\n",
          "  sudo osproxy ca install\n  osproxy ca export > osproxy-ca.pem\n"},
-    Page{"learned", "what passes because a program refused osproxy's certificate",
-         "osproxy learned [--forget ITEM]",
-         "A program that refuses osproxy's certificate for a host three times in a row (pinned certificates, "
-         "trust "
-         "of its own)\n"
-         "passes to that host for ten minutes: see --passthrough-after and --passthrough-ttl of run and "
-         "exec. Lists "
-         "what the\n"
-         "runs of this user have learned; with --forget, a host, a program or all are intercepted again, at "
-         "once. "
-         "A rule that\n"
-         "names the host decides instead.\n",
-         "  osproxy learned\n  osproxy learned --forget pinned.example.org\n"},
+    Page{
+        "learned", "what passes because a program refused osproxy's certificate",
+        "osproxy learned [--forget ITEM]",
+        "A program that refuses osproxy's certificate for a host three times in a row (pinned certificates, "
+        "trust "
+        "of its own)\n"
+        "passes to that host for ten minutes: see --passthrough-after and --passthrough-ttl of run and "
+        "exec. Lists "
+        "what the\n"
+        "runs of this user have learned; the list of a run ends with it. With --forget, a host, a program or "
+        "all are\n"
+        "intercepted again, at once. A rule that names the host decides instead.\n",
+        "  osproxy learned\n  osproxy learned --forget pinned.example.org\n"},
     Page{"config", "check or show the configuration", "osproxy config check|show [options]",
          "check reads the config file as a run would and says what is wrong with it: file, line, key, what "
-         "was expected. show\n"
-         "prints the options that result from defaults and file. Every long option but --config, --mode and "
-         "those of `rules`\n"
-         "alone is a key of the file, which is JSON; `filter` and `rules` are keys only. The command line "
-         "wins. See\n"
-         "conf/osproxy.json.\n",
+         "was expected;\n"
+         "files that it names to be read are read. show prints the options that result from defaults and "
+         "file. The file is\n"
+         "JSON; see conf/osproxy.json. The command line wins.\n",
          "  osproxy config check -c my.json\n"},
     Page{
         "doctor", "what works on this machine, what does not, what to do", "osproxy doctor [options]",
@@ -175,6 +173,10 @@ std::string help_text(std::string_view command) {
   if (page == kPages.end()) return program_text();
   std::string out = fmt::format("usage: {}\n\n{}\n", page->usage, page->text);
   if (command == "run") out += fmt::format("{}\n", kFilterHelp);
+  if (command == "config") {
+    out += fmt::format("Every long option is a key of the file, but\n--{}.\nKeys only: {}.\n\n",
+                       fmt::join(names_of_no_keys(), ", --"), fmt::join(names_of_mere_keys(), ", "));
+  }
   out += fmt::format("options:\n{}\nexamples:\n{}", options_text(command), page->examples);
   const auto status = command == "exec" ? "CMD's own; 1 when osproxy itself failed, 2 wrong usage"
                                         : "0 good, 1 failed, 2 wrong usage";

@@ -1,5 +1,6 @@
 // `osproxy learned`: what runs pass because a program refused osproxy's certificate, and taking it back.
 #include <chrono>
+#include <thread>
 
 #include <unistd.h>
 
@@ -40,6 +41,8 @@ base::Result<int> learned_command(const Invocation& invocation) {
     return 0;
   }
   const auto gone = forget_learned(directory, item, now);
+  // Whoever starts the program next is to find it intercepted.
+  if (!gone.empty()) std::this_thread::sleep_for(2 * kForgottenCheck);
   for (const auto& line : gone) {
     fmt::print("{}\n",
                base::printable(fmt::format("{} is intercepted again to {}", line.program, line.host)));

@@ -182,6 +182,11 @@ void LearnedFile::sync(Learned::Time now) {
   version_ = version;
 }
 
+bool LearnedFile::is_watched(Learned::Time now) const {
+  const auto passes = [now](const LearnedLine& line) { return line.until >= now; };
+  return file_ && (version_ != learned_->version() || std::ranges::any_of(written_, passes));
+}
+
 Lines read_learned(const std::string& directory, Time now) {
   Lines all;
   each_run(directory, [&](int file) {

@@ -45,6 +45,9 @@ class LearnedFile {
 
   /// What somebody took out of the file is forgotten; what has been learned since is put in.
   void sync(intercept::Learned::Time now);
+  /// Whether sync() is to be called again without a change: there is something that somebody could take out,
+  /// or a change that is not written yet.
+  [[nodiscard]] bool is_watched(intercept::Learned::Time now) const;
 
  private:
   base::UniqueFd file_;
@@ -56,8 +59,11 @@ class LearnedFile {
 /// What all runs pass at `now`. Files of runs that have died are removed.
 [[nodiscard]] std::vector<LearnedLine> read_learned(const std::string& directory,
                                                     std::chrono::system_clock::time_point now);
+/// Runs look this often for what somebody has taken out.
+inline constexpr std::chrono::milliseconds kForgottenCheck{100};
+
 /// Takes the entries out whose host or program is `item` ("all": every one) and returns them; their runs
-/// follow within a second.
+/// follow at their next look.
 [[nodiscard]] std::vector<LearnedLine> forget_learned(const std::string& directory, std::string_view item,
                                                       std::chrono::system_clock::time_point now);
 

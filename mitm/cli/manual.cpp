@@ -81,13 +81,13 @@ std::string_view type_of(const Option& option) {
     case Kind::number:
       return "number";
     case Kind::list:
-      return "string or list of strings";
+      return option.takes_numbers() ? "string, number or list of them" : "string or list of strings";
     case Kind::objects:
       return "list of objects";
     case Kind::text:
       break;
   }
-  return "string";
+  return option.takes_numbers() ? "string or number" : "string";
 }
 
 std::string keys_list() {
@@ -103,6 +103,13 @@ std::string keys_list() {
   return out + ".El\n";
 }
 
+/// ".Fl -a ,", ".Fl -b", ...: the last one without a comma.
+std::string names_list(const std::vector<std::string_view>& names, std::string_view macro) {
+  std::string out;
+  for (const auto name : names) out += fmt::format("{}.{}{}", out.empty() ? "" : " ,\n", macro, name);
+  return out + "\n";
+}
+
 }  // namespace
 
 std::string manual_page(std::string_view prose) {
@@ -116,6 +123,10 @@ std::string manual_page(std::string_view prose) {
       out += options_list();
     else if (line == "@keys@")
       out += keys_list();
+    else if (line == "@no-keys@")
+      out += names_list(names_of_no_keys(), "Fl -");
+    else if (line == "@mere-keys@")
+      out += names_list(names_of_mere_keys(), "Cm ");
     else
       out.append(line).append("\n");
   }

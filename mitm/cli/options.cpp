@@ -84,7 +84,7 @@ constexpr std::array kTable{
     Option{"ports", 'p', Kind::list, "PORTS",
            "TCP ports to divert: numbers, ranges (8000-8100) or all (default: all; with the redirect engine "
            "80,443,8000,8080,8443)",
-           "", kRules, "", check_ports, true, true},
+           "", kRules, "", check_ports, true, true, 1, 65535},
     Option{"exclude", 'x', Kind::list, "NETWORKS",
            "leave connections to these networks alone, for example 10.0.0.0/8,fe80::/10", "", kRules, "",
            check_networks, true, true},
@@ -103,7 +103,7 @@ constexpr std::array kTable{
            "packet where the kernel can",
            "auto", kRules, "auto|packet|redirect", nullptr, true, true},
     Option{"mark", 0, Kind::text, "BIT", "bit of the packet mark that the packet engine sets", "0x10000000",
-           "run exec rules doctor", "", check_mark, true, true},
+           "run exec rules doctor", "", check_mark, true, true, 1, 4294967295},
     Option{"quic", 0, Kind::text, "ACTION",
            "QUIC of intercepted programs (packet engine, pf): block makes them fall back to TCP", "block",
            kRules, "block|allow", nullptr, true, true},
@@ -133,7 +133,7 @@ constexpr std::array kTable{
     Option{"color", 0, Kind::text, "WHEN", "colours in text", "auto", kRun, "auto|always|never", nullptr,
            true, true},
     Option{"bodies", 'b', Kind::text, "BYTES", "record up to BYTES of each body and message (k, M, G)", "0",
-           kRun, "", check_size, true, true},
+           kRun, "", check_size, true, true, 0, kLargestSize},
     Option{"pcap", 0, Kind::text, "FILE", "write the decrypted bytes to FILE for Wireshark", "", kRun, "",
            nullptr, true, true},
     Option{"tls-min", 0, Kind::text, "VERSION", "lowest TLS version on both sides", "1.2", kRun,
@@ -162,8 +162,8 @@ constexpr std::array kTable{
            true, true},
     Option{"passthrough-ttl", 0, Kind::text, "TIME",
            "how long a program passes to a host for which it has refused osproxy's certificate (30s, 10m, "
-           "2h); 0: never",
-           "10m", kRun, "", check_duration, true, true},
+           "2h; a plain number is seconds); 0: never",
+           "10m", kRun, "", check_duration, true, true, 0, kLongestTime.count()},
     Option{"passthrough-after", 0, Kind::number, "N", "refusals in a row after which it passes", "3", kRun,
            "", nullptr, true, true, 1, 1000},
     Option{"threads", 0, Kind::number, "N", "worker threads (default: one per core)", "", kRun, "", nullptr,
@@ -177,33 +177,37 @@ constexpr std::array kTable{
            nullptr, true, true},
 };
 
-std::string_view kind_text(Kind kind) {
-  switch (kind) {
+std::string_view kind_text(const Option& option) {
+  switch (option.kind) {
     case Kind::flag:
       return "true or false";
     case Kind::text:
-      return "a string";
+      return option.takes_numbers() ? "a string or a whole number" : "a string";
     case Kind::number:
       return "a whole number";
     case Kind::list:
-      return "a string or a list of strings";
+      return option.takes_numbers() ? "a string, a whole number or a list of them"
+                                    : "a string or a list of strings";
     case Kind::objects:
       return "a list of objects";
   }
   return "";
 }
 
-bool is_of_kind(Kind kind, const json& value) {
+bool is_of_kind(const Option& option, const json& value) {
+  const auto is_text = [&](const json& item) {
+    return item.is_string() || (option.takes_numbers() && item.is_number_integer());
+  };
   const auto all = [&](auto predicate) { return value.is_array() && std::ranges::all_of(value, predicate); };
-  switch (kind) {
+  switch (option.kind) {
     case Kind::flag:
       return value.is_boolean();
     case Kind::text:
-      return value.is_string();
+      return is_text(value);
     case Kind::number:
       return value.is_number_integer();
     case Kind::list:
-      return value.is_string() || all([](const json& item) { return item.is_string(); });
+      return is_text(value) || all(is_text);
     case Kind::objects:
       return all([](const json& item) { return item.is_object(); });
   }
@@ -248,6 +252,22 @@ const Option* find_option(std::string_view name) {
   return found == kTable.end() ? nullptr : &*found;
 }
 
+std::vector<std::string_view> names_of_no_keys() {
+  std::vector<std::string_view> names;
+  for (const Option& option : kTable) {
+    if (!option.in_config) names.push_back(option.name);
+  }
+  return names;
+}
+
+std::vector<std::string_view> names_of_mere_keys() {
+  std::vector<std::string_view> names;
+  for (const Option& option : kTable) {
+    if (!option.on_command_line) names.push_back(option.name);
+  }
+  return names;
+}
+
 bool knows(std::string_view command, const Option& option) {
   for (auto rest = option.commands; !rest.empty();) {
     const auto space = std::min(rest.find(' '), rest.size());
@@ -257,14 +277,27 @@ bool knows(std::string_view command, const Option& option) {
   return false;
 }
 
+json worded(const Option& option, const json& value) {
+  json words = value;
+  if (!option.takes_numbers()) return words;
+  const auto reword = [](json& item) {
+    if (item.is_number()) item = item.dump();
+  };
+  if (words.is_array()) {
+    for (json& item : words) reword(item);
+  } else {
+    reword(words);
+  }
+  return words;
+}
+
 Result<> check_value(const Option& option, const json& value) {
-  if (!is_of_kind(option.kind, value))
-    return failure("expected {}, found {}", kind_text(option.kind), shown(value));
+  if (!is_of_kind(option, value)) return failure("expected {}, found {}", kind_text(option), shown(value));
   if (!option.choices.empty() && !is_choice(option.choices, value.get_ref<const std::string&>())) {
     return failure("expected {}, found {}", option.choices, shown(value));
   }
   if (option.kind == Kind::number) return check_range(option, value);
-  return option.check ? option.check(value) : Result<>{};
+  return option.check ? option.check(worded(option, value)) : Result<>{};
 }
 
 std::string shown(const json& value) {

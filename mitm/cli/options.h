@@ -34,7 +34,9 @@ struct Option {
   bool on_command_line;
   bool in_config;
   long long smallest = 0;  ///< of a number
-  long long largest = 0;
+  long long largest = 0;   ///< of a text or list, not 0: in the file a whole number will do for a string
+
+  [[nodiscard]] bool takes_numbers() const { return kind != Kind::number && largest != 0; }
 };
 std::span<const Option> option_table();
 const Option* find_option(std::string_view name);
@@ -62,6 +64,9 @@ struct Invocation {
 
 /// The config file that is read if it exists, or must exist when it was named.
 std::string config_path(const Invocation& invocation, const std::string& home);
+
+/// `value` with strings for whole numbers, where the option takes either: as it would be typed.
+nlohmann::json worded(const Option& option, const nlohmann::json& value);
 
 /// Checks kind, choices and the option's own check. `value` of a list may be one string.
 [[nodiscard]] base::Result<> check_value(const Option& option, const nlohmann::json& value);
@@ -100,6 +105,10 @@ void for_each_part(std::string_view text, char separator, Use use) {
 
 /// os_code of what is wrong with how osproxy was called: exit status 2. No errno.
 inline constexpr int kUsageError = -1;
+
+/// Long options that are no keys of the file, and keys that are no options, in the table's order.
+std::vector<std::string_view> names_of_no_keys();
+std::vector<std::string_view> names_of_mere_keys();
 
 std::string help_text(std::string_view command);  ///< "": the program's own
 

@@ -62,6 +62,16 @@ base::Result<base::UniqueFd> open_keylog(const KeylogName& name) {
   return fd;
 }
 
+/// Of no path: none.
+base::Result<std::string> read_upstream_ca(const std::string& path) {
+  if (path.empty()) return std::string();
+  auto text = base::read_file(path, 4 << 20);
+  if (!text) return base::Error{"--upstream-ca: " + text.error().text, text.error().os_code};
+  if (text->find("CERTIFICATE-----") == text->npos)
+    return base::failure("--upstream-ca: there is no certificate in PEM form in {}", path);
+  return text;
+}
+
 /// Text for the worker, which is tried out here, so that what is wrong is said at the start.
 base::Result<nlohmann::json> read_client_certs(const std::vector<ClientCertPaths>& certs) {
   std::vector<tls::ClientCertificateText> texts;
@@ -109,16 +119,8 @@ base::Result<nlohmann::json> everything(const Invocation& invocation, const dive
   if (!effective) return effective.error();
   auto settings = run_settings(*effective, invocation);
   if (!settings) return settings.error();
-  std::string upstream_ca;
-  if (!settings->upstream_ca_path.empty()) {
-    auto text = base::read_file(settings->upstream_ca_path, 4 << 20);
-    if (!text) return base::Error{"--upstream-ca: " + text.error().text, text.error().os_code};
-    if (text->find("CERTIFICATE-----") == text->npos) {
-      return base::failure("--upstream-ca: there is no certificate in PEM form in {}",
-                           settings->upstream_ca_path);
-    }
-    upstream_ca = std::move(*text);
-  }
+  const auto upstream_ca = read_upstream_ca(settings->upstream_ca_path);
+  if (!upstream_ca) return upstream_ca.error();
   auto output = create(settings->output, "output");
   if (!output) return output.error();
   auto pcap = create(settings->pcap, "pcap");
@@ -136,7 +138,7 @@ base::Result<nlohmann::json> everything(const Invocation& invocation, const dive
   if (!client_certs) return client_certs.error();
   files = {std::move(*output), std::move(*pcap), std::move(*keylog), learned_file(*settings, user)};
   return nlohmann::json{
-      {"settings", settings->to_json()}, {"upstream_ca", upstream_ca}, {"client_certs", *client_certs}};
+      {"settings", settings->to_json()}, {"upstream_ca", *upstream_ca}, {"client_certs", *client_certs}};
 }
 
 /// One byte per file says whether its descriptor comes along.
@@ -267,6 +269,12 @@ base::Result<nlohmann::json> ask(Task task, const Invocation& invocation, const 
 base::Result<nlohmann::json> read_options(const Invocation& invocation, const divert::User& user) {
   Files none;
   return ask(options_only, invocation, user, none);
+}
+
+base::Result<> check_files(const RunSettings& settings) {
+  if (const auto ca = read_upstream_ca(settings.upstream_ca_path); !ca) return ca.error();
+  if (const auto certs = read_client_certs(settings.client_certs); !certs) return certs.error();
+  return {};
 }
 
 base::Result<Prepared> prepare(const Invocation& invocation, const divert::User& user) {

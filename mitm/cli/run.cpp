@@ -56,9 +56,13 @@ bool warn_when_untrusted(const RunSettings& settings, const divert::User& user) 
   for (const auto& store : tls::trust_status(root_certificate_path(settings), store_user(user))) {
     if (store.state == tls::StoreStatus::State::trusted) return true;
   }
+  const std::string option = tls::ca_dir_option(settings.ca_dir);
+  const std::string install = fmt::format("sudo osproxy ca install{}", option);
+  const std::string exec = fmt::format("sudo osproxy exec{} -- COMMAND", option);
   say("no program trusts osproxy's CA yet, so TLS will fail in intercepted programs; ways on:");
-  say("  sudo osproxy ca install        trust it on this machine (undo: sudo osproxy ca uninstall)");
-  say("  sudo osproxy exec -- COMMAND   run one command that trusts it, install nothing");
+  say(fmt::format("  {:{}}   trust it on this machine (undo: sudo osproxy ca uninstall{})", install,
+                  exec.size(), option));
+  say(fmt::format("  {}   run one command that trusts it, install nothing", exec));
   return false;
 }
 
@@ -72,6 +76,17 @@ std::string describe(const std::vector<base::PortRange>& ports) {
 divert::EngineChoice engine_choice(const std::string& name) {
   if (name == "packet") return divert::EngineChoice::packet;
   return name == "redirect" ? divert::EngineChoice::redirect : divert::EngineChoice::best;
+}
+
+/// For whoever waited in vain: where we looked, and what to try.
+std::string nothing_seen(std::string_view what, const pfctl::Ruleset& rules) {
+  const std::string of = what.empty() ? "" : fmt::format(" of {}", what);
+  const std::string where = rules.ports.empty() ? "any TCP port" : describe(rules.ports);
+  std::vector<std::string_view> more;
+  if (!rules.ports.empty()) more.emplace_back("other ports (--ports)");
+  if (!rules.loopback) more.emplace_back("connections to this machine itself (--loopback)");
+  return fmt::format("no connection{} was seen on {}{}{}", of, where,
+                     more.empty() ? "" : "; not looked at: ", fmt::join(more, ", "));
 }
 
 std::string what_is_captured(const RunSettings& settings, const Invocation& invocation) {
@@ -124,6 +139,10 @@ class Run {
                                                                            std::string_view engine) {
       return fmt::format("capturing {} on {} (engine {}{})", what, describe(rules.ports), engine,
                          conntrack_text());
+    };
+    setup_.nothing_seen = [what = is_exec() ? invocation_.positional.front()
+                                            : settings().policy.filter.text()](const pfctl::Ruleset& rules) {
+      return nothing_seen(what, rules);
     };
     setup_.wait_for_descendants = settings().wait;
     auto rules = ruleset_for(settings(), *gid, listeners->port_v4, listeners->port_v6);

@@ -19,9 +19,7 @@ using base::failure;
 using base::Result;
 using nlohmann::json;
 
-constexpr std::chrono::seconds kLongest = std::chrono::hours{7 * 24};
 constexpr std::size_t kMaxClientCerts = 50;
-constexpr std::uint64_t kLargestSize = std::uint64_t{1} << 40;
 
 /// The strings of a value that is one string (commas separate) or a list of them; of "" there are none.
 std::vector<std::string> words_of(const json& value) {
@@ -259,7 +257,8 @@ const char* out_of_range(const RunSettings& settings) {
   if (!good("color", settings.color)) return "color";
   if (!good("detail", settings.detail)) return "detail";
   if (!good("threads", settings.threads)) return "threads";
-  if (settings.passthrough_ttl < 0 || settings.passthrough_ttl > kLongest.count()) return "passthrough_ttl";
+  if (settings.passthrough_ttl < 0 || settings.passthrough_ttl > kLongestTime.count())
+    return "passthrough_ttl";
   if (!good("passthrough-after", settings.passthrough_after)) return "passthrough_after";
   if (settings.group && !good("group", *settings.group)) return "group";
   if (settings.tls_min < TLS1_VERSION || settings.tls_min > TLS1_3_VERSION) return "tls_min";
@@ -336,8 +335,9 @@ Result<std::chrono::seconds> parse_duration(std::string_view text) {
   const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
   const std::string_view unit{end, text.data() + text.size()};
   const std::int64_t factor = unit.empty() || unit == "s" ? 1 : unit == "m" ? 60 : unit == "h" ? 3600 : 0;
-  if (error != std::errc{} || value < 0 || factor == 0 || value > kLongest.count() / factor)
-    return failure("expected a time such as 30s, 10m or 2h, at most 168h, or 0; found {}", shown(text));
+  if (error != std::errc{} || value < 0 || factor == 0 || value > kLongestTime.count() / factor)
+    return failure("expected a time such as 30 (seconds), 30s, 10m or 2h, at most 168h, or 0; found {}",
+                   shown(text));
   return std::chrono::seconds{value * factor};
 }
 

@@ -15,6 +15,9 @@
 
 namespace mitm::cli {
 
+inline constexpr std::uint64_t kLargestSize = std::uint64_t{1} << 40;
+inline constexpr std::chrono::seconds kLongestTime = std::chrono::hours{7 * 24};
+
 /// One entry of the config's `client-certs`.
 struct ClientCertPaths {
   std::string host;  ///< as divert::host_matches wants it
@@ -74,7 +77,7 @@ struct RunSettings {
 [[nodiscard]] base::Result<std::vector<base::Network>> parse_networks(const nlohmann::json& value);
 /// "4096", "64k", "10M", "1G".
 [[nodiscard]] base::Result<std::uint64_t> parse_size(std::string_view text);
-/// "90", "90s", "10m", "2h": at most a week.
+/// "90" (seconds), "90s", "10m", "2h": at most a week.
 [[nodiscard]] base::Result<std::chrono::seconds> parse_duration(std::string_view text);
 /// The config's `client-certs`; their files are not looked at. Errors as of parse_rules().
 [[nodiscard]] base::Result<std::vector<ClientCertPaths>> parse_client_certs(const nlohmann::json& list);

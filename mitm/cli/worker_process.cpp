@@ -3,6 +3,7 @@
 
 #include <cerrno>
 
+#include <boost/asio/as_tuple.hpp>
 #include <boost/asio/co_spawn.hpp>
 #include <boost/asio/detached.hpp>
 #include <boost/asio/post.hpp>
@@ -29,8 +30,6 @@ using divert::Worker;
 
 /// The intermediate lives for seven days; a new one is asked for on the last.
 constexpr auto kRenewBefore = std::chrono::hours{24};
-/// For whoever lists and forgets what was learned.
-constexpr auto kLearnedCheck = std::chrono::milliseconds{500};
 constexpr auto kRenewCheck = std::chrono::hours{1};
 
 void ignore_signals() {
@@ -112,6 +111,7 @@ class Process {
     const auto learned = std::make_shared<intercept::Learned>(intercept::LearnedSettings{
         std::chrono::seconds{settings.passthrough_ttl}, settings.passthrough_after, plan.ca_trusted});
     learned_file_ = std::make_unique<LearnedFile>(std::move(plan.prepared.learned), learned);
+    learned->on_change([this] { asio::post(worker_.context(0), [this] { learned_changed_.cancel(); }); });
     auto client_certs = tls::ClientCertificates::make(plan.prepared.client_certs);
     if (!client_certs) return base::failure("client-certs{}", client_certs.error().text);
     const auto keylog = make_keylog(plan);
@@ -160,11 +160,14 @@ class Process {
     for (const auto& line : complaints) say(line + "; it is looked for again with each connection");
   }
 
+  /// What is learned is listed at once; while something is, somebody may forget it.
   asio::awaitable<void> keep_learned() {
-    asio::steady_timer timer{worker_.context(0)};
     for (;;) {
-      timer.expires_after(kLearnedCheck);
-      co_await timer.async_wait(asio::use_awaitable);
+      if (learned_file_->is_watched(std::chrono::system_clock::now()))
+        learned_changed_.expires_after(kForgottenCheck);
+      else
+        learned_changed_.expires_at(asio::steady_timer::time_point::max());
+      co_await learned_changed_.async_wait(asio::as_tuple(asio::use_awaitable));
       learned_file_->sync(std::chrono::system_clock::now());
     }
   }
@@ -184,12 +187,24 @@ class Process {
   std::shared_ptr<const tls::LeafSigner> signer_;
   std::vector<std::unique_ptr<intercept::Engine>> engines_;
   std::unique_ptr<LearnedFile> learned_file_;
+  asio::steady_timer learned_changed_{worker_.context(0)};  ///< cancelled when it has
+};
+
+/// Whose sinks fail.
+struct Run {
+  Worker& worker;
+  bool has_command;
 };
 
 /// A reader that closed our output (`osproxy | head`) is a wish to end; anything else is said once and the
 /// run goes on.
 void on_sink_error(void* context, const flow::Sink& sink, const base::Error& error) {
-  if (error.os_code == EPIPE) return static_cast<Worker*>(context)->ask_to_end({});
+  auto& run = *static_cast<Run*>(context);
+  if (error.os_code == EPIPE) {
+    say(fmt::format("nobody reads {} any more: interception ends{}", sink.name(),
+                    run.has_command ? ", the command goes on without it" : ""));
+    return run.worker.ask_to_end({});
+  }
   say(fmt::format("{}: {}; recording to it has stopped, interception goes on", sink.name(), error.text));
 }
 
@@ -202,7 +217,8 @@ base::Result<> carry_connections(WorkerPlan plan) {
   auto sinks = make_sinks(plan);
   if (!sinks) return sinks.error();
   Worker worker{std::move(plan.sockets)};
-  flow::Bus bus{std::move(*sinks), on_sink_error, &worker};
+  Run run{worker, plan.to_stderr};
+  flow::Bus bus{std::move(*sinks), on_sink_error, &run};
   bus.start();
   Process process{worker, bus};
   if (auto made = process.make_engines(plan, std::move(*signer)); !made) return made.error();

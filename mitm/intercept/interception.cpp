@@ -273,6 +273,7 @@ awaitable<void> Interception::run_tls(divert::ClientHello hello) {
     server_.shutdown_write(true);
     co_return;
   }
+  tracked_.set_upstream_tls(facts_of(server_.ssl()));
   const tls::X509Ptr certificate{SSL_get1_peer_certificate(server_.ssl())};
   const std::string alpn = selected_alpn(server_.ssl());
   const bool accepted = co_await accept_tls(hello, certificate.get(), alpn);

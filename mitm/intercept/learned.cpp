@@ -45,7 +45,7 @@ std::string in_words(std::chrono::seconds time) {
 std::string Learned::refused(std::string_view program, std::string_view host, Refusal refusal, Time now) {
   if (refusal == Refusal::none || settings_.ttl.count() == 0 || program.empty() || host.empty()) return {};
   if (refusal == Refusal::unknown_ca && !settings_.ca_trusted) return {};
-  const std::lock_guard lock{mutex_};
+  std::unique_lock lock{mutex_};
   const Key key{program, host};
   if (!entries_.contains(key)) make_room(now);
   Entry& entry =
@@ -59,6 +59,8 @@ std::string Learned::refused(std::string_view program, std::string_view host, Re
     return fmt::format("refusal {} of {}, then it passes", entry.failures, settings_.after);
   }
   ++version_;
+  lock.unlock();
+  changed();
   return fmt::format("it passes for {} now (see osproxy learned)", in_words(settings_.ttl));
 }
 
@@ -75,14 +77,16 @@ void Learned::make_room(Time now) {
 
 void Learned::accepted(std::string_view program, std::string_view host, Time now) {
   if (program.empty() || host.empty()) return;
-  const std::lock_guard lock{mutex_};
+  std::unique_lock lock{mutex_};
   const Key key{program, host};
   if (trusting_.size() >= kMax && !trusting_.contains(key)) {
     std::erase_if(trusting_, [now](const auto& item) { return item.second + kTrust < now; });
     if (trusting_.size() >= kMax) trusting_.clear();  // they will be seen again
   }
   trusting_[key] = now;
-  drop(key);
+  const bool dropped = drop(key);
+  lock.unlock();
+  if (dropped) changed();
 }
 
 bool Learned::trusts(std::string_view program, std::string_view host, Time now) const {
@@ -111,13 +115,21 @@ std::vector<Learned::Entry> Learned::list(Time now) const {
 }
 
 void Learned::forget(std::string_view program, std::string_view host) {
-  const std::lock_guard lock{mutex_};
-  drop(Key{program, host});
+  std::unique_lock lock{mutex_};
+  const bool dropped = drop(Key{program, host});
+  lock.unlock();
+  if (dropped) changed();
 }
 
-void Learned::drop(const Key& key) {
-  if (entries_.erase(key) > 0) ++version_;
+bool Learned::drop(const Key& key) {
+  const bool dropped = entries_.erase(key) > 0;
+  if (dropped) ++version_;
   empty_ = entries_.empty();
+  return dropped;
+}
+
+void Learned::changed() const {
+  if (on_change_) on_change_();
 }
 
 }  // namespace mitm::intercept

@@ -6,6 +6,7 @@
 #include <chrono>
 #include <cstddef>
 #include <cstdint>
+#include <functional>
 #include <map>
 #include <mutex>
 #include <optional>
@@ -49,6 +50,9 @@ class Learned {
 
   explicit Learned(LearnedSettings settings = {}) : settings_(settings) {}
 
+  /// Called after each change of the list, on the thread that made it. Set before the first connection.
+  void on_change(std::function<void()> call) { on_change_ = std::move(call); }
+
   [[nodiscard]] const LearnedSettings& settings() const { return settings_; }
 
   /// `program` has refused us. Returns what follows from that, for the flow: "refusal 1 of 3, then ...";
@@ -72,9 +76,11 @@ class Learned {
   using Key = std::pair<std::string, std::string>;
 
   void make_room(Time now);
-  void drop(const Key& key);
+  [[nodiscard]] bool drop(const Key& key);
+  void changed() const;
 
   const LearnedSettings settings_;
+  std::function<void()> on_change_;
   mutable std::mutex mutex_;
   std::map<Key, Entry> entries_;
   std::map<Key, Time> trusting_;   ///< when a pair was seen last to trust us; at most kMax of them

@@ -59,6 +59,7 @@ void Tracked::describe(flow::Flow& flow) const {
   if (labelled && host_.empty()) flow.host = shared_.settings.names->find(connection_.server.address());
   flow.sni = sni_;
   flow.tls = tls_;
+  flow.upstream_tls = upstream_tls_;
   flow.decision = divert::to_string(connection_.verdict.action);
   flow.reason = connection_.verdict.reason;
 }

@@ -33,6 +33,10 @@ class Tracked {
   /// `verdict` with the host known.
   void settle(divert::Verdict verdict, std::string host);
   void set_tls(std::string sni, std::optional<flow::TlsFacts> tls);
+  /// What was agreed on with the server: of all flows from here on.
+  void set_upstream_tls(flow::TlsFacts tls) {
+    upstream_tls_ = std::make_shared<const flow::TlsFacts>(std::move(tls));
+  }
   /// See flow::TlsFacts; with TLS only.
   void set_client_certificate(std::string shown) { tls_->client_certificate = std::move(shown); }
   [[nodiscard]] const std::string& host() const { return host_; }
@@ -72,6 +76,7 @@ class Tracked {
   std::string sni_;
   std::string end_reason_;
   std::optional<flow::TlsFacts> tls_;
+  std::shared_ptr<const flow::TlsFacts> upstream_tls_;
   std::unique_ptr<flow::Flow> waiting_;
   std::uint64_t offsets_[2] = {0, 0};
   bool ended_[2] = {false, false};

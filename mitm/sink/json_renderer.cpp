@@ -71,6 +71,18 @@ void append_tls(std::string& out, const std::optional<flow::TlsFacts>& tls) {
   object.end();
 }
 
+void append_upstream_tls(std::string& out, const flow::TlsFacts* tls) {
+  if (!tls) {
+    out += "null";
+    return;
+  }
+  JsonObject object(out);
+  object.text_or_null("version", tls->version);
+  object.text_or_null("cipher", tls->cipher);
+  object.text_or_null("alpn", tls->alpn);
+  object.end();
+}
+
 void add_dns(JsonObject& object, const flow::DnsFacts& dns) {
   {
     JsonObject question(object.name("question"));
@@ -194,6 +206,7 @@ void JsonRenderer::render(const flow::Flow& flow, bool bodies, std::string& out)
   object.integer("response_bytes", flow.response_bytes);
   append_duration(object.name("duration_ms"), flow.event == flow::Event::end ? flow.duration : std::nullopt);
   append_tls(object.name("tls"), flow.tls);
+  append_upstream_tls(object.name("upstream_tls"), flow.upstream_tls.get());
   if (flow.type != flow::Type::http && !flow.dns && !flow.message)
     object.text_or_null("starttls", flow.starttls);
   object.text_or_null("decision", flow.decision);

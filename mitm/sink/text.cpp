@@ -243,6 +243,8 @@ void append_facts(std::string& out, const flow::Flow& flow, const TextStyle& sty
   std::string path = fmt::format("{} → {}", base::to_string(flow.client), base::to_string(flow.server));
   if (flow.tls) path += fmt::format(", {} {}", flow.tls->version, flow.tls->cipher);
   if (flow.tls && !flow.sni.empty()) path += fmt::format(" for {}", flow.sni);
+  if (flow.upstream_tls)
+    path += fmt::format("; server: {} {}", flow.upstream_tls->version, flow.upstream_tls->cipher);
   if (flow.tls && flow.tls->client_certificate == "none")
     path += ", client certificate asked for, none shown";
   else if (flow.tls && !flow.tls->client_certificate.empty())

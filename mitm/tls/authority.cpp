@@ -33,13 +33,16 @@ constexpr std::size_t kHostLimit = 32;  ///< of the host's name in ours, so that
 
 struct Paths {
   explicit Paths(const std::string& directory)
-      : key(directory + "/root-ca.key"), certificate(directory + "/root-ca.pem") {}
+      : key(directory + "/root-ca.key"),
+        certificate(directory + "/root-ca.pem"),
+        option(ca_dir_option(directory)) {}
   std::string key;
   std::string certificate;
+  std::string option;  ///< for commands that are advised
 
   [[nodiscard]] std::string remedy() const {
-    return fmt::format("to have a new root made, remove {} and {}, then run: sudo osproxy ca create", key,
-                       certificate);
+    return fmt::format("to have a new root made, remove {} and {}, then run: sudo osproxy ca create{}", key,
+                       certificate, option);
   }
 };
 
@@ -217,6 +220,11 @@ base::Result<Identity> load_root(const std::string& directory) {
   return root;
 }
 
+std::string ca_dir_option(std::string_view directory) {
+  if (directory.empty() || directory == kStateDirectory) return {};
+  return fmt::format(" --ca-dir {}", directory);
+}
+
 base::Result<Identity> load_or_create_root(const std::string& directory) {
   const Paths paths{directory};
   if (exists(paths.certificate)) return load_root(directory);
@@ -231,9 +239,9 @@ base::Result<X509Ptr> load_root_certificate(const std::string& directory) {
   const Paths paths{directory};
   auto pem = base::read_file(paths.certificate, kFileLimit);
   if (!pem && pem.error().os_code == ENOENT) {
-    return base::Error{
-        fmt::format("there is no root certificate in {}; make one: sudo osproxy ca create", directory),
-        ENOENT};
+    return base::Error{fmt::format("there is no root certificate in {}; make one: sudo osproxy ca create{}",
+                                   directory, paths.option),
+                       ENOENT};
   }
   if (!pem) return pem.error();
   X509Ptr certificate = parse_certificate(*pem);

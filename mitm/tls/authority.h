@@ -4,6 +4,7 @@
 
 #include <chrono>
 #include <string>
+#include <string_view>
 
 #include "base/error.h"
 #include "mitm/tls/openssl.h"
@@ -18,6 +19,9 @@ struct Identity {
 
 /// Where the root lives: <directory>/root-ca.key (0600, root) and <directory>/root-ca.pem (0644).
 inline constexpr const char* kStateDirectory = OSPROXY_STATE_DIRECTORY;
+
+/// " --ca-dir DIR" for commands that are advised; empty for kStateDirectory, and for no directory at all.
+std::string ca_dir_option(std::string_view directory);
 
 /// The root: P-256, CA:TRUE pathlen 1, ten years, CN "osproxy CA <host> <date>", made when `create_root` is
 /// first called. Errors name the file; a key that does not belong to its certificate, or that others can

@@ -93,7 +93,7 @@ class JavaTrust final : public TrustStore {
   }
 
   base::Result<> install(const Root& root) const override {
-    if (::geteuid() != 0) return base::failure("needs root; run: sudo osproxy ca install");
+    if (::geteuid() != 0) return base::failure("needs root; {}", root.advice("install"));
     if (auto cleared = uninstall({}); !cleared) return cleared.error();
     const auto edited =
         edited_by_keytool(store_, {"-importcert", "-noprompt", "-trustcacerts", "-alias", kStoreName}, root);
@@ -107,7 +107,7 @@ class JavaTrust final : public TrustStore {
       const auto present = has_alias(alias);
       if (!present) return present.error();
       if (!*present) continue;
-      if (::geteuid() != 0) return base::failure("needs root; run: sudo osproxy ca uninstall");
+      if (::geteuid() != 0) return base::failure("needs root; {}", root.advice("uninstall"));
       const auto edited = edited_by_keytool(store_, {"-delete", "-alias", alias}, {});
       if (!edited) return edited.error();
       if (auto replaced = replace_keeping_mode(store_.cacerts, *edited); !replaced) return replaced.error();

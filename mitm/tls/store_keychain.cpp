@@ -86,15 +86,15 @@ class KeychainStore final : public TrustStore {
       status.state = State::unavailable;
       status.detail = ours.error().text;
     } else if (std::find(ours->begin(), ours->end(), root.der) != ours->end()) {
-      status.detail = "the root is there, but not trusted; run: sudo osproxy ca install";
+      status.detail = "the root is there, but not trusted; " + root.advice("install");
     } else if (!ours->empty()) {
-      status.detail = "an older osproxy root is there; run: sudo osproxy ca install";
+      status.detail = "another osproxy root is there; " + root.advice("install");
     }
     return status;
   }
 
   base::Result<> install(const Root& root) const override {
-    if (::geteuid() != 0) return base::failure("needs root; run: sudo osproxy ca install");
+    if (::geteuid() != 0) return base::failure("needs root; {}", root.advice("install"));
     if (auto cleared = uninstall({}); !cleared) return cleared.error();
     base::Result<> done = with_file(root.der, [&](const std::string& file) -> base::Result<> {
       return done_by("add-trusted-cert",
@@ -118,7 +118,7 @@ class KeychainStore final : public TrustStore {
     const bool in_keychain = std::find(ours->begin(), ours->end(), root.der) != ours->end();
     if (!in_keychain && is_trusted(root.der)) ours->push_back(root.der);
     if (ours->empty()) return {};
-    if (::geteuid() != 0) return base::failure("needs root; run: sudo osproxy ca uninstall");
+    if (::geteuid() != 0) return base::failure("needs root; {}", root.advice("uninstall"));
     for (const std::string& der : *ours) {
       if (auto taken = take_out(der, in_keychain || der != root.der); !taken) return taken.error();
     }

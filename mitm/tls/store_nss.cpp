@@ -66,7 +66,7 @@ class NssStore final : public TrustStore {
         status.state = State::trusted;
       } else {
         status.detail =
-            "an older osproxy root, or one that is not trusted, is there; run: sudo osproxy ca install";
+            "another osproxy root, or one that is not trusted, is there; " + root.advice("install");
       }
     }
     return status;

@@ -99,14 +99,14 @@ class SystemStore final : public TrustStore {
     } else if (const auto file = base::read_file(path_)) {
       status.detail =
           root.is_in_pem(*file)
-              ? fmt::format("{} has not reached {}; run: sudo osproxy ca install", path_, destination())
-              : fmt::format("{} is an older osproxy root; run: sudo osproxy ca install", path_);
+              ? fmt::format("{} has not reached {}; {}", path_, destination(), root.advice("install"))
+              : fmt::format("{} is another osproxy root; {}", path_, root.advice("install"));
     }
     return status;
   }
 
   base::Result<> install(const Root& root) const override {
-    if (::geteuid() != 0) return base::failure("needs root; run: sudo osproxy ca install");
+    if (::geteuid() != 0) return base::failure("needs root; {}", root.advice("install"));
     if (auto cleared = clear(); !cleared) return cleared.error();
     base::Result<> done = make_directory();
     if (done) done = base::replace_file(path_, root.pem, 0644);
@@ -122,7 +122,7 @@ class SystemStore final : public TrustStore {
   base::Result<> uninstall(const Root& root) const override {
     const bool trusted = status(root).state == StoreStatus::State::trusted;
     if (!trusted && ::access(path_.c_str(), F_OK) != 0) return {};
-    if (::geteuid() != 0) return base::failure("needs root; run: sudo osproxy ca uninstall");
+    if (::geteuid() != 0) return base::failure("needs root; {}", root.advice("uninstall"));
     if (auto cleared = clear(); !cleared) return cleared.error();
     if (auto updated = update(); !updated) return updated.error();
     if (!root.der.empty() && status(root).state == StoreStatus::State::trusted) {

@@ -13,8 +13,11 @@ namespace mitm::tls {
 /// Ours, as it is to be in the stores.
 struct Root {
   std::string pem;
-  std::string der;  ///< empty: the file is gone; what bears our name can still be taken out
+  std::string der;             ///< empty: the file is gone; what bears our name can still be taken out
+  std::string ca_directory{};  ///< empty: unknown
 
+  /// "run: sudo osproxy ca VERB ...", for the CA that is meant.
+  [[nodiscard]] std::string advice(std::string_view verb) const;
   [[nodiscard]] bool is_in_pem(std::string_view bundle) const;  ///< decodes every certificate
   [[nodiscard]] bool is_in_bytes(std::string_view bytes) const;
   /// In a directory as `openssl rehash` makes it (HASH.0, HASH.1, ...), found as OpenSSL finds it.

@@ -5,6 +5,7 @@
 #include <openssl/pem.h>
 
 #include "base/fd.h"
+#include "mitm/tls/authority.h"
 #include "mitm/tls/openssl.h"
 #include "mitm/tls/stores.h"
 
@@ -40,10 +41,14 @@ std::vector<StoreStatus> visit_stores(const StoreUser& user, Visit visit) {
   return all;
 }
 
+std::string directory_of(const std::string& path) {
+  return path.substr(0, path.rfind('/'));
+}
+
 /// Without the file, what bears our name can still be shown and taken out.
 Root root_or_nothing(const std::string& root_pem_path) {
   auto root = read_root(root_pem_path);
-  return root ? std::move(*root) : Root{};
+  return root ? std::move(*root) : Root{{}, {}, directory_of(root_pem_path)};
 }
 
 StoreStatus after(const TrustStore& store, const Root& root, const base::Result<>& done) {
@@ -65,6 +70,10 @@ std::vector<std::string> certificates_as_der(std::string_view pem) {
     if (!der.empty()) all.push_back(der);
   }
   return all;
+}
+
+std::string Root::advice(std::string_view verb) const {
+  return fmt::format("run: sudo osproxy ca {}{}", verb, ca_dir_option(ca_directory));
 }
 
 bool Root::is_in_pem(std::string_view bundle) const {
@@ -98,7 +107,7 @@ bool Root::is_in_bytes(std::string_view bytes) const {
 base::Result<Root> read_root(const std::string& root_pem_path) {
   auto pem = base::read_file(root_pem_path, 1 << 20);
   if (!pem) return pem.error();
-  Root root{std::move(*pem), {}};
+  Root root{std::move(*pem), {}, directory_of(root_pem_path)};
   const BioPtr bio{BIO_new_mem_buf(root.pem.data(), static_cast<int>(root.pem.size()))};
   while (root.der.empty() && bio && next_der(bio.get(), root.der)) {
   }

@@ -219,7 +219,8 @@ sys.stdin.read()
                          ("", "osproxy: 'nonsense' names no socket; expected :PORT, ADDRESS:PORT or [ADDRESS]:PORT\n"))
 
     def test_without_root_others_are_unknown(self):
-        text, _ = as_nobody("who", f":{self.client}")
+        text, errors = as_nobody("who", f":{self.client}")
+        self.assertEqual(errors, f"osproxy: owners of other users' sockets are seen by root only; try: sudo osproxy who :{self.client}\n")
         self.assertEqual(self.row(text, self.client)[3:], ["-", "-", "unknown"])
 
 
@@ -263,7 +264,7 @@ class Ca(unittest.TestCase):
             out, errors = osproxy("ca", verb, "--ca-dir", self.dir, code=1)
             self.assertEqual(out, "")
             self.assertIn(self.dir, errors)
-            self.assertIn("osproxy ca create", errors)
+            self.assertIn(f"make one: sudo osproxy ca create --ca-dir {self.dir}\n", errors)
 
     def test_without_root(self):
         why = {"create": "to keep the key of the CA", "install": "to change the trust stores", "uninstall": "to change the trust stores"}
@@ -347,6 +348,21 @@ class Config(unittest.TestCase):
                 printed = osproxy(*words, "-c", path, code=1, env={**os.environ, **user.environment})
                 self.assertEqual(printed, ("", f"osproxy: --config: cannot read {path}: Permission denied\n"), words)
 
+    def test_files_that_a_run_reads_are_read(self):
+        missing = {"cert": "client-certs[0].cert: cannot read /no/such.pem: No such file or directory",
+                   "upstream-ca": "--upstream-ca: cannot read /no/such.pem: No such file or directory"}
+        cases = [({"client-certs": [{"host": "a.test", "cert": "/no/such.pem"}]}, missing["cert"]),
+                 ({"upstream-ca": "/no/such.pem"}, missing["upstream-ca"]),
+                 ({"client-certs": [{"host": "a.test", "cert": f"{world.dir}/origin.pem"}]},
+                  f"client-certs[0].key: there is no private key in PEM form in {world.dir}/origin.pem")]
+        for options, problem in cases:
+            path = self.config(json.dumps(options))
+            for words in (["config", "check"], ["run", "curl", "--ca-dir", world.ca_dir]):
+                self.assertEqual(osproxy(*words, "-c", path, code=1), ("", f"osproxy: {problem}\n"), words)
+        good = {"host": "a.test", "cert": f"{world.dir}/origin.pem", "key": f"{world.dir}/origin.key"}
+        path = self.config(json.dumps({"client-certs": [good], "upstream-ca": f"{world.dir}/ca.pem"}))
+        self.assertEqual(osproxy("config", "check", "-c", path), (f"{path} is good\n", ""))
+
     def test_errors_name_file_line_and_key(self):
         cases = {
             '{\n"rules": [{"action": "pass"},\n{"action": "pass", "host": "a:1"}]}': "3: rules[1].host: 'a:1' is not a host; ",
@@ -414,6 +430,20 @@ class Cleanup(unittest.TestCase):
             self.assertIn("osproxy", world.tables())
         self.assertEqual(as_nobody("cleanup", code=1),
                          ("", "osproxy: cleanup needs root to remove packet-filter rules; try: sudo osproxy cleanup\n"))
+
+    def test_drafts_of_journals_whose_writers_have_died_are_removed(self):
+        dead = subprocess.Popen(["true"])
+        dead.wait()
+        os.makedirs("/run/osproxy", mode=0o700, exist_ok=True)
+        drafts = {pid: f"/run/osproxy/{pid}.json.{pid}.tmp" for pid in (dead.pid, os.getpid())}
+        for path in drafts.values():
+            with open(path, "w") as file:
+                file.write("{")
+            self.addCleanup(lambda path=path: os.path.exists(path) and os.unlink(path))
+        self.assertEqual(osproxy("cleanup"), (f"removed the unfinished journal {drafts[dead.pid]}\n", ""))
+        self.assertFalse(os.path.exists(drafts[dead.pid]))
+        self.assertTrue(os.path.exists(drafts[os.getpid()]))
+        self.assertEqual(osproxy("cleanup"), ("nothing was left behind\n", ""))
 
     def test_a_table_loaded_by_hand_is_removed(self):
         printed, _ = osproxy("rules", "--engine", "redirect")

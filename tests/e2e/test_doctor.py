@@ -54,6 +54,10 @@ class Doctor(unittest.TestCase):
         text = ask(OSPROXY, "doctor", "--ca-dir", f"{world.dir}/none")
         self.assertRegex(text, r"(?m)^ok       conntrack            can be asked for original destinations; \d+ of \d+ entries in use$")
         self.assertRegex(text, r"(?m)^missing  CA                   there is none in .*; the first run makes one$")
+        world.run(OSPROXY, "ca", "create", "--ca-dir", f"{world.dir}/made")
+        lines = map(json.loads, world.run(OSPROXY, "doctor", "--ca-dir", f"{world.dir}/made", "-f", "jsonl").stdout.splitlines())
+        advice = {line["advice"] for line in lines if line["check"] == "CA" and line["detail"].startswith("not trusted by ")}
+        self.assertEqual(advice, {f"sudo osproxy ca install --ca-dir {world.dir}/made, or use osproxy exec"})
 
     def test_without_root_it_says_less(self):
         found = doctor(before=["setpriv", "--reuid", "65534", "--regid", "65534", "--clear-groups"], code=1)

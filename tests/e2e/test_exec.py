@@ -4,6 +4,7 @@ import os
 import resource
 import shutil
 import signal
+import socket
 import subprocess
 import termios
 import time
@@ -83,6 +84,47 @@ class Exec(unittest.TestCase):
         result = execute("curl", "-sS", f"https://{ONE}/shown")
         self.assertEqual(result.stdout, f"hello from {ONE}\n", result.stderr)
         self.assertRegex(result.stderr, rf"curl\[\d+\] GET https://{ONE}/shown → 200 OK")
+
+    def test_says_that_no_connection_was_seen_and_where_it_looked(self):
+        with socket.create_server(("127.0.0.1", 0)) as unused:
+            port = unused.getsockname()[1]
+        own = ["curl", "-sS", "-m", "3", f"http://127.0.0.1:{port}/"]
+        elsewhere = ["curl", "-sS", "-m", "3", "-o", "/dev/null", f"http://{ONE}:9080/"]
+        where = {"all": "any TCP port", "five": "ports 80,443,8000,8080,8443"}
+        cases = [
+            (own, [], f"no connection of curl was seen on {where['all']}; not looked at: connections to this machine itself (--loopback)"),
+            (elsewhere, ["--engine", "redirect"], f"no connection of curl was seen on {where['five']}; not looked at: other ports (--ports), "
+                                                  "connections to this machine itself (--loopback)"),
+            (elsewhere, ["--ports", "443", "--loopback"], "no connection of curl was seen on ports 443; not looked at: other ports (--ports)"),
+            (["true"], ["--loopback"], f"no connection of true was seen on {where['all']}"),
+        ]
+        for words, options, line in cases:
+            with self.subTest(words=words, options=options):
+                self.assertEqual(execute(*words, options=options).stderr.splitlines()[-1], f"osproxy: {line}")
+        for words, options in [(own, ["--loopback"]), (elsewhere, []), (elsewhere, ["--engine", "redirect", "--ports", "9080"])]:
+            with self.subTest(words=words, options=options):
+                errors = execute(*words, options=options).stderr
+                self.assertIn("curl[", errors)
+                self.assertNotIn("was seen", errors)
+
+    def test_a_blocked_connection_was_seen(self):
+        path = f"{world.dir}/block.json"
+        with open(path, "w") as file:
+            json.dump({"rules": [{"port": 80, "action": "block"}]}, file)
+        for engine in ("packet", "redirect"):
+            errors = execute("curl", "-sS", f"http://{ONE}/", options=["-c", path, "--engine", engine]).stderr
+            self.assertRegex(errors, r"curl\[\d+\] block ", engine)
+            self.assertNotIn("was seen", errors, engine)
+
+    def test_says_that_the_reader_has_gone(self):
+        script = f"curl -sS -o /dev/null https://{ONE}/first; sleep 0.5; curl -sS -o /dev/null https://{ONE}/second; sleep 0.5"
+        process = subprocess.Popen(command("sh", "-c", script, options=["-o", "-", "-d", "1"]), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        self.assertIn("/first", process.stdout.readline())
+        process.stdout.close()
+        errors = process.stderr.read()
+        process.stderr.close()
+        process.wait(PATIENCE)
+        self.assertIn("osproxy: nobody reads --output - any more: interception ends, the command goes on without it\n", errors)
 
     def test_runtimes_trust_it(self):
         python = "import urllib.request as r; print(r.urlopen('https://%s/python').status)" % ONE

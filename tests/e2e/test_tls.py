@@ -79,6 +79,8 @@ class Upstream(unittest.TestCase):
             world.curl("https://one.test/old", *old, "--tlsv1.0", trust="osproxy")
             self.assertEqual(osproxy.wait_for_flow(url="https://one.test/old")["tls"]["version"], "TLSv1.1")
             self.assertIn("s_server", world.curl(url("old"), trust="osproxy").stdout)
+            flow = osproxy.wait_for_flow(url=url("old"))
+            self.assertEqual((flow["tls"]["version"], flow["upstream_tls"]["version"]), ("TLSv1.3", "TLSv1.1"))
 
     def test_tls_1_2(self):
         with Osproxy(world, "curl") as osproxy:

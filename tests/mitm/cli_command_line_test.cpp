@@ -30,7 +30,6 @@ TEST_CASE("command_line: commands, words and options") {
   const json none = json::object();
   const Case cases[] = {
       {{}, "run", {}, none},
-      {{""}, "run", {""}, none},
       {{"curl"}, "run", {"curl"}, none},
       {{"run"}, "run", {}, none},
       {{"run", "curl"}, "run", {"curl"}, none},
@@ -74,7 +73,6 @@ TEST_CASE("command_line: commands, words and options") {
       {{"--mode", "osproxy:curl"}, "run", {"curl"}, {{"mode", "osproxy:curl"}}},
       {{"--mode", "local:curl,!wget"}, "run", {"curl,!wget"}, {{"mode", "local:curl,!wget"}}},
       {{"--mode=local:user:ann"}, "run", {"user:ann"}, {{"mode", "local:user:ann"}}},
-      {{"-m", "local:"}, "run", {""}, {{"mode", "local:"}}},
       {{"-m", "local"}, "run", {}, {{"mode", "local"}}},
       {{"-m", "osproxy", "curl"}, "run", {"curl"}, {{"mode", "osproxy"}}},
       // Everything behind exec's first plain word is CMD's.
@@ -197,6 +195,10 @@ TEST_CASE("command_line: errors say what was expected") {
       {{"-m", "regular"}, "--mode: expected osproxy, osproxy:FILTER, local or local:FILTER, found 'regular'"},
       {{"-m", "socks5:x"},
        "--mode: expected osproxy, osproxy:FILTER, local or local:FILTER, found 'socks5:x'"},
+      {{""}, "the FILTER is empty; leave it out to intercept every program"},
+      {{"run", "", "-k"}, "the FILTER is empty; leave it out to intercept every program"},
+      {{"-m", "local:"}, "the FILTER is empty; leave it out to intercept every program"},
+      {{"-m", "local", ""}, "the FILTER is empty; leave it out to intercept every program"},
       {{"-m", "local:a", "b"}, "the filter is given twice: 'b' and --mode local:a"},
       {{"exec"}, "exec needs a command: osproxy exec -- CMD [ARG ...]"},
       {{"exec", "-k", "--"}, "exec needs a command: osproxy exec -- CMD [ARG ...]"},

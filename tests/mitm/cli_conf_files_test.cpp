@@ -95,6 +95,24 @@ TEST_CASE("conf: the manual pages speak of every command, verb, option and key")
   }
 }
 
+TEST_CASE("conf: it is said exactly which options are no keys, and which keys no options") {
+  const std::string readme = source("README.md");
+  const auto begin = readme.find("Every long option but"), end = readme.find("is also a key", begin);
+  REQUIRE(end != readme.npos);
+  const std::string exceptions = readme.substr(begin, end - begin);
+  const std::string help = help_text("config");
+  for (const Option& option : option_table()) {
+    CAPTURE(option.name);
+    CHECK((exceptions.find(fmt::format("`--{}`", option.name)) != exceptions.npos) == !option.in_config);
+  }
+  CHECK(
+      help.find("Every long option is a key of the file, but\n--config, --dialect, --exec-group, "
+                "--into, --out-of, --mode, --ca-dir, --forget.\nKeys only: filter, rules, client-certs.\n") !=
+      help.npos);
+  CHECK(manual_page("@no-keys@\n").ends_with(".Fl -ca-dir ,\n.Fl -forget\n"));
+  CHECK(manual_page("@mere-keys@\n").ends_with(".Cm filter ,\n.Cm rules ,\n.Cm client-certs\n"));
+}
+
 TEST_CASE("conf: the sample is valid, is taken, and holds defaults") {
   CHECK(is_valid(kConf + "osproxy.schema.json", kConf + "osproxy.json"));
   const json sample = json::parse(sample_config());
@@ -122,7 +140,20 @@ TEST_CASE("conf: program and schema agree on what is good") {
       {json::object(), true},
       {{{"ports", "all"}}, true},
       {{{"ports", {"80", "443"}}}, true},
-      {{{"ports", 80}}, false},
+      {{{"ports", 80}}, true},
+      {{{"ports", 0}}, false},
+      {{{"ports", 70000}}, false},
+      {{{"ports", 80.5}}, false},
+      {{{"ports", {443, "8000-8100"}}}, true},
+      {{{"ports", {443, nullptr}}}, false},
+      {{{"bodies", 65536}}, true},
+      {{{"bodies", -1}}, false},
+      {{{"bodies", true}}, false},
+      {{{"mark", 256}}, true},
+      {{{"mark", 0}}, false},
+      {{{"passthrough-ttl", 0}}, true},
+      {{{"passthrough-ttl", 604801}}, false},
+      {{{"exclude", 10}}, false},
       {{{"ports", json::array()}}, false},
       {{{"detail", 4}}, true},
       {{{"detail", 5}}, false},

@@ -72,8 +72,11 @@ TEST_CASE("config: errors name line, key and what was expected") {
       {R"({"detail": "2"})", "1: detail: expected a whole number, found \"2\""},
       {R"({"detail": 2.0})", "1: detail: expected a whole number, found 2.0"},
       {R"({"output": 1})", "1: output: expected a string, found 1"},
-      {R"({"ports": 443})", "1: ports: expected a string or a list of strings, found 443"},
-      {R"({"ports": ["80", 443]})", "1: ports: expected a string or a list of strings, found [\"80\",443]"},
+      {R"({"ports": true})", "1: ports: expected a string, a whole number or a list of them, found true"},
+      {R"({"ports": ["80", 4.5]})",
+       "1: ports: expected a string, a whole number or a list of them, found [\"80\",4.5]"},
+      {R"({"bodies": null})", "1: bodies: expected a string or a whole number, found null"},
+      {R"({"exclude": 10})", "1: exclude: expected a string or a list of strings, found 10"},
       {R"({"exclude": {"a": "b"}})",
        "1: exclude: expected a string or a list of strings, found {\"a\":\"b\"}"},
       {R"({"rules": {}})", "1: rules: expected a list of objects, found {}"},
@@ -93,6 +96,12 @@ TEST_CASE("config: errors name line, key and what was expected") {
        "3: ports: 'http' is not a port or a range of ports; expected for example 443 or 8000-8100"},
       {R"({"ports": ["80", "70000"]})",
        "1: ports: '70000' is not a port or a range of ports; expected for example 443 or 8000-8100"},
+      {R"({"ports": 70000})",
+       "1: ports: '70000' is not a port or a range of ports; expected for example 443 or 8000-8100"},
+      {R"({"ports": ["80", -1]})",
+       "1: ports: '-1' is not a port or a range of ports; expected for example 443 or 8000-8100"},
+      {R"({"bodies": -1})", "1: bodies: expected a number of bytes such as 4096, 64k or 10M, found '-1'"},
+      {R"({"mark": 3})", "1: mark: expected a single bit such as 0x10000000, found '3'"},
       {R"({"ports": []})", "1: ports: expected ports, ranges of ports or all"},
       {R"({"ports": "9-1"})",
        "1: ports: '9-1' is not a port or a range of ports; expected for example 443 or 8000-8100"},
@@ -181,7 +190,7 @@ TEST_CASE("config: deep and large values are refused and shown in short") {
   CHECK(error_in(nested(17)) == "1: lists and objects are nested more than 16 deep");
   CHECK(error_in(nested(16)) == "1: expected an object of options, found a list");
   CHECK(error_in("{\"ports\": " + nested(10) + "}") ==
-        "1: ports: expected a string or a list of strings, found a list");
+        "1: ports: expected a string, a whole number or a list of them, found a list");
   CHECK(error_in("{\"rules\": [{\"action\": \"pass\", \"host\": " + nested(10) + "}]}") ==
         "1: rules[0].host: expected a string or a list of strings, found a list");
   CHECK(error_in("{\"detail\": \"" + std::string(1000, 'x') + "\"}") ==
@@ -246,8 +255,18 @@ TEST_CASE("config: defaults, then the file, then the command line") {
     CHECK(options->at("filter") == "curl");
     CHECK(options->at("insecure") == true);
   }
-  SUBCASE("an empty filter is a filter") {
-    CHECK(effective(home, {""})->at("filter") == "");
+  SUBCASE("an empty filter of the file's is every program") {
+    write(home.other(), R"({"filter": ""})");
+    CHECK(effective(home, {"-c", home.other().c_str()})->at("filter") == "");
+  }
+  SUBCASE("numbers become what would be typed") {
+    write(home.other(), R"({"ports": [443, "8000-8100"], "bodies": 65536, "passthrough-ttl": 5})");
+    const auto options = effective(home, {"-c", home.other().c_str()});
+    CHECK(options->at("ports") == json{"443", "8000-8100"});
+    CHECK(options->at("bodies") == "65536");
+    CHECK(options->at("passthrough-ttl") == "5");
+    write(home.other(), R"({"ports": 443})");
+    CHECK(effective(home, {"-c", home.other().c_str()})->at("ports") == "443");
   }
   SUBCASE("mode is a filter") {
     CHECK(effective(home, {"-m", "local:curl"})->at("filter") == "curl");

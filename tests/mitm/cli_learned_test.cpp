@@ -89,6 +89,21 @@ TEST_CASE("learned file: what somebody forgets, the run forgets") {
   CHECK(run.learned->list(kStart).empty());
 }
 
+TEST_CASE("learned file: it is watched while it lists something, or is yet to") {
+  const Directory home;
+  Run run{mitm::cli::learned_directory(home.path)};
+  CHECK_FALSE(run.file.is_watched(kStart));
+  run.learned->refused("/bin/a", "one.test", Refusal::closed, kStart);
+  CHECK(run.file.is_watched(kStart));
+  run.file.sync(kStart);
+  const auto until = run.learned->list(kStart).at(0).until;
+  CHECK(run.file.is_watched(until - 1s));
+  CHECK_FALSE(run.file.is_watched(until + 1s));
+  run.learned->forget("/bin/a", "one.test");
+  run.file.sync(kStart);
+  CHECK_FALSE(run.file.is_watched(kStart));
+}
+
 TEST_CASE("learned file: it ends with its run, killed or not") {
   const Directory home;
   const std::string directory = mitm::cli::learned_directory(home.path);

@@ -90,7 +90,7 @@ TEST_CASE("settings: sizes have units") {
   }
 }
 
-TEST_CASE("settings: times have units") {
+TEST_CASE("settings: times have units, or are seconds") {
   const std::pair<const char*, std::int64_t> good[] = {{"0", 0},     {"90", 90},       {"90s", 90},
                                                        {"10m", 600}, {"168h", 604800}, {"604800", 604800}};
   for (const auto& [text, seconds] : good) {
@@ -101,7 +101,8 @@ TEST_CASE("settings: times have units") {
        {"", "m", "-1", "+1", "1.5h", "10 m", "10min", "169h", "604801", "99999999999999999999"}) {
     CAPTURE(bad);
     CHECK(mitm::cli::parse_duration(bad).error().text ==
-          fmt::format("expected a time such as 30s, 10m or 2h, at most 168h, or 0; found \"{}\"", bad));
+          fmt::format(
+              "expected a time such as 30 (seconds), 30s, 10m or 2h, at most 168h, or 0; found \"{}\"", bad));
   }
 }
 

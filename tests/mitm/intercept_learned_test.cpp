@@ -38,6 +38,22 @@ TEST_CASE("learned: after three refusals a program passes to that host, for a ti
   }
 }
 
+TEST_CASE("learned: each change of the list is told, when it can be seen") {
+  Learned learned{{.ttl = 90s, .after = 2}};
+  std::vector<std::size_t> listed;
+  learned.on_change([&] { listed.push_back(learned.list(kStart).size()); });
+  (void)learned.refused(kCurl, "one.test", Refusal::closed, kStart);
+  CHECK(listed.empty());
+  (void)learned.refused(kCurl, "one.test", Refusal::closed, kStart);
+  CHECK(listed == std::vector<std::size_t>{1});
+  learned.forget(kCurl, "two.test");
+  learned.forget(kCurl, "one.test");
+  CHECK(listed == std::vector<std::size_t>{1, 0});
+  for (int i = 0; i < 2; ++i) (void)learned.refused(kCurl, "one.test", Refusal::closed, kStart);
+  learned.accepted(kCurl, "one.test", kStart);
+  CHECK(listed == std::vector<std::size_t>{1, 0, 1, 0});
+}
+
 TEST_CASE("learned: the reason names the refusal, its count and the end") {
   Learned learned{{.ttl = 90s, .after = 1}};
   CHECK(learned.refused(kCurl, "one.test", Refusal::closed, kStart) ==

@@ -73,6 +73,24 @@ TEST_CASE("tls: HTTP inside TLS is seen, with the facts of the connection") {
   }
 }
 
+TEST_CASE("tls: what was agreed on with the server is told beside what was with the program") {
+  Rig rig{rig::trusting()};
+  auto [program, server] = rig.open();
+  const SslCtxPtr client = rig::ours().client();
+  const SslCtxPtr origin = rig::theirs().server("h.test");
+  SSL_CTX_set_max_proto_version(origin.get(), TLS1_2_VERSION);
+  const auto done = shake(program, client.get(), server, origin.get(), "h.test", {"http/1.1"});
+  REQUIRE_MESSAGE(done.program, program.tls_error());
+  passes(program, server, kGet);
+  passes(server, program, kOk);
+  const auto flow = rig.ended(1).at(0);
+  CHECK(flow.tls->version == "TLSv1.3");
+  REQUIRE(flow.upstream_tls != nullptr);
+  CHECK(flow.upstream_tls->version == "TLSv1.2");
+  CHECK(flow.upstream_tls->cipher == SSL_get_cipher_name(server.ssl()));
+  CHECK(flow.upstream_tls->alpn == alpn_of(server));
+}
+
 TEST_CASE("tls: the program gets the ALPN that the server chose from its own list, without h3") {
   struct Case {
     std::vector<std::string> offered;
@@ -226,6 +244,7 @@ TEST_CASE("tls: a program that does not speak HTTP gets an alert when the server
   CHECK(flow.type == Type::tls_error);
   CHECK(flow.host == "h.test");
   CHECK(flow.error.find("cannot be verified") != flow.error.npos);
+  CHECK(flow.upstream_tls == nullptr);
 }
 
 TEST_CASE("tls: a program that does not trust us is reported as that") {
@@ -240,6 +259,7 @@ TEST_CASE("tls: a program that does not trust us is reported as that") {
     const auto flow = rig.ended(1).at(0);
     CHECK(flow.type == Type::tls_error);
     CHECK(flow.error.find("does not trust osproxy's CA (alert unknown ca)") != flow.error.npos);
+    CHECK(flow.upstream_tls != nullptr);
     CHECK(server.hear_all() == "");
     CHECK(rig.idle());
   }

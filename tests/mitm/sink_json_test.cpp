@@ -53,6 +53,7 @@ TEST_CASE("json: an http flow, byte for byte") {
       R"("request_body":"","request_body_cut":false,"response_body":"aGVsbG8K","response_body_cut":false,)"
       R"("request_bytes":0,"response_bytes":1234,"duration_ms":34.001,)"
       R"("tls":{"version":"TLSv1.3","cipher":"TLS_AES_256_GCM_SHA384","alpn":"http/1.1","client_certificate":null},)"
+      R"("upstream_tls":{"version":"TLSv1.2","cipher":"ECDHE-RSA-AES128-GCM-SHA256","alpn":"http/1.1"},)"
       R"("decision":"intercept","reason":"filter curl","error":null})");
 }
 
@@ -68,11 +69,12 @@ TEST_CASE("json: a passed connection of an unknown program, byte for byte") {
   flow.client = base::parse_endpoint("[::ffff:10.0.0.1]:1").value();
   flow.server = base::parse_endpoint("[2001:db8::1]:65535").value();
   flow.error = "reset";
-  CHECK(rendered(flow, true) ==
-        R"({"v":1,"event":"end","type":"pass","id":7,"conn":3,"time":"2026-11-23T09:26:50.123456Z",)"
-        R"("process":null,"client":"10.0.0.1:1","server":"[2001:db8::1]:65535","host":null,"sni":null,)"
-        R"("request_bytes":null,"response_bytes":null,"duration_ms":34.001,"tls":null,"starttls":null,)"
-        R"("decision":"intercept","reason":"filter curl","error":"reset"})");
+  CHECK(
+      rendered(flow, true) ==
+      R"({"v":1,"event":"end","type":"pass","id":7,"conn":3,"time":"2026-11-23T09:26:50.123456Z",)"
+      R"("process":null,"client":"10.0.0.1:1","server":"[2001:db8::1]:65535","host":null,"sni":null,)"
+      R"("request_bytes":null,"response_bytes":null,"duration_ms":34.001,"tls":null,"upstream_tls":null,"starttls":null,)"
+      R"("decision":"intercept","reason":"filter curl","error":"reset"})");
 }
 
 TEST_CASE("json: strings of any bytes, at every alignment") {

@@ -117,8 +117,10 @@ TEST_CASE("text: detail 2 adds passed connections and what they have begun") {
 TEST_CASE("text: detail 2 says what a server that asks for a client certificate was shown") {
   flow::Flow flow = sample_http();
   const std::pair<const char*, const char*> cases[] = {
-      {"none", " for example.org, client certificate asked for, none shown, HTTP/1.1"},
-      {"/c/me.pem", " for example.org, client certificate /c/me.pem, HTTP/1.1"}};
+      {"none",
+       " for example.org; server: TLSv1.2 ECDHE-RSA-AES128-GCM-SHA256, client certificate asked for, "
+       "none shown, HTTP/1.1"},
+      {"/c/me.pem", "-SHA256, client certificate /c/me.pem, HTTP/1.1"}};
   for (const auto& [shown, text] : cases) {
     flow.tls->client_certificate = shown;
     CHECK(render_text(flow, {.detail = 2}).find(text) != std::string::npos);
@@ -130,8 +132,8 @@ TEST_CASE("text: detail 2 shows the headers of both sides, detail 3 the bodies")
   const std::string head =
       "curl[1234] GET https://example.org/path → 200 OK 1.2k 34ms\n"
       "    /usr/bin/curl (user alice, parent 1000): curl -s https://example.org/path\n"
-      "    10.0.0.1:41000 → 93.184.216.34:443, TLSv1.3 TLS_AES_256_GCM_SHA384 for example.org, HTTP/1.1, "
-      "intercept (filter curl)\n"
+      "    10.0.0.1:41000 → 93.184.216.34:443, TLSv1.3 TLS_AES_256_GCM_SHA384 for example.org; server: "
+      "TLSv1.2 ECDHE-RSA-AES128-GCM-SHA256, HTTP/1.1, intercept (filter curl)\n"
       "    > Host: example.org\n"
       "    < Content-Type: text/plain\n";
   flow::Flow flow = sample_http();
@@ -197,6 +199,7 @@ TEST_CASE("text: no foreign byte reaches the terminal raw") {
   flow.process = std::move(process);
   flow.host = flow.sni = flow.method = flow.url = flow.http_version = flow.reason = flow.error = evil;
   flow.tls = flow::TlsFacts{evil, evil, evil, evil};
+  flow.upstream_tls = std::make_shared<const flow::TlsFacts>(*flow.tls);
   flow.request_headers.add(evil, evil);
   flow.response_headers.add("content-encoding", evil);
   flow.request_body = flow.response_body = evil;

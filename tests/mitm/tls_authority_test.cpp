@@ -121,14 +121,21 @@ TEST_CASE("authority: a key without certificate is an attempt that was cut off, 
   CHECK(tls_test::mode_of(directory / "root-ca.key") == 0600);
 }
 
+TEST_CASE("authority: commands are advised with the directory, where it is not the usual one") {
+  CHECK(ca_dir_option("") == "");
+  CHECK(ca_dir_option(kStateDirectory) == "");
+  CHECK(ca_dir_option("/x/ca") == " --ca-dir /x/ca");
+}
+
 TEST_CASE("authority: what is wrong with the files is said with the file and the way out") {
   const Directory directory;
   const std::string key = directory / "root-ca.key";
   const std::string certificate = directory / "root-ca.pem";
-  const std::string remedy =
-      "to have a new root made, remove " + key + " and " + certificate + ", then run: sudo osproxy ca create";
-  CHECK(load_root(directory.path()).error().text ==
-        "there is no root certificate in " + directory.path() + "; make one: sudo osproxy ca create");
+  const std::string remedy = "to have a new root made, remove " + key + " and " + certificate +
+                             ", then run: sudo osproxy ca create --ca-dir " + directory.path();
+  CHECK(load_root(directory.path()).error().text == "there is no root certificate in " + directory.path() +
+                                                        "; make one: sudo osproxy ca create --ca-dir " +
+                                                        directory.path());
   REQUIRE(create_root(directory.path()).has_value());
   const std::string good_key = contents(key);
   const std::string good_certificate = contents(certificate);

@@ -181,8 +181,10 @@ TEST_CASE("stores: macOS: an older root goes out for a new one, also when its fi
           const Root old = new_root(problems);
           (void)install_into(*store, old);
           const Root root = new_root(problems);
-          problems.equal(text(store->status(root)),
-                         "absent: an older osproxy root is there; run: sudo osproxy ca install", "older");
+          problems.equal(
+              text(store->status(root)),
+              "absent: another osproxy root is there; run: sudo osproxy ca install --ca-dir /tmp/state",
+              "older");
           problems.equal(text(install_into(*store, root)), "trusted", "replaced");
           problems.equal(contents(kKeychain), root.pem, "only the new one");
           problems.equal(shell(std::string("wc -l <") + kSettings), "0 1", "one setting");
@@ -224,9 +226,10 @@ TEST_CASE("stores: macOS: without a person nothing is half installed, and what t
 
           fs::remove("/tmp/answer");
           write(kSettings, "");
-          problems.equal(text(store->status(root)),
-                         "absent: the root is there, but not trusted; run: sudo osproxy ca install",
-                         "not trusted");
+          problems.equal(
+              text(store->status(root)),
+              "absent: the root is there, but not trusted; run: sudo osproxy ca install --ca-dir /tmp/state",
+              "not trusted");
           problems.equal(text(install_into(*store, root)), "trusted", "trusted again");
           fs::remove("/usr/bin/security");
           problems.equal(text(keychain_store()->status(root)),
@@ -245,8 +248,8 @@ TEST_CASE("stores: macOS: only root changes it, everyone may look") {
           problems.expect(::seteuid(65534) == 0, "seteuid");
           const auto store = keychain_store();
           problems.equal(text(store->status(root)), "absent", "status");
-          problems.equal(text(install_into(*store, root)), "absent: needs root; run: sudo osproxy ca install",
-                         "install");
+          problems.equal(text(install_into(*store, root)),
+                         "absent: needs root; run: sudo osproxy ca install --ca-dir /tmp/state", "install");
           problems.expect(::seteuid(0) == 0, "seteuid");
           (void)install_into(*store, root);
           problems.expect(::seteuid(65534) == 0, "seteuid");

@@ -154,11 +154,11 @@ TEST_CASE("trust: a new root takes an older one's place, and goes out although i
           new_root(problems);
           problems.equal(state_of(trust_status(kPem, user), "system"),
                          std::string("absent: ") + kDebianFile +
-                             " is an older osproxy root; run: sudo osproxy ca install",
+                             " is another osproxy root; run: sudo osproxy ca install --ca-dir /tmp/state",
                          "older");
           problems.equal(state_of(trust_status(kPem, user), "NSS"),
-                         "absent: an older osproxy root, or one that is not trusted, is there; run: sudo "
-                         "osproxy ca install",
+                         "absent: another osproxy root, or one that is not trusted, is there; run: sudo "
+                         "osproxy ca install --ca-dir /tmp/state",
                          "older NSS");
           const auto installed = install_trust(kPem, user);
           problems.equal(state_of(installed, "system"), "trusted", "replaced");
@@ -196,10 +196,11 @@ TEST_CASE("trust: an update that fails leaves nothing of ours, and the other sto
               "nothing done");
           problems.expect(!fs::exists(kDebianFile), "the file is still there");
           write(kDebianFile, contents(kPem));
-          problems.equal(state_of(trust_status(kPem, user), "system"),
-                         fmt::format("absent: {} has not reached {}; run: sudo osproxy ca install",
-                                     kDebianFile, kBundle),
-                         "not reached");
+          problems.equal(
+              state_of(trust_status(kPem, user), "system"),
+              fmt::format("absent: {} has not reached {}; run: sudo osproxy ca install --ca-dir /tmp/state",
+                          kDebianFile, kBundle),
+              "not reached");
         }) == "");
 }
 
@@ -475,7 +476,7 @@ TEST_CASE("trust: without root each store says what it needs") {
           problems.expect(::setgid(65534) == 0 && ::setuid(65534) == 0, "setuid");
           const StoreUser user{65534, 65534, "nobody", "/nonexistent"};
           problems.equal(state_of(install_trust(kPem, user), "system"),
-                         "absent: needs root; run: sudo osproxy ca install", "install");
+                         "absent: needs root; run: sudo osproxy ca install --ca-dir /tmp/state", "install");
         }) == "");
 }
 

@@ -89,6 +89,24 @@ TEST_CASE("attribution: own connections, IPv4, IPv6 and IPv4 by an IPv6 socket")
   }
 }
 
+TEST_CASE("attribution: when a process was started, to a tick of the kernel's clock") {
+  using namespace std::chrono_literals;
+  const Listener listener{"127.0.0.1"};
+  const auto before = std::chrono::system_clock::now();
+  const Child child{[&](const Child::Wire& wire) {
+    const auto fd = connect_to(listener.endpoint());
+    wire.send(local_end(fd.get()).port());
+    (void)wire.receive();
+  }};
+  const auto after = std::chrono::system_clock::now();
+  auto attributor = Attributor::open();
+  const auto owner = attributor->owner_of({loopback(child.wire().receive()), listener.endpoint()});
+  REQUIRE(owner.process);
+  CHECK(owner.process->id.pid == child.pid());
+  CHECK(owner.process->start_time >= before - 20ms);
+  CHECK(owner.process->start_time <= after + 20ms);
+}
+
 TEST_CASE("attribution: a connection that nobody answers, from SYN-SENT on") {
   // A full backlog drops the SYN: the connection stays in SYN-SENT, as to a host that is not there.
   const Listener listener{"127.0.0.1", 0};
