@@ -24,14 +24,15 @@ struct Prepared {
   base::UniqueFd learned;  ///< what the run learns to pass is listed there; none: nowhere
 };
 
-/// The same for a command that needs its options only: effective_options() as `user` sees them.
-[[nodiscard]] base::Result<nlohmann::json> read_options(const Invocation& invocation,
-                                                        const divert::User& user);
 /// With the caller's rights: whether a run could read what it would have to. Writes nothing.
 [[nodiscard]] base::Result<> check_files(const RunSettings& settings);
 
 /// Forks a process that becomes `user`, reads the configuration, compiles the filter, opens the files and
 /// ends. Root never opens a path of the user's and never parses what the user wrote.
 [[nodiscard]] base::Result<Prepared> prepare(const Invocation& invocation, const divert::User& user);
+
+/// The same for a command that needs its options only: effective_options() as `user` sees them.
+[[nodiscard]] base::Result<nlohmann::json> read_options(const Invocation& invocation,
+                                                        const divert::User& user);
 
 }  // namespace mitm::cli
