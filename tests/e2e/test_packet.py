@@ -354,6 +354,7 @@ class Choice(unittest.TestCase):
         doctor = world.run(OSPROXY, "doctor", "--ca-dir", world.ca_dir).stdout
         self.assertRegex(doctor, "(?m)^missing  DNS copies           cannot get copies of packets")
 
+    @unittest.skipIf(ASAN, "ASan's mlockall(2) does nothing")
     def test_what_answers_first_packets_stays_in_memory(self):
         with Osproxy(world, "curl", "--engine", "packet") as osproxy:
             self.assertGreater(int(status_of(osproxy.broker())["VmLck"].split()[0]), 0)
