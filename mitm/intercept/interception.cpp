@@ -284,7 +284,8 @@ awaitable<void> Interception::run_tls(divert::ClientHello hello) {
   if (upgrades) {
     co_await run_raw();
     // Some only look whether there is TLS (openssl s_client -starttls).
-    tools_.shared.settings.learned->accepted(program(), tracked_.server_name());
+    tools_.shared.settings.learned->accepted(program(), tracked_.server_name(),
+                                             std::chrono::system_clock::now());
     co_return;
   }
   co_await converse_in_tls();

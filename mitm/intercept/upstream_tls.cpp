@@ -64,10 +64,10 @@ constexpr std::string_view kNoCertificate =
 
 /// "TLS 1.2 to 1.3: what the program offers, as far as --tls-min allows".
 std::string offered_versions(SSL* ssl) {
-  const auto minor = [](long version) { return (version & 0xff) - 1; };
+  const auto digit = [](long version) { return (version & 0xff) - 1; };
   const long lowest = SSL_get_min_proto_version(ssl), highest = SSL_get_max_proto_version(ssl);
-  return fmt::format("TLS 1.{} to 1.{}: what the program offers, as far as --tls-min allows", minor(lowest),
-                     highest == 0 ? 3 : minor(highest));
+  return fmt::format("TLS 1.{} to 1.{}: what the program offers, as far as --tls-min allows", digit(lowest),
+                     highest == 0 ? 3 : digit(highest));
 }
 
 }  // namespace

@@ -37,7 +37,7 @@ struct Scene {
       auto guard = Guard::start(journal);
       if (behaviour == Broker::pauses) guard->pause();
       if (behaviour == Broker::dies_slowly) {
-        guard = Guard{};  // its pipe closes
+        *guard = Guard{};  // its pipe closes
         std::this_thread::sleep_for(700ms);
         ::_exit(0);
       }
