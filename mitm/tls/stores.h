@@ -13,7 +13,7 @@ namespace mitm::tls {
 /// Ours, as it is to be in the stores.
 struct Root {
   std::string pem;
-  std::string der;          ///< empty: the file is gone; what bears our name can still be taken out
+  std::string der;             ///< empty: the file is gone; what bears our name can still be taken out
   std::string ca_directory{};  ///< empty: unknown
 
   /// "run: sudo osproxy ca VERB ...", for the CA that is meant.
