@@ -371,8 +371,10 @@ void Interception::learn_from_the_past(divert::Verdict& verdict, const Speech& s
 }
 
 std::string Interception::refused(Refusal how, std::string why) const {
-  const auto follows = tools_.shared.settings.learned->refused(program(), tracked_.server_name(), how,
-                                                               std::chrono::system_clock::now());
+  auto& learned = *tools_.shared.settings.learned;
+  const auto now = std::chrono::system_clock::now();
+  if (how == Refusal::closed && learned.trusts(program(), tracked_.server_name(), now)) return why;
+  const auto follows = learned.refused(program(), tracked_.server_name(), how, now);
   if (!follows.empty()) why.append("; ").append(follows);
   return why;
 }

@@ -50,7 +50,8 @@ TEST_CASE("pipeline: a connection of which the broker says nothing is reset, and
     divert::Upstreams upstreams;
     std::atomic<int> intercepted{0}, open{0};
     const divert::Listeners listeners;
-    divert::Room room{link, nobody, watcher, own, upstreams, listeners, intercepted, {}, ending, {}, open, {}};
+    divert::Room room{link,        nobody, watcher, own, upstreams, listeners,
+                      intercepted, {},     ending,  {},  open,      {}};
 
     tcp::acceptor listener{context, {boost::asio::ip::address_v4::loopback(), 0}};
     tcp::socket program{context};

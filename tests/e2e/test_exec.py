@@ -1,6 +1,7 @@
 """`osproxy exec -- CMD`: CMD is the user's own process, intercepted with everything it starts, and nothing else is."""
 import json
 import os
+import re
 import resource
 import shutil
 import signal

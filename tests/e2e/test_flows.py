@@ -91,7 +91,7 @@ class Jsonl(unittest.TestCase):
 
     def test_bytes_that_are_not_utf8_break_no_line(self):
         target = "/a\xff\xfe\xc3(\xed\xa0\x80?q=\x9b\x85"
-        with Osproxy(world, "") as osproxy:
+        with Osproxy(world) as osproxy:
             answer = send_raw(f"GET {target} HTTP/1.1\r\nHost: one.test\r\nX-Odd: \xff\x85 \xe2\x80\xa8 \"\\\r\nConnection: close\r\n\r\n")
             self.assertIn("hello from one.test", answer)
             flow = osproxy.wait_for_flow(type="http")
@@ -227,7 +227,7 @@ class Text(unittest.TestCase):
 
     def test_what_a_server_sends_cannot_drive_the_terminal(self):
         path = f"{world.dir}/hostile"
-        with Osproxy(world, "", "-d", "4", "--output", path, jsonl=False):
+        with Osproxy(world, "-d", "4", "--output", path, jsonl=False):
             send_raw("GET /\x1b[31m\x9b31m HTTP/1.1\r\nHost: one.test\r\nX-\x7f: y\r\nConnection: close\r\n\r\n")
             send_raw("GET /ok HTTP/1.1\r\nHost: one.test\r\nX-Odd: \x1b]0;title\x07\x9b31m\r\nConnection: close\r\n\r\n")
             wait_for(lambda: b"one.test/ok" in open(path, "rb").read(), "the flow")

@@ -152,7 +152,7 @@ class Listeners(unittest.TestCase):
 
     def test_a_direct_visitor_is_closed_and_leaves_no_flow(self):
         for options in ([], ["--loopback"]):
-            with Osproxy(world, "", *options) as osproxy:
+            with Osproxy(world, *options) as osproxy:
                 script = "import socket, sys; s = socket.create_connection(('127.0.0.1', int(sys.argv[1]))); s.settimeout(60); print(s.recv(1))"
                 result = world.run("/usr/bin/python3", "-c", script, str(listener_port()), check=False)
                 self.assertTrue("b''" in result.stdout or "reset" in result.stderr, result)

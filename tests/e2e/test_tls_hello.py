@@ -172,7 +172,7 @@ class Likeness(unittest.TestCase):
     def test_the_server_sees_the_programs_own_lists(self):
         own = {name: self.hello(words) for name, words in PROGRAMS.items() if shutil.which(words[0])}
         self.assertIn("curl", own)
-        with Osproxy(world, "", "--ports", PORTS) as osproxy:
+        with Osproxy(world, "--ports", PORTS) as osproxy:
             for number, (name, hello) in enumerate(own.items(), 1):
                 with self.subTest(name):
                     seen = self.hello(PROGRAMS[name])

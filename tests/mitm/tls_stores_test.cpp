@@ -255,7 +255,8 @@ TEST_CASE("stores: macOS: only root changes it, everyone may look") {
           problems.expect(::seteuid(65534) == 0, "seteuid");
           problems.equal(text(store->status(root)), "trusted", "status when trusted");
           problems.equal(text(uninstall_from(*store, root)),
-                         "trusted: needs root; run: sudo osproxy ca uninstall", "uninstall");
+                         "trusted: needs root; run: sudo osproxy ca uninstall --ca-dir /tmp/state",
+                         "uninstall");
         }) == "");
 }
 
