@@ -122,7 +122,7 @@ int Channel::wire_read(char* into, int size) {
     const auto given = std::min(wire_.size(), static_cast<std::size_t>(size));
     std::memcpy(into, wire_.data(), given);
     wire_.erase(0, given);
-    if (wire_.empty()) wire_ = {};
+    if (wire_.empty()) wire_.shrink_to_fit();
     return static_cast<int>(given);
   }
   if (drained_) {
@@ -181,7 +181,7 @@ IoResult Channel::try_read(std::span<char> into) {
   const auto given = std::min(unread_.size(), into.size());
   std::memcpy(into.data(), unread_.data(), given);
   unread_.erase(0, given);
-  if (unread_.empty()) unread_ = {};
+  if (unread_.empty()) unread_.shrink_to_fit();
   drained_ = false;
   return {Status::ok, given};
 }

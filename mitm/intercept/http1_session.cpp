@@ -118,7 +118,8 @@ awaitable<Http1Session::Step> Http1Session::forward(Lane& lane, std::string_view
     co_return Step::stop;
   }
   if (size == input.size()) {
-    if (lane.held.capacity() > std::string{}.capacity()) lane.held = {};
+    lane.held.clear();
+    lane.held.shrink_to_fit();
   } else if (input.data() == lane.held.data()) {
     lane.held.erase(0, size);
   } else {

@@ -40,7 +40,7 @@ awaitable<void> pump(Tunnel& tunnel, bool outwards) {
       co_return;
     }
     if (got.ok() && !from.drained()) continue;
-    buffer = {};
+    std::vector<char>().swap(buffer);  // an idle tunnel holds none
     const bool go_on = co_await from.wait(got);
     if (!go_on) co_return;
   }

@@ -58,20 +58,9 @@ void append_duration(std::string& out, const std::optional<std::chrono::microsec
   append_padded(out, micros % 1000, 3);
 }
 
-void append_tls(std::string& out, const std::optional<flow::TlsFacts>& tls) {
-  if (!tls) {
-    out += "null";
-    return;
-  }
-  JsonObject object(out);
-  object.text_or_null("version", tls->version);
-  object.text_or_null("cipher", tls->cipher);
-  object.text_or_null("alpn", tls->alpn);
-  object.text_or_null("client_certificate", tls->client_certificate);
-  object.end();
-}
+enum class Leg : bool { program, server };
 
-void append_upstream_tls(std::string& out, const flow::TlsFacts* tls) {
+void append_tls(std::string& out, const flow::TlsFacts* tls, Leg leg) {
   if (!tls) {
     out += "null";
     return;
@@ -80,6 +69,7 @@ void append_upstream_tls(std::string& out, const flow::TlsFacts* tls) {
   object.text_or_null("version", tls->version);
   object.text_or_null("cipher", tls->cipher);
   object.text_or_null("alpn", tls->alpn);
+  if (leg == Leg::program) object.text_or_null("client_certificate", tls->client_certificate);
   object.end();
 }
 
@@ -205,8 +195,8 @@ void JsonRenderer::render(const flow::Flow& flow, bool bodies, std::string& out)
   object.integer("request_bytes", flow.request_bytes);
   object.integer("response_bytes", flow.response_bytes);
   append_duration(object.name("duration_ms"), flow.event == flow::Event::end ? flow.duration : std::nullopt);
-  append_tls(object.name("tls"), flow.tls);
-  append_upstream_tls(object.name("upstream_tls"), flow.upstream_tls.get());
+  append_tls(object.name("tls"), flow.tls ? &*flow.tls : nullptr, Leg::program);
+  append_tls(object.name("upstream_tls"), flow.upstream_tls.get(), Leg::server);
   if (flow.type != flow::Type::http && !flow.dns && !flow.message)
     object.text_or_null("starttls", flow.starttls);
   object.text_or_null("decision", flow.decision);
