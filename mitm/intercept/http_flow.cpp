@@ -32,10 +32,10 @@ std::string url_of(const http::Head& head, std::string_view scheme, const Tracke
 }
 
 /// One connection to a proxy carries requests for many hosts; the first one's is what the connection goes by.
-/// A SNI stays: it is what the server was asked for.
+/// Within TLS that stays: it is what the server was asked for.
 void name_host(std::string_view authority, flow::Flow& flow) {
   const std::string_view host = without_port(authority);
-  if (!host.empty() && (flow.host.empty() || flow.sni.empty())) flow.host = host;
+  if (!host.empty() && (flow.host.empty() || !flow.tls)) flow.host = host;
 }
 
 }  // namespace

@@ -333,7 +333,7 @@ TEST_CASE("settings: a bad filter is a usage error, and exec has none") {
   REQUIRE_FALSE(bad);
   CHECK(bad.error().text ==
         "filter 'curl,': item 2 is empty; expected a program, a path, a pid or a pattern");
-  CHECK(bad.error().os_code == EINVAL);
+  CHECK(bad.error().os_code == kUsageError);
   const auto invocation = parse_command_line(std::vector<const char*>{"exec", "--", "ls"});
   const auto settings = run_settings({{"filter", "wget"}}, *invocation);
   REQUIRE(settings);
