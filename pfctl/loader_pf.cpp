@@ -91,7 +91,7 @@ base::Result<> LoadedRules::stop_diverting() {
 }
 
 base::Result<> LoadedRules::divert_again() {
-  return hold_->landing->session.replace(hold_->text);
+  return hold_->landing->session.divert_again(hold_->loaded);
 }
 
 base::Result<LoadedRules> load_rules(const Ruleset& ruleset, const Landing& landing, const Probe& probe) {

@@ -141,6 +141,8 @@ class PfSession {
 
   /// New connections go their own way; those that are diverted live on: pf keeps their states.
   [[nodiscard]] base::Result<> stop();
+  /// Takes that back: what load() had put in place stands again.
+  [[nodiscard]] base::Result<> divert_again(const Loaded& loaded) { return replace(loaded.text); }
 
   /// In reverse, each step tried whatever became of the others. What cannot be undone stays in the journal.
   [[nodiscard]] Undone undo();
