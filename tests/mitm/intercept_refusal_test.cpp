@@ -45,6 +45,7 @@ bool visit(Rig& rig, SSL_CTX* client, bool look = false, const std::vector<std::
   }
   program.close();
   accepted.wait();
+  if (trusted && look) server.hear_all();  // the program was the first to leave
   server.close();
   CHECK(rig.idle());
   return trusted;
