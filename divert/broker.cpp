@@ -32,7 +32,7 @@ constexpr auto kTellCheck = 1s;
 constexpr auto kTellEvery = 60s;
 /// Messages that a link may wait to send before flows are no longer told.
 constexpr std::size_t kUntold = 1000;
-/// The worker asks for a new intermediate once in a week.
+/// The worker asks for a new intermediate once in a week; one that has been taken over does not get many.
 constexpr auto kIntermediateEvery = 10s;
 /// What intercepted connections of an ended CMD get to finish their flows.
 constexpr std::string_view kCommandGraceMs = "2000";
@@ -237,10 +237,9 @@ bool Broker::has_arrived(const base::Endpoint& to, Clock::duration limit) {
 /// The guard is told that all is well only when all of it is.
 void Broker::beat() {
   if (engine_ && !engine_->mind_searches()) {
-    end({1,
-         "searches for the owners of connections hang again and again; does a name service (nsswitch.conf) "
-         "not "
-         "answer, does `ps` hang? The rules are taken out"});
+    fail(
+        "searches for the owners of connections hang again and again: perhaps a name service "
+        "(nsswitch.conf) does not answer, or `ps` hangs");
   }
   if (!engine_ || engine_->alive()) setup_.guard.beat();
 }
@@ -561,7 +560,7 @@ void Broker::log(std::string_view line) {
   (void)setup_.control.send(wire::encode(wire::Control::log, line), MessageSocket::Wait::no);
 }
 
-/// One of our processes is gone.
+/// Something that a run cannot do without is gone.
 void Broker::fail(std::string_view what) {
   end({1, fmt::format("{}; {}", what, loaded_ ? "the rules are taken out" : "nothing was diverted")});
 }

@@ -70,6 +70,7 @@ class Broker {
 
  private:
   using Clock = std::chrono::steady_clock;
+
   /// One context's questions. What does not fit into the socket waits here, and no further question is read
   /// until it has gone: so nothing is lost however many connections a context has under way.
   struct Link {
