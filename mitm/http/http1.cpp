@@ -203,7 +203,7 @@ void Http1Reader::finish_trailer() {
   const std::string_view line = trailer_;
   const auto colon = line.find(':');
   if (colon != kNotFound) trailers_.add(line.substr(0, colon), without_blanks(line.substr(colon + 1)));
-  trailer_ = {};
+  trailer_.clear();
 }
 
 /// A byte of an extension or trailer, which are not interpreted but must be text and of bounded length.
