@@ -30,6 +30,11 @@ std::optional<pfctl::Refusal> refusal_for(int error) {
   }
 }
 
+procmap::Sought sought(const FlowKey& key, std::uint32_t interface) {
+  const auto transport = key.udp ? procmap::Transport::udp : procmap::Transport::tcp;
+  return {key.source, key.destination, transport, interface};
+}
+
 // A socket that is bound to a device cannot reach a listener on the loopback.
 bool concerns_us(const Ruling& ruling) {
   const bool bound_to_device = ruling.owner.socket && ruling.owner.socket->interface != 0;

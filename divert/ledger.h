@@ -45,6 +45,8 @@ struct LookUp {
   std::uint64_t token = 0;
   std::uint32_t interface = 0;  ///< of the packet
 };
+/// The question that procmap answers; `interface` of the packet.
+[[nodiscard]] procmap::Sought sought(const FlowKey& key, std::uint32_t interface);
 /// Connect to the destination, and come back with connected().
 struct ConnectAhead {
   FlowKey key;

@@ -22,11 +22,6 @@ constexpr auto kTick = 10ms;
 constexpr auto kIdle = 200ms;
 constexpr auto kSilence = 1s;
 
-procmap::Sought sought(const FlowKey& key, std::uint32_t interface) {
-  const auto transport = key.udp ? procmap::Transport::udp : procmap::Transport::tcp;
-  return {key.source, key.destination, transport, interface};
-}
-
 /// A full pipe rings as well.
 void ring(const base::Pipe& bell) {
   (void)!::write(bell.in.get(), "", 1);

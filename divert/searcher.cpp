@@ -10,14 +10,6 @@
 #include "divert/urgent.h"
 
 namespace divert {
-namespace {
-
-procmap::Sought sought(const LookUp& wanted) {
-  const auto transport = wanted.key.udp ? procmap::Transport::udp : procmap::Transport::tcp;
-  return {wanted.key.source, wanted.key.destination, transport, wanted.interface};
-}
-
-}  // namespace
 
 struct Searcher::Shared {
   std::mutex mutex;
@@ -107,7 +99,7 @@ void Searcher::run(const std::shared_ptr<Shared>& shared, unsigned number, const
     shared->began = Clock::now();
     lock.unlock();
     std::vector<procmap::Sought> list;
-    for (const LookUp& one : wanted) list.push_back(sought(one));
+    for (const LookUp& one : wanted) list.push_back(sought(one.key, one.interface));
     auto owners = search(list, kLimit);
     lock.lock();
     if (shared->current != number) return;

@@ -155,8 +155,7 @@ Result<int> who_command(const Invocation& invocation) {
   const bool jsonl = options->value("format", "text") == "jsonl";
   fmt::print("{}", jsonl ? procmap::render_who_jsonl(*rows) : procmap::render_who_text(*rows));
   if (::geteuid() != 0 && std::ranges::any_of(*rows, is_anothers)) {
-    fmt::print(stderr, "osproxy: owners of other users' sockets are seen by root only; try: {}\n",
-               with_sudo(invocation));
+    say("owners of other users' sockets are seen by root only; try: " + with_sudo(invocation));
   }
   return 0;
 }
