@@ -65,9 +65,8 @@ struct Flow {
   /// unknown.
   std::string host;
   std::string sni;
-  std::optional<TlsFacts> tls;  ///< between the program and us
-  /// Between us and the server, without client_certificate; null: none was agreed on.
-  std::shared_ptr<const TlsFacts> upstream_tls;
+  std::shared_ptr<const TlsFacts> tls;           ///< between the program and us; null: none was agreed on
+  std::shared_ptr<const TlsFacts> upstream_tls;  ///< between us and the server, without client_certificate
   std::string starttls;         ///< "smtp", ...: the protocol that agreed to go on in TLS; empty: none did
   std::optional<DnsFacts> dns;  ///< of type dns
   /// Of event message, whose type is websocket, sse or grpc and whose id is the http flow's; `time`: when its

@@ -258,7 +258,7 @@ void Interception::end(std::string why) {
 // TLS.
 
 awaitable<void> Interception::run_tls(divert::ClientHello hello) {
-  tracked_.set_tls(hello.sni, std::nullopt);
+  tracked_.set_sni(hello.sni);
   const bool upgrades = tracked_.has_waiting();
   const UpstreamTls::Ask ask{tracked_.connection().server, hello.sni, offered_upstream(hello.alpn), &hello,
                              tracked_.host()};
@@ -276,10 +276,9 @@ awaitable<void> Interception::run_tls(divert::ClientHello hello) {
   tracked_.set_upstream_tls(facts_of(server_.ssl()));
   const tls::X509Ptr certificate{SSL_get1_peer_certificate(server_.ssl())};
   const std::string alpn = selected_alpn(server_.ssl());
-  const bool accepted = co_await accept_tls(hello, certificate.get(), alpn);
+  const bool accepted = co_await accept_tls(hello, certificate.get(), alpn, attempt.client_certificate());
   hello = {};
   if (!accepted) co_return;
-  tracked_.set_client_certificate(attempt.client_certificate());
   agreed_ = Clock::now();
   if (upgrades) {
     co_await run_raw();
@@ -300,7 +299,7 @@ bool Interception::program_left() {
 }
 
 awaitable<bool> Interception::accept_tls(const divert::ClientHello& hello, X509* upstream,
-                                         std::string_view alpn) {
+                                         std::string_view alpn, std::string shown) {
   auto context = tools_.leaves.context_for({tracked_.server_name(), upstream, key_type_for(hello)});
   tls::SslPtr ssl{context ? SSL_new(context->get()) : nullptr};
   if (!ssl) {
@@ -318,7 +317,9 @@ awaitable<bool> Interception::accept_tls(const divert::ClientHello& hello, X509*
     co_return false;
   }
   SSL_set_app_data(client_.ssl(), nullptr);
-  tracked_.set_tls(hello.sni, facts_of(client_.ssl()));
+  auto facts = facts_of(client_.ssl());
+  facts.client_certificate = std::move(shown);
+  tracked_.set_tls(std::move(facts));
   co_return true;
 }
 
@@ -402,7 +403,7 @@ awaitable<void> Interception::refuse_tls(divert::ClientHello hello, std::string 
     if (client_.try_write(kHandshakeFailure).ok()) co_await client_.finish(tools_.shared.scratch, kLinger);
     co_return;
   }
-  const bool accepted = co_await accept_tls(hello, nullptr, protocol);
+  const bool accepted = co_await accept_tls(hello, nullptr, protocol, {});
   if (!accepted) co_return;
   const bool http2 = protocol == "h2";
   bool told = false;

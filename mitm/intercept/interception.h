@@ -61,8 +61,9 @@ class Interception {
   boost::asio::awaitable<bool> watch();
   void block();
 
+  /// `shown`: see flow::TlsFacts::client_certificate.
   boost::asio::awaitable<bool> accept_tls(const divert::ClientHello& hello, X509* upstream,
-                                          std::string_view alpn);
+                                          std::string_view alpn, std::string shown);
   /// Whether there is nobody left to make TLS with. Reads what is there, and pushes it back.
   [[nodiscard]] bool program_left();
   /// Upstream TLS has failed: tells the program why, if it speaks HTTP.

@@ -48,8 +48,7 @@ void Interception::decide(const Speech& speech) {
   const auto action = verdict.action;
   tracked_.settle(std::move(verdict), host);
   // The host of a hello is its SNI.
-  if (action != Action::intercept && speech.protocol == Protocol::tls)
-    tracked_.set_tls(speech.host, std::nullopt);
+  if (action != Action::intercept && speech.protocol == Protocol::tls) tracked_.set_sni(speech.host);
 }
 
 awaitable<bool> Interception::reach(const Speech& speech) {
@@ -70,7 +69,7 @@ awaitable<void> Interception::turn_away(divert::FirstBytes speech, std::string w
   const bool intercepted = tracked_.connection().verdict.action == Action::intercept;
   bool told = false;
   if (intercepted && speech.protocol == Protocol::tls) {
-    tracked_.set_tls(speech.hello.sni, std::nullopt);
+    tracked_.set_sni(speech.hello.sni);
     co_await refuse_tls(std::move(speech.hello), std::move(why));
     co_return;
   }

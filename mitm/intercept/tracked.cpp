@@ -22,11 +22,6 @@ void Tracked::settle(divert::Verdict verdict, std::string host) {
   host_ = std::move(host);
 }
 
-void Tracked::set_tls(std::string sni, std::optional<flow::TlsFacts> tls) {
-  sni_ = std::move(sni);
-  tls_ = std::move(tls);
-}
-
 std::string Tracked::server_name() const {
   return host_.empty() ? connection_.server.address().to_string() : host_;
 }

@@ -4,7 +4,6 @@
 #include <chrono>
 #include <cstdint>
 #include <memory>
-#include <optional>
 #include <span>
 #include <string>
 #include <string_view>
@@ -32,15 +31,14 @@ class Tracked {
   [[nodiscard]] std::string_view program() const;
   /// `verdict` with the host known.
   void settle(divert::Verdict verdict, std::string host);
-  void set_tls(std::string sni, std::optional<flow::TlsFacts> tls);
-  /// What was agreed on with the server: of all flows from here on.
+  void set_sni(std::string sni) { sni_ = std::move(sni); }
+  /// What was agreed on with the program, with the server: of all flows from here on.
+  void set_tls(flow::TlsFacts tls) { tls_ = std::make_shared<const flow::TlsFacts>(std::move(tls)); }
   void set_upstream_tls(flow::TlsFacts tls) {
     upstream_tls_ = std::make_shared<const flow::TlsFacts>(std::move(tls));
   }
-  /// See flow::TlsFacts; with TLS only.
-  void set_client_certificate(std::string shown) { tls_->client_certificate = std::move(shown); }
   [[nodiscard]] const std::string& host() const { return host_; }
-  [[nodiscard]] bool has_tls() const { return tls_.has_value(); }
+  [[nodiscard]] bool has_tls() const { return tls_ != nullptr; }
   /// The name that is shown and verified: `host`, else the destination's address.
   [[nodiscard]] std::string server_name() const;
 
@@ -75,7 +73,7 @@ class Tracked {
   std::string host_;
   std::string sni_;
   std::string end_reason_;
-  std::optional<flow::TlsFacts> tls_;
+  std::shared_ptr<const flow::TlsFacts> tls_;
   std::shared_ptr<const flow::TlsFacts> upstream_tls_;
   std::unique_ptr<flow::Flow> waiting_;
   std::uint64_t offsets_[2] = {0, 0};

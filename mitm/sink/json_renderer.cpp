@@ -195,7 +195,7 @@ void JsonRenderer::render(const flow::Flow& flow, bool bodies, std::string& out)
   object.integer("request_bytes", flow.request_bytes);
   object.integer("response_bytes", flow.response_bytes);
   append_duration(object.name("duration_ms"), flow.event == flow::Event::end ? flow.duration : std::nullopt);
-  append_tls(object.name("tls"), flow.tls ? &*flow.tls : nullptr, Leg::program);
+  append_tls(object.name("tls"), flow.tls.get(), Leg::program);
   append_tls(object.name("upstream_tls"), flow.upstream_tls.get(), Leg::server);
   if (flow.type != flow::Type::http && !flow.dns && !flow.message)
     object.text_or_null("starttls", flow.starttls);

@@ -88,8 +88,8 @@ std::vector<flow::Flow> with_hostile_strings(const std::string& text) {
   process->argv = {text, "", text};
   flow.process = std::move(process);
   flow.host = flow.sni = flow.method = flow.url = flow.http_version = flow.reason = flow.error = text;
-  flow.tls = flow::TlsFacts{text, text, text};
-  flow.upstream_tls = std::make_shared<const flow::TlsFacts>(*flow.tls);
+  flow.tls = std::make_shared<const flow::TlsFacts>(flow::TlsFacts{text, text, text});
+  flow.upstream_tls = flow.tls;
   flow.request_headers.add(text, text);
   flow.response_headers.add(text, "");
   flow.request_body = flow.response_body = text;

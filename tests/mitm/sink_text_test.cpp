@@ -71,12 +71,12 @@ TEST_CASE("text: one line per flow at detail 1") {
       {"raw connection in TLS",
        [](flow::Flow& f) {
          f.host = "example.org";
-         f.tls = flow::TlsFacts{"TLSv1.3", "c", ""};
+         f.tls = std::make_shared<const flow::TlsFacts>(flow::TlsFacts{"TLSv1.3", "c", ""});
        },
        flow::Type::tcp, "curl[1234] tcp example.org:443 (93.184.216.34) TLSv1.3 34ms\n"},
       {"plain at first",
        [](flow::Flow& f) {
-         f.tls = flow::TlsFacts{"TLSv1.3", "c", ""};
+         f.tls = std::make_shared<const flow::TlsFacts>(flow::TlsFacts{"TLSv1.3", "c", ""});
          f.starttls = "smtp";
        },
        flow::Type::tcp, "curl[1234] tcp 93.184.216.34:443 smtp STARTTLS TLSv1.3 34ms\n"},
@@ -122,7 +122,9 @@ TEST_CASE("text: detail 2 says what a server that asks for a client certificate 
        "none shown, HTTP/1.1"},
       {"/c/me.pem", "-SHA256, client certificate /c/me.pem, HTTP/1.1"}};
   for (const auto& [shown, text] : cases) {
-    flow.tls->client_certificate = shown;
+    auto tls = *flow.tls;
+    tls.client_certificate = shown;
+    flow.tls = std::make_shared<const flow::TlsFacts>(std::move(tls));
     CHECK(render_text(flow, {.detail = 2}).find(text) != std::string::npos);
     CHECK(render_text(flow, {.detail = 1}).find("client certificate") == std::string::npos);
   }
@@ -198,8 +200,8 @@ TEST_CASE("text: no foreign byte reaches the terminal raw") {
   process->argv = {evil, evil};
   flow.process = std::move(process);
   flow.host = flow.sni = flow.method = flow.url = flow.http_version = flow.reason = flow.error = evil;
-  flow.tls = flow::TlsFacts{evil, evil, evil, evil};
-  flow.upstream_tls = std::make_shared<const flow::TlsFacts>(*flow.tls);
+  flow.tls = std::make_shared<const flow::TlsFacts>(flow::TlsFacts{evil, evil, evil, evil});
+  flow.upstream_tls = flow.tls;
   flow.request_headers.add(evil, evil);
   flow.response_headers.add("content-encoding", evil);
   flow.request_body = flow.response_body = evil;
