@@ -14,7 +14,7 @@
 #include <sys/socket.h>
 
 #include "base/fd.h"
-#include "mitm/intercept/unsent.h"
+#include "mitm/intercept/unacknowledged.h"
 
 namespace mitm::intercept {
 namespace {
@@ -399,14 +399,14 @@ void Channel::reset() {
   socket_.close(ignored);
 }
 
-awaitable<void> Channel::wait_until_sent() {
+awaitable<void> Channel::wait_until_acknowledged() {
   asio::steady_timer timer{socket_.get_executor()};
-  auto left = socket_.is_open() ? unsent(socket_.native_handle()) : 0;
+  auto left = socket_.is_open() ? unacknowledged(socket_.native_handle()) : 0;
   for (auto limit = Clock::now() + kPatience; left > 0 && !lost_ && Clock::now() < limit;) {
     timer.expires_after(kLook);
     co_await timer.async_wait(kAwait);
     notice_reset();
-    const auto before = std::exchange(left, socket_.is_open() ? unsent(socket_.native_handle()) : 0);
+    const auto before = std::exchange(left, socket_.is_open() ? unacknowledged(socket_.native_handle()) : 0);
     if (left < before) limit = Clock::now() + kPatience;
   }
 }

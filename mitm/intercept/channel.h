@@ -98,9 +98,9 @@ class Channel {
   void shutdown_write(bool notify);
   /// Wakes whoever waits, with false. The socket stays open.
   void cancel();
-  /// Until the kernel has sent what was written, or has got rid of none of it for some seconds: a reset, or
-  /// closing with something unread, takes back what was not sent yet.
-  boost::asio::awaitable<void> wait_until_sent();
+  /// Until the other end's kernel has what was written, or has taken none of it for some seconds: a reset, or
+  /// closing with something unread, takes back what it has not.
+  boost::asio::awaitable<void> wait_until_acknowledged();
   /// Closes with RST.
   void reset();
   /// The socket without us. Plain channels only, with nothing pushed back.

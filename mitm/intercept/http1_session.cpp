@@ -56,7 +56,7 @@ awaitable<Http1Session::Outcome> Http1Session::run() {
   fail_all("the connection ended before the answer was complete");
   tracked_.data_end(flow::Direction::request);
   tracked_.data_end(flow::Direction::response);
-  co_await client_.wait_until_sent();
+  co_await client_.wait_until_acknowledged();
   if (server_.lost()) client_.reset();
   co_return Outcome::done;
 }

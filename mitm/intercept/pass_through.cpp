@@ -24,7 +24,7 @@ awaitable<bool> PassThrough::run() {
   tracked_.data_end(flow::Direction::request);
   tracked_.data_end(flow::Direction::response);
   if (over_ || server_.lost()) {
-    co_await client_.wait_until_sent();
+    co_await client_.wait_until_acknowledged();
     client_.reset();
   }
   co_return false;

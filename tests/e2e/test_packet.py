@@ -111,7 +111,7 @@ class Truth(unittest.TestCase):
         before = world.run("sysctl", "-n", "net.ipv4.tcp_syn_retries").stdout.strip()
         self.addCleanup(world.run, "sysctl", "-qw", f"net.ipv4.tcp_syn_retries={before}")
         world.run("sysctl", "-qw", "net.ipv4.tcp_syn_retries=1")
-        script = ("import errno, socket, sys, time\ns = socket.socket(); s.setsockopt(6, 7, 4)  # TCP_SYNCNT\nt = time.monotonic()\n"
+        script = ("import errno, socket, sys, time\ns = socket.socket(); s.setsockopt(6, 7, 2)  # TCP_SYNCNT\nt = time.monotonic()\n"
                   "print(errno.errorcode[s.connect_ex((sys.argv[1], 80))], time.monotonic() - t)")
 
         def attempt():

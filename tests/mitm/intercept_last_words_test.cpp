@@ -19,7 +19,7 @@ using rig::Rig;
 
 namespace {
 
-constexpr std::size_t kMuch = 256 << 10;  ///< more than the program takes at once, less than our kernel does
+constexpr std::size_t kMuch = 64 << 10;  ///< more than the program takes at once, less than our kernel does
 constexpr std::string_view kNoProtocol = "\x01 hello\n";
 
 /// A program that takes little at a time.
@@ -79,8 +79,8 @@ TEST_CASE("last words: a server's reset waits for a program that is slow") {
   const Case cases[] = {
       {"raw, reset", kNoProtocol, "", true},
       {"raw, closed, and the program writes", kNoProtocol, "", false},
-      {"HTTP, reset", kGet, "HTTP/1.1 200 OK\r\nContent-Length: 262144\r\n\r\n", true},
-      {"HTTP, closed, and the program writes", kGet, "HTTP/1.1 200 OK\r\nContent-Length: 262144\r\n\r\n",
+      {"HTTP, reset", kGet, "HTTP/1.1 200 OK\r\nContent-Length: 65536\r\n\r\n", true},
+      {"HTTP, closed, and the program writes", kGet, "HTTP/1.1 200 OK\r\nContent-Length: 65536\r\n\r\n",
        false},
   };
   for (const auto& one : cases) {

@@ -1,11 +1,11 @@
 // SO_NWRITE, see getsockopt(2).
 #include <sys/socket.h>
 
-#include "mitm/intercept/unsent.h"
+#include "mitm/intercept/unacknowledged.h"
 
 namespace mitm::intercept {
 
-std::size_t unsent(int fd) {
+std::size_t unacknowledged(int fd) {
   int bytes = 0;
   socklen_t size = sizeof bytes;
   return ::getsockopt(fd, SOL_SOCKET, SO_NWRITE, &bytes, &size) == 0 ? static_cast<std::size_t>(bytes) : 0;

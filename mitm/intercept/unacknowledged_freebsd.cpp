@@ -2,11 +2,11 @@
 #include <sys/filio.h>
 #include <sys/ioctl.h>
 
-#include "mitm/intercept/unsent.h"
+#include "mitm/intercept/unacknowledged.h"
 
 namespace mitm::intercept {
 
-std::size_t unsent(int fd) {
+std::size_t unacknowledged(int fd) {
   int bytes = 0;
   return ::ioctl(fd, FIONWRITE, &bytes) == 0 ? static_cast<std::size_t>(bytes) : 0;
 }

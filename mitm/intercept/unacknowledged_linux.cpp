@@ -1,0 +1,14 @@
+// SIOCOUTQ, see tcp(7).
+#include <linux/sockios.h>
+#include <sys/ioctl.h>
+
+#include "mitm/intercept/unacknowledged.h"
+
+namespace mitm::intercept {
+
+std::size_t unacknowledged(int fd) {
+  int bytes = 0;
+  return ::ioctl(fd, SIOCOUTQ, &bytes) == 0 ? static_cast<std::size_t>(bytes) : 0;
+}
+
+}  // namespace mitm::intercept
