@@ -1,6 +1,6 @@
 // Both directions of a connection. Every error is taken from the kernel exactly once (reading SO_ERROR or
-// failing a call clears it, and the socket then looks cleanly closed), so whoever sees one ends both
-// directions at once. How bytes get across is transit.h's.
+// failing a call clears it, and the socket then looks cleanly closed), so whoever sees one says so to both
+// directions. How bytes get across is transit.h's.
 #include "divert/relay.h"
 
 #include <cerrno>
@@ -8,12 +8,16 @@
 #include <unordered_set>
 
 #include <boost/asio/as_tuple.hpp>
+#include <boost/asio/deferred.hpp>
 #include <boost/asio/experimental/awaitable_operators.hpp>
+#include <boost/asio/experimental/parallel_group.hpp>
+#include <boost/asio/steady_timer.hpp>
 #include <boost/asio/use_awaitable.hpp>
 #include <fmt/format.h>
 #include <sys/socket.h>
 
 #include "divert/transit.h"
+#include "divert/unacknowledged.h"
 
 namespace divert {
 namespace {
@@ -42,7 +46,8 @@ std::unordered_set<Run*>& relays() {
   return open;
 }
 
-/// A relayed connection. After a failure both sockets are closed, and every wait on them ends.
+/// A relayed connection. Once a side has failed nothing more goes to it; what it had said before still goes
+/// to the other one. Then both sockets are closed, and every wait on them ends.
 struct Run {
   Run(tcp::socket from, tcp::socket to) : client{std::move(from), "client"}, server{std::move(to), "server"} {
     relays().insert(this);
@@ -54,53 +59,75 @@ struct Run {
   Side client;
   Side server;
   Outcome outcome;
-  bool failed = false;
+  const Side* broken = nullptr;  ///< the side that has failed
+  bool over = false;             ///< both sockets are closed
 
   void fail(const Side& side, int error) {
+    if (broken == &side || over) return;
     const bool by_peer = error == ECONNRESET || error == EPIPE || error == ENOTCONN;
-    fail(by_peer ? fmt::format("{} reset", side.name)
-                 : fmt::format("{}: {}", side.name, std::generic_category().message(error)));
-  }
-  void fail(std::string why) {
-    if (failed) return;
-    failed = true;
+    std::string why = by_peer ? fmt::format("{} reset", side.name)
+                              : fmt::format("{}: {}", side.name, std::generic_category().message(error));
+    if (broken != nullptr || error == ECANCELED) return end(std::move(why));
     outcome.error = std::move(why);
+    broken = &side;
+    // Whoever waits looks again.
+    error_code ignored;
+    client.socket.cancel(ignored);
+    server.socket.cancel(ignored);
+  }
+  void end(std::string why) {
+    if (over) return;
+    over = true;
+    if (broken == nullptr) outcome.error = std::move(why);
     reset(client.socket);
     reset(server.socket);
   }
-  /// Of a wait: cancelled from outside, or the socket is gone.
-  void fail(const Side& side, const error_code& error) { fail(side, error.value()); }
 };
 
 struct Way {
   Side& source;
   Side& sink;
   std::uint64_t& count;
+
+  [[nodiscard]] bool goes_on(const Run& run) const { return !run.over && run.broken != &sink; }
 };
 
-/// Until `source` has bytes, an end or an error. False when the connection is over.
-asio::awaitable<bool> until_readable(Run& run, Side& source) {
-  const auto [error] = co_await source.socket.async_wait(tcp::socket::wait_read, kToken);
-  if (error && !run.failed) run.fail(source, error);
-  co_return !run.failed;
+/// Until the source has bytes, an end or an error. False when this direction is over.
+asio::awaitable<bool> until_readable(Run& run, Way way) {
+  const auto [error] = co_await way.source.socket.async_wait(tcp::socket::wait_read, kToken);
+  if (error && run.broken == nullptr) run.fail(way.source, error.value());
+  co_return way.goes_on(run);
 }
 
-/// Until `sink` has room. False when the connection is over.
-asio::awaitable<bool> until_writable(Run& run, Side& source, Side& sink) {
-  const Failures failed = co_await until_room(sink.socket, source.socket);
-  if (run.failed) co_return false;
-  if (failed.source != 0) run.fail(source, failed.source);
-  if (failed.sink != 0) run.fail(sink, failed.sink);
-  co_return !run.failed;
+/// False: `sink` has had no room for kPatience.
+asio::awaitable<bool> until_room_in_time(tcp::socket& sink) {
+  asio::steady_timer timer{sink.get_executor(), kPatience};
+  const auto [order, error, late] =
+      co_await asio::experimental::make_parallel_group(
+          sink.async_wait(tcp::socket::wait_write, asio::deferred), timer.async_wait(asio::deferred))
+          .async_wait(asio::experimental::wait_for_one(), asio::use_awaitable);
+  co_return order[0] == 0;
 }
 
-/// All that is held, to the sink. False when the connection is over.
+/// Until the sink has room. False when this direction is over.
+asio::awaitable<bool> until_writable(Run& run, Way way) {
+  if (run.broken == &way.source) {
+    if (!co_await until_room_in_time(way.sink.socket)) run.end({});
+    co_return way.goes_on(run);
+  }
+  const Failures failed = co_await until_room(way.sink.socket, way.source.socket);
+  if (run.broken == nullptr && failed.source != 0) run.fail(way.source, failed.source);
+  if (run.broken == nullptr && failed.sink != 0) run.fail(way.sink, failed.sink);
+  co_return way.goes_on(run);
+}
+
+/// All that is held, to the sink. False when this direction is over.
 asio::awaitable<bool> deliver(Run& run, Transit& transit, Way way) {
   while (transit.held() > 0) {
     const Moved out = transit.drain(way.sink.fd());
     way.count += out.bytes;
     if (out.must_wait()) {
-      if (!co_await until_writable(run, way.source, way.sink)) co_return false;
+      if (!co_await until_writable(run, way)) co_return false;
     } else if (out.error != 0) {
       run.fail(way.sink, out.error);
       co_return false;
@@ -109,7 +136,7 @@ asio::awaitable<bool> deliver(Run& run, Transit& transit, Way way) {
   co_return true;
 }
 
-enum class Burst : std::uint8_t { dry, ended, failed };
+enum class Burst : std::uint8_t { some, dry, ended, failed };
 
 /// Carries what is there now, up to kRounds chunks. The source has just become readable.
 asio::awaitable<Burst> carry_burst(Run& run, Transit& transit, Way way) {
@@ -125,13 +152,13 @@ asio::awaitable<Burst> carry_burst(Run& run, Transit& transit, Way way) {
     if (!co_await deliver(run, transit, way)) co_return Burst::failed;
     if (in.bytes < kFullBurst) break;  // most likely all there was
   }
-  co_return Burst::dry;
+  co_return Burst::some;
 }
 
 /// A source that has ended can still be reset, and nobody reads from it any more.
 asio::awaitable<void> watch_for_reset(Run& run, Side& source) {
   const int error = co_await until_failed(source.socket);
-  if (error != 0 && !run.failed && source.socket.is_open()) run.fail(source, error);
+  if (error != 0 && run.broken == nullptr && source.socket.is_open()) run.fail(source, error);
 }
 
 void set_linger(int socket, bool reset) {
@@ -151,7 +178,7 @@ asio::awaitable<void> end(Run& run, Way way) {
   error_code error;
   way.sink.socket.shutdown(tcp::socket::shutdown_send, error);
   if (error) {
-    run.fail(way.sink, error);
+    run.fail(way.sink, error.value());
     co_return;
   }
   way.source.ended = true;
@@ -163,17 +190,27 @@ asio::awaitable<void> end(Run& run, Way way) {
   co_await watch_for_reset(run, way.source);
 }
 
-asio::awaitable<void> carry_way(Run& run, Way way) {
+/// Until the source has ended or failed and all that it said has been carried, or the sink has failed.
+asio::awaitable<void> carry_all(Run& run, Way way) {
   Transit transit;
-  while (co_await until_readable(run, way.source)) {
+  while (run.broken == &way.source || co_await until_readable(run, way)) {
     const Burst burst = co_await carry_burst(run, transit, way);
     if (burst == Burst::failed) co_return;
     transit.release();
-    if (burst == Burst::ended) {
+    if (run.broken == &way.source) {
+      if (burst != Burst::some) co_return;
+    } else if (burst == Burst::ended) {
       co_await end(run, way);
       co_return;
     }
   }
+}
+
+asio::awaitable<void> carry_way(Run& run, Way way) {
+  co_await carry_all(run, way);
+  if (run.broken != &way.source || run.over) co_return;
+  co_await until_acknowledged(way.sink.socket);
+  run.end({});
 }
 
 void prepare(tcp::socket& socket) {
@@ -200,7 +237,7 @@ void reset(tcp::socket& socket) {
 
 /// A failure wakes coroutines, later: nobody leaves the set meanwhile.
 void reset_relays(std::string_view why) {
-  for (Run* run : relays()) run->fail(std::string(why));
+  for (Run* run : relays()) run->end(std::string(why));
 }
 
 asio::awaitable<Outcome> relay(tcp::socket client, tcp::socket server) {

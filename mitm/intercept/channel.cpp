@@ -14,7 +14,7 @@
 #include <sys/socket.h>
 
 #include "base/fd.h"
-#include "mitm/intercept/unacknowledged.h"
+#include "divert/unacknowledged.h"
 
 namespace mitm::intercept {
 namespace {
@@ -23,9 +23,6 @@ namespace asio = boost::asio;
 using asio::awaitable;
 using Clock = std::chrono::steady_clock;
 constexpr std::size_t kFinishBytes = 1 << 20;
-/// How long a side that takes nothing holds up the end of the other one, or its own.
-constexpr auto kPatience = std::chrono::seconds{5};
-constexpr auto kLook = std::chrono::milliseconds{20};
 constexpr auto kAwait = asio::as_tuple(asio::use_awaitable);
 
 bool would_block(int code) {
@@ -317,7 +314,7 @@ awaitable<bool> Channel::wait_writable_watching(Channel& other) {
     if (!other.lost_) co_return co_await wait_writable();
   }
   const IoResult blocked{Status::want_write, 0};
-  co_return co_await wait_until(blocked, Clock::now() + kPatience);
+  co_return co_await wait_until(blocked, Clock::now() + divert::kPatience);
 }
 
 awaitable<bool> Channel::wait_until(IoResult blocked, Clock::time_point when) {
@@ -400,15 +397,9 @@ void Channel::reset() {
 }
 
 awaitable<void> Channel::wait_until_acknowledged() {
-  asio::steady_timer timer{socket_.get_executor()};
-  auto left = socket_.is_open() ? unacknowledged(socket_.native_handle()) : 0;
-  for (auto limit = Clock::now() + kPatience; left > 0 && !lost_ && Clock::now() < limit;) {
-    timer.expires_after(kLook);
-    co_await timer.async_wait(kAwait);
-    notice_reset();
-    const auto before = std::exchange(left, socket_.is_open() ? unacknowledged(socket_.native_handle()) : 0);
-    if (left < before) limit = Clock::now() + kPatience;
-  }
+  if (lost_) co_return;
+  const int error = co_await divert::until_acknowledged(socket_);
+  if (error != 0) lose(system_result(error, Status::failed));
 }
 
 void Channel::set_low_watermark(std::size_t bytes) {

@@ -19,31 +19,44 @@ void reset(Tunnel& tunnel) {
   tunnel.far.reset();
 }
 
-awaitable<void> pump(Tunnel& tunnel, bool outwards) {
-  Channel& from = outwards ? *tunnel.near : tunnel.far;
-  Channel& to = outwards ? tunnel.far : *tunnel.near;
+/// One direction.
+struct Way {
+  Channel& from;
+  Channel& to;
+  bool over = false;
+};
+
+/// `way.to` takes no more. What it had said before still comes, by the other way, which then meets the
+/// failure.
+void give_up(Tunnel& tunnel, const Way& way, const Way& back) {
+  if (!way.to.lost() || back.over) return reset(tunnel);
+  way.to.cancel();
+}
+
+awaitable<void> pump(Tunnel& tunnel, Way& way, const Way& back) {
   for (;;) {
     std::vector<char> buffer(kBuffer);
-    const IoResult got = from.try_read(buffer);
+    const IoResult got = way.from.try_read(buffer);
     if (got.ended()) {
-      to.shutdown_write(true);
-      co_return;
+      way.to.shutdown_write(true);
+      break;
     }
     if (got.ok()) {
-      const IoResult put = co_await to.write_all({buffer.data(), got.bytes}, &from);
+      const IoResult put = co_await way.to.write_all({buffer.data(), got.bytes}, &way.from);
       if (!put.ok()) {
-        reset(tunnel);
-        co_return;
+        give_up(tunnel, way, back);
+        break;
       }
     } else if (!got.blocked()) {
+      co_await way.to.wait_until_acknowledged();
       reset(tunnel);
-      co_return;
+      break;
     }
-    if (got.ok() && !from.drained()) continue;
+    if (got.ok() && !way.from.drained()) continue;
     std::vector<char>().swap(buffer);  // an idle tunnel holds none
-    const bool go_on = co_await from.wait(got);
-    if (!go_on) co_return;
+    co_await way.from.wait(got);       // cancelled: there is something to be heard
   }
+  way.over = true;
 }
 
 }  // namespace
@@ -74,7 +87,8 @@ base::Result<std::pair<Channel::Socket, Channel::Socket>> loopback_pair(
 
 awaitable<void> run(std::unique_ptr<Tunnel> tunnel) {
   using namespace asio::experimental::awaitable_operators;
-  co_await (pump(*tunnel, true) && pump(*tunnel, false));
+  Way outwards{*tunnel->near, tunnel->far}, inwards{tunnel->far, *tunnel->near};
+  co_await (pump(*tunnel, outwards, inwards) && pump(*tunnel, inwards, outwards));
 }
 
 }  // namespace mitm::intercept

@@ -20,9 +20,11 @@
 #include <fcntl.h>
 #include <linux/filter.h>
 #include <linux/seccomp.h>
+#include <linux/sockios.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <poll.h>
+#include <sys/ioctl.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
@@ -422,21 +424,66 @@ TEST_CASE("relay: a reset of one side resets the other, in every phase") {
          CHECK(fill_up(other, stream) > 0);
        }},
   };
+  struct Broken {
+    std::string name;
+    bool by_program = false;
+    Ends ends;
+  };
   Context relay;
+  std::vector<Broken> all;
   for (const auto& [name, before] : cases) {
     for (const bool by_program : {true, false}) {
       CAPTURE(name);
       CAPTURE(by_program);
-      auto ends = relayed(relay.context, AF_INET, 32 << 10);
+      auto& ends = all.emplace_back(Broken{name, by_program, relayed(relay.context, AF_INET, 32 << 10)}).ends;
       UniqueFd& resetter = by_program ? ends.program : ends.origin;
       const UniqueFd& other = by_program ? ends.origin : ends.program;
       before(ends, resetter.get(), other.get());
       close_with_reset(std::move(resetter));
-      // The news travels at once, not only when somebody reads or writes next.
-      CHECK(ends.wait().error == (by_program ? "client reset" : "server reset"));
-      CHECK(is_reset(other.get()));
     }
   }
+  // The news travels by itself, not only when somebody reads or writes next.
+  for (auto& [name, by_program, ends] : all) {
+    CAPTURE(name);
+    CAPTURE(by_program);
+    CHECK(ends.wait().error == (by_program ? "client reset" : "server reset"));
+    CHECK(is_reset((by_program ? ends.origin : ends.program).get()));
+  }
+}
+
+TEST_CASE("relay: the answer to an upload that the server does not want to the end arrives") {
+  Context relay;
+  const Stream stream(9);
+  const std::string answer = "413 too large" + std::string(20000, '.');
+  for (int i = 0; i < 50; ++i) {
+    auto ends = relayed(relay.context);
+    std::thread upload([&] { write_stream(ends.program.get(), stream, 64 << 20); });  // stops with the reset
+    CHECK(read_stream(ends.origin.get(), stream, 1000).exact);
+    write_text(ends.origin.get(), answer);
+    close_with_reset(std::move(ends.origin));
+    upload.join();
+    CHECK((read_text(ends.program.get(), answer.size()) == answer));
+    CHECK(ends.wait().error == "server reset");
+  }
+}
+
+TEST_CASE("relay: what was said before a reset waits for a side that is slow") {
+  Context relay;
+  const Stream stream(10);
+  auto ends = relayed(relay.context);
+  const int little = 4096;
+  ::setsockopt(ends.program.get(), SOL_SOCKET, SO_RCVBUF, &little, sizeof little);
+  CHECK(write_stream(ends.origin.get(), stream, 64 << 10) == 64 << 10);
+  // Until our end has all of it.
+  for (int left = 1; left > 0; std::this_thread::sleep_for(5ms))
+    REQUIRE(::ioctl(ends.origin.get(), SIOCOUTQ, &left) == 0);
+  close_with_reset(std::move(ends.origin));
+  std::this_thread::sleep_for(200ms);
+  const Read got = read_stream(ends.program.get(), stream);
+  CHECK(got.bytes == 64 << 10);
+  CHECK(got.exact);
+  CHECK(got.error == ECONNRESET);
+  CHECK(ends.wait().error == "server reset");
 }
 
 TEST_CASE("relay: bytes that came before a reset are delivered when there is room") {
@@ -529,13 +576,14 @@ TEST_CASE("relay: sockets and pipes are closed at the end, whatever the end") {
   {
     Context relay;
     const Stream stream(9);
+    std::vector<Ends> all;
     for (int i = 0; i < 6; ++i) {
-      auto ends = relayed(relay.context, AF_INET, 32 << 10);
+      auto& ends = all.emplace_back(relayed(relay.context, AF_INET, 32 << 10));
       fill_up(ends.program.get(), stream);
-      if (i % 2 == 0) close_with_reset(std::move(ends.origin));
-      if (i % 2 == 1) close_with_reset(std::move(ends.program));
-      CHECK_FALSE(ends.wait().error.empty());
+      close_with_reset(std::move(i % 2 == 0 ? ends.origin : ends.program));
     }
+    for (auto& ends : all) CHECK_FALSE(ends.wait().error.empty());
+    all.clear();
     CHECK(open_descriptors().sockets == before.sockets);
   }
   CHECK(open_descriptors().pipes == before.pipes);  // the pool goes with its thread

@@ -2,8 +2,6 @@
 #include <string>
 #include <thread>
 
-#include <linux/sockios.h>
-#include <sys/ioctl.h>
 #include <sys/socket.h>
 
 #include "tests/mitm/intercept_rig.h"
@@ -26,14 +24,6 @@ constexpr std::string_view kNoProtocol = "\x01 hello\n";
 void take_little(const Peer& peer) {
   const int bytes = 4096;
   ::setsockopt(peer.fd(), SOL_SOCKET, SO_RCVBUF, &bytes, sizeof bytes);
-}
-
-/// Until the other end's kernel has all that `peer` said.
-void wait_until_sent(const Peer& peer) {
-  for (int left = 1, round = 0; left > 0 && round < 2000; ++round) {
-    REQUIRE(::ioctl(peer.fd(), SIOCOUTQ, &left) == 0);
-    if (left > 0) std::this_thread::sleep_for(std::chrono::milliseconds{5});
-  }
 }
 
 /// As fast as it goes, until the other side has gone.
@@ -92,7 +82,7 @@ TEST_CASE("last words: a server's reset waits for a program that is slow") {
     passes(server, program, one.answered);
     const std::string much(kMuch, 'y');
     server.say(much);
-    wait_until_sent(server);
+    server.wait_until_taken();
     if (one.reset) {
       server.reset();
     } else {

@@ -7,10 +7,12 @@
 #include <future>
 
 #include <boost/asio/co_spawn.hpp>
+#include <linux/sockios.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <openssl/err.h>
 #include <openssl/pem.h>
+#include <sys/ioctl.h>
 #include <sys/socket.h>
 
 #include "tests/test.h"
@@ -200,6 +202,13 @@ void passes(Peer& from, Peer& to, std::string_view text) {
 void Peer::finish(bool notify) {
   if (ssl_ && notify) SSL_shutdown(ssl_.get());
   ::shutdown(fd_.get(), SHUT_WR);
+}
+
+void Peer::wait_until_taken() {
+  for (int left = 1, round = 0; left > 0 && round < 2000; ++round) {
+    REQUIRE(::ioctl(fd_.get(), SIOCOUTQ, &left) == 0);
+    if (left > 0) std::this_thread::sleep_for(std::chrono::milliseconds{5});
+  }
 }
 
 void Peer::reset() {

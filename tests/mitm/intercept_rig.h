@@ -42,6 +42,7 @@ class Peer {
   void split_hello(std::size_t record, std::size_t segment) { split_ = {record, segment}; }
   [[nodiscard]] SSL* ssl() const { return ssl_.get(); }
   void finish(bool notify = true);  ///< ends our direction
+  void wait_until_taken();          ///< until the other end's kernel has all that was said
   void reset();
   void close();
   [[nodiscard]] int fd() const { return fd_.get(); }

@@ -101,3 +101,21 @@ TEST_CASE("tunnel: a reset of either end is one for the other") {
     CHECK(bench.proxy->end() == End::reset);
   }
 }
+
+TEST_CASE("tunnel: what was said before a reset arrives") {
+  const std::string answer = "413 too large" + std::string(20000, '.');
+  for (int i = 0; i < 20; ++i) {
+    Bench bench;
+    const std::string block(64 << 10, 'x');
+    std::thread upload{[&] {
+      while (bench.program->try_say(block)) {
+      }
+    }};
+    CHECK(bench.proxy->hear(1000).size() == 1000);
+    bench.proxy->say(answer);
+    bench.proxy->wait_until_taken();
+    bench.proxy->reset();
+    upload.join();
+    CHECK((bench.program->hear_all() == answer));
+  }
+}

@@ -1,9 +1,9 @@
 // SO_NWRITE, see getsockopt(2).
 #include <sys/socket.h>
 
-#include "mitm/intercept/unacknowledged.h"
+#include "divert/unacknowledged.h"
 
-namespace mitm::intercept {
+namespace divert {
 
 std::size_t unacknowledged(int fd) {
   int bytes = 0;
@@ -11,4 +11,4 @@ std::size_t unacknowledged(int fd) {
   return ::getsockopt(fd, SOL_SOCKET, SO_NWRITE, &bytes, &size) == 0 ? static_cast<std::size_t>(bytes) : 0;
 }
 
-}  // namespace mitm::intercept
+}  // namespace divert

@@ -2,13 +2,13 @@
 #include <sys/filio.h>
 #include <sys/ioctl.h>
 
-#include "mitm/intercept/unacknowledged.h"
+#include "divert/unacknowledged.h"
 
-namespace mitm::intercept {
+namespace divert {
 
 std::size_t unacknowledged(int fd) {
   int bytes = 0;
   return ::ioctl(fd, FIONWRITE, &bytes) == 0 ? static_cast<std::size_t>(bytes) : 0;
 }
 
-}  // namespace mitm::intercept
+}  // namespace divert
