@@ -5,6 +5,7 @@
 #include <boost/asio/experimental/awaitable_operators.hpp>
 #include <boost/asio/post.hpp>
 #include <boost/asio/use_awaitable.hpp>
+#include <openssl/sslerr.h>
 
 namespace mitm::intercept {
 namespace {
@@ -48,11 +49,19 @@ void PassThrough::reset() {
 /// the end of it.
 void PassThrough::abort(const Channel& channel) {
   if (std::exchange(over_, true)) return;
-  observer_.failed(fmt::format("{}: {}", &channel == &client_ ? "the program" : "the server",
-                               channel.failure().empty() ? "connection lost" : channel.failure()));
+  if (!only_answers_truncation(channel))
+    observer_.failed(fmt::format("{}: {}", &channel == &client_ ? "the program" : "the server",
+                                 channel.failure().empty() ? "connection lost" : channel.failure()));
   server_.reset();
   if (&channel == &client_) client_.reset();
   client_.cancel();
+}
+
+/// OpenSSL calls the other side's end without close_notify an error of decoding. There is nobody left who
+/// would be told so.
+bool PassThrough::only_answers_truncation(const Channel& channel) const {
+  const auto other = &channel == &server_ ? flow::Direction::request : flow::Direction::response;
+  return truncated_[static_cast<int>(other)] && channel.tls_reason() == SSL_R_TLSV1_ALERT_DECODE_ERROR;
 }
 
 /// The other side of `direction` takes no more. What it had said before is passed on first, by the other
@@ -96,6 +105,7 @@ awaitable<void> PassThrough::pump(flow::Direction direction) {
     if (got.ended()) {
       tracked_.data_end(direction);
       observer_.ended(direction);
+      truncated_[static_cast<int>(direction)] = got.status == IoResult::Status::truncated;
       to.shutdown_write(got.status == IoResult::Status::end);
       break;
     }

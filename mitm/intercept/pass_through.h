@@ -43,6 +43,7 @@ class PassThrough {
   boost::asio::awaitable<void> pump(flow::Direction direction);
   boost::asio::awaitable<bool> pass(flow::Direction direction, std::span<char> scratch);
   void abort(const Channel& channel);
+  [[nodiscard]] bool only_answers_truncation(const Channel& channel) const;
   void undelivered(flow::Direction direction);
   /// The last bytes of run(): what is left of them when the observer has had its say.
   std::string_view cut(flow::Direction direction, Channel& from, std::string_view bytes);
@@ -52,9 +53,10 @@ class PassThrough {
   Channel& client_;
   Channel& server_;
   Observer& observer_;
-  bool reads_[2] = {true, true};  ///< by Direction: that pump has not ended
-  bool cut_ = false;              ///< by the observer
-  bool over_ = false;             ///< a side has failed
+  bool reads_[2] = {true, true};        ///< by Direction: that pump has not ended
+  bool truncated_[2] = {false, false};  ///< by Direction: it ended without close_notify
+  bool cut_ = false;                    ///< by the observer
+  bool over_ = false;                   ///< a side has failed
 };
 
 }  // namespace mitm::intercept

@@ -222,6 +222,11 @@ void close_with_reset(UniqueFd fd) {
   ::setsockopt(fd.get(), SOL_SOCKET, SO_LINGER, &now, sizeof now);
 }
 
+/// Until the other end's kernel has all that was written.
+void wait_until_taken(int fd) {
+  for (int left = 1; left > 0; std::this_thread::sleep_for(5ms)) REQUIRE(::ioctl(fd, SIOCOUTQ, &left) == 0);
+}
+
 /// Reads up to the end: 0 for a clean one, else errno.
 int how_it_ends(int fd) {
   std::vector<char> buffer(64 << 10);
@@ -460,6 +465,7 @@ TEST_CASE("relay: the answer to an upload that the server does not want to the e
     std::thread upload([&] { write_stream(ends.program.get(), stream, 64 << 20); });  // stops with the reset
     CHECK(read_stream(ends.origin.get(), stream, 1000).exact);
     write_text(ends.origin.get(), answer);
+    wait_until_taken(ends.origin.get());
     close_with_reset(std::move(ends.origin));
     upload.join();
     CHECK((read_text(ends.program.get(), answer.size()) == answer));
@@ -474,9 +480,7 @@ TEST_CASE("relay: what was said before a reset waits for a side that is slow") {
   const int little = 4096;
   ::setsockopt(ends.program.get(), SOL_SOCKET, SO_RCVBUF, &little, sizeof little);
   CHECK(write_stream(ends.origin.get(), stream, 64 << 10) == 64 << 10);
-  // Until our end has all of it.
-  for (int left = 1; left > 0; std::this_thread::sleep_for(5ms))
-    REQUIRE(::ioctl(ends.origin.get(), SIOCOUTQ, &left) == 0);
+  wait_until_taken(ends.origin.get());
   close_with_reset(std::move(ends.origin));
   std::this_thread::sleep_for(200ms);
   const Read got = read_stream(ends.program.get(), stream);

@@ -347,6 +347,25 @@ TEST_CASE("tls: an end without close_notify leaves the other direction as it is"
   }
 }
 
+TEST_CASE("tls: what OpenSSL answers to an end without close_notify is no error of the flow") {
+  for (const bool by_server : {true, false}) {
+    Rig rig{rig::trusting()};
+    auto [program, server] = rig.open();
+    const SslCtxPtr client = rig::ours().client();
+    const SslCtxPtr origin = rig::theirs().server("h.test");
+    REQUIRE(shake(program, client.get(), server, origin.get(), "h.test").program);
+    passes(program, server, "\x01 no HTTP\n");
+    Peer& one = by_server ? server : program;
+    Peer& other = by_server ? program : server;
+    one.finish(false);
+    CHECK(other.hear_all() == "");  // sends the alert
+    CHECK(other.end() == End::truncated);
+    other.close();
+    one.hear_all();
+    CHECK(rig.ended(1).at(0).error == "");
+  }
+}
+
 TEST_CASE("tls: 64 MiB come through unchanged to a slow reader") {
   Rig rig{rig::trusting()};
   auto [program, server] = rig.open();
