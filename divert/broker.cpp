@@ -47,10 +47,6 @@ bool is_end_signal(int number) {
   return std::ranges::find(kEndSignals, number) != kEndSignals.end();
 }
 
-int exit_status(int status) {
-  return WIFSIGNALED(status) ? 128 + WTERMSIG(status) : WEXITSTATUS(status);
-}
-
 /// What is said of a worker that ended before it was told to. What led to it stands above, if it could say
 /// so.
 std::string obituary(int status) {
@@ -61,7 +57,10 @@ std::string obituary(int status) {
 
 }  // namespace
 
-Broker::Broker(BrokerSetup setup) : setup_(std::move(setup)), buffer_(wire::kMaxMessage) {
+Broker::Broker(BrokerSetup setup)
+    : setup_(std::move(setup)),
+      command_(std::move(setup_.command), setup_.wait_for_descendants),
+      buffer_(wire::kMaxMessage) {
   own_pids_ = {::getpid(), setup_.guard.pid(), setup_.worker};
   for (auto& socket : setup_.links) links_.push_back({std::move(socket), {}});
 }
@@ -72,7 +71,7 @@ Ending Broker::run() {
   if (auto opened = open(); !opened) end({1, opened.error().text});
   loop();
   finish();
-  terminal_.take_back();
+  command_.take_terminal_back();
   return *ending_;
 }
 
@@ -107,25 +106,17 @@ base::Result<> Broker::open() {
 
 /// It is there before the first thread, the rules and the policy, and runs after them.
 base::Result<> Broker::hold_command() {
-  if (!setup_.command) return {};
-  auto held = HeldCommand::start(*setup_.command);
-  if (!held) return held.error();
-  held_ = std::move(*held);
-  command_ = held_->pid();
-  setup_.policy.capture = Capture{setup_.cgroup.id, process_id_of(command_), setup_.cgroup.gid.value_or(0)};
+  if (auto held = command_.hold(); !held) return held.error();
+  if (command_.pid() != 0) setup_.policy.capture = command_.capture();
   return {};
 }
 
 void Broker::release_command() {
-  if (!held_) return;
-  had_command_ = true;
-  terminal_.give_to(command_);
   // Becoming the user, and a program on a slow file system, take their time.
   setup_.guard.pause();
-  const auto released = held_->release();
+  const auto released = command_.release();
   setup_.guard.beat();
   if (!released) end({released.error().os_code == ENOENT ? 127 : 126, released.error().text});
-  held_.reset();
 }
 
 /// Loads the rules of the best engine that this machine has, or of the one that was asked for; says which.
@@ -259,7 +250,7 @@ void Broker::loop() {
       beat();
       setup_.control.flush();
       beat_due = Clock::now() + kHeartbeat;
-      watch_descendants();
+      if (command_.is_over()) end({command_.status(), {}});
       if (Clock::now() >= tell_due_) tell_troubles();
     }
     if (ready <= 0) continue;
@@ -472,24 +463,18 @@ void Broker::read_signals() {
       reap();
     } else if (number == SIGTSTP) {
       suspend();
-    } else if (command_ != 0) {
-      forward(number);
+    } else if (command_.pid() != 0) {
+      command_.forward(number);
     } else if (is_end_signal(number)) {
-      end({command_status_, {}});
+      end({command_.status(), {}});
     }
   }
-}
-
-/// What a terminal would send to the whole foreground group goes to CMD's group.
-void Broker::forward(int number) const {
-  const bool to_group = number != SIGTERM && number != SIGUSR1 && number != SIGUSR2;
-  ::kill(to_group ? -command_ : command_, number);
 }
 
 void Broker::reap() {
   int status = 0;
   for (pid_t pid = 0; (pid = ::waitpid(-1, &status, WNOHANG | WUNTRACED)) > 0;) {
-    if (pid == command_) {
+    if (pid == command_.pid()) {
       WIFSTOPPED(status) ? suspend() : command_ended(status);
     } else if (pid == setup_.worker && WIFSTOPPED(status)) {
       // Whoever is diverted waits for it.
@@ -525,35 +510,15 @@ base::Result<> Broker::divert_again() {
 void Broker::suspend() {
   stop_diverting();
   setup_.guard.pause();
-  terminal_.take_back();
+  command_.take_terminal_back();
   ::raise(SIGSTOP);
   if (auto diverts = divert_again(); !diverts) end({1, diverts.error().text});
-  if (command_ == 0) return;
-  terminal_.give_to(command_);
-  ::kill(-command_, SIGCONT);
+  command_.go_on();
 }
 
 void Broker::command_ended(int status) {
-  command_ = 0;
-  command_status_ = exit_status(status);
-  terminal_.take_back();
-  const auto left = processes_in(setup_.cgroup).size();
-  if (setup_.wait_for_descendants && setup_.cgroup.name.empty() && !setup_.cgroup.gid)
-    log("--wait: without cgroups of version 2 descendants cannot be told; not waiting");
-  if (left > 0 && setup_.wait_for_descendants) {
-    log(fmt::format("{} ended; waiting for {} of its descendants (--wait), Ctrl-C ends it now",
-                    setup_.command->argv.front(), left));
-    return;
-  }
-  if (left > 0) {
-    log(fmt::format("{} ended; {} of its descendants go on without interception (--wait stays with them)",
-                    setup_.command->argv.front(), left));
-  }
-  end({command_status_, {}});
-}
-
-void Broker::watch_descendants() {
-  if (had_command_ && command_ == 0 && processes_in(setup_.cgroup).empty()) end({command_status_, {}});
+  for (const auto& line : command_.ended(status)) log(line);
+  if (command_.is_over()) end({command_.status(), {}});
 }
 
 void Broker::log(std::string_view line) {
@@ -597,9 +562,10 @@ void Broker::finish() {
   if (engine_) serve_engine();  // what CMD did last
   if (!seen_ && ending_->error.empty() && loaded_) log(setup_.nothing_seen(setup_.rules));
   tell_troubles();
-  (void)setup_.control.send(wire::encode(wire::Control::stop, had_command_ ? kCommandGraceMs : "0"),
-                            MessageSocket::Wait::no);
-  if (!wait_for_worker(kWorkerEnd + (had_command_ ? 2s : 0s))) {
+  (void)setup_.control.send(
+      wire::encode(wire::Control::stop, command_.was_released() ? kCommandGraceMs : "0"),
+      MessageSocket::Wait::no);
+  if (!wait_for_worker(kWorkerEnd + (command_.was_released() ? 2s : 0s))) {
     ::kill(setup_.worker, SIGKILL);
     ::waitpid(setup_.worker, nullptr, 0);
   }
@@ -607,11 +573,7 @@ void Broker::finish() {
   loaded_.reset();
   engine_.reset();
   setup_.landing.reset();
-  if (held_) {
-    // It never ran.
-    ::kill(held_->pid(), SIGKILL);
-    held_.reset();
-  }
+  command_.kill();
   setup_.guard.dismiss();
 }
 

@@ -11,14 +11,13 @@
 
 #include "base/error.h"
 #include "base/fd.h"
-#include "divert/capture.h"
+#include "divert/command_run.h"
 #include "divert/complaints.h"
 #include "divert/guard.h"
 #include "divert/message_socket.h"
 #include "divert/packet_engine.h"
 #include "divert/policy.h"
 #include "divert/signals.h"
-#include "divert/terminal.h"
 #include "divert/wire.h"
 #include "pfctl/loader.h"
 #include "pfctl/natlook.h"
@@ -46,7 +45,6 @@ struct BrokerSetup {
   MessageSocket control;
   pid_t worker = 0;
   Guard guard;
-  Cgroup cgroup;                   ///< of exec's CMD
   std::optional<Command> command;  ///< exec
   bool wait_for_descendants = false;
   /// What is logged once the rules are in place; `engine` says which one, and why.
@@ -118,12 +116,10 @@ class Broker {
   base::Result<> divert_again();
   void suspend();
   void command_ended(int status);
-  void forward(int number) const;
   void send_intermediate();
   void log(std::string_view line);
   void fail(std::string_view what);
   void end(Ending ending);
-  void watch_descendants();
   void finish();
   [[nodiscard]] std::optional<int> wait_for_worker(Clock::duration limit);
 
@@ -138,14 +134,10 @@ class Broker {
   std::vector<Link> links_;
   std::size_t next_link_ = 0;  ///< for what any context can do
   std::unique_ptr<PacketEngine> engine_;
-  std::optional<HeldCommand> held_;
   std::optional<Signals> signals_;
-  Terminal terminal_;
+  CommandRun command_;
   std::vector<char> buffer_;
-  pid_t command_ = 0;  ///< 0: none, or ended
-  bool had_command_ = false;
-  int command_status_ = 0;  ///< CMD's, once it has ended
-  bool ready_ = false;      ///< the worker accepts
+  bool ready_ = false;  ///< the worker accepts
   bool worker_gone_ = false;
   bool seen_ = false;              ///< a connection that is not passed on unseen
   std::uint64_t unshown_ = 0;      ///< flows that a slow worker was not told of

@@ -223,7 +223,6 @@ class Run {
     if (!bundle) return bundle.error();
     auto cgroup = divert::make_cgroup(::getpid(), exempt_gid_);
     if (!cgroup) return cgroup.error();
-    setup_.cgroup = *cgroup;
     if (!cgroup->why.empty()) say(cgroup->why + "; the command's processes are told by their descent");
     if (!cgroup->name.empty())
       setup_.rules.cgroup = pfctl::CgroupMatch{cgroup->name, cgroup->id, cgroup->level};
