@@ -5,6 +5,7 @@
 #include <memory>
 #include <unordered_map>
 
+#include "procmap/account_names.h"
 #include "procmap/proc_linux.h"
 #include "procmap/process.h"
 
@@ -45,14 +46,11 @@ class FactsCache {
   };
   Look look_at(pid_t pid);
   void forget(pid_t pid);
-  const std::string& user_name(uid_t uid);
-  const std::string& group_name(gid_t gid);
 
   const Proc& proc_;
   std::unordered_map<pid_t, Entry> entries_;
   std::list<pid_t> uses_;  ///< most recently used first
-  std::unordered_map<uid_t, std::string> users_;
-  std::unordered_map<gid_t, std::string> groups_;
+  AccountNames names_;
   std::chrono::system_clock::time_point boot_;
   long ticks_per_second_ = 100;
 };

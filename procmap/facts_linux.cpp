@@ -1,10 +1,7 @@
 // ProcessFacts from /proc, and the parent chain with a memory: a daemon whose parents have ended still shows
 // them when it was seen, or started by somebody who was seen, while they lived.
-#include <array>
 #include <ctime>
 
-#include <grp.h>
-#include <pwd.h>
 #include <unistd.h>
 
 #include "procmap/facts.h"
@@ -140,8 +137,8 @@ std::shared_ptr<const ProcessFacts> FactsCache::facts_of(pid_t pid, uid_t uid) {
   auto changed = std::make_shared<ProcessFacts>(*facts);
   changed->uid = status->uid;
   changed->gid = status->gid;
-  changed->user = user_name(status->uid);
-  changed->group = group_name(status->gid);
+  changed->user = names_.user(status->uid);
+  changed->group = names_.group(status->gid);
   entries_.at(pid).facts = changed;
   return changed;
 }
@@ -159,34 +156,12 @@ std::shared_ptr<ProcessFacts> FactsCache::read(pid_t pid, const StatFields& stat
   facts->exe = without_deleted(proc_.link(alive, "exe"));
   facts->name = facts->exe.empty() ? stat.comm : base_name(facts->exe);
   facts->argv = parse_cmdline(proc_.text(alive, "cmdline", kMaxArguments));
-  facts->user = user_name(facts->uid);
-  facts->group = group_name(facts->gid);
+  facts->user = names_.user(facts->uid);
+  facts->group = names_.group(facts->gid);
   facts->cgroup = parse_cgroup(proc_.text(alive, "cgroup", 16 << 10));
   facts->start_time = boot_ + std::chrono::microseconds{stat.start_ticks * 1'000'000 /
                                                         static_cast<std::uint64_t>(ticks_per_second_)};
   return facts;
-}
-
-const std::string& FactsCache::user_name(uid_t uid) {
-  const auto [entry, added] = users_.try_emplace(uid);
-  if (!added) return entry->second;
-  std::array<char, 4096> room;
-  passwd record{};
-  passwd* found = nullptr;
-  const bool known = ::getpwuid_r(uid, &record, room.data(), room.size(), &found) == 0 && found;
-  entry->second = known ? record.pw_name : std::to_string(uid);
-  return entry->second;
-}
-
-const std::string& FactsCache::group_name(gid_t gid) {
-  const auto [entry, added] = groups_.try_emplace(gid);
-  if (!added) return entry->second;
-  std::array<char, 16384> room;
-  ::group record{};
-  ::group* found = nullptr;
-  const bool known = ::getgrgid_r(gid, &record, room.data(), room.size(), &found) == 0 && found;
-  entry->second = known ? record.gr_name : std::to_string(gid);
-  return entry->second;
 }
 
 }  // namespace procmap

@@ -3,11 +3,7 @@
 // was seen while they lived.
 #include "procmap/process_cache.h"
 
-#include <array>
 #include <functional>
-
-#include <grp.h>
-#include <pwd.h>
 
 namespace procmap {
 namespace {
@@ -70,8 +66,8 @@ std::shared_ptr<ProcessFacts> ProcessCache::read(const ProcessRecord& record, co
   facts->exe = path;
   facts->name = path.empty() ? record.comm : path.substr(path.rfind('/') + 1);
   facts->argv = source_.arguments(record.id.pid);
-  facts->user = user_name(record.uid);
-  facts->group = group_name(record.gid);
+  facts->user = names_.user(record.uid);
+  facts->group = names_.group(record.gid);
   facts->start_time = record.start_time;
   facts->image = image_of(record, path);
   return facts;
@@ -104,28 +100,6 @@ void ProcessCache::keep(std::shared_ptr<const ProcessFacts> facts) {
   forget(pid);
   entries_[pid] = {std::move(facts), uses_.insert(uses_.begin(), pid)};
   if (entries_.size() > kMaxEntries) forget(pid_t{uses_.back()});
-}
-
-const std::string& ProcessCache::user_name(uid_t uid) {
-  const auto [entry, added] = users_.try_emplace(uid);
-  if (!added) return entry->second;
-  std::array<char, 4096> room;
-  passwd record{};
-  passwd* found = nullptr;
-  const bool known = ::getpwuid_r(uid, &record, room.data(), room.size(), &found) == 0 && found;
-  entry->second = known ? record.pw_name : std::to_string(uid);
-  return entry->second;
-}
-
-const std::string& ProcessCache::group_name(gid_t gid) {
-  const auto [entry, added] = groups_.try_emplace(gid);
-  if (!added) return entry->second;
-  std::array<char, 16384> room;
-  ::group record{};
-  ::group* found = nullptr;
-  const bool known = ::getgrgid_r(gid, &record, room.data(), room.size(), &found) == 0 && found;
-  entry->second = known ? record.gr_name : std::to_string(gid);
-  return entry->second;
 }
 
 }  // namespace procmap

@@ -11,6 +11,7 @@
 #include <unordered_map>
 #include <vector>
 
+#include "procmap/account_names.h"
 #include "procmap/process.h"
 
 namespace procmap {
@@ -60,14 +61,11 @@ class ProcessCache {
                                      std::size_t depth);
   void forget(pid_t pid);
   void keep(std::shared_ptr<const ProcessFacts> facts);
-  const std::string& user_name(uid_t uid);
-  const std::string& group_name(gid_t gid);
 
   ProcessSource source_;
   std::unordered_map<pid_t, Entry> entries_;
   std::list<pid_t> uses_;  ///< most recently used first
-  std::unordered_map<uid_t, std::string> users_;
-  std::unordered_map<gid_t, std::string> groups_;
+  AccountNames names_;
 };
 
 }  // namespace procmap

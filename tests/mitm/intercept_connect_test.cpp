@@ -11,11 +11,13 @@ using mitm::flow::Type;
 using mitm::intercept::Learned;
 using mitm::intercept::LearnedSettings;
 using mitm::tls::SslCtxPtr;
+using rig::by_host;
 using rig::End;
 using rig::kGet;
 using rig::kOk;
 using rig::passes;
 using rig::Peer;
+using rig::policy_for;
 using rig::Rig;
 using rig::shake;
 
@@ -31,19 +33,6 @@ bool is_for(const Peer& peer, const char* target) {
   const mitm::tls::X509Ptr certificate{SSL_get1_peer_certificate(peer.ssl())};
   return X509_check_host(certificate.get(), target, 0, 0, nullptr) == 1 ||
          X509_check_ip_asc(certificate.get(), target, 0) == 1;
-}
-
-divert::Policy policy_for(std::string host, divert::Action action) {
-  divert::Policy policy;
-  divert::Rule rule;
-  rule.hosts = {std::move(host)};
-  rule.action = action;
-  policy.rules = {rule};
-  return policy;
-}
-
-divert::Verdict by_host(divert::Action otherwise, divert::Action action) {
-  return {otherwise, "test", {{0, action}}};
 }
 
 }  // namespace

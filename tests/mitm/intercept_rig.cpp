@@ -221,6 +221,19 @@ void Peer::close() {
   fd_.reset();
 }
 
+divert::Policy policy_for(std::string host, divert::Action action) {
+  divert::Policy policy;
+  divert::Rule rule;
+  rule.hosts = {std::move(host)};
+  rule.action = action;
+  policy.rules = {rule};
+  return policy;
+}
+
+divert::Verdict by_host(divert::Action otherwise, divert::Action action) {
+  return {otherwise, "test", {{0, action}}};
+}
+
 mitm::tls::SslCtxPtr Authority::server(const std::string& host) const {
   mitm::tls::SslCtxPtr context{SSL_CTX_new(TLS_server_method())};
   auto leaf = mitm::tls::issue_leaf(*signer, {host, nullptr, mitm::tls::KeyType::p256});

@@ -71,6 +71,11 @@ void passes(Peer& from, Peer& to, std::string_view text);
 inline constexpr std::string_view kGet = "GET /a HTTP/1.1\r\nHost: h.test\r\n\r\n";
 inline constexpr std::string_view kOk = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nhi";
 
+/// One rule: connections to `host`.
+divert::Policy policy_for(std::string host, divert::Action action);
+/// The verdict while that rule waits for a host.
+divert::Verdict by_host(divert::Action otherwise, divert::Action action);
+
 /// A CA of the test's own, and what servers and programs make of it.
 struct Authority {
   std::string pem;  ///< the root

@@ -12,11 +12,13 @@
 
 using mitm::flow::Type;
 using mitm::tls::SslCtxPtr;
+using rig::by_host;
 using rig::End;
 using rig::kGet;
 using rig::kOk;
 using rig::passes;
 using rig::Peer;
+using rig::policy_for;
 using rig::Rig;
 using rig::shake;
 
@@ -27,19 +29,6 @@ std::string alpn_of(const Peer& peer) {
   unsigned size = 0;
   SSL_get0_alpn_selected(peer.ssl(), &name, &size);
   return {reinterpret_cast<const char*>(name), size};
-}
-
-divert::Policy policy_for(std::string host, divert::Action action) {
-  divert::Policy policy;
-  divert::Rule rule;
-  rule.hosts = {std::move(host)};
-  rule.action = action;
-  policy.rules = {rule};
-  return policy;
-}
-
-divert::Verdict by_host(divert::Action otherwise, divert::Action action) {
-  return {otherwise, "test", {{0, action}}};
 }
 
 }  // namespace
