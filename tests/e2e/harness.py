@@ -199,6 +199,28 @@ class World:
         shutil.rmtree(self.dir, ignore_errors=True)
 
 
+# What every squid gets; it runs as nobody.
+SQUID = """
+cache deny all
+access_log stdio:{dir}/squid/access.log
+cache_log {dir}/squid/cache.log
+pid_filename {dir}/squid/squid.pid
+coredump_dir {dir}/squid
+cache_effective_user nobody
+visible_hostname e2e
+shutdown_lifetime 1 seconds
+"""
+
+
+def start_squid(world, config):
+    """At the origin's side."""
+    os.makedirs(f"{world.dir}/squid")
+    os.chmod(f"{world.dir}/squid", 0o777)
+    with open(f"{world.dir}/squid.conf", "w") as file:
+        file.write(config + SQUID.format(dir=world.dir))
+    world.spawn(["squid", "-N", "-f", f"{world.dir}/squid.conf"], where=world.origin)
+
+
 def children_of(pid):
     """Direct children: of osproxy's broker these are worker, guard and CMD."""
     try:

@@ -2,7 +2,7 @@
 import os
 import unittest
 
-from harness import V4, Osproxy, World, run, wait_for
+from harness import V4, Osproxy, World, run, start_squid, wait_for
 
 PROXY = "192.0.2.9"  # the origin's certificate does not name it
 PORT = 3128
@@ -11,29 +11,17 @@ PORTS = ["--ports", f"80,443,{PORT}"]
 SQUID = """
 http_port {proxy}:{port}
 http_access allow all
-hosts_file {dir}/squid/hosts
-cache deny all
-access_log stdio:{dir}/squid/access.log
-cache_log {dir}/squid/cache.log
-pid_filename {dir}/squid/squid.pid
-coredump_dir {dir}/squid
-cache_effective_user nobody
-visible_hostname e2e
-shutdown_lifetime 1 seconds
+hosts_file {dir}/hosts
 """
 
 
 def setUpModule():
     global world
     world = World()
-    os.makedirs(f"{world.dir}/squid")
-    os.chmod(f"{world.dir}/squid", 0o777)
-    with open(f"{world.dir}/squid/hosts", "w") as file:
+    with open(f"{world.dir}/hosts", "w") as file:
         file.write(f"{V4[0]} one.test two.test\n")
-    with open(f"{world.dir}/squid.conf", "w") as file:
-        file.write(SQUID.format(dir=world.dir, proxy=PROXY, port=PORT))
     run("ip", "-n", world.origin, "addr", "add", f"{PROXY}/24", "dev", "v0")
-    world.spawn(["squid", "-N", "-f", f"{world.dir}/squid.conf"], where=world.origin)
+    start_squid(world, SQUID.format(dir=world.dir, proxy=PROXY, port=PORT))
     wait_for(lambda: world.run("bash", "-c", f"exec 3<>/dev/tcp/{PROXY}/{PORT}", check=False).returncode == 0, "squid")
 
 

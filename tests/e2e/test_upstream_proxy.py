@@ -3,7 +3,7 @@ import hashlib
 import os
 import unittest
 
-from harness import CLIENT_V4, ENGINE, OSPROXY, V4, Osproxy, World, children_of, run, wait_for
+from harness import CLIENT_V4, ENGINE, OSPROXY, V4, Osproxy, World, children_of, run, start_squid, wait_for
 
 PROXY = V4[1]
 HTTP, HTTPS, SOCKS, SOCKS_OPEN = 3128, 3129, 1080, 1081
@@ -20,14 +20,6 @@ acl forbidden port 9443
 http_access deny forbidden
 http_access allow known
 http_access deny all
-cache deny all
-access_log stdio:{dir}/squid/access.log
-cache_log {dir}/squid/cache.log
-pid_filename {dir}/squid/squid.pid
-coredump_dir {dir}/squid
-cache_effective_user nobody
-visible_hostname e2e
-shutdown_lifetime 1 seconds
 """
 
 # A server that speaks first.
@@ -45,14 +37,10 @@ while True:
 def setUpModule():
     global world
     world = World()
-    os.makedirs(f"{world.dir}/squid", mode=0o777)
-    os.chmod(f"{world.dir}/squid", 0o777)
     os.chmod(f"{world.dir}/origin.key", 0o644)
     with open(f"{world.dir}/passwords", "w") as file:
         file.write("ann:" + run("openssl", "passwd", "-apr1", SECRET).stdout)
-    with open(f"{world.dir}/squid.conf", "w") as file:
-        file.write(SQUID.format(dir=world.dir, proxy=PROXY, http=HTTP, https=HTTPS))
-    world.spawn(["squid", "-N", "-f", f"{world.dir}/squid.conf"], where=world.origin)
+    start_squid(world, SQUID.format(dir=world.dir, proxy=PROXY, http=HTTP, https=HTTPS))
     names = f"/etc/netns/{world.origin}"
     os.makedirs(names)
     with open(f"{names}/hosts", "w") as file:
