@@ -1,4 +1,5 @@
-// Names of users and groups. Each is asked for once: a name service behind nsswitch.conf may be slow.
+// Names of users and groups. Each is asked for once, unless that fails: a name service behind nsswitch.conf
+// may be slow.
 #pragma once
 
 #include <string>
@@ -11,8 +12,8 @@ namespace procmap {
 class AccountNames {
  public:
   /// The number itself where there is no name.
-  const std::string& user(uid_t uid);
-  const std::string& group(gid_t gid);
+  std::string user(uid_t uid);
+  std::string group(gid_t gid);
 
  private:
   std::unordered_map<uid_t, std::string> users_;

@@ -78,8 +78,12 @@ std::size_t Http1Reader::find_head_end(std::string_view input) {
 
 Http1Reader::Event Http1Reader::read_head(std::string_view input) {
   const std::size_t end = find_head_end(input);
-  if (error_ != nullptr) return fail(error_);
-  if ((end == kNotFound ? input.size() : end) > kHeadLimit) return fail("the head is longer than 256 KiB");
+  if (error_ == nullptr && (end == kNotFound ? input.size() : end) > kHeadLimit)
+    error_ = "the head is longer than 256 KiB";
+  if (error_ != nullptr) {
+    head_ = {};  // else it would be that of the message before
+    return fail(error_);
+  }
   if (end == kNotFound) return {};
   const char* refused = parse_head(side_, answers_, input.substr(begin_, end - begin_), head_);
   if (refused != nullptr) return fail(refused);
@@ -172,7 +176,7 @@ bool Http1Reader::chunk_byte(unsigned char byte) {
 bool Http1Reader::chunk_size_byte(unsigned char byte) {
   const int digit = hex_digit(byte);
   if (chunk_ == Chunk::size_start) {
-    left_ = 0;
+    left_ = line_bytes_ = 0;
     if (digit < 0) error_ = "a chunk size is not a hexadecimal number";
   }
   if (error_ != nullptr) return false;

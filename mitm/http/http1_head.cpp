@@ -3,6 +3,7 @@
 // unknown transfer codings, and refuses a few harmless habits of old servers.
 #include "mitm/http/http1_head.h"
 
+#include <algorithm>
 #include <charconv>
 
 #include <boost/beast/http/basic_parser.hpp>
@@ -16,6 +17,21 @@ constexpr std::uint32_t kNoLimit = 1 << 20;  ///< the reader's own limit comes f
 
 std::string_view view(beast::string_view text) {
   return {text.data(), text.size()};
+}
+
+/// Beast refuses a Connection field that is no list of plain tokens ("keep-alive; timeout=5"), although
+/// nothing of the framing depends on it: it reads the field under these names.
+struct Disguise {
+  std::string_view name;
+  std::string_view instead;
+};
+constexpr Disguise kDisguises[] = {{"connection", "!connection"}, {"proxy-connection", "!proxy-connection"}};
+
+/// The name as it was.
+std::string_view revealed(std::string_view name) {
+  const bool disguised =
+      std::ranges::any_of(kDisguises, [&](auto one) { return iequals(name, one.instead); });
+  return disguised ? name.substr(1) : name;
 }
 
 /// Keeps what Beast reports. Beast's own idea of the body is switched off with skip().
@@ -44,7 +60,7 @@ class Grammar final : public beast::http::basic_parser<IsRequest> {
   void on_field_impl(beast::http::field, beast::string_view name, beast::string_view value,
                      Code& error) override {
     error = {};
-    head_.fields.add(view(name), view(value));
+    head_.fields.add(revealed(view(name)), view(value));
   }
   void on_header_impl(Code& error) override { error = {}; }
   void on_finish_impl(Code& error) override { error = {}; }
@@ -98,6 +114,19 @@ const char* read_grammar(std::string_view text, Head& head) {
   const std::size_t used = grammar.put({text.data(), text.size()}, error);
   if (error) return reason(error);
   return grammar.is_done() && used == text.size() ? nullptr : "the head is malformed";
+}
+
+std::string disguised(std::string_view text) {
+  std::string whole;
+  whole.reserve(text.size() + 64);
+  while (!text.empty()) {
+    const auto line = text.substr(0, std::min(text.find('\n'), text.size() - 1) + 1);
+    const auto name = line.substr(0, line.find(':'));
+    if (std::ranges::any_of(kDisguises, [&](auto one) { return iequals(name, one.name); })) whole += '!';
+    whole += line;
+    text.remove_prefix(line.size());
+  }
+  return whole;
 }
 
 /// CR LF for each bare LF, and a space after a status that has neither space nor reason.
@@ -220,9 +249,10 @@ const char* parse_head(Side side, Answers answers, std::string_view text, Head& 
   head.fields.reserve(16, text.size());
   const bool is_request = side == Side::request;
   const char* refused = is_request ? read_grammar<true>(text, head) : read_grammar<false>(text, head);
-  if (refused != nullptr && !is_request) {
+  if (refused != nullptr) {
     head = {};
-    refused = read_grammar<false>(repaired(text), head);
+    refused = is_request ? read_grammar<true>(disguised(text), head)
+                         : read_grammar<false>(disguised(repaired(text)), head);
   }
   if (refused != nullptr) return refused;
   Facts facts;
@@ -240,10 +270,20 @@ void blank_out(std::span<char> head, std::string_view name) {
   const auto end_of_text = [&](std::size_t newline) {
     return newline > 0 && text[newline - 1] == '\r' ? newline - 1 : newline;
   };
+  // Lines that begin with a blank continue the field before them.
+  const auto end_of_field = [&](std::size_t newline) {
+    while (newline + 1 < text.size() && (text[newline + 1] == ' ' || text[newline + 1] == '\t')) {
+      const std::size_t next = text.find('\n', newline + 1);
+      if (next == text.npos) break;
+      newline = next;
+    }
+    return newline;
+  };
   std::size_t before = text.find('\n');
   while (before != text.npos) {
-    const std::size_t end = text.find('\n', before + 1);
+    std::size_t end = text.find('\n', before + 1);
     if (end == text.npos) return;
+    end = end_of_field(end);
     const auto line = text.substr(before + 1, end - before - 1);
     const auto colon = line.find(':');
     if (colon != line.npos && iequals(line.substr(0, colon), name))

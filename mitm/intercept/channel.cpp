@@ -14,6 +14,7 @@
 #include <sys/socket.h>
 
 #include "base/fd.h"
+#include "divert/transit.h"
 #include "divert/unacknowledged.h"
 
 namespace mitm::intercept {
@@ -184,7 +185,7 @@ IoResult Channel::try_read(std::span<char> into) {
 }
 
 IoResult Channel::read_peer(std::span<char> into) {
-  if (!read_end_.ok()) return read_end_;
+  if (!read_end_.ok()) return lose(read_end_);
   drained_ = false;
   IoResult result;
   if (ssl_) {
@@ -294,24 +295,13 @@ awaitable<bool> Channel::wait(IoResult blocked) {
   return blocked.status == Status::want_write ? wait_writable() : wait_readable();
 }
 
-void Channel::notice_reset() {
-  int code = 0;
-  socklen_t size = sizeof code;
-  if (::getsockopt(socket_.native_handle(), SOL_SOCKET, SO_ERROR, &code, &size) != 0 || code == 0) return;
-  lose(system_result(code, Status::failed));
-}
-
 /// With an end, once `other` is reset.
 awaitable<bool> Channel::wait_writable_watching(Channel& other) {
-  namespace ex = asio::experimental;
   if (!other.lost_) {
-    const auto [order, writable, trouble] =
-        co_await ex::make_parallel_group(socket_.async_wait(Socket::wait_write, asio::deferred),
-                                         other.socket_.async_wait(Socket::wait_error, asio::deferred))
-            .async_wait(ex::wait_for_one(), asio::use_awaitable);
-    if (order[0] == 0) co_return !writable;
-    if (!trouble) other.notice_reset();
-    if (!other.lost_) co_return co_await wait_writable();
+    const auto failed = co_await divert::until_room(socket_, other.socket_);
+    if (failed.source == 0) co_return failed.sink == 0;
+    if (failed.source == ECANCELED || !other.socket_.is_open()) co_return co_await wait_writable();
+    other.lose(other.system_result(failed.source, Status::failed));
   }
   const IoResult blocked{Status::want_write, 0};
   co_return co_await wait_until(blocked, Clock::now() + divert::kPatience);

@@ -139,7 +139,6 @@ class Channel {
   void end_reading(IoResult how);
   void begin_tls_call();
   boost::asio::awaitable<bool> wait_writable_watching(Channel& other);
-  void notice_reset();
   IoResult lose(IoResult result);
 
   Socket socket_;

@@ -73,8 +73,10 @@ boost::asio::awaitable<void> Engine::intercept(divert::Connection connection,
                                                boost::asio::ip::tcp::socket server) {
   const divert::Connection known = connection;
   try {
-    Interception interception{state_->tools, std::move(connection), std::move(client), std::move(server)};
-    const OpenEntry entry{state_->open, interception};
+    // A run that ends destroys engines before what still hangs in their io_contexts.
+    const std::shared_ptr<State> state = state_;
+    Interception interception{state->tools, std::move(connection), std::move(client), std::move(server)};
+    const OpenEntry entry{state->open, interception};
     co_await interception.run();
   } catch (const std::exception& error) {
     closed(known, {0, 0, error.what()});

@@ -61,7 +61,7 @@ class Engine final : public divert::Interceptor, public divert::Watcher {
  private:
   class State;
   explicit Engine(std::unique_ptr<State> state);
-  std::unique_ptr<State> state_;
+  std::shared_ptr<State> state_;
 };
 
 }  // namespace mitm::intercept

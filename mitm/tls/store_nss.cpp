@@ -118,10 +118,10 @@ TrustStores nss_stores(const StoreUser& user) {
   if (user.home.empty()) return stores;
   const auto lines = run_as(user, [&] { return find_databases(user.home); });
   std::string_view rest = lines ? std::string_view(*lines) : std::string_view();
-  while (!rest.empty()) {
-    const std::string_view path = rest.substr(0, rest.find('\n'));
-    stores.push_back(std::make_unique<NssStore>(std::string(path), user));
-    rest.remove_prefix(path.size() + 1);
+  // What is not a whole line was cut: there were too many.
+  for (auto end = rest.find('\n'); end != rest.npos; end = rest.find('\n')) {
+    stores.push_back(std::make_unique<NssStore>(std::string(rest.substr(0, end)), user));
+    rest.remove_prefix(end + 1);
   }
   return stores;
 }

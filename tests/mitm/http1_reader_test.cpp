@@ -150,6 +150,13 @@ const Good kGood[] = {
      "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n0\r\nno field\r\nA:\r\nb: \t c d \t\r\nb: "
      ":\r\n\r\n",
      "[200|Transfer-Encoding=chunked]|A=|b=c d|b=:;."},
+    {"Connection that is no list of tokens", Side::request,
+     "GET / HTTP/1.1\r\nconnection: keep-alive; timeout=5\r\nProxy-Connection: a b\r\n\r\nGET /2 "
+     "HTTP/1.1\r\n\r\n",
+     "[GET /|connection=keep-alive; timeout=5|Proxy-Connection=a b];[GET /2];."},
+    {"Connection of a response that is no list of tokens", Side::response,
+     "HTTP/1.1 200\nContent-Length: 2\nConnection: \"close\"\n\nhi",
+     "[200|Content-Length=2|Connection=\"close\"]hi;."},
     {"empty lines first", Side::request, "\r\n\r\nGET / HTTP/1.1\r\n\r\n\r\nGET /2 HTTP/1.1\r\n\r\n",
      "[GET /];[GET /2];."},
     {"bytes above 0x7f in target and value", Side::request, "GET /\xff\xc3 HTTP/1.1\r\nA: \xfe\r\n\r\n",
@@ -343,6 +350,50 @@ TEST_CASE("http1 reader: endless trailers and extensions are refused") {
     const auto first = reader.next(input);
     REQUIRE(first.what == What::head);
     CHECK(reader.next(std::string_view(input).substr(first.size)).what == What::bad);
+  }
+}
+
+TEST_CASE("http1 reader: padded chunks and extensions may be many") {
+  for (const auto side : {Side::request, Side::response}) {
+    Http1Reader reader{side};
+    const std::string_view line = side == Side::request ? "POST / HTTP/1.1" : "HTTP/1.1 200 OK";
+    REQUIRE(reader.next(fmt::format("{}\r\nTransfer-Encoding: chunked\r\n\r\n", line)).what == What::head);
+    const std::string chunk = side == Side::request ? "1;ext\r\nx\r\n" : "1    \r\nx\r\n";
+    for (std::size_t i = 0; i < Http1Reader::kTrailerLimit / 2; ++i) {
+      for (std::string_view rest = chunk; !rest.empty();) {
+        const auto event = reader.next(rest);
+        REQUIRE(event.what == What::body);
+        rest.remove_prefix(event.size);
+      }
+    }
+    CHECK(reader.next("0\r\n\r\n").what == What::body);
+    CHECK(reader.next("").what == What::end);
+  }
+}
+
+TEST_CASE("http1 reader: a head that is refused has nothing of the one before") {
+  for (const std::string_view bad : {"GET /b HTTP/1.1\n\n", "GET /b HTTP/1.1\r\nA: b\r\n c\r\n\r\n"}) {
+    Http1Reader reader{Side::request};
+    REQUIRE(reader.next("GET /a HTTP/1.1\r\nHost: h\r\n\r\n").what == What::head);
+    REQUIRE(reader.next("").what == What::end);
+    REQUIRE(reader.next(bad).what == What::bad);
+    CHECK(reader.head().target == "");
+    CHECK(reader.head().fields.size() == 0);
+  }
+}
+
+TEST_CASE("http1: a field is blanked out with the lines that continue it, and nothing else") {
+  const std::pair<std::string, std::string> cases[] = {
+      {"HTTP/1.1 200 OK\r\nA: 1\r\nAlt-Svc: x;\r\n y\r\n\tz\r\nB: 2\r\n\r\n",
+       "HTTP/1.1 200 OK\r\nA: 1" + std::string(21, ' ') + "\r\nB: 2\r\n\r\n"},
+      {"HTTP/1.1 200 OK\r\nalt-svc: x\n y\nB: 2\r\n 3\r\n\r\n",
+       "HTTP/1.1 200 OK" + std::string(14, ' ') + "\nB: 2\r\n 3\r\n\r\n"},
+      {"HTTP/1.1 200 OK\r\nA: 1\r\n Alt-Svc: x\r\n\r\n", "HTTP/1.1 200 OK\r\nA: 1\r\n Alt-Svc: x\r\n\r\n"},
+  };
+  for (const auto& [head, blanked] : cases) {
+    std::string text = head;
+    mitm::http::blank_out(text, "alt-svc");
+    CHECK(text == blanked);
   }
 }
 

@@ -2,6 +2,7 @@
 #include <future>
 #include <string>
 
+#include <netinet/tcp.h>
 #include <openssl/x509v3.h>
 #include <sys/socket.h>
 
@@ -333,6 +334,26 @@ TEST_CASE("tls: an end without close_notify leaves the other direction as it is"
     other.finish(false);
     CHECK(one.hear_all() == "");
     CHECK(rig.ended(1).at(0).error == "");
+  }
+}
+
+TEST_CASE("tls: an error right behind data is a reset for the program, not an end") {
+  for (const std::string_view asked : {kGet, std::string_view("\x01 hello\n")}) {
+    Rig rig{rig::trusting()};
+    auto [program, server] = rig.open();
+    const SslCtxPtr client = rig::ours().client(), origin = rig::theirs().server("h.test");
+    REQUIRE(shake(program, client.get(), server, origin.get(), "h.test").program);
+    passes(program, server, asked);
+    // Both in one segment.
+    const int on = 1, off = 0;
+    ::setsockopt(server.fd(), IPPROTO_TCP, TCP_CORK, &on, sizeof on);
+    server.say("HTTP/1.1 200 OK\r\n\r\nhalf");
+    const std::string junk = std::string("\x17\x03\x03\x00\x20", 5) + std::string(32, 'x');
+    CHECK(::send(server.fd(), junk.data(), junk.size(), MSG_NOSIGNAL) == static_cast<ssize_t>(junk.size()));
+    ::setsockopt(server.fd(), IPPROTO_TCP, TCP_CORK, &off, sizeof off);
+    CHECK(program.hear_all().ends_with("half"));
+    CHECK(program.end() == End::reset);
+    CHECK(rig.ended(1).back().error.starts_with("the server: "));
   }
 }
 

@@ -307,6 +307,20 @@ TEST_CASE("trust: NSS databases of every browser, with the user's ids") {
         }) == "");
 }
 
+TEST_CASE("trust: NSS: a list of more databases than anyone has ends at a whole name") {
+  const tls_test::Directory home;
+  fs::permissions(home.path(), fs::perms{0755});
+  const std::string name(240, 'd');
+  for (int i = 0; i < 4500; ++i) {
+    const auto directory = home / fmt::format(".mozilla/firefox/{}{}", i, name);
+    fs::create_directories(directory);
+    write(directory + "/cert9.db", "");
+  }
+  const auto stores = nss_stores({65534, 65534, "nobody", home.path()}).size();
+  CHECK(stores > 3000);
+  CHECK(stores < 4500);
+}
+
 TEST_CASE("trust: NSS: distrusted, with a password, broken or not the user's own") {
   if (!have("certutil")) return;
   CHECK(
