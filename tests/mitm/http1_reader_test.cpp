@@ -387,7 +387,7 @@ TEST_CASE("http1: a field is blanked out with the lines that continue it, and no
       {"HTTP/1.1 200 OK\r\nA: 1\r\nAlt-Svc: x;\r\n y\r\n\tz\r\nB: 2\r\n\r\n",
        "HTTP/1.1 200 OK\r\nA: 1" + std::string(21, ' ') + "\r\nB: 2\r\n\r\n"},
       {"HTTP/1.1 200 OK\r\nalt-svc: x\n y\nB: 2\r\n 3\r\n\r\n",
-       "HTTP/1.1 200 OK" + std::string(14, ' ') + "\nB: 2\r\n 3\r\n\r\n"},
+       "HTTP/1.1 200 OK" + std::string(15, ' ') + "\nB: 2\r\n 3\r\n\r\n"},
       {"HTTP/1.1 200 OK\r\nA: 1\r\n Alt-Svc: x\r\n\r\n", "HTTP/1.1 200 OK\r\nA: 1\r\n Alt-Svc: x\r\n\r\n"},
   };
   for (const auto& [head, blanked] : cases) {
