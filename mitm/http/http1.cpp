@@ -66,7 +66,9 @@ std::size_t Http1Reader::find_head_end(std::string_view input) {
     const bool crlf = lf > scanned_ && input[lf - 1] == '\r';
     const std::size_t length = lf - scanned_ - (crlf ? 1 : 0);
     const bool folded = length > 0 && (input[scanned_] == ' ' || input[scanned_] == '\t');
-    if (side_ == Side::request && !crlf) error_ = "a line of the head ends in a bare LF";
+    if (begin_ == scanned_) bare_ = !crlf;
+    if (side_ == Side::request && crlf == bare_)
+      error_ = "the lines of the head end now in CR LF, now in a bare LF";
     if (side_ == Side::request && folded) error_ = "a header field is folded over several lines";
     if (error_ != nullptr) return kNotFound;
     const bool leading = length == 0 && begin_ == scanned_;

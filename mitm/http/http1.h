@@ -86,6 +86,7 @@ class Http1Reader {
   std::uint64_t left_ = 0;   ///< of the body or the chunk
   std::size_t scanned_ = 0;  ///< start of the head's first line that has not been seen in full
   std::size_t begin_ = 0;    ///< of the head, after empty lines
+  bool bare_ = false;        ///< the lines of the head end in LF alone
   std::size_t line_bytes_ = 0;
   const char* error_ = nullptr;
   Head head_;

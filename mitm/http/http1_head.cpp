@@ -19,19 +19,18 @@ std::string_view view(beast::string_view text) {
   return {text.data(), text.size()};
 }
 
-/// Beast refuses a Connection field that is no list of plain tokens ("keep-alive; timeout=5"), although
-/// nothing of the framing depends on it: it reads the field under these names.
-struct Disguise {
-  std::string_view name;
-  std::string_view instead;
-};
-constexpr Disguise kDisguises[] = {{"connection", "!connection"}, {"proxy-connection", "!proxy-connection"}};
+/// Beast judges these fields more strictly than we do ("Connection: keep-alive; timeout=5"), or in another
+/// way (Transfer-Encoding beside Content-Length): in what is read once more it sees them under another name.
+constexpr char kHidden = '!';
+constexpr std::string_view kOurs[] = {"connection", "proxy-connection", "transfer-encoding"};
+
+bool is_ours(std::string_view name) {
+  return std::ranges::any_of(kOurs, [&](auto one) { return iequals(name, one); });
+}
 
 /// The name as it was.
 std::string_view revealed(std::string_view name) {
-  const bool disguised =
-      std::ranges::any_of(kDisguises, [&](auto one) { return iequals(name, one.instead); });
-  return disguised ? name.substr(1) : name;
+  return name.starts_with(kHidden) && is_ours(name.substr(1)) ? name.substr(1) : name;
 }
 
 /// Keeps what Beast reports. Beast's own idea of the body is switched off with skip().
@@ -116,29 +115,33 @@ const char* read_grammar(std::string_view text, Head& head) {
   return grammar.is_done() && used == text.size() ? nullptr : "the head is malformed";
 }
 
-std::string disguised(std::string_view text) {
-  std::string whole;
-  whole.reserve(text.size() + 64);
-  while (!text.empty()) {
-    const auto line = text.substr(0, std::min(text.find('\n'), text.size() - 1) + 1);
-    const auto name = line.substr(0, line.find(':'));
-    if (std::ranges::any_of(kDisguises, [&](auto one) { return iequals(name, one.name); })) whole += '!';
-    whole += line;
-    text.remove_prefix(line.size());
-  }
-  return whole;
+std::string_view without_blanks_behind(std::string_view text) {
+  return text.substr(0, text.find_last_not_of(" \t") + 1);
 }
 
-/// CR LF for each bare LF, and a space after a status that has neither space nor reason.
-std::string repaired(std::string_view text) {
+/// CR LF behind every line; in responses a space after a status that has neither space nor reason, and none
+/// before a colon (RFC 9112 section 5.1). With our fields hidden.
+std::string repaired(Side side, std::string_view text) {
+  constexpr std::size_t kStatusEnd = std::string_view("HTTP/1.1 200").size();
   std::string whole;
   whole.reserve(text.size() + 64);
-  for (std::size_t i = 0; i < text.size(); ++i) {
-    if (text[i] == '\n' && (i == 0 || text[i - 1] != '\r')) whole += '\r';
-    whole += text[i];
+  for (bool first = true; !text.empty(); first = false) {
+    const auto end = std::min(text.find('\n'), text.size());
+    auto line = text.substr(0, end);
+    text.remove_prefix(std::min(end + 1, text.size()));
+    if (line.ends_with('\r')) line.remove_suffix(1);
+    const auto colon = line.find(':');
+    if (!first && colon != line.npos && line.front() != ' ' && line.front() != '\t') {
+      auto name = line.substr(0, colon);
+      if (side == Side::response) name = without_blanks_behind(name);
+      if (is_ours(name)) whole += kHidden;
+      whole.append(name).append(line.substr(colon));
+    } else {
+      whole += line;
+      if (first && side == Side::response && line.size() == kStatusEnd) whole += ' ';
+    }
+    whole += "\r\n";
   }
-  constexpr std::size_t kStatusEnd = std::string_view("HTTP/1.1 200").size();
-  if (whole.size() > kStatusEnd && whole[kStatusEnd] == '\r') whole.insert(kStatusEnd, 1, ' ');
   return whole;
 }
 
@@ -231,10 +234,10 @@ const char* frame_response(const Facts& facts, Answers answers, Head& head) {
   const bool bodiless = head.status < 200 || head.status == 204 || head.status == 304 ||
                         answers == Answers::head || (answers == Answers::connect && head.status / 100 == 2);
   if (bodiless) return nullptr;
-  if (facts.coded && facts.lengths > 0) return "there are both Content-Length and Transfer-Encoding";
-  if (facts.coded && facts.ends_chunked) {
+  const bool coded = facts.coded && !facts.identity;  // then the length does not count (RFC 9112 section 6.3)
+  if (coded && facts.ends_chunked) {
     head.framing = Framing::chunked;
-  } else if (facts.lengths > 0) {
+  } else if (facts.lengths > 0 && !coded) {
     return set_length(facts, head);
   } else {
     head.framing = Framing::until_close;
@@ -251,8 +254,8 @@ const char* parse_head(Side side, Answers answers, std::string_view text, Head& 
   const char* refused = is_request ? read_grammar<true>(text, head) : read_grammar<false>(text, head);
   if (refused != nullptr) {
     head = {};
-    refused = is_request ? read_grammar<true>(disguised(text), head)
-                         : read_grammar<false>(disguised(repaired(text)), head);
+    const std::string again = repaired(side, text);
+    refused = is_request ? read_grammar<true>(again, head) : read_grammar<false>(again, head);
   }
   if (refused != nullptr) return refused;
   Facts facts;

@@ -122,6 +122,9 @@ void Http2Reader::gather(std::string_view& bytes, std::size_t size) {
 
 bool Http2Reader::feed(std::string_view bytes, Handler& handler) {
   if (error_) return false;
+  const char* const begin = bytes.data();
+  frame_at_ = 0;
+  quiet_resets_.clear();
   while (!bytes.empty()) {
     switch (state_) {
       case State::preface:
@@ -132,6 +135,7 @@ bool Http2Reader::feed(std::string_view bytes, Handler& handler) {
         state_ = State::header;
         break;
       case State::header:
+        if (gathered_.empty()) frame_at_ = static_cast<std::size_t>(bytes.data() - begin);
         gather(bytes, kHeaderSize);
         if (gathered_.size() < kHeaderSize) return true;
         if (!begin_frame(handler)) return false;
@@ -225,6 +229,7 @@ bool Http2Reader::whole_frame(std::string_view payload, Handler& handler) {
   switch (frame_.type) {
     case NGHTTP2_RST_STREAM:
       if (payload.size() != 4 || frame_.stream == 0) return fail("a malformed RST_STREAM");
+      if (frame_at_ > 0 && word(payload, 0, 4) == NGHTTP2_NO_ERROR) quiet_resets_.push_back(frame_at_);
       handler.reset(frame_.stream, word(payload, 0, 4));
       return true;
     case NGHTTP2_GOAWAY:

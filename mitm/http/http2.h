@@ -7,8 +7,10 @@
 #include <deque>
 #include <memory>
 #include <optional>
+#include <span>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "mitm/http/fields.h"
 #include "mitm/http/http1_head.h"
@@ -77,6 +79,8 @@ class Http2Reader {
   /// False: this is not HTTP/2, or more than we are prepared to hold; see error(). The reader is then of no
   /// further use.
   [[nodiscard]] bool feed(std::string_view bytes, Handler& handler);
+  /// Where in the bytes of the last feed() the RST_STREAM frames with NO_ERROR begin.
+  [[nodiscard]] std::span<const std::size_t> quiet_resets() const { return quiet_resets_; }
   /// The other end has sent SETTINGS, which hold from their acknowledgement in this direction on.
   [[nodiscard]] bool settings_sent(const Http2Settings& settings);
   /// The other end's SETTINGS that hold at once: those of an upgrade, which the 101 acknowledges.
@@ -112,9 +116,11 @@ class Http2Reader {
   State state_;
   std::string gathered_;  ///< of a preface, frame header or frame that has not come whole
   Frame frame_;
-  std::size_t left_ = 0;     ///< of the frame's payload
-  std::size_t padding_ = 0;  ///< at its end
+  std::size_t frame_at_ = 0;  ///< where it begins in the bytes of this feed(); 0: at their begin, or before
+  std::size_t left_ = 0;      ///< of the frame's payload
+  std::size_t padding_ = 0;   ///< at its end
   bool pad_length_due_ = false;
+  std::vector<std::size_t> quiet_resets_;
 
   std::unique_ptr<nghttp2_hd_inflater, FreeInflater> inflater_;
   std::deque<Http2Settings> unacknowledged_;

@@ -11,6 +11,7 @@
 #include <boost/asio/steady_timer.hpp>
 #include <boost/asio/use_awaitable.hpp>
 #include <openssl/err.h>
+#include <poll.h>
 #include <sys/socket.h>
 
 #include "base/fd.h"
@@ -372,6 +373,16 @@ void Channel::shutdown_write(bool notify) {
   }
   boost::system::error_code ignored;
   socket_.shutdown(Socket::shutdown_send, ignored);
+}
+
+bool Channel::has_end() const {
+#ifdef POLLRDHUP
+  constexpr short kEnd = POLLRDHUP;
+#else
+  constexpr short kEnd = POLLHUP;  // XNU: of a direction
+#endif
+  pollfd ask{const_cast<Socket&>(socket_).native_handle(), kEnd, 0};
+  return ::poll(&ask, 1, 0) > 0 && (ask.revents & (kEnd | POLLHUP | POLLERR)) != 0;
 }
 
 void Channel::cancel() {

@@ -96,6 +96,8 @@ class Channel {
 
   /// Ends our direction: close_notify (if `notify` and TLS) and FIN. Never waits.
   void shutdown_write(bool notify);
+  /// Whether the other end has ended its direction (FIN), behind whatever is yet to be read.
+  [[nodiscard]] bool has_end() const;
   /// Wakes whoever waits, with false. The socket stays open.
   void cancel();
   /// Until the other end's kernel has what was written, or has taken none of it for some seconds: a reset, or

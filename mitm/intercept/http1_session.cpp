@@ -184,11 +184,15 @@ awaitable<void> Http1Session::pump_requests() {
   Lane& lane = asking_;
   const Ending ending{lane.over};
   const std::span<char> scratch = tracked_.shared().scratch;
-  for (int round = 0; !stopped_; ++round) {
+  for (int round = 0; !stopped_ && !early_; ++round) {
     IoResult got;
     std::string_view input = lane.held;
     if (!std::exchange(lane.reread, false)) {
       got = client_.try_read(scratch);
+      if (got.ended() && !lane.held.empty() && requests_.between_messages()) {
+        begin_unread("the program closed the connection in the middle of its request");
+        if (co_await forward(lane, lane.held, lane.held.size()) == Step::stop) co_return;
+      }
       if (got.ended()) client_ended(got, !lane.held.empty());
       if (got.status == Status::failed) failed(client_);
       if (!got.ok() && !got.blocked()) co_return;
@@ -265,6 +269,18 @@ void Http1Session::finish_request() {
   if (exchanges_.size() == 1) finish_front();
 }
 
+/// Of a request that nobody could read; what is answered to it is its response.
+Http1Session::Exchange& Http1Session::begin_unread(std::string error) {
+  Exchange& exchange = exchanges_.emplace_back();
+  exchange.began = Clock::now();
+  exchange.request_done = true;
+  exchange.flow = tracked_.begin(flow::Type::http);
+  http::Head nothing;
+  describe_request(nothing, scheme_, tracked_, *exchange.flow);
+  exchange.flow->error = std::move(error);
+  return exchange;
+}
+
 /// Nothing of a malformed request is forwarded; when it is a body that is malformed, no more of it.
 void Http1Session::refuse_request(const char* why) {
   const bool in_body = !exchanges_.empty() && !exchanges_.back().request_done;
@@ -338,7 +354,7 @@ awaitable<void> Http1Session::pump_responses() {
         turn_.cancel();
         co_return;
       }
-      if (unasked_ || (client_over_ && exchanges_.empty())) {
+      if (unasked_ || ((client_over_ || early_) && exchanges_.empty())) {
         client_.shutdown_write(true);
         stop();
       }
@@ -353,6 +369,7 @@ std::size_t Http1Session::consume_responses(std::span<char> bytes) {
   const std::string_view input{bytes.data(), bytes.size()};
   for (std::size_t at = 0;;) {
     if (responses_.between_messages() && at < input.size()) {
+      if (exchanges_.empty() && !early_ && !asking_.held.empty()) answered_early();
       if (exchanges_.empty() || exchanges_.front().response_done || must_refuse()) {
         response_unasked();
         return at;
@@ -388,6 +405,12 @@ std::size_t Http1Session::consume_responses(std::span<char> bytes) {
     at += event.size;
     if (switched_) return at;
   }
+}
+
+/// "408 Request Time-out".
+void Http1Session::answered_early() {
+  early_ = true;
+  begin_unread("the server answered before the head of the request was complete");
 }
 
 /// Whom it was meant for cannot be known. Not when we answer ourselves: then it is just too late.

@@ -82,6 +82,7 @@ class Http1Session {
   [[nodiscard]] std::size_t consume_responses(std::span<char> bytes);
   void begin_exchange(http::Head& head);
   void begin_response(http::Head& head);
+  void answered_early();
   void response_unasked();
   void response_head(Exchange& exchange, http::Head& head);
   void finish_request();
@@ -89,6 +90,7 @@ class Http1Session {
   void begin_upgraded(Exchange& exchange);
   [[nodiscard]] std::unique_ptr<flow::Flow> begin_on_http2(const flow::Flow& asked) const;
   void finish_front();
+  Exchange& begin_unread(std::string error);
   void refuse_request(const char* why);
   void refuse_response(std::string why);
   [[nodiscard]] bool body_declined(const Exchange& exchange) const;
@@ -119,6 +121,7 @@ class Http1Session {
   Begun websocket_;
   bool awaiting_switch_ = false;  ///< after a request that may end HTTP: client bytes wait for its answer
   bool switched_ = false;
+  bool early_ = false;    ///< the server has answered a request that was not there yet: its last answer
   bool unasked_ = false;  ///< the server has sent a response that no request asked for
   bool client_over_ = false;
   bool server_over_ = false;

@@ -71,6 +71,13 @@ bool Http2Session::saw(Direction direction, std::string_view bytes) {
   return false;
 }
 
+/// The answer that the server gives before it has the whole request, and the RST_STREAM behind it (RFC 9113
+/// section 8.1): curl 7.88 loses the answer when both come in one TLS record.
+std::span<const std::size_t> Http2Session::seams(Direction direction) const {
+  if (direction == Direction::request) return {};
+  return responses_.quiet_resets();
+}
+
 void Http2Session::alter(Direction direction, std::span<char> bytes) {
   if (direction == Direction::response && tracked_.shared().settings.hide_alt_svc) alt_svc_.hide(bytes);
 }

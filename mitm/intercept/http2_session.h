@@ -64,6 +64,7 @@ class Http2Session final : private PassThrough::Observer {
   };
 
   bool saw(flow::Direction direction, std::string_view bytes) override;
+  [[nodiscard]] std::span<const std::size_t> seams(flow::Direction direction) const override;
   void alter(flow::Direction direction, std::span<char> bytes) override;
   void ended(flow::Direction direction) override;
   void failed(std::string why) override;

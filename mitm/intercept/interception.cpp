@@ -112,6 +112,7 @@ awaitable<Interception::Speech> Interception::listen(bool leave) {
   const std::span<char> scratch = tools_.shared.scratch.first(divert::kMaxFirstBytes);
   Speech speech;
   std::size_t seen = 0;
+  bool ended = false;
   const bool alone = !server_.socket().is_open();
   Clock::time_point began;
   auto limit = alone ? Clock::now() + kSilence : Clock::time_point::max();
@@ -130,7 +131,9 @@ awaitable<Interception::Speech> Interception::listen(bool leave) {
     const bool client_done = client.result.ended() || client.result.status == IoResult::Status::failed;
     const bool patient = server_spoke && http::begins_with_settings(server.bytes);
     if (patient && limit == Clock::time_point::max()) limit = Clock::now() + kUndecided;
-    if ((server_spoke && !patient) || client_done || Clock::now() >= limit) break;
+    if ((server_spoke && !patient) || client_done || ended || Clock::now() >= limit) break;
+    ended = leave && client_.has_end();
+    if (ended) continue;  // what came with the end is looked at as well
     if (leave && !client_.has_pushed_back()) client_.set_low_watermark(seen + 1);
     if (alone || patient) {
       co_await client_.wait_until(client.result, limit);

@@ -14,6 +14,18 @@ namespace asio = boost::asio;
 using asio::awaitable;
 constexpr int kRounds = 16;  ///< before other connections have their turn
 
+/// Each part for itself, as far as it goes now.
+IoResult write_parts(Channel& to, std::string_view bytes, std::span<const std::size_t> seams) {
+  std::size_t written = 0;
+  for (const std::size_t seam : seams) {
+    const IoResult put = to.try_write(bytes.substr(written, seam - written));
+    written += put.bytes;
+    if (!put.ok()) return {put.status, written};
+  }
+  const IoResult put = to.try_write(bytes.substr(written));
+  return {put.status, written + put.bytes};
+}
+
 }  // namespace
 
 awaitable<bool> PassThrough::run() {
@@ -86,7 +98,7 @@ awaitable<bool> PassThrough::pass(flow::Direction direction, std::span<char> scr
     co_return false;
   }
   observer_.alter(direction, scratch);
-  IoResult put = to.try_write(bytes);
+  IoResult put = write_parts(to, bytes, observer_.seams(direction));
   if (put.blocked()) {
     const std::string rest{bytes.substr(put.bytes)};
     put = co_await to.write_all(rest, request ? &client_ : &server_);

@@ -20,6 +20,10 @@ class PassThrough {
     virtual bool saw(flow::Direction direction, std::string_view bytes) = 0;
     /// After `saw`: the same bytes, to be changed in place before they are passed on.
     virtual void alter(flow::Direction /*direction*/, std::span<char> /*bytes*/) {}
+    /// After `saw`: where to part the bytes of this direction. Each part is written for itself.
+    [[nodiscard]] virtual std::span<const std::size_t> seams(flow::Direction /*direction*/) const {
+      return {};
+    }
     /// Asked before `saw`. A number: only so many of `bytes` are passed on; the rest is pushed back and run()
     /// returns.
     virtual std::optional<std::size_t> ends_after(flow::Direction /*direction*/, std::string_view /*bytes*/) {

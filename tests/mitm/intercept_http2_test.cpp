@@ -16,6 +16,7 @@ using rig::End;
 using rig::passes;
 using rig::Peer;
 using rig::Rig;
+using rig::shake;
 
 namespace {
 
@@ -118,6 +119,30 @@ TEST_CASE("http2: what becomes of a stream that does not end well") {
   // Late frames of streams that are over concern nobody.
   passes(talk.server, talk.program,
          data(1, "late", true) + talk.answers.headers(3, {{":status", "200"}}, true));
+}
+
+TEST_CASE("http2: RST_STREAM behind an early answer comes in a TLS record of its own") {
+  Rig rig{rig::trusting()};
+  auto [program, server] = rig.open();
+  const mitm::tls::SslCtxPtr client = rig::ours().client(), origin = rig::theirs().server("h.test");
+  REQUIRE(shake(program, client.get(), server, origin.get(), "h.test", {"h2"}).program);
+  Packer asks, answers;
+  passes(program, server, std::string(kPreface) + settings());
+  passes(program, server, asks.headers(1, get("/a"), false));
+  passes(program, server, asks.headers(3, get("/b"), false));
+  passes(server, program, settings());
+  const auto quiet = [](std::uint32_t stream) { return frame(NGHTTP2_RST_STREAM, 0, stream, number(0, 4)); };
+  const std::string parts[] = {answers.headers(1, {{":status", "413"}}, false) + data(1, "no", true),
+                               quiet(1) + answers.headers(3, {{":status", "413"}}, true), quiet(3)};
+  server.say(parts[0] + parts[1] + parts[2]);
+  for (const auto& part : parts) {
+    std::string heard(1000, '\0');
+    std::size_t size = 0;
+    REQUIRE(SSL_read_ex(program.ssl(), heard.data(), heard.size(), &size) ==
+            1);  // gives no more than a record
+    CHECK((heard.substr(0, size) == part));
+  }
+  for (const auto& flow : rig.ended(2)) CHECK(flow.status == 413);
 }
 
 TEST_CASE("http2: a program that has counted the bytes of its answer does not wait for the stream's end") {
