@@ -16,6 +16,9 @@ inline constexpr std::chrono::seconds kPatience{5};
 /// or dropped by a receiver that had no room for them. 0 also when it cannot be told.
 std::size_t unacknowledged(int fd);
 
+/// Those of them that have not been sent; all of them where the system tells no difference.
+std::size_t unsent(int fd);
+
 /// Until the other end's kernel has what was written to `socket`, or has taken none of it for kPatience, or
 /// the socket has failed (errno; 0: it has not): a reset, or closing with something unread, takes back what
 /// the other end has not.

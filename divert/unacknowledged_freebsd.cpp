@@ -11,4 +11,8 @@ std::size_t unacknowledged(int fd) {
   return ::ioctl(fd, FIONWRITE, &bytes) == 0 ? static_cast<std::size_t>(bytes) : 0;
 }
 
+std::size_t unsent(int fd) {
+  return unacknowledged(fd);
+}
+
 }  // namespace divert

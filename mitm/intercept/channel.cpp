@@ -403,6 +403,10 @@ awaitable<void> Channel::wait_until_acknowledged() {
   if (error != 0) lose(system_result(error, Status::failed));
 }
 
+bool Channel::has_unsent() {
+  return socket_.is_open() && divert::unsent(socket_.native_handle()) > 0;
+}
+
 void Channel::set_low_watermark(std::size_t bytes) {
   boost::system::error_code ignored;
   socket_.set_option(asio::socket_base::receive_low_watermark(static_cast<int>(bytes)), ignored);

@@ -103,6 +103,8 @@ class Channel {
   /// Until the other end's kernel has what was written, or has taken none of it for some seconds: a reset, or
   /// closing with something unread, takes back what it has not.
   boost::asio::awaitable<void> wait_until_acknowledged();
+  /// Whether the other end is slower than we write.
+  [[nodiscard]] bool has_unsent();
   /// Closes with RST.
   void reset();
   /// The socket without us. Plain channels only, with nothing pushed back.

@@ -56,7 +56,8 @@ awaitable<Http1Session::Outcome> Http1Session::run() {
   fail_all("the connection ended before the answer was complete");
   tracked_.data_end(flow::Direction::request);
   tracked_.data_end(flow::Direction::response);
-  co_await client_.wait_until_acknowledged();
+  // Closed as it is, the end would be lost to a slow program that writes meanwhile.
+  if (server_.lost() || client_.has_unsent()) co_await client_.wait_until_acknowledged();
   if (server_.lost()) client_.reset();
   co_return Outcome::done;
 }
@@ -189,7 +190,7 @@ awaitable<void> Http1Session::pump_requests() {
     std::string_view input = lane.held;
     if (!std::exchange(lane.reread, false)) {
       got = client_.try_read(scratch);
-      if (got.ended() && !lane.held.empty() && requests_.between_messages()) {
+      if (got.ended() && has_half_a_head()) {
         begin_unread("the program closed the connection in the middle of its request");
         if (co_await forward(lane, lane.held, lane.held.size()) == Step::stop) co_return;
       }
@@ -369,7 +370,7 @@ std::size_t Http1Session::consume_responses(std::span<char> bytes) {
   const std::string_view input{bytes.data(), bytes.size()};
   for (std::size_t at = 0;;) {
     if (responses_.between_messages() && at < input.size()) {
-      if (exchanges_.empty() && !early_ && !asking_.held.empty()) answered_early();
+      if (exchanges_.empty() && !early_ && has_half_a_head()) answered_early();
       if (exchanges_.empty() || exchanges_.front().response_done || must_refuse()) {
         response_unasked();
         return at;
@@ -405,6 +406,11 @@ std::size_t Http1Session::consume_responses(std::span<char> bytes) {
     at += event.size;
     if (switched_) return at;
   }
+}
+
+/// Empty lines between requests are nothing.
+bool Http1Session::has_half_a_head() const {
+  return requests_.between_messages() && asking_.held.find_first_not_of("\r\n") != std::string::npos;
 }
 
 /// "408 Request Time-out".

@@ -82,6 +82,7 @@ class Http1Session {
   [[nodiscard]] std::size_t consume_responses(std::span<char> bytes);
   void begin_exchange(http::Head& head);
   void begin_response(http::Head& head);
+  [[nodiscard]] bool has_half_a_head() const;
   void answered_early();
   void response_unasked();
   void response_head(Exchange& exchange, http::Head& head);
