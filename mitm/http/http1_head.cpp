@@ -20,7 +20,8 @@ std::string_view view(beast::string_view text) {
 }
 
 /// Beast judges these fields more strictly than we do ("Connection: keep-alive; timeout=5"), or in another
-/// way (Transfer-Encoding beside Content-Length): in what is read once more it sees them under another name.
+/// way ("Transfer-Encoding: identity" beside Content-Length): in what is read once more it sees them under
+/// another name.
 constexpr char kHidden = '!';
 constexpr std::string_view kOurs[] = {"connection", "proxy-connection", "transfer-encoding"};
 
@@ -234,10 +235,11 @@ const char* frame_response(const Facts& facts, Answers answers, Head& head) {
   const bool bodiless = head.status < 200 || head.status == 204 || head.status == 304 ||
                         answers == Answers::head || (answers == Answers::connect && head.status / 100 == 2);
   if (bodiless) return nullptr;
-  const bool coded = facts.coded && !facts.identity;  // then the length does not count (RFC 9112 section 6.3)
+  const bool coded = facts.coded && !facts.identity;
+  if (coded && facts.lengths > 0) return "there are both Content-Length and Transfer-Encoding";
   if (coded && facts.ends_chunked) {
     head.framing = Framing::chunked;
-  } else if (facts.lengths > 0 && !coded) {
+  } else if (facts.lengths > 0) {
     return set_length(facts, head);
   } else {
     head.framing = Framing::until_close;
