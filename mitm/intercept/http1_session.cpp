@@ -185,12 +185,12 @@ awaitable<void> Http1Session::pump_requests() {
   Lane& lane = asking_;
   const Ending ending{lane.over};
   const std::span<char> scratch = tracked_.shared().scratch;
-  for (int round = 0; !stopped_ && !early_; ++round) {
+  for (int round = 0; !stopped_; ++round) {
     IoResult got;
     std::string_view input = lane.held;
     if (!std::exchange(lane.reread, false)) {
       got = client_.try_read(scratch);
-      if (got.ended() && has_half_a_head()) {
+      if (got.ended() && !early_ && has_half_a_head()) {
         begin_unread("the program closed the connection in the middle of its request");
         if (co_await forward(lane, lane.held, lane.held.size()) == Step::stop) co_return;
       }
@@ -200,7 +200,9 @@ awaitable<void> Http1Session::pump_requests() {
       input = {scratch.data(), got.bytes};
       if (!lane.held.empty()) input = lane.held.append(input);
     }
-    if (!input.empty()) {
+    if (early_) {
+      lane.held.clear();  // nobody waits for it; only the program's end counts
+    } else if (!input.empty()) {
       const std::size_t size = consume_requests(input);
       if (co_await forward(lane, input, size) == Step::stop) co_return;
     }
