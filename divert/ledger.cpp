@@ -22,6 +22,7 @@ std::optional<pfctl::Refusal> refusal_for(int error) {
     case ENETUNREACH:
       return pfctl::Refusal::no_route;
     case EHOSTUNREACH:
+    case EHOSTDOWN:  // FreeBSD, macOS: no answer to ARP
       return pfctl::Refusal::host_unreachable;
     case EACCES:
       return pfctl::Refusal::prohibited;

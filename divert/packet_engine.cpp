@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include "divert/learnt_owners.h"
+#include "divert/progress.h"
 #include "divert/urgent.h"
 
 namespace divert {
@@ -37,8 +38,8 @@ struct PacketEngine::Lane {
   PacketSource source;
   std::optional<procmap::Attributor> attributor;
   std::thread thread;
-  std::atomic<Clock::rep> seen{0};  ///< when the thread last came round
-  LearntOwners learnt;              ///< by the searching thread
+  Progress progress;    ///< of the thread
+  LearntOwners learnt;  ///< by the searching thread
 
   void learn() {
     for (const auto& owner : learnt.take()) attributor->learn(owner);
@@ -91,7 +92,7 @@ base::Result<> PacketEngine::start(const Policy& policy, std::vector<pid_t> own_
     auto attributor = procmap::Attributor::open();
     if (!attributor) return attributor.error();
     lane->attributor = std::move(*attributor);
-    lane->seen = Clock::now().time_since_epoch().count();
+    lane->progress.mark();
   }
   if (auto searching = start_searching(); !searching) return searching.error();
   for (const auto& lane : lanes_) lane->thread = std::thread{[this, &lane = *lane] { receive(lane); }};
@@ -124,16 +125,16 @@ base::Result<> PacketEngine::start_searching() {
 void PacketEngine::receive(Lane& lane) {
   name_thread("packets");
   stay_on(lane.index);
+  const auto take = marking(lane.progress, [&](const HeldPacket& packet, std::string_view bytes) {
+    judge(lane, {lane.index, packet.id, packet.mark, packet.interface}, bytes);
+  });
   while (!stopping_) {
     const bool waiting = [this] {
       const std::lock_guard lock{ledger_mutex_};
       return ledger_.next_due().has_value();
     }();
-    const auto take = [&](const HeldPacket& packet, std::string_view bytes) {
-      judge(lane, {lane.index, packet.id, packet.mark, packet.interface}, bytes);
-    };
     const auto received = lane.source.receive(waiting ? kTick : kIdle, take);
-    lane.seen = Clock::now().time_since_epoch().count();
+    lane.progress.mark();
     // Without its queue the broker must not stay: alive() will say so.
     if (!received) return;
     lane.learn();
@@ -257,10 +258,7 @@ void PacketEngine::release_all() {
 }
 
 bool PacketEngine::alive() const {
-  const auto now = Clock::now();
-  return std::ranges::all_of(lanes_, [&](const auto& lane) {
-    return now - Clock::time_point{Clock::duration{lane->seen.load()}} < kSilence;
-  });
+  return std::ranges::all_of(lanes_, [](const auto& lane) { return lane->progress.within(kSilence); });
 }
 
 bool PacketEngine::mind_searches() {

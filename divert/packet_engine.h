@@ -45,7 +45,7 @@ class PacketEngine {
   /// Lets go of every held packet as it came.
   void release_all();
 
-  /// False when a receiving thread has not come round for a second.
+  /// False when a receiving thread has neither waited nor judged a packet for a second.
   [[nodiscard]] bool alive() const;
   /// To be called several times a second: does something about searches that hang. False: there are too many.
   [[nodiscard]] bool mind_searches();

@@ -128,6 +128,7 @@ TEST_CASE("ledger: the network's refusals reach the program") {
       {ECONNREFUSED, pfctl::Refusal::reset},
       {ENETUNREACH, pfctl::Refusal::no_route},
       {EHOSTUNREACH, pfctl::Refusal::host_unreachable},
+      {EHOSTDOWN, pfctl::Refusal::host_unreachable},
       {EACCES, pfctl::Refusal::prohibited},
   };
   for (const auto& [error, refusal] : cases) {
