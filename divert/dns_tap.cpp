@@ -1,6 +1,7 @@
 // A question is attributed at once, while its socket lives; its answer goes to whoever asked.
 #include "divert/dns_tap.h"
 
+#include <algorithm>
 #include <atomic>
 #include <condition_variable>
 #include <mutex>
@@ -16,9 +17,6 @@ namespace {
 using Clock = std::chrono::steady_clock;
 constexpr std::uint16_t kDnsPort = 53;
 constexpr int kIdleMs = 100;
-/// A search for the owner. The copies that come meanwhile wait in the socket.
-/// Before everything that is not urgent, so not for long.
-constexpr std::chrono::milliseconds kSearchLimit{50};
 /// A thread that has not ended by then hangs.
 constexpr std::chrono::seconds kEndPatience{1};
 
@@ -66,14 +64,25 @@ std::vector<Questions::Early> Questions::early_answers(const FlowKey& question, 
   return answers;
 }
 
+std::chrono::milliseconds SearchBudget::left(Clock::time_point now) {
+  if (now - began_ >= std::chrono::seconds{1}) {
+    began_ = now;
+    spent_ = {};
+  }
+  const auto rest = std::chrono::duration_cast<std::chrono::milliseconds>(kEachSecond - spent_);
+  return std::clamp(rest, std::chrono::milliseconds{0}, kLongest);
+}
+
 struct DnsTap::Shared {
-  /// The copies of one CPU.
+  /// The questions of one CPU, or all answers.
   struct Lane {
     PacketLog log;
     std::optional<procmap::Attributor> attributor;
+    SearchBudget budget;
   };
 
-  void run(Lane& lane, unsigned cpu);
+  void run(Lane& lane);
+  procmap::Owner owner_of(Lane& lane, const FlowKey& key);
   void take(Lane& lane, std::string_view bytes);
   void asked(const FlowKey& key, procmap::Owner owner, std::string_view payload, Questions::Time now);
 
@@ -89,7 +98,7 @@ struct DnsTap::Shared {
 };
 
 DnsTap::DnsTap(std::vector<PacketLog> logs) : shared_(std::make_shared<Shared>()) {
-  for (auto& log : logs) shared_->lanes.push_back({std::move(log), {}});
+  for (auto& log : logs) shared_->lanes.push_back({std::move(log), {}, {}});
 }
 
 DnsTap::~DnsTap() {
@@ -102,10 +111,15 @@ DnsTap::~DnsTap() {
   for (auto& thread : threads_) ended ? thread.join() : thread.detach();
 }
 
-std::vector<std::uint16_t> DnsTap::groups() const {
+std::vector<std::uint16_t> DnsTap::question_groups() const {
   std::vector<std::uint16_t> groups;
   for (const auto& lane : shared_->lanes) groups.push_back(lane.log.group());
+  groups.pop_back();
   return groups;
+}
+
+std::uint16_t DnsTap::answer_group() const {
+  return shared_->lanes.back().log.group();
 }
 
 std::uint64_t DnsTap::lost() const {
@@ -121,9 +135,16 @@ base::Result<> DnsTap::start(Judge judge, Hear hear) {
     lane.attributor = std::move(*attributor);
   }
   shared_->running = static_cast<unsigned>(shared_->lanes.size());
-  for (unsigned cpu = 0; cpu < shared_->lanes.size(); ++cpu) {
-    threads_.emplace_back([shared = shared_, cpu] {
-      shared->run(shared->lanes[cpu], cpu);
+  for (unsigned i = 0; i < shared_->lanes.size(); ++i) {
+    threads_.emplace_back([shared = shared_, i] {
+      const bool answers = i + 1 == shared->lanes.size();
+      name_thread(answers ? "answers" : "names");
+      // A resolver on this machine answers within microseconds, and the program closes its socket: whoever
+      // wants to know whose it was must be first. Where that is not to be had, some questions are missed.
+      // Answers come from the network and have time.
+      if (!answers) stay_on(i);
+      if (!answers) run_first();
+      shared->run(shared->lanes[i]);
       const std::lock_guard lock{shared->mutex};
       --shared->running;
       shared->ended.notify_all();
@@ -132,12 +153,7 @@ base::Result<> DnsTap::start(Judge judge, Hear hear) {
   return {};
 }
 
-void DnsTap::Shared::run(Lane& lane, unsigned cpu) {
-  name_thread("names");
-  // A resolver on this machine answers within microseconds, and the program closes its socket: whoever wants
-  // to know whose it was must be first. Where that is not to be had, some questions are missed.
-  stay_on(cpu);
-  run_first();
+void DnsTap::Shared::run(Lane& lane) {
   while (!stopping) {
     pollfd readable{lane.log.descriptor(), POLLIN, 0};
     ::poll(&readable, 1, kIdleMs);
@@ -157,8 +173,7 @@ void DnsTap::Shared::take(Lane& lane, std::string_view bytes) {
       const std::lock_guard lock{mutex};
       if (!questions.matters(head->key, now)) return;
     }
-    const procmap::Sought sought{head->key.source, head->key.destination, procmap::Transport::udp};
-    return asked(head->key, lane.attributor->owner_of(sought, kSearchLimit), head->payload, now);
+    return asked(head->key, owner_of(lane, head->key), head->payload, now);
   }
   const FlowKey question{head->key.destination, head->key.source, true};
   const std::lock_guard lock{mutex};
@@ -168,6 +183,20 @@ void DnsTap::Shared::take(Lane& lane, std::string_view bytes) {
   } else {
     questions.answered_early(question, std::string(head->payload), now);
   }
+}
+
+procmap::Owner DnsTap::Shared::owner_of(Lane& lane, const FlowKey& key) {
+  const procmap::Sought sought{key.source, key.destination, procmap::Transport::udp};
+  const auto began = Clock::now();
+  const auto limit = lane.budget.left(began);
+  if (limit.count() > 0) {
+    auto owner = lane.attributor->owner_of(sought, limit);
+    lane.budget.spend(Clock::now() - began);
+    return owner;
+  }
+  auto glance = lane.attributor->owner_soon(sought);
+  if (glance.needs_search) glance.owner.in_time = false;
+  return std::move(glance.owner);
 }
 
 /// Under the lock, so that question and answers are heard in order.

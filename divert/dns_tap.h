@@ -57,18 +57,38 @@ class Questions {
   std::deque<Early> early_;                              ///< oldest first
 };
 
+/// How long one thread may search for owners: a share of each second. The threads that read questions run
+/// before everything else, so that whoever asks very much must not keep them busy.
+class SearchBudget {
+ public:
+  using Clock = std::chrono::steady_clock;
+  static constexpr std::chrono::milliseconds kEachSecond{250};
+  /// One search.
+  static constexpr std::chrono::milliseconds kLongest{50};
+
+  /// How long a search that begins now may take; 0: not at all.
+  [[nodiscard]] std::chrono::milliseconds left(Clock::time_point now);
+  void spend(Clock::duration time) { spent_ += time; }
+
+ private:
+  Clock::time_point began_;
+  Clock::duration spent_{};
+};
+
 class DnsTap {
  public:
   using Judge = std::function<Ruling(procmap::Owner owner, const FlowKey& key)>;
   using Hear = std::function<void(Heard heard)>;
 
+  /// As open_packet_logs() makes them.
   explicit DnsTap(std::vector<PacketLog> logs);
   DnsTap(const DnsTap&) = delete;
   DnsTap& operator=(const DnsTap&) = delete;
   /// A thread whose search hangs (searcher.h) is left behind, and tells nobody anything.
   ~DnsTap();
 
-  [[nodiscard]] std::vector<std::uint16_t> groups() const;
+  [[nodiscard]] std::vector<std::uint16_t> question_groups() const;
+  [[nodiscard]] std::uint16_t answer_group() const;
   /// From here on there are threads, on which both functions are called.
   [[nodiscard]] base::Result<> start(Judge judge, Hear hear);
   /// How often copies found no room.

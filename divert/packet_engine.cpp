@@ -79,7 +79,8 @@ pfctl::Queueing PacketEngine::queueing() const {
   pfctl::Queueing queueing;
   queueing.first = first_queue_;
   queueing.count = static_cast<std::uint16_t>(lanes_.size());
-  if (dns_) queueing.dns_groups = dns_->groups();
+  if (dns_) queueing.dns_groups = dns_->question_groups();
+  if (dns_) queueing.dns_answers = dns_->answer_group();
   return queueing;
 }
 

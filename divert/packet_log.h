@@ -32,7 +32,7 @@ class PacketLog {
   std::vector<char> buffer_;
 };
 
-/// One for each CPU, by number.
+/// One for each CPU, by number, for questions; a last one for answers.
 [[nodiscard]] base::Result<std::vector<PacketLog>> open_packet_logs();
 /// Their groups, when nobody else has a number of ours.
 [[nodiscard]] std::vector<std::uint16_t> usual_log_groups();

@@ -101,7 +101,7 @@ base::Result<bool> PacketLog::receive(const Take& take) {
 std::vector<std::uint16_t> usual_log_groups() {
   const long cpus = std::clamp(::sysconf(_SC_NPROCESSORS_CONF), 1L, kMaxGroups);
   std::vector<std::uint16_t> groups;
-  for (long i = 0; i < cpus; ++i) groups.push_back(static_cast<std::uint16_t>(kUsualGroup + i));
+  for (long i = 0; i <= cpus; ++i) groups.push_back(static_cast<std::uint16_t>(kUsualGroup + i));
   return groups;
 }
 

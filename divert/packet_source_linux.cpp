@@ -134,6 +134,8 @@ pfctl::Queueing usual_queueing() {
   queueing.first = kUsualNumber;
   queueing.count = static_cast<std::uint16_t>(queue_count());
   queueing.dns_groups = usual_log_groups();
+  queueing.dns_answers = queueing.dns_groups.back();
+  queueing.dns_groups.pop_back();
   return queueing;
 }
 

@@ -2,6 +2,7 @@
 #include "pfctl/netlink_message.h"
 
 #include <arpa/inet.h>
+#include <endian.h>
 #include <linux/netfilter/nfnetlink.h>
 
 namespace pfctl {
@@ -24,6 +25,10 @@ void NetlinkMessage::text(std::uint16_t type, const char* value) {
 
 void NetlinkMessage::number(std::uint16_t type, std::uint32_t value) {
   mnl_attr_put_u32(header_, type, htonl(value));
+}
+
+void NetlinkMessage::big_number(std::uint16_t type, std::uint64_t value) {
+  mnl_attr_put_u64(header_, type, htobe64(value));
 }
 
 void NetlinkMessage::bytes(std::uint16_t type, std::span<const unsigned char> value) {

@@ -25,7 +25,8 @@ class NetlinkMessage {
   NetlinkMessage& operator=(const NetlinkMessage&) = delete;
 
   void text(std::uint16_t type, const char* value);
-  void number(std::uint16_t type, std::uint32_t value);  ///< 32 bits, big-endian
+  void number(std::uint16_t type, std::uint32_t value);      ///< 32 bits, big-endian
+  void big_number(std::uint16_t type, std::uint64_t value);  ///< 64 bits, big-endian
   void bytes(std::uint16_t type, std::span<const unsigned char> value);
 
   /// An attribute that holds those that `body` puts.

@@ -70,6 +70,21 @@ class Expressions {
       message_.number(NFTA_CT_DREG, NFT_REG_1);
     });
   }
+  void tracking_direction() {
+    expression("ct", [&] {
+      message_.number(NFTA_CT_KEY, NFT_CT_DIRECTION);
+      message_.number(NFTA_CT_DREG, NFT_REG_1);
+    });
+  }
+  void limit(const Limit& limit) {
+    expression("limit", [&] {
+      message_.big_number(NFTA_LIMIT_RATE, limit.per_second);
+      message_.big_number(NFTA_LIMIT_UNIT, 1);  // second
+      message_.number(NFTA_LIMIT_BURST, limit.burst);
+      message_.number(NFTA_LIMIT_TYPE, NFT_LIMIT_PKTS);
+      message_.number(NFTA_LIMIT_FLAGS, 0);
+    });
+  }
   void destination_type() {
     expression("fib", [&] {
       message_.number(NFTA_FIB_FLAGS, NFTA_FIB_F_DADDR);
@@ -299,6 +314,15 @@ void put_expressions(NetlinkMessage& message, const NftRule& rule, const RuleSet
     out.masked(raw(kNew));
     out.differs_from(raw(std::uint32_t{0}));
   }
+  if (rule.reply) {
+    constexpr std::uint32_t kEstablished = NF_CT_STATE_BIT(IP_CT_ESTABLISHED);
+    out.tracking_state();
+    out.masked(raw(kEstablished));
+    out.differs_from(raw(std::uint32_t{0}));
+    out.tracking_direction();
+    out.equals(raw(static_cast<unsigned char>(IP_CT_DIR_REPLY)));
+  }
+  if (rule.limit) out.limit(*rule.limit);
   std::visit([&](const auto& outcome) { put_outcome(out, outcome); }, rule.outcome);
 }
 

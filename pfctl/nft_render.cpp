@@ -111,6 +111,11 @@ std::string render_nft_rule(const NftRule& rule) {
   if (rule.mark_bit) parts.push_back(fmt::format("meta mark & {0:#010x} == {0:#010x}", *rule.mark_bit));
   if (rule.cpu) parts.push_back(fmt::format("meta cpu {}", *rule.cpu));
   if (rule.untracked_yet) parts.emplace_back("ct state new");
+  if (rule.reply) parts.emplace_back("ct state established ct direction reply");
+  if (rule.limit) {
+    parts.push_back(
+        fmt::format("limit rate {}/second burst {} packets", rule.limit->per_second, rule.limit->burst));
+  }
   parts.push_back(std::visit([](const auto& outcome) { return render_outcome(outcome); }, rule.outcome));
   return fmt::format("{}", fmt::join(parts, " "));
 }

@@ -163,17 +163,22 @@ NftChain questions_chain(const std::vector<std::uint16_t>& groups) {
     NftRule copy;
     if (rules.empty()) copy.heading = "copies, by CPU";
     copy.cpu = static_cast<std::uint32_t>(rules.size());
+    copy.limit = kCopyLimit;
     copy.outcome = Copy{group};
     rules.push_back(std::move(copy));
   }
   return {kQuestionsChain, nullptr, 0, Hook::output, std::move(rules)};
 }
 
+/// Only what answers one of this machine's own questions: anybody on the network can send datagrams from that
+/// port.
 NftChain answers_chain(std::uint16_t group) {
   NftRule answer;
   answer.heading = "copies of their answers";
   answer.transport = Transport::udp;
   answer.source_port = kDnsPort;
+  answer.reply = true;
+  answer.limit = kCopyLimit;
   answer.outcome = Copy{group};
   return {kAnswersChain, "filter", kFirstPriority, Hook::input, {std::move(answer)}};
 }
@@ -187,7 +192,7 @@ std::vector<NftChain> nft_chains(const Ruleset& ruleset) {
     chains.push_back(judge_chain(ruleset));
     if (!groups.empty()) chains.push_back(questions_chain(groups));
     chains.push_back(first_chain(ruleset));
-    if (!groups.empty()) chains.push_back(answers_chain(groups.front()));
+    if (!groups.empty()) chains.push_back(answers_chain(ruleset.queueing->dns_answers));
   }
   chains.push_back(divert_chain(ruleset));
   return chains;

@@ -79,6 +79,17 @@ using Outcome = std::variant<Leave, ToListener, IntoZone, Jump, Hold, Refuse, Co
 /// Of one copy: what DNS over UDP can be, with its headers.
 inline constexpr std::uint32_t kCopyBytes = 4096;
 
+/// At most so many packets pass the condition. The kernel counts all packets of a rule together.
+struct Limit {
+  std::uint32_t per_second = 0;
+  std::uint32_t burst = 0;
+
+  bool operator==(const Limit&) const = default;
+};
+
+/// More DNS than programs of one machine ask for; what exceeds it is not copied, and not shown.
+inline constexpr Limit kCopyLimit{2000, 1000};
+
 enum class Hook : std::uint8_t { output, input };
 
 /// One rule: its conditions, all of which must hold, in the order in which they are tested, and its outcome.
@@ -96,6 +107,8 @@ struct NftRule {
   std::optional<std::uint32_t> mark_bit;  ///< is set in the packet's mark
   std::optional<std::uint32_t> cpu;       ///< that handles the packet
   bool untracked_yet = false;             ///< connection tracking has seen no answer (ct state new)
+  bool reply = false;                     ///< answers a flow that began on this machine
+  std::optional<Limit> limit;
   Outcome outcome = Leave{};
 };
 

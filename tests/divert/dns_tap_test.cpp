@@ -64,6 +64,17 @@ TEST_CASE("dns_tap: answers that are faster than the search wait for it, but not
   CHECK(questions.early_answers(question(2), start + 1001ms).empty());
 }
 
+TEST_CASE("dns_tap: searches take a share of each second, no more") {
+  SearchBudget budget;
+  const SearchBudget::Clock::time_point start{100s};
+  CHECK(budget.left(start) == SearchBudget::kLongest);
+  budget.spend(210ms);
+  CHECK(budget.left(start + 1ms) == 40ms);
+  budget.spend(60ms);
+  CHECK(budget.left(start + 999ms) == 0ms);
+  CHECK(budget.left(start + 1000ms) == SearchBudget::kLongest);
+}
+
 TEST_CASE("dns_tap: copies of packets, several in a datagram, cut ones passed over") {
   const auto message = [](std::uint16_t type, const std::string& payload) {
     std::string bytes(16, '\0');

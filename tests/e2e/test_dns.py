@@ -1,8 +1,9 @@
 """DNS of intercepted programs as flows: passive copies, for a resolver elsewhere and for one on the loopback."""
+import os
 import time
 import unittest
 
-from harness import PATIENCE, Osproxy, World, main, wait_for
+from harness import CLIENT_V4, PATIENCE, V4, Osproxy, World, main, wait_for
 
 world = None
 LOCAL = "127.0.0.53"
@@ -28,6 +29,42 @@ def resolving(server, *command):
     with open(path, "w") as file:
         file.write(f"nameserver {server}\noptions timeout:{PATIENCE} attempts:1\n")
     return ["unshare", "--mount", "sh", "-c", 'mount --bind "$0" /etc/resolv.conf && exec "$@"', path, *command]
+
+
+# Sends COUNT datagrams from ADDRESS, port 53, to a port where nobody has asked.
+FLOOD = """
+import socket, sys
+s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+s.bind((sys.argv[1], 53))
+for _ in range(int(sys.argv[3])):
+    s.sendto(b"x" * 100, (sys.argv[2], 40000))
+"""
+
+
+def received_datagrams():
+    """By the client's kernel, for somebody or nobody."""
+    lines = [line.split() for line in world.run("cat", "/proc/net/snmp").stdout.splitlines() if line.startswith("Udp:")]
+    counters = dict(zip(*lines))
+    return int(counters["InDatagrams"]) + int(counters["NoPorts"])
+
+
+def listening_threads(pid):
+    """Of the broker: those that read copies of DNS, by name, as folders of /proc."""
+    found = {}
+    for thread in os.listdir(f"/proc/{pid}/task"):
+        name = open(f"/proc/{pid}/task/{thread}/comm").read().strip()
+        if name in ("names", "answers"):
+            found.setdefault(name, []).append(int(thread))
+    return found
+
+
+def times_woken(pid):
+    total = 0
+    for threads in listening_threads(pid).values():
+        for thread in threads:
+            text = open(f"/proc/{pid}/task/{thread}/status").read()
+            total += int(text.split("\nvoluntary_ctxt_switches:")[1].split()[0])
+    return total
 
 
 class Dns(unittest.TestCase):
@@ -86,6 +123,23 @@ class Dns(unittest.TestCase):
             world.run(*resolving("192.0.2.2", "curl", "-4sS", "http://one.test/"))
             wait_for(lambda: "GET http://one.test/" in open(path).read(), "the flow")
         self.assertRegex(open(path).read(), r"(?m)^curl\[\d+\] dns A one\.test → 192\.0\.2\.2 \S+$")
+
+    def test_a_strangers_answers_are_not_copied(self):
+        count = 20000
+        with Osproxy(world, "=dig") as osproxy:
+            threads = listening_threads(osproxy.broker())
+            self.assertEqual(len(threads.get("answers", [])), 1, threads)
+            self.assertEqual(os.sched_getscheduler(threads["answers"][0]), os.SCHED_OTHER)
+            before, woken, started = received_datagrams(), times_woken(osproxy.broker()), time.monotonic()
+            world.run("/usr/bin/python3", "-c", FLOOD, V4[1], CLIENT_V4, str(count), where=world.origin)
+            world.run("dig", "+short", "@192.0.2.2", "one.test")
+            wait_for(lambda: received_datagrams() - before > count / 2, "the flood's arrival")
+            woken = times_woken(osproxy.broker()) - woken
+            # They wake up ten times a second by themselves.
+            own = sum(map(len, threads.values())) * (time.monotonic() - started) * 10
+            self.assertLess(woken, own * 2 + 100)
+            self.assertEqual(osproxy.wait_for_flow(type="dns")["question"]["name"], "one.test")
+            self.assertEqual(osproxy.wait_for_flow(type="dns")["rcode"], "NOERROR")
 
     def test_bursts_are_seen_and_nobody_waits(self):
         """Copies are a bonus: on a machine with more to do than it can, one or the other is too late to tell whose it was."""

@@ -149,6 +149,7 @@ TEST_CASE("loader: nft lists exactly the text that was rendered") {
       {"packet engine, copies of DNS", with([](auto& r) {
          r.queueing = held();
          r.queueing->dns_groups = {28531, 28532, 7};
+         r.queueing->dns_answers = 65535;
        })},
       {"packet engine, some ports, IPv4 only, no QUIC, another bit", with([](auto& r) {
          r.queueing = held();
