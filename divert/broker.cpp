@@ -449,7 +449,9 @@ void Broker::read_control() {
 void Broker::send_intermediate() {
   if (ready_ && Clock::now() - intermediate_made_ < kIntermediateEvery) return;
   intermediate_made_ = Clock::now();
+  setup_.guard.pause();
   const auto pem = setup_.make_intermediate();
+  setup_.guard.beat();
   if (!pem) {
     ready_ ? log(pem.error().text) : end({1, pem.error().text});
     return;

@@ -13,6 +13,7 @@
 #include "mitm/cli/reader.h"
 #include "mitm/cli/say.h"
 #include "mitm/tls/authority.h"
+#include "mitm/tls/root_process.h"
 #include "mitm/tls/trust.h"
 #include "pfctl/loader.h"
 #include "procmap/attribution.h"
@@ -87,9 +88,9 @@ class CaCommand {
       : directory_(std::move(directory)), user_(std::move(user)) {}
 
   Result<int> create() const {
-    const auto root = tls::create_root(directory_);
+    const auto root = tls::create_root_in_child(directory_);
     if (!root) return root.error();
-    print_certificate(directory_, root->certificate.get());
+    print_certificate(directory_, root->get());
     return 0;
   }
   Result<int> show() const {
@@ -105,7 +106,7 @@ class CaCommand {
     return 0;
   }
   Result<int> install() const {
-    const auto root = tls::load_or_create_root(directory_);
+    const auto root = tls::ensure_root_in_child(directory_);
     if (!root) return root.error();
     return show_stores(tls::install_trust(root_path(), user_));
   }

@@ -13,6 +13,7 @@
 #include "mitm/cli/say.h"
 #include "mitm/cli/worker_process.h"
 #include "mitm/tls/authority.h"
+#include "mitm/tls/root_process.h"
 #include "mitm/tls/trust.h"
 #include "pfctl/conntrack_use.h"
 #include "pfctl/loader.h"
@@ -154,12 +155,8 @@ class Run {
     if (auto forked = fork_worker(std::move(*listeners), *gid); !forked) return forked.error();
     if (auto ready = prepare_command(); !ready) return ready.error();
     if (auto guarded = start_guard(); !guarded) return guarded.error();
-    setup_.make_intermediate = [directory = settings().ca_dir]() -> Result<std::string> {
-      const auto root = tls::load_root(directory);
-      if (!root) return root.error();
-      const auto intermediate = tls::issue_intermediate(*root);
-      if (!intermediate) return intermediate.error();
-      return tls::to_pem(*intermediate);
+    setup_.make_intermediate = [directory = settings().ca_dir] {
+      return tls::issue_intermediate_in_child(directory);
     };
     const divert::Ending ending = divert::Broker{std::move(setup_)}.run();
     if (!ending.error.empty()) say(ending.error);
@@ -178,9 +175,9 @@ class Run {
     return {};
   }
 
-  /// The root's key is read by the broker only, after the worker has split off.
+  /// The root's key is never in this process, of which worker, guard and CMD are copies.
   Result<> make_ca() {
-    const auto root = tls::load_or_create_root(settings().ca_dir);
+    const auto root = tls::ensure_root_in_child(settings().ca_dir);
     if (!root) return root.error();
     return {};
   }

@@ -263,7 +263,8 @@ base::Result<Identity> issue_intermediate(const Identity& root) {
   if (!certificate) return certificate.error();
   X509* const draft = certificate->get();
   const bool made = add_extension(draft, issuer, NID_basic_constraints, "critical,CA:TRUE,pathlen:0") &&
-                    add_extension(draft, issuer, NID_key_usage, "critical,digitalSignature,keyCertSign") &&
+                    add_extension(draft, issuer, NID_key_usage, "critical,keyCertSign") &&
+                    add_extension(draft, issuer, NID_ext_key_usage, "serverAuth") &&
                     add_extension(draft, issuer, NID_subject_key_identifier, "hash") &&
                     add_extension(draft, issuer, NID_authority_key_identifier, "keyid:always") &&
                     sign(draft, root.key.get());
@@ -280,6 +281,12 @@ std::string to_pem(const Identity& identity) {
 
 std::string to_pem(X509* certificate) {
   return written_pem([&](BIO* bio) { return PEM_write_bio_X509(bio, certificate); });
+}
+
+base::Result<X509Ptr> certificate_from_pem(std::string_view pem) {
+  X509Ptr certificate = parse_certificate(pem);
+  if (!certificate) return openssl_error("cannot read a certificate from PEM");
+  return certificate;
 }
 
 base::Result<Identity> identity_from_pem(std::string_view pem) {

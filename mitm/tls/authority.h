@@ -1,5 +1,5 @@
-// The certificate authority: a root that never leaves the broker, and the seven-day intermediate that the
-// worker signs with.
+// The certificate authority: a root whose key never leaves a child process of root's (root_process.h), and
+// the seven-day intermediate that the worker signs with.
 #pragma once
 
 #include <chrono>
@@ -25,7 +25,8 @@ std::string ca_dir_option(std::string_view directory);
 
 /// The root: P-256, CA:TRUE pathlen 1, ten years, CN "osproxy CA <host> <date>", made when `create_root` is
 /// first called. Errors name the file; a key that does not belong to its certificate, or that others can
-/// read, is an error.
+/// read, is an error. These leave the root's key in the memory of the calling process: the program calls them
+/// by root_process.h only.
 [[nodiscard]] base::Result<Identity> create_root(
     const std::string& directory);  ///< error when there is one already
 [[nodiscard]] base::Result<Identity> load_root(const std::string& directory);
@@ -33,13 +34,15 @@ std::string ca_dir_option(std::string_view directory);
 [[nodiscard]] base::Result<X509Ptr> load_root_certificate(
     const std::string& directory);  ///< needs no root rights
 
-/// An intermediate (CA:TRUE pathlen 0, P-256) valid from an hour back for seven days.
+/// An intermediate (CA:TRUE pathlen 0, keyCertSign, serverAuth, P-256) valid from an hour back for seven
+/// days.
 [[nodiscard]] base::Result<Identity> issue_intermediate(const Identity& root);
 
 /// PEM for the way over the socketpair: the key, then the certificate.
 std::string to_pem(const Identity& identity);
 [[nodiscard]] base::Result<Identity> identity_from_pem(std::string_view pem);
 std::string to_pem(X509* certificate);
+[[nodiscard]] base::Result<X509Ptr> certificate_from_pem(std::string_view pem);
 std::string sha256_fingerprint(X509* certificate);  ///< "AB:CD:..."
 [[nodiscard]] bool expires_within(X509* certificate, std::chrono::hours span);
 

@@ -273,6 +273,8 @@ TEST_CASE("authority: an intermediate lasts seven days and never longer than the
   REQUIRE_MESSAGE(one.has_value(), one);
   X509* const certificate = one->certificate.get();
   CHECK(X509_get_pathlen(certificate) == 0);
+  CHECK(X509_get_key_usage(certificate) == KU_KEY_CERT_SIGN);
+  CHECK(X509_get_extended_key_usage(certificate) == XKU_SSL_SERVER);
   CHECK(X509_get0_authority_key_id(certificate) != nullptr);
   CHECK(contains(common_name(certificate), "osproxy intermediate "));
   CHECK_FALSE(expires_within(certificate, hours{7 * 24 - 1}));
