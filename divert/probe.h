@@ -23,9 +23,10 @@ using Arrival = std::function<bool(std::chrono::milliseconds limit)>;
 
 /// Connects from a child process with this effective group (none: the caller's), asks `has_arrived` while the
 /// connection stands, and resets it. That somebody has answered proves nothing: some tunnels answer for every
-/// address. Blocks for three times `limit` at most. The child makes nothing but system calls.
+/// address. Blocks for three times `limit` at most; a first packet that gets lost is sent again after one
+/// second and after three. The child makes nothing but system calls.
 [[nodiscard]] base::Result<pfctl::Tried> try_connection(
     const base::Endpoint& to, std::optional<gid_t> group, const Arrival& has_arrived,
-    std::chrono::milliseconds limit = std::chrono::seconds{1});
+    std::chrono::milliseconds limit = std::chrono::milliseconds{3500});
 
 }  // namespace divert

@@ -12,6 +12,9 @@ namespace pfctl {
 /// The pf of macOS, FreeBSD and OpenBSD have drifted apart.
 enum class Dialect : std::uint8_t { darwin, freebsd, openbsd };
 
+/// FreeBSD: label of the rules that bend connections to lo0. States carry their rule's, and are found by it.
+inline constexpr const char* kBentLabel = "osproxy";
+
 /// Where our rules live: "com.apple/osproxy", which the stock main ruleset evaluates; else "osproxy", which
 /// the main ruleset must refer to.
 const char* anchor_of(Dialect dialect);

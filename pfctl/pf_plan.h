@@ -60,6 +60,7 @@ struct Step {
     set_mtu,       ///< of lo0 to the largest; the one it has
     load_anchor,   ///< the rules as text
     refer_anchor,  ///< empty: the running main ruleset, with references to our anchor in front
+    flush_states,  ///< empty: all of pf's states, while it is disabled
     enable,        ///< empty
   };
 
@@ -77,13 +78,12 @@ struct Preparation {
 /// `preferred`, or another address where an interface or route covers it (198.18.0.0/15 is where sing-box,
 /// mihomo and Surge put names' fake addresses as well). An address that lo0 has already is taken as it is.
 /// Error: all candidates are covered.
-[[nodiscard]] base::Result<Preparation> plan_preparation(const Status& status, Dialect dialect,
-                                                         const Loopback& preferred);
+[[nodiscard]] base::Result<Preparation> plan_preparation(const Status& status, const Loopback& preferred);
 
 /// What the user can do when pf skips lo0. We change nothing there.
 std::string advice_on_skipping(Dialect dialect);
 
-/// `text`: the anchor. Error: pf skips lo0.
+/// `text`: the anchor. Errors: pf skips lo0; the main ruleset has to be written anew and cannot be.
 [[nodiscard]] base::Result<std::vector<Step>> plan_loading(const Status& status, const Machine& machine,
                                                            std::string text);
 
@@ -142,7 +142,7 @@ class PfSession {
   /// New connections go their own way; those that are diverted live on: pf keeps their states.
   [[nodiscard]] base::Result<> stop();
   /// Takes that back: what load() had put in place stands again.
-  [[nodiscard]] base::Result<> divert_again(const Loaded& loaded) { return replace(loaded.text); }
+  [[nodiscard]] base::Result<> divert_again(const Loaded& loaded);
 
   /// In reverse, each step tried whatever became of the others. What cannot be undone stays in the journal.
   [[nodiscard]] Undone undo();
@@ -157,9 +157,10 @@ class PfSession {
   base::Result<> enable();
   base::Result<> refer_anchor();
   base::Result<> put_in_place(const std::string& text, Loaded& loaded);
-  base::Result<> replace(const std::string& text);
   base::Result<> check_loaded();
   base::Result<> prove(const Probe& probe, bool ipv6, Loaded& loaded);
+  base::Result<Tried> refer_and_try(const Probe& probe, bool ipv6, Loaded& loaded);
+  base::Error astray(bool ipv6, std::optional<std::uint64_t> insert_failures);
   base::Result<> settle_ipv6(const Offer& offer, const Probe& probe, Loaded& loaded);
   base::Result<> warn_of_rivals(Loaded& loaded);
   base::Result<> note(Undo undo);

@@ -103,6 +103,11 @@ class PfText {
     return ruleset_.loopback ? fmt::format(" tagged {}", kTag) : "";
   }
 
+  /// By which the states of what was bent are ended with the rules.
+  [[nodiscard]] std::string label() const {
+    return dialect_ == Dialect::freebsd ? fmt::format(" label \"{}\"", kBentLabel) : "";
+  }
+
   void add_table() {
     std::vector<std::string> networks;
     if (!ruleset_.loopback) {
@@ -178,8 +183,8 @@ class PfText {
       statement("pass out quick {} proto tcp{}{} flags S/SA{} route-to {} keep state", family.word,
                 to_ports(), whose(), tag(), family.loopback);
     } else {
-      statement("pass out quick route-to (lo0 {}) {} proto tcp{}{} flags S/SA{} keep state", family.loopback,
-                family.word, to_ports(), whose(), tag());
+      statement("pass out quick route-to (lo0 {}) {} proto tcp{}{} flags S/SA{} keep state{}",
+                family.loopback, family.word, to_ports(), whose(), tag(), label());
     }
   }
 
@@ -189,8 +194,8 @@ class PfText {
         "First step, IPv4: a first packet with the verdict \"divert\" (type of service {:#04x}) is "
         "bent to lo0.",
         kTosDivert));
-    statement("pass out quick route-to (lo0 {}) inet proto tcp{} flags S/SA tos {:#04x}{} keep state",
-              family.loopback, to_ports(), kTosDivert, tag());
+    statement("pass out quick route-to (lo0 {}) inet proto tcp{} flags S/SA tos {:#04x}{} keep state{}",
+              family.loopback, to_ports(), kTosDivert, tag(), label());
     heading(fmt::format(
         "With the verdict \"pass\" ({:#04x}) it goes its way. No rule behind this anchor judges it.",
         kTosPass));

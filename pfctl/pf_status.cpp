@@ -169,6 +169,22 @@ base::Result<bool> parse_enabled(std::string_view info) {
   return base::failure("`pfctl -s info` does not say whether pf is enabled");
 }
 
+std::optional<std::uint64_t> parse_counter(std::string_view info, std::string_view name) {
+  while (!info.empty()) {
+    const auto parts = words(next_line(info));
+    if (parts.size() >= 2 && parts[0] == name) return number<std::uint64_t>(parts[1]);
+  }
+  return {};
+}
+
+std::string parse_route_interface(std::string_view route) {
+  while (!route.empty()) {
+    const auto parts = words(next_line(route));
+    if (parts.size() == 2 && parts[0] == "interface:") return std::string(parts[1]);
+  }
+  return {};
+}
+
 std::optional<std::string> parse_token(std::string_view printed) {
   while (!printed.empty()) {
     const auto parts = words(next_line(printed));

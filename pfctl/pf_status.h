@@ -1,6 +1,7 @@
 // What pfctl, ifconfig and netstat print on macOS and FreeBSD, read. Pure.
 #pragma once
 
+#include <cstdint>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -13,6 +14,12 @@ namespace pfctl {
 
 /// `pfctl -s info`: whether pf is enabled. An error when the text does not say.
 [[nodiscard]] base::Result<bool> parse_enabled(std::string_view info);
+
+/// `pfctl -s info`: one of the counters, such as "state-insert"; empty: it is not there.
+std::optional<std::uint64_t> parse_counter(std::string_view info, std::string_view name);
+
+/// `route -n get ADDRESS`: the interface that leads there; empty: none.
+std::string parse_route_interface(std::string_view route);
 
 /// `pfctl -E`, its standard error: the number of the reference. Empty when there is none.
 std::optional<std::string> parse_token(std::string_view printed);

@@ -4,6 +4,8 @@
 
 #include <algorithm>
 
+#include "pfctl/pf_load.h"
+
 namespace pfctl {
 namespace {
 
@@ -23,15 +25,20 @@ base::Result<std::optional<Interface>> query_lo0(const Machine& machine) {
   return std::optional{std::move(found.front())};
 }
 
-/// What pfctl shows of our anchor; empty: nothing, or there is no such anchor.
-base::Result<std::string> rules_in_anchor(const Machine& machine) {
-  std::string shown;
-  for (const char* part : {"nat", "rules"}) {
-    const auto listed = machine.run({kPfctl, "-a", machine.anchor, "-s", part}, {});
-    if (!listed) return listed.error();
-    if (listed->status == 0) shown += listed->out;
-  }
-  return shown;
+/// FreeBSD: those of connections that were bent to lo0, and (-M) their other halves there. They would outlive
+/// the rules by up to a day, and take the packets of a new connection with the same ends for the old one's.
+/// One that is not there is no failure; nor is a pfctl that cannot do this.
+void kill_bent_states(const Machine& machine) {
+  if (machine.dialect == Dialect::freebsd)
+    (void)machine.run({kPfctl, "-M", "-k", "label", "-k", kBentLabel}, {});
+}
+
+/// macOS's pfctl knows no labels there, but a state of what was redirected has the listener as its
+/// destination.
+void kill_redirected_states(const Machine& machine, const base::Address& listener) {
+  if (machine.dialect != Dialect::darwin) return;
+  const char* anybody = listener.is_v4() ? "0.0.0.0/0" : "::/0";
+  (void)machine.run({kPfctl, "-k", anybody, "-k", listener.to_string()}, {});
 }
 
 /// Whether there is no such anchor is told by each pfctl in its own way: some flush it all the same, some
@@ -39,11 +46,12 @@ base::Result<std::string> rules_in_anchor(const Machine& machine) {
 base::Result<std::string> flush_anchor(const Machine& machine) {
   const auto flushed = machine.run({kPfctl, "-a", machine.anchor, "-F", "all"}, {});
   if (!flushed) return flushed.error();
-  const auto left = rules_in_anchor(machine);
+  const auto left = query_anchor(machine);
   if (!left) return left.error();
   if (left->find_first_not_of(" \t\r\n") != std::string::npos) {
     return base::failure("cannot flush our anchor {}: {}", machine.anchor, complaint(flushed->err));
   }
+  kill_bent_states(machine);
   if (flushed->status == 0) return fmt::format("flushed the anchor {}", machine.anchor);
   // A pf that cannot be asked shows nothing either.
   if (const auto enabled = is_enabled(machine); !enabled) return enabled.error();
@@ -73,8 +81,7 @@ base::Result<std::string> restore_main(const Machine& machine, const std::string
   // Without a reference to us, somebody else has loaded another one.
   if (others == running) return std::string{};
   const std::string& wanted = others == without_references(before, machine.anchor) ? before : others;
-  const auto loaded =
-      run_or_fail(machine, {kPfctl, "-N", "-R", "-f", "-"}, "put the main ruleset of pf back", wanted);
+  const auto loaded = load_main(machine, wanted, running, "put the main ruleset of pf back");
   if (!loaded) return loaded.error();
   return std::string("took our anchor out of the main ruleset of pf");
 }
@@ -84,6 +91,8 @@ base::Result<std::string> disable_pf(const Machine& machine) {
   if (!enabled) return enabled.error();
   if (!*enabled) return std::string{};
   if (auto done = run_or_fail(machine, {kPfctl, "-d"}, "disable pf"); !done) return done.error();
+  // pf was off before: the states are all of our time, and would be in the way when it is enabled again.
+  (void)machine.run({kPfctl, "-F", "states"}, {});
   return std::string("disabled pf");
 }
 
@@ -92,6 +101,7 @@ base::Result<std::string> remove_alias(const Machine& machine, const std::string
   if (!lo0) return lo0.error();
   const auto address = boost::asio::ip::make_address(text);
   if (!*lo0 || std::ranges::count((*lo0)->addresses, address) == 0) return std::string{};
+  kill_redirected_states(machine, address);
   const auto done =
       run_or_fail(machine, {kIfconfig, "lo0", address.is_v4() ? "inet" : "inet6", text, "-alias"},
                   "take an address from lo0");
@@ -152,21 +162,6 @@ base::Result<bool> has_pf(const Machine& machine) {
   const auto module = machine.run({kKldstat, "-q", "-m", "pf"}, {});
   if (!module) return module.error();
   return module->status == 0;
-}
-
-base::Result<MainRuleset> query_main(const Machine& machine) {
-  MainRuleset main;
-  for (const auto& [part, text] : {std::pair{"nat", &main.nat}, std::pair{"rules", &main.rules}}) {
-    auto shown = run_or_fail(machine, {kPfctl, "-s", part}, "read the main ruleset of pf");
-    if (!shown) return shown.error();
-    *text = std::move(shown->out);
-  }
-  if (machine.dialect != Dialect::darwin) return main;
-  // pfctl(8) does not mention it: one that does not know it has none to show.
-  auto dummynet = machine.run({kPfctl, "-s", "dummynet"}, {});
-  if (!dummynet) return dummynet.error();
-  if (dummynet->status == 0) main.dummynet = std::move(dummynet->out);
-  return main;
 }
 
 base::Result<std::string> undo_step(const Machine& machine, const Undo& undo) {

@@ -12,9 +12,6 @@ namespace pfctl {
 /// FreeBSD: pf is in the kernel; without it nothing of ours is in pf either.
 [[nodiscard]] base::Result<bool> has_pf(const Machine& machine);
 
-/// What pf evaluates now.
-[[nodiscard]] base::Result<MainRuleset> query_main(const Machine& machine);
-
 /// What was put right, as a line for the user. What is not there any more is not put right, and no error;
 /// what others have changed since stays theirs. Errors: the program's.
 [[nodiscard]] base::Result<std::string> undo_step(const Machine& machine, const Undo& undo);
@@ -25,11 +22,12 @@ inline constexpr const char* kIfconfig = "/sbin/ifconfig";
 inline constexpr const char* kKldload = "/sbin/kldload";
 inline constexpr const char* kKldunload = "/sbin/kldunload";
 inline constexpr const char* kKldstat = "/sbin/kldstat";
+inline constexpr const char* kRoute = "/sbin/route";
 inline constexpr const char* kSysctl = "/sbin/sysctl";
 const char* netstat_of(Dialect dialect);
 
-/// The MTU of lo0 with which no segment is too large for it (facts of FreeBSD: with TSO larger ones are
-/// dropped).
+/// The MTU of lo0 with which no segment is too large for it: with TSO larger ones are dropped (seen on
+/// FreeBSD; on macOS pf_route() does the same, by reading).
 inline constexpr unsigned kLargestMtu = 65535;
 
 }  // namespace pfctl

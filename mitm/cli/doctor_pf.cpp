@@ -52,7 +52,7 @@ Finding check_loopback(const pfctl::Machine& machine, const pfctl::Status& statu
                pfctl::advice_on_skipping(machine.dialect));
   }
   const pfctl::Ruleset usual;
-  const auto plan = pfctl::plan_preparation(status, machine.dialect, {usual.alias_v4, usual.alias_v6});
+  const auto plan = pfctl::plan_preparation(status, {usual.alias_v4, usual.alias_v6});
   if (!plan) return bad(State::blocked, "lo0", plan.error().text, "");
   std::string text = fmt::format("gets {} during a run", plan->loopback.v4.to_string());
   if (!plan->loopback.v6.is_unspecified()) text += fmt::format(", and {}", plan->loopback.v6.to_string());

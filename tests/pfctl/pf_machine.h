@@ -11,8 +11,17 @@
 #include <vector>
 
 #include "pfctl/pf_plan.h"
+#include "tests/pfctl/pf_printed.h"
 
 namespace test {
+
+/// pfctl(8)'s options, as far as they are used.
+struct PfctlCall {
+  std::string anchor, show, flush, token, optimizer;
+  std::vector<std::string> kill;
+  bool numeric = false, nat = false, rules = false, dry = false, verbose = false, both_ways = false;
+  bool enable = false, disable = false, enable_reference = false, load = false;
+};
 
 struct PfState {
   bool module = true;
@@ -43,6 +52,16 @@ class PfMachine {
   std::string more_routes;
   std::vector<std::string> calls;
 
+  // pf's states. Those of connections that were bent to lo0, and others'.
+  int states_of_ours = 0;
+  int states_of_others = 0;
+  // FreeBSD: pf was enabled while there were states; new ones have their numbers.
+  bool collides = false;
+  int insert_failures = 0;
+
+  std::string loses;    // rules with this text get lost on the way to the kernel, and nobody says so,
+  int losses = 1;       // so many times
+  std::string vpn;      // macOS: the interface that the world is reached through
   std::string refuses;  // this call fails, always
   int fail_at = -1;     // the number of the changing call that fails
   int killed_at = -1;   // osproxy is killed in front of the changing call of this number
@@ -53,6 +72,26 @@ class PfMachine {
 
   pfctl::Runner runner() {
     return [this](const std::vector<std::string>& argv, std::string_view input) { return run(argv, input); };
+  }
+
+  /// What becomes of a connection of this machine to far away that the rules are meant for.
+  pfctl::Tried connect(bool over_ipv6) {
+    const std::string anchor = pfctl::anchor_of(dialect_);
+    const auto rules = state.anchors.find(anchor);
+    const bool evaluated = pfctl::refers_to(state.nat, "rdr-anchor", anchor) &&
+                           pfctl::refers_to(state.rules, "anchor", anchor) &&
+                           pfctl::first_to_decide(state.rules, anchor).empty();
+    const bool redirects = rules != state.anchors.end() &&
+                           rules->second.find(over_ipv6 ? "rdr pass on lo0 inet6 "
+                                                        : "rdr pass on lo0 inet ") != std::string::npos;
+    if (!state.enabled() || skips_lo0 || !evaluated || !redirects || !vpn.empty())
+      return pfctl::Tried::astray;
+    if (collides) {
+      ++insert_failures;
+      return pfctl::Tried::astray;
+    }
+    ++states_of_ours;
+    return pfctl::Tried::arrived;
   }
 
   // Forgets the failures, not the state.
@@ -66,13 +105,14 @@ class PfMachine {
   using Result = base::Result<pfctl::Output>;
 
   static pfctl::Output said(std::string out) { return {0, std::move(out), {}}; }
+  static pfctl::Output usage() { return {1, {}, "usage: pfctl [-AdeghMmNnOqRrvz] ...\n"}; }
   static pfctl::Output refused(std::string err) { return {1, {}, "pfctl: " + std::move(err) + "\n"}; }
 
   Result run(const std::vector<std::string>& argv, std::string_view input) {
     if (dead) return base::failure("killed");
     std::string call;
     for (const auto& each : argv) call += (call.empty() ? "" : " ") + each;
-    if (auto answer = ask(call)) return *answer;
+    if (auto answer = ask(argv, call, input)) return *answer;
     const int number = changes++;
     if (number == killed_at && !after) return die();
     if (number == fail_at || call == refuses) return refused("out of luck");
@@ -88,37 +128,100 @@ class PfMachine {
     return base::failure("killed");
   }
 
-  std::optional<pfctl::Output> ask(const std::string& call) const {
+  std::optional<pfctl::Output> ask(const std::vector<std::string>& argv, const std::string& call,
+                                   std::string_view input) const {
     if (call == "/sbin/kldstat -q -m pf") return pfctl::Output{state.module ? 0 : 1, {}, {}};
     if (call == "/sbin/ifconfig" || call == "/sbin/ifconfig lo0")
       return said(interfaces(call.ends_with("lo0")));
     if (call.ends_with("/netstat -rn")) return said(routes());
-    if (call.starts_with("/sbin/pfctl") && call.find(" -s ") != std::string::npos) {
-      if (!state.module) return refused("/dev/pf: No such file or directory");
-      return show(call.substr(call.find("pfctl ") + 6));
-    }
-    return {};
+    if (call.starts_with("/sbin/route -n get ") && dialect_ == pfctl::Dialect::darwin)
+      return said("   route to: 198.51.100.77\n  interface: " + (vpn.empty() ? "en0" : vpn) + "\n");
+    if (argv[0] != "/sbin/pfctl") return {};
+    const auto options = parsed(argv);
+    if (!options) return usage();
+    if (options->show.empty() && !options->dry) return {};
+    if (!state.module) return refused("/dev/pf: No such file or directory");
+    return options->dry ? dry_run(*options, input) : show(*options);
   }
 
-  pfctl::Output show(const std::string& what) const {
-    if (what == "-s info")
-      return said(state.enabled() ? "Status: Enabled for 0 days\n" : "Status: Disabled\n");
-    if (what == "-v -s Interfaces") return said(skips_lo0 ? "lo0 (skip)\n" : "lo0\n");
-    if (what == "-s nat") return said(state.nat);
-    if (what == "-s rules") return said(state.rules);
-    if (what == "-s dummynet" && dialect_ == pfctl::Dialect::darwin) return said(state.dummynet);
-    if (what == "-s References") {
+  /// Empty: the usage.
+  std::optional<PfctlCall> parsed(const std::vector<std::string>& argv) const {
+    const bool freebsd = dialect_ == pfctl::Dialect::freebsd;
+    PfctlCall call;
+    const std::map<std::string, std::string*> values{{"-a", &call.anchor},
+                                                     {"-s", &call.show},
+                                                     {"-F", &call.flush},
+                                                     {"-X", &call.token},
+                                                     {"-o", &call.optimizer}};
+    const std::map<std::string, bool*> switches{
+        {"-P", &call.numeric}, {"-N", &call.nat},     {"-R", &call.rules},
+        {"-n", &call.dry},     {"-v", &call.verbose}, {"-M", &call.both_ways},
+        {"-e", &call.enable},  {"-d", &call.disable}, {"-E", &call.enable_reference}};
+    for (std::size_t i = 1; i < argv.size(); ++i) {
+      const std::string& option = argv[i];
+      if (freebsd ? option == "-E" || option == "-X" : option == "-P" || option == "-M") return {};
+      if (const auto found = switches.find(option); found != switches.end()) {
+        *found->second = true;
+        continue;
+      }
+      if (++i == argv.size()) return {};
+      if (const auto found = values.find(option); found != values.end()) {
+        *found->second = argv[i];
+      } else if (option == "-k") {
+        call.kill.push_back(argv[i]);
+      } else if (option == "-f" && argv[i] == "-") {
+        call.load = true;
+      } else {
+        return {};
+      }
+    }
+    return call;
+  }
+
+  /// What a text would become: tables, filter rules, translation rules.
+  pfctl::Output dry_run(const PfctlCall& call, std::string_view input) const {
+    if (!call.load) return usage();
+    if (input.find("syntax") != std::string_view::npos) return refused("stdin:1: syntax error");
+    std::string parts[3];
+    for (const auto& line : rule_lines(input)) {
+      const int part = is_table(line) ? 0 : is_translation(line) ? 2 : 1;
+      parts[part] += (part == 0 ? line : as_printed(as_read(line), dialect_, call.numeric)) + "\n";
+    }
+    return said(call.verbose ? parts[0] + "\n" + parts[1] + "\n" + parts[2] + "\n" : "");
+  }
+
+  std::string printed(std::string_view rules, bool translations, bool numeric) const {
+    std::string text;
+    for (const auto& line : rule_lines(rules)) {
+      if (!is_table(line) && is_translation(line) == translations)
+        text += as_printed(line, dialect_, numeric) + "\n";
+    }
+    return text;
+  }
+
+  pfctl::Output show(const PfctlCall& call) const {
+    const bool translations = call.show == "nat";
+    if (!call.anchor.empty() && (translations || call.show == "rules")) {
+      const auto found = state.anchors.find(call.anchor);
+      if (found == state.anchors.end()) return strict ? refused("Anchor does not exist.") : said({});
+      return said(printed(found->second, translations, call.numeric));
+    }
+    if (translations) return said(printed(state.nat, true, call.numeric));
+    if (call.show == "rules") return said(printed(state.rules, false, call.numeric));
+    if (call.show == "dummynet" && dialect_ == pfctl::Dialect::darwin) return said(state.dummynet);
+    if (call.show == "Interfaces") return said(skips_lo0 && call.verbose ? "lo0 (skip)\n" : "lo0\n");
+    if (call.show == "info") {
+      std::string text = state.enabled() ? "Status: Enabled for 0 days\n" : "Status: Disabled\n";
+      if (call.verbose)
+        text += "Checksum: 0x" + std::to_string(std::hash<std::string>{}(state.nat + state.rules)) + "\n";
+      return said(text + "Counters\n  state-insert   " + std::to_string(insert_failures) + "    0.0/s\n");
+    }
+    if (call.show == "References" && dialect_ == pfctl::Dialect::darwin) {
       std::string text = "TOKENS:\n";
       for (const auto& each : state.tokens) text += "412 pfctl " + each + " 0 days 00:00:12\n";
       return said(text);
     }
-    const auto listing = what.find(" -s ");
-    if (what.starts_with("-a ") && listing != std::string::npos) {
-      const auto found = state.anchors.find(what.substr(3, listing - 3));
-      if (found == state.anchors.end()) return strict ? refused("Anchor does not exist.") : said({});
-      return said(found->second);
-    }
-    return refused("unknown: " + what);
+    return refused("Unknown show modifier '" + call.show + "'");
   }
 
   std::string interfaces(bool only_lo0) const {
@@ -157,7 +260,7 @@ class PfMachine {
     } else if (argv[0] == "/sbin/pfctl" && !state.module) {
       return refused("/dev/pf: No such file or directory");
     } else if (argv[0] == "/sbin/pfctl") {
-      return change_pf(argv, call.substr(12), input);
+      return change_pf(*parsed(argv), input);
     } else {
       return base::failure("no such program on this machine: {}", call);
     }
@@ -177,52 +280,91 @@ class PfMachine {
     return said({});
   }
 
-  Result change_pf(const std::vector<std::string>& argv, const std::string& what, std::string_view input) {
-    if (what == "-e" && dialect_ == pfctl::Dialect::freebsd) {
+  Result change_pf(const PfctlCall& call, std::string_view input) {
+    if (call.enable) {
       if (state.enabled()) return refused("pf already enabled");
       state.switched_on = true;
-    } else if (what == "-d") {
+      collides = states_of_ours + states_of_others > 0;
+    } else if (call.disable) {
       state.switched_on = false;
       state.tokens.clear();
-    } else if (what == "-E" && dialect_ == pfctl::Dialect::darwin) {
+    } else if (call.enable_reference) {
       const std::string token = std::to_string(1000 + next_token_++);
       state.tokens.insert(token);
       return pfctl::Output{0, {}, "No ALTQ support in kernel\npf enabled\nToken : " + token + "\n"};
-    } else if (argv[1] == "-X" && argv.size() == 3) {
-      if (state.tokens.erase(argv[2]) == 0) return refused("pf not enabled");
-    } else if (what == "-N -R -f -") {
-      return load_main(input);
-    } else if (argv[1] == "-a" && what.ends_with(" -f -")) {
+    } else if (!call.token.empty()) {
+      if (state.tokens.erase(call.token) == 0) return refused("pf not enabled");
+    } else if (call.load && call.anchor.empty()) {
+      return load_main(call, input);
+    } else if (call.load) {
       if (input.find("syntax") != std::string_view::npos) return refused("stdin:1: syntax error");
-      state.anchors[argv[2]] = input;
-    } else if (argv[1] == "-a" && what.ends_with(" -F all")) {
-      if (state.anchors.erase(argv[2]) == 0 && strict) return refused("Anchor does not exist.");
+      state.anchors[call.anchor] = loaded(input);
+    } else if (call.flush == "all" && !call.anchor.empty()) {
+      if (state.anchors.erase(call.anchor) == 0 && strict) return refused("Anchor does not exist.");
+    } else if (call.flush == "states") {
+      states_of_ours = states_of_others = 0;
+      collides = false;
+    } else if (call.kill.size() == 2) {
+      return kill_states(call);
     } else {
-      return base::failure("pfctl: unknown {}", what);
+      return usage();
     }
     return said({});
   }
 
-  Result load_main(std::string_view input) {
-    std::string sections[4];
+  /// What pf keeps of it.
+  std::string loaded(std::string_view text) {
+    const bool loses_some = !loses.empty() && text.find(loses) != std::string_view::npos && losses > 0;
+    if (loses_some) --losses;
+    std::string kept;
+    while (!text.empty()) {
+      const std::string line(text.substr(0, text.find('\n')));
+      text.remove_prefix(std::min(text.size(), line.size() + 1));
+      if (!loses_some || line.find(loses) == std::string::npos) kept += as_read(line) + "\n";
+    }
+    return kept;
+  }
+
+  Result kill_states(const PfctlCall& call) {
+    const bool by_label = call.kill[0] == "label";
+    if (by_label && dialect_ == pfctl::Dialect::darwin) return refused("cannot resolve label");
+    // Without -M the halves on lo0 stay. A destination is the translated one on macOS only.
+    const bool ours = by_label ? call.kill[1] == pfctl::kBentLabel && call.both_ways
+                               : dialect_ == pfctl::Dialect::darwin && state.aliases.count(call.kill[1]) > 0;
+    if (ours) states_of_ours = 0;
+    return said({});
+  }
+
+  Result load_main(const PfctlCall& call, std::string_view input) {
+    // The options, tables and queues of others would go.
+    if (!call.nat || !call.rules) return base::failure("pfctl: the whole main ruleset is not ours");
+    std::vector<std::string> sections[4];
     std::size_t at = 0;
-    while (!input.empty()) {
-      const std::string line(input.substr(0, input.find('\n')));
-      input.remove_prefix(std::min(input.size(), line.size() + 1));
+    for (const auto& line : rule_lines(loaded(input))) {
       const std::size_t section = section_of(line);
       if (section < at) return refused("stdin:1: Rules must be in order");
       at = section;
-      sections[section] += line + "\n";
+      sections[section].push_back(line);
     }
-    state.nat = sections[1];
-    state.dummynet = sections[2];
-    state.rules = sections[0] + sections[3];
-    return said({});
+    const auto text = [](const std::vector<std::string>& lines) {
+      std::string all;
+      for (const auto& each : lines) all += each + "\n";
+      return all;
+    };
+    state.nat = text(by_kind(sections[1]));
+    state.dummynet = text(sections[2]);
+    state.rules = text(sections[0]) + text(sections[3]);
+    if (call.optimizer == "none") return said({});
+    // The optimizer makes a table of what two rules differ in, which -N -R do not let it load: it gives up,
+    // and so does pfctl, content.
+    if (std::ranges::adjacent_find(sections[3], combineable) == sections[3].end()) return said({});
+    state.rules.clear();
+    return pfctl::Output{0, {}, "pfctl: Must enable table loading for optimizations\n"};
   }
 
   static std::size_t section_of(const std::string& line) {
     if (line.starts_with("scrub")) return 0;
-    if (line.starts_with("rdr") || line.starts_with("nat") || line.starts_with("no rdr")) return 1;
+    if (is_translation(line)) return 1;
     return line.starts_with("dummynet") || line.starts_with("no dummynet") ? 2 : 3;
   }
 

@@ -1,57 +1,21 @@
 #include "pfctl/pf_plan.h"
 
-#include <cstdlib>
-#include <filesystem>
+#include <algorithm>
 #include <string>
 #include <utility>
 
 #include <doctest/doctest.h>
 #include <unistd.h>
 
-#include "pf_machine.h"
 #include "pfctl/pf_undo.h"
+#include "tests/pfctl/pf_fixture.h"
 
 namespace {
 
 using pfctl::Dialect;
 using pfctl::PfSession;
 using pfctl::Tried;
-using test::PfMachine;
-using test::PfState;
-using Lines = std::vector<std::string>;
-
-constexpr const char* kAnchorText =
-    "rdr pass on lo0 inet proto tcp from any to any port 80 -> 198.18.0.1 port 28531\n"
-    "pass out quick route-to (lo0 127.0.0.1) inet proto tcp from any to any port 80 keep state\n";
-
-const pfctl::Loopback kPreferred{boost::asio::ip::make_address("198.18.0.1"),
-                                 boost::asio::ip::make_address("fdff:6f73::1")};
-
-struct Folder {
-  Folder() {
-    char name[] = "/tmp/pf_plan_XXXXXX";
-    path = ::mkdtemp(name);
-  }
-  Folder(const Folder&) = delete;
-  Folder& operator=(const Folder&) = delete;
-  ~Folder() { std::filesystem::remove_all(path); }
-  [[nodiscard]] std::string journal() const { return path + "/state.json"; }
-  std::string path;
-};
-
-std::string content(const std::string& path) {
-  auto text = base::read_file(path);
-  return text ? *text : std::string{};
-}
-
-const char* anchor_for(Dialect dialect) {
-  return dialect == Dialect::darwin ? "com.apple/osproxy" : "osproxy";
-}
-
-pfctl::PfSession session(PfMachine& machine, Dialect dialect, const Folder& folder) {
-  return {{dialect, anchor_for(dialect), machine.runner()},
-          pfctl::JournalFile::open(folder.journal()).value()};
-}
+using namespace test;
 
 // A machine as it may be found.
 struct Found {
@@ -59,15 +23,6 @@ struct Found {
   Dialect dialect;
   PfState state;
 };
-
-const char* const kStockNat = "nat-anchor \"com.apple/*\" all\nrdr-anchor \"com.apple/*\" all\n";
-const char* const kStockDummynet = "dummynet-anchor \"com.apple/*\" all\n";
-const char* const kStockRules =
-    "scrub-anchor \"com.apple/*\" all fragment reassemble\nanchor \"com.apple/*\" all\n";
-
-PfState stock() {
-  return {.nat = kStockNat, .rules = kStockRules, .dummynet = kStockDummynet};
-}
 
 std::vector<Found> machines() {
   return {
@@ -99,24 +54,6 @@ std::vector<Found> machines() {
   };
 }
 
-pfctl::Offer offer(const char* text, pfctl::Offer::Proof proof = pfctl::Offer::Proof::ipv4) {
-  return {.text = text, .proof = proof, .without_ipv6 = {}};
-}
-
-/// As a run does: it ends when the rules cannot be loaded. What it says of the rules.
-base::Result<Lines> start(pfctl::PfSession& session, const pfctl::Probe& probe = {}) {
-  if (auto cleaned = session.clean_up(); !cleaned) return cleaned.error();
-  if (auto prepared = session.prepare(kPreferred); !prepared) return prepared.error();
-  auto loaded = session.load(offer(kAnchorText), probe);
-  if (loaded) return loaded->notes;
-  (void)session.undo();
-  return loaded.error();
-}
-
-bool names(const std::string& rules, const char* anchor) {
-  return rules.find(fmt::format("anchor \"{}\" all\n", anchor)) != std::string::npos;
-}
-
 void check_diverting(const PfMachine& machine, Dialect dialect) {
   const PfState& state = machine.state;
   CHECK(state.enabled());
@@ -125,7 +62,7 @@ void check_diverting(const PfMachine& machine, Dialect dialect) {
   CHECK(pfctl::refers_to(state.rules, "anchor", anchor_for(dialect)));
   CHECK(state.aliases.count("198.18.0.1") == 1);
   CHECK(state.aliases.count("fdff:6f73::1") == 1);
-  if (dialect == Dialect::freebsd) CHECK(state.mtu == 65535);
+  CHECK(state.mtu == 65535);
 }
 
 }  // namespace
@@ -226,61 +163,106 @@ TEST_CASE("pf_plan: killed at any step, the next one puts all right, even when i
 
 TEST_CASE("pf_plan: an anchor that is not evaluated is named in the main ruleset, which is put back") {
   const Folder folder;
-  PfMachine machine(Dialect::darwin);
-  machine.state = stock();
-  const PfState before = machine.state;
-  {
-    auto held = session(machine, Dialect::darwin, folder);
-    const auto notes = start(held, [&](bool ipv6) -> base::Result<Tried> {
-      CHECK(!ipv6);
-      return names(machine.state.rules, "com.apple/osproxy") ? Tried::arrived : Tried::astray;
-    });
-    REQUIRE(notes.has_value());
-    REQUIRE(notes->size() == 1);
-    CHECK(notes->front().find("did not come to com.apple/osproxy by itself") != std::string::npos);
-    CHECK(machine.state.dummynet == kStockDummynet);
-    CHECK(machine.state.rules ==
-          "scrub-anchor \"com.apple/*\" all fragment reassemble\nanchor \"com.apple/osproxy\" all\n"
-          "anchor \"com.apple/*\" all\n");
-  }
-  CHECK(machine.state == before);
-}
-
-TEST_CASE("pf_plan: a reference behind a quick rule is moved in front of it, and put back") {
-  const Folder folder;
   PfMachine machine(Dialect::freebsd);
+  const std::string rival =
+      "rdr pass on lo0 inet proto tcp from any to any port = 80 -> 127.0.0.1 port 3128\n";
   machine.state = {.switched_on = true,
-                   .nat = "rdr-anchor \"osproxy\" all\n",
-                   .rules = "pass out quick all flags S/SA keep state\nanchor \"osproxy\" all\n"};
+                   .nat = rival + "rdr-anchor \"osproxy\" all\n",
+                   .rules = "scrub in all fragment reassemble\nanchor \"osproxy\" all\nblock drop in all\n"};
   const PfState before = machine.state;
   {
     auto held = session(machine, Dialect::freebsd, folder);
-    const auto notes = start(held, [&](bool) -> base::Result<Tried> {
-      return machine.state.rules.starts_with("anchor \"osproxy\" all\n") ? Tried::arrived : Tried::astray;
+    const auto notes = start(held, [&](bool ipv6) -> base::Result<Tried> {
+      CHECK(!ipv6);
+      return machine.state.nat.starts_with("rdr-anchor") ? Tried::arrived : Tried::astray;
     });
     REQUIRE(notes.has_value());
     REQUIRE(notes->size() == 1);
     CHECK(notes->front().find("did not come to osproxy by itself") != std::string::npos);
-    CHECK(machine.state.rules == "anchor \"osproxy\" all\npass out quick all flags S/SA keep state\n");
+    CHECK(machine.state.nat == "rdr-anchor \"osproxy\" all\n" + rival);
+    CHECK(machine.state.rules == before.rules);
   }
   CHECK(machine.state == before);
 }
 
-TEST_CASE("pf_plan: where no connection can prove it, who decides first is told") {
-  for (const bool behind : {true, false}) {
+TEST_CASE("pf_plan: macOS's main ruleset is never written anew when a wildcard refers to us") {
+  struct {
+    const char* vpn;
+    const char* told;
+  } constexpr kCases[] = {
+      {"", "nothing in its main ruleset (pfctl -s rules) comes before them"},
+      {"utun4", "it leaves through utun4, a VPN's interface"},
+      {"en0", "nothing in its main ruleset (pfctl -s rules) comes before them"},
+  };
+  for (const auto& each : kCases) {
+    CAPTURE(each.vpn);
+    const Folder folder;
+    PfMachine machine(Dialect::darwin);
+    machine.state = stock();
+    machine.vpn = each.vpn;
+    auto held = session(machine, Dialect::darwin, folder);
+    const auto loaded = start(held, [](bool) -> base::Result<Tried> { return Tried::astray; });
+    REQUIRE(!loaded.has_value());
+    CHECK(loaded.error().text.find(each.told) != std::string::npos);
+    CHECK(machine.state == stock());
+    for (const auto& call : machine.calls) CHECK(call.find(" -N ") == std::string::npos);
+  }
+}
+
+TEST_CASE("pf_plan: a reference behind a quick rule is moved in front of it, and put back") {
+  using Proof = pfctl::Offer::Proof;
+  // The packet engine has nothing to prove it with.
+  for (const Proof proof : {Proof::ipv4, Proof::none}) {
     const Folder folder;
     PfMachine machine(Dialect::freebsd);
     machine.state = {.switched_on = true,
                      .nat = "rdr-anchor \"osproxy\" all\n",
-                     .rules = behind ? "pass out quick all\nanchor \"osproxy\" all\n"
-                                     : "anchor \"osproxy\" all\npass out quick all\n"};
-    auto held = session(machine, Dialect::freebsd, folder);
+                     .rules = "pass out quick all flags S/SA keep state\nanchor \"osproxy\" all\n"};
+    const PfState before = machine.state;
+    {
+      auto held = session(machine, Dialect::freebsd, folder);
+      REQUIRE(held.prepare(kPreferred).has_value());
+      const auto loaded = held.load(offer(kAnchorText, proof),
+                                    [&](bool ipv6) -> base::Result<Tried> { return machine.connect(ipv6); });
+      REQUIRE(loaded.has_value());
+      REQUIRE(loaded->notes.size() == 1);
+      CHECK(loaded->notes.front().find("`pass out quick all flags S/SA keep state` in the main ruleset of pf "
+                                       "would decide before osproxy") != std::string::npos);
+      CHECK(machine.state.rules == "anchor \"osproxy\" all\npass out quick all flags S/SA keep state\n");
+    }
+    CHECK(machine.state == before);
+  }
+}
+
+TEST_CASE("pf_plan: who decides first, and stays in front, is told") {
+  struct {
+    Dialect dialect;
+    PfState state;
+    const char* told;
+  } const kCases[] = {
+      {Dialect::darwin,
+       {.nat = kStockNat, .rules = "pass out quick all\nanchor \"com.apple/*\" all\n"},
+       "`anchor \"com.apple/*\"`"},
+      {Dialect::freebsd,
+       {.nat = "rdr-anchor \"osproxy\" all\n",
+        .rules = "pass out quick all\nblock in os \"NMAP\"\nanchor \"osproxy\" all\n"},
+       "`anchor \"osproxy\"`"},
+  };
+  for (const auto& each : kCases) {
+    const Folder folder;
+    PfMachine machine(each.dialect);
+    machine.state = each.state;
+    auto held = session(machine, each.dialect, folder);
     REQUIRE(held.prepare(kPreferred).has_value());
     const auto loaded = held.load(offer(kAnchorText, pfctl::Offer::Proof::none),
                                   [](bool) -> base::Result<Tried> { return base::failure("tried"); });
     REQUIRE(loaded.has_value());
-    REQUIRE(loaded->notes.size() == (behind ? 1 : 0));
-    if (behind) CHECK(loaded->notes.front().find("`pass out quick all`") != std::string::npos);
+    REQUIRE(loaded->notes.size() == 1);
+    CHECK(
+        loaded->notes.front().find("what `pass out quick all` in the main ruleset of pf decides on first is "
+                                   "not captured") != std::string::npos);
+    CHECK(loaded->notes.front().find(each.told) != std::string::npos);
+    CHECK(machine.state.rules == each.state.rules);
   }
 }
 
@@ -297,14 +279,16 @@ TEST_CASE("pf_plan: a probe that never arrives is an error that undoes all") {
   };
   const auto loaded = start(held, astray);
   REQUIRE(!loaded.has_value());
-  CHECK(probes == 1);  // the main ruleset named us from the start, in front of that rule
+  CHECK(
+      probes ==
+      2);  // twice, for a packet may be lost: the main ruleset named us from the start, in front of that rule
   CHECK(loaded.error().text.find("utun3") == std::string::npos);
   CHECK(loaded.error().text.find("something else than pf decides") != std::string::npos);
   CHECK(machine.state == before);
 
   machine.state = stock();
   CHECK(!start(held, astray).has_value());
-  CHECK(probes == 3);
+  CHECK(probes == 4);
   CHECK(machine.state == stock());
   const auto broken = start(held, [](bool) -> base::Result<Tried> { return base::failure("no network"); });
   REQUIRE(!broken.has_value());
@@ -651,7 +635,7 @@ TEST_CASE("pf_plan: another address where the first is covered; none is an error
   CHECK(machine.state.aliases == std::set<std::string>{"198.18.0.1"});
 }
 
-TEST_CASE("pf_plan: the MTU of lo0 is raised only on FreeBSD, and only for TSO") {
+TEST_CASE("pf_plan: the MTU of lo0 is raised only for TSO") {
   for (const Dialect dialect : {Dialect::darwin, Dialect::freebsd}) {
     for (const bool tso : {false, true}) {
       const Folder folder;
@@ -659,7 +643,7 @@ TEST_CASE("pf_plan: the MTU of lo0 is raised only on FreeBSD, and only for TSO")
       machine.tso = tso;
       auto held = session(machine, dialect, folder);
       REQUIRE(start(held).has_value());
-      CHECK(machine.state.mtu == (tso && dialect == Dialect::freebsd ? 65535 : 16384));
+      CHECK(machine.state.mtu == (tso ? 65535 : 16384));
     }
   }
 }

@@ -151,12 +151,12 @@ TEST_CASE("pf_render: FreeBSD's verdicts come before the packets that wait for o
             "rdr pass on lo0 inet6 proto tcp from any to ! <osproxy_left_alone> -> fdff:6f73::1 port 28531",
             "pass out quick proto tcp from any to any group 1869837176 keep state",
             "pass out quick route-to (lo0 127.0.0.1) inet proto tcp from any to ! <osproxy_left_alone> flags "
-            "S/SA tos 0x4c keep state",
+            "S/SA tos 0x4c keep state label \"osproxy\"",
             "pass out quick inet proto tcp from any to ! <osproxy_left_alone> flags S/SA tos 0x44 keep state",
             "pass out quick inet proto tcp from any to ! <osproxy_left_alone> user >= 0 flags S/SA divert-to "
             "127.0.0.1 port 28531 no state",
             "pass out quick route-to (lo0 ::1) inet6 proto tcp from any to ! <osproxy_left_alone> user >= 0 "
-            "flags S/SA keep state"});
+            "flags S/SA keep state label \"osproxy\""});
 }
 
 TEST_CASE("pf_render: OpenBSD has filter rules only") {
@@ -246,7 +246,7 @@ TEST_CASE("pf_render: with loopback the listeners get what was tagged on its way
   const auto text = rendered(ruleset);
   CHECK(has_line(text,
                  "pass out quick route-to (lo0 127.0.0.1) inet proto tcp from any to ! <osproxy_left_alone> "
-                 "flags S/SA tos 0x4c tag osproxy keep state"));
+                 "flags S/SA tos 0x4c tag osproxy keep state label \"osproxy\""));
   CHECK(has_line(text,
                  "pass out quick inet proto tcp from any to ! <osproxy_left_alone> flags S/SA tos 0x44 keep "
                  "state"));

@@ -48,6 +48,24 @@ std::string joined(const std::vector<base::Network>& networks) {
 
 }  // namespace
 
+TEST_CASE("pf_status: a counter") {
+  constexpr const char* kInfo =
+      "Status: Enabled for 0 days 00:00:12           Debug: Urgent\n\nCounters\n"
+      "  match                                  5            0.4/s\n"
+      "  state-insert                           3            0.2/s\n  state-limit  x\n";
+  CHECK(pfctl::parse_counter(kInfo, "state-insert") == 3U);
+  CHECK(!pfctl::parse_counter(kInfo, "state-limit"));
+  CHECK(!pfctl::parse_counter(kInfo, "state"));
+  CHECK(!pfctl::parse_counter("", "match"));
+}
+
+TEST_CASE("pf_status: the interface of a route") {
+  CHECK(
+      pfctl::parse_route_interface("   route to: 198.51.100.77\ndestination: default\n    gateway: 10.0.0.1\n"
+                                   "  interface: utun4\n      flags: <UP,GATEWAY>\n") == "utun4");
+  CHECK(pfctl::parse_route_interface("route: writing to routing socket: not in table\n").empty());
+}
+
 TEST_CASE("pf_status: enabled or not") {
   CHECK(pfctl::parse_enabled(
             "No ALTQ support in kernel\nStatus: Enabled for 0 days 00:01:02     Debug: Urgent\n")
