@@ -153,6 +153,8 @@ base::Result<> Broker::start_packet_engine() {
   queueing.quic = setup_.block_quic;
   pfctl::Ruleset of_packet = of_redirect;
   of_packet.ports = setup_.packet_ports;
+  // What is not held is redirected, whoever's it is: no more of it than by the redirect engine.
+  if (!queueing.ipv6 && !of_packet.capture_gid) of_packet.ports_v6 = of_redirect.ports;
   auto good = pfctl::validated(std::move(of_packet));
   if (!good) return good.error();
   setup_.rules = std::move(*good);

@@ -25,6 +25,7 @@ std::optional<pfctl::Refusal> refusal_for(int error) {
     case EHOSTDOWN:  // FreeBSD, macOS: no answer to ARP
       return pfctl::Refusal::host_unreachable;
     case EACCES:
+    case EPERM:  // a firewall of this machine
       return pfctl::Refusal::prohibited;
     default:
       return std::nullopt;

@@ -77,6 +77,7 @@ PacketEngine::~PacketEngine() {
 
 pfctl::Queueing PacketEngine::queueing() const {
   pfctl::Queueing queueing;
+  queueing.ipv6 = usual_queueing().ipv6;
   queueing.first = first_queue_;
   queueing.count = static_cast<std::uint16_t>(lanes_.size());
   if (dns_) queueing.dns_groups = dns_->question_groups();

@@ -12,6 +12,7 @@
 #include <sys/socket.h>
 
 #include "divert/held_packets.h"
+#include "divert/ledger.h"
 #include "divert/packet_source.h"
 #include "divert/rewrite.h"
 
@@ -69,6 +70,21 @@ base::UniqueFd divert_socket() {
 struct PacketSource::Store {
   HeldPackets packets{kMaxHeld};
   base::UniqueFd answers;  ///< raw, for resets and ICMP errors
+
+  /// In the place of the destination of `packet`. Its type of service is what a rule of ours lets pass on
+  /// lo0: `block all` would keep it from the program.
+  void answer(std::string_view packet, pfctl::Refusal how) const {
+    std::string answer =
+        how == pfctl::Refusal::reset ? reset_for(packet) : unreachable_for(packet, unreachable_code(how));
+    if (answer.empty() || !set_tos(answer, pfctl::kTosRefusal)) return;
+    sockaddr_in program{};
+    program.sin_family = AF_INET;
+    constexpr std::size_t kDestination = 16;
+    std::copy_n(answer.data() + kDestination, sizeof program.sin_addr,
+                reinterpret_cast<char*>(&program.sin_addr));
+    (void)!::sendto(answers.get(), answer.data(), answer.size(), 0,
+                    reinterpret_cast<const sockaddr*>(&program), sizeof program);
+  }
 };
 
 PacketSource::PacketSource(base::UniqueFd socket, std::uint16_t number)
@@ -117,25 +133,17 @@ void PacketSource::release(const HeldPacket& packet, Release how, std::uint32_t 
   auto held = store_->packets.take(packet.id);
   if (!held || how == Release::drop) return;
   if (!set_tos(held->bytes, how == Release::divert ? pfctl::kTosDivert : pfctl::kTosPass)) return;
-  (void)!::sendto(socket_.get(), held->bytes.data(), held->bytes.size(), 0,
-                  reinterpret_cast<const sockaddr*>(held->way.data()),
-                  static_cast<socklen_t>(held->way.size()));
+  const ssize_t sent =
+      ::sendto(socket_.get(), held->bytes.data(), held->bytes.size(), 0,
+               reinterpret_cast<const sockaddr*>(held->way.data()), static_cast<socklen_t>(held->way.size()));
+  // A rule of the user's has stopped it (EACCES), or there is no way for it: a program whose packet is not
+  // held is told by its own connect(2).
+  if (sent >= 0) return;
+  if (const auto how_refused = refusal_for(errno)) store_->answer(held->bytes, *how_refused);
 }
 
 void PacketSource::refuse(const HeldPacket& packet, pfctl::Refusal how) const {
-  const auto held = store_->packets.take(packet.id);
-  if (!held) return;
-  const std::string answer = how == pfctl::Refusal::reset
-                                 ? reset_for(held->bytes)
-                                 : unreachable_for(held->bytes, unreachable_code(how));
-  if (answer.empty()) return;
-  sockaddr_in program{};
-  program.sin_family = AF_INET;
-  constexpr std::size_t kDestination = 16;
-  std::copy_n(answer.data() + kDestination, sizeof program.sin_addr,
-              reinterpret_cast<char*>(&program.sin_addr));
-  (void)!::sendto(store_->answers.get(), answer.data(), answer.size(), 0,
-                  reinterpret_cast<const sockaddr*>(&program), sizeof program);
+  if (const auto held = store_->packets.take(packet.id)) store_->answer(held->bytes, how);
 }
 
 unsigned queue_count() {
@@ -145,6 +153,7 @@ unsigned queue_count() {
 pfctl::Queueing usual_queueing() {
   pfctl::Queueing queueing;
   queueing.first = kUsualNumber;
+  queueing.ipv6 = false;
   queueing.quic = false;
   return queueing;
 }

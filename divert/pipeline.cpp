@@ -9,6 +9,7 @@
 #include "divert/keep_alive.h"
 #include "divert/ledger.h"
 #include "divert/relay.h"
+#include "divert/source_ports.h"
 
 namespace divert {
 namespace {
@@ -125,6 +126,8 @@ asio::awaitable<boost::system::error_code> connect(tcp::socket& server, const ba
   boost::system::error_code error;
   if (!server.is_open()) error = co_await open_socket(server, destination.protocol());
   if (error) co_return error;
+  if (const int bound = bind_source_port(server.native_handle(), destination))
+    co_return boost::system::error_code(bound, boost::system::system_category());
   const auto [failed] = co_await server.async_connect(destination, kToken);
   if (failed) co_return failed;
   server.set_option(tcp::no_delay{true}, error);

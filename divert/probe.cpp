@@ -77,12 +77,12 @@ Tried hear(int child, int limit_ms) {
 std::optional<base::Endpoint> probe_destination(const pfctl::Ruleset& rules, bool ipv6) {
   const std::span<const char* const> candidates =
       ipv6 ? std::span<const char* const>{kNowhereV6} : kNowhereV4;
+  const auto& ports = ipv6 && rules.ports_v6 ? *rules.ports_v6 : rules.ports;
   for (const char* each : candidates) {
     const auto address = boost::asio::ip::make_address(each);
     const bool excluded = std::ranges::any_of(
         rules.excluded, [&](const base::Network& network) { return network.contains(address); });
-    if (!excluded)
-      return base::Endpoint{address, rules.ports.empty() ? std::uint16_t{443} : rules.ports.front().first};
+    if (!excluded) return base::Endpoint{address, ports.empty() ? std::uint16_t{443} : ports.front().first};
   }
   return {};
 }

@@ -26,6 +26,10 @@ Machine this_machine() {
           }};
 }
 
+std::optional<base::PortRange> native_source_ports(const Ruleset& ruleset) {
+  return own_source_ports(ruleset, native_dialect());
+}
+
 struct Landing::Hold {
   PfSession session;
 };

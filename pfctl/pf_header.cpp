@@ -55,10 +55,14 @@ std::string listeners(const Ruleset& ruleset, Dialect dialect) {
 
 /// What whoever takes the connections must be.
 std::string proxy(const Ruleset& ruleset, Dialect dialect) {
-  return fmt::format(
+  std::string out = fmt::format(
       "# - listens on {}\n"
       "# - has the group number {}, by which its own connections are known\n",
       listeners(ruleset, dialect), ruleset.exempt_gid);
+  if (const auto range = own_source_ports(ruleset, dialect))
+    out +=
+        fmt::format("# - connects to this machine itself from ports {} to {}\n", range->first, range->last);
+  return out;
 }
 
 std::string two_steps(const Ruleset& ruleset, Dialect dialect) {
@@ -71,6 +75,7 @@ std::string two_steps(const Ruleset& ruleset, Dialect dialect) {
 
 constexpr std::string_view kByHand = "#\n# `osproxy run` does all of this itself. By hand, as root:\n";
 constexpr std::string_view kUndo = "# and to undo it (what is diverted already stays so until it ends):\n";
+constexpr std::string_view kWhyMtu = "or TSO of an interface ruins uploads";
 constexpr std::string_view kSkip =
     "# While pf skips lo0 (`set skip on lo0` in the main ruleset), what is diverted times out.\n";
 constexpr std::string_view kUnattended =
@@ -82,11 +87,13 @@ std::string darwin_header(const Ruleset& ruleset) {
   out += two_steps(ruleset, Dialect::darwin);
   out += kByHand;
   out += alias_commands(ruleset, true);
+  out += command("ifconfig lo0 mtu 65535", kWhyMtu);
   out += command(fmt::format("pfctl -a {} -f FILE", anchor), "FILE: this text");
   out += command("pfctl -E", "prints \"Token : N\"");
   out += kUndo;
   out += command(fmt::format("pfctl -a {} -F all", anchor));
   out += command("pfctl -X N", "pf stays on while others hold a token");
+  out += command("ifconfig lo0 mtu 16384", "or what it was");
   out += alias_commands(ruleset, false);
   out +=
       "#\n# The stock /etc/pf.conf evaluates the anchor: it has rdr-anchor and anchor \"com.apple/*\". Where "
@@ -117,12 +124,18 @@ std::string freebsd_header(const Ruleset& ruleset) {
     out += command("", "loader.conf has net.inet.ip.fw.default_to_accept=1");
   }
   out += alias_commands(ruleset, true);
-  out += command("ifconfig lo0 mtu 65535", "or TSO of an interface ruins uploads");
+  out += command("ifconfig lo0 mtu 65535", kWhyMtu);
+  if (needs_loopback_interface(ruleset, Dialect::freebsd)) {
+    out += command(fmt::format("ifconfig {} create mtu 65535 up", kLoopbackInterface),
+                   "where what is bent comes in again");
+  }
   out += command(fmt::format("pfctl -a {} -f FILE", anchor), "FILE: this text");
   out += command("pfctl -e", "unless pf is enabled");
   out += kUndo;
   out += command(fmt::format("pfctl -a {} -F all", anchor));
   out += command("pfctl -d", "if it was not enabled before");
+  if (needs_loopback_interface(ruleset, Dialect::freebsd))
+    out += command(fmt::format("ifconfig {} destroy", kLoopbackInterface));
   out += command("ifconfig lo0 mtu 16384", "or what it was");
   out += alias_commands(ruleset, false);
   out += fmt::format(

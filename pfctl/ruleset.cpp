@@ -137,6 +137,11 @@ base::Result<Ruleset> validated(Ruleset ruleset) {
   auto networks = merged(std::move(ruleset.excluded));
   if (!networks) return networks.error();
   ruleset.ports = std::move(*ports);
+  if (ruleset.ports_v6) {
+    auto ports_v6 = merged(std::move(*ruleset.ports_v6));
+    if (!ports_v6) return ports_v6.error();
+    ruleset.ports_v6 = std::move(*ports_v6);
+  }
   ruleset.excluded = std::move(*networks);
   return ruleset;
 }

@@ -28,6 +28,7 @@ struct Queueing {
   std::uint16_t count = 1;                ///< queues, by CPU
   std::uint32_t mark_bit = 0x10000000;    ///< exactly one bit
   bool native = true;                     ///< nft's `queue`; else the xtables target NFQUEUE
+  bool ipv6 = true;                       ///< IPv6 as well; else that is redirected
   bool quic = true;                       ///< hold new UDP flows to port 443 as well
   std::vector<std::uint16_t> dns_groups;  ///< NFLOG groups for copies of DNS questions, by CPU; empty: none
   std::uint16_t dns_answers = 0;          ///< NFLOG group for copies of the answers; only with dns_groups
@@ -37,6 +38,9 @@ struct Queueing {
 /// that is reinjected. Values that nobody uses (DSCP 17 and 19).
 inline constexpr std::uint8_t kTosPass = 0x44;
 inline constexpr std::uint8_t kTosDivert = 0x4c;
+/// Of the answers by which a held packet is refused (DSCP 21): a firewall must not keep them from the
+/// program.
+inline constexpr std::uint8_t kTosRefusal = 0x54;
 
 /// How a held packet can be answered, as its program sees it. The values are marks that exist only between
 /// the verdict and the rule that acts on it.
@@ -51,6 +55,8 @@ enum class Refusal : std::uint32_t {
 /// TCP connections made on this machine that the kernel is to hand to our listeners.
 struct Ruleset {
   std::vector<base::PortRange> ports;  ///< destination ports; empty: every port
+  /// pf, packet engine: those of IPv6, which is redirected whoever's it is; empty: as `ports`.
+  std::optional<std::vector<base::PortRange>> ports_v6;
   bool ipv4 = true;
   bool ipv6 = true;
   std::uint32_t exempt_gid = 0;         ///< the worker's group: never diverted, matched before anything else
@@ -64,6 +70,8 @@ struct Ruleset {
   /// way.
   base::Address alias_v4 = boost::asio::ip::make_address("198.18.0.1");
   base::Address alias_v6 = boost::asio::ip::make_address("fdff:6f73::1");
+  /// macOS: IPv6 addresses of this machine on VPN interfaces; connections from them are left alone.
+  std::vector<base::Address> tunnels;
   bool block_quic = false;           ///< pf: refuse UDP to port 443 of those whose TCP is diverted
   bool ipv6_refused = false;         ///< pf: IPv6 cannot be diverted here; it is refused
   bool loopback = false;             ///< divert connections to this machine's own addresses as well

@@ -120,6 +120,7 @@ Result<std::string> pf_text(const RunSettings& settings, const nlohmann::json& o
   if (!rules) return rules.error();
   if (options.contains("exec-group")) rules->capture_gid = options["exec-group"].get<std::uint32_t>();
   if (settings.engine == "packet") {
+    if (!rules->capture_gid) rules->ports_v6 = rules->ports;
     rules->ports = settings.packet_ports();
     rules->queueing.emplace();
     rules->queueing->first = kUsualDivertPort;

@@ -7,6 +7,7 @@
 #include "base/text.h"
 #include "divert/broker.h"
 #include "divert/listeners.h"
+#include "divert/source_ports.h"
 #include "mitm/cli/commands.h"
 #include "mitm/cli/descriptors.h"
 #include "mitm/cli/reader.h"
@@ -17,6 +18,7 @@
 #include "mitm/tls/trust.h"
 #include "pfctl/conntrack_use.h"
 #include "pfctl/loader.h"
+#include "pfctl/native_dialect.h"
 
 namespace mitm::cli {
 namespace {
@@ -72,6 +74,15 @@ std::string describe(const std::vector<base::PortRange>& ports) {
   std::vector<std::string> list;
   for (const auto& range : ports) list.push_back(base::to_string(range));
   return fmt::format("ports {}", fmt::join(list, ","));
+}
+
+/// What the engine holds, and what is redirected beside it.
+std::string describe(const pfctl::Ruleset& rules) {
+  const std::string ports = describe(rules.ports);
+  const bool apart = rules.ipv6 && !rules.ipv6_refused && rules.ports_v6 && *rules.ports_v6 != rules.ports;
+  if (!apart) return ports;
+  return fmt::format("{} of IPv4; IPv6 of every program is redirected on {}", ports,
+                     describe(*rules.ports_v6));
 }
 
 divert::EngineChoice engine_choice(const std::string& name) {
@@ -138,8 +149,7 @@ class Run {
     setup_.block_quic = settings().block_quic;
     setup_.first_line = [what = what_is_captured(settings(), invocation_)](const pfctl::Ruleset& rules,
                                                                            std::string_view engine) {
-      return fmt::format("capturing {} on {} (engine {}{})", what, describe(rules.ports), engine,
-                         conntrack_text());
+      return fmt::format("capturing {} on {} (engine {}{})", what, describe(rules), engine, conntrack_text());
     };
     setup_.nothing_seen = [what = is_exec() ? invocation_.positional.front()
                                             : settings().policy.filter.text()](const pfctl::Ruleset& rules) {
@@ -197,6 +207,7 @@ class Run {
     if (pid < 0) return base::os_error("cannot start the worker", errno);
     if (pid == 0) {
       setup_.landing->abandon();
+      divert::use_source_ports(pfctl::native_source_ports(setup_.rules));
       setup_.links.clear();
       setup_.control = {};
       plan.sockets.listeners = std::move(listeners);

@@ -14,6 +14,7 @@
 #include <boost/asio/use_awaitable.hpp>
 
 #include "divert/keep_alive.h"
+#include "divert/source_ports.h"
 #include "mitm/intercept/tunnel.h"
 
 namespace mitm::intercept {
@@ -41,6 +42,8 @@ awaitable<boost::system::error_code> connect(tcp::socket& socket, base::Endpoint
   socket.close(error);
   socket.open(address.protocol(), error);
   if (error) co_return error;
+  if (const int bound = divert::bind_source_port(socket.native_handle(), address))
+    co_return boost::system::error_code(bound, boost::system::system_category());
   asio::steady_timer timer{socket.get_executor(), limit};
   const auto [order, refused, late] =
       co_await ex::make_parallel_group(socket.async_connect(address, asio::deferred),

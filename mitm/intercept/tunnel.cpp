@@ -7,6 +7,8 @@
 #include <boost/asio/experimental/awaitable_operators.hpp>
 #include <boost/asio/use_awaitable.hpp>
 
+#include "divert/source_ports.h"
+
 namespace mitm::intercept {
 namespace {
 
@@ -71,7 +73,13 @@ base::Result<std::pair<Channel::Socket, Channel::Socket>> loopback_pair(
   listener.open(tcp::v4(), error);
   if (!error) listener.bind(any, error);
   if (!error) listener.listen(1, error);
-  if (!error) ours.connect(listener.local_endpoint(), error);
+  if (!error) ours.open(tcp::v4(), error);
+  if (!error) {
+    const auto door = listener.local_endpoint(error);
+    const int bound = divert::bind_source_port(ours.native_handle(), door);
+    error.assign(bound, boost::system::system_category());
+    if (!error) ours.connect(door, error);
+  }
   if (!error) listener.accept(theirs, error);
   // Whoever else connects to an open port of the loopback has another address.
   const bool stranger = !error && theirs.remote_endpoint() != ours.local_endpoint();

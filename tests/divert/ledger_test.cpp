@@ -130,6 +130,7 @@ TEST_CASE("ledger: the network's refusals reach the program") {
       {EHOSTUNREACH, pfctl::Refusal::host_unreachable},
       {EHOSTDOWN, pfctl::Refusal::host_unreachable},
       {EACCES, pfctl::Refusal::prohibited},
+      {EPERM, pfctl::Refusal::prohibited},
   };
   for (const auto& [error, refusal] : cases) {
     Book book;

@@ -43,6 +43,10 @@ TEST_CASE("probe: goes where nobody answers, on a port that is diverted") {
   CHECK(base::to_string(divert::probe_destination(rules, false).value()) == "198.51.100.77:443");
   rules.ports = {{8000, 8100}, {9000, 9000}};
   CHECK(base::to_string(divert::probe_destination(rules, true).value()) == "[2001:db8:6f73::77]:8000");
+  rules.ports_v6 = {{9443, 9443}};
+  CHECK(base::to_string(divert::probe_destination(rules, true).value()) == "[2001:db8:6f73::77]:9443");
+  CHECK(base::to_string(divert::probe_destination(rules, false).value()) == "198.51.100.77:8000");
+  rules.ports_v6.reset();
   rules.excluded = {base::parse_network("198.51.100.0/24").value(),
                     base::parse_network("2001:db8:6f73::/48").value()};
   CHECK(base::to_string(divert::probe_destination(rules, false).value()) == "203.0.113.77:8000");

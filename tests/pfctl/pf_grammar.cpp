@@ -43,6 +43,7 @@ class Parser {
       if (accept("\n")) continue;
       statement(false);
     }
+    trapped([&] { traps_.check_end(); });
     for (const auto& [tag, line] : tags_asked_) {
       if (!tags_set_.contains(tag)) throw Wrong{fmt::format("line {}: nobody sets the tag {}", line, tag)};
     }
@@ -332,6 +333,7 @@ class Parser {
   void hosts(Rule& rule) {
     if (accept("all")) return;
     if (accept("from")) peer(rule);
+    rule.source_ports = rule.ports;
     if (!accept("to")) return;
     rule.to_table = current().text.starts_with('<');
     if (is("!")) rule.negated = tokens_[at_ + 1].text == "(" ? "(self)" : tokens_[at_ + 1].text;
@@ -390,7 +392,7 @@ class Parser {
   }
 
   void route(Rule& rule) {
-    take();
+    const bool replies = take() == "reply-to";
     const bool parenthesis = accept("(");
     std::string first = take_word();
     if (parenthesis) {
@@ -403,7 +405,7 @@ class Parser {
     } else {
       rule.addresses.push_back(first);
     }
-    rule.route = first;
+    (replies ? rule.reply : rule.route) = first;
   }
 
   void filter_rule() {
@@ -473,13 +475,26 @@ class Parser {
       tos();
     } else if (one_of(word, {"tag", "tagged"})) {
       tag(rule);
-    } else if (one_of(word, {"label", "queue", "icmp-type", "icmp6-type", "probability", "rtable",
-                             "received-on"})) {
+    } else if (one_of(word, {"icmp-type", "icmp6-type"})) {
+      take();
+      list([&](bool) { icmp_type(); });
+    } else if (one_of(word, {"label", "queue", "probability", "rtable", "received-on"})) {
       take();
       list([&](bool) { take(); });
-    } else if (!(accept("!") && is("tagged")) && !accept("allow-opts") && !accept("fragment")) {
+    } else if (accept("!")) {
+      if (!is("tagged")) fail("unknown word '{}'", current().text);
+      rule.not_tagged = true;
+      tag(rule);
+    } else if (!accept("allow-opts") && !accept("fragment")) {
       fail("unknown word '{}'", word);
     }
+  }
+
+  void icmp_type() {
+    const std::string type = take_word();
+    if (!is_number(type) && !one_of(type, {"unreach", "echoreq", "echorep", "timex", "toobig", "redir"}))
+      fail("unknown icmp-type {}", type);
+    if (accept("code")) take_word();
   }
 
   void tos() {
@@ -498,6 +513,7 @@ class Parser {
     }
     if (who == "unknown" && !one_of(how, {"", "=", "!="})) fail("unknown is not more or less than others");
     const bool equal = how.empty() || how == "=";
+    rule.user |= what == "user";
     rule.group_is |= what == "group" && equal;
     rule.group_not |= what == "group" && how == "!=";
     rule.known |= how == "!=" ? who == "unknown" : who != "unknown";
@@ -550,9 +566,6 @@ class Parser {
     } else if (!rule.no) {
       fail("{} without '->'", rule.action);
     }
-    if (rule.action == "rdr" && !rule.no && rule.interface == "lo0" && !rule.pass) {
-      fail("'rdr on lo0' without 'pass': filter rules can stop what it redirects");
-    }
     if (rule.action == "rdr" && rule.interface == "lo0" && rule.family.empty())
       fail("rdr to an address without inet or inet6");
     trapped([&] { traps_.check_translation(rule); });
@@ -562,6 +575,7 @@ class Parser {
   void tag(Rule& rule) {
     const std::size_t line = current().line;
     if (accept("tag")) {
+      rule.tag = true;
       tags_set_.insert(take_word());
     } else {
       expect("tagged");

@@ -17,9 +17,15 @@ std::string checked(std::string_view text, Dialect dialect) {
   return good ? "" : good.error().text;
 }
 
-const std::string kOwn = "pass out quick proto tcp group 1 keep state\n";
 const std::string kRoute =
-    kOwn + "pass out quick route-to (lo0 127.0.0.1) inet proto tcp to any port 80 user >= 0 keep state\n";
+    "pass out quick route-to (lo0 127.0.0.1) inet proto tcp to any port 80 user >= 0 group != 1 keep state\n";
+/// Marks what has its verdict "pass", in front of the question.
+const std::string kJudged =
+    "pass out inet proto tcp user >= 0 group != 1 flags S/SA tos 0x44 tag judged no state\n";
+const std::string kAsk =
+    "pass out quick inet proto tcp user >= 0 group != 1 flags S/SA ! tagged judged divert-to 127.0.0.1 port "
+    "7 "
+    "no state\n";
 const std::string kRdr = "rdr pass on lo0 inet proto tcp from any to ";
 
 struct Sample {
@@ -27,9 +33,13 @@ struct Sample {
   Dialect dialect;
 };
 constexpr Sample kSamples[] = {
-    {"darwin", Dialect::darwin},          {"darwin-exec", Dialect::darwin},
-    {"darwin-loopback", Dialect::darwin}, {"darwin-no-ipv6", Dialect::darwin},
-    {"freebsd", Dialect::freebsd},        {"freebsd-packet", Dialect::freebsd},
+    {"darwin", Dialect::darwin},
+    {"darwin-exec", Dialect::darwin},
+    {"darwin-loopback", Dialect::darwin},
+    {"darwin-no-ipv6", Dialect::darwin},
+    {"freebsd", Dialect::freebsd},
+    {"freebsd-packet", Dialect::freebsd},
+    {"freebsd-loopback", Dialect::freebsd},
     {"openbsd", Dialect::openbsd},
 };
 
@@ -109,18 +119,17 @@ TEST_CASE("pf_grammar: a brace, bracket or negation dropped from a sample") {
 }
 
 TEST_CASE("pf_grammar: a sample's rules in another order") {
-  const std::string_view own = "pass out quick proto tcp from any to any";
   for (const auto& sample : kSamples) {
     CAPTURE(sample.name);
     const auto lines = rules_of(sample);
     CHECK(checked(moved(lines, "table ", 100), sample.dialect) != "");
-    CHECK(checked(moved(lines, own, 100), sample.dialect) != "");
-    if (sample.dialect == Dialect::openbsd) continue;
-    CHECK(checked(moved(lines, "rdr ", 100), sample.dialect) != "");
-    CHECK(checked(moved(lines, own, 1), sample.dialect) != "");
+    if (sample.dialect != Dialect::openbsd) CHECK(checked(moved(lines, "rdr ", 100), sample.dialect) != "");
   }
   const auto packet = rules_of({"freebsd-packet", Dialect::freebsd});
   CHECK(checked(moved(packet, "pass out quick route-to (lo0 127.0.0.1)", 100), Dialect::freebsd) != "");
+  CHECK(checked(moved(packet, "pass out inet", 100), Dialect::freebsd) != "");
+  const auto loopback = rules_of({"darwin-loopback", Dialect::darwin});
+  CHECK(checked(moved(loopback, "rdr on lo0 inet ", 1), Dialect::darwin) != "");
 }
 
 TEST_CASE("pf_grammar: rejects mistakes") {
@@ -172,8 +181,8 @@ TEST_CASE("pf_grammar: rejects mistakes") {
       {Dialect::darwin,
        "pass in quick route-to (lo0 127.0.0.1) inet proto tcp to any group != 1 keep state\n",
        "line 1: route-to on what does not go out"},
-      {Dialect::freebsd, "rdr on lo0 inet proto tcp to any port 80 -> 127.0.0.1 port 1\n",
-       "line 1: 'rdr on lo0' without 'pass': filter rules can stop what it redirects"},
+      {Dialect::freebsd, "rdr on lo0 inet proto tcp to ! (self) port 80 -> 198.18.0.1 port 1\n",
+       "line 2: 'rdr on lo0' without 'pass' to 198.18.0.1: filter rules can stop what it redirects"},
       {Dialect::freebsd, "no rdr pass on lo0 inet proto tcp to any port 80\n",
        "line 1: 'pass' is not valid with 'no'"},
       {Dialect::freebsd, "rdr pass on lo0 inet proto tcp to any port 80 group != 1 -> 127.0.0.1\n",
@@ -203,6 +212,18 @@ TEST_CASE("pf_grammar: rejects mistakes") {
        "line 1: 2147483648 is no user or group number"},
       {Dialect::darwin, "pass out quick inet proto tcp group 1 divert-to 127.0.0.1 port 7 no state\n",
        "line 1: unknown word 'divert-to'"},
+      {Dialect::freebsd,
+       "pass out quick inet proto tcp user >= 0 group != 1 divert-to 127.0.0.1 port 7 no state\n",
+       "line 1: divert-to of what has its verdict: the packet comes round for ever"},
+      {Dialect::freebsd,
+       kJudged + "pass out quick inet proto tcp user >= 0 group != 1 divert-to 127.0.0.1 port 7 no state\n",
+       "line 2: divert-to of what has its verdict: the packet comes round for ever"},
+      {Dialect::freebsd, "pass out quick proto tcp group 1 keep state\n",
+       "line 1: 'quick' takes the last word from the rules behind this anchor"},
+      {Dialect::freebsd, "pass out quick inet proto tcp user >= 0 group != 1 tos 0x44 no state\n",
+       "line 1: 'quick' takes the last word from the rules behind this anchor"},
+      {Dialect::freebsd, "pass out inet proto tcp group != 1 tos 0x44 tag x no state\n",
+       "line 1: matches what is only forwarded as well"},
       {Dialect::freebsd, "pass out quick inet proto tcp group 1 divert-to 127.0.0.1 port 7 keep state\n",
        "line 1: divert-to without 'no state'"},
       {Dialect::freebsd, "pass out inet proto tcp group 1 divert-to 127.0.0.1 port 7 no state\n",
@@ -221,29 +242,42 @@ TEST_CASE("pf_grammar: rejects mistakes") {
        "line 1: takes what is for this machine itself, the proxy's own connections included"},
       {Dialect::freebsd, kRdr + "! (self) -> 127.0.0.1 port 1\n",
        "line 1: rdr to 127.0.0.1: resets get lost, and IPv6 does not arrive; an alias of lo0 is wanted"},
-      {Dialect::freebsd, kRdr + "any tagged x -> 198.18.0.1 port 1\npass out proto tcp tag y\n",
+      {Dialect::freebsd, "pass out proto tcp tagged x\npass out proto tcp tag y\n",
        "line 1: nobody sets the tag x"},
+      {Dialect::freebsd, kRdr + "any tagged x -> 198.18.0.1 port 1\npass out proto tcp tag x\n",
+       "line 1: rdr on lo0: tags are lost there"},
+      {Dialect::darwin, kRdr + "any tagged x -> 198.18.0.1 port 1\npass out proto tcp tag x\n",
+       "line 1: rdr on lo0: tags are lost there"},
+      {Dialect::freebsd, "rdr pass on lo1 inet6 proto tcp to any -> fdff:6f73::1 port 1\n",
+       "line 1: rdr on lo1: IPv6 always comes in on lo0"},
+      {Dialect::darwin,
+       "no rdr on lo0 inet6 proto tcp from any port 5000:6000 to any\n" + kRdr + "any -> 198.18.0.1 port 1\n",
+       "line 2: takes what is for this machine itself, the proxy's own connections included"},
       {Dialect::freebsd, kRdr + "! { 10.0.0.1, 10.0.0.2 } -> 198.18.0.1 port 1\n",
        "line 1: '!' before a list"},
       {Dialect::freebsd,
-       "pass out quick route-to (lo0 127.0.0.1) inet proto tcp user >= 0 flags S/SA keep state\n" + kOwn,
-       "line 1: before the proxy's own connections are exempt: they go round for ever"},
-      {Dialect::freebsd, "block return out quick inet proto udp to any port 443 user >= 0\n",
-       "line 1: before the proxy's own connections are exempt: they go round for ever"},
+       "pass out quick route-to (lo0 127.0.0.1) inet proto tcp user >= 0 flags S/SA keep state\n",
+       "line 1: takes the proxy's own connections as well: they go round for ever"},
       {Dialect::freebsd,
-       kOwn + "pass out quick route-to (lo0 127.0.0.1) inet proto tcp user != 5 flags S/SA keep state\n",
-       "line 2: matches what is only forwarded as well"},
+       "pass out quick route-to (lo0 127.0.0.1) inet proto tcp user >= 0 group 1 flags S/SA keep state\n",
+       "line 1: takes one group of all users: 'group !=' is wanted beside 'user'"},
+      {Dialect::freebsd, "block return out quick inet proto udp to any port 443 user >= 0\n",
+       "line 1: takes the proxy's own connections as well: they go round for ever"},
+      {Dialect::freebsd,
+       "pass out quick route-to (lo0 127.0.0.1) inet proto tcp user != 5 group != 1 flags S/SA keep state\n",
+       "line 1: matches what is only forwarded as well"},
       {Dialect::freebsd, "pass out proto tcp user >= unknown\n",
        "line 1: unknown is not more or less than others"},
       {Dialect::freebsd, "pass out proto tcp user => 5\n", "line 1: '=>' compares nothing"},
       {Dialect::freebsd,
-       kOwn + "pass out quick inet proto tcp user >= 0 divert-to 127.0.0.1 port 7 no state\n"
-              "pass out quick route-to (lo0 127.0.0.1) inet proto tcp tos 0x4c keep state\n",
+       kJudged + kAsk +
+           "pass out quick route-to (lo0 127.0.0.1) inet proto tcp user >= 0 group != 1 tos 0x4c keep "
+           "state\n",
        "line 3: a verdict behind the question: the packet comes round for ever"},
       {Dialect::freebsd, "pass out proto tcp tos 0x4d\n", "line 1: tos 0x4d: the lowest two bits are ECN's"},
       {Dialect::freebsd, "pass out proto tcp tos high\n", "line 1: 'high' is not a type of service"},
-      {Dialect::freebsd, kOwn + "block return out quick inet6 proto tcp user >= 0\n",
-       "line 2: block without 'flags S/SA' ends connections that are older than it"},
+      {Dialect::freebsd, "block return out quick inet6 proto tcp user >= 0 group != 1\n",
+       "line 1: block without 'flags S/SA' ends connections that are older than it"},
       {Dialect::freebsd, "pass out proto tpc\n", "line 1: unknown protocol 'tpc'"},
       {Dialect::freebsd, "pass out to 10.0.0.300\n", "line 1: '10.0.0.300' is not an address"},
       {Dialect::freebsd, "table <t> { 10.0.0.0/33 }\n", "line 1: '10.0.0.0/33' is not an address"},
@@ -265,17 +299,27 @@ TEST_CASE("pf_grammar: accepts what is right") {
       {Dialect::darwin, kRoute},
       {Dialect::freebsd, kRoute},
       {Dialect::openbsd,
-       kOwn + "pass out quick inet proto tcp to any port 80 user >= 0 keep state route-to 127.0.0.1"},
+       "pass out quick inet proto tcp to any port 80 user >= 0 group != 1 keep state route-to 127.0.0.1"},
       {Dialect::freebsd,
        "pass out quick route-to (lo0 127.0.0.1) inet proto tcp group != 1 user != unknown keep "
        "state\n"},
       {Dialect::openbsd,
        "pass in quick on lo0 inet6 proto tcp to ! (self) keep state divert-to ::1 port 1\n"},
       {Dialect::freebsd,
-       kOwn + "pass out quick inet proto tcp user != unknown divert-to 127.0.0.1 port 700 no state\n"},
+       kJudged + "pass out quick inet proto tcp group != 1 user != unknown ! tagged judged divert-to "
+                 "127.0.0.1 port 700 no state\n"},
+      {Dialect::freebsd, kJudged + kAsk},
+      {Dialect::freebsd,
+       "pass quick on lo0 inet proto tcp from any to any flags R/R tos 0x54 no state\n"
+       "pass quick on lo0 inet proto icmp from any to any icmp-type unreach tos 0x54 no state\n"},
+      {Dialect::freebsd, "rdr pass on lo1 inet proto tcp to any port 80 -> 198.18.0.1 port 1\n"},
+      {Dialect::darwin,
+       "no rdr on lo0 inet proto tcp from any port 5000:6000 to any\n"
+       "rdr on lo0 inet proto tcp to any -> 198.18.0.1 port 1\n"
+       "pass in quick on lo0 reply-to (lo0 127.0.0.1) inet proto tcp from any to 198.18.0.1 port 1 keep "
+       "state\n"},
       {Dialect::freebsd, "table <t> { self }\n" + kRdr + "! <t> -> 198.18.0.1 port 1\n"},
       {Dialect::freebsd, kRdr + "! (self) port >= 1024 -> 198.18.0.1 port 1\n"},
-      {Dialect::freebsd, kRdr + "any tagged x -> 198.18.0.1 port 1\npass out proto tcp tag x\n"},
       {Dialect::freebsd, "no rdr on lo0 inet proto tcp from any to any port 10000:65535\n"},
       {Dialect::freebsd,
        "rdr on em0 inet proto tcp to (em0) port 80 -> { 10.0.0.1, 10.0.0.2 } port 8080 round-robin\n"},

@@ -42,6 +42,7 @@ pfctl::Ruleset without_ipv6() {
 
 pfctl::Ruleset held() {
   auto ruleset = defaults();
+  ruleset.ports_v6 = ruleset.ports;
   ruleset.ports = {};
   ruleset.queueing.emplace();
   ruleset.queueing->first = 28531;
@@ -105,6 +106,7 @@ TEST_CASE("pf_render: the samples in conf/ are what is rendered, and good pf") {
       {"osproxy.darwin-loopback.conf", with_loopback(), Dialect::darwin},
       {"osproxy.darwin-no-ipv6.conf", without_ipv6(), Dialect::darwin},
       {"osproxy.freebsd.conf", defaults(), Dialect::freebsd},
+      {"osproxy.freebsd-loopback.conf", with_loopback(), Dialect::freebsd},
       {"osproxy.freebsd-packet.conf", held(), Dialect::freebsd},
       {"osproxy.openbsd.conf", defaults(), Dialect::openbsd},
   };
@@ -127,36 +129,44 @@ TEST_CASE("pf_render: macOS, every rule in order") {
   CHECK(
       rules_of(text) ==
       std::vector<std::string>{
-          "rdr pass on lo0 inet proto tcp from any to ! <osproxy_left_alone> port { 443, 8000:8100 } -> "
+          "rdr on lo0 inet proto tcp from any to ! <osproxy_left_alone> port { 443, 8000:8100 } -> "
           "198.18.0.1 port 28531",
           "rdr pass on lo0 inet6 proto tcp from any to ! <osproxy_left_alone> port { 443, 8000:8100 } -> "
           "fdff:6f73::1 port 28532",
-          "pass out quick proto tcp from any to any port { 443, 8000:8100 } group 1869837176 keep state",
+          "pass in quick on lo0 reply-to (lo0 127.0.0.1) inet proto tcp from any to 198.18.0.1 port 28531 "
+          "flags S/SA keep state",
           "pass out quick route-to (lo0 127.0.0.1) inet proto tcp from any to ! <osproxy_left_alone> port { "
-          "443, 8000:8100 } user >= 0 flags S/SA keep state",
+          "443, 8000:8100 } user >= 0 group != 1869837176 flags S/SA keep state",
           "pass out quick route-to (lo0 ::1) inet6 proto tcp from any to ! <osproxy_left_alone> port { 443, "
-          "8000:8100 } user >= 0 flags S/SA keep state",
-          "block return out quick inet proto udp from any to ! <osproxy_left_alone> port 443 user >= 0",
-          "block return out quick inet6 proto udp from any to ! <osproxy_left_alone> port 443 user >= 0"});
+          "8000:8100 } user >= 0 group != 1869837176 flags S/SA keep state",
+          "block return out quick inet proto udp from any to ! <osproxy_left_alone> port 443 user >= 0 group "
+          "!= 1869837176",
+          "block return out quick inet6 proto udp from any to ! <osproxy_left_alone> port 443 user >= 0 "
+          "group "
+          "!= 1869837176"});
 }
 
 TEST_CASE("pf_render: FreeBSD's verdicts come before the packets that wait for one") {
   auto ruleset = held();
   ruleset.block_quic = false;
-  CHECK(rules_of(rendered(ruleset)) ==
-        std::vector<std::string>{
-            "no rdr on lo0 inet proto tcp from 198.18.0.1 to any",
-            "no rdr on lo0 inet6 proto tcp from fdff:6f73::1 to any",
-            "rdr pass on lo0 inet proto tcp from any to ! <osproxy_left_alone> -> 198.18.0.1 port 28531",
-            "rdr pass on lo0 inet6 proto tcp from any to ! <osproxy_left_alone> -> fdff:6f73::1 port 28531",
-            "pass out quick proto tcp from any to any group 1869837176 keep state",
-            "pass out quick route-to (lo0 127.0.0.1) inet proto tcp from any to ! <osproxy_left_alone> flags "
-            "S/SA tos 0x4c keep state label \"osproxy\"",
-            "pass out quick inet proto tcp from any to ! <osproxy_left_alone> flags S/SA tos 0x44 keep state",
-            "pass out quick inet proto tcp from any to ! <osproxy_left_alone> user >= 0 flags S/SA divert-to "
-            "127.0.0.1 port 28531 no state",
-            "pass out quick route-to (lo0 ::1) inet6 proto tcp from any to ! <osproxy_left_alone> user >= 0 "
-            "flags S/SA keep state label \"osproxy\""});
+  ruleset.ports_v6 = {{80, 80}, {443, 443}};
+  CHECK(
+      rules_of(rendered(ruleset)) ==
+      std::vector<std::string>{
+          "no rdr on lo0 inet proto tcp from 198.18.0.1 to any",
+          "rdr pass on lo0 inet proto tcp from any to ! <osproxy_left_alone> -> 198.18.0.1 port 28531",
+          "rdr pass on lo0 inet6 proto tcp from any to ! <osproxy_left_alone> port { 80, 443 } -> "
+          "fdff:6f73::1 port 28531",
+          "pass quick on lo0 inet proto tcp from any to any flags R/R tos 0x54 no state",
+          "pass quick on lo0 inet proto icmp from any to any icmp-type unreach tos 0x54 no state",
+          "pass out quick route-to (lo0 127.0.0.1) inet proto tcp from any to ! <osproxy_left_alone> user >= "
+          "0 group != 1869837176 flags S/SA tos 0x4c keep state label \"osproxy\"",
+          "pass out inet proto tcp from any to ! <osproxy_left_alone> user >= 0 group != 1869837176 flags "
+          "S/SA tos 0x44 tag osproxy_judged no state",
+          "pass out quick inet proto tcp from any to ! <osproxy_left_alone> user >= 0 group != 1869837176 "
+          "flags S/SA ! tagged osproxy_judged divert-to 127.0.0.1 port 28531 no state",
+          "pass out quick route-to (lo0 ::1) inet6 proto tcp from any to ! <osproxy_left_alone> port { 80, "
+          "443 } user >= 0 group != 1869837176 flags S/SA keep state label \"osproxy\""});
 }
 
 TEST_CASE("pf_render: OpenBSD has filter rules only") {
@@ -165,15 +175,14 @@ TEST_CASE("pf_render: OpenBSD has filter rules only") {
   ruleset.ports = {{443, 443}};
   CHECK(rules_of(rendered(ruleset, Dialect::openbsd)) ==
         std::vector<std::string>{
-            "pass out quick proto tcp from any to any port 443 group 1869837176 keep state",
             "pass in quick on lo0 inet proto tcp from any to ! <osproxy_left_alone> port 443 divert-to "
             "127.0.0.1 port 28531",
             "pass in quick on lo0 inet6 proto tcp from any to ! <osproxy_left_alone> port 443 divert-to ::1 "
             "port 28531",
-            "pass out quick inet proto tcp from any to ! <osproxy_left_alone> port 443 user >= 0 flags S/SA "
-            "route-to 127.0.0.1 keep state",
-            "pass out quick inet6 proto tcp from any to ! <osproxy_left_alone> port 443 user >= 0 flags S/SA "
-            "route-to ::1 keep state"});
+            "pass out quick inet proto tcp from any to ! <osproxy_left_alone> port 443 user >= 0 group != "
+            "1869837176 flags S/SA route-to 127.0.0.1 keep state",
+            "pass out quick inet6 proto tcp from any to ! <osproxy_left_alone> port 443 user >= 0 group != "
+            "1869837176 flags S/SA route-to ::1 keep state"});
 }
 
 TEST_CASE("pf_render: exec's group is the only one that is matched") {
@@ -190,7 +199,7 @@ TEST_CASE("pf_render: exec's group is the only one that is matched") {
     for (const auto& rule : rules_of(text)) {
       CHECK(rule.find("user") == rule.npos);
       if (rule.starts_with("pass out") || rule.starts_with("block"))
-        CHECK((rule.find(" group 4711") != rule.npos || rule.find(" group 1869837176") != rule.npos));
+        CHECK(rule.find(" group 4711") != rule.npos);
     }
   }
 }
@@ -222,34 +231,71 @@ TEST_CASE("pf_render: the answers of listeners are not redirected where ports re
   }
 }
 
-// The proxy's connections to this machine come in on lo0 like those that were bent there: the tag is all that
-// tells them apart.
-TEST_CASE("pf_render: with loopback the listeners get what was tagged on its way out, and nothing else") {
-  for (const auto dialect : {Dialect::darwin, Dialect::freebsd, Dialect::openbsd}) {
-    const auto text = rendered(with_loopback(), dialect);
-    CAPTURE(text);
-    for (const auto& rule : rules_of(text)) {
-      CAPTURE(rule);
-      const bool to_listener = rule.starts_with("rdr ") || rule.starts_with("pass in ");
-      const bool bends = rule.find("route-to") != rule.npos;
-      CHECK((rule.find(" tagged osproxy ") != rule.npos) == to_listener);
-      CHECK((rule.find(" tag osproxy ") != rule.npos) == bends);
-    }
-    CHECK(table_of(text).find("self") == text.npos);
-    CHECK(table_of(text).find("127.0.0.0/8") == text.npos);
-  }
-  CHECK(table_of(rendered(with_loopback())) ==
+TEST_CASE("pf_render: on macOS connections to this machine are told by their source port") {
+  const auto text = rendered(with_loopback(), Dialect::darwin);
+  CHECK(table_of(text) ==
         "table <osproxy_left_alone> const { 198.18.0.1, fdff:6f73::1, 169.254.0.0/16, fe80::/10, "
         "224.0.0.0/4, 255.255.255.255, ff00::/8 }");
-  auto ruleset = held();
-  ruleset.loopback = true;
-  const auto text = rendered(ruleset);
+  const auto rules = rules_of(text);
+  CHECK(
+      std::vector(rules.begin(), rules.begin() + 5) ==
+      std::vector<std::string>{"no rdr on lo0 inet proto tcp from any port 28600:32599 to any",
+                               "no rdr on lo0 inet proto tcp from any to any port 28600:32599",
+                               "no rdr on lo0 inet6 proto tcp from any port 28600:32599 to any",
+                               "no rdr on lo0 inet6 proto tcp from any to any port 28600:32599",
+                               "rdr on lo0 inet proto tcp from any to ! <osproxy_left_alone> port { 80, 443, "
+                               "8000, 8080, 8443 } -> 198.18.0.1 port 28531"});
+  CHECK(!pfctl::own_source_ports(defaults(), Dialect::darwin));
+  CHECK(!pfctl::own_source_ports(with_loopback(), Dialect::freebsd));
+  // None that the kernel gives to programs.
+  CHECK(pfctl::own_source_ports(with_loopback(), Dialect::darwin)->last < 49152);
+}
+
+TEST_CASE("pf_render: on FreeBSD they are told by an interface of our own, but for IPv6") {
+  for (auto ruleset : {with_loopback(), held()}) {
+    ruleset.loopback = true;
+    CHECK(pfctl::needs_loopback_interface(ruleset, Dialect::freebsd));
+    CHECK(!pfctl::needs_loopback_interface(ruleset, Dialect::darwin));
+    const auto text = rendered(ruleset);
+    CAPTURE(text);
+    CHECK(text.find("\ntable <osproxy_left_alone_v6> const { self, ::1, 169.254.0.0/16, ") != text.npos);
+    for (const auto& rule : rules_of(text)) {
+      CAPTURE(rule);
+      const bool ipv6 = rule.find(" inet6 ") != rule.npos;
+      if (rule.starts_with("rdr "))
+        CHECK(rule.starts_with(ipv6 ? "rdr pass on lo0 " : "rdr pass on lo28531 "));
+      if (rule.find("route-to") != rule.npos)
+        CHECK((rule.find("route-to (lo28531 127.0.0.1)") != rule.npos) == !ipv6);
+      if (rule.find(" to ! ") != rule.npos)
+        CHECK((rule.find(" to ! <osproxy_left_alone_v6>") != rule.npos) == ipv6);
+    }
+  }
+  CHECK(!pfctl::needs_loopback_interface(defaults(), Dialect::freebsd));
+  CHECK(rendered(defaults()).find("lo28531") == std::string::npos);
+}
+
+TEST_CASE("pf_render: on OpenBSD they are told by a tag") {
+  for (const auto& rule : rules_of(rendered(with_loopback(), Dialect::openbsd))) {
+    CAPTURE(rule);
+    CHECK((rule.find(" tagged osproxy ") != rule.npos) == rule.starts_with("pass in "));
+    CHECK((rule.find(" tag osproxy ") != rule.npos) == (rule.find("route-to") != rule.npos));
+  }
+}
+
+TEST_CASE("pf_render: IPv6 from a VPN's addresses is left alone on macOS") {
+  auto ruleset = defaults();
+  ruleset.tunnels = {boost::asio::ip::make_address("fd00:8::2"), boost::asio::ip::make_address("fd00:9::2")};
+  const auto text = rendered(ruleset, Dialect::darwin);
+  CHECK(text.find("\ntable <osproxy_tunnels> const { fd00:8::2, fd00:9::2 }\n") != text.npos);
+  CHECK(
+      has_line(text,
+               "pass out quick route-to (lo0 ::1) inet6 proto tcp from ! <osproxy_tunnels> to ! "
+               "<osproxy_left_alone> port { 80, 443, 8000, 8080, 8443 } user >= 0 group != 1869837176 flags "
+               "S/SA keep state"));
   CHECK(has_line(text,
-                 "pass out quick route-to (lo0 127.0.0.1) inet proto tcp from any to ! <osproxy_left_alone> "
-                 "flags S/SA tos 0x4c tag osproxy keep state label \"osproxy\""));
-  CHECK(has_line(text,
-                 "pass out quick inet proto tcp from any to ! <osproxy_left_alone> flags S/SA tos 0x44 keep "
-                 "state"));
+                 "block return out quick inet6 proto udp from ! <osproxy_tunnels> to ! <osproxy_left_alone> "
+                 "port 443 user >= 0 group != 1869837176"));
+  CHECK(checked(text, Dialect::darwin) == "");
 }
 
 TEST_CASE("pf_render: families that are off or refused") {
@@ -270,7 +316,7 @@ TEST_CASE("pf_render: families that are off or refused") {
     CHECK(
         has_line(text,
                  "block return out quick inet6 proto tcp from any to ! <osproxy_left_alone> port { 80, 443, "
-                 "8000, 8080, 8443 } user >= 0 flags S/SA"));
+                 "8000, 8080, 8443 } user >= 0 group != 1869837176 flags S/SA"));
     CHECK(text.find("rdr pass on lo0 inet6") == text.npos);
     CHECK(text.find("route-to (lo0 ::1)") == text.npos);
     CHECK(text.find("fdff:6f73::1") == text.npos);
@@ -286,6 +332,9 @@ TEST_CASE("pf_render: QUIC is refused only when its port is one of those diverte
   CHECK(rendered(ruleset).find("udp") != std::string::npos);
   ruleset.ports = {};
   CHECK(rendered(ruleset).find("udp") != std::string::npos);
+  ruleset.ports_v6 = {{80, 80}};
+  CHECK(rendered(ruleset).find("inet proto udp") != std::string::npos);
+  CHECK(rendered(ruleset).find("inet6 proto udp") == std::string::npos);
 }
 
 TEST_CASE("pf_render: what a dialect cannot do is an error") {
@@ -325,9 +374,17 @@ TEST_CASE("pf_render: the first lines say how to load and how to remove the rule
       {Dialect::darwin,
        defaults(),
        {"ifconfig lo0 inet 198.18.0.1 netmask 255.255.255.255 alias",
-        "ifconfig lo0 inet6 fdff:6f73::1 prefixlen 128 alias", "pfctl -a com.apple/osproxy -f FILE",
-        "pfctl -E", "pfctl -a com.apple/osproxy -F all", "pfctl -X N", "ifconfig lo0 inet 198.18.0.1 -alias",
+        "ifconfig lo0 inet6 fdff:6f73::1 prefixlen 128 alias", "ifconfig lo0 mtu 65535",
+        "pfctl -a com.apple/osproxy -f FILE", "pfctl -E", "pfctl -a com.apple/osproxy -F all", "pfctl -X N",
+        "ifconfig lo0 mtu 16384", "ifconfig lo0 inet 198.18.0.1 -alias",
         "ifconfig lo0 inet6 fdff:6f73::1 -alias"}},
+      {Dialect::freebsd,
+       with_loopback(),
+       {"kldload pf", "ifconfig lo0 inet 198.18.0.1 netmask 255.255.255.255 alias",
+        "ifconfig lo0 inet6 fdff:6f73::1 prefixlen 128 alias", "ifconfig lo0 mtu 65535",
+        "ifconfig lo28531 create mtu 65535 up", "pfctl -a osproxy -f FILE", "pfctl -e",
+        "pfctl -a osproxy -F all", "pfctl -d", "ifconfig lo28531 destroy", "ifconfig lo0 mtu 16384",
+        "ifconfig lo0 inet 198.18.0.1 -alias", "ifconfig lo0 inet6 fdff:6f73::1 -alias"}},
       {Dialect::freebsd,
        without_ipv6(),
        {"kldload pf", "ifconfig lo0 inet 198.18.0.1 netmask 255.255.255.255 alias", "ifconfig lo0 mtu 65535",
@@ -365,6 +422,9 @@ TEST_CASE("pf_render: every combination is good pf, and the same each time") {
       ruleset.block_quic = bit(5);
       ruleset.ipv6_refused = bit(6);
       if (bit(7)) ruleset.queueing = held().queueing;
+      if (bit(7)) ruleset.ports_v6 = ports[bits >> 1 & 3U];
+      if (bit(8) && dialect == Dialect::darwin)
+        ruleset.tunnels = {boost::asio::ip::make_address("fd00:8::2")};
       for (const unsigned families : {1U, 2U, 3U}) {
         ruleset.ipv4 = (families & 1U) != 0;
         ruleset.ipv6 = (families & 2U) != 0;

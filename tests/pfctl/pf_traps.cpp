@@ -41,15 +41,27 @@ void check_families(const Rule& rule) {
 
 }  // namespace
 
-/// Of what comes in on lo0, translation rules see addresses and tags, and no sockets.
-void Traps::check_translation(const Rule& rule) const {
+/// Of what comes in on lo0, translation rules see addresses and ports, and no sockets.
+void Traps::check_translation(const Rule& rule) {
   check_protocols(rule);
   check_families(rule);
-  if (rule.action != "rdr" || rule.no || rule.interface != "lo0") return;
+  if (rule.action != "rdr") return;
+  const bool loopback = rule.interface.starts_with("lo");
+  if (loopback && rule.tagged) fail("rdr on {}: tags are lost there", rule.interface);
+  if (loopback && rule.interface != "lo0" && rule.family == "inet6")
+    fail("rdr on {}: IPv6 always comes in on lo0", rule.interface);
+  if (rule.no && rule.interface == "lo0" && rule.source_ports) own_apart_.insert(rule.family);
+  if (rule.no || !loopback) return;
   check_destination(rule);
-  if (!rule.tagged) check_not_for_us(rule);
+  if (rule.interface == "lo0" && !own_apart_.contains(rule.family)) check_not_for_us(rule);
   if (one_of(rule.target, {"127.0.0.1", "::1"}) || rule.target.starts_with("fe80"))
     fail("rdr to {}: resets get lost, and IPv6 does not arrive; an alias of lo0 is wanted", rule.target);
+  if (!rule.pass) awaited_.insert(rule.target);
+}
+
+void Traps::check_end() const {
+  if (awaited_.empty()) return;
+  fail("'rdr on lo0' without 'pass' to {}: filter rules can stop what it redirects", *awaited_.begin());
 }
 
 void Traps::check_destination(const Rule& rule) {
@@ -76,8 +88,19 @@ void Traps::check_filter(const Rule& rule) {
   if (bends) check_route(rule);
   if (!rule.divert_port.empty()) check_divert(rule);
   if (rule.owner && rule.action == "block") check_who(rule);
-  if (rule.action == "pass" && rule.quick && rule.group_is && !bends && rule.divert_port.empty())
-    exempted_ = true;
+  if (rule.action == "pass" && !bends && rule.divert_port.empty()) check_last_word(rule);
+  judged_ |= rule.tos && rule.tag && !rule.quick;
+  if (rule.direction == "in" && rule.quick && rule.reply.starts_with("lo0")) {
+    for (const auto& each : rule.addresses) awaited_.erase(each);
+  }
+}
+
+/// Rules that let something of ours pass must leave it to the user's own to stop it.
+void Traps::check_last_word(const Rule& rule) const {
+  const bool refusal = rule.interface == "lo0" && rule.stateless;
+  if (rule.quick && (rule.group_is || rule.tos) && !refusal)
+    fail("'quick' takes the last word from the rules behind this anchor");
+  if (rule.tos && !refusal) check_who(rule);
 }
 
 void Traps::check_route(const Rule& rule) const {
@@ -88,13 +111,14 @@ void Traps::check_route(const Rule& rule) const {
   if (!rule.owner && !rule.tos)
     fail("route-to without 'user', 'group' or 'tos': the proxy's own connections go round for ever");
   if (rule.tos && held_) fail("a verdict behind the question: the packet comes round for ever");
-  if (rule.owner) check_who(rule);
+  check_who(rule);
 }
 
 void Traps::check_who(const Rule& rule) const {
   if (!rule.known) fail("matches what is only forwarded as well");
-  if (!rule.group_not && !exempted_)
-    fail("before the proxy's own connections are exempt: they go round for ever");
+  if (rule.user && rule.group_is) fail("takes one group of all users: 'group !=' is wanted beside 'user'");
+  if (!rule.group_not && !rule.group_is)
+    fail("takes the proxy's own connections as well: they go round for ever");
 }
 
 void Traps::check_divert(const Rule& rule) {
@@ -108,6 +132,8 @@ void Traps::check_divert(const Rule& rule) {
   if (!rule.stateless) fail("divert-to without 'no state'");
   if (rule.family != "inet") fail("divert-to is for inet only");
   check_who(rule);
+  if (!judged_ || !rule.not_tagged)
+    fail("divert-to of what has its verdict: the packet comes round for ever");
   held_ = true;
 }
 

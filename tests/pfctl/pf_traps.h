@@ -25,6 +25,7 @@ struct Rule {
   std::set<std::string> protocols;
   std::vector<std::string> addresses;  ///< literals and tables, of all parts
   std::string route;                   ///< where route-to leads
+  std::string reply;                   ///< where reply-to leads
   std::string target;                  ///< of rdr
   std::string negated;                 ///< the destination behind `to !`
   bool to_table = false;               ///< the destination is a table, and nothing else
@@ -33,12 +34,16 @@ struct Rule {
   bool pass = false;  ///< rdr pass
   bool no = false;    ///< no rdr
   bool ports = false;
-  bool owner = false;      ///< user or group
+  bool source_ports = false;  ///< `from any port ...`
+  bool owner = false;         ///< user or group
+  bool user = false;
   bool group_is = false;   ///< `group N`
   bool group_not = false;  ///< `group != N`
   bool known = false;      ///< does not match forwarded packets, which have no user
   bool tos = false;
+  bool tag = false;
   bool tagged = false;
+  bool not_tagged = false;
   bool flags = false;
   bool keep = false;
   bool stateless = false;
@@ -53,18 +58,23 @@ class Traps {
   [[nodiscard]] bool has_table(const std::string& name) const { return tables_.contains(name); }
 
   void check_filter(const Rule& rule);
-  void check_translation(const Rule& rule) const;
+  void check_translation(const Rule& rule);
+  /// When all rules have been.
+  void check_end() const;
 
  private:
   void check_not_for_us(const Rule& rule) const;
+  void check_last_word(const Rule& rule) const;
   static void check_destination(const Rule& rule);
   void check_route(const Rule& rule) const;
   void check_who(const Rule& rule) const;
   void check_divert(const Rule& rule);
 
   pfctl::Dialect dialect_;
-  bool exempted_ = false;  ///< `pass quick group N` has been
-  bool held_ = false;      ///< divert-to of first packets has been
+  bool held_ = false;                ///< divert-to of first packets has been
+  bool judged_ = false;              ///< a rule without `quick` has set a tag on what has a verdict
+  std::set<std::string> own_apart_;  ///< families with `no rdr on lo0 ... from any port ...`
+  std::set<std::string> awaited_;    ///< targets of rdr without `pass`, which need a filter rule
   std::map<std::string, std::set<std::string>> tables_;
 };
 
