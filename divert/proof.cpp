@@ -35,9 +35,10 @@ base::Endpoint endpoint_of(const sockaddr_in& address) {
   return {boost::asio::ip::address_v4{ntohl(address.sin_addr.s_addr)}, ntohs(address.sin_port)};
 }
 
+/// Where the children connect to.
 struct Server {
-  base::UniqueFd socket;
-  std::uint16_t port = 0;
+  base::UniqueFd socket;  ///< of our own; none: far away, and nobody answers
+  sockaddr_in address{};
 };
 
 base::Result<Server> serve() {
@@ -50,14 +51,27 @@ base::Result<Server> serve() {
       ::getsockname(fd, reinterpret_cast<sockaddr*>(&address), &size) != 0) {
     return base::os_error("cannot open a server on 127.0.0.1", errno);
   }
-  server.port = ntohs(address.sin_port);
+  server.address = address;
+  return server;
+}
+
+/// Without a packet: an unconnected datagram socket asks for the route only.
+base::Result<Server> far_away(const base::Endpoint& far) {
+  Server server;
+  server.address = loopback(far.port());
+  server.address.sin_addr.s_addr = htonl(far.address().to_v4().to_uint());
+  const base::UniqueFd socket{::socket(AF_INET, SOCK_DGRAM, 0)};
+  if (!socket || ::connect(socket.get(), reinterpret_cast<const sockaddr*>(&server.address),
+                           sizeof server.address) != 0) {
+    return base::os_error("cannot be tried: there is no route to " + far.address().to_string(), errno);
+  }
   return server;
 }
 
 /// Connects to the server when its gate opens, and stays until it is killed.
 class Child {
  public:
-  explicit Child(std::uint16_t port) {
+  explicit Child(const sockaddr_in& address) {
     auto gate = base::make_pipe(base::Blocking::yes);
     if (!gate) return;
     const base::UniqueFd in = std::move(gate->out);
@@ -67,7 +81,6 @@ class Child {
     gate_.reset();
     char letter;
     (void)!::read(in.get(), &letter, 1);
-    const sockaddr_in address = loopback(port);
     const int fd = ::socket(AF_INET, SOCK_STREAM, 0);
     ::connect(fd, reinterpret_cast<const sockaddr*>(&address), sizeof address);
     ::pause();
@@ -95,9 +108,9 @@ class Trial {
   Trial(EngineChoice choice, Server server) : choice_(choice), server_(std::move(server)) {}
 
   base::Result<> run() {
-    Child chosen{server_.port}, other{server_.port};
+    Child chosen{server_.address}, other{server_.address};
     if (chosen.pid() <= 0 || other.pid() <= 0) return base::os_error("cannot start a child", errno);
-    if (auto ready = prepare(chosen.pid()); !ready) return ready.error();
+    if (auto ready = prepare(chosen.pid(), other.pid()); !ready) return ready.error();
     chosen.go();
     other.go();
     const auto deadline = Clock::now() + kPatience;
@@ -114,7 +127,7 @@ class Trial {
   }
 
  private:
-  base::Result<> prepare(pid_t chosen) {
+  base::Result<> prepare(pid_t chosen, pid_t other) {
     auto landing = pfctl::Landing::prepare(true, false);
     if (!landing) return landing.error();
     landing_ = std::move(*landing);
@@ -130,15 +143,22 @@ class Trial {
     auto filter = Filter::parse(std::to_string(chosen));
     if (!filter) return filter.error();
     policy_.filter = std::move(*filter);
+    // What passes by a rule is shown, whether a server sees it or not.
+    auto watched = Filter::parse(std::to_string(other));
+    if (!watched) return watched.error();
+    Rule let_pass;
+    let_pass.process = std::move(*watched);
+    let_pass.action = Action::pass;
+    policy_.rules.push_back(std::move(let_pass));
     const auto gid = choose_exempt_group(std::nullopt);
     if (!gid) return gid.error();
     pfctl::Ruleset rules;
-    rules.ports = {{server_.port, server_.port}};
+    rules.ports = {{port(), port()}};
     rules.ipv6 = false;
     rules.exempt_gid = *gid;
     rules.listener_v4 = listeners->port_v4;
     rules.alias_v4 = landing_->v4();
-    rules.loopback = true;
+    rules.loopback = static_cast<bool>(server_.socket);
     return choice_ == EngineChoice::packet ? load_packet(rules) : load(rules);
   }
 
@@ -181,6 +201,8 @@ class Trial {
       // There is no worker here: the connection is as good as made.
       if (const auto* ahead = std::get_if<ConnectAhead>(&deed)) engine_->connected(ahead->token, 0);
       if (const auto* reply = std::get_if<Reply>(&deed)) recognise(reply->ruling.owner);
+      const auto* shown = std::get_if<Show>(&deed);
+      if (shown && shown->ruling.owner.process) passed_.push_back(shown->ruling.owner.process->id.pid);
     }
   }
 
@@ -194,7 +216,7 @@ class Trial {
     ::getsockname(socket.get(), reinterpret_cast<sockaddr*>(&local), &size);
     diverted_.push_back(std::move(socket));
     const auto original = natlook_->lookup(endpoint_of(peer), endpoint_of(local));
-    if (!original || !*original || (*original)->destination.port() != server_.port) return;
+    if (!original || !*original || (*original)->destination.port() != port()) return;
     const FlowKey key{(*original)->source, (*original)->destination};
     if (engine_ && engine_->accepted(key, {})) return;
     recognise(attributor_->owner_of({key.source, key.destination}));
@@ -204,9 +226,15 @@ class Trial {
     if (owner.process) recognised_.push_back(owner.process->id.pid);
   }
 
+  [[nodiscard]] std::uint16_t port() const { return ntohs(server_.address.sin_port); }
+  /// A packet that was let pass, and came where it was to go.
+  [[nodiscard]] bool passed(pid_t pid) const {
+    const bool let = std::ranges::find(passed_, pid) != passed_.end();
+    return let && (!server_.socket || !arrived_.empty());
+  }
   [[nodiscard]] bool has(pid_t pid) const { return std::ranges::find(recognised_, pid) != recognised_.end(); }
   [[nodiscard]] bool done(pid_t chosen, pid_t other) const {
-    return has(chosen) && (has(other) || (choice_ == EngineChoice::packet && !arrived_.empty()));
+    return has(chosen) && (has(other) || (choice_ == EngineChoice::packet && passed(other)));
   }
 
   [[nodiscard]] base::Result<> judge(pid_t chosen, pid_t other) const {
@@ -221,8 +249,9 @@ class Trial {
       return base::failure("the connection of a program that is not selected was not recognised");
     }
     if (has(other)) return base::failure("a program that is not selected was diverted");
-    if (arrived_.empty())
+    if (server_.socket && arrived_.empty())
       return base::failure("the connection of a program that is not selected did not reach its server");
+    if (!passed(other)) return base::failure("the connection of a program that is not selected was not seen");
     return {};
   }
 
@@ -238,14 +267,15 @@ class Trial {
   std::vector<base::UniqueFd> diverted_;
   std::vector<base::UniqueFd> arrived_;
   std::vector<pid_t> recognised_;
+  std::vector<pid_t> passed_;
   bool other_was_diverted_ = false;
 };
 
 }  // namespace
 
-base::Result<> prove(EngineChoice engine) {
+base::Result<> prove(EngineChoice engine, const std::optional<base::Endpoint>& far) {
   for (int number = 1;; ++number) {
-    auto server = serve();
+    auto server = far ? far_away(*far) : serve();
     if (!server) return server.error();
     Trial trial{engine, std::move(*server)};
     auto proved = trial.run();

@@ -111,7 +111,7 @@ void check_trust(const RunSettings& settings, Findings& findings) {
 }
 
 Finding proved(std::string check, divert::EngineChoice engine, bool needed) {
-  const auto proof = divert::prove(engine);
+  const auto proof = divert::prove(engine, divert::proof_destination());
   if (proof) return good(std::move(check), "two programs of our own were told apart, just now");
   return bad(State::blocked, std::move(check), proof.error().text, "", needed);
 }
