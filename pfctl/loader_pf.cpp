@@ -99,10 +99,15 @@ base::Result<> LoadedRules::divert_again() {
 }
 
 base::Result<LoadedRules> load_rules(const Ruleset& ruleset, const Landing& landing, const Probe& probe) {
-  const auto offer = offer_of(ruleset, native_dialect());
+  const auto tunnels = query_tunnels(this_machine());
+  if (!tunnels) return tunnels.error();
+  Ruleset complete = ruleset;
+  complete.tunnels = *tunnels;
+  const auto offer = offer_of(complete, native_dialect());
   if (!offer) return offer.error();
   auto loaded = landing.hold()->session.load(*offer, probe);
   if (!loaded) return loaded.error();
+  for (auto& note : cautions(complete, native_dialect())) loaded->notes.push_back(std::move(note));
   return LoadedRules{
       std::make_unique<LoadedRules::Hold>(LoadedRules::Hold{landing.hold(), std::move(*loaded)})};
 }

@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <optional>
 #include <string>
+#include <vector>
 
 #include "base/error.h"
 #include "pfctl/ruleset.h"
@@ -31,6 +32,9 @@ bool needs_loopback_interface(const Ruleset& ruleset, Dialect dialect);
 /// ephemeral ones (from 49152 on): those are other programs'. pf's tags are lost on lo0, and interfaces
 /// cannot be made. Empty: any will do.
 std::optional<base::PortRange> own_source_ports(const Ruleset& ruleset, Dialect dialect);
+
+/// What these rules do not do that a user may expect, a line each.
+std::vector<std::string> cautions(const Ruleset& ruleset, Dialect dialect);
 
 /// The anchor as text for `pfctl -a ANCHOR -f -`: what is loaded, and what `osproxy rules` prints. Pure;
 /// `ruleset` must be validated. Errors: what the dialect cannot do (held packets but on FreeBSD, cgroups,

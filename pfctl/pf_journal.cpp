@@ -31,11 +31,12 @@ struct Name {
   Kind kind;
   const char* text;
 };
-constexpr std::array<Name, 7> kNames{{{Kind::flush_anchor, "flush_anchor"},
+constexpr std::array<Name, 8> kNames{{{Kind::flush_anchor, "flush_anchor"},
                                       {Kind::release_token, "release_token"},
                                       {Kind::restore_main, "restore_main"},
                                       {Kind::disable_pf, "disable_pf"},
                                       {Kind::remove_alias, "remove_alias"},
+                                      {Kind::destroy_loopback, "destroy_loopback"},
                                       {Kind::set_mtu, "set_mtu"},
                                       {Kind::unload_module, "unload_module"}}};
 
@@ -55,6 +56,11 @@ bool is_address(const std::string& text) {
   return !error && !address.is_unspecified() && text.find('%') == std::string::npos;
 }
 
+/// lo0 is everybody's, and small numbers are those of jails.
+bool is_loopback_of_ours(std::string_view name) {
+  return name.size() == 7 && name.starts_with("lo") && only(name.substr(2), "0123456789", 5);
+}
+
 bool fits(const Undo& undo) {
   switch (undo.kind) {
     case Kind::flush_anchor:
@@ -66,6 +72,8 @@ bool fits(const Undo& undo) {
       return undo.value.find('\0') == std::string::npos;
     case Kind::remove_alias:
       return is_address(undo.value);
+    case Kind::destroy_loopback:
+      return is_loopback_of_ours(undo.value);
     case Kind::set_mtu:
       return is_mtu(undo.value);
     case Kind::unload_module:

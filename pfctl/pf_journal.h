@@ -16,13 +16,14 @@ inline constexpr const char* kJournalPath = "/var/run/osproxy/state.json";
 
 struct Undo {
   enum class Kind : std::uint8_t {
-    flush_anchor,   ///< value: empty
-    release_token,  ///< the number that `pfctl -E` gave; empty: it was not known yet
-    restore_main,   ///< the main ruleset as it was
-    disable_pf,     ///< empty
-    remove_alias,   ///< an address of lo0
-    set_mtu,        ///< of lo0, as it was
-    unload_module,  ///< a name as for kldunload(8)
+    flush_anchor,      ///< value: empty
+    release_token,     ///< the number that `pfctl -E` gave; empty: it was not known yet
+    restore_main,      ///< the main ruleset as it was
+    disable_pf,        ///< empty
+    remove_alias,      ///< an address of lo0
+    destroy_loopback,  ///< an interface of our own: its name
+    set_mtu,           ///< of lo0, as it was
+    unload_module,     ///< a name as for kldunload(8)
   };
 
   Kind kind = Kind::flush_anchor;

@@ -108,6 +108,13 @@ base::Result<Preparation> plan_preparation(const Status& status, const Loopback&
   return plan;
 }
 
+base::Result<std::vector<base::Address>> query_tunnels(const Machine& machine) {
+  if (machine.dialect != Dialect::darwin) return std::vector<base::Address>{};
+  const auto interfaces = run_or_fail(machine, {kIfconfig}, "list the interfaces");
+  if (!interfaces) return interfaces.error();
+  return tunnel_addresses_v6(parse_ifconfig(interfaces->out));
+}
+
 std::string advice_on_skipping(Dialect dialect) {
   std::string advice = "take lo0 out of `set skip` in /etc/pf.conf and load it (pfctl -f /etc/pf.conf)";
   if (dialect == Dialect::darwin) {
@@ -142,7 +149,12 @@ base::Result<std::vector<Step>> plan_loading(const Status& status, const Machine
   if (status.skips_lo0) {
     return base::failure("pf skips lo0, so nothing can be diverted: {}", advice_on_skipping(machine.dialect));
   }
-  std::vector<Step> steps{{Step::Kind::load_anchor, std::move(text)}};
+  std::vector<Step> steps;
+  const bool wanted = text.find(kLoopbackInterface) != std::string::npos;
+  const bool there = std::ranges::count(status.interfaces, kLoopbackInterface, &Interface::name) > 0;
+  if (wanted && !there) steps.push_back({Step::Kind::create_loopback, kLoopbackInterface});
+  const bool holds = text.find("divert-to") != std::string::npos;
+  steps.push_back({Step::Kind::load_anchor, std::move(text)});
   const bool refers = status.refers_to_anchor(machine.anchor);
   const std::string unreadable = cannot_rewrite(status.main, machine.dialect);
   if (!refers && !unreadable.empty()) {
@@ -150,8 +162,11 @@ base::Result<std::vector<Step>> plan_loading(const Status& status, const Machine
                          machine.anchor, unreadable, advice_on_reference(machine));
   }
   // On macOS a wildcard refers to us, among anchors of services that a rewriting would take their order from.
-  const bool behind = machine.dialect == Dialect::freebsd && unreadable.empty() &&
-                      !first_to_decide(status.main.rules, machine.anchor).empty();
+  const bool behind =
+      machine.dialect == Dialect::freebsd && unreadable.empty() &&
+      (!first_to_decide(status.main.rules, machine.anchor).empty() ||
+       // What is let pass matches a rule of ours, which would take back what a `block` in front of it says.
+       (holds && !first_to_block(status.main.rules, machine.anchor).empty()));
   if (!refers || behind) steps.push_back({Step::Kind::refer_anchor, {}});
   // FreeBSD's pf numbers its states anew from the clock when it is enabled: one that is left from before may
   // have the number of a new one, whose first packets are then dropped. While pf is off nobody uses them.

@@ -55,13 +55,14 @@ struct Loopback {
 
 struct Step {
   enum class Kind : std::uint8_t {
-    load_module,   ///< value: its name
-    add_alias,     ///< an address for lo0
-    set_mtu,       ///< of lo0 to the largest; the one it has
-    load_anchor,   ///< the rules as text
-    refer_anchor,  ///< empty: the running main ruleset, with references to our anchor in front
-    flush_states,  ///< empty: all of pf's states, while it is disabled
-    enable,        ///< empty
+    load_module,      ///< value: its name
+    add_alias,        ///< an address for lo0
+    set_mtu,          ///< of lo0 to the largest; the one it has
+    create_loopback,  ///< an interface that the rules name
+    load_anchor,      ///< the rules as text
+    refer_anchor,     ///< empty: the running main ruleset, with references to our anchor in front
+    flush_states,     ///< empty: all of pf's states, while it is disabled
+    enable,           ///< empty
   };
 
   Kind kind = Kind::load_anchor;
@@ -82,6 +83,9 @@ struct Preparation {
 
 /// What the user can do when pf skips lo0. We change nothing there.
 std::string advice_on_skipping(Dialect dialect);
+
+/// macOS: IPv6 addresses of VPN interfaces (Ruleset::tunnels); elsewhere none.
+[[nodiscard]] base::Result<std::vector<base::Address>> query_tunnels(const Machine& machine);
 
 /// `text`: the anchor. Errors: pf skips lo0; the main ruleset has to be written anew and cannot be.
 [[nodiscard]] base::Result<std::vector<Step>> plan_loading(const Status& status, const Machine& machine,

@@ -373,6 +373,19 @@ std::optional<base::PortRange> own_source_ports(const Ruleset& ruleset, Dialect 
   return base::PortRange{28600, 32599};
 }
 
+std::vector<std::string> cautions(const Ruleset& ruleset, Dialect dialect) {
+  std::vector<std::string> lines;
+  if (ruleset.loopback && ruleset.ipv6 && dialect == Dialect::freebsd)
+    lines.emplace_back("--loopback: IPv6 connections of this machine to itself are left alone");
+  if (!ruleset.tunnels.empty() && ruleset.ipv6) {
+    std::vector<std::string> addresses;
+    for (const auto& address : ruleset.tunnels) addresses.push_back(address.to_string());
+    lines.push_back(fmt::format("IPv6 connections from a VPN's addresses are left alone: {}",
+                                fmt::join(addresses, ", ")));
+  }
+  return lines;
+}
+
 base::Result<std::string> render_pf(const Ruleset& ruleset, Dialect dialect) {
   if (ruleset.cgroup) {
     return base::failure("pf knows no cgroups: {} cannot be diverted alone; use a group (capture_gid)",

@@ -164,7 +164,8 @@ base::Result<> PfSession::put_in_place(const std::string& text, Loaded& loaded) 
   if (auto checked = check_loaded(); !checked) return checked;
   loaded.text = text;
   if (std::ranges::count(*steps, Step::Kind::refer_anchor, &Step::kind) == 0) return {};
-  const std::string rival = first_to_decide(status->main.rules, machine_.anchor);
+  std::string rival = first_to_decide(status->main.rules, machine_.anchor);
+  if (rival.empty()) rival = first_to_block(status->main.rules, machine_.anchor);
   loaded.notes.push_back(
       status->refers_to_anchor(machine_.anchor)
           ? fmt::format("`{}` in the main ruleset of pf would decide before {}: the main ruleset names it in "
@@ -230,6 +231,8 @@ base::Result<> PfSession::settle_ipv6(const Offer& offer, const Probe& probe, Lo
   const auto tried = try_twice(probe, true);
   if (!tried) return tried.error();
   if (*tried != Tried::astray) return {};
+  // Its addresses are left alone, and nothing is known of the others'.
+  if (!tunnel_to_the_world(machine_, true).empty()) return {};
   loaded.text = offer.without_ipv6;
   loaded.notes.emplace_back(
       "this machine's pf does not divert IPv6: it is refused, so that programs turn to IPv4");
@@ -281,6 +284,10 @@ base::Result<> PfSession::perform(const Step& step) {
     case Step::Kind::set_mtu:
       if (auto noted = note({Undo::Kind::set_mtu, step.value}); !noted) return noted;
       return run(machine_, {kIfconfig, "lo0", "mtu", std::to_string(kLargestMtu)}, "set the MTU of lo0");
+    case Step::Kind::create_loopback:
+      if (auto noted = note({Undo::Kind::destroy_loopback, step.value}); !noted) return noted;
+      return run(machine_, {kIfconfig, step.value, "create", "mtu", std::to_string(kLargestMtu), "up"},
+                 "make the interface " + step.value);
     case Step::Kind::load_anchor:
       if (auto noted = note({Undo::Kind::flush_anchor, {}}); !noted) return noted;
       return load_anchor(machine_, step.value);

@@ -78,6 +78,22 @@ bool refers_by_name(std::string_view line, std::string_view anchor) {
   return !anchor.empty() && (referred(line, "rdr-anchor") == anchor || referred(line, "anchor") == anchor);
 }
 
+/// The first line in front of our anchor, referred to by its name or by a wildcard, that is such a one and
+/// holds for what goes out.
+template <class Wanted>
+std::string first_in_front(std::string_view rules, std::string_view anchor, Wanted wanted) {
+  const std::string family = family_of(anchor);
+  while (!rules.empty()) {
+    const std::string_view line = next_line(rules);
+    const auto parts = words(line);
+    if (parts.empty()) continue;
+    const std::string_view name = referred(line, "anchor");
+    if (name == anchor || name == family) return {};
+    if (wanted(parts) && std::ranges::count(parts, "in") == 0) return std::string(trimmed(line));
+  }
+  return {};
+}
+
 base::Network network_of(const base::Address& address, unsigned prefix) {
   if (address.is_v4()) {
     const auto bits = address.to_v4().to_uint();
@@ -253,17 +269,14 @@ std::string without_references(std::string_view main, std::string_view anchor) {
 }
 
 std::string first_to_decide(std::string_view rules, std::string_view anchor) {
-  const std::string family = family_of(anchor);
-  while (!rules.empty()) {
-    const std::string_view line = next_line(rules);
-    const auto parts = words(line);
-    if (parts.empty()) continue;
-    const std::string_view name = referred(line, "anchor");
-    if (name == anchor || name == family) return {};
-    const bool decides = parts[0] == "anchor" || std::ranges::count(parts, "quick") > 0;
-    if (decides && std::ranges::count(parts, "in") == 0) return std::string(trimmed(line));
-  }
-  return {};
+  return first_in_front(rules, anchor, [](const std::vector<std::string_view>& parts) {
+    return parts[0] == "anchor" || std::ranges::count(parts, "quick") > 0;
+  });
+}
+
+std::string first_to_block(std::string_view rules, std::string_view anchor) {
+  return first_in_front(rules, anchor,
+                        [](const std::vector<std::string_view>& parts) { return parts[0] == "block"; });
 }
 
 std::vector<Interface> parse_ifconfig(std::string_view text) {
@@ -284,6 +297,19 @@ std::vector<Interface> parse_ifconfig(std::string_view text) {
     } else if (!found.empty() && parts.size() > 1 && (parts[0] == "inet" || parts[0] == "inet6")) {
       add_address(found.back(), parts);
     }
+  }
+  return found;
+}
+
+std::vector<base::Address> tunnel_addresses_v6(const std::vector<Interface>& interfaces) {
+  std::vector<base::Address> found;
+  for (const auto& each : interfaces) {
+    const bool tunnel = std::ranges::any_of(std::array{"utun", "ipsec", "ppp"},
+                                            [&](const char* kind) { return each.name.starts_with(kind); });
+    if (!tunnel) continue;
+    std::ranges::copy_if(each.addresses, std::back_inserter(found), [](const base::Address& address) {
+      return address.is_v6() && !address.to_v6().is_link_local();
+    });
   }
   return found;
 }

@@ -54,6 +54,9 @@ std::string without_references(std::string_view main, std::string_view anchor);
 /// by a wildcard: an anchor of others, or a `quick` rule. Empty: none.
 std::string first_to_decide(std::string_view rules, std::string_view anchor);
 
+/// The first rule in front of our anchor that blocks what goes out without being `quick`. Empty: none.
+std::string first_to_block(std::string_view rules, std::string_view anchor);
+
 struct Interface {
   std::string name;
   unsigned mtu = 0;
@@ -64,6 +67,9 @@ struct Interface {
 
 /// `ifconfig`, with or without an interface's name. What cannot be read is left out.
 std::vector<Interface> parse_ifconfig(std::string_view text);
+
+/// IPv6 addresses of VPN interfaces (utun, ipsec, ppp) that reach farther than the link.
+std::vector<base::Address> tunnel_addresses_v6(const std::vector<Interface>& interfaces);
 
 /// `netstat -rn`: destinations, without the default routes and those broader than /8 (of VPNs), which say
 /// nothing about a single address. Short forms of both systems: "10", "198.18/15", "fe80::%lo0/64".

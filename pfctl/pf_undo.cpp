@@ -109,6 +109,15 @@ base::Result<std::string> remove_alias(const Machine& machine, const std::string
   return fmt::format("took {} from lo0", text);
 }
 
+base::Result<std::string> destroy_loopback(const Machine& machine, const std::string& name) {
+  const auto shown = machine.run({kIfconfig, name}, {});
+  if (!shown) return shown.error();
+  if (shown->status != 0) return std::string{};
+  if (auto done = run_or_fail(machine, {kIfconfig, name, "destroy"}, "destroy the interface " + name); !done)
+    return done.error();
+  return fmt::format("destroyed the interface {}", name);
+}
+
 base::Result<std::string> set_mtu(const Machine& machine, const std::string& before) {
   const auto lo0 = query_lo0(machine);
   if (!lo0) return lo0.error();
@@ -181,6 +190,8 @@ base::Result<std::string> undo_step(const Machine& machine, const Undo& undo) {
       return disable_pf(machine);
     case Kind::remove_alias:
       return remove_alias(machine, undo.value);
+    case Kind::destroy_loopback:
+      return destroy_loopback(machine, undo.value);
     case Kind::set_mtu:
       return set_mtu(machine, undo.value);
     case Kind::unload_module:

@@ -32,6 +32,7 @@ struct PfState {
   std::string dummynet{};
   std::map<std::string, std::string> anchors{};
   std::set<std::string> aliases{};
+  std::set<std::string> loopbacks{};  // beside lo0
   unsigned mtu = 16384;
 
   bool operator==(const PfState&) const = default;
@@ -133,6 +134,9 @@ class PfMachine {
     if (call == "/sbin/kldstat -q -m pf") return pfctl::Output{state.module ? 0 : 1, {}, {}};
     if (call == "/sbin/ifconfig" || call == "/sbin/ifconfig lo0")
       return said(interfaces(call.ends_with("lo0")));
+    if (argv[0] == "/sbin/ifconfig" && argv.size() == 2)
+      return state.loopbacks.count(argv[1]) > 0 ? said(loopback(argv[1]))
+                                                : refused("interface " + argv[1] + " does not exist");
     if (call.ends_with("/netstat -rn")) return said(routes());
     if (call.starts_with("/sbin/route -n get ") && dialect_ == pfctl::Dialect::darwin)
       return said("   route to: 198.51.100.77\n  interface: " + (vpn.empty() ? "en0" : vpn) + "\n");
@@ -224,6 +228,10 @@ class PfMachine {
     return refused("Unknown show modifier '" + call.show + "'");
   }
 
+  static std::string loopback(const std::string& name) {
+    return name + ": flags=8049<UP,LOOPBACK> metric 0 mtu 65535\n";
+  }
+
   std::string interfaces(bool only_lo0) const {
     std::string text = "lo0: flags=8049<UP,LOOPBACK> metric 0 mtu " + std::to_string(state.mtu) +
                        "\n\tinet 127.0.0.1 netmask 0xff000000\n" +
@@ -233,6 +241,7 @@ class PfMachine {
       text += v4 ? "\tinet " + each + " netmask 0xffffffff\n" : "\tinet6 " + each + " prefixlen 128\n";
     }
     if (only_lo0) return text;
+    for (const auto& each : state.loopbacks) text += loopback(each);
     text += "em0: flags=8843<UP> metric 0 mtu 1500\n";
     if (tso) text += "\toptions=4c07bb<RXCSUM,TSO4>\n";
     return text + "\tinet 10.0.2.15 netmask 0xffffff00\n" + more_interfaces;
@@ -268,7 +277,12 @@ class PfMachine {
   }
 
   Result change_lo0(const std::vector<std::string>& argv) {
-    if (argv.size() == 4 && argv[2] == "mtu") {
+    const bool freebsd = dialect_ == pfctl::Dialect::freebsd;
+    if (argv.size() == 6 && argv[2] == "create" && argv[5] == "up" && freebsd) {
+      if (!state.loopbacks.insert(argv[1]).second) return refused("ifconfig: SIOCIFCREATE2: File exists");
+    } else if (argv.size() == 3 && argv[2] == "destroy" && freebsd) {
+      if (state.loopbacks.erase(argv[1]) == 0) return refused("interface does not exist");
+    } else if (argv.size() == 4 && argv[2] == "mtu") {
       state.mtu = static_cast<unsigned>(std::stoul(argv[3]));
     } else if (argv.back() == "-alias" && argv.size() == 5) {
       if (state.aliases.erase(argv[3]) == 0) return refused("ifconfig: ioctl (SIOCDIFADDR)");

@@ -1,0 +1,182 @@
+// What the rules want of a machine beside pf: an interface of our own, a place in front of `block`, VPNs
+// told.
+#include "pfctl/pf_plan.h"
+#include "pfctl/pf_status.h"
+#include "pfctl/pf_undo.h"
+#include "tests/pfctl/pf_fixture.h"
+#include "tests/test.h"
+
+namespace {
+
+using pfctl::Dialect;
+using pfctl::Tried;
+using test::Folder;
+using test::PfMachine;
+using test::PfState;
+
+constexpr const char* kLoopbackText =
+    "rdr pass on lo28531 inet proto tcp from any to any port 80 -> 198.18.0.1 port 28531\n"
+    "pass out quick route-to (lo28531 127.0.0.1) inet proto tcp from any to any port 80 keep state\n";
+constexpr const char* kHoldingText =
+    "rdr pass on lo0 inet proto tcp from any to any port 80 -> 198.18.0.1 port 28531\n"
+    "pass out quick inet proto tcp from any to any divert-to 127.0.0.1 port 28531 no state\n";
+
+bool load(pfctl::PfSession& held, const char* text) {
+  return held.clean_up() && held.prepare(test::kPreferred) && held.load(test::offer(text), {});
+}
+
+bool has_note(const pfctl::Loaded& loaded, std::string_view what) {
+  return std::ranges::any_of(loaded.notes,
+                             [&](const std::string& note) { return note.find(what) != std::string::npos; });
+}
+
+}  // namespace
+
+TEST_CASE("pf_loopback: the interface that rules name is made for them, and destroyed with them") {
+  const Folder folder;
+  PfMachine machine(Dialect::freebsd);
+  const PfState before = machine.state;
+  {
+    auto held = test::session(machine, Dialect::freebsd, folder);
+    REQUIRE(load(held, kLoopbackText));
+    CHECK(machine.state.loopbacks == std::set<std::string>{"lo28531"});
+    CHECK(std::ranges::count(machine.calls, "/sbin/ifconfig lo28531 create mtu 65535 up") == 1);
+    CHECK(test::content(folder.journal()).find("destroy_loopback") != std::string::npos);
+  }
+  CHECK(machine.state == before);
+  auto held = test::session(machine, Dialect::freebsd, folder);
+  REQUIRE(load(held, test::kAnchorText));
+  CHECK(machine.state.loopbacks.empty());
+}
+
+TEST_CASE("pf_loopback: one that is there already is used, and stays") {
+  const Folder folder;
+  PfMachine machine(Dialect::freebsd);
+  machine.state.loopbacks = {"lo1", "lo28531"};
+  const PfState before = machine.state;
+  {
+    auto held = test::session(machine, Dialect::freebsd, folder);
+    REQUIRE(load(held, kLoopbackText));
+  }
+  CHECK(machine.state == before);
+}
+
+TEST_CASE("pf_loopback: killed or failing at any step, the interface goes") {
+  for (const bool killed : {false, true}) {
+    for (const bool after : {false, true}) {
+      bool complete = false;
+      for (int step = 0; !complete; ++step) {
+        CAPTURE(killed);
+        CAPTURE(step);
+        const Folder folder;
+        PfMachine machine(Dialect::freebsd);
+        const PfState before = machine.state;
+        (killed ? machine.killed_at : machine.fail_at) = step;
+        machine.after = after;
+        std::string left;
+        {
+          auto held = test::session(machine, Dialect::freebsd, folder);
+          machine.on_death = [&] { left = test::content(folder.journal()); };
+          complete = load(held, kLoopbackText);
+          if (complete) machine.revive();
+        }
+        if (killed && !complete) {
+          if (!left.empty()) REQUIRE(base::replace_file(folder.journal(), left, 0600).has_value());
+          machine.revive();
+          machine.on_death = nullptr;
+          REQUIRE(test::session(machine, Dialect::freebsd, folder).clean_up().has_value());
+        }
+        CHECK(machine.state == before);
+        CHECK(!std::filesystem::exists(folder.journal()));
+      }
+    }
+  }
+}
+
+// The rule by which a judged packet passes is not `quick`: behind a `block` it would take that back.
+TEST_CASE("pf_loopback: with the packet engine the anchor stands in front of every block") {
+  struct Case {
+    const char* rules;
+    const char* text;
+    bool moved;
+  };
+  const Case cases[] = {
+      {"block drop all\nanchor \"osproxy\" all\npass out all\n", kHoldingText, true},
+      {"block drop out on em0 all\nanchor \"osproxy\" all\n", kHoldingText, true},
+      {"block drop in all\nanchor \"osproxy\" all\npass out all\n", kHoldingText, false},
+      {"pass out all\nanchor \"osproxy\" all\n", kHoldingText, false},
+      {"anchor \"osproxy\" all\nblock drop all\n", kHoldingText, false},
+      {"block drop all\nanchor \"osproxy\" all\n", test::kAnchorText, false},
+  };
+  for (const auto& each : cases) {
+    CAPTURE(each.rules);
+    const Folder folder;
+    PfMachine machine(Dialect::freebsd);
+    machine.state = {.switched_on = true, .nat = "rdr-anchor \"osproxy\" all\n", .rules = each.rules};
+    const PfState before = machine.state;
+    {
+      auto held = test::session(machine, Dialect::freebsd, folder);
+      REQUIRE(held.prepare(test::kPreferred).has_value());
+      const auto loaded = held.load(test::offer(each.text, pfctl::Offer::Proof::none), {});
+      REQUIRE(loaded.has_value());
+      CHECK((machine.state.rules != before.rules) == each.moved);
+      if (!each.moved) continue;
+      CHECK(machine.state.rules.starts_with("anchor \"osproxy\" all\n"));
+      CHECK(has_note(*loaded, "`block drop "));
+    }
+    CHECK(machine.state == before);
+  }
+}
+
+TEST_CASE("pf_loopback: macOS's VPN addresses, and no other system's") {
+  constexpr const char* kInterfaces =
+      "lo0: flags=8049<UP> mtu 16384\n\tinet6 ::1 prefixlen 128\n"
+      "en0: flags=8863<UP> mtu 1500\n\tinet6 2001:db8::5 prefixlen 64\n"
+      "utun0: flags=8051<UP> mtu 1380\n\tinet6 fe80::1%utun0 prefixlen 64 scopeid 0x10\n"
+      "utun4: flags=8051<UP> mtu 1380\n\tinet 10.8.0.2 --> 10.8.0.1 netmask 0xffffffff\n"
+      "\tinet6 fd00:8::2 prefixlen 64\n"
+      "ipsec0: flags=8051<UP> mtu 1400\n\tinet6 fd00:9::2 prefixlen 64\n";
+  const auto found = pfctl::tunnel_addresses_v6(pfctl::parse_ifconfig(kInterfaces));
+  REQUIRE(found.size() == 2);
+  CHECK(found[0].to_string() == "fd00:8::2");
+  CHECK(found[1].to_string() == "fd00:9::2");
+  for (const auto dialect : {Dialect::darwin, Dialect::freebsd}) {
+    PfMachine machine(dialect);
+    machine.more_interfaces = "utun4: flags=8051<UP> mtu 1380\n\tinet6 fd00:8::2 prefixlen 64\n";
+    const auto queried = pfctl::query_tunnels({dialect, test::anchor_for(dialect), machine.runner()});
+    REQUIRE(queried.has_value());
+    CHECK(queried->size() == (dialect == Dialect::darwin ? 1 : 0));
+  }
+}
+
+TEST_CASE("pf_loopback: IPv6 that leaves through a VPN proves nothing, and is not refused for it") {
+  for (const bool vpn : {false, true}) {
+    const Folder folder;
+    PfMachine machine(Dialect::darwin);
+    machine.state = test::stock();
+    if (vpn) machine.vpn = "utun4";
+    auto held = test::session(machine, Dialect::darwin, folder);
+    REQUIRE(held.prepare(test::kPreferred).has_value());
+    auto wanted = test::offer(test::kAnchorText);
+    wanted.without_ipv6 = "rdr pass on lo0 inet\nblock return out quick inet6\n";
+    const auto loaded = held.load(
+        wanted, [](bool ipv6) -> base::Result<Tried> { return ipv6 ? Tried::astray : Tried::arrived; });
+    REQUIRE(loaded.has_value());
+    CHECK((loaded->text == wanted.text) == vpn);
+  }
+}
+
+TEST_CASE("pf_loopback: what is left alone is told") {
+  pfctl::Ruleset rules;
+  CHECK(pfctl::cautions(rules, Dialect::darwin).empty());
+  CHECK(pfctl::cautions(rules, Dialect::freebsd).empty());
+  rules.loopback = true;
+  CHECK(pfctl::cautions(rules, Dialect::darwin).empty());
+  CHECK(pfctl::cautions(rules, Dialect::freebsd).size() == 1);
+  rules.tunnels = {boost::asio::ip::make_address("fd00:8::2"), boost::asio::ip::make_address("fd00:9::2")};
+  CHECK(pfctl::cautions(rules, Dialect::darwin) ==
+        std::vector<std::string>{
+            "IPv6 connections from a VPN's addresses are left alone: fd00:8::2, fd00:9::2"});
+  rules.ipv6 = false;
+  CHECK(pfctl::cautions(rules, Dialect::freebsd).empty());
+}
