@@ -93,4 +93,18 @@ base::Result<> HeldCommand::release() {
   return {};
 }
 
+std::string caution_on_services(const std::vector<std::string>& argv, std::string_view system) {
+  if (system != "darwin" || argv.empty()) return {};
+  const std::string& program = argv.front();
+  const bool opens = program == "open" || program.ends_with("/open");
+  if (!opens && program.find(".app/") == std::string::npos) return {};
+  return fmt::format(
+      "{}: {} is not captured, for it does not have the command's group; `osproxy run` with a filter that "
+      "names "
+      "it sees it",
+      program,
+      opens ? "what it has launchd start"
+            : "what launchd's services (WebKit's networking, nsurlsessiond) do for an app");
+}
+
 }  // namespace divert

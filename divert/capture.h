@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <utility>
 #include <vector>
 
@@ -48,6 +49,11 @@ struct Command {
   std::optional<rlimit>
       descriptors;  ///< as whoever started us has it, not as we have raised it for ourselves
 };
+
+/// What exec should say of `argv` before it starts; `system` as native_dialect_name() has it. macOS: that the
+/// connections which launchd's services make for an app are not made by the command's processes. Empty:
+/// nothing.
+[[nodiscard]] std::string caution_on_services(const std::vector<std::string>& argv, std::string_view system);
 
 /// A started command that waits for release() before it runs a single instruction of CMD, so that rules and
 /// policy can learn its pid first.

@@ -231,6 +231,8 @@ class Run {
     if (!bundle) return bundle.error();
     auto cgroup = divert::make_cgroup(::getpid(), exempt_gid_);
     if (!cgroup) return cgroup.error();
+    const auto caution = divert::caution_on_services(invocation_.positional, pfctl::native_dialect_name());
+    if (!caution.empty()) say(caution);
     if (!cgroup->why.empty()) say(cgroup->why + "; the command's processes are told by their descent");
     if (!cgroup->name.empty())
       setup_.rules.cgroup = pfctl::CgroupMatch{cgroup->name, cgroup->id, cgroup->level};

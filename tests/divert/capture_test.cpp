@@ -23,6 +23,28 @@ Command command_of(std::vector<std::string> argv) {
 
 }  // namespace
 
+TEST_CASE("capture: on macOS exec says what launchd's services do for an app") {
+  const struct {
+    std::vector<std::string> argv;
+    const char* system;
+    const char* said;
+  } cases[] = {
+      {{"/Applications/Safari.app/Contents/MacOS/Safari"}, "darwin", "WebKit's networking"},
+      {{"open", "-a", "Safari"}, "darwin", "what it has launchd start"},
+      {{"/usr/bin/open", "https://example.org"}, "darwin", "what it has launchd start"},
+      {{"curl", "https://example.org/x.app/y"}, "darwin", ""},
+      {{"/opt/reopen"}, "darwin", ""},
+      {{"open"}, "freebsd", ""},
+      {{"open"}, "nft", ""},
+      {{}, "darwin", ""},
+  };
+  for (const auto& each : cases) {
+    const auto caution = divert::caution_on_services(each.argv, each.system);
+    CHECK(caution.empty() == (each.said == std::string_view()));
+    CHECK(caution.find(each.said) != std::string::npos);
+  }
+}
+
 TEST_CASE("capture: CMD runs in its cgroup, as its user, only once it is let go") {
   const Command command = command_of({"sleep", "30"});
   REQUIRE_FALSE(command.cgroup.name.empty());
