@@ -87,6 +87,7 @@ class Rules(unittest.TestCase):
             "darwin-loopback": ["--dialect", "darwin", "--loopback", "--engine", "redirect"],
             "freebsd": ["--dialect", "freebsd"],
             "freebsd-packet": ["--dialect", "freebsd", "--engine", "packet"],
+            "freebsd-loopback": ["--dialect", "freebsd", "--loopback", "--engine", "redirect"],
             "openbsd": ["--dialect", "openbsd"],
         }
         for name, words in samples.items():
@@ -100,7 +101,7 @@ class Rules(unittest.TestCase):
         for dialect, target in (("darwin", "198.18.0.1"), ("freebsd", "198.18.0.1"), ("openbsd", "127.0.0.1")):
             printed, errors = as_nobody("rules", "--dialect", dialect, *fixed)
             self.assertEqual(errors, "")
-            for part in ("port { 443, 8000:8100 }", " group 54321 ", "10.0.0.0/8", f"{target} port 28777", "block return out quick"):
+            for part in ("port { 443, 8000:8100 }", " group != 54321 ", "10.0.0.0/8", f"{target} port 28777", "block return out quick"):
                 self.assertIn(part, printed, dialect)
         printed, _ = osproxy("rules", "--dialect", "darwin", "--exec-group", "4711", "--quic", "allow", "--family", "ipv4")
         rules = without_comments(printed)
@@ -109,7 +110,7 @@ class Rules(unittest.TestCase):
             self.assertNotIn(absent, rules)
         self.assertNotIn("inet ", without_comments(osproxy("rules", "--dialect", "freebsd", "--family", "ipv6")[0]))
         # A group that this machine knows may be free on the one that the rules are for.
-        self.assertIn(" group 1 ", osproxy("rules", "--dialect", "freebsd", "--group", "1")[0])
+        self.assertIn(" group != 1 ", osproxy("rules", "--dialect", "freebsd", "--group", "1")[0])
         self.assertEqual(osproxy("rules", "--dialect", "nft"), osproxy("rules"))
 
     def test_main_ruleset_with_our_lines_and_without(self):
