@@ -234,7 +234,7 @@ void Broker::beat() {
         "searches for the owners of connections hang again and again: perhaps a name service "
         "(nsswitch.conf) does not answer, or `ps` hangs");
   }
-  if (!engine_ || engine_->alive()) setup_.guard.beat();
+  setup_.guard.beat(engine_ && !engine_->alive() ? Guard::Engine::hangs : Guard::Engine::works);
 }
 
 void Broker::loop() {

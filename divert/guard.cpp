@@ -1,6 +1,7 @@
 // The guard process. By watched.h, a signal can never reach a process that only inherited the number.
 #include "divert/guard.h"
 
+#include <algorithm>
 #include <cerrno>
 #include <chrono>
 
@@ -12,52 +13,115 @@
 
 #include "divert/signals.h"
 #include "divert/watched.h"
+#include "pfctl/loader.h"
 
 namespace divert {
 namespace {
 
-constexpr int kSilenceMs = 1000;
-constexpr int kWorkerGraceMs = 300;
+using namespace std::chrono_literals;
+using Milliseconds = std::chrono::milliseconds;
+
+constexpr Milliseconds kSilence{1000};
+constexpr Milliseconds kWorkerGrace{300};
+constexpr Milliseconds kWorkerEnd{1000};  ///< of one that was killed
 /// The pipe of a dying broker may close before its lock on pf's journal does.
 constexpr std::chrono::seconds kBrokerEnd{1};
 /// For a guard that has nothing left to do; a stopped one never ends by itself.
 constexpr int kDismissalMs = 500;
 constexpr int kDismissalStepMs = 2;
 
-enum class Beat : char { alive = 'b', paused = 'p', dismissed = 'd' };
+/// Of whoever writes a line of ours on a terminal or pipe that may take nothing.
+constexpr unsigned kSpeechSeconds = 2;
 
-/// The worker ends by itself when the broker has gone; a stopped or hanging one is killed.
+enum class Beat : char { alive = 'b', engine_hangs = 'e', paused = 'p', dismissed = 'd' };
+
+/// Descriptors of the guard: the pipe, twice nothing (programs that help to undo things write there), and the
+/// standard error that the broker had.
+constexpr int kPipe = 0;
+constexpr int kVoice = 3;
+
+/// The worker ends by itself when the broker has gone; a stopped or hanging one is killed. Its end resets what
+/// it carries: before that nothing may be forgotten that those resets need.
 void end_worker(WatchedProcess& worker) {
-  if (!worker.wait(std::chrono::milliseconds{kWorkerGraceMs})) worker.kill();
+  if (worker.wait(kWorkerGrace)) return;
+  worker.kill();
+  (void)worker.wait(kWorkerEnd);
+}
+
+/// By a child: standard error may be a terminal that is stopped or a pipe that nobody reads.
+void say(std::string_view line) {
+  const pid_t pid = ::fork();
+  if (pid != 0) return;
+  ::alarm(kSpeechSeconds);
+  ::dup2(kVoice, STDERR_FILENO);
+  ::close(kPipe);
+  base::close_from(kVoice);
+  (void)base::write_all(STDERR_FILENO, fmt::format("osproxy: {}\n", line));
+  ::_exit(0);
+}
+
+void arrange_descriptors(int pipe) {
+  const bool voice = ::dup2(pipe, kPipe) == kPipe && ::dup2(STDERR_FILENO, kVoice) == kVoice;
+  // Everything else is closed: the guard holds no listener, link or rule of the broker's.
+  base::close_from(voice ? kVoice + 1 : kVoice);
+  for (const int number : {1, 2}) {
+    ::close(number);
+    (void)!::open("/dev/null", O_RDWR);
+  }
+  if (voice) (void)base::set_close_on_exec(kVoice);
+}
+
+/// Until the broker has gone. True: it was killed, because it was silent.
+bool watch(WatchedProcess& broker, pid_t number) {
+  Milliseconds patience = kSilence;
+  bool paused = false;
+  bool engine_hangs = false;
+  bool killed = false;
+  for (;;) {
+    pollfd readable{kPipe, POLLIN, 0};
+    const auto began = std::chrono::steady_clock::now();
+    const int ready = ::poll(&readable, 1, paused || killed ? -1 : static_cast<int>(patience.count()));
+    if (ready < 0 && errno == EINTR) continue;
+    if (ready == 0) {
+      killed = true;
+      broker.kill();
+      say(fmt::format("{} for a second: it (pid {}) is killed, the rules are taken out, open connections are "
+                      "reset",
+                      engine_hangs ? "a thread of the main process that receives first packets has hung"
+                                   : "the main process has given no sign of life",
+                      number));
+      continue;
+    }
+    char beats[256];
+    const ssize_t n = ::read(kPipe, beats, sizeof beats);
+    if (n <= 0) return killed;
+    const auto last = static_cast<Beat>(beats[n - 1]);
+    if (last == Beat::dismissed) ::_exit(0);
+    engine_hangs = last == Beat::engine_hangs;
+    if (engine_hangs && !paused) {
+      const auto passed = std::chrono::duration_cast<Milliseconds>(std::chrono::steady_clock::now() - began);
+      patience = std::max(patience - passed, 0ms);
+    } else {
+      patience = kSilence;
+    }
+    paused = last == Beat::paused;
+  }
 }
 
 [[noreturn]] void run_guard(int pipe, const Journal& journal) {
   ::setsid();
   restore_signals();
   for (const int number : {SIGINT, SIGTERM, SIGHUP, SIGPIPE, SIGTSTP}) ::signal(number, SIG_IGN);
-  // The pipe becomes 0 and everything else is closed: the guard holds no listener, link or rule of the
-  // broker's.
-  ::dup2(pipe, 0);
-  base::close_from(1);
-  // 1 and 2, so that nothing else gets these numbers, which a program that helps to undo things writes to.
-  for (int i = 0; i < 2; ++i) (void)!::open("/dev/null", O_RDWR);
+  arrange_descriptors(pipe);
   WatchedProcess broker{journal.broker.pid};
   WatchedProcess worker{journal.worker};
-  int patience = kSilenceMs;
-  for (;;) {
-    pollfd readable{0, POLLIN, 0};
-    const int ready = ::poll(&readable, 1, patience);
-    if (ready < 0 && errno == EINTR) continue;
-    if (ready == 0) {
-      broker.kill();
-      patience = -1;
-      continue;
-    }
-    char beats[256];
-    const ssize_t n = ::read(0, beats, sizeof beats);
-    if (n <= 0) break;
-    if (beats[n - 1] == static_cast<char>(Beat::dismissed)) ::_exit(0);
-    patience = beats[n - 1] == static_cast<char>(Beat::paused) ? -1 : kSilenceMs;
+  // On Linux the rules go with the broker: without them the resets of what the worker carries would reach
+  // nobody. A kernel that refuses this refuses the rules as well, and says why then.
+  const auto translating = pfctl::keep_translating();
+  if (!watch(broker, journal.broker.pid)) {
+    say(fmt::format("the main process (pid {}) was killed or has crashed: the rules are taken out, open "
+                    "connections are reset",
+                    journal.broker.pid));
   }
   end_worker(worker);
   (void)broker.wait(kBrokerEnd);
@@ -87,8 +151,8 @@ base::Result<Guard> Guard::start(const Journal& journal) {
   return guard;
 }
 
-void Guard::beat() {
-  send(pipe_, Beat::alive);
+void Guard::beat(Engine engine) {
+  send(pipe_, engine == Engine::hangs ? Beat::engine_hangs : Beat::alive);
 }
 
 void Guard::pause() {

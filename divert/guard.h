@@ -13,13 +13,15 @@ namespace divert {
 class Guard {
  public:
   /// Forks it: own session, deaf to INT, TERM and HUP. It sleeps on a pipe whose only write end stays with
-  /// the caller; at end-of-file, however the broker died, it ends the worker and undoes `journal`. When no
-  /// heartbeat comes for a second it kills the broker first. Call before any thread and before rules are
-  /// loaded.
+  /// the caller; at end-of-file, however the broker died, it says so on standard error, ends the worker, whose
+  /// connections are reset, and undoes `journal`. When no heartbeat comes for a second it kills the broker
+  /// first. Call before any thread and before rules are loaded.
   [[nodiscard]] static base::Result<Guard> start(const Journal& journal);
 
-  /// To be called at least every half second.
-  void beat();
+  enum class Engine : bool { works, hangs };
+  /// To be called at least every half second. A packet engine that hangs for a second is silence as well, but
+  /// another reason to give.
+  void beat(Engine engine = Engine::works);
   /// The broker is about to be stopped by job control: no heartbeat is expected until the next one.
   void pause();
   /// The broker has undone everything itself: the guard ends without doing anything, or is killed when it

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "base/error.h"
+#include "base/fd.h"
 #include "base/network.h"
 #include "pfctl/ruleset.h"
 
@@ -96,6 +97,13 @@ class LoadedRules {
 /// pfctl says, the rule that decides before ours.
 [[nodiscard]] base::Result<LoadedRules> load_rules(const Ruleset& ruleset, const Landing& landing,
                                                    const Probe& probe = {});
+
+/// Until the descriptor is closed the addresses of connections that are diverted stay translated, whoever
+/// takes the rules out and however: for a process that outlives the one that has loaded them, so that the ends
+/// of those connections still reach the programs. Linux: a table of its own, which belongs to the descriptor
+/// and changes nothing (seen in `nft list ruleset` as osproxy_guard_PID). pf: none is needed, states outlive
+/// the rules. Needs root.
+[[nodiscard]] base::Result<base::UniqueFd> keep_translating();
 
 inline constexpr long kNoOwner = -1;
 inline constexpr long kUnseenOwner = -2;

@@ -7,6 +7,7 @@
 
 #include <sys/socket.h>
 #include <sys/utsname.h>
+#include <unistd.h>
 
 #include "base/fd.h"
 #include "pfctl/loader.h"
@@ -147,6 +148,14 @@ base::Result<LoadedRules> load_rules(const Ruleset& ruleset, const Landing& /*la
     if (*owner == 0 && again) continue;
     return table_in_the_way(*owner);
   }
+}
+
+base::Result<base::UniqueFd> keep_translating() {
+  const Batch batch = nat_batch(fmt::format("{}_guard_{}", kTableName, ::getpid()));
+  auto result = attempt(batch);
+  if (!result) return result.error();
+  if (result->refusal) return explain(batch, *result->refusal, kernel_release());
+  return std::move(result->owner);
 }
 
 base::Result<long> rules_owner() {

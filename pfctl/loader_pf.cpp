@@ -112,6 +112,10 @@ base::Result<LoadedRules> load_rules(const Ruleset& ruleset, const Landing& land
       std::make_unique<LoadedRules::Hold>(LoadedRules::Hold{landing.hold(), std::move(*loaded)})};
 }
 
+base::Result<base::UniqueFd> keep_translating() {
+  return base::UniqueFd{};
+}
+
 base::Result<long> rules_owner() {
   return journal_owner(kJournalPath);
 }

@@ -49,23 +49,25 @@ struct SetShape {
 
 class BatchBuilder {
  public:
-  BatchBuilder() { bracket(NFNL_MSG_BATCH_BEGIN); }
+  explicit BatchBuilder(std::string table = kTableName) : table_(std::move(table)) {
+    bracket(NFNL_MSG_BATCH_BEGIN);
+  }
 
   void add_table() {
-    add({Step::Kind::table, {}}, NFT_MSG_NEWTABLE, NLM_F_CREATE | NLM_F_EXCL, [](NetlinkMessage& message) {
-      message.text(NFTA_TABLE_NAME, kTableName);
+    add({Step::Kind::table, {}}, NFT_MSG_NEWTABLE, NLM_F_CREATE | NLM_F_EXCL, [&](NetlinkMessage& message) {
+      message.text(NFTA_TABLE_NAME, table_.c_str());
       message.number(NFTA_TABLE_FLAGS, NFT_TABLE_F_OWNER);
     });
   }
 
   void remove_table(std::uint16_t flags) {
     add({Step::Kind::table, {}}, NFT_MSG_DELTABLE, flags,
-        [](NetlinkMessage& message) { message.text(NFTA_TABLE_NAME, kTableName); });
+        [&](NetlinkMessage& message) { message.text(NFTA_TABLE_NAME, table_.c_str()); });
   }
 
   void add_chain(const NftChain& chain) {
     add({Step::Kind::chain, {}}, NFT_MSG_NEWCHAIN, NLM_F_CREATE | NLM_F_EXCL, [&](NetlinkMessage& message) {
-      message.text(NFTA_CHAIN_TABLE, kTableName);
+      message.text(NFTA_CHAIN_TABLE, table_.c_str());
       message.text(NFTA_CHAIN_NAME, chain.name);
       if (!chain.type) return;
       message.text(NFTA_CHAIN_TYPE, chain.type);
@@ -79,7 +81,7 @@ class BatchBuilder {
 
   void remove_rules(const char* chain) {
     add({Step::Kind::chain, {}}, NFT_MSG_DELRULE, 0, [&](NetlinkMessage& message) {
-      message.text(NFTA_RULE_TABLE, kTableName);
+      message.text(NFTA_RULE_TABLE, table_.c_str());
       message.text(NFTA_RULE_CHAIN, chain);
     });
   }
@@ -97,7 +99,7 @@ class BatchBuilder {
     const std::uint32_t types = rule.types.empty() ? 0 : add_type_set(step, rule.types);
     const std::uint32_t ports = needs_set(rule.ports) ? add_port_set(step, rule.ports) : 0;
     add(step, NFT_MSG_NEWRULE, NLM_F_CREATE | flags, [&](NetlinkMessage& message) {
-      message.text(NFTA_RULE_TABLE, kTableName);
+      message.text(NFTA_RULE_TABLE, table_.c_str());
       message.text(NFTA_RULE_CHAIN, chain);
       message.nest(NFTA_RULE_EXPRESSIONS, [&] { put_expressions(message, rule, {types, ports}); });
     });
@@ -134,7 +136,7 @@ class BatchBuilder {
 
   void add_set(const Step& step, const SetShape& shape) {
     add(step, NFT_MSG_NEWSET, NLM_F_CREATE, [&](NetlinkMessage& message) {
-      message.text(NFTA_SET_TABLE, kTableName);
+      message.text(NFTA_SET_TABLE, table_.c_str());
       message.text(NFTA_SET_NAME, kSetName);
       message.number(NFTA_SET_FLAGS,
                      NFT_SET_ANONYMOUS | NFT_SET_CONSTANT | (shape.interval ? NFT_SET_INTERVAL : 0));
@@ -152,7 +154,7 @@ class BatchBuilder {
   void add_elements(const Step& step, std::uint32_t set_id, std::span<const Element<Key>> elements) {
     for (; !elements.empty(); elements = elements.subspan(std::min(elements.size(), kElementsPerMessage))) {
       add(step, NFT_MSG_NEWSETELEM, NLM_F_CREATE, [&](NetlinkMessage& message) {
-        message.text(NFTA_SET_ELEM_LIST_TABLE, kTableName);
+        message.text(NFTA_SET_ELEM_LIST_TABLE, table_.c_str());
         message.text(NFTA_SET_ELEM_LIST_SET, kSetName);
         message.number(NFTA_SET_ELEM_LIST_SET_ID, set_id);
         message.nest(NFTA_SET_ELEM_LIST_ELEMENTS, [&] {
@@ -197,6 +199,7 @@ class BatchBuilder {
     return sets_;
   }
 
+  std::string table_;
   Batch batch_;
   std::uint32_t sets_ = 0;
 };
@@ -237,6 +240,17 @@ Batch resume_batch(const Ruleset& ruleset) {
 Batch removal_batch() {
   BatchBuilder builder;
   builder.remove_table(NLM_F_ACK);
+  return std::move(builder).finish();
+}
+
+Batch nat_batch(std::string table) {
+  NftRule rule;
+  rule.untracked_yet = true;
+  const NftChain chain{"translate", "nat", kDivertPriority, Hook::output, {std::move(rule)}};
+  BatchBuilder builder{std::move(table)};
+  builder.add_table();
+  builder.add_chain(chain);
+  builder.add_rules(chain, true);
   return std::move(builder).finish();
 }
 

@@ -42,6 +42,11 @@ Batch resume_batch(const Ruleset& ruleset);
 /// Removes the table of our name, with all that is in it.
 Batch removal_batch();
 
+/// A table that changes nothing, owned by the socket that sends it: as long as it is there the kernel goes on
+/// translating the addresses of connections that were diverted. A chain of type nat keeps address
+/// translation on, a rule that asks for `ct state` connection tracking.
+Batch nat_batch(std::string table);
+
 /// Asks for the table of our name.
 std::string table_query(std::uint32_t sequence);
 

@@ -4,11 +4,13 @@
 #include <filesystem>
 #include <thread>
 
+#include <poll.h>
 #include <signal.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include "divert/capture.h"
+#include "tests/pfctl/namespace.h"
 #include "tests/test.h"
 
 using namespace std::chrono_literals;
@@ -18,20 +20,24 @@ namespace {
 
 /// A broker that starts a guard, then does as told until it is killed. Its guard is to undo the journal.
 struct Scene {
-  enum class Broker { beats, silent, pauses, dies_slowly };
+  enum class Broker { beats, silent, engine_hangs, pauses, dies_slowly };
 
+  const pfctl_test::Namespace fresh;  ///< for the guard's table
+  base::Pipe voice;                   ///< standard error of broker and guard
   pid_t broker = 0;
   pid_t worker = 0;
   std::string cgroup;
 
   explicit Scene(Broker behaviour) {
     cgroup = make_cgroup(::getpid(), 0)->name;
+    voice = std::move(*base::make_pipe(base::Blocking::yes));
     worker = ::fork();
     if (worker == 0) {
       for (;;) ::pause();
     }
     broker = ::fork();
     if (broker == 0) {
+      ::dup2(voice.in.get(), STDERR_FILENO);
       const Journal journal{process_id_of(::getpid()), worker, cgroup};
       if (!write_journal(journal)) ::_exit(1);
       auto guard = Guard::start(journal);
@@ -43,6 +49,7 @@ struct Scene {
       }
       for (;;) {
         if (behaviour == Broker::beats) guard->beat();
+        if (behaviour == Broker::engine_hangs) guard->beat(Guard::Engine::hangs);
         std::this_thread::sleep_for(100ms);
       }
     }
@@ -61,6 +68,15 @@ struct Scene {
   [[nodiscard]] bool undone() const {
     return !std::filesystem::exists(journal_path()) && !remove_cgroup(cgroup);
   }
+  /// What has been said up to now.
+  std::string said() {
+    char buffer[1024];
+    pollfd ready{voice.out.get(), POLLIN, 0};
+    const ssize_t n = ::poll(&ready, 1, 0) == 1 ? ::read(voice.out.get(), buffer, sizeof buffer) : 0;
+    if (n > 0) heard.append(buffer, static_cast<std::size_t>(n));
+    return heard;
+  }
+  std::string heard;
   static bool dead(pid_t pid) { return ::waitpid(pid, nullptr, WNOHANG) != 0; }
 };
 
@@ -83,12 +99,42 @@ TEST_CASE("guard: undoes the journal and ends the worker when the broker is kill
   ::kill(scene.broker, SIGKILL);
   CHECK(within(1000ms, [&] { return scene.undone(); }));
   CHECK(within(1000ms, [&] { return Scene::dead(scene.worker); }));
+  const auto line = fmt::format(
+      "osproxy: the main process (pid {}) was killed or has crashed: the rules are taken out, open connections "
+      "are reset\n",
+      scene.broker);
+  CHECK(within(1000ms, [&] { return scene.said() == line; }));
+}
+
+TEST_CASE("guard: a standard error that takes nothing does not hold it up") {
+  Scene scene{Scene::Broker::beats};
+  REQUIRE(within(3000ms, [&] { return std::filesystem::exists(scene.journal_path()); }));
+  std::this_thread::sleep_for(300ms);  // the guard starts
+  pollfd room{scene.voice.in.get(), POLLOUT, 0};
+  while (::poll(&room, 1, 0) == 1) (void)!::write(scene.voice.in.get(), "x", 1);
+  ::kill(scene.broker, SIGKILL);
+  CHECK(within(1500ms, [&] { return scene.undone(); }));
+  CHECK(within(1000ms, [&] { return Scene::dead(scene.worker); }));
 }
 
 TEST_CASE("guard: kills a broker that is silent for a second") {
   Scene scene{Scene::Broker::silent};
   CHECK(within(2500ms, [&] { return Scene::dead(scene.broker); }));
   CHECK(within(1000ms, [&] { return scene.undone(); }));
+}
+
+TEST_CASE("guard: says why it kills a broker") {
+  const std::string end = ": it (pid {}) is killed, the rules are taken out, open connections are reset\n";
+  const std::pair<Scene::Broker, std::string> cases[] = {
+      {Scene::Broker::silent, "osproxy: the main process has given no sign of life for a second"},
+      {Scene::Broker::engine_hangs,
+       "osproxy: a thread of the main process that receives first packets has hung for a second"}};
+  for (const auto& [behaviour, beginning] : cases) {
+    Scene scene{behaviour};
+    const std::string line = beginning + fmt::format(fmt::runtime(end), scene.broker);
+    CHECK(within(3000ms, [&] { return scene.said() == line; }));
+    CHECK(within(1000ms, [&] { return Scene::dead(scene.broker); }));
+  }
 }
 
 TEST_CASE("guard: undoes nothing as long as a dying broker holds on to it, and waits a second for that") {
@@ -100,6 +146,7 @@ TEST_CASE("guard: undoes nothing as long as a dying broker holds on to it, and w
 
 TEST_CASE("guard: one that is stopped does not hold up the end of the broker") {
   for (const bool stopped : {false, true}) {
+    const pfctl_test::Namespace fresh;
     const pid_t broker = ::fork();
     if (broker == 0) {
       auto guard = Guard::start(Journal{process_id_of(::getpid()), ::getpid(), ""});

@@ -238,6 +238,20 @@ TEST_CASE("loader: rules vanish when their process is killed") {
   CHECK(pfctl::rules_owner().value() == 0);
 }
 
+TEST_CASE("loader: what keeps addresses translated outlives the rules, and goes with its descriptor") {
+  const Namespace fresh;
+  auto kept = pfctl::keep_translating();
+  REQUIRE(kept);
+  Owner owner;
+  REQUIRE(owner.child.said() == "loaded");
+  owner.child.kill();
+  const std::string left = fmt::format("table inet osproxy_guard_{} {{ # progname", ::getpid());
+  CHECK(within_a_second([&] { return run("nft list ruleset").starts_with(left); }));
+  CHECK(pfctl::rules_owner().value() == 0);
+  kept->reset();
+  CHECK(within_a_second([] { return run("nft list ruleset").empty(); }));
+}
+
 TEST_CASE("loader: a program that was started meanwhile does not keep the rules alive") {
   const Namespace fresh;
   Child owner([] {
