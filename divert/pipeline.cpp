@@ -74,8 +74,10 @@ asio::awaitable<std::optional<Decided>> decide(Accepted accepted, Room& room) {
     reset(accepted.socket);
     co_return std::nullopt;
   }
-  if (*answer->destination == accepted.local || room.listeners.holds(*answer->destination))
+  if (*answer->destination == accepted.local || room.listeners.holds(*answer->destination)) {
+    end_on_close(accepted.socket.native_handle());
     co_return std::nullopt;
+  }
   const bool loop = is_loop(*answer, room);
   const std::uint64_t upstream = answer->upstream;
   Connection connection = make_connection(std::move(*answer), opened);

@@ -169,7 +169,7 @@ void set_linger(int socket, bool reset) {
 /// What was sent last is still delivered.
 void close_in_order(tcp::socket& socket) {
   error_code ignored;
-  set_linger(socket.native_handle(), false);
+  end_on_close(socket.native_handle());
   socket.close(ignored);
 }
 
@@ -227,6 +227,10 @@ void prepare(tcp::socket& socket) {
 
 void reset_on_close(int socket) {
   set_linger(socket, true);
+}
+
+void end_on_close(int socket) {
+  set_linger(socket, false);
 }
 
 void reset(tcp::socket& socket) {

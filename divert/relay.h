@@ -38,4 +38,7 @@ void reset(boost::asio::ip::tcp::socket& socket);
 /// killed.
 void reset_on_close(int socket);
 
+/// Takes that back: what was sent last is still delivered, and its end is a FIN.
+void end_on_close(int socket);
+
 }  // namespace divert

@@ -16,6 +16,7 @@
 #include <sys/resource.h>
 #include <sys/socket.h>
 
+#include "divert/heartbeats.h"
 #include "divert/relay.h"
 #include "divert/wire.h"
 

@@ -15,6 +15,7 @@
 #include <sys/socket.h>
 
 #include "base/fd.h"
+#include "divert/relay.h"
 #include "divert/transit.h"
 #include "divert/unacknowledged.h"
 
@@ -87,14 +88,18 @@ struct WireBio {
 };
 
 Channel::Channel(Socket socket) : socket_(std::move(socket)) {
+  prepare();
+}
+
+void Channel::prepare() {
   boost::system::error_code ignored;
   socket_.non_blocking(true, ignored);
+  divert::reset_on_close(socket_.native_handle());
 }
 
 void Channel::replace(Socket socket) {
   socket_ = std::move(socket);
-  boost::system::error_code ignored;
-  socket_.non_blocking(true, ignored);
+  prepare();
   drained_ = false;
 }
 
@@ -371,8 +376,13 @@ void Channel::shutdown_write(bool notify) {
     SSL_shutdown(ssl_.get());
     ERR_clear_error();
   }
-  boost::system::error_code ignored;
-  socket_.shutdown(Socket::shutdown_send, ignored);
+  boost::system::error_code error;
+  socket_.shutdown(Socket::shutdown_send, error);
+  if (!error) end_on_close();
+}
+
+void Channel::end_on_close() {
+  if (socket_.is_open()) divert::end_on_close(socket_.native_handle());
 }
 
 bool Channel::has_end() const {
@@ -391,9 +401,9 @@ void Channel::cancel() {
 }
 
 void Channel::reset() {
-  boost::system::error_code ignored;
   if (!socket_.is_open()) return;
-  socket_.set_option(asio::socket_base::linger(true, 0), ignored);
+  boost::system::error_code ignored;
+  divert::reset_on_close(socket_.native_handle());
   socket_.close(ignored);
 }
 

@@ -36,7 +36,8 @@ struct IoResult {
   [[nodiscard]] bool ended() const { return status == Status::end || status == Status::truncated; }
 };
 
-/// Owns the socket. Holds no buffer while nothing is pending. Not movable: OpenSSL points into it. try_*
+/// Owns the socket, which from now on ends with a reset when it is closed, however this process ends, unless
+/// shutdown_write() or end_on_close() was called. Holds no buffer while nothing is pending. Not movable: OpenSSL points into it. try_*
 /// return at once; the awaitables suspend only when the socket is not ready. One coroutine reads, one writes.
 class Channel {
  public:
@@ -96,6 +97,8 @@ class Channel {
 
   /// Ends our direction: close_notify (if `notify` and TLS) and FIN. Never waits.
   void shutdown_write(bool notify);
+  /// Closing is an end in order: what was written last is still delivered.
+  void end_on_close();
   /// Whether the other end has ended its direction (FIN), behind whatever is yet to be read.
   [[nodiscard]] bool has_end() const;
   /// Wakes whoever waits, with false. The socket stays open.
@@ -133,6 +136,7 @@ class Channel {
   friend struct WireBio;
   using Status = IoResult::Status;
 
+  void prepare();
   [[nodiscard]] int wire_read(char* into, int size);
   [[nodiscard]] int wire_write(const char* bytes, int size);
   [[nodiscard]] IoResult read_peer(std::span<char> into);

@@ -88,8 +88,9 @@ Interception::Interception(Tools& tools, divert::Connection connection, Channel:
 awaitable<void> Interception::run() {
   Speech speech;
   const bool reached = co_await find_out(speech);
-  if (!reached) co_return;
-  co_await act(std::move(speech));
+  if (reached) co_await act(std::move(speech));
+  client_.end_on_close();
+  server_.end_on_close();
 }
 
 /// What the rules say, done.

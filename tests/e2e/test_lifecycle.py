@@ -172,19 +172,36 @@ class Ending(unittest.TestCase):
                 self.assertEqual(drip.stdout.readline(), "ECONNRESET\n")
                 self.assertEqual(osproxy.wait_for_flow(type=kind)["error"], "osproxy ended")
 
-    def test_connections_that_it_relays_end_with_a_reset_when_it_is_killed(self):
-        """The program hears of it while the rules stand, which go with the broker."""
-        for victim in ("worker", "broker"):
-            with self.subTest(victim):
-                osproxy = Osproxy(world, "no-such-program", "--ports", "8010", "--engine", "redirect", check=False)
-                osproxy.start(self)
-                program = reader()
-                os.kill(getattr(osproxy, victim)(), signal.SIGKILL)
-                osproxy.process.wait(PATIENCE)
-                if victim == "worker":
+    def test_connections_that_it_carries_end_with_a_reset_however_it_dies(self):
+        """Chosen and not chosen, both engines, program and server: half of an answer that ends with the connection never looks whole."""
+        runs = (("no-such-program", "redirect"), ("python", "redirect"), ("python", "packet"))
+        for victim, number in (("worker", signal.SIGKILL), ("broker", signal.SIGKILL), ("broker", signal.SIGSTOP)):
+            for chosen, engine in runs:
+                with self.subTest(victim=victim, number=number, chosen=chosen, engine=engine):
+                    osproxy = Osproxy(world, chosen, "--ports", "8010", "--engine", engine, check=False)
+                    osproxy.start(self)
+                    guard, broker = osproxy.guard(), osproxy.broker()
+                    program = reader()
+                    os.kill(getattr(osproxy, victim)(), number)
+                    self.assertNotEqual(osproxy.process.wait(PATIENCE), 0)
                     self.assertEqual(program.communicate(timeout=PATIENCE)[0].split()[0], "ECONNRESET")
-                program.kill()
-                self.assertEqual(drip.stdout.readline(), "ECONNRESET\n")
+                    self.assertEqual(drip.stdout.readline(), "ECONNRESET\n")
+                    wait_for(lambda: not alive(guard), "the end of the guard")
+                    what = {("worker", signal.SIGKILL): "the worker was killed by signal 9 (Killed)",
+                            ("broker", signal.SIGKILL): f"the main process (pid {broker}) was killed or has crashed",
+                            ("broker", signal.SIGSTOP): "the main process has given no sign of life for a second"}
+                    self.assertIn(f"osproxy: {what[victim, number]}", osproxy.stderr())
+                    self.assertNotIn("osproxy", world.tables())
+
+    def test_curl_fails_when_the_worker_is_killed_in_the_middle_of_its_download(self):
+        osproxy = Osproxy(world, "curl", check=False)
+        osproxy.start(self)
+        path = f"{world.dir}/download"
+        curl = world.spawn(world.curl_command("http://192.0.2.2:8010/", "-o", path, "--no-buffer"))
+        wait_for(lambda: os.path.exists(path) and os.path.getsize(path) > 0, "the download's beginning")
+        os.kill(osproxy.worker(), signal.SIGKILL)
+        self.assertEqual(curl.wait(PATIENCE), 56)  # failure in receiving
+        self.assertEqual(drip.stdout.readline(), "ECONNRESET\n")
 
     def test_suspended_run_carries_what_it_has(self):
         for program in ("python", "no-such-program"):
