@@ -5,11 +5,34 @@
 #include <unistd.h>
 
 #include "base/fd.h"
+#include "base/line_writer.h"
 
 namespace mitm::cli {
+namespace {
+
+using namespace std::chrono_literals;
+
+/// Lasts as long as the process: whoever hangs in write(2) may still use it.
+base::LineWriter* writer = nullptr;
+
+}  // namespace
 
 void say(std::string_view line) {
-  (void)base::write_all(STDERR_FILENO, fmt::format("osproxy: {}\n", line));
+  std::string text = fmt::format("osproxy: {}\n", line);
+  if (writer != nullptr) return writer->put(std::move(text));
+  (void)base::write_all(STDERR_FILENO, text);
+}
+
+void say_without_waiting() {
+  if (writer != nullptr) return;
+  writer = new base::LineWriter{STDERR_FILENO, [](std::size_t count) {
+                                  return fmt::format(
+                                      "osproxy: {} lines are missing here: they were not read\n", count);
+                                }};
+}
+
+void finish_saying() {
+  if (writer != nullptr) (void)writer->wait(1s);
 }
 
 }  // namespace mitm::cli

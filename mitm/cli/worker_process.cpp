@@ -232,8 +232,10 @@ base::Result<> carry_connections(WorkerPlan plan) {
 
 int run_worker(WorkerPlan plan) {
   ignore_signals();
+  say_without_waiting();
   const auto ended = carry_connections(std::move(plan));
   if (!ended) say(ended.error().text);
+  finish_saying();
   return ended ? 0 : 1;
 }
 
