@@ -66,8 +66,7 @@ class Attributor {
 
   /// The same as far as a few system calls that cannot block will do.
   [[nodiscard]] Glance owner_soon(const Sought& sought);
-  /// Tells this one what another has found, so that it is found soon the next time. Does nothing on macOS and
-  /// FreeBSD: their kernels name the holder in the same table as the socket, there is no search to be spared.
+  /// Tells this one what another has found, so that it is found soon the next time.
   void learn(const Owner& owner);
 
   /// Facts of a process that lives now, cached by (pid, start time); null when there is no such process.

@@ -39,8 +39,11 @@ Glance Attributor::owner_soon(const Sought& sought) {
   return owner ? Glance{std::move(*owner)} : Glance{{}, true};
 }
 
-// The kernel's table names the holder, as soon for this Attributor as for any other.
-void Attributor::learn(const Owner&) {}
+// The kernel's table names the holder, as soon for this Attributor as for any other; the facts of the process
+// are what is to be spared.
+void Attributor::learn(const Owner& owner) {
+  state_->attribution.learn(owner);
+}
 
 std::shared_ptr<const ProcessFacts> Attributor::facts_of(pid_t pid) {
   return state_->attribution.facts_of(pid);

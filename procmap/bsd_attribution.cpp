@@ -49,9 +49,19 @@ std::optional<Owner> BsdAttribution::owner_soon(const base::Endpoint& source,
                                                 const base::Endpoint& destination, Transport transport) {
   const auto socket = socket_of(source, destination, transport);
   if (!socket) return Owner{};
-  auto owner = held_by(*socket, system_.holder(*socket));
+  const BsdHolder holder = system_.holder(*socket);
+  Owner owner{facts_of_socket(*socket), nullptr};
+  if (holder.pid > 0) {
+    owner.process = processes_.kept_facts_of(holder.pid);
+    if (!owner.process) return std::nullopt;
+    owner.descriptor = holder.descriptor;
+  }
   if (!owner.process && system_.search) return std::nullopt;
   return owner;
+}
+
+void BsdAttribution::learn(const Owner& owner) {
+  if (owner.process) processes_.learn(owner.process);
 }
 
 std::shared_ptr<const ProcessFacts> BsdAttribution::facts_of(pid_t pid) {

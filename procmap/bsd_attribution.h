@@ -51,6 +51,7 @@ class BsdAttribution {
                  std::chrono::milliseconds limit, Transport transport);
   std::optional<Owner> owner_soon(const base::Endpoint& source, const base::Endpoint& destination,
                                   Transport transport);
+  void learn(const Owner& owner);
   std::shared_ptr<const ProcessFacts> facts_of(pid_t pid);
   base::Result<std::vector<SocketRow>> table();
 

@@ -29,6 +29,20 @@ std::shared_ptr<const ProcessFacts> ProcessCache::facts_of(pid_t pid) {
   return facts_of(pid, 0);
 }
 
+std::shared_ptr<const ProcessFacts> ProcessCache::kept_facts_of(pid_t pid) {
+  const auto found = entries_.find(pid);
+  if (found == entries_.end()) return nullptr;
+  const auto& facts = found->second.facts;
+  const auto record = source_.record(pid);
+  if (!record || !holds(*facts, *record, image_of(*record, source_.path(pid)))) return nullptr;
+  uses_.splice(uses_.begin(), uses_, found->second.use);
+  return facts;
+}
+
+void ProcessCache::learn(std::shared_ptr<const ProcessFacts> facts) {
+  keep(std::move(facts));
+}
+
 std::shared_ptr<const ProcessFacts> ProcessCache::facts_of(pid_t pid, std::size_t depth) {
   auto record = source_.record(pid);
   if (!record) {

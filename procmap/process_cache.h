@@ -48,6 +48,10 @@ class ProcessCache {
 
   /// Null when there is no such process.
   std::shared_ptr<const ProcessFacts> facts_of(pid_t pid);
+  /// Null also when they would have to be read: arguments and names of users may take their time.
+  std::shared_ptr<const ProcessFacts> kept_facts_of(pid_t pid);
+  /// What another cache has read.
+  void learn(std::shared_ptr<const ProcessFacts> facts);
 
  private:
   struct Entry {

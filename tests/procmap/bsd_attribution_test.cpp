@@ -84,6 +84,21 @@ TEST_CASE("BsdAttribution: the holder that the kernel names, at once") {
   CHECK(machine.reads == 1);
 }
 
+TEST_CASE("BsdAttribution: at once is only what needs no arguments and no user's name") {
+  auto machine = machine_with_curl();
+  auto attribution = machine.attribution();
+  CHECK(!attribution.owner_soon(kSource, kDestination, Transport::tcp));
+  // Another one has read them.
+  auto other = machine.attribution();
+  const auto owner = other.owner_of(kSource, kDestination, 200ms, Transport::tcp);
+  REQUIRE(owner.process);
+  attribution.learn(owner);
+  const auto soon = attribution.owner_soon(kSource, kDestination, Transport::tcp);
+  REQUIRE(soon);
+  CHECK(soon->process == owner.process);
+  CHECK(soon->descriptor == 5);
+}
+
 TEST_CASE("BsdAttribution: a socket that was handed on takes a search") {
   auto machine = machine_with_curl();
   machine.findable[2] = {200, 9};
