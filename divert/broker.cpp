@@ -13,6 +13,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "divert/answers.h"
 #include "divert/probe.h"
 #include "divert/urgent.h"
 #include "divert/wire.h"
@@ -25,13 +26,9 @@ using namespace std::chrono_literals;
 constexpr auto kHeartbeat = 200ms;
 constexpr auto kWorkerStart = 20s;
 constexpr auto kWorkerEnd = 3s;
-/// For owners of accepted connections. The guard's patience is a second.
-constexpr auto kSearchLimit = 200ms;
 /// Troubles of a run that goes on are told soon, but not again and again.
 constexpr auto kTellCheck = 1s;
 constexpr auto kTellEvery = 60s;
-/// Messages that a link may wait to send before flows are no longer told.
-constexpr std::size_t kUntold = 1000;
 /// The worker asks for a new intermediate once in a week; one that has been taken over does not get many.
 constexpr auto kIntermediateEvery = 10s;
 /// What intercepted connections of an ended CMD get to finish their flows.
@@ -59,6 +56,7 @@ std::string obituary(int status) {
 
 Broker::Broker(BrokerSetup setup)
     : setup_(std::move(setup)),
+      heartbeats_(setup_.links.size()),
       command_(std::move(setup_.command), setup_.wait_for_descendants),
       buffer_(wire::kMaxMessage) {
   own_pids_ = {::getpid(), setup_.guard.pid(), setup_.worker};
@@ -71,6 +69,8 @@ Ending Broker::run() {
   if (auto opened = open(); !opened) end({1, opened.error().text});
   loop();
   finish();
+  wait_for_command();
+  setup_.guard.dismiss();
   command_.take_terminal_back();
   return *ending_;
 }
@@ -82,9 +82,6 @@ base::Result<> Broker::open() {
   auto natlook = pfctl::Natlook::open();
   if (!natlook) return natlook.error();
   natlook_ = std::move(*natlook);
-  auto attributor = procmap::Attributor::open();
-  if (!attributor) return attributor.error();
-  attributor_ = std::move(*attributor);
   send_intermediate();
   const auto deadline = Clock::now() + kWorkerStart;
   while (!ready_ && !ending_ && Clock::now() < deadline) {
@@ -97,6 +94,9 @@ base::Result<> Broker::open() {
   if (ending_) return {};
   if (!ready_) return base::failure("the worker did not start within 20 seconds");
   if (auto held = hold_command(); !held) return held.error();
+  auto lookups = OwnerLookups::start();
+  if (!lookups) return lookups.error();
+  lookups_ = std::move(*lookups);
   const auto engine = choose_engine();
   if (!engine) return engine.error();
   log(setup_.first_line(setup_.rules, *engine));
@@ -229,7 +229,8 @@ bool Broker::has_arrived(const base::Endpoint& to, Clock::duration limit) {
 
 /// The guard is told that all is well only when all of it is.
 void Broker::beat() {
-  if (engine_ && !engine_->mind_searches()) {
+  const bool searches = (!lookups_ || lookups_->mind(Clock::now())) && (!engine_ || engine_->mind_searches());
+  if (!searches) {
     fail(
         "searches for the owners of connections hang again and again: perhaps a name service "
         "(nsswitch.conf) does not answer, or `ps` hangs");
@@ -237,9 +238,17 @@ void Broker::beat() {
   setup_.guard.beat(engine_ && !engine_->alive() ? Guard::Engine::hangs : Guard::Engine::works);
 }
 
+/// Whoever is diverted to a context that hangs waits for ever.
+void Broker::mind_worker() {
+  if (!heartbeats_.round(Clock::now())) return;
+  worker_hangs_ = true;
+  fail("the worker hangs: one of its threads has given no sign of life for two seconds");
+}
+
 void Broker::loop() {
   std::vector<pollfd> ends;
   for (const auto& link : links_) ends.push_back({link.socket.descriptor(), POLLIN, 0});
+  ends.push_back({lookups_ ? lookups_->descriptor() : -1, POLLIN, 0});
   ends.push_back({engine_ ? engine_->descriptor() : -1, POLLIN, 0});
   ends.push_back({setup_.control.descriptor(), POLLIN, 0});
   ends.push_back({signals_->descriptor(), POLLIN, 0});
@@ -250,6 +259,7 @@ void Broker::loop() {
     const int ready = ::poll(ends.data(), ends.size(), static_cast<int>(kHeartbeat / 1ms));
     if (Clock::now() >= beat_due) {
       beat();
+      mind_worker();
       setup_.control.flush();
       beat_due = Clock::now() + kHeartbeat;
       if (command_.is_over()) end({command_.status(), {}});
@@ -261,6 +271,7 @@ void Broker::loop() {
       // The worker closes its ends when it dies; its status comes with SIGCHLD.
       if (ends[i].revents & (POLLHUP | POLLERR)) ends[i].fd = -1;
     }
+    if (ends[ends.size() - 4].revents) serve_lookups();
     if (ends[ends.size() - 3].revents) serve_engine();
     if (ends[ends.size() - 2].revents) read_control();
     if (ends.back().revents) read_signals();
@@ -269,47 +280,37 @@ void Broker::loop() {
 
 void Broker::serve(Link& link) {
   // A few at a time, so that heartbeats and signals are never starved.
-  std::vector<Asked> waiting;
   flush(link);
   for (int i = 0; i < 64 && !link.wants_room(); ++i) {
     const ssize_t n = link.socket.receive(buffer_, MessageSocket::Wait::no);
     if (n <= 0) break;
-    if (auto one = asked({buffer_.data(), static_cast<std::size_t>(n)}, link))
-      waiting.push_back(std::move(*one));
+    heard({buffer_.data(), static_cast<std::size_t>(n)}, link);
   }
-  answer(waiting, link);
   flush(link);
 }
 
-/// Together: what takes a search takes one for all of them.
-void Broker::answer(std::span<const Asked> asked, Link& link) {
-  if (asked.empty()) return;
-  std::vector<procmap::Sought> sought;
-  for (const Asked& one : asked) sought.push_back({one.key.source, one.key.destination});
-  auto owners = attributor_->owners_of(sought, kSearchLimit);
-  for (std::size_t i = 0; i < asked.size(); ++i) {
-    Ruling ruling{std::move(owners[i]), {}};
-    if (!ruling.owner.in_time) ++not_in_time_;
-    ruling.verdict = setup_.policy.judge({ruling.owner, asked[i].key.destination}, own_pids_);
-    notice(ruling);
-    link.unsent.push_back(
-        answer_from(asked[i].key, ruling, wire::Answer::Kind::answer, asked[i].question, 0));
-  }
-}
-
+/// A context that takes what had to wait for it lives, though nothing of it is read meanwhile.
 void Broker::flush(Link& link) {
-  link.socket.flush();
-  while (!link.unsent.empty()) {
-    if (link.socket.send(link.unsent.front(), MessageSocket::Wait::no) == EAGAIN) return;
-    link.unsent.pop_front();
-  }
+  if (link.unsent.flush(link.socket)) heartbeats_.heard(static_cast<std::size_t>(&link - links_.data()));
 }
 
-/// The answer about a connection that no program made.
-std::string Broker::nobody(std::uint64_t question) {
-  wire::Answer unknown;
-  unknown.id = question;
-  return wire::encode(unknown);
+/// What a connection waits for.
+void Broker::send(Link& link, std::string message) {
+  if (!link.unsent.push(std::move(message), LinkQueue::Kind::needed)) ++unanswered_;
+}
+
+void Broker::serve_lookups() {
+  for (auto& found : lookups_->take()) answer(std::move(found));
+  for (auto& link : links_) flush(link);
+}
+
+void Broker::answer(OwnerLookups::Found found) {
+  Ruling ruling{std::move(found.owner), {}};
+  if (!ruling.owner.in_time) ++not_in_time_;
+  const auto& [key, to] = found.asked;
+  ruling.verdict = setup_.policy.judge({ruling.owner, key.destination}, own_pids_);
+  notice(ruling);
+  send(links_[to.link], answer_about(key, ruling, own_pids_, wire::Answer::Kind::answer, to.question));
 }
 
 std::optional<pfctl::OriginalTuple> Broker::original_of(const base::Endpoint& peer,
@@ -322,97 +323,70 @@ std::optional<pfctl::OriginalTuple> Broker::original_of(const base::Endpoint& pe
   return {};
 }
 
-/// Where did it want to go -> who is it -> what now. Empty: nothing that has to be looked up; the answer has
-/// gone, or comes later.
-std::optional<Broker::Asked> Broker::asked(std::string_view bytes, Link& link) {
+void Broker::heard(std::string_view bytes, Link& link) {
+  heartbeats_.heard(static_cast<std::size_t>(&link - links_.data()));
   if (wire::Connected connected; bytes.size() == sizeof connected) {
     std::memcpy(&connected, bytes.data(), sizeof connected);
     if (engine_) engine_->connected(connected.token, connected.error);
-    return {};
+  } else if (wire::Question question; bytes.size() == sizeof question) {
+    std::memcpy(&question, bytes.data(), sizeof question);
+    asked(question, link);
   }
-  wire::Question question;
-  if (bytes.size() != sizeof question) return {};
-  std::memcpy(&question, bytes.data(), sizeof question);
+}
+
+/// Where did it want to go -> who is it -> what now. The answer goes at once, or comes from the engine or the
+/// lookups.
+void Broker::asked(const wire::Question& question, Link& link) {
   const auto peer = wire::unpack(question.peer);
   const auto local = wire::unpack(question.local);
   // Only about what has come to our listeners: it may know no more.
   const bool ours =
       local && (local->port() == setup_.rules.listener_v4 || local->port() == setup_.rules.listener_v6);
-  if (!peer || !ours) return {};
+  if (!peer || !ours) return;
   const auto original = original_of(*peer, *local);
   const bool tried = original && std::ranges::find(tried_, original->destination) != tried_.end();
   if (tried) arrived_ = original->destination;
-  if (!original || tried) {
-    link.unsent.push_back(nobody(question.id));
-    return {};
-  }
+  if (!original || tried) return send(link, answer_of_nobody(question.id));
   const FlowKey key{original->source, original->destination};
-  const auto number = static_cast<std::size_t>(&link - links_.data());
-  if (engine_ && engine_->accepted(key, {number, question.id})) return {};
-  return Asked{key, question.id};
+  const Waiter to{static_cast<std::size_t>(&link - links_.data()), question.id};
+  if (engine_ && engine_->accepted(key, to)) return;
+  if (auto owner = lookups_->glance(key)) return answer({{key, to}, std::move(*owner)});
+  lookups_->ask({key, to});
 }
 
 void Broker::notice(const Ruling& ruling) {
   seen_ = seen_ || !passes_unseen(ruling);
 }
 
-std::string Broker::answer_from(const FlowKey& key, const Ruling& ruling, wire::Answer::Kind kind,
-                                std::uint64_t id, std::uint64_t upstream) const {
-  wire::Answer answer;
-  answer.kind = kind;
-  answer.id = id;
-  answer.upstream = upstream;
-  answer.source = key.source;
-  answer.destination = key.destination;
-  answer.process = ruling.owner.process;
-  answer.own = answer.process && std::ranges::find(own_pids_, answer.process->id.pid) != own_pids_.end();
-  answer.verdict = ruling.verdict;
-  return wire::encode(answer);
-}
-
-std::string Broker::answer_from(const Heard& heard) {
-  wire::Answer answer;
-  answer.kind = wire::Answer::Kind::heard;
-  answer.source = heard.key.source;
-  answer.destination = heard.key.destination;
-  answer.process = heard.ruling.owner.process;
-  answer.verdict = heard.ruling.verdict;
-  answer.from_server = heard.from_server;
-  answer.payload = heard.payload;
-  answer.came = heard.came;
-  return wire::encode(answer);
-}
-
 /// What the packet engine wants the worker to do or to know.
 void Broker::serve_engine() {
-  using Kind = wire::Answer::Kind;
-  for (const auto& deed : engine_->take_requests()) {
-    std::size_t link = next_link_++ % links_.size();
-    std::string message;
-    if (const auto* ahead = std::get_if<ConnectAhead>(&deed)) {
-      notice(ahead->ruling);
-      const Kind kind = ahead->again ? Kind::connect_again : Kind::connect;
-      message = answer_from(ahead->key, ahead->ruling, kind, ahead->token, 0);
-    } else if (const auto* shown = std::get_if<Show>(&deed)) {
-      notice(shown->ruling);
-      message = answer_from(shown->key, shown->ruling, Kind::show, 0, 0);
-    } else if (const auto* reply = std::get_if<Reply>(&deed)) {
-      link = reply->to.link;
-      notice(reply->ruling);
-      message = answer_from(reply->key, reply->ruling, Kind::answer, reply->to.question, reply->token);
-    } else if (const auto* heard = std::get_if<Heard>(&deed)) {
-      // One context sees both question and answer.
-      link = FlowKeyHash{}(heard->key) % links_.size();
-      message = answer_from(*heard);
-    }
-    const bool may_be_lost = std::holds_alternative<Show>(deed) || std::holds_alternative<Heard>(deed);
-    if (may_be_lost && links_[link].unsent.size() >= kUntold) {
-      ++unshown_;
-      continue;
-    }
-    links_[link].unsent.push_back(std::move(message));
-  }
+  for (const auto& deed : engine_->take_requests()) perform(deed);
   for (auto& link : links_) flush(link);
+}
+
+void Broker::perform(const Deed& deed) {
+  using Kind = wire::Answer::Kind;
+  Link& any = links_[next_link_++ % links_.size()];
+  if (const auto* ahead = std::get_if<ConnectAhead>(&deed)) {
+    notice(ahead->ruling);
+    const Kind kind = ahead->again ? Kind::connect_again : Kind::connect;
+    auto message = answer_about(ahead->key, ahead->ruling, own_pids_, kind, ahead->token);
+    // The program's first packet comes again: nobody has answered it.
+    if (!any.unsent.push(std::move(message), LinkQueue::Kind::needed))
+      engine_->connected(ahead->token, ETIMEDOUT);
+  } else if (const auto* reply = std::get_if<Reply>(&deed)) {
+    notice(reply->ruling);
+    send(links_[reply->to.link],
+         answer_about(reply->key, reply->ruling, own_pids_, Kind::answer, reply->to.question, reply->token));
+  } else if (const auto* shown = std::get_if<Show>(&deed)) {
+    notice(shown->ruling);
+    auto message = answer_about(shown->key, shown->ruling, own_pids_, Kind::show, 0);
+    if (!any.unsent.push(std::move(message), LinkQueue::Kind::lossy)) ++unshown_;
+  } else if (const auto* copy = std::get_if<Heard>(&deed)) {
+    // One context sees both question and answer.
+    Link& one = links_[FlowKeyHash{}(copy->key) % links_.size()];
+    if (!one.unsent.push(answer_of(*copy), LinkQueue::Kind::lossy)) ++unshown_;
+  }
 }
 
 void Broker::read_control() {
@@ -481,13 +455,12 @@ void Broker::reap() {
     if (pid == command_.pid()) {
       WIFSTOPPED(status) ? suspend() : command_ended(status);
     } else if (pid == setup_.worker && WIFSTOPPED(status)) {
-      // Whoever is diverted waits for it.
-      ::kill(setup_.worker, SIGKILL);
+      worker_hangs_ = true;
       fail("the worker was stopped");
     } else if (pid == setup_.worker) {
       worker_gone_ = true;
       fail(obituary(status));
-    } else if (pid == setup_.guard.pid() && !WIFSTOPPED(status)) {
+    } else if (pid == setup_.guard.pid() && !WIFSTOPPED(status) && is_intercepting()) {
       fail("the guard died");
     }
   }
@@ -502,6 +475,7 @@ void Broker::stop_diverting() {
 }
 
 base::Result<> Broker::divert_again() {
+  if (!is_intercepting()) return {};
   if (!loaded_) return load();
   setup_.guard.pause();
   auto diverts = loaded_->divert_again();
@@ -526,6 +500,7 @@ void Broker::command_ended(int status) {
 }
 
 void Broker::log(std::string_view line) {
+  if (worker_gone_ || worker_hangs_) return setup_.say(line);
   (void)setup_.control.send(wire::encode(wire::Control::log, line), MessageSocket::Wait::no);
 }
 
@@ -546,6 +521,8 @@ void Broker::tell_troubles() {
     lines.push_back(fmt::format(
         "{} flows of DNS and of connections that pass are missing: the worker was too slow", unshown_));
   }
+  if (unanswered_ > 0)
+    lines.push_back(fmt::format("{} connections were closed: the worker was too slow", unanswered_));
   std::erase(lines, "");
   std::string troubles = fmt::format("{}", fmt::join(lines, "; "));
   if (troubles == told_) return;
@@ -563,6 +540,7 @@ void Broker::end(Ending ending) {
 /// translate the connections that are still open, and their ends would reach nobody.
 void Broker::finish() {
   stop_diverting();
+  if (worker_hangs_) ::kill(setup_.worker, SIGKILL);
   if (engine_) serve_engine();  // what CMD did last
   if (!seen_ && ending_->error.empty() && loaded_) log(setup_.nothing_seen(setup_.rules));
   tell_troubles();
@@ -571,14 +549,29 @@ void Broker::finish() {
       MessageSocket::Wait::no);
   if (!wait_for_worker(kWorkerEnd + (command_.was_released() ? 2s : 0s))) {
     ::kill(setup_.worker, SIGKILL);
-    ::waitpid(setup_.worker, nullptr, 0);
+    // One that is in the kernel's hands (a file system that does not answer) does not end of it.
+    if (!wait_for_worker(kWorkerEnd))
+      setup_.say(fmt::format("the worker (pid {}) cannot be ended: connections that it carries hang",
+                             setup_.worker));
   }
   setup_.guard.pause();
   loaded_.reset();
   engine_.reset();
+  lookups_.reset();
   setup_.landing.reset();
   command_.kill();
-  setup_.guard.dismiss();
+}
+
+/// Interception has ended before CMD: osproxy is to CMD's caller what CMD would be.
+void Broker::wait_for_command() {
+  if (!command_.was_released() || command_.pid() == 0) return;
+  if (!ending_->error.empty()) setup_.say(ending_->error + "; the command goes on without interception");
+  ending_.reset();
+  while (!ending_) {
+    pollfd signal{signals_->descriptor(), POLLIN, 0};
+    if (::poll(&signal, 1, static_cast<int>(kHeartbeat / 1ms)) > 0) read_signals();
+    if (command_.is_over()) end({command_.status(), {}});
+  }
 }
 
 /// Its wait status; empty when it still runs after `limit`. Heartbeats and questions go on meanwhile.
@@ -593,6 +586,7 @@ std::optional<int> Broker::wait_for_worker(Clock::duration limit) {
     if (Clock::now() >= deadline) return std::nullopt;
     for (auto& link : links_) serve(link);
     setup_.control.flush();
+    if (lookups_) serve_lookups();
     if (engine_) serve_engine();
     beat();
     ::usleep(2'000);

@@ -14,14 +14,16 @@
 #include "divert/command_run.h"
 #include "divert/complaints.h"
 #include "divert/guard.h"
+#include "divert/heartbeats.h"
+#include "divert/link_queue.h"
 #include "divert/message_socket.h"
+#include "divert/owner_lookups.h"
 #include "divert/packet_engine.h"
 #include "divert/policy.h"
 #include "divert/signals.h"
 #include "divert/wire.h"
 #include "pfctl/loader.h"
 #include "pfctl/natlook.h"
-#include "procmap/attribution.h"
 
 namespace divert {
 
@@ -54,6 +56,8 @@ struct BrokerSetup {
   /// PEM of an intermediate, key and certificate; asked at the start and whenever the worker says that it
   /// expires.
   std::function<base::Result<std::string>()> make_intermediate;
+  /// A line for the user when there is no worker any more to write it. Must not block.
+  std::function<void(std::string_view)> say;
 };
 
 /// One thread, one poll loop. Signals are read from a descriptor.
@@ -63,7 +67,7 @@ class Broker {
   ~Broker();
 
   /// Until a signal, the end of CMD, or the death of the worker or the guard. The rules are gone when it
-  /// returns.
+  /// returns. A CMD that still runs when interception has ended is waited for.
   [[nodiscard]] Ending run();
 
  private:
@@ -73,15 +77,9 @@ class Broker {
   /// until it has gone: so nothing is lost however many connections a context has under way.
   struct Link {
     MessageSocket socket;
-    std::deque<std::string> unsent;
+    LinkQueue unsent;
 
     [[nodiscard]] bool wants_room() const { return !unsent.empty() || socket.pending(); }
-  };
-
-  /// A question about a connection that nobody has judged yet.
-  struct Asked {
-    FlowKey key;
-    std::uint64_t question = 0;
   };
 
   base::Result<> open();
@@ -96,17 +94,18 @@ class Broker {
   bool has_arrived(const base::Endpoint& to, Clock::duration limit);
   void release_command();
   void beat();
+  void mind_worker();
   void loop();
   void serve(Link& link);
-  void answer(std::span<const Asked> asked, Link& link);
-  static void flush(Link& link);
-  [[nodiscard]] std::optional<Asked> asked(std::string_view message, Link& link);
-  std::string answer_from(const FlowKey& key, const Ruling& ruling, wire::Answer::Kind kind, std::uint64_t id,
-                          std::uint64_t upstream) const;
-  static std::string answer_from(const Heard& heard);
-  static std::string nobody(std::uint64_t question);
+  void flush(Link& link);
+  void send(Link& link, std::string message);
+  void heard(std::string_view message, Link& link);
+  void asked(const wire::Question& question, Link& link);
+  void serve_lookups();
+  void answer(OwnerLookups::Found found);
   std::optional<pfctl::OriginalTuple> original_of(const base::Endpoint& peer, const base::Endpoint& local);
   void serve_engine();
+  void perform(const Deed& deed);
   void tell_troubles();
   void notice(const Ruling& ruling);
   void read_control();
@@ -121,6 +120,9 @@ class Broker {
   void fail(std::string_view what);
   void end(Ending ending);
   void finish();
+  void wait_for_command();
+  /// Until finish() has taken everything out.
+  [[nodiscard]] bool is_intercepting() const { return setup_.landing.has_value(); }
   [[nodiscard]] std::optional<int> wait_for_worker(Clock::duration limit);
 
   BrokerSetup setup_;
@@ -129,9 +131,10 @@ class Broker {
   std::optional<base::Endpoint> arrived_;  ///< the one of them that came to our listener last
   Complaints complaints_;
   std::optional<pfctl::Natlook> natlook_;
-  std::optional<procmap::Attributor> attributor_;
+  std::unique_ptr<OwnerLookups> lookups_;
   std::vector<pid_t> own_pids_;
   std::vector<Link> links_;
+  Heartbeats heartbeats_;      ///< of the worker's contexts
   std::size_t next_link_ = 0;  ///< for what any context can do
   std::unique_ptr<PacketEngine> engine_;
   std::optional<Signals> signals_;
@@ -139,8 +142,10 @@ class Broker {
   std::vector<char> buffer_;
   bool ready_ = false;  ///< the worker accepts
   bool worker_gone_ = false;
+  bool worker_hangs_ = false;
   bool seen_ = false;              ///< a connection that is not passed on unseen
   std::uint64_t unshown_ = 0;      ///< flows that a slow worker was not told of
+  std::uint64_t unanswered_ = 0;   ///< questions of a worker that does not take the answers
   std::uint64_t not_in_time_ = 0;  ///< owners of accepted connections
   std::string deaf_;               ///< why there are no copies of DNS; empty: there are
   std::string told_;               ///< the troubles, as they were told last

@@ -55,6 +55,12 @@ void BrokerLink::tell(const wire::Connected& message) {
   told_.cancel();
 }
 
+void BrokerLink::beat() {
+  if (closed_) return;
+  socket_.flush();
+  if (!socket_.pending()) (void)socket_.send(bytes_of(wire::Alive{0}), MessageSocket::Wait::no);
+}
+
 asio::awaitable<void> BrokerLink::run(OnOrder on_order) {
   using namespace asio::experimental::awaitable_operators;
   co_await (read(std::move(on_order)) && deliver());

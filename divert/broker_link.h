@@ -29,6 +29,9 @@ class BrokerLink {
   /// it.
   void tell(const wire::Connected& message);
 
+  /// Tells the broker that this context comes round, unless it takes nothing now.
+  void beat();
+
   /// Reads, and delivers what is told, until the broker closes; to be spawned once. `on_order`: what is not
   /// an answer to a question.
   using OnOrder = std::function<void(wire::Answer)>;

@@ -40,8 +40,8 @@ enum class Beat : char { alive = 'b', engine_hangs = 'e', paused = 'p', dismisse
 constexpr int kPipe = 0;
 constexpr int kVoice = 3;
 
-/// The worker ends by itself when the broker has gone; a stopped or hanging one is killed. Its end resets what
-/// it carries: before that nothing may be forgotten that those resets need.
+/// The worker ends by itself when the broker has gone; a stopped or hanging one is killed. Its end resets
+/// what it carries: before that nothing may be forgotten that those resets need.
 void end_worker(WatchedProcess& worker) {
   if (worker.wait(kWorkerGrace)) return;
   worker.kill();
@@ -85,7 +85,8 @@ bool watch(WatchedProcess& broker, pid_t number) {
     if (ready == 0) {
       killed = true;
       broker.kill();
-      say(fmt::format("{} for a second: it (pid {}) is killed, the rules are taken out, open connections are "
+      say(
+          fmt::format("{} for a second: it (pid {}) is killed, the rules are taken out, open connections are "
                       "reset",
                       engine_hangs ? "a thread of the main process that receives first packets has hung"
                                    : "the main process has given no sign of life",
@@ -119,7 +120,8 @@ bool watch(WatchedProcess& broker, pid_t number) {
   // nobody. A kernel that refuses this refuses the rules as well, and says why then.
   const auto translating = pfctl::keep_translating();
   if (!watch(broker, journal.broker.pid)) {
-    say(fmt::format("the main process (pid {}) was killed or has crashed: the rules are taken out, open "
+    say(
+        fmt::format("the main process (pid {}) was killed or has crashed: the rules are taken out, open "
                     "connections are reset",
                     journal.broker.pid));
   }

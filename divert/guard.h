@@ -13,9 +13,9 @@ namespace divert {
 class Guard {
  public:
   /// Forks it: own session, deaf to INT, TERM and HUP. It sleeps on a pipe whose only write end stays with
-  /// the caller; at end-of-file, however the broker died, it says so on standard error, ends the worker, whose
-  /// connections are reset, and undoes `journal`. When no heartbeat comes for a second it kills the broker
-  /// first. Call before any thread and before rules are loaded.
+  /// the caller; at end-of-file, however the broker died, it says so on standard error, ends the worker,
+  /// whose connections are reset, and undoes `journal`. When no heartbeat comes for a second it kills the
+  /// broker first. Call before any thread and before rules are loaded.
   [[nodiscard]] static base::Result<Guard> start(const Journal& journal);
 
   enum class Engine : bool { works, hangs };

@@ -36,7 +36,8 @@ void Terminal::give_to(pid_t group) {
 void Terminal::take_back() {
   if (!given_) return;
   set_foreground(tty_.get(), ::getpgrp());
-  ::tcsetattr(tty_.get(), TCSADRAIN, &modes_);
+  // At once: a terminal that is stopped never drains, and the broker's loop would wait for it.
+  ::tcsetattr(tty_.get(), TCSANOW, &modes_);
   given_ = false;
 }
 

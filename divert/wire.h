@@ -46,6 +46,12 @@ struct Connected {
 };
 static_assert(sizeof(Connected) == 16);
 
+/// Worker to broker, on each link: its context comes round.
+struct Alive {
+  std::uint64_t zero;
+};
+static_assert(sizeof(Alive) == 8);
+
 /// Broker to worker.
 struct Answer {
   enum class Kind : std::uint8_t {

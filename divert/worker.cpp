@@ -76,6 +76,7 @@ class Worker::Context {
     asio::co_spawn(io_, link_.run(obey), asio::detached);
     for (auto& listener : acceptors_) asio::co_spawn(io_, accept(listener), asio::detached);
     asio::co_spawn(io_, tick(), asio::detached);
+    asio::co_spawn(io_, beat(), asio::detached);
   }
 
   void stop_accepting() {
@@ -107,6 +108,15 @@ class Worker::Context {
     }
   }
 
+  asio::awaitable<void> beat() {
+    asio::steady_timer timer{io_};
+    for (;;) {
+      link_.beat();
+      timer.expires_after(Heartbeats::kEvery);
+      co_await timer.async_wait(kToken);
+    }
+  }
+
   asio::awaitable<void> accept(tcp::acceptor& listener) {
     asio::steady_timer pause{io_};
     while (listener.is_open()) {
@@ -126,6 +136,8 @@ class Worker::Context {
   asio::awaitable<void> keep(tcp::socket socket) {
     boost::system::error_code error;
     const int handle = socket.native_handle();
+    // Whatever ends this process, half of what was under way must not look like all of it.
+    reset_on_close(handle);
     Accepted accepted{std::move(socket), {}, {}};
     accepted.peer = accepted.socket.remote_endpoint(error);
     if (error) co_return;

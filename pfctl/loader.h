@@ -99,10 +99,10 @@ class LoadedRules {
                                                    const Probe& probe = {});
 
 /// Until the descriptor is closed the addresses of connections that are diverted stay translated, whoever
-/// takes the rules out and however: for a process that outlives the one that has loaded them, so that the ends
-/// of those connections still reach the programs. Linux: a table of its own, which belongs to the descriptor
-/// and changes nothing (seen in `nft list ruleset` as osproxy_guard_PID). pf: none is needed, states outlive
-/// the rules. Needs root.
+/// takes the rules out and however: for a process that outlives the one that has loaded them, so that the
+/// ends of those connections still reach the programs. Linux: a table of its own, which belongs to the
+/// descriptor and changes nothing (seen in `nft list ruleset` as osproxy_guard_PID). pf: none is needed,
+/// states outlive the rules. Needs root.
 [[nodiscard]] base::Result<base::UniqueFd> keep_translating();
 
 inline constexpr long kNoOwner = -1;

@@ -168,8 +168,11 @@ class Run {
     setup_.make_intermediate = [directory = settings().ca_dir] {
       return tls::issue_intermediate_in_child(directory);
     };
+    setup_.say = say;
+    say_without_waiting();
     const divert::Ending ending = divert::Broker{std::move(setup_)}.run();
     if (!ending.error.empty()) say(ending.error);
+    finish_saying();
     return ending.status;
   }
 

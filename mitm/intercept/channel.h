@@ -37,8 +37,9 @@ struct IoResult {
 };
 
 /// Owns the socket, which from now on ends with a reset when it is closed, however this process ends, unless
-/// shutdown_write() or end_on_close() was called. Holds no buffer while nothing is pending. Not movable: OpenSSL points into it. try_*
-/// return at once; the awaitables suspend only when the socket is not ready. One coroutine reads, one writes.
+/// shutdown_write() or end_on_close() was called. Holds no buffer while nothing is pending. Not movable:
+/// OpenSSL points into it. try_* return at once; the awaitables suspend only when the socket is not ready.
+/// One coroutine reads, one writes.
 class Channel {
  public:
   using Socket = boost::asio::ip::tcp::socket;

@@ -100,7 +100,8 @@ TEST_CASE("guard: undoes the journal and ends the worker when the broker is kill
   CHECK(within(1000ms, [&] { return scene.undone(); }));
   CHECK(within(1000ms, [&] { return Scene::dead(scene.worker); }));
   const auto line = fmt::format(
-      "osproxy: the main process (pid {}) was killed or has crashed: the rules are taken out, open connections "
+      "osproxy: the main process (pid {}) was killed or has crashed: the rules are taken out, open "
+      "connections "
       "are reset\n",
       scene.broker);
   CHECK(within(1000ms, [&] { return scene.said() == line; }));

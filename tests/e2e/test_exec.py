@@ -130,6 +130,24 @@ class Exec(unittest.TestCase):
         process.wait(PATIENCE)
         self.assertIn("osproxy: nobody reads --output - any more: interception ends, the command goes on without it\n", errors)
 
+    def test_the_command_outlives_the_worker(self):
+        """Its caller gets its status, whatever becomes of us; from then on its connections are its own."""
+        for how in (signal.SIGKILL, signal.SIGSTOP):
+            script = f"echo begun; read go; curl -sS http://{ONE}/direct; exit 7"
+            process = subprocess.Popen(command("sh", "-c", script), stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+            self.assertEqual(process.stdout.readline(), "begun\n")
+            worker = next(pid for pid in children_of(process.pid) if status_of(pid)["Gid"].split()[1] != "0")
+            os.kill(worker, how)
+            why = {signal.SIGKILL: "the worker was killed by signal 9 (Killed)", signal.SIGSTOP: "the worker was stopped"}[how]
+            line = process.stderr.readline()
+            while "capturing" in line:
+                line = process.stderr.readline()
+            self.assertEqual(line, f"osproxy: {why}; the rules are taken out; the command goes on without interception\n")
+            self.assertEqual(world.tables(), "".join(t for t in world.tables().splitlines(True) if "_guard_" in t))
+            self.assertIsNone(process.poll())
+            output, errors = process.communicate("\n", PATIENCE)
+            self.assertEqual((process.returncode, output, errors), (7, "hello from " + ONE + "\n", ""))
+
     def test_runtimes_trust_it(self):
         python = "import urllib.request as r; print(r.urlopen('https://%s/python').status)" % ONE
         programs = {"python": ["/usr/bin/python3", "-c", python], "wget": ["wget", "-qO-", f"https://{ONE}/wget"]}

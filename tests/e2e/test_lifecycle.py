@@ -1,4 +1,5 @@
 """How a run ends: signals, killed processes, a second instance, a loop. However it ends, no rule stays and the network works."""
+import fcntl
 import json
 import os
 import signal
@@ -25,6 +26,27 @@ def serve(c):
     print(how, flush=True); c.close()
 s = socket.create_server(("0.0.0.0", 8010)); print("ready", flush=True)
 while True: threading.Thread(target=serve, args=(s.accept()[0],), daemon=True).start()
+"""
+# Stops the thread that is named, and no other one, as long as both live (ptrace(2)).
+FREEZE = """
+import ctypes, os, sys
+SEIZE, INTERRUPT = 0x4206, 0x4207
+libc, thread = ctypes.CDLL(None, use_errno=True), int(sys.argv[1])
+for request in (SEIZE, INTERRUPT):
+    if libc.ptrace(request, thread, None, None) != 0: sys.exit(os.strerror(ctypes.get_errno()))
+os.waitpid(thread, 0x40000000); print("frozen", flush=True); os.waitpid(thread, 0x40000000)
+"""
+# Connects again and again, to a port whose connections are chosen or sorted out by osproxy.
+FLOOD = """
+import socket
+sockets = []
+print("floods", flush=True)
+while True:
+    s = socket.socket(); s.setblocking(False)
+    try: s.connect(("192.0.2.2", 80))
+    except BlockingIOError: pass
+    sockets.append(s)
+    if len(sockets) > 500: sockets.pop(0).close()
 """
 # Reads all of it. Prints when it comes, then how that ended, and how much it was.
 READER = """
@@ -155,6 +177,85 @@ class Ending(unittest.TestCase):
         self.assertNotIn("osproxy", world.tables())
         wait_for(lambda: not alive(worker), "the end of the worker")
 
+    def freeze(self, thread):
+        process = world.python(FREEZE, thread, stdout=subprocess.PIPE, text=True)
+        self.assertEqual(process.stdout.readline(), "frozen\n")
+        self.addCleanup(process.wait)
+        self.addCleanup(process.kill)
+
+    def test_a_thread_of_the_worker_that_hangs_ends_the_run(self):
+        """Nobody waits for it for ever: what it carries is reset, new connections go their own way; the broker's memory stays what it was."""
+        for chosen, engine in (("no-such-program", "redirect"), ("python", "redirect"), ("python", "packet")):
+            with self.subTest(chosen=chosen, engine=engine):
+                osproxy = Osproxy(world, chosen, "--ports", "80,8010", "--threads", "1", "--engine", engine, check=False)
+                osproxy.start(self)
+                broker, worker, guard = osproxy.broker(), osproxy.worker(), osproxy.guard()
+                program = reader()
+                memory = int(status_of(broker)["VmRSS"].split()[0])
+                self.freeze(worker)
+                flood = world.python(FLOOD, stdout=subprocess.PIPE, text=True)
+                self.assertEqual(flood.stdout.readline(), "floods\n")
+                most = memory
+                deadline = time.monotonic() + PATIENCE
+                while osproxy.process.poll() is None and time.monotonic() < deadline:
+                    try:
+                        most = max(most, int(status_of(broker).get("VmRSS", "0 kB").split()[0]))
+                    except OSError:
+                        pass
+                    time.sleep(0.02)
+                flood.kill()
+                self.assertEqual(osproxy.process.returncode, 1)
+                self.assertIn("osproxy: the worker hangs: one of its threads has given no sign of life for two seconds; the rules are taken out\n",
+                              osproxy.stderr())
+                self.assertEqual(program.communicate(timeout=PATIENCE)[0].split()[0], "ECONNRESET")
+                self.assertEqual(drip.stdout.readline(), "ECONNRESET\n")
+                if not ASAN:
+                    self.assertLess(most - memory, 40_000)  # kB
+                wait_for(lambda: not alive(guard), "the end of the guard")
+                self.assert_network_works()
+
+    def test_a_suspended_job_is_no_hang(self):
+        """All of it is stopped and goes on, as by Ctrl-Z and fg, or in a machine that sleeps."""
+        with Osproxy(world, "python", "--ports", "8010") as osproxy:
+            program = reader("100")
+            parts = [osproxy.guard(), osproxy.broker()]
+            for pid in parts:
+                os.kill(pid, signal.SIGSTOP)
+            time.sleep(4)  # longer than a context may be silent, and the guard's patience
+            for pid in reversed(parts):
+                os.kill(pid, signal.SIGCONT)
+                time.sleep(0.3)
+            self.assertEqual(program.communicate(timeout=PATIENCE)[0], f"FIN {100_000 + len('HTTP/1.0 200 OK..--')}\n")
+            self.assertEqual(drip.stdout.readline(), "sent\n")
+
+    def test_a_standard_error_that_nobody_reads_holds_nothing_up(self):
+        """Its lines come from the threads that carry connections: here those of a key log that is not read either."""
+        keys = f"{world.dir}/keys-{os.getpid()}"
+        os.mkfifo(keys)
+        unread = os.open(keys, os.O_RDONLY | os.O_NONBLOCK)
+        self.addCleanup(os.close, unread)
+        fcntl.fcntl(unread, fcntl.F_SETPIPE_SZ, 4096)
+        out, into = os.pipe()
+        self.addCleanup(os.close, out)
+        osproxy = Osproxy(world, "curl", "--keylog", keys)
+        osproxy.process = world.spawn(osproxy.command, stderr=into, env=osproxy.environment)
+        said = b""
+        while b"osproxy: capturing" not in said or not said.endswith(b"\n"):
+            said += os.read(out, 4096)
+        os.set_blocking(into, False)
+        try:
+            while os.write(into, b"x" * 4096):
+                pass
+        except BlockingIOError:
+            os.set_blocking(into, True)
+        os.close(into)
+        for i in range(30):
+            self.assertEqual(world.curl(f"https://one.test/{i}", trust="osproxy").stdout, "hello from one.test\n")
+        osproxy.wait_for_flows(30, type="http")
+        osproxy.process.send_signal(signal.SIGINT)
+        self.assertEqual(osproxy.process.wait(PATIENCE), 0)
+        self.assert_network_works()
+
     def config(self, rules):
         path = f"{world.dir}/rules.json"
         with open(path, "w") as file:
@@ -190,7 +291,7 @@ class Ending(unittest.TestCase):
                     what = {("worker", signal.SIGKILL): "the worker was killed by signal 9 (Killed)",
                             ("broker", signal.SIGKILL): f"the main process (pid {broker}) was killed or has crashed",
                             ("broker", signal.SIGSTOP): "the main process has given no sign of life for a second"}
-                    self.assertIn(f"osproxy: {what[victim, number]}", osproxy.stderr())
+                    wait_for(lambda: f"osproxy: {what[victim, number]}" in osproxy.stderr(), "the reason")
                     self.assertNotIn("osproxy", world.tables())
 
     def test_curl_fails_when_the_worker_is_killed_in_the_middle_of_its_download(self):

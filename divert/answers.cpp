@@ -1,0 +1,40 @@
+#include "divert/answers.h"
+
+#include <algorithm>
+
+namespace divert {
+
+std::string answer_about(const FlowKey& key, const Ruling& ruling, const std::vector<pid_t>& own,
+                         wire::Answer::Kind kind, std::uint64_t id, std::uint64_t upstream) {
+  wire::Answer answer;
+  answer.kind = kind;
+  answer.id = id;
+  answer.upstream = upstream;
+  answer.source = key.source;
+  answer.destination = key.destination;
+  answer.process = ruling.owner.process;
+  answer.own = answer.process && std::ranges::find(own, answer.process->id.pid) != own.end();
+  answer.verdict = ruling.verdict;
+  return wire::encode(answer);
+}
+
+std::string answer_of(const Heard& heard) {
+  wire::Answer answer;
+  answer.kind = wire::Answer::Kind::heard;
+  answer.source = heard.key.source;
+  answer.destination = heard.key.destination;
+  answer.process = heard.ruling.owner.process;
+  answer.verdict = heard.ruling.verdict;
+  answer.from_server = heard.from_server;
+  answer.payload = heard.payload;
+  answer.came = heard.came;
+  return wire::encode(answer);
+}
+
+std::string answer_of_nobody(std::uint64_t question) {
+  wire::Answer unknown;
+  unknown.id = question;
+  return wire::encode(unknown);
+}
+
+}  // namespace divert

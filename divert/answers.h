@@ -1,0 +1,25 @@
+// What the broker tells the worker, as messages.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include <sys/types.h>
+
+#include "divert/ledger.h"
+#include "divert/wire.h"
+
+namespace divert {
+
+/// Of `kind`, which is not `heard`; `id` and `upstream` as in wire::Answer. `own`: pids of our processes.
+std::string answer_about(const FlowKey& key, const Ruling& ruling, const std::vector<pid_t>& own,
+                         wire::Answer::Kind kind, std::uint64_t id, std::uint64_t upstream = 0);
+
+/// A datagram of a name server's, or to one.
+std::string answer_of(const Heard& heard);
+
+/// The answer about a connection that no program made.
+std::string answer_of_nobody(std::uint64_t question);
+
+}  // namespace divert

@@ -1,0 +1,36 @@
+// Messages for a context of the worker that does not take them at once.
+#pragma once
+
+#include <cstddef>
+#include <deque>
+#include <string>
+
+#include "divert/message_socket.h"
+
+namespace divert {
+
+/// Bounded: a worker that does not read costs no more memory than this.
+class LinkQueue {
+ public:
+  static constexpr std::size_t kMaxBytes = 8 << 20;
+  /// Messages from which on those that may be lost are.
+  static constexpr std::size_t kMaxLossy = 1000;
+
+  enum class Kind : bool {
+    needed,  ///< a connection waits for it
+    lossy,   ///< only to be shown
+  };
+  /// False: there is no room, and it is dropped.
+  [[nodiscard]] bool push(std::string message, Kind kind);
+  /// Sends as many as `socket` takes, and what it still has of an earlier one. True: at least one has gone.
+  bool flush(MessageSocket& socket);
+
+  [[nodiscard]] bool empty() const { return messages_.empty(); }
+  [[nodiscard]] std::size_t bytes() const { return bytes_; }
+
+ private:
+  std::deque<std::string> messages_;
+  std::size_t bytes_ = 0;
+};
+
+}  // namespace divert
