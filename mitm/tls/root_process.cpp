@@ -52,8 +52,8 @@ void protect_child() {
   ::setrlimit(RLIMIT_CORE, &none);
   ::signal(SIGALRM, SIG_DFL);
   sigset_t alarm;
-  ::sigemptyset(&alarm);
-  ::sigaddset(&alarm, SIGALRM);
+  sigemptyset(&alarm);  // macros on macOS
+  sigaddset(&alarm, SIGALRM);
   ::sigprocmask(SIG_UNBLOCK, &alarm, nullptr);
   ::alarm(static_cast<unsigned>(kLimit.count()));
 }
