@@ -7,6 +7,9 @@
 #include <limits>
 #include <tuple>
 
+#include <fmt/format.h>
+#include <fmt/ranges.h>
+
 namespace pfctl {
 namespace {
 
@@ -90,6 +93,13 @@ base::Result<std::vector<base::PortRange>> merged(std::vector<base::PortRange> p
   return kept;
 }
 
+std::string describe(const std::vector<base::PortRange>& ports) {
+  if (ports.empty()) return "all TCP ports";
+  std::vector<std::string> list;
+  for (const auto& range : ports) list.push_back(base::to_string(range));
+  return fmt::format("ports {}", fmt::join(list, ","));
+}
+
 // IPv4 connections of IPv6 sockets are IPv4 to the packet filter.
 base::Network unmapped(const base::Network& network) {
   const base::Address plain = base::unmapped(network.address);
@@ -123,6 +133,17 @@ base::Result<std::vector<base::Network>> merged(std::vector<base::Network> netwo
 }
 
 }  // namespace
+
+bool redirects_ipv6_apart(const Ruleset& ruleset) {
+  return ruleset.ipv6 && !ruleset.ipv6_refused && ruleset.ports_v6 && *ruleset.ports_v6 != ruleset.ports;
+}
+
+std::string describe_ports(const Ruleset& ruleset) {
+  const std::string ports = describe(ruleset.ports);
+  if (!redirects_ipv6_apart(ruleset)) return ports;
+  return fmt::format("{} of IPv4; IPv6 of every program is redirected on {}", ports,
+                     describe(*ruleset.ports_v6));
+}
 
 base::Result<Ruleset> validated(Ruleset ruleset) {
   if (auto good = check_families(ruleset); !good) return good.error();

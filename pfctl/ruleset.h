@@ -81,6 +81,12 @@ struct Ruleset {
 /// `ruleset` with ports and networks sorted and merged, or what is wrong with it.
 [[nodiscard]] base::Result<Ruleset> validated(Ruleset ruleset);
 
+/// IPv6 is redirected on other ports than those on which IPv4 is held.
+bool redirects_ipv6_apart(const Ruleset& ruleset);
+/// What is captured, for a person: "all TCP ports", "ports 80,443,8000-8100"; and what of IPv6, when that is
+/// something else.
+std::string describe_ports(const Ruleset& ruleset);
+
 /// The name of our table, in the family inet.
 inline constexpr const char* kTableName = "osproxy";
 

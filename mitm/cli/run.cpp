@@ -69,22 +69,6 @@ bool warn_when_untrusted(const RunSettings& settings, const divert::User& user) 
   return false;
 }
 
-std::string describe(const std::vector<base::PortRange>& ports) {
-  if (ports.empty()) return "all TCP ports";
-  std::vector<std::string> list;
-  for (const auto& range : ports) list.push_back(base::to_string(range));
-  return fmt::format("ports {}", fmt::join(list, ","));
-}
-
-/// What the engine holds, and what is redirected beside it.
-std::string describe(const pfctl::Ruleset& rules) {
-  const std::string ports = describe(rules.ports);
-  const bool apart = rules.ipv6 && !rules.ipv6_refused && rules.ports_v6 && *rules.ports_v6 != rules.ports;
-  if (!apart) return ports;
-  return fmt::format("{} of IPv4; IPv6 of every program is redirected on {}", ports,
-                     describe(*rules.ports_v6));
-}
-
 divert::EngineChoice engine_choice(const std::string& name) {
   if (name == "packet") return divert::EngineChoice::packet;
   return name == "redirect" ? divert::EngineChoice::redirect : divert::EngineChoice::best;
@@ -93,9 +77,11 @@ divert::EngineChoice engine_choice(const std::string& name) {
 /// For whoever waited in vain: where we looked, and what to try.
 std::string nothing_seen(std::string_view what, const pfctl::Ruleset& rules) {
   const std::string of = what.empty() ? "" : fmt::format(" of {}", what);
-  const std::string where = rules.ports.empty() ? "any TCP port" : describe(rules.ports);
+  const std::string where = rules.ports.empty() ? "any TCP port" : pfctl::describe_ports(rules);
   std::vector<std::string_view> more;
   if (!rules.ports.empty()) more.emplace_back("other ports (--ports)");
+  if (pfctl::redirects_ipv6_apart(rules))
+    more.emplace_back("IPv6 on other ports than those that are redirected");
   if (!rules.loopback) more.emplace_back("connections to this machine itself (--loopback)");
   return fmt::format("no connection{} was seen on {}{}{}", of, where,
                      more.empty() ? "" : "; not looked at: ", fmt::join(more, ", "));
@@ -149,7 +135,8 @@ class Run {
     setup_.block_quic = settings().block_quic;
     setup_.first_line = [what = what_is_captured(settings(), invocation_)](const pfctl::Ruleset& rules,
                                                                            std::string_view engine) {
-      return fmt::format("capturing {} on {} (engine {}{})", what, describe(rules), engine, conntrack_text());
+      return fmt::format("capturing {} on {} (engine {}{})", what, pfctl::describe_ports(rules), engine,
+                         conntrack_text());
     };
     setup_.nothing_seen = [what = is_exec() ? invocation_.positional.front()
                                             : settings().policy.filter.text()](const pfctl::Ruleset& rules) {

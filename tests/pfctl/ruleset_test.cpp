@@ -130,3 +130,31 @@ TEST_CASE("ruleset: a family that is off, or refused, needs neither listener nor
   ruleset.ipv4 = false;
   CHECK_FALSE(pfctl::validated(ruleset));
 }
+
+TEST_CASE("ruleset: the ports of IPv6 are put in order, too") {
+  pfctl::Ruleset ruleset;
+  ruleset.exempt_gid = 7;
+  ruleset.listener_v4 = ruleset.listener_v6 = 1;
+  ruleset.ports_v6 = {{443, 443}, {80, 80}, {81, 90}};
+  const auto good = pfctl::validated(ruleset);
+  REQUIRE(good);
+  CHECK(*good->ports_v6 == std::vector<base::PortRange>{{80, 90}, {443, 443}});
+  ruleset.ports_v6 = {{9, 8}};
+  CHECK(!pfctl::validated(ruleset));
+}
+
+TEST_CASE("ruleset: what is captured is said as it is") {
+  pfctl::Ruleset ruleset;
+  CHECK(pfctl::describe_ports(ruleset) == "all TCP ports");
+  ruleset.ports_v6 = {{80, 80}, {443, 443}};
+  CHECK(pfctl::describe_ports(ruleset) ==
+        "all TCP ports of IPv4; IPv6 of every program is redirected on ports 80,443");
+  ruleset.ports = *ruleset.ports_v6;
+  CHECK(pfctl::describe_ports(ruleset) == "ports 80,443");
+  ruleset.ports = {};
+  ruleset.ipv6 = false;
+  CHECK(pfctl::describe_ports(ruleset) == "all TCP ports");
+  ruleset.ipv6 = true;
+  ruleset.ipv6_refused = true;
+  CHECK(pfctl::describe_ports(ruleset) == "all TCP ports");
+}
