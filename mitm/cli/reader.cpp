@@ -14,6 +14,7 @@
 #include <unistd.h>
 
 #include "mitm/cli/learned_file.h"
+#include "mitm/cli/output_file.h"
 
 namespace mitm::cli {
 namespace {
@@ -25,12 +26,11 @@ constexpr std::size_t kMaxPem = 64 << 10;  ///< of a client certificate or its k
 /// The files of Prepared in the order in which their descriptors are sent.
 using Files = std::array<base::UniqueFd, kMaxFiles>;
 
-base::Result<base::UniqueFd> create(const std::string& path, std::string_view option) {
+/// Of no path: none.
+base::Result<base::UniqueFd> open_recording(const std::string& path, std::string_view option) {
   if (path.empty()) return base::UniqueFd{};
   if (path == "-") return base::UniqueFd{::fcntl(STDOUT_FILENO, F_DUPFD_CLOEXEC, 3)};
-  base::UniqueFd fd{::open(path.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOCTTY, 0600)};
-  if (!fd) return base::os_error(fmt::format("--{}: cannot create {}", option, path), errno);
-  return fd;
+  return open_output_file(path, option, OutputMode::replace);
 }
 
 /// Where the secrets go, and what said so: browsers and curl know the variable, too.
@@ -41,25 +41,6 @@ KeylogName keylog_name(const RunSettings& settings) {
   const char* const variable = std::getenv("SSLKEYLOGFILE");
   if (!settings.keylog.empty() || variable == nullptr) return {settings.keylog, "--keylog"};
   return {variable, "SSLKEYLOGFILE"};
-}
-
-/// Holds secrets: of the user's own, and for nobody else to read, whoever made it before. A pipe without a
-/// reader is an error, not a wait.
-base::Result<base::UniqueFd> open_keylog(const KeylogName& name) {
-  const auto& [path, said_by] = name;
-  if (path.empty()) return base::UniqueFd{};
-  const int flags = O_WRONLY | O_CREAT | O_APPEND | O_NONBLOCK | O_CLOEXEC | O_NOCTTY;
-  base::UniqueFd fd{::open(path.c_str(), flags, 0600)};
-  if (!fd) return base::os_error(fmt::format("{}: cannot open {}", said_by, path), errno);
-  struct stat facts {};
-  if (::fstat(fd.get(), &facts) != 0)
-    return base::os_error(fmt::format("{}: cannot look at {}", said_by, path), errno);
-  if (!S_ISREG(facts.st_mode)) return fd;
-  if (facts.st_uid != ::geteuid())
-    return base::failure("{}: {} belongs to another user; name a file of your own", said_by, path);
-  if (::fchmod(fd.get(), 0600) != 0)
-    return base::os_error(fmt::format("{}: cannot protect {}", said_by, path), errno);
-  return fd;
 }
 
 /// Of no path: none.
@@ -121,12 +102,13 @@ base::Result<nlohmann::json> everything(const Invocation& invocation, const dive
   if (!settings) return settings.error();
   const auto upstream_ca = read_upstream_ca(settings->upstream_ca_path);
   if (!upstream_ca) return upstream_ca.error();
-  auto output = create(settings->output, "output");
+  auto output = open_recording(settings->output, "--output");
   if (!output) return output.error();
-  auto pcap = create(settings->pcap, "pcap");
+  auto pcap = open_recording(settings->pcap, "--pcap");
   if (!pcap) return pcap.error();
   const KeylogName secrets = keylog_name(*settings);
-  auto keylog = open_keylog(secrets);
+  base::Result<base::UniqueFd> keylog = base::UniqueFd{};
+  if (!secrets.path.empty()) keylog = open_output_file(secrets.path, secrets.said_by, OutputMode::append);
   if (!keylog) return keylog.error();
   if (same_file(*output, *pcap))
     return base::failure("--pcap and --output are one file: {}; name two", settings->pcap);

@@ -2,10 +2,12 @@
 import ctypes
 import os
 import re
+import shutil
 import signal
 import socket
 import stat
 import subprocess
+import tempfile
 import time
 import unittest
 
@@ -129,9 +131,59 @@ class Files(unittest.TestCase):
     def test_a_place_where_the_user_may_not_write_is_refused(self):
         path = f"{world.dir}/not-yours"
         result = world.run(OSPROXY, "run", "curl", "--ca-dir", world.ca_dir, "--output", path, check=False, env={**os.environ, **user.environment})
-        self.assertEqual((result.returncode, result.stderr), (1, f"osproxy: --output: cannot create {path}: Permission denied\n"))
+        self.assertEqual((result.returncode, result.stderr), (1, f"osproxy: --output: cannot open {path}: Permission denied\n"))
         self.assertFalse(os.path.exists(path))
         self.assertEqual(world.tables(), "")
+
+    def test_what_is_decrypted_goes_into_a_file_of_the_users_own_only(self):
+        """As in /tmp, where others may have put a file or a link of the name that the user types."""
+        folder = tempfile.mkdtemp()
+        self.addCleanup(shutil.rmtree, folder)
+        os.chmod(folder, 0o1777)
+        anothers, linked, link, pipe = (f"{folder}/{name}" for name in ("anothers", "linked", "link", "pipe"))
+        for path in (anothers, linked):
+            with open(path, "w") as file:
+                file.write("kept")
+            os.chmod(path, 0o666)
+        os.chown(anothers, 65534, 65534)
+        os.chown(linked, user.uid, user.gid)
+        os.symlink(linked, link)
+        os.mkfifo(pipe)
+        os.chmod(pipe, 0o666)
+        for option in ("--output", "--pcap", "--keylog"):
+            for path, reason in [(anothers, "belongs to another user; name a file of your own, or a new one"),
+                                 (link, "is a symbolic link; name the file that it leads to"),
+                                 (pipe, "belongs to another user; name a file of your own, or a new one"),
+                                 (folder, "is neither a file nor a FIFO nor a terminal")]:
+                with self.subTest(option, path=path):
+                    result = world.run(OSPROXY, "run", "curl", "--ca-dir", world.ca_dir, option, path, check=False, env={**os.environ, **user.environment})
+                    self.assertEqual((result.returncode, result.stderr), (1, f"osproxy: {option}: {path} {reason}\n"))
+        for path in (anothers, linked):
+            with open(path) as file:
+                self.assertEqual(file.read(), "kept", path)
+
+    def test_a_file_of_the_users_that_others_can_read_becomes_private(self):
+        folder = f"{user.home}/open"
+        run("install", "-d", "-o", user.name, "-g", str(user.gid), folder)
+        path = f"{folder}/flows"
+        with open(path, "w") as file:
+            file.write("old")
+        os.chmod(path, 0o666)
+        os.chown(path, user.uid, user.gid)
+        with Osproxy(world, "curl", "--output", path, environment=user.environment, jsonl=False):
+            self.assertEqual(stat.S_IMODE(os.stat(path).st_mode), 0o600)
+            world.curl("https://one.test/", trust="osproxy")
+        with open(path) as file:
+            text = file.read()
+        self.assertIn("https://one.test/", text)
+        self.assertNotIn("old", text)
+
+    def test_the_callers_own_descriptors_do(self):
+        """/dev/stderr and what bash makes of >(...), which are symbolic links on Linux."""
+        for path in ("/dev/stderr", "/dev/fd/2", "/proc/self/fd/2"):
+            with self.subTest(path), Osproxy(world, "curl", "--output", path, environment=user.environment, jsonl=False) as osproxy:
+                world.curl("https://one.test/", trust="osproxy")
+                wait_for(lambda: "https://one.test/" in osproxy.stderr(), "the flow")
 
     def test_the_users_files_are_read_with_the_users_rights(self):
         secret = f"{world.dir}/secret.json"

@@ -221,7 +221,7 @@ class Keylog(unittest.TestCase):
         for words, environment, text in [
                 (["--keylog", "/no/keys"], {}, "--keylog: cannot open /no/keys: No such file"),
                 ([], {"SSLKEYLOGFILE": "/no/keys"}, "SSLKEYLOGFILE: cannot open /no/keys: No such file"),
-                (["--keylog", other], {}, f"--keylog: {other} belongs to another user; name a file of your own"),
+                (["--keylog", other], {}, f"--keylog: {other} belongs to another user; name a file of your own, or a new one"),
                 (["--keylog", pipe], {}, f"--keylog: cannot open {pipe}: No such device"),
                 (["--keylog", f"{world.dir}/x", "--output", f"{world.dir}/x"], {}, "--keylog and --output or --pcap are one file")]:
             result = world.run(OSPROXY, "run", "curl", "--ca-dir", world.ca_dir, *words, check=False, env={**os.environ, **environment})

@@ -1,0 +1,25 @@
+// Opens the files that hold what programs sent, decrypted, and the secrets of their connections.
+#pragma once
+
+#include <string>
+#include <string_view>
+
+#include "base/error.h"
+#include "base/fd.h"
+
+namespace mitm::cli {
+
+enum class OutputMode {
+  replace,  ///< of a file, what was in it is lost; a FIFO's reader is waited for
+  append,   ///< nothing is waited for: neither for a FIFO's reader now (an error) nor in a later write(2)
+};
+
+/// Opens `path` to write to it, for the calling user only: call it with that user's rights. Takes a regular
+/// file or a FIFO of the user's own, whose mode is 0600 afterwards; creates a regular file; takes a character
+/// device (a terminal, /dev/null). /dev/stdout, /dev/stderr and /dev/fd/N are the caller's descriptor,
+/// whatever that is. Another user's file, a symbolic link and anything else are errors that begin with
+/// `said_by`, the option's name, and say what to do; such a file is left as it is.
+[[nodiscard]] base::Result<base::UniqueFd> open_output_file(const std::string& path, std::string_view said_by,
+                                                            OutputMode mode);
+
+}  // namespace mitm::cli
