@@ -91,7 +91,7 @@ std::string render_who_jsonl(const std::vector<SocketRow>& rows) {
                                           : nlohmann::ordered_json(base::to_string(row.remote))},
         {"state", row.state},
         {"process", process_json(row.owner.process.get())}};
-    out += object.dump() + "\n";
+    out += object.dump(-1, ' ', true) + "\n";
   }
   return out;
 }

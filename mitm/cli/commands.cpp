@@ -60,13 +60,14 @@ const char* state_word(tls::StoreStatus::State state) {
 
 void print_stores(const std::vector<tls::StoreStatus>& stores) {
   for (const auto& store : stores) {
-    fmt::print("{:12} {}{}{}\n", state_word(store.state), store.store, store.detail.empty() ? "" : ": ",
-               store.detail);
+    fmt::print("{:12} {}{}{}\n", state_word(store.state), base::printable(store.store),
+               store.detail.empty() ? "" : ": ", base::printable(store.detail));
   }
 }
 
 void print_certificate(const std::string& directory, X509* certificate) {
-  fmt::print("directory    {}\nfingerprint  SHA-256 {}\n", directory, tls::sha256_fingerprint(certificate));
+  fmt::print("directory    {}\nfingerprint  SHA-256 {}\n", base::printable(directory),
+             tls::sha256_fingerprint(certificate));
 }
 
 Result<int> show_stores(Result<std::vector<tls::StoreStatus>> stores) {
@@ -232,7 +233,7 @@ Result<int> cleanup_command(const Invocation& invocation) {
   const auto removed = pfctl::remove_stale_rules();
   if (!removed) return removed.error();
   done.insert(done.end(), removed->begin(), removed->end());
-  for (const auto& line : done) fmt::print("{}\n", line);
+  for (const auto& line : done) fmt::print("{}\n", base::printable(line));
   if (done.empty()) fmt::print("nothing was left behind\n");
   return 0;
 }

@@ -30,7 +30,7 @@ std::string render_doctor_text(const std::vector<Finding>& findings) {
   for (const auto& finding : findings) {
     text +=
         fmt::format("{:8} {:20} {}", word_for(finding.state), finding.check, base::printable(finding.detail));
-    if (!finding.advice.empty()) text += fmt::format("; {}", finding.advice);
+    if (!finding.advice.empty()) text += fmt::format("; {}", base::printable(finding.advice));
     text += '\n';
   }
   return text;
@@ -44,7 +44,7 @@ std::string render_doctor_jsonl(const std::vector<Finding>& findings) {
                               {"detail", finding.detail},
                               {"advice", finding.advice},
                               {"needed", finding.needed}};
-    text += line.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace) + '\n';
+    text += line.dump(-1, ' ', true, nlohmann::json::error_handler_t::replace) + '\n';
   }
   return text;
 }

@@ -127,9 +127,11 @@ constexpr std::array kTable{
     Option{"output", 'o', Kind::text, "FILE",
            "write flows to FILE (what was in it is lost) instead of the terminal; - is standard output", "",
            kRun, "", nullptr, true, true},
-    Option{"detail", 'd', Kind::number, "LEVEL",
-           "of text: 0 nothing, 1 a line a flow, 2 headers, 3 the first 512 bytes of bodies, 4 up to 1 MiB",
-           "1", kRun, "", nullptr, true, true, 0, 4},
+    Option{
+        "detail", 'd', Kind::number, "LEVEL",
+        "of text: 0 nothing, 1 a line a flow, 2 headers, 3 the first 512 bytes of bodies, 4 up to 1 MiB (of "
+        "bodies that are no text 816 bytes)",
+        "1", kRun, "", nullptr, true, true, 0, 4},
     Option{"color", 0, Kind::text, "WHEN", "colours in text", "auto", kRun, "auto|always|never", nullptr,
            true, true},
     Option{"bodies", 'b', Kind::text, "BYTES", "record up to BYTES of each body and message (k, M, G)", "0",

@@ -1,11 +1,12 @@
 // Not by fmt::print, which throws: on the bus's thread, or out of a callback of OpenSSL's, that would be the
-// end of the worker.
+// end of the worker. Paths, hosts and what other programs print come in here as they are.
 #include "mitm/cli/say.h"
 
 #include <unistd.h>
 
 #include "base/fd.h"
 #include "base/line_writer.h"
+#include "base/text.h"
 
 namespace mitm::cli {
 namespace {
@@ -18,7 +19,7 @@ base::LineWriter* writer = nullptr;
 }  // namespace
 
 void say(std::string_view line) {
-  std::string text = fmt::format("osproxy: {}\n", line);
+  std::string text = fmt::format("osproxy: {}\n", base::printable(line));
   if (writer != nullptr) return writer->put(std::move(text));
   (void)base::write_all(STDERR_FILENO, text);
 }

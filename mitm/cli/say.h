@@ -5,8 +5,9 @@
 
 namespace mitm::cli {
 
-/// "osproxy: LINE" in one write(2). A line that cannot be written (a full disk, a reader that has gone) is
-/// lost: nothing ends of it. From any thread. Waits for the reader, unless say_without_waiting() was called.
+/// "osproxy: LINE" in one write(2), LINE made printable. A line that cannot be written (a full disk, a reader
+/// that has gone) is lost: nothing ends of it. From any thread. Waits for the reader, unless
+/// say_without_waiting() was called.
 void say(std::string_view line);
 
 /// From here on say() never waits, in this process: a thread does, which starts with the first line (no

@@ -45,9 +45,17 @@ void append_line(std::string& out, std::string_view line) {
   out.append(base::printable(line)) += '\n';
 }
 
+void append_left_out(std::string& out, std::size_t bytes) {
+  fmt::format_to(std::back_inserter(out), "{}… {} more bytes\n", kIndent, bytes);
+}
+
+/// The lines that begin in the first 1 MiB of what is written: an empty one takes five characters.
 void append_text(std::string& out, std::string_view text) {
+  constexpr std::size_t kMost = 1 << 20;
+  const std::size_t before = out.size();
   if (text.ends_with('\n')) text.remove_suffix(1);
   for (;;) {
+    if (out.size() - before >= kMost) return append_left_out(out, text.size());
     const std::size_t end = std::min(text.find('\n'), text.size());
     append_line(out, text.substr(0, end));
     if (end == text.size()) return;
@@ -55,8 +63,13 @@ void append_text(std::string& out, std::string_view text) {
   }
 }
 
+/// The first bytes, in at most 4 KiB of lines: each byte takes five characters, and a small coded body can
+/// be a large one decoded.
 void append_hex(std::string& out, std::string_view bytes) {
-  constexpr std::size_t kRow = 16;
+  constexpr std::size_t kRow = 16, kLine = 80, kMostText = 4 << 10;
+  constexpr std::size_t kMost = kMostText / kLine * kRow;
+  const std::size_t left_out = bytes.size() - std::min(bytes.size(), kMost);
+  bytes.remove_suffix(left_out);
   for (std::size_t offset = 0; offset < bytes.size(); offset += kRow) {
     std::string hex;
     std::string ascii;
@@ -66,6 +79,7 @@ void append_hex(std::string& out, std::string_view bytes) {
     }
     fmt::format_to(std::back_inserter(out), "{}{:08x}  {:<48} {}\n", kIndent, offset, hex, ascii);
   }
+  if (left_out > 0) append_left_out(out, left_out);
 }
 
 void append_shown(std::string& out, std::string_view shown, std::string_view type) {

@@ -47,23 +47,29 @@ void append_escape(std::string& out, unsigned char c) {
   fmt::format_to(std::back_inserter(out), "\\u{:04x}", c);
 }
 
+/// As two halves (RFC 8259, section 7) when it does not fit into four digits.
+void append_code(std::string& out, std::uint32_t code) {
+  if (code <= 0xffff) {
+    fmt::format_to(std::back_inserter(out), "\\u{:04x}", code);
+    return;
+  }
+  code -= 0x10000;
+  fmt::format_to(std::back_inserter(out), "\\u{:04x}\\u{:04x}", 0xd800 + (code >> 10U),
+                 0xdc00 + (code & 0x3ffU));
+}
+
 /// A run of bytes from 0x80 on: no sequence of UTF-8 reaches beyond it.
 void append_wide(std::string& out, std::string_view run) {
-  std::string repaired;
-  if (!base::is_utf8(run)) run = repaired = base::valid_utf8(run);
-  for (std::size_t i = 0; i < run.size(); ++i) {
-    const auto next = static_cast<unsigned char>(i + 1 < run.size() ? run[i + 1] : 0);
-    const auto rest = run.substr(i, 3);
-    if (run[i] == '\xc2' && next < 0xa0) {
-      append_escape(out, next);
-      i += 1;
-    } else if (rest == "\u2028" || rest == "\u2029") {
-      // Many a reader takes these for the end of a line.
-      out += rest == "\u2028" ? "\\u2028" : "\\u2029";
-      i += 2;
+  while (!run.empty()) {
+    const auto [code, length] = base::first_character(run);
+    if (length == 0) {
+      out += "\xef\xbf\xbd";
+    } else if (code < 0xa0 || base::is_invisible(code)) {
+      append_code(out, code);
     } else {
-      out.push_back(run[i]);
+      out.append(run.substr(0, length));
     }
+    run.remove_prefix(std::max<std::size_t>(length, 1));
   }
 }
 

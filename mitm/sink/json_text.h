@@ -9,8 +9,8 @@
 
 namespace mitm::sink {
 
-/// Quoted. Bytes that are not UTF-8 become U+FFFD; control characters (C0, DEL, C1) and the line ends U+2028
-/// and U+2029 are escaped.
+/// Quoted. Bytes that are not UTF-8 become U+FFFD; control characters (C0, DEL, C1) and what
+/// base::is_invisible() are escaped, which is the same text for a program that reads it.
 void append_json_string(std::string& out, std::string_view bytes);
 
 /// Quoted, RFC 4648 with padding.

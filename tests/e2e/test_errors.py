@@ -121,10 +121,15 @@ class Errors(unittest.TestCase):
     def test_missing_files(self):
         self.check(["run", "--config", "/no/such.json"], 1, "osproxy: --config: cannot read /no/such.json: No such file or directory")
         self.check(["run", "--upstream-ca", "/no/ca.pem"], 1, "osproxy: --upstream-ca: cannot read /no/ca.pem: No such file or directory")
-        self.check(["run", "--output", "/no/flows"], 1, "osproxy: --output: cannot create /no/flows: No such file or directory")
+        self.check(["run", "--output", "/no/flows"], 1, "osproxy: --output: cannot open /no/flows: No such file or directory")
         path = f"{world.dir}/both"
         self.check(["run", "--pcap", path, "-o", path], 1, f"osproxy: --pcap and --output are one file: {path}; name two")
-        self.check(["run", "--pcap", "/no/p"], 1, "osproxy: --pcap: cannot create /no/p: No such file or directory")
+        self.check(["run", "--pcap", "/no/p"], 1, "osproxy: --pcap: cannot open /no/p: No such file or directory")
+
+    def test_foreign_text_does_not_drive_the_terminal(self):
+        path = "/no/\u202egnp.\x1b[2J\u200b"
+        self.check(["run", "--config", path], 1, "osproxy: --config: cannot read /no/\\u202egnp.\\x1b[2J\\u200b: No such file or directory")
+        self.check(["run", "--pcap", path], 1, "osproxy: --pcap: cannot open /no/\\u202egnp.\\x1b[2J\\u200b: No such file or directory")
 
     def test_damaged_upstream_ca(self):
         path = f"{world.dir}/damaged.pem"

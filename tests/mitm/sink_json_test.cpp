@@ -57,10 +57,10 @@ TEST_CASE("json: an http flow, byte for byte") {
       R"("decision":"intercept","reason":"filter curl","error":null})");
 }
 
-TEST_CASE("json: nothing that a reader may take for the end of a line stands in one") {
+TEST_CASE("json: nothing that a reader may take for the end of a line or that is not seen stands in one") {
   std::string out;
-  append_json_string(out, "a\u2028b\u2029\u0085\u202a\xe2\x80");
-  CHECK(out == "\"a\\u2028b\\u2029\\u0085\u202a\ufffd\ufffd\"");
+  append_json_string(out, "a\u2028b\u2029\u0085\u202a\u200b\u20ac\U000e0041\U0001f600\xe2\x80");
+  CHECK(out == "\"a\\u2028b\\u2029\\u0085\\u202a\\u200b\u20ac\\udb40\\udc41\U0001f600\ufffd\ufffd\"");
 }
 
 TEST_CASE("json: a passed connection of an unknown program, byte for byte") {

@@ -1,3 +1,5 @@
+#include <zlib.h>
+
 #include "base/text.h"
 #include "mitm/sink/body_text.h"
 #include "mitm/sink/sinks.h"
@@ -254,6 +256,31 @@ TEST_CASE("body: binary is shown in hex") {
         "    00000010  f0 ff                                            ..\n");
   CHECK(body_text({bytes, 18, ""}, 1) ==
         "\n    00000000  00                                               .\n    ... 1b of 18b\n");
+}
+
+TEST_CASE("body: a hex dump takes at most 4 KiB, whatever a few bytes decode to") {
+  const std::string zeros(1 << 20, '\0');
+  std::string coded(zeros.size(), '\0');
+  uLongf size = coded.size();
+  REQUIRE(::compress(reinterpret_cast<Bytef*>(coded.data()), &size,
+                     reinterpret_cast<const Bytef*>(zeros.data()), zeros.size()) == Z_OK);
+  coded.resize(size);
+  REQUIRE(coded.size() < 2000);
+  for (const auto& body : {Body{zeros, zeros.size(), ""}, Body{coded, coded.size(), "deflate"}}) {
+    const std::string text = body_text(body, 1 << 20);
+    CHECK(text.size() <= (4 << 10) + 100);
+    CHECK(text.find("\n    00000320  00 00") != text.npos);
+    CHECK(text.find("\n    … 1047760 more bytes\n") != text.npos);
+  }
+  const std::string all(816, '\0');
+  CHECK(body_text({all, all.size(), ""}, 1 << 20).find("more bytes") == std::string::npos);
+}
+
+TEST_CASE("body: empty lines do not make a body much larger than it is") {
+  const std::string lines(1 << 20, '\n');
+  const std::string text = body_text({lines, lines.size(), ""}, 1 << 20);
+  CHECK(text.size() <= (1 << 20) + 100);
+  CHECK(text.ends_with("\n    … 838860 more bytes\n"));
 }
 
 TEST_CASE("body: text in another charset is text") {

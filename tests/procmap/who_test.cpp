@@ -99,6 +99,17 @@ TEST_CASE("who: ends of sockets as they are typed") {
   }
 }
 
+TEST_CASE("who: names of programs drive no terminal") {
+  auto facts = curl();
+  facts->user = "a\u200bnn";
+  facts->exe = "/tmp/\u202egnp\x1b[2J";
+  const auto connection = row("192.0.2.1:40000", "198.51.100.7:443", "ESTAB", facts);
+  CHECK(render_who_text({connection}).ends_with("a\\u200bnn  /tmp/\\u202egnp\\x1b[2J\n"));
+  const auto json = render_who_jsonl({connection});
+  CHECK(std::ranges::all_of(json, [](char c) { return (c >= 0x20 && c < 0x7f) || c == '\n'; }));
+  CHECK(nlohmann::json::parse(json)["process"]["exe"] == facts->exe);
+}
+
 TEST_CASE("who: either end matches") {
   const auto connection = row("192.0.2.1:40000", "198.51.100.7:443", "ESTAB", nullptr);
   const auto matches = [&](const char* text) { return parse_socket_end(text)->matches(connection); };
