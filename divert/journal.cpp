@@ -32,6 +32,8 @@ base::Result<Journal> read_journal(const std::string& path) {
   journal.broker.start_ticks = data.value("broker_start", std::uint64_t{0});
   journal.worker = data.value("worker", 0);
   journal.cgroup = data.value("cgroup", "");
+  journal.guard.pid = data.value("guard", 0);
+  journal.guard.start_ticks = data.value("guard_start", std::uint64_t{0});
   return journal;
 }
 
@@ -46,27 +48,32 @@ pid_t writer_of(std::string_view name) {
   return error == std::errc{} && end == name.data() + name.size() ? writer : 0;
 }
 
+bool lives(const procmap::ProcessId& process) {
+  return process.pid > 0 && process_id_of(process.pid) == process;
+}
+
+void undo_all_but_rules(const Journal& journal, std::vector<std::string>& done) {
+  if (!journal.cgroup.empty() && remove_cgroup(journal.cgroup))
+    done.push_back(fmt::format("removed the cgroup {}", journal.cgroup));
+  if (::unlink(path_of(journal).c_str()) == 0)
+    done.push_back(fmt::format("removed the journal of process {}", journal.broker.pid));
+}
+
 }  // namespace
 
 base::Result<> write_journal(const Journal& journal) {
   if (::mkdir(kJournalDirectory, 0700) != 0 && errno != EEXIST) {
     return base::os_error(fmt::format("cannot make {}", kJournalDirectory), errno);
   }
-  const nlohmann::json data{{"broker", journal.broker.pid},
-                            {"broker_start", journal.broker.start_ticks},
-                            {"worker", journal.worker},
-                            {"cgroup", journal.cgroup}};
+  const nlohmann::json data{{"broker", journal.broker.pid}, {"broker_start", journal.broker.start_ticks},
+                            {"worker", journal.worker},     {"cgroup", journal.cgroup},
+                            {"guard", journal.guard.pid},   {"guard_start", journal.guard.start_ticks}};
   return base::replace_file(path_of(journal), data.dump(2) + "\n", 0600);
 }
 
 std::vector<std::string> undo(const Journal& journal) {
   std::vector<std::string> done = undo_rules();
-  if (!journal.cgroup.empty() && remove_cgroup(journal.cgroup)) {
-    done.push_back(fmt::format("removed the cgroup {}", journal.cgroup));
-  }
-  if (::unlink(path_of(journal).c_str()) == 0) {
-    done.push_back(fmt::format("removed the journal of process {}", journal.broker.pid));
-  }
+  undo_all_but_rules(journal, done);
   return done;
 }
 
@@ -76,13 +83,14 @@ std::vector<Journal> stale_journals() {
   for (const auto& entry : std::filesystem::directory_iterator{kJournalDirectory, ignored}) {
     if (entry.path().extension() != ".json") continue;
     const auto journal = read_journal(entry.path());
-    if (journal && process_id_of(journal->broker.pid) != journal->broker) stale.push_back(*journal);
+    if (journal && !lives(journal->broker) && !lives(journal->guard)) stale.push_back(*journal);
   }
   return stale;
 }
 
-std::vector<std::string> remove_drafts() {
+std::vector<std::string> remove_leftovers() {
   std::vector<std::string> done;
+  for (const Journal& journal : stale_journals()) undo_all_but_rules(journal, done);
   std::error_code ignored;
   for (const auto& entry : std::filesystem::directory_iterator{kJournalDirectory, ignored}) {
     const pid_t writer = writer_of(entry.path().filename().string());

@@ -16,6 +16,8 @@ struct Journal {
   procmap::ProcessId broker;
   pid_t worker = 0;
   std::string cgroup;  ///< made for exec's CMD; empty: none
+  /// While it lives it is about to undo the journal; 0: not started yet.
+  procmap::ProcessId guard{};
 };
 
 /// Directory of the journals (root, 0700); one file per network namespace and broker.
@@ -28,11 +30,12 @@ extern const char* const kJournalDirectory;
 /// thing undone.
 std::vector<std::string> undo(const Journal& journal);
 
-/// The journals whose broker no longer lives.
+/// The journals whose broker no longer lives, nor a guard that sees to it.
 [[nodiscard]] std::vector<Journal> stale_journals();
 
-/// Removes the drafts of journals whose writers died before they were done. One line per file.
-std::vector<std::string> remove_drafts();
+/// Removes what runs that were killed as a whole have left beside the rules: cgroups, journals, drafts of
+/// journals. One line per thing.
+std::vector<std::string> remove_leftovers();
 
 /// Takes out what a broker that has died has left in the packet filter, where that does not go with it. One
 /// line per thing.

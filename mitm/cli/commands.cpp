@@ -225,11 +225,7 @@ Result<int> doctor_command(const Invocation& invocation) {
 
 Result<int> cleanup_command(const Invocation& invocation) {
   if (const auto root = need_root(invocation, "to remove packet-filter rules"); !root) return root.error();
-  std::vector<std::string> done;
-  for (const auto& journal : divert::stale_journals()) {
-    for (auto& line : divert::undo(journal)) done.push_back(std::move(line));
-  }
-  for (auto& line : divert::remove_drafts()) done.push_back(std::move(line));
+  std::vector<std::string> done = divert::remove_leftovers();
   const auto removed = pfctl::remove_stale_rules();
   if (!removed) return removed.error();
   done.insert(done.end(), removed->begin(), removed->end());

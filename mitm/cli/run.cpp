@@ -116,6 +116,8 @@ class Run {
   }
 
   Result<int> go() {
+    if (const auto left = divert::remove_leftovers(); !left.empty())
+      say(fmt::format("of an earlier run that was killed: {}", fmt::join(left, ", ")));
     if (auto landed = make_landing(); !landed) return landed.error();
     if (auto made = make_ca(); !made) return made.error();
     warn_when_mistyped(invocation_);
@@ -240,7 +242,8 @@ class Run {
     auto guard = divert::Guard::start(journal_);
     if (!guard) return guard.error();
     setup_.guard = std::move(*guard);
-    return {};
+    journal_.guard = divert::process_id_of(setup_.guard.pid());
+    return divert::write_journal(journal_);
   }
 
   const Invocation& invocation_;

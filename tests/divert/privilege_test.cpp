@@ -137,6 +137,15 @@ TEST_CASE("journal: a dead broker's is found and undone, a live one's is left al
   const auto stale = stale_journals();
   CHECK(std::ranges::count(stale, dead.broker, &Journal::broker) == 1);
   CHECK(std::ranges::count(stale, mine.broker, &Journal::broker) == 0);
+  // Its guard is about to do it.
+  dead.guard = mine.broker;
+  REQUIRE(write_journal(dead).has_value());
+  CHECK(std::ranges::count(stale_journals(), dead.broker, &Journal::broker) == 0);
+  dead.guard = {4'190'001, 1};
+  REQUIRE(write_journal(dead).has_value());
+  CHECK(std::ranges::count(remove_leftovers(), "removed the journal of process 4190000") == 1);
+  CHECK(std::ranges::count(remove_leftovers(), "removed the journal of process 4190000") == 0);
+  REQUIRE(write_journal(dead).has_value());
   CHECK(undo(dead).size() == 1);
   CHECK(undo(mine).size() == 1);
   CHECK(undo(mine).empty());

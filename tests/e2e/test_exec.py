@@ -253,7 +253,8 @@ class Exec(unittest.TestCase):
         result = execute("echo", "begun", env={**os.environ, "LD_PRELOAD": library})
         self.assertEqual((result.returncode, result.stdout), (0, "begun\n"), result.stderr)
 
-    def test_everything_killed_leaves_the_command_and_its_network(self):
+    def kill_all_but_the_command(self):
+        """A run whose command goes on; the name of its cgroup and the command's process."""
         process = world.spawn([*command("sh", "-c", f"while :; do curl -s -m 5 http://{ONE}/; sleep 0.05; done")[2:]], stdout=subprocess.PIPE, text=True)
         self.assertEqual(process.stdout.readline(), f"hello from {ONE}\n")
         name = f"osproxy-{process.pid}"
@@ -266,7 +267,20 @@ class Exec(unittest.TestCase):
         served = len(world.access_log())
         wait_for(lambda: len(world.access_log()) > served + 5, "further requests of the command")
         self.assertIn(name, open(f"/proc/{shell}/cgroup").read())
+        return name, shell
+
+    def test_everything_killed_leaves_the_command_and_its_network(self):
+        name, shell = self.kill_all_but_the_command()
         self.assertIn(name, world.run(OSPROXY, "cleanup").stdout)
+        self.assertNotIn(name, open(f"/proc/{shell}/cgroup").read())
+        self.assertEqual(world.run(OSPROXY, "cleanup").stdout, "nothing was left behind\n")
+
+    def test_what_everything_killed_has_left_is_removed_by_the_next_start(self):
+        name, shell = self.kill_all_but_the_command()
+        result = execute("true")
+        self.assertEqual(result.returncode, 0)
+        self.assertIn(f"osproxy: of an earlier run that was killed: removed the cgroup {name}, removed the journal of process {name[len('osproxy-'):]}\n",
+                      result.stderr)
         self.assertNotIn(name, open(f"/proc/{shell}/cgroup").read())
         self.assertEqual(world.run(OSPROXY, "cleanup").stdout, "nothing was left behind\n")
 

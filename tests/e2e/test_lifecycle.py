@@ -157,6 +157,15 @@ class Ending(unittest.TestCase):
         self.assertIn("removed the journal of process", cleaned)
         self.assertNotIn("removed the table", cleaned)
 
+    def test_kill_everything_then_the_next_start_puts_it_right(self):
+        world.run(OSPROXY, "cleanup")
+        killed = self.kill("all")
+        with Osproxy(world, "curl") as osproxy:
+            self.assertEqual(osproxy.stderr().count(f"osproxy: of an earlier run that was killed: removed the journal of process {killed.process.pid}\n"), 1)
+        with Osproxy(world, "curl") as osproxy:
+            self.assertNotIn("earlier run", osproxy.stderr())
+        self.assertEqual(world.run(OSPROXY, "cleanup").stdout, "nothing was left behind\n")
+
     def test_stopped_broker_is_killed_by_the_guard(self):
         osproxy = Osproxy(world, "curl", check=False)
         osproxy.start(self)
