@@ -11,6 +11,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "base/text.h"
 #include "divert/signals.h"
 #include "divert/watched.h"
 #include "pfctl/loader.h"
@@ -56,7 +57,7 @@ void say(std::string_view line) {
   ::dup2(kVoice, STDERR_FILENO);
   ::close(kPipe);
   base::close_from(kVoice);
-  (void)base::write_all(STDERR_FILENO, fmt::format("osproxy: {}\n", line));
+  (void)base::write_all(STDERR_FILENO, fmt::format("osproxy: {}\n", base::printable(line)));
   ::_exit(0);
 }
 
