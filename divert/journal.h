@@ -42,7 +42,7 @@ std::vector<std::string> remove_leftovers();
 std::vector<std::string> undo_rules();
 
 /// The pid together with the time its process was started, in the system's unit; start 0 when there is no
-/// such process.
+/// such process, or (Linux) it has ended and was not waited for.
 procmap::ProcessId process_id_of(pid_t pid);
 
 }  // namespace divert

@@ -13,6 +13,8 @@ procmap::ProcessId process_id_of(pid_t pid) {
   // twentieth of them.
   const auto close = stat->rfind(')');
   if (close == stat->npos) return {pid, 0};
+  // Field 3: it has ended, and its parent has not heard of it yet.
+  if (stat->substr(close + 1, 2) == " Z") return {pid, 0};
   std::size_t at = close + 1;
   for (int field = 3; field <= 22 && at != stat->npos; ++field)
     at = stat->find(' ', at + (field > 3 ? 1 : 0));

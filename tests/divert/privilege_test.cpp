@@ -167,6 +167,9 @@ TEST_CASE("process_id_of: a name with spaces and parentheses does not confuse it
   CHECK(id.start_ticks >= own.start_ticks);
   CHECK(id.start_ticks < own.start_ticks + 10'000);
   ::kill(child, SIGKILL);
+  siginfo_t ended{};
+  ::waitid(P_PID, static_cast<id_t>(child), &ended, WEXITED | WNOWAIT);
+  CHECK(process_id_of(child).start_ticks == 0);
   ::waitpid(child, nullptr, 0);
   CHECK(process_id_of(child).start_ticks == 0);
 }

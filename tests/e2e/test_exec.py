@@ -260,7 +260,10 @@ class Exec(unittest.TestCase):
         name = f"osproxy-{process.pid}"
         shell = next(pid for pid in children_of(process.pid) if name in open(f"/proc/{pid}/cgroup").read())
         self.addCleanup(os.kill, shell, signal.SIGKILL)
-        for pid in [process.pid, *(pid for pid in children_of(process.pid) if pid != shell)]:
+        children = [pid for pid in children_of(process.pid) if pid != shell]
+        guard = next(pid for pid in children if os.getsid(pid) == pid)
+        os.kill(guard, signal.SIGSTOP)  # or it may be quicker
+        for pid in [process.pid, *children]:
             os.kill(pid, signal.SIGKILL)
         process.wait(PATIENCE)
         wait_for(lambda: "osproxy" not in world.tables(), "the rules' end", 1)
