@@ -208,7 +208,7 @@ class Errors(unittest.TestCase):
             with self.subTest(command), open("/dev/full", "w") as full:
                 process = world.spawn(osproxy.command, stdin=subprocess.PIPE, stderr=full, env=osproxy.environment)
                 self.addCleanup(process.kill)
-                wait_for(lambda: "osproxy" in world.tables(), "the rules")
+                wait_for(lambda: "table inet osproxy\n" in world.tables(), "the rules")
                 if command == "run":
                     for name in ("files/large", "files/large", "after"):
                         world.curl(f"https://one.test/{name}", "-o", "/dev/null", trust="osproxy")

@@ -81,7 +81,7 @@ class Sudo(unittest.TestCase):
             terminal.read_until(b"Stopped")
             terminal.read_until(b"prompt> ")
             terminal.write(b"fg\r")
-            wait_for(lambda: "osproxy" in world.tables(), "the rules")
+            wait_for(lambda: "table inet osproxy\n" in world.tables(), "the rules")
             terminal.write(b"second\r")
             terminal.read_until(b"second\r\nsecond\r\n")
             terminal.write(b"\x04")
