@@ -263,7 +263,7 @@ void Ledger::release_all(Deeds& deeds) {
     if (entry.held) deeds.push_back(LetGo{*entry.held, Release::pass});
     for (const HeldPacket& packet : entry.more) deeds.push_back(LetGo{packet, Release::pass});
   }
-  entries_.clear();
+  std::erase_if(entries_, [](const auto& each) { return !each.second.waiter; });
   timers_.clear();
 }
 

@@ -124,7 +124,8 @@ class Ledger {
   void expire(Time now, Deeds& deeds);
   [[nodiscard]] std::optional<Time> next_due() const;
 
-  /// Lets go of every held packet as it came: the run ends or pauses.
+  /// Lets go of every held packet as it came: the run ends or pauses. Accepted connections that wait for
+  /// their lookup still get their Reply.
   void release_all(Deeds& deeds);
 
   /// Whether anything is remembered of it.

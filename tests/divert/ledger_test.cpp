@@ -409,6 +409,22 @@ TEST_CASE("ledger: it never grows beyond its limit, and nobody escapes unseen") 
   CHECK(book.ledger.counts().crowded == 1);
 }
 
+TEST_CASE("ledger: an accepted connection is answered though the run ends or pauses meanwhile") {
+  Book book;
+  const auto token = book.arrives(flow(1), book.packet());
+  book.wait(Ledger::kLookupPatience);
+  REQUIRE(book.ledger.accepted(flow(1), {2, 77}, book.deeds));
+  book.deeds.clear();
+  book.ledger.release_all(book.deeds);
+  CHECK(book.deeds.empty());
+  book.settles(flow(1), token, ruling(Action::intercept));
+  REQUIRE(book.deeds.size() == 1);
+  const auto& reply = std::get<Reply>(book.deeds[0]);
+  CHECK(reply.to.link == 2);
+  CHECK(reply.to.question == 77);
+  CHECK(book.ledger.size() == 0);
+}
+
 TEST_CASE("ledger: at the end every held packet goes on as it came") {
   Book book;
   const auto held = book.packet(), other = book.packet();

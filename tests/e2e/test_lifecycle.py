@@ -2,6 +2,7 @@
 import fcntl
 import json
 import os
+import random
 import signal
 import subprocess
 import time
@@ -35,6 +36,15 @@ libc, thread = ctypes.CDLL(None, use_errno=True), int(sys.argv[1])
 for request in (SEIZE, INTERRUPT):
     if libc.ptrace(request, thread, None, None) != 0: sys.exit(os.strerror(ctypes.get_errno()))
 os.waitpid(thread, 0x40000000); print("frozen", flush=True); os.waitpid(thread, 0x40000000)
+"""
+# curl after curl, with the URL that it is given, until there is the file. Prints those that took longer than five seconds.
+LOAD = """
+import os, subprocess, sys, time
+while not os.path.exists(sys.argv[1]):
+    began = time.monotonic()
+    code = subprocess.run(sys.argv[2:]).returncode
+    took = time.monotonic() - began
+    if took > 5: print(f"{sys.argv[-1]}: exit {code} after {took:.1f} s", flush=True)
 """
 # Connects again and again, to a port whose connections are chosen or sorted out by osproxy.
 FLOOD = """
@@ -266,6 +276,22 @@ class Ending(unittest.TestCase):
         osproxy.process.send_signal(signal.SIGINT)
         self.assertEqual(osproxy.process.wait(PATIENCE), 0)
         self.assert_network_works()
+
+    def test_no_connection_hangs_when_it_ends_under_load(self):
+        """At random moments. OSPROXY_E2E_ENDS=40 tries it more often."""
+        world.file("big", 3 << 20)
+        urls = ("https://one.test/", "http://one.test/", "https://one.test/files/big", "http://one.test/files/big")
+        for number in range(int(os.environ.get("OSPROXY_E2E_ENDS", "6"))):
+            engine = ("packet", "redirect")[number % 2]
+            done = f"{world.dir}/done-{number}"
+            with self.subTest(number=number, engine=engine):
+                with Osproxy(world, "curl", "--engine", engine):
+                    loads = [world.python(LOAD, done, *world.curl_command(url, "-o", "/dev/null"), stdout=subprocess.PIPE, text=True) for url in urls * 2]
+                    time.sleep(0.3 + random.random() * 1.5)
+                open(done, "w").close()
+                slow = "".join(load.communicate(timeout=PATIENCE * 2)[0] for load in loads)
+                if not ASAN:
+                    self.assertEqual(slow, "")
 
     def config(self, rules):
         path = f"{world.dir}/rules.json"
