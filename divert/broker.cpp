@@ -192,7 +192,22 @@ base::Result<> Broker::load() {
   if (!loaded) return loaded.error();
   loaded_ = std::move(*loaded);
   for (const auto& note : loaded_->notes()) log(note);
+  watch_rules();
   return {};
+}
+
+void Broker::watch_rules() {
+  auto watch = pfctl::RulesWatch::start(*loaded_);
+  if (!watch) return log("changes that others make to the packet filter go unnoticed: " + watch.error().text);
+  watch_ = std::move(*watch);
+}
+
+/// Others have changed the packet filter. That takes other programs, too.
+void Broker::look_at_rules() {
+  setup_.guard.pause();
+  const auto lines = watch_->look();
+  setup_.guard.beat();
+  for (const auto& line : lines) log(line);
 }
 
 /// pf is changed by other programs, which may take longer than the guard's patience.
@@ -205,6 +220,7 @@ base::Result<pfctl::LoadedRules> Broker::load(const pfctl::Ruleset& rules) {
 
 void Broker::unload() {
   setup_.guard.pause();
+  watch_.reset();
   loaded_.reset();
   setup_.guard.beat();
 }
@@ -248,6 +264,7 @@ void Broker::mind_worker() {
 void Broker::loop() {
   std::vector<pollfd> ends;
   for (const auto& link : links_) ends.push_back({link.socket.descriptor(), POLLIN, 0});
+  ends.push_back({-1, POLLIN, 0});  // of watch_, which changes
   ends.push_back({lookups_ ? lookups_->descriptor() : -1, POLLIN, 0});
   ends.push_back({engine_ ? engine_->descriptor() : -1, POLLIN, 0});
   ends.push_back({setup_.control.descriptor(), POLLIN, 0});
@@ -256,6 +273,7 @@ void Broker::loop() {
   while (!ending_) {
     for (std::size_t i = 0; i < links_.size(); ++i)
       ends[i].events = links_[i].wants_room() ? POLLOUT : POLLIN;
+    ends[links_.size()].fd = watch_ ? watch_->descriptor() : -1;
     const int ready = ::poll(ends.data(), ends.size(), static_cast<int>(kHeartbeat / 1ms));
     if (Clock::now() >= beat_due) {
       beat();
@@ -271,6 +289,7 @@ void Broker::loop() {
       // The worker closes its ends when it dies; its status comes with SIGCHLD.
       if (ends[i].revents & (POLLHUP | POLLERR)) ends[i].fd = -1;
     }
+    if (ends[links_.size()].revents) look_at_rules();
     if (ends[ends.size() - 4].revents) serve_lookups();
     if (ends[ends.size() - 3].revents) serve_engine();
     if (ends[ends.size() - 2].revents) read_control();
@@ -449,27 +468,39 @@ void Broker::read_signals() {
   }
 }
 
+/// Only those that are known: what another thread has started (pfctl) is waited for there. The first process
+/// of a container has other children as well, which nobody else waits for.
 void Broker::reap() {
-  int status = 0;
-  for (pid_t pid = 0; (pid = ::waitpid(-1, &status, WNOHANG | WUNTRACED)) > 0;) {
-    if (pid == command_.pid()) {
-      WIFSTOPPED(status) ? suspend() : command_ended(status);
-    } else if (pid == setup_.worker && WIFSTOPPED(status)) {
-      worker_hangs_ = true;
-      fail("the worker was stopped");
-    } else if (pid == setup_.worker) {
-      worker_gone_ = true;
-      fail(obituary(status));
-    } else if (pid == setup_.guard.pid() && !WIFSTOPPED(status) && is_intercepting()) {
-      fail("the guard died");
-    }
+  const bool first = ::getpid() == 1;
+  for (const pid_t known : {command_.pid(), setup_.worker, setup_.guard.pid()}) {
+    if (known == 0 && !first) continue;
+    int status = 0;
+    for (pid_t pid = 0; (pid = ::waitpid(first ? -1 : known, &status, WNOHANG | WUNTRACED)) > 0;)
+      child_changed(pid, status);
+  }
+}
+
+void Broker::child_changed(pid_t pid, int status) {
+  if (pid == command_.pid()) {
+    WIFSTOPPED(status) ? suspend() : command_ended(status);
+  } else if (pid == setup_.worker && WIFSTOPPED(status)) {
+    worker_hangs_ = true;
+    fail("the worker was stopped");
+  } else if (pid == setup_.worker) {
+    worker_gone_ = true;
+    fail(obituary(status));
+  } else if (pid == setup_.guard.pid() && !WIFSTOPPED(status) && is_intercepting()) {
+    fail("the guard died");
   }
 }
 
 /// When the kernel refuses the small change the whole table goes: better cut connections than lost ones.
 void Broker::stop_diverting() {
   setup_.guard.pause();
-  if (loaded_ && !loaded_->stop_diverting()) loaded_.reset();
+  if (loaded_ && !loaded_->stop_diverting()) {
+    watch_.reset();
+    loaded_.reset();
+  }
   setup_.guard.beat();
   if (engine_) engine_->release_all();
 }
@@ -539,6 +570,7 @@ void Broker::end(Ending ending) {
 /// New connections go their own way at once. The table itself goes last: with it the kernel forgets how to
 /// translate the connections that are still open, and their ends would reach nobody.
 void Broker::finish() {
+  watch_.reset();
   stop_diverting();
   if (worker_hangs_) ::kill(setup_.worker, SIGKILL);
   if (engine_) serve_engine();  // what CMD did last

@@ -24,6 +24,7 @@
 #include "divert/wire.h"
 #include "pfctl/loader.h"
 #include "pfctl/natlook.h"
+#include "pfctl/rules_watch.h"
 
 namespace divert {
 
@@ -90,6 +91,8 @@ class Broker {
   base::Result<> load();
   base::Result<pfctl::LoadedRules> load(const pfctl::Ruleset& rules);
   void unload();
+  void watch_rules();
+  void look_at_rules();
   base::Result<pfctl::Tried> try_rules(bool ipv6);
   bool has_arrived(const base::Endpoint& to, Clock::duration limit);
   void release_command();
@@ -111,6 +114,7 @@ class Broker {
   void read_control();
   void read_signals();
   void reap();
+  void child_changed(pid_t pid, int status);
   void stop_diverting();
   base::Result<> divert_again();
   void suspend();
@@ -127,6 +131,7 @@ class Broker {
 
   BrokerSetup setup_;
   std::optional<pfctl::LoadedRules> loaded_;
+  std::optional<pfctl::RulesWatch> watch_;
   std::vector<base::Endpoint> tried_;      ///< where connections went that tried the rules
   std::optional<base::Endpoint> arrived_;  ///< the one of them that came to our listener last
   Complaints complaints_;

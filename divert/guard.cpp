@@ -120,7 +120,10 @@ bool watch(WatchedProcess& broker, pid_t number) {
   // On Linux the rules go with the broker: without them the resets of what the worker carries would reach
   // nobody. A kernel that refuses this refuses the rules as well, and says why then.
   const auto translating = pfctl::keep_translating();
-  if (!watch(broker, journal.broker.pid)) {
+  const bool was_said = watch(broker, journal.broker.pid);
+  // First the rules: nobody is to be diverted to a listener that is not there any more.
+  pfctl::take_rules_out(journal.broker.pid);
+  if (!was_said) {
     say(
         fmt::format("the main process (pid {}) was killed or has crashed: the rules are taken out, open "
                     "connections are reset",

@@ -86,6 +86,9 @@ class LoadedRules {
   /// What else was changed on this machine and the user should know of, a line each.
   [[nodiscard]] const std::vector<std::string>& notes() const;
 
+  /// Stays where it is when this object is moved.
+  [[nodiscard]] Hold& hold() const { return *hold_; }
+
  private:
   std::unique_ptr<Hold> hold_;
 };
@@ -113,6 +116,10 @@ inline constexpr long kUnseenOwner = -2;
 /// out), kUnseenOwner when the owner is a process that cannot be seen from here (another pid namespace). Of
 /// several processes that hold the owning socket, one. Needs CAP_NET_ADMIN; walks /proc.
 [[nodiscard]] base::Result<long> rules_owner();
+
+/// For the guard of process `owner`, which is dying: pf's rules stay when it has gone, and divert to nobody.
+/// Takes them out at once; all else is left to remove_stale_rules(). Linux: they go by themselves.
+void take_rules_out(long owner);
 
 /// Removes an osproxy table without an owner; pf: undoes what is left of an osproxy that was killed. What was
 /// put right, a line each; empty: nothing was there, or its owner lives.

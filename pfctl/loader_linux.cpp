@@ -15,6 +15,7 @@
 #include "pfctl/netlink_socket.h"
 #include "pfctl/nft_answers.h"
 #include "pfctl/nft_messages.h"
+#include "pfctl/rules_watch.h"
 
 namespace pfctl {
 namespace {
@@ -183,6 +184,28 @@ base::Result<std::vector<std::string>> remove_stale_rules() {
   // EPERM for the table itself: a living process owns it.
   if (table && (refusal.error == ENOENT || refusal.error == EPERM)) return std::vector<std::string>{};
   return explain(batch, refusal, kernel_release());
+}
+
+void take_rules_out(long) {}
+
+// A table that a process owns stays as it is, whatever others flush or load.
+struct RulesWatch::Hold {};
+
+RulesWatch::RulesWatch(std::unique_ptr<Hold> hold) : hold_(std::move(hold)) {}
+RulesWatch::RulesWatch(RulesWatch&&) noexcept = default;
+RulesWatch& RulesWatch::operator=(RulesWatch&&) noexcept = default;
+RulesWatch::~RulesWatch() = default;
+
+base::Result<RulesWatch> RulesWatch::start(LoadedRules&) {
+  return RulesWatch(nullptr);
+}
+
+int RulesWatch::descriptor() const {
+  return -1;
+}
+
+std::vector<std::string> RulesWatch::look() {
+  return {};
 }
 
 }  // namespace pfctl

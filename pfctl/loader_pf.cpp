@@ -6,10 +6,15 @@
 #include "pfctl/loader.h"
 #include "pfctl/native_dialect.h"
 #include "pfctl/pf_plan.h"
+#include "pfctl/pf_undo.h"
+#include "pfctl/pf_watch.h"
+#include "pfctl/rules_watch.h"
 #include "pfctl/run_program.h"
 
 namespace pfctl {
 namespace {
+
+constexpr std::chrono::seconds kWatchEvery{3};
 
 std::vector<std::string> lines_of(Undone undone) {
   std::vector<std::string> lines = std::move(undone.lines);
@@ -98,6 +103,36 @@ base::Result<> LoadedRules::divert_again() {
   return hold_->landing->session.divert_again(hold_->loaded);
 }
 
+struct RulesWatch::Hold {
+  LoadedRules::Hold& rules;
+  std::unique_ptr<PfWatch> watch;
+};
+
+RulesWatch::RulesWatch(std::unique_ptr<Hold> hold) : hold_(std::move(hold)) {}
+RulesWatch::RulesWatch(RulesWatch&&) noexcept = default;
+RulesWatch& RulesWatch::operator=(RulesWatch&&) noexcept = default;
+RulesWatch::~RulesWatch() = default;
+
+base::Result<RulesWatch> RulesWatch::start(LoadedRules& rules) {
+  const auto machine = this_machine();
+  auto view = query_view(machine);
+  if (!view) return view.error();
+  auto watch = PfWatch::start(machine, std::move(*view), kWatchEvery);
+  if (!watch) return watch.error();
+  return RulesWatch(std::make_unique<Hold>(Hold{rules.hold(), std::move(*watch)}));
+}
+
+int RulesWatch::descriptor() const {
+  return hold_->watch->descriptor();
+}
+
+std::vector<std::string> RulesWatch::look() {
+  auto lines = hold_->rules.landing->session.put_right(hold_->rules.loaded);
+  auto view = query_view(this_machine());
+  hold_->watch->expect(view ? std::move(*view) : PfView{});
+  return lines;
+}
+
 base::Result<LoadedRules> load_rules(const Ruleset& ruleset, const Landing& landing, const Probe& probe) {
   const auto tunnels = query_tunnels(this_machine());
   if (!tunnels) return tunnels.error();
@@ -118,6 +153,11 @@ base::Result<base::UniqueFd> keep_translating() {
 
 base::Result<long> rules_owner() {
   return journal_owner(kJournalPath);
+}
+
+void take_rules_out(long owner) {
+  // What fails is tried again by remove_stale_rules(), which tells it.
+  (void)flush_rules_of(this_machine(), kJournalPath, owner);
 }
 
 base::Result<std::vector<std::string>> remove_stale_rules() {

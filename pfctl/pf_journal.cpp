@@ -104,16 +104,6 @@ std::string lock_of(const std::string& path) {
   return path + ".lock";
 }
 
-base::Result<Journal> read_journal(const std::string& path) {
-  const auto text = base::read_file(path, kMostBytes);
-  if (!text && text.error().os_code == ENOENT) return Journal{};
-  if (!text) return text.error();
-  auto journal = parse_journal(*text);
-  if (journal) return journal;
-  return base::failure("{}: {}; look at pf by hand (pfctl -s Anchors, ifconfig lo0), then remove the file",
-                       path, journal.error().text);
-}
-
 }  // namespace
 
 std::string render_journal(const Journal& journal) {
@@ -149,6 +139,16 @@ base::Result<Journal> parse_journal(std::string_view text) {
   return journal;
 }
 
+base::Result<Journal> read_journal(const std::string& path) {
+  const auto text = base::read_file(path, kMostBytes);
+  if (!text && text.error().os_code == ENOENT) return Journal{};
+  if (!text) return text.error();
+  auto journal = parse_journal(*text);
+  if (journal) return journal;
+  return base::failure("{}: {}; look at pf by hand (pfctl -s Anchors, ifconfig lo0), then remove the file",
+                       path, journal.error().text);
+}
+
 base::Result<JournalFile> JournalFile::open(std::string path) {
   const std::string folder = folder_of(path);
   if (::mkdir(folder.c_str(), 0700) != 0 && errno != EEXIST)
@@ -160,10 +160,6 @@ base::Result<JournalFile> JournalFile::open(std::string path) {
   const auto journal = read_journal(path);
   const std::string who = journal && journal->pid > 0 ? fmt::format("pid {}", journal->pid) : "just starting";
   return base::Error{fmt::format("another osproxy ({}) has rules in pf; end it first", who), EWOULDBLOCK};
-}
-
-base::Result<Journal> JournalFile::read() const {
-  return read_journal(path_);
 }
 
 base::Result<> JournalFile::write(const Journal& journal) const {

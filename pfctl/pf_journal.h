@@ -46,6 +46,9 @@ std::string render_journal(const Journal& journal);
 /// Errors: not JSON of this kind, an unknown kind, a value that its kind cannot have.
 [[nodiscard]] base::Result<Journal> parse_journal(std::string_view text);
 
+/// Empty when there is no file. Errors: unreadable, corrupt; both say what to do.
+[[nodiscard]] base::Result<Journal> read_journal(const std::string& path);
+
 /// The file, and the right to change this machine's pf: a lock on a second file beside it that ends with the
 /// process, however it ends. Close-on-exec; a forked child shares it.
 class JournalFile {
@@ -54,8 +57,7 @@ class JournalFile {
   /// EWOULDBLOCK).
   [[nodiscard]] static base::Result<JournalFile> open(std::string path);
 
-  /// Empty when there is no file. Errors: unreadable, corrupt; both say what to do.
-  [[nodiscard]] base::Result<Journal> read() const;
+  [[nodiscard]] base::Result<Journal> read() const { return read_journal(path_); }
 
   /// On disk (0600) when it returns. Without anything to undo the file is removed.
   [[nodiscard]] base::Result<> write(const Journal& journal) const;

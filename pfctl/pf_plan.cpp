@@ -145,6 +145,16 @@ base::Result<Offer> offer_of(const Ruleset& ruleset, Dialect dialect) {
   return offer;
 }
 
+std::string rival_of(const Status& status, const Machine& machine, std::string_view text) {
+  // On macOS a wildcard refers to us, among anchors of services that a rewriting would take their order from.
+  if (machine.dialect != Dialect::freebsd || !cannot_rewrite(status.main, machine.dialect).empty()) return {};
+  std::string rival = first_to_decide(status.main.rules, machine.anchor);
+  // What is let pass matches a rule of ours, which would take back what a `block` in front of it says.
+  const bool holds = text.find("divert-to") != std::string_view::npos;
+  if (rival.empty() && holds) rival = first_to_block(status.main.rules, machine.anchor);
+  return rival;
+}
+
 base::Result<std::vector<Step>> plan_loading(const Status& status, const Machine& machine, std::string text) {
   if (status.skips_lo0) {
     return base::failure("pf skips lo0, so nothing can be diverted: {}", advice_on_skipping(machine.dialect));
@@ -153,7 +163,7 @@ base::Result<std::vector<Step>> plan_loading(const Status& status, const Machine
   const bool wanted = text.find(kLoopbackInterface) != std::string::npos;
   const bool there = std::ranges::count(status.interfaces, kLoopbackInterface, &Interface::name) > 0;
   if (wanted && !there) steps.push_back({Step::Kind::create_loopback, kLoopbackInterface});
-  const bool holds = text.find("divert-to") != std::string::npos;
+  const bool behind = !rival_of(status, machine, text).empty();
   steps.push_back({Step::Kind::load_anchor, std::move(text)});
   const bool refers = status.refers_to_anchor(machine.anchor);
   const std::string unreadable = cannot_rewrite(status.main, machine.dialect);
@@ -161,12 +171,6 @@ base::Result<std::vector<Step>> plan_loading(const Status& status, const Machine
     return base::failure("the main ruleset of pf does not refer to {}, and is not written anew, for {}: {}",
                          machine.anchor, unreadable, advice_on_reference(machine));
   }
-  // On macOS a wildcard refers to us, among anchors of services that a rewriting would take their order from.
-  const bool behind =
-      machine.dialect == Dialect::freebsd && unreadable.empty() &&
-      (!first_to_decide(status.main.rules, machine.anchor).empty() ||
-       // What is let pass matches a rule of ours, which would take back what a `block` in front of it says.
-       (holds && !first_to_block(status.main.rules, machine.anchor).empty()));
   if (!refers || behind) steps.push_back({Step::Kind::refer_anchor, {}});
   // FreeBSD's pf numbers its states anew from the clock when it is enabled: one that is left from before may
   // have the number of a new one, whose first packets are then dropped. While pf is off nobody uses them.

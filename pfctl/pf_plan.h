@@ -3,6 +3,7 @@
 // are not there.
 #pragma once
 
+#include <cstdint>
 #include <functional>
 #include <optional>
 #include <string>
@@ -87,6 +88,10 @@ std::string advice_on_skipping(Dialect dialect);
 /// macOS: IPv6 addresses of VPN interfaces (Ruleset::tunnels); elsewhere none.
 [[nodiscard]] base::Result<std::vector<base::Address>> query_tunnels(const Machine& machine);
 
+/// The rule of others that our anchor, which holds `text`, must stand in front of and does not, although the
+/// main ruleset can be written anew; empty: none.
+std::string rival_of(const Status& status, const Machine& machine, std::string_view text);
+
 /// `text`: the anchor. Errors: pf skips lo0; the main ruleset has to be written anew and cannot be.
 [[nodiscard]] base::Result<std::vector<Step>> plan_loading(const Status& status, const Machine& machine,
                                                            std::string text);
@@ -148,6 +153,10 @@ class PfSession {
   /// Takes that back: what load() had put in place stands again.
   [[nodiscard]] base::Result<> divert_again(const Loaded& loaded);
 
+  /// What others have done to pf since load(), and what was done about it: a line each. Where only rules were
+  /// replaced, ours are in force again. An administrator's `pfctl -d` is not undone.
+  [[nodiscard]] std::vector<std::string> put_right(const Loaded& loaded);
+
   /// In reverse, each step tried whatever became of the others. What cannot be undone stays in the journal.
   [[nodiscard]] Undone undo();
 
@@ -155,6 +164,10 @@ class PfSession {
   void abandon();
 
  private:
+  using Lines = std::vector<std::string>;
+  /// What others leave us.
+  enum class Standing : std::uint8_t { in_force, pf_disabled, lo0_skipped };
+
   base::Result<> perform(const std::vector<Step>& steps);
   base::Result<> perform(const Step& step);
   base::Result<> load_module(const std::string& name);
@@ -168,6 +181,12 @@ class PfSession {
   base::Result<> settle_ipv6(const Offer& offer, const Probe& probe, Loaded& loaded);
   base::Result<> warn_of_rivals(Loaded& loaded);
   base::Result<> note(Undo undo);
+  base::Result<> note_main(std::string before);
+  base::Result<> load_own(const std::string& text);
+  base::Result<> flush_own();
+  std::vector<std::string> hinder(Standing standing, const Status& status);
+  base::Result<> put_reference_back(const Status& status, const Loaded& loaded, Lines& lines);
+  base::Result<> put_anchor_back(const Loaded& loaded, Lines& lines);
   Undone undo_down_to(std::size_t steps);
   base::Error failed(base::Error error);
 
@@ -175,6 +194,10 @@ class PfSession {
   JournalFile file_;
   Journal journal_;
   std::size_t prepared_ = 0;  ///< steps of the journal that are prepare()'s
+  std::string own_;           ///< what pfctl shows of our anchor; empty: nothing was loaded
+  bool stopped_ = false;      ///< by stop()
+  Standing standing_ = Standing::in_force;
+  std::string trouble_;  ///< why our rules could not be put in force again, as it was told last
 };
 
 }  // namespace pfctl

@@ -78,6 +78,17 @@ base::Result<> PfSession::note(Undo undo) {
   return written;
 }
 
+/// One step, however often it is written anew.
+base::Result<> PfSession::note_main(std::string before) {
+  const auto first = journal_.undo.begin() + static_cast<std::ptrdiff_t>(prepared_);
+  const auto noted = std::ranges::find(first, journal_.undo.end(), Undo::Kind::restore_main, &Undo::kind);
+  if (noted == journal_.undo.end()) return note({Undo::Kind::restore_main, std::move(before)});
+  // A reference that is left in it is ours when there was none before.
+  const bool ours = without_references(noted->value, machine_.anchor) == noted->value;
+  noted->value = ours ? without_references(before, machine_.anchor) : std::move(before);
+  return file_.write(journal_);
+}
+
 Undone PfSession::undo() {
   prepared_ = 0;
   Undone undone = undo_down_to(0);
@@ -144,6 +155,7 @@ base::Result<Loopback> PfSession::prepare(const Loopback& preferred) {
 
 base::Result<Loaded> PfSession::load(const Offer& offer, const Probe& probe) {
   Loaded loaded;
+  stopped_ = false;
   if (auto done = put_in_place(offer.text, loaded); !done) return failed(done.error());
   if (probe && offer.proof != Offer::Proof::none) {
     const auto proved = prove(probe, offer.proof == Offer::Proof::ipv6, loaded);
@@ -164,8 +176,7 @@ base::Result<> PfSession::put_in_place(const std::string& text, Loaded& loaded) 
   if (auto checked = check_loaded(); !checked) return checked;
   loaded.text = text;
   if (std::ranges::count(*steps, Step::Kind::refer_anchor, &Step::kind) == 0) return {};
-  std::string rival = first_to_decide(status->main.rules, machine_.anchor);
-  if (rival.empty()) rival = first_to_block(status->main.rules, machine_.anchor);
+  const std::string rival = rival_of(*status, machine_, text);
   loaded.notes.push_back(
       status->refers_to_anchor(machine_.anchor)
           ? fmt::format("`{}` in the main ruleset of pf would decide before {}: the main ruleset names it in "
@@ -236,7 +247,7 @@ base::Result<> PfSession::settle_ipv6(const Offer& offer, const Probe& probe, Lo
   loaded.text = offer.without_ipv6;
   loaded.notes.emplace_back(
       "this machine's pf does not divert IPv6: it is refused, so that programs turn to IPv4");
-  return load_anchor(machine_, loaded.text);
+  return load_own(loaded.text);
 }
 
 /// A connection that arrives shows nothing about other ports and addresses.
@@ -253,18 +264,34 @@ base::Result<> PfSession::warn_of_rivals(Loaded& loaded) {
   return {};
 }
 
-base::Result<> PfSession::stop() {
+base::Result<> PfSession::load_own(const std::string& text) {
+  own_.clear();
+  if (auto loaded = load_anchor(machine_, text); !loaded) return loaded;
+  auto shown = query_anchor(machine_);
+  if (!shown) return shown.error();
+  own_ = std::move(*shown);
+  return {};
+}
+
+base::Result<> PfSession::flush_own() {
   const auto flushed =
       run(machine_, {kPfctl, "-a", machine_.anchor, "-F", "all"}, "take our rules out of pf");
   if (!flushed) return flushed;
+  own_.clear();
   const auto left = query_anchor(machine_);
   if (!left) return left.error();
   if (left->find_first_not_of(" \t\r\n") == std::string::npos) return {};
   return base::failure("pf still has rules in the anchor {} although it was flushed", machine_.anchor);
 }
 
+base::Result<> PfSession::stop() {
+  stopped_ = true;
+  return flush_own();
+}
+
 base::Result<> PfSession::divert_again(const Loaded& loaded) {
-  return load_anchor(machine_, loaded.text);
+  stopped_ = false;
+  return load_own(loaded.text);
 }
 
 base::Result<> PfSession::perform(const std::vector<Step>& steps) {
@@ -290,7 +317,7 @@ base::Result<> PfSession::perform(const Step& step) {
                  "make the interface " + step.value);
     case Step::Kind::load_anchor:
       if (auto noted = note({Undo::Kind::flush_anchor, {}}); !noted) return noted;
-      return load_anchor(machine_, step.value);
+      return load_own(step.value);
     case Step::Kind::refer_anchor:
       return refer_anchor();
     case Step::Kind::flush_states:
@@ -336,7 +363,7 @@ base::Result<> PfSession::refer_anchor() {
                          advice_on_reference(machine_));
   }
   const std::string before = main_ruleset(*main, {});
-  if (auto noted = note({Undo::Kind::restore_main, before}); !noted) return noted;
+  if (auto noted = note_main(before); !noted) return noted;
   const auto loaded = load_main(machine_, main_ruleset(*main, machine_.anchor), before,
                                 "refer to our anchor in the main ruleset of pf");
   if (loaded) return {};

@@ -193,6 +193,14 @@ std::optional<std::uint64_t> parse_counter(std::string_view info, std::string_vi
   return {};
 }
 
+std::string parse_checksum(std::string_view info) {
+  while (!info.empty()) {
+    const auto parts = words(next_line(info));
+    if (parts.size() == 2 && parts[0] == "Checksum:") return std::string(parts[1]);
+  }
+  return {};
+}
+
 std::string parse_route_interface(std::string_view route) {
   while (!route.empty()) {
     const auto parts = words(next_line(route));

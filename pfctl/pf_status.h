@@ -18,6 +18,9 @@ namespace pfctl {
 /// `pfctl -s info`: one of the counters, such as "state-insert"; empty: it is not there.
 std::optional<std::uint64_t> parse_counter(std::string_view info, std::string_view name);
 
+/// `pfctl -v -s info`: the checksum of the main ruleset's filter rules; empty: it is not there.
+std::string parse_checksum(std::string_view info);
+
 /// `route -n get ADDRESS`: the interface that leads there; empty: none.
 std::string parse_route_interface(std::string_view route);
 

@@ -200,4 +200,16 @@ base::Result<std::string> undo_step(const Machine& machine, const Undo& undo) {
   return std::string{};
 }
 
+base::Result<> flush_rules_of(const Machine& machine, const std::string& path, long owner) {
+  const auto journal = read_journal(path);
+  if (!journal) return journal.error();
+  const bool loaded = std::ranges::count(journal->undo, Kind::flush_anchor, &Undo::kind) > 0;
+  if (journal->pid != owner || !loaded) return {};
+  // The states stay: by them resets of the worker, which is about to end, find their way.
+  const auto flushed =
+      run_or_fail(machine, {kPfctl, "-a", machine.anchor, "-F", "all"}, "take our rules out of pf");
+  if (!flushed) return flushed.error();
+  return {};
+}
+
 }  // namespace pfctl

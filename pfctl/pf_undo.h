@@ -16,6 +16,12 @@ namespace pfctl {
 /// what others have changed since stays theirs. Errors: the program's.
 [[nodiscard]] base::Result<std::string> undo_step(const Machine& machine, const Undo& undo);
 
+/// Flushes the anchor that process `owner`, which is dying, has noted in the journal at `path`: new
+/// connections go their own way, and the rest can be undone in peace. Without the journal's lock, which
+/// `owner` may still have; nothing when the journal is of another process. Errors: no journal that can be
+/// read; pfctl's.
+[[nodiscard]] base::Result<> flush_rules_of(const Machine& machine, const std::string& path, long owner);
+
 /// Paths of the programs. They are the same on macOS and FreeBSD but for one.
 inline constexpr const char* kPfctl = "/sbin/pfctl";
 inline constexpr const char* kIfconfig = "/sbin/ifconfig";

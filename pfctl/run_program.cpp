@@ -97,9 +97,15 @@ class Child {
   std::optional<int> wait_until(Clock::time_point deadline) {
     for (;;) {
       int status = 0;
+      errno = 0;
       if (::waitpid(pid_, &status, WNOHANG) == pid_) {
         pid_ = 0;
         return WIFSIGNALED(status) ? 128 + WTERMSIG(status) : WEXITSTATUS(status);
+      }
+      if (errno == ECHILD) {
+        // Somebody else of this process has waited for it: the number may be another process's by now.
+        pid_ = 0;
+        return {};
       }
       if (Clock::now() >= deadline) return {};
       std::this_thread::sleep_for(std::chrono::milliseconds(1));

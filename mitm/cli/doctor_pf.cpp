@@ -6,6 +6,7 @@
 #include "pfctl/loader.h"
 #include "pfctl/natlook.h"
 #include "pfctl/pf_plan.h"
+#include "pfctl/pf_undo.h"
 #include "procmap/attribution.h"
 
 namespace mitm::cli {
@@ -22,7 +23,9 @@ std::optional<Finding> check_others() {
   if (*owner == pfctl::kUnseenOwner)
     return bad(State::blocked, "pf", "osproxy is just starting", "end it first");
   if (*owner < 0)
-    return bad(State::blocked, "pf", "an interrupted run has left rules behind", "sudo osproxy cleanup");
+    return bad(State::blocked, "pf",
+               "an interrupted run has left its changes behind; doctor leaves them, the next run undoes them",
+               "sudo osproxy cleanup");
   return std::nullopt;
 }
 
@@ -63,10 +66,7 @@ Finding check_loopback(const pfctl::Machine& machine, const pfctl::Status& statu
 }
 
 /// pf, the anchor, lo0.
-Findings check_pf() {
-  if (!is_root()) return {needs_root("pf"), needs_root("anchor"), needs_root("lo0")};
-  if (auto others = check_others()) return {std::move(*others)};
-  const auto machine = pfctl::this_machine();
+Findings check_pf(const pfctl::Machine& machine) {
   const auto status = pfctl::query_status(machine);
   if (!status) return {bad(State::missing, "pf", status.error().text, "")};
   Findings findings{check_enabled(*status), check_anchor(machine, *status), check_loopback(machine, *status)};
@@ -78,8 +78,10 @@ Findings check_pf() {
   return findings;
 }
 
-Finding check_original_destinations() {
+Finding check_original_destinations(const pfctl::Machine& machine) {
   if (!is_root()) return needs_root("natlook");
+  const auto loaded = pfctl::has_pf(machine);
+  if (loaded && !*loaded) return good("natlook", "is there when a run has loaded pf");
   const auto natlook = pfctl::Natlook::open();
   if (natlook) return good("natlook", "/dev/pf can be asked for original destinations");
   return bad(State::missing, "natlook", natlook.error().text, "");
@@ -94,9 +96,7 @@ Finding check_attribution() {
 }
 
 /// What `auto` would choose is what works.
-void check_engines(Findings& findings) {
-  if (!is_root()) return findings.push_back(needs_root("engine"));
-  const auto machine = pfctl::this_machine();
+void check_engines(const pfctl::Machine& machine, Findings& findings) {
   Finding packet = bad(State::missing, "packet engine", "not here", "", false);
   if (machine.dialect == pfctl::Dialect::freebsd) {
     findings.push_back(check_divert(machine));
@@ -117,13 +117,29 @@ void check_engines(Findings& findings) {
 
 std::vector<Finding> examine(const RunSettings& settings) {
   Findings findings{check_privileges()};
-  for (auto& finding : check_pf()) findings.push_back(std::move(finding));
-  findings.push_back(check_original_destinations());
+  const auto machine = pfctl::this_machine();
+  // Trying an engine would undo what is left of an earlier run.
+  const auto others = is_root() ? check_others() : std::nullopt;
+  if (others) {
+    findings.push_back(*others);
+  } else if (is_root()) {
+    for (auto& finding : check_pf(machine)) findings.push_back(std::move(finding));
+  } else {
+    for (const char* check : {"pf", "anchor", "lo0"}) findings.push_back(needs_root(check));
+  }
+  findings.push_back(check_original_destinations(machine));
   findings.push_back(check_attribution());
   findings.push_back(check_ipv6("ifconfig lo0 inet6 ::1 prefixlen 128"));
   findings.push_back(check_descriptors());
   check_trust(settings, findings);
-  check_engines(findings);
+  if (!is_root()) {
+    findings.push_back(needs_root("engine"));
+  } else if (others) {
+    findings.push_back(
+        bad(State::blocked, "engine", "not tried: it would change what is said of pf above", others->advice));
+  } else {
+    check_engines(machine, findings);
+  }
   return findings;
 }
 

@@ -426,6 +426,23 @@ TEST_CASE("pf_plan: a forked child that lets go undoes nothing and keeps nobody 
   CHECK(pfctl::journal_owner(folder.journal()).value() == pfctl::kNoOwner);
 }
 
+TEST_CASE("pf_plan: the rules of a dying process go first, and only its") {
+  const Folder folder;
+  PfMachine machine(Dialect::freebsd);
+  auto held = session(machine, Dialect::freebsd, folder);
+  REQUIRE(start(held).has_value());
+  PfState diverting = machine.state;
+  const pfctl::Machine same{Dialect::freebsd, "osproxy", machine.runner()};
+  REQUIRE(pfctl::flush_rules_of(same, folder.journal(), ::getpid() + 1).has_value());
+  CHECK(machine.state == diverting);
+  REQUIRE(pfctl::flush_rules_of(same, folder.journal(), ::getpid()).has_value());
+  diverting.anchors.clear();
+  CHECK(machine.state == diverting);
+  CHECK(held.undo().failures.empty());
+  CHECK(machine.state == PfState{});
+  CHECK(pfctl::flush_rules_of(same, folder.journal(), ::getpid()).has_value());
+}
+
 TEST_CASE("pf_plan: without IPv6 on lo0 there is no alias of it") {
   const Folder folder;
   PfMachine machine(Dialect::freebsd);

@@ -1,0 +1,137 @@
+#include "pfctl/pf_watch.h"
+
+#include <condition_variable>
+#include <mutex>
+#include <optional>
+#include <thread>
+
+#include <unistd.h>
+
+#include "base/fd.h"
+#include "pfctl/pf_load.h"
+#include "pfctl/pf_undo.h"
+
+namespace pfctl {
+namespace {
+
+/// Every so often all is looked at, whatever the checksum says.
+constexpr int kWholeViewEvery = 5;
+constexpr std::chrono::milliseconds kEnd{500};
+
+/// The lines of `pfctl -v -s info` that change only when somebody changes pf; empty: pf cannot be asked.
+std::string pulse_of(const Machine& machine) {
+  const auto info = machine.run({kPfctl, "-v", "-s", "info"}, {});
+  if (!info || info->status != 0) return {};
+  const auto enabled = parse_enabled(info->out);
+  if (!enabled) return {};
+  return fmt::format("{} {}", *enabled, parse_checksum(info->out));
+}
+
+}  // namespace
+
+base::Result<PfView> query_view(const Machine& machine) {
+  PfView view;
+  const auto info = run_or_fail(machine, {kPfctl, "-s", "info"}, "ask whether pf is enabled");
+  if (!info) return info.error();
+  const auto enabled = parse_enabled(info->out);
+  if (!enabled) return enabled.error();
+  view.enabled = *enabled;
+  const auto skipped =
+      run_or_fail(machine, {kPfctl, "-v", "-s", "Interfaces"}, "ask which interfaces pf skips");
+  if (!skipped) return skipped.error();
+  view.skips_lo0 = skips_lo0(skipped->out);
+  const auto main = query_main(machine);
+  if (!main) return main.error();
+  view.main = main_ruleset(*main, {});
+  auto anchor = query_anchor(machine);
+  if (!anchor) return anchor.error();
+  view.anchor = std::move(*anchor);
+  return view;
+}
+
+struct PfWatch::Shared {
+  Machine machine;
+  std::chrono::milliseconds every{};
+  base::Pipe pipe;
+  std::mutex mutex;
+  std::condition_variable wakened;
+  bool stopping = false;
+  bool ended = false;
+  bool told = false;  ///< the pipe is readable
+  PfView good;
+  std::string pulse;      ///< that goes with `good`; empty: not known yet
+  unsigned expected = 0;  ///< how often `good` was set
+  int rounds = 0;         ///< since the last whole view
+
+  /// Without the lock: programs are run. Empty: nothing that has to be compared.
+  [[nodiscard]] std::optional<PfView> look(const std::string& known, bool whole,
+                                           std::string& pulse_now) const {
+    pulse_now = pulse_of(machine);
+    if (!whole && pulse_now == known) return {};
+    auto view = query_view(machine);
+    return view ? std::move(*view) : PfView{};
+  }
+};
+
+base::Result<std::unique_ptr<PfWatch>> PfWatch::start(Machine machine, PfView good,
+                                                      std::chrono::milliseconds every) {
+  auto pipe = base::make_pipe(base::Blocking::no);
+  if (!pipe) return pipe.error();
+  auto shared = std::make_shared<Shared>();
+  shared->machine = std::move(machine);
+  shared->every = every;
+  shared->pipe = std::move(*pipe);
+  shared->good = std::move(good);
+  return std::unique_ptr<PfWatch>(new PfWatch(std::move(shared)));
+}
+
+PfWatch::PfWatch(std::shared_ptr<Shared> shared) : shared_(std::move(shared)) {
+  std::thread([held = shared_] { run(*held); }).detach();
+}
+
+PfWatch::~PfWatch() {
+  std::unique_lock lock(shared_->mutex);
+  shared_->stopping = true;
+  shared_->wakened.notify_all();
+  shared_->wakened.wait_for(lock, kEnd, [&] { return shared_->ended; });
+}
+
+int PfWatch::descriptor() const {
+  return shared_->pipe.out.get();
+}
+
+void PfWatch::expect(PfView good) {
+  const std::scoped_lock lock(shared_->mutex);
+  char told = 0;
+  (void)!::read(shared_->pipe.out.get(), &told, 1);
+  shared_->told = false;
+  shared_->good = std::move(good);
+  shared_->pulse.clear();
+  ++shared_->expected;
+}
+
+void PfWatch::run(Shared& shared) {
+  std::unique_lock lock(shared.mutex);
+  while (!shared.wakened.wait_for(lock, shared.every, [&] { return shared.stopping; })) {
+    if (shared.told) continue;
+    const std::string known = shared.pulse;
+    const unsigned expected = shared.expected;
+    const bool whole = known.empty() || ++shared.rounds >= kWholeViewEvery;
+    lock.unlock();
+    std::string pulse;
+    const auto seen = shared.look(known, whole, pulse);
+    lock.lock();
+    // Something else is good by now: what was seen may be older.
+    if (!seen || expected != shared.expected) continue;
+    shared.rounds = 0;
+    if (*seen == shared.good) {
+      shared.pulse = std::move(pulse);
+    } else {
+      shared.told = ::write(shared.pipe.in.get(), "", 1) == 1;
+    }
+  }
+  shared.ended = true;
+  shared.wakened.notify_all();
+}
+
+}  // namespace pfctl

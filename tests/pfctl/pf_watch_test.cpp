@@ -1,0 +1,220 @@
+// What an administrator does to pf during a run.
+#include "pfctl/pf_watch.h"
+
+#include <algorithm>
+#include <mutex>
+#include <string>
+
+#include <doctest/doctest.h>
+#include <poll.h>
+
+#include "tests/pfctl/pf_fixture.h"
+
+namespace {
+
+using pfctl::Dialect;
+using pfctl::Tried;
+using namespace test;
+using namespace std::chrono_literals;
+
+const pfctl::Loaded kLoaded{kAnchorText, {}};
+
+struct Run {
+  explicit Run(Dialect dialect, PfState state = {}) : machine(dialect), before(state) {
+    machine.state = std::move(state);
+    held.emplace(session(machine, dialect, folder));
+    REQUIRE(start(*held).has_value());
+    diverting = machine.state;
+  }
+  Lines put_right() { return held->put_right(kLoaded); }
+  bool captures() { return machine.connect(false) == Tried::arrived; }
+
+  Folder folder;
+  PfMachine machine;
+  PfState before;
+  PfState diverting;
+  std::optional<pfctl::PfSession> held;
+};
+
+bool contains(const std::string& text, std::string_view part) {
+  return text.find(part) != std::string::npos;
+}
+
+constexpr std::array kDialects{Dialect::darwin, Dialect::freebsd};
+
+}  // namespace
+
+TEST_CASE("pf_watch: nothing has changed, nothing is done") {
+  for (const Dialect dialect : kDialects) {
+    Run run(dialect, stock());
+    const auto calls = run.machine.calls.size();
+    CHECK(run.put_right().empty());
+    CHECK(run.machine.calls.size() == calls);
+  }
+}
+
+TEST_CASE("pf_watch: another main ruleset comes to our rules again, and is what is left") {
+  const PfState replacements[] = {
+      {.nat = "nat on em0 inet from 10.0.0.0/8 to any -> (em0) round-robin\n",
+       .rules = "block drop in all\n"},
+      {},  // -F all
+      {.rules = "pass out quick all flags S/SA keep state\n"},
+  };
+  for (const Dialect dialect : kDialects) {
+    for (const auto& main : replacements) {
+      CAPTURE(main.rules);
+      Run run(dialect);
+      run.machine.state.nat = main.nat;
+      run.machine.state.rules = main.rules;
+      CHECK(!run.captures());
+      const auto lines = run.put_right();
+      REQUIRE(lines.size() == 1);
+      CHECK(contains(lines.front(),
+                     "the main ruleset of pf was changed by others and no longer came to our rules: it "
+                     "names "));
+      CHECK(run.captures());
+      CHECK(run.put_right().empty());
+      CHECK(run.held->undo().failures.empty());
+      CHECK(run.machine.state.nat == main.nat);
+      CHECK(run.machine.state.rules == main.rules);
+      CHECK(!std::filesystem::exists(run.folder.journal()));
+    }
+  }
+}
+
+TEST_CASE("pf_watch: killed after another main ruleset was made to refer to us, that one is put back") {
+  Run run(Dialect::freebsd);
+  run.machine.state.rules = "block drop in all\n";
+  CHECK(run.put_right().size() == 1);
+  {
+    auto killed = std::move(*run.held);
+    killed.abandon();
+  }
+  CHECK(session(run.machine, Dialect::freebsd, run.folder).clean_up()->failures.empty());
+  CHECK(run.machine.state == PfState{.rules = "block drop in all\n"});
+}
+
+TEST_CASE("pf_watch: a quick rule in front of ours is passed by") {
+  Run run(Dialect::freebsd);
+  run.machine.state.rules = "pass out quick all flags S/SA keep state\n" + run.machine.state.rules;
+  const auto lines = run.put_right();
+  REQUIRE(lines.size() == 1);
+  CHECK(contains(lines.front(), "`pass out quick all flags S/SA keep state` would decide first"));
+  CHECK(run.captures());
+}
+
+TEST_CASE("pf_watch: our rules come back into our anchor") {
+  for (const Dialect dialect : kDialects) {
+    for (const char* others : {"", "pass all\n"}) {
+      Run run(dialect, stock());
+      auto& anchors = run.machine.state.anchors;
+      anchors.clear();
+      if (*others) anchors[anchor_for(dialect)] = others;
+      const auto lines = run.put_right();
+      REQUIRE(lines.size() == 1);
+      CHECK(contains(lines.front(), "were changed by others: ours are in force again"));
+      CHECK(run.machine.state == run.diverting);
+      CHECK(run.put_right().empty());
+    }
+  }
+}
+
+TEST_CASE("pf_watch: while new connections are let pass, rules stay out") {
+  Run run(Dialect::freebsd);
+  REQUIRE(run.held->stop().has_value());
+  CHECK(run.put_right().empty());
+  CHECK(run.machine.state.anchors.empty());
+  run.machine.state.rules.clear();
+  CHECK(run.put_right().size() == 1);
+  CHECK(run.machine.state.anchors.empty());
+  REQUIRE(run.held->divert_again(kLoaded).has_value());
+  CHECK(run.captures());
+}
+
+TEST_CASE(
+    "pf_watch: a pf that was disabled stays so, is told once, and is captured with when it is enabled") {
+  for (const Dialect dialect : kDialects) {
+    Run run(dialect);
+    run.machine.state.switched_on = false;
+    run.machine.state.tokens.clear();
+    const auto lines = run.put_right();
+    REQUIRE(lines.size() == 1);
+    CHECK(contains(lines.front(), "nothing is captured any more: pf was disabled"));
+    CHECK(run.put_right().empty());
+    CHECK(!run.machine.state.enabled());
+    // The administrator's, and not ours to disable.
+    run.machine.state.switched_on = true;
+    CHECK(run.put_right() == Lines{"pf is enabled again, and new connections are captured"});
+    CHECK(run.captures());
+    CHECK(run.held->undo().failures.empty());
+    CHECK(run.machine.state == PfState{.switched_on = true});
+  }
+}
+
+TEST_CASE("pf_watch: set skip on lo0 takes our rules out, until it is gone") {
+  for (const Dialect dialect : kDialects) {
+    Run run(dialect);
+    run.machine.skips_lo0 = true;
+    const auto lines = run.put_right();
+    REQUIRE(lines.size() == 1);
+    CHECK(
+        contains(lines.front(), "pf skips lo0 now, and our rules are taken out; take lo0 out of `set skip`"));
+    CHECK(run.machine.state.anchors.empty());
+    CHECK(run.put_right().empty());
+    run.machine.skips_lo0 = false;
+    CHECK(run.put_right().front() == "pf no longer skips lo0: new connections are captured");
+    CHECK(run.captures());
+    CHECK(run.put_right().empty());
+  }
+}
+
+TEST_CASE("pf_watch: what cannot be put right is told once, with the lines to add") {
+  Run run(Dialect::freebsd);
+  run.machine.state.nat.clear();
+  run.machine.state.rules = "block drop in proto tcp from any os \"NMAP\" to any\n";
+  const auto lines = run.put_right();
+  REQUIRE(lines.size() == 1);
+  CHECK(contains(lines.front(),
+                 "nothing is captured any more: others have changed pf, and the main ruleset of pf "
+                 "is not written anew"));
+  CHECK(contains(lines.front(), "`rdr-anchor \"osproxy\"`"));
+  CHECK(run.put_right().empty());
+  CHECK(run.machine.state.rules == "block drop in proto tcp from any os \"NMAP\" to any\n");
+}
+
+TEST_CASE("pf_watch: the thread notices what is done to pf, and nothing else") {
+  for (const Dialect dialect : kDialects) {
+    PfMachine model(dialect);
+    model.state = stock();
+    model.state.switched_on = true;
+    model.state.anchors[anchor_for(dialect)] = kAnchorText;
+    std::mutex mutex;
+    const auto with_lock = [&](const auto& change) {
+      const std::scoped_lock lock(mutex);
+      change();
+    };
+    const pfctl::Machine machine{dialect, anchor_for(dialect),
+                                 [&](const std::vector<std::string>& argv, std::string_view input) {
+                                   const std::scoped_lock lock(mutex);
+                                   return model.runner()(argv, input);
+                                 }};
+    const auto watch = pfctl::PfWatch::start(machine, pfctl::query_view(machine).value(), 2ms).value();
+    const auto readable = [&](std::chrono::milliseconds limit) {
+      pollfd end{watch->descriptor(), POLLIN, 0};
+      return ::poll(&end, 1, static_cast<int>(limit.count())) == 1;
+    };
+    CHECK(!readable(50ms));
+    const std::function<void()> changes[] = {
+        [&] { model.state.rules = "pass all\n"; }, [&] { model.state.nat.clear(); },
+        [&] { model.state.anchors.clear(); },      [&] { model.skips_lo0 = true; },
+        [&] { model.state.switched_on = false; },  [&] { model.state.module = false; },
+    };
+    for (const auto& change : changes) {
+      with_lock(change);
+      CHECK(readable(20s));
+      const auto view = pfctl::query_view(machine);
+      watch->expect(view ? *view : pfctl::PfView{});
+      CHECK(!readable(50ms));
+    }
+  }
+}
