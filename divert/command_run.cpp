@@ -25,10 +25,10 @@ Capture CommandRun::capture() const {
 
 base::Result<> CommandRun::release() {
   if (!held_) return {};
-  released_ = true;
   terminal_.give_to(pid_);
   auto released = held_->release();
   held_.reset();
+  released_ = released.has_value();
   return released;
 }
 

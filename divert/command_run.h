@@ -27,6 +27,7 @@ class CommandRun {
   [[nodiscard]] Capture capture() const;
   /// 0: there is none, or it has ended.
   [[nodiscard]] pid_t pid() const { return pid_; }
+  /// It runs, or has run.
   [[nodiscard]] bool was_released() const { return released_; }
   /// Its exit status; 0 before its end.
   [[nodiscard]] int status() const { return status_; }
