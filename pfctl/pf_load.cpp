@@ -108,6 +108,21 @@ base::Result<> put_back(const Machine& machine, const std::string& before) {
   return base::failure("cannot put the main ruleset of pf back: {}", *differs);
 }
 
+/// `return-icmp(net-unr, 3)`: the code for the other family, printed as a number, is printed as a name when
+/// it has been read back.
+bool has_bare_icmp_code(std::string_view line) {
+  for (const std::string_view word : {"return-icmp(", "return-icmp6("}) {
+    const auto at = line.find(word);
+    if (at == std::string_view::npos) continue;
+    const std::string_view codes = line.substr(at + word.size(), line.find(')', at) - at - word.size());
+    for (std::size_t i = 0; i < codes.size(); ++i) {
+      const bool begins = i == 0 || codes[i - 1] == ' ' || codes[i - 1] == ',';
+      if (begins && codes[i] >= '0' && codes[i] <= '9') return true;
+    }
+  }
+  return false;
+}
+
 }  // namespace
 
 std::vector<std::string> show_command(Dialect dialect, std::string_view part, std::string_view anchor) {
@@ -187,6 +202,8 @@ std::string cannot_rewrite(const MainRuleset& main, Dialect dialect) {
   for (const auto& line : lines_of(main_ruleset(main, {}))) {
     if (line.find(" os \"") != std::string::npos)
       return fmt::format("of `{}` pfctl does not print which operating system it is about", line);
+    if (has_bare_icmp_code(line))
+      return fmt::format("of `{}` pfctl prints a code that it reads back as another one", line);
     if (dialect == Dialect::darwin && line.find("\"com.apple.") != std::string::npos)
       return fmt::format(
           "`{}` was put in by a service of macOS, with an owner and a priority that pfctl does not print",

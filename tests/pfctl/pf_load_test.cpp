@@ -67,6 +67,7 @@ TEST_CASE("pf_load: a main ruleset that pfctl does not print faithfully is not t
       {Dialect::freebsd, "block drop in proto tcp from any os \"NMAP\" to any\n", "osproxy"},
       {Dialect::darwin, "block drop in proto tcp from any os \"NMAP\" to any\n", "com.apple/*"},
       {Dialect::darwin, "anchor \"com.apple.internet-sharing\" all\n", "com.apple/*"},
+      {Dialect::freebsd, "block return-icmp(net-unr, 3) all\n", "osproxy"},
   };
   for (const auto& each : kCases) {
     CAPTURE(each.rule);
@@ -150,6 +151,15 @@ TEST_CASE("pf_load: states of an earlier run are in nobody's way") {
       CHECK(machine.states_of_ours == 0);
     }
   }
+}
+
+TEST_CASE("pf_load: a pfctl that dies when it has cleared the states has cleared them") {
+  const Folder folder;
+  PfMachine machine(Dialect::freebsd);
+  machine.states_of_others = 3;
+  machine.dies_of_states = true;
+  auto held = session(machine, Dialect::freebsd, folder);
+  CHECK(start(held, connecting(machine)).has_value());
 }
 
 TEST_CASE("pf_load: with pf enabled by others their states stay, and ours go") {

@@ -60,13 +60,14 @@ class PfMachine {
   bool collides = false;
   int insert_failures = 0;
 
-  std::string loses;    // rules with this text get lost on the way to the kernel, and nobody says so,
-  int losses = 1;       // so many times
-  std::string vpn;      // macOS: the interface that the world is reached through
-  std::string refuses;  // this call fails, always
-  int fail_at = -1;     // the number of the changing call that fails
-  int killed_at = -1;   // osproxy is killed in front of the changing call of this number
-  bool after = false;   // or behind it
+  std::string loses;            // rules with this text get lost on the way to the kernel, and nobody says so,
+  int losses = 1;               // so many times
+  bool dies_of_states = false;  // pfctl of a snapshot of FreeBSD 14, when it has cleared them
+  std::string vpn;              // macOS: the interface that the world is reached through
+  std::string refuses;          // this call fails, always
+  int fail_at = -1;             // the number of the changing call that fails
+  int killed_at = -1;           // osproxy is killed in front of the changing call of this number
+  bool after = false;           // or behind it
   int changes = 0;
   bool dead = false;
   std::function<void()> on_death;
@@ -220,6 +221,12 @@ class PfMachine {
         text += "Checksum: 0x" + std::to_string(std::hash<std::string>{}(state.nat + state.rules)) + "\n";
       return said(text + "Counters\n  state-insert   " + std::to_string(insert_failures) + "    0.0/s\n");
     }
+    if (call.show == "states") {
+      std::string text;
+      for (int i = 0; i < states_of_ours + states_of_others; ++i)
+        text += "all tcp 10.0.2.15:1 -> 192.0.2.1:80\n";
+      return said(text);
+    }
     if (call.show == "References" && dialect_ == pfctl::Dialect::darwin) {
       std::string text = "TOKENS:\n";
       for (const auto& each : state.tokens) text += "412 pfctl " + each + " 0 days 00:00:12\n";
@@ -318,6 +325,7 @@ class PfMachine {
     } else if (call.flush == "states") {
       states_of_ours = states_of_others = 0;
       collides = false;
+      if (dies_of_states) return pfctl::Output{134, {}, "<jemalloc>: Failed assertion\n"};
     } else if (call.kill.size() == 2) {
       return kill_states(call);
     } else {
