@@ -24,7 +24,7 @@ struct Message {
   bool compressed = false;
   bool cut = false;                    ///< there was more than the reader's limit
   std::string payload;                 ///< WebSocket: decompressed; event stream: the data
-  std::optional<std::uint64_t> bytes;  ///< of the whole payload; empty: it could not be decompressed
+  std::optional<std::uint64_t> bytes;  ///< of the whole payload; empty: it was not decompressed
   std::uint64_t wire_bytes = 0;        ///< of all that carried it
   int code = 0;                        ///< close; 0: none was given
   std::string reason;                  ///< close

@@ -91,8 +91,8 @@ class WebSocketReader::Inflater {
     if (ready_) inflateEnd(&stream_);
   }
 
-  /// Null, or why `message` cannot be read to its end.
-  const char* unfold(std::string_view coded, std::size_t limit, Message& message) {
+  /// Null, or why `message` cannot be read to its end. Takes what it unfolds from `credit`.
+  const char* unfold(std::string_view coded, std::size_t limit, std::int64_t& credit, Message& message) {
     if (!ready_) return "there is no memory to decompress messages in";
     std::array<char, 2 * kPiece> out{};
     stream_.next_in = reinterpret_cast<Bytef*>(const_cast<char*>(coded.data()));
@@ -103,12 +103,14 @@ class WebSocketReader::Inflater {
       const int result = ::inflate(&stream_, Z_SYNC_FLUSH);
       const std::size_t size = out.size() - stream_.avail_out;
       *message.bytes += size;
+      credit -= static_cast<std::int64_t>(size);
       keep({out.data(), size}, limit, message);
       // A block may say that it is the last; the next one still refers to it (RFC 7692 section 7.2.3.4).
       if (result == Z_STREAM_END) inflateResetKeep(&stream_);
       if (result != Z_OK && result != Z_STREAM_END && result != Z_BUF_ERROR)
         return "a compressed message cannot be decompressed";
       if (*message.bytes > kUnfolded) return "a compressed message unfolds to more than 64 MiB";
+      if (credit < 0) return "compressed messages unfold to more than 200 times their size";
     } while (stream_.avail_in > 0 || stream_.avail_out == 0);
     return nullptr;
   }
@@ -120,7 +122,7 @@ class WebSocketReader::Inflater {
 
 WebSocketReader::WebSocketReader(Side side, const std::optional<PermessageDeflate>& deflate,
                                  std::size_t limit)
-    : side_(side), deflate_(deflate), limit_(limit) {}
+    : side_(side), deflate_(deflate), limit_(limit), unfolds_(limit > 0) {}
 
 WebSocketReader::~WebSocketReader() = default;
 
@@ -232,6 +234,8 @@ void WebSocketReader::take_payload(std::string_view part) {
 
 void WebSocketReader::take_compressed(std::string_view part) {
   if (!unfolds_) return;
+  const auto earned = kRatio * static_cast<std::int64_t>(part.size());
+  credit_ = std::min<std::int64_t>(credit_ + earned, kUnfolded);
   if (side_ == Side::response) return inflate(part);
   std::array<char, kPiece> clear{};
   for (std::uint64_t at = length_ - left_; !part.empty() && unfolds_;) {
@@ -246,7 +250,7 @@ void WebSocketReader::take_compressed(std::string_view part) {
 
 void WebSocketReader::inflate(std::string_view part) {
   if (!inflater_) inflater_ = std::make_unique<Inflater>(deflate_->window_bits);
-  const char* const why = inflater_->unfold(part, limit_, message_);
+  const char* const why = inflater_->unfold(part, limit_, credit_, message_);
   if (why == nullptr) return;
   error_ = why;
   unfolds_ = false;

@@ -34,8 +34,12 @@ class WebSocketReader final : public MessageReader {
  public:
   /// One message may unfold to so much; beyond it nothing more is decompressed in this direction.
   static constexpr std::size_t kUnfolded = 64 << 20;
+  /// Nor when its messages unfold to more than so many times their size, beyond the first kAtFirst bytes.
+  /// (What people say to each other shrinks to a fifth; a thousandth is the most that the format can do.)
+  static constexpr std::int64_t kRatio = 200;
+  static constexpr std::int64_t kAtFirst = 16 << 20;
 
-  /// `side`: request reads what the program sends.
+  /// `side`: request reads what the program sends. `limit` 0: nothing is decompressed at all.
   WebSocketReader(Side side, const std::optional<PermessageDeflate>& deflate, std::size_t limit);
   ~WebSocketReader() override;
 
@@ -66,7 +70,8 @@ class WebSocketReader final : public MessageReader {
   std::size_t limit_;
   std::unique_ptr<Inflater> inflater_;  ///< from the first compressed message on
   bool over_ = false;
-  bool unfolds_ = true;  ///< false: the compressor's state is lost to us
+  bool unfolds_;                    ///< false: nobody wants it, or the compressor's state is lost to us
+  std::int64_t credit_ = kAtFirst;  ///< bytes that may yet be unfolded; at most kUnfolded
 
   std::array<char, 14> header_{};
   std::size_t header_size_ = 0;  ///< of it, seen; while no payload is due

@@ -26,6 +26,9 @@ namespace asio = boost::asio;
 using asio::awaitable;
 using Clock = std::chrono::steady_clock;
 constexpr std::size_t kFinishBytes = 1 << 20;
+/// Of one TLS call. A record takes two; OpenSSL itself would go on as long as there are records that carry
+/// nothing for us (KeyUpdate, tickets), each of which costs it some microseconds.
+constexpr int kWireReads = 512;
 constexpr auto kAwait = asio::as_tuple(asio::use_awaitable);
 
 bool would_block(int code) {
@@ -119,6 +122,7 @@ void Channel::start_tls(tls::SslPtr ssl) {
 
 void Channel::push_back(std::string_view bytes) {
   unread_.insert(0, bytes);
+  drained_ = false;
 }
 
 int Channel::wire_read(char* into, int size) {
@@ -129,8 +133,8 @@ int Channel::wire_read(char* into, int size) {
     if (wire_.empty()) wire_.shrink_to_fit();
     return static_cast<int>(given);
   }
-  if (drained_) {
-    wire_blocked_ = Status::want_read;
+  if (drained_ || wire_reads_-- <= 0) {
+    wire_blocked_ = Status::want_read;  // waiting ends at once if there is more
     return -1;
   }
   const auto got = ::recv(socket_.native_handle(), into, static_cast<std::size_t>(size), 0);
@@ -153,6 +157,7 @@ void Channel::begin_tls_call() {
   ERR_clear_error();
   wire_blocked_ = Status::ok;
   wire_error_ = 0;
+  wire_reads_ = kWireReads;
 }
 
 IoResult Channel::system_result(int code, Status when_blocked) {

@@ -6,7 +6,6 @@
 #include <boost/asio/deferred.hpp>
 #include <boost/asio/experimental/awaitable_operators.hpp>
 #include <boost/asio/experimental/parallel_group.hpp>
-#include <boost/asio/post.hpp>
 #include <boost/asio/use_awaitable.hpp>
 
 #include "mitm/intercept/http_flow.h"
@@ -22,11 +21,15 @@ using http::Http1Reader;
 using What = Http1Reader::What;
 using Status = IoResult::Status;
 
-constexpr int kRounds = 16;                      ///< before other connections have their turn
 constexpr std::size_t kPipelined = 256;          ///< requests that may wait for their answers
 constexpr auto kSlow = std::chrono::seconds{1};  ///< after which the start of a flow is shown
 constexpr auto kLinger = std::chrono::seconds{2};
 constexpr std::size_t kHeld = 64 << 10;  ///< read of a program whose requests are on hold
+
+/// What a reader is shown at once: a head must be whole, a body may be events from end to end.
+std::string_view next_step(const Http1Reader& reader, std::string_view input) {
+  return reader.between_messages() ? input : input.substr(0, Turn::kLargeStep);
+}
 
 /// Says when a pump ends.
 class Ending {
@@ -130,11 +133,12 @@ awaitable<Http1Session::Step> Http1Session::forward(Lane& lane, std::string_view
 }
 
 /// Until reading makes sense again.
-awaitable<Http1Session::Step> Http1Session::pause(Lane& lane, IoResult got, int round) {
-  if (got.ok() && !lane.from.drained()) {
-    if (round % kRounds == kRounds - 1) co_await asio::post(asio::use_awaitable);
+awaitable<Http1Session::Step> Http1Session::pause(Lane& lane, IoResult got) {
+  if (lane.reread || (got.ok() && !lane.from.drained())) {
+    co_await lane.turn.yield_when_over();
   } else {
     co_await lane.from.wait(got);  // cancelled: there is something to answer, or an end
+    lane.turn.restart();
   }
   co_return stopped_ ? Step::stop : Step::go_on;
 }
@@ -185,7 +189,7 @@ awaitable<void> Http1Session::pump_requests() {
   Lane& lane = asking_;
   const Ending ending{lane.over};
   const std::span<char> scratch = tracked_.shared().scratch;
-  for (int round = 0; !stopped_; ++round) {
+  while (!stopped_) {
     IoResult got;
     std::string_view input = lane.held;
     if (!std::exchange(lane.reread, false)) {
@@ -217,15 +221,22 @@ awaitable<void> Http1Session::pump_requests() {
       lane.reread = !lane.held.empty();
       if (lane.reread) continue;
     }
-    if (co_await pause(lane, got, round) == Step::stop) co_return;
+    if (co_await pause(lane, got) == Step::stop) co_return;
   }
+}
+
+/// Whether the rest of what was read has to wait until other connections had their turn. `more`: there is
+/// some.
+bool Http1Session::must_yield(Lane& lane, bool more) const {
+  lane.reread = more && lane.turn.is_over();
+  return lane.reread;
 }
 
 /// How much of `input` may be forwarded.
 std::size_t Http1Session::consume_requests(std::string_view input) {
   for (std::size_t at = 0;;) {
     if (requests_.between_messages() && on_hold()) return at;
-    const auto event = requests_.next(input.substr(at));
+    const auto event = requests_.next(next_step(requests_, input.substr(at)));
     switch (event.what) {
       case What::need_more:
         return at;
@@ -249,6 +260,7 @@ std::size_t Http1Session::consume_requests(std::string_view input) {
       }
     }
     at += event.size;
+    if (must_yield(asking_, at < input.size())) return at;
   }
 }
 
@@ -331,12 +343,14 @@ awaitable<void> Http1Session::pump_responses() {
   Lane& lane = answering_;
   const Ending ending{lane.over};
   const std::span<char> scratch = tracked_.shared().scratch;
-  for (int round = 0; !stopped_; ++round) {
+  while (!stopped_) {
     if (must_refuse()) {
       co_await send_refusal();
       co_return;
     }
-    const IoResult got = server_.try_read(scratch);
+    const bool again = std::exchange(lane.reread, false);
+    IoResult got;
+    if (!again) got = server_.try_read(scratch);
     if (got.ended()) {
       server_ended(got, !lane.held.empty());
       if (!must_refuse()) co_return;
@@ -347,7 +361,7 @@ awaitable<void> Http1Session::pump_responses() {
       co_return;
     }
     if (got.ok()) {
-      std::span<char> input{scratch.data(), got.bytes};
+      std::span<char> input = scratch.first(got.bytes);
       if (!lane.held.empty()) input = lane.held.append(input.data(), input.size());
       const std::size_t size = consume_responses(input);
       const std::string_view consumed{input.data(), input.size()};
@@ -364,7 +378,7 @@ awaitable<void> Http1Session::pump_responses() {
       if (must_refuse() || stopped_) continue;
     }
     publish_slow_start();
-    if (co_await pause(lane, got, round) == Step::stop) co_return;
+    if (co_await pause(lane, got) == Step::stop) co_return;
   }
 }
 
@@ -379,7 +393,7 @@ std::size_t Http1Session::consume_responses(std::span<char> bytes) {
       }
       responses_.answers(exchanges_.front().answers);
     }
-    const auto event = responses_.next(input.substr(at));
+    const auto event = responses_.next(next_step(responses_, input.substr(at)));
     switch (event.what) {
       case What::need_more:
         return at;
@@ -406,7 +420,7 @@ std::size_t Http1Session::consume_responses(std::span<char> bytes) {
     }
     if (stopped_ || must_refuse()) return at;
     at += event.size;
-    if (switched_) return at;
+    if (switched_ || must_yield(answering_, at < input.size())) return at;
   }
 }
 

@@ -15,6 +15,7 @@
 #include "mitm/intercept/channel.h"
 #include "mitm/intercept/messages.h"
 #include "mitm/intercept/tracked.h"
+#include "mitm/intercept/turn.h"
 
 namespace mitm::intercept {
 
@@ -65,19 +66,21 @@ class Http1Session {
     Channel& to;
     flow::Direction direction;
     std::string held{};   ///< read and not yet forwarded
-    bool reread = false;  ///< `held` has bytes that were left because the other direction had to go first
+    bool reread = false;  ///< `held` has bytes that were left because somebody else had to go first
     bool over = false;    ///< its pump has ended
+    Turn turn{};
   };
   enum class Step : std::uint8_t { go_on, stop };
 
   boost::asio::awaitable<void> pump_requests();
   boost::asio::awaitable<void> pump_responses();
   boost::asio::awaitable<Step> forward(Lane& lane, std::string_view input, std::size_t size);
-  boost::asio::awaitable<Step> pause(Lane& lane, IoResult got, int round);
+  boost::asio::awaitable<Step> pause(Lane& lane, IoResult got);
   boost::asio::awaitable<IoResult> await_turn();
   boost::asio::awaitable<void> wait_for_turn(IoResult read);
   boost::asio::awaitable<void> send_refusal();
 
+  [[nodiscard]] bool must_yield(Lane& lane, bool more) const;
   [[nodiscard]] std::size_t consume_requests(std::string_view input);
   [[nodiscard]] std::size_t consume_responses(std::span<char> bytes);
   void begin_exchange(http::Head& head);

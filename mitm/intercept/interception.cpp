@@ -13,6 +13,7 @@
 #include "mitm/intercept/page.h"
 #include "mitm/intercept/program_tls.h"
 #include "mitm/intercept/raw_session.h"
+#include "mitm/intercept/turn.h"
 #include "mitm/intercept/websocket_session.h"
 
 namespace mitm::intercept {
@@ -447,17 +448,20 @@ awaitable<bool> Interception::refuse_http2(const std::string& why) {
   const auto limit = Clock::now() + kUndecided;
   http::Http2Reader reader{http::Side::request};
   FirstRequest request;
+  Turn turn;
   while (request.stream == 0) {
-    const auto scratch = tools_.shared.scratch;
+    const auto scratch = tools_.shared.scratch.first(Turn::kStep);
     const IoResult got = client_.try_read(scratch);
     if (got.ok()) {
       const std::string_view bytes{scratch.data(), got.bytes};
       tracked_.data(flow::Direction::request, bytes);
       if (!reader.feed(bytes, request)) co_return false;
-    } else if (!got.blocked() || Clock::now() >= limit) {
+    } else if (!got.blocked()) {
       co_return false;
     }
+    if (request.stream == 0 && Clock::now() >= limit) co_return false;
     if (got.blocked()) co_await client_.wait_until(got, limit);
+    co_await turn.yield_when_over();
   }
   auto flow = tracked_.begin(flow::Type::http);
   describe_request(request.head, tracked_, *flow);

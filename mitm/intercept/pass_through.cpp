@@ -3,7 +3,6 @@
 #include "mitm/intercept/pass_through.h"
 
 #include <boost/asio/experimental/awaitable_operators.hpp>
-#include <boost/asio/post.hpp>
 #include <boost/asio/use_awaitable.hpp>
 #include <openssl/sslerr.h>
 
@@ -12,7 +11,8 @@ namespace {
 
 namespace asio = boost::asio;
 using asio::awaitable;
-constexpr int kRounds = 16;  ///< before other connections have their turn
+/// Each part is a write, with a TLS record and a system call of its own.
+constexpr std::size_t kSeams = 64;
 
 /// Each part for itself, as far as it goes now.
 IoResult write_parts(Channel& to, std::string_view bytes, std::span<const std::size_t> seams) {
@@ -43,12 +43,21 @@ awaitable<bool> PassThrough::run() {
   co_return false;
 }
 
-std::string_view PassThrough::cut(flow::Direction direction, Channel& from, std::string_view bytes) {
-  const auto last = observer_.ends_after(direction, bytes);
-  if (!last) return bytes;
-  cut_ = true;
-  from.push_back(bytes.substr(*last));
-  return bytes.substr(0, *last);
+std::optional<std::size_t> PassThrough::show(flow::Direction direction, std::string_view bytes, Turn& turn) {
+  seams_.clear();
+  std::size_t seen = 0;
+  while (seen < bytes.size() && !cut_) {
+    std::string_view step = bytes.substr(seen, Turn::kStep);
+    if (const auto last = observer_.ends_after(direction, step)) {
+      cut_ = true;
+      step = step.substr(0, *last);
+    }
+    if (!observer_.saw(direction, step)) return std::nullopt;
+    for (const std::size_t seam : observer_.seams(direction)) seams_.push_back(seen + seam);
+    seen += step.size();
+    if (seen < bytes.size() && (seams_.size() >= kSeams || turn.is_over())) break;
+  }
+  return seen;
 }
 
 void PassThrough::reset() {
@@ -87,18 +96,22 @@ void PassThrough::undelivered(flow::Direction direction) {
   to.cancel();
 }
 
-/// False: this pump has ended.
-awaitable<bool> PassThrough::pass(flow::Direction direction, std::span<char> scratch) {
+/// False: this pump has ended. What there is no time for is pushed back.
+awaitable<bool> PassThrough::pass(flow::Direction direction, std::span<char> scratch, Turn& turn) {
   const bool request = direction == flow::Direction::request;
+  Channel& from = request ? client_ : server_;
   Channel& to = request ? server_ : client_;
-  const std::string_view bytes{scratch.data(), scratch.size()};
+  const std::string_view all{scratch.data(), scratch.size()};
+  const auto seen = show(direction, all, turn);
+  const std::string_view bytes = all.substr(0, seen.value_or(all.size()));
   tracked_.data(direction, bytes);
-  if (!observer_.saw(direction, bytes)) {
+  if (!seen) {
     reset();
     co_return false;
   }
-  observer_.alter(direction, scratch);
-  IoResult put = write_parts(to, bytes, observer_.seams(direction));
+  if (bytes.size() < all.size()) from.push_back(all.substr(bytes.size()));
+  observer_.alter(direction, scratch.first(bytes.size()));
+  IoResult put = write_parts(to, bytes, seams_);
   if (put.blocked()) {
     const std::string rest{bytes.substr(put.bytes)};
     put = co_await to.write_all(rest, request ? &client_ : &server_);
@@ -112,7 +125,7 @@ awaitable<void> PassThrough::pump(flow::Direction direction) {
   Channel& from = request ? client_ : server_;
   Channel& to = request ? server_ : client_;
   const std::span<char> scratch = tracked_.shared().scratch;
-  for (int round = 0; !cut_ && !over_; ++round) {
+  for (Turn turn; !cut_ && !over_;) {
     const IoResult got = from.try_read(scratch);
     if (got.ended()) {
       tracked_.data_end(direction);
@@ -122,8 +135,7 @@ awaitable<void> PassThrough::pump(flow::Direction direction) {
       break;
     }
     if (got.ok()) {
-      const std::string_view bytes = cut(direction, from, {scratch.data(), got.bytes});
-      const bool passed = co_await pass(direction, scratch.first(bytes.size()));
+      const bool passed = co_await pass(direction, scratch.first(got.bytes), turn);
       if (!passed) break;
     } else if (!got.blocked()) {
       abort(from);
@@ -134,9 +146,10 @@ awaitable<void> PassThrough::pump(flow::Direction direction) {
       break;
     }
     if (got.ok() && !from.drained()) {
-      if (round % kRounds == kRounds - 1) co_await asio::post(asio::use_awaitable);
+      co_await turn.yield_when_over();
     } else {
       co_await from.wait(got);  // cancelled: there is something to be heard of the other direction
+      turn.restart();
     }
   }
   reads_[request ? 0 : 1] = false;

@@ -5,9 +5,11 @@
 #include <span>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "mitm/intercept/channel.h"
 #include "mitm/intercept/tracked.h"
+#include "mitm/intercept/turn.h"
 
 namespace mitm::intercept {
 
@@ -16,11 +18,13 @@ class PassThrough {
   class Observer {
    public:
     virtual ~Observer() = default;
-    /// Bytes that are about to be passed on. False: they are not, and both sides are reset.
+    /// Bytes that are about to be passed on, at most Turn::kStep of them. False: they are not, and both sides
+    /// are reset.
     virtual bool saw(flow::Direction direction, std::string_view bytes) = 0;
-    /// After `saw`: the same bytes, to be changed in place before they are passed on.
+    /// After `saw`: the same bytes, perhaps those of several calls, to be changed in place before they are
+    /// passed on.
     virtual void alter(flow::Direction /*direction*/, std::span<char> /*bytes*/) {}
-    /// After `saw`: where to part the bytes of this direction. Each part is written for itself.
+    /// After `saw`: where to part those bytes. Each part is written for itself.
     [[nodiscard]] virtual std::span<const std::size_t> seams(flow::Direction /*direction*/) const {
       return {};
     }
@@ -45,18 +49,21 @@ class PassThrough {
 
  private:
   boost::asio::awaitable<void> pump(flow::Direction direction);
-  boost::asio::awaitable<bool> pass(flow::Direction direction, std::span<char> scratch);
+  boost::asio::awaitable<bool> pass(flow::Direction direction, std::span<char> scratch, Turn& turn);
+  /// Shows `bytes` to the observer, until the turn is over: how many of them it has seen. Empty: it will not
+  /// have them.
+  [[nodiscard]] std::optional<std::size_t> show(flow::Direction direction, std::string_view bytes,
+                                                Turn& turn);
   void abort(const Channel& channel);
   [[nodiscard]] bool only_answers_truncation(const Channel& channel) const;
   void undelivered(flow::Direction direction);
-  /// The last bytes of run(): what is left of them when the observer has had its say.
-  std::string_view cut(flow::Direction direction, Channel& from, std::string_view bytes);
   void reset();
 
   Tracked& tracked_;
   Channel& client_;
   Channel& server_;
   Observer& observer_;
+  std::vector<std::size_t> seams_;      ///< of the bytes that are being passed on
   bool reads_[2] = {true, true};        ///< by Direction: that pump has not ended
   bool truncated_[2] = {false, false};  ///< by Direction: it ended without close_notify
   bool cut_ = false;                    ///< by the observer

@@ -8,6 +8,7 @@
 #include <boost/asio/use_awaitable.hpp>
 
 #include "divert/source_ports.h"
+#include "mitm/intercept/turn.h"
 
 namespace mitm::intercept {
 namespace {
@@ -36,7 +37,7 @@ void give_up(Tunnel& tunnel, const Way& way, const Way& back) {
 }
 
 awaitable<void> pump(Tunnel& tunnel, Way& way, const Way& back) {
-  for (;;) {
+  for (Turn turn;;) {
     std::vector<char> buffer(kBuffer);
     const IoResult got = way.from.try_read(buffer);
     if (got.ended()) {
@@ -54,9 +55,13 @@ awaitable<void> pump(Tunnel& tunnel, Way& way, const Way& back) {
       reset(tunnel);
       break;
     }
-    if (got.ok() && !way.from.drained()) continue;
+    if (got.ok() && !way.from.drained()) {
+      co_await turn.yield_when_over();
+      continue;
+    }
     std::vector<char>().swap(buffer);  // an idle tunnel holds none
     co_await way.from.wait(got);       // cancelled: there is something to be heard
+    turn.restart();
   }
   way.over = true;
 }

@@ -169,7 +169,10 @@ Line message_line(const flow::Flow& flow, const TextStyle& style) {
   if (!message.id.empty()) tail.add(" #").add(base::printable(message.id));
   if (message.kind != http::Message::Kind::close)
     tail.add(" ").add(size_text(message.bytes.value_or(message.wire_bytes)), kDim);
-  if (message.compressed) tail.add(fmt::format(" ({} on the wire)", size_text(message.wire_bytes)), kDim);
+  if (message.compressed)
+    tail.add(
+        message.bytes ? fmt::format(" ({} on the wire)", size_text(message.wire_bytes)) : " (compressed)",
+        kDim);
 
   Line line(style.colour);
   add_process(line, flow);

@@ -4,7 +4,6 @@
 #include <csignal>
 #include <cstring>
 #include <filesystem>
-#include <future>
 
 #include <boost/asio/co_spawn.hpp>
 #include <linux/sockios.h>
@@ -41,6 +40,12 @@ std::string wire_names(const std::vector<std::string>& names) {
   std::string wire;
   for (const auto& name : names) wire += static_cast<char>(name.size()) + name;
   return wire;
+}
+
+std::chrono::nanoseconds processor_time() {
+  timespec now{};
+  ::clock_gettime(CLOCK_THREAD_CPUTIME_ID, &now);
+  return std::chrono::seconds{now.tv_sec} + std::chrono::nanoseconds{now.tv_nsec};
 }
 
 }  // namespace
@@ -85,6 +90,17 @@ bool Peer::try_say(std::string_view bytes) {
     bytes.remove_prefix(static_cast<std::size_t>(put));
   }
   return true;
+}
+
+std::size_t Peer::say_what_fits(std::string_view bytes) {
+  std::size_t said = 0;
+  while (said < bytes.size()) {
+    const auto put =
+        ::send(fd_.get(), bytes.data() + said, bytes.size() - said, MSG_NOSIGNAL | MSG_DONTWAIT);
+    if (put <= 0) break;
+    said += static_cast<std::size_t>(put);
+  }
+  return said;
 }
 
 long Peer::read_some(char* into, std::size_t size) {
@@ -350,6 +366,7 @@ std::pair<Peer, Peer> Rig::open(divert::Verdict verdict, const base::UniqueFd* l
   if (!exe_.empty()) {
     procmap::ProcessFacts facts;
     facts.exe = exe_;
+    facts.uid = uid_;
     connection.process = std::make_shared<const procmap::ProcessFacts>(std::move(facts));
   }
   connection.opened = std::chrono::system_clock::now();
@@ -395,6 +412,42 @@ std::vector<mitm::flow::Flow> Rig::messages(std::size_t count) {
 
 std::vector<mitm::flow::Data> Rig::data(std::size_t count) {
   return wait_for(&Log::data, count);
+}
+
+std::promise<void> Rig::pause() {
+  std::promise<void> end, begun;
+  boost::asio::post(context_, [&begun, ended = end.get_future().share()] {
+    begun.set_value();
+    ended.wait();
+  });
+  begun.get_future().get();
+  return end;
+}
+
+void Rig::watch_turns() {
+  std::promise<void> begun;
+  boost::asio::post(context_, [&] {
+    watches_turns_ = true;
+    longest_turn_ = {};
+    take_turn(processor_time());
+    begun.set_value();
+  });
+  begun.get_future().get();
+}
+
+void Rig::take_turn(std::chrono::nanoseconds last) {
+  if (!watches_turns_) return;
+  longest_turn_ = std::max(longest_turn_, processor_time() - last);
+  boost::asio::post(context_, [this, now = processor_time()] { take_turn(now); });
+}
+
+std::chrono::nanoseconds Rig::longest_turn() {
+  std::promise<std::chrono::nanoseconds> longest;
+  boost::asio::post(context_, [&] {
+    watches_turns_ = false;
+    longest.set_value(longest_turn_);
+  });
+  return longest.get_future().get();
 }
 
 bool Rig::idle() {

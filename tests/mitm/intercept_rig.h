@@ -3,6 +3,7 @@
 
 #include <chrono>
 #include <condition_variable>
+#include <future>
 #include <memory>
 #include <mutex>
 #include <string>
@@ -31,6 +32,8 @@ class Peer {
   void say(std::string_view bytes);
   /// False when it could not be written (the other side has gone).
   bool try_say(std::string_view bytes);
+  /// What the kernel takes now, without TLS: how many of `bytes`.
+  std::size_t say_what_fits(std::string_view bytes);
   /// Exactly `bytes`.size() bytes, or what came before the end or the time limit.
   std::string hear(std::size_t size);
   std::string hear_all();  ///< to the end, see end()
@@ -100,8 +103,11 @@ class Rig {
   std::pair<Peer, Peer> open(divert::Verdict verdict = {divert::Action::intercept, "test", {}},
                              const base::UniqueFd* listener = nullptr);
 
-  /// The program whose connections are opened from now on: its executable.
-  void program(std::string exe) { exe_ = std::move(exe); }
+  /// The program whose connections are opened from now on: its executable, and who runs it.
+  void program(std::string exe, uid_t uid = 0) {
+    exe_ = std::move(exe);
+    uid_ = uid;
+  }
 
   /// The end events so far, after waiting until there are at least `count`.
   std::vector<mitm::flow::Flow> ended(std::size_t count);
@@ -111,8 +117,17 @@ class Rig {
   /// Waits until no connection is left; false: one is stuck.
   bool idle();
 
+  /// The engine's thread does nothing until the promise is kept.
+  [[nodiscard]] std::promise<void> pause();
+  /// From here on a handler that is always ready takes its turns on the engine's thread.
+  void watch_turns();
+  /// Ends that. The longest processor time that the thread has spent on anything else between two of its
+  /// turns.
+  std::chrono::nanoseconds longest_turn();
+
  private:
   class Sink;
+  void take_turn(std::chrono::nanoseconds last);
   struct Log {
     std::mutex mutex;
     std::condition_variable changed;
@@ -131,6 +146,9 @@ class Rig {
   std::thread thread_;
   std::uint64_t ids_ = 0;
   std::string exe_;
+  uid_t uid_ = 0;
+  std::chrono::nanoseconds longest_turn_{0};  ///< the thread's, as the next
+  bool watches_turns_ = false;
 };
 
 /// Engine settings that trust theirs().

@@ -322,6 +322,9 @@ TEST_CASE("text: messages are a line each, what they say at its end, more below 
   CHECK(
       line.starts_with("curl[1234] websocket https://example.org/chat ↑ text 200b (10b on the wire) xxxxx"));
   CHECK(columns(line) <= 122);
+  flow.message->what.bytes.reset();
+  flow.message->what.payload.clear();
+  CHECK(render_text(flow, {1}) == "curl[1234] websocket https://example.org/chat ↑ text 10b (compressed)\n");
   flow = sample_message(flow::Type::websocket, Kind::binary, "bytes");
   CHECK(render_text(flow, {2}) == "curl[1234] websocket https://example.org/chat ↓ binary 5b\n");
   CHECK(render_text(sample_message(flow::Type::websocket, Kind::ping, "p"), {1}) == "");

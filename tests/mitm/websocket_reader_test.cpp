@@ -148,14 +148,56 @@ TEST_CASE("websocket: what cannot be decompressed is said, and frames are follow
   tells(server(PermessageDeflate{}), bad + says(kText, "plain") + says(kText | kCompressed, "coded"),
         "[text compressed ?/5 ~][text 5/7 plain][text compressed ?/7 ~] ! a compressed message cannot be "
         "decompressed");
+  // Somewhat compressible, so that it is not for its ratio.
+  std::string large(WebSocketReader::kUnfolded + 1, '\0');
+  for (std::size_t at = 0; at < large.size(); at += 100)
+    large[at] = static_cast<char>(at * 2654435761U >> 24);
   Deflater deflater;
-  const auto bomb =
-      says(kBinary | kCompressed, deflater.deflate(std::string(WebSocketReader::kUnfolded + 1, '\0')));
-  CHECK(bomb.size() < 100'000);
+  const auto bomb = says(kBinary | kCompressed, deflater.deflate(large));
   CHECK(story::told(server(PermessageDeflate{}, 1), {bomb, says(kText, "on")}) ==
         fmt::format(
             "[binary compressed ?/{} {}~][text 2/4 o~] ! a compressed message unfolds to more than 64 MiB",
             bomb.size(), std::string(1, '\0')));
+}
+
+TEST_CASE(
+    "websocket: messages that unfold to far more than they are end the decompression, not the reading") {
+  constexpr std::string_view kWhy = " ! compressed messages unfold to more than 200 times their size";
+  const auto zeros = [](std::size_t size) { return Deflater{false}.deflate(std::string(size, '\0')); };
+  const PermessageDeflate deflate{false, 15};
+  const auto once = says(kBinary | kCompressed, zeros(WebSocketReader::kAtFirst * 3 / 2));
+  CHECK(once.size() < 30'000);
+  CHECK(story::told(server(deflate, 1), {once, says(kText, "on")}) ==
+        fmt::format("[binary compressed ?/{} {}~][text 2/4 o~]{}", once.size(), std::string(1, '\0'), kWhy));
+  // A little at a time is told as well, and not before.
+  const auto little = says(kBinary | kCompressed, zeros(1 << 20));
+  const auto reader = server(deflate, 1)();
+  story::Teller teller;
+  for (int i = 0; i < 16; ++i) reader->feed(little, teller);
+  CHECK(reader->error() == nullptr);
+  for (int i = 0; i < 16; ++i) reader->feed(little, teller);
+  REQUIRE(reader->error() != nullptr);
+  CHECK(kWhy.ends_with(reader->error()));
+}
+
+TEST_CASE("websocket: what people say is never too much, however long they talk") {
+  const PermessageDeflate deflate{true, 15};
+  std::string words;
+  for (int i = 0; i < 20'000; ++i) words += fmt::format("{{\"id\":{},\"state\":\"idle\"}},", i);
+  Deflater deflater;
+  const auto reader = server(deflate, 1)();
+  story::Teller teller;
+  for (int i = 0; i < 100; ++i) reader->feed(says(kText | kCompressed, deflater.deflate(words)), teller);
+  CHECK(reader->error() == nullptr);
+}
+
+TEST_CASE("websocket: nothing is decompressed when no payload is wanted") {
+  Deflater deflater;
+  const auto hello = asks(kText | kCompressed, deflater.deflate("Hello"));
+  tells(program(PermessageDeflate{}, 0), hello + asks(kText, "plain"),
+        fmt::format("[text compressed ?/{} ~][text 5/11 ~]", hello.size()));
+  // Not even that it cannot be.
+  tells(server(PermessageDeflate{}, 0), bytes({0xc1, 0x03, 0xff, 0xff, 0xff}), "[text compressed ?/5 ~]");
 }
 
 TEST_CASE("websocket: what is not WebSocket ends the reading, and what came before it is kept") {
