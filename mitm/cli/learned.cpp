@@ -2,6 +2,7 @@
 #include <chrono>
 #include <thread>
 
+#include <pwd.h>
 #include <unistd.h>
 
 #include "base/text.h"
@@ -14,9 +15,16 @@ namespace {
 
 using std::chrono::system_clock;
 
+/// "/usr/bin/curl of alice".
+std::string who(const LearnedLine& line) {
+  if (!line.uid) return line.program + " of any user";
+  const passwd* const entry = ::getpwuid(*line.uid);
+  return fmt::format("{} of {}", line.program, entry != nullptr ? entry->pw_name : std::to_string(*line.uid));
+}
+
 std::string text_of(const LearnedLine& line, system_clock::time_point now) {
   const auto left = std::chrono::ceil<std::chrono::minutes>(line.until - now).count();
-  return base::printable(fmt::format("{} passes to {} for {} more minute{}: {} (refusals: {})", line.program,
+  return base::printable(fmt::format("{} passes to {} for {} more minute{}: {} (refusals: {})", who(line),
                                      line.host, left, left == 1 ? "" : "s", line.refusal, line.failures)) +
          "\n";
 }
@@ -44,8 +52,7 @@ base::Result<int> learned_command(const Invocation& invocation) {
   // Whoever starts the program next is to find it intercepted.
   if (!gone.empty()) std::this_thread::sleep_for(2 * kForgottenCheck);
   for (const auto& line : gone) {
-    fmt::print("{}\n",
-               base::printable(fmt::format("{} is intercepted again to {}", line.program, line.host)));
+    fmt::print("{}\n", base::printable(fmt::format("{} is intercepted again to {}", who(line), line.host)));
   }
   if (gone.empty())
     return base::failure("nothing learned has the host or the program '{}'; see osproxy learned",

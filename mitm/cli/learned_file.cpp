@@ -65,13 +65,13 @@ Lines lines_of(const Learned& learned, Time now) {
   Lines lines;
   for (auto& entry : learned.list(now)) {
     lines.push_back({std::move(entry.program), std::move(entry.host), std::string{to_string(entry.refusal)},
-                     entry.failures, std::chrono::floor<std::chrono::seconds>(entry.until)});
+                     entry.failures, std::chrono::floor<std::chrono::seconds>(entry.until), entry.uid});
   }
   return lines;
 }
 
 bool names_same(const LearnedLine& a, const LearnedLine& b) {
-  return a.program == b.program && a.host == b.host;
+  return a.uid == b.uid && a.program == b.program && a.host == b.host;
 }
 
 /// Process id in a file's name; 0: it is no such file.
@@ -115,6 +115,7 @@ std::string render_learned(const Lines& lines) {
                     {"refusal", line.refusal},
                     {"failures", line.failures},
                     {"until", until.count()}});
+    if (line.uid) list.back()["uid"] = *line.uid;
   }
   return list.dump(-1, ' ', false, json::error_handler_t::replace) + "\n";
 }
@@ -131,11 +132,14 @@ base::Result<Lines> parse_learned(std::string_view text) {
              item[key].get<std::uint64_t>() <= 0xffff'ffff;
     };
     const bool good = item.is_object() && is_text("program") && is_text("host") && is_text("refusal") &&
-                      is_number("failures") && is_number("until");
+                      is_number("failures") && is_number("until") &&
+                      (is_number("uid") || !item.contains("uid"));
     if (!good) return base::failure("entry {} is not one of osproxy's", lines.size() + 1);
     const auto until = std::chrono::seconds{item["until"].get<std::int64_t>()};
+    std::optional<uid_t> uid;
+    if (item.contains("uid")) uid = item["uid"].get<uid_t>();
     lines.push_back(
-        {item["program"], item["host"], item["refusal"], item["failures"].get<unsigned>(), Time{until}});
+        {item["program"], item["host"], item["refusal"], item["failures"].get<unsigned>(), Time{until}, uid});
   }
   return lines;
 }
@@ -171,7 +175,8 @@ void LearnedFile::sync(Learned::Time now) {
     if (!left) return;
     for (const auto& line : written_) {
       const auto same = [&](const LearnedLine& other) { return names_same(line, other); };
-      if (std::ranges::none_of(*left, same)) learned_->forget(line.program, line.host);
+      if (std::ranges::none_of(*left, same))
+        learned_->forget({line.uid.value_or(0), line.program}, line.host);
     }
   }
   const auto version = learned_->version();

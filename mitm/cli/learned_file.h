@@ -3,6 +3,7 @@
 #pragma once
 
 #include <memory>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -22,6 +23,8 @@ struct LearnedLine {
   std::string refusal;
   unsigned failures = 0;
   std::chrono::system_clock::time_point until;
+  /// Whose program; empty: anybody's (a run of an osproxy that did not tell users apart).
+  std::optional<uid_t> uid{};
 
   bool operator==(const LearnedLine&) const = default;
 };

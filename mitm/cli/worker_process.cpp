@@ -98,6 +98,16 @@ std::shared_ptr<tls::Keylog> make_keylog(WorkerPlan& plan) {
   return std::make_shared<tls::Keylog>(std::move(plan.prepared.keylog), report);
 }
 
+/// "/usr/bin/curl (uid 1000) passes to example.org, unseen, from here on ..."
+std::string pass_text(const intercept::Learned::Entry& entry) {
+  const auto left = std::chrono::ceil<std::chrono::seconds>(entry.until - std::chrono::system_clock::now());
+  return base::printable(fmt::format(
+      "{} (uid {}) passes to {} from here on, undecrypted, for {}: it refused osproxy's certificate {} times "
+      "({}); osproxy learned lists and takes back such programs",
+      entry.program, entry.uid, entry.host, intercept::in_words(left), entry.failures,
+      to_string(entry.refusal)));
+}
+
 /// Everything that lives as long as the worker accepts.
 class Process {
  public:
@@ -112,6 +122,10 @@ class Process {
         std::chrono::seconds{settings.passthrough_ttl}, settings.passthrough_after, plan.ca_trusted});
     learned_file_ = std::make_unique<LearnedFile>(std::move(plan.prepared.learned), learned);
     learned->on_change([this] { asio::post(worker_.context(0), [this] { learned_changed_.cancel(); }); });
+    // Whatever the detail level: from here on there is something that is not shown.
+    learned->on_pass([this](const intercept::Learned::Entry& entry) {
+      asio::post(worker_.context(0), [text = pass_text(entry)] { say(text); });
+    });
     auto client_certs = tls::ClientCertificates::make(plan.prepared.client_certs);
     if (!client_certs) return base::failure("client-certs{}", client_certs.error().text);
     const auto keylog = make_keylog(plan);

@@ -264,6 +264,7 @@ void Interception::end(std::string why) {
 
 awaitable<void> Interception::run_tls(divert::ClientHello hello) {
   tracked_.set_sni(hello.sni);
+  hello_names_no_protocol_ = hello.alpn.empty();
   const bool upgrades = tracked_.has_waiting();
   const UpstreamTls::Ask ask{tracked_.connection().server, hello.sni, offered_upstream(hello.alpn), &hello,
                              tracked_.host()};
@@ -288,8 +289,7 @@ awaitable<void> Interception::run_tls(divert::ClientHello hello) {
   if (upgrades) {
     co_await run_raw();
     // Some only look whether there is TLS (openssl s_client -starttls).
-    tools_.shared.settings.learned->accepted(program(), tracked_.server_name(),
-                                             std::chrono::system_clock::now());
+    tools_.shared.settings.learned->accepted(who(), tracked_.server_name(), std::chrono::system_clock::now());
     co_return;
   }
   co_await converse_in_tls();
@@ -369,8 +369,7 @@ void Interception::learn_from_the_past(divert::Verdict& verdict, const Speech& s
   if (verdict.action != divert::Action::intercept || speech.protocol != Protocol::tls || by_host) return;
   std::string host = host_of(speech);
   if (host.empty()) host = tracked_.connection().server.address().to_string();
-  auto why =
-      tools_.shared.settings.learned->reason_to_pass(program(), host, std::chrono::system_clock::now());
+  auto why = tools_.shared.settings.learned->reason_to_pass(who(), host, std::chrono::system_clock::now());
   if (why.empty()) return;
   verdict.action = divert::Action::pass;
   verdict.reason = std::move(why);
@@ -379,8 +378,8 @@ void Interception::learn_from_the_past(divert::Verdict& verdict, const Speech& s
 std::string Interception::refused(Refusal how, std::string why) const {
   auto& learned = *tools_.shared.settings.learned;
   const auto now = std::chrono::system_clock::now();
-  if (how == Refusal::closed && learned.trusts(program(), tracked_.server_name(), now)) return why;
-  const auto follows = learned.refused(program(), tracked_.server_name(), how, now);
+  if (how == Refusal::closed && hello_names_no_protocol_) how = Refusal::looked;
+  const auto follows = learned.refused(who(), tracked_.server_name(), how, now);
   if (!follows.empty()) why.append("; ").append(follows);
   return why;
 }
@@ -388,14 +387,14 @@ std::string Interception::refused(Refusal how, std::string why) const {
 void Interception::judge_ending() {
   auto& learned = *tools_.shared.settings.learned;
   const auto now = std::chrono::system_clock::now();
-  if (client_.heard()) return learned.accepted(program(), tracked_.server_name(), now);
+  if (client_.heard()) return learned.accepted(who(), tracked_.server_name(), now);
   if (!left_at_once()) return;
   if (wants_no_encrypted_hello(client_)) {
     const std::string alpn = selected_alpn(client_.ssl());  // the other sessions have said so
     if (alpn.empty() || alpn == "h2") report_tls_error("the program: " + client_.failure());
     return;
   }
-  if (!learned.trusts(program(), tracked_.server_name(), now))
+  if (!learned.trusts(who(), tracked_.server_name()))
     report_tls_error(refused(Refusal::closed, std::string{kLeftAtOnce}));
 }
 

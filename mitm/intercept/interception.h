@@ -80,7 +80,7 @@ class Interception {
   [[nodiscard]] std::string refused(Refusal how, std::string why) const;
   /// Looks back at a connection whose TLS was agreed on.
   void judge_ending();
-  [[nodiscard]] std::string_view program() const { return tracked_.program(); }
+  [[nodiscard]] Who who() const { return tracked_.who(); }
   [[nodiscard]] bool left_at_once() const;
 
   Tools& tools_;
@@ -90,6 +90,7 @@ class Interception {
   Channel server_;
   std::string tunnel_host_;                       ///< whom the program has an explicit proxy connect it to
   std::chrono::steady_clock::time_point agreed_;  ///< TLS with the program
+  bool hello_names_no_protocol_ = false;          ///< the program's offers no ALPN
 };
 
 }  // namespace mitm::intercept

@@ -1,4 +1,4 @@
-// Counting refusals per program and host. A table of a thousand pairs is searched in full only when it is
+// Counting refusals per user, program and host. A table of a thousand is searched in full only when it is
 // full.
 #include "mitm/intercept/learned.h"
 
@@ -11,7 +11,13 @@
 namespace mitm::intercept {
 namespace {
 
-constexpr std::chrono::minutes kTrust{10};
+/// Of a refusal that leaves no doubt. A scanner, or `openssl s_client </dev/null`, offers no ALPN and leaves
+/// as a program does that compares keys: that is worth half.
+constexpr unsigned kFull = 2;
+
+unsigned weight_of(Refusal refusal) {
+  return refusal == Refusal::looked ? kFull / 2 : kFull;
+}
 
 std::string counted(std::chrono::seconds::rep number, std::string_view unit) {
   return fmt::format("{} {}{}", number, unit, number == 1 ? "" : "s");
@@ -29,6 +35,8 @@ std::string_view to_string(Refusal refusal) {
       return "alert certificate unknown";
     case Refusal::closed:
       return "closed the connection right after it";
+    case Refusal::looked:
+      return "closed the connection right after it, without ALPN";
     case Refusal::none:
       break;
   }
@@ -42,26 +50,43 @@ std::string in_words(std::chrono::seconds time) {
   return counted(count, "second");
 }
 
-std::string Learned::refused(std::string_view program, std::string_view host, Refusal refusal, Time now) {
-  if (refusal == Refusal::none || settings_.ttl.count() == 0 || program.empty() || host.empty()) return {};
+std::string Learned::refused(const Who& who, std::string_view host, Refusal refusal, Time now) {
+  if (refusal == Refusal::none || settings_.ttl.count() == 0 || who.program.empty() || host.empty())
+    return {};
   if (refusal == Refusal::unknown_ca && !settings_.ca_trusted) return {};
   std::unique_lock lock{mutex_};
-  const Key key{program, host};
+  const Key key{who.uid, who.program, host};
+  if (is_silent(refusal) && trusting_.contains(key)) return {};
   if (!entries_.contains(key)) make_room(now);
-  Entry& entry =
-      entries_.try_emplace(key, Entry{key.first, key.second, refusal, 0, now, false}).first->second;
-  if (entry.until < now) entry.failures = 0;
-  entry.refusal = refusal;
-  entry.until = now + settings_.ttl;
-  entry.passes = ++entry.failures >= settings_.after;
-  empty_ = false;
-  if (!entry.passes) {
-    return fmt::format("refusal {} of {}, then it passes", entry.failures, settings_.after);
+  Entry& entry = entries_[key];
+  if (entry.program.empty() || entry.until < now) {
+    entry = {};
+    entry.uid = who.uid;
+    entry.program = who.program;
+    entry.host = host;
   }
+  const bool passed = entry.passes;
+  std::string follows = count(entry, refusal, now);
+  empty_ = false;
+  if (!entry.passes) return follows;
   ++version_;
+  const Entry passing = entry;
   lock.unlock();
   changed();
-  return fmt::format("it passes for {} now (see osproxy learned)", in_words(settings_.ttl));
+  if (!passed && on_pass_) on_pass_(passing);
+  return follows;
+}
+
+std::string Learned::count(Entry& entry, Refusal refusal, Time now) const {
+  const unsigned needed = kFull * settings_.after, weight = weight_of(refusal);
+  entry.refusal = refusal;
+  entry.until = now + settings_.ttl;
+  entry.weight += weight;
+  ++entry.failures;
+  entry.passes = entry.weight >= needed;
+  if (entry.passes) return fmt::format("it passes for {} now (see osproxy learned)", in_words(settings_.ttl));
+  const unsigned more = (needed - entry.weight + weight - 1) / weight;
+  return fmt::format("refusal {} of {}, then it passes", entry.failures, entry.failures + more);
 }
 
 /// For one more entry.
@@ -75,30 +100,27 @@ void Learned::make_room(Time now) {
   ++version_;
 }
 
-void Learned::accepted(std::string_view program, std::string_view host, Time now) {
-  if (program.empty() || host.empty()) return;
+void Learned::accepted(const Who& who, std::string_view host, Time now) {
+  if (who.program.empty() || host.empty()) return;
   std::unique_lock lock{mutex_};
-  const Key key{program, host};
-  if (trusting_.size() >= kMax && !trusting_.contains(key)) {
-    std::erase_if(trusting_, [now](const auto& item) { return item.second + kTrust < now; });
-    if (trusting_.size() >= kMax) trusting_.clear();  // they will be seen again
-  }
+  const Key key{who.uid, who.program, host};
+  if (trusting_.size() >= kMax && !trusting_.contains(key))
+    trusting_.erase(std::ranges::min_element(trusting_, {}, [](const auto& item) { return item.second; }));
   trusting_[key] = now;
   const bool dropped = drop(key);
   lock.unlock();
   if (dropped) changed();
 }
 
-bool Learned::trusts(std::string_view program, std::string_view host, Time now) const {
+bool Learned::trusts(const Who& who, std::string_view host) const {
   const std::lock_guard lock{mutex_};
-  const auto found = trusting_.find(Key{program, host});
-  return found != trusting_.end() && found->second + kTrust >= now;
+  return trusting_.contains(Key{who.uid, who.program, host});
 }
 
-std::string Learned::reason_to_pass(std::string_view program, std::string_view host, Time now) const {
+std::string Learned::reason_to_pass(const Who& who, std::string_view host, Time now) const {
   if (empty_) return {};
   const std::lock_guard lock{mutex_};
-  const auto found = entries_.find(Key{program, host});
+  const auto found = entries_.find(Key{who.uid, who.program, host});
   if (found == entries_.end() || !found->second.passes || found->second.until < now) return {};
   return fmt::format("learned: refused osproxy's certificate {} times ({}); until {}", found->second.failures,
                      to_string(found->second.refusal),
@@ -114,9 +136,9 @@ std::vector<Learned::Entry> Learned::list(Time now) const {
   return passing;
 }
 
-void Learned::forget(std::string_view program, std::string_view host) {
+void Learned::forget(const Who& who, std::string_view host) {
   std::unique_lock lock{mutex_};
-  const bool dropped = drop(Key{program, host});
+  const bool dropped = drop(Key{who.uid, who.program, host});
   lock.unlock();
   if (dropped) changed();
 }

@@ -1,5 +1,5 @@
-// Which programs refuse our certificate for which hosts, and have therefore learned to pass. Pure: the time
-// is passed in.
+// Which programs of which users refuse our certificate for which hosts, and have therefore learned to pass.
+// Pure: the time is passed in.
 #pragma once
 
 #include <atomic>
@@ -12,13 +12,26 @@
 #include <optional>
 #include <string>
 #include <string_view>
-#include <utility>
+#include <tuple>
 #include <vector>
+
+#include <sys/types.h>
 
 namespace mitm::intercept {
 
 /// How a program turned our certificate down.
-enum class Refusal : std::uint8_t { none, unknown_ca, bad_certificate, certificate_unknown, closed };
+enum class Refusal : std::uint8_t {
+  none,
+  unknown_ca,
+  bad_certificate,
+  certificate_unknown,
+  closed,  ///< left without a word, after it had said what it would speak (ALPN)
+  looked,  ///< left without a word, and may have wanted no more than to see a certificate
+};
+/// Whether the program has said nothing of the kind.
+[[nodiscard]] constexpr bool is_silent(Refusal refusal) {
+  return refusal == Refusal::closed || refusal == Refusal::looked;
+}
 /// "alert unknown ca", "closed the connection right after it", ...
 std::string_view to_string(Refusal refusal);
 
@@ -32,19 +45,28 @@ struct LearnedSettings {
   std::chrono::milliseconds at_once{500};
 };
 
+/// Whose connections are judged together. A user's programs teach nothing about those of another user's.
+struct Who {
+  uid_t uid = 0;             ///< effective
+  std::string_view program;  ///< path of the executable; empty: unknown, and nothing is learned
+};
+
 /// Refusals count when none of them is older than the ttl and no connection of that program to that host was
-/// accepted in between. Any thread. At most kMax pairs are known; the oldest gives way.
+/// accepted in between. Two that only looked count as one; silence of a program that has ever accepted us for
+/// that host counts as nothing. Any thread. At most kMax of each kind are known; the oldest gives way.
 class Learned {
  public:
   using Time = std::chrono::system_clock::time_point;
   static constexpr std::size_t kMax = 1000;
 
   struct Entry {
+    uid_t uid = 0;
     std::string program;  ///< path of the executable
     std::string host;     ///< SNI, else the server's address
     Refusal refusal = Refusal::none;
     unsigned failures = 0;
-    Time until;  ///< passes, or is remembered, until then
+    unsigned weight = 0;  ///< of the failures: 2 each, or 1
+    Time until;           ///< passes, or is remembered, until then
     bool passes = false;
   };
 
@@ -52,38 +74,43 @@ class Learned {
 
   /// Called after each change of the list, on the thread that made it. Set before the first connection.
   void on_change(std::function<void()> call) { on_change_ = std::move(call); }
+  /// Called when an entry begins to pass; likewise.
+  void on_pass(std::function<void(const Entry&)> call) { on_pass_ = std::move(call); }
 
   [[nodiscard]] const LearnedSettings& settings() const { return settings_; }
 
-  /// `program` has refused us. Returns what follows from that, for the flow: "refusal 1 of 3, then ...";
+  /// A program has refused us. Returns what follows from that, for the flow: "refusal 1 of 3, then ...";
   /// empty: nothing does.
-  std::string refused(std::string_view program, std::string_view host, Refusal refusal, Time now);
-  /// `program` has trusted us: its refusals were none of the certificate's.
-  void accepted(std::string_view program, std::string_view host, Time now);
-  /// Whether it has done so within the last ten minutes. Browsers open connections in advance and close at
-  /// once those that turn out not to be needed: this is no refusal then.
-  [[nodiscard]] bool trusts(std::string_view program, std::string_view host, Time now) const;
-  /// Why `program` passes to `host`; empty: it does not.
-  [[nodiscard]] std::string reason_to_pass(std::string_view program, std::string_view host, Time now) const;
+  std::string refused(const Who& who, std::string_view host, Refusal refusal, Time now);
+  /// A program has trusted us (it has sent something inside TLS): its refusals were none of the
+  /// certificate's.
+  void accepted(const Who& who, std::string_view host, Time now);
+  /// Whether it has done so in this run. Browsers open connections in advance and close at once those that
+  /// turn out not to be needed: this is no refusal then.
+  [[nodiscard]] bool trusts(const Who& who, std::string_view host) const;
+  /// Why a program passes to `host`; empty: it does not.
+  [[nodiscard]] std::string reason_to_pass(const Who& who, std::string_view host, Time now) const;
 
   /// Those that pass now.
   [[nodiscard]] std::vector<Entry> list(Time now) const;
-  void forget(std::string_view program, std::string_view host);
+  void forget(const Who& who, std::string_view host);
   /// Changes with every change of the list, but not when a time has run out.
   [[nodiscard]] std::uint64_t version() const { return version_.load(); }
 
  private:
-  using Key = std::pair<std::string, std::string>;
+  using Key = std::tuple<uid_t, std::string, std::string>;
 
+  [[nodiscard]] std::string count(Entry& entry, Refusal refusal, Time now) const;
   void make_room(Time now);
   [[nodiscard]] bool drop(const Key& key);
   void changed() const;
 
   const LearnedSettings settings_;
   std::function<void()> on_change_;
+  std::function<void(const Entry&)> on_pass_;
   mutable std::mutex mutex_;
   std::map<Key, Entry> entries_;
-  std::map<Key, Time> trusting_;   ///< when a pair was seen last to trust us; at most kMax of them
+  std::map<Key, Time> trusting_;   ///< when they were seen last to trust us
   std::atomic<bool> empty_{true};  ///< most runs: nobody takes the lock
   std::atomic<std::uint64_t> version_{0};
 };

@@ -13,8 +13,8 @@ std::uint64_t next_flow_id() {
 Tracked::Tracked(const Shared& shared, divert::Connection connection)
     : shared_(shared), connection_(std::move(connection)) {}
 
-std::string_view Tracked::program() const {
-  return connection_.process ? std::string_view(connection_.process->exe) : std::string_view();
+Who Tracked::who() const {
+  return connection_.process ? Who{connection_.process->uid, connection_.process->exe} : Who{};
 }
 
 void Tracked::settle(divert::Verdict verdict, std::string host) {
@@ -40,7 +40,7 @@ std::unique_ptr<flow::Flow> Tracked::begin(flow::Type type) {
   describe(*flow);
   // Said at once, not at the end: connections beside this one are judged by it.
   if (type == flow::Type::http && has_tls() && !std::exchange(trusted_, true))
-    shared_.settings.learned->accepted(program(), server_name(), flow->time);
+    shared_.settings.learned->accepted(who(), server_name(), flow->time);
   return flow;
 }
 

@@ -27,8 +27,8 @@ class Tracked {
 
   [[nodiscard]] const Shared& shared() const { return shared_; }
   [[nodiscard]] const divert::Connection& connection() const { return connection_; }
-  /// Path of the executable; empty: unknown.
-  [[nodiscard]] std::string_view program() const;
+  /// Whose connection it is, for what is learned.
+  [[nodiscard]] Who who() const;
   /// `verdict` with the host known.
   void settle(divert::Verdict verdict, std::string host);
   void set_sni(std::string sni) { sni_ = std::move(sni); }

@@ -35,13 +35,13 @@ def learned(*arguments, check=True, **options):
 
 
 class Learned(unittest.TestCase):
-    def pinned(self, host="one.test", **options):
+    def pinned(self, host="one.test", before=()):
         """curl that trusts everybody but knows the origin's key."""
         key = run("openssl", "x509", "-in", f"{world.dir}/origin.pem", "-pubkey", "-noout").stdout
         path = f"{world.dir}/origin.pub"
         with open(path, "w") as file:
             file.write(key)
-        return world.curl(f"https://{host}/", "--pinnedpubkey", path, check=False, **options)
+        return world.run(*before, *world.curl_command(f"https://{host}/", "--pinnedpubkey", path), check=False)
 
     def test_pinned_key_passes_after_three_refusals(self):
         with Osproxy(world, "curl") as osproxy:
@@ -55,6 +55,8 @@ class Learned(unittest.TestCase):
             flow = osproxy.wait_for_flow(type="pass")
             self.assertEqual((flow["decision"], flow["host"]), ("pass", "one.test"))
             self.assertIn("learned: refused osproxy's certificate 3 times", flow["reason"])
+            begins = f"osproxy: {CURL_PATH} (uid 0) passes to one.test from here on, undecrypted, for 10 minutes: it refused"
+            wait_for(lambda: begins in osproxy.stderr(), "the line that says so")
             # Another host of the same program, and another program, are intercepted as before.
             self.assertEqual(self.pinned("two.test").returncode, 90)
 
@@ -65,8 +67,8 @@ class Learned(unittest.TestCase):
                 osproxy.wait_for_flow(type="tls_error", host=host)
                 self.assertIn(host, learned().stdout)
             self.assertEqual(len(learned().stdout.splitlines()), 2)
-            self.assertIn(f"{CURL_PATH} passes to one.test for 60 more minutes: closed the connection", learned().stdout)
-            self.assertIn(f"{CURL_PATH} is intercepted again to one.test", learned("--forget", "one.test").stdout)
+            self.assertIn(f"{CURL_PATH} of root passes to one.test for 60 more minutes: closed the connection", learned().stdout)
+            self.assertIn(f"{CURL_PATH} of root is intercepted again to one.test", learned("--forget", "one.test").stdout)
             self.assertNotIn("one.test", learned().stdout)
             self.assertEqual(self.pinned("one.test").returncode, 90)
             self.assertEqual(self.pinned("two.test").returncode, 0)
@@ -78,6 +80,28 @@ class Learned(unittest.TestCase):
             self.assertEqual(len(learned("--forget", CURL_PATH).stdout.splitlines()), 2)
             self.assertEqual(self.pinned("two.test").returncode, 90)
         self.assertIn("no program", learned().stdout)
+
+    def test_another_user_teaches_nothing(self):
+        """What games' curl refuses is no reason to let root's pass; that it passes is said although nothing is shown of flows."""
+        games = ["setpriv", "--reuid", "65533", "--regid", "65533", "--clear-groups"]
+        with Osproxy(world, "curl", "--passthrough-after", "1", "--detail", "0", jsonl=False) as osproxy:
+            self.assertEqual(self.pinned(before=games).returncode, 90)
+            wait_for(lambda: "(uid 65533) passes to one.test from here on" in osproxy.stderr(), "the line that says so")
+            wait_for(lambda: f"{CURL_PATH} of 65533 passes to one.test" in learned().stdout, "the entry")
+            self.assertEqual(self.pinned(before=games).returncode, 0)
+            self.assertEqual(world.curl("https://one.test/", trust="osproxy").stdout, "hello from one.test\n")
+            self.assertNotIn("(uid 0)", osproxy.stderr())
+
+    def test_reading_a_certificate_is_no_refusal(self):
+        look = "openssl s_client -connect 192.0.2.2:443 -servername one.test </dev/null"
+        speak = "printf 'GET / HTTP/1.1\\r\\nHost: one.test\\r\\nConnection: close\\r\\n\\r\\n' | openssl s_client -quiet -connect 192.0.2.2:443 -servername one.test"
+        with Osproxy(world, "openssl") as osproxy:
+            for _ in range(3):
+                self.assertIn("BEGIN CERTIFICATE", world.run("/bin/sh", "-c", look, check=False).stdout)
+            self.assertIn("hello from one.test", world.run("/bin/sh", "-c", speak, check=False).stdout)
+            self.assertEqual(osproxy.wait_for_flow(type="http")["status"], 200)
+            self.assertEqual(osproxy.flows(type="pass"), [])
+            self.assertIn("no program", learned().stdout)
 
     def test_time_runs_out(self):
         with Osproxy(world, "curl", "--passthrough-after", "1", "--passthrough-ttl", "8s"):

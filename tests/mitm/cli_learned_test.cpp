@@ -57,11 +57,11 @@ TEST_CASE("learned file: what was learned is listed until its time has run out")
   Run run{directory};
   run.file.sync(kStart);
   CHECK(mitm::cli::read_learned(directory, kStart).empty());
-  run.learned->refused("/bin/a", "one.test", Refusal::unknown_ca, kStart);
+  run.learned->refused({0, "/bin/a"}, "one.test", Refusal::unknown_ca, kStart);
   run.file.sync(kStart);
   const auto lines = mitm::cli::read_learned(directory, kStart);
   REQUIRE(lines.size() == 1);
-  CHECK(lines[0] == LearnedLine{"/bin/a", "one.test", "alert unknown ca", 1, kStart + 10min});
+  CHECK(lines[0] == LearnedLine{"/bin/a", "one.test", "alert unknown ca", 1, kStart + 10min, 0});
   CHECK(mitm::cli::read_learned(directory, kStart + 11min).empty());
 }
 
@@ -71,19 +71,19 @@ TEST_CASE("learned file: what somebody forgets, the run forgets") {
   Run run{directory};
   for (const char* program : {"/bin/a", "/bin/b"}) {
     for (const char* host : {"one.test", "two.test"})
-      run.learned->refused(program, host, Refusal::closed, kStart);
+      run.learned->refused({0, program}, host, Refusal::closed, kStart);
   }
   run.file.sync(kStart);
   CHECK(mitm::cli::forget_learned(directory, "three.test", kStart).empty());
   CHECK(mitm::cli::forget_learned(directory, "/bin/b", kStart).size() == 2);
   CHECK(mitm::cli::forget_learned(directory, "one.test", kStart).size() == 1);
   // What is learned before the run looks is not lost.
-  run.learned->refused("/bin/c", "one.test", Refusal::closed, kStart);
+  run.learned->refused({0, "/bin/c"}, "one.test", Refusal::closed, kStart);
   run.file.sync(kStart);
   CHECK(hosts(mitm::cli::read_learned(directory, kStart)) == Names{"two.test", "one.test"});
-  CHECK(run.learned->reason_to_pass("/bin/a", "one.test", kStart) == "");
-  CHECK(run.learned->reason_to_pass("/bin/b", "two.test", kStart) == "");
-  CHECK(run.learned->reason_to_pass("/bin/a", "two.test", kStart) != "");
+  CHECK(run.learned->reason_to_pass({0, "/bin/a"}, "one.test", kStart) == "");
+  CHECK(run.learned->reason_to_pass({0, "/bin/b"}, "two.test", kStart) == "");
+  CHECK(run.learned->reason_to_pass({0, "/bin/a"}, "two.test", kStart) != "");
   CHECK(mitm::cli::forget_learned(directory, "all", kStart).size() == 2);
   run.file.sync(kStart);
   CHECK(run.learned->list(kStart).empty());
@@ -93,13 +93,13 @@ TEST_CASE("learned file: it is watched while it lists something, or is yet to") 
   const Directory home;
   Run run{mitm::cli::learned_directory(home.path)};
   CHECK_FALSE(run.file.is_watched(kStart));
-  run.learned->refused("/bin/a", "one.test", Refusal::closed, kStart);
+  run.learned->refused({0, "/bin/a"}, "one.test", Refusal::closed, kStart);
   CHECK(run.file.is_watched(kStart));
   run.file.sync(kStart);
   const auto until = run.learned->list(kStart).at(0).until;
   CHECK(run.file.is_watched(until - 1s));
   CHECK_FALSE(run.file.is_watched(until + 1s));
-  run.learned->forget("/bin/a", "one.test");
+  run.learned->forget({0, "/bin/a"}, "one.test");
   run.file.sync(kStart);
   CHECK_FALSE(run.file.is_watched(kStart));
 }
@@ -109,7 +109,7 @@ TEST_CASE("learned file: it ends with its run, killed or not") {
   const std::string directory = mitm::cli::learned_directory(home.path);
   {
     Run run{directory};
-    run.learned->refused("/bin/a", "one.test", Refusal::closed, kStart);
+    run.learned->refused({0, "/bin/a"}, "one.test", Refusal::closed, kStart);
     run.file.sync(kStart);
   }
   CHECK(mitm::cli::read_learned(directory, kStart).empty());
@@ -131,8 +131,30 @@ TEST_CASE("learned file: text that osproxy did not write is no list") {
   for (const char* bad :
        {"{}", "[1]", "[{}]", "[[]]", R"([{"program":1,"host":"","refusal":"","failures":1,"until":1}])",
         R"([{"program":"","host":"","refusal":"","failures":-1,"until":1}])",
-        R"([{"program":"","host":"","refusal":"","failures":1,"until":99999999999999}])"}) {
+        R"([{"program":"","host":"","refusal":"","failures":1,"until":99999999999999}])",
+        R"([{"program":"","host":"","refusal":"","failures":1,"until":1,"uid":"root"}])"}) {
     CAPTURE(bad);
     CHECK_FALSE(mitm::cli::parse_learned(bad));
   }
+}
+
+TEST_CASE("learned file: entries of two users are two, and that of an osproxy without users is anybody's") {
+  const Directory home;
+  const std::string directory = mitm::cli::learned_directory(home.path);
+  Run run{directory};
+  for (const uid_t uid : {5U, 0U}) run.learned->refused({uid, "/bin/a"}, "one.test", Refusal::closed, kStart);
+  run.file.sync(kStart);
+  const auto lines = mitm::cli::read_learned(directory, kStart);
+  REQUIRE(lines.size() == 2);
+  CHECK(lines[0].uid == 0U);
+  CHECK(lines[1].uid == 5U);
+  run.learned->forget({5, "/bin/a"}, "one.test");
+  run.file.sync(kStart);
+  CHECK(mitm::cli::read_learned(directory, kStart).size() == 1);
+  CHECK(run.learned->reason_to_pass({0, "/bin/a"}, "one.test", kStart) != "");
+  const auto old = mitm::cli::parse_learned(
+      R"([{"program":"/bin/a","host":"one.test","refusal":"x","failures":3,"until":43200}])");
+  REQUIRE(old);
+  CHECK((*old)[0] == LearnedLine{"/bin/a", "one.test", "x", 3, kStart});
+  CHECK(*mitm::cli::parse_learned(mitm::cli::render_learned(*old)) == *old);
 }

@@ -6,14 +6,15 @@ using namespace std::chrono_literals;
 using mitm::intercept::in_words;
 using mitm::intercept::Learned;
 using mitm::intercept::Refusal;
+using mitm::intercept::Who;
 
 namespace {
 
-constexpr const char* kCurl = "/usr/bin/curl";
+constexpr Who kCurl{1000, "/usr/bin/curl"}, kWget{1000, "/usr/bin/wget"};
 const Learned::Time kStart = Learned::Time{} + 12h;
 
-bool passes(const Learned& learned, std::string_view program, std::string_view host, Learned::Time now) {
-  return !learned.reason_to_pass(program, host, now).empty();
+bool passes(const Learned& learned, Who who, std::string_view host, Learned::Time now) {
+  return !learned.reason_to_pass(who, host, now).empty();
 }
 
 }  // namespace
@@ -30,7 +31,7 @@ TEST_CASE("learned: after three refusals a program passes to that host, for a ti
     CHECK(learned.refused(kCurl, "one.test", how, kStart + 3s) ==
           "it passes for 10 minutes now (see osproxy learned)");
     CHECK(passes(learned, kCurl, "one.test", kStart + 4s));
-    CHECK_FALSE(passes(learned, "/usr/bin/wget", "one.test", kStart + 4s));
+    CHECK_FALSE(passes(learned, kWget, "one.test", kStart + 4s));
     CHECK_FALSE(passes(learned, kCurl, "two.test", kStart + 4s));
     CHECK(passes(learned, kCurl, "one.test", kStart + 3s + 10min));
     CHECK_FALSE(passes(learned, kCurl, "one.test", kStart + 4s + 10min));
@@ -63,7 +64,8 @@ TEST_CASE("learned: the reason names the refusal, its count and the end") {
         "12:01:30Z");
   const auto list = learned.list(kStart);
   REQUIRE(list.size() == 1);
-  CHECK(list[0].program == kCurl);
+  CHECK(list[0].program == kCurl.program);
+  CHECK(list[0].uid == 1000);
   CHECK(list[0].host == "one.test");
   CHECK(list[0].failures == 1);
   CHECK(list[0].until == kStart + 90s);
@@ -86,40 +88,95 @@ TEST_CASE("learned: an unknown CA teaches nothing while no store has ours") {
 TEST_CASE("learned: what is no refusal, and who cannot be named, teach nothing") {
   Learned learned{{.after = 1}};
   CHECK(learned.refused(kCurl, "one.test", Refusal::none, kStart) == "");
-  CHECK(learned.refused("", "one.test", Refusal::closed, kStart) == "");
+  CHECK(learned.refused(Who{}, "one.test", Refusal::closed, kStart) == "");
   CHECK(learned.refused(kCurl, "", Refusal::closed, kStart) == "");
   CHECK(learned.list(kStart).empty());
 }
 
 TEST_CASE("learned: an accepted connection and a long pause end the count") {
   Learned learned{{.after = 2}};
-  learned.refused(kCurl, "one.test", Refusal::closed, kStart);
+  learned.refused(kCurl, "one.test", Refusal::unknown_ca, kStart);
   learned.accepted(kCurl, "one.test", kStart);
-  CHECK(learned.refused(kCurl, "one.test", Refusal::closed, kStart) == "refusal 1 of 2, then it passes");
-  CHECK(learned.refused(kCurl, "one.test", Refusal::closed, kStart + 11min) ==
+  CHECK(learned.refused(kCurl, "one.test", Refusal::unknown_ca, kStart) == "refusal 1 of 2, then it passes");
+  CHECK(learned.refused(kCurl, "one.test", Refusal::unknown_ca, kStart + 11min) ==
         "refusal 1 of 2, then it passes");
-  CHECK(learned.refused(kCurl, "one.test", Refusal::closed, kStart + 12min) !=
+  CHECK(learned.refused(kCurl, "one.test", Refusal::unknown_ca, kStart + 12min) !=
         "refusal 1 of 2, then it passes");
 }
 
-TEST_CASE("learned: who has trusted us is known to do so for ten minutes, for that host") {
+TEST_CASE("learned: who has once trusted us is known to do so, for that host") {
   Learned learned;
-  CHECK_FALSE(learned.trusts(kCurl, "one.test", kStart));
+  CHECK_FALSE(learned.trusts(kCurl, "one.test"));
   learned.accepted(kCurl, "one.test", kStart);
-  CHECK(learned.trusts(kCurl, "one.test", kStart + 9min));
-  CHECK_FALSE(learned.trusts(kCurl, "one.test", kStart + 11min));
-  CHECK_FALSE(learned.trusts(kCurl, "two.test", kStart));
-  CHECK_FALSE(learned.trusts("/usr/bin/wget", "one.test", kStart));
-  learned.accepted("", "one.test", kStart);
-  CHECK_FALSE(learned.trusts("", "one.test", kStart));
+  CHECK(learned.trusts(kCurl, "one.test"));
+  CHECK_FALSE(learned.trusts(kCurl, "two.test"));
+  CHECK_FALSE(learned.trusts(kWget, "one.test"));
+  CHECK_FALSE(learned.trusts({0, kCurl.program}, "one.test"));
+  learned.accepted(Who{}, "one.test", kStart);
+  CHECK_FALSE(learned.trusts(Who{}, "one.test"));
 }
 
-TEST_CASE("learned: at most kMax pairs are known to trust us; those seen lately stay") {
+TEST_CASE("learned: at most kMax are known to trust us; those seen lately stay") {
   Learned learned;
-  for (std::size_t i = 0; i < Learned::kMax; ++i) learned.accepted(kCurl, std::to_string(i), kStart);
-  learned.accepted(kCurl, "one.test", kStart + 11min);
-  CHECK(learned.trusts(kCurl, "one.test", kStart + 11min));
-  CHECK_FALSE(learned.trusts(kCurl, "0", kStart + 9min));
+  for (std::size_t i = 0; i < Learned::kMax; ++i)
+    learned.accepted(kCurl, std::to_string(i), kStart + std::chrono::milliseconds{i});
+  learned.accepted(kCurl, "0", kStart + 1h);
+  learned.accepted(kCurl, "one.test", kStart + 1h);
+  CHECK(learned.trusts(kCurl, "one.test"));
+  CHECK(learned.trusts(kCurl, "0"));
+  CHECK_FALSE(learned.trusts(kCurl, "1"));
+  CHECK(learned.trusts(kCurl, "2"));
+}
+
+TEST_CASE("learned: what one user's program refuses says nothing about another user's") {
+  constexpr Who kGames{5, kCurl.program}, kRoot{0, kCurl.program};
+  Learned learned{{.after = 1}};
+  learned.refused(kGames, "one.test", Refusal::unknown_ca, kStart);
+  CHECK(passes(learned, kGames, "one.test", kStart));
+  CHECK_FALSE(passes(learned, kRoot, "one.test", kStart));
+  learned.accepted(kRoot, "one.test", kStart);
+  CHECK(passes(learned, kGames, "one.test", kStart));
+  learned.forget(kRoot, "one.test");
+  CHECK(passes(learned, kGames, "one.test", kStart));
+}
+
+TEST_CASE("learned: silence without ALPN counts half, and nothing once the program has spoken") {
+  Learned learned;
+  for (int i = 1; i <= 5; ++i) {
+    CHECK(learned.refused(kCurl, "one.test", Refusal::looked, kStart) ==
+          fmt::format("refusal {} of 6, then it passes", i));
+  }
+  CHECK_FALSE(passes(learned, kCurl, "one.test", kStart));
+  learned.accepted(kCurl, "one.test", kStart);
+  for (const auto how : {Refusal::looked, Refusal::closed}) {
+    for (int i = 0; i < 9; ++i) CHECK(learned.refused(kCurl, "one.test", how, kStart + 1h) == "");
+  }
+  CHECK_FALSE(passes(learned, kCurl, "one.test", kStart + 1h));
+  // What it says of the certificate counts all the same.
+  CHECK(learned.refused(kCurl, "one.test", Refusal::unknown_ca, kStart) == "refusal 1 of 3, then it passes");
+}
+
+TEST_CASE("learned: silence and alerts add up") {
+  Learned learned;
+  CHECK(learned.refused(kCurl, "one.test", Refusal::looked, kStart) == "refusal 1 of 6, then it passes");
+  CHECK(learned.refused(kCurl, "one.test", Refusal::bad_certificate, kStart) ==
+        "refusal 2 of 4, then it passes");
+  CHECK(learned.refused(kCurl, "one.test", Refusal::closed, kStart) == "refusal 3 of 4, then it passes");
+  CHECK(learned.refused(kCurl, "one.test", Refusal::looked, kStart) ==
+        "it passes for 10 minutes now (see osproxy learned)");
+  CHECK(passes(learned, kCurl, "one.test", kStart));
+}
+
+TEST_CASE("learned: the beginning of passing is told once, not each refusal of what was under way") {
+  Learned learned{{.after = 2}};
+  std::vector<std::string> told;
+  learned.on_pass([&](const Learned::Entry& entry) {
+    told.push_back(fmt::format("{} {} {} {}", entry.uid, entry.program, entry.host, entry.failures));
+  });
+  for (int i = 0; i < 4; ++i) learned.refused(kCurl, "one.test", Refusal::closed, kStart);
+  CHECK(told == std::vector<std::string>{"1000 /usr/bin/curl one.test 2"});
+  for (int i = 0; i < 2; ++i) learned.refused(kCurl, "one.test", Refusal::closed, kStart + 1h);
+  CHECK(told.size() == 2);
 }
 
 TEST_CASE("learned: what is forgotten is intercepted again, and the version tells") {

@@ -93,7 +93,9 @@ TEST_CASE("refusal: a program that compares keys and leaves without a word passe
       rig.program("/usr/bin/curl");
       const SslCtxPtr client = rig::ours().client();
       SSL_CTX_set_max_proto_version(client.get(), version);
-      for (std::size_t i = 1; i <= 2; ++i) {
+      const std::size_t needed =
+          alpn.empty() ? 4 : 2;  // who says nothing of a protocol may have come to look
+      for (std::size_t i = 1; i <= needed; ++i) {
         CHECK(visit(rig, client.get(), true, alpn));
         const auto flow = rig.ended(i).back();
         CHECK(flow.type == Type::tls_error);
@@ -101,9 +103,39 @@ TEST_CASE("refusal: a program that compares keys and leaves without a word passe
       }
       CHECK_FALSE(
           visit(rig, client.get()));  // it sees the server's certificate, which it does not trust here
-      CHECK(rig.ended(3).back().type == Type::pass);
+      CHECK(rig.ended(needed + 1).back().type == Type::pass);
     }
   }
+}
+
+TEST_CASE(
+    "refusal: three connections that only read a certificate keep none of a program's from being shown") {
+  for (const int version : {TLS1_2_VERSION, TLS1_3_VERSION}) {
+    CAPTURE(version);
+    Rig rig{with({})};
+    rig.program("/usr/bin/openssl");
+    const SslCtxPtr client = rig::ours().client();
+    SSL_CTX_set_max_proto_version(client.get(), version);
+    for (int i = 0; i < 3; ++i) CHECK(visit(rig, client.get(), true));
+    CHECK(visit(rig, client.get()));
+    CHECK(rig.ended(4).back().type == Type::http);
+    // It has spoken: from here on silence says nothing, however often.
+    for (int i = 0; i < 7; ++i) CHECK(visit(rig, client.get(), true));
+    CHECK(visit(rig, client.get()));
+    CHECK(rig.ended(5).back().type == Type::http);
+  }
+}
+
+TEST_CASE("refusal: another user's program of the same name is intercepted as before") {
+  Rig rig{with({.after = 1})};
+  rig.program("/usr/bin/curl", 5);
+  CHECK_FALSE(visit(rig, rig::strangers().client().get()));
+  CHECK(rig.ended(1).back().type == Type::tls_error);
+  CHECK(visit(rig, rig::theirs().client().get()));
+  CHECK(rig.ended(2).back().type == Type::pass);
+  rig.program("/usr/bin/curl", 0);
+  CHECK(visit(rig, rig::ours().client().get()));
+  CHECK(rig.ended(3).back().type == Type::http);
 }
 
 TEST_CASE("refusal: a program that uses one connection refuses nothing by closing another unused") {

@@ -146,7 +146,6 @@ TEST_CASE("turn: whatever one connection carries, the others of its thread have 
     flood.begin(program, server);
     Peer& from = flood.by_program ? program : server;
     Peer& to = flood.by_program ? server : program;
-    const std::size_t times = flood.size / flood.bytes.size();
     const std::string many = repeated(flood.bytes, flood.size / flood.bytes.size());
     rig.watch_turns();
     // As much as possible is to be there at once.
