@@ -129,6 +129,13 @@ class Process {
     auto client_certs = tls::ClientCertificates::make(plan.prepared.client_certs);
     if (!client_certs) return base::failure("client-certs{}", client_certs.error().text);
     const auto keylog = make_keylog(plan);
+    memory_->on_first_drop([this] {
+      asio::post(worker_.context(0), [] {
+        say("connections hold all the memory that they may: until they hold less, they are read more slowly, "
+            "and "
+            "bodies, messages and header fields of HTTP/2 are not recorded");
+      });
+    });
     for (std::size_t i = 0; i < worker_.contexts(); ++i) {
       auto engine = intercept::Engine::make({.min_tls_version = settings.tls_min,
                                              .insecure = settings.insecure,
@@ -139,13 +146,17 @@ class Process {
                                              .body_limit = body_limit(settings),
                                              .hide_alt_svc = settings.block_quic,
                                              .names = names,
-                                             .learned = learned},
+                                             .learned = learned,
+                                             .memory = memory_},
                                             policy, signer_, bus_);
       if (!engine) return engine.error();
       engines_.push_back(std::move(*engine));
     }
     return {};
   }
+
+  /// See intercept::MemoryBudget.
+  [[nodiscard]] std::uint64_t dropped_for_memory() const { return memory_->dropped(); }
 
   void run() {
     std::vector<divert::Handlers> handlers;
@@ -199,6 +210,7 @@ class Process {
   Worker& worker_;
   flow::Bus& bus_;
   std::shared_ptr<const tls::LeafSigner> signer_;
+  const std::shared_ptr<intercept::MemoryBudget> memory_ = std::make_shared<intercept::MemoryBudget>();
   std::vector<std::unique_ptr<intercept::Engine>> engines_;
   std::unique_ptr<LearnedFile> learned_file_;
   asio::steady_timer learned_changed_{worker_.context(0)};  ///< cancelled when it has
@@ -239,6 +251,10 @@ base::Result<> carry_connections(WorkerPlan plan) {
   process.run();
   if (bus.dropped() > 0)
     say(fmt::format("{} events were not recorded: the output was too slow", bus.dropped()));
+  if (const auto dropped = process.dropped_for_memory(); dropped > 0)
+    say(fmt::format(
+        "{} bodies, messages and heads were not recorded: connections held all the memory they may",
+        dropped));
   return {};
 }
 

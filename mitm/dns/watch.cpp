@@ -34,6 +34,7 @@ std::unique_ptr<flow::Flow> Watch::asked(const divert::Connection& connection, c
   questions_.try_emplace(key, Question{std::move(flow), now});
   const auto early = early_.extract(key);
   if (!early) return nullptr;
+  early_bytes_ -= early.mapped().bytes;
   return answered(connection, early.mapped().message, early.mapped().bytes, now);
 }
 
@@ -42,7 +43,7 @@ std::unique_ptr<flow::Flow> Watch::answered(const divert::Connection& connection
   const Key key{connection.client, connection.server, message.id};
   auto question = questions_.extract(key);
   if (!question) {
-    if (early_.size() < kMax) early_.insert_or_assign(key, Early{message, bytes, now});
+    keep_early(key, message, bytes, now);
     return nullptr;
   }
   names_->learn(message);
@@ -54,8 +55,22 @@ std::unique_ptr<flow::Flow> Watch::answered(const divert::Connection& connection
   return flow;
 }
 
+void Watch::keep_early(const Key& key, const Message& message, std::size_t bytes, Time now) {
+  if (early_.size() >= kMax || early_bytes_ + bytes > kMaxEarly) return;
+  if (early_.try_emplace(key, Early{message, bytes, now}).second) early_bytes_ += bytes;
+}
+
+std::size_t Watch::held() const {
+  constexpr std::size_t kQuestion = sizeof(flow::Flow) + 512, kUnpacked = 4;
+  return questions_.size() * kQuestion + early_bytes_ * kUnpacked;
+}
+
 std::vector<std::unique_ptr<flow::Flow>> Watch::expired(Time now, Time::duration patience) {
-  std::erase_if(early_, [&](const auto& entry) { return now - entry.second.came >= patience; });
+  std::erase_if(early_, [&](const auto& entry) {
+    const bool old = now - entry.second.came >= patience;
+    if (old) early_bytes_ -= entry.second.bytes;
+    return old;
+  });
   std::vector<std::unique_ptr<flow::Flow>> flows;
   for (auto at = questions_.begin(); at != questions_.end();) {
     if (now - at->second.asked < patience) {

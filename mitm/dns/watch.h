@@ -20,6 +20,8 @@ class Watch {
   using Time = std::chrono::steady_clock::time_point;
   static constexpr std::chrono::seconds kPatience{5};
   static constexpr std::size_t kMax = 4096;  ///< questions under way
+  /// Bytes of the answers that have come before their questions.
+  static constexpr std::size_t kMaxEarly = 256 << 10;
 
   explicit Watch(std::shared_ptr<Names> names) : names_(std::move(names)) {}
 
@@ -35,6 +37,9 @@ class Watch {
 
   /// Questions that nobody has answered within `patience`.
   std::vector<std::unique_ptr<flow::Flow>> expired(Time now, Time::duration patience = kPatience);
+
+  /// Bytes of memory that it holds, roughly.
+  [[nodiscard]] std::size_t held() const;
 
  private:
   using Key = std::tuple<base::Endpoint, base::Endpoint, std::uint16_t>;  ///< program, server, id
@@ -53,10 +58,12 @@ class Watch {
                                     std::size_t bytes, Time now, std::unique_ptr<flow::Flow> flow);
   std::unique_ptr<flow::Flow> answered(const divert::Connection& connection, const Message& message,
                                        std::size_t bytes, Time now);
+  void keep_early(const Key& key, const Message& message, std::size_t bytes, Time now);
 
   std::shared_ptr<Names> names_;
   std::map<Key, Question> questions_;
   std::map<Key, Early> early_;  ///< copies of answers that were faster than those of their questions
+  std::size_t early_bytes_ = 0;
 };
 
 }  // namespace mitm::dns

@@ -38,7 +38,7 @@ std::size_t weight(const Flow& flow) {
   std::size_t bytes = sizeof(Flow);
   for (const http::Fields* fields :
        {&flow.request_headers, &flow.response_headers, &flow.request_trailers, &flow.response_trailers})
-    bytes += fields->bytes();
+    bytes += fields->memory();
   for (const std::string* text : {&flow.host, &flow.sni, &flow.method, &flow.url, &flow.request_body,
                                   &flow.response_body, &flow.reason, &flow.error})
     bytes += text->size();

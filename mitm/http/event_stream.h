@@ -16,6 +16,11 @@ class EventStreamReader final : public MessageReader {
 
   /// Comments, and events without data, are passed over as programs pass over them.
   void feed(std::string_view bytes, Handler& handler) override;
+  void keep_nothing() override {
+    limit_ = 0;
+    drop_payload(message_);
+  }
+  [[nodiscard]] std::size_t held() const override { return message_.payload.capacity(); }
 
  private:
   enum class State : std::uint8_t { name, space, value };

@@ -19,6 +19,8 @@ class Fields {
   [[nodiscard]] std::size_t size() const { return spans_.size(); }
   /// Names and values together.
   [[nodiscard]] std::size_t bytes() const { return text_.size(); }
+  /// Bytes of memory that it occupies.
+  [[nodiscard]] std::size_t memory() const { return text_.capacity() + spans_.capacity() * sizeof(Span); }
   [[nodiscard]] bool empty() const { return spans_.empty(); }
   /// (name, value) of field `i`; the views live as long as the object is not changed.
   [[nodiscard]] std::pair<std::string_view, std::string_view> operator[](std::size_t i) const;

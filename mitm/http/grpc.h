@@ -16,6 +16,11 @@ class GrpcReader final : public MessageReader {
 
   /// After an error, bytes are ignored. Payloads stay compressed.
   void feed(std::string_view bytes, Handler& handler) override;
+  void keep_nothing() override {
+    limit_ = 0;
+    drop_payload(message_);
+  }
+  [[nodiscard]] std::size_t held() const override { return message_.payload.capacity(); }
 
  private:
   [[nodiscard]] bool begin();

@@ -34,4 +34,9 @@ void keep(std::string_view part, std::size_t limit, Message& message) {
   if (part.size() > room) message.cut = true;
 }
 
+void drop_payload(Message& message) {
+  if (!message.payload.empty()) message.cut = true;
+  std::string{}.swap(message.payload);
+}
+
 }  // namespace mitm::http

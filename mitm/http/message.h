@@ -49,6 +49,10 @@ class MessageReader {
   virtual ~MessageReader() = default;
 
   virtual void feed(std::string_view bytes, Handler& handler) = 0;
+  /// From here on no payload is kept, and that of the message under way is given up: there is no memory.
+  virtual void keep_nothing() = 0;
+  /// Bytes of memory that it holds, roughly.
+  [[nodiscard]] virtual std::size_t held() const = 0;
   /// Why not everything could be read; null: it could. What follows may still be read, or nothing more.
   [[nodiscard]] const char* error() const { return error_; }
 
@@ -58,5 +62,7 @@ class MessageReader {
 
 /// Appends what fits into `limit` of a payload that comes in parts.
 void keep(std::string_view part, std::size_t limit, Message& message);
+/// Gives up what was kept of it.
+void drop_payload(Message& message);
 
 }  // namespace mitm::http

@@ -137,6 +137,19 @@ void WebSocketReader::feed(std::string_view bytes, Handler& handler) {
   }
 }
 
+/// Nor a window: without payloads nobody needs it.
+void WebSocketReader::keep_nothing() {
+  limit_ = 0;
+  unfolds_ = false;
+  inflater_.reset();
+  drop_payload(message_);
+}
+
+std::size_t WebSocketReader::held() const {
+  constexpr std::size_t kInflater = 48 << 10;  // state and window of zlib's
+  return message_.payload.capacity() + control_.capacity() + (inflater_ ? kInflater : 0);
+}
+
 bool WebSocketReader::fail(const char* why) {
   error_ = why;
   over_ = true;

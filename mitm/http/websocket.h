@@ -45,6 +45,8 @@ class WebSocketReader final : public MessageReader {
 
   /// After an error of framing, bytes are ignored.
   void feed(std::string_view bytes, Handler& handler) override;
+  void keep_nothing() override;
+  [[nodiscard]] std::size_t held() const override;
 
  private:
   class Inflater;

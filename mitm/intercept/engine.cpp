@@ -37,8 +37,9 @@ class Engine::State {
         std::unique_ptr<Dialer> dialer, flow::Bus& bus)
       : settings(std::move(given)),
         scratch(kScratch),
+        memory(settings.memory),
         dns(settings.names),
-        tools{{settings, bus, scratch},
+        tools{{settings, bus, scratch, memory},
               std::move(policy),
               tls::LeafCache{std::move(signer),
                              {.min_version = settings.min_tls_version, .keylog = settings.keylog}},
@@ -47,6 +48,7 @@ class Engine::State {
 
   Settings settings;
   std::vector<char> scratch;
+  MemoryAccount memory;
   dns::Watch dns;
   Tools tools;
   std::unordered_set<Interception*> open;

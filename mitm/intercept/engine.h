@@ -10,6 +10,7 @@
 #include "mitm/dns/names.h"
 #include "mitm/flow/bus.h"
 #include "mitm/intercept/learned.h"
+#include "mitm/intercept/memory.h"
 #include "mitm/tls/client_certificate.h"
 #include "mitm/tls/keylog.h"
 #include "mitm/tls/leaf.h"
@@ -26,8 +27,9 @@ struct Settings {
   std::string upstream_ca;              ///< PEM text used instead of the system store; empty: system store
   std::size_t body_limit = 0;           ///< bytes of each body kept for the sinks
   bool hide_alt_svc = true;             ///< programs are not told of QUIC (RFC 7838)
-  std::shared_ptr<dns::Names> names = std::make_shared<dns::Names>();  ///< shared by all engines
-  std::shared_ptr<Learned> learned = std::make_shared<Learned>();      ///< likewise
+  std::shared_ptr<dns::Names> names = std::make_shared<dns::Names>();       ///< shared by all engines
+  std::shared_ptr<Learned> learned = std::make_shared<Learned>();           ///< likewise
+  std::shared_ptr<MemoryBudget> memory = std::make_shared<MemoryBudget>();  ///< likewise
   bool flow_starts = true;  ///< publish start events (of flows that last)
 };
 

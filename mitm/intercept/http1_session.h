@@ -58,7 +58,8 @@ class Http1Session {
     bool response_begun = false;
     bool response_done = false;
     bool start_published = false;
-    int refusal = 0;  ///< status that we answer with ourselves
+    int refusal = 0;       ///< status that we answer with ourselves
+    std::size_t held = 0;  ///< its part of held_
   };
   /// One direction, between two reads.
   struct Lane {
@@ -79,6 +80,7 @@ class Http1Session {
   boost::asio::awaitable<IoResult> await_turn();
   boost::asio::awaitable<void> wait_for_turn(IoResult read);
   boost::asio::awaitable<void> send_refusal();
+  boost::asio::awaitable<void> wait_for_memory(const Lane& lane);
 
   [[nodiscard]] bool must_yield(Lane& lane, bool more) const;
   [[nodiscard]] std::size_t consume_requests(std::string_view input);
@@ -107,6 +109,9 @@ class Http1Session {
   void publish_slow_start();
   void stop();
   [[nodiscard]] bool on_hold() const;
+  void hold(Exchange& exchange, std::size_t more);
+  void release(Exchange& exchange);
+  void account();
   [[nodiscard]] bool must_refuse() const { return !exchanges_.empty() && exchanges_.front().refusal != 0; }
 
   Tracked& tracked_;
@@ -117,6 +122,8 @@ class Http1Session {
   Lane answering_{server_, client_, flow::Direction::response};
   http::Http1Reader requests_{http::Side::request};
   http::Http1Reader responses_{http::Side::response};
+  MemoryShare share_;               ///< held_, and that of the lanes
+  std::size_t held_ = 0;            ///< bytes of memory: heads and captured bodies of exchanges_
   std::deque<Exchange> exchanges_;  ///< oldest first; responses belong to the front one
   boost::asio::steady_timer turn_;  ///< cancelled when requests may go on
   Outcome outcome_ = Outcome::done;

@@ -25,20 +25,10 @@ void append(http::Fields& fields, const http::Fields& more) {
   for (std::size_t i = 0; i < more.size(); ++i) fields.add(more[i].first, more[i].second);
 }
 
-/// Bytes of memory, roughly.
-std::size_t cost(const http::Fields& fields) {
-  constexpr std::size_t kPerField = 32;
-  return fields.bytes() + fields.size() * kPerField;
-}
-
-std::size_t cost_of_request(const flow::Flow& flow) {
-  return flow.method.size() + flow.url.size() + flow.host.size() + cost(flow.request_headers);
-}
-
 }  // namespace
 
 Http2Session::Http2Session(Tracked& tracked, Channel& client, Channel& server)
-    : tracked_(tracked), pass_through_(tracked, client, server, *this) {}
+    : tracked_(tracked), pass_through_(tracked, client, server, *this), share_(tracked.shared().memory) {}
 
 void Http2Session::adopt(std::unique_ptr<flow::Flow> request) {
   (void)opens(Direction::request, 1);
@@ -121,7 +111,27 @@ bool Http2Session::opens(Direction side, std::uint32_t stream) {
 void Http2Session::hold(Exchange& exchange, std::size_t more) {
   exchange.held += more;
   held_ += more;
+  share_.add(more);
   if (held_ > kHeldLimit) crime_ = "more header fields at once than we can hold";
+}
+
+/// Nothing of HTTP/2 can wait: a connection that is not read loses its windows as well.
+void Http2Session::drop_if_exhausted(Exchange& exchange, http::Fields& fields) {
+  MemoryAccount& memory = tracked_.shared().memory;
+  if (fields.empty() || !memory.is_exhausted()) return;
+  fields = {};
+  exchange.fields_dropped = true;
+  memory.count_drop();
+}
+
+void Http2Session::capture(Exchange& exchange, Direction direction, std::string_view bytes) {
+  flow::Flow& flow = *exchange.flow;
+  const bool request = direction == Direction::request;
+  const std::size_t grown =
+      capture_body(bytes, tracked_.shared(), request ? flow.request_body : flow.response_body,
+                   request ? flow.request_body_cut : flow.response_body_cut);
+  exchange.bodies += grown;
+  share_.add(grown);
 }
 
 void Http2Session::begin(std::uint32_t stream, http::Http2Head& head) {
@@ -134,6 +144,7 @@ void Http2Session::begin(std::uint32_t stream, http::Http2Head& head) {
   exchange.flow = tracked_.begin(flow::Type::http);
   exchange.websocket = head.method == "CONNECT" && http::iequals(head.protocol, "websocket");
   describe_request(head, tracked_, *exchange.flow);
+  drop_if_exhausted(exchange, exchange.flow->request_headers);
   hold(exchange, cost_of_request(*exchange.flow));
   exchange.messages.request_began(*exchange.flow, tracked_.shared().settings.body_limit);
 }
@@ -143,13 +154,14 @@ void Http2Session::response(Exchange& exchange, http::Http2Head& head) {
   exchange.response_begun = true;
   flow.status = head.status;
   flow.response_headers = std::move(head.fields);
-  hold(exchange, cost(flow.response_headers));
   flow.response_bytes = 0;
   const std::size_t limit = tracked_.shared().settings.body_limit;
   const bool accepted = exchange.websocket && flow.status / 100 == 2;
   if (accepted) exchange.messages.websocket_began(flow, limit);
   const bool many = accepted || exchange.messages.response_began(flow, limit);
   if (many) show_start(exchange);
+  drop_if_exhausted(exchange, flow.response_headers);
+  hold(exchange, cost_of_response(flow));
 }
 
 /// A second head, which only trailers may be (RFC 9113 section 8.1).
@@ -160,8 +172,10 @@ void Http2Session::trailers(Exchange& exchange, Direction direction, const http:
   } else if (!last) {
     crime_ = "headers after the head that do not end the stream";
   } else {
-    append(request ? exchange.flow->request_trailers : exchange.flow->response_trailers, fields);
-    hold(exchange, cost(fields));
+    auto& kept = request ? exchange.flow->request_trailers : exchange.flow->response_trailers;
+    append(kept, fields);
+    drop_if_exhausted(exchange, kept);
+    hold(exchange, kept.memory());
   }
 }
 
@@ -181,8 +195,10 @@ void Http2Session::finish(Exchanges::iterator at, std::string error) {
   Exchange& exchange = at->second;
   if (exchange.flow->error.empty()) exchange.flow->error = std::move(error);
   exchange.messages.settle(*exchange.flow);
+  if (exchange.fields_dropped && exchange.flow->error.empty()) exchange.flow->error = kNoMemoryForFields;
   tracked_.publish_end(std::move(exchange.flow), exchange.began);
   held_ -= exchange.held;
+  share_.take(exchange.held + exchange.bodies);
   exchanges_.erase(at);
 }
 
@@ -214,15 +230,14 @@ void Http2Session::Listener::data(std::uint32_t stream, std::string_view bytes, 
   Exchange* const exchange = session_.find(stream);
   if (!exchange) return;
   flow::Flow& flow = *exchange->flow;
-  const std::size_t limit = session_.tracked_.shared().settings.body_limit;
   if (request()) {
     *flow.request_bytes += bytes.size();
     exchange->messages.feed(session_.tracked_, flow, direction_, bytes);
-    capture_body(bytes, limit, flow.request_body, flow.request_body_cut);
+    session_.capture(*exchange, direction_, bytes);
   } else if (exchange->response_begun) {
     *flow.response_bytes += bytes.size();
     exchange->messages.feed(session_.tracked_, flow, direction_, bytes);
-    capture_body(bytes, limit, flow.response_body, flow.response_body_cut);
+    session_.capture(*exchange, direction_, bytes);
     if (!last && !exchange->start_published && Clock::now() - exchange->began >= kSlow)
       session_.show_start(*exchange);
   }

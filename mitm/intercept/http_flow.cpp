@@ -65,10 +65,24 @@ void describe_request(http::Http2Head& head, const Tracked& tracked, flow::Flow&
   flow.request_bytes = 0;
 }
 
-void capture_body(std::string_view part, std::size_t limit, std::string& body, bool& cut) {
-  const std::size_t room = limit - std::min(limit, body.size());
-  body.append(part.substr(0, room));
-  if (part.size() > room && limit > 0) cut = true;
+std::size_t capture_body(std::string_view part, const Shared& shared, std::string& body, bool& cut) {
+  const std::size_t limit = shared.settings.body_limit;
+  const std::size_t room = cut ? 0 : std::min(limit - std::min(limit, body.size()), part.size());
+  const bool none = room > 0 && shared.memory.is_exhausted();
+  if (none) shared.memory.count_drop();
+  const std::size_t before = body.capacity();
+  if (!none) body.append(part.substr(0, room));
+  if ((none || part.size() > room) && limit > 0) cut = true;
+  return body.capacity() - before;
+}
+
+std::size_t cost_of_request(const flow::Flow& flow) {
+  return sizeof flow + flow.method.size() + flow.url.size() + flow.host.size() +
+         flow.request_headers.memory();
+}
+
+std::size_t cost_of_response(const flow::Flow& flow) {
+  return flow.response_headers.memory();
 }
 
 }  // namespace mitm::intercept

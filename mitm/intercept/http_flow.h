@@ -19,7 +19,16 @@ inline constexpr const char* kServerLeft = "the server closed the connection bef
 void describe_request(http::Head& head, std::string_view scheme, const Tracked& tracked, flow::Flow& flow);
 void describe_request(http::Http2Head& head, const Tracked& tracked, flow::Flow& flow);
 
-/// Keeps what fits into `limit` of a body that comes in parts; `cut`: there was more.
-void capture_body(std::string_view part, std::size_t limit, std::string& body, bool& cut);
+/// Why header fields are missing in a flow.
+inline constexpr const char* kNoMemoryForFields =
+    "the memory for all connections was used up: header fields were not recorded";
+
+/// Keeps what fits into the settings' limit of a body that comes in parts; `cut`: there was more, or the
+/// memory of all connections was used up. Returns by how much `body` has grown.
+std::size_t capture_body(std::string_view part, const Shared& shared, std::string& body, bool& cut);
+
+/// Bytes of memory that the heads of `flow` occupy, roughly.
+[[nodiscard]] std::size_t cost_of_request(const flow::Flow& flow);
+[[nodiscard]] std::size_t cost_of_response(const flow::Flow& flow);
 
 }  // namespace mitm::intercept

@@ -64,8 +64,27 @@ void Messages::feed(const Tracked& tracked, const flow::Flow& flow, Direction di
                     std::string_view bytes) {
   const auto& reader = readers_[static_cast<int>(direction)];
   if (!reader) return;
+  MemoryAccount& memory = tracked.shared().memory;
+  if (keeps_ && memory.is_exhausted()) give_up_payloads(memory);
   Reporter reporter{*this, tracked, flow, direction};
   reader->feed(bytes, reporter);
+  const std::size_t now = held();
+  if (!share_ && now > 0) share_.emplace(memory);
+  if (share_) share_->set(now);
+}
+
+void Messages::give_up_payloads(MemoryAccount& memory) {
+  keeps_ = false;
+  memory.count_drop();
+  for (const auto& reader : readers_) {
+    if (reader) reader->keep_nothing();
+  }
+}
+
+std::size_t Messages::held() const {
+  std::size_t bytes = 0;
+  for (const auto& reader : readers_) bytes += reader ? reader->held() : 0;
+  return bytes;
 }
 
 void Messages::settle(flow::Flow& flow) const {
@@ -75,6 +94,8 @@ void Messages::settle(flow::Flow& flow) const {
     flow.error = fmt::format("not all messages of {} are shown: {}",
                              direction == Direction::request ? "the program" : "the server", reader->error());
   }
+  if (flow.error.empty() && !keeps_)
+    flow.error = "the memory for all connections was used up: later messages are shown without what they say";
   if (flow.error.empty() && type_ == Type::websocket && !closed_)
     flow.error = "the WebSocket ended without a close frame";
 }

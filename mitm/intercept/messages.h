@@ -2,10 +2,12 @@
 #pragma once
 
 #include <memory>
+#include <optional>
 #include <string_view>
 
 #include "mitm/http/http1_head.h"
 #include "mitm/http/message.h"
+#include "mitm/intercept/memory.h"
 #include "mitm/intercept/tracked.h"
 
 namespace mitm::intercept {
@@ -30,9 +32,14 @@ class Messages {
  private:
   class Reporter;
 
+  void give_up_payloads(MemoryAccount& memory);
+  [[nodiscard]] std::size_t held() const;
+
   flow::Type type_ = flow::Type::http;
   bool closed_ = false;                              ///< a WebSocket, by a close frame
   std::unique_ptr<http::MessageReader> readers_[2];  ///< by Direction; null: no messages
+  std::optional<MemoryShare> share_;                 ///< of what the readers hold
+  bool keeps_ = true;                                ///< false: payloads were given up, for want of memory
 };
 
 }  // namespace mitm::intercept

@@ -96,6 +96,11 @@ void PassThrough::undelivered(flow::Direction direction) {
   to.cancel();
 }
 
+void PassThrough::hold(flow::Direction direction, std::size_t bytes) {
+  held_[static_cast<int>(direction)] = bytes;
+  share_.set(held_[0] + held_[1]);
+}
+
 /// False: this pump has ended. What there is no time for is pushed back.
 awaitable<bool> PassThrough::pass(flow::Direction direction, std::span<char> scratch, Turn& turn) {
   const bool request = direction == flow::Direction::request;
@@ -112,10 +117,13 @@ awaitable<bool> PassThrough::pass(flow::Direction direction, std::span<char> scr
   if (bytes.size() < all.size()) from.push_back(all.substr(bytes.size()));
   observer_.alter(direction, scratch.first(bytes.size()));
   IoResult put = write_parts(to, bytes, seams_);
+  const std::size_t pushed_back = all.size() - bytes.size();
   if (put.blocked()) {
     const std::string rest{bytes.substr(put.bytes)};
+    hold(direction, pushed_back + rest.size());
     put = co_await to.write_all(rest, request ? &client_ : &server_);
   }
+  hold(direction, pushed_back);
   if (!put.ok() && !over_) undelivered(direction);
   co_return put.ok() && !over_;
 }
@@ -124,8 +132,8 @@ awaitable<void> PassThrough::pump(flow::Direction direction) {
   const bool request = direction == flow::Direction::request;
   Channel& from = request ? client_ : server_;
   Channel& to = request ? server_ : client_;
-  const std::span<char> scratch = tracked_.shared().scratch;
   for (Turn turn; !cut_ && !over_;) {
+    const std::span<char> scratch = tracked_.scratch();
     const IoResult got = from.try_read(scratch);
     if (got.ended()) {
       tracked_.data_end(direction);

@@ -40,7 +40,11 @@ class PassThrough {
   };
 
   PassThrough(Tracked& tracked, Channel& client, Channel& server, Observer& observer)
-      : tracked_(tracked), client_(client), server_(server), observer_(observer) {}
+      : tracked_(tracked),
+        client_(client),
+        server_(server),
+        observer_(observer),
+        share_(tracked.shared().memory) {}
 
   /// Until both directions have ended. Half-close and truncation are passed on as they came; a reset of one
   /// side resets the other, behind what the side had said before it. True: the observer ended it, nothing has
@@ -58,11 +62,14 @@ class PassThrough {
   [[nodiscard]] bool only_answers_truncation(const Channel& channel) const;
   void undelivered(flow::Direction direction);
   void reset();
+  void hold(flow::Direction direction, std::size_t bytes);
 
   Tracked& tracked_;
   Channel& client_;
   Channel& server_;
   Observer& observer_;
+  MemoryShare share_;
+  std::size_t held_[2] = {0, 0};        ///< by Direction: bytes read that are not passed on yet
   std::vector<std::size_t> seams_;      ///< of the bytes that are being passed on
   bool reads_[2] = {true, true};        ///< by Direction: that pump has not ended
   bool truncated_[2] = {false, false};  ///< by Direction: it ended without close_notify

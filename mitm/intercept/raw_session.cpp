@@ -27,7 +27,8 @@ RawSession::RawSession(Tracked& tracked, Channel& client, Channel& server, Kind 
   if (!goes_on && client.ssl() == nullptr && server.ssl() == nullptr)
     recogniser_ = std::make_unique<starttls::Recogniser>();
   if (kind == Kind::intercepted && is_name_server(tracked.connection().server.port()))
-    name_server_.reset(new NameServer{dns::Watch{tracked.shared().settings.names}, {}, {}});
+    name_server_.reset(new NameServer{
+        dns::Watch{tracked.shared().settings.names}, {}, {}, MemoryShare{tracked.shared().memory}});
 }
 
 awaitable<RawSession::Outcome> RawSession::run() {
@@ -79,12 +80,15 @@ void RawSession::publish(std::unique_ptr<const flow::Flow> flow) {
 void RawSession::listen(flow::Direction direction, std::string_view bytes) {
   const bool answer = direction == flow::Direction::response;
   auto& stream = answer ? name_server_->answers : name_server_->questions;
+  auto& memory = tracked_.shared().memory;
   stream.feed(bytes, [&](std::string_view message) {
+    if (!answer && memory.is_exhausted()) return memory.count_drop();
     auto flow =
         name_server_->watch.heard(tracked_.connection(), answer, message, std::chrono::steady_clock::now(),
                                   [&] { return tracked_.begin(flow::Type::dns); });
     if (flow) publish(std::move(flow));
   });
+  name_server_->share.set(name_server_->watch.held());
 }
 
 }  // namespace mitm::intercept

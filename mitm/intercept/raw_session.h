@@ -36,6 +36,7 @@ class RawSession final : private PassThrough::Observer {
     dns::Watch watch;
     dns::Stream questions;
     dns::Stream answers;
+    MemoryShare share;
   };
 
   bool saw(flow::Direction direction, std::string_view bytes) override;

@@ -19,6 +19,7 @@ struct Shared {
   const Settings& settings;
   flow::Bus& bus;
   std::span<char> scratch;
+  MemoryAccount& memory;
 };
 
 class Tracked {
@@ -26,6 +27,10 @@ class Tracked {
   Tracked(const Shared& shared, divert::Connection connection);
 
   [[nodiscard]] const Shared& shared() const { return shared_; }
+  /// What may be read at once; see readable().
+  [[nodiscard]] std::span<char> scratch() const {
+    return shared_.scratch.first(readable(shared_.memory, shared_.scratch.size()));
+  }
   [[nodiscard]] const divert::Connection& connection() const { return connection_; }
   /// Whose connection it is, for what is learned.
   [[nodiscard]] Who who() const;

@@ -19,7 +19,7 @@ class Turn {
   static constexpr std::chrono::milliseconds kLength{2};
   /// Bytes of input that are parsed at once, where each of them may cost much: an event, or a kilobyte of
   /// decompressed data.
-  static constexpr std::size_t kStep = 8 << 10;
+  static constexpr std::size_t kStep = 4 << 10;
   /// The same where bytes cost less.
   static constexpr std::size_t kLargeStep = 32 << 10;
 

@@ -9,7 +9,7 @@ from test_http2 import NGINX_H2
 world = None
 GIB = 1 << 30
 LIMIT_KIB = 64 << 10
-H2_PORT, FLOOD_PORT = 9643, 8002
+H2_PORT, FLOOD_PORT, LATE_PORT = 9643, 8002, 8003
 
 # Takes uploads on 8000 (says how much came), sends argv[1] bytes to who asks on 8001.
 ORIGIN = """
@@ -65,12 +65,41 @@ def ask(host, port):
 serve(int(sys.argv[1])) if len(sys.argv) == 2 else ask(*sys.argv[1:])
 """
 
+# Answers when nothing has come for a moment, all at once.
+LATE = """
+import socket, sys, threading
+def serve(connection):
+    connection.settimeout(0.1)
+    due, tail = 0, b""
+    while True:
+        try:
+            got = connection.recv(1 << 20)
+            if not got: break
+            tail += got; due += tail.count(b"\\r\\n\\r\\n"); tail = tail[-3:] if not tail.endswith(b"\\r\\n\\r\\n") else b""
+        except TimeoutError:
+            connection.sendall(b"HTTP/1.1 204 No Content\\r\\n\\r\\n" * due); due = 0
+listener = socket.create_server(("0.0.0.0", int(sys.argv[1]))); print(1, flush=True)
+while True: threading.Thread(target=serve, args=(listener.accept()[0],), daemon=True).start()
+"""
+PIPELINED = """
+import socket, sys, threading
+MANY, HEAD = 64, b"GET / HTTP/1.1\\r\\nHost: a\\r\\nx: " + b"x" * 240000 + b"\\r\\n\\r\\n"
+connections = [socket.create_connection((sys.argv[1], int(sys.argv[2])), 120) for _ in range(4)]
+for connection in connections: threading.Thread(target=connection.sendall, args=(HEAD * MANY,), daemon=True).start()
+def answers(connection):
+    file = connection.makefile("rb"); count = 0
+    while count < MANY: count += file.readline().startswith(b"HTTP/1.1 204")
+    return count
+print(*map(answers, connections))
+"""
+
 
 def setUpModule():
     global world
     world = World()
     world.python(ORIGIN, where=world.origin, stdout=subprocess.PIPE).stdout.readline()
     world.python(FLOOD, FLOOD_PORT, where=world.origin, stdout=subprocess.PIPE).stdout.readline()
+    world.python(LATE, LATE_PORT, where=world.origin, stdout=subprocess.PIPE).stdout.readline()
     with open(f"{world.dir}/h2.conf", "w") as file:
         file.write(NGINX_H2.format(dir=world.dir, port=H2_PORT))
     world.spawn(["nginx", "-c", f"{world.dir}/h2.conf", "-g", "daemon off;"], where=world.origin)
@@ -146,6 +175,13 @@ class Memory(unittest.TestCase):
             flows = osproxy.wait_for_flows(20, method="GET")
             self.assertEqual({f["http_version"] for f in flows}, {"2"})
             self.assertLess(sum(f["response_bytes"] for f in flows), 20 * (16 << 20))
+
+    def test_pipelined_large_heads(self):
+        """4 programs with 64 requests each of 240 KB, of a server that answers nobody as long as more of them come."""
+        with Osproxy(world, "python") as osproxy:
+            self.assertEqual(world.run("/usr/bin/python3", "-c", PIPELINED, "192.0.2.2", str(LATE_PORT)).stdout, "64 64 64 64\n")
+            self.check(osproxy, LIMIT_KIB + (32 << 10))  # the flows that wait to be written
+            osproxy.wait_for_flows(200, status=204)
 
     def test_floods_over_http2(self):
         """Streams that are reset at once, and pings: they concern the server, which gets them all."""

@@ -95,8 +95,7 @@ bool Peer::try_say(std::string_view bytes) {
 std::size_t Peer::say_what_fits(std::string_view bytes) {
   std::size_t said = 0;
   while (said < bytes.size()) {
-    const auto put =
-        ::send(fd_.get(), bytes.data() + said, bytes.size() - said, MSG_NOSIGNAL | MSG_DONTWAIT);
+    const auto put = ::send(fd_.get(), bytes.data() + said, bytes.size() - said, MSG_NOSIGNAL | MSG_DONTWAIT);
     if (put <= 0) break;
     said += static_cast<std::size_t>(put);
   }
@@ -356,6 +355,10 @@ std::pair<Peer, Peer> Rig::open(divert::Verdict verdict, const base::UniqueFd* l
   auto [program, client] = tcp_pair(listen());
   const base::UniqueFd own = listener != nullptr ? base::UniqueFd{} : listen();
   auto [server, origin] = tcp_pair(listener != nullptr ? *listener : own);
+  constexpr int kMuch = 8 << 20;
+  for (const int fd : {client.get(), server.get()}) {
+    if (takes_much_) ::setsockopt(fd, SOL_SOCKET, SO_RCVBUFFORCE, &kMuch, sizeof kMuch);
+  }
   {
     const std::lock_guard lock{log_.mutex};
     ++log_.open;
@@ -412,6 +415,14 @@ std::vector<mitm::flow::Flow> Rig::messages(std::size_t count) {
 
 std::vector<mitm::flow::Data> Rig::data(std::size_t count) {
   return wait_for(&Log::data, count);
+}
+
+void Rig::run_turns(int count) {
+  for (int i = 0; i < count; ++i) {
+    std::promise<void> done;
+    boost::asio::post(context_, [&] { done.set_value(); });
+    done.get_future().get();
+  }
 }
 
 std::promise<void> Rig::pause() {

@@ -109,6 +109,9 @@ class Rig {
     uid_ = uid;
   }
 
+  /// From now on connections are opened of which the engine's kernel takes megabytes at once (as root).
+  void take_much_at_once() { takes_much_ = true; }
+
   /// The end events so far, after waiting until there are at least `count`.
   std::vector<mitm::flow::Flow> ended(std::size_t count);
   std::vector<mitm::flow::Flow> started(std::size_t count);
@@ -117,6 +120,8 @@ class Rig {
   /// Waits until no connection is left; false: one is stuck.
   bool idle();
 
+  /// Waits until the engine's thread has dealt with what is ready, so many times.
+  void run_turns(int count);
   /// The engine's thread does nothing until the promise is kept.
   [[nodiscard]] std::promise<void> pause();
   /// From here on a handler that is always ready takes its turns on the engine's thread.
@@ -149,6 +154,7 @@ class Rig {
   uid_t uid_ = 0;
   std::chrono::nanoseconds longest_turn_{0};  ///< the thread's, as the next
   bool watches_turns_ = false;
+  bool takes_much_ = false;
 };
 
 /// Engine settings that trust theirs().

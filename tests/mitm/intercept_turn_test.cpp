@@ -43,11 +43,11 @@ void begin_websocket(Peer& program, Peer& server) {
               "Sec-WebSocket-Extensions: permessage-deflate; server_no_context_takeover\r\n\r\n");
 }
 
-/// Some 3 MiB in 20 KiB.
-std::string bomb() {
+/// 3 MiB, one byte in `gap` of which is no zero.
+std::string bomb(std::size_t gap) {
   std::string clear(3 << 20, '\0');
   std::uint32_t seed = 1;
-  for (std::size_t at = 0; at < clear.size(); at += 180) {
+  for (std::size_t at = 0; at < clear.size(); at += gap) {
     seed = seed * 1664525 + 1013904223;
     clear[at] = static_cast<char>(seed >> 24);
   }
@@ -110,7 +110,8 @@ std::vector<Flood> floods() {
       frame(NGHTTP2_HEADERS, NGHTTP2_FLAG_END_HEADERS, 1, std::string(kInterim).append(kFourTimes));
   const std::string fields = "GET / HTTP/1.1\r\nHost: h\r\n" + repeated("a:\r\n", 60'000) + "\r\n";
   return {
-      {"a WebSocket whose messages unfold to 150 times their size", begin_websocket, bomb(), kMiB},
+      {"a WebSocket whose messages unfold to 150 times their size", begin_websocket, bomb(180), kMiB},
+      {"a WebSocket whose messages unfold to 1000 times their size", begin_websocket, bomb(3 << 20), kMiB},
       {"empty pings of a WebSocket", begin_websocket, websocket::says(websocket::kPing, ""), kMiB / 4},
       {"empty events", answer("Content-Type: text/event-stream\r\n"), "data\n\n", kMiB / 2},
       {"chunks of a byte", answer("Transfer-Encoding: chunked\r\n"), "1\r\nx\r\n", 4 * kMiB},
@@ -119,7 +120,7 @@ std::vector<Flood> floods() {
       {"streams that are reset at once", begin_http2, frames::reset(1, NGHTTP2_NO_ERROR), kMiB / 2},
       {"large fields of interim answers", begin_large_field, interim, kMiB / 4},
       {"pings of HTTP/2", begin_http2, frame(NGHTTP2_PING, 0, 0, "12345678"), 4 * kMiB},
-      {"requests with 60,000 fields", [](Peer&, Peer&) {}, fields, 32 * fields.size(), true},
+      {"requests with 60,000 fields", [](Peer&, Peer&) {}, fields, fields.size(), true},
       {"short requests", [](Peer&, Peer&) {}, "GET / HTTP/1.1\r\nHost: h\r\n\r\n", 250 * 26, true},
   };
 }
@@ -142,6 +143,7 @@ TEST_CASE("turn: whatever one connection carries, the others of its thread have 
     const std::string what = flood.what;
     CAPTURE(what);
     Rig rig{rig::trusting()};
+    rig.take_much_at_once();
     auto [program, server] = rig.open();
     flood.begin(program, server);
     Peer& from = flood.by_program ? program : server;
