@@ -131,6 +131,16 @@ bool matches_process(const Item& item, const ProcessFacts& process) {
          });
 }
 
+/// For a process that is not known; empty: the socket does not tell.
+std::optional<bool> matches_socket(const Item& item, const std::optional<procmap::SocketFacts>& socket) {
+  if (item.kind == Kind::unknown) return true;
+  if (!socket) return std::nullopt;
+  if (item.kind == Kind::user && socket->uid_known)
+    return socket->user == item.text || std::to_string(socket->uid) == item.text;
+  if (item.kind == Kind::cgroup && !socket->cgroup.empty()) return is_below(socket->cgroup, item.text);
+  return std::nullopt;
+}
+
 /// The sentence goes after "item 3 ('=a/b') ".
 Result<> check_text(const Item& item) {
   const bool has_executable = item.kind < Kind::user;
@@ -420,9 +430,22 @@ Result<Filter> Filter::parse(std::string_view spec) {
 bool Filter::matches(const ProcessFacts* process) const {
   const auto& list = items_->list;
   if (list.empty()) return true;
-  bool selected = process && list.front().exclude;
+  if (!process) return matches(procmap::Owner{});
+  bool selected = list.front().exclude;
   for (const Item& item : list) {
-    if (process ? matches_process(item, *process) : item.kind == Kind::unknown) selected = !item.exclude;
+    if (matches_process(item, *process)) selected = !item.exclude;
+  }
+  return selected;
+}
+
+bool Filter::matches(const procmap::Owner& owner) const {
+  if (owner.process) return matches(owner.process.get());
+  const auto& list = items_->list;
+  if (list.empty()) return true;
+  bool selected = list.front().exclude;
+  for (const Item& item : list) {
+    const auto fits = matches_socket(item, owner.socket);
+    if (fits.value_or(item.exclude)) selected = !item.exclude;
   }
   return selected;
 }

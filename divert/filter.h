@@ -9,7 +9,7 @@
 #include <nlohmann/json_fwd.hpp>
 
 #include "base/error.h"
-#include "procmap/process.h"
+#include "procmap/attribution.h"
 
 namespace divert {
 
@@ -42,6 +42,9 @@ class Filter {
   /// `process` null: the owner is unknown. The empty filter and `unknown` match it; "everything but curl"
   /// does not: nobody is drawn in by a negation without a name.
   [[nodiscard]] bool matches(const procmap::ProcessFacts* process) const;
+  /// The same, where `user:` and `cgroup:` ask the socket when its process is unknown. What neither can
+  /// answer includes nothing, and excludes.
+  [[nodiscard]] bool matches(const procmap::Owner& owner) const;
 
   [[nodiscard]] bool matches_everything() const;
   [[nodiscard]] const std::string& text() const;   ///< as it was typed

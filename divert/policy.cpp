@@ -67,12 +67,13 @@ bool captured(const Capture& capture, const procmap::Owner& owner) {
 /// The uid of a socket is known even when its process is not.
 bool is_user(const procmap::Owner& owner, const std::string& user) {
   if (owner.process) return owner.process->user == user || std::to_string(owner.process->uid) == user;
-  return owner.socket && std::to_string(owner.socket->uid) == user;
+  if (!owner.socket || !owner.socket->uid_known) return false;
+  return owner.socket->user == user || std::to_string(owner.socket->uid) == user;
 }
 
 /// All conditions but the host. `selected`: by the filter, or by the capture in its place.
 bool holds(const Rule& rule, const Subject& subject, bool selected) {
-  if (!(rule.process ? rule.process->matches(subject.owner.process.get()) : selected)) return false;
+  if (!(rule.process ? rule.process->matches(subject.owner) : selected)) return false;
   if (rule.user && !is_user(subject.owner, *rule.user)) return false;
   const auto port_in = [&](const base::PortRange& range) {
     return range.contains(subject.destination.port());
@@ -264,7 +265,7 @@ std::string_view to_string(Action action) {
 Verdict Policy::judge(const Subject& subject, std::span<const pid_t> own_pids) const {
   const auto* process = subject.owner.process.get();
   if (is_own(process, own_pids)) return {Action::pass, "osproxy itself", {}};
-  const bool selected = capture ? captured(*capture, subject.owner) : filter.matches(process);
+  const bool selected = capture ? captured(*capture, subject.owner) : filter.matches(subject.owner);
   Verdict verdict;
   for (std::size_t i = 0; i < rules.size(); ++i) {
     if (!holds(rules[i], subject, selected)) continue;

@@ -6,6 +6,7 @@
 #include <memory>
 #include <optional>
 #include <span>
+#include <string>
 #include <vector>
 
 #include "base/network.h"
@@ -17,8 +18,14 @@ namespace procmap {
 struct SocketFacts {
   std::uint32_t inode = 0;  ///< Linux; elsewhere 0
   uid_t uid = 0;
-  std::uint32_t interface = 0;  ///< bound device (idiag_if), 0: none
-  std::uint64_t cgroup_id = 0;  ///< cgroup v2 id of the socket; 0 when the kernel does not say
+  std::uint32_t interface = 0;    ///< bound device (idiag_if), 0: none
+  std::uint64_t cgroup_id = 0;    ///< cgroup v2 id of the socket; 0 when the kernel does not say
+  std::uint32_t mark = 0;         ///< SO_MARK, where the kernel says (Linux, CAP_NET_ADMIN)
+  bool uid_known = true;          ///< false: nobody has the socket open any more, `uid` says nothing
+  std::optional<gid_t> gid = {};  ///< of the socket's maker, where the kernel says (a held packet)
+  // Of a socket whose process was not found: what filters can still ask about.
+  std::string user = {};    ///< login name of `uid`, or the uid in decimal; empty: uid not known
+  std::string cgroup = {};  ///< path of the cgroup v2 in which the socket was made; empty: not known
 };
 
 /// The owner of a connection; `process` is null for "unknown", which is a normal answer.

@@ -6,15 +6,15 @@
 #include <deque>
 #include <unordered_map>
 
-#include <linux/netlink.h>
-#include <sys/socket.h>
-#include <sys/time.h>
 #include <unistd.h>
 
+#include "procmap/account_names.h"
 #include "procmap/attribution.h"
+#include "procmap/cgroup_path.h"
+#include "procmap/diag_socket_linux.h"
 #include "procmap/facts.h"
+#include "procmap/io_uring_linux.h"
 #include "procmap/proc_linux.h"
-#include "procmap/sock_diag.h"
 
 namespace procmap {
 namespace {
@@ -32,94 +32,24 @@ constexpr std::size_t kSoon = 6;
 constexpr int kAround = 6;
 constexpr int kLow = 24;
 
-/// NETLINK_SOCK_DIAG. The kernel answers within the send call, so receiving does not block; the time limit is
-/// for a kernel that does not answer at all.
-class DiagSocketFd {
- public:
-  static base::Result<DiagSocketFd> open() {
-    base::UniqueFd fd{::socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, NETLINK_SOCK_DIAG)};
-    if (!fd) return base::os_error("cannot open a sock_diag socket", errno);
-    const timeval limit{1, 0};
-    const int room = 4 << 20;
-    ::setsockopt(fd.get(), SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof limit);
-    ::setsockopt(fd.get(), SOL_SOCKET, SO_RCVBUF, &room, sizeof room);
-    return DiagSocketFd{std::move(fd)};
-  }
-
-  std::optional<DiagSocket> exact(Family family, const Sought& sought) {
-    std::optional<DiagSocket> found;
-    const auto query = encode_exact_query(family, sought, ++sequence_);
-    exchange(query, [&](const DiagReply& reply) {
-      // The kernel may answer with a listener that would take the connection: that is not the socket asked
-      // for. A UDP socket need not be bound to an address, or connected.
-      const bool same =
-          reply.kind == DiagReply::Kind::socket &&
-          (sought.transport == Transport::udp
-               ? reply.socket.local.port() == sought.source.port()
-               : reply.socket.local == sought.source && reply.socket.remote == sought.destination);
-      if (same) found = reply.socket;
-      return false;
-    });
-    return found;
-  }
-
-  /// Empty on failure, with errno.
-  std::optional<std::vector<DiagSocket>> dump(Family family) {
-    std::vector<DiagSocket> sockets;
-    int error = 0;
-    const bool good = exchange(encode_dump_query(family, ++sequence_), [&](const DiagReply& reply) {
-      if (reply.kind == DiagReply::Kind::error) error = reply.error;
-      if (reply.kind == DiagReply::Kind::socket) sockets.push_back(reply.socket);
-      return reply.kind == DiagReply::Kind::socket;
-    });
-    if (!good || error != 0) {
-      errno = error != 0 ? error : errno;
-      return std::nullopt;
-    }
-    return sockets;
-  }
-
- private:
-  explicit DiagSocketFd(base::UniqueFd fd) : fd_(std::move(fd)), buffer_(32 << 10) {}
-
-  /// Hands every reply to `take` until it says false. False when the kernel does not answer.
-  template <class Take>
-  bool exchange(const std::string& request, Take take) {
-    while (::send(fd_.get(), request.data(), request.size(), 0) < 0) {
-      if (errno != EINTR) return false;
-    }
-    for (;;) {
-      const ssize_t n = ::recv(fd_.get(), buffer_.data(), buffer_.size(), 0);
-      if (n < 0 && errno == EINTR) continue;
-      if (n <= 0) return false;
-      std::string_view bytes{buffer_.data(), static_cast<std::size_t>(n)};
-      while (!bytes.empty()) {
-        const auto reply = decode_reply(bytes);
-        if (!reply) return false;
-        // A late answer to an earlier question that had timed out.
-        if (reply->sequence != sequence_) continue;
-        if (!take(*reply)) return true;
-      }
-    }
-  }
-
-  base::UniqueFd fd_;
-  std::vector<char> buffer_;
-  std::uint32_t sequence_ = 0;
-};
-
 }  // namespace
 
 class Attributor::State {
  public:
   State(Proc proc, DiagSocketFd diag)
-      : proc_(std::move(proc)), facts_(proc_), diag_(std::move(diag)), last_pid_(proc_.last_pid()) {}
+      : proc_(std::move(proc)),
+        facts_(proc_),
+        rings_(proc_),
+        diag_(std::move(diag)),
+        last_pid_(proc_.last_pid()) {}
 
   Owner owner_of(const Sought& sought, std::chrono::milliseconds limit) {
     Owner owner{socket_of(sought), nullptr};
-    if (!owner.socket || owner.socket->inode == 0) return owner;
-    const pid_t pid = find_where_likely(*owner.socket);
-    pid != 0 ? complete(owner, pid) : search_for(owner, Clock::now() + limit);
+    if (owner.socket && owner.socket->inode != 0) {
+      const pid_t pid = find_where_likely(*owner.socket);
+      pid != 0 ? complete(owner, pid) : search_for(owner, Clock::now() + limit);
+    }
+    describe(owner);
     return owner;
   }
 
@@ -136,27 +66,18 @@ class Attributor::State {
       if (pid == 0) missing.push_back(owners.size() - 1);
       complete(owner, pid);
     }
-    if (missing.empty()) return owners;
-    if (missing.size() == 1) {
-      search_for(owners[missing.front()], deadline);
-      return owners;
-    }
-    const Holders holders = all_holders(deadline);
-    for (const std::size_t i : missing) {
-      const auto found = holders.by_inode.find(owners[i].socket->inode);
-      if (found == holders.by_inode.end()) {
-        owners[i].in_time = holders.all;
-        continue;
-      }
-      remember(found->second.pid, found->second.descriptor);
-      complete(owners[i], found->second.pid);
-    }
+    if (missing.size() == 1) search_for(owners[missing.front()], deadline);
+    if (missing.size() > 1) search_for(owners, missing, deadline);
+    for (Owner& owner : owners) describe(owner);
     return owners;
   }
 
   Glance owner_soon(const Sought& sought) {
     Owner owner{socket_of(sought), nullptr};
-    if (!owner.socket || owner.socket->inode == 0) return {std::move(owner)};
+    if (!owner.socket || owner.socket->inode == 0) {
+      describe(owner);
+      return {std::move(owner)};
+    }
     const std::size_t looks = std::min(lately_.size(), kSoon);
     for (std::size_t i = 0; i < looks; ++i) {
       Lately& entry = lately_[i];
@@ -212,6 +133,13 @@ class Attributor::State {
     return socket ? std::optional{socket->facts} : std::nullopt;
   }
 
+  /// What can be said of a socket whose process is not known.
+  void describe(Owner& owner) {
+    if (owner.process || !owner.socket) return;
+    if (owner.socket->uid_known) owner.socket->user = names_.user(owner.socket->uid);
+    owner.socket->cgroup = cgroups_.path_of(owner.socket->cgroup_id);
+  }
+
   /// `pid`: whom remember() was told of last; 0: nobody.
   void complete(Owner& owner, pid_t pid) {
     if (pid == 0) return;
@@ -237,7 +165,7 @@ class Attributor::State {
     pid_t pid = find_among_new(newest, std::max(oldest, newest - kNewest), socket.inode);
     if (pid == 0) pid = find_lately(socket.inode);
     if (pid == 0) pid = find_among_new(newest - kNewest - 1, oldest, socket.inode);
-    return pid;
+    return pid != 0 ? pid : of_ring(rings_.find_lately(socket.inode));
   }
 
   /// Processes started since the last look, from `newest` down to `oldest`. Threads are passed over: their
@@ -266,7 +194,29 @@ class Attributor::State {
   void search_for(Owner& owner, Clock::time_point deadline) {
     const auto pid = find_among_all(*owner.socket, deadline);
     owner.in_time = pid.has_value();
-    complete(owner, pid.value_or(0));
+    if (pid != 0) return complete(owner, pid.value_or(0));
+    complete(owner, of_ring(rings_.find(owner.socket->inode, deadline, owner.in_time)));
+  }
+
+  /// Those of `owners` that are `missing`, by number.
+  void search_for(std::vector<Owner>& owners, std::span<const std::size_t> missing,
+                  Clock::time_point deadline) {
+    const Holders holders = all_holders(deadline);
+    for (const std::size_t i : missing) {
+      const auto found = holders.by_inode.find(owners[i].socket->inode);
+      if (found == holders.by_inode.end()) {
+        owners[i].in_time = holders.all;
+        continue;
+      }
+      remember(found->second.pid, found->second.descriptor);
+      complete(owners[i], found->second.pid);
+    }
+  }
+
+  pid_t of_ring(const std::optional<Rings::Ring>& ring) {
+    if (!ring) return 0;
+    remember(ring->pid, ring->descriptor);
+    return ring->pid;
   }
 
   /// 0: nobody holds it. Empty: the time is over.
@@ -385,15 +335,23 @@ class Attributor::State {
   bool add_sockets(pid_t task, pid_t pid, Holders& holders) {
     const auto descriptors = proc_.descriptors(task);
     const auto numbers = descriptors ? descriptors.numbers() : std::vector<int>{};
+    const auto add = [&](std::uint32_t inode, int number) {
+      holders.by_inode.emplace(inode, Holder{pid, number});
+    };
     for (const int number : numbers) {
-      if (const auto inode = descriptors.socket_at(number))
-        holders.by_inode.emplace(inode, Holder{pid, number});
+      const auto file = descriptors.file_at(number);
+      if (file.socket) add(file.socket, number);
+      if (!file.ring) continue;
+      for (const auto inode : rings_.sockets_of({task, number})) add(inode, number);
     }
     return !numbers.empty();
   }
 
   Proc proc_;
   FactsCache facts_;
+  Rings rings_;
+  AccountNames names_;
+  CgroupPaths cgroups_;
   DiagSocketFd diag_;
   pid_t last_pid_ = 0;
   std::deque<Lately> lately_;

@@ -137,6 +137,7 @@ std::shared_ptr<const ProcessFacts> FactsCache::facts_of(pid_t pid, uid_t uid) {
   auto changed = std::make_shared<ProcessFacts>(*facts);
   changed->uid = status->uid;
   changed->gid = status->gid;
+  changed->groups = status->groups;
   changed->user = names_.user(status->uid);
   changed->group = names_.group(status->gid);
   entries_.at(pid).facts = changed;
@@ -150,6 +151,7 @@ std::shared_ptr<ProcessFacts> FactsCache::read(pid_t pid, const StatFields& stat
   if (const auto status = proc_.status(pid)) {
     facts->uid = status->uid;
     facts->gid = status->gid;
+    facts->groups = status->groups;
   }
   const pid_t thread = stat.state == 'Z' ? proc_.thread_of_zombie(pid) : 0;
   const pid_t alive = thread != 0 ? thread : pid;

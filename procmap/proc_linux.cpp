@@ -149,11 +149,17 @@ Proc::Descriptors Proc::descriptors(pid_t pid) const {
 }
 
 std::uint32_t Proc::Descriptors::socket_at(int descriptor) const {
+  return file_at(descriptor).socket;
+}
+
+Proc::Descriptors::File Proc::Descriptors::file_at(int descriptor) const {
   std::array<char, 16> name{};
   std::to_chars(name.data(), name.data() + name.size() - 1, descriptor);
   std::array<char, 64> target;
   const ssize_t n = ::readlinkat(folder_.get(), name.data(), target.data(), target.size());
-  return n > 0 ? parse_socket_link({target.data(), static_cast<std::size_t>(n)}) : 0;
+  if (n <= 0) return {};
+  const std::string_view link{target.data(), static_cast<std::size_t>(n)};
+  return {parse_socket_link(link), is_ring_link(link)};
 }
 
 int Proc::Descriptors::count() const {

@@ -47,6 +47,12 @@ class Proc {
     Descriptors() = default;
     /// Inode of the socket behind `descriptor`; 0 when it is another file or none.
     [[nodiscard]] std::uint32_t socket_at(int descriptor) const;
+    /// What `descriptor` is, from one look.
+    struct File {
+      std::uint32_t socket = 0;  ///< inode; 0: no socket
+      bool ring = false;         ///< an io_uring
+    };
+    [[nodiscard]] File file_at(int descriptor) const;
     /// How many are open, as far as the kernel says (Linux 6.2); 0: it does not.
     [[nodiscard]] int count() const;
     /// Their numbers, ascending.

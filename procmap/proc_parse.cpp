@@ -77,6 +77,8 @@ std::optional<StatusFields> parse_status(std::string_view text) {
   if (!tgid || !to_number(next_word(*tgid), status.tgid)) return std::nullopt;
   if (!effective(line_of(text, "Uid:"), status.uid) || !effective(line_of(text, "Gid:"), status.gid))
     return std::nullopt;
+  auto groups = line_of(text, "Groups:");
+  for (gid_t group = 0; groups && to_number(next_word(*groups), group);) status.groups.push_back(group);
   return status;
 }
 
@@ -111,6 +113,27 @@ std::uint32_t parse_socket_link(std::string_view link) {
   link.remove_prefix(kStart.size());
   link.remove_suffix(1);
   return to_number(link, inode) ? inode : 0;
+}
+
+bool is_ring_link(std::string_view link) {
+  return link == "anon_inode:[io_uring]";
+}
+
+std::optional<std::vector<std::uint32_t>> parse_ring_sockets(std::string_view fdinfo) {
+  const auto count = line_of(fdinfo, "UserFiles:");
+  if (!count) return std::nullopt;
+  std::vector<std::uint32_t> inodes;
+  auto rest = fdinfo.substr(static_cast<std::size_t>(count->data() + count->size() - fdinfo.data()));
+  // One line for each file, "    7: socket:[123]", until the next heading.
+  while (rest.size() > 1 && (rest[1] == ' ' || (rest[1] >= '0' && rest[1] <= '9'))) {
+    rest.remove_prefix(1);
+    auto line = rest.substr(0, rest.find('\n'));
+    rest.remove_prefix(line.size());
+    const auto colon = line.find(": ");
+    if (colon == line.npos) continue;
+    if (const auto inode = parse_socket_link(line.substr(colon + 2))) inodes.push_back(inode);
+  }
+  return inodes;
 }
 
 pid_t parse_last_pid(std::string_view loadavg) {

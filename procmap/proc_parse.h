@@ -29,6 +29,7 @@ struct StatusFields {
   uid_t uid = 0;
   gid_t gid = 0;
   pid_t tgid = 0;
+  std::vector<gid_t> groups;  ///< supplementary
 };
 std::optional<StatusFields> parse_status(std::string_view text);
 
@@ -44,6 +45,14 @@ std::string_view without_deleted(std::string_view exe);
 
 /// The inode in the text of a descriptor's link, "socket:[123]"; 0 for any other.
 std::uint32_t parse_socket_link(std::string_view link);
+
+/// Whether a descriptor's link is that of an io_uring.
+bool is_ring_link(std::string_view link);
+
+/// The inodes of the sockets among the registered files of an io_uring, from its /proc/PID/fdinfo/N. Empty
+/// optional: the text does not say, because the ring was in use or the kernel is older than Linux 6.x, whose
+/// lists name no inodes.
+std::optional<std::vector<std::uint32_t>> parse_ring_sockets(std::string_view fdinfo);
 
 /// The last process id given out: the fifth field of /proc/loadavg; 0 when the text is odd.
 pid_t parse_last_pid(std::string_view loadavg);

@@ -30,8 +30,9 @@ struct Ancestor {
 struct ProcessFacts {
   ProcessId id;
   pid_t ppid = 0;
-  uid_t uid = 0;  ///< effective
-  gid_t gid = 0;  ///< effective
+  uid_t uid = 0;              ///< effective
+  gid_t gid = 0;              ///< effective
+  std::vector<gid_t> groups;  ///< supplementary, where they are looked at (Linux)
   std::string
       name;         ///< base name of exe; the kernel's comm when exe cannot be read (kernel threads, zombies)
   std::string exe;  ///< full path, " (deleted)" removed; empty when it cannot be read

@@ -19,6 +19,7 @@ constexpr std::uint16_t kByFamily = 20;  // SOCK_DIAG_BY_FAMILY
 constexpr std::uint16_t kRequest = 0x1;  // NLM_F_REQUEST
 constexpr std::uint16_t kDump = 0x300;   // NLM_F_DUMP
 constexpr std::uint8_t kAfInet = 2, kAfInet6 = 10, kTcp = 6, kUdp = 17;
+constexpr std::uint16_t kAttributeMark = 15;    // INET_DIAG_MARK
 constexpr std::uint16_t kAttributeCgroup = 21;  // INET_DIAG_CGROUP_ID
 constexpr std::uint32_t kAllStates = ~0U;
 
@@ -84,17 +85,17 @@ std::uint16_t get_port(std::string_view bytes, std::size_t offset) {
                                     static_cast<unsigned char>(bytes[offset + 1]));
 }
 
-/// INET_DIAG_CGROUP_ID among the attributes; 0 when it is not there.
-std::uint64_t cgroup_id(std::string_view attributes) {
+void read_attributes(std::string_view attributes, SocketFacts& facts) {
   while (attributes.size() >= 4) {
     const auto size = get<std::uint16_t>(attributes, 0);
     const auto type = get<std::uint16_t>(attributes, 2);
-    if (size < 4 || size > attributes.size()) return 0;
+    if (size < 4 || size > attributes.size()) return;
     if (type == kAttributeCgroup && size == 4 + sizeof(std::uint64_t))
-      return get<std::uint64_t>(attributes, 4);
+      facts.cgroup_id = get<std::uint64_t>(attributes, 4);
+    if (type == kAttributeMark && size == 4 + sizeof(std::uint32_t))
+      facts.mark = get<std::uint32_t>(attributes, 4);
     attributes.remove_prefix(std::min<std::size_t>(attributes.size(), (size + 3U) & ~3U));
   }
-  return 0;
 }
 
 DiagSocket read_socket(std::string_view body) {
@@ -106,7 +107,8 @@ DiagSocket read_socket(std::string_view body) {
   socket.facts.interface = get<std::uint32_t>(body, kMessageId + 36);
   socket.facts.uid = get<std::uint32_t>(body, 64);
   socket.facts.inode = get<std::uint32_t>(body, 68);
-  socket.facts.cgroup_id = cgroup_id(body.substr(kMessageBody));
+  socket.facts.uid_known = socket.facts.inode != 0;
+  read_attributes(body.substr(kMessageBody), socket.facts);
   return socket;
 }
 

@@ -231,6 +231,40 @@ TEST_CASE("filter: an unknown owner is drawn in by name only, never by a negatio
   CHECK(matches("\"unknown\"", process("/opt/unknown/x")));
 }
 
+TEST_CASE("filter: of an unknown owner the socket tells user and cgroup") {
+  procmap::Owner owner{procmap::SocketFacts{}, nullptr};
+  owner.socket->uid = 1000;
+  owner.socket->user = "alice";
+  owner.socket->cgroup = "/user.slice/a";
+  struct Case {
+    std::string_view spec;
+    bool selected;
+  };
+  for (const auto& [spec, selected] : {
+           Case{"user:alice", true},
+           {"user:1000", true},
+           {"user:bob", false},
+           {"cgroup:/user.slice", true},
+           {"cgroup:/user", false},
+           {"!user:bob", true},
+           {"!user:alice", false},
+           {"curl,user:alice", true},
+           // It may be curl.
+           {"user:alice,!curl", false},
+           {"!curl,user:alice", true},
+           {"group:staff", false},
+           {"!group:staff", false},
+           {"user:alice,!unknown", false},
+       }) {
+    CAPTURE(spec);
+    CHECK(Filter::parse(spec)->matches(owner) == selected);
+  }
+  owner.socket->uid_known = false;
+  owner.socket->user.clear();
+  CHECK_FALSE(Filter::parse("user:1000")->matches(owner));
+  CHECK_FALSE(Filter::parse("!user:bob")->matches(owner));
+}
+
 TEST_CASE("filter: errors name the item, its place and what was expected") {
   struct Case {
     std::string_view spec, error;

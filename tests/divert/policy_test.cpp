@@ -105,6 +105,22 @@ TEST_CASE("policy: the filter decides when there are no rules") {
   }
 }
 
+TEST_CASE("policy: an unknown owner is told by its socket's user and cgroup") {
+  Owner named = kUnknown;
+  named.socket->user = "alice";
+  named.socket->cgroup = "/user.slice/a";
+  CHECK(judge(policy("user:alice"), named).action == Action::intercept);
+  CHECK(judge(policy("user:bob"), named).action == Action::pass);
+  CHECK(judge(policy("cgroup:/user.slice"), named).action == Action::intercept);
+  Rule by_user = rule(Action::block);
+  by_user.user = "alice";
+  CHECK(judge(policy("", {by_user}), named).action == Action::block);
+  named.socket->uid_known = false;
+  named.socket->user.clear();
+  by_user.user = "1000";
+  CHECK(judge(policy("", {by_user}), named).action == Action::intercept);
+}
+
 TEST_CASE("policy: our own processes pass before any rule") {
   auto everything = rule(Action::block);
   everything.process = filter("");

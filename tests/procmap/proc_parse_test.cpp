@@ -112,6 +112,27 @@ TEST_CASE("proc_parse: names of files") {
   }
 }
 
+TEST_CASE("proc_parse: the registered sockets of an io_uring") {
+  CHECK(is_ring_link("anon_inode:[io_uring]"));
+  CHECK_FALSE(is_ring_link("anon_inode:[eventpoll]"));
+  const std::string whole =
+      "pos:\t0\nSQEs:\t1\n    0: opcode:CONNECT, fd:1\nUserFiles:\t4\n    1: socket:[93325]\n"
+      "    2: /dev/null\n32767: socket:[12]\nUserBufs:\t1\n    0: socket:[77]\n";
+  CHECK(parse_ring_sockets(whole) == std::vector<std::uint32_t>{93325, 12});
+  const std::string wide = "UserFiles:\t4\n    1: socket:[93325]\n   22: socket:[12]\nUserBufs:\t0\n";
+  CHECK(parse_ring_sockets(wide) == std::vector<std::uint32_t>{93325, 12});
+  CHECK(parse_ring_sockets("UserFiles:\t0\nUserBufs:\t0\n")->empty());
+  CHECK(parse_ring_sockets("UserFiles:\t1\n    0: TCP\n")->empty());
+  // Nothing is said while the ring is in use.
+  CHECK_FALSE(parse_ring_sockets("pos:\t0\nSqMask:\t0x7\n"));
+  CHECK_FALSE(parse_ring_sockets(""));
+  for (std::size_t length = 0; length < wide.size(); ++length) {
+    const auto cut = parse_ring_sockets(std::string_view{wide}.substr(0, length));
+    if (!cut) continue;
+    for (const auto inode : *cut) CHECK((inode == 93325 || inode == 12));
+  }
+}
+
 TEST_CASE("proc_parse: last pid") {
   CHECK(parse_last_pid("0.00 0.01 0.05 1/123 4711\n") == 4711);
   CHECK(parse_last_pid("0.00 0.01 0.05 1/123\n") == 0);

@@ -119,7 +119,8 @@ TEST_CASE("sock_diag: the dump query asks for every state") {
 
 TEST_CASE("sock_diag: a socket is read whole") {
   const std::string bytes = message(
-      SOCK_DIAG_BY_FAMILY, v4_body() + attribute(INET_DIAG_SHUTDOWN, "x") + cgroup_attribute(0x1234567890));
+      SOCK_DIAG_BY_FAMILY, v4_body() + attribute(INET_DIAG_SHUTDOWN, "x") + cgroup_attribute(0x1234567890) +
+                               attribute(INET_DIAG_MARK, std::string("\x04\x03\x02\x01", 4)));
   std::string_view rest = bytes;
   const auto reply = decode_reply(rest);
   REQUIRE(reply);
@@ -133,6 +134,8 @@ TEST_CASE("sock_diag: a socket is read whole") {
   CHECK(reply->socket.facts.uid == 1000);
   CHECK(reply->socket.facts.interface == 9);
   CHECK(reply->socket.facts.cgroup_id == 0x1234567890);
+  CHECK(reply->socket.facts.mark == 0x01020304);
+  CHECK(reply->socket.facts.uid_known);
 }
 
 TEST_CASE("sock_diag: IPv6, and IPv4 inside it") {
