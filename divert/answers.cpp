@@ -5,7 +5,7 @@
 namespace divert {
 
 std::string answer_about(const FlowKey& key, const Ruling& ruling, const std::vector<pid_t>& own,
-                         wire::Answer::Kind kind, std::uint64_t id, std::uint64_t upstream) {
+                         wire::Answer::Kind kind, std::uint64_t id, std::uint64_t upstream, bool as_program) {
   wire::Answer answer;
   answer.kind = kind;
   answer.id = id;
@@ -15,6 +15,7 @@ std::string answer_about(const FlowKey& key, const Ruling& ruling, const std::ve
   answer.process = ruling.owner.process;
   answer.own = answer.process && std::ranges::find(own, answer.process->id.pid) != own.end();
   answer.verdict = ruling.verdict;
+  answer.as_program = as_program;
   return wire::encode(answer);
 }
 

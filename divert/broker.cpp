@@ -15,6 +15,7 @@
 
 #include "divert/answers.h"
 #include "divert/probe.h"
+#include "divert/program_socket.h"
 #include "divert/urgent.h"
 #include "divert/wire.h"
 
@@ -97,9 +98,12 @@ base::Result<> Broker::open() {
   auto lookups = OwnerLookups::start();
   if (!lookups) return lookups.error();
   lookups_ = std::move(*lookups);
+  if (has_program_sockets()) setup_.rules.own_mark = setup_.mark_bit;
   const auto engine = choose_engine();
   if (!engine) return engine.error();
-  log(setup_.first_line(setup_.rules, *engine));
+  auto said = start_watching_others();
+  said.insert(said.begin(), *engine);
+  log(setup_.first_line(setup_.rules, fmt::format("{}", fmt::join(said, "; "))));
   release_command();
   return {};
 }
@@ -278,6 +282,7 @@ void Broker::loop() {
     if (Clock::now() >= beat_due) {
       beat();
       mind_worker();
+      watch_others();
       setup_.control.flush();
       beat_due = Clock::now() + kHeartbeat;
       if (command_.is_over()) end({command_.status(), {}});
@@ -314,8 +319,8 @@ void Broker::flush(Link& link) {
 }
 
 /// What a connection waits for.
-void Broker::send(Link& link, std::string message) {
-  if (!link.unsent.push(std::move(message), LinkQueue::Kind::needed)) ++unanswered_;
+void Broker::send(Link& link, std::string message, base::UniqueFd with) {
+  if (!link.unsent.push(std::move(message), LinkQueue::Kind::needed, std::move(with))) ++unanswered_;
 }
 
 void Broker::serve_lookups() {
@@ -329,7 +334,9 @@ void Broker::answer(OwnerLookups::Found found) {
   const auto& [key, to] = found.asked;
   ruling.verdict = setup_.policy.judge({ruling.owner, key.destination}, own_pids_);
   notice(ruling);
-  send(links_[to.link], answer_about(key, ruling, own_pids_, wire::Answer::Kind::answer, to.question));
+  unknown_owners().notice(ruling, key);
+  auto message = message_about(key, ruling, wire::Answer::Kind::answer, to.question);
+  send(links_[to.link], std::move(message.bytes), std::move(message.with));
 }
 
 std::optional<pfctl::OriginalTuple> Broker::original_of(const base::Endpoint& peer,
@@ -389,14 +396,14 @@ void Broker::perform(const Deed& deed) {
   if (const auto* ahead = std::get_if<ConnectAhead>(&deed)) {
     notice(ahead->ruling);
     const Kind kind = ahead->again ? Kind::connect_again : Kind::connect;
-    auto message = answer_about(ahead->key, ahead->ruling, own_pids_, kind, ahead->token);
+    auto message = message_about(ahead->key, ahead->ruling, kind, ahead->token);
     // The program's first packet comes again: nobody has answered it.
-    if (!any.unsent.push(std::move(message), LinkQueue::Kind::needed))
+    if (!any.unsent.push(std::move(message.bytes), LinkQueue::Kind::needed, std::move(message.with)))
       engine_->connected(ahead->token, ETIMEDOUT);
   } else if (const auto* reply = std::get_if<Reply>(&deed)) {
     notice(reply->ruling);
-    send(links_[reply->to.link],
-         answer_about(reply->key, reply->ruling, own_pids_, Kind::answer, reply->to.question, reply->token));
+    auto message = message_about(reply->key, reply->ruling, Kind::answer, reply->to.question, reply->token);
+    send(links_[reply->to.link], std::move(message.bytes), std::move(message.with));
   } else if (const auto* shown = std::get_if<Show>(&deed)) {
     notice(shown->ruling);
     auto message = answer_about(shown->key, shown->ruling, own_pids_, Kind::show, 0);
@@ -546,6 +553,7 @@ void Broker::tell_troubles() {
   std::vector<std::string> lines;
   if (engine_) lines.push_back(engine_->troubles());
   lines.push_back(complaints_.summary());
+  lines.push_back(unknown_owners().summary());
   if (not_in_time_ > 0)
     lines.push_back(fmt::format("{} owners of accepted connections were not found in time", not_in_time_));
   if (unshown_ > 0) {

@@ -20,7 +20,9 @@
 #include "divert/owner_lookups.h"
 #include "divert/packet_engine.h"
 #include "divert/policy.h"
+#include "divert/others_watch.h"
 #include "divert/signals.h"
+#include "divert/unknown_owners.h"
 #include "divert/wire.h"
 #include "pfctl/loader.h"
 #include "pfctl/natlook.h"
@@ -101,7 +103,7 @@ class Broker {
   void loop();
   void serve(Link& link);
   void flush(Link& link);
-  void send(Link& link, std::string message);
+  void send(Link& link, std::string message, base::UniqueFd with = {});
   void heard(std::string_view message, Link& link);
   void asked(const wire::Question& question, Link& link);
   void serve_lookups();
@@ -110,6 +112,16 @@ class Broker {
   void serve_engine();
   void perform(const Deed& deed);
   void tell_troubles();
+  /// What goes to the worker about a connection, and by what it is to reach upstream.
+  struct Message {
+    std::string bytes;
+    base::UniqueFd with;
+  };
+  Message message_about(const FlowKey& key, const Ruling& ruling, wire::Answer::Kind kind, std::uint64_t id,
+                        std::uint64_t upstream = 0);
+  [[nodiscard]] std::vector<std::string> start_watching_others();
+  void watch_others();
+  UnknownOwners& unknown_owners() { return engine_ ? engine_->unknown_owners() : unknown_owners_; }
   void notice(const Ruling& ruling);
   void read_control();
   void read_signals();
@@ -132,6 +144,7 @@ class Broker {
   BrokerSetup setup_;
   std::optional<pfctl::LoadedRules> loaded_;
   std::optional<pfctl::RulesWatch> watch_;
+  std::optional<OthersWatch> others_;
   std::vector<base::Endpoint> tried_;      ///< where connections went that tried the rules
   std::optional<base::Endpoint> arrived_;  ///< the one of them that came to our listener last
   Complaints complaints_;
@@ -152,6 +165,7 @@ class Broker {
   std::uint64_t unshown_ = 0;      ///< flows that a slow worker was not told of
   std::uint64_t unanswered_ = 0;   ///< questions of a worker that does not take the answers
   std::uint64_t not_in_time_ = 0;  ///< owners of accepted connections
+  UnknownOwners unknown_owners_;   ///< of the redirect engine
   std::string deaf_;               ///< why there are no copies of DNS; empty: there are
   std::string told_;               ///< the troubles, as they were told last
   Clock::time_point tell_due_;

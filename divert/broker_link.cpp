@@ -81,9 +81,10 @@ asio::awaitable<void> BrokerLink::deliver() {
 asio::awaitable<void> BrokerLink::read(OnOrder on_order) {
   std::vector<char> buffer(wire::kMaxMessage);
   for (;;) {
-    const ssize_t n = socket_.receive(buffer, MessageSocket::Wait::no);
+    base::UniqueFd with;
+    const ssize_t n = socket_.receive(buffer, MessageSocket::Wait::no, &with);
     if (n > 0) {
-      take({buffer.data(), static_cast<std::size_t>(n)}, on_order);
+      take({buffer.data(), static_cast<std::size_t>(n)}, std::move(with), on_order);
     } else if (n < 0 && errno == EAGAIN) {
       const auto [error] = co_await ready_.async_wait(asio::posix::stream_descriptor::wait_read, kToken);
       if (error) break;
@@ -96,9 +97,10 @@ asio::awaitable<void> BrokerLink::read(OnOrder on_order) {
   for (const auto& [id, waiting] : waiting_) waiting->timer.cancel();
 }
 
-void BrokerLink::take(std::string_view message, const OnOrder& on_order) {
+void BrokerLink::take(std::string_view message, base::UniqueFd with, const OnOrder& on_order) {
   auto answer = wire::decode_answer(message);
   if (!answer) return;
+  answer->socket = std::move(with);
   if (answer->kind != wire::Answer::Kind::answer) return on_order(std::move(*answer));
   const auto found = waiting_.find(answer->id);
   if (found == waiting_.end()) return;

@@ -46,7 +46,7 @@ class BrokerLink {
   boost::asio::awaitable<void> read(OnOrder on_order);
   boost::asio::awaitable<void> deliver();
   boost::asio::awaitable<bool> put(std::string message);
-  void take(std::string_view message, const OnOrder& on_order);
+  void take(std::string_view message, base::UniqueFd with, const OnOrder& on_order);
 
   MessageSocket socket_;
   boost::asio::posix::stream_descriptor ready_;  ///< the same socket, for waiting

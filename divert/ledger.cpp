@@ -83,7 +83,7 @@ void Ledger::arrive(const FlowKey& key, std::uint32_t sequence, const HeldPacket
   entry.waits = waits;
   // The lookup's own limit has to do.
   set_due(key, entry, now + (waits ? kUpstreamPatience : kLookupPatience));
-  deeds.push_back(LookUp{key, entry.token, packet.interface});
+  deeds.push_back(LookUp{key, entry.token, packet.interface, packet.gid});
 }
 
 void Ledger::came_again(const FlowKey& key, Entry& entry, const HeldPacket& packet, Time now, Deeds& deeds) {
@@ -260,7 +260,10 @@ std::optional<Ledger::Time> Ledger::next_due() const {
 
 void Ledger::release_all(Deeds& deeds) {
   for (auto& [key, entry] : entries_) {
-    if (entry.held) deeds.push_back(LetGo{*entry.held, Release::pass});
+    // One that has waited for its upstream may have no program any more, and then other rules cannot ask who
+    // that was (meta skuid): it would get out. The others wait for a moment only.
+    const bool long_held = entry.state == State::connecting;
+    if (entry.held) deeds.push_back(LetGo{*entry.held, long_held ? Release::drop : Release::pass});
     for (const HeldPacket& packet : entry.more) deeds.push_back(LetGo{packet, Release::pass});
   }
   std::erase_if(entries_, [](const auto& each) { return !each.second.waiter; });

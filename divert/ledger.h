@@ -43,7 +43,8 @@ struct Refuse {
 struct LookUp {
   FlowKey key;
   std::uint64_t token = 0;
-  std::uint32_t interface = 0;  ///< of the packet
+  std::uint32_t interface = 0;            ///< of the packet
+  std::optional<std::uint32_t> gid = {};  ///< of the socket's maker, where the kernel says
 };
 /// The question that procmap answers; `interface` of the packet.
 [[nodiscard]] procmap::Sought sought(const FlowKey& key, std::uint32_t interface);
@@ -124,8 +125,9 @@ class Ledger {
   void expire(Time now, Deeds& deeds);
   [[nodiscard]] std::optional<Time> next_due() const;
 
-  /// Lets go of every held packet as it came: the run ends or pauses. Accepted connections that wait for
-  /// their lookup still get their Reply.
+  /// Lets go of every held packet as it came: the run ends or pauses. Those that wait for upstream are
+  /// dropped; where the program still wants them they come again within a second. Accepted connections that
+  /// wait for their lookup still get their Reply.
   void release_all(Deeds& deeds);
 
   /// Whether anything is remembered of it.

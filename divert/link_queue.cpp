@@ -5,11 +5,13 @@
 
 namespace divert {
 
-bool LinkQueue::push(std::string message, Kind kind) {
+bool LinkQueue::push(std::string message, Kind kind, base::UniqueFd with) {
   if (kind == Kind::lossy && messages_.size() >= kMaxLossy) return false;
   if (bytes_ + message.size() > kMaxBytes) return false;
   bytes_ += message.size();
-  messages_.push_back(std::move(message));
+  if (descriptors_ >= kMaxDescriptors) with.reset();
+  if (with) ++descriptors_;
+  messages_.push_back({std::move(message), std::move(with)});
   return true;
 }
 
@@ -18,10 +20,12 @@ bool LinkQueue::flush(MessageSocket& socket) {
   socket.flush();
   while (!messages_.empty()) {
     // A lasting failure: the worker has gone, and so may what was meant for it.
-    const int error = socket.send(messages_.front(), MessageSocket::Wait::no);
+    const auto& [message, with] = messages_.front();
+    const int error = socket.send(message, MessageSocket::Wait::no, with.get());
     if (error == EAGAIN) break;
     any = any || error == 0;
-    bytes_ -= messages_.front().size();
+    bytes_ -= message.size();
+    if (with) --descriptors_;
     messages_.pop_front();
   }
   return any;

@@ -5,6 +5,7 @@
 #include <deque>
 #include <string>
 
+#include "base/fd.h"
 #include "divert/message_socket.h"
 
 namespace divert {
@@ -20,8 +21,11 @@ class LinkQueue {
     needed,  ///< a connection waits for it
     lossy,   ///< only to be shown
   };
-  /// False: there is no room, and it is dropped.
-  [[nodiscard]] bool push(std::string message, Kind kind);
+  /// Descriptors that may wait. One beyond them is closed, and its message goes without: the worker asks
+  /// again.
+  static constexpr std::size_t kMaxDescriptors = 512;
+  /// False: there is no room, and it is dropped. `with` goes along.
+  [[nodiscard]] bool push(std::string message, Kind kind, base::UniqueFd with = {});
   /// Sends as many as `socket` takes, and what it still has of an earlier one. True: at least one has gone.
   bool flush(MessageSocket& socket);
 
@@ -29,7 +33,12 @@ class LinkQueue {
   [[nodiscard]] std::size_t bytes() const { return bytes_; }
 
  private:
-  std::deque<std::string> messages_;
+  struct Waiting {
+    std::string message;
+    base::UniqueFd with;
+  };
+  std::deque<Waiting> messages_;
+  std::size_t descriptors_ = 0;
   std::size_t bytes_ = 0;
 };
 

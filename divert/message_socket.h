@@ -29,11 +29,13 @@ class MessageSocket {
 
   enum class Wait : bool { no, yes };
   /// 0: taken; EAGAIN: no room for it now (also with Wait::yes, when the descriptor is non-blocking); else
-  /// errno of a lasting failure. `message` is not empty, and has at most kMaxMessage bytes.
-  [[nodiscard]] int send(std::string_view message, Wait wait);
+  /// errno of a lasting failure. `message` is not empty, and has at most kMaxMessage bytes. `with`: a copy of
+  /// this descriptor goes along (Linux only).
+  [[nodiscard]] int send(std::string_view message, Wait wait, int with = -1);
   /// Bytes of a message that is now in `buffer`; 0: the other end is gone; -1: errno (EAGAIN: none there
-  /// yet). `buffer` has room for kMaxMessage bytes.
-  [[nodiscard]] ssize_t receive(std::span<char> buffer, Wait wait);
+  /// yet). `buffer` has room for kMaxMessage bytes. `with`: a descriptor that came along, close-on-exec;
+  /// null: none is taken.
+  [[nodiscard]] ssize_t receive(std::span<char> buffer, Wait wait, base::UniqueFd* with = nullptr);
 
   /// True: the end of a message that was taken is still here. It leaves by flush(), once the descriptor is
   /// writable, or before the next message.

@@ -56,7 +56,7 @@ base::Result<MessageSocket::Pair> MessageSocket::make_pair() {
   return pair;
 }
 
-int MessageSocket::send(std::string_view message, Wait wait) {
+int MessageSocket::send(std::string_view message, Wait wait, int /*with*/) {
   const auto length = static_cast<Length>(message.size());
   std::array<char, sizeof length> head{};
   std::memcpy(head.data(), &length, sizeof length);
@@ -93,7 +93,7 @@ void MessageSocket::flush() {
 }
 
 /// Never reads beyond the message: the next one may be for somebody else who holds this end.
-ssize_t MessageSocket::receive(std::span<char> buffer, Wait wait) {
+ssize_t MessageSocket::receive(std::span<char> buffer, Wait wait, base::UniqueFd* /*with*/) {
   for (;;) {
     Length length = 0;
     std::size_t wanted = sizeof length;

@@ -24,9 +24,10 @@ constexpr std::uint16_t kConfigCommand = 1, kConfigParameters = 2, kConfigLength
 constexpr char kBind = 1;                      // NFQNL_CFG_CMD_BIND
 constexpr char kCopyPacket = 2;                // NFQNL_COPY_PACKET
 constexpr std::uint32_t kWholeSegments = 0x4;  // NFQA_CFG_F_GSO
+constexpr std::uint32_t kMakers = 0x8;         // NFQA_CFG_F_UID_GID
 
-constexpr std::uint16_t kPacketHeader = 1, kVerdictHeader = 2, kMark = 3, kOutDevice = 6,
-                        kPayload = 10;       // NFQA_*
+constexpr std::uint16_t kPacketHeader = 1, kVerdictHeader = 2, kMark = 3, kOutDevice = 6, kPayload = 10,
+                        kGid = 17;           // NFQA_*
 constexpr std::uint16_t kTypeMask = 0x3fff;  // NLA_TYPE_MASK
 
 constexpr std::size_t kNetlinkHeader = 16, kHeader = kNetlinkHeader + 4, kAttributeHeader = 4;
@@ -84,6 +85,7 @@ bool read_packet(std::string_view attributes, Message& message) {
     if (type == kPayload) message.bytes = value;
     if (type == kPacketHeader && value.size() >= 4) message.id = ntohl(get<std::uint32_t>(value, 0));
     if (type == kOutDevice && value.size() >= 4) message.interface = ntohl(get<std::uint32_t>(value, 0));
+    if (type == kGid && value.size() >= 4) message.gid = ntohl(get<std::uint32_t>(value, 0));
     if (type == kMark && value.size() >= 4) message.mark = ntohl(get<std::uint32_t>(value, 0));
     attributes.remove_prefix(std::min(aligned(length), attributes.size()));
   }
@@ -103,8 +105,8 @@ std::string encode_setup(std::uint16_t number, std::uint32_t bytes, std::uint32_
   std::string attributes;
   append_attribute(attributes, kConfigParameters, big_endian(bytes) + kCopyPacket);
   append_attribute(attributes, kConfigLength, big_endian(length));
-  append_attribute(attributes, kConfigFlags, big_endian(kWholeSegments));
-  append_attribute(attributes, kConfigMask, big_endian(kWholeSegments));
+  append_attribute(attributes, kConfigFlags, big_endian(kWholeSegments | kMakers));
+  append_attribute(attributes, kConfigMask, big_endian(kWholeSegments | kMakers));
   return config_message(number, attributes);
 }
 

@@ -30,8 +30,9 @@ struct Message {
   int error = 0;  ///< errno, of an acknowledgement; 0: done
   std::uint32_t id = 0;
   std::uint32_t mark = 0;
-  std::uint32_t interface = 0;  ///< index of the device it is to leave by; 0: none
-  std::string_view bytes;       ///< of the packet, from its IP header on
+  std::uint32_t interface = 0;       ///< index of the device it is to leave by; 0: none
+  std::optional<std::uint32_t> gid;  ///< of the socket's maker
+  std::string_view bytes;            ///< of the packet, from its IP header on
 };
 
 /// The first message of `bytes`, which is shortened by it. Empty when the bytes are cut or lie about a

@@ -128,7 +128,7 @@ void PacketEngine::receive(Lane& lane) {
   name_thread("packets");
   stay_on(lane.index);
   const auto take = marking(lane.progress, [&](const HeldPacket& packet, std::string_view bytes) {
-    judge(lane, {lane.index, packet.id, packet.mark, packet.interface}, bytes);
+    judge(lane, {lane.index, packet.id, packet.mark, packet.interface, packet.gid}, bytes);
   });
   while (!stopping_) {
     const bool waiting = [this] {
@@ -154,9 +154,11 @@ void PacketEngine::judge(Lane& lane, const HeldPacket& packet, std::string_view 
   lane.learn();
   const FlowKey& key = head->key;
   auto glance = lane.attributor->owner_soon(sought(key, packet.interface));
+  if (glance.owner.socket) glance.owner.socket->gid = packet.gid;
   const bool bound = glance.owner.socket && glance.owner.socket->interface != 0;
   std::optional<Ruling> ruling;
   if (!glance.needs_search) ruling = rule(std::move(glance.owner), key);
+  if (ruling) unknown_owners_.notice(*ruling, key);
   // One that is bound to a device is not carried, whoever's it is; only a rule may refuse or show it.
   const bool passes = (bound && policy_->rules.empty()) || (ruling && passes_unseen(*ruling));
   if (passes && !known(key)) return lane.source.release(packet, Release::pass, mark_bit_);
@@ -226,7 +228,9 @@ void PacketEngine::found(const LookUp& wanted, procmap::Owner owner) {
   for (const auto& lane : lanes_) {
     if (owner.process) lane->learnt.add(owner);
   }
+  if (owner.socket) owner.socket->gid = wanted.gid;
   auto ruling = rule(std::move(owner), wanted.key);
+  unknown_owners_.notice(ruling, wanted.key);
   with_ledger([&](Deeds& deeds) {
     ledger_.settle(wanted.key, wanted.token, std::move(ruling), Clock::now(), deeds);
   });

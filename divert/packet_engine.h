@@ -14,6 +14,7 @@
 #include "divert/ledger.h"
 #include "divert/packet_source.h"
 #include "divert/searcher.h"
+#include "divert/unknown_owners.h"
 
 namespace divert {
 
@@ -42,7 +43,7 @@ class PacketEngine {
   void connected(std::uint64_t token, int error);
   /// A diverted connection has been accepted. True: a Reply comes, among the next requests. False: unknown.
   bool accepted(const FlowKey& key, const Waiter& waiter);
-  /// Lets go of every held packet as it came.
+  /// Lets go of every held packet (Ledger::release_all).
   void release_all();
 
   /// False when a receiving thread has neither waited nor judged a packet for a second.
@@ -51,6 +52,7 @@ class PacketEngine {
   [[nodiscard]] bool mind_searches();
   /// What went wrong up to now, in words; empty: nothing.
   [[nodiscard]] std::string troubles() const;
+  [[nodiscard]] UnknownOwners& unknown_owners() { return unknown_owners_; }
   /// Why no copies of DNS packets can be had; empty: they can.
   [[nodiscard]] const std::string& deaf_to_dns() const { return deaf_; }
 
@@ -88,6 +90,7 @@ class PacketEngine {
 
   std::atomic<std::uint64_t> unreadable_{0};
   std::atomic<std::uint64_t> not_in_time_{0};
+  UnknownOwners unknown_owners_;
   std::unique_ptr<DnsTap> dns_;  ///< null: this kernel gives no copies of packets
   std::string deaf_;
 };

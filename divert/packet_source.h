@@ -6,6 +6,7 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string_view>
 #include <vector>
 
@@ -17,10 +18,11 @@ namespace divert {
 
 /// A packet in the kernel's hands.
 struct HeldPacket {
-  std::uint16_t source = 0;     ///< index of the PacketSource it came from
-  std::uint32_t id = 0;         ///< the kernel's
-  std::uint32_t mark = 0;       ///< as its program's socket set it
-  std::uint32_t interface = 0;  ///< index of the device that it is to leave by; 0: not known
+  std::uint16_t source = 0;               ///< index of the PacketSource it came from
+  std::uint32_t id = 0;                   ///< the kernel's
+  std::uint32_t mark = 0;                 ///< as its program's socket set it
+  std::uint32_t interface = 0;            ///< index of the device that it is to leave by; 0: not known
+  std::optional<std::uint32_t> gid = {};  ///< of the socket's maker, where the kernel says
 
   bool operator==(const HeldPacket&) const = default;
 };

@@ -106,7 +106,7 @@ base::Result<> PacketSource::receive(std::chrono::milliseconds patience, const T
     std::string_view bytes{buffer_.data(), static_cast<std::size_t>(n)};
     while (const auto message = nfqueue::decode(bytes)) {
       if (message->kind == nfqueue::Message::Kind::packet)
-        take({0, message->id, message->mark, message->interface}, message->bytes);
+        take({0, message->id, message->mark, message->interface, message->gid}, message->bytes);
     }
   }
   return {};

@@ -1,6 +1,8 @@
 // accept -> original destination and owner -> decision -> relay or interception.
 #include "divert/pipeline.h"
 
+#include <cerrno>
+
 #include <boost/asio/as_tuple.hpp>
 #include <boost/asio/steady_timer.hpp>
 #include <boost/asio/this_coro.hpp>
@@ -80,13 +82,14 @@ asio::awaitable<std::optional<Decided>> decide(Accepted accepted, Room& room) {
   }
   const bool loop = is_loop(*answer, room);
   const std::uint64_t upstream = answer->upstream;
+  ServerSocket server{answer->as_program, std::move(answer->socket)};
   Connection connection = make_connection(std::move(*answer), opened);
   if (loop) {
     reset(accepted.socket);
     room.loop_seen(connection);
     co_return std::nullopt;
   }
-  co_return Decided{std::move(accepted.socket), std::move(connection), upstream};
+  co_return Decided{std::move(accepted.socket), std::move(connection), upstream, std::move(server)};
 }
 
 void block(Decided decided, Room& room) {
@@ -123,10 +126,19 @@ asio::awaitable<boost::system::error_code> open_socket(tcp::socket& server, tcp 
   co_return error;
 }
 
-/// Always to the original address: never to a name.
-asio::awaitable<boost::system::error_code> connect(tcp::socket& server, const base::Endpoint& destination) {
+/// Always to the original address: never to a name. `by`: where `server` is not open.
+asio::awaitable<boost::system::error_code> connect(tcp::socket& server, const base::Endpoint& destination,
+                                                   ServerSocket& by) {
   boost::system::error_code error;
-  if (!server.is_open()) error = co_await open_socket(server, destination.protocol());
+  if (!server.is_open()) {
+    if (by.given) {
+      server.assign(destination.protocol(), by.given.release(), error);
+    } else if (by.as_program) {
+      error = asio::error::no_descriptors;
+    } else {
+      error = co_await open_socket(server, destination.protocol());
+    }
+  }
   if (error) co_return error;
   if (const int bound = bind_source_port(server.native_handle(), destination))
     co_return boost::system::error_code(bound, boost::system::system_category());
@@ -136,6 +148,25 @@ asio::awaitable<boost::system::error_code> connect(tcp::socket& server, const ba
   server.non_blocking(true, error);
   keep_alive(server.native_handle());
   co_return error;
+}
+
+/// The socket that came with the answer found no descriptor free, or the broker had none: pipes are given
+/// back soon.
+asio::awaitable<void> ask_for_socket(Decided& decided, Room& room) {
+  asio::steady_timer pause{decided.socket.get_executor()};
+  const auto limit = std::chrono::steady_clock::now() + kConnectLimit;
+  auto& server = decided.server;
+  while (server.as_program && !server.given && std::chrono::steady_clock::now() < limit) {
+    pause.expires_after(kDescriptorPause);
+    co_await pause.async_wait(kToken);
+    boost::system::error_code gone;
+    const auto peer = decided.socket.remote_endpoint(gone);
+    if (gone || room.ending) co_return;
+    const auto local = decided.socket.local_endpoint(gone);
+    auto answer = co_await room.broker.ask(peer, local);
+    if (!answer || !answer->destination) co_return;
+    server.given = std::move(answer->socket);
+  }
 }
 
 /// The upstream connection that was made while the first packet was held.
@@ -173,14 +204,15 @@ asio::awaitable<void> connect_ahead(wire::Answer order, Room& room) {
   const std::uint64_t token = order.id;
   const bool again = order.kind == wire::Answer::Kind::connect_again;
   if (!order.source || !order.destination) co_return;
+  ServerSocket by{order.as_program, std::move(order.socket)};
   const Connection connection = make_connection(std::move(order), std::chrono::system_clock::now());
   const Way way = room.interceptor.way(connection.verdict);
   if (way == Way::late) room.broker.tell({token, 0, 0});  // the accept finds nothing, and goes on without
   if (way == Way::ahead) co_await dial_ahead(token, connection, room);
   if (way != Way::straight) co_return;
   if (!room.has_descriptors()) {
-    // As above: it waits for its accept.
-    room.broker.tell({token, 0, 0});
+    // It waits for its accept.
+    room.broker.tell({token, EMFILE, 0});
     co_return;
   }
   const auto executor = co_await asio::this_coro::executor;
@@ -192,11 +224,17 @@ asio::awaitable<void> connect_ahead(wire::Answer order, Room& room) {
     attempt->server.close(ignored);
   });
   boost::system::error_code error;
-  attempt->server.open(connection.server.protocol(), error);
+  if (by.given) {
+    attempt->server.assign(connection.server.protocol(), by.given.release(), error);
+  } else if (by.as_program) {
+    error = asio::error::no_descriptors;
+  } else {
+    attempt->server.open(connection.server.protocol(), error);
+  }
   if (!error) {
     const auto entry = room.dialing.insert(attempt->server.native_handle());
     room.open.fetch_add(1, std::memory_order_relaxed);
-    error = co_await connect(attempt->server, connection.server);
+    error = co_await connect(attempt->server, connection.server, by);
     room.open.fetch_sub(1, std::memory_order_relaxed);
     // Nobody has answered until the end of the run, or shutdown(2) has: it is all one to whoever reads it.
     if (error && error != asio::error::connection_refused && room.ending) error = asio::error::timed_out;
@@ -240,7 +278,8 @@ asio::awaitable<void> carry(Accepted accepted, Room& room) {
   const Way way = passes ? Way::straight : room.interceptor.way(verdict);
   tcp::socket server{decided->socket.get_executor()};
   if (!fetch(server, *decided, room) && way == Way::straight) {
-    const auto error = co_await connect(server, decided->connection.server);
+    co_await ask_for_socket(*decided, room);
+    const auto error = co_await connect(server, decided->connection.server, decided->server);
     if (error) {
       fail_upstream(std::move(*decided), error, room);
       co_return;

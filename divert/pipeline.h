@@ -26,11 +26,18 @@ struct Accepted {
   base::Endpoint local;
 };
 
+/// What upstream is to be reached by.
+struct ServerSocket {
+  bool as_program = false;  ///< a socket of the worker's own will not do (wire::Answer)
+  base::UniqueFd given;
+};
+
 /// The broker has said where it wanted to go, who it is and what is to be done.
 struct Decided {
   boost::asio::ip::tcp::socket socket;
   Connection connection;
   std::uint64_t upstream = 0;  ///< token in Upstreams; 0: to be connected
+  ServerSocket server;
 };
 
 /// Our own outgoing connections, of all contexts: the third guard against loops asks it. Both ends count: two

@@ -165,6 +165,7 @@ std::string encode(const Answer& answer) {
   write(out, answer.source);
   write(out, answer.destination);
   out.number(answer.own);
+  out.number(answer.as_program);
   write(out, answer.verdict);
   out.number(answer.process != nullptr);
   if (answer.process) write(out, *answer.process);
@@ -184,6 +185,7 @@ std::optional<Answer> decode_answer(std::string_view bytes) {
   answer.source = unpack(in.number<PackedEndpoint>());
   answer.destination = unpack(in.number<PackedEndpoint>());
   answer.own = in.number<std::uint8_t>() != 0;
+  answer.as_program = in.number<std::uint8_t>() != 0;
   answer.verdict = read_verdict(in);
   if (in.number<std::uint8_t>() != 0) {
     answer.process = std::make_shared<const procmap::ProcessFacts>(read_facts(in));

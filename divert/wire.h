@@ -11,6 +11,7 @@
 #include <string_view>
 
 #include "base/error.h"
+#include "base/fd.h"
 #include "base/network.h"
 #include "divert/policy.h"
 #include "procmap/process.h"
@@ -70,12 +71,17 @@ struct Answer {
   std::optional<base::Endpoint> source;
   std::optional<base::Endpoint> destination;
   bool own = false;  ///< the owner is one of our own processes: a loop
+  /// Upstream is reached by a socket that has the program's user and group, by which other rules of this
+  /// machine may judge it; none of the worker's own will do.
+  bool as_program = false;
+  base::UniqueFd socket;  ///< that one, when it is not one of `upstream`; comes beside the bytes
   Verdict verdict;
   std::shared_ptr<const procmap::ProcessFacts> process;
   bool from_server = false;                    ///< of heard
   std::string payload;                         ///< of heard
   std::chrono::steady_clock::time_point came;  ///< of heard
 };
+/// Without `socket`.
 std::string encode(const Answer& answer);
 [[nodiscard]] std::optional<Answer> decode_answer(std::string_view bytes);
 

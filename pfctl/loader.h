@@ -57,6 +57,15 @@ enum class Tried : std::uint8_t {
 /// Makes such a connection, of this family, from a process whose connections are to be diverted. Blocking.
 using Probe = std::function<base::Result<Tried>(bool ipv6)>;
 
+/// What others have made of rules that were loaded.
+struct Standing {
+  bool in_force = true;
+  std::string found;                   ///< not in force: what was found, for the user
+  std::vector<std::string> conflicts;  ///< rules of others that keep ours from their work, a line each
+
+  bool operator==(const Standing&) const = default;
+};
+
 /// Rules that are in place. On Linux the table belongs to the netlink socket held here (`flags owner`,
 /// Linux 5.12): nobody else can change it and it is gone when the process ends, however it ends. So the
 /// descriptor must not be inherited by any other process (it is close-on-exec; do not fork while holding one
@@ -79,6 +88,10 @@ class LoadedRules {
   [[nodiscard]] base::Result<> stop_diverting();
   /// Takes that back. Errors: as above; new connections still go their own way.
   [[nodiscard]] base::Result<> divert_again();
+
+  /// Asks the system whether the rules still stand as they were loaded, and what stands in their way. Linux:
+  /// milliseconds. Errors: it cannot be told; the rules may well be in force.
+  [[nodiscard]] base::Result<Standing> look() const;
 
   /// The text that was loaded (stop_diverting() does not change it), as `osproxy rules` prints it.
   [[nodiscard]] std::string text() const;

@@ -5,6 +5,7 @@
 #include <cerrno>
 #include <optional>
 
+#include <linux/netlink.h>
 #include <sys/socket.h>
 #include <sys/utsname.h>
 #include <unistd.h>
@@ -15,6 +16,7 @@
 #include "pfctl/netlink_socket.h"
 #include "pfctl/nft_answers.h"
 #include "pfctl/nft_messages.h"
+#include "pfctl/other_rules.h"
 #include "pfctl/rules_watch.h"
 
 namespace pfctl {
@@ -70,6 +72,16 @@ base::Result<Attempt> attempt(const Batch& batch) {
   auto refusal = commit(socket->get(), batch);
   if (!refusal) return refusal.error();
   return Attempt{std::move(*socket), *refusal};
+}
+
+base::Result<TableAnswer> query_table() {
+  auto socket = open_netfilter_socket();
+  if (!socket) return socket.error();
+  if (auto sent = send_datagram(socket->get(), table_query(kQuerySequence)); !sent) return sent.error();
+  AnswerBuffer buffer;
+  const auto length = receive_datagram(socket->get(), buffer.bytes);
+  if (!length) return length.error();
+  return parse_table_answer({buffer.bytes.data(), *length}, kQuerySequence);
 }
 
 }  // namespace
@@ -132,6 +144,25 @@ base::Result<> LoadedRules::divert_again() {
   return hold_->change(resume_batch(hold_->ruleset), "cannot put the packet-filter rules into use again");
 }
 
+base::Result<Standing> LoadedRules::look() const {
+  Standing standing;
+  const auto table = query_table();
+  if (!table) return table.error();
+  sockaddr_nl own{};
+  socklen_t size = sizeof own;
+  if (::getsockname(hold_->owner.get(), reinterpret_cast<sockaddr*>(&own), &size) != 0)
+    return base::os_error("cannot tell our own netlink socket", errno);
+  standing.in_force = table->exists && table->owner == own.nl_pid;
+  if (!standing.in_force) {
+    standing.found = fmt::format("the table inet {} {}", kTableName,
+                                 table->exists ? "is somebody else's" : "has been removed");
+  }
+  auto conflicts = find_conflicts(hold_->ruleset);
+  if (!conflicts) return conflicts.error();
+  standing.conflicts = std::move(*conflicts);
+  return standing;
+}
+
 base::Result<LoadedRules> load_rules(const Ruleset& ruleset, const Landing& /*landing*/,
                                      const Probe& /*probe*/) {
   const Batch batch = install_batch(ruleset);
@@ -160,13 +191,7 @@ base::Result<base::UniqueFd> keep_translating() {
 }
 
 base::Result<long> rules_owner() {
-  auto socket = open_netfilter_socket();
-  if (!socket) return socket.error();
-  if (auto sent = send_datagram(socket->get(), table_query(kQuerySequence)); !sent) return sent.error();
-  AnswerBuffer buffer;
-  const auto length = receive_datagram(socket->get(), buffer.bytes);
-  if (!length) return length.error();
-  const auto answer = parse_table_answer({buffer.bytes.data(), *length}, kQuerySequence);
+  const auto answer = query_table();
   if (!answer) return answer.error();
   if (!answer->exists) return 0L;
   if (!answer->owner) return kNoOwner;

@@ -99,6 +99,21 @@ class Expressions {
       message_.number(NFTA_LOOKUP_SET_ID, set_id);
     });
   }
+  void original_zone() {
+    expression("ct", [&] {
+      message_.number(NFTA_CT_KEY, NFT_CT_ZONE);
+      message_.number(NFTA_CT_DREG, NFT_REG_1);
+      message_.bytes(NFTA_CT_DIRECTION, raw(static_cast<unsigned char>(IP_CT_DIR_ORIGINAL)));
+    });
+  }
+  void clear_in_mark(std::uint32_t bits) {
+    meta(NFT_META_MARK);
+    masked(raw(~bits));
+    expression("meta", [&] {
+      message_.number(NFTA_META_KEY, NFT_META_MARK);
+      message_.number(NFTA_META_SREG, NFT_REG_1);
+    });
+  }
   void zone_of_original(std::uint16_t zone) {
     expression("immediate", [&] {
       message_.number(NFTA_IMMEDIATE_DREG, NFT_REG_1);
@@ -257,8 +272,9 @@ void put_outcome(Expressions& out, const Leave&) {
 void put_outcome(Expressions& out, const ToListener& to) {
   out.redirect_to(to.port);
 }
-void put_outcome(Expressions& out, const IntoZone&) {
+void put_outcome(Expressions& out, const IntoZone& into) {
   out.zone_of_original(kZone);
+  if (into.clear_mark) out.clear_in_mark(into.clear_mark);
 }
 void put_outcome(Expressions& out, const Jump& jump) {
   out.verdict(NFT_JUMP, jump.chain);
@@ -307,6 +323,10 @@ void put_expressions(NetlinkMessage& message, const NftRule& rule, const RuleSet
   if (rule.cpu) {
     out.meta(NFT_META_CPU);
     out.equals(raw(*rule.cpu));
+  }
+  if (rule.own_zone) {
+    out.original_zone();
+    out.equals(raw(kZone));
   }
   if (rule.untracked_yet) {
     constexpr std::uint32_t kNew = NF_CT_STATE_BIT(IP_CT_NEW);

@@ -55,8 +55,10 @@ std::string render_outcome(const Leave&) {
 std::string render_outcome(const ToListener& to) {
   return fmt::format("redirect to :{}", to.port);
 }
-std::string render_outcome(const IntoZone&) {
-  return fmt::format("ct original zone set {}", kZone);
+std::string render_outcome(const IntoZone& into) {
+  const auto zone = fmt::format("ct original zone set {}", kZone);
+  if (into.clear_mark == 0) return zone;
+  return fmt::format("{} meta mark set meta mark & {:#010x}", zone, ~into.clear_mark);
 }
 std::string render_outcome(const Jump& jump) {
   return fmt::format("jump {}", jump.chain);
@@ -110,6 +112,7 @@ std::string render_nft_rule(const NftRule& rule) {
   if (rule.mark) parts.push_back(fmt::format("meta mark {:#010x}", *rule.mark));
   if (rule.mark_bit) parts.push_back(fmt::format("meta mark & {0:#010x} == {0:#010x}", *rule.mark_bit));
   if (rule.cpu) parts.push_back(fmt::format("meta cpu {}", *rule.cpu));
+  if (rule.own_zone) parts.push_back(fmt::format("ct original zone {}", kZone));
   if (rule.untracked_yet) parts.emplace_back("ct state new");
   if (rule.reply) parts.emplace_back("ct state established ct direction reply");
   if (rule.limit) {

@@ -52,6 +52,16 @@ NftRule our_group(const Ruleset& ruleset) {
   return rule;
 }
 
+std::vector<NftRule> our_own(const Ruleset& ruleset) {
+  std::vector<NftRule> rules{our_group(ruleset)};
+  if (ruleset.own_mark) {
+    NftRule rule;
+    rule.own_zone = true;
+    rules.push_back(std::move(rule));
+  }
+  return rules;
+}
+
 NftRule redirect(Family family, const Ruleset& ruleset, std::uint16_t listener) {
   NftRule rule;
   rule.heading =
@@ -79,11 +89,19 @@ NftChain zone_chain(const Ruleset& ruleset) {
   NftRule rule = our_group(ruleset);
   rule.heading = "osproxy's own connections are not taken for a program's that had the same ports";
   rule.outcome = IntoZone{};
-  return {kZoneChain, "filter", kZonePriority, Hook::output, {std::move(rule)}};
+  std::vector<NftRule> rules{std::move(rule)};
+  if (ruleset.own_mark) {
+    NftRule in_place_of_a_program;
+    in_place_of_a_program.heading = "and those that have the program's user and group";
+    in_place_of_a_program.mark_bit = ruleset.own_mark;
+    in_place_of_a_program.outcome = IntoZone{ruleset.own_mark};
+    rules.push_back(std::move(in_place_of_a_program));
+  }
+  return {kZoneChain, "filter", kZonePriority, Hook::output, std::move(rules)};
 }
 
 NftChain divert_chain(const Ruleset& ruleset) {
-  std::vector<NftRule> rules{our_group(ruleset)};
+  std::vector<NftRule> rules = our_own(ruleset);
   if (!ruleset.queueing) append_exempt(ruleset, rules);
   if (ruleset.ipv4) rules.push_back(redirect(Family::ipv4, ruleset, ruleset.listener_v4));
   if (ruleset.ipv6) rules.push_back(redirect(Family::ipv6, ruleset, ruleset.listener_v6));
@@ -114,7 +132,7 @@ NftRule hold(Transport transport, const Ruleset& ruleset) {
 }
 
 NftChain judge_chain(const Ruleset& ruleset) {
-  std::vector<NftRule> rules{our_group(ruleset)};
+  std::vector<NftRule> rules = our_own(ruleset);
   rules.push_back(refuse(Refusal::reset));
   rules.back().heading = "refused: how, the verdict says by a mark";
   for (const auto how :

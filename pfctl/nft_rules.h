@@ -60,7 +60,9 @@ struct Leave {};  ///< nothing, and no later rule of ours is asked
 struct ToListener {
   std::uint16_t port = 0;
 };
-struct IntoZone {};  ///< kZone
+struct IntoZone {
+  std::uint32_t clear_mark = 0;  ///< these bits of the packet's mark
+};
 struct Jump {
   const char* chain = nullptr;  ///< and back, unless it decides
 };
@@ -106,6 +108,7 @@ struct NftRule {
   std::optional<std::uint32_t> mark;      ///< the packet's, as a whole
   std::optional<std::uint32_t> mark_bit;  ///< is set in the packet's mark
   std::optional<std::uint32_t> cpu;       ///< that handles the packet
+  bool own_zone = false;                  ///< of a connection in kZone
   bool untracked_yet = false;             ///< connection tracking has seen no answer (ct state new)
   bool reply = false;                     ///< answers a flow that began on this machine
   std::optional<Limit> limit;

@@ -64,11 +64,13 @@ base::Result<> check_aliases(const Ruleset& ruleset) {
   return {};
 }
 
+base::Result<> check_mark(std::uint32_t mark) {
+  if (std::has_single_bit(mark)) return {};
+  return base::failure("the mark {:#x} is not a single bit; expected for example 0x10000000", mark);
+}
+
 base::Result<> check_queueing(const Queueing& queueing) {
-  if (!std::has_single_bit(queueing.mark_bit)) {
-    return base::failure("the mark {:#x} is not a single bit; expected for example 0x10000000",
-                         queueing.mark_bit);
-  }
+  if (auto good = check_mark(queueing.mark_bit); !good) return good.error();
   if (queueing.count == 0 || queueing.first + queueing.count > 0x10000) {
     return base::failure("{} queues from number {} on do not exist", queueing.count, queueing.first);
   }
@@ -150,6 +152,9 @@ base::Result<Ruleset> validated(Ruleset ruleset) {
   if (auto good = check_group(ruleset.exempt_gid); !good) return good.error();
   if (auto good = check_capture(ruleset); !good) return good.error();
   if (auto good = check_aliases(ruleset); !good) return good.error();
+  if (ruleset.own_mark) {
+    if (auto good = check_mark(ruleset.own_mark); !good) return good.error();
+  }
   if (ruleset.queueing) {
     if (auto good = check_queueing(*ruleset.queueing); !good) return good.error();
   }

@@ -59,7 +59,10 @@ struct Ruleset {
   std::optional<std::vector<base::PortRange>> ports_v6;
   bool ipv4 = true;
   bool ipv6 = true;
-  std::uint32_t exempt_gid = 0;         ///< the worker's group: never diverted, matched before anything else
+  std::uint32_t exempt_gid = 0;  ///< the worker's group: never diverted, matched before anything else
+  /// nftables: exactly one bit; sockets that have it in their mark are ours as well, although a program's
+  /// user and group made them. Taken out of the mark before other tables see it. 0: there are none.
+  std::uint32_t own_mark = 0;
   std::vector<base::Network> excluded;  ///< destinations left alone
   std::uint16_t listener_v4 = 0;        ///< port of the listeners on 127.0.0.1, host byte order
   std::uint16_t listener_v6 = 0;        ///< port of the listeners on [::1], host byte order

@@ -1,7 +1,6 @@
 // Dumps of nf_tables chains (linux/netfilter/nf_tables.h) and of routing policy rules (linux/fib_rules.h).
 #include "pfctl/surroundings.h"
 
-#include <algorithm>
 #include <cstring>
 
 #include <arpa/inet.h>
@@ -11,12 +10,11 @@
 #include <linux/netfilter/nfnetlink.h>
 
 #include "pfctl/netlink_bounds.h"
+#include "pfctl/netlink_dump.h"
 #include "pfctl/ruleset.h"
 
 namespace pfctl {
 namespace {
-
-constexpr std::string_view kCutShort = "the kernel's list was cut short";
 
 std::string text_of(const nlattr* attribute) {
   const auto* text = static_cast<const char*>(mnl_attr_get_payload(attribute));
@@ -100,25 +98,6 @@ void read_rule(const nlmsghdr* header, std::vector<MarkRule>& rules) {
     }
   });
   if (looks_at_marks) rules.push_back(rule);
-}
-
-template <class Item, class Read>
-base::Result<bool> read_dump(std::string_view bytes, std::vector<Item>& items, Read read) {
-  while (!bytes.empty()) {
-    const nlmsghdr* header = first_message(bytes);
-    if (!header) return base::failure("{}", kCutShort);
-    bytes.remove_prefix(std::min<std::size_t>(MNL_ALIGN(header->nlmsg_len), bytes.size()));
-    if (header->nlmsg_type == NLMSG_DONE) return false;
-    if (header->nlmsg_type == NLMSG_ERROR) {
-      std::int32_t error = 0;
-      if (mnl_nlmsg_get_payload_len(header) < sizeof error) return base::failure("{}", kCutShort);
-      std::memcpy(&error, mnl_nlmsg_get_payload(header), sizeof error);
-      if (error == 0) return false;
-      return base::os_error("cannot list", base::netlink_errno(error));
-    }
-    read(header, items);
-  }
-  return true;
 }
 
 }  // namespace

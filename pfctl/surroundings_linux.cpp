@@ -1,5 +1,4 @@
 // The sockets behind the dumps.
-#include <array>
 #include <cerrno>
 
 #include <linux/fib_rules.h>
@@ -9,29 +8,13 @@
 #include <sys/socket.h>
 #include <sys/time.h>
 
+#include "pfctl/netlink_dump_linux.h"
 #include "pfctl/netlink_message.h"
 #include "pfctl/netlink_socket.h"
 #include "pfctl/surroundings.h"
 
 namespace pfctl {
 namespace {
-
-constexpr std::size_t kDumpRoom = 64 << 10;
-
-template <class Item>
-base::Result<std::vector<Item>> dump(int socket, std::string_view request,
-                                     base::Result<bool> (*read)(std::string_view, std::vector<Item>&)) {
-  if (auto sent = send_datagram(socket, request); !sent) return sent.error();
-  alignas(8) static thread_local std::array<char, kDumpRoom> buffer;
-  std::vector<Item> items;
-  for (;;) {
-    const auto size = receive_datagram(socket, buffer);
-    if (!size) return size.error();
-    const auto more = read({buffer.data(), *size}, items);
-    if (!more) return more.error();
-    if (!*more) return items;
-  }
-}
 
 struct RuleRequest {
   nlmsghdr header;

@@ -1,4 +1,5 @@
 // Linux: each check asks the kernel itself, not its version or its configuration file.
+#include <algorithm>
 #include <cerrno>
 #include <cstring>
 #include <fstream>
@@ -17,6 +18,7 @@
 #include "pfctl/conntrack_use.h"
 #include "pfctl/loader.h"
 #include "pfctl/natlook.h"
+#include "pfctl/other_rules.h"
 #include "pfctl/surroundings.h"
 #include "procmap/attribution.h"
 
@@ -182,22 +184,24 @@ Finding check_marks(std::uint32_t bit) {
 Finding check_other_tables() {
   if (!is_root()) return needs_root("other tables");
   const auto chains = pfctl::output_chains();
-  if (!chains)
-    return bad(State::blocked, "other tables", chains.error().text, "look at `nft list ruleset` yourself",
-               false);
-  // Of two redirects the first one wins; ours is at -101.
-  constexpr int kOurs = -101;
-  std::vector<std::string> before;
-  for (const auto& chain : *chains) {
-    if (chain.type == "nat" && chain.priority <= kOurs)
-      before.push_back(fmt::format("{} {} (priority {})", chain.table, chain.name, chain.priority));
+  const auto found = pfctl::find_conflicts({});
+  if (!chains || !found) {
+    return bad(State::blocked, "other tables", (chains ? found.error() : chains.error()).text,
+               "look at `nft list ruleset` yourself", false);
   }
-  if (before.empty())
+  if (found->empty()) {
     return good("other tables",
-                fmt::format("{} output chains, none of them translates before ours", chains->size()));
-  return bad(State::blocked, "other tables",
-             fmt::format("these translate outgoing connections before us: {}", fmt::join(before, ", ")),
-             "what they redirect is not seen; give them a priority above -101");
+                fmt::format("{} output chains; none translates before ours, asks for cgroups or switches "
+                            "connection tracking off",
+                            chains->size()));
+  }
+  return bad(State::blocked, "other tables", fmt::format("{}", fmt::join(*found, "; ")),
+             "give chains of nat a priority above -101; leave the programs that rules by cgroup or `notrack` "
+             "are for alone",
+             std::ranges::any_of(*chains, [](const pfctl::OutputChain& chain) {
+               constexpr int kOurs = -101;  // of two redirects the first one wins
+               return chain.type == "nat" && chain.priority <= kOurs;
+             }));
 }
 
 /// What `auto` would choose is what works.

@@ -103,6 +103,7 @@ Result<pfctl::Ruleset> usual_rules(const RunSettings& settings, std::string_view
 Result<std::string> nft_text(const RunSettings& settings) {
   auto rules = usual_rules(settings, "nft");
   if (!rules) return rules.error();
+  rules->own_mark = settings.mark_bit;
   if (settings.engine != "redirect") {
     rules->ports = settings.packet_ports();
     rules->queueing = divert::usual_queueing();

@@ -41,7 +41,7 @@ TEST_CASE("nfqueue: a queue is asked for and set up, without a way past it when 
   CHECK(nfqueue::encode_setup(28531, 128, 1024) ==
         message(0x302, 5, kNumber,
                 attribute(2, std::string("\0\0\0\x80\2", 5)) + attribute(3, std::string("\0\0\4\0", 4)) +
-                    attribute(5, std::string("\0\0\0\4", 4)) + attribute(4, std::string("\0\0\0\4", 4))));
+                    attribute(5, std::string("\0\0\0\x0c", 4)) + attribute(4, std::string("\0\0\0\x0c", 4))));
 }
 
 TEST_CASE("nfqueue: a verdict with a mark") {
@@ -53,9 +53,9 @@ TEST_CASE("nfqueue: a verdict with a mark") {
 }
 
 TEST_CASE("nfqueue: a packet, its id, its mark and its bytes") {
-  const std::string bytes =
-      packet(attribute(1, std::string("\0\0\1\2\x08\0\3", 7)) + attribute(3, std::string("\0\0\0\5", 4)) +
-             attribute(6, "ifname") + attribute(10, "E...payload"));
+  const std::string bytes = packet(
+      attribute(1, std::string("\0\0\1\2\x08\0\3", 7)) + attribute(3, std::string("\0\0\0\5", 4)) +
+      attribute(6, "ifname") + attribute(17, std::string("\0\0\3\xe8", 4)) + attribute(10, "E...payload"));
   std::string_view rest = bytes;
   const auto found = nfqueue::decode(rest);
   REQUIRE(found);
@@ -63,6 +63,7 @@ TEST_CASE("nfqueue: a packet, its id, its mark and its bytes") {
   CHECK(found->kind == nfqueue::Message::Kind::packet);
   CHECK(found->id == 0x102);
   CHECK(found->mark == 5);
+  CHECK(found->gid == 1000);
   CHECK(found->bytes == "E...payload");
 }
 

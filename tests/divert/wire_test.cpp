@@ -29,6 +29,7 @@ wire::Answer some_answer() {
   answer.source = *base::parse_endpoint("10.0.0.2:41000");
   answer.destination = *base::parse_endpoint("[2001:db8::1]:443");
   answer.own = true;
+  answer.as_program = true;
   answer.verdict = {Action::intercept, "filter curl", {{3, Action::pass}, {4, Action::block}}, 9};
   answer.process = std::make_shared<const procmap::ProcessFacts>(some_process());
   answer.came += std::chrono::nanoseconds{1234567890123};
@@ -44,6 +45,8 @@ TEST_CASE("wire: an answer arrives as it was sent") {
   CHECK(base::to_string(*back->source) == "10.0.0.2:41000");
   CHECK(base::to_string(*back->destination) == "[2001:db8::1]:443");
   CHECK(back->own);
+  CHECK(back->as_program);
+  CHECK_FALSE(back->socket);
   CHECK(back->verdict.action == Action::intercept);
   CHECK(back->verdict.reason == "filter curl");
   REQUIRE(back->verdict.by_host.size() == 2);

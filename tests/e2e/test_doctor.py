@@ -75,6 +75,14 @@ class Doctor(unittest.TestCase):
             self.assertIn("did not arrive at the listener", found[check]["detail"])
         self.assertEqual(found["engine"]["state"], "blocked")
 
+    def test_rules_of_others_that_cannot_be_honoured(self):
+        rules = "table inet theirs {\nchain out {\ntype filter hook output priority 0;\nmeta cgroup 7 drop\n}\n}\n"
+        world.run("nft", "-f", "-", input=rules)
+        self.addCleanup(world.run, "nft", "delete", "table", "inet", "theirs")
+        found = doctor()["other tables"]
+        self.assertEqual(found["state"], "blocked")
+        self.assertEqual(found["detail"], "rules by cgroup in inet theirs judge osproxy's cgroup where it connects in a program's place")
+
     def test_routing_by_our_bit(self):
         world.run("ip", "rule", "add", "fwmark", "0x10000000/0xf0000000", "lookup", "100")
         self.addCleanup(world.run, "ip", "rule", "del", "fwmark", "0x10000000/0xf0000000", "lookup", "100")

@@ -391,12 +391,11 @@ class Ending(unittest.TestCase):
         """Somebody else's rule sends the worker's own connections back to our listener."""
         osproxy = Osproxy(world, "curl", check=False)
         osproxy.start(self)
-        gid = [line.split()[1] for line in open(f"/proc/{osproxy.worker()}/status") if line.startswith("Gid:")][0]
         port = world.run("sh", "-c", "nft list table inet osproxy | sed -n 's/.*redirect to ://p' | head -1").stdout.strip()
         rule = f"""table ip evil {{
             chain output {{
               type nat hook output priority -150; policy accept;
-              meta skgid {gid} tcp dport 443 redirect to :{port}
+              ct original zone 28531 tcp dport 443 redirect to :{port}
             }}
           }}"""
         world.run("nft", "-f", "-", input=rule)

@@ -236,7 +236,7 @@ class Untouched(unittest.TestCase):
 
     @in_time
     def test_mark_is_one_bit_beside_those_of_others(self):
-        """A program's own mark stays on its packets; ours is taken for a verdict only."""
+        """A program's own mark stays on its packets, and on those that are sent for it; ours is taken for a verdict only."""
         world.run("nft", "add table ip spy; delete table ip spy; add table ip spy; add chain ip spy c { type filter hook output priority 100; }; "
                   "add rule ip spy c tcp flags syn / syn,ack meta mark 0x07 counter; add rule ip spy c tcp flags syn / syn,ack meta mark 0x107 counter")
         self.addCleanup(world.run, "nft", "delete", "table", "ip", "spy", check=False)
@@ -246,9 +246,8 @@ class Untouched(unittest.TestCase):
         with Osproxy(world, "no-such-program", "--engine", "packet", "--mark", "0x100"):
             self.assertEqual(connect("192.0.2.2", 80, body=body)[0], 0)
         counted = [line for line in world.run("nft", "list", "table", "ip", "spy").stdout.splitlines() if "counter" in line]
-        self.assertEqual(len(counted), 2)
-        for line in counted:
-            self.assertIn("packets 1 ", line)
+        # Without ours: what osproxy sends for the first program, and the second program's own. With it: the first one's own.
+        self.assertEqual([line.split("packets ")[1].split()[0] for line in counted], ["2", "1"])
 
     def test_excluded_networks_pass_unseen(self):
         script = ("import socket, sys; s = socket.create_connection((sys.argv[1], 80), 10); s.sendall(b'GET /excluded HTTP/1.0\\r\\n\\r\\n'); s.recv(9000);"

@@ -163,6 +163,11 @@ TEST_CASE("loader: nft lists exactly the text that was rendered") {
          r.loopback = true;
          r.excluded = {network("10.0.0.0/8"), network("fe80::/10")};
        })},
+      {"sockets with programs' users", with([](auto& r) { r.own_mark = 0x10000000; })},
+      {"packet engine, sockets with programs' users, another bit", with([](auto& r) {
+         r.queueing = held();
+         r.own_mark = r.queueing->mark_bit = 1;
+       })},
       {"large group", with([](auto& r) { r.exempt_gid = 4294967294; })},
       {"a thousand ports", with([](auto& r) {
          r.ports = {};

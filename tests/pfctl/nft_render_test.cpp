@@ -11,6 +11,7 @@ pfctl::Ruleset defaults() {
   ruleset.exempt_gid = 52737;
   ruleset.listener_v4 = 8899;
   ruleset.listener_v6 = 8899;
+  ruleset.own_mark = 0x10000000;
   return ruleset;
 }
 
@@ -58,12 +59,16 @@ TEST_CASE("nft_render: every group of rules, with its heading") {
         "\t\ttype filter hook output priority raw; policy accept;\n"
         "\t\t# osproxy's own connections are not taken for a program's that had the same ports\n"
         "\t\tmeta skgid 52737 ct original zone set 28531\n"
+        "\t\t# and those that have the program's user and group\n"
+        "\t\tmeta mark & 0x10000000 == 0x10000000 ct original zone set 28531 meta mark set meta mark & "
+        "0xefffffff\n"
         "\t}\n"
         "\n"
         "\tchain divert {\n"
         "\t\ttype nat hook output priority -101; policy accept;\n"
         "\t\t# osproxy's own connections\n"
         "\t\tmeta skgid 52737 return\n"
+        "\t\tct original zone 28531 return\n"
         "\t\t# osproxy's listeners\n"
         "\t\tip daddr 127.0.0.1 tcp dport 8899 return\n"
         "\t\tip6 daddr ::1 tcp dport 8898 return\n"

@@ -1,0 +1,61 @@
+// What the broker does so that rules of others hold for what is sent in a program's place, and ours stay in
+// force.
+#include <algorithm>
+#include <memory>
+
+#include "divert/answers.h"
+#include "divert/broker.h"
+#include "divert/program_socket.h"
+#include "pfctl/changes.h"
+
+namespace divert {
+
+Broker::Message Broker::message_about(const FlowKey& key, const Ruling& ruling, wire::Answer::Kind kind,
+                                      std::uint64_t id, std::uint64_t upstream) {
+  const auto* process = ruling.owner.process.get();
+  const bool own = process && std::ranges::find(own_pids_, process->id.pid) != own_pids_.end();
+  const bool blocked = ruling.verdict.action == Action::block && ruling.verdict.by_host.empty();
+  const auto maker = own || blocked || setup_.rules.own_mark == 0 ? std::nullopt : maker_of(ruling.owner);
+  Message message{answer_about(key, ruling, own_pids_, kind, id, upstream, maker.has_value()), {}};
+  if (!maker || upstream != 0) return message;
+  auto socket = open_program_socket(*maker, key.destination.address().is_v6(), setup_.rules.own_mark);
+  if (socket) {
+    message.with = std::move(*socket);
+  } else if (const auto line = complaints_.about(socket.error())) {
+    // The worker asks again, and gives the connection up.
+    log(*line);
+  }
+  return message;
+}
+
+/// What stands in the way of the rules from the beginning, for the first line.
+std::vector<std::string> Broker::start_watching_others() {
+  auto changes = pfctl::Changes::open();
+  if (!changes || !loaded_) return {};
+  const auto shared = std::make_shared<pfctl::Changes>(std::move(*changes));
+  const auto look = [this] {
+    setup_.guard.pause();
+    auto standing = loaded_->look();
+    setup_.guard.beat();
+    return standing;
+  };
+  const auto first = look();
+  if (!first) return {};  // on pf: others are watched by pfctl::RulesWatch
+  std::vector<std::string> told = first->conflicts;
+  others_.emplace(OthersWatch::Asks{[shared] { return shared->take(); }, look}, told, Clock::now());
+  return told;
+}
+
+void Broker::watch_others() {
+  if (!others_ || !loaded_ || ending_) return;
+  const auto news = others_->tick(Clock::now());
+  for (const auto& line : news.lines) log(line);
+  if (!news.lost) return;
+  unload();
+  const auto loaded = load();
+  if (!loaded)
+    return end({1, fmt::format("osproxy's rules cannot be loaded again: {}", loaded.error().text)});
+  log("osproxy's rules are in force again");
+}
+
+}  // namespace divert

@@ -1,0 +1,34 @@
+#include "divert/others_watch.h"
+
+#include <algorithm>
+
+namespace divert {
+
+OthersWatch::News OthersWatch::tick(Clock::time_point now) {
+  if (asks_.changed()) next_ = std::min(next_, std::max(now + kSettle, earliest_));
+  if (now < next_) return {};
+  const auto began = Clock::now();
+  const auto standing = asks_.look();
+  constexpr int kShare = 20;  // of the time at most one part in so many
+  earliest_ = now + std::max<Clock::duration>(kBetween, kShare * (Clock::now() - began));
+  next_ = now + std::max<Clock::duration>(kAnyway, earliest_ - now);
+  return standing ? compare(*standing) : News{};
+}
+
+OthersWatch::News OthersWatch::compare(const pfctl::Standing& standing) {
+  News news;
+  const auto missing_in = [](const std::vector<std::string>& list) {
+    return [&list](const std::string& line) { return std::ranges::find(list, line) == list.end(); };
+  };
+  std::ranges::copy_if(standing.conflicts, std::back_inserter(news.lines), missing_in(told_));
+  const auto over = missing_in(standing.conflicts);
+  for (const auto& line : told_) {
+    if (over(line)) news.lines.push_back("no longer: " + line);
+  }
+  told_ = standing.conflicts;
+  news.lost = !standing.in_force;
+  if (news.lost) news.lines.push_back(standing.found);
+  return news;
+}
+
+}  // namespace divert

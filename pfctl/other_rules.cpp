@@ -1,0 +1,194 @@
+// Dumps of nf_tables rules (linux/netfilter/nf_tables.h) and of iptables' tables, as far as they matter.
+#include "pfctl/other_rules.h"
+
+#include <algorithm>
+#include <cstddef>
+#include <cstring>
+#include <set>
+
+#include <arpa/inet.h>
+#include <fmt/format.h>
+#include <linux/netfilter.h>
+#include <linux/netfilter/nf_tables.h>
+#include <linux/netfilter/nf_tables_compat.h>
+#include <linux/netfilter/nfnetlink.h>
+
+#include "pfctl/netlink_bounds.h"
+#include "pfctl/netlink_dump.h"
+#include "pfctl/nft_rules.h"
+#include "pfctl/ruleset.h"
+
+namespace pfctl {
+namespace {
+
+std::string text_of(const nlattr* attribute) {
+  const auto* text = static_cast<const char*>(mnl_attr_get_payload(attribute));
+  return {text, ::strnlen(text, mnl_attr_get_payload_len(attribute))};
+}
+
+std::uint32_t number_of(const nlattr* attribute) {
+  std::uint32_t value = 0;
+  if (mnl_attr_get_payload_len(attribute) >= sizeof value)
+    std::memcpy(&value, mnl_attr_get_payload(attribute), sizeof value);
+  return ntohl(value);
+}
+
+constexpr std::uint16_t kNoTracking = 1;  // XT_CT_NOTRACK of linux/netfilter/xt_CT.h
+
+/// One expression: its name, and of its data the attributes 1 and 2, where keys and names stand.
+struct Expression {
+  std::string name;
+  std::uint32_t first = 0;
+  std::string text;
+  std::uint16_t flags = 0;  ///< at the beginning of a target's own data
+
+  explicit Expression(const nlattr* element) {
+    for_each_nested(element, [&](const nlattr* attribute) {
+      if (mnl_attr_get_type(attribute) == NFTA_EXPR_NAME) name = text_of(attribute);
+      if (mnl_attr_get_type(attribute) != NFTA_EXPR_DATA) return;
+      for_each_nested(attribute, [&](const nlattr* data) {
+        static_assert(NFTA_MATCH_NAME == 1 && NFTA_TARGET_NAME == 1 && NFTA_SOCKET_KEY == 1);
+        if (mnl_attr_get_type(data) == NFTA_META_KEY) meta_key = number_of(data);
+        if (mnl_attr_get_type(data) == NFTA_TARGET_INFO && mnl_attr_get_payload_len(data) >= sizeof flags)
+          std::memcpy(&flags, mnl_attr_get_payload(data), sizeof flags);
+        if (mnl_attr_get_type(data) != NFTA_MATCH_NAME) return;
+        first = number_of(data);
+        text = text_of(data);
+      });
+    });
+  }
+
+  [[nodiscard]] bool asks_for_cgroup() const {
+    if (name == "socket") return first == NFT_SOCKET_CGROUPV2;
+    if (name == "meta") return meta_key == NFT_META_CGROUP;
+    return name == "match" && text == "cgroup";
+  }
+  [[nodiscard]] bool untracks() const {
+    if (name == "target") return text == "NOTRACK" || (text == "CT" && (flags & kNoTracking) != 0);
+    return name == "notrack";
+  }
+
+ private:
+  std::uint32_t meta_key = ~0U;
+};
+
+const char* family_name(std::uint8_t family) {
+  switch (family) {
+    case NFPROTO_IPV4:
+      return "ip";
+    case NFPROTO_IPV6:
+      return "ip6";
+    case NFPROTO_INET:
+      return "inet";
+    default:
+      return nullptr;
+  }
+}
+
+void read_rule(const nlmsghdr* header, std::vector<OtherRule>& rules) {
+  if (mnl_nlmsg_get_payload_len(header) < sizeof(nfgenmsg)) return;
+  const auto* extra = static_cast<const nfgenmsg*>(mnl_nlmsg_get_payload(header));
+  const char* family = family_name(extra->nfgen_family);
+  if (!family) return;
+  OtherRule rule;
+  for_each_in_message(header, sizeof(nfgenmsg), [&](const nlattr* attribute) {
+    if (mnl_attr_get_type(attribute) == NFTA_RULE_TABLE) rule.table = text_of(attribute);
+    if (mnl_attr_get_type(attribute) == NFTA_RULE_CHAIN) rule.chain = text_of(attribute);
+    if (mnl_attr_get_type(attribute) != NFTA_RULE_EXPRESSIONS) return;
+    for_each_nested(attribute, [&](const nlattr* element) {
+      const Expression expression{element};
+      rule.by_cgroup = rule.by_cgroup || expression.asks_for_cgroup();
+      rule.untracks = rule.untracks || expression.untracks();
+    });
+  });
+  const bool ours = extra->nfgen_family == NFPROTO_INET && rule.table == kTableName;
+  if (ours || (!rule.by_cgroup && !rule.untracks)) return;
+  rule.table = fmt::format("{} {}", family, rule.table);
+  rules.push_back(std::move(rule));
+}
+
+/// Where the parts of an entry stand, and those of a match and a target (struct xt_entry_match).
+struct EntryLayout {
+  std::size_t target_offset, next_offset, matches;
+};
+constexpr EntryLayout kEntry4{88, 90, 112}, kEntry6{140, 142, 168};
+constexpr std::size_t kMatchName = 2, kMatchNameSize = 29, kMatchHead = 32;
+
+std::uint16_t short_at(std::string_view bytes, std::size_t offset) {
+  std::uint16_t value = 0;
+  std::memcpy(&value, bytes.data() + offset, sizeof value);
+  return value;
+}
+
+std::string_view extension_name(std::string_view extension) {
+  const auto name = extension.substr(kMatchName, kMatchNameSize);
+  return name.substr(0, name.find('\0'));
+}
+
+void read_entry(std::string_view entry, const EntryLayout& layout, OtherRule& rule) {
+  const std::size_t target = short_at(entry, layout.target_offset);
+  for (std::size_t at = layout.matches; at + kMatchHead <= target && target <= entry.size();) {
+    const std::size_t size = short_at(entry, at);
+    if (size < kMatchHead) return;
+    if (extension_name(entry.substr(at)) == "cgroup") rule.by_cgroup = true;
+    at += size;
+  }
+  if (target + kMatchHead > entry.size()) return;
+  const auto name = extension_name(entry.substr(target));
+  const bool has_flags = target + kMatchHead + sizeof(std::uint16_t) <= entry.size();
+  const std::uint16_t flags = has_flags ? short_at(entry, target + kMatchHead) : 0;
+  rule.untracks = name == "NOTRACK" || (name == "CT" && (flags & kNoTracking) != 0);
+}
+
+}  // namespace
+
+base::Result<bool> read_other_rule_dump(std::string_view bytes, std::vector<OtherRule>& rules) {
+  return read_dump(bytes, rules, read_rule);
+}
+
+void read_xtables_entries(std::string_view entries, bool ipv6, const std::string& table,
+                          std::vector<OtherRule>& rules) {
+  const EntryLayout& layout = ipv6 ? kEntry6 : kEntry4;
+  while (entries.size() >= layout.matches) {
+    const std::size_t size = short_at(entries, layout.next_offset);
+    if (size < layout.matches || size > entries.size()) return;
+    OtherRule rule{table, {}};
+    read_entry(entries.substr(0, size), layout, rule);
+    if (rule.by_cgroup || rule.untracks) rules.push_back(std::move(rule));
+    entries.remove_prefix(size);
+  }
+}
+
+std::vector<std::string> conflicts(const OtherRules& others, const Ruleset& ruleset) {
+  std::set<std::string> lines;
+  // Of two redirects the first one wins.
+  for (const auto& chain : others.chains) {
+    if (chain.type != "nat" || chain.priority > kDivertPriority) continue;
+    lines.insert(fmt::format("{} {} (priority {}) translates before osproxy: what it redirects is not seen",
+                             chain.table, chain.name, chain.priority));
+  }
+  for (const auto& rule : others.rules) {
+    const auto of_output = [&](const OutputChain& chain) {
+      return chain.table == rule.table && chain.name == rule.chain;
+    };
+    if (rule.by_cgroup) {
+      lines.insert(fmt::format(
+          "rules by cgroup in {} judge osproxy's cgroup where it connects in a program's place", rule.table));
+    }
+    if (rule.untracks && (rule.chain.empty() || std::ranges::any_of(others.chains, of_output))) {
+      lines.insert(
+          fmt::format("{} takes packets out of connection tracking: those are not intercepted", rule.table));
+    }
+  }
+  const std::uint32_t marks = ruleset.own_mark | (ruleset.queueing ? ruleset.queueing->mark_bit : 0);
+  for (const auto& rule : others.routing) {
+    if ((rule.mask & marks) == 0) continue;
+    lines.insert(
+        fmt::format("`ip rule` {} looks at the bit {:#x} of packet marks, which osproxy sets (--mark)",
+                    rule.priority, marks));
+  }
+  if (others.loopback_down) lines.insert("the device lo is down: nothing can be intercepted");
+  return {lines.begin(), lines.end()};
+}
+
+}  // namespace pfctl

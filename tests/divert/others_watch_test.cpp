@@ -1,0 +1,75 @@
+#include "divert/others_watch.h"
+
+#include "tests/test.h"
+
+namespace {
+
+using namespace divert;
+using namespace std::chrono_literals;
+
+struct Rig {
+  bool changed = false;
+  base::Result<pfctl::Standing> found = pfctl::Standing{};
+  int looks = 0;
+  OthersWatch::Clock::time_point now{100s};
+  OthersWatch watch{{[this] { return std::exchange(changed, false); },
+                    [this] {
+                      ++looks;
+                      return found;
+                    }},
+                   {"old"},
+                   now};
+
+  OthersWatch::News after(OthersWatch::Clock::duration time) {
+    now += time;
+    return watch.tick(now);
+  }
+};
+
+using Lines = std::vector<std::string>;
+
+}  // namespace
+
+TEST_CASE(
+    "others_watch: changes are looked at once they have settled, not too often, and now and then anyway") {
+  Rig rig;
+  (void)rig.after(1s);
+  CHECK(rig.looks == 0);
+  rig.changed = true;
+  (void)rig.after(0s);
+  CHECK(rig.looks == 0);
+  rig.changed = true;
+  (void)rig.after(200ms);
+  (void)rig.after(100ms);
+  CHECK(rig.looks == 1);
+  rig.changed = true;
+  (void)rig.after(100ms);
+  (void)rig.after(1s);
+  CHECK(rig.looks == 1);
+  (void)rig.after(1s);
+  CHECK(rig.looks == 2);
+  (void)rig.after(19s);
+  CHECK(rig.looks == 2);
+  (void)rig.after(1s);
+  CHECK(rig.looks == 3);
+}
+
+TEST_CASE("others_watch: what is new is told once, what is over as well") {
+  Rig rig;
+  rig.found = pfctl::Standing{true, {}, {"old", "new"}};
+  CHECK(rig.after(30s).lines == Lines{"new"});
+  CHECK(rig.after(30s).lines.empty());
+  rig.found = pfctl::Standing{true, {}, {"new"}};
+  CHECK(rig.after(30s).lines == Lines{"no longer: old"});
+}
+
+TEST_CASE("others_watch: rules that are gone, and what cannot be told") {
+  Rig rig;
+  rig.found = pfctl::Standing{false, "the table has been removed", {"old"}};
+  const auto news = rig.after(30s);
+  CHECK(news.lost);
+  CHECK(news.lines == Lines{"the table has been removed"});
+  rig.found = base::failure("cannot be told");
+  CHECK_FALSE(rig.after(30s).lost);
+  CHECK(rig.looks == 2);
+}
