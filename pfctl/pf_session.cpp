@@ -264,6 +264,13 @@ base::Result<> PfSession::settle_ipv6(const Offer& offer, const Probe& probe, Lo
 base::Result<> PfSession::warn_of_rivals(Loaded& loaded) {
   const auto main = query_main(machine_);
   if (!main) return main.error();
+  const std::string by_owner = first_by_owner(main->rules);
+  if (!by_owner.empty()) {
+    loaded.notes.push_back(fmt::format(
+        "`{}` in the main ruleset of pf tells programs by their user or group: it sees osproxy's worker "
+        "in the place of those whose connections osproxy carries",
+        by_owner));
+  }
   const std::string rival = first_to_decide(main->rules, machine_.anchor);
   if (rival.empty()) return {};
   loaded.notes.push_back(

@@ -287,6 +287,17 @@ std::string first_to_block(std::string_view rules, std::string_view anchor) {
                         [](const std::vector<std::string_view>& parts) { return parts[0] == "block"; });
 }
 
+std::string first_by_owner(std::string_view rules) {
+  while (!rules.empty()) {
+    const std::string_view line = next_line(rules);
+    const auto parts = words(line);
+    const auto has = [&](std::string_view word) { return std::ranges::count(parts, word) > 0; };
+    if ((has("user") || has("group")) && !has("in") && (parts[0] == "pass" || parts[0] == "block"))
+      return std::string(trimmed(line));
+  }
+  return {};
+}
+
 std::vector<Interface> parse_ifconfig(std::string_view text) {
   std::vector<Interface> found;
   while (!text.empty()) {

@@ -60,6 +60,9 @@ std::string first_to_decide(std::string_view rules, std::string_view anchor);
 /// The first rule in front of our anchor that blocks what goes out without being `quick`. Empty: none.
 std::string first_to_block(std::string_view rules, std::string_view anchor);
 
+/// The first rule about what goes out that tells programs by their user or group. Empty: none.
+std::string first_by_owner(std::string_view rules);
+
 struct Interface {
   std::string name;
   unsigned mtu = 0;

@@ -180,3 +180,25 @@ TEST_CASE("pf_loopback: what is left alone is told") {
   rules.ipv6 = false;
   CHECK(pfctl::cautions(rules, Dialect::freebsd).empty());
 }
+
+// What osproxy sends for a program is its worker's.
+TEST_CASE("pf_loopback: rules of others by user or group are told") {
+  const std::pair<const char*, bool> cases[] = {
+      {"block return out proto tcp all user = 1001\npass all flags S/SA keep state\n", true},
+      {"pass out proto tcp all group != 5 flags S/SA keep state\n", true},
+      {"pass in proto tcp all user = 0 flags S/SA keep state\n", false},
+      {"block drop out on user0 all\n", false},
+      {"", false},
+  };
+  for (const auto& [rules, told] : cases) {
+    CAPTURE(rules);
+    const Folder folder;
+    PfMachine machine(Dialect::freebsd);
+    machine.state = {.switched_on = true, .rules = rules};
+    auto held = test::session(machine, Dialect::freebsd, folder);
+    REQUIRE(held.prepare(test::kPreferred).has_value());
+    const auto loaded = held.load(test::offer(test::kAnchorText), {});
+    REQUIRE(loaded.has_value());
+    CHECK(has_note(*loaded, "by their user or group") == told);
+  }
+}
