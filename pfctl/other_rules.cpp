@@ -163,6 +163,8 @@ std::vector<std::string> conflicts(const OtherRules& others, const Ruleset& rule
   std::set<std::string> lines;
   // Of two redirects the first one wins.
   for (const auto& chain : others.chains) {
+    // The guard's own table translates nothing.
+    if (chain.table.starts_with("inet osproxy_guard")) continue;
     if (chain.type != "nat" || chain.priority > kDivertPriority) continue;
     lines.insert(fmt::format("{} {} (priority {}) translates before osproxy: what it redirects is not seen",
                              chain.table, chain.name, chain.priority));
