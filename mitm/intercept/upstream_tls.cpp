@@ -58,6 +58,21 @@ base::Result<tls::X509StorePtr> trusted_store(const Settings& settings) {
   return tls::openssl_error("cannot read the system's certificates");
 }
 
+/// OpenSSL's level 2: 112 bits, that is RSA from 2048 bits on, and no SHA-1.
+constexpr int kCertificateLevel = 2;
+
+SSL* ssl_of(X509_STORE_CTX* verification) {
+  return static_cast<SSL*>(X509_STORE_CTX_get_ex_data(verification, SSL_get_ex_data_X509_STORE_CTX_idx()));
+}
+
+/// OpenSSL knows one level for the cryptography of TLS and for certificates. What lowers it for old servers
+/// (--tls-min, --tls-ciphers) lowers nothing for certificates.
+int verify_chain(X509_STORE_CTX* verification, void*) {
+  const int level = std::max(kCertificateLevel, SSL_get_security_level(ssl_of(verification)));
+  X509_VERIFY_PARAM_set_auth_level(X509_STORE_CTX_get0_param(verification), level);
+  return X509_verify_cert(verification);
+}
+
 constexpr std::string_view kNoCertificate =
     "it asks for a client certificate: name one for this host in the configuration (client-certs), or let "
     "the host pass with a rule";
@@ -129,6 +144,7 @@ base::Result<tls::SslCtxPtr> UpstreamTls::make_context() const {
   if (keylog_) keylog_->attach(raw);
   if (verify_) {
     SSL_CTX_set_verify(raw, SSL_VERIFY_PEER, note_finding);
+    SSL_CTX_set_cert_verify_callback(raw, verify_chain, nullptr);
     SSL_CTX_set1_cert_store(raw, trusted_.get());
   }
   if (ciphers_.empty()) return context;
@@ -181,9 +197,7 @@ int UpstreamTls::show_certificate(SSL* ssl, void*) {
 
 int UpstreamTls::note_finding(int good, X509_STORE_CTX* verification) {
   if (good == 1) return 1;
-  auto* const ssl =
-      static_cast<SSL*>(X509_STORE_CTX_get_ex_data(verification, SSL_get_ex_data_X509_STORE_CTX_idx()));
-  auto& attempt = *static_cast<Attempt*>(SSL_get_app_data(ssl));
+  auto& attempt = *static_cast<Attempt*>(SSL_get_app_data(ssl_of(verification)));
   const int code = X509_STORE_CTX_get_error(verification);
   attempt.problem_ = tls::explain(
       {code, X509_STORE_CTX_get_error_depth(verification), X509_STORE_CTX_get_current_cert(verification)},
@@ -239,7 +253,8 @@ tls::SslPtr UpstreamTls::prepare(Attempt& attempt, const Ask& ask) {
   SSL_set_app_data(ssl.get(), &attempt);
   SSL_set_connect_state(ssl.get());
   X509_VERIFY_PARAM* const names = SSL_get0_param(ssl.get());
-  X509_VERIFY_PARAM_set_hostflags(names, X509_CHECK_FLAG_NO_PARTIAL_WILDCARDS);
+  X509_VERIFY_PARAM_set_hostflags(names,
+                                  X509_CHECK_FLAG_NO_PARTIAL_WILDCARDS | X509_CHECK_FLAG_NEVER_CHECK_SUBJECT);
   // Some programs (wrk) put an address into SNI, where RFC 6066 wants a name: certificates have it as an
   // address.
   boost::system::error_code no_address;

@@ -49,7 +49,7 @@ std::string address_of(std::string_view bytes) {
   return bytes.size() == 16 ? address_v6{as(address_v6::bytes_type{})}.to_string() : std::string();
 }
 
-/// DNS names and addresses, and only without these the common name, as whoever verifies looks at them.
+/// DNS names and addresses; the common name is none (RFC 9525, 2).
 std::vector<std::string> names_of(const X509* certificate) {
   using Names = std::unique_ptr<GENERAL_NAMES, Deleter<GENERAL_NAMES_free>>;
   const Names names{
@@ -65,18 +65,30 @@ std::vector<std::string> names_of(const X509* certificate) {
                                  static_cast<std::size_t>(ASN1_STRING_length(text))};
     found.push_back(type == GEN_DNS ? shortened(bytes) : address_of(bytes));
   }
-  if (found.empty()) found.push_back(shortened(common_name(certificate)));
   return found;
 }
 
 std::string named(const X509* certificate) {
   auto names = names_of(certificate);
   std::erase(names, std::string());
-  if (names.empty()) return "it has no names";
+  const std::string common = shortened(common_name(certificate));
+  if (names.empty() && common.empty()) return "it has no names";
+  if (names.empty()) {
+    return fmt::format("it has only a common name, {}, which does not count: it needs a subjectAltName",
+                       common);
+  }
   const std::size_t more = names.size() - std::min(names.size(), kNamesShown);
   names.resize(names.size() - more);
   return fmt::format("it is for {}{}", fmt::join(names, ", "),
                      more > 0 ? fmt::format(" and {} more", more) : "");
+}
+
+/// "has a key of 1024 bits (RSA)".
+std::string key_of(const X509* certificate) {
+  const EVP_PKEY* const key = X509_get0_pubkey(certificate);
+  if (key == nullptr) return "has a key of an unknown kind";
+  const char* const kind = EVP_PKEY_get0_type_name(key);
+  return fmt::format("has a key of {} bits ({})", EVP_PKEY_get_bits(key), kind != nullptr ? kind : "unknown");
 }
 
 std::string detail(const Finding& finding, Time now) {
@@ -89,6 +101,12 @@ std::string detail(const Finding& finding, Time now) {
       return fmt::format("{}on {}; {}", whose, in_words(not_after(certificate)), clock);
     case X509_V_ERR_CERT_NOT_YET_VALID:
       return fmt::format("{}only from {}; {}", whose, in_words(not_before(certificate)), clock);
+    case X509_V_ERR_EE_KEY_TOO_SMALL:
+    case X509_V_ERR_CA_KEY_TOO_SMALL:
+      return (finding.depth == 0 ? "it " : whose) + key_of(certificate);
+    case X509_V_ERR_CA_MD_TOO_WEAK:
+      return fmt::format("{}is signed with {}", finding.depth == 0 ? "it " : whose,
+                         OBJ_nid2ln(X509_get_signature_nid(certificate)));
     case X509_V_ERR_HOSTNAME_MISMATCH:
     case X509_V_ERR_IP_ADDRESS_MISMATCH:
       return named(certificate);

@@ -88,6 +88,55 @@ class Upstream(unittest.TestCase):
             self.assertEqual(osproxy.wait_for_flow(type="http")["tls"]["version"], "TLSv1.2")
 
 
+class Demands(unittest.TestCase):
+    """What a server's certificate must be does not depend on the versions of TLS."""
+
+    def setUp(self):
+        self.made = 0
+
+    def serve(self, sign=(), key=("-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256"), names="DNS:one.test,IP:192.0.2.2"):
+        """The port of a server with a certificate signed by the CA that osproxy is told of."""
+        self.made += 1
+        path = f"{world.dir}/demands-{self.id().rsplit('.', 1)[1]}-{self.made}"
+        run("openssl", "req", *key, "-nodes", "-subj", "/CN=one.test", "-keyout", f"{path}.key", "-out", f"{path}.csr")
+        extensions = []
+        if names:
+            with open(f"{path}.san", "w") as file:
+                file.write(f"subjectAltName={names}\n")
+            extensions = ["-extfile", f"{path}.san"]
+        run("openssl", "x509", "-req", "-in", f"{path}.csr", "-CA", f"{world.dir}/ca.pem", "-CAkey", f"{world.dir}/ca.key", "-CAcreateserial", "-days", "5",
+            *sign, *extensions, "-out", f"{path}.pem")
+        port = 8100 + self.made
+        server = world.spawn(["openssl", "s_server", "-quiet", "-www", "-port", str(port), "-cert", f"{path}.pem", "-key", f"{path}.key", "-cipher",
+                              "ALL:@SECLEVEL=0"], where=world.origin)
+        self.addCleanup(server.kill)
+        wait_for(lambda: f":{port} " in world.run("ss", "-Hltn", where=world.origin).stdout, "the server")
+        return port
+
+    def test_weak_certificates_are_refused_with_old_versions_too(self):
+        sha1 = self.serve(sign=["-sha1"])
+        short = self.serve(key=["-newkey", "rsa:1024"])
+        good = self.serve()
+        options = [["--tls-min", "1.0"], ["--tls-ciphers", "ALL:@SECLEVEL=0"], []]
+        for more in options:
+            with self.subTest(more), Osproxy(world, "curl", "--ports", "8100-8110", *more) as osproxy:
+                for port, reasons in ((sha1, ["too weak", "sha1"]), (short, ["too weak", "1024 bits"])):
+                    answer = world.curl(f"https://192.0.2.2:{port}/", "-w", "%{http_code}", trust="osproxy").stdout
+                    self.assertTrue(answer.endswith("502"), answer)
+                    for reason in reasons:
+                        self.assertIn(reason, answer.lower())
+                self.assertIn("s_server", world.curl(f"https://192.0.2.2:{good}/", trust="osproxy").stdout)
+                self.assertEqual(len(osproxy.wait_for_flows(2, status=502)), 2)
+
+    def test_a_common_name_is_no_name(self):
+        port = self.serve(names=None)
+        with Osproxy(world, "curl", "--ports", "8100-8110") as osproxy:
+            name = ["--resolve", f"one.test:{port}:192.0.2.2"]
+            answer = world.curl(f"https://one.test:{port}/", *name, "-w", "%{http_code}", trust="osproxy").stdout
+            self.assertTrue(answer.endswith("502"), answer)
+            self.assertIn("it has only a common name, one.test, which does not count: it needs a subjectAltName", osproxy.wait_for_flow(status=502)["error"])
+
+
 class Program(unittest.TestCase):
     def test_program_that_does_not_trust_us(self):
         with Osproxy(world, "curl") as osproxy:

@@ -86,7 +86,9 @@ TEST_CASE("problem: another name is told with the names that it has") {
   };
   CHECK(names("DNS:a.test,DNS:*.b.test,IP:192.0.2.1,IP:2001:db8::1,email:x@a.test") ==
         "hostname mismatch (it is for a.test, *.b.test, 192.0.2.1, 2001:db8::1)");
-  CHECK(names("") == "hostname mismatch (it is for common.test)");
+  CHECK(names("") ==
+        "hostname mismatch (it has only a common name, common.test, which does not count: it needs a "
+        "subjectAltName)");
   std::string many;
   for (int i = 0; i < 9; ++i) many += fmt::format("{}DNS:{}.test", i > 0 ? "," : "", i);
   CHECK(names(many) == "hostname mismatch (it is for 0.test, 1.test, 2.test, 3.test, 4.test and 4 more)");
@@ -119,7 +121,10 @@ TEST_CASE("problem: a CA that is not trusted is named, and would help") {
 TEST_CASE("problem: what foreign certificates say is made safe and short") {
   const auto root = make("Root", nullptr, true);
   const auto leaf = make("\x1b[31m red\nline", &root, false);
-  CHECK(told_of(leaf, &root).text == "hostname mismatch (it is for \\x1b[31m red\\x0aline)");
+  CHECK(
+      told_of(leaf, &root).text ==
+      "hostname mismatch (it has only a common name, \\x1b[31m red\\x0aline, which does not count: it needs "
+      "a subjectAltName)");
   const auto longest = make("h.test", &root, false, kGood, "DNS:" + std::string(200, 'a'));
   CHECK(told_of(longest, &root).text == "hostname mismatch (it is for " + std::string(120, 'a') + "...)");
 }
@@ -128,7 +133,9 @@ TEST_CASE("problem: without a certificate there are OpenSSL's words") {
   CHECK(explain({X509_V_ERR_CERT_HAS_EXPIRED, 0, nullptr}, kNow) == "certificate has expired");
   const auto root = make("Root", nullptr, true);
   CHECK(explain({X509_V_ERR_EE_KEY_TOO_SMALL, 0, root.certificate.get()}, kNow) ==
-        "EE certificate key too weak");
+        "EE certificate key too weak (it has a key of 256 bits (EC))");
   CHECK(explain({X509_V_ERR_CA_KEY_TOO_SMALL, 1, root.certificate.get()}, kNow) ==
-        "CA certificate key too weak (CN = Root)");
+        "CA certificate key too weak (that of CN = Root has a key of 256 bits (EC))");
+  CHECK(explain({X509_V_ERR_CA_MD_TOO_WEAK, 0, root.certificate.get()}, kNow) ==
+        "CA signature digest algorithm too weak (it is signed with ecdsa-with-SHA256)");
 }
