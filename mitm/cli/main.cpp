@@ -11,6 +11,7 @@
 #include "mitm/cli/commands.h"
 #include "mitm/cli/options.h"
 #include "mitm/cli/say.h"
+#include "mitm/tls/openssl.h"
 
 namespace {
 
@@ -66,6 +67,7 @@ int finish(int code, int write_error) {
 
 int main(int argc, char** argv) {
   ::signal(SIGPIPE, SIG_IGN);
+  mitm::tls::ignore_configuration();
   try {
     return finish(run(argc, argv), 0);
   } catch (const std::system_error& error) {

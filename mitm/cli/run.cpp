@@ -219,7 +219,8 @@ class Run {
     journal_.broker = divert::process_id_of(::getpid());
     journal_.worker = setup_.worker;
     if (!is_exec()) return {};
-    auto bundle = tls::write_combined_bundle(settings().ca_dir, root_certificate_path(settings()));
+    auto bundle =
+        tls::write_combined_bundle(settings().ca_dir, root_certificate_path(settings()), store_user(user_));
     if (!bundle) return bundle.error();
     auto cgroup = divert::make_cgroup(::getpid(), exempt_gid_);
     if (!cgroup) return cgroup.error();

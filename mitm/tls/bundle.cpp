@@ -17,6 +17,7 @@ namespace {
 
 namespace fs = std::filesystem;
 
+constexpr std::size_t kBundleLimit = 1 << 20;  ///< the usual ones have a quarter of it
 constexpr std::string_view kBegin = "-----BEGIN CERTIFICATE-----";
 constexpr std::string_view kEnd = "-----END CERTIFICATE-----";
 
@@ -56,11 +57,17 @@ std::string certificates_in(std::string_view text) {
   }
 }
 
-/// The caller's own bundle, when he has one, else the system's roots.
-base::Result<std::string> base_roots(const std::string& ours) {
+/// The caller's own bundle, when he has one and may read it, else the system's roots. Root opens no path that
+/// the environment names: it could be a file of another user's, a pipe, a device.
+base::Result<std::string> base_roots(const std::string& ours, const StoreUser& caller) {
   const char* chosen = std::getenv("SSL_CERT_FILE");
-  if (chosen != nullptr && chosen != ours && ::access(chosen, R_OK) == 0) return base::read_file(chosen);
-  return system_roots();
+  if (chosen == nullptr || chosen == ours) return system_roots();
+  auto own = run_as(caller, [chosen] {
+    const auto text = base::read_file(chosen, kBundleLimit);
+    return text ? certificates_in(*text) : std::string();
+  });
+  if (!own) return own.error();
+  return own->empty() ? system_roots() : own;
 }
 
 /// The beginning of time when there is no such file.
@@ -118,11 +125,11 @@ std::string apt_conf(const std::string& bundle) {
 }  // namespace
 
 base::Result<std::string> write_combined_bundle(const std::string& directory,
-                                                const std::string& root_pem_path) {
+                                                const std::string& root_pem_path, const StoreUser& caller) {
   const auto root = read_root(root_pem_path);
   if (!root) return root.error();
   const std::string path = directory + "/ca-bundle.pem";
-  const auto roots = base_roots(path);
+  const auto roots = base_roots(path, caller);
   if (!roots) return roots.error();
   std::string bundle = certificates_in(*roots);
   if (!root->is_in_pem(bundle)) bundle += certificates_in(root->pem);

@@ -19,6 +19,10 @@ PkeyPtr share(EVP_PKEY* key) {
   return PkeyPtr{key};
 }
 
+void ignore_configuration() {
+  OPENSSL_init_crypto(OPENSSL_INIT_NO_LOAD_CONFIG, nullptr);
+}
+
 base::Error openssl_error(std::string_view what) {
   const unsigned long oldest = ERR_get_error();
   const char* reason = oldest == 0 ? nullptr : ERR_reason_error_string(oldest);

@@ -38,11 +38,12 @@ base::Result<std::vector<StoreStatus>> install_trust(const std::string& root_pem
 base::Result<std::vector<StoreStatus>> uninstall_trust(const std::string& root_pem_path,
                                                        const StoreUser& user);
 
-/// The certificates of the caller's SSL_CERT_FILE, else the system's, and ours, in one PEM file readable by
-/// everyone: <directory>/ca-bundle.pem, whose path is returned. Written only when it would change. For
-/// programs that are to trust us without any installation (`osproxy exec`), and their real hosts as before.
+/// The certificates of the SSL_CERT_FILE that `caller` has and may read (up to 1 MiB), else the system's, and
+/// ours, in one PEM file readable by everyone: <directory>/ca-bundle.pem, whose path is returned. Written
+/// only when it would change. For programs that are to trust us without any installation (`osproxy exec`),
+/// and their real hosts as before.
 base::Result<std::string> write_combined_bundle(const std::string& directory,
-                                                const std::string& root_pem_path);
+                                                const std::string& root_pem_path, const StoreUser& caller);
 
 /// NAME=VALUE settings that make common runtimes trust `bundle`; SSL_CERT_DIR is left as it is, because it
 /// adds roots and takes none away. With files made beside the bundle:

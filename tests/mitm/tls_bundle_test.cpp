@@ -34,7 +34,7 @@ class Variable {
 };
 
 std::string bundle_of(const tls_test::Chain& chain, const std::string& directory) {
-  const auto path = write_combined_bundle(directory, chain.directory / "root-ca.pem");
+  const auto path = write_combined_bundle(directory, chain.directory / "root-ca.pem", nobody_else());
   REQUIRE_MESSAGE(path.has_value(), path);
   CHECK(*path == directory + "/ca-bundle.pem");
   return contents(*path);
@@ -94,12 +94,28 @@ TEST_CASE("bundle: the caller's own bundle is the base, and only its certificate
   CHECK(bundle_of(chain, directory.path()) == certificate + ours);
 }
 
+TEST_CASE("bundle: what the caller may not read is not read for him") {
+  const tls_test::Chain chain, company;
+  const tls_test::Directory directory;
+  const std::string secret = directory / "secret.pem";
+  tls_test::write(secret, to_pem(company.root.certificate.get()));
+  ::chmod(secret.c_str(), 0600);
+  const Variable chosen("SSL_CERT_FILE", secret.c_str());
+  const auto path =
+      write_combined_bundle(directory.path(), chain.directory / "root-ca.pem", {65534, 65534, "nobody", "/"});
+  REQUIRE_MESSAGE(path.has_value(), path);
+  const std::string bundle = contents(*path);
+  CHECK_FALSE(read_root(company.directory / "root-ca.pem")->is_in_pem(bundle));
+  CHECK(read_root(chain.directory / "root-ca.pem")->is_in_pem(bundle));
+  CHECK(bundle.size() > 50'000);
+}
+
 TEST_CASE("bundle: errors name the file") {
   const tls_test::Chain chain;
-  CHECK(write_combined_bundle("/proc", chain.directory / "root-ca.pem")
+  CHECK(write_combined_bundle("/proc", chain.directory / "root-ca.pem", nobody_else())
             .error()
             .text.find("/proc/ca-bundle.pem") != std::string::npos);
-  CHECK(write_combined_bundle("/tmp", "/nonexistent.pem").error().text ==
+  CHECK(write_combined_bundle("/tmp", "/nonexistent.pem", nobody_else()).error().text ==
         "cannot read /nonexistent.pem: No such file or directory");
 }
 
