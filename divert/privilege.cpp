@@ -84,8 +84,15 @@ base::Result<> become(const User& user, std::optional<gid_t> group) {
 base::Result<> become_worker(const User& user, gid_t gid) {
   if (!leave_groups(gid) || !set_ids(user.uid, gid))
     return base::os_error("cannot become user " + user.name, errno);
-  if (!seal()) return base::os_error("cannot seal the worker", errno);
-  return {};
+  if (seal()) return {};
+  const int code = errno;
+  const std::string who = tracer();
+  if (who.empty()) return base::os_error("cannot seal the worker", code);
+  return base::Error{
+      fmt::format("cannot seal the worker: {} traces it and could read what it decrypts; start "
+                  "osproxy without that, or trace the broker alone",
+                  who),
+      code};
 }
 
 std::vector<gid_t> group_list(gid_t effective, std::vector<gid_t> others, std::size_t most) {

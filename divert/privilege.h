@@ -80,7 +80,9 @@ std::string group_number_in_use(gid_t gid);
 /// Real, effective and saved ids of the calling process, for good.
 [[nodiscard]] bool set_ids(uid_t uid, gid_t gid);
 /// Nobody may debug this process or read its memory, and it gains no rights by executing something, where the
-/// system can promise that.
+/// system can promise that. EBUSY: somebody does already, see tracer().
 [[nodiscard]] bool seal();
+/// Who traces this process, for the reader of an error: "process 77 (truss)"; empty: nothing, or unknown.
+[[nodiscard]] std::string tracer();
 
 }  // namespace divert

@@ -68,10 +68,22 @@ bool set_ids(uid_t uid, gid_t gid) {
   return gone;
 }
 
+std::string tracer() {
+  int name[] = {CTL_KERN, KERN_PROC, KERN_PROC_PID, ::getpid()};
+  kinfo_proc self{};
+  std::size_t size = sizeof self;
+  if (::sysctl(name, 4, &self, &size, nullptr, 0) != 0 || size == 0) return {};
+  return (self.kp_proc.p_flag & P_TRACED) != 0 ? "a debugger" : "";
+}
+
 /// A process that has changed its ids leaves no core and cannot be opened by its user (P_SUGID); this keeps
 /// debuggers out as well. macOS cannot forbid a process to gain rights by execve(2): the worker executes
-/// nothing.
+/// nothing. What is traced already would be ended by PT_DENY_ATTACH, without a word.
 bool seal() {
+  if (!tracer().empty()) {
+    errno = EBUSY;
+    return false;
+  }
   const rlimit none{0, 0};
   return ::setrlimit(RLIMIT_CORE, &none) == 0 && ptrace(kDenyAttach, 0, nullptr, 0) == 0;
 }

@@ -1,6 +1,7 @@
 // procctl(2); processes are listed by sysctl(3).
 #include <algorithm>
 #include <cerrno>
+#include <optional>
 
 #include <grp.h>
 #include <sys/param.h>
@@ -11,6 +12,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "base/text.h"
 #include "divert/privilege.h"
 
 namespace divert {
@@ -34,6 +36,15 @@ std::vector<kinfo_proc> processes() {
     if (errno != ENOMEM) return {};
   }
   return {};
+}
+
+/// Empty: there is no such process.
+std::optional<kinfo_proc> process(pid_t pid) {
+  int name[] = {CTL_KERN, KERN_PROC, KERN_PROC_PID, pid};
+  kinfo_proc found{};
+  std::size_t size = sizeof found;
+  if (::sysctl(name, 4, &found, &size, nullptr, 0) != 0 || size != sizeof found) return {};
+  return found;
 }
 
 bool has_group(const kinfo_proc& process, gid_t gid) {
@@ -76,6 +87,17 @@ bool seal() {
     return false;
 #endif
   return true;
+}
+
+/// Those that ptrace(2) has attached (truss, debuggers), and ktrace(1), which has no process.
+std::string tracer() {
+  const auto self = process(::getpid());
+  if (!self) return {};
+  if (self->ki_tracer != 0) {
+    const auto other = process(self->ki_tracer);
+    return fmt::format("process {} ({})", self->ki_tracer, other ? base::printable(other->ki_comm) : "gone");
+  }
+  return self->ki_traceflag != 0 ? "ktrace" : "";
 }
 
 std::vector<pid_t> processes_with_group(gid_t gid) {

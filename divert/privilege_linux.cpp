@@ -1,5 +1,6 @@
 // prctl(2), /proc.
 #include <charconv>
+#include <cstdlib>
 #include <filesystem>
 #include <fstream>
 #include <sstream>
@@ -8,6 +9,8 @@
 #include <sys/prctl.h>
 #include <unistd.h>
 
+#include "base/fd.h"
+#include "base/text.h"
 #include "divert/privilege.h"
 
 namespace divert {
@@ -48,6 +51,18 @@ bool set_ids(uid_t uid, gid_t gid) {
 
 bool seal() {
   return ::prctl(PR_SET_DUMPABLE, 0) == 0 && ::prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0;
+}
+
+std::string tracer() {
+  std::ifstream file{"/proc/self/status"};
+  pid_t pid = 0;
+  for (std::string line; std::getline(file, line);) {
+    if (line.starts_with("TracerPid:")) pid = static_cast<pid_t>(std::strtol(line.c_str() + 10, nullptr, 10));
+  }
+  if (pid == 0) return {};
+  const auto comm = base::read_file(fmt::format("/proc/{}/comm", pid), 64);
+  const std::string_view name = comm ? std::string_view{*comm} : "?";
+  return fmt::format("process {} ({})", pid, base::printable(name.substr(0, name.find('\n'))));
 }
 
 std::vector<pid_t> processes_with_group(gid_t gid) {

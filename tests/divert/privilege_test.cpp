@@ -7,6 +7,7 @@
 #include <sched.h>
 #include <signal.h>
 #include <sys/mount.h>
+#include <sys/ptrace.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -199,4 +200,22 @@ TEST_CASE("processes_with_group: those that have it, as any of their groups") {
   CHECK(processes_with_group(gid) == std::vector<pid_t>{child});
   ::kill(child, SIGKILL);
   ::waitpid(child, nullptr, 0);
+}
+
+TEST_CASE("tracer: it is named") {
+  CHECK(tracer().empty());
+  int ready[2];
+  REQUIRE(::pipe(ready) == 0);
+  const pid_t child = ::fork();
+  if (child == 0) {
+    ::ptrace(PTRACE_TRACEME, 0, nullptr, nullptr);
+    const std::string who = tracer();
+    (void)!::write(ready[1], who.data(), who.size());
+    ::_exit(0);
+  }
+  ::close(ready[1]);
+  std::string who(256, '\0');
+  who.resize(static_cast<std::size_t>(std::max<ssize_t>(::read(ready[0], who.data(), who.size()), 0)));
+  ::waitpid(child, nullptr, 0);
+  CHECK(who.starts_with(fmt::format("process {} (", ::getpid())));
 }
