@@ -3,6 +3,18 @@
 #include <algorithm>
 
 namespace divert {
+namespace {
+
+/// The arguments of a program whose connections pass without being shown do not concern the worker.
+std::shared_ptr<const procmap::ProcessFacts> without_arguments(
+    const std::shared_ptr<const procmap::ProcessFacts>& process) {
+  if (!process || process->argv.empty()) return process;
+  auto facts = std::make_shared<procmap::ProcessFacts>(*process);
+  facts->argv.clear();
+  return facts;
+}
+
+}  // namespace
 
 std::string answer_about(const FlowKey& key, const Ruling& ruling, const std::vector<pid_t>& own,
                          wire::Answer::Kind kind, std::uint64_t id, std::uint64_t upstream, bool as_program) {
@@ -12,7 +24,7 @@ std::string answer_about(const FlowKey& key, const Ruling& ruling, const std::ve
   answer.upstream = upstream;
   answer.source = key.source;
   answer.destination = key.destination;
-  answer.process = ruling.owner.process;
+  answer.process = passes_unseen(ruling) ? without_arguments(ruling.owner.process) : ruling.owner.process;
   answer.own = answer.process && std::ranges::find(own, answer.process->id.pid) != own.end();
   answer.verdict = ruling.verdict;
   answer.as_program = as_program;

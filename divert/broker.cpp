@@ -354,27 +354,23 @@ void Broker::heard(std::string_view bytes, Link& link) {
   if (wire::Connected connected; bytes.size() == sizeof connected) {
     std::memcpy(&connected, bytes.data(), sizeof connected);
     if (engine_) engine_->connected(connected.token, connected.error);
-  } else if (wire::Question question; bytes.size() == sizeof question) {
-    std::memcpy(&question, bytes.data(), sizeof question);
-    asked(question, link);
+  } else if (const auto asking = question_in(bytes, {setup_.landing->v4(), setup_.landing->v6(),
+                                                     setup_.rules.listener_v4, setup_.rules.listener_v6})) {
+    asked(*asking, link);
   }
 }
 
 /// Where did it want to go -> who is it -> what now. The answer goes at once, or comes from the engine or the
 /// lookups.
-void Broker::asked(const wire::Question& question, Link& link) {
-  const auto peer = wire::unpack(question.peer);
-  const auto local = wire::unpack(question.local);
-  // Only about what has come to our listeners: it may know no more.
-  const bool ours =
-      local && (local->port() == setup_.rules.listener_v4 || local->port() == setup_.rules.listener_v6);
-  if (!peer || !ours) return;
-  const auto original = original_of(*peer, *local);
+void Broker::asked(const Asking& asking, Link& link) {
+  const auto original = original_of(asking.peer, asking.local);
   const bool tried = original && std::ranges::find(tried_, original->destination) != tried_.end();
   if (tried) arrived_ = original->destination;
-  if (!original || tried) return send(link, answer_of_nobody(question.id));
+  if (!original || tried) return send(link, answer_of_nobody(asking.id));
   const FlowKey key{original->source, original->destination};
-  const Waiter to{static_cast<std::size_t>(&link - links_.data()), question.id};
+  if (!was_diverted(*original, asking))
+    return send(link, answer_about(key, {}, own_pids_, wire::Answer::Kind::answer, asking.id));
+  const Waiter to{static_cast<std::size_t>(&link - links_.data()), asking.id};
   if (engine_ && engine_->accepted(key, to)) return;
   if (auto owner = lookups_->glance(key)) return answer({{key, to}, std::move(*owner)});
   lookups_->ask({key, to});

@@ -18,9 +18,10 @@
 #include "divert/link_queue.h"
 #include "divert/message_socket.h"
 #include "divert/owner_lookups.h"
+#include "divert/others_watch.h"
 #include "divert/packet_engine.h"
 #include "divert/policy.h"
-#include "divert/others_watch.h"
+#include "divert/question.h"
 #include "divert/signals.h"
 #include "divert/unknown_owners.h"
 #include "divert/wire.h"
@@ -105,7 +106,7 @@ class Broker {
   void flush(Link& link);
   void send(Link& link, std::string message, base::UniqueFd with = {});
   void heard(std::string_view message, Link& link);
-  void asked(const wire::Question& question, Link& link);
+  void asked(const Asking& asking, Link& link);
   void serve_lookups();
   void answer(OwnerLookups::Found found);
   std::optional<pfctl::OriginalTuple> original_of(const base::Endpoint& peer, const base::Endpoint& local);
