@@ -28,8 +28,7 @@ namespace {
 namespace asio = boost::asio;
 using divert::Worker;
 
-/// The intermediate lives for seven days; a new one is asked for on the last.
-constexpr auto kRenewBefore = std::chrono::hours{24};
+/// Beside the look before each leaf, so that one is there before it is needed.
 constexpr auto kRenewCheck = std::chrono::hours{1};
 
 void ignore_signals() {
@@ -137,18 +136,20 @@ class Process {
       });
     });
     for (std::size_t i = 0; i < worker_.contexts(); ++i) {
-      auto engine = intercept::Engine::make({.min_tls_version = settings.tls_min,
-                                             .insecure = settings.insecure,
-                                             .tls_ciphers = settings.tls_ciphers,
-                                             .client_certificates = *client_certs,
-                                             .keylog = keylog,
-                                             .upstream_ca = plan.prepared.upstream_ca,
-                                             .body_limit = body_limit(settings),
-                                             .hide_alt_svc = settings.block_quic,
-                                             .names = names,
-                                             .learned = learned,
-                                             .memory = memory_},
-                                            policy, signer_, bus_);
+      auto engine =
+          intercept::Engine::make({.min_tls_version = settings.tls_min,
+                                   .insecure = settings.insecure,
+                                   .tls_ciphers = settings.tls_ciphers,
+                                   .client_certificates = *client_certs,
+                                   .keylog = keylog,
+                                   .upstream_ca = plan.prepared.upstream_ca,
+                                   .body_limit = body_limit(settings),
+                                   .hide_alt_svc = settings.block_quic,
+                                   .names = names,
+                                   .learned = learned,
+                                   .memory = memory_,
+                                   .ask_for_intermediate = [this] { worker_.ask_for_intermediate(); }},
+                                  policy, signer_, bus_);
       if (!engine) return engine.error();
       engines_.push_back(std::move(*engine));
     }
@@ -174,7 +175,7 @@ class Process {
     for (;;) {
       timer.expires_after(kRenewCheck);
       co_await timer.async_wait(asio::use_awaitable);
-      if (tls::expires_within(signer_->intermediate().certificate.get(), kRenewBefore))
+      if (tls::expires_within(signer_->intermediate().certificate.get(), tls::kRenewBefore))
         worker_.ask_for_intermediate();
     }
   }
@@ -245,9 +246,9 @@ base::Result<> carry_connections(WorkerPlan plan) {
   Worker worker{std::move(plan.sockets)};
   Run run{worker, plan.to_stderr};
   flow::Bus bus{std::move(*sinks), on_sink_error, &run};
-  bus.start();
   Process process{worker, bus};
   if (auto made = process.make_engines(plan, std::move(*signer)); !made) return made.error();
+  bus.start();
   process.run();
   if (bus.dropped() > 0)
     say(fmt::format("{} events were not recorded: the output was too slow", bus.dropped()));

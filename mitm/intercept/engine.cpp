@@ -41,10 +41,12 @@ class Engine::State {
         dns(settings.names),
         tools{{settings, bus, scratch, memory},
               std::move(policy),
-              tls::LeafCache{std::move(signer),
-                             {.min_version = settings.min_tls_version, .keylog = settings.keylog}},
+              tls::LeafCache{
+                  std::move(signer),
+                  {.min_version = settings.min_tls_version, .keylog = settings.keylog, .now = settings.now}},
               std::move(upstream),
-              std::move(dialer)} {}
+              std::move(dialer),
+              Renewal{settings.ask_for_intermediate}} {}
 
   Settings settings;
   std::vector<char> scratch;

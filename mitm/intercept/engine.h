@@ -1,7 +1,9 @@
 // Interception of one connection: TLS on both sides, HTTP or raw inside, flows out.
 #pragma once
 
+#include <chrono>
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <string>
 
@@ -30,6 +32,10 @@ struct Settings {
   std::shared_ptr<dns::Names> names = std::make_shared<dns::Names>();       ///< shared by all engines
   std::shared_ptr<Learned> learned = std::make_shared<Learned>();           ///< likewise
   std::shared_ptr<MemoryBudget> memory = std::make_shared<MemoryBudget>();  ///< likewise
+  /// Has the broker send another intermediate (Engine::renew()); from any thread. Empty: there is nobody to
+  /// ask.
+  std::function<void()> ask_for_intermediate;
+  std::function<std::chrono::system_clock::time_point()> now = std::chrono::system_clock::now;
   bool flow_starts = true;  ///< publish start events (of flows that last)
 };
 

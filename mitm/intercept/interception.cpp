@@ -305,6 +305,11 @@ bool Interception::program_left() {
 
 awaitable<bool> Interception::accept_tls(const divert::ClientHello& hello, X509* upstream,
                                          std::string_view alpn, std::string shown) {
+  std::string outdated = co_await tools_.renewal.before_leaf(tools_.leaves);
+  if (!outdated.empty()) {
+    report_tls_error(std::move(outdated));
+    co_return false;
+  }
   auto context = tools_.leaves.context_for({tracked_.server_name(), upstream, key_type_for(hello)});
   tls::SslPtr ssl{context ? SSL_new(context->get()) : nullptr};
   if (!ssl) {

@@ -10,6 +10,7 @@
 #include "mitm/intercept/channel.h"
 #include "mitm/intercept/dialer.h"
 #include "mitm/intercept/http1_session.h"
+#include "mitm/intercept/renewal.h"
 #include "mitm/intercept/tracked.h"
 #include "mitm/intercept/upstream_tls.h"
 #include "mitm/tls/leaf.h"
@@ -23,6 +24,7 @@ struct Tools {
   tls::LeafCache leaves;
   std::unique_ptr<UpstreamTls> upstream;
   std::unique_ptr<Dialer> dialer;
+  Renewal renewal;
 };
 
 class Interception {

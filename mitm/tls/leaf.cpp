@@ -256,6 +256,10 @@ base::Result<std::shared_ptr<SSL_CTX>> LeafCache::make_context(const LeafRequest
   return std::shared_ptr<SSL_CTX>{std::move(context)};
 }
 
+bool LeafCache::expires_within(std::chrono::seconds span) const {
+  return not_after(signer_->intermediate().certificate.get()) <= settings_.now() + span;
+}
+
 void LeafCache::renew(std::shared_ptr<const LeafSigner> signer) {
   index_.clear();
   entries_.clear();

@@ -2,6 +2,8 @@
 #pragma once
 
 #include <array>
+#include <chrono>
+#include <functional>
 #include <list>
 #include <memory>
 #include <mutex>
@@ -14,6 +16,9 @@
 #include "mitm/tls/keylog.h"
 
 namespace mitm::tls {
+
+/// The intermediate lives for seven days; a new one is asked for on the last.
+inline constexpr std::chrono::hours kRenewBefore{24};
 
 enum class KeyType : std::uint8_t { p256, rsa2048 };
 
@@ -65,12 +70,16 @@ class LeafCache {
     int min_version = TLS1_2_VERSION;
     std::size_t limit = 1000;
     std::shared_ptr<Keylog> keylog{};  ///< null: none
+    std::function<std::chrono::system_clock::time_point()> now = std::chrono::system_clock::now;
   };
   LeafCache(std::shared_ptr<const LeafSigner> signer, Settings settings);
 
   /// Never null on success; valid while the caller holds it. The caller chooses the ALPN, in a callback that
   /// it sets on the context (OpenSSL has none on the SSL).
   [[nodiscard]] base::Result<std::shared_ptr<SSL_CTX>> context_for(const LeafRequest& request);
+
+  /// Whether the intermediate, and with it each leaf, ends within `span` from now or has ended.
+  [[nodiscard]] bool expires_within(std::chrono::seconds span) const;
 
   /// A renewed intermediate: contexts given out from now on use it.
   void renew(std::shared_ptr<const LeafSigner> signer);
