@@ -12,6 +12,7 @@
 
 #include "base/fd.h"
 #include "divert/capture.h"
+#include "divert/confine.h"
 #include "divert/packet_log.h"
 #include "divert/packet_source.h"
 #include "mitm/cli/doctor_checks.h"
@@ -204,6 +205,16 @@ Finding check_other_tables() {
              }));
 }
 
+Finding check_confinement() {
+  const auto possible = divert::possible_confinement();
+  std::vector<std::string_view> missing;
+  if (!possible.system_calls) missing.emplace_back("seccomp");
+  if (!possible.files) missing.emplace_back("Landlock");
+  if (missing.empty()) return good("worker", "is confined by seccomp and Landlock");
+  return bad(State::missing, "worker", fmt::format("runs without {}", fmt::join(missing, " and ")),
+             "a kernel that has it (/sys/kernel/security/lsm names Landlock); osproxy works without", false);
+}
+
 /// What `auto` would choose is what works.
 void check_engines(Findings& findings) {
   if (!is_root()) return findings.push_back(needs_root("engine"));
@@ -232,7 +243,8 @@ std::vector<Finding> examine(const RunSettings& settings) {
                     check_descriptors(),
                     check_backlog(),
                     check_marks(settings.mark_bit),
-                    check_other_tables()};
+                    check_other_tables(),
+                    check_confinement()};
   check_trust(settings, findings);
   check_engines(findings);
   return findings;

@@ -13,6 +13,7 @@
 #include <unistd.h>
 
 #include "base/text.h"
+#include "divert/confine.h"
 #include "divert/signals.h"
 #include "divert/wire.h"
 #include "mitm/cli/learned_file.h"
@@ -21,6 +22,7 @@
 #include "mitm/intercept/engine.h"
 #include "mitm/sink/sinks.h"
 #include "mitm/tls/authority.h"
+#include "mitm/tls/certificate_directories.h"
 
 namespace mitm::cli {
 namespace {
@@ -248,6 +250,9 @@ base::Result<> carry_connections(WorkerPlan plan) {
   flow::Bus bus{std::move(*sinks), on_sink_error, &run};
   Process process{worker, bus};
   if (auto made = process.make_engines(plan, std::move(*signer)); !made) return made.error();
+  // Before the first thread, and before the first byte of a stranger's.
+  if (const auto confined = divert::confine(tls::certificate_directories()); !confined)
+    return confined.error();
   bus.start();
   process.run();
   if (bus.dropped() > 0)

@@ -33,7 +33,7 @@ def doctor(*options, before=(), code=0):
 
 
 CHECKS = {"privileges", "nf_tables", "packet queue", "DNS copies", "conntrack", "sock_diag", "IPv6", "cgroup v2", "process events", "descriptors", "sysctl",
-          "marks", "other tables", "CA", "packet engine", "redirect engine", "engine"}
+          "marks", "other tables", "worker", "CA", "packet engine", "redirect engine", "engine"}
 
 
 class Doctor(unittest.TestCase):

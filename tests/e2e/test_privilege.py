@@ -62,6 +62,29 @@ class Worker(unittest.TestCase):
             self.assertIn(f"meta skgid {gid} return", world.run("nft", "list", "table", "inet", "osproxy").stdout)
             self.assertNotEqual(run("getent", "group", gid, check=False).returncode, 0)
 
+    def test_worker_is_confined(self):
+        """What it can no longer do is tried by tests/divert/confine_test.cpp; here, that it is so once it carries connections."""
+        with Osproxy(world, "curl", environment=user.environment, jsonl=False) as osproxy:
+            world.curl("https://one.test/", trust="osproxy")
+            worker = osproxy.worker()
+            for task in os.listdir(f"/proc/{worker}/task"):
+                with open(f"/proc/{worker}/task/{task}/status") as file:
+                    self.assertIn("Seccomp:\t2\n", file.read())
+
+    def test_the_environment_configures_no_openssl(self):
+        """A configuration like this one makes every key and every digest of OpenSSL's fail; others load libraries, as root."""
+        config = f"{world.dir}/openssl.cnf"
+        with open(config, "w") as file:
+            file.write("openssl_conf = all\n[all]\nalg_section = algorithms\n[algorithms]\ndefault_properties = fips=yes\n")
+        environment = {"OPENSSL_CONF": config, "OPENSSL_MODULES": world.dir}
+        fails = run("openssl", "genpkey", "-algorithm", "EC", "-pkeyopt", "ec_paramgen_curve:P-256", check=False, env={**os.environ, **environment})
+        self.assertNotEqual(fails.returncode, 0)
+        before, world.ca_dir = world.ca_dir, f"{world.dir}/unconfigured"
+        self.addCleanup(setattr, world, "ca_dir", before)
+        with Osproxy(world, "curl", environment=environment) as osproxy:
+            world.curl("https://one.test/", trust="osproxy")
+            self.assertEqual(osproxy.wait_for_flow(type="http")["status"], 200)
+
     def test_worker_is_nobody_for_real_root(self):
         with Osproxy(world, "curl") as osproxy:
             self.assertEqual(status_of(osproxy.worker())["Uid"].split()[0], "65534")

@@ -65,7 +65,8 @@ def filter_program(calls, families):
 def confine(settings, writable):
     """A function that a child calls before it becomes osproxy."""
     libc = ctypes.CDLL(None, use_errno=True)
-    code = filter_program(system_calls_of(settings["SystemCallFilter"]), settings["RestrictAddressFamilies"].split())
+    calls = set().union(*(system_calls_of(word) if word.startswith("@") else {word} for word in settings["SystemCallFilter"].split()))
+    code = filter_program(calls, settings["RestrictAddressFamilies"].split())
     instructions = ctypes.create_string_buffer(b"".join(code))
     program = ctypes.create_string_buffer(struct.pack("HxxxxxxP", len(code), ctypes.addressof(instructions)))
     read_only, bind, recursive, private, remount = 1, 4096, 16384, 1 << 18, 32
@@ -127,6 +128,8 @@ class Service(unittest.TestCase):
         with self.start(*arguments) as osproxy:
             status = status_of(osproxy.broker())
             self.assertEqual((status["NoNewPrivs"], status["Seccomp"]), ("1", "2"))
+            # The worker has a filter of its own as well.
+            self.assertEqual(int(status_of(osproxy.worker())["Seccomp_filters"]), int(status["Seccomp_filters"]) + 1)
             self.assertNotEqual(status["CapEff"], status_of(os.getpid())["CapEff"])
             self.assertEqual(status_of(osproxy.worker())["Uid"].split()[0], "65534")
             # root's program, and somebody else's, whose files root may not simply look into.
