@@ -13,12 +13,12 @@ struct Rig {
   int looks = 0;
   OthersWatch::Clock::time_point now{100s};
   OthersWatch watch{{[this] { return std::exchange(changed, false); },
-                    [this] {
-                      ++looks;
-                      return found;
-                    }},
-                   {"old"},
-                   now};
+                     [this] {
+                       ++looks;
+                       return found;
+                     }},
+                    {"old"},
+                    now};
 
   OthersWatch::News after(OthersWatch::Clock::duration time) {
     now += time;
