@@ -27,6 +27,8 @@ using namespace std::chrono_literals;
 constexpr auto kHeartbeat = 200ms;
 constexpr auto kWorkerStart = 20s;
 constexpr auto kWorkerEnd = 3s;
+/// Requests of the packet engine between two signs of life.
+constexpr std::size_t kBeatEvery = 64;
 /// Troubles of a run that goes on are told soon, but not again and again.
 constexpr auto kTellCheck = 1s;
 constexpr auto kTellEvery = 60s;
@@ -382,7 +384,12 @@ void Broker::notice(const Ruling& ruling) {
 
 /// What the packet engine wants the worker to do or to know.
 void Broker::serve_engine() {
-  for (const auto& deed : engine_->take_requests()) perform(deed);
+  // Each may take a socket in a program's place: a burst of them must not look like a broker that hangs.
+  std::size_t performed = 0;
+  for (const auto& deed : engine_->take_requests()) {
+    perform(deed);
+    if (++performed % kBeatEvery == 0) beat();
+  }
   for (auto& link : links_) flush(link);
 }
 
