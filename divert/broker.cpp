@@ -337,8 +337,9 @@ void Broker::answer(OwnerLookups::Found found) {
   ruling.verdict = setup_.policy.judge({ruling.owner, key.destination}, own_pids_);
   notice(ruling);
   unknown_owners().notice(ruling, key);
-  auto message = message_about(key, ruling, wire::Answer::Kind::answer, to.question);
-  send(links_[to.link], std::move(message.bytes), std::move(message.with));
+  Link& link = links_[to.link];
+  auto message = message_about(key, ruling, wire::Answer::Kind::answer, to.question, link);
+  send(link, std::move(message.bytes), std::move(message.with));
 }
 
 std::optional<pfctl::OriginalTuple> Broker::original_of(const base::Endpoint& peer,
@@ -399,14 +400,16 @@ void Broker::perform(const Deed& deed) {
   if (const auto* ahead = std::get_if<ConnectAhead>(&deed)) {
     notice(ahead->ruling);
     const Kind kind = ahead->again ? Kind::connect_again : Kind::connect;
-    auto message = message_about(ahead->key, ahead->ruling, kind, ahead->token);
+    auto message = message_about(ahead->key, ahead->ruling, kind, ahead->token, any);
     // The program's first packet comes again: nobody has answered it.
     if (!any.unsent.push(std::move(message.bytes), LinkQueue::Kind::needed, std::move(message.with)))
       engine_->connected(ahead->token, ETIMEDOUT);
   } else if (const auto* reply = std::get_if<Reply>(&deed)) {
     notice(reply->ruling);
-    auto message = message_about(reply->key, reply->ruling, Kind::answer, reply->to.question, reply->token);
-    send(links_[reply->to.link], std::move(message.bytes), std::move(message.with));
+    Link& link = links_[reply->to.link];
+    auto message =
+        message_about(reply->key, reply->ruling, Kind::answer, reply->to.question, link, reply->token);
+    send(link, std::move(message.bytes), std::move(message.with));
   } else if (const auto* shown = std::get_if<Show>(&deed)) {
     notice(shown->ruling);
     auto message = answer_about(shown->key, shown->ruling, own_pids_, Kind::show, 0);

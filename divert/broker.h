@@ -119,7 +119,7 @@ class Broker {
     base::UniqueFd with;
   };
   Message message_about(const FlowKey& key, const Ruling& ruling, wire::Answer::Kind kind, std::uint64_t id,
-                        std::uint64_t upstream = 0);
+                        const Link& link, std::uint64_t upstream = 0);
   [[nodiscard]] std::vector<std::string> start_watching_others();
   void watch_others();
   UnknownOwners& unknown_owners() { return engine_ ? engine_->unknown_owners() : unknown_owners_; }

@@ -11,13 +11,13 @@
 namespace divert {
 
 Broker::Message Broker::message_about(const FlowKey& key, const Ruling& ruling, wire::Answer::Kind kind,
-                                      std::uint64_t id, std::uint64_t upstream) {
+                                      std::uint64_t id, const Link& link, std::uint64_t upstream) {
   const auto* process = ruling.owner.process.get();
   const bool own = process && std::ranges::find(own_pids_, process->id.pid) != own_pids_.end();
   const bool blocked = ruling.verdict.action == Action::block && ruling.verdict.by_host.empty();
   const auto maker = own || blocked || setup_.rules.own_mark == 0 ? std::nullopt : maker_of(ruling.owner);
   Message message{answer_about(key, ruling, own_pids_, kind, id, upstream, maker.has_value()), {}};
-  if (!maker || upstream != 0) return message;
+  if (!maker || upstream != 0 || !link.unsent.takes_descriptor()) return message;
   auto socket = open_program_socket(*maker, key.destination.address().is_v6(), setup_.rules.own_mark);
   if (socket) {
     message.with = std::move(*socket);

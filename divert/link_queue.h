@@ -23,12 +23,14 @@ class LinkQueue {
   };
   /// Descriptors that may wait. One beyond them is closed, and its message goes without: the worker asks
   /// again.
-  static constexpr std::size_t kMaxDescriptors = 512;
+  static constexpr std::size_t kMaxDescriptors = 256;
   /// False: there is no room, and it is dropped. `with` goes along.
   [[nodiscard]] bool push(std::string message, Kind kind, base::UniqueFd with = {});
   /// Sends as many as `socket` takes, and what it still has of an earlier one. True: at least one has gone.
   bool flush(MessageSocket& socket);
 
+  /// Whether a descriptor would find room now: not worth making one otherwise.
+  [[nodiscard]] bool takes_descriptor() const { return descriptors_ < kMaxDescriptors; }
   [[nodiscard]] bool empty() const { return messages_.empty(); }
   [[nodiscard]] std::size_t bytes() const { return bytes_; }
 
