@@ -231,7 +231,7 @@ class Ending(unittest.TestCase):
                 self.assertEqual(program.communicate(timeout=PATIENCE)[0].split()[0], "ECONNRESET")
                 self.assertEqual(drip.stdout.readline(), "ECONNRESET\n")
                 if not ASAN:
-                    self.assertLess(most - memory, 40_000)  # kB
+                    self.assertLess(most - memory, 80_000)  # kB
                 wait_for(lambda: not alive(guard), "the end of the guard")
                 self.assert_network_works()
 
