@@ -8,32 +8,10 @@
 #include <thread>
 #include <utility>
 
-#include <pthread.h>
-#include <signal.h>
-
 #include "base/fd.h"
+#include "base/signals_blocked.h"
 
 namespace base {
-namespace {
-
-/// No signal is handled on the thread that starts meanwhile: a handler would wait as long as write(2) does.
-class SignalsBlocked {
- public:
-  SignalsBlocked() {
-    sigset_t all;
-    sigfillset(&all);
-    for (const int fault : {SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGABRT, SIGTRAP}) sigdelset(&all, fault);
-    ::pthread_sigmask(SIG_BLOCK, &all, &before_);
-  }
-  SignalsBlocked(const SignalsBlocked&) = delete;
-  SignalsBlocked& operator=(const SignalsBlocked&) = delete;
-  ~SignalsBlocked() { ::pthread_sigmask(SIG_SETMASK, &before_, nullptr); }
-
- private:
-  sigset_t before_;
-};
-
-}  // namespace
 
 struct LineWriter::Shared {
   Shared(int to, Dropped drop, Limits most) : fd(to), dropped_line(std::move(drop)), limits(most) {}

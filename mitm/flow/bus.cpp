@@ -6,9 +6,8 @@
 
 #include <algorithm>
 #include <chrono>
-#include <csignal>
 
-#include <pthread.h>
+#include "base/signals_blocked.h"
 
 namespace mitm::flow {
 namespace {
@@ -17,24 +16,6 @@ constexpr std::chrono::milliseconds kNap{2};
 
 /// Room in the queue is given back after so many messages, not only after the whole batch.
 constexpr std::size_t kReleaseEvery = 64;
-
-/// No signal is handled on the sink thread: a write to a terminal is not cut short by one, and SIGTTOU does
-/// not stop us when a command of ours owns the terminal. Faults keep their default.
-class SignalsBlocked {
- public:
-  SignalsBlocked() {
-    sigset_t all;
-    sigfillset(&all);
-    for (const int fault : {SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGABRT, SIGTRAP}) sigdelset(&all, fault);
-    pthread_sigmask(SIG_BLOCK, &all, &before_);
-  }
-  SignalsBlocked(const SignalsBlocked&) = delete;
-  SignalsBlocked& operator=(const SignalsBlocked&) = delete;
-  ~SignalsBlocked() { pthread_sigmask(SIG_SETMASK, &before_, nullptr); }
-
- private:
-  sigset_t before_;
-};
 
 }  // namespace
 
@@ -58,7 +39,7 @@ Bus::~Bus() {
 }
 
 void Bus::start() {
-  const SignalsBlocked inherited_by_the_thread;
+  const base::SignalsBlocked inherited_by_the_thread;
   thread_ = std::thread([this] { run(); });
 }
 
