@@ -411,6 +411,8 @@ class Ending(unittest.TestCase):
     def test_closed_output_ends_it(self):
         command = world.inside([OSPROXY, "run", "curl", "--ca-dir", world.ca_dir, "--upstream-ca", f"{world.dir}/ca.pem"])
         osproxy = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        self.addCleanup(osproxy.wait)
+        self.addCleanup(osproxy.kill)
         wait_for(lambda: "redirect" in world.run("nft", "list", "ruleset").stdout, "the rules")
         osproxy.stdout.close()
         world.curl("http://one.test/")
