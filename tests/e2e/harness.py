@@ -360,7 +360,8 @@ class TemporaryUser:
         self.name = f"oe{os.getpid()}"
 
     def __enter__(self):
-        run("useradd", "--create-home", "--shell", "/bin/bash", self.name)
+        # Without a range of subordinate ids: what is left of tests that were killed would take numbers away from others.
+        run("useradd", "--create-home", "--shell", "/bin/bash", "-K", "SUB_UID_COUNT=0", "-K", "SUB_GID_COUNT=0", self.name)
         entry = pwd.getpwnam(self.name)
         self.uid, self.gid, self.home = entry.pw_uid, entry.pw_gid, entry.pw_dir
         self.environment = {"SUDO_UID": str(self.uid), "SUDO_GID": str(self.gid), "SUDO_USER": self.name}

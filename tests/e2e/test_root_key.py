@@ -3,6 +3,7 @@ import base64
 import ctypes
 import os
 import re
+import signal
 import socket
 import time
 import unittest
@@ -128,6 +129,10 @@ class RootKey(unittest.TestCase):
         shell = "sleep 1000 & wait"
         with Osproxy(world, "--", "sh", "-c", shell, command="exec", environment=user.environment, jsonl=False, check=False) as osproxy:
             wait_for(lambda: len(descendants(osproxy.broker())) >= 5, "the command and its child")
+            for pid in descendants(osproxy.broker()):
+                with open(f"/proc/{pid}/comm") as file:
+                    if file.read() == "sleep\n":
+                        self.addCleanup(os.kill, pid, signal.SIGKILL)  # it outlives the command
             self.check(osproxy, 5)
 
 
