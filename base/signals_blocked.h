@@ -1,6 +1,8 @@
 // A thread on which no signal is handled.
 #pragma once
 
+#include <initializer_list>
+
 #include <pthread.h>
 #include <signal.h>
 
