@@ -332,7 +332,7 @@ class Ending(unittest.TestCase):
                     self.assertNotIn("osproxy", world.tables())
 
     def test_curl_fails_when_the_worker_is_killed_in_the_middle_of_its_download(self):
-        osproxy = Osproxy(world, "curl", check=False)
+        osproxy = Osproxy(world, "curl", "--ports", "8010", check=False)
         osproxy.start(self)
         path = f"{world.dir}/download"
         curl = world.spawn(world.curl_command("http://192.0.2.2:8010/", "-o", path, "--no-buffer"))
