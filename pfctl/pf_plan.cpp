@@ -145,20 +145,37 @@ base::Result<Offer> offer_of(const Ruleset& ruleset, Dialect dialect) {
   return offer;
 }
 
+bool holds_packets(std::string_view text) {
+  return text.find("divert-to") != std::string_view::npos;
+}
+
 std::string rival_of(const Status& status, const Machine& machine, std::string_view text) {
   // On macOS a wildcard refers to us, among anchors of services that a rewriting would take their order from.
-  if (machine.dialect != Dialect::freebsd || !cannot_rewrite(status.main, machine.dialect).empty()) return {};
-  std::string rival = first_to_decide(status.main.rules, machine.anchor);
-  // What is let pass matches a rule of ours, which would take back what a `block` in front of it says.
-  const bool holds = text.find("divert-to") != std::string_view::npos;
-  if (rival.empty() && holds) rival = first_to_block(status.main.rules, machine.anchor);
-  return rival;
+  if (machine.dialect != Dialect::freebsd) return {};
+  // What is let pass matches a rule of ours last, behind whatever stands in front of it: a `block` would be
+  // taken back, and the state, queue or route of a `pass` would be lost.
+  if (holds_packets(text)) return first_to_match(status.main.rules, machine.anchor);
+  if (!cannot_rewrite(status.main, machine.dialect).empty()) return {};
+  return first_to_decide(status.main.rules, machine.anchor);
+}
+
+std::string cannot_hold(const Status& status, const Machine& machine, std::string_view text) {
+  if (machine.dialect != Dialect::freebsd || !holds_packets(text)) return {};
+  const std::string rival =
+      status.refers_to_anchor(machine.anchor) ? rival_of(status, machine, text) : std::string();
+  const std::string unreadable = cannot_rewrite(status.main, machine.dialect);
+  if (rival.empty() || unreadable.empty()) return {};
+  return fmt::format(
+      "`{}` in the main ruleset of pf stands in front of {}, which would take its decisions back while first "
+      "packets are held; and the main ruleset is not written anew, for {}: {}",
+      rival, machine.anchor, unreadable, advice_on_reference(machine));
 }
 
 base::Result<std::vector<Step>> plan_loading(const Status& status, const Machine& machine, std::string text) {
   if (status.skips_lo0) {
     return base::failure("pf skips lo0, so nothing can be diverted: {}", advice_on_skipping(machine.dialect));
   }
+  if (const std::string why = cannot_hold(status, machine, text); !why.empty()) return base::failure("{}", why);
   std::vector<Step> steps;
   const bool wanted = text.find(kLoopbackInterface) != std::string::npos;
   const bool there = std::ranges::count(status.interfaces, kLoopbackInterface, &Interface::name) > 0;

@@ -88,11 +88,20 @@ std::string advice_on_skipping(Dialect dialect);
 /// macOS: IPv6 addresses of VPN interfaces (Ruleset::tunnels); elsewhere none.
 [[nodiscard]] base::Result<std::vector<base::Address>> query_tunnels(const Machine& machine);
 
-/// The rule of others that our anchor, which holds `text`, must stand in front of and does not, although the
-/// main ruleset can be written anew; empty: none.
+/// FreeBSD: whether an anchor with this text holds first packets (divert(4)) until their verdict.
+bool holds_packets(std::string_view text);
+
+/// FreeBSD: the rule of others that our anchor, which contains `text`, must stand in front of and does not;
+/// empty: none. Where the main ruleset cannot be written anew only an anchor that holds packets has one: any
+/// other works behind other rules, but for what they decide.
 std::string rival_of(const Status& status, const Machine& machine, std::string_view text);
 
-/// `text`: the anchor. Errors: pf skips lo0; the main ruleset has to be written anew and cannot be.
+/// Why first packets must not be held with this main ruleset, if `text` does that: the user's own rules would
+/// lose their say, or connections their way. Empty: they may.
+std::string cannot_hold(const Status& status, const Machine& machine, std::string_view text);
+
+/// `text`: the anchor. Errors: pf skips lo0; packets cannot be held (cannot_hold); the main ruleset has to be
+/// written anew and cannot be.
 [[nodiscard]] base::Result<std::vector<Step>> plan_loading(const Status& status, const Machine& machine,
                                                            std::string text);
 
@@ -166,7 +175,7 @@ class PfSession {
  private:
   using Lines = std::vector<std::string>;
   /// What others leave us.
-  enum class Standing : std::uint8_t { in_force, pf_disabled, lo0_skipped };
+  enum class Standing : std::uint8_t { in_force, pf_disabled, lo0_skipped, nothing_held };
 
   base::Result<> perform(const std::vector<Step>& steps);
   base::Result<> perform(const Step& step);
@@ -185,6 +194,7 @@ class PfSession {
   base::Result<> load_own(const std::string& text);
   base::Result<> flush_own();
   std::vector<std::string> hinder(Standing standing, const Status& status);
+  std::vector<std::string> give_way(const std::string& why);
   base::Result<> put_reference_back(const Status& status, const Loaded& loaded, Lines& lines);
   base::Result<> put_anchor_back(const Loaded& loaded, Lines& lines);
   Undone undo_down_to(std::size_t steps);

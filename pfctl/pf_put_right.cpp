@@ -14,7 +14,11 @@ std::vector<std::string> PfSession::put_right(const Loaded& loaded) {
   if (!status) return {};
   if (!status->module_loaded || !status->enabled) return hinder(Standing::pf_disabled, *status);
   if (status->skips_lo0) return hinder(Standing::lo0_skipped, *status);
+  const std::string unholdable = cannot_hold(*status, machine_, loaded.text);
+  if (!unholdable.empty()) return give_way(unholdable);
   Lines lines;
+  if (standing_ == Standing::nothing_held)
+    lines.emplace_back("the main ruleset of pf leaves room for osproxy again: new connections are captured");
   if (standing_ == Standing::pf_disabled)
     lines.emplace_back("pf is enabled again, and new connections are captured");
   if (standing_ == Standing::lo0_skipped)
@@ -25,6 +29,10 @@ std::vector<std::string> PfSession::put_right(const Loaded& loaded) {
   if (!stopped_) done = put_anchor_back(loaded, lines);
   if (done) done = put_reference_back(*status, loaded, lines);
   const std::string trouble = done ? std::string() : done.error().text;
+  // Rules that hold packets must not stay behind those of others.
+  if (!done && holds_packets(loaded.text) && !own_.empty()) {
+    if (const auto stopped = flush_own(); !stopped) lines.push_back(stopped.error().text);
+  }
   if (!trouble.empty() && trouble != trouble_)
     lines.push_back(fmt::format("nothing is captured any more: others have changed pf, and {}", trouble));
   trouble_ = trouble;
@@ -53,6 +61,19 @@ std::vector<std::string> PfSession::hinder(Standing standing, const Status& stat
   return lines;
 }
 
+/// Rules that hold packets, beside rules of the user's with which they must not. Said once.
+std::vector<std::string> PfSession::give_way(const std::string& why) {
+  Lines lines;
+  if (standing_ != Standing::nothing_held)
+    lines.push_back(
+        fmt::format("nothing is captured any more: others have changed pf, and our rules are taken out: {}",
+                    why));
+  standing_ = Standing::nothing_held;
+  if (own_.empty()) return lines;
+  if (const auto stopped = flush_own(); !stopped) lines.push_back(stopped.error().text);
+  return lines;
+}
+
 base::Result<> PfSession::put_anchor_back(const Loaded& loaded, Lines& lines) {
   const auto shown = query_anchor(machine_);
   if (!shown) return shown.error();
@@ -71,7 +92,7 @@ base::Result<> PfSession::put_reference_back(const Status& status, const Loaded&
   lines.push_back(
       fmt::format("the main ruleset of pf was changed by others and {}: it names {} in front of all "
                   "others again",
-                  refers ? fmt::format("`{}` would decide first", rival) : "no longer came to our rules",
+                  refers ? fmt::format("`{}` would come first", rival) : "no longer came to our rules",
                   machine_.anchor));
   return {};
 }

@@ -189,7 +189,7 @@ base::Result<> PfSession::put_in_place(const std::string& text, Loaded& loaded) 
   const std::string rival = rival_of(*status, machine_, text);
   loaded.notes.push_back(
       status->refers_to_anchor(machine_.anchor)
-          ? fmt::format("`{}` in the main ruleset of pf would decide before {}: the main ruleset names it in "
+          ? fmt::format("`{}` in the main ruleset of pf would come before {}: the main ruleset names it in "
                         "front of all others while osproxy runs",
                         rival, machine_.anchor)
           : fmt::format("the main ruleset of pf did not refer to {}: it does while osproxy runs",
@@ -308,6 +308,8 @@ base::Result<> PfSession::stop() {
 
 base::Result<> PfSession::divert_again(const Loaded& loaded) {
   stopped_ = false;
+  // They come back with what they need (put_right).
+  if (standing_ == Standing::nothing_held) return {};
   return load_own(loaded.text);
 }
 

@@ -78,6 +78,17 @@ bool refers_by_name(std::string_view line, std::string_view anchor) {
   return !anchor.empty() && (referred(line, "rdr-anchor") == anchor || referred(line, "anchor") == anchor);
 }
 
+/// Whether a rule, as pfctl prints it, is about incoming packets only: its direction stands in front of all
+/// that it may say about interfaces and packets.
+bool is_inbound(const std::vector<std::string_view>& parts) {
+  const auto ends = [](std::string_view part) {
+    return std::ranges::any_of(std::array{"in", "out", "log", "quick", "on", "all", "from"},
+                               [&](const char* word) { return part == word; });
+  };
+  const auto found = std::ranges::find_if(parts, ends);
+  return found != parts.end() && *found == "in";
+}
+
 /// The first line in front of our anchor, referred to by its name or by a wildcard, that is such a one and
 /// holds for what goes out.
 template <class Wanted>
@@ -89,7 +100,7 @@ std::string first_in_front(std::string_view rules, std::string_view anchor, Want
     if (parts.empty()) continue;
     const std::string_view name = referred(line, "anchor");
     if (name == anchor || name == family) return {};
-    if (wanted(parts) && std::ranges::count(parts, "in") == 0) return std::string(trimmed(line));
+    if (wanted(parts) && !is_inbound(parts)) return std::string(trimmed(line));
   }
   return {};
 }
@@ -282,9 +293,11 @@ std::string first_to_decide(std::string_view rules, std::string_view anchor) {
   });
 }
 
-std::string first_to_block(std::string_view rules, std::string_view anchor) {
-  return first_in_front(rules, anchor,
-                        [](const std::vector<std::string_view>& parts) { return parts[0] == "block"; });
+std::string first_to_match(std::string_view rules, std::string_view anchor) {
+  return first_in_front(rules, anchor, [](const std::vector<std::string_view>& parts) {
+    return std::ranges::any_of(std::array{"pass", "block", "match", "anchor"},
+                               [&](const char* action) { return parts[0] == action; });
+  });
 }
 
 std::string first_by_owner(std::string_view rules) {

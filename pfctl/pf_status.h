@@ -57,8 +57,8 @@ std::string without_references(std::string_view main, std::string_view anchor);
 /// by a wildcard: an anchor of others, or a `quick` rule. Empty: none.
 std::string first_to_decide(std::string_view rules, std::string_view anchor);
 
-/// The first rule in front of our anchor that blocks what goes out without being `quick`. Empty: none.
-std::string first_to_block(std::string_view rules, std::string_view anchor);
+/// The first filter rule in front of our anchor that can match outgoing packets, `quick` or not. Empty: none.
+std::string first_to_match(std::string_view rules, std::string_view anchor);
 
 /// The first rule about what goes out that tells programs by their user or group. Empty: none.
 std::string first_by_owner(std::string_view rules);

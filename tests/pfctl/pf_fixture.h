@@ -20,6 +20,10 @@ inline constexpr const char* kAnchorText =
     "rdr pass on lo0 inet proto tcp from any to any port 80 -> 198.18.0.1 port 28531\n"
     "pass out quick route-to (lo0 127.0.0.1) inet proto tcp from any to any port 80 keep state\n";
 
+inline constexpr const char* kHoldingText =
+    "rdr pass on lo0 inet proto tcp from any to any port 80 -> 198.18.0.1 port 28531\n"
+    "pass out quick inet proto tcp from any to any divert-to 127.0.0.1 port 28531 no state\n";
+
 inline const pfctl::Loopback kPreferred{boost::asio::ip::make_address("198.18.0.1"),
                                         boost::asio::ip::make_address("fdff:6f73::1")};
 

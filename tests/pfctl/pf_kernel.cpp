@@ -46,6 +46,7 @@ struct Rule {
   bool not_tagged = false;
   bool diverts = false;
   bool of_icmp = false;
+  bool keeps_state = true;
   base::Endpoint target;  ///< rdr, divert-to of OpenBSD
 };
 
@@ -178,8 +179,11 @@ void read_option(Reader& reader, Rule& rule) {
     rule.route = reader.route();
   } else if (reader.accept("label")) {
     reader.take();
-  } else if (reader.accept("keep") || reader.accept("no")) {
+  } else if (reader.accept("keep")) {
     reader.expect("state");
+  } else if (reader.accept("no")) {
+    reader.expect("state");
+    rule.keeps_state = false;
   } else {
     unknown(reader.current());
   }
@@ -358,13 +362,27 @@ const Rule* Kernel::translation(const Rules& rules, const Pass& pass, bool& over
   return nullptr;
 }
 
+Fate Kernel::answer(const Packet& sent) {
+  if (state_) return Fate::arrives;
+  const Packet back{.source = sent.destination, .destination = sent.source, .flags = "SA"};
+  Pass pass{back, outside(), true, {}};
+  const Rule* last = nullptr;
+  evaluate(main_, pass, last);
+  return last && last->action == "block" ? Fate::blocked : Fate::arrives;
+}
+
+std::string_view Kernel::outside() const {
+  return dialect_ == Dialect::darwin ? "en0" : "em0";
+}
+
 Fate Kernel::send(const Packet& packet) {
   decided_.clear();
   const bool local = is_own(packet.destination.address());
-  Pass pass{packet, local ? "lo0" : dialect_ == Dialect::darwin ? "en0" : "em0", false, {}};
+  Pass pass{packet, local ? "lo0" : outside(), false, {}};
   const Rule* last = nullptr;
   evaluate(main_, pass, last);
   if (last) decided_.push_back(last->line);
+  state_ = last && last->action == "pass" && last->keeps_state;
   if (last && last->action == "block") return Fate::blocked;
   if (last && last->diverts) return Fate::held;
   std::string_view interface = last && !last->route.empty() ? std::string_view(last->route) : pass.interface;

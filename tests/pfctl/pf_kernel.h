@@ -65,6 +65,8 @@ class Kernel {
   /// One that is sent here, or that this machine forwards. States are not kept from one call to the next: a
   /// packet is the first of its connection, or one that has lost its state.
   [[nodiscard]] Fate send(const Packet& packet);
+  /// The answer to a first packet that has just left.
+  [[nodiscard]] Fate answer(const Packet& sent);
   /// Those that came by, in order, since the last send(): "pass out quick ...".
   [[nodiscard]] const std::vector<std::string>& decided() const { return decided_; }
 
@@ -78,6 +80,7 @@ class Kernel {
   };
 
   [[nodiscard]] Rules parsed(std::string_view text);
+  [[nodiscard]] std::string_view outside() const;
   [[nodiscard]] bool is_own(const base::Address& address) const;
   [[nodiscard]] bool holds_address(const struct Host& host, const base::Address& address) const;
   [[nodiscard]] bool matches(const Rule& rule, const Pass& pass) const;
@@ -91,6 +94,7 @@ class Kernel {
   std::map<std::string, Rules> anchors_;
   std::map<std::string, std::vector<std::string>> tables_;
   std::vector<std::string> decided_;
+  bool state_ = false;  ///< what was sent last has one
 };
 
 }  // namespace pf_kernel

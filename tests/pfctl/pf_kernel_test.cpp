@@ -89,6 +89,7 @@ struct Machine {
       fate = kernel.send(packet);
       if (fate == Fate::held) return "held for ever";
     }
+    if (fate == Fate::leaves && kernel.answer(packet) != Fate::arrives) return "leaves, answer blocked";
     if (fate != Fate::diverted) return name_of(fate);
     const Fate ours = upstream(packet);
     if (ours == Fate::diverted || ours == Fate::held) return "goes round for ever";
@@ -187,6 +188,17 @@ TEST_CASE("pf_kernel: the faults that anchors have had show") {
     machine.kernel.tunnels.insert(boost::asio::ip::make_address(kVpn));
     CHECK(machine.connect(syn(kVpn, kFar, 80)) == "lost");
   }
+  SUBCASE("a verdict behind the user's own rules takes them back") {
+    for (const auto& [user, other] :
+         {std::pair{"block in all\npass out all keep state\n", "leaves, answer blocked"},
+          {"block out all\n", "leaves"}}) {
+      CAPTURE(user);
+      Machine machine(holding(), Dialect::freebsd);
+      CHECK(!pfctl::first_to_match(user + std::string("anchor \"osproxy\" all\n"), "osproxy").empty());
+      machine.kernel.load_main("rdr-anchor \"osproxy\" all\n" + std::string(user) + "anchor \"osproxy\" all\n");
+      CHECK(machine.connect(syn(kHere, kFar, 22), false) == other);
+    }
+  }
   SUBCASE("a refusal under block all") {
     Machine machine(holding(), Dialect::freebsd, "block all\n", rdr + own + held);
     CHECK(machine.kernel.send({.source = at(kFar, 443), .destination = at(kHere, 51000), .flags = "RA"}) ==
@@ -228,6 +240,7 @@ TEST_CASE("pf_kernel: the user's own rules have the last word about every connec
       {"block out proto tcp from any to 192.0.2.0/24\n", "blocked", "blocked"},
       {"pass out all keep state\n", "leaves", "leaves"},
       {"pass out quick all keep state\n", "leaves", "leaves"},
+      {"block in all\npass out all keep state\n", "leaves", "leaves"},
   };
   for (const auto& each : cases) {
     CAPTURE(each.rules);

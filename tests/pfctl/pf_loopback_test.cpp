@@ -17,9 +17,7 @@ using test::PfState;
 constexpr const char* kLoopbackText =
     "rdr pass on lo28531 inet proto tcp from any to any port 80 -> 198.18.0.1 port 28531\n"
     "pass out quick route-to (lo28531 127.0.0.1) inet proto tcp from any to any port 80 keep state\n";
-constexpr const char* kHoldingText =
-    "rdr pass on lo0 inet proto tcp from any to any port 80 -> 198.18.0.1 port 28531\n"
-    "pass out quick inet proto tcp from any to any divert-to 127.0.0.1 port 28531 no state\n";
+using test::kHoldingText;
 
 bool load(pfctl::PfSession& held, const char* text) {
   return held.clean_up() && held.prepare(test::kPreferred) && held.load(test::offer(text), {});
@@ -93,8 +91,9 @@ TEST_CASE("pf_loopback: killed or failing at any step, the interface goes") {
   }
 }
 
-// The rule by which a judged packet passes is not `quick`: behind a `block` it would take that back.
-TEST_CASE("pf_loopback: with the packet engine the anchor stands in front of every block") {
+// The rule by which a judged packet passes is not `quick` and keeps no state: behind a `block` it would take
+// that back, behind a `pass` its state, queue and route.
+TEST_CASE("pf_loopback: with the packet engine the anchor stands in front of all that matches what goes out") {
   struct Case {
     const char* rules;
     const char* text;
@@ -104,7 +103,15 @@ TEST_CASE("pf_loopback: with the packet engine the anchor stands in front of eve
       {"block drop all\nanchor \"osproxy\" all\npass out all\n", kHoldingText, true},
       {"block drop out on em0 all\nanchor \"osproxy\" all\n", kHoldingText, true},
       {"block drop in all\nanchor \"osproxy\" all\npass out all\n", kHoldingText, false},
-      {"pass out all\nanchor \"osproxy\" all\n", kHoldingText, false},
+      {"pass out all no state\nanchor \"osproxy\" all\n", kHoldingText, true},
+      {"block drop in all\npass out all flags S/SA keep state\nanchor \"osproxy\" all\n", kHoldingText,
+       true},
+      {"match out all tag lan\nanchor \"osproxy\" all\n", kHoldingText, true},
+      {"pass out proto tcp all keep state label \"let in\"\nanchor \"osproxy\" all\n", kHoldingText, true},
+      {"block return-icmp(net-unr, port-unr) in log (all, to pflog1) all\nanchor \"osproxy\" all\n",
+       kHoldingText, false},
+      {"scrub out all no-df fragment reassemble\nanchor \"osproxy\" all\n", kHoldingText, false},
+      {"pass out all no state\nanchor \"osproxy\" all\n", test::kAnchorText, false},
       {"anchor \"osproxy\" all\nblock drop all\n", kHoldingText, false},
       {"block drop all\nanchor \"osproxy\" all\n", test::kAnchorText, false},
   };
@@ -122,9 +129,37 @@ TEST_CASE("pf_loopback: with the packet engine the anchor stands in front of eve
       CHECK((machine.state.rules != before.rules) == each.moved);
       if (!each.moved) continue;
       CHECK(machine.state.rules.starts_with("anchor \"osproxy\" all\n"));
-      CHECK(has_note(*loaded, "`block drop "));
+      CHECK(has_note(*loaded, "in the main ruleset of pf would come before osproxy"));
     }
     CHECK(machine.state == before);
+  }
+}
+
+// It cannot be moved in front of them.
+TEST_CASE("pf_loopback: the packet engine does not start behind rules that cannot be written anew") {
+  const std::string unreadable = "block drop in proto tcp from any os \"NMAP\" to any\n";
+  const std::pair<std::string, bool> cases[] = {
+      {"block drop all\n" + unreadable + "anchor \"osproxy\" all\n", true},
+      {unreadable + "pass out all flags S/SA keep state\nanchor \"osproxy\" all\n", true},
+      {unreadable + "anchor \"osproxy\" all\nblock drop all\n", false},
+  };
+  for (const auto& [rules, refused] : cases) {
+    CAPTURE(rules);
+    const Folder folder;
+    PfMachine machine(Dialect::freebsd);
+    machine.state = {.switched_on = true, .nat = "rdr-anchor \"osproxy\" all\n", .rules = rules};
+    const PfState before = machine.state;
+    auto held = test::session(machine, Dialect::freebsd, folder);
+    REQUIRE(held.prepare(test::kPreferred).has_value());
+    const auto loaded = held.load(test::offer(kHoldingText, pfctl::Offer::Proof::none), {});
+    CHECK(loaded.has_value() == !refused);
+    CHECK(machine.state.rules == before.rules);
+    if (!refused) continue;
+    CHECK(loaded.error().text.find("stands in front of osproxy") != std::string::npos);
+    CHECK(loaded.error().text.find("`anchor \"osproxy\"` in front of all its pass, block") != std::string::npos);
+    CHECK(machine.state.anchors.empty());
+    // The redirect engine takes nothing back.
+    CHECK(held.load(test::offer(test::kAnchorText), {}).has_value());
   }
 }
 

@@ -227,7 +227,7 @@ TEST_CASE("pf_plan: a reference behind a quick rule is moved in front of it, and
       REQUIRE(loaded.has_value());
       REQUIRE(loaded->notes.size() == 1);
       CHECK(loaded->notes.front().find("`pass out quick all flags S/SA keep state` in the main ruleset of pf "
-                                       "would decide before osproxy") != std::string::npos);
+                                       "would come before osproxy") != std::string::npos);
       CHECK(machine.state.rules == "anchor \"osproxy\" all\npass out quick all flags S/SA keep state\n");
     }
     CHECK(machine.state == before);

@@ -99,7 +99,7 @@ TEST_CASE("pf_watch: a quick rule in front of ours is passed by") {
   run.machine.state.rules = "pass out quick all flags S/SA keep state\n" + run.machine.state.rules;
   const auto lines = run.put_right();
   REQUIRE(lines.size() == 1);
-  CHECK(contains(lines.front(), "`pass out quick all flags S/SA keep state` would decide first"));
+  CHECK(contains(lines.front(), "`pass out quick all flags S/SA keep state` would come first"));
   CHECK(run.captures());
 }
 
@@ -180,6 +180,49 @@ TEST_CASE("pf_watch: what cannot be put right is told once, with the lines to ad
   CHECK(contains(lines.front(), "`rdr-anchor \"osproxy\"`"));
   CHECK(run.put_right().empty());
   CHECK(run.machine.state.rules == "block drop in proto tcp from any os \"NMAP\" to any\n");
+}
+
+TEST_CASE("pf_watch: rules that hold packets give way to a firewall that they cannot be put in front of") {
+  const Folder folder;
+  PfMachine machine(Dialect::freebsd);
+  machine.state = {.switched_on = true, .rules = "block drop all\n"};
+  auto held = session(machine, Dialect::freebsd, folder);
+  REQUIRE(held.prepare(kPreferred).has_value());
+  const auto loaded = held.load(offer(kHoldingText, pfctl::Offer::Proof::none), {});
+  REQUIRE(loaded.has_value());
+  CHECK(machine.state.rules == "anchor \"osproxy\" all\nblock drop all\n");
+  const std::string firewall = "block drop all\nblock drop in proto tcp from any os \"NMAP\" to any\n";
+  machine.state.rules = firewall + "anchor \"osproxy\" all\n";
+  const auto lines = held.put_right(*loaded);
+  REQUIRE(lines.size() == 1);
+  CHECK(contains(lines.front(), "our rules are taken out: `block drop all` in the main ruleset of pf stands in front"));
+  CHECK(machine.state.anchors.empty());
+  CHECK(held.put_right(*loaded).empty());
+  REQUIRE(held.stop().has_value());
+  REQUIRE(held.divert_again(*loaded).has_value());
+  CHECK(machine.state.anchors.empty());
+  machine.state.rules = "anchor \"osproxy\" all\n" + firewall;
+  CHECK(contains(held.put_right(*loaded).front(), "leaves room for osproxy again: new connections are captured"));
+  CHECK(machine.state.anchors.count("osproxy") == 1);
+}
+
+TEST_CASE("pf_watch: rules that hold packets stay out while main cannot be loaded with them in front") {
+  const Folder folder;
+  PfMachine machine(Dialect::freebsd);
+  machine.state = {.switched_on = true, .rules = "block drop all\n"};
+  auto held = session(machine, Dialect::freebsd, folder);
+  REQUIRE(held.prepare(kPreferred).has_value());
+  const auto loaded = held.load(offer(kHoldingText, pfctl::Offer::Proof::none), {});
+  REQUIRE(loaded.has_value());
+  machine.state.rules = "block drop all\nanchor \"osproxy\" all\n";
+  machine.loses = "anchor \"osproxy\" all";
+  const auto lines = held.put_right(*loaded);
+  REQUIRE(!lines.empty());
+  CHECK(contains(lines.front(), "nothing is captured any more"));
+  CHECK(machine.state.anchors.empty());
+  CHECK(machine.state.rules == "block drop all\nanchor \"osproxy\" all\n");
+  CHECK(!held.put_right(*loaded).empty());
+  CHECK(machine.state.anchors.count("osproxy") == 1);
 }
 
 TEST_CASE("pf_watch: the thread notices what is done to pf, and nothing else") {
