@@ -257,6 +257,9 @@ void Broker::beat() {
         "searches for the owners of connections hang again and again: perhaps a name service "
         "(nsswitch.conf) does not answer, or `ps` hangs");
   }
+  if (engine_ && !ending_) {
+    if (const auto failure = engine_->failure(); !failure.empty()) fail(failure);
+  }
   setup_.guard.beat(engine_ && !engine_->alive() ? Guard::Engine::hangs : Guard::Engine::works);
 }
 

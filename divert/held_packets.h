@@ -2,11 +2,13 @@
 // a number only.
 #pragma once
 
+#include <chrono>
 #include <cstdint>
 #include <map>
 #include <mutex>
 #include <optional>
 #include <string>
+#include <string_view>
 
 namespace divert {
 
@@ -31,6 +33,18 @@ class HeldPackets {
   std::mutex mutex_;
   std::map<std::uint32_t, Packet> packets_;  ///< by age
   std::uint32_t next_ = 1;
+};
+
+/// Tells when pf hands over again what it was given back with a verdict, which its type of service says: a
+/// state that belongs to the rule that holds packets would have it do so for ever. For one thread.
+class Returned {
+ public:
+  /// `packet`: IPv4, from its header on. True: so many within a second that they go round.
+  bool notice(std::string_view packet, std::chrono::steady_clock::time_point now);
+
+ private:
+  std::chrono::steady_clock::time_point since_;  ///< of the first of `count_`
+  unsigned count_ = 0;
 };
 
 }  // namespace divert

@@ -137,8 +137,12 @@ void PacketEngine::receive(Lane& lane) {
     }();
     const auto received = lane.source.receive(waiting ? kTick : kIdle, take);
     lane.progress.mark();
-    // Without its queue the broker must not stay: alive() will say so.
-    if (!received) return;
+    // Without its queue the broker must not stay.
+    if (!received) {
+      const std::lock_guard lock{failure_mutex_};
+      failure_ = received.error().text;
+      return;
+    }
     lane.learn();
     expire();
   }
@@ -261,6 +265,11 @@ bool PacketEngine::accepted(const FlowKey& key, const Waiter& waiter) {
 
 void PacketEngine::release_all() {
   with_ledger([&](Deeds& deeds) { ledger_.release_all(deeds); });
+}
+
+std::string PacketEngine::failure() const {
+  const std::lock_guard lock{failure_mutex_};
+  return failure_;
 }
 
 bool PacketEngine::alive() const {

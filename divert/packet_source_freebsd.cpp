@@ -70,6 +70,7 @@ base::UniqueFd divert_socket() {
 
 struct PacketSource::Store {
   HeldPackets packets{kMaxHeld};
+  Returned returned;
   base::UniqueFd answers;  ///< raw, for resets and ICMP errors
 
   /// In the place of the destination of `packet`. Its type of service is what a rule of ours lets pass on
@@ -124,6 +125,10 @@ base::Result<> PacketSource::receive(std::chrono::milliseconds patience, const T
     if (n < 0 && errno == EINTR) continue;
     if (n <= 0) return base::os_error("cannot receive held packets", errno);
     const std::string_view bytes{buffer_.data(), static_cast<std::size_t>(n)};
+    if (store_->returned.notice(bytes, std::chrono::steady_clock::now()))
+      return base::failure(
+          "pf holds first packets again that were sent on with a verdict: a rule of its main ruleset (nat, or "
+          "scrub with `reassemble tcp`) has it make states for them; use --engine redirect");
     const std::string_view way{reinterpret_cast<const char*>(&address), size};
     take({0, store_->packets.put({std::string(bytes), std::string(way)}), 0, 0}, bytes);
   }

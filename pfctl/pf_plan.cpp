@@ -60,6 +60,14 @@ bool Status::refers_to_anchor(std::string_view anchor) const {
   return refers_to(main.nat, "rdr-anchor", anchor) && refers_to(main.rules, "anchor", anchor);
 }
 
+std::vector<base::Address> own_addresses(const Status& status) {
+  std::vector<base::Address> addresses;
+  for (const auto& each : status.interfaces)
+    addresses.insert(addresses.end(), each.addresses.begin(), each.addresses.end());
+  std::ranges::sort(addresses);
+  return addresses;
+}
+
 base::Result<Status> query_status(const Machine& machine) {
   Status status;
   const auto interfaces = run_or_fail(machine, {kIfconfig}, "list the interfaces");
@@ -161,6 +169,17 @@ std::string rival_of(const Status& status, const Machine& machine, std::string_v
 
 std::string cannot_hold(const Status& status, const Machine& machine, std::string_view text) {
   if (machine.dialect != Dialect::freebsd || !holds_packets(text)) return {};
+  if (const std::string rule = first_to_reassemble(status.main.rules); !rule.empty())
+    return fmt::format(
+        "`{}` in the main ruleset of pf has pf make a state for each connection before its verdict: FreeBSD 14 "
+        "then holds the same first packet again and again, 15 asks no rule behind osproxy's; where `reassemble "
+        "tcp` is for `scrub in` only, first packets can be held",
+        rule);
+  if (const std::string rule = first_to_translate(status.main.nat, own_addresses(status)); !rule.empty())
+    return fmt::format(
+        "`{}` in the main ruleset of pf may translate connections of this machine (jails included) before they "
+        "are held, which would then belong to nobody and time out",
+        rule);
   const std::string rival =
       status.refers_to_anchor(machine.anchor) ? rival_of(status, machine, text) : std::string();
   const std::string unreadable = cannot_rewrite(status.main, machine.dialect);

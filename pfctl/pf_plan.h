@@ -43,6 +43,9 @@ struct Status {
   [[nodiscard]] bool refers_to_anchor(std::string_view anchor) const;
 };
 
+/// Of all interfaces, sorted.
+std::vector<base::Address> own_addresses(const Status& status);
+
 /// Asks pfctl, ifconfig, netstat and kldstat; changes nothing.
 [[nodiscard]] base::Result<Status> query_status(const Machine& machine);
 
@@ -206,6 +209,7 @@ class PfSession {
   std::size_t prepared_ = 0;  ///< steps of the journal that are prepare()'s
   std::string own_;           ///< what pfctl shows of our anchor; empty: nothing was loaded
   bool stopped_ = false;      ///< by stop()
+  std::vector<base::Address> seen_;    ///< this machine's, when it was looked at last
   Standing standing_ = Standing::in_force;
   std::string trouble_;  ///< why our rules could not be put in force again, as it was told last
 };

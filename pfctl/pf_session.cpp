@@ -180,6 +180,7 @@ base::Result<Loaded> PfSession::load(const Offer& offer, const Probe& probe) {
 base::Result<> PfSession::put_in_place(const std::string& text, Loaded& loaded) {
   const auto status = query_status(machine_);
   if (!status) return status.error();
+  seen_ = own_addresses(*status);
   const auto steps = plan_loading(*status, machine_, text);
   if (!steps) return steps.error();
   if (auto done = perform(*steps); !done) return done;
@@ -270,6 +271,14 @@ base::Result<> PfSession::warn_of_rivals(Loaded& loaded) {
         "`{}` in the main ruleset of pf tells programs by their user or group: it sees osproxy's worker "
         "in the place of those whose connections osproxy carries",
         by_owner));
+  }
+  const std::string translates =
+      machine_.dialect == Dialect::freebsd ? first_to_translate(main->nat, seen_) : std::string();
+  if (!translates.empty()) {
+    loaded.notes.push_back(
+        fmt::format("`{}` in the main ruleset of pf may translate connections of this machine's programs (jails "
+                    "included) before osproxy sees them: the owners of such connections are unknown to it",
+                    translates));
   }
   const std::string rival = first_to_decide(main->rules, machine_.anchor);
   if (rival.empty()) return {};

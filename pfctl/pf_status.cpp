@@ -132,6 +132,21 @@ std::string_view behind(const std::vector<std::string_view>& parts, std::string_
   return at == parts.end() || at + 1 == parts.end() ? std::string_view{} : *(at + 1);
 }
 
+bool concerns_tcp_over_ipv4(const std::vector<std::string_view>& parts) {
+  const std::string_view protocol = behind(parts, "proto");
+  return std::ranges::count(parts, "inet6") == 0 && (protocol.empty() || protocol == "tcp");
+}
+
+/// Whether a rule's source can be one of `own`. Tables and interfaces may have any address.
+bool may_be_from(const std::vector<std::string_view>& parts, const std::vector<base::Address>& own) {
+  const auto from = std::ranges::find(parts, "from");
+  if (from == parts.end() || from + 1 == parts.end()) return true;
+  const auto network = base::parse_network(*(from + 1));
+  const bool range = from + 2 != parts.end() && *(from + 2) == "-";
+  if (!network || range) return true;
+  return std::ranges::any_of(own, [&](const base::Address& address) { return network->contains(address); });
+}
+
 // macOS and FreeBSD print masks as 0xff000000; FreeBSD, when told to, behind a slash.
 std::optional<unsigned> mask_bits(std::string_view mask) {
   if (!mask.starts_with("0x")) return {};
@@ -298,6 +313,28 @@ std::string first_to_match(std::string_view rules, std::string_view anchor) {
     return std::ranges::any_of(std::array{"pass", "block", "match", "anchor"},
                                [&](const char* action) { return parts[0] == action; });
   });
+}
+
+std::string first_to_reassemble(std::string_view rules) {
+  while (!rules.empty()) {
+    const std::string_view line = next_line(rules);
+    const auto parts = words(line);
+    if (parts.empty() || parts[0] != "scrub" || is_inbound(parts) || !concerns_tcp_over_ipv4(parts)) continue;
+    if (behind(parts, "reassemble") == "tcp") return std::string(trimmed(line));
+  }
+  return {};
+}
+
+std::string first_to_translate(std::string_view nat, const std::vector<base::Address>& own) {
+  while (!nat.empty()) {
+    const std::string_view line = next_line(nat);
+    const auto parts = words(line);
+    if (parts.empty()) continue;
+    const bool translates = std::ranges::any_of(std::array{"nat", "binat", "nat-anchor", "binat-anchor"},
+                                                [&](const char* action) { return parts[0] == action; });
+    if (translates && concerns_tcp_over_ipv4(parts) && may_be_from(parts, own)) return std::string(trimmed(line));
+  }
+  return {};
 }
 
 std::string first_by_owner(std::string_view rules) {

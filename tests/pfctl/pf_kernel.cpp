@@ -1,221 +1,18 @@
 #include "tests/pfctl/pf_kernel.h"
 
 #include <algorithm>
-#include <functional>
 #include <stdexcept>
 
 #include <fmt/format.h>
 
-#include "tests/pfctl/pf_lexer.h"
+#include "tests/pfctl/pf_kernel_rule.h"
 
 namespace pf_kernel {
 
-using pf_grammar::Token;
 using pf_grammar::Tokens;
 using pfctl::Dialect;
 
-/// `any`, an address, a network, a table or `self`.
-struct Host {
-  bool negated = false;
-  std::string text = "any";
-  std::vector<base::PortRange> ports;
-};
-
-struct Comparison {
-  std::string how;  ///< "", "!=", ">="
-  std::uint32_t value = 0;
-};
-
-struct Rule {
-  std::string line;
-  std::string action;  ///< pass, block, rdr, anchor, rdr-anchor
-  std::string anchor;
-  bool no = false;
-  bool passes = false;  ///< rdr pass
-  bool quick = false;
-  std::string direction;
-  std::string interface;
-  std::string route, reply;  ///< interfaces of route-to and reply-to
-  std::string family;
-  std::string protocol;
-  Host source, destination;
-  std::optional<Comparison> user, group;
-  std::string flags, flag_mask;
-  std::optional<unsigned> tos;
-  std::string tag, tagged;
-  bool not_tagged = false;
-  bool diverts = false;
-  bool of_icmp = false;
-  bool keeps_state = true;
-  base::Endpoint target;  ///< rdr, divert-to of OpenBSD
-};
-
 namespace {
-
-[[noreturn]] void unknown(const Token& token) {
-  throw std::runtime_error(
-      fmt::format("line {}: the model of pf does not know '{}'", token.line, token.text));
-}
-
-/// One statement's words.
-class Reader {
- public:
-  Reader(const Tokens& tokens, std::size_t& at) : tokens_(tokens), at_(at) {}
-
-  [[nodiscard]] const Token& current() const { return tokens_.at(at_); }
-  [[nodiscard]] bool ends() const { return current().text == "\n" && !current().quoted; }
-  bool accept(std::string_view word) {
-    if (ends() || current().text != word) return false;
-    ++at_;
-    return true;
-  }
-  std::string take() {
-    if (ends()) unknown(current());
-    return tokens_.at(at_++).text;
-  }
-  bool accept_end() {
-    if (!ends()) return false;
-    ++at_;
-    return true;
-  }
-  void expect_end() {
-    if (!accept_end()) unknown(current());
-  }
-  void expect(std::string_view word) {
-    if (!accept(word)) unknown(current());
-  }
-
-  /// `item` or `{ item, item ... }`.
-  void list(const std::function<void()>& item) {
-    if (!accept("{")) return item();
-    while (!accept("}")) {
-      item();
-      accept(",");
-    }
-  }
-
-  Host host() {
-    Host host;
-    host.negated = accept("!");
-    if (current().text != "port") host.text = take();
-    if (!accept("port")) return host;
-    list([&] {
-      const std::string text = take();
-      const auto colon = text.find(':');
-      const auto first = static_cast<std::uint16_t>(std::stoul(text.substr(0, colon)));
-      const auto last =
-          colon == text.npos ? first : static_cast<std::uint16_t>(std::stoul(text.substr(colon + 1)));
-      host.ports.push_back({first, last});
-    });
-    return host;
-  }
-
-  Comparison comparison() {
-    Comparison found;
-    while (current().text.find_first_not_of("!=<>") == std::string::npos) found.how += take();
-    found.value = static_cast<std::uint32_t>(std::stoul(take()));
-    return found;
-  }
-
-  /// (lo0 127.0.0.1), or OpenBSD's address.
-  std::string route() {
-    if (!accept("(")) return take(), std::string("lo0");
-    std::string interface = take();
-    take();
-    expect(")");
-    return interface;
-  }
-
-  base::Endpoint endpoint() {
-    const auto address = boost::asio::ip::make_address(take());
-    expect("port");
-    return {address, static_cast<std::uint16_t>(std::stoul(take()))};
-  }
-
- private:
-  const Tokens& tokens_;
-  std::size_t& at_;
-};
-
-void read_conditions(Reader& reader, Rule& rule) {
-  if (reader.accept("on")) rule.interface = reader.take();
-  if (reader.accept("route-to")) rule.route = reader.route();
-  if (reader.accept("reply-to")) rule.reply = reader.route();
-  if (reader.current().text == "inet" || reader.current().text == "inet6") rule.family = reader.take();
-  if (reader.accept("proto")) rule.protocol = reader.take();
-  if (reader.accept("all")) return;
-  if (reader.accept("from")) rule.source = reader.host();
-  if (reader.accept("to")) rule.destination = reader.host();
-}
-
-void read_option(Reader& reader, Rule& rule) {
-  if (reader.accept("user")) {
-    rule.user = reader.comparison();
-  } else if (reader.accept("group")) {
-    rule.group = reader.comparison();
-  } else if (reader.accept("flags")) {
-    const std::string flags = reader.take();
-    if (flags == "any") return;
-    const auto slash = flags.find('/');
-    rule.flags = flags.substr(0, slash);
-    rule.flag_mask = flags.substr(slash + 1);
-  } else if (reader.accept("tos")) {
-    rule.tos = static_cast<unsigned>(std::stoul(reader.take(), nullptr, 0));
-  } else if (reader.accept("tag")) {
-    rule.tag = reader.take();
-  } else if (reader.accept("tagged")) {
-    rule.tagged = reader.take();
-  } else if (reader.accept("!")) {
-    reader.expect("tagged");
-    rule.tagged = reader.take();
-    rule.not_tagged = true;
-  } else if (reader.accept("icmp-type")) {
-    rule.of_icmp = true;
-    reader.expect("unreach");
-  } else if (reader.accept("divert-to")) {
-    rule.diverts = true;
-    rule.target = reader.endpoint();
-  } else if (reader.accept("route-to")) {
-    rule.route = reader.route();
-  } else if (reader.accept("label")) {
-    reader.take();
-  } else if (reader.accept("keep")) {
-    reader.expect("state");
-  } else if (reader.accept("no")) {
-    reader.expect("state");
-    rule.keeps_state = false;
-  } else {
-    unknown(reader.current());
-  }
-}
-
-Rule read_rule(Reader& reader) {
-  Rule rule;
-  rule.no = reader.accept("no");
-  rule.action = reader.take();
-  if (rule.action == "anchor" || rule.action == "rdr-anchor") {
-    rule.anchor = reader.take();
-    reader.accept("all");
-  } else if (rule.action == "rdr") {
-    rule.passes = reader.accept("pass");
-    read_conditions(reader, rule);
-    if (reader.accept("tagged")) rule.tagged = reader.take();
-    if (!rule.no) {
-      reader.expect("->");
-      rule.target = reader.endpoint();
-    }
-  } else if (rule.action == "pass" || rule.action == "block") {
-    if (rule.action == "block" && !reader.accept("return")) reader.accept("drop");
-    if (reader.current().text == "in" || reader.current().text == "out") rule.direction = reader.take();
-    rule.quick = reader.accept("quick");
-    read_conditions(reader, rule);
-    while (!reader.ends()) read_option(reader, rule);
-  } else {
-    unknown(reader.current());
-  }
-  reader.expect_end();
-  return rule;
-}
 
 bool holds(const Comparison& wanted, std::uint32_t value) {
   if (wanted.how == "!=") return value != wanted.value;
@@ -253,18 +50,16 @@ Kernel::Rules Kernel::parsed(std::string_view text) {
   if (!tokens) throw std::runtime_error(tokens.error().text);
   Rules rules;
   for (std::size_t at = 0; at < tokens->size();) {
-    Reader reader(*tokens, at);
-    if (reader.accept_end()) continue;
-    if (reader.accept("table")) {
-      auto& members = tables_[reader.take()];
-      members.clear();
-      reader.accept("const");
-      reader.list([&] { members.push_back(reader.take()); });
-      reader.expect_end();
+    if ((*tokens)[at].text == "\n" && !(*tokens)[at].quoted) {
+      ++at;
+      continue;
+    }
+    if (const auto table = read_table(*tokens, at)) {
+      tables_[table->name] = as_of_now(table->members);
       continue;
     }
     const std::size_t begin = at;
-    rules.push_back(read_rule(reader));
+    rules.push_back(read_rule(*tokens, at));
     for (std::size_t i = begin; i + 1 < at; ++i) {
       auto& line = rules.back().line;
       line += (line.empty() ? "" : " ") + (*tokens)[i].text;
@@ -273,11 +68,27 @@ Kernel::Rules Kernel::parsed(std::string_view text) {
   return rules;
 }
 
+/// `self` is what it is when a table is loaded.
+std::vector<std::string> Kernel::as_of_now(const std::vector<std::string>& members) const {
+  std::vector<std::string> found;
+  for (const auto& each : members) {
+    if (each != "self") {
+      found.push_back(each);
+      continue;
+    }
+    found.insert(found.end(), {"127.0.0.1", "::1"});
+    for (const auto& address : own) found.push_back(address.to_string());
+  }
+  return found;
+}
+
 void Kernel::load_main(std::string_view text) {
+  forced_.clear();
   main_ = parsed(text);
 }
 
 void Kernel::load_anchor(const std::string& name, std::string_view text) {
+  forced_.clear();
   anchors_[name] = parsed(text);
 }
 
@@ -330,8 +141,8 @@ std::vector<std::string> Kernel::referred(const std::string& name) const {
 /// True: a `quick` rule has matched, in whatever anchor.
 bool Kernel::evaluate(const Rules& rules, Pass& pass, const Rule*& last) {
   for (const auto& rule : rules) {
-    if (rule.action == "rdr" || rule.action == "rdr-anchor") continue;
-    if (!matches(rule, pass)) continue;
+    const bool filters = rule.action == "pass" || rule.action == "block" || rule.action == "anchor";
+    if (!filters || !matches(rule, pass)) continue;
     if (rule.action == "anchor") {
       for (const auto& each : referred(rule.anchor)) {
         if (evaluate(anchors_.at(each), pass, last)) return true;
@@ -375,13 +186,45 @@ std::string_view Kernel::outside() const {
   return dialect_ == Dialect::darwin ? "en0" : "em0";
 }
 
-Fate Kernel::send(const Packet& packet) {
+/// The first rule of this kind in the main ruleset that holds for a packet.
+const Rule* Kernel::first_of(std::string_view action, const Pass& pass) const {
+  const auto found = std::ranges::find_if(
+      main_, [&](const Rule& rule) { return rule.action == action && matches(rule, pass); });
+  return found == main_.end() ? nullptr : &*found;
+}
+
+/// Before it filters, pf translates, or has normalization follow a connection. Then a state is made whatever
+/// the filter rule says, and a packet that is held belongs to it.
+Fate Kernel::send(const Packet& sent) {
+  const auto known = forced_.find({sent.source, sent.destination});
+  held_ = sent;
+  if (known != forced_.end()) {
+    decided_ = {known->second->line};
+    return known->second->diverts ? Fate::held : Fate::leaves;
+  }
+  const Pass going{sent, is_own(sent.destination.address()) ? "lo0" : outside(), false, {}};
+  const Rule* nat = first_of("nat", going);
+  const Rule* scrub = first_of("scrub", going);
+  const bool local = is_own(sent.source.address());
+  if (nat) held_.source = {nat->translated, static_cast<std::uint16_t>(sent.source.port() + 1)};
+  const Fate fate = filter(held_);
+  // No socket has that address and port: the second time there is no owner, and no answer.
+  if (nat) held_.owner.reset();
+  if (nat && local && !sent.owner && fate == Fate::leaves) return Fate::lost;
+  if (last_ && (nat || (scrub && scrub->follows_tcp)) && fate != Fate::blocked)
+    forced_[{sent.source, sent.destination}] = last_;
+  state_ = state_ || nat || (scrub && scrub->follows_tcp);
+  return fate;
+}
+
+Fate Kernel::filter(const Packet& packet) {
   decided_.clear();
   const bool local = is_own(packet.destination.address());
   Pass pass{packet, local ? "lo0" : outside(), false, {}};
   const Rule* last = nullptr;
   evaluate(main_, pass, last);
   if (last) decided_.push_back(last->line);
+  last_ = last;
   state_ = last && last->action == "pass" && last->keeps_state;
   if (last && last->action == "block") return Fate::blocked;
   if (last && last->diverts) return Fate::held;

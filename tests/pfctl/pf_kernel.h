@@ -62,9 +62,12 @@ class Kernel {
   std::set<base::Address> tunnels{};
   std::set<base::Endpoint> listeners{};
 
-  /// One that is sent here, or that this machine forwards. States are not kept from one call to the next: a
-  /// packet is the first of its connection, or one that has lost its state.
+  /// One that is sent here, or that this machine forwards. States are not kept from one call to the next, but
+  /// for those that translation and normalization force upon a connection (FreeBSD 14): a packet is the first
+  /// of its connection, or one that has lost its state.
   [[nodiscard]] Fate send(const Packet& packet);
+  /// What divert(4) gets of a packet that is held.
+  [[nodiscard]] const Packet& held() const { return held_; }
   /// The answer to a first packet that has just left.
   [[nodiscard]] Fate answer(const Packet& sent);
   /// Those that came by, in order, since the last send(): "pass out quick ...".
@@ -79,6 +82,9 @@ class Kernel {
     std::string tag;
   };
 
+  [[nodiscard]] Fate filter(const Packet& packet);
+  [[nodiscard]] const Rule* first_of(std::string_view action, const Pass& pass) const;
+  [[nodiscard]] std::vector<std::string> as_of_now(const std::vector<std::string>& members) const;
   [[nodiscard]] Rules parsed(std::string_view text);
   [[nodiscard]] std::string_view outside() const;
   [[nodiscard]] bool is_own(const base::Address& address) const;
@@ -95,6 +101,9 @@ class Kernel {
   std::map<std::string, std::vector<std::string>> tables_;
   std::vector<std::string> decided_;
   bool state_ = false;  ///< what was sent last has one
+  const Rule* last_ = nullptr;
+  Packet held_;
+  std::map<std::pair<base::Endpoint, base::Endpoint>, const Rule*> forced_;
 };
 
 }  // namespace pf_kernel

@@ -84,6 +84,7 @@ struct Machine {
   std::string connect(Packet packet, bool chosen = true) {
     Fate fate = kernel.send(packet);
     if (fate == Fate::held) {
+      packet = kernel.held();
       if (chosen && upstream(packet) == Fate::blocked) return "held, upstream blocked";
       packet.tos = chosen ? pfctl::kTosDivert : pfctl::kTosPass;
       fate = kernel.send(packet);
@@ -197,6 +198,28 @@ TEST_CASE("pf_kernel: the faults that anchors have had show") {
       CHECK(!pfctl::first_to_match(user + std::string("anchor \"osproxy\" all\n"), "osproxy").empty());
       machine.kernel.load_main("rdr-anchor \"osproxy\" all\n" + std::string(user) + "anchor \"osproxy\" all\n");
       CHECK(machine.connect(syn(kHere, kFar, 22), false) == other);
+    }
+  }
+  SUBCASE("normalization that follows TCP makes a state for what is held") {
+    const std::string scrub = "scrub on em0 all reassemble tcp fragment reassemble\n";
+    CHECK(!pfctl::first_to_reassemble(scrub).empty());
+    for (const bool chosen : {true, false}) {
+      Machine machine(holding(), Dialect::freebsd, scrub);
+      CHECK(machine.connect(syn(kHere, kFar, 443), chosen) == "held for ever");
+    }
+    Machine redirects(redirecting(), Dialect::freebsd, scrub);
+    CHECK(redirects.connect(syn(kHere, kFar, 443)) == "proxied");
+    Machine inbound(holding(), Dialect::freebsd, "scrub in on em0 all reassemble tcp fragment reassemble\n");
+    CHECK(inbound.connect(syn(kHere, kFar, 443)) == "proxied");
+  }
+  SUBCASE("what is translated before it is held is nobody's") {
+    const std::string nat = "nat on em0 inet from any to any -> 192.0.2.1\n";
+    CHECK(!pfctl::first_to_translate(nat, {boost::asio::ip::make_address(kHere)}).empty());
+    for (const bool chosen : {true, false}) {
+      Machine machine(holding(), Dialect::freebsd);
+      machine.kernel.load_main(nat + "rdr-anchor \"osproxy\" all\nanchor \"osproxy\" all\n");
+      machine.kernel.own.insert(boost::asio::ip::make_address("192.0.2.1"));
+      CHECK(machine.connect(syn(kHere, kFar, 443), chosen) == "lost");
     }
   }
   SUBCASE("a refusal under block all") {

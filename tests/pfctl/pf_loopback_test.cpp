@@ -163,6 +163,42 @@ TEST_CASE("pf_loopback: the packet engine does not start behind rules that canno
   }
 }
 
+// pf makes states for what is held then: it comes back for ever, or is nobody's.
+TEST_CASE("pf_loopback: the packet engine does not start beside nat of local sockets and reassembly of TCP") {
+  struct Case {
+    const char* nat;
+    const char* rules;
+    const char* named;   ///< empty: packets can be held
+    const char* noted;   ///< with the redirect engine
+  };
+  const Case cases[] = {
+      {"", "scrub on em0 all reassemble tcp fragment reassemble\n", "`scrub on em0 all reassemble tcp", ""},
+      {"", "scrub in on em0 all reassemble tcp fragment reassemble\n", "", ""},
+      {"nat on em0 inet from <jails> to any -> (em0:0) round-robin\n", "",
+       "`nat on em0 inet from <jails> to any -> (em0:0) round-robin`", "`nat on em0 inet from <jails>"},
+      {"nat on em0 inet from 192.168.0.0/16 to any -> (em0) round-robin\n", "", "", ""},
+  };
+  for (const auto& each : cases) {
+    CAPTURE(each.nat);
+    CAPTURE(each.rules);
+    const Folder folder;
+    PfMachine machine(Dialect::freebsd);
+    machine.state = {.switched_on = true, .nat = each.nat, .rules = each.rules};
+    auto held = test::session(machine, Dialect::freebsd, folder);
+    REQUIRE(held.prepare(test::kPreferred).has_value());
+    const auto holding = held.load(test::offer(kHoldingText, pfctl::Offer::Proof::none), {});
+    CHECK(holding.has_value() == (each.named[0] == '\0'));
+    if (!holding) {
+      CHECK(holding.error().text.find(each.named) != std::string::npos);
+      CHECK(machine.state.anchors.empty());
+    }
+    (void)held.unload();
+    const auto redirecting = held.load(test::offer(test::kAnchorText), {});
+    REQUIRE(redirecting.has_value());
+    CHECK(has_note(*redirecting, "the owners of such connections are unknown") == (each.noted[0] != '\0'));
+  }
+}
+
 TEST_CASE("pf_loopback: macOS's VPN addresses, and no other system's") {
   constexpr const char* kInterfaces =
       "lo0: flags=8049<UP> mtu 16384\n\tinet6 ::1 prefixlen 128\n"

@@ -183,6 +183,54 @@ TEST_CASE("pf_status: who can decide before us") {
   }
 }
 
+TEST_CASE("pf_status: normalization that makes states of outgoing connections") {
+  const std::pair<const char*, const char*> cases[] = {
+      {"scrub on em0 all reassemble tcp fragment reassemble\n",
+       "scrub on em0 all reassemble tcp fragment reassemble"},
+      {"scrub in all fragment reassemble\nscrub out on em0 inet proto tcp all reassemble tcp\n",
+       "scrub out on em0 inet proto tcp all reassemble tcp"},
+      {"scrub in on em0 all reassemble tcp fragment reassemble\n", ""},
+      {"scrub out inet6 all reassemble tcp fragment reassemble\n", ""},
+      {"scrub out proto udp all reassemble tcp fragment reassemble\n", ""},
+      {"scrub all fragment reassemble\nno scrub on em0 all\n", ""},
+      // FreeBSD 15: of a filter rule it needs a state, and makes none.
+      {"match out all scrub( reassemble tcp)\n", ""},
+      {"", ""},
+  };
+  for (const auto& [rules, found] : cases) CHECK(pfctl::first_to_reassemble(rules) == found);
+}
+
+TEST_CASE("pf_status: translation of what this machine's own sockets send") {
+  const std::vector<base::Address> own{boost::asio::ip::make_address("10.0.2.15"),
+                                       boost::asio::ip::make_address("127.0.0.1"),
+                                       boost::asio::ip::make_address("fe80::1")};
+  const std::pair<const char*, bool> cases[] = {
+      {"nat on em0 inet from <jails> to any -> (em0:0) round-robin", true},
+      {"nat on em0 inet from any to any -> 192.0.2.1", true},
+      {"nat on em0 inet from ! (em0) to any -> (em0) round-robin", true},
+      {"nat on em0 all -> (em0)", true},
+      {"nat pass on em0 inet from 10.0.2.0/24 to any -> (em0)", true},
+      {"nat on em0 inet from 10.0.2.1 - 10.0.2.99 to any -> (em0)", true},
+      {"binat on em0 inet from 10.0.2.15 to any -> 192.0.2.1", true},
+      {"nat-anchor \"ftp-proxy/*\" all", true},
+      {"binat-anchor \"x\" all", true},
+      {"nat on em0 inet proto tcp from any to any -> 192.0.2.1", true},
+      {"nat on em0 inet from 192.168.0.0/16 to any -> (em0) round-robin", false},
+      {"binat on em0 inet from 192.168.7.7 to any -> 192.0.2.1", false},
+      {"nat on em0 inet6 from any to any -> 2001:db8::1", false},
+      {"nat on em0 inet proto udp from any to any -> 192.0.2.1", false},
+      {"no nat on em0 all", false},
+      {"rdr on em0 inet proto tcp from any to any port = 80 -> 10.0.2.3", false},
+      {"rdr-anchor \"osproxy\" all", false},
+      {"", false},
+  };
+  for (const auto& [rule, found] : cases) {
+    CAPTURE(rule);
+    CHECK(pfctl::first_to_translate("rdr-anchor \"osproxy\" all\n" + std::string(rule) + "\n", own) ==
+          (found ? rule : ""));
+  }
+}
+
 TEST_CASE("pf_status: interfaces of macOS and FreeBSD") {
   const auto mac = pfctl::parse_ifconfig(kMacIfconfig);
   REQUIRE(mac.size() == 3);

@@ -206,6 +206,29 @@ TEST_CASE("pf_watch: rules that hold packets give way to a firewall that they ca
   CHECK(machine.state.anchors.count("osproxy") == 1);
 }
 
+TEST_CASE("pf_watch: rules that hold packets give way to nat of local sockets and to reassembly of TCP") {
+  for (const bool nat : {true, false}) {
+    const Folder folder;
+    PfMachine machine(Dialect::freebsd);
+    machine.state = {.switched_on = true};
+    auto held = session(machine, Dialect::freebsd, folder);
+    REQUIRE(held.prepare(kPreferred).has_value());
+    const auto loaded = held.load(offer(kHoldingText, pfctl::Offer::Proof::none), {});
+    REQUIRE(loaded.has_value());
+    const PfState holding = machine.state;
+    if (nat) machine.state.nat = "nat on em0 inet from any to any -> 192.0.2.1\n" + machine.state.nat;
+    if (!nat) machine.state.rules = "scrub all reassemble tcp fragment reassemble\n" + machine.state.rules;
+    const auto lines = held.put_right(*loaded);
+    REQUIRE(lines.size() == 1);
+    CHECK(contains(lines.front(), nat ? "`nat on em0 inet from any" : "`scrub all reassemble tcp"));
+    CHECK(machine.state.anchors.empty());
+    machine.state.nat = holding.nat;
+    machine.state.rules = holding.rules;
+    CHECK(!held.put_right(*loaded).empty());
+    CHECK(machine.state == holding);
+  }
+}
+
 TEST_CASE("pf_watch: rules that hold packets stay out while main cannot be loaded with them in front") {
   const Folder folder;
   PfMachine machine(Dialect::freebsd);
