@@ -70,6 +70,8 @@ base::Result<Landing> Landing::prepare(bool ipv4, bool ipv6) {
 
 struct LoadedRules::Hold {
   std::shared_ptr<Landing::Hold> landing;
+  Ruleset ruleset;
+  std::vector<base::Address> addresses;  ///< this machine's before the rules were made
   Loaded loaded;
 };
 
@@ -121,6 +123,7 @@ base::Result<RulesWatch> RulesWatch::start(LoadedRules& rules) {
   const auto machine = this_machine();
   auto view = query_view(machine);
   if (!view) return view.error();
+  view->addresses = rules.hold().addresses;
   auto watch = PfWatch::start(machine, std::move(*view), kWatchEvery);
   if (!watch) return watch.error();
   return RulesWatch(std::make_unique<Hold>(Hold{rules.hold(), std::move(*watch)}));
@@ -131,13 +134,22 @@ int RulesWatch::descriptor() const {
 }
 
 std::vector<std::string> RulesWatch::look() {
-  auto lines = hold_->rules.landing->session.put_right(hold_->rules.loaded);
-  auto view = query_view(this_machine());
+  auto& rules = hold_->rules;
+  const auto machine = this_machine();
+  // Before anything is made of them: what comes meanwhile is seen at the next look.
+  const auto addresses = query_addresses(machine);
+  // Where it fails, rules with the old ones do what they did.
+  (void)follow_tunnels(machine, rules.ruleset, rules.loaded);
+  auto lines = rules.landing->session.put_right(rules.loaded);
+  auto view = query_view(machine);
+  if (view && addresses) view->addresses = *addresses;
   hold_->watch->expect(view ? std::move(*view) : PfView{});
   return lines;
 }
 
 base::Result<LoadedRules> load_rules(const Ruleset& ruleset, const Landing& landing, const Probe& probe) {
+  auto addresses = query_addresses(this_machine());
+  if (!addresses) return addresses.error();
   const auto tunnels = query_tunnels(this_machine());
   if (!tunnels) return tunnels.error();
   Ruleset complete = ruleset;
@@ -147,8 +159,8 @@ base::Result<LoadedRules> load_rules(const Ruleset& ruleset, const Landing& land
   auto loaded = landing.hold()->session.load(*offer, probe);
   if (!loaded) return loaded.error();
   for (auto& note : cautions(complete, native_dialect())) loaded->notes.push_back(std::move(note));
-  return LoadedRules{
-      std::make_unique<LoadedRules::Hold>(LoadedRules::Hold{landing.hold(), std::move(*loaded)})};
+  return LoadedRules{std::make_unique<LoadedRules::Hold>(
+      LoadedRules::Hold{landing.hold(), std::move(complete), std::move(*addresses), std::move(*loaded)})};
 }
 
 base::Result<base::UniqueFd> keep_translating() {

@@ -60,12 +60,18 @@ bool Status::refers_to_anchor(std::string_view anchor) const {
   return refers_to(main.nat, "rdr-anchor", anchor) && refers_to(main.rules, "anchor", anchor);
 }
 
-std::vector<base::Address> own_addresses(const Status& status) {
+std::vector<base::Address> own_addresses(const std::vector<Interface>& interfaces) {
   std::vector<base::Address> addresses;
-  for (const auto& each : status.interfaces)
+  for (const auto& each : interfaces)
     addresses.insert(addresses.end(), each.addresses.begin(), each.addresses.end());
   std::ranges::sort(addresses);
   return addresses;
+}
+
+base::Result<std::vector<base::Address>> query_addresses(const Machine& machine) {
+  const auto interfaces = run_or_fail(machine, {kIfconfig}, "list the interfaces");
+  if (!interfaces) return interfaces.error();
+  return own_addresses(parse_ifconfig(interfaces->out));
 }
 
 base::Result<Status> query_status(const Machine& machine) {
@@ -175,7 +181,7 @@ std::string cannot_hold(const Status& status, const Machine& machine, std::strin
         "then holds the same first packet again and again, 15 asks no rule behind osproxy's; where `reassemble "
         "tcp` is for `scrub in` only, first packets can be held",
         rule);
-  if (const std::string rule = first_to_translate(status.main.nat, own_addresses(status)); !rule.empty())
+  if (const std::string rule = first_to_translate(status.main.nat, own_addresses(status.interfaces)); !rule.empty())
     return fmt::format(
         "`{}` in the main ruleset of pf may translate connections of this machine (jails included) before they "
         "are held, which would then belong to nobody and time out",

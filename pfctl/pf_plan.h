@@ -44,7 +44,9 @@ struct Status {
 };
 
 /// Of all interfaces, sorted.
-std::vector<base::Address> own_addresses(const Status& status);
+std::vector<base::Address> own_addresses(const std::vector<Interface>& interfaces);
+/// The same, asked of ifconfig now.
+[[nodiscard]] base::Result<std::vector<base::Address>> query_addresses(const Machine& machine);
 
 /// Asks pfctl, ifconfig, netstat and kldstat; changes nothing.
 [[nodiscard]] base::Result<Status> query_status(const Machine& machine);
@@ -135,6 +137,10 @@ struct Loaded {
   std::vector<std::string> notes;  ///< what the user should know of, a line each
 };
 
+/// macOS: `loaded`, which was made of `ruleset`, and that with the VPN addresses that there are now
+/// (PfSession::put_right then loads the new text). Errors: ifconfig's, render_pf's.
+[[nodiscard]] base::Result<> follow_tunnels(const Machine& machine, Ruleset& ruleset, Loaded& loaded);
+
 /// One osproxy's hold on pf. Undoes what it did when it is destroyed.
 class PfSession {
  public:
@@ -166,7 +172,8 @@ class PfSession {
   [[nodiscard]] base::Result<> divert_again(const Loaded& loaded);
 
   /// What others have done to pf since load(), and what was done about it: a line each. Where only rules were
-  /// replaced, ours are in force again. An administrator's `pfctl -d` is not undone.
+  /// replaced, ours are in force again; when this machine has other addresses, or `loaded` another text, they
+  /// are loaded anew. An administrator's `pfctl -d` is not undone.
   [[nodiscard]] std::vector<std::string> put_right(const Loaded& loaded);
 
   /// In reverse, each step tried whatever became of the others. What cannot be undone stays in the journal.
@@ -200,6 +207,8 @@ class PfSession {
   std::vector<std::string> give_way(const std::string& why);
   base::Result<> put_reference_back(const Status& status, const Loaded& loaded, Lines& lines);
   base::Result<> put_anchor_back(const Loaded& loaded, Lines& lines);
+  base::Result<> put_loopback_back(const Status& status, const std::string& text, Lines& lines);
+  base::Result<> perform_again(const Step& step, Undo undo);
   Undone undo_down_to(std::size_t steps);
   base::Error failed(base::Error error);
 
@@ -209,7 +218,10 @@ class PfSession {
   std::size_t prepared_ = 0;  ///< steps of the journal that are prepare()'s
   std::string own_;           ///< what pfctl shows of our anchor; empty: nothing was loaded
   bool stopped_ = false;      ///< by stop()
+  Loopback loopback_;                  ///< what prepare() gave
   std::vector<base::Address> seen_;    ///< this machine's, when it was looked at last
+  std::vector<base::Address> meant_;   ///< those that our rules were loaded with,
+  std::string text_;                   ///< and their text
   Standing standing_ = Standing::in_force;
   std::string trouble_;  ///< why our rules could not be put in force again, as it was told last
 };

@@ -18,6 +18,8 @@ namespace {
 constexpr std::string_view kTable = "<osproxy_left_alone>";
 /// FreeBSD: for IPv6 when connections to this machine itself are diverted, which it can do for IPv4 only.
 constexpr std::string_view kTableV6 = "<osproxy_left_alone_v6>";
+/// macOS with loopback: this machine itself.
+constexpr std::string_view kOwn = "<osproxy_own>";
 /// macOS: IPv6 addresses of VPNs.
 constexpr std::string_view kTunnels = "<osproxy_tunnels>";
 /// OpenBSD: what was bent to lo0.
@@ -165,6 +167,10 @@ class PfText {
       heading("IPv6 of this machine itself is left alone: FreeBSD could not tell the proxy's own apart.");
       add_table(kTableV6, {"self", "::1"}, others);
     }
+    if (own_source_ports(ruleset_, dialect_)) {
+      heading("This machine itself, as it was when the rules were loaded.");
+      add_table(kOwn, {"self", "127.0.0.0/8", "::1"}, {});
+    }
     if (!ruleset_.tunnels.empty()) add_tunnels();
   }
   void add_table(std::string_view name, std::vector<std::string> own,
@@ -206,12 +212,13 @@ class PfText {
     heading(fmt::format(
         "The proxy's own connections to this machine come in on lo0 as well. Their source ports are {} to "
         "{},\n"
-        "# which no other program gets unless it asks for one.",
+        "# which no other program gets unless it asks for one. (What was bent to lo0 for other machines may have "
+        "such\n# ports as well.)",
         range->first, range->last));
     for (const auto& family : diverted_) {
-      statement("no rdr on lo0 {} proto tcp from any port {}:{} to any", family.word, range->first,
-                range->last);
-      statement("no rdr on lo0 {} proto tcp from any to any port {}:{}", family.word, range->first,
+      statement("no rdr on lo0 {} proto tcp from any port {}:{} to {}", family.word, range->first, range->last,
+                kOwn);
+      statement("no rdr on lo0 {} proto tcp from any to {} port {}:{}", family.word, kOwn, range->first,
                 range->last);
     }
   }

@@ -160,6 +160,7 @@ base::Result<Loopback> PfSession::prepare(const Loopback& preferred) {
   if (!plan) return failed(plan.error());
   if (auto done = perform(plan->steps); !done) return failed(done.error());
   prepared_ = journal_.undo.size();
+  loopback_ = plan->loopback;
   return plan->loopback;
 }
 
@@ -180,7 +181,7 @@ base::Result<Loaded> PfSession::load(const Offer& offer, const Probe& probe) {
 base::Result<> PfSession::put_in_place(const std::string& text, Loaded& loaded) {
   const auto status = query_status(machine_);
   if (!status) return status.error();
-  seen_ = own_addresses(*status);
+  seen_ = own_addresses(status->interfaces);
   const auto steps = plan_loading(*status, machine_, text);
   if (!steps) return steps.error();
   if (auto done = perform(*steps); !done) return done;
@@ -296,6 +297,8 @@ base::Result<> PfSession::load_own(const std::string& text) {
   auto shown = query_anchor(machine_);
   if (!shown) return shown.error();
   own_ = std::move(*shown);
+  meant_ = seen_;
+  text_ = text;
   return {};
 }
 

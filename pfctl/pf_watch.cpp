@@ -18,13 +18,18 @@ namespace {
 constexpr int kWholeViewEvery = 5;
 constexpr std::chrono::milliseconds kEnd{500};
 
-/// The lines of `pfctl -v -s info` that change only when somebody changes pf; empty: pf cannot be asked.
+/// What of `pfctl -v -s info` changes only when somebody changes pf, and this machine's addresses; empty: pf
+/// cannot be asked.
 std::string pulse_of(const Machine& machine) {
   const auto info = machine.run({kPfctl, "-v", "-s", "info"}, {});
   if (!info || info->status != 0) return {};
   const auto enabled = parse_enabled(info->out);
   if (!enabled) return {};
-  return fmt::format("{} {}", *enabled, parse_checksum(info->out));
+  const auto addresses = query_addresses(machine);
+  if (!addresses) return {};
+  std::string pulse = fmt::format("{} {}", *enabled, parse_checksum(info->out));
+  for (const auto& each : *addresses) pulse += " " + each.to_string();
+  return pulse;
 }
 
 }  // namespace
@@ -46,6 +51,9 @@ base::Result<PfView> query_view(const Machine& machine) {
   auto anchor = query_anchor(machine);
   if (!anchor) return anchor.error();
   view.anchor = std::move(*anchor);
+  auto addresses = query_addresses(machine);
+  if (!addresses) return addresses.error();
+  view.addresses = std::move(*addresses);
   return view;
 }
 

@@ -10,12 +10,13 @@
 
 namespace pfctl {
 
-/// What decides whether our rules are in force.
+/// What decides whether our rules are in force, and mean what they meant.
 struct PfView {
   bool enabled = false;
   bool skips_lo0 = false;
   std::string main;
   std::string anchor;
+  std::vector<base::Address> addresses;  ///< this machine's (own_addresses)
 
   bool operator==(const PfView&) const = default;
 };
@@ -23,9 +24,10 @@ struct PfView {
 /// Error: pfctl's; without pf's module there is nothing to see.
 [[nodiscard]] base::Result<PfView> query_view(const Machine& machine);
 
-/// A thread of its own that runs pfctl, so that nobody waits for it. Mostly one `pfctl -v -s info`: whether
-/// pf is enabled, and the checksum of the main ruleset's filter rules. All of a PfView is looked at when that
-/// has changed, and every few times, for the checksum leaves out translation rules and anchors.
+/// A thread of its own that runs pfctl and ifconfig, so that nobody waits for them. Mostly one `pfctl -v -s
+/// info`: whether pf is enabled, and the checksum of the main ruleset's filter rules; and the interfaces'
+/// addresses. All of a PfView is looked at when that has changed, and every few times, for the checksum
+/// leaves out translation rules and anchors.
 class PfWatch {
  public:
   /// Errors: no pipe.

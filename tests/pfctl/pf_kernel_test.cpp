@@ -222,6 +222,24 @@ TEST_CASE("pf_kernel: the faults that anchors have had show") {
       CHECK(machine.connect(syn(kHere, kFar, 443), chosen) == "lost");
     }
   }
+  SUBCASE("a table's `self` is that of the moment of loading") {
+    for (const auto dialect : {Dialect::darwin, Dialect::freebsd}) {
+      Machine machine(redirecting(), dialect);
+      machine.kernel.own.insert(boost::asio::ip::make_address("10.7.7.7"));
+      CHECK(machine.connect(syn("10.7.7.7", "10.7.7.7", 80)) == "goes round for ever");
+      machine.kernel.load_anchor(pfctl::anchor_of(dialect), pfctl::render_pf(machine.rules, dialect).value());
+      CHECK(machine.connect(syn("10.7.7.7", "10.7.7.7", 80)) == "arrives");
+    }
+  }
+  SUBCASE("ports of the worker's own range on other machines") {
+    auto rules = with_loopback(redirecting());
+    rules.ports = {};
+    auto text = pfctl::render_pf(rules, Dialect::darwin).value();
+    for (auto at = text.find("to <osproxy_own>"); at != text.npos; at = text.find("to <osproxy_own>"))
+      text.replace(at, 16, "to any");
+    Machine machine(rules, Dialect::darwin, "", text);
+    CHECK(machine.connect(syn(kHere, kFar, 31000)) == "lost");
+  }
   SUBCASE("a refusal under block all") {
     Machine machine(holding(), Dialect::freebsd, "block all\n", rdr + own + held);
     CHECK(machine.kernel.send({.source = at(kFar, 443), .destination = at(kHere, 51000), .flags = "RA"}) ==
@@ -363,6 +381,14 @@ TEST_CASE("pf_kernel: connections to this machine itself, without a tag that lo0
                     .flags = "SA",
                     .owner = Owner{0, 0}};
       CHECK(machine->kernel.send(answer) == Fate::arrives);
+    }
+    // Ports of the worker's own range, elsewhere.
+    for (const std::uint16_t port : {28600, 31000, 32599}) {
+      CHECK(mac.connect(syn(kHere, kFar, port)) == (all_ports ? "proxied" : "leaves"));
+      CHECK(mac.connect(syn(kHereV6, kFarV6, port)) == (all_ports ? "proxied" : "leaves"));
+      auto from = syn(kHere, kFar, 80);
+      from.source.port(port);
+      CHECK(mac.connect(from) == "proxied");
     }
     CHECK(mac.connect(syn("::1", "::1", 80)) == "proxied");
     CHECK(mac.connect(syn(kHereV6, kHereV6, 80)) == "proxied");

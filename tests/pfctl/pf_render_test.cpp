@@ -239,10 +239,10 @@ TEST_CASE("pf_render: on macOS connections to this machine are told by their sou
   const auto rules = rules_of(text);
   CHECK(
       std::vector(rules.begin(), rules.begin() + 5) ==
-      std::vector<std::string>{"no rdr on lo0 inet proto tcp from any port 28600:32599 to any",
-                               "no rdr on lo0 inet proto tcp from any to any port 28600:32599",
-                               "no rdr on lo0 inet6 proto tcp from any port 28600:32599 to any",
-                               "no rdr on lo0 inet6 proto tcp from any to any port 28600:32599",
+      std::vector<std::string>{"no rdr on lo0 inet proto tcp from any port 28600:32599 to <osproxy_own>",
+                               "no rdr on lo0 inet proto tcp from any to <osproxy_own> port 28600:32599",
+                               "no rdr on lo0 inet6 proto tcp from any port 28600:32599 to <osproxy_own>",
+                               "no rdr on lo0 inet6 proto tcp from any to <osproxy_own> port 28600:32599",
                                "rdr on lo0 inet proto tcp from any to ! <osproxy_left_alone> port { 80, 443, "
                                "8000, 8080, 8443 } -> 198.18.0.1 port 28531"});
   CHECK(!pfctl::own_source_ports(defaults(), Dialect::darwin));

@@ -182,6 +182,98 @@ TEST_CASE("pf_watch: what cannot be put right is told once, with the lines to ad
   CHECK(run.machine.state.rules == "block drop in proto tcp from any os \"NMAP\" to any\n");
 }
 
+TEST_CASE("pf_watch: an address that this machine gets or loses is known to the rules") {
+  for (const Dialect dialect : kDialects) {
+    Run run(dialect, stock());
+    int loads = 0;
+    const auto count = [&] {
+      loads = static_cast<int>(std::ranges::count_if(run.machine.calls, [](const std::string& call) {
+        return contains(call, " -a ") && contains(call, "-o none -f -");
+      }));
+      return loads;
+    };
+    const int before = count();
+    run.machine.more_interfaces = "lo1: flags=8049<UP> mtu 16384\n\tinet 10.7.7.7 netmask 0xffffffff\n";
+    CHECK(run.put_right() == Lines{"this machine has other addresses now: the rules in pf know them"});
+    CHECK(count() == before + 1);
+    CHECK(run.put_right().empty());
+    run.machine.more_interfaces.clear();
+    CHECK(run.put_right().size() == 1);
+    CHECK(count() == before + 2);
+    CHECK(run.machine.state == run.diverting);
+    // Out of force they are not loaded, but with the right ones when they come back.
+    REQUIRE(run.held->stop().has_value());
+    run.machine.more_interfaces = "lo1: flags=8049<UP> mtu 16384\n\tinet 10.7.7.7 netmask 0xffffffff\n";
+    CHECK(run.put_right().empty());
+    CHECK(count() == before + 2);
+  }
+}
+
+TEST_CASE("pf_watch: an address of ours that lo0 has lost comes back, and goes at the end") {
+  for (const Dialect dialect : kDialects) {
+    for (const bool there_before : {false, true}) {
+      PfState state = stock();
+      if (there_before) state.aliases = {"198.18.0.1"};
+      Run run(dialect, state);
+      run.machine.state.aliases.erase("198.18.0.1");
+      CHECK(run.put_right() == Lines{"lo0 had lost 198.18.0.1, osproxy's address: it has it again"});
+      CHECK(run.machine.state == run.diverting);
+      CHECK(run.put_right().empty());
+      CHECK(run.held->undo().failures.empty());
+      CHECK(run.machine.state.aliases.empty());
+      CHECK(!std::filesystem::exists(run.folder.journal()));
+    }
+  }
+}
+
+TEST_CASE("pf_watch: the interface that rules name comes back when it is destroyed") {
+  constexpr const char* kText =
+      "rdr pass on lo28531 inet proto tcp from any to any port 80 -> 198.18.0.1 port 28531\n"
+      "pass out quick route-to (lo28531 127.0.0.1) inet proto tcp from any to any port 80 keep state\n";
+  const Folder folder;
+  PfMachine machine(Dialect::freebsd);
+  const PfState before = machine.state;
+  {
+    auto held = session(machine, Dialect::freebsd, folder);
+    REQUIRE(held.prepare(kPreferred).has_value());
+    const auto loaded = held.load(offer(kText), {});
+    REQUIRE(loaded.has_value());
+    machine.state.loopbacks.clear();
+    CHECK(held.put_right(*loaded) == Lines{"the interface lo28531 was gone: it is there again"});
+    CHECK(machine.state.loopbacks.count("lo28531") == 1);
+  }
+  CHECK(machine.state == before);
+}
+
+TEST_CASE("pf_watch: macOS: the addresses of VPNs are those that there are") {
+  pfctl::Ruleset ruleset;
+  ruleset.ports = {{443, 443}};
+  ruleset.listener_v4 = ruleset.listener_v6 = 28531;
+  ruleset.exempt_gid = 1869837176;
+  ruleset = pfctl::validated(ruleset).value();
+  for (const bool refuses : {false, true}) {
+    const Folder folder;
+    PfMachine machine(Dialect::darwin);
+    machine.state = stock();
+    const pfctl::Machine shown{Dialect::darwin, anchor_for(Dialect::darwin), machine.runner()};
+    auto held = session(machine, Dialect::darwin, folder);
+    REQUIRE(held.prepare(kPreferred).has_value());
+    const auto offered = pfctl::offer_of(ruleset, Dialect::darwin).value();
+    auto loaded = held.load(offered, [&](bool ipv6) -> base::Result<Tried> {
+                        return ipv6 && refuses ? Tried::astray : Tried::arrived;
+                      }).value();
+    auto followed = ruleset;
+    REQUIRE(pfctl::follow_tunnels(shown, followed, loaded).has_value());
+    CHECK(loaded.text == (refuses ? offered.without_ipv6 : offered.text));
+    machine.more_interfaces = "utun4: flags=8051<UP> mtu 1380\n\tinet6 fd00:8::2 prefixlen 64\n";
+    REQUIRE(pfctl::follow_tunnels(shown, followed, loaded).has_value());
+    CHECK(contains(loaded.text, "block return out quick inet6 proto tcp") == refuses);
+    CHECK(contains(loaded.text, "table <osproxy_tunnels> const { fd00:8::2 }"));
+    CHECK(held.put_right(loaded).size() == 1);
+    CHECK(contains(machine.state.anchors[anchor_for(Dialect::darwin)], "fd00:8::2"));
+  }
+}
+
 TEST_CASE("pf_watch: rules that hold packets give way to a firewall that they cannot be put in front of") {
   const Folder folder;
   PfMachine machine(Dialect::freebsd);
@@ -273,6 +365,7 @@ TEST_CASE("pf_watch: the thread notices what is done to pf, and nothing else") {
     const std::function<void()> changes[] = {
         [&] { model.state.rules = "pass all\n"; }, [&] { model.state.nat.clear(); },
         [&] { model.state.anchors.clear(); },      [&] { model.skips_lo0 = true; },
+        [&] { model.more_interfaces = "lo1: flags=8049<UP> mtu 16384\n\tinet 10.7.7.7 netmask 0xffffffff\n"; },
         [&] { model.state.switched_on = false; },  [&] { model.state.module = false; },
     };
     for (const auto& change : changes) {
