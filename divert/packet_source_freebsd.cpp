@@ -127,7 +127,8 @@ base::Result<> PacketSource::receive(std::chrono::milliseconds patience, const T
     const std::string_view bytes{buffer_.data(), static_cast<std::size_t>(n)};
     if (store_->returned.notice(bytes, std::chrono::steady_clock::now()))
       return base::failure(
-          "pf holds first packets again that were sent on with a verdict: a rule of its main ruleset (nat, or "
+          "pf holds first packets again that were sent on with a verdict: a rule of its main ruleset (nat, "
+          "or "
           "scrub with `reassemble tcp`) has it make states for them; use --engine redirect");
     const std::string_view way{reinterpret_cast<const char*>(&address), size};
     take({0, store_->packets.put({std::string(bytes), std::string(way)}), 0, 0}, bytes);

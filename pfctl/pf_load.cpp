@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <array>
 
+#include "base/fd.h"
 #include "pfctl/pf_undo.h"
 
 namespace pfctl {
@@ -198,17 +199,21 @@ base::Result<> load_main(const Machine& machine, const std::string& text, const 
   return error;
 }
 
-std::string cannot_rewrite(const MainRuleset& main, Dialect dialect) {
+std::string cannot_rewrite(const MainRuleset& main, const Machine& machine) {
   for (const auto& line : lines_of(main_ruleset(main, {}))) {
     if (line.find(" os \"") != std::string::npos)
       return fmt::format("of `{}` pfctl does not print which operating system it is about", line);
     if (has_bare_icmp_code(line))
       return fmt::format("of `{}` pfctl prints a code that it reads back as another one", line);
-    if (dialect == Dialect::darwin && line.find("\"com.apple.") != std::string::npos)
+    if (machine.dialect == Dialect::darwin && line.find("\"com.apple.") != std::string::npos)
       return fmt::format(
           "`{}` was put in by a service of macOS, with an owner and a priority that pfctl does not print",
           line);
   }
+  if (machine.dialect != Dialect::freebsd) return {};
+  const auto conf = base::read_file(machine.conf);
+  if (conf && conf->find("allow-related") != std::string::npos)
+    return fmt::format("pfctl does not print the `allow-related` that {} has", machine.conf);
   return {};
 }
 

@@ -35,8 +35,9 @@ std::vector<std::string> show_command(Dialect dialect, std::string_view part, st
 [[nodiscard]] base::Result<> load_main(const Machine& machine, const std::string& text,
                                        const std::string& before, std::string_view what);
 
-/// Why the main ruleset cannot be written anew from what pfctl prints of it; empty: it can.
-std::string cannot_rewrite(const MainRuleset& main, Dialect dialect);
+/// Why the main ruleset cannot be written anew from what pfctl prints of it; empty: it can. FreeBSD 15 prints
+/// nothing of a rule's `allow-related`, so that /etc/pf.conf is searched for that word.
+std::string cannot_rewrite(const MainRuleset& main, const Machine& machine);
 
 /// Which lines have to be added to /etc/pf.conf by hand, so that pf evaluates our anchor.
 std::string advice_on_reference(const Machine& machine);

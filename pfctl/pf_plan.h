@@ -25,6 +25,7 @@ struct Machine {
   Dialect dialect = Dialect::freebsd;
   std::string anchor;  ///< anchor_of(dialect)
   Runner run;
+  std::string conf = "/etc/pf.conf";  ///< what the main ruleset is loaded from
 };
 
 /// The one that this program runs on; only where it has pf.
@@ -215,13 +216,13 @@ class PfSession {
   Machine machine_;
   JournalFile file_;
   Journal journal_;
-  std::size_t prepared_ = 0;  ///< steps of the journal that are prepare()'s
-  std::string own_;           ///< what pfctl shows of our anchor; empty: nothing was loaded
-  bool stopped_ = false;      ///< by stop()
-  Loopback loopback_;                  ///< what prepare() gave
-  std::vector<base::Address> seen_;    ///< this machine's, when it was looked at last
-  std::vector<base::Address> meant_;   ///< those that our rules were loaded with,
-  std::string text_;                   ///< and their text
+  std::size_t prepared_ = 0;          ///< steps of the journal that are prepare()'s
+  std::string own_;                   ///< what pfctl shows of our anchor; empty: nothing was loaded
+  bool stopped_ = false;              ///< by stop()
+  Loopback loopback_;                 ///< what prepare() gave
+  std::vector<base::Address> seen_;   ///< this machine's, when it was looked at last
+  std::vector<base::Address> meant_;  ///< those that our rules were loaded with,
+  std::string text_;                  ///< and their text
   Standing standing_ = Standing::in_force;
   std::string trouble_;  ///< why our rules could not be put in force again, as it was told last
 };

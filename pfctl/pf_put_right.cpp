@@ -66,9 +66,8 @@ std::vector<std::string> PfSession::hinder(Standing standing, const Status& stat
 std::vector<std::string> PfSession::give_way(const std::string& why) {
   Lines lines;
   if (standing_ != Standing::nothing_held)
-    lines.push_back(
-        fmt::format("nothing is captured any more: others have changed pf, and our rules are taken out: {}",
-                    why));
+    lines.push_back(fmt::format(
+        "nothing is captured any more: others have changed pf, and our rules are taken out: {}", why));
   standing_ = Standing::nothing_held;
   if (own_.empty()) return lines;
   if (const auto stopped = flush_own(); !stopped) lines.push_back(stopped.error().text);
@@ -103,7 +102,8 @@ base::Result<> PfSession::put_loopback_back(const Status& status, const std::str
   const std::string interface = kLoopbackInterface;
   if (text.find(interface) == std::string::npos) return {};
   if (std::ranges::count(status.interfaces, interface, &Interface::name) > 0) return {};
-  auto done = perform_again({Step::Kind::create_loopback, interface}, {Undo::Kind::destroy_loopback, interface});
+  auto done =
+      perform_again({Step::Kind::create_loopback, interface}, {Undo::Kind::destroy_loopback, interface});
   if (done) lines.push_back(fmt::format("the interface {} was gone: it is there again", interface));
   return done;
 }
@@ -141,11 +141,10 @@ base::Result<> PfSession::put_reference_back(const Status& status, const Loaded&
   const std::string rival = rival_of(status, machine_, loaded.text);
   if (refers && rival.empty()) return {};
   if (auto done = refer_anchor(); !done) return done;
-  lines.push_back(
-      fmt::format("the main ruleset of pf was changed by others and {}: it names {} in front of all "
-                  "others again",
-                  refers ? fmt::format("`{}` would come first", rival) : "no longer came to our rules",
-                  machine_.anchor));
+  lines.push_back(fmt::format(
+      "the main ruleset of pf was changed by others and {}: it names {} in front of all "
+      "others again",
+      refers ? fmt::format("`{}` would come first", rival) : "no longer came to our rules", machine_.anchor));
   return {};
 }
 

@@ -212,12 +212,13 @@ class PfText {
     heading(fmt::format(
         "The proxy's own connections to this machine come in on lo0 as well. Their source ports are {} to "
         "{},\n"
-        "# which no other program gets unless it asks for one. (What was bent to lo0 for other machines may have "
+        "# which no other program gets unless it asks for one. (What was bent to lo0 for other machines may "
+        "have "
         "such\n# ports as well.)",
         range->first, range->last));
     for (const auto& family : diverted_) {
-      statement("no rdr on lo0 {} proto tcp from any port {}:{} to {}", family.word, range->first, range->last,
-                kOwn);
+      statement("no rdr on lo0 {} proto tcp from any port {}:{} to {}", family.word, range->first,
+                range->last, kOwn);
       statement("no rdr on lo0 {} proto tcp from any to {} port {}:{}", family.word, kOwn, range->first,
                 range->last);
     }

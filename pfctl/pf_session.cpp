@@ -276,10 +276,10 @@ base::Result<> PfSession::warn_of_rivals(Loaded& loaded) {
   const std::string translates =
       machine_.dialect == Dialect::freebsd ? first_to_translate(main->nat, seen_) : std::string();
   if (!translates.empty()) {
-    loaded.notes.push_back(
-        fmt::format("`{}` in the main ruleset of pf may translate connections of this machine's programs (jails "
-                    "included) before osproxy sees them: the owners of such connections are unknown to it",
-                    translates));
+    loaded.notes.push_back(fmt::format(
+        "`{}` in the main ruleset of pf may translate connections of this machine's programs (jails "
+        "included) before osproxy sees them: the owners of such connections are unknown to it",
+        translates));
   }
   const std::string rival = first_to_decide(main->rules, machine_.anchor);
   if (rival.empty()) return {};
@@ -389,7 +389,7 @@ base::Result<> PfSession::enable() {
 base::Result<> PfSession::refer_anchor() {
   const auto main = query_main(machine_);
   if (!main) return main.error();
-  if (const std::string why = cannot_rewrite(*main, machine_.dialect); !why.empty()) {
+  if (const std::string why = cannot_rewrite(*main, machine_); !why.empty()) {
     return base::failure("the main ruleset of pf is not written anew, for {}: {}", why,
                          advice_on_reference(machine_));
   }

@@ -332,7 +332,8 @@ std::string first_to_translate(std::string_view nat, const std::vector<base::Add
     if (parts.empty()) continue;
     const bool translates = std::ranges::any_of(std::array{"nat", "binat", "nat-anchor", "binat-anchor"},
                                                 [&](const char* action) { return parts[0] == action; });
-    if (translates && concerns_tcp_over_ipv4(parts) && may_be_from(parts, own)) return std::string(trimmed(line));
+    if (translates && concerns_tcp_over_ipv4(parts) && may_be_from(parts, own))
+      return std::string(trimmed(line));
   }
   return {};
 }

@@ -64,9 +64,9 @@ std::string first_to_match(std::string_view rules, std::string_view anchor);
 /// state for a connection whatever the filter rule says (pf.c: PFDESC_TCP_NORM). Empty: none.
 std::string first_to_reassemble(std::string_view rules);
 
-/// Of `pfctl -s nat`: the first rule that may translate TCP over IPv4 that comes from sockets of this machine,
-/// whose addresses are `own`: nat, binat, or an anchor, which may contain one. pf does so before it filters.
-/// Empty: none.
+/// Of `pfctl -s nat`: the first rule that may translate TCP over IPv4 that comes from sockets of this
+/// machine, whose addresses are `own`: nat, binat, or an anchor, which may contain one. pf does so before it
+/// filters. Empty: none.
 std::string first_to_translate(std::string_view nat, const std::vector<base::Address>& own);
 
 /// The first rule about what goes out that tells programs by their user or group. Empty: none.

@@ -196,7 +196,8 @@ TEST_CASE("pf_kernel: the faults that anchors have had show") {
       CAPTURE(user);
       Machine machine(holding(), Dialect::freebsd);
       CHECK(!pfctl::first_to_match(user + std::string("anchor \"osproxy\" all\n"), "osproxy").empty());
-      machine.kernel.load_main("rdr-anchor \"osproxy\" all\n" + std::string(user) + "anchor \"osproxy\" all\n");
+      machine.kernel.load_main("rdr-anchor \"osproxy\" all\n" + std::string(user) +
+                               "anchor \"osproxy\" all\n");
       CHECK(machine.connect(syn(kHere, kFar, 22), false) == other);
     }
   }

@@ -95,6 +95,32 @@ TEST_CASE("pf_load: a main ruleset that pfctl does not print faithfully is not t
   }
 }
 
+// pfctl of FreeBSD 15 reads it and never prints it.
+TEST_CASE("pf_load: a pf.conf with allow-related is not written anew") {
+  for (const char* option : {" (allow-related)", ""}) {
+    for (const Dialect dialect : {Dialect::darwin, Dialect::freebsd}) {
+      const Folder folder;
+      PfMachine machine(dialect);
+      machine.state = {.switched_on = true, .rules = "pass out proto udp all keep state\n"};
+      const PfState before = machine.state;
+      const std::string conf = folder.path + "/pf.conf";
+      const std::string text = fmt::format("pass out proto udp keep state{}\n", option);
+      REQUIRE(base::replace_file(conf, text, 0600).has_value());
+      pfctl::PfSession held({dialect, anchor_for(dialect), machine.runner(), conf},
+                            pfctl::JournalFile::open(folder.journal()).value());
+      const auto started = start(held, connecting(machine));
+      const bool refused = *option && dialect == Dialect::freebsd;
+      CHECK(started.has_value() == !refused);
+      if (!refused) continue;
+      CHECK(contains(started.error().text, "pfctl does not print the `allow-related` that " + conf));
+      CHECK(machine.state == before);
+      machine.state.nat = "rdr-anchor \"osproxy\" all\n";
+      machine.state.rules = "anchor \"osproxy\" all\n" + machine.state.rules;
+      CHECK(start(held, connecting(machine)).has_value());
+    }
+  }
+}
+
 TEST_CASE("pf_load: a main ruleset that is not loaded as it was given is put back, and the run refused") {
   const Folder folder;
   PfMachine machine(Dialect::freebsd);

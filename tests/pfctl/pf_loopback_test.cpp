@@ -93,7 +93,8 @@ TEST_CASE("pf_loopback: killed or failing at any step, the interface goes") {
 
 // The rule by which a judged packet passes is not `quick` and keeps no state: behind a `block` it would take
 // that back, behind a `pass` its state, queue and route.
-TEST_CASE("pf_loopback: with the packet engine the anchor stands in front of all that matches what goes out") {
+TEST_CASE(
+    "pf_loopback: with the packet engine the anchor stands in front of all that matches what goes out") {
   struct Case {
     const char* rules;
     const char* text;
@@ -104,8 +105,7 @@ TEST_CASE("pf_loopback: with the packet engine the anchor stands in front of all
       {"block drop out on em0 all\nanchor \"osproxy\" all\n", kHoldingText, true},
       {"block drop in all\nanchor \"osproxy\" all\npass out all\n", kHoldingText, false},
       {"pass out all no state\nanchor \"osproxy\" all\n", kHoldingText, true},
-      {"block drop in all\npass out all flags S/SA keep state\nanchor \"osproxy\" all\n", kHoldingText,
-       true},
+      {"block drop in all\npass out all flags S/SA keep state\nanchor \"osproxy\" all\n", kHoldingText, true},
       {"match out all tag lan\nanchor \"osproxy\" all\n", kHoldingText, true},
       {"pass out proto tcp all keep state label \"let in\"\nanchor \"osproxy\" all\n", kHoldingText, true},
       {"block return-icmp(net-unr, port-unr) in log (all, to pflog1) all\nanchor \"osproxy\" all\n",
@@ -156,7 +156,8 @@ TEST_CASE("pf_loopback: the packet engine does not start behind rules that canno
     CHECK(machine.state.rules == before.rules);
     if (!refused) continue;
     CHECK(loaded.error().text.find("stands in front of osproxy") != std::string::npos);
-    CHECK(loaded.error().text.find("`anchor \"osproxy\"` in front of all its pass, block") != std::string::npos);
+    CHECK(loaded.error().text.find("`anchor \"osproxy\"` in front of all its pass, block") !=
+          std::string::npos);
     CHECK(machine.state.anchors.empty());
     // The redirect engine takes nothing back.
     CHECK(held.load(test::offer(test::kAnchorText), {}).has_value());
@@ -168,8 +169,8 @@ TEST_CASE("pf_loopback: the packet engine does not start beside nat of local soc
   struct Case {
     const char* nat;
     const char* rules;
-    const char* named;   ///< empty: packets can be held
-    const char* noted;   ///< with the redirect engine
+    const char* named;  ///< empty: packets can be held
+    const char* noted;  ///< with the redirect engine
   };
   const Case cases[] = {
       {"", "scrub on em0 all reassemble tcp fragment reassemble\n", "`scrub on em0 all reassemble tcp", ""},

@@ -259,9 +259,11 @@ TEST_CASE("pf_watch: macOS: the addresses of VPNs are those that there are") {
     auto held = session(machine, Dialect::darwin, folder);
     REQUIRE(held.prepare(kPreferred).has_value());
     const auto offered = pfctl::offer_of(ruleset, Dialect::darwin).value();
-    auto loaded = held.load(offered, [&](bool ipv6) -> base::Result<Tried> {
-                        return ipv6 && refuses ? Tried::astray : Tried::arrived;
-                      }).value();
+    auto loaded = held.load(offered,
+                            [&](bool ipv6) -> base::Result<Tried> {
+                              return ipv6 && refuses ? Tried::astray : Tried::arrived;
+                            })
+                      .value();
     auto followed = ruleset;
     REQUIRE(pfctl::follow_tunnels(shown, followed, loaded).has_value());
     CHECK(loaded.text == (refuses ? offered.without_ipv6 : offered.text));
@@ -287,14 +289,16 @@ TEST_CASE("pf_watch: rules that hold packets give way to a firewall that they ca
   machine.state.rules = firewall + "anchor \"osproxy\" all\n";
   const auto lines = held.put_right(*loaded);
   REQUIRE(lines.size() == 1);
-  CHECK(contains(lines.front(), "our rules are taken out: `block drop all` in the main ruleset of pf stands in front"));
+  CHECK(contains(lines.front(),
+                 "our rules are taken out: `block drop all` in the main ruleset of pf stands in front"));
   CHECK(machine.state.anchors.empty());
   CHECK(held.put_right(*loaded).empty());
   REQUIRE(held.stop().has_value());
   REQUIRE(held.divert_again(*loaded).has_value());
   CHECK(machine.state.anchors.empty());
   machine.state.rules = "anchor \"osproxy\" all\n" + firewall;
-  CHECK(contains(held.put_right(*loaded).front(), "leaves room for osproxy again: new connections are captured"));
+  CHECK(contains(held.put_right(*loaded).front(),
+                 "leaves room for osproxy again: new connections are captured"));
   CHECK(machine.state.anchors.count("osproxy") == 1);
 }
 
@@ -363,10 +367,15 @@ TEST_CASE("pf_watch: the thread notices what is done to pf, and nothing else") {
     };
     CHECK(!readable(50ms));
     const std::function<void()> changes[] = {
-        [&] { model.state.rules = "pass all\n"; }, [&] { model.state.nat.clear(); },
-        [&] { model.state.anchors.clear(); },      [&] { model.skips_lo0 = true; },
-        [&] { model.more_interfaces = "lo1: flags=8049<UP> mtu 16384\n\tinet 10.7.7.7 netmask 0xffffffff\n"; },
-        [&] { model.state.switched_on = false; },  [&] { model.state.module = false; },
+        [&] { model.state.rules = "pass all\n"; },
+        [&] { model.state.nat.clear(); },
+        [&] { model.state.anchors.clear(); },
+        [&] { model.skips_lo0 = true; },
+        [&] {
+          model.more_interfaces = "lo1: flags=8049<UP> mtu 16384\n\tinet 10.7.7.7 netmask 0xffffffff\n";
+        },
+        [&] { model.state.switched_on = false; },
+        [&] { model.state.module = false; },
     };
     for (const auto& change : changes) {
       with_lock(change);
