@@ -4,7 +4,9 @@
 #include <algorithm>
 #include <cstddef>
 #include <cstring>
+#include <optional>
 #include <set>
+#include <utility>
 
 #include <arpa/inet.h>
 #include <fmt/format.h>
@@ -41,11 +43,13 @@ struct Expression {
   std::uint32_t first = 0;
   std::string text;
   std::uint16_t flags = 0;  ///< at the beginning of a target's own data
+  std::string jumps_to;     ///< of a verdict, a chain
 
   explicit Expression(const nlattr* element) {
     for_each_nested(element, [&](const nlattr* attribute) {
       if (mnl_attr_get_type(attribute) == NFTA_EXPR_NAME) name = text_of(attribute);
       if (mnl_attr_get_type(attribute) != NFTA_EXPR_DATA) return;
+      if (name == "immediate") return read_verdict(attribute);
       for_each_nested(attribute, [&](const nlattr* data) {
         static_assert(NFTA_MATCH_NAME == 1 && NFTA_TARGET_NAME == 1 && NFTA_SOCKET_KEY == 1);
         if (mnl_attr_get_type(data) == NFTA_META_KEY) meta_key = number_of(data);
@@ -69,6 +73,18 @@ struct Expression {
   }
 
  private:
+  void read_verdict(const nlattr* immediate) {
+    for_each_nested(immediate, [&](const nlattr* value) {
+      if (mnl_attr_get_type(value) != NFTA_IMMEDIATE_DATA) return;
+      for_each_nested(value, [&](const nlattr* data) {
+        if (mnl_attr_get_type(data) != NFTA_DATA_VERDICT) return;
+        for_each_nested(data, [&](const nlattr* part) {
+          if (mnl_attr_get_type(part) == NFTA_VERDICT_CHAIN) jumps_to = text_of(part);
+        });
+      });
+    });
+  }
+
   std::uint32_t meta_key = ~0U;
 };
 
@@ -99,10 +115,11 @@ void read_rule(const nlmsghdr* header, std::vector<OtherRule>& rules) {
       const Expression expression{element};
       rule.by_cgroup = rule.by_cgroup || expression.asks_for_cgroup();
       rule.untracks = rule.untracks || expression.untracks();
+      if (!expression.jumps_to.empty()) rule.jumps.push_back(expression.jumps_to);
     });
   });
   const bool ours = extra->nfgen_family == NFPROTO_INET && rule.table == kTableName;
-  if (ours || (!rule.by_cgroup && !rule.untracks)) return;
+  if (ours || (!rule.by_cgroup && !rule.untracks && rule.jumps.empty())) return;
   rule.table = fmt::format("{} {}", family, rule.table);
   rules.push_back(std::move(rule));
 }
@@ -125,7 +142,18 @@ std::string_view extension_name(std::string_view extension) {
   return name.substr(0, name.find('\0'));
 }
 
-void read_entry(std::string_view entry, const EntryLayout& layout, OtherRule& rule) {
+/// What matters of one entry.
+struct Entry {
+  std::size_t at = 0;  ///< among the entries of the table
+  bool by_cgroup = false;
+  bool untracks = false;
+  bool begins_chain = false;             ///< one that a user has made
+  std::optional<std::uint32_t> jumps{};  ///< to the entry there
+
+  [[nodiscard]] bool operator<(std::size_t offset) const { return at < offset; }
+};
+
+void read_entry(std::string_view entry, const EntryLayout& layout, Entry& rule) {
   const std::size_t target = short_at(entry, layout.target_offset);
   for (std::size_t at = layout.matches; at + kMatchHead <= target && target <= entry.size();) {
     const std::size_t size = short_at(entry, at);
@@ -138,6 +166,58 @@ void read_entry(std::string_view entry, const EntryLayout& layout, OtherRule& ru
   const bool has_flags = target + kMatchHead + sizeof(std::uint16_t) <= entry.size();
   const std::uint16_t flags = has_flags ? short_at(entry, target + kMatchHead) : 0;
   rule.untracks = name == "NOTRACK" || (name == "CT" && (flags & kNoTracking) != 0);
+  rule.begins_chain = name == "ERROR";
+  std::int32_t verdict = -1;
+  if (name.empty() && target + kMatchHead + sizeof verdict <= entry.size())
+    std::memcpy(&verdict, entry.data() + target + kMatchHead, sizeof verdict);
+  // A rule without a target jumps to the next one.
+  if (verdict >= 0 && static_cast<std::size_t>(verdict) != rule.at + entry.size())
+    rule.jumps = static_cast<std::uint32_t>(verdict);
+}
+
+std::vector<Entry> entries_in(std::string_view bytes, const EntryLayout& layout) {
+  std::vector<Entry> found;
+  for (std::size_t at = 0; bytes.size() - at >= layout.matches;) {
+    const std::size_t size = short_at(bytes.substr(at), layout.next_offset);
+    if (size < layout.matches || size > bytes.size() - at) break;
+    Entry entry;
+    entry.at = at;
+    read_entry(bytes.substr(at, size), layout, entry);
+    found.push_back(entry);
+    at += size;
+  }
+  return found;
+}
+
+/// Where the entries stand that a packet can come to that begins in `chain`.
+std::set<std::size_t> reached_from(const XtablesChain& chain, const std::vector<Entry>& entries) {
+  std::set<std::size_t> reached;
+  std::vector<std::size_t> starts{chain.first};
+  while (!starts.empty()) {
+    const std::size_t start = starts.back();
+    starts.pop_back();
+    const bool built_in = start >= chain.first && start <= chain.last;
+    for (auto each = std::lower_bound(entries.begin(), entries.end(), start); each != entries.end(); ++each) {
+      if (each->begins_chain || (built_in && each->at > chain.last)) break;
+      if (!reached.insert(each->at).second) break;
+      if (each->jumps) starts.push_back(*each->jumps);
+    }
+  }
+  return reached;
+}
+
+/// Chains of nf_tables that a packet of this machine's can come to: table and name.
+std::set<std::pair<std::string, std::string>> reached_chains(const OtherRules& others) {
+  std::set<std::pair<std::string, std::string>> reached;
+  for (const auto& chain : others.chains) reached.emplace(chain.table, chain.name);
+  for (std::size_t before = 0; before != reached.size();) {
+    before = reached.size();
+    for (const auto& rule : others.rules) {
+      if (reached.count({rule.table, rule.chain}) == 0) continue;
+      for (const auto& name : rule.jumps) reached.emplace(rule.table, name);
+    }
+  }
+  return reached;
 }
 
 }  // namespace
@@ -147,15 +227,14 @@ base::Result<bool> read_other_rule_dump(std::string_view bytes, std::vector<Othe
 }
 
 void read_xtables_entries(std::string_view entries, bool ipv6, const std::string& table,
-                          std::vector<OtherRule>& rules) {
-  const EntryLayout& layout = ipv6 ? kEntry6 : kEntry4;
-  while (entries.size() >= layout.matches) {
-    const std::size_t size = short_at(entries, layout.next_offset);
-    if (size < layout.matches || size > entries.size()) return;
+                          const std::optional<XtablesChain>& output, std::vector<OtherRule>& rules) {
+  const auto all = entries_in(entries, ipv6 ? kEntry6 : kEntry4);
+  const auto reached = output ? reached_from(*output, all) : std::set<std::size_t>{};
+  for (const auto& entry : all) {
     OtherRule rule{table, {}};
-    read_entry(entries.substr(0, size), layout, rule);
+    rule.by_cgroup = entry.by_cgroup;
+    rule.untracks = entry.untracks && reached.count(entry.at) > 0;
     if (rule.by_cgroup || rule.untracks) rules.push_back(std::move(rule));
-    entries.remove_prefix(size);
   }
 }
 
@@ -169,15 +248,13 @@ std::vector<std::string> conflicts(const OtherRules& others, const Ruleset& rule
     lines.insert(fmt::format("{} {} (priority {}) translates before osproxy: what it redirects is not seen",
                              chain.table, chain.name, chain.priority));
   }
+  const auto reached = reached_chains(others);
   for (const auto& rule : others.rules) {
-    const auto of_output = [&](const OutputChain& chain) {
-      return chain.table == rule.table && chain.name == rule.chain;
-    };
     if (rule.by_cgroup) {
       lines.insert(fmt::format(
           "rules by cgroup in {} judge osproxy's cgroup where it connects in a program's place", rule.table));
     }
-    if (rule.untracks && (rule.chain.empty() || std::ranges::any_of(others.chains, of_output))) {
+    if (rule.untracks && (rule.chain.empty() || reached.count({rule.table, rule.chain}) > 0)) {
       lines.insert(
           fmt::format("{} takes packets out of connection tracking: those are not intercepted", rule.table));
     }

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -15,12 +16,20 @@ namespace pfctl {
 
 /// A rule of somebody else's table that does what matters to us.
 struct OtherRule {
-  std::string table;       ///< with its family and what it is of: "inet filter", "iptables raw"
-  std::string chain;       ///< empty: of any (iptables' own tables)
-  bool by_cgroup = false;  ///< asks for the cgroup of a socket
-  bool untracks = false;   ///< takes packets out of connection tracking
+  std::string table;                 ///< with its family and what it is of: "inet filter", "iptables raw"
+  std::string chain;                 ///< empty: one that the output hook comes to (iptables' own tables)
+  bool by_cgroup = false;            ///< asks for the cgroup of a socket
+  bool untracks = false;             ///< takes packets out of connection tracking
+  std::vector<std::string> jumps{};  ///< chains of the table that it jumps or goes to
 
   bool operator==(const OtherRule&) const = default;
+};
+
+/// A built-in chain of legacy iptables: where among the entries its first and its last one begin, as
+/// IPT_SO_GET_INFO tells it (hook_entry, underflow).
+struct XtablesChain {
+  std::uint32_t first = 0;
+  std::uint32_t last = 0;
 };
 
 /// What others have done that matters to our rules.
@@ -39,12 +48,14 @@ struct OtherRules {
 /// rules.
 [[nodiscard]] base::Result<std::vector<std::string>> find_conflicts(const Ruleset& ruleset);
 
-/// One datagram of a dump of rules, as read_chain_dump(); rules that do none of it are left out.
+/// One datagram of a dump of rules, as read_chain_dump(); rules that do none of it are left out. Chains that
+/// a map's verdicts lead to are not known.
 [[nodiscard]] base::Result<bool> read_other_rule_dump(std::string_view bytes, std::vector<OtherRule>& rules);
 
 /// The entries of one table of legacy iptables, as IPT_SO_GET_ENTRIES tells them (linux/netfilter_ipv4/
-/// ip_tables.h, ip6_tables.h). Entries that lie about their length end the reading.
+/// ip_tables.h, ip6_tables.h). Entries that lie about their length end the reading. What takes packets out of
+/// connection tracking is one only where the output hook comes to it.
 void read_xtables_entries(std::string_view entries, bool ipv6, const std::string& table,
-                          std::vector<OtherRule>& rules);
+                          const std::optional<XtablesChain>& output, std::vector<OtherRule>& rules);
 
 }  // namespace pfctl

@@ -2,6 +2,7 @@
 #include <array>
 #include <cstring>
 #include <fstream>
+#include <optional>
 
 #include <fmt/format.h>
 #include <linux/netfilter/nf_tables.h>
@@ -24,22 +25,42 @@ constexpr std::size_t kInfoSize = 84, kSizeInInfo = 80;        // struct ipt_get
 constexpr std::size_t kSizeInEntries = 32, kEntriesHead = 40;  // struct ipt_get_entries
 constexpr int kTries = 3;
 
-/// The entries of table `name`; empty when it cannot be read, or changes all the time.
-std::string entries_of(int socket, bool ipv6, const std::string& name) {
+constexpr std::size_t kHooksInInfo = 32, kFirstInInfo = 36, kLastInInfo = 56;
+// Of linux/netfilter.h, which does not go with netinet/in.h.
+constexpr unsigned kOutputHook = 3;  // NF_INET_LOCAL_OUT
+
+struct Table {
+  std::string entries;
+  std::optional<XtablesChain> output;
+};
+
+std::uint32_t number_at(const std::array<char, kInfoSize>& info, std::size_t offset) {
+  std::uint32_t number = 0;
+  std::memcpy(&number, info.data() + offset, sizeof number);
+  return number;
+}
+
+std::optional<XtablesChain> output_in(const std::array<char, kInfoSize>& info) {
+  if ((number_at(info, kHooksInInfo) & 1U << kOutputHook) == 0) return {};
+  constexpr std::size_t kOffset = kOutputHook * sizeof(std::uint32_t);
+  return XtablesChain{number_at(info, kFirstInInfo + kOffset), number_at(info, kLastInInfo + kOffset)};
+}
+
+/// Table `name`; empty when it cannot be read, or changes all the time.
+Table query_table(int socket, bool ipv6, const std::string& name) {
   const int level = ipv6 ? IPPROTO_IPV6 : IPPROTO_IP;
   for (int i = 0; i < kTries && name.size() < kNameSize; ++i) {
     std::array<char, kInfoSize> info{};
     std::memcpy(info.data(), name.data(), name.size());
     socklen_t length = kInfoSize;
     if (::getsockopt(socket, level, kGetInfo, info.data(), &length) != 0) return {};
-    std::uint32_t size = 0;
-    std::memcpy(&size, info.data() + kSizeInInfo, sizeof size);
+    const std::uint32_t size = number_at(info, kSizeInInfo);
     std::string table(kEntriesHead + size, '\0');
     std::memcpy(table.data(), name.data(), name.size());
     std::memcpy(table.data() + kSizeInEntries, &size, sizeof size);
     length = static_cast<socklen_t>(table.size());
     if (::getsockopt(socket, level, kGetEntries, table.data(), &length) == 0)
-      return table.substr(kEntriesHead);
+      return {table.substr(kEntriesHead), output_in(info)};
   }
   return {};
 }
@@ -51,7 +72,8 @@ void read_legacy_tables(bool ipv6, std::vector<OtherRule>& rules) {
   if (!socket) return;
   for (std::string name; std::getline(names, name);) {
     const auto label = fmt::format("{} {}", ipv6 ? "ip6tables" : "iptables", name);
-    read_xtables_entries(entries_of(socket.get(), ipv6, name), ipv6, label, rules);
+    const Table table = query_table(socket.get(), ipv6, name);
+    read_xtables_entries(table.entries, ipv6, label, table.output, rules);
   }
 }
 
