@@ -123,9 +123,12 @@ base::Result<RulesWatch> RulesWatch::start(LoadedRules& rules) {
   const auto machine = this_machine();
   auto view = query_view(machine);
   if (!view) return view.error();
-  view->addresses = rules.hold().addresses;
-  auto watch = PfWatch::start(machine, std::move(*view), kWatchEvery);
+  const auto& hold = rules.hold();
+  const bool settled = hold.landing->session.is_settled(*view, hold.loaded);
+  view->addresses = hold.addresses;
+  auto watch = PfWatch::start(machine, *view, kWatchEvery);
   if (!watch) return watch.error();
+  if (!settled) (*watch)->try_again(std::move(*view));
   return RulesWatch(std::make_unique<Hold>(Hold{rules.hold(), std::move(*watch)}));
 }
 
@@ -135,16 +138,7 @@ int RulesWatch::descriptor() const {
 
 std::vector<std::string> RulesWatch::look() {
   auto& rules = hold_->rules;
-  const auto machine = this_machine();
-  // Before anything is made of them: what comes meanwhile is seen at the next look.
-  const auto addresses = query_addresses(machine);
-  // Where it fails, rules with the old ones do what they did.
-  (void)follow_tunnels(machine, rules.ruleset, rules.loaded);
-  auto lines = rules.landing->session.put_right(rules.loaded);
-  auto view = query_view(machine);
-  if (view && addresses) view->addresses = *addresses;
-  hold_->watch->expect(view ? std::move(*view) : PfView{});
-  return lines;
+  return put_right(rules.landing->session, rules.ruleset, rules.loaded, this_machine(), *hold_->watch);
 }
 
 base::Result<LoadedRules> load_rules(const Ruleset& ruleset, const Landing& landing, const Probe& probe) {

@@ -91,22 +91,33 @@ std::vector<std::string> load_main_command() {
   return {kPfctl, "-o", "none", "-N", "-R", "-f", "-"};
 }
 
-/// Empty: the main ruleset is `text`.
-base::Result<std::string> differs_from_main(const Machine& machine, const std::string& text) {
-  const auto main = query_main(machine);
-  if (!main) return main.error();
-  return difference(in_printed_order(text), in_printed_order(main_ruleset(*main, {})));
+std::string difference_of_main(std::string_view meant, std::string_view found) {
+  return difference(in_printed_order(meant), in_printed_order(found));
+}
+
+bool has_filter_rules(std::string_view main) {
+  return std::ranges::any_of(lines_of(main), is_filter);
+}
+
+/// Whether `found` is what became of loading `text`: it refers to our anchor, or its filter rules got lost.
+/// Anything else others have loaded in the meantime, and that is theirs.
+bool can_come_from(std::string_view text, std::string_view found, std::string_view anchor) {
+  if (difference_of_main(text, found).empty()) return true;
+  if (without_references(found, anchor) != found) return true;
+  if (has_filter_rules(found) || !has_filter_rules(text)) return false;
+  Lines meant = in_printed_order(text);
+  std::erase_if(meant, is_filter);
+  return meant == in_printed_order(found);
 }
 
 base::Result<> put_back(const Machine& machine, const std::string& before) {
-  auto differs = differs_from_main(machine, before);
-  if (differs && differs->empty()) return {};
   const auto loaded = run_or_fail(machine, load_main_command(), "put the main ruleset of pf back", before);
   if (!loaded) return loaded.error();
-  differs = differs_from_main(machine, before);
-  if (!differs) return differs.error();
-  if (differs->empty()) return {};
-  return base::failure("cannot put the main ruleset of pf back: {}", *differs);
+  const auto now = query_main(machine);
+  if (!now) return now.error();
+  const std::string differs = difference_of_main(before, main_ruleset(*now, {}));
+  if (differs.empty()) return {};
+  return base::failure("cannot put the main ruleset of pf back: {}", differs);
 }
 
 /// `return-icmp(net-unr, 3)`: the code for the other family, printed as a number, is printed as a name when
@@ -124,6 +135,49 @@ bool has_bare_icmp_code(std::string_view line) {
   return false;
 }
 
+constexpr int kMostListings = 5;
+
+struct Listing {
+  MainRuleset main;
+  std::string complaint;  ///< pfctl's first one; empty: none
+
+  bool operator==(const Listing&) const = default;
+};
+
+/// pfctl's exit code is 0 when others load between two rules that it asks for: it says so ("DIOCGETRULE:
+/// Device busy"), and leaves out the rest (FreeBSD 14, 15: main() ignores what pfctl_show_rules() returns).
+base::Result<Listing> list_main(const Machine& machine) {
+  Listing listing;
+  const auto take = [&](Output& shown, std::string& text) {
+    text = std::move(shown.out);
+    if (listing.complaint.empty()) listing.complaint = complaint(shown.err);
+  };
+  for (const auto& [part, text] :
+       {std::pair{"nat", &listing.main.nat}, std::pair{"rules", &listing.main.rules}}) {
+    auto shown = run_or_fail(machine, show_command(machine.dialect, part), "read the main ruleset of pf");
+    if (!shown) return shown.error();
+    take(*shown, *text);
+  }
+  if (machine.dialect != Dialect::darwin) return listing;
+  // pfctl(8) does not mention it: one that does not know it has none to show.
+  auto dummynet = machine.run({kPfctl, "-s", "dummynet"}, {});
+  if (!dummynet) return dummynet.error();
+  if (dummynet->status == 0) take(*dummynet, listing.main.dummynet);
+  return listing;
+}
+
+base::Result<Output> list_in_anchor(const Machine& machine, std::string_view part) {
+  return machine.run(show_command(machine.dialect, part, machine.anchor), {});
+}
+
+/// That there is no such anchor is a complaint as well, in different words.
+bool is_cut_short(const Output& listed) {
+  const std::string said = complaint(listed.err);
+  const bool no_anchor =
+      said.find("Invalid argument") != std::string::npos || said.find("does not exist") != std::string::npos;
+  return listed.status == 0 && !said.empty() && !no_anchor;
+}
+
 }  // namespace
 
 std::vector<std::string> show_command(Dialect dialect, std::string_view part, std::string_view anchor) {
@@ -135,25 +189,33 @@ std::vector<std::string> show_command(Dialect dialect, std::string_view part, st
 }
 
 base::Result<MainRuleset> query_main(const Machine& machine) {
-  MainRuleset main;
-  for (const auto& [part, text] : {std::pair{"nat", &main.nat}, std::pair{"rules", &main.rules}}) {
-    auto shown = run_or_fail(machine, show_command(machine.dialect, part), "read the main ruleset of pf");
-    if (!shown) return shown.error();
-    *text = std::move(shown->out);
+  auto last = list_main(machine);
+  for (int i = 0; i < kMostListings && last; ++i) {
+    auto next = list_main(machine);
+    if (!next) return next.error();
+    if (next->complaint.empty() && *next == *last) return std::move(next->main);
+    last = std::move(next);
   }
-  if (machine.dialect != Dialect::darwin) return main;
-  // pfctl(8) does not mention it: one that does not know it has none to show.
-  auto dummynet = machine.run({kPfctl, "-s", "dummynet"}, {});
-  if (!dummynet) return dummynet.error();
-  if (dummynet->status == 0) main.dummynet = std::move(dummynet->out);
-  return main;
+  if (!last) return last.error();
+  return base::failure("cannot read the main ruleset of pf: {}",
+                       last->complaint.empty() ? "others change it all the time" : last->complaint);
+}
+
+bool is_blank(std::string_view listing) {
+  return listing.find_first_not_of(" \t\r\n") == std::string_view::npos;
 }
 
 base::Result<std::string> query_anchor(const Machine& machine) {
   std::string shown;
   for (const char* part : {"nat", "rules"}) {
-    const auto listed = machine.run(show_command(machine.dialect, part, machine.anchor), {});
+    auto listed = list_in_anchor(machine, part);
+    for (int i = 0; i < kMostListings && listed && is_cut_short(*listed); ++i)
+      listed = list_in_anchor(machine, part);
     if (!listed) return listed.error();
+    if (is_cut_short(*listed)) {
+      return base::failure("cannot read what the anchor {} holds: {}", machine.anchor,
+                           complaint(listed->err));
+    }
     if (listed->status == 0) shown += listed->out;
   }
   return shown;
@@ -175,28 +237,63 @@ base::Result<> load_anchor(const Machine& machine, const std::string& text) {
   return base::failure("pfctl did not load our rules as they were given to it: {}", differs);
 }
 
-base::Result<> load_main(const Machine& machine, const std::string& text, const std::string& before,
-                         std::string_view what) {
-  base::Error error;
-  if (const auto loaded = run_or_fail(machine, load_main_command(), what, text); !loaded) {
-    error = loaded.error();
-  } else {
-    const auto differs = differs_from_main(machine, text);
-    if (differs && differs->empty()) return {};
-    if (differs) {
-      error = base::failure("cannot {}: pfctl did not load the rules as they were given to it: {}", what,
-                            *differs);
-    } else {
-      error = differs.error();
-    }
+bool is_same_main(std::string_view left, std::string_view right) {
+  return difference_of_main(left, right).empty();
+}
+
+base::Result<MainLoad> load_main(const Machine& machine, const std::string& text, const std::string& before,
+                                 std::string_view what) {
+  const auto loaded = run_or_fail(machine, load_main_command(), what, text);
+  const auto now = query_main(machine);
+  if (!now) {
+    return base::failure("{}; what is in force now is not known (pfctl -s nat, pfctl -s rules)",
+                         loaded ? now.error().text : loaded.error().text);
   }
-  if (auto restored = put_back(machine, before); !restored) {
+  const std::string found = main_ruleset(*now, {});
+  const std::string differs = difference_of_main(text, found);
+  if (loaded && differs.empty()) return MainLoad::in_force;
+  const bool unchanged = is_same_main(before, found);
+  if (!unchanged && !can_come_from(text, found, machine.anchor)) return MainLoad::overtaken;
+  base::Error error =
+      loaded ? base::failure("cannot {}: pfctl did not load the rules as they were given to it: {}", what,
+                             differs)
+             : loaded.error();
+  if (auto restored = unchanged ? base::Result<>() : put_back(machine, before); !restored) {
     error.text += fmt::format("; and what was in force before is NOT: {}; load it by hand (pfctl -f {})",
                               restored.error().text, kPfConf);
     return error;
   }
   error.text += "; the main ruleset is what it was before";
   return error;
+}
+
+std::string first_of_others(const MainRuleset& main, std::string_view anchor) {
+  const Lines lines = lines_of(without_references(main_ruleset(main, {}), anchor));
+  return lines.empty() ? std::string() : lines.front();
+}
+
+std::string without_own_references(std::string_view main, std::string_view loaded, std::string_view anchor) {
+  const Lines now = in_printed_order(main);
+  const Lines was = in_printed_order(loaded);
+  const auto is_left = [&](auto is_of_kind) {
+    const auto part = [&](Lines lines) {
+      std::erase_if(lines, [&](const std::string& line) { return !is_of_kind(line); });
+      return lines;
+    };
+    return part(now) == part(was);
+  };
+  const bool translation = is_left(is_translation);
+  const bool filter = is_left(is_filter);
+  std::string kept;
+  int references = 0;
+  for (std::string_view rest = main; !rest.empty();) {
+    const std::string_view line = rest.substr(0, rest.find('\n'));
+    rest.remove_prefix(std::min(rest.size(), line.size() + 1));
+    const bool refers = without_references(line, anchor).empty() && !line.empty();
+    references += refers ? 1 : 0;
+    if (!refers || !(is_filter(line) ? filter : translation)) kept.append(line) += '\n';
+  }
+  return references > 1 ? std::string(main) : kept;
 }
 
 std::string cannot_rewrite(const MainRuleset& main, const Machine& machine) {

@@ -204,6 +204,16 @@ base::Result<std::vector<Step>> plan_loading(const Status& status, const Machine
   if (status.skips_lo0) {
     return base::failure("pf skips lo0, so nothing can be diverted: {}", advice_on_skipping(machine.dialect));
   }
+  // Enabled, they would be in force; and connections that are open have no states, which `flags S/SA` wants.
+  const std::string rule = first_of_others(status.main, machine.anchor);
+  if (machine.dialect == Dialect::freebsd && !status.enabled && !rule.empty()) {
+    return base::failure(
+        "pf is disabled, but its main ruleset holds rules (`{}`): osproxy has to enable pf, which would put "
+        "them in force and could cut connections that are open; if they are meant, enable pf first (pfctl "
+        "-e), "
+        "else take them out (pfctl -F rules; pfctl -F nat)",
+        rule);
+  }
   if (const std::string why = cannot_hold(status, machine, text); !why.empty())
     return base::failure("{}", why);
   std::vector<Step> steps;

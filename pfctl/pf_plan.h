@@ -106,8 +106,8 @@ std::string rival_of(const Status& status, const Machine& machine, std::string_v
 /// lose their say, or connections their way. Empty: they may.
 std::string cannot_hold(const Status& status, const Machine& machine, std::string_view text);
 
-/// `text`: the anchor. Errors: pf skips lo0; packets cannot be held (cannot_hold); the main ruleset has to be
-/// written anew and cannot be.
+/// `text`: the anchor. Errors: pf skips lo0; FreeBSD: pf is disabled and would, enabled, put rules of others
+/// in force; packets cannot be held (cannot_hold); the main ruleset has to be written anew and cannot be.
 [[nodiscard]] base::Result<std::vector<Step>> plan_loading(const Status& status, const Machine& machine,
                                                            std::string text);
 
@@ -116,6 +116,8 @@ struct Undone {
   std::vector<std::string> lines;
   std::vector<std::string> failures;
 };
+
+struct PfView;
 
 /// What load() puts in place, and how that is tried.
 struct Offer {
@@ -169,13 +171,16 @@ class PfSession {
 
   /// New connections go their own way; those that are diverted live on: pf keeps their states.
   [[nodiscard]] base::Result<> stop();
-  /// Takes that back: what load() had put in place stands again.
+  /// Takes that back: what load() had put in place stands again, unless others keep it out (put_right()).
   [[nodiscard]] base::Result<> divert_again(const Loaded& loaded);
 
   /// What others have done to pf since load(), and what was done about it: a line each. Where only rules were
   /// replaced, ours are in force again; when this machine has other addresses, or `loaded` another text, they
   /// are loaded anew. An administrator's `pfctl -d` is not undone.
   [[nodiscard]] std::vector<std::string> put_right(const Loaded& loaded);
+  /// Whether nothing is left to be put right while pf is as in `view`: all is in force, or what keeps it out
+  /// was told.
+  [[nodiscard]] bool is_settled(const PfView& view, const Loaded& loaded) const;
 
   /// In reverse, each step tried whatever became of the others. What cannot be undone stays in the journal.
   [[nodiscard]] Undone undo();
@@ -202,8 +207,13 @@ class PfSession {
   base::Result<> warn_of_rivals(Loaded& loaded);
   base::Result<> note(Undo undo);
   base::Result<> note_main(std::string before);
+  void forget_disabling(Lines& lines);
+  void leave_enabled(const Status& status, Lines& lines);
+  base::Result<> leave_main(const Status& status);
   base::Result<> load_own(const std::string& text);
   base::Result<> flush_own();
+  base::Result<> take_own_out();
+  void take_out_or_tell(Lines& lines);
   std::vector<std::string> hinder(Standing standing, const Status& status);
   std::vector<std::string> give_way(const std::string& why);
   base::Result<> put_reference_back(const Status& status, const Loaded& loaded, Lines& lines);
@@ -218,6 +228,7 @@ class PfSession {
   Journal journal_;
   std::size_t prepared_ = 0;          ///< steps of the journal that are prepare()'s
   std::string own_;                   ///< what pfctl shows of our anchor; empty: nothing was loaded
+  std::string referred_;              ///< the main ruleset that refer_anchor() loaded last
   bool stopped_ = false;              ///< by stop()
   Loopback loopback_;                 ///< what prepare() gave
   std::vector<base::Address> seen_;   ///< this machine's, when it was looked at last

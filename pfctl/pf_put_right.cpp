@@ -5,19 +5,25 @@
 #include "pfctl/pf_load.h"
 #include "pfctl/pf_plan.h"
 #include "pfctl/pf_undo.h"
+#include "pfctl/pf_watch.h"
 
 namespace pfctl {
 
 std::vector<std::string> PfSession::put_right(const Loaded& loaded) {
   const auto status = query_status(machine_);
-  // Asked again when there is a next time.
+  // is_settled() then decides by what the watch sees.
   if (!status) return {};
   seen_ = own_addresses(status->interfaces);
   if (!status->module_loaded || !status->enabled) return hinder(Standing::pf_disabled, *status);
-  if (status->skips_lo0) return hinder(Standing::lo0_skipped, *status);
-  const std::string unholdable = cannot_hold(*status, machine_, loaded.text);
-  if (!unholdable.empty()) return give_way(unholdable);
   Lines lines;
+  leave_enabled(*status, lines);
+  const auto with = [&](Lines more) {
+    std::ranges::move(more, std::back_inserter(lines));
+    return lines;
+  };
+  if (status->skips_lo0) return with(hinder(Standing::lo0_skipped, *status));
+  const std::string unholdable = cannot_hold(*status, machine_, loaded.text);
+  if (!unholdable.empty()) return with(give_way(unholdable));
   if (standing_ == Standing::nothing_held)
     lines.emplace_back("the main ruleset of pf leaves room for osproxy again: new connections are captured");
   if (standing_ == Standing::pf_disabled)
@@ -27,7 +33,7 @@ std::vector<std::string> PfSession::put_right(const Loaded& loaded) {
   standing_ = Standing::in_force;
   // First what the rules need, then the rules, then what leads to them.
   auto done = put_loopback_back(*status, loaded.text, lines);
-  if (done && !stopped_) done = put_anchor_back(loaded, lines);
+  if (done) done = stopped_ ? take_own_out() : put_anchor_back(loaded, lines);
   if (done) done = put_reference_back(*status, loaded, lines);
   const std::string trouble = done ? std::string() : done.error().text;
   // Rules that hold packets must not stay behind those of others.
@@ -36,29 +42,54 @@ std::vector<std::string> PfSession::put_right(const Loaded& loaded) {
   }
   if (!trouble.empty() && trouble != trouble_)
     lines.push_back(fmt::format("nothing is captured any more: others have changed pf, and {}", trouble));
+  if (trouble.empty() && !trouble_.empty()) lines.emplace_back("new connections are captured again");
   trouble_ = trouble;
   return lines;
 }
 
-/// Said once.
+bool PfSession::is_settled(const PfView& view, const Loaded& loaded) const {
+  if (standing_ == Standing::pf_disabled) return !view.enabled;
+  if (!view.enabled || !trouble_.empty()) return false;
+  const bool out = is_blank(view.anchor);
+  if (standing_ == Standing::lo0_skipped) return view.skips_lo0 && out;
+  Status status;
+  status.main = view.main;
+  status.interfaces.push_back({.name = {}, .networks = {}, .addresses = view.addresses});
+  const bool holdable = cannot_hold(status, machine_, loaded.text).empty();
+  if (view.skips_lo0 || holdable != (standing_ == Standing::in_force)) return false;
+  if (standing_ == Standing::nothing_held) return out;
+  if (!status.refers_to_anchor(machine_.anchor) || !rival_of(status, machine_, loaded.text).empty())
+    return false;
+  if (stopped_) return out;
+  return !out && view.anchor == own_ && view.addresses == meant_ && loaded.text == text_;
+}
+
+/// Said once, and done until it is done.
 std::vector<std::string> PfSession::hinder(Standing standing, const Status& status) {
-  if (standing == standing_) return {};
+  const bool news = standing != standing_;
   standing_ = standing;
   if (standing == Standing::lo0_skipped) {
     // What is bent to lo0 would get nowhere.
-    Lines lines{fmt::format("nothing is captured any more: pf skips lo0 now, and our rules are taken out; {}",
-                            advice_on_skipping(machine_.dialect))};
-    if (const auto stopped = flush_own(); !stopped) lines.push_back(stopped.error().text);
+    Lines trouble;
+    take_out_or_tell(trouble);
+    Lines lines;
+    if (news) {
+      lines.push_back(fmt::format("nothing is captured any more: pf skips lo0 now{}; {}",
+                                  trouble_.empty() ? ", and our rules are taken out" : "",
+                                  advice_on_skipping(machine_.dialect)));
+    }
+    std::ranges::move(trouble, std::back_inserter(lines));
     return lines;
   }
-  // Whoever enables it again does so for himself: then it is not ours to disable.
-  std::erase_if(journal_.undo, [](const Undo& each) { return each.kind == Undo::Kind::disable_pf; });
+  if (!news) return {};
+  trouble_.clear();
   Lines lines{
       fmt::format("nothing is captured any more: {}; osproxy does not enable it again, but captures when "
                   "somebody does (pfctl {})",
                   status.module_loaded ? "pf was disabled" : "pf was unloaded",
                   machine_.dialect == Dialect::darwin ? "-E" : "-e")};
-  if (const auto written = file_.write(journal_); !written) lines.push_back(written.error().text);
+  // Whoever enables it again does so for himself: then it is not ours to disable.
+  forget_disabling(lines);
   return lines;
 }
 
@@ -69,9 +100,43 @@ std::vector<std::string> PfSession::give_way(const std::string& why) {
     lines.push_back(fmt::format(
         "nothing is captured any more: others have changed pf, and our rules are taken out: {}", why));
   standing_ = Standing::nothing_held;
-  if (own_.empty()) return lines;
-  if (const auto stopped = flush_own(); !stopped) lines.push_back(stopped.error().text);
+  take_out_or_tell(lines);
   return lines;
+}
+
+void PfSession::forget_disabling(Lines& lines) {
+  const auto is_disabling = [](const Undo& each) { return each.kind == Undo::Kind::disable_pf; };
+  const auto prepared = journal_.undo.begin() + static_cast<std::ptrdiff_t>(prepared_);
+  prepared_ -= static_cast<std::size_t>(std::count_if(journal_.undo.begin(), prepared, is_disabling));
+  std::erase_if(journal_.undo, is_disabling);
+  if (const auto written = file_.write(journal_); !written) lines.push_back(written.error().text);
+}
+
+/// Whoever loads rules means them to be in force, and does not enable a pf that is enabled.
+void PfSession::leave_enabled(const Status& status, Lines& lines) {
+  if (std::ranges::count(journal_.undo, Undo::Kind::disable_pf, &Undo::kind) == 0) return;
+  const std::string rule = first_of_others(status.main, machine_.anchor);
+  if (rule.empty()) return;
+  lines.push_back(fmt::format(
+      "others have loaded rules into pf's main ruleset (`{}`): osproxy had enabled pf, and leaves "
+      "it enabled when it ends",
+      rule));
+  forget_disabling(lines);
+}
+
+void PfSession::take_out_or_tell(Lines& lines) {
+  const auto out = take_own_out();
+  const std::string trouble = out ? std::string() : out.error().text;
+  if (!trouble.empty() && trouble != trouble_) lines.push_back(trouble);
+  trouble_ = trouble;
+}
+
+base::Result<> PfSession::take_own_out() {
+  const auto shown = query_anchor(machine_);
+  if (!shown) return shown.error();
+  if (!is_blank(*shown)) return flush_own();
+  own_.clear();
+  return {};
 }
 
 base::Result<> PfSession::put_anchor_back(const Loaded& loaded, Lines& lines) {
@@ -136,10 +201,20 @@ base::Result<> follow_tunnels(const Machine& machine, Ruleset& ruleset, Loaded& 
   return {};
 }
 
+/// One that refers to us and is not what we loaded is what others want, references included.
+base::Result<> PfSession::leave_main(const Status& status) {
+  const auto prepared = journal_.undo.begin() + static_cast<std::ptrdiff_t>(prepared_);
+  const auto noted = std::find_if(prepared, journal_.undo.end(),
+                                  [](const Undo& each) { return each.kind == Undo::Kind::restore_main; });
+  const std::string main = main_ruleset(status.main, {});
+  if (noted == journal_.undo.end() || noted->value == main) return {};
+  return note_main(main);
+}
+
 base::Result<> PfSession::put_reference_back(const Status& status, const Loaded& loaded, Lines& lines) {
   const bool refers = status.refers_to_anchor(machine_.anchor);
   const std::string rival = rival_of(status, machine_, loaded.text);
-  if (refers && rival.empty()) return {};
+  if (refers && rival.empty()) return leave_main(status);
   if (auto done = refer_anchor(); !done) return done;
   lines.push_back(fmt::format(
       "the main ruleset of pf was changed by others and {}: it names {} in front of all "

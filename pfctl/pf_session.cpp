@@ -93,9 +93,10 @@ base::Result<> PfSession::note_main(std::string before) {
   const auto first = journal_.undo.begin() + static_cast<std::ptrdiff_t>(prepared_);
   const auto noted = std::ranges::find(first, journal_.undo.end(), Undo::Kind::restore_main, &Undo::kind);
   if (noted == journal_.undo.end()) return note({Undo::Kind::restore_main, std::move(before)});
-  // A reference that is left in it is ours when there was none before.
-  const bool ours = without_references(noted->value, machine_.anchor) == noted->value;
-  noted->value = ours ? without_references(before, machine_.anchor) : std::move(before);
+  // What others have loaded since is theirs, with the references to us that it holds.
+  if (!referred_.empty() && is_same_main(before, referred_)) return {};
+  noted->value =
+      referred_.empty() ? std::move(before) : without_own_references(before, referred_, machine_.anchor);
   return file_.write(journal_);
 }
 
@@ -167,6 +168,8 @@ base::Result<Loopback> PfSession::prepare(const Loopback& preferred) {
 base::Result<Loaded> PfSession::load(const Offer& offer, const Probe& probe) {
   Loaded loaded;
   stopped_ = false;
+  standing_ = Standing::in_force;
+  trouble_.clear();
   if (auto done = put_in_place(offer.text, loaded); !done) return failed(done.error());
   if (probe && offer.proof != Offer::Proof::none) {
     const auto proved = prove(probe, offer.proof == Offer::Proof::ipv6, loaded);
@@ -306,10 +309,12 @@ base::Result<> PfSession::flush_own() {
   const auto flushed =
       run(machine_, {kPfctl, "-a", machine_.anchor, "-F", "all"}, "take our rules out of pf");
   if (!flushed) return flushed;
-  own_.clear();
   const auto left = query_anchor(machine_);
   if (!left) return left.error();
-  if (left->find_first_not_of(" \t\r\n") == std::string::npos) return {};
+  if (is_blank(*left)) {
+    own_.clear();
+    return {};
+  }
   return base::failure("pf still has rules in the anchor {} although it was flushed", machine_.anchor);
 }
 
@@ -320,8 +325,8 @@ base::Result<> PfSession::stop() {
 
 base::Result<> PfSession::divert_again(const Loaded& loaded) {
   stopped_ = false;
-  // They come back with what they need (put_right).
-  if (standing_ == Standing::nothing_held) return {};
+  // put_right() loads them when others let it.
+  if (standing_ != Standing::in_force) return {};
   return load_own(loaded.text);
 }
 
@@ -387,18 +392,31 @@ base::Result<> PfSession::enable() {
 }
 
 base::Result<> PfSession::refer_anchor() {
-  const auto main = query_main(machine_);
-  if (!main) return main.error();
-  if (const std::string why = cannot_rewrite(*main, machine_); !why.empty()) {
-    return base::failure("the main ruleset of pf is not written anew, for {}: {}", why,
-                         advice_on_reference(machine_));
+  constexpr int kMostAttempts = 5;
+  for (int i = 0; i < kMostAttempts; ++i) {
+    const auto main = query_main(machine_);
+    if (!main) return main.error();
+    if (const std::string why = cannot_rewrite(*main, machine_); !why.empty()) {
+      return base::failure("the main ruleset of pf is not written anew, for {}: {}", why,
+                           advice_on_reference(machine_));
+    }
+    const std::string before = main_ruleset(*main, {});
+    if (auto noted = note_main(before); !noted) return noted;
+    // The disk may have taken its time, in which others have loaded another one.
+    const auto now = query_main(machine_);
+    if (!now) return now.error();
+    if (*now != *main) continue;
+    std::string text = main_ruleset(*main, machine_.anchor);
+    const auto loaded = load_main(machine_, text, before, "refer to our anchor in the main ruleset of pf");
+    if (!loaded) {
+      return base::failure("{}; to have it refer to it, {}", loaded.error().text,
+                           advice_on_reference(machine_));
+    }
+    if (*loaded == MainLoad::overtaken) continue;
+    referred_ = std::move(text);
+    return {};
   }
-  const std::string before = main_ruleset(*main, {});
-  if (auto noted = note_main(before); !noted) return noted;
-  const auto loaded = load_main(machine_, main_ruleset(*main, machine_.anchor), before,
-                                "refer to our anchor in the main ruleset of pf");
-  if (loaded) return {};
-  return base::failure("{}; to have it refer to it, {}", loaded.error().text, advice_on_reference(machine_));
+  return base::failure("others load the main ruleset of pf again and again while it is read");
 }
 
 // Exit codes mislead: pfctl loads into an anchor that nobody evaluates and is content.

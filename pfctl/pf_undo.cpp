@@ -48,7 +48,7 @@ base::Result<std::string> flush_anchor(const Machine& machine) {
   if (!flushed) return flushed.error();
   const auto left = query_anchor(machine);
   if (!left) return left.error();
-  if (left->find_first_not_of(" \t\r\n") != std::string::npos) {
+  if (!is_blank(*left)) {
     return base::failure("cannot flush our anchor {}: {}", machine.anchor, complaint(flushed->err));
   }
   kill_bent_states(machine);
@@ -80,16 +80,36 @@ base::Result<std::string> restore_main(const Machine& machine, const std::string
   const std::string others = without_references(running, machine.anchor);
   // Without a reference to us, somebody else has loaded another one.
   if (others == running) return std::string{};
-  const std::string& wanted = others == without_references(before, machine.anchor) ? before : others;
-  const auto loaded = load_main(machine, wanted, running, "put the main ruleset of pf back");
+  // Neither is one that refers to us ours to change: they may have added the lines by hand, and it may hold
+  // what pfctl does not read back.
+  if (!is_same_main(others, without_references(before, machine.anchor))) {
+    return fmt::format(
+        "left the main ruleset of pf as others have loaded it since: it refers to {}, which is empty now",
+        machine.anchor);
+  }
+  const auto loaded = load_main(machine, before, running, "put the main ruleset of pf back");
   if (!loaded) return loaded.error();
+  if (*loaded == MainLoad::overtaken) return std::string{};
   return std::string("took our anchor out of the main ruleset of pf");
+}
+
+/// Whoever loads rules while osproxy runs means them to be in force, and finds pf enabled: `service pf start`
+/// then does not enable it. At the start there were none (plan_loading). Empty: there are none.
+base::Result<std::string> rule_of_others(const Machine& machine) {
+  const auto main = query_main(machine);
+  if (!main) return main.error();
+  return first_of_others(*main, machine.anchor);
 }
 
 base::Result<std::string> disable_pf(const Machine& machine) {
   const auto enabled = is_enabled(machine);
   if (!enabled) return enabled.error();
   if (!*enabled) return std::string{};
+  const auto rule = rule_of_others(machine);
+  if (!rule) return rule.error();
+  if (!rule->empty()) {
+    return fmt::format("left pf enabled: others have loaded rules into its main ruleset since (`{}`)", *rule);
+  }
   if (auto done = run_or_fail(machine, {kPfctl, "-d"}, "disable pf"); !done) return done.error();
   // pf was off before: the states are all of our time, and would be in the way when it is enabled again.
   (void)machine.run({kPfctl, "-F", "states"}, {});
@@ -136,6 +156,12 @@ base::Result<std::string> unload_module(const Machine& machine, const std::strin
     const auto enabled = is_enabled(machine);
     if (!enabled) return enabled.error();
     if (*enabled) return std::string("left the module pf loaded: somebody else uses it by now");
+    const auto rule = rule_of_others(machine);
+    if (!rule) return rule.error();
+    if (!rule->empty()) {
+      return fmt::format("left the module pf loaded: others have loaded rules into its main ruleset (`{}`)",
+                         *rule);
+    }
   }
   const auto done = machine.run({kKldunload, name}, {});
   if (!done) return done.error();

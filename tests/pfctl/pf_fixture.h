@@ -62,6 +62,13 @@ inline PfState stock() {
   return {.nat = kStockNat, .rules = kStockRules, .dummynet = kStockDummynet};
 }
 
+/// FreeBSD: enabled, for rules that are loaded and disabled are left alone.
+inline PfState stock_of(pfctl::Dialect dialect) {
+  PfState state = stock();
+  state.switched_on = dialect == pfctl::Dialect::freebsd;
+  return state;
+}
+
 inline pfctl::Offer offer(const char* text, pfctl::Offer::Proof proof = pfctl::Offer::Proof::ipv4) {
   return {.text = text, .proof = proof, .without_ipv6 = {}};
 }

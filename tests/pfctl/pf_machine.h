@@ -42,6 +42,7 @@ struct PfState {
 class PfMachine {
  public:
   explicit PfMachine(pfctl::Dialect dialect) : dialect_(dialect) {}
+  [[nodiscard]] pfctl::Dialect dialect() const { return dialect_; }
 
   PfState state;
   bool skips_lo0 = false;
@@ -59,6 +60,11 @@ class PfMachine {
   // FreeBSD: pf was enabled while there were states; new ones have their numbers.
   bool collides = false;
   int insert_failures = 0;
+
+  // So many listings of rules to come are cut short, for others load in the middle of them.
+  int cut_listings = 0;
+  // Before each call, whatever it is: what others do between two of ours.
+  std::function<void(const std::string& call)> before_call;
 
   std::string loses;            // rules with this text get lost on the way to the kernel, and nobody says so,
   int losses = 1;               // so many times
@@ -114,6 +120,7 @@ class PfMachine {
     if (dead) return base::failure("killed");
     std::string call;
     for (const auto& each : argv) call += (call.empty() ? "" : " ") + each;
+    if (before_call) before_call(call);
     if (auto answer = ask(argv, call, input)) return *answer;
     const int number = changes++;
     if (number == killed_at && !after) return die();
@@ -131,7 +138,7 @@ class PfMachine {
   }
 
   std::optional<pfctl::Output> ask(const std::vector<std::string>& argv, const std::string& call,
-                                   std::string_view input) const {
+                                   std::string_view input) {
     if (call == "/sbin/kldstat -q -m pf") return pfctl::Output{state.module ? 0 : 1, {}, {}};
     if (call == "/sbin/ifconfig" || call == "/sbin/ifconfig lo0")
       return said(interfaces(call.ends_with("lo0")));
@@ -146,7 +153,22 @@ class PfMachine {
     if (!options) return usage();
     if (options->show.empty() && !options->dry) return {};
     if (!state.module) return refused("/dev/pf: No such file or directory");
-    return options->dry ? dry_run(*options, input) : show(*options);
+    if (options->dry) return dry_run(*options, input);
+    auto shown = show(*options);
+    const bool rules = options->show == "nat" || options->show == "rules";
+    if (rules && shown.err.empty() && cut_listings > 0) {
+      --cut_listings;
+      shown.out = first_half(shown.out);
+      shown.err = "pfctl: DIOCGETRULE: Device busy\n";
+    }
+    return shown;
+  }
+
+  static std::string first_half(const std::string& text) {
+    const auto lines = rule_lines(text);
+    std::string half;
+    for (std::size_t i = 0; i < lines.size() / 2; ++i) half += lines[i] + "\n";
+    return half;
   }
 
   /// Empty: the usage.
@@ -208,7 +230,10 @@ class PfMachine {
     const bool translations = call.show == "nat";
     if (!call.anchor.empty() && (translations || call.show == "rules")) {
       const auto found = state.anchors.find(call.anchor);
-      if (found == state.anchors.end()) return strict ? refused("Anchor does not exist.") : said({});
+      if (found == state.anchors.end()) {
+        if (strict) return refused("Anchor does not exist.");
+        return pfctl::Output{0, {}, "pfctl: DIOCGETRULES: Invalid argument\n"};
+      }
       return said(printed(found->second, translations, call.numeric));
     }
     if (translations) return said(printed(state.nat, true, call.numeric));

@@ -244,7 +244,8 @@ TEST_CASE("pf_plan: who decides first, and stays in front, is told") {
        {.nat = kStockNat, .rules = "pass out quick all\nanchor \"com.apple/*\" all\n"},
        "`anchor \"com.apple/*\"`"},
       {Dialect::freebsd,
-       {.nat = "rdr-anchor \"osproxy\" all\n",
+       {.switched_on = true,
+        .nat = "rdr-anchor \"osproxy\" all\n",
         .rules = "pass out quick all\nblock in os \"NMAP\"\nanchor \"osproxy\" all\n"},
        "`anchor \"osproxy\"`"},
   };
@@ -481,10 +482,18 @@ TEST_CASE("pf_plan: what others change in the meantime stays theirs") {
     machine.state.aliases.erase("198.18.0.1");
     const auto undone = held.undo();
     CHECK(undone.failures == Lines{});
-    CHECK(undone.lines == Lines{"disabled pf", "took our anchor out of the main ruleset of pf",
-                                "flushed the anchor osproxy", "took fdff:6f73::1 from lo0"});
+    CHECK(
+        undone.lines ==
+        Lines{"left pf enabled: others have loaded rules into its main ruleset since (`block drop in on em0 "
+              "all`)",
+              "left the main ruleset of pf as others have loaded it since: it refers to osproxy, which is "
+              "empty now",
+              "flushed the anchor osproxy", "took fdff:6f73::1 from lo0"});
   }
-  CHECK(machine.state == PfState{.rules = "block drop in on em0 all\n", .mtu = 20000});
+  CHECK(machine.state == PfState{.switched_on = true,
+                                 .nat = "rdr-anchor \"osproxy\" all\n",
+                                 .rules = "anchor \"osproxy\" all\nblock drop in on em0 all\n",
+                                 .mtu = 20000});
 
   PfMachine replaced(Dialect::freebsd);
   {

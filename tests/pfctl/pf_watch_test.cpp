@@ -27,6 +27,10 @@ struct Run {
     diverting = machine.state;
   }
   Lines put_right() { return held->put_right(kLoaded); }
+  bool settled() {
+    const auto view = pfctl::query_view({machine.dialect(), anchor_for(machine.dialect()), machine.runner()});
+    return held->is_settled(view ? *view : pfctl::PfView{}, kLoaded);
+  }
   bool captures() { return machine.connect(false) == Tried::arrived; }
 
   Folder folder;
@@ -46,7 +50,7 @@ constexpr std::array kDialects{Dialect::darwin, Dialect::freebsd};
 
 TEST_CASE("pf_watch: nothing has changed, nothing is done") {
   for (const Dialect dialect : kDialects) {
-    Run run(dialect, stock());
+    Run run(dialect, stock_of(dialect));
     const auto calls = run.machine.calls.size();
     CHECK(run.put_right().empty());
     CHECK(run.machine.calls.size() == calls);
@@ -63,7 +67,7 @@ TEST_CASE("pf_watch: another main ruleset comes to our rules again, and is what 
   for (const Dialect dialect : kDialects) {
     for (const auto& main : replacements) {
       CAPTURE(main.rules);
-      Run run(dialect);
+      Run run(dialect, {.switched_on = true});
       run.machine.state.nat = main.nat;
       run.machine.state.rules = main.rules;
       CHECK(!run.captures());
@@ -83,7 +87,7 @@ TEST_CASE("pf_watch: another main ruleset comes to our rules again, and is what 
 }
 
 TEST_CASE("pf_watch: killed after another main ruleset was made to refer to us, that one is put back") {
-  Run run(Dialect::freebsd);
+  Run run(Dialect::freebsd, {.switched_on = true});
   run.machine.state.rules = "block drop in all\n";
   CHECK(run.put_right().size() == 1);
   {
@@ -91,11 +95,11 @@ TEST_CASE("pf_watch: killed after another main ruleset was made to refer to us, 
     killed.abandon();
   }
   CHECK(session(run.machine, Dialect::freebsd, run.folder).clean_up()->failures.empty());
-  CHECK(run.machine.state == PfState{.rules = "block drop in all\n"});
+  CHECK(run.machine.state == PfState{.switched_on = true, .rules = "block drop in all\n"});
 }
 
 TEST_CASE("pf_watch: a quick rule in front of ours is passed by") {
-  Run run(Dialect::freebsd);
+  Run run(Dialect::freebsd, {.switched_on = true});
   run.machine.state.rules = "pass out quick all flags S/SA keep state\n" + run.machine.state.rules;
   const auto lines = run.put_right();
   REQUIRE(lines.size() == 1);
@@ -106,7 +110,7 @@ TEST_CASE("pf_watch: a quick rule in front of ours is passed by") {
 TEST_CASE("pf_watch: our rules come back into our anchor") {
   for (const Dialect dialect : kDialects) {
     for (const char* others : {"", "pass all\n"}) {
-      Run run(dialect, stock());
+      Run run(dialect, stock_of(dialect));
       auto& anchors = run.machine.state.anchors;
       anchors.clear();
       if (*others) anchors[anchor_for(dialect)] = others;
@@ -168,8 +172,98 @@ TEST_CASE("pf_watch: set skip on lo0 takes our rules out, until it is gone") {
   }
 }
 
-TEST_CASE("pf_watch: what cannot be put right is told once, with the lines to add") {
+TEST_CASE("pf_watch: rules that had to be taken out are not loaded by a terminal that comes back") {
+  for (const Dialect dialect : kDialects) {
+    Run run(dialect);
+    run.machine.skips_lo0 = true;
+    CHECK(run.put_right().size() == 1);
+    REQUIRE(run.held->stop().has_value());
+    REQUIRE(run.held->divert_again(kLoaded).has_value());
+    CHECK(run.machine.state.anchors.empty());
+    CHECK(run.put_right().empty());
+    CHECK(run.machine.state.anchors.empty());
+    run.machine.skips_lo0 = false;
+    CHECK(run.put_right() == Lines{"pf no longer skips lo0: new connections are captured"});
+    CHECK(run.captures());
+  }
+}
+
+TEST_CASE("pf_watch: rules that are loaded anew are in force, whatever was before") {
   Run run(Dialect::freebsd);
+  run.machine.state.switched_on = false;
+  CHECK(run.put_right().size() == 1);
+  CHECK(run.held->unload().failures.empty());
+  REQUIRE(run.held->load(offer(kAnchorText), {}).has_value());
+  REQUIRE(run.held->stop().has_value());
+  REQUIRE(run.held->divert_again(kLoaded).has_value());
+  CHECK(run.captures());
+}
+
+TEST_CASE("pf_watch: rules that could not be taken out while pf skips lo0 are taken out later") {
+  for (const Dialect dialect : kDialects) {
+    Run run(dialect);
+    run.machine.skips_lo0 = true;
+    run.machine.fail_at = run.machine.changes;
+    const auto lines = run.put_right();
+    REQUIRE(lines.size() == 2);
+    CHECK(contains(lines[0], "nothing is captured any more: pf skips lo0 now; take lo0 out"));
+    CHECK(lines[1] == "cannot take our rules out of pf: out of luck");
+    CHECK(!run.settled());
+    CHECK(!run.machine.state.anchors.empty());
+    CHECK(run.put_right().empty());
+    CHECK(run.machine.state.anchors.empty());
+    CHECK(run.settled());
+  }
+}
+
+TEST_CASE("pf_watch: what fails once is tried again") {
+  Run run(Dialect::freebsd, {.switched_on = true});
+  run.machine.state.nat.clear();
+  run.machine.state.rules.clear();
+  run.machine.fail_at = run.machine.changes;
+  CHECK(contains(run.put_right().front(), "nothing is captured any more: others have changed pf, and "));
+  CHECK(!run.settled());
+  const auto lines = run.put_right();
+  REQUIRE(lines.size() == 2);
+  CHECK(lines[1] == "new connections are captured again");
+  CHECK(run.captures());
+  CHECK(run.settled());
+
+  run.machine.state.nat.clear();
+  run.machine.cut_listings = 1000;
+  CHECK(run.put_right().empty());
+  run.machine.cut_listings = 0;
+  CHECK(!run.settled());
+  CHECK(run.put_right().size() == 1);
+  CHECK(run.settled());
+}
+
+TEST_CASE("pf_watch: what others do between two looks is not taken for good") {
+  Run run(Dialect::freebsd, {.switched_on = true});
+  CHECK(run.settled());
+  const PfState good = run.machine.state;
+  const std::function<void(PfState&)> changes[] = {
+      [](PfState& state) { state.switched_on = false; },
+      [](PfState& state) { state.nat.clear(); },
+      [](PfState& state) { state.rules.clear(); },
+      [](PfState& state) { state.anchors.clear(); },
+      [](PfState& state) { state.module = false; },
+      [](PfState& state) { state.rules = "pass out quick all\n" + state.rules; },
+  };
+  for (const auto& change : changes) {
+    change(run.machine.state);
+    CHECK(!run.settled());
+    run.machine.state = good;
+  }
+  run.machine.state.switched_on = false;
+  CHECK(run.put_right().size() == 1);
+  CHECK(run.settled());
+  run.machine.state.switched_on = true;
+  CHECK(!run.settled());
+}
+
+TEST_CASE("pf_watch: what cannot be put right is told once, with the lines to add") {
+  Run run(Dialect::freebsd, {.switched_on = true});
   run.machine.state.nat.clear();
   run.machine.state.rules = "block drop in proto tcp from any os \"NMAP\" to any\n";
   const auto lines = run.put_right();
@@ -184,7 +278,7 @@ TEST_CASE("pf_watch: what cannot be put right is told once, with the lines to ad
 
 TEST_CASE("pf_watch: an address that this machine gets or loses is known to the rules") {
   for (const Dialect dialect : kDialects) {
-    Run run(dialect, stock());
+    Run run(dialect, stock_of(dialect));
     int loads = 0;
     const auto count = [&] {
       loads = static_cast<int>(std::ranges::count_if(run.machine.calls, [](const std::string& call) {
@@ -212,7 +306,7 @@ TEST_CASE("pf_watch: an address that this machine gets or loses is known to the 
 TEST_CASE("pf_watch: an address of ours that lo0 has lost comes back, and goes at the end") {
   for (const Dialect dialect : kDialects) {
     for (const bool there_before : {false, true}) {
-      PfState state = stock();
+      PfState state = stock_of(dialect);
       if (there_before) state.aliases = {"198.18.0.1"};
       Run run(dialect, state);
       run.machine.state.aliases.erase("198.18.0.1");
@@ -334,7 +428,7 @@ TEST_CASE("pf_watch: rules that hold packets stay out while main cannot be loade
   const auto loaded = held.load(offer(kHoldingText, pfctl::Offer::Proof::none), {});
   REQUIRE(loaded.has_value());
   machine.state.rules = "block drop all\nanchor \"osproxy\" all\n";
-  machine.loses = "anchor \"osproxy\" all";
+  machine.loses = "block drop all";
   const auto lines = held.put_right(*loaded);
   REQUIRE(!lines.empty());
   CHECK(contains(lines.front(), "nothing is captured any more"));
@@ -344,28 +438,46 @@ TEST_CASE("pf_watch: rules that hold packets stay out while main cannot be loade
   CHECK(machine.state.anchors.count("osproxy") == 1);
 }
 
+namespace {
+
+/// A machine that a watch's thread looks at as well.
+struct Watched {
+  explicit Watched(Dialect dialect) : model(dialect) {
+    machine = {dialect, anchor_for(dialect),
+               [this](const std::vector<std::string>& argv, std::string_view input) {
+                 const std::scoped_lock lock(mutex);
+                 return model.runner()(argv, input);
+               }};
+  }
+  void change(const std::function<void()>& how) {
+    const std::scoped_lock lock(mutex);
+    how();
+  }
+  void watch_it(std::chrono::milliseconds every = 2ms) {
+    watch = pfctl::PfWatch::start(machine, pfctl::query_view(machine).value(), every).value();
+  }
+  [[nodiscard]] bool readable(std::chrono::milliseconds limit) const {
+    pollfd end{watch->descriptor(), POLLIN, 0};
+    return ::poll(&end, 1, static_cast<int>(limit.count())) == 1;
+  }
+
+  PfMachine model;
+  std::mutex mutex;
+  pfctl::Machine machine;
+  std::unique_ptr<pfctl::PfWatch> watch;
+};
+
+}  // namespace
+
 TEST_CASE("pf_watch: the thread notices what is done to pf, and nothing else") {
   for (const Dialect dialect : kDialects) {
-    PfMachine model(dialect);
+    Watched watched(dialect);
+    PfMachine& model = watched.model;
     model.state = stock();
     model.state.switched_on = true;
     model.state.anchors[anchor_for(dialect)] = kAnchorText;
-    std::mutex mutex;
-    const auto with_lock = [&](const auto& change) {
-      const std::scoped_lock lock(mutex);
-      change();
-    };
-    const pfctl::Machine machine{dialect, anchor_for(dialect),
-                                 [&](const std::vector<std::string>& argv, std::string_view input) {
-                                   const std::scoped_lock lock(mutex);
-                                   return model.runner()(argv, input);
-                                 }};
-    const auto watch = pfctl::PfWatch::start(machine, pfctl::query_view(machine).value(), 2ms).value();
-    const auto readable = [&](std::chrono::milliseconds limit) {
-      pollfd end{watch->descriptor(), POLLIN, 0};
-      return ::poll(&end, 1, static_cast<int>(limit.count())) == 1;
-    };
-    CHECK(!readable(50ms));
+    watched.watch_it();
+    CHECK(!watched.readable(50ms));
     const std::function<void()> changes[] = {
         [&] { model.state.rules = "pass all\n"; },
         [&] { model.state.nat.clear(); },
@@ -378,11 +490,86 @@ TEST_CASE("pf_watch: the thread notices what is done to pf, and nothing else") {
         [&] { model.state.module = false; },
     };
     for (const auto& change : changes) {
-      with_lock(change);
-      CHECK(readable(20s));
-      const auto view = pfctl::query_view(machine);
-      watch->expect(view ? *view : pfctl::PfView{});
-      CHECK(!readable(50ms));
+      watched.change(change);
+      CHECK(watched.readable(20s));
+      const auto view = pfctl::query_view(watched.machine);
+      watched.watch->expect(view ? *view : pfctl::PfView{});
+      CHECK(!watched.readable(50ms));
     }
+  }
+}
+
+TEST_CASE("pf_watch: others are let finish before it is told") {
+  constexpr int kSteps = 20;
+  Watched watched(Dialect::freebsd);
+  watched.model.state.switched_on = true;
+  watched.watch_it();
+  int step = 0;
+  watched.change([&] {
+    watched.model.before_call = [&](const std::string& call) {
+      if (call.ends_with(" -v -s Interfaces") && step < kSteps)
+        watched.model.state.rules = fmt::format("pass in proto tcp from any to any port = {}\n", ++step);
+    };
+    watched.model.state.rules = "pass all\n";
+  });
+  CHECK(watched.readable(20s));
+  watched.change([&] { CHECK(step == kSteps); });
+  watched.watch.reset();
+}
+
+TEST_CASE("pf_watch: what is not good yet is told again, ever later") {
+  Watched watched(Dialect::freebsd);
+  watched.watch_it();
+  std::vector<std::chrono::milliseconds> pauses;
+  for (int i = 0; i < 5; ++i) {
+    const auto begin = std::chrono::steady_clock::now();
+    watched.watch->try_again(pfctl::query_view(watched.machine).value());
+    CHECK(watched.readable(20s));
+    pauses.push_back(
+        std::chrono::duration_cast<std::chrono::milliseconds>(std::chrono::steady_clock::now() - begin));
+  }
+  CHECK(pauses.back() >= 32ms);
+  watched.watch->expect(pfctl::query_view(watched.machine).value());
+  CHECK(!watched.readable(100ms));
+  // A change is told at once all the same.
+  watched.watch->try_again(pfctl::query_view(watched.machine).value());
+  watched.change([&] { watched.model.state.rules = "pass all\n"; });
+  CHECK(watched.readable(20s));
+}
+
+TEST_CASE("pf_watch: a change while another one is put right, and a failure, are put right as well") {
+  for (const bool fails : {false, true}) {
+    CAPTURE(fails);
+    const Folder folder;
+    Watched watched(Dialect::freebsd);
+    PfMachine& model = watched.model;
+    model.state.switched_on = true;
+    pfctl::PfSession held(watched.machine, pfctl::JournalFile::open(folder.journal()).value());
+    REQUIRE(start(held).has_value());
+    watched.watch_it();
+    int looks = 0;
+    watched.change([&] {
+      model.state.nat.clear();
+      model.state.rules.clear();
+    });
+    REQUIRE(watched.readable(20s));
+    watched.change([&] {
+      if (fails) model.fail_at = model.changes;
+      // The first one is the session's, the second one that of what is then expected.
+      model.before_call = [&](const std::string& call) {
+        if (!call.ends_with(" -v -s Interfaces") || ++looks != 2 || fails) return;
+        model.state.nat.clear();
+        model.state.rules.clear();
+      };
+    });
+    pfctl::Ruleset ruleset;
+    pfctl::Loaded loaded = kLoaded;
+    (void)pfctl::put_right(held, ruleset, loaded, watched.machine, *watched.watch);
+    watched.change([&] { CHECK(model.connect(false) == Tried::astray); });
+    CHECK(watched.readable(20s));
+    (void)pfctl::put_right(held, ruleset, loaded, watched.machine, *watched.watch);
+    watched.change([&] { CHECK(model.connect(false) == Tried::arrived); });
+    CHECK(!watched.readable(100ms));
+    watched.watch.reset();
   }
 }
