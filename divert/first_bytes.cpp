@@ -7,6 +7,8 @@
 #include <array>
 #include <optional>
 
+#include "divert/proxy_header.h"
+
 namespace divert {
 namespace {
 
@@ -397,16 +399,38 @@ FirstBytes inspect_text(std::string_view bytes) {
   return only(Protocol::raw);
 }
 
+/// Whether `bytes`, undecided so far, go on as no other protocol does.
+bool is_long_request_line(std::string_view bytes) {
+  const auto space = std::min(bytes.find(' '), bytes.size() - 1);
+  const auto target = bytes.substr(space + 1);
+  return is_common_method(bytes.substr(0, space)) && (target.starts_with('/') || may_be_absolute(target));
+}
+
 }  // namespace
 
 FirstBytes inspect(std::string_view bytes) {
   if (bytes.empty()) return {};
   bytes = bytes.substr(0, kMaxFirstBytes);  // what comes later changes nothing
-  FirstBytes seen = may_be_record(bytes) ? inspect_tls(bytes) : inspect_text(bytes);
-  if (!seen.complete && bytes.size() >= kMaxFirstBytes) {
-    if (seen.protocol == Protocol::undecided) return only(Protocol::raw);
-    seen.complete = true;
+  const auto empty_lines = std::min(bytes.find_first_not_of("\r\n"), bytes.size());
+  if (empty_lines == bytes.size()) {
+    // HTTP may follow, or a protocol in which they mean something (gopher).
+    FirstBytes seen = only(bytes.size() < kMaxFirstBytes ? Protocol::undecided : Protocol::raw);
+    seen.doubtful = true;
+    return seen;
   }
+  const auto proxy_header = size_of_proxy_header(bytes);
+  if (!proxy_header) return only(Protocol::undecided);
+  if (*proxy_header > 0) {
+    FirstBytes seen = only(Protocol::proxied);
+    seen.proxy_header = *proxy_header;
+    return seen;
+  }
+  const auto text = bytes.substr(empty_lines);
+  FirstBytes seen = may_be_record(bytes) ? inspect_tls(bytes) : inspect_text(text);
+  if (seen.complete || bytes.size() < kMaxFirstBytes) return seen;
+  if (seen.protocol == Protocol::undecided)
+    return only(is_long_request_line(text) ? Protocol::http1 : Protocol::raw);
+  seen.complete = true;
   return seen;
 }
 

@@ -13,7 +13,8 @@ enum class Protocol : std::uint8_t {
   undecided,  ///< a prefix of something: more bytes are needed
   tls,
   http1,
-  http2,  ///< the prior-knowledge preface "PRI * HTTP/2.0"
+  http2,    ///< the prior-knowledge preface "PRI * HTTP/2.0"
+  proxied,  ///< a PROXY protocol header (HAProxy's, version 1 or 2): what is spoken comes behind it
   raw,
 };
 
@@ -34,8 +35,9 @@ struct ClientHello {
   bool cut = false;  ///< longer than kMaxFirstBytes: only its beginning has been read
 };
 
-/// `host` is the SNI or the host of the request (absolute-form or CONNECT target, else the Host header),
-/// without its port, lower case; empty when there is none (or not yet: see complete).
+/// `host` (empty lines before a request are skipped, RFC 9112 section 2.2) is the SNI or the host of the
+/// request (absolute-form or CONNECT target, else the Host header), without its port, lower case; empty when
+/// there is none (or not yet: see complete).
 struct FirstBytes {
   Protocol protocol = Protocol::undecided;
   /// The ClientHello or the HTTP head is there in full; with http2 and raw always true: nothing more to wait
@@ -45,7 +47,8 @@ struct FirstBytes {
   /// worth a long wait.
   bool doubtful = false;
   std::string host;
-  ClientHello hello;  ///< when protocol is tls and complete
+  std::size_t proxy_header = 0;  ///< bytes of the header, when protocol is proxied
+  ClientHello hello;             ///< when protocol is tls and complete
 };
 
 /// `bytes`: all that the client has sent so far. Splits of the ClientHello over several records are put
@@ -53,7 +56,7 @@ struct FirstBytes {
 /// says.
 ///
 /// With more bytes undecided may become anything, tls stays tls or (a hello that contradicts itself) becomes
-/// raw; http1, http2 and raw are final.
+/// raw; http1, http2, proxied and raw are final.
 inline constexpr std::size_t kMaxFirstBytes = 64 << 10;
 FirstBytes inspect(std::string_view bytes);
 

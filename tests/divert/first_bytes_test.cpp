@@ -12,7 +12,7 @@ namespace doctest {
 template <>
 struct StringMaker<divert::Protocol> {
   static String convert(divert::Protocol protocol) {
-    constexpr const char* kNames[] = {"undecided", "tls", "http1", "http2", "raw"};
+    constexpr const char* kNames[] = {"undecided", "tls", "http1", "http2", "proxied", "raw"};
     return kNames[static_cast<std::size_t>(protocol)];
   }
 };
@@ -142,6 +142,20 @@ TEST_CASE("first_bytes: real protocols") {
       {"two letters", "GE", Protocol::undecided},
       {"two letters and a space", "GE /", Protocol::raw},
       {"binary in the word", "GET\x00 /"s, Protocol::raw},
+      {"an empty line", "\r\n", Protocol::undecided},
+      {"empty lines before a request", "\r\n\nGET / HTTP/1.1\r\n\r\n", Protocol::http1},
+      {"an empty line before half a request", "\r\nGET /x", Protocol::undecided},
+      {"an empty line before something else", "\r\nbob\r\n", Protocol::raw},
+      {"PROXY, version 1, half", "PROXY TCP4 192.0.2.1 192.0.2.2 56324 443", Protocol::undecided},
+      {"PROXY, version 1, IPv6", "PROXY TCP6 2001:db8::1 2001:db8::2 56324 443\r\nGET /", Protocol::proxied},
+      {"PROXY, version 1, UNKNOWN with more", "PROXY UNKNOWN ffff:f...f 65535\r\n", Protocol::proxied},
+      {"PROXY, version 1, too few words", "PROXY TCP4 192.0.2.1 443\r\n", Protocol::raw},
+      {"PROXY, version 1, too long", "PROXY UNKNOWN " + std::string(100, 'x') + "\r\n", Protocol::raw},
+      {"a method PROXY", "PROXY / HTTP/1.1\r\n", Protocol::http1},
+      {"PROXY, version 2, half", "\r\n\r\n\0\r\nQUIT\n\x21\x11\0\x0c\xc0\x00"s, Protocol::undecided},
+      {"PROXY, version 2, LOCAL", "\r\n\r\n\0\r\nQUIT\n\x20\0\0\0rest"s, Protocol::proxied},
+      {"PROXY, version 2, endless", "\r\n\r\n\0\r\nQUIT\n\x21\x11\xff\xff"s, Protocol::raw},
+      {"PROXY, version 3", "\r\n\r\n\0\r\nQUIT\n\x31\x11\0\0"s, Protocol::raw},
   };
   for (const auto& [name, bytes, expected] : cases) {
     CAPTURE(name);
@@ -150,6 +164,18 @@ TEST_CASE("first_bytes: real protocols") {
     if (expected == Protocol::raw || expected == Protocol::http2) CHECK(seen.complete);
     if (expected == Protocol::undecided) CHECK_FALSE(seen.complete);
     check_every_cut(bytes);
+  }
+}
+
+TEST_CASE("first_bytes: what is behind a PROXY header is for the next look") {
+  const std::string text = "PROXY TCP4 192.0.2.1 192.0.2.2 56324 443\r\n";
+  const std::string binary = "\r\n\r\n\0\r\nQUIT\n\x21\x11\0\x0c"s + std::string(12, 'a');
+  for (const auto& header : {text, binary}) {
+    const auto seen = inspect(header + "GET / HTTP/1.1\r\nHost: h\r\n\r\n");
+    CHECK(seen.protocol == Protocol::proxied);
+    CHECK(seen.complete);
+    CHECK(seen.proxy_header == header.size());
+    check_every_cut(header + openssl_hello());
   }
 }
 
@@ -172,6 +198,7 @@ TEST_CASE("first_bytes: the host of an HTTP request") {
            {"GET / HTTP/1.1\r\nHost : example.org\r\n", ""},
            {"GET / HTTP/1.1\r\nX-Host: example.org\r\n", ""},
            {"GET / HTTP/1.1\r\nHost: first.example\r\nHost: second.example\r\n", "first.example"},
+           {"\r\nGET / HTTP/1.1\r\nHost: example.org\r\n", "example.org"},
            {"GET /?Host: x HTTP/1.1\r\nHost: a..b\r\n", ""},
            {"GET http://User:pw@Example.org:8080/x?y HTTP/1.1\r\nHost: other\r\n", "example.org"},
            {"GET https://[::1]:8443 HTTP/1.1\r\nHost: other\r\n", "::1"},
@@ -378,6 +405,19 @@ TEST_CASE("first_bytes: nothing is waited for beyond the limit") {
     CHECK(inspect(bytes).protocol == Protocol::http1);
     CHECK(inspect(bytes).complete);
     CHECK(inspect(bytes).host == "example.org");
+  }
+  SUBCASE("a request line without an end") {
+    for (std::string bytes : {"GET /", "POST http://h.test/"}) {
+      bytes.resize(kMaxFirstBytes - 1, 'x');
+      CHECK(inspect(bytes).protocol == Protocol::undecided);
+      bytes += "x";
+      CHECK(inspect(bytes).protocol == Protocol::http1);
+      CHECK(inspect(bytes).complete);
+      CHECK(inspect(bytes + " HTTP/1.1\r\n\r\n").protocol == Protocol::http1);
+    }
+  }
+  SUBCASE("nothing but empty lines") {
+    CHECK(inspect(std::string(kMaxFirstBytes, '\n')).complete);
   }
   SUBCASE("a line without an end") {
     std::string bytes = "OPTIONS ";
