@@ -65,11 +65,9 @@ std::size_t Http1Reader::find_head_end(std::string_view input) {
     if (lf == kNotFound) return kNotFound;
     const bool crlf = lf > scanned_ && input[lf - 1] == '\r';
     const std::size_t length = lf - scanned_ - (crlf ? 1 : 0);
-    const bool folded = length > 0 && (input[scanned_] == ' ' || input[scanned_] == '\t');
     if (begin_ == scanned_) bare_ = !crlf;
     if (side_ == Side::request && crlf == bare_)
       error_ = "the lines of the head end now in CR LF, now in a bare LF";
-    if (side_ == Side::request && folded) error_ = "a header field is folded over several lines";
     if (error_ != nullptr) return kNotFound;
     const bool leading = length == 0 && begin_ == scanned_;
     scanned_ = lf + 1;
@@ -78,8 +76,20 @@ std::size_t Http1Reader::find_head_end(std::string_view input) {
   }
 }
 
+/// Whatever else a server says instead of a response ends with the connection, as HTTP/0.9's answers do.
+bool Http1Reader::is_no_response(std::string_view input) const {
+  const std::string_view text = input.substr(begin_);
+  return side_ == Side::response && text != "\r" && !may_be_status_line(text);
+}
+
 Http1Reader::Event Http1Reader::read_head(std::string_view input) {
   const std::size_t end = find_head_end(input);
+  if (is_no_response(input)) {
+    head_ = {};
+    head_.framing = Framing::until_close;
+    state_ = State::until_close;
+    return {What::head, 0, {}};
+  }
   if (error_ == nullptr && (end == kNotFound ? input.size() : end) > kHeadLimit)
     error_ = "the head is longer than 256 KiB";
   if (error_ != nullptr) {
@@ -204,19 +214,21 @@ bool Http1Reader::trailer_byte(unsigned char byte) {
   return chunk_line_byte(byte, Chunk::trailer_lf);
 }
 
-/// A line that is no field passes, as it always has, and is not shown.
+/// A line without a colon is a name without a value, as in a head.
 void Http1Reader::finish_trailer() {
   const std::string_view line = trailer_;
   const auto colon = line.find(':');
-  if (colon != kNotFound) trailers_.add(line.substr(0, colon), without_blanks(line.substr(colon + 1)));
+  const auto value = colon == kNotFound ? std::string_view() : line.substr(colon + 1);
+  trailers_.add(line.substr(0, colon), without_blanks(value));
   trailer_.clear();
 }
 
 /// A byte of an extension or trailer, which are not interpreted but must be text and of bounded length.
 bool Http1Reader::chunk_line_byte(unsigned char byte, Chunk after_cr) {
+  const bool harmless = is_text(byte) || (chunk_ == Chunk::trailer && byte != '\n' && byte != '\0');
   if (byte == '\r') {
     chunk_ = after_cr;
-  } else if (!is_text(byte)) {
+  } else if (!harmless) {
     error_ = "a chunk extension or trailer has a control character";
   } else if (++line_bytes_ > kTrailerLimit) {
     error_ = "chunk extensions and trailers are longer than 64 KiB";

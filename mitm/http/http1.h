@@ -18,7 +18,7 @@ class Http1Reader {
 
   enum class What : std::uint8_t {
     need_more,  ///< the input is a prefix of something: come back with the same bytes and more
-    head,       ///< a whole head, see head()
+    head,       ///< a whole head, see head(); covers no bytes where a server says something else than HTTP
     body,       ///< part of the body; `body` may be empty (chunk framing only)
     end,        ///< the message is complete; covers no bytes
     bad,        ///< see error(); the reader is of no further use
@@ -48,6 +48,8 @@ class Http1Reader {
   /// Behind a chunked body, of the last end event, until the next head. Likewise.
   [[nodiscard]] Fields& trailers() { return trailers_; }
   [[nodiscard]] bool between_messages() const { return state_ == State::head; }
+  /// Whether the message that is being read ends with the connection.
+  [[nodiscard]] bool reads_until_close() const { return state_ == State::until_close; }
   [[nodiscard]] const char* error() const { return error_; }
 
  private:
@@ -78,6 +80,7 @@ class Http1Reader {
   bool trailer_byte(unsigned char byte);
   void finish_trailer();
   [[nodiscard]] std::size_t find_head_end(std::string_view input);
+  [[nodiscard]] bool is_no_response(std::string_view input) const;
 
   Side side_;
   Answers answers_ = Answers::ordinary;
