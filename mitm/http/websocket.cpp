@@ -24,18 +24,43 @@ std::string_view trimmed(std::string_view text) {
   return text;
 }
 
+/// Where the first `separator` is that is in no quoted string (RFC 9110 section 5.6.4); else the end.
+std::size_t find_unquoted(std::string_view text, char separator) {
+  bool quoted = false;
+  for (std::size_t i = 0; i < text.size(); ++i) {
+    if (text[i] == '"') quoted = !quoted;
+    if (quoted && text[i] == '\\') {
+      ++i;  // the next character stands for itself
+    } else if (!quoted && text[i] == separator) {
+      return i;
+    }
+  }
+  return text.size();
+}
+
 /// Takes what stands before the next `separator` from the front of `text`.
 std::string_view next_part(std::string_view& text, char separator) {
-  const std::size_t end = std::min(text.find(separator), text.size());
+  const std::size_t end = find_unquoted(text, separator);
   const std::string_view part = trimmed(text.substr(0, end));
   text.remove_prefix(std::min(end + 1, text.size()));
   return part;
 }
 
+/// A token or a quoted string as what it stands for.
+std::string unquoted(std::string_view value) {
+  if (!value.starts_with('"')) return std::string(value);
+  std::string out;
+  for (std::size_t i = 1; i < value.size() && value[i] != '"'; ++i) {
+    if (value[i] == '\\' && i + 1 < value.size()) ++i;
+    out += value[i];
+  }
+  return out;
+}
+
 int window_bits(std::string_view value) {
-  if (value.size() > 2 && value.starts_with('"')) value = value.substr(1, value.size() - 2);
+  const std::string number = unquoted(value);
   int bits = 0;
-  std::from_chars(value.data(), value.data() + value.size(), bits);
+  std::from_chars(number.data(), number.data() + number.size(), bits);
   return bits >= 8 && bits <= 15 ? bits : 15;
 }
 

@@ -252,4 +252,12 @@ TEST_CASE("websocket: what was agreed on about compression") {
   CHECK(terms("permessage-deflate; server_max_window_bits=").server == D{});
   CHECK(terms("permessage-deflate; server_max_window_bits=\"").server == D{});
   CHECK(terms("permessage-deflate, x-other; a=b").unknown == "x-other");
+  const auto quoted = terms(
+      R"(permessage-deflate; x="a, b; c\"d"; server_max_window_bits="1\0" ; y="\\"; client_no_context_takeover)");
+  CHECK(quoted.unknown == "");
+  CHECK(quoted.server == D{true, 10});
+  CHECK(quoted.program == D{false, 15});
+  CHECK(terms(R"(x-other; a="permessage-deflate, b")").unknown == "x-other");
+  CHECK_FALSE(terms(R"(x-other; a="permessage-deflate, b")").program.has_value());
+  CHECK(terms("permessage-deflate; x=\"never ends, y").program == D{});
 }
