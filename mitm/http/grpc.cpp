@@ -2,9 +2,8 @@
 #include "mitm/http/grpc.h"
 
 #include <algorithm>
+#include <charconv>
 #include <cstring>
-
-#include "mitm/http/fields.h"
 
 namespace mitm::http {
 namespace {
@@ -12,7 +11,40 @@ namespace {
 constexpr unsigned kCompressed = 0x01;
 constexpr unsigned kTrailers = 0x80;
 
+/// Of the numbers from 0 on ("gRPC status codes").
+constexpr std::string_view kCodes[] = {
+    "OK",        "CANCELLED",      "UNKNOWN",           "INVALID_ARGUMENT",   "DEADLINE_EXCEEDED",
+    "NOT_FOUND", "ALREADY_EXISTS", "PERMISSION_DENIED", "RESOURCE_EXHAUSTED", "FAILED_PRECONDITION",
+    "ABORTED",   "OUT_OF_RANGE",   "UNIMPLEMENTED",     "INTERNAL",           "UNAVAILABLE",
+    "DATA_LOSS", "UNAUTHENTICATED"};
+
+std::string percent_decoded(std::string_view text) {
+  std::string out;
+  while (!text.empty()) {
+    unsigned byte = 0;
+    const auto digits = text.starts_with('%') ? text.substr(1, 2) : std::string_view();
+    const auto end = std::from_chars(digits.data(), digits.data() + digits.size(), byte, 16).ptr;
+    const bool coded = digits.size() == 2 && end == digits.data() + digits.size();
+    out += coded ? static_cast<char>(byte) : text.front();
+    text.remove_prefix(coded ? 3 : 1);
+  }
+  return out;
+}
+
 }  // namespace
+
+std::string grpc_failure(const Fields& headers, const Fields& trailers) {
+  const bool behind = !trailers.find("grpc-status").empty();
+  const Fields& fields = behind ? trailers : headers;
+  const std::string_view status = fields.find("grpc-status");
+  std::size_t code = 0;
+  const auto [end, error] = std::from_chars(status.data(), status.data() + status.size(), code);
+  const bool known = error == std::errc{} && end == status.data() + status.size() && code < std::size(kCodes);
+  if (status.empty() || (known && code == 0)) return {};
+  const std::string name = known ? std::string(kCodes[code]) : "grpc-status " + std::string(status);
+  const std::string message = percent_decoded(fields.find("grpc-message"));
+  return message.empty() ? name : name + ": " + message;
+}
 
 bool is_grpc(std::string_view content_type) {
   constexpr std::string_view kStart = "application/grpc", kText = "-web-text";

@@ -35,6 +35,31 @@ TEST_CASE("grpc: what is no message ends the reading") {
         "[call 1/6 a] ! a gRPC message begins with reserved flags");
 }
 
+TEST_CASE("grpc: why a call failed, by its trailers or by a response that is nothing but a head") {
+  const auto fields = [](std::string_view status, std::string_view message = {}) {
+    mitm::http::Fields made;
+    made.add("content-type", "application/grpc");
+    if (!status.empty()) made.add("Grpc-Status", status);
+    if (!message.empty()) made.add("grpc-message", message);
+    return made;
+  };
+  const struct {
+    std::string_view status, message, failure;
+  } cases[] = {{"", "", ""},
+               {"0", "fine", ""},
+               {"5", "", "NOT_FOUND"},
+               {"5", "no such thing: 100%25 sure%2c %zz%4", "NOT_FOUND: no such thing: 100% sure, %zz%4"},
+               {"16", "", "UNAUTHENTICATED"},
+               {"17", "new", "grpc-status 17: new"},
+               {"00x", "", "grpc-status 00x"}};
+  for (const auto& [status, message, failure] : cases) {
+    CAPTURE(status);
+    CHECK(mitm::http::grpc_failure(fields(""), fields(status, message)) == failure);
+    CHECK(mitm::http::grpc_failure(fields(status, message), {}) == failure);
+  }
+  CHECK(mitm::http::grpc_failure(fields("0"), fields("14")) == "UNAVAILABLE");
+}
+
 TEST_CASE("grpc: which bodies are made of messages") {
   for (const char* yes : {"application/grpc", "application/grpc+proto", "Application/gRPC; x",
                           "application/grpc-web", "application/grpc-web+proto"})
