@@ -40,7 +40,7 @@ std::size_t weight(const Flow& flow) {
        {&flow.request_headers, &flow.response_headers, &flow.request_trailers, &flow.response_trailers})
     bytes += fields->memory();
   for (const std::string* text : {&flow.host, &flow.sni, &flow.method, &flow.url, &flow.request_body,
-                                  &flow.response_body, &flow.reason, &flow.error})
+                                  &flow.response_body, &flow.refused, &flow.reason, &flow.error})
     bytes += text->size();
   if (flow.dns) {
     for (const auto& answer : flow.dns->answers)

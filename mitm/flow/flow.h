@@ -24,8 +24,8 @@ struct TlsFacts {
   std::string version;  ///< "TLSv1.3"
   std::string cipher;   ///< OpenSSL's name
   std::string alpn;     ///< empty: none was agreed on
-  /// What the server was shown when it asked for a client certificate: its path, or "none"; empty: it did
-  /// not ask (nor does it when a session is resumed).
+  /// Upstream only: what the server was shown when it asked for a client certificate: its path, or "none";
+  /// empty: it did not ask (nor does it when a session is resumed).
   std::string client_certificate{};
 };
 
@@ -66,7 +66,7 @@ struct Flow {
   std::string host;
   std::string sni;
   std::shared_ptr<const TlsFacts> tls;           ///< between the program and us; null: none was agreed on
-  std::shared_ptr<const TlsFacts> upstream_tls;  ///< between us and the server, without client_certificate
+  std::shared_ptr<const TlsFacts> upstream_tls;  ///< between us and the server
   std::string starttls;         ///< "smtp", ...: the protocol that agreed to go on in TLS; empty: none did
   std::optional<DnsFacts> dns;  ///< of type dns
   /// Of event message, whose type is websocket, sse or grpc and whose id is the http flow's; `time`: when its
@@ -86,6 +86,7 @@ struct Flow {
   std::string response_body;
   bool request_body_cut = false;  ///< there was more than the limit
   bool response_body_cut = false;
+  std::string refused;  ///< the beginning of a message that was malformed and not passed on; empty: none was
   std::optional<std::uint64_t>
       request_bytes;  ///< http: body bytes; else bytes the program sent; empty: not counted
   std::optional<std::uint64_t> response_bytes;

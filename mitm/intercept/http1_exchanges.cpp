@@ -11,6 +11,7 @@ using What = Http1Reader::What;
 using Status = IoResult::Status;
 
 constexpr auto kSlow = std::chrono::seconds{1};  ///< after which the start of a flow is shown
+constexpr std::size_t kRefused = 16 << 10;       ///< bytes that are kept of what is refused
 
 /// What a reader is shown at once: a head must be whole, a body may be events from end to end.
 std::string_view next_step(const Http1Reader& reader, std::string_view input) {
@@ -63,6 +64,10 @@ bool Http1Session::must_yield(Lane& lane, bool more) const {
 /// How much of `input` may be forwarded.
 std::size_t Http1Session::consume_requests(std::string_view input) {
   for (std::size_t at = 0;;) {
+    if (requests_.between_messages() && answer_lasts()) {
+      take_further(input.substr(at));
+      return input.size();
+    }
     if (requests_.between_messages() && on_hold()) {
       asking_.reread = at < input.size();
       return at;
@@ -72,7 +77,7 @@ std::size_t Http1Session::consume_requests(std::string_view input) {
       case What::need_more:
         return at;
       case What::bad:
-        refuse_request(requests_.error());
+        refuse_request(requests_.error(), input.substr(at));
         return at;
       case What::head:
         begin_exchange(requests_.head());
@@ -103,7 +108,8 @@ void Http1Session::begin_exchange(http::Head& head) {
   if (head.method == "CONNECT") exchange.answers = http::Answers::connect;
   describe_request(head, scheme_, tracked_, *exchange.flow);
   hold(exchange, cost_of_request(*exchange.flow));
-  exchange.messages.request_began(*exchange.flow, tracked_.shared().settings.body_limit);
+  if (exchange.messages.request_began(*exchange.flow, tracked_.shared().settings.body_limit))
+    show_start(exchange);
 }
 
 void Http1Session::finish_request() {
@@ -128,7 +134,7 @@ Http1Session::Exchange& Http1Session::begin_unread(std::string error) {
 }
 
 /// Nothing of a malformed request is forwarded; when it is a body that is malformed, no more of it.
-void Http1Session::refuse_request(const char* why) {
+void Http1Session::refuse_request(const char* why, std::string_view bytes) {
   const bool in_body = !exchanges_.empty() && !exchanges_.back().request_done;
   if (!in_body) {
     Exchange& fresh = exchanges_.emplace_back();
@@ -138,6 +144,7 @@ void Http1Session::refuse_request(const char* why) {
   }
   Exchange& exchange = exchanges_.back();
   exchange.flow->error = fmt::format("the program's request is malformed: {}", why);
+  keep_refused(exchange, bytes);
   client_over_ = true;
   if (exchange.response_begun) {
     fail_all("the connection was ended because of a malformed request");
@@ -148,6 +155,34 @@ void Http1Session::refuse_request(const char* why) {
   }
   exchange.refusal = 400;
   server_.cancel();  // whoever waits there for an answer looks at what is to be answered now
+}
+
+/// What a side has said, for those who want to know what is wrong with it.
+void Http1Session::keep_refused(Exchange& exchange, std::string_view bytes) {
+  exchange.flow->refused = bytes.substr(0, kRefused);
+  hold(exchange, exchange.flow->refused.capacity());
+}
+
+/// Whether the server's answer ends with the connection, so that no other can follow: then whatever the
+/// program says is for the one who answers (docker attach, and others that take over the connection).
+bool Http1Session::answer_lasts() const {
+  return responses_.reads_until_close() && requests_.between_messages() && !early_ && !exchanges_.empty();
+}
+
+/// What waited for the answer goes on, half a head too.
+void Http1Session::let_program_speak() {
+  turn_.cancel();
+  if (!asking_.held.empty()) client_.cancel();
+}
+
+void Http1Session::take_further(std::string_view bytes) {
+  if (bytes.empty()) return;
+  Exchange& exchange = exchanges_.front();
+  flow::Flow& flow = *exchange.flow;
+  exchange.goes_on = true;
+  show_start(exchange);
+  *flow.request_bytes += bytes.size();
+  hold(exchange, capture_body(bytes, tracked_.shared(), flow.request_body, flow.request_body_cut));
 }
 
 /// The server has answered a program that asked first (Expect: 100-continue): what was to follow need not
@@ -186,12 +221,12 @@ std::size_t Http1Session::consume_responses(std::span<char> bytes) {
       case What::need_more:
         return at;
       case What::bad:
-        refuse_response(responses_.error());
+        refuse_response(responses_.error(), input.substr(at));
         return at;
       case What::head:
         if (tracked_.shared().settings.hide_alt_svc && !responses_.head().fields.find("alt-svc").empty())
           http::blank_out(bytes.subspan(at, event.size), "alt-svc");
-        begin_response(responses_.head());
+        begin_response(responses_.head(), input.substr(at, event.size));
         break;
       case What::end:
         finish_response();
@@ -230,24 +265,24 @@ void Http1Session::response_unasked() {
     exchanges_.front().flow->error = "the server went on after its answer, while the request was under way";
 }
 
-void Http1Session::begin_response(http::Head& head) {
+/// `bytes`: the head, as it came.
+void Http1Session::begin_response(http::Head& head, std::string_view bytes) {
   if (head.interim()) return;
   Exchange& exchange = exchanges_.front();
   if (head.status == 101 && !(exchange.upgrade && exchange.request_done)) {
-    refuse_response("101 without a request for it");
+    refuse_response("101 without a request for it", bytes);
     return;
   }
   exchange.response_begun = true;
   flow::Flow& flow = *exchange.flow;
   flow.status = head.status;
+  if (bytes.empty()) flow.error = "the server's answer is not HTTP";
   flow.response_headers = std::move(head.fields);
   hold(exchange, cost_of_response(flow));
   flow.response_bytes = 0;
   const bool many = exchange.messages.response_began(flow, tracked_.shared().settings.body_limit);
-  if (many && head.framing != http::Framing::none) {
-    tracked_.publish_start(flow);
-    exchange.start_published = true;
-  }
+  if (many && head.framing != http::Framing::none) show_start(exchange);
+  if (head.framing == http::Framing::until_close) let_program_speak();
 }
 
 void Http1Session::finish_response() {
@@ -272,7 +307,7 @@ void Http1Session::begin_upgraded(Exchange& exchange) {
   if (http::iequals(protocol, "h2c")) upgraded_to_http2_ = begin_on_http2(*exchange.flow);
   if (!http::iequals(protocol, "websocket")) return;
   outcome_ = Outcome::websocket;
-  tracked_.publish_start(*exchange.flow);
+  show_start(exchange);
   websocket_ = {std::move(exchange.flow), exchange.began};
 }
 
@@ -299,9 +334,10 @@ void Http1Session::finish_front() {
 }
 
 /// A page instead, or a reset when part of the response is already with the client.
-void Http1Session::refuse_response(std::string why) {
+void Http1Session::refuse_response(std::string why, std::string_view bytes) {
   Exchange& exchange = exchanges_.front();
   exchange.flow->error = fmt::format("the server's response is malformed: {}", why);
+  keep_refused(exchange, bytes);
   server_.reset();
   if (!exchange.response_begun) {
     exchange.refusal = 502;
@@ -318,12 +354,17 @@ void Http1Session::server_ended(IoResult end, bool unread) {
   const auto at_end = responses_.at_end(unread);
   const bool truncated = end.status == Status::truncated;
   if (unread && !exchanges_.empty() && !exchanges_.front().response_begun) {
-    refuse_response("the connection ended in the middle of the head");
+    refuse_response("the connection ended in the middle of the head", answering_.held);
     return;
   }
   if (at_end == Http1Reader::AtEnd::completes_body) {
     if (truncated) exchanges_.front().flow->error = "the server ended the connection without close_notify";
     exchanges_.front().response_done = true;
+    if (exchanges_.front().goes_on || exchanges_.front().upgrade) {
+      client_.shutdown_write(!truncated);  // only one direction has ended
+      if (client_over_) stop();
+      return;
+    }
     finish_front();
   } else if (at_end == Http1Reader::AtEnd::cuts_message && !exchanges_.empty()) {
     exchanges_.front().flow->error =
@@ -345,9 +386,11 @@ void Http1Session::server_ended(IoResult end, bool unread) {
 void Http1Session::publish_slow_start() {
   if (exchanges_.empty()) return;
   Exchange& exchange = exchanges_.front();
-  if (!exchange.response_begun || exchange.start_published || Clock::now() - exchange.began < kSlow) return;
-  tracked_.publish_start(*exchange.flow);
-  exchange.start_published = true;
+  if (exchange.response_begun && Clock::now() - exchange.began >= kSlow) show_start(exchange);
+}
+
+void Http1Session::show_start(Exchange& exchange) {
+  if (!std::exchange(exchange.start_published, true)) tracked_.publish_start(*exchange.flow);
 }
 
 }  // namespace mitm::intercept

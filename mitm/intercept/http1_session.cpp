@@ -65,6 +65,7 @@ awaitable<Http1Session::Outcome> Http1Session::run() {
 
 /// A request whose answer is yet to come may be followed by others, as long as there is room for them.
 bool Http1Session::on_hold() const {
+  if (answer_lasts()) return false;
   if (awaiting_switch_ || exchanges_.size() >= kPipelined) return true;
   const bool answer_due = !exchanges_.empty() && requests_.between_messages();
   return answer_due && (held_ >= kPipelinedBytes || tracked_.shared().memory.is_exhausted());
@@ -199,7 +200,11 @@ awaitable<void> Http1Session::pump_requests() {
       const std::span<char> scratch = tracked_.scratch();
       got = client_.try_read(scratch);
       if (got.ended() && !early_ && has_half_a_head()) {
-        begin_unread("the program closed the connection in the middle of its request");
+        if (answer_lasts()) {
+          take_further(lane.held);
+        } else {
+          begin_unread("the program closed the connection in the middle of its request");
+        }
         if (co_await forward(lane, lane.held, lane.held.size()) == Step::stop) co_return;
       }
       if (got.ended()) client_ended(got, !lane.held.empty());

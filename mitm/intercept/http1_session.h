@@ -58,6 +58,7 @@ class Http1Session {
     bool response_begun = false;
     bool response_done = false;
     bool start_published = false;
+    bool goes_on = false;  ///< the program speaks on while it is answered, see take_further()
     int refusal = 0;       ///< status that we answer with ourselves
     std::size_t held = 0;  ///< its part of held_
   };
@@ -86,7 +87,10 @@ class Http1Session {
   [[nodiscard]] std::size_t consume_requests(std::string_view input);
   [[nodiscard]] std::size_t consume_responses(std::span<char> bytes);
   void begin_exchange(http::Head& head);
-  void begin_response(http::Head& head);
+  void begin_response(http::Head& head, std::string_view bytes);
+  [[nodiscard]] bool answer_lasts() const;
+  void let_program_speak();
+  void take_further(std::string_view bytes);
   [[nodiscard]] bool has_half_a_head() const;
   void answered_early();
   void response_unasked();
@@ -97,8 +101,9 @@ class Http1Session {
   [[nodiscard]] std::unique_ptr<flow::Flow> begin_on_http2(const flow::Flow& asked) const;
   void finish_front();
   Exchange& begin_unread(std::string error);
-  void refuse_request(const char* why);
-  void refuse_response(std::string why);
+  void refuse_request(const char* why, std::string_view bytes);
+  void refuse_response(std::string why, std::string_view bytes);
+  void keep_refused(Exchange& exchange, std::string_view bytes);
   [[nodiscard]] bool body_declined(const Exchange& exchange) const;
   void client_ended(IoResult end, bool unread);
   void server_ended(IoResult end, bool unread);
@@ -107,6 +112,7 @@ class Http1Session {
   void fail_all(const std::string& error);
   void publish(Exchange& exchange);
   void publish_slow_start();
+  void show_start(Exchange& exchange);
   void stop();
   [[nodiscard]] bool on_hold() const;
   void hold(Exchange& exchange, std::size_t more);

@@ -146,7 +146,8 @@ void Http2Session::begin(std::uint32_t stream, http::Http2Head& head) {
   describe_request(head, tracked_, *exchange.flow);
   drop_if_exhausted(exchange, exchange.flow->request_headers);
   hold(exchange, cost_of_request(*exchange.flow));
-  exchange.messages.request_began(*exchange.flow, tracked_.shared().settings.body_limit);
+  const bool many = exchange.messages.request_began(*exchange.flow, tracked_.shared().settings.body_limit);
+  if (many) show_start(exchange);
 }
 
 void Http2Session::response(Exchange& exchange, http::Http2Head& head) {

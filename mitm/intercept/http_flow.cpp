@@ -1,6 +1,9 @@
 // Clients send origin-form targets; whoever reads the flows wants a URL to click on.
 #include "mitm/intercept/http_flow.h"
 
+#include <algorithm>
+#include <charconv>
+
 namespace mitm::intercept {
 namespace {
 
@@ -11,6 +14,21 @@ std::string_view without_port(std::string_view authority) {
   return port ? authority.substr(0, colon) : authority;
 }
 
+/// `authority` with the port that the program has connected to, where it leaves that away and it is not the
+/// usual one: otherwise nobody could find the server again by the URL.
+std::string with_port(std::string_view authority, std::string_view scheme, const Tracked& tracked) {
+  constexpr std::uint16_t kHttp = 80, kHttps = 443;
+  const std::uint16_t usual = scheme == "https" ? kHttps : kHttp;
+  const bool shown = tracked.port() == usual || without_port(authority) != authority;
+  return shown ? std::string(authority) : fmt::format("{}:{}", authority, tracked.port());
+}
+
+/// Of a connection whose requests name no host.
+std::string named_by_connection(const Tracked& tracked) {
+  const std::string name = tracked.server_name();
+  return name.find(':') == name.npos ? name : '[' + name + ']';
+}
+
 bool is_origin_form(std::string_view target) {
   return target == "*" || target.starts_with('/');
 }
@@ -19,15 +37,9 @@ std::string url_of(const http::Head& head, std::string_view scheme, const Tracke
   if (head.method == "CONNECT" || !is_origin_form(head.target)) return head.target;
   const std::string_view host = head.fields.find("host");
   std::string url;
-  url.reserve(scheme.size() + 3 + host.size() + head.target.size());
+  url.reserve(scheme.size() + std::size("://:65535") + host.size() + head.target.size());
   url.append(scheme).append("://");
-  if (!host.empty()) {
-    url.append(host);
-  } else if (!tracked.host().empty()) {
-    url.append(tracked.host());
-  } else {
-    url.append(base::to_string(tracked.connection().server));
-  }
+  url.append(with_port(host.empty() ? named_by_connection(tracked) : std::string(host), scheme, tracked));
   return head.target == "*" ? url : url.append(head.target);
 }
 
@@ -40,11 +52,18 @@ void name_host(std::string_view authority, flow::Flow& flow) {
 
 }  // namespace
 
+std::uint16_t port_of(std::string_view authority) {
+  const auto digits = authority.substr(std::min(without_port(authority).size() + 1, authority.size()));
+  std::uint16_t port = 0;
+  const auto error = std::from_chars(digits.data(), digits.data() + digits.size(), port).ec;
+  return error == std::errc{} ? port : std::uint16_t{0};
+}
+
 void describe_request(http::Head& head, std::string_view scheme, const Tracked& tracked, flow::Flow& flow) {
   flow.url = url_of(head, scheme, tracked);
   name_host(head.fields.find("host"), flow);
   flow.method = std::move(head.method);
-  flow.http_version = head.version == 10 ? "1.0" : "1.1";
+  flow.http_version = fmt::format("{}.{}", head.version / 10, head.version % 10);
   flow.request_headers = std::move(head.fields);
   flow.request_bytes = 0;
 }
@@ -54,7 +73,8 @@ void describe_request(http::Http2Head& head, const Tracked& tracked, flow::Flow&
   if (head.method == "CONNECT" && head.protocol.empty()) {
     flow.url = host;
   } else {
-    const std::string authority = host.empty() ? tracked.server_name() : std::string(host);
+    const std::string authority =
+        with_port(host.empty() ? named_by_connection(tracked) : std::string(host), head.scheme, tracked);
     flow.url =
         fmt::format("{}://{}{}", head.scheme, authority, head.path == "*" ? std::string_view() : head.path);
   }

@@ -1,6 +1,7 @@
 // What a flow says of a request.
 #pragma once
 
+#include <cstdint>
 #include <string_view>
 
 #include "mitm/http/http1_head.h"
@@ -18,6 +19,9 @@ inline constexpr const char* kServerLeft = "the server closed the connection bef
 /// Fills method, URL, host, version and fields of `flow`; moves them out of `head`.
 void describe_request(http::Head& head, std::string_view scheme, const Tracked& tracked, flow::Flow& flow);
 void describe_request(http::Http2Head& head, const Tracked& tracked, flow::Flow& flow);
+
+/// "h.test:443"; 0: it names none.
+[[nodiscard]] std::uint16_t port_of(std::string_view authority);
 
 /// Why header fields are missing in a flow.
 inline constexpr const char* kNoMemoryForFields =

@@ -166,7 +166,8 @@ awaitable<void> Interception::pass() {
   if (!early.empty()) co_await server_.write_all(early);  // a failure shows in the relay
   if (!early_answer.empty()) co_await client_.write_all(early_answer);
   const auto outcome = co_await divert::relay(client_.release(), server_.release());
-  flow->request_bytes = flow->request_bytes.value_or(0) + early.size() + outcome.request_bytes;
+  flow->request_bytes =
+      flow->request_bytes.value_or(tracked_.bytes_before()) + early.size() + outcome.request_bytes;
   flow->response_bytes = flow->response_bytes.value_or(0) + early_answer.size() + outcome.response_bytes;
   flow->error = outcome.error;
   tracked_.publish_end(std::move(flow), began);
@@ -194,6 +195,8 @@ void Interception::block() {
 }
 
 awaitable<void> Interception::converse(Speech speech) {
+  tracked_.data(flow::Direction::request, std::string_view(proxy_headers_).substr(headers_shown_));
+  headers_shown_ = proxy_headers_.size();
   if (speech.protocol == Protocol::tls) return run_tls(std::move(speech.hello));
   if (speech.protocol == Protocol::http2) return run_http2(nullptr);
   return speech.protocol == Protocol::http1 ? run_http("http") : run_raw();
@@ -226,8 +229,10 @@ awaitable<void> Interception::run_http(std::string_view scheme) {
   const auto outcome = co_await session->run();
   auto upgraded = session->take_upgraded_to_http2();
   auto websocket = session->take_websocket();
-  if (outcome == Http1Session::Outcome::tunnel)
+  if (outcome == Http1Session::Outcome::tunnel) {
     tunnel_host_ = divert::host_of_authority(session->tunnel_target());
+    if (const auto port = port_of(session->tunnel_target()); port != 0) tracked_.set_port(port);
+  }
   session.reset();
   if (outcome == Http1Session::Outcome::done) co_return;
   if (upgraded) {
@@ -249,7 +254,7 @@ awaitable<void> Interception::run_http(std::string_view scheme) {
 
 /// Inside the tunnel of an explicit proxy.
 awaitable<void> Interception::begin_anew() {
-  Speech speech = co_await listen(true);
+  Speech speech = co_await listen_behind_headers();
   decide(speech);
   co_await act(std::move(speech));
 }
@@ -279,10 +284,12 @@ awaitable<void> Interception::run_tls(divert::ClientHello hello) {
     server_.shutdown_write(true);
     co_return;
   }
-  tracked_.set_upstream_tls(facts_of(server_.ssl()));
+  auto facts = facts_of(server_.ssl());
+  facts.client_certificate = attempt.client_certificate();
+  tracked_.set_upstream_tls(std::move(facts));
   const tls::X509Ptr certificate{SSL_get1_peer_certificate(server_.ssl())};
   const std::string alpn = selected_alpn(server_.ssl());
-  const bool accepted = co_await accept_tls(hello, certificate.get(), alpn, attempt.client_certificate());
+  const bool accepted = co_await accept_tls(hello, certificate.get(), alpn);
   hello = {};
   if (!accepted) co_return;
   agreed_ = Clock::now();
@@ -304,7 +311,7 @@ bool Interception::program_left() {
 }
 
 awaitable<bool> Interception::accept_tls(const divert::ClientHello& hello, X509* upstream,
-                                         std::string_view alpn, std::string shown) {
+                                         std::string_view alpn) {
   std::string outdated = co_await tools_.renewal.before_leaf(tools_.leaves);
   if (!outdated.empty()) {
     report_tls_error(std::move(outdated));
@@ -327,9 +334,7 @@ awaitable<bool> Interception::accept_tls(const divert::ClientHello& hello, X509*
     co_return false;
   }
   SSL_set_app_data(client_.ssl(), nullptr);
-  auto facts = facts_of(client_.ssl());
-  facts.client_certificate = std::move(shown);
-  tracked_.set_tls(std::move(facts));
+  tracked_.set_tls(facts_of(client_.ssl()));
   co_return true;
 }
 
@@ -412,7 +417,7 @@ awaitable<void> Interception::refuse_tls(divert::ClientHello hello, std::string 
     if (client_.try_write(kHandshakeFailure).ok()) co_await client_.finish(tools_.shared.scratch, kLinger);
     co_return;
   }
-  const bool accepted = co_await accept_tls(hello, nullptr, protocol, {});
+  const bool accepted = co_await accept_tls(hello, nullptr, protocol);
   if (!accepted) co_return;
   const bool http2 = protocol == "h2";
   bool told = false;

@@ -41,6 +41,11 @@ class Interception {
 
   /// What the first bytes on the channels say; raw when the server is first. `leave`: see Channel::look.
   boost::asio::awaitable<Speech> listen(bool leave);
+  /// Likewise, behind the PROXY protocol headers that come before everything else; the bytes stay in the
+  /// kernel.
+  boost::asio::awaitable<Speech> listen_behind_headers();
+  boost::asio::awaitable<bool> take_header(std::size_t size);
+  boost::asio::awaitable<void> pass_headers_on();
   /// Listens and decides; connects to the server when nobody has yet. False: it could not be reached, and the
   /// program has been told.
   boost::asio::awaitable<bool> find_out(Speech& speech);
@@ -63,9 +68,8 @@ class Interception {
   boost::asio::awaitable<bool> watch();
   void block();
 
-  /// `shown`: see flow::TlsFacts::client_certificate.
   boost::asio::awaitable<bool> accept_tls(const divert::ClientHello& hello, X509* upstream,
-                                          std::string_view alpn, std::string shown);
+                                          std::string_view alpn);
   /// Whether there is nobody left to make TLS with. Reads what is there, and pushes it back.
   [[nodiscard]] bool program_left();
   /// Upstream TLS has failed: tells the program why, if it speaks HTTP.
@@ -90,6 +94,8 @@ class Interception {
   Tracked tracked_;
   Channel client_;
   Channel server_;
+  std::string proxy_headers_;                     ///< that the program has sent, PROXY protocol
+  std::size_t headers_shown_ = 0;                 ///< bytes of them that sinks have been given
   std::string tunnel_host_;                       ///< whom the program has an explicit proxy connect it to
   std::chrono::steady_clock::time_point agreed_;  ///< TLS with the program
   bool hello_names_no_protocol_ = false;          ///< the program's offers no ALPN

@@ -9,11 +9,55 @@ using boost::asio::awaitable;
 using divert::Action;
 using divert::Protocol;
 
+namespace {
+
+constexpr int kHeaders = 4;  ///< PROXY protocol headers, one proxy behind another
+
+/// Version 1 is text: ": TCP4 192.0.2.1 192.0.2.2 5000 443".
+std::string described(std::string_view headers) {
+  constexpr std::string_view kText = "PROXY ";
+  if (!headers.starts_with(kText)) return {};
+  return ": " + std::string(headers.substr(kText.size(), headers.find('\r') - kText.size()));
+}
+
+}  // namespace
+
+awaitable<Interception::Speech> Interception::listen_behind_headers() {
+  Speech speech = co_await listen(true);
+  for (int header = 0; speech.protocol == Protocol::proxied && header < kHeaders; ++header) {
+    const bool taken = co_await take_header(speech.proxy_header);
+    if (!taken) break;
+    speech = co_await listen(true);
+  }
+  co_return speech;
+}
+
+/// The server may have to hear it before anything else happens.
+awaitable<bool> Interception::take_header(std::size_t size) {
+  const std::size_t end = proxy_headers_.size() + size;
+  while (proxy_headers_.size() < end) {
+    const auto scratch = tools_.shared.scratch.first(end - proxy_headers_.size());
+    const IoResult got = client_.try_read(scratch);
+    if (!got.ok() || got.bytes == 0) co_return false;
+    proxy_headers_.append(scratch.data(), got.bytes);
+  }
+  tracked_.set_bytes_before(proxy_headers_.size());
+  if (!server_.socket().is_open()) co_return true;
+  const std::string_view header = std::string_view(proxy_headers_).substr(end - size);
+  const IoResult put = co_await server_.write_all(header);
+  co_return put.ok();
+}
+
+/// To a server that is connected only now.
+awaitable<void> Interception::pass_headers_on() {
+  if (!proxy_headers_.empty()) co_await server_.write_all(proxy_headers_);  // a failure shows in what follows
+}
+
 awaitable<bool> Interception::find_out(Speech& speech) {
   const auto action = [this] { return tracked_.connection().verdict.action; };
   bool reached = server_.socket().is_open();
   bool proxied = reached && tools_.dialer->way(judged_) != divert::Way::straight;
-  speech = co_await listen(true);
+  speech = co_await listen_behind_headers();
   decide(speech);
   if (!reached && action() != Action::block) {
     reached = co_await reach(speech);
@@ -21,7 +65,7 @@ awaitable<bool> Interception::find_out(Speech& speech) {
     proxied = tools_.dialer->proxy_for(tracked_.connection().verdict) != nullptr;
     // Nobody spoke: the server may, now that it is there.
     if (!speech.complete) {
-      speech = co_await listen(true);
+      speech = co_await listen_behind_headers();
       decide(speech);
     }
   }
@@ -45,6 +89,8 @@ void Interception::decide(const Speech& speech) {
     verdict.reason = why;
   }
   if (const auto* proxy = tools_.dialer->proxy_for(verdict)) verdict.reason += "; through " + proxy->label();
+  if (!proxy_headers_.empty())
+    verdict.reason += "; behind a PROXY protocol header" + described(proxy_headers_);
   const auto action = verdict.action;
   tracked_.settle(std::move(verdict), host);
   // The host of a hello is its SNI.
@@ -61,6 +107,7 @@ awaitable<bool> Interception::reach(const Speech& speech) {
     co_return false;
   }
   server_.replace(std::move(server));
+  co_await pass_headers_on();
   co_return true;
 }
 

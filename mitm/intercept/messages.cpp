@@ -28,10 +28,11 @@ class Messages::Reporter final : public http::MessageReader::Handler {
   Direction direction_;
 };
 
-void Messages::request_began(const flow::Flow& flow, std::size_t limit) {
-  if (!http::is_grpc(flow.request_headers.find("content-type"))) return;
+bool Messages::request_began(const flow::Flow& flow, std::size_t limit) {
+  if (!http::is_grpc(flow.request_headers.find("content-type"))) return false;
   type_ = Type::grpc;
   readers_[0] = std::make_unique<http::GrpcReader>(limit);
+  return true;
 }
 
 bool Messages::response_began(const flow::Flow& flow, std::size_t limit) {

@@ -16,9 +16,9 @@ namespace mitm::intercept {
 class Messages {
  public:
   /// Once a head of the exchange is in `flow`. `limit`: bytes of each payload that are kept. True: the
-  /// response is made of messages.
-  void request_began(const flow::Flow& flow, std::size_t limit);
-  bool response_began(const flow::Flow& flow, std::size_t limit);
+  /// request or response is made of messages, and the start of `flow` has to be published before them.
+  [[nodiscard]] bool request_began(const flow::Flow& flow, std::size_t limit);
+  [[nodiscard]] bool response_began(const flow::Flow& flow, std::size_t limit);
   /// From here on both directions carry frames.
   void websocket_began(flow::Flow& flow, std::size_t limit);
 

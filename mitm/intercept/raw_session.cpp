@@ -20,7 +20,7 @@ RawSession::RawSession(Tracked& tracked, Channel& client, Channel& server, Kind 
       flow_(tracked.begin(kind == Kind::watched ? flow::Type::pass : flow::Type::tcp)) {
   const bool goes_on = flow_->request_bytes.has_value();
   if (!goes_on) {
-    flow_->request_bytes = 0;
+    flow_->request_bytes = tracked.bytes_before();
     flow_->response_bytes = 0;
     if (kind == Kind::intercepted) tracked.publish_start(*flow_);
   }

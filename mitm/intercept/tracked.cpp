@@ -11,7 +11,7 @@ std::uint64_t next_flow_id() {
 }
 
 Tracked::Tracked(const Shared& shared, divert::Connection connection)
-    : shared_(shared), connection_(std::move(connection)) {}
+    : shared_(shared), connection_(std::move(connection)), port_(connection_.server.port()) {}
 
 Who Tracked::who() const {
   return connection_.process ? Who{connection_.process->uid, connection_.process->exe} : Who{};

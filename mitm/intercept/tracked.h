@@ -43,6 +43,12 @@ class Tracked {
     upstream_tls_ = std::make_shared<const flow::TlsFacts>(std::move(tls));
   }
   [[nodiscard]] const std::string& host() const { return host_; }
+  /// Where the program means to be connected to: behind the explicit proxy whose tunnel it is in.
+  [[nodiscard]] std::uint16_t port() const { return port_; }
+  void set_port(std::uint16_t port) { port_ = port; }
+  /// Bytes that the program has sent before all that is counted (PROXY protocol headers).
+  [[nodiscard]] std::uint64_t bytes_before() const { return bytes_before_; }
+  void set_bytes_before(std::uint64_t bytes) { bytes_before_ = bytes; }
   [[nodiscard]] bool has_tls() const { return tls_ != nullptr; }
   /// The name that is shown and verified: `host`, else the destination's address.
   [[nodiscard]] std::string server_name() const;
@@ -76,6 +82,8 @@ class Tracked {
   const Shared& shared_;
   divert::Connection connection_;
   std::string host_;
+  std::uint16_t port_;
+  std::uint64_t bytes_before_ = 0;
   std::string sni_;
   std::string end_reason_;
   std::shared_ptr<const flow::TlsFacts> tls_;

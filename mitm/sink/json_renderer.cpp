@@ -58,9 +58,8 @@ void append_duration(std::string& out, const std::optional<std::chrono::microsec
   append_padded(out, micros % 1000, 3);
 }
 
-enum class Leg : bool { program, server };
-
-void append_tls(std::string& out, const flow::TlsFacts* tls, Leg leg) {
+/// `certificate`: the client certificate that the server was shown.
+void append_tls(std::string& out, const flow::TlsFacts* tls, std::string_view certificate) {
   if (!tls) {
     out += "null";
     return;
@@ -69,7 +68,7 @@ void append_tls(std::string& out, const flow::TlsFacts* tls, Leg leg) {
   object.text_or_null("version", tls->version);
   object.text_or_null("cipher", tls->cipher);
   object.text_or_null("alpn", tls->alpn);
-  if (leg == Leg::program) object.text_or_null("client_certificate", tls->client_certificate);
+  object.text_or_null("client_certificate", certificate);
   object.end();
 }
 
@@ -104,6 +103,7 @@ void add_http(JsonObject& object, const flow::Flow& flow, bool bodies) {
   if (!flow.request_trailers.empty()) append_fields(object.name("request_trailers"), flow.request_trailers);
   if (!flow.response_trailers.empty())
     append_fields(object.name("response_trailers"), flow.response_trailers);
+  if (!flow.refused.empty()) append_json_base64(object.name("refused"), flow.refused);
   if (!bodies) return;
   append_json_base64(object.name("request_body"), flow.request_body);
   object.boolean("request_body_cut", flow.request_body_cut);
@@ -195,8 +195,11 @@ void JsonRenderer::render(const flow::Flow& flow, bool bodies, std::string& out)
   object.integer("request_bytes", flow.request_bytes);
   object.integer("response_bytes", flow.response_bytes);
   append_duration(object.name("duration_ms"), flow.event == flow::Event::end ? flow.duration : std::nullopt);
-  append_tls(object.name("tls"), flow.tls.get(), Leg::program);
-  append_tls(object.name("upstream_tls"), flow.upstream_tls.get(), Leg::server);
+  // In tls as well, where version 1 has had it from the beginning.
+  const std::string_view certificate =
+      flow.upstream_tls ? std::string_view(flow.upstream_tls->client_certificate) : std::string_view();
+  append_tls(object.name("tls"), flow.tls.get(), certificate);
+  append_tls(object.name("upstream_tls"), flow.upstream_tls.get(), certificate);
   if (flow.type != flow::Type::http && !flow.dns && !flow.message)
     object.text_or_null("starttls", flow.starttls);
   object.text_or_null("decision", flow.decision);

@@ -7,6 +7,7 @@
 
 #include <boost/beast/http/status.hpp>
 
+#include "mitm/http/grpc.h"
 #include "mitm/sink/amounts.h"
 #include "mitm/sink/body_text.h"
 #include "mitm/sink/output.h"
@@ -15,9 +16,11 @@
 namespace mitm::sink {
 namespace {
 
-constexpr std::size_t kColumns = 120;      ///< of a line at detail 1
-constexpr std::size_t kShortestUrl = 40;   ///< shown even when the line grows longer than that
-constexpr std::size_t kShortestSaid = 20;  ///< likewise, of a message
+constexpr std::size_t kColumns = 120;        ///< of a line at detail 1
+constexpr std::size_t kShortestUrl = 40;     ///< shown even when the line grows longer than that
+constexpr std::size_t kShortestSaid = 20;    ///< likewise, of a message
+constexpr std::size_t kRefusedShown = 2048;  ///< bytes of what was refused
+constexpr std::size_t kGrpcFailure = 60;     ///< columns at most
 constexpr std::size_t kBodyAtDetail3 = 512;
 
 // SGR parameters of ECMA-48.
@@ -104,9 +107,10 @@ std::string_view status_colour(int status) {
 }
 
 void add_status(Line& line, const flow::Flow& flow) {
+  if (flow.status == 0 && flow.event == flow::Event::start) return;
   line.add(" → ", kDim);
   if (flow.status == 0) {
-    line.add("no response", kYellow);
+    line.add(flow.response_bytes.value_or(0) > 0 ? "no status" : "no response", kYellow);
     return;
   }
   namespace beast_http = boost::beast::http;
@@ -114,6 +118,8 @@ void add_status(Line& line, const flow::Flow& flow) {
   std::string text = std::to_string(flow.status);
   if (known != beast_http::status::unknown) text.append(" ").append(beast_http::obsolete_reason(known));
   line.add(text, status_colour(flow.status));
+  const std::string failure = http::grpc_failure(flow.response_headers, flow.response_trailers);
+  if (!failure.empty()) line.add(" ").add(shortened(base::printable(failure), kGrpcFailure), kRed);
 }
 
 void add_duration(Line& line, const flow::Flow& flow) {
@@ -248,10 +254,10 @@ void append_facts(std::string& out, const flow::Flow& flow, const TextStyle& sty
   if (flow.tls && !flow.sni.empty()) path += fmt::format(" for {}", flow.sni);
   if (flow.upstream_tls)
     path += fmt::format("; server: {} {}", flow.upstream_tls->version, flow.upstream_tls->cipher);
-  if (flow.tls && flow.tls->client_certificate == "none")
+  if (flow.upstream_tls && flow.upstream_tls->client_certificate == "none")
     path += ", client certificate asked for, none shown";
-  else if (flow.tls && !flow.tls->client_certificate.empty())
-    path += fmt::format(", client certificate {}", flow.tls->client_certificate);
+  else if (flow.upstream_tls && !flow.upstream_tls->client_certificate.empty())
+    path += fmt::format(", client certificate {}", flow.upstream_tls->client_certificate);
   if (!flow.http_version.empty()) path += fmt::format(", HTTP/{}", flow.http_version);
   if (!flow.reason.empty()) path += fmt::format(", {} ({})", flow.decision, flow.reason);
   append_indented(out, base::printable(path), style);
@@ -286,6 +292,19 @@ void append_message(std::string& out, const flow::Flow& flow, flow::Direction di
 void append_trailers(std::string& out, const flow::Flow& flow, const TextStyle& style) {
   append_fields(out, ">", flow.request_trailers, style);
   append_fields(out, "<", flow.response_trailers, style);
+}
+
+/// "! GET / HTTP/1.1\\x0dA: b", a line each.
+void append_refused(std::string& out, const flow::Flow& flow, const TextStyle& style) {
+  std::string_view rest = std::string_view(flow.refused).substr(0, kRefusedShown);
+  while (!rest.empty()) {
+    const auto end = std::min(rest.find('\n'), rest.size());
+    auto line = rest.substr(0, end);
+    rest.remove_prefix(std::min(end + 1, rest.size()));
+    if (line.ends_with('\r')) line.remove_suffix(1);
+    out.append(Line(style.colour).add(kIndent).add("!", kRed).add(" ").add(base::printable(line)).text());
+    out += '\n';
+  }
 }
 
 /// Who and where stands in the text of its flow.
@@ -332,6 +351,7 @@ std::string render_text(const flow::Flow& flow, const TextStyle& style) {
   if (is_http) append_message(out, flow, flow::Direction::request, style);
   if (is_http) append_message(out, flow, flow::Direction::response, style);
   append_trailers(out, flow, style);
+  append_refused(out, flow, style);
   return out;
 }
 

@@ -1,4 +1,5 @@
 """HTTP/1 between real programs and scripted peers: framing, interim answers, upgrades, and what is refused."""
+import base64
 import select
 import subprocess
 import time
@@ -21,6 +22,9 @@ ANSWERS = {
   "garbage": b"this is not HTTP at all\r\n\r\n",
   "smuggle": b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
   "twolengths": b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\nContent-Length: 6\r\n\r\nhello!",
+  "names": b"HTTP/1.1 200 OK\r\nSecured by X : y\r\ncache -control: x\r\nno colon\r\nX-Low: \x01\x1b[2J\r\nContent-Length: 2\r\n\r\nok",
+  "icy": b"ICY 200 OK\r\nicy-name: radio\r\n\r\nmusic",
+  "low": b"HTTP/1.1 099 Low\r\nContent-Length: 3\r\n\r\nlow",
   "early": b"HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok",
 }
 last = b""
@@ -104,15 +108,48 @@ while True:
     while b"\r\n\r\n" not in got: got += c.recv(65536)
     c.sendall(CUTS[got.split(b" ")[1][1:]]); c.close()
 """
+# Takes the connection over, as Docker does: lines come back in capitals. /last ends when the program has ended, /first before.
+ATTACH = r"""
+import socket, threading
+def serve(c):
+    f = c.makefile("rwb", buffering=0)
+    path = f.readline().split()[1]
+    while f.readline() != b"\r\n": pass
+    f.write(b"HTTP/1.1 200 OK\r\nContent-Type: application/vnd.docker.raw-stream\r\n\r\n")
+    for line in f:
+        f.write(line.upper())
+        if path == b"/first" and line == b"bye\n": break
+    if path == b"/first":
+        c.shutdown(socket.SHUT_WR)
+        print("behind its end:", f.read().decode().strip(), flush=True)
+    else:
+        f.write(b"ended\n")
+    c.close()
+s = socket.create_server(("0.0.0.0", 8005)); print("ready", flush=True)
+while True: threading.Thread(target=serve, args=(s.accept()[0],)).start()
+"""
+ATTACHED = r"""
+import socket, sys
+path, more = sys.argv[1:]
+s = socket.create_connection(("192.0.2.2", 8005), 60); f = s.makefile("rwb", buffering=0)
+f.write(f"POST {path} HTTP/1.1\r\nHost: docker\r\n{more}Content-Length: 0\r\n\r\n".encode())
+while f.readline() != b"\r\n": pass
+for line in (b"ls\n", b"GET / HTTP/1.1\n", b"\x00\xff\n", b"bye\n"):
+    f.write(line); print(f.readline())
+if path == "/first": print("end:", f.read()); f.write(b"still here\n")
+s.shutdown(socket.SHUT_WR); print("rest:", f.read())
+"""
 
 
 def setUpModule():
-    global world, patient
+    global world, patient, attach
     world = World()
     for script in (ORIGIN, UPLOAD, UNWILLING, CUT):
         world.python(script, where=world.origin, stdout=subprocess.PIPE).stdout.readline()
     patient = world.python(PATIENT, where=world.origin, stdout=subprocess.PIPE).stdout
     patient.readline()
+    attach = world.python(ATTACH, where=world.origin, stdout=subprocess.PIPE).stdout
+    attach.readline()
 
 
 def tearDownModule():
@@ -121,11 +158,11 @@ def tearDownModule():
 
 def talk(data, port=8000, host="192.0.2.2"):
     """Everything a raw client gets back for `data`."""
-    script = ("import socket, sys; s = socket.create_connection((sys.argv[1], int(sys.argv[2])), 60); s.sendall(bytes.fromhex(sys.argv[3]));"
+    script = ("import socket, sys; s = socket.create_connection((sys.argv[1], int(sys.argv[2])), 60); s.sendall(sys.stdin.buffer.read());"
               " out = b''\n"
               "try:\n while (more := s.recv(65536)): out += more\nexcept OSError as e: print(e.__class__.__name__, file=sys.stderr)\n"
               "sys.stdout.buffer.write(out)")
-    result = subprocess.run(world.inside(["/usr/bin/python3", "-c", script, host, str(port), data.hex()]), capture_output=True, timeout=PATIENCE * 4)
+    result = subprocess.run(world.inside(["/usr/bin/python3", "-c", script, host, str(port)]), input=data, capture_output=True, timeout=PATIENCE * 4)
     return result.stdout
 
 
@@ -133,7 +170,7 @@ class Answers(unittest.TestCase):
     def test_bytes_pass_unchanged(self):
         """The same request with and without osproxy: the same bytes arrive, in both directions."""
         request = b"GET /%s HTTP/1.1\r\nhOsT: a\r\nX-B: 2\r\nx-a:  1 \r\nX-Odd: \xff\xfe\r\nX-B: 3\r\n\r\n"
-        for path in (b"chunked", b"eof", b"old", b"bytes", b"early"):
+        for path in (b"chunked", b"eof", b"old", b"bytes", b"early", b"names", b"icy", b"low"):
             direct = talk(request % path), talk(b"GET /last HTTP/1.1\r\n\r\n")
             with Osproxy(world, "python", *PORTS) as osproxy:
                 answer = talk(request % path)
@@ -176,6 +213,32 @@ class Answers(unittest.TestCase):
                       "while f.readline() != b'\\r\\n': pass\nf.write(b'\\x00\\xffraw\\n'); print(f.readline())")
             self.assertEqual(world.run("/usr/bin/python3", "-c", script).stdout, "b'\\x00\\xffraw\\n'\n")
             self.assertEqual(osproxy.wait_for_flow(type="http")["status"], 101)
+
+    def test_a_program_that_takes_over_the_connection_is_heard(self):
+        """docker attach without an upgrade, and with one that the server does not answer to."""
+        for path in ("/last", "/first"):
+            for more in ("", "Connection: Upgrade\r\nUpgrade: tcp\r\n"):
+                with self.subTest(path=path, upgrade=bool(more)):
+                    script = ["/usr/bin/python3", "-c", ATTACHED, path, more]
+                    direct = world.run(*script).stdout
+                    heard = attach.readline() if path == "/first" else None
+                    with Osproxy(world, "python", *PORTS, "--bodies", "1k") as osproxy:
+                        self.assertEqual(world.run(*script).stdout, direct)
+                        if path == "/first":
+                            self.assertEqual(attach.readline(), heard)
+                        flow = osproxy.wait_for_flow(type="http", event="end")
+                        self.assertEqual(osproxy.flows(type="http", event="start")[0]["id"], flow["id"])
+                    said = b"ls\nGET / HTTP/1.1\n\x00\xff\nbye\n" + (b"still here\n" if path == "/first" else b"")
+                    self.assertEqual((flow["status"], flow["error"], flow["request_bytes"]), (200, None, len(said)))
+                    self.assertEqual(base64.b64decode(flow["request_body"]), said)
+
+    def test_empty_lines_before_a_request_and_a_long_one(self):
+        with Osproxy(world, "python") as osproxy:
+            for start, path in ((b"\r\n\r\n", b"empty"), (b"", b"long?" + b"x" * 70000)):
+                answer = talk(start + b"GET /%s HTTP/1.1\r\nHost: one.test\r\nConnection: close\r\n\r\n" % path, port=80)
+                self.assertTrue(answer.startswith(b"HTTP/1.1 "), answer)
+                flow = osproxy.wait_for_flow(url=f"http://one.test/{path.decode()}")
+                self.assertEqual(str(flow["status"]).encode(), answer.split(b" ")[1])
 
     def test_pipelined_requests_are_answered_in_order(self):
         requests = b"".join(b"GET /%d HTTP/1.1\r\nHost: one.test\r\n\r\n" % i for i in range(99)) + b"GET /99 HTTP/1.1\r\nHost: one.test\r\nConnection: close\r\n\r\n"
@@ -239,9 +302,10 @@ class Malformed(unittest.TestCase):
             "two lengths": head + b"Content-Length: 5\r\nContent-Length: 6\r\n\r\nhello!",
             "space before colon": head + b"Content-Length : 5\r\n\r\nhello",
             "odd coding": head + b"Transfer-Encoding: xchunked\r\n\r\n0\r\n\r\n",
-            "folded line": head + b"X-A: 1\r\n 2\r\n\r\n",
+            "folded coding": head + b"Transfer-Encoding:\r\n chunked\r\n\r\n0\r\n\r\n",
+            "hidden length": head + b"X-A: 1\r\n Content-Length: 3\r\n\r\nabc",
+            "length behind no field": head + b"no colon\r\nContent-Length: 3\r\n\r\nabc",
             "negative length": head + b"Content-Length: -1\r\n\r\n",
-            "no name": head + b": x\r\n\r\n",
             "NUL": head + b"X-A: a\x00b\r\n\r\n",
         }
         with Osproxy(world, "python,curl") as osproxy:
@@ -251,9 +315,19 @@ class Malformed(unittest.TestCase):
                 self.assertTrue(answer.startswith(b"HTTP/1.1 400 "), f"{name}: {answer}")
                 flows = osproxy.wait_for_flows(number, type="http")
                 self.assertIn("malformed", flows[-1]["error"], name)
+                self.assertEqual(base64.b64decode(flows[-1]["refused"]), data, name)
             world.curl("http://one.test/alive")
             osproxy.wait_for_flow(url="http://one.test/alive")
         self.assertEqual([line for line in world.access_log()[before:] if "alive" not in line], [])
+
+    def test_odd_requests_are_the_servers_to_judge(self):
+        for line in (b"X-A: 1\r\n 2", b": x", b"no colon", b"X A : 1", b"X-A: \x01"):
+            data = b"GET /odd HTTP/1.1\r\nHost: one.test\r\nConnection: close\r\n%s\r\n\r\n" % line
+            direct = talk(data, port=80).split(b"\r\n")[0]
+            with Osproxy(world, "python") as osproxy:
+                self.assertEqual((line, talk(data, port=80).split(b"\r\n")[0]), (line, direct))
+                flow = osproxy.wait_for_flow(type="http")
+            self.assertEqual((flow["status"], flow["error"]), (int(direct.split()[1]), None), line)
 
     def test_a_body_that_goes_bad_half_way_ends_in_a_reset(self):
         data = b"PUT /up HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\nfffffffffffffffff\r\n"
@@ -263,11 +337,21 @@ class Malformed(unittest.TestCase):
 
     def test_answers_that_are_refused(self):
         with Osproxy(world, "curl", *PORTS) as osproxy:
-            for path in ("garbage", "smuggle", "twolengths"):
+            for path in ("smuggle", "twolengths"):
                 answer = world.curl(f"http://192.0.2.2:8000/{path}", "-o", "/dev/null", "-w", "%{http_code}")
                 self.assertEqual((path, answer.stdout), (path, "502"))
-                self.assertTrue(osproxy.wait_for_flow(url=f"http://192.0.2.2:8000/{path}")["error"], path)
+                flow = osproxy.wait_for_flow(url=f"http://192.0.2.2:8000/{path}")
+                self.assertTrue(flow["error"], path)
+                self.assertIn(b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n", base64.b64decode(flow["refused"]))
             world.curl("http://one.test/alive")
+
+    def test_what_is_not_HTTP_arrives(self):
+        direct = talk(b"GET /garbage HTTP/1.1\r\n\r\n")
+        with Osproxy(world, "python", *PORTS, "--bodies", "1k") as osproxy:
+            self.assertEqual(talk(b"GET /garbage HTTP/1.1\r\n\r\n"), direct)
+            flow = osproxy.wait_for_flow(type="http")
+        self.assertEqual((flow["status"], flow["error"]), (None, "the server's answer is not HTTP"))
+        self.assertEqual(base64.b64decode(flow["response_body"]), direct)
 
 
 if __name__ == "__main__":

@@ -109,18 +109,19 @@ class ClientCertificates(unittest.TestCase):
             for version in ("1.2", "1.3"):
                 self.assertIn("client:CN=Ann", https(world, 7006, "--tls-max", version).stdout)
             flows = osproxy.wait_for_flows(2, status=200)
-            self.assertEqual([f["tls"]["client_certificate"] for f in flows], [f"{world.dir}/ann.pem"] * 2)
+            self.assertEqual([f["upstream_tls"]["client_certificate"] for f in flows], [f"{world.dir}/ann.pem"] * 2)
+            self.assertEqual(flows[0]["tls"]["client_certificate"], f"{world.dir}/ann.pem")  # as in the first versions
 
     def test_without_one_nginx_refuses_and_the_flow_says_why(self):
         with Osproxy(world, "curl", "--ports", PORTS) as osproxy:
             answer = https(world, 7006, "-w", "%{http_code}").stdout
             self.assertIn("No required SSL certificate was sent", answer)
             self.assertTrue(answer.endswith("400"), answer)
-            self.assertEqual(osproxy.wait_for_flow(status=400)["tls"]["client_certificate"], "none")
+            self.assertEqual(osproxy.wait_for_flow(status=400)["upstream_tls"]["client_certificate"], "none")
             self.assertIn("client:\n", https(world, 7011).stdout)
-            self.assertEqual(osproxy.wait_for_flow(status=200)["tls"]["client_certificate"], "none")
+            self.assertEqual(osproxy.wait_for_flow(status=200)["upstream_tls"]["client_certificate"], "none")
             https(world, 7009)
-            self.assertIsNone(osproxy.wait_for_flows(2, status=200)[1]["tls"]["client_certificate"])
+            self.assertIsNone(osproxy.wait_for_flows(2, status=200)[1]["upstream_tls"]["client_certificate"])
 
     def test_another_host_or_a_wrong_one(self):
         for host, name, shown, nginx_says in [("elsewhere.test", "ann", "none", "No required SSL certificate"),
@@ -128,7 +129,7 @@ class ClientCertificates(unittest.TestCase):
             path = config(**{"client-certs": [certificate(host, name)]})
             with Osproxy(world, "curl", "--ports", PORTS, "--config", path) as osproxy:
                 self.assertIn(nginx_says, https(world, 7006).stdout)
-                self.assertEqual(osproxy.wait_for_flow(status=400)["tls"]["client_certificate"], shown)
+                self.assertEqual(osproxy.wait_for_flow(status=400)["upstream_tls"]["client_certificate"], shown)
 
     def test_what_is_wrong_with_the_files_is_said_at_the_start(self):
         d = world.dir

@@ -277,6 +277,9 @@ class Grpc(unittest.TestCase):
                 chat, failed = osproxy.wait_for_flows(2, type="http")
                 self.assertEqual(chat["url"], f"{scheme}://{HOST}:{port}/test.Echo/Chat")
                 self.assertIn(["grpc-status", "0"], chat["response_trailers"])
+                for flow in (chat, failed):
+                    events = [event["event"] for event in osproxy.flows(id=flow["id"])]
+                    self.assertEqual((events[0], events.count("start"), events[-1]), ("start", 1, "end"))
                 self.assertIn(["grpc-status", "5"], failed.get("response_trailers", []) + failed["response_headers"])
                 messages = osproxy.flows(type="grpc", id=chat["id"])
                 for side, words in (("client", [b"one", b"two" * 100, b""]), ("server", [b"ONE", b"TWO" * 100, b""])):
@@ -285,6 +288,12 @@ class Grpc(unittest.TestCase):
                 self.assertEqual([m["message"]["compressed"] for m in request], [True])
                 self.assertLess(request[0]["message"]["bytes"], 2000)
                 self.assertTrue(payload(request[0]).startswith(b"\x1f\x8b"))
+
+    def test_failure_is_in_the_text(self):
+        path = f"{world.dir}/grpc.txt"
+        with Osproxy(world, "python", "--output", path, jsonl=False):
+            python(GRPC_CLIENT, f"{HOST}:{GRPC}", "")
+        self.assertRegex(open(path).read(), r"(?m)/test\.Echo/Fail → 200 OK NOT_FOUND: no such thing ")
 
 
 if __name__ == "__main__":

@@ -124,7 +124,7 @@ TEST_CASE("hello: in records and segments of any size it is intercepted, a small
     REQUIRE_MESSAGE(done.program, program.tls_error());
     passes(program, server, kGet);
     passes(server, program, kOk);
-    CHECK(rig.ended(1).at(0).url == "https://h.test/a");
+    CHECK(rig.ended(1).at(0).url == rig::with_port("https://h.test/a", rig.ended(1).at(0)));
   }
 }
 

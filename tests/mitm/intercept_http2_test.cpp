@@ -59,7 +59,7 @@ TEST_CASE("http2: streams pass byte for byte, interleaved, and each is a flow") 
   CHECK(second.type == Type::http);
   CHECK(second.http_version == "2");
   CHECK(second.method == "POST");
-  CHECK(second.url == "https://h.test/b?c=d");
+  CHECK(second.url == rig::with_port("https://h.test/b?c=d", second));
   CHECK(second.host == "h.test");
   CHECK(second.status == 204);
   CHECK(second.request_headers.find("content-type") == "text/plain");
@@ -69,7 +69,7 @@ TEST_CASE("http2: streams pass byte for byte, interleaved, and each is a flow") 
   CHECK(second.error == "");
   passes(talk.server, talk.program, talk.answers.headers(1, {{"grpc-status", "0"}}, true));
   const auto first = rig.ended(2).at(1);
-  CHECK(first.url == "https://h.test/a");
+  CHECK(first.url == rig::with_port("https://h.test/a", first));
   CHECK(first.status == 200);
   CHECK(first.response_body == "hello");
   CHECK(first.response_bytes == 5);
@@ -288,7 +288,7 @@ TEST_CASE("http2: what comes late for a stream that is over begins no flow") {
     passes(talk.server, talk.program, talk.answers.headers(stream, {{":status", "204"}}, true));
   const auto flows = rig.ended(2);
   CHECK(flows.at(0).error == "the server reset the stream: REFUSED_STREAM");
-  CHECK(flows.at(1).url == "https://h.test/b");
+  CHECK(flows.at(1).url == rig::with_port("https://h.test/b", flows.at(1)));
 }
 
 TEST_CASE("http2: what a server may make us remember is bounded") {
@@ -411,7 +411,7 @@ TEST_CASE("http2: a push is a flow of its own; gRPC and event streams show that 
                number(2, 4) + talk.answers.pack(get("/style"))));
   passes(talk.server, talk.program,
          talk.answers.headers(2, {{":status", "200"}}, false) + data(2, "css", true));
-  CHECK(rig.ended(1).at(0).url == "https://h.test/style");
+  CHECK(rig.ended(1).at(0).url == rig::with_port("https://h.test/style", rig.ended(1).at(0)));
   passes(talk.server, talk.program,
          talk.answers.headers(1, {{":status", "200"}, {"content-type", "application/grpc+proto"}}, false));
   CHECK(rig.started(1).at(0).status == 200);
@@ -457,11 +457,11 @@ TEST_CASE("http2: begun by prior knowledge or by an upgrade") {
   passes(server, program, acknowledgement() + answers.headers(3, {{":status", "404"}}, true));
   const auto flows = rig.ended(3);
   CHECK(flows[0].status == 101);
-  CHECK(flows[1].url == "http://h.test/up");
+  CHECK(flows[1].url == rig::with_port("http://h.test/up", flows[1]));
   CHECK(flows[1].http_version == "2");
   CHECK(flows[1].status == 200);
   CHECK(flows[1].response_bytes == 5);
-  CHECK(flows[2].url == "https://h.test/more");
+  CHECK(flows[2].url == rig::with_port("https://h.test/more", flows[2]));
   CHECK(flows[2].status == 404);
 }
 

@@ -30,7 +30,7 @@ TEST_CASE("http: an exchange passes byte for byte and is reported whole") {
   const auto flow = rig.ended(1).at(0);
   CHECK(flow.type == Type::http);
   CHECK(flow.method == "POST");
-  CHECK(flow.url == "http://h.test/a?b=c");
+  CHECK(flow.url == rig::with_port("http://h.test/a?b=c", flow));
   CHECK(flow.host == "h.test");
   CHECK(flow.http_version == "1.1");
   CHECK(flow.status == 200);
@@ -93,7 +93,7 @@ TEST_CASE("http: requests on one connection are kept apart, also when pipelined"
   passes(server, program, responses);
   const auto flows = rig.ended(100);
   for (int i = 0; i < 100; ++i) {
-    CHECK(flows[i].url == fmt::format("http://h/{}", i));
+    CHECK(flows[i].url == rig::with_port(fmt::format("http://h/{}", i), flows[i]));
     CHECK(flows[i].response_bytes == i);
   }
 }
@@ -316,6 +316,92 @@ TEST_CASE("http: inside the tunnel of a CONNECT everything begins anew") {
   const auto flows = rig.ended(2);
   CHECK(flows[0].url == "h.test:443");
   CHECK(flows[1].url == "http://h.test:81/a");
+  passes(program, server, "GET /b HTTP/1.1\r\nHost: h.test\r\n\r\n");
+  passes(server, program, kOk);
+  CHECK(rig.ended(3).at(2).url == "http://h.test:443/b");
+}
+
+TEST_CASE("http: a URL has the port of the connection where the request names none") {
+  Rig rig{rig::trusting()};
+  auto [program, server] = rig.open();
+  for (const std::string line :
+       {"Host: h.test\r\n", "Host: [::1]\r\n", "Host: h.test:80\r\n", "Host: [::1]:80\r\n", ""}) {
+    passes(program, server, fmt::format("GET /a HTTP/1.1\r\n{}\r\n", line));
+    passes(server, program, kOk);
+  }
+  const auto flows = rig.ended(5);
+  CHECK(flows[0].url == rig::with_port("http://h.test/a", flows[0]));
+  CHECK(flows[1].url == rig::with_port("http://[::1]/a", flows[1]));
+  CHECK(flows[2].url == "http://h.test:80/a");
+  CHECK(flows[3].url == "http://[::1]:80/a");
+  CHECK(flows[4].url == rig::with_port("http://h.test/a", flows[4]));  // by the connection's first request
+}
+
+TEST_CASE("http: odd heads in both directions arrive byte for byte, and are shown") {
+  Rig rig{rig::trusting()};
+  auto [program, server] = rig.open();
+  passes(program, server,
+         "\r\nGET /a b HTTP/1.1\r\nHost: h.test:81\r\ncache -control: x\r\nno colon\r\nA: \x01\r\n\r\n");
+  passes(server, program,
+         "HTTP/1.1 099 \x02\r\nSecured by X : y\r\nno colon\r\nA: \x01\x1b\r\nContent-Length: 2\r\n\r\nhi");
+  passes(program, server, kGet);
+  passes(server, program, kOk);
+  const auto flow = rig.ended(2).at(0);
+  CHECK(flow.url == "http://h.test:81/a b");
+  CHECK(flow.request_headers.find("cache -control") == "x");
+  CHECK(flow.request_headers[2].first == "no colon");
+  CHECK(flow.status == 99);
+  CHECK(flow.response_headers[0].first == "Secured by X");
+  CHECK(flow.response_headers.find("a") == "\x01\x1b");
+  CHECK(flow.response_body == "hi");
+  CHECK(flow.error == "");
+  CHECK(flow.refused == "");
+}
+
+TEST_CASE("http: the flow keeps what was refused") {
+  const std::string_view bad = "POST /x HTTP/1.1\r\nHost: h\r\nContent-Length : 3\r\n\r\nabc";
+  const std::string_view worse = "HTTP/1.1 200 OK\r\nA: b\rContent-Length: 3\r\n\r\nabc";
+  Rig rig{rig::trusting()};
+  {
+    auto [program, server] = rig.open();
+    program.say(bad);
+    CHECK(program.hear_all().starts_with("HTTP/1.1 400"));
+  }
+  CHECK(rig.ended(1).at(0).refused == bad);
+  CHECK(rig.ended(1).at(0).url.ends_with("/x"));
+  {
+    auto [program, server] = rig.open();
+    passes(program, server, kGet);
+    server.say(worse);
+    CHECK(program.hear_all().starts_with("HTTP/1.1 502"));
+  }
+  CHECK(rig.ended(2).at(1).refused == worse);
+  {
+    auto [program, server] = rig.open();
+    passes(program, server, kGet);
+    server.say("HTTP/1.1 200 OK\r\nConte");
+    server.close();
+    CHECK(program.hear_all().starts_with("HTTP/1.1 502"));
+  }
+  CHECK(rig.ended(3).at(2).refused == "HTTP/1.1 200 OK\r\nConte");
+  {
+    auto [program, server] = rig.open();
+    passes(program, server, kGet);
+    passes(server, program, "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n");
+    server.say("zz\r\n" + std::string(32 << 10, 'z'));
+    program.hear_all();
+  }
+  CHECK(rig.ended(4).at(3).refused.starts_with("zz\r\nzzz"));
+  CHECK(rig.ended(4).at(3).refused.size() <= 16 << 10);
+}
+
+TEST_CASE("http: a request line longer than what is looked at first") {
+  Rig rig{rig::trusting()};
+  auto [program, server] = rig.open();
+  passes(program, server, "GET /" + std::string(100'000, 'x') + " HTTP/1.1\r\nHost: h.test\r\n\r\n");
+  passes(server, program, kOk);
+  CHECK(rig.ended(1).at(0).type == Type::http);
+  CHECK(rig.ended(1).at(0).host == "h.test");
 }
 
 TEST_CASE("http: a malformed request is answered with 400 and never reaches the server") {
@@ -337,7 +423,7 @@ TEST_CASE("http: a malformed request is answered with 400 and never reaches the 
 TEST_CASE("http: the 400 waits for the answers of the requests before it") {
   Rig rig{rig::trusting()};
   auto [program, server] = rig.open();
-  program.say(std::string(kGet) + "GET / HTTP/1.1\r\nBad Field: x\r\n\r\n");
+  program.say(std::string(kGet) + "GET / HTTP/1.1\r\nContent Length: x\r\n\r\n");
   CHECK(server.hear(kGet.size()) == kGet);
   server.say(kOk);
   const std::string heard = program.hear_all();

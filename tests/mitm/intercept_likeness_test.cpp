@@ -138,7 +138,7 @@ TEST_CASE("client certificate: the server gets that of its host and the flow is 
         passes(program, server, kGet);
         passes(server, program, kOk);
         CHECK(rig.ended(1).at(0).error == "");
-        CHECK(rig.ended(1).at(0).tls->client_certificate == "/me.pem");
+        CHECK(rig.ended(1).at(0).upstream_tls->client_certificate == "/me.pem");
       } else {
         program.try_say(kGet);
         program.hear_all();
@@ -159,7 +159,7 @@ TEST_CASE("client certificate: a server that only wishes for one is told apart f
     REQUIRE(shake(program, client.get(), server, origin.get(), "h.test").program);
     passes(program, server, kGet);
     passes(server, program, kOk);
-    CHECK(rig.ended(1).at(0).tls->client_certificate == (asks ? "none" : ""));
+    CHECK(rig.ended(1).at(0).upstream_tls->client_certificate == (asks ? "none" : ""));
   }
 }
 

@@ -138,7 +138,7 @@ TEST_CASE("memory: without any, HTTP/2 passes, without its header fields in the 
               frames::settings() + down.headers(1, {{":status", "200"}, {"x", "y"}}, false) +
                   frames::data(1, "body", true));
   const auto flow = rig.ended(1).at(0);
-  CHECK(flow.url == "https://h.test/a");
+  CHECK(flow.url == rig::with_port("https://h.test/a", flow));
   CHECK(flow.status == 200);
   CHECK(flow.response_headers.empty());
   CHECK(flow.response_bytes == 4);

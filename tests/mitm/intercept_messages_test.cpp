@@ -69,7 +69,7 @@ TEST_CASE("messages: of a WebSocket, each an event of the request's flow, which 
     CHECK(message.type == Type::websocket);
     CHECK(message.id == start.id);
     CHECK(message.conn == start.conn);
-    CHECK(message.url == "http://h.test/chat");
+    CHECK(message.url == rig::with_port("http://h.test/chat", message));
     CHECK(message.host == "h.test");
     CHECK(message.decision == "intercept");
   }
@@ -183,9 +183,9 @@ TEST_CASE("messages: of a WebSocket inside HTTP/2, beside an ordinary stream") {
   passes(program, server, data(1, asks(kClose, "\x03\xe9"), true));
   passes(server, program, data(1, says(kClose, "\x03\xe9"), true));
   const auto flows = rig.ended(2);
-  CHECK(flows[0].url == "https://h.test/other");
+  CHECK(flows[0].url == rig::with_port("https://h.test/other", flows[0]));
   CHECK(flows[1].method == "CONNECT");
-  CHECK(flows[1].url == "https://h.test/chat");
+  CHECK(flows[1].url == rig::with_port("https://h.test/chat", flows[1]));
   CHECK(flows[1].error == "");
   const auto messages = rig.messages(4);
   CHECK(words(messages[0]) == "<text 15 from the server");
@@ -240,6 +240,8 @@ TEST_CASE("messages: of gRPC, both ways as they stream, with the trailers in the
   const std::string zip = number(1, 1) + number(2, 4) + "zz";
   passes(program, server, up.headers(1, post, false) + data(1, one + one.substr(0, 4), false));
   CHECK(words(rig.messages(1).at(0)) == ">call 3 one");
+  REQUIRE(rig.started(0).size() == 1);  // before its first message
+  CHECK(rig.started(0)[0].id == rig.messages(1).at(0).id);
   passes(server, program,
          down.headers(1, {{":status", "200"}, {"content-type", "application/grpc"}}, false) +
              data(1, zip, false));
@@ -255,6 +257,27 @@ TEST_CASE("messages: of gRPC, both ways as they stream, with the trailers in the
     CHECK(message.type == Type::grpc);
     CHECK(message.id == flow.id);
   }
+  CHECK(rig.started(0).size() == 1);
+}
+
+TEST_CASE("messages: the start of a gRPC-Web call comes before what the program says, over HTTP/1.1 too") {
+  using frames::number;
+  Rig rig{rig::trusting()};
+  auto [program, server] = rig.open();
+  passes(
+      program, server,
+      "POST /pkg.Service/Method HTTP/1.1\r\nHost: h\r\nContent-Type: application/grpc-web\r\nContent-Length: "
+      "8\r\n\r\n" +
+          number(0, 1) + number(3, 4) + "one");
+  const auto message = rig.messages(1).at(0);
+  CHECK(words(message) == ">call 3 one");
+  REQUIRE(rig.started(0).size() == 1);
+  CHECK(rig.started(0)[0].id == message.id);
+  passes(server, program,
+         "HTTP/1.1 200 OK\r\nContent-Type: application/grpc-web\r\nContent-Length: 5\r\n\r\n" + number(0, 1) +
+             number(0, 4));
+  CHECK(rig.ended(1).at(0).id == message.id);
+  CHECK(rig.started(0).size() == 1);
 }
 
 TEST_CASE("messages: of an event stream, as each comes; not of one that is compressed") {

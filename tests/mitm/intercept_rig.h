@@ -71,6 +71,12 @@ Handshake shake(Peer& program, SSL_CTX* client, Peer& server, SSL_CTX* origin, c
 /// What `from` says, `to` hears.
 void passes(Peer& from, Peer& to, std::string_view text);
 
+/// `url` as flows have it, when its requests name no port: with that of the server.
+inline std::string with_port(std::string url, const mitm::flow::Flow& flow) {
+  const auto path = url.find('/', url.find("://") + 3);
+  return url.insert(path, ':' + std::to_string(flow.server.port()));
+}
+
 inline constexpr std::string_view kGet = "GET /a HTTP/1.1\r\nHost: h.test\r\n\r\n";
 inline constexpr std::string_view kOk = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nhi";
 

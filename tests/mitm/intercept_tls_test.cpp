@@ -54,7 +54,7 @@ TEST_CASE("tls: HTTP inside TLS is seen, with the facts of the connection") {
     CHECK(server.end() == End::notify);
     const auto flow = rig.ended(1).at(0);
     CHECK(flow.type == Type::http);
-    CHECK(flow.url == "https://h.test/a");
+    CHECK(flow.url == rig::with_port("https://h.test/a", flow));
     CHECK(flow.sni == "h.test");
     REQUIRE(flow.tls != nullptr);
     CHECK(flow.tls->version == (version == TLS1_2_VERSION ? "TLSv1.2" : "TLSv1.3"));
@@ -187,7 +187,7 @@ TEST_CASE("tls: whatever is wrong with the server's certificate, an HTTP client 
     const auto flow = rig.ended(1).at(0);
     CHECK(flow.type == Type::http);
     CHECK(flow.status == 502);
-    CHECK(flow.url == "https://h.test/a");
+    CHECK(flow.url == rig::with_port("https://h.test/a", flow));
     CHECK_MESSAGE(flow.error.find(one.why[0]) != flow.error.npos, flow.error);
     program.close();
     CHECK(rig.idle());
@@ -545,7 +545,7 @@ TEST_CASE(
   CHECK(answer.status == 502);
   const auto flow = rig.ended(1).at(0);
   CHECK(flow.type == Type::http);
-  CHECK(flow.url == "https://h.test/");
+  CHECK(flow.url == rig::with_port("https://h.test/", flow));
   CHECK(flow.status == 502);
   CHECK(flow.error != "");
   CHECK(answer.body == "osproxy: " + flow.error + "\n");

@@ -53,8 +53,22 @@ TEST_CASE("json: an http flow, byte for byte") {
       R"("request_body":"","request_body_cut":false,"response_body":"aGVsbG8K","response_body_cut":false,)"
       R"("request_bytes":0,"response_bytes":1234,"duration_ms":34.001,)"
       R"("tls":{"version":"TLSv1.3","cipher":"TLS_AES_256_GCM_SHA384","alpn":"http/1.1","client_certificate":null},)"
-      R"("upstream_tls":{"version":"TLSv1.2","cipher":"ECDHE-RSA-AES128-GCM-SHA256","alpn":"http/1.1"},)"
+      R"("upstream_tls":{"version":"TLSv1.2","cipher":"ECDHE-RSA-AES128-GCM-SHA256","alpn":"http/1.1","client_certificate":null},)"
       R"("decision":"intercept","reason":"filter curl","error":null})");
+}
+
+TEST_CASE(
+    "json: the client certificate stands with the server, and where it has always stood; what was refused") {
+  flow::Flow flow = sample_http();
+  auto upstream = *flow.upstream_tls;
+  upstream.client_certificate = "/me.pem";
+  flow.upstream_tls = std::make_shared<const flow::TlsFacts>(upstream);
+  flow.refused = "A: b\r";
+  const auto json = nlohmann::json::parse(rendered(flow, false));
+  CHECK(json["upstream_tls"]["client_certificate"] == "/me.pem");
+  CHECK(json["tls"]["client_certificate"] == "/me.pem");
+  CHECK(json["refused"] == "QTogYg0=");
+  CHECK_FALSE(nlohmann::json::parse(rendered(sample_http(), false)).contains("refused"));
 }
 
 TEST_CASE("json: nothing that a reader may take for the end of a line or that is not seen stands in one") {

@@ -57,6 +57,7 @@ std::vector<flow::Flow> examples() {
     flow::Flow full = type == flow::Type::http ? sample_http() : sample_connection(type);
     full.error = "why";
     full.starttls = "postgresql";
+    full.refused = "\r\n";
     all.push_back(full);
     full.event = flow::Event::start;
     all.push_back(full);

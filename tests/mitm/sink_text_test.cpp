@@ -37,6 +37,28 @@ TEST_CASE("text: one line per flow at detail 1") {
        "curl[1234] GET https://example.org/path → 200 OK 1.2k 34ms\n"},
       {"unknown program", [](flow::Flow& f) { f.process = nullptr; }, flow::Type::http,
        "? GET https://example.org/path → 200 OK 1.2k 34ms\n"},
+      {"gRPC that failed",
+       [](flow::Flow& f) {
+         f.response_trailers.add("grpc-status", "5");
+         f.response_trailers.add("grpc-message", "no such thing");
+       },
+       flow::Type::http,
+       "curl[1234] GET https://example.org/path → 200 OK NOT_FOUND: no such thing 1.2k 34ms\n"},
+      {"gRPC that failed at once", [](flow::Flow& f) { f.response_headers.add("grpc-status", "14"); },
+       flow::Type::http, "curl[1234] GET https://example.org/path → 200 OK UNAVAILABLE 1.2k 34ms\n"},
+      {"gRPC begins",
+       [](flow::Flow& f) {
+         f.event = flow::Event::start;
+         f.status = 0;
+       },
+       flow::Type::http, "curl[1234] GET https://example.org/path, under way\n"},
+      {"an answer that is not HTTP",
+       [](flow::Flow& f) {
+         f.status = 0;
+         f.error = "the server's answer is not HTTP";
+       },
+       flow::Type::http,
+       "curl[1234] GET https://example.org/path → no status 34ms ✗ the server's answer is not HTTP\n"},
       {"status without a name", [](flow::Flow& f) { f.status = 799; }, flow::Type::http,
        "curl[1234] GET https://example.org/path → 799 1.2k 34ms\n"},
       {"bytes not counted", [](flow::Flow& f) { f.response_bytes.reset(); }, flow::Type::http,
@@ -52,6 +74,7 @@ TEST_CASE("text: one line per flow at detail 1") {
       {"no response",
        [](flow::Flow& f) {
          f.status = 0;
+         f.response_bytes.reset();
          f.error = "client went away";
        },
        flow::Type::http, "curl[1234] GET https://example.org/path → no response 34ms ✗ client went away\n"},
@@ -124,12 +147,22 @@ TEST_CASE("text: detail 2 says what a server that asks for a client certificate 
        "none shown, HTTP/1.1"},
       {"/c/me.pem", "-SHA256, client certificate /c/me.pem, HTTP/1.1"}};
   for (const auto& [shown, text] : cases) {
-    auto tls = *flow.tls;
+    auto tls = *flow.upstream_tls;
     tls.client_certificate = shown;
-    flow.tls = std::make_shared<const flow::TlsFacts>(std::move(tls));
+    flow.upstream_tls = std::make_shared<const flow::TlsFacts>(std::move(tls));
     CHECK(render_text(flow, {.detail = 2}).find(text) != std::string::npos);
     CHECK(render_text(flow, {.detail = 1}).find("client certificate") == std::string::npos);
   }
+}
+
+TEST_CASE("text: detail 2 shows what was refused, line by line, made safe") {
+  flow::Flow flow = sample_http();
+  flow.refused = "HTTP/1.1 200 OK\r\nA: \x1b[2J\rB: c\r\n\r\n" + std::string(4000, 'x');
+  const std::string text = render_text(flow, {.detail = 2});
+  CHECK(text.find("    ! HTTP/1.1 200 OK\n    ! A: \\x1b[2J\\x0dB: c\n    ! \n    ! xxx") !=
+        std::string::npos);
+  CHECK(text.size() < 3000);
+  CHECK(render_text(flow, {.detail = 1}).find("A: ") == std::string::npos);
 }
 
 TEST_CASE("text: detail 2 shows the headers of both sides, detail 3 the bodies") {
