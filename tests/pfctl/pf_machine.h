@@ -261,7 +261,8 @@ class PfMachine {
   }
 
   static std::string loopback(const std::string& name) {
-    return name + ": flags=8049<UP,LOOPBACK> metric 0 mtu 65535\n";
+    return name + ": flags=8049<UP,LOOPBACK> metric 0 mtu 65535\n\tinet6 fe80::1%" + name +
+           " prefixlen 64 scopeid 0x4\n";
   }
 
   std::string interfaces(bool only_lo0) const {
