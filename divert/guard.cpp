@@ -1,7 +1,6 @@
 // The guard process. By watched.h, a signal can never reach a process that only inherited the number.
 #include "divert/guard.h"
 
-#include <algorithm>
 #include <cerrno>
 #include <chrono>
 
@@ -12,6 +11,7 @@
 #include <unistd.h>
 
 #include "base/text.h"
+#include "divert/heartbeats.h"
 #include "divert/signals.h"
 #include "divert/watched.h"
 #include "pfctl/loader.h"
@@ -19,10 +19,10 @@
 namespace divert {
 namespace {
 
-using namespace std::chrono_literals;
 using Milliseconds = std::chrono::milliseconds;
 
-constexpr Milliseconds kSilence{1000};
+/// Between two rounds of waiting for heartbeats.
+constexpr int kRoundMs = 250;
 constexpr Milliseconds kWorkerGrace{300};
 constexpr Milliseconds kWorkerEnd{1000};  ///< of one that was killed
 /// The pipe of a dying broker may close before its lock on pf's journal does.
@@ -72,41 +72,41 @@ void arrange_descriptors(int pipe) {
   if (voice) (void)base::set_close_on_exec(kVoice);
 }
 
+void end_silent(WatchedProcess& broker, pid_t number, bool engine_hangs) {
+  broker.kill();
+  const auto what = engine_hangs ? "a thread of the main process that receives first packets has hung"
+                                 : "the main process has given no sign of life";
+  say(
+      fmt::format("{} for two seconds: it (pid {}) is killed, the rules are taken out, open connections are "
+                  "reset",
+                  what, number));
+}
+
 /// Until the broker has gone. True: it was killed, because it was silent.
 bool watch(WatchedProcess& broker, pid_t number) {
-  Milliseconds patience = kSilence;
-  bool paused = false;
-  bool engine_hangs = false;
+  constexpr std::size_t kBroker = 0;
+  Heartbeats heartbeats{1};
+  Beat last = Beat::alive;
   bool killed = false;
   for (;;) {
+    const bool expects = !killed && last != Beat::paused;
     pollfd readable{kPipe, POLLIN, 0};
-    const auto began = std::chrono::steady_clock::now();
-    const int ready = ::poll(&readable, 1, paused || killed ? -1 : static_cast<int>(patience.count()));
+    const int ready = ::poll(&readable, 1, expects ? kRoundMs : -1);
     if (ready < 0 && errno == EINTR) continue;
-    if (ready == 0) {
+    if (ready > 0) {
+      char beats[256];
+      const ssize_t n = ::read(kPipe, beats, sizeof beats);
+      if (n <= 0) return killed;
+      last = static_cast<Beat>(beats[n - 1]);
+      if (last == Beat::dismissed) ::_exit(0);
+    }
+    const bool silent = heartbeats.round(std::chrono::steady_clock::now()).has_value();
+    if (ready > 0 && last != Beat::engine_hangs) {
+      heartbeats.heard(kBroker);
+    } else if (silent && expects) {
       killed = true;
-      broker.kill();
-      say(
-          fmt::format("{} for a second: it (pid {}) is killed, the rules are taken out, open connections are "
-                      "reset",
-                      engine_hangs ? "a thread of the main process that receives first packets has hung"
-                                   : "the main process has given no sign of life",
-                      number));
-      continue;
+      end_silent(broker, number, last == Beat::engine_hangs);
     }
-    char beats[256];
-    const ssize_t n = ::read(kPipe, beats, sizeof beats);
-    if (n <= 0) return killed;
-    const auto last = static_cast<Beat>(beats[n - 1]);
-    if (last == Beat::dismissed) ::_exit(0);
-    engine_hangs = last == Beat::engine_hangs;
-    if (engine_hangs && !paused) {
-      const auto passed = std::chrono::duration_cast<Milliseconds>(std::chrono::steady_clock::now() - began);
-      patience = std::max(patience - passed, 0ms);
-    } else {
-      patience = kSilence;
-    }
-    paused = last == Beat::paused;
   }
 }
 

@@ -1,4 +1,4 @@
-// Whether every context of the worker still comes round. Pure: no clock, no descriptor.
+// Whether others still come round: the contexts of the worker, the broker. Pure: no clock, no descriptor.
 #pragma once
 
 #include <chrono>

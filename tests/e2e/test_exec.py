@@ -243,12 +243,12 @@ class Exec(unittest.TestCase):
         self.assertEqual(sorted(self.urls()), [f"https://{ONE}/child", f"https://{ONE}/grandchild"])
 
     def test_a_command_that_takes_long_to_begin(self):
-        """The guard kills a broker that is silent for a second; this one waits for the user's groups to be looked up."""
+        """The guard kills a broker that is silent for two seconds; this one waits for the user's groups to be looked up."""
         if ASAN:
             self.skipTest("ASan wants to be the first library")
         source, library = f"{world.dir}/slow.c", f"{world.dir}/slow.so"
         with open(source, "w") as file:
-            file.write("#include <unistd.h>\n#include <grp.h>\nint initgroups(const char *user, gid_t group) { sleep(2); return setgroups(1, &group); }\n")
+            file.write("#include <unistd.h>\n#include <grp.h>\nint initgroups(const char *user, gid_t group) { sleep(4); return setgroups(1, &group); }\n")
         run("gcc", "-shared", "-fPIC", "-o", library, source)
         result = execute("echo", "begun", env={**os.environ, "LD_PRELOAD": library})
         self.assertEqual((result.returncode, result.stdout), (0, "begun\n"), result.stderr)

@@ -327,7 +327,7 @@ class Ending(unittest.TestCase):
                     wait_for(lambda: not alive(guard), "the end of the guard")
                     what = {("worker", signal.SIGKILL): "the worker was killed by signal 9 (Killed)",
                             ("broker", signal.SIGKILL): f"the main process (pid {broker}) was killed or has crashed",
-                            ("broker", signal.SIGSTOP): "the main process has given no sign of life for a second"}
+                            ("broker", signal.SIGSTOP): "the main process has given no sign of life for two seconds"}
                     wait_for(lambda: f"osproxy: {what[victim, number]}" in osproxy.stderr(), "the reason")
                     self.assertNotIn("osproxy", world.tables())
 
