@@ -4,6 +4,9 @@
 
 #include <algorithm>
 #include <cstddef>
+#include <cstdint>
+#include <cstring>
+#include <string>
 #include <string_view>
 
 #include <libmnl/libmnl.h>
@@ -44,6 +47,20 @@ void for_each_in_message(const nlmsghdr* header, std::size_t extra, Visit visit)
   const std::size_t offset = MNL_ALIGN(extra);
   const std::size_t size = mnl_nlmsg_get_payload_len(header);
   for_each_attribute(mnl_nlmsg_get_payload_offset(header, extra), size > offset ? size - offset : 0, visit);
+}
+
+/// An attribute's text, with or without the zero at its end.
+[[nodiscard]] inline std::string text_of(const nlattr* attribute) {
+  const auto* text = static_cast<const char*>(mnl_attr_get_payload(attribute));
+  return {text, ::strnlen(text, mnl_attr_get_payload_len(attribute))};
+}
+
+/// An attribute's number, in the byte order that it has there; 0 when the attribute is too short for one.
+[[nodiscard]] inline std::uint32_t number_of(const nlattr* attribute) {
+  std::uint32_t value = 0;
+  if (mnl_attr_get_payload_len(attribute) >= sizeof value)
+    std::memcpy(&value, mnl_attr_get_payload(attribute), sizeof value);
+  return value;
 }
 
 }  // namespace pfctl

@@ -23,18 +23,6 @@
 namespace pfctl {
 namespace {
 
-std::string text_of(const nlattr* attribute) {
-  const auto* text = static_cast<const char*>(mnl_attr_get_payload(attribute));
-  return {text, ::strnlen(text, mnl_attr_get_payload_len(attribute))};
-}
-
-std::uint32_t number_of(const nlattr* attribute) {
-  std::uint32_t value = 0;
-  if (mnl_attr_get_payload_len(attribute) >= sizeof value)
-    std::memcpy(&value, mnl_attr_get_payload(attribute), sizeof value);
-  return ntohl(value);
-}
-
 constexpr std::uint16_t kNoTracking = 1;  // XT_CT_NOTRACK of linux/netfilter/xt_CT.h
 
 /// One expression: its name, and of its data the attributes 1 and 2, where keys and names stand.
@@ -52,11 +40,11 @@ struct Expression {
       if (name == "immediate") return read_verdict(attribute);
       for_each_nested(attribute, [&](const nlattr* data) {
         static_assert(NFTA_MATCH_NAME == 1 && NFTA_TARGET_NAME == 1 && NFTA_SOCKET_KEY == 1);
-        if (mnl_attr_get_type(data) == NFTA_META_KEY) meta_key = number_of(data);
+        if (mnl_attr_get_type(data) == NFTA_META_KEY) meta_key = ntohl(number_of(data));
         if (mnl_attr_get_type(data) == NFTA_TARGET_INFO && mnl_attr_get_payload_len(data) >= sizeof flags)
           std::memcpy(&flags, mnl_attr_get_payload(data), sizeof flags);
         if (mnl_attr_get_type(data) != NFTA_MATCH_NAME) return;
-        first = number_of(data);
+        first = ntohl(number_of(data));
         text = text_of(data);
       });
     });

@@ -1,8 +1,6 @@
 // Dumps of nf_tables chains (linux/netfilter/nf_tables.h) and of routing policy rules (linux/fib_rules.h).
 #include "pfctl/surroundings.h"
 
-#include <cstring>
-
 #include <arpa/inet.h>
 #include <linux/fib_rules.h>
 #include <linux/netfilter.h>
@@ -15,19 +13,6 @@
 
 namespace pfctl {
 namespace {
-
-std::string text_of(const nlattr* attribute) {
-  const auto* text = static_cast<const char*>(mnl_attr_get_payload(attribute));
-  return {text, ::strnlen(text, mnl_attr_get_payload_len(attribute))};
-}
-
-/// 0 when the attribute is too short for a number.
-std::uint32_t number_of(const nlattr* attribute) {
-  std::uint32_t value = 0;
-  if (mnl_attr_get_payload_len(attribute) >= sizeof value)
-    std::memcpy(&value, mnl_attr_get_payload(attribute), sizeof value);
-  return value;
-}
 
 const char* family_name(std::uint8_t family) {
   switch (family) {
