@@ -18,7 +18,8 @@ namespace divert {
 /// Loads the rules of `engine` (not `best`) for the port of `far`, else for one free port of 127.0.0.1, lets
 /// one child that is selected and one that is not connect there, and takes the rules out. Good: the selected
 /// one arrived at our listener and was recognised; the other one was let pass and reached the server, if
-/// there is one (packet engine), or was recognised as well (redirect engine). The error says what went
+/// there is one (packet engine; or its owner was found too late for its first packet, and it is let pass at
+/// the accept), or was recognised as well (redirect engine). The error says what went
 /// otherwise; without a route to `far` nothing can be proved. Needs root; forks: call before any thread.
 /// Takes five seconds at most.
 [[nodiscard]] base::Result<> prove(EngineChoice engine, const std::optional<base::Endpoint>& far);
