@@ -269,13 +269,8 @@ base::Result<> PfSession::settle_ipv6(const Offer& offer, const Probe& probe, Lo
 base::Result<> PfSession::warn_of_rivals(Loaded& loaded) {
   const auto main = query_main(machine_);
   if (!main) return main.error();
-  const std::string by_owner = first_by_owner(main->rules);
-  if (!by_owner.empty()) {
-    loaded.notes.push_back(fmt::format(
-        "`{}` in the main ruleset of pf tells programs by their user or group: it sees osproxy's worker "
-        "in the place of those whose connections osproxy carries",
-        by_owner));
-  }
+  if (auto caution = caution_by_owner(main->rules); !caution.empty())
+    loaded.notes.push_back(std::move(caution));
   const std::string translates =
       machine_.dialect == Dialect::freebsd ? first_to_translate(main->nat, seen_) : std::string();
   if (!translates.empty()) {

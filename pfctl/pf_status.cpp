@@ -338,13 +338,17 @@ std::string first_to_translate(std::string_view nat, const std::vector<base::Add
   return {};
 }
 
-std::string first_by_owner(std::string_view rules) {
+std::string caution_by_owner(std::string_view rules) {
   while (!rules.empty()) {
     const std::string_view line = next_line(rules);
     const auto parts = words(line);
     const auto has = [&](std::string_view word) { return std::ranges::count(parts, word) > 0; };
-    if ((has("user") || has("group")) && !has("in") && (parts[0] == "pass" || parts[0] == "block"))
-      return std::string(trimmed(line));
+    if (parts.empty() || (parts[0] != "pass" && parts[0] != "block")) continue;
+    if (!(has("user") || has("group")) || has("in")) continue;
+    return fmt::format(
+        "`{}` in the main ruleset of pf tells programs by their user or group: it sees osproxy's worker "
+        "in the place of those whose connections osproxy carries",
+        trimmed(line));
   }
   return {};
 }

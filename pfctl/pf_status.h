@@ -69,8 +69,9 @@ std::string first_to_reassemble(std::string_view rules);
 /// filters. Empty: none.
 std::string first_to_translate(std::string_view nat, const std::vector<base::Address>& own);
 
-/// The first rule about what goes out that tells programs by their user or group. Empty: none.
-std::string first_by_owner(std::string_view rules);
+/// For the user: what the first rule about what goes out that tells programs by their user or group means for
+/// what osproxy carries. Empty: there is none.
+std::string caution_by_owner(std::string_view rules);
 
 struct Interface {
   std::string name;

@@ -65,11 +65,19 @@ Finding check_loopback(const pfctl::Machine& machine, const pfctl::Status& statu
   return good("lo0", text);
 }
 
-/// pf, the anchor, lo0.
+Finding check_owner_rules(const pfctl::Status& status) {
+  const std::string caution = pfctl::caution_by_owner(status.main.rules);
+  if (caution.empty()) return good("owner rules", "pf tells nobody by user or group");
+  return bad(State::blocked, "owner rules", base::printable(caution),
+             "let the programs that such rules are for pass (a rule with action pass)", false);
+}
+
+/// pf, the anchor, rules of others, lo0.
 Findings check_pf(const pfctl::Machine& machine) {
   const auto status = pfctl::query_status(machine);
   if (!status) return {bad(State::missing, "pf", status.error().text, "")};
-  Findings findings{check_enabled(*status), check_anchor(machine, *status), check_loopback(machine, *status)};
+  Findings findings{check_enabled(*status), check_anchor(machine, *status), check_owner_rules(*status),
+                    check_loopback(machine, *status)};
   if (machine.dialect == pfctl::Dialect::darwin) {
     findings.push_back(good("Private Relay",
                             "iCloud Private Relay switches itself off while a run has rules in pf (macOS 14 "
