@@ -28,6 +28,10 @@ struct LineWriter::Shared {
   bool writing = false;
   bool stopping = false;
 
+  void add(std::string line) {
+    bytes += line.size();
+    lines.push_back(std::move(line));
+  }
   void run();
 };
 
@@ -45,10 +49,11 @@ void LineWriter::put(std::string line) {
   Shared& shared = *shared_;
   if (shared.lines.size() >= shared.limits.lines || shared.bytes + line.size() > shared.limits.bytes) {
     ++shared.dropped;
-    return;
+  } else {
+    // In the place of those that are missing.
+    if (shared.dropped > 0) shared.add(shared.dropped_line(std::exchange(shared.dropped, 0)));
+    shared.add(std::move(line));
   }
-  shared.bytes += line.size();
-  shared.lines.push_back(std::move(line));
   shared.changed.notify_all();
   if (shared.started) return;
   const SignalsBlocked inherited_by_the_thread;

@@ -70,3 +70,18 @@ TEST_CASE("line_writer: a reader that takes nothing holds nobody up; what has no
   CHECK((written == 10 || written == 11));
   CHECK(text.ends_with(dropped(51 - written)));
 }
+
+TEST_CASE("line_writer: what is missing is said in its place") {
+  auto pipe = base::make_pipe(base::Blocking::yes);
+  REQUIRE(pipe);
+  base::LineWriter writer{pipe->in.get(), dropped, {.lines = 10, .bytes = 1000}};
+  const std::string too_long = std::string(2000, 'y') + "\n";
+  writer.put("first\n");
+  writer.put(too_long);
+  writer.put(too_long);
+  writer.put("second\n");
+  writer.put(too_long);
+  REQUIRE(writer.wait(10s));
+  pipe->in.reset();
+  CHECK(read_all(pipe->out) == "first\n" + dropped(2) + "second\n" + dropped(1));
+}
