@@ -8,6 +8,7 @@
 #include <fcntl.h>
 #include <linux/audit.h>
 #include <linux/filter.h>
+#include <linux/netlink.h>
 #include <linux/seccomp.h>
 #include <sched.h>
 #include <sys/ioctl.h>
@@ -231,10 +232,11 @@ void add_files_and_memory(Code& program) {
 #ifdef SYS_open
   add(program, SYS_open, without_bits(1, kWrites));
 #endif
-  // Libraries are mapped from files (name services, character sets); nothing that was written is executed.
+  // Libraries are mapped from files (name services, character sets), to be read or executed; no memory is
+  // both written and executed.
   add(program, SYS_mmap,
-      {load_argument(2), if_bits(PROT_EXEC, 3), load_argument(3), if_bits(MAP_ANONYMOUS, 1), fail(EPERM),
-       kAllow});
+      {load_argument(2), if_bits(PROT_EXEC, 4), jump(BPF_JSET, PROT_WRITE, 2, 0), load_argument(3),
+       if_bits(MAP_ANONYMOUS, 1), fail(EPERM), kAllow});
   add(program, SYS_mprotect, without_bits(2, PROT_EXEC));
 }
 
@@ -243,7 +245,9 @@ void add_others(Code& program, int process) {
   constexpr std::uint32_t kSetOwner = 0x8901, kSetGroup = 0x8902;  // FIOSETOWN, SIOCSPGRP
   constexpr std::uint32_t kSetSignal = 10, kSetOwnerEx = 15;       // F_SETSIG, F_SETOWN_EX
   // Routes: getaddrinfo(3) asks which addresses this machine has.
-  add(program, SYS_socket, only(0, {AF_INET, AF_INET6, AF_NETLINK}, EAFNOSUPPORT));
+  add(program, SYS_socket,
+      {load_argument(0), if_equal(AF_INET, 1), kAllow, if_equal(AF_INET6, 1), kAllow, if_equal(AF_NETLINK, 3),
+       load_argument(2), if_equal(NETLINK_ROUTE, 1), kAllow, fail(EAFNOSUPPORT)});
   add(program, SYS_ioctl, none_of(1, {TIOCSTI, TIOCLINUX, TIOCSETD, kSetOwner, kSetGroup}));
   add(program, SYS_fcntl, none_of(1, {F_SETOWN, kSetOwnerEx, kSetSignal}));
   add(program, SYS_clone, with_bits(0, CLONE_THREAD));
