@@ -66,7 +66,7 @@ base::Result<HeldCommand> HeldCommand::start(const Command& command) {
   if (!gate) return gate.error();
   auto report = base::make_pipe(base::Blocking::yes);
   if (!report) return report.error();
-  const SignalsBlocked across_fork;
+  const AllSignalsBlocked across_fork;
   const pid_t pid = ::fork();
   if (pid < 0) return base::os_error("cannot start a process", errno);
   if (pid == 0) {

@@ -57,13 +57,13 @@ std::vector<int> Signals::take() {
   return numbers;
 }
 
-SignalsBlocked::SignalsBlocked() {
+AllSignalsBlocked::AllSignalsBlocked() {
   sigset_t all;
   sigfillset(&all);
   ::pthread_sigmask(SIG_SETMASK, &all, &before_);
 }
 
-SignalsBlocked::~SignalsBlocked() {
+AllSignalsBlocked::~AllSignalsBlocked() {
   ::pthread_sigmask(SIG_SETMASK, &before_, nullptr);
 }
 

@@ -34,12 +34,12 @@ class Signals {
 };
 
 /// All signals wait while it lives: across fork(2), so that none is handled in a child by our handlers.
-class SignalsBlocked {
+class AllSignalsBlocked {
  public:
-  SignalsBlocked();
-  ~SignalsBlocked();
-  SignalsBlocked(const SignalsBlocked&) = delete;
-  SignalsBlocked& operator=(const SignalsBlocked&) = delete;
+  AllSignalsBlocked();
+  ~AllSignalsBlocked();
+  AllSignalsBlocked(const AllSignalsBlocked&) = delete;
+  AllSignalsBlocked& operator=(const AllSignalsBlocked&) = delete;
 
  private:
   sigset_t before_;

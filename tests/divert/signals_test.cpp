@@ -63,7 +63,7 @@ TEST_CASE("signals: a child that restores them ends of one that came while they 
   CHECK(in_child([] {
           auto signals = divert::Signals::watch(kWatched);
           return in_child([] {
-                   const divert::SignalsBlocked until_restored;
+                   const divert::AllSignalsBlocked until_restored;
                    ::raise(SIGTERM);
                    divert::restore_signals();
                    return true;
