@@ -31,7 +31,7 @@ class OwnerLookups {
   /// Questions that may wait; beyond that owners are "not found in time".
   static constexpr std::size_t kMaxWaiting = 4096;
   /// Of one search, for all that wait for it.
-  static constexpr std::chrono::milliseconds kLimit{200};
+  static constexpr std::chrono::milliseconds kLimit = Searcher::kLimit;
 
   /// Starts the thread. The second one, without glances, is for tests.
   [[nodiscard]] static base::Result<std::unique_ptr<OwnerLookups>> start();

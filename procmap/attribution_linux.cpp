@@ -46,8 +46,9 @@ class Attributor::State {
   Owner owner_of(const Sought& sought, std::chrono::milliseconds limit) {
     Owner owner{socket_of(sought), nullptr};
     if (owner.socket && owner.socket->inode != 0) {
-      const pid_t pid = find_where_likely(*owner.socket);
-      pid != 0 ? complete(owner, pid) : search_for(owner, Clock::now() + limit);
+      const auto deadline = Clock::now() + limit;
+      const pid_t pid = find_where_likely(*owner.socket, deadline);
+      pid != 0 ? complete(owner, pid) : search_for(owner, deadline);
     }
     describe(owner);
     return owner;
@@ -62,7 +63,7 @@ class Attributor::State {
       if (!owner.socket || owner.socket->inode == 0) continue;
       // Of very many not even the likely places can be looked at: one walk finds them all.
       const bool soon = sought.size() == 1 || Clock::now() < start + limit / 2;
-      const pid_t pid = soon ? find_where_likely(*owner.socket) : 0;
+      const pid_t pid = soon ? find_where_likely(*owner.socket, start + limit / 2) : 0;
       if (pid == 0) missing.push_back(owners.size() - 1);
       complete(owner, pid);
     }
@@ -107,7 +108,8 @@ class Attributor::State {
 
   base::Result<std::vector<SocketRow>> table() {
     std::vector<SocketRow> rows;
-    const auto holders = all_holders(Clock::time_point::max());
+    auto holders = all_holders(Clock::time_point::max());
+    add_those_of_rings(holders, Clock::time_point::max());
     for (const Family family : {Family::v4, Family::v6}) {
       const auto sockets = diag_.dump(family);
       if (!sockets && family == Family::v6) break;  // a kernel without IPv6
@@ -157,7 +159,7 @@ class Attributor::State {
   };
 
   /// 0: not there. Otherwise it is the first of those that answered lately.
-  pid_t find_where_likely(const SocketFacts& socket) {
+  pid_t find_where_likely(const SocketFacts& socket, Clock::time_point deadline) {
     const pid_t newest = proc_.last_pid();
     // Numbers start again from the bottom after kernel.pid_max: then the last look is no limit.
     const pid_t oldest = std::max(newest >= last_pid_ ? last_pid_ + 1 : 1, newest - kNewLimit);
@@ -165,7 +167,7 @@ class Attributor::State {
     pid_t pid = find_among_new(newest, std::max(oldest, newest - kNewest), socket.inode);
     if (pid == 0) pid = find_lately(socket.inode);
     if (pid == 0) pid = find_among_new(newest - kNewest - 1, oldest, socket.inode);
-    return pid != 0 ? pid : of_ring(rings_.find_lately(socket.inode));
+    return pid != 0 ? pid : of_ring(rings_.find_lately(socket.inode, deadline));
   }
 
   /// Processes started since the last look, from `newest` down to `oldest`. Threads are passed over: their
@@ -201,7 +203,9 @@ class Attributor::State {
   /// Those of `owners` that are `missing`, by number.
   void search_for(std::vector<Owner>& owners, std::span<const std::size_t> missing,
                   Clock::time_point deadline) {
-    const Holders holders = all_holders(deadline);
+    Holders holders = all_holders(deadline);
+    const auto is_held = [&](std::size_t i) { return holders.by_inode.contains(owners[i].socket->inode); };
+    if (!std::ranges::all_of(missing, is_held)) add_those_of_rings(holders, deadline);
     for (const std::size_t i : missing) {
       const auto found = holders.by_inode.find(owners[i].socket->inode);
       if (found == holders.by_inode.end()) {
@@ -313,6 +317,7 @@ class Attributor::State {
   };
   struct Holders {
     std::unordered_map<std::uint32_t, Holder> by_inode;
+    std::vector<std::pair<Rings::Ring, pid_t>> rings;  ///< and whose: not looked into yet
     bool all = true;  ///< false: the time was over before every process had been asked
   };
 
@@ -335,16 +340,24 @@ class Attributor::State {
   bool add_sockets(pid_t task, pid_t pid, Holders& holders) {
     const auto descriptors = proc_.descriptors(task);
     const auto numbers = descriptors ? descriptors.numbers() : std::vector<int>{};
-    const auto add = [&](std::uint32_t inode, int number) {
-      holders.by_inode.emplace(inode, Holder{pid, number});
-    };
     for (const int number : numbers) {
       const auto file = descriptors.file_at(number);
-      if (file.socket) add(file.socket, number);
-      if (!file.ring) continue;
-      for (const auto inode : rings_.sockets_of({task, number})) add(inode, number);
+      if (file.socket) holders.by_inode.emplace(file.socket, Holder{pid, number});
+      if (file.ring) holders.rings.push_back({{task, number}, pid});
     }
     return !numbers.empty();
+  }
+
+  /// Takes longer than all descriptors do where programs have many rings.
+  void add_those_of_rings(Holders& holders, Clock::time_point deadline) {
+    for (const auto& [ring, pid] : holders.rings) {
+      if (Clock::now() > deadline) {
+        holders.all = false;
+        return;
+      }
+      for (const auto inode : rings_.sockets_of(ring, deadline))
+        holders.by_inode.emplace(inode, Holder{pid, ring.descriptor});
+    }
   }
 
   Proc proc_;

@@ -18,9 +18,9 @@ constexpr useconds_t kPauseUs = 500;
 
 }  // namespace
 
-std::vector<std::uint32_t> Rings::sockets_of(const Ring& ring) const {
+std::vector<std::uint32_t> Rings::sockets_of(const Ring& ring, Clock::time_point deadline) const {
   const std::string name = fmt::format("fdinfo/{}", ring.descriptor);
-  for (int i = 0; i < kTries; ++i) {
+  for (int i = 0; i < kTries && Clock::now() <= deadline; ++i) {
     if (i > 0) ::usleep(kPauseUs);
     const std::string text = proc_.text(ring.pid, name.c_str(), kMaxText);
     if (text.empty()) break;
@@ -29,8 +29,8 @@ std::vector<std::uint32_t> Rings::sockets_of(const Ring& ring) const {
   return {};
 }
 
-bool Rings::holds(const Ring& ring, std::uint32_t inode) const {
-  const auto sockets = sockets_of(ring);
+bool Rings::holds(const Ring& ring, std::uint32_t inode, Clock::time_point deadline) const {
+  const auto sockets = sockets_of(ring, deadline);
   return std::ranges::find(sockets, inode) != sockets.end();
 }
 
@@ -42,7 +42,7 @@ void Rings::remember(const Ring& ring) {
   if (lately_.size() > kLately) lately_.pop_back();
 }
 
-std::optional<Rings::Ring> Rings::find_lately(std::uint32_t inode) {
+std::optional<Rings::Ring> Rings::find_lately(std::uint32_t inode, Clock::time_point deadline) {
   for (std::size_t i = 0; i < lately_.size();) {
     const Ring ring = lately_[i];
     const auto descriptors = proc_.descriptors(ring.pid);
@@ -50,7 +50,7 @@ std::optional<Rings::Ring> Rings::find_lately(std::uint32_t inode) {
       lately_.erase(lately_.begin() + static_cast<std::ptrdiff_t>(i));
       continue;
     }
-    if (holds(ring, inode)) {
+    if (holds(ring, inode, deadline)) {
       remember(ring);
       return ring;
     }
@@ -61,18 +61,20 @@ std::optional<Rings::Ring> Rings::find_lately(std::uint32_t inode) {
 
 std::optional<Rings::Ring> Rings::find(std::uint32_t inode, Clock::time_point deadline, bool& in_time) {
   const auto pids = proc_.pids();
-  for (auto pid = pids.rbegin(); pid != pids.rend(); ++pid) {
-    if (Clock::now() > deadline) {
-      in_time = false;
-      return std::nullopt;
-    }
+  for (auto pid = pids.rbegin(); pid != pids.rend() && in_time; ++pid) {
     const auto descriptors = proc_.descriptors(*pid);
+    in_time = Clock::now() <= deadline;
     if (!descriptors) continue;
     for (const int number : descriptors.numbers()) {
+      if (!descriptors.file_at(number).ring) continue;
       const Ring ring{*pid, number};
-      if (!descriptors.file_at(number).ring || !holds(ring, inode)) continue;
-      remember(ring);
-      return ring;
+      if (holds(ring, inode, deadline)) {
+        remember(ring);
+        return ring;
+      }
+      // One user can have thousands of rings, each with many registered files.
+      in_time = Clock::now() <= deadline;
+      if (!in_time) break;
     }
   }
   return std::nullopt;

@@ -24,16 +24,17 @@ class Rings {
   explicit Rings(const Proc& proc) : proc_(proc) {}
 
   /// The ring that holds the socket `inode`, among those that held one lately.
-  [[nodiscard]] std::optional<Ring> find_lately(std::uint32_t inode);
+  [[nodiscard]] std::optional<Ring> find_lately(std::uint32_t inode, Clock::time_point deadline);
   /// The same among all; looks at every descriptor of every process. `in_time` becomes false when it gave up
   /// at `deadline`.
   [[nodiscard]] std::optional<Ring> find(std::uint32_t inode, Clock::time_point deadline, bool& in_time);
 
-  /// The sockets that are registered with `ring`, by inode.
-  [[nodiscard]] std::vector<std::uint32_t> sockets_of(const Ring& ring) const;
+  /// The sockets that are registered with `ring`, by inode. No attempt begins after `deadline`; the kernel
+  /// may take a tenth of a second for one, of a ring with a million registered files.
+  [[nodiscard]] std::vector<std::uint32_t> sockets_of(const Ring& ring, Clock::time_point deadline) const;
 
  private:
-  [[nodiscard]] bool holds(const Ring& ring, std::uint32_t inode) const;
+  [[nodiscard]] bool holds(const Ring& ring, std::uint32_t inode, Clock::time_point deadline) const;
   void remember(const Ring& ring);
 
   const Proc& proc_;

@@ -99,7 +99,8 @@ std::optional<StatFields> Proc::read_stat(const base::UniqueFd& file) {
 }
 
 std::optional<StatusFields> Proc::status(pid_t pid) const {
-  return parse_status(text(pid, "status", 4096));
+  // A line of it has the groups: 65536 of at most 11 bytes each (NGROUPS_MAX of linux/limits.h).
+  return parse_status(text(pid, "status", 1 << 20));
 }
 
 pid_t Proc::thread_of_zombie(pid_t pid) const {

@@ -272,6 +272,33 @@ TEST_CASE("attribution: a thread whose descriptors are its own") {
   CHECK(row->owner.process->id.pid == child.pid());
 }
 
+/// Connects as nobody, and leaves the socket in flight in a UNIX socket: no process has it.
+void leave_in_flight(const Listener& listener, const Child::Wire& wire) {
+  if (::setresuid(65534, 65534, 65534) != 0) return;
+  std::array<int, 2> ends{};
+  auto socket = connect_to(listener.endpoint());
+  const auto port = local_end(socket.get()).port();
+  if (::socketpair(AF_UNIX, SOCK_DGRAM, 0, ends.data()) != 0) return;
+  char byte = 0;
+  iovec part{&byte, 1};
+  alignas(cmsghdr) std::array<char, CMSG_SPACE(sizeof(int))> control{};
+  msghdr message{};
+  message.msg_iov = &part;
+  message.msg_iovlen = 1;
+  message.msg_control = control.data();
+  message.msg_controllen = control.size();
+  cmsghdr* header = CMSG_FIRSTHDR(&message);
+  header->cmsg_level = SOL_SOCKET;
+  header->cmsg_type = SCM_RIGHTS;
+  header->cmsg_len = CMSG_LEN(sizeof(int));
+  const int number = socket.get();
+  std::memcpy(CMSG_DATA(header), &number, sizeof number);
+  if (::sendmsg(ends[0], &message, 0) != 1) return;
+  socket.reset();
+  wire.send(port);
+  (void)wire.receive();
+}
+
 TEST_CASE("attribution: a registered file of an io_uring, without a number of its own") {
   const Listener listener{"127.0.0.1"};
   const Child child{[&](const Child::Wire& wire) {
@@ -316,33 +343,44 @@ TEST_CASE("attribution: a registered file of an io_uring, without a number of it
   CHECK(row->owner.process);
 }
 
-TEST_CASE("attribution: a descriptor in flight in a UNIX socket has no process, but a user and a cgroup") {
+TEST_CASE(
+    "attribution: one user's many rings, each with many files, hold no search up for longer than it may "
+    "take") {
   const Listener listener{"127.0.0.1"};
   const Child child{[&](const Child::Wire& wire) {
-    if (::setresuid(65534, 65534, 65534) != 0) return;
-    std::array<int, 2> ends{};
-    auto socket = connect_to(listener.endpoint());
-    const auto port = local_end(socket.get()).port();
-    if (::socketpair(AF_UNIX, SOCK_DGRAM, 0, ends.data()) != 0) return;
-    char byte = 0;
-    iovec part{&byte, 1};
-    alignas(cmsghdr) std::array<char, CMSG_SPACE(sizeof(int))> control{};
-    msghdr message{};
-    message.msg_iov = &part;
-    message.msg_iovlen = 1;
-    message.msg_control = control.data();
-    message.msg_controllen = control.size();
-    cmsghdr* header = CMSG_FIRSTHDR(&message);
-    header->cmsg_level = SOL_SOCKET;
-    header->cmsg_type = SCM_RIGHTS;
-    header->cmsg_len = CMSG_LEN(sizeof(int));
-    const int number = socket.get();
-    std::memcpy(CMSG_DATA(header), &number, sizeof number);
-    if (::sendmsg(ends[0], &message, 0) != 1) return;
-    socket.reset();
-    wire.send(port);
+    constexpr rlim_t kFiles = 20'000;
+    const rlimit most{kFiles, kFiles};
+    const std::vector<int> none(kFiles, -1);
+    bool good = ::setrlimit(RLIMIT_NOFILE, &most) == 0;
+    for (int i = 0; i < 100 && good; ++i) {
+      std::array<char, 120> parameters{};  // struct io_uring_params
+      const auto ring = static_cast<int>(::syscall(SYS_io_uring_setup, 1, parameters.data()));
+      constexpr unsigned kRegisterFiles = 2;  // IORING_REGISTER_FILES
+      good =
+          ring >= 0 && ::syscall(SYS_io_uring_register, ring, kRegisterFiles, none.data(), none.size()) == 0;
+    }
+    wire.send(good ? 1 : 0);
     (void)wire.receive();
   }};
+  if (child.wire().receive() == 0) {
+    MESSAGE("this kernel has no io_uring, or does not allow it");
+    return;
+  }
+  const Child in_flight{[&](const Child::Wire& wire) { leave_in_flight(listener, wire); }};
+  auto attributor = Attributor::open();
+  REQUIRE(attributor);
+  const Sought sought{loopback(in_flight.wire().receive()), listener.endpoint()};
+  const auto began = std::chrono::steady_clock::now();
+  const auto owner = attributor->owner_of(sought, std::chrono::milliseconds{20});
+  const auto took = std::chrono::steady_clock::now() - began;
+  CHECK_FALSE(owner.process);
+  CHECK_FALSE(owner.in_time);
+  CHECK(took < std::chrono::milliseconds{500});
+}
+
+TEST_CASE("attribution: a descriptor in flight in a UNIX socket has no process, but a user and a cgroup") {
+  const Listener listener{"127.0.0.1"};
+  const Child child{[&](const Child::Wire& wire) { leave_in_flight(listener, wire); }};
   auto attributor = Attributor::open();
   REQUIRE(attributor);
   const auto owner = attributor->owner_of({loopback(child.wire().receive()), listener.endpoint()});
