@@ -1,14 +1,39 @@
 // What the broker does so that rules of others hold for what is sent in a program's place, and ours stay in
 // force.
 #include <algorithm>
+#include <future>
 #include <memory>
+#include <system_error>
+#include <thread>
 
+#include "base/signals_blocked.h"
 #include "divert/answers.h"
 #include "divert/broker.h"
 #include "divert/program_socket.h"
 #include "pfctl/changes.h"
 
 namespace divert {
+namespace {
+
+/// On a thread of its own: with tens of thousands of rules of others it takes a while, and legacy iptables
+/// waits for whoever changes its tables.
+std::future<OthersWatch::Looked> look_on_a_thread(std::function<base::Result<pfctl::Standing>()> look) {
+  auto promise = std::make_shared<std::promise<OthersWatch::Looked>>();
+  auto looked = promise->get_future();
+  const base::SignalsBlocked inherited_by_the_thread;
+  try {
+    std::thread{[promise, look = std::move(look)] {
+      const auto began = OthersWatch::Clock::now();
+      auto standing = look();
+      promise->set_value({std::move(standing), OthersWatch::Clock::now() - began});
+    }}.detach();
+  } catch (const std::system_error& error) {
+    promise->set_value({base::os_error("cannot start a thread", error.code().value()), {}});
+  }
+  return looked;
+}
+
+}  // namespace
 
 Broker::Message Broker::message_about(const FlowKey& key, const Ruling& ruling, wire::Answer::Kind kind,
                                       std::uint64_t id, const Link& link, std::uint64_t upstream) {
@@ -33,13 +58,10 @@ std::vector<std::string> Broker::start_watching_others() {
   auto changes = pfctl::Changes::open();
   if (!changes || !loaded_) return {};
   const auto shared = std::make_shared<pfctl::Changes>(std::move(*changes));
-  const auto look = [this] {
-    setup_.guard.pause();
-    auto standing = loaded_->look();
-    setup_.guard.beat();
-    return standing;
-  };
-  const auto first = look();
+  setup_.guard.pause();
+  const auto first = loaded_->look();
+  setup_.guard.beat();
+  const auto look = [this] { return look_on_a_thread(loaded_->look_elsewhere()); };
   if (!first) return {};  // on pf: others are watched by pfctl::RulesWatch
   std::vector<std::string> told = first->conflicts;
   others_.emplace(OthersWatch::Asks{[shared] { return shared->take(); }, look}, told, Clock::now());

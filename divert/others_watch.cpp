@@ -6,13 +6,17 @@ namespace divert {
 
 OthersWatch::News OthersWatch::tick(Clock::time_point now) {
   if (asks_.changed()) next_ = std::min(next_, std::max(now + kSettle, earliest_));
-  if (now < next_) return {};
-  const auto began = Clock::now();
-  const auto standing = asks_.look();
+  if (!looking_ && now >= next_) {
+    looking_ = asks_.look();
+    next_ = now + kAnyway;
+  }
+  if (!looking_ || looking_->wait_for(std::chrono::seconds{0}) != std::future_status::ready) return {};
+  const Looked looked = looking_->get();
+  looking_.reset();
   constexpr int kShare = 20;  // of the time at most one part in so many
-  earliest_ = now + std::max<Clock::duration>(kBetween, kShare * (Clock::now() - began));
-  next_ = now + std::max<Clock::duration>(kAnyway, earliest_ - now);
-  return standing ? compare(*standing) : News{};
+  earliest_ = now + std::max<Clock::duration>(kBetween, kShare * looked.took);
+  next_ = std::max(next_, earliest_);
+  return looked.standing ? compare(*looked.standing) : News{};
 }
 
 OthersWatch::News OthersWatch::compare(const pfctl::Standing& standing) {

@@ -3,6 +3,8 @@
 
 #include <chrono>
 #include <functional>
+#include <future>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -10,7 +12,7 @@
 
 namespace divert {
 
-/// Decides when to look, and what is news. Never blocks by itself; `look` may.
+/// Decides when to look, and what is news. Never blocks.
 class OthersWatch {
  public:
   using Clock = std::chrono::steady_clock;
@@ -21,9 +23,13 @@ class OthersWatch {
   /// Also when nothing is told: not everything is (legacy iptables).
   static constexpr std::chrono::seconds kAnyway{20};
 
+  struct Looked {
+    base::Result<pfctl::Standing> standing;
+    Clock::duration took{};
+  };
   struct Asks {
-    std::function<bool()> changed;                        ///< pfctl::Changes::take()
-    std::function<base::Result<pfctl::Standing>()> look;  ///< pfctl::LoadedRules::look()
+    std::function<bool()> changed;              ///< pfctl::Changes::take()
+    std::function<std::future<Looked>()> look;  ///< begins one
   };
   /// `told`: conflicts that the user knows of.
   OthersWatch(Asks asks, std::vector<std::string> told, Clock::time_point now)
@@ -41,6 +47,7 @@ class OthersWatch {
 
   Asks asks_;
   std::vector<std::string> told_;
+  std::optional<std::future<Looked>> looking_;
   Clock::time_point next_;      ///< when to look
   Clock::time_point earliest_;  ///< not before
 };

@@ -90,8 +90,11 @@ class LoadedRules {
   [[nodiscard]] base::Result<> divert_again();
 
   /// Asks the system whether the rules still stand as they were loaded, and what stands in their way. Linux:
-  /// milliseconds. Errors: it cannot be told; the rules may well be in force.
-  [[nodiscard]] base::Result<Standing> look() const;
+  /// milliseconds, more where others have very many rules or change them just now. Errors: it cannot be told;
+  /// the rules may well be in force.
+  [[nodiscard]] base::Result<Standing> look() const { return look_elsewhere()(); }
+  /// The same for another thread, which may outlive this object.
+  [[nodiscard]] std::function<base::Result<Standing>()> look_elsewhere() const;
 
   /// The text that was loaded (stop_diverting() does not change it), as `osproxy rules` prints it.
   [[nodiscard]] std::string text() const;

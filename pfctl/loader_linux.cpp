@@ -144,23 +144,26 @@ base::Result<> LoadedRules::divert_again() {
   return hold_->change(resume_batch(hold_->ruleset), "cannot put the packet-filter rules into use again");
 }
 
-base::Result<Standing> LoadedRules::look() const {
-  Standing standing;
-  const auto table = query_table();
-  if (!table) return table.error();
+std::function<base::Result<Standing>()> LoadedRules::look_elsewhere() const {
   sockaddr_nl own{};
   socklen_t size = sizeof own;
-  if (::getsockname(hold_->owner.get(), reinterpret_cast<sockaddr*>(&own), &size) != 0)
-    return base::os_error("cannot tell our own netlink socket", errno);
-  standing.in_force = table->exists && table->owner == own.nl_pid;
-  if (!standing.in_force) {
-    standing.found = fmt::format("the table inet {} {}", kTableName,
-                                 table->exists ? "is somebody else's" : "has been removed");
-  }
-  auto conflicts = find_conflicts(hold_->ruleset);
-  if (!conflicts) return conflicts.error();
-  standing.conflicts = std::move(*conflicts);
-  return standing;
+  const bool known = ::getsockname(hold_->owner.get(), reinterpret_cast<sockaddr*>(&own), &size) == 0;
+  const int code = known ? 0 : errno;
+  return [ruleset = hold_->ruleset, port = own.nl_pid, code]() -> base::Result<Standing> {
+    if (code != 0) return base::os_error("cannot tell our own netlink socket", code);
+    Standing standing;
+    const auto table = query_table();
+    if (!table) return table.error();
+    standing.in_force = table->exists && table->owner == port;
+    if (!standing.in_force) {
+      standing.found = fmt::format("the table inet {} {}", kTableName,
+                                   table->exists ? "is somebody else's" : "has been removed");
+    }
+    auto conflicts = find_conflicts(ruleset);
+    if (!conflicts) return conflicts.error();
+    standing.conflicts = std::move(*conflicts);
+    return standing;
+  };
 }
 
 base::Result<LoadedRules> load_rules(const Ruleset& ruleset, const Landing& /*landing*/,

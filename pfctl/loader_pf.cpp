@@ -93,8 +93,10 @@ std::string LoadedRules::text() const {
   return hold_->loaded.text;
 }
 
-base::Result<Standing> LoadedRules::look() const {
-  return base::os_error("the rules in force are not looked at on this system", ENOTSUP);
+std::function<base::Result<Standing>()> LoadedRules::look_elsewhere() const {
+  return []() -> base::Result<Standing> {
+    return base::os_error("the rules in force are not looked at on this system", ENOTSUP);
+  };
 }
 
 const std::vector<std::string>& LoadedRules::notes() const {

@@ -11,11 +11,15 @@ struct Rig {
   bool changed = false;
   base::Result<pfctl::Standing> found = pfctl::Standing{};
   int looks = 0;
+  bool slow = false;
+  std::promise<OthersWatch::Looked> promise;  ///< of the last look
   OthersWatch::Clock::time_point now{100s};
   OthersWatch watch{{[this] { return std::exchange(changed, false); },
                      [this] {
                        ++looks;
-                       return found;
+                       promise = {};
+                       if (!slow) promise.set_value({found, 0s});
+                       return promise.get_future();
                      }},
                     {"old"},
                     now};
@@ -71,5 +75,22 @@ TEST_CASE("others_watch: rules that are gone, and what cannot be told") {
   CHECK(news.lines == Lines{"the table has been removed"});
   rig.found = base::failure("cannot be told");
   CHECK_FALSE(rig.after(30s).lost);
+  CHECK(rig.looks == 2);
+}
+
+TEST_CASE("others_watch: a look that takes long is waited for by nobody, and is the only one") {
+  Rig rig;
+  rig.slow = true;
+  CHECK(rig.after(20s).lines.empty());
+  rig.changed = true;
+  CHECK(rig.after(60s).lines.empty());
+  CHECK(rig.looks == 1);
+  rig.promise.set_value({pfctl::Standing{true, {}, {"old", "new"}}, 3s});
+  CHECK(rig.after(1s).lines == Lines{"new"});
+  // At most a twentieth of the time goes into looking.
+  rig.changed = true;
+  (void)rig.after(59s);
+  CHECK(rig.looks == 1);
+  (void)rig.after(1s);
   CHECK(rig.looks == 2);
 }
