@@ -48,8 +48,9 @@ bool comes_true(Condition condition) {
 }
 
 /// The pid that `attributor` names; 0: unknown.
+/// With all the time that a busy machine may need.
 pid_t owner_pid(Attributor& attributor, const base::Endpoint& source, const base::Endpoint& destination) {
-  const auto owner = attributor.owner_of({source, destination});
+  const auto owner = attributor.owner_of({source, destination}, std::chrono::seconds{30});
   return owner.process ? owner.process->id.pid : 0;
 }
 
