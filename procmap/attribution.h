@@ -86,6 +86,9 @@ class Attributor {
   std::unique_ptr<State> state_;
 };
 
+/// The numbers of all processes that the caller may see, in no order.
+[[nodiscard]] std::vector<pid_t> live_processes();
+
 /// One row of the table that `osproxy who` prints.
 struct SocketRow {
   base::Endpoint local;

@@ -15,6 +15,7 @@
 #include <unistd.h>
 
 #include "base/fd.h"
+#include "procmap/attribution.h"
 #include "procmap/bsd_attribution.h"
 #include "procmap/lsof.h"
 #include "procmap/sysctl.h"
@@ -88,15 +89,6 @@ BsdHolder holder(const BsdSocket& socket) {
   return *descriptor >= 0 ? BsdHolder{pid, *descriptor} : BsdHolder{};
 }
 
-std::vector<pid_t> all_processes() {
-  const int estimate = ::proc_listallpids(nullptr, 0);
-  if (estimate <= 0) return {};
-  std::vector<pid_t> pids(static_cast<std::size_t>(estimate) + 64);
-  const int count = ::proc_listallpids(pids.data(), static_cast<int>(pids.size() * sizeof(pid_t)));
-  pids.resize(count > 0 ? std::min(static_cast<std::size_t>(count), pids.size()) : 0);
-  return pids;
-}
-
 /// What the command prints until `deadline`, when it is killed. Nothing of ours is inherited.
 std::string output_of(const char* path, char* const arguments[], Clock::time_point deadline) {
   int ends[2];
@@ -147,7 +139,7 @@ BsdHolder ask_lsof(const BsdSocket& socket, Transport transport, Clock::time_poi
 
 BsdHolder search(const BsdSocket& socket, Transport transport, BsdSystem::Deadline deadline) {
   bool forbidden = false;
-  for (const pid_t pid : all_processes()) {
+  for (const pid_t pid : live_processes()) {
     if (Clock::now() > deadline) return {};
     errno = 0;
     const auto descriptor = descriptor_in(pid, socket);
@@ -159,6 +151,15 @@ BsdHolder search(const BsdSocket& socket, Transport transport, BsdSystem::Deadli
 }
 
 }  // namespace
+
+std::vector<pid_t> live_processes() {
+  const int estimate = ::proc_listallpids(nullptr, 0);
+  if (estimate <= 0) return {};
+  std::vector<pid_t> pids(static_cast<std::size_t>(estimate) + 64);
+  const int count = ::proc_listallpids(pids.data(), static_cast<int>(pids.size() * sizeof(pid_t)));
+  pids.resize(count > 0 ? std::min(static_cast<std::size_t>(count), pids.size()) : 0);
+  return pids;
+}
 
 base::Result<BsdSystem> open_bsd_system() {
   return BsdSystem{sockets, holder, search, system_processes()};

@@ -403,6 +403,11 @@ std::shared_ptr<const ProcessFacts> Attributor::facts_of(pid_t pid) {
   return state_->facts_of(pid);
 }
 
+std::vector<pid_t> live_processes() {
+  const auto proc = Proc::open();
+  return proc ? proc->pids() : std::vector<pid_t>{};
+}
+
 base::Result<std::vector<SocketRow>> socket_table(Attributor& attributor) {
   return attributor.state_->table();
 }

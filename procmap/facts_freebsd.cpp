@@ -7,6 +7,7 @@
 #include <sys/time.h>
 #include <sys/user.h>
 
+#include "procmap/attribution.h"
 #include "procmap/proc_parse.h"
 #include "procmap/process_cache.h"
 #include "procmap/sysctl.h"
@@ -64,6 +65,18 @@ std::vector<std::string> arguments_of(pid_t pid) {
 }
 
 }  // namespace
+
+std::vector<pid_t> live_processes() {
+  const auto bytes = query_sysctl("kern.proc.proc");
+  std::vector<pid_t> pids;
+  if (!bytes) return pids;
+  for (std::size_t at = 0; at + sizeof(kinfo_proc) <= bytes->size(); at += sizeof(kinfo_proc)) {
+    kinfo_proc info{};
+    std::memcpy(&info, bytes->data() + at, sizeof info);
+    pids.push_back(info.ki_pid);
+  }
+  return pids;
+}
 
 ProcessSource system_processes() {
   return {record_of, path_of, arguments_of};

@@ -5,6 +5,7 @@
 #include <unistd.h>
 
 #include "procmap/facts.h"
+#include "procmap/program_names.h"
 
 namespace procmap {
 namespace {
@@ -35,7 +36,7 @@ std::string_view base_name(std::string_view path) {
 std::vector<Ancestor> line_from(const ProcessFacts& parent) {
   const auto& older = parent.ancestors;
   const auto count = static_cast<std::ptrdiff_t>(std::min(older.size(), kMaxAncestors));
-  std::vector<Ancestor> line{{parent.id, parent.exe}};
+  std::vector<Ancestor> line{{parent.id, parent.exe, parent.other_names}};
   line.insert(line.end(), older.begin(), older.begin() + count);
   return line;
 }
@@ -158,6 +159,7 @@ std::shared_ptr<ProcessFacts> FactsCache::read(pid_t pid, const StatFields& stat
   facts->exe = without_deleted(proc_.link(alive, "exe"));
   facts->name = facts->exe.empty() ? stat.comm : base_name(facts->exe);
   facts->argv = parse_cmdline(proc_.text(alive, "cmdline", kMaxArguments));
+  facts->other_names = names_in_arguments(facts->exe.empty() ? facts->name : facts->exe, facts->argv);
   facts->user = names_.user(facts->uid);
   facts->group = names_.group(facts->gid);
   facts->cgroup = parse_cgroup(proc_.text(alive, "cgroup", 16 << 10));

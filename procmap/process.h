@@ -24,6 +24,7 @@ struct ProcessId {
 struct Ancestor {
   ProcessId id;
   std::string exe;  ///< empty when it could not be read
+  std::vector<std::string> other_names = {};  ///< as in ProcessFacts
 };
 
 /// Read once per process and kept; strings are bytes as the kernel gives them, not necessarily UTF-8.
@@ -37,6 +38,7 @@ struct ProcessFacts {
       name;         ///< base name of exe; the kernel's comm when exe cannot be read (kernel threads, zombies)
   std::string exe;  ///< full path, " (deleted)" removed; empty when it cannot be read
   std::vector<std::string> argv;
+  std::vector<std::string> other_names;  ///< names_in_arguments() of them
   std::string user;    ///< login name, or the uid in decimal
   std::string group;   ///< group name, or the gid in decimal
   std::string cgroup;  ///< cgroup v2 path, for example /user.slice/...; empty without cgroup v2

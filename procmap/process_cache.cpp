@@ -5,6 +5,8 @@
 
 #include <functional>
 
+#include "procmap/program_names.h"
+
 namespace procmap {
 namespace {
 
@@ -80,6 +82,7 @@ std::shared_ptr<ProcessFacts> ProcessCache::read(const ProcessRecord& record, co
   facts->exe = path;
   facts->name = path.empty() ? record.comm : path.substr(path.rfind('/') + 1);
   facts->argv = source_.arguments(record.id.pid);
+  facts->other_names = names_in_arguments(path.empty() ? facts->name : path, facts->argv);
   facts->user = names_.user(record.uid);
   facts->group = names_.group(record.gid);
   facts->start_time = record.start_time;
@@ -95,7 +98,7 @@ std::vector<Ancestor> ProcessCache::ancestors_of(const ProcessFacts& facts, cons
   if (facts.ppid == 0 || facts.ppid == facts.id.pid || depth >= kMaxAncestors) return {};
   const auto parent = facts_of(facts.ppid, depth + 1);
   if (!parent) return {};
-  std::vector<Ancestor> chain{{parent->id, parent->exe}};
+  std::vector<Ancestor> chain{{parent->id, parent->exe, parent->other_names}};
   chain.insert(chain.end(), parent->ancestors.begin(),
                parent->ancestors.begin() +
                    static_cast<std::ptrdiff_t>(std::min(parent->ancestors.size(), kMaxAncestors)));

@@ -11,15 +11,18 @@
 
 namespace procmap {
 
-/// ":443", "192.0.2.1:443" or "[::1]:443".
+/// ":443", "443", "192.0.2.1", "192.0.2.1:443", "::1" or "[::1]:443".
 struct SocketEnd {
-  std::optional<base::Address> address;
-  std::uint16_t port = 0;
+  std::optional<base::Address> address;  ///< none: any
+  std::uint16_t port = 0;                ///< 0: any
 
   /// Whether either end of the socket is this one.
   [[nodiscard]] bool matches(const SocketRow& row) const;
 };
 [[nodiscard]] base::Result<SocketEnd> parse_socket_end(std::string_view text);
+
+/// Puts what no process has any more (TIME-WAIT and the like) behind all others.
+void sort_rows(std::vector<SocketRow>& rows);
 
 /// A table with aligned columns and a heading.
 std::string render_who_text(const std::vector<SocketRow>& rows);

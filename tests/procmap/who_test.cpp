@@ -82,8 +82,10 @@ TEST_CASE("who: ends of sockets as they are typed") {
     std::uint16_t port;
   };
   for (const auto& [text, address, port] :
-       {Case{":443", nullptr, 443}, Case{"192.0.2.1:1", "192.0.2.1", 1}, Case{"[::1]:65535", "::1", 65535},
-        Case{"[::ffff:192.0.2.1]:5", "192.0.2.1", 5}}) {
+       {Case{":443", nullptr, 443}, Case{"443", nullptr, 443}, Case{"192.0.2.1:1", "192.0.2.1", 1},
+        Case{"[::1]:65535", "::1", 65535}, Case{"[::ffff:192.0.2.1]:5", "192.0.2.1", 5},
+        Case{"192.0.2.1", "192.0.2.1", 0}, Case{"::1", "::1", 0}, Case{"[::1]", "::1", 0},
+        Case{"::ffff:192.0.2.1", "192.0.2.1", 0}}) {
     CAPTURE(text);
     const auto end = parse_socket_end(text);
     REQUIRE(end);
@@ -91,12 +93,25 @@ TEST_CASE("who: ends of sockets as they are typed") {
     CHECK(end->address.has_value() == (address != nullptr));
     if (address) CHECK(end->address->to_string() == address);
   }
-  for (const char* bad : {"", ":", "443", ":0", ":65536", ":-1", ":443x", "192.0.2.1", "192.0.2.1:0",
-                          "::1:443", "[::1]", "localhost:80", " :443"}) {
+  for (const char* bad : {"", ":", "0", "65536", ":0", ":65536", ":-1", ":443x", "443x", "192.0.2",
+                          "192.0.2.1:0", "[192.0.2.1]", "localhost:80", "localhost", " :443"}) {
     CAPTURE(bad);
-    CHECK(parse_socket_end(bad).error().text ==
-          fmt::format("'{}' names no socket; expected :PORT, ADDRESS:PORT or [ADDRESS]:PORT", bad));
+    CHECK(parse_socket_end(bad).error().text == fmt::format("'{}' is neither a port nor an address", bad));
   }
+}
+
+TEST_CASE("who: what no process has any more comes last") {
+  std::vector<SocketRow> rows{row("192.0.2.1:1", "192.0.2.2:443", "TIME-WAIT", nullptr),
+                              row("192.0.2.1:2", "192.0.2.2:443", "ESTAB", curl()),
+                              row("192.0.2.1:3", "192.0.2.2:443", "ESTAB", nullptr),
+                              row("192.0.2.1:4", "192.0.2.2:443", "CLOSE-WAIT", curl())};
+  procmap::sort_rows(rows);
+  std::string ports;
+  for (const auto& one : rows) ports += std::to_string(one.local.port());
+  CHECK(ports == "2413");
+  const auto text = render_who_text(rows);
+  CHECK(text.find("TIME-WAIT   -     -     -\n") != text.npos);
+  CHECK(text.find("ESTAB       -     -     unknown\n") != text.npos);
 }
 
 TEST_CASE("who: names of programs drive no terminal") {
@@ -118,6 +133,10 @@ TEST_CASE("who: either end matches") {
   CHECK(matches("198.51.100.7:443"));
   CHECK(matches("192.0.2.1:40000"));
   CHECK(matches("[::ffff:192.0.2.1]:40000"));
+  CHECK(matches("443"));
+  CHECK(matches("198.51.100.7"));
+  CHECK(matches("192.0.2.1"));
+  CHECK_FALSE(matches("192.0.2.9"));
   CHECK_FALSE(matches(":44"));
   CHECK_FALSE(matches("192.0.2.1:443"));
   CHECK_FALSE(matches("[::1]:443"));
