@@ -1,18 +1,16 @@
-// The filter language: text -> glyphs (characters that know whether they were quoted) -> items. Evaluation is
-// mitmproxy's: left to right, the first item's sign sets the default.
+// Evaluation of filters is mitmproxy's: left to right, the first item's sign sets the default. And the way to
+// and from plain data.
 #include "divert/filter.h"
 
 #include <algorithm>
 #include <array>
-#include <charconv>
-#include <limits>
-#include <span>
 #include <vector>
 
 #include <nlohmann/json.hpp>
 #include <re2/re2.h>
 
 #include "base/text.h"
+#include "divert/filter_item.h"
 
 namespace divert {
 namespace {
@@ -21,26 +19,11 @@ using base::failure;
 using base::Result;
 using nlohmann::json;
 using procmap::ProcessFacts;
+using Kind = ItemKind;
 
 constexpr std::size_t kMaxLabel = 80;
-constexpr std::int64_t kRegexMemory = 1 << 20;  // RE2 gives up beyond it: per regular expression, bytes
-
-enum class Kind : std::uint8_t { pid, substring, name, prefix, glob, regex, user, group, cgroup, unknown };
 constexpr std::array<std::string_view, 10> kKindNames{"pid",   "substring", "name",  "prefix", "glob",
                                                       "regex", "user",      "group", "cgroup", "unknown"};
-
-struct Item {
-  Kind kind = Kind::substring;
-  bool exclude = false;
-  bool descendants = false;
-  std::string text;  ///< in a glob a backslash stands before each character that is not special
-  pid_t pid = 0;
-  std::shared_ptr<const RE2> regex;
-};
-
-bool all_digits(std::string_view text) {
-  return !text.empty() && std::ranges::all_of(text, [](char c) { return c >= '0' && c <= '9'; });
-}
 
 std::string_view base_name(std::string_view path) {
   return path.substr(path.rfind('/') + 1);
@@ -92,7 +75,7 @@ bool is_below(std::string_view path, std::string_view top) {
 }
 
 /// What an item can ask of a process and of its ancestors alike.
-bool matches_executable(const Item& item, pid_t pid, std::string_view path, std::string_view name) {
+bool matches_executable(const ParsedItem& item, pid_t pid, std::string_view path, std::string_view name) {
   switch (item.kind) {
     case Kind::pid:
       return pid == item.pid;
@@ -112,7 +95,16 @@ bool matches_executable(const Item& item, pid_t pid, std::string_view path, std:
   }
 }
 
-bool matches_process(const Item& item, const ProcessFacts& process) {
+/// The same of a process that is called by other names as well.
+bool matches_names(const ParsedItem& item, pid_t pid, std::string_view path, std::string_view name,
+                   const std::vector<std::string>& others) {
+  if (matches_executable(item, pid, path, name)) return true;
+  return item.kind != Kind::pid && std::ranges::any_of(others, [&](const std::string& other) {
+           return matches_executable(item, 0, other, base_name(other));
+         });
+}
+
+bool matches_process(const ParsedItem& item, const ProcessFacts& process) {
   switch (item.kind) {
     case Kind::user:
       return process.user == item.text || std::to_string(process.uid) == item.text;
@@ -125,212 +117,22 @@ bool matches_process(const Item& item, const ProcessFacts& process) {
   }
   // An executable that cannot be read has at least a name.
   const std::string& path = process.exe.empty() ? process.name : process.exe;
-  if (matches_executable(item, process.id.pid, path, process.name)) return true;
+  if (matches_names(item, process.id.pid, path, process.name, process.other_names)) return true;
   return item.descendants && std::ranges::any_of(process.ancestors, [&](const procmap::Ancestor& ancestor) {
-           return matches_executable(item, ancestor.id.pid, ancestor.exe, base_name(ancestor.exe));
+           return matches_names(item, ancestor.id.pid, ancestor.exe, base_name(ancestor.exe),
+                                ancestor.other_names);
          });
 }
 
 /// For a process that is not known; empty: the socket does not tell.
-std::optional<bool> matches_socket(const Item& item, const std::optional<procmap::SocketFacts>& socket) {
+std::optional<bool> matches_socket(const ParsedItem& item,
+                                   const std::optional<procmap::SocketFacts>& socket) {
   if (item.kind == Kind::unknown) return true;
   if (!socket) return std::nullopt;
   if (item.kind == Kind::user && socket->uid_known)
     return socket->user == item.text || std::to_string(socket->uid) == item.text;
   if (item.kind == Kind::cgroup && !socket->cgroup.empty()) return is_below(socket->cgroup, item.text);
   return std::nullopt;
-}
-
-/// The sentence goes after "item 3 ('=a/b') ".
-Result<> check_text(const Item& item) {
-  const bool has_executable = item.kind < Kind::user;
-  if (item.descendants && !has_executable) {
-    return failure("has a '+', which goes with programs and pids only: of ancestors nothing else is known");
-  }
-  switch (item.kind) {
-    case Kind::name:
-      if (item.text.find('/') == item.text.npos) break;
-      return failure("has a '/' in a base name; expected for example =curl, or /usr/bin/curl for a path");
-    case Kind::prefix:
-    case Kind::cgroup:
-      if (item.text.starts_with('/')) break;
-      return failure("is no path; expected one that begins with '/'");
-    case Kind::unknown:
-      if (item.text.empty()) break;
-      return failure("has text of its own");
-    default:
-      break;
-  }
-  return {};
-}
-
-Result<Item> compiled(Item item) {
-  if (item.text.empty() && item.kind != Kind::unknown) return failure("is empty");
-  if (const auto good = check_text(item); !good) return good.error();
-  if (item.kind == Kind::pid) {
-    const auto* end = item.text.data() + item.text.size();
-    const auto [stop, error] = std::from_chars(item.text.data(), end, item.pid);
-    if (error != std::errc{} || stop != end || item.pid <= 0) {
-      return failure("is not a process id; expected 1 to {}, or \"{}\" in double quotes for a part of a path",
-                     std::numeric_limits<pid_t>::max(), item.text);
-    }
-  }
-  if (item.kind == Kind::regex) {
-    RE2::Options options;
-    options.set_log_errors(false);
-    options.set_max_mem(kRegexMemory);
-    auto regex = std::make_shared<const RE2>(item.text, options);
-    if (!regex->ok()) return failure("is not a regular expression: {}", base::printable(regex->error()));
-    item.regex = std::move(regex);
-  }
-  return item;
-}
-
-/// A character as typed; a quoted one is never special.
-struct Glyph {
-  char c = 0;
-  bool quoted = false;
-
-  [[nodiscard]] bool is(char special) const { return !quoted && c == special; }
-  [[nodiscard]] bool is_space() const {
-    return !quoted && std::string_view(" \t\r\n\v\f").find(c) != std::string_view::npos;
-  }
-};
-using Glyphs = std::span<const Glyph>;
-
-Glyphs trimmed(Glyphs text) {
-  while (!text.empty() && text.front().is_space()) text = text.subspan(1);
-  while (!text.empty() && text.back().is_space()) text = text.first(text.size() - 1);
-  return text;
-}
-
-bool starts_with(Glyphs text, std::string_view special) {
-  return text.size() >= special.size() &&
-         std::ranges::equal(text.first(special.size()), special,
-                            [](const Glyph& glyph, char c) { return glyph.is(c); });
-}
-
-bool holds(Glyphs text, char special) {
-  return std::ranges::any_of(text, [special](const Glyph& glyph) { return glyph.is(special); });
-}
-
-std::string letters(Glyphs text) {
-  std::string out;
-  for (const Glyph& glyph : text) out += glyph.c;
-  return out;
-}
-
-std::string glob_pattern(Glyphs text) {
-  std::string out;
-  for (const Glyph& glyph : text) {
-    if (glyph.c == '\\' || (glyph.quoted && (glyph.c == '*' || glyph.c == '?'))) out += '\\';
-    out += glyph.c;
-  }
-  return out;
-}
-
-/// One item of the spec: its source text for messages, and its glyphs.
-struct Part {
-  std::string_view source;
-  std::vector<Glyph> glyphs;
-};
-
-/// Cut at the commas that are not quoted. Fails when the last part's quote is not closed; the parts are there
-/// then as well.
-bool split(std::string_view spec, std::vector<Part>& parts) {
-  bool quoted = false;
-  std::size_t begin = 0;
-  parts.emplace_back();
-  for (std::size_t i = 0; i < spec.size(); ++i) {
-    const bool is_quote = spec[i] == '"';
-    const bool doubled = is_quote && quoted && i + 1 < spec.size() && spec[i + 1] == '"';
-    if (spec[i] == ',' && !quoted) {
-      parts.back().source = spec.substr(begin, i - begin);
-      parts.emplace_back();
-      begin = i + 1;
-    } else if (doubled || !is_quote) {
-      parts.back().glyphs.push_back({spec[i], quoted});
-      i += doubled ? 1 : 0;
-    } else {
-      quoted = !quoted;
-    }
-  }
-  parts.back().source = spec.substr(begin);
-  return !quoted;
-}
-
-struct Operator {
-  std::string_view sign;
-  Kind kind;
-  std::string_view expected;
-};
-constexpr std::array<Operator, 5> kOperators{{
-    {"=", Kind::name, "names no program; expected for example =curl"},
-    {"~", Kind::regex, "has no regular expression; expected for example ~/python[0-9.]*$"},
-    {"user:", Kind::user, "names no user; expected for example user:alice or user:1000"},
-    {"group:", Kind::group, "names no group; expected for example group:staff or group:50"},
-    {"cgroup:", Kind::cgroup, "names no cgroup; expected for example cgroup:/user.slice"},
-}};
-
-std::string cgroup_path(Glyphs text) {
-  std::string path = letters(text);
-  if (!path.starts_with('/')) path.insert(path.begin(), '/');
-  while (path.size() > 1 && path.ends_with('/')) path.pop_back();
-  return path;
-}
-
-/// An item without an operator in front, by its looks.
-void classify(Glyphs text, Item& item) {
-  const bool quoted = std::ranges::any_of(text, &Glyph::quoted);
-  item.text = letters(text);
-  if (!quoted && all_digits(item.text)) {
-    item.kind = Kind::pid;
-  } else if (!quoted && item.text == "unknown") {
-    item.kind = Kind::unknown;
-    item.text.clear();
-  } else if (holds(text, '*') || holds(text, '?')) {
-    item.kind = Kind::glob;
-    item.text = glob_pattern(text);
-  } else if (starts_with(text, "/")) {
-    item.kind = Kind::prefix;
-  }
-}
-
-Result<Item> parse_pattern(Glyphs text, Item item) {
-  const auto found =
-      std::ranges::find_if(kOperators, [&](const Operator& op) { return starts_with(text, op.sign); });
-  if (found == kOperators.end()) {
-    classify(text, item);
-    return compiled(std::move(item));
-  }
-  const Glyphs operand = trimmed(text.subspan(found->sign.size()));
-  if (operand.empty()) return failure("{}", found->expected);
-  item.kind = found->kind;
-  item.text = item.kind == Kind::cgroup ? cgroup_path(operand) : letters(operand);
-  return compiled(std::move(item));
-}
-
-/// A plus at the end of a bare regular expression is its own: `~"x"+` asks for descendants, `~x+` does not.
-bool asks_for_descendants(Glyphs text) {
-  if (text.empty() || !text.back().is('+')) return false;
-  return !starts_with(text, "~") || (text.size() > 1 && text[text.size() - 2].quoted);
-}
-
-Result<Item> parse_item(Glyphs text) {
-  Item item;
-  text = trimmed(text);
-  if (text.empty()) return failure("is empty; expected a program, a path, a pid or a pattern");
-  if (text.front().is('!')) {
-    item.exclude = true;
-    text = trimmed(text.subspan(1));
-    if (text.empty()) return failure("has nothing after '!'; expected what to leave out");
-  }
-  if (asks_for_descendants(text)) {
-    item.descendants = true;
-    text = trimmed(text.first(text.size() - 1));
-    if (text.empty()) return failure("has nothing before '+'; expected a program, a path or a pid");
-  }
-  return parse_pattern(text, std::move(item));
 }
 
 /// Printable, at most kMaxLabel bytes, cut between characters.
@@ -350,7 +152,7 @@ base::Error item_error(std::string_view spec, std::size_t place, std::string_vie
   return failure("filter '{}': item {} ('{}') {}", labelled(spec), place, labelled(source), why.text);
 }
 
-json item_to_json(const Item& item) {
+json item_to_json(const ParsedItem& item) {
   return {{"kind", kKindNames[static_cast<std::size_t>(item.kind)]},
           {"text", item.text},
           {"exclude", item.exclude},
@@ -367,7 +169,7 @@ const bool* flag_at(const json& object, const char* key) {
   return found == object.end() ? nullptr : found->get_ptr<const bool*>();
 }
 
-Result<Item> item_from_json(const json& data) {
+Result<ParsedItem> item_from_json(const json& data) {
   const std::string* kind = data.is_object() ? string_at(data, "kind") : nullptr;
   const std::string* text = data.is_object() ? string_at(data, "text") : nullptr;
   const bool* exclude = data.is_object() ? flag_at(data, "exclude") : nullptr;
@@ -378,7 +180,7 @@ Result<Item> item_from_json(const json& data) {
   const auto known = std::ranges::find(kKindNames, std::string_view(*kind));
   if (known == kKindNames.end()) return failure("has the kind '{}', which there is not", labelled(*kind));
   if (text->size() > 2 * Filter::kMaxText) return failure("is longer than any filter");
-  Item item;
+  ParsedItem item;
   item.kind = static_cast<Kind>(known - kKindNames.begin());
   item.text = *text;
   item.exclude = *exclude;
@@ -391,7 +193,7 @@ Result<Item> item_from_json(const json& data) {
 struct Filter::Items {
   std::string text;
   std::string label;
-  std::vector<Item> list;
+  std::vector<ParsedItem> list;
 };
 
 Filter::Filter() {
@@ -405,13 +207,12 @@ Result<Filter> Filter::parse(std::string_view spec) {
   if (spec.size() > kMaxText) {
     return failure("filter '{}' has {} bytes; expected at most {}", labelled(spec), spec.size(), kMaxText);
   }
-  std::vector<Part> parts;
-  const bool closed = split(spec, parts);
-  if (parts.size() == 1 && parts[0].source.find_first_not_of(" \t\r\n\v\f") == std::string_view::npos)
+  std::vector<std::string_view> parts;
+  const bool closed = split_items(spec, parts);
+  if (parts.size() == 1 && parts[0].find_first_not_of(" \t\r\n\v\f") == std::string_view::npos)
     return Filter();
   if (!closed) {
-    return item_error(spec, parts.size(), parts.back().source,
-                      failure("has a double quote that is not closed"));
+    return item_error(spec, parts.size(), parts.back(), failure("has a double quote that is not closed"));
   }
   if (parts.size() > kMaxItems) {
     return failure("filter '{}' has {} items; expected at most {}", labelled(spec), parts.size(), kMaxItems);
@@ -419,9 +220,9 @@ Result<Filter> Filter::parse(std::string_view spec) {
   auto items = std::make_shared<Items>();
   items->text = spec;
   items->label = labelled(spec);
-  for (const Part& part : parts) {
-    auto item = parse_item(part.glyphs);
-    if (!item) return item_error(spec, items->list.size() + 1, part.source, item.error());
+  for (const std::string_view part : parts) {
+    auto item = parse_item(part);
+    if (!item) return item_error(spec, items->list.size() + 1, part, item.error());
     items->list.push_back(std::move(*item));
   }
   return Filter(std::move(items));
@@ -432,7 +233,7 @@ bool Filter::matches(const ProcessFacts* process) const {
   if (list.empty()) return true;
   if (!process) return matches(procmap::Owner{});
   bool selected = list.front().exclude;
-  for (const Item& item : list) {
+  for (const ParsedItem& item : list) {
     if (matches_process(item, *process)) selected = !item.exclude;
   }
   return selected;
@@ -443,11 +244,41 @@ bool Filter::matches(const procmap::Owner& owner) const {
   const auto& list = items_->list;
   if (list.empty()) return true;
   bool selected = list.front().exclude;
-  for (const Item& item : list) {
+  for (const ParsedItem& item : list) {
     const auto fits = matches_socket(item, owner.socket);
     if (fits.value_or(item.exclude)) selected = !item.exclude;
   }
   return selected;
+}
+
+std::vector<FilterItem> Filter::items() const {
+  using Names = FilterItem::Names;
+  const auto names = [](Kind kind) {
+    switch (kind) {
+      case Kind::pid:
+        return Names::process;
+      case Kind::user:
+        return Names::user;
+      case Kind::group:
+        return Names::group;
+      case Kind::cgroup:
+        return Names::cgroup;
+      case Kind::unknown:
+        return Names::unknown;
+      default:
+        return Names::program;
+    }
+  };
+  std::vector<FilterItem> all;
+  for (const auto& item : items_->list) {
+    const bool is_pattern = item.kind == Kind::glob || item.kind == Kind::regex;
+    all.push_back({names(item.kind), item.exclude, is_pattern, item.text});
+  }
+  return all;
+}
+
+bool Filter::item_matches(std::size_t index, const ProcessFacts& process) const {
+  return matches_process(items_->list.at(index), process);
 }
 
 bool Filter::matches_everything() const {
@@ -468,7 +299,7 @@ std::size_t Filter::size() const {
 
 json Filter::to_json() const {
   auto list = json::array();
-  for (const Item& item : items_->list) list.push_back(item_to_json(item));
+  for (const ParsedItem& item : items_->list) list.push_back(item_to_json(item));
   return {{"text", items_->text}, {"items", std::move(list)}};
 }
 

@@ -2,9 +2,11 @@
 // architecture.md; README.md in this folder is its manual).
 #pragma once
 
+#include <cstdint>
 #include <memory>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include <nlohmann/json_fwd.hpp>
 
@@ -13,11 +15,21 @@
 
 namespace divert {
 
+/// One item of a filter, for a check of whether it can match anything.
+struct FilterItem {
+  enum class Names : std::uint8_t { program, process, user, group, cgroup, unknown };
+  Names names = Names::program;
+  bool exclude = false;
+  bool is_pattern = false;  ///< a glob or a regular expression
+  std::string text;         ///< without `!`, `=`, `+` and `user:`
+};
+
 /// A compiled filter. Immutable, cheap to copy (shared), usable from any thread.
 ///
-/// Items, comma-separated, trimmed before and after an optional `!`:
+/// Items, comma-separated, trimmed before and after an optional `!`. A program has a path, and may have other
+/// names (procmap::names_in_arguments: argv[0], the script of an interpreter), which serve as well:
 ///   123             pid
-///   firefox         case-sensitive substring of the executable's full path
+///   firefox         case-sensitive substring of the executable's full path, or of another name
 ///   =curl           exact base name
 ///   /usr/bin/       prefix of the path
 ///   /opt/*/bin/x    glob over the path (`*` any text, `?` one character); without a slash in it, over the
@@ -45,6 +57,10 @@ class Filter {
   /// The same, where `user:` and `cgroup:` ask the socket when its process is unknown. What neither can
   /// answer includes nothing, and excludes.
   [[nodiscard]] bool matches(const procmap::Owner& owner) const;
+
+  [[nodiscard]] std::vector<FilterItem> items() const;
+  /// Whether item `index`, whatever its sign, means this process itself.
+  [[nodiscard]] bool item_matches(std::size_t index, const procmap::ProcessFacts& process) const;
 
   [[nodiscard]] bool matches_everything() const;
   [[nodiscard]] const std::string& text() const;   ///< as it was typed

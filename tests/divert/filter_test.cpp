@@ -202,6 +202,50 @@ TEST_CASE("filter: a plus takes the descendants in") {
   }
 }
 
+TEST_CASE("filter: a program goes by argv[0] and by its script as well") {
+  auto npm = process("/usr/bin/node", 300);
+  npm.other_names = {"/usr/lib/node_modules/npm/bin/npm"};
+  for (const auto* spec : {"npm", "=npm", "/usr/lib/node_modules/", "*/npm", "n?m", "~npm$", "=node", "node",
+                           "\"/npm\"", "!npm,npm"}) {
+    CAPTURE(spec);
+    CHECK(matches(spec, npm));
+  }
+  for (const auto* spec : {"=pm", "!npm", "!=npm", "/usr/lib/npm", "~^npm", "0300,!npm", "yarn"}) {
+    CAPTURE(spec);
+    CHECK_FALSE(matches(spec, npm));
+  }
+  auto python = process("/usr/bin/python3.11");
+  python.other_names = {"python3", "script.py"};
+  CHECK(matches("=python3", python));
+  CHECK(matches("script.py", python));
+  CHECK(matches("=script.py", python));
+  auto child = process("/usr/bin/curl", 301);
+  child.ancestors = {{{300, 4000}, "/usr/bin/node", {"/usr/bin/npm"}}, {{1, 1}, "/sbin/init"}};
+  CHECK(matches("npm+", child));
+  CHECK(matches("=npm+", child));
+  CHECK_FALSE(matches("npm", child));
+}
+
+TEST_CASE("filter: what its items name") {
+  using Names = divert::FilterItem::Names;
+  const auto filter = Filter::parse("!curl,=wget+,/opt/*/x,~re$,123,user:ann,group:5,cgroup:a,unknown");
+  REQUIRE(filter);
+  const auto items = filter->items();
+  REQUIRE(items.size() == 9);
+  const Names names[] = {Names::program, Names::program, Names::program, Names::program, Names::process,
+                         Names::user,    Names::group,   Names::cgroup,  Names::unknown};
+  const char* texts[] = {"curl", "wget", "/opt/*/x", "re$", "123", "ann", "5", "/a", ""};
+  for (std::size_t i = 0; i < items.size(); ++i) {
+    CAPTURE(i);
+    CHECK(items[i].names == names[i]);
+    CHECK(items[i].text == texts[i]);
+    CHECK(items[i].exclude == (i == 0));
+    CHECK(items[i].is_pattern == (i == 2 || i == 3));
+  }
+  CHECK(filter->item_matches(0, process("/usr/bin/curl")));
+  CHECK_FALSE(filter->item_matches(1, process("/usr/bin/curl")));
+}
+
 TEST_CASE("filter: a process whose executable cannot be read goes by its name") {
   auto facts = process("");
   facts.name = "kworker";
