@@ -205,7 +205,11 @@ void DnsTap::Shared::asked(const FlowKey& key, procmap::Owner owner, std::string
   const std::lock_guard lock{mutex};
   if (stopping) return;
   const Ruling ruling = judge(std::move(owner), key);
-  if (ruling.verdict.action != Action::intercept) {
+  const auto& verdict = ruling.verdict;
+  // What a rule lets pass is shown, and its connections are called by the names that were looked up.
+  const bool is_shown = verdict.action == Action::intercept ||
+                        (verdict.action == Action::pass && verdict.rule != Verdict::kNoRule);
+  if (!is_shown) {
     // One that could not be found may be found when the question is asked again.
     return ruling.owner.process ? questions.does_not_matter(key, now) : questions.forget(key);
   }

@@ -21,6 +21,7 @@ using nlohmann::json;
 constexpr std::array<std::string_view, 3> kActionNames{"pass", "intercept", "block"};
 constexpr std::size_t kMaxName = 253;  // RFC 1035, in text form
 constexpr std::size_t kMaxUser = 256;
+constexpr std::size_t kMaxRuleName = 64;
 constexpr std::size_t kMaxUpstream = 1024;
 
 char lower(char c) {
@@ -100,11 +101,16 @@ json texts(const Items& items) {
   return list;
 }
 
+std::string name_of(const std::vector<Rule>& rules, std::size_t place) {
+  return rules[place].name.empty() ? fmt::format("rules[{}]", place) : rules[place].name;
+}
+
 json rule_to_json(const Rule& rule) {
   json data{{"action", kActionNames[static_cast<std::size_t>(rule.action)]},
             {"hosts", rule.hosts},
             {"ports", texts(rule.ports)},
             {"networks", texts(rule.networks)}};
+  if (!rule.name.empty()) data["name"] = rule.name;
   if (rule.process) data["process"] = rule.process->to_json();
   if (rule.user) data["user"] = *rule.user;
   if (rule.upstream) data["upstream"] = *rule.upstream;
@@ -167,7 +173,7 @@ Result<Action> action_from_json(const json& data) {
 }
 
 Result<Rule> rule_from_json(const json& data) {
-  if (!has_keys(data, {"action", "hosts", "ports", "networks"}, {"process", "user", "upstream"})) {
+  if (!has_keys(data, {"action", "hosts", "ports", "networks"}, {"name", "process", "user", "upstream"})) {
     return failure("is not an object of a rule's keys");
   }
   Rule rule;
@@ -175,6 +181,11 @@ Result<Rule> rule_from_json(const json& data) {
   if (!action) return action.error();
   rule.action = *action;
   if (const auto good = read_lists(data, rule); !good) return good.error();
+  if (const auto name = data.find("name"); name != data.end()) {
+    const auto* text = name->get_ptr<const std::string*>();
+    if (!text || text->empty() || text->size() > kMaxRuleName) return failure("name is no short text");
+    rule.name = *text;
+  }
   if (const auto user = data.find("user"); user != data.end()) {
     const auto* name = user->get_ptr<const std::string*>();
     if (!name || name->empty() || name->size() > kMaxUser)
@@ -228,7 +239,7 @@ Result<> read_rules(const json& data, Policy& policy) {
   }
   for (const json& entry : data) {
     auto rule = rule_from_json(entry);
-    if (!rule) return failure("rule {}: {}", policy.rules.size() + 1, rule.error().text);
+    if (!rule) return failure("rules[{}]: {}", policy.rules.size(), rule.error().text);
     policy.rules.push_back(std::move(*rule));
     if (filter_items(policy) > Policy::kMaxFilterItems) {
       return failure("policy: the filters of {} rules have more than {} items together", policy.rules.size(),
@@ -271,7 +282,7 @@ Verdict Policy::judge(const Subject& subject, std::span<const pid_t> own_pids) c
     if (!holds(rules[i], subject, selected)) continue;
     if (rules[i].hosts.empty()) {
       verdict.action = rules[i].action;
-      verdict.reason = fmt::format("rule {}", i + 1);
+      verdict.reason = name_of(rules, i);
       verdict.rule = static_cast<std::uint16_t>(i);
       return verdict;
     }
@@ -288,7 +299,7 @@ Verdict Policy::settle(const Verdict& verdict, std::string_view host) const {
     const auto matches = [host](const std::string& pattern) { return host_matches(pattern, host); };
     if (std::ranges::any_of(rules[rule].hosts, matches)) {
       const auto name = base::printable(host.substr(0, kMaxName));
-      return {action, fmt::format("rule {}, host {}", rule + 1, name), {}, rule};
+      return {action, fmt::format("{}, host {}", name_of(rules, rule), name), {}, rule};
     }
   }
   return {verdict.action, verdict.reason, {}, verdict.rule};

@@ -21,6 +21,7 @@ std::string_view to_string(Action action);
 
 /// One object of the config's `rules`. Every condition that is present must hold.
 struct Rule {
+  std::string name;  ///< for reasons: "rules[0]", "--pass"; empty: its place among the rules
   std::optional<Filter> process;
   std::vector<std::string>
       hosts;  ///< exact names, or *.example.org for every name below it; case-insensitive
@@ -55,7 +56,8 @@ struct Verdict {
   };
 
   Action action = Action::pass;
-  std::string reason;  ///< "filter curl", "not selected by the filter curl", "rule 2", "osproxy itself", ...
+  std::string
+      reason;  ///< "filter curl", "not selected by the filter curl", "rules[1]", "osproxy itself", ...
   std::vector<ByHost> by_host;  ///< in the order of the rules; the first whose host matches wins
   static constexpr std::uint16_t kNoRule = 0xffff;
   std::uint16_t rule = kNoRule;  ///< index into Policy::rules of the one that decided
@@ -66,7 +68,7 @@ struct Verdict {
 /// selected or not.
 class Policy {
  public:
-  static constexpr std::size_t kMaxRules = 1000;
+  static constexpr std::size_t kMaxRules = 1004;         ///< 1000 of a file, and those of options
   static constexpr std::size_t kMaxConditions = 1000;    ///< hosts, ports or networks of one rule
   static constexpr std::size_t kMaxFilterItems = 10000;  ///< of the filter and all rules together
 

@@ -138,7 +138,7 @@ TEST_CASE("policy: a rule without a process draws nobody in, one with a process 
   CHECK(judge(policy("curl", {general}), kWget).action == Action::pass);
   const auto drawn = judge(policy("curl", {wget}), kWget);
   CHECK(drawn.action == Action::intercept);
-  CHECK(drawn.reason == "rule 1");
+  CHECK(drawn.reason == "rules[0]");
   CHECK(judge(policy("curl", {wget}), kCurl).reason == "filter curl");
   auto unknown = rule(Action::block);
   unknown.process = filter("unknown");
@@ -171,8 +171,8 @@ TEST_CASE("policy: the first rule that holds decides") {
   first.ports = {{443, 443}};
   auto second = rule(Action::block);
   const auto ruled = policy("curl", {first, second});
-  CHECK(judge(ruled, kCurl, "192.0.2.1:443").reason == "rule 1");
-  CHECK(judge(ruled, kCurl, "192.0.2.1:80").reason == "rule 2");
+  CHECK(judge(ruled, kCurl, "192.0.2.1:443").reason == "rules[0]");
+  CHECK(judge(ruled, kCurl, "192.0.2.1:80").reason == "rules[1]");
   CHECK(judge(ruled, kCurl, "192.0.2.1:80").action == Action::block);
 }
 
@@ -184,22 +184,22 @@ TEST_CASE("policy: rules on hosts wait for the name") {
   SUBCASE("up to the first rule that decides without one") {
     const auto verdict = judge(ruled, kCurl, "192.0.2.1:443");
     CHECK(verdict.action == Action::pass);
-    CHECK(verdict.reason == "rule 2");
+    CHECK(verdict.reason == "rules[1]");
     REQUIRE(verdict.by_host.size() == 1);
     CHECK(verdict.by_host[0].rule == 0);
     CHECK(verdict.rule == 1);
     CHECK(ruled.settle(verdict, "ads.example.org").rule == 0);
     CHECK(ruled.settle(verdict, "www.example.com").rule == 1);
     CHECK(ruled.settle(verdict, "ads.example.org").action == Action::block);
-    CHECK(ruled.settle(verdict, "ADS.example.org.").reason == "rule 1, host ADS.example.org.");
+    CHECK(ruled.settle(verdict, "ADS.example.org.").reason == "rules[0], host ADS.example.org.");
     CHECK(ruled.settle(verdict, "www.example.org").action == Action::pass);
-    CHECK(ruled.settle(verdict, "www.example.org").reason == "rule 2");
+    CHECK(ruled.settle(verdict, "www.example.org").reason == "rules[1]");
   }
   SUBCASE("down to the filter") {
     const auto verdict = judge(ruled, kCurl, "192.0.2.1:80");
     CHECK(verdict.action == Action::intercept);
     REQUIRE(verdict.by_host.size() == 2);
-    CHECK(ruled.settle(verdict, "ads.example.org").reason == "rule 1, host ads.example.org");
+    CHECK(ruled.settle(verdict, "ads.example.org").reason == "rules[0], host ads.example.org");
     CHECK(ruled.settle(verdict, "www.example.org").action == Action::pass);
     CHECK(ruled.settle(verdict, "").action == Action::intercept);
     CHECK(ruled.settle(verdict, "").reason == "filter curl");
@@ -354,30 +354,33 @@ TEST_CASE("policy: what JSON brings in is checked whole") {
   CHECK(refused([](json& d) { d["x"] = 1; }) == "policy: not an object of its keys");
   CHECK(refused([](json& d) { d["filter"] = "curl"; }) == "filter: not an object of text and items");
   CHECK(refused([](json& d) { d["rules"] = 1; }) == "policy: rules is not a list");
-  CHECK(refused([](json& d) { d["rules"][0] = 1; }) == "rule 1: is not an object of a rule's keys");
-  CHECK(refused([](json& d) { d["rules"][0]["hosst"] = 1; }) == "rule 1: is not an object of a rule's keys");
+  CHECK(refused([](json& d) { d["rules"][0] = 1; }) == "rules[0]: is not an object of a rule's keys");
+  CHECK(refused([](json& d) { d["rules"][0]["hosst"] = 1; }) ==
+        "rules[0]: is not an object of a rule's keys");
   CHECK(refused([](json& d) { d["rules"][0]["action"] = "drop"; }) ==
-        "rule 1: action is none of intercept, pass and block");
+        "rules[0]: action is none of intercept, pass and block");
   CHECK(refused([](json& d) { d["rules"][0]["action"] = 1; }) ==
-        "rule 1: action is none of intercept, pass and block");
-  CHECK(refused([](json& d) { d["rules"][0]["hosts"] = "x"; }) == "rule 1: hosts is not a list");
+        "rules[0]: action is none of intercept, pass and block");
+  CHECK(refused([](json& d) { d["rules"][0]["hosts"] = "x"; }) == "rules[0]: hosts is not a list");
   CHECK(refused([](json& d) { d["rules"][0]["hosts"][0] = 5; }) ==
-        "rule 1: hosts holds something that is not text");
-  CHECK(
-      refused([](json& d) { d["rules"][0]["hosts"][0] = "a b"; }).starts_with("rule 1: 'a b' is not a host"));
-  CHECK(refused([](json& d) { d["rules"][0]["ports"][0] = "0"; }).starts_with("rule 1: '0' is not a port"));
+        "rules[0]: hosts holds something that is not text");
+  CHECK(refused([](json& d) {
+          d["rules"][0]["hosts"][0] = "a b";
+        }).starts_with("rules[0]: 'a b' is not a host"));
+  CHECK(refused([](json& d) { d["rules"][0]["ports"][0] = "0"; }).starts_with("rules[0]: '0' is not a port"));
   CHECK(refused([](json& d) {
           d["rules"][0]["networks"][0] = "x";
-        }).starts_with("rule 1: 'x' is not a network"));
+        }).starts_with("rules[0]: 'x' is not a network"));
   CHECK(refused([](json& d) {
           d["rules"][0]["ports"] = json::array();
           for (int i = 0; i < 1001; ++i) d["rules"][0]["ports"].push_back("1");
-        }) == "rule 1: ports has 1001 entries; expected at most 1000");
-  CHECK(refused([](json& d) { d["rules"][0]["user"] = ""; }) == "rule 1: user is not a login name or a uid");
+        }) == "rules[0]: ports has 1001 entries; expected at most 1000");
+  CHECK(refused([](json& d) { d["rules"][0]["user"] = ""; }) ==
+        "rules[0]: user is not a login name or a uid");
   CHECK(refused([](json& d) { d["rules"][0]["process"]["items"][1]["text"] = "["; }) ==
-        "rule 1: filter 'curl,~x': item 2 is not a regular expression: missing ]: [");
+        "rules[0]: filter 'curl,~x': item 2 is not a regular expression: missing ]: [");
   CHECK(refused([](json& d) { d["rules"][0]["upstream"] = 1; }) ==
-        "rule 1: upstream is no text of at most 1024 bytes");
+        "rules[0]: upstream is no text of at most 1024 bytes");
   CHECK(refused([](json& d) { d["upstream"] = std::string(1025, 'x'); }) ==
         "policy: upstream is no text of at most 1024 bytes");
   CHECK_FALSE(refused([](json& d) { d["capture"]["pid"] = -1; }).empty());
@@ -391,7 +394,7 @@ TEST_CASE("policy: sizes are limited") {
   auto many = policy("", std::vector<Rule>(Policy::kMaxRules, rule(Action::pass)));
   CHECK(Policy::from_json(many.to_json()));
   many.rules.push_back(rule(Action::pass));
-  CHECK(Policy::from_json(many.to_json()).error().text == "policy: 1001 rules; expected at most 1000");
+  CHECK(Policy::from_json(many.to_json()).error().text == "policy: 1005 rules; expected at most 1004");
   std::string items = "a";
   for (std::size_t i = 1; i < Filter::kMaxItems; ++i) items += ",a";
   auto wide = rule(Action::pass);
@@ -399,4 +402,18 @@ TEST_CASE("policy: sizes are limited") {
   CHECK(Policy::from_json(policy("", std::vector<Rule>(10, wide)).to_json()));
   CHECK(Policy::from_json(policy("", std::vector<Rule>(11, wide)).to_json()).error().text ==
         "policy: the filters of 11 rules have more than 10000 items together");
+}
+
+TEST_CASE("policy: a rule's name is in the reason") {
+  auto named = policy("", {rule(Action::block)});
+  named.rules[0].name = "--block";
+  CHECK(judge(named, kCurl, "192.0.2.1:443").reason == "--block");
+  const auto back = Policy::from_json(nlohmann::json::from_cbor(nlohmann::json::to_cbor(named.to_json())));
+  REQUIRE(back);
+  CHECK(back->rules[0].name == "--block");
+  auto data = named.to_json();
+  for (const auto& bad : {nlohmann::json(""), nlohmann::json(1), nlohmann::json(std::string(65, 'x'))}) {
+    data["rules"][0]["name"] = bad;
+    CHECK_FALSE(Policy::from_json(data));
+  }
 }

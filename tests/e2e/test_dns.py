@@ -91,6 +91,19 @@ class Dns(unittest.TestCase):
             wait_for(lambda: world.run(*resolving("192.0.2.2", "/usr/bin/python3", "-c", script), check=False).returncode == 0, "the server")
             self.assertEqual(osproxy.wait_for_flow(type="tcp", error=None)["host"], "www.test")
 
+    def test_what_a_rule_lets_pass_has_names_as_well(self):
+        """Who only wants to know which program talks to whom."""
+        path = f"{world.dir}/pass.json"
+        with open(path, "w") as file:
+            file.write('{"rules": [{"process": "curl", "action": "pass"}]}')
+        with Osproxy(world, "curl", "--config", path) as osproxy:
+            def named():
+                world.run(*resolving("192.0.2.2", "curl", "-4sS", "http://www.test/"))
+                return osproxy.flows(type="pass", host="www.test")
+            self.assertEqual(wait_for(named, "a connection with a name")[0]["server"], "192.0.2.2:80")
+            flow = osproxy.wait_for_flow(type="dns")
+            self.assertEqual((flow["question"]["name"], flow["decision"], flow["reason"]), ("www.test", "pass", "rules[0]"))
+
     def test_over_tcp_as_well(self):
         with Osproxy(world, "=dig") as osproxy:
             self.assertEqual(world.run("dig", "+tcp", "+short", "@192.0.2.2", "www.test").stdout, "one.test.\n192.0.2.2\n")

@@ -113,7 +113,7 @@ TEST_CASE("connect: rules on the host hold for the SNI inside, else for the targ
     const auto flow = rig.ended(3).at(2);
     CHECK(flow.type == Type::pass);
     CHECK(flow.host == "h.test");
-    CHECK(flow.reason == "rule 1, host h.test");
+    CHECK(flow.reason == "rules[0], host h.test");
   }
 }
 
