@@ -340,6 +340,7 @@ void Broker::answer(OwnerLookups::Found found) {
   ruling.verdict = setup_.policy.judge({ruling.owner, key.destination}, own_pids_);
   notice(ruling);
   unknown_owners().notice(ruling, key);
+  passed_programs_.notice(ruling);
   Link& link = links_[to.link];
   auto message = message_about(key, ruling, wire::Answer::Kind::answer, to.question, link);
   send(link, std::move(message.bytes), std::move(message.with));
@@ -564,13 +565,15 @@ void Broker::tell_troubles() {
   lines.push_back(complaints_.summary());
   lines.push_back(unknown_owners().summary());
   if (not_in_time_ > 0)
-    lines.push_back(fmt::format("{} owners of accepted connections were not found in time", not_in_time_));
+    lines.push_back(
+        fmt::format("accepted connections whose program was not found in time: {}", not_in_time_));
   if (unshown_ > 0) {
     lines.push_back(fmt::format(
-        "{} flows of DNS and of connections that pass are missing: the worker was too slow", unshown_));
+        "flows of DNS and of passed connections that are missing because the worker was too slow: {}",
+        unshown_));
   }
   if (unanswered_ > 0)
-    lines.push_back(fmt::format("{} connections were closed: the worker was too slow", unanswered_));
+    lines.push_back(fmt::format("connections closed because the worker was too slow: {}", unanswered_));
   std::erase(lines, "");
   std::string troubles = fmt::format("{}", fmt::join(lines, "; "));
   if (troubles == told_) return;
@@ -591,7 +594,10 @@ void Broker::finish() {
   stop_diverting();
   if (worker_hangs_) ::kill(setup_.worker, SIGKILL);
   if (engine_) serve_engine();  // what CMD did last
-  if (!seen_ && ending_->error.empty() && loaded_) log(setup_.nothing_seen(setup_.rules));
+  if (!seen_ && ending_->error.empty() && loaded_) {
+    const auto& passed = engine_ ? engine_->passed_programs() : passed_programs_;
+    log(setup_.nothing_seen(setup_.rules, passed.list()));
+  }
   tell_troubles();
   (void)setup_.control.send(
       wire::encode(wire::Control::stop, command_.was_released() ? kCommandGraceMs : "0"),

@@ -20,6 +20,7 @@
 #include "divert/others_watch.h"
 #include "divert/owner_lookups.h"
 #include "divert/packet_engine.h"
+#include "divert/passed_programs.h"
 #include "divert/policy.h"
 #include "divert/question.h"
 #include "divert/signals.h"
@@ -55,8 +56,9 @@ struct BrokerSetup {
   bool wait_for_descendants = false;
   /// What is logged once the rules are in place; `engine` says which one, and why.
   std::function<std::string(const pfctl::Ruleset& rules, std::string_view engine)> first_line;
-  /// What is logged at the end of a run that has seen no connection but of programs that were not chosen.
-  std::function<std::string(const pfctl::Ruleset& rules)> nothing_seen;
+  /// What is logged at the end of a run that has seen no connection but of programs that were not chosen,
+  /// some of whose names are `others`.
+  std::function<std::string(const pfctl::Ruleset& rules, std::string_view others)> nothing_seen;
   /// PEM of an intermediate, key and certificate; asked at the start and whenever the worker says that it
   /// expires.
   std::function<base::Result<std::string>()> make_intermediate;
@@ -162,13 +164,14 @@ class Broker {
   bool ready_ = false;  ///< the worker accepts
   bool worker_gone_ = false;
   bool worker_hangs_ = false;
-  bool seen_ = false;              ///< a connection that is not passed on unseen
-  std::uint64_t unshown_ = 0;      ///< flows that a slow worker was not told of
-  std::uint64_t unanswered_ = 0;   ///< questions of a worker that does not take the answers
-  std::uint64_t not_in_time_ = 0;  ///< owners of accepted connections
-  UnknownOwners unknown_owners_;   ///< of the redirect engine
-  std::string deaf_;               ///< why there are no copies of DNS; empty: there are
-  std::string told_;               ///< the troubles, as they were told last
+  bool seen_ = false;               ///< a connection that is not passed on unseen
+  std::uint64_t unshown_ = 0;       ///< flows that a slow worker was not told of
+  std::uint64_t unanswered_ = 0;    ///< questions of a worker that does not take the answers
+  std::uint64_t not_in_time_ = 0;   ///< owners of accepted connections
+  UnknownOwners unknown_owners_;    ///< of the redirect engine
+  PassedPrograms passed_programs_;  ///< of the redirect engine
+  std::string deaf_;                ///< why there are no copies of DNS; empty: there are
+  std::string told_;                ///< the troubles, as they were told last
   Clock::time_point tell_due_;
   Clock::time_point intermediate_made_;
   std::optional<Ending> ending_;

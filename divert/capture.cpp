@@ -40,6 +40,7 @@ void close_all_but(int one, int other) {
   };
   ::setpgid(0, 0);
   close_all_but(gate, report);
+  if (command.stdout_to_stderr && ::dup2(STDERR_FILENO, STDOUT_FILENO) < 0) give_up(errno);
   if (const int error = enter(command.cgroup)) give_up(error);
   // The end of the stream instead of a letter: the broker has died, and no rule stands.
   char letter = 0;

@@ -46,6 +46,7 @@ struct Command {
   User user;
   std::vector<std::pair<std::string, std::string>> environment;  ///< added to ours
   Cgroup cgroup;
+  bool stdout_to_stderr = false;  ///< standard output is not the command's
   std::optional<rlimit>
       descriptors;  ///< as whoever started us has it, not as we have raised it for ourselves
 };

@@ -162,7 +162,7 @@ void PacketEngine::judge(Lane& lane, const HeldPacket& packet, std::string_view 
   const bool bound = glance.owner.socket && glance.owner.socket->interface != 0;
   std::optional<Ruling> ruling;
   if (!glance.needs_search) ruling = rule(std::move(glance.owner), key);
-  if (ruling) unknown_owners_.notice(*ruling, key);
+  if (ruling) notice(*ruling, key);
   // One that is bound to a device is not carried, whoever's it is; only a rule may refuse or show it.
   const bool passes = (bound && policy_->rules.empty()) || (ruling && passes_unseen(*ruling));
   if (passes && !known(key)) return lane.source.release(packet, Release::pass, mark_bit_);
@@ -174,6 +174,11 @@ void PacketEngine::judge(Lane& lane, const HeldPacket& packet, std::string_view 
     deeds.pop_back();
     ledger_.settle(key, token, std::move(*ruling), Clock::now(), deeds);
   });
+}
+
+void PacketEngine::notice(const Ruling& ruling, const FlowKey& key) {
+  unknown_owners_.notice(ruling, key);
+  passed_programs_.notice(ruling);
 }
 
 bool PacketEngine::known(const FlowKey& key) const {
@@ -234,7 +239,7 @@ void PacketEngine::found(const LookUp& wanted, procmap::Owner owner) {
   }
   if (owner.socket) owner.socket->gid = wanted.gid;
   auto ruling = rule(std::move(owner), wanted.key);
-  unknown_owners_.notice(ruling, wanted.key);
+  notice(ruling, wanted.key);
   with_ledger([&](Deeds& deeds) {
     ledger_.settle(wanted.key, wanted.token, std::move(ruling), Clock::now(), deeds);
   });
@@ -288,24 +293,30 @@ std::string PacketEngine::troubles() const {
   }
   const KernelDrops drops = kernel_drops(first_queue_, lanes_.size());
   const std::pair<std::uint64_t, const char*> list[] = {
-      {counts.late_lookups, "owners were found too late for the first packet and judged at the accept"},
-      {not_in_time_.load(), "owners were not found in time"},
-      {counts.overflows, "connections came too fast to be remembered and were judged at the accept"},
-      {unreadable_.load(), "first packets could not be read and were judged at the accept"},
+      {counts.late_lookups,
+       "connections whose program was found too late for the first packet, so that osproxy accepted them and "
+       "relayed those that were not selected"},
+      {not_in_time_.load(), "connections whose program was not found in time"},
+      {counts.overflows,
+       "connections that came too fast to be held at the first packet, so that osproxy accepted them and "
+       "relayed those that were not selected"},
+      {unreadable_.load(),
+       "first packets that could not be read, so that osproxy accepted their connections"},
       {counts.late_upstreams,
-       "first packets were dropped because the server did not answer within 3 s (they come again)"},
-      {counts.retransmissions, "first packets were dropped because they came again while they were held"},
+       "first packets dropped because the server did not answer within 3 s (the program's kernel sends them "
+       "again)"},
+      {counts.retransmissions, "first packets dropped because they were sent again while they were held"},
       {counts.abandoned,
-       "first packets were dropped because their program had begun another connection from that port"},
-      {counts.unowned, "packets were dropped because their owner was not found in time (they come again)"},
-      {counts.crowded, "packets were dropped because too many waited for their owner (they come again)"},
-      {drops.queue, "first packets were dropped by a full kernel queue"},
-      {drops.user, "first packets were dropped on their way to osproxy"},
-      {dns_ ? dns_->lost() : 0, "times copies of DNS packets were lost, they came too fast"},
+       "first packets dropped because their program had begun another connection from that port"},
+      {counts.unowned, "packets dropped because their program was not found in time (they are sent again)"},
+      {counts.crowded, "packets dropped because too many waited for their program (they are sent again)"},
+      {drops.queue, "first packets dropped by a full kernel queue"},
+      {drops.user, "first packets dropped on their way to osproxy"},
+      {dns_ ? dns_->lost() : 0, "losses of copies of DNS packets, which came too fast"},
   };
   std::vector<std::string> lines;
   for (const auto& [count, what] : list) {
-    if (count > 0) lines.push_back(fmt::format("{} {}", count, what));
+    if (count > 0) lines.push_back(fmt::format("{}: {}", what, count));
   }
   return fmt::format("{}", fmt::join(lines, "; "));
 }

@@ -13,6 +13,7 @@
 #include "divert/dns_tap.h"
 #include "divert/ledger.h"
 #include "divert/packet_source.h"
+#include "divert/passed_programs.h"
 #include "divert/searcher.h"
 #include "divert/unknown_owners.h"
 
@@ -55,6 +56,7 @@ class PacketEngine {
   /// What went wrong up to now, in words; empty: nothing.
   [[nodiscard]] std::string troubles() const;
   [[nodiscard]] UnknownOwners& unknown_owners() { return unknown_owners_; }
+  [[nodiscard]] const PassedPrograms& passed_programs() const { return passed_programs_; }
   /// Why no copies of DNS packets can be had; empty: they can.
   [[nodiscard]] const std::string& deaf_to_dns() const { return deaf_; }
 
@@ -67,6 +69,7 @@ class PacketEngine {
   [[nodiscard]] base::Result<> start_searching();
   void found(const LookUp& wanted, procmap::Owner owner);
   void expire();
+  void notice(const Ruling& ruling, const FlowKey& key);
   [[nodiscard]] bool known(const FlowKey& key) const;
   [[nodiscard]] Ruling rule(procmap::Owner owner, const FlowKey& key);
   void perform(Deeds& deeds);
@@ -95,6 +98,7 @@ class PacketEngine {
   mutable std::mutex failure_mutex_;
   std::string failure_;
   UnknownOwners unknown_owners_;
+  PassedPrograms passed_programs_;
   std::unique_ptr<DnsTap> dns_;  ///< null: this kernel gives no copies of packets
   std::string deaf_;
 };

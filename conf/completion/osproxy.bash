@@ -6,8 +6,8 @@ _osproxy_commands='run exec rules who ca learned config doctor cleanup help'
 # For the word $1.
 _osproxy_options() {
   case $1 in
-    run) echo '--config -c --ports -p --exclude -x --family --loopback --group --listen-port --engine --mark --quic --mode -m --ui --format -f --output -o --detail -d --color --bodies -b --pcap --tls-min --tls-ciphers --keylog --upstream-ca --upstream-proxy --insecure -k --passthrough-ttl --passthrough-after --threads --ca-dir --help' ;;
-    exec) echo '--config -c --ports -p --exclude -x --family --loopback --group --listen-port --engine --mark --quic --format -f --output -o --detail -d --color --bodies -b --pcap --tls-min --tls-ciphers --keylog --upstream-ca --upstream-proxy --insecure -k --passthrough-ttl --passthrough-after --threads --ca-dir --wait -w --help' ;;
+    run) echo '--config -c --pass --block --only --wait-for --allow-untrusted --ports -p --exclude -x --family --loopback --group --listen-port --engine --mark --quic --mode -m --ui --format -f --output -o --detail -d --color --bodies -b --pcap --tls-min --tls-ciphers --keylog --upstream-ca --upstream-proxy --insecure -k --passthrough-ttl --passthrough-after --threads --ca-dir --help' ;;
+    exec) echo '--config -c --pass --block --only --ports -p --exclude -x --family --loopback --group --listen-port --engine --mark --quic --format -f --output -o --detail -d --color --bodies -b --pcap --tls-min --tls-ciphers --keylog --upstream-ca --upstream-proxy --insecure -k --passthrough-ttl --passthrough-after --threads --ca-dir --wait -w --help' ;;
     rules) echo '--config -c --ports -p --exclude -x --family --loopback --group --listen-port --engine --mark --quic --dialect --exec-group --into --out-of --help' ;;
     who) echo '--config -c --format -f --help' ;;
     ca) echo '--config -c --ca-dir --help' ;;
@@ -22,6 +22,9 @@ _osproxy_options() {
 _osproxy_value() {
   case $1 in
     --config | -c) echo 'FILE' ;;
+    --pass) echo 'ANY' ;;
+    --block) echo 'ANY' ;;
+    --only) echo 'ANY' ;;
     --ports | -p) echo 'ANY' ;;
     --exclude | -x) echo 'ANY' ;;
     --family) echo 'both ipv4 ipv6' ;;
@@ -64,9 +67,9 @@ _osproxy_words() {
   esac
 }
 
-# Names of running programs.
+# Names of running programs. What has no memory of its own is the kernel's.
 _osproxy_programs() {
-  ps -A -o comm= 2>/dev/null | sed 's,.*/,,'
+  ps -A -o vsz= -o comm= 2>/dev/null | sed -n 's,^ *[1-9][0-9]* *,,p' | sed 's,.*/,,'
 }
 
 # With nothing to offer, readline goes on with names of files.

@@ -106,6 +106,19 @@ Result<> check_spelling(const Words& words, std::string_view command) {
   return {};
 }
 
+/// `exec -w flows -- curl` would run flows: -w has no value, though it has one elsewhere.
+Result<> check_command_place(const Words& words, std::size_t place) {
+  const auto behind = std::find(words.begin() + static_cast<std::ptrdiff_t>(place), words.end(), "--");
+  if (place == 0 || behind == words.end() || words[place] == "--" || !looks_like_option(words[place - 1]))
+    return {};
+  const auto spelling = spelling_of(words[place - 1]);
+  if (!spelling.option || spelling.option->kind != Kind::flag) return {};
+  return failure(
+      "{} takes no value, so '{}' would be the command; write osproxy exec [options] -- CMD [ARG ...] (flows "
+      "go to a file with -o FILE)",
+      words[place - 1], words[place]);
+}
+
 po::options_description descriptions() {
   po::options_description all;
   // Without a value, and as often as one likes.
@@ -183,8 +196,9 @@ Result<po::variables_map> split(const Words& words, std::string_view command) {
   } catch (const po::unknown_option& error) {
     const std::string typed = error.get_option_name();
     const auto name = typed.substr(0, typed.find('='));
-    return failure("unknown option {}{}; see osproxy {} --help", name,
-                   suggestion(name, spelled_options(command)), command);
+    const auto near = suggestion(name, spelled_options(command));
+    return failure("unknown option {}{} osproxy {} --help", name, near.empty() ? "; see" : near + " See",
+                   command);
   } catch (const po::error& error) {
     return failure("{}; see osproxy {} --help", error.what(), command);
   }
@@ -197,8 +211,9 @@ Result<> check_verb(const Invocation& invocation, std::span<const std::string_vi
   }
   const auto& verb = invocation.positional.front();
   if (std::ranges::find(verbs, verb) == verbs.end()) {
-    return failure("unknown: {} {}{}; expected one of {}", invocation.command, verb,
-                   suggestion(verb, {verbs.begin(), verbs.end()}), list);
+    const auto near = suggestion(verb, {verbs.begin(), verbs.end()});
+    return failure("unknown word '{}' for {}{} {}", verb, invocation.command,
+                   near.empty() ? "; expected one of" : near + " Expected one of", list);
   }
   if (invocation.positional.size() > 1)
     return failure("{} {} takes no further words", invocation.command, verb);
@@ -242,7 +257,7 @@ Result<> check_positional(Invocation& invocation) {
   }
   const std::size_t limit = command == "who" ? 1 : 0;
   if (invocation.positional.size() > limit) {
-    return failure("{} takes {}, found '{}'", command, limit ? "one ADDRESS:PORT" : "no words",
+    return failure("{} takes {}, found '{}'", command, limit ? "one WHAT" : "no words",
                    invocation.positional.back());
   }
   return {};
@@ -254,10 +269,6 @@ std::span<const std::string_view> verbs_of(std::string_view command) {
   if (command == "ca") return kCaVerbs;
   if (command == "config") return kConfigVerbs;
   return {};
-}
-
-std::string command_like(std::string_view word) {
-  return is_command(word) ? std::string() : suggestion(word, {kCommands.begin(), kCommands.end()});
 }
 
 Result<Invocation> parse_command_line(std::span<const char* const> argv) {
@@ -280,7 +291,8 @@ Result<Invocation> parse_command_line(std::span<const char* const> argv) {
     return invocation;
   }
   if (invocation.command == "exec") {
-    auto end = first_plain(words, at);
+    const auto end = first_plain(words, at);
+    if (const auto good = check_command_place(words, end); !good) return good.error();
     const auto split_at = words.begin() + static_cast<std::ptrdiff_t>(end);
     invocation.positional.assign(end < words.size() && *split_at == "--" ? split_at + 1 : split_at,
                                  words.end());

@@ -13,11 +13,10 @@
 #include "mitm/cli/reader.h"
 #include "mitm/cli/say.h"
 #include "mitm/tls/authority.h"
+#include "mitm/tls/certificate.h"
 #include "mitm/tls/root_process.h"
 #include "mitm/tls/trust.h"
 #include "pfctl/loader.h"
-#include "procmap/attribution.h"
-#include "procmap/who.h"
 
 namespace mitm::cli {
 namespace {
@@ -33,17 +32,6 @@ std::string shell_word(std::string_view word) {
   for (const char c : word) c == '\'' ? out.append("'\\''") : out.append(1, c);
   out.push_back('\'');
   return out;
-}
-
-std::string with_sudo(const Invocation& invocation) {
-  std::string line = "sudo osproxy";
-  for (const auto& word : invocation.typed) line.append(" ").append(shell_word(word));
-  return line;
-}
-
-/// In other states a socket may have been left by its process.
-bool is_anothers(const procmap::SocketRow& row) {
-  return !row.owner.process && (row.state == "ESTAB" || row.state == "LISTEN");
 }
 
 const char* state_word(tls::StoreStatus::State state) {
@@ -66,7 +54,10 @@ void print_stores(const std::vector<tls::StoreStatus>& stores) {
 }
 
 void print_certificate(const std::string& directory, X509* certificate) {
-  fmt::print("directory    {}\nfingerprint  SHA-256 {}\n", base::printable(directory),
+  const auto day = [](auto time) { return base::rfc3339(time).substr(0, sizeof "2026-01-01" - 1); };
+  fmt::print("certificate  {}/root-ca.pem\nsubject      CN={}\nvalid        from {} to {}\nSHA-256      {}\n",
+             base::printable(directory), base::printable(tls::common_name(certificate)),
+             day(tls::not_before(certificate)), day(tls::not_after(certificate)),
              tls::sha256_fingerprint(certificate));
 }
 
@@ -128,6 +119,12 @@ class CaCommand {
 
 }  // namespace
 
+std::string with_sudo(const Invocation& invocation) {
+  std::string line = "sudo osproxy";
+  for (const auto& word : invocation.typed) line.append(" ").append(shell_word(word));
+  return line;
+}
+
 Result<nlohmann::json> options_of(const Invocation& invocation) {
   const auto user = divert::invoking_user();
   if (!user) return user.error();
@@ -138,28 +135,6 @@ Result<nlohmann::json> options_of(const Invocation& invocation) {
 Result<> need_root(const Invocation& invocation, std::string_view purpose) {
   if (::geteuid() == 0) return {};
   return base::failure("{} needs root {}; try: {}", invocation.command, purpose, with_sudo(invocation));
-}
-
-Result<int> who_command(const Invocation& invocation) {
-  const auto options = options_of(invocation);
-  if (!options) return options.error();
-  auto attributor = procmap::Attributor::open();
-  if (!attributor) return attributor.error();
-  auto rows = procmap::socket_table(*attributor);
-  if (!rows) return rows.error();
-  if (!invocation.positional.empty()) {
-    const auto end = procmap::parse_socket_end(invocation.positional.front());
-    if (!end) return base::Error{end.error().text, kUsageError};
-    std::erase_if(*rows, [&](const procmap::SocketRow& row) { return !end->matches(row); });
-    if (rows->empty())
-      return base::failure("no TCP socket of this network namespace is at {}", invocation.positional.front());
-  }
-  const bool jsonl = options->value("format", "text") == "jsonl";
-  fmt::print("{}", jsonl ? procmap::render_who_jsonl(*rows) : procmap::render_who_text(*rows));
-  if (::geteuid() != 0 && std::ranges::any_of(*rows, is_anothers)) {
-    say("owners of other users' sockets are seen by root only; try: " + with_sudo(invocation));
-  }
-  return 0;
 }
 
 Result<int> ca_command(const Invocation& invocation) {
@@ -230,7 +205,7 @@ Result<int> cleanup_command(const Invocation& invocation) {
   if (!removed) return removed.error();
   done.insert(done.end(), removed->begin(), removed->end());
   for (const auto& line : done) fmt::print("{}\n", base::printable(line));
-  if (done.empty()) fmt::print("nothing was left behind\n");
+  if (done.empty()) fmt::print("nothing to clean up\n");
   return 0;
 }
 

@@ -23,6 +23,9 @@ base::Result<int> cleanup_command(const Invocation& invocation);
 /// Options of a command that needs no privileged half; read with the rights of the user who typed sudo.
 [[nodiscard]] base::Result<nlohmann::json> options_of(const Invocation& invocation);
 
+/// "sudo osproxy ..." with what was typed, as a shell takes it.
+[[nodiscard]] std::string with_sudo(const Invocation& invocation);
+
 /// "run needs root to load packet-filter rules; try: sudo osproxy ..." when we are not root.
 [[nodiscard]] base::Result<> need_root(const Invocation& invocation, std::string_view purpose);
 

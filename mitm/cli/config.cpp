@@ -19,6 +19,8 @@ using base::Result;
 using nlohmann::json;
 
 constexpr std::size_t kMaxConfig = 1 << 20;
+/// Whether // and /* */ are skipped: who writes rules by hand says why they are there.
+constexpr bool kComments = true;
 
 /// Counts the lines that the parser has read. The copies that the parser makes share the count.
 class LineCounter {
@@ -156,9 +158,13 @@ Result<> check_key(const std::string& key, const json& value) {
   return check_value(*option, value);
 }
 
-/// "LINE: KEY: what is wrong with it"; what is wrong may begin with a place within the value, "[1].host:
-/// ...".
-std::string complaint(const std::string& key, const std::string& why, const KeyLines& keys) {
+struct Complaint {
+  std::size_t line = 0;
+  std::string text;  ///< "KEY: what is wrong with it"
+};
+
+/// `why` may begin with a place within the value, "[1].host: ...".
+Complaint complaint(const std::string& key, const std::string& why, const KeyLines& keys) {
   const auto place_size = why.starts_with('[') ? why.find(": ") : 0;
   const auto place = key + why.substr(0, place_size);
   const auto exact = keys.lines.find(place);
@@ -168,8 +174,20 @@ std::string complaint(const std::string& key, const std::string& why, const KeyL
                                                : keys.lines.at(key);
   constexpr std::size_t kLongest = 60;
   const auto name = place.size() > kLongest ? place.substr(0, kLongest) + "..." : place;
-  return base::printable(
-      fmt::format("{}: {}{}{}", line, name, place_size ? "" : ": ", why.substr(place_size)));
+  return {line, base::printable(fmt::format("{}{}{}", name, place_size ? "" : ": ", why.substr(place_size)))};
+}
+
+/// In the order of their lines.
+base::Error all_of(const std::map<std::size_t, std::vector<std::string>>& complaints) {
+  std::string text;
+  std::size_t count = 0;
+  for (const auto& [line, list] : complaints) {
+    for (const auto& one : list) {
+      text.append(text.empty() ? "" : "\n").append(one);
+      ++count;
+    }
+  }
+  return {std::move(text), count > 1 ? kSeveralErrors : 0};
 }
 
 Result<json> parse_config(const std::string& path, const std::string& text) {
@@ -182,17 +200,24 @@ Result<json> parse_config(const std::string& path, const std::string& text) {
   std::size_t line = 1;
   KeyLines keys{text, line};
   const bool sound =
-      json::sax_parse(LineCounter{text.data(), &line}, LineCounter{text.data() + text.size(), &line}, &keys);
+      json::sax_parse(LineCounter{text.data(), &line}, LineCounter{text.data() + text.size(), &line}, &keys,
+                      json::input_format_t::json, true, kComments);
   if (!sound) return failure("{}:{}: {}", path, keys.problem_line, base::printable(keys.problem));
-  json config = json::parse(text, nullptr, false);
+  json config = json::parse(text, nullptr, false, kComments);
   if (!config.is_object())
     return failure("{}:1: expected an object of options, found {}", path, shown(config));
+  std::map<std::size_t, std::vector<std::string>> complaints;  // by line
   for (const auto& [key, value] : config.items()) {
     if (auto good = check_key(key, value); !good) {
-      return failure("{}:{}", path, complaint(key, good.error().text, keys));
+      for_each_part(good.error().text, '\n', [&](std::string_view why) {
+        const auto one = complaint(key, std::string(why), keys);
+        complaints[one.line].push_back(fmt::format("{}:{}: {}", path, one.line, one.text));
+      });
+    } else if (const Option* option = find_option(key)) {
+      value = worded(*option, value);
     }
-    if (const Option* option = find_option(key)) value = worded(*option, value);
   }
+  if (!complaints.empty()) return all_of(complaints);
   return config;
 }
 

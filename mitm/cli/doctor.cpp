@@ -27,13 +27,19 @@ const char* word_for(Finding::State state) {
 
 std::string render_doctor_text(const std::vector<Finding>& findings) {
   std::string text;
+  std::vector<std::string> in_the_way;
   for (const auto& finding : findings) {
-    text +=
-        fmt::format("{:8} {:20} {}", word_for(finding.state), finding.check, base::printable(finding.detail));
+    const bool is_good = finding.state == Finding::State::ok;
+    // What a run can do without is no fault.
+    const char* word = is_good || finding.needed ? word_for(finding.state) : "optional";
+    text += fmt::format("{:8} {:20} {}", word, finding.check, base::printable(finding.detail));
     if (!finding.advice.empty()) text += fmt::format("; {}", base::printable(finding.advice));
     text += '\n';
+    if (!is_good && finding.needed) in_the_way.push_back(finding.check);
   }
-  return text;
+  if (in_the_way.empty()) return text + "\nosproxy can run here.\n";
+  return text +
+         fmt::format("\nosproxy cannot run here as it should: see {} above.\n", fmt::join(in_the_way, ", "));
 }
 
 std::string render_doctor_jsonl(const std::vector<Finding>& findings) {

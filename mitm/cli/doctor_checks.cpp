@@ -34,8 +34,7 @@ Finding bad(State state, std::string check, std::string detail, std::string advi
 }
 
 Finding needs_root(std::string check) {
-  return bad(State::blocked, std::move(check), "cannot be looked at without root", "sudo osproxy doctor",
-             false);
+  return bad(State::blocked, std::move(check), "cannot be looked at without root", "sudo osproxy doctor");
 }
 
 Finding check_privileges() {
@@ -65,7 +64,7 @@ Finding check_descriptors() {
   rlimit raised{};
   ::getrlimit(RLIMIT_NOFILE, &raised);
   ::setrlimit(RLIMIT_NOFILE, &before);
-  const std::string text = fmt::format("{} at most", raised.rlim_cur);
+  const std::string text = fmt::format("{} open files at most", raised.rlim_cur);
   if (raised.rlim_cur >= kFewDescriptors) return good("descriptors", text);
   return bad(State::blocked, "descriptors", text, "ulimit -Hn 1048576", false);
 }
@@ -112,7 +111,9 @@ void check_trust(const RunSettings& settings, Findings& findings) {
 
 Finding proved(std::string check, divert::EngineChoice engine, bool needed) {
   const auto proof = divert::prove(engine, divert::proof_destination());
-  if (proof) return good(std::move(check), "two programs of our own were told apart, just now");
+  if (proof)
+    return good(std::move(check),
+                "tried just now: of two test programs, the selected one alone was diverted");
   return bad(State::blocked, std::move(check), proof.error().text, "", needed);
 }
 

@@ -1,13 +1,7 @@
 // Linux: each check asks the kernel itself, not its version or its configuration file.
 #include <algorithm>
-#include <cerrno>
-#include <cstring>
 #include <fstream>
 
-#include <linux/cn_proc.h>
-#include <linux/connector.h>
-#include <linux/netlink.h>
-#include <sys/socket.h>
 #include <unistd.h>
 
 #include "base/fd.h"
@@ -94,59 +88,6 @@ Finding check_cgroup() {
   return good("cgroup v2", "exec can give its command a cgroup of its own");
 }
 
-/// A message to the connector of process events: header, cn_msg, operation.
-std::string event_request(proc_cn_mcast_op operation) {
-  nlmsghdr header{};
-  cn_msg message{};
-  message.id = {CN_IDX_PROC, CN_VAL_PROC};
-  message.len = sizeof operation;
-  header.nlmsg_type = NLMSG_DONE;
-  header.nlmsg_len = NLMSG_LENGTH(sizeof message + sizeof operation);
-  std::string bytes;
-  const auto append = [&bytes](const auto& part) {
-    bytes.append(reinterpret_cast<const char*>(&part), sizeof part);
-  };
-  append(header);
-  append(message);
-  append(operation);
-  return bytes;
-}
-
-/// errno; 0: they come. The kernel acknowledges, or refuses by an event of its own; elsewhere than in the
-/// initial network namespace nobody is there to be asked.
-int subscribe_to_process_events() {
-  const base::UniqueFd socket{::socket(AF_NETLINK, SOCK_DGRAM | SOCK_CLOEXEC, NETLINK_CONNECTOR)};
-  const sockaddr_nl group{AF_NETLINK, 0, 0, CN_IDX_PROC};
-  const timeval limit{.tv_sec = 1, .tv_usec = 0};
-  if (!socket || ::bind(socket.get(), reinterpret_cast<const sockaddr*>(&group), sizeof group) != 0 ||
-      ::setsockopt(socket.get(), SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof limit) != 0)
-    return errno;
-  const std::string listen = event_request(PROC_CN_MCAST_LISTEN),
-                    ignore = event_request(PROC_CN_MCAST_IGNORE);
-  if (::send(socket.get(), listen.data(), listen.size(), 0) < 0) return errno;
-  alignas(nlmsghdr) char buffer[1024];
-  const ssize_t size = ::recv(socket.get(), buffer, sizeof buffer, 0);
-  const int error = errno;
-  (void)!::send(socket.get(), ignore.data(), ignore.size(), 0);
-  if (size < 0) return error;
-  proc_event event{};
-  constexpr std::size_t kEvent = NLMSG_LENGTH(sizeof(cn_msg));
-  if (static_cast<std::size_t>(size) < kEvent + sizeof event) return EPROTO;
-  std::memcpy(&event, buffer + kEvent, sizeof event);
-  constexpr unsigned kAcknowledgement = 0;  // PROC_EVENT_NONE, which is not at the same place in all headers
-  const bool acknowledged = static_cast<unsigned>(event.what) == kAcknowledgement;
-  return acknowledged ? static_cast<int>(event.event_data.ack.err) : 0;
-}
-
-Finding check_process_events() {
-  if (!is_root()) return needs_root("process events");
-  const int error = subscribe_to_process_events();
-  if (error == 0) return good("process events", "the kernel sends them; osproxy does not need them");
-  const std::string why =
-      error == ECONNREFUSED ? "not in this network namespace" : base::os_error("none", error).text;
-  return bad(State::missing, "process events", why, "nothing: osproxy does not need them", false);
-}
-
 Finding check_copies() {
   if (!is_root()) return needs_root("DNS copies");
   const auto logs = divert::open_packet_logs();
@@ -177,9 +118,10 @@ Finding check_marks(std::uint32_t bit) {
             rule.priority, bit, rule.mark, rule.mask),
         "choose another bit with --mark");
   }
-  return good("marks", rules->empty() ? "nobody routes by packet marks"
-                                      : fmt::format("{} rules route by packet marks, none by bit {:#x}",
-                                                    rules->size(), bit));
+  return good("marks", rules->empty()
+                           ? "no `ip rule` routes by packet marks"
+                           : fmt::format("{} of `ip rule` route by packet marks, none by bit {:#x}",
+                                         rules->size(), bit));
 }
 
 Finding check_other_tables() {
@@ -239,7 +181,6 @@ std::vector<Finding> examine(const RunSettings& settings) {
                     check_attribution(),
                     check_ipv6("sysctl -w net.ipv6.conf.lo.disable_ipv6=0"),
                     check_cgroup(),
-                    check_process_events(),
                     check_descriptors(),
                     check_backlog(),
                     check_marks(settings.mark_bit),

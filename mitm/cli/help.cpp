@@ -18,7 +18,11 @@ constexpr std::string_view kFilterHelp =
     "  =curl          its name is exactly curl                    123        the process with this id\n"
     "  /usr/bin       its path begins so (* and ? are wildcards)  ~REGEX     its path matches (RE2)\n"
     "  ITEM+          the program and all that it starts          unknown    no owner could be found\n"
-    "  user:ann, group:staff, cgroup:/user.slice                  \"a,b\"      text with commas in it\n";
+    "  user:ann, group:staff, cgroup:/user.slice                  \"a,b\"      text with commas in it\n"
+    "A program is called by its executable, by argv[0] (=python3 is /usr/bin/python3.11 as well) and by the "
+    "script that an\n"
+    "interpreter runs: npm, script.py. What an item does not match may be a child's connection: git+, "
+    "npm+.\n";
 
 constexpr std::array kPages{
     Page{"run", "intercept the programs that FILTER selects (the default command)",
@@ -30,10 +34,15 @@ constexpr std::array kPages{
          "end. Everything else is passed on untouched. Without FILTER every program is intercepted. Ctrl-C "
          "ends it; the rules\n"
          "are gone then, however it ends. Programs must trust the CA: see `osproxy ca install`, or use "
-         "`osproxy exec`.\n",
+         "`osproxy exec`.\n"
+         "Without a trust store that has the CA, and with a FILTER that names nothing which exists, run does "
+         "not "
+         "start: see\n"
+         "--allow-untrusted and --wait-for.\n",
          "  sudo osproxy curl                         every request that any curl makes\n"
          "  sudo osproxy '!firefox' --ports all       everything but Firefox, on every TCP port\n"
          "  sudo osproxy make+ -d 2                   what make and its children fetch, with headers\n"
+         "  sudo osproxy curl --block ads.example --pass '*.bank.example'\n"
          "  sudo osproxy curl -f jsonl -o flows.jsonl --pcap flows.pcap\n"},
     Page{"exec", "run one command and intercept it and its descendants only",
          "osproxy exec [options] -- CMD [ARG ...]",
@@ -41,36 +50,49 @@ constexpr std::array kPages{
          "program. The usual\n"
          "variables (SSL_CERT_FILE, CURL_CA_BUNDLE, NODE_EXTRA_CA_CERTS, ...) make it trust osproxy's CA "
          "beside the system's:\n"
-         "nothing is installed. Flows go to standard error, or to --output FILE. Standard input, the "
-         "terminal, signals and\n"
-         "the exit status are CMD's own: 128+n when signal n ended it, 127 when there is no such command.\n",
+         "nothing is installed. Flows go to standard error, or to --output FILE; with --output - they have "
+         "standard output\n"
+         "for themselves, and what CMD prints goes to standard error. Standard input, the terminal, signals "
+         "and "
+         "the exit\n"
+         "status are CMD's own: 128+n when signal n ended it, 127 when there is no such command.\n",
          "  sudo osproxy exec -- curl https://example.org/\n"
+         "  sudo osproxy exec -f jsonl -o - -- npm ci 2>/dev/null | jq -r 'select(.type==\"http\") | .url'\n"
          "  sudo osproxy exec -o flows.jsonl -f jsonl -- npm install\n"},
     Page{
         "rules", "print the packet-filter rules that a run loads", "osproxy rules [options]",
-        "Prints the rules that `osproxy run` loads with the same options: with nftables a table, and `nft "
-        "list "
-        "table inet\n"
-        "osproxy` during a run says the same; for pf an anchor, whose first lines say how to load and how to "
-        "remove it (auto\n"
-        "prints the redirect engine's there, though a run on FreeBSD with ipdivert takes the packet engine: "
-        "--engine packet).\n"
-        "Changes nothing and needs no root. --into prints the main ruleset FILE with the lines that bring "
-        "the "
-        "anchor in, from\n"
-        "boot on: while osproxy does not run, what it diverts gets nowhere then.\n",
+        "Prints the rules that `osproxy run` loads with the same options: with nftables a table (during a "
+        "run `nft list\n"
+        "table inet osproxy` shows the same rules in nft's own words); for pf an anchor, whose first lines "
+        "say how "
+        "to load and\n"
+        "how to remove it (auto prints the redirect engine's there, though a run on FreeBSD with ipdivert "
+        "takes "
+        "the packet\n"
+        "engine: --engine packet). Changes nothing and needs no root. --into prints the main ruleset FILE "
+        "with the "
+        "lines that\n"
+        "bring the anchor in, from boot on: while osproxy does not run, what it diverts gets nowhere then.\n",
         "  osproxy rules --ports 443 --exclude 10.0.0.0/8\n"
         "  osproxy rules --dialect darwin > osproxy.pf.conf\n"
         "  osproxy rules --dialect freebsd --into /etc/pf.conf > pf.conf.new\n"},
-    Page{"who", "which process owns a socket", "osproxy who [ADDRESS:PORT | :PORT] [options]",
-         "Shows the TCP sockets of this network namespace with the processes that own them; with an "
-         "argument, those at one of\n"
-         "whose ends it is. Root sees the owners of all sockets, others see their own.\n",
-         "  osproxy who :443\n  sudo osproxy who -f jsonl\n"},
+    Page{"who", "which process owns a socket", "osproxy who [WHAT] [options]",
+         "Shows the TCP sockets of this network namespace with the processes that own them. WHAT is a port, "
+         "an "
+         "address or a\n"
+         "host, also with a port, at either end; or a FILTER, for the sockets of those programs. A number is "
+         "a "
+         "port, or, when\n"
+         "no socket has it, a process. Sockets that no process has any more come last. Root sees the owners "
+         "of "
+         "all sockets,\n"
+         "others see their own.\n",
+         "  sudo osproxy who 443\n  sudo osproxy who api.example.org:443\n  sudo osproxy who =curl -f "
+         "jsonl\n"},
     Page{"ca", "create, show and install the certificate authority",
          "osproxy ca create|show|export|install|uninstall|status [options]",
          "  create     make the CA (done by the first run as well); its key stays root's\n"
-         "  show       where it is and its fingerprint\n"
+         "  show       where it is, its subject, from when until when it is valid, its fingerprint\n"
          "  export     print the root certificate as PEM\n"
          "  install    make this machine trust it: system store, NSS (Firefox, Chromium) of the user who "
          "typed sudo, Java\n"
@@ -91,20 +113,23 @@ constexpr std::array kPages{
         "intercepted again, at once. A rule that names the host decides instead.\n",
         "  osproxy learned\n  osproxy learned --forget pinned.example.org\n"},
     Page{"config", "check or show the configuration", "osproxy config check|show [options]",
-         "check reads the config file as a run would and says what is wrong with it: file, line, key, what "
+         "check reads the config file as a run would and says all that is wrong with it: file, line, key, "
+         "what "
          "was expected;\n"
          "files that it names to be read are read. show prints the options that result from defaults and "
          "file. The file is\n"
-         "JSON; see conf/osproxy.json. The command line wins.\n",
+         "JSON, in which // and /* */ comments may stand; see conf/osproxy.json. The command line wins.\n",
          "  osproxy config check -c my.json\n"},
-    Page{
-        "doctor", "what works on this machine, what does not, what to do", "osproxy doctor [options]",
-        "Looks at everything that a run relies on, a line each: ok, missing or blocked, and what to do about "
-        "it. With root it\n"
-        "also proves it: rules go in for two programs of its own, which connect on the loopback, and out "
-        "again. Others are\n"
-        "not touched. Exit status 1 when something is in the way.\n",
-        "  sudo osproxy doctor\n  sudo osproxy doctor -f jsonl\n"},
+    Page{"doctor", "what works on this machine, what does not, what to do", "osproxy doctor [options]",
+         "Looks at everything that a run relies on, a line each: ok, missing, blocked, or optional (missing "
+         "or "
+         "blocked, but a\n"
+         "run can do without), and what to do about it. With root it also proves it: rules go in for two "
+         "programs of its own,\n"
+         "which connect on the loopback, and out again. Others are not touched. Exit status 1 when something "
+         "is "
+         "in the way.\n",
+         "  sudo osproxy doctor\n  sudo osproxy doctor -f jsonl\n"},
     Page{"cleanup", "remove what an interrupted run left behind", "osproxy cleanup",
          "Runs end without leaving anything behind, killed or not; this is for the case that everything was "
          "killed at once and\n"

@@ -15,17 +15,21 @@ namespace {
 
 using std::chrono::system_clock;
 
-/// "/usr/bin/curl of alice".
+/// "/usr/bin/curl (user alice)".
 std::string who(const LearnedLine& line) {
-  if (!line.uid) return line.program + " of any user";
+  if (!line.uid) return line.program + " (any user)";
   const passwd* const entry = ::getpwuid(*line.uid);
-  return fmt::format("{} of {}", line.program, entry != nullptr ? entry->pw_name : std::to_string(*line.uid));
+  return fmt::format("{} (user {})", line.program,
+                     entry != nullptr ? entry->pw_name : std::to_string(*line.uid));
 }
 
 std::string text_of(const LearnedLine& line, system_clock::time_point now) {
   const auto left = std::chrono::ceil<std::chrono::minutes>(line.until - now).count();
-  return base::printable(fmt::format("{} passes to {} for {} more minute{}: {} (refusals: {})", who(line),
-                                     line.host, left, left == 1 ? "" : "s", line.refusal, line.failures)) +
+  return base::printable(
+             fmt::format("{} to {}: passes undecrypted for {} more minute{}, because it refused osproxy's "
+                         "certificate {} time{} ({})",
+                         who(line), line.host, left, left == 1 ? "" : "s", line.failures,
+                         line.failures == 1 ? "" : "s", line.refusal)) +
          "\n";
 }
 
@@ -45,18 +49,20 @@ base::Result<int> learned_command(const Invocation& invocation) {
     const auto lines = read_learned(directory, now);
     for (const auto& line : lines) fmt::print("{}", text_of(line, now));
     if (lines.empty())
-      fmt::print("no program of {}'s runs has learned to pass\n", base::printable(user->name));
+      fmt::print("nothing learned: in no running osproxy of {}'s has a program refused the certificate\n",
+                 base::printable(user->name));
     return 0;
   }
   const auto gone = forget_learned(directory, item, now);
   // Whoever starts the program next is to find it intercepted.
   if (!gone.empty()) std::this_thread::sleep_for(2 * kForgottenCheck);
   for (const auto& line : gone) {
-    fmt::print("{}\n", base::printable(fmt::format("{} is intercepted again to {}", who(line), line.host)));
+    fmt::print("{}\n", base::printable(fmt::format("{} to {}: is intercepted again", who(line), line.host)));
   }
   if (gone.empty())
-    return base::failure("nothing learned has the host or the program '{}'; see osproxy learned",
-                         base::printable(item));
+    return base::failure(
+        "nothing learned names the host or the program '{}'; osproxy learned lists what there is",
+        base::printable(item));
   return 0;
 }
 

@@ -21,7 +21,11 @@ constexpr int kFailed = 1;
 constexpr int kUsage = 2;
 
 int complain(const base::Error& error, int code) {
-  mitm::cli::say(error.text);
+  if (error.os_code != mitm::cli::kSeveralErrors) {
+    mitm::cli::say(error.text);
+    return code;
+  }
+  mitm::cli::for_each_part(error.text, '\n', mitm::cli::say);
   return code;
 }
 

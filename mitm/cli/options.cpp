@@ -57,6 +57,9 @@ Result<> check_ciphers(const json& value) {
 Result<> check_client_certs(const json& value) {
   return outcome(parse_client_certs(value));
 }
+Result<> check_hosts(const json& value) {
+  return outcome(parse_hosts(value));
+}
 Result<> check_rules(const json& value) {
   return outcome(parse_rules(value));
 }
@@ -81,6 +84,22 @@ constexpr std::array kTable{
     Option{"rules", 0, Kind::objects, "",
            "list of rules: process, host, port, network, user, action, upstream; the first that holds wins",
            "", "run exec", "", check_rules, false, true},
+    Option{"pass", 0, Kind::list, "HOSTS",
+           "let connections to these hosts pass undecrypted: names, *.example.org for all names below, "
+           "addresses; commas or several --pass for more",
+           "", kRun, "", check_hosts, true, true},
+    Option{"block", 0, Kind::list, "HOSTS", "refuse connections to these hosts", "", kRun, "", check_hosts,
+           true, true},
+    Option{"only", 0, Kind::list, "HOSTS",
+           "decrypt connections to these hosts only; what no rule of the file decides about passes", "", kRun,
+           "", check_hosts, true, true},
+    Option{"wait-for", 0, Kind::flag, "",
+           "start although FILTER names no program or user that exists: it is waited for", "", "run", "",
+           nullptr, true, true},
+    Option{"allow-untrusted", 0, Kind::flag, "",
+           "start although no trust store has osproxy's CA: programs that were not given it in another way "
+           "will fail",
+           "", "run", "", nullptr, true, true},
     Option{"ports", 'p', Kind::list, "PORTS",
            "TCP ports to divert: numbers, ranges (8000-8100) or all (default: all; with the redirect engine "
            "80,443,8000,8080,8443)",
@@ -243,6 +262,12 @@ std::size_t distance(std::string_view a, std::string_view b) {
   return table[a.size()][b.size()];
 }
 
+/// A string as all messages quote what was typed.
+std::string quoted(const json& value) {
+  const std::string text = shown(value);
+  return text.starts_with('"') ? fmt::format("'{}'", value.get_ref<const std::string&>()) : text;
+}
+
 }  // namespace
 
 std::span<const Option> option_table() {
@@ -296,7 +321,7 @@ json worded(const Option& option, const json& value) {
 Result<> check_value(const Option& option, const json& value) {
   if (!is_of_kind(option, value)) return failure("expected {}, found {}", kind_text(option), shown(value));
   if (!option.choices.empty() && !is_choice(option.choices, value.get_ref<const std::string&>())) {
-    return failure("expected {}, found {}", option.choices, shown(value));
+    return failure("expected {}, found {}", option.choices, quoted(value));
   }
   if (option.kind == Kind::number) return check_range(option, value);
   return option.check ? option.check(worded(option, value)) : Result<>{};
@@ -313,13 +338,25 @@ std::string shown(const json& value) {
   return value.is_object() ? "an object" : "a list";
 }
 
+std::string nearest_word(std::string_view typed, const std::vector<std::string_view>& words) {
+  constexpr std::size_t kLongest = 100;
+  if (typed.size() > kLongest) return {};
+  const std::size_t farthest = std::max<std::size_t>(1, typed.size() / 3);
+  std::size_t least = farthest + 1;
+  std::string_view nearest;
+  for (const std::string_view word : words) {
+    if (word.size() > typed.size() + farthest || word.size() + farthest < typed.size()) continue;
+    const std::size_t far = distance(typed, word);
+    if (far >= least) continue;
+    least = far;
+    nearest = word;
+  }
+  return std::string(nearest);
+}
+
 std::string suggestion(std::string_view typed, const std::vector<std::string_view>& words) {
-  if (typed.size() > 100) return {};
-  const auto nearest =
-      std::ranges::min_element(words, {}, [&](std::string_view word) { return distance(typed, word); });
-  if (nearest == words.end() || distance(typed, *nearest) > std::max<std::size_t>(1, typed.size() / 3))
-    return {};
-  return fmt::format("; did you mean {}?", *nearest);
+  const auto nearest = nearest_word(typed, words);
+  return nearest.empty() ? nearest : fmt::format("; did you mean {}?", nearest);
 }
 
 }  // namespace mitm::cli

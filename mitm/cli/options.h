@@ -58,7 +58,8 @@ struct Invocation {
 [[nodiscard]] base::Result<Invocation> parse_command_line(std::span<const char* const> argv);
 
 /// The effective options: defaults, then the config file, then the command line. The config file is --config,
-/// else `home`/.config/osproxy/config.json when it exists. Errors: "FILE:LINE: KEY: expected ...".
+/// else `home`/.config/osproxy/config.json when it exists. Errors: "FILE:LINE: KEY: expected ...", all that
+/// there are (kSeveralErrors).
 [[nodiscard]] base::Result<nlohmann::json> effective_options(const Invocation& invocation,
                                                              const std::string& home);
 
@@ -74,8 +75,8 @@ nlohmann::json worded(const Option& option, const nlohmann::json& value);
 /// `value` as an error shows it: as JSON when that is short, else what kind of value it is.
 std::string shown(const nlohmann::json& value);
 
-/// "; did you mean COMMAND?" when `word` is nearly one, but none.
-std::string command_like(std::string_view word);
+/// The first of the nearest of `words`, where one is near: at most a third of the letters differ.
+std::string nearest_word(std::string_view typed, const std::vector<std::string_view>& words);
 
 /// "; did you mean WORD?" for the nearest of `words`; empty when none is near.
 std::string suggestion(std::string_view typed, const std::vector<std::string_view>& words);
@@ -105,6 +106,8 @@ void for_each_part(std::string_view text, char separator, Use use) {
 
 /// os_code of what is wrong with how osproxy was called: exit status 2. No errno.
 inline constexpr int kUsageError = -1;
+/// os_code of an error whose text has a line for each of several things that are wrong.
+inline constexpr int kSeveralErrors = -2;
 
 /// Long options that are no keys of the file, and keys that are no options, in the table's order.
 std::vector<std::string_view> names_of_no_keys();

@@ -48,6 +48,11 @@ std::optional<int> descriptor_of(std::string_view path) {
 
 base::Result<base::UniqueFd> duplicate(int descriptor, const Name& name, OutputMode mode) {
   const int flags = ::fcntl(descriptor, F_GETFL);
+  if (flags < 0 && errno == EBADF) {
+    return name.refusal(
+        "is not open here; sudo closes all descriptors above 2: put the whole line under sudo (sudo bash -c "
+        "'osproxy ... -o >(jq .)'), or name a FIFO");
+  }
   if (flags >= 0 && (flags & O_ACCMODE) == O_RDONLY) return name.os_error("write to", EBADF);
   base::UniqueFd fd;
   // Linux opens it anew: only then is O_NONBLOCK ours alone and not everybody's who has the descriptor.
@@ -80,6 +85,10 @@ base::Result<> keep_private(int fd, const Name& name) {
 }
 
 }  // namespace
+
+bool is_standard_output(const std::string& path) {
+  return path == "-" || descriptor_of(path) == STDOUT_FILENO;
+}
 
 base::Result<base::UniqueFd> open_output_file(const std::string& path, std::string_view said_by,
                                               OutputMode mode) {

@@ -14,6 +14,9 @@ enum class OutputMode {
   append,   ///< nothing is waited for: neither for a FIFO's reader now (an error) nor in a later write(2)
 };
 
+/// "-", /dev/stdout and /dev/fd/1.
+[[nodiscard]] bool is_standard_output(const std::string& path);
+
 /// Opens `path` to write to it, for the calling user only: call it with that user's rights. Takes a regular
 /// file or a FIFO of the user's own, whose mode is 0600 afterwards; creates a regular file; takes a character
 /// device (a terminal, /dev/null). /dev/stdout, /dev/stderr and /dev/fd/N are the caller's descriptor,

@@ -8,6 +8,7 @@
 #include <cstring>
 
 #include <fcntl.h>
+#include <fmt/format.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
@@ -94,6 +95,37 @@ base::Result<nlohmann::json> options_only(const Invocation& invocation, const di
   return effective_options(invocation, user.home);
 }
 
+/// The path of the program search as the user typed it; sudo has its own.
+std::string search_path() {
+  const char* const path = std::getenv("PATH");
+  return path ? path : "";
+}
+
+base::Result<nlohmann::json> filter_only(const Invocation& invocation, const divert::User& user,
+                                         Files& /*files*/) {
+  const auto effective = effective_options(invocation, user.home);
+  if (!effective) return effective.error();
+  const auto settings = run_settings(*effective, invocation);
+  if (!settings) return settings.error();
+  auto unfound = nlohmann::json::array();
+  if (!settings->wait_for) {
+    for (const auto& one : not_installed(settings->policy.filter, search_path(), user.home))
+      unfound.push_back({one.item, one.near});
+  }
+  return nlohmann::json{{"filter", settings->policy.filter.to_json()},
+                        {"unfound", std::move(unfound)},
+                        {"allow_untrusted", settings->allow_untrusted}};
+}
+
+/// What the file says and this command does not do.
+std::string note_on(const nlohmann::json& effective, const Invocation& invocation) {
+  const std::string filter = effective.value("filter", "");
+  if (invocation.command != "exec" || filter.empty()) return {};
+  return fmt::format(
+      "the config file's filter ('{}') is not used: exec intercepts the command and what it starts",
+      filter.substr(0, 80));
+}
+
 base::Result<nlohmann::json> everything(const Invocation& invocation, const divert::User& user,
                                         Files& files) {
   const auto effective = effective_options(invocation, user.home);
@@ -119,8 +151,10 @@ base::Result<nlohmann::json> everything(const Invocation& invocation, const dive
   const auto client_certs = read_client_certs(settings->client_certs);
   if (!client_certs) return client_certs.error();
   files = {std::move(*output), std::move(*pcap), std::move(*keylog), learned_file(*settings, user)};
-  return nlohmann::json{
-      {"settings", settings->to_json()}, {"upstream_ca", *upstream_ca}, {"client_certs", *client_certs}};
+  return nlohmann::json{{"settings", settings->to_json()},
+                        {"upstream_ca", *upstream_ca},
+                        {"client_certs", *client_certs},
+                        {"note", note_on(*effective, invocation)}};
 }
 
 /// One byte per file says whether its descriptor comes along.
@@ -224,8 +258,21 @@ base::Result<nlohmann::json> answer_in(const std::string& bytes) {
   return *answer;
 }
 
+/// What becomes of the descriptors that were open when osproxy was started; the reader has them in any case,
+/// for /dev/fd/N.
+enum class Inherited : bool { kept, closed };
+
+/// Moves `fd` to the first number behind standard error and closes all others from there on.
+base::UniqueFd close_all_but(base::UniqueFd fd) {
+  constexpr int kFirst = STDERR_FILENO + 1;
+  if (fd.get() != kFirst && ::dup2(fd.get(), kFirst) != kFirst) return fd;
+  (void)fd.release();
+  base::close_from(kFirst + 1);
+  return base::UniqueFd{kFirst};
+}
+
 base::Result<nlohmann::json> ask(Task task, const Invocation& invocation, const divert::User& user,
-                                 Files& files) {
+                                 Files& files, Inherited inherited) {
   int ends[2];
   if (::socketpair(AF_UNIX, SOCK_STREAM, 0, ends) != 0)
     return base::os_error("cannot make a socketpair", errno);
@@ -237,6 +284,7 @@ base::Result<nlohmann::json> ask(Task task, const Invocation& invocation, const 
     run_reader(theirs.get(), task, invocation, user);
   }
   theirs.reset();
+  if (inherited == Inherited::closed) ours = close_all_but(std::move(ours));
   const bool received = receive_files(ours.get(), files);
   const auto bytes = receive_all(ours.get());
   while (::waitpid(reader, nullptr, 0) < 0 && errno == EINTR) {
@@ -250,7 +298,22 @@ base::Result<nlohmann::json> ask(Task task, const Invocation& invocation, const 
 
 base::Result<nlohmann::json> read_options(const Invocation& invocation, const divert::User& user) {
   Files none;
-  return ask(options_only, invocation, user, none);
+  return ask(options_only, invocation, user, none, Inherited::kept);
+}
+
+base::Result<Chosen> read_filter(const Invocation& invocation, const divert::User& user) {
+  Files none;
+  const auto answer = ask(filter_only, invocation, user, none, Inherited::kept);
+  if (!answer) return answer.error();
+  auto filter = divert::Filter::from_json(answer->value("filter", nlohmann::json{}));
+  if (!filter) return filter.error();
+  Chosen chosen{std::move(*filter), {}, answer->value("allow_untrusted", false)};
+  for (const auto& one : answer->value("unfound", nlohmann::json::array())) {
+    const bool good = one.is_array() && one.size() == 2 && one[0].is_number_unsigned() && one[1].is_string();
+    if (!good) return base::failure("a filter's items that osproxy did not write");
+    chosen.unfound.push_back({one[0], one[1]});
+  }
+  return chosen;
 }
 
 base::Result<> check_files(const RunSettings& settings) {
@@ -261,7 +324,7 @@ base::Result<> check_files(const RunSettings& settings) {
 
 base::Result<Prepared> prepare(const Invocation& invocation, const divert::User& user) {
   Files files;
-  const auto answer = ask(everything, invocation, user, files);
+  const auto answer = ask(everything, invocation, user, files, Inherited::closed);
   if (!answer) return answer.error();
   auto settings = RunSettings::from_json(answer->value("settings", nlohmann::json{}));
   if (!settings) return settings.error();
@@ -269,7 +332,7 @@ base::Result<Prepared> prepare(const Invocation& invocation, const divert::User&
   if (!client_certs) return client_certs.error();
   return Prepared{
       std::move(*settings), answer->value("upstream_ca", ""), std::move(files[0]), std::move(files[1]),
-      std::move(files[2]),  std::move(*client_certs),         std::move(files[3])};
+      std::move(files[2]),  std::move(*client_certs),         std::move(files[3]), answer->value("note", "")};
 }
 
 }  // namespace mitm::cli

@@ -1,15 +1,16 @@
 // `osproxy run` and `osproxy exec`: the order in which processes, rights, sockets and rules come into being.
+#include <algorithm>
 #include <cerrno>
 #include <cstdio>
 
 #include <unistd.h>
 
-#include "base/text.h"
 #include "divert/broker.h"
 #include "divert/listeners.h"
 #include "divert/source_ports.h"
 #include "mitm/cli/commands.h"
 #include "mitm/cli/descriptors.h"
+#include "mitm/cli/output_file.h"
 #include "mitm/cli/reader.h"
 #include "mitm/cli/say.h"
 #include "mitm/cli/worker_process.h"
@@ -25,10 +26,7 @@ namespace {
 
 using base::Result;
 
-/// Nothing may have been left open by whoever started us: what is inherited must not reach CMD or the worker.
-void close_inherited() {
-  base::close_from(3);
-}
+constexpr const char* kWaitFor = "--wait-for starts all the same and waits for it";
 
 divert::User worker_user(const divert::User& typed_by) {
   if (typed_by.uid != 0) return typed_by;
@@ -44,29 +42,50 @@ tls::StoreUser store_user(const divert::User& user) {
   return {user.uid, user.gid, user.name, user.home};
 }
 
-/// A command that was mistyped is a FILTER like any other word.
-void warn_when_mistyped(const Invocation& invocation) {
-  if (invocation.command != "run" || invocation.positional.empty()) return;
-  const std::string& word = invocation.positional.front();
-  const std::string near = word.size() < 4 ? std::string() : command_like(word);
-  if (near.empty()) return;
-  say(fmt::format("'{}' is taken for a FILTER{}", base::printable(word), near));
+bool is_trusted(const std::string& ca_dir, const divert::User& user) {
+  const auto stores = tls::trust_status(ca_dir + "/root-ca.pem", store_user(user));
+  return std::ranges::any_of(
+      stores, [](const auto& store) { return store.state == tls::StoreStatus::State::trusted; });
 }
 
-/// `run` intercepts programs that have to trust us: says how when nothing on this machine does. Returns
-/// whether something does.
-bool warn_when_untrusted(const RunSettings& settings, const divert::User& user) {
-  for (const auto& store : tls::trust_status(root_certificate_path(settings), store_user(user))) {
-    if (store.state == tls::StoreStatus::State::trusted) return true;
-  }
-  const std::string option = tls::ca_dir_option(settings.ca_dir);
+/// Before a run that would break the TLS of every program that it intercepts: what to do instead.
+base::Error untrusted(const std::string& ca_dir) {
+  const std::string option = tls::ca_dir_option(ca_dir);
   const std::string install = fmt::format("sudo osproxy ca install{}", option);
   const std::string exec = fmt::format("sudo osproxy exec{} -- COMMAND", option);
-  say("no program trusts osproxy's CA yet, so TLS will fail in intercepted programs; ways on:");
-  say(fmt::format("  {:{}}   trust it on this machine (undo: sudo osproxy ca uninstall{})", install,
-                  exec.size(), option));
-  say(fmt::format("  {}   run one command that trusts it, install nothing", exec));
-  return false;
+  const std::size_t width = std::max(install.size(), exec.size());
+  return {fmt::format("no trust store of this machine has osproxy's CA: TLS would fail in every program that "
+                      "is intercepted. Choose one:\n"
+                      "  {:{}}   trust it on this machine (undo: sudo osproxy ca uninstall{})\n"
+                      "  {:{}}   run one command that trusts it; nothing is installed\n"
+                      "  {:{}}   start all the same: the programs were given the CA in another way",
+                      install, width, option, exec, width, "--allow-untrusted", width),
+          kSeveralErrors};
+}
+
+/// Refuses a FILTER that names nothing; one of the config file, and what is left out in vain, is only said.
+Result<> check_filter(const Invocation& invocation, const Chosen& chosen) {
+  const auto items = chosen.filter.items();
+  for (const auto& unfound : not_running(chosen.filter, chosen.unfound, other_processes)) {
+    const auto& item = items[unfound.item];
+    const std::string text = describe(item, unfound);
+    if (!invocation.positional.empty() && !item.exclude)
+      return base::Error{text + (text.ends_with('?') ? " " : "; ") + kWaitFor, kUsageError};
+    say((item.exclude ? "the filter leaves out what does not exist: " : "") + text);
+  }
+  return {};
+}
+
+/// What `run` refuses before anything is opened, made or changed. Whether a trust store has the CA.
+Result<bool> check_run(const Invocation& invocation, const divert::User& user) {
+  const auto chosen = read_filter(invocation, user);
+  if (!chosen) return chosen.error();
+  if (const auto good = check_filter(invocation, *chosen); !good) return good.error();
+  const auto& options = invocation.options;
+  const std::string ca_dir = options.value("ca-dir", std::string(tls::kStateDirectory));
+  const bool trusted = is_trusted(ca_dir, user);
+  if (!trusted && !chosen->allow_untrusted) return untrusted(ca_dir);
+  return trusted;
 }
 
 divert::EngineChoice engine_choice(const std::string& name) {
@@ -75,7 +94,7 @@ divert::EngineChoice engine_choice(const std::string& name) {
 }
 
 /// For whoever waited in vain: where we looked, and what to try.
-std::string nothing_seen(std::string_view what, const pfctl::Ruleset& rules) {
+std::string nothing_seen(std::string_view what, const pfctl::Ruleset& rules, std::string_view others) {
   const std::string of = what.empty() ? "" : fmt::format(" of {}", what);
   const std::string where = rules.ports.empty() ? "any TCP port" : pfctl::describe_ports(rules);
   std::vector<std::string_view> more;
@@ -83,8 +102,10 @@ std::string nothing_seen(std::string_view what, const pfctl::Ruleset& rules) {
   if (pfctl::redirects_ipv6_apart(rules))
     more.emplace_back("IPv6 on other ports than those that are redirected");
   if (!rules.loopback) more.emplace_back("connections to this machine itself (--loopback)");
-  return fmt::format("no connection{} was seen on {}{}{}", of, where,
-                     more.empty() ? "" : "; not looked at: ", fmt::join(more, ", "));
+  const std::string passed =
+      others.empty() ? "" : fmt::format("; programs that connected and were not selected: {}", others);
+  return fmt::format("no connection{} was seen on {}{}{}{}", of, where,
+                     more.empty() ? "" : "; not looked at: ", fmt::join(more, ", "), passed);
 }
 
 std::string what_is_captured(const RunSettings& settings, const Invocation& invocation) {
@@ -104,10 +125,12 @@ std::string conntrack_text() {
 /// A run in the making; what has been set up is undone when a later step fails.
 class Run {
  public:
-  Run(const Invocation& invocation, Prepared prepared, divert::User user)
+  /// `ca_trusted`: a trust store has our CA.
+  Run(const Invocation& invocation, Prepared prepared, divert::User user, bool ca_trusted)
       : invocation_(invocation),
         prepared_(std::move(prepared)),
         user_(std::move(user)),
+        ca_trusted_(ca_trusted),
         descriptors_(raise_descriptor_limit()) {}
   Run(const Run&) = delete;
   Run& operator=(const Run&) = delete;
@@ -120,9 +143,7 @@ class Run {
       say(fmt::format("of an earlier run that was killed: {}", fmt::join(left, ", ")));
     if (auto landed = make_landing(); !landed) return landed.error();
     if (auto made = make_ca(); !made) return made.error();
-    warn_when_mistyped(invocation_);
-    // What exec starts is given the CA; who does not look at it there has its own.
-    ca_trusted_ = is_exec() || warn_when_untrusted(settings(), user_);
+    if (!prepared_.note.empty()) say(prepared_.note);
     auto gid = divert::choose_exempt_group(settings().group);
     if (!gid) return gid.error();
     const pfctl::Landing& landing = *setup_.landing;
@@ -140,9 +161,10 @@ class Run {
       return fmt::format("capturing {} on {} (engine {}{})", what, pfctl::describe_ports(rules), engine,
                          conntrack_text());
     };
-    setup_.nothing_seen = [what = is_exec() ? invocation_.positional.front()
-                                            : settings().policy.filter.text()](const pfctl::Ruleset& rules) {
-      return nothing_seen(what, rules);
+    setup_.nothing_seen = [what =
+                               is_exec() ? invocation_.positional.front() : settings().policy.filter.text(),
+                           is_run = !is_exec()](const pfctl::Ruleset& rules, std::string_view others) {
+      return nothing_seen(what, rules, is_run ? others : std::string_view());
     };
     setup_.wait_for_descendants = settings().wait;
     auto rules = ruleset_for(settings(), *gid, listeners->port_v4, listeners->port_v6);
@@ -233,7 +255,9 @@ class Run {
     journal_.cgroup = cgroup->name;
     setup_.command = divert::Command{
         invocation_.positional, user_,
-        tls::trust_variables(*bundle, root_certificate_path(settings()), user_.home), *cgroup, descriptors_};
+        tls::trust_variables(*bundle, root_certificate_path(settings()), user_.home), *cgroup,
+        // What reads the flows is not to read the command's output between them.
+        is_standard_output(settings().output) || is_standard_output(settings().pcap), descriptors_};
     return {};
   }
 
@@ -250,12 +274,12 @@ class Run {
   const Invocation& invocation_;
   Prepared prepared_;
   divert::User user_;
+  bool ca_trusted_;
   rlimit descriptors_;  ///< as it was
   divert::BrokerSetup setup_;
   divert::Journal journal_;
   gid_t exempt_gid_ = 0;
   bool journalled_ = false;
-  bool ca_trusted_ = false;
 };
 
 }  // namespace
@@ -277,12 +301,17 @@ Result<pfctl::Ruleset> ruleset_for(const RunSettings& settings, gid_t exempt_gid
 
 Result<int> run_command(const Invocation& invocation) {
   if (const auto root = need_root(invocation, "to load packet-filter rules"); !root) return root.error();
-  close_inherited();
   const auto user = divert::invoking_user();
   if (!user) return user.error();
+  bool ca_trusted = true;  // what exec starts is given the CA; a program that ignores it there has its own
+  if (invocation.command == "run") {
+    const auto checked = check_run(invocation, *user);
+    if (!checked) return checked.error();
+    ca_trusted = *checked;
+  }
   auto prepared = prepare(invocation, *user);
   if (!prepared) return prepared.error();
-  return Run{invocation, std::move(*prepared), *user}.go();
+  return Run{invocation, std::move(*prepared), *user, ca_trusted}.go();
 }
 
 }  // namespace mitm::cli

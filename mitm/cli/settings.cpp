@@ -10,8 +10,6 @@
 #include <fmt/format.h>
 #include <openssl/ssl.h>
 
-#include "mitm/proxy/url.h"
-
 namespace mitm::cli {
 namespace {
 
@@ -19,160 +17,10 @@ using base::failure;
 using base::Result;
 using nlohmann::json;
 
-constexpr std::size_t kMaxClientCerts = 50;
-
-/// The strings of a value that is one string (commas separate) or a list of them; of "" there are none.
-std::vector<std::string> words_of(const json& value) {
-  std::vector<std::string> words;
-  const auto add = [&](const std::string& text) {
-    for (std::size_t begin = 0; begin <= text.size();) {
-      const auto end = std::min(text.find(',', begin), text.size());
-      if (end > begin || !text.empty()) words.push_back(text.substr(begin, end - begin));
-      begin = end + 1;
-    }
-  };
-  if (value.is_string()) add(value);
-  if (value.is_array()) {
-    for (const auto& item : value) add(item);
-  }
-  return words;
-}
-
 int tls_number(const std::string& version) {
   if (version == "1.0") return TLS1_VERSION;
   if (version == "1.1") return TLS1_1_VERSION;
   return version == "1.3" ? TLS1_3_VERSION : TLS1_2_VERSION;
-}
-
-struct Condition {
-  const char* key;
-  const char* expected;
-  bool numbers;  ///< whether a number will do for a string
-  Result<> (*read)(const std::vector<std::string>&, divert::Rule&);
-};
-
-/// The words of one condition, which is a string or a list of strings.
-Result<std::vector<std::string>> words_of(const Condition& condition, const json& value) {
-  const auto is_word = [&](const json& item) {
-    return item.is_string() || (condition.numbers && item.is_number_unsigned());
-  };
-  const json list = value.is_array() ? value : json::array({value});
-  if (list.empty() || !std::ranges::all_of(list, is_word))
-    return failure(".{}: expected {}, found {}", condition.key, condition.expected, shown(value));
-  if (list.size() > divert::Policy::kMaxConditions) {
-    return failure(".{}: expected at most {} entries, found {}", condition.key,
-                   divert::Policy::kMaxConditions, list.size());
-  }
-  std::vector<std::string> words;
-  for (const json& item : list) words.push_back(item.is_string() ? item.get<std::string>() : item.dump());
-  return words;
-}
-
-Result<> read_hosts(const std::vector<std::string>& words, divert::Rule& rule) {
-  for (const auto& word : words) {
-    auto pattern = divert::parse_host_pattern(word);
-    if (!pattern) return failure(".host: {}", pattern.error().text);
-    rule.hosts.push_back(std::move(*pattern));
-  }
-  return {};
-}
-
-Result<> read_ports(const std::vector<std::string>& words, divert::Rule& rule) {
-  for (const auto& word : words) {
-    const auto range = base::parse_port_range(word);
-    if (!range) return failure(".port: {}", range.error().text);
-    rule.ports.push_back(*range);
-  }
-  return {};
-}
-
-Result<> read_networks(const std::vector<std::string>& words, divert::Rule& rule) {
-  for (const auto& word : words) {
-    const auto network = base::parse_network(word);
-    if (!network) return failure(".network: {}", network.error().text);
-    rule.networks.push_back(*network);
-  }
-  return {};
-}
-
-Result<> read_user(const std::vector<std::string>& words, divert::Rule& rule) {
-  if (words.size() != 1 || words[0].empty()) return failure(".user: expected one user name or number");
-  rule.user = words[0];
-  return {};
-}
-
-Result<> read_process(const std::vector<std::string>& words, divert::Rule& rule) {
-  auto filter = divert::Filter::parse(fmt::format("{}", fmt::join(words, ",")));
-  if (!filter) return failure(".process: {}", filter.error().text);
-  rule.process = std::move(*filter);
-  return {};
-}
-
-/// An empty one would not say whether the proxy for all is meant, or none.
-Result<> read_upstream(const std::vector<std::string>& words, divert::Rule& rule) {
-  if (words.size() != 1) return failure(".upstream: expected the URL of one proxy, or direct");
-  const auto proxy = proxy::parse_upstream(words[0].empty() ? "-" : words[0]);
-  if (!proxy) return failure(".upstream: {}", proxy.error().text);
-  if (rule.action != divert::Action::intercept)
-    return failure(".upstream: goes with the action intercept: what passes goes straight to its server");
-  rule.upstream = words[0];
-  return {};
-}
-
-constexpr const char* kStrings = "a string or a list of strings";
-constexpr Condition kConditions[] = {{"process", kStrings, false, read_process},
-                                     {"host", kStrings, false, read_hosts},
-                                     {"port", "a port, a range of ports or a list of them", true, read_ports},
-                                     {"network", kStrings, false, read_networks},
-                                     {"user", "one user name or number", true, read_user},
-                                     {"upstream", "the URL of one proxy, or direct", false, read_upstream}};
-
-Result<divert::Action> read_action(const json& rule) {
-  const auto found = rule.find("action");
-  if (found != rule.end() && found->is_string()) {
-    for (const auto action : {divert::Action::pass, divert::Action::intercept, divert::Action::block}) {
-      if (*found == std::string(divert::to_string(action))) return action;
-    }
-  }
-  return failure(".action: expected intercept, pass or block, found {}",
-                 found == rule.end() ? "none" : shown(*found));
-}
-
-Result<divert::Rule> parse_rule(const json& data) {
-  divert::Rule rule;
-  for (const auto& [key, value] : data.items()) {
-    std::vector<std::string_view> keys{"action"};
-    for (const auto& known : kConditions) keys.emplace_back(known.key);
-    if (std::ranges::find(keys, key) == keys.end())
-      return failure(".{}: unknown key{}", key, suggestion(key, keys));
-  }
-  const auto action = read_action(data);
-  if (!action) return action.error();
-  rule.action = *action;
-  for (const auto& known : kConditions) {
-    if (!data.contains(known.key)) continue;
-    const auto words = words_of(known, data[known.key]);
-    if (!words) return words.error();
-    if (auto read = known.read(*words, rule); !read) return read.error();
-  }
-  return rule;
-}
-
-/// `key` may be left out: it is in the file of the certificate then.
-Result<ClientCertPaths> parse_client_cert(const json& data) {
-  const std::vector<std::string_view> keys{"host", "cert", "key"};
-  for (const auto& [key, value] : data.items()) {
-    if (std::ranges::find(keys, key) == keys.end())
-      return failure(".{}: unknown key{}", key, suggestion(key, keys));
-    if (!value.is_string() || value == "")
-      return failure(".{}: expected a string, found {}", key, shown(value));
-  }
-  for (const char* key : {"host", "cert"}) {
-    if (!data.contains(key)) return failure(".{}: expected a string, found none", key);
-  }
-  auto host = divert::parse_host_pattern(data["host"].get<std::string>());
-  if (!host) return failure(".host: {}", host.error().text);
-  return ClientCertPaths{std::move(*host), data["cert"], data.value("key", data["cert"].get<std::string>())};
 }
 
 /// What is wrong with the list `key`, or with the one in it whose place the error begins with.
@@ -202,6 +50,8 @@ void each_plain(auto& settings, auto visit) {
   visit("detail", settings.detail);
   visit("bodies", settings.bodies);
   visit("insecure", settings.insecure);
+  visit("wait_for", settings.wait_for);
+  visit("allow_untrusted", settings.allow_untrusted);
   visit("wait", settings.wait);
   visit("passthrough_ttl", settings.passthrough_ttl);
   visit("passthrough_after", settings.passthrough_after);
@@ -280,7 +130,7 @@ int default_threads() {
 
 Result<std::vector<base::PortRange>> parse_ports(const json& value) {
   std::vector<base::PortRange> ranges;
-  const auto words = words_of(value);
+  const auto words = words_in(value);
   for (const auto& word : words) {
     if (word == "all") {
       if (words.size() > 1) return failure("expected all, or ports and ranges of ports, found both");
@@ -296,7 +146,7 @@ Result<std::vector<base::PortRange>> parse_ports(const json& value) {
 
 Result<std::vector<base::Network>> parse_networks(const json& value) {
   std::vector<base::Network> networks;
-  for (const auto& word : words_of(value)) {
+  for (const auto& word : words_in(value)) {
     const auto network = base::parse_network(word);
     if (!network) return network.error();
     networks.push_back(*network);
@@ -336,33 +186,9 @@ Result<std::chrono::seconds> parse_duration(std::string_view text) {
   const std::string_view unit{end, text.data() + text.size()};
   const std::int64_t factor = unit.empty() || unit == "s" ? 1 : unit == "m" ? 60 : unit == "h" ? 3600 : 0;
   if (error != std::errc{} || value < 0 || factor == 0 || value > kLongestTime.count() / factor)
-    return failure("expected a time such as 30 (seconds), 30s, 10m or 2h, at most 168h, or 0; found {}",
-                   shown(text));
+    return failure("expected a time such as 30 (seconds), 30s, 10m or 2h, at most 168h, or 0; found '{}'",
+                   text);
   return std::chrono::seconds{value * factor};
-}
-
-Result<std::vector<ClientCertPaths>> parse_client_certs(const json& list) {
-  if (list.size() > kMaxClientCerts)
-    return failure("expected at most {} certificates, found {}", kMaxClientCerts, list.size());
-  std::vector<ClientCertPaths> certs;
-  for (std::size_t i = 0; i < list.size(); ++i) {
-    auto cert = parse_client_cert(list[i]);
-    if (!cert) return failure("[{}]{}", i, cert.error().text);
-    certs.push_back(std::move(*cert));
-  }
-  return certs;
-}
-
-Result<std::vector<divert::Rule>> parse_rules(const json& list) {
-  if (list.size() > divert::Policy::kMaxRules)
-    return failure("expected at most {} rules, found {}", divert::Policy::kMaxRules, list.size());
-  std::vector<divert::Rule> rules;
-  for (std::size_t i = 0; i < list.size(); ++i) {
-    auto rule = parse_rule(list[i]);
-    if (!rule) return failure("[{}]{}", i, rule.error().text);
-    rules.push_back(std::move(*rule));
-  }
-  return rules;
 }
 
 Result<RunSettings> run_settings(const json& effective, const Invocation& invocation) {
@@ -395,6 +221,7 @@ Result<RunSettings> run_settings(const json& effective, const Invocation& invoca
   auto rules = parse_rules(effective.value("rules", json::array()));
   if (!rules) return in_list("rules", rules.error());
   settings.policy.rules = std::move(*rules);
+  if (const auto added = add_host_rules(effective, settings.policy.rules); !added) return added.error();
   settings.policy.upstream = effective.value("upstream-proxy", "");
   if (settings.policy.upstream == "direct") settings.policy.upstream.clear();
   settings.format = effective.value("format", "text");
@@ -414,6 +241,8 @@ Result<RunSettings> run_settings(const json& effective, const Invocation& invoca
   if (!bodies) return failure("bodies: {}", bodies.error().text);
   settings.bodies = *bodies;
   settings.insecure = effective.value("insecure", false);
+  settings.wait_for = effective.value("wait-for", false);
+  settings.allow_untrusted = effective.value("allow-untrusted", false);
   settings.wait = effective.value("wait", false);
   const auto ttl = parse_duration(effective.value("passthrough-ttl", "10m"));
   if (!ttl) return failure("passthrough-ttl: {}", ttl.error().text);

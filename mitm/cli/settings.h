@@ -51,6 +51,8 @@ struct RunSettings {
   int detail = 1;
   std::size_t bodies = 0;  ///< bytes of each body to record
   bool insecure = false;
+  bool wait_for = false;         ///< --wait-for
+  bool allow_untrusted = false;  ///< --allow-untrusted
   bool wait = false;
   std::int64_t passthrough_ttl = 600;  ///< seconds; 0: nothing is learned
   unsigned passthrough_after = 3;
@@ -79,9 +81,18 @@ struct RunSettings {
 [[nodiscard]] base::Result<std::uint64_t> parse_size(std::string_view text);
 /// "90" (seconds), "90s", "10m", "2h": at most a week.
 [[nodiscard]] base::Result<std::chrono::seconds> parse_duration(std::string_view text);
+/// The strings of a value that is one string (commas separate) or a list of them; of "" there are none.
+[[nodiscard]] std::vector<std::string> words_in(const nlohmann::json& value);
+/// "example.org,*.example.net", as a string or as a list of them, as divert::host_matches wants them.
+[[nodiscard]] base::Result<std::vector<std::string>> parse_hosts(const nlohmann::json& value);
 /// The config's `client-certs`; their files are not looked at. Errors as of parse_rules().
 [[nodiscard]] base::Result<std::vector<ClientCertPaths>> parse_client_certs(const nlohmann::json& list);
-/// The config's `rules`. Errors in one of them begin with its place: "[1].host: expected ...".
+/// The config's `rules`. An error has a line for each thing that is wrong, which begins with its place:
+/// "[1].host: expected ...".
 [[nodiscard]] base::Result<std::vector<divert::Rule>> parse_rules(const nlohmann::json& list);
+/// What the options block, pass and only ask for, added to the rules of the file: before them, and, with
+/// only, a last one that lets everything else pass.
+[[nodiscard]] base::Result<> add_host_rules(const nlohmann::json& effective,
+                                            std::vector<divert::Rule>& rules);
 
 }  // namespace mitm::cli

@@ -49,6 +49,8 @@ CASES = [
     (["osproxy", "exec", "--", "basen"], ["basename"], []),
     (["osproxy", "exec", "-d", "2", "basen"], ["basename"], []),
     (["osproxy", "run", "python"], ["python3"], []),
+    (["osproxy", "run", "kthr"], [], ["kthreadd"]),
+    (["osproxy", "--allow"], ["--allow-untrusted"], []),
 ]
 
 

@@ -41,6 +41,9 @@ class Install(unittest.TestCase):
             unit = files[f"{prefix}/lib/systemd/system/osproxy.service"][1].decode()
             self.assertIn(f"\nExecStart={prefix}/bin/osproxy run --config /etc/osproxy/config.json\n", unit)
             self.assertIn(f"{prefix}/share/examples/osproxy/osproxy.json", files[f"{prefix}/share/man/man5/osproxy.json.5"][1].decode())
+            manual = files[f"{prefix}/share/man/man8/osproxy.8"][1].decode()
+            self.assertIn("/usr/local/etc/osproxy.pf.conf", manual)  # where `rules --into` looks, whatever the prefix
+            self.assertIn("/usr/local/etc/ssl/certs", manual)
             if prefix != "/usr/local":
                 self.assertNotIn("/usr/local", unit)
             self.assertEqual(files[f"{prefix}/bin/osproxy"][1][:4], b"\x7fELF")

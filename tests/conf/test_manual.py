@@ -17,6 +17,14 @@ class Manual(unittest.TestCase):
             result = mandoc("-T", "lint", "-W", "warning", page)
             self.assertEqual((result.returncode, result.stdout + result.stderr), (0, ""), page)
 
+    def test_headers_name_no_other_system(self):
+        """groff's mdoc calls every manual BSD's, man-db's with it; mandoc calls none so."""
+        for page, volume in ((PAGES[0], "System Manager's Manual"), (PAGES[1], "File Formats Manual")):
+            for words in (["groff", "-mandoc", "-Tascii", page], ["mandoc", "-T", "ascii", page]):
+                head = subprocess.run(words, text=True, capture_output=True, timeout=60, cwd=TOP).stdout.split("\n")[0]
+                self.assertIn(volume, head, words)
+                self.assertNotIn("BSD", head, words)
+
     def test_text(self):
         program = mandoc("-T", "ascii", "-O", "width=78", PAGES[0])
         self.assertEqual(program.stderr, "")

@@ -254,6 +254,9 @@ class Osproxy:
         self.stderr_path = f"{world.dir}/osproxy-{self.number}.stderr"
         self.check = check
         words = [OSPROXY, command, "--ca-dir", world.ca_dir]
+        if command == "run":
+            # The tests' programs are given the CA by hand, and many start after osproxy.
+            words += ["--allow-untrusted", "--wait-for"]
         if upstream_ca:
             words += ["--upstream-ca", f"{world.dir}/ca.pem"]
         if ENGINE and "--engine" not in arguments:

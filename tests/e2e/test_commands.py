@@ -137,7 +137,7 @@ class Rules(unittest.TestCase):
             file.write("pass in from { 10.0.0.1\n")
         darwin, freebsd, openbsd = (["--dialect", name] for name in ("darwin", "freebsd", "openbsd"))
         cases = [
-            (["--dialect", "pf"], 2, '--dialect: expected nft|darwin|freebsd|openbsd, found "pf"'),
+            (["--dialect", "pf"], 2, "--dialect: expected nft|darwin|freebsd|openbsd, found 'pf'"),
             (["--into", path], 2, "--into is for pf; add --dialect darwin, freebsd or openbsd"),
             (["--out-of", path, "--dialect", "nft"], 2, "--out-of is for pf; add --dialect darwin, freebsd or openbsd"),
             (["--exec-group", "7"], 2, "--exec-group is for pf; add --dialect darwin, freebsd or openbsd"),
@@ -153,7 +153,7 @@ class Rules(unittest.TestCase):
             ([*darwin, "--ports", "90-80"], 2,
              "--ports: '90-80' is not a port or a range of ports; expected for example 443 or 8000-8100"),
             ([*darwin, "--exclude", "10.0.0.1/8"], 2, "--exclude: '10.0.0.1/8' has host bits set; the network is 10.0.0.0/8"),
-            ([*darwin, "--family", "v6"], 2, '--family: expected both|ipv4|ipv6, found "v6"'),
+            ([*darwin, "--family", "v6"], 2, "--family: expected both|ipv4|ipv6, found 'v6'"),
             ([*darwin, "--exec-group", "0"], 2, "--exec-group: expected a number from 1 to 4294967294, found 0"),
             ([*freebsd, "--group", "77", "--exec-group", "77"], 1,
              "the capture group 77 is the exempt group as well; nothing would be diverted"),
@@ -216,8 +216,8 @@ sys.stdin.read()
 
     def test_nothing_there_and_nonsense(self):
         self.assertEqual(osproxy("who", ":1", code=1), ("", "osproxy: no TCP socket of this network namespace is at :1\n"))
-        self.assertEqual(osproxy("who", "nonsense", code=2),
-                         ("", "osproxy: 'nonsense' names no socket; expected :PORT, ADDRESS:PORT or [ADDRESS]:PORT\n"))
+        self.assertEqual(osproxy("who", "nonsense", code=1),
+                         ("", "osproxy: no program that 'nonsense' selects has a TCP socket, and there is no host of that name\n"))
 
     def test_without_root_others_are_unknown(self):
         text, errors = as_nobody("who", f":{self.client}")
@@ -238,7 +238,10 @@ class Ca(unittest.TestCase):
         self.assertEqual(errors, "")
         pem, _ = as_nobody("ca", "export", "--ca-dir", self.dir)
         self.assertTrue(pem.startswith("-----BEGIN CERTIFICATE-----\n"))
-        self.assertEqual(created, f"directory    {self.dir}\nfingerprint  SHA-256 {self.fingerprint(pem)}\n")
+        subject = run("openssl", "x509", "-noout", "-subject", "-nameopt", "sep_comma_plus,utf8", input=pem).stdout.strip().split("=", 1)[1]
+        ends = [run("openssl", "x509", "-noout", option, "-dateopt", "iso_8601", input=pem).stdout.split("=")[1][:10] for option in ("-startdate", "-enddate")]
+        self.assertEqual(created, f"certificate  {self.dir}/root-ca.pem\nsubject      {subject}\nvalid        from {ends[0]} to {ends[1]}\n"
+                                  f"SHA-256      {self.fingerprint(pem)}\n")
         self.assertEqual(osproxy("ca", "show", "--ca-dir", self.dir), (created, ""))
         self.assertEqual(as_nobody("ca", "show", "--ca-dir", self.dir), (created, ""))
         status, _ = osproxy("ca", "status", "--ca-dir", self.dir)
@@ -358,7 +361,7 @@ class Config(unittest.TestCase):
                   f"client-certs[0].key: there is no private key in PEM form in {world.dir}/origin.pem")]
         for options, problem in cases:
             path = self.config(json.dumps(options))
-            for words in (["config", "check"], ["run", "curl", "--ca-dir", world.ca_dir]):
+            for words in (["config", "check"], ["run", "curl", "--ca-dir", world.ca_dir, "--allow-untrusted"]):
                 self.assertEqual(osproxy(*words, "-c", path, code=1), ("", f"osproxy: {problem}\n"), words)
         good = {"host": "a.test", "cert": f"{world.dir}/origin.pem", "key": f"{world.dir}/origin.key"}
         path = self.config(json.dumps({"client-certs": [good], "upstream-ca": f"{world.dir}/ca.pem"}))
@@ -378,6 +381,16 @@ class Config(unittest.TestCase):
                 self.assertEqual(out, "")
                 self.assertTrue(errors.startswith(f"osproxy: {path}:{expected}"), errors)
                 self.assertEqual(errors.count("\n"), 1)
+
+    def test_all_errors_are_told_at_once(self):
+        path = self.config('{"zzz": 1,\n"detail": "2",\n"rules": [{"action": "drop", "port": 0}]}')
+        expected = [":1: zzz: unknown key", ":2: detail: expected a whole number, found \"2\"",
+                    ":3: rules[0].action: expected intercept, pass or block, found \"drop\"", ":3: rules[0].port: '0' is not a port or a range of ports; "]
+        for words in (["config", "check", "-c", path], ["-c", path, "curl"], ["exec", "-c", path, "--", "true"]):
+            out, errors = osproxy(*words, code=1)
+            self.assertEqual((out, len(errors.splitlines())), ("", 4), errors)
+            for line, start in zip(errors.splitlines(), expected):
+                self.assertTrue(line.startswith(f"osproxy: {path}{start}"), errors)
 
 
 class Help(unittest.TestCase):
@@ -399,7 +412,7 @@ class Help(unittest.TestCase):
 
     def test_usage_errors_exit_with_2(self):
         cases = {
-            ("--detial", "2"): "unknown option --detial; did you mean --detail?; see osproxy run --help",
+            ("--detial", "2"): "unknown option --detial; did you mean --detail? See osproxy run --help",
             ("curl", "https://x/"): "run takes one FILTER, found 2 words; to run a command and intercept it: osproxy exec -- curl https://x/",
             ("ca",): "ca needs a word: one of create, show, export, install, uninstall, status",
             ("exec",): "exec needs a command: osproxy exec -- CMD [ARG ...]",
@@ -425,7 +438,7 @@ class Help(unittest.TestCase):
 
 class Cleanup(unittest.TestCase):
     def test_nothing_to_do_and_a_live_run_is_left_alone(self):
-        self.assertEqual(osproxy("cleanup"), ("nothing was left behind\n", ""))
+        self.assertEqual(osproxy("cleanup"), ("nothing to clean up\n", ""))
         with Osproxy(world, "curl"):
             osproxy("cleanup")
             self.assertIn("osproxy", world.tables())
@@ -444,7 +457,7 @@ class Cleanup(unittest.TestCase):
         self.assertEqual(osproxy("cleanup"), (f"removed the unfinished journal {drafts[dead.pid]}\n", ""))
         self.assertFalse(os.path.exists(drafts[dead.pid]))
         self.assertTrue(os.path.exists(drafts[os.getpid()]))
-        self.assertEqual(osproxy("cleanup"), ("nothing was left behind\n", ""))
+        self.assertEqual(osproxy("cleanup"), ("nothing to clean up\n", ""))
 
     def test_a_table_loaded_by_hand_is_removed(self):
         printed, _ = osproxy("rules", "--engine", "redirect")

@@ -276,7 +276,7 @@ class Exec(unittest.TestCase):
         name, shell = self.kill_all_but_the_command()
         self.assertIn(name, world.run(OSPROXY, "cleanup").stdout)
         self.assertNotIn(name, open(f"/proc/{shell}/cgroup").read())
-        self.assertEqual(world.run(OSPROXY, "cleanup").stdout, "nothing was left behind\n")
+        self.assertEqual(world.run(OSPROXY, "cleanup").stdout, "nothing to clean up\n")
 
     def test_what_everything_killed_has_left_is_removed_by_the_next_start(self):
         name, shell = self.kill_all_but_the_command()
@@ -285,7 +285,7 @@ class Exec(unittest.TestCase):
         self.assertIn(f"osproxy: of an earlier run that was killed: removed the cgroup {name}, removed the journal of process {name[len('osproxy-'):]}\n",
                       result.stderr)
         self.assertNotIn(name, open(f"/proc/{shell}/cgroup").read())
-        self.assertEqual(world.run(OSPROXY, "cleanup").stdout, "nothing was left behind\n")
+        self.assertEqual(world.run(OSPROXY, "cleanup").stdout, "nothing to clean up\n")
 
     def test_nothing_is_inherited_but_the_standard_streams(self):
         result = execute("sh", "-c", "ls /proc/self/fd", pass_fds=[os.open("/dev/null", os.O_RDONLY)])

@@ -64,7 +64,7 @@ class ExplicitProxy(unittest.TestCase):
         path = config('{"rules": [{"host": "one.test", "action": "pass"}, {"host": "two.test", "action": "block"}]}')
         with Osproxy(world, "curl", "--config", path, *PORTS) as osproxy:
             self.assertEqual(curl("https://one.test/", *BY_ADDRESS, trust="origin").stdout, "hello from one.test\n")
-            self.assertEqual(osproxy.wait_for_flow(type="pass")["reason"], "rule 1, host one.test")
+            self.assertEqual(osproxy.wait_for_flow(type="pass")["reason"], "rules[0], host one.test")
             blocked = curl("https://two.test/", "--connect-to", f"two.test:443:{V4[0]}:443", check=False)
             self.assertIn(blocked.returncode, (35, 56))  # during the handshake: reset
             self.assertEqual(osproxy.wait_for_flow(type="block")["host"], "two.test")

@@ -67,19 +67,19 @@ class Learned(unittest.TestCase):
                 osproxy.wait_for_flow(type="tls_error", host=host)
                 self.assertIn(host, learned().stdout)
             self.assertEqual(len(learned().stdout.splitlines()), 2)
-            self.assertIn(f"{CURL_PATH} of root passes to one.test for 60 more minutes: closed the connection", learned().stdout)
-            self.assertIn(f"{CURL_PATH} of root is intercepted again to one.test", learned("--forget", "one.test").stdout)
+            self.assertIn(f"{CURL_PATH} (user root) to one.test: passes undecrypted for 60 more minutes, because it refused osproxy's certificate ", learned().stdout)
+            self.assertIn(f"{CURL_PATH} (user root) to one.test: is intercepted again", learned("--forget", "one.test").stdout)
             self.assertNotIn("one.test", learned().stdout)
             self.assertEqual(self.pinned("one.test").returncode, 90)
             self.assertEqual(self.pinned("two.test").returncode, 0)
             osproxy.wait_for_flow(type="pass", host="two.test")
             nothing = learned("--forget", "three.test", check=False)
             self.assertEqual(nothing.returncode, 1)
-            self.assertIn("nothing learned has the host or the program 'three.test'", nothing.stderr)
+            self.assertIn("nothing learned names the host or the program 'three.test'", nothing.stderr)
             wait_for(lambda: "one.test" in learned().stdout, "one.test in the list again")
             self.assertEqual(len(learned("--forget", CURL_PATH).stdout.splitlines()), 2)
             self.assertEqual(self.pinned("two.test").returncode, 90)
-        self.assertIn("no program", learned().stdout)
+        self.assertIn("nothing learned", learned().stdout)
 
     def test_another_user_teaches_nothing(self):
         """What games' curl refuses is no reason to let root's pass; that it passes is said although nothing is shown of flows."""
@@ -87,7 +87,7 @@ class Learned(unittest.TestCase):
         with Osproxy(world, "curl", "--passthrough-after", "1", "--detail", "0", jsonl=False) as osproxy:
             self.assertEqual(self.pinned(before=games).returncode, 90)
             wait_for(lambda: "(uid 65533) passes to one.test from here on" in osproxy.stderr(), "the line that says so")
-            wait_for(lambda: f"{CURL_PATH} of 65533 passes to one.test" in learned().stdout, "the entry")
+            wait_for(lambda: f"{CURL_PATH} (user 65533) to one.test: passes" in learned().stdout, "the entry")
             self.assertEqual(self.pinned(before=games).returncode, 0)
             self.assertEqual(world.curl("https://one.test/", trust="osproxy").stdout, "hello from one.test\n")
             self.assertNotIn("(uid 0)", osproxy.stderr())
@@ -101,7 +101,7 @@ class Learned(unittest.TestCase):
             self.assertIn("hello from one.test", world.run("/bin/sh", "-c", speak, check=False).stdout)
             self.assertEqual(osproxy.wait_for_flow(type="http")["status"], 200)
             self.assertEqual(osproxy.flows(type="pass"), [])
-            self.assertIn("no program", learned().stdout)
+            self.assertIn("nothing learned", learned().stdout)
 
     def test_time_runs_out(self):
         with Osproxy(world, "curl", "--passthrough-after", "1", "--passthrough-ttl", "8s"):
@@ -143,7 +143,7 @@ class Learned(unittest.TestCase):
                 self.assertEqual((os.stat(path).st_uid, os.stat(path).st_mode & 0o777), (user.uid, 0o600))
                 self.assertNotIn("one.test", learned().stdout)  # root's own
                 gone = learned("--forget", "all", env={**os.environ, **user.environment}).stdout
-                self.assertIn("is intercepted again to one.test", gone)
+                self.assertIn("to one.test: is intercepted again", gone)
                 self.assertEqual(self.pinned().returncode, 90)
                 self.assertTrue(children_of(osproxy.broker()))
 

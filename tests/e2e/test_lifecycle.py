@@ -176,7 +176,7 @@ class Ending(unittest.TestCase):
             self.assertEqual(osproxy.stderr().count(f"osproxy: of an earlier run that was killed: removed the journal of process {killed.process.pid}\n"), 1)
         with Osproxy(world, "curl") as osproxy:
             self.assertNotIn("earlier run", osproxy.stderr())
-        self.assertEqual(world.run(OSPROXY, "cleanup").stdout, "nothing was left behind\n")
+        self.assertEqual(world.run(OSPROXY, "cleanup").stdout, "nothing to clean up\n")
 
     def test_stopped_broker_is_killed_by_the_guard(self):
         osproxy = Osproxy(world, "curl", check=False)
@@ -379,12 +379,12 @@ class Ending(unittest.TestCase):
 
     def test_second_instance_says_so(self):
         with Osproxy(world, "curl") as osproxy:
-            second = world.run(OSPROXY, "run", "curl", "--ca-dir", world.ca_dir, check=False)
+            second = world.run(OSPROXY, "run", "--allow-untrusted", "curl", "--ca-dir", world.ca_dir, check=False)
             self.assertEqual(second.returncode, 1)
             self.assertEqual(second.stderr, f"osproxy: another osproxy (pid {osproxy.broker()}) runs in this network namespace; end it first\n")
             world.curl("http://one.test/")
             osproxy.wait_for_flow(type="http")
-            self.assertEqual(world.run(OSPROXY, "cleanup").stdout, "nothing was left behind\n")
+            self.assertEqual(world.run(OSPROXY, "cleanup").stdout, "nothing to clean up\n")
             self.assertIn("osproxy", world.tables())
 
     def test_loop_is_broken(self):
@@ -409,7 +409,7 @@ class Ending(unittest.TestCase):
         self.assert_network_works()
 
     def test_closed_output_ends_it(self):
-        command = world.inside([OSPROXY, "run", "curl", "--ca-dir", world.ca_dir, "--upstream-ca", f"{world.dir}/ca.pem"])
+        command = world.inside([OSPROXY, "run", "--allow-untrusted", "curl", "--ca-dir", world.ca_dir, "--upstream-ca", f"{world.dir}/ca.pem"])
         osproxy = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
         self.addCleanup(osproxy.wait)
         self.addCleanup(osproxy.kill)

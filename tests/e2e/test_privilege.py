@@ -153,7 +153,7 @@ class Files(unittest.TestCase):
 
     def test_a_place_where_the_user_may_not_write_is_refused(self):
         path = f"{world.dir}/not-yours"
-        result = world.run(OSPROXY, "run", "curl", "--ca-dir", world.ca_dir, "--output", path, check=False, env={**os.environ, **user.environment})
+        result = world.run(OSPROXY, "run", "--allow-untrusted", "curl", "--ca-dir", world.ca_dir, "--output", path, check=False, env={**os.environ, **user.environment})
         self.assertEqual((result.returncode, result.stderr), (1, f"osproxy: --output: cannot open {path}: Permission denied\n"))
         self.assertFalse(os.path.exists(path))
         self.assertEqual(world.tables(), "")
@@ -179,7 +179,7 @@ class Files(unittest.TestCase):
                                  (pipe, "belongs to another user; name a file of your own, or a new one"),
                                  (folder, "is neither a file nor a FIFO nor a terminal")]:
                 with self.subTest(option, path=path):
-                    result = world.run(OSPROXY, "run", "curl", "--ca-dir", world.ca_dir, option, path, check=False, env={**os.environ, **user.environment})
+                    result = world.run(OSPROXY, "run", "--allow-untrusted", "curl", "--ca-dir", world.ca_dir, option, path, check=False, env={**os.environ, **user.environment})
                     self.assertEqual((result.returncode, result.stderr), (1, f"osproxy: {option}: {path} {reason}\n"))
         for path in (anothers, linked):
             with open(path) as file:
@@ -213,7 +213,7 @@ class Files(unittest.TestCase):
         with open(secret, "w") as file:
             file.write("{}")
         os.chmod(secret, 0o600)
-        result = world.run(OSPROXY, "run", "curl", "--config", secret, check=False, env={**os.environ, **user.environment})
+        result = world.run(OSPROXY, "run", "--allow-untrusted", "curl", "--config", secret, check=False, env={**os.environ, **user.environment})
         self.assertEqual((result.returncode, result.stderr), (1, f"osproxy: --config: cannot read {secret}: Permission denied\n"))
 
 
@@ -253,7 +253,7 @@ class Listeners(unittest.TestCase):
 class Group(unittest.TestCase):
     def test_a_number_that_somebody_has_is_refused(self):
         gid = run("getent", "group", "adm").stdout.split(":")[2]
-        result = world.run(OSPROXY, "run", "curl", "--ca-dir", world.ca_dir, "--group", gid, check=False)
+        result = world.run(OSPROXY, "run", "--allow-untrusted", "curl", "--ca-dir", world.ca_dir, "--group", gid, check=False)
         text = f"osproxy: group number {gid} belongs to the group adm: its connections would escape; choose another with --group, or none\n"
         self.assertEqual(result.returncode, 1)
         self.assertTrue(result.stderr.endswith(text), result.stderr)
@@ -267,7 +267,7 @@ class Group(unittest.TestCase):
     def test_one_is_chosen_that_exists_in_the_user_namespace(self):
         """As in LXD and rootless containers: the usual number is none that the kernel knows there."""
         shell = "read ready; ip link set lo up; exec \"$@\""
-        command = [OSPROXY, "run", "curl", "--ca-dir", world.ca_dir]
+        command = [OSPROXY, "run", "--allow-untrusted", "curl", "--ca-dir", world.ca_dir]
         said = f"{world.dir}/namespace.stderr"
         inside = subprocess.Popen(["unshare", "--user", "--net", "sh", "-c", shell, "sh", *command], stdin=subprocess.PIPE, stdout=subprocess.DEVNULL,
                                   stderr=open(said, "w"), text=True)

@@ -181,7 +181,7 @@ class NotDecrypted(unittest.TestCase):
         with Osproxy(world, PROGRAMS, "--config", path) as osproxy:
             self.assertEqual(psql("select 6*7", host="two.test", trust="origin").stdout, "42\n")
             flow = osproxy.wait_for_flow(type="pass", starttls="postgresql")
-            self.assertEqual((flow["host"], flow["sni"], flow["reason"], flow["tls"]), ("two.test", "two.test", "rule 1, host two.test", None))
+            self.assertEqual((flow["host"], flow["sni"], flow["reason"], flow["tls"]), ("two.test", "two.test", "rules[0], host two.test", None))
             self.assertNotEqual(psql("select 1", host="a.blocked.test", mode="require", check=False).returncode, 0)
             self.assertEqual(osproxy.wait_for_flow(type="block", starttls="postgresql")["host"], "a.blocked.test")
             self.assertEqual(psql("select 6*7").stdout, "42\n")
@@ -193,7 +193,7 @@ class NotDecrypted(unittest.TestCase):
         with Osproxy(world, "=curl", "--config", path, "--pcap", pcap) as osproxy:
             self.assertEqual(psql("select 'seen'", host="two.test").stdout, "seen\n")
             flow = osproxy.wait_for_flow(type="tcp", starttls="postgresql")
-            self.assertEqual((flow["host"], flow["reason"]), ("two.test", "rule 1, host two.test"))
+            self.assertEqual((flow["host"], flow["reason"]), ("two.test", "rules[0], host two.test"))
             self.assertEqual(psql("select 'unseen'", trust="origin").stdout, "unseen\n")
             self.assertEqual(psql("select 'unseen'", mode="disable").stdout, "unseen\n")
             flows = osproxy.wait_for_flows(2, type="pass", process_name="psql")

@@ -183,7 +183,7 @@ class HostRules(unittest.TestCase):
         with Osproxy(world, "curl", "--config", path) as osproxy:
             world.curl("https://two.test/", trust="origin")
             flow = osproxy.wait_for_flow(type="pass", host="two.test")
-            self.assertEqual((flow["reason"], flow["sni"]), ("rule 1, host two.test", "two.test"))
+            self.assertEqual((flow["reason"], flow["sni"]), ("rules[0], host two.test", "two.test"))
             world.curl("https://one.test/", trust="osproxy")
             osproxy.wait_for_flow(type="http", host="one.test")
             blocked = world.curl("https://a.blocked.test/", "--resolve", "a.blocked.test:443:192.0.2.2", check=False)
@@ -192,7 +192,7 @@ class HostRules(unittest.TestCase):
             world.curl("http://two.test/")
             osproxy.wait_for_flows(2, type="pass", host="two.test")
             self.assertNotEqual(world.run("wget", "-qO-", "--tries=1", "http://192.0.2.2/", check=False).returncode, 0)
-            self.assertEqual(osproxy.wait_for_flow(type="block", process_name="wget")["reason"], "rule 3")
+            self.assertEqual(osproxy.wait_for_flow(type="block", process_name="wget")["reason"], "rules[2]")
 
 
 if __name__ == "__main__":

@@ -97,7 +97,7 @@ class Ciphers(unittest.TestCase):
             self.assertIn("it was offered the ciphers of the program's own hello", osproxy.wait_for_flow(status=502)["error"])
 
     def test_an_unknown_cipher_is_refused_at_the_start(self):
-        result = world.run(OSPROXY, "run", "curl", "--ca-dir", world.ca_dir, "--tls-ciphers", "HIGH:NO-SUCH", check=False)
+        result = world.run(OSPROXY, "run", "--allow-untrusted", "curl", "--ca-dir", world.ca_dir, "--tls-ciphers", "HIGH:NO-SUCH", check=False)
         self.assertEqual(result.returncode, 2)
         self.assertIn("--tls-ciphers: OpenSSL knows no cipher NO-SUCH; openssl ciphers -v ALL lists them", result.stderr)
 
@@ -140,7 +140,7 @@ class ClientCertificates(unittest.TestCase):
                  ({"host": "a.test", "cert": f"{d}/ann.pem"}, f"client-certs[0].key: there is no private key in PEM form in {d}/ann.pem"),
                  (certificate("a.test:1", "ann"), "client-certs[0].host: 'a.test:1' is not a host")]
         for one, text in cases:
-            result = world.run(OSPROXY, "run", "curl", "--ca-dir", world.ca_dir, "--config", config(**{"client-certs": [one]}), check=False)
+            result = world.run(OSPROXY, "run", "--allow-untrusted", "curl", "--ca-dir", world.ca_dir, "--config", config(**{"client-certs": [one]}), check=False)
             self.assertNotEqual(result.returncode, 0)
             self.assertIn(text, result.stderr)
         self.assertNotIn("osproxy", world.tables())
@@ -225,7 +225,7 @@ class Keylog(unittest.TestCase):
                 (["--keylog", other], {}, f"--keylog: {other} belongs to another user; name a file of your own, or a new one"),
                 (["--keylog", pipe], {}, f"--keylog: cannot open {pipe}: No such device"),
                 (["--keylog", f"{world.dir}/x", "--output", f"{world.dir}/x"], {}, "--keylog and --output or --pcap are one file")]:
-            result = world.run(OSPROXY, "run", "curl", "--ca-dir", world.ca_dir, *words, check=False, env={**os.environ, **environment})
+            result = world.run(OSPROXY, "run", "--allow-untrusted", "curl", "--ca-dir", world.ca_dir, *words, check=False, env={**os.environ, **environment})
             self.assertEqual(result.returncode, 1, result.stderr)
             self.assertIn(text, result.stderr)
 

@@ -206,7 +206,7 @@ class Rules(unittest.TestCase):
             result = world.run("curl", "-sS", "--cacert", f"{world.dir}/ca.pem", "-k", "--resolve", f"pass.test:443:{V4[0]}", "https://pass.test/passed")
             self.assertEqual(result.stdout, "hello from pass.test\n")
             self.assertEqual(served("/passed"), CLIENT_V4)
-            self.assertEqual(osproxy.wait_for_flow(type="pass")["reason"], "rule 2, host pass.test")
+            self.assertEqual(osproxy.wait_for_flow(type="pass")["reason"], "rules[1], host pass.test")
             for pid in [osproxy.broker(), *children_of(osproxy.broker())]:
                 self.assertNotIn("s3cret", open(f"/proc/{pid}/cmdline").read())
             self.assertNotIn("s3cret", open(osproxy.flows_path).read() + osproxy.stderr())

@@ -145,11 +145,19 @@ TEST_CASE("command_line: errors say what was expected") {
     std::string error;
   };
   const Case cases[] = {
-      {{"--detial", "2"}, "unknown option --detial; did you mean --detail?; see osproxy run --help"},
-      {{"--detial=2"}, "unknown option --detial; did you mean --detail?; see osproxy run --help"},
-      {{"who", "--formt", "text"}, "unknown option --formt; did you mean --format?; see osproxy who --help"},
+      {{"--detial", "2"}, "unknown option --detial; did you mean --detail? See osproxy run --help"},
+      {{"--detial=2"}, "unknown option --detial; did you mean --detail? See osproxy run --help"},
+      {{"who", "--formt", "text"}, "unknown option --formt; did you mean --format? See osproxy who --help"},
       {{"--zzzzzz"}, "unknown option --zzzzzz; see osproxy run --help"},
       {{"exec", "-Z", "--", "ls"}, "unknown option -Z; see osproxy exec --help"},
+      {{"exec", "-w", "out.flow", "--", "curl"},
+       "-w takes no value, so 'out.flow' would be the command; write osproxy exec [options] -- CMD [ARG ...] "
+       "(flows go to a file with -o FILE)"},
+      {{"exec", "--insecure", "x", "-y", "--", "curl"},
+       "--insecure takes no value, so 'x' would be the command; write osproxy exec [options] -- CMD [ARG "
+       "...] "
+       "(flows go to a file with -o FILE)"},
+      {{"exec", "-r", "in.flow", "--", "curl"}, "unknown option -r; see osproxy exec --help"},
       {{"--plain", "x"}, "unknown option --plain; see osproxy run --help"},
       {{"--filter", "curl"},
        "--filter is a key of the config file, not an option; the filter is a plain word: osproxy run FILTER"},
@@ -172,8 +180,8 @@ TEST_CASE("command_line: errors say what was expected") {
       {{"--threads", "0"}, "--threads: expected a number from 1 to 64, found 0"},
       {{"--listen-port", "65536"}, "--listen-port: expected a number from 1 to 65535, found 65536"},
       {{"--group", "0"}, "--group: expected a number from 1 to 4294967294, found 0"},
-      {{"-f", "xml"}, "--format: expected text|jsonl, found \"xml\""},
-      {{"--tls-min", "1.4"}, "--tls-min: expected 1.0|1.1|1.2|1.3, found \"1.4\""},
+      {{"-f", "xml"}, "--format: expected text|jsonl, found 'xml'"},
+      {{"--tls-min", "1.4"}, "--tls-min: expected 1.0|1.1|1.2|1.3, found '1.4'"},
       {{"-p", "http"},
        "--ports: 'http' is not a port or a range of ports; expected for example 443 or 8000-8100"},
       {{"-p", "443,0"},
@@ -202,15 +210,16 @@ TEST_CASE("command_line: errors say what was expected") {
       {{"-m", "local:a", "b"}, "the filter is given twice: 'b' and --mode local:a"},
       {{"exec"}, "exec needs a command: osproxy exec -- CMD [ARG ...]"},
       {{"exec", "-k", "--"}, "exec needs a command: osproxy exec -- CMD [ARG ...]"},
-      {{"who", ":1", ":2"}, "who takes one ADDRESS:PORT, found ':2'"},
+      {{"who", ":1", ":2"}, "who takes one WHAT, found ':2'"},
       {{"rules", "curl"}, "rules takes no words, found 'curl'"},
       {{"cleanup", "x"}, "cleanup takes no words, found 'x'"},
       {{"ca"}, "ca needs a word: one of create, show, export, install, uninstall, status"},
       {{"ca", "instal"},
-       "unknown: ca instal; did you mean install?; expected one of create, show, export, install, uninstall, "
+       "unknown word 'instal' for ca; did you mean install? Expected one of create, show, export, install, "
+       "uninstall, "
        "status"},
       {{"ca", "show", "x"}, "ca show takes no further words"},
-      {{"config", "edit"}, "unknown: config edit; expected one of check, show"},
+      {{"config", "edit"}, "unknown word 'edit' for config; expected one of check, show"},
       {{"help", "nothing"}, "no help for 'nothing'; osproxy --help lists the commands"},
   };
   for (const auto& [typed, error] : cases) {

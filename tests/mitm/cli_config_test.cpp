@@ -2,6 +2,7 @@
 #include <filesystem>
 #include <fstream>
 
+#include <boost/algorithm/string/replace.hpp>
 #include <unistd.h>
 
 #include "base/text.h"
@@ -42,14 +43,16 @@ base::Result<json> effective(const Home& home, const std::vector<const char*>& t
   return effective_options(*invocation, home.path());
 }
 
-/// What is wrong with `text` as a config file, without the file's name.
+/// What is wrong with `text` as a config file, without the file's name; it is FILE in further lines.
 std::string error_in(const std::string& text) {
   const Home home;
   write(home.config(), text);
   const auto options = effective(home, {});
   if (options) return "no error";
   CHECK(options.error().text.starts_with(home.config() + ":"));
-  return options.error().text.substr(home.config().size() + 1);
+  std::string text_of_all = options.error().text.substr(home.config().size() + 1);
+  boost::replace_all(text_of_all, "\n" + home.config(), "\nFILE");
+  return text_of_all;
 }
 
 }  // namespace
@@ -83,8 +86,8 @@ TEST_CASE("config: errors name line, key and what was expected") {
       {R"({"rules": [1]})", "1: rules: expected a list of objects, found [1]"},
       {R"({"filter": ["curl"]})", "1: filter: expected a string, found [\"curl\"]"},
       // Values.
-      {R"({"format": "xml"})", "1: format: expected text|jsonl, found \"xml\""},
-      {R"({"tls-min": "1.4"})", "1: tls-min: expected 1.0|1.1|1.2|1.3, found \"1.4\""},
+      {R"({"format": "xml"})", "1: format: expected text|jsonl, found 'xml'"},
+      {R"({"tls-min": "1.4"})", "1: tls-min: expected 1.0|1.1|1.2|1.3, found '1.4'"},
       {R"({"detail": 5})", "1: detail: expected a number from 0 to 4, found 5"},
       {R"({"detail": -1})", "1: detail: expected a number from 0 to 4, found -1"},
       {R"({"group": 4294967295})", "1: group: expected a number from 1 to 4294967294, found 4294967295"},
@@ -143,6 +146,27 @@ TEST_CASE("config: errors name line, key and what was expected") {
   }
 }
 
+TEST_CASE("config: all that is wrong is said, in the order of the lines") {
+  CHECK(
+      error_in(
+          "{\n\"zzz\": 1,\n\"detail\": \"2\",\n\"rules\": [{\"action\": \"pas\",\n"
+          "\"prot\": 1, \"port\": 0},\n{\"action\": \"pass\"}, {\"action\": \"pass\", \"host\": \"a:1\"}],\n"
+          "\"client-certs\": [{}], \"ports\": \"x\"}")
+          .starts_with("2: zzz: unknown key\nFILE:3: detail: expected a whole number, found \"2\"\n"
+                       "FILE:4: rules[0].action: expected intercept, pass or block, found \"pas\"\n"
+                       "FILE:5: rules[0].prot: unknown key; did you mean port?\n"
+                       "FILE:5: rules[0].port: '0' is not a port or a range of ports; expected for example "
+                       "443 or 8000-8100\n"
+                       "FILE:6: rules[2].host: 'a:1' is not a host; "));
+}
+
+TEST_CASE("config: comments are skipped") {
+  CHECK(error_in("// why\n{\"detail\": 2, // as we like it\n/* and\nthis */ \"rules\": []}\n// end\n") ==
+        "no error");
+  CHECK(error_in("{// why\n/*\n*/\"zzz\": 1}") == "3: zzz: unknown key");
+  CHECK(error_in("{\"output\": \"// no comment\"}") == "no error");
+}
+
 TEST_CASE("config: syntax errors name the line") {
   struct Case {
     std::string text;
@@ -156,7 +180,9 @@ TEST_CASE("config: syntax errors name the line") {
       {"{\n\"detail\": tru\n}", "2: syntax error while parsing value - invalid literal"},
       {"{\"a\": 1} x", "1: syntax error while parsing value - invalid literal"},
       {"{\"detail\": 2}\n{}", "2: syntax error while parsing value - unexpected '{'"},
-      {"{\n// words\n}", "2: syntax error while parsing object key - invalid literal"},
+      {"{\n/ words\n}", "2: syntax error while parsing object key - invalid comment"},
+      {"{\n/* words\n}", "3: syntax error while parsing object key - invalid comment"},
+      {"{\n# words\n}", "2: syntax error while parsing object key - invalid literal"},
       {"{'detail': 2}", "1: syntax error while parsing object key - invalid literal"},
       {"{\"output\": \"a\nb\"}", "1: syntax error while parsing value - invalid string"},
       {"{\"output\": \"\xff\"}", "1: syntax error while parsing value - invalid string"},

@@ -121,6 +121,13 @@ TEST_CASE("output file: a FIFO's reader is waited for, or missed at once") {
   CHECK(mode_of(path) == 0600);
 }
 
+TEST_CASE("output file: which names are standard output") {
+  for (const char* path : {"-", "/dev/stdout", "/dev/fd/1", "/proc/self/fd/1"})
+    CHECK(mitm::cli::is_standard_output(path));
+  for (const char* path : {"", "/dev/stderr", "/dev/fd/11", "flows", "/dev/tty"})
+    CHECK_FALSE(mitm::cli::is_standard_output(path));
+}
+
 TEST_CASE("output file: an open descriptor by its path, whatever it is") {
   const tls_test::Directory directory;
   for (const auto mode : kBoth) {
@@ -136,7 +143,8 @@ TEST_CASE("output file: an open descriptor by its path, whatever it is") {
     CHECK((::fcntl(pipe->in.get(), F_GETFL) & O_NONBLOCK) == 0);
     const std::string to_read = "/dev/fd/" + std::to_string(pipe->out.get());
     CHECK(said_of(to_read, mode) == "--output: cannot write to " + to_read + ": Bad file descriptor");
-    CHECK(said_of("/dev/fd/999", mode) == "--output: cannot write to /dev/fd/999: Bad file descriptor");
+    CHECK(said_of("/dev/fd/999", mode)
+              .starts_with("--output: /dev/fd/999 is not open here; sudo closes all descriptors above 2: "));
   }
   // A shell's `>file`: what is in the file stays, and so does the position.
   const base::UniqueFd file{::open((directory / "file").c_str(), O_WRONLY | O_CREAT, 0644)};

@@ -101,8 +101,8 @@ TEST_CASE("settings: times have units, or are seconds") {
        {"", "m", "-1", "+1", "1.5h", "10 m", "10min", "169h", "604801", "99999999999999999999"}) {
     CAPTURE(bad);
     CHECK(mitm::cli::parse_duration(bad).error().text ==
-          fmt::format(
-              "expected a time such as 30 (seconds), 30s, 10m or 2h, at most 168h, or 0; found \"{}\"", bad));
+          fmt::format("expected a time such as 30 (seconds), 30s, 10m or 2h, at most 168h, or 0; found '{}'",
+                      bad));
   }
 }
 
@@ -194,6 +194,48 @@ TEST_CASE("settings: every error of a rule has its place") {
   CHECK(rule_error(json::array({many}).dump()) == "[0].port: expected at most 1000 entries, found 1001");
 }
 
+TEST_CASE("settings: --block, --pass and --only come before the rules of the file, the rest of --only last") {
+  const auto policy_of = [](const std::vector<const char*>& typed) { return settings_of(typed)->policy; };
+  const auto policy = policy_of({"curl", "--only", "*.example.org", "--pass", "a.example.org,b.example.org",
+                                 "--pass", "192.0.2.1", "--block", "ads.example.org"});
+  REQUIRE(policy.rules.size() == 4);
+  procmap::ProcessFacts facts;
+  facts.exe = facts.name = "curl";
+  const procmap::Owner owner{std::nullopt, std::make_shared<procmap::ProcessFacts>(facts)};
+  const auto verdict = policy.judge({owner, *base::parse_endpoint("192.0.2.9:443")}, {});
+  const std::pair<const char*, const char*> cases[] = {
+      {"ads.example.org", "block --block, host ads.example.org"},
+      {"a.example.org", "pass --pass, host a.example.org"},
+      {"b.example.org", "pass --pass, host b.example.org"},
+      {"192.0.2.1", "pass --pass, host 192.0.2.1"},
+      {"c.example.org", "intercept --only, host c.example.org"},
+      {"example.net", "pass not a host of --only"},
+      {"", "pass not a host of --only"},
+  };
+  for (const auto& [host, expected] : cases) {
+    const auto settled = policy.settle(verdict, host);
+    CHECK(fmt::format("{} {}", divert::to_string(settled.action), settled.reason) == expected);
+  }
+  CHECK(policy_of({"curl", "--block", "x.test"}).rules.size() == 1);
+  for (const char* bad : {"", "a:443", "a b", "a,,b", "https://a"}) {
+    CAPTURE(bad);
+    CHECK_FALSE(parse_command_line(std::vector<const char*>{"--only", bad}));
+  }
+  // Rules of the file keep their names, and decide about what no option names.
+  const auto invocation =
+      parse_command_line(std::vector<const char*>{"exec", "--only", "a.test", "--", "ls"});
+  auto options = effective_options(*invocation, "/nonexistent");
+  (*options)["rules"] = json::parse(R"([{"host": "b.test", "action": "block"}])");
+  const auto both = run_settings(*options, *invocation);
+  REQUIRE(both);
+  const auto copy = divert::Policy::from_json(json::from_cbor(json::to_cbor(both->policy.to_json())));
+  REQUIRE(copy);
+  REQUIRE(copy->rules.size() == 3);
+  CHECK(copy->rules[0].name == "--only");
+  CHECK(copy->rules[1].name == "rules[0]");
+  CHECK(copy->rules[2].name == "not a host of --only");
+}
+
 TEST_CASE("settings: client certificates are read; the key may be in the file of the certificate") {
   const auto certs = parse_client_certs(json::parse(R"([
     {"host": "*.Bank.example.", "cert": "c.pem", "key": "k.pem"}, {"host": "192.0.2.1", "cert": "both.pem"}])"));
@@ -213,7 +255,7 @@ TEST_CASE("settings: every error of a client certificate has its place") {
   };
   const json good{{"host", "a.b"}, {"cert", "c"}};
   const std::pair<const char*, const char*> cases[] = {
-      {R"([{}])", "[0].host: expected a string, found none"},
+      {R"([{}])", "[0].host: expected a string, found none\n[0].cert: expected a string, found none"},
       {R"([{"host": "a.b"}])", "[0].cert: expected a string, found none"},
       {R"([{"host": "a.b", "cert": "c"}, {"host": "a.b", "cert": ""}])",
        "[1].cert: expected a string, found \"\""},
