@@ -23,7 +23,7 @@ struct ProcessId {
 /// One link of the parent chain.
 struct Ancestor {
   ProcessId id;
-  std::string exe;  ///< empty when it could not be read
+  std::string exe;                            ///< empty when it could not be read
   std::vector<std::string> other_names = {};  ///< as in ProcessFacts
 };
 
@@ -39,8 +39,8 @@ struct ProcessFacts {
   std::string exe;  ///< full path, " (deleted)" removed; empty when it cannot be read
   std::vector<std::string> argv;
   std::vector<std::string> other_names;  ///< names_in_arguments() of them
-  std::string user;    ///< login name, or the uid in decimal
-  std::string group;   ///< group name, or the gid in decimal
+  std::string user;                      ///< login name, or the uid in decimal
+  std::string group;                     ///< group name, or the gid in decimal
   std::string cgroup;  ///< cgroup v2 path, for example /user.slice/...; empty without cgroup v2
   /// Parent first, up to pid 1. A parent that has ended since is still listed when it was seen while it
   /// lived.
