@@ -26,9 +26,11 @@ namespace asio = boost::asio;
 using asio::awaitable;
 using Clock = std::chrono::steady_clock;
 constexpr std::size_t kFinishBytes = 1 << 20;
-/// Of one TLS call. A record takes two; OpenSSL itself would go on as long as there are records that carry
-/// nothing for us (KeyUpdate, tickets), each of which costs it some microseconds.
-constexpr int kWireReads = 512;
+/// What one TLS call may read of the wire beyond what it gives. OpenSSL itself goes on as long as there are
+/// records that carry nothing for us (KeyUpdate of 27 bytes, tickets), each of which costs it ten
+/// microseconds or more, and a record of one byte costs as much as one of 64. One record of full size must
+/// fit.
+constexpr std::size_t kWireBytes = 24 << 10;
 constexpr auto kAwait = asio::as_tuple(asio::use_awaitable);
 
 bool would_block(int code) {
@@ -133,13 +135,15 @@ int Channel::wire_read(char* into, int size) {
     if (wire_.empty()) wire_.shrink_to_fit();
     return static_cast<int>(given);
   }
-  if (drained_ || wire_reads_-- <= 0) {
+  if (drained_ || wire_left_ == 0) {
     wire_blocked_ = Status::want_read;  // waiting ends at once if there is more
     return -1;
   }
-  const auto got = ::recv(socket_.native_handle(), into, static_cast<std::size_t>(size), 0);
+  const std::size_t room = std::min(wire_left_, static_cast<std::size_t>(size));
+  const auto got = ::recv(socket_.native_handle(), into, room, 0);
   // After less than asked for there is nothing more: waiting for readiness sees what came since.
-  drained_ = got < size;
+  drained_ = got < static_cast<ssize_t>(room);
+  if (got > 0) wire_left_ -= static_cast<std::size_t>(got);
   if (got == 0) wire_ended_ = true;
   if (got < 0) wire_error_ = errno;
   if (got < 0 && would_block(errno)) wire_blocked_ = Status::want_read;
@@ -157,7 +161,7 @@ void Channel::begin_tls_call() {
   ERR_clear_error();
   wire_blocked_ = Status::ok;
   wire_error_ = 0;
-  wire_reads_ = kWireReads;
+  wire_left_ = kWireBytes;
 }
 
 IoResult Channel::system_result(int code, Status when_blocked) {
@@ -228,6 +232,7 @@ IoResult Channel::read_tls(std::span<char> into) {
     std::size_t got = 0;
     const int returned = SSL_read_ex(ssl_.get(), into.data() + total, into.size() - total, &got);
     total += got;
+    wire_left_ += got;
     if (returned == 1) continue;
     const IoResult stopped = tls_result(returned);
     drained_ = stopped.blocked();

@@ -72,7 +72,7 @@ class Channel {
   /// that the socket can still be handed on. Else they are read and pushed back.
   [[nodiscard]] Look look(std::span<char> scratch, bool leave);
 
-  /// Fills as much of `into` as is there now; with TLS perhaps less, when it comes in many small records.
+  /// Fills as much of `into` as is there now; with TLS perhaps less, when it comes in small records.
   [[nodiscard]] IoResult try_read(std::span<char> into);
   /// Whether the last try_read took all there was: waiting comes before the next one.
   [[nodiscard]] bool drained() const { return drained_; }
@@ -163,7 +163,7 @@ class Channel {
   int tls_reason_ = 0;
   int wire_error_ = 0;                ///< errno of the last system call made for TLS
   Status wire_blocked_ = Status::ok;  ///< want_*: the last TLS call met a socket that was not ready
-  int wire_reads_ = 0;                ///< system calls that the last TLS call may still make to read
+  std::size_t wire_left_ = 0;         ///< bytes that the TLS call may still read
   bool wire_ended_ = false;
   bool drained_ = false;
 };
