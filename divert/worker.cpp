@@ -16,6 +16,7 @@
 #include <sys/resource.h>
 #include <sys/socket.h>
 
+#include "divert/context_heartbeat.h"
 #include "divert/heartbeats.h"
 #include "divert/relay.h"
 #include "divert/wire.h"
@@ -110,8 +111,10 @@ class Worker::Context {
 
   asio::awaitable<void> beat() {
     asio::steady_timer timer{io_};
+    ContextHeartbeat& heartbeat = heartbeat_of(io_);
+    heartbeat.start([this] { link_.beat(); });
     for (;;) {
-      link_.beat();
+      heartbeat.beat();
       timer.expires_after(Heartbeats::kEvery);
       co_await timer.async_wait(kToken);
     }

@@ -1,5 +1,8 @@
 #include "divert/heartbeats.h"
 
+#include <boost/asio/io_context.hpp>
+
+#include "divert/context_heartbeat.h"
 #include "tests/test.h"
 
 using namespace std::chrono_literals;
@@ -54,4 +57,22 @@ TEST_CASE("heartbeats: time in which the listener itself did not come round does
   const auto left = Heartbeats::kSilence - 2 * Heartbeats::kMaxStep;
   CHECK_FALSE(rounds(heartbeats, now, 200ms, left - 200ms));
   CHECK(rounds(heartbeats, now, 200ms, 200ms) == 0);
+}
+
+TEST_CASE(
+    "heartbeats: a context sends one when the last one is half a second old, not before it is told how") {
+  boost::asio::io_context context;
+  auto& heartbeat = divert::heartbeat_of(context);
+  divert::ContextHeartbeat::Clock::time_point now{1h};
+  heartbeat.beat_when_due(now);
+  int sent = 0;
+  heartbeat.start([&sent] { ++sent; });
+  heartbeat.beat(now);
+  CHECK(sent == 1);
+  heartbeat.beat_when_due(now + Heartbeats::kEvery - 1ms);
+  CHECK(sent == 1);
+  heartbeat.beat_when_due(now + Heartbeats::kEvery);
+  heartbeat.beat_when_due(now + Heartbeats::kEvery + 1ms);
+  CHECK(sent == 2);
+  CHECK(&divert::heartbeat_of(context) == &heartbeat);
 }
