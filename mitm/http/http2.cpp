@@ -108,6 +108,13 @@ Http2Reader::Http2Reader(Side side)
 
 Http2Reader::~Http2Reader() = default;
 
+std::size_t Http2Reader::held() const {
+  const std::size_t table = inflater_ ? nghttp2_hd_inflate_get_dynamic_table_size(inflater_.get()) : 0;
+  return table + gathered_.capacity() + head_.fields.memory() + head_.method.capacity() +
+         head_.scheme.capacity() + head_.authority.capacity() + head_.path.capacity() +
+         head_.protocol.capacity() + unacknowledged_.size() * sizeof(Http2Settings);
+}
+
 bool Http2Reader::fail(const char* why) {
   error_ = why;
   return false;
@@ -229,7 +236,7 @@ bool Http2Reader::whole_frame(std::string_view payload, Handler& handler) {
   switch (frame_.type) {
     case NGHTTP2_RST_STREAM:
       if (payload.size() != 4 || frame_.stream == 0) return fail("a malformed RST_STREAM");
-      if (frame_at_ > 0 && word(payload, 0, 4) == NGHTTP2_NO_ERROR) quiet_resets_.push_back(frame_at_);
+      if (word(payload, 0, 4) == NGHTTP2_NO_ERROR) quiet_resets_.push_back(frame_at_);
       handler.reset(frame_.stream, word(payload, 0, 4));
       return true;
     case NGHTTP2_GOAWAY:
@@ -297,7 +304,6 @@ bool Http2Reader::header_block(std::string_view payload, Handler& handler) {
   block_stream_ = frame_.stream;
   block_ends_stream_ = frame_.type == NGHTTP2_HEADERS && (frame_.flags & NGHTTP2_FLAG_END_STREAM) != 0;
   block_frames_ = 1;
-  head_ = {};
   return fragment(payload.substr(ahead, payload.size() - ahead - padding), last, handler);
 }
 
@@ -326,6 +332,7 @@ bool Http2Reader::fragment(std::string_view bytes, bool last, Handler& handler) 
   } else {
     handler.headers(block_stream_, head_, block_ends_stream_);
   }
+  head_ = {};
   return true;
 }
 

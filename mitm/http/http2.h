@@ -79,7 +79,8 @@ class Http2Reader {
   /// False: this is not HTTP/2, or more than we are prepared to hold; see error(). The reader is then of no
   /// further use.
   [[nodiscard]] bool feed(std::string_view bytes, Handler& handler);
-  /// Where in the bytes of the last feed() the RST_STREAM frames with NO_ERROR begin.
+  /// Where in the bytes of the last feed() the RST_STREAM frames with NO_ERROR begin that it has completed; 0
+  /// also when that was in the bytes before.
   [[nodiscard]] std::span<const std::size_t> quiet_resets() const { return quiet_resets_; }
   /// The other end has sent SETTINGS, which hold from their acknowledgement in this direction on.
   [[nodiscard]] bool settings_sent(const Http2Settings& settings);
@@ -87,6 +88,8 @@ class Http2Reader {
   [[nodiscard]] bool settings_agreed(const Http2Settings& settings);
 
   [[nodiscard]] const char* error() const { return error_; }
+  /// Bytes of memory that it holds, roughly.
+  [[nodiscard]] std::size_t held() const;
 
  private:
   struct Frame {

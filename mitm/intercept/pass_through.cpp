@@ -53,7 +53,9 @@ std::optional<std::size_t> PassThrough::show(flow::Direction direction, std::str
       step = step.substr(0, *last);
     }
     if (!observer_.saw(direction, step)) return std::nullopt;
-    for (const std::size_t seam : observer_.seams(direction)) seams_.push_back(seen + seam);
+    for (const std::size_t seam : observer_.seams(direction)) {
+      if (seen + seam > 0) seams_.push_back(seen + seam);  // else they are parted already
+    }
     seen += step.size();
     if (seen < bytes.size() && (seams_.size() >= kSeams || turn.is_over())) break;
   }

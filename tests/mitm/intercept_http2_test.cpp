@@ -145,6 +145,32 @@ TEST_CASE("http2: RST_STREAM behind an early answer comes in a TLS record of its
   for (const auto& flow : rig.ended(2)) CHECK(flow.status == 413);
 }
 
+TEST_CASE("http2: RST_STREAM is parted from the answer wherever it lies in what is read") {
+  // What is read is looked at in steps of 4096 bytes; the frame has 13, the first 9 of them its header.
+  for (const std::size_t at : {4080, 4087, 4090, 4096}) {
+    CAPTURE(at);
+    Rig rig{rig::trusting()};
+    auto [program, server] = rig.open();
+    const mitm::tls::SslCtxPtr client = rig::ours().client(), origin = rig::theirs().server("h.test");
+    REQUIRE(shake(program, client.get(), server, origin.get(), "h.test", {"h2"}).program);
+    Packer asks, answers;
+    passes(program, server, std::string(kPreface) + settings());
+    passes(program, server, asks.headers(1, get("/a"), false));
+    passes(server, program, settings());
+    std::string answer = answers.headers(1, {{":status", "413"}}, false);
+    answer += data(1, std::string(at - answer.size() - 9, 'x'), true);
+    REQUIRE(answer.size() == at);
+    const std::string all = answer + reset(1, NGHTTP2_NO_ERROR);
+    server.say(all);
+    std::string heard(2 * all.size(), '\0');
+    std::size_t size = 0;
+    REQUIRE(SSL_read_ex(program.ssl(), heard.data(), heard.size(), &size) == 1);  // a record at most
+    CHECK(size >= answer.size());
+    CHECK(size < all.size());
+    CHECK(heard.substr(0, size) + program.hear(all.size() - size) == all);
+  }
+}
+
 TEST_CASE("http2: a program that has counted the bytes of its answer does not wait for the stream's end") {
   for (const char* length : {"5", "6"}) {
     for (const bool by_reset : {false, true}) {
