@@ -132,9 +132,11 @@ class Process {
     const auto keylog = make_keylog(plan);
     memory_->on_first_drop([this] {
       asio::post(worker_.context(0), [] {
-        say("connections hold all the memory that they may: until they hold less, they are read more slowly, "
-            "and "
-            "bodies, messages and header fields of HTTP/2 are not recorded");
+        say("connections hold most of the memory that they may: until they hold less, bodies and messages "
+            "are "
+            "not recorded; when it is used up, they are read more slowly, and header fields of HTTP/2 are "
+            "not "
+            "recorded");
       });
     });
     for (std::size_t i = 0; i < worker_.contexts(); ++i) {
@@ -259,7 +261,7 @@ base::Result<> carry_connections(WorkerPlan plan) {
     say(fmt::format("{} events were not recorded: the output was too slow", bus.dropped()));
   if (const auto dropped = process.dropped_for_memory(); dropped > 0)
     say(fmt::format(
-        "{} bodies, messages and heads were not recorded: connections held all the memory they may",
+        "{} bodies, messages and heads were not recorded: connections held the memory that they may",
         dropped));
   return {};
 }

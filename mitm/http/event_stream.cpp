@@ -70,6 +70,7 @@ void EventStreamReader::begin_value() {
   if (name_ == "id") message_.id.clear();
   if (name_ != "data") return;
   if (!message_.bytes) message_.bytes = 0;
+  if (!has_data_) limit_ = next_limit_;
   if (has_data_) take_value("\n");
   has_data_ = true;
 }

@@ -12,12 +12,12 @@ class EventStreamReader final : public MessageReader {
   /// Bytes of an event's type and id that are kept.
   static constexpr std::size_t kWord = 256;
 
-  explicit EventStreamReader(std::size_t limit) : limit_(limit) {}
+  explicit EventStreamReader(std::size_t limit) : MessageReader(limit) {}
 
   /// Comments, and events without data, are passed over as programs pass over them.
   void feed(std::string_view bytes, Handler& handler) override;
   void keep_nothing() override {
-    limit_ = 0;
+    limit_ = next_limit_ = 0;
     drop_payload(message_);
   }
   [[nodiscard]] std::size_t held() const override { return message_.payload.capacity(); }
@@ -32,7 +32,6 @@ class EventStreamReader final : public MessageReader {
   void end_line(Handler& handler);
   void end_event(Handler& handler);
 
-  std::size_t limit_;
   State state_ = State::name;
   std::string name_;  ///< of the line's field, as far as it may be one that we know
   bool line_empty_ = true;

@@ -81,6 +81,7 @@ bool GrpcReader::begin() {
   left_ = 0;
   for (std::size_t i = 1; i < prefix_.size(); ++i)
     left_ = left_ << 8U | static_cast<unsigned char>(prefix_[i]);
+  limit_ = next_limit_;
   message_.kind = (flags & kTrailers) != 0 ? Message::Kind::trailers : Message::Kind::call;
   message_.compressed = (flags & kCompressed) != 0;
   message_.bytes = left_;

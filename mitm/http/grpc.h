@@ -17,12 +17,12 @@ namespace mitm::http {
 
 class GrpcReader final : public MessageReader {
  public:
-  explicit GrpcReader(std::size_t limit) : limit_(limit) {}
+  explicit GrpcReader(std::size_t limit) : MessageReader(limit) {}
 
   /// After an error, bytes are ignored. Payloads stay compressed.
   void feed(std::string_view bytes, Handler& handler) override;
   void keep_nothing() override {
-    limit_ = 0;
+    limit_ = next_limit_ = 0;
     drop_payload(message_);
   }
   [[nodiscard]] std::size_t held() const override { return message_.payload.capacity(); }
@@ -30,7 +30,6 @@ class GrpcReader final : public MessageReader {
  private:
   [[nodiscard]] bool begin();
 
-  std::size_t limit_;
   std::array<char, 5> prefix_{};
   std::size_t prefix_size_ = 0;  ///< of it, seen
   std::uint64_t left_ = 0;

@@ -33,7 +33,7 @@ struct Message {
 };
 std::string_view to_string(Message::Kind kind);
 
-/// Reads one direction. Of a payload, `limit` bytes are kept; the rest is counted.
+/// Reads one direction. Of a payload, a limit of bytes is kept; the rest is counted.
 class MessageReader {
  public:
   class Handler {
@@ -43,7 +43,7 @@ class MessageReader {
     virtual void message(Message& message) = 0;
   };
 
-  MessageReader() = default;
+  explicit MessageReader(std::size_t limit) : limit_(limit), next_limit_(limit) {}
   MessageReader(const MessageReader&) = delete;
   MessageReader& operator=(const MessageReader&) = delete;
   virtual ~MessageReader() = default;
@@ -51,12 +51,17 @@ class MessageReader {
   virtual void feed(std::string_view bytes, Handler& handler) = 0;
   /// From here on no payload is kept, and that of the message under way is given up: there is no memory.
   virtual void keep_nothing() = 0;
+  /// The limit from the next message on. Compressed ones of a WebSocket that may refer to what was given up
+  /// stay unread.
+  void keep_from_next(std::size_t limit) { next_limit_ = limit; }
   /// Bytes of memory that it holds, roughly.
   [[nodiscard]] virtual std::size_t held() const = 0;
   /// Why not everything could be read; null: it could. What follows may still be read, or nothing more.
   [[nodiscard]] const char* error() const { return error_; }
 
  protected:
+  std::size_t limit_;       ///< of the payload under way
+  std::size_t next_limit_;  ///< of those after it
   const char* error_ = nullptr;
 };
 

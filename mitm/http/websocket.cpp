@@ -147,7 +147,7 @@ class WebSocketReader::Inflater {
 
 WebSocketReader::WebSocketReader(Side side, const std::optional<PermessageDeflate>& deflate,
                                  std::size_t limit)
-    : side_(side), deflate_(deflate), limit_(limit), unfolds_(limit > 0) {}
+    : MessageReader(limit), side_(side), deflate_(deflate), unfolds_(limit > 0) {}
 
 WebSocketReader::~WebSocketReader() = default;
 
@@ -164,8 +164,9 @@ void WebSocketReader::feed(std::string_view bytes, Handler& handler) {
 
 /// Nor a window: without payloads nobody needs it.
 void WebSocketReader::keep_nothing() {
-  limit_ = 0;
+  limit_ = next_limit_ = 0;
   unfolds_ = false;
+  window_lost_ = window_lost_ || (inflater_ && deflate_->takeover);
   inflater_.reset();
   drop_payload(message_);
 }
@@ -244,6 +245,8 @@ const char* WebSocketReader::wrong_frame(unsigned first, bool masked) const {
 
 void WebSocketReader::begin_message() {
   in_message_ = true;
+  limit_ = next_limit_;
+  unfolds_ = limit_ > 0 && !window_lost_;
   message_ = {};
   message_.kind = opcode_ == Opcode::text ? Kind::text : Kind::binary;
   message_.bytes = 0;
@@ -292,6 +295,7 @@ void WebSocketReader::inflate(std::string_view part) {
   if (why == nullptr) return;
   error_ = why;
   unfolds_ = false;
+  window_lost_ = true;
   inflater_.reset();
 }
 
@@ -303,6 +307,7 @@ void WebSocketReader::end_frame(Handler& handler) {
   if (message_.compressed && !unfolds_) {
     message_.bytes.reset();
     message_.cut = true;
+    window_lost_ = window_lost_ || deflate_->takeover;
   }
   if (inflater_ && !deflate_->takeover) inflater_.reset();
   in_message_ = false;
@@ -317,7 +322,7 @@ void WebSocketReader::end_control(Handler& handler) {
   message.wire_bytes = frame_bytes_;
   const std::string_view payload = control_;
   if (opcode_ != Opcode::close) {
-    keep(payload, limit_, message);
+    keep(payload, next_limit_, message);
   } else if (payload.size() >= 2) {
     message.code = static_cast<int>(big_endian(payload.substr(0, 2)));
     message.reason = payload.substr(2);

@@ -69,10 +69,10 @@ class WebSocketReader final : public MessageReader {
 
   Side side_;
   std::optional<PermessageDeflate> deflate_;
-  std::size_t limit_;
   std::unique_ptr<Inflater> inflater_;  ///< from the first compressed message on
   bool over_ = false;
-  bool unfolds_;                    ///< false: nobody wants it, or the compressor's state is lost to us
+  bool unfolds_;                    ///< messages are decompressed
+  bool window_lost_ = false;        ///< what later messages may refer to was not decompressed
   std::int64_t credit_ = kAtFirst;  ///< bytes that may yet be unfolded; at most kUnfolded
 
   std::array<char, 14> header_{};

@@ -13,12 +13,16 @@ using Status = IoResult::Status;
 constexpr auto kSlow = std::chrono::seconds{1};  ///< after which the start of a flow is shown
 constexpr std::size_t kRefused = 16 << 10;       ///< bytes that are kept of what is refused
 
-/// What a reader is shown at once: a head must be whole, a body may be events from end to end.
-std::string_view next_step(const Http1Reader& reader, std::string_view input) {
-  return reader.between_messages() ? input : input.substr(0, Turn::kLargeStep);
-}
-
 }  // namespace
+
+/// What a reader is shown at once: a head must be whole, a body may be events from end to end.
+std::string_view Http1Session::next_step(const Lane& lane, std::string_view input) const {
+  const bool request = lane.direction == flow::Direction::request;
+  if ((request ? requests_ : responses_).between_messages()) return input;
+  if (exchanges_.empty()) return input.substr(0, Turn::kLargeStep);
+  const Exchange& exchange = request ? exchanges_.back() : exchanges_.front();
+  return input.substr(0, exchange.messages.step(lane.direction));
+}
 
 // Memory.
 
@@ -72,7 +76,7 @@ std::size_t Http1Session::consume_requests(std::string_view input) {
       asking_.reread = at < input.size();
       return at;
     }
-    const auto event = requests_.next(next_step(requests_, input.substr(at)));
+    const auto event = requests_.next(next_step(asking_, input.substr(at)));
     switch (event.what) {
       case What::need_more:
         return at;
@@ -116,6 +120,7 @@ void Http1Session::finish_request() {
   Exchange& exchange = exchanges_.back();
   exchange.request_done = true;
   exchange.flow->request_trailers = std::move(requests_.trailers());
+  hold(exchange, exchange.flow->request_trailers.memory());
   awaiting_switch_ =
       (exchange.upgrade || exchange.answers == http::Answers::connect) && !exchange.response_begun;
   if (exchanges_.size() == 1) finish_front();
@@ -216,7 +221,7 @@ std::size_t Http1Session::consume_responses(std::span<char> bytes) {
       }
       responses_.answers(exchanges_.front().answers);
     }
-    const auto event = responses_.next(next_step(responses_, input.substr(at)));
+    const auto event = responses_.next(next_step(answering_, input.substr(at)));
     switch (event.what) {
       case What::need_more:
         return at;
@@ -291,6 +296,7 @@ void Http1Session::finish_response() {
   Exchange& exchange = exchanges_.front();
   exchange.response_done = true;
   exchange.flow->response_trailers = std::move(responses_.trailers());
+  hold(exchange, exchange.flow->response_trailers.memory());
   const bool tunnel = exchange.answers == http::Answers::connect && head.status / 100 == 2;
   if (head.status == 101 || (tunnel && exchange.request_done)) {
     switched_ = true;

@@ -197,6 +197,7 @@ awaitable<void> Http1Session::pump_requests() {
     std::string_view input = lane.held;
     if (!std::exchange(lane.reread, false)) {
       if (lane.held.size() >= kLittle) co_await wait_for_memory(lane);
+      if (stopped_) co_return;  // somebody else may be reading the rest
       const std::span<char> scratch = tracked_.scratch();
       got = client_.try_read(scratch);
       if (got.ended() && !early_ && has_half_a_head()) {
@@ -247,6 +248,7 @@ awaitable<void> Http1Session::pump_responses() {
     const bool again = std::exchange(lane.reread, false);
     IoResult got;
     if (!again && lane.held.size() >= kLittle) co_await wait_for_memory(lane);
+    if (stopped_) co_return;
     const std::span<char> scratch = tracked_.scratch();
     if (!again) got = server_.try_read(scratch);
     if (got.ended()) {

@@ -84,6 +84,7 @@ class Http1Session {
   boost::asio::awaitable<void> wait_for_memory(const Lane& lane);
 
   [[nodiscard]] bool must_yield(Lane& lane, bool more) const;
+  [[nodiscard]] std::string_view next_step(const Lane& lane, std::string_view input) const;
   [[nodiscard]] std::size_t consume_requests(std::string_view input);
   [[nodiscard]] std::size_t consume_responses(std::span<char> bytes);
   void begin_exchange(http::Head& head);

@@ -1,6 +1,8 @@
 // What both readers tell, put together stream by stream.
 #include "mitm/intercept/http2_session.h"
 
+#include <charconv>
+
 #include <nghttp2/nghttp2.h>
 
 #include "mitm/intercept/http_flow.h"
@@ -14,11 +16,12 @@ using flow::Direction;
 
 constexpr auto kSlow = std::chrono::seconds{1};  ///< after which the start of a flow is shown
 
-/// As many bytes as were announced: who counts them need not wait for the end of the stream, which may come
-/// in a frame of its own.
-bool is_whole(const flow::Flow& flow) {
-  return flow.response_bytes &&
-         flow.response_headers.find("content-length") == std::to_string(*flow.response_bytes);
+std::optional<std::uint64_t> content_length(const http::Fields& fields) {
+  const std::string_view text = fields.find("content-length");
+  std::uint64_t length = 0;
+  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), length);
+  if (error != std::errc{} || end != text.data() + text.size()) return std::nullopt;
+  return length;
 }
 
 void append(http::Fields& fields, const http::Fields& more) {
@@ -28,7 +31,10 @@ void append(http::Fields& fields, const http::Fields& more) {
 }  // namespace
 
 Http2Session::Http2Session(Tracked& tracked, Channel& client, Channel& server)
-    : tracked_(tracked), pass_through_(tracked, client, server, *this), share_(tracked.shared().memory) {}
+    : tracked_(tracked),
+      pass_through_(tracked, client, server, *this),
+      share_(tracked.shared().memory),
+      readers_share_(tracked.shared().memory) {}
 
 void Http2Session::adopt(std::unique_ptr<flow::Flow> request) {
   (void)opens(Direction::request, 1);
@@ -56,6 +62,7 @@ bool Http2Session::saw(Direction direction, std::string_view bytes) {
   const bool request = direction == Direction::request;
   auto& reader = request ? requests_ : responses_;
   const bool read = reader.feed(bytes, request ? program_ : server_);
+  account_readers();
   if (read && !crime_) return true;
   malformed(direction, crime_ ? crime_ : reader.error());
   return false;
@@ -115,6 +122,16 @@ void Http2Session::hold(Exchange& exchange, std::size_t more) {
   if (held_ > kHeldLimit) crime_ = "more header fields at once than we can hold";
 }
 
+void Http2Session::account_readers() {
+  readers_share_.set(requests_.held() + responses_.held());
+}
+
+/// As many bytes as were announced: who counts them need not wait for the end of the stream, which may come
+/// in a frame of its own.
+bool Http2Session::is_whole(const Exchange& exchange) {
+  return exchange.length && exchange.flow->response_bytes == exchange.length;
+}
+
 /// Nothing of HTTP/2 can wait: a connection that is not read loses its windows as well.
 void Http2Session::drop_if_exhausted(Exchange& exchange, http::Fields& fields) {
   MemoryAccount& memory = tracked_.shared().memory;
@@ -144,10 +161,12 @@ void Http2Session::begin(std::uint32_t stream, http::Http2Head& head) {
   exchange.flow = tracked_.begin(flow::Type::http);
   exchange.websocket = head.method == "CONNECT" && http::iequals(head.protocol, "websocket");
   describe_request(head, tracked_, *exchange.flow);
-  drop_if_exhausted(exchange, exchange.flow->request_headers);
-  hold(exchange, cost_of_request(*exchange.flow));
   const bool many = exchange.messages.request_began(*exchange.flow, tracked_.shared().settings.body_limit);
   if (many) show_start(exchange);
+  drop_if_exhausted(exchange, exchange.flow->request_headers);
+  if (tracked_.shared().memory.is_exhausted() && cut_request_line(*exchange.flow))
+    exchange.fields_dropped = true;
+  hold(exchange, cost_of_request(*exchange.flow));
 }
 
 void Http2Session::response(Exchange& exchange, http::Http2Head& head) {
@@ -161,6 +180,7 @@ void Http2Session::response(Exchange& exchange, http::Http2Head& head) {
   if (accepted) exchange.messages.websocket_began(flow, limit);
   const bool many = accepted || exchange.messages.response_began(flow, limit);
   if (many) show_start(exchange);
+  exchange.length = content_length(flow.response_headers);
   drop_if_exhausted(exchange, flow.response_headers);
   hold(exchange, cost_of_response(flow));
 }
@@ -206,7 +226,7 @@ void Http2Session::finish(Exchanges::iterator at, std::string error) {
 void Http2Session::finish_all(const std::string& error) {
   while (!exchanges_.empty()) {
     const auto at = exchanges_.begin();
-    const bool counted = first_end_ == Direction::request && is_whole(*at->second.flow);
+    const bool counted = first_end_ == Direction::request && is_whole(at->second);
     finish(at, at->second.response_done || counted ? std::string() : error);
   }
 }
@@ -251,8 +271,8 @@ void Http2Session::Listener::reset(std::uint32_t stream, std::uint32_t code) {
   // A server that has answered may stop listening to the rest of the request (RFC 9113 section 8.1), and a
   // program that has its answer may stop sending it.
   const bool done = at->second.response_done;
-  const bool left = request() && (code == NGHTTP2_NO_ERROR || code == NGHTTP2_CANCEL) &&
-                    (done || is_whole(*at->second.flow));
+  const bool left =
+      request() && (code == NGHTTP2_NO_ERROR || code == NGHTTP2_CANCEL) && (done || is_whole(at->second));
   session_.finish(at, left || (done && code == NGHTTP2_NO_ERROR)
                           ? std::string()
                           : fmt::format("{} reset the stream: {}", request() ? "the program" : "the server",

@@ -37,8 +37,9 @@ class Http2Session final : private PassThrough::Observer {
     std::unique_ptr<flow::Flow> flow;
     Messages messages;
     std::chrono::steady_clock::time_point began;
-    std::size_t held = 0;    ///< its part of held_
-    std::size_t bodies = 0;  ///< bytes of memory that hold what was captured of them
+    std::size_t held = 0;                 ///< its part of held_
+    std::size_t bodies = 0;               ///< bytes of memory that hold what was captured of them
+    std::optional<std::uint64_t> length;  ///< Content-Length of the answer
     bool fields_dropped = false;
     bool websocket = false;  ///< asked for (RFC 8441)
     bool request_done = false;
@@ -79,6 +80,8 @@ class Http2Session final : private PassThrough::Observer {
   void trailers(Exchange& exchange, flow::Direction direction, const http::Fields& fields, bool last);
   void hold(Exchange& exchange, std::size_t more);
   void drop_if_exhausted(Exchange& exchange, http::Fields& fields);
+  void account_readers();
+  [[nodiscard]] static bool is_whole(const Exchange& exchange);
   void capture(Exchange& exchange, flow::Direction direction, std::string_view bytes);
   void half_done(std::uint32_t stream, flow::Direction direction);
   void finish(Exchanges::iterator at, std::string error);
@@ -94,8 +97,9 @@ class Http2Session final : private PassThrough::Observer {
   Listener program_{*this, flow::Direction::request};
   Listener server_{*this, flow::Direction::response};
   Exchanges exchanges_;
-  std::size_t held_ = 0;                      ///< see kHeldLimit
-  MemoryShare share_;                         ///< held_, and the bodies
+  std::size_t held_ = 0;  ///< see kHeldLimit
+  MemoryShare share_;     ///< held_, and the bodies
+  MemoryShare readers_share_;
   std::uint32_t newest_[2] = {0, 0};          ///< of the streams that the server has opened, and the program
   std::optional<flow::Direction> first_end_;  ///< what follows it, failures too, is its consequence
   std::string goaway_;                        ///< why a side wants no more streams; empty: it has not said so

@@ -88,12 +88,26 @@ void describe_request(http::Http2Head& head, const Tracked& tracked, flow::Flow&
 std::size_t capture_body(std::string_view part, const Shared& shared, std::string& body, bool& cut) {
   const std::size_t limit = shared.settings.body_limit;
   const std::size_t room = cut ? 0 : std::min(limit - std::min(limit, body.size()), part.size());
-  const bool none = room > 0 && shared.memory.is_exhausted();
-  if (none) shared.memory.count_drop();
   const std::size_t before = body.capacity();
+  // What a string does: it doubles.
+  const std::size_t growth = room > before - body.size() ? std::max(before, room) : 0;
+  const bool none = room > 0 && !shared.memory.has_room_for_payload(growth);
+  if (none) shared.memory.count_drop();
   if (!none) body.append(part.substr(0, room));
   if ((none || part.size() > room) && limit > 0) cut = true;
   return body.capacity() - before;
+}
+
+bool cut_request_line(flow::Flow& flow) {
+  constexpr std::size_t kLongest = 1024;
+  bool cut = false;
+  for (std::string* text : {&flow.method, &flow.url, &flow.host}) {
+    if (text->size() <= kLongest) continue;
+    text->resize(kLongest);
+    text->shrink_to_fit();
+    cut = true;
+  }
+  return cut;
 }
 
 std::size_t cost_of_request(const flow::Flow& flow) {

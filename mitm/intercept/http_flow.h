@@ -27,8 +27,11 @@ void describe_request(http::Http2Head& head, const Tracked& tracked, flow::Flow&
 inline constexpr const char* kNoMemoryForFields =
     "the memory for all connections was used up: header fields were not recorded";
 
+/// Shortens method, URL and host to 1 KiB each. False: they were no longer than that.
+bool cut_request_line(flow::Flow& flow);
+
 /// Keeps what fits into the settings' limit of a body that comes in parts; `cut`: there was more, or the
-/// memory of all connections was used up. Returns by how much `body` has grown.
+/// memory that payloads of all connections may take was used up. Returns by how much `body` has grown.
 std::size_t capture_body(std::string_view part, const Shared& shared, std::string& body, bool& cut);
 
 /// Bytes of memory that the heads of `flow` occupy, roughly.

@@ -11,8 +11,9 @@
 namespace mitm::intercept {
 
 /// Shared by all io_contexts. Nothing is ever refused: when it is exhausted, connections read less at once,
-/// and pipelined requests and what comes of a large head wait in the kernel; payloads are not recorded, and
-/// header fields of HTTP/2, which cannot wait, neither. Any thread.
+/// and pipelined requests and what comes of a large head wait in the kernel; header fields of HTTP/2, which
+/// cannot wait, are not recorded. Payloads may take three quarters of it: what one user wants recorded of
+/// bodies takes nothing from how everything else passes. Any thread.
 class MemoryBudget {
  public:
   static constexpr std::size_t kLimit = 64 << 20;
@@ -26,6 +27,10 @@ class MemoryBudget {
   void on_first_drop(std::function<void()> call) { on_first_drop_ = std::move(call); }
 
   [[nodiscard]] bool is_exhausted() const { return used_.load(std::memory_order_relaxed) >= limit_; }
+  /// Whether `bytes` of a payload may still be recorded.
+  [[nodiscard]] bool has_room_for_payload(std::size_t bytes) const {
+    return used() + static_cast<std::int64_t>(bytes) < limit_ / 4 * 3;
+  }
   /// Bytes.
   [[nodiscard]] std::int64_t used() const { return used_.load(std::memory_order_relaxed); }
   /// Something was not recorded because of it: a body, a message's payload, the fields of a head.
@@ -60,6 +65,9 @@ class MemoryAccount {
     budget_->used_.fetch_add(std::exchange(unreported_, 0), std::memory_order_relaxed);
   }
   [[nodiscard]] bool is_exhausted() const { return budget_->is_exhausted(); }
+  [[nodiscard]] bool has_room_for_payload(std::size_t bytes = 0) const {
+    return budget_->has_room_for_payload(bytes);
+  }
   void count_drop() { budget_->count_drop(); }
 
  private:

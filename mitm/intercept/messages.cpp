@@ -28,25 +28,30 @@ class Messages::Reporter final : public http::MessageReader::Handler {
   Direction direction_;
 };
 
+template <class Reader, class... Arguments>
+void Messages::read(Direction direction, Type type, std::size_t limit, Arguments... arguments) {
+  type_ = type;
+  limit_ = limit;
+  readers_[static_cast<int>(direction)] = std::make_unique<Reader>(arguments..., limit);
+}
+
 bool Messages::request_began(const flow::Flow& flow, std::size_t limit) {
   if (!http::is_grpc(flow.request_headers.find("content-type"))) return false;
-  type_ = Type::grpc;
-  readers_[0] = std::make_unique<http::GrpcReader>(limit);
+  read<http::GrpcReader>(Direction::request, Type::grpc, limit);
   return true;
 }
 
 bool Messages::response_began(const flow::Flow& flow, std::size_t limit) {
   const std::string_view type = flow.response_headers.find("content-type");
   if (http::is_grpc(type)) {
-    type_ = Type::grpc;
-    readers_[1] = std::make_unique<http::GrpcReader>(limit);
+    read<http::GrpcReader>(Direction::response, Type::grpc, limit);
     return true;
   }
   if (!http::is_event_stream(type)) return false;
   const std::string_view coding = flow.response_headers.find("content-encoding");
   const bool coded = !coding.empty() && !http::iequals(coding, "identity");
   type_ = Type::sse;
-  if (!coded) readers_[1] = std::make_unique<http::EventStreamReader>(limit);
+  if (!coded) read<http::EventStreamReader>(Direction::response, Type::sse, limit);
   return true;
 }
 
@@ -56,9 +61,9 @@ void Messages::websocket_began(flow::Flow& flow, std::size_t limit) {
     flow.error = "no messages are shown: the WebSocket extension " + terms.unknown + " is not known";
     return;
   }
-  type_ = Type::websocket;
-  readers_[0] = std::make_unique<http::WebSocketReader>(http::Side::request, terms.program, limit);
-  readers_[1] = std::make_unique<http::WebSocketReader>(http::Side::response, terms.server, limit);
+  read<http::WebSocketReader>(Direction::request, Type::websocket, limit, http::Side::request, terms.program);
+  read<http::WebSocketReader>(Direction::response, Type::websocket, limit, http::Side::response,
+                              terms.server);
 }
 
 void Messages::feed(const Tracked& tracked, const flow::Flow& flow, Direction direction,
@@ -66,7 +71,7 @@ void Messages::feed(const Tracked& tracked, const flow::Flow& flow, Direction di
   const auto& reader = readers_[static_cast<int>(direction)];
   if (!reader) return;
   MemoryAccount& memory = tracked.shared().memory;
-  if (keeps_ && memory.is_exhausted()) give_up_payloads(memory);
+  if (limit_ > 0) look_at_memory(memory);
   Reporter reporter{*this, tracked, flow, direction};
   reader->feed(bytes, reporter);
   const std::size_t now = held();
@@ -74,11 +79,19 @@ void Messages::feed(const Tracked& tracked, const flow::Flow& flow, Direction di
   if (share_) share_->set(now);
 }
 
-void Messages::give_up_payloads(MemoryAccount& memory) {
-  keeps_ = false;
-  memory.count_drop();
+/// With room for what is held to grow, which it does by doubling.
+void Messages::look_at_memory(MemoryAccount& memory) {
+  const bool room = memory.has_room_for_payload(share_ ? share_->bytes() : 0);
+  if (room == keeps_) return;
+  keeps_ = room;
+  if (!room) {
+    gave_up_ = true;
+    memory.count_drop();
+  }
   for (const auto& reader : readers_) {
-    if (reader) reader->keep_nothing();
+    if (!reader) continue;
+    if (room) reader->keep_from_next(limit_);
+    if (!room) reader->keep_nothing();
   }
 }
 
@@ -95,8 +108,8 @@ void Messages::settle(flow::Flow& flow) const {
     flow.error = fmt::format("not all messages of {} are shown: {}",
                              direction == Direction::request ? "the program" : "the server", reader->error());
   }
-  if (flow.error.empty() && !keeps_)
-    flow.error = "the memory for all connections was used up: later messages are shown without what they say";
+  if (flow.error.empty() && gave_up_)
+    flow.error = "the memory for all connections was used up: some messages are shown without what they say";
   if (flow.error.empty() && type_ == Type::websocket && !closed_)
     flow.error = "the WebSocket ended without a close frame";
 }

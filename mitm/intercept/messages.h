@@ -9,6 +9,7 @@
 #include "mitm/http/message.h"
 #include "mitm/intercept/memory.h"
 #include "mitm/intercept/tracked.h"
+#include "mitm/intercept/turn.h"
 
 namespace mitm::intercept {
 
@@ -22,6 +23,10 @@ class Messages {
   /// From here on both directions carry frames.
   void websocket_began(flow::Flow& flow, std::size_t limit);
 
+  /// How many bytes of a body feed() should be given at once.
+  [[nodiscard]] std::size_t step(flow::Direction direction) const {
+    return readers_[static_cast<int>(direction)] ? Turn::kStep : Turn::kLargeStep;
+  }
   /// Body bytes of `flow`, without chunk or frame headers of HTTP.
   void feed(const Tracked& tracked, const flow::Flow& flow, flow::Direction direction,
             std::string_view bytes);
@@ -32,14 +37,18 @@ class Messages {
  private:
   class Reporter;
 
-  void give_up_payloads(MemoryAccount& memory);
+  template <class Reader, class... Arguments>
+  void read(flow::Direction direction, flow::Type type, std::size_t limit, Arguments... arguments);
+  void look_at_memory(MemoryAccount& memory);
   [[nodiscard]] std::size_t held() const;
 
   flow::Type type_ = flow::Type::http;
   bool closed_ = false;                              ///< a WebSocket, by a close frame
   std::unique_ptr<http::MessageReader> readers_[2];  ///< by Direction; null: no messages
   std::optional<MemoryShare> share_;                 ///< of what the readers hold
-  bool keeps_ = true;                                ///< false: payloads were given up, for want of memory
+  std::size_t limit_ = 0;                            ///< 0: no payloads are wanted
+  bool keeps_ = true;                                ///< there is memory for them
+  bool gave_up_ = false;                             ///< there was none once
 };
 
 }  // namespace mitm::intercept

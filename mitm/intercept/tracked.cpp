@@ -4,6 +4,13 @@
 #include <atomic>
 
 namespace mitm::intercept {
+namespace {
+
+/// Of URL and host in the event of a message, in bytes. Two bytes may be a message, and a URL a quarter of a
+/// megabyte; the flow's other events have it whole.
+constexpr std::size_t kMessageUrl = 2 << 10;
+
+}  // namespace
 
 std::uint64_t next_flow_id() {
   static std::atomic<std::uint64_t> last{0};
@@ -82,8 +89,8 @@ void Tracked::publish_message(const flow::Flow& flow, flow::Type type, flow::Dir
   told->id = flow.id;
   told->time = std::chrono::system_clock::now();
   describe(*told);
-  told->host = flow.host;
-  told->url = flow.url;
+  told->host.assign(flow.host, 0, kMessageUrl);
+  told->url.assign(flow.url, 0, kMessageUrl);
   told->message.emplace(flow::MessageFacts{direction == flow::Direction::response, std::move(message)});
   shared_.bus.publish(std::unique_ptr<const flow::Flow>(std::move(told)));
 }

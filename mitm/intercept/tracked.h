@@ -63,7 +63,8 @@ class Tracked {
   void publish_start(const flow::Flow& flow) const;
   /// From here on the connection is ended by us: that is the error of the flows that were still open.
   void ends_because(std::string why) { end_reason_ = std::move(why); }
-  /// Publishes what one direction of `flow` has said; `type` as of Flow::message.
+  /// Publishes what one direction of `flow` has said, with 2 KiB of URL and host at most; `type` as of
+  /// Flow::message.
   void publish_message(const flow::Flow& flow, flow::Type type, flow::Direction direction,
                        http::Message message) const;
   /// With the time since `began`, and that before go_on_later.

@@ -1,6 +1,8 @@
 // What passes, counted and read along.
 #include "mitm/intercept/websocket_session.h"
 
+#include "mitm/intercept/http_flow.h"
+
 namespace mitm::intercept {
 
 WebSocketSession::WebSocketSession(Tracked& tracked, Channel& client, Channel& server,
@@ -9,7 +11,9 @@ WebSocketSession::WebSocketSession(Tracked& tracked, Channel& client, Channel& s
     : tracked_(tracked),
       pass_through_(tracked, client, server, *this),
       flow_(std::move(flow)),
+      share_(tracked.shared().memory),
       began_(began) {
+  share_.set(cost_of_request(*flow_) + cost_of_response(*flow_));
   messages_.websocket_began(*flow_, tracked.shared().settings.body_limit);
 }
 

@@ -27,6 +27,7 @@ class WebSocketSession final : private PassThrough::Observer {
   Tracked& tracked_;
   PassThrough pass_through_;
   std::unique_ptr<flow::Flow> flow_;
+  MemoryShare share_;  ///< of flow_
   std::chrono::steady_clock::time_point began_;
   Messages messages_;
 };

@@ -280,6 +280,19 @@ TEST_CASE("messages: the start of a gRPC-Web call comes before what the program 
   CHECK(rig.started(0).size() == 1);
 }
 
+TEST_CASE("messages: repeat 2 KiB of a URL, which may be a hundred thousand times as long as they are") {
+  Rig rig{rig::trusting()};
+  auto [program, server] = rig.open();
+  rig::passes(program, server, rig::kGet);  // the next head alone would be too long to be told as HTTP
+  rig::passes(server, program, rig::kOk);
+  rig::passes(program, server, "GET /" + std::string(200'000, 'u') + " HTTP/1.1\r\nHost: h.test\r\n\r\n");
+  rig::passes(server, program,
+              "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nContent-Length: 6\r\n\r\ndata\n\n");
+  const std::string url = rig.ended(2).at(1).url;
+  CHECK(url.size() > 200'000);
+  CHECK((rig.messages(1).at(0).url == url.substr(0, 2 << 10)));
+}
+
 TEST_CASE("messages: of an event stream, as each comes; not of one that is compressed") {
   Rig rig{rig::trusting()};
   auto [program, server] = rig.open();

@@ -352,7 +352,11 @@ Rig::~Rig() {
 }
 
 std::pair<Peer, Peer> Rig::open(divert::Verdict verdict, const base::UniqueFd* listener) {
-  auto [program, client] = tcp_pair(listen());
+  const base::UniqueFd door = listen();
+  constexpr int kLittle = 16 << 10;
+  if (takes_little_) ::setsockopt(door.get(), SOL_SOCKET, SO_RCVBUF, &kLittle, sizeof kLittle);
+  auto [program, client] = tcp_pair(door);
+  if (takes_little_) ::setsockopt(program.get(), SOL_SOCKET, SO_SNDBUF, &kLittle, sizeof kLittle);
   const base::UniqueFd own = listener != nullptr ? base::UniqueFd{} : listen();
   auto [server, origin] = tcp_pair(listener != nullptr ? *listener : own);
   constexpr int kMuch = 8 << 20;

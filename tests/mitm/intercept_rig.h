@@ -117,6 +117,8 @@ class Rig {
 
   /// From now on connections are opened of which the engine's kernel takes megabytes at once (as root).
   void take_much_at_once() { takes_much_ = true; }
+  /// Kilobytes only, and no more on the way there.
+  void take_little_at_once() { takes_little_ = true; }
 
   /// The end events so far, after waiting until there are at least `count`.
   std::vector<mitm::flow::Flow> ended(std::size_t count);
@@ -161,6 +163,7 @@ class Rig {
   std::chrono::nanoseconds longest_turn_{0};  ///< the thread's, as the next
   bool watches_turns_ = false;
   bool takes_much_ = false;
+  bool takes_little_ = false;
 };
 
 /// Engine settings that trust theirs().

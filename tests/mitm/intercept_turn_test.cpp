@@ -1,9 +1,16 @@
 // One connection whose bytes cost far more than they are: the others of its io_context get their turns all
 // the same. What is measured is the processor time of the engine's thread between two runs of a handler that
 // is always ready, which a busy machine does not change.
+#include <ctime>
 #include <functional>
 #include <future>
 
+#include <boost/asio/co_spawn.hpp>
+#include <boost/asio/detached.hpp>
+#include <boost/asio/io_context.hpp>
+#include <sys/socket.h>
+
+#include "divert/context_heartbeat.h"
 #include "mitm/intercept/turn.h"
 #include "tests/mitm/http2_frames.h"
 #include "tests/mitm/intercept_rig.h"
@@ -33,6 +40,14 @@ struct Flood {
 void ask_for(Peer& program, Peer& server, std::string_view answer) {
   rig::passes(program, server, "GET /a HTTP/1.1\r\nHost: h.test\r\n\r\n");
   rig::passes(server, program, answer);
+}
+
+/// An event stream whose URL is as long as may be.
+void begin_long_url(Peer& program, Peer& server) {
+  rig::passes(program, server, rig::kGet);  // the first head would be too long to be told as HTTP
+  rig::passes(server, program, rig::kOk);
+  rig::passes(program, server, "GET /" + std::string(240'000, 'u') + " HTTP/1.1\r\nHost: h.test\r\n\r\n");
+  rig::passes(server, program, "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\r\n");
 }
 
 void begin_websocket(Peer& program, Peer& server) {
@@ -98,6 +113,50 @@ std::string repeated(std::string_view text, std::size_t times) {
   return all;
 }
 
+/// What `say` makes `peer` put on the wire, without sending it.
+std::string sealed(Peer& peer, const std::function<void(SSL*)>& say) {
+  BIO* const wire = BIO_new(BIO_s_mem());
+  SSL_set0_wbio(peer.ssl(), wire);
+  say(peer.ssl());
+  char* bytes = nullptr;
+  const auto size = static_cast<std::size_t>(BIO_get_mem_data(wire, &bytes));
+  std::string records{bytes, size};
+  SSL_set_fd(peer.ssl(), peer.fd());
+  return records;
+}
+
+struct TlsFlood {
+  const char* what;
+  std::function<void(SSL*)> say;
+  bool by_program = false;
+  std::size_t carried = 0;  ///< bytes
+};
+
+std::vector<TlsFlood> tls_floods() {
+  constexpr int kUpdates = 100'000, kTickets = 4'000, kRecords = 200'000;
+  const auto update = [](SSL* ssl) {
+    for (int i = 0; i < kUpdates; ++i) {
+      SSL_key_update(ssl, SSL_KEY_UPDATE_NOT_REQUESTED);
+      SSL_do_handshake(ssl);
+    }
+  };
+  const auto tickets = [](SSL* ssl) {
+    for (int i = 0; i < kTickets; ++i) {
+      SSL_new_session_ticket(ssl);
+      SSL_do_handshake(ssl);
+    }
+  };
+  const auto bytes = [](SSL* ssl) {
+    for (int i = 0; i < kRecords; ++i) SSL_write(ssl, "x", 1);
+  };
+  return {
+      {"new keys of the server", update},
+      {"new keys of the program", update, true},
+      {"tickets", tickets},
+      {"records of a byte", bytes, false, kRecords},
+  };
+}
+
 std::vector<Flood> floods() {
   using frames::frame;
   constexpr std::size_t kMiB = 1 << 20;
@@ -114,6 +173,7 @@ std::vector<Flood> floods() {
       {"a WebSocket whose messages unfold to 1000 times their size", begin_websocket, bomb(3 << 20), kMiB},
       {"empty pings of a WebSocket", begin_websocket, websocket::says(websocket::kPing, ""), kMiB / 4},
       {"empty events", answer("Content-Type: text/event-stream\r\n"), "data\n\n", kMiB / 2},
+      {"empty events of a long URL", begin_long_url, "data\n\n", 96 << 10},
       {"chunks of a byte", answer("Transfer-Encoding: chunked\r\n"), "1\r\nx\r\n", 4 * kMiB},
       {"a body", answer("Content-Length: 999999999\r\n"), std::string(kMiB, 'x'), 64 * kMiB},
       {"empty messages of gRPC", begin_grpc, frames::data(1, std::string(5000, '\0'), false), kMiB / 2},
@@ -123,6 +183,42 @@ std::vector<Flood> floods() {
       {"requests with 60,000 fields", [](Peer&, Peer&) {}, fields, fields.size(), true},
       {"short requests", [](Peer&, Peer&) {}, "GET / HTTP/1.1\r\nHost: h\r\n\r\n", 250 * 26, true},
   };
+}
+
+/// All of `wire`, as much as possible of it at once, to an engine that meanwhile counts its turns. What it
+/// carries is heard by `to`.
+void check_turns(Rig& rig, Peer& from, Peer& to, std::string_view wire, std::size_t carried) {
+  rig.watch_turns();
+  std::promise<void> resume = rig.pause();
+  const std::size_t there = from.say_what_fits(wire);
+  auto said = std::async(std::launch::async, [&from, rest = wire.substr(there)]() mutable {
+    while (!rest.empty()) {
+      const auto put = ::send(from.fd(), rest.data(), rest.size(), MSG_NOSIGNAL);
+      if (put <= 0) return false;
+      rest.remove_prefix(static_cast<std::size_t>(put));
+    }
+    return true;
+  });
+  resume.set_value();
+  CHECK(to.hear(carried).size() == carried);
+  CHECK(said.get());
+  const auto longest = std::chrono::duration_cast<std::chrono::microseconds>(rig.longest_turn());
+  CHECK_MESSAGE(longest < kLongest, longest.count() << " us");
+}
+
+std::chrono::nanoseconds processor_time() {
+  timespec now{};
+  ::clock_gettime(CLOCK_THREAD_CPUTIME_ID, &now);
+  return std::chrono::seconds{now.tv_sec} + std::chrono::nanoseconds{now.tv_nsec};
+}
+
+boost::asio::awaitable<void> use_up_turns(int count) {
+  Turn turn;
+  for (int i = 0; i < count; ++i) {
+    while (!turn.is_over()) {
+    }
+    co_await turn.yield_when_over();
+  }
 }
 
 }  // namespace
@@ -149,19 +245,46 @@ TEST_CASE("turn: whatever one connection carries, the others of its thread have 
     Peer& from = flood.by_program ? program : server;
     Peer& to = flood.by_program ? server : program;
     const std::string many = repeated(flood.bytes, flood.size / flood.bytes.size());
-    rig.watch_turns();
-    // As much as possible is to be there at once.
-    std::promise<void> resume = rig.pause();
-    const std::size_t there = from.say_what_fits(many);
-    auto said = std::async(std::launch::async, [&from, &many, there] {
-      return from.try_say(std::string_view(many).substr(there));
-    });
-    resume.set_value();
-    CHECK(to.hear(many.size()).size() == many.size());
-    CHECK(said.get());
-    const auto longest = std::chrono::duration_cast<std::chrono::microseconds>(rig.longest_turn());
-    CHECK_MESSAGE(longest < kLongest, longest.count() << " us");
+    check_turns(rig, from, to, many, many.size());
     program.close();
     server.close();
   }
+}
+
+TEST_CASE("turn: records of TLS that carry little or nothing do not hold up the others") {
+  for (const auto& flood : tls_floods()) {
+    const std::string what = flood.what;
+    CAPTURE(what);
+    Rig rig{rig::trusting()};
+    rig.take_much_at_once();
+    auto [program, server] = rig.open();
+    const mitm::tls::SslCtxPtr client = rig::ours().client(), origin = rig::theirs().server("h.test");
+    REQUIRE(shake(program, client.get(), server, origin.get(), "h.test", {"http/1.1"}).program);
+    const std::string length = "Content-Length: 999999999\r\n\r\n";
+    rig::passes(program, server, "POST / HTTP/1.1\r\nHost: h.test\r\n" + length);
+    rig::passes(server, program, "HTTP/1.1 200 OK\r\n" + length);
+    Peer& from = flood.by_program ? program : server;
+    Peer& to = flood.by_program ? server : program;
+    const std::string wire = sealed(from, [&flood](SSL* ssl) {
+      flood.say(ssl);
+      SSL_write(ssl, "!", 1);
+    });
+    check_turns(rig, from, to, wire, flood.carried + 1);
+    program.close();
+    server.close();
+  }
+}
+
+TEST_CASE("turn: a context that has seconds of turns to run shows signs of life between them") {
+  boost::asio::io_context context{1};
+  std::chrono::nanoseconds last = processor_time(), longest{0};
+  divert::heartbeat_of(context).start([&last, &longest] {
+    const auto now = processor_time();
+    longest = std::max(longest, now - std::exchange(last, now));
+  });
+  constexpr int kBusy = 500;
+  for (int i = 0; i < kBusy; ++i) boost::asio::co_spawn(context, use_up_turns(2), boost::asio::detached);
+  context.run();
+  longest = std::max(longest, processor_time() - last);
+  CHECK(longest < std::chrono::milliseconds{800});
 }
