@@ -86,7 +86,7 @@ class Pieces(unittest.TestCase):
                 _, certificate, answer = say_hello(7009, *case)
                 self.assertIn("200 OK", answer, case)
                 self.assertNotEqual(certificate, hash_of("good"), case)
-                self.assertEqual(osproxy.wait_for_flows(number, type="http")[-1]["url"], "https://one.test/pieces")
+                self.assertEqual(osproxy.wait_for_flows(number, type="http")[-1]["url"], "https://one.test:7009/pieces")
 
     def test_one_of_more_than_64_kib_passes_with_the_reason(self):
         with Osproxy(world, "python", "--ports", PORTS) as osproxy:
@@ -128,7 +128,7 @@ class EarlyData(unittest.TestCase):
             self.assertIn("Early data was rejected", shown)
             self.assertIn("\nNew, TLSv1.3", shown)
             self.assertEqual(shown.count("HTTP/1.1 200 OK"), 1, shown)
-            self.assertEqual(osproxy.wait_for_flow(type="http")["url"], "https://one.test/refused")
+            self.assertEqual(osproxy.wait_for_flow(type="http")["url"], "https://one.test:7010/refused")
         wait_for(lambda: self.requests("refused"), "the request in the server's log")
         self.assertEqual(len(self.requests("refused")), 1)
         self.assertEqual(len(osproxy.flows(event="end")), 1, osproxy.flows())
