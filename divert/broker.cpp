@@ -563,6 +563,7 @@ void Broker::tell_troubles() {
   std::vector<std::string> lines;
   if (engine_) lines.push_back(engine_->troubles());
   lines.push_back(complaints_.summary());
+  lines.push_back(no_sockets_.summary());
   lines.push_back(unknown_owners().summary());
   if (not_in_time_ > 0)
     lines.push_back(

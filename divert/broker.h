@@ -150,7 +150,8 @@ class Broker {
   std::optional<OthersWatch> others_;
   std::vector<base::Endpoint> tried_;      ///< where connections went that tried the rules
   std::optional<base::Endpoint> arrived_;  ///< the one of them that came to our listener last
-  Complaints complaints_;
+  Complaints complaints_{kUnknownDestinations};
+  Complaints no_sockets_{kNoProgramSockets};
   std::optional<pfctl::Natlook> natlook_;
   std::unique_ptr<OwnerLookups> lookups_;
   std::vector<pid_t> own_pids_;

@@ -43,11 +43,13 @@ Broker::Message Broker::message_about(const FlowKey& key, const Ruling& ruling, 
   const auto maker = own || blocked || setup_.rules.own_mark == 0 ? std::nullopt : maker_of(ruling.owner);
   Message message{answer_about(key, ruling, own_pids_, kind, id, upstream, maker.has_value()), {}};
   if (!maker || upstream != 0 || !link.unsent.takes_descriptor()) return message;
+  // Through a proxy it goes by a socket of the worker's; if it does not after all, the worker asks.
+  const bool order = kind != wire::Answer::Kind::answer;
+  if (order && !setup_.policy.goes_straight(ruling.verdict)) return message;
   auto socket = open_program_socket(*maker, key.destination.address().is_v6(), setup_.rules.own_mark);
   if (socket) {
     message.with = std::move(*socket);
-  } else if (const auto line = complaints_.about(socket.error())) {
-    // The worker asks again, and gives the connection up.
+  } else if (const auto line = no_sockets_.about(socket.error())) {
     log(*line);
   }
   return message;

@@ -6,13 +6,12 @@ namespace divert {
 std::optional<std::string> Complaints::about(const base::Error& error) {
   ++count_;
   if (!said_.insert(error.os_code).second) return {};
-  return error.text + "; the connection is closed";
+  return fmt::format("{}; {}", error.text, texts_.consequence);
 }
 
 std::string Complaints::summary() const {
   if (count_ == 0) return {};
-  return fmt::format("{} {} closed because nobody could say where {} went", count_,
-                     count_ == 1 ? "connection was" : "connections were", count_ == 1 ? "it" : "they");
+  return fmt::format("{} {}", count_, count_ == 1 ? texts_.one : texts_.many);
 }
 
 }  // namespace divert

@@ -3,6 +3,7 @@
 
 #include <chrono>
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <string>
 #include <string_view>
@@ -42,15 +43,21 @@ enum class Way : std::uint8_t {
   late,      ///< by the interceptor, when the first bytes have said what the host is called
 };
 
+/// Opens a socket, not connected, by which the server may be reached at its address: where other rules of
+/// this machine judge by owner it is as the program's own (program_socket.h), and no other will do. Errors:
+/// no descriptor for one within twelve seconds.
+using OpenStraight =
+    std::function<boost::asio::awaitable<boost::system::error_code>(boost::asio::ip::tcp::socket& server)>;
+
 /// Runs a connection that is to be intercepted. Both sockets are non-blocking, connected and have nothing
 /// read from them; they belong to the executor on which the coroutine runs. Returns when both are done with;
-/// never throws. `server` may be closed when its way
-/// is not straight: then the interceptor connects it.
+/// never throws. `server` may be closed when its way is not straight: then the interceptor connects it. When
+/// it goes straight after all, `open` opens the socket for that; it may hold a descriptor.
 class Interceptor {
  public:
   virtual ~Interceptor() = default;
   virtual boost::asio::awaitable<void> intercept(Connection connection, boost::asio::ip::tcp::socket client,
-                                                 boost::asio::ip::tcp::socket server) = 0;
+                                                 boost::asio::ip::tcp::socket server, OpenStraight open) = 0;
   [[nodiscard]] virtual Way way(const Verdict& verdict) const = 0;
   /// Connects `server` (way: ahead), before the program's connection is accepted. What fails is reported as a
   /// flow; returned is what to tell the program.

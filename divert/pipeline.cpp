@@ -82,7 +82,7 @@ asio::awaitable<std::optional<Decided>> decide(Accepted accepted, Room& room) {
   }
   const bool loop = is_loop(*answer, room);
   const std::uint64_t upstream = answer->upstream;
-  ServerSocket server{answer->as_program, std::move(answer->socket)};
+  ServerSocket server{answer->as_program, std::move(answer->socket), accepted.peer, accepted.local};
   Connection connection = make_connection(std::move(*answer), opened);
   if (loop) {
     reset(accepted.socket);
@@ -126,20 +126,9 @@ asio::awaitable<boost::system::error_code> open_socket(tcp::socket& server, tcp 
   co_return error;
 }
 
-/// Always to the original address: never to a name. `by`: where `server` is not open.
-asio::awaitable<boost::system::error_code> connect(tcp::socket& server, const base::Endpoint& destination,
-                                                   ServerSocket& by) {
+/// Always to the original address: never to a name. `server` is open.
+asio::awaitable<boost::system::error_code> connect(tcp::socket& server, const base::Endpoint& destination) {
   boost::system::error_code error;
-  if (!server.is_open()) {
-    if (by.given) {
-      server.assign(destination.protocol(), by.given.release(), error);
-    } else if (by.as_program) {
-      error = asio::error::no_descriptors;
-    } else {
-      error = co_await open_socket(server, destination.protocol());
-    }
-  }
-  if (error) co_return error;
   if (const int bound = bind_source_port(server.native_handle(), destination))
     co_return boost::system::error_code(bound, boost::system::system_category());
   const auto [failed] = co_await server.async_connect(destination, kToken);
@@ -150,23 +139,34 @@ asio::awaitable<boost::system::error_code> connect(tcp::socket& server, const ba
   co_return error;
 }
 
-/// The socket that came with the answer found no descriptor free, or the broker had none: pipes are given
-/// back soon.
-asio::awaitable<void> ask_for_socket(Decided& decided, Room& room) {
-  asio::steady_timer pause{decided.socket.get_executor()};
+/// None came with the answer, as one stood that is not wanted; or it found no descriptor free, or the broker
+/// had none: pipes are given back soon. It ends when the program has gone: nobody knows its user any more.
+asio::awaitable<void> ask_for_socket(ServerSocket& by, Room& room) {
+  const auto executor = co_await asio::this_coro::executor;
+  asio::steady_timer pause{executor};
   const auto limit = std::chrono::steady_clock::now() + kConnectLimit;
-  auto& server = decided.server;
-  while (server.as_program && !server.given && std::chrono::steady_clock::now() < limit) {
+  while (!by.given && !room.ending && std::chrono::steady_clock::now() < limit) {
+    auto answer = co_await room.broker.ask(by.peer, by.local);
+    if (!answer || !answer->destination || !answer->as_program) co_return;
+    by.given = std::move(answer->socket);
+    if (by.given) co_return;
     pause.expires_after(kDescriptorPause);
     co_await pause.async_wait(kToken);
-    boost::system::error_code gone;
-    const auto peer = decided.socket.remote_endpoint(gone);
-    if (gone || room.ending) co_return;
-    const auto local = decided.socket.local_endpoint(gone);
-    auto answer = co_await room.broker.ask(peer, local);
-    if (!answer || !answer->destination) co_return;
-    server.given = std::move(answer->socket);
   }
+}
+
+/// See OpenStraight.
+asio::awaitable<boost::system::error_code> open_straight(tcp::socket& server, tcp protocol, ServerSocket& by,
+                                                         Room& room) {
+  boost::system::error_code error;
+  if (!by.as_program) {
+    error = co_await open_socket(server, protocol);
+    co_return error;
+  }
+  if (!by.given) co_await ask_for_socket(by, room);
+  if (!by.given) co_return asio::error::no_descriptors;
+  server.assign(protocol, by.given.release(), error);
+  co_return error;
 }
 
 /// The upstream connection that was made while the first packet was held.
@@ -204,10 +204,11 @@ asio::awaitable<void> connect_ahead(wire::Answer order, Room& room) {
   const std::uint64_t token = order.id;
   const bool again = order.kind == wire::Answer::Kind::connect_again;
   if (!order.source || !order.destination) co_return;
-  ServerSocket by{order.as_program, std::move(order.socket)};
+  ServerSocket by{order.as_program, std::move(order.socket), {}, {}};
   const Connection connection = make_connection(std::move(order), std::chrono::system_clock::now());
   const Way way = room.interceptor.way(connection.verdict);
-  if (way == Way::late) room.broker.tell({token, 0, 0});  // the accept finds nothing, and goes on without
+  // The accept finds nothing, and goes on without.
+  if (way == Way::late) room.broker.tell({token, ECANCELED, 0});
   if (way == Way::ahead) co_await dial_ahead(token, connection, room);
   if (way != Way::straight) co_return;
   if (!room.has_descriptors()) {
@@ -234,7 +235,7 @@ asio::awaitable<void> connect_ahead(wire::Answer order, Room& room) {
   if (!error) {
     const auto entry = room.dialing.insert(attempt->server.native_handle());
     room.open.fetch_add(1, std::memory_order_relaxed);
-    error = co_await connect(attempt->server, connection.server, by);
+    error = co_await connect(attempt->server, connection.server);
     room.open.fetch_sub(1, std::memory_order_relaxed);
     // Nobody has answered until the end of the run, or shutdown(2) has: it is all one to whoever reads it.
     if (error && error != asio::error::connection_refused && room.ending) error = asio::error::timed_out;
@@ -277,9 +278,13 @@ asio::awaitable<void> carry(Accepted accepted, Room& room) {
   const bool passes = verdict.action == Action::pass && final_verdict;
   const Way way = passes ? Way::straight : room.interceptor.way(verdict);
   tcp::socket server{decided->socket.get_executor()};
+  // Shared, because std::function is copyable: what came with the answer is closed with its last copy.
+  OpenStraight open = [by = std::make_shared<ServerSocket>(std::move(decided->server)),
+                       protocol = decided->connection.server.protocol(),
+                       &room](tcp::socket& opened) { return open_straight(opened, protocol, *by, room); };
   if (!fetch(server, *decided, room) && way == Way::straight) {
-    co_await ask_for_socket(*decided, room);
-    const auto error = co_await connect(server, decided->connection.server, decided->server);
+    auto error = co_await open(server);
+    if (!error) error = co_await connect(server, decided->connection.server);
     if (error) {
       fail_upstream(std::move(*decided), error, room);
       co_return;
@@ -294,7 +299,7 @@ asio::awaitable<void> carry(Accepted accepted, Room& room) {
   } else {
     room.intercepted.fetch_add(1, std::memory_order_relaxed);
     co_await room.interceptor.intercept(std::move(decided->connection), std::move(decided->socket),
-                                        std::move(server));
+                                        std::move(server), std::move(open));
     room.intercepted.fetch_sub(1, std::memory_order_relaxed);
   }
 }

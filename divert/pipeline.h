@@ -26,10 +26,11 @@ struct Accepted {
   base::Endpoint local;
 };
 
-/// What upstream is to be reached by.
+/// What upstream is to be reached by at its address.
 struct ServerSocket {
   bool as_program = false;  ///< a socket of the worker's own will not do (wire::Answer)
   base::UniqueFd given;
+  base::Endpoint peer, local;  ///< of the accepted connection, by which the broker is asked for another
 };
 
 /// The broker has said where it wanted to go, who it is and what is to be done.

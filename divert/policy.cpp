@@ -305,6 +305,18 @@ Verdict Policy::settle(const Verdict& verdict, std::string_view host) const {
   return {verdict.action, verdict.reason, {}, verdict.rule};
 }
 
+bool Policy::goes_straight(const Verdict& verdict) const {
+  const auto has_proxy = [this](std::uint16_t rule, Action action) {
+    if (action != Action::intercept) return false;
+    const auto& url = rule < rules.size() && rules[rule].upstream ? *rules[rule].upstream : upstream;
+    return !url.empty() && url != "direct";
+  };
+  const auto may_have_proxy = [&](const Verdict::ByHost& choice) {
+    return has_proxy(choice.rule, choice.action);
+  };
+  return !has_proxy(verdict.rule, verdict.action) && std::ranges::none_of(verdict.by_host, may_have_proxy);
+}
+
 json Policy::to_json() const {
   auto list = json::array();
   for (const Rule& rule : rules) list.push_back(rule_to_json(rule));

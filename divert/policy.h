@@ -30,7 +30,7 @@ struct Rule {
   std::optional<std::string> user;  ///< login name or uid
   Action action = Action::intercept;
   /// Of what is intercepted: URL of the proxy that it goes through, or "direct"; none: as all. Only the
-  /// worker knows what it means.
+  /// worker knows what such a URL means.
   std::optional<std::string> upstream;
 };
 
@@ -83,6 +83,10 @@ class Policy {
   /// The verdict once the host name is known (SNI or Host; empty: the connection has none). Its by_host is
   /// empty.
   [[nodiscard]] Verdict settle(const Verdict& verdict, std::string_view host) const;
+
+  /// Whether a connection with this verdict goes to its server without a proxy, whatever its host turns out
+  /// to be.
+  [[nodiscard]] bool goes_straight(const Verdict& verdict) const;
 
   /// Data only (CBOR-able: see Filter::to_json), for the way from the unprivileged reader to the broker.
   /// from_json refuses whatever to_json cannot have made, and more than the limits above; it throws nothing.

@@ -35,13 +35,11 @@ DialFailure failed(const proxy::Proxy& proxy, std::string_view what, int error =
   return {fmt::format("the proxy {} {}", proxy.label(), what), error};
 }
 
+/// `socket` is open.
 awaitable<boost::system::error_code> connect(tcp::socket& socket, base::Endpoint address,
                                              Clock::duration limit) {
   namespace ex = asio::experimental;
   boost::system::error_code error;
-  socket.close(error);
-  socket.open(address.protocol(), error);
-  if (error) co_return error;
   if (const int bound = divert::bind_source_port(socket.native_handle(), address))
     co_return boost::system::error_code(bound, boost::system::system_category());
   asio::steady_timer timer{socket.get_executor(), limit};
@@ -114,13 +112,11 @@ Way Dialer::way(const divert::Verdict& verdict) const {
 }
 
 awaitable<DialFailure> Dialer::dial(divert::Verdict verdict, base::Endpoint server, std::string_view host,
-                                    Socket& into) {
+                                    Socket& into, const divert::OpenStraight& open) {
   Route& route = routes_[route_of(verdict.rule, verdict.action)];
   if (&route == &routes_[0]) {
-    const auto error = co_await connect(into, server, kConnect + kConnect);
-    if (!error) co_return DialFailure{};
-    co_return DialFailure{fmt::format("cannot connect to {}: {}", base::to_string(server), error.message()),
-                          error.value()};
+    DialFailure failure = co_await dial_straight(server, into, open);
+    co_return failure;
   }
   std::string why = co_await connect_to(route, into);
   if (!why.empty()) co_return failed(route.proxy, why);
@@ -133,6 +129,20 @@ awaitable<DialFailure> Dialer::dial(divert::Verdict verdict, base::Endpoint serv
   DialFailure failure = co_await negotiate(route.proxy, channel, handshake);
   into = channel.release();
   co_return failure;
+}
+
+awaitable<DialFailure> Dialer::dial_straight(base::Endpoint server, Socket& into,
+                                             const divert::OpenStraight& open) {
+  boost::system::error_code error;
+  if (open) {
+    error = co_await open(into);
+  } else {
+    into.open(server.protocol(), error);
+  }
+  if (!error) error = co_await connect(into, server, kConnect + kConnect);
+  if (!error) co_return DialFailure{};
+  co_return DialFailure{fmt::format("cannot connect to {}: {}", base::to_string(server), error.message()),
+                        error.value()};
 }
 
 awaitable<std::vector<std::string>> Dialer::prepare() {
@@ -155,7 +165,9 @@ awaitable<std::string> Dialer::connect_to(Route& route, Socket& into) {
     }
     const std::vector<base::Endpoint> addresses = route.addresses;
     for (const auto& address : addresses) {
-      error = co_await connect(into, address, kConnect);
+      into.close(error);
+      into.open(address.protocol(), error);
+      if (!error) error = co_await connect(into, address, kConnect);
       if (!error) co_return std::string{};
     }
     // It may have moved since its name was asked for.

@@ -42,9 +42,11 @@ class Dialer {
   /// not be found.
   boost::asio::awaitable<std::vector<std::string>> prepare();
 
-  /// Connects `into` as `verdict` says; `host` is told to proxies that resolve names.
+  /// Connects `into` as `verdict` says; `host` is told to proxies that resolve names, `open` opens it when it
+  /// goes straight (empty: as any socket).
   boost::asio::awaitable<DialFailure> dial(divert::Verdict verdict, base::Endpoint server,
-                                           std::string_view host, Socket& into);
+                                           std::string_view host, Socket& into,
+                                           const divert::OpenStraight& open);
 
  private:
   struct Route {
@@ -55,6 +57,8 @@ class Dialer {
   explicit Dialer(UpstreamTls& tls) : tls_(tls), buffer_(4096) {}
   base::Result<std::size_t> add(std::string_view url);
   [[nodiscard]] std::size_t route_of(std::uint16_t rule, divert::Action action) const;
+  static boost::asio::awaitable<DialFailure> dial_straight(base::Endpoint server, Socket& into,
+                                                           const divert::OpenStraight& open);
   boost::asio::awaitable<std::string> resolve(Route& route);
   boost::asio::awaitable<std::string> connect_to(Route& route, Socket& into);
   boost::asio::awaitable<DialFailure> negotiate(const proxy::Proxy& proxy, Channel& channel,

@@ -74,12 +74,14 @@ Engine::~Engine() = default;
 
 boost::asio::awaitable<void> Engine::intercept(divert::Connection connection,
                                                boost::asio::ip::tcp::socket client,
-                                               boost::asio::ip::tcp::socket server) {
+                                               boost::asio::ip::tcp::socket server,
+                                               divert::OpenStraight open) {
   const divert::Connection known = connection;
   try {
     // A run that ends destroys engines before what still hangs in their io_contexts.
     const std::shared_ptr<State> state = state_;
-    Interception interception{state->tools, std::move(connection), std::move(client), std::move(server)};
+    Interception interception{state->tools, std::move(connection), std::move(client), std::move(server),
+                              std::move(open)};
     const OpenEntry entry{state->open, interception};
     co_await interception.run();
   } catch (const std::exception& error) {
@@ -93,8 +95,9 @@ divert::Way Engine::way(const divert::Verdict& verdict) const {
 
 boost::asio::awaitable<boost::system::error_code> Engine::dial(divert::Connection connection,
                                                                boost::asio::ip::tcp::socket& server) {
-  DialFailure failure =
-      co_await state_->tools.dialer->dial(connection.verdict, connection.server, std::string_view{}, server);
+  const divert::OpenStraight not_needed;
+  DialFailure failure = co_await state_->tools.dialer->dial(connection.verdict, connection.server,
+                                                            std::string_view{}, server, not_needed);
   if (failure.why.empty()) co_return boost::system::error_code{};
   if (const auto* proxy = state_->tools.dialer->proxy_for(connection.verdict))
     connection.verdict.reason += "; through " + proxy->label();

@@ -48,7 +48,8 @@ class Engine final : public divert::Interceptor, public divert::Watcher {
   ~Engine() override;
 
   boost::asio::awaitable<void> intercept(divert::Connection connection, boost::asio::ip::tcp::socket client,
-                                         boost::asio::ip::tcp::socket server) override;
+                                         boost::asio::ip::tcp::socket server,
+                                         divert::OpenStraight open) override;
   [[nodiscard]] divert::Way way(const divert::Verdict& verdict) const override;
   boost::asio::awaitable<boost::system::error_code> dial(divert::Connection connection,
                                                          boost::asio::ip::tcp::socket& server) override;

@@ -79,16 +79,18 @@ class FirstRequest final : public http::Http2Reader::Handler {
 }  // namespace
 
 Interception::Interception(Tools& tools, divert::Connection connection, Channel::Socket client,
-                           Channel::Socket server)
+                           Channel::Socket server, divert::OpenStraight open)
     : tools_(tools),
       judged_(connection.verdict),
       tracked_(tools.shared, std::move(connection)),
       client_(std::move(client)),
-      server_(std::move(server)) {}
+      server_(std::move(server)),
+      open_(std::move(open)) {}
 
 awaitable<void> Interception::run() {
   Speech speech;
   const bool reached = co_await find_out(speech);
+  open_ = {};  // with the descriptor that it may hold
   if (reached) co_await act(std::move(speech));
   client_.end_on_close();
   server_.end_on_close();

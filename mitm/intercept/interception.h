@@ -29,7 +29,9 @@ struct Tools {
 
 class Interception {
  public:
-  Interception(Tools& tools, divert::Connection connection, Channel::Socket client, Channel::Socket server);
+  /// `open`: see divert::Interceptor.
+  Interception(Tools& tools, divert::Connection connection, Channel::Socket client, Channel::Socket server,
+               divert::OpenStraight open);
 
   boost::asio::awaitable<void> run();
 
@@ -96,6 +98,7 @@ class Interception {
   Channel server_;
   std::string proxy_headers_;                     ///< that the program has sent, PROXY protocol
   std::size_t headers_shown_ = 0;                 ///< bytes of them that sinks have been given
+  divert::OpenStraight open_;                     ///< until it is known how the server is reached
   std::string tunnel_host_;                       ///< whom the program has an explicit proxy connect it to
   std::chrono::steady_clock::time_point agreed_;  ///< TLS with the program
   bool hello_names_no_protocol_ = false;          ///< the program's offers no ALPN

@@ -101,7 +101,7 @@ awaitable<bool> Interception::reach(const Speech& speech) {
   const auto& connection = tracked_.connection();
   Channel::Socket server{client_.socket().get_executor()};
   DialFailure failure =
-      co_await tools_.dialer->dial(connection.verdict, connection.server, tracked_.host(), server);
+      co_await tools_.dialer->dial(connection.verdict, connection.server, tracked_.host(), server, open_);
   if (!failure.why.empty()) {
     co_await turn_away(speech, std::move(failure.why));
     co_return false;

@@ -221,6 +221,43 @@ TEST_CASE("policy: rules on hosts wait for the name") {
   }
 }
 
+TEST_CASE("policy: whether a connection may go through a proxy") {
+  Rule direct, proxied, passing, all_direct;
+  direct.hosts = {"direct.test"};
+  direct.upstream = "direct";
+  proxied.hosts = {"proxied.test"};
+  proxied.upstream = "socks5://192.0.2.9:1080";
+  passing.hosts = {"pass.test"};
+  passing.action = Action::pass;
+  all_direct.ports = {{443, 443}};
+  all_direct.upstream = "direct";
+  const struct {
+    std::string upstream;
+    std::vector<Rule> rules;
+    const Owner& who;
+    bool straight;
+  } cases[] = {
+      {"", {}, kCurl, true},
+      {"direct", {}, kCurl, true},
+      {"", {direct, passing}, kCurl, true},
+      {"", {proxied}, kCurl, false},
+      {"", {proxied}, kWget, true},
+      {"http://192.0.2.9:3128", {}, kCurl, false},
+      {"http://192.0.2.9:3128", {}, kWget, true},
+      {"http://192.0.2.9:3128", {direct}, kCurl, false},
+      {"http://192.0.2.9:3128", {all_direct}, kCurl, true},
+  };
+  for (const auto& one : cases) {
+    CAPTURE(one.upstream);
+    auto made = policy("curl", one.rules);
+    made.upstream = one.upstream;
+    CHECK(made.goes_straight(judge(made, one.who)) == one.straight);
+  }
+  Verdict of_another;
+  of_another.by_host.push_back({500, Action::intercept});
+  CHECK(policy("").goes_straight(of_another));
+}
+
 TEST_CASE("policy: a verdict of another policy's rules is settled without harm") {
   Verdict verdict;
   verdict.by_host.push_back({500, Action::block});

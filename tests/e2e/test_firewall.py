@@ -1,13 +1,15 @@
 """Packet-filter rules of others on the machine: they have the last word about every connection, also by its owner."""
 import contextlib
+import json
 import unittest
 
-from harness import V4, V6, Osproxy, World, main
+from harness import V4, V6, Osproxy, World, main, wait_for
 
 world = None
 # A user, a group and a supplementary group of programs; no entries in the password file are needed.
 USER, GROUP, MORE = 61111, 61112, 61113
 LIMIT = 2.5
+PROXY = f"{V4[1]}:1080"
 
 CONNECT = """
 import os, socket, sys
@@ -29,19 +31,29 @@ except OSError as error:
 def setUpModule():
     global world
     world = World()
-    # Counts what arrives; nothing of a program that may not leave does.
+    names = f"/etc/netns/{world.origin}"
+    os.makedirs(names)
+    with open(f"{names}/hosts", "w") as file:
+        file.write(f"127.0.0.1 localhost\n{V4[0]} one.test\n")
+    # Not nsenter: `ip netns exec` shows it that file as /etc/hosts.
+    world.spawn(["ip", "netns", "exec", world.origin, "microsocks", "-i", V4[1], "-p", "1080"], where=world.origin)
+    wait_for(lambda: world.run("bash", "-c", f"exec 3<>/dev/tcp/{PROXY.replace(':', '/')}", check=False).returncode == 0, "the proxy")
+    # Counts what arrives, but not from the proxy; nothing of a program that may not leave does.
     world.run("nft", "-f", "-", where=world.origin, input="""table inet seen {
-        chain c { type filter hook input priority -200; tcp dport 80 tcp flags syn / fin,syn,rst,ack counter; }
+        chain c { type filter hook input priority -200; iifname != "lo" tcp dport { 80, 443 } tcp flags syn / fin,syn,rst,ack counter; }
         }
 """)
 
 
 def tearDownModule():
+    names = f"/etc/netns/{world.origin}"
     world.close()
+    os.remove(f"{names}/hosts")
+    os.rmdir(names)
 
 
 def arrived():
-    """SYNs to port 80 that have come to the origin."""
+    """SYNs to its web server that have come to the origin."""
     text = world.run("nft", "list", "table", "inet", "seen", where=world.origin).stdout
     return int(text.split("counter packets ")[1].split()[0])
 
@@ -142,6 +154,42 @@ class Firewall(unittest.TestCase):
                     answer = world.run("/usr/bin/python3", "-c", script, "0", "0", "0", V4[0], "20").stdout
                     self.assertEqual(answer.split(), ["0", "True"], osproxy.stderr())
                     osproxy.wait_for_flow(type="http")
+
+    def curl(self, *more):
+        """Whether it got its page, not one of ours."""
+        become = ["setpriv", "--reuid", str(USER), "--regid", str(GROUP), "--clear-groups"]
+        return world.run(*become, *world.curl_command("https://one.test/", *more), check=False).stdout == "hello from one.test\n"
+
+    def config(self, name, rules):
+        path = f"{world.dir}/{name}.json"
+        with open(path, "w") as file:
+            json.dump({"rules": rules}, file)
+        return ["--config", path]
+
+    def test_what_goes_straight_although_there_is_a_proxy(self):
+        """The proxy is osproxy's way, and judged as such; what does not take it leaves as its program would."""
+        host = {"host": "one.test"}
+        ways = {
+            "passes by host": (self.config("pass", [{**host, "action": "pass"}]), 0),
+            "direct by host": (self.config("direct", [{**host, "action": "intercept", "upstream": "direct"}]), 0),
+            "learned": (["--passthrough-after", "1"], 1),
+        }
+        allowed = f"meta skuid != {USER} tcp dport {{ 80, 443 }} reject"
+        for engine in ("packet", "redirect"):
+            for scheme in ("socks5", "socks5h"):
+                for name, (options, refusals) in ways.items():
+                    with self.subTest(name, engine=engine, scheme=scheme):
+                        with Osproxy(world, "curl", "--engine", engine, "--upstream-proxy", f"{scheme}://{PROXY}", *options) as osproxy:
+                            for _ in range(refusals):
+                                self.assertFalse(self.curl("--pinnedpubkey", "sha256//" + "A" * 43 + "="))
+                                osproxy.wait_for_flow(type="tls_error")
+                            before = arrived()
+                            with nft(f"meta skuid {USER} tcp dport {{ 80, 443 }} reject"):
+                                self.assertFalse(self.curl())
+                            self.assertEqual(arrived(), before, f"it left all the same\n{osproxy.stderr()}")
+                            with nft(allowed):
+                                self.assertTrue(self.curl(), osproxy.stderr())
+                            self.assertEqual(arrived(), before + 1)
 
 
 if __name__ == "__main__":

@@ -30,9 +30,9 @@ TEST_CASE("end: an engine may go while a connection waits for its proxy") {
   connection.verdict = {divert::Action::intercept, "test", {}};
   connection.client = socket.remote_endpoint();
   connection.server = tcp::endpoint{boost::asio::ip::make_address("192.0.2.1"), 80};
-  boost::asio::co_spawn(*context,
-                        (*engine)->intercept(std::move(connection), std::move(socket), tcp::socket{*context}),
-                        boost::asio::detached);
+  boost::asio::co_spawn(
+      *context, (*engine)->intercept(std::move(connection), std::move(socket), tcp::socket{*context}, {}),
+      boost::asio::detached);
   rig::Peer{std::move(program)}.say(rig::kGet);
   context->run_for(std::chrono::milliseconds{300});
   CHECK(base::UniqueFd{::accept(silent.get(), nullptr, nullptr)});  // the proxy is being asked

@@ -386,7 +386,7 @@ std::pair<Peer, Peer> Rig::open(divert::Verdict verdict, const base::UniqueFd* l
     connection.client = one.remote_endpoint();
     connection.server = other.remote_endpoint();
     boost::asio::co_spawn(context_,
-                          engine_->intercept(std::move(connection), std::move(one), std::move(other)),
+                          engine_->intercept(std::move(connection), std::move(one), std::move(other), {}),
                           [this](std::exception_ptr thrown) {
                             CHECK(thrown == nullptr);
                             const std::lock_guard lock{log_.mutex};
