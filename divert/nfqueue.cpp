@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <sstream>
 
 #include <arpa/inet.h>
 
@@ -144,6 +145,13 @@ std::optional<Message> decode(std::string_view& bytes) {
     message.kind = Message::Kind::packet;
   }
   return message;
+}
+
+bool numbers_as_first(std::string_view gid_map) {
+  constexpr std::uint32_t kAll = 0xffff'ffff;
+  std::istringstream text{std::string(gid_map)};
+  std::uint32_t first = 1, outside = 1, count = 0;
+  return text >> first >> outside >> count && first == 0 && outside == 0 && count == kAll;
 }
 
 }  // namespace divert::nfqueue

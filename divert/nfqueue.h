@@ -31,12 +31,16 @@ struct Message {
   std::uint32_t id = 0;
   std::uint32_t mark = 0;
   std::uint32_t interface = 0;       ///< index of the device it is to leave by; 0: none
-  std::optional<std::uint32_t> gid;  ///< of the socket's maker
+  std::optional<std::uint32_t> gid;  ///< of the socket's maker, as the first user namespace numbers groups
   std::string_view bytes;            ///< of the packet, from its IP header on
 };
 
 /// The first message of `bytes`, which is shortened by it. Empty when the bytes are cut or lie about a
 /// length.
 std::optional<Message> decode(std::string_view& bytes);
+
+/// Whether groups have the numbers of the first user namespace in one with this map (/proc/self/gid_map):
+/// all of them, as the map says nothing of the namespaces between.
+[[nodiscard]] bool numbers_as_first(std::string_view gid_map);
 
 }  // namespace divert::nfqueue

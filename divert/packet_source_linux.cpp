@@ -71,6 +71,15 @@ base::Result<> configure(int socket, std::uint16_t number, const std::string& re
   }
 }
 
+/// NFQA_GID is of use only then.
+bool groups_are_numbered_as_first() {
+  static const bool answer = [] {
+    const auto map = base::read_file("/proc/self/gid_map", 64 << 10);
+    return !map || nfqueue::numbers_as_first(*map);  // a kernel without user namespaces has none
+  }();
+  return answer;
+}
+
 }  // namespace
 
 PacketSource::PacketSource(base::UniqueFd socket, std::uint16_t number)
@@ -104,7 +113,8 @@ base::Result<> PacketSource::receive(std::chrono::milliseconds patience, const T
     if (n < 0 && errno == EINTR) continue;
     if (n <= 0) return base::os_error("cannot receive held packets", errno);
     std::string_view bytes{buffer_.data(), static_cast<std::size_t>(n)};
-    while (const auto message = nfqueue::decode(bytes)) {
+    while (auto message = nfqueue::decode(bytes)) {
+      if (!groups_are_numbered_as_first()) message->gid.reset();
       if (message->kind == nfqueue::Message::Kind::packet)
         take({0, message->id, message->mark, message->interface, message->gid}, message->bytes);
     }

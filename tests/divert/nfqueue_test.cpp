@@ -67,6 +67,15 @@ TEST_CASE("nfqueue: a packet, its id, its mark and its bytes") {
   CHECK(found->bytes == "E...payload");
 }
 
+TEST_CASE("nfqueue: whether a user namespace numbers groups as the first one") {
+  CHECK(nfqueue::numbers_as_first("         0          0 4294967295\n"));
+  for (const char* map : {"0 100000 65536\n", "0 0 90000\n", "0 0 1\n1 100001 65535\n", "5 5 4294967290\n",
+                          "1 0 4294967295\n", "0 1 4294967295\n", "", "x\n", "0 0\n"}) {
+    CAPTURE(std::string(map));
+    CHECK_FALSE(nfqueue::numbers_as_first(map));
+  }
+}
+
 TEST_CASE("nfqueue: acknowledgements and refusals") {
   const auto acknowledged = [](int error) {
     return host(std::uint32_t{36}) + host(std::uint16_t{2}) + host(std::uint16_t{0}) + std::string(8, '\0') +
