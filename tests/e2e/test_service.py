@@ -7,7 +7,7 @@ import struct
 import subprocess
 import unittest
 
-from harness import ASAN, Osproxy, TOP, World, main, run, status_of
+from harness import ASAN, Osproxy, TOP, V4, World, main, run, status_of
 
 world = None
 FAMILIES = {"AF_UNIX": 1, "AF_INET": 2, "AF_INET6": 10, "AF_NETLINK": 16}
@@ -111,12 +111,12 @@ class ConfinedWorld:
 
 
 class Service(unittest.TestCase):
-    def start(self, *arguments):
+    def start(self, *arguments, program="curl"):
         settings = unit()
         capabilities = [name.removeprefix("CAP_").lower() for name in settings["CapabilityBoundingSet"].split()]
         for path in ("/run/osproxy", "/var/lib/osproxy"):
             os.makedirs(path, exist_ok=True)
-        osproxy = Osproxy(world, "curl", *arguments)
+        osproxy = Osproxy(world, program, *arguments)
         # The world's directory holds its CA and its flows, as /var/lib/osproxy and /var/log/osproxy do.
         enter = confine(settings, ["/run/osproxy", "/var/lib/osproxy", world.dir])
         limited = ["setpriv", "--bounding-set", "-all," + ",".join("+" + name for name in capabilities), "--inh-caps", "-all", "--"]
@@ -145,6 +145,25 @@ class Service(unittest.TestCase):
     @unittest.skipIf(ASAN, "ASan's allocator and its leak check need more than the unit allows")
     def test_with_the_redirect_engine(self):
         self.check("--engine", "redirect")
+
+    @unittest.skipIf(ASAN, "ASan's allocator and its leak check need more than the unit allows")
+    def test_a_cgroup_selects_sockets_that_no_process_is_found_for(self):
+        """See test_unknown. A cgroup's path is found by its number there."""
+        root = next((words[1] for words in map(str.split, open("/proc/self/mounts")) if words[2] == "cgroup2"), None)
+        if root is None:
+            self.skipTest("no cgroup v2 here")
+        client = f"{world.dir}/ring_client"
+        run("cc", "-O1", "-o", client, f"{TOP}/tests/e2e/programs/ring_client.c")
+        if world.run(client, V4[0], "80", check=False).returncode == 2:
+            self.skipTest("this kernel has no io_uring, or does not allow it")
+        name = f"oe-{os.getpid()}"
+        os.mkdir(f"{root}/{name}")
+        self.addCleanup(os.rmdir, f"{root}/{name}")
+        with self.start(program=f"cgroup:/{name}") as osproxy:
+            world.run(client, V4[0], "80", "hidden")
+            world.run("sh", "-c", f'echo $$ > {root}/{name}/cgroup.procs && exec "$@"', "sh", client, V4[0], "80", "hidden")
+            self.assertEqual(osproxy.wait_for_flow(type="http")["process"], None)
+        self.assertEqual(len(osproxy.flows(type="http", event="end")), 1)
 
     @unittest.skipIf(ASAN, "ASan's allocator and its leak check need more than the unit allows")
     def test_the_confinement_is_real(self):
