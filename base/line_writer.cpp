@@ -14,9 +14,10 @@
 namespace base {
 
 struct LineWriter::Shared {
-  Shared(int to, Dropped drop, Limits most) : fd(to), dropped_line(std::move(drop)), limits(most) {}
+  Shared(Write how, Dropped drop, Limits most)
+      : write(std::move(how)), dropped_line(std::move(drop)), limits(most) {}
 
-  const int fd;
+  const Write write;
   const Dropped dropped_line;
   const Limits limits;
   std::mutex mutex;
@@ -36,7 +37,10 @@ struct LineWriter::Shared {
 };
 
 LineWriter::LineWriter(int fd, Dropped dropped, Limits limits)
-    : shared_(std::make_shared<Shared>(fd, std::move(dropped), limits)) {}
+    : LineWriter([fd](std::string_view line) { (void)write_all(fd, line); }, std::move(dropped), limits) {}
+
+LineWriter::LineWriter(Write write, Dropped dropped, Limits limits)
+    : shared_(std::make_shared<Shared>(std::move(write), std::move(dropped), limits)) {}
 
 LineWriter::~LineWriter() {
   const std::lock_guard lock{shared_->mutex};
@@ -87,7 +91,7 @@ void LineWriter::Shared::run() {
     }
     writing = true;
     lock.unlock();
-    (void)write_all(fd, line);
+    if (!line.empty()) write(line);
     lock.lock();
     writing = false;
     changed.notify_all();

@@ -5,10 +5,14 @@
 #include <algorithm>
 #include <cerrno>
 #include <charconv>
+#include <condition_variable>
 #include <filesystem>
 #include <functional>
 #include <iterator>
+#include <mutex>
 #include <optional>
+#include <system_error>
+#include <thread>
 
 #include <fcntl.h>
 #include <nlohmann/json.hpp>
@@ -16,6 +20,8 @@
 #include <sys/file.h>
 #include <sys/stat.h>
 #include <unistd.h>
+
+#include "base/signals_blocked.h"
 
 namespace mitm::cli {
 namespace {
@@ -190,6 +196,74 @@ void LearnedFile::sync(Learned::Time now) {
 bool LearnedFile::is_watched(Learned::Time now) const {
   const auto passes = [now](const LearnedLine& line) { return line.until >= now; };
   return file_ && (version_ != learned_->version() || std::ranges::any_of(written_, passes));
+}
+
+/// Outlives its LearnedKeeper when the file system hangs.
+struct LearnedKeeper::Shared {
+  std::optional<LearnedFile> file;  ///< of the thread
+  std::mutex mutex;
+  std::condition_variable woken;
+  bool changed = false;
+  bool stopping = false;
+  bool running = false;
+
+  /// What is learned is listed at once; while something is, somebody may forget it.
+  void run() {
+    std::unique_lock lock{mutex};
+    while (!stopping) {
+      const auto is_due = [&] { return changed || stopping; };
+      if (file->is_watched(std::chrono::system_clock::now())) {
+        woken.wait_for(lock, kForgottenCheck, is_due);
+      } else {
+        woken.wait(lock, is_due);
+      }
+      changed = false;
+      lock.unlock();
+      file->sync(std::chrono::system_clock::now());
+      lock.lock();
+    }
+    lock.unlock();
+    file.reset();
+    lock.lock();
+    running = false;
+    woken.notify_all();
+  }
+
+  void wake(bool stop) {
+    const std::lock_guard lock{mutex};
+    changed = true;
+    stopping = stopping || stop;
+    woken.notify_all();
+  }
+};
+
+LearnedKeeper::LearnedKeeper(base::UniqueFd file, std::shared_ptr<Learned> learned)
+    : shared_(std::make_shared<Shared>()) {
+  if (file) shared_->file.emplace(std::move(file), std::move(learned));
+}
+
+LearnedKeeper::~LearnedKeeper() {
+  shared_->wake(true);
+  std::unique_lock lock{shared_->mutex};
+  const bool ended =
+      shared_->woken.wait_for(lock, std::chrono::seconds{1}, [this] { return !shared_->running; });
+  lock.unlock();
+  if (ended) shared_->file.reset();  // of a thread that was never started
+}
+
+void LearnedKeeper::start() {
+  if (!shared_->file) return;
+  const base::SignalsBlocked inherited_by_the_thread;
+  shared_->running = true;
+  try {
+    std::thread{[kept = shared_] { kept->run(); }}.detach();
+  } catch (const std::system_error&) {
+    shared_->running = false;  // nothing is listed, then
+  }
+}
+
+std::function<void()> LearnedKeeper::on_change() const {
+  return [kept = shared_] { kept->wake(false); };
 }
 
 Lines read_learned(const std::string& directory, Time now) {

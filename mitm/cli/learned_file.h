@@ -2,6 +2,7 @@
 // ~/.local/state/osproxy, made by the run's reader, written by its worker, shortened by `osproxy learned`.
 #pragma once
 
+#include <functional>
 #include <memory>
 #include <optional>
 #include <string>
@@ -37,7 +38,7 @@ std::string learned_directory(const std::string& home);
 /// others.
 [[nodiscard]] base::Result<base::UniqueFd> create_learned_file(const std::string& directory, pid_t pid);
 
-/// A run's end of the file. Blocks for no longer than a small read and write.
+/// A run's end of the file. Blocks as long as the file system does.
 class LearnedFile {
  public:
   LearnedFile(base::UniqueFd file, std::shared_ptr<intercept::Learned> learned)
@@ -57,6 +58,25 @@ class LearnedFile {
   std::shared_ptr<intercept::Learned> learned_;
   std::vector<LearnedLine> written_;
   std::uint64_t version_ = 0;
+};
+
+/// Keeps the file on a thread of its own: a home that does not answer (NFS) holds no connection up.
+class LearnedKeeper {
+ public:
+  LearnedKeeper(base::UniqueFd file, std::shared_ptr<intercept::Learned> learned);
+  LearnedKeeper(const LearnedKeeper&) = delete;
+  LearnedKeeper& operator=(const LearnedKeeper&) = delete;
+  /// Waits until the file is emptied, for a second at most.
+  ~LearnedKeeper();
+
+  /// Starts the thread, if there is a file; to be called once. No fork(2) from then on.
+  void start();
+  /// For Learned::on_change(): has the file written soon. From any thread, and as long as anybody likes.
+  [[nodiscard]] std::function<void()> on_change() const;
+
+ private:
+  struct Shared;
+  std::shared_ptr<Shared> shared_;
 };
 
 /// What all runs pass at `now`. Files of runs that have died are removed.

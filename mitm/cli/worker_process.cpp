@@ -3,7 +3,6 @@
 
 #include <cerrno>
 
-#include <boost/asio/as_tuple.hpp>
 #include <boost/asio/co_spawn.hpp>
 #include <boost/asio/detached.hpp>
 #include <boost/asio/post.hpp>
@@ -121,8 +120,8 @@ class Process {
     const auto names = std::make_shared<dns::Names>();
     const auto learned = std::make_shared<intercept::Learned>(intercept::LearnedSettings{
         std::chrono::seconds{settings.passthrough_ttl}, settings.passthrough_after, plan.ca_trusted});
-    learned_file_ = std::make_unique<LearnedFile>(std::move(plan.prepared.learned), learned);
-    learned->on_change([this] { asio::post(worker_.context(0), [this] { learned_changed_.cancel(); }); });
+    learned_file_ = std::make_unique<LearnedKeeper>(std::move(plan.prepared.learned), learned);
+    learned->on_change(learned_file_->on_change());
     // Whatever the detail level: from here on there is something that is not shown.
     learned->on_pass([this](const intercept::Learned::Entry& entry) {
       asio::post(worker_.context(0), [text = pass_text(entry)] { say(text); });
@@ -164,10 +163,10 @@ class Process {
   [[nodiscard]] std::uint64_t dropped_for_memory() const { return memory_->dropped(); }
 
   void run() {
+    learned_file_->start();
     std::vector<divert::Handlers> handlers;
     for (const auto& engine : engines_) handlers.push_back({*engine, *engine});
     asio::co_spawn(worker_.context(0), watch_intermediate(), asio::detached);
-    asio::co_spawn(worker_.context(0), keep_learned(), asio::detached);
     for (std::size_t i = 0; i < engines_.size(); ++i)
       asio::co_spawn(worker_.context(i), prepare(*engines_[i], i == 0), asio::detached);
     worker_.run(handlers, say, [this](std::string_view pem) { renew(pem); });
@@ -190,18 +189,6 @@ class Process {
     for (const auto& line : complaints) say(line + "; it is looked for again with each connection");
   }
 
-  /// What is learned is listed at once; while something is, somebody may forget it.
-  asio::awaitable<void> keep_learned() {
-    for (;;) {
-      if (learned_file_->is_watched(std::chrono::system_clock::now()))
-        learned_changed_.expires_after(kForgottenCheck);
-      else
-        learned_changed_.expires_at(asio::steady_timer::time_point::max());
-      co_await learned_changed_.async_wait(asio::as_tuple(asio::use_awaitable));
-      learned_file_->sync(std::chrono::system_clock::now());
-    }
-  }
-
   void renew(std::string_view pem) {
     auto signer = signer_from(pem);
     if (!signer) return say(signer.error().text);
@@ -217,8 +204,7 @@ class Process {
   std::shared_ptr<const tls::LeafSigner> signer_;
   const std::shared_ptr<intercept::MemoryBudget> memory_ = std::make_shared<intercept::MemoryBudget>();
   std::vector<std::unique_ptr<intercept::Engine>> engines_;
-  std::unique_ptr<LearnedFile> learned_file_;
-  asio::steady_timer learned_changed_{worker_.context(0)};  ///< cancelled when it has
+  std::unique_ptr<LearnedKeeper> learned_file_;
 };
 
 /// Whose sinks fail.

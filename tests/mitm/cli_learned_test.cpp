@@ -1,7 +1,10 @@
 // The file of what a run has learned: between the run's table and whoever lists and forgets.
 #include <filesystem>
 #include <fstream>
+#include <thread>
 
+#include <fcntl.h>
+#include <sys/file.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -102,6 +105,45 @@ TEST_CASE("learned file: it is watched while it lists something, or is yet to") 
   run.learned->forget({0, "/bin/a"}, "one.test");
   run.file.sync(kStart);
   CHECK_FALSE(run.file.is_watched(kStart));
+}
+
+TEST_CASE("learned keeper: writes and forgets on its own thread, and waits for no lock at the end") {
+  const Directory home;
+  const std::string directory = mitm::cli::learned_directory(home.path);
+  const auto until = [](const auto& condition) {
+    for (int i = 0; i < 3000 && !condition(); ++i) std::this_thread::sleep_for(10ms);
+    return condition();
+  };
+  const auto now = [] { return std::chrono::system_clock::now(); };
+  const auto count = [&] { return mitm::cli::read_learned(directory, now()).size(); };
+  const auto learned = std::make_shared<Learned>(mitm::intercept::LearnedSettings{.after = 1});
+  {
+    auto file = mitm::cli::create_learned_file(directory, ::getpid());
+    REQUIRE_MESSAGE(file, file.error().text);
+    mitm::cli::LearnedKeeper keeper{std::move(*file), learned};
+    learned->on_change(keeper.on_change());
+    keeper.start();
+    for (const char* host : {"one.test", "two.test"})
+      learned->refused({0, "/bin/a"}, host, Refusal::closed, now());
+    CHECK(until([&] { return count() == 2; }));
+    CHECK(mitm::cli::forget_learned(directory, "one.test", now()).size() == 1);
+    CHECK(until([&] { return learned->list(now()).size() == 1; }));
+  }
+  CHECK(count() == 0);
+  learned->refused({0, "/bin/b"}, "one.test", Refusal::closed, now());  // one that comes too late
+
+  auto second = mitm::cli::create_learned_file(directory, ::getpid());
+  REQUIRE(second);
+  const base::UniqueFd other{
+      ::open((directory + "/learned-" + std::to_string(::getpid()) + ".json").c_str(), O_RDWR)};
+  REQUIRE(::flock(other.get(), LOCK_EX) == 0);
+  const auto began = std::chrono::steady_clock::now();
+  {
+    mitm::cli::LearnedKeeper keeper{std::move(*second), learned};
+    keeper.start();
+  }
+  CHECK(std::chrono::steady_clock::now() - began < 20s);
+  { mitm::cli::LearnedKeeper none{base::UniqueFd{}, learned}; }
 }
 
 TEST_CASE("learned file: it ends with its run, killed or not") {

@@ -198,6 +198,7 @@ TEST_CASE("keylog: the secrets of both sides are in the file") {
     REQUIRE(shake(program, client.get(), server, origin.get(), "h.test").program);
     passes(program, server, kGet);
     passes(server, program, kOk);
+    REQUIRE(settings.keylog->wait(std::chrono::seconds{30}));
     const std::string text = tls_test::contents(path);
     const std::string label = version == TLS1_2_VERSION ? "CLIENT_RANDOM " : "CLIENT_TRAFFIC_SECRET_0 ";
     const std::string ours = hex_random(program.ssl()), theirs = hex_random(server.ssl());

@@ -1,11 +1,13 @@
 // The lines of a key log against what OpenSSL itself says of the connection, and files that cannot be
 // written.
 #include <atomic>
+#include <mutex>
 #include <set>
 #include <sstream>
 #include <thread>
 
 #include <fcntl.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 #include "mitm/tls/keylog.h"
@@ -32,6 +34,8 @@ base::UniqueFd open_to_append(const std::string& path) {
 Keylog::Report no_trouble() {
   return [](const base::Error& error) { FAIL(error.text); };
 }
+
+constexpr std::chrono::seconds kPatience{30};
 
 struct Line {
   std::string label, random, secret;
@@ -84,6 +88,7 @@ TEST_CASE("keylog: the lines are those of the connection, whichever side has it 
       keylog.attach(by_server ? server.get() : client.get());
       const auto pair = handshake(client.get(), server.get());
       REQUIRE(pair.done);
+      REQUIRE(keylog.wait(kPatience));
       const auto lines = lines_of(contents(directory / "keys"));
       std::set<std::string> labels;
       for (const auto& line : lines) {
@@ -147,6 +152,7 @@ TEST_CASE("keylog: a full disk is said once, and connections go on") {
   const auto client = client_context(), server = server_context(make_signed("h.test"));
   keylog.attach(client.get());
   for (int i = 0; i < 3; ++i) CHECK(handshake(client.get(), server.get()).done);
+  REQUIRE(keylog.wait(kPatience));
   REQUIRE(errors.size() == 1);
   CHECK(errors[0].os_code == ENOSPC);
   CHECK(errors[0].text.find("cannot write") != std::string::npos);
@@ -166,12 +172,44 @@ TEST_CASE("keylog: a pipe whose reader is slow loses lines, is said once and is 
   const auto client = client_context(), server = server_context(make_signed("h.test"));
   keylog.attach(client.get());
   for (int i = 0; i < 3; ++i) CHECK(handshake(client.get(), server.get()).done);
+  REQUIRE(keylog.wait(kPatience));
   REQUIRE(errors.size() == 1);
   CHECK(errors[0].os_code == EAGAIN);
   std::string heard(1 << 20, '\0');
   REQUIRE(::read(reader.get(), heard.data(), heard.size()) > 0);
   REQUIRE(handshake(client.get(), server.get()).done);
+  REQUIRE(keylog.wait(kPatience));
   const auto got = ::read(reader.get(), heard.data(), heard.size());
   REQUIRE(got > 0);
   CHECK(lines_of(heard.substr(0, static_cast<std::size_t>(got))).size() == 5);
+}
+
+TEST_CASE("keylog: a write that hangs holds up no handshake, and the end for no more than a second") {
+  int ends[2];
+  REQUIRE(::socketpair(AF_UNIX, SOCK_STREAM, 0, ends) == 0);
+  const base::UniqueFd reader{ends[0]};
+  base::UniqueFd writer{ends[1]};  // as standard error may be: it blocks, and cannot be opened anew
+  const std::string filling(4096, '\n');
+  while (::send(writer.get(), filling.data(), filling.size(), MSG_DONTWAIT) > 0) {
+  }
+  struct Said {
+    std::mutex mutex;
+    std::vector<base::Error> errors;
+  };
+  const auto said = std::make_shared<Said>();  // the thread may outlive this test
+  const auto client = client_context(), server = server_context(make_signed("h.test"));
+  {
+    Keylog keylog{std::move(writer), [said](const base::Error& error) {
+                    const std::lock_guard lock{said->mutex};
+                    said->errors.push_back(error);
+                  }};
+    keylog.attach(client.get());
+    for (int i = 0; i < 3; ++i) CHECK(handshake(client.get(), server.get()).done);
+    CHECK_FALSE(keylog.wait(std::chrono::milliseconds{10}));
+    const std::lock_guard lock{said->mutex};
+    CHECK(said->errors.empty());
+  }
+  const std::lock_guard lock{said->mutex};
+  REQUIRE(said->errors.size() == 1);
+  CHECK(said->errors[0].os_code == EAGAIN);
 }
