@@ -72,6 +72,8 @@ base::Result<> check(const struct stat& facts, const Name& name) {
   if (!is_kept_private(facts)) return name.refusal("is neither a file nor a FIFO nor a terminal");
   if (facts.st_uid != ::geteuid())
     return name.refusal("belongs to another user; name a file of your own, or a new one");
+  if (S_ISREG(facts.st_mode) && facts.st_nlink > 1)
+    return name.refusal("has another name, too (a hard link); name a file that has one name, or a new one");
   return {};
 }
 
@@ -105,9 +107,16 @@ base::Result<base::UniqueFd> open_output_file(const std::string& path, std::stri
   if (const auto good = check(facts, name); !good) return good.error();
   if (!is_kept_private(facts)) return fd;
   if (const auto kept = keep_private(fd.get(), name); !kept) return kept.error();
-  if (mode == OutputMode::replace && S_ISREG(facts.st_mode) && ::ftruncate(fd.get(), 0) != 0)
-    return name.os_error("empty", errno);
   return fd;
+}
+
+base::Result<> empty_output_file(int fd, const std::string& path, std::string_view said_by) {
+  const Name name{path, said_by};
+  struct stat facts {};
+  const bool inherited = path == "-" || descriptor_of(path);
+  if (inherited || ::fstat(fd, &facts) != 0 || !S_ISREG(facts.st_mode)) return {};
+  if (::ftruncate(fd, 0) != 0) return name.os_error("empty", errno);
+  return {};
 }
 
 }  // namespace mitm::cli

@@ -163,25 +163,28 @@ class Files(unittest.TestCase):
         folder = tempfile.mkdtemp()
         self.addCleanup(shutil.rmtree, folder)
         os.chmod(folder, 0o1777)
-        anothers, linked, link, pipe = (f"{folder}/{name}" for name in ("anothers", "linked", "link", "pipe"))
-        for path in (anothers, linked):
+        anothers, linked, link, pipe, second, third = (f"{folder}/{name}" for name in ("anothers", "linked", "link", "pipe", "second", "third"))
+        for path in (anothers, linked, second):
             with open(path, "w") as file:
                 file.write("kept")
             os.chmod(path, 0o666)
         os.chown(anothers, 65534, 65534)
         os.chown(linked, user.uid, user.gid)
         os.symlink(linked, link)
+        os.chown(second, user.uid, user.gid)
+        os.link(second, third)
         os.mkfifo(pipe)
         os.chmod(pipe, 0o666)
         for option in ("--output", "--pcap", "--keylog"):
             for path, reason in [(anothers, "belongs to another user; name a file of your own, or a new one"),
                                  (link, "is a symbolic link; name the file that it leads to"),
                                  (pipe, "belongs to another user; name a file of your own, or a new one"),
+                                 (third, "has another name, too (a hard link); name a file that has one name, or a new one"),
                                  (folder, "is neither a file nor a FIFO nor a terminal")]:
                 with self.subTest(option, path=path):
                     result = world.run(OSPROXY, "run", "--allow-untrusted", "curl", "--ca-dir", world.ca_dir, option, path, check=False, env={**os.environ, **user.environment})
                     self.assertEqual((result.returncode, result.stderr), (1, f"osproxy: {option}: {path} {reason}\n"))
-        for path in (anothers, linked):
+        for path in (anothers, linked, second):
             with open(path) as file:
                 self.assertEqual(file.read(), "kept", path)
 

@@ -219,15 +219,21 @@ class Keylog(unittest.TestCase):
         os.chown(other, pwd.getpwnam("nobody").pw_uid, -1)
         pipe = f"{world.dir}/pipe"
         os.mkfifo(pipe)
+        kept = f"{world.dir}/kept"
+        with open(kept, "w") as file:
+            file.write("CLIENT_RANDOM 00\n")
         for words, environment, text in [
                 (["--keylog", "/no/keys"], {}, "--keylog: cannot open /no/keys: No such file"),
                 ([], {"SSLKEYLOGFILE": "/no/keys"}, "SSLKEYLOGFILE: cannot open /no/keys: No such file"),
                 (["--keylog", other], {}, f"--keylog: {other} belongs to another user; name a file of your own, or a new one"),
                 (["--keylog", pipe], {}, f"--keylog: cannot open {pipe}: No such device"),
-                (["--keylog", f"{world.dir}/x", "--output", f"{world.dir}/x"], {}, "--keylog and --output or --pcap are one file")]:
+                (["--keylog", kept, "--output", kept], {}, "--keylog and --output or --pcap are one file"),
+                (["--pcap", kept, "--output", kept], {}, "--pcap and --output are one file")]:
             result = world.run(OSPROXY, "run", "--allow-untrusted", "curl", "--ca-dir", world.ca_dir, *words, check=False, env={**os.environ, **environment})
             self.assertEqual(result.returncode, 1, result.stderr)
             self.assertIn(text, result.stderr)
+            with open(kept) as file:
+                self.assertEqual(file.read(), "CLIENT_RANDOM 00\n", words)
 
 
 def hello_randoms(path):

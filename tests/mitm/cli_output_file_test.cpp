@@ -12,6 +12,7 @@
 #include "tests/mitm/tls_fixture.h"
 #include "tests/test.h"
 
+using mitm::cli::empty_output_file;
 using mitm::cli::open_output_file;
 using mitm::cli::OutputMode;
 using tls_test::contents;
@@ -52,7 +53,11 @@ TEST_CASE("output file: one of the user's own becomes private, and is emptied or
     const std::string path = directory / "file";
     tls_test::write(path, "old");
     REQUIRE(::chmod(path.c_str(), 0666) == 0);
-    put(open_output_file(path, "--output", mode), "new");
+    const auto file = open_output_file(path, "--output", mode);
+    REQUIRE_MESSAGE(file, file.error().text);
+    CHECK(contents(path) == "old");
+    if (mode == OutputMode::replace) CHECK(empty_output_file(file->get(), path, "--output"));
+    put(file, "new");
     CHECK(contents(path) == (mode == OutputMode::append ? "oldnew" : "new"));
     CHECK(mode_of(path) == 0600);
   }
@@ -89,6 +94,22 @@ TEST_CASE("output file: a symbolic link is refused, wherever it leads") {
     }
     CHECK(contents(target) == "old");
     CHECK_FALSE(std::filesystem::exists(directory / "new"));
+  }
+}
+
+TEST_CASE("output file: one that has another name is refused and stays as it is") {
+  for (const auto mode : kBoth) {
+    const tls_test::Directory directory;
+    const std::string path = directory / "file", second = directory / "second";
+    tls_test::write(path, "old");
+    REQUIRE(::chmod(path.c_str(), 0644) == 0);
+    REQUIRE(::link(path.c_str(), second.c_str()) == 0);
+    for (const std::string& name : {path, second})
+      CHECK(said_of(name, mode) == "--output: " + name +
+                                       " has another name, too (a hard link); name a file that has one name, "
+                                       "or a new one");
+    CHECK(contents(path) == "old");
+    CHECK(mode_of(path) == 0644);
   }
 }
 
@@ -149,6 +170,10 @@ TEST_CASE("output file: an open descriptor by its path, whatever it is") {
   // A shell's `>file`: what is in the file stays, and so does the position.
   const base::UniqueFd file{::open((directory / "file").c_str(), O_WRONLY | O_CREAT, 0644)};
   REQUIRE(base::write_all(file.get(), "before "));
-  put(open_output_file("/dev/fd/" + std::to_string(file.get()), "--output", OutputMode::replace), "text");
+  const std::string inherited = "/dev/fd/" + std::to_string(file.get());
+  const auto again = open_output_file(inherited, "--output", OutputMode::replace);
+  REQUIRE(again);
+  CHECK(empty_output_file(again->get(), inherited, "--output"));
+  put(again, "text");
   CHECK(contents(directory / "file") == "before text");
 }
