@@ -23,9 +23,10 @@ constexpr int kUsage = 2;
 int complain(const base::Error& error, int code) {
   if (error.os_code != mitm::cli::kSeveralErrors) {
     mitm::cli::say(error.text);
-    return code;
+  } else {
+    mitm::cli::for_each_part(error.text, '\n', mitm::cli::say);
   }
-  mitm::cli::for_each_part(error.text, '\n', mitm::cli::say);
+  mitm::cli::finish_saying();  // an exception may have ended a run, in which say() does not wait
   return code;
 }
 
