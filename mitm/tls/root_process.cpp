@@ -13,6 +13,7 @@
 #include <unistd.h>
 
 #include "base/fd.h"
+#include "divert/privilege.h"
 #include "mitm/tls/authority.h"
 
 namespace mitm::tls {
@@ -50,6 +51,7 @@ Result<std::string> issue(const std::string& directory) {
 void protect_child() {
   const rlimit none{0, 0};
   ::setrlimit(RLIMIT_CORE, &none);
+  (void)divert::seal();  // Linux: a program that takes cores (core_pattern) does not ask for that limit
   ::signal(SIGALRM, SIG_DFL);
   sigset_t alarm;
   sigemptyset(&alarm);  // macros on macOS
