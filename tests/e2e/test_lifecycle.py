@@ -58,10 +58,10 @@ while True:
     sockets.append(s)
     if len(sockets) > 500: sockets.pop(0).close()
 """
-# Reads all of it. Prints when it comes, then how that ended, and how much it was.
+# Reads all of it, with as many seconds of patience as it is told. Prints when it comes, then how that ended, and how much it was.
 READER = """
 import errno, socket, sys
-s = socket.create_connection(("192.0.2.2", 8010), 30); s.sendall(b"GET /%s HTTP/1.1\\r\\nHost: drip.test\\r\\n\\r\\n" % sys.argv[1].encode())
+s = socket.create_connection(("192.0.2.2", 8010), float((sys.argv + [30])[2])); s.sendall(b"GET /%s HTTP/1.1\\r\\nHost: drip.test\\r\\n\\r\\n" % sys.argv[1].encode())
 total, how = 0, "FIN"
 try:
     while True:
@@ -69,7 +69,7 @@ try:
         if not got: break
         if total == 0: print("reading", flush=True)
         total += len(got)
-except OSError as error: how = errno.errorcode[error.errno]
+except OSError as error: how = errno.errorcode.get(error.errno, "timeout")
 print(how, total)
 """
 
