@@ -6,13 +6,6 @@
 #include <cerrno>
 
 namespace divert {
-namespace {
-
-bool by_rule(const Verdict& verdict) {
-  return verdict.reason.starts_with("rule ");
-}
-
-}  // namespace
 
 std::optional<pfctl::Refusal> refusal_for(int error) {
   switch (error) {
@@ -45,7 +38,7 @@ bool concerns_us(const Ruling& ruling) {
 
 bool passes_unseen(const Ruling& ruling) {
   return ruling.owner.in_time && !concerns_us(ruling) && ruling.verdict.action != Action::block &&
-         !by_rule(ruling.verdict);
+         ruling.verdict.rule == Verdict::kNoRule;
 }
 
 Ledger::Entry* Ledger::current(const FlowKey& key, std::uint64_t token) {

@@ -19,6 +19,7 @@ Ruling ruling(Action action, std::string reason = "filter curl") {
   Ruling made;
   made.owner.socket.emplace();
   made.verdict = {action, std::move(reason), {}};
+  if (made.verdict.reason.starts_with("rules[")) made.verdict.rule = 0;
   return made;
 }
 
@@ -85,16 +86,16 @@ TEST_CASE("ledger: a program that is not selected passes, and nothing is remembe
 TEST_CASE("ledger: what a rule lets pass is shown") {
   Book book;
   const auto held = book.packet();
-  book.settles(flow(1), book.arrives(flow(1), held), ruling(Action::pass, "rule 1"));
+  book.settles(flow(1), book.arrives(flow(1), held), ruling(Action::pass, "rules[0]"));
   REQUIRE(book.deeds.size() == 2);
   CHECK(std::get<LetGo>(book.deeds[0]).how == Release::pass);
-  CHECK(std::get<Show>(book.deeds[1]).ruling.verdict.reason == "rule 1");
+  CHECK(std::get<Show>(book.deeds[1]).ruling.verdict.reason == "rules[0]");
 }
 
 TEST_CASE("ledger: what is blocked is refused and shown") {
   Book book;
   const auto held = book.packet();
-  book.settles(flow(1), book.arrives(flow(1), held), ruling(Action::block, "rule 2"));
+  book.settles(flow(1), book.arrives(flow(1), held), ruling(Action::block, "rules[1]"));
   book.check_refused(held, pfctl::Refusal::reset, 2);
   CHECK(std::holds_alternative<Show>(book.deeds[1]));
   CHECK(book.ledger.size() == 0);
@@ -249,7 +250,7 @@ TEST_CASE("ledger: a slow lookup is diverted unseen and decided at the accept, w
     CHECK(std::get<Reply>(book.deeds[0]).to.question == 4);
   }
   SUBCASE("the lookup") {
-    book.settles(flow(1), token, ruling(Action::block, "rule 1"));
+    book.settles(flow(1), token, ruling(Action::block, "rules[0]"));
     CHECK(book.deeds.empty());
     REQUIRE(book.ledger.accepted(flow(1), {3, 4}, book.deeds));
     CHECK(std::get<Reply>(book.deeds.at(0)).ruling.verdict.action == Action::block);
@@ -300,7 +301,7 @@ TEST_CASE(
     book.check_let_go(held, Release::pass);
   }
   SUBCASE("and is refused") {
-    bound.verdict = {Action::block, "rule 1", {}};
+    bound.verdict = {Action::block, "rules[0]", {}};
     book.settles(flow(1), token, std::move(bound));
     book.check_refused(held, pfctl::Refusal::reset, 2);
   }
@@ -374,9 +375,9 @@ TEST_CASE("ledger: QUIC whose owner is not found vanishes, counted") {
 TEST_CASE("ledger: QUIC that a rule blocks is shown") {
   Book book;
   const auto held = book.packet();
-  book.settles(flow(1, true), book.arrives(flow(1, true), held), ruling(Action::block, "rule 1"));
+  book.settles(flow(1, true), book.arrives(flow(1, true), held), ruling(Action::block, "rules[0]"));
   book.check_refused(held, pfctl::Refusal::port_unreachable, 2);
-  CHECK(std::get<Show>(book.deeds[1]).ruling.verdict.reason == "rule 1");
+  CHECK(std::get<Show>(book.deeds[1]).ruling.verdict.reason == "rules[0]");
 }
 
 TEST_CASE("ledger: an attempt whose end nobody tells is forgotten") {

@@ -100,5 +100,5 @@ TEST_CASE("answers: the arguments of a program that passes unseen stay with the 
   };
   CHECK(told(Action::pass, "not selected").empty());
   CHECK(told(Action::intercept, "filter psql") == facts.argv);
-  CHECK(told(Action::block, "rule 1") == facts.argv);
+  CHECK(told(Action::block, "rules[0]") == facts.argv);
 }

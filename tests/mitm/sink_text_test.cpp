@@ -115,7 +115,7 @@ TEST_CASE("text: one line per flow at detail 1") {
        "curl[1234] tls_error example.org:443 (93.184.216.34) 34ms ✗ curl does not trust the CA\n"},
       {"passed", [](flow::Flow&) {}, flow::Type::pass, ""},
       {"passed and failed", [](flow::Flow& f) { f.error = "reset"; }, flow::Type::pass, ""},
-      {"blocked", [](flow::Flow& f) { f.reason = "rule 2"; }, flow::Type::block,
+      {"blocked", [](flow::Flow& f) { f.reason = "rules[1]"; }, flow::Type::block,
        "curl[1234] block 93.184.216.34:443 34ms: rule 2\n"},
   };
   for (const auto& c : cases) {
