@@ -116,7 +116,7 @@ TEST_CASE("text: one line per flow at detail 1") {
       {"passed", [](flow::Flow&) {}, flow::Type::pass, ""},
       {"passed and failed", [](flow::Flow& f) { f.error = "reset"; }, flow::Type::pass, ""},
       {"blocked", [](flow::Flow& f) { f.reason = "rules[1]"; }, flow::Type::block,
-       "curl[1234] block 93.184.216.34:443 34ms: rule 2\n"},
+       "curl[1234] block 93.184.216.34:443 34ms: rules[1]\n"},
   };
   for (const auto& c : cases) {
     CAPTURE(c.what);
