@@ -200,7 +200,7 @@ class UserNamespace(unittest.TestCase):
         """As in containers (LXD, rootless podman): the kernel tells of a held packet by which group its program runs outside."""
         program, said = 1000, f"{world.dir}/namespace.stderr"
         flows = f"{world.dir}/namespace.jsonl"
-        command = [OSPROXY, "run", "curl", "--engine", "packet", "--ca-dir", f"{world.dir}/ca-of-namespace", "--format", "jsonl", "--output", flows]
+        command = [OSPROXY, "run", "--allow-untrusted", "curl", "--engine", "packet", "--ca-dir", f"{world.dir}/ca-of-namespace", "--format", "jsonl", "--output", flows]
         inside = subprocess.Popen(["unshare", "--user", "--net", "sh", "-c", "read ready; exec \"$@\"", "sh", *command], stdin=subprocess.PIPE,
                                   stderr=open(said, "w"), text=True)
         self.addCleanup(inside.kill)
