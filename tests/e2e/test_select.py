@@ -76,13 +76,6 @@ class Selection(unittest.TestCase):
         self.assertEqual(flow["process"]["ppid"], parent.pid)
         self.assertEqual(len(osproxy.flows(type="http")), 1)
 
-    def test_ways_to_be_trusted_name_the_ca_that_is_meant(self):
-        with Osproxy(world, "curl") as osproxy:
-            errors = osproxy.stderr()
-        option = f"--ca-dir {world.ca_dir}"
-        self.assertIn(f"osproxy:   sudo osproxy ca install {option}        trust it on this machine (undo: sudo osproxy ca uninstall {option})\n", errors)
-        self.assertIn(f"osproxy:   sudo osproxy exec {option} -- COMMAND   run one command that trusts it, install nothing\n", errors)
-
     def test_wget_urllib_and_s_client(self):
         trust = world.trusting("both")
         with Osproxy(world) as osproxy:
