@@ -5,8 +5,10 @@
 #include <algorithm>
 #include <cerrno>
 
+#include <fmt/format.h>
 #include <iconv.h>
 
+#include "base/text.h"
 #include "mitm/http/fields.h"
 
 namespace mitm::http {
@@ -80,8 +82,6 @@ constexpr Label kLabels[] = {
     {"utf-16le", "UTF-16LE"},
     {"utf-16be", "UTF-16BE"},
 };
-constexpr std::string_view kReplacement = "\xef\xbf\xbd";
-
 std::string_view trimmed(std::string_view text) {
   const auto begin = text.find_first_not_of(" \t\"");
   if (begin == text.npos) return {};
@@ -114,7 +114,11 @@ const char* take_byte_order_mark(std::string_view& bytes) {
   return charset;
 }
 
-std::string convert(iconv_t converter, std::string_view bytes) {
+std::string escaped(char byte) {
+  return fmt::format("\\x{:02x}", static_cast<unsigned char>(byte));
+}
+
+std::string convert(iconv_t converter, std::string_view bytes, CutOff last) {
   std::string out;
   auto* in = const_cast<char*>(bytes.data());
   std::size_t left = bytes.size();
@@ -125,26 +129,61 @@ std::string convert(iconv_t converter, std::string_view bytes) {
     const auto result = ::iconv(converter, &in, &left, &to, &room);
     const int code = result == static_cast<std::size_t>(-1) ? errno : 0;
     out.append(buffer, sizeof buffer - room);
-    if (code == EINVAL) break;
-    if (code != EILSEQ) continue;
-    out.append(kReplacement);
+    if (code == EINVAL && last == CutOff::left_out) break;
+    if (code != EILSEQ && code != EINVAL) continue;
+    out += escaped(*in);
     ++in;
     --left;
   }
   return out;
 }
 
+std::optional<std::string> converted_from(const char* charset, std::string_view bytes, CutOff last) {
+  const iconv_t converter = ::iconv_open("UTF-8", charset);
+  if (converter == reinterpret_cast<iconv_t>(-1)) return std::nullopt;
+  std::string text = convert(converter, bytes, last);
+  ::iconv_close(converter);
+  return text;
+}
+
+std::string escaped_utf8(std::string_view bytes) {
+  std::string out;
+  while (!bytes.empty()) {
+    const auto length = base::first_character(bytes).length;
+    out += length == 0 ? escaped(bytes.front()) : std::string(bytes.substr(0, length));
+    bytes.remove_prefix(std::max<std::size_t>(length, 1));
+  }
+  return out;
+}
+
+/// By the media type (RFC 9110 section 8.3.1), with the usual suffixes of RFC 6839.
+bool is_type_of_text(std::string_view content_type) {
+  const auto type = trimmed(content_type.substr(0, content_type.find(';')));
+  constexpr std::string_view kTexts[] = {"application/json",         "application/xml",
+                                         "application/javascript",   "application/ecmascript",
+                                         "application/x-javascript", "application/x-ndjson",
+                                         "application/yaml",         "application/x-www-form-urlencoded"};
+  const auto ends_with = [&](std::string_view end) {
+    return type.size() > end.size() && iequals(type.substr(type.size() - end.size()), end);
+  };
+  return iequals(type.substr(0, 5), "text/") || ends_with("+json") || ends_with("+xml") ||
+         std::ranges::any_of(kTexts, [&](std::string_view one) { return iequals(one, type); });
+}
+
 }  // namespace
 
-std::optional<std::string> to_utf8(std::string_view content_type, std::string_view bytes) {
+std::optional<std::string> to_utf8(std::string_view content_type, std::string_view bytes, CutOff last) {
   const char* charset = take_byte_order_mark(bytes);
   if (charset == nullptr) charset = find_charset(charset_named_in(content_type));
   if (charset == nullptr) return std::nullopt;
-  const iconv_t converter = ::iconv_open("UTF-8", charset);
-  if (converter == reinterpret_cast<iconv_t>(-1)) return std::nullopt;
-  std::string text = convert(converter, bytes);
-  ::iconv_close(converter);
-  return text;
+  return converted_from(charset, bytes, last);
+}
+
+std::optional<std::string> forced_to_utf8(std::string_view content_type, std::string_view bytes) {
+  if (!is_type_of_text(content_type)) return std::nullopt;
+  const auto named = charset_named_in(content_type);
+  if (iequals(named, "utf-8") || iequals(named, "utf8")) return escaped_utf8(bytes);
+  return converted_from("CP1252", bytes, CutOff::escaped);
 }
 
 }  // namespace mitm::http

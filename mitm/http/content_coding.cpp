@@ -18,10 +18,24 @@ constexpr int kGzipOrZlib = MAX_WBITS + 32;  // tells them apart itself
 constexpr int kRaw = -MAX_WBITS;
 constexpr std::size_t kCodings = 4;
 
-std::optional<Decoded> settled(std::string out, std::size_t size, std::size_t coded, bool ended) {
-  if (size == 0 && !ended && coded > 0) return std::nullopt;
+/// How a decoder has ended.
+struct End {
+  bool reached = false;  ///< of the coding
+  bool damaged = false;  ///< the decoder has refused the bytes
+  std::size_t left = 0;  ///< coded bytes that were not read
+};
+
+std::optional<Decoded> settled(std::string out, std::size_t size, std::size_t coded, End end) {
+  if (size == 0 && !end.reached && coded > 0) return std::nullopt;
   out.resize(size);
-  return Decoded{std::move(out), ended};
+  return Decoded{std::move(out), end.reached, end.damaged, end.reached ? end.left : 0};
+}
+
+/// Whether another member of a gzip file follows, as far as its beginning is there.
+bool begins_member(const z_stream& stream) {
+  constexpr Bytef kMagic[] = {0x1f, 0x8b};
+  const std::size_t size = std::min<std::size_t>(stream.avail_in, std::size(kMagic));
+  return size > 0 && std::equal(kMagic, kMagic + size, stream.next_in);
 }
 
 std::optional<Decoded> inflate_with(int window_bits, std::string_view coded, std::size_t limit) {
@@ -32,16 +46,26 @@ std::optional<Decoded> inflate_with(int window_bits, std::string_view coded, std
   stream.avail_in = static_cast<uInt>(coded.size());
   stream.next_out = reinterpret_cast<Bytef*>(out.data());
   stream.avail_out = static_cast<uInt>(out.size());
-  const int result = inflate(&stream, Z_SYNC_FLUSH);
+  int result = inflate(&stream, Z_SYNC_FLUSH);
+  while (result == Z_STREAM_END && window_bits == kGzipOrZlib && begins_member(stream)) {
+    // Without room it is not known whether that member is empty: there is more.
+    result = stream.avail_out == 0 ? Z_BUF_ERROR : inflateReset(&stream);
+    if (result == Z_OK) result = inflate(&stream, Z_SYNC_FLUSH);
+  }
   const std::size_t size = out.size() - stream.avail_out;
+  const End end{result == Z_STREAM_END, result != Z_STREAM_END && result != Z_OK && result != Z_BUF_ERROR,
+                stream.avail_in};
   inflateEnd(&stream);
-  return settled(std::move(out), size, coded.size(), result == Z_STREAM_END);
+  return settled(std::move(out), size, coded.size(), end);
 }
 
 /// "deflate" means zlib's format, which not every server knows.
 std::optional<Decoded> inflate_any(std::string_view coded, std::size_t limit) {
-  auto decoded = inflate_with(kGzipOrZlib, coded, limit);
-  return decoded ? std::move(decoded) : inflate_with(kRaw, coded, limit);
+  if (auto decoded = inflate_with(kGzipOrZlib, coded, limit)) return decoded;
+  auto decoded = inflate_with(kRaw, coded, limit);
+  // Without a frame nearly anything has a beginning that can be inflated.
+  if (decoded && (decoded->damaged || decoded->trailing > 0)) return std::nullopt;
+  return decoded;
 }
 
 std::optional<Decoded> unbrotli(std::string_view coded, std::size_t limit) {
@@ -53,7 +77,8 @@ std::optional<Decoded> unbrotli(std::string_view coded, std::size_t limit) {
   std::size_t in_left = coded.size(), room = out.size();
   const auto result = BrotliDecoderDecompressStream(state, &in_left, &in, &room, &to, nullptr);
   BrotliDecoderDestroyInstance(state);
-  return settled(std::move(out), limit - room, coded.size(), result == BROTLI_DECODER_RESULT_SUCCESS);
+  const End end{result == BROTLI_DECODER_RESULT_SUCCESS, result == BROTLI_DECODER_RESULT_ERROR, in_left};
+  return settled(std::move(out), limit - room, coded.size(), end);
 }
 
 std::optional<Decoded> unzstd(std::string_view coded, std::size_t limit) {
@@ -70,7 +95,8 @@ std::optional<Decoded> unzstd(std::string_view coded, std::size_t limit) {
     if (ZSTD_isError(result) || in.pos + to.pos == before) break;
   }
   ZSTD_freeDStream(stream);
-  return settled(std::move(out), to.pos, coded.size(), result == 0 && in.pos == in.size);
+  const bool damaged = ZSTD_isError(result) != 0;
+  return settled(std::move(out), to.pos, coded.size(), {result == 0 && in.pos == in.size, damaged, 0});
 }
 
 std::optional<Decoded> undo(std::string_view coding, std::string_view coded, std::size_t limit) {
@@ -101,14 +127,17 @@ std::optional<Decoded> decode_content(std::string_view content_encoding, std::st
                                       std::size_t limit) {
   auto codings = codings_in(content_encoding);
   if (codings.size() > kCodings) return std::nullopt;
+  const std::size_t count = codings.size();
   Decoded decoded{std::string(coded), true};
   for (; !codings.empty(); codings.pop_back()) {
     auto next = undo(codings.back(), decoded.bytes, limit);
     if (!next) return std::nullopt;
     next->whole = next->whole && decoded.whole;
+    next->damaged = next->damaged || decoded.damaged;
+    if (codings.size() < count) next->trailing = decoded.trailing;
     decoded = std::move(*next);
   }
-  if (decoded.bytes.size() > limit) decoded = {decoded.bytes.substr(0, limit), false};
+  if (decoded.bytes.size() > limit) decoded = {decoded.bytes.substr(0, limit)};
   return decoded;
 }
 

@@ -32,7 +32,7 @@ bool is_text(std::string_view bytes) {
   const auto control = [](char c) {
     return (static_cast<unsigned char>(c) < 0x20 && c != '\n' && c != '\r' && c != '\t') || c == 0x7f;
   };
-  return base::is_utf8(whole_sequences(bytes)) && std::none_of(bytes.begin(), bytes.end(), control);
+  return base::is_utf8(bytes) && std::none_of(bytes.begin(), bytes.end(), control);
 }
 
 void append_line(std::string& out, std::string_view line) {
@@ -82,21 +82,42 @@ void append_hex(std::string& out, std::string_view bytes) {
   if (left_out > 0) append_left_out(out, left_out);
 }
 
-void append_shown(std::string& out, std::string_view shown, std::string_view type) {
-  const auto converted = http::to_utf8(type, shown);
+/// `cut`: something follows `shown` that is not shown. Only then a character that is cut off at its end is
+/// left out.
+void append_shown(std::string& out, std::string_view shown, std::string_view type, bool cut) {
+  const auto last = cut ? http::CutOff::left_out : http::CutOff::escaped;
+  const auto converted = http::to_utf8(type, shown, last);
   if (converted && is_text(*converted)) return append_text(out, *converted);
-  is_text(shown) ? append_text(out, whole_sequences(shown)) : append_hex(out, shown);
+  const auto whole = cut ? whole_sequences(shown) : shown;
+  if (is_text(whole)) return append_text(out, whole);
+  const auto forced = http::forced_to_utf8(type, shown);
+  forced&& is_text(*forced) ? append_text(out, *forced) : append_hex(out, shown);
+}
+
+/// As on the wire.
+void append_as_it_came(std::string& out, const Body& body, std::uint64_t total, std::size_t limit) {
+  const std::string_view shown = body.kept.substr(0, limit);
+  append_shown(out, shown, body.type, shown.size() < total);
+  if (shown.size() == total) return;
+  const std::string_view why = shown.size() == body.kept.size() ? ", the limit of --bodies" : "";
+  fmt::format_to(std::back_inserter(out), "{}... {} of {}{}\n", kIndent, size_text(shown.size()),
+                 size_text(total), why);
 }
 
 /// False when it cannot be decoded.
 bool append_decoded(std::string& out, const Body& body, std::uint64_t total, std::size_t limit) {
   constexpr std::size_t kMost = 1 << 20;
   const auto decoded = http::decode_content(body.coding, body.kept, std::min(limit, kMost));
-  if (!decoded) return false;
-  append_shown(out, decoded->bytes, body.type);
+  // A decoder may take the first bytes of what was never coded for its own.
+  if (!decoded || (decoded->damaged && is_text(whole_sequences(body.kept)))) return false;
   const bool whole = decoded->whole && body.kept.size() == total;
-  fmt::format_to(std::back_inserter(out), "{}{}({}, {} on the wire)\n", kIndent, whole ? "" : "... ",
-                 base::printable(body.coding), size_text(total));
+  append_shown(out, decoded->bytes, body.type, !whole && !decoded->damaged);
+  fmt::format_to(std::back_inserter(out), "{}{}({}, {}{} on the wire{})\n", kIndent, whole ? "" : "... ",
+                 base::printable(body.coding), decoded->damaged ? "damaged from here on, " : "",
+                 size_text(total), decoded->trailing > 0 ? "; what follows its end:" : "");
+  if (decoded->trailing == 0) return true;
+  const auto rest = body.kept.substr(body.kept.size() - decoded->trailing);
+  append_shown(out, rest.substr(0, limit), {}, true);
   return true;
 }
 
@@ -112,15 +133,12 @@ void append_body(std::string& out, const Body& body, std::size_t limit) {
   }
   if (!body.coding.empty() && !http::iequals(body.coding, "identity")) {
     if (append_decoded(out, body, total, limit)) return;
-    fmt::format_to(std::back_inserter(out), "{}{}, {} bytes\n", kIndent, base::printable(body.coding), total);
+    append_as_it_came(out, body, total, limit);
+    fmt::format_to(std::back_inserter(out), "{}({} cannot be decoded: shown as received, {} on the wire)\n",
+                   kIndent, base::printable(body.coding), size_text(total));
     return;
   }
-  const std::string_view shown = body.kept.substr(0, limit);
-  append_shown(out, shown, body.type);
-  if (shown.size() == total) return;
-  const std::string_view why = shown.size() == body.kept.size() ? ", the limit of --bodies" : "";
-  fmt::format_to(std::back_inserter(out), "{}... {} of {}{}\n", kIndent, size_text(shown.size()),
-                 size_text(total), why);
+  append_as_it_came(out, body, total, limit);
 }
 
 }  // namespace mitm::sink

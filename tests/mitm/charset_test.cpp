@@ -3,6 +3,8 @@
 
 #include "tests/test.h"
 
+using mitm::http::CutOff;
+using mitm::http::forced_to_utf8;
 using mitm::http::to_utf8;
 
 TEST_CASE("charset: text of other charsets becomes UTF-8") {
@@ -29,14 +31,14 @@ TEST_CASE("charset: text of other charsets becomes UTF-8") {
   }
 }
 
-TEST_CASE("charset: what is no character is shown as that, what is cut off is left out") {
+TEST_CASE("charset: what is no character is written out, what is cut off is left out or written out") {
   CHECK(to_utf8("text/html; charset=windows-1252",
                 "a\x81"
-                "b") ==
-        "a\xef\xbf\xbd"
-        "b");
+                "b") == "a\\x81b");
   CHECK(to_utf8("text/html; charset=shift_jis", "\x93\xfa\x96") == "日");
   CHECK(to_utf8("text/html; charset=utf-16be", {"\0h\xd8", 3}) == "h");
+  CHECK(to_utf8("text/html; charset=utf-16be", {"\0h\xd8", 3}, CutOff::escaped) == "h\\xd8");
+  CHECK(to_utf8("text/html; charset=shift_jis", "\x93\xfa\x96", CutOff::escaped) == "日\\x96");
   const std::string long_text(10'000, '\xe9');
   CHECK(to_utf8("text/plain; charset=latin1", long_text)->size() == 20'000);
 }
@@ -48,4 +50,27 @@ TEST_CASE("charset: UTF-8, no charset, and those that nobody should ask for stay
     CAPTURE(content_type);
     CHECK_FALSE(to_utf8(content_type, "caf\xe9").has_value());
   }
+}
+
+TEST_CASE("charset: text that is not in its charset, or names none, loses no byte") {
+  const struct {
+    const char* content_type;
+    std::string_view bytes;
+    const char* text;
+  } cases[] = {
+      {"text/html", "caf\xe9 \x93so\x94", "café “so”"},
+      {"TEXT/plain", "\x81 \xff", "\\x81 ÿ"},
+      {"application/json", "\"caf\xe9\"", "\"café\""},
+      {"application/problem+json; x=y", "\xe9", "é"},
+      {"image/svg+xml", "\xe9", "é"},
+      {"application/x-www-form-urlencoded", "a=\xe9", "a=é"},
+      {"text/html; charset=utf-8", "café \xe9\xff", "café \\xe9\\xff"},
+      {"text/html; charset=no-such", "\xe9", "é"},
+  };
+  for (const auto& one : cases) {
+    CAPTURE(one.content_type);
+    CHECK(forced_to_utf8(one.content_type, one.bytes) == one.text);
+  }
+  for (const char* content_type : {"", "text", "image/png", "application/octet-stream", "+json"})
+    CHECK_FALSE(forced_to_utf8(content_type, "\xe9").has_value());
 }

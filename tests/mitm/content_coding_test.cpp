@@ -81,6 +81,56 @@ TEST_CASE("content_coding: what real encoders made comes back, whole, limited an
   }
 }
 
+TEST_CASE("content_coding: all members of a gzip body come back, cut at every offset, at every limit") {
+  const auto member = [](std::string_view text) { return zlib_made(text, MAX_WBITS + 16); };
+  const std::string coded = member("first ") + member("") + member("second ") + member("third");
+  const std::string text = "first second third";
+  const auto whole = decode_content("gzip", coded, 1 << 20);
+  REQUIRE(whole);
+  CHECK(whole->whole);
+  CHECK(whole->bytes == text);
+  CHECK(whole->trailing == 0);
+  for (std::size_t cut = 0; cut < coded.size(); ++cut) {
+    const auto part = decode_content("gzip", std::string_view(coded).substr(0, cut), 1 << 20);
+    if (!part) continue;
+    REQUIRE(text.starts_with(part->bytes));
+    CHECK_FALSE(part->damaged);
+    // Nobody can tell the end of a member from the end of the body.
+    const bool between = cut == 0 || cut == member("first ").size() ||
+                         cut == (member("first ") + member("")).size() ||
+                         cut == (member("first ") + member("") + member("second ")).size();
+    CHECK(part->whole == between);
+  }
+  for (std::size_t limit = 1; limit < text.size(); ++limit) {
+    const auto part = decode_content("gzip", coded, limit);
+    REQUIRE(part);
+    CHECK_FALSE(part->whole);
+    CHECK(part->bytes == text.substr(0, limit));
+  }
+  const auto frames = decode_content("zstd", zstd_made("one ") + zstd_made("two"), 100);
+  REQUIRE(frames);
+  CHECK(frames->bytes == "one two");
+}
+
+TEST_CASE("content_coding: what follows the end is counted, what is damaged is said") {
+  const std::string text = sample();
+  for (const auto& [coding, coded] :
+       {std::pair{"gzip", zlib_made(text, MAX_WBITS + 16)}, {"br", brotli_made(text)}}) {
+    CAPTURE(coding);
+    const auto more = decode_content(coding, coded + "tail", 1 << 20);
+    REQUIRE(more);
+    CHECK(more->bytes == text);
+    CHECK(more->trailing == 4);
+    std::string broken = coded;
+    for (std::size_t at = broken.size() / 2; at < broken.size() / 2 + 20; ++at) broken[at] = '\xff';
+    const auto part = decode_content(coding, broken, 1 << 20);
+    REQUIRE(part);
+    CHECK(part->damaged);
+    CHECK_FALSE(part->whole);
+  }
+  CHECK_FALSE(decode_content("deflate", "plain words that nobody has coded", 100));
+}
+
 TEST_CASE("content_coding: bombs stay small, and what is no such coding is said to be none") {
   const std::string zeros(10 << 20, '\0');
   const auto bomb = decode_content("gzip", zlib_made(zeros, MAX_WBITS + 16), 1000);
