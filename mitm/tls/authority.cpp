@@ -89,7 +89,7 @@ base::Result<Identity> make_root() {
   if (!key) return key.error();
   const auto now = system_clock::now();
   auto certificate = draft_certificate("osproxy CA " + place_and_date(), nullptr, key->get(),
-                                       {now - 2 * kDay, now - 2 * kDay + kRootLife});
+                                       {now - kBackdated, now - kBackdated + kRootLife});
   if (!certificate) return certificate.error();
   X509* const root = certificate->get();
   const bool made = add_extension(root, nullptr, NID_basic_constraints, "critical,CA:TRUE,pathlen:1") &&
@@ -257,7 +257,7 @@ base::Result<Identity> issue_intermediate(const Identity& root) {
   if (!key) return key.error();
   X509* const issuer = root.certificate.get();
   const auto now = system_clock::now();
-  const Validity validity{now - hours{1}, std::min(now + kIntermediateLife, not_after(issuer))};
+  const Validity validity{now - kBackdated, std::min(now + kIntermediateLife, not_after(issuer))};
   auto certificate =
       draft_certificate("osproxy intermediate " + place_and_date(), issuer, key->get(), validity);
   if (!certificate) return certificate.error();

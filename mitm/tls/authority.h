@@ -34,8 +34,8 @@ std::string ca_dir_option(std::string_view directory);
 [[nodiscard]] base::Result<X509Ptr> load_root_certificate(
     const std::string& directory);  ///< needs no root rights
 
-/// An intermediate (CA:TRUE pathlen 0, keyCertSign, serverAuth, P-256) valid from an hour back for seven
-/// days.
+/// An intermediate (CA:TRUE pathlen 0, keyCertSign, serverAuth, P-256) valid from two days back until
+/// seven days from now.
 [[nodiscard]] base::Result<Identity> issue_intermediate(const Identity& root);
 
 /// PEM for the way over the socketpair: the key, then the certificate.

@@ -3,11 +3,15 @@
 #include <array>
 #include <cstdlib>
 #include <filesystem>
+#include <set>
 
+#include <openssl/err.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #include "base/fd.h"
+#include "mitm/tls/authority.h"
+#include "mitm/tls/openssl.h"
 #include "mitm/tls/program.h"
 #include "mitm/tls/stores.h"
 #include "mitm/tls/trust.h"
@@ -70,6 +74,25 @@ base::Result<std::string> base_roots(const std::string& ours, const StoreUser& c
   return own->empty() ? system_roots() : own;
 }
 
+/// Adds to `text` what is in `more` and not in `seen` (DER), up to 1 MiB.
+void add_new(std::string& text, std::string_view more, std::set<std::string>& seen) {
+  std::size_t room = kBundleLimit;
+  for (const std::string& der : certificates_as_der(more)) {
+    const auto* at = reinterpret_cast<const unsigned char*>(der.data());
+    const X509Ptr certificate{d2i_X509(nullptr, &at, static_cast<long>(der.size()))};
+    const std::string pem = certificate ? to_pem(certificate.get()) : std::string();
+    if (pem.empty() || pem.size() > room || !seen.insert(der).second) continue;
+    text += pem;
+    room -= pem.size();
+  }
+  ERR_clear_error();
+}
+
+bool is_regular(const char* path) {
+  struct stat facts {};
+  return ::stat(path, &facts) == 0 && S_ISREG(facts.st_mode);
+}
+
 /// The beginning of time when there is no such file.
 fs::file_time_type modified(const std::string& path) {
   std::error_code error;
@@ -124,14 +147,40 @@ std::string apt_conf(const std::string& bundle) {
 
 }  // namespace
 
+std::string bundle_path(const std::string& directory) {
+  return directory + "/ca-bundle.pem";
+}
+
+std::string roots_of_variables(const std::string& directory) {
+  const std::string ours = bundle_path(directory);
+  std::string all;
+  std::set<std::string> read;
+  for (const char* name : kVariables) {
+    const char* const path = std::getenv(name);
+    // A pipe would be waited for.
+    if (path == nullptr || path == ours || !is_regular(path) || !read.insert(path).second) continue;
+    if (const auto text = base::read_file(path, kBundleLimit)) all += certificates_in(*text);
+  }
+  std::string roots;
+  std::set<std::string> seen;
+  add_new(roots, all, seen);
+  return roots;
+}
+
 base::Result<std::string> write_combined_bundle(const std::string& directory,
                                                 const std::string& root_pem_path, const StoreUser& caller) {
   const auto root = read_root(root_pem_path);
   if (!root) return root.error();
-  const std::string path = directory + "/ca-bundle.pem";
+  const std::string path = bundle_path(directory);
   const auto roots = base_roots(path, caller);
   if (!roots) return roots.error();
+  const auto others = run_as(caller, [&] { return roots_of_variables(directory); });
+  if (!others) return others.error();
   std::string bundle = certificates_in(*roots);
+  const auto known = certificates_as_der(bundle);
+  std::set<std::string> seen{known.begin(), known.end()};
+  seen.insert(root->der);
+  add_new(bundle, *others, seen);
   if (!root->is_in_pem(bundle)) bundle += certificates_in(root->pem);
   const auto present = base::read_file(path);
   if (present && *present == bundle) return path;

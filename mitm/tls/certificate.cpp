@@ -2,13 +2,18 @@
 // so that what the root, the intermediate and a leaf differ in can be read off their own code.
 #include "mitm/tls/certificate.h"
 
+#include <algorithm>
 #include <array>
 #include <ctime>
 
+#include <boost/asio/ip/address.hpp>
 #include <openssl/bn.h>
+#include <openssl/err.h>
 #include <openssl/rand.h>
 #include <openssl/rsa.h>
 #include <openssl/x509v3.h>
+
+#include "base/text.h"
 
 namespace mitm::tls {
 namespace {
@@ -34,10 +39,34 @@ bool set_times(X509* certificate, const Validity& validity) {
          ASN1_TIME_set(X509_getm_notAfter(certificate), system_clock::to_time_t(validity.until)) != nullptr;
 }
 
+constexpr std::size_t kLongestName = 120;
+
+std::string shortened(std::string_view text) {
+  std::string name = base::printable(text.substr(0, kLongestName));
+  return text.size() > kLongestName ? name + "..." : name;
+}
+
+/// Empty: there are no addresses of that size.
+std::string address_of(std::string_view bytes) {
+  using boost::asio::ip::address_v4;
+  using boost::asio::ip::address_v6;
+  const auto as = [&](auto raw) {
+    std::copy(bytes.begin(), bytes.end(), raw.begin());
+    return raw;
+  };
+  if (bytes.size() == 4) return address_v4{as(address_v4::bytes_type{})}.to_string();
+  return bytes.size() == 16 ? address_v6{as(address_v6::bytes_type{})}.to_string() : std::string();
+}
+
 std::chrono::system_clock::time_point time_point(const ASN1_TIME* time) {
   std::tm parts{};
   if (ASN1_TIME_to_tm(time, &parts) != 1) return {};
-  return std::chrono::system_clock::from_time_t(::timegm(&parts));
+  using std::chrono::seconds;
+  using std::chrono::system_clock;
+  // "No end" is the year 9999 (RFC 5280 section 4.1.2.5); a time_point here ends in 2262.
+  constexpr auto kLast = std::chrono::duration_cast<seconds>(system_clock::duration::max());
+  const seconds since{std::clamp<std::time_t>(::timegm(&parts), -kLast.count(), kLast.count())};
+  return system_clock::time_point{since};
 }
 
 }  // namespace
@@ -97,6 +126,34 @@ std::string common_name(const X509* certificate) {
   std::string name(reinterpret_cast<char*>(text), size);
   OPENSSL_free(text);
   return name;
+}
+
+std::string distinguished_name(const X509_NAME* name) {
+  const BioPtr out{BIO_new(BIO_s_mem())};
+  X509_NAME_print_ex(out.get(), name, 0, XN_FLAG_ONELINE & ~ASN1_STRFLGS_ESC_MSB);
+  char* bytes = nullptr;
+  const long size = BIO_get_mem_data(out.get(), &bytes);
+  ERR_clear_error();
+  return size > 0 ? shortened({bytes, static_cast<std::size_t>(size)}) : std::string();
+}
+
+std::vector<SubjectName> subject_names(const X509* certificate) {
+  using Names = std::unique_ptr<GENERAL_NAMES, Deleter<GENERAL_NAMES_free>>;
+  const Names names{
+      static_cast<GENERAL_NAMES*>(X509_get_ext_d2i(certificate, NID_subject_alt_name, nullptr, nullptr))};
+  ERR_clear_error();
+  std::vector<SubjectName> found;
+  for (int at = 0; at < (names ? sk_GENERAL_NAME_num(names.get()) : 0); ++at) {
+    int type = 0;
+    const void* value = GENERAL_NAME_get0_value(sk_GENERAL_NAME_value(names.get(), at), &type);
+    if (type != GEN_DNS && type != GEN_IPADD) continue;
+    const auto* text = static_cast<const ASN1_STRING*>(value);
+    const std::string_view bytes{reinterpret_cast<const char*>(ASN1_STRING_get0_data(text)),
+                                 static_cast<std::size_t>(ASN1_STRING_length(text))};
+    std::string name = type == GEN_DNS ? shortened(bytes) : address_of(bytes);
+    if (!name.empty()) found.push_back({std::move(name), type == GEN_IPADD});
+  }
+  return found;
 }
 
 }  // namespace mitm::tls

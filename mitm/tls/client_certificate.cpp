@@ -84,7 +84,7 @@ base::Result<std::shared_ptr<const ClientCertificates>> ClientCertificates::make
 
 std::string_view ClientCertificates::present(SSL* ssl, std::string_view host) const {
   for (const Entry& entry : entries_) {
-    if (!divert::host_matches(entry.host, host)) continue;
+    if (!entry.host.empty() && !divert::host_matches(entry.host, host)) continue;
     const int given =
         SSL_use_cert_and_key(ssl, entry.certificate.get(), entry.key.get(), entry.chain.get(), 1);
     ERR_clear_error();

@@ -20,7 +20,6 @@ using GeneralNamesPtr = std::unique_ptr<GENERAL_NAMES, Deleter<GENERAL_NAMES_fre
 using GeneralNamePtr = std::unique_ptr<GENERAL_NAME, Deleter<GENERAL_NAME_free>>;
 
 constexpr hours kDay{24};
-constexpr hours kAgeAtBirth = 2 * kDay;  ///< for clients whose clock is behind
 constexpr hours kLeafLife = 197 * kDay;  ///< Chromium warns above 200
 constexpr std::size_t kNameLimit = 500;
 constexpr std::size_t kNameBytesLimit = 32 << 10;  ///< OpenSSL clients refuse chains above 100 KB
@@ -130,7 +129,7 @@ std::string subject_for(const LeafRequest& request, const std::string& host) {
 }
 
 Validity leaf_validity(X509* intermediate) {
-  const auto from = system_clock::now() - kAgeAtBirth;
+  const auto from = system_clock::now() - kBackdated;
   return {from, std::min(from + kLeafLife, not_after(intermediate))};
 }
 

@@ -17,8 +17,9 @@
 
 namespace mitm::tls {
 
-/// The intermediate lives for seven days; a new one is asked for on the last.
-inline constexpr std::chrono::hours kRenewBefore{24};
+/// The intermediate lives for seven days; a new one is asked for a day and a half before its end, so that
+/// programs whose clock is a day ahead still take what it signs.
+inline constexpr std::chrono::hours kRenewBefore{36};
 
 enum class KeyType : std::uint8_t { p256, rsa2048 };
 

@@ -23,55 +23,30 @@ std::string in_words(Time time) {
   return fmt::format("{:%Y-%m-%d %H:%M} UTC", fmt::gmtime(std::chrono::system_clock::to_time_t(time)));
 }
 
-std::string shortened(std::string_view text) {
-  std::string name = base::printable(text.substr(0, kLongestName));
-  return text.size() > kLongestName ? name + "..." : name;
-}
-
-/// "CN = e2e CA, O = Example".
 std::string distinguished(const X509_NAME* name) {
-  const BioPtr out{BIO_new(BIO_s_mem())};
-  X509_NAME_print_ex(out.get(), name, 0, XN_FLAG_ONELINE & ~ASN1_STRFLGS_ESC_MSB);
-  char* bytes = nullptr;
-  const long size = BIO_get_mem_data(out.get(), &bytes);
-  ERR_clear_error();
-  return size > 0 ? shortened({bytes, static_cast<std::size_t>(size)}) : "a CA without a name";
+  std::string text = distinguished_name(name);
+  return text.empty() ? "a CA without a name" : text;
 }
 
-std::string address_of(std::string_view bytes) {
-  using boost::asio::ip::address_v4;
-  using boost::asio::ip::address_v6;
-  const auto as = [&](auto raw) {
-    std::copy(bytes.begin(), bytes.end(), raw.begin());
-    return raw;
-  };
-  if (bytes.size() == 4) return address_v4{as(address_v4::bytes_type{})}.to_string();
-  return bytes.size() == 16 ? address_v6{as(address_v6::bytes_type{})}.to_string() : std::string();
+bool is_address(const std::string& text) {
+  boost::system::error_code error;
+  boost::asio::ip::make_address(text, error);
+  return !error;
 }
 
-/// DNS names and addresses; the common name is none (RFC 9525, 2).
-std::vector<std::string> names_of(const X509* certificate) {
-  using Names = std::unique_ptr<GENERAL_NAMES, Deleter<GENERAL_NAMES_free>>;
-  const Names names{
-      static_cast<GENERAL_NAMES*>(X509_get_ext_d2i(certificate, NID_subject_alt_name, nullptr, nullptr))};
-  ERR_clear_error();
-  std::vector<std::string> found;
-  for (int at = 0; at < (names ? sk_GENERAL_NAME_num(names.get()) : 0); ++at) {
-    int type = 0;
-    const void* value = GENERAL_NAME_get0_value(sk_GENERAL_NAME_value(names.get(), at), &type);
-    if (type != GEN_DNS && type != GEN_IPADD) continue;
-    const auto* text = static_cast<const ASN1_STRING*>(value);
-    const std::string_view bytes{reinterpret_cast<const char*>(ASN1_STRING_get0_data(text)),
-                                 static_cast<std::size_t>(ASN1_STRING_length(text))};
-    found.push_back(type == GEN_DNS ? shortened(bytes) : address_of(bytes));
-  }
-  return found;
+/// An address that a certificate has as a DNS name is nobody's name: programs compare addresses with
+/// addresses (RFC 9525 section 6.2).
+std::string in_words(const SubjectName& name) {
+  if (name.is_address || !is_address(name.text)) return name.text;
+  return fmt::format("{} (an address as a DNS name, which does not count: it needs IP:{})", name.text,
+                     name.text);
 }
 
 std::string named(const X509* certificate) {
-  auto names = names_of(certificate);
-  std::erase(names, std::string());
-  const std::string common = shortened(common_name(certificate));
+  std::vector<std::string> names;
+  for (const auto& name : subject_names(certificate)) names.push_back(in_words(name));
+  const std::string whole = common_name(certificate);
+  const std::string common = base::printable(std::string_view(whole).substr(0, kLongestName));
   if (names.empty() && common.empty()) return "it has no names";
   if (names.empty()) {
     return fmt::format("it has only a common name, {}, which does not count: it needs a subjectAltName",
@@ -132,6 +107,22 @@ std::string explain(const Finding& finding, Time now) {
   std::string text = X509_verify_cert_error_string(finding.code);
   const std::string more = finding.certificate != nullptr ? detail(finding, now) : std::string();
   return more.empty() ? text : fmt::format("{} ({})", text, more);
+}
+
+std::string dates_and_clock(const X509* certificate, Time now) {
+  return fmt::format("valid from {} to {}, while this machine's clock says {}",
+                     in_words(not_before(certificate)), in_words(not_after(certificate)), in_words(now));
+}
+
+int alert_for(int code) {
+  switch (code) {
+    case X509_V_ERR_CERT_HAS_EXPIRED:
+      return SSL_AD_CERTIFICATE_EXPIRED;
+    case X509_V_ERR_CERT_REVOKED:
+      return SSL_AD_CERTIFICATE_REVOKED;
+    default:
+      return is_about_trust(code) ? SSL_AD_UNKNOWN_CA : SSL_AD_BAD_CERTIFICATE;
+  }
 }
 
 bool is_about_trust(int code) {

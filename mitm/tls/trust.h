@@ -38,12 +38,20 @@ base::Result<std::vector<StoreStatus>> install_trust(const std::string& root_pem
 base::Result<std::vector<StoreStatus>> uninstall_trust(const std::string& root_pem_path,
                                                        const StoreUser& user);
 
-/// The certificates of the SSL_CERT_FILE that `caller` has and may read (up to 1 MiB), else the system's, and
-/// ours, in one PEM file readable by everyone: <directory>/ca-bundle.pem, whose path is returned. Written
-/// only when it would change. For programs that are to trust us without any installation (`osproxy exec`),
-/// and their real hosts as before.
+/// The certificates of the SSL_CERT_FILE that `caller` has and may read (up to 1 MiB), else the system's,
+/// those of roots_of_variables(), and ours, in one PEM file readable by everyone: <directory>/ca-bundle.pem,
+/// whose path is returned. Written only when it would change. For programs that are to trust us without any
+/// installation (`osproxy exec`), and their real hosts as before.
 base::Result<std::string> write_combined_bundle(const std::string& directory,
                                                 const std::string& root_pem_path, const StoreUser& caller);
+
+/// Where write_combined_bundle() puts it.
+std::string bundle_path(const std::string& directory);
+
+/// PEM: the certificates in the files that the caller's environment names in the variables which
+/// trust_variables() will set (CURL_CA_BUNDLE, NODE_EXTRA_CA_CERTS, ...), each once, up to 1 MiB; not those
+/// of our own bundle. To be called with the caller's rights. What cannot be read is left out.
+std::string roots_of_variables(const std::string& directory);
 
 /// NAME=VALUE settings that make common runtimes trust `bundle`; SSL_CERT_DIR is left as it is, because it
 /// adds roots and takes none away. With files made beside the bundle:

@@ -280,6 +280,8 @@ TEST_CASE("authority: an intermediate lasts seven days and never longer than the
   CHECK_FALSE(expires_within(certificate, hours{7 * 24 - 1}));
   CHECK(expires_within(certificate, hours{7 * 24 + 1}));
   CHECK(X509_verify(certificate, root->key.get()) == 1);
+  for (const X509* made : {certificate, root->certificate.get()})
+    CHECK(not_before(made) <= std::chrono::system_clock::now() - hours{47});
   const auto two = issue_intermediate(*root);
   CHECK(ASN1_INTEGER_cmp(X509_get0_serialNumber(certificate),
                          X509_get0_serialNumber(two->certificate.get())) != 0);

@@ -94,6 +94,30 @@ TEST_CASE("bundle: the caller's own bundle is the base, and only its certificate
   CHECK(bundle_of(chain, directory.path()) == certificate + ours);
 }
 
+TEST_CASE("bundle: certificates that the caller's variables name are taken over, each once") {
+  const tls_test::Chain chain, company, team;
+  const tls_test::Directory directory;
+  const std::string ours = contents(chain.directory / "root-ca.pem");
+  const std::string one = contents(company.directory / "root-ca.pem"),
+                    two = contents(team.directory / "root-ca.pem");
+  const std::string system = directory / "system.pem", curl = directory / "curl.pem",
+                    node = directory / "node.pem";
+  tls_test::write(system, one);
+  tls_test::write(curl, "a comment\n" + one + two + contents(team.directory / "root-ca.key"));
+  tls_test::write(node,
+                  two + ours + "-----BEGIN CERTIFICATE-----\nno certificate\n-----END CERTIFICATE-----\n");
+  const Variable a("SSL_CERT_FILE", system.c_str()), b("CURL_CA_BUNDLE", curl.c_str()),
+      c("NODE_EXTRA_CA_CERTS", node.c_str()), d("REQUESTS_CA_BUNDLE", directory.path().c_str()),
+      e("PIP_CERT", "/no/such.pem");
+  CHECK(bundle_of(chain, directory.path()) == one + two + ours);
+  CHECK(roots_of_variables(directory.path()) == one + two + ours);
+  // Nested: our own bundle is none of the caller's.
+  const std::string bundle = directory / "ca-bundle.pem";
+  const Variable f("CURL_CA_BUNDLE", bundle.c_str()), g("NODE_EXTRA_CA_CERTS", bundle.c_str()),
+      h("SSL_CERT_FILE", bundle.c_str());
+  CHECK(roots_of_variables(directory.path()).empty());
+}
+
 TEST_CASE("bundle: what the caller may not read is not read for him") {
   const tls_test::Chain chain, company;
   const tls_test::Directory directory;

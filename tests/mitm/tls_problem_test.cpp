@@ -94,6 +94,15 @@ TEST_CASE("problem: another name is told with the names that it has") {
   CHECK(names(many) == "hostname mismatch (it is for 0.test, 1.test, 2.test, 3.test, 4.test and 4 more)");
   const auto by_address = told_of(make("", &root, false, kGood, "DNS:a.test"), &root, {}, "192.0.2.7");
   CHECK(by_address.text == "IP address mismatch (it is for a.test)");
+  // As a DNS name, an address is not looked at.
+  for (const char* address : {"192.0.2.7", "2001:db8::7"}) {
+    const std::string dns = std::string("DNS:") + address;
+    const auto misplaced = told_of(make("", &root, false, kGood, "DNS:a.test," + dns), &root, {}, address);
+    CHECK(misplaced.text ==
+          fmt::format("IP address mismatch (it is for a.test, {} (an address as a DNS name, "
+                      "which does not count: it needs IP:{}))",
+                      address, address));
+  }
   CHECK_FALSE(by_address.about_trust);
   CHECK(told_of(make("", &root, false), &root).text == "hostname mismatch (it has no names)");
 }
@@ -138,4 +147,22 @@ TEST_CASE("problem: without a certificate there are OpenSSL's words") {
         "CA certificate key too weak (that of CN = Root has a key of 256 bits (EC))");
   CHECK(explain({X509_V_ERR_CA_MD_TOO_WEAK, 0, root.certificate.get()}, kNow) ==
         "CA signature digest algorithm too weak (it is signed with ecdsa-with-SHA256)");
+}
+
+TEST_CASE("problem: each kind has its alert; dates are told beside the clock") {
+  CHECK(alert_for(X509_V_ERR_CERT_HAS_EXPIRED) == SSL_AD_CERTIFICATE_EXPIRED);
+  CHECK(alert_for(X509_V_ERR_CERT_NOT_YET_VALID) == SSL_AD_BAD_CERTIFICATE);
+  CHECK(alert_for(X509_V_ERR_HOSTNAME_MISMATCH) == SSL_AD_BAD_CERTIFICATE);
+  CHECK(alert_for(X509_V_ERR_CERT_REVOKED) == SSL_AD_CERTIFICATE_REVOKED);
+  CHECK(alert_for(X509_V_ERR_UNABLE_TO_GET_ISSUER_CERT_LOCALLY) == SSL_AD_UNKNOWN_CA);
+  CHECK(dates_and_clock(make("h.test", nullptr, false).certificate.get(), kNow) ==
+        "valid from 2026-09-20 14:13 UTC to 2026-09-22 14:13 UTC, while this machine's clock says 2026-09-21 "
+        "14:13 UTC");
+}
+
+TEST_CASE("certificate: one that never ends ends when time points do") {
+  const auto leaf = make("h.test", nullptr, false);
+  ASN1_TIME_set_string_X509(X509_getm_notAfter(leaf.certificate.get()), "99991231235959Z");
+  CHECK(not_after(leaf.certificate.get()) > at(9'000'000'000));
+  CHECK(not_before(leaf.certificate.get()) == kGood.from);
 }
