@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <array>
 #include <optional>
+#include <utility>
 
 #include "divert/proxy_header.h"
 
@@ -132,6 +133,9 @@ void read_extension(std::uint16_t type, Reader extension, ClientHello& hello) {
     case 16:  // application_layer_protocol_negotiation, RFC 7301
       hello.alpn = protocol_names(extension);
       break;
+    case 41:  // pre_shared_key, RFC 8446
+      hello.psk = true;
+      break;
     case 43:  // supported_versions
       read_versions(extension, hello);
       break;
@@ -146,6 +150,36 @@ void read_extension(std::uint16_t type, Reader extension, ClientHello& hello) {
   }
 }
 
+/// IANA's TLS_PSK_, TLS_DHE_PSK_, TLS_ECDHE_PSK_ and TLS_RSA_PSK_, as ranges: RFC 4279, 4785, 5487, 5489,
+/// 6209, 6367, 6655, 7905, 8442.
+constexpr std::pair<std::uint16_t, std::uint16_t> kPskSuites[] = {
+    {0x002c, 0x002e}, {0x008a, 0x0095}, {0x00a8, 0x00b9}, {0xc033, 0xc03b}, {0xc064, 0xc071},
+    {0xc08e, 0xc09b}, {0xc0a4, 0xc0ab}, {0xccab, 0xccae}, {0xd001, 0xd005}};
+
+bool is_psk_suite(std::uint16_t suite) {
+  return std::ranges::any_of(
+      kPskSuites, [&](const auto& range) { return suite >= range.first && suite <= range.second; });
+}
+
+bool is_grease(std::uint16_t value) {
+  return (value & 0x0f0f) == 0x0a0a && value >> 8 == (value & 0xff);
+}
+
+/// What the suites mean together with the extensions.
+void judge_suites(ClientHello& hello) {
+  constexpr std::uint16_t kTls13 = 0x0304;
+  bool with_certificate = hello.max_version >= kTls13 && !hello.signature_algorithms.empty();
+  for (const auto suite : hello.ciphers) {
+    const bool psk = is_psk_suite(suite), grease = is_grease(suite);
+    hello.psk = hello.psk || psk;
+    hello.grease = hello.grease || grease;
+    // TLS 1.3's say nothing of keys, and two values are signals (RFC 5746, RFC 7507).
+    const bool neutral = psk || grease || suite >> 8 == 0x13 || suite == 0x00ff || suite == 0x5600;
+    with_certificate = with_certificate || !neutral;
+  }
+  hello.psk_only = hello.psk && !with_certificate;
+}
+
 /// False when a length in it lies. What was read until then stays in `hello`.
 bool read_client_hello(std::string_view body, ClientHello& hello) {
   Reader in{body};
@@ -158,6 +192,7 @@ bool read_client_hello(std::string_view body, ClientHello& hello) {
   const Reader compressions = in.vector(1);
   if (!in.good() || legacy_version >> 8 != 3 || session.rest().size() > 32) return false;
   if (hello.ciphers.empty() || !compressions.more()) return false;
+  judge_suites(hello);
   if (!in.more()) return true;  // SSL 3.0 and some of TLS 1.0 had no extensions
   Reader extensions = in.vector(2);
   while (extensions.more()) {
@@ -166,6 +201,7 @@ bool read_client_hello(std::string_view body, ClientHello& hello) {
     if (extension.good()) read_extension(type, extension, hello);
   }
   if (hello.max_version == 0) hello.max_version = legacy_version;
+  judge_suites(hello);
   return in.good() && extensions.good() && !in.more();
 }
 

@@ -32,7 +32,12 @@ struct ClientHello {
   bool encrypted_client_hello = false;
   /// Its ancestor (encrypted_server_name), which nobody imitates: there is no name but the encrypted one.
   bool encrypted_server_name = false;
-  bool cut = false;  ///< longer than kMaxFirstBytes: only its beginning has been read
+  /// A pre-shared key is offered: by a cipher suite, or (TLS 1.3) by its extension, which a session that is
+  /// resumed has as well.
+  bool psk = false;
+  bool psk_only = false;  ///< and no certificate will do
+  bool grease = false;    ///< values that mean nothing are among the ciphers (RFC 8701)
+  bool cut = false;       ///< longer than kMaxFirstBytes: only its beginning has been read
 };
 
 /// `host` (empty lines before a request are skipped, RFC 9112 section 2.2) is the SNI or the host of the

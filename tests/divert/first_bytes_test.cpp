@@ -285,6 +285,33 @@ TEST_CASE("first_bytes: the fields of a hello") {
     CHECK(esni.encrypted_server_name);
     CHECK_FALSE(esni.encrypted_client_hello);
   }
+  SUBCASE("pre-shared keys, with certificates and without") {
+    const auto of = [](std::vector<std::size_t> suites, const std::string& extensions) {
+      std::string list;
+      for (const auto suite : suites) list += u16(suite);
+      return inspect(record(handshake(u16(0x0303) + std::string(32, 'r') + sized8("") + sized16(list) +
+                                      sized8(u8(0)) + sized16(extensions))))
+          .hello;
+    };
+    const auto key = extension(41, "x"), schemes = extension(13, sized16(u16(0x0403))),
+               tls13 = extension(43, sized8(u16(0x0304)));
+    // TLS 1.2: the suites say it, with and without ephemeral keys.
+    for (const std::size_t suite : {0x008c, 0x00a8, 0x00b9, 0xc035, 0xc0a4, 0xccac, 0xd001}) {
+      CAPTURE(suite);
+      CHECK(of({suite, 0x00ff, 0x0a0a}, schemes).psk_only);
+      CHECK(of({suite, 0xc02b}, schemes).psk);
+      CHECK_FALSE(of({suite, 0xc02b}, schemes).psk_only);
+      CHECK_FALSE(of({suite, 0x1301}, schemes + tls13).psk_only);
+    }
+    // TLS 1.3: without signature algorithms no certificate will do (RFC 8446 section 9.2).
+    CHECK(of({0x1301}, tls13 + key).psk_only);
+    CHECK_FALSE(of({0x1301}, tls13 + schemes + key).psk_only);
+    CHECK(of({0x1301}, tls13 + schemes + key).psk);
+    CHECK_FALSE(of({0x1301, 0xc02b}, tls13 + schemes).psk);
+    CHECK_FALSE(of({0xc02b}, "").psk_only);
+    CHECK(of({0xc02b, 0xfafa}, "").grease);
+    CHECK_FALSE(of({0xc02b, 0x0afa, 0x00ff}, "").grease);
+  }
   SUBCASE("groups and signature algorithms") {
     const auto seen =
         inspect(hello(extension(10, sized16(u16(29) + u16(23))) + extension(13, sized16(u16(0x0403)))));
