@@ -50,12 +50,15 @@ constexpr std::array kPages{
          "program. The usual\n"
          "variables (SSL_CERT_FILE, CURL_CA_BUNDLE, NODE_EXTRA_CA_CERTS, ...) make it trust osproxy's CA "
          "beside the system's:\n"
-         "nothing is installed. Flows go to standard error, or to --output FILE; with --output - they have "
-         "standard output\n"
-         "for themselves, and what CMD prints goes to standard error. Standard input, the terminal, signals "
-         "and "
-         "the exit\n"
-         "status are CMD's own: 128+n when signal n ended it, 127 when there is no such command.\n",
+         "nothing is installed. Certificates in files that these variables name already are trusted as "
+         "well. What stays\n"
+         "is the directory of the CA (--ca-dir), which you may remove. Flows go to standard error, or to "
+         "--output FILE;\n"
+         "with --output - they have standard output for themselves, and what CMD prints goes to standard "
+         "error. Standard\n"
+         "input, the terminal, signals and the exit status are CMD's own: 128+n when signal n ended it, 127 "
+         "when there is\n"
+         "no such command.\n",
          "  sudo osproxy exec -- curl https://example.org/\n"
          "  sudo osproxy exec -f jsonl -o - -- npm ci 2>/dev/null | jq -r 'select(.type==\"http\") | .url'\n"
          "  sudo osproxy exec -o flows.jsonl -f jsonl -- npm install\n"},

@@ -60,6 +60,12 @@ Result<> check_client_certs(const json& value) {
 Result<> check_hosts(const json& value) {
   return outcome(parse_hosts(value));
 }
+Result<> check_client_cert(const json& value) {
+  for (const auto& one : value) {
+    if (const auto parsed = parse_client_cert_option(one.get<std::string>()); !parsed) return parsed.error();
+  }
+  return {};
+}
 Result<> check_rules(const json& value) {
   return outcome(parse_rules(value));
 }
@@ -171,9 +177,19 @@ constexpr std::array kTable{
            "append the TLS secrets of both sides to FILE, with which Wireshark decrypts captures; default: "
            "the one that SSLKEYLOGFILE names",
            "", kRun, "", nullptr, true, true},
+    Option{"client-cert", 0, Kind::list, "[HOST=]CERT[:KEY]",
+           "show this certificate (PEM) to servers that ask for one; HOST (example.org, *.example.org): to "
+           "these only; KEY: where it is not in CERT",
+           "", kRun, "", check_client_cert, true, false},
     Option{"upstream-ca", 0, Kind::text, "FILE",
-           "trust the certificates in FILE (PEM) upstream instead of the system's", "", kRun, "", nullptr,
-           true, true},
+           "trust the certificates in FILE (PEM) upstream, beside the system's", "", kRun, "", nullptr, true,
+           true},
+    Option{"upstream-ca-only", 0, Kind::text, "FILE",
+           "trust the certificates in FILE (PEM) upstream, and not the system's", "", kRun, "", nullptr, true,
+           true},
+    Option{"error-page", 0, Kind::text, "WHO",
+           "who gets a page with status 502 when TLS with the server fails; the others get a TLS alert",
+           "browsers", kRun, "browsers|always|never", nullptr, true, true},
     Option{"upstream-proxy", 0, Kind::text, "URL",
            "connect intercepted programs to their servers through a proxy: http, https, socks5 or socks5h "
            "(which is told names) "

@@ -16,6 +16,7 @@
 
 #include "mitm/cli/learned_file.h"
 #include "mitm/cli/output_file.h"
+#include "mitm/tls/trust.h"
 
 namespace mitm::cli {
 namespace {
@@ -45,30 +46,49 @@ KeylogName keylog_name(const RunSettings& settings) {
 }
 
 /// Of no path: none.
-base::Result<std::string> read_upstream_ca(const std::string& path) {
+base::Result<std::string> read_cas(const std::string& path, std::string_view option) {
   if (path.empty()) return std::string();
-  auto text = base::read_file(path, 4 << 20);
-  if (!text) return base::Error{"--upstream-ca: " + text.error().text, text.error().os_code};
+  auto text = base::read_file(path, 2 << 20);
+  if (!text) return base::Error{fmt::format("{}: {}", option, text.error().text), text.error().os_code};
   if (text->find("CERTIFICATE-----") == text->npos)
-    return base::failure("--upstream-ca: there is no certificate in PEM form in {}", path);
-  return text;
+    return base::failure("{}: there is no certificate in PEM form in {}", option, path);
+  return *text + "\n";
+}
+
+base::Result<std::string> read_upstream_ca(const RunSettings& settings) {
+  auto beside = read_cas(settings.upstream_ca_path, "--upstream-ca");
+  if (!beside) return beside;
+  auto only = read_cas(settings.upstream_ca_only_path, "--upstream-ca-only");
+  if (!only) return only;
+  return *beside + *only;
+}
+
+/// What the command of exec would have trusted by itself: exec overwrites those variables.
+std::string roots_of_command(const RunSettings& settings, const Invocation& invocation) {
+  if (invocation.command != "exec" || !settings.upstream_ca_only_path.empty()) return {};
+  return tls::roots_of_variables(settings.ca_dir);
+}
+
+/// `why`: ".cert: ..." or ".key: ...", keys of the configuration.
+base::Error misfit(const ClientCertPaths& paths, std::string_view why) {
+  const bool typed = paths.place.starts_with("--");
+  return base::failure("{}{}", paths.place, typed ? why.substr(why.find(": ")) : why);
 }
 
 /// Text for the worker, which is tried out here, so that what is wrong is said at the start.
 base::Result<nlohmann::json> read_client_certs(const std::vector<ClientCertPaths>& certs) {
-  std::vector<tls::ClientCertificateText> texts;
   nlohmann::json list = nlohmann::json::array();
-  for (std::size_t i = 0; i < certs.size(); ++i) {
-    const auto& paths = certs[i];
+  for (const auto& paths : certs) {
     auto cert = base::read_file(paths.cert, kMaxPem);
-    if (!cert) return base::failure("client-certs[{}].cert: {}", i, cert.error().text);
+    if (!cert) return misfit(paths, ".cert: " + cert.error().text);
     auto key = base::read_file(paths.key, kMaxPem);
-    if (!key) return base::failure("client-certs[{}].key: {}", i, key.error().text);
+    if (!key) return misfit(paths, ".key: " + key.error().text);
     list.push_back({paths.host, paths.cert, *cert, paths.key, *key});
-    texts.push_back({paths.host, paths.cert, std::move(*cert), paths.key, std::move(*key)});
+    const auto tried = tls::ClientCertificates::make(
+        {{paths.host, paths.cert, std::move(*cert), paths.key, std::move(*key)}});
+    if (!tried)
+      return misfit(paths, std::string_view(tried.error().text).substr(std::string_view("[0]").size()));
   }
-  const auto tried = tls::ClientCertificates::make(texts);
-  if (!tried) return base::failure("client-certs{}", tried.error().text);
   return list;
 }
 
@@ -132,7 +152,7 @@ base::Result<nlohmann::json> everything(const Invocation& invocation, const dive
   if (!effective) return effective.error();
   auto settings = run_settings(*effective, invocation);
   if (!settings) return settings.error();
-  const auto upstream_ca = read_upstream_ca(settings->upstream_ca_path);
+  const auto upstream_ca = read_upstream_ca(*settings);
   if (!upstream_ca) return upstream_ca.error();
   auto output = open_recording(settings->output, "--output");
   if (!output) return output.error();
@@ -156,7 +176,7 @@ base::Result<nlohmann::json> everything(const Invocation& invocation, const dive
     return emptied.error();
   files = {std::move(*output), std::move(*pcap), std::move(*keylog), learned_file(*settings, user)};
   return nlohmann::json{{"settings", settings->to_json()},
-                        {"upstream_ca", *upstream_ca},
+                        {"upstream_ca", *upstream_ca + roots_of_command(*settings, invocation)},
                         {"client_certs", *client_certs},
                         {"note", note_on(*effective, invocation)}};
 }
@@ -321,7 +341,7 @@ base::Result<Chosen> read_filter(const Invocation& invocation, const divert::Use
 }
 
 base::Result<> check_files(const RunSettings& settings) {
-  if (const auto ca = read_upstream_ca(settings.upstream_ca_path); !ca) return ca.error();
+  if (const auto ca = read_upstream_ca(settings); !ca) return ca.error();
   if (const auto certs = read_client_certs(settings.client_certs); !certs) return certs.error();
   return {};
 }

@@ -18,10 +18,11 @@ namespace mitm::cli {
 /// What root takes over from it: validated settings and open files.
 struct Prepared {
   RunSettings settings;
-  std::string upstream_ca;  ///< PEM text; empty: the system's store
-  base::UniqueFd output;    ///< --output; none: the terminal
-  base::UniqueFd pcap;      ///< --pcap
-  base::UniqueFd keylog;    ///< --keylog
+  /// PEM text: of --upstream-ca, --upstream-ca-only and (exec) the variables that exec overwrites.
+  std::string upstream_ca;
+  base::UniqueFd output;  ///< --output; none: the terminal
+  base::UniqueFd pcap;    ///< --pcap
+  base::UniqueFd keylog;  ///< --keylog
   std::vector<tls::ClientCertificateText> client_certs;
   base::UniqueFd learned;  ///< what the run learns to pass is listed there; none: nowhere
   std::string note;        ///< what is to be said before the run; empty: nothing

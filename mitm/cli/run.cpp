@@ -229,6 +229,7 @@ class Run {
       plan.prepared = std::move(prepared_);
       plan.user = worker_user(user_);
       plan.exempt_gid = gid;
+      plan.is_exec = is_exec();
       plan.to_stderr = is_exec();
       plan.ca_trusted = ca_trusted_;
       ::_exit(run_worker(std::move(plan)));

@@ -23,6 +23,17 @@ int tls_number(const std::string& version) {
   return version == "1.3" ? TLS1_3_VERSION : TLS1_2_VERSION;
 }
 
+Result<std::vector<ClientCertPaths>> typed_client_certs(const json& effective) {
+  std::vector<ClientCertPaths> certs;
+  for (const json& text : effective.value("client-cert", json::array())) {
+    auto cert = parse_client_cert_option(text.get<std::string>());
+    if (!cert) return failure("--client-cert: {}", cert.error().text);
+    cert->place = "--client-cert";
+    certs.push_back(std::move(*cert));
+  }
+  return certs;
+}
+
 /// What is wrong with the list `key`, or with the one in it whose place the error begins with.
 base::Error in_list(std::string_view key, const base::Error& error) {
   return {fmt::format("{}{}{}", key, error.text.starts_with('[') ? "" : ": ", error.text), error.os_code};
@@ -44,6 +55,8 @@ void each_plain(auto& settings, auto visit) {
   visit("color", settings.color);
   visit("ca_dir", settings.ca_dir);
   visit("upstream_ca_path", settings.upstream_ca_path);
+  visit("upstream_ca_only_path", settings.upstream_ca_only_path);
+  visit("error_page", settings.error_page);
   visit("tls_min", settings.tls_min);
   visit("tls_ciphers", settings.tls_ciphers);
   visit("keylog", settings.keylog);
@@ -105,6 +118,7 @@ const char* out_of_range(const RunSettings& settings) {
   if (!good("engine", settings.engine)) return "engine";
   if (!std::has_single_bit(settings.mark_bit)) return "mark_bit";
   if (!good("color", settings.color)) return "color";
+  if (!good("error-page", settings.error_page)) return "error_page";
   if (!good("detail", settings.detail)) return "detail";
   if (!good("threads", settings.threads)) return "threads";
   if (settings.passthrough_ttl < 0 || settings.passthrough_ttl > kLongestTime.count())
@@ -230,12 +244,20 @@ Result<RunSettings> run_settings(const json& effective, const Invocation& invoca
   settings.color = effective.value("color", "auto");
   settings.ca_dir = effective.value("ca-dir", "");
   settings.upstream_ca_path = effective.value("upstream-ca", "");
+  settings.upstream_ca_only_path = effective.value("upstream-ca-only", "");
+  settings.error_page = effective.value("error-page", "browsers");
   settings.tls_min = tls_number(effective.value("tls-min", ""));
   settings.tls_ciphers = effective.value("tls-ciphers", "");
   settings.keylog = effective.value("keylog", "");
   auto client_certs = parse_client_certs(effective.value("client-certs", json::array()));
   if (!client_certs) return in_list("client-certs", client_certs.error());
   settings.client_certs = std::move(*client_certs);
+  for (std::size_t i = 0; i < settings.client_certs.size(); ++i)
+    settings.client_certs[i].place = fmt::format("client-certs[{}]", i);
+  auto typed_certs = typed_client_certs(effective);
+  if (!typed_certs) return typed_certs.error();
+  // What was typed goes first: the first whose host fits is shown.
+  settings.client_certs.insert(settings.client_certs.begin(), typed_certs->begin(), typed_certs->end());
   settings.detail = effective.value("detail", 1);
   const auto bodies = parse_size(effective.value("bodies", "0"));
   if (!bodies) return failure("bodies: {}", bodies.error().text);

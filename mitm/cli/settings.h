@@ -18,11 +18,12 @@ namespace mitm::cli {
 inline constexpr std::uint64_t kLargestSize = std::uint64_t{1} << 40;
 inline constexpr std::chrono::seconds kLongestTime = std::chrono::hours{7 * 24};
 
-/// One entry of the config's `client-certs`.
+/// One entry of the config's `client-certs`, or one --client-cert.
 struct ClientCertPaths {
-  std::string host;  ///< as divert::host_matches wants it
+  std::string host;  ///< as divert::host_matches wants it; empty: every host
   std::string cert;
   std::string key;
+  std::string place{};  ///< for errors: "--client-cert", "client-certs[1]"
 };
 
 struct RunSettings {
@@ -44,6 +45,8 @@ struct RunSettings {
   std::string color;
   std::string ca_dir;
   std::string upstream_ca_path;
+  std::string upstream_ca_only_path;
+  std::string error_page = "browsers";
   std::string tls_ciphers;  ///< OpenSSL's names; empty: the program's own
   std::string keylog;
   std::vector<ClientCertPaths> client_certs;  ///< for the reader: not part of to_json
@@ -87,6 +90,8 @@ struct RunSettings {
 [[nodiscard]] base::Result<std::vector<std::string>> parse_hosts(const nlohmann::json& value);
 /// The config's `client-certs`; their files are not looked at. Errors as of parse_rules().
 [[nodiscard]] base::Result<std::vector<ClientCertPaths>> parse_client_certs(const nlohmann::json& list);
+/// "[HOST=]CERT[:KEY]". What stands before a '=' is a host only when it looks like one.
+[[nodiscard]] base::Result<ClientCertPaths> parse_client_cert_option(std::string_view text);
 /// The config's `rules`. An error has a line for each thing that is wrong, which begins with its place:
 /// "[1].host: expected ...".
 [[nodiscard]] base::Result<std::vector<divert::Rule>> parse_rules(const nlohmann::json& list);

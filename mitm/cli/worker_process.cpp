@@ -22,6 +22,7 @@
 #include "mitm/sink/sinks.h"
 #include "mitm/tls/authority.h"
 #include "mitm/tls/certificate_directories.h"
+#include "mitm/tls/trust.h"
 
 namespace mitm::cli {
 namespace {
@@ -72,6 +73,11 @@ base::Result<std::vector<std::unique_ptr<flow::Sink>>> make_sinks(WorkerPlan& pl
 std::size_t body_limit(const RunSettings& settings) {
   if (settings.format == "jsonl" || settings.detail < 3) return settings.bodies;
   return std::max<std::size_t>(settings.bodies, settings.detail == 3 ? 4 << 10 : 1 << 20);
+}
+
+intercept::ErrorPage error_page(std::string_view who) {
+  if (who == "always") return intercept::ErrorPage::always;
+  return who == "never" ? intercept::ErrorPage::never : intercept::ErrorPage::browsers;
 }
 
 /// Blocks until the broker has sent the first intermediate; empty when the broker has gone.
@@ -146,6 +152,9 @@ class Process {
                                    .client_certificates = *client_certs,
                                    .keylog = keylog,
                                    .upstream_ca = plan.prepared.upstream_ca,
+                                   .upstream_ca_only = !settings.upstream_ca_only_path.empty(),
+                                   .error_page = error_page(settings.error_page),
+                                   .exec_ca_file = plan.is_exec ? tls::bundle_path(settings.ca_dir) : "",
                                    .body_limit = body_limit(settings),
                                    .hide_alt_svc = settings.block_quic,
                                    .names = names,

@@ -13,6 +13,7 @@ struct WorkerPlan {
   divert::User user;  ///< what it becomes
   gid_t exempt_gid = 0;
   bool ca_trusted = false;  ///< a store has the root, or the program was given it
+  bool is_exec = false;     ///< one command, which was told what to trust
   bool to_stderr = false;   ///< flows go to standard error unless there is a file (exec)
 };
 

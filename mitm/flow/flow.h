@@ -20,6 +20,18 @@ enum class Type : std::uint8_t { http, tcp, tls_error, pass, block, dns, websock
 std::string_view to_string(Event event);
 std::string_view to_string(Type type);
 
+/// Of one certificate, in text that is safe to show.
+struct CertificateFacts {
+  std::string subject;             ///< "CN = one.test, O = Example"; empty: none
+  std::string issuer;              ///< likewise
+  std::vector<std::string> names;  ///< subjectAltName: DNS names and addresses
+  std::chrono::system_clock::time_point not_before;
+  std::chrono::system_clock::time_point not_after;
+  std::string sha256;  ///< of the DER form: "AB:CD:..."
+};
+/// As a server has sent it: its own first.
+using CertificateChain = std::vector<CertificateFacts>;
+
 struct TlsFacts {
   std::string version;  ///< "TLSv1.3"
   std::string cipher;   ///< OpenSSL's name
@@ -27,6 +39,8 @@ struct TlsFacts {
   /// Upstream only: what the server was shown when it asked for a client certificate: its path, or "none";
   /// empty: it did not ask (nor does it when a session is resumed).
   std::string client_certificate{};
+  /// The server's; null: none was seen.
+  std::shared_ptr<const CertificateChain> certificates{};
 };
 
 struct DnsFacts {
@@ -65,8 +79,10 @@ struct Flow {
   /// unknown.
   std::string host;
   std::string sni;
-  std::shared_ptr<const TlsFacts> tls;           ///< between the program and us; null: none was agreed on
-  std::shared_ptr<const TlsFacts> upstream_tls;  ///< between us and the server
+  std::shared_ptr<const TlsFacts> tls;  ///< between the program and us; null: none was agreed on
+  /// Between us and the server; when that has failed, what was known by then.
+  /// Null: the server has not answered in TLS.
+  std::shared_ptr<const TlsFacts> upstream_tls;
   std::string starttls;         ///< "smtp", ...: the protocol that agreed to go on in TLS; empty: none did
   std::optional<DnsFacts> dns;  ///< of type dns
   /// Of event message, whose type is websocket, sse or grpc and whose id is the http flow's; `time`: when its

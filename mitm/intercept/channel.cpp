@@ -31,6 +31,7 @@ constexpr std::size_t kFinishBytes = 1 << 20;
 /// microseconds or more, and a record of one byte costs as much as one of 64. One record of full size must
 /// fit.
 constexpr std::size_t kWireBytes = 24 << 10;
+constexpr std::size_t kFirstHeard = 16;
 constexpr auto kAwait = asio::as_tuple(asio::use_awaitable);
 
 bool would_block(int code) {
@@ -117,6 +118,7 @@ void Channel::start_tls(tls::SslPtr ssl) {
   ssl_ = std::move(ssl);
   wire_ = std::exchange(unread_, {});
   heard_ = false;
+  first_heard_.clear();
   BIO* bio = BIO_new(WireBio::method());
   BIO_set_data(bio, this);
   SSL_set_bio(ssl_.get(), bio, bio);
@@ -144,6 +146,8 @@ int Channel::wire_read(char* into, int size) {
   // After less than asked for there is nothing more: waiting for readiness sees what came since.
   drained_ = got < static_cast<ssize_t>(room);
   if (got > 0) wire_left_ -= static_cast<std::size_t>(got);
+  if (got > 0 && first_heard_.size() < kFirstHeard)
+    first_heard_.append(into, std::min(kFirstHeard - first_heard_.size(), static_cast<std::size_t>(got)));
   if (got == 0) wire_ended_ = true;
   if (got < 0) wire_error_ = errno;
   if (got < 0 && would_block(errno)) wire_blocked_ = Status::want_read;

@@ -127,6 +127,8 @@ class Channel {
   /// not.
   [[nodiscard]] bool heard() const { return heard_; }
   [[nodiscard]] std::chrono::steady_clock::time_point ended_at() const { return ended_at_; }
+  /// The first bytes (at most 16) that came once TLS had been started: TLS or not.
+  [[nodiscard]] std::string_view first_heard() const { return first_heard_; }
   /// What to add to failure() when TLS fails from now on.
   void set_hint(std::string hint) { hint_ = std::move(hint); }
   [[nodiscard]] Socket& socket() { return socket_; }
@@ -156,6 +158,7 @@ class Channel {
   std::string wire_;    ///< read by TLS before the socket
   std::string failure_;
   std::string hint_;
+  std::string first_heard_;
   bool heard_ = false;
   bool lost_ = false;
   std::chrono::steady_clock::time_point ended_at_ = std::chrono::steady_clock::time_point::max();

@@ -145,6 +145,12 @@ awaitable<DialFailure> Dialer::dial_straight(base::Endpoint server, Socket& into
                         error.value()};
 }
 
+std::string Dialer::still_waiting(const divert::Verdict& verdict) const {
+  const auto* const proxy = proxy_for(verdict);
+  if (proxy == nullptr) return "osproxy ended before the server had answered";
+  return fmt::format("the proxy {} had not answered when osproxy ended", proxy->label());
+}
+
 awaitable<std::vector<std::string>> Dialer::prepare() {
   std::vector<std::string> complaints;
   for (std::size_t i = 1; i < routes_.size(); ++i) {
@@ -213,7 +219,9 @@ awaitable<DialFailure> Dialer::negotiate(const proxy::Proxy& proxy, Channel& cha
     }
     if (!seen.result.blocked()) co_return failed(proxy, "has closed the connection without an answer");
     const bool ready = co_await channel.wait_until(seen.result, deadline);
-    if (!ready) co_return failed(proxy, "does not answer");
+    if (!ready)
+      co_return failed(proxy, fmt::format("has accepted the connection, but not answered within {} seconds",
+                                          kAnswer.count()));
   }
   co_return DialFailure{};
 }

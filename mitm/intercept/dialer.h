@@ -38,6 +38,9 @@ class Dialer {
   /// The proxy of a connection with this verdict, its host settled or not to be known; null: none.
   [[nodiscard]] const proxy::Proxy* proxy_for(const divert::Verdict& verdict) const;
 
+  /// What to say of a connection with this verdict that is still being made when the run ends.
+  [[nodiscard]] std::string still_waiting(const divert::Verdict& verdict) const;
+
   /// Resolves the names of all proxies ahead of the first connection; returns what to say of those that could
   /// not be found.
   boost::asio::awaitable<std::vector<std::string>> prepare();

@@ -3,6 +3,7 @@
 
 #include <exception>
 #include <unordered_set>
+#include <utility>
 
 #include "mitm/dns/watch.h"
 #include "mitm/intercept/interception.h"
@@ -26,6 +27,24 @@ class OpenEntry {
  private:
   std::unordered_set<Interception*>& open_;
   Interception& interception_;
+};
+
+/// A connection that is being made through a proxy ahead of its program, for as long as that lasts.
+class Dialing {
+ public:
+  Dialing(std::unordered_set<Dialing*>& all, divert::Connection given)
+      : connection(std::move(given)), all_(all) {
+    all_.insert(this);
+  }
+  Dialing(const Dialing&) = delete;
+  Dialing& operator=(const Dialing&) = delete;
+  ~Dialing() { all_.erase(this); }
+
+  divert::Connection connection;
+  bool reported = false;  ///< its flow has been published
+
+ private:
+  std::unordered_set<Dialing*>& all_;
 };
 
 }  // namespace
@@ -54,6 +73,7 @@ class Engine::State {
   dns::Watch dns;
   Tools tools;
   std::unordered_set<Interception*> open;
+  std::unordered_set<Dialing*> dialing;
 };
 
 base::Result<std::unique_ptr<Engine>> Engine::make(Settings settings,
@@ -95,18 +115,26 @@ divert::Way Engine::way(const divert::Verdict& verdict) const {
 
 boost::asio::awaitable<boost::system::error_code> Engine::dial(divert::Connection connection,
                                                                boost::asio::ip::tcp::socket& server) {
-  const divert::OpenStraight not_needed;
-  DialFailure failure = co_await state_->tools.dialer->dial(connection.verdict, connection.server,
-                                                            std::string_view{}, server, not_needed);
-  if (failure.why.empty()) co_return boost::system::error_code{};
-  if (const auto* proxy = state_->tools.dialer->proxy_for(connection.verdict))
+  const std::shared_ptr<State> state = state_;
+  const divert::Verdict verdict = connection.verdict;
+  if (const auto* proxy = state->tools.dialer->proxy_for(verdict))
     connection.verdict.reason += "; through " + proxy->label();
-  closed(connection, {0, 0, std::move(failure.why)});
+  const base::Endpoint to = connection.server;
+  Dialing dialing{state->dialing, std::move(connection)};
+  const divert::OpenStraight not_needed;
+  DialFailure failure =
+      co_await state->tools.dialer->dial(verdict, to, std::string_view{}, server, not_needed);
+  if (failure.why.empty()) co_return boost::system::error_code{};
+  if (!dialing.reported) closed(dialing.connection, {0, 0, std::move(failure.why)});
   co_return boost::system::error_code{failure.error, boost::system::system_category()};
 }
 
 void Engine::end_all() {
   for (Interception* interception : state_->open) interception->end("osproxy ended");
+  for (Dialing* dialing : state_->dialing) {
+    if (std::exchange(dialing->reported, true)) continue;
+    closed(dialing->connection, {0, 0, state_->tools.dialer->still_waiting(dialing->connection.verdict)});
+  }
 }
 
 void Engine::unreachable(const divert::Connection& connection, const boost::system::error_code& error) {

@@ -19,6 +19,9 @@
 
 namespace mitm::intercept {
 
+/// Who gets a page, in HTTP, when TLS with the server fails. The others get an alert.
+enum class ErrorPage : std::uint8_t { browsers, always, never };
+
 struct Settings {
   int min_tls_version = TLS1_2_VERSION;
   bool insecure = false;    ///< do not verify upstream certificates
@@ -26,9 +29,12 @@ struct Settings {
   std::shared_ptr<const tls::ClientCertificates> client_certificates =
       std::make_shared<tls::ClientCertificates>();
   std::shared_ptr<tls::Keylog> keylog;  ///< null: none
-  std::string upstream_ca;              ///< PEM text used instead of the system store; empty: system store
-  std::size_t body_limit = 0;           ///< bytes of each body kept for the sinks
-  bool hide_alt_svc = true;             ///< programs are not told of QUIC (RFC 7838)
+  std::string upstream_ca;              ///< PEM text: trusted beside the system's certificates
+  bool upstream_ca_only = false;        ///< and not beside them but instead
+  ErrorPage error_page = ErrorPage::browsers;
+  std::string exec_ca_file;    ///< what `exec` tells its command to trust; empty: it is not `exec`
+  std::size_t body_limit = 0;  ///< bytes of each body kept for the sinks
+  bool hide_alt_svc = true;    ///< programs are not told of QUIC (RFC 7838)
   std::shared_ptr<dns::Names> names = std::make_shared<dns::Names>();       ///< shared by all engines
   std::shared_ptr<Learned> learned = std::make_shared<Learned>();           ///< likewise
   std::shared_ptr<MemoryBudget> memory = std::make_shared<MemoryBudget>();  ///< likewise

@@ -10,7 +10,6 @@
 #include "divert/relay.h"
 #include "mitm/intercept/http2_session.h"
 #include "mitm/intercept/http_flow.h"
-#include "mitm/intercept/page.h"
 #include "mitm/intercept/program_tls.h"
 #include "mitm/intercept/raw_session.h"
 #include "mitm/intercept/turn.h"
@@ -47,34 +46,6 @@ std::string selected_alpn(SSL* ssl) {
 bool is_http2(std::string_view alpn) {
   return alpn == "h2" || alpn == "grpc-exp";
 }
-
-/// In which protocol a program that offers this ALPN may be answered with a page; empty: in none.
-std::string page_protocol(const std::vector<std::string>& alpn) {
-  if (alpn.empty()) return "http/1.1";
-  for (const auto& name : alpn) {
-    if (name.starts_with("http/1")) return name;
-  }
-  return std::ranges::find(alpn, "h2") != alpn.end() ? "h2" : std::string();
-}
-
-/// Hears nothing but the first request.
-class FirstRequest final : public http::Http2Reader::Handler {
- public:
-  std::uint32_t stream = 0;
-  http::Http2Head head;
-
- private:
-  void headers(std::uint32_t number, http::Http2Head& heard, bool) override {
-    if (stream != 0) return;
-    stream = number;
-    head = std::move(heard);
-  }
-  void data(std::uint32_t, std::string_view, bool) override {}
-  void reset(std::uint32_t, std::uint32_t) override {}
-  void promise(std::uint32_t, std::uint32_t, http::Http2Head&) override {}
-  void goaway(std::uint32_t) override {}
-  void settings(const http::Http2Settings&) override {}
-};
 
 }  // namespace
 
@@ -261,12 +232,6 @@ awaitable<void> Interception::begin_anew() {
   co_await act(std::move(speech));
 }
 
-void Interception::end(std::string why) {
-  tracked_.ends_because(std::move(why));
-  client_.reset();
-  server_.reset();
-}
-
 // TLS.
 
 awaitable<void> Interception::run_tls(divert::ClientHello hello) {
@@ -277,8 +242,9 @@ awaitable<void> Interception::run_tls(divert::ClientHello hello) {
                              tracked_.host()};
   UpstreamTls::Attempt attempt{*tools_.upstream, ask};
   std::string why = co_await tools_.upstream->connect(server_, attempt, ask);
+  if (attempt.facts()) tracked_.set_upstream_tls(*attempt.facts());
   if (!why.empty()) {
-    co_await refuse_tls(std::move(hello), std::move(why));
+    co_await refuse_tls(std::move(hello), std::move(why), attempt.alert());
     co_return;
   }
   if (program_left()) {
@@ -286,9 +252,6 @@ awaitable<void> Interception::run_tls(divert::ClientHello hello) {
     server_.shutdown_write(true);
     co_return;
   }
-  auto facts = facts_of(server_.ssl());
-  facts.client_certificate = attempt.client_certificate();
-  tracked_.set_upstream_tls(std::move(facts));
   const tls::X509Ptr certificate{SSL_get1_peer_certificate(server_.ssl())};
   const std::string alpn = selected_alpn(server_.ssl());
   const bool accepted = co_await accept_tls(hello, certificate.get(), alpn);
@@ -331,7 +294,8 @@ awaitable<bool> Interception::accept_tls(const divert::ClientHello& hello, X509*
   client_.start_tls(std::move(ssl));
   const IoResult done = co_await client_.handshake(kHandshake);
   if (!done.ok()) {
-    report_tls_error(refused(refusal_of(client_, done), explain_refusal(client_, done)));
+    report_tls_error(refused(refusal_of(client_, done),
+                             explain_refusal(client_, done, tools_.shared.settings.exec_ca_file)));
     server_.shutdown_write(true);
     co_return false;
   }
@@ -408,90 +372,6 @@ void Interception::judge_ending() {
   }
   if (!learned.trusts(who(), tracked_.server_name()))
     report_tls_error(refused(Refusal::closed, std::string{kLeftAtOnce}));
-}
-
-awaitable<void> Interception::refuse_tls(divert::ClientHello hello, std::string why) {
-  server_.reset();
-  const bool tellable = !tracked_.has_waiting() && !program_left();
-  const std::string protocol = tellable ? page_protocol(hello.alpn) : std::string();
-  if (protocol.empty()) {
-    report_tls_error(std::move(why));
-    if (client_.try_write(kHandshakeFailure).ok()) co_await client_.finish(tools_.shared.scratch, kLinger);
-    co_return;
-  }
-  const bool accepted = co_await accept_tls(hello, nullptr, protocol);
-  if (!accepted) co_return;
-  const bool http2 = protocol == "h2";
-  bool told = false;
-  if (http2) {
-    told = co_await refuse_http2(why);
-  } else {
-    told = co_await refuse_http(why);
-  }
-  if (told) co_return;
-  report_tls_error(std::move(why));
-  client_.reset();
-}
-
-/// False when the program does not send a request in time.
-awaitable<bool> Interception::refuse_http(const std::string& why) {
-  const auto limit = Clock::now() + kUndecided;
-  http::Http1Reader reader{http::Side::request};
-  for (;;) {
-    const auto look = client_.look(tools_.shared.scratch, false);
-    const auto event = reader.next(look.bytes);
-    if (event.what == http::Http1Reader::What::head) {
-      tracked_.data(flow::Direction::request, look.bytes);
-      break;
-    }
-    const bool over = !look.result.ok() && !look.result.blocked();
-    if (event.what == http::Http1Reader::What::bad || over || Clock::now() >= limit) co_return false;
-    if (look.result.blocked()) co_await client_.wait_until(look.result, limit);
-  }
-  auto flow = tracked_.begin(flow::Type::http);
-  describe_request(reader.head(), client_.ssl() != nullptr ? "https" : "http", tracked_, *flow);
-  const std::string page = error_page(502, why, flow->method != "HEAD");
-  co_await answer(std::move(flow), why, page);
-  co_return true;
-}
-
-awaitable<bool> Interception::refuse_http2(const std::string& why) {
-  const auto limit = Clock::now() + kUndecided;
-  http::Http2Reader reader{http::Side::request};
-  FirstRequest request;
-  Turn turn;
-  while (request.stream == 0) {
-    const auto scratch = tools_.shared.scratch.first(Turn::kStep);
-    const IoResult got = client_.try_read(scratch);
-    if (got.ok()) {
-      const std::string_view bytes{scratch.data(), got.bytes};
-      tracked_.data(flow::Direction::request, bytes);
-      if (!reader.feed(bytes, request)) co_return false;
-    } else if (!got.blocked()) {
-      co_return false;
-    }
-    if (request.stream == 0 && Clock::now() >= limit) co_return false;
-    if (got.blocked()) co_await client_.wait_until(got, limit);
-    co_await turn.yield_when_over();
-  }
-  auto flow = tracked_.begin(flow::Type::http);
-  describe_request(request.head, tracked_, *flow);
-  const std::string page = http2_error_page(request.stream, 502, why, flow->method != "HEAD");
-  co_await answer(std::move(flow), why, page);
-  co_return true;
-}
-
-/// With a page of ours, which is the last that is said.
-awaitable<void> Interception::answer(std::unique_ptr<flow::Flow> flow, const std::string& why,
-                                     const std::string& page) {
-  flow->status = 502;
-  flow->error = why;
-  tracked_.publish_end(std::move(flow), Clock::now());
-  tracked_.data(flow::Direction::response, page);
-  tracked_.data_end(flow::Direction::request);
-  tracked_.data_end(flow::Direction::response);
-  const IoResult put = co_await client_.write_all(page);
-  if (put.ok()) co_await client_.finish(tools_.shared.scratch, kLinger);
 }
 
 }  // namespace mitm::intercept

@@ -74,8 +74,12 @@ class Interception {
                                           std::string_view alpn);
   /// Whether there is nobody left to make TLS with. Reads what is there, and pushes it back.
   [[nodiscard]] bool program_left();
-  /// Upstream TLS has failed: tells the program why, if it speaks HTTP.
-  boost::asio::awaitable<void> refuse_tls(divert::ClientHello hello, std::string why);
+  /// Upstream TLS has failed: tells the program why with a page, if it is to have one and speaks HTTP, else
+  /// with `alert`.
+  boost::asio::awaitable<void> refuse_tls(divert::ClientHello hello, std::string why,
+                                          int alert = SSL_AD_HANDSHAKE_FAILURE);
+  /// In which protocol the program is to be told; empty: in none.
+  [[nodiscard]] std::string page_protocol(const divert::ClientHello& hello) const;
   boost::asio::awaitable<bool> refuse_http(const std::string& why);
   boost::asio::awaitable<bool> refuse_http2(const std::string& why);
   boost::asio::awaitable<void> answer(std::unique_ptr<flow::Flow> flow, const std::string& why,
@@ -101,6 +105,7 @@ class Interception {
   divert::OpenStraight open_;                     ///< until it is known how the server is reached
   std::string tunnel_host_;                       ///< whom the program has an explicit proxy connect it to
   std::chrono::steady_clock::time_point agreed_;  ///< TLS with the program
+  bool dialing_ = false;                          ///< the server, through a proxy or straight
   bool hello_names_no_protocol_ = false;          ///< the program's offers no ALPN
 };
 

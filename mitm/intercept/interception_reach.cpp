@@ -1,5 +1,7 @@
 // How an interception comes to its server: often the connection is there already; through a proxy it may have
 // to wait for the first bytes.
+#include <utility>
+
 #include "mitm/intercept/interception.h"
 #include "mitm/intercept/program_tls.h"
 
@@ -100,8 +102,11 @@ void Interception::decide(const Speech& speech) {
 awaitable<bool> Interception::reach(const Speech& speech) {
   const auto& connection = tracked_.connection();
   Channel::Socket server{client_.socket().get_executor()};
+  dialing_ = true;
   DialFailure failure =
       co_await tools_.dialer->dial(connection.verdict, connection.server, tracked_.host(), server, open_);
+  // Else it has been reported by end().
+  if (!std::exchange(dialing_, false)) co_return false;
   if (!failure.why.empty()) {
     co_await turn_away(speech, std::move(failure.why));
     co_return false;
@@ -109,6 +114,18 @@ awaitable<bool> Interception::reach(const Speech& speech) {
   server_.replace(std::move(server));
   co_await pass_headers_on();
   co_return true;
+}
+
+void Interception::end(std::string why) {
+  if (std::exchange(dialing_, false)) {
+    const bool intercepted = tracked_.connection().verdict.action == Action::intercept;
+    auto flow = tracked_.begin(intercepted ? flow::Type::tcp : flow::Type::pass);
+    flow->error = tools_.dialer->still_waiting(tracked_.connection().verdict);
+    tracked_.publish_end(std::move(flow), std::chrono::steady_clock::now());
+  }
+  tracked_.ends_because(std::move(why));
+  client_.reset();
+  server_.reset();
 }
 
 /// The program believes itself connected: it is told in its own protocol, where that has a way to.

@@ -5,6 +5,9 @@
 #include <cerrno>
 #include <cstring>
 
+#include "mitm/intercept/tls_failure.h"
+#include "mitm/tls/problem.h"
+
 namespace mitm::intercept {
 namespace {
 
@@ -16,6 +19,16 @@ constexpr std::uint16_t kSecp256r1 = 0x0017;
 constexpr std::uint16_t kEcdsaSuites[] = {0xC009, 0xC00A, 0xC023, 0xC024, 0xC02B, 0xC02C,
                                           0xC0AC, 0xC0AD, 0xC0AE, 0xC0AF, 0xCCA9};
 
+std::string advice_on_trust(std::string_view ca_file) {
+  if (ca_file.empty())
+    return "install it with osproxy ca install, start the program with osproxy exec, or let the host pass";
+  return fmt::format(
+      "it has a list of CAs of its own and looks at none of the variables that exec sets: name {} to it "
+      "(curl "
+      "--cacert FILE, verify=FILE in Python's requests, ...), or let the host pass",
+      ca_file);
+}
+
 bool contains(const std::vector<std::uint16_t>& list, std::uint16_t value) {
   return std::find(list.begin(), list.end(), value) != list.end();
 }
@@ -26,7 +39,13 @@ std::string_view reason_to_pass(const divert::ClientHello& hello) {
   if (hello.cut) return "the program's ClientHello takes more than 64 KiB";
   if (hello.encrypted_server_name && hello.sni.empty())
     return "the program encrypts the name of its server (ESNI), which only the server can decrypt";
+  if (hello.psk_only)
+    return "the program offers a pre-shared key (PSK) and no cipher that goes with a certificate";
   return {};
+}
+
+bool is_from_browser(const divert::ClientHello& hello) {
+  return hello.grease || hello.encrypted_client_hello;
 }
 
 tls::KeyType key_type_for(const divert::ClientHello& hello) {
@@ -82,21 +101,35 @@ bool wants_no_encrypted_hello(const Channel& client) {
   return client.tls_reason() == SSL_AD_REASON_OFFSET + kEchRequired;
 }
 
-std::string explain_refusal(const Channel& client, IoResult done) {
+std::string explain_refusal(const Channel& client, IoResult done, std::string_view ca_file) {
   if (done.ended()) {
     return "the program closed the connection during the TLS handshake; it may not trust osproxy's CA";
   }
-  switch (client.tls_reason()) {
+  const auto dates = [&] {
+    return tls::dates_and_clock(SSL_get_certificate(client.ssl()), std::chrono::system_clock::now());
+  };
+  const std::string advice = advice_on_trust(ca_file);
+  const int reason = client.tls_reason();
+  switch (reason) {
     case SSL_R_TLSV1_ALERT_UNKNOWN_CA:
-    case SSL_R_SSLV3_ALERT_BAD_CERTIFICATE:
     case SSL_R_SSLV3_ALERT_CERTIFICATE_UNKNOWN:
+      return fmt::format("the program does not trust osproxy's CA ({}); {}", client.failure(), advice);
+    case SSL_R_SSLV3_ALERT_BAD_CERTIFICATE:
       return fmt::format(
-          "the program does not trust osproxy's CA ({}); install it with osproxy ca install, start the "
-          "program with osproxy exec, or let the host pass",
-          client.failure());
+          "the program does not trust osproxy's CA, or its clock is wrong ({}): osproxy's certificate is {}; "
+          "{}",
+          client.failure(), dates(), advice);
+    case SSL_R_SSLV3_ALERT_CERTIFICATE_EXPIRED:
+      return fmt::format(
+          "the program takes osproxy's certificate for expired ({}): its clock may be wrong; the "
+          "certificate is {}",
+          client.failure(), dates());
     default:
-      return fmt::format("TLS with the program failed: {}", client.failure());
+      break;
   }
+  const auto meaning = meaning_at_program(reason);
+  if (meaning.empty()) return fmt::format("TLS with the program failed: {}", client.failure());
+  return fmt::format("TLS with the program failed: {} ({})", meaning, client.failure());
 }
 
 }  // namespace mitm::intercept

@@ -13,6 +13,10 @@ namespace mitm::intercept {
 /// Why a connection that begins with this hello cannot be intercepted and passes; empty: it can.
 std::string_view reason_to_pass(const divert::ClientHello& hello);
 
+/// Whether a browser sent this hello: they, and next to nothing else, put values without a meaning into it
+/// (GREASE, RFC 8701; encrypted_client_hello). Only they show an error page to a person.
+bool is_from_browser(const divert::ClientHello& hello);
+
 /// RSA only when the hello rules out ECDSA on P-256.
 tls::KeyType key_type_for(const divert::ClientHello& hello);
 
@@ -43,10 +47,8 @@ inline constexpr std::string_view kLeftAtOnce =
 /// accepted our certificate, and comes again without encryption.
 bool wants_no_encrypted_hello(const Channel& client);
 
-/// What a handshake that the program did not finish means to its user. `done`: how it ended.
-std::string explain_refusal(const Channel& client, IoResult done);
-
-/// A plaintext handshake_failure alert, for a client that has sent nothing but its hello.
-inline constexpr std::string_view kHandshakeFailure{"\x15\x03\x01\x00\x02\x02\x28", 7};
+/// What a handshake that the program did not finish means to its user. `done`: how it ended; `ca_file`: see
+/// Settings::exec_ca_file.
+std::string explain_refusal(const Channel& client, IoResult done, std::string_view ca_file);
 
 }  // namespace mitm::intercept

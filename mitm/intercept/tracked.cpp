@@ -1,7 +1,10 @@
 // The one place where an intercepted connection's facts become flow events.
 #include "mitm/intercept/tracked.h"
 
+#include <algorithm>
 #include <atomic>
+
+#include <fmt/format.h>
 
 namespace mitm::intercept {
 namespace {
@@ -9,6 +12,21 @@ namespace {
 /// Of URL and host in the event of a message, in bytes. Two bytes may be a message, and a URL a quarter of a
 /// megabyte; the flow's other events have it whole.
 constexpr std::size_t kMessageUrl = 2 << 10;
+
+/// What a server answers that wanted another client certificate than it got: nginx 400 (495 and 496 in its
+/// log), Apache 403, others 401. Empty: nothing of the kind.
+std::string hint_on_client_certificate(const flow::Flow& flow) {
+  constexpr int kRefusals[] = {400, 401, 403, 495, 496};
+  const bool refused =
+      flow.type == flow::Type::http && std::ranges::find(kRefusals, flow.status) != std::end(kRefusals);
+  if (!refused || !flow.upstream_tls || flow.upstream_tls->client_certificate.empty()) return {};
+  const std::string& shown = flow.upstream_tls->client_certificate;
+  if (shown != "none")
+    return fmt::format("the server asked for a client certificate and was shown {}, which it may not accept",
+                       shown);
+  return "the server asked for a client certificate and was shown none (osproxy does not have the program's "
+         "own): name one with --client-cert, or let the host pass with a rule";
+}
 
 }  // namespace
 
@@ -99,6 +117,7 @@ void Tracked::publish_end(std::unique_ptr<flow::Flow> flow,
                           std::chrono::steady_clock::time_point began) const {
   flow->event = flow::Event::end;
   if (!end_reason_.empty()) flow->error = end_reason_;
+  if (flow->error.empty()) flow->error = hint_on_client_certificate(*flow);
   const auto before = flow->duration.value_or(std::chrono::microseconds{0});
   const auto since = std::chrono::steady_clock::now() - began;
   flow->duration = before + std::chrono::duration_cast<std::chrono::microseconds>(since);

@@ -10,6 +10,8 @@
 #include <openssl/x509v3.h>
 
 #include "base/text.h"
+#include "mitm/intercept/tls_failure.h"
+#include "mitm/tls/certificate.h"
 #include "mitm/tls/problem.h"
 
 namespace mitm::intercept {
@@ -29,20 +31,20 @@ std::string wire_names(const std::vector<std::string>& names) {
   return wire;
 }
 
-base::Result<> add_pem(X509_STORE* store, const std::string& pem) {
+base::Result<> add_pem(X509_STORE* store, const std::string& pem, std::string_view option) {
   const tls::BioPtr bio{BIO_new_mem_buf(pem.data(), static_cast<int>(pem.size()))};
   int count = 0;
   for (;; ++count) {
     const tls::X509Ptr certificate{PEM_read_bio_X509(bio.get(), nullptr, nullptr, nullptr)};
     if (!certificate) break;
     if (X509_STORE_add_cert(store, certificate.get()) != 1) {
-      return tls::openssl_error("--upstream-ca: a certificate cannot be used");
+      return tls::openssl_error(fmt::format("{}: a certificate cannot be used", option));
     }
   }
   const bool at_end = ERR_GET_REASON(ERR_peek_last_error()) == PEM_R_NO_START_LINE;
   ERR_clear_error();
-  if (!at_end) return base::failure("--upstream-ca: certificate {} is damaged", count + 1);
-  if (count == 0) return base::failure("--upstream-ca: there is no certificate in PEM form in it");
+  if (!at_end) return base::failure("{}: certificate {} is damaged", option, count + 1);
+  if (count == 0) return base::failure("{}: there is no certificate in PEM form in it", option);
   return {};
 }
 
@@ -51,11 +53,14 @@ base::Result<tls::X509StorePtr> trusted_store(const Settings& settings) {
   tls::X509StorePtr store{X509_STORE_new()};
   if (!store) return tls::openssl_error("cannot set up TLS");
   if (!settings.upstream_ca.empty()) {
-    if (auto added = add_pem(store.get(), settings.upstream_ca); !added) return added.error();
-    return store;
+    const auto option = settings.upstream_ca_only ? "--upstream-ca-only" : "--upstream-ca";
+    if (auto added = add_pem(store.get(), settings.upstream_ca, option); !added) return added.error();
   }
-  if (X509_STORE_set_default_paths(store.get()) == 1) return store;
-  return tls::openssl_error("cannot read the system's certificates");
+  if (settings.upstream_ca_only) return store;
+  if (X509_STORE_set_default_paths(store.get()) != 1)
+    return tls::openssl_error("cannot read the system's certificates");
+  ERR_clear_error();
+  return store;
 }
 
 /// OpenSSL's level 2: 112 bits, that is RSA from 2048 bits on, and no SHA-1.
@@ -65,17 +70,25 @@ SSL* ssl_of(X509_STORE_CTX* verification) {
   return static_cast<SSL*>(X509_STORE_CTX_get_ex_data(verification, SSL_get_ex_data_X509_STORE_CTX_idx()));
 }
 
-/// OpenSSL knows one level for the cryptography of TLS and for certificates. What lowers it for old servers
-/// (--tls-min, --tls-ciphers) lowers nothing for certificates.
-int verify_chain(X509_STORE_CTX* verification, void*) {
-  const int level = std::max(kCertificateLevel, SSL_get_security_level(ssl_of(verification)));
-  X509_VERIFY_PARAM_set_auth_level(X509_STORE_CTX_get0_param(verification), level);
-  return X509_verify_cert(verification);
-}
-
 constexpr std::string_view kNoCertificate =
-    "it asks for a client certificate: name one for this host in the configuration (client-certs), or let "
-    "the host pass with a rule";
+    "it asks for a client certificate: name one with --client-cert (client-certs in the configuration), or "
+    "let the host pass with a rule";
+
+constexpr int kLongestChain = 10;  ///< that is shown: usual ones have three
+
+flow::CertificateFacts certificate_facts(X509* certificate) {
+  constexpr std::size_t kMostNames = 100;
+  flow::CertificateFacts facts{tls::distinguished_name(X509_get_subject_name(certificate)),
+                               tls::distinguished_name(X509_get_issuer_name(certificate)),
+                               {},
+                               tls::not_before(certificate),
+                               tls::not_after(certificate),
+                               tls::sha256_fingerprint(certificate)};
+  for (auto& name : tls::subject_names(certificate)) {
+    if (facts.names.size() < kMostNames) facts.names.push_back(std::move(name.text));
+  }
+  return facts;
+}
 
 /// "TLS 1.2 to 1.3: what the program offers, as far as --tls-min allows".
 std::string offered_versions(SSL* ssl) {
@@ -105,6 +118,7 @@ UpstreamTls::Attempt::Attempt(UpstreamTls& owner, const Ask& ask) : owner_(owner
   context_ = speaker.context;
   key_ = fmt::format("{}\n{}\n{}\n{}\n", base::to_string(ask.server), ask.sni, host_, speaker.number);
   key_ += wire_names(ask.alpn);
+  psk_ = ask.hello != nullptr && ask.hello->psk;
 }
 
 base::Result<std::unique_ptr<UpstreamTls>> UpstreamTls::make(const Settings& settings) {
@@ -195,6 +209,54 @@ int UpstreamTls::show_certificate(SSL* ssl, void*) {
   return 1;
 }
 
+/// OpenSSL knows one level for the cryptography of TLS and for certificates. What lowers it for old servers
+/// (--tls-min, --tls-ciphers) lowers nothing for certificates.
+int UpstreamTls::verify_chain(X509_STORE_CTX* verification, void*) {
+  SSL* const ssl = ssl_of(verification);
+  const int level = std::max(kCertificateLevel, SSL_get_security_level(ssl));
+  X509_VERIFY_PARAM_set_auth_level(X509_STORE_CTX_get0_param(verification), level);
+  const int good = X509_verify_cert(verification);
+  if (good == 1) return 1;
+  // OpenSSL forgets them when they are refused.
+  auto& attempt = *static_cast<Attempt*>(SSL_get_app_data(ssl));
+  attempt.chain_ = attempt.owner_.chain_of(X509_STORE_CTX_get0_untrusted(verification));
+  return good;
+}
+
+std::shared_ptr<const flow::CertificateChain> UpstreamTls::chain_of(const STACK_OF(X509) * certificates) {
+  const int count = certificates != nullptr ? sk_X509_num(certificates) : 0;
+  if (count <= 0) return nullptr;
+  std::string key;
+  for (int at = 0; at < count; ++at) {
+    unsigned char digest[EVP_MAX_MD_SIZE];
+    unsigned size = 0;
+    // OpenSSL has this one at hand.
+    if (X509_digest(sk_X509_value(certificates, at), EVP_sha1(), digest, &size) != 1) return nullptr;
+    key.append(reinterpret_cast<const char*>(digest), size);
+  }
+  if (const auto known = chains_.find(key); known != chains_.end()) return known->second;
+  if (chains_.size() >= kChains) chains_.clear();
+  auto chain = std::make_shared<flow::CertificateChain>();
+  for (int at = 0; at < std::min(count, kLongestChain); ++at)
+    chain->push_back(certificate_facts(sk_X509_value(certificates, at)));
+  return chains_.emplace(std::move(key), std::move(chain)).first->second;
+}
+
+void UpstreamTls::note_facts(SSL* ssl, Attempt& attempt) {
+  auto chain = attempt.chain_ ? attempt.chain_ : chain_of(SSL_get_peer_cert_chain(ssl));
+  const SSL_CIPHER* const pending = SSL_get_pending_cipher(ssl);
+  const SSL_CIPHER* const cipher = pending != nullptr ? pending : SSL_get_current_cipher(ssl);
+  if (cipher == nullptr && !chain) return;
+  const unsigned char* alpn = nullptr;
+  unsigned size = 0;
+  SSL_get0_alpn_selected(ssl, &alpn, &size);
+  attempt.facts_ = std::make_shared<flow::TlsFacts>(
+      flow::TlsFacts{SSL_get_version(ssl), cipher != nullptr ? SSL_CIPHER_get_name(cipher) : "",
+                     std::string(reinterpret_cast<const char*>(alpn), size)});
+  attempt.facts_->client_certificate = attempt.certificate_;
+  attempt.facts_->certificates = std::move(chain);
+}
+
 int UpstreamTls::note_finding(int good, X509_STORE_CTX* verification) {
   if (good == 1) return 1;
   auto& attempt = *static_cast<Attempt*>(SSL_get_app_data(ssl_of(verification)));
@@ -203,6 +265,7 @@ int UpstreamTls::note_finding(int good, X509_STORE_CTX* verification) {
       {code, X509_STORE_CTX_get_error_depth(verification), X509_STORE_CTX_get_current_cert(verification)},
       std::chrono::system_clock::now());
   attempt.trust_ = tls::is_about_trust(code);
+  attempt.alert_ = tls::alert_for(code);
   return 0;
 }
 
@@ -214,7 +277,10 @@ std::string UpstreamTls::explain(const Channel& server, const Attempt& attempt, 
         attempt.trust_ ? "give its CA with --upstream-ca FILE, or switch verification off with --insecure"
                        : "switch verification off with --insecure");
   }
-  std::string text = fmt::format("TLS with {} failed: {}", name, server.failure());
+  const std::string meaning = meaning_at_server(reason, server.first_heard());
+  std::string text = meaning.empty()
+                         ? fmt::format("TLS with {} failed: {}", name, server.failure())
+                         : fmt::format("TLS with {} failed: {} ({})", name, meaning, server.failure());
   if (reason == SSL_R_UNSUPPORTED_PROTOCOL || reason == SSL_R_TLSV1_ALERT_PROTOCOL_VERSION)
     text += fmt::format("; it was offered {}", offered_versions(server.ssl()));
   const bool nothing_fits =
@@ -222,6 +288,10 @@ std::string UpstreamTls::explain(const Channel& server, const Attempt& attempt, 
   if (nothing_fits && attempt.certificate_.empty())
     text += fmt::format("; it was offered the ciphers of {}, and the program's groups and signatures",
                         attempt.owner_.ciphers_.empty() ? "the program's own hello" : "--tls-ciphers");
+  if (nothing_fits && attempt.psk_)
+    text +=
+        "; the program also offers a pre-shared key (PSK), which osproxy does not have: let the host pass "
+        "with a rule if the server expects one";
   return text;
 }
 
@@ -283,7 +353,9 @@ awaitable<std::string> UpstreamTls::connect(Channel& server, Attempt& attempt, c
   attempt.server_ = &server;
   server.start_tls(std::move(ssl));
   const IoResult done = co_await server.handshake(kLimit);
+  note_facts(server.ssl(), attempt);
   if (done.ok()) co_return std::string{};
+  attempt.alert_ = alert_at_program(server.tls_reason(), attempt.alert_);
   if (done.ended()) co_return fmt::format("{} closed the connection during the TLS handshake", name);
   co_return explain(server, attempt, name);
 }

@@ -10,6 +10,7 @@
 
 #include "base/network.h"
 #include "divert/first_bytes.h"
+#include "mitm/flow/flow.h"
 #include "mitm/intercept/channel.h"
 #include "mitm/intercept/engine.h"
 #include "mitm/tls/likeness.h"
@@ -21,6 +22,7 @@ class UpstreamTls {
  public:
   static constexpr std::size_t kSessions = 1000;
   static constexpr std::size_t kContexts = 32;
+  static constexpr std::size_t kChains = 1000;
 
   struct Ask {
     base::Endpoint server;
@@ -39,6 +41,11 @@ class UpstreamTls {
     Attempt(UpstreamTls& owner, const Ask& ask);
     /// As in flow::TlsFacts.
     [[nodiscard]] const std::string& client_certificate() const { return certificate_; }
+    /// What was agreed on, or, when connect() has failed, what was known by then (null: nothing).
+    [[nodiscard]] const std::shared_ptr<flow::TlsFacts>& facts() const { return facts_; }
+    /// The alert (SSL_AD_...) that tells a program why connect() has failed: the server's own, if it sent
+    /// one.
+    [[nodiscard]] int alert() const { return alert_; }
 
    private:
     friend class UpstreamTls;
@@ -48,6 +55,10 @@ class UpstreamTls {
     std::string key_;      ///< in the session cache
     std::string problem_;  ///< what verification found
     bool trust_ = false;   ///< that the right CA would help
+    bool psk_ = false;     ///< that the program's hello offers a pre-shared key
+    int alert_ = SSL_AD_HANDSHAKE_FAILURE;
+    std::shared_ptr<const flow::CertificateChain> chain_;  ///< that was refused
+    std::shared_ptr<flow::TlsFacts> facts_;
     std::string certificate_;
     Channel* server_ = nullptr;
   };
@@ -78,6 +89,10 @@ class UpstreamTls {
   /// OpenSSL's, when the server asks for a client certificate; 1: the handshake goes on.
   static int show_certificate(SSL* ssl, void*);
   static int note_finding(int good, X509_STORE_CTX* verification);
+  static int verify_chain(X509_STORE_CTX* verification, void*);
+  /// The same for the same certificates: most connections go to servers that are known.
+  [[nodiscard]] std::shared_ptr<const flow::CertificateChain> chain_of(const STACK_OF(X509) * certificates);
+  void note_facts(SSL* ssl, Attempt& attempt);
   [[nodiscard]] static std::string explain(const Channel& server, const Attempt& attempt,
                                            std::string_view name);
   void remember(const std::string& key, tls::SslSessionPtr session);
@@ -93,6 +108,8 @@ class UpstreamTls {
   /// [0]: OpenSSL's own hello; then the others, in the order of their last use.
   std::vector<Speaker> speakers_;
   std::uint64_t numbers_ = 0;
+  std::unordered_map<std::string, std::shared_ptr<const flow::CertificateChain>>
+      chains_;                 ///< by their SHA-1s
   std::list<Entry> sessions_;  ///< most recently used first
   std::unordered_map<std::string_view, std::list<Entry>::iterator> index_;
 };

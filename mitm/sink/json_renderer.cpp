@@ -58,8 +58,9 @@ void append_duration(std::string& out, const std::optional<std::chrono::microsec
   append_padded(out, micros % 1000, 3);
 }
 
-/// `certificate`: the client certificate that the server was shown.
-void append_tls(std::string& out, const flow::TlsFacts* tls, std::string_view certificate) {
+/// `client_certificate`: that the server was shown. `chain`: JSON, of the server only; null: not its side.
+void append_tls(std::string& out, const flow::TlsFacts* tls, std::string_view client_certificate,
+                const std::string* chain) {
   if (!tls) {
     out += "null";
     return;
@@ -68,7 +69,8 @@ void append_tls(std::string& out, const flow::TlsFacts* tls, std::string_view ce
   object.text_or_null("version", tls->version);
   object.text_or_null("cipher", tls->cipher);
   object.text_or_null("alpn", tls->alpn);
-  object.text_or_null("client_certificate", certificate);
+  object.text_or_null("client_certificate", client_certificate);
+  if (chain != nullptr) object.token("certificates", *chain);
   object.end();
 }
 
@@ -172,6 +174,31 @@ const std::string& JsonRenderer::process(const std::shared_ptr<const procmap::Pr
   return last_process_json_;
 }
 
+const std::string& JsonRenderer::certificates(const std::shared_ptr<const flow::CertificateChain>& chain) {
+  if (!last_chain_json_.empty() && chain == last_chain_) return last_chain_json_;
+  last_chain_ = chain;
+  last_chain_json_.clear();
+  if (!chain) return last_chain_json_ = "null";
+  last_chain_json_ = "[";
+  for (const auto& facts : *chain) {
+    if (last_chain_json_.back() != '[') last_chain_json_ += ',';
+    JsonObject certificate(last_chain_json_);
+    certificate.text_or_null("subject", facts.subject);
+    certificate.text_or_null("issuer", facts.issuer);
+    std::string& names = certificate.name("names").append("[");
+    for (const std::string& name : facts.names) {
+      if (names.back() != '[') names += ',';
+      append_json_string(names, name);
+    }
+    names += ']';
+    certificate.text("not_before", base::rfc3339(facts.not_before));
+    certificate.text("not_after", base::rfc3339(facts.not_after));
+    certificate.text("sha256", facts.sha256);
+    certificate.end();
+  }
+  return last_chain_json_ += ']';
+}
+
 void JsonRenderer::render(const flow::Flow& flow, bool bodies, std::string& out) {
   JsonObject object(out);
   object.integer("v", std::int64_t{1});
@@ -196,10 +223,12 @@ void JsonRenderer::render(const flow::Flow& flow, bool bodies, std::string& out)
   object.integer("response_bytes", flow.response_bytes);
   append_duration(object.name("duration_ms"), flow.event == flow::Event::end ? flow.duration : std::nullopt);
   // In tls as well, where version 1 has had it from the beginning.
+  const auto* const upstream = flow.upstream_tls.get();
   const std::string_view certificate =
-      flow.upstream_tls ? std::string_view(flow.upstream_tls->client_certificate) : std::string_view();
-  append_tls(object.name("tls"), flow.tls.get(), certificate);
-  append_tls(object.name("upstream_tls"), flow.upstream_tls.get(), certificate);
+      upstream ? std::string_view(upstream->client_certificate) : std::string_view();
+  append_tls(object.name("tls"), flow.tls.get(), certificate, nullptr);
+  const std::string& chain = certificates(upstream ? upstream->certificates : nullptr);
+  append_tls(object.name("upstream_tls"), upstream, certificate, &chain);
   if (flow.type != flow::Type::http && !flow.dns && !flow.message)
     object.text_or_null("starttls", flow.starttls);
   object.text_or_null("decision", flow.decision);

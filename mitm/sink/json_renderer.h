@@ -27,9 +27,13 @@ class JsonRenderer {
  private:
   const std::string& process(const std::shared_ptr<const procmap::ProcessFacts>& facts);
 
+  const std::string& certificates(const std::shared_ptr<const flow::CertificateChain>& chain);
+
   TimeText time_;
   std::shared_ptr<const procmap::ProcessFacts> last_process_;
   std::string last_process_json_;
+  std::shared_ptr<const flow::CertificateChain> last_chain_;
+  std::string last_chain_json_;
 };
 
 }  // namespace mitm::sink

@@ -4,8 +4,10 @@
 
 #include <algorithm>
 #include <limits>
+#include <utility>
 
 #include <boost/beast/http/status.hpp>
+#include <fmt/chrono.h>
 
 #include "mitm/http/grpc.h"
 #include "mitm/sink/amounts.h"
@@ -238,6 +240,11 @@ void append_indented(std::string& out, std::string_view text, const TextStyle& s
   out.append(kIndent).append(Line(style.colour).add(text, kDim).text()) += '\n';
 }
 
+/// "2026-11-29 21:55 UTC"
+std::string minute_text(std::chrono::system_clock::time_point time) {
+  return fmt::format("{:%Y-%m-%d %H:%M} UTC", fmt::gmtime(std::chrono::system_clock::to_time_t(time)));
+}
+
 /// Who, from where to where, over what, and why it was intercepted.
 void append_facts(std::string& out, const flow::Flow& flow, const TextStyle& style) {
   if (const auto& process = flow.process) {
@@ -261,6 +268,27 @@ void append_facts(std::string& out, const flow::Flow& flow, const TextStyle& sty
   if (!flow.http_version.empty()) path += fmt::format(", HTTP/{}", flow.http_version);
   if (!flow.reason.empty()) path += fmt::format(", {} ({})", flow.decision, flow.reason);
   append_indented(out, base::printable(path), style);
+}
+
+/// "server's certificate: CN = one.test (one.test, two.test), issued by CN = e2e CA, valid ..."; then those
+/// that it sent with it.
+void append_certificates(std::string& out, const flow::Flow& flow, const TextStyle& style) {
+  constexpr std::size_t kNamesShown = 5;
+  if (!flow.upstream_tls || !flow.upstream_tls->certificates) return;
+  std::string_view what = "server's certificate";
+  for (const auto& facts : *flow.upstream_tls->certificates) {
+    std::string line = fmt::format("{}: {}", std::exchange(what, "  sent with it"),
+                                   facts.subject.empty() ? "no subject" : facts.subject);
+    const std::size_t shown = std::min(facts.names.size(), kNamesShown);
+    const auto end = facts.names.begin() + static_cast<std::ptrdiff_t>(shown);
+    if (shown > 0) line += fmt::format(" ({}", fmt::join(facts.names.begin(), end, ", "));
+    if (shown > 0)
+      line += facts.names.size() > shown ? fmt::format(" and {} more)", facts.names.size() - shown) : ")";
+    line +=
+        fmt::format(", issued by {}, valid {} to {}", facts.issuer == facts.subject ? "itself" : facts.issuer,
+                    minute_text(facts.not_before), minute_text(facts.not_after));
+    append_indented(out, base::printable(line), style);
+  }
 }
 
 void append_fields(std::string& out, std::string_view mark, const http::Fields& fields,
@@ -348,6 +376,7 @@ std::string render_text(const flow::Flow& flow, const TextStyle& style) {
   out += '\n';
   if (style.detail < 2) return out;
   append_facts(out, flow, style);
+  append_certificates(out, flow, style);
   if (is_http) append_message(out, flow, flow::Direction::request, style);
   if (is_http) append_message(out, flow, flow::Direction::response, style);
   append_trailers(out, flow, style);

@@ -248,6 +248,33 @@ TEST_CASE("settings: client certificates are read; the key may be in the file of
   CHECK(certs->at(1).key == "both.pem");
 }
 
+TEST_CASE("settings: --client-cert names a certificate, for every host or for some") {
+  const struct {
+    const char* text;
+    const char *host, *cert, *key;
+  } cases[] = {{"me.pem", "", "me.pem", "me.pem"},
+               {"/a/me.pem:/b/me.key", "", "/a/me.pem", "/b/me.key"},
+               {"*.Bank.example=me.pem", "*.bank.example", "me.pem", "me.pem"},
+               {"192.0.2.1=me.pem:k", "192.0.2.1", "me.pem", "k"},
+               {"/a=b/me.pem", "", "/a=b/me.pem", "/a=b/me.pem"}};
+  for (const auto& one : cases) {
+    CAPTURE(one.text);
+    const auto parsed = parse_client_cert_option(one.text);
+    REQUIRE(parsed);
+    CHECK(parsed->host == one.host);
+    CHECK(parsed->cert == one.cert);
+    CHECK(parsed->key == one.key);
+  }
+  for (const char* text : {"", "a.test=", "me.pem:", ":k", "a b=me.pem"})
+    CHECK_FALSE(parse_client_cert_option(text));
+  const auto settings = settings_of({"--client-cert", "a.test=one.pem", "--client-cert", "two.pem"});
+  REQUIRE(settings);
+  REQUIRE(settings->client_certs.size() == 2);
+  CHECK(settings->client_certs[0].host == "a.test");
+  CHECK(settings->client_certs[1].cert == "two.pem");
+  CHECK(settings->client_certs[1].place == "--client-cert");
+}
+
 TEST_CASE("settings: every error of a client certificate has its place") {
   const auto error_of = [](const json& list) {
     const auto parsed = parse_client_certs(list);

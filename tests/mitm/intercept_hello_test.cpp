@@ -1,4 +1,6 @@
 // ClientHellos that are split, large or encrypted: what is intercepted, what passes and why.
+#include <cstdio>
+#include <cstring>
 #include <string>
 
 #include <openssl/kdf.h>
@@ -167,6 +169,61 @@ TEST_CASE("hello: what browsers always send in place of ECH is intercepted; ESNI
     CHECK(flow.type == (esni ? Type::pass : Type::http));
     CHECK((flow.reason.find("ESNI") != flow.reason.npos) == esni);
   }
+}
+
+TEST_CASE(
+    "hello: a browser's is answered with a page when the server cannot be trusted, others with an alert") {
+  using mitm::intercept::ErrorPage;
+  for (const auto who : {ErrorPage::browsers, ErrorPage::always, ErrorPage::never}) {
+    for (const bool browser : {true, false}) {
+      CAPTURE(static_cast<int>(who));
+      CAPTURE(browser);
+      auto settings = rig::trusting();
+      settings.error_page = who;
+      Rig rig{settings};
+      auto [program, server] = rig.open();
+      const SslCtxPtr client = rig::ours().client(), origin = rig::strangers().server("h.test");
+      if (browser) extend(client.get(), kEch, 250);
+      const auto done = shake(program, client.get(), server, origin.get(), "h.test", {"http/1.1"});
+      const bool page = who == ErrorPage::always || (who == ErrorPage::browsers && browser);
+      CHECK(done.program == page);
+      if (page) {
+        program.say(kGet);
+        CHECK(program.hear_all().starts_with("HTTP/1.1 502 Bad Gateway\r\n"));
+      }
+      CHECK(rig.ended(1).at(0).type == (page ? Type::http : Type::tls_error));
+    }
+  }
+}
+
+TEST_CASE("hello: one with a pre-shared key and nothing else passes, with the reason") {
+  Rig rig{rig::trusting()};
+  auto [program, server] = rig.open();
+  const SslCtxPtr client{SSL_CTX_new(TLS_client_method())}, origin{SSL_CTX_new(TLS_server_method())};
+  for (SSL_CTX* const context : {client.get(), origin.get()}) {
+    SSL_CTX_set_max_proto_version(context, TLS1_2_VERSION);
+    REQUIRE(SSL_CTX_set_cipher_list(context, "PSK-AES128-GCM-SHA256:ECDHE-PSK-AES128-CBC-SHA256") == 1);
+  }
+  SSL_CTX_set_psk_client_callback(
+      client.get(), [](SSL*, const char*, char* identity, unsigned size, unsigned char* key, unsigned) {
+        std::snprintf(identity, size, "me");
+        std::memset(key, 7, 16);
+        return 16U;
+      });
+  SSL_CTX_set_psk_server_callback(origin.get(), [](SSL*, const char*, unsigned char* key, unsigned) {
+    std::memset(key, 7, 16);
+    return 16U;
+  });
+  const auto done = shake(program, client.get(), server, origin.get(), "h.test");
+  REQUIRE_MESSAGE(done.program, program.tls_error());
+  passes(program, server, kGet);
+  program.close();
+  server.hear_all();
+  server.close();
+  const auto flow = rig.ended(1).at(0);
+  CHECK(flow.type == Type::pass);
+  CHECK(flow.reason ==
+        "the program offers a pre-shared key (PSK) and no cipher that goes with a certificate");
 }
 
 TEST_CASE("hello: inside a proxy's tunnel what cannot be read passes unchanged, with the reason") {

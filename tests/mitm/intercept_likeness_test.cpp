@@ -163,6 +163,27 @@ TEST_CASE("client certificate: a server that only wishes for one is told apart f
   }
 }
 
+TEST_CASE("client certificate: a server that asked for one and then refuses in HTTP is explained") {
+  for (const int status : {200, 400, 401, 403, 404}) {
+    for (const bool asks : {true, false}) {
+      CAPTURE(status);
+      CAPTURE(asks);
+      Rig rig{rig::trusting()};
+      auto [program, server] = rig.open();
+      const SslCtxPtr client = rig::ours().client(), origin = rig::theirs().server("h.test");
+      SSL_CTX_set_verify(origin.get(), asks ? SSL_VERIFY_PEER : SSL_VERIFY_NONE, nullptr);
+      REQUIRE(shake(program, client.get(), server, origin.get(), "h.test").program);
+      passes(program, server, kGet);
+      passes(server, program, fmt::format("HTTP/1.1 {} X\r\nContent-Length: 0\r\n\r\n", status));
+      const std::string error = rig.ended(1).at(0).error;
+      const bool told = asks && status >= 400 && status <= 403;
+      CHECK_MESSAGE((error.find("asked for a client certificate and was shown none") != error.npos) == told,
+                    error);
+      CHECK((error.find("--client-cert") != error.npos) == told);
+    }
+  }
+}
+
 TEST_CASE("explained: a server that can use nothing of the program's offer") {
   for (const bool own_list : {false, true}) {
     auto settings = rig::trusting();

@@ -203,6 +203,51 @@ TEST_CASE("refusal: an unknown CA is no reason to pass while no store has ours; 
   }
 }
 
+TEST_CASE("refusal: under exec the flow names the file that the program has to be told of, not exec") {
+  auto settings = with({.after = 1, .ca_trusted = false});
+  settings.exec_ca_file = "/ca/ca-bundle.pem";
+  Rig rig{settings};
+  rig.program("/usr/bin/curl");
+  CHECK_FALSE(visit(rig, rig::strangers().client().get()));
+  const std::string error = rig.ended(1).back().error;
+  CHECK_MESSAGE(error.starts_with("the program does not trust osproxy's CA (alert unknown ca); it has a list "
+                                  "of CAs of its own"),
+                error);
+  CHECK(error.find("/ca/ca-bundle.pem") != error.npos);
+  CHECK(error.find("--cacert") != error.npos);
+  CHECK(error.find("osproxy exec") == error.npos);
+  CHECK(error.find("ca install") == error.npos);
+}
+
+TEST_CASE(
+    "refusal: a program whose clock is wrong by a day trusts our certificates; one that is far off is told") {
+  const struct {
+    int days;
+    const char* error;  ///< null: it is good
+  } cases[] = {
+      {-1, nullptr},
+      {1, nullptr},
+      {-30,
+       "does not trust osproxy's CA, or its clock is wrong (alert bad certificate): osproxy's "
+       "certificate is valid from 20"},
+      {30,
+       "takes osproxy's certificate for expired (alert certificate expired): its clock may be wrong; "
+       "the certificate is valid from 20"}};
+  for (const auto& one : cases) {
+    CAPTURE(one.days);
+    Rig rig{with({.after = 1})};
+    rig.program("/usr/bin/curl");
+    const SslCtxPtr client = rig::ours().client();
+    X509_VERIFY_PARAM_set_time(SSL_CTX_get0_param(client.get()), std::time(nullptr) + one.days * 86400);
+    CHECK(visit(rig, client.get()) == (one.error == nullptr));
+    const auto flow = rig.ended(1).back();
+    CHECK(flow.type == (one.error == nullptr ? Type::http : Type::tls_error));
+    if (one.error == nullptr) continue;
+    CHECK_MESSAGE(flow.error.find(one.error) != flow.error.npos, flow.error);
+    CHECK(flow.error.find("while this machine's clock says 20") != flow.error.npos);
+  }
+}
+
 TEST_CASE("refusal: a rule that names the host is stronger than what was learned") {
   divert::Policy policy;
   divert::Rule rule;

@@ -294,6 +294,7 @@ const Authority& strangers() {
 mitm::intercept::Settings trusting() {
   mitm::intercept::Settings settings;
   settings.upstream_ca = theirs().pem;
+  settings.upstream_ca_only = true;
   settings.body_limit = 4096;
   return settings;
 }

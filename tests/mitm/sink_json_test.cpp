@@ -53,7 +53,7 @@ TEST_CASE("json: an http flow, byte for byte") {
       R"("request_body":"","request_body_cut":false,"response_body":"aGVsbG8K","response_body_cut":false,)"
       R"("request_bytes":0,"response_bytes":1234,"duration_ms":34.001,)"
       R"("tls":{"version":"TLSv1.3","cipher":"TLS_AES_256_GCM_SHA384","alpn":"http/1.1","client_certificate":null},)"
-      R"("upstream_tls":{"version":"TLSv1.2","cipher":"ECDHE-RSA-AES128-GCM-SHA256","alpn":"http/1.1","client_certificate":null},)"
+      R"("upstream_tls":{"version":"TLSv1.2","cipher":"ECDHE-RSA-AES128-GCM-SHA256","alpn":"http/1.1","client_certificate":null,"certificates":null},)"
       R"("decision":"intercept","reason":"filter curl","error":null})");
 }
 
@@ -69,6 +69,37 @@ TEST_CASE(
   CHECK(json["tls"]["client_certificate"] == "/me.pem");
   CHECK(json["refused"] == "QTogYg0=");
   CHECK_FALSE(nlohmann::json::parse(rendered(sample_http(), false)).contains("refused"));
+}
+
+TEST_CASE("json: the server's certificates, byte for byte, and those of another connection after them") {
+  flow::Flow flow = sample_http();
+  const auto with = [&](const char* subject) {
+    flow::TlsFacts tls = *sample_http().upstream_tls;
+    flow::CertificateChain chain{{subject,
+                                  "CN = CA",
+                                  {"a.test", "192.0.2.1"},
+                                  sample_time(),
+                                  sample_time() + std::chrono::hours{1},
+                                  "AB:CD"},
+                                 {"CN = CA", "", {}, sample_time(), sample_time(), "EF"}};
+    tls.certificates = std::make_shared<const flow::CertificateChain>(std::move(chain));
+    flow.upstream_tls = std::make_shared<const flow::TlsFacts>(std::move(tls));
+    return std::string(R"("alpn":"http/1.1","client_certificate":null,"certificates":[{"subject":")") +
+           subject +
+           R"(","issuer":"CN = CA","names":["a.test","192.0.2.1"],"not_before":"2026-11-23T09:26:50.123456Z",)"
+           R"("not_after":"2026-11-23T10:26:50.123456Z","sha256":"AB:CD"},{"subject":"CN = CA","issuer":null,)"
+           R"("names":[],"not_before":"2026-11-23T09:26:50.123456Z","not_after":"2026-11-23T09:26:50.123456Z",)"
+           R"("sha256":"EF"}]},"decision")";
+  };
+  JsonRenderer renderer;
+  for (const char* subject : {"CN = a", "CN = b"}) {
+    const std::string text = with(subject);
+    for (int i = 0; i < 2; ++i) {
+      std::string out;
+      renderer.render(flow, false, out);
+      CHECK_MESSAGE(out.find(text) != out.npos, out);
+    }
+  }
 }
 
 TEST_CASE("json: nothing that a reader may take for the end of a line or that is not seen stands in one") {

@@ -165,6 +165,27 @@ TEST_CASE("text: detail 2 shows what was refused, line by line, made safe") {
   CHECK(render_text(flow, {.detail = 1}).find("A: ") == std::string::npos);
 }
 
+TEST_CASE("text: detail 2 shows the server's certificates, of a failure as well") {
+  flow::Flow flow = sample_http();
+  auto tls = *flow.upstream_tls;
+  using std::chrono::hours;
+  const std::vector<std::string> many{"1.test", "2.test", "3.test", "4.test", "5.test", "6.test", "7.test"};
+  tls.certificates = std::make_shared<const flow::CertificateChain>(flow::CertificateChain{
+      {"CN = \x1b[1m", "CN = CA", many, sample_time(), sample_time() + hours{48}, "AB"},
+      {"CN = CA", "CN = CA", {}, sample_time(), sample_time() + hours{48}, "CD"}});
+  flow.upstream_tls = std::make_shared<const flow::TlsFacts>(std::move(tls));
+  const std::string text =
+      "    server's certificate: CN = \\x1b[1m (1.test, 2.test, 3.test, 4.test, 5.test and 2 more), issued "
+      "by CN = "
+      "CA, valid 2026-11-23 09:26 UTC to 2026-11-25 09:26 UTC\n"
+      "      sent with it: CN = CA, issued by itself, valid 2026-11-23 09:26 UTC to 2026-11-25 09:26 UTC\n";
+  for (const auto type : {flow::Type::http, flow::Type::tls_error}) {
+    flow.type = type;
+    CHECK(render_text(flow, {.detail = 2}).find(text) != std::string::npos);
+    CHECK(render_text(flow, {.detail = 1}).find("certificate") == std::string::npos);
+  }
+}
+
 TEST_CASE("text: detail 2 shows the headers of both sides, detail 3 the bodies") {
   const std::string head =
       "curl[1234] GET https://example.org/path → 200 OK 1.2k 34ms\n"
@@ -320,19 +341,35 @@ TEST_CASE("body: text in another charset is text") {
   CHECK(body_text({"caf\xe9\x1b", {}, "", "text/plain; charset=latin1"}, 512) ==
         "\n    00000000  63 61 66 e9 1b                                   caf..\n");
   CHECK(body_text({"caf\xe9\x85\n", {}, "", "text/plain; charset=latin1"}, 512) == "\n    café…\n");
-  CHECK(body_text({"caf\xe9s", {}, "", "text/plain"}, 512) ==
+  CHECK(body_text({"caf\xe9s", {}, "", "text/plain"}, 512) == "\n    cafés\n");
+  CHECK(body_text({"caf\xe9 \x81", {}, "", "text/html"}, 512) == "\n    café \\x81\n");
+  CHECK(body_text({"caf\xc3", {}, "", "text/html; charset=utf-8"}, 512) == "\n    caf\\xc3\n");
+  CHECK(body_text({"caf\xe9s", {}, ""}, 512) ==
         "\n    00000000  63 61 66 e9 73                                   caf.s\n");
 }
 
-TEST_CASE("body: coded bodies are decoded, or named; bodies that were not kept are counted") {
+TEST_CASE("body: coded bodies are decoded, or shown as they came; bodies that were not kept are counted") {
   const std::string gzip{
       "\x1f\x8b\x08\x00\x00\x00\x00\x00\x02\x03\xcb\x48\xcd\xc9\xc9\x57\xc8\x40\x90\x5c\x00\x3b\x7c\x8a\xdf"
       "\x12\x00\x00\x00",
       29};
   CHECK(body_text({gzip, 123, "gzip"}, 512) == "\n    hello hello hello\n    ... (gzip, 123b on the wire)\n");
-  CHECK(body_text({"\x1f\x8b", 123, "gzip"}, 512) == "\n    gzip, 123 bytes\n");
-  CHECK(body_text({"\xff\xff", {}, "br"}, 512) == "\n    br, 2 bytes\n");
-  CHECK(body_text({"xx", {}, "rot13"}, 512) == "\n    rot13, 2 bytes\n");
+  CHECK(body_text({"\x1f\x8b", 123, "gzip"}, 512) ==
+        "\n    00000000  1f 8b                                            ..\n"
+        "    ... 2b of 123b, the limit of --bodies\n"
+        "    (gzip cannot be decoded: shown as received, 123b on the wire)\n");
+  CHECK(body_text({"\xff\xff", {}, "br"}, 512) ==
+        "\n    00000000  ff ff                                            ..\n"
+        "    (br cannot be decoded: shown as received, 2b on the wire)\n");
+  for (const char* coding : {"rot13", "gzip", "br", "deflate", "zstd"}) {
+    CHECK(body_text({"plain words", {}, coding}, 512) ==
+          fmt::format("\n    plain words\n    ({} cannot be decoded: shown as received, 11b on the wire)\n",
+                      coding));
+  }
+  CHECK(body_text({gzip + gzip, 58, "gzip"}, 512) ==
+        "\n    hello hello hello\n    hello hello hello\n    (gzip, 58b on the wire)\n");
+  CHECK(body_text({gzip + "tail", 33, "gzip"}, 512) ==
+        "\n    hello hello hello\n    (gzip, 33b on the wire; what follows its end:)\n    tail\n");
   CHECK(body_text({"plain", 5, "Identity"}, 512) == "\n    plain\n");
   CHECK(body_text({"", 1234, ""}, 512) == "\n    1.2k, not kept (see --bodies)\n");
 }

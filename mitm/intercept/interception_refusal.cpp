@@ -1,0 +1,142 @@
+// How a program learns that its server cannot be reached or trusted: by a page, where a person reads it, else
+// by an alert, which no program takes for success.
+#include <algorithm>
+
+#include "mitm/intercept/http_flow.h"
+#include "mitm/intercept/interception.h"
+#include "mitm/intercept/page.h"
+#include "mitm/intercept/program_tls.h"
+#include "mitm/intercept/tls_failure.h"
+#include "mitm/intercept/turn.h"
+
+namespace mitm::intercept {
+namespace {
+
+using Clock = std::chrono::steady_clock;
+
+constexpr auto kRequest = std::chrono::seconds{5};  ///< for a request that a page answers
+constexpr auto kLinger = std::chrono::seconds{2};
+
+/// In which protocol a program that offers this ALPN may be answered with a page; empty: in none.
+std::string protocol_with_pages(const std::vector<std::string>& alpn) {
+  if (alpn.empty()) return "http/1.1";
+  for (const auto& name : alpn) {
+    if (name.starts_with("http/1")) return name;
+  }
+  return std::ranges::find(alpn, "h2") != alpn.end() ? "h2" : std::string();
+}
+
+/// Hears nothing but the first request.
+class FirstRequest final : public http::Http2Reader::Handler {
+ public:
+  std::uint32_t stream = 0;
+  http::Http2Head head;
+
+ private:
+  void headers(std::uint32_t number, http::Http2Head& heard, bool) override {
+    if (stream != 0) return;
+    stream = number;
+    head = std::move(heard);
+  }
+  void data(std::uint32_t, std::string_view, bool) override {}
+  void reset(std::uint32_t, std::uint32_t) override {}
+  void promise(std::uint32_t, std::uint32_t, http::Http2Head&) override {}
+  void goaway(std::uint32_t) override {}
+  void settings(const http::Http2Settings&) override {}
+};
+
+}  // namespace
+
+using boost::asio::awaitable;
+
+std::string Interception::page_protocol(const divert::ClientHello& hello) const {
+  const ErrorPage who = tools_.shared.settings.error_page;
+  const bool wanted = who == ErrorPage::always || (who == ErrorPage::browsers && is_from_browser(hello));
+  return wanted ? protocol_with_pages(hello.alpn) : std::string();
+}
+
+awaitable<void> Interception::refuse_tls(divert::ClientHello hello, std::string why, int alert) {
+  server_.reset();
+  const bool tellable = !tracked_.has_waiting() && !program_left();
+  const std::string protocol = tellable ? page_protocol(hello) : std::string();
+  if (protocol.empty()) {
+    report_tls_error(std::move(why));
+    if (client_.try_write(alert_record(alert)).ok()) co_await client_.finish(tools_.shared.scratch, kLinger);
+    co_return;
+  }
+  const bool accepted = co_await accept_tls(hello, nullptr, protocol);
+  if (!accepted) co_return;
+  const bool http2 = protocol == "h2";
+  bool told = false;
+  if (http2) {
+    told = co_await refuse_http2(why);
+  } else {
+    told = co_await refuse_http(why);
+  }
+  if (told) co_return;
+  report_tls_error(std::move(why));
+  client_.reset();
+}
+
+/// False when the program does not send a request in time.
+awaitable<bool> Interception::refuse_http(const std::string& why) {
+  const auto limit = Clock::now() + kRequest;
+  http::Http1Reader reader{http::Side::request};
+  for (;;) {
+    const auto look = client_.look(tools_.shared.scratch, false);
+    const auto event = reader.next(look.bytes);
+    if (event.what == http::Http1Reader::What::head) {
+      tracked_.data(flow::Direction::request, look.bytes);
+      break;
+    }
+    const bool over = !look.result.ok() && !look.result.blocked();
+    if (event.what == http::Http1Reader::What::bad || over || Clock::now() >= limit) co_return false;
+    if (look.result.blocked()) co_await client_.wait_until(look.result, limit);
+  }
+  auto flow = tracked_.begin(flow::Type::http);
+  describe_request(reader.head(), client_.ssl() != nullptr ? "https" : "http", tracked_, *flow);
+  const std::string page = error_page(502, why, flow->method != "HEAD");
+  co_await answer(std::move(flow), why, page);
+  co_return true;
+}
+
+awaitable<bool> Interception::refuse_http2(const std::string& why) {
+  const auto limit = Clock::now() + kRequest;
+  http::Http2Reader reader{http::Side::request};
+  FirstRequest request;
+  Turn turn;
+  while (request.stream == 0) {
+    const auto scratch = tools_.shared.scratch.first(Turn::kStep);
+    const IoResult got = client_.try_read(scratch);
+    if (got.ok()) {
+      const std::string_view bytes{scratch.data(), got.bytes};
+      tracked_.data(flow::Direction::request, bytes);
+      if (!reader.feed(bytes, request)) co_return false;
+    } else if (!got.blocked()) {
+      co_return false;
+    }
+    if (request.stream == 0 && Clock::now() >= limit) co_return false;
+    if (got.blocked()) co_await client_.wait_until(got, limit);
+    co_await turn.yield_when_over();
+  }
+  auto flow = tracked_.begin(flow::Type::http);
+  describe_request(request.head, tracked_, *flow);
+  const std::string page = http2_error_page(request.stream, 502, why, flow->method != "HEAD");
+  co_await answer(std::move(flow), why, page);
+  co_return true;
+}
+
+/// With a page of ours, which is the last that is said.
+awaitable<void> Interception::answer(std::unique_ptr<flow::Flow> flow, const std::string& why,
+                                     const std::string& page) {
+  flow->status = 502;
+  flow->error = why;
+  tracked_.publish_end(std::move(flow), Clock::now());
+  tracked_.data(flow::Direction::response, page);
+  tracked_.data_end(flow::Direction::request);
+  tracked_.data_end(flow::Direction::response);
+  const IoResult put = co_await client_.write_all(page);
+  if (put.ok()) co_await client_.finish(tools_.shared.scratch, kLinger);
+}
+
+}  // namespace mitm::intercept
