@@ -89,6 +89,30 @@ class Exec(unittest.TestCase):
         self.assertEqual(result.stdout, f"hello from {ONE}\n", result.stderr)
         self.assertRegex(result.stderr, rf"curl\[\d+\] GET https://{ONE}/shown → 200 OK")
 
+    def test_the_cas_of_the_callers_variables_are_believed(self):
+        """exec overwrites these variables: what they name is taken over, for servers and for what passes."""
+        ca, url = f"{world.dir}/ca.pem", f"https://{ONE}/own-ca"
+        words = world.inside([OSPROXY, "exec", "--ca-dir", f"{world.dir}/ca-of-variables"])
+        for name in ("CURL_CA_BUNDLE", "NODE_EXTRA_CA_CERTS", "REQUESTS_CA_BUNDLE"):
+            with self.subTest(name):
+                environment = {**os.environ, name: ca}
+                result = run(*words, "--", "curl", "-sS", url, env=environment, check=False)
+                self.assertEqual(result.stdout, f"hello from {ONE}\n", result.stderr)
+                passing = run(*words, "-x", f"{ONE}/32", "--", "curl", "-sS", url, env=environment, check=False)
+                self.assertEqual(passing.stdout, f"hello from {ONE}\n", passing.stderr)
+                only = run(*words, "--upstream-ca-only", f"{world.ca_dir}/root-ca.pem", "--", "curl", "-sS", url, env=environment, check=False)
+                self.assertEqual(only.returncode, 35, only.stderr)
+        self.assertEqual(run(*words, "--", "curl", "-sS", url, check=False).returncode, 35)
+
+    def test_a_program_with_its_own_cas_is_told_of_the_file(self):
+        result = self.record("curl", "-sS", "--cacert", f"{world.dir}/ca.pem", f"https://{ONE}/")
+        self.assertEqual(result.returncode, 60)  # peer certificate cannot be authenticated
+        error = next(flow["error"] for flow in self.flows() if flow["type"] == "tls_error")
+        self.assertIn(f"name {world.ca_dir}/ca-bundle.pem to it (curl --cacert FILE", error)
+        self.assertNotIn("osproxy exec", error)
+        told = self.record("curl", "-sS", "--cacert", f"{world.ca_dir}/ca-bundle.pem", f"https://{ONE}/")
+        self.assertEqual(told.returncode, 0, told.stderr)
+
     def test_says_that_no_connection_was_seen_and_where_it_looked(self):
         with socket.create_server(("127.0.0.1", 0)) as unused:
             port = unused.getsockname()[1]

@@ -40,10 +40,23 @@ def url(server):
 
 
 class Upstream(unittest.TestCase):
-    def test_bad_certificate_is_explained_with_a_502(self):
+    def test_bad_certificate_is_an_alert_and_explained_in_the_flow(self):
         cases = [(url("self-signed"), True, "self-signed certificate"), ("https://192.0.2.2/", False, "unable to get local issuer certificate")]
         for target, own_ca, reason in cases:
             with Osproxy(world, "curl", *ALL_PORTS, upstream_ca=own_ca) as osproxy:
+                answer = world.curl(target, trust="osproxy", check=False)
+                self.assertEqual(answer.returncode, 35)  # CURLE_SSL_CONNECT_ERROR
+                self.assertIn("alert unknown ca", answer.stderr)
+                flow = osproxy.wait_for_flow(type="tls_error")
+                self.assertIn(f"cannot be verified: {reason}", flow["error"])
+                self.assertIn("--insecure", flow["error"])
+                certificates = flow["upstream_tls"]["certificates"]
+                self.assertEqual((certificates[0]["subject"], flow["upstream_tls"]["version"], flow["tls"]), ("CN = one.test", "TLSv1.3", None))
+
+    def test_bad_certificate_is_explained_with_a_502_on_demand(self):
+        cases = [(url("self-signed"), True, "self-signed certificate"), ("https://192.0.2.2/", False, "unable to get local issuer certificate")]
+        for target, own_ca, reason in cases:
+            with Osproxy(world, "curl", "--error-page", "always", *ALL_PORTS, upstream_ca=own_ca) as osproxy:
                 answer = world.curl(target, "-w", "%{http_code}", trust="osproxy")
                 self.assertTrue(answer.stdout.endswith("502"), answer.stdout)
                 self.assertIn(f"cannot be verified: {reason}", answer.stdout)
@@ -53,9 +66,10 @@ class Upstream(unittest.TestCase):
 
     def test_wrong_name_is_refused(self):
         with Osproxy(world, "curl") as osproxy:
-            answer = world.curl("https://wrong.test/", "--resolve", "wrong.test:443:192.0.2.2", trust="osproxy")
-            self.assertIn("ostname mismatch", answer.stdout)
-            self.assertEqual(osproxy.wait_for_flow(type="http")["status"], 502)
+            answer = world.curl("https://wrong.test/", "--resolve", "wrong.test:443:192.0.2.2", trust="osproxy", check=False)
+            self.assertEqual(answer.returncode, 35)
+            self.assertIn("alert bad certificate", answer.stderr)
+            self.assertIn("ostname mismatch", osproxy.wait_for_flow(type="tls_error")["error"])
 
     def test_insecure_takes_any(self):
         with Osproxy(world, "curl", "-k", *ALL_PORTS) as osproxy:
@@ -74,7 +88,8 @@ class Upstream(unittest.TestCase):
             refused = world.curl("https://one.test/", *old, "--tlsv1.0", trust="osproxy", check=False)
             self.assertNotEqual(refused.returncode, 0)
             self.assertIn("unsupported protocol", osproxy.wait_for_flow(type="tls_error")["error"])
-            self.assertIn("502", world.curl(url("old"), "-w", "%{http_code}", trust="osproxy").stdout)
+            self.assertEqual(world.curl(url("old"), trust="osproxy", check=False).returncode, 35)
+            self.assertIn("only older versions of TLS", osproxy.wait_for_flows(2, type="tls_error")[1]["error"])
         with Osproxy(world, "curl", "--tls-min", "1.0", *ALL_PORTS) as osproxy:
             world.curl("https://one.test/old", *old, "--tlsv1.0", trust="osproxy")
             self.assertEqual(osproxy.wait_for_flow(url="https://one.test/old")["tls"]["version"], "TLSv1.1")
@@ -121,20 +136,26 @@ class Demands(unittest.TestCase):
         for more in options:
             with self.subTest(more), Osproxy(world, "curl", "--ports", "8100-8110", *more) as osproxy:
                 for port, reasons in ((sha1, ["too weak", "sha1"]), (short, ["too weak", "1024 bits"])):
-                    answer = world.curl(f"https://192.0.2.2:{port}/", "-w", "%{http_code}", trust="osproxy").stdout
-                    self.assertTrue(answer.endswith("502"), answer)
+                    self.assertEqual(world.curl(f"https://192.0.2.2:{port}/", trust="osproxy", check=False).returncode, 35)
+                    flow = osproxy.wait_for_flow(type="tls_error", server=f"192.0.2.2:{port}")
                     for reason in reasons:
-                        self.assertIn(reason, answer.lower())
+                        self.assertIn(reason, flow["error"].lower())
                 self.assertIn("s_server", world.curl(f"https://192.0.2.2:{good}/", trust="osproxy").stdout)
-                self.assertEqual(len(osproxy.wait_for_flows(2, status=502)), 2)
 
     def test_a_common_name_is_no_name(self):
         port = self.serve(names=None)
         with Osproxy(world, "curl", "--ports", "8100-8110") as osproxy:
             name = ["--resolve", f"one.test:{port}:192.0.2.2"]
-            answer = world.curl(f"https://one.test:{port}/", *name, "-w", "%{http_code}", trust="osproxy").stdout
-            self.assertTrue(answer.endswith("502"), answer)
-            self.assertIn("it has only a common name, one.test, which does not count: it needs a subjectAltName", osproxy.wait_for_flow(status=502)["error"])
+            self.assertEqual(world.curl(f"https://one.test:{port}/", *name, trust="osproxy", check=False).returncode, 35)
+            error = osproxy.wait_for_flow(type="tls_error")["error"]
+            self.assertIn("it has only a common name, one.test, which does not count: it needs a subjectAltName", error)
+
+    def test_an_address_as_a_dns_name_is_no_name(self):
+        port = self.serve(names="DNS:one.test,DNS:192.0.2.2")
+        with Osproxy(world, "curl", "--ports", "8100-8110") as osproxy:
+            self.assertEqual(world.curl(f"https://192.0.2.2:{port}/", trust="osproxy", check=False).returncode, 35)
+            error = osproxy.wait_for_flow(type="tls_error")["error"]
+            self.assertIn("192.0.2.2 (an address as a DNS name, which does not count: it needs IP:192.0.2.2)", error)
 
 
 class Program(unittest.TestCase):

@@ -5,8 +5,10 @@ import pwd
 import subprocess
 import unittest
 
-from harness import OSPROXY, Osproxy, TemporaryUser, World, main, wait_for
+from harness import OSPROXY, V4, Osproxy, TemporaryUser, World, main, run, wait_for
 from tls_servers import PORTS, Hello, https, packets, start_nginx
+
+SSL_CONNECT_ERROR = 35  # curl's
 
 world = None
 
@@ -33,17 +35,39 @@ def certificate(host, name, **more):
     return {"host": host, "cert": f"{world.dir}/{name}.pem", "key": f"{world.dir}/{name}.key", **more}
 
 
+# port: the alert that the program gets, and what is told of it; --upstream-ca where it would help.
+BAD = {
+    7001: ["certificate expired", "certificate has expired (on 2021-01-01 00:00 UTC; this machine's clock says"],
+    7002: ["bad certificate", "certificate is not yet valid (only from 2090-01-01 00:00 UTC; this machine's clock says"],
+    7003: ["bad certificate", "hostname mismatch (it is for other.test, *.other.test)"],
+    7004: ["unknown ca", "self-signed certificate (CN = one.test has signed it itself)", "--upstream-ca"],
+    7005: ["unknown ca", "unable to get local issuer certificate (it is signed by CN = Nobody's CA", "--upstream-ca"],
+}
+
+
 class Explained(unittest.TestCase):
     def test_every_kind_of_bad_certificate_is_told_in_the_flow_and_to_the_program(self):
-        cases = {
-            7001: ["certificate has expired (on 2021-01-01 00:00 UTC; this machine's clock says"],
-            7002: ["certificate is not yet valid (only from 2090-01-01 00:00 UTC; this machine's clock says"],
-            7003: ["hostname mismatch (it is for other.test, *.other.test)"],
-            7004: ["self-signed certificate (CN = one.test has signed it itself)", "--upstream-ca"],
-            7005: ["unable to get local issuer certificate (it is signed by CN = Nobody's CA", "--upstream-ca"],
-        }
+        shown = {}
         with Osproxy(world, "curl", "--ports", PORTS) as osproxy:
-            for port, texts in cases.items():
+            for port, (alert, *texts) in BAD.items():
+                answer = https(world, port, check=False)
+                expired = alert == "certificate expired"  # which curl takes for what it has found itself
+                self.assertEqual(answer.returncode, 60 if expired else SSL_CONNECT_ERROR)
+                self.assertIn("SSL certificate verification failed" if expired else f"alert {alert}", answer.stderr)
+                flow = osproxy.wait_for_flow(type="tls_error", server=f"{V4[0]}:{port}")
+                for text in [*texts, "the certificate of one.test cannot be verified: ", "--insecure"]:
+                    self.assertIn(text, flow["error"])
+                self.assertEqual("--upstream-ca" in flow["error"], len(texts) > 1)
+                self.assertEqual(len(flow["upstream_tls"]["certificates"]), 1)
+                shown[port] = flow["upstream_tls"]["certificates"][0]
+        self.assertEqual(shown[7001]["not_after"][:10], "2021-01-01")
+        self.assertEqual(shown[7003]["names"], ["other.test", "*.other.test"])
+        self.assertEqual((shown[7005]["subject"], shown[7005]["issuer"]), ("CN = one.test", "CN = Nobody's CA"))
+        self.assertEqual(shown[7004]["subject"], shown[7004]["issuer"])
+
+    def test_every_kind_is_told_on_a_page_on_demand(self):
+        with Osproxy(world, "curl", "--error-page", "always", "--ports", PORTS) as osproxy:
+            for port, (_, *texts) in BAD.items():
                 answer = https(world, port, "-w", "%{http_code}").stdout
                 self.assertTrue(answer.endswith("502"), answer)
                 flow = osproxy.wait_for_flow(status=502, url=f"https://one.test:{port}/")
@@ -58,6 +82,50 @@ class Explained(unittest.TestCase):
                 self.assertIn(" reused:", https(world, port, "-k").stdout)
 
 
+    def test_a_server_without_tls_is_called_that(self):
+        with Osproxy(world, "curl", "--ports", "80,9080") as osproxy:
+            for port in (80, 9080):
+                self.assertEqual(https(world, port, check=False).returncode, SSL_CONNECT_ERROR)
+                error = osproxy.wait_for_flow(type="tls_error", server=f"{V4[0]}:{port}")["error"]
+                self.assertIn("TLS with one.test failed: the server speaks plain HTTP on this port, not TLS (wrong version number)", error)
+
+    def test_what_other_programs_say(self):
+        """Each fails, and says more than that it failed; mitm/README.md has their words."""
+        python = "import sys, urllib.request; urllib.request.urlopen(sys.argv[1])"
+        node = "require('https').get(process.argv[1], r => {}).on('error', e => { console.error(e.message, e.code); process.exitCode = 1; })"
+        words = {7001: "certificate.expired", 7003: "bad.certificate", 7005: "unknown.ca"}
+        trust = {"SSL_CERT_FILE": world.trusting("osproxy"), "NODE_EXTRA_CA_CERTS": world.trusting("osproxy")}
+        with Osproxy(world, "python,node", "--ports", PORTS):
+            for port, alert in words.items():
+                for command in (["/usr/bin/python3", "-c", python], ["node", "-e", node]):
+                    result = world.run(*command, f"https://{V4[0]}:{port}/", check=False, env={**os.environ, **trust})
+                    self.assertNotEqual(result.returncode, 0)
+                    self.assertRegex(result.stderr.lower(), alert)
+
+
+class UpstreamCa(unittest.TestCase):
+    def trusted(self, *options, environment=None):
+        """Of a server of the world's CA, and one of another: whether they are believed."""
+        with Osproxy(world, "curl", "--ports", PORTS, *options, upstream_ca=False, environment=environment):
+            return [https(world, port, check=False).returncode == 0 for port in (7009, 7005)]
+
+    def test_it_adds_to_the_systems_or_replaces_them(self):
+        ours, theirs = f"{world.dir}/ca.pem", f"{world.dir}/strangers.pem"
+        system = {"SSL_CERT_FILE": ours}
+        self.assertEqual(self.trusted(), [False, False])
+        self.assertEqual(self.trusted(environment=system), [True, False])
+        self.assertEqual(self.trusted("--upstream-ca", theirs, environment=system), [True, True])
+        self.assertEqual(self.trusted("--upstream-ca-only", theirs, environment=system), [False, True])
+        self.assertEqual(self.trusted("--upstream-ca", ours, "--upstream-ca-only", theirs), [True, True])
+
+    def test_what_is_wrong_is_said_with_the_option(self):
+        path = f"{world.dir}/no-pem"
+        with open(path, "w") as file:
+            file.write("nothing\n")
+        result = world.run(OSPROXY, "run", "curl", "--ca-dir", world.ca_dir, "--upstream-ca-only", path, check=False)
+        self.assertEqual((result.returncode, result.stderr), (1, f"osproxy: --upstream-ca-only: there is no certificate in PEM form in {path}\n"))
+
+
 class Versions(unittest.TestCase):
     def test_lowest_version_holds_on_both_sides(self):
         with Osproxy(world, "curl", "--tls-min", "1.3", "--ports", PORTS) as osproxy:
@@ -65,14 +133,16 @@ class Versions(unittest.TestCase):
             refused = https(world, 7009, "--tls-max", "1.2", check=False)
             self.assertEqual(refused.returncode, 35, refused.stderr)  # CURLE_SSL_CONNECT_ERROR
             self.assertIn("unsupported protocol", osproxy.wait_for_flow(type="tls_error")["error"])
-            self.assertIn("502", https(world, 7008, "-w", "%{http_code}").stdout)
-            error = osproxy.wait_for_flow(status=502)["error"]
+            self.assertEqual(https(world, 7008, check=False).returncode, SSL_CONNECT_ERROR)
+            error = osproxy.wait_for_flows(2, type="tls_error")[1]["error"]
             self.assertIn("it was offered TLS 1.3 to 1.3: what the program offers, as far as --tls-min allows", error)
 
     def test_a_program_that_is_too_old_for_its_server_is_told(self):
         with Osproxy(world, "curl", "--ports", PORTS) as osproxy:
-            self.assertIn("502", https(world, 7009, "--tls-max", "1.2", "-w", "%{http_code}").stdout)
-            self.assertIn("it was offered TLS 1.2 to 1.2", osproxy.wait_for_flow(status=502)["error"])
+            answer = https(world, 7009, "--tls-max", "1.2", check=False)
+            self.assertEqual(answer.returncode, SSL_CONNECT_ERROR)
+            self.assertIn("alert protocol version", answer.stderr)  # the server's own
+            self.assertIn("it was offered TLS 1.2 to 1.2", osproxy.wait_for_flow(type="tls_error")["error"])
 
 
 class Ciphers(unittest.TestCase):
@@ -85,16 +155,30 @@ class Ciphers(unittest.TestCase):
 
     def test_a_list_that_the_server_does_not_like_is_explained(self):
         with Osproxy(world, "curl", "--ports", PORTS, "--tls-ciphers", "ECDHE-RSA-AES128-GCM-SHA256") as osproxy:
-            self.assertIn("502", https(world, 7008, "-w", "%{http_code}").stdout)
-            self.assertIn("it was offered the ciphers of --tls-ciphers", osproxy.wait_for_flow(status=502)["error"])
+            self.assertEqual(https(world, 7008, check=False).returncode, SSL_CONNECT_ERROR)
+            self.assertIn("it was offered the ciphers of --tls-ciphers", osproxy.wait_for_flow(type="tls_error")["error"])
 
     def test_a_program_that_knows_rsa_only_gets_what_its_server_has(self):
         with Osproxy(world, "curl", "--ports", PORTS) as osproxy:
             rsa = ["--tls-max", "1.2", "--ciphers", "ECDHE-RSA-AES128-GCM-SHA256"]
             self.assertIn("ECDHE-RSA-AES128-GCM-SHA256", https(world, 7007, *rsa).stdout)
             self.assertEqual(osproxy.wait_for_flow(status=200)["tls"]["cipher"], "ECDHE-RSA-AES128-GCM-SHA256")
-            self.assertIn("502", https(world, 7008, *rsa, "-w", "%{http_code}").stdout)
-            self.assertIn("it was offered the ciphers of the program's own hello", osproxy.wait_for_flow(status=502)["error"])
+            self.assertEqual(https(world, 7008, *rsa, check=False).returncode, SSL_CONNECT_ERROR)
+            self.assertIn("it was offered the ciphers of the program's own hello", osproxy.wait_for_flow(type="tls_error")["error"])
+
+    def test_a_short_diffie_hellman_key_is_explained_and_accepted_on_request(self):
+        d, port = world.dir, 7021
+        run("openssl", "dhparam", "-dsaparam", "-out", f"{d}/dh.pem", "1024")
+        server = world.spawn(["openssl", "s_server", "-quiet", "-www", "-port", str(port), "-cert", f"{d}/rsa.pem", "-key", f"{d}/rsa.key", "-tls1_2",
+                              "-dhparam", f"{d}/dh.pem", "-cipher", "DHE-RSA-AES128-GCM-SHA256:@SECLEVEL=0"], where=world.origin)
+        self.addCleanup(server.kill)
+        wait_for(lambda: f":{port} " in world.run("ss", "-Hltn", where=world.origin).stdout, "s_server")
+        with Osproxy(world, "curl", "--ports", PORTS) as osproxy:
+            self.assertEqual(https(world, port, check=False).returncode, SSL_CONNECT_ERROR)
+            error = osproxy.wait_for_flow(type="tls_error")["error"]
+            self.assertIn("the server's Diffie-Hellman key is too short; --tls-ciphers DEFAULT:@SECLEVEL=0 accepts it (dh key too small)", error)
+        with Osproxy(world, "curl", "--ports", PORTS, "--tls-ciphers", "DEFAULT:@SECLEVEL=0"):
+            self.assertIn("s_server", https(world, port).stdout)
 
     def test_an_unknown_cipher_is_refused_at_the_start(self):
         result = world.run(OSPROXY, "run", "--allow-untrusted", "curl", "--ca-dir", world.ca_dir, "--tls-ciphers", "HIGH:NO-SUCH", check=False)
@@ -117,11 +201,28 @@ class ClientCertificates(unittest.TestCase):
             answer = https(world, 7006, "-w", "%{http_code}").stdout
             self.assertIn("No required SSL certificate was sent", answer)
             self.assertTrue(answer.endswith("400"), answer)
-            self.assertEqual(osproxy.wait_for_flow(status=400)["upstream_tls"]["client_certificate"], "none")
+            flow = osproxy.wait_for_flow(status=400)
+            self.assertEqual(flow["upstream_tls"]["client_certificate"], "none")
+            self.assertIn("the server asked for a client certificate and was shown none", flow["error"])
+            self.assertIn("--client-cert", flow["error"])
             self.assertIn("client:\n", https(world, 7011).stdout)
             self.assertEqual(osproxy.wait_for_flow(status=200)["upstream_tls"]["client_certificate"], "none")
             https(world, 7009)
             self.assertIsNone(osproxy.wait_for_flows(2, status=200)[1]["upstream_tls"]["client_certificate"])
+
+    def test_one_that_was_typed(self):
+        d = world.dir
+        for option in (f"{d}/ann.pem:{d}/ann.key", f"*.test={d}/ann.pem:{d}/ann.key"):
+            with Osproxy(world, "curl", "--ports", PORTS, "--client-cert", f"else.where={d}/bob.pem:{d}/bob.key", "--client-cert", option) as osproxy:
+                self.assertIn("client:CN=Ann", https(world, 7006).stdout)
+                flow = osproxy.wait_for_flow(status=200)
+                self.assertEqual((flow["upstream_tls"]["client_certificate"], flow["error"]), (f"{d}/ann.pem", None))
+        for option, text in ((f"{d}/ann.pem", f"--client-cert: there is no private key in PEM form in {d}/ann.pem"),
+                             ("/no/such.pem", "--client-cert: cannot read /no/such.pem: No such file"),
+                             ("a b=c.pem", "--client-cert: 'a b' is not a host")):
+            result = world.run(OSPROXY, "run", "curl", "--ca-dir", world.ca_dir, "--client-cert", option, check=False)
+            self.assertNotEqual(result.returncode, 0)
+            self.assertIn(text, result.stderr)
 
     def test_another_host_or_a_wrong_one(self):
         for host, name, shown, nginx_says in [("elsewhere.test", "ann", "none", "No required SSL certificate"),

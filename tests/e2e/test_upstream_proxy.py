@@ -1,5 +1,6 @@
 """Intercepted programs reach their servers through squid (HTTP CONNECT, plain and over TLS) and microsocks (SOCKS5)."""
 import hashlib
+import json
 import os
 import unittest
 
@@ -149,29 +150,45 @@ class UpstreamProxy(unittest.TestCase):
             self.refused(osproxy, f"the proxy https://{PROXY}:{HTTPS} cannot be used", "cannot be verified")
 
     def refused(self, osproxy, *expected, port=443, secret=SECRET):
-        """curl's connect() fails when its first packet is held for the answer, else it gets a page."""
+        """curl's connect() fails when its first packet is held for the answer, else TLS does."""
         result = world.run(*world.curl_command(f"https://one.test:{port}/", trust="osproxy")[:-1], "--resolve",
                            f"one.test:{port}:{V4[0]}", f"https://one.test:{port}/", check=False)
         flow = osproxy.wait_for_flow(decision="intercept")
         for text in expected:
             self.assertIn(text, flow["error"])
         if ENGINE == "redirect":
-            self.assertEqual(flow["type"], "http")
-        # On a busy machine the owner may be found too late for the first packet: then the page it is.
-        if flow["type"] == "http":
-            self.assertEqual(flow["status"], 502)
-            self.assertIn(expected[0], result.stdout)
+            self.assertEqual(flow["type"], "tls_error")
+        # On a busy machine the owner may be found too late for the first packet: then the alert it is.
+        if flow["type"] == "tls_error":
+            self.assertEqual(result.returncode, 35, result.stderr)  # CURLE_SSL_CONNECT_ERROR
         else:
             self.assertEqual(result.returncode, 7, result.stderr)  # CURLE_COULDNT_CONNECT
         self.assertNotIn(secret, open(osproxy.flows_path).read() + osproxy.stderr())
 
     def test_refusal_when_the_name_is_needed_first(self):
-        """The program is connected by then: a page, whatever the engine."""
+        """The program is connected by then: an alert, or in plain HTTP a page, whatever the engine."""
         with Osproxy(world, "curl", "--upstream-proxy", url("socks5h", password="wr0ng")) as osproxy:
-            for target in ("https://one.test/", "http://one.test/"):
-                result = world.curl(target, trust="osproxy")
-                self.assertIn("it does not accept this user and password", result.stdout)
-                self.assertEqual(osproxy.wait_for_flow(url=target)["status"], 502)
+            why = "it does not accept this user and password"
+            self.assertEqual(world.curl("https://one.test/", trust="osproxy", check=False).returncode, 35)
+            self.assertIn(why, osproxy.wait_for_flow(type="tls_error")["error"])
+            self.assertIn(why, world.curl("http://one.test/").stdout)
+            self.assertEqual(osproxy.wait_for_flow(url="http://one.test/")["status"], 502)
+
+    def test_a_proxy_that_accepts_and_never_answers_is_blamed(self):
+        silent = world.python("import socket; s = socket.create_server(('192.0.2.3', 3199), backlog=100)\nwhile True: s.accept()[0].detach()",
+                              where=world.origin)
+        self.addCleanup(silent.kill)
+        wait_for(lambda: world.run("bash", "-c", f"exec 3<>/dev/tcp/{PROXY}/3199", check=False).returncode == 0, "the proxy")
+        cases = [("http", "packet"), ("socks5", "packet"), ("socks5h", "packet"), ("http", "redirect")]
+        for scheme, engine in cases:
+            with self.subTest(scheme=scheme, engine=engine):
+                path = f"{world.dir}/silent-{scheme}-{engine}.jsonl"
+                world.run(OSPROXY, "exec", "--ca-dir", world.ca_dir, "--engine", engine, "--upstream-proxy", f"{scheme}://{PROXY}:3199",
+                          "-f", "jsonl", "-o", path, "--", "curl", "-sS", "-m", "3", f"https://{V4[0]}/", check=False)
+                with open(path) as file:
+                    flows = [json.loads(line) for line in file]
+                errors = [flow["error"] for flow in flows if flow["event"] == "end"]
+                self.assertIn(f"the proxy {scheme}://{PROXY}:3199 had not answered when osproxy ended", errors)
 
     def test_server_speaks_first(self):
         for proxy in (url("http"), url("https"), url("socks5h")):
