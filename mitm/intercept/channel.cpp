@@ -48,7 +48,10 @@ std::string readable_reason(unsigned long code) {
   if (reason == nullptr && number >= 0 && number < 256) return fmt::format("alert number {}", number);
   if (reason == nullptr) return fmt::format("TLS error {:#x}", code);
   const char* alert = std::strstr(reason, "alert ");
-  return alert != nullptr ? alert : reason;
+  if (alert != nullptr) return alert;
+  // "tlsv1 unrecognized name" is an alert as well.
+  const char* space = number >= 0 && number < 256 ? std::strchr(reason, ' ') : nullptr;
+  return space != nullptr ? fmt::format("alert{}", space) : reason;
 }
 
 }  // namespace

@@ -100,7 +100,7 @@ class Exec(unittest.TestCase):
                 self.assertEqual(result.stdout, f"hello from {ONE}\n", result.stderr)
                 passing = run(*words, "-x", f"{ONE}/32", "--", "curl", "-sS", url, env=environment, check=False)
                 self.assertEqual(passing.stdout, f"hello from {ONE}\n", passing.stderr)
-                only = run(*words, "--upstream-ca-only", f"{world.ca_dir}/root-ca.pem", "--", "curl", "-sS", url, env=environment, check=False)
+                only = run(*words, "--upstream-ca-only", f"{world.dir}/ca-of-variables/root-ca.pem", "--", "curl", "-sS", url, env=environment, check=False)
                 self.assertEqual(only.returncode, 35, only.stderr)
         self.assertEqual(run(*words, "--", "curl", "-sS", url, check=False).returncode, 35)
 

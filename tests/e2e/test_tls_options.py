@@ -5,7 +5,7 @@ import pwd
 import subprocess
 import unittest
 
-from harness import OSPROXY, V4, Osproxy, TemporaryUser, World, main, run, wait_for
+from harness import OSPROXY, V4, Osproxy, TemporaryUser, World, main, wait_for
 from tls_servers import PORTS, Hello, https, packets, start_nginx
 
 SSL_CONNECT_ERROR = 35  # curl's
@@ -165,20 +165,6 @@ class Ciphers(unittest.TestCase):
             self.assertEqual(osproxy.wait_for_flow(status=200)["tls"]["cipher"], "ECDHE-RSA-AES128-GCM-SHA256")
             self.assertEqual(https(world, 7008, *rsa, check=False).returncode, SSL_CONNECT_ERROR)
             self.assertIn("it was offered the ciphers of the program's own hello", osproxy.wait_for_flow(type="tls_error")["error"])
-
-    def test_a_short_diffie_hellman_key_is_explained_and_accepted_on_request(self):
-        d, port = world.dir, 7021
-        run("openssl", "dhparam", "-dsaparam", "-out", f"{d}/dh.pem", "1024")
-        server = world.spawn(["openssl", "s_server", "-quiet", "-www", "-port", str(port), "-cert", f"{d}/rsa.pem", "-key", f"{d}/rsa.key", "-tls1_2",
-                              "-dhparam", f"{d}/dh.pem", "-cipher", "DHE-RSA-AES128-GCM-SHA256:@SECLEVEL=0"], where=world.origin)
-        self.addCleanup(server.kill)
-        wait_for(lambda: f":{port} " in world.run("ss", "-Hltn", where=world.origin).stdout, "s_server")
-        with Osproxy(world, "curl", "--ports", PORTS) as osproxy:
-            self.assertEqual(https(world, port, check=False).returncode, SSL_CONNECT_ERROR)
-            error = osproxy.wait_for_flow(type="tls_error")["error"]
-            self.assertIn("the server's Diffie-Hellman key is too short; --tls-ciphers DEFAULT:@SECLEVEL=0 accepts it (dh key too small)", error)
-        with Osproxy(world, "curl", "--ports", PORTS, "--tls-ciphers", "DEFAULT:@SECLEVEL=0"):
-            self.assertIn("s_server", https(world, port).stdout)
 
     def test_an_unknown_cipher_is_refused_at_the_start(self):
         result = world.run(OSPROXY, "run", "--allow-untrusted", "curl", "--ca-dir", world.ca_dir, "--tls-ciphers", "HIGH:NO-SUCH", check=False)

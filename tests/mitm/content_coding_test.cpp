@@ -96,8 +96,7 @@ TEST_CASE("content_coding: all members of a gzip body come back, cut at every of
     REQUIRE(text.starts_with(part->bytes));
     CHECK_FALSE(part->damaged);
     // Nobody can tell the end of a member from the end of the body.
-    const bool between = cut == 0 || cut == member("first ").size() ||
-                         cut == (member("first ") + member("")).size() ||
+    const bool between = cut == member("first ").size() || cut == (member("first ") + member("")).size() ||
                          cut == (member("first ") + member("") + member("second ")).size();
     CHECK(part->whole == between);
   }
@@ -125,7 +124,7 @@ TEST_CASE("content_coding: what follows the end is counted, what is damaged is s
     for (std::size_t at = broken.size() / 2; at < broken.size() / 2 + 20; ++at) broken[at] = '\xff';
     const auto part = decode_content(coding, broken, 1 << 20);
     REQUIRE(part);
-    CHECK(part->damaged);
+    CHECK(part->damaged == (std::string_view(coding) == "gzip"));  // br has no checksum
     CHECK_FALSE(part->whole);
   }
   CHECK_FALSE(decode_content("deflate", "plain words that nobody has coded", 100));

@@ -20,17 +20,29 @@ namespace {
 /// The environment of this process as it is to be for a test, put back afterwards.
 class Variable {
  public:
-  Variable(const char* name, const char* value) : name_(name) {
-    if (const char* present = std::getenv(name)) before_ = present;
-    value != nullptr ? ::setenv(name, value, 1) : ::unsetenv(name);
+  Variable(const std::string& name, const char* value) : name_(name) {
+    if (const char* present = std::getenv(name.c_str())) before_ = present;
+    value != nullptr ? ::setenv(name.c_str(), value, 1) : ::unsetenv(name.c_str());
   }
-  ~Variable() { before_ ? ::setenv(name_, before_->c_str(), 1) : ::unsetenv(name_); }
+  ~Variable() { before_ ? ::setenv(name_.c_str(), before_->c_str(), 1) : ::unsetenv(name_.c_str()); }
   Variable(const Variable&) = delete;
   Variable& operator=(const Variable&) = delete;
 
  private:
-  const char* name_;
+  const std::string name_;
   std::optional<std::string> before_;
+};
+
+/// None of the variables that name a bundle, whatever the tests are run with.
+class NoVariables {
+ public:
+  NoVariables() {
+    for (const auto& [name, value] : trust_variables("/no/bundle.pem", "/no/root.pem"))
+      if (value == "/no/bundle.pem") unset_.push_back(std::make_unique<Variable>(name, nullptr));
+  }
+
+ private:
+  std::vector<std::unique_ptr<Variable>> unset_;
 };
 
 std::string bundle_of(const tls_test::Chain& chain, const std::string& directory) {
@@ -43,6 +55,7 @@ std::string bundle_of(const tls_test::Chain& chain, const std::string& directory
 }  // namespace
 
 TEST_CASE("bundle: the system's roots and ours, readable by everyone, written only when it changes") {
+  const NoVariables clean;
   const Variable none("SSL_CERT_FILE", nullptr);
   const tls_test::Chain chain;
   const tls_test::Directory directory;
@@ -72,6 +85,7 @@ TEST_CASE("bundle: the system's roots and ours, readable by everyone, written on
 }
 
 TEST_CASE("bundle: the caller's own bundle is the base, and only its certificates are taken") {
+  const NoVariables clean;
   const tls_test::Chain chain, company;
   const tls_test::Directory directory;
   const std::string theirs = directory / "company.pem";
@@ -95,6 +109,7 @@ TEST_CASE("bundle: the caller's own bundle is the base, and only its certificate
 }
 
 TEST_CASE("bundle: certificates that the caller's variables name are taken over, each once") {
+  const NoVariables clean;
   const tls_test::Chain chain, company, team;
   const tls_test::Directory directory;
   const std::string ours = contents(chain.directory / "root-ca.pem");
@@ -119,6 +134,7 @@ TEST_CASE("bundle: certificates that the caller's variables name are taken over,
 }
 
 TEST_CASE("bundle: what the caller may not read is not read for him") {
+  const NoVariables clean;
   const tls_test::Chain chain, company;
   const tls_test::Directory directory;
   const std::string secret = directory / "secret.pem";
