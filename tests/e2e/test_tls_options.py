@@ -122,7 +122,7 @@ class UpstreamCa(unittest.TestCase):
         path = f"{world.dir}/no-pem"
         with open(path, "w") as file:
             file.write("nothing\n")
-        result = world.run(OSPROXY, "run", "curl", "--ca-dir", world.ca_dir, "--upstream-ca-only", path, check=False)
+        result = world.run(OSPROXY, "run", "--allow-untrusted", "curl", "--ca-dir", world.ca_dir, "--upstream-ca-only", path, check=False)
         self.assertEqual((result.returncode, result.stderr), (1, f"osproxy: --upstream-ca-only: there is no certificate in PEM form in {path}\n"))
 
 
@@ -206,7 +206,7 @@ class ClientCertificates(unittest.TestCase):
         for option, text in ((f"{d}/ann.pem", f"--client-cert: there is no private key in PEM form in {d}/ann.pem"),
                              ("/no/such.pem", "--client-cert: cannot read /no/such.pem: No such file"),
                              ("a b=c.pem", "--client-cert: 'a b' is not a host")):
-            result = world.run(OSPROXY, "run", "curl", "--ca-dir", world.ca_dir, "--client-cert", option, check=False)
+            result = world.run(OSPROXY, "run", "--allow-untrusted", "curl", "--ca-dir", world.ca_dir, "--client-cert", option, check=False)
             self.assertNotEqual(result.returncode, 0)
             self.assertIn(text, result.stderr)
 
