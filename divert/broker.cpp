@@ -418,6 +418,10 @@ void Broker::perform(const Deed& deed) {
     notice(shown->ruling);
     auto message = answer_about(shown->key, shown->ruling, own_pids_, Kind::show, 0);
     if (!any.unsent.push(std::move(message), LinkQueue::Kind::lossy)) ++unshown_;
+  } else if (const auto* quic = std::get_if<QuicRefused>(&deed)) {
+    notice(quic->ruling);
+    auto message = answer_about(quic->key, quic->ruling, own_pids_, Kind::quic_refused, 0);
+    if (!any.unsent.push(std::move(message), LinkQueue::Kind::lossy)) ++unshown_;
   } else if (const auto* copy = std::get_if<Heard>(&deed)) {
     // One context sees both question and answer.
     Link& one = links_[FlowKeyHash{}(copy->key) % links_.size()];
@@ -594,7 +598,9 @@ void Broker::finish() {
   watch_.reset();
   stop_diverting();
   if (worker_hangs_) ::kill(setup_.worker, SIGKILL);
-  if (engine_) serve_engine();  // what CMD did last
+  // What CMD did last: its last question to a name server may have been answered a moment ago.
+  if (engine_) engine_->catch_up();
+  if (engine_) serve_engine();
   if (!seen_ && ending_->error.empty() && loaded_) {
     const auto& passed = engine_ ? engine_->passed_programs() : passed_programs_;
     log(setup_.nothing_seen(setup_.rules, passed.list()));

@@ -24,6 +24,7 @@ std::string bytes_of(const Message& message) {
 
 BrokerLink::BrokerLink(asio::io_context& context, MessageSocket socket)
     : socket_(std::move(socket)),
+      buffer_(wire::kMaxMessage),
       ready_(context, ::fcntl(socket_.descriptor(), F_DUPFD_CLOEXEC, 0)),
       told_(context, asio::steady_timer::time_point::max()) {}
 
@@ -63,7 +64,8 @@ void BrokerLink::beat() {
 
 asio::awaitable<void> BrokerLink::run(OnOrder on_order) {
   using namespace asio::experimental::awaitable_operators;
-  co_await (read(std::move(on_order)) && deliver());
+  on_order_ = std::move(on_order);
+  co_await (read() && deliver());
 }
 
 asio::awaitable<void> BrokerLink::deliver() {
@@ -78,30 +80,30 @@ asio::awaitable<void> BrokerLink::deliver() {
   }
 }
 
-asio::awaitable<void> BrokerLink::read(OnOrder on_order) {
-  std::vector<char> buffer(wire::kMaxMessage);
-  for (;;) {
-    base::UniqueFd with;
-    const ssize_t n = socket_.receive(buffer, MessageSocket::Wait::no, &with);
-    if (n > 0) {
-      take({buffer.data(), static_cast<std::size_t>(n)}, std::move(with), on_order);
-    } else if (n < 0 && errno == EAGAIN) {
-      const auto [error] = co_await ready_.async_wait(asio::posix::stream_descriptor::wait_read, kToken);
-      if (error) break;
-    } else {
-      break;
-    }
+asio::awaitable<void> BrokerLink::read() {
+  while (take_all()) {
+    const auto [error] = co_await ready_.async_wait(asio::posix::stream_descriptor::wait_read, kToken);
+    if (error) break;
   }
   closed_ = true;
   told_.cancel();
   for (const auto& [id, waiting] : waiting_) waiting->timer.cancel();
 }
 
-void BrokerLink::take(std::string_view message, base::UniqueFd with, const OnOrder& on_order) {
+bool BrokerLink::take_all() {
+  for (;;) {
+    base::UniqueFd with;
+    const ssize_t n = socket_.receive(buffer_, MessageSocket::Wait::no, &with);
+    if (n <= 0) return n < 0 && errno == EAGAIN;
+    take({buffer_.data(), static_cast<std::size_t>(n)}, std::move(with));
+  }
+}
+
+void BrokerLink::take(std::string_view message, base::UniqueFd with) {
   auto answer = wire::decode_answer(message);
   if (!answer) return;
   answer->socket = std::move(with);
-  if (answer->kind != wire::Answer::Kind::answer) return on_order(std::move(*answer));
+  if (answer->kind != wire::Answer::Kind::answer) return on_order_(std::move(*answer));
   const auto found = waiting_.find(answer->id);
   if (found == waiting_.end()) return;
   found->second->answer = std::move(answer);

@@ -5,6 +5,7 @@
 #include <deque>
 #include <functional>
 #include <unordered_map>
+#include <vector>
 
 #include <boost/asio/awaitable.hpp>
 #include <boost/asio/io_context.hpp>
@@ -36,6 +37,8 @@ class BrokerLink {
   /// an answer to a question.
   using OnOrder = std::function<void(wire::Answer)>;
   boost::asio::awaitable<void> run(OnOrder on_order);
+  /// Takes what the broker has sent up to now. False: it has closed.
+  bool take_all();
 
  private:
   struct Waiting {
@@ -43,12 +46,14 @@ class BrokerLink {
     std::optional<wire::Answer> answer;
   };
 
-  boost::asio::awaitable<void> read(OnOrder on_order);
+  boost::asio::awaitable<void> read();
   boost::asio::awaitable<void> deliver();
   boost::asio::awaitable<bool> put(std::string message);
-  void take(std::string_view message, base::UniqueFd with, const OnOrder& on_order);
+  void take(std::string_view message, base::UniqueFd with);
 
   MessageSocket socket_;
+  std::vector<char> buffer_;
+  OnOrder on_order_;
   boost::asio::posix::stream_descriptor ready_;  ///< the same socket, for waiting
   std::unordered_map<std::uint64_t, Waiting*> waiting_;
   std::deque<wire::Connected> untold_;

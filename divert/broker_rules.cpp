@@ -46,7 +46,7 @@ Broker::Message Broker::message_about(const FlowKey& key, const Ruling& ruling, 
   // Through a proxy it goes by a socket of the worker's; if it does not after all, the worker asks.
   const bool order = kind != wire::Answer::Kind::answer;
   if (order && !setup_.policy.goes_straight(ruling.verdict)) return message;
-  auto socket = open_program_socket(*maker, key.destination.address().is_v6(), setup_.rules.own_mark);
+  auto socket = open_program_socket(*maker, key.source, setup_.rules.own_mark);
   if (socket) {
     message.with = std::move(*socket);
   } else if (const auto line = no_sockets_.about(socket.error())) {

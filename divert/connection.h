@@ -74,6 +74,9 @@ class Watcher {
  public:
   virtual ~Watcher() = default;
   virtual void closed(const Connection& connection, const Outcome& outcome) = 0;
+  /// A datagram that opens a QUIC connection was refused: `connection`'s program is intercepted, and is to
+  /// fall back to TCP. Comes once for each attempt.
+  virtual void quic_refused(const Connection& connection) = 0;
   /// A copy of a datagram (UDP) between a program that is intercepted and a name server. All copies of one
   /// pair of endpoints come on the same context, in the order in which they were seen.
   virtual void heard(const Connection& connection, bool from_server, std::string_view payload,

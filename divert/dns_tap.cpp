@@ -79,6 +79,13 @@ struct DnsTap::Shared {
     PacketLog log;
     std::optional<procmap::Attributor> attributor;
     SearchBudget budget;
+    std::atomic<bool> busy{false};  ///< set before copies are taken out of `log`, cleared when they are heard
+
+    explicit Lane(PacketLog from) : log(std::move(from)) {}
+    [[nodiscard]] bool has_caught_up() const {
+      pollfd readable{log.descriptor(), POLLIN, 0};
+      return ::poll(&readable, 1, 0) == 0 && !busy;
+    }
   };
 
   void run(Lane& lane);
@@ -86,7 +93,7 @@ struct DnsTap::Shared {
   void take(Lane& lane, std::string_view bytes);
   void asked(const FlowKey& key, procmap::Owner owner, std::string_view payload, Questions::Time now);
 
-  std::vector<Lane> lanes;
+  std::deque<Lane> lanes;
   Judge judge;
   Hear hear;
   std::mutex mutex;  ///< judge and hear are called with it, and not once it stops
@@ -98,7 +105,7 @@ struct DnsTap::Shared {
 };
 
 DnsTap::DnsTap(std::vector<PacketLog> logs) : shared_(std::make_shared<Shared>()) {
-  for (auto& log : logs) shared_->lanes.push_back({std::move(log), {}, {}});
+  for (auto& log : logs) shared_->lanes.emplace_back(std::move(log));
 }
 
 DnsTap::~DnsTap() {
@@ -120,6 +127,14 @@ std::vector<std::uint16_t> DnsTap::question_groups() const {
 
 std::uint16_t DnsTap::answer_group() const {
   return shared_->lanes.back().log.group();
+}
+
+void DnsTap::catch_up(std::chrono::milliseconds limit) const {
+  constexpr std::chrono::milliseconds kCheck{1};
+  const auto deadline = Clock::now() + limit;
+  const auto caught_up = [](const Shared::Lane& lane) { return lane.has_caught_up(); };
+  while (!std::ranges::all_of(shared_->lanes, caught_up) && Clock::now() < deadline)
+    std::this_thread::sleep_for(kCheck);
 }
 
 std::uint64_t DnsTap::lost() const {
@@ -157,7 +172,9 @@ void DnsTap::Shared::run(Lane& lane) {
   while (!stopping) {
     pollfd readable{lane.log.descriptor(), POLLIN, 0};
     ::poll(&readable, 1, kIdleMs);
+    lane.busy = true;
     const auto gone = lane.log.receive([&](std::string_view bytes) { take(lane, bytes); });
+    lane.busy = false;
     // Copies are a bonus: without them interception goes on.
     if (!gone) return;
     if (*gone) ++lost;

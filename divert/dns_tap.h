@@ -91,6 +91,8 @@ class DnsTap {
   [[nodiscard]] std::uint16_t answer_group() const;
   /// From here on there are threads, on which both functions are called.
   [[nodiscard]] base::Result<> start(Judge judge, Hear hear);
+  /// Waits until all copies that are there by now have been heard, `limit` at most.
+  void catch_up(std::chrono::milliseconds limit) const;
   /// How often copies found no room.
   [[nodiscard]] std::uint64_t lost() const;
 

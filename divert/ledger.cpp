@@ -3,9 +3,21 @@
 #include "divert/ledger.h"
 
 #include <algorithm>
+#include <array>
 #include <cerrno>
 
+#include <fmt/format.h>
+#include <net/if.h>
+
 namespace divert {
+namespace {
+
+std::string device_name(std::uint32_t index) {
+  std::array<char, IF_NAMESIZE> name{};
+  return ::if_indextoname(index, name.data()) ? std::string(name.data()) : fmt::format("{}", index);
+}
+
+}  // namespace
 
 std::optional<pfctl::Refusal> refusal_for(int error) {
   switch (error) {
@@ -30,15 +42,25 @@ procmap::Sought sought(const FlowKey& key, std::uint32_t interface) {
   return {key.source, key.destination, transport, interface};
 }
 
-// A socket that is bound to a device cannot reach a listener on the loopback.
 bool concerns_us(const Ruling& ruling) {
-  const bool bound_to_device = ruling.owner.socket && ruling.owner.socket->interface != 0;
-  return !bound_to_device && (ruling.verdict.action == Action::intercept || !ruling.verdict.by_host.empty());
+  return ruling.verdict.action == Action::intercept || !ruling.verdict.by_host.empty();
+}
+
+void pass_when_bound(Ruling& ruling) {
+  const bool bound = ruling.owner.socket && ruling.owner.socket->interface != 0;
+  if (!bound || !concerns_us(ruling)) return;
+  // A name is not going to be known; without one, what the rules say holds.
+  ruling.verdict.by_host.clear();
+  if (ruling.verdict.action != Action::intercept) return;
+  ruling.bound = true;
+  ruling.verdict.action = Action::pass;
+  ruling.verdict.reason = "its socket is bound to the device " + device_name(ruling.owner.socket->interface);
 }
 
 bool passes_unseen(const Ruling& ruling) {
-  return ruling.owner.in_time && !concerns_us(ruling) && ruling.verdict.action != Action::block &&
-         ruling.verdict.rule == Verdict::kNoRule;
+  const Verdict& verdict = ruling.verdict;
+  return ruling.owner.in_time && !concerns_us(ruling) && verdict.action != Action::block &&
+         verdict.rule == Verdict::kNoRule && !ruling.bound;
 }
 
 Ledger::Entry* Ledger::current(const FlowKey& key, std::uint64_t token) {
@@ -52,7 +74,7 @@ void Ledger::set_due(const FlowKey& key, Entry& entry, Time due) {
 }
 
 void Ledger::arrive(const FlowKey& key, std::uint32_t sequence, const HeldPacket& packet, Time now,
-                    Deeds& deeds, bool bound) {
+                    Deeds& deeds, Reach reach) {
   if (const auto found = entries_.find(key); found != entries_.end()) {
     Entry& entry = found->second;
     if (entry.sequence == sequence) return came_again(key, entry, packet, now, deeds);
@@ -63,7 +85,12 @@ void Ledger::arrive(const FlowKey& key, std::uint32_t sequence, const HeldPacket
     }
     entries_.erase(found);
   }
-  const bool waits = key.udp || bound;
+  const bool waits = key.udp || reach == Reach::none_and_rules;
+  const bool passes = !waits && reach == Reach::none;
+  if (entries_.size() >= kMaxEntries && passes) {
+    ++counts_.bound_unseen;
+    return deeds.push_back(LetGo{packet, Release::pass});
+  }
   if (entries_.size() >= kMaxEntries) {
     ++(waits ? counts_.crowded : counts_.overflows);
     deeds.push_back(LetGo{packet, waits ? Release::drop : Release::divert});
@@ -74,6 +101,7 @@ void Ledger::arrive(const FlowKey& key, std::uint32_t sequence, const HeldPacket
   entry.token = next_token_++;
   entry.held = packet;
   entry.waits = waits;
+  entry.passes = passes;
   // The lookup's own limit has to do.
   set_due(key, entry, now + (waits ? kUpstreamPatience : kLookupPatience));
   deeds.push_back(LookUp{key, entry.token, packet.interface, packet.gid});
@@ -118,6 +146,7 @@ void Ledger::came_again(const FlowKey& key, Entry& entry, const HeldPacket& pack
 void Ledger::settle(const FlowKey& key, std::uint64_t token, Ruling ruling, Time now, Deeds& deeds) {
   const auto found = entries_.find(key);
   if (found == entries_.end() || found->second.token != token) return;
+  pass_when_bound(ruling);
   if (key.udp) return settle_udp(found, std::move(ruling), deeds);
   Entry& entry = found->second;
   if (!entry.held) {
@@ -156,8 +185,9 @@ void Ledger::settle_udp(Entries::iterator found, Ruling ruling, Deeds& deeds) {
   entries_.erase(found);
   if (!entry.held) return;
   const bool blocked = ruling.verdict.action == Action::block;
+  const bool refused = blocked || concerns_us(ruling);
   const auto let_go = [&](const HeldPacket& packet) {
-    if (blocked || concerns_us(ruling)) {
+    if (refused) {
       deeds.push_back(Refuse{packet, pfctl::Refusal::port_unreachable});
     } else {
       deeds.push_back(LetGo{packet, Release::pass});
@@ -165,7 +195,11 @@ void Ledger::settle_udp(Entries::iterator found, Ruling ruling, Deeds& deeds) {
   };
   let_go(*entry.held);
   for (const HeldPacket& packet : entry.more) let_go(packet);
-  if (blocked) deeds.push_back(Show{key, std::move(ruling)});
+  if (blocked) {
+    deeds.push_back(Show{key, std::move(ruling)});
+  } else if (refused) {
+    deeds.push_back(QuicRefused{key, std::move(ruling)});
+  }
 }
 
 void Ledger::connected(const FlowKey& key, std::uint64_t token, int error, Time now, Deeds& deeds) {
@@ -235,6 +269,10 @@ void Ledger::overdue(Entries::iterator found, Deeds& deeds) {
     counts_.unowned += 1 + entry.more.size();
     deeds.push_back(LetGo{packet, Release::drop});
     for (const HeldPacket& other : entry.more) deeds.push_back(LetGo{other, Release::drop});
+    entries_.erase(found);
+  } else if (entry.passes && entry.state == State::looking_up) {
+    ++counts_.bound_unseen;
+    deeds.push_back(LetGo{packet, Release::pass});
     entries_.erase(found);
   } else if (entry.state == State::looking_up) {
     ++counts_.late_lookups;

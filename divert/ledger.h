@@ -22,6 +22,7 @@ namespace divert {
 struct Ruling {
   procmap::Owner owner;
   Verdict verdict;
+  bool bound = false;  ///< it passes only because its socket is bound to a device
 };
 
 /// A question about an accepted connection that waits for the ruling.
@@ -60,6 +61,11 @@ struct Show {
   FlowKey key;
   Ruling ruling;
 };
+/// Show that QUIC of a program that is intercepted was refused.
+struct QuicRefused {
+  FlowKey key;
+  Ruling ruling;
+};
 struct Reply {
   FlowKey key;
   Waiter to;
@@ -74,7 +80,7 @@ struct Heard {
   std::string payload;
   std::chrono::steady_clock::time_point came;
 };
-using Deed = std::variant<LetGo, Refuse, LookUp, ConnectAhead, Show, Reply, Heard>;
+using Deed = std::variant<LetGo, Refuse, LookUp, ConnectAhead, Show, QuicRefused, Reply, Heard>;
 using Deeds = std::vector<Deed>;
 
 /// Everything that is counted and shown at the end of a run.
@@ -85,6 +91,7 @@ struct LedgerCounts {
   std::uint64_t overflows = 0;        ///< no room for another entry: decided at the accept
   std::uint64_t unowned = 0;          ///< cannot be decided at the accept, held for a lookup in vain, dropped
   std::uint64_t crowded = 0;          ///< cannot be decided at the accept, and no room: dropped
+  std::uint64_t bound_unseen = 0;     ///< bound to a device, passed before the lookup had ended
   std::uint64_t abandoned = 0;  ///< held when their program began another connection from that port: dropped
 };
 
@@ -105,10 +112,17 @@ class Ledger {
   /// Datagrams of one flow that are held: QUIC's first flight is one or two.
   static constexpr std::size_t kHeldDatagrams = 8;
 
+  /// Where a socket's packets can go. One that is bound to a device cannot reach our listener.
+  enum class Reach : std::uint8_t {
+    listener,
+    none,            ///< it passes when its lookup takes long: nobody would have refused it
+    none_and_rules,  ///< it waits for its lookup, for a rule may refuse it
+  };
+
   /// A first packet has come. The deeds say what becomes of it; a LookUp among them when its owner is not
-  /// known yet. `bound`: to a device, from which our listener cannot be reached.
+  /// known yet.
   void arrive(const FlowKey& key, std::uint32_t sequence, const HeldPacket& packet, Time now, Deeds& deeds,
-              bool bound = false);
+              Reach reach = Reach::listener);
 
   /// The owner is known and judged. A `token` that is no longer current changes nothing.
   void settle(const FlowKey& key, std::uint64_t token, Ruling ruling, Time now, Deeds& deeds);
@@ -152,7 +166,8 @@ class Ledger {
     std::optional<Ruling> ruling;
     std::optional<Waiter> waiter;
     bool upstream = false;
-    bool waits = false;  ///< for its lookup, however long that takes: it cannot be decided at the accept
+    bool waits = false;   ///< for its lookup, however long that takes: it cannot be decided at the accept
+    bool passes = false;  ///< when that takes long
     pfctl::Refusal refusal = pfctl::Refusal::reset;
     Time due;
   };
@@ -175,6 +190,9 @@ class Ledger {
 
 /// Whether the connection is, or by its host may become, one that we carry.
 [[nodiscard]] bool concerns_us(const Ruling& ruling);
+/// A socket that is bound to a device cannot reach a listener on the loopback: what would be carried passes,
+/// for that reason.
+void pass_when_bound(Ruling& ruling);
 /// Not selected: nobody hears of it again.
 [[nodiscard]] bool passes_unseen(const Ruling& ruling);
 

@@ -163,11 +163,13 @@ void PacketEngine::judge(Lane& lane, const HeldPacket& packet, std::string_view 
   std::optional<Ruling> ruling;
   if (!glance.needs_search) ruling = rule(std::move(glance.owner), key);
   if (ruling) notice(*ruling, key);
-  // One that is bound to a device is not carried, whoever's it is; only a rule may refuse or show it.
-  const bool passes = (bound && policy_->rules.empty()) || (ruling && passes_unseen(*ruling));
-  if (passes && !known(key)) return lane.source.release(packet, Release::pass, mark_bit_);
+  if (ruling) pass_when_bound(*ruling);
+  if (ruling && passes_unseen(*ruling) && !known(key))
+    return lane.source.release(packet, Release::pass, mark_bit_);
+  using Reach = Ledger::Reach;
+  const Reach reach = !bound ? Reach::listener : policy_->rules.empty() ? Reach::none : Reach::none_and_rules;
   with_ledger([&](Deeds& deeds) {
-    ledger_.arrive(key, head->sequence, packet, Clock::now(), deeds, bound);
+    ledger_.arrive(key, head->sequence, packet, Clock::now(), deeds, reach);
     const auto* wanted = deeds.empty() ? nullptr : std::get_if<LookUp>(&deeds.back());
     if (!wanted || !ruling) return;
     const std::uint64_t token = wanted->token;
@@ -277,6 +279,10 @@ std::string PacketEngine::failure() const {
   return failure_;
 }
 
+void PacketEngine::catch_up() const {
+  if (dns_) dns_->catch_up(kSilence / 4);
+}
+
 bool PacketEngine::alive() const {
   return std::ranges::all_of(lanes_, [](const auto& lane) { return lane->progress.within(kSilence); });
 }
@@ -297,6 +303,8 @@ std::string PacketEngine::troubles() const {
        "connections whose program was found too late for the first packet, so that osproxy accepted them and "
        "relayed those that were not selected"},
       {not_in_time_.load(), "connections whose program was not found in time"},
+      {counts.bound_unseen,
+       "connections of sockets bound to a device that passed before their program was found"},
       {counts.overflows,
        "connections that came too fast to be held at the first packet, so that osproxy accepted them and "
        "relayed those that were not selected"},

@@ -37,7 +37,7 @@ class PacketEngine {
 
   /// Readable when take_requests() has something.
   [[nodiscard]] int descriptor() const { return wake_.out.get(); }
-  /// ConnectAhead, Show, Reply and Heard: what only the broker's loop can do.
+  /// ConnectAhead, Show, QuicRefused, Reply and Heard: what only the broker's loop can do.
   [[nodiscard]] Deeds take_requests();
 
   /// The worker's answer to ConnectAhead; `error` is connect(2)'s errno or 0.
@@ -57,6 +57,8 @@ class PacketEngine {
   [[nodiscard]] std::string troubles() const;
   [[nodiscard]] UnknownOwners& unknown_owners() { return unknown_owners_; }
   [[nodiscard]] const PassedPrograms& passed_programs() const { return passed_programs_; }
+  /// Waits, briefly, for the copies of DNS packets that are there by now: they are among the next requests.
+  void catch_up() const;
   /// Why no copies of DNS packets can be had; empty: they can.
   [[nodiscard]] const std::string& deaf_to_dns() const { return deaf_; }
 

@@ -256,11 +256,13 @@ asio::awaitable<void> connect_ahead(wire::Answer order, Room& room) {
 
 void show(wire::Answer order, Room& room) {
   if (!order.source || !order.destination) return;
-  const bool heard = order.kind == wire::Answer::Kind::heard, from_server = order.from_server;
+  const auto kind = order.kind;
+  const bool from_server = order.from_server;
   const std::string payload = std::move(order.payload);
   const auto came = order.came;
   const Connection connection = make_connection(std::move(order), std::chrono::system_clock::now());
-  if (heard) return room.watcher.heard(connection, from_server, payload, came);
+  if (kind == wire::Answer::Kind::heard) return room.watcher.heard(connection, from_server, payload, came);
+  if (kind == wire::Answer::Kind::quic_refused) return room.watcher.quic_refused(connection);
   Outcome outcome;
   outcome.counted = connection.verdict.action != Action::pass;
   room.watcher.closed(connection, outcome);

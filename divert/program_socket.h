@@ -10,6 +10,7 @@
 
 #include "base/error.h"
 #include "base/fd.h"
+#include "base/network.h"
 #include "procmap/attribution.h"
 
 namespace divert {
@@ -36,10 +37,14 @@ inline constexpr gid_t kUnknownGroup = 65534;
 [[nodiscard]] bool has_program_sockets();
 
 /// A TCP socket, not connected, non-blocking and close-on-exec, as if `maker` had made it; `own_mark` is
-/// added to its mark (pfctl::Ruleset). Needs root; takes on the maker's identity for a moment, on the calling
-/// thread only. What it cannot take on (cgroup, bound device, security label) stays the caller's. Errors: no
-/// descriptors; the user or group does not exist in this user namespace; ENOTSUP elsewhere.
-[[nodiscard]] base::Result<base::UniqueFd> open_program_socket(const SocketMaker& maker, bool ipv6,
+/// added to its mark (pfctl::Ruleset). It is bound to the address of `source`, the program's own end, where
+/// that is one of this machine's. Its port is another one, for two sockets cannot have the same ends; below
+/// 1024 when the program's is, unless all of those are taken. Needs root; takes on the maker's identity for a
+/// moment, on the calling thread only. What it cannot take on (cgroup, bound device, security label) stays
+/// the caller's. Errors: no descriptors; the user or group does not exist in this user namespace; ENOTSUP
+/// elsewhere.
+[[nodiscard]] base::Result<base::UniqueFd> open_program_socket(const SocketMaker& maker,
+                                                               const base::Endpoint& source,
                                                                std::uint32_t own_mark);
 
 }  // namespace divert

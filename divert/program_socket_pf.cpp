@@ -9,7 +9,8 @@ bool has_program_sockets() {
   return false;
 }
 
-base::Result<base::UniqueFd> open_program_socket(const SocketMaker& /*maker*/, bool /*ipv6*/,
+base::Result<base::UniqueFd> open_program_socket(const SocketMaker& /*maker*/,
+                                                 const base::Endpoint& /*source*/,
                                                  std::uint32_t /*own_mark*/) {
   return base::os_error("cannot make a socket as another user", ENOTSUP);
 }

@@ -60,6 +60,7 @@ struct Answer {
     connect,        ///< connect to `destination` ahead of the accept and say Connected; `id`: the token
     connect_again,  ///< the same; it has timed out before, and the flow has been told
     show,           ///< nothing to carry, only to be shown
+    quic_refused,   ///< likewise: QUIC, so that its program falls back to TCP
     heard,          ///< a datagram of a name server's, or to one
   };
 

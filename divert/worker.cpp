@@ -88,6 +88,7 @@ class Worker::Context {
   /// Open connections are reset, on both sides; their flows are reported. Those that are still being decided
   /// or connected are when they are closed.
   void end_connections() {
+    (void)link_.take_all();  // what programs did last
     room_->interceptor.end_all();
     reset_relays(kEndedByUs);
     for (const int socket : sockets_) reset_on_close(socket);
@@ -257,7 +258,14 @@ asio::awaitable<void> Worker::stop(std::chrono::milliseconds grace) {
     }
   };
   co_await wait_until_zero(timer, intercepted_, grace);
-  for (const auto& each : contexts_) asio::post(each->io(), [&each] { each->end_connections(); });
+  ending_ = static_cast<int>(contexts_.size());
+  for (const auto& each : contexts_) {
+    asio::post(each->io(), [this, &each] {
+      each->end_connections();
+      --ending_;
+    });
+  }
+  co_await wait_until_zero(timer, ending_, kEndPatience);
   co_await wait_until_zero(timer, open_, kEndPatience);
   for (const auto& each : contexts_) each->io().stop();
 }

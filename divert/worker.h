@@ -65,6 +65,7 @@ class Worker {
   Upstreams upstreams_;
   std::atomic<int> intercepted_{0};
   std::atomic<int> open_{0};
+  std::atomic<int> ending_{0};  ///< contexts that have not told their connections yet that the run ends
   std::atomic<bool> complained_{false};
   OnMessage on_log_;
   std::vector<std::unique_ptr<Context>> contexts_;

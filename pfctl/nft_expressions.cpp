@@ -46,6 +46,7 @@ class Expressions {
   }
   void equals(Bytes value) { compare(NFT_CMP_EQ, value); }
   void differs_from(Bytes value) { compare(NFT_CMP_NEQ, value); }
+  void is_at_least(Bytes value) { compare(NFT_CMP_GTE, value); }
   void payload(std::uint32_t base, std::size_t offset, std::size_t length) {
     expression("payload", [&] {
       message_.number(NFTA_PAYLOAD_DREG, NFT_REG_1);
@@ -237,6 +238,23 @@ void put_protocol(Expressions& out, unsigned char protocol) {
   out.equals(raw(protocol));
 }
 
+constexpr std::size_t kUdpLength = 4, kUdpHeader = 8;
+
+void put_long_header(Expressions& out) {
+  constexpr unsigned char kLong = 0x80;
+  out.payload(NFT_PAYLOAD_TRANSPORT_HEADER, kUdpLength, sizeof kQuicLength);
+  out.is_at_least(raw(htons(kQuicLength)));
+  out.payload(NFT_PAYLOAD_TRANSPORT_HEADER, kUdpHeader, 1);
+  out.masked(raw(kLong));
+  out.equals(raw(kLong));
+}
+
+void put_quic_versions(Expressions& out, const QuicVersions& versions) {
+  const auto bytes = raw(htonl(versions.first));
+  out.payload(NFT_PAYLOAD_TRANSPORT_HEADER, kUdpHeader + 1, versions.bits / 8);
+  out.equals(Bytes{bytes}.first(versions.bits / 8));
+}
+
 void put_transport(Expressions& out, const NftRule& rule, std::uint32_t set) {
   if (rule.transport == Transport::any) return;
   put_protocol(out, rule.transport == Transport::udp ? IPPROTO_UDP : IPPROTO_TCP);
@@ -250,13 +268,11 @@ void put_transport(Expressions& out, const NftRule& rule, std::uint32_t set) {
     out.payload(NFT_PAYLOAD_TRANSPORT_HEADER, 0, sizeof(std::uint16_t));
     out.equals(raw(htons(rule.source_port)));
   }
-  if (rule.ports.empty()) return;
-  out.payload(NFT_PAYLOAD_TRANSPORT_HEADER, offsetof(tcphdr, th_dport), sizeof(std::uint16_t));
-  if (set) {
-    out.in_set(set);
-  } else {
-    out.equals(raw(htons(rule.ports[0].first)));
+  if (!rule.ports.empty()) {
+    out.payload(NFT_PAYLOAD_TRANSPORT_HEADER, offsetof(tcphdr, th_dport), sizeof(std::uint16_t));
+    set ? out.in_set(set) : out.equals(raw(htons(rule.ports[0].first)));
   }
+  if (rule.long_header) put_long_header(out);
 }
 
 void put_mark(Expressions& out, const NftRule& rule) {
@@ -342,6 +358,7 @@ void put_expressions(NetlinkMessage& message, const NftRule& rule, const RuleSet
     out.tracking_direction();
     out.equals(raw(static_cast<unsigned char>(IP_CT_DIR_REPLY)));
   }
+  if (rule.quic_versions) put_quic_versions(out, *rule.quic_versions);
   if (rule.limit) out.limit(*rule.limit);
   std::visit([&](const auto& outcome) { put_outcome(out, outcome); }, rule.outcome);
 }

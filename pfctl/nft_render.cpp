@@ -37,6 +37,16 @@ std::string render_ports(std::string_view protocol, const std::vector<base::Port
   return fmt::format("{} dport {{ {} }}", protocol, fmt::join(ranges, ", "));
 }
 
+// A field of UDP's header implies the protocol, which nft then leaves out.
+void append_udp(const NftRule& rule, std::vector<std::string>& parts) {
+  if (rule.source_port) {
+    parts.push_back(fmt::format("udp sport {}", rule.source_port));
+  } else if (!rule.ports.empty() || !rule.long_header) {
+    parts.push_back(render_ports("udp", rule.ports));
+  }
+  if (rule.long_header) parts.push_back(fmt::format("udp length >= {} @th,64,8 & 0x80 == 0x80", kQuicLength));
+}
+
 std::string render_types(const std::vector<AddressType>& types) {
   std::vector<std::string_view> names;
   for (const auto type : types) names.push_back(name_of(type));
@@ -104,10 +114,7 @@ std::string render_nft_rule(const NftRule& rule) {
                                 base::to_string(*rule.destination)));
   }
   if (rule.transport == Transport::tcp) parts.push_back(render_ports("tcp", rule.ports));
-  if (rule.transport == Transport::udp) {
-    parts.push_back(rule.source_port ? fmt::format("udp sport {}", rule.source_port)
-                                     : render_ports("udp", rule.ports));
-  }
+  if (rule.transport == Transport::udp) append_udp(rule, parts);
   if (rule.transport == Transport::syn) parts.emplace_back("tcp flags syn / fin,syn,rst,ack");
   if (rule.mark) parts.push_back(fmt::format("meta mark {:#010x}", *rule.mark));
   if (rule.mark_bit) parts.push_back(fmt::format("meta mark & {0:#010x} == {0:#010x}", *rule.mark_bit));
@@ -115,6 +122,10 @@ std::string render_nft_rule(const NftRule& rule) {
   if (rule.own_zone) parts.push_back(fmt::format("ct original zone {}", kZone));
   if (rule.untracked_yet) parts.emplace_back("ct state new");
   if (rule.reply) parts.emplace_back("ct state established ct direction reply");
+  if (const auto& versions = rule.quic_versions) {
+    parts.push_back(
+        fmt::format("@th,72,{} {:#x}", versions->bits, versions->first >> (32U - versions->bits)));
+  }
   if (rule.limit) {
     parts.push_back(
         fmt::format("limit rate {}/second burst {} packets", rule.limit->per_second, rule.limit->burst));

@@ -8,7 +8,12 @@ namespace {
 using Address4 = boost::asio::ip::address_v4;
 using Address6 = boost::asio::ip::address_v6;
 
-constexpr std::uint16_t kQuicPort = 443, kDnsPort = 53;
+constexpr std::uint16_t kDnsPort = 53;
+
+/// Versions 1 (RFC 9000) and 2 (RFC 9369), the drafts of both, Google's own that have long headers (Q050,
+/// T050, T051), Meta's.
+constexpr QuicVersions kQuicVersions[] = {
+    {1}, {0x6b3343cf}, {0xff000000, 24}, {0x51303500, 24}, {0x54303500, 24}, {0xfaceb000, 24}};
 
 NftRule own_listener(const base::Address& address, std::uint16_t port) {
   NftRule rule;
@@ -116,12 +121,6 @@ NftRule refuse(Refusal how) {
   return rule;
 }
 
-/// Whoever falls back to TCP must be met there.
-bool holds_quic(const Ruleset& ruleset) {
-  const auto covers = [](const base::PortRange& range) { return range.contains(kQuicPort); };
-  return ruleset.queueing->quic && (ruleset.ports.empty() || std::ranges::any_of(ruleset.ports, covers));
-}
-
 NftRule hold(Transport transport, const Ruleset& ruleset) {
   NftRule rule;
   rule.cgroup = ruleset.cgroup;
@@ -143,11 +142,31 @@ NftChain judge_chain(const Ruleset& ruleset) {
   rules.push_back(hold(Transport::tcp, ruleset));
   rules.back().heading = "held until the verdict";
   rules.back().ports = ruleset.ports;
-  if (holds_quic(ruleset)) {
-    rules.push_back(hold(Transport::udp, ruleset));
-    rules.back().ports = {{kQuicPort, kQuicPort}};
-  }
+  if (ruleset.queueing->quic) rules.push_back(hold(Transport::udp, ruleset));
   return {kJudgeChain, nullptr, 0, Hook::output, std::move(rules)};
+}
+
+NftChain quic_chain() {
+  std::vector<NftRule> rules;
+  for (const QuicVersions& versions : kQuicVersions) {
+    NftRule rule;
+    if (rules.empty()) rule.heading = "versions of QUIC";
+    rule.quic_versions = versions;
+    rule.outcome = Jump{kJudgeChain};
+    rules.push_back(std::move(rule));
+  }
+  return {kQuicChain, nullptr, 0, Hook::output, std::move(rules)};
+}
+
+/// On the ports only on which programs that fall back to TCP are met.
+NftRule perhaps_quic(const Ruleset& ruleset) {
+  NftRule rule;
+  rule.transport = Transport::udp;
+  rule.ports = ruleset.ports;
+  rule.long_header = true;
+  rule.untracked_yet = true;
+  rule.outcome = Jump{kQuicChain};
+  return rule;
 }
 
 NftChain first_chain(const Ruleset& ruleset) {
@@ -156,14 +175,7 @@ NftChain first_chain(const Ruleset& ruleset) {
   tcp.transport = Transport::syn;
   tcp.outcome = Jump{kJudgeChain};
   std::vector<NftRule> rules{std::move(tcp)};
-  if (holds_quic(ruleset)) {
-    NftRule quic;
-    quic.transport = Transport::udp;
-    quic.ports = {{kQuicPort, kQuicPort}};
-    quic.untracked_yet = true;
-    quic.outcome = Jump{kJudgeChain};
-    rules.push_back(std::move(quic));
-  }
+  if (ruleset.queueing->quic) rules.push_back(perhaps_quic(ruleset));
   if (!ruleset.queueing->dns_groups.empty()) {
     NftRule question;
     question.heading = "questions to name servers";
@@ -208,6 +220,7 @@ std::vector<NftChain> nft_chains(const Ruleset& ruleset) {
   if (ruleset.queueing) {
     const auto& groups = ruleset.queueing->dns_groups;
     chains.push_back(judge_chain(ruleset));
+    if (ruleset.queueing->quic) chains.push_back(quic_chain());
     if (!groups.empty()) chains.push_back(questions_chain(groups));
     chains.push_back(first_chain(ruleset));
     if (!groups.empty()) chains.push_back(answers_chain(ruleset.queueing->dns_answers));

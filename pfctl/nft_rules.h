@@ -40,6 +40,22 @@ inline constexpr const char* kJudgeChain = "judge";
 /// is there as well, and runs before the program does anything else.
 inline constexpr const char* kQuestionsChain = "questions";
 
+/// Datagrams that are as long as what opens a QUIC connection, and begin like it: those of a known version go
+/// on to kJudgeChain.
+inline constexpr const char* kQuicChain = "quic";
+
+/// Of the UDP datagram in which a client opens a QUIC connection, with the header of UDP: 1200 bytes of
+/// payload at least (RFC 9000 14.1).
+inline constexpr std::uint16_t kQuicLength = 1208;
+
+/// Bytes 1 to 4 of a long header (RFC 8999 5.1), or the first `bits` of them.
+struct QuicVersions {
+  std::uint32_t first = 0;
+  unsigned bits = 32;  ///< a multiple of 8
+
+  bool operator==(const QuicVersions&) const = default;
+};
+
 /// In the input hook: answers of name servers, to be copied.
 inline constexpr const char* kAnswersChain = "answers";
 
@@ -103,14 +119,16 @@ struct NftRule {
   std::optional<Family> family;        ///< not together with destination, which implies it
   std::optional<base::Network> destination;
   Transport transport = Transport::any;
-  std::vector<base::PortRange> ports;     ///< destination ports of a tcp or udp rule; empty: any
-  std::uint16_t source_port = 0;          ///< of a udp rule without ports; 0: any
-  std::optional<std::uint32_t> mark;      ///< the packet's, as a whole
-  std::optional<std::uint32_t> mark_bit;  ///< is set in the packet's mark
-  std::optional<std::uint32_t> cpu;       ///< that handles the packet
-  bool own_zone = false;                  ///< of a connection in kZone
-  bool untracked_yet = false;             ///< connection tracking has seen no answer (ct state new)
-  bool reply = false;                     ///< answers a flow that began on this machine
+  std::vector<base::PortRange> ports;         ///< destination ports of a tcp or udp rule; empty: any
+  std::uint16_t source_port = 0;              ///< of a udp rule without ports; 0: any
+  std::optional<std::uint32_t> mark;          ///< the packet's, as a whole
+  std::optional<std::uint32_t> mark_bit;      ///< is set in the packet's mark
+  std::optional<std::uint32_t> cpu;           ///< that handles the packet
+  bool own_zone = false;                      ///< of a connection in kZone
+  bool untracked_yet = false;                 ///< connection tracking has seen no answer (ct state new)
+  bool reply = false;                         ///< answers a flow that began on this machine
+  bool long_header = false;                   ///< of a udp rule: kQuicLength at least, and a long header
+  std::optional<QuicVersions> quic_versions;  ///< of a long header
   std::optional<Limit> limit;
   Outcome outcome = Leave{};
 };

@@ -57,6 +57,15 @@ bool has_port(const Ruleset& ruleset, bool ipv6, std::uint16_t port) {
   return ports.empty() || std::ranges::any_of(ports, holds);
 }
 
+/// IPv6 or not: the families in which all UDP to the port of HTTPS is refused. pf cannot look into datagrams.
+std::vector<bool> refuses_quic_of(const Ruleset& ruleset) {
+  std::vector<bool> families;
+  if (!ruleset.block_quic) return families;
+  if (ruleset.ipv4 && has_port(ruleset, false, kHttps)) families.push_back(false);
+  if (ruleset.ipv6 && has_port(ruleset, true, kHttps)) families.push_back(true);
+  return families;
+}
+
 /// One anchor in the making. Statements end in a newline, clauses begin with a space.
 class PfText {
  public:
@@ -83,7 +92,7 @@ class PfText {
       held ? add_verdicts(family) : add_bend(family);
     }
     if (ruleset_.ipv6 && ruleset_.ipv6_refused) add_refusal();
-    if (ruleset_.block_quic) add_quic();
+    add_quic();
     return std::move(text_);
   }
 
@@ -327,9 +336,7 @@ class PfText {
   }
 
   void add_quic() {
-    std::vector<bool> families;
-    if (ruleset_.ipv4 && has_port(ruleset_, false, kHttps)) families.push_back(false);
-    if (ruleset_.ipv6 && has_port(ruleset_, true, kHttps)) families.push_back(true);
+    const auto families = refuses_quic_of(ruleset_);
     if (families.empty()) return;
     heading(fmt::format("QUIC is refused, so that programs fall back to TCP{}.",
                         ruleset_.capture_gid ? "" : ": every program's, for pf cannot tell them apart"));
@@ -390,6 +397,12 @@ std::vector<std::string> cautions(const Ruleset& ruleset, Dialect dialect) {
     for (const auto& address : ruleset.tunnels) addresses.push_back(address.to_string());
     lines.push_back(fmt::format("IPv6 connections from a VPN's addresses are left alone: {}",
                                 fmt::join(addresses, ", ")));
+  }
+  if (!refuses_quic_of(ruleset).empty()) {
+    lines.push_back(
+        fmt::format("UDP to port 443 is refused{}, so that programs fall back from QUIC to TCP; --quic allow "
+                    "lets it pass",
+                    ruleset.capture_gid ? "" : ", every program's"));
   }
   return lines;
 }

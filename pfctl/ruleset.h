@@ -29,7 +29,7 @@ struct Queueing {
   std::uint32_t mark_bit = 0x10000000;    ///< exactly one bit
   bool native = true;                     ///< nft's `queue`; else the xtables target NFQUEUE
   bool ipv6 = true;                       ///< IPv6 as well; else that is redirected
-  bool quic = true;                       ///< hold new UDP flows to port 443 as well
+  bool quic = true;                       ///< hold datagrams that open QUIC connections as well
   std::vector<std::uint16_t> dns_groups;  ///< NFLOG groups for copies of DNS questions, by CPU; empty: none
   std::uint16_t dns_answers = 0;          ///< NFLOG group for copies of the answers; only with dns_groups
 };

@@ -124,6 +124,7 @@ class Process {
     const auto policy = std::make_shared<const divert::Policy>(settings.policy);
     signer_ = std::move(signer);
     const auto names = std::make_shared<dns::Names>();
+    const auto quic_refusals = std::make_shared<intercept::QuicRefusals>();
     const auto learned = std::make_shared<intercept::Learned>(intercept::LearnedSettings{
         std::chrono::seconds{settings.passthrough_ttl}, settings.passthrough_after, plan.ca_trusted});
     learned_file_ = std::make_unique<LearnedKeeper>(std::move(plan.prepared.learned), learned);
@@ -160,6 +161,7 @@ class Process {
                                    .names = names,
                                    .learned = learned,
                                    .memory = memory_,
+                                   .quic_refusals = quic_refusals,
                                    .ask_for_intermediate = [this] { worker_.ask_for_intermediate(); }},
                                   policy, signer_, bus_);
       if (!engine) return engine.error();

@@ -216,10 +216,13 @@ std::optional<Message> parse(std::string_view bytes) {
   message.response = (flags & 0x8000) != 0;
   message.truncated = (flags & 0x0200) != 0;
   message.rcode = name_of(kRcodes, flags & 0x000f, "RCODE");
-  message.name = walk.name();
-  message.type = name_of(kTypes, walk.number(2), "TYPE");
-  walk.number(2);  // class
-  if (!walk.good() || questions != 1) return std::nullopt;
+  if (questions > 1 || (questions == 0 && !message.response)) return std::nullopt;
+  if (questions == 1) {
+    message.name = walk.name();
+    message.type = name_of(kTypes, walk.number(2), "TYPE");
+    walk.number(2);  // class
+  }
+  if (!walk.good()) return std::nullopt;
   for (std::size_t i = 0; i < std::min<std::size_t>(answers, kMaxRecords); ++i) {
     Record record;
     record.name = walk.name();

@@ -23,14 +23,14 @@ struct Message {
   bool response = false;
   bool truncated = false;
   std::string rcode;  ///< "NOERROR", "NXDOMAIN", ..., "RCODE42"
-  std::string name;   ///< of the question
+  std::string name;   ///< of the question; empty: an answer that repeats none, as FORMERR may
   std::string type;
   std::vector<Record> answers;  ///< the answer section, at most kMaxRecords of it
 };
 
 inline constexpr std::size_t kMaxRecords = 64;
 
-/// Empty: not a DNS message with exactly one question, or damaged.
+/// Empty: not a DNS message with exactly one question (an answer: at most one), or damaged.
 [[nodiscard]] std::optional<Message> parse(std::string_view bytes);
 
 }  // namespace mitm::dns

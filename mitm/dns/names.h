@@ -11,6 +11,11 @@
 
 namespace mitm::dns {
 
+/// DNS over TCP, and over TLS (RFC 7858).
+[[nodiscard]] constexpr bool is_name_server(std::uint16_t port) {
+  return port == 53 || port == 853;
+}
+
 /// Shared by all contexts.
 class Names {
  public:

@@ -31,7 +31,7 @@ std::unique_ptr<flow::Flow> Watch::asked(const divert::Connection& connection, c
   flow->host.clear();
   flow->request_bytes = bytes;
   // Asked again: the first question counts, its answer may still come.
-  questions_.try_emplace(key, Question{std::move(flow), now});
+  questions_.try_emplace(key, Question{std::move(flow), now, false});
   const auto early = early_.extract(key);
   if (!early) return nullptr;
   early_bytes_ -= early.mapped().bytes;
@@ -46,13 +46,32 @@ std::unique_ptr<flow::Flow> Watch::answered(const divert::Connection& connection
     keep_early(key, message, bytes, now);
     return nullptr;
   }
-  names_->learn(message);
   auto flow = std::move(question.mapped().flow);
-  flow->dns = facts_of(message);
+  auto facts = facts_of(message);
+  if (message.name.empty()) {
+    facts.name = std::move(flow->dns->name);
+    facts.type = std::move(flow->dns->type);
+  } else {
+    names_->learn(message);
+  }
+  flow->dns = std::move(facts);
   flow->response_bytes = bytes;
   if (message.truncated) flow->error = "the answer was cut short; the program will ask again by TCP";
   end(*flow, now - question.mapped().asked);
   return flow;
+}
+
+/// Resolvers pass over what they cannot read, and wait for an answer. So do we: it is told when none comes.
+void Watch::malformed(const divert::Connection& connection, std::string_view payload) {
+  const auto mark = [&](std::uint16_t first, std::uint16_t last) {
+    const auto end = questions_.upper_bound({connection.client, connection.server, last});
+    for (auto at = questions_.lower_bound({connection.client, connection.server, first}); at != end; ++at)
+      at->second.malformed = true;
+  };
+  if (payload.size() < 2) return mark(0, 0xffff);  // to whichever
+  const auto id = static_cast<std::uint16_t>(static_cast<unsigned char>(payload[0]) << 8 |
+                                             static_cast<unsigned char>(payload[1]));
+  mark(id, id);
 }
 
 void Watch::keep_early(const Key& key, const Message& message, std::size_t bytes, Time now) {
@@ -78,7 +97,7 @@ std::vector<std::unique_ptr<flow::Flow>> Watch::expired(Time now, Time::duration
       continue;
     }
     auto& flow = at->second.flow;
-    flow->error = "no answer";
+    flow->error = at->second.malformed ? "malformed answer" : "no answer";
     end(*flow, now - at->second.asked);
     flows.push_back(std::move(flow));
     at = questions_.erase(at);

@@ -30,12 +30,15 @@ class Watch {
   std::unique_ptr<flow::Flow> heard(const divert::Connection& connection, bool from_server,
                                     std::string_view payload, Time now, Begin begin) {
     const auto message = parse(payload);
-    if (!message || message->response != from_server) return nullptr;
+    if (!message || message->response != from_server) {
+      if (from_server) malformed(connection, payload);
+      return nullptr;
+    }
     if (from_server) return answered(connection, *message, payload.size(), now);
     return questions_.size() < kMax ? asked(connection, *message, payload.size(), now, begin()) : nullptr;
   }
 
-  /// Questions that nobody has answered within `patience`.
+  /// Questions that nobody has answered within `patience`, or only with what is no answer.
   std::vector<std::unique_ptr<flow::Flow>> expired(Time now, Time::duration patience = kPatience);
 
   /// Bytes of memory that it holds, roughly.
@@ -46,6 +49,7 @@ class Watch {
   struct Question {
     std::unique_ptr<flow::Flow> flow;
     Time asked;
+    bool malformed = false;  ///< something has come that was no answer; one may still come
   };
 
   struct Early {
@@ -58,6 +62,7 @@ class Watch {
                                     std::size_t bytes, Time now, std::unique_ptr<flow::Flow> flow);
   std::unique_ptr<flow::Flow> answered(const divert::Connection& connection, const Message& message,
                                        std::size_t bytes, Time now);
+  void malformed(const divert::Connection& connection, std::string_view payload);
   void keep_early(const Key& key, const Message& message, std::size_t bytes, Time now);
 
   std::shared_ptr<Names> names_;

@@ -29,6 +29,7 @@ struct Data {
   std::string bytes;  ///< empty: this direction has ended
   std::uint64_t offset =
       0;  ///< of bytes[0] in its direction's stream: a lost event leaves a gap, not a shift
+  std::shared_ptr<const procmap::ProcessFacts> process;  ///< null: unknown
 };
 
 using Message = std::variant<std::unique_ptr<const Flow>, std::unique_ptr<const Data>>;

@@ -135,6 +135,13 @@ void Engine::end_all() {
     if (std::exchange(dialing->reported, true)) continue;
     closed(dialing->connection, {0, 0, state_->tools.dialer->still_waiting(dialing->connection.verdict)});
   }
+  tell_unanswered({});
+}
+
+/// Questions to name servers that have waited for `patience`.
+void Engine::tell_unanswered(std::chrono::steady_clock::duration patience) {
+  for (auto& flow : state_->dns.expired(std::chrono::steady_clock::now(), patience))
+    state_->tools.shared.bus.publish(std::unique_ptr<const flow::Flow>(std::move(flow)));
 }
 
 void Engine::unreachable(const divert::Connection& connection, const boost::system::error_code& error) {
@@ -159,6 +166,17 @@ void Engine::closed(const divert::Connection& connection, const divert::Outcome&
   tracked.publish_end(std::move(flow), std::chrono::steady_clock::now() - lasted);
 }
 
+void Engine::quic_refused(const divert::Connection& connection) {
+  Tracked tracked{state_->tools.shared, connection};
+  auto flow = tracked.begin(flow::Type::block);
+  const std::string host = flow->host.empty() ? connection.server.address().to_string() : flow->host;
+  if (!state_->settings.quic_refusals->is_first(tracked.who(), host)) return;
+  flow->time = connection.opened;
+  flow->decision = divert::to_string(divert::Action::block);
+  flow->reason = "QUIC is refused: the program falls back to TCP";
+  tracked.publish_end(std::move(flow), std::chrono::steady_clock::now());
+}
+
 void Engine::heard(const divert::Connection& connection, bool from_server, std::string_view payload,
                    std::chrono::steady_clock::time_point came) {
   Tracked tracked{state_->tools.shared, connection};
@@ -168,8 +186,7 @@ void Engine::heard(const divert::Connection& connection, bool from_server, std::
 }
 
 void Engine::tick() {
-  for (auto& flow : state_->dns.expired(std::chrono::steady_clock::now()))
-    state_->tools.shared.bus.publish(std::unique_ptr<const flow::Flow>(std::move(flow)));
+  tell_unanswered(dns::Watch::kPatience);
 }
 
 boost::asio::awaitable<std::vector<std::string>> Engine::prepare() {

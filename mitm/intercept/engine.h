@@ -13,6 +13,7 @@
 #include "mitm/flow/bus.h"
 #include "mitm/intercept/learned.h"
 #include "mitm/intercept/memory.h"
+#include "mitm/intercept/quic_refusals.h"
 #include "mitm/tls/client_certificate.h"
 #include "mitm/tls/keylog.h"
 #include "mitm/tls/leaf.h"
@@ -35,9 +36,10 @@ struct Settings {
   std::string exec_ca_file;    ///< what `exec` tells its command to trust; empty: it is not `exec`
   std::size_t body_limit = 0;  ///< bytes of each body kept for the sinks
   bool hide_alt_svc = true;    ///< programs are not told of QUIC (RFC 7838)
-  std::shared_ptr<dns::Names> names = std::make_shared<dns::Names>();       ///< shared by all engines
-  std::shared_ptr<Learned> learned = std::make_shared<Learned>();           ///< likewise
-  std::shared_ptr<MemoryBudget> memory = std::make_shared<MemoryBudget>();  ///< likewise
+  std::shared_ptr<dns::Names> names = std::make_shared<dns::Names>();              ///< shared by all engines
+  std::shared_ptr<Learned> learned = std::make_shared<Learned>();                  ///< likewise
+  std::shared_ptr<MemoryBudget> memory = std::make_shared<MemoryBudget>();         ///< likewise
+  std::shared_ptr<QuicRefusals> quic_refusals = std::make_shared<QuicRefusals>();  ///< likewise
   /// Has the broker send another intermediate (Engine::renew()); from any thread. Empty: there is nobody to
   /// ask.
   std::function<void()> ask_for_intermediate;
@@ -62,6 +64,7 @@ class Engine final : public divert::Interceptor, public divert::Watcher {
   void end_all() override;
   void unreachable(const divert::Connection& connection, const boost::system::error_code& error) override;
   void closed(const divert::Connection& connection, const divert::Outcome& outcome) override;
+  void quic_refused(const divert::Connection& connection) override;
   void heard(const divert::Connection& connection, bool from_server, std::string_view payload,
              std::chrono::steady_clock::time_point came) override;
   void tick() override;
@@ -76,6 +79,7 @@ class Engine final : public divert::Interceptor, public divert::Watcher {
  private:
   class State;
   explicit Engine(std::unique_ptr<State> state);
+  void tell_unanswered(std::chrono::steady_clock::duration patience);
   std::shared_ptr<State> state_;
 };
 

@@ -356,13 +356,13 @@ void Http1Session::refuse_response(std::string why, std::string_view bytes) {
 
 void Http1Session::server_ended(IoResult end, bool unread) {
   server_over_ = true;
-  tracked_.data_end(flow::Direction::response);
   const auto at_end = responses_.at_end(unread);
   const bool truncated = end.status == Status::truncated;
   if (unread && !exchanges_.empty() && !exchanges_.front().response_begun) {
     refuse_response("the connection ended in the middle of the head", answering_.held);
-    return;
+    return;  // a page is yet to come
   }
+  tracked_.data_end(flow::Direction::response);
   if (at_end == Http1Reader::AtEnd::completes_body) {
     if (truncated) exchanges_.front().flow->error = "the server ended the connection without close_notify";
     exchanges_.front().response_done = true;

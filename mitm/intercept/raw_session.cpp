@@ -6,11 +6,6 @@ namespace {
 
 using boost::asio::awaitable;
 
-bool is_name_server(std::uint16_t port) {
-  constexpr std::uint16_t kDns = 53, kDnsOverTls = 853;
-  return port == kDns || port == kDnsOverTls;
-}
-
 }  // namespace
 
 RawSession::RawSession(Tracked& tracked, Channel& client, Channel& server, Kind kind)
@@ -26,7 +21,7 @@ RawSession::RawSession(Tracked& tracked, Channel& client, Channel& server, Kind 
   }
   if (!goes_on && client.ssl() == nullptr && server.ssl() == nullptr)
     recogniser_ = std::make_unique<starttls::Recogniser>();
-  if (kind == Kind::intercepted && is_name_server(tracked.connection().server.port()))
+  if (kind == Kind::intercepted && dns::is_name_server(tracked.connection().server.port()))
     name_server_.reset(new NameServer{
         dns::Watch{tracked.shared().settings.names}, {}, {}, MemoryShare{tracked.shared().memory}});
 }

@@ -6,6 +6,8 @@
 
 #include <fmt/format.h>
 
+#include "mitm/dns/names.h"
+
 namespace mitm::intercept {
 namespace {
 
@@ -26,6 +28,14 @@ std::string hint_on_client_certificate(const flow::Flow& flow) {
                        shown);
   return "the server asked for a client certificate and was shown none (osproxy does not have the program's "
          "own): name one with --client-cert, or let the host pass with a rule";
+}
+
+/// Whether a connection that says nothing of its host may be called after a name that was looked up. Name
+/// servers have addresses that are looked up as well, but whoever asks one does not mean that host.
+bool has_learned_name(flow::Type type, const base::Endpoint& server) {
+  using flow::Type;
+  const bool says_nothing = type == Type::tcp || type == Type::pass || type == Type::block;
+  return says_nothing && !dns::is_name_server(server.port());
 }
 
 }  // namespace
@@ -75,8 +85,8 @@ void Tracked::describe(flow::Flow& flow) const {
   flow.client = connection_.client;
   flow.server = connection_.server;
   flow.host = host_;
-  const bool labelled = flow.type == flow::Type::tcp || flow.type == flow::Type::pass;
-  if (labelled && host_.empty()) flow.host = shared_.settings.names->find(connection_.server.address());
+  if (host_.empty() && has_learned_name(flow.type, connection_.server))
+    flow.host = shared_.settings.names->find(connection_.server.address());
   flow.sni = sni_;
   flow.tls = tls_;
   flow.upstream_tls = upstream_tls_;
@@ -125,7 +135,9 @@ void Tracked::publish_end(std::unique_ptr<flow::Flow> flow,
 }
 
 void Tracked::data(flow::Direction direction, std::string_view bytes) {
-  if (!bytes.empty() && !quiet_ && shared_.bus.wants_data()) publish_data(direction, bytes);
+  // What comes behind an end is not delivered.
+  const bool ended = ended_[static_cast<int>(direction)];
+  if (!bytes.empty() && !quiet_ && !ended && shared_.bus.wants_data()) publish_data(direction, bytes);
 }
 
 void Tracked::data_end(flow::Direction direction) {
@@ -141,6 +153,7 @@ void Tracked::publish_data(flow::Direction direction, std::string_view bytes) {
   data->client = connection_.client;
   data->server = connection_.server;
   data->direction = direction;
+  data->process = connection_.process;
   data->time = std::chrono::system_clock::now();
   data->bytes = bytes;
   data->offset = std::exchange(offsets_[static_cast<int>(direction)],

@@ -24,6 +24,7 @@ void Conversation::add(const flow::Data& data, std::vector<Segment>& out) {
   const bool request = data.direction == flow::Direction::request;
   Half& sender = halves_[request ? 0 : 1];
   const Half& receiver = halves_[request ? 1 : 0];
+  if (sender.ended) return;
 
   sender.next = sender.first + static_cast<std::uint32_t>(data.offset);
   std::string_view rest = data.bytes;

@@ -32,6 +32,7 @@ class Conversation {
   explicit Conversation(std::uint64_t conn);
 
   /// Appends the segments of `data`, and the acknowledgement of the other side. Payloads point into `data`.
+  /// Nothing is said in a direction that has ended.
   void add(const flow::Data& data, std::vector<Segment>& out);
   [[nodiscard]] bool ended() const { return halves_[0].ended && halves_[1].ended; }
 

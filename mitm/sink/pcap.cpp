@@ -1,43 +1,47 @@
-// Decrypted bytes for Wireshark: each recorded connection becomes a TCP conversation in a classic pcap file.
-#include <cerrno>
-#include <cstdio>
+// Decrypted bytes for Wireshark: each recorded connection becomes a TCP conversation in a pcapng file. A
+// process is an interface there, which every packet names.
 #include <list>
+#include <map>
 #include <unordered_map>
 
-#include <pcap/pcap.h>
+#include <fmt/format.h>
+#include <fmt/ranges.h>
 
+#include "base/text.h"
 #include "mitm/sink/conversation.h"
+#include "mitm/sink/output.h"
+#include "mitm/sink/pcapng.h"
 #include "mitm/sink/sinks.h"
 
 namespace mitm::sink {
 namespace {
 
-constexpr std::size_t kBuffer = 256U << 10U;
-constexpr int kSnapLength = 65535;
-
 /// Beyond this, the conversation that was silent longest is forgotten: an end that was lost (a full queue)
 /// must not hold memory for ever. Should it speak again, it begins with a new handshake.
 constexpr std::size_t kMaxConversations = 65536;
+/// Beyond this, all are forgotten, and described again when they come again.
+constexpr std::size_t kMaxProcesses = 65536;
+/// Of a command line.
+constexpr std::size_t kMaxDescription = 1024;
 
-struct Closer {
-  void operator()(pcap_t* handle) const { pcap_close(handle); }
-  void operator()(pcap_dumper_t* dumper) const { pcap_dump_close(dumper); }
-};
+std::string name_of(const procmap::ProcessFacts& process) {
+  return fmt::format("{}[{}]", base::printable(process.name), process.id.pid);
+}
 
-timeval as_timeval(std::chrono::system_clock::time_point time) {
-  const auto second = std::chrono::floor<std::chrono::seconds>(time);
-  const auto micros = std::chrono::duration_cast<std::chrono::microseconds>(time - second);
-  return {static_cast<time_t>(second.time_since_epoch().count()), static_cast<suseconds_t>(micros.count())};
+std::string description_of(const procmap::ProcessFacts& process) {
+  std::string command = fmt::format("{}", fmt::join(process.argv, " "));
+  if (command.empty()) command = process.exe;
+  return base::printable(std::string_view(command).substr(0, kMaxDescription));
 }
 
 class PcapSink final : public flow::Sink {
  public:
-  explicit PcapSink(std::string name) : name_(std::move(name)), buffer_(kBuffer) {}
-  base::Result<> open(base::UniqueFd out);
+  PcapSink(base::UniqueFd out, std::string name) : name_(std::move(name)), out_(std::move(out)) {}
 
+  base::Result<> begin();
   base::Result<> write(const flow::Flow&) override { return {}; }
   base::Result<> write(const flow::Data& data) override;
-  base::Result<> flush() override;
+  base::Result<> flush() override { return out_.flush(); }
   [[nodiscard]] bool wants_data() const override { return true; }
   [[nodiscard]] const std::string& name() const override { return name_; }
 
@@ -50,29 +54,33 @@ class PcapSink final : public flow::Sink {
 
   Position find_or_begin(std::uint64_t conn);
   void forget(Position position);
+  std::uint32_t interface_of(const procmap::ProcessFacts* process);
 
   std::string name_;
-  std::vector<char> buffer_;  ///< of the dumper's stream, hence before it
-  std::unique_ptr<pcap_t, Closer> handle_;
-  std::unique_ptr<pcap_dumper_t, Closer> dumper_;
+  Output out_;
   std::list<Known> by_age_;  ///< the last one spoke last
   std::unordered_map<std::uint64_t, Position> by_conn_;
+  std::map<std::pair<pid_t, std::uint64_t>, std::uint32_t> interfaces_;  ///< by process
+  std::uint32_t next_interface_ = 0;
   std::vector<Segment> segments_;
   std::string packet_;
 };
 
-base::Result<> PcapSink::open(base::UniqueFd out) {
-  handle_.reset(pcap_open_dead(DLT_RAW, kSnapLength));
-  if (!handle_) return base::os_error("cannot write", ENOMEM);
-  std::FILE* file = ::fdopen(out.get(), "wb");
-  if (file == nullptr) return base::os_error("cannot write", errno);
-  (void)out.release();
-  std::setvbuf(file, buffer_.data(), _IOFBF, buffer_.size());
-  dumper_.reset(pcap_dump_fopen(handle_.get(), file));
-  if (dumper_) return flush();
-  const int code = errno;
-  std::fclose(file);
-  return base::os_error("cannot write", code);
+/// Readers want an interface in front of the first packet, and in a file without any.
+base::Result<> PcapSink::begin() {
+  pcapng::append_section(out_.buffer());
+  pcapng::append_interface("unknown", "connections whose process was not found", out_.buffer());
+  next_interface_ = 1;
+  return flush();
+}
+
+std::uint32_t PcapSink::interface_of(const procmap::ProcessFacts* process) {
+  if (process == nullptr) return 0;
+  const std::pair key{process->id.pid, process->id.start_ticks};
+  if (const auto found = interfaces_.find(key); found != interfaces_.end()) return found->second;
+  if (interfaces_.size() >= kMaxProcesses) interfaces_.clear();
+  pcapng::append_interface(name_of(*process), description_of(*process), out_.buffer());
+  return interfaces_.emplace(key, next_interface_++).first->second;
 }
 
 base::Result<> PcapSink::write(const flow::Data& data) {
@@ -81,22 +89,15 @@ base::Result<> PcapSink::write(const flow::Data& data) {
   known->conversation.add(data, segments_);
   if (known->conversation.ended()) forget(known);
 
-  errno = 0;
+  const std::uint32_t interface = interface_of(data.process.get());
   for (const Segment& segment : segments_) {
     render_packet(segment, data.client, data.server, packet_);
-    const auto size = static_cast<bpf_u_int32>(packet_.size());
-    const pcap_pkthdr header{as_timeval(data.time), size, size};
-    pcap_dump(reinterpret_cast<u_char*>(dumper_.get()), &header,
-              reinterpret_cast<const u_char*>(packet_.data()));
+    std::string comment;
+    if (segment.flags == kSyn && data.process)
+      comment = fmt::format("{}: {}", name_of(*data.process), description_of(*data.process));
+    pcapng::append_packet(interface, data.time, packet_, comment, out_.buffer());
   }
-  // pcap_dump() returns nothing: a failed write shows in the stream only.
-  if (std::ferror(pcap_dump_file(dumper_.get())) != 0) return base::os_error("cannot write", errno);
-  return {};
-}
-
-base::Result<> PcapSink::flush() {
-  if (pcap_dump_flush(dumper_.get()) != 0) return base::os_error("cannot write", errno);
-  return {};
+  return out_.write_if_large();
 }
 
 PcapSink::Position PcapSink::find_or_begin(std::uint64_t conn) {
@@ -118,8 +119,8 @@ void PcapSink::forget(Position position) {
 }  // namespace
 
 base::Result<std::unique_ptr<flow::Sink>> make_pcap_sink(base::UniqueFd out, std::string name) {
-  auto sink = std::make_unique<PcapSink>(std::move(name));
-  if (auto opened = sink->open(std::move(out)); !opened) return opened.error();
+  auto sink = std::make_unique<PcapSink>(std::move(out), std::move(name));
+  if (auto begun = sink->begin(); !begun) return begun.error();
   return sink;
 }
 

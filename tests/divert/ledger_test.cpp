@@ -280,17 +280,20 @@ TEST_CASE("ledger: a socket that is bound to a device passes") {
   const auto held = book.packet();
   const auto token = book.arrives(flow(1), held);
   auto bound = ruling(Action::intercept);
-  bound.owner.socket->interface = 3;
+  bound.owner.socket->interface = 2147483647;  // no such device
   book.settles(flow(1), token, std::move(bound));
-  REQUIRE(!book.deeds.empty());
+  REQUIRE(book.deeds.size() == 2);
   CHECK(std::get<LetGo>(book.deeds[0]).how == Release::pass);
+  const auto& verdict = std::get<Show>(book.deeds[1]).ruling.verdict;
+  CHECK(verdict.action == Action::pass);
+  CHECK(verdict.reason == "its socket is bound to the device 2147483647");
 }
 
 TEST_CASE(
     "ledger: a socket that is bound to a device waits for a slow lookup: the listener is out of its reach") {
   Book book;
   const auto held = book.packet();
-  book.ledger.arrive(flow(1), 1, held, book.now, book.deeds, true);
+  book.ledger.arrive(flow(1), 1, held, book.now, book.deeds, Ledger::Reach::none_and_rules);
   const auto token = std::get<LookUp>(book.deeds.at(0)).token;
   book.wait(2900ms);
   CHECK(book.deeds.empty());
@@ -314,6 +317,22 @@ TEST_CASE(
   CHECK(book.ledger.size() == 0);
 }
 
+TEST_CASE("ledger: without rules a socket that is bound to a device passes when its lookup takes long") {
+  Book book;
+  const auto held = book.packet();
+  book.ledger.arrive(flow(1), 1, held, book.now, book.deeds, Ledger::Reach::none);
+  const auto token = std::get<LookUp>(book.deeds.at(0)).token;
+  book.wait(49ms);
+  CHECK(book.deeds.empty());
+  book.wait(1ms);
+  book.check_let_go(held, Release::pass);
+  CHECK(book.ledger.counts().bound_unseen == 1);
+  CHECK(book.ledger.counts().late_lookups == 0);
+  CHECK(book.ledger.size() == 0);
+  book.settles(flow(1), token, ruling(Action::intercept));
+  CHECK(book.deeds.empty());
+}
+
 TEST_CASE("ledger: who passes because the search took too long is shown") {
   Book book;
   const auto held = book.packet();
@@ -329,7 +348,8 @@ TEST_CASE("ledger: QUIC of an intercepted program is refused, everyone else's pa
   Book book;
   const auto held = book.packet(), other = book.packet();
   book.settles(flow(1, true), book.arrives(flow(1, true), held), ruling(Action::intercept));
-  book.check_refused(held, pfctl::Refusal::port_unreachable);
+  book.check_refused(held, pfctl::Refusal::port_unreachable, 2);
+  CHECK(std::get<divert::QuicRefused>(book.deeds[1]).ruling.verdict.reason == "filter curl");
   book.settles(flow(2, true), book.arrives(flow(2, true), other), ruling(Action::pass));
   book.check_let_go(other, Release::pass);
   CHECK(book.ledger.size() == 0);
@@ -350,7 +370,7 @@ TEST_CASE("ledger: all datagrams of a flow wait for the verdict, and none gets b
     book.check_let_go(too_many, Release::drop);
     CHECK(book.ledger.counts().crowded == 1);
     book.settles(flow(1, true), token, ruling(selected ? Action::intercept : Action::pass));
-    REQUIRE(book.deeds.size() == packets.size());
+    REQUIRE(book.deeds.size() == packets.size() + (selected ? 1 : 0));
     for (std::size_t i = 0; i < packets.size(); ++i) {
       if (selected) {
         CHECK(std::get<Refuse>(book.deeds[i]).packet == packets[i]);

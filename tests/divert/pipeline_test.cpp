@@ -30,6 +30,7 @@ struct Nobody final : divert::Interceptor {
 };
 
 struct Watcher final : divert::Watcher {
+  void quic_refused(const Connection&) override {}
   void closed(const Connection& connection, const divert::Outcome& outcome) override {
     connections.push_back(connection);
     errors.push_back(outcome.error);

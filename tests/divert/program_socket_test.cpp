@@ -2,6 +2,7 @@
 #include "divert/program_socket.h"
 
 #include <array>
+#include <set>
 #include <thread>
 
 #include <fcntl.h>
@@ -11,6 +12,7 @@
 #include <unistd.h>
 
 #include "divert/message_socket.h"
+#include "tests/pfctl/namespace.h"
 #include "tests/test.h"
 
 namespace {
@@ -21,6 +23,14 @@ std::vector<gid_t> own_groups() {
   std::vector<gid_t> groups(65536);
   groups.resize(static_cast<std::size_t>(::getgroups(static_cast<int>(groups.size()), groups.data())));
   return groups;
+}
+
+base::Endpoint local_end(const base::UniqueFd& socket) {
+  base::Endpoint end{boost::asio::ip::tcp::v6(), 0};  // the larger one
+  auto size = static_cast<socklen_t>(end.capacity());
+  REQUIRE(::getsockname(socket.get(), end.data(), &size) == 0);
+  end.resize(size);
+  return end;
 }
 
 }  // namespace
@@ -49,7 +59,8 @@ TEST_CASE("program_socket: whose a socket is to be") {
 TEST_CASE("program_socket: it has that user, group and mark; the thread stays who it is") {
   const auto groups = own_groups();
   for (const bool ipv6 : {false, true}) {
-    auto socket = open_program_socket({1234, 5678, {42}, 0x5}, ipv6, 0x10000000);
+    const base::Endpoint source = base::parse_endpoint(ipv6 ? "[::1]:40000" : "127.0.0.1:40000").value();
+    auto socket = open_program_socket({1234, 5678, {42}, 0x5}, source, 0x10000000);
     REQUIRE(socket);
     struct stat facts {};
     REQUIRE(::fstat(socket->get(), &facts) == 0);
@@ -74,9 +85,39 @@ TEST_CASE("program_socket: it has that user, group and mark; the thread stays wh
 }
 
 TEST_CASE("program_socket: no user of this machine") {
-  CHECK_FALSE(open_program_socket({~0U, 0, {}, 0}, false, 0));
-  CHECK_FALSE(open_program_socket({0, ~0U, {}, 0}, false, 0));
+  const base::Endpoint source = base::parse_endpoint("127.0.0.1:40000").value();
+  CHECK_FALSE(open_program_socket({~0U, 0, {}, 0}, source, 0));
+  CHECK_FALSE(open_program_socket({0, ~0U, {}, 0}, source, 0));
   CHECK(static_cast<uid_t>(::setfsuid(~0U)) == ::geteuid());
+}
+
+TEST_CASE("program_socket: it has the program's address; a port of its own, privileged as the program's") {
+  const pfctl_test::Namespace fresh;
+  for (const auto& [source, bound] : {std::pair{"127.0.0.9:40000", "127.0.0.9:0"},
+                                      {"[::1]:40000", "[::1]:0"},
+                                      {"192.0.2.1:40000", "0.0.0.0:0"},  // not of this machine
+                                      {"[fe80::1]:40000", "[::]:0"}}) {
+    CAPTURE(source);
+    const auto socket = open_program_socket({1234, 5678, {}, 0}, base::parse_endpoint(source).value(), 0);
+    REQUIRE(socket);
+    CHECK(base::to_string(local_end(*socket)) == bound);
+  }
+  std::vector<base::UniqueFd> all;
+  std::set<std::uint16_t> ports;
+  for (int i = 0; i < 512; ++i) {
+    auto socket = open_program_socket({1234, 5678, {}, 0}, base::parse_endpoint("127.0.0.9:1023").value(), 0);
+    REQUIRE(socket);
+    CHECK(local_end(*socket).address().to_string() == "127.0.0.9");
+    ports.insert(local_end(*socket).port());
+    all.push_back(std::move(*socket));
+  }
+  CHECK(ports.size() == 512);
+  CHECK(*ports.begin() == 512);
+  CHECK(*ports.rbegin() == 1023);
+  const auto none_left =
+      open_program_socket({1234, 5678, {}, 0}, base::parse_endpoint("127.0.0.9:1023").value(), 0);
+  REQUIRE(none_left);
+  CHECK(base::to_string(local_end(*none_left)) == "127.0.0.9:0");
 }
 
 TEST_CASE("program_socket: it goes along with a message, and is closed where nobody takes it") {

@@ -1,9 +1,10 @@
 """DNS of intercepted programs as flows: passive copies, for a resolver elsewhere and for one on the loopback."""
+import json
 import os
 import time
 import unittest
 
-from harness import CLIENT_V4, PATIENCE, V4, Osproxy, World, main, wait_for
+from harness import CLIENT_V4, OSPROXY, PATIENCE, V4, Osproxy, World, main, wait_for
 
 world = None
 LOCAL = "127.0.0.53"
@@ -111,6 +112,9 @@ class Dns(unittest.TestCase):
             self.assertEqual((flow["question"], flow["rcode"], flow["error"]), ({"name": "www.test", "type": "A"}, "NOERROR", None))
             self.assertEqual([(a["type"], a["data"]) for a in flow["answers"]], [("CNAME", "one.test"), ("A", "192.0.2.2")])
             self.assertEqual(osproxy.wait_for_flow(type="tcp")["server"], "192.0.2.2:53")
+            # The name server has the address that was looked up; nobody asks it because of that name.
+            world.run("dig", "+tcp", "+short", "@192.0.2.2", "two.test")
+            self.assertEqual([flow["host"] for flow in osproxy.wait_for_flows(2, type="tcp")], [None, None])
 
     def test_other_programs_are_not_listened_to(self):
         with Osproxy(world, "curl") as osproxy:
@@ -129,6 +133,30 @@ class Dns(unittest.TestCase):
             self.assertIn(flow["rcode"], ("NXDOMAIN", "REFUSED"))
             world.run("dig", "+tries=1", "+time=1", "@192.0.2.77", "one.test", check=False)
             self.assertEqual(osproxy.wait_for_flow(type="dns", error="no answer")["rcode"], None)
+
+    def exec_dig(self, *arguments):
+        """The flows of a run that ends with the command."""
+        path = f"{world.dir}/exec-dig.jsonl"
+        world.run(OSPROXY, "exec", "--ca-dir", world.ca_dir, "--engine", "packet", "-f", "jsonl", "-o", path, "--", "dig", "+tries=1", *arguments, check=False)
+        with open(path) as file:
+            return [json.loads(line) for line in file if '"type":"dns"' in line]
+
+    def test_what_was_asked_when_the_run_ends(self):
+        """Sooner than the five seconds after which a question counts as unanswered."""
+        flow, = self.exec_dig("+time=1", "@192.0.2.77", "one.test")
+        self.assertEqual((flow["question"], flow["rcode"], flow["error"]), ({"name": "one.test", "type": "A"}, None, "no answer"))
+        for _ in range(5):
+            flow, = self.exec_dig("@192.0.2.2", "one.test")
+            self.assertEqual((flow["rcode"], flow["error"]), ("NOERROR", None))
+
+    def test_malformed_answers(self):
+        script = ("import socket\ns = socket.socket(socket.AF_INET, socket.SOCK_DGRAM); s.bind(('192.0.2.3', 53))\n"
+                  "while True:\n d, a = s.recvfrom(4000); s.sendto(d[:2] + b'\\x81\\x80' + b'no message', a)")
+        server = world.python(script, where=world.origin)
+        self.addCleanup(server.kill)
+        wait_for(lambda: "192.0.2.3:53 " in world.run("ss", "-Huln", where=world.origin).stdout, "the server")
+        flow, = self.exec_dig("+time=1", "@192.0.2.3", "one.test")
+        self.assertEqual((flow["rcode"], flow["error"]), (None, "malformed answer"))
 
     def test_text(self):
         path = f"{world.dir}/dns.txt"

@@ -69,6 +69,20 @@ class Http2(unittest.TestCase):
                 self.assertEqual(flow["response_bytes"], len(answer.stdout))
                 self.assertEqual(flow.get("response_trailers"), [["x-check", "42"]] if port == TLS else None)
 
+    def test_wireshark_shows_the_recording_as_the_readme_says(self):
+        """HTTP/2 and HTTP/1 on one port; each packet names its process."""
+        path = f"{world.dir}/http2.pcap"
+        with Osproxy(world, "curl", "--pcap", path) as osproxy:
+            for version in ("--http2", "--http1.1"):
+                curl(f"https://one.test:{NGINX_PORT}/{version[2:]}", version, trust="osproxy")
+            flows = osproxy.wait_for_flows(2, type="http")
+        fields = ("frame.interface_name", "http2.headers.path", "http.request.uri")
+        shown = run("tshark", "-d", f"tcp.port=={NGINX_PORT},http", "-r", path, "-Y", "http2.headers.path || http.request.uri",
+                    "-T", "fields", *(word for field in fields for word in ("-e", field))).stdout.splitlines()
+        of = {flow["url"].rsplit("/", 1)[1]: f"curl[{flow['process']['pid']}]" for flow in flows}
+        self.assertEqual(shown, [f"{of['http2']}\t/http2\t", f"{of['http1.1']}\t\t/http1.1"])
+        self.assertIn(f"{of['http2']}: curl -sS ", run("tshark", "-r", path, "-T", "fields", "-e", "frame.comment", "-c", "1").stdout)
+
     def test_a_server_without_it_is_spoken_to_in_http_1_1(self):
         with Osproxy(world, "curl"):
             self.assertEqual(curl("https://one.test/", trust="osproxy").stderr, "1.1 200")

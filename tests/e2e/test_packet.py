@@ -289,28 +289,38 @@ class Rules(unittest.TestCase):
             self.assertEqual((flow["reason"], flow["request_bytes"], flow["response_bytes"]), ("rules[1]", None, None))
 
 
-QUIC = """
+# Sends argv[3], in hexadecimal, and argv[4] zeros to port argv[5]; prints what becomes of it.
+DATAGRAM = """
 import socket, sys
-s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM); s.settimeout(float(sys.argv[2]))
-if sys.argv[1] == "connected": s.connect(("192.0.2.2", 443))
+s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM); s.settimeout(float(sys.argv[2])); to = ("192.0.2.2", int(sys.argv[5]))
+if sys.argv[1] == "connected": s.connect(to)
+data = bytes.fromhex(sys.argv[3]) + bytes(int(sys.argv[4]))
 try:
-    (s.send if sys.argv[1] == "connected" else lambda b: s.sendto(b, ("192.0.2.2", 443)))(b"initial")
-    print(s.recv(100).decode())
+    s.send(data) if sys.argv[1] == "connected" else s.sendto(data, to)
+    print("answered" if s.recv(2000) == b"echo " + data else "something else")
 except ConnectionRefusedError: print("refused")
 except socket.timeout: print("nothing")
 """
+ECHO = ("import socket, sys\ns = socket.socket(socket.AF_INET, socket.SOCK_DGRAM); s.bind(('192.0.2.2', int(sys.argv[1])))\n"
+        "while True:\n d, a = s.recvfrom(4000); s.sendto(b'echo ' + d, a)")
+# What opens connections of QUIC: flags, version, and the length of the destination connection ID. RFC 9000, RFC 9369, a draft.
+QUIC = {"version 1": "c300000001" + "08", "version 2": "d36b3343cf" + "08", "draft 29": "c0ff00001d" + "08"}
+NO_QUIC = {
+    "WireGuard's first message": ("01000000", 144), "WireGuard's data": ("04000000", 1400), "STUN": ("000100002112a442", 12),
+    "DTLS ClientHello": ("16fefd0000000000000000", 1300), "RTP": ("8060000100000000", 1300), "OpenVPN": ("38", 60),
+    "DNS": ("a1b2010000010000", 40), "shorter than QUIC's": ("c300000001" + "08", 1000), "no version of QUIC": ("c3deadbeef" + "08", 1300)}
 
 
 class Quic(unittest.TestCase):
     @classmethod
     def setUpClass(cls):
-        echo = "import socket\ns = socket.socket(socket.AF_INET, socket.SOCK_DGRAM); s.bind(('192.0.2.2', 443))\nwhile True:\n d, a = s.recvfrom(2000); s.sendto(b'quic ' + d, a)"
-        world.python(echo, where=world.origin)
-        wait_for(lambda: cls.client("connected", 1) == "quic initial", "the UDP server")
+        for port in (443, 4433):
+            world.python(ECHO, port, where=world.origin)
+            wait_for(lambda: cls.client("connected", seconds=1, port=port) == "answered", "the UDP server")
 
     @staticmethod
-    def client(how, seconds=PATIENCE):
-        return world.run("/usr/bin/python3", "-c", QUIC, how, str(seconds)).stdout.strip()
+    def client(how, seconds=PATIENCE, port=443, first=QUIC["version 1"], zeros=1300):
+        return world.run("/usr/bin/python3", "-c", DATAGRAM, how, str(seconds), first, str(zeros), str(port)).stdout.strip()
 
     @in_time
     def test_refused_for_intercepted_programs_only(self):
@@ -319,12 +329,48 @@ class Quic(unittest.TestCase):
             # An unconnected socket hears of it only when it asks (IP_RECVERR); the datagram is not delivered.
             self.assertEqual(self.client("unconnected", 3), "nothing")
         with Osproxy(world, "curl", "--engine", "packet"):
-            self.assertEqual(self.client("connected"), "quic initial")
-            self.assertEqual(self.client("unconnected"), "quic initial")
+            self.assertEqual(self.client("connected"), "answered")
+            self.assertEqual(self.client("unconnected"), "answered")
+
+    @in_time
+    def test_all_its_versions_on_all_ports_and_told_once_a_program_and_host(self):
+        with Osproxy(world, "python", "--engine", "packet") as osproxy:
+            for port in (443, 4433):
+                for name, first in QUIC.items():
+                    with self.subTest(name, port=port):
+                        self.assertEqual(self.client("connected", port=port, first=first), "refused")
+            flow = osproxy.wait_for_flow(type="block")
+            self.assertEqual((flow["server"], flow["decision"], flow["reason"]),
+                             ("192.0.2.2:443", "block", "QUIC is refused: the program falls back to TCP"))
+            self.assertIn("python3", flow["process"]["name"])
+        self.assertEqual(len(osproxy.flows(type="block")), 1, osproxy.flows())
+
+    def test_on_the_chosen_ports_only(self):
+        with Osproxy(world, "python", "--engine", "packet", "--ports", "443"):
+            self.assertEqual(self.client("connected", port=4433), "answered")
+
+    @in_time
+    def test_everything_else_passes(self):
+        with Osproxy(world, "python", "--engine", "packet") as osproxy:
+            for name, (first, zeros) in NO_QUIC.items():
+                with self.subTest(name):
+                    self.assertEqual(self.client("connected", first=first, zeros=zeros), "answered")
+        self.assertEqual(osproxy.flows(), [])
+
+    def test_dtls_on_its_port(self):
+        """A real handshake, there and back."""
+        server = world.spawn(["openssl", "s_server", "-dtls", "-accept", "192.0.2.3:443", "-cert", f"{world.dir}/origin.pem", "-key",
+                              f"{world.dir}/origin.key", "-quiet"], where=world.origin, stdin=subprocess.PIPE)
+        self.addCleanup(server.kill)
+        bound = "192.0.2.3:443"
+        wait_for(lambda: bound in world.run("ss", "-Huln", where=world.origin).stdout, "the DTLS server")
+        with Osproxy(world, "openssl", "--engine", "packet"):
+            answer = world.run("openssl", "s_client", "-dtls", "-connect", bound, "-CAfile", f"{world.dir}/ca.pem", input="Q\n", check=False)
+            self.assertIn("Verify return code: 0 (ok)", answer.stdout)
 
     def test_allowed_on_request(self):
         with Osproxy(world, "python", "--engine", "packet", "--quic", "allow"):
-            self.assertEqual(self.client("connected"), "quic initial")
+            self.assertEqual(self.client("connected"), "answered")
 
 
 class Choice(unittest.TestCase):
@@ -479,11 +525,11 @@ print(done, failed, round(longest * 1000))
 FLOOD_UDP = """
 import os, socket, sys
 os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
-count, each = int(sys.argv[1]), 100
+count, each = int(sys.argv[1]), 50
 for _ in range(count // each):
     s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM); s.setblocking(False); s.connect(('192.0.2.2', 443)); open_ = globals().setdefault('open_', []); open_.append(s)
     for _ in range(each):
-        try: s.send(b'initial')
+        try: s.send(bytes.fromhex('c30000000108') + bytes(1200))
         except OSError: break
 """
 

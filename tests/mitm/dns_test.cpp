@@ -207,6 +207,49 @@ TEST_CASE("dns: an answer whose copy is faster than its question's") {
   CHECK_FALSE(rig.hears(kQuestion, false));
 }
 
+TEST_CASE("dns: an answer that repeats no question belongs to the one with its number") {
+  const std::string formerr = word(7) + word(0x8181) + word(0) + word(0) + word(0) + word(0);
+  REQUIRE(dns::parse(formerr));
+  CHECK_FALSE(dns::parse(word(7) + word(0x0100) + word(0) + word(0) + word(0) + word(0)));
+  Rig rig;
+  CHECK_FALSE(rig.hears(kQuestion, false));
+  const auto flow = rig.hears(formerr, true);
+  REQUIRE(flow);
+  CHECK(flow->dns->rcode == "FORMERR");
+  CHECK(flow->dns->name == "one.test");
+  CHECK(flow->dns->type == "A");
+}
+
+TEST_CASE("dns: a malformed answer is called that, unless a good one follows") {
+  const std::string other = message(8, 0x0100, "other.test", 1);
+  for (const std::string& bad : {kAnswer.substr(0, kAnswer.size() - 1), kAnswer + "x", kAnswer.substr(0, 2),
+                                 kQuestion, word(7) + "no DNS at all"}) {
+    CAPTURE(bad.size());
+    Rig rig;
+    CHECK_FALSE(rig.hears(kQuestion, false));
+    CHECK_FALSE(rig.hears(other, false));
+    CHECK_FALSE(rig.hears(bad, true));
+    const auto flows = rig.watch.expired(rig.now, {});
+    REQUIRE(flows.size() == 2);
+    CHECK(flows[0]->error == "malformed answer");
+    CHECK(flows[0]->dns->rcode.empty());
+    CHECK(flows[1]->error == "no answer");
+  }
+  for (const std::string& bad : {std::string{}, std::string{"\0", 1}}) {
+    Rig rig;
+    CHECK_FALSE(rig.hears(kQuestion, false));
+    CHECK_FALSE(rig.hears(other, false));
+    CHECK_FALSE(rig.hears(bad, true));
+    for (const auto& flow : rig.watch.expired(rig.now, {})) CHECK(flow->error == "malformed answer");
+  }
+  Rig rig;
+  CHECK_FALSE(rig.hears(kQuestion, false));
+  CHECK_FALSE(rig.hears(word(7), true));
+  const auto flow = rig.hears(kAnswer, true);
+  REQUIRE(flow);
+  CHECK(flow->error.empty());
+}
+
 TEST_CASE("dns: what says that it comes from the other side is not believed") {
   Rig rig;
   CHECK_FALSE(rig.hears(kAnswer, false));

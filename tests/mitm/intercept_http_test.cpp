@@ -744,3 +744,25 @@ TEST_CASE("http: the decrypted stream is published with its ends") {
   CHECK(ends[0] == 1);
   CHECK(ends[1] == 1);
 }
+
+TEST_CASE("http: nothing is published behind an end, a page of ours included") {
+  Rig rig{rig::trusting(), {}, true};
+  auto [program, server] = rig.open();
+  passes(program, server, kGet);
+  server.say("HTTP/1.1 200 OK\r\nContent-");
+  server.finish();
+  const std::string page = program.hear_all();
+  CHECK(page.find("502") != std::string::npos);
+  program.close();
+  CHECK(rig.idle());
+  std::string said;
+  bool ended = false;
+  for (const auto& data : rig.data(4)) {
+    if (data.direction == mitm::flow::Direction::request) continue;
+    CHECK_FALSE(ended);
+    ended = data.bytes.empty();
+    said += data.bytes;
+  }
+  CHECK(ended);
+  CHECK(said == page);
+}

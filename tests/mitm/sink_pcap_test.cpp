@@ -1,4 +1,5 @@
 #include <cstdio>
+#include <cstring>
 #include <filesystem>
 #include <map>
 #include <random>
@@ -94,7 +95,72 @@ std::vector<Packet> read_back(const std::string& path) {
   return packets;
 }
 
-/// A pcap file made of events.
+struct Interface {
+  std::string name;
+  std::string description;
+};
+
+struct Framing {
+  std::uint32_t interface = 0;
+  std::string comment;
+};
+
+struct Blocks {
+  std::vector<Interface> interfaces;
+  std::vector<Framing> packets;
+};
+
+/// In this machine's byte order.
+template <class Number>
+Number native(std::string_view bytes, std::size_t at) {
+  Number value;
+  REQUIRE(at + sizeof value <= bytes.size());
+  std::memcpy(&value, bytes.data() + at, sizeof value);
+  return value;
+}
+
+/// By code, up to the end of options.
+std::map<unsigned, std::string> options_of(std::string_view bytes) {
+  std::map<unsigned, std::string> options;
+  while (!bytes.empty()) {
+    const unsigned code = native<std::uint16_t>(bytes, 0);
+    const std::size_t size = native<std::uint16_t>(bytes, 2);
+    if (code == 0) {
+      CHECK(bytes.size() == 4);
+      break;
+    }
+    options[code] = bytes.substr(4, size);
+    bytes.remove_prefix(4 + (size + 3) / 4 * 4);
+  }
+  return options;
+}
+
+/// What libpcap does not tell.
+Blocks blocks_of(std::string_view file) {
+  Blocks blocks;
+  for (bool first = true; !file.empty(); first = false) {
+    const auto type = native<std::uint32_t>(file, 0);
+    const auto length = native<std::uint32_t>(file, 4);
+    REQUIRE(length % 4 == 0);
+    REQUIRE(length <= file.size());
+    CHECK(native<std::uint32_t>(file, length - 4) == length);
+    CHECK(first == (type == 0x0a0d0d0a));
+    const std::string_view body = file.substr(8, length - 12);
+    if (type == 1) {
+      auto options = options_of(body.substr(8));
+      blocks.interfaces.push_back({options[2], options[3]});
+    } else if (type == 6) {
+      const std::size_t size = (native<std::uint32_t>(body, 12) + 3) / 4 * 4;
+      const auto interface = native<std::uint32_t>(body, 0);
+      CHECK(interface < blocks.interfaces.size());
+      blocks.packets.push_back({interface, options_of(body.substr(20 + size))[1]});
+    }
+    file.remove_prefix(length);
+  }
+  return blocks;
+}
+
+/// A pcapng file made of events.
 class Capture {
  public:
   Capture() {
@@ -110,6 +176,10 @@ class Capture {
   std::vector<Packet> packets() {
     REQUIRE(sink_->flush());
     return read_back(path_);
+  }
+  Blocks blocks() {
+    REQUIRE(sink_->flush());
+    return blocks_of(base::read_file(path_).value());
   }
   [[nodiscard]] const char* path() const { return path_; }
 
@@ -247,6 +317,27 @@ TEST_CASE("pcap: lost events leave gaps, everything else stays in its place") {
   }
 }
 
+TEST_CASE("pcap: nothing follows the end of a direction") {
+  Capture capture;
+  capture.write(event(Direction::response, 0, "all"));
+  capture.write(event(Direction::response, 3, ""));
+  capture.write(event(Direction::response, 3, "more"));
+  capture.write(event(Direction::response, 7, ""));
+  capture.write(event(Direction::request, 0, "still here"));
+  const auto packets = capture.packets();
+  const std::string server = "93.184.216.34:443";
+  bool ended = false;
+  for (const Packet& packet : packets) {
+    if (packet.source != server) continue;
+    if (ended) CHECK(packet.flags == kAck);
+    if (ended) CHECK(packet.payload.empty());
+    ended = ended || (packet.flags & kFin) != 0;
+  }
+  CHECK(ended);
+  CHECK(stream_of(packets, server).size() == 1);
+  CHECK(stream_of(packets, "10.0.0.1:41000").size() == 1);
+}
+
 TEST_CASE("pcap: a stream of more than 4 GiB wraps its sequence numbers") {
   Conversation conversation(1);
   std::vector<Segment> segments;
@@ -272,6 +363,42 @@ TEST_CASE("pcap: a connection over the same ports is a new conversation") {
   }
   REQUIRE(client_syns.size() == 2);
   CHECK(client_syns[0] != client_syns[1]);
+}
+
+TEST_CASE("pcap: every packet names its process") {
+  Capture capture;
+  const auto of_process = [](std::uint64_t conn, std::shared_ptr<const procmap::ProcessFacts> process) {
+    auto data = event(Direction::request, 0, "x", conn);
+    data.process = std::move(process);
+    return data;
+  };
+  auto odd = std::make_shared<procmap::ProcessFacts>();
+  odd->id = {77, 1};
+  odd->name = "a\xff\x1b";
+  odd->exe = "/usr/bin/a";
+  auto same_number = std::make_shared<procmap::ProcessFacts>(*sample_process());
+  same_number->id.start_ticks += 1;
+  capture.write(of_process(1, sample_process()));
+  capture.write(of_process(2, nullptr));
+  capture.write(of_process(3, odd));
+  capture.write(of_process(4, sample_process()));
+  capture.write(of_process(5, same_number));
+  const Blocks blocks = capture.blocks();
+  REQUIRE(blocks.interfaces.size() == 4);
+  CHECK(blocks.interfaces[0].name == "unknown");
+  CHECK(blocks.interfaces[1].name == "curl[1234]");
+  CHECK(blocks.interfaces[1].description == "curl -s https://example.org/path");
+  CHECK(blocks.interfaces[2].name == "a\xef\xbf\xbd\\x1b[77]");
+  CHECK(blocks.interfaces[2].description == "/usr/bin/a");
+  CHECK(blocks.interfaces[3].name == "curl[1234]");
+  const std::vector<std::uint32_t> expected{1, 0, 2, 1, 3};
+  REQUIRE(blocks.packets.size() == 5 * expected.size());
+  for (std::size_t i = 0; i < blocks.packets.size(); ++i) {
+    CHECK(blocks.packets[i].interface == expected[i / 5]);
+    const bool first = i % 5 == 0 && i != 5;
+    CHECK(blocks.packets[i].comment.empty() != first);
+  }
+  CHECK(blocks.packets[0].comment == "curl[1234]: curl -s https://example.org/path");
 }
 
 TEST_CASE("pcap: many conversations at once keep their states apart") {

@@ -151,6 +151,10 @@ TEST_CASE("loader: nft lists exactly the text that was rendered") {
          r.queueing->dns_groups = {28531, 28532, 7};
          r.queueing->dns_answers = 65535;
        })},
+      {"packet engine, one port", with([](auto& r) {
+         r.ports = {{443, 443}};
+         r.queueing = held();
+       })},
       {"packet engine, some ports, IPv4 only, no QUIC, another bit", with([](auto& r) {
          r.queueing = held();
          r.queueing->mark_bit = 1;

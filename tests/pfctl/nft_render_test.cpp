@@ -31,15 +31,23 @@ TEST_CASE("nft_render: the sample in conf/ is what the default rules look like")
   CHECK(rendered(defaults()) == *sample);
 }
 
-TEST_CASE("nft_render: QUIC is held only where its programs would fall back to") {
+TEST_CASE(
+    "nft_render: datagrams that open QUIC connections are held where their programs would fall back to") {
+  constexpr const char* kOpens = "udp length >= 1208 @th,64,8 & 0x80 == 0x80 ct state new jump quic";
   auto ruleset = defaults();
   ruleset.queueing.emplace();
-  for (const auto& [ports, held] : {std::pair{std::vector<base::PortRange>{}, true},
-                                    {{{80, 80}, {400, 500}}, true},
-                                    {{{8080, 8080}}, false}}) {
+  for (const auto& [ports, where] : {std::pair{std::vector<base::PortRange>{}, ""},
+                                     {{{80, 80}, {400, 500}}, "udp dport { 80, 400-500 } "},
+                                     {{{8080, 8080}}, "udp dport 8080 "}}) {
     ruleset.ports = ports;
-    CHECK((rendered(ruleset).find("udp dport 443") != std::string::npos) == held);
+    CHECK(has_line(rendered(ruleset), std::string(where) + kOpens));
+    CHECK(has_line(rendered(ruleset), "meta l4proto udp queue flags bypass to 0"));
+    for (const char* version :
+         {"32 0x1", "32 0x6b3343cf", "24 0xff0000", "24 0x513035", "24 0x543035", "24 0xfaceb0"})
+      CHECK(has_line(rendered(ruleset), std::string("@th,72,") + version + " jump judge"));
   }
+  ruleset.queueing->quic = false;
+  CHECK(rendered(ruleset).find("udp") == std::string::npos);
 }
 
 TEST_CASE("nft_render: every group of rules, with its heading") {

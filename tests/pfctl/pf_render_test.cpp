@@ -323,6 +323,20 @@ TEST_CASE("pf_render: families that are off or refused") {
   }
 }
 
+TEST_CASE("pf_render: that all UDP to the port of HTTPS is refused is said") {
+  auto ruleset = defaults();
+  CHECK(
+      pfctl::cautions(ruleset, Dialect::freebsd) ==
+      std::vector<std::string>{"UDP to port 443 is refused, every program's, so that programs fall back from "
+                               "QUIC to TCP; --quic allow lets it pass"});
+  ruleset.capture_gid = 4711;
+  CHECK(pfctl::cautions(ruleset, Dialect::darwin) ==
+        std::vector<std::string>{"UDP to port 443 is refused, so that programs fall back from QUIC to TCP; "
+                                 "--quic allow lets it pass"});
+  ruleset.ports = {{80, 80}};
+  CHECK(pfctl::cautions(ruleset, Dialect::darwin).empty());
+}
+
 TEST_CASE("pf_render: QUIC is refused only when its port is one of those diverted") {
   auto ruleset = defaults();
   ruleset.block_quic = true;
