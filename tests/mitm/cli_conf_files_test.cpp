@@ -105,10 +105,9 @@ TEST_CASE("conf: it is said exactly which options are no keys, and which keys no
     CAPTURE(option.name);
     CHECK((exceptions.find(fmt::format("`--{}`", option.name)) != exceptions.npos) == !option.in_config);
   }
-  CHECK(
-      help.find("Every long option is a key of the file, but\n--config, --dialect, --exec-group, "
-                "--into, --out-of, --mode, --ca-dir, --forget.\nKeys only: filter, rules, client-certs.\n") !=
-      help.npos);
+  CHECK(help.find("Every long option is a key of the file, but\n--config, --dialect, --exec-group, "
+                  "--into, --out-of, --mode, --client-cert, --ca-dir, --forget.\nKeys only: filter, rules, "
+                  "client-certs.\n") != help.npos);
   CHECK(manual_page("@no-keys@\n").ends_with(".Fl -ca-dir ,\n.Fl -forget\n"));
   CHECK(manual_page("@mere-keys@\n").ends_with(".Cm filter ,\n.Cm rules ,\n.Cm client-certs\n"));
 }
