@@ -170,10 +170,6 @@ base::Result<nlohmann::json> everything(const Invocation& invocation, const dive
   settings->keylog = secrets.path;
   const auto client_certs = read_client_certs(settings->client_certs);
   if (!client_certs) return client_certs.error();
-  if (auto emptied = empty_output_file(output->get(), settings->output, "--output"); !emptied)
-    return emptied.error();
-  if (auto emptied = empty_output_file(pcap->get(), settings->pcap, "--pcap"); !emptied)
-    return emptied.error();
   files = {std::move(*output), std::move(*pcap), std::move(*keylog), learned_file(*settings, user)};
   return nlohmann::json{{"settings", settings->to_json()},
                         {"upstream_ca", *upstream_ca + roots_of_command(*settings, invocation)},

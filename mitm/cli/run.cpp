@@ -173,6 +173,7 @@ class Run {
     setup_.rules.alias_v4 = landing.v4();
     setup_.rules.alias_v6 = landing.v6();
     exempt_gid_ = *gid;
+    if (auto emptied = empty_files(); !emptied) return emptied.error();
     if (auto forked = fork_worker(std::move(*listeners), *gid); !forked) return forked.error();
     if (auto ready = prepare_command(); !ready) return ready.error();
     if (auto guarded = start_guard(); !guarded) return guarded.error();
@@ -197,6 +198,13 @@ class Run {
     for (const auto& line : landing->cleaned()) say("of an earlier run: " + line);
     setup_.landing = std::move(*landing);
     return {};
+  }
+
+  /// Only now: a start that is refused, because another osproxy runs for example, leaves what an earlier run
+  /// has recorded.
+  Result<> empty_files() {
+    auto emptied = empty_output_file(prepared_.output.get(), settings().output, "--output");
+    return emptied ? empty_output_file(prepared_.pcap.get(), settings().pcap, "--pcap") : emptied;
   }
 
   /// The root's key is never in this process, of which worker, guard and CMD are copies.

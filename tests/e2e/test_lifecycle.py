@@ -347,7 +347,7 @@ class Ending(unittest.TestCase):
                 program = reader("200")
                 osproxy.process.send_signal(signal.SIGTSTP)
                 wait_for(lambda: status_of(osproxy.broker())["State"].startswith("T"), "the stop")
-                time.sleep(1.5)  # longer than the guard waits for a heartbeat
+                time.sleep(3)  # longer than the guard waits for a heartbeat
                 osproxy.process.send_signal(signal.SIGCONT)
                 self.assertEqual(program.communicate(timeout=PATIENCE)[0], f"FIN {200_000 + len('HTTP/1.0 200 OK..--')}\n")
                 self.assertEqual(drip.stdout.readline(), "sent\n")
@@ -370,7 +370,7 @@ class Ending(unittest.TestCase):
         with Osproxy(world, "curl") as osproxy:
             osproxy.process.send_signal(signal.SIGTSTP)
             wait_for(lambda: " T" in open(f"/proc/{osproxy.broker()}/stat").read(), "the stop")
-            time.sleep(1.5)  # longer than the guard waits for a heartbeat
+            time.sleep(3)  # longer than the guard waits for a heartbeat
             self.assertEqual(world.curl("https://one.test/", trust="origin").stdout, "hello from one.test\n")
             osproxy.process.send_signal(signal.SIGCONT)
             wait_for(lambda: "redirect" in world.run("nft", "list", "ruleset").stdout, "the rules' return")
@@ -379,8 +379,16 @@ class Ending(unittest.TestCase):
 
     def test_second_instance_says_so(self):
         with Osproxy(world, "curl") as osproxy:
-            second = world.run(OSPROXY, "run", "--allow-untrusted", "curl", "--ca-dir", world.ca_dir, check=False)
+            recorded = [f"{world.dir}/recorded.{name}" for name in ("jsonl", "pcap")]
+            for path in recorded:
+                with open(path, "w") as file:
+                    file.write("of an earlier run")
+            files = ["-o", recorded[0], "--pcap", recorded[1]]
+            second = world.run(OSPROXY, "run", "--allow-untrusted", "curl", "--ca-dir", world.ca_dir, *files, check=False)
             self.assertEqual(second.returncode, 1)
+            for path in recorded:
+                with open(path) as file:
+                    self.assertEqual(file.read(), "of an earlier run", path)
             self.assertEqual(second.stderr, f"osproxy: another osproxy (pid {osproxy.broker()}) runs in this network namespace; end it first\n")
             world.curl("http://one.test/")
             osproxy.wait_for_flow(type="http")
