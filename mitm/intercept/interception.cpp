@@ -28,7 +28,6 @@ constexpr auto kDoubtful = std::chrono::milliseconds{300};
 /// How long a server that is yet to be connected waits for the program to speak first.
 constexpr auto kSilence = std::chrono::milliseconds{500};
 constexpr auto kHandshake = std::chrono::seconds{30};
-constexpr auto kLinger = std::chrono::seconds{2};
 
 flow::TlsFacts facts_of(SSL* ssl) {
   const unsigned char* alpn = nullptr;
