@@ -141,7 +141,7 @@ class Chromium(unittest.TestCase):
             # A connection that it turns out not to need, once the other one speaks HTTP/2, is closed unused.
             for spare in osproxy.flows(type="tls_error"):
                 self.assertRegex(spare["error"], "^the program closed the connection ")
-            self.assertIn("no program", learned)
+            self.assertIn("nothing learned", learned)
 
     def check_report(self, path):
         self.assertTrue(os.path.exists(path), "chromium ended before the page had loaded")

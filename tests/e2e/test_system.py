@@ -55,7 +55,7 @@ class Sudo(unittest.TestCase):
         return ["sudo", "-n", OSPROXY, *words]
 
     def test_ctrl_c_on_a_terminal_of_sudos_own(self):
-        run_it = self.use_pty("curl", "--ca-dir", world.ca_dir)
+        run_it = self.use_pty("curl", "--allow-untrusted", "--ca-dir", world.ca_dir)
         with self.on_terminal(run_it) as terminal:
             terminal.read_until(b"osproxy: capturing curl")
             terminal.write(b"\x03")
