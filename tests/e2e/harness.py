@@ -52,6 +52,14 @@ http {{
 }}
 """
 
+# conntrack -F without the program of that name.
+FLUSH_CONNTRACK = """
+import socket, struct
+s = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, 12)
+s.send(struct.pack("=IHHIIBBH", 20, 1 << 8 | 2, 0x5, 1, 0, 0, 0, 0))
+assert struct.unpack("=i", s.recv(4096)[16:20])[0] == 0
+"""
+
 
 def run(*command, check=True, **options):
     """subprocess.run with captured text; a failure shows what the command said."""

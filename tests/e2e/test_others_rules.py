@@ -3,18 +3,10 @@ import contextlib
 import subprocess
 import unittest
 
-from harness import PATIENCE, Osproxy, World, main, wait_for
+from harness import FLUSH_CONNTRACK, PATIENCE, Osproxy, World, main, wait_for
 from test_lifecycle import DRIP, READER
 
 world = None
-
-# conntrack -F without the program of that name.
-FLUSH_CONNTRACK = """
-import socket, struct
-s = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, 12)
-s.send(struct.pack("=IHHIIBBH", 20, 1 << 8 | 2, 0x5, 1, 0, 0, 0, 0))
-assert struct.unpack("=i", s.recv(4096)[16:20])[0] == 0
-"""
 
 # As firewalld and the like put their rules in force again: everything of theirs anew, in one transaction.
 RELOAD = """
