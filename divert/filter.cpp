@@ -11,6 +11,7 @@
 
 #include "base/text.h"
 #include "divert/filter_item.h"
+#include "procmap/program_names.h"
 
 namespace divert {
 namespace {
@@ -18,16 +19,13 @@ namespace {
 using base::failure;
 using base::Result;
 using nlohmann::json;
+using procmap::base_name;
 using procmap::ProcessFacts;
 using Kind = ItemKind;
 
 constexpr std::size_t kMaxLabel = 80;
 constexpr std::array<std::string_view, 10> kKindNames{"pid",   "substring", "name",  "prefix", "glob",
                                                       "regex", "user",      "group", "cgroup", "unknown"};
-
-std::string_view base_name(std::string_view path) {
-  return path.substr(path.rfind('/') + 1);
-}
 
 /// Length of the character at the front of `text`, which is not empty: `?` stands for one character, not
 /// byte.

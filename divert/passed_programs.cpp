@@ -4,6 +4,7 @@
 #include <fmt/format.h>
 
 #include "base/text.h"
+#include "procmap/program_names.h"
 
 namespace divert {
 namespace {
@@ -15,7 +16,7 @@ std::string name_of(const procmap::ProcessFacts& process) {
   std::string name = process.name.substr(0, kLongest);
   if (!process.other_names.empty()) {
     const std::string& other = process.other_names.back();
-    name += fmt::format(" ({})", other.substr(other.rfind('/') + 1).substr(0, kLongest));
+    name += fmt::format(" ({})", procmap::base_name(other).substr(0, kLongest));
   }
   return base::printable(name);
 }

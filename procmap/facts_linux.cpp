@@ -28,10 +28,6 @@ std::chrono::system_clock::time_point boot_time() {
   return boot;
 }
 
-std::string_view base_name(std::string_view path) {
-  return path.substr(path.rfind('/') + 1);
-}
-
 /// The ancestors of a child of `parent`.
 std::vector<Ancestor> line_from(const ProcessFacts& parent) {
   const auto& older = parent.ancestors;

@@ -80,7 +80,7 @@ std::shared_ptr<ProcessFacts> ProcessCache::read(const ProcessRecord& record, co
   facts->uid = record.uid;
   facts->gid = record.gid;
   facts->exe = path;
-  facts->name = path.empty() ? record.comm : path.substr(path.rfind('/') + 1);
+  facts->name = path.empty() ? record.comm : std::string(base_name(path));
   facts->argv = source_.arguments(record.id.pid);
   facts->other_names = names_in_arguments(path.empty() ? facts->name : path, facts->argv);
   facts->user = names_.user(record.uid);

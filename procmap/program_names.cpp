@@ -46,10 +46,6 @@ bool holds_word(std::string_view list, std::string_view word) {
   return false;
 }
 
-std::string_view base_name(std::string_view path) {
-  return path.substr(path.rfind('/') + 1);
-}
-
 /// "python3.11" is a python.
 const Interpreter* interpreter(std::string_view exe) {
   auto name = base_name(exe);

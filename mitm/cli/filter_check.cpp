@@ -18,6 +18,7 @@
 
 #include "mitm/cli/options.h"
 #include "procmap/attribution.h"
+#include "procmap/program_names.h"
 
 namespace mitm::cli {
 namespace {
@@ -35,7 +36,7 @@ constexpr std::array kHomeDirectories{".local/bin", "bin", ".cargo/bin", "go/bin
 procmap::ProcessFacts program_at(const std::string& path) {
   procmap::ProcessFacts facts;
   facts.exe = path;
-  facts.name = path.substr(path.rfind('/') + 1);
+  facts.name = procmap::base_name(path);
   return facts;
 }
 
