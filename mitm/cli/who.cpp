@@ -113,16 +113,18 @@ bool is_filter_only(std::string_view word) {
   return std::ranges::any_of(kSigns, [&](std::string_view sign) { return word.starts_with(sign); });
 }
 
-/// The sockets at a host; the error says which addresses it has.
-Result<Rows> at_host(const Rows& rows, const HostPort& what, const divert::User& user) {
-  const auto addresses = addresses_of(what.host, user);
+base::Error no_host(const std::string& host) {
+  return base::failure("there is no host '{}'", base::printable(host));
+}
+
+/// The sockets at a host that has `addresses`; the error names them.
+Result<Rows> at_host(const Rows& rows, const HostPort& what, const std::vector<base::Address>& addresses) {
   std::vector<SocketEnd> ends;
   std::vector<std::string> texts;
   for (const auto& address : addresses) {
     ends.push_back({address, what.port});
     texts.push_back(address.to_string());
   }
-  if (ends.empty()) return base::failure("there is no host '{}'", base::printable(what.host));
   auto found = at_ends(rows, ends);
   if (!found.empty()) return found;
   return base::failure("no TCP socket of this network namespace is at {}{}, which has the addresses {}",
@@ -143,13 +145,16 @@ Result<Rows> chosen(const Rows& rows, const std::string& word, const divert::Use
     return base::failure("no TCP socket of this network namespace is at {}", word);
   }
   const auto host = host_and_port(word);
-  if (!is_filter_only(word) && host.port != 0) return at_host(rows, host, user);
+  if (!is_filter_only(word) && host.port != 0) {
+    const auto addresses = addresses_of(host.host, user);
+    return addresses.empty() ? no_host(host.host) : at_host(rows, host, addresses);
+  }
   const auto filter = divert::Filter::parse(word);
   if (!filter) return base::Error{filter.error().text, kUsageError};
   if (auto found = of_programs(rows, *filter); !found.empty()) return found;
   if (is_filter_only(word)) return base::failure("no program that '{}' selects has a TCP socket", word);
-  auto found = at_host(rows, host, user);
-  if (found || !found.error().text.starts_with("there is no host")) return found;
+  const auto addresses = addresses_of(host.host, user);
+  if (!addresses.empty()) return at_host(rows, host, addresses);
   return base::failure("no program that '{}' selects has a TCP socket, and there is no host of that name",
                        word);
 }
