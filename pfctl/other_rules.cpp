@@ -76,24 +76,11 @@ struct Expression {
   std::uint32_t meta_key = ~0U;
 };
 
-const char* family_name(std::uint8_t family) {
-  switch (family) {
-    case NFPROTO_IPV4:
-      return "ip";
-    case NFPROTO_IPV6:
-      return "ip6";
-    case NFPROTO_INET:
-      return "inet";
-    default:
-      return nullptr;
-  }
-}
-
 void read_rule(const nlmsghdr* header, std::vector<OtherRule>& rules) {
   if (mnl_nlmsg_get_payload_len(header) < sizeof(nfgenmsg)) return;
   const auto* extra = static_cast<const nfgenmsg*>(mnl_nlmsg_get_payload(header));
-  const char* family = family_name(extra->nfgen_family);
-  if (!family) return;
+  const std::string_view family = nft_family_name(extra->nfgen_family);
+  if (family.empty()) return;
   OtherRule rule;
   for_each_in_message(header, sizeof(nfgenmsg), [&](const nlattr* attribute) {
     if (mnl_attr_get_type(attribute) == NFTA_RULE_TABLE) rule.table = text_of(attribute);

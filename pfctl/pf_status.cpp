@@ -89,6 +89,17 @@ bool is_inbound(const std::vector<std::string_view>& parts) {
   return found != parts.end() && *found == "in";
 }
 
+/// The first line whose words, of which there is one at least, are such. Empty: none.
+template <class Wanted>
+std::string first_line(std::string_view rules, Wanted wanted) {
+  while (!rules.empty()) {
+    const std::string_view line = next_line(rules);
+    const auto parts = words(line);
+    if (!parts.empty() && wanted(parts)) return std::string(trimmed(line));
+  }
+  return {};
+}
+
 /// The first line in front of our anchor, referred to by its name or by a wildcard, that is such a one and
 /// holds for what goes out.
 template <class Wanted>
@@ -316,41 +327,31 @@ std::string first_to_match(std::string_view rules, std::string_view anchor) {
 }
 
 std::string first_to_reassemble(std::string_view rules) {
-  while (!rules.empty()) {
-    const std::string_view line = next_line(rules);
-    const auto parts = words(line);
-    if (parts.empty() || parts[0] != "scrub" || is_inbound(parts) || !concerns_tcp_over_ipv4(parts)) continue;
-    if (behind(parts, "reassemble") == "tcp") return std::string(trimmed(line));
-  }
-  return {};
+  return first_line(rules, [](const std::vector<std::string_view>& parts) {
+    return parts[0] == "scrub" && !is_inbound(parts) && concerns_tcp_over_ipv4(parts) &&
+           behind(parts, "reassemble") == "tcp";
+  });
 }
 
 std::string first_to_translate(std::string_view nat, const std::vector<base::Address>& own) {
-  while (!nat.empty()) {
-    const std::string_view line = next_line(nat);
-    const auto parts = words(line);
-    if (parts.empty()) continue;
+  return first_line(nat, [&](const std::vector<std::string_view>& parts) {
     const bool translates = std::ranges::any_of(std::array{"nat", "binat", "nat-anchor", "binat-anchor"},
                                                 [&](const char* action) { return parts[0] == action; });
-    if (translates && concerns_tcp_over_ipv4(parts) && may_be_from(parts, own))
-      return std::string(trimmed(line));
-  }
-  return {};
+    return translates && concerns_tcp_over_ipv4(parts) && may_be_from(parts, own);
+  });
 }
 
 std::string caution_by_owner(std::string_view rules) {
-  while (!rules.empty()) {
-    const std::string_view line = next_line(rules);
-    const auto parts = words(line);
+  const std::string rule = first_line(rules, [](const std::vector<std::string_view>& parts) {
     const auto has = [&](std::string_view word) { return std::ranges::count(parts, word) > 0; };
-    if (parts.empty() || (parts[0] != "pass" && parts[0] != "block")) continue;
-    if (!(has("user") || has("group")) || has("in")) continue;
-    return fmt::format(
-        "`{}` in the main ruleset of pf tells programs by their user or group: it sees osproxy's worker "
-        "in the place of those whose connections osproxy carries",
-        trimmed(line));
-  }
-  return {};
+    const bool filters = parts[0] == "pass" || parts[0] == "block";
+    return filters && (has("user") || has("group")) && !is_inbound(parts);
+  });
+  if (rule.empty()) return {};
+  return fmt::format(
+      "`{}` in the main ruleset of pf tells programs by their user or group: it sees osproxy's worker in the "
+      "place of those whose connections osproxy carries",
+      rule);
 }
 
 std::vector<Interface> parse_ifconfig(std::string_view text) {

@@ -14,23 +14,10 @@
 namespace pfctl {
 namespace {
 
-const char* family_name(std::uint8_t family) {
-  switch (family) {
-    case NFPROTO_IPV4:
-      return "ip";
-    case NFPROTO_IPV6:
-      return "ip6";
-    case NFPROTO_INET:
-      return "inet";
-    default:
-      return "";
-  }
-}
-
 void read_chain(const nlmsghdr* header, std::vector<OutputChain>& chains) {
   if (mnl_nlmsg_get_payload_len(header) < sizeof(nfgenmsg)) return;
   const auto* extra = static_cast<const nfgenmsg*>(mnl_nlmsg_get_payload(header));
-  const std::string family = family_name(extra->nfgen_family);
+  const std::string family = nft_family_name(extra->nfgen_family);
   OutputChain chain;
   bool in_output = false;
   for_each_in_message(header, sizeof(nfgenmsg), [&](const nlattr* attribute) {
@@ -86,6 +73,19 @@ void read_rule(const nlmsghdr* header, std::vector<MarkRule>& rules) {
 }
 
 }  // namespace
+
+const char* nft_family_name(std::uint8_t family) {
+  switch (family) {
+    case NFPROTO_IPV4:
+      return "ip";
+    case NFPROTO_IPV6:
+      return "ip6";
+    case NFPROTO_INET:
+      return "inet";
+    default:
+      return "";
+  }
+}
 
 base::Result<bool> read_chain_dump(std::string_view bytes, std::vector<OutputChain>& chains) {
   return read_dump(bytes, chains, read_chain);

@@ -20,6 +20,9 @@ struct OutputChain {
   bool operator==(const OutputChain&) const = default;
 };
 
+/// As nft names a table's family (NFPROTO_...): "ip", "ip6", "inet"; empty: any other one.
+[[nodiscard]] const char* nft_family_name(std::uint8_t family);
+
 /// A routing policy rule that looks at packet marks (`ip rule ... fwmark MARK/MASK`).
 struct MarkRule {
   std::uint32_t priority = 0;
