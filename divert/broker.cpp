@@ -14,9 +14,7 @@
 #include <unistd.h>
 
 #include "divert/answers.h"
-#include "divert/probe.h"
 #include "divert/program_socket.h"
-#include "divert/urgent.h"
 #include "divert/wire.h"
 
 namespace divert {
@@ -123,130 +121,6 @@ void Broker::release_command() {
   const auto released = command_.release();
   setup_.guard.beat();
   if (!released) end({released.error().os_code == ENOENT ? 127 : 126, released.error().text});
-}
-
-/// Loads the rules of the best engine that this machine has, or of the one that was asked for; says which.
-base::Result<std::string> Broker::choose_engine() {
-  std::string why = "as asked for";
-  if (setup_.engine != EngineChoice::redirect) {
-    const auto started = start_packet_engine();
-    if (started) return "packet: the verdict falls at the first packet" + without_dns();
-    engine_.reset();
-    if (setup_.engine == EngineChoice::packet)
-      return base::failure("--engine packet: {}", started.error().text);
-    why = started.error().text;
-  }
-  if (auto loaded = load(); !loaded) return loaded.error();
-  return fmt::format("redirect: connections are sorted at accept; {}", why);
-}
-
-/// What the first line says of copies of DNS that are not to be had.
-std::string Broker::without_dns() const {
-  return deaf_.empty() ? "" : fmt::format("; DNS is not seen: {}", deaf_);
-}
-
-/// First with nft's own `queue`, then with the xtables target that does the same.
-base::Result<> Broker::start_packet_engine() {
-  auto engine = PacketEngine::open(queue_count());
-  if (!engine) return engine.error();
-  engine_ = std::move(*engine);
-  stay_in_memory();
-  if (auto started = engine_->start(setup_.policy, own_pids_, setup_.mark_bit); !started)
-    return started.error();
-  const pfctl::Ruleset of_redirect = setup_.rules;
-  pfctl::Queueing queueing = engine_->queueing();
-  queueing.mark_bit = setup_.mark_bit;
-  queueing.quic = setup_.block_quic;
-  pfctl::Ruleset of_packet = of_redirect;
-  of_packet.ports = setup_.packet_ports;
-  // What is not held is redirected, whoever's it is: no more of it than by the redirect engine.
-  if (!queueing.ipv6 && !of_packet.capture_gid) of_packet.ports_v6 = of_redirect.ports;
-  auto good = pfctl::validated(std::move(of_packet));
-  if (!good) return good.error();
-  setup_.rules = std::move(*good);
-  const auto groups = queueing.dns_groups;
-  deaf_ = engine_->deaf_to_dns();
-  base::Result<> loaded;
-  // The copies of DNS are the first thing that a poorer kernel goes without.
-  for (const bool copies : {true, false}) {
-    if (copies && groups.empty()) continue;
-    queueing.dns_groups = copies ? groups : std::vector<std::uint16_t>();
-    for (const bool native : {true, false}) {
-      queueing.native = native;
-      setup_.rules.queueing = queueing;
-      loaded = load();
-      if (loaded) return {};
-    }
-    deaf_ = loaded.error().text;
-  }
-  setup_.rules = of_redirect;
-  return loaded.error();
-}
-
-base::Result<> Broker::load() {
-  auto loaded = load(setup_.rules);
-  if (!loaded && setup_.rules.cgroup) {
-    // A kernel that cannot match cgroups: then the policy sorts CMD's connections out.
-    pfctl::Ruleset without = setup_.rules;
-    without.cgroup.reset();
-    auto second = load(without);
-    if (second) {
-      setup_.rules = std::move(without);
-      loaded = std::move(second);
-    }
-  }
-  if (!loaded) return loaded.error();
-  loaded_ = std::move(*loaded);
-  for (const auto& note : loaded_->notes()) log(note);
-  watch_rules();
-  return {};
-}
-
-void Broker::watch_rules() {
-  auto watch = pfctl::RulesWatch::start(*loaded_);
-  if (!watch) return log("changes that others make to the packet filter go unnoticed: " + watch.error().text);
-  watch_ = std::move(*watch);
-}
-
-/// Others have changed the packet filter. That takes other programs, too.
-void Broker::look_at_rules() {
-  setup_.guard.pause();
-  const auto lines = watch_->look();
-  setup_.guard.beat();
-  for (const auto& line : lines) log(line);
-}
-
-/// pf is changed by other programs, which may take longer than the guard's patience.
-base::Result<pfctl::LoadedRules> Broker::load(const pfctl::Ruleset& rules) {
-  setup_.guard.pause();
-  auto loaded = pfctl::load_rules(rules, *setup_.landing, [this](bool ipv6) { return try_rules(ipv6); });
-  setup_.guard.beat();
-  return loaded;
-}
-
-void Broker::unload() {
-  setup_.guard.pause();
-  watch_.reset();
-  loaded_.reset();
-  setup_.guard.beat();
-}
-
-base::Result<pfctl::Tried> Broker::try_rules(bool ipv6) {
-  const auto to = probe_destination(setup_.rules, ipv6);
-  if (!to) return pfctl::Tried::no_route;
-  tried_.push_back(*to);
-  return try_connection(*to, setup_.rules.capture_gid,
-                        [&](std::chrono::milliseconds limit) { return has_arrived(*to, limit); });
-}
-
-/// The worker asks about whatever its listeners accept.
-bool Broker::has_arrived(const base::Endpoint& to, Clock::duration limit) {
-  arrived_.reset();
-  for (const auto deadline = Clock::now() + limit; arrived_ != to && Clock::now() < deadline;) {
-    for (auto& link : links_) serve(link);
-    ::usleep(2'000);
-  }
-  return arrived_ == to;
 }
 
 /// The guard is told that all is well only when all of it is.
@@ -513,26 +387,6 @@ void Broker::child_changed(pid_t pid, int status) {
   } else if (pid == setup_.guard.pid() && !WIFSTOPPED(status) && is_intercepting()) {
     fail("the guard died");
   }
-}
-
-/// When the kernel refuses the small change the whole table goes: better cut connections than lost ones.
-void Broker::stop_diverting() {
-  setup_.guard.pause();
-  if (loaded_ && !loaded_->stop_diverting()) {
-    watch_.reset();
-    loaded_.reset();
-  }
-  setup_.guard.beat();
-  if (engine_) engine_->release_all();
-}
-
-base::Result<> Broker::divert_again() {
-  if (!is_intercepting()) return {};
-  if (!loaded_) return load();
-  setup_.guard.pause();
-  auto diverts = loaded_->divert_again();
-  setup_.guard.beat();
-  return diverts;
 }
 
 /// Ctrl-Z: as long as we are stopped nobody answers for new connections, so none is diverted; the worker
