@@ -43,7 +43,7 @@ struct Chosen {
 /// beyond standard error but those that are returned: what is inherited must not reach CMD or the worker.
 [[nodiscard]] base::Result<Prepared> prepare(const Invocation& invocation, const divert::User& user);
 
-/// The same, for a first look before anything is opened that would be emptied by it.
+/// The same, for a first look before any file is opened or made.
 [[nodiscard]] base::Result<Chosen> read_filter(const Invocation& invocation, const divert::User& user);
 
 /// The same for a command that needs its options only: effective_options() as `user` sees them.

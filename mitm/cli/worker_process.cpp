@@ -127,8 +127,8 @@ class Process {
     const auto quic_refusals = std::make_shared<intercept::QuicRefusals>();
     const auto learned = std::make_shared<intercept::Learned>(intercept::LearnedSettings{
         std::chrono::seconds{settings.passthrough_ttl}, settings.passthrough_after, plan.ca_trusted});
-    learned_file_ = std::make_unique<LearnedKeeper>(std::move(plan.prepared.learned), learned);
-    learned->on_change(learned_file_->on_change());
+    learned_keeper_ = std::make_unique<LearnedKeeper>(std::move(plan.prepared.learned), learned);
+    learned->on_change(learned_keeper_->on_change());
     // Whatever the detail level: from here on there is something that is not shown.
     learned->on_pass([this](const intercept::Learned::Entry& entry) {
       asio::post(worker_.context(0), [text = pass_text(entry)] { say(text); });
@@ -174,7 +174,7 @@ class Process {
   [[nodiscard]] std::uint64_t dropped_for_memory() const { return memory_->dropped(); }
 
   void run() {
-    learned_file_->start();
+    learned_keeper_->start();
     std::vector<divert::Handlers> handlers;
     for (const auto& engine : engines_) handlers.push_back({*engine, *engine});
     asio::co_spawn(worker_.context(0), watch_intermediate(), asio::detached);
@@ -215,7 +215,7 @@ class Process {
   std::shared_ptr<const tls::LeafSigner> signer_;
   const std::shared_ptr<intercept::MemoryBudget> memory_ = std::make_shared<intercept::MemoryBudget>();
   std::vector<std::unique_ptr<intercept::Engine>> engines_;
-  std::unique_ptr<LearnedKeeper> learned_file_;
+  std::unique_ptr<LearnedKeeper> learned_keeper_;
 };
 
 /// Whose sinks fail.

@@ -20,8 +20,8 @@ class Renewal {
       : ask_(std::move(ask)), patience_(patience) {}
 
   /// To be awaited before a leaf is asked of `leaves`. Asks for another intermediate when the one at hand
-  /// ends within a day, at most once in ten seconds, and waits for it when a leaf would be worth nothing.
-  /// Returns why there is none; empty: there is one.
+  /// ends within tls::kRenewBefore, at most once in ten seconds, and waits for it when a leaf would be worth
+  /// nothing. Returns why there is none; empty: there is one.
   boost::asio::awaitable<std::string> before_leaf(const tls::LeafCache& leaves);
 
  private:

@@ -91,7 +91,8 @@ void append_shown(std::string& out, std::string_view shown, std::string_view typ
   const auto whole = cut ? whole_sequences(shown) : shown;
   if (is_text(whole)) return append_text(out, whole);
   const auto forced = http::forced_to_utf8(type, shown);
-  forced&& is_text(*forced) ? append_text(out, *forced) : append_hex(out, shown);
+  if (forced && is_text(*forced)) return append_text(out, *forced);
+  append_hex(out, shown);
 }
 
 /// As on the wire.
