@@ -35,12 +35,6 @@ bool is_for(const Peer& peer, const char* target) {
          X509_check_ip_asc(certificate.get(), target, 0) == 1;
 }
 
-mitm::intercept::Settings with_pages() {
-  auto settings = rig::trusting();
-  settings.error_page = mitm::intercept::ErrorPage::always;
-  return settings;
-}
-
 }  // namespace
 
 TEST_CASE("connect: without SNI the certificate must name whom the program asked the proxy for") {
@@ -61,7 +55,7 @@ TEST_CASE("connect: without SNI the certificate must name whom the program asked
   for (const auto& one : cases) {
     CAPTURE(one.target);
     CAPTURE(one.named);
-    Rig rig{with_pages()};
+    Rig rig{rig::with_pages()};
     auto [program, server] = rig.open();
     connect(program, server, one.target);
     const SslCtxPtr client = rig::ours().client(), origin = rig::theirs().server(one.named);
@@ -78,7 +72,7 @@ TEST_CASE("connect: without SNI the certificate must name whom the program asked
 }
 
 TEST_CASE("connect: a session with one server is not resumed with another one behind the same proxy") {
-  Rig rig{with_pages()};
+  Rig rig{rig::with_pages()};
   const base::UniqueFd proxy = rig::listen();
   const SslCtxPtr client = rig::ours().client(), origin = rig::theirs().server("a.test");
   const unsigned char id[] = "one";

@@ -209,6 +209,13 @@ Handshake shake(Peer& program, SSL_CTX* client, Peer& server, SSL_CTX* origin, c
   return result;
 }
 
+std::string alpn_of(const Peer& peer) {
+  const unsigned char* name = nullptr;
+  unsigned size = 0;
+  SSL_get0_alpn_selected(peer.ssl(), &name, &size);
+  return {reinterpret_cast<const char*>(name), size};
+}
+
 void passes(Peer& from, Peer& to, std::string_view text) {
   from.say(text);
   CHECK(to.hear(text.size()) == text);
@@ -296,6 +303,12 @@ mitm::intercept::Settings trusting() {
   settings.upstream_ca = theirs().pem;
   settings.upstream_ca_only = true;
   settings.body_limit = 4096;
+  return settings;
+}
+
+mitm::intercept::Settings with_pages() {
+  auto settings = trusting();
+  settings.error_page = mitm::intercept::ErrorPage::always;
   return settings;
 }
 

@@ -68,6 +68,8 @@ struct Handshake {
 /// Both ends at once: each waits for the other, through the engine.
 Handshake shake(Peer& program, SSL_CTX* client, Peer& server, SSL_CTX* origin, const char* sni,
                 const std::vector<std::string>& alpn = {});
+/// The protocol that was agreed on in the handshake; empty: none.
+std::string alpn_of(const Peer& peer);
 /// What `from` says, `to` hears.
 void passes(Peer& from, Peer& to, std::string_view text);
 
@@ -168,5 +170,7 @@ class Rig {
 
 /// Engine settings that trust theirs().
 mitm::intercept::Settings trusting();
+/// trusting(), and every program gets a page that says why its server cannot be trusted.
+mitm::intercept::Settings with_pages();
 
 }  // namespace rig
