@@ -107,9 +107,7 @@ TEST_CASE("connect: rules on the host hold for the SNI inside, else for the targ
     REQUIRE_MESSAGE(done.program, program.tls_error());  // with the server's own certificate
     passes(program, server, kGet);
     passes(server, program, kOk);
-    program.close();
-    server.hear_all();
-    server.close();
+    rig::hang_up(program, server);
     const auto flow = rig.ended(3).at(2);
     CHECK(flow.type == Type::pass);
     CHECK(flow.host == "h.test");
@@ -142,9 +140,7 @@ TEST_CASE("connect: what was learned passes inside, with what has been read of e
     passes(server, program, "HTTP/1.1 200 OK\r\n\r\n");
     CHECK(shake(program, client.get(), server, origin.get(), "h.test").program == passing);
     if (passing) passes(program, server, kGet);
-    program.close();
-    server.hear_all();
-    server.close();
+    rig::hang_up(program, server);
     CHECK(rig.idle());
     const auto flow = rig.ended(passing ? 4 : 2).back();
     CHECK(flow.type == (passing ? Type::pass : Type::tls_error));
@@ -161,9 +157,7 @@ TEST_CASE("connect: a server that speaks first, in one breath with the proxy's a
   passes(program, server, "CONNECT h.test:25 HTTP/1.1\r\nHost: h.test:25\r\n\r\n");
   passes(server, program, "HTTP/1.1 200 OK\r\n\r\n220 hello\r\n");
   passes(program, server, "QUIT\r\n");
-  program.close();
-  server.hear_all();
-  server.close();
+  rig::hang_up(program, server);
   const auto flow = rig.ended(3).at(2);
   CHECK(flow.type == Type::pass);
   CHECK(flow.request_bytes == 6);

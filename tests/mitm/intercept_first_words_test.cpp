@@ -35,12 +35,6 @@ void say_byte_by_byte(Peer& peer, const std::string& bytes) {
   for (const char c : bytes) peer.say({&c, 1});
 }
 
-void close(Peer& program, Peer& server) {
-  program.close();
-  server.hear_all();
-  server.close();
-}
-
 }  // namespace
 
 TEST_CASE("first words: they arrive, and so does the answer") {
@@ -62,7 +56,7 @@ TEST_CASE("first words: they arrive, and so does the answer") {
       server.say(answer);
       CHECK(program.hear(answer.size()) == answer);
       CHECK(Clock::now() - began < kSoon);
-      close(program, server);
+      rig::hang_up(program, server);
     }
   }
   CHECK(rig.idle());
@@ -84,7 +78,7 @@ TEST_CASE("first words: behind those of a server that speaks first, nothing is g
     CHECK(server.hear(words.bytes.size()) == words.bytes);
     server.say("goodbye");
     CHECK(program.hear(7) == "goodbye");
-    close(program, server);
+    rig::hang_up(program, server);
   }
   for (const auto& flow : rig.ended(first_words::all().size())) CHECK(flow.type == Type::tcp);
 }

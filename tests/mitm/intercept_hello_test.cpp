@@ -140,9 +140,7 @@ TEST_CASE("hello: one of more than 64 KiB passes, with the reason") {
   const auto done = shake(program, client.get(), server, origin.get(), "h.test");
   REQUIRE_MESSAGE(done.program, program.tls_error());  // with the server's own certificate
   passes(program, server, kGet);
-  program.close();
-  server.hear_all();
-  server.close();
+  rig::hang_up(program, server);
   const auto flow = rig.ended(1).at(0);
   CHECK(flow.type == Type::pass);
   CHECK(flow.decision == "pass");
@@ -162,9 +160,7 @@ TEST_CASE("hello: what browsers always send in place of ECH is intercepted; ESNI
     REQUIRE_MESSAGE(done.program, program.tls_error());
     passes(program, server, kGet);
     passes(server, program, kOk);
-    program.close();
-    server.hear_all();
-    server.close();
+    rig::hang_up(program, server);
     const auto flow = rig.ended(1).at(0);
     CHECK(flow.type == (esni ? Type::pass : Type::http));
     CHECK((flow.reason.find("ESNI") != flow.reason.npos) == esni);
@@ -217,9 +213,7 @@ TEST_CASE("hello: one with a pre-shared key and nothing else passes, with the re
   const auto done = shake(program, client.get(), server, origin.get(), "h.test");
   REQUIRE_MESSAGE(done.program, program.tls_error());
   passes(program, server, kGet);
-  program.close();
-  server.hear_all();
-  server.close();
+  rig::hang_up(program, server);
   const auto flow = rig.ended(1).at(0);
   CHECK(flow.type == Type::pass);
   CHECK(flow.reason ==
@@ -237,9 +231,7 @@ TEST_CASE("hello: inside a proxy's tunnel what cannot be read passes unchanged, 
   const auto done = shake(program, client.get(), server, origin.get(), nullptr);
   REQUIRE_MESSAGE(done.program, program.tls_error());
   passes(program, server, kGet);
-  program.close();
-  server.hear_all();
-  server.close();
+  rig::hang_up(program, server);
   const auto flow = rig.ended(2).at(1);
   CHECK(flow.type == Type::pass);
   CHECK(flow.host == "h.test");

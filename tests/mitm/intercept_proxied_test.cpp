@@ -68,9 +68,7 @@ TEST_CASE("proxied: a server that speaks first need not wait, and the bytes are 
   passes(server, program, "220 ready\r\n");
   CHECK(std::chrono::steady_clock::now() - began < std::chrono::seconds{3});
   passes(program, server, "QUIT\r\n");
-  program.close();
-  server.hear_all();
-  server.close();
+  rig::hang_up(program, server);
   const auto flow = rig.ended(1).at(0);
   CHECK(flow.type == Type::tcp);
   CHECK(flow.request_bytes == kText.size() + 6);
@@ -85,9 +83,7 @@ TEST_CASE("proxied: rules on the host behind it hold") {
       CHECK(server.hear(kText.size() + rig::kGet.size()) == kText + std::string(rig::kGet));
       passes(server, program, rig::kOk);
     }
-    program.close();
-    server.hear_all();
-    server.close();
+    rig::hang_up(program, server);
     const auto flow = rig.ended(1).at(0);
     CHECK(flow.type == (action == divert::Action::pass ? Type::pass : Type::block));
     if (action == divert::Action::pass) CHECK(flow.request_bytes == kText.size() + rig::kGet.size());

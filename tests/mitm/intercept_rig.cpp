@@ -221,6 +221,12 @@ void passes(Peer& from, Peer& to, std::string_view text) {
   CHECK(to.hear(text.size()) == text);
 }
 
+void hang_up(Peer& program, Peer& server) {
+  program.close();
+  server.hear_all();
+  server.close();
+}
+
 void Peer::finish(bool notify) {
   if (ssl_ && notify) SSL_shutdown(ssl_.get());
   ::shutdown(fd_.get(), SHUT_WR);

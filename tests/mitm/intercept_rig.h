@@ -72,6 +72,8 @@ Handshake shake(Peer& program, SSL_CTX* client, Peer& server, SSL_CTX* origin, c
 std::string alpn_of(const Peer& peer);
 /// What `from` says, `to` hears.
 void passes(Peer& from, Peer& to, std::string_view text);
+/// The program closes the connection, then so does the server.
+void hang_up(Peer& program, Peer& server);
 
 /// `url` as flows have it, when its requests name no port: with that of the server.
 inline std::string with_port(std::string url, const mitm::flow::Flow& flow) {

@@ -25,9 +25,7 @@ TEST_CASE("rules: a host that passes reaches its server untouched, the first byt
   CHECK(done.program);  // with the server's own certificate
   CHECK(alpn_of(program) == "h2");
   passes(program, server, kGet);
-  program.close();
-  server.hear_all();
-  server.close();
+  rig::hang_up(program, server);
   const auto flow = rig.ended(1).at(0);
   CHECK(flow.type == Type::pass);
   CHECK(flow.decision == "pass");

@@ -190,9 +190,7 @@ TEST_CASE("starttls: a refusal after which the program goes on in plain") {
   passes(server, program, "N");
   passes(program, server, "\x00\x00\x00\x09\x00\x03\x00\x00\x00"s);
   passes(server, program, "R\x00\x00\x00\x08\x00\x00\x00\x00"s);
-  program.close();
-  server.hear_all();
-  server.close();
+  rig::hang_up(program, server);
   const auto flow = rig.ended(1).at(0);
   CHECK(flow.starttls == "");
   CHECK(flow.request_bytes == 17);
@@ -236,9 +234,7 @@ TEST_CASE("starttls: plain words where TLS should begin, of either side, pass in
     const SslCtxPtr origin = rig::strangers().server("h.test");
     REQUIRE(shake(program, client.get(), server, origin.get()).program);
     passes(program, server, "EHLO me\r\n");
-    program.close();
-    server.hear_all();
-    server.close();
+    rig::hang_up(program, server);
     const auto flow = rig.ended(1).at(0);
     CHECK(flow.tls == nullptr);
     CHECK(flow.type == Type::tcp);
@@ -274,9 +270,7 @@ TEST_CASE("starttls: rules on the host hold for the SNI: pass") {
     const SslCtxPtr origin = rig::strangers().server("h.test");
     CHECK(shake(program, client.get(), server, origin.get()).program);  // with the server's own certificate
     passes(program, server, "EHLO me\r\n");
-    program.close();
-    server.hear_all();
-    server.close();
+    rig::hang_up(program, server);
     const auto flow = rig.ended(1).at(0);
     CHECK(flow.type == Type::pass);
     CHECK(flow.decision == "pass");
@@ -302,9 +296,7 @@ TEST_CASE("starttls: rules on the host hold for the SNI: pass, with the hello al
   const std::string hello{start, static_cast<std::size_t>(size)};
   passes(program, server, mysql_request() + hello);
   passes(server, program, "its own answer");
-  program.close();
-  server.hear_all();
-  server.close();
+  rig::hang_up(program, server);
   const auto flow = rig.ended(1).at(0);
   CHECK(flow.type == Type::pass);
   CHECK(flow.request_bytes == 36 + hello.size());
@@ -436,9 +428,7 @@ TEST_CASE("starttls: of a connection that passes, and stays so, nobody hears a w
         size += more[i].size();
       }
     }
-    program.close();
-    server.hear_all();
-    server.close();
+    rig::hang_up(program, server);
     const auto flow = rig.ended(1).at(0);
     CHECK(flow.type == Type::pass);
     CHECK(flow.decision == "pass");
