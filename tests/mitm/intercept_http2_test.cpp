@@ -33,6 +33,29 @@ struct Talk {
   Packer asks, answers;
 };
 
+/// One inside TLS.
+struct TlsTalk {
+  explicit TlsTalk(Rig& rig) : ends(rig.open()) {
+    REQUIRE(shake(program, client.get(), server, origin.get(), "h.test", {"h2"}).program);
+    passes(program, server, std::string(kPreface) + settings());
+    passes(server, program, settings());
+  }
+  /// What the program reads at once: no more than a record.
+  std::string hear_record() {
+    std::string heard(32 << 10, '\0');
+    std::size_t size = 0;
+    REQUIRE(SSL_read_ex(program.ssl(), heard.data(), heard.size(), &size) == 1);
+    heard.resize(size);
+    return heard;
+  }
+  mitm::tls::SslCtxPtr client = rig::ours().client();
+  mitm::tls::SslCtxPtr origin = rig::theirs().server("h.test");
+  std::pair<Peer, Peer> ends;
+  Peer& program = ends.first;
+  Peer& server = ends.second;
+  Packer asks, answers;
+};
+
 mitm::intercept::Settings with_bodies() {
   auto settings = rig::trusting();
   settings.body_limit = 5;
@@ -123,25 +146,15 @@ TEST_CASE("http2: what becomes of a stream that does not end well") {
 
 TEST_CASE("http2: RST_STREAM behind an early answer comes in a TLS record of its own") {
   Rig rig{rig::trusting()};
-  auto [program, server] = rig.open();
-  const mitm::tls::SslCtxPtr client = rig::ours().client(), origin = rig::theirs().server("h.test");
-  REQUIRE(shake(program, client.get(), server, origin.get(), "h.test", {"h2"}).program);
-  Packer asks, answers;
-  passes(program, server, std::string(kPreface) + settings());
-  passes(program, server, asks.headers(1, get("/a"), false));
-  passes(program, server, asks.headers(3, get("/b"), false));
-  passes(server, program, settings());
-  const auto quiet = [](std::uint32_t stream) { return frame(NGHTTP2_RST_STREAM, 0, stream, number(0, 4)); };
+  TlsTalk talk{rig};
+  passes(talk.program, talk.server, talk.asks.headers(1, get("/a"), false));
+  passes(talk.program, talk.server, talk.asks.headers(3, get("/b"), false));
+  auto& answers = talk.answers;
   const std::string parts[] = {answers.headers(1, {{":status", "413"}}, false) + data(1, "no", true),
-                               quiet(1) + answers.headers(3, {{":status", "413"}}, true), quiet(3)};
-  server.say(parts[0] + parts[1] + parts[2]);
-  for (const auto& part : parts) {
-    std::string heard(1000, '\0');
-    std::size_t size = 0;
-    REQUIRE(SSL_read_ex(program.ssl(), heard.data(), heard.size(), &size) ==
-            1);  // gives no more than a record
-    CHECK((heard.substr(0, size) == part));
-  }
+                               reset(1, NGHTTP2_NO_ERROR) + answers.headers(3, {{":status", "413"}}, true),
+                               reset(3, NGHTTP2_NO_ERROR)};
+  talk.server.say(parts[0] + parts[1] + parts[2]);
+  for (const auto& part : parts) CHECK((talk.hear_record() == part));
   for (const auto& flow : rig.ended(2)) CHECK(flow.status == 413);
 }
 
@@ -150,24 +163,17 @@ TEST_CASE("http2: RST_STREAM is parted from the answer wherever it lies in what 
   for (const std::size_t at : {4080, 4087, 4090, 4096}) {
     CAPTURE(at);
     Rig rig{rig::trusting()};
-    auto [program, server] = rig.open();
-    const mitm::tls::SslCtxPtr client = rig::ours().client(), origin = rig::theirs().server("h.test");
-    REQUIRE(shake(program, client.get(), server, origin.get(), "h.test", {"h2"}).program);
-    Packer asks, answers;
-    passes(program, server, std::string(kPreface) + settings());
-    passes(program, server, asks.headers(1, get("/a"), false));
-    passes(server, program, settings());
-    std::string answer = answers.headers(1, {{":status", "413"}}, false);
+    TlsTalk talk{rig};
+    passes(talk.program, talk.server, talk.asks.headers(1, get("/a"), false));
+    std::string answer = talk.answers.headers(1, {{":status", "413"}}, false);
     answer += data(1, std::string(at - answer.size() - 9, 'x'), true);
     REQUIRE(answer.size() == at);
     const std::string all = answer + reset(1, NGHTTP2_NO_ERROR);
-    server.say(all);
-    std::string heard(2 * all.size(), '\0');
-    std::size_t size = 0;
-    REQUIRE(SSL_read_ex(program.ssl(), heard.data(), heard.size(), &size) == 1);  // a record at most
-    CHECK(size >= answer.size());
-    CHECK(size < all.size());
-    CHECK(heard.substr(0, size) + program.hear(all.size() - size) == all);
+    talk.server.say(all);
+    const std::string heard = talk.hear_record();
+    CHECK(heard.size() >= answer.size());
+    CHECK(heard.size() < all.size());
+    CHECK(heard + talk.program.hear(all.size() - heard.size()) == all);
   }
 }
 
