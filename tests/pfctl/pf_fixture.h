@@ -1,9 +1,11 @@
 // What the tests of loading into pf share.
 #pragma once
 
+#include <array>
 #include <cstdlib>
 #include <filesystem>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include <doctest/doctest.h>
@@ -24,6 +26,17 @@ inline constexpr const char* kHoldingText =
     "rdr pass on lo0 inet proto tcp from any to any port 80 -> 198.18.0.1 port 28531\n"
     "pass out quick inet proto tcp from any to any divert-to 127.0.0.1 port 28531 no state\n";
 
+/// By an interface of our own.
+inline constexpr const char* kLoopbackText =
+    "rdr pass on lo28531 inet proto tcp from any to any port 80 -> 198.18.0.1 port 28531\n"
+    "pass out quick route-to (lo28531 127.0.0.1) inet proto tcp from any to any port 80 keep state\n";
+
+/// What start() has loaded.
+inline const pfctl::Loaded kLoaded{kAnchorText, {}};
+
+/// Those whose pf osproxy loads rules into.
+inline constexpr std::array kDialects{pfctl::Dialect::darwin, pfctl::Dialect::freebsd};
+
 inline const pfctl::Loopback kPreferred{boost::asio::ip::make_address("198.18.0.1"),
                                         boost::asio::ip::make_address("fdff:6f73::1")};
 
@@ -38,6 +51,10 @@ struct Folder {
   [[nodiscard]] std::string journal() const { return path + "/state.json"; }
   std::string path;
 };
+
+inline bool contains(const std::string& text, std::string_view part) {
+  return text.find(part) != std::string::npos;
+}
 
 inline std::string content(const std::string& path) {
   auto text = base::read_file(path);

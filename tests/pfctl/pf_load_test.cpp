@@ -23,10 +23,6 @@ pfctl::Probe connecting(PfMachine& machine) {
   return [&](bool ipv6) -> base::Result<Tried> { return machine.connect(ipv6); };
 }
 
-bool contains(const std::string& text, std::string_view part) {
-  return text.find(part) != std::string::npos;
-}
-
 }  // namespace
 
 TEST_CASE("pf_load: a user's firewall stays in force during a run, and after it") {

@@ -11,13 +11,10 @@ namespace {
 using pfctl::Dialect;
 using pfctl::Tried;
 using test::Folder;
+using test::kHoldingText;
+using test::kLoopbackText;
 using test::PfMachine;
 using test::PfState;
-
-constexpr const char* kLoopbackText =
-    "rdr pass on lo28531 inet proto tcp from any to any port 80 -> 198.18.0.1 port 28531\n"
-    "pass out quick route-to (lo28531 127.0.0.1) inet proto tcp from any to any port 80 keep state\n";
-using test::kHoldingText;
 
 bool load(pfctl::PfSession& held, const char* text) {
   return held.clean_up() && held.prepare(test::kPreferred) && held.load(test::offer(text), {});

@@ -14,12 +14,7 @@ using pfctl::Dialect;
 using pfctl::Tried;
 using namespace test;
 
-const pfctl::Loaded kLoaded{kAnchorText, {}};
 constexpr const char* kFirewall = "block drop all\npass out all flags S/SA keep state\n";
-
-bool contains(const std::string& text, std::string_view part) {
-  return text.find(part) != std::string::npos;
-}
 
 /// rc.d/pf: `pfctl -F all`, `pfctl -f`, and -e only when it is not enabled.
 void start_service(PfMachine& machine) {
@@ -363,4 +358,40 @@ TEST_CASE("pf_others: of a reference beside rules of others, ours goes and their
     CHECK(machine.state.nat == each.left.nat);
     CHECK(machine.state.rules == each.left.rules);
   }
+}
+
+TEST_CASE("pf_plan: what others change in the meantime stays theirs") {
+  const Folder folder;
+  PfMachine machine(Dialect::freebsd);
+  {
+    auto held = session(machine, Dialect::freebsd, folder);
+    REQUIRE(start(held).has_value());
+    // A firewall comes up: it keeps our anchor, adds rules, takes lo0 for itself.
+    machine.state.rules += "block drop in on em0 all\n";
+    machine.state.mtu = 20000;
+    machine.state.aliases.erase("198.18.0.1");
+    const auto undone = held.undo();
+    CHECK(undone.failures == Lines{});
+    CHECK(
+        undone.lines ==
+        Lines{"left pf enabled: others have loaded rules into its main ruleset since (`block drop in on em0 "
+              "all`)",
+              "left the main ruleset of pf as others have loaded it since: it refers to osproxy, which is "
+              "empty now",
+              "flushed the anchor osproxy", "took fdff:6f73::1 from lo0"});
+  }
+  CHECK(machine.state == PfState{.switched_on = true,
+                                 .nat = "rdr-anchor \"osproxy\" all\n",
+                                 .rules = "anchor \"osproxy\" all\nblock drop in on em0 all\n",
+                                 .mtu = 20000});
+
+  PfMachine replaced(Dialect::freebsd);
+  {
+    auto held = session(replaced, Dialect::freebsd, folder);
+    REQUIRE(start(held).has_value());
+    replaced.state.nat.clear();
+    replaced.state.rules = "pass all\n";
+    replaced.state.switched_on = false;
+  }
+  CHECK(replaced.state == PfState{.rules = "pass all\n"});
 }

@@ -5,7 +5,6 @@
 #include <utility>
 
 #include <doctest/doctest.h>
-#include <unistd.h>
 
 #include "pfctl/pf_undo.h"
 #include "tests/pfctl/pf_fixture.h"
@@ -13,7 +12,6 @@
 namespace {
 
 using pfctl::Dialect;
-using pfctl::PfSession;
 using pfctl::Tried;
 using namespace test;
 
@@ -267,125 +265,6 @@ TEST_CASE("pf_plan: who decides first, and stays in front, is told") {
   }
 }
 
-TEST_CASE("pf_plan: a probe that never arrives is an error that undoes all") {
-  const Folder folder;
-  PfMachine machine(Dialect::darwin);
-  machine.state = {.nat = kStockNat, .rules = "pass out quick on utun3 all\n"};
-  const PfState before = machine.state;
-  auto held = session(machine, Dialect::darwin, folder);
-  int probes = 0;
-  const auto astray = [&](bool) -> base::Result<Tried> {
-    ++probes;
-    return Tried::astray;
-  };
-  const auto loaded = start(held, astray);
-  REQUIRE(!loaded.has_value());
-  CHECK(
-      probes ==
-      2);  // twice, for a packet may be lost: the main ruleset named us from the start, in front of that rule
-  CHECK(loaded.error().text.find("utun3") == std::string::npos);
-  CHECK(loaded.error().text.find("something else than pf decides") != std::string::npos);
-  CHECK(machine.state == before);
-
-  machine.state = stock();
-  CHECK(!start(held, astray).has_value());
-  CHECK(probes == 4);
-  CHECK(machine.state == stock());
-  const auto broken = start(held, [](bool) -> base::Result<Tried> { return base::failure("no network"); });
-  REQUIRE(!broken.has_value());
-  CHECK(broken.error().text == "no network");
-  CHECK(machine.state == stock());
-}
-
-TEST_CASE("pf_plan: a probe that never arrives names who has come in front of us meanwhile") {
-  const Folder folder;
-  PfMachine machine(Dialect::freebsd);
-  auto held = session(machine, Dialect::freebsd, folder);
-  const auto loaded = start(held, [&](bool) -> base::Result<Tried> {
-    machine.state.rules = "pass out quick all\n" + machine.state.rules;
-    return Tried::astray;
-  });
-  REQUIRE(!loaded.has_value());
-  CHECK(loaded.error().text.find("`pass out quick all` in its main ruleset decides first") !=
-        std::string::npos);
-}
-
-TEST_CASE("pf_plan: IPv6 that does not arrive is refused, and only that") {
-  constexpr const char* kRefusing = "rdr pass on lo0 inet\nblock return out quick inet6\n";
-  struct {
-    Tried ipv4, ipv6;
-    pfctl::Offer::Proof proof;
-    bool loads;
-    const char* text;
-  } constexpr kCases[] = {
-      {Tried::arrived, Tried::arrived, pfctl::Offer::Proof::ipv4, true, kAnchorText},
-      {Tried::arrived, Tried::astray, pfctl::Offer::Proof::ipv4, true, kRefusing},
-      {Tried::arrived, Tried::no_route, pfctl::Offer::Proof::ipv4, true, kAnchorText},
-      {Tried::astray, Tried::arrived, pfctl::Offer::Proof::ipv4, false, nullptr},
-      // The packet engine holds IPv4.
-      {Tried::astray, Tried::arrived, pfctl::Offer::Proof::none, true, kAnchorText},
-      {Tried::astray, Tried::astray, pfctl::Offer::Proof::none, true, kRefusing},
-  };
-  for (const Dialect dialect : {Dialect::darwin, Dialect::freebsd}) {
-    for (const auto& each : kCases) {
-      const Folder folder;
-      PfMachine machine(dialect);
-      auto held = session(machine, dialect, folder);
-      REQUIRE(held.prepare(kPreferred).has_value());
-      pfctl::Offer wanted = offer(kAnchorText, each.proof);
-      wanted.without_ipv6 = kRefusing;
-      const auto loaded =
-          held.load(wanted, [&](bool ipv6) -> base::Result<Tried> { return ipv6 ? each.ipv6 : each.ipv4; });
-      REQUIRE(loaded.has_value() == each.loads);
-      if (!each.loads) continue;
-      CHECK(loaded->text == each.text);
-      CHECK(machine.state.anchors.at(anchor_for(dialect)) == each.text);
-      const bool told = std::ranges::any_of(loaded->notes, [](const std::string& note) {
-        return note.find("does not divert IPv6") != std::string::npos;
-      });
-      CHECK(told == (loaded->text == kRefusing));
-    }
-  }
-}
-
-TEST_CASE("pf_plan: what is offered for a ruleset") {
-  using Proof = pfctl::Offer::Proof;
-  pfctl::Ruleset rules;
-  rules.exempt_gid = 4242;
-  rules.listener_v4 = rules.listener_v6 = 28531;
-  const auto both = pfctl::offer_of(rules, Dialect::freebsd).value();
-  CHECK(both.proof == Proof::ipv4);
-  CHECK(both.text == pfctl::render_pf(rules, Dialect::freebsd).value());
-  CHECK(both.without_ipv6.find("block return out quick inet6 proto tcp") != std::string::npos);
-  CHECK(both.without_ipv6.find("-> 198.18.0.1") != std::string::npos);
-
-  rules.queueing.emplace();
-  rules.queueing->first = 28531;
-  const auto held = pfctl::offer_of(rules, Dialect::freebsd).value();
-  CHECK(held.proof == Proof::none);
-  CHECK(held.without_ipv6.find("divert-to") != std::string::npos);
-  CHECK(!pfctl::offer_of(rules, Dialect::darwin));
-  rules.queueing.reset();
-
-  rules.ipv4 = false;
-  CHECK(pfctl::offer_of(rules, Dialect::darwin)->proof == Proof::ipv6);
-  CHECK(pfctl::offer_of(rules, Dialect::darwin)->without_ipv6.empty());
-  rules.ipv4 = true;
-  rules.ipv6 = false;
-  CHECK(pfctl::offer_of(rules, Dialect::darwin)->proof == Proof::ipv4);
-  CHECK(pfctl::offer_of(rules, Dialect::darwin)->without_ipv6.empty());
-}
-
-TEST_CASE("pf_plan: a machine without any route proves nothing, and is believed") {
-  const Folder folder;
-  PfMachine machine(Dialect::darwin);
-  machine.state = stock();
-  auto held = session(machine, Dialect::darwin, folder);
-  const auto notes = start(held, [](bool) -> base::Result<Tried> { return Tried::no_route; });
-  REQUIRE(notes.has_value());
-  CHECK(notes->empty());
-}
-
 TEST_CASE("pf_plan: rules come and go, the addresses of the listeners stay") {
   for (const auto& found : machines()) {
     CAPTURE(found.name);
@@ -410,38 +289,6 @@ TEST_CASE("pf_plan: rules come and go, the addresses of the listeners stay") {
     CHECK(machine.state == found.state);
     CHECK(!std::filesystem::exists(folder.journal()));
   }
-}
-
-TEST_CASE("pf_plan: a forked child that lets go undoes nothing and keeps nobody from cleaning up") {
-  const Folder folder;
-  PfMachine machine(Dialect::freebsd);
-  auto held = session(machine, Dialect::freebsd, folder);
-  REQUIRE(start(held).has_value());
-  const PfState diverting = machine.state;
-  CHECK(pfctl::journal_owner(folder.journal()).value() == ::getpid());
-  {
-    PfSession child = std::move(held);
-    child.abandon();
-  }
-  CHECK(machine.state == diverting);
-  CHECK(pfctl::journal_owner(folder.journal()).value() == pfctl::kNoOwner);
-}
-
-TEST_CASE("pf_plan: the rules of a dying process go first, and only its") {
-  const Folder folder;
-  PfMachine machine(Dialect::freebsd);
-  auto held = session(machine, Dialect::freebsd, folder);
-  REQUIRE(start(held).has_value());
-  PfState diverting = machine.state;
-  const pfctl::Machine same{Dialect::freebsd, "osproxy", machine.runner()};
-  REQUIRE(pfctl::flush_rules_of(same, folder.journal(), ::getpid() + 1).has_value());
-  CHECK(machine.state == diverting);
-  REQUIRE(pfctl::flush_rules_of(same, folder.journal(), ::getpid()).has_value());
-  diverting.anchors.clear();
-  CHECK(machine.state == diverting);
-  CHECK(held.undo().failures.empty());
-  CHECK(machine.state == PfState{});
-  CHECK(pfctl::flush_rules_of(same, folder.journal(), ::getpid()).has_value());
 }
 
 TEST_CASE("pf_plan: without IPv6 on lo0 there is no alias of it") {
@@ -470,71 +317,6 @@ TEST_CASE("pf_plan: set skip on lo0 is an error that says what to do, before any
   }
 }
 
-TEST_CASE("pf_plan: what others change in the meantime stays theirs") {
-  const Folder folder;
-  PfMachine machine(Dialect::freebsd);
-  {
-    auto held = session(machine, Dialect::freebsd, folder);
-    REQUIRE(start(held).has_value());
-    // A firewall comes up: it keeps our anchor, adds rules, takes lo0 for itself.
-    machine.state.rules += "block drop in on em0 all\n";
-    machine.state.mtu = 20000;
-    machine.state.aliases.erase("198.18.0.1");
-    const auto undone = held.undo();
-    CHECK(undone.failures == Lines{});
-    CHECK(
-        undone.lines ==
-        Lines{"left pf enabled: others have loaded rules into its main ruleset since (`block drop in on em0 "
-              "all`)",
-              "left the main ruleset of pf as others have loaded it since: it refers to osproxy, which is "
-              "empty now",
-              "flushed the anchor osproxy", "took fdff:6f73::1 from lo0"});
-  }
-  CHECK(machine.state == PfState{.switched_on = true,
-                                 .nat = "rdr-anchor \"osproxy\" all\n",
-                                 .rules = "anchor \"osproxy\" all\nblock drop in on em0 all\n",
-                                 .mtu = 20000});
-
-  PfMachine replaced(Dialect::freebsd);
-  {
-    auto held = session(replaced, Dialect::freebsd, folder);
-    REQUIRE(start(held).has_value());
-    replaced.state.nat.clear();
-    replaced.state.rules = "pass all\n";
-    replaced.state.switched_on = false;
-  }
-  CHECK(replaced.state == PfState{.rules = "pass all\n"});
-}
-
-TEST_CASE("pf_plan: somebody's pfctl -d makes our token void, which is no failure") {
-  const Folder folder;
-  PfMachine machine(Dialect::darwin);
-  machine.state = stock();
-  const PfState before = machine.state;
-  auto held = session(machine, Dialect::darwin, folder);
-  REQUIRE(start(held).has_value());
-  machine.state.tokens.clear();
-  CHECK(held.undo().failures.empty());
-  CHECK(machine.state == before);
-}
-
-TEST_CASE("pf_plan: what cannot be undone is told, the rest is undone, and the journal keeps it") {
-  const Folder folder;
-  PfMachine machine(Dialect::freebsd);
-  {
-    auto held = session(machine, Dialect::freebsd, folder);
-    REQUIRE(start(held).has_value());
-    machine.fail_at = machine.changes;  // the first of the undoing
-    const auto undone = held.undo();
-    CHECK(undone.failures == Lines{"cannot disable pf: out of luck"});
-  }
-  CHECK(machine.state == PfState{.switched_on = true});
-  auto next = session(machine, Dialect::freebsd, folder);
-  CHECK(next.clean_up().value().lines == Lines{"disabled pf"});
-  CHECK(next.clean_up().value().lines.empty());
-  CHECK(machine.state == PfState{});
-}
-
 TEST_CASE("pf_plan: what an earlier run left and nobody can undo keeps nobody from starting") {
   const Folder folder;
   PfMachine machine(Dialect::freebsd);
@@ -561,64 +343,6 @@ TEST_CASE("pf_plan: what an earlier run left and nobody can undo keeps nobody fr
     CHECK(machine.state == PfState{});
     CHECK(!std::filesystem::exists(folder.journal()));
   }
-}
-
-TEST_CASE("pf_plan: an anchor that is not there any more is flushed, whatever pfctl says to that") {
-  for (const bool strict : {false, true}) {
-    const Folder folder;
-    PfMachine machine(Dialect::freebsd);
-    machine.strict = strict;
-    {
-      auto held = session(machine, Dialect::freebsd, folder);
-      REQUIRE(start(held).has_value());
-      machine.state.anchors.clear();
-      CHECK(held.undo().failures.empty());
-    }
-    CHECK(machine.state == PfState{});
-    CHECK(!std::filesystem::exists(folder.journal()));
-  }
-}
-
-TEST_CASE("pf_plan: an anchor that keeps its rules is a failure with pfctl's words") {
-  const Folder folder;
-  PfMachine machine(Dialect::darwin);
-  machine.state = stock();
-  auto held = session(machine, Dialect::darwin, folder);
-  REQUIRE(start(held).has_value());
-  machine.fail_at = machine.changes + 1;  // after the token
-  CHECK(held.undo().failures == Lines{"cannot flush our anchor com.apple/osproxy: out of luck"});
-}
-
-TEST_CASE("pf_plan: with pf's module everything in pf is undone") {
-  const Folder folder;
-  PfMachine machine(Dialect::freebsd);
-  machine.state.module = false;
-  {
-    auto held = session(machine, Dialect::freebsd, folder);
-    REQUIRE(start(held).has_value());
-    // kldunload -f
-    machine.state = {.module = false, .aliases = machine.state.aliases, .mtu = machine.state.mtu};
-    const auto undone = held.undo();
-    CHECK(undone.failures == Lines{});
-    CHECK(undone.lines == Lines{"set the MTU of lo0 back to 16384", "took fdff:6f73::1 from lo0",
-                                "took 198.18.0.1 from lo0"});
-  }
-  CHECK(machine.state == PfState{.module = false});
-  CHECK(!std::filesystem::exists(folder.journal()));
-}
-
-TEST_CASE("pf_plan: a module that stays loaded is no failure") {
-  const Folder folder;
-  PfMachine machine(Dialect::freebsd);
-  machine.state.module = false;
-  machine.keeps_module = true;
-  auto held = session(machine, Dialect::freebsd, folder);
-  REQUIRE(start(held).has_value());
-  const auto undone = held.undo();
-  CHECK(undone.failures == Lines{});
-  CHECK(undone.lines.back() == "left the module pf loaded: kldunload: can't unload file: Device busy");
-  CHECK(machine.state == PfState{});
-  CHECK(!std::filesystem::exists(folder.journal()));
 }
 
 TEST_CASE("pf_plan: another address where the first is covered; none is an error") {

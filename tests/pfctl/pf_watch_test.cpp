@@ -14,8 +14,6 @@ using pfctl::Dialect;
 using pfctl::Tried;
 using namespace test;
 
-const pfctl::Loaded kLoaded{kAnchorText, {}};
-
 struct Run {
   explicit Run(Dialect dialect, PfState state = {}) : machine(dialect), before(state) {
     machine.state = std::move(state);
@@ -36,12 +34,6 @@ struct Run {
   PfState diverting;
   std::optional<pfctl::PfSession> held;
 };
-
-bool contains(const std::string& text, std::string_view part) {
-  return text.find(part) != std::string::npos;
-}
-
-constexpr std::array kDialects{Dialect::darwin, Dialect::freebsd};
 
 }  // namespace
 
@@ -318,16 +310,13 @@ TEST_CASE("pf_watch: an address of ours that lo0 has lost comes back, and goes a
 }
 
 TEST_CASE("pf_watch: the interface that rules name comes back when it is destroyed") {
-  constexpr const char* kText =
-      "rdr pass on lo28531 inet proto tcp from any to any port 80 -> 198.18.0.1 port 28531\n"
-      "pass out quick route-to (lo28531 127.0.0.1) inet proto tcp from any to any port 80 keep state\n";
   const Folder folder;
   PfMachine machine(Dialect::freebsd);
   const PfState before = machine.state;
   {
     auto held = session(machine, Dialect::freebsd, folder);
     REQUIRE(held.prepare(kPreferred).has_value());
-    const auto loaded = held.load(offer(kText), {});
+    const auto loaded = held.load(offer(kLoopbackText), {});
     REQUIRE(loaded.has_value());
     CHECK(held.put_right(*loaded).empty());
     machine.state.loopbacks.clear();

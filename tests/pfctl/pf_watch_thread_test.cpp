@@ -18,9 +18,6 @@ using pfctl::Tried;
 using namespace test;
 using namespace std::chrono_literals;
 
-const pfctl::Loaded kLoaded{kAnchorText, {}};
-constexpr std::array kDialects{Dialect::darwin, Dialect::freebsd};
-
 /// A machine that a watch's thread looks at as well.
 struct Watched {
   explicit Watched(Dialect dialect) : model(dialect) {
