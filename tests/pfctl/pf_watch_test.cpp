@@ -35,6 +35,22 @@ struct Run {
   std::optional<pfctl::PfSession> held;
 };
 
+/// With rules that hold packets.
+struct Holding {
+  explicit Holding(PfState state) {
+    machine.state = std::move(state);
+    held.emplace(session(machine, Dialect::freebsd, folder));
+    REQUIRE(held->prepare(kPreferred).has_value());
+    loaded = held->load(offer(kHoldingText, pfctl::Offer::Proof::none), {}).value();
+  }
+  Lines put_right() { return held->put_right(loaded); }
+
+  Folder folder;
+  PfMachine machine{Dialect::freebsd};
+  std::optional<pfctl::PfSession> held;
+  pfctl::Loaded loaded;
+};
+
 }  // namespace
 
 TEST_CASE("pf_watch: nothing has changed, nothing is done") {
@@ -358,69 +374,53 @@ TEST_CASE("pf_watch: macOS: the addresses of VPNs are those that there are") {
 }
 
 TEST_CASE("pf_watch: rules that hold packets give way to a firewall that they cannot be put in front of") {
-  const Folder folder;
-  PfMachine machine(Dialect::freebsd);
-  machine.state = {.switched_on = true, .rules = "block drop all\n"};
-  auto held = session(machine, Dialect::freebsd, folder);
-  REQUIRE(held.prepare(kPreferred).has_value());
-  const auto loaded = held.load(offer(kHoldingText, pfctl::Offer::Proof::none), {});
-  REQUIRE(loaded.has_value());
+  Holding run({.switched_on = true, .rules = "block drop all\n"});
+  PfMachine& machine = run.machine;
   CHECK(machine.state.rules == "anchor \"osproxy\" all\nblock drop all\n");
   const std::string firewall = "block drop all\nblock drop in proto tcp from any os \"NMAP\" to any\n";
   machine.state.rules = firewall + "anchor \"osproxy\" all\n";
-  const auto lines = held.put_right(*loaded);
+  const auto lines = run.put_right();
   REQUIRE(lines.size() == 1);
   CHECK(contains(lines.front(),
                  "our rules are taken out: `block drop all` in the main ruleset of pf stands in front"));
   CHECK(machine.state.anchors.empty());
-  CHECK(held.put_right(*loaded).empty());
-  REQUIRE(held.stop().has_value());
-  REQUIRE(held.divert_again(*loaded).has_value());
+  CHECK(run.put_right().empty());
+  REQUIRE(run.held->stop().has_value());
+  REQUIRE(run.held->divert_again(run.loaded).has_value());
   CHECK(machine.state.anchors.empty());
   machine.state.rules = "anchor \"osproxy\" all\n" + firewall;
-  CHECK(contains(held.put_right(*loaded).front(),
-                 "leaves room for osproxy again: new connections are captured"));
+  CHECK(contains(run.put_right().front(), "leaves room for osproxy again: new connections are captured"));
   CHECK(machine.state.anchors.count("osproxy") == 1);
 }
 
 TEST_CASE("pf_watch: rules that hold packets give way to nat of local sockets and to reassembly of TCP") {
   for (const bool nat : {true, false}) {
-    const Folder folder;
-    PfMachine machine(Dialect::freebsd);
-    machine.state = {.switched_on = true};
-    auto held = session(machine, Dialect::freebsd, folder);
-    REQUIRE(held.prepare(kPreferred).has_value());
-    const auto loaded = held.load(offer(kHoldingText, pfctl::Offer::Proof::none), {});
-    REQUIRE(loaded.has_value());
+    Holding run({.switched_on = true});
+    PfMachine& machine = run.machine;
     const PfState holding = machine.state;
     if (nat) machine.state.nat = "nat on em0 inet from any to any -> 192.0.2.1\n" + machine.state.nat;
     if (!nat) machine.state.rules = "scrub all reassemble tcp fragment reassemble\n" + machine.state.rules;
-    const auto lines = held.put_right(*loaded);
+    const auto lines = run.put_right();
     REQUIRE(lines.size() == 1);
     CHECK(contains(lines.front(), nat ? "`nat on em0 inet from any" : "`scrub all reassemble tcp"));
     CHECK(machine.state.anchors.empty());
     machine.state.nat = holding.nat;
     machine.state.rules = holding.rules;
-    CHECK(!held.put_right(*loaded).empty());
+    CHECK(!run.put_right().empty());
     CHECK(machine.state == holding);
   }
 }
 
 TEST_CASE("pf_watch: rules that hold packets stay out while main cannot be loaded with them in front") {
-  const Folder folder;
-  PfMachine machine(Dialect::freebsd);
-  machine.state = {.switched_on = true, .rules = "block drop all\n"};
-  auto held = session(machine, Dialect::freebsd, folder);
-  REQUIRE(held.prepare(kPreferred).has_value());
-  const auto loaded = held.load(offer(kHoldingText, pfctl::Offer::Proof::none), {});
-  REQUIRE(loaded.has_value());
+  Holding run({.switched_on = true, .rules = "block drop all\n"});
+  PfMachine& machine = run.machine;
   machine.state.rules = "block drop all\nanchor \"osproxy\" all\n";
   machine.loses = "block drop all";
-  const auto lines = held.put_right(*loaded);
+  const auto lines = run.put_right();
   REQUIRE(!lines.empty());
   CHECK(contains(lines.front(), "nothing is captured any more"));
   CHECK(machine.state.anchors.empty());
   CHECK(machine.state.rules == "block drop all\nanchor \"osproxy\" all\n");
-  CHECK(!held.put_right(*loaded).empty());
+  CHECK(!run.put_right().empty());
   CHECK(machine.state.anchors.count("osproxy") == 1);
 }
