@@ -17,6 +17,9 @@ namespace {
 
 using flow::Direction;
 
+constexpr const char* kClient = "10.0.0.1:41000";
+constexpr const char* kServer = "93.184.216.34:443";
+
 std::uint32_t number(std::string_view bytes, std::size_t at, std::size_t size) {
   std::uint32_t value = 0;
   for (const char c : bytes.substr(at, size)) value = value << 8U | static_cast<unsigned char>(c);
@@ -189,7 +192,7 @@ class Capture {
 };
 
 flow::Data event(Direction direction, std::uint64_t offset, std::string bytes, std::uint64_t conn = 1,
-                 const char* client = "10.0.0.1:41000", const char* server = "93.184.216.34:443") {
+                 const char* client = kClient, const char* server = kServer) {
   flow::Data data;
   data.conn = conn;
   data.client = base::parse_endpoint(client).value();
@@ -231,8 +234,7 @@ TEST_CASE("pcap: handshake, data, acknowledgements and both ends") {
   capture.write(event(Direction::request, 4, ""));
   capture.write(event(Direction::response, 5, ""));
   const auto packets = capture.packets();
-  const std::string client = "10.0.0.1:41000";
-  const std::string server = "93.184.216.34:443";
+  const std::string client = kClient, server = kServer;
   const struct {
     const std::string& source;
     unsigned flags;
@@ -269,9 +271,9 @@ TEST_CASE("pcap: streams of any sizes come back byte for byte, IPv4 and IPv6") {
     const char* client;
     const char* server;
     const char* source;
-  } cases[] = {{"10.0.0.1:41000", "93.184.216.34:443", "10.0.0.1:41000"},
+  } cases[] = {{kClient, kServer, kClient},
                {"[2001:db8::2]:41000", "[2001:db8::1]:443", "[2001:db8::2]:41000"},
-               {"[::ffff:10.0.0.1]:41000", "93.184.216.34:443", "10.0.0.1:41000"}};
+               {"[::ffff:10.0.0.1]:41000", kServer, kClient}};
   for (const auto& c : cases) {
     CAPTURE(c.client);
     Capture capture;
@@ -308,7 +310,7 @@ TEST_CASE("pcap: lost events leave gaps, everything else stays in its place") {
     }
     if (round % 2 == 0) capture.write(event(Direction::response, sent.size(), ""));
     const auto packets = capture.packets();
-    CHECK(stream_of(packets, "93.184.216.34:443") == kept);
+    CHECK(stream_of(packets, kServer) == kept);
     if (round % 2 == 0) {
       const Packet& fin = packets[packets.size() - 2];
       CHECK((fin.flags & kFin) != 0);
@@ -325,7 +327,7 @@ TEST_CASE("pcap: nothing follows the end of a direction") {
   capture.write(event(Direction::response, 7, ""));
   capture.write(event(Direction::request, 0, "still here"));
   const auto packets = capture.packets();
-  const std::string server = "93.184.216.34:443";
+  const std::string server = kServer;
   bool ended = false;
   for (const Packet& packet : packets) {
     if (packet.source != server) continue;
@@ -335,7 +337,7 @@ TEST_CASE("pcap: nothing follows the end of a direction") {
   }
   CHECK(ended);
   CHECK(stream_of(packets, server).size() == 1);
-  CHECK(stream_of(packets, "10.0.0.1:41000").size() == 1);
+  CHECK(stream_of(packets, kClient).size() == 1);
 }
 
 TEST_CASE("pcap: a stream of more than 4 GiB wraps its sequence numbers") {
