@@ -39,7 +39,7 @@ using divert::confine;
 namespace {
 
 /// The errno that `attempt` leaves in a confined child; 0: it succeeded. 200: it was not confined at all,
-/// 201: it was killed.
+/// 201: it was killed, 202: it failed without an errno.
 template <class Attempt>
 int errno_of(Attempt attempt, const std::vector<std::string>& readable = {}) {
   const pid_t child = ::fork();
@@ -68,7 +68,7 @@ bool kernel_has_landlock() {
 #endif
 }
 
-/// In a directory that nobody else has.
+/// A directory that nobody else has.
 struct Scratch {
   Scratch() { ::mkdtemp(path.data()); }
   ~Scratch() { std::filesystem::remove_all(path); }
@@ -79,7 +79,7 @@ void write(const std::string& path) {
   std::ofstream{path} << "secret";
 }
 
-/// Connected, over loopback.
+/// Connects, waits and sends a byte over loopback; false: one of these fails.
 bool talk_over_loopback() {
   namespace asio = boost::asio;
   using tcp = asio::ip::tcp;

@@ -32,9 +32,10 @@ struct Book {
   HeldPacket packet() { return {0, next_packet++, 0}; }
 
   // The token of the lookup that a new packet leads to.
-  std::uint64_t arrives(const FlowKey& key, const HeldPacket& held, std::uint32_t sequence = 1) {
+  std::uint64_t arrives(const FlowKey& key, const HeldPacket& held, std::uint32_t sequence = 1,
+                        Ledger::Reach reach = Ledger::Reach::listener) {
     deeds.clear();
-    ledger.arrive(key, sequence, held, now, deeds);
+    ledger.arrive(key, sequence, held, now, deeds, reach);
     REQUIRE(deeds.size() == 1);
     REQUIRE(std::holds_alternative<LookUp>(deeds[0]));
     return std::get<LookUp>(deeds[0]).token;
@@ -293,8 +294,7 @@ TEST_CASE(
     "ledger: a socket that is bound to a device waits for a slow lookup: the listener is out of its reach") {
   Book book;
   const auto held = book.packet();
-  book.ledger.arrive(flow(1), 1, held, book.now, book.deeds, Ledger::Reach::none_and_rules);
-  const auto token = std::get<LookUp>(book.deeds.at(0)).token;
+  const auto token = book.arrives(flow(1), held, 1, Ledger::Reach::none_and_rules);
   book.wait(2900ms);
   CHECK(book.deeds.empty());
   auto bound = ruling(Action::pass);
@@ -320,8 +320,7 @@ TEST_CASE(
 TEST_CASE("ledger: without rules a socket that is bound to a device passes when its lookup takes long") {
   Book book;
   const auto held = book.packet();
-  book.ledger.arrive(flow(1), 1, held, book.now, book.deeds, Ledger::Reach::none);
-  const auto token = std::get<LookUp>(book.deeds.at(0)).token;
+  const auto token = book.arrives(flow(1), held, 1, Ledger::Reach::none);
   book.wait(49ms);
   CHECK(book.deeds.empty());
   book.wait(1ms);

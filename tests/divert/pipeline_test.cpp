@@ -17,7 +17,7 @@ using divert::Connection;
 
 namespace {
 
-struct Nobody final : divert::Interceptor {
+struct Nobody : divert::Interceptor {
   awaitable<void> intercept(Connection, tcp::socket, tcp::socket, divert::OpenStraight) override {
     co_return;
   }
@@ -49,7 +49,7 @@ tcp::socket accept_from(tcp::socket& program) {
 }
 
 /// Knows only later that a connection goes straight.
-struct Late final : divert::Interceptor {
+struct Late final : Nobody {
   explicit Late(boost::asio::io_context& in) : context(in) {}
   awaitable<void> intercept(Connection, tcp::socket, tcp::socket server, divert::OpenStraight open) override {
     was_open = server.is_open();
@@ -60,11 +60,6 @@ struct Late final : divert::Interceptor {
     context.stop();
   }
   [[nodiscard]] divert::Way way(const divert::Verdict&) const override { return divert::Way::late; }
-  awaitable<boost::system::error_code> dial(Connection, tcp::socket&) override {
-    co_return boost::system::error_code{};
-  }
-  void end_all() override {}
-  void unreachable(const Connection&, const boost::system::error_code&) override {}
 
   boost::asio::io_context& context;
   bool was_open = true;
