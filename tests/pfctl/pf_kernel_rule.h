@@ -24,7 +24,7 @@ struct Comparison {
 
 struct Rule {
   std::string line;
-  std::string action;  ///< pass, block, rdr, anchor, rdr-anchor
+  std::string action;  ///< pass, block, rdr, nat, scrub, anchor, rdr-anchor
   std::string anchor;
   bool no = false;
   bool passes = false;  ///< rdr pass
