@@ -47,8 +47,7 @@ bool comes_true(Condition condition) {
   return false;
 }
 
-/// The pid that `attributor` names; 0: unknown.
-/// With all the time that a busy machine may need.
+/// The pid that `attributor` names, given all the time that a busy machine may need; 0: unknown.
 pid_t owner_pid(Attributor& attributor, const base::Endpoint& source, const base::Endpoint& destination) {
   const auto owner = attributor.owner_of({source, destination}, std::chrono::seconds{30});
   return owner.process ? owner.process->id.pid : 0;
@@ -273,6 +272,8 @@ TEST_CASE("attribution: a thread whose descriptors are its own") {
   CHECK(row->owner.process->id.pid == child.pid());
 }
 
+namespace {
+
 /// Connects as nobody, and leaves the socket in flight in a UNIX socket: no process has it.
 void leave_in_flight(const Listener& listener, const Child::Wire& wire) {
   if (::setresuid(65534, 65534, 65534) != 0) return;
@@ -299,6 +300,8 @@ void leave_in_flight(const Listener& listener, const Child::Wire& wire) {
   wire.send(port);
   (void)wire.receive();
 }
+
+}  // namespace
 
 TEST_CASE("attribution: a registered file of an io_uring, without a number of its own") {
   const Listener listener{"127.0.0.1"};
