@@ -47,9 +47,8 @@ class Errors(unittest.TestCase):
         self.assertEqual(result.returncode, code)
 
     def test_usage(self):
-        see = "; see osproxy run --help"
         cases = [
-            (["--fromat", "text"], f"osproxy: unknown option --fromat; did you mean --format? S{see[3:]}"),
+            (["--fromat", "text"], "osproxy: unknown option --fromat; did you mean --format? See osproxy run --help"),
             (["curl", "https://example.org/"], "osproxy: run takes one FILTER, found 2 words; to run a command and intercept it: osproxy exec -- curl https://example.org/"),
             (["exec"], "osproxy: exec needs a command: osproxy exec -- CMD [ARG ...]"),
             (["--ports", "0", "curl"], "osproxy: --ports: '0' is not a port or a range of ports; expected for example 443 or 8000-8100"),

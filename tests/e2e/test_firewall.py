@@ -3,10 +3,9 @@ import contextlib
 import json
 import os
 import signal
-import subprocess
 import unittest
 
-from harness import OSPROXY, PATIENCE, V4, V6, Osproxy, World, main, run, wait_for
+from harness import OSPROXY, PATIENCE, V4, V6, Osproxy, World, in_user_namespace, let_go, main, run, wait_for
 
 world = None
 # A user, a group and a supplementary group of programs; no entries in the password file are needed.
@@ -201,21 +200,13 @@ class UserNamespace(unittest.TestCase):
         program, said = 1000, f"{world.dir}/namespace.stderr"
         flows = f"{world.dir}/namespace.jsonl"
         command = [OSPROXY, "run", "--allow-untrusted", "curl", "--engine", "packet", "--ca-dir", f"{world.dir}/ca-of-namespace", "--format", "jsonl", "--output", flows]
-        inside = subprocess.Popen(["unshare", "--user", "--net", "sh", "-c", "read ready; exec \"$@\"", "sh", *command], stdin=subprocess.PIPE,
-                                  stderr=open(said, "w"), text=True)
-        self.addCleanup(inside.kill)
-        wait_for(lambda: os.readlink(f"/proc/{inside.pid}/ns/user") != os.readlink("/proc/self/ns/user"), "the user namespace")
-        for name in ("uid_map", "gid_map"):
-            with open(f"/proc/{inside.pid}/{name}", "w") as file:
-                file.write("0 0 1\n1 100001 65535\n")
+        inside = in_user_namespace(self, command, "0 0 1\n1 100001 65535\n", said)
         run("ip", "-n", world.origin, "link", "add", "u0", "type", "veth", "peer", "name", "u0", "netns", str(inside.pid))
         enter = ["nsenter", f"--net=/proc/{inside.pid}/ns/net"]
         for words, address in ((["ip", "-n", world.origin], "198.51.100.2/24"), ([*enter, "ip"], "198.51.100.1/24")):
             run(*words, "addr", "add", address, "dev", "u0")
             run(*words, "link", "set", "u0", "up")
-        run(*enter, "ip", "link", "set", "lo", "up")
-        print("go", file=inside.stdin, flush=True)
-        wait_for(lambda: "osproxy: capturing" in open(said).read() or inside.poll() is not None, "the start")
+        let_go(inside, said)
         become = ["nsenter", f"--user=/proc/{inside.pid}/ns/user", f"--net=/proc/{inside.pid}/ns/net",
                   "setpriv", "--reuid", str(program), "--regid", str(program), "--clear-groups"]
         answer = run(*become, "curl", "-sS", "-m", "60", "http://198.51.100.2/", check=False)

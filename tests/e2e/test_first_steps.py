@@ -256,7 +256,7 @@ class Who(unittest.TestCase):
                 self.assertEqual(self.ports_of(word), expected)
 
     def test_by_host(self):
-        """Names are found by the user, not by root."""
+        """All its addresses, with a port or without."""
         hosts = f"{world.dir}/hosts"
         with open(hosts, "w") as file:
             file.write(f"{V4[0]} api.test\n{V6[0]} api.test\n192.0.2.88 other.test\n")
@@ -265,7 +265,7 @@ class Who(unittest.TestCase):
         for word, expected in (("api.test", {http, https}), ("api.test:443", {https}), ("api.test:80", {http})):
             with self.subTest(word):
                 self.assertEqual(self.ports_of(word, before=before), expected)
-        self.assertIn(f"is at other.test:443, which has the addresses 192.0.2.88", self.who("other.test:443", code=1, before=before))
+        self.assertIn("is at other.test:443, which has the addresses 192.0.2.88", self.who("other.test:443", code=1, before=before))
         self.assertEqual(self.who("nosuch.test:443", code=1, before=before), "osproxy: there is no host 'nosuch.test'\n")
 
     def test_rows_without_a_process_come_last(self):

@@ -6,12 +6,11 @@ import shutil
 import signal
 import socket
 import stat
-import subprocess
 import tempfile
 import time
 import unittest
 
-from harness import OSPROXY, Osproxy, TemporaryUser, World, children_of, main, run, status_of, wait_for
+from harness import OSPROXY, Osproxy, TemporaryUser, World, children_of, in_user_namespace, let_go, main, run, status_of, wait_for
 
 world = None
 user = None
@@ -266,21 +265,12 @@ class Group(unittest.TestCase):
         with Osproxy(world, "curl", "--group", "777123") as osproxy:
             self.assertEqual(status_of(osproxy.worker())["Gid"].split()[0], "777123")
 
-
     def test_one_is_chosen_that_exists_in_the_user_namespace(self):
         """As in LXD and rootless containers: the usual number is none that the kernel knows there."""
-        shell = "read ready; ip link set lo up; exec \"$@\""
         command = [OSPROXY, "run", "--allow-untrusted", "curl", "--ca-dir", world.ca_dir]
         said = f"{world.dir}/namespace.stderr"
-        inside = subprocess.Popen(["unshare", "--user", "--net", "sh", "-c", shell, "sh", *command], stdin=subprocess.PIPE, stdout=subprocess.DEVNULL,
-                                  stderr=open(said, "w"), text=True)
-        self.addCleanup(inside.kill)
-        wait_for(lambda: os.readlink(f"/proc/{inside.pid}/ns/user") != os.readlink("/proc/self/ns/user"), "the user namespace")
-        for name in ("uid_map", "gid_map"):
-            with open(f"/proc/{inside.pid}/{name}", "w") as file:
-                file.write("0 0 90000\n")
-        print("go", file=inside.stdin, flush=True)
-        wait_for(lambda: "osproxy: capturing" in open(said).read() or inside.poll() is not None, "the start")
+        inside = in_user_namespace(self, command, "0 0 90000\n", said)
+        let_go(inside, said)
         self.assertIsNone(inside.poll(), open(said).read())
         self.assertIn("89999", [status_of(pid)["Gid"].split()[0] for pid in children_of(inside.pid)])
         inside.send_signal(signal.SIGINT)

@@ -81,7 +81,6 @@ class Explained(unittest.TestCase):
             for port in range(7001, 7006):
                 self.assertIn(" reused:", https(world, port, "-k").stdout)
 
-
     def test_a_server_without_tls_is_called_that(self):
         with Osproxy(world, "curl", "--ports", "80,9080") as osproxy:
             for port in (80, 9080):
@@ -131,7 +130,7 @@ class Versions(unittest.TestCase):
         with Osproxy(world, "curl", "--tls-min", "1.3", "--ports", PORTS) as osproxy:
             self.assertIn("TLSv1.3", https(world, 7009).stdout)
             refused = https(world, 7009, "--tls-max", "1.2", check=False)
-            self.assertEqual(refused.returncode, 35, refused.stderr)  # CURLE_SSL_CONNECT_ERROR
+            self.assertEqual(refused.returncode, SSL_CONNECT_ERROR, refused.stderr)
             self.assertIn("unsupported protocol", osproxy.wait_for_flow(type="tls_error")["error"])
             self.assertEqual(https(world, 7008, check=False).returncode, SSL_CONNECT_ERROR)
             error = osproxy.wait_for_flows(2, type="tls_error")[1]["error"]
