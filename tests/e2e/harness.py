@@ -252,25 +252,6 @@ def resume(pid):
         pass
 
 
-def in_user_namespace(test, command, ids, stderr):
-    """`command` as root of user and network namespaces of its own, with `ids` as its map of users and groups; see let_go()."""
-    shell = "read ready; ip link set lo up; exec \"$@\""
-    inside = subprocess.Popen(["unshare", "--user", "--net", "sh", "-c", shell, "sh", *command], stdin=subprocess.PIPE, stdout=subprocess.DEVNULL,
-                              stderr=open(stderr, "w"), text=True)
-    test.addCleanup(inside.kill)
-    wait_for(lambda: os.readlink(f"/proc/{inside.pid}/ns/user") != os.readlink("/proc/self/ns/user"), "the user namespace")
-    for name in ("uid_map", "gid_map"):
-        with open(f"/proc/{inside.pid}/{name}", "w") as file:
-            file.write(ids)
-    return inside
-
-
-def let_go(inside, stderr):
-    """What in_user_namespace() has prepared, an osproxy: begins, and captures or has ended when this returns."""
-    print("go", file=inside.stdin, flush=True)
-    wait_for(lambda: "osproxy: capturing" in open(stderr).read() or inside.poll() is not None, "the start")
-
-
 class Osproxy:
     """A run of osproxy in the client's namespace. Use as a context: at its end it is stopped by SIGINT and everything is checked."""
 

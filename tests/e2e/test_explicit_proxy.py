@@ -1,5 +1,4 @@
 """Programs that use an explicit proxy themselves (curl -x, squid): what is inside the tunnel is judged by whom they mean."""
-import os
 import unittest
 
 from harness import V4, Osproxy, World, run, start_squid, wait_for

@@ -5,7 +5,8 @@ import os
 import signal
 import unittest
 
-from harness import OSPROXY, PATIENCE, V4, V6, Osproxy, World, in_user_namespace, let_go, main, run, wait_for
+from containers import in_user_namespace, let_go
+from harness import OSPROXY, PATIENCE, V4, V6, Osproxy, World, main, run, wait_for
 
 world = None
 # A user, a group and a supplementary group of programs; no entries in the password file are needed.

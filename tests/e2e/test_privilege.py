@@ -10,7 +10,8 @@ import tempfile
 import time
 import unittest
 
-from harness import OSPROXY, Osproxy, TemporaryUser, World, children_of, in_user_namespace, let_go, main, run, status_of, wait_for
+from containers import in_user_namespace, let_go
+from harness import OSPROXY, Osproxy, TemporaryUser, World, children_of, main, run, status_of, wait_for
 
 world = None
 user = None

@@ -7,6 +7,7 @@ import struct
 import subprocess
 import unittest
 
+from containers import new_cgroup
 from harness import ASAN, Osproxy, TOP, V4, World, main, run, status_of
 
 world = None
@@ -149,19 +150,14 @@ class Service(unittest.TestCase):
     @unittest.skipIf(ASAN, "ASan's allocator and its leak check need more than the unit allows")
     def test_a_cgroup_selects_sockets_that_no_process_is_found_for(self):
         """See test_unknown. A cgroup's path is found by its number there."""
-        root = next((words[1] for words in map(str.split, open("/proc/self/mounts")) if words[2] == "cgroup2"), None)
-        if root is None:
-            self.skipTest("no cgroup v2 here")
+        cgroup, inside = new_cgroup(self)
         client = f"{world.dir}/ring_client"
         run("cc", "-O1", "-o", client, f"{TOP}/tests/e2e/programs/ring_client.c")
         if world.run(client, V4[0], "80", check=False).returncode == 2:
             self.skipTest("this kernel has no io_uring, or does not allow it")
-        name = f"oe-{os.getpid()}"
-        os.mkdir(f"{root}/{name}")
-        self.addCleanup(os.rmdir, f"{root}/{name}")
-        with self.start(program=f"cgroup:/{name}") as osproxy:
+        with self.start(program=f"cgroup:{cgroup}") as osproxy:
             world.run(client, V4[0], "80", "hidden")
-            world.run("sh", "-c", f'echo $$ > {root}/{name}/cgroup.procs && exec "$@"', "sh", client, V4[0], "80", "hidden")
+            world.run(*inside, client, V4[0], "80", "hidden")
             self.assertEqual(osproxy.wait_for_flow(type="http")["process"], None)
         self.assertEqual(len(osproxy.flows(type="http", event="end")), 1)
 

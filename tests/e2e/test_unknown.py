@@ -1,7 +1,7 @@
 """Connections whose socket no process has under a number: io_uring's registered files, descriptors in flight."""
-import os
 import unittest
 
+from containers import new_cgroup
 from harness import TOP, V4, Osproxy, World, main, run
 
 world = None
@@ -56,17 +56,10 @@ class Ring(unittest.TestCase):
         self.assertIn("1 connection passed because no process was found to own it", osproxy.stderr())
 
     def test_its_cgroup_selects_it(self):
-        mounts = [line.split() for line in open("/proc/self/mounts")]
-        root = next((words[1] for words in mounts if words[2] == "cgroup2"), None)
-        if root is None:
-            self.skipTest("no cgroup v2 here")
-        name = f"oe-{os.getpid()}"
-        os.mkdir(f"{root}/{name}")
-        self.addCleanup(os.rmdir, f"{root}/{name}")
-        join = f'echo $$ > {root}/{name}/cgroup.procs && exec "$@"'
-        with Osproxy(world, f"cgroup:/{name}") as osproxy:
+        cgroup, inside = new_cgroup(self)
+        with Osproxy(world, f"cgroup:{cgroup}") as osproxy:
             ask("hidden")
-            world.run("sh", "-c", join, "sh", client, V4[0], "80", "hidden")
+            world.run(*inside, client, V4[0], "80", "hidden")
             self.assertEqual(osproxy.wait_for_flow(type="http")["process"], None)
         self.assertEqual(len(osproxy.flows(type="http", event="end")), 1)
 
