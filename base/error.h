@@ -12,8 +12,9 @@
 
 namespace base {
 
-/// `text` says what failed, on what, and what to do about it; one line, no trailing newline or full stop.
-/// Not constructible from a string alone, so that a Result<std::string> stays unambiguous: see failure().
+/// `text` says what failed, on what, and what to do about it; one line, no trailing newline or full
+/// stop. Not constructible from a string alone, so that a Result<std::string> stays unambiguous:
+/// see failure().
 struct Error {
   Error() = default;
   Error(std::string what, int code) : text(std::move(what)), os_code(code) {}
@@ -34,11 +35,12 @@ Error failure(fmt::format_string<Args...> text, Args&&... args) {
 /// "WHAT: No such file or directory", with the text of `os_code` (errno).
 Error os_error(std::string_view what, int os_code);
 
-/// The errno in a netlink acknowledgement (nlmsgerr.error), which is negative; 0: done. EPROTO for what no
-/// kernel says.
+/// The errno in a netlink acknowledgement (nlmsgerr.error), which is negative; 0: done. EPROTO for
+/// what no kernel says.
 int netlink_errno(std::int32_t error);
 
 /// Called when value() is asked of a failed result: a bug of ours, never a user's mistake.
-[[noreturn]] void throw_exception_from_error(const Error& error, const boost::source_location& where);
+[[noreturn]] void throw_exception_from_error(const Error& error,
+                                             const boost::source_location& where);
 
 }  // namespace base

@@ -37,8 +37,8 @@ extern const int kNoSignal;
 /// Closes every descriptor from `first` on.
 void close_from(int first);
 
-/// close-on-exec. Not in one step with making it, which not every system can: do not start programs from
-/// other threads meanwhile.
+/// close-on-exec. Not in one step with making it, which not every system can: do not start programs
+/// from other threads meanwhile.
 [[nodiscard]] bool set_close_on_exec(int fd);
 [[nodiscard]] bool set_non_blocking(int fd);
 
@@ -50,8 +50,8 @@ enum class Blocking : bool { no, yes };
 /// Both ends are close-on-exec (see set_close_on_exec()).
 [[nodiscard]] Result<Pipe> make_pipe(Blocking blocking);
 
-/// The whole file as bytes, at most `limit`; a longer one is an error that names `path` and the limit.
-/// Blocking.
+/// The whole file as bytes, at most `limit`; a longer one is an error that names `path` and the
+/// limit. Blocking.
 [[nodiscard]] Result<std::string> read_file(const std::string& path, std::size_t limit = 64 << 20);
 
 /// Writes all of `bytes`, restarting after EINTR. Blocking.

@@ -37,7 +37,8 @@ struct LineWriter::Shared {
 };
 
 LineWriter::LineWriter(int fd, Dropped dropped, Limits limits)
-    : LineWriter([fd](std::string_view line) { (void)write_all(fd, line); }, std::move(dropped), limits) {}
+    : LineWriter([fd](std::string_view line) { (void)write_all(fd, line); }, std::move(dropped),
+                 limits) {}
 
 LineWriter::LineWriter(Write write, Dropped dropped, Limits limits)
     : shared_(std::make_shared<Shared>(std::move(write), std::move(dropped), limits)) {}
@@ -51,7 +52,8 @@ LineWriter::~LineWriter() {
 void LineWriter::put(std::string line) {
   const std::lock_guard lock{shared_->mutex};
   Shared& shared = *shared_;
-  if (shared.lines.size() >= shared.limits.lines || shared.bytes + line.size() > shared.limits.bytes) {
+  if (shared.lines.size() >= shared.limits.lines ||
+      shared.bytes + line.size() > shared.limits.bytes) {
     ++shared.dropped;
   } else {
     // In the place of those that are missing.
@@ -71,8 +73,9 @@ void LineWriter::put(std::string line) {
 
 bool LineWriter::wait(std::chrono::milliseconds limit) {
   std::unique_lock lock{shared_->mutex};
-  return shared_->changed.wait_for(
-      lock, limit, [&] { return shared_->lines.empty() && shared_->dropped == 0 && !shared_->writing; });
+  return shared_->changed.wait_for(lock, limit, [&] {
+    return shared_->lines.empty() && shared_->dropped == 0 && !shared_->writing;
+  });
 }
 
 void LineWriter::Shared::run() {

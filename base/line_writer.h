@@ -1,4 +1,5 @@
-// Lines to a descriptor that may take nothing for ever: a terminal that is stopped, a pipe that nobody reads.
+// Lines to a descriptor that may take nothing for ever: a terminal that is stopped, a pipe that
+// nobody reads.
 #pragma once
 
 #include <chrono>
@@ -10,7 +11,8 @@
 
 namespace base {
 
-/// A thread writes them, one write(2) a line. Errors of writing are ignored: there is nobody to tell.
+/// A thread writes them, one write(2) a line. Errors of writing are ignored: there is nobody to
+/// tell.
 class LineWriter {
  public:
   /// Queued at once; what does not find room is dropped and counted.
@@ -18,18 +20,18 @@ class LineWriter {
     std::size_t lines = 1000;
     std::size_t bytes = 256 << 10;
   };
-  /// Makes the line, newline included, that is written before the next one when `count` were dropped; empty:
-  /// none is.
+  /// Makes the line, newline included, that is written before the next one when `count` were
+  /// dropped; empty: none is.
   using Dropped = std::function<std::string(std::size_t count)>;
   /// Writes a line in its own way; may wait.
   using Write = std::function<void(std::string_view line)>;
 
-  /// `fd` stays open as long as this process lasts. The thread starts with the first line: do not fork(2) and
-  /// go on as the same program from then on.
+  /// `fd` stays open as long as this process lasts. The thread starts with the first line: do not
+  /// fork(2) and go on as the same program from then on.
   LineWriter(int fd, Dropped dropped) : LineWriter(fd, std::move(dropped), Limits{}) {}
   LineWriter(int fd, Dropped dropped, Limits limits);
-  /// `write` is called on the thread, `dropped` there and in put(), which must not be called by it; both may
-  /// be called after the end of this object: what they need must last as long as they do.
+  /// `write` is called on the thread, `dropped` there and in put(), which must not be called by it;
+  /// both may be called after the end of this object: what they need must last as long as they do.
   LineWriter(Write write, Dropped dropped, Limits limits);
   LineWriter(const LineWriter&) = delete;
   LineWriter& operator=(const LineWriter&) = delete;

@@ -37,20 +37,22 @@ Address without_host_bits(const Address& address, unsigned prefix) {
 bool Network::contains(const Address& other) const {
   const Address plain = unmapped(other);
   if (plain.is_v4() != address.is_v4()) return false;
-  if (plain.is_v4()) return same_prefix(address.to_v4().to_bytes(), plain.to_v4().to_bytes(), prefix);
+  if (plain.is_v4())
+    return same_prefix(address.to_v4().to_bytes(), plain.to_v4().to_bytes(), prefix);
   return same_prefix(address.to_v6().to_bytes(), plain.to_v6().to_bytes(), prefix);
 }
 
 Result<Network> parse_network(std::string_view text) {
-  const Error bad =
-      failure("'{}' is not a network; expected for example 10.0.0.0/8, fe80::/10 or 192.0.2.1", text);
+  const Error bad = failure(
+      "'{}' is not a network; expected for example 10.0.0.0/8, fe80::/10 or 192.0.2.1", text);
   const auto slash = text.find('/');
   boost::system::error_code ec;
   const Address address = ip::make_address(std::string(text.substr(0, slash)), ec);
   if (ec || (address.is_v6() && address.to_v6().scope_id() != 0)) return bad;
   const unsigned bits = address.is_v4() ? 32 : 128;
   unsigned prefix = bits;
-  if (slash != text.npos && (!parse_number(text.substr(slash + 1), prefix) || prefix > bits)) return bad;
+  if (slash != text.npos && (!parse_number(text.substr(slash + 1), prefix) || prefix > bits))
+    return bad;
   const Network network{without_host_bits(address, prefix), prefix};
   if (network.address != address) {
     return failure("'{}' has host bits set; the network is {}", text, to_string(network));
@@ -71,7 +73,8 @@ Result<PortRange> parse_port_range(std::string_view text) {
                     (dash == text.npos || parse_number(text.substr(dash + 1), range.last));
   if (dash == text.npos) range.last = range.first;
   if (!good || range.first == 0 || range.last < range.first) {
-    return failure("'{}' is not a port or a range of ports; expected for example 443 or 8000-8100", text);
+    return failure("'{}' is not a port or a range of ports; expected for example 443 or 8000-8100",
+                   text);
   }
   return range;
 }
@@ -89,8 +92,8 @@ std::string to_string(const Endpoint& endpoint) {
 }
 
 Result<Endpoint> parse_endpoint(std::string_view text) {
-  const Error bad =
-      failure("'{}' is not an address and port; expected for example 192.0.2.1:443 or [::1]:443", text);
+  const Error bad = failure(
+      "'{}' is not an address and port; expected for example 192.0.2.1:443 or [::1]:443", text);
   const auto colon = text.rfind(':');
   if (colon == text.npos) return bad;
   std::string_view host = text.substr(0, colon);

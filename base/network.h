@@ -1,4 +1,5 @@
-// Address vocabulary shared by all folders: endpoints are Boost's, networks and port ranges are ours.
+// Address vocabulary shared by all folders: endpoints are Boost's, networks and port ranges are
+// ours.
 #pragma once
 
 #include <cstdint>
@@ -24,7 +25,8 @@ struct Network {
   bool operator==(const Network&) const = default;
 };
 
-/// "10.0.0.0/8", "fe80::/10" or a single address. Host bits set are an error that names the network meant.
+/// "10.0.0.0/8", "fe80::/10" or a single address. Host bits set are an error that names the network
+/// meant.
 [[nodiscard]] Result<Network> parse_network(std::string_view text);
 std::string to_string(const Network& network);
 

@@ -8,15 +8,16 @@
 
 namespace base {
 
-/// Blocks all signals but those of faults on the calling thread, while it lives: a thread that is started
-/// meanwhile has them blocked for good. A handler would wait as long as write(2) does; SIGTTOU would stop us
-/// when a command of ours owns the terminal.
+/// Blocks all signals but those of faults on the calling thread, while it lives: a thread that is
+/// started meanwhile has them blocked for good. A handler would wait as long as write(2) does;
+/// SIGTTOU would stop us when a command of ours owns the terminal.
 class SignalsBlocked {
  public:
   SignalsBlocked() {
     sigset_t all;
     sigfillset(&all);
-    for (const int fault : {SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGABRT, SIGTRAP}) sigdelset(&all, fault);
+    for (const int fault : {SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGABRT, SIGTRAP})
+      sigdelset(&all, fault);
     ::pthread_sigmask(SIG_BLOCK, &all, &before_);
   }
   SignalsBlocked(const SignalsBlocked&) = delete;

@@ -14,7 +14,9 @@ namespace {
 
 /// Length in bytes of the well-formed sequence at the start of `bytes`; 0 when there is none.
 std::size_t sequence_length(std::string_view bytes) {
-  const auto at = [&](std::size_t i) { return i < bytes.size() ? static_cast<unsigned char>(bytes[i]) : 0U; };
+  const auto at = [&](std::size_t i) {
+    return i < bytes.size() ? static_cast<unsigned char>(bytes[i]) : 0U;
+  };
   const auto tail = [&](std::size_t i) { return (at(i) & 0xc0U) == 0x80U; };
   const unsigned lead = at(0);
   if (lead < 0x80) return 1;
@@ -34,8 +36,8 @@ std::size_t sequence_length(std::string_view bytes) {
 struct Range {
   char32_t first, last;
 };
-/// Unicode's Default_Ignorable_Code_Point without U+FE00 to U+FE0F (variation selectors), and the separators
-/// U+2028 and U+2029 and annotations U+FFF9 to U+FFFB. In order.
+/// Unicode's Default_Ignorable_Code_Point without U+FE00 to U+FE0F (variation selectors), and the
+/// separators U+2028 and U+2029 and annotations U+FFF9 to U+FFFB. In order.
 constexpr Range kInvisible[] = {
     {0xad, 0xad},     {0x34f, 0x34f},     {0x61c, 0x61c},     {0x115f, 0x1160},
     {0x17b4, 0x17b5}, {0x180b, 0x180f},   {0x200b, 0x200f},   {0x2028, 0x202e},
@@ -70,13 +72,15 @@ Character first_character(std::string_view bytes) {
   if (n == 0) return {};
   const auto lead = static_cast<unsigned char>(bytes[0]);
   char32_t code = n == 1 ? lead : lead & (0x7fU >> n);
-  for (std::size_t i = 1; i < n; ++i) code = code << 6U | (static_cast<unsigned char>(bytes[i]) & 0x3fU);
+  for (std::size_t i = 1; i < n; ++i)
+    code = code << 6U | (static_cast<unsigned char>(bytes[i]) & 0x3fU);
   return {code, n};
 }
 
 bool is_invisible(char32_t code) {
   if (code < 0xad) return false;
-  const auto* const range = std::ranges::find_if(kInvisible, [&](const Range& r) { return code <= r.last; });
+  const auto* const range =
+      std::ranges::find_if(kInvisible, [&](const Range& r) { return code <= r.last; });
   return range != std::end(kInvisible) && code >= range->first;
 }
 
@@ -88,7 +92,8 @@ std::string printable(std::string_view bytes) {
     if (n == 0) {
       out.append("\xef\xbf\xbd");
     } else if (code < 0x20 || (code >= 0x7f && code < 0xa0)) {
-      for (const char c : bytes.substr(0, n)) out += fmt::format("\\x{:02x}", static_cast<unsigned char>(c));
+      for (const char c : bytes.substr(0, n))
+        out += fmt::format("\\x{:02x}", static_cast<unsigned char>(c));
     } else if (is_invisible(code)) {
       const auto number = static_cast<std::uint32_t>(code);
       out += number <= 0xffff ? fmt::format("\\u{:04x}", number) : fmt::format("\\U{:08x}", number);
@@ -104,7 +109,8 @@ std::string rfc3339(std::chrono::system_clock::time_point time) {
   using namespace std::chrono;
   const auto whole = floor<seconds>(time);
   const auto micros = duration_cast<microseconds>(time - whole).count();
-  return fmt::format("{:%Y-%m-%dT%H:%M:%S}.{:06}Z", fmt::gmtime(system_clock::to_time_t(whole)), micros);
+  return fmt::format("{:%Y-%m-%dT%H:%M:%S}.{:06}Z", fmt::gmtime(system_clock::to_time_t(whole)),
+                     micros);
 }
 
 }  // namespace base

@@ -21,13 +21,14 @@ struct Character {
 /// What `bytes` begins with, which are not empty.
 Character first_character(std::string_view bytes);
 
-/// Whether `code` changes how the text around it looks without being seen itself: controls of direction
-/// (U+202A to U+202E, U+2066 to U+2069), characters of no width and others without a glyph, separators of
-/// lines and paragraphs. Not the variation selectors that emoji have.
+/// Whether `code` changes how the text around it looks without being seen itself: controls of
+/// direction (U+202A to U+202E, U+2066 to U+2069), characters of no width and others without a
+/// glyph, separators of lines and paragraphs. Not the variation selectors that emoji have.
 bool is_invisible(char32_t code);
 
-/// For a terminal: valid UTF-8 in which control characters (C0, DEL, C1) are written as \xNN and invisible
-/// ones (see is_invisible()) as \uNNNN or \UNNNNNNNN. What was made printable stays as it is.
+/// For a terminal: valid UTF-8 in which control characters (C0, DEL, C1) are written as \xNN and
+/// invisible ones (see is_invisible()) as \uNNNN or \UNNNNNNNN. What was made printable stays as it
+/// is.
 std::string printable(std::string_view bytes);
 
 /// RFC 3339 in UTC with microseconds: "2026-11-23T09:26:50.123456Z".

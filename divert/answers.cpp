@@ -17,14 +17,16 @@ std::shared_ptr<const procmap::ProcessFacts> without_arguments(
 }  // namespace
 
 std::string answer_about(const FlowKey& key, const Ruling& ruling, const std::vector<pid_t>& own,
-                         wire::Answer::Kind kind, std::uint64_t id, std::uint64_t upstream, bool as_program) {
+                         wire::Answer::Kind kind, std::uint64_t id, std::uint64_t upstream,
+                         bool as_program) {
   wire::Answer answer;
   answer.kind = kind;
   answer.id = id;
   answer.upstream = upstream;
   answer.source = key.source;
   answer.destination = key.destination;
-  answer.process = passes_unseen(ruling) ? without_arguments(ruling.owner.process) : ruling.owner.process;
+  answer.process =
+      passes_unseen(ruling) ? without_arguments(ruling.owner.process) : ruling.owner.process;
   answer.own = answer.process && std::ranges::find(own, answer.process->id.pid) != own.end();
   answer.verdict = ruling.verdict;
   answer.as_program = as_program;

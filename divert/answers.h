@@ -12,8 +12,8 @@
 
 namespace divert {
 
-/// Of `kind`, which is not `heard`; `id`, `upstream` and `as_program` as in wire::Answer. `own`: pids of our
-/// processes.
+/// Of `kind`, which is not `heard`; `id`, `upstream` and `as_program` as in wire::Answer. `own`:
+/// pids of our processes.
 std::string answer_about(const FlowKey& key, const Ruling& ruling, const std::vector<pid_t>& own,
                          wire::Answer::Kind kind, std::uint64_t id, std::uint64_t upstream = 0,
                          bool as_program = false);

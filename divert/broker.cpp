@@ -30,14 +30,15 @@ constexpr std::size_t kBeatEvery = 64;
 /// Troubles of a run that goes on are told soon, but not again and again.
 constexpr auto kTellCheck = 1s;
 constexpr auto kTellEvery = 60s;
-/// The worker asks for a new intermediate once in a week; one that has been taken over does not get many.
+/// The worker asks for a new intermediate once in a week; one that has been taken over does not get
+/// many.
 constexpr auto kIntermediateEvery = 10s;
 /// What intercepted connections of an ended CMD get to finish their flows.
 constexpr std::string_view kCommandGraceMs = "2000";
 
 constexpr std::array kEndSignals{SIGINT, SIGTERM, SIGHUP, SIGQUIT};
-/// All but the last two are passed on to CMD. SIGCHLD last: what was meant for CMD is not taken for ours when
-/// CMD has ended of it.
+/// All but the last two are passed on to CMD. SIGCHLD last: what was meant for CMD is not taken for
+/// ours when CMD has ended of it.
 constexpr std::array kWatchedSignals{SIGINT,  SIGTERM,  SIGHUP,  SIGQUIT, SIGUSR1,
                                      SIGUSR2, SIGWINCH, SIGCONT, SIGTSTP, SIGCHLD};
 
@@ -45,8 +46,8 @@ bool is_end_signal(int number) {
   return std::ranges::find(kEndSignals, number) != kEndSignals.end();
 }
 
-/// What is said of a worker that ended before it was told to. What led to it stands above, if it could say
-/// so.
+/// What is said of a worker that ended before it was told to. What led to it stands above, if it
+/// could say so.
 std::string obituary(int status) {
   if (!WIFSIGNALED(status)) return "the worker ended";
   return fmt::format("the worker was killed by signal {} ({})", WTERMSIG(status),
@@ -125,7 +126,8 @@ void Broker::release_command() {
 
 /// The guard is told that all is well only when all of it is.
 void Broker::beat() {
-  const bool searches = (!lookups_ || lookups_->mind(Clock::now())) && (!engine_ || engine_->mind_searches());
+  const bool searches =
+      (!lookups_ || lookups_->mind(Clock::now())) && (!engine_ || engine_->mind_searches());
   if (!searches) {
     fail(
         "searches for the owners of connections hang again and again: perhaps a name service "
@@ -194,12 +196,14 @@ void Broker::serve(Link& link) {
 
 /// A context that takes what had to wait for it lives, though nothing of it is read meanwhile.
 void Broker::flush(Link& link) {
-  if (link.unsent.flush(link.socket)) heartbeats_.heard(static_cast<std::size_t>(&link - links_.data()));
+  if (link.unsent.flush(link.socket))
+    heartbeats_.heard(static_cast<std::size_t>(&link - links_.data()));
 }
 
 /// What a connection waits for.
 void Broker::send(Link& link, std::string message, base::UniqueFd with) {
-  if (!link.unsent.push(std::move(message), LinkQueue::Kind::needed, std::move(with))) ++unanswered_;
+  if (!link.unsent.push(std::move(message), LinkQueue::Kind::needed, std::move(with)))
+    ++unanswered_;
 }
 
 void Broker::serve_lookups() {
@@ -225,7 +229,8 @@ std::optional<pfctl::OriginalTuple> Broker::original_of(const base::Endpoint& pe
   const auto original = natlook_->lookup(peer, local);
   if (original && *original) return *original;
   const base::Error unknown{
-      "the kernel does not know where the connection of " + base::to_string(peer) + " wanted to go", ENOENT};
+      "the kernel does not know where the connection of " + base::to_string(peer) + " wanted to go",
+      ENOENT};
   if (const auto line = complaints_.about(original ? unknown : original.error())) log(*line);
   return {};
 }
@@ -235,14 +240,15 @@ void Broker::heard(std::string_view bytes, Link& link) {
   if (wire::Connected connected; bytes.size() == sizeof connected) {
     std::memcpy(&connected, bytes.data(), sizeof connected);
     if (engine_) engine_->connected(connected.token, connected.error);
-  } else if (const auto asking = question_in(bytes, {setup_.landing->v4(), setup_.landing->v6(),
-                                                     setup_.rules.listener_v4, setup_.rules.listener_v6})) {
+  } else if (const auto asking =
+                 question_in(bytes, {setup_.landing->v4(), setup_.landing->v6(),
+                                     setup_.rules.listener_v4, setup_.rules.listener_v6})) {
     asked(*asking, link);
   }
 }
 
-/// Where did it want to go -> who is it -> what now. The answer goes at once, or comes from the engine or the
-/// lookups.
+/// Where did it want to go -> who is it -> what now. The answer goes at once, or comes from the
+/// engine or the lookups.
 void Broker::asked(const Asking& asking, Link& link) {
   const auto original = original_of(asking.peer, asking.local);
   const bool tried = original && std::ranges::find(tried_, original->destination) != tried_.end();
@@ -263,7 +269,8 @@ void Broker::notice(const Ruling& ruling) {
 
 /// What the packet engine wants the worker to do or to know.
 void Broker::serve_engine() {
-  // Each may take a socket in a program's place: a burst of them must not look like a broker that hangs.
+  // Each may take a socket in a program's place: a burst of them must not look like a broker that
+  // hangs.
   std::size_t performed = 0;
   for (const auto& deed : engine_->take_requests()) {
     perform(deed);
@@ -280,13 +287,14 @@ void Broker::perform(const Deed& deed) {
     const Kind kind = ahead->again ? Kind::connect_again : Kind::connect;
     auto message = message_about(ahead->key, ahead->ruling, kind, ahead->token, any);
     // The program's first packet comes again: nobody has answered it.
-    if (!any.unsent.push(std::move(message.bytes), LinkQueue::Kind::needed, std::move(message.with)))
+    if (!any.unsent.push(std::move(message.bytes), LinkQueue::Kind::needed,
+                         std::move(message.with)))
       engine_->connected(ahead->token, ETIMEDOUT);
   } else if (const auto* reply = std::get_if<Reply>(&deed)) {
     notice(reply->ruling);
     Link& link = links_[reply->to.link];
-    auto message =
-        message_about(reply->key, reply->ruling, Kind::answer, reply->to.question, link, reply->token);
+    auto message = message_about(reply->key, reply->ruling, Kind::answer, reply->to.question, link,
+                                 reply->token);
     send(link, std::move(message.bytes), std::move(message.with));
   } else if (const auto* shown = std::get_if<Show>(&deed)) {
     notice(shown->ruling);
@@ -322,9 +330,8 @@ void Broker::read_control() {
         break;
       case wire::Control::loop:
         unload();
-        end({1, fmt::format("a connection of osproxy's own came back in ({}): another rule on this machine "
-                            "diverts it to "
-                            "our listener; the rules are taken out",
+        end({1, fmt::format("a connection of osproxy's own came back in ({}): another rule on "
+                            "this machine diverts it to our listener; the rules are taken out",
                             text.substr(0, 200))});
         break;
       case wire::Control::renew:
@@ -346,7 +353,8 @@ void Broker::send_intermediate() {
     ready_ ? log(pem.error().text) : end({1, pem.error().text});
     return;
   }
-  (void)setup_.control.send(wire::encode(wire::Control::intermediate, *pem), MessageSocket::Wait::no);
+  (void)setup_.control.send(wire::encode(wire::Control::intermediate, *pem),
+                            MessageSocket::Wait::no);
 }
 
 void Broker::read_signals() {
@@ -363,8 +371,8 @@ void Broker::read_signals() {
   }
 }
 
-/// Only those that are known: what another thread has started (pfctl) is waited for there. The first process
-/// of a container has other children as well, which nobody else waits for.
+/// Only those that are known: what another thread has started (pfctl) is waited for there. The
+/// first process of a container has other children as well, which nobody else waits for.
 void Broker::reap() {
   const bool first = ::getpid() == 1;
   for (const pid_t known : {command_.pid(), setup_.worker, setup_.guard.pid()}) {
@@ -389,8 +397,8 @@ void Broker::child_changed(pid_t pid, int status) {
   }
 }
 
-/// Ctrl-Z: as long as we are stopped nobody answers for new connections, so none is diverted; the worker
-/// still carries those that are.
+/// Ctrl-Z: as long as we are stopped nobody answers for new connections, so none is diverted; the
+/// worker still carries those that are.
 void Broker::suspend() {
   stop_diverting();
   setup_.guard.pause();
@@ -412,7 +420,8 @@ void Broker::log(std::string_view line) {
 
 /// Something that a run cannot do without is gone.
 void Broker::fail(std::string_view what) {
-  end({1, fmt::format("{}; {}", what, loaded_ ? "the rules are taken out" : "nothing was diverted")});
+  end({1,
+       fmt::format("{}; {}", what, loaded_ ? "the rules are taken out" : "nothing was diverted")});
 }
 
 /// All that was counted since the start, when it has changed since it was told.
@@ -427,12 +436,14 @@ void Broker::tell_troubles() {
     lines.push_back(
         fmt::format("accepted connections whose program was not found in time: {}", not_in_time_));
   if (unshown_ > 0) {
-    lines.push_back(fmt::format(
-        "flows of DNS and of passed connections that are missing because the worker was too slow: {}",
-        unshown_));
+    lines.push_back(
+        fmt::format("flows of DNS and of passed connections that "
+                    "are missing because the worker was too slow: {}",
+                    unshown_));
   }
   if (unanswered_ > 0)
-    lines.push_back(fmt::format("connections closed because the worker was too slow: {}", unanswered_));
+    lines.push_back(
+        fmt::format("connections closed because the worker was too slow: {}", unanswered_));
   std::erase(lines, "");
   std::string troubles = fmt::format("{}", fmt::join(lines, "; "));
   if (troubles == told_) return;
@@ -446,8 +457,8 @@ void Broker::end(Ending ending) {
   if (!ending_) ending_ = std::move(ending);
 }
 
-/// New connections go their own way at once. The table itself goes last: with it the kernel forgets how to
-/// translate the connections that are still open, and their ends would reach nobody.
+/// New connections go their own way at once. The table itself goes last: with it the kernel forgets
+/// how to translate the connections that are still open, and their ends would reach nobody.
 void Broker::finish() {
   watch_.reset();
   stop_diverting();
@@ -467,8 +478,8 @@ void Broker::finish() {
     ::kill(setup_.worker, SIGKILL);
     // One that is in the kernel's hands (a file system that does not answer) does not end of it.
     if (!wait_for_worker(kWorkerEnd))
-      setup_.say(fmt::format("the worker (pid {}) cannot be ended: connections that it carries hang",
-                             setup_.worker));
+      setup_.say(fmt::format(
+          "the worker (pid {}) cannot be ended: connections that it carries hang", setup_.worker));
   }
   setup_.guard.pause();
   loaded_.reset();
@@ -481,7 +492,8 @@ void Broker::finish() {
 /// Interception has ended before CMD: osproxy is to CMD's caller what CMD would be.
 void Broker::wait_for_command() {
   if (!command_.was_released() || command_.pid() == 0) return;
-  if (!ending_->error.empty()) setup_.say(ending_->error + "; the command goes on without interception");
+  if (!ending_->error.empty())
+    setup_.say(ending_->error + "; the command goes on without interception");
   ending_.reset();
   while (!ending_) {
     pollfd signal{signals_->descriptor(), POLLIN, 0};
@@ -490,7 +502,8 @@ void Broker::wait_for_command() {
   }
 }
 
-/// Its wait status; empty when it still runs after `limit`. Heartbeats and questions go on meanwhile.
+/// Its wait status; empty when it still runs after `limit`. Heartbeats and questions go on
+/// meanwhile.
 std::optional<int> Broker::wait_for_worker(Clock::duration limit) {
   const auto deadline = Clock::now() + limit;
   while (!worker_gone_) {

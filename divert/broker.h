@@ -1,4 +1,5 @@
-// The privileged half: owns the rules and answers the worker's questions. Parses nothing from the network.
+// The privileged half: owns the rules and answers the worker's questions. Parses nothing from the
+// network.
 #pragma once
 
 #include <functional>
@@ -56,11 +57,11 @@ struct BrokerSetup {
   bool wait_for_descendants = false;
   /// What is logged once the rules are in place; `engine` says which one, and why.
   std::function<std::string(const pfctl::Ruleset& rules, std::string_view engine)> first_line;
-  /// What is logged at the end of a run that has seen no connection but of programs that were not chosen,
-  /// some of whose names are `others`.
+  /// What is logged at the end of a run that has seen no connection but of programs that were not
+  /// chosen, some of whose names are `others`.
   std::function<std::string(const pfctl::Ruleset& rules, std::string_view others)> nothing_seen;
-  /// PEM of an intermediate, key and certificate; asked at the start and whenever the worker says that it
-  /// expires.
+  /// PEM of an intermediate, key and certificate; asked at the start and whenever the worker says
+  /// that it expires.
   std::function<base::Result<std::string>()> make_intermediate;
   /// A line for the user when there is no worker any more to write it. Must not block.
   std::function<void(std::string_view)> say;
@@ -72,15 +73,16 @@ class Broker {
   explicit Broker(BrokerSetup setup);
   ~Broker();
 
-  /// Until a signal, the end of CMD, or the death of the worker or the guard. The rules are gone when it
-  /// returns. A CMD that still runs when interception has ended is waited for.
+  /// Until a signal, the end of CMD, or the death of the worker or the guard. The rules are gone
+  /// when it returns. A CMD that still runs when interception has ended is waited for.
   [[nodiscard]] Ending run();
 
  private:
   using Clock = std::chrono::steady_clock;
 
-  /// One context's questions. What does not fit into the socket waits here, and no further question is read
-  /// until it has gone: so nothing is lost however many connections a context has under way.
+  /// One context's questions. What does not fit into the socket waits here, and no further question
+  /// is read until it has gone: so nothing is lost however many connections a context has under
+  /// way.
   struct Link {
     MessageSocket socket;
     LinkQueue unsent;
@@ -111,7 +113,8 @@ class Broker {
   void asked(const Asking& asking, Link& link);
   void serve_lookups();
   void answer(OwnerLookups::Found found);
-  std::optional<pfctl::OriginalTuple> original_of(const base::Endpoint& peer, const base::Endpoint& local);
+  std::optional<pfctl::OriginalTuple> original_of(const base::Endpoint& peer,
+                                                  const base::Endpoint& local);
   void serve_engine();
   void perform(const Deed& deed);
   void tell_troubles();
@@ -120,8 +123,8 @@ class Broker {
     std::string bytes;
     base::UniqueFd with;
   };
-  Message message_about(const FlowKey& key, const Ruling& ruling, wire::Answer::Kind kind, std::uint64_t id,
-                        const Link& link, std::uint64_t upstream = 0);
+  Message message_about(const FlowKey& key, const Ruling& ruling, wire::Answer::Kind kind,
+                        std::uint64_t id, const Link& link, std::uint64_t upstream = 0);
   [[nodiscard]] std::vector<std::string> start_watching_others();
   void watch_others();
   UnknownOwners& unknown_owners() { return engine_ ? engine_->unknown_owners() : unknown_owners_; }

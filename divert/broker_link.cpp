@@ -28,7 +28,8 @@ BrokerLink::BrokerLink(asio::io_context& context, MessageSocket socket)
       ready_(context, ::fcntl(socket_.descriptor(), F_DUPFD_CLOEXEC, 0)),
       told_(context, asio::steady_timer::time_point::max()) {}
 
-asio::awaitable<std::optional<wire::Answer>> BrokerLink::ask(base::Endpoint peer, base::Endpoint local) {
+asio::awaitable<std::optional<wire::Answer>> BrokerLink::ask(base::Endpoint peer,
+                                                             base::Endpoint local) {
   const wire::Question question{next_id_++, wire::pack(peer), wire::pack(local)};
   Waiting waiting{asio::steady_timer{ready_.get_executor(), kPatience}, std::nullopt};
   waiting_.emplace(question.id, &waiting);
@@ -82,7 +83,8 @@ asio::awaitable<void> BrokerLink::deliver() {
 
 asio::awaitable<void> BrokerLink::read() {
   while (take_all()) {
-    const auto [error] = co_await ready_.async_wait(asio::posix::stream_descriptor::wait_read, kToken);
+    const auto [error] =
+        co_await ready_.async_wait(asio::posix::stream_descriptor::wait_read, kToken);
     if (error) break;
   }
   closed_ = true;

@@ -1,4 +1,5 @@
-// The worker's end of a link: asks the broker about accepted connections, and hears what it wants done.
+// The worker's end of a link: asks the broker about accepted connections, and hears what it wants
+// done.
 #pragma once
 
 #include <cstdint>
@@ -22,19 +23,20 @@ class BrokerLink {
  public:
   BrokerLink(boost::asio::io_context& context, MessageSocket socket);
 
-  /// `peer` and `local`: the two ends of the accepted socket. Empty when the broker has gone or says nothing
-  /// for ten seconds.
-  boost::asio::awaitable<std::optional<wire::Answer>> ask(base::Endpoint peer, base::Endpoint local);
+  /// `peer` and `local`: the two ends of the accepted socket. Empty when the broker has gone or
+  /// says nothing for ten seconds.
+  boost::asio::awaitable<std::optional<wire::Answer>> ask(base::Endpoint peer,
+                                                          base::Endpoint local);
 
-  /// The end of an attempt to connect ahead. It is delivered however busy the broker is: a packet is held for
-  /// it.
+  /// The end of an attempt to connect ahead. It is delivered however busy the broker is: a packet
+  /// is held for it.
   void tell(const wire::Connected& message);
 
   /// Tells the broker that this context comes round, unless it takes nothing now.
   void beat();
 
-  /// Reads, and delivers what is told, until the broker closes; to be spawned once. `on_order`: what is not
-  /// an answer to a question.
+  /// Reads, and delivers what is told, until the broker closes; to be spawned once. `on_order`:
+  /// what is not an answer to a question.
   using OnOrder = std::function<void(wire::Answer)>;
   boost::asio::awaitable<void> run(OnOrder on_order);
   /// Takes what the broker has sent up to now. False: it has closed.

@@ -1,5 +1,5 @@
-// The broker's part in packet-filter rules: ours are loaded, put out of use and kept in force, and rules of
-// others hold for what is sent in a program's place.
+// The broker's part in packet-filter rules: ours are loaded, put out of use and kept in force, and
+// rules of others hold for what is sent in a program's place.
 #include <algorithm>
 #include <future>
 #include <memory>
@@ -19,9 +19,10 @@
 namespace divert {
 namespace {
 
-/// On a thread of its own: with tens of thousands of rules of others it takes a while, and legacy iptables
-/// waits for whoever changes its tables.
-std::future<OthersWatch::Looked> look_on_a_thread(std::function<base::Result<pfctl::Standing>()> look) {
+/// On a thread of its own: with tens of thousands of rules of others it takes a while, and legacy
+/// iptables waits for whoever changes its tables.
+std::future<OthersWatch::Looked> look_on_a_thread(
+    std::function<base::Result<pfctl::Standing>()> look) {
   auto promise = std::make_shared<std::promise<OthersWatch::Looked>>();
   auto looked = promise->get_future();
   const base::SignalsBlocked inherited_by_the_thread;
@@ -39,12 +40,14 @@ std::future<OthersWatch::Looked> look_on_a_thread(std::function<base::Result<pfc
 
 }  // namespace
 
-Broker::Message Broker::message_about(const FlowKey& key, const Ruling& ruling, wire::Answer::Kind kind,
-                                      std::uint64_t id, const Link& link, std::uint64_t upstream) {
+Broker::Message Broker::message_about(const FlowKey& key, const Ruling& ruling,
+                                      wire::Answer::Kind kind, std::uint64_t id, const Link& link,
+                                      std::uint64_t upstream) {
   const auto* process = ruling.owner.process.get();
   const bool own = process && std::ranges::find(own_pids_, process->id.pid) != own_pids_.end();
   const bool blocked = ruling.verdict.action == Action::block && ruling.verdict.by_host.empty();
-  const auto maker = own || blocked || setup_.rules.own_mark == 0 ? std::nullopt : maker_of(ruling.owner);
+  const auto maker =
+      own || blocked || setup_.rules.own_mark == 0 ? std::nullopt : maker_of(ruling.owner);
   Message message{answer_about(key, ruling, own_pids_, kind, id, upstream, maker.has_value()), {}};
   if (!maker || upstream != 0 || !link.unsent.takes_descriptor()) return message;
   // Through a proxy it goes by a socket of the worker's; if it does not after all, the worker asks.
@@ -59,7 +62,8 @@ Broker::Message Broker::message_about(const FlowKey& key, const Ruling& ruling, 
   return message;
 }
 
-/// Loads the rules of the best engine that this machine has, or of the one that was asked for; says which.
+/// Loads the rules of the best engine that this machine has, or of the one that was asked for; says
+/// which.
 base::Result<std::string> Broker::choose_engine() {
   std::string why = "as asked for";
   if (setup_.engine != EngineChoice::redirect) {
@@ -138,7 +142,8 @@ base::Result<> Broker::load() {
 
 void Broker::watch_rules() {
   auto watch = pfctl::RulesWatch::start(*loaded_);
-  if (!watch) return log("changes that others make to the packet filter go unnoticed: " + watch.error().text);
+  if (!watch)
+    return log("changes that others make to the packet filter go unnoticed: " + watch.error().text);
   watch_ = std::move(*watch);
 }
 
@@ -153,7 +158,8 @@ void Broker::look_at_rules() {
 /// pf is changed by other programs, which may take longer than the guard's patience.
 base::Result<pfctl::LoadedRules> Broker::load(const pfctl::Ruleset& rules) {
   setup_.guard.pause();
-  auto loaded = pfctl::load_rules(rules, *setup_.landing, [this](bool ipv6) { return try_rules(ipv6); });
+  auto loaded =
+      pfctl::load_rules(rules, *setup_.landing, [this](bool ipv6) { return try_rules(ipv6); });
   setup_.guard.beat();
   return loaded;
 }
@@ -183,7 +189,8 @@ bool Broker::has_arrived(const base::Endpoint& to, Clock::duration limit) {
   return arrived_ == to;
 }
 
-/// When the kernel refuses the small change the whole table goes: better cut connections than lost ones.
+/// When the kernel refuses the small change the whole table goes: better cut connections than lost
+/// ones.
 void Broker::stop_diverting() {
   setup_.guard.pause();
   if (loaded_ && !loaded_->stop_diverting()) {

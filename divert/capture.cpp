@@ -14,7 +14,8 @@ namespace divert {
 namespace {
 
 void set_environment(const Command& command) {
-  for (const char* name : {"SUDO_USER", "SUDO_UID", "SUDO_GID", "SUDO_COMMAND", "SUDO_HOME", "DOAS_USER"})
+  for (const char* name :
+       {"SUDO_USER", "SUDO_UID", "SUDO_GID", "SUDO_COMMAND", "SUDO_HOME", "DOAS_USER"})
     ::unsetenv(name);
   ::setenv("HOME", command.user.home.c_str(), 1);
   ::setenv("USER", command.user.name.c_str(), 1);
@@ -50,7 +51,8 @@ void close_all_but(int one, int other) {
   if (n != 1) ::_exit(127);
   if (command.descriptors) ::setrlimit(RLIMIT_NOFILE, &*command.descriptors);
   set_environment(command);
-  if (const auto became = become(command.user, command.cgroup.gid); !became) give_up(became.error().os_code);
+  if (const auto became = become(command.user, command.cgroup.gid); !became)
+    give_up(became.error().os_code);
   restore_signals();
   std::vector<char*> argv;
   for (const auto& word : command.argv) argv.push_back(const_cast<char*>(word.c_str()));
@@ -100,9 +102,8 @@ std::string caution_on_services(const std::vector<std::string>& argv, std::strin
   const bool opens = program == "open" || program.ends_with("/open");
   if (!opens && program.find(".app/") == std::string::npos) return {};
   return fmt::format(
-      "{}: {} is not captured, for it does not have the command's group; `osproxy run` with a filter that "
-      "names "
-      "it sees it",
+      "{}: {} is not captured, for it does not have the command's group; `osproxy run` with a "
+      "filter that names it sees it",
       program,
       opens ? "what it has launchd start"
             : "what launchd's services (WebKit's networking, nsurlsessiond) do for an app");

@@ -1,4 +1,5 @@
-// The command of `osproxy exec`: a cgroup (or a group number) of its own, started as the user who typed sudo.
+// The command of `osproxy exec`: a cgroup (or a group number) of its own, started as the user who
+// typed sudo.
 #pragma once
 
 #include <cstdint>
@@ -17,8 +18,8 @@
 
 namespace divert {
 
-/// What tells the processes of one command from all others: on Linux a cgroup v2 made for it, directly below
-/// the root; with pf, which knows no cgroups, a group number of its own.
+/// What tells the processes of one command from all others: on Linux a cgroup v2 made for it,
+/// directly below the root; with pf, which knows no cgroups, a group number of its own.
 struct Cgroup {
   std::string name;          ///< empty: none could be made
   std::string why;           ///< none could be made: "this machine has no cgroup v2"
@@ -27,9 +28,9 @@ struct Cgroup {
   std::optional<gid_t> gid;  ///< pf: the command's real and effective group
 };
 
-/// osproxy-<owner>; with pf a number that nobody has (see choose_exempt_group()) and that is not `exempt`.
-/// That no cgroup can be made (there is no cgroup v2, containers have it read-only) is not an error: the name
-/// stays empty, and CMD's processes are told by their descent.
+/// osproxy-<owner>; with pf a number that nobody has (see choose_exempt_group()) and that is not
+/// `exempt`. That no cgroup can be made (there is no cgroup v2, containers have it read-only) is
+/// not an error: the name stays empty, and CMD's processes are told by their descent.
 [[nodiscard]] base::Result<Cgroup> make_cgroup(pid_t owner, gid_t exempt);
 
 /// Moves what still runs in it to the root, then removes it. False when it was not there.
@@ -51,13 +52,14 @@ struct Command {
       descriptors;  ///< as whoever started us has it, not as we have raised it for ourselves
 };
 
-/// What exec should say of `argv` before it starts; `system` as native_dialect_name() has it. macOS: that the
-/// connections which launchd's services make for an app are not made by the command's processes. Empty:
-/// nothing.
-[[nodiscard]] std::string caution_on_services(const std::vector<std::string>& argv, std::string_view system);
+/// What exec should say of `argv` before it starts; `system` as native_dialect_name() has it.
+/// macOS: that the connections which launchd's services make for an app are not made by the
+/// command's processes. Empty: nothing.
+[[nodiscard]] std::string caution_on_services(const std::vector<std::string>& argv,
+                                              std::string_view system);
 
-/// A started command that waits for release() before it runs a single instruction of CMD, so that rules and
-/// policy can learn its pid first.
+/// A started command that waits for release() before it runs a single instruction of CMD, so that
+/// rules and policy can learn its pid first.
 class HeldCommand {
  public:
   [[nodiscard]] static base::Result<HeldCommand> start(const Command& command);

@@ -14,20 +14,22 @@
 namespace divert {
 namespace {
 
-/// cgroup v2 where /proc/self/mounts has it: /sys/fs/cgroup, or /sys/fs/cgroup/unified beside version 1.
+/// cgroup v2 where /proc/self/mounts has it: /sys/fs/cgroup, or /sys/fs/cgroup/unified beside
+/// version 1.
 base::UniqueFd open_mounted_root() {
   std::ifstream mounts{"/proc/self/mounts"};
   for (std::string line; std::getline(mounts, line);) {
     std::istringstream words{line};
     std::string device, where, type;
     words >> device >> where >> type;
-    if (type == "cgroup2") return base::UniqueFd{::open(where.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC)};
+    if (type == "cgroup2")
+      return base::UniqueFd{::open(where.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC)};
   }
   return {};
 }
 
-/// The root directory of cgroup v2. A mount of our own, visible to nobody, comes first: `ip netns exec` and
-/// some containers hide the usual one.
+/// The root directory of cgroup v2. A mount of our own, visible to nobody, comes first: `ip netns
+/// exec` and some containers hide the usual one.
 base::UniqueFd open_root() {
   const base::UniqueFd context{::fsopen("cgroup2", FSOPEN_CLOEXEC)};
   if (context && ::fsconfig(context.get(), FSCONFIG_CMD_CREATE, nullptr, nullptr, 0) == 0) {
@@ -72,8 +74,10 @@ base::Result<Cgroup> make_cgroup(pid_t owner, gid_t /*exempt*/) {
   cgroup.name = fmt::format("osproxy-{}", owner);
   cgroup.level = 1;
   struct stat facts {};
-  if (!make_directory(root, cgroup.name) || ::fstatat(root.get(), cgroup.name.c_str(), &facts, 0) != 0)
-    return without(base::os_error(fmt::format("cannot make the cgroup {}", cgroup.name), errno).text);
+  if (!make_directory(root, cgroup.name) ||
+      ::fstatat(root.get(), cgroup.name.c_str(), &facts, 0) != 0)
+    return without(
+        base::os_error(fmt::format("cannot make the cgroup {}", cgroup.name), errno).text);
   cgroup.id = facts.st_ino;
   return cgroup;
 }

@@ -49,13 +49,15 @@ std::vector<std::string> CommandRun::ended(int status) {
   terminal_.take_back();
   std::vector<std::string> said;
   if (wait_ && command_->cgroup.name.empty() && !command_->cgroup.gid)
-    said.emplace_back("--wait: without cgroups of version 2 descendants cannot be told; not waiting");
+    said.emplace_back(
+        "--wait: without cgroups of version 2 descendants cannot be told; not waiting");
   const auto left = processes_in(command_->cgroup).size();
   if (left > 0) {
     said.push_back(fmt::format(
         fmt::runtime(
             wait_ ? "{} ended; waiting for {} of its descendants (--wait), Ctrl-C ends it now"
-                  : "{} ended; {} of its descendants go on without interception (--wait stays with them)"),
+                  : "{} ended; {} of its descendants go "
+                    "on without interception (--wait stays with them)"),
         command_->argv.front(), left));
   }
   return said;

@@ -1,4 +1,5 @@
-// exec's CMD, from its start to the end of the last descendant that is waited for; it has the terminal.
+// exec's CMD, from its start to the end of the last descendant that is waited for; it has the
+// terminal.
 #pragma once
 
 #include <optional>
@@ -17,7 +18,8 @@ namespace divert {
 class CommandRun {
  public:
   /// Without a command there is only the terminal. `wait`: --wait.
-  CommandRun(std::optional<Command> command, bool wait) : command_(std::move(command)), wait_(wait) {}
+  CommandRun(std::optional<Command> command, bool wait)
+      : command_(std::move(command)), wait_(wait) {}
 
   /// Starts it, if there is one; it runs nothing before release().
   [[nodiscard]] base::Result<> hold();

@@ -1,4 +1,5 @@
-// No lookup failure is left unsaid: a kernel that cannot be asked looks like a network that is down.
+// No lookup failure is left unsaid: a kernel that cannot be asked looks like a network that is
+// down.
 #include "divert/complaints.h"
 
 namespace divert {

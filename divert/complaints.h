@@ -1,4 +1,5 @@
-// What fails for one connection may fail for thousands: each kind is said once, and all are counted.
+// What fails for one connection may fail for thousands: each kind is said once, and all are
+// counted.
 #pragma once
 
 #include <cstdint>
@@ -11,7 +12,8 @@
 
 namespace divert {
 
-/// What follows from a failure, and how failures are counted: "1 CONNECTION WAS ...", "2 CONNECTIONS WERE
+/// What follows from a failure, and how failures are counted: "1 CONNECTION WAS ...", "2
+/// CONNECTIONS WERE
 /// ...".
 struct ComplaintTexts {
   std::string_view consequence;

@@ -1,5 +1,6 @@
-// Landlock for files (landlock(7)), seccomp(2) for everything else. Landlock's numbers and structures are
-// written out: they are the same on every processor, and headers are often older than kernels.
+// Landlock for files (landlock(7)), seccomp(2) for everything else. Landlock's numbers and
+// structures are written out: they are the same on every processor, and headers are often older
+// than kernels.
 #include <array>
 #include <cerrno>
 #include <filesystem>
@@ -41,8 +42,8 @@ struct [[gnu::packed]] PathBeneath {
   std::int32_t parent;
 };
 
-/// What the C library reads: its own modules and data, who and where hosts are, the time zone, the number of
-/// processors. Of Nix and Guix, too. Nothing of a user's.
+/// What the C library reads: its own modules and data, who and where hosts are, the time zone, the
+/// number of processors. Of Nix and Guix, too. Nothing of a user's.
 constexpr std::array kSystemPaths = {
     "/etc",        "/usr",       "/lib",         "/lib32",     "/lib64",
     "/libx32",     "/nix/store", "/gnu/store",   "/dev/null",  "/dev/urandom",
@@ -62,8 +63,8 @@ long landlock_version() {
   return ::syscall(kCreateRuleset, nullptr, 0, kAskVersion);
 }
 
-/// All that version knows: to execute, write, make and remove (bits 0 to 12), to move, to truncate, to
-/// control devices.
+/// All that version knows: to execute, write, make and remove (bits 0 to 12), to move, to truncate,
+/// to control devices.
 std::uint64_t file_rights(long version) {
   int bits = 13;
   if (version >= 2) ++bits;
@@ -76,7 +77,8 @@ base::Result<> allow_reading(int ruleset, const std::string& path) {
   const base::UniqueFd parent{::open(path.c_str(), O_PATH | O_CLOEXEC)};
   struct stat facts {};
   if (!parent || ::fstat(parent.get(), &facts) != 0) return {};
-  const PathBeneath rule{S_ISDIR(facts.st_mode) ? kReadFile | kReadDirectory : kReadFile, parent.get()};
+  const PathBeneath rule{S_ISDIR(facts.st_mode) ? kReadFile | kReadDirectory : kReadFile,
+                         parent.get()};
   if (::syscall(kAddRule, ruleset, kBeneath, &rule, 0) == 0) return {};
   return base::os_error("cannot confine the worker: landlock_add_rule for " + path, errno);
 }
@@ -115,8 +117,8 @@ base::Result<bool> restrict_system_calls() {
   if (filter.empty()) return false;
   const sock_fprog program{static_cast<unsigned short>(filter.size()),
                            reinterpret_cast<sock_filter*>(filter.data())};
-  // Without the flag older kernels slow down the whole process, against a kind of speculation that reads
-  // memory of the same process (prctl(2), PR_SPEC_STORE_BYPASS).
+  // Without the flag older kernels slow down the whole process, against a kind of speculation that
+  // reads memory of the same process (prctl(2), PR_SPEC_STORE_BYPASS).
   for (const unsigned flags : {unsigned{SECCOMP_FILTER_FLAG_SPEC_ALLOW}, 0U}) {
     if (::syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, flags, &program) == 0) return true;
     if (errno != EINVAL) break;

@@ -1,6 +1,6 @@
-// FreeBSD's Capsicum takes away what the worker is there for: in capability mode connect(2) to an address and
-// opening the directory of CAs fail. macOS has no documented call. There seal() and the user's own rights
-// have to do.
+// FreeBSD's Capsicum takes away what the worker is there for: in capability mode connect(2) to an
+// address and opening the directory of CAs fail. macOS has no documented call. There seal() and the
+// user's own rights have to do.
 #include "divert/confine.h"
 
 namespace divert {

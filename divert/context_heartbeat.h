@@ -8,9 +8,9 @@
 
 namespace divert {
 
-/// One per io_context, used on its thread only. A timer is not enough: asio looks at timers and sockets once
-/// all handlers that were posted before have run, and of coroutines that take turns of some milliseconds
-/// there may be thousands. So whoever posts such a turn calls beat_when_due().
+/// One per io_context, used on its thread only. A timer is not enough: asio looks at timers and
+/// sockets once all handlers that were posted before have run, and of coroutines that take turns of
+/// some milliseconds there may be thousands. So whoever posts such a turn calls beat_when_due().
 class ContextHeartbeat final : public boost::asio::execution_context::service {
  public:
   using key_type = ContextHeartbeat;

@@ -25,7 +25,8 @@ constexpr std::chrono::seconds kEndPatience{1};
 void Questions::asked(const FlowKey& key, const Ruling& ruling, Time now) {
   while (!order_.empty() && (now - order_.begin()->first > kMemory || entries_.size() >= kMax)) {
     const auto oldest = entries_.find(order_.begin()->second);
-    if (oldest != entries_.end() && oldest->second.asked == order_.begin()->first) entries_.erase(oldest);
+    if (oldest != entries_.end() && oldest->second.asked == order_.begin()->first)
+      entries_.erase(oldest);
     order_.erase(order_.begin());
   }
   entries_.insert_or_assign(key, Entry{ruling, now});
@@ -46,7 +47,8 @@ bool Questions::matters(const FlowKey& key, Time now) const {
 
 const Ruling* Questions::asker(const FlowKey& question, Time now) const {
   const auto found = entries_.find(question);
-  return found != entries_.end() && now - found->second.asked <= kMemory ? &found->second.ruling : nullptr;
+  return found != entries_.end() && now - found->second.asked <= kMemory ? &found->second.ruling
+                                                                         : nullptr;
 }
 
 void Questions::answered_early(const FlowKey& question, std::string payload, Time now) {
@@ -79,7 +81,8 @@ struct DnsTap::Shared {
     PacketLog log;
     std::optional<procmap::Attributor> attributor;
     SearchBudget budget;
-    std::atomic<bool> busy{false};  ///< set before copies are taken out of `log`, cleared when they are heard
+    std::atomic<bool> busy{
+        false};  ///< set before copies are taken out of `log`, cleared when they are heard
 
     explicit Lane(PacketLog from) : log(std::move(from)) {}
     [[nodiscard]] bool has_caught_up() const {
@@ -91,7 +94,8 @@ struct DnsTap::Shared {
   void run(Lane& lane);
   procmap::Owner owner_of(Lane& lane, const FlowKey& key);
   void take(Lane& lane, std::string_view bytes);
-  void asked(const FlowKey& key, procmap::Owner owner, std::string_view payload, Questions::Time now);
+  void asked(const FlowKey& key, procmap::Owner owner, std::string_view payload,
+             Questions::Time now);
 
   std::deque<Lane> lanes;
   Judge judge;
@@ -154,9 +158,9 @@ base::Result<> DnsTap::start(Judge judge, Hear hear) {
     threads_.emplace_back([shared = shared_, i] {
       const bool answers = i + 1 == shared->lanes.size();
       name_thread(answers ? "answers" : "names");
-      // A resolver on this machine answers within microseconds, and the program closes its socket: whoever
-      // wants to know whose it was must be first. Where that is not to be had, some questions are missed.
-      // Answers come from the network and have time.
+      // A resolver on this machine answers within microseconds, and the program closes its socket:
+      // whoever wants to know whose it was must be first. Where that is not to be had, some
+      // questions are missed. Answers come from the network and have time.
       if (!answers) stay_on(i);
       if (!answers) run_first();
       shared->run(shared->lanes[i]);
@@ -223,7 +227,8 @@ void DnsTap::Shared::asked(const FlowKey& key, procmap::Owner owner, std::string
   if (stopping) return;
   const Ruling ruling = judge(std::move(owner), key);
   const auto& verdict = ruling.verdict;
-  // What a rule lets pass is shown, and its connections are called by the names that were looked up.
+  // What a rule lets pass is shown, and its connections are called by the names that were looked
+  // up.
   const bool is_shown = verdict.action == Action::intercept ||
                         (verdict.action == Action::pass && verdict.rule != Verdict::kNoRule);
   if (!is_shown) {

@@ -1,5 +1,5 @@
-// Which program asks name servers what: copies of packets, attributed and judged. What is in them is the
-// worker's business.
+// Which program asks name servers what: copies of packets, attributed and judged. What is in them
+// is the worker's business.
 #pragma once
 
 #include <chrono>
@@ -16,7 +16,8 @@
 
 namespace divert {
 
-/// Remembers who asked, so that the answer is known to be theirs. Plain code, for one thread at a time.
+/// Remembers who asked, so that the answer is known to be theirs. Plain code, for one thread at a
+/// time.
 class Questions {
  public:
   using Time = std::chrono::steady_clock::time_point;
@@ -33,7 +34,8 @@ class Questions {
   [[nodiscard]] const Ruling* asker(const FlowKey& question, Time now) const;
 
   void forget(const FlowKey& key) { entries_.erase(key); }
-  /// Those whose owner is known not to matter, for a second: a flood of questions costs no search each.
+  /// Those whose owner is known not to matter, for a second: a flood of questions costs no search
+  /// each.
   void does_not_matter(const FlowKey& key, Time now);
   [[nodiscard]] bool matters(const FlowKey& key, Time now) const;
 
@@ -57,8 +59,8 @@ class Questions {
   std::deque<Early> early_;                              ///< oldest first
 };
 
-/// How long one thread may search for owners: a share of each second. The threads that read questions run
-/// before everything else, so that whoever asks very much must not keep them busy.
+/// How long one thread may search for owners: a share of each second. The threads that read
+/// questions run before everything else, so that whoever asks very much must not keep them busy.
 class SearchBudget {
  public:
   using Clock = std::chrono::steady_clock;

@@ -1,5 +1,5 @@
-// Evaluation of filters is mitmproxy's: left to right, the first item's sign sets the default. And the way to
-// and from plain data.
+// Evaluation of filters is mitmproxy's: left to right, the first item's sign sets the default. And
+// the way to and from plain data.
 #include "divert/filter.h"
 
 #include <algorithm>
@@ -24,18 +24,20 @@ using procmap::ProcessFacts;
 using Kind = ItemKind;
 
 constexpr std::size_t kMaxLabel = 80;
-constexpr std::array<std::string_view, 10> kKindNames{"pid",   "substring", "name",  "prefix", "glob",
-                                                      "regex", "user",      "group", "cgroup", "unknown"};
+constexpr std::array<std::string_view, 10> kKindNames{
+    "pid", "substring", "name", "prefix", "glob", "regex", "user", "group", "cgroup", "unknown"};
 
-/// Length of the character at the front of `text`, which is not empty: `?` stands for one character, not
-/// byte.
+/// Length of the character at the front of `text`, which is not empty: `?` stands for one
+/// character, not byte.
 std::size_t character_length(std::string_view text) {
   std::size_t length = 1;
-  while (length < text.size() && (static_cast<unsigned char>(text[length]) & 0xc0U) == 0x80U) ++length;
+  while (length < text.size() && (static_cast<unsigned char>(text[length]) & 0xc0U) == 0x80U)
+    ++length;
   return length;
 }
 
-/// The glob's next element is at the front of `pattern`: how much of `pattern` and `text` it uses up, or 0.
+/// The glob's next element is at the front of `pattern`: how much of `pattern` and `text` it uses
+/// up, or 0.
 std::pair<std::size_t, std::size_t> glob_step(std::string_view pattern, std::string_view text) {
   if (pattern.empty()) return {0, 0};
   if (pattern[0] == '?') return {1, character_length(text)};
@@ -45,7 +47,8 @@ std::pair<std::size_t, std::size_t> glob_step(std::string_view pattern, std::str
 }
 
 bool glob_matches(std::string_view pattern, std::string_view text) {
-  std::string_view after_star, resume;  // where to go on when what follows the last star does not fit
+  std::string_view after_star,
+      resume;  // where to go on when what follows the last star does not fit
   bool starred = false;
   while (!text.empty()) {
     if (pattern.starts_with('*')) {
@@ -73,7 +76,8 @@ bool is_below(std::string_view path, std::string_view top) {
 }
 
 /// What an item can ask of a process and of its ancestors alike.
-bool matches_executable(const ParsedItem& item, pid_t pid, std::string_view path, std::string_view name) {
+bool matches_executable(const ParsedItem& item, pid_t pid, std::string_view path,
+                        std::string_view name) {
   switch (item.kind) {
     case Kind::pid:
       return pid == item.pid;
@@ -116,7 +120,8 @@ bool matches_process(const ParsedItem& item, const ProcessFacts& process) {
   // An executable that cannot be read has at least a name.
   const std::string& path = process.exe.empty() ? process.name : process.exe;
   if (matches_names(item, process.id.pid, path, process.name, process.other_names)) return true;
-  return item.descendants && std::ranges::any_of(process.ancestors, [&](const procmap::Ancestor& ancestor) {
+  return item.descendants &&
+         std::ranges::any_of(process.ancestors, [&](const procmap::Ancestor& ancestor) {
            return matches_names(item, ancestor.id.pid, ancestor.exe, base_name(ancestor.exe),
                                 ancestor.other_names);
          });
@@ -129,7 +134,8 @@ std::optional<bool> matches_socket(const ParsedItem& item,
   if (!socket) return std::nullopt;
   if (item.kind == Kind::user && socket->uid_known)
     return socket->user == item.text || std::to_string(socket->uid) == item.text;
-  if (item.kind == Kind::cgroup && !socket->cgroup.empty()) return is_below(socket->cgroup, item.text);
+  if (item.kind == Kind::cgroup && !socket->cgroup.empty())
+    return is_below(socket->cgroup, item.text);
   return std::nullopt;
 }
 
@@ -145,9 +151,11 @@ std::string labelled(std::string_view text) {
 base::Error item_error(std::string_view spec, std::size_t place, std::string_view source,
                        const base::Error& why) {
   const auto first = source.find_first_not_of(" \t\r\n\v\f");
-  if (first == source.npos) return failure("filter '{}': item {} {}", labelled(spec), place, why.text);
+  if (first == source.npos)
+    return failure("filter '{}': item {} {}", labelled(spec), place, why.text);
   source = source.substr(first, source.find_last_not_of(" \t\r\n\v\f") - first + 1);
-  return failure("filter '{}': item {} ('{}') {}", labelled(spec), place, labelled(source), why.text);
+  return failure("filter '{}': item {} ('{}') {}", labelled(spec), place, labelled(source),
+                 why.text);
 }
 
 json item_to_json(const ParsedItem& item) {
@@ -176,7 +184,8 @@ Result<ParsedItem> item_from_json(const json& data) {
     return failure("is not an object of kind, text, exclude and descendants");
   }
   const auto known = std::ranges::find(kKindNames, std::string_view(*kind));
-  if (known == kKindNames.end()) return failure("has the kind '{}', which there is not", labelled(*kind));
+  if (known == kKindNames.end())
+    return failure("has the kind '{}', which there is not", labelled(*kind));
   if (text->size() > 2 * Filter::kMaxText) return failure("is longer than any filter");
   ParsedItem item;
   item.kind = static_cast<Kind>(known - kKindNames.begin());
@@ -203,17 +212,20 @@ Filter::Filter(std::shared_ptr<const Items> items) : items_(std::move(items)) {}
 
 Result<Filter> Filter::parse(std::string_view spec) {
   if (spec.size() > kMaxText) {
-    return failure("filter '{}' has {} bytes; expected at most {}", labelled(spec), spec.size(), kMaxText);
+    return failure("filter '{}' has {} bytes; expected at most {}", labelled(spec), spec.size(),
+                   kMaxText);
   }
   std::vector<std::string_view> parts;
   const bool closed = split_items(spec, parts);
   if (parts.size() == 1 && parts[0].find_first_not_of(" \t\r\n\v\f") == std::string_view::npos)
     return Filter();
   if (!closed) {
-    return item_error(spec, parts.size(), parts.back(), failure("has a double quote that is not closed"));
+    return item_error(spec, parts.size(), parts.back(),
+                      failure("has a double quote that is not closed"));
   }
   if (parts.size() > kMaxItems) {
-    return failure("filter '{}' has {} items; expected at most {}", labelled(spec), parts.size(), kMaxItems);
+    return failure("filter '{}' has {} items; expected at most {}", labelled(spec), parts.size(),
+                   kMaxItems);
   }
   auto items = std::make_shared<Items>();
   items->text = spec;
@@ -308,7 +320,8 @@ Result<Filter> Filter::from_json(const json& data) {
     return failure("filter: not an object of text and items");
   }
   if (text->size() > kMaxText || list->size() > kMaxItems) return failure("filter: too long");
-  if (list->empty() != text->empty()) return failure("filter '{}': text and items differ", labelled(*text));
+  if (list->empty() != text->empty())
+    return failure("filter '{}': text and items differ", labelled(*text));
   auto items = std::make_shared<Items>();
   items->text = *text;
   items->label = labelled(*text);

@@ -16,7 +16,8 @@ using base::failure;
 using base::Result;
 using Kind = ItemKind;
 
-constexpr std::int64_t kRegexMemory = 1 << 20;  // RE2 gives up beyond it: per regular expression, bytes
+constexpr std::int64_t kRegexMemory =
+    1 << 20;  // RE2 gives up beyond it: per regular expression, bytes
 
 bool all_digits(std::string_view text) {
   return !text.empty() && std::ranges::all_of(text, [](char c) { return c >= '0' && c <= '9'; });
@@ -26,12 +27,14 @@ bool all_digits(std::string_view text) {
 Result<> check_text(const ParsedItem& item) {
   const bool has_executable = item.kind < Kind::user;
   if (item.descendants && !has_executable) {
-    return failure("has a '+', which goes with programs and pids only: of ancestors nothing else is known");
+    return failure(
+        "has a '+', which goes with programs and pids only: of ancestors nothing else is known");
   }
   switch (item.kind) {
     case Kind::name:
       if (item.text.find('/') == item.text.npos) break;
-      return failure("has a '/' in a base name; expected for example =curl, or /usr/bin/curl for a path");
+      return failure(
+          "has a '/' in a base name; expected for example =curl, or /usr/bin/curl for a path");
     case Kind::prefix:
     case Kind::cgroup:
       if (item.text.starts_with('/')) break;
@@ -126,8 +129,8 @@ void classify(Glyphs text, ParsedItem& item) {
 }
 
 Result<ParsedItem> parse_pattern(Glyphs text, ParsedItem item) {
-  const auto found =
-      std::ranges::find_if(kOperators, [&](const Operator& op) { return starts_with(text, op.sign); });
+  const auto found = std::ranges::find_if(
+      kOperators, [&](const Operator& op) { return starts_with(text, op.sign); });
   if (found == kOperators.end()) {
     classify(text, item);
     return compiled(std::move(item));
@@ -139,7 +142,8 @@ Result<ParsedItem> parse_pattern(Glyphs text, ParsedItem item) {
   return compiled(std::move(item));
 }
 
-/// A plus at the end of a bare regular expression is its own: `~"x"+` asks for descendants, `~x+` does not.
+/// A plus at the end of a bare regular expression is its own: `~"x"+` asks for descendants, `~x+`
+/// does not.
 bool asks_for_descendants(Glyphs text) {
   if (text.empty() || !text.back().is('+')) return false;
   return !starts_with(text, "~") || (text.size() > 1 && text[text.size() - 2].quoted);
@@ -171,8 +175,9 @@ Result<ParsedItem> compiled(ParsedItem item) {
     const auto* end = item.text.data() + item.text.size();
     const auto [stop, error] = std::from_chars(item.text.data(), end, item.pid);
     if (error != std::errc{} || stop != end || item.pid <= 0) {
-      return failure("is not a process id; expected 1 to {}, or \"{}\" in double quotes for a part of a path",
-                     std::numeric_limits<pid_t>::max(), item.text);
+      return failure(
+          "is not a process id; expected 1 to {}, or \"{}\" in double quotes for a part of a path",
+          std::numeric_limits<pid_t>::max(), item.text);
     }
   }
   if (item.kind == Kind::regex) {
@@ -180,7 +185,8 @@ Result<ParsedItem> compiled(ParsedItem item) {
     options.set_log_errors(false);
     options.set_max_mem(kRegexMemory);
     auto regex = std::make_shared<const RE2>(item.text, options);
-    if (!regex->ok()) return failure("is not a regular expression: {}", base::printable(regex->error()));
+    if (!regex->ok())
+      return failure("is not a regular expression: {}", base::printable(regex->error()));
     item.regex = std::move(regex);
   }
   return item;

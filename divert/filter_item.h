@@ -36,8 +36,8 @@ struct ParsedItem {
   std::shared_ptr<const RE2> regex;
 };
 
-/// Cuts `spec` at the commas that are not quoted. False when the last part's quote is not closed; the parts
-/// are there then as well.
+/// Cuts `spec` at the commas that are not quoted. False when the last part's quote is not closed;
+/// the parts are there then as well.
 bool split_items(std::string_view spec, std::vector<std::string_view>& parts);
 
 /// The error's sentence goes after "item 3 ('=a/b') ".

@@ -1,6 +1,7 @@
-// TLS by its record header and ClientHello (RFC 8446), HTTP by its request line, everything else raw. The
-// order is mitmproxy's; its HTTP guess is made stricter, because a text protocol that is taken for HTTP is
-// broken, while HTTP that is taken for raw is only not shown. Beginnings wait for more bytes.
+// TLS by its record header and ClientHello (RFC 8446), HTTP by its request line, everything else
+// raw. The order is mitmproxy's; its HTTP guess is made stricter, because a text protocol that is
+// taken for HTTP is broken, while HTTP that is taken for raw is only not shown. Beginnings wait for
+// more bytes.
 #include "divert/first_bytes.h"
 
 #include <algorithm>
@@ -49,7 +50,8 @@ std::string dns_name(std::string_view text) {
   return label > 0 ? lowered(text) : std::string();
 }
 
-/// Big-endian fields of a TLS structure. Reading past its end makes it bad, and bad gives zeros and nothing.
+/// Big-endian fields of a TLS structure. Reading past its end makes it bad, and bad gives zeros and
+/// nothing.
 class Reader {
  public:
   explicit Reader(std::string_view bytes) : bytes_(bytes) {}
@@ -150,8 +152,8 @@ void read_extension(std::uint16_t type, Reader extension, ClientHello& hello) {
   }
 }
 
-/// IANA's TLS_PSK_, TLS_DHE_PSK_, TLS_ECDHE_PSK_ and TLS_RSA_PSK_, as ranges: RFC 4279, 4785, 5487, 5489,
-/// 6209, 6367, 6655, 7905, 8442.
+/// IANA's TLS_PSK_, TLS_DHE_PSK_, TLS_ECDHE_PSK_ and TLS_RSA_PSK_, as ranges: RFC 4279, 4785, 5487,
+/// 5489, 6209, 6367, 6655, 7905, 8442.
 constexpr std::pair<std::uint16_t, std::uint16_t> kPskSuites[] = {
     {0x002c, 0x002e}, {0x008a, 0x0095}, {0x00a8, 0x00b9}, {0xc033, 0xc03b}, {0xc064, 0xc071},
     {0xc08e, 0xc09b}, {0xc0a4, 0xc0ab}, {0xccab, 0xccae}, {0xd001, 0xd005}};
@@ -223,8 +225,8 @@ bool is_whole_message(std::string_view handshake) {
   return in.good();
 }
 
-/// The payloads of the handshake records in `bytes` together, as far as the first message needs them. Nothing
-/// when something else comes between.
+/// The payloads of the handshake records in `bytes` together, as far as the first message needs
+/// them. Nothing when something else comes between.
 std::optional<std::string> joined_records(std::string_view bytes) {
   std::string joined;
   while (!bytes.empty() && !is_whole_message(joined)) {
@@ -294,8 +296,8 @@ std::string_view trimmed(std::string_view text) {
   return text.substr(first, text.find_last_not_of(" \t\r") - first + 1);
 }
 
-/// Value of the first Host field among the whole lines behind the request line; empty when there is none
-/// (yet).
+/// Value of the first Host field among the whole lines behind the request line; empty when there is
+/// none (yet).
 std::string host_field(std::string_view head) {
   constexpr std::string_view kHost = "host:";
   for (auto newline = head.find('\n'); newline != head.npos; newline = head.find('\n')) {
@@ -313,7 +315,8 @@ std::string host_field(std::string_view head) {
 /// Up to and including the empty line; all of `bytes` when it has not come.
 std::string_view head_of(std::string_view bytes, bool& complete) {
   complete = true;
-  for (auto newline = bytes.find('\n'); newline != bytes.npos; newline = bytes.find('\n', newline + 1)) {
+  for (auto newline = bytes.find('\n'); newline != bytes.npos;
+       newline = bytes.find('\n', newline + 1)) {
     const auto next = bytes.substr(newline + 1);
     if (next.starts_with('\n')) return bytes.substr(0, newline + 2);
     if (next.starts_with("\r\n")) return bytes.substr(0, newline + 3);
@@ -345,8 +348,8 @@ bool may_be_method(std::string_view word) {
 }
 
 bool is_common_method(std::string_view word) {
-  constexpr std::array<std::string_view, 9> kMethods{"GET",     "HEAD",    "POST",  "PUT",  "DELETE",
-                                                     "CONNECT", "OPTIONS", "TRACE", "PATCH"};
+  constexpr std::array<std::string_view, 9> kMethods{
+      "GET", "HEAD", "POST", "PUT", "DELETE", "CONNECT", "OPTIONS", "TRACE", "PATCH"};
   return std::ranges::find(kMethods, word) != kMethods.end();
 }
 
@@ -354,8 +357,9 @@ bool starts_as(std::string_view text, std::string_view beginning) {
   return text.starts_with(beginning.substr(0, text.size()));
 }
 
-/// After a method of HTTP itself, malformed is still HTTP: the one who parses it answers with 400. Words such
-/// as OPTIONS (RTSP, SIP), CONNECT (NATS, STOMP) and GET (Redis, HTTP/0.9) belong to others as well.
+/// After a method of HTTP itself, malformed is still HTTP: the one who parses it answers with 400.
+/// Words such as OPTIONS (RTSP, SIP), CONNECT (NATS, STOMP) and GET (Redis, HTTP/0.9) belong to
+/// others as well.
 Guess guess_after_common(std::string_view rest, bool line_ended) {
   if (rest.find(" HTTP/") != rest.npos) return Guess::yes;
   return line_ended ? Guess::no : Guess::maybe;
@@ -372,13 +376,15 @@ bool may_be_absolute(std::string_view target) {
   return starts_as(target.substr(scheme, 3), "://");
 }
 
-/// After any other word only a well-formed line is HTTP: "EHLO a b", "USER anonymous" and "NICK x" are not.
+/// After any other word only a well-formed line is HTTP: "EHLO a b", "USER anonymous" and "NICK x"
+/// are not.
 Guess guess_after_other(std::string_view rest, bool line_ended) {
   const auto space = rest.find(' ');
   const auto target = rest.substr(0, space);
   const bool target_ended = space != rest.npos;
-  const bool plausible =
-      target.empty() ? !target_ended : target.starts_with('/') || target == "*" || may_be_absolute(target);
+  const bool plausible = target.empty()
+                             ? !target_ended
+                             : target.starts_with('/') || target == "*" || may_be_absolute(target);
   if (!plausible) return Guess::no;
   if (!target_ended) return line_ended ? Guess::no : Guess::maybe;
   const bool absolute = target.find("://") != target.npos;
@@ -404,12 +410,12 @@ Guess guess_http(std::string_view bytes) {
 bool is_likely_http(std::string_view bytes) {
   // The registry of IANA, and what is met besides: caches, UPnP, Icecast, Microsoft's.
   constexpr std::string_view kKnown =
-      " GET HEAD POST PUT DELETE CONNECT OPTIONS TRACE PATCH ACL BASELINE-CONTROL BIND CHECKIN"
-      " CHECKOUT COPY LABEL LINK LOCK MERGE MKACTIVITY MKCALENDAR MKCOL MKREDIRECTREF MKWORKSPACE"
-      " MOVE ORDERPATCH PROPFIND PROPPATCH QUERY REBIND REPORT SEARCH UNBIND UNCHECKOUT UNLINK"
-      " UNLOCK UPDATE UPDATEREDIRECTREF VERSION-CONTROL PURGE BAN REFRESH NOTIFY SUBSCRIBE"
-      " UNSUBSCRIBE SOURCE RPC_IN_DATA RPC_OUT_DATA SSTP_DUPLEX_POST BITS_POST CCM_POST BPROPFIND"
-      " BPROPPATCH BMOVE POLL RPC_CONNECT";
+      " GET HEAD POST PUT DELETE CONNECT OPTIONS TRACE PATCH ACL BASELINE-CONTROL BIND CHECKIN "
+      "CHECKOUT COPY LABEL LINK LOCK MERGE MKACTIVITY MKCALENDAR MKCOL MKREDIRECTREF MKWORKSPACE "
+      "MOVE ORDERPATCH PROPFIND PROPPATCH QUERY REBIND REPORT SEARCH UNBIND UNCHECKOUT UNLINK "
+      "UNLOCK UPDATE UPDATEREDIRECTREF VERSION-CONTROL PURGE BAN REFRESH NOTIFY SUBSCRIBE "
+      "UNSUBSCRIBE SOURCE RPC_IN_DATA RPC_OUT_DATA SSTP_DUPLEX_POST BITS_POST CCM_POST BPROPFIND "
+      "BPROPPATCH BMOVE POLL RPC_CONNECT";
   const auto space = bytes.find(' ');
   const auto word = bytes.substr(0, space);
   if (space == bytes.npos) return kKnown.find(" " + std::string(word)) != kKnown.npos;
@@ -439,7 +445,8 @@ FirstBytes inspect_text(std::string_view bytes) {
 bool is_long_request_line(std::string_view bytes) {
   const auto space = std::min(bytes.find(' '), bytes.size() - 1);
   const auto target = bytes.substr(space + 1);
-  return is_common_method(bytes.substr(0, space)) && (target.starts_with('/') || may_be_absolute(target));
+  return is_common_method(bytes.substr(0, space)) &&
+         (target.starts_with('/') || may_be_absolute(target));
 }
 
 }  // namespace

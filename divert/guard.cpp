@@ -1,4 +1,5 @@
-// The guard process. By watched.h, a signal can never reach a process that only inherited the number.
+// The guard process. By watched.h, a signal can never reach a process that only inherited the
+// number.
 #include "divert/guard.h"
 
 #include <cerrno>
@@ -36,13 +37,13 @@ constexpr unsigned kSpeechSeconds = 2;
 
 enum class Beat : char { alive = 'b', engine_hangs = 'e', paused = 'p', dismissed = 'd' };
 
-/// Descriptors of the guard: the pipe, twice nothing (programs that help to undo things write there), and the
-/// standard error that the broker had.
+/// Descriptors of the guard: the pipe, twice nothing (programs that help to undo things write
+/// there), and the standard error that the broker had.
 constexpr int kPipe = 0;
 constexpr int kVoice = 3;
 
-/// The worker ends by itself when the broker has gone; a stopped or hanging one is killed. Its end resets
-/// what it carries: before that nothing may be forgotten that those resets need.
+/// The worker ends by itself when the broker has gone; a stopped or hanging one is killed. Its end
+/// resets what it carries: before that nothing may be forgotten that those resets need.
 void end_worker(WatchedProcess& worker) {
   if (worker.wait(kWorkerGrace)) return;
   worker.kill();
@@ -74,11 +75,12 @@ void arrange_descriptors(int pipe) {
 
 void end_silent(WatchedProcess& broker, pid_t number, bool engine_hangs) {
   broker.kill();
-  const auto what = engine_hangs ? "a thread of the main process that receives first packets has hung"
-                                 : "the main process has given no sign of life";
+  const auto what = engine_hangs
+                        ? "a thread of the main process that receives first packets has hung"
+                        : "the main process has given no sign of life";
   say(
-      fmt::format("{} for two seconds: it (pid {}) is killed, the rules are taken out, open connections are "
-                  "reset",
+      fmt::format("{} for two seconds: it (pid {}) is killed, the rules are taken out, open "
+                  "connections are reset",
                   what, number));
 }
 
@@ -117,16 +119,16 @@ bool watch(WatchedProcess& broker, pid_t number) {
   arrange_descriptors(pipe);
   WatchedProcess broker{journal.broker.pid};
   WatchedProcess worker{journal.worker};
-  // On Linux the rules go with the broker: without them the resets of what the worker carries would reach
-  // nobody. A kernel that refuses this refuses the rules as well, and says why then.
+  // On Linux the rules go with the broker: without them the resets of what the worker carries would
+  // reach nobody. A kernel that refuses this refuses the rules as well, and says why then.
   const auto translating = pfctl::keep_translating();
   const bool was_said = watch(broker, journal.broker.pid);
   // First the rules: nobody is to be diverted to a listener that is not there any more.
   pfctl::take_rules_out(journal.broker.pid);
   if (!was_said) {
     say(
-        fmt::format("the main process (pid {}) was killed or has crashed: the rules are taken out, open "
-                    "connections are reset",
+        fmt::format("the main process (pid {}) was killed or has crashed: the rules are taken "
+                    "out, open connections are reset",
                     journal.broker.pid));
   }
   end_worker(worker);

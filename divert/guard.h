@@ -12,11 +12,11 @@ namespace divert {
 /// The broker's end of the guard.
 class Guard {
  public:
-  /// Forks it: own session, deaf to INT, TERM and HUP. It sleeps on a pipe whose only write end stays with
-  /// the caller; at end-of-file, however the broker died, it says so on standard error, ends the worker,
-  /// whose connections are reset, and undoes `journal`. When no heartbeat comes for two seconds (of the
-  /// guard's own rounds, see heartbeats.h) it kills the broker first. Call before any thread and before rules
-  /// are loaded.
+  /// Forks it: own session, deaf to INT, TERM and HUP. It sleeps on a pipe whose only write end
+  /// stays with the caller; at end-of-file, however the broker died, it says so on standard error,
+  /// ends the worker, whose connections are reset, and undoes `journal`. When no heartbeat comes
+  /// for two seconds (of the guard's own rounds, see heartbeats.h) it kills the broker first. Call
+  /// before any thread and before rules are loaded.
   [[nodiscard]] static base::Result<Guard> start(const Journal& journal);
 
   enum class Engine : bool { works, hangs };
@@ -25,8 +25,8 @@ class Guard {
   void beat(Engine engine = Engine::works);
   /// The broker is about to be stopped by job control: no heartbeat is expected until the next one.
   void pause();
-  /// The broker has undone everything itself: the guard ends without doing anything, or is killed when it
-  /// does not within half a second. Blocking.
+  /// The broker has undone everything itself: the guard ends without doing anything, or is killed
+  /// when it does not within half a second. Blocking.
   void dismiss();
   [[nodiscard]] pid_t pid() const { return pid_; }
 

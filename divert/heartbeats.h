@@ -1,4 +1,5 @@
-// Whether others still come round: the contexts of the worker, the broker. Pure: no clock, no descriptor.
+// Whether others still come round: the contexts of the worker, the broker. Pure: no clock, no
+// descriptor.
 #pragma once
 
 #include <chrono>
@@ -8,9 +9,9 @@
 
 namespace divert {
 
-/// Silence is measured by the listener's own rounds: a round that comes late (the machine slept, the whole
-/// job was stopped, something held the listener up) counts for no more than kMaxStep, because the others were
-/// held up as well.
+/// Silence is measured by the listener's own rounds: a round that comes late (the machine slept,
+/// the whole job was stopped, something held the listener up) counts for no more than kMaxStep,
+/// because the others were held up as well.
 class Heartbeats {
  public:
   using Time = std::chrono::steady_clock::time_point;
@@ -25,7 +26,8 @@ class Heartbeats {
   /// A sign of life.
   void heard(std::size_t context) { silence_[context] = {}; }
 
-  /// To be called several times a second. The context that has been silent for kSilence, if there is one.
+  /// To be called several times a second. The context that has been silent for kSilence, if there
+  /// is one.
   [[nodiscard]] std::optional<std::size_t> round(Time now);
 
  private:

@@ -1,5 +1,5 @@
-// Packets that a kernel has given out of its hands until their verdict (divert(4)): whoever judges them knows
-// a number only.
+// Packets that a kernel has given out of its hands until their verdict (divert(4)): whoever judges
+// them knows a number only.
 #pragma once
 
 #include <chrono>
@@ -35,8 +35,9 @@ class HeldPackets {
   std::uint32_t next_ = 1;
 };
 
-/// Tells when pf hands over again what it was given back with a verdict, which its type of service says: a
-/// state that belongs to the rule that holds packets would have it do so for ever. For one thread.
+/// Tells when pf hands over again what it was given back with a verdict, which its type of service
+/// says: a state that belongs to the rule that holds packets would have it do so for ever. For one
+/// thread.
 class Returned {
  public:
   /// `packet`: IPv4, from its header on. True: so many within a second that they go round.

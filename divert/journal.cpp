@@ -65,9 +65,10 @@ base::Result<> write_journal(const Journal& journal) {
   if (::mkdir(kJournalDirectory, 0700) != 0 && errno != EEXIST) {
     return base::os_error(fmt::format("cannot make {}", kJournalDirectory), errno);
   }
-  const nlohmann::json data{{"broker", journal.broker.pid}, {"broker_start", journal.broker.start_ticks},
-                            {"worker", journal.worker},     {"cgroup", journal.cgroup},
-                            {"guard", journal.guard.pid},   {"guard_start", journal.guard.start_ticks}};
+  const nlohmann::json data{
+      {"broker", journal.broker.pid}, {"broker_start", journal.broker.start_ticks},
+      {"worker", journal.worker},     {"cgroup", journal.cgroup},
+      {"guard", journal.guard.pid},   {"guard_start", journal.guard.start_ticks}};
   return base::replace_file(path_of(journal), data.dump(2) + "\n", 0600);
 }
 

@@ -1,5 +1,5 @@
-// pf's rules have no owner: they stay when the process that loaded them has gone. The loader keeps a journal
-// of its own.
+// pf's rules have no owner: they stay when the process that loaded them has gone. The loader keeps
+// a journal of its own.
 #include "divert/journal.h"
 #include "pfctl/loader.h"
 

@@ -1,5 +1,5 @@
-// One entry per connection in the making. It is erased when its packet passes, when its decision has been
-// handed out at the accept, or when its time has come.
+// One entry per connection in the making. It is erased when its packet passes, when its decision
+// has been handed out at the accept, or when its time has come.
 #include "divert/ledger.h"
 
 #include <algorithm>
@@ -54,7 +54,8 @@ void pass_when_bound(Ruling& ruling) {
   if (ruling.verdict.action != Action::intercept) return;
   ruling.bound = true;
   ruling.verdict.action = Action::pass;
-  ruling.verdict.reason = "its socket is bound to the device " + device_name(ruling.owner.socket->interface);
+  ruling.verdict.reason =
+      "its socket is bound to the device " + device_name(ruling.owner.socket->interface);
 }
 
 bool passes_unseen(const Ruling& ruling) {
@@ -107,7 +108,8 @@ void Ledger::arrive(const FlowKey& key, std::uint32_t sequence, const HeldPacket
   deeds.push_back(LookUp{key, entry.token, packet.interface, packet.gid});
 }
 
-void Ledger::came_again(const FlowKey& key, Entry& entry, const HeldPacket& packet, Time now, Deeds& deeds) {
+void Ledger::came_again(const FlowKey& key, Entry& entry, const HeldPacket& packet, Time now,
+                        Deeds& deeds) {
   switch (entry.state) {
     case State::looking_up:
     case State::connecting:
@@ -143,7 +145,8 @@ void Ledger::came_again(const FlowKey& key, Entry& entry, const HeldPacket& pack
   }
 }
 
-void Ledger::settle(const FlowKey& key, std::uint64_t token, Ruling ruling, Time now, Deeds& deeds) {
+void Ledger::settle(const FlowKey& key, std::uint64_t token, Ruling ruling, Time now,
+                    Deeds& deeds) {
   const auto found = entries_.find(key);
   if (found == entries_.end() || found->second.token != token) return;
   pass_when_bound(ruling);
@@ -291,8 +294,8 @@ std::optional<Ledger::Time> Ledger::next_due() const {
 
 void Ledger::release_all(Deeds& deeds) {
   for (auto& [key, entry] : entries_) {
-    // One that has waited for its upstream may have no program any more, and then other rules cannot ask who
-    // that was (meta skuid): it would get out. The others wait for a moment only.
+    // One that has waited for its upstream may have no program any more, and then other rules
+    // cannot ask who that was (meta skuid): it would get out. The others wait for a moment only.
     const bool long_held = entry.state == State::connecting;
     if (entry.held) deeds.push_back(LetGo{*entry.held, long_held ? Release::drop : Release::pass});
     for (const HeldPacket& packet : entry.more) deeds.push_back(LetGo{packet, Release::pass});

@@ -89,25 +89,29 @@ struct LedgerCounts {
   std::uint64_t late_lookups = 0;     ///< diverted unseen, decided at the accept
   std::uint64_t late_upstreams = 0;   ///< held for an upstream in vain, dropped
   std::uint64_t overflows = 0;        ///< no room for another entry: decided at the accept
-  std::uint64_t unowned = 0;          ///< cannot be decided at the accept, held for a lookup in vain, dropped
-  std::uint64_t crowded = 0;          ///< cannot be decided at the accept, and no room: dropped
-  std::uint64_t bound_unseen = 0;     ///< bound to a device, passed before the lookup had ended
-  std::uint64_t abandoned = 0;  ///< held when their program began another connection from that port: dropped
+  std::uint64_t unowned =
+      0;  ///< cannot be decided at the accept, held for a lookup in vain, dropped
+  std::uint64_t crowded = 0;       ///< cannot be decided at the accept, and no room: dropped
+  std::uint64_t bound_unseen = 0;  ///< bound to a device, passed before the lookup had ended
+  std::uint64_t abandoned =
+      0;  ///< held when their program began another connection from that port: dropped
 };
 
 class Ledger {
  public:
   using Time = std::chrono::steady_clock::time_point;
 
-  /// A lookup gets this long before its packet goes on to our listener, where the decision is waited for.
+  /// A lookup gets this long before its packet goes on to our listener, where the decision is
+  /// waited for.
   static constexpr std::chrono::milliseconds kLookupPatience{50};
-  /// An attempt to connect upstream: this long a packet is held for it; then it vanishes and comes again.
+  /// An attempt to connect upstream: this long a packet is held for it; then it vanishes and comes
+  /// again.
   static constexpr std::chrono::milliseconds kUpstreamPatience{3000};
   /// What has been decided is kept this long for the accept, or for the packet when it comes again.
   static constexpr std::chrono::milliseconds kMemory{8000};
   static constexpr std::size_t kMaxEntries = 65536;
-  /// An attempt that nobody has told the end of is forgotten after this, and so is one that has timed out:
-  /// longer than a program's own attempt lasts.
+  /// An attempt that nobody has told the end of is forgotten after this, and so is one that has
+  /// timed out: longer than a program's own attempt lasts.
   static constexpr std::chrono::milliseconds kAttemptMemory{180'000};
   /// Datagrams of one flow that are held: QUIC's first flight is one or two.
   static constexpr std::size_t kHeldDatagrams = 8;
@@ -119,29 +123,30 @@ class Ledger {
     none_and_rules,  ///< it waits for its lookup, for a rule may refuse it
   };
 
-  /// A first packet has come. The deeds say what becomes of it; a LookUp among them when its owner is not
-  /// known yet.
-  void arrive(const FlowKey& key, std::uint32_t sequence, const HeldPacket& packet, Time now, Deeds& deeds,
-              Reach reach = Reach::listener);
+  /// A first packet has come. The deeds say what becomes of it; a LookUp among them when its owner
+  /// is not known yet.
+  void arrive(const FlowKey& key, std::uint32_t sequence, const HeldPacket& packet, Time now,
+              Deeds& deeds, Reach reach = Reach::listener);
 
   /// The owner is known and judged. A `token` that is no longer current changes nothing.
   void settle(const FlowKey& key, std::uint64_t token, Ruling ruling, Time now, Deeds& deeds);
 
-  /// The attempt to connect upstream has ended; `error` is connect(2)'s errno, 0: it stands. An error that
-  /// the network did not give (no descriptors left, ...) leaves the decision to the accept.
+  /// The attempt to connect upstream has ended; `error` is connect(2)'s errno, 0: it stands. An
+  /// error that the network did not give (no descriptors left, ...) leaves the decision to the
+  /// accept.
   void connected(const FlowKey& key, std::uint64_t token, int error, Time now, Deeds& deeds);
 
-  /// A diverted connection has been accepted. What is known of it is handed out once: as a Reply at once, or
-  /// when the lookup has ended. False: nothing is known, look it up.
+  /// A diverted connection has been accepted. What is known of it is handed out once: as a Reply at
+  /// once, or when the lookup has ended. False: nothing is known, look it up.
   bool accepted(const FlowKey& key, const Waiter& waiter, Deeds& deeds);
 
   /// What has waited long enough. Call when `next_due()` has come.
   void expire(Time now, Deeds& deeds);
   [[nodiscard]] std::optional<Time> next_due() const;
 
-  /// Lets go of every held packet as it came: the run ends or pauses. Those that wait for upstream are
-  /// dropped; where the program still wants them they come again within a second. Accepted connections that
-  /// wait for their lookup still get their Reply.
+  /// Lets go of every held packet as it came: the run ends or pauses. Those that wait for upstream
+  /// are dropped; where the program still wants them they come again within a second. Accepted
+  /// connections that wait for their lookup still get their Reply.
   void release_all(Deeds& deeds);
 
   /// Whether anything is remembered of it.
@@ -166,7 +171,8 @@ class Ledger {
     std::optional<Ruling> ruling;
     std::optional<Waiter> waiter;
     bool upstream = false;
-    bool waits = false;   ///< for its lookup, however long that takes: it cannot be decided at the accept
+    bool waits =
+        false;  ///< for its lookup, however long that takes: it cannot be decided at the accept
     bool passes = false;  ///< when that takes long
     pfctl::Refusal refusal = pfctl::Refusal::reset;
     Time due;
@@ -174,7 +180,8 @@ class Ledger {
   using Entries = std::unordered_map<FlowKey, Entry, FlowKeyHash>;
 
   void set_due(const FlowKey& key, Entry& entry, Time due);
-  void came_again(const FlowKey& key, Entry& entry, const HeldPacket& packet, Time now, Deeds& deeds);
+  void came_again(const FlowKey& key, Entry& entry, const HeldPacket& packet, Time now,
+                  Deeds& deeds);
   void settle_udp(Entries::iterator found, Ruling ruling, Deeds& deeds);
   void overdue(Entries::iterator found, Deeds& deeds);
   Entry* current(const FlowKey& key, std::uint64_t token);
@@ -190,8 +197,8 @@ class Ledger {
 
 /// Whether the connection is, or by its host may become, one that we carry.
 [[nodiscard]] bool concerns_us(const Ruling& ruling);
-/// A socket that is bound to a device cannot reach a listener on the loopback: what would be carried passes,
-/// for that reason.
+/// A socket that is bound to a device cannot reach a listener on the loopback: what would be
+/// carried passes, for that reason.
 void pass_when_bound(Ruling& ruling);
 /// Not selected: nobody hears of it again.
 [[nodiscard]] bool passes_unseen(const Ruling& ruling);

@@ -21,12 +21,13 @@ class LinkQueue {
     needed,  ///< a connection waits for it
     lossy,   ///< only to be shown
   };
-  /// Descriptors that may wait. One beyond them is closed, and its message goes without: the worker asks
-  /// again.
+  /// Descriptors that may wait. One beyond them is closed, and its message goes without: the worker
+  /// asks again.
   static constexpr std::size_t kMaxDescriptors = 256;
   /// False: there is no room, and it is dropped. `with` goes along.
   [[nodiscard]] bool push(std::string message, Kind kind, base::UniqueFd with = {});
-  /// Sends as many as `socket` takes, and what it still has of an earlier one. True: at least one has gone.
+  /// Sends as many as `socket` takes, and what it still has of an earlier one. True: at least one
+  /// has gone.
   bool flush(MessageSocket& socket);
 
   /// Whether a descriptor would find room now: not worth making one otherwise.

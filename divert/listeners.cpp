@@ -27,30 +27,33 @@ bool set_flag(int fd, int level, int option) {
 }
 
 base::Error bind_error(const base::Endpoint& where, int code) {
-  const std::string host = where.address().is_v6() ? fmt::format("[{}]", where.address().to_string())
-                                                   : where.address().to_string();
+  const std::string host = where.address().is_v6()
+                               ? fmt::format("[{}]", where.address().to_string())
+                               : where.address().to_string();
   const std::uint16_t port = where.port();
   if (code != EADDRINUSE)
-    return base::os_error(fmt::format("cannot bind a listener on {}", base::to_string(where)), code);
+    return base::os_error(fmt::format("cannot bind a listener on {}", base::to_string(where)),
+                          code);
   if (port == 0) {
-    return {fmt::format("no free port on {} for the listener; the range of local ports is a sysctl "
-                        "(net.ipv4.ip_local_port_range, "
-                        "net.inet.ip.portrange)",
+    return {fmt::format("no free port on {} for the listener; the range of local ports is a "
+                        "sysctl (net.ipv4.ip_local_port_range, net.inet.ip.portrange)",
                         host),
             code};
   }
-  return {fmt::format("port {} on {} is taken; name another one with --listen-port", port, host), code};
+  return {fmt::format("port {} on {} is taken; name another one with --listen-port", port, host),
+          code};
 }
 
 enum class Place { first, beside };  ///< in its group of listeners
 
-/// A listener on `port`, or on a free one when it is 0. The first one is bound before SO_REUSEPORT is set: so
-/// it cannot join the listeners of another program of root's.
+/// A listener on `port`, or on a free one when it is 0. The first one is bound before SO_REUSEPORT
+/// is set: so it cannot join the listeners of another program of root's.
 base::Result<base::UniqueFd> listen_on(const base::Endpoint& where, Place place) {
   const int family = where.protocol().family();
   base::UniqueFd fd{::socket(family, SOCK_STREAM, 0)};
   if (!fd) return base::os_error("cannot make a listener", errno);
-  bool good = ::fcntl(fd.get(), F_SETFD, FD_CLOEXEC) == 0 && ::fcntl(fd.get(), F_SETFL, O_NONBLOCK) == 0;
+  bool good =
+      ::fcntl(fd.get(), F_SETFD, FD_CLOEXEC) == 0 && ::fcntl(fd.get(), F_SETFL, O_NONBLOCK) == 0;
   if (family == AF_INET6) good = good && set_flag(fd.get(), IPPROTO_IPV6, IPV6_V6ONLY);
   if (place == Place::beside) good = good && set_flag(fd.get(), SOL_SOCKET, SO_REUSEPORT);
   // Connections of an earlier run that are in TIME_WAIT do not keep the port.
@@ -71,7 +74,8 @@ base::Result<base::UniqueFd> first_listener(const base::Address& address, std::u
 }
 
 /// One more for the port of `first`, which is at `where`.
-base::Result<base::UniqueFd> further_listener(const base::UniqueFd& first, const base::Endpoint& where) {
+base::Result<base::UniqueFd> further_listener(const base::UniqueFd& first,
+                                              const base::Endpoint& where) {
   if (kListenersShareConnections) return listen_on(where, Place::beside);
   base::UniqueFd same{::fcntl(first.get(), F_DUPFD_CLOEXEC, 0)};
   if (!same) return base::os_error("cannot share a listener", errno);
@@ -79,8 +83,8 @@ base::Result<base::UniqueFd> further_listener(const base::UniqueFd& first, const
 }
 
 /// All listeners of one family; the port they share, 0 when the machine lacks IPv6.
-base::Result<std::uint16_t> bind_family(const base::Address& address, std::uint16_t port, Listeners& all,
-                                        base::UniqueFd ListenerPair::*member) {
+base::Result<std::uint16_t> bind_family(const base::Address& address, std::uint16_t port,
+                                        Listeners& all, base::UniqueFd ListenerPair::*member) {
   auto first = first_listener(address, port);
   if (!first) {
     const int code = first.error().os_code;

@@ -35,14 +35,16 @@ struct Listeners {
 /// Tried first, so that `osproxy rules` prints what a run will load.
 inline constexpr std::uint16_t kUsualPort = 28531;
 
-/// `count` non-blocking listeners for each family, sharing one port (SO_REUSEPORT, or descriptors of one
-/// socket). Called by root, so that only root can join that group of listeners; a port that anybody has
-/// already is never joined. `port` 0: the usual one, else a free one; another number: that one or an error. A
-/// machine without IPv6 gives port_v6 0.
+/// `count` non-blocking listeners for each family, sharing one port (SO_REUSEPORT, or descriptors
+/// of one socket). Called by root, so that only root can join that group of listeners; a port that
+/// anybody has already is never joined. `port` 0: the usual one, else a free one; another number:
+/// that one or an error. A machine without IPv6 gives port_v6 0.
 [[nodiscard]] base::Result<Listeners> bind_listeners(unsigned count, bool ipv4, bool ipv6,
-                                                     std::uint16_t port = 0, const ListenAddresses& at = {});
+                                                     std::uint16_t port = 0,
+                                                     const ListenAddresses& at = {});
 
-/// Whether listeners that share a port by SO_REUSEPORT share its connections as well; else one does for all.
+/// Whether listeners that share a port by SO_REUSEPORT share its connections as well; else one does
+/// for all.
 extern const bool kListenersShareConnections;
 
 }  // namespace divert

@@ -1,7 +1,7 @@
-// macOS has no SOCK_SEQPACKET for unix sockets, and a datagram socket there does not tell that the other end
-// is gone; FreeBSD's packets are a stream with marks since release 15, and come in parts. So: a stream, four
-// bytes of length (host byte order) in front of each message. Plain POSIX: compiled and tested on Linux as
-// well.
+// macOS has no SOCK_SEQPACKET for unix sockets, and a datagram socket there does not tell that the
+// other end is gone; FreeBSD's packets are a stream with marks since release 15, and come in parts.
+// So: a stream, four bytes of length (host byte order) in front of each message. Plain POSIX:
+// compiled and tested on Linux as well.
 #include <array>
 #include <cerrno>
 #include <cstdint>

@@ -1,5 +1,6 @@
-// Layouts from linux/netlink.h, linux/netfilter/nfnetlink.h and nfnetlink_queue.h, written out by offset so
-// that they compile and are tested everywhere. Headers are in host byte order, attributes in network order.
+// Layouts from linux/netlink.h, linux/netfilter/nfnetlink.h and nfnetlink_queue.h, written out by
+// offset so that they compile and are tested everywhere. Headers are in host byte order, attributes
+// in network order.
 #include "divert/nfqueue.h"
 
 #include <algorithm>
@@ -20,14 +21,16 @@ constexpr std::uint16_t kVerdict = kSubsystem | 1;   // NFQNL_MSG_VERDICT
 constexpr std::uint16_t kConfig = kSubsystem | 2;    // NFQNL_MSG_CONFIG
 constexpr std::uint16_t kRequest = 0x1, kAck = 0x4;  // NLM_F_REQUEST, NLM_F_ACK
 
-constexpr std::uint16_t kConfigCommand = 1, kConfigParameters = 2, kConfigLength = 3, kConfigMask = 4,
+constexpr std::uint16_t kConfigCommand = 1, kConfigParameters = 2, kConfigLength = 3,
+                        kConfigMask = 4,
                         kConfigFlags = 5;      // NFQA_CFG_*
 constexpr char kBind = 1;                      // NFQNL_CFG_CMD_BIND
 constexpr char kCopyPacket = 2;                // NFQNL_COPY_PACKET
 constexpr std::uint32_t kWholeSegments = 0x4;  // NFQA_CFG_F_GSO
 constexpr std::uint32_t kMakers = 0x8;         // NFQA_CFG_F_UID_GID
 
-constexpr std::uint16_t kPacketHeader = 1, kVerdictHeader = 2, kMark = 3, kOutDevice = 6, kPayload = 10,
+constexpr std::uint16_t kPacketHeader = 1, kVerdictHeader = 2, kMark = 3, kOutDevice = 6,
+                        kPayload = 10,
                         kGid = 17;           // NFQA_*
 constexpr std::uint16_t kTypeMask = 0x3fff;  // NLA_TYPE_MASK
 
@@ -49,7 +52,8 @@ Number get(std::string_view bytes, std::size_t offset) {
   return value;
 }
 
-void put_header(char* at, std::size_t size, std::uint16_t type, std::uint16_t flags, std::uint16_t number) {
+void put_header(char* at, std::size_t size, std::uint16_t type, std::uint16_t flags,
+                std::uint16_t number) {
   put(at, static_cast<std::uint32_t>(size));
   put(at + 4, type);
   put(at + 6, flags);
@@ -84,8 +88,10 @@ bool read_packet(std::string_view attributes, Message& message) {
     if (length < kAttributeHeader || length > attributes.size()) return false;
     const auto value = attributes.substr(kAttributeHeader, length - kAttributeHeader);
     if (type == kPayload) message.bytes = value;
-    if (type == kPacketHeader && value.size() >= 4) message.id = ntohl(get<std::uint32_t>(value, 0));
-    if (type == kOutDevice && value.size() >= 4) message.interface = ntohl(get<std::uint32_t>(value, 0));
+    if (type == kPacketHeader && value.size() >= 4)
+      message.id = ntohl(get<std::uint32_t>(value, 0));
+    if (type == kOutDevice && value.size() >= 4)
+      message.interface = ntohl(get<std::uint32_t>(value, 0));
     if (type == kGid && value.size() >= 4) message.gid = ntohl(get<std::uint32_t>(value, 0));
     if (type == kMark && value.size() >= 4) message.mark = ntohl(get<std::uint32_t>(value, 0));
     attributes.remove_prefix(std::min(aligned(length), attributes.size()));
@@ -111,8 +117,8 @@ std::string encode_setup(std::uint16_t number, std::uint32_t bytes, std::uint32_
   return config_message(number, attributes);
 }
 
-std::array<char, kVerdictSize> encode_verdict(std::uint16_t number, std::uint32_t id, Verdict verdict,
-                                              std::uint32_t mark) {
+std::array<char, kVerdictSize> encode_verdict(std::uint16_t number, std::uint32_t id,
+                                              Verdict verdict, std::uint32_t mark) {
   std::array<char, kVerdictSize> message{};
   char* at = message.data();
   put_header(at, message.size(), kVerdict, kRequest, number);

@@ -10,7 +10,8 @@ OthersWatch::News OthersWatch::tick(Clock::time_point now) {
     looking_ = asks_.look();
     next_ = now + kAnyway;
   }
-  if (!looking_ || looking_->wait_for(std::chrono::seconds{0}) != std::future_status::ready) return {};
+  if (!looking_ || looking_->wait_for(std::chrono::seconds{0}) != std::future_status::ready)
+    return {};
   const Looked looked = looking_->get();
   looking_.reset();
   constexpr int kShare = 20;  // of the time at most one part in so many

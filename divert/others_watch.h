@@ -37,7 +37,7 @@ class OthersWatch {
 
   struct News {
     std::vector<std::string> lines;  ///< for the user
-    bool lost = false;               ///< the rules are not in force; the last line says what was found
+    bool lost = false;  ///< the rules are not in force; the last line says what was found
   };
   /// To be called several times a second while rules are in force.
   [[nodiscard]] News tick(Clock::time_point now);

@@ -13,9 +13,10 @@ base::Result<std::unique_ptr<OwnerLookups>> OwnerLookups::start() {
     auto opened = procmap::Attributor::open();
     if (!opened) return opened.error();
     const auto attributor = std::make_shared<procmap::Attributor>(std::move(*opened));
-    return Searcher::Search{[attributor](std::span<const procmap::Sought> list, std::chrono::milliseconds) {
-      return attributor->owners_of(list, kLimit);
-    }};
+    return Searcher::Search{
+        [attributor](std::span<const procmap::Sought> list, std::chrono::milliseconds) {
+          return attributor->owners_of(list, kLimit);
+        }};
   });
   if (lookups) (*lookups)->at_hand_ = std::move(*at_hand);
   return lookups;
@@ -25,8 +26,8 @@ base::Result<std::unique_ptr<OwnerLookups>> OwnerLookups::start(Searcher::MakeSe
   auto bell = base::make_pipe(base::Blocking::no);
   if (!bell) return bell.error();
   std::unique_ptr<OwnerLookups> lookups{new OwnerLookups{std::move(*bell)}};
-  auto searcher =
-      Searcher::start(std::move(make), [all = lookups.get()](const LookUp& wanted, procmap::Owner owner) {
+  auto searcher = Searcher::start(
+      std::move(make), [all = lookups.get()](const LookUp& wanted, procmap::Owner owner) {
         all->found(wanted.token, std::move(owner));
       });
   if (!searcher) return searcher.error();

@@ -1,5 +1,5 @@
-// Owners of accepted connections, looked for on a thread of their own: a name service that does not answer,
-// or a process whose arguments cannot be read, must not hold up the broker's loop.
+// Owners of accepted connections, looked for on a thread of their own: a name service that does not
+// answer, or a process whose arguments cannot be read, must not hold up the broker's loop.
 #pragma once
 
 #include <cstdint>

@@ -11,8 +11,8 @@ namespace {
 namespace ip = boost::asio::ip;
 
 constexpr std::uint8_t kTcp = 6, kUdp = 17;
-constexpr std::uint8_t kHopByHop = 0, kRouting = 43, kFragment = 44, kAuthentication = 51, kDestination = 60,
-                       kMobility = 135, kHostIdentity = 139, kShim6 = 140;
+constexpr std::uint8_t kHopByHop = 0, kRouting = 43, kFragment = 44, kAuthentication = 51,
+                       kDestination = 60, kMobility = 135, kHostIdentity = 139, kShim6 = 140;
 constexpr std::size_t kIpv4Header = 20, kIpv6Header = 40;
 /// Of TCP, up to the flags; of UDP, the ports.
 constexpr std::size_t kTcpNeeded = 14, kUdpNeeded = 4, kUdpHeader = 8;
@@ -92,11 +92,13 @@ std::optional<PacketHead> parse_ipv6(std::string_view bytes) {
     if (payload.bytes.size() < 8) return std::nullopt;
     const std::size_t length = extension_length(payload.protocol, payload.bytes);
     if (length == 0 || length > payload.bytes.size()) return std::nullopt;
-    const bool later_fragment = payload.protocol == kFragment && (word_at(payload.bytes, 2) & 0xfff8U) != 0;
+    const bool later_fragment =
+        payload.protocol == kFragment && (word_at(payload.bytes, 2) & 0xfff8U) != 0;
     if (later_fragment) return std::nullopt;
     payload = {byte_at(payload.bytes, 0), payload.bytes.substr(length)};
   }
-  return transport(payload, address_at<ip::address_v6>(bytes, 8), address_at<ip::address_v6>(bytes, 24));
+  return transport(payload, address_at<ip::address_v6>(bytes, 8),
+                   address_at<ip::address_v6>(bytes, 24));
 }
 
 void combine(std::size_t& seed, const base::Endpoint& endpoint) {

@@ -1,5 +1,5 @@
-// Threads and their hand-overs. Who holds which lock: the ledger's is held only while the ledger thinks,
-// never over a system call; requests and searches have their own.
+// Threads and their hand-overs. Who holds which lock: the ledger's is held only while the ledger
+// thinks, never over a system call; requests and searches have their own.
 #include "divert/packet_engine.h"
 
 #include <cerrno>
@@ -61,7 +61,8 @@ base::Result<std::unique_ptr<PacketEngine>> PacketEngine::open(unsigned queues) 
 PacketEngine::PacketEngine(PacketSources sources, base::Pipe wake)
     : first_queue_(sources.first), wake_(std::move(wake)) {
   for (auto& source : sources.each) {
-    lanes_.push_back(std::make_unique<Lane>(static_cast<std::uint16_t>(lanes_.size()), std::move(source)));
+    lanes_.push_back(
+        std::make_unique<Lane>(static_cast<std::uint16_t>(lanes_.size()), std::move(source)));
   }
 }
 
@@ -97,14 +98,16 @@ base::Result<> PacketEngine::start(const Policy& policy, std::vector<pid_t> own_
     lane->progress.mark();
   }
   if (auto searching = start_searching(); !searching) return searching.error();
-  for (const auto& lane : lanes_) lane->thread = std::thread{[this, &lane = *lane] { receive(lane); }};
+  for (const auto& lane : lanes_)
+    lane->thread = std::thread{[this, &lane = *lane] { receive(lane); }};
   if (!dns_) return {};
-  return dns_->start([this](procmap::Owner owner, const FlowKey& key) { return rule(std::move(owner), key); },
-                     [this](Heard heard) {
-                       Deeds deeds;
-                       deeds.emplace_back(std::move(heard));
-                       perform(deeds);
-                     });
+  return dns_->start(
+      [this](procmap::Owner owner, const FlowKey& key) { return rule(std::move(owner), key); },
+      [this](Heard heard) {
+        Deeds deeds;
+        deeds.emplace_back(std::move(heard));
+        perform(deeds);
+      });
 }
 
 base::Result<> PacketEngine::start_searching() {
@@ -117,8 +120,9 @@ base::Result<> PacketEngine::start_searching() {
           return attributor->owners_of(list, limit);
         }};
   };
-  auto searcher = Searcher::start(
-      make, [this](const LookUp& wanted, procmap::Owner owner) { found(wanted, std::move(owner)); });
+  auto searcher = Searcher::start(make, [this](const LookUp& wanted, procmap::Owner owner) {
+    found(wanted, std::move(owner));
+  });
   if (!searcher) return searcher.error();
   searcher_ = std::move(*searcher);
   return {};
@@ -167,7 +171,9 @@ void PacketEngine::judge(Lane& lane, const HeldPacket& packet, std::string_view 
   if (ruling && passes_unseen(*ruling) && !known(key))
     return lane.source.release(packet, Release::pass, mark_bit_);
   using Reach = Ledger::Reach;
-  const Reach reach = !bound ? Reach::listener : policy_->rules.empty() ? Reach::none : Reach::none_and_rules;
+  const Reach reach = !bound                   ? Reach::listener
+                      : policy_->rules.empty() ? Reach::none
+                                               : Reach::none_and_rules;
   with_ledger([&](Deeds& deeds) {
     ledger_.arrive(key, head->sequence, packet, Clock::now(), deeds, reach);
     const auto* wanted = deeds.empty() ? nullptr : std::get_if<LookUp>(&deeds.back());
@@ -202,7 +208,8 @@ void PacketEngine::with_ledger(Step step) {
     const std::lock_guard lock{ledger_mutex_};
     step(deeds);
     for (const auto& deed : deeds) {
-      if (const auto* ahead = std::get_if<ConnectAhead>(&deed)) ahead_.emplace(ahead->token, ahead->key);
+      if (const auto* ahead = std::get_if<ConnectAhead>(&deed))
+        ahead_.emplace(ahead->token, ahead->key);
     }
   }
   perform(deeds);
@@ -284,7 +291,8 @@ void PacketEngine::catch_up() const {
 }
 
 bool PacketEngine::alive() const {
-  return std::ranges::all_of(lanes_, [](const auto& lane) { return lane->progress.within(kSilence); });
+  return std::ranges::all_of(lanes_,
+                             [](const auto& lane) { return lane->progress.within(kSilence); });
 }
 
 bool PacketEngine::mind_searches() {
@@ -300,24 +308,27 @@ std::string PacketEngine::troubles() const {
   const KernelDrops drops = kernel_drops(first_queue_, lanes_.size());
   const std::pair<std::uint64_t, const char*> list[] = {
       {counts.late_lookups,
-       "connections whose program was found too late for the first packet, so that osproxy accepted them and "
-       "relayed those that were not selected"},
+       "connections whose program was found too late for the first packet, so that osproxy "
+       "accepted them and relayed those that were not selected"},
       {not_in_time_.load(), "connections whose program was not found in time"},
       {counts.bound_unseen,
        "connections of sockets bound to a device that passed before their program was found"},
       {counts.overflows,
-       "connections that came too fast to be held at the first packet, so that osproxy accepted them and "
-       "relayed those that were not selected"},
+       "connections that came too fast to be held at the first packet, so that osproxy accepted "
+       "them and relayed those that were not selected"},
       {unreadable_.load(),
        "first packets that could not be read, so that osproxy accepted their connections"},
       {counts.late_upstreams,
-       "first packets dropped because the server did not answer within 3 s (the program's kernel sends them "
-       "again)"},
-      {counts.retransmissions, "first packets dropped because they were sent again while they were held"},
+       "first packets dropped because the server did not answer within 3 s (the program's kernel "
+       "sends them again)"},
+      {counts.retransmissions,
+       "first packets dropped because they were sent again while they were held"},
       {counts.abandoned,
        "first packets dropped because their program had begun another connection from that port"},
-      {counts.unowned, "packets dropped because their program was not found in time (they are sent again)"},
-      {counts.crowded, "packets dropped because too many waited for their program (they are sent again)"},
+      {counts.unowned,
+       "packets dropped because their program was not found in time (they are sent again)"},
+      {counts.crowded,
+       "packets dropped because too many waited for their program (they are sent again)"},
       {drops.queue, "first packets dropped by a full kernel queue"},
       {drops.user, "first packets dropped on their way to osproxy"},
       {dns_ ? dns_->lost() : 0, "losses of copies of DNS packets, which came too fast"},

@@ -1,6 +1,6 @@
-// The packet engine: the kernel holds first packets, we say what becomes of each. Receiving threads parse,
-// park and answer from what is known; a thread beside them searches /proc; the broker's loop does the talking
-// with the worker.
+// The packet engine: the kernel holds first packets, we say what becomes of each. Receiving threads
+// parse, park and answer from what is known; a thread beside them searches /proc; the broker's loop
+// does the talking with the worker.
 #pragma once
 
 #include <atomic>
@@ -21,7 +21,8 @@ namespace divert {
 
 class PacketEngine {
  public:
-  /// Opens its queues; nothing is judged before start(). Errors: this kernel cannot hold packets, or may not.
+  /// Opens its queues; nothing is judged before start(). Errors: this kernel cannot hold packets,
+  /// or may not.
   [[nodiscard]] static base::Result<std::unique_ptr<PacketEngine>> open(unsigned queues);
   PacketEngine(const PacketEngine&) = delete;
   PacketEngine& operator=(const PacketEngine&) = delete;
@@ -31,7 +32,8 @@ class PacketEngine {
   /// For the rules that send packets here.
   [[nodiscard]] pfctl::Queueing queueing() const;
 
-  /// From here on there are threads: no fork(2). `policy` and `own_pids` stay as they are while this lives.
+  /// From here on there are threads: no fork(2). `policy` and `own_pids` stay as they are while
+  /// this lives.
   [[nodiscard]] base::Result<> start(const Policy& policy, std::vector<pid_t> own_pids,
                                      std::uint32_t mark_bit);
 
@@ -42,7 +44,8 @@ class PacketEngine {
 
   /// The worker's answer to ConnectAhead; `error` is connect(2)'s errno or 0.
   void connected(std::uint64_t token, int error);
-  /// A diverted connection has been accepted. True: a Reply comes, among the next requests. False: unknown.
+  /// A diverted connection has been accepted. True: a Reply comes, among the next requests. False:
+  /// unknown.
   bool accepted(const FlowKey& key, const Waiter& waiter);
   /// Lets go of every held packet (Ledger::release_all).
   void release_all();
@@ -51,13 +54,15 @@ class PacketEngine {
   [[nodiscard]] std::string failure() const;
   /// False when a receiving thread has neither waited nor judged a packet for a second.
   [[nodiscard]] bool alive() const;
-  /// To be called several times a second: does something about searches that hang. False: there are too many.
+  /// To be called several times a second: does something about searches that hang. False: there are
+  /// too many.
   [[nodiscard]] bool mind_searches();
   /// What went wrong up to now, in words; empty: nothing.
   [[nodiscard]] std::string troubles() const;
   [[nodiscard]] UnknownOwners& unknown_owners() { return unknown_owners_; }
   [[nodiscard]] const PassedPrograms& passed_programs() const { return passed_programs_; }
-  /// Waits, briefly, for the copies of DNS packets that are there by now: they are among the next requests.
+  /// Waits, briefly, for the copies of DNS packets that are there by now: they are among the next
+  /// requests.
   void catch_up() const;
   /// Why no copies of DNS packets can be had; empty: they can.
   [[nodiscard]] const std::string& deaf_to_dns() const { return deaf_; }

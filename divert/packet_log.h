@@ -13,14 +13,15 @@ namespace divert {
 
 class PacketLog {
  public:
-  /// `group` or one behind it that nobody else has. Errors: no nfnetlink_log in this kernel, no permission.
+  /// `group` or one behind it that nobody else has. Errors: no nfnetlink_log in this kernel, no
+  /// permission.
   [[nodiscard]] static base::Result<PacketLog> open(std::uint16_t group);
 
   [[nodiscard]] std::uint16_t group() const { return group_; }
   [[nodiscard]] int descriptor() const { return socket_.get(); }
 
-  /// Hands over every copy that waits, from its IP header on; never blocks. True: some were lost before
-  /// them, there was no room. An error is lasting.
+  /// Hands over every copy that waits, from its IP header on; never blocks. True: some were lost
+  /// before them, there was no room. An error is lasting.
   using Take = std::function<void(std::string_view bytes)>;
   [[nodiscard]] base::Result<bool> receive(const Take& take);
 
@@ -37,8 +38,8 @@ class PacketLog {
 /// Their groups, when nobody else has a number of ours.
 [[nodiscard]] std::vector<std::uint16_t> usual_log_groups();
 
-/// The bytes of the packets in one datagram of NFLOG messages (linux/netfilter/nfnetlink_log.h), aligned as a
-/// netlink buffer (4). What is cut or none is passed over.
+/// The bytes of the packets in one datagram of NFLOG messages (linux/netfilter/nfnetlink_log.h),
+/// aligned as a netlink buffer (4). What is cut or none is passed over.
 void decode_packet_log(std::string_view bytes, const PacketLog::Take& take);
 
 }  // namespace divert

@@ -40,7 +40,8 @@ base::Result<int> configure(int socket, const pfctl::NetlinkMessage& request) {
     const nlmsghdr* header = pfctl::first_message({buffer, *size});
     if (!header || header->nlmsg_type != NLMSG_ERROR) continue;
     std::int32_t error = 0;
-    if (mnl_nlmsg_get_payload_len(header) < sizeof error) return base::failure("the kernel's answer was cut");
+    if (mnl_nlmsg_get_payload_len(header) < sizeof error)
+      return base::failure("the kernel's answer was cut");
     std::memcpy(&error, mnl_nlmsg_get_payload(header), sizeof error);
     return base::netlink_errno(error);
   }
@@ -124,7 +125,8 @@ void decode_packet_log(std::string_view bytes, const PacketLog::Take& take) {
     if (mnl_nlmsg_get_payload_len(header) < sizeof(nfgenmsg)) continue;
     pfctl::for_each_in_message(header, sizeof(nfgenmsg), [&](const nlattr* attribute) {
       if (mnl_attr_get_type(attribute) != NFULA_PAYLOAD) return;
-      take({static_cast<const char*>(mnl_attr_get_payload(attribute)), mnl_attr_get_payload_len(attribute)});
+      take({static_cast<const char*>(mnl_attr_get_payload(attribute)),
+            mnl_attr_get_payload_len(attribute)});
     });
   }
 }

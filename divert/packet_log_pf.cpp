@@ -1,5 +1,5 @@
-// pflog(4) copies what rules log, from every program and to everybody who listens: copies for us alone are
-// not to be had. Without them names are known from SNI and Host only.
+// pflog(4) copies what rules log, from every program and to everybody who listens: copies for us
+// alone are not to be had. Without them names are known from SNI and Host only.
 #include "divert/packet_log.h"
 
 namespace divert {

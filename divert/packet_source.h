@@ -1,5 +1,5 @@
-// First packets that are held until their verdict. One header for all packet engines: Linux has NFQUEUE
-// behind it, where the kernel keeps the packets; FreeBSD divert(4), where we do.
+// First packets that are held until their verdict. One header for all packet engines: Linux has
+// NFQUEUE behind it, where the kernel keeps the packets; FreeBSD divert(4), where we do.
 #pragma once
 
 #include <chrono>
@@ -18,10 +18,10 @@ namespace divert {
 
 /// A packet in the kernel's hands.
 struct HeldPacket {
-  std::uint16_t source = 0;               ///< index of the PacketSource it came from
-  std::uint32_t id = 0;                   ///< the kernel's
-  std::uint32_t mark = 0;                 ///< as its program's socket set it
-  std::uint32_t interface = 0;            ///< index of the device that it is to leave by; 0: not known
+  std::uint16_t source = 0;     ///< index of the PacketSource it came from
+  std::uint32_t id = 0;         ///< the kernel's
+  std::uint32_t mark = 0;       ///< as its program's socket set it
+  std::uint32_t interface = 0;  ///< index of the device that it is to leave by; 0: not known
   std::optional<std::uint32_t> gid = {};  ///< of the socket's maker, where the kernel says
 
   bool operator==(const HeldPacket&) const = default;
@@ -40,13 +40,13 @@ class PacketSource {
   /// Packet headers are looked at, never what they carry.
   static constexpr std::size_t kCopied = 128;
 
-  /// Opens queue `number`. Errors: another program has it (EBUSY or EPERM), no permission (EPERM), no such
-  /// thing in this kernel.
+  /// Opens queue `number`. Errors: another program has it (EBUSY or EPERM), no permission (EPERM),
+  /// no such thing in this kernel.
   [[nodiscard]] static base::Result<PacketSource> open(std::uint16_t number);
 
-  /// Waits for a packet, `patience` at most, and hands over every one that has come, in order, with its first
-  /// bytes. An error is lasting. (One system call less than with poll(2) stands between the program and its
-  /// verdict.)
+  /// Waits for a packet, `patience` at most, and hands over every one that has come, in order, with
+  /// its first bytes. An error is lasting. (One system call less than with poll(2) stands between
+  /// the program and its verdict.)
   using Take = std::function<void(const HeldPacket& packet, std::string_view bytes)>;
   [[nodiscard]] base::Result<> receive(std::chrono::milliseconds patience, const Take& take);
 
@@ -72,15 +72,16 @@ class PacketSource {
 /// The rules' share when nobody else has a number of ours.
 [[nodiscard]] pfctl::Queueing usual_queueing();
 
-/// As many sources as wanted, with consecutive numbers that nobody else has: at `wanted` or behind it.
+/// As many sources as wanted, with consecutive numbers that nobody else has: at `wanted` or behind
+/// it.
 struct PacketSources {
   std::uint16_t first = 0;
   std::vector<PacketSource> each;
 };
 [[nodiscard]] base::Result<PacketSources> open_packet_sources(unsigned count);
 
-/// Packets that the kernel has thrown away on their way to queues `first`... since they were opened: because
-/// a queue was full, and because our socket was.
+/// Packets that the kernel has thrown away on their way to queues `first`... since they were
+/// opened: because a queue was full, and because our socket was.
 struct KernelDrops {
   std::uint64_t queue = 0;
   std::uint64_t user = 0;

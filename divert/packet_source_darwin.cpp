@@ -24,7 +24,8 @@ base::Result<> PacketSource::receive(std::chrono::milliseconds /*patience*/, con
 }
 
 // No packet is ever held, so none can be let go.
-void PacketSource::release(const HeldPacket& /*packet*/, Release /*how*/, std::uint32_t /*mark_bit*/) const {}
+void PacketSource::release(const HeldPacket& /*packet*/, Release /*how*/,
+                           std::uint32_t /*mark_bit*/) const {}
 void PacketSource::refuse(const HeldPacket& /*packet*/, pfctl::Refusal /*how*/) const {}
 
 unsigned queue_count() {

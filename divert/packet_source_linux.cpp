@@ -25,9 +25,9 @@ constexpr int kNumbersTried = 64;
 /// With more CPUs than that several share a queue.
 constexpr long kMaxQueues = 64;
 
-/// First packets that wait in one queue. Programs cannot open connections fast enough to fill it while it is
-/// read. What finds no room is dropped, and TCP sends it again: with NFQA_CFG_F_FAIL_OPEN it would pass
-/// unseen, whatever the rules say of it, and uncounted.
+/// First packets that wait in one queue. Programs cannot open connections fast enough to fill it
+/// while it is read. What finds no room is dropped, and TCP sends it again: with
+/// NFQA_CFG_F_FAIL_OPEN it would pass unseen, whatever the rules say of it, and uncounted.
 constexpr std::uint32_t kQueueLength = 32768;
 constexpr int kSocketRoom = 32 << 20;
 /// Of one netlink message: the packet's copy and some attributes.
@@ -36,11 +36,12 @@ constexpr std::size_t kMessageRoom = 4096;
 base::Error refused(std::uint16_t number, int error) {
   switch (error) {
     case EBUSY:
-      return {fmt::format("queue {} belongs to another program, and so do those around it", number), error};
+      return {fmt::format("queue {} belongs to another program, and so do those around it", number),
+              error};
     case EPERM:
       return {fmt::format(
-                  "cannot hold packets: no permission (CAP_NET_ADMIN in this network namespace), or queue "
-                  "{} belongs to another program, and so do those around it",
+                  "cannot hold packets: no permission (CAP_NET_ADMIN in this network namespace), "
+                  "or queue {} belongs to another program, and so do those around it",
                   number),
               error};
     case EINVAL:
@@ -62,8 +63,8 @@ base::Result<> configure(int socket, std::uint16_t number, const std::string& re
     if (!size) return size.error();
     std::string_view bytes{buffer, *size};
     while (auto message = nfqueue::decode(bytes)) {
-      // Packets may be queued already when the second request is answered: they come again, or are lost with
-      // nobody harmed, as nothing sends packets here before the rules are loaded.
+      // Packets may be queued already when the second request is answered: they come again, or are
+      // lost with nobody harmed, as nothing sends packets here before the rules are loaded.
       if (message->kind != nfqueue::Message::Kind::acknowledged) continue;
       if (message->error != 0) return refused(number, message->error);
       return {};
@@ -89,10 +90,12 @@ base::Result<PacketSource> PacketSource::open(std::uint16_t number) {
   auto socket = pfctl::open_netfilter_socket();
   if (!socket) return socket.error();
   const int fd = socket->get();
-  if (auto bound = configure(fd, number, nfqueue::encode_bind(number)); !bound) return bound.error();
+  if (auto bound = configure(fd, number, nfqueue::encode_bind(number)); !bound)
+    return bound.error();
   if (auto set = configure(fd, number, nfqueue::encode_setup(number, kCopied, kQueueLength)); !set)
     return set.error();
-  // Drops are counted by the kernel (kernel_drops); an error at every one of them would help nobody.
+  // Drops are counted by the kernel (kernel_drops); an error at every one of them would help
+  // nobody.
   const int one = 1;
   ::setsockopt(fd, SOL_NETLINK, NETLINK_NO_ENOBUFS, &one, sizeof one);
   ::setsockopt(fd, SOL_SOCKET, SO_RCVBUFFORCE, &kSocketRoom, sizeof kSocketRoom);
@@ -106,9 +109,11 @@ base::Result<> PacketSource::receive(std::chrono::milliseconds patience, const T
       return base::os_error("cannot wait for held packets", errno);
     patience_ = patience;
   }
-  // As many as could have gathered while the last ones were looked at; then deadlines have their turn.
+  // As many as could have gathered while the last ones were looked at; then deadlines have their
+  // turn.
   for (int i = 0; i < 256; ++i) {
-    const ssize_t n = ::recv(socket_.get(), buffer_.data(), buffer_.size(), i == 0 ? 0 : MSG_DONTWAIT);
+    const ssize_t n =
+        ::recv(socket_.get(), buffer_.data(), buffer_.size(), i == 0 ? 0 : MSG_DONTWAIT);
     if (n < 0 && (errno == EAGAIN || errno == ENOBUFS)) return {};
     if (n < 0 && errno == EINTR) continue;
     if (n <= 0) return base::os_error("cannot receive held packets", errno);
@@ -130,8 +135,8 @@ void PacketSource::release(const HeldPacket& packet, Release how, std::uint32_t 
 }
 
 void PacketSource::refuse(const HeldPacket& packet, pfctl::Refusal how) const {
-  const auto message =
-      nfqueue::encode_verdict(number_, packet.id, nfqueue::Verdict::repeat, static_cast<std::uint32_t>(how));
+  const auto message = nfqueue::encode_verdict(number_, packet.id, nfqueue::Verdict::repeat,
+                                               static_cast<std::uint32_t>(how));
   (void)!::send(socket_.get(), message.data(), message.size(), 0);
 }
 
@@ -159,7 +164,8 @@ base::Result<PacketSources> open_packet_sources(unsigned count) {
       sources.each.push_back(std::move(*source));
       continue;
     }
-    // The kernel says EPERM of a queue that another program has, and of a process that may have none.
+    // The kernel says EPERM of a queue that another program has, and of a process that may have
+    // none.
     const int error = source.error().os_code;
     if ((error != EBUSY && error != EPERM) || tried > kNumbersTried) return source.error();
     sources.each.clear();
@@ -168,7 +174,8 @@ base::Result<PacketSources> open_packet_sources(unsigned count) {
 }
 
 KernelDrops kernel_drops(std::uint16_t first, std::size_t count) {
-  // number, port, waiting, copy mode, copy range, dropped by the queue, dropped at our socket, last id
+  // number, port, waiting, copy mode, copy range, dropped by the queue, dropped at our socket, last
+  // id
   KernelDrops drops;
   std::ifstream file{"/proc/self/net/netfilter/nfnetlink_queue"};
   for (std::string line; std::getline(file, line);) {

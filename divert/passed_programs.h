@@ -1,5 +1,5 @@
-// Names of programs that connected and were not selected, for the user of a run that has seen nothing: the
-// program that connects may be called otherwise than the one that was started.
+// Names of programs that connected and were not selected, for the user of a run that has seen
+// nothing: the program that connects may be called otherwise than the one that was started.
 #pragma once
 
 #include <atomic>
@@ -16,8 +16,8 @@ class PassedPrograms {
  public:
   static constexpr std::size_t kMost = 8;
 
-  /// Takes the name down when `ruling` lets the connection pass because the filter does not select its
-  /// program.
+  /// Takes the name down when `ruling` lets the connection pass because the filter does not select
+  /// its program.
   void notice(const Ruling& ruling);
 
   /// "git-remote-http, python3.11 (script.py)"; empty: there was none.

@@ -35,10 +35,11 @@ class Claim {
   FlowKey key_;
 };
 
-/// A loop is one of our processes at our own door, or one of our own connections with an owner that cannot be
-/// found.
+/// A loop is one of our processes at our own door, or one of our own connections with an owner that
+/// cannot be found.
 bool is_loop(const wire::Answer& answer, const Room& room) {
-  return answer.own || (!answer.process && room.own.contains({*answer.source, *answer.destination}));
+  return answer.own ||
+         (!answer.process && room.own.contains({*answer.source, *answer.destination}));
 }
 
 /// `answer` must have a source and a destination.
@@ -51,7 +52,8 @@ Connection make_connection(wire::Answer answer, std::chrono::system_clock::time_
           opened};
 }
 
-/// The broker has gone, or is too busy: nobody can say whose connection this is and where it wanted to go.
+/// The broker has gone, or is too busy: nobody can say whose connection this is and where it wanted
+/// to go.
 void give_up(Accepted accepted, std::chrono::system_clock::time_point opened, Room& room) {
   reset(accepted.socket);
   if (room.ending) return;
@@ -102,7 +104,8 @@ void fail_upstream(Decided decided, const boost::system::error_code& error, Room
   const auto& connection = decided.connection;
   if (connection.verdict.action == Action::pass && connection.verdict.by_host.empty()) {
     room.watcher.closed(
-        connection, {0, 0, "cannot reach " + base::to_string(connection.server) + ": " + error.message()});
+        connection,
+        {0, 0, "cannot reach " + base::to_string(connection.server) + ": " + error.message()});
   } else {
     room.interceptor.unreachable(connection, error);
   }
@@ -127,7 +130,8 @@ asio::awaitable<boost::system::error_code> open_socket(tcp::socket& server, tcp 
 }
 
 /// Always to the original address: never to a name. `server` is open.
-asio::awaitable<boost::system::error_code> connect(tcp::socket& server, const base::Endpoint& destination) {
+asio::awaitable<boost::system::error_code> connect(tcp::socket& server,
+                                                   const base::Endpoint& destination) {
   boost::system::error_code error;
   if (const int bound = bind_source_port(server.native_handle(), destination))
     co_return boost::system::error_code(bound, boost::system::system_category());
@@ -139,8 +143,9 @@ asio::awaitable<boost::system::error_code> connect(tcp::socket& server, const ba
   co_return error;
 }
 
-/// None came with the answer, as one stood that is not wanted; or it found no descriptor free, or the broker
-/// had none: pipes are given back soon. It ends when the program has gone: nobody knows its user any more.
+/// None came with the answer, as one stood that is not wanted; or it found no descriptor free, or
+/// the broker had none: pipes are given back soon. It ends when the program has gone: nobody knows
+/// its user any more.
 asio::awaitable<void> ask_for_socket(ServerSocket& by, Room& room) {
   const auto executor = co_await asio::this_coro::executor;
   asio::steady_timer pause{executor};
@@ -156,8 +161,8 @@ asio::awaitable<void> ask_for_socket(ServerSocket& by, Room& room) {
 }
 
 /// See OpenStraight.
-asio::awaitable<boost::system::error_code> open_straight(tcp::socket& server, tcp protocol, ServerSocket& by,
-                                                         Room& room) {
+asio::awaitable<boost::system::error_code> open_straight(tcp::socket& server, tcp protocol,
+                                                         ServerSocket& by, Room& room) {
   boost::system::error_code error;
   if (!by.as_program) {
     error = co_await open_socket(server, protocol);
@@ -237,8 +242,10 @@ asio::awaitable<void> connect_ahead(wire::Answer order, Room& room) {
     room.open.fetch_add(1, std::memory_order_relaxed);
     error = co_await connect(attempt->server, connection.server);
     room.open.fetch_sub(1, std::memory_order_relaxed);
-    // Nobody has answered until the end of the run, or shutdown(2) has: it is all one to whoever reads it.
-    if (error && error != asio::error::connection_refused && room.ending) error = asio::error::timed_out;
+    // Nobody has answered until the end of the run, or shutdown(2) has: it is all one to whoever
+    // reads it.
+    if (error && error != asio::error::connection_refused && room.ending)
+      error = asio::error::timed_out;
     room.dialing.erase(entry);
   }
   attempt->limit.cancel();
@@ -261,7 +268,8 @@ void show(wire::Answer order, Room& room) {
   const std::string payload = std::move(order.payload);
   const auto came = order.came;
   const Connection connection = make_connection(std::move(order), std::chrono::system_clock::now());
-  if (kind == wire::Answer::Kind::heard) return room.watcher.heard(connection, from_server, payload, came);
+  if (kind == wire::Answer::Kind::heard)
+    return room.watcher.heard(connection, from_server, payload, came);
   if (kind == wire::Answer::Kind::quic_refused) return room.watcher.quic_refused(connection);
   Outcome outcome;
   outcome.counted = connection.verdict.action != Action::pass;
@@ -280,10 +288,13 @@ asio::awaitable<void> carry(Accepted accepted, Room& room) {
   const bool passes = verdict.action == Action::pass && final_verdict;
   const Way way = passes ? Way::straight : room.interceptor.way(verdict);
   tcp::socket server{decided->socket.get_executor()};
-  // Shared, because std::function is copyable: what came with the answer is closed with its last copy.
+  // Shared, because std::function is copyable: what came with the answer is closed with its last
+  // copy.
   OpenStraight open = [by = std::make_shared<ServerSocket>(std::move(decided->server)),
                        protocol = decided->connection.server.protocol(),
-                       &room](tcp::socket& opened) { return open_straight(opened, protocol, *by, room); };
+                       &room](tcp::socket& opened) {
+    return open_straight(opened, protocol, *by, room);
+  };
   if (!fetch(server, *decided, room) && way == Way::straight) {
     auto error = co_await open(server);
     if (!error) error = co_await connect(server, decided->connection.server);
@@ -293,7 +304,8 @@ asio::awaitable<void> carry(Accepted accepted, Room& room) {
     }
   }
   boost::system::error_code ignored;
-  const auto far = way == Way::straight ? decided->connection.server : server.remote_endpoint(ignored);
+  const auto far =
+      way == Way::straight ? decided->connection.server : server.remote_endpoint(ignored);
   const Claim claim{room.own, {server.local_endpoint(ignored), far}};
   if (passes) {
     const auto outcome = co_await relay(std::move(decided->socket), std::move(server));

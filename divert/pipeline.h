@@ -1,4 +1,5 @@
-// The way of one diverted connection, stage by stage. Each stage takes the value of the stage before it.
+// The way of one diverted connection, stage by stage. Each stage takes the value of the stage
+// before it.
 #pragma once
 
 #include <atomic>
@@ -30,7 +31,8 @@ struct Accepted {
 struct ServerSocket {
   bool as_program = false;  ///< a socket of the worker's own will not do (wire::Answer)
   base::UniqueFd given;
-  base::Endpoint peer, local;  ///< of the accepted connection, by which the broker is asked for another
+  base::Endpoint peer,
+      local;  ///< of the accepted connection, by which the broker is asked for another
 };
 
 /// The broker has said where it wanted to go, who it is and what is to be done.
@@ -41,8 +43,8 @@ struct Decided {
   ServerSocket server;
 };
 
-/// Our own outgoing connections, of all contexts: the third guard against loops asks it. Both ends count: two
-/// sockets may share a port when their destinations differ.
+/// Our own outgoing connections, of all contexts: the third guard against loops asks it. Both ends
+/// count: two sockets may share a port when their destinations differ.
 class OwnConnections {
  public:
   void add(const FlowKey& key) {
@@ -79,12 +81,12 @@ struct Room {
   std::function<bool()> has_descriptors;  ///< for one more connection
 };
 
-/// accepted -> (broker: routed, attributed, decided) -> passed, blocked or intercepted. Returns when the
-/// connection has ended.
+/// accepted -> (broker: routed, attributed, decided) -> passed, blocked or intercepted. Returns
+/// when the connection has ended.
 boost::asio::awaitable<void> carry(Accepted accepted, Room& room);
 
-/// The packet engine holds a program's first packet: connects to its destination and tells the broker how
-/// that went. What stands goes to `room.upstreams`, what fails is reported as a flow.
+/// The packet engine holds a program's first packet: connects to its destination and tells the
+/// broker how that went. What stands goes to `room.upstreams`, what fails is reported as a flow.
 boost::asio::awaitable<void> connect_ahead(wire::Answer order, Room& room);
 
 /// A connection that the packet engine has let pass, or refused; a datagram that it has heard.

@@ -1,5 +1,6 @@
-// What happens to a connection: our own processes first, then the rules in their order, then the filter. The
-// way to and from plain data is here too, because the broker takes its policy from an unprivileged reader.
+// What happens to a connection: our own processes first, then the rules in their order, then the
+// filter. The way to and from plain data is here too, because the broker takes its policy from an
+// unprivileged reader.
 #include "divert/policy.h"
 
 #include <algorithm>
@@ -57,7 +58,8 @@ bool is_own(const procmap::ProcessFacts* process, std::span<const pid_t> own_pid
 }
 
 bool captured(const Capture& capture, const procmap::Owner& owner) {
-  if (capture.cgroup_id != 0 && owner.socket && owner.socket->cgroup_id == capture.cgroup_id) return true;
+  if (capture.cgroup_id != 0 && owner.socket && owner.socket->cgroup_id == capture.cgroup_id)
+    return true;
   if (!owner.process) return false;
   if (capture.gid != 0 && owner.process->gid == capture.gid) return true;
   const auto& ancestors = owner.process->ancestors;
@@ -67,7 +69,8 @@ bool captured(const Capture& capture, const procmap::Owner& owner) {
 
 /// The uid of a socket is known even when its process is not.
 bool is_user(const procmap::Owner& owner, const std::string& user) {
-  if (owner.process) return owner.process->user == user || std::to_string(owner.process->uid) == user;
+  if (owner.process)
+    return owner.process->user == user || std::to_string(owner.process->uid) == user;
   if (!owner.socket || !owner.socket->uid_known) return false;
   return owner.socket->user == user || std::to_string(owner.socket->uid) == user;
 }
@@ -88,10 +91,13 @@ bool holds(const Rule& rule, const Subject& subject, bool selected) {
 
 std::string reason_of(const Policy& policy, bool selected, const procmap::Owner& owner) {
   const std::string_view late = owner.in_time ? "" : "owner not found in time, ";
-  if (policy.capture) return fmt::format("{}{}", late, selected ? "started by exec" : "not started by exec");
+  if (policy.capture)
+    return fmt::format("{}{}", late, selected ? "started by exec" : "not started by exec");
   if (policy.filter.matches_everything()) return fmt::format("{}no filter: everything", late);
-  const std::string_view unknown = owner.in_time && !owner.process && !selected ? "owner unknown, " : late;
-  return fmt::format("{}{}filter {}", unknown, selected ? "" : "not selected by the ", policy.filter.label());
+  const std::string_view unknown =
+      owner.in_time && !owner.process && !selected ? "owner unknown, " : late;
+  return fmt::format("{}{}filter {}", unknown, selected ? "" : "not selected by the ",
+                     policy.filter.label());
 }
 
 template <class Items>
@@ -139,7 +145,8 @@ template <class Item, class Parse>
 Result<std::vector<Item>> parse_each(const json& data, std::string_view what, Parse parse) {
   if (!data.is_array()) return failure("{} is not a list", what);
   if (data.size() > Policy::kMaxConditions) {
-    return failure("{} has {} entries; expected at most {}", what, data.size(), Policy::kMaxConditions);
+    return failure("{} has {} entries; expected at most {}", what, data.size(),
+                   Policy::kMaxConditions);
   }
   std::vector<Item> items;
   for (const json& entry : data) {
@@ -167,13 +174,15 @@ Result<> read_lists(const json& data, Rule& rule) {
 
 Result<Action> action_from_json(const json& data) {
   const auto* name = data.get_ptr<const std::string*>();
-  const auto* known = name ? std::ranges::find(kActionNames, std::string_view(*name)) : kActionNames.end();
+  const auto* known =
+      name ? std::ranges::find(kActionNames, std::string_view(*name)) : kActionNames.end();
   if (known == kActionNames.end()) return failure("action is none of intercept, pass and block");
   return static_cast<Action>(known - kActionNames.begin());
 }
 
 Result<Rule> rule_from_json(const json& data) {
-  if (!has_keys(data, {"action", "hosts", "ports", "networks"}, {"name", "process", "user", "upstream"})) {
+  if (!has_keys(data, {"action", "hosts", "ports", "networks"},
+                {"name", "process", "user", "upstream"})) {
     return failure("is not an object of a rule's keys");
   }
   Rule rule;
@@ -183,7 +192,8 @@ Result<Rule> rule_from_json(const json& data) {
   if (const auto good = read_lists(data, rule); !good) return good.error();
   if (const auto name = data.find("name"); name != data.end()) {
     const auto* text = name->get_ptr<const std::string*>();
-    if (!text || text->empty() || text->size() > kMaxRuleName) return failure("name is no short text");
+    if (!text || text->empty() || text->size() > kMaxRuleName)
+      return failure("name is no short text");
     rule.name = *text;
   }
   if (const auto user = data.find("user"); user != data.end()) {
@@ -194,7 +204,8 @@ Result<Rule> rule_from_json(const json& data) {
   }
   if (const auto upstream = data.find("upstream"); upstream != data.end()) {
     const auto* url = upstream->get_ptr<const std::string*>();
-    if (!url || url->size() > kMaxUpstream) return failure("upstream is no text of at most 1024 bytes");
+    if (!url || url->size() > kMaxUpstream)
+      return failure("upstream is no text of at most 1024 bytes");
     rule.upstream = *url;
   }
   if (const auto process = data.find("process"); process != data.end()) {
@@ -242,8 +253,8 @@ Result<> read_rules(const json& data, Policy& policy) {
     if (!rule) return failure("rules[{}]: {}", policy.rules.size(), rule.error().text);
     policy.rules.push_back(std::move(*rule));
     if (filter_items(policy) > Policy::kMaxFilterItems) {
-      return failure("policy: the filters of {} rules have more than {} items together", policy.rules.size(),
-                     Policy::kMaxFilterItems);
+      return failure("policy: the filters of {} rules have more than {} items together",
+                     policy.rules.size(), Policy::kMaxFilterItems);
     }
   }
   return {};
@@ -308,13 +319,15 @@ Verdict Policy::settle(const Verdict& verdict, std::string_view host) const {
 bool Policy::goes_straight(const Verdict& verdict) const {
   const auto has_proxy = [this](std::uint16_t rule, Action action) {
     if (action != Action::intercept) return false;
-    const auto& url = rule < rules.size() && rules[rule].upstream ? *rules[rule].upstream : upstream;
+    const auto& url =
+        rule < rules.size() && rules[rule].upstream ? *rules[rule].upstream : upstream;
     return !url.empty() && url != "direct";
   };
   const auto may_have_proxy = [&](const Verdict::ByHost& choice) {
     return has_proxy(choice.rule, choice.action);
   };
-  return !has_proxy(verdict.rule, verdict.action) && std::ranges::none_of(verdict.by_host, may_have_proxy);
+  return !has_proxy(verdict.rule, verdict.action) &&
+         std::ranges::none_of(verdict.by_host, may_have_proxy);
 }
 
 json Policy::to_json() const {
@@ -355,9 +368,8 @@ Result<std::string> parse_host_pattern(std::string_view text) {
   const bool wildcard = pattern.starts_with("*.");
   if (is_host_name(std::string_view(pattern).substr(wildcard ? 2 : 0))) return pattern;
   return failure(
-      "'{}' is not a host; expected a name, *.name for all below it, or an address, without a port; for "
-      "example "
-      "example.org, *.example.org, 192.0.2.1",
+      "'{}' is not a host; expected a name, *.name for all below it, or an address, without a "
+      "port; for example example.org, *.example.org, 192.0.2.1",
       base::printable(text.substr(0, kMaxName)));
 }
 

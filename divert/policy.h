@@ -29,8 +29,8 @@ struct Rule {
   std::vector<base::Network> networks;
   std::optional<std::string> user;  ///< login name or uid
   Action action = Action::intercept;
-  /// Of what is intercepted: URL of the proxy that it goes through, or "direct"; none: as all. Only the
-  /// worker knows what such a URL means.
+  /// Of what is intercepted: URL of the proxy that it goes through, or "direct"; none: as all. Only
+  /// the worker knows what such a URL means.
   std::optional<std::string> upstream;
 };
 
@@ -56,16 +56,16 @@ struct Verdict {
   };
 
   Action action = Action::pass;
-  std::string
-      reason;  ///< "filter curl", "not selected by the filter curl", "rules[1]", "osproxy itself", ...
+  std::string reason;  ///< "filter curl", "not selected by the filter curl", "rules[1]", "osproxy
+                       ///< itself", ...
   std::vector<ByHost> by_host;  ///< in the order of the rules; the first whose host matches wins
   static constexpr std::uint16_t kNoRule = 0xffff;
   std::uint16_t rule = kNoRule;  ///< index into Policy::rules of the one that decided
 };
 
-/// The rules in their order, then the filter. A rule without `process` applies only to programs that the
-/// filter selects: it never draws other programs in. A rule with `process` applies to the programs it names,
-/// selected or not.
+/// The rules in their order, then the filter. A rule without `process` applies only to programs
+/// that the filter selects: it never draws other programs in. A rule with `process` applies to the
+/// programs it names, selected or not.
 class Policy {
  public:
   static constexpr std::size_t kMaxRules = 1004;         ///< 1000 of a file, and those of options
@@ -80,26 +80,29 @@ class Policy {
   /// `own_pids` (broker, guard, worker) pass before anything else.
   [[nodiscard]] Verdict judge(const Subject& subject, std::span<const pid_t> own_pids) const;
 
-  /// The verdict once the host name is known (SNI or Host; empty: the connection has none). Its by_host is
-  /// empty.
+  /// The verdict once the host name is known (SNI or Host; empty: the connection has none). Its
+  /// by_host is empty.
   [[nodiscard]] Verdict settle(const Verdict& verdict, std::string_view host) const;
 
-  /// Whether a connection with this verdict goes to its server without a proxy, whatever its host turns out
-  /// to be.
+  /// Whether a connection with this verdict goes to its server without a proxy, whatever its host
+  /// turns out to be.
   [[nodiscard]] bool goes_straight(const Verdict& verdict) const;
 
-  /// Data only (CBOR-able: see Filter::to_json), for the way from the unprivileged reader to the broker.
-  /// from_json refuses whatever to_json cannot have made, and more than the limits above; it throws nothing.
+  /// Data only (CBOR-able: see Filter::to_json), for the way from the unprivileged reader to the
+  /// broker. from_json refuses whatever to_json cannot have made, and more than the limits above;
+  /// it throws nothing.
   [[nodiscard]] nlohmann::json to_json() const;
   [[nodiscard]] static base::Result<Policy> from_json(const nlohmann::json& data);
 };
 
-/// A host of a rule as it is compared: lower case, without a trailing dot; "example.org", "*.example.org",
-/// "192.0.2.1", "2001:db8::1" (brackets are taken off). Errors name the text and what was expected.
+/// A host of a rule as it is compared: lower case, without a trailing dot; "example.org",
+/// "*.example.org", "192.0.2.1", "2001:db8::1" (brackets are taken off). Errors name the text and
+/// what was expected.
 [[nodiscard]] base::Result<std::string> parse_host_pattern(std::string_view text);
 
-/// Host pattern of a rule against a name: case and a trailing dot do not count. "*.example.org" is every name
-/// below example.org, at any depth, but not example.org itself. An address matches only an equal address.
+/// Host pattern of a rule against a name: case and a trailing dot do not count. "*.example.org" is
+/// every name below example.org, at any depth, but not example.org itself. An address matches only
+/// an equal address.
 bool host_matches(std::string_view pattern, std::string_view host);
 
 }  // namespace divert

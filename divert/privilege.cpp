@@ -60,13 +60,15 @@ base::Result<User> user_named(const std::string& name) {
 }
 
 base::Result<User> invoking_user() {
-  if (const char* name = std::getenv("DOAS_USER"); name && !std::getenv("SUDO_UID")) return user_named(name);
+  if (const char* name = std::getenv("DOAS_USER"); name && !std::getenv("SUDO_UID"))
+    return user_named(name);
   uid_t uid = ::getuid();
   if (const char* text = std::getenv("SUDO_UID"); text && uid == 0) {
     const std::string_view digits = text;
     const auto [end, error] = std::from_chars(digits.data(), digits.data() + digits.size(), uid);
     if (error != std::errc{} || end != digits.data() + digits.size()) {
-      return base::failure("SUDO_UID is '{}', not a user number; unset it or run through sudo", digits);
+      return base::failure("SUDO_UID is '{}', not a user number; unset it or run through sudo",
+                           digits);
     }
   }
   const passwd* entry = ::getpwuid(uid);
@@ -124,13 +126,15 @@ std::vector<GroupRange> parse_subgid(std::string_view text) {
     unsigned long first = 0;
     unsigned long count = 0;
     const auto colon = line.find(':');
-    if (colon == line.npos || std::sscanf(line.c_str() + colon + 1, "%lu:%lu", &first, &count) != 2) continue;
+    if (colon == line.npos || std::sscanf(line.c_str() + colon + 1, "%lu:%lu", &first, &count) != 2)
+      continue;
     append(ranges, first, count);
   }
   return ranges;
 }
 
-std::vector<gid_t> group_candidates(const std::vector<GroupRange>& existing, gid_t first, std::size_t most) {
+std::vector<gid_t> group_candidates(const std::vector<GroupRange>& existing, gid_t first,
+                                    std::size_t most) {
   std::vector<gid_t> candidates;
   if (contains(existing, first)) {
     for (gid_t gid = first; candidates.size() < most && contains(existing, gid); ++gid)
@@ -157,13 +161,14 @@ base::Result<gid_t> choose_exempt_group(std::optional<gid_t> wanted) {
   if (wanted) {
     if (!contains(existing, *wanted))
       return base::failure(
-          "group number {} does not exist in this user namespace (/proc/self/gid_map); choose another with "
-          "--group, or none",
+          "group number {} does not exist in this user namespace (/proc/self/gid_map); choose "
+          "another with --group, or none",
           *wanted);
     const std::string user = group_number_in_use(*wanted);
     if (user.empty()) return *wanted;
     return base::failure(
-        "group number {} belongs to {}: its connections would escape; choose another with --group, or none",
+        "group number {} belongs to {}: its connections would escape; choose another with "
+        "--group, or none",
         *wanted, user);
   }
   const auto candidates = group_candidates(existing, kUsualExemptGroup, kTries);
@@ -171,8 +176,9 @@ base::Result<gid_t> choose_exempt_group(std::optional<gid_t> wanted) {
     if (group_number_in_use(gid).empty()) return gid;
   }
   return base::failure("no free group number among {}; name one with --group",
-                       candidates.empty() ? "those of this user namespace"
-                                          : fmt::format("{} to {}", candidates.front(), candidates.back()));
+                       candidates.empty()
+                           ? "those of this user namespace"
+                           : fmt::format("{} to {}", candidates.front(), candidates.back()));
 }
 
 }  // namespace divert

@@ -1,5 +1,5 @@
-// macOS has no setresuid(2): setgid(2) and setuid(2) by root set all three ids. Its processes are listed by
-// sysctl(3).
+// macOS has no setresuid(2): setgid(2) and setuid(2) by root set all three ids. Its processes are
+// listed by sysctl(3).
 #include <algorithm>
 #include <cerrno>
 
@@ -44,13 +44,14 @@ bool has_group(const kinfo_proc& process, gid_t gid) {
   const auto& effective = process.kp_eproc.e_ucred;
   const std::size_t count =
       std::clamp<std::size_t>(static_cast<std::size_t>(effective.cr_ngroups), 1, NGROUPS);
-  return std::find(effective.cr_groups, effective.cr_groups + count, gid) != effective.cr_groups + count;
+  return std::find(effective.cr_groups, effective.cr_groups + count, gid) !=
+         effective.cr_groups + count;
 }
 
 }  // namespace
 
-/// The kernel asks the directory service about all other groups of the user by itself: setgroups(2) would end
-/// that.
+/// The kernel asks the directory service about all other groups of the user by itself: setgroups(2)
+/// would end that.
 bool join_groups(const User& user, gid_t group) {
   return ::initgroups(user.name.c_str(), static_cast<int>(group)) == 0;
 }
@@ -62,8 +63,8 @@ bool leave_groups(gid_t group) {
 
 bool set_ids(uid_t uid, gid_t gid) {
   if (::setgid(gid) != 0 || ::setuid(uid) != 0) return false;
-  const bool gone = ::getuid() == uid && ::geteuid() == uid && ::getgid() == gid && ::getegid() == gid &&
-                    (uid == 0 || ::setuid(0) != 0);
+  const bool gone = ::getuid() == uid && ::geteuid() == uid && ::getgid() == gid &&
+                    ::getegid() == gid && (uid == 0 || ::setuid(0) != 0);
   if (!gone) errno = EPERM;
   return gone;
 }
@@ -76,9 +77,10 @@ std::string tracer() {
   return (self.kp_proc.p_flag & P_TRACED) != 0 ? "a debugger" : "";
 }
 
-/// A process that has changed its ids leaves no core and cannot be opened by its user (P_SUGID); this keeps
-/// debuggers out as well. macOS cannot forbid a process to gain rights by execve(2): the worker executes
-/// nothing. What is traced already would be ended by PT_DENY_ATTACH, without a word.
+/// A process that has changed its ids leaves no core and cannot be opened by its user (P_SUGID);
+/// this keeps debuggers out as well. macOS cannot forbid a process to gain rights by execve(2): the
+/// worker executes nothing. What is traced already would be ended by PT_DENY_ATTACH, without a
+/// word.
 bool seal() {
   if (!tracer().empty()) {
     errno = EBUSY;

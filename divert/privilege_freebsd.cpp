@@ -50,14 +50,15 @@ std::optional<kinfo_proc> process(pid_t pid) {
 bool has_group(const kinfo_proc& process, gid_t gid) {
   if (process.ki_rgid == gid || process.ki_svgid == gid) return true;
   // The first one is the effective group.
-  const auto count = std::clamp<std::size_t>(static_cast<std::size_t>(process.ki_ngroups), 1, KI_NGROUPS);
+  const auto count =
+      std::clamp<std::size_t>(static_cast<std::size_t>(process.ki_ngroups), 1, KI_NGROUPS);
   return std::find(process.ki_groups, process.ki_groups + count, gid) != process.ki_groups + count;
 }
 
 }  // namespace
 
-/// The first of the list is the effective group before FreeBSD 15, and one of many since: the user's own is
-/// named beside it either way.
+/// The first of the list is the effective group before FreeBSD 15, and one of many since: the
+/// user's own is named beside it either way.
 bool join_groups(const User& user, gid_t group) {
   const long most = ::sysconf(_SC_NGROUPS_MAX);
   std::vector<gid_t> groups(static_cast<std::size_t>(std::max(most, 15L)) + 1);
@@ -95,7 +96,8 @@ std::string tracer() {
   if (!self) return {};
   if (self->ki_tracer != 0) {
     const auto other = process(self->ki_tracer);
-    return fmt::format("process {} ({})", self->ki_tracer, other ? base::printable(other->ki_comm) : "gone");
+    return fmt::format("process {} ({})", self->ki_tracer,
+                       other ? base::printable(other->ki_comm) : "gone");
   }
   return self->ki_traceflag != 0 ? "ktrace" : "";
 }

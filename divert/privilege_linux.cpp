@@ -57,7 +57,8 @@ std::string tracer() {
   std::ifstream file{"/proc/self/status"};
   pid_t pid = 0;
   for (std::string line; std::getline(file, line);) {
-    if (line.starts_with("TracerPid:")) pid = static_cast<pid_t>(std::strtol(line.c_str() + 10, nullptr, 10));
+    if (line.starts_with("TracerPid:"))
+      pid = static_cast<pid_t>(std::strtol(line.c_str() + 10, nullptr, 10));
   }
   if (pid == 0) return {};
   const auto comm = base::read_file(fmt::format("/proc/{}/comm", pid), 64);

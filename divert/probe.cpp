@@ -22,8 +22,8 @@ constexpr std::array kNowhereV4{"198.51.100.77", "203.0.113.77", "192.0.2.77"};
 constexpr std::array kNowhereV6{"2001:db8:6f73::77", "2001:db8::77"};
 
 bool has_no_route(int error) {
-  return error == ENETUNREACH || error == EHOSTUNREACH || error == ENETDOWN || error == EADDRNOTAVAIL ||
-         error == EAFNOSUPPORT;
+  return error == ENETUNREACH || error == EHOSTUNREACH || error == ENETDOWN ||
+         error == EADDRNOTAVAIL || error == EAFNOSUPPORT;
 }
 
 /// In the child: nothing but system calls. `parent` is readable when the parent has gone.
@@ -51,7 +51,8 @@ Tried connect_once(const base::Endpoint& to, std::optional<gid_t> group, int par
 }
 
 /// Tells how it went, and keeps the connection until the parent has let go of its end.
-[[noreturn]] void be_child(const base::Endpoint& to, std::optional<gid_t> group, int parent, int limit_ms) {
+[[noreturn]] void be_child(const base::Endpoint& to, std::optional<gid_t> group, int parent,
+                           int limit_ms) {
   const char said = static_cast<char>(connect_once(to, group, parent, limit_ms));
   if (::send(parent, &said, 1, base::kNoSignal) == 1) {
     char end;
@@ -82,7 +83,8 @@ std::optional<base::Endpoint> probe_destination(const pfctl::Ruleset& rules, boo
     const auto address = boost::asio::ip::make_address(each);
     const bool excluded = std::ranges::any_of(
         rules.excluded, [&](const base::Network& network) { return network.contains(address); });
-    if (!excluded) return base::Endpoint{address, ports.empty() ? std::uint16_t{443} : ports.front().first};
+    if (!excluded)
+      return base::Endpoint{address, ports.empty() ? std::uint16_t{443} : ports.front().first};
   }
   return {};
 }
@@ -90,7 +92,8 @@ std::optional<base::Endpoint> probe_destination(const pfctl::Ruleset& rules, boo
 base::Result<Tried> try_connection(const base::Endpoint& to, std::optional<gid_t> group,
                                    const Arrival& has_arrived, std::chrono::milliseconds limit) {
   int ends[2];
-  if (::socketpair(AF_UNIX, SOCK_STREAM, 0, ends) != 0) return base::os_error("cannot try the rules", errno);
+  if (::socketpair(AF_UNIX, SOCK_STREAM, 0, ends) != 0)
+    return base::os_error("cannot try the rules", errno);
   base::UniqueFd ours{ends[0]};
   base::UniqueFd theirs{ends[1]};
   if (!base::set_close_on_exec(ours.get()) || !base::set_close_on_exec(theirs.get()))

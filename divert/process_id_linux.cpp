@@ -9,8 +9,8 @@ namespace divert {
 procmap::ProcessId process_id_of(pid_t pid) {
   const auto stat = base::read_file(fmt::format("/proc/{}/stat", pid), 4096);
   if (!stat) return {pid, 0};
-  // The command's name, in parentheses, may hold anything; the fields after it are numbers: 22 is the
-  // twentieth of them.
+  // The command's name, in parentheses, may hold anything; the fields after it are numbers: 22 is
+  // the twentieth of them.
   const auto close = stat->rfind(')');
   if (close == stat->npos) return {pid, 0};
   // Field 3: it has ended, and its parent has not heard of it yet.

@@ -1,5 +1,6 @@
-// Sockets for the upstream half of a program's connection that other packet-filter rules of this machine take
-// for the program's own: so that what may not leave for the program does not leave for us.
+// Sockets for the upstream half of a program's connection that other packet-filter rules of this
+// machine take for the program's own: so that what may not leave for the program does not leave for
+// us.
 #pragma once
 
 #include <cstdint>
@@ -26,8 +27,8 @@ struct SocketMaker {
   bool operator==(const SocketMaker&) const = default;
 };
 
-/// The group that is taken where that of the program is not known: the kernel's overflow group, in which
-/// nobody is.
+/// The group that is taken where that of the program is not known: the kernel's overflow group, in
+/// which nobody is.
 inline constexpr gid_t kUnknownGroup = 65534;
 
 /// As far as it is known. Empty: not even the user is.
@@ -36,13 +37,13 @@ inline constexpr gid_t kUnknownGroup = 65534;
 /// Whether this system has such sockets: Linux.
 [[nodiscard]] bool has_program_sockets();
 
-/// A TCP socket, not connected, non-blocking and close-on-exec, as if `maker` had made it; `own_mark` is
-/// added to its mark (pfctl::Ruleset). It is bound to the address of `source`, the program's own end, where
-/// that is one of this machine's. Its port is another one, for two sockets cannot have the same ends; below
-/// 1024 when the program's is, unless all of those are taken. Needs root; takes on the maker's identity for a
-/// moment, on the calling thread only. What it cannot take on (cgroup, bound device, security label) stays
-/// the caller's. Errors: no descriptors; the user or group does not exist in this user namespace; ENOTSUP
-/// elsewhere.
+/// A TCP socket, not connected, non-blocking and close-on-exec, as if `maker` had made it;
+/// `own_mark` is added to its mark (pfctl::Ruleset). It is bound to the address of `source`, the
+/// program's own end, where that is one of this machine's. Its port is another one, for two sockets
+/// cannot have the same ends; below 1024 when the program's is, unless all of those are taken.
+/// Needs root; takes on the maker's identity for a moment, on the calling thread only. What it
+/// cannot take on (cgroup, bound device, security label) stays the caller's. Errors: no
+/// descriptors; the user or group does not exist in this user namespace; ENOTSUP elsewhere.
 [[nodiscard]] base::Result<base::UniqueFd> open_program_socket(const SocketMaker& maker,
                                                                const base::Endpoint& source,
                                                                std::uint32_t own_mark);

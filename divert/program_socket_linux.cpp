@@ -1,5 +1,5 @@
-// A socket's user and groups are those that its maker had for file systems at socket(2) (f_cred). setfsuid(2)
-// and its kin are the calling thread's alone, and so are raw system calls for groups.
+// A socket's user and groups are those that its maker had for file systems at socket(2) (f_cred).
+// setfsuid(2) and its kin are the calling thread's alone, and so are raw system calls for groups.
 #include <algorithm>
 #include <atomic>
 #include <cerrno>
@@ -64,15 +64,16 @@ bool bind_privileged(int socket, const base::Address& address) {
   constexpr unsigned kCount = kPrivileged - kFirstReserved;
   for (unsigned tried = 0; tried < kCount; ++tried) {
     const unsigned offset = next.fetch_add(1, std::memory_order_relaxed) % kCount;
-    if (bind_to(socket, {address, static_cast<std::uint16_t>(kPrivileged - 1 - offset)})) return true;
+    if (bind_to(socket, {address, static_cast<std::uint16_t>(kPrivileged - 1 - offset)}))
+      return true;
     if (errno != EADDRINUSE) return false;
   }
   return false;
 }
 
-/// A program that has not bound its socket has the address that the kernel would choose for ours as well.
-/// What cannot be bound, an address that is not (any more) this machine's or a link-local one, is left to the
-/// kernel.
+/// A program that has not bound its socket has the address that the kernel would choose for ours as
+/// well. What cannot be bound, an address that is not (any more) this machine's or a link-local
+/// one, is left to the kernel.
 void bind_like(int socket, const base::Endpoint& source) {
   if (source.port() < kPrivileged && bind_privileged(socket, source.address())) return;
   // The port is chosen when it connects: then it may be one that is in use for other destinations.
@@ -87,7 +88,8 @@ bool has_program_sockets() {
   return true;
 }
 
-base::Result<base::UniqueFd> open_program_socket(const SocketMaker& maker, const base::Endpoint& source,
+base::Result<base::UniqueFd> open_program_socket(const SocketMaker& maker,
+                                                 const base::Endpoint& source,
                                                  std::uint32_t own_mark) {
   base::UniqueFd socket;
   int error = 0;
@@ -100,8 +102,8 @@ base::Result<base::UniqueFd> open_program_socket(const SocketMaker& maker, const
     if (!socket) error = errno;
   }
   if (!socket) {
-    return base::os_error(fmt::format("cannot make a socket as user {} and group {}", maker.uid, maker.gid),
-                          error);
+    return base::os_error(
+        fmt::format("cannot make a socket as user {} and group {}", maker.uid, maker.gid), error);
   }
   const std::uint32_t mark = maker.mark | own_mark;
   if (::setsockopt(socket.get(), SOL_SOCKET, SO_MARK, &mark, sizeof mark) != 0)

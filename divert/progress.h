@@ -23,8 +23,8 @@ class Progress {
   std::atomic<Clock::rep> last_{0};
 };
 
-/// `take`, with a mark after each packet. PacketSource::receive() hands over up to 256 packets before it
-/// returns: under load that takes longer than the guard waits for a sign of life.
+/// `take`, with a mark after each packet. PacketSource::receive() hands over up to 256 packets
+/// before it returns: under load that takes longer than the guard waits for a sign of life.
 [[nodiscard]] inline PacketSource::Take marking(Progress& progress, PacketSource::Take take) {
   return [&progress, take = std::move(take)](const HeldPacket& packet, std::string_view bytes) {
     take(packet, bytes);

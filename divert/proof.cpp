@@ -63,7 +63,8 @@ base::Result<Server> far_away(const base::Endpoint& far) {
   if (!socket || ::connect(socket.get(), reinterpret_cast<const sockaddr*>(&server.address),
                            sizeof server.address) != 0) {
     const int code = errno;  // to_string() clears it
-    return base::os_error("cannot be tried: there is no route to " + far.address().to_string(), code);
+    return base::os_error("cannot be tried: there is no route to " + far.address().to_string(),
+                          code);
   }
   return server;
 }
@@ -202,7 +203,8 @@ class Trial {
           judged_late(reply->ruling.owner);
       }
       const auto* shown = std::get_if<Show>(&deed);
-      if (shown && shown->ruling.owner.process) passed_.push_back(shown->ruling.owner.process->id.pid);
+      if (shown && shown->ruling.owner.process)
+        passed_.push_back(shown->ruling.owner.process->id.pid);
     }
   }
 
@@ -224,8 +226,8 @@ class Trial {
     recognise(owner);
   }
 
-  /// On a busy machine the packet engine may find an owner too late for the first packet: the connection is
-  /// then diverted, whoever's it is, and passes after the accept.
+  /// On a busy machine the packet engine may find an owner too late for the first packet: the
+  /// connection is then diverted, whoever's it is, and passes after the accept.
   void judged_late(const procmap::Owner& owner) {
     if (owner.process) late_.push_back(owner.process->id.pid);
   }
@@ -240,8 +242,12 @@ class Trial {
     const bool let = std::ranges::find(passed_, pid) != passed_.end();
     return let && (!server_.socket || !arrived_.empty());
   }
-  [[nodiscard]] bool has(pid_t pid) const { return std::ranges::find(recognised_, pid) != recognised_.end(); }
-  [[nodiscard]] bool was_late(pid_t pid) const { return std::ranges::find(late_, pid) != late_.end(); }
+  [[nodiscard]] bool has(pid_t pid) const {
+    return std::ranges::find(recognised_, pid) != recognised_.end();
+  }
+  [[nodiscard]] bool was_late(pid_t pid) const {
+    return std::ranges::find(late_, pid) != late_.end();
+  }
   [[nodiscard]] bool done(pid_t chosen, pid_t other) const {
     if (!has(chosen)) return false;
     return has(other) || (choice_ == EngineChoice::packet && (passed(other) || was_late(other)));
@@ -251,8 +257,8 @@ class Trial {
     if (!has(chosen)) {
       if (!diverted_.empty()) return base::failure("a connection was diverted, but not recognised");
       return base::failure(
-          "the connection of a selected program did not arrive at the listener: other rules of this machine "
-          "come first");
+          "the connection of a selected program did not arrive at the listener: other rules of "
+          "this machine come first");
     }
     if (choice_ == EngineChoice::redirect) {
       if (has(other)) return {};
@@ -261,8 +267,10 @@ class Trial {
     if (has(other)) return base::failure("a program that is not selected was diverted");
     if (was_late(other)) return {};
     if (server_.socket && arrived_.empty())
-      return base::failure("the connection of a program that is not selected did not reach its server");
-    if (!passed(other)) return base::failure("the connection of a program that is not selected was not seen");
+      return base::failure(
+          "the connection of a program that is not selected did not reach its server");
+    if (!passed(other))
+      return base::failure("the connection of a program that is not selected was not seen");
     return {};
   }
 

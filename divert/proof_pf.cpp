@@ -5,8 +5,8 @@
 
 namespace divert {
 
-/// On a port that hardly anybody else uses: for as long as the proof lasts all connections to it are
-/// diverted.
+/// On a port that hardly anybody else uses: for as long as the proof lasts all connections to it
+/// are diverted.
 std::optional<base::Endpoint> proof_destination() {
   pfctl::Ruleset rules;
   rules.ports = {{kUsualPort, kUsualPort}};

@@ -8,8 +8,8 @@ namespace {
 
 constexpr std::string_view kText = "PROXY ";
 constexpr std::string_view kBinary{"\r\n\r\n\0\r\nQUIT\n", 12};
-constexpr std::size_t kFixed = 16;            // of the binary one: signature, version, family, length
-constexpr std::size_t kLongestText = 107;     // with its end of line
+constexpr std::size_t kFixed = 16;         // of the binary one: signature, version, family, length
+constexpr std::size_t kLongestText = 107;  // with its end of line
 constexpr std::size_t kLongestBinary = 4096;  // real ones have some hundred bytes at most
 
 bool starts_as(std::string_view text, std::string_view beginning) {

@@ -1,5 +1,5 @@
-// What of the worker's questions the broker answers. The worker parses what strangers send; should it be
-// taken over, it learns nothing about connections that are not its own.
+// What of the worker's questions the broker answers. The worker parses what strangers send; should
+// it be taken over, it learns nothing about connections that are not its own.
 #pragma once
 
 #include <cstdint>
@@ -20,8 +20,8 @@ struct ListeningAt {
   std::uint16_t port_v6 = 0;
 };
 
-/// A question that may be answered: about a connection that has come to one of our listeners, address and
-/// port.
+/// A question that may be answered: about a connection that has come to one of our listeners,
+/// address and port.
 struct Asking {
   std::uint64_t id = 0;
   base::Endpoint peer;
@@ -31,8 +31,8 @@ struct Asking {
 /// Empty: `message` is no question, or one about another connection; it is answered nothing.
 [[nodiscard]] std::optional<Asking> question_in(std::string_view message, const ListeningAt& at);
 
-/// Whether rules of ours have brought it: it wanted to go elsewhere. Who visits a listener by himself is not
-/// looked up.
+/// Whether rules of ours have brought it: it wanted to go elsewhere. Who visits a listener by
+/// himself is not looked up.
 [[nodiscard]] bool was_diverted(const pfctl::OriginalTuple& original, const Asking& asking);
 
 }  // namespace divert

@@ -1,6 +1,6 @@
-// Both directions of a connection. Every error is taken from the kernel exactly once (reading SO_ERROR or
-// failing a call clears it, and the socket then looks cleanly closed), so whoever sees one says so to both
-// directions. How bytes get across is transit.h's.
+// Both directions of a connection. Every error is taken from the kernel exactly once (reading
+// SO_ERROR or failing a call clears it, and the socket then looks cleanly closed), so whoever sees
+// one says so to both directions. How bytes get across is transit.h's.
 #include "divert/relay.h"
 
 #include <cerrno>
@@ -46,10 +46,11 @@ std::unordered_set<Run*>& relays() {
   return open;
 }
 
-/// A relayed connection. Once a side has failed nothing more goes to it; what it had said before still goes
-/// to the other one. Then both sockets are closed, and every wait on them ends.
+/// A relayed connection. Once a side has failed nothing more goes to it; what it had said before
+/// still goes to the other one. Then both sockets are closed, and every wait on them ends.
 struct Run {
-  Run(tcp::socket from, tcp::socket to) : client{std::move(from), "client"}, server{std::move(to), "server"} {
+  Run(tcp::socket from, tcp::socket to)
+      : client{std::move(from), "client"}, server{std::move(to), "server"} {
     relays().insert(this);
   }
   Run(const Run&) = delete;
@@ -65,8 +66,9 @@ struct Run {
   void fail(const Side& side, int error) {
     if (broken == &side || over) return;
     const bool by_peer = error == ECONNRESET || error == EPIPE || error == ENOTCONN;
-    std::string why = by_peer ? fmt::format("{} reset", side.name)
-                              : fmt::format("{}: {}", side.name, std::generic_category().message(error));
+    std::string why =
+        by_peer ? fmt::format("{} reset", side.name)
+                : fmt::format("{}: {}", side.name, std::generic_category().message(error));
     if (broken != nullptr || error == ECANCELED) return end(std::move(why));
     outcome.error = std::move(why);
     broken = &side;
@@ -104,7 +106,8 @@ asio::awaitable<bool> until_room_in_time(tcp::socket& sink) {
   asio::steady_timer timer{sink.get_executor(), kPatience};
   const auto [order, error, late] =
       co_await asio::experimental::make_parallel_group(
-          sink.async_wait(tcp::socket::wait_write, asio::deferred), timer.async_wait(asio::deferred))
+          sink.async_wait(tcp::socket::wait_write, asio::deferred),
+          timer.async_wait(asio::deferred))
           .async_wait(asio::experimental::wait_for_one(), asio::use_awaitable);
   co_return order[0] == 0;
 }
@@ -190,7 +193,8 @@ asio::awaitable<void> end(Run& run, Way way) {
   co_await watch_for_reset(run, way.source);
 }
 
-/// Until the source has ended or failed and all that it said has been carried, or the sink has failed.
+/// Until the source has ended or failed and all that it said has been carried, or the sink has
+/// failed.
 asio::awaitable<void> carry_all(Run& run, Way way) {
   Transit transit;
   while (run.broken == &way.source || co_await until_readable(run, way)) {

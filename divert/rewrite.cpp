@@ -7,10 +7,10 @@ namespace divert {
 namespace {
 
 constexpr std::size_t kIpHeader = 20, kTcpHeader = 20, kIcmpHeader = 8;
-constexpr std::size_t kTos = 1, kTotalLength = 2, kTtl = 8, kProtocol = 9, kIpChecksum = 10, kSource = 12,
-                      kDestination = 16;
-constexpr std::size_t kTcpSequence = 4, kTcpAcknowledgement = 8, kTcpDataOffset = 12, kTcpFlags = 13,
-                      kTcpChecksum = 16;
+constexpr std::size_t kTos = 1, kTotalLength = 2, kTtl = 8, kProtocol = 9, kIpChecksum = 10,
+                      kSource = 12, kDestination = 16;
+constexpr std::size_t kTcpSequence = 4, kTcpAcknowledgement = 8, kTcpDataOffset = 12,
+                      kTcpFlags = 13, kTcpChecksum = 16;
 constexpr std::uint8_t kTcp = 6, kIcmp = 1;
 constexpr std::uint8_t kSyn = 0x02, kReset = 0x04, kAcknowledge = 0x10;
 constexpr std::uint8_t kUnreachable = 3;
@@ -38,8 +38,8 @@ std::size_t ip_header_size(std::string_view packet) {
   return size >= kIpHeader && size <= packet.size() ? size : 0;
 }
 
-/// An IPv4 header without options for `size` bytes of `protocol`, from the destination of `packet` to its
-/// source.
+/// An IPv4 header without options for `size` bytes of `protocol`, from the destination of `packet`
+/// to its source.
 std::string answer_header(std::string_view packet, std::uint8_t protocol, std::size_t size) {
   std::string header(kIpHeader, '\0');
   header[0] = 0x45;
@@ -57,7 +57,8 @@ std::string answer_header(std::string_view packet, std::uint8_t protocol, std::s
 std::uint16_t checksum(std::string_view bytes, std::uint32_t start) {
   std::uint64_t sum = start;
   for (std::size_t i = 0; i + 1 < bytes.size(); i += 2) sum += word_at(bytes, i);
-  if (bytes.size() % 2 != 0) sum += static_cast<std::uint32_t>(static_cast<std::uint8_t>(bytes.back())) << 8;
+  if (bytes.size() % 2 != 0)
+    sum += static_cast<std::uint32_t>(static_cast<std::uint8_t>(bytes.back())) << 8;
   while (sum >> 16 != 0) sum = (sum & 0xffff) + (sum >> 16);
   return static_cast<std::uint16_t>(~sum);
 }
@@ -79,7 +80,8 @@ bool set_tos(std::span<char> packet, std::uint8_t tos) {
 std::string reset_for(std::string_view packet) {
   const std::size_t ip = ip_header_size(packet);
   const auto head = parse_packet(packet);
-  if (ip == 0 || !head || head->key.udp || (head->flags & (kSyn | kReset | kAcknowledge)) != kSyn) return {};
+  if (ip == 0 || !head || head->key.udp || (head->flags & (kSyn | kReset | kAcknowledge)) != kSyn)
+    return {};
   std::string tcp(kTcpHeader, '\0');
   put_word(tcp, 0, head->key.destination.port());
   put_word(tcp, 2, head->key.source.port());

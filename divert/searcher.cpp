@@ -1,5 +1,5 @@
-// Each thread has a number; one whose number is no longer the current one has been given up, and tells nobody
-// what it finds.
+// Each thread has a number; one whose number is no longer the current one has been given up, and
+// tells nobody what it finds.
 #include "divert/searcher.h"
 
 #include <condition_variable>
@@ -21,7 +21,9 @@ struct Searcher::Shared {
   bool stopping = false;
   bool ended = false;  ///< the thread in office
 
-  [[nodiscard]] bool hangs(Clock::time_point now) const { return began && now - *began >= kPatience; }
+  [[nodiscard]] bool hangs(Clock::time_point now) const {
+    return began && now - *began >= kPatience;
+  }
 };
 
 Searcher::Searcher(MakeSearch make, Found found)
@@ -92,8 +94,8 @@ void Searcher::run(const std::shared_ptr<Shared>& shared, unsigned number, const
   for (;;) {
     shared->changed.wait(lock, [&] { return shared->stopping || !shared->waiting.empty(); });
     if (shared->stopping) break;
-    // All that wait, together: a program with a thousand sockets that nobody can find keeps the others
-    // waiting for one search, not for a thousand.
+    // All that wait, together: a program with a thousand sockets that nobody can find keeps the
+    // others waiting for one search, not for a thousand.
     const std::vector<LookUp> wanted = std::exchange(shared->waiting, {});
     shared->wanted = wanted;
     shared->began = Clock::now();

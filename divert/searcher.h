@@ -1,5 +1,6 @@
-// Looks for the owners of connections, on a thread beside those that must not wait. A search may hang for
-// ever: a name service need not answer, and whoever reads the arguments of a process waits for its memory
+// Looks for the owners of connections, on a thread beside those that must not wait. A search may
+// hang for ever: a name service need not answer, and whoever reads the arguments of a process waits
+// for its memory
 // ("ps hangs"). It is given up then, and another thread goes on.
 #pragma once
 
@@ -30,19 +31,20 @@ class Searcher {
   static constexpr std::chrono::milliseconds kPatience{5000};
   static constexpr int kMaxHanging = 8;
 
-  /// Starts the thread, on which `found` is called, as it is by mind(). `make` may be called again later.
+  /// Starts the thread, on which `found` is called, as it is by mind(). `make` may be called again
+  /// later.
   [[nodiscard]] static base::Result<std::unique_ptr<Searcher>> start(MakeSearch make, Found found);
   Searcher(const Searcher&) = delete;
   Searcher& operator=(const Searcher&) = delete;
-  /// What is not found by now never is. Waits for a search that is under way, unless it hangs: its thread
-  /// lasts as long as the process.
+  /// What is not found by now never is. Waits for a search that is under way, unless it hangs: its
+  /// thread lasts as long as the process.
   ~Searcher();
 
   /// From any thread; never blocks.
   void ask(const LookUp& wanted);
 
-  /// To be called every now and then: gives up a search that hangs. Those that waited for it are "not found
-  /// in time"; what has not been looked for yet is not touched. False: too many hang.
+  /// To be called every now and then: gives up a search that hangs. Those that waited for it are
+  /// "not found in time"; what has not been looked for yet is not touched. False: too many hang.
   [[nodiscard]] bool mind(Clock::time_point now);
 
  private:

@@ -36,7 +36,8 @@ base::Result<Signals> Signals::watch(std::span<const int> numbers) {
   sigfillset(&action.sa_mask);
   for (const int number : numbers) {
     arrived[static_cast<std::size_t>(number)] = false;
-    if (::sigaction(number, &action, nullptr) != 0) return base::os_error("cannot watch signals", errno);
+    if (::sigaction(number, &action, nullptr) != 0)
+      return base::os_error("cannot watch signals", errno);
   }
   return signals;
 }

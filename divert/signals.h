@@ -11,8 +11,9 @@
 
 namespace divert {
 
-/// One at a time in a process. Once it is destroyed they have no effect at all: the process is about to end.
-/// A child keeps the handlers: restore_signals() there, and keep signals blocked from fork(2) until then.
+/// One at a time in a process. Once it is destroyed they have no effect at all: the process is
+/// about to end. A child keeps the handlers: restore_signals() there, and keep signals blocked from
+/// fork(2) until then.
 class Signals {
  public:
   [[nodiscard]] static base::Result<Signals> watch(std::span<const int> numbers);
@@ -22,7 +23,8 @@ class Signals {
 
   /// Readable when take() has something.
   [[nodiscard]] int descriptor() const { return bell_.out.get(); }
-  /// Those that have come since, each once however often it came, in the order in which they were named.
+  /// Those that have come since, each once however often it came, in the order in which they were
+  /// named.
   [[nodiscard]] std::vector<int> take();
 
  private:
@@ -33,7 +35,8 @@ class Signals {
   std::vector<int> numbers_;
 };
 
-/// All signals wait while it lives: across fork(2), so that none is handled in a child by our handlers.
+/// All signals wait while it lives: across fork(2), so that none is handled in a child by our
+/// handlers.
 class AllSignalsBlocked {
  public:
   AllSignalsBlocked();

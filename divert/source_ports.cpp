@@ -1,5 +1,5 @@
-// The ports are taken in turn, so that one whose connection has ended rests (TIME_WAIT) as long as it can. Of
-// those that are taken the kernel says so, servers' included.
+// The ports are taken in turn, so that one whose connection has ended rests (TIME_WAIT) as long as
+// it can. Of those that are taken the kernel says so, servers' included.
 #include "divert/source_ports.h"
 
 #include <cerrno>
@@ -21,7 +21,8 @@ int SourcePorts::bind(int socket, const base::Endpoint& destination) {
   const unsigned count = range_.last - range_.first + 1U;
   for (unsigned tried = 0; tried < count; ++tried) {
     const unsigned offset = next_.fetch_add(1, std::memory_order_relaxed) % count;
-    const base::Endpoint here{destination.address(), static_cast<std::uint16_t>(range_.first + offset)};
+    const base::Endpoint here{destination.address(),
+                              static_cast<std::uint16_t>(range_.first + offset)};
     if (::bind(socket, here.data(), static_cast<socklen_t>(here.size())) == 0) return 0;
     // Not one of this machine's.
     if (errno == EADDRNOTAVAIL) return 0;

@@ -13,9 +13,9 @@ class SourcePorts {
  public:
   explicit SourcePorts(base::PortRange range) : range_(range) {}
 
-  /// Binds `socket`, which is not bound yet, to the next free port when `destination` is an address of this
-  /// machine, and to that address: what connect(2) would take. Other destinations: does nothing. Returns 0 or
-  /// errno; EADDRINUSE: every port is taken. From any thread.
+  /// Binds `socket`, which is not bound yet, to the next free port when `destination` is an address
+  /// of this machine, and to that address: what connect(2) would take. Other destinations: does
+  /// nothing. Returns 0 or errno; EADDRINUSE: every port is taken. From any thread.
   [[nodiscard]] int bind(int socket, const base::Endpoint& destination);
 
  private:

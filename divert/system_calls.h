@@ -14,9 +14,9 @@ struct FilterInstruction {
   std::uint32_t value;
 };
 
-/// Allows what the worker does, by call and, where that decides, by argument; everything else fails with
-/// EPERM, and with ENOSYS where the C library has another way then. `process`: the only one that may be
-/// signalled. Empty: none was written for this processor.
+/// Allows what the worker does, by call and, where that decides, by argument; everything else fails
+/// with EPERM, and with ENOSYS where the C library has another way then. `process`: the only one
+/// that may be signalled. Empty: none was written for this processor.
 [[nodiscard]] std::vector<FilterInstruction> system_call_filter(int process);
 
 }  // namespace divert

@@ -1,5 +1,6 @@
-// A list of what is allowed, because what a kernel gets anew is then forbidden. An error, not a signal: a
-// call that was forgotten is something that does not work and says so, not a worker that dies.
+// A list of what is allowed, because what a kernel gets anew is then forbidden. An error, not a
+// signal: a call that was forgotten is something that does not work and says so, not a worker that
+// dies.
 #include <bit>
 #include <cerrno>
 #include <cstddef>
@@ -35,7 +36,8 @@ constexpr std::uint32_t kProcessor = AUDIT_ARCH_RISCV64;
 constexpr std::uint32_t kProcessor = 0;
 #endif
 /// Arguments are 64 bits wide; their lower half is looked at.
-constexpr bool kKnown = kProcessor != 0 && sizeof(void*) == 8 && std::endian::native == std::endian::little;
+constexpr bool kKnown =
+    kProcessor != 0 && sizeof(void*) == 8 && std::endian::native == std::endian::little;
 
 /// The x32 calls of x86-64 have this bit; no other processor has numbers as high.
 constexpr std::uint32_t kOtherNumbers = 0x40000000;
@@ -175,8 +177,8 @@ constexpr int kAllowed[] = {
 #endif
 };
 
-constexpr FilterInstruction jump(std::uint16_t comparison, std::uint32_t value, std::uint8_t if_true,
-                                 std::uint8_t if_false) {
+constexpr FilterInstruction jump(std::uint16_t comparison, std::uint32_t value,
+                                 std::uint8_t if_true, std::uint8_t if_false) {
   return {static_cast<std::uint16_t>(BPF_JMP | comparison | BPF_K), if_true, if_false, value};
 }
 constexpr FilterInstruction answer(std::uint32_t action) {
@@ -191,7 +193,8 @@ constexpr FilterInstruction load(std::size_t at) {
 constexpr FilterInstruction load_argument(unsigned number) {
   return load(offsetof(seccomp_data, args) + number * sizeof(std::uint64_t));
 }
-/// Skips `otherwise` instructions when the value is another one; the next one is for an equal value.
+/// Skips `otherwise` instructions when the value is another one; the next one is for an equal
+/// value.
 constexpr FilterInstruction if_equal(std::uint32_t value, std::uint8_t otherwise) {
   return jump(BPF_JEQ, value, 0, otherwise);
 }
@@ -222,7 +225,8 @@ Code with_bits(unsigned argument, std::uint32_t needed) {
 }
 
 void add(Code& program, int call, const Code& then) {
-  program.push_back(if_equal(static_cast<std::uint32_t>(call), static_cast<std::uint8_t>(then.size())));
+  program.push_back(
+      if_equal(static_cast<std::uint32_t>(call), static_cast<std::uint8_t>(then.size())));
   program.insert(program.end(), then.begin(), then.end());
 }
 
@@ -232,8 +236,8 @@ void add_files_and_memory(Code& program) {
 #ifdef SYS_open
   add(program, SYS_open, without_bits(1, kWrites));
 #endif
-  // Libraries are mapped from files (name services, character sets), to be read or executed; no memory is
-  // both written and executed.
+  // Libraries are mapped from files (name services, character sets), to be read or executed; no
+  // memory is both written and executed.
   add(program, SYS_mmap,
       {load_argument(2), if_bits(PROT_EXEC, 4), jump(BPF_JSET, PROT_WRITE, 2, 0), load_argument(3),
        if_bits(MAP_ANONYMOUS, 1), fail(EPERM), kAllow});
@@ -246,8 +250,9 @@ void add_others(Code& program, int process) {
   constexpr std::uint32_t kSetSignal = 10, kSetOwnerEx = 15;       // F_SETSIG, F_SETOWN_EX
   // Routes: getaddrinfo(3) asks which addresses this machine has.
   add(program, SYS_socket,
-      {load_argument(0), if_equal(AF_INET, 1), kAllow, if_equal(AF_INET6, 1), kAllow, if_equal(AF_NETLINK, 3),
-       load_argument(2), if_equal(NETLINK_ROUTE, 1), kAllow, fail(EAFNOSUPPORT)});
+      {load_argument(0), if_equal(AF_INET, 1), kAllow, if_equal(AF_INET6, 1), kAllow,
+       if_equal(AF_NETLINK, 3), load_argument(2), if_equal(NETLINK_ROUTE, 1), kAllow,
+       fail(EAFNOSUPPORT)});
   add(program, SYS_ioctl, none_of(1, {TIOCSTI, TIOCLINUX, TIOCSETD, kSetOwner, kSetGroup}));
   add(program, SYS_fcntl, none_of(1, {F_SETOWN, kSetOwnerEx, kSetSignal}));
   add(program, SYS_clone, with_bits(0, CLONE_THREAD));
@@ -264,8 +269,9 @@ void add_others(Code& program, int process) {
 
 Code system_call_filter(int process) {
   if (!kKnown) return {};
-  Code program{load(offsetof(seccomp_data, arch)), jump(BPF_JEQ, kProcessor, 1, 0),    fail(ENOSYS),
-               load(offsetof(seccomp_data, nr)),   jump(BPF_JGE, kOtherNumbers, 0, 1), fail(ENOSYS)};
+  Code program{
+      load(offsetof(seccomp_data, arch)), jump(BPF_JEQ, kProcessor, 1, 0),    fail(ENOSYS),
+      load(offsetof(seccomp_data, nr)),   jump(BPF_JGE, kOtherNumbers, 0, 1), fail(ENOSYS)};
   for (const int call : kAllowed) add(program, call, {kAllow});
   add_files_and_memory(program);
   add_others(program, process);

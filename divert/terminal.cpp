@@ -1,5 +1,5 @@
-// POSIX job control. /dev/tty rather than standard input: `echo x | osproxy exec -- ssh host` asks on the
-// terminal.
+// POSIX job control. /dev/tty rather than standard input: `echo x | osproxy exec -- ssh host` asks
+// on the terminal.
 #include "divert/terminal.h"
 
 #include <fcntl.h>

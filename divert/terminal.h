@@ -8,8 +8,8 @@
 
 namespace divert {
 
-/// Remembers the terminal as it was when the program started in its foreground; does nothing without one, or
-/// when we run in the background.
+/// Remembers the terminal as it was when the program started in its foreground; does nothing
+/// without one, or when we run in the background.
 class Terminal {
  public:
   Terminal();

@@ -1,5 +1,5 @@
-// What relaying does in each system's own way: bytes from socket to socket, and hearing of a failed socket
-// that nobody reads from.
+// What relaying does in each system's own way: bytes from socket to socket, and hearing of a failed
+// socket that nobody reads from.
 #pragma once
 
 #include <cerrno>
@@ -21,8 +21,8 @@ struct Moved {
   [[nodiscard]] bool must_wait() const { return error == EAGAIN || error == EWOULDBLOCK; }
 };
 
-/// Sockets are non-blocking. The bytes of one direction that are on their way: in a pipe, where splice(2)
-/// moves them, or in a buffer.
+/// Sockets are non-blocking. The bytes of one direction that are on their way: in a pipe, where
+/// splice(2) moves them, or in a buffer.
 class Transit {
  public:
   Transit() = default;
@@ -60,12 +60,13 @@ struct Failures {
   int sink = 0;
 };
 
-/// Until `sink` has room. A `source` that is reset meanwhile is noticed: nobody is reading from it now.
+/// Until `sink` has room. A `source` that is reset meanwhile is noticed: nobody is reading from it
+/// now.
 boost::asio::awaitable<Failures> until_room(boost::asio::ip::tcp::socket& sink,
                                             boost::asio::ip::tcp::socket& source);
 
-/// Until `socket`, which nobody reads from, has failed, or is closed, or tells something else that is no
-/// failure (0).
+/// Until `socket`, which nobody reads from, has failed, or is closed, or tells something else that
+/// is no failure (0).
 boost::asio::awaitable<int> until_failed(boost::asio::ip::tcp::socket& socket);
 
 }  // namespace divert

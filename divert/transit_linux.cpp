@@ -90,7 +90,8 @@ Moved Transit::fill(int source) {
   if (!pipe_.in && !copies_) pipe_ = PipePool::of_thread().take();
   if (!pipe_.in) return copy(source);
   const Moved in = moved([&] {
-    return ::splice(source, nullptr, pipe_.in.get(), nullptr, kPipeSize, SPLICE_F_MOVE | SPLICE_F_NONBLOCK);
+    return ::splice(source, nullptr, pipe_.in.get(), nullptr, kPipeSize,
+                    SPLICE_F_MOVE | SPLICE_F_NONBLOCK);
   });
   if (in.error == EINVAL) {
     copies_ = true;
@@ -102,7 +103,8 @@ Moved Transit::fill(int source) {
 
 Moved Transit::copy(int source) {
   buffer_.resize(kBufferSize);
-  const Moved in = moved([&] { return ::recv(source, buffer_.data(), buffer_.size(), MSG_DONTWAIT); });
+  const Moved in =
+      moved([&] { return ::recv(source, buffer_.data(), buffer_.size(), MSG_DONTWAIT); });
   in_buffer_ = in.bytes > 0;
   held_ = in.bytes;
   begin_ = 0;
@@ -110,13 +112,13 @@ Moved Transit::copy(int source) {
 }
 
 Moved Transit::drain(int sink) {
-  const Moved out =
-      in_buffer_
-          ? moved([&] { return ::send(sink, buffer_.data() + begin_, held_, MSG_DONTWAIT | MSG_NOSIGNAL); })
-          : moved([&] {
-              return ::splice(pipe_.out.get(), nullptr, sink, nullptr, held_,
-                              SPLICE_F_MOVE | SPLICE_F_NONBLOCK);
-            });
+  const Moved out = in_buffer_ ? moved([&] {
+    return ::send(sink, buffer_.data() + begin_, held_, MSG_DONTWAIT | MSG_NOSIGNAL);
+  })
+                               : moved([&] {
+                                   return ::splice(pipe_.out.get(), nullptr, sink, nullptr, held_,
+                                                   SPLICE_F_MOVE | SPLICE_F_NONBLOCK);
+                                 });
   if (out.error == EINVAL && !in_buffer_) return unspliced(sink);
   held_ -= out.bytes;
   begin_ += out.bytes;
@@ -168,7 +170,9 @@ asio::awaitable<Failures> until_room(tcp::socket& sink, tcp::socket& source) {
 asio::awaitable<int> until_failed(tcp::socket& socket) {
   const auto [error] = co_await socket.async_wait(tcp::socket::wait_error, kToken);
   if (error) co_return error.value();
-  co_return socket.is_open() && has_error(socket.native_handle()) ? pending_error(socket.native_handle()) : 0;
+  co_return socket.is_open() && has_error(socket.native_handle())
+      ? pending_error(socket.native_handle())
+      : 0;
 }
 
 }  // namespace divert

@@ -1,5 +1,6 @@
-// Systems without splice(2) between sockets, by plain POSIX calls: compiled and tested on Linux as well.
-// kqueue, as Asio uses it, tells nothing of a reset unless somebody reads: the socket is asked now and then.
+// Systems without splice(2) between sockets, by plain POSIX calls: compiled and tested on Linux as
+// well. kqueue, as Asio uses it, tells nothing of a reset unless somebody reads: the socket is
+// asked now and then.
 #include <chrono>
 #include <utility>
 
@@ -53,15 +54,16 @@ Moved Transit::fill(int source) {
 Moved Transit::copy(int source) {
   if (buffer_.empty()) buffer_ = std::move(spare());
   buffer_.resize(kBufferSize);
-  const Moved in = moved([&] { return ::recv(source, buffer_.data(), buffer_.size(), MSG_DONTWAIT); });
+  const Moved in =
+      moved([&] { return ::recv(source, buffer_.data(), buffer_.size(), MSG_DONTWAIT); });
   held_ = in.bytes;
   begin_ = 0;
   return in;
 }
 
 Moved Transit::drain(int sink) {
-  const Moved out =
-      moved([&] { return ::send(sink, buffer_.data() + begin_, held_, MSG_DONTWAIT | base::kNoSignal); });
+  const Moved out = moved(
+      [&] { return ::send(sink, buffer_.data() + begin_, held_, MSG_DONTWAIT | base::kNoSignal); });
   held_ -= out.bytes;
   begin_ += out.bytes;
   return out;

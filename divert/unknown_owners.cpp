@@ -41,8 +41,8 @@ std::string UnknownOwners::summary() const {
   const std::lock_guard lock{mutex_};
   if (count_ == 0) return {};
   return fmt::format(
-      "{} connection{} passed because no process was found to own {} (the filter item unknown selects such); "
-      "the last: {}",
+      "{} connection{} passed because no process was found to own {} (the filter item unknown "
+      "selects such); the last: {}",
       count_, count_ == 1 ? "" : "s", count_ == 1 ? "it" : "them", last_);
 }
 

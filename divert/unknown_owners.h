@@ -1,5 +1,5 @@
-// Connections that the filter leaves alone because nobody knows whose they are: they are counted, so that
-// nothing passes without a trace.
+// Connections that the filter leaves alone because nobody knows whose they are: they are counted,
+// so that nothing passes without a trace.
 #pragma once
 
 #include <cstdint>
@@ -15,8 +15,8 @@ namespace divert {
 /// For any thread.
 class UnknownOwners {
  public:
-  /// Counts the connection when `ruling` lets it pass for want of an owner; one whose first packet comes
-  /// again is counted once.
+  /// Counts the connection when `ruling` lets it pass for want of an owner; one whose first packet
+  /// comes again is counted once.
   void notice(const Ruling& ruling, const FlowKey& key);
 
   /// In words; empty: there was none.

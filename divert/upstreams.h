@@ -1,5 +1,5 @@
-// Upstream connections that were made while the program's first packet was held, until their accept fetches
-// them. Shared by all contexts of the worker.
+// Upstream connections that were made while the program's first packet was held, until their accept
+// fetches them. Shared by all contexts of the worker.
 #pragma once
 
 #include <chrono>

@@ -1,5 +1,5 @@
-// A process that is watched and may have to be killed: that one, never another one that has got its number
-// since.
+// A process that is watched and may have to be killed: that one, never another one that has got its
+// number since.
 #pragma once
 
 #include <chrono>

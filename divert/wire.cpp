@@ -1,5 +1,6 @@
-// Packing and unpacking. The worker is the less trusted end: the broker reads nothing from it but fixed-size
-// questions and one-letter messages. Answers are decoded with every length checked all the same.
+// Packing and unpacking. The worker is the less trusted end: the broker reads nothing from it but
+// fixed-size questions and one-letter messages. Answers are decoded with every length checked all
+// the same.
 #include "divert/wire.h"
 
 #include <cstring>
@@ -122,8 +123,10 @@ procmap::ProcessFacts read_facts(Reader& in) {
   facts.gid = in.number<gid_t>();
   using Time = std::chrono::system_clock::time_point;
   facts.start_time = Time{Time::duration{in.number<Time::rep>()}};
-  for (auto* text : {&facts.name, &facts.exe, &facts.user, &facts.group, &facts.cgroup}) *text = in.text();
-  for (auto n = in.number<std::uint32_t>(); n > 0 && in.good(); --n) facts.argv.push_back(in.text());
+  for (auto* text : {&facts.name, &facts.exe, &facts.user, &facts.group, &facts.cgroup})
+    *text = in.text();
+  for (auto n = in.number<std::uint32_t>(); n > 0 && in.good(); --n)
+    facts.argv.push_back(in.text());
   for (auto n = in.number<std::uint32_t>(); n > 0 && in.good(); --n) {
     const auto id = in.number<procmap::ProcessId>();
     facts.ancestors.push_back({id, in.text()});
@@ -137,7 +140,9 @@ PackedEndpoint pack(const base::Endpoint& endpoint) {
   PackedEndpoint packed{};
   packed.port = endpoint.port();
   packed.family = endpoint.address().is_v4() ? 4 : 6;
-  const auto copy = [&](const auto& bytes) { std::memcpy(packed.address, bytes.data(), bytes.size()); };
+  const auto copy = [&](const auto& bytes) {
+    std::memcpy(packed.address, bytes.data(), bytes.size());
+  };
   endpoint.address().is_v4() ? copy(endpoint.address().to_v4().to_bytes())
                              : copy(endpoint.address().to_v6().to_bytes());
   return packed;

@@ -1,4 +1,5 @@
-// Accept loops and the end of a run. Everything of a connection happens on the context that accepted it.
+// Accept loops and the end of a run. Everything of a connection happens on the context that
+// accepted it.
 #include "divert/worker.h"
 
 #include <algorithm>
@@ -61,8 +62,9 @@ class Worker::Context {
                        worker.setup_.listeners,
                        worker.intercepted_,
                        [&worker](const Connection& seen) {
-                         worker.send(wire::encode(wire::Control::loop, base::to_string(seen.client) + " to " +
-                                                                           base::to_string(seen.server)));
+                         worker.send(wire::encode(
+                             wire::Control::loop,
+                             base::to_string(seen.client) + " to " + base::to_string(seen.server)));
                        },
                        false,
                        {},
@@ -85,8 +87,8 @@ class Worker::Context {
     for (auto& listener : acceptors_) listener.close(ignored);
   }
 
-  /// Open connections are reset, on both sides; their flows are reported. Those that are still being decided
-  /// or connected are when they are closed.
+  /// Open connections are reset, on both sides; their flows are reported. Those that are still
+  /// being decided or connected are when they are closed.
   void end_connections() {
     (void)link_.take_all();  // what programs did last
     room_->interceptor.end_all();
@@ -128,7 +130,8 @@ class Worker::Context {
       if (!full) {
         auto [error, socket] = co_await listener.async_accept(kToken);
         if (!error) asio::co_spawn(io_, keep(std::move(socket)), asio::detached);
-        full = error && error != asio::error::operation_aborted && error != asio::error::connection_aborted;
+        full = error && error != asio::error::operation_aborted &&
+               error != asio::error::connection_aborted;
       }
       if (!full) continue;
       worker_->complain_of_shortage();
@@ -169,7 +172,8 @@ class Worker::Context {
 
 Worker::Worker(WorkerSetup setup) : setup_(std::move(setup)) {
   for (std::size_t i = 0; i < setup_.links.size(); ++i) {
-    contexts_.push_back(std::make_unique<Context>(std::move(setup_.links[i]), setup_.listeners.pairs[i]));
+    contexts_.push_back(
+        std::make_unique<Context>(std::move(setup_.links[i]), setup_.listeners.pairs[i]));
   }
 }
 
@@ -179,7 +183,8 @@ asio::io_context& Worker::context(std::size_t i) {
   return contexts_[i]->io();
 }
 
-void Worker::run(const std::vector<Handlers>& handlers, OnMessage on_log, OnMessage on_intermediate) {
+void Worker::run(const std::vector<Handlers>& handlers, OnMessage on_log,
+                 OnMessage on_intermediate) {
   on_log_ = std::move(on_log);
   for (std::size_t i = 0; i < contexts_.size(); ++i) contexts_[i]->start(*this, handlers[i]);
   asio::co_spawn(context(0), read_control(std::move(on_intermediate)), asio::detached);
@@ -197,11 +202,13 @@ void Worker::run(const std::vector<Handlers>& handlers, OnMessage on_log, OnMess
 }
 
 asio::awaitable<void> Worker::read_control(OnMessage on_intermediate) {
-  asio::posix::stream_descriptor ready{context(0), ::fcntl(setup_.control.descriptor(), F_DUPFD_CLOEXEC, 0)};
+  asio::posix::stream_descriptor ready{context(0),
+                                       ::fcntl(setup_.control.descriptor(), F_DUPFD_CLOEXEC, 0)};
   std::vector<char> buffer(wire::kMaxMessage);
   std::chrono::milliseconds grace{0};
   for (bool stopping = false; !stopping;) {
-    const auto [error] = co_await ready.async_wait(asio::posix::stream_descriptor::wait_read, kToken);
+    const auto [error] =
+        co_await ready.async_wait(asio::posix::stream_descriptor::wait_read, kToken);
     const ssize_t n = setup_.control.receive(buffer, MessageSocket::Wait::no);
     if (n < 0 && errno == EAGAIN) continue;
     if (error || n <= 0) break;
@@ -239,9 +246,8 @@ void Worker::complain_of_shortage() {
   if (complained_.exchange(true)) return;
   asio::post(context(0), [this] {
     on_log_(
-        fmt::format("there are no descriptors for more than {} connections at once: new ones wait until "
-                    "others end; raise "
-                    "the limit (ulimit -Hn)",
+        fmt::format("there are no descriptors for more than {} connections at once: new ones wait "
+                    "until others end; raise the limit (ulimit -Hn)",
                     open_.load()));
   });
 }

@@ -1,5 +1,5 @@
-// The unprivileged half: one single-threaded io_context per core, each with its own listeners and link to the
-// broker.
+// The unprivileged half: one single-threaded io_context per core, each with its own listeners and
+// link to the broker.
 #pragma once
 
 #include <atomic>
@@ -39,8 +39,8 @@ class Worker {
   boost::asio::io_context& context(std::size_t i);
 
   using OnMessage = std::function<void(std::string_view)>;
-  /// Accepts until the broker says stop or goes away. `handlers` has one entry per context. `on_log` and
-  /// `on_intermediate` are called on context 0.
+  /// Accepts until the broker says stop or goes away. `handlers` has one entry per context.
+  /// `on_log` and `on_intermediate` are called on context 0.
   void run(const std::vector<Handlers>& handlers, OnMessage on_log, OnMessage on_intermediate);
 
   /// Messages to the broker; from any thread.
@@ -65,7 +65,8 @@ class Worker {
   Upstreams upstreams_;
   std::atomic<int> intercepted_{0};
   std::atomic<int> open_{0};
-  std::atomic<int> ending_{0};  ///< contexts that have not told their connections yet that the run ends
+  std::atomic<int> ending_{
+      0};  ///< contexts that have not told their connections yet that the run ends
   std::atomic<bool> complained_{false};
   OnMessage on_log_;
   std::vector<std::unique_ptr<Context>> contexts_;

@@ -8,7 +8,8 @@
 
 namespace pfctl {
 
-/// Linux: the kernel tells of nf_tables, devices and routing rules, not of legacy iptables. pf tells nothing.
+/// Linux: the kernel tells of nf_tables, devices and routing rules, not of legacy iptables. pf
+/// tells nothing.
 class Changes {
  public:
   /// Errors: the kernel does not tell.

@@ -14,7 +14,8 @@ struct ConntrackUse {
   [[nodiscard]] bool nearly_full() const { return count * 5 >= limit * 4; }
 };
 
-/// Of this network namespace (count) and this machine (limit); empty: the kernel has no connection tracking.
+/// Of this network namespace (count) and this machine (limit); empty: the kernel has no connection
+/// tracking.
 [[nodiscard]] std::optional<ConntrackUse> conntrack_use();
 
 }  // namespace pfctl

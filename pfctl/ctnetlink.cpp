@@ -1,6 +1,6 @@
 // Attribute by attribute (linux/netfilter/nfnetlink_conntrack.h): a connection is CTA_TUPLE_ORIG {
-// CTA_TUPLE_IP, CTA_TUPLE_PROTO }, CTA_MARK and much that is not looked at. Lengths are checked before
-// anything is read.
+// CTA_TUPLE_IP, CTA_TUPLE_PROTO }, CTA_MARK and much that is not looked at. Lengths are checked
+// before anything is read.
 #include "pfctl/ctnetlink.h"
 
 #include <algorithm>
@@ -26,7 +26,8 @@ using Kind = ConntrackAnswer::Kind;
 constexpr std::uint16_t kGet = NFNL_SUBSYS_CTNETLINK << 8 | IPCTNL_MSG_CT_GET;
 constexpr std::uint16_t kNew = NFNL_SUBSYS_CTNETLINK << 8 | IPCTNL_MSG_CT_NEW;
 
-void put_address(nlmsghdr* header, std::uint16_t type4, std::uint16_t type6, const base::Address& address) {
+void put_address(nlmsghdr* header, std::uint16_t type4, std::uint16_t type6,
+                 const base::Address& address) {
   if (address.is_v4()) {
     const auto bytes = address.to_v4().to_bytes();
     mnl_attr_put(header, type4, bytes.size(), bytes.data());
@@ -56,7 +57,8 @@ std::optional<base::Address> address6(const nlattr* attribute) {
 
 std::optional<std::uint16_t> port(const nlattr* attribute) {
   const auto bytes = payload<2>(attribute);
-  return bytes ? std::optional<std::uint16_t>{static_cast<std::uint16_t>((*bytes)[0] << 8 | (*bytes)[1])}
+  return bytes ? std::optional<std::uint16_t>{static_cast<std::uint16_t>((*bytes)[0] << 8 |
+                                                                         (*bytes)[1])}
                : std::nullopt;
 }
 
@@ -126,7 +128,8 @@ ConntrackAnswer read_connection(const nlmsghdr* header) {
       answer.original.mark = ntohl(answer.original.mark);
     }
   });
-  if (!tuple.tcp || !tuple.source || !tuple.destination || !tuple.source_port || !tuple.destination_port) {
+  if (!tuple.tcp || !tuple.source || !tuple.destination || !tuple.source_port ||
+      !tuple.destination_port) {
     return answer;
   }
   answer.original.source = {*tuple.source, *tuple.source_port};

@@ -1,5 +1,5 @@
-// Conntrack over netlink, as bytes: the question for a connection by its reply tuple, and the answer. No
-// kernel needed, no allocation.
+// Conntrack over netlink, as bytes: the question for a connection by its reply tuple, and the
+// answer. No kernel needed, no allocation.
 #pragma once
 
 #include <array>
@@ -19,8 +19,8 @@ struct ConntrackQuery {
   [[nodiscard]] std::string_view view() const { return {room.data(), size}; }
 };
 
-/// Asks for the TCP connection whose replies go from `source` to `destination`; both of one family, not
-/// v4-mapped.
+/// Asks for the TCP connection whose replies go from `source` to `destination`; both of one family,
+/// not v4-mapped.
 ConntrackQuery encode_conntrack_query(std::uint32_t sequence, const base::Endpoint& source,
                                       const base::Endpoint& destination);
 

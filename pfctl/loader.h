@@ -13,15 +13,17 @@
 
 namespace pfctl {
 
-/// Where diverted connections land: addresses of this machine for the listeners, there before the rules are.
-/// Linux: 127.0.0.1 and ::1. pf: aliases of lo0 (from 127.0.0.1 a reset would not find its way back).
+/// Where diverted connections land: addresses of this machine for the listeners, there before the
+/// rules are. Linux: 127.0.0.1 and ::1. pf: aliases of lo0 (from 127.0.0.1 a reset would not find
+/// its way back).
 class Landing {
  public:
   struct Hold;
 
-  /// Families that are not wanted, or that this machine does not have, have an unspecified address. Errors:
-  /// another osproxy has rules in place (names its pid); Linux: a table of ours without an owner; pf: what
-  /// pfctl, ifconfig or kldload say. pf: what a killed osproxy left is put right first.
+  /// Families that are not wanted, or that this machine does not have, have an unspecified address.
+  /// Errors: another osproxy has rules in place (names its pid); Linux: a table of ours without an
+  /// owner; pf: what pfctl, ifconfig or kldload say. pf: what a killed osproxy left is put right
+  /// first.
   [[nodiscard]] static base::Result<Landing> prepare(bool ipv4, bool ipv6);
 
   Landing(Landing&&) noexcept;
@@ -39,7 +41,8 @@ class Landing {
   [[nodiscard]] const std::shared_ptr<Hold>& hold() const { return hold_; }
 
  private:
-  Landing(std::shared_ptr<Hold> hold, base::Address v4, base::Address v6, std::vector<std::string> cleaned);
+  Landing(std::shared_ptr<Hold> hold, base::Address v4, base::Address v6,
+          std::vector<std::string> cleaned);
 
   std::shared_ptr<Hold> hold_;
   base::Address v4_;
@@ -54,22 +57,25 @@ enum class Tried : std::uint8_t {
   no_route,  ///< it never left: this machine has no way to anywhere
 };
 
-/// Makes such a connection, of this family, from a process whose connections are to be diverted. Blocking.
+/// Makes such a connection, of this family, from a process whose connections are to be diverted.
+/// Blocking.
 using Probe = std::function<base::Result<Tried>(bool ipv6)>;
 
 /// What others have made of rules that were loaded.
 struct Standing {
   bool in_force = true;
-  std::string found;                   ///< not in force: what was found, for the user
-  std::vector<std::string> conflicts;  ///< rules of others that keep ours from their work, a line each
+  std::string found;  ///< not in force: what was found, for the user
+  std::vector<std::string>
+      conflicts;  ///< rules of others that keep ours from their work, a line each
 
   bool operator==(const Standing&) const = default;
 };
 
-/// Rules that are in place. On Linux the table belongs to the netlink socket held here (`flags owner`,
-/// Linux 5.12): nobody else can change it and it is gone when the process ends, however it ends. So the
-/// descriptor must not be inherited by any other process (it is close-on-exec; do not fork while holding one
-/// without closing it). pf has no owners: there a journal on disk says what has to be undone (pf_journal.h).
+/// Rules that are in place. On Linux the table belongs to the netlink socket held here (`flags
+/// owner`, Linux 5.12): nobody else can change it and it is gone when the process ends, however it
+/// ends. So the descriptor must not be inherited by any other process (it is close-on-exec; do not
+/// fork while holding one without closing it). pf has no owners: there a journal on disk says what
+/// has to be undone (pf_journal.h).
 class LoadedRules {
  public:
   struct Hold;  ///< of the system that the rules are loaded into
@@ -77,21 +83,22 @@ class LoadedRules {
 
   LoadedRules(LoadedRules&&) noexcept;
   LoadedRules& operator=(LoadedRules&&) noexcept;
-  /// Takes the rules out. Connections that are diverted die of it, unless other rules keep NAT and connection
-  /// tracking on in this network namespace: the kernel stops translating their addresses. So close them
-  /// first; a reset that is sent afterwards reaches nobody. (pf: they live on while pf is enabled.)
+  /// Takes the rules out. Connections that are diverted die of it, unless other rules keep NAT and
+  /// connection tracking on in this network namespace: the kernel stops translating their
+  /// addresses. So close them first; a reset that is sent afterwards reaches nobody. (pf: they live
+  /// on while pf is enabled.)
   ~LoadedRules();
 
-  /// From here on new connections go their own way; those that are diverted already live on while this object
-  /// does. For an end in order, and while nobody is there to answer. Errors: what the kernel says; the rules
-  /// are then still in place.
+  /// From here on new connections go their own way; those that are diverted already live on while
+  /// this object does. For an end in order, and while nobody is there to answer. Errors: what the
+  /// kernel says; the rules are then still in place.
   [[nodiscard]] base::Result<> stop_diverting();
   /// Takes that back. Errors: as above; new connections still go their own way.
   [[nodiscard]] base::Result<> divert_again();
 
-  /// Asks the system whether the rules still stand as they were loaded, and what stands in their way. Linux:
-  /// milliseconds, more where others have very many rules or change them just now. Errors: it cannot be told;
-  /// the rules may well be in force.
+  /// Asks the system whether the rules still stand as they were loaded, and what stands in their
+  /// way. Linux: milliseconds, more where others have very many rules or change them just now.
+  /// Errors: it cannot be told; the rules may well be in force.
   [[nodiscard]] base::Result<Standing> look() const { return look_elsewhere()(); }
   /// The same for another thread, which may outlive this object.
   [[nodiscard]] std::function<base::Result<Standing>()> look_elsewhere() const;
@@ -109,36 +116,38 @@ class LoadedRules {
   std::unique_ptr<Hold> hold_;
 };
 
-/// Puts the rules in place in one atomic batch; `ruleset` must be validated and lead to `landing`. `probe`
-/// (empty: none) is asked where the system may have rules and not come to them (pf). On failure
-/// everything is as it was when `landing` had been prepared. Needs root. Errors: another osproxy in this
-/// network namespace (names its pid), no nf_tables in the kernel, no permission, kernel too old; pf: what
-/// pfctl says, the rule that decides before ours.
+/// Puts the rules in place in one atomic batch; `ruleset` must be validated and lead to `landing`.
+/// `probe` (empty: none) is asked where the system may have rules and not come to them (pf). On
+/// failure everything is as it was when `landing` had been prepared. Needs root. Errors: another
+/// osproxy in this network namespace (names its pid), no nf_tables in the kernel, no permission,
+/// kernel too old; pf: what pfctl says, the rule that decides before ours.
 [[nodiscard]] base::Result<LoadedRules> load_rules(const Ruleset& ruleset, const Landing& landing,
                                                    const Probe& probe = {});
 
-/// Until the descriptor is closed the addresses of connections that are diverted stay translated, whoever
-/// takes the rules out and however: for a process that outlives the one that has loaded them, so that the
-/// ends of those connections still reach the programs. Linux: a table of its own, which belongs to the
-/// descriptor and changes nothing (seen in `nft list ruleset` as osproxy_guard_PID). pf: none is needed,
-/// states outlive the rules. Needs root.
+/// Until the descriptor is closed the addresses of connections that are diverted stay translated,
+/// whoever takes the rules out and however: for a process that outlives the one that has loaded
+/// them, so that the ends of those connections still reach the programs. Linux: a table of its own,
+/// which belongs to the descriptor and changes nothing (seen in `nft list ruleset` as
+/// osproxy_guard_PID). pf: none is needed, states outlive the rules. Needs root.
 [[nodiscard]] base::Result<base::UniqueFd> keep_translating();
 
 inline constexpr long kNoOwner = -1;
 inline constexpr long kUnseenOwner = -2;
 
-/// The process whose osproxy rules are loaded in this network namespace: 0 when there are none, kNoOwner when
-/// they have no owner (a left-over that somebody put there by hand; remove_stale_rules() takes it
-/// out), kUnseenOwner when the owner is a process that cannot be seen from here (another pid namespace). Of
-/// several processes that hold the owning socket, one. Needs CAP_NET_ADMIN; walks /proc.
+/// The process whose osproxy rules are loaded in this network namespace: 0 when there are none,
+/// kNoOwner when they have no owner (a left-over that somebody put there by hand;
+/// remove_stale_rules() takes it out), kUnseenOwner when the owner is a process that cannot be seen
+/// from here (another pid namespace). Of several processes that hold the owning socket, one. Needs
+/// CAP_NET_ADMIN; walks /proc.
 [[nodiscard]] base::Result<long> rules_owner();
 
-/// For the guard of process `owner`, which is dying: pf's rules stay when it has gone, and divert to nobody.
-/// Takes them out at once; all else is left to remove_stale_rules(). Linux: they go by themselves.
+/// For the guard of process `owner`, which is dying: pf's rules stay when it has gone, and divert
+/// to nobody. Takes them out at once; all else is left to remove_stale_rules(). Linux: they go by
+/// themselves.
 void take_rules_out(long owner);
 
-/// Removes an osproxy table without an owner; pf: undoes what is left of an osproxy that was killed. What was
-/// put right, a line each; empty: nothing was there, or its owner lives.
+/// Removes an osproxy table without an owner; pf: undoes what is left of an osproxy that was
+/// killed. What was put right, a line each; empty: nothing was there, or its owner lives.
 [[nodiscard]] base::Result<std::vector<std::string>> remove_stale_rules();
 
 }  // namespace pfctl

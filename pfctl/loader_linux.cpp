@@ -1,5 +1,5 @@
-// Puts the table into the kernel in one batch over a netlink socket that then owns it, and finds out who owns
-// the one that is there.
+// Puts the table into the kernel in one batch over a netlink socket that then owns it, and finds
+// out who owns the one that is there.
 #include <algorithm>
 #include <array>
 #include <cerrno>
@@ -43,8 +43,8 @@ base::Result<> make_room(int socket, std::size_t bytes) {
   return base::os_error("cannot make room for the packet-filter rules", errno);
 }
 
-// What the kernel said against the batch; empty: it is in place. Errors come in the order of the messages,
-// and all of them before the acknowledgement of the last one.
+// What the kernel said against the batch; empty: it is in place. Errors come in the order of the
+// messages, and all of them before the acknowledgement of the last one.
 base::Result<std::optional<Ack>> commit(int socket, const Batch& batch) {
   if (auto room = make_room(socket, batch.bytes.size()); !room) return room.error();
   if (auto sent = send_datagram(socket, batch.bytes); !sent) return sent.error();
@@ -77,7 +77,8 @@ base::Result<Attempt> attempt(const Batch& batch) {
 base::Result<TableAnswer> query_table() {
   auto socket = open_netfilter_socket();
   if (!socket) return socket.error();
-  if (auto sent = send_datagram(socket->get(), table_query(kQuerySequence)); !sent) return sent.error();
+  if (auto sent = send_datagram(socket->get(), table_query(kQuerySequence)); !sent)
+    return sent.error();
   AnswerBuffer buffer;
   const auto length = receive_datagram(socket->get(), buffer.bytes);
   if (!length) return length.error();
@@ -91,7 +92,10 @@ struct Landing::Hold {};
 
 Landing::Landing(std::shared_ptr<Hold> hold, base::Address v4, base::Address v6,
                  std::vector<std::string> cleaned)
-    : hold_(std::move(hold)), v4_(std::move(v4)), v6_(std::move(v6)), cleaned_(std::move(cleaned)) {}
+    : hold_(std::move(hold)),
+      v4_(std::move(v4)),
+      v6_(std::move(v6)),
+      cleaned_(std::move(cleaned)) {}
 Landing::Landing(Landing&&) noexcept = default;
 Landing& Landing::operator=(Landing&&) noexcept = default;
 Landing::~Landing() = default;
@@ -141,13 +145,15 @@ base::Result<> LoadedRules::stop_diverting() {
 }
 
 base::Result<> LoadedRules::divert_again() {
-  return hold_->change(resume_batch(hold_->ruleset), "cannot put the packet-filter rules into use again");
+  return hold_->change(resume_batch(hold_->ruleset),
+                       "cannot put the packet-filter rules into use again");
 }
 
 std::function<base::Result<Standing>()> LoadedRules::look_elsewhere() const {
   sockaddr_nl own{};
   socklen_t size = sizeof own;
-  const bool known = ::getsockname(hold_->owner.get(), reinterpret_cast<sockaddr*>(&own), &size) == 0;
+  const bool known =
+      ::getsockname(hold_->owner.get(), reinterpret_cast<sockaddr*>(&own), &size) == 0;
   const int code = known ? 0 : errno;
   return [ruleset = hold_->ruleset, port = own.nl_pid, code]() -> base::Result<Standing> {
     if (code != 0) return base::os_error("cannot tell our own netlink socket", code);
@@ -173,10 +179,11 @@ base::Result<LoadedRules> load_rules(const Ruleset& ruleset, const Landing& /*la
     auto result = attempt(batch);
     if (!result) return result.error();
     if (!result->refusal) {
-      return LoadedRules(
-          std::make_unique<LoadedRules::Hold>(LoadedRules::Hold{std::move(result->owner), ruleset, {}}));
+      return LoadedRules(std::make_unique<LoadedRules::Hold>(
+          LoadedRules::Hold{std::move(result->owner), ruleset, {}}));
     }
-    if (!is_in_the_way(batch, *result->refusal)) return explain(batch, *result->refusal, kernel_release());
+    if (!is_in_the_way(batch, *result->refusal))
+      return explain(batch, *result->refusal, kernel_release());
     const auto owner = rules_owner();
     if (!owner) return owner.error();
     // Gone between the two questions: one more try.
@@ -208,9 +215,11 @@ base::Result<std::vector<std::string>> remove_stale_rules() {
   if (!result->refusal) return std::vector{fmt::format("removed the table inet {}", kTableName)};
   const Ack& refusal = *result->refusal;
   const bool table =
-      batch.steps[std::min<std::size_t>(refusal.sequence, batch.acknowledged())].kind == Step::Kind::table;
+      batch.steps[std::min<std::size_t>(refusal.sequence, batch.acknowledged())].kind ==
+      Step::Kind::table;
   // EPERM for the table itself: a living process owns it.
-  if (table && (refusal.error == ENOENT || refusal.error == EPERM)) return std::vector<std::string>{};
+  if (table && (refusal.error == ENOENT || refusal.error == EPERM))
+    return std::vector<std::string>{};
   return explain(batch, refusal, kernel_release());
 }
 

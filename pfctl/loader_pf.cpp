@@ -18,7 +18,8 @@ constexpr std::chrono::seconds kWatchEvery{3};
 
 std::vector<std::string> lines_of(Undone undone) {
   std::vector<std::string> lines = std::move(undone.lines);
-  for (const auto& each : undone.failures) lines.push_back("could not be undone, and is left: " + each);
+  for (const auto& each : undone.failures)
+    lines.push_back("could not be undone, and is left: " + each);
   return lines;
 }
 
@@ -26,7 +27,8 @@ std::vector<std::string> lines_of(Undone undone) {
 
 Machine this_machine() {
   const Dialect dialect = native_dialect();
-  return {dialect, anchor_of(dialect), [](const std::vector<std::string>& argv, std::string_view input) {
+  return {dialect, anchor_of(dialect),
+          [](const std::vector<std::string>& argv, std::string_view input) {
             return run_program(argv, input);
           }};
 }
@@ -41,7 +43,10 @@ struct Landing::Hold {
 
 Landing::Landing(std::shared_ptr<Hold> hold, base::Address v4, base::Address v6,
                  std::vector<std::string> cleaned)
-    : hold_(std::move(hold)), v4_(std::move(v4)), v6_(std::move(v6)), cleaned_(std::move(cleaned)) {}
+    : hold_(std::move(hold)),
+      v4_(std::move(v4)),
+      v6_(std::move(v6)),
+      cleaned_(std::move(cleaned)) {}
 Landing::Landing(Landing&&) noexcept = default;
 Landing& Landing::operator=(Landing&&) noexcept = default;
 Landing::~Landing() = default;
@@ -63,8 +68,9 @@ base::Result<Landing> Landing::prepare(bool ipv4, bool ipv6) {
   std::vector<std::string> lines = lines_of(std::move(*cleaned));
   const auto loopback = hold->session.prepare(preferred);
   if (!loopback)
-    return base::failure("{}{}", loopback.error().text,
-                         lines.empty() ? "" : fmt::format("; of an earlier run: {}", fmt::join(lines, "; ")));
+    return base::failure(
+        "{}{}", loopback.error().text,
+        lines.empty() ? "" : fmt::format("; of an earlier run: {}", fmt::join(lines, "; ")));
   return Landing{std::move(hold), loopback->v4, loopback->v6, std::move(lines)};
 }
 
@@ -140,10 +146,12 @@ int RulesWatch::descriptor() const {
 
 std::vector<std::string> RulesWatch::look() {
   auto& rules = hold_->rules;
-  return put_right(rules.landing->session, rules.ruleset, rules.loaded, this_machine(), *hold_->watch);
+  return put_right(rules.landing->session, rules.ruleset, rules.loaded, this_machine(),
+                   *hold_->watch);
 }
 
-base::Result<LoadedRules> load_rules(const Ruleset& ruleset, const Landing& landing, const Probe& probe) {
+base::Result<LoadedRules> load_rules(const Ruleset& ruleset, const Landing& landing,
+                                     const Probe& probe) {
   auto addresses = query_addresses(this_machine());
   if (!addresses) return addresses.error();
   const auto tunnels = query_tunnels(this_machine());
@@ -155,8 +163,8 @@ base::Result<LoadedRules> load_rules(const Ruleset& ruleset, const Landing& land
   auto loaded = landing.hold()->session.load(*offer, probe);
   if (!loaded) return loaded.error();
   for (auto& note : cautions(complete, native_dialect())) loaded->notes.push_back(std::move(note));
-  return LoadedRules{std::make_unique<LoadedRules::Hold>(
-      LoadedRules::Hold{landing.hold(), std::move(complete), std::move(*addresses), std::move(*loaded)})};
+  return LoadedRules{std::make_unique<LoadedRules::Hold>(LoadedRules::Hold{
+      landing.hold(), std::move(complete), std::move(*addresses), std::move(*loaded)})};
 }
 
 base::Result<base::UniqueFd> keep_translating() {

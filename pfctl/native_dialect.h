@@ -14,8 +14,8 @@ namespace pfctl {
 /// As `osproxy rules --dialect` has it: "nft", "darwin" or "freebsd".
 [[nodiscard]] std::string_view native_dialect_name();
 
-/// What the rules that are loaded here want of the worker's connections to this machine itself (pf.h);
-/// without pf: nothing.
+/// What the rules that are loaded here want of the worker's connections to this machine itself
+/// (pf.h); without pf: nothing.
 [[nodiscard]] std::optional<base::PortRange> native_source_ports(const Ruleset& ruleset);
 
 }  // namespace pfctl

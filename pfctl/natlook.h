@@ -17,15 +17,16 @@ struct OriginalTuple {
   std::uint32_t mark = 0;  ///< connection mark (Linux)
 };
 
-/// Asks the kernel's translation table. One socket kept open; not thread-safe; blocks for microseconds.
+/// Asks the kernel's translation table. One socket kept open; not thread-safe; blocks for
+/// microseconds.
 class Natlook {
  public:
   [[nodiscard]] static base::Result<Natlook> open();
 
-  /// `peer` and `local`: the two ends of a socket that one of our listeners accepted. The peer is not always
-  /// the program's own address: conntrack rewrites the source port when two connections would collapse into
-  /// one tuple. Empty when the kernel knows no such connection. A direct visitor has itself as original:
-  /// destination == local.
+  /// `peer` and `local`: the two ends of a socket that one of our listeners accepted. The peer is
+  /// not always the program's own address: conntrack rewrites the source port when two connections
+  /// would collapse into one tuple. Empty when the kernel knows no such connection. A direct
+  /// visitor has itself as original: destination == local.
   [[nodiscard]] base::Result<std::optional<OriginalTuple>> lookup(const base::Endpoint& peer,
                                                                   const base::Endpoint& local);
 

@@ -1,6 +1,6 @@
-// pf keeps two states for a connection that is bent to lo0; the one that says where it wanted to go belongs
-// to the redirect. Asked in the direction "out", with peer and own address as source and destination, the
-// kernel finds it; asked "in" it finds nothing.
+// pf keeps two states for a connection that is bent to lo0; the one that says where it wanted to go
+// belongs to the redirect. Asked in the direction "out", with peer and own address as source and
+// destination, the kernel finds it; asked "in" it finds nothing.
 #include "pfctl/natlook_layout.h"
 
 #include <algorithm>
@@ -75,7 +75,8 @@ base::Result<NatlookRequest> encode_natlook(const NatlookLayout& layout, const b
   return request;
 }
 
-std::optional<OriginalTuple> decode_natlook(const NatlookLayout& layout, std::span<const unsigned char> bytes,
+std::optional<OriginalTuple> decode_natlook(const NatlookLayout& layout,
+                                            std::span<const unsigned char> bytes,
                                             const base::Endpoint& peer) {
   if (bytes.size() < layout.size) return {};
   const base::Address from = base::unmapped(peer.address());
@@ -85,13 +86,15 @@ std::optional<OriginalTuple> decode_natlook(const NatlookLayout& layout, std::sp
   if (port == 0) return {};
   const base::Endpoint source{address_at(at + kNatlookAnsweredSource, from.is_v4()),
                               port_at(at + layout.answered_source_port)};
-  return OriginalTuple{.source = concrete(source) ? source : base::Endpoint{from, peer.port()},
-                       .destination = {address_at(at + kNatlookAnsweredDestination, from.is_v4()), port}};
+  return OriginalTuple{
+      .source = concrete(source) ? source : base::Endpoint{from, peer.port()},
+      .destination = {address_at(at + kNatlookAnsweredDestination, from.is_v4()), port}};
 }
 
 base::Result<std::optional<OriginalTuple>> ask_natlook(const NatlookLayout& layout,
                                                        const base::Endpoint& peer,
-                                                       const base::Endpoint& local, const NatlookCall& call) {
+                                                       const base::Endpoint& local,
+                                                       const NatlookCall& call) {
   const auto question = encode_natlook(layout, peer, local);
   if (!question) return question.error();
   for (int attempt = 0; attempt < 2; ++attempt) {
@@ -114,14 +117,16 @@ base::Error explain_natlook(int error, const base::Endpoint& peer) {
     case EACCES:
       return {about + ": no permission; run as root", error};
     case E2BIG:
-      return {about + ": more than one state fits; kill stale ones (pfctl -k) and connect again", error};
+      return {about + ": more than one state fits; kill stale ones (pfctl -k) and connect again",
+              error};
     case EINVAL:
       return {about + ": pf takes the question for incomplete", error};
     case ENODEV:
     case ENOTTY:
-      return {
-          about + ": this kernel's pf does not know the request DIOCNATLOOK in the layout that osproxy uses",
-          error};
+      return {about +
+                  ": this kernel's pf does not know the request DIOCNATLOOK in the layout that "
+                  "osproxy uses",
+              error};
     default:
       return base::os_error(about, error);
   }

@@ -1,6 +1,6 @@
-// The question of pf's DIOCNATLOOK and its answer, as bytes. The three pfs put the fields at places of their
-// own; the macOS SDK does not even ship the header. So the offsets are written out, and everything here is
-// tested on any system. No pf needed, no allocation.
+// The question of pf's DIOCNATLOOK and its answer, as bytes. The three pfs put the fields at places
+// of their own; the macOS SDK does not even ship the header. So the offsets are written out, and
+// everything here is tested on any system. No pf needed, no allocation.
 #pragma once
 
 #include <array>
@@ -17,8 +17,8 @@
 
 namespace pfctl {
 
-/// Of struct pfioc_natlook. All offsets in bytes. The four addresses (16 bytes each, an IPv4 one in the first
-/// 4) come first everywhere; ports are 2 bytes in network order.
+/// Of struct pfioc_natlook. All offsets in bytes. The four addresses (16 bytes each, an IPv4 one in
+/// the first 4) come first everywhere; ports are 2 bytes in network order.
 struct NatlookLayout {
   std::uint32_t request = 0;  ///< for ioctl(2)
   std::size_t size = 0;
@@ -85,30 +85,32 @@ struct NatlookRequest {
   [[nodiscard]] std::span<const unsigned char> view() const { return {room.data(), size}; }
 };
 
-/// Asks about the TCP connection that a listener accepted from `peer` at its own address `local`. Errors:
-/// ends of two families, a zero address or port (the kernel would say EINVAL).
+/// Asks about the TCP connection that a listener accepted from `peer` at its own address `local`.
+/// Errors: ends of two families, a zero address or port (the kernel would say EINVAL).
 [[nodiscard]] base::Result<NatlookRequest> encode_natlook(const NatlookLayout& layout,
                                                           const base::Endpoint& peer,
                                                           const base::Endpoint& local);
 
-/// Empty when the answer is too short, of another family than `peer`, or names no port. The source is pf's as
-/// well: FreeBSD's `rdr` gives a connection another source port when two would have the same ends behind it
-/// (one local port, two destinations; 14.2 and later), and the peer is then not the program's own end. Where
-/// the answer has none it is the peer.
-std::optional<OriginalTuple> decode_natlook(const NatlookLayout& layout, std::span<const unsigned char> bytes,
+/// Empty when the answer is too short, of another family than `peer`, or names no port. The source
+/// is pf's as well: FreeBSD's `rdr` gives a connection another source port when two would have the
+/// same ends behind it (one local port, two destinations; 14.2 and later), and the peer is then not
+/// the program's own end. Where the answer has none it is the peer.
+std::optional<OriginalTuple> decode_natlook(const NatlookLayout& layout,
+                                            std::span<const unsigned char> bytes,
                                             const base::Endpoint& peer);
 
 /// ioctl(2) on /dev/pf with this request and room: 0 or errno.
 using NatlookCall = std::function<int(std::uint32_t request, unsigned char* room)>;
 
-/// Natlook::lookup() by this call. Asks twice: a connection can be accepted a moment before its state can be
-/// found.
+/// Natlook::lookup() by this call. Asks twice: a connection can be accepted a moment before its
+/// state can be found.
 [[nodiscard]] base::Result<std::optional<OriginalTuple>> ask_natlook(const NatlookLayout& layout,
                                                                      const base::Endpoint& peer,
                                                                      const base::Endpoint& local,
                                                                      const NatlookCall& call);
 
-/// What an errno of the call means to the user. ENOENT (no such connection) is no error: not for here.
+/// What an errno of the call means to the user. ENOENT (no such connection) is no error: not for
+/// here.
 base::Error explain_natlook(int error, const base::Endpoint& peer);
 
 }  // namespace pfctl

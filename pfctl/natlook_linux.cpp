@@ -11,7 +11,8 @@ namespace {
 
 using Kind = ConntrackAnswer::Kind;
 
-// A connection's answer has some 300 bytes; labels, a helper and a security context make it a little longer.
+// A connection's answer has some 300 bytes; labels, a helper and a security context make it a
+// little longer.
 constexpr std::size_t kAnswerRoom = 8 << 10;
 
 // An answer that came after its question had been given up is skipped; there are few of those.
@@ -23,8 +24,8 @@ base::Error refused(int error) {
   }
   if (error == EINVAL || error == EOPNOTSUPP) {
     return {
-        "this kernel cannot be asked for original destinations (CONFIG_NF_CT_NETLINK); load the module "
-        "nf_conntrack_netlink",
+        "this kernel cannot be asked for original destinations (CONFIG_NF_CT_NETLINK); load the "
+        "module nf_conntrack_netlink",
         error};
   }
   return base::os_error("cannot ask conntrack for an original destination", error);
@@ -40,7 +41,8 @@ base::Result<Natlook> Natlook::open() {
   auto socket = open_netfilter_socket();
   if (!socket) return socket.error();
   Natlook natlook(std::move(*socket));
-  // No connection has port 0: whatever else but "unknown" comes back would come back for every connection.
+  // No connection has port 0: whatever else but "unknown" comes back would come back for every
+  // connection.
   const base::Endpoint nobody{boost::asio::ip::address_v4::loopback(), 0};
   if (const auto probe = natlook.lookup(nobody, nobody); !probe) return probe.error();
   return natlook;
@@ -69,7 +71,8 @@ base::Result<std::optional<OriginalTuple>> Natlook::lookup(const base::Endpoint&
       case Kind::refused:
         return refused(answer.error);
       case Kind::malformed:
-        return base::failure("conntrack's answer about {} is not a TCP connection", base::to_string(peer));
+        return base::failure("conntrack's answer about {} is not a TCP connection",
+                             base::to_string(peer));
       case Kind::foreign:
         break;
     }

@@ -1,5 +1,5 @@
-// Original destinations from pf: one ioctl per connection on a descriptor kept open. Reading suffices. macOS
-// wants root at every call, FreeBSD only at open(2): so the broker asks.
+// Original destinations from pf: one ioctl per connection on a descriptor kept open. Reading
+// suffices. macOS wants root at every call, FreeBSD only at open(2): so the broker asks.
 #include <cerrno>
 
 #include <fcntl.h>
@@ -14,8 +14,10 @@ namespace pfctl {
 base::Result<Natlook> Natlook::open() {
   base::UniqueFd device(::open("/dev/pf", O_RDONLY | O_CLOEXEC));
   if (device) return Natlook(std::move(device));
-  if (errno == ENOENT) return base::Error{"there is no /dev/pf; load the packet filter (kldload pf)", ENOENT};
-  if (errno == EACCES || errno == EPERM) return base::Error{"cannot open /dev/pf; run as root", errno};
+  if (errno == ENOENT)
+    return base::Error{"there is no /dev/pf; load the packet filter (kldload pf)", ENOENT};
+  if (errno == EACCES || errno == EPERM)
+    return base::Error{"cannot open /dev/pf; run as root", errno};
   return base::os_error("cannot open /dev/pf", errno);
 }
 

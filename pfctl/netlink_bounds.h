@@ -1,5 +1,5 @@
-// Walks netlink attributes within their bounds: libmnl's own loops are C macros, and take a message's length
-// as rounded up to 4, past what was received.
+// Walks netlink attributes within their bounds: libmnl's own loops are C macros, and take a
+// message's length as rounded up to 4, past what was received.
 #pragma once
 
 #include <algorithm>
@@ -21,8 +21,8 @@ inline const nlmsghdr* first_message(std::string_view bytes) {
   return whole ? header : nullptr;
 }
 
-/// Calls `visit(const nlattr*)` for each attribute of the `size` bytes at `first` that is there in full;
-/// stops at the first that is not.
+/// Calls `visit(const nlattr*)` for each attribute of the `size` bytes at `first` that is there in
+/// full; stops at the first that is not.
 template <class Visit>
 void for_each_attribute(const void* first, std::size_t size, Visit visit) {
   const auto* at = static_cast<const char*>(first);
@@ -46,7 +46,8 @@ template <class Visit>
 void for_each_in_message(const nlmsghdr* header, std::size_t extra, Visit visit) {
   const std::size_t offset = MNL_ALIGN(extra);
   const std::size_t size = mnl_nlmsg_get_payload_len(header);
-  for_each_attribute(mnl_nlmsg_get_payload_offset(header, extra), size > offset ? size - offset : 0, visit);
+  for_each_attribute(mnl_nlmsg_get_payload_offset(header, extra), size > offset ? size - offset : 0,
+                     visit);
 }
 
 /// An attribute's text, with or without the zero at its end.
@@ -55,7 +56,8 @@ void for_each_in_message(const nlmsghdr* header, std::size_t extra, Visit visit)
   return {text, ::strnlen(text, mnl_attr_get_payload_len(attribute))};
 }
 
-/// An attribute's number, in the byte order that it has there; 0 when the attribute is too short for one.
+/// An attribute's number, in the byte order that it has there; 0 when the attribute is too short
+/// for one.
 [[nodiscard]] inline std::uint32_t number_of(const nlattr* attribute) {
   std::uint32_t value = 0;
   if (mnl_attr_get_payload_len(attribute) >= sizeof value)

@@ -11,8 +11,8 @@
 
 namespace pfctl {
 
-/// One datagram: `read(header, items)` for each message of the list. True: more datagrams follow. An error
-/// when it is cut short, or the kernel's own.
+/// One datagram: `read(header, items)` for each message of the list. True: more datagrams follow.
+/// An error when it is cut short, or the kernel's own.
 template <class Item, class Read>
 base::Result<bool> read_dump(std::string_view bytes, std::vector<Item>& items, Read read) {
   while (!bytes.empty()) {

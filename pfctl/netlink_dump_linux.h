@@ -13,7 +13,8 @@ namespace pfctl {
 /// `read`: one datagram of the list (netlink_dump.h).
 template <class Item>
 base::Result<std::vector<Item>> dump(int socket, std::string_view request,
-                                     base::Result<bool> (*read)(std::string_view, std::vector<Item>&)) {
+                                     base::Result<bool> (*read)(std::string_view,
+                                                                std::vector<Item>&)) {
   if (auto sent = send_datagram(socket, request); !sent) return sent.error();
   alignas(8) static thread_local std::array<char, 64 << 10> buffer;
   std::vector<Item> items;

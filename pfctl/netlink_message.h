@@ -12,15 +12,15 @@
 
 namespace pfctl {
 
-/// Every message that is made with it must be smaller than its room: nothing checks. Lists that grow with the
-/// ruleset are cut (nft_messages.cpp).
+/// Every message that is made with it must be smaller than its room: nothing checks. Lists that
+/// grow with the ruleset are cut (nft_messages.cpp).
 class NetlinkMessage {
  public:
   static constexpr std::size_t kRoom = 8 << 10;
 
   /// `type`: subsystem and message. `family` and `resource`: of the nfgenmsg behind the header.
-  NetlinkMessage(std::uint16_t type, std::uint16_t flags, std::uint32_t sequence, std::uint8_t family,
-                 std::uint16_t resource);
+  NetlinkMessage(std::uint16_t type, std::uint16_t flags, std::uint32_t sequence,
+                 std::uint8_t family, std::uint16_t resource);
   NetlinkMessage(const NetlinkMessage&) = delete;
   NetlinkMessage& operator=(const NetlinkMessage&) = delete;
 

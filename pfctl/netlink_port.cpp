@@ -1,5 +1,5 @@
-// Parses /proc/net/netlink: "sk Eth Pid Groups Rmem Wmem Dump Locks Drops Inode", one socket a line. Eth is
-// the protocol, Pid the port.
+// Parses /proc/net/netlink: "sk Eth Pid Groups Rmem Wmem Dump Locks Drops Inode", one socket a
+// line. Eth is the protocol, Pid the port.
 #include "pfctl/netlink_port.h"
 
 #include <array>
@@ -31,7 +31,8 @@ std::optional<std::array<std::string_view, columns>> split(std::string_view line
 
 }  // namespace
 
-std::optional<std::uint64_t> inode_of_netfilter_port(std::string_view proc_net_netlink, std::uint32_t port) {
+std::optional<std::uint64_t> inode_of_netfilter_port(std::string_view proc_net_netlink,
+                                                     std::uint32_t port) {
   while (!proc_net_netlink.empty()) {
     const std::string_view line = proc_net_netlink.substr(0, proc_net_netlink.find('\n'));
     proc_net_netlink.remove_prefix(std::min(line.size() + 1, proc_net_netlink.size()));

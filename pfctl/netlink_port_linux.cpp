@@ -1,4 +1,5 @@
-// Walks /proc for the process that holds a netlink socket. Only when two osproxies meet, so a walk will do.
+// Walks /proc for the process that holds a netlink socket. Only when two osproxies meet, so a walk
+// will do.
 #include <filesystem>
 #include <string>
 #include <system_error>

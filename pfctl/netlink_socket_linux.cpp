@@ -14,8 +14,10 @@ constexpr timeval kReceiveTimeout{.tv_sec = 1, .tv_usec = 0};
 
 base::Error cannot_open(int error) {
   if (error == EPROTONOSUPPORT || error == EAFNOSUPPORT) {
-    return {"this kernel has no netfilter over netlink (CONFIG_NETFILTER_NETLINK); nothing can be diverted",
-            error};
+    return {
+        "this kernel has no netfilter over "
+        "netlink (CONFIG_NETFILTER_NETLINK); nothing can be diverted",
+        error};
   }
   return base::os_error("cannot open a netlink socket to netfilter", error);
 }
@@ -31,7 +33,8 @@ base::Result<base::UniqueFd> open_netfilter_socket() {
   }
   const int on = 1;
   ::setsockopt(socket.get(), SOL_NETLINK, NETLINK_CAP_ACK, &on, sizeof on);
-  if (::setsockopt(socket.get(), SOL_SOCKET, SO_RCVTIMEO, &kReceiveTimeout, sizeof kReceiveTimeout) != 0) {
+  if (::setsockopt(socket.get(), SOL_SOCKET, SO_RCVTIMEO, &kReceiveTimeout,
+                   sizeof kReceiveTimeout) != 0) {
     return cannot_open(errno);
   }
   return socket;
@@ -51,8 +54,8 @@ base::Result<std::size_t> receive_datagram(int socket, std::span<char> buffer) {
     if (length < 0 && errno == EINTR) continue;
     if (length < 0) return base::os_error("no answer from netfilter", errno);
     if (static_cast<std::size_t>(length) > buffer.size()) {
-      return base::failure("an answer from netfilter has {} bytes; at most {} were expected", length,
-                           buffer.size());
+      return base::failure("an answer from netfilter has {} bytes; at most {} were expected",
+                           length, buffer.size());
     }
     return static_cast<std::size_t>(length);
   }

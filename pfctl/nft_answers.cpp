@@ -1,4 +1,5 @@
-// Decoders for what nf_tables sends back, and the table from (message, errno) to what the user should do.
+// Decoders for what nf_tables sends back, and the table from (message, errno) to what the user
+// should do.
 #include "pfctl/nft_answers.h"
 
 #include <algorithm>
@@ -15,7 +16,8 @@
 namespace pfctl {
 namespace {
 
-constexpr std::string_view kCutShort = "the kernel's answer about packet-filter rules was cut short";
+constexpr std::string_view kCutShort =
+    "the kernel's answer about packet-filter rules was cut short";
 
 base::Result<Ack> parse_ack(const nlmsghdr* header) {
   std::int32_t error = 0;
@@ -64,7 +66,8 @@ base::Result<TableAnswer> parse_table_answer(std::string_view bytes, std::uint32
     if (mnl_nlmsg_get_payload_len(header) < sizeof(nfgenmsg)) return base::failure("{}", kCutShort);
     return parse_table(header);
   }
-  if (header->nlmsg_type != NLMSG_ERROR) return base::failure("the kernel answered another question");
+  if (header->nlmsg_type != NLMSG_ERROR)
+    return base::failure("the kernel answered another question");
   auto ack = parse_ack(header);
   if (!ack) return ack.error();
   if (ack->error == ENOENT) return TableAnswer{};
@@ -72,8 +75,8 @@ base::Result<TableAnswer> parse_table_answer(std::string_view bytes, std::uint32
   if (ack->error == EINVAL || ack->error == EOPNOTSUPP) return TableAnswer{};
   if (ack->error == EPERM) {
     return base::Error{
-        "cannot read packet-filter rules: no permission; run as root (CAP_NET_ADMIN in this network "
-        "namespace)",
+        "cannot read packet-filter rules: no permission; run as root (CAP_NET_ADMIN in this "
+        "network namespace)",
         EPERM};
   }
   return base::os_error("cannot read packet-filter rules", ack->error);
@@ -81,21 +84,23 @@ base::Result<TableAnswer> parse_table_answer(std::string_view bytes, std::uint32
 
 base::Error table_in_the_way(long owner) {
   if (owner > 0) {
-    return base::failure("another osproxy (pid {}) runs in this network namespace; end it first", owner);
+    return base::failure("another osproxy (pid {}) runs in this network namespace; end it first",
+                         owner);
   }
   if (owner == kUnseenOwner) {
     return base::failure(
-        "another osproxy runs in this network namespace, in a process that cannot be seen from here; end it "
-        "first");
+        "another osproxy runs in this network namespace, in a process that cannot be seen from "
+        "here; end it first");
   }
   return base::failure(
-      "an nftables table inet {} that belongs to no running osproxy is in the way; remove it with: osproxy "
-      "cleanup",
+      "an nftables table inet {} that belongs to no running osproxy is in the way; remove it "
+      "with: osproxy cleanup",
       kTableName);
 }
 
 bool is_in_the_way(const Batch& batch, const Ack& refusal) {
-  return refusal.sequence < batch.steps.size() && batch.steps[refusal.sequence].kind == Step::Kind::table &&
+  return refusal.sequence < batch.steps.size() &&
+         batch.steps[refusal.sequence].kind == Step::Kind::table &&
          (refusal.error == EEXIST || refusal.error == EPERM);
 }
 
@@ -103,8 +108,8 @@ base::Error explain(const Batch& batch, const Ack& refusal, std::string_view ker
   const int error = refusal.error;
   if (error == EPERM) {
     return {
-        "cannot change packet-filter rules: no permission; run as root (CAP_NET_ADMIN in this network "
-        "namespace)",
+        "cannot change packet-filter rules: no permission; run as root (CAP_NET_ADMIN in this "
+        "network namespace)",
         error};
   }
   const Step step = refusal.sequence < batch.steps.size() ? batch.steps[refusal.sequence] : Step{};
@@ -113,30 +118,31 @@ base::Error explain(const Batch& batch, const Ack& refusal, std::string_view ker
     case Step::Kind::table:
       if (error == EOPNOTSUPP || error == EINVAL) {
         return {fmt::format(
-                    "Linux {} cannot tie packet-filter rules to a process (nf_tables flag owner); osproxy "
-                    "needs Linux 5.12 or newer",
+                    "Linux {} cannot tie packet-filter rules to a process (nf_tables flag owner); "
+                    "osproxy needs Linux 5.12 or newer",
                     kernel),
                 error};
       }
-      return {fmt::format("cannot create the nftables table inet {}: {}", kTableName, reason), error};
+      return {fmt::format("cannot create the nftables table inet {}: {}", kTableName, reason),
+              error};
     case Step::Kind::chain:
       return {fmt::format("Linux {} refuses a chain in the output hook: {}{}", kernel, reason,
                           missing("CONFIG_NF_TABLES_INET and CONFIG_NFT_NAT", error)),
               error};
     case Step::Kind::rule:
-      return {
-          fmt::format("Linux {} refuses the packet-filter rule '{}': {}{}", kernel, step.rule, reason,
-                      missing("CONFIG_NFT_FIB_INET, CONFIG_NFT_REDIR and CONFIG_NF_CONNTRACK_ZONES", error)),
-          error};
+      return {fmt::format(
+                  "Linux {} refuses the packet-filter rule '{}': {}{}", kernel, step.rule, reason,
+                  missing("CONFIG_NFT_FIB_INET, CONFIG_NFT_REDIR and CONFIG_NF_CONNTRACK_ZONES",
+                          error)),
+              error};
     case Step::Kind::batch:
       break;
   }
   if (error == EOPNOTSUPP || error == EINVAL) {
-    return {
-        fmt::format("Linux {} has no nf_tables (CONFIG_NF_TABLES); without it nothing can be diverted: load "
-                    "the module nf_tables or use another kernel",
-                    kernel),
-        error};
+    return {fmt::format("Linux {} has no nf_tables (CONFIG_NF_TABLES); without it nothing can be "
+                        "diverted: load the module nf_tables or use another kernel",
+                        kernel),
+            error};
   }
   return {fmt::format("cannot load the packet-filter rules: {}", reason), error};
 }

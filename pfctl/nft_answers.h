@@ -20,8 +20,8 @@ struct Ack {
   bool operator==(const Ack&) const = default;
 };
 
-/// All acknowledgements and errors of one datagram. `bytes` must be aligned as a netlink buffer (4). An error
-/// when the datagram is cut short.
+/// All acknowledgements and errors of one datagram. `bytes` must be aligned as a netlink buffer
+/// (4). An error when the datagram is cut short.
 [[nodiscard]] base::Result<std::vector<Ack>> parse_acks(std::string_view bytes);
 
 /// The answer to table_query().
@@ -30,8 +30,10 @@ struct TableAnswer {
   std::optional<std::uint32_t> owner;  ///< netlink port of the owning socket
 };
 
-/// `bytes` as for parse_acks(). Errors: cut short, of another sequence, the kernel's own (with os_code).
-[[nodiscard]] base::Result<TableAnswer> parse_table_answer(std::string_view bytes, std::uint32_t sequence);
+/// `bytes` as for parse_acks(). Errors: cut short, of another sequence, the kernel's own (with
+/// os_code).
+[[nodiscard]] base::Result<TableAnswer> parse_table_answer(std::string_view bytes,
+                                                           std::uint32_t sequence);
 
 /// Why the table could not be put in place although nf_tables works: a table of that name is there.
 /// `owner` as rules_owner() gives it.
@@ -40,8 +42,8 @@ base::Error table_in_the_way(long owner);
 /// Whether `refusal` says that a table of our name is there already.
 bool is_in_the_way(const Batch& batch, const Ack& refusal);
 
-/// `refusal` of a message of `batch`, in any other case. `kernel`: release of the running kernel, for example
-/// 6.1.0-13.
+/// `refusal` of a message of `batch`, in any other case. `kernel`: release of the running kernel,
+/// for example 6.1.0-13.
 base::Error explain(const Batch& batch, const Ack& refusal, std::string_view kernel);
 
 }  // namespace pfctl

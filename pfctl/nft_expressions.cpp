@@ -1,5 +1,5 @@
-// The expressions are those that nft(8) 1.0.6 makes of the rule's text, or it could not print it back.
-// Attribute names are the kernel's (linux/netfilter/nf_tables.h).
+// The expressions are those that nft(8) 1.0.6 makes of the rule's text, or it could not print it
+// back. Attribute names are the kernel's (linux/netfilter/nf_tables.h).
 #include "pfctl/nft_expressions.h"
 
 #include <cstddef>
@@ -144,8 +144,9 @@ class Expressions {
     });
   }
   void queue(const Queueing& queueing) {
-    const std::uint16_t flags =
-        queueing.count == 1 ? NFT_QUEUE_FLAG_BYPASS : NFT_QUEUE_FLAG_BYPASS | NFT_QUEUE_FLAG_CPU_FANOUT;
+    const std::uint16_t flags = queueing.count == 1
+                                    ? NFT_QUEUE_FLAG_BYPASS
+                                    : NFT_QUEUE_FLAG_BYPASS | NFT_QUEUE_FLAG_CPU_FANOUT;
     expression("queue", [&] {
       message_.bytes(NFTA_QUEUE_NUM, raw(htons(queueing.first)));
       message_.bytes(NFTA_QUEUE_TOTAL, raw(htons(queueing.count)));
@@ -218,7 +219,8 @@ void put_network(Expressions& out, std::size_t offset, const Address& address, u
   out.payload(NFT_PAYLOAD_NETWORK_HEADER, offset, bytes.size());
   if (prefix < 8 * bytes.size()) {
     std::array<unsigned char, std::tuple_size_v<decltype(bytes)>> mask{};
-    for (unsigned bit = 0; bit < prefix; ++bit) mask[bit / 8] |= static_cast<unsigned char>(0x80U >> bit % 8);
+    for (unsigned bit = 0; bit < prefix; ++bit)
+      mask[bit / 8] |= static_cast<unsigned char>(0x80U >> bit % 8);
     out.masked(mask);
   }
   out.equals(bytes);

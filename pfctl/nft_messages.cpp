@@ -1,5 +1,5 @@
-// nf_tables in netlink form, built with libmnl: libnftnl and libnftables are GPL-2 and cannot be linked with
-// OpenSSL 3. Order and attributes are those that nft(8) 1.0.6 sends.
+// nf_tables in netlink form, built with libmnl: libnftnl and libnftables are GPL-2 and cannot be
+// linked with OpenSSL 3. Order and attributes are those that nft(8) 1.0.6 sends.
 #include "pfctl/nft_messages.h"
 
 #include <algorithm>
@@ -30,8 +30,8 @@ std::uint16_t nft_type(std::uint16_t message) {
   return NFNL_SUBSYS_NFTABLES << 8 | message;
 }
 
-// An element of a set. In an interval set a range is its first key and, flagged as an end, the key behind its
-// last; the stretch in front of the first range has an end of its own.
+// An element of a set. In an interval set a range is its first key and, flagged as an end, the key
+// behind its last; the stretch in front of the first range has an end of its own.
 template <class Key>
 struct Element {
   Key key;
@@ -54,10 +54,11 @@ class BatchBuilder {
   }
 
   void add_table() {
-    add({Step::Kind::table, {}}, NFT_MSG_NEWTABLE, NLM_F_CREATE | NLM_F_EXCL, [&](NetlinkMessage& message) {
-      message.text(NFTA_TABLE_NAME, table_.c_str());
-      message.number(NFTA_TABLE_FLAGS, NFT_TABLE_F_OWNER);
-    });
+    add({Step::Kind::table, {}}, NFT_MSG_NEWTABLE, NLM_F_CREATE | NLM_F_EXCL,
+        [&](NetlinkMessage& message) {
+          message.text(NFTA_TABLE_NAME, table_.c_str());
+          message.number(NFTA_TABLE_FLAGS, NFT_TABLE_F_OWNER);
+        });
   }
 
   void remove_table(std::uint16_t flags) {
@@ -66,17 +67,19 @@ class BatchBuilder {
   }
 
   void add_chain(const NftChain& chain) {
-    add({Step::Kind::chain, {}}, NFT_MSG_NEWCHAIN, NLM_F_CREATE | NLM_F_EXCL, [&](NetlinkMessage& message) {
-      message.text(NFTA_CHAIN_TABLE, table_.c_str());
-      message.text(NFTA_CHAIN_NAME, chain.name);
-      if (!chain.type) return;
-      message.text(NFTA_CHAIN_TYPE, chain.type);
-      message.number(NFTA_CHAIN_POLICY, NF_ACCEPT);
-      message.nest(NFTA_CHAIN_HOOK, [&] {
-        message.number(NFTA_HOOK_HOOKNUM, chain.hook == Hook::output ? NF_INET_LOCAL_OUT : NF_INET_LOCAL_IN);
-        message.number(NFTA_HOOK_PRIORITY, static_cast<std::uint32_t>(chain.priority));
-      });
-    });
+    add({Step::Kind::chain, {}}, NFT_MSG_NEWCHAIN, NLM_F_CREATE | NLM_F_EXCL,
+        [&](NetlinkMessage& message) {
+          message.text(NFTA_CHAIN_TABLE, table_.c_str());
+          message.text(NFTA_CHAIN_NAME, chain.name);
+          if (!chain.type) return;
+          message.text(NFTA_CHAIN_TYPE, chain.type);
+          message.number(NFTA_CHAIN_POLICY, NF_ACCEPT);
+          message.nest(NFTA_CHAIN_HOOK, [&] {
+            message.number(NFTA_HOOK_HOOKNUM,
+                           chain.hook == Hook::output ? NF_INET_LOCAL_OUT : NF_INET_LOCAL_IN);
+            message.number(NFTA_HOOK_PRIORITY, static_cast<std::uint32_t>(chain.priority));
+          });
+        });
   }
 
   void remove_rules(const char* chain) {
@@ -123,7 +126,9 @@ class BatchBuilder {
     append(step, message);
   }
 
-  [[nodiscard]] std::uint32_t next() const { return static_cast<std::uint32_t>(batch_.steps.size()); }
+  [[nodiscard]] std::uint32_t next() const {
+    return static_cast<std::uint32_t>(batch_.steps.size());
+  }
 
   void append(const Step& step, const NetlinkMessage& message) {
     batch_.bytes += message.view();
@@ -138,8 +143,8 @@ class BatchBuilder {
     add(step, NFT_MSG_NEWSET, NLM_F_CREATE, [&](NetlinkMessage& message) {
       message.text(NFTA_SET_TABLE, table_.c_str());
       message.text(NFTA_SET_NAME, kSetName);
-      message.number(NFTA_SET_FLAGS,
-                     NFT_SET_ANONYMOUS | NFT_SET_CONSTANT | (shape.interval ? NFT_SET_INTERVAL : 0));
+      message.number(NFTA_SET_FLAGS, NFT_SET_ANONYMOUS | NFT_SET_CONSTANT |
+                                         (shape.interval ? NFT_SET_INTERVAL : 0));
       message.number(NFTA_SET_KEY_TYPE, shape.key_type);
       message.number(NFTA_SET_KEY_LEN, shape.key_size);
       message.number(NFTA_SET_ID, shape.id);
@@ -151,14 +156,17 @@ class BatchBuilder {
   }
 
   template <class Key>
-  void add_elements(const Step& step, std::uint32_t set_id, std::span<const Element<Key>> elements) {
-    for (; !elements.empty(); elements = elements.subspan(std::min(elements.size(), kElementsPerMessage))) {
+  void add_elements(const Step& step, std::uint32_t set_id,
+                    std::span<const Element<Key>> elements) {
+    for (; !elements.empty();
+         elements = elements.subspan(std::min(elements.size(), kElementsPerMessage))) {
       add(step, NFT_MSG_NEWSETELEM, NLM_F_CREATE, [&](NetlinkMessage& message) {
         message.text(NFTA_SET_ELEM_LIST_TABLE, table_.c_str());
         message.text(NFTA_SET_ELEM_LIST_SET, kSetName);
         message.number(NFTA_SET_ELEM_LIST_SET_ID, set_id);
         message.nest(NFTA_SET_ELEM_LIST_ELEMENTS, [&] {
-          for (const auto& element : elements.first(std::min(elements.size(), kElementsPerMessage))) {
+          for (const auto& element :
+               elements.first(std::min(elements.size(), kElementsPerMessage))) {
             put_element(message, element);
           }
         });
@@ -184,17 +192,19 @@ class BatchBuilder {
   }
 
   std::uint32_t add_port_set(const Step& step, const std::vector<base::PortRange>& ports) {
-    const bool interval =
-        std::ranges::any_of(ports, [](const base::PortRange& range) { return range.first != range.last; });
+    const bool interval = std::ranges::any_of(
+        ports, [](const base::PortRange& range) { return range.first != range.last; });
     std::vector<Element<std::uint16_t>> elements;
     if (interval) elements.push_back({0, true});
     for (const auto& [first, last] : ports) {
       elements.push_back({htons(first)});
       // No key lies behind 65535: that range stays open.
-      if (interval && last < 0xffff) elements.push_back({htons(static_cast<std::uint16_t>(last + 1)), true});
+      if (interval && last < 0xffff)
+        elements.push_back({htons(static_cast<std::uint16_t>(last + 1)), true});
     }
     const auto count = static_cast<std::uint32_t>(elements.size());
-    add_set(step, {++sets_, kKeyInetService, sizeof(std::uint16_t), ByteOrder::big_endian, count, interval});
+    add_set(step, {++sets_, kKeyInetService, sizeof(std::uint16_t), ByteOrder::big_endian, count,
+                   interval});
     add_elements<std::uint16_t>(step, sets_, elements);
     return sets_;
   }
@@ -224,7 +234,8 @@ Batch stop_batch(const Ruleset& ruleset) {
   return std::move(builder).finish();
 }
 
-/// The new rules use connection tracking before the old ones let go of it: what is diverted lives on.
+/// The new rules use connection tracking before the old ones let go of it: what is diverted lives
+/// on.
 Batch resume_batch(const Ruleset& ruleset) {
   BatchBuilder builder;
   const auto chains = nft_chains(ruleset);

@@ -1,5 +1,5 @@
-// Netlink messages that put our table into the kernel, take it out and ask for it, as bytes. No kernel
-// needed.
+// Netlink messages that put our table into the kernel, take it out and ask for it, as bytes. No
+// kernel needed.
 #pragma once
 
 #include <cstdint>
@@ -21,19 +21,22 @@ struct Step {
 /// One nfnetlink batch: taken whole or not at all.
 struct Batch {
   std::string bytes;
-  std::vector<Step> steps;  ///< by sequence number; the first and the last are the brackets of the batch
+  std::vector<Step>
+      steps;  ///< by sequence number; the first and the last are the brackets of the batch
 
-  /// The last message between the brackets, the only one that asks to be acknowledged. Its acknowledgement
-  /// without an error in front of it means that the whole batch is in place.
-  [[nodiscard]] std::uint32_t acknowledged() const { return static_cast<std::uint32_t>(steps.size() - 2); }
+  /// The last message between the brackets, the only one that asks to be acknowledged. Its
+  /// acknowledgement without an error in front of it means that the whole batch is in place.
+  [[nodiscard]] std::uint32_t acknowledged() const {
+    return static_cast<std::uint32_t>(steps.size() - 2);
+  }
 };
 
 /// The whole table, owned by the socket that sends it. `ruleset` must be validated.
 Batch install_batch(const Ruleset& ruleset);
 
-/// Puts `return` in front of all rules of `ruleset` that divert or hold. They stay: without any redirect the
-/// kernel would switch connection tracking off, and the connections that are diverted would no longer be
-/// translated.
+/// Puts `return` in front of all rules of `ruleset` that divert or hold. They stay: without any
+/// redirect the kernel would switch connection tracking off, and the connections that are diverted
+/// would no longer be translated.
 Batch stop_batch(const Ruleset& ruleset);
 
 /// After stop_batch(): the same rules without what was put in front of them.
@@ -42,9 +45,9 @@ Batch resume_batch(const Ruleset& ruleset);
 /// Removes the table of our name, with all that is in it.
 Batch removal_batch();
 
-/// A table that changes nothing, owned by the socket that sends it: as long as it is there the kernel goes on
-/// translating the addresses of connections that were diverted. A chain of type nat keeps address
-/// translation on, a rule that asks for `ct state` connection tracking.
+/// A table that changes nothing, owned by the socket that sends it: as long as it is there the
+/// kernel goes on translating the addresses of connections that were diverted. A chain of type nat
+/// keeps address translation on, a rule that asks for `ct state` connection tracking.
 Batch nat_batch(std::string table);
 
 /// Asks for the table of our name.

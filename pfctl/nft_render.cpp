@@ -1,5 +1,6 @@
-// The table as text, in the very form in which nft(8) lists it (1.0.6, without handles), with comment lines
-// in between. What `osproxy rules` shows; a kernel test compares it with `nft list table`.
+// The table as text, in the very form in which nft(8) lists it (1.0.6, without handles), with
+// comment lines in between. What `osproxy rules` shows; a kernel test compares it with `nft list
+// table`.
 #include <fmt/format.h>
 #include <fmt/ranges.h>
 
@@ -9,9 +10,10 @@ namespace pfctl {
 namespace {
 
 constexpr std::string_view kHeader =
-    "# TCP connections of local programs that are handed to osproxy. The table belongs to the running\n"
-    "# osproxy (flags owner): nobody else can change it, and it is gone when osproxy ends, however it "
-    "ends.\n";
+    "# TCP connections of local programs that are handed to osproxy. The table belongs to the "
+    "running\n"
+    "# osproxy (flags owner): nobody else can change it, and it is gone when osproxy ends, "
+    "however it ends.\n";
 
 std::string_view name_of(AddressType type) {
   switch (type) {
@@ -44,7 +46,8 @@ void append_udp(const NftRule& rule, std::vector<std::string>& parts) {
   } else if (!rule.ports.empty() || !rule.long_header) {
     parts.push_back(render_ports("udp", rule.ports));
   }
-  if (rule.long_header) parts.push_back(fmt::format("udp length >= {} @th,64,8 & 0x80 == 0x80", kQuicLength));
+  if (rule.long_header)
+    parts.push_back(fmt::format("udp length >= {} @th,64,8 & 0x80 == 0x80", kQuicLength));
 }
 
 std::string render_types(const std::vector<AddressType>& types) {
@@ -104,7 +107,8 @@ std::string render_nft_rule(const NftRule& rule) {
   std::vector<std::string> parts;
   if (rule.group) parts.push_back(fmt::format("meta skgid {}", *rule.group));
   if (rule.cgroup) {
-    parts.push_back(fmt::format("socket cgroupv2 level {} \"{}\"", rule.cgroup->level, rule.cgroup->name));
+    parts.push_back(
+        fmt::format("socket cgroupv2 level {} \"{}\"", rule.cgroup->level, rule.cgroup->name));
   }
   if (!rule.types.empty()) parts.push_back(render_types(rule.types));
   if (rule.family)
@@ -117,7 +121,8 @@ std::string render_nft_rule(const NftRule& rule) {
   if (rule.transport == Transport::udp) append_udp(rule, parts);
   if (rule.transport == Transport::syn) parts.emplace_back("tcp flags syn / fin,syn,rst,ack");
   if (rule.mark) parts.push_back(fmt::format("meta mark {:#010x}", *rule.mark));
-  if (rule.mark_bit) parts.push_back(fmt::format("meta mark & {0:#010x} == {0:#010x}", *rule.mark_bit));
+  if (rule.mark_bit)
+    parts.push_back(fmt::format("meta mark & {0:#010x} == {0:#010x}", *rule.mark_bit));
   if (rule.cpu) parts.push_back(fmt::format("meta cpu {}", *rule.cpu));
   if (rule.own_zone) parts.push_back(fmt::format("ct original zone {}", kZone));
   if (rule.untracked_yet) parts.emplace_back("ct state new");
@@ -127,10 +132,11 @@ std::string render_nft_rule(const NftRule& rule) {
         fmt::format("@th,72,{} {:#x}", versions->bits, versions->first >> (32U - versions->bits)));
   }
   if (rule.limit) {
-    parts.push_back(
-        fmt::format("limit rate {}/second burst {} packets", rule.limit->per_second, rule.limit->burst));
+    parts.push_back(fmt::format("limit rate {}/second burst {} packets", rule.limit->per_second,
+                                rule.limit->burst));
   }
-  parts.push_back(std::visit([](const auto& outcome) { return render_outcome(outcome); }, rule.outcome));
+  parts.push_back(
+      std::visit([](const auto& outcome) { return render_outcome(outcome); }, rule.outcome));
   return fmt::format("{}", fmt::join(parts, " "));
 }
 
@@ -141,7 +147,8 @@ std::string render_nft(const Ruleset& ruleset) {
     text += fmt::format("\n\tchain {} {{\n", chain.name);
     if (chain.type) {
       text += fmt::format("\t\ttype {} hook {} priority {}; policy accept;\n", chain.type,
-                          chain.hook == Hook::output ? "output" : "input", render_priority(chain.priority));
+                          chain.hook == Hook::output ? "output" : "input",
+                          render_priority(chain.priority));
     }
     for (const auto& rule : chain.rules) {
       if (!rule.heading.empty()) text += fmt::format("\t\t# {}\n", rule.heading);

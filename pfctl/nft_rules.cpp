@@ -1,5 +1,5 @@
-// Which rules divert, and which leave alone, in the order that keeps us out of our own way: our group first,
-// then what must never be diverted, then the redirects.
+// Which rules divert, and which leave alone, in the order that keeps us out of our own way: our
+// group first, then what must never be diverted, then the redirects.
 #include "pfctl/nft_rules.h"
 
 namespace pfctl {
@@ -10,8 +10,8 @@ using Address6 = boost::asio::ip::address_v6;
 
 constexpr std::uint16_t kDnsPort = 53;
 
-/// Versions 1 (RFC 9000) and 2 (RFC 9369), the drafts of both, Google's own that have long headers (Q050,
-/// T050, T051), Meta's.
+/// Versions 1 (RFC 9000) and 2 (RFC 9369), the drafts of both, Google's own that have long headers
+/// (Q050, T050, T051), Meta's.
 constexpr QuicVersions kQuicVersions[] = {
     {1}, {0x6b3343cf}, {0xff000000, 24}, {0x51303500, 24}, {0x54303500, 24}, {0xfaceb000, 24}};
 
@@ -23,8 +23,8 @@ NftRule own_listener(const base::Address& address, std::uint16_t port) {
   return rule;
 }
 
-// Once the machine's own addresses are diverted as well, a visitor of a listener would be sent to that
-// listener as if it had wanted to go somewhere else.
+// Once the machine's own addresses are diverted as well, a visitor of a listener would be sent to
+// that listener as if it had wanted to go somewhere else.
 void append_listeners(const Ruleset& ruleset, std::vector<NftRule>& rules) {
   const std::size_t first = rules.size();
   if (ruleset.ipv4) rules.push_back(own_listener(Address4::loopback(), ruleset.listener_v4));
@@ -34,10 +34,12 @@ void append_listeners(const Ruleset& ruleset, std::vector<NftRule>& rules) {
 
 NftRule not_unicast(bool loopback) {
   NftRule rule;
-  rule.heading = loopback ? "broadcast, anycast and multicast destinations"
-                          : "this machine's own addresses; broadcast, anycast and multicast destinations";
+  rule.heading =
+      loopback ? "broadcast, anycast and multicast destinations"
+               : "this machine's own addresses; broadcast, anycast and multicast destinations";
   if (!loopback) rule.types.push_back(AddressType::local);
-  rule.types.insert(rule.types.end(), {AddressType::broadcast, AddressType::anycast, AddressType::multicast});
+  rule.types.insert(rule.types.end(),
+                    {AddressType::broadcast, AddressType::anycast, AddressType::multicast});
   return rule;
 }
 
@@ -69,8 +71,8 @@ std::vector<NftRule> our_own(const Ruleset& ruleset) {
 
 NftRule redirect(Family family, const Ruleset& ruleset, std::uint16_t listener) {
   NftRule rule;
-  rule.heading =
-      family == Family::ipv4 ? "IPv4, to the listener on 127.0.0.1" : "IPv6, to the listener on ::1";
+  rule.heading = family == Family::ipv4 ? "IPv4, to the listener on 127.0.0.1"
+                                        : "IPv6, to the listener on ::1";
   rule.family = family;
   rule.transport = Transport::tcp;
   if (ruleset.queueing) {
@@ -134,8 +136,8 @@ NftChain judge_chain(const Ruleset& ruleset) {
   std::vector<NftRule> rules = our_own(ruleset);
   rules.push_back(refuse(Refusal::reset));
   rules.back().heading = "refused: how, the verdict says by a mark";
-  for (const auto how :
-       {Refusal::no_route, Refusal::host_unreachable, Refusal::prohibited, Refusal::port_unreachable}) {
+  for (const auto how : {Refusal::no_route, Refusal::host_unreachable, Refusal::prohibited,
+                         Refusal::port_unreachable}) {
     rules.push_back(refuse(how));
   }
   append_exempt(ruleset, rules);
@@ -200,8 +202,8 @@ NftChain questions_chain(const std::vector<std::uint16_t>& groups) {
   return {kQuestionsChain, nullptr, 0, Hook::output, std::move(rules)};
 }
 
-/// Only what answers one of this machine's own questions: anybody on the network can send datagrams from that
-/// port.
+/// Only what answers one of this machine's own questions: anybody on the network can send datagrams
+/// from that port.
 NftChain answers_chain(std::uint16_t group) {
   NftRule answer;
   answer.heading = "copies of their answers";

@@ -1,5 +1,5 @@
-// The rules of our nftables table, in order: the one list that both the text and the netlink messages are
-// made from, so that what `osproxy rules` prints cannot differ from what is loaded.
+// The rules of our nftables table, in order: the one list that both the text and the netlink
+// messages are made from, so that what `osproxy rules` prints cannot differ from what is loaded.
 #pragma once
 
 #include <cstdint>
@@ -14,8 +14,8 @@
 
 namespace pfctl {
 
-/// In front of dstnat (-100), so that nobody else's redirect decides first. nft refuses `dstnat - 1` in an
-/// output hook.
+/// In front of dstnat (-100), so that nobody else's redirect decides first. nft refuses `dstnat -
+/// 1` in an output hook.
 inline constexpr const char* kDivertChain = "divert";
 inline constexpr std::int32_t kDivertPriority = -101;
 
@@ -23,29 +23,29 @@ inline constexpr std::int32_t kDivertPriority = -101;
 inline constexpr const char* kZoneChain = "zone";
 inline constexpr std::int32_t kZonePriority = -300;
 
-/// The connection tracking zone of the original direction of our own connections. A program's connection may
-/// come to have the very addresses and ports that one of ours had a moment ago; in one zone the kernel would
-/// take it for that one, which is not translated, and it would escape. Replies stay in the default zone, so
-/// that stateful firewalls know them.
+/// The connection tracking zone of the original direction of our own connections. A program's
+/// connection may come to have the very addresses and ports that one of ours had a moment ago; in
+/// one zone the kernel would take it for that one, which is not translated, and it would escape.
+/// Replies stay in the default zone, so that stateful firewalls know them.
 inline constexpr std::uint16_t kZone = 28531;
 
-/// Behind connection tracking, in front of address translation. Every packet of everyone comes by here: so
-/// its few rules only ask whether this is the first one of a connection. Everything else is asked in
-/// kJudgeChain.
+/// Behind connection tracking, in front of address translation. Every packet of everyone comes by
+/// here: so its few rules only ask whether this is the first one of a connection. Everything else
+/// is asked in kJudgeChain.
 inline constexpr const char* kFirstChain = "first";
 inline constexpr std::int32_t kFirstPriority = -150;
 inline constexpr const char* kJudgeChain = "judge";
 
-/// Copies of questions to name servers go to the group of the CPU on which they are asked: whoever reads it
-/// is there as well, and runs before the program does anything else.
+/// Copies of questions to name servers go to the group of the CPU on which they are asked: whoever
+/// reads it is there as well, and runs before the program does anything else.
 inline constexpr const char* kQuestionsChain = "questions";
 
-/// Datagrams that are as long as what opens a QUIC connection, and begin like it: those of a known version go
-/// on to kJudgeChain.
+/// Datagrams that are as long as what opens a QUIC connection, and begin like it: those of a known
+/// version go on to kJudgeChain.
 inline constexpr const char* kQuicChain = "quic";
 
-/// Of the UDP datagram in which a client opens a QUIC connection, with the header of UDP: 1200 bytes of
-/// payload at least (RFC 9000 14.1).
+/// Of the UDP datagram in which a client opens a QUIC connection, with the header of UDP: 1200
+/// bytes of payload at least (RFC 9000 14.1).
 inline constexpr std::uint16_t kQuicLength = 1208;
 
 /// Bytes 1 to 4 of a long header (RFC 8999 5.1), or the first `bits` of them.
@@ -110,24 +110,26 @@ inline constexpr Limit kCopyLimit{2000, 1000};
 
 enum class Hook : std::uint8_t { output, input };
 
-/// One rule: its conditions, all of which must hold, in the order in which they are tested, and its outcome.
+/// One rule: its conditions, all of which must hold, in the order in which they are tested, and its
+/// outcome.
 struct NftRule {
-  std::string_view heading;  ///< comment in front of a group; empty: in the group of the rule before
+  std::string_view
+      heading;  ///< comment in front of a group; empty: in the group of the rule before
   std::optional<std::uint32_t> group;  ///< of the socket's maker
   std::optional<CgroupMatch> cgroup;   ///< of the socket's maker
   std::vector<AddressType> types;      ///< of the destination; empty: any
   std::optional<Family> family;        ///< not together with destination, which implies it
   std::optional<base::Network> destination;
   Transport transport = Transport::any;
-  std::vector<base::PortRange> ports;         ///< destination ports of a tcp or udp rule; empty: any
-  std::uint16_t source_port = 0;              ///< of a udp rule without ports; 0: any
-  std::optional<std::uint32_t> mark;          ///< the packet's, as a whole
-  std::optional<std::uint32_t> mark_bit;      ///< is set in the packet's mark
-  std::optional<std::uint32_t> cpu;           ///< that handles the packet
-  bool own_zone = false;                      ///< of a connection in kZone
-  bool untracked_yet = false;                 ///< connection tracking has seen no answer (ct state new)
-  bool reply = false;                         ///< answers a flow that began on this machine
-  bool long_header = false;                   ///< of a udp rule: kQuicLength at least, and a long header
+  std::vector<base::PortRange> ports;     ///< destination ports of a tcp or udp rule; empty: any
+  std::uint16_t source_port = 0;          ///< of a udp rule without ports; 0: any
+  std::optional<std::uint32_t> mark;      ///< the packet's, as a whole
+  std::optional<std::uint32_t> mark_bit;  ///< is set in the packet's mark
+  std::optional<std::uint32_t> cpu;       ///< that handles the packet
+  bool own_zone = false;                  ///< of a connection in kZone
+  bool untracked_yet = false;             ///< connection tracking has seen no answer (ct state new)
+  bool reply = false;                     ///< answers a flow that began on this machine
+  bool long_header = false;  ///< of a udp rule: kQuicLength at least, and a long header
   std::optional<QuicVersions> quic_versions;  ///< of a long header
   std::optional<Limit> limit;
   Outcome outcome = Leave{};

@@ -1,4 +1,5 @@
-// Dumps of nf_tables rules (linux/netfilter/nf_tables.h) and of iptables' tables, as far as they matter.
+// Dumps of nf_tables rules (linux/netfilter/nf_tables.h) and of iptables' tables, as far as they
+// matter.
 #include "pfctl/other_rules.h"
 
 #include <algorithm>
@@ -41,7 +42,8 @@ struct Expression {
       for_each_nested(attribute, [&](const nlattr* data) {
         static_assert(NFTA_MATCH_NAME == 1 && NFTA_TARGET_NAME == 1 && NFTA_SOCKET_KEY == 1);
         if (mnl_attr_get_type(data) == NFTA_META_KEY) meta_key = ntohl(number_of(data));
-        if (mnl_attr_get_type(data) == NFTA_TARGET_INFO && mnl_attr_get_payload_len(data) >= sizeof flags)
+        if (mnl_attr_get_type(data) == NFTA_TARGET_INFO &&
+            mnl_attr_get_payload_len(data) >= sizeof flags)
           std::memcpy(&flags, mnl_attr_get_payload(data), sizeof flags);
         if (mnl_attr_get_type(data) != NFTA_MATCH_NAME) return;
         first = ntohl(number_of(data));
@@ -172,7 +174,8 @@ std::set<std::size_t> reached_from(const XtablesChain& chain, const std::vector<
     const std::size_t start = starts.back();
     starts.pop_back();
     const bool built_in = start >= chain.first && start <= chain.last;
-    for (auto each = std::lower_bound(entries.begin(), entries.end(), start); each != entries.end(); ++each) {
+    for (auto each = std::lower_bound(entries.begin(), entries.end(), start); each != entries.end();
+         ++each) {
       if (each->begins_chain || (built_in && each->at > chain.last)) break;
       if (!reached.insert(each->at).second) break;
       if (each->jumps) starts.push_back(*each->jumps);
@@ -202,7 +205,8 @@ base::Result<bool> read_other_rule_dump(std::string_view bytes, std::vector<Othe
 }
 
 void read_xtables_entries(std::string_view entries, bool ipv6, const std::string& table,
-                          const std::optional<XtablesChain>& output, std::vector<OtherRule>& rules) {
+                          const std::optional<XtablesChain>& output,
+                          std::vector<OtherRule>& rules) {
   const auto all = entries_in(entries, ipv6 ? kEntry6 : kEntry4);
   const auto reached = output ? reached_from(*output, all) : std::set<std::size_t>{};
   for (const auto& entry : all) {
@@ -220,26 +224,29 @@ std::vector<std::string> conflicts(const OtherRules& others, const Ruleset& rule
     // The guard's own table translates nothing.
     if (chain.table.starts_with("inet osproxy_guard")) continue;
     if (chain.type != "nat" || chain.priority > kDivertPriority) continue;
-    lines.insert(fmt::format("{} {} (priority {}) translates before osproxy: what it redirects is not seen",
-                             chain.table, chain.name, chain.priority));
+    lines.insert(
+        fmt::format("{} {} (priority {}) translates before osproxy: what it redirects is not seen",
+                    chain.table, chain.name, chain.priority));
   }
   const auto reached = reached_chains(others);
   for (const auto& rule : others.rules) {
     if (rule.by_cgroup) {
       lines.insert(fmt::format(
-          "rules by cgroup in {} judge osproxy's cgroup where it connects in a program's place", rule.table));
+          "rules by cgroup in {} judge osproxy's cgroup where it connects in a program's place",
+          rule.table));
     }
     if (rule.untracks && (rule.chain.empty() || reached.count({rule.table, rule.chain}) > 0)) {
-      lines.insert(
-          fmt::format("{} takes packets out of connection tracking: those are not intercepted", rule.table));
+      lines.insert(fmt::format(
+          "{} takes packets out of connection tracking: those are not intercepted", rule.table));
     }
   }
-  const std::uint32_t marks = ruleset.own_mark | (ruleset.queueing ? ruleset.queueing->mark_bit : 0);
+  const std::uint32_t marks =
+      ruleset.own_mark | (ruleset.queueing ? ruleset.queueing->mark_bit : 0);
   for (const auto& rule : others.routing) {
     if ((rule.mask & marks) == 0) continue;
-    lines.insert(
-        fmt::format("`ip rule` {} looks at the bit {:#x} of packet marks, which osproxy sets (--mark)",
-                    rule.priority, marks));
+    lines.insert(fmt::format(
+        "`ip rule` {} looks at the bit {:#x} of packet marks, which osproxy sets (--mark)",
+        rule.priority, marks));
   }
   if (others.loopback_down) lines.insert("the device lo is down: nothing can be intercepted");
   return {lines.begin(), lines.end()};

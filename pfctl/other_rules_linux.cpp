@@ -1,4 +1,5 @@
-// The calls behind it. Tables of legacy iptables are read with getsockopt(2), as iptables-legacy does.
+// The calls behind it. Tables of legacy iptables are read with getsockopt(2), as iptables-legacy
+// does.
 #include <array>
 #include <cstring>
 #include <fstream>
@@ -19,8 +20,9 @@
 namespace pfctl {
 namespace {
 
-constexpr int kGetInfo = 64, kGetEntries = 65;  // IPT_SO_GET_INFO, IPT_SO_GET_ENTRIES; IP6T_ the same
-constexpr std::size_t kNameSize = 32;           // XT_TABLE_MAXNAMELEN
+constexpr int kGetInfo = 64,
+              kGetEntries = 65;        // IPT_SO_GET_INFO, IPT_SO_GET_ENTRIES; IP6T_ the same
+constexpr std::size_t kNameSize = 32;  // XT_TABLE_MAXNAMELEN
 constexpr std::size_t kInfoSize = 84, kSizeInInfo = 80;        // struct ipt_getinfo
 constexpr std::size_t kSizeInEntries = 32, kEntriesHead = 40;  // struct ipt_get_entries
 constexpr int kTries = 3;
@@ -43,7 +45,8 @@ std::uint32_t number_at(const std::array<char, kInfoSize>& info, std::size_t off
 std::optional<XtablesChain> output_in(const std::array<char, kInfoSize>& info) {
   if ((number_at(info, kHooksInInfo) & 1U << kOutputHook) == 0) return {};
   constexpr std::size_t kOffset = kOutputHook * sizeof(std::uint32_t);
-  return XtablesChain{number_at(info, kFirstInInfo + kOffset), number_at(info, kLastInInfo + kOffset)};
+  return XtablesChain{number_at(info, kFirstInInfo + kOffset),
+                      number_at(info, kLastInInfo + kOffset)};
 }
 
 /// Table `name`; empty when it cannot be read, or changes all the time.
@@ -68,7 +71,8 @@ Table query_table(int socket, bool ipv6, const std::string& name) {
 void read_legacy_tables(bool ipv6, std::vector<OtherRule>& rules) {
   // Asking for a table that is not there would make it.
   std::ifstream names{ipv6 ? "/proc/self/net/ip6_tables_names" : "/proc/self/net/ip_tables_names"};
-  const base::UniqueFd socket{::socket(ipv6 ? AF_INET6 : AF_INET, SOCK_RAW | SOCK_CLOEXEC, IPPROTO_RAW)};
+  const base::UniqueFd socket{
+      ::socket(ipv6 ? AF_INET6 : AF_INET, SOCK_RAW | SOCK_CLOEXEC, IPPROTO_RAW)};
   if (!socket) return;
   for (std::string name; std::getline(names, name);) {
     const auto label = fmt::format("{} {}", ipv6 ? "ip6tables" : "iptables", name);
@@ -81,7 +85,8 @@ bool is_loopback_down() {
   const base::UniqueFd socket{::socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0)};
   ifreq request{};
   std::strcpy(request.ifr_name, "lo");
-  return socket && ::ioctl(socket.get(), SIOCGIFFLAGS, &request) == 0 && (request.ifr_flags & IFF_UP) == 0;
+  return socket && ::ioctl(socket.get(), SIOCGIFFLAGS, &request) == 0 &&
+         (request.ifr_flags & IFF_UP) == 0;
 }
 
 }  // namespace
@@ -93,7 +98,8 @@ base::Result<std::vector<std::string>> find_conflicts(const Ruleset& ruleset) {
   others.chains = std::move(*chains);
   const auto socket = open_netfilter_socket();
   if (!socket) return socket.error();
-  const NetlinkMessage request(NFNL_SUBSYS_NFTABLES << 8 | NFT_MSG_GETRULE, NLM_F_DUMP, 1, AF_UNSPEC, 0);
+  const NetlinkMessage request(NFNL_SUBSYS_NFTABLES << 8 | NFT_MSG_GETRULE, NLM_F_DUMP, 1,
+                               AF_UNSPEC, 0);
   auto rules = dump(socket->get(), request.view(), read_other_rule_dump);
   if (!rules) return rules.error();
   others.rules = std::move(*rules);

@@ -1,6 +1,6 @@
-// Statements are told apart by their first words and nothing is parsed beyond that: what pfctl accepts but we
-// do not know is refused rather than guessed at, for a line in the wrong section makes pfctl refuse the whole
-// file, and the machine boots without its firewall.
+// Statements are told apart by their first words and nothing is parsed beyond that: what pfctl
+// accepts but we do not know is refused rather than guessed at, for a line in the wrong section
+// makes pfctl refuse the whole file, and the machine boots without its firewall.
 #include "pfctl/pf_conf.h"
 
 #include <algorithm>
@@ -20,7 +20,16 @@ constexpr std::string_view kMarker = " # by osproxy rules --into";
 constexpr std::array kDialects{Dialect::darwin, Dialect::freebsd, Dialect::openbsd};
 
 /// In the order that pfctl wants.
-enum class Section { any, options, ether, normalization, queueing, translation, dummynet, filtering };
+enum class Section {
+  any,
+  options,
+  ether,
+  normalization,
+  queueing,
+  translation,
+  dummynet,
+  filtering
+};
 
 struct Keyword {
   std::string_view word;
@@ -67,7 +76,8 @@ Result<Section> section_of(const PfStatement& statement) {
       statement.line, first.text);
 }
 
-/// Whether a reference to `pattern` evaluates `anchor`: itself, or the direct children of its parent.
+/// Whether a reference to `pattern` evaluates `anchor`: itself, or the direct children of its
+/// parent.
 bool covers(std::string_view pattern, std::string_view anchor) {
   if (pattern == anchor) return true;
   const auto slash = anchor.rfind('/');
@@ -101,7 +111,8 @@ bool decides_quickly(const PfStatement& statement) {
 
 bool loads(const PfStatement& statement, std::string_view anchor) {
   const auto& words = statement.words;
-  return words.size() > 2 && words[0].is("load") && words[1].is("anchor") && words[2].text == anchor;
+  return words.size() > 2 && words[0].is("load") && words[1].is("anchor") &&
+         words[2].text == anchor;
 }
 
 bool skips_loopback(const PfStatement& statement) {
@@ -118,8 +129,8 @@ std::string reference(Dialect dialect) {
   return fmt::format("anchor \"{}\"{}", anchor_of(dialect), kMarker);
 }
 std::string loading(Dialect dialect) {
-  return fmt::format("load anchor \"{}\" from \"{}\"{}", anchor_of(dialect), anchor_file_of(dialect),
-                     kMarker);
+  return fmt::format("load anchor \"{}\" from \"{}\"{}", anchor_of(dialect),
+                     anchor_file_of(dialect), kMarker);
 }
 
 bool is_ours(std::string_view line) {
@@ -167,8 +178,8 @@ void note_reference(Survey& survey, const PfStatement& statement, std::string_vi
   if (refers_to(statement, "anchor", anchor)) {
     if (++survey.reference > 1 || survey.quick_line == 0) return;
     survey.notes.push_back(fmt::format(
-        "line {}: what the quick rule of line {} decides on does not come to this reference; put it in "
-        "front of all filter rules",
+        "line {}: what the quick rule of line {} decides on does not come to this reference; put "
+        "it in front of all filter rules",
         statement.line, survey.quick_line));
   } else if (survey.quick_line == 0 && decides_quickly(statement)) {
     survey.quick_line = statement.line;
@@ -186,9 +197,9 @@ void note_include(Survey& survey, const PfStatement& statement) {
 
 void note_obstacle(Survey& survey, const PfStatement& statement) {
   if (!skips_loopback(statement)) return;
-  survey.notes.push_back(
-      fmt::format("line {}: while pf skips lo0, diverted connections time out; take it out of `set skip on`",
-                  statement.line));
+  survey.notes.push_back(fmt::format(
+      "line {}: while pf skips lo0, diverted connections time out; take it out of `set skip on`",
+      statement.line));
 }
 
 Result<Survey> survey_of(const std::vector<PfStatement>& statements, Dialect dialect) {
@@ -233,8 +244,8 @@ std::vector<Insertion> insertions_for(const Survey& survey, Dialect dialect, std
 }
 
 /// About includes that come before references of ours.
-std::vector<std::string> include_notes(const Survey& survey, const std::vector<Insertion>& insertions,
-                                       Dialect dialect) {
+std::vector<std::string> include_notes(const Survey& survey,
+                                       const std::vector<Insertion>& insertions, Dialect dialect) {
   std::vector<std::string> notes;
   const std::string load = loading(dialect);
   for (const auto& include : survey.includes) {
@@ -243,18 +254,19 @@ std::vector<std::string> include_notes(const Survey& survey, const std::vector<I
     });
     if (!before) continue;
     notes.push_back(fmt::format(
-        "line {}: what this includes was not read; if it holds translation or filter rules, osproxy's lines "
-        "must stand before it",
+        "line {}: what this includes was not read; if it holds translation or filter rules, "
+        "osproxy's lines must stand before it",
         include.line));
   }
   return notes;
 }
 
-/// A text that does not end with a newline does not end with one afterwards: that is how remove_anchor()
-/// knows.
+/// A text that does not end with a newline does not end with one afterwards: that is how
+/// remove_anchor() knows.
 std::string with_lines(std::string_view conf, const std::vector<Insertion>& insertions) {
   const auto first = conf.find('\n');
-  const std::string_view eol = first != conf.npos && conf.substr(0, first).ends_with('\r') ? "\r\n" : "\n";
+  const std::string_view eol =
+      first != conf.npos && conf.substr(0, first).ends_with('\r') ? "\r\n" : "\n";
   const bool open_end = !conf.empty() && !conf.ends_with('\n');
   std::string out;
   std::size_t from = 0;
@@ -262,8 +274,8 @@ std::string with_lines(std::string_view conf, const std::vector<Insertion>& inse
     out += conf.substr(from, insertion.place - from);
     from = insertion.place;
     const bool after_open_end = open_end && insertion.place == conf.size();
-    out +=
-        after_open_end ? fmt::format("{}{}", eol, insertion.line) : fmt::format("{}{}", insertion.line, eol);
+    out += after_open_end ? fmt::format("{}{}", eol, insertion.line)
+                          : fmt::format("{}{}", insertion.line, eol);
   }
   return out + std::string(conf.substr(from));
 }

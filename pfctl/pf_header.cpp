@@ -1,5 +1,5 @@
-// What a person needs who finds these rules on a machine: who listens where, the commands of that system, and
-// the ways in which the main ruleset can defeat them.
+// What a person needs who finds these rules on a machine: who listens where, the commands of that
+// system, and the ways in which the main ruleset can defeat them.
 #include "pfctl/pf_header.h"
 
 #include <string_view>
@@ -43,12 +43,12 @@ std::string listeners(const Ruleset& ruleset, Dialect dialect) {
   const bool aliased = dialect != Dialect::openbsd;
   std::vector<std::string> out;
   if (ruleset.ipv4) {
-    out.push_back(
-        fmt::format("{} port {}", aliased ? ruleset.alias_v4.to_string() : "127.0.0.1", ruleset.listener_v4));
+    out.push_back(fmt::format("{} port {}", aliased ? ruleset.alias_v4.to_string() : "127.0.0.1",
+                              ruleset.listener_v4));
   }
   if (diverts_ipv6(ruleset)) {
-    out.push_back(
-        fmt::format("{} port {}", aliased ? ruleset.alias_v6.to_string() : "::1", ruleset.listener_v6));
+    out.push_back(fmt::format("{} port {}", aliased ? ruleset.alias_v6.to_string() : "::1",
+                              ruleset.listener_v6));
   }
   return fmt::format("{}", fmt::join(out, " and "));
 }
@@ -60,26 +60,30 @@ std::string proxy(const Ruleset& ruleset, Dialect dialect) {
       "# - has the group number {}, by which its own connections are known\n",
       listeners(ruleset, dialect), ruleset.exempt_gid);
   if (const auto range = own_source_ports(ruleset, dialect))
-    out +=
-        fmt::format("# - connects to this machine itself from ports {} to {}\n", range->first, range->last);
+    out += fmt::format("# - connects to this machine itself from ports {} to {}\n", range->first,
+                       range->last);
   return out;
 }
 
 std::string two_steps(const Ruleset& ruleset, Dialect dialect) {
   return fmt::format(
-      "# TCP connections that programs of this machine open are bent to lo0 on their way out, and handed to "
-      "the\n"
-      "# proxy where they come in again. It learns from pf where they were to go (DIOCNATLOOK), and\n{}",
+      "# TCP connections that programs of this machine open are bent to lo0 on their way out, and "
+      "handed to the\n"
+      "# proxy where they come in again. It learns from pf where they were to go (DIOCNATLOOK), "
+      "and\n{}",
       proxy(ruleset, dialect));
 }
 
-constexpr std::string_view kByHand = "#\n# `osproxy run` does all of this itself. By hand, as root:\n";
-constexpr std::string_view kUndo = "# and to undo it (what is diverted already stays so until it ends):\n";
+constexpr std::string_view kByHand =
+    "#\n# `osproxy run` does all of this itself. By hand, as root:\n";
+constexpr std::string_view kUndo =
+    "# and to undo it (what is diverted already stays so until it ends):\n";
 constexpr std::string_view kWhyMtu = "or TSO of an interface ruins uploads";
 constexpr std::string_view kSkip =
     "# While pf skips lo0 (`set skip on lo0` in the main ruleset), what is diverted times out.\n";
 constexpr std::string_view kUnattended =
-    "# Rules that are loaded by hand outlive the proxy: without it, what they divert gets nowhere.\n";
+    "# Rules that are loaded by hand outlive "
+    "the proxy: without it, what they divert gets nowhere.\n";
 
 std::string darwin_header(const Ruleset& ruleset) {
   const std::string anchor = anchor_of(Dialect::darwin);
@@ -96,13 +100,15 @@ std::string darwin_header(const Ruleset& ruleset) {
   out += command("ifconfig lo0 mtu 16384", "or what it was");
   out += alias_commands(ruleset, false);
   out +=
-      "#\n# The stock /etc/pf.conf evaluates the anchor: it has rdr-anchor and anchor \"com.apple/*\". Where "
-      "another\n"
-      "# main ruleset is loaded, `osproxy rules --dialect darwin --into FILE` prints FILE with what it "
-      "lacks.\n";
+      "#\n# The stock /etc/pf.conf evaluates the anchor: it has rdr-anchor and anchor "
+      "\"com.apple/*\". Where another\n"
+      "# main ruleset is loaded, `osproxy rules --dialect darwin --into FILE` prints FILE with "
+      "what it lacks.\n";
   out += kSkip;
   out += kUnattended;
-  out += "# While pf has rules like these, iCloud Private Relay switches itself off (macOS 14 and later).\n";
+  out +=
+      "# While pf has rules like these, iCloud "
+      "Private Relay switches itself off (macOS 14 and later).\n";
   return out;
 }
 
@@ -112,8 +118,8 @@ std::string freebsd_header(const Ruleset& ruleset) {
   out += two_steps(ruleset, Dialect::freebsd);
   if (ruleset.queueing) {
     out += fmt::format(
-        "# Before that, the first packet of each new IPv4 connection waits for its verdict: it is given to "
-        "whoever\n"
+        "# Before that, the first packet of each new IPv4 connection waits for its verdict: it is "
+        "given to whoever\n"
         "# has port {} of divert(4), and lost while nobody has.\n",
         ruleset.queueing->first);
   }
@@ -139,10 +145,10 @@ std::string freebsd_header(const Ruleset& ruleset) {
   out += command("ifconfig lo0 mtu 16384", "or what it was");
   out += alias_commands(ruleset, false);
   out += fmt::format(
-      "#\n# The main ruleset must refer to it: rdr-anchor \"{0}\" before all other translation rules, anchor "
-      "\"{0}\"\n"
-      "# before all other filter rules. `osproxy rules --dialect freebsd --into FILE` prints FILE with "
-      "both.\n",
+      "#\n# The main ruleset must refer to it: rdr-anchor \"{0}\" before all other translation "
+      "rules, anchor \"{0}\"\n"
+      "# before all other filter rules. `osproxy rules --dialect freebsd --into FILE` prints FILE "
+      "with both.\n",
       anchor);
   out += kSkip;
   out += kUnattended;
@@ -154,12 +160,12 @@ std::string openbsd_header(const Ruleset& ruleset) {
   std::string out =
       fmt::format("# osproxy's pf rules for OpenBSD 6.9 and later: the anchor {}.\n#\n", anchor);
   out +=
-      "# TCP connections that programs of this machine open are bent to lo0 on their way out (divert-to acts "
-      "on\n"
+      "# TCP connections that programs of this machine open are bent to lo0 on their way out "
+      "(divert-to acts on\n"
       "# incoming packets only), and handed to a proxy where they come in again.\n"
       "#\n"
-      "# osproxy does not run on OpenBSD, and nobody has tried these rules there. They are for a transparent "
-      "proxy\n"
+      "# osproxy does not run on OpenBSD, and nobody has tried these rules there. They are for a "
+      "transparent proxy\n"
       "# of your own, which learns from getsockname(2) where a connection was to go, and\n";
   out += proxy(ruleset, Dialect::openbsd);
   out += "#\n# By hand, as root:\n";
@@ -167,10 +173,10 @@ std::string openbsd_header(const Ruleset& ruleset) {
   out += kUndo;
   out += command(fmt::format("pfctl -a {} -F all", anchor));
   out += fmt::format(
-      "#\n# The main ruleset must refer to it: anchor \"{}\" before all other filter rules; `osproxy rules\n"
-      "# --dialect openbsd --into FILE` prints FILE with it. The stock /etc/pf.conf has `set skip on lo`: "
-      "take "
-      "it out,\n"
+      "#\n# The main ruleset must refer to it: anchor \"{}\" before all other filter rules; "
+      "`osproxy rules\n"
+      "# --dialect openbsd --into FILE` prints FILE with it. The stock /etc/pf.conf has `set skip "
+      "on lo`: take it out,\n"
       "# or what is diverted times out.\n",
       anchor);
   return out;

@@ -1,5 +1,6 @@
-// The journal names addresses, rules and modules that root's tools are then given as arguments. Only root can
-// write it; still each value must be what its kind says, so that a damaged file does no damage.
+// The journal names addresses, rules and modules that root's tools are then given as arguments.
+// Only root can write it; still each value must be what its kind says, so that a damaged file does
+// no damage.
 #include "pfctl/pf_journal.h"
 
 #include <algorithm>
@@ -86,9 +87,11 @@ std::optional<Undo> undo_from(const Json& entry) {
   if (!entry.is_object() || entry.size() != 2) return {};
   const auto kind = entry.find("undo");
   const auto value = entry.find("value");
-  if (kind == entry.end() || value == entry.end() || !kind->is_string() || !value->is_string()) return {};
+  if (kind == entry.end() || value == entry.end() || !kind->is_string() || !value->is_string())
+    return {};
   const auto& text = kind->get_ref<const std::string&>();
-  const auto name = std::ranges::find_if(kNames, [&](const Name& each) { return each.text == text; });
+  const auto name =
+      std::ranges::find_if(kNames, [&](const Name& each) { return each.text == text; });
   if (name == kNames.end()) return {};
   Undo undo{name->kind, value->get<std::string>()};
   if (!fits(undo)) return {};
@@ -118,22 +121,24 @@ std::string render_journal(const Journal& journal) {
 
 base::Result<Journal> parse_journal(std::string_view text) {
   const Json whole = Json::parse(text, nullptr, false);
-  if (!whole.is_object()) return base::failure("the journal of changes to pf is damaged: not a JSON object");
+  if (!whole.is_object())
+    return base::failure("the journal of changes to pf is damaged: not a JSON object");
   const auto version = whole.find("version");
   if (version == whole.end() || *version != kVersion) {
     return base::failure("the journal of changes to pf is of another version of osproxy");
   }
   const auto pid = whole.find("pid");
   const auto steps = whole.find("steps");
-  if (pid == whole.end() || !pid->is_number_unsigned() || *pid > 0x7fffffff || steps == whole.end() ||
-      !steps->is_array() || steps->size() > kMostSteps) {
+  if (pid == whole.end() || !pid->is_number_unsigned() || *pid > 0x7fffffff ||
+      steps == whole.end() || !steps->is_array() || steps->size() > kMostSteps) {
     return base::failure("the journal of changes to pf is damaged: no pid or no steps");
   }
   Journal journal{.pid = pid->get<long>(), .undo = {}};
   for (const auto& entry : *steps) {
     auto undo = undo_from(entry);
     if (!undo)
-      return base::failure("the journal of changes to pf is damaged at step {}", journal.undo.size() + 1);
+      return base::failure("the journal of changes to pf is damaged at step {}",
+                           journal.undo.size() + 1);
     journal.undo.push_back(std::move(*undo));
   }
   return journal;
@@ -145,21 +150,26 @@ base::Result<Journal> read_journal(const std::string& path) {
   if (!text) return text.error();
   auto journal = parse_journal(*text);
   if (journal) return journal;
-  return base::failure("{}: {}; look at pf by hand (pfctl -s Anchors, ifconfig lo0), then remove the file",
-                       path, journal.error().text);
+  return base::failure(
+      "{}: {}; look at pf by hand (pfctl -s Anchors, ifconfig lo0), then remove the file", path,
+      journal.error().text);
 }
 
 base::Result<JournalFile> JournalFile::open(std::string path) {
   const std::string folder = folder_of(path);
   if (::mkdir(folder.c_str(), 0700) != 0 && errno != EEXIST)
     return base::os_error("cannot make " + folder, errno);
-  base::UniqueFd lock(::open(lock_of(path).c_str(), O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600));
+  base::UniqueFd lock(
+      ::open(lock_of(path).c_str(), O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600));
   if (!lock) return base::os_error("cannot open " + lock_of(path), errno);
-  if (::flock(lock.get(), LOCK_EX | LOCK_NB) == 0) return JournalFile(std::move(path), std::move(lock));
+  if (::flock(lock.get(), LOCK_EX | LOCK_NB) == 0)
+    return JournalFile(std::move(path), std::move(lock));
   if (errno != EWOULDBLOCK) return base::os_error("cannot lock " + lock_of(path), errno);
   const auto journal = read_journal(path);
-  const std::string who = journal && journal->pid > 0 ? fmt::format("pid {}", journal->pid) : "just starting";
-  return base::Error{fmt::format("another osproxy ({}) has rules in pf; end it first", who), EWOULDBLOCK};
+  const std::string who =
+      journal && journal->pid > 0 ? fmt::format("pid {}", journal->pid) : "just starting";
+  return base::Error{fmt::format("another osproxy ({}) has rules in pf; end it first", who),
+                     EWOULDBLOCK};
 }
 
 base::Result<> JournalFile::write(const Journal& journal) const {

@@ -1,5 +1,6 @@
-// What has to be undone on this machine, on disk before it is done. pf has no owner who could be asked: when
-// everything of osproxy is killed at once, this file is what is left to put things right from.
+// What has to be undone on this machine, on disk before it is done. pf has no owner who could be
+// asked: when everything of osproxy is killed at once, this file is what is left to put things
+// right from.
 #pragma once
 
 #include <cstdint>
@@ -49,12 +50,12 @@ std::string render_journal(const Journal& journal);
 /// Empty when there is no file. Errors: unreadable, corrupt; both say what to do.
 [[nodiscard]] base::Result<Journal> read_journal(const std::string& path);
 
-/// The file, and the right to change this machine's pf: a lock on a second file beside it that ends with the
-/// process, however it ends. Close-on-exec; a forked child shares it.
+/// The file, and the right to change this machine's pf: a lock on a second file beside it that ends
+/// with the process, however it ends. Close-on-exec; a forked child shares it.
 class JournalFile {
  public:
-  /// Makes the folder (0700) when it is missing. Error: another process has it open (names its pid; os_code
-  /// EWOULDBLOCK).
+  /// Makes the folder (0700) when it is missing. Error: another process has it open (names its pid;
+  /// os_code EWOULDBLOCK).
   [[nodiscard]] static base::Result<JournalFile> open(std::string path);
 
   [[nodiscard]] base::Result<Journal> read() const { return read_journal(path_); }
@@ -66,14 +67,15 @@ class JournalFile {
   void abandon() { lock_.reset(); }
 
  private:
-  JournalFile(std::string path, base::UniqueFd lock) : path_(std::move(path)), lock_(std::move(lock)) {}
+  JournalFile(std::string path, base::UniqueFd lock)
+      : path_(std::move(path)), lock_(std::move(lock)) {}
 
   std::string path_;
   base::UniqueFd lock_;
 };
 
-/// The process that has the journal open: 0 when there is neither one nor a journal, kNoOwner (loader.h) when
-/// a journal was left behind, kUnseenOwner when the owner has written nothing yet.
+/// The process that has the journal open: 0 when there is neither one nor a journal, kNoOwner
+/// (loader.h) when a journal was left behind, kUnseenOwner when the owner has written nothing yet.
 [[nodiscard]] base::Result<long> journal_owner(const std::string& path);
 
 }  // namespace pfctl

@@ -1,6 +1,6 @@
-// Two ways of knowing what was meant. The main ruleset is given to pfctl in the words in which pfctl printed
-// it, so it has to come back word for word. Our anchor's text is ours: `pfctl -n -v` prints the rules that
-// pfctl makes of it, by the same function that prints what is loaded.
+// Two ways of knowing what was meant. The main ruleset is given to pfctl in the words in which
+// pfctl printed it, so it has to come back word for word. Our anchor's text is ours: `pfctl -n -v`
+// prints the rules that pfctl makes of it, by the same function that prints what is loaded.
 #include "pfctl/pf_load.h"
 
 #include <algorithm>
@@ -47,11 +47,12 @@ bool is_filter(std::string_view line) {
                              [&](const char* word) { return begins_with_word(line, word); });
 }
 
-/// Of what `pfctl -n -v` prints: translation, then filter rules, as `-s nat` and `-s rules` print them;
-/// without tables, macros and the like.
+/// Of what `pfctl -n -v` prints: translation, then filter rules, as `-s nat` and `-s rules` print
+/// them; without tables, macros and the like.
 Lines rules_in(std::string_view printed) {
   Lines lines = lines_of(printed);
-  std::erase_if(lines, [](const std::string& line) { return !is_translation(line) && !is_filter(line); });
+  std::erase_if(lines,
+                [](const std::string& line) { return !is_translation(line) && !is_filter(line); });
   std::ranges::stable_partition(lines, is_translation);
   return lines;
 }
@@ -61,7 +62,8 @@ std::string difference(const Lines& meant, const Lines& found) {
   const auto [wanted, got] = std::ranges::mismatch(meant, found);
   if (wanted == meant.end() && got == found.end()) return {};
   if (found.empty()) return fmt::format("none of its {} rules is there", meant.size());
-  if (wanted == meant.end()) return fmt::format("`{}` is there although it was not in the text", *got);
+  if (wanted == meant.end())
+    return fmt::format("`{}` is there although it was not in the text", *got);
   if (got == found.end()) return fmt::format("`{}` is missing", *wanted);
   return fmt::format("`{}` became `{}`", *wanted, *got);
 }
@@ -99,8 +101,8 @@ bool has_filter_rules(std::string_view main) {
   return std::ranges::any_of(lines_of(main), is_filter);
 }
 
-/// Whether `found` is what became of loading `text`: it refers to our anchor, or its filter rules got lost.
-/// Anything else others have loaded in the meantime, and that is theirs.
+/// Whether `found` is what became of loading `text`: it refers to our anchor, or its filter rules
+/// got lost. Anything else others have loaded in the meantime, and that is theirs.
 bool can_come_from(std::string_view text, std::string_view found, std::string_view anchor) {
   if (difference_of_main(text, found).empty()) return true;
   if (without_references(found, anchor) != found) return true;
@@ -111,7 +113,8 @@ bool can_come_from(std::string_view text, std::string_view found, std::string_vi
 }
 
 base::Result<> put_back(const Machine& machine, const std::string& before) {
-  const auto loaded = run_or_fail(machine, load_main_command(), "put the main ruleset of pf back", before);
+  const auto loaded =
+      run_or_fail(machine, load_main_command(), "put the main ruleset of pf back", before);
   if (!loaded) return loaded.error();
   const auto now = query_main(machine);
   if (!now) return now.error();
@@ -120,13 +123,14 @@ base::Result<> put_back(const Machine& machine, const std::string& before) {
   return base::failure("cannot put the main ruleset of pf back: {}", differs);
 }
 
-/// `return-icmp(net-unr, 3)`: the code for the other family, printed as a number, is printed as a name when
-/// it has been read back.
+/// `return-icmp(net-unr, 3)`: the code for the other family, printed as a number, is printed as a
+/// name when it has been read back.
 bool has_bare_icmp_code(std::string_view line) {
   for (const std::string_view word : {"return-icmp(", "return-icmp6("}) {
     const auto at = line.find(word);
     if (at == std::string_view::npos) continue;
-    const std::string_view codes = line.substr(at + word.size(), line.find(')', at) - at - word.size());
+    const std::string_view codes =
+        line.substr(at + word.size(), line.find(')', at) - at - word.size());
     for (std::size_t i = 0; i < codes.size(); ++i) {
       const bool begins = i == 0 || codes[i - 1] == ' ' || codes[i - 1] == ',';
       if (begins && codes[i] >= '0' && codes[i] <= '9') return true;
@@ -144,8 +148,9 @@ struct Listing {
   bool operator==(const Listing&) const = default;
 };
 
-/// pfctl's exit code is 0 when others load between two rules that it asks for: it says so ("DIOCGETRULE:
-/// Device busy"), and leaves out the rest (FreeBSD 14, 15: main() ignores what pfctl_show_rules() returns).
+/// pfctl's exit code is 0 when others load between two rules that it asks for: it says so
+/// ("DIOCGETRULE: Device busy"), and leaves out the rest (FreeBSD 14, 15: main() ignores what
+/// pfctl_show_rules() returns).
 base::Result<Listing> list_main(const Machine& machine) {
   Listing listing;
   const auto take = [&](Output& shown, std::string& text) {
@@ -154,7 +159,8 @@ base::Result<Listing> list_main(const Machine& machine) {
   };
   for (const auto& [part, text] :
        {std::pair{"nat", &listing.main.nat}, std::pair{"rules", &listing.main.rules}}) {
-    auto shown = run_or_fail(machine, show_command(machine.dialect, part), "read the main ruleset of pf");
+    auto shown =
+        run_or_fail(machine, show_command(machine.dialect, part), "read the main ruleset of pf");
     if (!shown) return shown.error();
     take(*shown, *text);
   }
@@ -173,14 +179,15 @@ base::Result<Output> list_in_anchor(const Machine& machine, std::string_view par
 /// That there is no such anchor is a complaint as well, in different words.
 bool is_cut_short(const Output& listed) {
   const std::string said = complaint(listed.err);
-  const bool no_anchor =
-      said.find("Invalid argument") != std::string::npos || said.find("does not exist") != std::string::npos;
+  const bool no_anchor = said.find("Invalid argument") != std::string::npos ||
+                         said.find("does not exist") != std::string::npos;
   return listed.status == 0 && !said.empty() && !no_anchor;
 }
 
 }  // namespace
 
-std::vector<std::string> show_command(Dialect dialect, std::string_view part, std::string_view anchor) {
+std::vector<std::string> show_command(Dialect dialect, std::string_view part,
+                                      std::string_view anchor) {
   std::vector<std::string> argv{kPfctl};
   if (!anchor.empty()) argv.insert(argv.end(), {"-a", std::string(anchor)});
   if (dialect == Dialect::freebsd) argv.emplace_back("-P");
@@ -241,8 +248,8 @@ bool is_same_main(std::string_view left, std::string_view right) {
   return difference_of_main(left, right).empty();
 }
 
-base::Result<MainLoad> load_main(const Machine& machine, const std::string& text, const std::string& before,
-                                 std::string_view what) {
+base::Result<MainLoad> load_main(const Machine& machine, const std::string& text,
+                                 const std::string& before, std::string_view what) {
   const auto loaded = run_or_fail(machine, load_main_command(), what, text);
   const auto now = query_main(machine);
   if (!now) {
@@ -255,12 +262,13 @@ base::Result<MainLoad> load_main(const Machine& machine, const std::string& text
   const bool unchanged = is_same_main(before, found);
   if (!unchanged && !can_come_from(text, found, machine.anchor)) return MainLoad::overtaken;
   base::Error error =
-      loaded ? base::failure("cannot {}: pfctl did not load the rules as they were given to it: {}", what,
-                             differs)
+      loaded ? base::failure("cannot {}: pfctl did not load the rules as they were given to it: {}",
+                             what, differs)
              : loaded.error();
   if (auto restored = unchanged ? base::Result<>() : put_back(machine, before); !restored) {
-    error.text += fmt::format("; and what was in force before is NOT: {}; load it by hand (pfctl -f {})",
-                              restored.error().text, kPfConf);
+    error.text +=
+        fmt::format("; and what was in force before is NOT: {}; load it by hand (pfctl -f {})",
+                    restored.error().text, kPfConf);
     return error;
   }
   error.text += "; the main ruleset is what it was before";
@@ -272,7 +280,8 @@ std::string first_of_others(const MainRuleset& main, std::string_view anchor) {
   return lines.empty() ? std::string() : lines.front();
 }
 
-std::string without_own_references(std::string_view main, std::string_view loaded, std::string_view anchor) {
+std::string without_own_references(std::string_view main, std::string_view loaded,
+                                   std::string_view anchor) {
   const Lines now = in_printed_order(main);
   const Lines was = in_printed_order(loaded);
   const auto is_left = [&](auto is_of_kind) {
@@ -304,7 +313,8 @@ std::string cannot_rewrite(const MainRuleset& main, const Machine& machine) {
       return fmt::format("of `{}` pfctl prints a code that it reads back as another one", line);
     if (machine.dialect == Dialect::darwin && line.find("\"com.apple.") != std::string::npos)
       return fmt::format(
-          "`{}` was put in by a service of macOS, with an owner and a priority that pfctl does not print",
+          "`{}` was put in by a service of macOS, "
+          "with an owner and a priority that pfctl does not print",
           line);
   }
   if (machine.dialect != Dialect::freebsd) return {};
@@ -317,8 +327,8 @@ std::string cannot_rewrite(const MainRuleset& main, const Machine& machine) {
 std::string advice_on_reference(const Machine& machine) {
   const char* anchor = machine.dialect == Dialect::darwin ? "com.apple/*" : machine.anchor.c_str();
   return fmt::format(
-      "add `rdr-anchor \"{0}\"` in front of all nat, binat and rdr rules of {1}, and `anchor \"{0}\"` in "
-      "front of all its pass, block and anchor rules, and load it (pfctl -f {1})",
+      "add `rdr-anchor \"{0}\"` in front of all nat, binat and rdr rules of {1}, and `anchor "
+      "\"{0}\"` in front of all its pass, block and anchor rules, and load it (pfctl -f {1})",
       anchor, kPfConf);
 }
 

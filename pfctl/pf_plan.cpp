@@ -1,6 +1,6 @@
-// What is to be done, from what was found. Pure but for the queries. The order: what can fail for reasons of
-// others first, what diverts last. The anchor is loaded before the main ruleset refers to it and before pf is
-// enabled, so that nothing is ever half diverted.
+// What is to be done, from what was found. Pure but for the queries. The order: what can fail for
+// reasons of others first, what diverts last. The anchor is loaded before the main ruleset refers
+// to it and before pf is enabled, so that nothing is ever half diverted.
 #include "pfctl/pf_plan.h"
 
 #include <algorithm>
@@ -12,8 +12,8 @@
 namespace pfctl {
 namespace {
 
-// Where the preferred one is covered: the networks for documentation, which nobody routes, and neighbours in
-// our own ULA prefix.
+// Where the preferred one is covered: the networks for documentation, which nobody routes, and
+// neighbours in our own ULA prefix.
 constexpr std::array kOthersV4{"192.0.2.111", "198.51.100.111", "203.0.113.111"};
 constexpr std::array kOthersV6{"fdff:6f73:1::1", "fdff:6f73:2::1"};
 
@@ -63,7 +63,8 @@ bool Status::refers_to_anchor(std::string_view anchor) const {
 std::vector<base::Address> own_addresses(const std::vector<Interface>& interfaces) {
   std::vector<base::Address> addresses;
   for (const auto& each : interfaces) {
-    // Our own has a link-local one as soon as it is up (in6_ifattach()), which nobody is reached by.
+    // Our own has a link-local one as soon as it is up (in6_ifattach()), which nobody is reached
+    // by.
     if (each.name == kLoopbackInterface) continue;
     addresses.insert(addresses.end(), each.addresses.begin(), each.addresses.end());
   }
@@ -116,7 +117,8 @@ base::Result<Preparation> plan_preparation(const Status& status, const Loopback&
     const auto chosen = choose_alias(status, *wanted);
     if (!chosen) return chosen.error();
     *wanted = *chosen;
-    if (!on_lo0(status, *chosen)) plan.steps.push_back({Step::Kind::add_alias, chosen->to_string()});
+    if (!on_lo0(status, *chosen))
+      plan.steps.push_back({Step::Kind::add_alias, chosen->to_string()});
   }
   const bool tso = std::ranges::any_of(status.interfaces, &Interface::tso);
   if (tso && lo0 != nullptr && lo0->mtu < kLargestMtu) {
@@ -133,12 +135,12 @@ base::Result<std::vector<base::Address>> query_tunnels(const Machine& machine) {
 }
 
 std::string advice_on_skipping(Dialect dialect) {
-  std::string advice = "take lo0 out of `set skip` in /etc/pf.conf and load it (pfctl -f /etc/pf.conf)";
+  std::string advice =
+      "take lo0 out of `set skip` in /etc/pf.conf and load it (pfctl -f /etc/pf.conf)";
   if (dialect == Dialect::darwin) {
     advice +=
-        "; where it says no such thing, Internet Sharing or the network of virtual machines (vmnet) has set "
-        "it "
-        "at run time: switch that off";
+        "; where it says no such thing, Internet Sharing or the network of virtual machines "
+        "(vmnet) has set it at run time: switch that off";
   }
   return advice;
 }
@@ -167,10 +169,11 @@ bool holds_packets(std::string_view text) {
 }
 
 std::string rival_of(const Status& status, const Machine& machine, std::string_view text) {
-  // On macOS a wildcard refers to us, among anchors of services that a rewriting would take their order from.
+  // On macOS a wildcard refers to us, among anchors of services that a rewriting would take their
+  // order from.
   if (machine.dialect != Dialect::freebsd) return {};
-  // What is let pass matches a rule of ours last, behind whatever stands in front of it: a `block` would be
-  // taken back, and the state, queue or route of a `pass` would be lost.
+  // What is let pass matches a rule of ours last, behind whatever stands in front of it: a `block`
+  // would be taken back, and the state, queue or route of a `pass` would be lost.
   if (holds_packets(text)) return first_to_match(status.main.rules, machine.anchor);
   if (!cannot_rewrite(status.main, machine).empty()) return {};
   return first_to_decide(status.main.rules, machine.anchor);
@@ -180,63 +183,68 @@ std::string cannot_hold(const Status& status, const Machine& machine, std::strin
   if (machine.dialect != Dialect::freebsd || !holds_packets(text)) return {};
   if (const std::string rule = first_to_reassemble(status.main.rules); !rule.empty())
     return fmt::format(
-        "`{}` in the main ruleset of pf has pf make a state for each connection before its verdict: FreeBSD "
-        "14 "
-        "then holds the same first packet again and again, 15 asks no rule behind osproxy's; where "
-        "`reassemble "
-        "tcp` is for `scrub in` only, first packets can be held",
+        "`{}` in the main ruleset of pf has pf make a state for each connection before its "
+        "verdict: FreeBSD 14 then holds the same first packet again and again, 15 asks no rule "
+        "behind osproxy's; where `reassemble tcp` is for `scrub in` only, first packets can be "
+        "held",
         rule);
-  if (const std::string rule = first_to_translate(status.main.nat, own_addresses(status.interfaces));
+  if (const std::string rule =
+          first_to_translate(status.main.nat, own_addresses(status.interfaces));
       !rule.empty())
     return fmt::format(
-        "`{}` in the main ruleset of pf may translate connections of this machine (jails included) before "
-        "they "
-        "are held, which would then belong to nobody and time out",
+        "`{}` in the main ruleset of pf may translate connections of this machine (jails "
+        "included) before they are held, which would then belong to nobody and time out",
         rule);
   const std::string rival =
       status.refers_to_anchor(machine.anchor) ? rival_of(status, machine, text) : std::string();
   const std::string unreadable = cannot_rewrite(status.main, machine);
   if (rival.empty() || unreadable.empty()) return {};
   return fmt::format(
-      "`{}` in the main ruleset of pf stands in front of {}, which would take its decisions back while first "
-      "packets are held; and the main ruleset is not written anew, for {}: {}",
+      "`{}` in the main ruleset of pf stands in front of {}, which would take its decisions back "
+      "while first packets are held; and the main ruleset is not written anew, for {}: {}",
       rival, machine.anchor, unreadable, advice_on_reference(machine));
 }
 
-base::Result<std::vector<Step>> plan_loading(const Status& status, const Machine& machine, std::string text) {
+base::Result<std::vector<Step>> plan_loading(const Status& status, const Machine& machine,
+                                             std::string text) {
   if (status.skips_lo0) {
-    return base::failure("pf skips lo0, so nothing can be diverted: {}", advice_on_skipping(machine.dialect));
+    return base::failure("pf skips lo0, so nothing can be diverted: {}",
+                         advice_on_skipping(machine.dialect));
   }
-  // Enabled, they would be in force; and connections that are open have no states, which `flags S/SA` wants.
+  // Enabled, they would be in force; and connections that are open have no states, which `flags
+  // S/SA` wants.
   const std::string rule = first_of_others(status.main, machine.anchor);
   if (machine.dialect == Dialect::freebsd && !status.enabled && !rule.empty()) {
     return base::failure(
-        "pf is disabled, but its main ruleset holds rules (`{}`): osproxy has to enable pf, which would put "
-        "them in force and could cut connections that are open; if they are meant, enable pf first (pfctl "
-        "-e), "
-        "else take them out (pfctl -F rules; pfctl -F nat)",
+        "pf is disabled, but its main ruleset holds rules (`{}`): osproxy has to enable pf, which "
+        "would put them in force and could cut connections that are open; if they are meant, "
+        "enable pf first (pfctl -e), else take them out (pfctl -F rules; pfctl -F nat)",
         rule);
   }
   if (const std::string why = cannot_hold(status, machine, text); !why.empty())
     return base::failure("{}", why);
   std::vector<Step> steps;
   const bool wanted = text.find(kLoopbackInterface) != std::string::npos;
-  const bool there = std::ranges::count(status.interfaces, kLoopbackInterface, &Interface::name) > 0;
+  const bool there =
+      std::ranges::count(status.interfaces, kLoopbackInterface, &Interface::name) > 0;
   if (wanted && !there) steps.push_back({Step::Kind::create_loopback, kLoopbackInterface});
   const bool behind = !rival_of(status, machine, text).empty();
   steps.push_back({Step::Kind::load_anchor, std::move(text)});
   const bool refers = status.refers_to_anchor(machine.anchor);
   const std::string unreadable = cannot_rewrite(status.main, machine);
   if (!refers && !unreadable.empty()) {
-    return base::failure("the main ruleset of pf does not refer to {}, and is not written anew, for {}: {}",
-                         machine.anchor, unreadable, advice_on_reference(machine));
+    return base::failure(
+        "the main ruleset of pf does not refer to {}, and is not written anew, for {}: {}",
+        machine.anchor, unreadable, advice_on_reference(machine));
   }
   if (!refers || behind) steps.push_back({Step::Kind::refer_anchor, {}});
-  // FreeBSD's pf numbers its states anew from the clock when it is enabled: one that is left from before may
-  // have the number of a new one, whose first packets are then dropped. While pf is off nobody uses them.
+  // FreeBSD's pf numbers its states anew from the clock when it is enabled: one that is left from
+  // before may have the number of a new one, whose first packets are then dropped. While pf is off
+  // nobody uses them.
   if (!status.enabled) steps.push_back({Step::Kind::flush_states, {}});
   // macOS counts who wants it enabled; FreeBSD does not.
-  if (!status.enabled || machine.dialect == Dialect::darwin) steps.push_back({Step::Kind::enable, {}});
+  if (!status.enabled || machine.dialect == Dialect::darwin)
+    steps.push_back({Step::Kind::enable, {}});
   return steps;
 }
 

@@ -1,6 +1,6 @@
-// The steps that make a machine's pf divert to us, and their undoing. Everything is journalled before it is
-// done; the programs that do it are called through a Runner, so that all of this is tried on machines that
-// are not there.
+// The steps that make a machine's pf divert to us, and their undoing. Everything is journalled
+// before it is done; the programs that do it are called through a Runner, so that all of this is
+// tried on machines that are not there.
 #pragma once
 
 #include <cstdint>
@@ -83,10 +83,11 @@ struct Preparation {
   std::vector<Step> steps;
 };
 
-/// `preferred`, or another address where an interface or route covers it (198.18.0.0/15 is where sing-box,
-/// mihomo and Surge put names' fake addresses as well). An address that lo0 has already is taken as it is.
-/// Error: all candidates are covered.
-[[nodiscard]] base::Result<Preparation> plan_preparation(const Status& status, const Loopback& preferred);
+/// `preferred`, or another address where an interface or route covers it (198.18.0.0/15 is where
+/// sing-box, mihomo and Surge put names' fake addresses as well). An address that lo0 has already
+/// is taken as it is. Error: all candidates are covered.
+[[nodiscard]] base::Result<Preparation> plan_preparation(const Status& status,
+                                                         const Loopback& preferred);
 
 /// What the user can do when pf skips lo0. We change nothing there.
 std::string advice_on_skipping(Dialect dialect);
@@ -97,18 +98,20 @@ std::string advice_on_skipping(Dialect dialect);
 /// FreeBSD: whether an anchor with this text holds first packets (divert(4)) until their verdict.
 bool holds_packets(std::string_view text);
 
-/// FreeBSD: the rule of others that our anchor, which contains `text`, must stand in front of and does not;
-/// empty: none. Where the main ruleset cannot be written anew only an anchor that holds packets has one: any
-/// other works behind other rules, but for what they decide.
+/// FreeBSD: the rule of others that our anchor, which contains `text`, must stand in front of and
+/// does not; empty: none. Where the main ruleset cannot be written anew only an anchor that holds
+/// packets has one: any other works behind other rules, but for what they decide.
 std::string rival_of(const Status& status, const Machine& machine, std::string_view text);
 
-/// Why first packets must not be held with this main ruleset, if `text` does that: the user's own rules would
-/// lose their say, or connections their way. Empty: they may.
+/// Why first packets must not be held with this main ruleset, if `text` does that: the user's own
+/// rules would lose their say, or connections their way. Empty: they may.
 std::string cannot_hold(const Status& status, const Machine& machine, std::string_view text);
 
-/// `text`: the anchor. Errors: pf skips lo0; FreeBSD: pf is disabled and would, enabled, put rules of others
-/// in force; packets cannot be held (cannot_hold); the main ruleset has to be written anew and cannot be.
-[[nodiscard]] base::Result<std::vector<Step>> plan_loading(const Status& status, const Machine& machine,
+/// `text`: the anchor. Errors: pf skips lo0; FreeBSD: pf is disabled and would, enabled, put rules
+/// of others in force; packets cannot be held (cannot_hold); the main ruleset has to be written
+/// anew and cannot be.
+[[nodiscard]] base::Result<std::vector<Step>> plan_loading(const Status& status,
+                                                           const Machine& machine,
                                                            std::string text);
 
 /// What was put right: a line each. What could not be stays in the journal.
@@ -124,10 +127,11 @@ struct Offer {
   enum class Proof : std::uint8_t { none, ipv4, ipv6 };
 
   std::string text;  ///< render_pf
-  /// The family whose connections come to the listeners by themselves, so that one can show whether the rules
-  /// are in force; none: all are held for a verdict.
+  /// The family whose connections come to the listeners by themselves, so that one can show whether
+  /// the rules are in force; none: all are held for a verdict.
   Proof proof = Proof::none;
-  /// The same with IPv6 refused, for when only IPv6 does not arrive; empty: IPv6 is not diverted, or alone.
+  /// The same with IPv6 refused, for when only IPv6 does not arrive; empty: IPv6 is not diverted,
+  /// or alone.
   std::string without_ipv6;
 };
 
@@ -142,28 +146,30 @@ struct Loaded {
 
 /// macOS: `loaded`, which was made of `ruleset`, and that with the VPN addresses that there are now
 /// (PfSession::put_right then loads the new text). Errors: ifconfig's, render_pf's.
-[[nodiscard]] base::Result<> follow_tunnels(const Machine& machine, Ruleset& ruleset, Loaded& loaded);
+[[nodiscard]] base::Result<> follow_tunnels(const Machine& machine, Ruleset& ruleset,
+                                            Loaded& loaded);
 
 /// One osproxy's hold on pf. Undoes what it did when it is destroyed.
 class PfSession {
  public:
-  PfSession(Machine machine, JournalFile file) : machine_(std::move(machine)), file_(std::move(file)) {}
+  PfSession(Machine machine, JournalFile file)
+      : machine_(std::move(machine)), file_(std::move(file)) {}
   PfSession(PfSession&&) noexcept = default;
   PfSession& operator=(PfSession&&) = delete;
   ~PfSession();
 
-  /// Undoes what an osproxy that is gone left in the journal. Before anything else. What cannot be undone
-  /// stands in nobody's way: it stays in the journal, and is tried again when this session ends. Error: the
-  /// journal is damaged.
+  /// Undoes what an osproxy that is gone left in the journal. Before anything else. What cannot be
+  /// undone stands in nobody's way: it stays in the journal, and is tried again when this session
+  /// ends. Error: the journal is damaged.
   [[nodiscard]] base::Result<Undone> clean_up();
 
-  /// Loads pf where it is a module, gives lo0 the addresses that listeners can then be bound to, and the MTU
-  /// that large segments need. On failure everything is as before.
+  /// Loads pf where it is a module, gives lo0 the addresses that listeners can then be bound to,
+  /// and the MTU that large segments need. On failure everything is as before.
   [[nodiscard]] base::Result<Loopback> prepare(const Loopback& preferred);
 
-  /// From here on connections are diverted: the rules are in place, pf enabled. A connection proves it:
-  /// without a probe only what pf says is believed. Where IPv6 does not arrive it is refused: better none
-  /// than one that times out. On failure everything is as prepare() left it.
+  /// From here on connections are diverted: the rules are in place, pf enabled. A connection proves
+  /// it: without a probe only what pf says is believed. Where IPv6 does not arrive it is refused:
+  /// better none than one that times out. On failure everything is as prepare() left it.
   [[nodiscard]] base::Result<Loaded> load(const Offer& offer, const Probe& probe);
 
   /// Back to what prepare() left.
@@ -171,18 +177,20 @@ class PfSession {
 
   /// New connections go their own way; those that are diverted live on: pf keeps their states.
   [[nodiscard]] base::Result<> stop();
-  /// Takes that back: what load() had put in place stands again, unless others keep it out (put_right()).
+  /// Takes that back: what load() had put in place stands again, unless others keep it out
+  /// (put_right()).
   [[nodiscard]] base::Result<> divert_again(const Loaded& loaded);
 
-  /// What others have done to pf since load(), and what was done about it: a line each. Where only rules were
-  /// replaced, ours are in force again; when this machine has other addresses, or `loaded` another text, they
-  /// are loaded anew. An administrator's `pfctl -d` is not undone.
+  /// What others have done to pf since load(), and what was done about it: a line each. Where only
+  /// rules were replaced, ours are in force again; when this machine has other addresses, or
+  /// `loaded` another text, they are loaded anew. An administrator's `pfctl -d` is not undone.
   [[nodiscard]] std::vector<std::string> put_right(const Loaded& loaded);
-  /// Whether nothing is left to be put right while pf is as in `view`: all is in force, or what keeps it out
-  /// was told.
+  /// Whether nothing is left to be put right while pf is as in `view`: all is in force, or what
+  /// keeps it out was told.
   [[nodiscard]] bool is_settled(const PfView& view, const Loaded& loaded) const;
 
-  /// In reverse, each step tried whatever became of the others. What cannot be undone stays in the journal.
+  /// In reverse, each step tried whatever became of the others. What cannot be undone stays in the
+  /// journal.
   [[nodiscard]] Undone undo();
 
   /// In a forked child: the journal is its parent's.

@@ -1,5 +1,5 @@
-// What to do about an administrator's changes during a run. Rules that were loaded anew did not mean us: ours
-// come back. A pf that was disabled was meant to be: that stays, and is said.
+// What to do about an administrator's changes during a run. Rules that were loaded anew did not
+// mean us: ours come back. A pf that was disabled was meant to be: that stays, and is said.
 #include <algorithm>
 
 #include "pfctl/pf_load.h"
@@ -25,7 +25,8 @@ std::vector<std::string> PfSession::put_right(const Loaded& loaded) {
   const std::string unholdable = cannot_hold(*status, machine_, loaded.text);
   if (!unholdable.empty()) return with(give_way(unholdable));
   if (standing_ == Standing::nothing_held)
-    lines.emplace_back("the main ruleset of pf leaves room for osproxy again: new connections are captured");
+    lines.emplace_back(
+        "the main ruleset of pf leaves room for osproxy again: new connections are captured");
   if (standing_ == Standing::pf_disabled)
     lines.emplace_back("pf is enabled again, and new connections are captured");
   if (standing_ == Standing::lo0_skipped)
@@ -41,8 +42,10 @@ std::vector<std::string> PfSession::put_right(const Loaded& loaded) {
     if (const auto stopped = flush_own(); !stopped) lines.push_back(stopped.error().text);
   }
   if (!trouble.empty() && trouble != trouble_)
-    lines.push_back(fmt::format("nothing is captured any more: others have changed pf, and {}", trouble));
-  if (trouble.empty() && !trouble_.empty()) lines.emplace_back("new connections are captured again");
+    lines.push_back(
+        fmt::format("nothing is captured any more: others have changed pf, and {}", trouble));
+  if (trouble.empty() && !trouble_.empty())
+    lines.emplace_back("new connections are captured again");
   trouble_ = trouble;
   return lines;
 }
@@ -84,8 +87,8 @@ std::vector<std::string> PfSession::hinder(Standing standing, const Status& stat
   if (!news) return {};
   trouble_.clear();
   Lines lines{
-      fmt::format("nothing is captured any more: {}; osproxy does not enable it again, but captures when "
-                  "somebody does (pfctl {})",
+      fmt::format("nothing is captured any more: {}; osproxy does not enable it again, but "
+                  "captures when somebody does (pfctl {})",
                   status.module_loaded ? "pf was disabled" : "pf was unloaded",
                   machine_.dialect == Dialect::darwin ? "-E" : "-e")};
   // Whoever enables it again does so for himself: then it is not ours to disable.
@@ -98,7 +101,8 @@ std::vector<std::string> PfSession::give_way(const std::string& why) {
   Lines lines;
   if (standing_ != Standing::nothing_held)
     lines.push_back(fmt::format(
-        "nothing is captured any more: others have changed pf, and our rules are taken out: {}", why));
+        "nothing is captured any more: others have changed pf, and our rules are taken out: {}",
+        why));
   standing_ = Standing::nothing_held;
   take_out_or_tell(lines);
   return lines;
@@ -107,7 +111,8 @@ std::vector<std::string> PfSession::give_way(const std::string& why) {
 void PfSession::forget_disabling(Lines& lines) {
   const auto is_disabling = [](const Undo& each) { return each.kind == Undo::Kind::disable_pf; };
   const auto prepared = journal_.undo.begin() + static_cast<std::ptrdiff_t>(prepared_);
-  prepared_ -= static_cast<std::size_t>(std::count_if(journal_.undo.begin(), prepared, is_disabling));
+  prepared_ -=
+      static_cast<std::size_t>(std::count_if(journal_.undo.begin(), prepared, is_disabling));
   std::erase_if(journal_.undo, is_disabling);
   if (const auto written = file_.write(journal_); !written) lines.push_back(written.error().text);
 }
@@ -148,18 +153,21 @@ base::Result<> PfSession::put_anchor_back(const Loaded& loaded, Lines& lines) {
   if (auto done = load_own(loaded.text); !done) return done;
   if (out) return {};
   lines.push_back(
-      changed ? fmt::format("the rules in pf's anchor {} were changed by others: ours are in force again",
-                            machine_.anchor)
+      changed ? fmt::format(
+                    "the rules in pf's anchor {} were changed by others: ours are in force again",
+                    machine_.anchor)
               : "this machine has other addresses now: the rules in pf know them");
   return {};
 }
 
 /// The listeners' addresses, and the interface that the rules name.
-base::Result<> PfSession::put_loopback_back(const Status& status, const std::string& text, Lines& lines) {
+base::Result<> PfSession::put_loopback_back(const Status& status, const std::string& text,
+                                            Lines& lines) {
   for (const auto& each : {loopback_.v4, loopback_.v6}) {
     if (each.is_unspecified() || std::ranges::count(seen_, each) > 0) continue;
     const std::string address = each.to_string();
-    auto done = perform_again({Step::Kind::add_alias, address}, {Undo::Kind::remove_alias, address});
+    auto done =
+        perform_again({Step::Kind::add_alias, address}, {Undo::Kind::remove_alias, address});
     if (!done) return done;
     seen_.insert(std::ranges::upper_bound(seen_, each), each);
     lines.push_back(fmt::format("lo0 had lost {}, osproxy's address: it has it again", address));
@@ -167,8 +175,8 @@ base::Result<> PfSession::put_loopback_back(const Status& status, const std::str
   const std::string interface = kLoopbackInterface;
   if (text.find(interface) == std::string::npos) return {};
   if (std::ranges::count(status.interfaces, interface, &Interface::name) > 0) return {};
-  auto done =
-      perform_again({Step::Kind::create_loopback, interface}, {Undo::Kind::destroy_loopback, interface});
+  auto done = perform_again({Step::Kind::create_loopback, interface},
+                            {Undo::Kind::destroy_loopback, interface});
   if (done) lines.push_back(fmt::format("the interface {} was gone: it is there again", interface));
   return done;
 }
@@ -204,22 +212,25 @@ base::Result<> follow_tunnels(const Machine& machine, Ruleset& ruleset, Loaded& 
 /// One that refers to us and is not what we loaded is what others want, references included.
 base::Result<> PfSession::leave_main(const Status& status) {
   const auto prepared = journal_.undo.begin() + static_cast<std::ptrdiff_t>(prepared_);
-  const auto noted = std::find_if(prepared, journal_.undo.end(),
-                                  [](const Undo& each) { return each.kind == Undo::Kind::restore_main; });
+  const auto noted = std::find_if(prepared, journal_.undo.end(), [](const Undo& each) {
+    return each.kind == Undo::Kind::restore_main;
+  });
   const std::string main = main_ruleset(status.main, {});
   if (noted == journal_.undo.end() || noted->value == main) return {};
   return note_main(main);
 }
 
-base::Result<> PfSession::put_reference_back(const Status& status, const Loaded& loaded, Lines& lines) {
+base::Result<> PfSession::put_reference_back(const Status& status, const Loaded& loaded,
+                                             Lines& lines) {
   const bool refers = status.refers_to_anchor(machine_.anchor);
   const std::string rival = rival_of(status, machine_, loaded.text);
   if (refers && rival.empty()) return leave_main(status);
   if (auto done = refer_anchor(); !done) return done;
   lines.push_back(fmt::format(
-      "the main ruleset of pf was changed by others and {}: it names {} in front of all "
-      "others again",
-      refers ? fmt::format("`{}` would come first", rival) : "no longer came to our rules", machine_.anchor));
+      "the main ruleset of pf was changed by others and {}: it names {} in front of all others "
+      "again",
+      refers ? fmt::format("`{}` would come first", rival) : "no longer came to our rules",
+      machine_.anchor));
   return {};
 }
 

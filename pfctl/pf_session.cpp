@@ -1,4 +1,5 @@
-// The steps of a plan, each one journalled before it is done, and the proof that they have led to something.
+// The steps of a plan, each one journalled before it is done, and the proof that they have led to
+// something.
 #include <algorithm>
 #include <array>
 
@@ -28,8 +29,8 @@ base::Result<> add_alias(const Machine& machine, const std::string& text) {
   return {};
 }
 
-base::Result<> run(const Machine& machine, const std::vector<std::string>& argv, std::string_view what,
-                   std::string_view input = {}) {
+base::Result<> run(const Machine& machine, const std::vector<std::string>& argv,
+                   std::string_view what, std::string_view input = {}) {
   const auto done = run_or_fail(machine, argv, what, input);
   if (!done) return done.error();
   return {};
@@ -43,13 +44,15 @@ std::optional<std::uint64_t> query_counter(const Machine& machine, std::string_v
   return parse_counter(info->out, name);
 }
 
-/// What is left decides: a pfctl of FreeBSD 14 (a snapshot) clears them and then dies of a bug of its own.
+/// What is left decides: a pfctl of FreeBSD 14 (a snapshot) clears them and then dies of a bug of
+/// its own.
 base::Result<> clear_states(const Machine& machine) {
   const auto cleared =
       run(machine, {kPfctl, "-F", "states"}, "clear the states that pf has left from before");
   if (cleared) return {};
   const auto left = machine.run({kPfctl, "-s", "states"}, {});
-  const bool none = left && left->status == 0 && left->out.find_first_not_of(" \t\r\n") == std::string::npos;
+  const bool none =
+      left && left->status == 0 && left->out.find_first_not_of(" \t\r\n") == std::string::npos;
   return none ? base::Result<>() : cleared;
 }
 
@@ -67,8 +70,9 @@ std::string tunnel_to_the_world(const Machine& machine, bool ipv6) {
       machine.run({kRoute, "-n", "get", ipv6 ? "-inet6" : "-inet", ipv6 ? kFarV6 : kFarV4}, {});
   if (!route || route->status != 0) return {};
   std::string interface = parse_route_interface(route->out);
-  const bool tunnel = std::ranges::any_of(std::array{"utun", "ipsec", "ppp", "tun", "tap"},
-                                          [&](const char* kind) { return interface.starts_with(kind); });
+  const bool tunnel =
+      std::ranges::any_of(std::array{"utun", "ipsec", "ppp", "tun", "tap"},
+                          [&](const char* kind) { return interface.starts_with(kind); });
   return tunnel ? interface : std::string();
 }
 
@@ -91,12 +95,13 @@ base::Result<> PfSession::note(Undo undo) {
 /// One step, however often it is written anew.
 base::Result<> PfSession::note_main(std::string before) {
   const auto first = journal_.undo.begin() + static_cast<std::ptrdiff_t>(prepared_);
-  const auto noted = std::ranges::find(first, journal_.undo.end(), Undo::Kind::restore_main, &Undo::kind);
+  const auto noted =
+      std::ranges::find(first, journal_.undo.end(), Undo::Kind::restore_main, &Undo::kind);
   if (noted == journal_.undo.end()) return note({Undo::Kind::restore_main, std::move(before)});
   // What others have loaded since is theirs, with the references to us that it holds.
   if (!referred_.empty() && is_same_main(before, referred_)) return {};
-  noted->value =
-      referred_.empty() ? std::move(before) : without_own_references(before, referred_, machine_.anchor);
+  noted->value = referred_.empty() ? std::move(before)
+                                   : without_own_references(before, referred_, machine_.anchor);
   return file_.write(journal_);
 }
 
@@ -134,7 +139,8 @@ Undone PfSession::undo_down_to(std::size_t steps) {
   }
   journal_.undo.insert(journal_.undo.end(), kept.begin(), kept.end());
   // Written once, at the end: to undo a step twice does no harm.
-  if (auto written = file_.write(journal_); !written) undone.failures.push_back(written.error().text);
+  if (auto written = file_.write(journal_); !written)
+    undone.failures.push_back(written.error().text);
   return undone;
 }
 
@@ -194,8 +200,8 @@ base::Result<> PfSession::put_in_place(const std::string& text, Loaded& loaded) 
   const std::string rival = rival_of(*status, machine_, text);
   loaded.notes.push_back(
       status->refers_to_anchor(machine_.anchor)
-          ? fmt::format("`{}` in the main ruleset of pf would come before {}: the main ruleset names it in "
-                        "front of all others while osproxy runs",
+          ? fmt::format("`{}` in the main ruleset of pf would come before {}: the main ruleset "
+                        "names it in front of all others while osproxy runs",
                         rival, machine_.anchor)
           : fmt::format("the main ruleset of pf did not refer to {}: it does while osproxy runs",
                         machine_.anchor));
@@ -205,7 +211,8 @@ base::Result<> PfSession::put_in_place(const std::string& text, Loaded& loaded) 
 base::Result<> PfSession::prove(const Probe& probe, bool ipv6, Loaded& loaded) {
   const auto insert_failures = query_counter(machine_, kInsertFailures);
   auto tried = try_twice(probe, ipv6);
-  const bool referred = std::ranges::count(journal_.undo, Undo::Kind::restore_main, &Undo::kind) > 0;
+  const bool referred =
+      std::ranges::count(journal_.undo, Undo::Kind::restore_main, &Undo::kind) > 0;
   if (tried && *tried == Tried::astray && !referred && machine_.dialect == Dialect::freebsd) {
     tried = refer_and_try(probe, ipv6, loaded);
   }
@@ -218,38 +225,39 @@ base::Result<> PfSession::prove(const Probe& probe, bool ipv6, Loaded& loaded) {
 base::Result<Tried> PfSession::refer_and_try(const Probe& probe, bool ipv6, Loaded& loaded) {
   if (auto done = refer_anchor(); !done) return done.error();
   loaded.notes.push_back(
-      fmt::format("pf did not come to {} by itself: the main ruleset names it, in front of all others, while "
-                  "osproxy runs",
+      fmt::format("pf did not come to {} by itself: the main ruleset names it, in front of all "
+                  "others, while osproxy runs",
                   machine_.anchor));
   return try_twice(probe, ipv6);
 }
 
 /// Why a connection to try the rules may not have arrived. Only what was seen is named.
 base::Error PfSession::astray(bool ipv6, std::optional<std::uint64_t> insert_failures) {
-  constexpr std::string_view kWhat = "pf has our rules, but a connection to try them did not arrive: ";
+  constexpr std::string_view kWhat =
+      "pf has our rules, but a connection to try them did not arrive: ";
   const auto now = query_counter(machine_, kInsertFailures);
   if (insert_failures && now && *now > *insert_failures) {
     return base::failure(
-        "{}pf could not enter its state (counter {}: {} more), most probably because states that are left "
-        "from before pf was enabled have its number; `pfctl -F states` clears them, and cuts the "
-        "connections that pf knows",
+        "{}pf could not enter its state (counter {}: {} more), most probably because states that "
+        "are left from before pf was enabled have its number; `pfctl -F states` clears them, and "
+        "cuts the connections that pf knows",
         kWhat, kInsertFailures, *now - *insert_failures);
   }
   const auto main = query_main(machine_);
   if (!main) return main.error();
   const std::string rival = first_to_decide(main->rules, machine_.anchor);
-  if (!rival.empty()) return base::failure("{}`{}` in its main ruleset decides first", kWhat, rival);
+  if (!rival.empty())
+    return base::failure("{}`{}` in its main ruleset decides first", kWhat, rival);
   const std::string tunnel = tunnel_to_the_world(machine_, ipv6);
   if (!tunnel.empty()) {
     return base::failure(
-        "{}it leaves through {}, a VPN's interface, and macOS does not lead what has an address of a VPN "
-        "over "
-        "lo0; end the VPN, or leave {} out",
+        "{}it leaves through {}, a VPN's interface, and macOS does not lead what has an address "
+        "of a VPN over lo0; end the VPN, or leave {} out",
         kWhat, tunnel, ipv6 ? "IPv6" : "the VPN's networks");
   }
   return base::failure(
-      "{}nothing in its main ruleset (pfctl -s rules) comes before them, so that something else than pf "
-      "decides (a VPN, another packet filter)",
+      "{}nothing in its main ruleset (pfctl -s rules) comes before them, so that something else "
+      "than pf decides (a VPN, another packet filter)",
       kWhat);
 }
 
@@ -275,16 +283,16 @@ base::Result<> PfSession::warn_of_rivals(Loaded& loaded) {
       machine_.dialect == Dialect::freebsd ? first_to_translate(main->nat, seen_) : std::string();
   if (!translates.empty()) {
     loaded.notes.push_back(fmt::format(
-        "`{}` in the main ruleset of pf may translate connections of this machine's programs (jails "
-        "included) before osproxy sees them: the owners of such connections are unknown to it",
+        "`{}` in the main ruleset of pf may translate connections of this machine's programs "
+        "(jails included) before osproxy sees them: the owners of such connections are unknown to "
+        "it",
         translates));
   }
   const std::string rival = first_to_decide(main->rules, machine_.anchor);
   if (rival.empty()) return {};
   loaded.notes.push_back(
-      fmt::format("what `{}` in the main ruleset of pf decides on first is not captured: osproxy's anchor "
-                  "stands behind it; "
-                  "{}",
+      fmt::format("what `{}` in the main ruleset of pf decides on first is not captured: "
+                  "osproxy's anchor stands behind it; {}",
                   rival, advice_on_reference(machine_)));
   return {};
 }
@@ -310,7 +318,8 @@ base::Result<> PfSession::flush_own() {
     own_.clear();
     return {};
   }
-  return base::failure("pf still has rules in the anchor {} although it was flushed", machine_.anchor);
+  return base::failure("pf still has rules in the anchor {} although it was flushed",
+                       machine_.anchor);
 }
 
 base::Result<> PfSession::stop() {
@@ -341,10 +350,12 @@ base::Result<> PfSession::perform(const Step& step) {
       return add_alias(machine_, step.value);
     case Step::Kind::set_mtu:
       if (auto noted = note({Undo::Kind::set_mtu, step.value}); !noted) return noted;
-      return run(machine_, {kIfconfig, "lo0", "mtu", std::to_string(kLargestMtu)}, "set the MTU of lo0");
+      return run(machine_, {kIfconfig, "lo0", "mtu", std::to_string(kLargestMtu)},
+                 "set the MTU of lo0");
     case Step::Kind::create_loopback:
       if (auto noted = note({Undo::Kind::destroy_loopback, step.value}); !noted) return noted;
-      return run(machine_, {kIfconfig, step.value, "create", "mtu", std::to_string(kLargestMtu), "up"},
+      return run(machine_,
+                 {kIfconfig, step.value, "create", "mtu", std::to_string(kLargestMtu), "up"},
                  "make the interface " + step.value);
     case Step::Kind::load_anchor:
       if (auto noted = note({Undo::Kind::flush_anchor, {}}); !noted) return noted;
@@ -402,7 +413,8 @@ base::Result<> PfSession::refer_anchor() {
     if (!now) return now.error();
     if (*now != *main) continue;
     std::string text = main_ruleset(*main, machine_.anchor);
-    const auto loaded = load_main(machine_, text, before, "refer to our anchor in the main ruleset of pf");
+    const auto loaded =
+        load_main(machine_, text, before, "refer to our anchor in the main ruleset of pf");
     if (!loaded) {
       return base::failure("{}; to have it refer to it, {}", loaded.error().text,
                            advice_on_reference(machine_));
@@ -420,8 +432,9 @@ base::Result<> PfSession::check_loaded() {
   if (!status) return status.error();
   if (!status->enabled) return base::failure("pf is disabled although it was enabled a moment ago");
   if (!status->refers_to_anchor(machine_.anchor)) {
-    return base::failure("the main ruleset of pf does not refer to {} although it did a moment ago; {}",
-                         machine_.anchor, advice_on_reference(machine_));
+    return base::failure(
+        "the main ruleset of pf does not refer to {} although it did a moment ago; {}",
+        machine_.anchor, advice_on_reference(machine_));
   }
   const auto rules = query_anchor(machine_);
   if (!rules) return rules.error();

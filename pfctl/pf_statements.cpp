@@ -1,5 +1,6 @@
-// What continues a line, what quotes and where a word ends is as in pfctl's own lexer (lgetc and yylex in
-// parse.y), not as one would expect: a line put in the wrong place would become part of a comment.
+// What continues a line, what quotes and where a word ends is as in pfctl's own lexer (lgetc and
+// yylex in parse.y), not as one would expect: a line put in the wrong place would become part of a
+// comment.
 #include "pfctl/pf_statements.h"
 
 namespace pfctl {
@@ -86,7 +87,8 @@ class Splitter {
     while (at_ < text_.size() && text_[at_] != '\n') {
       if (skip_continuation()) continue;
       continues_ = false;
-      if (text_[at_] == '\0') return base::failure("line {}: a NUL byte; this is not a pf.conf", line_);
+      if (text_[at_] == '\0')
+        return base::failure("line {}: a NUL byte; this is not a pf.conf", line_);
       if (text_[at_] == '\r') {
         if (auto good = carriage_return(); !good) return good;
         continue;

@@ -1,4 +1,5 @@
-// Text made for people, so nothing is taken for granted: a line that does not look as expected is no line.
+// Text made for people, so nothing is taken for granted: a line that does not look as expected is
+// no line.
 #include "pfctl/pf_status.h"
 
 #include <algorithm>
@@ -44,7 +45,8 @@ std::optional<Number> number(std::string_view text, int base = 10) {
 }
 
 bool is_digits(std::string_view text) {
-  return !text.empty() && text.size() <= 20 && text.find_first_not_of("0123456789") == std::string_view::npos;
+  return !text.empty() && text.size() <= 20 &&
+         text.find_first_not_of("0123456789") == std::string_view::npos;
 }
 
 // The anchor that a line refers to with `keyword`, for every packet; empty: none.
@@ -75,11 +77,12 @@ std::string family_of(std::string_view anchor) {
 }
 
 bool refers_by_name(std::string_view line, std::string_view anchor) {
-  return !anchor.empty() && (referred(line, "rdr-anchor") == anchor || referred(line, "anchor") == anchor);
+  return !anchor.empty() &&
+         (referred(line, "rdr-anchor") == anchor || referred(line, "anchor") == anchor);
 }
 
-/// Whether a rule, as pfctl prints it, is about incoming packets only: its direction stands in front of all
-/// that it may say about interfaces and packets.
+/// Whether a rule, as pfctl prints it, is about incoming packets only: its direction stands in
+/// front of all that it may say about interfaces and packets.
 bool is_inbound(const std::vector<std::string_view>& parts) {
   const auto ends = [](std::string_view part) {
     return std::ranges::any_of(std::array{"in", "out", "log", "quick", "on", "all", "from"},
@@ -100,8 +103,8 @@ std::string first_line(std::string_view rules, Wanted wanted) {
   return {};
 }
 
-/// The first line in front of our anchor, referred to by its name or by a wildcard, that is such a one and
-/// holds for what goes out.
+/// The first line in front of our anchor, referred to by its name or by a wildcard, that is such a
+/// one and holds for what goes out.
 template <class Wanted>
 std::string first_in_front(std::string_view rules, std::string_view anchor, Wanted wanted) {
   const std::string family = family_of(anchor);
@@ -132,7 +135,8 @@ base::Network network_of(const base::Address& address, unsigned prefix) {
 
 std::optional<base::Address> address_in(std::string_view text) {
   boost::system::error_code error;
-  const auto address = boost::asio::ip::make_address(std::string(text.substr(0, text.find('%'))), error);
+  const auto address =
+      boost::asio::ip::make_address(std::string(text.substr(0, text.find('%'))), error);
   if (error) return {};
   return address;
 }
@@ -149,13 +153,15 @@ bool concerns_tcp_over_ipv4(const std::vector<std::string_view>& parts) {
 }
 
 /// Whether a rule's source can be one of `own`. Tables and interfaces may have any address.
-bool may_be_from(const std::vector<std::string_view>& parts, const std::vector<base::Address>& own) {
+bool may_be_from(const std::vector<std::string_view>& parts,
+                 const std::vector<base::Address>& own) {
   const auto from = std::ranges::find(parts, "from");
   if (from == parts.end() || from + 1 == parts.end()) return true;
   const auto network = base::parse_network(*(from + 1));
   const bool range = from + 2 != parts.end() && *(from + 2) == "-";
   if (!network || range) return true;
-  return std::ranges::any_of(own, [&](const base::Address& address) { return network->contains(address); });
+  return std::ranges::any_of(
+      own, [&](const base::Address& address) { return network->contains(address); });
 }
 
 // macOS and FreeBSD print masks as 0xff000000; FreeBSD, when told to, behind a slash.
@@ -179,7 +185,8 @@ void add_address(Interface& to, const std::vector<std::string_view>& parts) {
   to.networks.push_back(network_of(*address, std::min(prefix.value_or(most), most)));
 }
 
-// "10", "198.18/15", "169.254", "192.0.2.1": missing octets are zero and, without a prefix, count for it.
+// "10", "198.18/15", "169.254", "192.0.2.1": missing octets are zero and, without a prefix, count
+// for it.
 std::optional<base::Network> parse_short_v4(std::string_view text) {
   const std::size_t slash = text.find('/');
   std::string_view octets = text.substr(0, slash);
@@ -194,8 +201,8 @@ std::optional<base::Network> parse_short_v4(std::string_view text) {
     more = dot != std::string_view::npos;
     if (more) octets.remove_prefix(dot + 1);
   }
-  const auto prefix =
-      slash == std::string_view::npos ? std::optional{count * 8} : number<unsigned>(text.substr(slash + 1));
+  const auto prefix = slash == std::string_view::npos ? std::optional{count * 8}
+                                                      : number<unsigned>(text.substr(slash + 1));
   if (!prefix || *prefix > 32) return {};
   return network_of(boost::asio::ip::address_v4(bytes), *prefix);
 }
@@ -204,8 +211,8 @@ std::optional<base::Network> parse_destination(std::string_view text) {
   if (text.find(':') == std::string_view::npos) return parse_short_v4(text);
   const std::size_t slash = text.rfind('/');
   const auto address = address_in(text.substr(0, std::min(slash, text.find('%'))));
-  const auto prefix =
-      slash == std::string_view::npos ? std::optional{128U} : number<unsigned>(text.substr(slash + 1));
+  const auto prefix = slash == std::string_view::npos ? std::optional{128U}
+                                                      : number<unsigned>(text.substr(slash + 1));
   if (!address || !address->is_v6() || !prefix || *prefix > 128) return {};
   return network_of(*address, *prefix);
 }
@@ -335,8 +342,9 @@ std::string first_to_reassemble(std::string_view rules) {
 
 std::string first_to_translate(std::string_view nat, const std::vector<base::Address>& own) {
   return first_line(nat, [&](const std::vector<std::string_view>& parts) {
-    const bool translates = std::ranges::any_of(std::array{"nat", "binat", "nat-anchor", "binat-anchor"},
-                                                [&](const char* action) { return parts[0] == action; });
+    const bool translates =
+        std::ranges::any_of(std::array{"nat", "binat", "nat-anchor", "binat-anchor"},
+                            [&](const char* action) { return parts[0] == action; });
     return translates && concerns_tcp_over_ipv4(parts) && may_be_from(parts, own);
   });
 }
@@ -349,8 +357,8 @@ std::string caution_by_owner(std::string_view rules) {
   });
   if (rule.empty()) return {};
   return fmt::format(
-      "`{}` in the main ruleset of pf tells programs by their user or group: it sees osproxy's worker in the "
-      "place of those whose connections osproxy carries",
+      "`{}` in the main ruleset of pf tells programs by their user or group: it sees osproxy's "
+      "worker in the place of those whose connections osproxy carries",
       rule);
 }
 
@@ -367,8 +375,8 @@ std::vector<Interface> parse_ifconfig(std::string_view text) {
       interface.mtu = number<unsigned>(behind(parts, "mtu")).value_or(0);
       found.push_back(std::move(interface));
     } else if (!found.empty() && parts[0].starts_with("options=")) {
-      found.back().tso |=
-          line.find("TSO4") != std::string_view::npos || line.find("TSO6") != std::string_view::npos;
+      found.back().tso |= line.find("TSO4") != std::string_view::npos ||
+                          line.find("TSO6") != std::string_view::npos;
     } else if (!found.empty() && parts.size() > 1 && (parts[0] == "inet" || parts[0] == "inet6")) {
       add_address(found.back(), parts);
     }
@@ -379,12 +387,14 @@ std::vector<Interface> parse_ifconfig(std::string_view text) {
 std::vector<base::Address> tunnel_addresses_v6(const std::vector<Interface>& interfaces) {
   std::vector<base::Address> found;
   for (const auto& each : interfaces) {
-    const bool tunnel = std::ranges::any_of(std::array{"utun", "ipsec", "ppp"},
-                                            [&](const char* kind) { return each.name.starts_with(kind); });
+    const bool tunnel =
+        std::ranges::any_of(std::array{"utun", "ipsec", "ppp"},
+                            [&](const char* kind) { return each.name.starts_with(kind); });
     if (!tunnel) continue;
-    std::ranges::copy_if(each.addresses, std::back_inserter(found), [](const base::Address& address) {
-      return address.is_v6() && !address.to_v6().is_link_local();
-    });
+    std::ranges::copy_if(each.addresses, std::back_inserter(found),
+                         [](const base::Address& address) {
+                           return address.is_v6() && !address.to_v6().is_link_local();
+                         });
   }
   return found;
 }
@@ -405,8 +415,8 @@ std::string complaint(std::string_view printed) {
   while (!printed.empty()) {
     std::string_view line = trimmed(next_line(printed));
     if (line.empty() || line.starts_with("No ALTQ") || line.starts_with("ALTQ related") ||
-        line.find("Use of -f option") != std::string_view::npos || line.starts_with("present in the main") ||
-        line.starts_with("See /etc/pf.conf")) {
+        line.find("Use of -f option") != std::string_view::npos ||
+        line.starts_with("present in the main") || line.starts_with("See /etc/pf.conf")) {
       continue;
     }
     if (line.starts_with("pfctl: ")) line.remove_prefix(7);

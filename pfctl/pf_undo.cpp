@@ -1,5 +1,5 @@
-// Each step is undone by looking first: after a crash nobody knows how far it came, and what was changed
-// since by others is theirs.
+// Each step is undone by looking first: after a crash nobody knows how far it came, and what was
+// changed since by others is theirs.
 #include "pfctl/pf_undo.h"
 
 #include <algorithm>
@@ -25,9 +25,9 @@ base::Result<std::optional<Interface>> query_lo0(const Machine& machine) {
   return std::optional{std::move(found.front())};
 }
 
-/// FreeBSD: those of connections that were bent to lo0, and (-M) their other halves there. They would outlive
-/// the rules by up to a day, and take the packets of a new connection with the same ends for the old one's.
-/// One that is not there is no failure; nor is a pfctl that cannot do this.
+/// FreeBSD: those of connections that were bent to lo0, and (-M) their other halves there. They
+/// would outlive the rules by up to a day, and take the packets of a new connection with the same
+/// ends for the old one's. One that is not there is no failure; nor is a pfctl that cannot do this.
 void kill_bent_states(const Machine& machine) {
   if (machine.dialect == Dialect::freebsd)
     (void)machine.run({kPfctl, "-M", "-k", "label", "-k", kBentLabel}, {});
@@ -41,8 +41,8 @@ void kill_redirected_states(const Machine& machine, const base::Address& listene
   (void)machine.run({kPfctl, "-k", anybody, "-k", listener.to_string()}, {});
 }
 
-/// Whether there is no such anchor is told by each pfctl in its own way: some flush it all the same, some
-/// exit with 1. What can be seen of it decides.
+/// Whether there is no such anchor is told by each pfctl in its own way: some flush it all the
+/// same, some exit with 1. What can be seen of it decides.
 base::Result<std::string> flush_anchor(const Machine& machine) {
   const auto flushed = machine.run({kPfctl, "-a", machine.anchor, "-F", "all"}, {});
   if (!flushed) return flushed.error();
@@ -61,14 +61,15 @@ base::Result<std::string> flush_anchor(const Machine& machine) {
 base::Result<std::string> release_token(const Machine& machine, const std::string& token) {
   if (token.empty()) {
     return std::string(
-        "pf may have been left enabled for us; `pfctl -s References` lists who wants it, "
-        "`pfctl -X TOKEN` releases one");
+        "pf may have been left enabled for us; `pfctl -s References` lists who wants it, `pfctl "
+        "-X TOKEN` releases one");
   }
   const auto released = run_or_fail(machine, {kPfctl, "-X", token}, "release our reference to pf");
   if (released) return fmt::format("released our reference to pf ({})", token);
   // Somebody's `pfctl -d` makes all tokens void.
   const auto listed = machine.run({kPfctl, "-s", "References"}, {});
-  if (listed && listed->status == 0 && !lists_token(listed->out + listed->err, token)) return std::string{};
+  if (listed && listed->status == 0 && !lists_token(listed->out + listed->err, token))
+    return std::string{};
   return released.error();
 }
 
@@ -80,11 +81,12 @@ base::Result<std::string> restore_main(const Machine& machine, const std::string
   const std::string others = without_references(running, machine.anchor);
   // Without a reference to us, somebody else has loaded another one.
   if (others == running) return std::string{};
-  // Neither is one that refers to us ours to change: they may have added the lines by hand, and it may hold
-  // what pfctl does not read back.
+  // Neither is one that refers to us ours to change: they may have added the lines by hand, and it
+  // may hold what pfctl does not read back.
   if (!is_same_main(others, without_references(before, machine.anchor))) {
     return fmt::format(
-        "left the main ruleset of pf as others have loaded it since: it refers to {}, which is empty now",
+        "left the main ruleset of pf as others have "
+        "loaded it since: it refers to {}, which is empty now",
         machine.anchor);
   }
   const auto loaded = load_main(machine, before, running, "put the main ruleset of pf back");
@@ -93,8 +95,9 @@ base::Result<std::string> restore_main(const Machine& machine, const std::string
   return std::string("took our anchor out of the main ruleset of pf");
 }
 
-/// Whoever loads rules while osproxy runs means them to be in force, and finds pf enabled: `service pf start`
-/// then does not enable it. At the start there were none (plan_loading). Empty: there are none.
+/// Whoever loads rules while osproxy runs means them to be in force, and finds pf enabled: `service
+/// pf start` then does not enable it. At the start there were none (plan_loading). Empty: there are
+/// none.
 base::Result<std::string> rule_of_others(const Machine& machine) {
   const auto main = query_main(machine);
   if (!main) return main.error();
@@ -108,10 +111,12 @@ base::Result<std::string> disable_pf(const Machine& machine) {
   const auto rule = rule_of_others(machine);
   if (!rule) return rule.error();
   if (!rule->empty()) {
-    return fmt::format("left pf enabled: others have loaded rules into its main ruleset since (`{}`)", *rule);
+    return fmt::format(
+        "left pf enabled: others have loaded rules into its main ruleset since (`{}`)", *rule);
   }
   if (auto done = run_or_fail(machine, {kPfctl, "-d"}, "disable pf"); !done) return done.error();
-  // pf was off before: the states are all of our time, and would be in the way when it is enabled again.
+  // pf was off before: the states are all of our time, and would be in the way when it is enabled
+  // again.
   (void)machine.run({kPfctl, "-F", "states"}, {});
   return std::string("disabled pf");
 }
@@ -133,7 +138,9 @@ base::Result<std::string> destroy_loopback(const Machine& machine, const std::st
   const auto shown = machine.run({kIfconfig, name}, {});
   if (!shown) return shown.error();
   if (shown->status != 0) return std::string{};
-  if (auto done = run_or_fail(machine, {kIfconfig, name, "destroy"}, "destroy the interface " + name); !done)
+  if (auto done =
+          run_or_fail(machine, {kIfconfig, name, "destroy"}, "destroy the interface " + name);
+      !done)
     return done.error();
   return fmt::format("destroyed the interface {}", name);
 }
@@ -142,7 +149,8 @@ base::Result<std::string> set_mtu(const Machine& machine, const std::string& bef
   const auto lo0 = query_lo0(machine);
   if (!lo0) return lo0.error();
   if (!*lo0 || (*lo0)->mtu != kLargestMtu) return std::string{};
-  if (auto done = run_or_fail(machine, {kIfconfig, "lo0", "mtu", before}, "set the MTU of lo0"); !done) {
+  if (auto done = run_or_fail(machine, {kIfconfig, "lo0", "mtu", before}, "set the MTU of lo0");
+      !done) {
     return done.error();
   }
   return fmt::format("set the MTU of lo0 back to {}", before);
@@ -159,8 +167,9 @@ base::Result<std::string> unload_module(const Machine& machine, const std::strin
     const auto rule = rule_of_others(machine);
     if (!rule) return rule.error();
     if (!rule->empty()) {
-      return fmt::format("left the module pf loaded: others have loaded rules into its main ruleset (`{}`)",
-                         *rule);
+      return fmt::format(
+          "left the module pf loaded: others have loaded rules into its main ruleset (`{}`)",
+          *rule);
     }
   }
   const auto done = machine.run({kKldunload, name}, {});
@@ -185,11 +194,13 @@ base::Result<Output> run_or_fail(const Machine& machine, const std::vector<std::
                                  std::string_view what, std::string_view input) {
   auto output = machine.run(argv, input);
   if (!output)
-    return base::Error{fmt::format("cannot {}: {}", what, output.error().text), output.error().os_code};
+    return base::Error{fmt::format("cannot {}: {}", what, output.error().text),
+                       output.error().os_code};
   if (output->status == 0) return output;
   const std::string said = complaint(output->err);
-  return base::failure("cannot {}: {}", what,
-                       said.empty() ? fmt::format("{} ended with {}", argv.front(), output->status) : said);
+  return base::failure(
+      "cannot {}: {}", what,
+      said.empty() ? fmt::format("{} ended with {}", argv.front(), output->status) : said);
 }
 
 base::Result<bool> has_pf(const Machine& machine) {

@@ -18,14 +18,15 @@ namespace {
 /// Every so often all is looked at, whatever the checksum says.
 constexpr int kWholeViewEvery = 5;
 constexpr std::chrono::milliseconds kEnd{500};
-/// Of the usual distance between two looks: that to the second one, and the longest one between two attempts.
+/// Of the usual distance between two looks: that to the second one, and the longest one between two
+/// attempts.
 constexpr int kSecondLookAfter = 3;
 constexpr int kLongestPause = 20;
 
 using Clock = std::chrono::steady_clock;
 
-/// What of `pfctl -v -s info` changes only when somebody changes pf, and this machine's addresses; empty: pf
-/// cannot be asked.
+/// What of `pfctl -v -s info` changes only when somebody changes pf, and this machine's addresses;
+/// empty: pf cannot be asked.
 std::string pulse_of(const Machine& machine) {
   const auto info = machine.run({kPfctl, "-v", "-s", "info"}, {});
   if (!info || info->status != 0) return {};
@@ -80,7 +81,9 @@ struct PfWatch::Shared {
   std::optional<Clock::time_point> due;  ///< `good` is not: when to tell it again
   std::chrono::milliseconds pause{};     ///< until then
 
-  [[nodiscard]] std::chrono::milliseconds wait() const { return changed ? every / kSecondLookAfter : every; }
+  [[nodiscard]] std::chrono::milliseconds wait() const {
+    return changed ? every / kSecondLookAfter : every;
+  }
 
   /// Without the lock: programs are run. Empty: nothing that has to be compared.
   [[nodiscard]] std::optional<PfView> look(const std::string& known, bool whole,

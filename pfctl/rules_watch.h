@@ -1,5 +1,5 @@
-// Looks after rules that are loaded: an administrator, or another program, may change what decides about
-// them.
+// Looks after rules that are loaded: an administrator, or another program, may change what decides
+// about them.
 #pragma once
 
 #include <memory>
@@ -11,9 +11,9 @@
 
 namespace pfctl {
 
-/// pf: `pfctl -f` and `-F` take our anchor out of the main ruleset, `-d` disables pf, and an address that
-/// this machine gets is another's for the rules; a thread looks every three seconds. Linux: nobody can change
-/// a table that a process owns.
+/// pf: `pfctl -f` and `-F` take our anchor out of the main ruleset, `-d` disables pf, and an
+/// address that this machine gets is another's for the rules; a thread looks every three seconds.
+/// Linux: nobody can change a table that a process owns.
 class RulesWatch {
  public:
   struct Hold;
@@ -28,9 +28,9 @@ class RulesWatch {
   /// Readable when something has changed; -1: there is nothing to look at.
   [[nodiscard]] int descriptor() const;
 
-  /// What has changed, and what was done about it: a line each, for the user. Puts our rules in force again
-  /// where others have only replaced them; where pf was disabled, or cannot divert any more, it only says so,
-  /// until that has changed again. Blocks as load_rules() does.
+  /// What has changed, and what was done about it: a line each, for the user. Puts our rules in
+  /// force again where others have only replaced them; where pf was disabled, or cannot divert any
+  /// more, it only says so, until that has changed again. Blocks as load_rules() does.
   [[nodiscard]] std::vector<std::string> look();
 
  private:

@@ -1,5 +1,6 @@
-// Brings a ruleset into the one form that the renderers and loaders take: sorted, without overlaps, complete.
-// Kernels refuse overlapping intervals, and two rulesets that mean the same should print the same.
+// Brings a ruleset into the one form that the renderers and loaders take: sorted, without overlaps,
+// complete. Kernels refuse overlapping intervals, and two rulesets that mean the same should print
+// the same.
 #include "pfctl/ruleset.h"
 
 #include <algorithm>
@@ -21,7 +22,8 @@ base::Result<> check_families(const Ruleset& ruleset) {
     return base::failure("no address family to divert; switch on IPv4, IPv6 or both");
   }
   if (ruleset.ipv4 && ruleset.listener_v4 == 0) {
-    return base::failure("no listener port for IPv4; open a listener on 127.0.0.1 or switch IPv4 off");
+    return base::failure(
+        "no listener port for IPv4; open a listener on 127.0.0.1 or switch IPv4 off");
   }
   if (divert_v6 && ruleset.listener_v6 == 0) {
     return base::failure("no listener port for IPv6; open a listener on [::1] or switch IPv6 off");
@@ -31,7 +33,8 @@ base::Result<> check_families(const Ruleset& ruleset) {
 
 base::Result<> check_group(std::uint32_t gid) {
   if (gid == 0) {
-    return base::failure("the exempt group must not be 0: no connection of root's would be diverted");
+    return base::failure(
+        "the exempt group must not be 0: no connection of root's would be diverted");
   }
   if (gid == std::numeric_limits<std::uint32_t>::max()) {
     return base::failure("the exempt group {} is not a group number", gid);
@@ -46,7 +49,8 @@ base::Result<> check_capture(const Ruleset& ruleset) {
     return base::failure("the capture group {} is not a group that a single command can have", gid);
   }
   if (gid == ruleset.exempt_gid) {
-    return base::failure("the capture group {} is the exempt group as well; nothing would be diverted", gid);
+    return base::failure(
+        "the capture group {} is the exempt group as well; nothing would be diverted", gid);
   }
   return {};
 }
@@ -72,7 +76,8 @@ base::Result<> check_mark(std::uint32_t mark) {
 base::Result<> check_queueing(const Queueing& queueing) {
   if (auto good = check_mark(queueing.mark_bit); !good) return good.error();
   if (queueing.count == 0 || queueing.first + queueing.count > 0x10000) {
-    return base::failure("{} queues from number {} on do not exist", queueing.count, queueing.first);
+    return base::failure("{} queues from number {} on do not exist", queueing.count,
+                         queueing.first);
   }
   return {};
 }
@@ -83,8 +88,8 @@ base::Result<std::vector<base::PortRange>> merged(std::vector<base::PortRange> p
   std::vector<base::PortRange> kept;
   for (const auto& range : ports) {
     if (range.first == 0 || range.last < range.first) {
-      return base::failure("{}-{} is not a range of ports; expected for example 8000-8100", range.first,
-                           range.last);
+      return base::failure("{}-{} is not a range of ports; expected for example 8000-8100",
+                           range.first, range.last);
     }
     if (!kept.empty() && range.first <= kept.back().last + 1) {
       kept.back().last = std::max(kept.back().last, range.last);
@@ -111,8 +116,8 @@ base::Network unmapped(const base::Network& network) {
 
 base::Result<> check_network(const base::Network& network) {
   if (network.prefix > (network.address.is_v4() ? 32U : 128U)) {
-    return base::failure("{}/{} is not a network: the prefix is too long", network.address.to_string(),
-                         network.prefix);
+    return base::failure("{}/{} is not a network: the prefix is too long",
+                         network.address.to_string(), network.prefix);
   }
   const auto parsed = base::parse_network(base::to_string(network));
   return parsed ? base::Result<>{} : parsed.error();
@@ -137,7 +142,8 @@ base::Result<std::vector<base::Network>> merged(std::vector<base::Network> netwo
 }  // namespace
 
 bool redirects_ipv6_apart(const Ruleset& ruleset) {
-  return ruleset.ipv6 && !ruleset.ipv6_refused && ruleset.ports_v6 && *ruleset.ports_v6 != ruleset.ports;
+  return ruleset.ipv6 && !ruleset.ipv6_refused && ruleset.ports_v6 &&
+         *ruleset.ports_v6 != ruleset.ports;
 }
 
 std::string describe_ports(const Ruleset& ruleset) {

@@ -1,5 +1,6 @@
-// posix_spawn and three sockets. Standard input is a socket as well, because writing to a pipe whose reader
-// has gone raises SIGPIPE, and there is no portable way of asking for less with a pipe.
+// posix_spawn and three sockets. Standard input is a socket as well, because writing to a pipe
+// whose reader has gone raises SIGPIPE, and there is no portable way of asking for less with a
+// pipe.
 #include "pfctl/run_program.h"
 
 #include <array>
@@ -29,8 +30,8 @@ struct Pair {
   base::UniqueFd theirs;
 };
 
-// Above the standard three, whichever of those happen to be closed: else dup2() onto itself would leave
-// close-on-exec set.
+// Above the standard three, whichever of those happen to be closed: else dup2() onto itself would
+// leave close-on-exec set.
 base::UniqueFd lifted(base::UniqueFd fd) {
   return base::UniqueFd(::fcntl(fd.get(), F_DUPFD_CLOEXEC, 3));
 }
@@ -51,7 +52,9 @@ class SpawnActions {
   SpawnActions& operator=(const SpawnActions&) = delete;
   ~SpawnActions() { ::posix_spawn_file_actions_destroy(&actions_); }
 
-  void give(const base::UniqueFd& fd, int as) { ::posix_spawn_file_actions_adddup2(&actions_, fd.get(), as); }
+  void give(const base::UniqueFd& fd, int as) {
+    ::posix_spawn_file_actions_adddup2(&actions_, fd.get(), as);
+  }
   [[nodiscard]] const posix_spawn_file_actions_t* get() const { return &actions_; }
 
  private:
@@ -103,7 +106,8 @@ class Child {
         return WIFSIGNALED(status) ? 128 + WTERMSIG(status) : WEXITSTATUS(status);
       }
       if (errno == ECHILD) {
-        // Somebody else of this process has waited for it: the number may be another process's by now.
+        // Somebody else of this process has waited for it: the number may be another process's by
+        // now.
         pid_ = 0;
         return {};
       }
@@ -116,8 +120,8 @@ class Child {
   pid_t pid_;
 };
 
-// What can be written now; the rest stays in `input`. With nothing left, or nobody to read it, the end is
-// closed.
+// What can be written now; the rest stays in `input`. With nothing left, or nobody to read it, the
+// end is closed.
 void feed(base::UniqueFd& fd, std::string_view& input) {
   if (!input.empty()) {
     const ssize_t sent = ::send(fd.get(), input.data(), input.size(), base::kNoSignal);
@@ -169,7 +173,8 @@ base::Result<Output> run_program(const std::vector<std::string>& argv, std::stri
 
   Output output;
   while (out->ours || err->ours) {
-    const auto left = std::chrono::duration_cast<std::chrono::milliseconds>(deadline - Clock::now());
+    const auto left =
+        std::chrono::duration_cast<std::chrono::milliseconds>(deadline - Clock::now());
     if (left.count() <= 0) break;
     // poll(2) skips negative descriptors: those that are closed.
     std::array<pollfd, 3> polled{
@@ -179,13 +184,15 @@ base::Result<Output> run_program(const std::vector<std::string>& argv, std::stri
     if (polled[1].revents != 0) drain(out->ours, output.out);
     if (polled[2].revents != 0) drain(err->ours, output.err);
     if (output.out.size() + output.err.size() > kMostOutput) {
-      return base::failure("{} wrote more than {} MiB; it was stopped", argv.front(), kMostOutput >> 20);
+      return base::failure("{} wrote more than {} MiB; it was stopped", argv.front(),
+                           kMostOutput >> 20);
     }
   }
   in->ours.reset();
   const auto status = child.wait_until(deadline);
   if (!status) {
-    return base::failure("{} did not end within {} ms; it was stopped", argv.front(), limit.count());
+    return base::failure("{} did not end within {} ms; it was stopped", argv.front(),
+                         limit.count());
   }
   output.status = *status;
   return output;

@@ -1,4 +1,5 @@
-// Dumps of nf_tables chains (linux/netfilter/nf_tables.h) and of routing policy rules (linux/fib_rules.h).
+// Dumps of nf_tables chains (linux/netfilter/nf_tables.h) and of routing policy rules
+// (linux/fib_rules.h).
 #include "pfctl/surroundings.h"
 
 #include <arpa/inet.h>

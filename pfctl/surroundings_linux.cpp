@@ -26,7 +26,8 @@ struct RuleRequest {
 base::Result<std::vector<OutputChain>> output_chains() {
   const auto socket = open_netfilter_socket();
   if (!socket) return socket.error();
-  const NetlinkMessage request(NFNL_SUBSYS_NFTABLES << 8 | NFT_MSG_GETCHAIN, NLM_F_DUMP, 1, AF_UNSPEC, 0);
+  const NetlinkMessage request(NFNL_SUBSYS_NFTABLES << 8 | NFT_MSG_GETCHAIN, NLM_F_DUMP, 1,
+                               AF_UNSPEC, 0);
   return dump(socket->get(), request.view(), read_chain_dump);
 }
 
@@ -42,8 +43,8 @@ base::Result<std::vector<MarkRule>> mark_rules() {
     request.header.nlmsg_type = RTM_GETRULE;
     request.header.nlmsg_flags = NLM_F_REQUEST | NLM_F_DUMP;
     request.rule.family = static_cast<std::uint8_t>(family);
-    const auto of_family =
-        dump(socket.get(), {reinterpret_cast<const char*>(&request), sizeof request}, read_rule_dump);
+    const auto of_family = dump(
+        socket.get(), {reinterpret_cast<const char*>(&request), sizeof request}, read_rule_dump);
     // A kernel without policy routing, or without this family.
     if (!of_family) continue;
     rules.insert(rules.end(), of_family->begin(), of_family->end());

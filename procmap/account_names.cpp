@@ -11,7 +11,8 @@ namespace procmap {
 namespace {
 
 constexpr std::size_t kRoom = 16 << 10;
-constexpr std::size_t kMaxRoom = 16 << 20;  ///< groups of a directory service have thousands of members
+constexpr std::size_t kMaxRoom =
+    16 << 20;  ///< groups of a directory service have thousands of members
 
 /// `ask` gets room for what it finds, and more as long as that does not do (ERANGE).
 template <class Ask>

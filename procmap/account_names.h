@@ -1,5 +1,5 @@
-// Names of users and groups. Each is asked for once, unless that fails: a name service behind nsswitch.conf
-// may be slow.
+// Names of users and groups. Each is asked for once, unless that fails: a name service behind
+// nsswitch.conf may be slow.
 #pragma once
 
 #include <string>

@@ -18,14 +18,15 @@ namespace procmap {
 struct SocketFacts {
   std::uint32_t inode = 0;  ///< Linux; elsewhere 0
   uid_t uid = 0;
-  std::uint32_t interface = 0;    ///< bound device (idiag_if), 0: none
-  std::uint64_t cgroup_id = 0;    ///< cgroup v2 id of the socket; 0 when the kernel does not say
-  std::uint32_t mark = 0;         ///< SO_MARK, where the kernel says (Linux, CAP_NET_ADMIN)
-  bool uid_known = true;          ///< false: nobody has the socket open any more, `uid` says nothing
+  std::uint32_t interface = 0;  ///< bound device (idiag_if), 0: none
+  std::uint64_t cgroup_id = 0;  ///< cgroup v2 id of the socket; 0 when the kernel does not say
+  std::uint32_t mark = 0;       ///< SO_MARK, where the kernel says (Linux, CAP_NET_ADMIN)
+  bool uid_known = true;        ///< false: nobody has the socket open any more, `uid` says nothing
   std::optional<gid_t> gid = {};  ///< of the socket's maker, where the kernel says (a held packet)
   // Of a socket whose process was not found: what filters can still ask about.
-  std::string user = {};    ///< login name of `uid`, or the uid in decimal; empty: uid not known
-  std::string cgroup = {};  ///< path of the cgroup v2 in which the socket was made; empty: not known
+  std::string user = {};  ///< login name of `uid`, or the uid in decimal; empty: uid not known
+  std::string cgroup =
+      {};  ///< path of the cgroup v2 in which the socket was made; empty: not known
 };
 
 /// The owner of a connection; `process` is null for "unknown", which is a normal answer.
@@ -49,13 +50,13 @@ struct Sought {
   base::Endpoint source;
   base::Endpoint destination;
   Transport transport = Transport::tcp;
-  /// Index of the device that its packets leave by: a socket that is bound to a device is found only with it.
-  /// 0: not known.
+  /// Index of the device that its packets leave by: a socket that is bound to a device is found
+  /// only with it. 0: not known.
   std::uint32_t interface = 0;
 };
 
-/// Answers from caches where it can. Not thread-safe; blocks (usually microseconds, never longer than
-/// `limit`). Sees all processes only as root (Linux: CAP_SYS_PTRACE and CAP_DAC_READ_SEARCH).
+/// Answers from caches where it can. Not thread-safe; blocks (usually microseconds, never longer
+/// than `limit`). Sees all processes only as root (Linux: CAP_SYS_PTRACE and CAP_DAC_READ_SEARCH).
 class Attributor {
  public:
   [[nodiscard]] static base::Result<Attributor> open();
@@ -67,16 +68,18 @@ class Attributor {
   [[nodiscard]] Owner owner_of(const Sought& sought,
                                std::chrono::milliseconds limit = std::chrono::milliseconds{200});
 
-  /// The owners of several, in their order. What takes a search is searched for once for all of them: however
-  /// many there are, it takes no longer than for one.
-  [[nodiscard]] std::vector<Owner> owners_of(std::span<const Sought> sought, std::chrono::milliseconds limit);
+  /// The owners of several, in their order. What takes a search is searched for once for all of
+  /// them: however many there are, it takes no longer than for one.
+  [[nodiscard]] std::vector<Owner> owners_of(std::span<const Sought> sought,
+                                             std::chrono::milliseconds limit);
 
   /// The same as far as a few system calls that cannot block will do.
   [[nodiscard]] Glance owner_soon(const Sought& sought);
   /// Tells this one what another has found, so that it is found soon the next time.
   void learn(const Owner& owner);
 
-  /// Facts of a process that lives now, cached by (pid, start time); null when there is no such process.
+  /// Facts of a process that lives now, cached by (pid, start time); null when there is no such
+  /// process.
   [[nodiscard]] std::shared_ptr<const ProcessFacts> facts_of(pid_t pid);
 
  private:
@@ -97,8 +100,8 @@ struct SocketRow {
   Owner owner;
 };
 
-/// All TCP sockets of this network namespace (Linux) or machine with their owners: one dump, on Linux one
-/// walk over /proc. Blocks for milliseconds.
+/// All TCP sockets of this network namespace (Linux) or machine with their owners: one dump, on
+/// Linux one walk over /proc. Blocks for milliseconds.
 [[nodiscard]] base::Result<std::vector<SocketRow>> socket_table(Attributor& attributor);
 
 }  // namespace procmap

@@ -1,6 +1,6 @@
-// The kernel says who used a socket last and for whom. That process is asked whether it holds the socket: of
-// several that do it is the right one. A socket that was handed on is looked for in all processes, and where
-// that is not allowed to us, by lsof.
+// The kernel says who used a socket last and for whom. That process is asked whether it holds the
+// socket: of several that do it is the right one. A socket that was handed on is looked for in all
+// processes, and where that is not allowed to us, by lsof.
 #include <algorithm>
 #include <cerrno>
 #include <csignal>
@@ -28,7 +28,8 @@ using Clock = std::chrono::steady_clock;
 
 static_assert(sizeof(socket_fdinfo) == 792 && offsetof(socket_fdinfo, psi.soi_so) == 160 &&
               offsetof(socket_fdinfo, psi.soi_protocol) == 180 &&
-              offsetof(socket_fdinfo, psi.soi_family) == 184 && offsetof(socket_fdinfo, psi.soi_kind) == 256);
+              offsetof(socket_fdinfo, psi.soi_family) == 184 &&
+              offsetof(socket_fdinfo, psi.soi_kind) == 256);
 static_assert(offsetof(socket_fdinfo, psi.soi_proto.pri_in.insi_fport) == 264 &&
               offsetof(socket_fdinfo, psi.soi_proto.pri_in.insi_lport) == 268 &&
               offsetof(socket_fdinfo, psi.soi_proto.pri_in.insi_vflag) == 288 &&
@@ -37,8 +38,8 @@ static_assert(offsetof(socket_fdinfo, psi.soi_proto.pri_in.insi_fport) == 264 &&
 static_assert(SOCKINFO_IN == 1 && SOCKINFO_TCP == 2);
 
 base::Result<BsdTable> sockets(Transport transport) {
-  const auto bytes =
-      query_sysctl(transport == Transport::tcp ? "net.inet.tcp.pcblist_n" : "net.inet.udp.pcblist_n");
+  const auto bytes = query_sysctl(transport == Transport::tcp ? "net.inet.tcp.pcblist_n"
+                                                              : "net.inet.udp.pcblist_n");
   if (!bytes) return bytes.error();
   return parse_xnu_pcblist(*bytes);
 }
@@ -61,13 +62,13 @@ std::optional<std::vector<int>> socket_descriptors(pid_t pid) {
 
 bool is_at(pid_t pid, int descriptor, const BsdSocket& wanted) {
   std::string bytes(sizeof(socket_fdinfo), '\0');
-  const int size =
-      ::proc_pidfdinfo(pid, descriptor, PROC_PIDFDSOCKETINFO, bytes.data(), static_cast<int>(bytes.size()));
+  const int size = ::proc_pidfdinfo(pid, descriptor, PROC_PIDFDSOCKETINFO, bytes.data(),
+                                    static_cast<int>(bytes.size()));
   if (size != static_cast<int>(sizeof(socket_fdinfo))) return false;
   const auto found = parse_xnu_socket_fdinfo(bytes);
   const bool tcp = wanted.state >= 0;
-  return found && (found->transport == Transport::tcp) == tcp && found->socket.local == wanted.local &&
-         found->socket.remote == wanted.remote;
+  return found && (found->transport == Transport::tcp) == tcp &&
+         found->socket.local == wanted.local && found->socket.remote == wanted.remote;
 }
 
 /// The number of the socket in the process; -1: it does not hold it; empty: that cannot be said.
@@ -112,7 +113,8 @@ std::string output_of(const char* path, char* const arguments[], Clock::time_poi
   std::string text;
   char buffer[4096];
   for (;;) {
-    const auto left = std::chrono::duration_cast<std::chrono::milliseconds>(deadline - Clock::now());
+    const auto left =
+        std::chrono::duration_cast<std::chrono::milliseconds>(deadline - Clock::now());
     pollfd ready{out.get(), POLLIN, 0};
     const int polled = left.count() > 0 ? ::poll(&ready, 1, static_cast<int>(left.count())) : 0;
     if (polled < 0 && errno == EINTR) continue;

@@ -1,6 +1,6 @@
-// sock_diag names the socket's inode; /proc says who holds it. Processes are asked in the order in which the
-// answer is likely: just started ones, newest first; those that answered lately; those of the socket's user;
-// all.
+// sock_diag names the socket's inode; /proc says who holds it. Processes are asked in the order in
+// which the answer is likely: just started ones, newest first; those that answered lately; those of
+// the socket's user; all.
 #include <algorithm>
 #include <cerrno>
 #include <deque>
@@ -21,14 +21,15 @@ namespace {
 
 using Clock = std::chrono::steady_clock;
 
-/// Process ids that are asked as "just started"; more of them come after those that answered lately.
+/// Process ids that are asked as "just started"; more of them come after those that answered
+/// lately.
 constexpr pid_t kNewest = 32;
 constexpr pid_t kNewLimit = 4096;
 constexpr std::size_t kLately = 32;
 /// Processes that are asked when there is no time for a search.
 constexpr std::size_t kSoon = 6;
-/// A descriptor is looked for around where the last one was, then among the low numbers, before the whole
-/// table is read.
+/// A descriptor is looked for around where the last one was, then among the low numbers, before the
+/// whole table is read.
 constexpr int kAround = 6;
 constexpr int kLow = 24;
 
@@ -116,11 +117,12 @@ class Attributor::State {
       if (!sockets) return base::os_error("cannot list the TCP sockets", errno);
       for (const auto& socket : *sockets) {
         const auto holder = holders.by_inode.find(socket.facts.inode);
-        rows.push_back({socket.local,
-                        socket.remote,
-                        state_name(socket.state),
-                        {socket.facts,
-                         holder == holders.by_inode.end() ? nullptr : facts_.facts_of(holder->second.pid)}});
+        rows.push_back(
+            {socket.local,
+             socket.remote,
+             state_name(socket.state),
+             {socket.facts,
+              holder == holders.by_inode.end() ? nullptr : facts_.facts_of(holder->second.pid)}});
       }
     }
     return rows;
@@ -170,8 +172,8 @@ class Attributor::State {
     return pid != 0 ? pid : of_ring(rings_.find_lately(socket.inode, deadline));
   }
 
-  /// Processes started since the last look, from `newest` down to `oldest`. Threads are passed over: their
-  /// processes come with their own numbers, here or later.
+  /// Processes started since the last look, from `newest` down to `oldest`. Threads are passed
+  /// over: their processes come with their own numbers, here or later.
   pid_t find_among_new(pid_t newest, pid_t oldest, std::uint32_t inode) {
     for (pid_t pid = newest; pid >= oldest; --pid) {
       const auto status = proc_.status(pid);
@@ -204,7 +206,9 @@ class Attributor::State {
   void search_for(std::vector<Owner>& owners, std::span<const std::size_t> missing,
                   Clock::time_point deadline) {
     Holders holders = all_holders(deadline);
-    const auto is_held = [&](std::size_t i) { return holders.by_inode.contains(owners[i].socket->inode); };
+    const auto is_held = [&](std::size_t i) {
+      return holders.by_inode.contains(owners[i].socket->inode);
+    };
     if (!std::ranges::all_of(missing, is_held)) add_those_of_rings(holders, deadline);
     for (const std::size_t i : missing) {
       const auto found = holders.by_inode.find(owners[i].socket->inode);
@@ -260,15 +264,18 @@ class Attributor::State {
     const auto descriptors = proc_.descriptors(pid);
     if (!descriptors) return false;
     int descriptor = look_where_likely(descriptors, near, inode);
-    if (descriptor < 0 && look == Look::whole) descriptor = look_everywhere(pid, descriptors, inode);
+    if (descriptor < 0 && look == Look::whole)
+      descriptor = look_everywhere(pid, descriptors, inode);
     if (descriptor < 0) return false;
     remember(pid, descriptor);
     return true;
   }
 
-  /// A new socket takes the lowest free number: beside the one before it (`near`; 0: there was none), or, in
-  /// a full table, at its end, or low. A small table is read whole just as fast, when nothing is known of it.
-  static int look_where_likely(const Proc::Descriptors& descriptors, int near, std::uint32_t inode) {
+  /// A new socket takes the lowest free number: beside the one before it (`near`; 0: there was
+  /// none), or, in a full table, at its end, or low. A small table is read whole just as fast, when
+  /// nothing is known of it.
+  static int look_where_likely(const Proc::Descriptors& descriptors, int near,
+                               std::uint32_t inode) {
     const auto look = [&](int first, int last) {
       for (int i = std::max(first, 0); i <= last; ++i) {
         if (descriptors.socket_at(i) == inode) return i;
@@ -293,8 +300,9 @@ class Attributor::State {
       const auto its = thread != 0 ? proc_.descriptors(thread) : Proc::Descriptors{};
       return its ? look_everywhere(thread, its, inode) : -1;
     }
-    const auto hit = std::find_if(numbers.rbegin(), numbers.rend(),
-                                  [&](int number) { return descriptors.socket_at(number) == inode; });
+    const auto hit = std::find_if(numbers.rbegin(), numbers.rend(), [&](int number) {
+      return descriptors.socket_at(number) == inode;
+    });
     return hit == numbers.rend() ? -1 : *hit;
   }
 
@@ -310,7 +318,8 @@ class Attributor::State {
     if (lately_.size() > kLately) lately_.pop_back();
   }
 
-  /// Every socket's holder; of several the one with the lowest pid, which is usually the one that shared it.
+  /// Every socket's holder; of several the one with the lowest pid, which is usually the one that
+  /// shared it.
   struct Holder {
     pid_t pid = 0;
     int descriptor = 0;
@@ -387,7 +396,8 @@ Owner Attributor::owner_of(const Sought& sought, std::chrono::milliseconds limit
   return state_->owner_of(sought, limit);
 }
 
-std::vector<Owner> Attributor::owners_of(std::span<const Sought> sought, std::chrono::milliseconds limit) {
+std::vector<Owner> Attributor::owners_of(std::span<const Sought> sought,
+                                         std::chrono::milliseconds limit) {
   return state_->owners_of(sought, limit);
 }
 

@@ -28,7 +28,8 @@ Owner Attributor::owner_of(const Sought& sought, std::chrono::milliseconds limit
 }
 
 // Lookups of the same millisecond share one table.
-std::vector<Owner> Attributor::owners_of(std::span<const Sought> sought, std::chrono::milliseconds limit) {
+std::vector<Owner> Attributor::owners_of(std::span<const Sought> sought,
+                                         std::chrono::milliseconds limit) {
   std::vector<Owner> owners;
   for (const Sought& one : sought) owners.push_back(owner_of(one, limit));
   return owners;
@@ -39,8 +40,8 @@ Glance Attributor::owner_soon(const Sought& sought) {
   return owner ? Glance{std::move(*owner)} : Glance{{}, true};
 }
 
-// The kernel's table names the holder, as soon for this Attributor as for any other; the facts of the process
-// are what is to be spared.
+// The kernel's table names the holder, as soon for this Attributor as for any other; the facts of
+// the process are what is to be spared.
 void Attributor::learn(const Owner& owner) {
   state_->attribution.learn(owner);
 }

@@ -1,5 +1,5 @@
-// The table names the socket and, on macOS, the process that used it last; FreeBSD's table of open files
-// names the holders. A search through all processes is left for sockets that were handed on.
+// The table names the socket and, on macOS, the process that used it last; FreeBSD's table of open
+// files names the holders. A search through all processes is left for sockets that were handed on.
 #include "procmap/bsd_attribution.h"
 
 namespace procmap {
@@ -46,7 +46,8 @@ Owner BsdAttribution::owner_of(const base::Endpoint& source, const base::Endpoin
 }
 
 std::optional<Owner> BsdAttribution::owner_soon(const base::Endpoint& source,
-                                                const base::Endpoint& destination, Transport transport) {
+                                                const base::Endpoint& destination,
+                                                Transport transport) {
   const auto socket = socket_of(source, destination, transport);
   if (!socket) return Owner{};
   const BsdHolder holder = system_.holder(*socket);
@@ -73,17 +74,20 @@ base::Result<std::vector<SocketRow>> BsdAttribution::table() {
   if (!sockets) return sockets.error();
   std::vector<SocketRow> rows;
   for (const auto& socket : (*sockets)->sockets)
-    rows.push_back(
-        {socket.local, socket.remote, bsd_state_name(socket.state), held_by(socket, system_.holder(socket))});
+    rows.push_back({socket.local, socket.remote, bsd_state_name(socket.state),
+                    held_by(socket, system_.holder(socket))});
   return rows;
 }
 
-/// A table that cannot be read now (memory is short) is as good as a socket that is not in it: unknown.
+/// A table that cannot be read now (memory is short) is as good as a socket that is not in it:
+/// unknown.
 std::optional<BsdSocket> BsdAttribution::socket_of(const base::Endpoint& source,
-                                                   const base::Endpoint& destination, Transport transport) {
+                                                   const base::Endpoint& destination,
+                                                   Transport transport) {
   auto& tables = transport == Transport::tcp ? tcp_ : udp_;
-  const auto found = tables.find(
-      [&](const BsdTable& table) { return find_socket(table.sockets, source, destination, transport); });
+  const auto found = tables.find([&](const BsdTable& table) {
+    return find_socket(table.sockets, source, destination, transport);
+  });
   return found && *found ? std::optional{**found} : std::nullopt;
 }
 

@@ -1,5 +1,5 @@
-// Attribution where the kernel gives its sockets as one table (macOS, FreeBSD): the decisions, without the
-// calls.
+// Attribution where the kernel gives its sockets as one table (macOS, FreeBSD): the decisions,
+// without the calls.
 #pragma once
 
 #include <chrono>
@@ -27,7 +27,8 @@ struct BsdSystem {
   std::function<base::Result<BsdTable>(Transport)> sockets;
   /// By what the kernel's tables say, without a search.
   std::function<BsdHolder(const BsdSocket&)> holder;
-  /// Through all processes, for milliseconds and until `deadline` at most. Empty where `holder` knows all.
+  /// Through all processes, for milliseconds and until `deadline` at most. Empty where `holder`
+  /// knows all.
   std::function<BsdHolder(const BsdSocket&, Transport, Deadline)> search;
   ProcessSource processes;
 };
@@ -39,7 +40,8 @@ struct BsdSystem {
 class BsdAttribution {
  public:
   explicit BsdAttribution(
-      BsdSystem system, Snapshot<BsdTable>::Now now = [] { return std::chrono::steady_clock::now(); });
+      BsdSystem system,
+      Snapshot<BsdTable>::Now now = [] { return std::chrono::steady_clock::now(); });
 
   BsdAttribution(const BsdAttribution&) = delete;
   BsdAttribution& operator=(const BsdAttribution&) = delete;
@@ -56,8 +58,8 @@ class BsdAttribution {
   base::Result<std::vector<SocketRow>> table();
 
  private:
-  std::optional<BsdSocket> socket_of(const base::Endpoint& source, const base::Endpoint& destination,
-                                     Transport transport);
+  std::optional<BsdSocket> socket_of(const base::Endpoint& source,
+                                     const base::Endpoint& destination, Transport transport);
   Owner held_by(const BsdSocket& socket, const BsdHolder& holder);
 
   BsdSystem system_;

@@ -1,5 +1,6 @@
-// Which of the sockets is meant. TCP is exact; UDP follows what the kernel itself does when it delivers a
-// packet: connected sockets first, then those bound to the address, then those bound to the port alone.
+// Which of the sockets is meant. TCP is exact; UDP follows what the kernel itself does when it
+// delivers a packet: connected sockets first, then those bound to the address, then those bound to
+// the port alone.
 #include "procmap/bsd_socket.h"
 
 #include <array>
@@ -8,8 +9,8 @@ namespace procmap {
 namespace {
 
 /// 0: another socket.
-int closeness(const BsdSocket& socket, const base::Endpoint& source, const base::Endpoint& destination,
-              Transport transport) {
+int closeness(const BsdSocket& socket, const base::Endpoint& source,
+              const base::Endpoint& destination, Transport transport) {
   const bool connected = socket.remote == destination;
   if (socket.local == source && connected) return 3;
   if (transport == Transport::tcp || socket.local.port() != source.port()) return 0;

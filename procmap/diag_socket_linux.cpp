@@ -44,12 +44,13 @@ std::optional<DiagSocket> DiagSocketFd::exact(Family family, const Sought& sough
   std::optional<DiagSocket> found;
   const auto query = encode_exact_query(family, sought, ++sequence_);
   exchange(query, [&](const DiagReply& reply) {
-    // The kernel may answer with a listener that would take the connection: that is not the socket asked
-    // for. A UDP socket need not be bound to an address, or connected.
-    const bool same = reply.kind == DiagReply::Kind::socket &&
-                      (sought.transport == Transport::udp ? reply.socket.local.port() == sought.source.port()
-                                                          : reply.socket.local == sought.source &&
-                                                                reply.socket.remote == sought.destination);
+    // The kernel may answer with a listener that would take the connection: that is not the socket
+    // asked for. A UDP socket need not be bound to an address, or connected.
+    const bool same =
+        reply.kind == DiagReply::Kind::socket &&
+        (sought.transport == Transport::udp
+             ? reply.socket.local.port() == sought.source.port()
+             : reply.socket.local == sought.source && reply.socket.remote == sought.destination);
     if (same) found = reply.socket;
     return false;
   });

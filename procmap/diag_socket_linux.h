@@ -12,8 +12,8 @@
 
 namespace procmap {
 
-/// NETLINK_SOCK_DIAG. The kernel answers within the send call, so receiving does not block; the time limit is
-/// for a kernel that does not answer at all.
+/// NETLINK_SOCK_DIAG. The kernel answers within the send call, so receiving does not block; the
+/// time limit is for a kernel that does not answer at all.
 class DiagSocketFd {
  public:
   [[nodiscard]] static base::Result<DiagSocketFd> open();

@@ -11,8 +11,8 @@
 
 namespace procmap {
 
-/// Not thread-safe. A pid that was given to another process, and a process that has become another program by
-/// execve(2), are noticed at each look: one small file of /proc is read for that.
+/// Not thread-safe. A pid that was given to another process, and a process that has become another
+/// program by execve(2), are noticed at each look: one small file of /proc is read for that.
 class FactsCache {
  public:
   explicit FactsCache(const Proc& proc);
@@ -20,12 +20,12 @@ class FactsCache {
   /// Null when there is no such process.
   std::shared_ptr<const ProcessFacts> facts_of(pid_t pid);
 
-  /// The same, when a socket of user `uid` speaks for the process having become that user since it was read.
+  /// The same, when a socket of user `uid` speaks for the process having become that user since it
+  /// was read.
   std::shared_ptr<const ProcessFacts> facts_of(pid_t pid, uid_t uid);
 
-  /// What is kept, if it still holds; null when it would have to be read, which can block (a process that
-  /// waits for a page keeps its /proc/PID/cmdline locked).
-  /// `stat`: the process's, now.
+  /// What is kept, if it still holds; null when it would have to be read, which can block (a
+  /// process that waits for a page keeps its /proc/PID/cmdline locked). `stat`: the process's, now.
   std::shared_ptr<const ProcessFacts> kept(pid_t pid, uid_t uid, const StatFields& stat);
 
   /// Keeps what another cache has read.

@@ -14,8 +14,8 @@ namespace {
 
 static_assert(sizeof(proc_bsdinfo) == 136);
 
-// kern.argmax, unless a person has raised it. With less room than the arguments take the kernel gives the end
-// of them, not the beginning.
+// kern.argmax, unless a person has raised it. With less room than the arguments take the kernel
+// gives the end of them, not the beginning.
 constexpr std::size_t kMaxArguments = 1 << 20;
 
 std::optional<ProcessRecord> record_of(pid_t pid) {

@@ -1,5 +1,5 @@
-// KERN_PROC. The kernel computes a start time as boot time plus what it keeps, so that it moves when the
-// clock is set: a process is named by what is kept.
+// KERN_PROC. The kernel computes a start time as boot time plus what it keeps, so that it moves
+// when the clock is set: a process is named by what is kept.
 #include <cstring>
 
 #include <sys/param.h>
@@ -47,8 +47,8 @@ std::optional<ProcessRecord> record_of(pid_t pid) {
   record.comm.assign(info.ki_comm, ::strnlen(info.ki_comm, sizeof info.ki_comm));
   record.start_time = std::chrono::system_clock::time_point{start};
   // New arguments and a new executable come with execve(2). 0 for those who may not see addresses.
-  record.image =
-      reinterpret_cast<std::uintptr_t>(info.ki_args) ^ reinterpret_cast<std::uintptr_t>(info.ki_textvp);
+  record.image = reinterpret_cast<std::uintptr_t>(info.ki_args) ^
+                 reinterpret_cast<std::uintptr_t>(info.ki_textvp);
   return record;
 }
 

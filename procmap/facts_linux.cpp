@@ -1,5 +1,5 @@
-// ProcessFacts from /proc, and the parent chain with a memory: a daemon whose parents have ended still shows
-// them when it was seen, or started by somebody who was seen, while they lived.
+// ProcessFacts from /proc, and the parent chain with a memory: a daemon whose parents have ended
+// still shows them when it was seen, or started by somebody who was seen, while they lived.
 #include <ctime>
 
 #include <unistd.h>
@@ -15,8 +15,8 @@ constexpr std::size_t kMaxArguments = 64 << 10;
 constexpr std::size_t kMaxAncestors = 64;
 constexpr int kRereads = 3;
 
-/// When the machine was booted, by the clock of now; btime of /proc/stat has whole seconds only. Read once,
-/// so that a process has one start time, whoever reads it.
+/// When the machine was booted, by the clock of now; btime of /proc/stat has whole seconds only.
+/// Read once, so that a process has one start time, whoever reads it.
 std::chrono::system_clock::time_point boot_time() {
   static const auto boot = [] {
     timespec since{};
@@ -42,8 +42,8 @@ std::vector<Ancestor> line_from(const ProcessFacts& parent) {
 FactsCache::FactsCache(const Proc& proc)
     : proc_(proc), boot_(boot_time()), ticks_per_second_(::sysconf(_SC_CLK_TCK)) {}
 
-/// From the process up to an ancestor that is known, and down again. Not by recursion: how deep the tree of
-/// processes is, its users decide.
+/// From the process up to an ancestor that is known, and down again. Not by recursion: how deep the
+/// tree of processes is, its users decide.
 std::shared_ptr<const ProcessFacts> FactsCache::facts_of(pid_t pid) {
   std::vector<std::shared_ptr<ProcessFacts>> line;
   std::shared_ptr<const ProcessFacts> above;
@@ -86,8 +86,8 @@ FactsCache::Look FactsCache::look_at(pid_t pid) {
     facts = read(pid, *stat);
   }
   facts->image = stat->image;
-  const bool orphan =
-      same_process && found->second.facts->ppid != facts->ppid && !found->second.facts->ancestors.empty();
+  const bool orphan = same_process && found->second.facts->ppid != facts->ppid &&
+                      !found->second.facts->ancestors.empty();
   if (!orphan) return {nullptr, std::move(facts)};
   // Its parent has ended since: the chain of then is the better one.
   facts->ancestors = found->second.facts->ancestors;
@@ -155,12 +155,14 @@ std::shared_ptr<ProcessFacts> FactsCache::read(pid_t pid, const StatFields& stat
   facts->exe = without_deleted(proc_.link(alive, "exe"));
   facts->name = facts->exe.empty() ? stat.comm : base_name(facts->exe);
   facts->argv = parse_cmdline(proc_.text(alive, "cmdline", kMaxArguments));
-  facts->other_names = names_in_arguments(facts->exe.empty() ? facts->name : facts->exe, facts->argv);
+  facts->other_names =
+      names_in_arguments(facts->exe.empty() ? facts->name : facts->exe, facts->argv);
   facts->user = names_.user(facts->uid);
   facts->group = names_.group(facts->gid);
   facts->cgroup = parse_cgroup(proc_.text(alive, "cgroup", 16 << 10));
-  facts->start_time = boot_ + std::chrono::microseconds{stat.start_ticks * 1'000'000 /
-                                                        static_cast<std::uint64_t>(ticks_per_second_)};
+  facts->start_time =
+      boot_ + std::chrono::microseconds{stat.start_ticks * 1'000'000 /
+                                        static_cast<std::uint64_t>(ticks_per_second_)};
   return facts;
 }
 

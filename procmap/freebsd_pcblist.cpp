@@ -1,6 +1,7 @@
-// The kernel writes a header, a record per socket, and the header again with what holds by then. All integers
-// are of fixed width since FreeBSD 12. Layouts: sys/netinet/in_pcb.h, sys/netinet/tcp_var.h,
-// sys/sys/socketvar.h, sys/sys/file.h; attribution_freebsd.cpp asserts them where the system has them.
+// The kernel writes a header, a record per socket, and the header again with what holds by then.
+// All integers are of fixed width since FreeBSD 12. Layouts: sys/netinet/in_pcb.h,
+// sys/netinet/tcp_var.h, sys/sys/socketvar.h, sys/sys/file.h; attribution_freebsd.cpp asserts them
+// where the system has them.
 #include "procmap/freebsd_pcblist.h"
 
 #include "procmap/layout.h"
@@ -34,14 +35,14 @@ BsdSocket read_socket(std::string_view inpcb) {
 }
 
 base::Error cut(const char* table, std::size_t offset, std::size_t size) {
-  return base::failure("the kernel's table of {} is cut: record at byte {} of {}", table, offset, size);
+  return base::failure("the kernel's table of {} is cut: record at byte {} of {}", table, offset,
+                       size);
 }
 
 base::Error unknown(const char* table, std::uint64_t length, std::size_t least) {
   return base::failure(
-      "the kernel's table of {} has records of {} bytes where {} were expected: this release of FreeBSD is "
-      "not "
-      "known",
+      "the kernel's table of {} has records of {} bytes where {} were expected: this release of "
+      "FreeBSD is not known",
       table, length, least);
 }
 
@@ -88,7 +89,8 @@ base::Result<std::vector<SocketHolder>> parse_freebsd_files(std::string_view byt
     const auto record = bytes.substr(at, length);
     if (number_at<std::int16_t>(record, 32) == kTypeSocket)
       holders.push_back({number_at<std::uint64_t>(record, 56), number_at<std::int32_t>(record, 8),
-                         number_at<std::uint32_t>(record, 12), number_at<std::int32_t>(record, 16)});
+                         number_at<std::uint32_t>(record, 12),
+                         number_at<std::int32_t>(record, 16)});
     at += length;
   }
   return holders;

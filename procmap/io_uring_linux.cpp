@@ -1,4 +1,5 @@
-// The kernel tells a ring's registered files in /proc/PID/fdinfo/N, unless the ring is in use at that moment.
+// The kernel tells a ring's registered files in /proc/PID/fdinfo/N, unless the ring is in use at
+// that moment.
 #include "procmap/io_uring_linux.h"
 
 #include <algorithm>
@@ -59,7 +60,8 @@ std::optional<Rings::Ring> Rings::find_lately(std::uint32_t inode, Clock::time_p
   return std::nullopt;
 }
 
-std::optional<Rings::Ring> Rings::find(std::uint32_t inode, Clock::time_point deadline, bool& in_time) {
+std::optional<Rings::Ring> Rings::find(std::uint32_t inode, Clock::time_point deadline,
+                                       bool& in_time) {
   const auto pids = proc_.pids();
   for (auto pid = pids.rbegin(); pid != pids.rend() && in_time; ++pid) {
     const auto descriptors = proc_.descriptors(*pid);

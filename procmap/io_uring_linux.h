@@ -1,4 +1,5 @@
-// Sockets that are registered files of an io_uring ("direct descriptors"): no process has a number for them.
+// Sockets that are registered files of an io_uring ("direct descriptors"): no process has a number
+// for them.
 #pragma once
 
 #include <chrono>
@@ -11,8 +12,8 @@
 
 namespace procmap {
 
-/// Not thread-safe. A ring that no process has open under a number (IORING_SETUP_REGISTERED_FD_ONLY) is not
-/// found.
+/// Not thread-safe. A ring that no process has open under a number
+/// (IORING_SETUP_REGISTERED_FD_ONLY) is not found.
 class Rings {
  public:
   using Clock = std::chrono::steady_clock;
@@ -25,13 +26,15 @@ class Rings {
 
   /// The ring that holds the socket `inode`, among those that held one lately.
   [[nodiscard]] std::optional<Ring> find_lately(std::uint32_t inode, Clock::time_point deadline);
-  /// The same among all; looks at every descriptor of every process. `in_time` becomes false when it gave up
-  /// at `deadline`.
-  [[nodiscard]] std::optional<Ring> find(std::uint32_t inode, Clock::time_point deadline, bool& in_time);
+  /// The same among all; looks at every descriptor of every process. `in_time` becomes false when
+  /// it gave up at `deadline`.
+  [[nodiscard]] std::optional<Ring> find(std::uint32_t inode, Clock::time_point deadline,
+                                         bool& in_time);
 
-  /// The sockets that are registered with `ring`, by inode. No attempt begins after `deadline`; the kernel
-  /// may take a tenth of a second for one, of a ring with a million registered files.
-  [[nodiscard]] std::vector<std::uint32_t> sockets_of(const Ring& ring, Clock::time_point deadline) const;
+  /// The sockets that are registered with `ring`, by inode. No attempt begins after `deadline`; the
+  /// kernel may take a tenth of a second for one, of a ring with a million registered files.
+  [[nodiscard]] std::vector<std::uint32_t> sockets_of(const Ring& ring,
+                                                      Clock::time_point deadline) const;
 
  private:
   [[nodiscard]] bool holds(const Ring& ring, std::uint32_t inode, Clock::time_point deadline) const;

@@ -1,4 +1,5 @@
-// Numbers and addresses in the tables of a kernel, by offset. The caller has made sure that they are inside.
+// Numbers and addresses in the tables of a kernel, by offset. The caller has made sure that they
+// are inside.
 #pragma once
 
 #include <cstdint>

@@ -1,5 +1,5 @@
-// One field a line, its letter first: p (process) holds until the next p, f (descriptor) and P (protocol)
-// until the next f; n (name) ends what is said of a descriptor.
+// One field a line, its letter first: p (process) holds until the next p, f (descriptor) and P
+// (protocol) until the next f; n (name) ends what is said of a descriptor.
 #include "procmap/lsof.h"
 
 #include <charconv>
@@ -32,7 +32,8 @@ std::optional<base::Endpoint> endpoint(std::string_view text) {
 bool read_name(std::string_view name, BsdSocket& socket) {
   const auto arrow = name.find("->");
   const auto local = endpoint(name.substr(0, arrow));
-  const auto remote = arrow == std::string_view::npos ? base::Endpoint{} : endpoint(name.substr(arrow + 2));
+  const auto remote =
+      arrow == std::string_view::npos ? base::Endpoint{} : endpoint(name.substr(arrow + 2));
   if (!local || !remote) return false;
   socket.local = *local;
   socket.remote = *remote;

@@ -14,8 +14,8 @@ struct LsofSocket {
   int descriptor = -1;
 };
 
-/// The TCP and UDP sockets, in lsof's order. Never fails: lines that are not understood are passed over, as
-/// is a last line without its newline.
+/// The TCP and UDP sockets, in lsof's order. Never fails: lines that are not understood are passed
+/// over, as is a last line without its newline.
 std::vector<LsofSocket> parse_lsof(std::string_view text);
 
 /// As find_socket().

@@ -1,5 +1,5 @@
-// openat(2) below one descriptor of /proc; folders are read with getdents64(2) into a large buffer, because
-// readdir(3) allocates 32 KiB for each.
+// openat(2) below one descriptor of /proc; folders are read with getdents64(2) into a large buffer,
+// because readdir(3) allocates 32 KiB for each.
 #include "procmap/proc_linux.h"
 
 #include <array>
@@ -106,7 +106,8 @@ std::optional<StatusFields> Proc::status(pid_t pid) const {
 pid_t Proc::thread_of_zombie(pid_t pid) const {
   const auto leader = stat(pid);
   if (!leader || leader->state != 'Z') return 0;
-  const base::UniqueFd folder{::openat(root_.get(), Path{pid, "task"}, O_RDONLY | O_DIRECTORY | O_CLOEXEC)};
+  const base::UniqueFd folder{
+      ::openat(root_.get(), Path{pid, "task"}, O_RDONLY | O_DIRECTORY | O_CLOEXEC)};
   if (!folder) return 0;
   for (const pid_t thread : numbers_in<pid_t>(folder.get())) {
     const auto its = thread == pid ? std::nullopt : stat(thread);
@@ -117,7 +118,8 @@ pid_t Proc::thread_of_zombie(pid_t pid) const {
 
 std::vector<pid_t> Proc::threads_apart(pid_t pid) const {
   std::vector<pid_t> apart;
-  const base::UniqueFd folder{::openat(root_.get(), Path{pid, "task"}, O_RDONLY | O_DIRECTORY | O_CLOEXEC)};
+  const base::UniqueFd folder{
+      ::openat(root_.get(), Path{pid, "task"}, O_RDONLY | O_DIRECTORY | O_CLOEXEC)};
   if (!folder) return apart;
   for (const pid_t thread : numbers_in<pid_t>(folder.get())) {
     if (thread == pid) continue;

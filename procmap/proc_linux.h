@@ -22,17 +22,18 @@ class Proc {
   /// The last process id given out in our pid namespace; 0 when it cannot be read.
   [[nodiscard]] pid_t last_pid() const;
   [[nodiscard]] std::optional<StatFields> stat(pid_t pid) const;
-  /// /proc/PID/stat, to be read again and again: of the process that has the number now, whoever gets it
-  /// later.
+  /// /proc/PID/stat, to be read again and again: of the process that has the number now, whoever
+  /// gets it later.
   [[nodiscard]] base::UniqueFd open_stat(pid_t pid) const;
   /// Empty: the process has ended.
   [[nodiscard]] static std::optional<StatFields> read_stat(const base::UniqueFd& file);
   [[nodiscard]] std::optional<StatusFields> status(pid_t pid) const;
-  /// A thread of the process that still runs, when its first one has ended ("zombie leader"); else 0. The
-  /// other questions can be asked of the thread's number; /proc answers them for threads as well.
+  /// A thread of the process that still runs, when its first one has ended ("zombie leader"); else
+  /// 0. The other questions can be asked of the thread's number; /proc answers them for threads as
+  /// well.
   [[nodiscard]] pid_t thread_of_zombie(pid_t pid) const;
-  /// Threads that do not share their process's descriptors (kcmp(2)); empty also where the kernel cannot
-  /// tell.
+  /// Threads that do not share their process's descriptors (kcmp(2)); empty also where the kernel
+  /// cannot tell.
   [[nodiscard]] std::vector<pid_t> threads_apart(pid_t pid) const;
   /// The first `limit` bytes of /proc/PID/NAME; empty when it cannot be read.
   [[nodiscard]] std::string text(pid_t pid, const char* name, std::size_t limit) const;

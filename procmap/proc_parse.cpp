@@ -51,7 +51,8 @@ std::optional<StatFields> parse_stat(std::string_view text) {
   // The name stands in parentheses and may hold any byte, parentheses and spaces too.
   const auto open = text.find('(');
   const auto close = text.rfind(')');
-  if (open == text.npos || close == text.npos || close < open || !text.ends_with('\n')) return std::nullopt;
+  if (open == text.npos || close == text.npos || close < open || !text.ends_with('\n'))
+    return std::nullopt;
   StatFields stat;
   stat.comm = text.substr(open + 1, close - open - 1);
   auto rest = text.substr(close + 1);
@@ -75,10 +76,12 @@ std::optional<StatusFields> parse_status(std::string_view text) {
   StatusFields status;
   auto tgid = line_of(text, "Tgid:");
   if (!tgid || !to_number(next_word(*tgid), status.tgid)) return std::nullopt;
-  if (!effective(line_of(text, "Uid:"), status.uid) || !effective(line_of(text, "Gid:"), status.gid))
+  if (!effective(line_of(text, "Uid:"), status.uid) ||
+      !effective(line_of(text, "Gid:"), status.gid))
     return std::nullopt;
   auto groups = line_of(text, "Groups:");
-  for (gid_t group = 0; groups && to_number(next_word(*groups), group);) status.groups.push_back(group);
+  for (gid_t group = 0; groups && to_number(next_word(*groups), group);)
+    status.groups.push_back(group);
   return status;
 }
 
@@ -123,7 +126,8 @@ std::optional<std::vector<std::uint32_t>> parse_ring_sockets(std::string_view fd
   const auto count = line_of(fdinfo, "UserFiles:");
   if (!count) return std::nullopt;
   std::vector<std::uint32_t> inodes;
-  auto rest = fdinfo.substr(static_cast<std::size_t>(count->data() + count->size() - fdinfo.data()));
+  auto rest =
+      fdinfo.substr(static_cast<std::size_t>(count->data() + count->size() - fdinfo.data()));
   // One line for each file, "    7: socket:[123]", until the next heading.
   while (rest.size() > 1 && (rest[1] == ' ' || (rest[1] >= '0' && rest[1] <= '9'))) {
     rest.remove_prefix(1);

@@ -1,5 +1,5 @@
-// argc (int), the path, NULs up to the next multiple of a pointer's size, argc strings, then the environment,
-// which must not be taken for arguments (bsd/kern/kern_sysctl.c of XNU).
+// argc (int), the path, NULs up to the next multiple of a pointer's size, argc strings, then the
+// environment, which must not be taken for arguments (bsd/kern/kern_sysctl.c of XNU).
 #include "procmap/procargs.h"
 
 #include "procmap/layout.h"

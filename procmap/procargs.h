@@ -13,8 +13,9 @@ struct ProcessArguments {
   std::vector<std::string> argv;
 };
 
-/// Empty when not even the path is whole. Arguments are read as far as they are there: the kernel cuts what
-/// does not fit the caller's room. An empty argv[0] cannot be told from the padding before it and is lost.
+/// Empty when not even the path is whole. Arguments are read as far as they are there: the kernel
+/// cuts what does not fit the caller's room. An empty argv[0] cannot be told from the padding
+/// before it and is lost.
 std::optional<ProcessArguments> parse_procargs(std::string_view bytes);
 
 }  // namespace procmap

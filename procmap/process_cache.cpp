@@ -1,6 +1,6 @@
-// As facts_linux.cpp, for systems without /proc: whether what is kept still holds is seen from the process's
-// record and path. The parent chain has a memory: a daemon whose parents have ended still shows them when it
-// was seen while they lived.
+// As facts_linux.cpp, for systems without /proc: whether what is kept still holds is seen from the
+// process's record and path. The parent chain has a memory: a daemon whose parents have ended still
+// shows them when it was seen while they lived.
 #include "procmap/process_cache.h"
 
 #include <functional>
@@ -53,8 +53,9 @@ std::shared_ptr<const ProcessFacts> ProcessCache::facts_of(pid_t pid, std::size_
   }
   auto path = source_.path(pid);
   const auto found = entries_.find(pid);
-  const auto earlier =
-      found != entries_.end() && found->second.facts->id == record->id ? found->second.facts : nullptr;
+  const auto earlier = found != entries_.end() && found->second.facts->id == record->id
+                           ? found->second.facts
+                           : nullptr;
   if (earlier && holds(*earlier, *record, image_of(*record, path))) {
     uses_.splice(uses_.begin(), uses_, found->second.use);
     return earlier;
@@ -73,7 +74,8 @@ std::shared_ptr<const ProcessFacts> ProcessCache::facts_of(pid_t pid, std::size_
   return facts;
 }
 
-std::shared_ptr<ProcessFacts> ProcessCache::read(const ProcessRecord& record, const std::string& path) {
+std::shared_ptr<ProcessFacts> ProcessCache::read(const ProcessRecord& record,
+                                                 const std::string& path) {
   auto facts = std::make_shared<ProcessFacts>();
   facts->id = record.id;
   facts->ppid = record.ppid;
@@ -90,11 +92,12 @@ std::shared_ptr<ProcessFacts> ProcessCache::read(const ProcessRecord& record, co
   return facts;
 }
 
-/// `earlier`: what was known of the same process. When its parent has ended since, the chain of then is the
-/// better one.
-std::vector<Ancestor> ProcessCache::ancestors_of(const ProcessFacts& facts, const ProcessFacts* earlier,
-                                                 std::size_t depth) {
-  if (earlier && earlier->ppid != facts.ppid && !earlier->ancestors.empty()) return earlier->ancestors;
+/// `earlier`: what was known of the same process. When its parent has ended since, the chain of
+/// then is the better one.
+std::vector<Ancestor> ProcessCache::ancestors_of(const ProcessFacts& facts,
+                                                 const ProcessFacts* earlier, std::size_t depth) {
+  if (earlier && earlier->ppid != facts.ppid && !earlier->ancestors.empty())
+    return earlier->ancestors;
   if (facts.ppid == 0 || facts.ppid == facts.id.pid || depth >= kMaxAncestors) return {};
   const auto parent = facts_of(facts.ppid, depth + 1);
   if (!parent) return {};

@@ -1,5 +1,5 @@
-// Process facts where the system tells them by calls about one pid (macOS, FreeBSD), read once per program
-// image and kept.
+// Process facts where the system tells them by calls about one pid (macOS, FreeBSD), read once per
+// program image and kept.
 #pragma once
 
 #include <chrono>
@@ -24,7 +24,8 @@ struct ProcessRecord {
   gid_t gid = 0;  ///< effective
   std::string comm;
   std::chrono::system_clock::time_point start_time;
-  std::uint64_t image = 0;  ///< differs after execve(2), as far as the system lets that be seen; else 0
+  std::uint64_t image =
+      0;  ///< differs after execve(2), as far as the system lets that be seen; else 0
 };
 
 /// The system's answers; replaced in tests.
@@ -40,8 +41,8 @@ ProcessSource system_processes();
 /// The process that has the number now; start_ticks 0: there is none.
 ProcessId process_id(pid_t pid);
 
-/// Not thread-safe. A pid that was given to another process, and a process that has become another program or
-/// another user's, are noticed at each look, which takes two calls of the source.
+/// Not thread-safe. A pid that was given to another process, and a process that has become another
+/// program or another user's, are noticed at each look, which takes two calls of the source.
 class ProcessCache {
  public:
   explicit ProcessCache(ProcessSource source);

@@ -1,5 +1,5 @@
-// An interpreter's script is its first argument that is neither an option nor an option's value. The kernel
-// puts a `#!` script there as well.
+// An interpreter's script is its first argument that is neither an option nor an option's value.
+// The kernel puts a `#!` script there as well.
 #include "procmap/program_names.h"
 
 #include <algorithm>
@@ -11,13 +11,13 @@ namespace {
 
 constexpr std::size_t kLongest = 4096;
 
-/// Options of one letter may share a word (-uc), and have their value in it (-Wignore) or behind it. Words
-/// are separated by spaces.
+/// Options of one letter may share a word (-uc), and have their value in it (-Wignore) or behind
+/// it. Words are separated by spaces.
 struct Interpreter {
-  std::string_view names;             ///< of its executable, without the version
-  std::string_view letters_value;     ///< options with a value
-  std::string_view letters_script;    ///< options whose value is the script
-  std::string_view letters_text;      ///< options whose value is the program itself: there is no script
+  std::string_view names;           ///< of its executable, without the version
+  std::string_view letters_value;   ///< options with a value
+  std::string_view letters_script;  ///< options whose value is the script
+  std::string_view letters_text;  ///< options whose value is the program itself: there is no script
   std::string_view words_value = {};  ///< the same for options that are whole words
   std::string_view words_script = {};
   std::string_view words_text = {};
@@ -32,7 +32,8 @@ constexpr std::array<Interpreter, 8> kInterpreters{{
     {"ruby", "rICEK", "", "e"},
     {"php", "dcz", "f", "r"},
     {"java", "", "", "",
-     "-cp -classpath --class-path -p --module-path --add-modules --add-opens --add-exports --add-reads",
+     "-cp -classpath --class-path -p "
+     "--module-path --add-modules --add-opens --add-exports --add-reads",
      "-jar -m --module"},
     {"lua luajit", "l", "", "e"},
 }};
@@ -93,14 +94,15 @@ std::string_view script_of(const Interpreter& kind, const std::vector<std::strin
     const auto reading = read_option(kind, word);
     if (reading.means == Means::no_script) return {};
     if (reading.means == Means::script_here) return reading.script;
-    if (reading.means == Means::next_is_script) return i + 1 < argv.size() ? argv[i + 1] : std::string_view();
+    if (reading.means == Means::next_is_script)
+      return i + 1 < argv.size() ? argv[i + 1] : std::string_view();
     if (reading.means == Means::next_is_value) ++i;
   }
   return {};
 }
 
-/// Of "-bash" (a login shell) bash; of a title that a program has written over its arguments ("npm install",
-/// "nginx: worker process") the first word.
+/// Of "-bash" (a login shell) bash; of a title that a program has written over its arguments ("npm
+/// install", "nginx: worker process") the first word.
 std::string_view first_name(const std::vector<std::string>& argv) {
   std::string_view name = argv.front();
   if (name.starts_with('-')) name.remove_prefix(1);
@@ -112,7 +114,8 @@ std::string_view first_name(const std::vector<std::string>& argv) {
 
 }  // namespace
 
-std::vector<std::string> names_in_arguments(std::string_view exe, const std::vector<std::string>& argv) {
+std::vector<std::string> names_in_arguments(std::string_view exe,
+                                            const std::vector<std::string>& argv) {
   std::vector<std::string> names;
   if (argv.empty()) return names;
   const auto add = [&](std::string_view name) {

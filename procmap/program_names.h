@@ -1,5 +1,5 @@
-// What people call a program whose executable is called otherwise: python3 for /usr/bin/python3.11, npm for a
-// node that runs npm-cli.js.
+// What people call a program whose executable is called otherwise: python3 for /usr/bin/python3.11,
+// npm for a node that runs npm-cli.js.
 #pragma once
 
 #include <string>
@@ -13,9 +13,11 @@ namespace procmap {
   return path.substr(path.rfind('/') + 1);
 }
 
-/// The names in `argv` that differ from `exe` (a full path, or a bare name): argv[0], and the script that an
-/// interpreter runs (Python, Node, shells, Perl, Ruby, PHP, Java, Lua). Names or paths as they were typed.
-/// Programs choose their argv[0] themselves: nothing that has to be safe may rest on it.
-std::vector<std::string> names_in_arguments(std::string_view exe, const std::vector<std::string>& argv);
+/// The names in `argv` that differ from `exe` (a full path, or a bare name): argv[0], and the
+/// script that an interpreter runs (Python, Node, shells, Perl, Ruby, PHP, Java, Lua). Names or
+/// paths as they were typed. Programs choose their argv[0] themselves: nothing that has to be safe
+/// may rest on it.
+std::vector<std::string> names_in_arguments(std::string_view exe,
+                                            const std::vector<std::string>& argv);
 
 }  // namespace procmap

@@ -1,5 +1,5 @@
-// A table that is costly to fetch and serves many questions: the kernel holds a lock of the whole network
-// stack while it copies its sockets.
+// A table that is costly to fetch and serves many questions: the kernel holds a lock of the whole
+// network stack while it copies its sockets.
 #pragma once
 
 #include <chrono>
@@ -38,8 +38,8 @@ class Snapshot {
     return &table_.emplace(std::move(*table));
   }
 
-  /// What `look` (Table -> pointer or optional) finds in a recent one, and, when that is older than this call
-  /// and holds nothing, in a new one: the socket asked for may be younger.
+  /// What `look` (Table -> pointer or optional) finds in a recent one, and, when that is older than
+  /// this call and holds nothing, in a new one: the socket asked for may be younger.
   template <class Look>
   [[nodiscard]] auto find(Look look) -> base::Result<decltype(look(std::declval<const Table&>()))> {
     const bool kept = table_ && now_() - fetched_ < kKept;

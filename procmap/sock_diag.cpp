@@ -1,6 +1,6 @@
-// Layouts from linux/netlink.h, linux/sock_diag.h and linux/inet_diag.h, written out by offset so that they
-// compile everywhere. Integers are in host byte order unless said otherwise; ports and addresses are in
-// network order.
+// Layouts from linux/netlink.h, linux/sock_diag.h and linux/inet_diag.h, written out by offset so
+// that they compile everywhere. Integers are in host byte order unless said otherwise; ports and
+// addresses are in network order.
 #include "procmap/sock_diag.h"
 
 #include <array>
@@ -58,14 +58,16 @@ void put_port(std::string& bytes, std::size_t offset, std::uint16_t port) {
   bytes[offset + 1] = static_cast<char>(port & 0xff);
 }
 
-void put_address(std::string& bytes, std::size_t offset, Family family, const ip::address& address) {
+void put_address(std::string& bytes, std::size_t offset, Family family,
+                 const ip::address& address) {
   if (family == Family::v4) {
     const auto raw = address.to_v4().to_bytes();
     std::memcpy(bytes.data() + offset, raw.data(), raw.size());
     return;
   }
   const auto raw =
-      (address.is_v6() ? address.to_v6() : ip::make_address_v6(ip::v4_mapped, address.to_v4())).to_bytes();
+      (address.is_v6() ? address.to_v6() : ip::make_address_v6(ip::v4_mapped, address.to_v4()))
+          .to_bytes();
   std::memcpy(bytes.data() + offset, raw.data(), raw.size());
 }
 
@@ -119,8 +121,8 @@ std::string encode_exact_query(Family family, const Sought& sought, std::uint32_
   // udp_dump_one() of the kernel looks from the other end ("swapped for historical reasons").
   const bool udp = sought.transport == Transport::udp;
   if (udp) put(bytes, kHeader + 1, kUdp);
-  const auto& [first, second] =
-      udp ? std::tie(sought.destination, sought.source) : std::tie(sought.source, sought.destination);
+  const auto& [first, second] = udp ? std::tie(sought.destination, sought.source)
+                                    : std::tie(sought.source, sought.destination);
   const std::size_t id = kHeader + kIdOffset;
   put_port(bytes, id, first.port());
   put_port(bytes, id + 2, second.port());

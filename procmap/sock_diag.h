@@ -21,9 +21,10 @@ struct DiagSocket {
 
 enum class Family : std::uint8_t { v4, v6 };
 
-/// A netlink request for exactly one socket (no NLM_F_DUMP). With Family::v6 IPv4 endpoints are asked for in
-/// their mapped form. `sought.interface` finds sockets that are bound to that device, and those that are
-/// bound to none. For UDP the kernel names the socket that would receive from `remote`, connected or not.
+/// A netlink request for exactly one socket (no NLM_F_DUMP). With Family::v6 IPv4 endpoints are
+/// asked for in their mapped form. `sought.interface` finds sockets that are bound to that device,
+/// and those that are bound to none. For UDP the kernel names the socket that would receive from
+/// `remote`, connected or not.
 std::string encode_exact_query(Family family, const Sought& sought, std::uint32_t sequence);
 /// A request for all TCP sockets of a family, in all states.
 std::string encode_dump_query(Family family, std::uint32_t sequence);
@@ -36,8 +37,8 @@ struct DiagReply {
   DiagSocket socket;
 };
 
-/// The first message of `bytes`, which is shortened by it. Empty when the bytes are cut or lie about a
-/// length.
+/// The first message of `bytes`, which is shortened by it. Empty when the bytes are cut or lie
+/// about a length.
 std::optional<DiagReply> decode_reply(std::string_view& bytes);
 
 /// "ESTAB", "LISTEN", ... as ss(8) writes them; the number when it is none of these.

@@ -12,7 +12,8 @@ namespace procmap {
 /// The whole value, however much it grows meanwhile. The error names `name`.
 [[nodiscard]] base::Result<std::string> query_sysctl(const char* name);
 
-/// The value under these numbers, at most `room` bytes of it; empty on any failure (mostly: no such process).
+/// The value under these numbers, at most `room` bytes of it; empty on any failure (mostly: no such
+/// process).
 std::string query_sysctl(std::span<const int> numbers, std::size_t room);
 
 }  // namespace procmap

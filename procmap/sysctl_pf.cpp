@@ -1,5 +1,5 @@
-// Values whose size is not known beforehand are asked for twice: for their size, then for themselves; when
-// they have outgrown the room meanwhile (ENOMEM), again with more.
+// Values whose size is not known beforehand are asked for twice: for their size, then for
+// themselves; when they have outgrown the room meanwhile (ENOMEM), again with more.
 #include <cerrno>
 
 #include <sys/param.h>
@@ -36,7 +36,8 @@ std::string query_sysctl(std::span<const int> numbers, std::size_t room) {
   std::size_t size = room;
   // FreeBSD takes the numbers const, macOS does not, though it only reads them.
   auto* first = const_cast<int*>(numbers.data());
-  if (::sysctl(first, static_cast<unsigned>(numbers.size()), bytes.data(), &size, nullptr, 0) != 0) return {};
+  if (::sysctl(first, static_cast<unsigned>(numbers.size()), bytes.data(), &size, nullptr, 0) != 0)
+    return {};
   bytes.resize(size);
   return bytes;
 }

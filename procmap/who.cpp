@@ -13,7 +13,8 @@
 namespace procmap {
 namespace {
 
-constexpr std::array<std::string_view, 6> kHeading{"LOCAL", "REMOTE", "STATE", "PID", "USER", "PROCESS"};
+constexpr std::array<std::string_view, 6> kHeading{"LOCAL", "REMOTE", "STATE",
+                                                   "PID",   "USER",   "PROCESS"};
 using Cells = std::array<std::string, kHeading.size()>;
 
 std::string remote_text(const SocketRow& row) {
@@ -23,7 +24,8 @@ std::string remote_text(const SocketRow& row) {
 Cells cells_of(const SocketRow& row) {
   // The kernel keeps these for some time after their process has closed them.
   const bool is_left = row.state == "TIME-WAIT";
-  Cells cells{base::to_string(row.local), remote_text(row), row.state, "-", "-", is_left ? "-" : "unknown"};
+  Cells cells{base::to_string(row.local), remote_text(row), row.state, "-", "-",
+              is_left ? "-" : "unknown"};
   if (const auto& process = row.owner.process) {
     cells[3] = std::to_string(process->id.pid);
     cells[4] = base::printable(process->user);
@@ -49,7 +51,8 @@ nlohmann::ordered_json process_json(const ProcessFacts* process) {
 
 bool SocketEnd::matches(const SocketRow& row) const {
   const auto is_this = [&](const base::Endpoint& end) {
-    return (port == 0 || end.port() == port) && (!address || base::unmapped(end.address()) == *address);
+    return (port == 0 || end.port() == port) &&
+           (!address || base::unmapped(end.address()) == *address);
   };
   return is_this(row.local) || is_this(row.remote);
 }
@@ -57,12 +60,13 @@ bool SocketEnd::matches(const SocketRow& row) const {
 base::Result<SocketEnd> parse_socket_end(std::string_view text) {
   SocketEnd end;
   const auto digits = text.substr(text.starts_with(':') ? 1 : 0);
-  const auto [stop, error] = std::from_chars(digits.data(), digits.data() + digits.size(), end.port);
+  const auto [stop, error] =
+      std::from_chars(digits.data(), digits.data() + digits.size(), end.port);
   if (error == std::errc{} && stop == digits.data() + digits.size() && end.port != 0) return end;
   const bool bracketed = text.starts_with('[') && text.ends_with(']');
   boost::system::error_code ec;
-  const auto address =
-      boost::asio::ip::make_address(std::string(bracketed ? text.substr(1, text.size() - 2) : text), ec);
+  const auto address = boost::asio::ip::make_address(
+      std::string(bracketed ? text.substr(1, text.size() - 2) : text), ec);
   if (!ec && (address.is_v6() || !bracketed)) return SocketEnd{base::unmapped(address), 0};
   if (const auto endpoint = base::parse_endpoint(text); endpoint && endpoint->port() != 0) {
     return SocketEnd{base::unmapped(endpoint->address()), endpoint->port()};
@@ -71,7 +75,8 @@ base::Result<SocketEnd> parse_socket_end(std::string_view text) {
 }
 
 void sort_rows(std::vector<SocketRow>& rows) {
-  std::ranges::stable_partition(rows, [](const SocketRow& row) { return row.owner.process != nullptr; });
+  std::ranges::stable_partition(rows,
+                                [](const SocketRow& row) { return row.owner.process != nullptr; });
 }
 
 std::string render_who_text(const std::vector<SocketRow>& rows) {
@@ -86,7 +91,8 @@ std::string render_who_text(const std::vector<SocketRow>& rows) {
   }
   std::string out;
   for (const auto& line : lines) {
-    for (std::size_t i = 0; i + 1 < line.size(); ++i) out += fmt::format("{:<{}}  ", line[i], widths[i]);
+    for (std::size_t i = 0; i + 1 < line.size(); ++i)
+      out += fmt::format("{:<{}}  ", line[i], widths[i]);
     out += line.back() + "\n";
   }
   return out;

@@ -1,6 +1,7 @@
-// The kernel writes a header, a group of records per socket, and the header again. It tells kind and length
-// of each record, and both have changed between releases: only these are relied on. A group begins with its
-// xinpcb_n. Layouts: bsd/netinet/in_pcb.h, bsd/sys/socketvar.h, bsd/sys/proc_info.h of XNU.
+// The kernel writes a header, a group of records per socket, and the header again. It tells kind
+// and length of each record, and both have changed between releases: only these are relied on. A
+// group begins with its xinpcb_n. Layouts: bsd/netinet/in_pcb.h, bsd/sys/socketvar.h,
+// bsd/sys/proc_info.h of XNU.
 #include "procmap/xnu_pcblist.h"
 
 #include "procmap/layout.h"
@@ -41,7 +42,8 @@ void read_socket(std::string_view record, BsdSocket& socket) {
 }
 
 base::Error cut(std::size_t offset, std::size_t size) {
-  return base::failure("the kernel's table of sockets is cut: record at byte {} of {}", offset, size);
+  return base::failure("the kernel's table of sockets is cut: record at byte {} of {}", offset,
+                       size);
 }
 
 std::size_t least_size(std::uint32_t kind) {
@@ -74,8 +76,8 @@ base::Result<BsdTable> parse_xnu_pcblist(std::string_view bytes) {
     const auto kind = number_at<std::uint32_t>(record, 4);
     if (length < least_size(kind))
       return base::failure(
-          "the kernel's table of sockets has records of kind {:#x} with {} bytes: this release of macOS is "
-          "not known",
+          "the kernel's table of sockets has records of kind {:#x} with {} bytes: this release of "
+          "macOS is not known",
           kind, length);
     if (kind == kInpcb) {
       read_inpcb(record, table.sockets.emplace_back());

@@ -18,8 +18,8 @@ using base::failure;
 using base::Result;
 using Words = std::vector<std::string>;
 
-constexpr std::array<std::string_view, 10> kCommands{"run",     "exec",   "rules",  "who",     "ca",
-                                                     "learned", "config", "doctor", "cleanup", "help"};
+constexpr std::array<std::string_view, 10> kCommands{
+    "run", "exec", "rules", "who", "ca", "learned", "config", "doctor", "cleanup", "help"};
 constexpr std::array<std::string_view, 6> kCaVerbs{"create",  "show",      "export",
                                                    "install", "uninstall", "status"};
 constexpr std::array<std::string_view, 2> kConfigVerbs{"check", "show"};
@@ -40,8 +40,8 @@ const Option* with_letter(char letter) {
   return option == option_table().end() ? nullptr : &*option;
 }
 
-/// What `word` asks of the words behind it: "--detail", "-d", "-kd" the next one; "--detail=2", "-d2", "-k"
-/// nothing. `option` is the one that takes a value, or the last one.
+/// What `word` asks of the words behind it: "--detail", "-d", "-kd" the next one; "--detail=2",
+/// "-d2", "-k" nothing. `option` is the one that takes a value, or the last one.
 struct Spelling {
   const Option* option = nullptr;  ///< null: none of the table's
   std::optional<std::string_view> value;
@@ -66,7 +66,8 @@ Spelling spelling_of(std::string_view word) {
   return spelling;
 }
 
-/// Place of the first word from `begin` that is neither an option nor an option's value; `--` counts as one.
+/// Place of the first word from `begin` that is neither an option nor an option's value; `--`
+/// counts as one.
 std::size_t first_plain(const Words& words, std::size_t begin) {
   for (std::size_t i = begin; i < words.size(); ++i) {
     if (words[i] == "--" || !looks_like_option(words[i])) return i;
@@ -78,7 +79,8 @@ std::size_t first_plain(const Words& words, std::size_t begin) {
 /// Whether `word` cannot be meant as a value, although it might be one: "--detail", "-d", "--".
 bool is_option(std::string_view word) {
   if (word == "--") return true;
-  return (word.starts_with("--") || word.size() == 2) && looks_like_option(word) && spelling_of(word).option;
+  return (word.starts_with("--") || word.size() == 2) && looks_like_option(word) &&
+         spelling_of(word).option;
 }
 
 /// What the library would say less well: a value that is missing, one too many, a key of the file.
@@ -89,14 +91,15 @@ Result<> check_spelling(const Words& words, std::string_view command) {
     if (!spelling.option) continue;
     const Option& option = *spelling.option;
     if (!option.on_command_line) {
-      return failure("--{} is a key of the config file, not an option{}", option.name,
-                     option.name == "filter" ? "; the filter is a plain word: osproxy run FILTER" : "");
+      return failure(
+          "--{} is a key of the config file, not an option{}", option.name,
+          option.name == "filter" ? "; the filter is a plain word: osproxy run FILTER" : "");
     }
     if (option.kind == Kind::flag && spelling.value) {
       return failure("--{} takes no value; see osproxy {} --help", option.name, command);
     }
-    const bool missing =
-        spelling.takes_next() ? i + 1 == words.size() || is_option(words[i + 1]) : spelling.value == "";
+    const bool missing = spelling.takes_next() ? i + 1 == words.size() || is_option(words[i + 1])
+                                               : spelling.value == "";
     if (missing) {
       return failure("--{} needs a value: {}; see osproxy {} --help", option.name,
                      option.choices.empty() ? option.value_name : option.choices, command);
@@ -108,14 +111,16 @@ Result<> check_spelling(const Words& words, std::string_view command) {
 
 /// `exec -w flows -- curl` would run flows: -w has no value, though it has one elsewhere.
 Result<> check_command_place(const Words& words, std::size_t place) {
-  const auto behind = std::find(words.begin() + static_cast<std::ptrdiff_t>(place), words.end(), "--");
-  if (place == 0 || behind == words.end() || words[place] == "--" || !looks_like_option(words[place - 1]))
+  const auto behind =
+      std::find(words.begin() + static_cast<std::ptrdiff_t>(place), words.end(), "--");
+  if (place == 0 || behind == words.end() || words[place] == "--" ||
+      !looks_like_option(words[place - 1]))
     return {};
   const auto spelling = spelling_of(words[place - 1]);
   if (!spelling.option || spelling.option->kind != Kind::flag) return {};
   return failure(
-      "{} takes no value, so '{}' would be the command; write osproxy exec [options] -- CMD [ARG ...] (flows "
-      "go to a file with -o FILE)",
+      "{} takes no value, so '{}' would be the command; write osproxy exec [options] -- CMD [ARG "
+      "...] (flows go to a file with -o FILE)",
       words[place - 1], words[place]);
 }
 
@@ -139,7 +144,8 @@ std::vector<std::string_view> spelled_options(std::string_view command) {
   static std::vector<std::string> names;
   names.clear();
   for (const auto& option : option_table()) {
-    if (option.on_command_line && knows(command, option)) names.push_back("--" + std::string(option.name));
+    if (option.on_command_line && knows(command, option))
+      names.push_back("--" + std::string(option.name));
   }
   names.emplace_back("--help");
   return {names.begin(), names.end()};
@@ -172,7 +178,8 @@ Result<> take_options(const po::variables_map& typed, Invocation& invocation) {
     }
     auto value = typed_value(option, typed[name].as<Words>());
     if (!value) return failure("--{}: {}", name, value.error().text);
-    if (auto good = check_value(option, *value); !good) return failure("--{}: {}", name, good.error().text);
+    if (auto good = check_value(option, *value); !good)
+      return failure("--{}: {}", name, good.error().text);
     invocation.options[name] = std::move(*value);
   }
   return {};
@@ -197,8 +204,8 @@ Result<po::variables_map> split(const Words& words, std::string_view command) {
     const std::string typed = error.get_option_name();
     const auto name = typed.substr(0, typed.find('='));
     const auto near = suggestion(name, spelled_options(command));
-    return failure("unknown option {}{} osproxy {} --help", name, near.empty() ? "; see" : near + " See",
-                   command);
+    return failure("unknown option {}{} osproxy {} --help", name,
+                   near.empty() ? "; see" : near + " See", command);
   } catch (const po::error& error) {
     return failure("{}; see osproxy {} --help", error.what(), command);
   }
@@ -226,21 +233,26 @@ Result<> check_filter(Invocation& invocation) {
     const auto near = suggestion(words.front(), {kCommands.begin(), kCommands.end()});
     if (!near.empty()) return failure("run takes one FILTER, found {} words{}", words.size(), near);
     return failure(
-        "run takes one FILTER, found {} words; to run a command and intercept it: osproxy exec -- {}",
+        "run takes one FILTER, found {} words; to run "
+        "a command and intercept it: osproxy exec -- {}",
         words.size(), fmt::join(words, " "));
   }
   // What an unset variable leaves ("$PROG") must not select every program.
-  const auto empty = [] { return failure("the FILTER is empty; leave it out to intercept every program"); };
+  const auto empty = [] {
+    return failure("the FILTER is empty; leave it out to intercept every program");
+  };
   if (!words.empty() && words.front().empty()) return empty();
   if (!invocation.options.contains("mode")) return {};
   const std::string mode = invocation.options["mode"];
   const auto colon = mode.find(':');
   const auto kind = mode.substr(0, colon);
   if (kind != "osproxy" && kind != "local") {
-    return failure("--mode: expected osproxy, osproxy:FILTER, local or local:FILTER, found '{}'", mode);
+    return failure("--mode: expected osproxy, osproxy:FILTER, local or local:FILTER, found '{}'",
+                   mode);
   }
   if (colon == mode.npos) return {};
-  if (!words.empty()) return failure("the filter is given twice: '{}' and --mode {}", words.front(), mode);
+  if (!words.empty())
+    return failure("the filter is given twice: '{}' and --mode {}", words.front(), mode);
   if (colon + 1 == mode.size()) return empty();
   invocation.positional = {mode.substr(colon + 1)};
   return {};
@@ -252,7 +264,8 @@ Result<> check_positional(Invocation& invocation) {
   if (command == "ca") return check_verb(invocation, kCaVerbs);
   if (command == "config") return check_verb(invocation, kConfigVerbs);
   if (command == "exec") {
-    if (invocation.positional.empty()) return failure("exec needs a command: osproxy exec -- CMD [ARG ...]");
+    if (invocation.positional.empty())
+      return failure("exec needs a command: osproxy exec -- CMD [ARG ...]");
     return {};
   }
   const std::size_t limit = command == "who" ? 1 : 0;

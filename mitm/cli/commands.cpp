@@ -24,9 +24,10 @@ namespace {
 using base::Result;
 
 std::string shell_word(std::string_view word) {
-  const bool plain = !word.empty() && word.find_first_not_of(
-                                          "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
-                                          "0123456789_@%+=:,./-") == word.npos;
+  const bool plain =
+      !word.empty() &&
+      word.find_first_not_of(
+          "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_@%+=:,./-") == word.npos;
   if (plain) return std::string(word);
   std::string out(1, '\'');
   for (const char c : word) c == '\'' ? out.append("'\\''") : out.append(1, c);
@@ -55,10 +56,12 @@ void print_stores(const std::vector<tls::StoreStatus>& stores) {
 
 void print_certificate(const std::string& directory, X509* certificate) {
   const auto day = [](auto time) { return base::rfc3339(time).substr(0, sizeof "2026-01-01" - 1); };
-  fmt::print("certificate  {}/root-ca.pem\nsubject      CN={}\nvalid        from {} to {}\nSHA-256      {}\n",
-             base::printable(directory), base::printable(tls::common_name(certificate)),
-             day(tls::not_before(certificate)), day(tls::not_after(certificate)),
-             tls::sha256_fingerprint(certificate));
+  fmt::print(
+      "certificate  {}/root-ca.pem\nsubject      CN={}\nvalid        from "
+      "{} to {}\nSHA-256      {}\n",
+      base::printable(directory), base::printable(tls::common_name(certificate)),
+      day(tls::not_before(certificate)), day(tls::not_after(certificate)),
+      tls::sha256_fingerprint(certificate));
 }
 
 Result<int> show_stores(Result<std::vector<tls::StoreStatus>> stores) {
@@ -134,7 +137,8 @@ Result<nlohmann::json> options_of(const Invocation& invocation) {
 
 Result<> need_root(const Invocation& invocation, std::string_view purpose) {
   if (::geteuid() == 0) return {};
-  return base::failure("{} needs root {}; try: {}", invocation.command, purpose, with_sudo(invocation));
+  return base::failure("{} needs root {}; try: {}", invocation.command, purpose,
+                       with_sudo(invocation));
 }
 
 Result<int> ca_command(const Invocation& invocation) {
@@ -142,7 +146,8 @@ Result<int> ca_command(const Invocation& invocation) {
   if (!options) return options.error();
   const std::string& verb = invocation.positional.front();
   if (verb == "create" || verb == "install" || verb == "uninstall") {
-    const std::string purpose = verb == "create" ? "to keep the key of the CA" : "to change the trust stores";
+    const std::string purpose =
+        verb == "create" ? "to keep the key of the CA" : "to change the trust stores";
     if (const auto root = need_root(invocation, purpose); !root) return root.error();
   }
   const auto user = divert::invoking_user();
@@ -178,8 +183,8 @@ Result<int> config_command(const Invocation& invocation) {
     if (const auto files = check_files(*settings); !files) return files.error();
     const std::string path = config_path(invocation, user->home);
     const bool exists = ::access(path.c_str(), F_OK) == 0;
-    fmt::print("{}\n",
-               base::printable(path + (exists ? " is good" : " does not exist: the defaults are used")));
+    fmt::print("{}\n", base::printable(path + (exists ? " is good"
+                                                      : " does not exist: the defaults are used")));
   }
   return 0;
 }
@@ -199,7 +204,8 @@ Result<int> doctor_command(const Invocation& invocation) {
 }
 
 Result<int> cleanup_command(const Invocation& invocation) {
-  if (const auto root = need_root(invocation, "to remove packet-filter rules"); !root) return root.error();
+  if (const auto root = need_root(invocation, "to remove packet-filter rules"); !root)
+    return root.error();
   std::vector<std::string> done = divert::remove_leftovers();
   const auto removed = pfctl::remove_stale_rules();
   if (!removed) return removed.error();

@@ -1,5 +1,5 @@
-// conf/completion: what a shell offers behind `osproxy`, made from the option table. Tests compare the files
-// with this and ask real shells.
+// conf/completion: what a shell offers behind `osproxy`, made from the option table. Tests compare
+// the files with this and ask real shells.
 #include <fmt/format.h>
 
 #include "mitm/cli/options.h"
@@ -14,16 +14,19 @@ bool is_typed(const Option& option, std::string_view command) {
   return option.on_command_line && knows(command, option);
 }
 
-/// What a shell can offer for the value: the choices, FILE or DIR (names of files), or ANY (nothing).
+/// What a shell can offer for the value: the choices, FILE or DIR (names of files), or ANY
+/// (nothing).
 std::string offered(const Option& option) {
   if (option.kind == Kind::flag) return {};
   if (!option.choices.empty()) {
     std::string words;
-    for_each_part(option.choices, '|',
-                  [&](std::string_view choice) { words.append(words.empty() ? "" : " ").append(choice); });
+    for_each_part(option.choices, '|', [&](std::string_view choice) {
+      words.append(words.empty() ? "" : " ").append(choice);
+    });
     return words;
   }
-  return option.value_name == "FILE" || option.value_name == "DIR" ? std::string(option.value_name) : "ANY";
+  return option.value_name == "FILE" || option.value_name == "DIR" ? std::string(option.value_name)
+                                                                   : "ANY";
 }
 
 std::string commands_list() {

@@ -1,5 +1,5 @@
-// The config file: read, checked key by key with the line of each, and laid between defaults and command
-// line.
+// The config file: read, checked key by key with the line of each, and laid between defaults and
+// command line.
 #include <algorithm>
 #include <cerrno>
 #include <map>
@@ -50,8 +50,8 @@ class LineCounter {
   std::size_t* line_;
 };
 
-/// First pass: the lines of keys ("rules" and "rules[1].host"; not deeper), syntax errors, and keys that
-/// stand twice.
+/// First pass: the lines of keys ("rules" and "rules[1].host"; not deeper), syntax errors, and keys
+/// that stand twice.
 class KeyLines final : public nlohmann::json_sax<json> {
  public:
   KeyLines(const std::string& text, const std::size_t& line) : text_(text), line_(line) {}
@@ -91,13 +91,15 @@ class KeyLines final : public nlohmann::json_sax<json> {
     open_.pop_back();
     return true;
   }
-  bool parse_error(std::size_t position, const std::string& token, const json::exception& error) override {
+  bool parse_error(std::size_t position, const std::string& token,
+                   const json::exception& error) override {
     const std::string text = error.what();
     const auto reason = text.find("syntax error");
     problem = reason == text.npos ? fmt::format("no JSON at '{}'", token) : text.substr(reason);
     // `position` counts the byte that was too much, which may be a line's end.
     const auto end = std::min(std::max<std::size_t>(position, 1) - 1, text_.size());
-    problem_line = 1 + std::count(text_.begin(), text_.begin() + static_cast<std::ptrdiff_t>(end), '\n');
+    problem_line =
+        1 + std::count(text_.begin(), text_.begin() + static_cast<std::ptrdiff_t>(end), '\n');
     return false;
   }
 
@@ -132,7 +134,8 @@ class KeyLines final : public nlohmann::json_sax<json> {
   [[nodiscard]] std::string place() const {
     std::string text;
     for (const Level& level : open_)
-      text += level.in_list ? fmt::format("[{}]", level.values - 1) : (text.empty() ? "" : ".") + level.key;
+      text += level.in_list ? fmt::format("[{}]", level.values - 1)
+                            : (text.empty() ? "" : ".") + level.key;
     return text;
   }
 
@@ -154,7 +157,8 @@ Result<> check_key(const std::string& key, const json& value) {
   if (key == "$schema")
     return value.is_string() ? Result<>{} : failure("expected a string, found {}", shown(value));
   const Option* option = find_option(key);
-  if (!option || !option->in_config) return failure("unknown key{}", suggestion(key, config_keys()));
+  if (!option || !option->in_config)
+    return failure("unknown key{}", suggestion(key, config_keys()));
   return check_value(*option, value);
 }
 
@@ -174,7 +178,8 @@ Complaint complaint(const std::string& key, const std::string& why, const KeyLin
                                                : keys.lines.at(key);
   constexpr std::size_t kLongest = 60;
   const auto name = place.size() > kLongest ? place.substr(0, kLongest) + "..." : place;
-  return {line, base::printable(fmt::format("{}{}{}", name, place_size ? "" : ": ", why.substr(place_size)))};
+  return {line, base::printable(
+                    fmt::format("{}{}{}", name, place_size ? "" : ": ", why.substr(place_size)))};
 }
 
 /// In the order of their lines.
@@ -199,9 +204,9 @@ Result<json> parse_config(const std::string& path, const std::string& text) {
   }
   std::size_t line = 1;
   KeyLines keys{text, line};
-  const bool sound =
-      json::sax_parse(LineCounter{text.data(), &line}, LineCounter{text.data() + text.size(), &line}, &keys,
-                      json::input_format_t::json, true, kComments);
+  const bool sound = json::sax_parse(LineCounter{text.data(), &line},
+                                     LineCounter{text.data() + text.size(), &line}, &keys,
+                                     json::input_format_t::json, true, kComments);
   if (!sound) return failure("{}:{}: {}", path, keys.problem_line, base::printable(keys.problem));
   json config = json::parse(text, nullptr, false, kComments);
   if (!config.is_object())
@@ -251,7 +256,8 @@ Result<json> effective_options(const Invocation& invocation, const std::string& 
   json effective = json::object();
   for (const auto& option : option_table()) {
     const bool has_default = option.kind == Kind::flag || !option.default_text.empty();
-    if (has_default && option.name != "mode") effective[std::string(option.name)] = default_value(option);
+    if (has_default && option.name != "mode")
+      effective[std::string(option.name)] = default_value(option);
   }
   auto config = read_config(invocation, home);
   if (!config) return config.error();

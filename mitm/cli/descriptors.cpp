@@ -1,5 +1,5 @@
-// A connection needs two descriptors, a relayed one four more while bytes are in flight. macOS refuses more
-// than its sysctl kern.maxfilesperproc, whatever the limit says.
+// A connection needs two descriptors, a relayed one four more while bytes are in flight. macOS
+// refuses more than its sysctl kern.maxfilesperproc, whatever the limit says.
 #include "mitm/cli/descriptors.h"
 
 #include <algorithm>

@@ -38,8 +38,8 @@ std::string render_doctor_text(const std::vector<Finding>& findings) {
     if (!is_good && finding.needed) in_the_way.push_back(finding.check);
   }
   if (in_the_way.empty()) return text + "\nosproxy can run here.\n";
-  return text +
-         fmt::format("\nosproxy cannot run here as it should: see {} above.\n", fmt::join(in_the_way, ", "));
+  return text + fmt::format("\nosproxy cannot run here as it should: see {} above.\n",
+                            fmt::join(in_the_way, ", "));
 }
 
 std::string render_doctor_jsonl(const std::vector<Finding>& findings) {

@@ -16,8 +16,8 @@ struct Finding {
   bool needed = true;  ///< without it a run does not work as it should
 };
 
-/// Looks at everything that a run with these settings would rely on. As root it also loads rules for children
-/// of its own, sees whether they are diverted, and takes them out again; may fork.
+/// Looks at everything that a run with these settings would rely on. As root it also loads rules
+/// for children of its own, sees whether they are diverted, and takes them out again; may fork.
 std::vector<Finding> examine(const RunSettings& settings);
 
 std::string render_doctor_text(const std::vector<Finding>& findings);

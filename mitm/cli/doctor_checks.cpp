@@ -34,17 +34,20 @@ Finding bad(State state, std::string check, std::string detail, std::string advi
 }
 
 Finding needs_root(std::string check) {
-  return bad(State::blocked, std::move(check), "cannot be looked at without root", "sudo osproxy doctor");
+  return bad(State::blocked, std::move(check), "cannot be looked at without root",
+             "sudo osproxy doctor");
 }
 
 Finding check_privileges() {
   if (!is_root()) {
-    return bad(State::blocked, "privileges", "not root: nothing can be diverted", "sudo osproxy doctor",
-               true);
+    return bad(State::blocked, "privileges", "not root: nothing can be diverted",
+               "sudo osproxy doctor", true);
   }
   const auto gid = divert::choose_exempt_group(std::nullopt);
-  if (!gid) return bad(State::blocked, "privileges", gid.error().text, "choose one with --group", true);
-  return good("privileges", fmt::format("root; group {} is free for osproxy's own connections", *gid));
+  if (!gid)
+    return bad(State::blocked, "privileges", gid.error().text, "choose one with --group", true);
+  return good("privileges",
+              fmt::format("root; group {} is free for osproxy's own connections", *gid));
 }
 
 Finding check_ipv6(const std::string& cure) {
@@ -52,7 +55,8 @@ Finding check_ipv6(const std::string& cure) {
   sockaddr_in6 address{};
   address.sin6_family = AF_INET6;
   address.sin6_addr = in6addr_loopback;
-  if (socket && ::bind(socket.get(), reinterpret_cast<const sockaddr*>(&address), sizeof address) == 0)
+  if (socket &&
+      ::bind(socket.get(), reinterpret_cast<const sockaddr*>(&address), sizeof address) == 0)
     return good("IPv6", "there is a loopback address for the listener");
   return bad(State::missing, "IPv6", "no loopback address: IPv6 connections are not diverted",
              "nothing, unless programs here use IPv6: " + cure, false);
@@ -76,33 +80,36 @@ Finding check_divert(const pfctl::Machine& machine) {
   if (loaded->status != 0) {
     return bad(
         State::missing, kName, "ipdivert is not loaded: connections are sorted at accept",
-        "put net.inet.ip.fw.default_to_accept=1 into /boot/loader.conf (ipfw comes with it, and denies "
-        "everything by default), then: kldload ipdivert",
+        "put net.inet.ip.fw.default_to_accept=1 into /boot/loader.conf (ipfw comes with it, and "
+        "denies everything by default), then: kldload ipdivert",
         false);
   }
   const auto lenient = machine.run({pfctl::kSysctl, "-n", "net.inet.ip.fw.default_to_accept"}, {});
   const bool accepts = lenient && lenient->status == 0 && lenient->out.starts_with("1");
   if (accepts) return good(kName, "ipdivert is loaded, and ipfw accepts by default");
-  return good(kName, "ipdivert is loaded; ipfw denies what none of its own rules accepts (ipfw list)");
+  return good(kName,
+              "ipdivert is loaded; ipfw denies what none of its own rules accepts (ipfw list)");
 }
 
 void check_trust(const RunSettings& settings, Findings& findings) {
   const auto user = divert::invoking_user();
   const std::string root = settings.ca_dir + "/root-ca.pem";
   if (!user || !tls::load_root_certificate(settings.ca_dir)) {
-    findings.push_back(bad(State::missing, "CA", fmt::format("there is none in {} yet", settings.ca_dir),
+    findings.push_back(bad(State::missing, "CA",
+                           fmt::format("there is none in {} yet", settings.ca_dir),
                            "the first run makes one", false));
     return;
   }
-  for (const auto& store : tls::trust_status(root, {user->uid, user->gid, user->name, user->home})) {
+  for (const auto& store :
+       tls::trust_status(root, {user->uid, user->gid, user->name, user->home})) {
     const std::string check = "CA";
     if (store.state == tls::StoreStatus::State::trusted) {
       findings.push_back(good(check, "trusted by " + store.store));
     } else if (store.state == tls::StoreStatus::State::absent) {
-      findings.push_back(bad(
-          State::missing, check, "not trusted by " + store.store,
-          fmt::format("sudo osproxy ca install{}, or use osproxy exec", tls::ca_dir_option(settings.ca_dir)),
-          false));
+      findings.push_back(bad(State::missing, check, "not trusted by " + store.store,
+                             fmt::format("sudo osproxy ca install{}, or use osproxy exec",
+                                         tls::ca_dir_option(settings.ca_dir)),
+                             false));
     } else {
       findings.push_back(bad(State::blocked, check, store.store + ": " + store.detail, "", false));
     }

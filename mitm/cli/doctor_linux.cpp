@@ -33,7 +33,8 @@ std::string first_word_of(const char* path) {
 Finding check_tables() {
   if (!is_root()) return needs_root("nf_tables");
   const auto owner = pfctl::rules_owner();
-  if (!owner) return bad(State::missing, "nf_tables", owner.error().text, "load the module nf_tables");
+  if (!owner)
+    return bad(State::missing, "nf_tables", owner.error().text, "load the module nf_tables");
   if (*owner > 0)
     return bad(State::blocked, "nf_tables", fmt::format("osproxy runs already (pid {})", *owner),
                "end it first");
@@ -47,7 +48,8 @@ Finding check_tables() {
 Finding check_queue() {
   if (!is_root()) return needs_root("packet queue");
   const auto sources = divert::open_packet_sources(1);
-  if (sources) return good("packet queue", fmt::format("NFQUEUE, number {} is free", sources->first));
+  if (sources)
+    return good("packet queue", fmt::format("NFQUEUE, number {} is free", sources->first));
   return bad(State::missing, "packet queue", sources.error().text,
              "modprobe nfnetlink_queue; the redirect engine works without", false);
 }
@@ -59,11 +61,12 @@ Finding check_conntrack() {
     return bad(State::missing, "conntrack", natlook.error().text, "modprobe nf_conntrack_netlink");
   const auto use = pfctl::conntrack_use();
   if (!use) return good("conntrack", "can be asked for original destinations");
-  auto text =
-      fmt::format("can be asked for original destinations; {} of {} entries in use", use->count, use->limit);
+  auto text = fmt::format("can be asked for original destinations; {} of {} entries in use",
+                          use->count, use->limit);
   if (!use->nearly_full()) return good("conntrack", std::move(text));
   return bad(State::blocked, "conntrack", std::move(text),
-             "new connections of everyone will be dropped: sysctl -w net.netfilter.nf_conntrack_max=<more>");
+             "new connections of everyone will be dropped: sysctl -w "
+             "net.netfilter.nf_conntrack_max=<more>");
 }
 
 Finding check_attribution() {
@@ -71,15 +74,18 @@ Finding check_attribution() {
   if (!attributor)
     return bad(State::missing, "sock_diag", attributor.error().text, "modprobe tcp_diag inet_diag");
   const auto rows = procmap::socket_table(*attributor);
-  if (!rows) return bad(State::missing, "sock_diag", rows.error().text, "modprobe tcp_diag inet_diag");
-  return good("sock_diag", fmt::format("{} TCP sockets can be seen in this network namespace", rows->size()));
+  if (!rows)
+    return bad(State::missing, "sock_diag", rows.error().text, "modprobe tcp_diag inet_diag");
+  return good("sock_diag",
+              fmt::format("{} TCP sockets can be seen in this network namespace", rows->size()));
 }
 
 Finding check_cgroup() {
   if (!is_root()) return needs_root("cgroup v2");
   const auto cgroup = divert::make_cgroup(::getpid(), 0);
   if (!cgroup)
-    return bad(State::blocked, "cgroup v2", cgroup.error().text, "exec goes by the process tree", false);
+    return bad(State::blocked, "cgroup v2", cgroup.error().text, "exec goes by the process tree",
+               false);
   if (cgroup->name.empty()) {
     return bad(State::missing, "cgroup v2", "there is none: exec goes by the process tree",
                "mount -t cgroup2 none /sys/fs/cgroup", false);
@@ -91,7 +97,8 @@ Finding check_cgroup() {
 Finding check_copies() {
   if (!is_root()) return needs_root("DNS copies");
   const auto logs = divert::open_packet_logs();
-  if (logs) return good("DNS copies", fmt::format("NFLOG, group {} is free", logs->front().group()));
+  if (logs)
+    return good("DNS copies", fmt::format("NFLOG, group {} is free", logs->front().group()));
   return bad(State::missing, "DNS copies", logs.error().text,
              "modprobe nfnetlink_log; without it lookups are not shown", false);
 }
@@ -108,13 +115,15 @@ Finding check_backlog() {
 /// Our bit, as another's rules see it.
 Finding check_marks(std::uint32_t bit) {
   const auto rules = pfctl::mark_rules();
-  if (!rules) return bad(State::blocked, "marks", rules.error().text, "look at `ip rule` yourself", false);
+  if (!rules)
+    return bad(State::blocked, "marks", rules.error().text, "look at `ip rule` yourself", false);
   for (const auto& rule : *rules) {
     if ((rule.mask & bit) == 0) continue;
     return bad(
         State::blocked, "marks",
         fmt::format(
-            "`ip rule` {} looks at the bit {:#x} of packet marks (fwmark {:#x}/{:#x}), which osproxy sets",
+            "`ip rule` {} looks at the bit {:#x} of packet marks (fwmark {:#x}/{:#x}), which "
+            "osproxy sets",
             rule.priority, bit, rule.mark, rule.mask),
         "choose another bit with --mark");
   }
@@ -134,13 +143,13 @@ Finding check_other_tables() {
   }
   if (found->empty()) {
     return good("other tables",
-                fmt::format("{} output chains; none translates before ours, asks for cgroups or switches "
-                            "connection tracking off",
+                fmt::format("{} output chains; none translates before ours, asks for cgroups or "
+                            "switches connection tracking off",
                             chains->size()));
   }
   return bad(State::blocked, "other tables", fmt::format("{}", fmt::join(*found, "; ")),
-             "give chains of nat a priority above -101; leave the programs that rules by cgroup or `notrack` "
-             "are for alone",
+             "give chains of nat a priority above -101; leave the programs that rules by cgroup "
+             "or `notrack` are for alone",
              std::ranges::any_of(*chains, [](const pfctl::OutputChain& chain) {
                constexpr int kOurs = -101;  // of two redirects the first one wins
                return chain.type == "nat" && chain.priority <= kOurs;
@@ -153,8 +162,10 @@ Finding check_confinement() {
   if (!possible.system_calls) missing.emplace_back("seccomp");
   if (!possible.files) missing.emplace_back("Landlock");
   if (missing.empty()) return good("worker", "is confined by seccomp and Landlock");
-  return bad(State::missing, "worker", fmt::format("runs without {}", fmt::join(missing, " and ")),
-             "a kernel that has it (/sys/kernel/security/lsm names Landlock); osproxy works without", false);
+  return bad(
+      State::missing, "worker", fmt::format("runs without {}", fmt::join(missing, " and ")),
+      "a kernel that has it (/sys/kernel/security/lsm names Landlock); osproxy works without",
+      false);
 }
 
 /// What `auto` would choose is what works.

@@ -19,12 +19,14 @@ std::optional<Finding> check_others() {
   const auto owner = pfctl::rules_owner();
   if (!owner) return bad(State::missing, "pf", owner.error().text, "see pfctl -s info");
   if (*owner > 0)
-    return bad(State::blocked, "pf", fmt::format("osproxy runs already (pid {})", *owner), "end it first");
+    return bad(State::blocked, "pf", fmt::format("osproxy runs already (pid {})", *owner),
+               "end it first");
   if (*owner == pfctl::kUnseenOwner)
     return bad(State::blocked, "pf", "osproxy is just starting", "end it first");
   if (*owner < 0)
     return bad(State::blocked, "pf",
-               "an interrupted run has left its changes behind; doctor leaves them, the next run undoes them",
+               "an interrupted run has left its changes behind; "
+               "doctor leaves them, the next run undoes them",
                "sudo osproxy cleanup");
   return std::nullopt;
 }
@@ -40,12 +42,13 @@ Finding check_enabled(const pfctl::Status& status) {
 Finding check_anchor(const pfctl::Machine& machine, const pfctl::Status& status) {
   const std::string rival = pfctl::first_to_decide(status.main.rules, machine.anchor);
   const std::string before =
-      rival.empty() ? std::string() : fmt::format("; before it `{}` can decide", base::printable(rival));
+      rival.empty() ? std::string()
+                    : fmt::format("; before it `{}` can decide", base::printable(rival));
   if (status.refers_to_anchor(machine.anchor))
     return good("anchor", fmt::format("the main ruleset evaluates {}{}", machine.anchor, before));
   return good("anchor",
-              fmt::format("the main ruleset does not evaluate {} yet: a run refers to it, in front of all "
-                          "others, and puts that back",
+              fmt::format("the main ruleset does not evaluate {} yet: a run refers to it, in "
+                          "front of all others, and puts that back",
                           machine.anchor));
 }
 
@@ -58,9 +61,11 @@ Finding check_loopback(const pfctl::Machine& machine, const pfctl::Status& statu
   const auto plan = pfctl::plan_preparation(status, {usual.alias_v4, usual.alias_v6});
   if (!plan) return bad(State::blocked, "lo0", plan.error().text, "");
   std::string text = fmt::format("gets {} during a run", plan->loopback.v4.to_string());
-  if (!plan->loopback.v6.is_unspecified()) text += fmt::format(", and {}", plan->loopback.v6.to_string());
+  if (!plan->loopback.v6.is_unspecified())
+    text += fmt::format(", and {}", plan->loopback.v6.to_string());
   for (const auto& step : plan->steps) {
-    if (step.kind == pfctl::Step::Kind::set_mtu) text += ", and a larger MTU, for interfaces with TSO";
+    if (step.kind == pfctl::Step::Kind::set_mtu)
+      text += ", and a larger MTU, for interfaces with TSO";
   }
   return good("lo0", text);
 }
@@ -76,12 +81,12 @@ Finding check_owner_rules(const pfctl::Status& status) {
 Findings check_pf(const pfctl::Machine& machine) {
   const auto status = pfctl::query_status(machine);
   if (!status) return {bad(State::missing, "pf", status.error().text, "")};
-  Findings findings{check_enabled(*status), check_anchor(machine, *status), check_owner_rules(*status),
-                    check_loopback(machine, *status)};
+  Findings findings{check_enabled(*status), check_anchor(machine, *status),
+                    check_owner_rules(*status), check_loopback(machine, *status)};
   if (machine.dialect == pfctl::Dialect::darwin) {
     findings.push_back(good("Private Relay",
-                            "iCloud Private Relay switches itself off while a run has rules in pf (macOS 14 "
-                            "and later)"));
+                            "iCloud Private Relay switches itself off while a run has rules in "
+                            "pf (macOS 14 and later)"));
   }
   return findings;
 }
@@ -143,8 +148,8 @@ std::vector<Finding> examine(const RunSettings& settings) {
   if (!is_root()) {
     findings.push_back(needs_root("engine"));
   } else if (others) {
-    findings.push_back(
-        bad(State::blocked, "engine", "not tried: it would change what is said of pf above", others->advice));
+    findings.push_back(bad(State::blocked, "engine",
+                           "not tried: it would change what is said of pf above", others->advice));
   } else {
     check_engines(machine, findings);
   }

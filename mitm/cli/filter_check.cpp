@@ -1,5 +1,6 @@
-// sudo takes most of the user's PATH away, so that the usual places of programs are looked at as well. What
-// is missed there (a program in a directory of its own that does not run yet) takes --wait-for.
+// sudo takes most of the user's PATH away, so that the usual places of programs are looked at as
+// well. What is missed there (a program in a directory of its own that does not run yet) takes
+// --wait-for.
 #include "mitm/cli/filter_check.h"
 
 #include <algorithm>
@@ -28,9 +29,16 @@ using divert::Filter;
 using divert::FilterItem;
 using Names = FilterItem::Names;
 
-constexpr std::array kUsualDirectories{
-    "/usr/local/bin", "/usr/local/sbin", "/usr/bin",   "/usr/sbin",         "/bin",
-    "/sbin",          "/snap/bin",       "/usr/games", "/opt/homebrew/bin", "/var/lib/flatpak/exports/bin"};
+constexpr std::array kUsualDirectories{"/usr/local/bin",
+                                       "/usr/local/sbin",
+                                       "/usr/bin",
+                                       "/usr/sbin",
+                                       "/bin",
+                                       "/sbin",
+                                       "/snap/bin",
+                                       "/usr/games",
+                                       "/opt/homebrew/bin",
+                                       "/var/lib/flatpak/exports/bin"};
 constexpr std::array kHomeDirectories{".local/bin", "bin", ".cargo/bin", "go/bin"};
 
 procmap::ProcessFacts program_at(const std::string& path) {
@@ -91,11 +99,13 @@ class Programs {
   template <class Use>
   static void each_in(const fs::path& directory, Use use) {
     std::error_code error;
-    for (fs::directory_iterator entry{directory, error}, end; !error && entry != end; entry.increment(error))
+    for (fs::directory_iterator entry{directory, error}, end; !error && entry != end;
+         entry.increment(error))
       use(entry->path());
   }
 
-  /// /usr/bin/google-chrome leads to a directory in which the program's own executable lies beside it.
+  /// /usr/bin/google-chrome leads to a directory in which the program's own executable lies beside
+  /// it.
   template <class Matches>
   [[nodiscard]] bool behind_links(Matches matches) const {
     std::set<fs::path> places;
@@ -106,7 +116,8 @@ class Programs {
       if (!error) places.insert(target.parent_path());
     }
     bool found = false;
-    for (const auto& place : places) each_in(place, [&](const fs::path& file) { found |= matches(file); });
+    for (const auto& place : places)
+      each_in(place, [&](const fs::path& file) { found |= matches(file); });
     return found;
   }
 
@@ -174,7 +185,8 @@ std::string full_path(const std::string& text) {
 
 }  // namespace
 
-std::vector<Unfound> not_installed(const Filter& filter, const std::string& path, const std::string& home) {
+std::vector<Unfound> not_installed(const Filter& filter, const std::string& path,
+                                   const std::string& home) {
   const auto items = filter.items();
   const Programs programs{path, home};
   std::vector<Unfound> unfound;
@@ -248,8 +260,9 @@ std::string describe(const FilterItem& item, const Unfound& unfound) {
   const auto text = fmt::format("'{}{}'", item.text.substr(0, kLongest), is_long ? "..." : "");
   switch (item.names) {
     case Names::program:
-      return fmt::format("no program like {} runs or is installed{}", text,
-                         unfound.near.empty() ? "" : fmt::format("; did you mean {}?", unfound.near));
+      return fmt::format(
+          "no program like {} runs or is installed{}", text,
+          unfound.near.empty() ? "" : fmt::format("; did you mean {}?", unfound.near));
     case Names::process:
       return fmt::format("there is no process {}", item.text);
     case Names::user:

@@ -22,7 +22,8 @@ Json strings_or_one(Json one) {
 
 Json rule_schema() {
   const Json text{{"type", "string"}};
-  const Json port{{"anyOf", Json::array({{{"type", "integer"}, {"minimum", 1}, {"maximum", 65535}}, text})}};
+  const Json port{
+      {"anyOf", Json::array({{{"type", "integer"}, {"minimum", 1}, {"maximum", 65535}}, text})}};
   Json properties{{"process", strings_or_one(text)},
                   {"host", strings_or_one(text)},
                   {"port", strings_or_one(port)},
@@ -46,7 +47,8 @@ Json client_cert_schema() {
 
 Json text_schema(const Option& option) {
   if (!option.takes_numbers()) return {{"type", "string"}};
-  return {{"type", {"string", "integer"}}, {"minimum", option.smallest}, {"maximum", option.largest}};
+  return {
+      {"type", {"string", "integer"}}, {"minimum", option.smallest}, {"maximum", option.largest}};
 }
 
 Json choices_of(std::string_view choices) {
@@ -68,7 +70,8 @@ Json value_schema(const Option& option) {
     case Kind::list:
       return strings_or_one(text_schema(option));
     case Kind::objects:
-      return {{"type", "array"}, {"items", option.name == "rules" ? rule_schema() : client_cert_schema()}};
+      return {{"type", "array"},
+              {"items", option.name == "rules" ? rule_schema() : client_cert_schema()}};
     case Kind::text:
       break;
   }
@@ -84,9 +87,9 @@ std::string sample_config() {
     if (option.name == "filter") {
       sample["filter"] = "";
     } else if (option.name == "rules") {
-      sample["rules"] =
-          Json::array({{{"host", Json::array({"*.bank.example", "login.example.org"})}, {"action", "pass"}},
-                       {{"process", "=wget"}, {"port", 8080}, {"action", "block"}}});
+      sample["rules"] = Json::array(
+          {{{"host", Json::array({"*.bank.example", "login.example.org"})}, {"action", "pass"}},
+           {{"process", "=wget"}, {"port", 8080}, {"action", "block"}}});
     } else if (option.kind == Kind::flag || !option.default_text.empty()) {
       sample[std::string(option.name)] = default_of(option);
     }
@@ -100,7 +103,8 @@ std::string config_schema() {
     if (!option.in_config) continue;
     Json schema = value_schema(option);
     schema["description"] = option.help;
-    if (option.kind == Kind::flag || !option.default_text.empty()) schema["default"] = default_of(option);
+    if (option.kind == Kind::flag || !option.default_text.empty())
+      schema["default"] = default_of(option);
     properties[std::string(option.name)] = std::move(schema);
   }
   const Json schema{{"$schema", "https://json-schema.org/draft/2020-12/schema"},

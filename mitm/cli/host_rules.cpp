@@ -1,5 +1,5 @@
-// What decides by host: the config's lists of objects (rules, client-certs), and the rules that options make.
-// All that is wrong with a list is said at once.
+// What decides by host: the config's lists of objects (rules, client-certs), and the rules that
+// options make. All that is wrong with a list is said at once.
 #include <fmt/format.h>
 
 #include "base/text.h"
@@ -32,9 +32,11 @@ Result<std::vector<std::string>> words_of(const Condition& condition, const json
   if (list.empty() || !std::ranges::all_of(list, is_word))
     return failure("expected {}, found {}", condition.expected, shown(value));
   if (list.size() > divert::Policy::kMaxConditions)
-    return failure("expected at most {} entries, found {}", divert::Policy::kMaxConditions, list.size());
+    return failure("expected at most {} entries, found {}", divert::Policy::kMaxConditions,
+                   list.size());
   std::vector<std::string> words;
-  for (const json& item : list) words.push_back(item.is_string() ? item.get<std::string>() : item.dump());
+  for (const json& item : list)
+    words.push_back(item.is_string() ? item.get<std::string>() : item.dump());
   return words;
 }
 
@@ -87,21 +89,24 @@ Result<> read_upstream(const std::vector<std::string>& words, divert::Rule& rule
 }
 
 constexpr const char* kStrings = "a string or a list of strings";
-constexpr Condition kConditions[] = {{"process", kStrings, false, read_process},
-                                     {"host", kStrings, false, read_hosts},
-                                     {"port", "a port, a range of ports or a list of them", true, read_ports},
-                                     {"network", kStrings, false, read_networks},
-                                     {"user", "one user name or number", true, read_user},
-                                     {"upstream", "the URL of one proxy, or direct", false, read_upstream}};
+constexpr Condition kConditions[] = {
+    {"process", kStrings, false, read_process},
+    {"host", kStrings, false, read_hosts},
+    {"port", "a port, a range of ports or a list of them", true, read_ports},
+    {"network", kStrings, false, read_networks},
+    {"user", "one user name or number", true, read_user},
+    {"upstream", "the URL of one proxy, or direct", false, read_upstream}};
 
 Result<divert::Action> read_action(const json& rule) {
   const auto found = rule.find("action");
   if (found != rule.end() && found->is_string()) {
-    for (const auto action : {divert::Action::pass, divert::Action::intercept, divert::Action::block}) {
+    for (const auto action :
+         {divert::Action::pass, divert::Action::intercept, divert::Action::block}) {
       if (*found == std::string(divert::to_string(action))) return action;
     }
   }
-  return failure("expected intercept, pass or block, found {}", found == rule.end() ? "none" : shown(*found));
+  return failure("expected intercept, pass or block, found {}",
+                 found == rule.end() ? "none" : shown(*found));
 }
 
 /// What is wrong with one object of a list: "[1].host: expected ...", each.
@@ -114,11 +119,13 @@ class Complaints {
   }
   void add_unknown_keys(const json& data, const std::vector<std::string_view>& keys) {
     for (const auto& [key, value] : data.items()) {
-      if (std::ranges::find(keys, key) == keys.end()) add(key, "unknown key" + suggestion(key, keys));
+      if (std::ranges::find(keys, key) == keys.end())
+        add(key, "unknown key" + suggestion(key, keys));
     }
   }
   void move_to(std::vector<std::string>& all) {
-    all.insert(all.end(), std::make_move_iterator(lines_.begin()), std::make_move_iterator(lines_.end()));
+    all.insert(all.end(), std::make_move_iterator(lines_.begin()),
+               std::make_move_iterator(lines_.end()));
   }
 
  private:
@@ -154,12 +161,15 @@ ClientCertPaths read_client_cert(const json& data, Complaints& wrong) {
     if (found != data.end() && found->is_string() && *found != "") {
       texts[i] = *found;
     } else if (found != data.end() || !may_be_left_out) {
-      wrong.add(keys[i], "expected a string, found " + (found == data.end() ? "none" : shown(*found)));
+      wrong.add(keys[i],
+                "expected a string, found " + (found == data.end() ? "none" : shown(*found)));
     }
   }
-  auto host = texts[0].empty() ? Result<std::string>{std::string()} : divert::parse_host_pattern(texts[0]);
+  auto host =
+      texts[0].empty() ? Result<std::string>{std::string()} : divert::parse_host_pattern(texts[0]);
   if (!host) wrong.add("host", host.error().text);
-  return {host ? std::move(*host) : std::string(), texts[1], texts[2].empty() ? texts[1] : texts[2]};
+  return {host ? std::move(*host) : std::string(), texts[1],
+          texts[2].empty() ? texts[1] : texts[2]};
 }
 
 /// Each object of `list` through `read`, or the lines of all that is wrong.
@@ -201,9 +211,11 @@ Result<std::vector<ClientCertPaths>> parse_client_certs(const json& list) {
 }
 
 Result<std::vector<divert::Rule>> parse_rules(const json& list) {
-  if (list.size() > kMaxRules) return failure("expected at most {} rules, found {}", kMaxRules, list.size());
+  if (list.size() > kMaxRules)
+    return failure("expected at most {} rules, found {}", kMaxRules, list.size());
   auto rules = read_list<divert::Rule>(list, read_rule);
-  for (std::size_t i = 0; rules && i < rules->size(); ++i) (*rules)[i].name = fmt::format("rules[{}]", i);
+  for (std::size_t i = 0; rules && i < rules->size(); ++i)
+    (*rules)[i].name = fmt::format("rules[{}]", i);
   return rules;
 }
 
@@ -211,15 +223,19 @@ Result<std::vector<std::string>> parse_hosts(const json& value) {
   const auto words = words_in(value);
   if (words.empty()) return failure("expected hosts, such as example.org or *.example.org");
   if (words.size() > divert::Policy::kMaxConditions)
-    return failure("expected at most {} hosts, found {}", divert::Policy::kMaxConditions, words.size());
+    return failure("expected at most {} hosts, found {}", divert::Policy::kMaxConditions,
+                   words.size());
   std::vector<std::string> hosts;
-  if (const auto read = read_each(words, divert::parse_host_pattern, hosts); !read) return read.error();
+  if (const auto read = read_each(words, divert::parse_host_pattern, hosts); !read)
+    return read.error();
   return hosts;
 }
 
 Result<> add_host_rules(const json& effective, std::vector<divert::Rule>& rules) {
   constexpr std::pair<const char*, divert::Action> kOptions[] = {
-      {"block", divert::Action::block}, {"pass", divert::Action::pass}, {"only", divert::Action::intercept}};
+      {"block", divert::Action::block},
+      {"pass", divert::Action::pass},
+      {"only", divert::Action::intercept}};
   std::vector<divert::Rule> all;
   for (const auto& [option, action] : kOptions) {
     if (!effective.contains(option)) continue;
@@ -231,7 +247,8 @@ Result<> add_host_rules(const json& effective, std::vector<divert::Rule>& rules)
     rule.action = action;
     all.push_back(std::move(rule));
   }
-  all.insert(all.end(), std::make_move_iterator(rules.begin()), std::make_move_iterator(rules.end()));
+  all.insert(all.end(), std::make_move_iterator(rules.begin()),
+             std::make_move_iterator(rules.end()));
   if (effective.contains("only")) {
     all.emplace_back();
     all.back().name = "not a host of --only";

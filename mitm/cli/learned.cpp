@@ -1,4 +1,5 @@
-// `osproxy learned`: what runs pass because a program refused osproxy's certificate, and taking it back.
+// `osproxy learned`: what runs pass because a program refused osproxy's certificate, and taking it
+// back.
 #include <chrono>
 #include <thread>
 
@@ -26,8 +27,8 @@ std::string who(const LearnedLine& line) {
 std::string text_of(const LearnedLine& line, system_clock::time_point now) {
   const auto left = std::chrono::ceil<std::chrono::minutes>(line.until - now).count();
   return base::printable(
-             fmt::format("{} to {}: passes undecrypted for {} more minute{}, because it refused osproxy's "
-                         "certificate {} time{} ({})",
+             fmt::format("{} to {}: passes undecrypted for {} more minute{}, because it refused "
+                         "osproxy's certificate {} time{} ({})",
                          who(line), line.host, left, left == 1 ? "" : "s", line.failures,
                          line.failures == 1 ? "" : "s", line.refusal)) +
          "\n";
@@ -49,15 +50,17 @@ base::Result<int> learned_command(const Invocation& invocation) {
     const auto lines = read_learned(directory, now);
     for (const auto& line : lines) fmt::print("{}", text_of(line, now));
     if (lines.empty())
-      fmt::print("nothing learned: in no running osproxy of {}'s has a program refused the certificate\n",
-                 base::printable(user->name));
+      fmt::print(
+          "nothing learned: in no running osproxy of {}'s has a program refused the certificate\n",
+          base::printable(user->name));
     return 0;
   }
   const auto gone = forget_learned(directory, item, now);
   // Whoever starts the program next is to find it intercepted.
   if (!gone.empty()) std::this_thread::sleep_for(2 * kForgottenCheck);
   for (const auto& line : gone) {
-    fmt::print("{}\n", base::printable(fmt::format("{} to {}: is intercepted again", who(line), line.host)));
+    fmt::print("{}\n", base::printable(
+                           fmt::format("{} to {}: is intercepted again", who(line), line.host)));
   }
   if (gone.empty())
     return base::failure(

@@ -1,5 +1,5 @@
-// A file instead of a control socket: what the user may read and shorten needs no protocol and no listener in
-// the worker. Both sides lock it (flock) and keep its inode.
+// A file instead of a control socket: what the user may read and shorten needs no protocol and no
+// listener in the worker. Both sides lock it (flock) and keep its inode.
 #include "mitm/cli/learned_file.h"
 
 #include <algorithm>
@@ -52,7 +52,8 @@ class Lock {
 
 std::optional<Lines> load(int fd) {
   struct stat facts {};
-  if (::fstat(fd, &facts) != 0 || static_cast<std::size_t>(facts.st_size) > kMaxFile) return std::nullopt;
+  if (::fstat(fd, &facts) != 0 || static_cast<std::size_t>(facts.st_size) > kMaxFile)
+    return std::nullopt;
   std::string text(static_cast<std::size_t>(facts.st_size), '\0');
   const ssize_t got = ::pread(fd, text.data(), text.size(), 0);
   if (got != static_cast<ssize_t>(text.size())) return std::nullopt;
@@ -70,8 +71,9 @@ bool store(int fd, const Lines& lines) {
 Lines lines_of(const Learned& learned, Time now) {
   Lines lines;
   for (auto& entry : learned.list(now)) {
-    lines.push_back({std::move(entry.program), std::move(entry.host), std::string{to_string(entry.refusal)},
-                     entry.failures, std::chrono::floor<std::chrono::seconds>(entry.until), entry.uid});
+    lines.push_back({std::move(entry.program), std::move(entry.host),
+                     std::string{to_string(entry.refusal)}, entry.failures,
+                     std::chrono::floor<std::chrono::seconds>(entry.until), entry.uid});
   }
   return lines;
 }
@@ -115,7 +117,8 @@ void each_run(const std::string& directory, Use use) {
 std::string render_learned(const Lines& lines) {
   json list = json::array();
   for (const auto& line : lines) {
-    const auto until = std::chrono::duration_cast<std::chrono::seconds>(line.until.time_since_epoch());
+    const auto until =
+        std::chrono::duration_cast<std::chrono::seconds>(line.until.time_since_epoch());
     list.push_back({{"program", line.program},
                     {"host", line.host},
                     {"refusal", line.refusal},
@@ -132,20 +135,22 @@ base::Result<Lines> parse_learned(std::string_view text) {
   const json list = json::parse(text, nullptr, false);
   if (!list.is_array()) return base::failure("not a list of what was learned");
   for (const auto& item : list) {
-    const auto is_text = [&](const char* key) { return item.contains(key) && item[key].is_string(); };
+    const auto is_text = [&](const char* key) {
+      return item.contains(key) && item[key].is_string();
+    };
     const auto is_number = [&](const char* key) {
       return item.contains(key) && item[key].is_number_unsigned() &&
              item[key].get<std::uint64_t>() <= 0xffff'ffff;
     };
-    const bool good = item.is_object() && is_text("program") && is_text("host") && is_text("refusal") &&
-                      is_number("failures") && is_number("until") &&
+    const bool good = item.is_object() && is_text("program") && is_text("host") &&
+                      is_text("refusal") && is_number("failures") && is_number("until") &&
                       (is_number("uid") || !item.contains("uid"));
     if (!good) return base::failure("entry {} is not one of osproxy's", lines.size() + 1);
     const auto until = std::chrono::seconds{item["until"].get<std::int64_t>()};
     std::optional<uid_t> uid;
     if (item.contains("uid")) uid = item["uid"].get<uid_t>();
-    lines.push_back(
-        {item["program"], item["host"], item["refusal"], item["failures"].get<unsigned>(), Time{until}, uid});
+    lines.push_back({item["program"], item["host"], item["refusal"],
+                     item["failures"].get<unsigned>(), Time{until}, uid});
   }
   return lines;
 }
@@ -161,7 +166,8 @@ base::Result<base::UniqueFd> create_learned_file(const std::string& directory, p
   each_run(directory, [](int) {});
   const std::string path = fmt::format("{}/{}{}{}", directory, kPrefix, pid, kSuffix);
   ::unlink(path.c_str());  // of another run that had the number
-  base::UniqueFd file{::open(path.c_str(), O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0600)};
+  base::UniqueFd file{
+      ::open(path.c_str(), O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0600)};
   if (!file) return base::os_error("cannot create " + path, errno);
   return file;
 }

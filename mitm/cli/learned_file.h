@@ -1,5 +1,6 @@
 // What the runs of a user have learned to pass, in files that list and forget: one for each run, in
-// ~/.local/state/osproxy, made by the run's reader, written by its worker, shortened by `osproxy learned`.
+// ~/.local/state/osproxy, made by the run's reader, written by its worker, shortened by `osproxy
+// learned`.
 #pragma once
 
 #include <functional>
@@ -34,9 +35,10 @@ std::string render_learned(const std::vector<LearnedLine>& lines);
 [[nodiscard]] base::Result<std::vector<LearnedLine>> parse_learned(std::string_view text);
 
 std::string learned_directory(const std::string& home);
-/// With the caller's rights: the empty file of the run whose broker is `pid`, which must not be read by
-/// others.
-[[nodiscard]] base::Result<base::UniqueFd> create_learned_file(const std::string& directory, pid_t pid);
+/// With the caller's rights: the empty file of the run whose broker is `pid`, which must not be
+/// read by others.
+[[nodiscard]] base::Result<base::UniqueFd> create_learned_file(const std::string& directory,
+                                                               pid_t pid);
 
 /// A run's end of the file. Blocks as long as the file system does.
 class LearnedFile {
@@ -49,8 +51,8 @@ class LearnedFile {
 
   /// What somebody took out of the file is forgotten; what has been learned since is put in.
   void sync(intercept::Learned::Time now);
-  /// Whether sync() is to be called again without a change: there is something that somebody could take out,
-  /// or a change that is not written yet.
+  /// Whether sync() is to be called again without a change: there is something that somebody could
+  /// take out, or a change that is not written yet.
   [[nodiscard]] bool is_watched(intercept::Learned::Time now) const;
 
  private:
@@ -71,7 +73,8 @@ class LearnedKeeper {
 
   /// Starts the thread, if there is a file; to be called once. No fork(2) from then on.
   void start();
-  /// For Learned::on_change(): has the file written soon. From any thread, and as long as anybody likes.
+  /// For Learned::on_change(): has the file written soon. From any thread, and as long as anybody
+  /// likes.
   [[nodiscard]] std::function<void()> on_change() const;
 
  private:
@@ -85,9 +88,10 @@ class LearnedKeeper {
 /// Runs look this often for what somebody has taken out.
 inline constexpr std::chrono::milliseconds kForgottenCheck{100};
 
-/// Takes the entries out whose host or program is `item` ("all": every one) and returns them; their runs
-/// follow at their next look.
-[[nodiscard]] std::vector<LearnedLine> forget_learned(const std::string& directory, std::string_view item,
+/// Takes the entries out whose host or program is `item` ("all": every one) and returns them; their
+/// runs follow at their next look.
+[[nodiscard]] std::vector<LearnedLine> forget_learned(const std::string& directory,
+                                                      std::string_view item,
                                                       std::chrono::system_clock::time_point now);
 
 }  // namespace mitm::cli

@@ -1,5 +1,5 @@
-// The program's entry: splits the command line, picks the subcommand, turns errors into one line and an exit
-// code.
+// The program's entry: splits the command line, picks the subcommand, turns errors into one line
+// and an exit code.
 #include <cerrno>
 #include <cstdio>
 #include <exception>
@@ -40,9 +40,9 @@ int dispatch(const Invocation& invocation) {
       {"cleanup", mitm::cli::cleanup_command},
   };
   const auto status = commands.at(invocation.command)(invocation);
-  return status
-             ? *status
-             : complain(status.error(), status.error().os_code == mitm::cli::kUsageError ? kUsage : kFailed);
+  return status ? *status
+                : complain(status.error(),
+                           status.error().os_code == mitm::cli::kUsageError ? kUsage : kFailed);
 }
 
 int run(int argc, char** argv) {
@@ -60,8 +60,8 @@ int run(int argc, char** argv) {
   return dispatch(*invocation);
 }
 
-/// `code`, unless what was printed could not be written. A reader that has gone (`osproxy who | head`) has
-/// seen enough.
+/// `code`, unless what was printed could not be written. A reader that has gone (`osproxy who |
+/// head`) has seen enough.
 int finish(int code, int write_error) {
   if (write_error == 0 && std::fflush(stdout) != 0) write_error = errno;
   if (write_error == 0 || write_error == EPIPE) return code;

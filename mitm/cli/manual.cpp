@@ -33,7 +33,8 @@ std::string paragraph(std::string_view text) {
 
 std::string sentence(std::string_view text) {
   std::string out(text);
-  if (!out.empty() && out[0] >= 'a' && out[0] <= 'z') out[0] = static_cast<char>(out[0] - 'a' + 'A');
+  if (!out.empty() && out[0] >= 'a' && out[0] <= 'z')
+    out[0] = static_cast<char>(out[0] - 'a' + 'A');
   return out + ".";
 }
 
@@ -81,7 +82,8 @@ std::string_view type_of(const Option& option) {
     case Kind::number:
       return "number";
     case Kind::list:
-      return option.takes_numbers() ? "string, number or list of them" : "string or list of strings";
+      return option.takes_numbers() ? "string, number or list of them"
+                                    : "string or list of strings";
     case Kind::objects:
       return "list of objects";
     case Kind::text:
@@ -96,7 +98,8 @@ std::string keys_list() {
     if (!option.in_config) continue;
     out += fmt::format(".It Cm {} : No {}\n", option.name, type_of(option));
     out += paragraph(sentence(option.help));
-    if (option.kind == Kind::number) out += fmt::format("From {} to {}.\n", option.smallest, option.largest);
+    if (option.kind == Kind::number)
+      out += fmt::format("From {} to {}.\n", option.smallest, option.largest);
     if (!option.choices.empty()) out += fmt::format("One of\n.{} .\n", value_of(option).substr(1));
     out += option.kind == Kind::flag ? "Default:\n.Ql false .\n" : default_of(option);
   }
@@ -106,7 +109,8 @@ std::string keys_list() {
 /// ".Fl -a ,", ".Fl -b", ...: the last one without a comma.
 std::string names_list(const std::vector<std::string_view>& names, std::string_view macro) {
   std::string out;
-  for (const auto name : names) out += fmt::format("{}.{}{}", out.empty() ? "" : " ,\n", macro, name);
+  for (const auto name : names)
+    out += fmt::format("{}.{}{}", out.empty() ? "" : " ,\n", macro, name);
   return out + "\n";
 }
 
@@ -114,7 +118,8 @@ std::string names_list(const std::vector<std::string_view>& names, std::string_v
 
 std::string manual_page(std::string_view prose) {
   std::string out =
-      ".\\\" Made of its .in file and the option table: OSPROXY_WRITE_CONF=1 mitm_test -tc='conf:*'\n";
+      ".\\\" Made of its .in file and the option table: OSPROXY_WRITE_CONF=1 mitm_test "
+      "-tc='conf:*'\n";
   while (!prose.empty()) {
     const auto end = std::min(prose.find('\n'), prose.size());
     const std::string_view line = prose.substr(0, end);

@@ -62,7 +62,8 @@ Result<> check_hosts(const json& value) {
 }
 Result<> check_client_cert(const json& value) {
   for (const auto& one : value) {
-    if (const auto parsed = parse_client_cert_option(one.get<std::string>()); !parsed) return parsed.error();
+    if (const auto parsed = parse_client_cert_option(one.get<std::string>()); !parsed)
+      return parsed.error();
   }
   return {};
 }
@@ -74,144 +75,154 @@ Result<> check_range(const Option& option, const json& value) {
   const bool fits = !value.is_number_unsigned() || value.get<std::uint64_t>() <= INT64_MAX;
   if (fits && value.get<long long>() >= option.smallest && value.get<long long>() <= option.largest)
     return {};
-  return failure("expected a number from {} to {}, found {}", option.smallest, option.largest, shown(value));
+  return failure("expected a number from {} to {}, found {}", option.smallest, option.largest,
+                 shown(value));
 }
 
 constexpr std::string_view kRun = "run exec";
 constexpr std::string_view kRules = "run exec rules";
 
-// name, letter, kind, value, help, default, commands, choices, check, command line, config, range of a number
+// name, letter, kind, value, help, default, commands, choices, check, command line, config, range
+// of a number
 constexpr std::array kTable{
     Option{"config", 'c', Kind::text, "FILE",
            "read options from FILE (default: ~/.config/osproxy/config.json, if it exists)", "",
            "run exec rules who ca config doctor", "", nullptr, true, false},
-    Option{"filter", 0, Kind::text, "FILTER", "which programs to intercept; empty: every program", "", "run",
-           "", check_filter, false, true},
+    Option{"filter", 0, Kind::text, "FILTER", "which programs to intercept; empty: every program",
+           "", "run", "", check_filter, false, true},
     Option{"rules", 0, Kind::objects, "",
-           "list of rules: process, host, port, network, user, action, upstream; the first that holds wins",
+           "list of rules: process, host, port, network, "
+           "user, action, upstream; the first that holds wins",
            "", "run exec", "", check_rules, false, true},
     Option{"pass", 0, Kind::list, "HOSTS",
-           "let connections to these hosts pass undecrypted: names, *.example.org for all names below, "
-           "addresses; commas or several --pass for more",
+           "let connections to these hosts pass undecrypted: names, *.example.org for all names "
+           "below, addresses; commas or several --pass for more",
            "", kRun, "", check_hosts, true, true},
-    Option{"block", 0, Kind::list, "HOSTS", "refuse connections to these hosts", "", kRun, "", check_hosts,
-           true, true},
+    Option{"block", 0, Kind::list, "HOSTS", "refuse connections to these hosts", "", kRun, "",
+           check_hosts, true, true},
     Option{"only", 0, Kind::list, "HOSTS",
-           "decrypt connections to these hosts only; what no rule of the file decides about passes", "", kRun,
-           "", check_hosts, true, true},
+           "decrypt connections to these hosts only; what no rule of the file decides about passes",
+           "", kRun, "", check_hosts, true, true},
     Option{"wait-for", 0, Kind::flag, "",
-           "start although FILTER names no program or user that exists: it is waited for", "", "run", "",
-           nullptr, true, true},
+           "start although FILTER names no program or user that exists: it is waited for", "",
+           "run", "", nullptr, true, true},
     Option{"allow-untrusted", 0, Kind::flag, "",
-           "start although no trust store has osproxy's CA: programs that were not given it in another way "
-           "will fail",
+           "start although no trust store has osproxy's CA: programs that were not given it in "
+           "another way will fail",
            "", "run", "", nullptr, true, true},
     Option{"ports", 'p', Kind::list, "PORTS",
-           "TCP ports to divert: numbers, ranges (8000-8100) or all (default: all; with the redirect engine "
-           "80,443,8000,8080,8443)",
+           "TCP ports to divert: numbers, ranges (8000-8100) or all (default: all; with the "
+           "redirect engine 80,443,8000,8080,8443)",
            "", kRules, "", check_ports, true, true, 1, 65535},
     Option{"exclude", 'x', Kind::list, "NETWORKS",
-           "leave connections to these networks alone, for example 10.0.0.0/8,fe80::/10", "", kRules, "",
-           check_networks, true, true},
-    Option{"family", 0, Kind::text, "FAMILY", "address families to divert", "both", kRules, "both|ipv4|ipv6",
-           nullptr, true, true},
-    Option{"loopback", 0, Kind::flag, "", "divert connections to this machine's own addresses as well", "",
-           kRules, "", nullptr, true, true},
+           "leave connections to these networks alone, for example 10.0.0.0/8,fe80::/10", "",
+           kRules, "", check_networks, true, true},
+    Option{"family", 0, Kind::text, "FAMILY", "address families to divert", "both", kRules,
+           "both|ipv4|ipv6", nullptr, true, true},
+    Option{"loopback", 0, Kind::flag, "",
+           "divert connections to this machine's own addresses as well", "", kRules, "", nullptr,
+           true, true},
     Option{"group", 0, Kind::number, "GID",
-           "group number of osproxy's own connections (default: a free one is chosen)", "", kRules, "",
-           nullptr, true, true, 1, 4294967294},
+           "group number of osproxy's own connections (default: a free one is chosen)", "", kRules,
+           "", nullptr, true, true, 1, 4294967294},
     Option{"listen-port", 0, Kind::number, "PORT",
-           "port of the loopback listeners (default: 28531, or a free one)", "", kRules, "", nullptr, true,
-           true, 1, 65535},
+           "port of the loopback listeners (default: 28531, or a free one)", "", kRules, "",
+           nullptr, true, true, 1, 65535},
     Option{"engine", 0, Kind::text, "ENGINE",
-           "how connections are diverted: packet decides before they are made, redirect after; auto takes "
-           "packet where the kernel can",
+           "how connections are diverted: packet decides before they are made, redirect after; "
+           "auto takes packet where the kernel can",
            "auto", kRules, "auto|packet|redirect", nullptr, true, true},
-    Option{"mark", 0, Kind::text, "BIT", "bit of the packet mark that the packet engine sets", "0x10000000",
-           "run exec rules doctor", "", check_mark, true, true, 1, 4294967295},
+    Option{"mark", 0, Kind::text, "BIT", "bit of the packet mark that the packet engine sets",
+           "0x10000000", "run exec rules doctor", "", check_mark, true, true, 1, 4294967295},
     Option{"quic", 0, Kind::text, "ACTION",
-           "QUIC of intercepted programs (packet engine, pf): block makes them fall back to TCP", "block",
-           kRules, "block|allow", nullptr, true, true},
+           "QUIC of intercepted programs (packet engine, pf): block makes them fall back to TCP",
+           "block", kRules, "block|allow", nullptr, true, true},
     Option{"dialect", 0, Kind::text, "DIALECT",
-           "packet filter to write for: nftables, or the pf of another system (default: this system's)", "",
-           "rules", "nft|darwin|freebsd|openbsd", nullptr, true, false},
+           "packet filter to write for: nftables, or "
+           "the pf of another system (default: this system's)",
+           "", "rules", "nft|darwin|freebsd|openbsd", nullptr, true, false},
     Option{"exec-group", 0, Kind::number, "GID",
-           "pf: divert only what is connected with this effective group number, as exec does", "", "rules",
-           "", nullptr, true, false, 1, 4294967294},
+           "pf: divert only what is connected with this effective group number, as exec does", "",
+           "rules", "", nullptr, true, false, 1, 4294967294},
     Option{"into", 0, Kind::text, "FILE",
-           "pf: print FILE, a main ruleset, with the lines that bring in osproxy's anchor", "", "rules", "",
-           nullptr, true, false},
-    Option{"out-of", 0, Kind::text, "FILE", "pf: print FILE without the lines that --into put there", "",
+           "pf: print FILE, a main ruleset, with the lines that bring in osproxy's anchor", "",
            "rules", "", nullptr, true, false},
+    Option{"out-of", 0, Kind::text, "FILE",
+           "pf: print FILE without the lines that --into put there", "", "rules", "", nullptr, true,
+           false},
     Option{"mode", 'm', Kind::text, "MODE",
-           "mitmproxy's way to say it: osproxy, osproxy:FILTER, local or local:FILTER", "", "run", "",
-           nullptr, true, false},
-    Option{"ui", 0, Kind::text, "UI", "how flows are shown", "dump", "run", "dump", nullptr, true, true},
+           "mitmproxy's way to say it: osproxy, osproxy:FILTER, local or local:FILTER", "", "run",
+           "", nullptr, true, false},
+    Option{"ui", 0, Kind::text, "UI", "how flows are shown", "dump", "run", "dump", nullptr, true,
+           true},
     Option{"format", 'f', Kind::text, "FORMAT", "text for people or one JSON object a line", "text",
            "run exec who doctor", "text|jsonl", nullptr, true, true},
     Option{"output", 'o', Kind::text, "FILE",
-           "write flows to FILE (what was in it is lost) instead of the terminal; - is standard output", "",
-           kRun, "", nullptr, true, true},
+           "write flows to FILE (what was in it is "
+           "lost) instead of the terminal; - is standard output",
+           "", kRun, "", nullptr, true, true},
     Option{
         "detail", 'd', Kind::number, "LEVEL",
-        "of text: 0 nothing, 1 a line a flow, 2 headers, 3 the first 512 bytes of bodies, 4 up to 1 MiB (of "
-        "bodies that are no text 816 bytes)",
+        "of text: 0 nothing, 1 a line a flow, 2 headers, 3 the first 512 bytes of bodies, 4 up to "
+        "1 MiB (of bodies that are no text 816 bytes)",
         "1", kRun, "", nullptr, true, true, 0, 4},
-    Option{"color", 0, Kind::text, "WHEN", "colours in text", "auto", kRun, "auto|always|never", nullptr,
-           true, true},
-    Option{"bodies", 'b', Kind::text, "BYTES", "record up to BYTES of each body and message (k, M, G)", "0",
-           kRun, "", check_size, true, true, 0, kLargestSize},
-    Option{"pcap", 0, Kind::text, "FILE", "write the decrypted bytes to FILE for Wireshark", "", kRun, "",
+    Option{"color", 0, Kind::text, "WHEN", "colours in text", "auto", kRun, "auto|always|never",
            nullptr, true, true},
+    Option{"bodies", 'b', Kind::text, "BYTES",
+           "record up to BYTES of each body and message (k, M, G)", "0", kRun, "", check_size, true,
+           true, 0, kLargestSize},
+    Option{"pcap", 0, Kind::text, "FILE", "write the decrypted bytes to FILE for Wireshark", "",
+           kRun, "", nullptr, true, true},
     Option{"tls-min", 0, Kind::text, "VERSION", "lowest TLS version on both sides", "1.2", kRun,
            "1.0|1.1|1.2|1.3", nullptr, true, true},
-    Option{"tls-ciphers", 0, Kind::text, "LIST",
-           "ciphers offered upstream, in OpenSSL's names (default: those of the program's own hello)", "",
-           kRun, "", check_ciphers, true, true},
+    Option{
+        "tls-ciphers", 0, Kind::text, "LIST",
+        "ciphers offered upstream, in OpenSSL's names (default: those of the program's own hello)",
+        "", kRun, "", check_ciphers, true, true},
     Option{
         "client-certs", 0, Kind::objects, "",
-        "list of certificates for servers that ask for one: host, cert, key (files in PEM form); the first "
-        "whose host fits is shown",
+        "list of certificates for servers that ask for one: host, cert, key (files in PEM form); "
+        "the first whose host fits is shown",
         "", "run exec", "", check_client_certs, false, true},
     Option{"keylog", 0, Kind::text, "FILE",
-           "append the TLS secrets of both sides to FILE, with which Wireshark decrypts captures; default: "
-           "the one that SSLKEYLOGFILE names",
+           "append the TLS secrets of both sides to FILE, with which Wireshark decrypts captures; "
+           "default: the one that SSLKEYLOGFILE names",
            "", kRun, "", nullptr, true, true},
     Option{"client-cert", 0, Kind::list, "[HOST=]CERT[:KEY]",
-           "show this certificate (PEM) to servers that ask for one; HOST (example.org, *.example.org): to "
-           "these only; KEY: where it is not in CERT",
+           "show this certificate (PEM) to servers that ask for one; HOST (example.org, "
+           "*.example.org): to these only; KEY: where it is not in CERT",
            "", kRun, "", check_client_cert, true, false},
     Option{"upstream-ca", 0, Kind::text, "FILE",
-           "trust the certificates in FILE (PEM) upstream, beside the system's", "", kRun, "", nullptr, true,
-           true},
+           "trust the certificates in FILE (PEM) upstream, beside the system's", "", kRun, "",
+           nullptr, true, true},
     Option{"upstream-ca-only", 0, Kind::text, "FILE",
-           "trust the certificates in FILE (PEM) upstream, and not the system's", "", kRun, "", nullptr, true,
-           true},
+           "trust the certificates in FILE (PEM) upstream, and not the system's", "", kRun, "",
+           nullptr, true, true},
     Option{"error-page", 0, Kind::text, "WHO",
-           "who gets a page with status 502 when TLS with the server fails; the others get a TLS alert",
+           "who gets a page with status 502 when TLS "
+           "with the server fails; the others get a TLS alert",
            "browsers", kRun, "browsers|always|never", nullptr, true, true},
     Option{"upstream-proxy", 0, Kind::text, "URL",
-           "connect intercepted programs to their servers through a proxy: http, https, socks5 or socks5h "
-           "(which is told names) "
-           "://[USER:PASSWORD@]HOST:PORT, or direct",
+           "connect intercepted programs to their servers through a proxy: http, https, socks5 or "
+           "socks5h (which is told names) ://[USER:PASSWORD@]HOST:PORT, or direct",
            "", kRun, "", check_upstream, true, true},
-    Option{"insecure", 'k', Kind::flag, "", "do not verify upstream certificates", "", kRun, "", nullptr,
-           true, true},
+    Option{"insecure", 'k', Kind::flag, "", "do not verify upstream certificates", "", kRun, "",
+           nullptr, true, true},
     Option{"passthrough-ttl", 0, Kind::text, "TIME",
-           "how long a program passes to a host for which it has refused osproxy's certificate (30s, 10m, "
-           "2h; a plain number is seconds); 0: never",
+           "how long a program passes to a host for which it has refused osproxy's certificate "
+           "(30s, 10m, 2h; a plain number is seconds); 0: never",
            "10m", kRun, "", check_duration, true, true, 0, kLongestTime.count()},
-    Option{"passthrough-after", 0, Kind::number, "N", "refusals in a row after which it passes", "3", kRun,
-           "", nullptr, true, true, 1, 1000},
-    Option{"threads", 0, Kind::number, "N", "worker threads (default: one per core)", "", kRun, "", nullptr,
-           true, true, 1, 64},
+    Option{"passthrough-after", 0, Kind::number, "N", "refusals in a row after which it passes",
+           "3", kRun, "", nullptr, true, true, 1, 1000},
+    Option{"threads", 0, Kind::number, "N", "worker threads (default: one per core)", "", kRun, "",
+           nullptr, true, true, 1, 64},
     Option{"ca-dir", 0, Kind::text, "DIR", "where osproxy's CA lives", tls::kStateDirectory,
            "run exec ca doctor", "", nullptr, true, false},
     Option{"forget", 0, Kind::text, "ITEM",
-           "intercept again what has learned to pass: a host, a program's path or all", "", "learned", "",
-           nullptr, true, false},
-    Option{"wait", 'w', Kind::flag, "", "stay until every descendant of CMD has ended", "", "exec", "",
-           nullptr, true, true},
+           "intercept again what has learned to pass: a host, a program's path or all", "",
+           "learned", "", nullptr, true, false},
+    Option{"wait", 'w', Kind::flag, "", "stay until every descendant of CMD has ended", "", "exec",
+           "", nullptr, true, true},
 };
 
 std::string_view kind_text(const Option& option) {
@@ -235,7 +246,9 @@ bool is_of_kind(const Option& option, const json& value) {
   const auto is_text = [&](const json& item) {
     return item.is_string() || (option.takes_numbers() && item.is_number_integer());
   };
-  const auto all = [&](auto predicate) { return value.is_array() && std::ranges::all_of(value, predicate); };
+  const auto all = [&](auto predicate) {
+    return value.is_array() && std::ranges::all_of(value, predicate);
+  };
   switch (option.kind) {
     case Kind::flag:
       return value.is_boolean();
@@ -270,7 +283,8 @@ std::size_t distance(std::string_view a, std::string_view b) {
         continue;
       }
       const std::size_t change = a[i - 1] == b[j - 1] ? 0 : 1;
-      table[i][j] = std::min({table[i - 1][j] + 1, table[i][j - 1] + 1, table[i - 1][j - 1] + change});
+      table[i][j] =
+          std::min({table[i - 1][j] + 1, table[i][j - 1] + 1, table[i - 1][j - 1] + change});
       const bool swapped = i > 1 && j > 1 && a[i - 1] == b[j - 2] && a[i - 2] == b[j - 1];
       if (swapped) table[i][j] = std::min(table[i][j], table[i - 2][j - 2] + 1);
     }
@@ -335,7 +349,8 @@ json worded(const Option& option, const json& value) {
 }
 
 Result<> check_value(const Option& option, const json& value) {
-  if (!is_of_kind(option, value)) return failure("expected {}, found {}", kind_text(option), shown(value));
+  if (!is_of_kind(option, value))
+    return failure("expected {}, found {}", kind_text(option), shown(value));
   if (!option.choices.empty() && !is_choice(option.choices, value.get_ref<const std::string&>())) {
     return failure("expected {}, found {}", option.choices, quoted(value));
   }
@@ -346,10 +361,12 @@ Result<> check_value(const Option& option, const json& value) {
 std::string shown(const json& value) {
   constexpr std::size_t kShort = 60;
   const auto is_plain = [](const json& item) { return !item.is_structured() && !item.is_binary(); };
-  const bool flat = is_plain(value) || (value.size() < kShort && std::ranges::all_of(value, is_plain));
+  const bool flat =
+      is_plain(value) || (value.size() < kShort && std::ranges::all_of(value, is_plain));
   if (value.is_string() && value.get_ref<const std::string&>().size() > kShort)
     return fmt::format("a string of {} bytes", value.get_ref<const std::string&>().size());
-  const std::string text = flat ? value.dump(-1, ' ', false, json::error_handler_t::replace) : std::string();
+  const std::string text =
+      flat ? value.dump(-1, ' ', false, json::error_handler_t::replace) : std::string();
   if (flat && text.size() <= kShort) return text;
   return value.is_object() ? "an object" : "a list";
 }

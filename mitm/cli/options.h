@@ -1,5 +1,5 @@
-// The one table of options: from it come the command line, the config keys, --help, the sample in conf/ and
-// the schema.
+// The one table of options: from it come the command line, the config keys, --help, the sample in
+// conf/ and the schema.
 #pragma once
 
 #include <algorithm>
@@ -16,8 +16,8 @@ namespace mitm::cli {
 
 enum class Kind { flag, text, number, list, objects };
 
-/// Whether a value (of the JSON type that goes with the option's kind) is good; the error says what was
-/// expected.
+/// Whether a value (of the JSON type that goes with the option's kind) is good; the error says what
+/// was expected.
 using Check = base::Result<> (*)(const nlohmann::json& value);
 
 /// One option. The config key is the long name.
@@ -34,7 +34,8 @@ struct Option {
   bool on_command_line;
   bool in_config;
   long long smallest = 0;  ///< of a number
-  long long largest = 0;   ///< of a text or list, not 0: in the file a whole number will do for a string
+  long long largest =
+      0;  ///< of a text or list, not 0: in the file a whole number will do for a string
 
   [[nodiscard]] bool takes_numbers() const { return kind != Kind::number && largest != 0; }
 };
@@ -46,20 +47,21 @@ bool knows(std::string_view command, const Option& option);
 struct Invocation {
   std::string command = "run";          ///< run exec rules who ca config cleanup
   std::vector<std::string> positional;  ///< FILTER, CMD..., ADDR:PORT, the verb of ca and config
-  nlohmann::json options = nlohmann::json::object();  ///< long name -> bool, string, integer or list
-  std::vector<std::string> typed;                     ///< argv[1..]
+  nlohmann::json options =
+      nlohmann::json::object();    ///< long name -> bool, string, integer or list
+  std::vector<std::string> typed;  ///< argv[1..]
   bool help = false;
   std::string help_topic;  ///< the command whose help is wanted; empty: the program's
   bool version = false;
 };
 
-/// Only splits argv (without argv[0]): reads no file. Errors are usage errors and suggest the nearest option
-/// or command.
+/// Only splits argv (without argv[0]): reads no file. Errors are usage errors and suggest the
+/// nearest option or command.
 [[nodiscard]] base::Result<Invocation> parse_command_line(std::span<const char* const> argv);
 
-/// The effective options: defaults, then the config file, then the command line. The config file is --config,
-/// else `home`/.config/osproxy/config.json when it exists. Errors: "FILE:LINE: KEY: expected ...", all that
-/// there are (kSeveralErrors).
+/// The effective options: defaults, then the config file, then the command line. The config file is
+/// --config, else `home`/.config/osproxy/config.json when it exists. Errors: "FILE:LINE: KEY:
+/// expected ...", all that there are (kSeveralErrors).
 [[nodiscard]] base::Result<nlohmann::json> effective_options(const Invocation& invocation,
                                                              const std::string& home);
 
@@ -119,13 +121,14 @@ std::string help_text(std::string_view command);  ///< "": the program's own
 std::string sample_config();
 std::string config_schema();
 
-/// conf/completion/osproxy.bash and _osproxy (zsh): `script` (conf/completion/*.in) in which the line
+/// conf/completion/osproxy.bash and _osproxy (zsh): `script` (conf/completion/*.in) in which the
+/// line
 /// `@table@` has become commands, options and values.
 std::string bash_completion(std::string_view script);
 std::string zsh_completion(std::string_view script);
 
-/// A manual page: `prose` (man/*.in, mdoc) in which the line `@options@` has become a list of all options of
-/// the command line, and `@keys@` one of all keys of the config file.
+/// A manual page: `prose` (man/*.in, mdoc) in which the line `@options@` has become a list of all
+/// options of the command line, and `@keys@` one of all keys of the config file.
 std::string manual_page(std::string_view prose);
 
 }  // namespace mitm::cli

@@ -1,6 +1,7 @@
-// Whoever can read such a file reads what TLS protects. In a directory for everybody (/tmp) others may have
-// put a file, a FIFO or a symbolic link where the user is going to write. The path is looked at first, for
-// its errors are better then and another user's FIFO is not waited for; what was opened is looked at again.
+// Whoever can read such a file reads what TLS protects. In a directory for everybody (/tmp) others
+// may have put a file, a FIFO or a symbolic link where the user is going to write. The path is
+// looked at first, for its errors are better then and another user's FIFO is not waited for; what
+// was opened is looked at again.
 #include "mitm/cli/output_file.h"
 
 #include <cerrno>
@@ -50,13 +51,15 @@ base::Result<base::UniqueFd> duplicate(int descriptor, const Name& name, OutputM
   const int flags = ::fcntl(descriptor, F_GETFL);
   if (flags < 0 && errno == EBADF) {
     return name.refusal(
-        "is not open here; sudo closes all descriptors above 2: put the whole line under sudo (sudo bash -c "
-        "'osproxy ... -o >(jq .)'), or name a FIFO");
+        "is not open here; sudo closes all descriptors above 2: put the whole line under sudo "
+        "(sudo bash -c 'osproxy ... -o >(jq .)'), or name a FIFO");
   }
   if (flags >= 0 && (flags & O_ACCMODE) == O_RDONLY) return name.os_error("write to", EBADF);
   base::UniqueFd fd;
-  // Linux opens it anew: only then is O_NONBLOCK ours alone and not everybody's who has the descriptor.
-  if (mode == OutputMode::append) fd.reset(::open(name.path.c_str(), kAppending | O_WRONLY | kAlways));
+  // Linux opens it anew: only then is O_NONBLOCK ours alone and not everybody's who has the
+  // descriptor.
+  if (mode == OutputMode::append)
+    fd.reset(::open(name.path.c_str(), kAppending | O_WRONLY | kAlways));
   if (!fd) fd.reset(::fcntl(descriptor, F_DUPFD_CLOEXEC, 3));
   if (!fd) return name.os_error("write to", errno);
   return fd;
@@ -67,20 +70,23 @@ bool is_kept_private(const struct stat& facts) {
 }
 
 base::Result<> check(const struct stat& facts, const Name& name) {
-  if (S_ISLNK(facts.st_mode)) return name.refusal("is a symbolic link; name the file that it leads to");
+  if (S_ISLNK(facts.st_mode))
+    return name.refusal("is a symbolic link; name the file that it leads to");
   if (S_ISCHR(facts.st_mode)) return {};
   if (!is_kept_private(facts)) return name.refusal("is neither a file nor a FIFO nor a terminal");
   if (facts.st_uid != ::geteuid())
     return name.refusal("belongs to another user; name a file of your own, or a new one");
   if (S_ISREG(facts.st_mode) && facts.st_nlink > 1)
-    return name.refusal("has another name, too (a hard link); name a file that has one name, or a new one");
+    return name.refusal(
+        "has another name, too (a hard link); name a file that has one name, or a new one");
   return {};
 }
 
 /// Not only asks for it: some file systems (FAT) have one mode for all their files.
 base::Result<> keep_private(int fd, const Name& name) {
   struct stat facts {};
-  if (::fchmod(fd, kOwnOnly) != 0 || ::fstat(fd, &facts) != 0) return name.os_error("protect", errno);
+  if (::fchmod(fd, kOwnOnly) != 0 || ::fstat(fd, &facts) != 0)
+    return name.os_error("protect", errno);
   if ((facts.st_mode & kOfOthers) != 0)
     return name.refusal("stays readable for others on its file system; name a file elsewhere");
   return {};
@@ -100,7 +106,8 @@ base::Result<base::UniqueFd> open_output_file(const std::string& path, std::stri
   if (::lstat(path.c_str(), &facts) == 0) {
     if (const auto good = check(facts, name); !good) return good.error();
   }
-  const int flags = O_WRONLY | O_CREAT | O_NOFOLLOW | kAlways | (mode == OutputMode::append ? kAppending : 0);
+  const int flags =
+      O_WRONLY | O_CREAT | O_NOFOLLOW | kAlways | (mode == OutputMode::append ? kAppending : 0);
   base::UniqueFd fd{::open(path.c_str(), flags, kOwnOnly)};
   if (!fd) return name.os_error("open", errno);
   if (::fstat(fd.get(), &facts) != 0) return name.os_error("look at", errno);

@@ -49,7 +49,8 @@ KeylogName keylog_name(const RunSettings& settings) {
 base::Result<std::string> read_cas(const std::string& path, std::string_view option) {
   if (path.empty()) return std::string();
   auto text = base::read_file(path, 2 << 20);
-  if (!text) return base::Error{fmt::format("{}: {}", option, text.error().text), text.error().os_code};
+  if (!text)
+    return base::Error{fmt::format("{}: {}", option, text.error().text), text.error().os_code};
   if (text->find("CERTIFICATE-----") == text->npos)
     return base::failure("{}: there is no certificate in PEM form in {}", option, path);
   return *text + "\n";
@@ -87,7 +88,8 @@ base::Result<nlohmann::json> read_client_certs(const std::vector<ClientCertPaths
     const auto tried = tls::ClientCertificates::make(
         {{paths.host, paths.cert, std::move(*cert), paths.key, std::move(*key)}});
     if (!tried)
-      return misfit(paths, std::string_view(tried.error().text).substr(std::string_view("[0]").size()));
+      return misfit(paths,
+                    std::string_view(tried.error().text).substr(std::string_view("[0]").size()));
   }
   return list;
 }
@@ -107,8 +109,8 @@ base::UniqueFd learned_file(const RunSettings& settings, const divert::User& use
 }
 
 /// What is done as the user: the whole answer, or what is wrong.
-using Task = base::Result<nlohmann::json> (*)(const Invocation& invocation, const divert::User& user,
-                                              Files& files);
+using Task = base::Result<nlohmann::json> (*)(const Invocation& invocation,
+                                              const divert::User& user, Files& files);
 
 base::Result<nlohmann::json> options_only(const Invocation& invocation, const divert::User& user,
                                           Files& /*files*/) {
@@ -160,7 +162,8 @@ base::Result<nlohmann::json> everything(const Invocation& invocation, const dive
   if (!pcap) return pcap.error();
   const KeylogName secrets = keylog_name(*settings);
   base::Result<base::UniqueFd> keylog = base::UniqueFd{};
-  if (!secrets.path.empty()) keylog = open_output_file(secrets.path, secrets.said_by, OutputMode::append);
+  if (!secrets.path.empty())
+    keylog = open_output_file(secrets.path, secrets.said_by, OutputMode::append);
   if (!keylog) return keylog.error();
   if (same_file(*output, *pcap))
     return base::failure("--pcap and --output are one file: {}; name two", settings->pcap);
@@ -208,14 +211,16 @@ nlohmann::json reply_of(const base::Result<nlohmann::json>& answer) {
   return {{"error", answer.error().text}, {"code", answer.error().os_code}};
 }
 
-[[noreturn]] void run_reader(int socket, Task task, const Invocation& invocation, const divert::User& user) {
+[[noreturn]] void run_reader(int socket, Task task, const Invocation& invocation,
+                             const divert::User& user) {
   Files files;
   const auto became = divert::become(user);
-  const auto reply =
-      reply_of(became ? task(invocation, user, files) : base::Result<nlohmann::json>{became.error()});
+  const auto reply = reply_of(became ? task(invocation, user, files)
+                                     : base::Result<nlohmann::json>{became.error()});
   send_files(socket, files);
   const auto bytes = nlohmann::json::to_cbor(reply);
-  (void)base::write_all(socket, {reinterpret_cast<const char*>(bytes.data()), bytes.size()}).has_value();
+  (void)base::write_all(socket, {reinterpret_cast<const char*>(bytes.data()), bytes.size()})
+      .has_value();
   ::_exit(0);
 }
 
@@ -228,7 +233,8 @@ bool receive_files(int socket, Files& files) {
   message.msg_iovlen = 1;
   message.msg_control = room;
   message.msg_controllen = sizeof room;
-  if (::recvmsg(socket, &message, MSG_WAITALL) != static_cast<ssize_t>(present.size())) return false;
+  if (::recvmsg(socket, &message, MSG_WAITALL) != static_cast<ssize_t>(present.size()))
+    return false;
   const cmsghdr* header = CMSG_FIRSTHDR(&message);
   std::size_t next = 0;
   for (std::size_t i = 0; i < files.size(); ++i) {
@@ -250,11 +256,13 @@ base::Result<std::string> receive_all(int socket) {
     if (n < 0 && errno == EINTR) continue;
     if (n <= 0) return bytes;
     bytes.append(block, static_cast<std::size_t>(n));
-    if (bytes.size() > kMaxAnswer) return base::failure("the settings are larger than {} bytes", kMaxAnswer);
+    if (bytes.size() > kMaxAnswer)
+      return base::failure("the settings are larger than {} bytes", kMaxAnswer);
   }
 }
 
-base::Result<std::vector<tls::ClientCertificateText>> client_certs_from(const nlohmann::json& list) {
+base::Result<std::vector<tls::ClientCertificateText>> client_certs_from(
+    const nlohmann::json& list) {
   std::vector<tls::ClientCertificateText> texts;
   const auto is_text = [](const nlohmann::json& item) { return item.is_string(); };
   for (const auto& item : list) {
@@ -278,8 +286,8 @@ base::Result<nlohmann::json> answer_in(const std::string& bytes) {
   return *answer;
 }
 
-/// What becomes of the descriptors that were open when osproxy was started; the reader has them in any case,
-/// for /dev/fd/N.
+/// What becomes of the descriptors that were open when osproxy was started; the reader has them in
+/// any case, for /dev/fd/N.
 enum class Inherited : bool { kept, closed };
 
 /// Moves `fd` to the first number behind standard error and closes all others from there on.
@@ -329,7 +337,8 @@ base::Result<Chosen> read_filter(const Invocation& invocation, const divert::Use
   if (!filter) return filter.error();
   Chosen chosen{std::move(*filter), {}, answer->value("allow_untrusted", false)};
   for (const auto& one : answer->value("unfound", nlohmann::json::array())) {
-    const bool good = one.is_array() && one.size() == 2 && one[0].is_number_unsigned() && one[1].is_string();
+    const bool good =
+        one.is_array() && one.size() == 2 && one[0].is_number_unsigned() && one[1].is_string();
     if (!good) return base::failure("a filter's items that osproxy did not write");
     chosen.unfound.push_back({one[0], one[1]});
   }
@@ -350,9 +359,10 @@ base::Result<Prepared> prepare(const Invocation& invocation, const divert::User&
   if (!settings) return settings.error();
   auto client_certs = client_certs_from(answer->value("client_certs", nlohmann::json{}));
   if (!client_certs) return client_certs.error();
-  return Prepared{
-      std::move(*settings), answer->value("upstream_ca", ""), std::move(files[0]), std::move(files[1]),
-      std::move(files[2]),  std::move(*client_certs),         std::move(files[3]), answer->value("note", "")};
+  return Prepared{std::move(*settings), answer->value("upstream_ca", ""),
+                  std::move(files[0]),  std::move(files[1]),
+                  std::move(files[2]),  std::move(*client_certs),
+                  std::move(files[3]),  answer->value("note", "")};
 }
 
 }  // namespace mitm::cli

@@ -1,5 +1,5 @@
-// Everything that the user's own paths and texts are needed for, done by a process with the user's own
-// rights.
+// Everything that the user's own paths and texts are needed for, done by a process with the user's
+// own rights.
 #pragma once
 
 #include <string>
@@ -31,20 +31,24 @@ struct Prepared {
 /// What `run` is to intercept.
 struct Chosen {
   divert::Filter filter;
-  std::vector<Unfound> unfound;  ///< items for which no file and no account was found; not with --wait-for
+  std::vector<Unfound>
+      unfound;  ///< items for which no file and no account was found; not with --wait-for
   bool allow_untrusted = false;
 };
 
 /// With the caller's rights: whether a run could read what it would have to. Writes nothing.
 [[nodiscard]] base::Result<> check_files(const RunSettings& settings);
 
-/// Forks a process that becomes `user`, reads the configuration, compiles the filter, opens the files and
-/// ends. Root never opens a path of the user's and never parses what the user wrote. Closes all descriptors
-/// beyond standard error but those that are returned: what is inherited must not reach CMD or the worker.
-[[nodiscard]] base::Result<Prepared> prepare(const Invocation& invocation, const divert::User& user);
+/// Forks a process that becomes `user`, reads the configuration, compiles the filter, opens the
+/// files and ends. Root never opens a path of the user's and never parses what the user wrote.
+/// Closes all descriptors beyond standard error but those that are returned: what is inherited must
+/// not reach CMD or the worker.
+[[nodiscard]] base::Result<Prepared> prepare(const Invocation& invocation,
+                                             const divert::User& user);
 
 /// The same, for a first look before any file is opened or made.
-[[nodiscard]] base::Result<Chosen> read_filter(const Invocation& invocation, const divert::User& user);
+[[nodiscard]] base::Result<Chosen> read_filter(const Invocation& invocation,
+                                               const divert::User& user);
 
 /// The same for a command that needs its options only: effective_options() as `user` sees them.
 [[nodiscard]] base::Result<nlohmann::json> read_options(const Invocation& invocation,

@@ -1,5 +1,5 @@
-// `osproxy rules`: the generator. It writes for any system's packet filter on any system, so that nothing
-// here asks the kernel what it can.
+// `osproxy rules`: the generator. It writes for any system's packet filter on any system, so that
+// nothing here asks the kernel what it can.
 #include <cerrno>
 #include <cstdio>
 #include <optional>
@@ -45,8 +45,9 @@ bool typed(const Invocation& invocation, std::string_view name) {
 Result<> check_editing(const Invocation& invocation, std::string_view option) {
   for (const auto& [name, value] : invocation.options.items()) {
     if (name != option && name != "config" && name != "dialect") {
-      return usage("--{} does not go with --{}, which changes the references to the rules and not the rules",
-                   name, option);
+      return usage(
+          "--{} does not go with --{}, which changes the references to the rules and not the rules",
+          name, option);
     }
   }
   return {};
@@ -60,11 +61,14 @@ Result<> check_nft(const Invocation& invocation) {
   return {};
 }
 
-Result<> check_pf(const RunSettings& settings, const Invocation& invocation, std::string_view name) {
-  if (typed(invocation, "mark")) return usage("--mark does not go with --dialect {}: pf has no marks", name);
+Result<> check_pf(const RunSettings& settings, const Invocation& invocation,
+                  std::string_view name) {
+  if (typed(invocation, "mark"))
+    return usage("--mark does not go with --dialect {}: pf has no marks", name);
   if (settings.engine == "packet" && name != "freebsd") {
-    return usage("--engine packet does not go with --dialect {}: its pf cannot hold packets until a verdict",
-                 name);
+    return usage(
+        "--engine packet does not go with --dialect {}: its pf cannot hold packets until a verdict",
+        name);
   }
   return {};
 }
@@ -89,7 +93,8 @@ Result<int> edit(const std::string& path, pfctl::Dialect dialect, bool insert) {
 
 /// Who has a group number can be asked of this machine only.
 Result<gid_t> exempt_group(const RunSettings& settings, std::string_view dialect) {
-  if (dialect != pfctl::native_dialect_name()) return settings.group.value_or(divert::kUsualExemptGroup);
+  if (dialect != pfctl::native_dialect_name())
+    return settings.group.value_or(divert::kUsualExemptGroup);
   return divert::choose_exempt_group(settings.group);
 }
 
@@ -119,7 +124,8 @@ Result<std::string> pf_text(const RunSettings& settings, const nlohmann::json& o
                             std::string_view name) {
   auto rules = usual_rules(settings, name);
   if (!rules) return rules.error();
-  if (options.contains("exec-group")) rules->capture_gid = options["exec-group"].get<std::uint32_t>();
+  if (options.contains("exec-group"))
+    rules->capture_gid = options["exec-group"].get<std::uint32_t>();
   if (settings.engine == "packet") {
     if (!rules->capture_gid) rules->ports_v6 = rules->ports;
     rules->ports = settings.packet_ports();
@@ -145,7 +151,8 @@ Result<int> rules_command(const Invocation& invocation) {
   for (const char* option : {"into", "out-of"}) {
     if (!typed(invocation, option)) continue;
     if (auto good = check_editing(invocation, option); !good) return good.error();
-    return edit(options->at(option).get<std::string>(), *dialect, option == std::string_view("into"));
+    return edit(options->at(option).get<std::string>(), *dialect,
+                option == std::string_view("into"));
   }
   const auto text = dialect ? pf_text(*settings, *options, name) : nft_text(*settings);
   if (!text) return text.error();

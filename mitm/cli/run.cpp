@@ -1,4 +1,5 @@
-// `osproxy run` and `osproxy exec`: the order in which processes, rights, sockets and rules come into being.
+// `osproxy run` and `osproxy exec`: the order in which processes, rights, sockets and rules come
+// into being.
 #include <algorithm>
 #include <cerrno>
 #include <cstdio>
@@ -54,8 +55,8 @@ base::Error untrusted(const std::string& ca_dir) {
   const std::string install = fmt::format("sudo osproxy ca install{}", option);
   const std::string exec = fmt::format("sudo osproxy exec{} -- COMMAND", option);
   const std::size_t width = std::max(install.size(), exec.size());
-  return {fmt::format("no trust store of this machine has osproxy's CA: TLS would fail in every program that "
-                      "is intercepted. Choose one:\n"
+  return {fmt::format("no trust store of this machine has osproxy's CA: TLS would fail in every "
+                      "program that is intercepted. Choose one:\n"
                       "  {:{}}   trust it on this machine (undo: sudo osproxy ca uninstall{})\n"
                       "  {:{}}   run one command that trusts it; nothing is installed\n"
                       "  {:{}}   start all the same: the programs were given the CA in another way",
@@ -63,7 +64,8 @@ base::Error untrusted(const std::string& ca_dir) {
           kSeveralErrors};
 }
 
-/// Refuses a FILTER that names nothing; one of the config file, and what is left out in vain, is only said.
+/// Refuses a FILTER that names nothing; one of the config file, and what is left out in vain, is
+/// only said.
 Result<> check_filter(const Invocation& invocation, const Chosen& chosen) {
   const auto items = chosen.filter.items();
   for (const auto& unfound : not_running(chosen.filter, chosen.unfound, other_processes)) {
@@ -94,7 +96,8 @@ divert::EngineChoice engine_choice(const std::string& name) {
 }
 
 /// For whoever waited in vain: where we looked, and what to try.
-std::string nothing_seen(std::string_view what, const pfctl::Ruleset& rules, std::string_view others) {
+std::string nothing_seen(std::string_view what, const pfctl::Ruleset& rules,
+                         std::string_view others) {
   const std::string of = what.empty() ? "" : fmt::format(" of {}", what);
   const std::string where = rules.ports.empty() ? "any TCP port" : pfctl::describe_ports(rules);
   std::vector<std::string_view> more;
@@ -103,7 +106,8 @@ std::string nothing_seen(std::string_view what, const pfctl::Ruleset& rules, std
     more.emplace_back("IPv6 on other ports than those that are redirected");
   if (!rules.loopback) more.emplace_back("connections to this machine itself (--loopback)");
   const std::string passed =
-      others.empty() ? "" : fmt::format("; programs that connected and were not selected: {}", others);
+      others.empty() ? ""
+                     : fmt::format("; programs that connected and were not selected: {}", others);
   return fmt::format("no connection{} was seen on {}{}{}{}", of, where,
                      more.empty() ? "" : "; not looked at: ", fmt::join(more, ", "), passed);
 }
@@ -118,8 +122,9 @@ std::string what_is_captured(const RunSettings& settings, const Invocation& invo
 std::string conntrack_text() {
   const auto use = pfctl::conntrack_use();
   if (!use) return {};
-  return fmt::format("; conntrack {} of {}{}", use->count, use->limit,
-                     use->nearly_full() ? ", nearly full: raise net.netfilter.nf_conntrack_max" : "");
+  return fmt::format(
+      "; conntrack {} of {}{}", use->count, use->limit,
+      use->nearly_full() ? ", nearly full: raise net.netfilter.nf_conntrack_max" : "");
 }
 
 /// A run in the making; what has been set up is undone when a later step fails.
@@ -147,25 +152,25 @@ class Run {
     auto gid = divert::choose_exempt_group(settings().group);
     if (!gid) return gid.error();
     const pfctl::Landing& landing = *setup_.landing;
-    auto listeners = divert::bind_listeners(static_cast<unsigned>(settings().threads),
-                                            !landing.v4().is_unspecified(), !landing.v6().is_unspecified(),
-                                            settings().listen_port, {landing.v4(), landing.v6()});
+    auto listeners = divert::bind_listeners(
+        static_cast<unsigned>(settings().threads), !landing.v4().is_unspecified(),
+        !landing.v6().is_unspecified(), settings().listen_port, {landing.v4(), landing.v6()});
     if (!listeners) return listeners.error();
     setup_.policy = settings().policy;
     setup_.engine = engine_choice(settings().engine);
     setup_.packet_ports = settings().packet_ports();
     setup_.mark_bit = settings().mark_bit;
     setup_.block_quic = settings().block_quic;
-    setup_.first_line = [what = what_is_captured(settings(), invocation_)](const pfctl::Ruleset& rules,
-                                                                           std::string_view engine) {
-      return fmt::format("capturing {} on {} (engine {}{})", what, pfctl::describe_ports(rules), engine,
-                         conntrack_text());
+    setup_.first_line = [what = what_is_captured(settings(), invocation_)](
+                            const pfctl::Ruleset& rules, std::string_view engine) {
+      return fmt::format("capturing {} on {} (engine {}{})", what, pfctl::describe_ports(rules),
+                         engine, conntrack_text());
     };
-    setup_.nothing_seen = [what =
-                               is_exec() ? invocation_.positional.front() : settings().policy.filter.text(),
-                           is_run = !is_exec()](const pfctl::Ruleset& rules, std::string_view others) {
-      return nothing_seen(what, rules, is_run ? others : std::string_view());
-    };
+    setup_.nothing_seen =
+        [what = is_exec() ? invocation_.positional.front() : settings().policy.filter.text(),
+         is_run = !is_exec()](const pfctl::Ruleset& rules, std::string_view others) {
+          return nothing_seen(what, rules, is_run ? others : std::string_view());
+        };
     setup_.wait_for_descendants = settings().wait;
     auto rules = ruleset_for(settings(), *gid, listeners->port_v4, listeners->port_v6);
     if (!rules) return rules.error();
@@ -200,8 +205,8 @@ class Run {
     return {};
   }
 
-  /// Only now: a start that is refused, because another osproxy runs for example, leaves what an earlier run
-  /// has recorded.
+  /// Only now: a start that is refused, because another osproxy runs for example, leaves what an
+  /// earlier run has recorded.
   Result<> empty_files() {
     auto emptied = empty_output_file(prepared_.output.get(), settings().output, "--output");
     return emptied ? empty_output_file(prepared_.pcap.get(), settings().pcap, "--pcap") : emptied;
@@ -250,14 +255,16 @@ class Run {
     journal_.broker = divert::process_id_of(::getpid());
     journal_.worker = setup_.worker;
     if (!is_exec()) return {};
-    auto bundle =
-        tls::write_combined_bundle(settings().ca_dir, root_certificate_path(settings()), store_user(user_));
+    auto bundle = tls::write_combined_bundle(settings().ca_dir, root_certificate_path(settings()),
+                                             store_user(user_));
     if (!bundle) return bundle.error();
     auto cgroup = divert::make_cgroup(::getpid(), exempt_gid_);
     if (!cgroup) return cgroup.error();
-    const auto caution = divert::caution_on_services(invocation_.positional, pfctl::native_dialect_name());
+    const auto caution =
+        divert::caution_on_services(invocation_.positional, pfctl::native_dialect_name());
     if (!caution.empty()) say(caution);
-    if (!cgroup->why.empty()) say(cgroup->why + "; the command's processes are told by their descent");
+    if (!cgroup->why.empty())
+      say(cgroup->why + "; the command's processes are told by their descent");
     if (!cgroup->name.empty())
       setup_.rules.cgroup = pfctl::CgroupMatch{cgroup->name, cgroup->id, cgroup->level};
     setup_.rules.capture_gid = cgroup->gid;
@@ -293,8 +300,8 @@ class Run {
 
 }  // namespace
 
-Result<pfctl::Ruleset> ruleset_for(const RunSettings& settings, gid_t exempt_gid, std::uint16_t port_v4,
-                                   std::uint16_t port_v6) {
+Result<pfctl::Ruleset> ruleset_for(const RunSettings& settings, gid_t exempt_gid,
+                                   std::uint16_t port_v4, std::uint16_t port_v6) {
   pfctl::Ruleset rules;
   rules.ports = settings.redirect_ports();
   rules.excluded = settings.excluded;
@@ -309,10 +316,12 @@ Result<pfctl::Ruleset> ruleset_for(const RunSettings& settings, gid_t exempt_gid
 }
 
 Result<int> run_command(const Invocation& invocation) {
-  if (const auto root = need_root(invocation, "to load packet-filter rules"); !root) return root.error();
+  if (const auto root = need_root(invocation, "to load packet-filter rules"); !root)
+    return root.error();
   const auto user = divert::invoking_user();
   if (!user) return user.error();
-  bool ca_trusted = true;  // what exec starts is given the CA; a program that ignores it there has its own
+  bool ca_trusted =
+      true;  // what exec starts is given the CA; a program that ignores it there has its own
   if (invocation.command == "run") {
     const auto checked = check_run(invocation, *user);
     if (!checked) return checked.error();

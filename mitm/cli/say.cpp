@@ -1,5 +1,6 @@
-// Not by fmt::print, which throws: on the bus's thread, or out of a callback of OpenSSL's, that would be the
-// end of the worker. Paths, hosts and what other programs print come in here as they are.
+// Not by fmt::print, which throws: on the bus's thread, or out of a callback of OpenSSL's, that
+// would be the end of the worker. Paths, hosts and what other programs print come in here as they
+// are.
 #include "mitm/cli/say.h"
 
 #include <unistd.h>
@@ -26,10 +27,10 @@ void say(std::string_view line) {
 
 void say_without_waiting() {
   if (writer != nullptr) return;
-  writer = new base::LineWriter{STDERR_FILENO, [](std::size_t count) {
-                                  return fmt::format(
-                                      "osproxy: {} lines are missing here: they were not read\n", count);
-                                }};
+  writer = new base::LineWriter{
+      STDERR_FILENO, [](std::size_t count) {
+        return fmt::format("osproxy: {} lines are missing here: they were not read\n", count);
+      }};
 }
 
 void finish_saying() {

@@ -36,7 +36,8 @@ Result<std::vector<ClientCertPaths>> typed_client_certs(const json& effective) {
 
 /// What is wrong with the list `key`, or with the one in it whose place the error begins with.
 base::Error in_list(std::string_view key, const base::Error& error) {
-  return {fmt::format("{}{}{}", key, error.text.starts_with('[') ? "" : ": ", error.text), error.os_code};
+  return {fmt::format("{}{}{}", key, error.text.starts_with('[') ? "" : ": ", error.text),
+          error.os_code};
 }
 
 /// The fields that are plain values, with their keys.
@@ -83,9 +84,9 @@ bool read_plain(const json& data, std::string& value) {
 
 template <std::integral Number>
 bool read_plain(const json& data, Number& value) {
-  const bool fits = data.is_number_unsigned()
-                        ? std::in_range<Number>(data.get<std::uint64_t>())
-                        : data.is_number_integer() && std::in_range<Number>(data.get<std::int64_t>());
+  const bool fits = data.is_number_unsigned() ? std::in_range<Number>(data.get<std::uint64_t>())
+                                              : data.is_number_integer() &&
+                                                    std::in_range<Number>(data.get<std::int64_t>());
   if (fits) value = data.get<Number>();
   return fits;
 }
@@ -147,7 +148,8 @@ Result<std::vector<base::PortRange>> parse_ports(const json& value) {
   const auto words = words_in(value);
   for (const auto& word : words) {
     if (word == "all") {
-      if (words.size() > 1) return failure("expected all, or ports and ranges of ports, found both");
+      if (words.size() > 1)
+        return failure("expected all, or ports and ranges of ports, found both");
       return ranges;
     }
     const auto range = base::parse_port_range(word);
@@ -198,10 +200,14 @@ Result<std::chrono::seconds> parse_duration(std::string_view text) {
   std::int64_t value = 0;
   const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
   const std::string_view unit{end, text.data() + text.size()};
-  const std::int64_t factor = unit.empty() || unit == "s" ? 1 : unit == "m" ? 60 : unit == "h" ? 3600 : 0;
+  const std::int64_t factor = unit.empty() || unit == "s" ? 1
+                              : unit == "m"               ? 60
+                              : unit == "h"               ? 3600
+                                                          : 0;
   if (error != std::errc{} || value < 0 || factor == 0 || value > kLongestTime.count() / factor)
-    return failure("expected a time such as 30 (seconds), 30s, 10m or 2h, at most 168h, or 0; found '{}'",
-                   text);
+    return failure(
+        "expected a time such as 30 (seconds), 30s, 10m or 2h, at most 168h, or 0; found '{}'",
+        text);
   return std::chrono::seconds{value * factor};
 }
 
@@ -235,7 +241,8 @@ Result<RunSettings> run_settings(const json& effective, const Invocation& invoca
   auto rules = parse_rules(effective.value("rules", json::array()));
   if (!rules) return in_list("rules", rules.error());
   settings.policy.rules = std::move(*rules);
-  if (const auto added = add_host_rules(effective, settings.policy.rules); !added) return added.error();
+  if (const auto added = add_host_rules(effective, settings.policy.rules); !added)
+    return added.error();
   settings.policy.upstream = effective.value("upstream-proxy", "");
   if (settings.policy.upstream == "direct") settings.policy.upstream.clear();
   settings.format = effective.value("format", "text");
@@ -257,7 +264,8 @@ Result<RunSettings> run_settings(const json& effective, const Invocation& invoca
   auto typed_certs = typed_client_certs(effective);
   if (!typed_certs) return typed_certs.error();
   // What was typed goes first: the first whose host fits is shown.
-  settings.client_certs.insert(settings.client_certs.begin(), typed_certs->begin(), typed_certs->end());
+  settings.client_certs.insert(settings.client_certs.begin(), typed_certs->begin(),
+                               typed_certs->end());
   settings.detail = effective.value("detail", 1);
   const auto bodies = parse_size(effective.value("bodies", "0"));
   if (!bodies) return failure("bodies: {}", bodies.error().text);

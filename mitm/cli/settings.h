@@ -64,8 +64,8 @@ struct RunSettings {
   [[nodiscard]] std::vector<base::PortRange> redirect_ports() const;
   [[nodiscard]] std::vector<base::PortRange> packet_ports() const;
 
-  /// Plain data, for the way from the unprivileged reader to the broker; from_json accepts only what to_json
-  /// can make.
+  /// Plain data, for the way from the unprivileged reader to the broker; from_json accepts only
+  /// what to_json can make.
   [[nodiscard]] nlohmann::json to_json() const;
   [[nodiscard]] static base::Result<RunSettings> from_json(const nlohmann::json& data);
 };
@@ -84,19 +84,23 @@ struct RunSettings {
 [[nodiscard]] base::Result<std::uint64_t> parse_size(std::string_view text);
 /// "90" (seconds), "90s", "10m", "2h": at most a week.
 [[nodiscard]] base::Result<std::chrono::seconds> parse_duration(std::string_view text);
-/// The strings of a value that is one string (commas separate) or a list of them; of "" there are none.
+/// The strings of a value that is one string (commas separate) or a list of them; of "" there are
+/// none.
 [[nodiscard]] std::vector<std::string> words_in(const nlohmann::json& value);
-/// "example.org,*.example.net", as a string or as a list of them, as divert::host_matches wants them.
+/// "example.org,*.example.net", as a string or as a list of them, as divert::host_matches wants
+/// them.
 [[nodiscard]] base::Result<std::vector<std::string>> parse_hosts(const nlohmann::json& value);
 /// The config's `client-certs`; their files are not looked at. Errors as of parse_rules().
-[[nodiscard]] base::Result<std::vector<ClientCertPaths>> parse_client_certs(const nlohmann::json& list);
+[[nodiscard]] base::Result<std::vector<ClientCertPaths>> parse_client_certs(
+    const nlohmann::json& list);
 /// "[HOST=]CERT[:KEY]". What stands before a '=' is a host only when it looks like one.
 [[nodiscard]] base::Result<ClientCertPaths> parse_client_cert_option(std::string_view text);
-/// The config's `rules`. An error has a line for each thing that is wrong, which begins with its place:
+/// The config's `rules`. An error has a line for each thing that is wrong, which begins with its
+/// place:
 /// "[1].host: expected ...".
 [[nodiscard]] base::Result<std::vector<divert::Rule>> parse_rules(const nlohmann::json& list);
-/// What the options block, pass and only ask for, added to the rules of the file: before them, and, with
-/// only, a last one that lets everything else pass.
+/// What the options block, pass and only ask for, added to the rules of the file: before them, and,
+/// with only, a last one that lets everything else pass.
 [[nodiscard]] base::Result<> add_host_rules(const nlohmann::json& effective,
                                             std::vector<divert::Rule>& rules);
 

@@ -1,5 +1,5 @@
-// `osproxy who`: which process owns a socket, and which sockets a program has. Hosts are resolved by a
-// process with the rights of the user who typed sudo: root reads nothing from the network.
+// `osproxy who`: which process owns a socket, and which sockets a program has. Hosts are resolved
+// by a process with the rights of the user who typed sudo: root reads nothing from the network.
 #include "procmap/who.h"
 
 #include <array>
@@ -42,22 +42,23 @@ std::string resolve(const std::string& host) {
   std::string lines;
   for (const addrinfo* one = found; one != nullptr; one = one->ai_next) {
     std::array<char, NI_MAXHOST> text{};
-    if (::getnameinfo(one->ai_addr, one->ai_addrlen, text.data(), text.size(), nullptr, 0, NI_NUMERICHOST) ==
-        0)
+    if (::getnameinfo(one->ai_addr, one->ai_addrlen, text.data(), text.size(), nullptr, 0,
+                      NI_NUMERICHOST) == 0)
       lines.append(text.data()).append("\n");
   }
   ::freeaddrinfo(found);
   return lines;
 }
 
-/// The addresses of `host`, found out by a process that has become `user`. Blocks as long as name services
-/// do.
+/// The addresses of `host`, found out by a process that has become `user`. Blocks as long as name
+/// services do.
 std::vector<base::Address> addresses_of(const std::string& host, const divert::User& user) {
   auto pipe = base::make_pipe(base::Blocking::yes);
   const pid_t child = pipe ? ::fork() : -1;
   if (child == 0) {
     const bool is_other = ::geteuid() == 0 && user.uid != 0;
-    if (!is_other || divert::become(user)) (void)base::write_all(pipe->in.get(), resolve(host)).has_value();
+    if (!is_other || divert::become(user))
+      (void)base::write_all(pipe->in.get(), resolve(host)).has_value();
     ::_exit(0);
   }
   if (child < 0) return {};
@@ -102,14 +103,16 @@ struct HostPort {
 };
 HostPort host_and_port(const std::string& text) {
   const auto colon = text.rfind(':');
-  const auto port = colon == text.npos ? Result<SocketEnd>{SocketEnd{}}
-                                       : procmap::parse_socket_end(std::string_view(text).substr(colon));
+  const auto port = colon == text.npos
+                        ? Result<SocketEnd>{SocketEnd{}}
+                        : procmap::parse_socket_end(std::string_view(text).substr(colon));
   if (!port || port->port == 0) return {text, 0};
   return {text.substr(0, colon), port->port};
 }
 
 bool is_filter_only(std::string_view word) {
-  constexpr std::array<std::string_view, 7> kSigns{"!", "=", "/", "~", "user:", "group:", "cgroup:"};
+  constexpr std::array<std::string_view, 7> kSigns{"!",     "=",      "/",      "~",
+                                                   "user:", "group:", "cgroup:"};
   return std::ranges::any_of(kSigns, [&](std::string_view sign) { return word.starts_with(sign); });
 }
 
@@ -118,7 +121,8 @@ base::Error no_host(const std::string& host) {
 }
 
 /// The sockets at a host that has `addresses`; the error names them.
-Result<Rows> at_host(const Rows& rows, const HostPort& what, const std::vector<base::Address>& addresses) {
+Result<Rows> at_host(const Rows& rows, const HostPort& what,
+                     const std::vector<base::Address>& addresses) {
   std::vector<SocketEnd> ends;
   std::vector<std::string> texts;
   for (const auto& address : addresses) {
@@ -127,13 +131,13 @@ Result<Rows> at_host(const Rows& rows, const HostPort& what, const std::vector<b
   }
   auto found = at_ends(rows, ends);
   if (!found.empty()) return found;
-  return base::failure("no TCP socket of this network namespace is at {}{}, which has the addresses {}",
-                       what.host, what.port == 0 ? "" : fmt::format(":{}", what.port),
-                       fmt::join(texts, ", "));
+  return base::failure(
+      "no TCP socket of this network namespace is at {}{}, which has the addresses {}", what.host,
+      what.port == 0 ? "" : fmt::format(":{}", what.port), fmt::join(texts, ", "));
 }
 
-/// A port, an address, both, a host with or without a port, or a FILTER, in this order. A number that is no
-/// port of any socket is a process.
+/// A port, an address, both, a host with or without a port, or a FILTER, in this order. A number
+/// that is no port of any socket is a process.
 Result<Rows> chosen(const Rows& rows, const std::string& word, const divert::User& user) {
   const auto end = procmap::parse_socket_end(word);
   if (end) {
@@ -152,11 +156,12 @@ Result<Rows> chosen(const Rows& rows, const std::string& word, const divert::Use
   const auto filter = divert::Filter::parse(word);
   if (!filter) return base::Error{filter.error().text, kUsageError};
   if (auto found = of_programs(rows, *filter); !found.empty()) return found;
-  if (is_filter_only(word)) return base::failure("no program that '{}' selects has a TCP socket", word);
+  if (is_filter_only(word))
+    return base::failure("no program that '{}' selects has a TCP socket", word);
   const auto addresses = addresses_of(host.host, user);
   if (!addresses.empty()) return at_host(rows, host, addresses);
-  return base::failure("no program that '{}' selects has a TCP socket, and there is no host of that name",
-                       word);
+  return base::failure(
+      "no program that '{}' selects has a TCP socket, and there is no host of that name", word);
 }
 
 }  // namespace

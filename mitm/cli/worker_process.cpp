@@ -1,4 +1,5 @@
-// Becomes the user for good, waits for the intermediate, then carries connections until the broker says stop.
+// Becomes the user for good, waits for the intermediate, then carries connections until the broker
+// says stop.
 #include "mitm/cli/worker_process.h"
 
 #include <cerrno>
@@ -35,7 +36,8 @@ constexpr auto kRenewCheck = std::chrono::hours{1};
 
 void ignore_signals() {
   divert::restore_signals();
-  for (const int number : {SIGINT, SIGTERM, SIGHUP, SIGQUIT, SIGTSTP, SIGTTOU, SIGPIPE, SIGUSR1, SIGUSR2}) {
+  for (const int number :
+       {SIGINT, SIGTERM, SIGHUP, SIGQUIT, SIGTSTP, SIGTTOU, SIGPIPE, SIGUSR1, SIGUSR2}) {
     ::signal(number, SIG_IGN);
   }
 }
@@ -52,7 +54,8 @@ base::Result<std::vector<std::unique_ptr<flow::Sink>>> make_sinks(WorkerPlan& pl
   base::UniqueFd out = std::move(plan.prepared.output);
   if (!out) {
     name = plan.to_stderr ? "standard error" : "standard output";
-    out = base::UniqueFd{::fcntl(plan.to_stderr ? STDERR_FILENO : STDOUT_FILENO, F_DUPFD_CLOEXEC, 3)};
+    out =
+        base::UniqueFd{::fcntl(plan.to_stderr ? STDERR_FILENO : STDOUT_FILENO, F_DUPFD_CLOEXEC, 3)};
   }
   if (settings.format == "jsonl") {
     sinks.push_back(sink::make_jsonl_sink(std::move(out), name, settings.bodies > 0));
@@ -63,7 +66,8 @@ base::Result<std::vector<std::unique_ptr<flow::Sink>>> make_sinks(WorkerPlan& pl
   if (plan.prepared.pcap) {
     const std::string option = "--pcap " + settings.pcap;
     auto pcap = sink::make_pcap_sink(std::move(plan.prepared.pcap), option);
-    if (!pcap) return base::Error{fmt::format("{}: {}", option, pcap.error().text), pcap.error().os_code};
+    if (!pcap)
+      return base::Error{fmt::format("{}: {}", option, pcap.error().text), pcap.error().os_code};
     sinks.push_back(std::move(*pcap));
   }
   return sinks;
@@ -96,7 +100,8 @@ base::Result<std::shared_ptr<const tls::LeafSigner>> signer_from(std::string_vie
 
 std::shared_ptr<tls::Keylog> make_keylog(WorkerPlan& plan) {
   if (!plan.prepared.keylog) return nullptr;
-  const auto report = [name = "--keylog " + plan.prepared.settings.keylog](const base::Error& error) {
+  const auto report = [name =
+                           "--keylog " + plan.prepared.settings.keylog](const base::Error& error) {
     const bool goes_on = error.os_code == EAGAIN;
     say(fmt::format("{}: {}{}", name, error.text,
                     goes_on ? "" : "; writing to it has stopped, interception goes on"));
@@ -106,10 +111,11 @@ std::shared_ptr<tls::Keylog> make_keylog(WorkerPlan& plan) {
 
 /// "/usr/bin/curl (uid 1000) passes to example.org, unseen, from here on ..."
 std::string pass_text(const intercept::Learned::Entry& entry) {
-  const auto left = std::chrono::ceil<std::chrono::seconds>(entry.until - std::chrono::system_clock::now());
+  const auto left =
+      std::chrono::ceil<std::chrono::seconds>(entry.until - std::chrono::system_clock::now());
   return base::printable(fmt::format(
-      "{} (uid {}) passes to {} from here on, undecrypted, for {}: it refused osproxy's certificate {} times "
-      "({}); osproxy learned lists and takes back such programs",
+      "{} (uid {}) passes to {} from here on, undecrypted, for {}: it refused osproxy's "
+      "certificate {} times ({}); osproxy learned lists and takes back such programs",
       entry.program, entry.uid, entry.host, intercept::in_words(left), entry.failures,
       to_string(entry.refusal)));
 }
@@ -125,8 +131,9 @@ class Process {
     signer_ = std::move(signer);
     const auto names = std::make_shared<dns::Names>();
     const auto quic_refusals = std::make_shared<intercept::QuicRefusals>();
-    const auto learned = std::make_shared<intercept::Learned>(intercept::LearnedSettings{
-        std::chrono::seconds{settings.passthrough_ttl}, settings.passthrough_after, plan.ca_trusted});
+    const auto learned = std::make_shared<intercept::Learned>(
+        intercept::LearnedSettings{std::chrono::seconds{settings.passthrough_ttl},
+                                   settings.passthrough_after, plan.ca_trusted});
     learned_keeper_ = std::make_unique<LearnedKeeper>(std::move(plan.prepared.learned), learned);
     learned->on_change(learned_keeper_->on_change());
     // Whatever the detail level: from here on there is something that is not shown.
@@ -138,32 +145,30 @@ class Process {
     const auto keylog = make_keylog(plan);
     memory_->on_first_drop([this] {
       asio::post(worker_.context(0), [] {
-        say("connections hold most of the memory that they may: until they hold less, bodies and messages "
-            "are "
-            "not recorded; when it is used up, they are read more slowly, and header fields of HTTP/2 are "
-            "not "
-            "recorded");
+        say("connections hold most of the memory that they may: until they hold less, bodies and "
+            "messages are not recorded; when it is used up, they are read more slowly, and "
+            "header fields of HTTP/2 are not recorded");
       });
     });
     for (std::size_t i = 0; i < worker_.contexts(); ++i) {
-      auto engine =
-          intercept::Engine::make({.min_tls_version = settings.tls_min,
-                                   .insecure = settings.insecure,
-                                   .tls_ciphers = settings.tls_ciphers,
-                                   .client_certificates = *client_certs,
-                                   .keylog = keylog,
-                                   .upstream_ca = plan.prepared.upstream_ca,
-                                   .upstream_ca_only = !settings.upstream_ca_only_path.empty(),
-                                   .error_page = error_page(settings.error_page),
-                                   .exec_ca_file = plan.is_exec ? tls::bundle_path(settings.ca_dir) : "",
-                                   .body_limit = body_limit(settings),
-                                   .hide_alt_svc = settings.block_quic,
-                                   .names = names,
-                                   .learned = learned,
-                                   .memory = memory_,
-                                   .quic_refusals = quic_refusals,
-                                   .ask_for_intermediate = [this] { worker_.ask_for_intermediate(); }},
-                                  policy, signer_, bus_);
+      auto engine = intercept::Engine::make(
+          {.min_tls_version = settings.tls_min,
+           .insecure = settings.insecure,
+           .tls_ciphers = settings.tls_ciphers,
+           .client_certificates = *client_certs,
+           .keylog = keylog,
+           .upstream_ca = plan.prepared.upstream_ca,
+           .upstream_ca_only = !settings.upstream_ca_only_path.empty(),
+           .error_page = error_page(settings.error_page),
+           .exec_ca_file = plan.is_exec ? tls::bundle_path(settings.ca_dir) : "",
+           .body_limit = body_limit(settings),
+           .hide_alt_svc = settings.block_quic,
+           .names = names,
+           .learned = learned,
+           .memory = memory_,
+           .quic_refusals = quic_refusals,
+           .ask_for_intermediate = [this] { worker_.ask_for_intermediate(); }},
+          policy, signer_, bus_);
       if (!engine) return engine.error();
       engines_.push_back(std::move(*engine));
     }
@@ -213,7 +218,8 @@ class Process {
   Worker& worker_;
   flow::Bus& bus_;
   std::shared_ptr<const tls::LeafSigner> signer_;
-  const std::shared_ptr<intercept::MemoryBudget> memory_ = std::make_shared<intercept::MemoryBudget>();
+  const std::shared_ptr<intercept::MemoryBudget> memory_ =
+      std::make_shared<intercept::MemoryBudget>();
   std::vector<std::unique_ptr<intercept::Engine>> engines_;
   std::unique_ptr<LearnedKeeper> learned_keeper_;
 };
@@ -224,8 +230,8 @@ struct Run {
   bool has_command;
 };
 
-/// A reader that closed our output (`osproxy | head`) is a wish to end; anything else is said once and the
-/// run goes on.
+/// A reader that closed our output (`osproxy | head`) is a wish to end; anything else is said once
+/// and the run goes on.
 void on_sink_error(void* context, const flow::Sink& sink, const base::Error& error) {
   auto& run = *static_cast<Run*>(context);
   if (error.os_code == EPIPE) {
@@ -233,11 +239,13 @@ void on_sink_error(void* context, const flow::Sink& sink, const base::Error& err
                     run.has_command ? ", the command goes on without it" : ""));
     return run.worker.ask_to_end({});
   }
-  say(fmt::format("{}: {}; recording to it has stopped, interception goes on", sink.name(), error.text));
+  say(fmt::format("{}: {}; recording to it has stopped, interception goes on", sink.name(),
+                  error.text));
 }
 
 base::Result<> carry_connections(WorkerPlan plan) {
-  if (const auto became = divert::become_worker(plan.user, plan.exempt_gid); !became) return became.error();
+  if (const auto became = divert::become_worker(plan.user, plan.exempt_gid); !became)
+    return became.error();
   const std::string pem = receive_intermediate(plan.sockets.control);
   if (pem.empty()) return {};
   auto signer = signer_from(pem);
@@ -257,9 +265,10 @@ base::Result<> carry_connections(WorkerPlan plan) {
   if (bus.dropped() > 0)
     say(fmt::format("{} events were not recorded: the output was too slow", bus.dropped()));
   if (const auto dropped = process.dropped_for_memory(); dropped > 0)
-    say(fmt::format(
-        "{} bodies, messages and heads were not recorded: connections held the memory that they may",
-        dropped));
+    say(
+        fmt::format("{} bodies, messages and heads were not "
+                    "recorded: connections held the memory that they may",
+                    dropped));
   return {};
 }
 

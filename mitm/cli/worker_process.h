@@ -17,8 +17,8 @@ struct WorkerPlan {
   bool to_stderr = false;   ///< flows go to standard error unless there is a file (exec)
 };
 
-/// The worker process, from the fork to its end; returns its exit status. Says what went wrong on standard
-/// error.
+/// The worker process, from the fork to its end; returns its exit status. Says what went wrong on
+/// standard error.
 int run_worker(WorkerPlan plan);
 
 }  // namespace mitm::cli

@@ -19,9 +19,10 @@ struct Named {
 };
 
 constexpr Named kTypes[] = {
-    {1, "A"},     {2, "NS"},      {5, "CNAME"}, {6, "SOA"},    {12, "PTR"},   {13, "HINFO"}, {15, "MX"},
-    {16, "TXT"},  {28, "AAAA"},   {33, "SRV"},  {35, "NAPTR"}, {39, "DNAME"}, {43, "DS"},    {46, "RRSIG"},
-    {47, "NSEC"}, {48, "DNSKEY"}, {52, "TLSA"}, {64, "SVCB"},  {65, "HTTPS"}, {255, "ANY"},  {257, "CAA"}};
+    {1, "A"},      {2, "NS"},     {5, "CNAME"}, {6, "SOA"},     {12, "PTR"},   {13, "HINFO"},
+    {15, "MX"},    {16, "TXT"},   {28, "AAAA"}, {33, "SRV"},    {35, "NAPTR"}, {39, "DNAME"},
+    {43, "DS"},    {46, "RRSIG"}, {47, "NSEC"}, {48, "DNSKEY"}, {52, "TLSA"},  {64, "SVCB"},
+    {65, "HTTPS"}, {255, "ANY"},  {257, "CAA"}};
 constexpr Named kRcodes[] = {{0, "NOERROR"}, {1, "FORMERR"}, {2, "SERVFAIL"}, {3, "NXDOMAIN"},
                              {4, "NOTIMP"},  {5, "REFUSED"}, {8, "NXRRSET"},  {9, "NOTAUTH"}};
 
@@ -88,7 +89,8 @@ void append_letter(std::string& text, unsigned char letter) {
   text += static_cast<char>(letter);
 }
 
-/// Reads a message from its beginning to its end. Once something is damaged or cut short, nothing more comes.
+/// Reads a message from its beginning to its end. Once something is damaged or cut short, nothing
+/// more comes.
 class Walk {
  public:
   explicit Walk(std::string_view message, std::size_t at = 0) : message_(message), at_(at) {}
@@ -136,7 +138,8 @@ class Walk {
         return text.empty() ? "." : text;
       }
       if (!text.empty()) text += '.';
-      for (const char c : message_.substr(at + 1, size)) append_letter(text, static_cast<unsigned char>(c));
+      for (const char c : message_.substr(at + 1, size))
+        append_letter(text, static_cast<unsigned char>(c));
       at += 1 + size;
     }
     return {};
@@ -178,7 +181,8 @@ std::string domain_at(std::string_view message, std::size_t at) {
 }
 
 /// `data` is at `at` in the message, which its names may point into.
-std::string data_text(std::string_view message, std::size_t at, unsigned type, std::string_view data) {
+std::string data_text(std::string_view message, std::size_t at, unsigned type,
+                      std::string_view data) {
   switch (type) {
     case kA:
       return address_in<ip::address_v4>(data);
@@ -190,12 +194,13 @@ std::string data_text(std::string_view message, std::size_t at, unsigned type, s
     case kDname:
       return domain_at(message, at);
     case kMx:
-      return data.size() < 3 ? hexadecimal(data)
-                             : fmt::format("{} {}", number_at(data, 0, 2), domain_at(message, at + 2));
+      return data.size() < 3
+                 ? hexadecimal(data)
+                 : fmt::format("{} {}", number_at(data, 0, 2), domain_at(message, at + 2));
     case kSrv:
       if (data.size() < 7) return hexadecimal(data);
-      return fmt::format("{} {} {} {}", number_at(data, 0, 2), number_at(data, 2, 2), number_at(data, 4, 2),
-                         domain_at(message, at + 6));
+      return fmt::format("{} {} {} {}", number_at(data, 0, 2), number_at(data, 2, 2),
+                         number_at(data, 4, 2), domain_at(message, at + 6));
     case kTxt:
       return texts_in(data);
     default:

@@ -11,12 +11,14 @@ constexpr std::size_t kLength = 2;
 /// With the length itself; 0: not known yet.
 std::size_t size_of(std::string_view bytes) {
   if (bytes.size() < kLength) return 0;
-  return kLength + static_cast<unsigned char>(bytes[0]) * 256U + static_cast<unsigned char>(bytes[1]);
+  return kLength + static_cast<unsigned char>(bytes[0]) * 256U +
+         static_cast<unsigned char>(bytes[1]);
 }
 
 }  // namespace
 
-void Stream::feed(std::string_view bytes, const std::function<void(std::string_view message)>& take) {
+void Stream::feed(std::string_view bytes,
+                  const std::function<void(std::string_view message)>& take) {
   while (!bytes.empty()) {
     if (unfinished_.empty()) {
       const std::size_t size = size_of(bytes);
@@ -29,10 +31,12 @@ void Stream::feed(std::string_view bytes, const std::function<void(std::string_v
       continue;
     }
     const std::size_t known = size_of(unfinished_);
-    const std::size_t wanted = std::min((known ? known : kLength) - unfinished_.size(), bytes.size());
+    const std::size_t wanted =
+        std::min((known ? known : kLength) - unfinished_.size(), bytes.size());
     unfinished_.append(bytes.substr(0, wanted));
     bytes.remove_prefix(wanted);
-    if (const std::size_t size = size_of(unfinished_); size == 0 || unfinished_.size() < size) continue;
+    if (const std::size_t size = size_of(unfinished_); size == 0 || unfinished_.size() < size)
+      continue;
     take(std::string_view(unfinished_).substr(kLength));
     unfinished_.clear();
   }

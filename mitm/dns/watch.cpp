@@ -24,8 +24,9 @@ void end(flow::Flow& flow, std::chrono::steady_clock::duration lasted) {
 
 }  // namespace
 
-std::unique_ptr<flow::Flow> Watch::asked(const divert::Connection& connection, const Message& message,
-                                         std::size_t bytes, Time now, std::unique_ptr<flow::Flow> flow) {
+std::unique_ptr<flow::Flow> Watch::asked(const divert::Connection& connection,
+                                         const Message& message, std::size_t bytes, Time now,
+                                         std::unique_ptr<flow::Flow> flow) {
   const Key key{connection.client, connection.server, message.id};
   flow->dns = facts_of(message);
   flow->host.clear();
@@ -38,8 +39,8 @@ std::unique_ptr<flow::Flow> Watch::asked(const divert::Connection& connection, c
   return answered(connection, early.mapped().message, early.mapped().bytes, now);
 }
 
-std::unique_ptr<flow::Flow> Watch::answered(const divert::Connection& connection, const Message& message,
-                                            std::size_t bytes, Time now) {
+std::unique_ptr<flow::Flow> Watch::answered(const divert::Connection& connection,
+                                            const Message& message, std::size_t bytes, Time now) {
   const Key key{connection.client, connection.server, message.id};
   auto question = questions_.extract(key);
   if (!question) {
@@ -56,16 +57,19 @@ std::unique_ptr<flow::Flow> Watch::answered(const divert::Connection& connection
   }
   flow->dns = std::move(facts);
   flow->response_bytes = bytes;
-  if (message.truncated) flow->error = "the answer was cut short; the program will ask again by TCP";
+  if (message.truncated)
+    flow->error = "the answer was cut short; the program will ask again by TCP";
   end(*flow, now - question.mapped().asked);
   return flow;
 }
 
-/// Resolvers pass over what they cannot read, and wait for an answer. So do we: it is told when none comes.
+/// Resolvers pass over what they cannot read, and wait for an answer. So do we: it is told when
+/// none comes.
 void Watch::malformed(const divert::Connection& connection, std::string_view payload) {
   const auto mark = [&](std::uint16_t first, std::uint16_t last) {
     const auto end = questions_.upper_bound({connection.client, connection.server, last});
-    for (auto at = questions_.lower_bound({connection.client, connection.server, first}); at != end; ++at)
+    for (auto at = questions_.lower_bound({connection.client, connection.server, first}); at != end;
+         ++at)
       at->second.malformed = true;
   };
   if (payload.size() < 2) return mark(0, 0xffff);  // to whichever

@@ -25,7 +25,8 @@ class Watch {
 
   explicit Watch(std::shared_ptr<Names> names) : names_(std::move(names)) {}
 
-  /// The flow that has ended with this datagram; null: none. `begin` makes a flow of the connection.
+  /// The flow that has ended with this datagram; null: none. `begin` makes a flow of the
+  /// connection.
   template <class Begin>
   std::unique_ptr<flow::Flow> heard(const divert::Connection& connection, bool from_server,
                                     std::string_view payload, Time now, Begin begin) {
@@ -35,7 +36,8 @@ class Watch {
       return nullptr;
     }
     if (from_server) return answered(connection, *message, payload.size(), now);
-    return questions_.size() < kMax ? asked(connection, *message, payload.size(), now, begin()) : nullptr;
+    return questions_.size() < kMax ? asked(connection, *message, payload.size(), now, begin())
+                                    : nullptr;
   }
 
   /// Questions that nobody has answered within `patience`, or only with what is no answer.
@@ -67,7 +69,8 @@ class Watch {
 
   std::shared_ptr<Names> names_;
   std::map<Key, Question> questions_;
-  std::map<Key, Early> early_;  ///< copies of answers that were faster than those of their questions
+  std::map<Key, Early>
+      early_;  ///< copies of answers that were faster than those of their questions
   std::size_t early_bytes_ = 0;
 };
 

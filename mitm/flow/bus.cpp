@@ -1,7 +1,7 @@
-// The queue between the connections and the sinks. A publisher pays for one short lock; the sink thread takes
-// the whole queue at once. Waking a thread costs more than everything else here, so after a batch the sink
-// thread naps for kNap before it looks again: under load it is woken once per batch, and a lone flow is still
-// written at once.
+// The queue between the connections and the sinks. A publisher pays for one short lock; the sink
+// thread takes the whole queue at once. Waking a thread costs more than everything else here, so
+// after a batch the sink thread naps for kNap before it looks again: under load it is woken once
+// per batch, and a lone flow is still written at once.
 #include "mitm/flow/bus.h"
 
 #include <algorithm>
@@ -19,7 +19,8 @@ constexpr std::size_t kReleaseEvery = 64;
 
 }  // namespace
 
-Bus::Bus(std::vector<std::unique_ptr<Sink>> sinks, OnError on_error, void* context, BusLimits limits)
+Bus::Bus(std::vector<std::unique_ptr<Sink>> sinks, OnError on_error, void* context,
+         BusLimits limits)
     : on_error_(on_error), context_(context), limits_(limits) {
   for (auto& sink : sinks) sinks_.push_back({std::move(sink), false});
   update_wants_data();
@@ -129,8 +130,9 @@ void Bus::check(Slot& slot, const base::Result<>& result) {
 }
 
 void Bus::update_wants_data() {
-  wants_data_ = std::any_of(sinks_.begin(), sinks_.end(),
-                            [](const Slot& slot) { return !slot.failed && slot.sink->wants_data(); });
+  wants_data_ = std::any_of(sinks_.begin(), sinks_.end(), [](const Slot& slot) {
+    return !slot.failed && slot.sink->wants_data();
+  });
 }
 
 }  // namespace mitm::flow

@@ -18,8 +18,8 @@ namespace mitm::flow {
 
 enum class Direction : std::uint8_t { request, response };
 
-/// Decrypted bytes of a connection, for sinks that want the stream (pcap). Published only while somebody
-/// wants them.
+/// Decrypted bytes of a connection, for sinks that want the stream (pcap). Published only while
+/// somebody wants them.
 struct Data {
   std::uint64_t conn = 0;
   base::Endpoint client;
@@ -42,24 +42,26 @@ class Sink {
   virtual base::Result<> write(const Data&) { return {}; }
   virtual base::Result<> flush() = 0;  ///< called after each batch
   [[nodiscard]] virtual bool wants_data() const { return false; }
-  [[nodiscard]] virtual const std::string& name() const = 0;  ///< "--output flows.jsonl", for error messages
+  [[nodiscard]] virtual const std::string& name()
+      const = 0;  ///< "--output flows.jsonl", for error messages
 };
 
-/// What the queue may hold, counting what the sink thread has taken and not yet written. A message larger
-/// than `bytes` finds room when it is alone.
+/// What the queue may hold, counting what the sink thread has taken and not yet written. A message
+/// larger than `bytes` finds room when it is alone.
 struct BusLimits {
   std::size_t messages = 100'000;
   std::size_t bytes = 32U << 20U;
 };
 
-/// One queue, bounded in messages and bytes; when it is full, new messages are dropped and counted. A sink
-/// whose write fails is reported once through `on_error` (on the bus's thread) and not called again; the
-/// others go on. SIGPIPE must be ignored by the program.
+/// One queue, bounded in messages and bytes; when it is full, new messages are dropped and counted.
+/// A sink whose write fails is reported once through `on_error` (on the bus's thread) and not
+/// called again; the others go on. SIGPIPE must be ignored by the program.
 class Bus {
  public:
   using OnError = void (*)(void* context, const Sink& sink, const base::Error& error);
 
-  Bus(std::vector<std::unique_ptr<Sink>> sinks, OnError on_error, void* context, BusLimits limits = {});
+  Bus(std::vector<std::unique_ptr<Sink>> sinks, OnError on_error, void* context,
+      BusLimits limits = {});
   Bus(const Bus&) = delete;
   Bus& operator=(const Bus&) = delete;
   ~Bus();  ///< writes what is queued, flushes, joins

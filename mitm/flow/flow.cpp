@@ -1,4 +1,5 @@
-// Names of the enumerators as users read them in JSON and text, and what a flow weighs in the queue.
+// Names of the enumerators as users read them in JSON and text, and what a flow weighs in the
+// queue.
 #include "mitm/flow/flow.h"
 
 #include <initializer_list>
@@ -36,11 +37,12 @@ std::string_view to_string(Type type) {
 
 std::size_t weight(const Flow& flow) {
   std::size_t bytes = sizeof(Flow);
-  for (const http::Fields* fields :
-       {&flow.request_headers, &flow.response_headers, &flow.request_trailers, &flow.response_trailers})
+  for (const http::Fields* fields : {&flow.request_headers, &flow.response_headers,
+                                     &flow.request_trailers, &flow.response_trailers})
     bytes += fields->memory();
-  for (const std::string* text : {&flow.host, &flow.sni, &flow.method, &flow.url, &flow.request_body,
-                                  &flow.response_body, &flow.refused, &flow.reason, &flow.error})
+  for (const std::string* text :
+       {&flow.host, &flow.sni, &flow.method, &flow.url, &flow.request_body, &flow.response_body,
+        &flow.refused, &flow.reason, &flow.error})
     bytes += text->size();
   if (flow.dns) {
     for (const auto& answer : flow.dns->answers)

@@ -1,4 +1,5 @@
-// What osproxy reports: one record per event of a flow. conf/flow.schema.json describes its JSON form.
+// What osproxy reports: one record per event of a flow. conf/flow.schema.json describes its JSON
+// form.
 #pragma once
 
 #include <chrono>
@@ -36,8 +37,8 @@ struct TlsFacts {
   std::string version;  ///< "TLSv1.3"
   std::string cipher;   ///< OpenSSL's name
   std::string alpn;     ///< empty: none was agreed on
-  /// Upstream only: what the server was shown when it asked for a client certificate: its path, or "none";
-  /// empty: it did not ask (nor does it when a session is resumed).
+  /// Upstream only: what the server was shown when it asked for a client certificate: its path, or
+  /// "none"; empty: it did not ask (nor does it when a session is resumed).
   std::string client_certificate{};
   /// The server's; null: none was seen.
   std::shared_ptr<const CertificateChain> certificates{};
@@ -67,26 +68,26 @@ struct MessageFacts {
 struct Flow {
   Event event = Event::end;
   Type type = Type::tcp;
-  std::uint64_t id = 0;                        ///< of the flow, unique within a run; start and end share it
-  std::uint64_t conn = 0;                      ///< of the connection that carried it
-  std::chrono::system_clock::time_point time;  ///< when the flow began
+  std::uint64_t id = 0;    ///< of the flow, unique within a run; start and end share it
+  std::uint64_t conn = 0;  ///< of the connection that carried it
+  std::chrono::system_clock::time_point time;         ///< when the flow began
   std::optional<std::chrono::microseconds> duration;  ///< only of ended flows
 
   std::shared_ptr<const procmap::ProcessFacts> process;  ///< null: unknown
   base::Endpoint client;
   base::Endpoint server;
-  /// SNI, the target of the CONNECT around it, or Host, without port; else a name learned from DNS; empty:
-  /// unknown.
+  /// SNI, the target of the CONNECT around it, or Host, without port; else a name learned from DNS;
+  /// empty: unknown.
   std::string host;
   std::string sni;
   std::shared_ptr<const TlsFacts> tls;  ///< between the program and us; null: none was agreed on
   /// Between us and the server; when that has failed, what was known by then.
   /// Null: the server has not answered in TLS.
   std::shared_ptr<const TlsFacts> upstream_tls;
-  std::string starttls;         ///< "smtp", ...: the protocol that agreed to go on in TLS; empty: none did
+  std::string starttls;  ///< "smtp", ...: the protocol that agreed to go on in TLS; empty: none did
   std::optional<DnsFacts> dns;  ///< of type dns
-  /// Of event message, whose type is websocket, sse or grpc and whose id is the http flow's; `time`: when its
-  /// last byte came.
+  /// Of event message, whose type is websocket, sse or grpc and whose id is the http flow's;
+  /// `time`: when its last byte came.
   std::optional<MessageFacts> message;
 
   std::string method;
@@ -97,12 +98,13 @@ struct Flow {
   http::Fields response_headers;
   http::Fields request_trailers;  ///< behind the body (HTTP/2, chunked HTTP/1)
   http::Fields response_trailers;
-  std::string
-      request_body;  ///< at most BodyLimit bytes, as on the wire (content coding kept, chunk framing removed)
+  std::string request_body;  ///< at most BodyLimit bytes, as on the wire (content coding kept,
+                             ///< chunk framing removed)
   std::string response_body;
   bool request_body_cut = false;  ///< there was more than the limit
   bool response_body_cut = false;
-  std::string refused;  ///< the beginning of a message that was malformed and not passed on; empty: none was
+  std::string refused;  ///< the beginning of a message that was malformed and not passed on; empty:
+                        ///< none was
   std::optional<std::uint64_t>
       request_bytes;  ///< http: body bytes; else bytes the program sent; empty: not counted
   std::optional<std::uint64_t> response_bytes;

@@ -1,5 +1,5 @@
-// iconv(3) is part of the system everywhere, and knows more charsets than are safe to offer to strangers: the
-// table is what it is asked for.
+// iconv(3) is part of the system everywhere, and knows more charsets than are safe to offer to
+// strangers: the table is what it is asked for.
 #include "mitm/http/charset.h"
 
 #include <algorithm>
@@ -18,8 +18,8 @@ struct Label {
   std::string_view label;
   const char* charset;  ///< as iconv_open(3) calls it on glibc, FreeBSD and macOS
 };
-// As in browsers, Latin 1 and ASCII are windows-1252, and the names of national standards are those of the
-// larger sets that have followed them.
+// As in browsers, Latin 1 and ASCII are windows-1252, and the names of national standards are those
+// of the larger sets that have followed them.
 constexpr Label kLabels[] = {
     {"us-ascii", "CP1252"},
     {"ascii", "CP1252"},
@@ -138,7 +138,8 @@ std::string convert(iconv_t converter, std::string_view bytes, CutOff last) {
   return out;
 }
 
-std::optional<std::string> converted_from(const char* charset, std::string_view bytes, CutOff last) {
+std::optional<std::string> converted_from(const char* charset, std::string_view bytes,
+                                          CutOff last) {
   const iconv_t converter = ::iconv_open("UTF-8", charset);
   if (converter == reinterpret_cast<iconv_t>(-1)) return std::nullopt;
   std::string text = convert(converter, bytes, last);
@@ -159,10 +160,11 @@ std::string escaped_utf8(std::string_view bytes) {
 /// By the media type (RFC 9110 section 8.3.1), with the usual suffixes of RFC 6839.
 bool is_type_of_text(std::string_view content_type) {
   const auto type = trimmed(content_type.substr(0, content_type.find(';')));
-  constexpr std::string_view kTexts[] = {"application/json",         "application/xml",
-                                         "application/javascript",   "application/ecmascript",
-                                         "application/x-javascript", "application/x-ndjson",
-                                         "application/yaml",         "application/x-www-form-urlencoded"};
+  constexpr std::string_view kTexts[] = {
+      "application/json",         "application/xml",
+      "application/javascript",   "application/ecmascript",
+      "application/x-javascript", "application/x-ndjson",
+      "application/yaml",         "application/x-www-form-urlencoded"};
   const auto ends_with = [&](std::string_view end) {
     return type.size() > end.size() && iequals(type.substr(type.size() - end.size()), end);
   };
@@ -172,7 +174,8 @@ bool is_type_of_text(std::string_view content_type) {
 
 }  // namespace
 
-std::optional<std::string> to_utf8(std::string_view content_type, std::string_view bytes, CutOff last) {
+std::optional<std::string> to_utf8(std::string_view content_type, std::string_view bytes,
+                                   CutOff last) {
   const char* charset = take_byte_order_mark(bytes);
   if (charset == nullptr) charset = find_charset(charset_named_in(content_type));
   if (charset == nullptr) return std::nullopt;

@@ -1,5 +1,5 @@
-// One function per library; each gets a buffer of the size that may result, so that nothing unfolds beyond
-// it.
+// One function per library; each gets a buffer of the size that may result, so that nothing unfolds
+// beyond it.
 #include "mitm/http/content_coding.h"
 
 #include <algorithm>
@@ -53,8 +53,8 @@ std::optional<Decoded> inflate_with(int window_bits, std::string_view coded, std
     if (result == Z_OK) result = inflate(&stream, Z_SYNC_FLUSH);
   }
   const std::size_t size = out.size() - stream.avail_out;
-  const End end{result == Z_STREAM_END, result != Z_STREAM_END && result != Z_OK && result != Z_BUF_ERROR,
-                stream.avail_in};
+  const End end{result == Z_STREAM_END,
+                result != Z_STREAM_END && result != Z_OK && result != Z_BUF_ERROR, stream.avail_in};
   inflateEnd(&stream);
   return settled(std::move(out), size, coded.size(), end);
 }
@@ -77,7 +77,8 @@ std::optional<Decoded> unbrotli(std::string_view coded, std::size_t limit) {
   std::size_t in_left = coded.size(), room = out.size();
   const auto result = BrotliDecoderDecompressStream(state, &in_left, &in, &room, &to, nullptr);
   BrotliDecoderDestroyInstance(state);
-  const End end{result == BROTLI_DECODER_RESULT_SUCCESS, result == BROTLI_DECODER_RESULT_ERROR, in_left};
+  const End end{result == BROTLI_DECODER_RESULT_SUCCESS, result == BROTLI_DECODER_RESULT_ERROR,
+                in_left};
   return settled(std::move(out), limit - room, coded.size(), end);
 }
 
@@ -96,11 +97,13 @@ std::optional<Decoded> unzstd(std::string_view coded, std::size_t limit) {
   }
   ZSTD_freeDStream(stream);
   const bool damaged = ZSTD_isError(result) != 0;
-  return settled(std::move(out), to.pos, coded.size(), {result == 0 && in.pos == in.size, damaged, 0});
+  return settled(std::move(out), to.pos, coded.size(),
+                 {result == 0 && in.pos == in.size, damaged, 0});
 }
 
 std::optional<Decoded> undo(std::string_view coding, std::string_view coded, std::size_t limit) {
-  if (iequals(coding, "gzip") || iequals(coding, "x-gzip")) return inflate_with(kGzipOrZlib, coded, limit);
+  if (iequals(coding, "gzip") || iequals(coding, "x-gzip"))
+    return inflate_with(kGzipOrZlib, coded, limit);
   if (iequals(coding, "deflate")) return inflate_any(coded, limit);
   if (iequals(coding, "br")) return unbrotli(coded, limit);
   if (iequals(coding, "zstd")) return unzstd(coded, limit);

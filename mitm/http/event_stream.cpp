@@ -1,4 +1,5 @@
-// Lines may end in LF, CR or CRLF, and may be cut anywhere: each part is put where it belongs as it comes.
+// Lines may end in LF, CR or CRLF, and may be cut anywhere: each part is put where it belongs as it
+// comes.
 #include "mitm/http/event_stream.h"
 
 #include <algorithm>
@@ -13,7 +14,8 @@ constexpr std::string_view kByteOrderMark = "\xef\xbb\xbf";
 constexpr std::size_t kLongestName = 16;  ///< longer ones are not known to anybody
 
 void append_word(std::string& word, std::string_view part) {
-  const std::size_t room = EventStreamReader::kWord - std::min(EventStreamReader::kWord, word.size());
+  const std::size_t room =
+      EventStreamReader::kWord - std::min(EventStreamReader::kWord, word.size());
   word.append(part.substr(0, room));
 }
 

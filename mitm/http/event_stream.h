@@ -1,4 +1,5 @@
-// Server-sent events (WHATWG HTML, section "Server-sent events"): the events of a body of text/event-stream.
+// Server-sent events (WHATWG HTML, section "Server-sent events"): the events of a body of
+// text/event-stream.
 #pragma once
 
 #include "mitm/http/message.h"

@@ -13,7 +13,8 @@ char lower(char c) {
 }  // namespace
 
 void Fields::add(std::string_view name, std::string_view value) {
-  spans_.push_back({static_cast<std::uint32_t>(text_.size()), static_cast<std::uint32_t>(name.size()),
+  spans_.push_back({static_cast<std::uint32_t>(text_.size()),
+                    static_cast<std::uint32_t>(name.size()),
                     static_cast<std::uint32_t>(value.size())});
   text_.append(name).append(value);
 }
@@ -31,7 +32,8 @@ void Fields::clear() {
 std::pair<std::string_view, std::string_view> Fields::operator[](std::size_t i) const {
   const Span& span = spans_[i];
   const std::string_view text = text_;
-  return {text.substr(span.begin, span.name_size), text.substr(span.begin + span.name_size, span.value_size)};
+  return {text.substr(span.begin, span.name_size),
+          text.substr(span.begin + span.name_size, span.value_size)};
 }
 
 std::string_view Fields::find(std::string_view name) const {

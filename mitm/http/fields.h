@@ -1,5 +1,5 @@
-// HTTP header fields as they stood on the wire: order, case and repetition kept. One allocation holds all the
-// text.
+// HTTP header fields as they stood on the wire: order, case and repetition kept. One allocation
+// holds all the text.
 #pragma once
 
 #include <cstdint>
@@ -20,7 +20,9 @@ class Fields {
   /// Names and values together.
   [[nodiscard]] std::size_t bytes() const { return text_.size(); }
   /// Bytes of memory that it occupies.
-  [[nodiscard]] std::size_t memory() const { return text_.capacity() + spans_.capacity() * sizeof(Span); }
+  [[nodiscard]] std::size_t memory() const {
+    return text_.capacity() + spans_.capacity() * sizeof(Span);
+  }
   [[nodiscard]] bool empty() const { return spans_.empty(); }
   /// (name, value) of field `i`; the views live as long as the object is not changed.
   [[nodiscard]] std::pair<std::string_view, std::string_view> operator[](std::size_t i) const;

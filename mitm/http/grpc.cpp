@@ -1,4 +1,5 @@
-// Length-Prefixed-Message of "gRPC over HTTP2"; gRPC-Web adds trailers as a last message of their own.
+// Length-Prefixed-Message of "gRPC over HTTP2"; gRPC-Web adds trailers as a last message of their
+// own.
 #include "mitm/http/grpc.h"
 
 #include <algorithm>
@@ -39,7 +40,8 @@ std::string grpc_failure(const Fields& headers, const Fields& trailers) {
   const std::string_view status = fields.find("grpc-status");
   std::size_t code = 0;
   const auto [end, error] = std::from_chars(status.data(), status.data() + status.size(), code);
-  const bool known = error == std::errc{} && end == status.data() + status.size() && code < std::size(kCodes);
+  const bool known =
+      error == std::errc{} && end == status.data() + status.size() && code < std::size(kCodes);
   if (status.empty() || (known && code == 0)) return {};
   const std::string name = known ? std::string(kCodes[code]) : "grpc-status " + std::string(status);
   const std::string message = percent_decoded(fields.find("grpc-message"));

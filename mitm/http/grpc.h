@@ -11,8 +11,9 @@ namespace mitm::http {
 /// Of the content type: whether a body is made of such messages. Not of gRPC-Web's base64 form.
 [[nodiscard]] bool is_grpc(std::string_view content_type);
 
-/// Why a call failed, by the `grpc-status` behind its response, or, where that is nothing but a head, in it:
-/// "NOT_FOUND: no such thing"; a number without a name: "grpc-status 99". Empty: it did not, or was no call.
+/// Why a call failed, by the `grpc-status` behind its response, or, where that is nothing but a
+/// head, in it: "NOT_FOUND: no such thing"; a number without a name: "grpc-status 99". Empty: it
+/// did not, or was no call.
 [[nodiscard]] std::string grpc_failure(const Fields& headers, const Fields& trailers);
 
 class GrpcReader final : public MessageReader {

@@ -1,5 +1,6 @@
-// Where HTTP/1 messages begin and end. Bodies are only counted: no byte of them is copied, and a chunked body
-// is followed byte for byte at its framing and skipped over at its data, so that it may be cut anywhere.
+// Where HTTP/1 messages begin and end. Bodies are only counted: no byte of them is copied, and a
+// chunked body is followed byte for byte at its framing and skipped over at its data, so that it
+// may be cut anywhere.
 #include "mitm/http/http1.h"
 
 namespace mitm::http {
@@ -71,12 +72,14 @@ std::size_t Http1Reader::find_head_end(std::string_view input) {
     if (error_ != nullptr) return kNotFound;
     const bool leading = length == 0 && begin_ == scanned_;
     scanned_ = lf + 1;
-    if (leading) begin_ = scanned_;  // empty lines before a message are ignored (RFC 9112 section 2.2)
+    if (leading)
+      begin_ = scanned_;  // empty lines before a message are ignored (RFC 9112 section 2.2)
     if (length == 0 && !leading) return scanned_;
   }
 }
 
-/// Whatever else a server says instead of a response ends with the connection, as HTTP/0.9's answers do.
+/// Whatever else a server says instead of a response ends with the connection, as HTTP/0.9's
+/// answers do.
 bool Http1Reader::is_no_response(std::string_view input) const {
   const std::string_view text = input.substr(begin_);
   return side_ == Side::response && text != "\r" && !may_be_status_line(text);
@@ -223,7 +226,8 @@ void Http1Reader::finish_trailer() {
   trailer_.clear();
 }
 
-/// A byte of an extension or trailer, which are not interpreted but must be text and of bounded length.
+/// A byte of an extension or trailer, which are not interpreted but must be text and of bounded
+/// length.
 bool Http1Reader::chunk_line_byte(unsigned char byte, Chunk after_cr) {
   const bool harmless = is_text(byte) || (chunk_ == Chunk::trailer && byte != '\n' && byte != '\0');
   if (byte == '\r') {

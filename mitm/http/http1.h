@@ -18,14 +18,16 @@ class Http1Reader {
 
   enum class What : std::uint8_t {
     need_more,  ///< the input is a prefix of something: come back with the same bytes and more
-    head,       ///< a whole head, see head(); covers no bytes where a server says something else than HTTP
-    body,       ///< part of the body; `body` may be empty (chunk framing only)
-    end,        ///< the message is complete; covers no bytes
-    bad,        ///< see error(); the reader is of no further use
+    head,  ///< a whole head, see head(); covers no bytes where a server says something else than
+           ///< HTTP
+    body,  ///< part of the body; `body` may be empty (chunk framing only)
+    end,   ///< the message is complete; covers no bytes
+    bad,   ///< see error(); the reader is of no further use
   };
   struct Event {
     What what = What::need_more;
-    std::size_t size = 0;   ///< bytes of the input that this event covers, to be dropped from its front
+    std::size_t size =
+        0;  ///< bytes of the input that this event covers, to be dropped from its front
     std::string_view body;  ///< body bytes among them, without chunk framing
   };
   /// Where the end of the stream falls.
@@ -33,8 +35,8 @@ class Http1Reader {
 
   explicit Http1Reader(Side side) : side_(side) {}
 
-  /// Of the next response. To be called before its head is read; holds for one response with its interim
-  /// ones.
+  /// Of the next response. To be called before its head is read; holds for one response with its
+  /// interim ones.
   void answers(Answers answers) { answers_ = answers; }
 
   /// The next event at the front of `input`, which is everything that no event has covered yet.

@@ -1,5 +1,6 @@
-// A head is read line by line. What breaks the grammar passes as long as all readers of it, the generous ones
-// and the strict ones, agree on where the message ends; the program or the server decides about the rest.
+// A head is read line by line. What breaks the grammar passes as long as all readers of it, the
+// generous ones and the strict ones, agree on where the message ends; the program or the server
+// decides about the rest.
 #include "mitm/http/http1_head.h"
 
 #include <algorithm>
@@ -71,8 +72,9 @@ bool is_subsequence(std::string_view part, std::string_view whole) {
   return part.empty();
 }
 
-/// Whether some reader might take `text`, a malformed line or the beginning of one, for a field that says
-/// where the message ends: readers trim, drop control characters, fold bytes outside ASCII into letters.
+/// Whether some reader might take `text`, a malformed line or the beginning of one, for a field
+/// that says where the message ends: readers trim, drop control characters, fold bytes outside
+/// ASCII into letters.
 bool resembles_framing(std::string_view text) {
   constexpr std::string_view kNames[] = {"contentlength", "transferencoding"};
   constexpr std::size_t kFolded = 2;  // letters that may stand outside ASCII
@@ -101,7 +103,8 @@ struct Facts {
   bool length_is_bad = false;
   bool length_contradicted = false;
   std::uint64_t length = 0;
-  bool icy = false;  ///< not HTTP by its first line: what its fields say of an end holds for few readers
+  bool icy =
+      false;  ///< not HTTP by its first line: what its fields say of an end holds for few readers
 };
 
 template <class Use>
@@ -153,7 +156,8 @@ void note(std::string_view name, std::string_view value, Facts& facts) {
       break;
     case 10:
       if (iequals(name, "connection")) {
-        each_token(value, [&](auto token) { facts.connection_upgrade |= iequals(token, "upgrade"); });
+        each_token(value,
+                   [&](auto token) { facts.connection_upgrade |= iequals(token, "upgrade"); });
       }
       break;
     case 14:
@@ -183,7 +187,8 @@ const char* read_request_line(std::string_view line, Head& head) {
   head.method = line.substr(0, first);
   if (head.method.empty() || !std::ranges::all_of(head.method, is_token))
     return "the request method is malformed";
-  if (first == line.npos || first == last) return "the request target or the HTTP version is missing";
+  if (first == line.npos || first == last)
+    return "the request target or the HTTP version is missing";
   head.target = line.substr(first + 1, last - first - 1);
   if (head.target.empty()) return "the request target is missing";
   const auto version = line.substr(last + 1);
@@ -201,9 +206,11 @@ const char* read_status_line(std::string_view line, Head& head) {
   if (space == line.npos || head.version == 0) return "the HTTP version is malformed";
   const auto rest = line.substr(std::min(line.find_first_not_of(kBlanks, space), line.size()));
   const auto digits = rest.substr(0, rest.find_first_of(kBlanks));
-  const auto [end, error] = std::from_chars(digits.data(), digits.data() + digits.size(), head.status);
-  const bool good = !digits.empty() && digits.size() <= 3 && std::ranges::all_of(digits, is_digit) &&
-                    error == std::errc{} && end == digits.data() + digits.size();
+  const auto [end, error] =
+      std::from_chars(digits.data(), digits.data() + digits.size(), head.status);
+  const bool good = !digits.empty() && digits.size() <= 3 &&
+                    std::ranges::all_of(digits, is_digit) && error == std::errc{} &&
+                    end == digits.data() + digits.size();
   return good ? nullptr : "the status code is malformed";
 }
 
@@ -225,11 +232,14 @@ void split(Side side, Field& field) {
   const auto colon = field.line.find(':');
   auto name = field.line.substr(0, colon);
   if (side == Side::response) name = without_blanks_behind(name);
-  const bool well_formed = colon != field.line.npos && !name.empty() && std::ranges::all_of(name, is_token);
+  const bool well_formed =
+      colon != field.line.npos && !name.empty() && std::ranges::all_of(name, is_token);
   field.odd = !well_formed;
-  field.ends_heads = colon == field.line.npos || name.empty() || !std::ranges::all_of(name, is_graphic);
+  field.ends_heads =
+      colon == field.line.npos || name.empty() || !std::ranges::all_of(name, is_graphic);
   field.name = field.ends_heads ? trimmed(name) : name;
-  field.value = colon == field.line.npos ? std::string_view() : trimmed(field.line.substr(colon + 1));
+  field.value =
+      colon == field.line.npos ? std::string_view() : trimmed(field.line.substr(colon + 1));
   field.odd |= !std::ranges::all_of(field.value, is_text);
 }
 
@@ -288,7 +298,8 @@ const char* find_false_ends(std::string_view text) {
   }
   while (!text.empty()) {
     const auto line = next_line(text);
-    const bool seen = std::ranges::any_of(line, [](char c) { return is_graphic(c) || (c & 0x80) != 0; });
+    const bool seen =
+        std::ranges::any_of(line, [](char c) { return is_graphic(c) || (c & 0x80) != 0; });
     if (!line.empty() && !seen) return "a line of the head is blank, but not empty";
   }
   return nullptr;
@@ -307,10 +318,12 @@ const char* set_length(const Facts& facts, Head& head) {
 const char* frame_request(const Facts& facts, Head& head) {
   if (facts.hosts > 1) return "there are several Host fields";
   if (facts.lengths > 1 || facts.length_is_list) return "there are several Content-Length fields";
-  if (facts.coded && facts.lengths > 0) return "there are both Content-Length and Transfer-Encoding";
+  if (facts.coded && facts.lengths > 0)
+    return "there are both Content-Length and Transfer-Encoding";
   if (facts.coded && head.version != 11) return "Transfer-Encoding is part of HTTP/1.1 only";
   if (facts.coded && head.target.find_first_of(" \t\v\f") != std::string::npos)
-    return "the request has blanks in its target, and a Transfer-Encoding, which is part of HTTP/1.1 only";
+    return "the request has blanks in its target, and a Transfer-Encoding, which is part of "
+           "HTTP/1.1 only";
   if (facts.coded && !facts.only_chunked) return "Transfer-Encoding is not just \"chunked\"";
   if (facts.lengths > 0) return set_length(facts, head);
   if (facts.coded) head.framing = Framing::chunked;
@@ -320,7 +333,8 @@ const char* frame_request(const Facts& facts, Head& head) {
 const char* frame_response(const Facts& facts, Answers answers, Head& head) {
   const bool informational = head.status / 100 == 1;
   const bool bodiless = informational || head.status == 204 || head.status == 304 ||
-                        answers == Answers::head || (answers == Answers::connect && head.status / 100 == 2);
+                        answers == Answers::head ||
+                        (answers == Answers::connect && head.status / 100 == 2);
   if (bodiless) return nullptr;
   head.framing = Framing::until_close;
   if (facts.icy) return nullptr;
@@ -338,7 +352,8 @@ const char* frame_response(const Facts& facts, Answers answers, Head& head) {
 }  // namespace
 
 bool may_be_status_line(std::string_view text) {
-  return text.starts_with(kHttp.substr(0, text.size())) || text.starts_with(kIcy.substr(0, text.size()));
+  return text.starts_with(kHttp.substr(0, text.size())) ||
+         text.starts_with(kIcy.substr(0, text.size()));
 }
 
 const char* parse_head(Side side, Answers answers, std::string_view text, Head& head) {

@@ -31,18 +31,19 @@ struct Head {
   [[nodiscard]] bool interim() const { return status >= 100 && status < 200 && status != 101; }
 };
 
-/// `text`: from the first line to the empty line, both included. Returns null, or why it is refused: two
-/// readers could delimit the message differently (request smuggling). In requests that is judged more
-/// strictly than in responses, where only the program that asked could be misled. Whatever else breaks the
-/// grammar is kept as it is: a line without a colon becomes a name without a value. `head` has the fields of
-/// what is refused as well.
+/// `text`: from the first line to the empty line, both included. Returns null, or why it is
+/// refused: two readers could delimit the message differently (request smuggling). In requests that
+/// is judged more strictly than in responses, where only the program that asked could be misled.
+/// Whatever else breaks the grammar is kept as it is: a line without a colon becomes a name without
+/// a value. `head` has the fields of what is refused as well.
 [[nodiscard]] const char* parse_head(Side side, Answers answers, std::string_view text, Head& head);
 
 /// Whether `text`, which may go on, can be the beginning of a status line.
 [[nodiscard]] bool may_be_status_line(std::string_view text);
 
-/// Takes every field called `name` (case-insensitive) out of a head, without changing its length: its line
-/// becomes blanks behind the line before, which no reader takes for anything (RFC 9110 section 5.5).
+/// Takes every field called `name` (case-insensitive) out of a head, without changing its length:
+/// its line becomes blanks behind the line before, which no reader takes for anything (RFC 9110
+/// section 5.5).
 void blank_out(std::span<char> head, std::string_view name);
 
 }  // namespace mitm::http

@@ -1,5 +1,5 @@
-// Frames by RFC 9113 section 4 and 6; header blocks by nghttp2's decompressor. Bodies are never gathered,
-// other frames only when they come in pieces.
+// Frames by RFC 9113 section 4 and 6; header blocks by nghttp2's decompressor. Bodies are never
+// gathered, other frames only when they come in pieces.
 #include "mitm/http/http2.h"
 
 #include <algorithm>
@@ -45,7 +45,8 @@ std::string_view text_of(const std::uint8_t* bytes, std::size_t size) {
 
 /// Of base64url without padding; what follows anything else is ignored.
 std::string from_base64url(std::string_view text) {
-  constexpr std::string_view kDigits = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
+  constexpr std::string_view kDigits =
+      "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
   std::string bytes;
   std::uint32_t bits = 0;
   int count = 0;
@@ -109,7 +110,8 @@ Http2Reader::Http2Reader(Side side)
 Http2Reader::~Http2Reader() = default;
 
 std::size_t Http2Reader::held() const {
-  const std::size_t table = inflater_ ? nghttp2_hd_inflate_get_dynamic_table_size(inflater_.get()) : 0;
+  const std::size_t table =
+      inflater_ ? nghttp2_hd_inflate_get_dynamic_table_size(inflater_.get()) : 0;
   return table + gathered_.capacity() + head_.fields.memory() + head_.method.capacity() +
          head_.scheme.capacity() + head_.authority.capacity() + head_.path.capacity() +
          head_.protocol.capacity() + unacknowledged_.size() * sizeof(Http2Settings);
@@ -264,7 +266,8 @@ bool Http2Reader::settings(std::string_view payload, Handler& handler) {
 }
 
 bool Http2Reader::within_limits(const Http2Settings& settings) {
-  return settings.table_size.value_or(0) <= kTableLimit || fail("a compression table too large for us");
+  return settings.table_size.value_or(0) <= kTableLimit ||
+         fail("a compression table too large for us");
 }
 
 bool Http2Reader::settings_sent(const Http2Settings& settings) {
@@ -277,7 +280,8 @@ bool Http2Reader::settings_sent(const Http2Settings& settings) {
 bool Http2Reader::settings_agreed(const Http2Settings& settings) {
   if (!within_limits(settings)) return false;
   push_ = settings.push.value_or(push_);
-  if (settings.table_size && nghttp2_hd_inflate_change_table_size(inflater_.get(), *settings.table_size) != 0)
+  if (settings.table_size &&
+      nghttp2_hd_inflate_change_table_size(inflater_.get(), *settings.table_size) != 0)
     return fail("SETTINGS in the middle of a header block");
   return true;
 }
@@ -294,15 +298,18 @@ bool Http2Reader::header_block(std::string_view payload, Handler& handler) {
   if (frame_.type == NGHTTP2_PUSH_PROMISE && (side_ == Side::request || !push_))
     return fail("a push that is not allowed");
   const bool padded = (frame_.flags & NGHTTP2_FLAG_PADDED) != 0;
-  const std::size_t padding = padded && !payload.empty() ? static_cast<unsigned char>(payload[0]) : 0;
-  const bool priority = frame_.type == NGHTTP2_HEADERS && (frame_.flags & NGHTTP2_FLAG_PRIORITY) != 0;
+  const std::size_t padding =
+      padded && !payload.empty() ? static_cast<unsigned char>(payload[0]) : 0;
+  const bool priority =
+      frame_.type == NGHTTP2_HEADERS && (frame_.flags & NGHTTP2_FLAG_PRIORITY) != 0;
   const std::size_t ahead =
       (padded ? 1U : 0U) + (priority ? 5U : 0U) + (frame_.type == NGHTTP2_PUSH_PROMISE ? 4U : 0U);
   if (ahead + padding > payload.size()) return fail("more padding than frame");
   promised_ = frame_.type == NGHTTP2_PUSH_PROMISE ? stream_at(payload, padded ? 1 : 0) : 0;
   in_block_ = true;
   block_stream_ = frame_.stream;
-  block_ends_stream_ = frame_.type == NGHTTP2_HEADERS && (frame_.flags & NGHTTP2_FLAG_END_STREAM) != 0;
+  block_ends_stream_ =
+      frame_.type == NGHTTP2_HEADERS && (frame_.flags & NGHTTP2_FLAG_END_STREAM) != 0;
   block_frames_ = 1;
   return fragment(payload.substr(ahead, payload.size() - ahead - padding), last, handler);
 }

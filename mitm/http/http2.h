@@ -1,6 +1,6 @@
-// An HTTP/2 connection, looked at in passing: bytes in, events out, no I/O. The bytes themselves are passed
-// on by the caller exactly as they came, so that settings, priorities, flow control, compression state and
-// whatever else program and server agree on stay theirs.
+// An HTTP/2 connection, looked at in passing: bytes in, events out, no I/O. The bytes themselves
+// are passed on by the caller exactly as they came, so that settings, priorities, flow control,
+// compression state and whatever else program and server agree on stay theirs.
 #pragma once
 
 #include <cstdint>
@@ -19,8 +19,8 @@ struct nghttp2_hd_inflater;
 
 namespace mitm::http {
 
-/// A header block: of a request, a response, or trailers (which have no pseudo-header fields, RFC 9113
-/// section 8.3).
+/// A header block: of a request, a response, or trailers (which have no pseudo-header fields, RFC
+/// 9113 section 8.3).
 struct Http2Head {
   std::string method, scheme, authority, path;
   std::string protocol;  ///< of an extended CONNECT (RFC 8441)
@@ -36,12 +36,12 @@ struct Http2Settings {
   std::optional<bool> push;                 ///< SETTINGS_ENABLE_PUSH
 };
 
-/// Of the field HTTP2-Settings, with which a program asks for HTTP/2 (RFC 7540 section 3.2.1). What is no
-/// such field says nothing.
+/// Of the field HTTP2-Settings, with which a program asks for HTTP/2 (RFC 7540 section 3.2.1). What
+/// is no such field says nothing.
 [[nodiscard]] Http2Settings parse_upgrade_settings(std::string_view field);
 
-/// Whether a server that speaks first may be speaking HTTP/2: it need not wait for the program's preface to
-/// say its settings (RFC 9113 section 3.4), and gRPC's servers do not.
+/// Whether a server that speaks first may be speaking HTTP/2: it need not wait for the program's
+/// preface to say its settings (RFC 9113 section 3.4), and gRPC's servers do not.
 [[nodiscard]] bool begins_with_settings(std::string_view bytes);
 
 /// Reads one direction of a connection.
@@ -50,8 +50,8 @@ class Http2Reader {
   /// Frames that have to be understood as a whole, and the fields of a block, in bytes.
   static constexpr std::size_t kFrameLimit = 256 << 10;
   static constexpr std::size_t kFieldsLimit = 256 << 10;
-  /// Frames of one header block; more of them than bytes could fill are an attack (CVE-2024-27316 and its
-  /// kin).
+  /// Frames of one header block; more of them than bytes could fill are an attack (CVE-2024-27316
+  /// and its kin).
   static constexpr int kBlockFrames = 1024;
   /// The largest table that an endpoint may ask of its peer's compressor, in bytes.
   static constexpr std::uint32_t kTableLimit = 1 << 20;
@@ -76,11 +76,11 @@ class Http2Reader {
   explicit Http2Reader(Side side);
   ~Http2Reader();
 
-  /// False: this is not HTTP/2, or more than we are prepared to hold; see error(). The reader is then of no
-  /// further use.
+  /// False: this is not HTTP/2, or more than we are prepared to hold; see error(). The reader is
+  /// then of no further use.
   [[nodiscard]] bool feed(std::string_view bytes, Handler& handler);
-  /// Where in the bytes of the last feed() the RST_STREAM frames with NO_ERROR begin that it has completed; 0
-  /// also when that was in the bytes before.
+  /// Where in the bytes of the last feed() the RST_STREAM frames with NO_ERROR begin that it has
+  /// completed; 0 also when that was in the bytes before.
   [[nodiscard]] std::span<const std::size_t> quiet_resets() const { return quiet_resets_; }
   /// The other end has sent SETTINGS, which hold from their acknowledgement in this direction on.
   [[nodiscard]] bool settings_sent(const Http2Settings& settings);
@@ -119,9 +119,10 @@ class Http2Reader {
   State state_;
   std::string gathered_;  ///< of a preface, frame header or frame that has not come whole
   Frame frame_;
-  std::size_t frame_at_ = 0;  ///< where it begins in the bytes of this feed(); 0: at their begin, or before
-  std::size_t left_ = 0;      ///< of the frame's payload
-  std::size_t padding_ = 0;   ///< at its end
+  std::size_t frame_at_ =
+      0;  ///< where it begins in the bytes of this feed(); 0: at their begin, or before
+  std::size_t left_ = 0;     ///< of the frame's payload
+  std::size_t padding_ = 0;  ///< at its end
   bool pad_length_due_ = false;
   std::vector<std::size_t> quiet_resets_;
 

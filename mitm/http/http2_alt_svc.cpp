@@ -1,6 +1,6 @@
-// A walk over the representations of a block needs no table: a field's name that is not spelled out was
-// spelled out before, and has been hidden there. Since only the last octet of the name changes, nothing has
-// to be held back until it is known.
+// A walk over the representations of a block needs no table: a field's name that is not spelled out
+// was spelled out before, and has been hidden there. Since only the last octet of the name changes,
+// nothing has to be held back until it is known.
 #include "mitm/http/http2_alt_svc.h"
 
 #include <algorithm>
@@ -53,7 +53,8 @@ void Http2AltSvc::frame_header(char& octet) {
 }
 
 void Http2AltSvc::begin_frame() {
-  left_ = static_cast<std::size_t>(header_[0]) << 16 | static_cast<std::size_t>(header_[1]) << 8 | header_[2];
+  left_ = static_cast<std::size_t>(header_[0]) << 16 | static_cast<std::size_t>(header_[1]) << 8 |
+          header_[2];
   const unsigned char type = header_[kTypeAt], flags = header_[kFlagsAt];
   const bool headers = type == NGHTTP2_HEADERS, promise = type == NGHTTP2_PUSH_PROMISE;
   in_block_ = headers || promise || type == NGHTTP2_CONTINUATION;
@@ -108,8 +109,8 @@ std::size_t Http2AltSvc::block(std::span<char> bytes) {
   return 1;
 }
 
-/// Its first bits say what it is: a field by index, a literal for the table, a new size of the table, or
-/// another literal; the others, how it begins: an index, or 0 and a name.
+/// Its first bits say what it is: a field by index, a literal for the table, a new size of the
+/// table, or another literal; the others, how it begins: an index, or 0 and a name.
 void Http2AltSvc::begin_field(unsigned char octet) {
   int bits = 4;
   if (octet >= 0x80) {

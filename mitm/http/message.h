@@ -1,5 +1,6 @@
-// Messages of which many travel in one body or one upgraded connection: those of WebSocket, gRPC and event
-// streams. Readers of them look on, as the other readers here do: bytes in, events out, no I/O.
+// Messages of which many travel in one body or one upgraded connection: those of WebSocket, gRPC
+// and event streams. Readers of them look on, as the other readers here do: bytes in, events out,
+// no I/O.
 #pragma once
 
 #include <cstdint>
@@ -49,14 +50,16 @@ class MessageReader {
   virtual ~MessageReader() = default;
 
   virtual void feed(std::string_view bytes, Handler& handler) = 0;
-  /// From here on no payload is kept, and that of the message under way is given up: there is no memory.
+  /// From here on no payload is kept, and that of the message under way is given up: there is no
+  /// memory.
   virtual void keep_nothing() = 0;
-  /// The limit from the next message on. Compressed ones of a WebSocket that may refer to what was given up
-  /// stay unread.
+  /// The limit from the next message on. Compressed ones of a WebSocket that may refer to what was
+  /// given up stay unread.
   void keep_from_next(std::size_t limit) { next_limit_ = limit; }
   /// Bytes of memory that it holds, roughly.
   [[nodiscard]] virtual std::size_t held() const = 0;
-  /// Why not everything could be read; null: it could. What follows may still be read, or nothing more.
+  /// Why not everything could be read; null: it could. What follows may still be read, or nothing
+  /// more.
   [[nodiscard]] const char* error() const { return error_; }
 
  protected:

@@ -1,5 +1,5 @@
-// Frames are followed by their headers; a payload is unmasked only as far as it is kept, or where its
-// compression has to be followed.
+// Frames are followed by their headers; a payload is unmasked only as far as it is kept, or where
+// its compression has to be followed.
 #include "mitm/http/websocket.h"
 
 #include <algorithm>
@@ -24,7 +24,8 @@ std::string_view trimmed(std::string_view text) {
   return text;
 }
 
-/// Where the first `separator` is that is in no quoted string (RFC 9110 section 5.6.4); else the end.
+/// Where the first `separator` is that is in no quoted string (RFC 9110 section 5.6.4); else the
+/// end.
 std::size_t find_unquoted(std::string_view text, char separator) {
   bool quoted = false;
   for (std::size_t i = 0; i < text.size(); ++i) {
@@ -68,8 +69,10 @@ void agree_on(std::string_view parameter, WebSocketTerms& terms) {
   const std::string_view name = next_part(parameter, '=');
   if (iequals(name, "client_no_context_takeover")) terms.program->takeover = false;
   if (iequals(name, "server_no_context_takeover")) terms.server->takeover = false;
-  if (iequals(name, "client_max_window_bits")) terms.program->window_bits = window_bits(trimmed(parameter));
-  if (iequals(name, "server_max_window_bits")) terms.server->window_bits = window_bits(trimmed(parameter));
+  if (iequals(name, "client_max_window_bits"))
+    terms.program->window_bits = window_bits(trimmed(parameter));
+  if (iequals(name, "server_max_window_bits"))
+    terms.server->window_bits = window_bits(trimmed(parameter));
 }
 
 void agree_on_all(std::string_view list, WebSocketTerms& terms) {
@@ -117,7 +120,8 @@ class WebSocketReader::Inflater {
   }
 
   /// Null, or why `message` cannot be read to its end. Takes what it unfolds from `credit`.
-  const char* unfold(std::string_view coded, std::size_t limit, std::int64_t& credit, Message& message) {
+  const char* unfold(std::string_view coded, std::size_t limit, std::int64_t& credit,
+                     Message& message) {
     if (!ready_) return "there is no memory to decompress messages in";
     std::array<char, 2 * kPiece> out{};
     stream_.next_in = reinterpret_cast<Bytef*>(const_cast<char*>(coded.data()));
@@ -130,7 +134,8 @@ class WebSocketReader::Inflater {
       *message.bytes += size;
       credit -= static_cast<std::int64_t>(size);
       keep({out.data(), size}, limit, message);
-      // A block may say that it is the last; the next one still refers to it (RFC 7692 section 7.2.3.4).
+      // A block may say that it is the last; the next one still refers to it (RFC 7692
+      // section 7.2.3.4).
       if (result == Z_STREAM_END) inflateResetKeep(&stream_);
       if (result != Z_OK && result != Z_STREAM_END && result != Z_BUF_ERROR)
         return "a compressed message cannot be decompressed";
@@ -254,7 +259,8 @@ void WebSocketReader::begin_message() {
 
 void WebSocketReader::unmask(char* bytes, std::size_t size, std::uint64_t at) const {
   if (side_ == Side::response) return;
-  for (std::size_t i = 0; i < size; ++i) bytes[i] = static_cast<char>(bytes[i] ^ mask_[(at + i) % 4]);
+  for (std::size_t i = 0; i < size; ++i)
+    bytes[i] = static_cast<char>(bytes[i] ^ mask_[(at + i) % 4]);
 }
 
 /// `part` begins where the payload has left_ bytes to go.
@@ -317,7 +323,9 @@ void WebSocketReader::end_frame(Handler& handler) {
 
 void WebSocketReader::end_control(Handler& handler) {
   Message message;
-  message.kind = opcode_ == Opcode::ping ? Kind::ping : opcode_ == Opcode::pong ? Kind::pong : Kind::close;
+  message.kind = opcode_ == Opcode::ping   ? Kind::ping
+                 : opcode_ == Opcode::pong ? Kind::pong
+                                           : Kind::close;
   message.bytes = length_;
   message.wire_bytes = frame_bytes_;
   const std::string_view payload = control_;

@@ -1,5 +1,5 @@
-// WebSocket (RFC 6455, permessage-deflate of RFC 7692), looked at in passing: program and server talk to each
-// other, we read along.
+// WebSocket (RFC 6455, permessage-deflate of RFC 7692), looked at in passing: program and server
+// talk to each other, we read along.
 #pragma once
 
 #include <array>
@@ -26,7 +26,8 @@ struct PermessageDeflate {
 struct WebSocketTerms {
   std::optional<PermessageDeflate> program;  ///< empty: no compression
   std::optional<PermessageDeflate> server;
-  std::string unknown;  ///< an extension that we do not know: what it makes of the frames cannot be told
+  std::string
+      unknown;  ///< an extension that we do not know: what it makes of the frames cannot be told
 };
 [[nodiscard]] WebSocketTerms websocket_terms(const Fields& response);
 
@@ -34,8 +35,9 @@ class WebSocketReader final : public MessageReader {
  public:
   /// One message may unfold to so much; beyond it nothing more is decompressed in this direction.
   static constexpr std::size_t kUnfolded = 64 << 20;
-  /// Nor when its messages unfold to more than so many times their size, beyond the first kAtFirst bytes.
-  /// (What people say to each other shrinks to a fifth; a thousandth is the most that the format can do.)
+  /// Nor when its messages unfold to more than so many times their size, beyond the first kAtFirst
+  /// bytes. (What people say to each other shrinks to a fifth; a thousandth is the most that the
+  /// format can do.)
   static constexpr std::int64_t kRatio = 200;
   static constexpr std::int64_t kAtFirst = 16 << 20;
 
@@ -50,7 +52,14 @@ class WebSocketReader final : public MessageReader {
 
  private:
   class Inflater;
-  enum class Opcode : std::uint8_t { more = 0, text = 1, binary = 2, close = 8, ping = 9, pong = 10 };
+  enum class Opcode : std::uint8_t {
+    more = 0,
+    text = 1,
+    binary = 2,
+    close = 8,
+    ping = 9,
+    pong = 10
+  };
   static constexpr std::size_t kControl = 125;
 
   bool fail(const char* why);

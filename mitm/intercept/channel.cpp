@@ -1,5 +1,6 @@
-// Sockets and OpenSSL without anything in between: TLS reads and writes the descriptor itself through a BIO
-// of our own. Asio's ssl::stream would keep two buffers of 17 KiB per side and copy every byte twice more.
+// Sockets and OpenSSL without anything in between: TLS reads and writes the descriptor itself
+// through a BIO of our own. Asio's ssl::stream would keep two buffers of 17 KiB per side and copy
+// every byte twice more.
 #include "mitm/intercept/channel.h"
 
 #include <cerrno>
@@ -26,10 +27,10 @@ namespace asio = boost::asio;
 using asio::awaitable;
 using Clock = std::chrono::steady_clock;
 constexpr std::size_t kFinishBytes = 1 << 20;
-/// What one TLS call may read of the wire beyond what it gives. OpenSSL itself goes on as long as there are
-/// records that carry nothing for us (KeyUpdate of 27 bytes, tickets), each of which costs it ten
-/// microseconds or more, and a record of one byte costs as much as one of 64. One record of full size must
-/// fit.
+/// What one TLS call may read of the wire beyond what it gives. OpenSSL itself goes on as long as
+/// there are records that carry nothing for us (KeyUpdate of 27 bytes, tickets), each of which
+/// costs it ten microseconds or more, and a record of one byte costs as much as one of 64. One
+/// record of full size must fit.
 constexpr std::size_t kWireBytes = 24 << 10;
 constexpr std::size_t kFirstHeard = 16;
 constexpr auto kAwait = asio::as_tuple(asio::use_awaitable);
@@ -43,9 +44,10 @@ std::string readable_reason(unsigned long code) {
   const char* reason = ERR_reason_error_string(code);
   const int number = ERR_GET_REASON(code) - SSL_AD_REASON_OFFSET;
   if (number == kEchRequired)
-    return "alert ech_required: its ClientHello was encrypted (ECH), which osproxy cannot decrypt; programs "
-           "connect again without ECH then";
-  if (reason == nullptr && number >= 0 && number < 256) return fmt::format("alert number {}", number);
+    return "alert ech_required: its ClientHello was encrypted (ECH), which osproxy cannot "
+           "decrypt; programs connect again without ECH then";
+  if (reason == nullptr && number >= 0 && number < 256)
+    return fmt::format("alert number {}", number);
   if (reason == nullptr) return fmt::format("TLS error {:#x}", code);
   const char* alert = std::strstr(reason, "alert ");
   if (alert != nullptr) return alert;
@@ -73,8 +75,8 @@ struct WireBio {
     return put;
   }
   static long control(BIO*, int command, long, void*) {
-    // Not BIO_CTRL_EOF: OpenSSL would answer an end without close_notify with a fatal alert, and the other
-    // direction could not go on.
+    // Not BIO_CTRL_EOF: OpenSSL would answer an end without close_notify with a fatal alert, and
+    // the other direction could not go on.
     return command == BIO_CTRL_FLUSH ? 1 : 0;
   }
   static int create(BIO* bio) {
@@ -150,7 +152,8 @@ int Channel::wire_read(char* into, int size) {
   drained_ = got < static_cast<ssize_t>(room);
   if (got > 0) wire_left_ -= static_cast<std::size_t>(got);
   if (got > 0 && first_heard_.size() < kFirstHeard)
-    first_heard_.append(into, std::min(kFirstHeard - first_heard_.size(), static_cast<std::size_t>(got)));
+    first_heard_.append(into,
+                        std::min(kFirstHeard - first_heard_.size(), static_cast<std::size_t>(got)));
   if (got == 0) wire_ended_ = true;
   if (got < 0) wire_error_ = errno;
   if (got < 0 && would_block(errno)) wire_blocked_ = Status::want_read;
@@ -158,7 +161,8 @@ int Channel::wire_read(char* into, int size) {
 }
 
 int Channel::wire_write(const char* bytes, int size) {
-  const auto put = ::send(socket_.native_handle(), bytes, static_cast<std::size_t>(size), base::kNoSignal);
+  const auto put =
+      ::send(socket_.native_handle(), bytes, static_cast<std::size_t>(size), base::kNoSignal);
   if (put < 0) wire_error_ = errno;
   if (put < 0 && would_block(errno)) wire_blocked_ = Status::want_write;
   return static_cast<int>(put);
@@ -220,7 +224,8 @@ IoResult Channel::read_peer(std::span<char> into) {
     drained_ = got < static_cast<ssize_t>(into.size());
   }
   heard_ = heard_ || result.bytes > 0;
-  // The failure has been told, and the socket looks cleanly closed since. Only close_notify is beyond doubt.
+  // The failure has been told, and the socket looks cleanly closed since. Only close_notify is
+  // beyond doubt.
   const bool clean = ssl_ && result.status == Status::end;
   if (lost_ && !result.ok() && !clean) result = {Status::failed, 0};
   if (!result.ok() && !result.blocked()) end_reading(result);
@@ -261,8 +266,8 @@ IoResult Channel::try_write(std::string_view bytes) {
   if (ssl_) return write_tls(bytes);
   std::size_t total = 0;
   while (total < bytes.size()) {
-    const auto put =
-        ::send(socket_.native_handle(), bytes.data() + total, bytes.size() - total, base::kNoSignal);
+    const auto put = ::send(socket_.native_handle(), bytes.data() + total, bytes.size() - total,
+                            base::kNoSignal);
     if (put < 0) {
       IoResult stopped = system_result(errno, Status::want_write);
       stopped.bytes = total;
@@ -297,7 +302,8 @@ Channel::Look Channel::look(std::span<char> scratch, bool leave) {
       if (!stopped.blocked()) read_end_ = stopped;  // the kernel says it once
       return {stopped, {}};
     }
-    return {{got == 0 ? Status::end : Status::ok, 0}, {scratch.data(), static_cast<std::size_t>(got)}};
+    return {{got == 0 ? Status::end : Status::ok, 0},
+            {scratch.data(), static_cast<std::size_t>(got)}};
   }
   const IoResult result = read_peer(scratch);
   unread_.append(scratch.data(), result.bytes);
@@ -334,9 +340,10 @@ awaitable<bool> Channel::wait_until(IoResult blocked, Clock::time_point when) {
   namespace ex = asio::experimental;
   asio::steady_timer timer{socket_.get_executor(), when};
   const auto type = blocked.status == Status::want_write ? Socket::wait_write : Socket::wait_read;
-  const auto [order, ready, late] = co_await ex::make_parallel_group(socket_.async_wait(type, asio::deferred),
-                                                                     timer.async_wait(asio::deferred))
-                                        .async_wait(ex::wait_for_one(), asio::use_awaitable);
+  const auto [order, ready, late] =
+      co_await ex::make_parallel_group(socket_.async_wait(type, asio::deferred),
+                                       timer.async_wait(asio::deferred))
+          .async_wait(ex::wait_for_one(), asio::use_awaitable);
   co_return order[0] == 0 && !ready;
 }
 

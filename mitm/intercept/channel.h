@@ -32,14 +32,16 @@ struct IoResult {
   std::size_t bytes = 0;  ///< of a write also when it is blocked now
 
   [[nodiscard]] bool ok() const { return status == Status::ok; }
-  [[nodiscard]] bool blocked() const { return status == Status::want_read || status == Status::want_write; }
+  [[nodiscard]] bool blocked() const {
+    return status == Status::want_read || status == Status::want_write;
+  }
   [[nodiscard]] bool ended() const { return status == Status::end || status == Status::truncated; }
 };
 
-/// Owns the socket, which from now on ends with a reset when it is closed, however this process ends, unless
-/// shutdown_write() or end_on_close() was called. Holds no buffer while nothing is pending. Not movable:
-/// OpenSSL points into it. try_* return at once; the awaitables suspend only when the socket is not ready.
-/// One coroutine reads, one writes.
+/// Owns the socket, which from now on ends with a reset when it is closed, however this process
+/// ends, unless shutdown_write() or end_on_close() was called. Holds no buffer while nothing is
+/// pending. Not movable: OpenSSL points into it. try_* return at once; the awaitables suspend only
+/// when the socket is not ready. One coroutine reads, one writes.
 class Channel {
  public:
   using Socket = boost::asio::ip::tcp::socket;
@@ -52,8 +54,8 @@ class Channel {
   /// Closed until now, or no longer needed: another one from here on. Plain channels only.
   void replace(Socket socket);
 
-  /// From now on bytes go through `ssl`, whose client or server state the caller has set. What was pushed
-  /// back is read by TLS first.
+  /// From now on bytes go through `ssl`, whose client or server state the caller has set. What was
+  /// pushed back is read by TLS first.
   void start_tls(tls::SslPtr ssl);
   [[nodiscard]] SSL* ssl() const { return ssl_.get(); }
 
@@ -68,11 +70,12 @@ class Channel {
     IoResult result;         ///< of the attempt to see more
     std::string_view bytes;  ///< valid until the next call
   };
-  /// `leave`: the bytes stay in the kernel (plain channels; at most `scratch`.size() of them are seen), so
-  /// that the socket can still be handed on. Else they are read and pushed back.
+  /// `leave`: the bytes stay in the kernel (plain channels; at most `scratch`.size() of them are
+  /// seen), so that the socket can still be handed on. Else they are read and pushed back.
   [[nodiscard]] Look look(std::span<char> scratch, bool leave);
 
-  /// Fills as much of `into` as is there now; with TLS perhaps less, when it comes in small records.
+  /// Fills as much of `into` as is there now; with TLS perhaps less, when it comes in small
+  /// records.
   [[nodiscard]] IoResult try_read(std::span<char> into);
   /// Whether the last try_read took all there was: waiting comes before the next one.
   [[nodiscard]] bool drained() const { return drained_; }
@@ -85,16 +88,18 @@ class Channel {
   /// Until a read or write that was `blocked` can go on.
   boost::asio::awaitable<bool> wait(IoResult blocked);
   /// As above; false also when `when` has come.
-  boost::asio::awaitable<bool> wait_until(IoResult blocked, std::chrono::steady_clock::time_point when);
+  boost::asio::awaitable<bool> wait_until(IoResult blocked,
+                                          std::chrono::steady_clock::time_point when);
 
   boost::asio::awaitable<IoResult> handshake(std::chrono::steady_clock::duration limit);
-  /// When `other` (where the bytes come from, which nobody reads meanwhile) is reset, they are still written
-  /// as long as this side takes any: failed, with other.failure() set, once it has taken none for some
-  /// seconds.
+  /// When `other` (where the bytes come from, which nobody reads meanwhile) is reset, they are
+  /// still written as long as this side takes any: failed, with other.failure() set, once it has
+  /// taken none for some seconds.
   boost::asio::awaitable<IoResult> write_all(std::string_view bytes, Channel* other = nullptr);
-  /// Ends our direction in order and reads off what still comes, so that the kernel does not answer it with
-  /// a reset that would destroy what we sent last.
-  boost::asio::awaitable<void> finish(std::span<char> scratch, std::chrono::steady_clock::duration limit);
+  /// Ends our direction in order and reads off what still comes, so that the kernel does not answer
+  /// it with a reset that would destroy what we sent last.
+  boost::asio::awaitable<void> finish(std::span<char> scratch,
+                                      std::chrono::steady_clock::duration limit);
 
   /// Ends our direction: close_notify (if `notify` and TLS) and FIN. Never waits.
   void shutdown_write(bool notify);
@@ -104,8 +109,8 @@ class Channel {
   [[nodiscard]] bool has_end() const;
   /// Wakes whoever waits, with false. The socket stays open.
   void cancel();
-  /// Until the other end's kernel has what was written, or has taken none of it for some seconds: a reset, or
-  /// closing with something unread, takes back what it has not.
+  /// Until the other end's kernel has what was written, or has taken none of it for some seconds: a
+  /// reset, or closing with something unread, takes back what it has not.
   boost::asio::awaitable<void> wait_until_acknowledged();
   /// Whether the other end is slower than we write.
   [[nodiscard]] bool has_unsent();
@@ -114,8 +119,8 @@ class Channel {
   /// The socket without us. Plain channels only, with nothing pushed back.
   [[nodiscard]] Socket release() { return std::move(socket_); }
 
-  /// Whether a read or a write has failed, or a reset was noticed otherwise. What had come before can still
-  /// be read; then reads fail.
+  /// Whether a read or a write has failed, or a reset was noticed otherwise. What had come before
+  /// can still be read; then reads fail.
   [[nodiscard]] bool lost() const { return lost_; }
   /// Why a call failed: "connection reset by peer", "alert unknown ca". Empty: none did.
   [[nodiscard]] const std::string& failure() const { return failure_; }
@@ -123,8 +128,8 @@ class Channel {
   [[nodiscard]] int tls_reason() const { return tls_reason_; }
   /// errno of the system call that a TLS call failed with, 0: none did.
   [[nodiscard]] int os_error() const { return wire_error_; }
-  /// Whether a read has given anything yet (with TLS: inside it), and when reading was over; max(): it is
-  /// not.
+  /// Whether a read has given anything yet (with TLS: inside it), and when reading was over; max():
+  /// it is not.
   [[nodiscard]] bool heard() const { return heard_; }
   [[nodiscard]] std::chrono::steady_clock::time_point ended_at() const { return ended_at_; }
   /// The first bytes (at most 16) that came once TLS had been started: TLS or not.
@@ -132,7 +137,8 @@ class Channel {
   /// What to add to failure() when TLS fails from now on.
   void set_hint(std::string hint) { hint_ = std::move(hint); }
   [[nodiscard]] Socket& socket() { return socket_; }
-  /// Waits for reading end when `bytes` are unread (SO_RCVLOWAT), not at the first one; 1 is normal.
+  /// Waits for reading end when `bytes` are unread (SO_RCVLOWAT), not at the first one; 1 is
+  /// normal.
   void set_low_watermark(std::size_t bytes);
 
  private:

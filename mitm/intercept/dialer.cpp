@@ -65,7 +65,8 @@ base::Result<std::unique_ptr<Dialer>> Dialer::make(const divert::Policy& policy,
   dialer->usual_ = *usual;
   for (const auto& rule : policy.rules) {
     const auto one = rule.upstream ? dialer->add(*rule.upstream) : usual;
-    if (!one) return base::failure("rules[{}].upstream: {}", dialer->of_rules_.size(), one.error().text);
+    if (!one)
+      return base::failure("rules[{}].upstream: {}", dialer->of_rules_.size(), one.error().text);
     dialer->of_rules_.push_back(*one);
   }
   return dialer;
@@ -79,9 +80,10 @@ base::Result<std::size_t> Dialer::add(std::string_view url) {
   const auto same = [&](const Route& route) {
     const auto& known = route.proxy;
     const auto& wanted = **parsed;
-    const bool as_who = known.credentials.has_value() == wanted.credentials.has_value() &&
-                        (!known.credentials || (known.credentials->user == wanted.credentials->user &&
-                                                known.credentials->password == wanted.credentials->password));
+    const bool as_who =
+        known.credentials.has_value() == wanted.credentials.has_value() &&
+        (!known.credentials || (known.credentials->user == wanted.credentials->user &&
+                                known.credentials->password == wanted.credentials->password));
     return as_who && known.label() == wanted.label();
   };
   const auto known = std::find_if(routes_.begin() + 1, routes_.end(), same);
@@ -111,8 +113,9 @@ Way Dialer::way(const divert::Verdict& verdict) const {
   return routes_[route].proxy.remote_names ? Way::late : Way::ahead;
 }
 
-awaitable<DialFailure> Dialer::dial(divert::Verdict verdict, base::Endpoint server, std::string_view host,
-                                    Socket& into, const divert::OpenStraight& open) {
+awaitable<DialFailure> Dialer::dial(divert::Verdict verdict, base::Endpoint server,
+                                    std::string_view host, Socket& into,
+                                    const divert::OpenStraight& open) {
   Route& route = routes_[route_of(verdict.rule, verdict.action)];
   if (&route == &routes_[0]) {
     DialFailure failure = co_await dial_straight(server, into, open);
@@ -141,8 +144,9 @@ awaitable<DialFailure> Dialer::dial_straight(base::Endpoint server, Socket& into
   }
   if (!error) error = co_await connect(into, server, kConnect + kConnect);
   if (!error) co_return DialFailure{};
-  co_return DialFailure{fmt::format("cannot connect to {}: {}", base::to_string(server), error.message()),
-                        error.value()};
+  co_return DialFailure{
+      fmt::format("cannot connect to {}: {}", base::to_string(server), error.message()),
+      error.value()};
 }
 
 std::string Dialer::still_waiting(const divert::Verdict& verdict) const {
@@ -217,16 +221,19 @@ awaitable<DialFailure> Dialer::negotiate(const proxy::Proxy& proxy, Channel& cha
                          handshake.error());
       continue;
     }
-    if (!seen.result.blocked()) co_return failed(proxy, "has closed the connection without an answer");
+    if (!seen.result.blocked())
+      co_return failed(proxy, "has closed the connection without an answer");
     const bool ready = co_await channel.wait_until(seen.result, deadline);
     if (!ready)
-      co_return failed(proxy, fmt::format("has accepted the connection, but not answered within {} seconds",
-                                          kAnswer.count()));
+      co_return failed(
+          proxy, fmt::format("has accepted the connection, but not answered within {} seconds",
+                             kAnswer.count()));
   }
   co_return DialFailure{};
 }
 
-awaitable<DialFailure> Dialer::through_tls(Route& route, proxy::Handshake& handshake, Socket& into) {
+awaitable<DialFailure> Dialer::through_tls(Route& route, proxy::Handshake& handshake,
+                                           Socket& into) {
   const auto executor = co_await asio::this_coro::executor;
   boost::system::error_code gone;
   UpstreamTls::Ask ask{into.remote_endpoint(gone), route.proxy.host, {}, nullptr};

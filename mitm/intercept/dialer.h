@@ -41,12 +41,12 @@ class Dialer {
   /// What to say of a connection with this verdict that is still being made when the run ends.
   [[nodiscard]] std::string still_waiting(const divert::Verdict& verdict) const;
 
-  /// Resolves the names of all proxies ahead of the first connection; returns what to say of those that could
-  /// not be found.
+  /// Resolves the names of all proxies ahead of the first connection; returns what to say of those
+  /// that could not be found.
   boost::asio::awaitable<std::vector<std::string>> prepare();
 
-  /// Connects `into` as `verdict` says; `host` is told to proxies that resolve names, `open` opens it when it
-  /// goes straight (empty: as any socket).
+  /// Connects `into` as `verdict` says; `host` is told to proxies that resolve names, `open` opens
+  /// it when it goes straight (empty: as any socket).
   boost::asio::awaitable<DialFailure> dial(divert::Verdict verdict, base::Endpoint server,
                                            std::string_view host, Socket& into,
                                            const divert::OpenStraight& open);
@@ -66,7 +66,8 @@ class Dialer {
   boost::asio::awaitable<std::string> connect_to(Route& route, Socket& into);
   boost::asio::awaitable<DialFailure> negotiate(const proxy::Proxy& proxy, Channel& channel,
                                                 proxy::Handshake& handshake);
-  boost::asio::awaitable<DialFailure> through_tls(Route& route, proxy::Handshake& handshake, Socket& into);
+  boost::asio::awaitable<DialFailure> through_tls(Route& route, proxy::Handshake& handshake,
+                                                  Socket& into);
 
   UpstreamTls& tls_;
   std::vector<char> buffer_;

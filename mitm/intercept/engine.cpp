@@ -1,4 +1,5 @@
-// The interceptor of one io_context: holds what its connections share and catches what a library throws.
+// The interceptor of one io_context: holds what its connections share and catches what a library
+// throws.
 #include "mitm/intercept/engine.h"
 
 #include <exception>
@@ -60,9 +61,10 @@ class Engine::State {
         dns(settings.names),
         tools{{settings, bus, scratch, memory},
               std::move(policy),
-              tls::LeafCache{
-                  std::move(signer),
-                  {.min_version = settings.min_tls_version, .keylog = settings.keylog, .now = settings.now}},
+              tls::LeafCache{std::move(signer),
+                             {.min_version = settings.min_tls_version,
+                              .keylog = settings.keylog,
+                              .now = settings.now}},
               std::move(upstream),
               std::move(dialer),
               Renewal{settings.ask_for_intermediate}} {}
@@ -100,8 +102,8 @@ boost::asio::awaitable<void> Engine::intercept(divert::Connection connection,
   try {
     // A run that ends destroys engines before what still hangs in their io_contexts.
     const std::shared_ptr<State> state = state_;
-    Interception interception{state->tools, std::move(connection), std::move(client), std::move(server),
-                              std::move(open)};
+    Interception interception{state->tools, std::move(connection), std::move(client),
+                              std::move(server), std::move(open)};
     const OpenEntry entry{state->open, interception};
     co_await interception.run();
   } catch (const std::exception& error) {
@@ -113,8 +115,8 @@ divert::Way Engine::way(const divert::Verdict& verdict) const {
   return state_->tools.dialer->way(verdict);
 }
 
-boost::asio::awaitable<boost::system::error_code> Engine::dial(divert::Connection connection,
-                                                               boost::asio::ip::tcp::socket& server) {
+boost::asio::awaitable<boost::system::error_code> Engine::dial(
+    divert::Connection connection, boost::asio::ip::tcp::socket& server) {
   const std::shared_ptr<State> state = state_;
   const divert::Verdict verdict = connection.verdict;
   if (const auto* proxy = state->tools.dialer->proxy_for(verdict))
@@ -133,7 +135,8 @@ void Engine::end_all() {
   for (Interception* interception : state_->open) interception->end("osproxy ended");
   for (Dialing* dialing : state_->dialing) {
     if (std::exchange(dialing->reported, true)) continue;
-    closed(dialing->connection, {0, 0, state_->tools.dialer->still_waiting(dialing->connection.verdict)});
+    closed(dialing->connection,
+           {0, 0, state_->tools.dialer->still_waiting(dialing->connection.verdict)});
   }
   tell_unanswered({});
 }
@@ -144,10 +147,11 @@ void Engine::tell_unanswered(std::chrono::steady_clock::duration patience) {
     state_->tools.shared.bus.publish(std::unique_ptr<const flow::Flow>(std::move(flow)));
 }
 
-void Engine::unreachable(const divert::Connection& connection, const boost::system::error_code& error) {
-  closed(
-      connection,
-      {0, 0, fmt::format("cannot connect to {}: {}", base::to_string(connection.server), error.message())});
+void Engine::unreachable(const divert::Connection& connection,
+                         const boost::system::error_code& error) {
+  closed(connection, {0, 0,
+                      fmt::format("cannot connect to {}: {}", base::to_string(connection.server),
+                                  error.message())});
 }
 
 void Engine::closed(const divert::Connection& connection, const divert::Outcome& outcome) {
@@ -169,7 +173,8 @@ void Engine::closed(const divert::Connection& connection, const divert::Outcome&
 void Engine::quic_refused(const divert::Connection& connection) {
   Tracked tracked{state_->tools.shared, connection};
   auto flow = tracked.begin(flow::Type::block);
-  const std::string host = flow->host.empty() ? connection.server.address().to_string() : flow->host;
+  const std::string host =
+      flow->host.empty() ? connection.server.address().to_string() : flow->host;
   if (!state_->settings.quic_refusals->is_first(tracked.who(), host)) return;
   flow->time = connection.opened;
   flow->decision = divert::to_string(divert::Action::block);

@@ -58,8 +58,8 @@ void Http1Session::publish(Exchange& exchange) {
 
 // Requests.
 
-/// Whether the rest of what was read has to wait until other connections had their turn. `more`: there is
-/// some.
+/// Whether the rest of what was read has to wait until other connections had their turn. `more`:
+/// there is some.
 bool Http1Session::must_yield(Lane& lane, bool more) const {
   lane.reread = more && lane.turn.is_over();
   return lane.reread;
@@ -94,7 +94,8 @@ std::size_t Http1Session::consume_requests(std::string_view input) {
         flow::Flow& flow = *exchange.flow;
         *flow.request_bytes += event.body.size();
         exchange.messages.feed(tracked_, flow, flow::Direction::request, event.body);
-        hold(exchange, capture_body(event.body, tracked_.shared(), flow.request_body, flow.request_body_cut));
+        hold(exchange,
+             capture_body(event.body, tracked_.shared(), flow.request_body, flow.request_body_cut));
         break;
       }
     }
@@ -168,10 +169,12 @@ void Http1Session::keep_refused(Exchange& exchange, std::string_view bytes) {
   hold(exchange, exchange.flow->refused.capacity());
 }
 
-/// Whether the server's answer ends with the connection, so that no other can follow: then whatever the
-/// program says is for the one who answers (docker attach, and others that take over the connection).
+/// Whether the server's answer ends with the connection, so that no other can follow: then whatever
+/// the program says is for the one who answers (docker attach, and others that take over the
+/// connection).
 bool Http1Session::answer_lasts() const {
-  return responses_.reads_until_close() && requests_.between_messages() && !early_ && !exchanges_.empty();
+  return responses_.reads_until_close() && requests_.between_messages() && !early_ &&
+         !exchanges_.empty();
 }
 
 /// What waited for the answer goes on, half a head too.
@@ -190,8 +193,8 @@ void Http1Session::take_further(std::string_view bytes) {
   hold(exchange, capture_body(bytes, tracked_.shared(), flow.request_body, flow.request_body_cut));
 }
 
-/// The server has answered a program that asked first (Expect: 100-continue): what was to follow need not
-/// come.
+/// The server has answered a program that asked first (Expect: 100-continue): what was to follow
+/// need not come.
 bool Http1Session::body_declined(const Exchange& exchange) const {
   return exchange.response_done && *exchange.flow->request_bytes == 0 &&
          !exchange.flow->request_headers.find("expect").empty();
@@ -201,8 +204,10 @@ void Http1Session::client_ended(IoResult end, bool unread) {
   client_over_ = true;
   tracked_.data_end(flow::Direction::request);
   const bool cut = requests_.at_end(unread) != Http1Reader::AtEnd::between_messages;
-  if (cut && !exchanges_.empty() && !exchanges_.back().request_done && !body_declined(exchanges_.back())) {
-    exchanges_.back().flow->error = "the program closed the connection in the middle of its request";
+  if (cut && !exchanges_.empty() && !exchanges_.back().request_done &&
+      !body_declined(exchanges_.back())) {
+    exchanges_.back().flow->error =
+        "the program closed the connection in the middle of its request";
   }
   server_.shutdown_write(end.status == Status::end);
   if (exchanges_.empty() || server_over_) stop();
@@ -229,7 +234,8 @@ std::size_t Http1Session::consume_responses(std::span<char> bytes) {
         refuse_response(responses_.error(), input.substr(at));
         return at;
       case What::head:
-        if (tracked_.shared().settings.hide_alt_svc && !responses_.head().fields.find("alt-svc").empty())
+        if (tracked_.shared().settings.hide_alt_svc &&
+            !responses_.head().fields.find("alt-svc").empty())
           http::blank_out(bytes.subspan(at, event.size), "alt-svc");
         begin_response(responses_.head(), input.substr(at, event.size));
         break;
@@ -241,8 +247,8 @@ std::size_t Http1Session::consume_responses(std::span<char> bytes) {
         flow::Flow& flow = *exchange.flow;
         *flow.response_bytes += event.body.size();
         exchange.messages.feed(tracked_, flow, flow::Direction::response, event.body);
-        hold(exchange,
-             capture_body(event.body, tracked_.shared(), flow.response_body, flow.response_body_cut));
+        hold(exchange, capture_body(event.body, tracked_.shared(), flow.response_body,
+                                    flow.response_body_cut));
         break;
       }
     }
@@ -254,7 +260,8 @@ std::size_t Http1Session::consume_responses(std::span<char> bytes) {
 
 /// Empty lines between requests are nothing.
 bool Http1Session::has_half_a_head() const {
-  return requests_.between_messages() && asking_.held.find_first_not_of("\r\n") != std::string::npos;
+  return requests_.between_messages() &&
+         asking_.held.find_first_not_of("\r\n") != std::string::npos;
 }
 
 /// "408 Request Time-out".
@@ -267,7 +274,8 @@ void Http1Session::answered_early() {
 void Http1Session::response_unasked() {
   unasked_ = exchanges_.empty() || exchanges_.front().response_done;
   if (unasked_ && !exchanges_.empty())
-    exchanges_.front().flow->error = "the server went on after its answer, while the request was under way";
+    exchanges_.front().flow->error =
+        "the server went on after its answer, while the request was under way";
 }
 
 /// `bytes`: the head, as it came.
@@ -307,7 +315,8 @@ void Http1Session::finish_response() {
   finish_front();
 }
 
-/// What follows a 101 goes on with the exchange's flow, or a copy of it, where we know what that is.
+/// What follows a 101 goes on with the exchange's flow, or a copy of it, where we know what that
+/// is.
 void Http1Session::begin_upgraded(Exchange& exchange) {
   const std::string_view protocol = exchange.flow->response_headers.find("upgrade");
   if (http::iequals(protocol, "h2c")) upgraded_to_http2_ = begin_on_http2(*exchange.flow);
@@ -335,7 +344,8 @@ void Http1Session::finish_front() {
   if (!exchange.request_done || !exchange.response_done) return;
   publish(exchange);
   exchanges_.pop_front();
-  if (exchanges_.empty()) awaiting_switch_ = false;  // the request that may end HTTP is always the last
+  if (exchanges_.empty())
+    awaiting_switch_ = false;  // the request that may end HTTP is always the last
   turn_.cancel();
 }
 
@@ -364,7 +374,8 @@ void Http1Session::server_ended(IoResult end, bool unread) {
   }
   tracked_.data_end(flow::Direction::response);
   if (at_end == Http1Reader::AtEnd::completes_body) {
-    if (truncated) exchanges_.front().flow->error = "the server ended the connection without close_notify";
+    if (truncated)
+      exchanges_.front().flow->error = "the server ended the connection without close_notify";
     exchanges_.front().response_done = true;
     if (exchanges_.front().goes_on || exchanges_.front().upgrade) {
       client_.shutdown_write(!truncated);  // only one direction has ended
@@ -374,7 +385,8 @@ void Http1Session::server_ended(IoResult end, bool unread) {
     finish_front();
   } else if (at_end == Http1Reader::AtEnd::cuts_message && !exchanges_.empty()) {
     exchanges_.front().flow->error =
-        client_over_ ? kProgramLeft : "the server closed the connection in the middle of its response";
+        client_over_ ? kProgramLeft
+                     : "the server closed the connection in the middle of its response";
   } else if (!exchanges_.empty() && !exchanges_.front().response_done) {
     for (auto& exchange : exchanges_) {
       if (exchange.flow->error.empty()) {

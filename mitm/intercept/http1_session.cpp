@@ -1,5 +1,6 @@
-// The pumps of an HTTP/1 connection. Each reads into the shared scratch buffer, lets the reader tell what the
-// bytes are, and forwards them as they are in one write; a head is held until it is whole and acceptable.
+// The pumps of an HTTP/1 connection. Each reads into the shared scratch buffer, lets the reader
+// tell what the bytes are, and forwards them as they are in one write; a head is held until it is
+// whole and acceptable.
 #include "mitm/intercept/http1_session.h"
 
 #include <boost/asio/as_tuple.hpp>
@@ -42,7 +43,8 @@ class Ending {
 
 }  // namespace
 
-Http1Session::Http1Session(Tracked& tracked, Channel& client, Channel& server, std::string_view scheme)
+Http1Session::Http1Session(Tracked& tracked, Channel& client, Channel& server,
+                           std::string_view scheme)
     : tracked_(tracked),
       client_(client),
       server_(server),
@@ -63,7 +65,8 @@ awaitable<Http1Session::Outcome> Http1Session::run() {
   co_return Outcome::done;
 }
 
-/// A request whose answer is yet to come may be followed by others, as long as there is room for them.
+/// A request whose answer is yet to come may be followed by others, as long as there is room for
+/// them.
 bool Http1Session::on_hold() const {
   if (answer_lasts()) return false;
   if (awaiting_switch_ || exchanges_.size() >= kPipelined) return true;
@@ -71,13 +74,14 @@ bool Http1Session::on_hold() const {
   return answer_due && (held_ >= kPipelinedBytes || tracked_.shared().memory.is_exhausted());
 }
 
-/// For the rest of a head: it goes on after a while in any case, or those that all hold half a head would
-/// wait for each other.
+/// For the rest of a head: it goes on after a while in any case, or those that all hold half a head
+/// would wait for each other.
 awaitable<void> Http1Session::wait_for_memory(const Lane& lane) {
   const auto& memory = tracked_.shared().memory;
   const auto limit = Clock::now() + kMemoryPatience;
   asio::steady_timer timer{client_.socket().get_executor()};
-  while (memory.is_exhausted() && lane.held.size() >= kLittle && !stopped_ && Clock::now() < limit) {
+  while (memory.is_exhausted() && lane.held.size() >= kLittle && !stopped_ &&
+         Clock::now() < limit) {
     timer.expires_after(kMemoryCheck);
     co_await timer.async_wait(asio::as_tuple(asio::use_awaitable));
   }
@@ -91,13 +95,14 @@ void Http1Session::stop() {
   turn_.cancel();
 }
 
-/// While requests are on hold the program is listened to all the same: it may leave. What it says is kept.
-/// Returns its end or failure, if that is why the wait is over.
+/// While requests are on hold the program is listened to all the same: it may leave. What it says
+/// is kept. Returns its end or failure, if that is why the wait is over.
 awaitable<IoResult> Http1Session::await_turn() {
   std::string& held = asking_.held;
   while (on_hold() && !stopped_ && !switched_) {
     const std::size_t most = readable(tracked_.shared().memory, kHeld);
-    const std::span<char> scratch = tracked_.shared().scratch.first(most - std::min(most, held.size()));
+    const std::span<char> scratch =
+        tracked_.shared().scratch.first(most - std::min(most, held.size()));
     IoResult got{Status::end, 0};  // for us: so much is enough
     if (!scratch.empty()) got = client_.try_read(scratch);
     if (got.status == Status::failed || (got.ended() && held.empty())) co_return got;
@@ -125,7 +130,8 @@ awaitable<void> Http1Session::wait_for_turn(IoResult read) {
 // Both directions.
 
 /// Writes the first `size` bytes of `input` (lane.held or the scratch buffer) and keeps the rest.
-awaitable<Http1Session::Step> Http1Session::forward(Lane& lane, std::string_view input, std::size_t size) {
+awaitable<Http1Session::Step> Http1Session::forward(Lane& lane, std::string_view input,
+                                                    std::size_t size) {
   tracked_.data(lane.direction, input.substr(0, size));
   IoResult put = lane.to.try_write(input.substr(0, size));
   if (put.blocked()) {
@@ -161,8 +167,8 @@ awaitable<Http1Session::Step> Http1Session::pause(Lane& lane, IoResult got) {
   co_return stopped_ ? Step::stop : Step::go_on;
 }
 
-/// The receiver takes no more. What it had said before is passed on first, by the other pump, which then
-/// meets the failure.
+/// The receiver takes no more. What it had said before is passed on first, by the other pump, which
+/// then meets the failure.
 void Http1Session::undelivered(const Lane& lane) {
   const Lane& other = &lane == &asking_ ? answering_ : asking_;
   if (!lane.to.lost()) return failed(lane.from);
@@ -171,7 +177,8 @@ void Http1Session::undelivered(const Lane& lane) {
   turn_.cancel();
 }
 
-/// All that came from `channel` has been passed on. A program that is alive has yet to get the end of it.
+/// All that came from `channel` has been passed on. A program that is alive has yet to get the end
+/// of it.
 void Http1Session::failed(const Channel& channel) {
   std::string why = fmt::format("{}: {}", &channel == &client_ ? "the program" : "the server",
                                 channel.failure().empty() ? "connection lost" : channel.failure());

@@ -37,7 +37,9 @@ class Http1Session {
   /// After `tunnel`: where to, as the program said it.
   [[nodiscard]] const std::string& tunnel_target() const { return tunnel_target_; }
   /// After `upgraded`: the request, when HTTP/2 follows (h2c); else null.
-  [[nodiscard]] std::unique_ptr<flow::Flow> take_upgraded_to_http2() { return std::move(upgraded_to_http2_); }
+  [[nodiscard]] std::unique_ptr<flow::Flow> take_upgraded_to_http2() {
+    return std::move(upgraded_to_http2_);
+  }
 
   /// A flow that is to go on.
   struct Begun {
@@ -119,7 +121,9 @@ class Http1Session {
   void hold(Exchange& exchange, std::size_t more);
   void release(Exchange& exchange);
   void account();
-  [[nodiscard]] bool must_refuse() const { return !exchanges_.empty() && exchanges_.front().refusal != 0; }
+  [[nodiscard]] bool must_refuse() const {
+    return !exchanges_.empty() && exchanges_.front().refusal != 0;
+  }
 
   Tracked& tracked_;
   Channel& client_;
@@ -137,9 +141,11 @@ class Http1Session {
   std::string tunnel_target_;
   std::unique_ptr<flow::Flow> upgraded_to_http2_;
   Begun websocket_;
-  bool awaiting_switch_ = false;  ///< after a request that may end HTTP: client bytes wait for its answer
+  bool awaiting_switch_ =
+      false;  ///< after a request that may end HTTP: client bytes wait for its answer
   bool switched_ = false;
-  bool early_ = false;    ///< the server has answered a request that was not there yet: its last answer
+  bool early_ =
+      false;  ///< the server has answered a request that was not there yet: its last answer
   bool unasked_ = false;  ///< the server has sent a response that no request asked for
   bool client_over_ = false;
   bool server_over_ = false;

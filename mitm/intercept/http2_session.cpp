@@ -38,7 +38,8 @@ Http2Session::Http2Session(Tracked& tracked, Channel& client, Channel& server)
 
 void Http2Session::adopt(std::unique_ptr<flow::Flow> request) {
   (void)opens(Direction::request, 1);
-  const auto settings = http::parse_upgrade_settings(request->request_headers.find("http2-settings"));
+  const auto settings =
+      http::parse_upgrade_settings(request->request_headers.find("http2-settings"));
   if (!responses_.settings_agreed(settings)) crime_ = responses_.error();
   Exchange& exchange = exchanges_[1];
   exchange.flow = std::move(request);
@@ -68,22 +69,24 @@ bool Http2Session::saw(Direction direction, std::string_view bytes) {
   return false;
 }
 
-/// The answer that the server gives before it has the whole request, and the RST_STREAM behind it (RFC 9113
-/// section 8.1): curl 7.88 loses the answer when both come in one TLS record.
+/// The answer that the server gives before it has the whole request, and the RST_STREAM behind it
+/// (RFC 9113 section 8.1): curl 7.88 loses the answer when both come in one TLS record.
 std::span<const std::size_t> Http2Session::seams(Direction direction) const {
   if (direction == Direction::request) return {};
   return responses_.quiet_resets();
 }
 
 void Http2Session::alter(Direction direction, std::span<char> bytes) {
-  if (direction == Direction::response && tracked_.shared().settings.hide_alt_svc) alt_svc_.hide(bytes);
+  if (direction == Direction::response && tracked_.shared().settings.hide_alt_svc)
+    alt_svc_.hide(bytes);
 }
 
-/// Not passed on: the other side would be confused by it, and we can no longer tell what the connection
-/// carries.
+/// Not passed on: the other side would be confused by it, and we can no longer tell what the
+/// connection carries.
 void Http2Session::malformed(Direction direction, const char* why) {
-  std::string text = fmt::format("{} does not speak HTTP/2 as it should: {}",
-                                 direction == Direction::request ? "the program" : "the server", why);
+  std::string text =
+      fmt::format("{} does not speak HTTP/2 as it should: {}",
+                  direction == Direction::request ? "the program" : "the server", why);
   if (exchanges_.empty()) {
     auto flow = tracked_.begin(flow::Type::tcp);  // else nobody would hear of it
     flow->error = std::move(text);
@@ -106,8 +109,8 @@ Http2Session::Exchange* Http2Session::find(std::uint32_t stream) {
   return found == exchanges_.end() ? nullptr : &found->second;
 }
 
-/// Whether `stream` is one that this side opens now. Their numbers only grow (RFC 9113 section 5.1.1); what
-/// is late, for a stream that is over, opens none.
+/// Whether `stream` is one that this side opens now. Their numbers only grow (RFC 9113
+/// section 5.1.1); what is late, for a stream that is over, opens none.
 bool Http2Session::opens(Direction side, std::uint32_t stream) {
   const std::uint32_t odd = stream % 2;
   if ((odd == 1) != (side == Direction::request) || stream <= newest_[odd]) return false;
@@ -126,8 +129,8 @@ void Http2Session::account_readers() {
   readers_share_.set(requests_.held() + responses_.held());
 }
 
-/// As many bytes as were announced: who counts them need not wait for the end of the stream, which may come
-/// in a frame of its own.
+/// As many bytes as were announced: who counts them need not wait for the end of the stream, which
+/// may come in a frame of its own.
 bool Http2Session::is_whole(const Exchange& exchange) {
   return exchange.length && exchange.flow->response_bytes == exchange.length;
 }
@@ -161,7 +164,8 @@ void Http2Session::begin(std::uint32_t stream, http::Http2Head& head) {
   exchange.flow = tracked_.begin(flow::Type::http);
   exchange.websocket = head.method == "CONNECT" && http::iequals(head.protocol, "websocket");
   describe_request(head, tracked_, *exchange.flow);
-  const bool many = exchange.messages.request_began(*exchange.flow, tracked_.shared().settings.body_limit);
+  const bool many =
+      exchange.messages.request_began(*exchange.flow, tracked_.shared().settings.body_limit);
   if (many) show_start(exchange);
   drop_if_exhausted(exchange, exchange.flow->request_headers);
   if (tracked_.shared().memory.is_exhausted() && cut_request_line(*exchange.flow))
@@ -186,7 +190,8 @@ void Http2Session::response(Exchange& exchange, http::Http2Head& head) {
 }
 
 /// A second head, which only trailers may be (RFC 9113 section 8.1).
-void Http2Session::trailers(Exchange& exchange, Direction direction, const http::Fields& fields, bool last) {
+void Http2Session::trailers(Exchange& exchange, Direction direction, const http::Fields& fields,
+                            bool last) {
   const bool request = direction == Direction::request;
   if (request ? exchange.request_done : exchange.response_done) {
     crime_ = "headers on a stream that it has ended";
@@ -216,7 +221,8 @@ void Http2Session::finish(Exchanges::iterator at, std::string error) {
   Exchange& exchange = at->second;
   if (exchange.flow->error.empty()) exchange.flow->error = std::move(error);
   exchange.messages.settle(*exchange.flow);
-  if (exchange.fields_dropped && exchange.flow->error.empty()) exchange.flow->error = kNoMemoryForFields;
+  if (exchange.fields_dropped && exchange.flow->error.empty())
+    exchange.flow->error = kNoMemoryForFields;
   tracked_.publish_end(std::move(exchange.flow), exchange.began);
   held_ -= exchange.held;
   share_.take(exchange.held + exchange.bodies);
@@ -268,15 +274,16 @@ void Http2Session::Listener::data(std::uint32_t stream, std::string_view bytes, 
 void Http2Session::Listener::reset(std::uint32_t stream, std::uint32_t code) {
   const auto at = session_.exchanges_.find(stream);
   if (at == session_.exchanges_.end()) return;
-  // A server that has answered may stop listening to the rest of the request (RFC 9113 section 8.1), and a
-  // program that has its answer may stop sending it.
+  // A server that has answered may stop listening to the rest of the request (RFC 9113
+  // section 8.1), and a program that has its answer may stop sending it.
   const bool done = at->second.response_done;
-  const bool left =
-      request() && (code == NGHTTP2_NO_ERROR || code == NGHTTP2_CANCEL) && (done || is_whole(at->second));
-  session_.finish(at, left || (done && code == NGHTTP2_NO_ERROR)
-                          ? std::string()
-                          : fmt::format("{} reset the stream: {}", request() ? "the program" : "the server",
-                                        nghttp2_http2_strerror(code)));
+  const bool left = request() && (code == NGHTTP2_NO_ERROR || code == NGHTTP2_CANCEL) &&
+                    (done || is_whole(at->second));
+  session_.finish(
+      at, left || (done && code == NGHTTP2_NO_ERROR)
+              ? std::string()
+              : fmt::format("{} reset the stream: {}", request() ? "the program" : "the server",
+                            nghttp2_http2_strerror(code)));
 }
 
 void Http2Session::Listener::promise(std::uint32_t, std::uint32_t promised, http::Http2Head& head) {
@@ -287,8 +294,8 @@ void Http2Session::Listener::promise(std::uint32_t, std::uint32_t promised, http
 
 void Http2Session::Listener::goaway(std::uint32_t code) {
   if (code != NGHTTP2_NO_ERROR)
-    session_.goaway_ =
-        fmt::format("{} said {}", request() ? "the program" : "the server", nghttp2_http2_strerror(code));
+    session_.goaway_ = fmt::format("{} said {}", request() ? "the program" : "the server",
+                                   nghttp2_http2_strerror(code));
 }
 
 void Http2Session::Listener::settings(const http::Http2Settings& settings) {

@@ -1,5 +1,5 @@
-// HTTP/2 between two channels: bytes pass as they come (but for alt-svc, unless the settings let it be), a
-// flow is published per stream.
+// HTTP/2 between two channels: bytes pass as they come (but for alt-svc, unless the settings let it
+// be), a flow is published per stream.
 #pragma once
 
 #include <chrono>
@@ -26,8 +26,8 @@ class Http2Session final : private PassThrough::Observer {
 
   Http2Session(Tracked& tracked, Channel& client, Channel& server);
 
-  /// The request that has been upgraded is stream 1, of which the program has said all (h2c, RFC 7540
-  /// section 3.2).
+  /// The request that has been upgraded is stream 1, of which the program has said all (h2c, RFC
+  /// 7540 section 3.2).
   void adopt(std::unique_ptr<flow::Flow> request);
 
   boost::asio::awaitable<void> run();
@@ -52,7 +52,8 @@ class Http2Session final : private PassThrough::Observer {
   /// Tells the session what a reader reads, and of which side.
   class Listener final : public http::Http2Reader::Handler {
    public:
-    Listener(Http2Session& session, flow::Direction direction) : session_(session), direction_(direction) {}
+    Listener(Http2Session& session, flow::Direction direction)
+        : session_(session), direction_(direction) {}
     void headers(std::uint32_t stream, http::Http2Head& head, bool last) override;
     void data(std::uint32_t stream, std::string_view bytes, bool last) override;
     void reset(std::uint32_t stream, std::uint32_t code) override;
@@ -77,7 +78,8 @@ class Http2Session final : private PassThrough::Observer {
   [[nodiscard]] bool opens(flow::Direction side, std::uint32_t stream);
   void begin(std::uint32_t stream, http::Http2Head& head);
   void response(Exchange& exchange, http::Http2Head& head);
-  void trailers(Exchange& exchange, flow::Direction direction, const http::Fields& fields, bool last);
+  void trailers(Exchange& exchange, flow::Direction direction, const http::Fields& fields,
+                bool last);
   void hold(Exchange& exchange, std::size_t more);
   void drop_if_exhausted(Exchange& exchange, http::Fields& fields);
   void account_readers();
@@ -100,10 +102,11 @@ class Http2Session final : private PassThrough::Observer {
   std::size_t held_ = 0;  ///< see kHeldLimit
   MemoryShare share_;     ///< held_, and the bodies
   MemoryShare readers_share_;
-  std::uint32_t newest_[2] = {0, 0};          ///< of the streams that the server has opened, and the program
+  std::uint32_t newest_[2] = {0,
+                              0};  ///< of the streams that the server has opened, and the program
   std::optional<flow::Direction> first_end_;  ///< what follows it, failures too, is its consequence
-  std::string goaway_;                        ///< why a side wants no more streams; empty: it has not said so
-  const char* crime_ = nullptr;               ///< of a side, found while its bytes were being read
+  std::string goaway_;           ///< why a side wants no more streams; empty: it has not said so
+  const char* crime_ = nullptr;  ///< of a side, found while its bytes were being read
 };
 
 }  // namespace mitm::intercept

@@ -14,8 +14,8 @@ std::string_view without_port(std::string_view authority) {
   return port ? authority.substr(0, colon) : authority;
 }
 
-/// `authority` with the port that the program has connected to, where it leaves that away and it is not the
-/// usual one: otherwise nobody could find the server again by the URL.
+/// `authority` with the port that the program has connected to, where it leaves that away and it is
+/// not the usual one: otherwise nobody could find the server again by the URL.
 std::string with_port(std::string_view authority, std::string_view scheme, const Tracked& tracked) {
   constexpr std::uint16_t kHttp = 80, kHttps = 443;
   const std::uint16_t usual = scheme == "https" ? kHttps : kHttp;
@@ -39,12 +39,13 @@ std::string url_of(const http::Head& head, std::string_view scheme, const Tracke
   std::string url;
   url.reserve(scheme.size() + std::size("://:65535") + host.size() + head.target.size());
   url.append(scheme).append("://");
-  url.append(with_port(host.empty() ? named_by_connection(tracked) : std::string(host), scheme, tracked));
+  url.append(
+      with_port(host.empty() ? named_by_connection(tracked) : std::string(host), scheme, tracked));
   return head.target == "*" ? url : url.append(head.target);
 }
 
-/// One connection to a proxy carries requests for many hosts; the first one's is what the connection goes by.
-/// Within TLS that stays: it is what the server was asked for.
+/// One connection to a proxy carries requests for many hosts; the first one's is what the
+/// connection goes by. Within TLS that stays: it is what the server was asked for.
 void name_host(std::string_view authority, flow::Flow& flow) {
   const std::string_view host = without_port(authority);
   if (!host.empty() && (flow.host.empty() || !flow.tls)) flow.host = host;
@@ -53,13 +54,15 @@ void name_host(std::string_view authority, flow::Flow& flow) {
 }  // namespace
 
 std::uint16_t port_of(std::string_view authority) {
-  const auto digits = authority.substr(std::min(without_port(authority).size() + 1, authority.size()));
+  const auto digits =
+      authority.substr(std::min(without_port(authority).size() + 1, authority.size()));
   std::uint16_t port = 0;
   const auto error = std::from_chars(digits.data(), digits.data() + digits.size(), port).ec;
   return error == std::errc{} ? port : std::uint16_t{0};
 }
 
-void describe_request(http::Head& head, std::string_view scheme, const Tracked& tracked, flow::Flow& flow) {
+void describe_request(http::Head& head, std::string_view scheme, const Tracked& tracked,
+                      flow::Flow& flow) {
   flow.url = url_of(head, scheme, tracked);
   name_host(head.fields.find("host"), flow);
   flow.method = std::move(head.method);
@@ -73,10 +76,10 @@ void describe_request(http::Http2Head& head, const Tracked& tracked, flow::Flow&
   if (head.method == "CONNECT" && head.protocol.empty()) {
     flow.url = host;
   } else {
-    const std::string authority =
-        with_port(host.empty() ? named_by_connection(tracked) : std::string(host), head.scheme, tracked);
-    flow.url =
-        fmt::format("{}://{}{}", head.scheme, authority, head.path == "*" ? std::string_view() : head.path);
+    const std::string authority = with_port(
+        host.empty() ? named_by_connection(tracked) : std::string(host), head.scheme, tracked);
+    flow.url = fmt::format("{}://{}{}", head.scheme, authority,
+                           head.path == "*" ? std::string_view() : head.path);
   }
   name_host(host, flow);
   flow.method = std::move(head.method);
@@ -85,7 +88,8 @@ void describe_request(http::Http2Head& head, const Tracked& tracked, flow::Flow&
   flow.request_bytes = 0;
 }
 
-std::size_t capture_body(std::string_view part, const Shared& shared, std::string& body, bool& cut) {
+std::size_t capture_body(std::string_view part, const Shared& shared, std::string& body,
+                         bool& cut) {
   const std::size_t limit = shared.settings.body_limit;
   const std::size_t room = cut ? 0 : std::min(limit - std::min(limit, body.size()), part.size());
   const std::size_t before = body.capacity();

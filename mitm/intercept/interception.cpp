@@ -1,5 +1,5 @@
-// The order in which things are found out: who speaks first, what the rules say of the host, TLS upstream,
-// TLS to the program, what is spoken inside.
+// The order in which things are found out: who speaks first, what the rules say of the host, TLS
+// upstream, TLS to the program, what is spoken inside.
 #include "mitm/intercept/interception.h"
 
 #include <boost/asio/deferred.hpp>
@@ -23,7 +23,8 @@ using asio::awaitable;
 using Clock = std::chrono::steady_clock;
 using divert::Protocol;
 
-constexpr auto kUndecided = std::chrono::seconds{5};  ///< for the rest of a hello or head that has begun
+constexpr auto kUndecided =
+    std::chrono::seconds{5};  ///< for the rest of a hello or head that has begun
 constexpr auto kDoubtful = std::chrono::milliseconds{300};
 /// How long a server that is yet to be connected waits for the program to speak first.
 constexpr auto kSilence = std::chrono::milliseconds{500};
@@ -94,15 +95,18 @@ awaitable<Interception::Speech> Interception::listen(bool leave) {
     const auto client = client_.look(scratch, leave);
     if (client.bytes.size() > seen) {
       speech = divert::inspect(client.bytes);
-      if (speech.protocol == Protocol::raw || (speech.complete && speech.protocol != Protocol::undecided))
+      if (speech.protocol == Protocol::raw ||
+          (speech.complete && speech.protocol != Protocol::undecided))
         break;
       if (seen == 0) began = Clock::now();
       limit = began + (speech.doubtful ? Clock::duration{kDoubtful} : Clock::duration{kUndecided});
       seen = client.bytes.size();
     }
     const auto server = alone ? Channel::Look{} : server_.look(scratch, leave);
-    const bool server_spoke = !server.bytes.empty() || !(server.result.ok() || server.result.blocked());
-    const bool client_done = client.result.ended() || client.result.status == IoResult::Status::failed;
+    const bool server_spoke =
+        !server.bytes.empty() || !(server.result.ok() || server.result.blocked());
+    const bool client_done =
+        client.result.ended() || client.result.status == IoResult::Status::failed;
     const bool patient = server_spoke && http::begins_with_settings(server.bytes);
     if (patient && limit == Clock::time_point::max()) limit = Clock::now() + kUndecided;
     if ((server_spoke && !patient) || client_done || ended || Clock::now() >= limit) break;
@@ -140,7 +144,8 @@ awaitable<void> Interception::pass() {
   const auto outcome = co_await divert::relay(client_.release(), server_.release());
   flow->request_bytes =
       flow->request_bytes.value_or(tracked_.bytes_before()) + early.size() + outcome.request_bytes;
-  flow->response_bytes = flow->response_bytes.value_or(0) + early_answer.size() + outcome.response_bytes;
+  flow->response_bytes =
+      flow->response_bytes.value_or(0) + early_answer.size() + outcome.response_bytes;
   flow->error = outcome.error;
   tracked_.publish_end(std::move(flow), began);
 }
@@ -151,9 +156,11 @@ bool Interception::may_be_selected() const {
   return !tracked_.has_waiting() && std::ranges::any_of(judged_.by_host, selects);
 }
 
-/// Until it is known whether the connection changes to TLS, and names its host then. True: it does not.
+/// Until it is known whether the connection changes to TLS, and names its host then. True: it does
+/// not.
 awaitable<bool> Interception::watch() {
-  auto session = std::make_unique<RawSession>(tracked_, client_, server_, RawSession::Kind::watched);
+  auto session =
+      std::make_unique<RawSession>(tracked_, client_, server_, RawSession::Kind::watched);
   const auto outcome = co_await session->run();
   session.reset();
   if (outcome == RawSession::Outcome::upgrades) co_await upgrade();
@@ -212,8 +219,8 @@ awaitable<void> Interception::run_http(std::string_view scheme) {
     co_return;
   }
   if (outcome == Http1Session::Outcome::websocket) {
-    const auto messages = std::make_unique<WebSocketSession>(tracked_, client_, server_,
-                                                             std::move(websocket.flow), websocket.began);
+    const auto messages = std::make_unique<WebSocketSession>(
+        tracked_, client_, server_, std::move(websocket.flow), websocket.began);
     co_await messages->run();
     co_return;
   }
@@ -237,8 +244,8 @@ awaitable<void> Interception::run_tls(divert::ClientHello hello) {
   tracked_.set_sni(hello.sni);
   hello_names_no_protocol_ = hello.alpn.empty();
   const bool upgrades = tracked_.has_waiting();
-  const UpstreamTls::Ask ask{tracked_.connection().server, hello.sni, offered_upstream(hello.alpn), &hello,
-                             tracked_.host()};
+  const UpstreamTls::Ask ask{tracked_.connection().server, hello.sni, offered_upstream(hello.alpn),
+                             &hello, tracked_.host()};
   UpstreamTls::Attempt attempt{*tools_.upstream, ask};
   std::string why = co_await tools_.upstream->connect(server_, attempt, ask);
   if (attempt.facts()) tracked_.set_upstream_tls(*attempt.facts());
@@ -260,7 +267,8 @@ awaitable<void> Interception::run_tls(divert::ClientHello hello) {
   if (upgrades) {
     co_await run_raw();
     // Some only look whether there is TLS (openssl s_client -starttls).
-    tools_.shared.settings.learned->accepted(who(), tracked_.server_name(), std::chrono::system_clock::now());
+    tools_.shared.settings.learned->accepted(who(), tracked_.server_name(),
+                                             std::chrono::system_clock::now());
     co_return;
   }
   co_await converse_in_tls();
@@ -270,7 +278,8 @@ awaitable<void> Interception::run_tls(divert::ClientHello hello) {
 bool Interception::program_left() {
   constexpr std::size_t kEnough = 2 * divert::kMaxFirstBytes;  // whoever says more is there
   auto look = client_.look(tools_.shared.scratch, false);
-  while (look.result.ok() && look.bytes.size() < kEnough) look = client_.look(tools_.shared.scratch, false);
+  while (look.result.ok() && look.bytes.size() < kEnough)
+    look = client_.look(tools_.shared.scratch, false);
   return !look.result.ok() && !look.result.blocked();
 }
 
@@ -339,12 +348,14 @@ bool Interception::left_at_once() const {
 }
 
 void Interception::learn_from_the_past(divert::Verdict& verdict, const Speech& speech) const {
-  const bool by_host =
-      verdict.rule < tools_.policy->rules.size() && !tools_.policy->rules[verdict.rule].hosts.empty();
-  if (verdict.action != divert::Action::intercept || speech.protocol != Protocol::tls || by_host) return;
+  const bool by_host = verdict.rule < tools_.policy->rules.size() &&
+                       !tools_.policy->rules[verdict.rule].hosts.empty();
+  if (verdict.action != divert::Action::intercept || speech.protocol != Protocol::tls || by_host)
+    return;
   std::string host = host_of(speech);
   if (host.empty()) host = tracked_.connection().server.address().to_string();
-  auto why = tools_.shared.settings.learned->reason_to_pass(who(), host, std::chrono::system_clock::now());
+  auto why =
+      tools_.shared.settings.learned->reason_to_pass(who(), host, std::chrono::system_clock::now());
   if (why.empty()) return;
   verdict.action = divert::Action::pass;
   verdict.reason = std::move(why);

@@ -30,8 +30,8 @@ struct Tools {
 class Interception {
  public:
   /// `open`: see divert::Interceptor.
-  Interception(Tools& tools, divert::Connection connection, Channel::Socket client, Channel::Socket server,
-               divert::OpenStraight open);
+  Interception(Tools& tools, divert::Connection connection, Channel::Socket client,
+               Channel::Socket server, divert::OpenStraight open);
 
   boost::asio::awaitable<void> run();
 
@@ -41,15 +41,16 @@ class Interception {
  private:
   using Speech = divert::FirstBytes;
 
-  /// What the first bytes on the channels say; raw when the server is first. `leave`: see Channel::look.
+  /// What the first bytes on the channels say; raw when the server is first. `leave`: see
+  /// Channel::look.
   boost::asio::awaitable<Speech> listen(bool leave);
-  /// Likewise, behind the PROXY protocol headers that come before everything else; the bytes stay in the
-  /// kernel.
+  /// Likewise, behind the PROXY protocol headers that come before everything else; the bytes stay
+  /// in the kernel.
   boost::asio::awaitable<Speech> listen_behind_headers();
   boost::asio::awaitable<bool> take_header(std::size_t size);
   boost::asio::awaitable<void> pass_headers_on();
-  /// Listens and decides; connects to the server when nobody has yet. False: it could not be reached, and the
-  /// program has been told.
+  /// Listens and decides; connects to the server when nobody has yet. False: it could not be
+  /// reached, and the program has been told.
   boost::asio::awaitable<bool> find_out(Speech& speech);
   void decide(const Speech& speech);
   [[nodiscard]] const std::string& host_of(const Speech& speech) const;
@@ -74,8 +75,8 @@ class Interception {
                                           std::string_view alpn);
   /// Whether there is nobody left to make TLS with. Reads what is there, and pushes it back.
   [[nodiscard]] bool program_left();
-  /// Upstream TLS has failed: tells the program why with a page, if it is to have one and speaks HTTP, else
-  /// with `alert`.
+  /// Upstream TLS has failed: tells the program why with a page, if it is to have one and speaks
+  /// HTTP, else with `alert`.
   boost::asio::awaitable<void> refuse_tls(divert::ClientHello hello, std::string why,
                                           int alert = SSL_AD_HANDSHAKE_FAILURE);
   /// In which protocol the program is to be told; empty: in none.
@@ -100,10 +101,10 @@ class Interception {
   Tracked tracked_;
   Channel client_;
   Channel server_;
-  std::string proxy_headers_;                     ///< that the program has sent, PROXY protocol
-  std::size_t headers_shown_ = 0;                 ///< bytes of them that sinks have been given
-  divert::OpenStraight open_;                     ///< until it is known how the server is reached
-  std::string tunnel_host_;                       ///< whom the program has an explicit proxy connect it to
+  std::string proxy_headers_;      ///< that the program has sent, PROXY protocol
+  std::size_t headers_shown_ = 0;  ///< bytes of them that sinks have been given
+  divert::OpenStraight open_;      ///< until it is known how the server is reached
+  std::string tunnel_host_;        ///< whom the program has an explicit proxy connect it to
   std::chrono::steady_clock::time_point agreed_;  ///< TLS with the program
   bool dialing_ = false;                          ///< the server, through a proxy or straight
   bool hello_names_no_protocol_ = false;          ///< the program's offers no ALPN

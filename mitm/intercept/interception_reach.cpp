@@ -1,5 +1,5 @@
-// How an interception comes to its server: often the connection is there already; through a proxy it may have
-// to wait for the first bytes.
+// How an interception comes to its server: often the connection is there already; through a proxy
+// it may have to wait for the first bytes.
 #include <utility>
 
 #include "mitm/intercept/interception.h"
@@ -52,7 +52,8 @@ awaitable<bool> Interception::take_header(std::size_t size) {
 
 /// To a server that is connected only now.
 awaitable<void> Interception::pass_headers_on() {
-  if (!proxy_headers_.empty()) co_await server_.write_all(proxy_headers_);  // a failure shows in what follows
+  if (!proxy_headers_.empty())
+    co_await server_.write_all(proxy_headers_);  // a failure shows in what follows
 }
 
 awaitable<bool> Interception::find_out(Speech& speech) {
@@ -86,25 +87,28 @@ void Interception::decide(const Speech& speech) {
   const std::string& host = host_of(speech);
   auto verdict = tools_.policy->settle(judged_, host);
   learn_from_the_past(verdict, speech);
-  if (const auto why = reason_to_pass(speech.hello); !why.empty() && verdict.action == Action::intercept) {
+  if (const auto why = reason_to_pass(speech.hello);
+      !why.empty() && verdict.action == Action::intercept) {
     verdict.action = Action::pass;
     verdict.reason = why;
   }
-  if (const auto* proxy = tools_.dialer->proxy_for(verdict)) verdict.reason += "; through " + proxy->label();
+  if (const auto* proxy = tools_.dialer->proxy_for(verdict))
+    verdict.reason += "; through " + proxy->label();
   if (!proxy_headers_.empty())
     verdict.reason += "; behind a PROXY protocol header" + described(proxy_headers_);
   const auto action = verdict.action;
   tracked_.settle(std::move(verdict), host);
   // The host of a hello is its SNI.
-  if (action != Action::intercept && speech.protocol == Protocol::tls) tracked_.set_sni(speech.host);
+  if (action != Action::intercept && speech.protocol == Protocol::tls)
+    tracked_.set_sni(speech.host);
 }
 
 awaitable<bool> Interception::reach(const Speech& speech) {
   const auto& connection = tracked_.connection();
   Channel::Socket server{client_.socket().get_executor()};
   dialing_ = true;
-  DialFailure failure =
-      co_await tools_.dialer->dial(connection.verdict, connection.server, tracked_.host(), server, open_);
+  DialFailure failure = co_await tools_.dialer->dial(connection.verdict, connection.server,
+                                                     tracked_.host(), server, open_);
   // Else it has been reported by end().
   if (!std::exchange(dialing_, false)) co_return false;
   if (!failure.why.empty()) {

@@ -1,5 +1,5 @@
-// How a program learns that its server cannot be reached or trusted: by a page, where a person reads it, else
-// by an alert, which no program takes for success.
+// How a program learns that its server cannot be reached or trusted: by a page, where a person
+// reads it, else by an alert, which no program takes for success.
 #include <algorithm>
 
 #include "mitm/intercept/http_flow.h"
@@ -51,7 +51,8 @@ using boost::asio::awaitable;
 
 std::string Interception::page_protocol(const divert::ClientHello& hello) const {
   const ErrorPage who = tools_.shared.settings.error_page;
-  const bool wanted = who == ErrorPage::always || (who == ErrorPage::browsers && is_from_browser(hello));
+  const bool wanted =
+      who == ErrorPage::always || (who == ErrorPage::browsers && is_from_browser(hello));
   return wanted ? protocol_with_pages(hello.alpn) : std::string();
 }
 
@@ -61,7 +62,8 @@ awaitable<void> Interception::refuse_tls(divert::ClientHello hello, std::string 
   const std::string protocol = tellable ? page_protocol(hello) : std::string();
   if (protocol.empty()) {
     report_tls_error(std::move(why));
-    if (client_.try_write(alert_record(alert)).ok()) co_await client_.finish(tools_.shared.scratch, kLinger);
+    if (client_.try_write(alert_record(alert)).ok())
+      co_await client_.finish(tools_.shared.scratch, kLinger);
     co_return;
   }
   const bool accepted = co_await accept_tls(hello, nullptr, protocol);
@@ -90,7 +92,8 @@ awaitable<bool> Interception::refuse_http(const std::string& why) {
       break;
     }
     const bool over = !look.result.ok() && !look.result.blocked();
-    if (event.what == http::Http1Reader::What::bad || over || Clock::now() >= limit) co_return false;
+    if (event.what == http::Http1Reader::What::bad || over || Clock::now() >= limit)
+      co_return false;
     if (look.result.blocked()) co_await client_.wait_until(look.result, limit);
   }
   auto flow = tracked_.begin(flow::Type::http);

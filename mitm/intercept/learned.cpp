@@ -1,5 +1,5 @@
-// Counting refusals per user, program and host. A table of a thousand is searched in full only when it is
-// full.
+// Counting refusals per user, program and host. A table of a thousand is searched in full only when
+// it is full.
 #include "mitm/intercept/learned.h"
 
 #include <algorithm>
@@ -11,8 +11,8 @@
 namespace mitm::intercept {
 namespace {
 
-/// Of a refusal that leaves no doubt. A scanner, or `openssl s_client </dev/null`, offers no ALPN and leaves
-/// as a program does that compares keys: that is worth half.
+/// Of a refusal that leaves no doubt. A scanner, or `openssl s_client </dev/null`, offers no ALPN
+/// and leaves as a program does that compares keys: that is worth half.
 constexpr unsigned kFull = 2;
 
 unsigned weight_of(Refusal refusal) {
@@ -84,7 +84,8 @@ std::string Learned::count(Entry& entry, Refusal refusal, Time now) const {
   entry.weight += weight;
   ++entry.failures;
   entry.passes = entry.weight >= needed;
-  if (entry.passes) return fmt::format("it passes for {} now (see osproxy learned)", in_words(settings_.ttl));
+  if (entry.passes)
+    return fmt::format("it passes for {} now (see osproxy learned)", in_words(settings_.ttl));
   const unsigned more = (needed - entry.weight + weight - 1) / weight;
   return fmt::format("refusal {} of {}, then it passes", entry.failures, entry.failures + more);
 }
@@ -95,8 +96,9 @@ void Learned::make_room(Time now) {
   std::erase_if(entries_, [now](const auto& item) { return item.second.until < now; });
   if (entries_.size() < kMax) return;
   // Whoever is only counted goes before whoever passes.
-  entries_.erase(std::ranges::min_element(
-      entries_, {}, [](const auto& item) { return std::pair(item.second.passes, item.second.until); }));
+  entries_.erase(std::ranges::min_element(entries_, {}, [](const auto& item) {
+    return std::pair(item.second.passes, item.second.until);
+  }));
   ++version_;
 }
 
@@ -105,7 +107,8 @@ void Learned::accepted(const Who& who, std::string_view host, Time now) {
   std::unique_lock lock{mutex_};
   const Key key{who.uid, who.program, host};
   if (trusting_.size() >= kMax && !trusting_.contains(key))
-    trusting_.erase(std::ranges::min_element(trusting_, {}, [](const auto& item) { return item.second; }));
+    trusting_.erase(
+        std::ranges::min_element(trusting_, {}, [](const auto& item) { return item.second; }));
   trusting_[key] = now;
   const bool dropped = drop(key);
   lock.unlock();
@@ -122,8 +125,8 @@ std::string Learned::reason_to_pass(const Who& who, std::string_view host, Time 
   const std::lock_guard lock{mutex_};
   const auto found = entries_.find(Key{who.uid, who.program, host});
   if (found == entries_.end() || !found->second.passes || found->second.until < now) return {};
-  return fmt::format("learned: refused osproxy's certificate {} times ({}); until {}", found->second.failures,
-                     to_string(found->second.refusal),
+  return fmt::format("learned: refused osproxy's certificate {} times ({}); until {}",
+                     found->second.failures, to_string(found->second.refusal),
                      base::rfc3339(found->second.until).substr(11, 8) + "Z");
 }
 

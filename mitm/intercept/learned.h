@@ -1,5 +1,5 @@
-// Which programs of which users refuse our certificate for which hosts, and have therefore learned to pass.
-// Pure: the time is passed in.
+// Which programs of which users refuse our certificate for which hosts, and have therefore learned
+// to pass. Pure: the time is passed in.
 #pragma once
 
 #include <atomic>
@@ -38,22 +38,24 @@ std::string_view to_string(Refusal refusal);
 struct LearnedSettings {
   std::chrono::seconds ttl{600};  ///< how long a host passes; 0: nothing is ever learned
   unsigned after = 3;             ///< refusals in a row
-  /// False: our CA is in no trust store and the program was not started with it. Then unknown_ca is what is
-  /// to be expected of every program, and teaches nothing.
+  /// False: our CA is in no trust store and the program was not started with it. Then unknown_ca is
+  /// what is to be expected of every program, and teaches nothing.
   bool ca_trusted = true;
   /// Within which a program that leaves without a word has refused the certificate.
   std::chrono::milliseconds at_once{500};
 };
 
-/// Whose connections are judged together. A user's programs teach nothing about those of another user's.
+/// Whose connections are judged together. A user's programs teach nothing about those of another
+/// user's.
 struct Who {
   uid_t uid = 0;             ///< effective
   std::string_view program;  ///< path of the executable; empty: unknown, and nothing is learned
 };
 
-/// Refusals count when none of them is older than the ttl and no connection of that program to that host was
-/// accepted in between. Two that only looked count as one; silence of a program that has ever accepted us for
-/// that host counts as nothing. Any thread. At most kMax of each kind are known; the oldest gives way.
+/// Refusals count when none of them is older than the ttl and no connection of that program to that
+/// host was accepted in between. Two that only looked count as one; silence of a program that has
+/// ever accepted us for that host counts as nothing. Any thread. At most kMax of each kind are
+/// known; the oldest gives way.
 class Learned {
  public:
   using Time = std::chrono::system_clock::time_point;
@@ -72,21 +74,22 @@ class Learned {
 
   explicit Learned(LearnedSettings settings = {}) : settings_(settings) {}
 
-  /// Called after each change of the list, on the thread that made it. Set before the first connection.
+  /// Called after each change of the list, on the thread that made it. Set before the first
+  /// connection.
   void on_change(std::function<void()> call) { on_change_ = std::move(call); }
   /// Called when an entry begins to pass; likewise.
   void on_pass(std::function<void(const Entry&)> call) { on_pass_ = std::move(call); }
 
   [[nodiscard]] const LearnedSettings& settings() const { return settings_; }
 
-  /// A program has refused us. Returns what follows from that, for the flow: "refusal 1 of 3, then ...";
-  /// empty: nothing does.
+  /// A program has refused us. Returns what follows from that, for the flow: "refusal 1 of 3, then
+  /// ..."; empty: nothing does.
   std::string refused(const Who& who, std::string_view host, Refusal refusal, Time now);
   /// A program has trusted us (it has sent something inside TLS): its refusals were none of the
   /// certificate's.
   void accepted(const Who& who, std::string_view host, Time now);
-  /// Whether it has done so in this run. Browsers open connections in advance and close at once those that
-  /// turn out not to be needed: this is no refusal then.
+  /// Whether it has done so in this run. Browsers open connections in advance and close at once
+  /// those that turn out not to be needed: this is no refusal then.
   [[nodiscard]] bool trusts(const Who& who, std::string_view host) const;
   /// Why a program passes to `host`; empty: it does not.
   [[nodiscard]] std::string reason_to_pass(const Who& who, std::string_view host, Time now) const;

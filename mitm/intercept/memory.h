@@ -10,10 +10,10 @@
 
 namespace mitm::intercept {
 
-/// Shared by all io_contexts. Nothing is ever refused: when it is exhausted, connections read less at once,
-/// and pipelined requests and what comes of a large head wait in the kernel; header fields of HTTP/2, which
-/// cannot wait, are not recorded. Payloads may take three quarters of it: what one user wants recorded of
-/// bodies takes nothing from how everything else passes. Any thread.
+/// Shared by all io_contexts. Nothing is ever refused: when it is exhausted, connections read less
+/// at once, and pipelined requests and what comes of a large head wait in the kernel; header fields
+/// of HTTP/2, which cannot wait, are not recorded. Payloads may take three quarters of it: what one
+/// user wants recorded of bodies takes nothing from how everything else passes. Any thread.
 class MemoryBudget {
  public:
   static constexpr std::size_t kLimit = 64 << 20;
@@ -22,11 +22,13 @@ class MemoryBudget {
   MemoryBudget(const MemoryBudget&) = delete;
   MemoryBudget& operator=(const MemoryBudget&) = delete;
 
-  /// Called on the thread of a connection, once: the first time that something is not recorded. Set before
-  /// the first connection.
+  /// Called on the thread of a connection, once: the first time that something is not recorded. Set
+  /// before the first connection.
   void on_first_drop(std::function<void()> call) { on_first_drop_ = std::move(call); }
 
-  [[nodiscard]] bool is_exhausted() const { return used_.load(std::memory_order_relaxed) >= limit_; }
+  [[nodiscard]] bool is_exhausted() const {
+    return used_.load(std::memory_order_relaxed) >= limit_;
+  }
   /// Whether `bytes` of a payload may still be recorded.
   [[nodiscard]] bool has_room_for_payload(std::size_t bytes) const {
     return used() + static_cast<std::int64_t>(bytes) < limit_ / 4 * 3;
@@ -48,8 +50,8 @@ class MemoryBudget {
   std::function<void()> on_first_drop_;
 };
 
-/// An io_context's account of it: small changes are summed up here, so that threads do not write to one place
-/// with each request. Off by at most kSlack.
+/// An io_context's account of it: small changes are summed up here, so that threads do not write to
+/// one place with each request. Off by at most kSlack.
 class MemoryAccount {
  public:
   static constexpr std::int64_t kSlack = 64 << 10;
@@ -98,8 +100,8 @@ class MemoryShare {
   std::size_t bytes_ = 0;
 };
 
-/// What a connection reads at once of `size` bytes of room: when the memory of all is used up only little,
-/// which is all that it then holds of it.
+/// What a connection reads at once of `size` bytes of room: when the memory of all is used up only
+/// little, which is all that it then holds of it.
 [[nodiscard]] inline std::size_t readable(const MemoryAccount& account, std::size_t size) {
   constexpr std::size_t kLittle = 16 << 10;
   return account.is_exhausted() && size > kLittle ? kLittle : size;

@@ -58,10 +58,12 @@ bool Messages::response_began(const flow::Flow& flow, std::size_t limit) {
 void Messages::websocket_began(flow::Flow& flow, std::size_t limit) {
   const auto terms = http::websocket_terms(flow.response_headers);
   if (!terms.unknown.empty()) {
-    flow.error = "no messages are shown: the WebSocket extension " + terms.unknown + " is not known";
+    flow.error =
+        "no messages are shown: the WebSocket extension " + terms.unknown + " is not known";
     return;
   }
-  read<http::WebSocketReader>(Direction::request, Type::websocket, limit, http::Side::request, terms.program);
+  read<http::WebSocketReader>(Direction::request, Type::websocket, limit, http::Side::request,
+                              terms.program);
   read<http::WebSocketReader>(Direction::response, Type::websocket, limit, http::Side::response,
                               terms.server);
 }
@@ -106,10 +108,12 @@ void Messages::settle(flow::Flow& flow) const {
     const auto& reader = readers_[static_cast<int>(direction)];
     if (!flow.error.empty() || !reader || reader->error() == nullptr) continue;
     flow.error = fmt::format("not all messages of {} are shown: {}",
-                             direction == Direction::request ? "the program" : "the server", reader->error());
+                             direction == Direction::request ? "the program" : "the server",
+                             reader->error());
   }
   if (flow.error.empty() && gave_up_)
-    flow.error = "the memory for all connections was used up: some messages are shown without what they say";
+    flow.error =
+        "the memory for all connections was used up: some messages are shown without what they say";
   if (flow.error.empty() && type_ == Type::websocket && !closed_)
     flow.error = "the WebSocket ended without a close frame";
 }

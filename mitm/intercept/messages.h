@@ -1,4 +1,5 @@
-// The messages inside one exchange, reported one by one: those of a WebSocket, a gRPC call, an event stream.
+// The messages inside one exchange, reported one by one: those of a WebSocket, a gRPC call, an
+// event stream.
 #pragma once
 
 #include <memory>
@@ -16,8 +17,9 @@ namespace mitm::intercept {
 /// Costs nothing where there are none.
 class Messages {
  public:
-  /// Once a head of the exchange is in `flow`. `limit`: bytes of each payload that are kept. True: the
-  /// request or response is made of messages, and the start of `flow` has to be published before them.
+  /// Once a head of the exchange is in `flow`. `limit`: bytes of each payload that are kept. True:
+  /// the request or response is made of messages, and the start of `flow` has to be published
+  /// before them.
   [[nodiscard]] bool request_began(const flow::Flow& flow, std::size_t limit);
   [[nodiscard]] bool response_began(const flow::Flow& flow, std::size_t limit);
   /// From here on both directions carry frames.

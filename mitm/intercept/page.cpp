@@ -25,9 +25,10 @@ std::string big_endian(std::size_t value, int bytes) {
 }
 
 /// RFC 9113 section 4.1.
-std::string frame(std::uint8_t type, std::uint8_t flags, std::uint32_t stream, std::string_view payload) {
-  return big_endian(payload.size(), 3) + big_endian(type, 1) + big_endian(flags, 1) + big_endian(stream, 4) +
-         std::string(payload);
+std::string frame(std::uint8_t type, std::uint8_t flags, std::uint32_t stream,
+                  std::string_view payload) {
+  return big_endian(payload.size(), 3) + big_endian(type, 1) + big_endian(flags, 1) +
+         big_endian(stream, 4) + std::string(payload);
 }
 
 /// RFC 7541 section 6.2.2: literals that need no table.
@@ -60,7 +61,8 @@ std::string http2_error_page(std::uint32_t stream, int status, std::string_view 
 std::string error_page(int status, std::string_view text, bool body) {
   const std::string content = content_of(text);
   return fmt::format(
-      "HTTP/1.1 {} {}\r\nServer: osproxy\r\nContent-Type: text/plain; charset=utf-8\r\nContent-Length: {}\r\n"
+      "HTTP/1.1 {} {}\r\nServer: osproxy\r\nContent-Type: text/plain; charset=utf-8\r\n"
+      "Content-Length: {}\r\n"
       "Cache-Control: no-store\r\nConnection: close\r\n\r\n{}",
       status, status == 400 ? "Bad Request" : "Bad Gateway", content.size(), body ? content : "");
 }

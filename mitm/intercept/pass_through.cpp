@@ -1,5 +1,5 @@
-// Two pumps over the shared scratch buffer: a direction that is idle, or that its receiver keeps up with,
-// holds no memory.
+// Two pumps over the shared scratch buffer: a direction that is idle, or that its receiver keeps up
+// with, holds no memory.
 #include "mitm/intercept/pass_through.h"
 
 #include <boost/asio/experimental/awaitable_operators.hpp>
@@ -43,7 +43,8 @@ awaitable<bool> PassThrough::run() {
   co_return false;
 }
 
-std::optional<std::size_t> PassThrough::show(flow::Direction direction, std::string_view bytes, Turn& turn) {
+std::optional<std::size_t> PassThrough::show(flow::Direction direction, std::string_view bytes,
+                                             Turn& turn) {
   seams_.clear();
   std::size_t seen = 0;
   while (seen < bytes.size() && !cut_) {
@@ -68,27 +69,29 @@ void PassThrough::reset() {
   server_.reset();
 }
 
-/// `channel` has failed, and all that came from it has been passed on. A program that is alive has yet to get
-/// the end of it.
+/// `channel` has failed, and all that came from it has been passed on. A program that is alive has
+/// yet to get the end of it.
 void PassThrough::abort(const Channel& channel) {
   if (std::exchange(over_, true)) return;
   if (!only_answers_truncation(channel))
-    observer_.failed(fmt::format("{}: {}", &channel == &client_ ? "the program" : "the server",
-                                 channel.failure().empty() ? "connection lost" : channel.failure()));
+    observer_.failed(
+        fmt::format("{}: {}", &channel == &client_ ? "the program" : "the server",
+                    channel.failure().empty() ? "connection lost" : channel.failure()));
   server_.reset();
   if (&channel == &client_) client_.reset();
   client_.cancel();
 }
 
-/// OpenSSL calls the other side's end without close_notify an error of decoding. There is nobody left who
-/// would be told so.
+/// OpenSSL calls the other side's end without close_notify an error of decoding. There is nobody
+/// left who would be told so.
 bool PassThrough::only_answers_truncation(const Channel& channel) const {
   const auto other = &channel == &server_ ? flow::Direction::request : flow::Direction::response;
-  return truncated_[static_cast<int>(other)] && channel.tls_reason() == SSL_R_TLSV1_ALERT_DECODE_ERROR;
+  return truncated_[static_cast<int>(other)] &&
+         channel.tls_reason() == SSL_R_TLSV1_ALERT_DECODE_ERROR;
 }
 
-/// The other side of `direction` takes no more. What it had said before is passed on first, by the other
-/// pump, which then meets the failure.
+/// The other side of `direction` takes no more. What it had said before is passed on first, by the
+/// other pump, which then meets the failure.
 void PassThrough::undelivered(flow::Direction direction) {
   const bool request = direction == flow::Direction::request;
   Channel& from = request ? client_ : server_;

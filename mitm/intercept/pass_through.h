@@ -18,19 +18,20 @@ class PassThrough {
   class Observer {
    public:
     virtual ~Observer() = default;
-    /// Bytes that are about to be passed on, at most Turn::kStep of them. False: they are not, and both sides
-    /// are reset.
+    /// Bytes that are about to be passed on, at most Turn::kStep of them. False: they are not, and
+    /// both sides are reset.
     virtual bool saw(flow::Direction direction, std::string_view bytes) = 0;
-    /// After `saw`: the same bytes, perhaps those of several calls, to be changed in place before they are
-    /// passed on.
+    /// After `saw`: the same bytes, perhaps those of several calls, to be changed in place before
+    /// they are passed on.
     virtual void alter(flow::Direction /*direction*/, std::span<char> /*bytes*/) {}
     /// After `saw`: where to part those bytes. Each part is written for itself.
     [[nodiscard]] virtual std::span<const std::size_t> seams(flow::Direction /*direction*/) const {
       return {};
     }
-    /// Asked before `saw`. A number: only so many of `bytes` are passed on; the rest is pushed back and run()
-    /// returns.
-    virtual std::optional<std::size_t> ends_after(flow::Direction /*direction*/, std::string_view /*bytes*/) {
+    /// Asked before `saw`. A number: only so many of `bytes` are passed on; the rest is pushed back
+    /// and run() returns.
+    virtual std::optional<std::size_t> ends_after(flow::Direction /*direction*/,
+                                                  std::string_view /*bytes*/) {
       return std::nullopt;
     }
     /// A side will send no more; the other one has not heard of it yet.
@@ -46,16 +47,16 @@ class PassThrough {
         observer_(observer),
         share_(tracked.shared().memory) {}
 
-  /// Until both directions have ended. Half-close and truncation are passed on as they came; a reset of one
-  /// side resets the other, behind what the side had said before it. True: the observer ended it, nothing has
-  /// ended on the wire.
+  /// Until both directions have ended. Half-close and truncation are passed on as they came; a
+  /// reset of one side resets the other, behind what the side had said before it. True: the
+  /// observer ended it, nothing has ended on the wire.
   boost::asio::awaitable<bool> run();
 
  private:
   boost::asio::awaitable<void> pump(flow::Direction direction);
   boost::asio::awaitable<bool> pass(flow::Direction direction, std::span<char> scratch, Turn& turn);
-  /// Shows `bytes` to the observer, until the turn is over: how many of them it has seen. Empty: it will not
-  /// have them.
+  /// Shows `bytes` to the observer, until the turn is over: how many of them it has seen. Empty: it
+  /// will not have them.
   [[nodiscard]] std::optional<std::size_t> show(flow::Direction direction, std::string_view bytes,
                                                 Turn& turn);
   void abort(const Channel& channel);

@@ -21,11 +21,11 @@ constexpr std::uint16_t kEcdsaSuites[] = {0xC009, 0xC00A, 0xC023, 0xC024, 0xC02B
 
 std::string advice_on_trust(std::string_view ca_file) {
   if (ca_file.empty())
-    return "install it with osproxy ca install, start the program with osproxy exec, or let the host pass";
+    return "install it with osproxy ca install, start the "
+           "program with osproxy exec, or let the host pass";
   return fmt::format(
-      "it has a list of CAs of its own and looks at none of the variables that exec sets: name {} to it "
-      "(curl "
-      "--cacert FILE, verify=FILE in Python's requests, ...), or let the host pass",
+      "it has a list of CAs of its own and looks at none of the variables that exec sets: name {} "
+      "to it (curl --cacert FILE, verify=FILE in Python's requests, ...), or let the host pass",
       ca_file);
 }
 
@@ -63,8 +63,8 @@ void AlpnChoice::attach(SSL_CTX* context, SSL* ssl) {
   SSL_set_app_data(ssl, this);
 }
 
-int AlpnChoice::select(SSL* ssl, const unsigned char** out, unsigned char* out_size, const unsigned char* in,
-                       unsigned in_size, void*) {
+int AlpnChoice::select(SSL* ssl, const unsigned char** out, unsigned char* out_size,
+                       const unsigned char* in, unsigned in_size, void*) {
   const auto& wanted = static_cast<AlpnChoice*>(SSL_get_app_data(ssl))->protocol_;
   for (unsigned at = 0; !wanted.empty() && at < in_size; at += in[at] + 1U) {
     if (in[at] != wanted.size() || at + in[at] >= in_size) continue;
@@ -92,9 +92,10 @@ Refusal refusal_of(const Channel& client, IoResult done) {
   return client.tls_reason() == 0 && gone ? Refusal::closed : Refusal::none;
 }
 
-bool left_at_once(const Channel& client, const Channel& server, std::chrono::steady_clock::time_point agreed,
-                  std::chrono::milliseconds at_once) {
-  return !client.heard() && client.ended_at() < server.ended_at() && client.ended_at() - agreed < at_once;
+bool left_at_once(const Channel& client, const Channel& server,
+                  std::chrono::steady_clock::time_point agreed, std::chrono::milliseconds at_once) {
+  return !client.heard() && client.ended_at() < server.ended_at() &&
+         client.ended_at() - agreed < at_once;
 }
 
 bool wants_no_encrypted_hello(const Channel& client) {
@@ -103,21 +104,24 @@ bool wants_no_encrypted_hello(const Channel& client) {
 
 std::string explain_refusal(const Channel& client, IoResult done, std::string_view ca_file) {
   if (done.ended()) {
-    return "the program closed the connection during the TLS handshake; it may not trust osproxy's CA";
+    return "the program closed the connection during the TLS handshake; it may not trust "
+           "osproxy's CA";
   }
   const auto dates = [&] {
-    return tls::dates_and_clock(SSL_get_certificate(client.ssl()), std::chrono::system_clock::now());
+    return tls::dates_and_clock(SSL_get_certificate(client.ssl()),
+                                std::chrono::system_clock::now());
   };
   const std::string advice = advice_on_trust(ca_file);
   const int reason = client.tls_reason();
   switch (reason) {
     case SSL_R_TLSV1_ALERT_UNKNOWN_CA:
     case SSL_R_SSLV3_ALERT_CERTIFICATE_UNKNOWN:
-      return fmt::format("the program does not trust osproxy's CA ({}); {}", client.failure(), advice);
+      return fmt::format("the program does not trust osproxy's CA ({}); {}", client.failure(),
+                         advice);
     case SSL_R_SSLV3_ALERT_BAD_CERTIFICATE:
       return fmt::format(
-          "the program does not trust osproxy's CA, or its clock is wrong ({}): osproxy's certificate is {}; "
-          "{}",
+          "the program does not trust osproxy's CA, or its clock is wrong ({}): osproxy's "
+          "certificate is {}; {}",
           client.failure(), dates(), advice);
     case SSL_R_SSLV3_ALERT_CERTIFICATE_EXPIRED:
       return fmt::format(

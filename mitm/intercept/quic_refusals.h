@@ -1,5 +1,5 @@
-// QUIC that was refused, so that it is told of once for each program and host: a browser tries again and
-// again.
+// QUIC that was refused, so that it is told of once for each program and host: a browser tries
+// again and again.
 #pragma once
 
 #include <mutex>

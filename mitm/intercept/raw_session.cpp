@@ -43,7 +43,8 @@ awaitable<RawSession::Outcome> RawSession::run() {
   co_return Outcome::ended;
 }
 
-std::optional<std::size_t> RawSession::ends_after(flow::Direction direction, std::string_view bytes) {
+std::optional<std::size_t> RawSession::ends_after(flow::Direction direction,
+                                                  std::string_view bytes) {
   using starttls::From;
   if (!recogniser_) return std::nullopt;
   const auto from = direction == flow::Direction::request ? From::program : From::server;
@@ -78,9 +79,9 @@ void RawSession::listen(flow::Direction direction, std::string_view bytes) {
   auto& memory = tracked_.shared().memory;
   stream.feed(bytes, [&](std::string_view message) {
     if (!answer && memory.is_exhausted()) return memory.count_drop();
-    auto flow =
-        name_server_->watch.heard(tracked_.connection(), answer, message, std::chrono::steady_clock::now(),
-                                  [&] { return tracked_.begin(flow::Type::dns); });
+    auto flow = name_server_->watch.heard(tracked_.connection(), answer, message,
+                                          std::chrono::steady_clock::now(),
+                                          [&] { return tracked_.begin(flow::Type::dns); });
     if (flow) publish(std::move(flow));
   });
   name_server_->share.set(name_server_->watch.held());

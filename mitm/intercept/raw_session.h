@@ -1,5 +1,5 @@
-// Bytes of any protocol as one tcp flow, until it changes to TLS; the questions of a connection to a name
-// server as flows of their own.
+// Bytes of any protocol as one tcp flow, until it changes to TLS; the questions of a connection to
+// a name server as flows of their own.
 #pragma once
 
 #include <chrono>
@@ -19,13 +19,15 @@ class RawSession final : private PassThrough::Observer {
  public:
   enum class Kind : std::uint8_t {
     intercepted,  ///< a tcp flow, to the end
-    watched,      ///< passes, and its bytes are nobody's business; only until it is known whether TLS follows
+    watched,  ///< passes, and its bytes are nobody's business; only until it is known whether TLS
+              ///< follows
   };
   RawSession(Tracked& tracked, Channel& client, Channel& server, Kind kind = Kind::intercepted);
 
   enum class Outcome : std::uint8_t {
     ended,
-    upgrades,  ///< program and server have agreed to go on in TLS, of which nothing has been passed on
+    upgrades,  ///< program and server have agreed to go on in TLS, of which nothing has been passed
+               ///< on
     plain,     ///< watched: it will not
   };
   /// Unless it has ended, the flow waits in Tracked.

@@ -1,4 +1,5 @@
-// OpenSSL names the check that failed ("wrong version number"); the cause is known as well, from experience.
+// OpenSSL names the check that failed ("wrong version number"); the cause is known as well, from
+// experience.
 #include "mitm/intercept/tls_failure.h"
 
 #include <algorithm>
@@ -18,10 +19,12 @@ struct Meaning {
 
 constexpr Meaning kAtServer[] = {
     {SSL_R_UNSUPPORTED_PROTOCOL, "the server has only older versions of TLS than it was offered"},
-    {SSL_R_TLSV1_ALERT_PROTOCOL_VERSION, "the server has none of the versions of TLS that it was offered"},
+    {SSL_R_TLSV1_ALERT_PROTOCOL_VERSION,
+     "the server has none of the versions of TLS that it was offered"},
     {SSL_R_NO_PROTOCOLS_AVAILABLE, "the program offers no version of TLS that --tls-min allows"},
     {SSL_R_SSLV3_ALERT_HANDSHAKE_FAILURE, "the server accepts nothing of what it was offered"},
-    {SSL_R_TLSV1_ALERT_INSUFFICIENT_SECURITY, "the server wants stronger ciphers than it was offered"},
+    {SSL_R_TLSV1_ALERT_INSUFFICIENT_SECURITY,
+     "the server wants stronger ciphers than it was offered"},
     {SSL_R_TLSV1_UNRECOGNIZED_NAME, "the server does not serve this name"},
     {SSL_R_TLSV1_ALERT_NO_APPLICATION_PROTOCOL,
      "the server speaks none of the protocols that the program offers by ALPN"},
@@ -29,28 +32,39 @@ constexpr Meaning kAtServer[] = {
     {SSL_R_TLSV1_ALERT_INTERNAL_ERROR, "the server has failed by itself"},
     {SSL_R_DH_KEY_TOO_SMALL, "the server's Diffie-Hellman key is too short"},
     {SSL_R_UNSAFE_LEGACY_RENEGOTIATION_DISABLED,
-     "the server lacks secure renegotiation (RFC 5746), which is required; let the host pass with a rule"},
+     "the server lacks secure renegotiation (RFC 5746), "
+     "which is required; let the host pass with a rule"},
     {SSL_R_WRONG_SIGNATURE_TYPE, "the server signs with an algorithm that it was not offered"},
     {SSL_R_BAD_SIGNATURE, "the server's signature is wrong"},
-    {SSL_R_DECRYPTION_FAILED_OR_BAD_RECORD_MAC, "what the server sent cannot be decrypted: it was damaged"},
+    {SSL_R_DECRYPTION_FAILED_OR_BAD_RECORD_MAC,
+     "what the server sent cannot be decrypted: it was damaged"},
 };
 
 constexpr Meaning kAtProgram[] = {
-    {SSL_R_UNSUPPORTED_PROTOCOL, "the program offers older versions of TLS only; --tls-min 1.0 allows them"},
-    {SSL_R_VERSION_TOO_LOW, "the program offers older versions of TLS only; --tls-min 1.0 allows them"},
+    {SSL_R_UNSUPPORTED_PROTOCOL,
+     "the program offers older versions of TLS only; --tls-min 1.0 allows them"},
+    {SSL_R_VERSION_TOO_LOW,
+     "the program offers older versions of TLS only; --tls-min 1.0 allows them"},
     {SSL_R_NO_SHARED_CIPHER, "the program offers no cipher that osproxy has"},
     {SSL_R_NO_SHARED_GROUPS, "the program offers no group for the key exchange that osproxy has"},
-    {SSL_R_NO_SUITABLE_KEY_SHARE, "the program offers no group for the key exchange that osproxy has"},
-    {SSL_R_NO_SUITABLE_SIGNATURE_ALGORITHM, "the program accepts no signature that osproxy can make"},
-    {SSL_R_NO_SHARED_SIGNATURE_ALGORITHMS, "the program accepts no signature that osproxy can make"},
+    {SSL_R_NO_SUITABLE_KEY_SHARE,
+     "the program offers no group for the key exchange that osproxy has"},
+    {SSL_R_NO_SUITABLE_SIGNATURE_ALGORITHM,
+     "the program accepts no signature that osproxy can make"},
+    {SSL_R_NO_SHARED_SIGNATURE_ALGORITHMS,
+     "the program accepts no signature that osproxy can make"},
     {SSL_R_INAPPROPRIATE_FALLBACK,
-     "the program tries again with an older version of TLS, after a first connection that has failed"},
-    {SSL_R_SSLV3_ALERT_CERTIFICATE_REVOKED, "the program takes osproxy's certificate for a revoked one"},
+     "the program tries again with an older version "
+     "of TLS, after a first connection that has failed"},
+    {SSL_R_SSLV3_ALERT_CERTIFICATE_REVOKED,
+     "the program takes osproxy's certificate for a revoked one"},
     {SSL_R_SSLV3_ALERT_UNSUPPORTED_CERTIFICATE,
      "the program does not know the kind of osproxy's certificate"},
     {SSL_R_SSLV3_ALERT_HANDSHAKE_FAILURE, "the program accepts nothing of what it was offered"},
-    {SSL_R_TLSV1_ALERT_PROTOCOL_VERSION, "the program does not know the version of TLS that was chosen"},
-    {SSL_R_DECRYPTION_FAILED_OR_BAD_RECORD_MAC, "what the program sent cannot be decrypted: it was damaged"},
+    {SSL_R_TLSV1_ALERT_PROTOCOL_VERSION,
+     "the program does not know the version of TLS that was chosen"},
+    {SSL_R_DECRYPTION_FAILED_OR_BAD_RECORD_MAC,
+     "what the program sent cannot be decrypted: it was damaged"},
 };
 
 template <std::size_t N>
@@ -84,7 +98,8 @@ std::string_view meaning_at_program(int reason) {
 int alert_at_program(int reason, int otherwise) {
   const int alert = reason - SSL_AD_REASON_OFFSET;
   if (alert > 0 && alert < 256) return alert;
-  const bool version = reason == SSL_R_UNSUPPORTED_PROTOCOL || reason == SSL_R_NO_PROTOCOLS_AVAILABLE;
+  const bool version =
+      reason == SSL_R_UNSUPPORTED_PROTOCOL || reason == SSL_R_NO_PROTOCOLS_AVAILABLE;
   return version ? SSL_AD_PROTOCOL_VERSION : otherwise;
 }
 

@@ -11,27 +11,29 @@
 namespace mitm::intercept {
 namespace {
 
-/// Of URL and host in the event of a message, in bytes. Two bytes may be a message, and a URL a quarter of a
-/// megabyte; the flow's other events have it whole.
+/// Of URL and host in the event of a message, in bytes. Two bytes may be a message, and a URL a
+/// quarter of a megabyte; the flow's other events have it whole.
 constexpr std::size_t kMessageUrl = 2 << 10;
 
-/// What a server answers that wanted another client certificate than it got: nginx 400 (495 and 496 in its
-/// log), Apache 403, others 401. Empty: nothing of the kind.
+/// What a server answers that wanted another client certificate than it got: nginx 400 (495 and 496
+/// in its log), Apache 403, others 401. Empty: nothing of the kind.
 std::string hint_on_client_certificate(const flow::Flow& flow) {
   constexpr int kRefusals[] = {400, 401, 403, 495, 496};
-  const bool refused =
-      flow.type == flow::Type::http && std::ranges::find(kRefusals, flow.status) != std::end(kRefusals);
+  const bool refused = flow.type == flow::Type::http &&
+                       std::ranges::find(kRefusals, flow.status) != std::end(kRefusals);
   if (!refused || !flow.upstream_tls || flow.upstream_tls->client_certificate.empty()) return {};
   const std::string& shown = flow.upstream_tls->client_certificate;
   if (shown != "none")
-    return fmt::format("the server asked for a client certificate and was shown {}, which it may not accept",
-                       shown);
-  return "the server asked for a client certificate and was shown none (osproxy does not have the program's "
-         "own): name one with --client-cert, or let the host pass with a rule";
+    return fmt::format(
+        "the server asked for a client certificate and was shown {}, which it may not accept",
+        shown);
+  return "the server asked for a client certificate and was shown none (osproxy does not have the "
+         "program's own): name one with --client-cert, or let the host pass with a rule";
 }
 
-/// Whether a connection that says nothing of its host may be called after a name that was looked up. Name
-/// servers have addresses that are looked up as well, but whoever asks one does not mean that host.
+/// Whether a connection that says nothing of its host may be called after a name that was looked
+/// up. Name servers have addresses that are looked up as well, but whoever asks one does not mean
+/// that host.
 bool has_learned_name(flow::Type type, const base::Endpoint& server) {
   using flow::Type;
   const bool says_nothing = type == Type::tcp || type == Type::pass || type == Type::block;
@@ -68,7 +70,8 @@ std::unique_ptr<flow::Flow> Tracked::begin(flow::Type type) {
     flow->id = next_flow_id();
     flow->time = std::chrono::system_clock::now();
   } else if (type != flow::Type::tcp && offsets_[0] + offsets_[1] > 0) {
-    data_end(flow::Direction::request);  // nobody will say so: what comes is not seen, or nothing comes
+    data_end(
+        flow::Direction::request);  // nobody will say so: what comes is not seen, or nothing comes
     data_end(flow::Direction::response);
   }
   flow->type = type;
@@ -94,9 +97,10 @@ void Tracked::describe(flow::Flow& flow) const {
   flow.reason = connection_.verdict.reason;
 }
 
-void Tracked::go_on_later(std::unique_ptr<flow::Flow> flow, std::chrono::steady_clock::time_point began) {
-  flow->duration =
-      std::chrono::duration_cast<std::chrono::microseconds>(std::chrono::steady_clock::now() - began);
+void Tracked::go_on_later(std::unique_ptr<flow::Flow> flow,
+                          std::chrono::steady_clock::time_point began) {
+  flow->duration = std::chrono::duration_cast<std::chrono::microseconds>(
+      std::chrono::steady_clock::now() - began);
   waiting_ = std::move(flow);
 }
 
@@ -119,7 +123,8 @@ void Tracked::publish_message(const flow::Flow& flow, flow::Type type, flow::Dir
   describe(*told);
   told->host.assign(flow.host, 0, kMessageUrl);
   told->url.assign(flow.url, 0, kMessageUrl);
-  told->message.emplace(flow::MessageFacts{direction == flow::Direction::response, std::move(message)});
+  told->message.emplace(
+      flow::MessageFacts{direction == flow::Direction::response, std::move(message)});
   shared_.bus.publish(std::unique_ptr<const flow::Flow>(std::move(told)));
 }
 
@@ -137,7 +142,8 @@ void Tracked::publish_end(std::unique_ptr<flow::Flow> flow,
 void Tracked::data(flow::Direction direction, std::string_view bytes) {
   // What comes behind an end is not delivered.
   const bool ended = ended_[static_cast<int>(direction)];
-  if (!bytes.empty() && !quiet_ && !ended && shared_.bus.wants_data()) publish_data(direction, bytes);
+  if (!bytes.empty() && !quiet_ && !ended && shared_.bus.wants_data())
+    publish_data(direction, bytes);
 }
 
 void Tracked::data_end(flow::Direction direction) {

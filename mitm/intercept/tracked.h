@@ -14,7 +14,8 @@
 
 namespace mitm::intercept {
 
-/// What all connections of one io_context share. `scratch` holds nothing from one resumption to the next.
+/// What all connections of one io_context share. `scratch` holds nothing from one resumption to the
+/// next.
 struct Shared {
   const Settings& settings;
   flow::Bus& bus;
@@ -38,7 +39,9 @@ class Tracked {
   void settle(divert::Verdict verdict, std::string host);
   void set_sni(std::string sni) { sni_ = std::move(sni); }
   /// What was agreed on with the program, with the server: of all flows from here on.
-  void set_tls(flow::TlsFacts tls) { tls_ = std::make_shared<const flow::TlsFacts>(std::move(tls)); }
+  void set_tls(flow::TlsFacts tls) {
+    tls_ = std::make_shared<const flow::TlsFacts>(std::move(tls));
+  }
   void set_upstream_tls(flow::TlsFacts tls) {
     upstream_tls_ = std::make_shared<const flow::TlsFacts>(std::move(tls));
   }
@@ -53,22 +56,26 @@ class Tracked {
   /// The name that is shown and verified: `host`, else the destination's address.
   [[nodiscard]] std::string server_name() const;
 
-  /// A new flow that began now, with everything that is known of the connection; or the one that waits.
+  /// A new flow that began now, with everything that is known of the connection; or the one that
+  /// waits.
   [[nodiscard]] std::unique_ptr<flow::Flow> begin(flow::Type type);
-  /// The next begin() goes on with this flow, which began at `began`, under the type that it asks for.
+  /// The next begin() goes on with this flow, which began at `began`, under the type that it asks
+  /// for.
   void go_on_later(std::unique_ptr<flow::Flow> flow, std::chrono::steady_clock::time_point began);
   /// Whether a flow waits: plain words have been passed on before what comes now.
   [[nodiscard]] bool has_waiting() const { return waiting_ != nullptr; }
   /// Publishes a copy of `flow` as started, once more facts will follow with its end.
   void publish_start(const flow::Flow& flow) const;
-  /// From here on the connection is ended by us: that is the error of the flows that were still open.
+  /// From here on the connection is ended by us: that is the error of the flows that were still
+  /// open.
   void ends_because(std::string why) { end_reason_ = std::move(why); }
-  /// Publishes what one direction of `flow` has said, with 2 KiB of URL and host at most; `type` as of
-  /// Flow::message.
+  /// Publishes what one direction of `flow` has said, with 2 KiB of URL and host at most; `type` as
+  /// of Flow::message.
   void publish_message(const flow::Flow& flow, flow::Type type, flow::Direction direction,
                        http::Message message) const;
   /// With the time since `began`, and that before go_on_later.
-  void publish_end(std::unique_ptr<flow::Flow> flow, std::chrono::steady_clock::time_point began) const;
+  void publish_end(std::unique_ptr<flow::Flow> flow,
+                   std::chrono::steady_clock::time_point began) const;
 
   /// Decrypted bytes for the sinks that want them; `end`: the direction is over.
   void data(flow::Direction direction, std::string_view bytes);

@@ -1,5 +1,5 @@
-// Everything behind the dialer works on sockets: splicing, peeking, TLS of its own. So TLS to a proxy ends at
-// a socket as well, at the price of one more copy.
+// Everything behind the dialer works on sockets: splicing, peeking, TLS of its own. So TLS to a
+// proxy ends at a socket as well, at the price of one more copy.
 #include "mitm/intercept/tunnel.h"
 
 #include <array>
@@ -29,8 +29,8 @@ struct Way {
   bool over = false;
 };
 
-/// `way.to` takes no more. What it had said before still comes, by the other way, which then meets the
-/// failure.
+/// `way.to` takes no more. What it had said before still comes, by the other way, which then meets
+/// the failure.
 void give_up(Tunnel& tunnel, const Way& way, const Way& back) {
   if (!way.to.lost() || back.over) return reset(tunnel);
   way.to.cancel();

@@ -20,11 +20,13 @@ struct Tunnel {
   std::unique_ptr<Channel> near;
 };
 
-/// Two connected sockets over the loopback: unlike a socketpair, resets reach the other side as resets.
+/// Two connected sockets over the loopback: unlike a socketpair, resets reach the other side as
+/// resets.
 [[nodiscard]] base::Result<std::pair<Channel::Socket, Channel::Socket>> loopback_pair(
     const boost::asio::any_io_executor& executor);
 
-/// Passes bytes until both directions have ended. Half-closes are passed on, a reset or a TLS error resets.
+/// Passes bytes until both directions have ended. Half-closes are passed on, a reset or a TLS error
+/// resets.
 boost::asio::awaitable<void> run(std::unique_ptr<Tunnel> tunnel);
 
 }  // namespace mitm::intercept

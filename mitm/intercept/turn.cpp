@@ -12,7 +12,8 @@ namespace mitm::intercept {
 boost::asio::awaitable<void> Turn::yield_when_over() {
   if (!is_over()) co_return;
   const auto executor = co_await boost::asio::this_coro::executor;
-  divert::heartbeat_of(boost::asio::query(executor, boost::asio::execution::context)).beat_when_due();
+  divert::heartbeat_of(boost::asio::query(executor, boost::asio::execution::context))
+      .beat_when_due();
   co_await boost::asio::post(boost::asio::use_awaitable);
   restart();
 }

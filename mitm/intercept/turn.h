@@ -9,16 +9,17 @@
 
 namespace mitm::intercept {
 
-/// One resumption of a coroutine that moves bytes. What a peer sends costs anything between a copy and a
-/// thousand times its size in decompressed bytes, so the measure is time: whoever works through input asks
-/// between two steps, none of which exceeds some milliseconds whatever the input says, and yields when the
-/// turn is over. A machine that is busy elsewhere ends turns early, which does no harm.
+/// One resumption of a coroutine that moves bytes. What a peer sends costs anything between a copy
+/// and a thousand times its size in decompressed bytes, so the measure is time: whoever works
+/// through input asks between two steps, none of which exceeds some milliseconds whatever the input
+/// says, and yields when the turn is over. A machine that is busy elsewhere ends turns early, which
+/// does no harm.
 class Turn {
  public:
   using Clock = std::chrono::steady_clock;
   static constexpr std::chrono::milliseconds kLength{2};
-  /// Bytes of input that are parsed at once, where each of them may cost much: an event, or a kilobyte of
-  /// decompressed data.
+  /// Bytes of input that are parsed at once, where each of them may cost much: an event, or a
+  /// kilobyte of decompressed data.
   static constexpr std::size_t kStep = 4 << 10;
   /// The same where bytes cost less.
   static constexpr std::size_t kLargeStep = 32 << 10;

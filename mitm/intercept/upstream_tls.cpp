@@ -1,6 +1,6 @@
-// The proxy's own client side. Sessions are kept by (server, SNI, ALPN, kind of hello) with the certificate
-// they were verified with (OpenSSL keeps it in the session), because a resumed handshake shows none and the
-// program's leaf is made after it.
+// The proxy's own client side. Sessions are kept by (server, SNI, ALPN, kind of hello) with the
+// certificate they were verified with (OpenSSL keeps it in the session), because a resumed
+// handshake shows none and the program's leaf is made after it.
 #include "mitm/intercept/upstream_tls.h"
 
 #include <algorithm>
@@ -54,7 +54,8 @@ base::Result<tls::X509StorePtr> trusted_store(const Settings& settings) {
   if (!store) return tls::openssl_error("cannot set up TLS");
   if (!settings.upstream_ca.empty()) {
     const auto option = settings.upstream_ca_only ? "--upstream-ca-only" : "--upstream-ca";
-    if (auto added = add_pem(store.get(), settings.upstream_ca, option); !added) return added.error();
+    if (auto added = add_pem(store.get(), settings.upstream_ca, option); !added)
+      return added.error();
   }
   if (settings.upstream_ca_only) return store;
   if (X509_STORE_set_default_paths(store.get()) != 1)
@@ -67,12 +68,13 @@ base::Result<tls::X509StorePtr> trusted_store(const Settings& settings) {
 constexpr int kCertificateLevel = 2;
 
 SSL* ssl_of(X509_STORE_CTX* verification) {
-  return static_cast<SSL*>(X509_STORE_CTX_get_ex_data(verification, SSL_get_ex_data_X509_STORE_CTX_idx()));
+  return static_cast<SSL*>(
+      X509_STORE_CTX_get_ex_data(verification, SSL_get_ex_data_X509_STORE_CTX_idx()));
 }
 
 constexpr std::string_view kNoCertificate =
-    "it asks for a client certificate: name one with --client-cert (client-certs in the configuration), or "
-    "let the host pass with a rule";
+    "it asks for a client certificate: name one with --client-cert (client-certs in the "
+    "configuration), or let the host pass with a rule";
 
 constexpr int kLongestChain = 10;  ///< that is shown: usual ones have three
 
@@ -94,8 +96,8 @@ flow::CertificateFacts certificate_facts(X509* certificate) {
 std::string offered_versions(SSL* ssl) {
   const auto digit = [](long version) { return (version & 0xff) - 1; };
   const long lowest = SSL_get_min_proto_version(ssl), highest = SSL_get_max_proto_version(ssl);
-  return fmt::format("TLS 1.{} to 1.{}: what the program offers, as far as --tls-min allows", digit(lowest),
-                     highest == 0 ? 3 : digit(highest));
+  return fmt::format("TLS 1.{} to 1.{}: what the program offers, as far as --tls-min allows",
+                     digit(lowest), highest == 0 ? 3 : digit(highest));
 }
 
 }  // namespace
@@ -113,10 +115,12 @@ std::string UpstreamTls::Ask::target() const {
   return host.empty() ? server.address().to_string() : host;
 }
 
-UpstreamTls::Attempt::Attempt(UpstreamTls& owner, const Ask& ask) : owner_(owner), host_(ask.target()) {
+UpstreamTls::Attempt::Attempt(UpstreamTls& owner, const Ask& ask)
+    : owner_(owner), host_(ask.target()) {
   const Speaker& speaker = owner.speaker_for(ask.hello);
   context_ = speaker.context;
-  key_ = fmt::format("{}\n{}\n{}\n{}\n", base::to_string(ask.server), ask.sni, host_, speaker.number);
+  key_ =
+      fmt::format("{}\n{}\n{}\n{}\n", base::to_string(ask.server), ask.sni, host_, speaker.number);
   key_ += wire_names(ask.alpn);
   psk_ = ask.hello != nullptr && ask.hello->psk;
 }
@@ -149,8 +153,8 @@ base::Result<tls::SslCtxPtr> UpstreamTls::make_context() const {
   if (min_version_ < TLS1_2_VERSION) SSL_CTX_set_security_level(raw, 0);
   SSL_CTX_set_min_proto_version(raw, min_version_);
   SSL_CTX_set_options(raw, SSL_OP_NO_RENEGOTIATION);
-  SSL_CTX_set_mode(
-      raw, SSL_MODE_RELEASE_BUFFERS | SSL_MODE_ENABLE_PARTIAL_WRITE | SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER);
+  SSL_CTX_set_mode(raw, SSL_MODE_RELEASE_BUFFERS | SSL_MODE_ENABLE_PARTIAL_WRITE |
+                            SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER);
   SSL_CTX_set_read_ahead(raw, 1);
   SSL_CTX_set_session_cache_mode(raw, SSL_SESS_CACHE_CLIENT | SSL_SESS_CACHE_NO_INTERNAL);
   SSL_CTX_sess_set_new_cb(raw, keep_session);
@@ -175,8 +179,8 @@ const UpstreamTls::Speaker& UpstreamTls::speaker_for(const divert::ClientHello* 
     likeness.ciphers.clear();
   }
   const auto others = speakers_.begin() + 1;
-  auto known =
-      std::find_if(others, speakers_.end(), [&](const auto& one) { return one.likeness == likeness; });
+  auto known = std::find_if(others, speakers_.end(),
+                            [&](const auto& one) { return one.likeness == likeness; });
   if (known == speakers_.end()) {
     auto context = make_context();
     if (!context) return speakers_.front();
@@ -192,8 +196,8 @@ const UpstreamTls::Speaker& UpstreamTls::speaker_for(const divert::ClientHello* 
 int UpstreamTls::keep_session(SSL* ssl, SSL_SESSION* session) {
   auto& attempt = *static_cast<Attempt*>(SSL_get_app_data(ssl));
   if (attempt.owner_.verify_ && SSL_get_verify_result(ssl) != X509_V_OK) return 0;
-  // A copy: OpenSSL marks a connection's own session as spent when the connection ends badly, and many
-  // servers end every connection without close_notify.
+  // A copy: OpenSSL marks a connection's own session as spent when the connection ends badly, and
+  // many servers end every connection without close_notify.
   attempt.owner_.remember(attempt.key_, tls::SslSessionPtr{SSL_SESSION_dup(session)});
   return 0;
 }
@@ -203,13 +207,14 @@ int UpstreamTls::show_certificate(SSL* ssl, void*) {
   const auto path = attempt.owner_.certificates_->present(ssl, attempt.host_);
   attempt.certificate_ = path.empty() ? "none" : path;
   // Without one, too: whether the server minds shows with the first bytes it sends.
-  attempt.server_->set_hint(path.empty()
-                                ? std::string{kNoCertificate}
-                                : fmt::format("it asks for a client certificate and was shown {}", path));
+  attempt.server_->set_hint(
+      path.empty() ? std::string{kNoCertificate}
+                   : fmt::format("it asks for a client certificate and was shown {}", path));
   return 1;
 }
 
-/// OpenSSL knows one level for the cryptography of TLS and for certificates. What lowers it for old servers
+/// OpenSSL knows one level for the cryptography of TLS and for certificates. What lowers it for old
+/// servers
 /// (--tls-min, --tls-ciphers) lowers nothing for certificates.
 int UpstreamTls::verify_chain(X509_STORE_CTX* verification, void*) {
   SSL* const ssl = ssl_of(verification);
@@ -223,7 +228,8 @@ int UpstreamTls::verify_chain(X509_STORE_CTX* verification, void*) {
   return good;
 }
 
-std::shared_ptr<const flow::CertificateChain> UpstreamTls::chain_of(const STACK_OF(X509) * certificates) {
+std::shared_ptr<const flow::CertificateChain> UpstreamTls::chain_of(const STACK_OF(X509) *
+                                                                    certificates) {
   const int count = certificates != nullptr ? sk_X509_num(certificates) : 0;
   if (count <= 0) return nullptr;
   std::string key;
@@ -231,7 +237,8 @@ std::shared_ptr<const flow::CertificateChain> UpstreamTls::chain_of(const STACK_
     unsigned char digest[EVP_MAX_MD_SIZE];
     unsigned size = 0;
     // OpenSSL has this one at hand.
-    if (X509_digest(sk_X509_value(certificates, at), EVP_sha1(), digest, &size) != 1) return nullptr;
+    if (X509_digest(sk_X509_value(certificates, at), EVP_sha1(), digest, &size) != 1)
+      return nullptr;
     key.append(reinterpret_cast<const char*>(digest), size);
   }
   if (const auto known = chains_.find(key); known != chains_.end()) return known->second;
@@ -261,37 +268,40 @@ int UpstreamTls::note_finding(int good, X509_STORE_CTX* verification) {
   if (good == 1) return 1;
   auto& attempt = *static_cast<Attempt*>(SSL_get_app_data(ssl_of(verification)));
   const int code = X509_STORE_CTX_get_error(verification);
-  attempt.problem_ = tls::explain(
-      {code, X509_STORE_CTX_get_error_depth(verification), X509_STORE_CTX_get_current_cert(verification)},
-      std::chrono::system_clock::now());
+  attempt.problem_ = tls::explain({code, X509_STORE_CTX_get_error_depth(verification),
+                                   X509_STORE_CTX_get_current_cert(verification)},
+                                  std::chrono::system_clock::now());
   attempt.trust_ = tls::is_about_trust(code);
   attempt.alert_ = tls::alert_for(code);
   return 0;
 }
 
-std::string UpstreamTls::explain(const Channel& server, const Attempt& attempt, std::string_view name) {
+std::string UpstreamTls::explain(const Channel& server, const Attempt& attempt,
+                                 std::string_view name) {
   const int reason = server.tls_reason();
   if (reason == SSL_R_CERTIFICATE_VERIFY_FAILED && !attempt.problem_.empty()) {
     return fmt::format(
         "the certificate of {} cannot be verified: {}; to accept it, {}", name, attempt.problem_,
-        attempt.trust_ ? "give its CA with --upstream-ca FILE, or switch verification off with --insecure"
-                       : "switch verification off with --insecure");
+        attempt.trust_
+            ? "give its CA with --upstream-ca FILE, or switch verification off with --insecure"
+            : "switch verification off with --insecure");
   }
   const std::string meaning = meaning_at_server(reason, server.first_heard());
-  std::string text = meaning.empty()
-                         ? fmt::format("TLS with {} failed: {}", name, server.failure())
-                         : fmt::format("TLS with {} failed: {} ({})", name, meaning, server.failure());
+  std::string text =
+      meaning.empty() ? fmt::format("TLS with {} failed: {}", name, server.failure())
+                      : fmt::format("TLS with {} failed: {} ({})", name, meaning, server.failure());
   if (reason == SSL_R_UNSUPPORTED_PROTOCOL || reason == SSL_R_TLSV1_ALERT_PROTOCOL_VERSION)
     text += fmt::format("; it was offered {}", offered_versions(server.ssl()));
-  const bool nothing_fits =
-      reason == SSL_R_SSLV3_ALERT_HANDSHAKE_FAILURE || reason == SSL_R_TLSV1_ALERT_INSUFFICIENT_SECURITY;
+  const bool nothing_fits = reason == SSL_R_SSLV3_ALERT_HANDSHAKE_FAILURE ||
+                            reason == SSL_R_TLSV1_ALERT_INSUFFICIENT_SECURITY;
   if (nothing_fits && attempt.certificate_.empty())
-    text += fmt::format("; it was offered the ciphers of {}, and the program's groups and signatures",
-                        attempt.owner_.ciphers_.empty() ? "the program's own hello" : "--tls-ciphers");
+    text +=
+        fmt::format("; it was offered the ciphers of {}, and the program's groups and signatures",
+                    attempt.owner_.ciphers_.empty() ? "the program's own hello" : "--tls-ciphers");
   if (nothing_fits && attempt.psk_)
     text +=
-        "; the program also offers a pre-shared key (PSK), which osproxy does not have: let the host pass "
-        "with a rule if the server expects one";
+        "; the program also offers a pre-shared key (PSK), which osproxy does not have: let the "
+        "host pass with a rule if the server expects one";
   return text;
 }
 
@@ -323,10 +333,10 @@ tls::SslPtr UpstreamTls::prepare(Attempt& attempt, const Ask& ask) {
   SSL_set_app_data(ssl.get(), &attempt);
   SSL_set_connect_state(ssl.get());
   X509_VERIFY_PARAM* const names = SSL_get0_param(ssl.get());
-  X509_VERIFY_PARAM_set_hostflags(names,
-                                  X509_CHECK_FLAG_NO_PARTIAL_WILDCARDS | X509_CHECK_FLAG_NEVER_CHECK_SUBJECT);
-  // Some programs (wrk) put an address into SNI, where RFC 6066 wants a name: certificates have it as an
-  // address.
+  X509_VERIFY_PARAM_set_hostflags(
+      names, X509_CHECK_FLAG_NO_PARTIAL_WILDCARDS | X509_CHECK_FLAG_NEVER_CHECK_SUBJECT);
+  // Some programs (wrk) put an address into SNI, where RFC 6066 wants a name: certificates have it
+  // as an address.
   boost::system::error_code no_address;
   const std::string target = ask.target();
   boost::asio::ip::make_address(target, no_address);
@@ -347,7 +357,8 @@ awaitable<std::string> UpstreamTls::connect(Channel& server, Attempt& attempt, c
   const std::string name = ask.target();
   tls::SslPtr ssl = prepare(attempt, ask);
   if (!ssl) {
-    base::Error error = tls::openssl_error(fmt::format("cannot set up TLS to {}", base::printable(name)));
+    base::Error error =
+        tls::openssl_error(fmt::format("cannot set up TLS to {}", base::printable(name)));
     co_return std::move(error.text);
   }
   attempt.server_ = &server;
@@ -356,7 +367,8 @@ awaitable<std::string> UpstreamTls::connect(Channel& server, Attempt& attempt, c
   note_facts(server.ssl(), attempt);
   if (done.ok()) co_return std::string{};
   attempt.alert_ = alert_at_program(server.tls_reason(), attempt.alert_);
-  if (done.ended()) co_return fmt::format("{} closed the connection during the TLS handshake", name);
+  if (done.ended())
+    co_return fmt::format("{} closed the connection during the TLS handshake", name);
   co_return explain(server, attempt, name);
 }
 

@@ -1,4 +1,5 @@
-// TLS towards the servers: verified, with the program's own names, resumed where the server allows it.
+// TLS towards the servers: verified, with the program's own names, resumed where the server allows
+// it.
 #pragma once
 
 #include <chrono>
@@ -43,8 +44,8 @@ class UpstreamTls {
     [[nodiscard]] const std::string& client_certificate() const { return certificate_; }
     /// What was agreed on, or, when connect() has failed, what was known by then (null: nothing).
     [[nodiscard]] const std::shared_ptr<flow::TlsFacts>& facts() const { return facts_; }
-    /// The alert (SSL_AD_...) that tells a program why connect() has failed: the server's own, if it sent
-    /// one.
+    /// The alert (SSL_AD_...) that tells a program why connect() has failed: the server's own, if
+    /// it sent one.
     [[nodiscard]] int alert() const { return alert_; }
 
    private:
@@ -66,7 +67,8 @@ class UpstreamTls {
   /// Errors name the setting that is wrong.
   [[nodiscard]] static base::Result<std::unique_ptr<UpstreamTls>> make(const Settings& settings);
 
-  /// Puts TLS on `server`. Returns why that failed, for the person whose program it is; empty: it did not.
+  /// Puts TLS on `server`. Returns why that failed, for the person whose program it is; empty: it
+  /// did not.
   boost::asio::awaitable<std::string> connect(Channel& server, Attempt& attempt, const Ask& ask);
 
  private:
@@ -91,7 +93,8 @@ class UpstreamTls {
   static int note_finding(int good, X509_STORE_CTX* verification);
   static int verify_chain(X509_STORE_CTX* verification, void*);
   /// The same for the same certificates: most connections go to servers that are known.
-  [[nodiscard]] std::shared_ptr<const flow::CertificateChain> chain_of(const STACK_OF(X509) * certificates);
+  [[nodiscard]] std::shared_ptr<const flow::CertificateChain> chain_of(const STACK_OF(X509) *
+                                                                       certificates);
   void note_facts(SSL* ssl, Attempt& attempt);
   [[nodiscard]] static std::string explain(const Channel& server, const Attempt& attempt,
                                            std::string_view name);

@@ -1,5 +1,5 @@
-// A WebSocket that began with HTTP/1.1: bytes pass as they come, each message is an event of the request's
-// flow.
+// A WebSocket that began with HTTP/1.1: bytes pass as they come, each message is an event of the
+// request's flow.
 #pragma once
 
 #include <chrono>
@@ -15,8 +15,8 @@ namespace mitm::intercept {
 class WebSocketSession final : private PassThrough::Observer {
  public:
   /// `flow`: the request, which began at `began`, with its answer. Its end is published by run().
-  WebSocketSession(Tracked& tracked, Channel& client, Channel& server, std::unique_ptr<flow::Flow> flow,
-                   std::chrono::steady_clock::time_point began);
+  WebSocketSession(Tracked& tracked, Channel& client, Channel& server,
+                   std::unique_ptr<flow::Flow> flow, std::chrono::steady_clock::time_point began);
 
   boost::asio::awaitable<void> run();
 

@@ -11,7 +11,8 @@
 namespace mitm::proxy {
 namespace {
 
-constexpr char kVersion = 5, kNoAuthentication = 0, kPassword = 2, kPasswordVersion = 1, kConnect = 1;
+constexpr char kVersion = 5, kNoAuthentication = 0, kPassword = 2, kPasswordVersion = 1,
+               kConnect = 1;
 constexpr char kAddressV4 = 1, kName = 3, kAddressV6 = 4;
 constexpr char kNoMethod = '\xff';
 constexpr std::size_t kMaxShown = 200;
@@ -19,9 +20,9 @@ constexpr std::size_t kMaxName = 255;
 
 std::string base64(std::string_view bytes) {
   std::string out((bytes.size() + 2) / 3 * 4 + 1, '\0');
-  const int size =
-      EVP_EncodeBlock(reinterpret_cast<unsigned char*>(out.data()),
-                      reinterpret_cast<const unsigned char*>(bytes.data()), static_cast<int>(bytes.size()));
+  const int size = EVP_EncodeBlock(reinterpret_cast<unsigned char*>(out.data()),
+                                   reinterpret_cast<const unsigned char*>(bytes.data()),
+                                   static_cast<int>(bytes.size()));
   out.resize(static_cast<std::size_t>(size));
   return out;
 }
@@ -29,7 +30,8 @@ std::string base64(std::string_view bytes) {
 std::string connect_request(const Proxy& proxy, const std::string& target) {
   std::string head = fmt::format("CONNECT {} HTTP/1.1\r\nHost: {}\r\n", target, target);
   if (const auto& known = proxy.credentials) {
-    head += fmt::format("Proxy-Authorization: Basic {}\r\n", base64(known->user + ":" + known->password));
+    head += fmt::format("Proxy-Authorization: Basic {}\r\n",
+                        base64(known->user + ":" + known->password));
   }
   return head + "\r\n";
 }
@@ -162,14 +164,16 @@ Handshake::What Handshake::react_to_head() {
   if (status < 300) return What::open;
   std::string why = base::printable(line.substr(9, kMaxShown));
   if (status == 407) {
-    why += proxy_.credentials ? "; it does not accept this user and password"
-                              : "; give user and password in its URL: http://USER:PASSWORD@HOST:PORT";
+    why += proxy_.credentials
+               ? "; it does not accept this user and password"
+               : "; give user and password in its URL: http://USER:PASSWORD@HOST:PORT";
   }
   return refuse(std::move(why), ECONNREFUSED);
 }
 
 Handshake::What Handshake::react_to_method() {
-  if (heard_[0] != kVersion) return refuse("it does not answer as a SOCKS5 proxy does", ECONNREFUSED);
+  if (heard_[0] != kVersion)
+    return refuse("it does not answer as a SOCKS5 proxy does", ECONNREFUSED);
   if (heard_[1] == kNoAuthentication) {
     to_send_ = socks_request();
     state_ = State::socks_reply;
@@ -181,14 +185,16 @@ Handshake::What Handshake::react_to_method() {
     return What::send;
   }
   if (heard_[1] == kNoMethod && !proxy_.credentials) {
-    return refuse("it wants a user; give user and password in its URL: socks5://USER:PASSWORD@HOST:PORT",
-                  ECONNREFUSED);
+    return refuse(
+        "it wants a user; give user and password in its URL: socks5://USER:PASSWORD@HOST:PORT",
+        ECONNREFUSED);
   }
   return refuse("it offers no way to authenticate that osproxy knows", ECONNREFUSED);
 }
 
 Handshake::What Handshake::react_to_reply() {
-  if (heard_[0] != kVersion) return refuse("it does not answer as a SOCKS5 proxy does", ECONNREFUSED);
+  if (heard_[0] != kVersion)
+    return refuse("it does not answer as a SOCKS5 proxy does", ECONNREFUSED);
   const auto code = static_cast<unsigned char>(heard_[1]);
   if (code != 0) {
     const Reply reply = meaning_of(code);

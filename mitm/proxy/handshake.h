@@ -1,5 +1,5 @@
-// What is said to an upstream proxy before it passes bytes on: HTTP CONNECT (RFC 9110 section 9.3.6, Basic
-// authentication), SOCKS5 (RFC 1928, 1929). Sans I/O: bytes in, bytes out.
+// What is said to an upstream proxy before it passes bytes on: HTTP CONNECT (RFC 9110
+// section 9.3.6, Basic authentication), SOCKS5 (RFC 1928, 1929). Sans I/O: bytes in, bytes out.
 #pragma once
 
 #include <cstddef>
@@ -23,7 +23,8 @@ class Handshake {
   /// An answer's head that is longer is refused.
   static constexpr std::size_t kMaxHead = 16 << 10;
 
-  /// Has the first thing to send. `target.name` counts for proxies with remote names only, and when it fits.
+  /// Has the first thing to send. `target.name` counts for proxies with remote names only, and when
+  /// it fits.
   Handshake(const Proxy& proxy, const Target& target);
 
   enum class What : std::uint8_t {
@@ -36,7 +37,8 @@ class Handshake {
     What what = What::more;
     std::size_t used = 0;  ///< of the bytes
   };
-  /// `bytes`: what the proxy has sent and was not taken yet. Not to be called after open or refused.
+  /// `bytes`: what the proxy has sent and was not taken yet. Not to be called after open or
+  /// refused.
   [[nodiscard]] Step take(std::string_view bytes);
 
   [[nodiscard]] const std::string& to_send() const { return to_send_; }

@@ -18,9 +18,8 @@ constexpr std::size_t kMaxUrl = 1024;
 constexpr std::size_t kMaxCredential = 255;
 constexpr std::size_t kMaxHost = 253;
 constexpr std::string_view kExpected =
-    "expected a URL such as http://proxy.example:3128, https://USER:PASSWORD@HOST:PORT, socks5://HOST:PORT "
-    "or "
-    "socks5h://HOST:PORT (the proxy resolves names), or direct";
+    "expected a URL such as http://proxy.example:3128, https://USER:PASSWORD@HOST:PORT, "
+    "socks5://HOST:PORT or socks5h://HOST:PORT (the proxy resolves names), or direct";
 
 struct Scheme {
   std::string_view name;
@@ -105,10 +104,12 @@ Result<> parse_place(std::string_view text, Proxy& proxy) {
 }  // namespace
 
 std::string Proxy::label() const {
-  const auto* scheme = std::ranges::find_if(
-      kSchemes, [this](const Scheme& one) { return one.kind == kind && one.remote_names == remote_names; });
+  const auto* scheme = std::ranges::find_if(kSchemes, [this](const Scheme& one) {
+    return one.kind == kind && one.remote_names == remote_names;
+  });
   const bool bracketed = host.find(':') != host.npos;
-  return fmt::format("{}://{}{}{}:{}", scheme->name, bracketed ? "[" : "", host, bracketed ? "]" : "", port);
+  return fmt::format("{}://{}{}{}:{}", scheme->name, bracketed ? "[" : "", host,
+                     bracketed ? "]" : "", port);
 }
 
 Result<Proxy> parse_proxy(std::string_view url) {

@@ -1,5 +1,5 @@
-// Bodies come from anywhere: text keeps its lines and nothing else that a terminal would act on, everything
-// else is shown in hex.
+// Bodies come from anywhere: text keeps its lines and nothing else that a terminal would act on,
+// everything else is shown in hex.
 #include "mitm/sink/body_text.h"
 
 #include <algorithm>
@@ -30,7 +30,8 @@ std::string_view whole_sequences(std::string_view bytes) {
 
 bool is_text(std::string_view bytes) {
   const auto control = [](char c) {
-    return (static_cast<unsigned char>(c) < 0x20 && c != '\n' && c != '\r' && c != '\t') || c == 0x7f;
+    return (static_cast<unsigned char>(c) < 0x20 && c != '\n' && c != '\r' && c != '\t') ||
+           c == 0x7f;
   };
   return base::is_utf8(bytes) && std::none_of(bytes.begin(), bytes.end(), control);
 }
@@ -63,8 +64,8 @@ void append_text(std::string& out, std::string_view text) {
   }
 }
 
-/// The first bytes, in at most 4 KiB of lines: each byte takes five characters, and a small coded body can
-/// be a large one decoded.
+/// The first bytes, in at most 4 KiB of lines: each byte takes five characters, and a small coded
+/// body can be a large one decoded.
 void append_hex(std::string& out, std::string_view bytes) {
   constexpr std::size_t kRow = 16, kLine = 80, kMostText = 4 << 10;
   constexpr std::size_t kMost = kMostText / kLine * kRow;
@@ -82,8 +83,8 @@ void append_hex(std::string& out, std::string_view bytes) {
   if (left_out > 0) append_left_out(out, left_out);
 }
 
-/// `cut`: something follows `shown` that is not shown. Only then a character that is cut off at its end is
-/// left out.
+/// `cut`: something follows `shown` that is not shown. Only then a character that is cut off at its
+/// end is left out.
 void append_shown(std::string& out, std::string_view shown, std::string_view type, bool cut) {
   const auto last = cut ? http::CutOff::left_out : http::CutOff::escaped;
   const auto converted = http::to_utf8(type, shown, last);
@@ -113,9 +114,10 @@ bool append_decoded(std::string& out, const Body& body, std::uint64_t total, std
   if (!decoded || (decoded->damaged && is_text(whole_sequences(body.kept)))) return false;
   const bool whole = decoded->whole && body.kept.size() == total;
   append_shown(out, decoded->bytes, body.type, !whole && !decoded->damaged);
-  fmt::format_to(std::back_inserter(out), "{}{}({}, {}{} on the wire{})\n", kIndent, whole ? "" : "... ",
-                 base::printable(body.coding), decoded->damaged ? "damaged from here on, " : "",
-                 size_text(total), decoded->trailing > 0 ? "; what follows its end:" : "");
+  fmt::format_to(std::back_inserter(out), "{}{}({}, {}{} on the wire{})\n", kIndent,
+                 whole ? "" : "... ", base::printable(body.coding),
+                 decoded->damaged ? "damaged from here on, " : "", size_text(total),
+                 decoded->trailing > 0 ? "; what follows its end:" : "");
   if (decoded->trailing == 0) return true;
   const auto rest = body.kept.substr(body.kept.size() - decoded->trailing);
   append_shown(out, rest.substr(0, limit), {}, true);
@@ -129,14 +131,16 @@ void append_body(std::string& out, const Body& body, std::size_t limit) {
   if (total == 0) return;
   out += '\n';
   if (body.kept.empty()) {
-    fmt::format_to(std::back_inserter(out), "{}{}, not kept (see --bodies)\n", kIndent, size_text(total));
+    fmt::format_to(std::back_inserter(out), "{}{}, not kept (see --bodies)\n", kIndent,
+                   size_text(total));
     return;
   }
   if (!body.coding.empty() && !http::iequals(body.coding, "identity")) {
     if (append_decoded(out, body, total, limit)) return;
     append_as_it_came(out, body, total, limit);
-    fmt::format_to(std::back_inserter(out), "{}({} cannot be decoded: shown as received, {} on the wire)\n",
-                   kIndent, base::printable(body.coding), size_text(total));
+    fmt::format_to(std::back_inserter(out),
+                   "{}({} cannot be decoded: shown as received, {} on the wire)\n", kIndent,
+                   base::printable(body.coding), size_text(total));
     return;
   }
   append_as_it_came(out, body, total, limit);

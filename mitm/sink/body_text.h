@@ -19,9 +19,10 @@ struct Body {
   std::string_view type{};             ///< value of content-type
 };
 
-/// At most `limit` bytes of `body`, content codings undone: as text when it is text (in the charset that its
-/// type names, else UTF-8, else, of a type of text, Latin 1), else as a hex dump of its first 816 bytes. A
-/// body whose coding cannot be undone is shown as it came, and that is said. Nothing for an empty body.
+/// At most `limit` bytes of `body`, content codings undone: as text when it is text (in the charset
+/// that its type names, else UTF-8, else, of a type of text, Latin 1), else as a hex dump of its
+/// first 816 bytes. A body whose coding cannot be undone is shown as it came, and that is said.
+/// Nothing for an empty body.
 void append_body(std::string& out, const Body& body, std::size_t limit);
 
 }  // namespace mitm::sink

@@ -1,5 +1,6 @@
-// Wireshark, tcpflow or Zeek reassemble a stream only from a conversation that begins with a handshake, is
-// acknowledged and ends with FINs. Lost events stay visible as gaps in the sequence numbers.
+// Wireshark, tcpflow or Zeek reassemble a stream only from a conversation that begins with a
+// handshake, is acknowledged and ends with FINs. Lost events stay visible as gaps in the sequence
+// numbers.
 #include "mitm/sink/conversation.h"
 
 #include <algorithm>
@@ -7,7 +8,8 @@
 namespace mitm::sink {
 
 Conversation::Conversation(std::uint64_t conn) {
-  const auto spread = static_cast<std::uint32_t>(conn) * 2654435761U;  // Knuth's multiplicative hash
+  const auto spread =
+      static_cast<std::uint32_t>(conn) * 2654435761U;  // Knuth's multiplicative hash
   halves_[0].first = halves_[0].next = spread;
   halves_[1].first = halves_[1].next = ~spread;
 }

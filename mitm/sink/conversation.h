@@ -27,12 +27,12 @@ class Conversation {
  public:
   static constexpr std::size_t kMaxPayload = 16384;
 
-  /// Initial sequence numbers follow from `conn`: two connections over the same ports do not look like a
-  /// retransmission.
+  /// Initial sequence numbers follow from `conn`: two connections over the same ports do not look
+  /// like a retransmission.
   explicit Conversation(std::uint64_t conn);
 
-  /// Appends the segments of `data`, and the acknowledgement of the other side. Payloads point into `data`.
-  /// Nothing is said in a direction that has ended.
+  /// Appends the segments of `data`, and the acknowledgement of the other side. Payloads point into
+  /// `data`. Nothing is said in a direction that has ended.
   void add(const flow::Data& data, std::vector<Segment>& out);
   [[nodiscard]] bool ended() const { return halves_[0].ended && halves_[1].ended; }
 
@@ -48,9 +48,9 @@ class Conversation {
   bool open_ = false;
 };
 
-/// The IP packet (version 4 or 6, as the endpoints are) that carries `segment` between `client` and `server`,
-/// checksums included. Replaces `out`.
-void render_packet(const Segment& segment, const base::Endpoint& client, const base::Endpoint& server,
-                   std::string& out);
+/// The IP packet (version 4 or 6, as the endpoints are) that carries `segment` between `client` and
+/// `server`, checksums included. Replaces `out`.
+void render_packet(const Segment& segment, const base::Endpoint& client,
+                   const base::Endpoint& server, std::string& out);
 
 }  // namespace mitm::sink

@@ -1,5 +1,5 @@
-// The JSON form of a flow. Its description, key by key, is conf/flow.schema.json: a change here is a change
-// there. Every key of a type is always present; what is not known is null.
+// The JSON form of a flow. Its description, key by key, is conf/flow.schema.json: a change here is
+// a change there. Every key of a type is always present; what is not known is null.
 #include "mitm/sink/json_renderer.h"
 
 #include <fmt/format.h>
@@ -58,7 +58,8 @@ void append_duration(std::string& out, const std::optional<std::chrono::microsec
   append_padded(out, micros % 1000, 3);
 }
 
-/// `client_certificate`: that the server was shown. `chain`: JSON, of the server only; null: not its side.
+/// `client_certificate`: that the server was shown. `chain`: JSON, of the server only; null: not
+/// its side.
 void append_tls(std::string& out, const flow::TlsFacts* tls, std::string_view client_certificate,
                 const std::string* chain) {
   if (!tls) {
@@ -102,7 +103,8 @@ void add_http(JsonObject& object, const flow::Flow& flow, bool bodies) {
   flow.status == 0 ? object.token("status", "null") : object.integer("status", flow.status);
   append_fields(object.name("request_headers"), flow.request_headers);
   append_fields(object.name("response_headers"), flow.response_headers);
-  if (!flow.request_trailers.empty()) append_fields(object.name("request_trailers"), flow.request_trailers);
+  if (!flow.request_trailers.empty())
+    append_fields(object.name("request_trailers"), flow.request_trailers);
   if (!flow.response_trailers.empty())
     append_fields(object.name("response_trailers"), flow.response_trailers);
   if (!flow.refused.empty()) append_json_base64(object.name("refused"), flow.refused);
@@ -124,7 +126,8 @@ void add_message(JsonObject& object, const flow::MessageFacts& facts, bool bodie
   message.integer("wire_bytes", what.wire_bytes);
   message.boolean("compressed", what.compressed);
   if (what.kind == Kind::close) {
-    what.code == 0 ? message.token("code", "null") : message.integer("code", std::int64_t{what.code});
+    what.code == 0 ? message.token("code", "null")
+                   : message.integer("code", std::int64_t{what.code});
     message.text("reason", what.reason);
   } else if (what.kind == Kind::event) {
     message.text_or_null("name", what.name);
@@ -152,7 +155,8 @@ void TimeText::append(std::string& out, std::chrono::system_clock::time_point ti
   out += 'Z';
 }
 
-const std::string& JsonRenderer::process(const std::shared_ptr<const procmap::ProcessFacts>& facts) {
+const std::string& JsonRenderer::process(
+    const std::shared_ptr<const procmap::ProcessFacts>& facts) {
   if (!last_process_json_.empty() && facts == last_process_) return last_process_json_;
   last_process_ = facts;
   last_process_json_.clear();
@@ -174,7 +178,8 @@ const std::string& JsonRenderer::process(const std::shared_ptr<const procmap::Pr
   return last_process_json_;
 }
 
-const std::string& JsonRenderer::certificates(const std::shared_ptr<const flow::CertificateChain>& chain) {
+const std::string& JsonRenderer::certificates(
+    const std::shared_ptr<const flow::CertificateChain>& chain) {
   if (!last_chain_json_.empty() && chain == last_chain_) return last_chain_json_;
   last_chain_ = chain;
   last_chain_json_.clear();
@@ -221,7 +226,8 @@ void JsonRenderer::render(const flow::Flow& flow, bool bodies, std::string& out)
   }
   object.integer("request_bytes", flow.request_bytes);
   object.integer("response_bytes", flow.response_bytes);
-  append_duration(object.name("duration_ms"), flow.event == flow::Event::end ? flow.duration : std::nullopt);
+  append_duration(object.name("duration_ms"),
+                  flow.event == flow::Event::end ? flow.duration : std::nullopt);
   // In tls as well, where version 1 has had it from the beginning.
   const auto* const upstream = flow.upstream_tls.get();
   const std::string_view certificate =

@@ -82,7 +82,8 @@ void append_json_string(std::string& out, std::string_view bytes) {
     out.append(bytes.data(), plain);
     bytes.remove_prefix(plain);
     if (bytes.empty()) break;
-    const auto wide_end = std::find_if(bytes.begin(), bytes.end(), [](char c) { return (c & 0x80) == 0; });
+    const auto wide_end =
+        std::find_if(bytes.begin(), bytes.end(), [](char c) { return (c & 0x80) == 0; });
     const auto wide = static_cast<std::size_t>(wide_end - bytes.begin());
     if (wide > 0) {
       append_wide(out, bytes.substr(0, wide));
@@ -101,9 +102,9 @@ void append_json_base64(std::string& out, std::string_view bytes) {
     const std::string_view piece = bytes.substr(0, kPiece);
     const std::size_t before = out.size();
     out.resize(before + (piece.size() + 2) / 3 * 4 + 1);
-    const int written =
-        EVP_EncodeBlock(reinterpret_cast<unsigned char*>(out.data() + before),
-                        reinterpret_cast<const unsigned char*>(piece.data()), static_cast<int>(piece.size()));
+    const int written = EVP_EncodeBlock(reinterpret_cast<unsigned char*>(out.data() + before),
+                                        reinterpret_cast<const unsigned char*>(piece.data()),
+                                        static_cast<int>(piece.size()));
     out.resize(before + static_cast<std::size_t>(written));
     bytes.remove_prefix(piece.size());
   }

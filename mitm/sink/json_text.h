@@ -1,5 +1,6 @@
-// JSON tokens appended to a string. Used instead of a library's writer because every recorded flow pays for
-// it and the bytes come from the network: not UTF-8, and not to be shown raw on a terminal.
+// JSON tokens appended to a string. Used instead of a library's writer because every recorded flow
+// pays for it and the bytes come from the network: not UTF-8, and not to be shown raw on a
+// terminal.
 #pragma once
 
 #include <cstdint>
@@ -25,7 +26,9 @@ class JsonObject {
   /// Writes the name; the caller appends the value to the returned string.
   std::string& name(std::string_view name);
   void token(std::string_view name, std::string_view value) { this->name(name).append(value); }
-  void text(std::string_view name, std::string_view bytes) { append_json_string(this->name(name), bytes); }
+  void text(std::string_view name, std::string_view bytes) {
+    append_json_string(this->name(name), bytes);
+  }
   void text_or_null(std::string_view name, std::string_view bytes);
   void integer(std::string_view name, std::int64_t value);
   void integer(std::string_view name, const std::optional<std::uint64_t>& value);

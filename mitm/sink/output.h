@@ -8,8 +8,8 @@
 
 namespace mitm::sink {
 
-/// Works for files, pipes and terminals, blocking or not (stdout may have been made non-blocking by whoever
-/// shares it). Blocks until the reader takes the bytes; SIGPIPE must be ignored.
+/// Works for files, pipes and terminals, blocking or not (stdout may have been made non-blocking by
+/// whoever shares it). Blocks until the reader takes the bytes; SIGPIPE must be ignored.
 class Output {
  public:
   explicit Output(base::UniqueFd fd) : fd_(std::move(fd)) {}

@@ -1,5 +1,5 @@
-// IPv4, IPv6 and TCP headers (RFC 791, 8200, 9293) of packets that were never sent: they are complete, so
-// that a reader that checks lengths and checksums finds nothing to complain of.
+// IPv4, IPv6 and TCP headers (RFC 791, 8200, 9293) of packets that were never sent: they are
+// complete, so that a reader that checks lengths and checksums finds nothing to complain of.
 #include <cstring>
 
 #include <arpa/inet.h>
@@ -32,7 +32,8 @@ void put(std::string& out, const Bytes& bytes) {
   out.append(reinterpret_cast<const char*>(bytes.data()), bytes.size());
 }
 
-/// One's complement sum of 16-bit words in memory order (RFC 1071: byte order does not matter to it).
+/// One's complement sum of 16-bit words in memory order (RFC 1071: byte order does not matter to
+/// it).
 std::uint64_t sum_words(std::string_view bytes, std::uint64_t sum = 0) {
   while (bytes.size() >= 4) {
     std::uint32_t words = 0;
@@ -105,8 +106,8 @@ boost::asio::ip::address_v6 as_v6(const base::Address& address) {
 
 }  // namespace
 
-void render_packet(const Segment& segment, const base::Endpoint& client, const base::Endpoint& server,
-                   std::string& out) {
+void render_packet(const Segment& segment, const base::Endpoint& client,
+                   const base::Endpoint& server, std::string& out) {
   const bool request = segment.direction == flow::Direction::request;
   const base::Endpoint& source = request ? client : server;
   const base::Endpoint& target = request ? server : client;
@@ -126,7 +127,8 @@ void render_packet(const Segment& segment, const base::Endpoint& client, const b
   }
   const std::size_t tcp = out.size();
   put_tcp(out, segment, source.port(), target.port(), options);
-  // Both addresses end the IP header and are even in size: the pseudo-header's sum goes on into the segment.
+  // Both addresses end the IP header and are even in size: the pseudo-header's sum goes on into the
+  // segment.
   const std::uint64_t pseudo = htons(kTcpProtocol) + htons(static_cast<std::uint16_t>(tcp_size));
   store_checksum(out, tcp + 16, sum_words(std::string_view(out).substr(tcp - addresses), pseudo));
 }

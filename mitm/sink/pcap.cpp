@@ -1,5 +1,5 @@
-// Decrypted bytes for Wireshark: each recorded connection becomes a TCP conversation in a pcapng file. A
-// process is an interface there, which every packet names.
+// Decrypted bytes for Wireshark: each recorded connection becomes a TCP conversation in a pcapng
+// file. A process is an interface there, which every packet names.
 #include <list>
 #include <map>
 #include <unordered_map>
@@ -16,8 +16,8 @@
 namespace mitm::sink {
 namespace {
 
-/// Beyond this, the conversation that was silent longest is forgotten: an end that was lost (a full queue)
-/// must not hold memory for ever. Should it speak again, it begins with a new handshake.
+/// Beyond this, the conversation that was silent longest is forgotten: an end that was lost (a full
+/// queue) must not hold memory for ever. Should it speak again, it begins with a new handshake.
 constexpr std::size_t kMaxConversations = 65536;
 /// Beyond this, all are forgotten, and described again when they come again.
 constexpr std::size_t kMaxProcesses = 65536;

@@ -8,10 +8,11 @@ namespace {
 
 constexpr std::uint32_t kSection = 0x0a0d0d0a, kInterface = 1, kPacket = 6;
 constexpr std::uint32_t kByteOrder = 0x1a2b3c4d;
-/// DLT_RAW of Linux, macOS and FreeBSD. Not LINKTYPE_RAW (101): of that libpcap 1.10 reads one interface
-/// only.
+/// DLT_RAW of Linux, macOS and FreeBSD. Not LINKTYPE_RAW (101): of that libpcap 1.10 reads one
+/// interface only.
 constexpr std::uint16_t kRawIp = 12;
-constexpr std::uint16_t kEndOfOptions = 0, kComment = 1, kName = 2, kDescription = 3, kApplication = 4;
+constexpr std::uint16_t kEndOfOptions = 0, kComment = 1, kName = 2, kDescription = 3,
+                        kApplication = 4;
 
 template <class Number>
 void put(std::string& out, Number value) {

@@ -1,5 +1,5 @@
-// Flows for people, in the spirit of mitmdump: one line each, more below it when asked for. Foreign bytes
-// pass base::printable on their way here: what a server sends cannot drive the terminal.
+// Flows for people, in the spirit of mitmdump: one line each, more below it when asked for. Foreign
+// bytes pass base::printable on their way here: what a server sends cannot drive the terminal.
 #include "base/text.h"
 
 #include <algorithm>
@@ -80,7 +80,8 @@ class Line {
 bool is_shown(const flow::Flow& flow, int detail) {
   using Kind = http::Message::Kind;
   if (flow.message)
-    return detail >= (flow.message->what.kind == Kind::ping || flow.message->what.kind == Kind::pong ? 2 : 1);
+    return detail >=
+           (flow.message->what.kind == Kind::ping || flow.message->what.kind == Kind::pong ? 2 : 1);
   const bool of_others = flow.type == flow::Type::pass;
   const bool opened = flow.event == flow::Event::start && flow.type != flow::Type::http;
   return detail >= (of_others || opened ? 2 : 1);
@@ -118,7 +119,8 @@ void add_status(Line& line, const flow::Flow& flow) {
   namespace beast_http = boost::beast::http;
   const auto known = beast_http::int_to_status(static_cast<unsigned>(flow.status));
   std::string text = std::to_string(flow.status);
-  if (known != beast_http::status::unknown) text.append(" ").append(beast_http::obsolete_reason(known));
+  if (known != beast_http::status::unknown)
+    text.append(" ").append(beast_http::obsolete_reason(known));
   line.add(text, status_colour(flow.status));
   const std::string failure = http::grpc_failure(flow.response_headers, flow.response_trailers);
   if (!failure.empty()) line.add(" ").add(shortened(base::printable(failure), kGrpcFailure), kRed);
@@ -162,9 +164,12 @@ std::string said(const http::Message& message, std::size_t room) {
     if (!message.reason.empty()) text.append(" ").append(base::printable(message.reason));
     return text;
   }
-  const bool text = message.kind == http::Message::Kind::text || message.kind == http::Message::Kind::event;
-  // A character has at most four bytes; what is hidden by the end of the line need not be made printable.
-  return text ? shortened(base::printable(std::string_view(message.payload).substr(0, 4 * room)), room)
+  const bool text =
+      message.kind == http::Message::Kind::text || message.kind == http::Message::Kind::event;
+  // A character has at most four bytes; what is hidden by the end of the line need not be made
+  // printable.
+  return text ? shortened(base::printable(std::string_view(message.payload).substr(0, 4 * room)),
+                          room)
               : std::string();
 }
 
@@ -178,9 +183,9 @@ Line message_line(const flow::Flow& flow, const TextStyle& style) {
   if (message.kind != http::Message::Kind::close)
     tail.add(" ").add(size_text(message.bytes.value_or(message.wire_bytes)), kDim);
   if (message.compressed)
-    tail.add(
-        message.bytes ? fmt::format(" ({} on the wire)", size_text(message.wire_bytes)) : " (compressed)",
-        kDim);
+    tail.add(message.bytes ? fmt::format(" ({} on the wire)", size_text(message.wire_bytes))
+                           : " (compressed)",
+             kDim);
 
   Line line(style.colour);
   add_process(line, flow);
@@ -205,7 +210,8 @@ Line connection_line(const flow::Flow& flow, const TextStyle& style) {
   add_process(line, flow);
   line.add(to_string(flow.type), type_colour(flow.type)).add(" ").add(destination(flow));
   if (!flow.starttls.empty()) line.add(" ").add(base::printable(flow.starttls)).add(" STARTTLS");
-  if (flow.tls && flow.type == flow::Type::tcp) line.add(" ").add(base::printable(flow.tls->version));
+  if (flow.tls && flow.type == flow::Type::tcp)
+    line.add(" ").add(base::printable(flow.tls->version));
   if (flow.request_bytes) line.add(fmt::format(" {} up", size_text(*flow.request_bytes)), kDim);
   if (flow.response_bytes) line.add(fmt::format(" {} down", size_text(*flow.response_bytes)), kDim);
   add_duration(line, flow);
@@ -230,7 +236,8 @@ Line dns_line(const flow::Flow& flow, const TextStyle& style) {
   const std::string text = !good           ? dns.rcode
                            : found.empty() ? "no such records"
                                            : fmt::format("{}", fmt::join(found, ", "));
-  if (!dns.rcode.empty()) line.add(" → ", kDim).add(text, good && !found.empty() ? kPlain : kYellow);
+  if (!dns.rcode.empty())
+    line.add(" → ", kDim).add(text, good && !found.empty() ? kPlain : kYellow);
   add_duration(line, flow);
   add_error(line, flow);
   return line;
@@ -242,21 +249,25 @@ void append_indented(std::string& out, std::string_view text, const TextStyle& s
 
 /// "2026-11-29 21:55 UTC"
 std::string minute_text(std::chrono::system_clock::time_point time) {
-  return fmt::format("{:%Y-%m-%d %H:%M} UTC", fmt::gmtime(std::chrono::system_clock::to_time_t(time)));
+  return fmt::format("{:%Y-%m-%d %H:%M} UTC",
+                     fmt::gmtime(std::chrono::system_clock::to_time_t(time)));
 }
 
 /// Who, from where to where, over what, and why it was intercepted.
 void append_facts(std::string& out, const flow::Flow& flow, const TextStyle& style) {
   if (const auto& process = flow.process) {
     std::string command;
-    for (const std::string& argument : process->argv) command.append(command.empty() ? "" : " ") += argument;
-    append_indented(out,
-                    fmt::format("{} (user {}, parent {}): {}",
-                                base::printable(process->exe.empty() ? process->name : process->exe),
-                                base::printable(process->user), process->ppid, base::printable(command)),
-                    style);
+    for (const std::string& argument : process->argv)
+      command.append(command.empty() ? "" : " ") += argument;
+    append_indented(
+        out,
+        fmt::format("{} (user {}, parent {}): {}",
+                    base::printable(process->exe.empty() ? process->name : process->exe),
+                    base::printable(process->user), process->ppid, base::printable(command)),
+        style);
   }
-  std::string path = fmt::format("{} → {}", base::to_string(flow.client), base::to_string(flow.server));
+  std::string path =
+      fmt::format("{} → {}", base::to_string(flow.client), base::to_string(flow.server));
   if (flow.tls) path += fmt::format(", {} {}", flow.tls->version, flow.tls->cipher);
   if (flow.tls && !flow.sni.empty()) path += fmt::format(" for {}", flow.sni);
   if (flow.upstream_tls)
@@ -270,8 +281,8 @@ void append_facts(std::string& out, const flow::Flow& flow, const TextStyle& sty
   append_indented(out, base::printable(path), style);
 }
 
-/// "server's certificate: CN = one.test (one.test, two.test), issued by CN = e2e CA, valid ..."; then those
-/// that it sent with it.
+/// "server's certificate: CN = one.test (one.test, two.test), issued by CN = e2e CA, valid ...";
+/// then those that it sent with it.
 void append_certificates(std::string& out, const flow::Flow& flow, const TextStyle& style) {
   constexpr std::size_t kNamesShown = 5;
   if (!flow.upstream_tls || !flow.upstream_tls->certificates) return;
@@ -283,10 +294,11 @@ void append_certificates(std::string& out, const flow::Flow& flow, const TextSty
     const auto end = facts.names.begin() + static_cast<std::ptrdiff_t>(shown);
     if (shown > 0) line += fmt::format(" ({}", fmt::join(facts.names.begin(), end, ", "));
     if (shown > 0)
-      line += facts.names.size() > shown ? fmt::format(" and {} more)", facts.names.size() - shown) : ")";
-    line +=
-        fmt::format(", issued by {}, valid {} to {}", facts.issuer == facts.subject ? "itself" : facts.issuer,
-                    minute_text(facts.not_before), minute_text(facts.not_after));
+      line += facts.names.size() > shown ? fmt::format(" and {} more)", facts.names.size() - shown)
+                                         : ")";
+    line += fmt::format(", issued by {}, valid {} to {}",
+                        facts.issuer == facts.subject ? "itself" : facts.issuer,
+                        minute_text(facts.not_before), minute_text(facts.not_after));
     append_indented(out, base::printable(line), style);
   }
 }
@@ -312,8 +324,8 @@ void append_message(std::string& out, const flow::Flow& flow, flow::Direction di
   append_fields(out, request ? ">" : "<", fields, style);
   if (style.detail < 3 || flow.event == flow::Event::start) return;
   const Body body{request ? flow.request_body : flow.response_body,
-                  request ? flow.request_bytes : flow.response_bytes, fields.find("content-encoding"),
-                  fields.find("content-type")};
+                  request ? flow.request_bytes : flow.response_bytes,
+                  fields.find("content-encoding"), fields.find("content-type")};
   append_body(out, body, shown_of_bodies(style));
 }
 
@@ -330,7 +342,8 @@ void append_refused(std::string& out, const flow::Flow& flow, const TextStyle& s
     auto line = rest.substr(0, end);
     rest.remove_prefix(std::min(end + 1, rest.size()));
     if (line.ends_with('\r')) line.remove_suffix(1);
-    out.append(Line(style.colour).add(kIndent).add("!", kRed).add(" ").add(base::printable(line)).text());
+    out.append(
+        Line(style.colour).add(kIndent).add("!", kRed).add(" ").add(base::printable(line)).text());
     out += '\n';
   }
 }

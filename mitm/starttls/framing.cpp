@@ -1,4 +1,5 @@
-// Nothing here holds more than a few bytes of a message: what is looked for is short, the rest is counted.
+// Nothing here holds more than a few bytes of a message: what is looked for is short, the rest is
+// counted.
 #include "mitm/starttls/framing.h"
 
 #include <algorithm>
@@ -82,7 +83,9 @@ std::string_view take_word(std::string_view& line) {
 }
 
 bool is_word(std::string_view text, std::string_view upper) {
-  const auto capital = [](char c) { return c >= 'a' && c <= 'z' ? static_cast<char>(c - 'a' + 'A') : c; };
+  const auto capital = [](char c) {
+    return c >= 'a' && c <= 'z' ? static_cast<char>(c - 'a' + 'A') : c;
+  };
   return std::ranges::equal(text, upper, {}, capital);
 }
 

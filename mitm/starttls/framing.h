@@ -11,8 +11,8 @@ namespace mitm::starttls {
 /// One direction of a text protocol. Keeps the beginning of an unfinished line.
 class Lines {
  public:
-  /// The next whole line, without CR, LF and blanks at its end, cut to kKept bytes; `bytes` lose what was
-  /// used. Valid until the next call. Nothing: all bytes are used, the line goes on.
+  /// The next whole line, without CR, LF and blanks at its end, cut to kKept bytes; `bytes` lose
+  /// what was used. Valid until the next call. Nothing: all bytes are used, the line goes on.
   [[nodiscard]] std::optional<std::string_view> next(std::string_view& bytes);
   [[nodiscard]] bool at_start() const { return !begun_; }
 
@@ -40,8 +40,8 @@ class Elements {
   bool bad_ = false;
 };
 
-/// Tag and contents of the element that `in` begins with, which loses it; the contents as far as they are
-/// there. One-byte tags, definite lengths of up to four bytes.
+/// Tag and contents of the element that `in` begins with, which loses it; the contents as far as
+/// they are there. One-byte tags, definite lengths of up to four bytes.
 struct Element {
   unsigned char tag = 0;
   std::string_view value;

@@ -17,7 +17,8 @@ class Imap final : public Machine {
  private:
   Finding program(std::string_view bytes) {
     for (;;) {
-      if (!tag_.empty() && commands_.at_start() && bytes.starts_with(kHandshakeRecord)) return kNever;
+      if (!tag_.empty() && commands_.at_start() && bytes.starts_with(kHandshakeRecord))
+        return kNever;
       auto line = commands_.next(bytes);
       if (!line) return {};
       const auto tag = take_word(*line);

@@ -1,5 +1,5 @@
-// LDAP: an extended request and its response, which carries the request's message id. TLS may begin while
-// nothing else is under way only, so that whatever comes between is not looked at.
+// LDAP: an extended request and its response, which carries the request's message id. TLS may begin
+// while nothing else is under way only, so that whatever comes between is not looked at.
 #include <optional>
 #include <string>
 
@@ -58,7 +58,8 @@ class Ldap final : public Machine {
     while (const auto element = responses_.next(bytes)) {
       const auto message = read_message(*element);
       if (!message) return kNever;
-      if (asked_.empty() || message->id != asked_ || message->operation.tag != kExtendedResponse) continue;
+      if (asked_.empty() || message->id != asked_ || message->operation.tag != kExtendedResponse)
+        continue;
       constexpr std::string_view kSuccess{"\0", 1};
       asked_.clear();
       if (begins_with(message->operation, kEnumerated, kSuccess))

@@ -25,12 +25,13 @@ inline constexpr Finding kNever{Finding::Verdict::never, 0};
 /// The first byte of every TLS handshake.
 inline constexpr char kHandshakeRecord = 0x16;
 
-/// Fed with all bytes of both directions in the order in which they are passed on; not asked again after
-/// never or agreed. Two rules hold for all of them:
+/// Fed with all bytes of both directions in the order in which they are passed on; not asked again
+/// after never or agreed. Two rules hold for all of them:
 ///
-/// - What the program sends behind its request, before the answer, is plain and the server's to judge: it is
-///   passed on before the answer, never into TLS. If it is TLS already, nobody but the server can take part:
-///   never.
+/// - What the program sends behind its request, before the answer, is plain and the server's to
+/// judge: it is
+///   passed on before the answer, never into TLS. If it is TLS already, nobody but the server can
+///   take part: never.
 /// - What the server sends behind its yes, before TLS, is none that we understand: never.
 class Machine {
  public:
@@ -43,7 +44,8 @@ std::unique_ptr<Machine> make_reply_codes();  ///< SMTP (RFC 3207), LMTP; FTP (R
 std::unique_ptr<Machine> make_imap();         ///< RFC 9051 section 6.2.1
 std::unique_ptr<Machine> make_pop3();         ///< RFC 2595 section 4
 std::unique_ptr<Machine> make_ldap();         ///< RFC 4511 section 4.14
-std::unique_ptr<Machine> make_postgresql();   ///< PostgreSQL documentation, 55.2.10 SSL Session Encryption
-std::unique_ptr<Machine> make_mysql();        ///< MySQL's Protocol::SSLRequest; MariaDB the same
+std::unique_ptr<Machine>
+make_postgresql();  ///< PostgreSQL documentation, 55.2.10 SSL Session Encryption
+std::unique_ptr<Machine> make_mysql();  ///< MySQL's Protocol::SSLRequest; MariaDB the same
 
 }  // namespace mitm::starttls

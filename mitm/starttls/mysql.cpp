@@ -1,5 +1,6 @@
-// MySQL and MariaDB: the server's greeting says whether it can do TLS; the program begins its answer to it,
-// says in it that it wants TLS, and goes on with TLS at once, without waiting for anything.
+// MySQL and MariaDB: the server's greeting says whether it can do TLS; the program begins its
+// answer to it, says in it that it wants TLS, and goes on with TLS at once, without waiting for
+// anything.
 #include <algorithm>
 #include <string>
 
@@ -35,20 +36,26 @@ class Packet {
   [[nodiscard]] bool whole() const { return known() && missing() == 0; }
   [[nodiscard]] std::size_t size() const { return number(std::string_view(bytes_).substr(0, 3)); }
   [[nodiscard]] unsigned sequence() const { return static_cast<unsigned char>(bytes_[3]); }
-  [[nodiscard]] std::string_view payload() const { return std::string_view(bytes_).substr(kHeader); }
+  [[nodiscard]] std::string_view payload() const {
+    return std::string_view(bytes_).substr(kHeader);
+  }
 
  private:
-  [[nodiscard]] std::size_t missing() const { return (known() ? kHeader + size() : kHeader) - bytes_.size(); }
+  [[nodiscard]] std::size_t missing() const {
+    return (known() ? kHeader + size() : kHeader) - bytes_.size();
+  }
   std::string bytes_;
 };
 
-/// The greeting of protocol version 10: version text, connection id, eight bytes of challenge, a zero, flags.
+/// The greeting of protocol version 10: version text, connection id, eight bytes of challenge, a
+/// zero, flags.
 bool offers_tls(std::string_view greeting) {
   constexpr std::size_t kBehindVersion = 4 + 8 + 1;
   const auto zero = greeting.find('\0');
   if (!greeting.starts_with('\x0a') || zero == greeting.npos) return false;
   greeting.remove_prefix(zero + 1);
-  return greeting.size() >= kBehindVersion + 2 && (number(greeting.substr(kBehindVersion, 2)) & kSsl) != 0;
+  return greeting.size() >= kBehindVersion + 2 &&
+         (number(greeting.substr(kBehindVersion, 2)) & kSsl) != 0;
 }
 
 class Mysql final : public Machine {
@@ -61,7 +68,8 @@ class Mysql final : public Machine {
  private:
   Finding server(std::string_view bytes) {
     greeting_.take(bytes);
-    if (greeting_.known() && (greeting_.size() > kMostGreeting || greeting_.sequence() != 0)) return kNever;
+    if (greeting_.known() && (greeting_.size() > kMostGreeting || greeting_.sequence() != 0))
+      return kNever;
     if (!bytes.empty() || (greeting_.whole() && !offers_tls(greeting_.payload()))) return kNever;
     return {};
   }
@@ -70,7 +78,8 @@ class Mysql final : public Machine {
     if (!greeting_.whole()) return kNever;
     const auto size = bytes.size();
     request_.take(bytes);
-    if (request_.known() && (request_.size() != kRequest || request_.sequence() != 1)) return kNever;
+    if (request_.known() && (request_.size() != kRequest || request_.sequence() != 1))
+      return kNever;
     if (!request_.whole()) return {};
     const auto flags = number(request_.payload().substr(0, 4));
     if ((flags & kSsl) == 0 || (flags & kProtocol41) == 0) return kNever;

@@ -24,7 +24,8 @@ class Pop3 final : public Machine {
       auto line = commands_.next(bytes);
       if (!line) return {};
       const auto verb = take_word(*line);
-      const bool gives_password = is_word(verb, "PASS") || is_word(verb, "APOP") || is_word(verb, "AUTH");
+      const bool gives_password =
+          is_word(verb, "PASS") || is_word(verb, "APOP") || is_word(verb, "AUTH");
       if (gives_password || due_.size() >= kMostDue) return kNever;
       const bool wants = is_word(verb, "STLS") && line->empty() && !asked_;
       asked_ = asked_ || wants;

@@ -1,5 +1,5 @@
-// Two bytes tell the protocols apart: who says them, and which. (One does not: a MySQL greeting begins with
-// its length, which may be any byte.)
+// Two bytes tell the protocols apart: who says them, and which. (One does not: a MySQL greeting
+// begins with its length, which may be any byte.)
 #include "mitm/starttls/recogniser.h"
 
 #include <algorithm>

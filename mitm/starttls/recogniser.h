@@ -1,5 +1,5 @@
-// Whether a plain connection is about to change to TLS, and where. Pure, sans I/O: bytes of both directions
-// in, verdict out.
+// Whether a plain connection is about to change to TLS, and where. Pure, sans I/O: bytes of both
+// directions in, verdict out.
 #pragma once
 
 #include <memory>
@@ -10,8 +10,8 @@
 
 namespace mitm::starttls {
 
-/// Holds less than a kilobyte. A false "agreed" (a conversation that only looks like it) does no harm: who
-/// acts on it looks whether the program's next bytes are a ClientHello.
+/// Holds less than a kilobyte. A false "agreed" (a conversation that only looks like it) does no
+/// harm: who acts on it looks whether the program's next bytes are a ClientHello.
 class Recogniser {
  public:
   /// Who is still undecided after so many bytes, both directions together, never changes to TLS.

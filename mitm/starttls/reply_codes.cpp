@@ -1,5 +1,5 @@
-// SMTP and FTP: both greet with 220 and answer each line with a code; which of them it is shows when the
-// program asks for TLS. Answers carry no name of what they answer, so they are counted.
+// SMTP and FTP: both greet with 220 and answer each line with a code; which of them it is shows
+// when the program asks for TLS. Answers carry no name of what they answer, so they are counted.
 #include <string>
 #include <utility>
 
@@ -34,11 +34,13 @@ class ReplyCodes final : public Machine {
     }
   }
 
-  /// False: from here on there will be no TLS. (A program that has given its password in plain does not ask.)
+  /// False: from here on there will be no TLS. (A program that has given its password in plain does
+  /// not ask.)
   bool command(std::string_view line) {
     const auto verb = take_word(line);
-    const bool wants_ftp = is_word(verb, "AUTH") && (is_word(line, "TLS") || is_word(line, "TLS-C") ||
-                                                     is_word(line, "SSL") || is_word(line, "TLS-P"));
+    const bool wants_ftp =
+        is_word(verb, "AUTH") && (is_word(line, "TLS") || is_word(line, "TLS-C") ||
+                                  is_word(line, "SSL") || is_word(line, "TLS-P"));
     const bool wants_smtp = is_word(verb, "STARTTLS") && line.empty();
     if ((wants_ftp || wants_smtp) && !asked()) {
       ftp_ = wants_ftp;
@@ -66,8 +68,8 @@ class ReplyCodes final : public Machine {
     return {};
   }
 
-  /// Keeps the code of the reply that the line belongs to; none is kept when it belongs to no reply. Lines
-  /// between the first and the last are anything in FTP.
+  /// Keeps the code of the reply that the line belongs to; none is kept when it belongs to no
+  /// reply. Lines between the first and the last are anything in FTP.
   bool is_last_line(std::string_view line) {
     const bool coded = is_code(line);
     if (code_.empty()) {

@@ -1,6 +1,6 @@
-// The root certificate on disk and the intermediates it signs. The root key is what a thief would want: it is
-// never read from a file that anyone else could have read or written, and two programs that make it at the
-// same time end with one pair.
+// The root certificate on disk and the intermediates it signs. The root key is what a thief would
+// want: it is never read from a file that anyone else could have read or written, and two programs
+// that make it at the same time end with one pair.
 #include "mitm/tls/authority.h"
 
 #include <cerrno>
@@ -29,7 +29,8 @@ constexpr hours kDay{24};
 constexpr hours kRootLife = 3650 * kDay;
 constexpr hours kIntermediateLife = 7 * kDay;
 constexpr std::size_t kFileLimit = 1 << 20;
-constexpr std::size_t kHostLimit = 32;  ///< of the host's name in ours, so that all of it fits a common name
+constexpr std::size_t kHostLimit =
+    32;  ///< of the host's name in ours, so that all of it fits a common name
 
 struct Paths {
   explicit Paths(const std::string& directory)
@@ -41,8 +42,9 @@ struct Paths {
   std::string option;  ///< for commands that are advised
 
   [[nodiscard]] std::string remedy() const {
-    return fmt::format("to have a new root made, remove {} and {}, then run: sudo osproxy ca create{}", key,
-                       certificate, option);
+    return fmt::format(
+        "to have a new root made, remove {} and {}, then run: sudo osproxy ca create{}", key,
+        certificate, option);
   }
 };
 
@@ -50,7 +52,8 @@ bool exists(const std::string& path) {
   return ::access(path.c_str(), F_OK) == 0;
 }
 
-/// Held by the one process that may write the pair; the directory itself is the lock, so no file is left.
+/// Held by the one process that may write the pair; the directory itself is the lock, so no file is
+/// left.
 base::Result<base::UniqueFd> lock(const std::string& directory) {
   base::UniqueFd fd{::open(directory.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC)};
   if (!fd) return base::os_error(fmt::format("cannot open {}", directory), errno);
@@ -92,16 +95,16 @@ base::Result<Identity> make_root() {
                                        {now - kBackdated, now - kBackdated + kRootLife});
   if (!certificate) return certificate.error();
   X509* const root = certificate->get();
-  const bool made = add_extension(root, nullptr, NID_basic_constraints, "critical,CA:TRUE,pathlen:1") &&
-                    add_extension(root, nullptr, NID_key_usage, "critical,keyCertSign,cRLSign") &&
-                    add_extension(root, nullptr, NID_subject_key_identifier, "hash") &&
-                    sign(root, key->get());
+  const bool made =
+      add_extension(root, nullptr, NID_basic_constraints, "critical,CA:TRUE,pathlen:1") &&
+      add_extension(root, nullptr, NID_key_usage, "critical,keyCertSign,cRLSign") &&
+      add_extension(root, nullptr, NID_subject_key_identifier, "hash") && sign(root, key->get());
   if (!made) return openssl_error("cannot make the root certificate");
   return Identity{std::move(*certificate), std::move(*key)};
 }
 
-/// The caller holds the lock. The key is on disk before its certificate: a key alone is an unfinished
-/// attempt and is written over; a certificate always has its key.
+/// The caller holds the lock. The key is on disk before its certificate: a key alone is an
+/// unfinished attempt and is written over; a certificate always has its key.
 base::Result<Identity> create_locked(const Paths& paths, int directory) {
   auto root = make_root();
   if (!root) return root.error();
@@ -122,10 +125,12 @@ base::Result<Identity> create_locked(const Paths& paths, int directory) {
 
 base::Result<> check_private(const std::string& path) {
   struct stat facts {};
-  if (::stat(path.c_str(), &facts) != 0) return base::os_error(fmt::format("cannot read {}", path), errno);
+  if (::stat(path.c_str(), &facts) != 0)
+    return base::os_error(fmt::format("cannot read {}", path), errno);
   if (facts.st_uid != 0 && facts.st_uid != ::geteuid()) {
     return base::failure(
-        "{} belongs to user {}, who could use it to read everyone's traffic; make it root's: chown root {}",
+        "{} belongs to user {}, who could use it to read everyone's traffic; make it root's: "
+        "chown root {}",
         path, facts.st_uid, path);
   }
   if ((facts.st_mode & 077) != 0) {
@@ -146,7 +151,8 @@ BioPtr reader(std::string_view pem) {
 
 PkeyPtr parse_key(std::string_view pem) {
   const BioPtr bio = reader(pem);
-  return PkeyPtr{bio ? PEM_read_bio_PrivateKey(bio.get(), nullptr, no_passphrase, nullptr) : nullptr};
+  return PkeyPtr{bio ? PEM_read_bio_PrivateKey(bio.get(), nullptr, no_passphrase, nullptr)
+                     : nullptr};
 }
 
 X509Ptr parse_certificate(std::string_view pem) {
@@ -172,10 +178,12 @@ base::Result<> check_root(const Paths& paths, const Identity& root) {
   X509* const certificate = root.certificate.get();
   if (X509_check_private_key(certificate, root.key.get()) != 1) {
     ERR_clear_error();
-    return base::failure("{} does not belong to {}; {}", paths.key, paths.certificate, paths.remedy());
+    return base::failure("{} does not belong to {}; {}", paths.key, paths.certificate,
+                         paths.remedy());
   }
   if (X509_check_ca(certificate) != 1) {
-    return base::failure("{} is not the certificate of an authority; {}", paths.certificate, paths.remedy());
+    return base::failure("{} is not the certificate of an authority; {}", paths.certificate,
+                         paths.remedy());
   }
   if (begins_in_the_future(certificate)) {
     return base::failure("{} is not valid yet: check this machine's clock", paths.certificate);
@@ -195,8 +203,8 @@ base::Result<Identity> create_root(const std::string& directory) {
   if (!held) return held.error();
   const Paths paths{directory};
   if (exists(paths.certificate)) {
-    return base::Error{fmt::format("there is a root already: {}; {}", paths.certificate, paths.remedy()),
-                       EEXIST};
+    return base::Error{
+        fmt::format("there is a root already: {}; {}", paths.certificate, paths.remedy()), EEXIST};
   }
   return create_locked(paths, held->get());
 }
@@ -207,14 +215,16 @@ base::Result<Identity> load_root(const std::string& directory) {
   if (!certificate) return certificate.error();
   if (auto closed = check_private(paths.key); !closed) {
     if (closed.error().os_code != ENOENT) return closed.error();
-    return base::failure("{} has lost its key {}; {}", paths.certificate, paths.key, paths.remedy());
+    return base::failure("{} has lost its key {}; {}", paths.certificate, paths.key,
+                         paths.remedy());
   }
   auto pem = base::read_file(paths.key, kFileLimit);
   if (!pem) return pem.error();
   Identity root{std::move(*certificate), parse_key(*pem)};
   if (!root.key) {
     ERR_clear_error();
-    return base::failure("{} holds no usable private key in PEM form; {}", paths.key, paths.remedy());
+    return base::failure("{} holds no usable private key in PEM form; {}", paths.key,
+                         paths.remedy());
   }
   if (auto good = check_root(paths, root); !good) return good.error();
   return root;
@@ -239,15 +249,17 @@ base::Result<X509Ptr> load_root_certificate(const std::string& directory) {
   const Paths paths{directory};
   auto pem = base::read_file(paths.certificate, kFileLimit);
   if (!pem && pem.error().os_code == ENOENT) {
-    return base::Error{fmt::format("there is no root certificate in {}; make one: sudo osproxy ca create{}",
-                                   directory, paths.option),
-                       ENOENT};
+    return base::Error{
+        fmt::format("there is no root certificate in {}; make one: sudo osproxy ca create{}",
+                    directory, paths.option),
+        ENOENT};
   }
   if (!pem) return pem.error();
   X509Ptr certificate = parse_certificate(*pem);
   if (!certificate) {
     ERR_clear_error();
-    return base::failure("{} holds no certificate in PEM form; {}", paths.certificate, paths.remedy());
+    return base::failure("{} holds no certificate in PEM form; {}", paths.certificate,
+                         paths.remedy());
   }
   return certificate;
 }
@@ -262,19 +274,21 @@ base::Result<Identity> issue_intermediate(const Identity& root) {
       draft_certificate("osproxy intermediate " + place_and_date(), issuer, key->get(), validity);
   if (!certificate) return certificate.error();
   X509* const draft = certificate->get();
-  const bool made = add_extension(draft, issuer, NID_basic_constraints, "critical,CA:TRUE,pathlen:0") &&
-                    add_extension(draft, issuer, NID_key_usage, "critical,keyCertSign") &&
-                    add_extension(draft, issuer, NID_ext_key_usage, "serverAuth") &&
-                    add_extension(draft, issuer, NID_subject_key_identifier, "hash") &&
-                    add_extension(draft, issuer, NID_authority_key_identifier, "keyid:always") &&
-                    sign(draft, root.key.get());
+  const bool made =
+      add_extension(draft, issuer, NID_basic_constraints, "critical,CA:TRUE,pathlen:0") &&
+      add_extension(draft, issuer, NID_key_usage, "critical,keyCertSign") &&
+      add_extension(draft, issuer, NID_ext_key_usage, "serverAuth") &&
+      add_extension(draft, issuer, NID_subject_key_identifier, "hash") &&
+      add_extension(draft, issuer, NID_authority_key_identifier, "keyid:always") &&
+      sign(draft, root.key.get());
   if (!made) return openssl_error("cannot make the intermediate certificate");
   return Identity{std::move(*certificate), std::move(*key)};
 }
 
 std::string to_pem(const Identity& identity) {
   return written_pem([&](BIO* bio) {
-           return PEM_write_bio_PrivateKey(bio, identity.key.get(), nullptr, nullptr, 0, nullptr, nullptr);
+           return PEM_write_bio_PrivateKey(bio, identity.key.get(), nullptr, nullptr, 0, nullptr,
+                                           nullptr);
          }) +
          to_pem(identity.certificate.get());
 }

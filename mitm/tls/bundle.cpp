@@ -1,5 +1,5 @@
-// Trust without installation: one file with the system's roots and ours, and the variables by which common
-// runtimes are told of it.
+// Trust without installation: one file with the system's roots and ours, and the variables by which
+// common runtimes are told of it.
 #include <array>
 #include <cstdlib>
 #include <filesystem>
@@ -49,7 +49,8 @@ constexpr std::array kVariables = {
     "COMPOSER_CAFILE",
 };
 
-/// Only certificates: whatever file the environment named, nothing else of it becomes readable to everyone.
+/// Only certificates: whatever file the environment named, nothing else of it becomes readable to
+/// everyone.
 std::string certificates_in(std::string_view text) {
   std::string found;
   for (;;) {
@@ -61,8 +62,8 @@ std::string certificates_in(std::string_view text) {
   }
 }
 
-/// The caller's own bundle, when he has one and may read it, else the system's roots. Root opens no path that
-/// the environment names: it could be a file of another user's, a pipe, a device.
+/// The caller's own bundle, when he has one and may read it, else the system's roots. Root opens no
+/// path that the environment names: it could be a file of another user's, a pipe, a device.
 base::Result<std::string> base_roots(const std::string& ours, const StoreUser& caller) {
   const char* chosen = std::getenv("SSL_CERT_FILE");
   if (chosen == nullptr || chosen == ours) return system_roots();
@@ -100,8 +101,8 @@ fs::file_time_type modified(const std::string& path) {
   return error ? fs::file_time_type::min() : time;
 }
 
-/// A Java trust store beside the bundle: the roots of the first Java found, and ours. Empty: there is no
-/// Java, or its keytool failed.
+/// A Java trust store beside the bundle: the roots of the first Java found, and ours. Empty: there
+/// is no Java, or its keytool failed.
 std::string java_trust_store(const std::string& directory, const std::string& root_pem_path) {
   for (const JavaStore& java : find_java()) {
     if (java.keytool.empty() || (::geteuid() == 0 && !java.of_root)) continue;
@@ -116,8 +117,9 @@ std::string java_trust_store(const std::string& directory, const std::string& ro
     const auto bytes =
         source && root->is_in_bytes(*source)
             ? source
-            : edited_by_keytool(java, {"-importcert", "-noprompt", "-trustcacerts", "-alias", "osproxy-exec"},
-                                *root);
+            : edited_by_keytool(
+                  java, {"-importcert", "-noprompt", "-trustcacerts", "-alias", "osproxy-exec"},
+                  *root);
     if (bytes && base::replace_file(path, *bytes, 0644)) return path;
   }
   return {};
@@ -132,7 +134,8 @@ std::string configuration(const std::string& bundle, const char* name, const std
 }
 
 std::string wgetrc(const std::string& bundle, const std::string& home) {
-  if (home.empty() || std::getenv("WGETRC") != nullptr || ::access((home + "/.wgetrc").c_str(), F_OK) == 0)
+  if (home.empty() || std::getenv("WGETRC") != nullptr ||
+      ::access((home + "/.wgetrc").c_str(), F_OK) == 0)
     return {};
   return configuration(bundle, "wgetrc",
                        fmt::format("# Written by osproxy exec.\nca_certificate = {}\n", bundle));
@@ -141,8 +144,9 @@ std::string wgetrc(const std::string& bundle, const std::string& home) {
 /// apt.conf(5): read beside the usual ones.
 std::string apt_conf(const std::string& bundle) {
   if (std::getenv("APT_CONFIG") != nullptr || find_program("apt-get").empty()) return {};
-  return configuration(bundle, "apt.conf",
-                       fmt::format("// Written by osproxy exec.\nAcquire::https::CAInfo \"{}\";\n", bundle));
+  return configuration(
+      bundle, "apt.conf",
+      fmt::format("// Written by osproxy exec.\nAcquire::https::CAInfo \"{}\";\n", bundle));
 }
 
 }  // namespace
@@ -168,7 +172,8 @@ std::string roots_of_variables(const std::string& directory) {
 }
 
 base::Result<std::string> write_combined_bundle(const std::string& directory,
-                                                const std::string& root_pem_path, const StoreUser& caller) {
+                                                const std::string& root_pem_path,
+                                                const StoreUser& caller) {
   const auto root = read_root(root_pem_path);
   if (!root) return root.error();
   const std::string path = bundle_path(directory);
@@ -195,14 +200,15 @@ std::vector<std::pair<std::string, std::string>> trust_variables(const std::stri
                                                                  const std::string& home) {
   std::vector<std::pair<std::string, std::string>> variables;
   for (const char* name : kVariables) variables.emplace_back(name, bundle);
-  const std::string store = java_trust_store(fs::path(bundle).parent_path().string(), root_pem_path);
+  const std::string store =
+      java_trust_store(fs::path(bundle).parent_path().string(), root_pem_path);
   if (!store.empty()) {
     const char* present = std::getenv("JAVA_TOOL_OPTIONS");
     variables.emplace_back(
         "JAVA_TOOL_OPTIONS",
         fmt::format("{}{}-Djavax.net.ssl.trustStore={} -Djavax.net.ssl.trustStorePassword=changeit",
-                    present != nullptr ? present : "", present != nullptr && *present != '\0' ? " " : "",
-                    store));
+                    present != nullptr ? present : "",
+                    present != nullptr && *present != '\0' ? " " : "", store));
   }
   if (std::string path = wgetrc(bundle, home); !path.empty())
     variables.emplace_back("WGETRC", std::move(path));

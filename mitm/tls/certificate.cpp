@@ -1,5 +1,6 @@
-// OpenSSL makes certificates by some twenty calls each of which can fail; here they are put into four steps,
-// so that what the root, the intermediate and a leaf differ in can be read off their own code.
+// OpenSSL makes certificates by some twenty calls each of which can fail; here they are put into
+// four steps, so that what the root, the intermediate and a leaf differ in can be read off their
+// own code.
 #include "mitm/tls/certificate.h"
 
 #include <algorithm>
@@ -22,21 +23,25 @@ bool set_random_serial(X509* certificate) {
   std::array<unsigned char, 16> bytes;
   if (RAND_bytes(bytes.data(), bytes.size()) != 1) return false;
   bytes[0] = (bytes[0] & 0x7f) | 0x40;  // positive, and always of the same length
-  const std::unique_ptr<BIGNUM, Deleter<BN_free>> number{BN_bin2bn(bytes.data(), bytes.size(), nullptr)};
+  const std::unique_ptr<BIGNUM, Deleter<BN_free>> number{
+      BN_bin2bn(bytes.data(), bytes.size(), nullptr)};
   return number && BN_to_ASN1_INTEGER(number.get(), X509_get_serialNumber(certificate)) != nullptr;
 }
 
 bool set_subject(X509* certificate, std::string_view common_name) {
   if (common_name.empty()) return true;
   const auto* text = reinterpret_cast<const unsigned char*>(common_name.data());
-  return X509_NAME_add_entry_by_NID(X509_get_subject_name(certificate), NID_commonName, MBSTRING_UTF8, text,
-                                    static_cast<int>(common_name.size()), -1, 0) == 1;
+  return X509_NAME_add_entry_by_NID(X509_get_subject_name(certificate), NID_commonName,
+                                    MBSTRING_UTF8, text, static_cast<int>(common_name.size()), -1,
+                                    0) == 1;
 }
 
 bool set_times(X509* certificate, const Validity& validity) {
   using std::chrono::system_clock;
-  return ASN1_TIME_set(X509_getm_notBefore(certificate), system_clock::to_time_t(validity.from)) != nullptr &&
-         ASN1_TIME_set(X509_getm_notAfter(certificate), system_clock::to_time_t(validity.until)) != nullptr;
+  return ASN1_TIME_set(X509_getm_notBefore(certificate), system_clock::to_time_t(validity.from)) !=
+             nullptr &&
+         ASN1_TIME_set(X509_getm_notAfter(certificate), system_clock::to_time_t(validity.until)) !=
+             nullptr;
 }
 
 constexpr std::size_t kLongestName = 120;
@@ -87,10 +92,11 @@ base::Result<X509Ptr> draft_certificate(std::string_view common_name, X509* issu
                                         const Validity& validity) {
   X509Ptr certificate{X509_new()};
   X509* const draft = certificate.get();
-  const bool made = draft != nullptr && X509_set_version(draft, X509_VERSION_3) == 1 &&
-                    set_random_serial(draft) && set_subject(draft, common_name) &&
-                    X509_set_issuer_name(draft, X509_get_subject_name(issuer ? issuer : draft)) == 1 &&
-                    set_times(draft, validity) && X509_set_pubkey(draft, key) == 1;
+  const bool made =
+      draft != nullptr && X509_set_version(draft, X509_VERSION_3) == 1 &&
+      set_random_serial(draft) && set_subject(draft, common_name) &&
+      X509_set_issuer_name(draft, X509_get_subject_name(issuer ? issuer : draft)) == 1 &&
+      set_times(draft, validity) && X509_set_pubkey(draft, key) == 1;
   if (!made) return openssl_error("cannot make a certificate");
   return certificate;
 }
@@ -121,7 +127,8 @@ std::string common_name(const X509* certificate) {
   for (int at = -1; (at = X509_NAME_get_index_by_NID(subject, NID_commonName, at)) >= 0;) last = at;
   if (last < 0) return {};
   unsigned char* text = nullptr;
-  const int size = ASN1_STRING_to_UTF8(&text, X509_NAME_ENTRY_get_data(X509_NAME_get_entry(subject, last)));
+  const int size =
+      ASN1_STRING_to_UTF8(&text, X509_NAME_ENTRY_get_data(X509_NAME_get_entry(subject, last)));
   if (size < 0) return {};
   std::string name(reinterpret_cast<char*>(text), size);
   OPENSSL_free(text);
@@ -139,8 +146,8 @@ std::string distinguished_name(const X509_NAME* name) {
 
 std::vector<SubjectName> subject_names(const X509* certificate) {
   using Names = std::unique_ptr<GENERAL_NAMES, Deleter<GENERAL_NAMES_free>>;
-  const Names names{
-      static_cast<GENERAL_NAMES*>(X509_get_ext_d2i(certificate, NID_subject_alt_name, nullptr, nullptr))};
+  const Names names{static_cast<GENERAL_NAMES*>(
+      X509_get_ext_d2i(certificate, NID_subject_alt_name, nullptr, nullptr))};
   ERR_clear_error();
   std::vector<SubjectName> found;
   for (int at = 0; at < (names ? sk_GENERAL_NAME_num(names.get()) : 0); ++at) {

@@ -16,7 +16,8 @@ void add_with_links(const std::string& directory, std::set<std::string>& found) 
   found.insert(directory);
   std::error_code error;
   for (const auto& entry : fs::directory_iterator{directory, error}) {
-    const fs::path target = entry.is_symlink(error) ? fs::canonical(entry.path(), error) : fs::path{};
+    const fs::path target =
+        entry.is_symlink(error) ? fs::canonical(entry.path(), error) : fs::path{};
     if (!error && !target.empty() && target.parent_path() != target.root_path())
       found.insert(target.parent_path().string());
   }

@@ -1,5 +1,5 @@
-// Read twice: by the process with the user's rights, so that what is wrong is said at the start, and by the
-// worker. Root only passes the text on.
+// Read twice: by the process with the user's rights, so that what is wrong is said at the start,
+// and by the worker. Root only passes the text on.
 #include "mitm/tls/client_certificate.h"
 
 #include <openssl/err.h>
@@ -23,12 +23,15 @@ int no_passphrase(char*, int, int, void* asked) {
 base::Result<std::vector<X509Ptr>> certificates_in(const ClientCertificateText& text) {
   const BioPtr bio = reader_of(text.cert);
   std::vector<X509Ptr> found;
-  while (X509* one = PEM_read_bio_X509(bio.get(), nullptr, nullptr, nullptr)) found.emplace_back(one);
+  while (X509* one = PEM_read_bio_X509(bio.get(), nullptr, nullptr, nullptr))
+    found.emplace_back(one);
   const bool at_end = ERR_GET_REASON(ERR_peek_last_error()) == PEM_R_NO_START_LINE;
   ERR_clear_error();
   if (!at_end)
-    return base::failure(".cert: certificate {} in {} is damaged", found.size() + 1, text.cert_path);
-  if (found.empty()) return base::failure(".cert: there is no certificate in PEM form in {}", text.cert_path);
+    return base::failure(".cert: certificate {} in {} is damaged", found.size() + 1,
+                         text.cert_path);
+  if (found.empty())
+    return base::failure(".cert: there is no certificate in PEM form in {}", text.cert_path);
   return found;
 }
 
@@ -50,7 +53,8 @@ base::Result<PkeyPtr> key_in(const ClientCertificateText& text) {
 
 }  // namespace
 
-base::Result<ClientCertificates::Entry> ClientCertificates::read(const ClientCertificateText& text) {
+base::Result<ClientCertificates::Entry> ClientCertificates::read(
+    const ClientCertificateText& text) {
   auto certificates = certificates_in(text);
   if (!certificates) return certificates.error();
   auto key = key_in(text);
@@ -58,16 +62,18 @@ base::Result<ClientCertificates::Entry> ClientCertificates::read(const ClientCer
   const bool pair = X509_check_private_key(certificates->front().get(), key->get()) == 1;
   ERR_clear_error();
   if (!pair)
-    return base::failure(".key: the key in {} is not that of the first certificate in {}", text.key_path,
-                         text.cert_path);
+    return base::failure(".key: the key in {} is not that of the first certificate in {}",
+                         text.key_path, text.cert_path);
   Entry entry{text.host, text.cert_path, std::move(certificates->front()), std::move(*key),
               X509StackPtr{sk_X509_new_null()}};
   for (std::size_t i = 1; i < certificates->size(); ++i)
     sk_X509_push(entry.chain.get(), (*certificates)[i].release());
   const SslCtxPtr context{SSL_CTX_new(TLS_client_method())};
-  const bool usable = context && SSL_CTX_use_cert_and_key(context.get(), entry.certificate.get(),
-                                                          entry.key.get(), entry.chain.get(), 1) == 1;
-  if (!usable) return openssl_error(fmt::format(".cert: what is in {} cannot be used", text.cert_path));
+  const bool usable =
+      context && SSL_CTX_use_cert_and_key(context.get(), entry.certificate.get(), entry.key.get(),
+                                          entry.chain.get(), 1) == 1;
+  if (!usable)
+    return openssl_error(fmt::format(".cert: what is in {} cannot be used", text.cert_path));
   return entry;
 }
 

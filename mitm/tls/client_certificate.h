@@ -22,12 +22,13 @@ struct ClientCertificateText {
 /// Safe from any thread.
 class ClientCertificates {
  public:
-  /// Errors: ".cert: ..." or ".key: ..." behind the place in the list, "[1].key: ...". What OpenSSL would not
-  /// show at its usual security level (short keys, SHA-1) is one of them.
+  /// Errors: ".cert: ..." or ".key: ..." behind the place in the list, "[1].key: ...". What OpenSSL
+  /// would not show at its usual security level (short keys, SHA-1) is one of them.
   [[nodiscard]] static base::Result<std::shared_ptr<const ClientCertificates>> make(
       const std::vector<ClientCertificateText>& texts);
 
-  /// Gives `ssl`, which was asked for one, the first whose host fits. Returns its path; empty: there is none.
+  /// Gives `ssl`, which was asked for one, the first whose host fits. Returns its path; empty:
+  /// there is none.
   std::string_view present(SSL* ssl, std::string_view host) const;
 
  private:

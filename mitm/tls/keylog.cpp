@@ -1,5 +1,5 @@
-// One write(2) a line: lines of other programs that append to the same file (curl with SSLKEYLOGFILE) do not
-// mix with ours.
+// One write(2) a line: lines of other programs that append to the same file (curl with
+// SSLKEYLOGFILE) do not mix with ours.
 #include "mitm/tls/keylog.h"
 
 #include <atomic>
@@ -85,7 +85,8 @@ void Keylog::attach(SSL_CTX* context) {
 }
 
 void Keylog::heard(const SSL* ssl, const char* line) {
-  auto* const keylog = static_cast<Keylog*>(SSL_CTX_get_ex_data(SSL_get_SSL_CTX(ssl), context_index()));
+  auto* const keylog =
+      static_cast<Keylog*>(SSL_CTX_get_ex_data(SSL_get_SSL_CTX(ssl), context_index()));
   if (keylog != nullptr) keylog->writer_.put(std::string(line) + '\n');
 }
 

@@ -1,6 +1,6 @@
-// What an intercepted program is shown in place of its server's certificate. It says the same names as the
-// real one, because programs look at more than the name they asked for (pinned common names, coalesced
-// HTTP/2 connections, certificate viewers).
+// What an intercepted program is shown in place of its server's certificate. It says the same names
+// as the real one, because programs look at more than the name they asked for (pinned common names,
+// coalesced HTTP/2 connections, certificate viewers).
 #include "mitm/tls/leaf.h"
 
 #include <boost/asio/ip/address.hpp>
@@ -27,7 +27,8 @@ constexpr std::size_t kHostLimit = 253;            ///< RFC 1035, without the fi
 
 /// One way to write each host: lower case, no brackets, no zone, no final dot.
 std::string normalized(std::string_view host) {
-  if (host.size() > 2 && host.front() == '[' && host.back() == ']') host = host.substr(1, host.size() - 2);
+  if (host.size() > 2 && host.front() == '[' && host.back() == ']')
+    host = host.substr(1, host.size() - 2);
   if (host.find(':') != host.npos) host = host.substr(0, host.find('%'));
   if (host.size() > 1 && host.back() == '.') host.remove_suffix(1);
   std::string text(host);
@@ -53,7 +54,8 @@ GeneralNamePtr general_name(int type, std::string_view bytes) {
   std::unique_ptr<ASN1_STRING, Deleter<ASN1_STRING_free>> value{
       ASN1_STRING_type_new(type == GEN_DNS ? V_ASN1_IA5STRING : V_ASN1_OCTET_STRING)};
   if (!name || !value) return nullptr;
-  if (ASN1_STRING_set(value.get(), bytes.data(), static_cast<int>(bytes.size())) != 1) return nullptr;
+  if (ASN1_STRING_set(value.get(), bytes.data(), static_cast<int>(bytes.size())) != 1)
+    return nullptr;
   GENERAL_NAME_set0_value(name.get(), type, value.release());
   return name;
 }
@@ -96,11 +98,12 @@ struct HostName {
   }
 };
 
-/// DNS names and addresses of `upstream` that are well formed; other kinds have no meaning for a server.
+/// DNS names and addresses of `upstream` that are well formed; other kinds have no meaning for a
+/// server.
 bool mirror_names(X509* upstream, const HostName& host, Names& names) {
   if (upstream == nullptr) return true;
-  const GeneralNamesPtr theirs{
-      static_cast<GENERAL_NAMES*>(X509_get_ext_d2i(upstream, NID_subject_alt_name, nullptr, nullptr))};
+  const GeneralNamesPtr theirs{static_cast<GENERAL_NAMES*>(
+      X509_get_ext_d2i(upstream, NID_subject_alt_name, nullptr, nullptr))};
   ERR_clear_error();
   for (int at = 0; at < (theirs ? sk_GENERAL_NAME_num(theirs.get()) : 0); ++at) {
     int type = 0;
@@ -109,7 +112,8 @@ bool mirror_names(X509* upstream, const HostName& host, Names& names) {
     if (type != GEN_DNS && type != GEN_IPADD) continue;
     const std::string_view bytes = bytes_of(value);
     if (type == GEN_DNS ? !fits_dns_name(bytes) : bytes.size() != 4 && bytes.size() != 16) continue;
-    const bool is_host = type == host.type && (type == GEN_DNS ? normalized(bytes) : bytes) == host.bytes;
+    const bool is_host =
+        type == host.type && (type == GEN_DNS ? normalized(bytes) : bytes) == host.bytes;
     if (!is_host && !names.add(type, bytes)) return false;
   }
   return true;
@@ -133,9 +137,10 @@ Validity leaf_validity(X509* intermediate) {
   return {from, std::min(from + kLeafLife, not_after(intermediate))};
 }
 
-bool add_leaf_extensions(X509* leaf, X509* issuer, KeyType key, const Names& names, bool subject_is_empty) {
-  const char* usage =
-      key == KeyType::rsa2048 ? "critical,digitalSignature,keyEncipherment" : "critical,digitalSignature";
+bool add_leaf_extensions(X509* leaf, X509* issuer, KeyType key, const Names& names,
+                         bool subject_is_empty) {
+  const char* usage = key == KeyType::rsa2048 ? "critical,digitalSignature,keyEncipherment"
+                                              : "critical,digitalSignature";
   return add_extension(leaf, issuer, NID_basic_constraints, "critical,CA:FALSE") &&
          add_extension(leaf, issuer, NID_key_usage, usage) &&
          add_extension(leaf, issuer, NID_ext_key_usage, "serverAuth") &&
@@ -163,7 +168,8 @@ bool configure(SSL_CTX* context, const LeafCache::Settings& settings, const Leaf
   return SSL_CTX_set_min_proto_version(context, settings.min_version) == 1 &&
          // The hop stays on this machine: the fastest of the strong ciphers goes first.
          SSL_CTX_set_ciphersuites(
-             context, "TLS_AES_128_GCM_SHA256:TLS_AES_256_GCM_SHA384:TLS_CHACHA20_POLY1305_SHA256") == 1 &&
+             context,
+             "TLS_AES_128_GCM_SHA256:TLS_AES_256_GCM_SHA384:TLS_CHACHA20_POLY1305_SHA256") == 1 &&
          // The keys are one for all contexts; a ticket of one host must not do for another.
          EVP_Digest(key.data(), key.size(), id, &id_size, EVP_sha256(), nullptr) == 1 &&
          SSL_CTX_set_session_id_context(context, id, id_size) == 1 &&
@@ -198,7 +204,8 @@ base::Result<X509Ptr> issue_leaf(const LeafSigner& signer, const LeafRequest& re
   const std::string host = normalized(request.host);
   const HostName host_name{host};
   if (host_name.type == GEN_DNS && !fits_dns_name(host)) {
-    return base::failure("no certificate can be made for the name {:?}", base::printable(request.host));
+    return base::failure("no certificate can be made for the name {:?}",
+                         base::printable(request.host));
   }
   Names names;
   const std::string subject = subject_for(request, host);
@@ -221,8 +228,10 @@ LeafCache::LeafCache(std::shared_ptr<const LeafSigner> signer, Settings settings
 base::Result<std::shared_ptr<SSL_CTX>> LeafCache::context_for(const LeafRequest& request) {
   unsigned char digest[EVP_MAX_MD_SIZE] = {};
   unsigned size = 0;
-  if (request.upstream != nullptr && X509_digest(request.upstream, EVP_sha256(), digest, &size) != 1) {
-    return openssl_error(fmt::format("cannot read the certificate of {}", base::printable(request.host)));
+  if (request.upstream != nullptr &&
+      X509_digest(request.upstream, EVP_sha256(), digest, &size) != 1) {
+    return openssl_error(
+        fmt::format("cannot read the certificate of {}", base::printable(request.host)));
   }
   wanted_.assign(1, static_cast<char>(request.key));
   wanted_.append(reinterpret_cast<const char*>(digest), size).append(normalized(request.host));
@@ -246,11 +255,13 @@ base::Result<std::shared_ptr<SSL_CTX>> LeafCache::make_context(const LeafRequest
   auto leaf = issue_leaf(*signer_, request);
   if (!leaf) return leaf.error();
   SslCtxPtr context{SSL_CTX_new(TLS_server_method())};
-  const bool ready = context && configure(context.get(), settings_, *signer_, key) &&
-                     SSL_CTX_use_certificate(context.get(), leaf->get()) == 1 &&
-                     SSL_CTX_use_PrivateKey(context.get(), signer_->key(request.key)) == 1 &&
-                     SSL_CTX_add1_chain_cert(context.get(), signer_->intermediate().certificate.get()) == 1;
-  if (!ready) return openssl_error(fmt::format("cannot set up TLS for {}", base::printable(request.host)));
+  const bool ready =
+      context && configure(context.get(), settings_, *signer_, key) &&
+      SSL_CTX_use_certificate(context.get(), leaf->get()) == 1 &&
+      SSL_CTX_use_PrivateKey(context.get(), signer_->key(request.key)) == 1 &&
+      SSL_CTX_add1_chain_cert(context.get(), signer_->intermediate().certificate.get()) == 1;
+  if (!ready)
+    return openssl_error(fmt::format("cannot set up TLS for {}", base::printable(request.host)));
   if (settings_.keylog) settings_.keylog->attach(context.get());
   return std::shared_ptr<SSL_CTX>{std::move(context)};
 }

@@ -1,4 +1,5 @@
-// OpenSSL fails a whole list for one unknown name, so what it knows is found out first, name by name.
+// OpenSSL fails a whole list for one unknown name, so what it knows is found out first, name by
+// name.
 #include "mitm/tls/likeness.h"
 
 #include <algorithm>
@@ -40,10 +41,11 @@ constexpr Entry kGroups[] = {{21, "secp224r1"},
                              {4587, "SecP256r1MLKEM768"},
                              {4588, "X25519MLKEM768"},
                              {4589, "SecP384r1MLKEM1024"}};
-/// All that there are: not all are in the usual list. OpenSSL skips those that it was built without.
+/// All that there are: not all are in the usual list. OpenSSL skips those that it was built
+/// without.
 constexpr const char* kSuites =
-    "TLS_AES_256_GCM_SHA384:TLS_CHACHA20_POLY1305_SHA256:TLS_AES_128_GCM_SHA256:TLS_AES_128_CCM_SHA256:"
-    "TLS_AES_128_CCM_8_SHA256";
+    "TLS_AES_256_GCM_SHA384:TLS_CHACHA20_POLY1305_SHA256:TLS_AES_128_GCM_SHA256:"
+    "TLS_AES_128_CCM_SHA256:TLS_AES_128_CCM_8_SHA256";
 
 constexpr Entry kSignatures[] = {{0x0201, "RSA+SHA1"},
                                  {0x0202, "DSA+SHA1"},
@@ -76,7 +78,8 @@ bool authenticates_and_encrypts(const SSL_CIPHER* cipher) {
   return SSL_CIPHER_get_cipher_nid(cipher) != NID_undef &&
          is_one_of(SSL_CIPHER_get_auth_nid(cipher),
                    {NID_auth_rsa, NID_auth_ecdsa, NID_auth_dss, NID_auth_any}) &&
-         is_one_of(SSL_CIPHER_get_kx_nid(cipher), {NID_kx_rsa, NID_kx_ecdhe, NID_kx_dhe, NID_kx_any});
+         is_one_of(SSL_CIPHER_get_kx_nid(cipher),
+                   {NID_kx_rsa, NID_kx_ecdhe, NID_kx_dhe, NID_kx_any});
 }
 
 bool is_of_tls13(const SSL_CIPHER* cipher) {
@@ -99,7 +102,8 @@ struct Known {
       (is_of_tls13(cipher) ? suites : ciphers)[SSL_CIPHER_get_protocol_id(cipher)] =
           SSL_CIPHER_get_name(cipher);
     }
-    keep(groups, kGroups, [&](const char* name) { return SSL_CTX_set1_groups_list(context.get(), name); });
+    keep(groups, kGroups,
+         [&](const char* name) { return SSL_CTX_set1_groups_list(context.get(), name); });
     keep(signatures, kSignatures,
          [&](const char* name) { return SSL_CTX_set1_sigalgs_list(context.get(), name); });
     ERR_clear_error();
@@ -216,7 +220,8 @@ base::Result<> offer_ciphers(const std::string& list, SSL_CTX* context) {
     return openssl_error("cannot be used");
   const std::string strict =
       ciphers.empty() ? OSSL_default_cipher_list() : ciphers + ":!aNULL:!eNULL:!PSK:!SRP";
-  if (SSL_CTX_set_cipher_list(context, strict.c_str()) != 1) return openssl_error("no cipher is left of it");
+  if (SSL_CTX_set_cipher_list(context, strict.c_str()) != 1)
+    return openssl_error("no cipher is left of it");
   return {};
 }
 

@@ -8,9 +8,10 @@
 
 namespace mitm::tls {
 
-/// What OpenSSL can repeat of a hello, in the program's order and OpenSSL's names, colons between. Left out
-/// is what this OpenSSL does not have (GREASE, drafts, newer groups) and what would give up verification
-/// (ciphers without authentication or encryption). An empty list: the program has none, or nothing is left.
+/// What OpenSSL can repeat of a hello, in the program's order and OpenSSL's names, colons between.
+/// Left out is what this OpenSSL does not have (GREASE, drafts, newer groups) and what would give
+/// up verification (ciphers without authentication or encryption). An empty list: the program has
+/// none, or nothing is left.
 struct Likeness {
   std::string suites;   ///< TLS 1.3
   std::string ciphers;  ///< TLS 1.2 and older
@@ -23,14 +24,14 @@ struct Likeness {
 };
 Likeness likeness_of(const divert::ClientHello& hello);
 
-/// Makes the hellos of `context` like that, as far as its versions and its security level allow; a list of
-/// which nothing is usable leaves OpenSSL's own. Nothing happens when the program is older than the context's
-/// lowest version: nothing is agreed on with such a program.
+/// Makes the hellos of `context` like that, as far as its versions and its security level allow; a
+/// list of which nothing is usable leaves OpenSSL's own. Nothing happens when the program is older
+/// than the context's lowest version: nothing is agreed on with such a program.
 void imitate(const Likeness& likeness, SSL_CTX* context);
 
-/// Offers `list` only: names as `openssl ciphers` knows them, those of TLS 1.3 (TLS_...) among them; commas,
-/// colons or blanks between. Ciphers without authentication or encryption are left out. The error says which
-/// part is wrong; `context` is spoilt then.
+/// Offers `list` only: names as `openssl ciphers` knows them, those of TLS 1.3 (TLS_...) among
+/// them; commas, colons or blanks between. Ciphers without authentication or encryption are left
+/// out. The error says which part is wrong; `context` is spoilt then.
 [[nodiscard]] base::Result<> offer_ciphers(const std::string& list, SSL_CTX* context);
 
 }  // namespace mitm::tls

@@ -36,11 +36,13 @@ using X509StackPtr = std::unique_ptr<STACK_OF(X509), Deleter<free_stack>>;
 X509Ptr share(X509* certificate);
 PkeyPtr share(EVP_PKEY* key);
 
-/// No configuration file is read, neither the system's nor one that the environment names (OPENSSL_CONF): it
-/// could load libraries into root's process. To be called before anything else of OpenSSL's.
+/// No configuration file is read, neither the system's nor one that the environment names
+/// (OPENSSL_CONF): it could load libraries into root's process. To be called before anything else
+/// of OpenSSL's.
 void ignore_configuration();
 
-/// "WHAT: reason", with the oldest reason of OpenSSL's error queue of this thread, which is emptied.
+/// "WHAT: reason", with the oldest reason of OpenSSL's error queue of this thread, which is
+/// emptied.
 base::Error openssl_error(std::string_view what);
 
 }  // namespace mitm::tls

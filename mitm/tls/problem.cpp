@@ -1,5 +1,5 @@
-// OpenSSL says what rule was broken; what it was broken by has to be looked up in the certificate. All of
-// it is foreign text.
+// OpenSSL says what rule was broken; what it was broken by has to be looked up in the certificate.
+// All of it is foreign text.
 #include "mitm/tls/problem.h"
 
 #include <vector>
@@ -20,7 +20,8 @@ constexpr std::size_t kNamesShown = 5;
 constexpr std::size_t kLongestName = 120;
 
 std::string in_words(Time time) {
-  return fmt::format("{:%Y-%m-%d %H:%M} UTC", fmt::gmtime(std::chrono::system_clock::to_time_t(time)));
+  return fmt::format("{:%Y-%m-%d %H:%M} UTC",
+                     fmt::gmtime(std::chrono::system_clock::to_time_t(time)));
 }
 
 std::string distinguished(const X509_NAME* name) {
@@ -34,12 +35,12 @@ bool is_address(const std::string& text) {
   return !error;
 }
 
-/// An address that a certificate has as a DNS name is nobody's name: programs compare addresses with
-/// addresses (RFC 9525 section 6.2).
+/// An address that a certificate has as a DNS name is nobody's name: programs compare addresses
+/// with addresses (RFC 9525 section 6.2).
 std::string in_words(const SubjectName& name) {
   if (name.is_address || !is_address(name.text)) return name.text;
-  return fmt::format("{} (an address as a DNS name, which does not count: it needs IP:{})", name.text,
-                     name.text);
+  return fmt::format("{} (an address as a DNS name, which does not count: it needs IP:{})",
+                     name.text, name.text);
 }
 
 std::string named(const X509* certificate) {
@@ -49,8 +50,8 @@ std::string named(const X509* certificate) {
   const std::string common = base::printable(std::string_view(whole).substr(0, kLongestName));
   if (names.empty() && common.empty()) return "it has no names";
   if (names.empty()) {
-    return fmt::format("it has only a common name, {}, which does not count: it needs a subjectAltName",
-                       common);
+    return fmt::format(
+        "it has only a common name, {}, which does not count: it needs a subjectAltName", common);
   }
   const std::size_t more = names.size() - std::min(names.size(), kNamesShown);
   names.resize(names.size() - more);
@@ -63,13 +64,16 @@ std::string key_of(const X509* certificate) {
   const EVP_PKEY* const key = X509_get0_pubkey(certificate);
   if (key == nullptr) return "has a key of an unknown kind";
   const char* const kind = EVP_PKEY_get0_type_name(key);
-  return fmt::format("has a key of {} bits ({})", EVP_PKEY_get_bits(key), kind != nullptr ? kind : "unknown");
+  return fmt::format("has a key of {} bits ({})", EVP_PKEY_get_bits(key),
+                     kind != nullptr ? kind : "unknown");
 }
 
 std::string detail(const Finding& finding, Time now) {
   const X509* const certificate = finding.certificate;
   const std::string whose =
-      finding.depth == 0 ? "" : fmt::format("that of {} ", distinguished(X509_get_subject_name(certificate)));
+      finding.depth == 0
+          ? ""
+          : fmt::format("that of {} ", distinguished(X509_get_subject_name(certificate)));
   const std::string clock = "this machine's clock says " + in_words(now);
   switch (finding.code) {
     case X509_V_ERR_CERT_HAS_EXPIRED:
@@ -94,7 +98,8 @@ std::string detail(const Finding& finding, Time now) {
     case X509_V_ERR_UNABLE_TO_GET_ISSUER_CERT_LOCALLY:
     case X509_V_ERR_UNABLE_TO_VERIFY_LEAF_SIGNATURE:
       return fmt::format(
-          "it is signed by {}, which is not trusted here, or whose own certificate the server should send",
+          "it is signed by {}, which is not "
+          "trusted here, or whose own certificate the server should send",
           distinguished(X509_get_issuer_name(certificate)));
     default:
       return finding.depth == 0 ? "" : distinguished(X509_get_subject_name(certificate));
@@ -111,7 +116,8 @@ std::string explain(const Finding& finding, Time now) {
 
 std::string dates_and_clock(const X509* certificate, Time now) {
   return fmt::format("valid from {} to {}, while this machine's clock says {}",
-                     in_words(not_before(certificate)), in_words(not_after(certificate)), in_words(now));
+                     in_words(not_before(certificate)), in_words(not_after(certificate)),
+                     in_words(now));
 }
 
 int alert_for(int code) {

@@ -16,12 +16,12 @@ struct Finding {
   const X509* certificate = nullptr;  ///< the one at fault; null: unknown
 };
 
-/// "certificate has expired (on 2026-11-20 12:00 UTC; this machine's clock says 2026-11-23 21:55 UTC)".
-/// OpenSSL's words come first, for those who search for them. `now`: what the clock says.
+/// "certificate has expired (on 2026-11-20 12:00 UTC; this machine's clock says 2026-11-23 21:55
+/// UTC)". OpenSSL's words come first, for those who search for them. `now`: what the clock says.
 std::string explain(const Finding& finding, std::chrono::system_clock::time_point now);
 
-/// "valid from 2026-11-20 12:00 UTC to 2026-11-29 12:00 UTC, while this machine's clock says 2026-11-23 21:55
-/// UTC".
+/// "valid from 2026-11-20 12:00 UTC to 2026-11-29 12:00 UTC, while this machine's clock says
+/// 2026-11-23 21:55 UTC".
 std::string dates_and_clock(const X509* certificate, std::chrono::system_clock::time_point now);
 
 /// The TLS alert (SSL_AD_...) that says the same of a certificate (RFC 8446 section 6.2).

@@ -1,5 +1,6 @@
-// Trust stores are changed by their own tools. These run with an argument list and a short environment, and
-// on a user's files with that user's ids, so that no link in a home directory can make root write elsewhere.
+// Trust stores are changed by their own tools. These run with an argument list and a short
+// environment, and on a user's files with that user's ids, so that no link in a home directory can
+// make root write elsewhere.
 #include "mitm/tls/program.h"
 
 #include <array>
@@ -28,14 +29,16 @@ constexpr const char* kPath = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin
 constexpr std::array kDirectories = {"/usr/local/sbin", "/usr/local/bin", "/usr/sbin",
                                      "/usr/bin",        "/sbin",          "/bin"};
 
-/// In the child. Supplementary groups go first, the user id last: after it the others could not be changed.
+/// In the child. Supplementary groups go first, the user id last: after it the others could not be
+/// changed.
 bool become(const StoreUser& user) {
   if (::geteuid() == user.uid) return true;
   const gid_t group = user.gid;
   return ::setgroups(1, &group) == 0 && ::setgid(user.gid) == 0 && ::setuid(user.uid) == 0;
 }
 
-/// In the child: no terminal to ask for a password on, no directory kept busy, signals as in a new login.
+/// In the child: no terminal to ask for a password on, no directory kept busy, signals as in a new
+/// login.
 bool settle(const StoreUser& user, int input, int output) {
   ::setsid();
   sigset_t none;
@@ -66,7 +69,8 @@ bool read_until_end(int fd, Clock::time_point deadline, std::string& output) {
     if (count <= 0) continue;
     const ssize_t size = ::read(fd, block, sizeof block);
     if (size == 0 || (size < 0 && errno != EINTR)) return true;
-    if (size > 0 && output.size() < kOutputLimit) output.append(block, static_cast<std::size_t>(size));
+    if (size > 0 && output.size() < kOutputLimit)
+      output.append(block, static_cast<std::size_t>(size));
   }
 }
 
@@ -79,13 +83,14 @@ int wait_for(pid_t child) {
 
 /// `body` runs in a child with stdin, stdout and stderr in place; it does not return.
 template <class Body>
-base::Result<Finished> run_child(const StoreUser& user, std::string_view input, std::chrono::seconds limit,
-                                 std::string_view name, Body body) {
+base::Result<Finished> run_child(const StoreUser& user, std::string_view input,
+                                 std::chrono::seconds limit, std::string_view name, Body body) {
   auto to_child = base::make_pipe(base::Blocking::yes);
   auto from_child = base::make_pipe(base::Blocking::yes);
   if (!to_child) return to_child.error();
   if (!from_child) return from_child.error();
-  if (input.size() > kInputLimit) return base::failure("{}: more than {} bytes of input", name, kInputLimit);
+  if (input.size() > kInputLimit)
+    return base::failure("{}: more than {} bytes of input", name, kInputLimit);
   if (auto fed = base::write_all(to_child->in.get(), input); !fed) return fed.error();
   to_child->in.reset();
   const pid_t child = ::fork();
@@ -128,7 +133,8 @@ base::Result<std::string> run_as(const StoreUser& user, const std::function<std:
     ::_exit(written ? 0 : 1);
   });
   if (!finished) return finished.error();
-  if (finished->status != 0) return base::failure("cannot look into {} as user {}", user.home, user.uid);
+  if (finished->status != 0)
+    return base::failure("cannot look into {} as user {}", user.home, user.uid);
   return std::move(finished->output);
 }
 
@@ -155,8 +161,10 @@ std::string install_command(const PackageNames& names) {
 
 base::Error program_error(std::string_view name, const Finished& finished) {
   std::string_view output = finished.output;
-  while (!output.empty() && (output.back() == '\n' || output.back() == ' ')) output.remove_suffix(1);
-  output.remove_prefix(output.find_last_of('\n') == output.npos ? 0 : output.find_last_of('\n') + 1);
+  while (!output.empty() && (output.back() == '\n' || output.back() == ' '))
+    output.remove_suffix(1);
+  output.remove_prefix(output.find_last_of('\n') == output.npos ? 0
+                                                                : output.find_last_of('\n') + 1);
   if (output.empty()) return base::failure("{} failed (exit {})", name, finished.status);
   return base::failure("{} failed (exit {}): {}", name, finished.status, base::printable(output));
 }

@@ -23,15 +23,16 @@ struct Finished {
   std::string output;  ///< stdout and stderr as they came, the first MiB
 };
 
-/// Blocking. With little in its environment (HOME of `user`, PATH, LANG=C), no terminal, and the ids of
-/// `user` when we are root. An error when it could not be started or took too long.
+/// Blocking. With little in its environment (HOME of `user`, PATH, LANG=C), no terminal, and the
+/// ids of `user` when we are root. An error when it could not be started or took too long.
 [[nodiscard]] base::Result<Finished> run(const Program& program, const StoreUser& user);
 
 /// What `body` returns in a child that has the ids of `user`: for looking around in a user's home.
 [[nodiscard]] base::Result<std::string> run_as(const StoreUser& user,
                                                const std::function<std::string()>& body);
 
-/// Absolute path of a program in the system's own directories, never in $PATH; empty: there is none.
+/// Absolute path of a program in the system's own directories, never in $PATH; empty: there is
+/// none.
 std::string find_program(std::string_view name);
 
 /// What installs a package here, by the package manager found: "apt install libnss3-tools".

@@ -1,4 +1,5 @@
-// A reply crosses a pipe: 'y' and the text, or 'n', the errno in decimal, a blank and the error's text.
+// A reply crosses a pipe: 'y' and the text, or 'n', the errno in decimal, a blank and the error's
+// text.
 #include "mitm/tls/root_process.h"
 
 #include <array>
@@ -51,7 +52,8 @@ Result<std::string> issue(const std::string& directory) {
 void protect_child() {
   const rlimit none{0, 0};
   ::setrlimit(RLIMIT_CORE, &none);
-  (void)divert::seal();  // Linux: a program that takes cores (core_pattern) does not ask for that limit
+  (void)divert::seal();  // Linux: a program that takes cores (core_pattern) does not ask for that
+                         // limit
   ::signal(SIGALRM, SIG_DFL);
   sigset_t alarm;
   sigemptyset(&alarm);  // macros on macOS
@@ -60,8 +62,8 @@ void protect_child() {
   ::alarm(static_cast<unsigned>(kLimit.count()));
 }
 
-/// The pipe is the only descriptor that the child keeps: it must not hold the guard's pipe or a listener
-/// open.
+/// The pipe is the only descriptor that the child keeps: it must not hold the guard's pipe or a
+/// listener open.
 [[noreturn]] void run_child(int pipe, Task task, const std::string& directory) {
   protect_child();
   const int out = ::dup2(pipe, STDERR_FILENO + 1);

@@ -1,5 +1,6 @@
-// Where the root's key is read, made and used: in a child process that ends with the call. What the caller
-// forks later (worker, guard, CMD) can have no copy of it, and neither has the caller itself.
+// Where the root's key is read, made and used: in a child process that ends with the call. What the
+// caller forks later (worker, guard, CMD) can have no copy of it, and neither has the caller
+// itself.
 #pragma once
 
 #include <string>
@@ -9,10 +10,10 @@
 
 namespace mitm::tls {
 
-// Each forks, waits for the child and takes over what may be known: certificates, and the intermediate's own
-// key. Blocking: milliseconds; after ten seconds the child is killed and the call fails. From a process with
-// threads as well: should the child wait for a lock that another thread held, it is killed like that. Errors
-// are those of authority.h.
+// Each forks, waits for the child and takes over what may be known: certificates, and the
+// intermediate's own key. Blocking: milliseconds; after ten seconds the child is killed and the
+// call fails. From a process with threads as well: should the child wait for a lock that another
+// thread held, it is killed like that. Errors are those of authority.h.
 
 /// create_root(); returns the certificate.
 [[nodiscard]] base::Result<X509Ptr> create_root_in_child(const std::string& directory);

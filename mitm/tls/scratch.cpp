@@ -11,7 +11,8 @@ namespace mitm::tls {
 
 base::Result<std::unique_ptr<Scratch>> Scratch::make() {
   std::string path = "/tmp/osproxy-tls-XXXXXX";
-  if (::mkdtemp(path.data()) == nullptr) return base::os_error(fmt::format("cannot create {}", path), errno);
+  if (::mkdtemp(path.data()) == nullptr)
+    return base::os_error(fmt::format("cannot create {}", path), errno);
   return std::make_unique<Scratch>(std::move(path));
 }
 

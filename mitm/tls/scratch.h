@@ -8,8 +8,8 @@
 
 namespace mitm::tls {
 
-/// In /tmp, which is sticky everywhere, never in $TMPDIR: that may be a user's directory, who could put
-/// another one in its place. Only we can look into it. Removed with all that is in it.
+/// In /tmp, which is sticky everywhere, never in $TMPDIR: that may be a user's directory, who could
+/// put another one in its place. Only we can look into it. Removed with all that is in it.
 class Scratch {
  public:
   [[nodiscard]] static base::Result<std::unique_ptr<Scratch>> make();

@@ -1,6 +1,6 @@
-// Each Java brings a file of roots, `cacerts`, which often is a link to one that the distribution makes. We
-// look into it ourselves (starting a Java takes half a second) and let keytool edit a copy, which then takes
-// the file's place in one step.
+// Each Java brings a file of roots, `cacerts`, which often is a link to one that the distribution
+// makes. We look into it ourselves (starting a Java takes half a second) and let keytool edit a
+// copy, which then takes the file's place in one step.
 #include <array>
 #include <cstdlib>
 #include <filesystem>
@@ -19,7 +19,8 @@ namespace {
 
 namespace fs = std::filesystem;
 
-/// Ours; and the name under which Debian's hook of update-ca-certificates imports ours, but never removes it.
+/// Ours; and the name under which Debian's hook of update-ca-certificates imports ours, but never
+/// removes it.
 constexpr std::array kAliases = {kStoreName, "debian:osproxy-ca.pem"};
 constexpr std::string_view kJksMagic = "\xfe\xed\xfe\xed";
 
@@ -28,13 +29,15 @@ bool only_root_writes(const fs::path& file) {
   std::error_code error;
   for (fs::path part = fs::canonical(file, error); !error; part = part.parent_path()) {
     struct stat facts {};
-    if (::stat(part.c_str(), &facts) != 0 || facts.st_uid != 0 || (facts.st_mode & 022) != 0) return false;
+    if (::stat(part.c_str(), &facts) != 0 || facts.st_uid != 0 || (facts.st_mode & 022) != 0)
+      return false;
     if (part == part.root_path()) return true;
   }
   return false;
 }
 
-/// Where each OS has its Javas: a directory, how the names in it begin, and where the home is in each.
+/// Where each OS has its Javas: a directory, how the names in it begin, and where the home is in
+/// each.
 struct JavaPlace {
   const char *directory, *prefix, *home;
 };
@@ -47,7 +50,8 @@ constexpr std::array kJavaPlaces = {
 /// $JAVA_HOME, the system's `java`, then all others.
 std::vector<std::string> java_homes() {
   std::vector<std::string> homes;
-  if (const char* home = std::getenv("JAVA_HOME"); home != nullptr && *home == '/') homes.emplace_back(home);
+  if (const char* home = std::getenv("JAVA_HOME"); home != nullptr && *home == '/')
+    homes.emplace_back(home);
   std::error_code error;
   const fs::path java = fs::canonical(find_program("java"), error);
   if (!error) homes.push_back(java.parent_path().parent_path().string());
@@ -65,13 +69,15 @@ std::vector<std::string> java_homes() {
 base::Result<Finished> run_keytool(const JavaStore& store, const std::string& file,
                                    std::vector<std::string> arguments) {
   arguments.insert(arguments.begin(), store.keytool);
-  arguments.insert(arguments.end(), {"-J-Duser.language=en", "-keystore", file, "-storepass", "changeit"});
+  arguments.insert(arguments.end(),
+                   {"-J-Duser.language=en", "-keystore", file, "-storepass", "changeit"});
   return run({std::move(arguments), {}}, nobody_else());
 }
 
 base::Result<> replace_keeping_mode(const std::string& path, std::string_view bytes) {
   struct stat facts {};
-  if (::stat(path.c_str(), &facts) != 0) return base::os_error(fmt::format("cannot read {}", path), errno);
+  if (::stat(path.c_str(), &facts) != 0)
+    return base::os_error(fmt::format("cannot read {}", path), errno);
   return base::replace_file(path, bytes, facts.st_mode & 07777);
 }
 
@@ -95,8 +101,8 @@ class JavaTrust final : public TrustStore {
   base::Result<> install(const Root& root) const override {
     if (::geteuid() != 0) return base::failure("needs root; {}", root.advice("install"));
     if (auto cleared = uninstall({}); !cleared) return cleared.error();
-    const auto edited =
-        edited_by_keytool(store_, {"-importcert", "-noprompt", "-trustcacerts", "-alias", kStoreName}, root);
+    const auto edited = edited_by_keytool(
+        store_, {"-importcert", "-noprompt", "-trustcacerts", "-alias", kStoreName}, root);
     if (!edited) return edited.error();
     return replace_keeping_mode(store_.cacerts, *edited);
   }
@@ -110,7 +116,8 @@ class JavaTrust final : public TrustStore {
       if (::geteuid() != 0) return base::failure("needs root; {}", root.advice("uninstall"));
       const auto edited = edited_by_keytool(store_, {"-delete", "-alias", alias}, {});
       if (!edited) return edited.error();
-      if (auto replaced = replace_keeping_mode(store_.cacerts, *edited); !replaced) return replaced.error();
+      if (auto replaced = replace_keeping_mode(store_.cacerts, *edited); !replaced)
+        return replaced.error();
     }
     if (const auto holds = holds_root(root); holds && *holds) {
       return base::failure("{} still has the root under an alias that is not ours", store_.cacerts);
@@ -119,8 +126,8 @@ class JavaTrust final : public TrustStore {
   }
 
  private:
-  /// Certificates are stored as they are in JKS and in today's PKCS #12 trust stores; in older PKCS #12 ones
-  /// they are encrypted.
+  /// Certificates are stored as they are in JKS and in today's PKCS #12 trust stores; in older PKCS
+  /// #12 ones they are encrypted.
   base::Result<bool> holds_root(const Root& root) const {
     if (root.der.empty()) return false;
     const auto bytes = base::read_file(store_.cacerts);
@@ -180,7 +187,8 @@ std::vector<JavaStore> find_java() {
   return found;
 }
 
-base::Result<std::string> edited_by_keytool(const JavaStore& store, const std::vector<std::string>& arguments,
+base::Result<std::string> edited_by_keytool(const JavaStore& store,
+                                            const std::vector<std::string>& arguments,
                                             const Root& root) {
   const auto bytes = base::read_file(store.cacerts);
   if (!bytes) return bytes.error();
@@ -202,7 +210,8 @@ base::Result<std::string> edited_by_keytool(const JavaStore& store, const std::v
 
 TrustStores java_stores() {
   TrustStores stores;
-  for (JavaStore& store : find_java()) stores.push_back(std::make_unique<JavaTrust>(std::move(store)));
+  for (JavaStore& store : find_java())
+    stores.push_back(std::make_unique<JavaTrust>(std::move(store)));
   return stores;
 }
 

@@ -1,6 +1,6 @@
-// macOS: roots are certificates in a keychain, and trust is a setting beside it, kept by another program.
-// Both are changed by security(1), which since macOS 11 asks an administrator in a window when the setting of
-// the whole machine changes, root or not.
+// macOS: roots are certificates in a keychain, and trust is a setting beside it, kept by another
+// program. Both are changed by security(1), which since macOS 11 asks an administrator in a window
+// when the setting of the whole machine changes, root or not.
 #include <array>
 
 #include <openssl/err.h>
@@ -22,7 +22,8 @@ constexpr const char* kKeychain = "/Library/Keychains/System.keychain";
 constexpr std::string_view kNameOfOurs = "osproxy CA ";
 constexpr std::chrono::minutes kTimeForPassword{5};
 
-/// By what security(1) says when there is no screen to ask on (SSH, launchd), and when the person said no.
+/// By what security(1) says when there is no screen to ask on (SSH, launchd), and when the person
+/// said no.
 constexpr std::array kNobodyToAsk = {"no user interaction", "User interaction is not allowed",
                                      "errSecInternalComponent", "authorization was denied"};
 constexpr std::array kRefused = {"was canceled by the user", "User canceled the operation"};
@@ -31,21 +32,23 @@ constexpr std::array kNoSetting = {"could not be found", "No Trust Settings were
 
 template <std::size_t N>
 bool says(const Finished& finished, const std::array<const char*, N>& phrases) {
-  return std::any_of(phrases.begin(), phrases.end(),
-                     [&](const char* phrase) { return finished.output.find(phrase) != std::string::npos; });
+  return std::any_of(phrases.begin(), phrases.end(), [&](const char* phrase) {
+    return finished.output.find(phrase) != std::string::npos;
+  });
 }
 
 base::Error explained(std::string_view verb, const Finished& finished) {
   const base::Error error = program_error(fmt::format("security {}", verb), finished);
   constexpr const char* kWindow = "macOS asks for an administrator's password in a window";
   if (says(finished, kRefused)) {
-    return base::failure("{}; {}: run it again and give it, or use osproxy exec, which changes no keychain",
-                         error.text, kWindow);
+    return base::failure(
+        "{}; {}: run it again and give it, or use osproxy exec, which changes no keychain",
+        error.text, kWindow);
   }
   if (says(finished, kNobodyToAsk)) {
     return base::failure(
-        "{}; {}, which over SSH or from a service it cannot open: run it in a Terminal on the Mac's own "
-        "screen, or have device management trust what osproxy ca export prints",
+        "{}; {}, which over SSH or from a service it cannot open: run it in a Terminal on the "
+        "Mac's own screen, or have device management trust what osproxy ca export prints",
         error.text, kWindow);
   }
   return error;
@@ -106,7 +109,8 @@ class KeychainStore final : public TrustStore {
           "look for it in Keychain Access");
     }
     if (done) return {};
-    // The certificate goes in before the question for the password, and stays when the answer is no.
+    // The certificate goes in before the question for the password, and stays when the answer is
+    // no.
     (void)uninstall({});
     return done.error();
   }
@@ -124,8 +128,8 @@ class KeychainStore final : public TrustStore {
     }
     if (is_trusted(root.der)) {
       return base::failure(
-          "the root is still trusted, by a keychain or a profile that is not the system's: "
-          "look for it in Keychain Access");
+          "the root is still trusted, by a keychain or a profile that is not the system's: look "
+          "for it in Keychain Access");
     }
     return {};
   }
@@ -143,8 +147,8 @@ class KeychainStore final : public TrustStore {
     return done_by("delete-certificate", {"-Z", sha1_of(der), kKeychain});
   }
 
-  /// Asked of macOS itself, whoever put the root in. As a CA (-l), and without the network (-L). Not with the
-  /// policy `ssl`: a server's certificate may not be valid as long as a root.
+  /// Asked of macOS itself, whoever put the root in. As a CA (-l), and without the network (-L).
+  /// Not with the policy `ssl`: a server's certificate may not be valid as long as a root.
   [[nodiscard]] bool is_trusted(const std::string& der) const {
     if (der.empty()) return false;
     return with_file(der,
@@ -158,7 +162,8 @@ class KeychainStore final : public TrustStore {
   base::Result<std::vector<std::string>> roots_of_ours() const {
     const auto listed = security("find-certificate", {"-a", "-p", kKeychain});
     if (!listed) return listed.error();
-    if (listed->status != 0 && !says(*listed, kNoSetting)) return explained("find-certificate", *listed);
+    if (listed->status != 0 && !says(*listed, kNoSetting))
+      return explained("find-certificate", *listed);
     std::vector<std::string> all = certificates_as_der(listed->output);
     std::erase_if(all, [](const std::string& der) { return !bears_our_name(der); });
     return all;
@@ -184,7 +189,8 @@ class KeychainStore final : public TrustStore {
   }
 
   base::Result<Finished> security(const char* verb, std::vector<std::string> arguments) const {
-    if (security_.empty()) return base::failure("the program security is missing, which is part of macOS");
+    if (security_.empty())
+      return base::failure("the program security is missing, which is part of macOS");
     arguments.insert(arguments.begin(), {security_, verb});
     return run({std::move(arguments), {}, kTimeForPassword}, nobody_else());
   }

@@ -9,7 +9,8 @@ namespace {
 
 namespace fs = std::filesystem;
 
-constexpr PackageNames kPackages{"libnss3-tools", "nss-tools", "nss", "mozilla-nss-tools", "nss", "nss"};
+constexpr PackageNames kPackages{"libnss3-tools",     "nss-tools", "nss",
+                                 "mozilla-nss-tools", "nss",       "nss"};
 constexpr int kMostDeleted = 16;  ///< roots of one subject share a nickname, and go one at a time
 
 /// One path a line, of each directory that holds a database. Runs with the user's ids.
@@ -25,7 +26,8 @@ std::string find_databases(const std::string& home) {
   for (const char* firefox :
        {".mozilla/firefox", ".config/mozilla/firefox", "snap/firefox/common/.mozilla/firefox",
         ".var/app/org.mozilla.firefox/.mozilla/firefox"}) {
-    for (const auto& profile : fs::directory_iterator(fs::path(home) / firefox, error)) keep(profile.path());
+    for (const auto& profile : fs::directory_iterator(fs::path(home) / firefox, error))
+      keep(profile.path());
   }
   std::sort(found.begin() + static_cast<std::ptrdiff_t>(chromium_count), found.end());
   std::string lines;
@@ -51,7 +53,9 @@ std::optional<std::string> flags_of_ours(std::string_view table) {
 class NssStore final : public TrustStore {
  public:
   NssStore(std::string directory, StoreUser user)
-      : directory_(std::move(directory)), user_(std::move(user)), certutil_(find_program("certutil")) {}
+      : directory_(std::move(directory)),
+        user_(std::move(user)),
+        certutil_(find_program("certutil")) {}
 
   StoreStatus status(const Root& root) const override {
     using State = StoreStatus::State;
@@ -86,7 +90,8 @@ class NssStore final : public TrustStore {
       if (!*flags) return {};
       if (auto deleted = certutil({"-D", "-n", kStoreName}); !deleted) return deleted.error();
     }
-    return base::failure("more than {} certificates named {} in {}", kMostDeleted, kStoreName, directory_);
+    return base::failure("more than {} certificates named {} in {}", kMostDeleted, kStoreName,
+                         directory_);
   }
 
  private:
@@ -96,8 +101,10 @@ class NssStore final : public TrustStore {
     return flags_of_ours(*table);
   }
 
-  base::Result<std::string> certutil(std::vector<std::string> arguments, std::string input = {}) const {
-    if (certutil_.empty()) return base::failure("certutil is missing: {}", install_command(kPackages));
+  base::Result<std::string> certutil(std::vector<std::string> arguments,
+                                     std::string input = {}) const {
+    if (certutil_.empty())
+      return base::failure("certutil is missing: {}", install_command(kPackages));
     arguments.insert(arguments.begin(), certutil_);
     arguments.insert(arguments.end(), {"-d", "sql:" + directory_});
     auto finished = run({std::move(arguments), std::move(input)}, user_);

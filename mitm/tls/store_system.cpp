@@ -1,5 +1,5 @@
-// The system's store on Linux and FreeBSD: a file in a directory for local roots, and the program that makes
-// from it what programs read: a bundle, or a directory of hashes.
+// The system's store on Linux and FreeBSD: a file in a directory for local roots, and the program
+// that makes from it what programs read: a bundle, or a directory of hashes.
 #include <array>
 #include <filesystem>
 
@@ -18,8 +18,9 @@ struct Anchor {
   const char* directory;
   const char* file;
   std::array<const char*, 2> update;
-  const char* links;   ///< where the update leaves links to a file that is gone; null: nowhere
-  const char* hashed;  ///< the directory in which programs find the root; null: they read the bundle
+  const char* links;  ///< where the update leaves links to a file that is gone; null: nowhere
+  const char*
+      hashed;  ///< the directory in which programs find the root; null: they read the bundle
 };
 
 constexpr std::array kAnchors = {
@@ -60,8 +61,8 @@ constexpr std::array kBundles = {"/etc/ssl/certs/ca-certificates.crt",
 constexpr PackageNames kPackages{"ca-certificates", "ca-certificates", "ca-certificates-utils",
                                  "ca-certificates", "ca_root_nss",     "ca-certificates"};
 
-/// Debian's update-ca-certificates leaves the links of a removed file (and its hash) dangling, and later ones
-/// would then not see a new root of the same name as new.
+/// Debian's update-ca-certificates leaves the links of a removed file (and its hash) dangling, and
+/// later ones would then not see a new root of the same name as new.
 void remove_links(const Anchor& anchor) {
   if (anchor.links == nullptr) return;
   const fs::path file = fs::path(anchor.directory) / anchor.file;
@@ -97,10 +98,10 @@ class SystemStore final : public TrustStore {
       status.state = State::unavailable;
       status.detail = missing_updater().text;
     } else if (const auto file = base::read_file(path_)) {
-      status.detail =
-          root.is_in_pem(*file)
-              ? fmt::format("{} has not reached {}; {}", path_, destination(), root.advice("install"))
-              : fmt::format("{} is another osproxy root; {}", path_, root.advice("install"));
+      status.detail = root.is_in_pem(*file) ? fmt::format("{} has not reached {}; {}", path_,
+                                                          destination(), root.advice("install"))
+                                            : fmt::format("{} is another osproxy root; {}", path_,
+                                                          root.advice("install"));
     }
     return status;
   }
@@ -144,14 +145,16 @@ class SystemStore final : public TrustStore {
 
   [[nodiscard]] base::Error missing_updater() const {
     if (anchor_ == &kFreebsd)
-      return base::failure("{} is missing: it belongs to FreeBSD 12.2 and later", anchor_->update[0]);
+      return base::failure("{} is missing: it belongs to FreeBSD 12.2 and later",
+                           anchor_->update[0]);
     return base::failure("{} is missing: {}", anchor_->update[0], install_command(kPackages));
   }
 
   [[nodiscard]] base::Result<> make_directory() const {
     std::error_code error;
     fs::create_directories(anchor_->directory, error);
-    if (error) return base::os_error(fmt::format("cannot create {}", anchor_->directory), error.value());
+    if (error)
+      return base::os_error(fmt::format("cannot create {}", anchor_->directory), error.value());
     return {};
   }
 
@@ -178,8 +181,8 @@ class SystemStore final : public TrustStore {
   std::string updater_;
 };
 
-/// OpenBSD's one bundle is part of the system: an upgrade replaces it, and what we put in would be gone or,
-/// worse, be somebody else's line to take out.
+/// OpenBSD's one bundle is part of the system: an upgrade replaces it, and what we put in would be
+/// gone or, worse, be somebody else's line to take out.
 class OneFileStore final : public TrustStore {
  public:
   StoreStatus status(const Root& root) const override {
@@ -200,8 +203,9 @@ class OneFileStore final : public TrustStore {
 
   static base::Error by_hand() {
     return base::failure(
-        "not changed by osproxy, because every upgrade of the system replaces it; by hand, and again after "
-        "each: osproxy ca export | doas tee -a {}; or osproxy exec, which needs no installation",
+        "not changed by osproxy, because every upgrade of the system replaces it; by hand, and "
+        "again after each: osproxy ca export | doas tee -a {}; or osproxy exec, which needs no "
+        "installation",
         kFile);
   }
 };

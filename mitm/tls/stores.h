@@ -13,7 +13,7 @@ namespace mitm::tls {
 /// Ours, as it is to be in the stores.
 struct Root {
   std::string pem;
-  std::string der;             ///< empty: the file is gone; what bears our name can still be taken out
+  std::string der;  ///< empty: the file is gone; what bears our name can still be taken out
   std::string ca_directory{};  ///< empty: unknown
 
   /// "run: sudo osproxy ca VERB ...", for the CA that is meant.
@@ -30,8 +30,8 @@ class TrustStore {
 
   [[nodiscard]] virtual StoreStatus status(const Root& root) const = 0;
 
-  /// Called unless the root is trusted already or the store unavailable. What went in before a failure is
-  /// taken out again. A root of an earlier `ca create` is replaced.
+  /// Called unless the root is trusted already or the store unavailable. What went in before a
+  /// failure is taken out again. A root of an earlier `ca create` is replaced.
   [[nodiscard]] virtual base::Result<> install(const Root& root) const = 0;
 
   /// Takes out what bears our name and nothing else; good when there is nothing.
@@ -42,10 +42,11 @@ using TrustStores = std::vector<std::unique_ptr<TrustStore>>;
 
 /// The system's own store; which of the four below, each OS's file says.
 std::unique_ptr<TrustStore> system_store();
-std::unique_ptr<TrustStore> linux_store();     ///< the distribution's directory and its update program
+std::unique_ptr<TrustStore> linux_store();  ///< the distribution's directory and its update program
 std::unique_ptr<TrustStore> freebsd_store();   ///< /usr/local/etc/ssl/certs and certctl(8)
 std::unique_ptr<TrustStore> keychain_store();  ///< macOS: the system keychain and security(1)
-std::unique_ptr<TrustStore> openbsd_store();   ///< nothing that could be changed and kept: says how by hand
+std::unique_ptr<TrustStore>
+openbsd_store();  ///< nothing that could be changed and kept: says how by hand
 
 /// As `install_trust` and `uninstall_trust` do it with each: what is good already is not touched.
 StoreStatus install_into(const TrustStore& store, const Root& root);
@@ -60,9 +61,10 @@ inline constexpr const char* kStoreName = "osproxy";
 /// The system's roots in one PEM file: the first of the usual places that exists; empty: none does.
 std::string system_bundle();
 
-/// What it holds; without one (FreeBSD before 15 has none), the certificates of `hashed_directory` one after
-/// another, as `openssl rehash` links them.
-[[nodiscard]] base::Result<std::string> system_roots(const std::string& hashed_directory = "/etc/ssl/certs");
+/// What it holds; without one (FreeBSD before 15 has none), the certificates of `hashed_directory`
+/// one after another, as `openssl rehash` links them.
+[[nodiscard]] base::Result<std::string> system_roots(
+    const std::string& hashed_directory = "/etc/ssl/certs");
 
 /// Each certificate in `pem` as DER; what is no certificate is skipped.
 std::vector<std::string> certificates_as_der(std::string_view pem);
@@ -75,7 +77,8 @@ struct JavaStore {
 };
 std::vector<JavaStore> find_java();
 
-/// The bytes of a copy of `store` after keytool's `arguments` were applied to it; `store` itself stays.
+/// The bytes of a copy of `store` after keytool's `arguments` were applied to it; `store` itself
+/// stays.
 [[nodiscard]] base::Result<std::string> edited_by_keytool(const JavaStore& store,
                                                           const std::vector<std::string>& arguments,
                                                           const Root& root);

@@ -1,4 +1,5 @@
-// Goes through all trust stores of the machine; what fails in one is said of that one, and the others go on.
+// Goes through all trust stores of the machine; what fails in one is said of that one, and the
+// others go on.
 #include "mitm/tls/trust.h"
 
 #include <openssl/err.h>

@@ -23,7 +23,8 @@ TEST_CASE("replace_file: whole or not at all, with its mode; read_file keeps to 
         "cannot create /dev/full/x." + std::to_string(getpid()) + ".tmp: Not a directory");
   ::unlink(path.c_str());
   CHECK(::rmdir(folder) == 0);  // no draft is left
-  CHECK(base::read_file(path).error().text == "cannot read " + path + ": No such file or directory");
+  CHECK(base::read_file(path).error().text ==
+        "cannot read " + path + ": No such file or directory");
 }
 
 TEST_CASE("write_all: says what the device said") {
@@ -31,7 +32,9 @@ TEST_CASE("write_all: says what the device said") {
   CHECK(base::write_all(full.get(), "x").error().text == "cannot write: No space left on device");
 }
 
-TEST_CASE("make_pipe: what goes in comes out; both ends are closed by execve, and wait only when asked to") {
+TEST_CASE(
+    "make_pipe: what goes in comes out; both ends "
+    "are closed by execve, and wait only when asked to") {
   for (const auto blocking : {base::Blocking::no, base::Blocking::yes}) {
     const auto pipe = base::make_pipe(blocking);
     REQUIRE(pipe);
@@ -50,7 +53,9 @@ TEST_CASE("close_from: everything from there on, nothing below") {
   if (child == 0) {
     const int low = ::open("/dev/null", O_RDONLY), high = ::fcntl(low, F_DUPFD, 200);
     base::close_from(low + 1);
-    ::_exit(::fcntl(low, F_GETFD) >= 0 && ::fcntl(high, F_GETFD) < 0 && ::fcntl(0, F_GETFD) >= 0 ? 0 : 1);
+    ::_exit(::fcntl(low, F_GETFD) >= 0 && ::fcntl(high, F_GETFD) < 0 && ::fcntl(0, F_GETFD) >= 0
+                ? 0
+                : 1);
   }
   int status = -1;
   ::waitpid(child, &status, 0);

@@ -8,9 +8,12 @@ TEST_CASE("network: parses, prints and contains") {
   const struct {
     const char *text, *inside, *outside;
   } cases[] = {
-      {"10.0.0.0/8", "10.255.255.255", "11.0.0.0"}, {"192.0.2.1", "192.0.2.1", "192.0.2.2"},
-      {"0.0.0.0/0", "255.255.255.255", "::1"},      {"192.0.2.128/25", "192.0.2.200", "192.0.2.127"},
-      {"fe80::/10", "febf::1", "fec0::1"},          {"::1", "::1", "127.0.0.1"},
+      {"10.0.0.0/8", "10.255.255.255", "11.0.0.0"},
+      {"192.0.2.1", "192.0.2.1", "192.0.2.2"},
+      {"0.0.0.0/0", "255.255.255.255", "::1"},
+      {"192.0.2.128/25", "192.0.2.200", "192.0.2.127"},
+      {"fe80::/10", "febf::1", "fec0::1"},
+      {"::1", "::1", "127.0.0.1"},
   };
   for (const auto& c : cases) {
     CAPTURE(c.text);
@@ -28,8 +31,8 @@ TEST_CASE("network: bad ones are refused with what was expected") {
        {"", "10.0.0.0/33", "10.0.0.0/", "10.0.0/8", "fe80::%lo/10", "::/129", "x", "10.0.0.0/-1"}) {
     CAPTURE(text);
     REQUIRE_FALSE(parse_network(text));
-    CHECK(parse_network(text).error().text.find("is not a network; expected for example 10.0.0.0/8") !=
-          std::string::npos);
+    CHECK(parse_network(text).error().text.find(
+              "is not a network; expected for example 10.0.0.0/8") != std::string::npos);
   }
   CHECK(parse_network("10.1.0.0/8").error().text ==
         "'10.1.0.0/8' has host bits set; the network is 10.0.0.0/8");
@@ -46,9 +49,12 @@ TEST_CASE("port range: one port, a range, nonsense") {
 }
 
 TEST_CASE("endpoint: v4, v6 and v4-mapped") {
-  for (const char* text : {"192.0.2.1:443", "[::1]:8443"}) CHECK(to_string(*parse_endpoint(text)) == text);
-  CHECK(to_string(Endpoint{boost::asio::ip::make_address("::ffff:192.0.2.1"), 80}) == "192.0.2.1:80");
-  for (const char* text : {"", ":80", "::1:80", "192.0.2.1", "[192.0.2.1]:80", "[::1]", "192.0.2.1:65536"}) {
+  for (const char* text : {"192.0.2.1:443", "[::1]:8443"})
+    CHECK(to_string(*parse_endpoint(text)) == text);
+  CHECK(to_string(Endpoint{boost::asio::ip::make_address("::ffff:192.0.2.1"), 80}) ==
+        "192.0.2.1:80");
+  for (const char* text :
+       {"", ":80", "::1:80", "192.0.2.1", "[192.0.2.1]:80", "[::1]", "192.0.2.1:65536"}) {
     CAPTURE(text);
     CHECK_FALSE(parse_endpoint(text));
   }
@@ -58,5 +64,6 @@ TEST_CASE("netlink_errno: what the kernel says, and what it never says") {
   CHECK(base::netlink_errno(0) == 0);
   CHECK(base::netlink_errno(-2) == ENOENT);
   CHECK(base::netlink_errno(-4095) == 4095);
-  for (const std::int32_t odd : {1, -4096, INT32_MIN, INT32_MAX}) CHECK(base::netlink_errno(odd) == EPROTO);
+  for (const std::int32_t odd : {1, -4096, INT32_MIN, INT32_MAX})
+    CHECK(base::netlink_errno(odd) == EPROTO);
 }

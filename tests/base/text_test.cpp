@@ -31,7 +31,8 @@ TEST_CASE("text: what is not seen, or turns what is around it, is written out") 
   CHECK(base::printable("a\u202eb\u2066\u2069c\u200b\u200f\u2060\ufeff\u00ad\u061c\u2028") ==
         "a\\u202eb\\u2066\\u2069c\\u200b\\u200f\\u2060\\ufeff\\u00ad\\u061c\\u2028");
   CHECK(base::printable("\U000e0041") == "\\U000e0041");
-  const std::string seen = "\u00a0\u00ac\u00ae\u200a\u2010\u202f\u205f\u2070\u2764\ufe0f\u05d0\U0001f600";
+  const std::string seen =
+      "\u00a0\u00ac\u00ae\u200a\u2010\u202f\u205f\u2070\u2764\ufe0f\u05d0\U0001f600";
   CHECK(base::printable(seen) == seen);
   for (char32_t code = 0; code < 0x110000; ++code) {
     const bool listed = (code >= 0x200b && code <= 0x200f) || (code >= 0x202a && code <= 0x202e) ||
@@ -52,10 +53,15 @@ TEST_CASE("text: the first character and its length") {
     std::string_view in;
     char32_t code;
     std::size_t length;
-  } cases[] = {
-      {"a", 'a', 1},         {"\x7f", 0x7f, 1},          {"\u00e9x", 0xe9, 2},        {"\u20ac", 0x20ac, 3},
-      {"\uffff", 0xffff, 3}, {"\U0001f600", 0x1f600, 4}, {"\U0010ffff", 0x10ffff, 4}, {"\xe2\x82", 0, 0},
-      {"\xff", 0, 0}};
+  } cases[] = {{"a", 'a', 1},
+               {"\x7f", 0x7f, 1},
+               {"\u00e9x", 0xe9, 2},
+               {"\u20ac", 0x20ac, 3},
+               {"\uffff", 0xffff, 3},
+               {"\U0001f600", 0x1f600, 4},
+               {"\U0010ffff", 0x10ffff, 4},
+               {"\xe2\x82", 0, 0},
+               {"\xff", 0, 0}};
   for (const auto& c : cases) {
     const auto first = base::first_character(c.in);
     CHECK(first.code == c.code);

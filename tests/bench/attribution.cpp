@@ -1,6 +1,6 @@
-// How long one attribution takes, as a markdown table: by number of processes and sockets, with owners of few
-// and of many descriptors, just started and seen before; beside lsof -i and ss -p. Needs root and 25,000
-// descriptors.
+// How long one attribution takes, as a markdown table: by number of processes and sockets, with
+// owners of few and of many descriptors, just started and seen before; beside lsof -i and ss -p.
+// Needs root and 25,000 descriptors.
 #include "procmap/attribution.h"
 
 #include <algorithm>
@@ -118,7 +118,8 @@ Times seen_before(int descriptors) {
 Times in_turn(int descriptors) {
   const Listener listener{"127.0.0.1"};
   auto attributor = Attributor::open();
-  const Child owner = connecting_process(listener, descriptors), other = connecting_process(listener, 5000);
+  const Child owner = connecting_process(listener, descriptors),
+              other = connecting_process(listener, 5000);
   Times others, times;
   ask(*attributor, owner, listener, owner.wire().receive(), others);
   ask(*attributor, other, listener, other.wire().receive(), others);
@@ -155,8 +156,8 @@ std::optional<double> other_program(const std::string& command) {
 }
 
 void print_row(int processes, int sockets, int descriptors, const char* owner, Times times) {
-  fmt::print("| {} | {} | {} | {} | {:.0f} us | {:.0f} us |\n", processes, sockets, descriptors, owner,
-             times.percentile(0.5), times.percentile(0.99));
+  fmt::print("| {} | {} | {} | {} | {:.0f} us | {:.0f} us |\n", processes, sockets, descriptors,
+             owner, times.percentile(0.5), times.percentile(0.99));
   std::fflush(stdout);
 }
 
@@ -177,7 +178,8 @@ void print_others(int processes, int sockets) {
 void measure(int processes, int sockets) {
   const auto idle = idle_processes(processes);
   std::vector<Child> holders;
-  for (int left = sockets; left > 0; left -= kHeld) holders.push_back(socket_holder(std::min(left, kHeld)));
+  for (int left = sockets; left > 0; left -= kHeld)
+    holders.push_back(socket_holder(std::min(left, kHeld)));
   for (const int descriptors : {10, 5000}) {
     print_row(processes, sockets, descriptors, "seen before", seen_before(descriptors));
     print_row(processes, sockets, descriptors, "in turn with another", in_turn(descriptors));
@@ -195,11 +197,12 @@ int main() {
   limit.rlim_cur = limit.rlim_max;
   if (::geteuid() != 0 || limit.rlim_cur < 6000 || ::setrlimit(RLIMIT_NOFILE, &limit) != 0) {
     fmt::print(stderr,
-               "attribution_bench needs root, to see all processes, and 6000 descriptors; try: sudo "
-               "attribution_bench\n");
+               "attribution_bench needs root, to see all processes, and 6000 descriptors; try: "
+               "sudo attribution_bench\n");
     return 1;
   }
-  fmt::print("| processes | sockets | owner's descriptors | | p50 | p99 |\n|---|---|---|---|---|---|\n");
+  fmt::print(
+      "| processes | sockets | owner's descriptors | | p50 | p99 |\n|---|---|---|---|---|---|\n");
   for (const int processes : {50, 500, 2000}) procmap::measure(processes, 100);
   for (const int sockets : {2000, 20000}) procmap::measure(50, sockets);
 }

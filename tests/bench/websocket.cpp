@@ -1,5 +1,5 @@
-// An echo server and a load generator for `scripts/bench`'s row of WebSocket: small messages, one under way
-// on each connection, in TLS.
+// An echo server and a load generator for `scripts/bench`'s row of WebSocket: small messages, one
+// under way on each connection, in TLS.
 //   websocket_bench serve ADDRESS PORT CERTIFICATE KEY
 //   websocket_bench load ADDRESS PORT HOST CONNECTIONS SECONDS    prints messages echoed per second
 #include <chrono>
@@ -104,7 +104,8 @@ int main(int argc, char** argv) try {
     load.end = Clock::now() + lasts;
     for (int i = std::atoi(argv[5]); i > 0; --i) asio::co_spawn(io, talk(load), fail);
     io.run();
-    std::printf("%.0f messages/s\n", static_cast<double>(load.echoed) / static_cast<double>(lasts.count()));
+    std::printf("%.0f messages/s\n",
+                static_cast<double>(load.echoed) / static_cast<double>(lasts.count()));
   } else {
     std::fprintf(stderr, "usage: see the first lines of tests/bench/websocket.cpp\n");
     return 2;

@@ -75,7 +75,8 @@ TEST_CASE("capture: CMD never runs when whoever holds it ends without letting it
     };
     // On its way to its gate it opens and closes others.
     int quiet = 0;
-    for (int i = 0; i < 1000 && quiet < 20; ++i, ::usleep(5000)) quiet = open() <= 5 ? quiet + 1 : 0;
+    for (int i = 0; i < 1000 && quiet < 20; ++i, ::usleep(5000))
+      quiet = open() <= 5 ? quiet + 1 : 0;
     CHECK(quiet == 20);
     const pid_t pid = held->pid();
     { const HeldCommand gone = std::move(*held); }
@@ -90,8 +91,8 @@ TEST_CASE("capture: CMD never runs when whoever holds it ends without letting it
 
 TEST_CASE("capture: the environment is the user's, sudo's traces are gone") {
   ::setenv("SUDO_UID", "0", 1);
-  Command command =
-      command_of({"sh", "-c", "test -z \"$SUDO_UID\" && test \"$USER\" = nobody && test \"$X\" = y"});
+  Command command = command_of(
+      {"sh", "-c", "test -z \"$SUDO_UID\" && test \"$USER\" = nobody && test \"$X\" = y"});
   command.environment = {{"X", "y"}};
   auto held = HeldCommand::start(command);
   REQUIRE(held.has_value());
@@ -108,7 +109,8 @@ TEST_CASE("capture: a command that cannot run says why") {
   ::setenv("PATH", "/usr/bin:/bin", 1);
   const struct {
     const char *name, *text;
-  } cases[] = {{"osproxy-no-such-command", "cannot run 'osproxy-no-such-command': No such file or directory"},
+  } cases[] = {{"osproxy-no-such-command",
+                "cannot run 'osproxy-no-such-command': No such file or directory"},
                {"/etc/passwd", "cannot run '/etc/passwd': Permission denied"}};
   for (const auto& c : cases) {
     const Command command = command_of({c.name});
@@ -134,7 +136,8 @@ TEST_CASE("capture: a cgroup in which something still runs is emptied, then remo
   CHECK_FALSE(remove_cgroup(command.cgroup.name));
 }
 
-TEST_CASE("capture: CMD has the group that is to tell it from others, and the user's own beside it") {
+TEST_CASE(
+    "capture: CMD has the group that is to tell it from others, and the user's own beside it") {
   Command command = command_of({"sh", "-c", "test \"$(id -g)\" = 77778 && id -G | grep -qw 65534"});
   command.cgroup.gid = 77'778;
   auto held = HeldCommand::start(command);

@@ -1,4 +1,5 @@
-// What a confined process can no longer do, and what the worker goes on to do: each in a child of its own.
+// What a confined process can no longer do, and what the worker goes on to do: each in a child of
+// its own.
 #include "divert/confine.h"
 
 #include <cerrno>
@@ -38,8 +39,8 @@ using divert::confine;
 
 namespace {
 
-/// The errno that `attempt` leaves in a confined child; 0: it succeeded. 200: it was not confined at all,
-/// 201: it was killed, 202: it failed without an errno.
+/// The errno that `attempt` leaves in a confined child; 0: it succeeded. 200: it was not confined
+/// at all, 201: it was killed, 202: it failed without an errno.
 template <class Attempt>
 int errno_of(Attempt attempt, const std::vector<std::string>& readable = {}) {
   const pid_t child = ::fork();
@@ -129,9 +130,9 @@ TEST_CASE("confine: no program, no process, no look into others, no other kind o
   CHECK(errno_of([] { return ::prctl(PR_SET_DUMPABLE, 1, 0, 0, 0); }) == EPERM);
   CHECK(errno_of([] { return ::ioctl(0, TIOCSTI, "x"); }) == EPERM);
   CHECK(errno_of([] { return ::fcntl(0, F_SETOWN, ::getppid()); }) == EPERM);
-  for (const long call : {SYS_bpf, SYS_unshare, SYS_setns, SYS_memfd_create, SYS_userfaultfd, SYS_mount,
-                          SYS_keyctl, SYS_perf_event_open, SYS_setuid, SYS_io_setup, SYS_unlinkat,
-                          SYS_mkdirat, SYS_renameat2, SYS_fchmodat, SYS_seccomp})
+  for (const long call : {SYS_bpf, SYS_unshare, SYS_setns, SYS_memfd_create, SYS_userfaultfd,
+                          SYS_mount, SYS_keyctl, SYS_perf_event_open, SYS_setuid, SYS_io_setup,
+                          SYS_unlinkat, SYS_mkdirat, SYS_renameat2, SYS_fchmodat, SYS_seccomp})
     CHECK(errno_of([=] { return ::syscall(call, 0, 0, 0, 0, 0); }) == EPERM);
   // The C library does without these.
   for (const long call : {long{SYS_clone3}, 1000L})
@@ -147,9 +148,12 @@ TEST_CASE("confine: no memory is both written and executed") {
   CHECK(errno_of([&] { return map(kAll) == MAP_FAILED ? -1 : 0; }) == EPERM);
   const base::UniqueFd library{::open("/proc/self/exe", O_RDONLY | O_CLOEXEC)};
   CHECK(errno_of([&] { return map(kAll, 0, library.get()) == MAP_FAILED ? -1 : 0; }) == EPERM);
-  CHECK(errno_of([&] { return map(PROT_READ | PROT_EXEC, 0, library.get()) == MAP_FAILED ? -1 : 0; }) == 0);
-  CHECK(errno_of([&] { return ::mprotect(map(PROT_READ | PROT_WRITE), 4096, PROT_READ | PROT_EXEC); }) ==
-        EPERM);
+  CHECK(errno_of([&] {
+          return map(PROT_READ | PROT_EXEC, 0, library.get()) == MAP_FAILED ? -1 : 0;
+        }) == 0);
+  CHECK(errno_of([&] {
+          return ::mprotect(map(PROT_READ | PROT_WRITE), 4096, PROT_READ | PROT_EXEC);
+        }) == EPERM);
   CHECK(errno_of([&] { return ::mprotect(map(PROT_READ), 4096, PROT_READ | PROT_WRITE); }) == 0);
 }
 
@@ -170,7 +174,8 @@ TEST_CASE("confine: files are read where that is allowed, and none is opened to 
   CHECK(open("/etc/passwd", O_RDONLY) == 0);
   CHECK(open("/dev/urandom", O_RDONLY) == 0);
   CHECK(open("/proc/1/status", O_RDONLY) == EACCES);
-  for (const int flags : {O_WRONLY, O_RDWR, O_WRONLY | O_CREAT, O_RDONLY | O_TRUNC, O_RDONLY | O_CREAT})
+  for (const int flags :
+       {O_WRONLY, O_RDWR, O_WRONLY | O_CREAT, O_RDONLY | O_TRUNC, O_RDONLY | O_CREAT})
     CHECK(open(inside, flags) == EPERM);
   CHECK(open(scratch.path + "/in/new", O_RDONLY | O_CREAT) == EPERM);
 }
@@ -178,7 +183,8 @@ TEST_CASE("confine: files are read where that is allowed, and none is opened to 
 TEST_CASE("confine: what is open is still written, shortened and locked") {
   if (!kernel_filters_system_calls()) return;
   const Scratch scratch;
-  const base::UniqueFd file{::open((scratch.path + "/file").c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0600)};
+  const base::UniqueFd file{
+      ::open((scratch.path + "/file").c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0600)};
   CHECK(errno_of([&] {
           return ::flock(file.get(), LOCK_EX) == 0 && ::pwrite(file.get(), "text", 4, 0) == 4 &&
                          ::ftruncate(file.get(), 2) == 0 && ::lseek(file.get(), 0, SEEK_END) == 2 &&
@@ -199,16 +205,19 @@ TEST_CASE("confine: threads, sockets, pipes, names, character sets and the time 
         }) == 0);
   CHECK(errno_of([] {
           int ends[2];
-          return ::pipe2(ends, O_NONBLOCK | O_CLOEXEC) == 0 && ::fcntl(ends[1], F_SETPIPE_SZ, 65536) >= 0
+          return ::pipe2(ends, O_NONBLOCK | O_CLOEXEC) == 0 &&
+                         ::fcntl(ends[1], F_SETPIPE_SZ, 65536) >= 0
                      ? 0
                      : -1;
         }) == 0);
   CHECK(errno_of([] {
           addrinfo* found = nullptr;
-          return ::getaddrinfo("localhost", "80", nullptr, &found) == 0 && found != nullptr ? 0 : -1;
+          return ::getaddrinfo("localhost", "80", nullptr, &found) == 0 && found != nullptr ? 0
+                                                                                            : -1;
         }) == 0);
-  CHECK(errno_of([] { return ::iconv_open("UTF-8", "EUC-JP") != reinterpret_cast<iconv_t>(-1) ? 0 : -1; }) ==
-        0);
+  CHECK(errno_of([] {
+          return ::iconv_open("UTF-8", "EUC-JP") != reinterpret_cast<iconv_t>(-1) ? 0 : -1;
+        }) == 0);
   CHECK(errno_of([] {
           ::setenv("TZ", "Asia/Kolkata", 1);
           const std::time_t zero = 0;

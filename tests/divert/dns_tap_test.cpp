@@ -45,7 +45,8 @@ TEST_CASE("dns_tap: what is remembered is bounded, the oldest goes first") {
   Questions questions;
   const Questions::Time start{};
   for (unsigned i = 0; i <= Questions::kMax; ++i)
-    questions.asked(question(static_cast<std::uint16_t>(i)), by("x"), start + std::chrono::milliseconds{i});
+    questions.asked(question(static_cast<std::uint16_t>(i)), by("x"),
+                    start + std::chrono::milliseconds{i});
   CHECK(questions.asker(question(0), start + 5s) == nullptr);
   CHECK(questions.asker(question(1), start + 5s));
 }
@@ -88,7 +89,8 @@ TEST_CASE("dns_tap: copies of packets, several in a datagram, cut ones passed ov
     bytes.resize((bytes.size() + 3) & ~std::size_t{3});
     return bytes;
   };
-  const std::string both = message(0x400, "E..one") + message(0x401, "no copy") + message(0x400, "E..two!");
+  const std::string both =
+      message(0x400, "E..one") + message(0x401, "no copy") + message(0x400, "E..two!");
   std::vector<char> buffer(both.begin(), both.end());
   std::vector<std::string> taken;
   const auto take = [&](std::string_view bytes) { taken.emplace_back(bytes); };

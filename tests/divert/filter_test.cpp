@@ -1,5 +1,5 @@
-// The filter language: mitmproxy's meaning, each extension, each error's exact text, and the way through
-// JSON.
+// The filter language: mitmproxy's meaning, each extension, each error's exact text, and the way
+// through JSON.
 #include "divert/filter.h"
 
 #include <nlohmann/json.hpp>
@@ -28,7 +28,8 @@ bool matches(std::string_view spec, const ProcessFacts& facts) {
   const auto filter = Filter::parse(spec);
   REQUIRE_MESSAGE(filter, spec);
   // What the broker gets by way of CBOR says the same.
-  const auto copy = Filter::from_json(nlohmann::json::from_cbor(nlohmann::json::to_cbor(filter->to_json())));
+  const auto copy =
+      Filter::from_json(nlohmann::json::from_cbor(nlohmann::json::to_cbor(filter->to_json())));
   REQUIRE_MESSAGE(copy, spec);
   CHECK(copy->text() == filter->text());
   CHECK(copy->matches(&facts) == filter->matches(&facts));
@@ -190,13 +191,14 @@ TEST_CASE("filter: bytes that are not UTF-8 are text like any other") {
 TEST_CASE("filter: a plus takes the descendants in") {
   auto curl = process("/usr/bin/curl", 300);
   curl.ancestors = {{{200, 4000}, "/usr/bin/bash"}, {{100, 3000}, "/opt/code/code"}, {{1, 1}, ""}};
-  for (const auto* spec : {"code+", "=code+", "=bash +", "/opt/code/+", "/opt/*+", "100+", "200+", "300+",
-                           "curl+", "~\"^/opt/code\"+", "\"/code\"+", "!wget,!code+,code+"}) {
+  for (const auto* spec :
+       {"code+", "=code+", "=bash +", "/opt/code/+", "/opt/*+", "100+", "200+", "300+", "curl+",
+        "~\"^/opt/code\"+", "\"/code\"+", "!wget,!code+,code+"}) {
     CAPTURE(spec);
     CHECK(matches(spec, curl));
   }
-  for (const auto* spec : {"code", "=code", "/opt/code/", "100", "~^/opt/code", "~code/+", "=ode+", "10+",
-                           "!code+", "curl,!100+", "wget+"}) {
+  for (const auto* spec : {"code", "=code", "/opt/code/", "100", "~^/opt/code", "~code/+", "=ode+",
+                           "10+", "!code+", "curl,!100+", "wget+"}) {
     CAPTURE(spec);
     CHECK_FALSE(matches(spec, curl));
   }
@@ -205,8 +207,8 @@ TEST_CASE("filter: a plus takes the descendants in") {
 TEST_CASE("filter: a program goes by argv[0] and by its script as well") {
   auto npm = process("/usr/bin/node", 300);
   npm.other_names = {"/usr/lib/node_modules/npm/bin/npm"};
-  for (const auto* spec : {"npm", "=npm", "/usr/lib/node_modules/", "*/npm", "n?m", "~npm$", "=node", "node",
-                           "\"/npm\"", "!npm,npm"}) {
+  for (const auto* spec : {"npm", "=npm", "/usr/lib/node_modules/", "*/npm", "n?m", "~npm$",
+                           "=node", "node", "\"/npm\"", "!npm,npm"}) {
     CAPTURE(spec);
     CHECK(matches(spec, npm));
   }
@@ -228,12 +230,14 @@ TEST_CASE("filter: a program goes by argv[0] and by its script as well") {
 
 TEST_CASE("filter: what its items name") {
   using Names = divert::FilterItem::Names;
-  const auto filter = Filter::parse("!curl,=wget+,/opt/*/x,~re$,123,user:ann,group:5,cgroup:a,unknown");
+  const auto filter =
+      Filter::parse("!curl,=wget+,/opt/*/x,~re$,123,user:ann,group:5,cgroup:a,unknown");
   REQUIRE(filter);
   const auto items = filter->items();
   REQUIRE(items.size() == 9);
-  const Names names[] = {Names::program, Names::program, Names::program, Names::program, Names::process,
-                         Names::user,    Names::group,   Names::cgroup,  Names::unknown};
+  const Names names[] = {Names::program, Names::program, Names::program,
+                         Names::program, Names::process, Names::user,
+                         Names::group,   Names::cgroup,  Names::unknown};
   const char* texts[] = {"curl", "wget", "/opt/*/x", "re$", "123", "ann", "5", "/a", ""};
   for (std::size_t i = 0; i < items.size(); ++i) {
     CAPTURE(i);
@@ -262,12 +266,13 @@ TEST_CASE("filter: a process whose executable cannot be read goes by its name") 
 }
 
 TEST_CASE("filter: an unknown owner is drawn in by name only, never by a negation") {
-  for (const auto* spec : {"", "unknown", "curl,unknown", "!curl,unknown", " unknown ", "!unknown,unknown"}) {
+  for (const auto* spec :
+       {"", "unknown", "curl,unknown", "!curl,unknown", " unknown ", "!unknown,unknown"}) {
     CAPTURE(spec);
     CHECK(matches_unknown(spec));
   }
-  for (const auto* spec :
-       {"curl", "!curl", "!unknown", "unknown,!unknown", "\"unknown\"", "*", "~.", "user:0", "!100"}) {
+  for (const auto* spec : {"curl", "!curl", "!unknown", "unknown,!unknown", "\"unknown\"", "*",
+                           "~.", "user:0", "!100"}) {
     CAPTURE(spec);
     CHECK_FALSE(matches_unknown(spec));
   }
@@ -315,43 +320,49 @@ TEST_CASE("filter: errors name the item, its place and what was expected") {
   };
   for (const auto& [spec, error] : {
            Case{"curl,,wget",
-                "filter 'curl,,wget': item 2 is empty; expected a program, a path, a pid or a pattern"},
-           {"curl,", "filter 'curl,': item 2 is empty; expected a program, a path, a pid or a pattern"},
+                "filter 'curl,,wget': item 2 is empty; expected a "
+                "program, a path, a pid or a pattern"},
+           {"curl,",
+            "filter 'curl,': item 2 is empty; expected a program, a path, a pid or a pattern"},
            {",", "filter ',': item 1 is empty; expected a program, a path, a pid or a pattern"},
            {"\"\"",
-            "filter '\"\"': item 1 ('\"\"') is empty; expected a program, a path, a pid or a pattern"},
-           {"curl, !", "filter 'curl, !': item 2 ('!') has nothing after '!'; expected what to leave out"},
-           {"+", "filter '+': item 1 ('+') has nothing before '+'; expected a program, a path or a pid"},
+            "filter '\"\"': item 1 ('\"\"') is empty; expected "
+            "a program, a path, a pid or a pattern"},
+           {"curl, !",
+            "filter 'curl, !': item 2 ('!') has nothing after '!'; expected what to leave out"},
+           {"+",
+            "filter '+': item 1 ('+') has nothing before '+'; expected a program, a path or a pid"},
            {"=", "filter '=': item 1 ('=') names no program; expected for example =curl"},
            {"=a/b",
-            "filter '=a/b': item 1 ('=a/b') has a '/' in a base name; expected for example =curl, or "
-            "/usr/bin/curl "
-            "for a path"},
-           {"~", "filter '~': item 1 ('~') has no regular expression; expected for example ~/python[0-9.]*$"},
-           {"curl,~[a", "filter 'curl,~[a': item 2 ('~[a') is not a regular expression: missing ]: [a"},
+            "filter '=a/b': item 1 ('=a/b') has a '/' in a base name; expected for example =curl, "
+            "or /usr/bin/curl for a path"},
+           {"~",
+            "filter '~': item 1 ('~') has no regular expression; expected for example "
+            "~/python[0-9.]*$"},
+           {"curl,~[a",
+            "filter 'curl,~[a': item 2 ('~[a') is not a regular expression: missing ]: [a"},
            {"user:",
-            "filter 'user:': item 1 ('user:') names no user; expected for example user:alice or user:1000"},
+            "filter 'user:': item 1 ('user:') names no "
+            "user; expected for example user:alice or user:1000"},
            {"!group: ",
-            "filter '!group: ': item 1 ('!group:') names no group; expected for example group:staff or "
-            "group:50"},
+            "filter '!group: ': item 1 ('!group:') names no group; expected for example "
+            "group:staff or group:50"},
            {"cgroup:",
-            "filter 'cgroup:': item 1 ('cgroup:') names no cgroup; expected for example cgroup:/user.slice"},
+            "filter 'cgroup:': item 1 ('cgroup:') names no cgroup; expected for example "
+            "cgroup:/user.slice"},
            {"0",
-            "filter '0': item 1 ('0') is not a process id; expected 1 to 2147483647, or \"0\" in double "
-            "quotes for a "
-            "part of a path"},
+            "filter '0': item 1 ('0') is not a process id; expected 1 to 2147483647, or \"0\" in "
+            "double quotes for a part of a path"},
            {"99999999999",
-            "filter '99999999999': item 1 ('99999999999') is not a process id; expected 1 to 2147483647, or "
-            "\"99999999999\" in double quotes for a part of a path"},
+            "filter '99999999999': item 1 ('99999999999') is not a process id; expected 1 to "
+            "2147483647, or \"99999999999\" in double quotes for a part of a path"},
            {"a,\"b,c", "filter 'a,\"b,c': item 2 ('\"b,c') has a double quote that is not closed"},
            {"user:alice+",
-            "filter 'user:alice+': item 1 ('user:alice+') has a '+', which goes with programs and pids only: "
-            "of "
-            "ancestors nothing else is known"},
+            "filter 'user:alice+': item 1 ('user:alice+') has a '+', which goes with programs and "
+            "pids only: of ancestors nothing else is known"},
            {"unknown+",
-            "filter 'unknown+': item 1 ('unknown+') has a '+', which goes with programs and pids only: of "
-            "ancestors "
-            "nothing else is known"},
+            "filter 'unknown+': item 1 ('unknown+') has a '+', which goes with programs and pids "
+            "only: of ancestors nothing else is known"},
            {"\x1b[2J,",
             "filter '\\x1b[2J,': item 2 is empty; expected a program, a path, a pid or a pattern"},
        }) {
@@ -387,7 +398,8 @@ TEST_CASE("filter: what JSON brings in is checked whole") {
   REQUIRE(Filter::from_json(good));
   const auto refused = [](nlohmann::json data) { return !Filter::from_json(data); };
   using nlohmann::json;
-  for (const json& bad : {json(), json(1), json::array(), json::object(), json("curl")}) CHECK(refused(bad));
+  for (const json& bad : {json(), json(1), json::array(), json::object(), json("curl")})
+    CHECK(refused(bad));
   const auto with = [&](auto change) {
     json data = good;
     change(data);
@@ -416,7 +428,9 @@ TEST_CASE("filter: what JSON brings in is checked whole") {
     d["items"] = json::array();
     for (int i = 0; i < 1001; ++i) d["items"].push_back({});
   })));
-  const auto error = Filter::from_json(with([](json& d) { d["items"][1]["text"] = "["; })).error().text;
-  CHECK(error == "filter '!curl,~x,123,unknown,=a+': item 2 is not a regular expression: missing ]: [");
+  const auto error =
+      Filter::from_json(with([](json& d) { d["items"][1]["text"] = "["; })).error().text;
+  CHECK(error ==
+        "filter '!curl,~x,123,unknown,=a+': item 2 is not a regular expression: missing ]: [");
   CHECK(Filter::from_json(Filter().to_json())->matches_everything());
 }

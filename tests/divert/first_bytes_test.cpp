@@ -1,5 +1,5 @@
-// First bytes of real protocols, a real ClientHello of OpenSSL's, hellos made by hand, and every input cut at
-// every offset.
+// First bytes of real protocols, a real ClientHello of OpenSSL's, hellos made by hand, and every
+// input cut at every offset.
 #include "divert/first_bytes.h"
 
 #include <memory>
@@ -93,7 +93,8 @@ void check_every_cut(const std::string& bytes) {
     const auto seen = inspect(std::string_view(bytes).substr(0, cut));
     CAPTURE(cut);
     if (before.protocol == Protocol::tls) {
-      CHECK((seen.protocol == Protocol::tls || (seen.protocol == Protocol::raw && !before.complete)));
+      CHECK(
+          (seen.protocol == Protocol::tls || (seen.protocol == Protocol::raw && !before.complete)));
     } else if (before.protocol != Protocol::undecided) {
       CHECK(seen.protocol == before.protocol);
     }
@@ -147,12 +148,16 @@ TEST_CASE("first_bytes: real protocols") {
       {"an empty line before half a request", "\r\nGET /x", Protocol::undecided},
       {"an empty line before something else", "\r\nbob\r\n", Protocol::raw},
       {"PROXY, version 1, half", "PROXY TCP4 192.0.2.1 192.0.2.2 56324 443", Protocol::undecided},
-      {"PROXY, version 1, IPv6", "PROXY TCP6 2001:db8::1 2001:db8::2 56324 443\r\nGET /", Protocol::proxied},
-      {"PROXY, version 1, UNKNOWN with more", "PROXY UNKNOWN ffff:f...f 65535\r\n", Protocol::proxied},
+      {"PROXY, version 1, IPv6", "PROXY TCP6 2001:db8::1 2001:db8::2 56324 443\r\nGET /",
+       Protocol::proxied},
+      {"PROXY, version 1, UNKNOWN with more", "PROXY UNKNOWN ffff:f...f 65535\r\n",
+       Protocol::proxied},
       {"PROXY, version 1, too few words", "PROXY TCP4 192.0.2.1 443\r\n", Protocol::raw},
-      {"PROXY, version 1, too long", "PROXY UNKNOWN " + std::string(100, 'x') + "\r\n", Protocol::raw},
+      {"PROXY, version 1, too long", "PROXY UNKNOWN " + std::string(100, 'x') + "\r\n",
+       Protocol::raw},
       {"a method PROXY", "PROXY / HTTP/1.1\r\n", Protocol::http1},
-      {"PROXY, version 2, half", "\r\n\r\n\0\r\nQUIT\n\x21\x11\0\x0c\xc0\x00"s, Protocol::undecided},
+      {"PROXY, version 2, half", "\r\n\r\n\0\r\nQUIT\n\x21\x11\0\x0c\xc0\x00"s,
+       Protocol::undecided},
       {"PROXY, version 2, LOCAL", "\r\n\r\n\0\r\nQUIT\n\x20\0\0\0rest"s, Protocol::proxied},
       {"PROXY, version 2, endless", "\r\n\r\n\0\r\nQUIT\n\x21\x11\xff\xff"s, Protocol::raw},
       {"PROXY, version 3", "\r\n\r\n\0\r\nQUIT\n\x31\x11\0\0"s, Protocol::raw},
@@ -212,8 +217,8 @@ TEST_CASE("first_bytes: the host of an HTTP request") {
     CHECK(partial.protocol == Protocol::http1);
     CHECK_FALSE(partial.complete);
     CHECK(partial.host == host);
-    const auto whole =
-        inspect(head + (head.find('\r') == head.npos ? "\n" : "\r\n") + "Host: body.example\r\n\r\n");
+    const auto whole = inspect(head + (head.find('\r') == head.npos ? "\n" : "\r\n") +
+                               "Host: body.example\r\n\r\n");
     CHECK(whole.complete);
     CHECK(whole.host == host);
     check_every_cut(head + "\r\n");
@@ -233,7 +238,8 @@ TEST_CASE("first_bytes: a ClientHello of OpenSSL's") {
   CHECK(seen.hello.max_version == 0x0304);
   CHECK(std::ranges::find(seen.hello.ciphers, 0x1301) != seen.hello.ciphers.end());
   CHECK(std::ranges::find(seen.hello.groups, 29) != seen.hello.groups.end());
-  CHECK(std::ranges::find(seen.hello.signature_algorithms, 0x0403) != seen.hello.signature_algorithms.end());
+  CHECK(std::ranges::find(seen.hello.signature_algorithms, 0x0403) !=
+        seen.hello.signature_algorithms.end());
   CHECK_FALSE(seen.hello.encrypted_client_hello);
   for (std::size_t cut = 0; cut < bytes.size(); ++cut) {
     CAPTURE(cut);
@@ -246,8 +252,8 @@ TEST_CASE("first_bytes: a ClientHello of OpenSSL's") {
 }
 
 TEST_CASE("first_bytes: reports SNI split across records of any size") {
-  const auto payload =
-      handshake(hello_body(sized16(server_name("split.example.org") + extension(16, sized16(sized8("h2"))))));
+  const auto payload = handshake(
+      hello_body(sized16(server_name("split.example.org") + extension(16, sized16(sized8("h2"))))));
   for (std::size_t piece = 1; piece <= payload.size(); ++piece) {
     CAPTURE(piece);
     const auto bytes = records(payload, piece);
@@ -289,8 +295,8 @@ TEST_CASE("first_bytes: the fields of a hello") {
     const auto of = [](std::vector<std::size_t> suites, const std::string& extensions) {
       std::string list;
       for (const auto suite : suites) list += u16(suite);
-      return inspect(record(handshake(u16(0x0303) + std::string(32, 'r') + sized8("") + sized16(list) +
-                                      sized8(u8(0)) + sized16(extensions))))
+      return inspect(record(handshake(u16(0x0303) + std::string(32, 'r') + sized8("") +
+                                      sized16(list) + sized8(u8(0)) + sized16(extensions))))
           .hello;
     };
     const auto key = extension(41, "x"), schemes = extension(13, sized16(u16(0x0403))),
@@ -313,8 +319,8 @@ TEST_CASE("first_bytes: the fields of a hello") {
     CHECK_FALSE(of({0xc02b, 0x0afa, 0x00ff}, "").grease);
   }
   SUBCASE("groups and signature algorithms") {
-    const auto seen =
-        inspect(hello(extension(10, sized16(u16(29) + u16(23))) + extension(13, sized16(u16(0x0403)))));
+    const auto seen = inspect(
+        hello(extension(10, sized16(u16(29) + u16(23))) + extension(13, sized16(u16(0x0403)))));
     CHECK(seen.hello.groups == std::vector<std::uint16_t>{29, 23});
     CHECK(seen.hello.signature_algorithms == std::vector<std::uint16_t>{0x0403});
   }
@@ -351,15 +357,16 @@ TEST_CASE("first_bytes: an SNI that is no name is none") {
   std::string long_name;
   for (int i = 0; i < 64; ++i) long_name += "abc.";
   CHECK(inspect(hello(server_name(long_name))).host.empty());
-  const auto other_type = extension(0, sized16(u8(7) + sized16("x") + u8(0) + sized16("second.example")));
+  const auto other_type =
+      extension(0, sized16(u8(7) + sized16("x") + u8(0) + sized16("second.example")));
   CHECK(inspect(hello(other_type)).host == "second.example");
 }
 
 TEST_CASE("first_bytes: a lie inside an extension costs that extension only") {
   const auto good = server_name("example.org");
-  for (const auto& bad :
-       {extension(0, u16(500)), extension(16, sized16(u8(200) + "h2")), extension(16, sized16(sized8(""))),
-        extension(10, sized16("odd")), extension(13, ""), extension(43, u8(9))}) {
+  for (const auto& bad : {extension(0, u16(500)), extension(16, sized16(u8(200) + "h2")),
+                          extension(16, sized16(sized8(""))), extension(10, sized16("odd")),
+                          extension(13, ""), extension(43, u8(9))}) {
     const auto seen = inspect(hello(bad + (bad[1] == 0 ? "" : good)));
     CHECK(seen.protocol == Protocol::tls);
     CHECK(seen.complete);
@@ -372,20 +379,21 @@ TEST_CASE("first_bytes: a lie inside an extension costs that extension only") {
 
 TEST_CASE("first_bytes: hostile lengths and other oddities are raw") {
   const std::string cases[] = {
-      u8(0x16) + u16(0x0301) + u16(0),                                // empty record
-      u8(0x16) + u16(0x0301) + u16(16385) + u8(1),                    // longer than a record may be
-      u8(0x16) + u16(0x0201) + u16(100),                              // no version of TLS
-      u8(0x16) + u16(0x0305) + u16(100),                              //
-      record(u8(1) + u24(3) + "abc"),                                 // shorter than any hello
-      record(handshake(hello_body(u16(50) + "x"))),                   // extensions beyond the end
-      record(handshake(hello_body(sized16("") + "x"))),               // something behind the extensions
+      u8(0x16) + u16(0x0301) + u16(0),                   // empty record
+      u8(0x16) + u16(0x0301) + u16(16385) + u8(1),       // longer than a record may be
+      u8(0x16) + u16(0x0201) + u16(100),                 // no version of TLS
+      u8(0x16) + u16(0x0305) + u16(100),                 //
+      record(u8(1) + u24(3) + "abc"),                    // shorter than any hello
+      record(handshake(hello_body(u16(50) + "x"))),      // extensions beyond the end
+      record(handshake(hello_body(sized16("") + "x"))),  // something behind the extensions
       record(handshake(hello_body(sized16(u16(0) + u16(9) + "x")))),  // extension beyond the end
       record(handshake(hello_body(sized16("abc")))),                  // half an extension
       record(handshake(hello_body("", 0x0203))),                      // no version of TLS
       record(handshake(u16(0x0303) + std::string(40, '\xff'))),       // session id of 255 bytes
       record(handshake(u16(0x0303) + std::string(32, 'r') + u8(0) + u16(0) + sized8(u8(0)) +
                        "xxxx")),  // no ciphers
-      record(handshake(u16(0x0303) + std::string(32, 'r') + u8(0) + u16(3) + "abc" + sized8(u8(0)))),  // odd
+      record(handshake(u16(0x0303) + std::string(32, 'r') + u8(0) + u16(3) + "abc" +
+                       sized8(u8(0)))),  // odd
       record(handshake(hello_body("")).substr(0, 20)) +
           "\x17\x03\x03\x00\x05hello"s,                              // data within the handshake
       record(handshake(hello_body("")).substr(0, 20)) + record(""),  // empty record within it
@@ -401,7 +409,8 @@ TEST_CASE("first_bytes: hostile lengths and other oddities are raw") {
 
 TEST_CASE("first_bytes: nothing is waited for beyond the limit") {
   SUBCASE("a hello that claims 16 MiB") {
-    std::string payload = u8(1) + u24(0xffffff) + hello_body(u16(0xffff) + server_name("example.org"));
+    std::string payload =
+        u8(1) + u24(0xffffff) + hello_body(u16(0xffff) + server_name("example.org"));
     payload.resize(kMaxFirstBytes, '\0');
     auto bytes = records(payload, 16384);
     REQUIRE(bytes.size() > kMaxFirstBytes);
@@ -416,7 +425,8 @@ TEST_CASE("first_bytes: nothing is waited for beyond the limit") {
   SUBCASE("a hello of just less than the limit, and its name after all that fills it") {
     const std::string filling =
         extension(0x7777, std::string(40'000, 'f')) + extension(0x7778, std::string(20'000, 'f'));
-    const auto bytes = records(handshake(hello_body(sized16(filling + server_name("example.org")))), 16384);
+    const auto bytes =
+        records(handshake(hello_body(sized16(filling + server_name("example.org")))), 16384);
     REQUIRE(bytes.size() < kMaxFirstBytes);
     const auto seen = inspect(bytes);
     CHECK(seen.complete);

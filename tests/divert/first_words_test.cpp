@@ -41,7 +41,8 @@ TEST_CASE("first_words: nobody is kept waiting long for a word that no HTTP clie
     for (std::size_t size = 1; size <= bytes.size(); ++size) {
       const auto seen = inspect(std::string_view(bytes).substr(0, size));
       const bool http = expected == Protocol::http1 || expected == Protocol::http2;
-      if (http && !std::string_view(name).starts_with("a method of one's own")) CHECK_FALSE(seen.doubtful);
+      if (http && !std::string_view(name).starts_with("a method of one's own"))
+        CHECK_FALSE(seen.doubtful);
       if (seen.protocol != Protocol::undecided) CHECK_FALSE(seen.doubtful);
     }
   }

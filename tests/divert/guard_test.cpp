@@ -18,7 +18,8 @@ using namespace divert;
 
 namespace {
 
-/// A broker that starts a guard, then does as told until it is killed. Its guard is to undo the journal.
+/// A broker that starts a guard, then does as told until it is killed. Its guard is to undo the
+/// journal.
 struct Scene {
   enum class Broker { beats, silent, engine_hangs, pauses, dies_slowly };
 
@@ -72,7 +73,8 @@ struct Scene {
   std::string said() {
     char buffer[1024];
     pollfd ready{voice.out.get(), POLLIN, 0};
-    const ssize_t n = ::poll(&ready, 1, 0) == 1 ? ::read(voice.out.get(), buffer, sizeof buffer) : 0;
+    const ssize_t n =
+        ::poll(&ready, 1, 0) == 1 ? ::read(voice.out.get(), buffer, sizeof buffer) : 0;
     if (n > 0) heard.append(buffer, static_cast<std::size_t>(n));
     return heard;
   }
@@ -82,7 +84,8 @@ struct Scene {
 
 template <class Condition>
 bool within(std::chrono::seconds limit, Condition condition) {
-  for (const auto end = std::chrono::steady_clock::now() + limit; std::chrono::steady_clock::now() < end;) {
+  for (const auto end = std::chrono::steady_clock::now() + limit;
+       std::chrono::steady_clock::now() < end;) {
     if (condition()) return true;
     std::this_thread::sleep_for(10ms);
   }
@@ -100,9 +103,8 @@ TEST_CASE("guard: undoes the journal and ends the worker when the broker is kill
   CHECK(within(10s, [&] { return scene.undone(); }));
   CHECK(within(10s, [&] { return Scene::dead(scene.worker); }));
   const auto line = fmt::format(
-      "osproxy: the main process (pid {}) was killed or has crashed: the rules are taken out, open "
-      "connections "
-      "are reset\n",
+      "osproxy: the main process (pid {}) was killed or has crashed: the rules are taken out, "
+      "open connections are reset\n",
       scene.broker);
   CHECK(within(10s, [&] { return scene.said() == line; }));
 }
@@ -125,11 +127,14 @@ TEST_CASE("guard: kills a broker that is silent for two seconds") {
 }
 
 TEST_CASE("guard: says why it kills a broker") {
-  const std::string end = ": it (pid {}) is killed, the rules are taken out, open connections are reset\n";
+  const std::string end =
+      ": it (pid {}) is killed, the rules are taken out, open connections are reset\n";
   const std::pair<Scene::Broker, std::string> cases[] = {
-      {Scene::Broker::silent, "osproxy: the main process has given no sign of life for two seconds"},
+      {Scene::Broker::silent,
+       "osproxy: the main process has given no sign of life for two seconds"},
       {Scene::Broker::engine_hangs,
-       "osproxy: a thread of the main process that receives first packets has hung for two seconds"}};
+       "osproxy: a thread of the main process that "
+       "receives first packets has hung for two seconds"}};
   for (const auto& [behaviour, beginning] : cases) {
     Scene scene{behaviour};
     const std::string line = beginning + fmt::format(fmt::runtime(end), scene.broker);
@@ -138,7 +143,8 @@ TEST_CASE("guard: says why it kills a broker") {
   }
 }
 
-TEST_CASE("guard: undoes nothing as long as a dying broker holds on to it, and waits a second for that") {
+TEST_CASE(
+    "guard: undoes nothing as long as a dying broker holds on to it, and waits a second for that") {
   Scene scene{Scene::Broker::dies_slowly};
   std::this_thread::sleep_for(600ms);
   CHECK(std::filesystem::exists(scene.journal_path()));

@@ -12,7 +12,8 @@ namespace {
 
 /// Rounds `every` so often, for `lasting`; what the last one said.
 std::optional<std::size_t> rounds(Heartbeats& heartbeats, Heartbeats::Time& now,
-                                  std::chrono::milliseconds every, std::chrono::milliseconds lasting) {
+                                  std::chrono::milliseconds every,
+                                  std::chrono::milliseconds lasting) {
   std::optional<std::size_t> silent;
   for (const auto end = now + lasting; now < end && !silent;) {
     now += every;
@@ -60,7 +61,8 @@ TEST_CASE("heartbeats: time in which the listener itself did not come round does
 }
 
 TEST_CASE(
-    "heartbeats: a context sends one when the last one is half a second old, not before it is told how") {
+    "heartbeats: a context sends one when the last one "
+    "is half a second old, not before it is told how") {
   boost::asio::io_context context;
   auto& heartbeat = divert::heartbeat_of(context);
   divert::ContextHeartbeat::Clock::time_point now{1h};

@@ -35,12 +35,15 @@ TEST_CASE("held packets: the oldest vanish when there are too many") {
 
 TEST_CASE("held packets: those that come back with a verdict in a burst go round") {
   using namespace std::chrono_literals;
-  const auto packet = [](std::uint8_t tos) { return std::string{'\x45', static_cast<char>(tos), '\0'}; };
+  const auto packet = [](std::uint8_t tos) {
+    return std::string{'\x45', static_cast<char>(tos), '\0'};
+  };
   const auto start = std::chrono::steady_clock::now();
   for (const auto verdict : {pfctl::kTosPass, pfctl::kTosDivert}) {
     divert::Returned returned;
     int noticed = 0;
-    for (int i = 0; i < 100; ++i) noticed += returned.notice(packet(verdict), start + i * 1ms) ? 1 : 0;
+    for (int i = 0; i < 100; ++i)
+      noticed += returned.notice(packet(verdict), start + i * 1ms) ? 1 : 0;
     CHECK(noticed > 0);
     CHECK(noticed < 60);
   }

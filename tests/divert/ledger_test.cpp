@@ -79,7 +79,8 @@ struct Book {
 TEST_CASE("ledger: a program that is not selected passes, and nothing is remembered") {
   Book book;
   const auto held = book.packet();
-  book.settles(flow(1), book.arrives(flow(1), held), ruling(Action::pass, "not selected by the filter curl"));
+  book.settles(flow(1), book.arrives(flow(1), held),
+               ruling(Action::pass, "not selected by the filter curl"));
   book.check_let_go(held, Release::pass);
   CHECK(book.ledger.size() == 0);
 }
@@ -102,7 +103,9 @@ TEST_CASE("ledger: what is blocked is refused and shown") {
   CHECK(book.ledger.size() == 0);
 }
 
-TEST_CASE("ledger: a selected program is held until its upstream stands, then diverted and answered once") {
+TEST_CASE(
+    "ledger: a selected program is held until "
+    "its upstream stands, then diverted and answered once") {
   Book book;
   const auto held = book.packet();
   const auto token = book.arrives(flow(1), held);
@@ -182,7 +185,8 @@ TEST_CASE("ledger: a black hole stays one; its packets vanish, come again and ar
 }
 
 TEST_CASE(
-    "ledger: a program that is more patient than an attempt is attributed once, and gets another attempt") {
+    "ledger: a program that is more patient than an attempt is attributed once, and gets "
+    "another attempt") {
   Book book;
   const auto first = book.packet(), second = book.packet();
   const auto token = book.arrives(flow(1), first);
@@ -217,7 +221,8 @@ TEST_CASE(
   }
 }
 
-TEST_CASE("ledger: an upstream that stands when nothing is held waits for the packet to come again") {
+TEST_CASE(
+    "ledger: an upstream that stands when nothing is held waits for the packet to come again") {
   Book book;
   const auto first = book.packet(), second = book.packet();
   const auto token = book.arrives(flow(1), first);
@@ -231,7 +236,8 @@ TEST_CASE("ledger: an upstream that stands when nothing is held waits for the pa
   CHECK(book.ledger.size() == 0);
 }
 
-TEST_CASE("ledger: a slow lookup is diverted unseen and decided at the accept, whichever comes first") {
+TEST_CASE(
+    "ledger: a slow lookup is diverted unseen and decided at the accept, whichever comes first") {
   Book book;
   const auto held = book.packet();
   const auto token = book.arrives(flow(1), held);
@@ -291,7 +297,8 @@ TEST_CASE("ledger: a socket that is bound to a device passes") {
 }
 
 TEST_CASE(
-    "ledger: a socket that is bound to a device waits for a slow lookup: the listener is out of its reach") {
+    "ledger: a socket that is bound to a device waits "
+    "for a slow lookup: the listener is out of its reach") {
   Book book;
   const auto held = book.packet();
   const auto token = book.arrives(flow(1), held, 1, Ledger::Reach::none_and_rules);
@@ -317,7 +324,8 @@ TEST_CASE(
   CHECK(book.ledger.size() == 0);
 }
 
-TEST_CASE("ledger: without rules a socket that is bound to a device passes when its lookup takes long") {
+TEST_CASE(
+    "ledger: without rules a socket that is bound to a device passes when its lookup takes long") {
   Book book;
   const auto held = book.packet();
   const auto token = book.arrives(flow(1), held, 1, Ledger::Reach::none);
@@ -354,7 +362,9 @@ TEST_CASE("ledger: QUIC of an intercepted program is refused, everyone else's pa
   CHECK(book.ledger.size() == 0);
 }
 
-TEST_CASE("ledger: all datagrams of a flow wait for the verdict, and none gets by when there is no room") {
+TEST_CASE(
+    "ledger: all datagrams of a flow wait for the "
+    "verdict, and none gets by when there is no room") {
   for (const bool selected : {true, false}) {
     Book book;
     std::vector<HeldPacket> packets{book.packet()};

@@ -25,16 +25,19 @@ TEST_CASE("link_queue: a reader that takes nothing costs no more than its limit"
   std::size_t received = 0;
   for (; received < taken; ++received) {
     queue.flush(pair->ours);
-    REQUIRE(pair->theirs.receive(buffer, MessageSocket::Wait::no) == static_cast<ssize_t>(message.size()));
+    REQUIRE(pair->theirs.receive(buffer, MessageSocket::Wait::no) ==
+            static_cast<ssize_t>(message.size()));
   }
   CHECK(queue.empty());
   CHECK(queue.bytes() == 0);
   CHECK(queue.push(message, LinkQueue::Kind::needed));
 }
 
-TEST_CASE("link_queue: what is only to be shown is dropped earlier, what a connection waits for is not") {
+TEST_CASE(
+    "link_queue: what is only to be shown is dropped earlier, what a connection waits for is not") {
   LinkQueue queue;
-  for (std::size_t i = 0; i < LinkQueue::kMaxLossy; ++i) REQUIRE(queue.push("flow", LinkQueue::Kind::lossy));
+  for (std::size_t i = 0; i < LinkQueue::kMaxLossy; ++i)
+    REQUIRE(queue.push("flow", LinkQueue::Kind::lossy));
   CHECK_FALSE(queue.push("flow", LinkQueue::Kind::lossy));
   CHECK(queue.push("answer", LinkQueue::Kind::needed));
 }

@@ -17,7 +17,8 @@ int try_to_join(std::uint16_t port) {
   address.sin_family = AF_INET;
   address.sin_port = htons(port);
   address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-  return ::bind(fd.get(), reinterpret_cast<const sockaddr*>(&address), sizeof address) == 0 ? 0 : errno;
+  return ::bind(fd.get(), reinterpret_cast<const sockaddr*>(&address), sizeof address) == 0 ? 0
+                                                                                            : errno;
 }
 
 }  // namespace
@@ -34,8 +35,8 @@ TEST_CASE("listeners: one port for all contexts, and the kernel spreads connecti
     address.sin_family = AF_INET;
     address.sin_port = htons(all->port_v4);
     address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-    REQUIRE(::connect(clients.back().get(), reinterpret_cast<const sockaddr*>(&address), sizeof address) ==
-            0);
+    REQUIRE(::connect(clients.back().get(), reinterpret_cast<const sockaddr*>(&address),
+                      sizeof address) == 0);
   }
   int total = 0;
   for (const auto& pair : all->pairs) {
@@ -65,7 +66,8 @@ TEST_CASE("listeners: a taken port is never joined, not even root's") {
   const auto named = divert::bind_listeners(1, true, false, first->port_v4);
   REQUIRE_FALSE(named.has_value());
   CHECK(named.error().text ==
-        fmt::format("port {} on 127.0.0.1 is taken; name another one with --listen-port", first->port_v4));
+        fmt::format("port {} on 127.0.0.1 is taken; name another one with --listen-port",
+                    first->port_v4));
 }
 
 TEST_CASE("listeners: know themselves by address and port, wherever they are") {
@@ -74,7 +76,8 @@ TEST_CASE("listeners: know themselves by address and port, wherever they are") {
   };
   // As the aliases of lo0 on pf.
   const auto all = divert::bind_listeners(
-      1, true, false, 0, {boost::asio::ip::make_address("127.0.0.66"), boost::asio::ip::make_address("::1")});
+      1, true, false, 0,
+      {boost::asio::ip::make_address("127.0.0.66"), boost::asio::ip::make_address("::1")});
   REQUIRE_MESSAGE(all.has_value(), all);
   CHECK(all->holds(end("127.0.0.66", all->port_v4)));
   CHECK(all->holds(end("::ffff:127.0.0.66", all->port_v4)));

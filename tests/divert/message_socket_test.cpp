@@ -1,5 +1,5 @@
-// The same cases for the kernel's packets and for the framed stream that macOS gets: this file is compiled
-// into two binaries.
+// The same cases for the kernel's packets and for the framed stream that macOS gets: this file is
+// compiled into two binaries.
 #include "divert/message_socket.h"
 
 #include <cerrno>
@@ -51,8 +51,8 @@ std::string message_of(std::size_t number, std::size_t size) {
 TEST_CASE("message_socket: messages arrive whole and apart, whatever their size") {
   Ends ends;
   for (const std::size_t size :
-       {std::size_t{1}, std::size_t{2}, std::size_t{3}, std::size_t{4}, std::size_t{5}, std::size_t{56},
-        std::size_t{8191}, divert::wire::kMaxMessage}) {
+       {std::size_t{1}, std::size_t{2}, std::size_t{3}, std::size_t{4}, std::size_t{5},
+        std::size_t{56}, std::size_t{8191}, divert::wire::kMaxMessage}) {
     CAPTURE(size);
     REQUIRE(ends.a.send(message_of(1, size), Wait::no) == 0);
     REQUIRE(ends.a.send("x", Wait::no) == 0);
@@ -86,7 +86,8 @@ TEST_CASE("message_socket: whoever waits for room gets it") {
   Ends ends;
   constexpr std::size_t kCount = 300;
   std::thread sender{[&] {
-    for (std::size_t i = 0; i < kCount; ++i) CHECK(ends.a.send(message_of(i, 20'000), Wait::yes) == 0);
+    for (std::size_t i = 0; i < kCount; ++i)
+      CHECK(ends.a.send(message_of(i, 20'000), Wait::yes) == 0);
   }};
   for (std::size_t i = 0; i < kCount; ++i) CHECK(ends.next() == message_of(i, 20'000));
   sender.join();
@@ -113,14 +114,17 @@ TEST_CASE("message_socket: sending to nobody is an error, not a signal") {
   CHECK((error == EPIPE || error == ECONNRESET));
 }
 
-TEST_CASE("message_socket: what is read belongs to one message: another holder of the end gets the next") {
+TEST_CASE(
+    "message_socket: what is read belongs to one message: "
+    "another holder of the end gets the next") {
   Ends ends;
   REQUIRE(ends.a.send("first", Wait::no) == 0);
   REQUIRE(ends.a.send("second", Wait::no) == 0);
   CHECK(ends.next() == "first");
   MessageSocket other{base::UniqueFd{::fcntl(ends.b.descriptor(), F_DUPFD_CLOEXEC, 3)}};
   const ssize_t n = other.receive(ends.buffer, Wait::no);
-  CHECK(std::string_view(ends.buffer.data(), static_cast<std::size_t>(std::max<ssize_t>(n, 0))) == "second");
+  CHECK(std::string_view(ends.buffer.data(), static_cast<std::size_t>(std::max<ssize_t>(n, 0))) ==
+        "second");
 }
 
 TEST_CASE("message_socket: both ends are closed by execve") {
@@ -199,7 +203,8 @@ TEST_CASE("broker_link: more questions than there is room for are all asked") {
   for (std::size_t answered = 0; answered < kCount; ++answered) {
     const auto limit = std::chrono::steady_clock::now() + std::chrono::seconds{20};
     pollfd readable{rig.broker.descriptor(), POLLIN, 0};
-    while (::poll(&readable, 1, 0) == 0 && std::chrono::steady_clock::now() < limit) rig.context.poll();
+    while (::poll(&readable, 1, 0) == 0 && std::chrono::steady_clock::now() < limit)
+      rig.context.poll();
     const auto question = rig.question();
     rig.answer(question.id, 7);
     rig.context.poll();

@@ -35,7 +35,8 @@ using Lines = std::vector<std::string>;
 }  // namespace
 
 TEST_CASE(
-    "others_watch: changes are looked at once they have settled, not too often, and now and then anyway") {
+    "others_watch: changes are looked at once they have "
+    "settled, not too often, and now and then anyway") {
   Rig rig;
   (void)rig.after(1s);
   CHECK(rig.looks == 0);

@@ -34,8 +34,8 @@ base::Endpoint at(std::string_view text) {
 const std::string kSyn = hex("a028 01bb 01020304 00000000 a0 02 ffff 0000 0000");
 const std::string kUdp = hex("a028 01bb 0010 0000");
 
-std::string ipv4(std::uint8_t protocol, const std::string& payload, std::string_view fragment = "4000",
-                 std::string_view options = "") {
+std::string ipv4(std::uint8_t protocol, const std::string& payload,
+                 std::string_view fragment = "4000", std::string_view options = "") {
   const std::string extra = hex(options);
   std::string head = hex("45 00 0000 0001") + hex(fragment) + hex("40 00 0000 c0000201 c6336407");
   head[0] = static_cast<char>(0x45 + extra.size() / 4);
@@ -113,7 +113,8 @@ TEST_CASE("packet: later fragments, other protocols and nonsense are none") {
 }
 
 TEST_CASE("packet: cut anywhere it is none, or says the same") {
-  for (const auto& whole : {ipv4(6, kSyn), ipv6(0, hex("06 00 010400000000") + kSyn), ipv4(17, kUdp)}) {
+  for (const auto& whole :
+       {ipv4(6, kSyn), ipv6(0, hex("06 00 010400000000") + kSyn), ipv4(17, kUdp)}) {
     const auto full = parse_packet(whole);
     REQUIRE(full);
     for (std::size_t size = 0; size < whole.size(); ++size) {

@@ -21,7 +21,9 @@ struct Nobody : divert::Interceptor {
   awaitable<void> intercept(Connection, tcp::socket, tcp::socket, divert::OpenStraight) override {
     co_return;
   }
-  [[nodiscard]] divert::Way way(const divert::Verdict&) const override { return divert::Way::straight; }
+  [[nodiscard]] divert::Way way(const divert::Verdict&) const override {
+    return divert::Way::straight;
+  }
   awaitable<boost::system::error_code> dial(Connection, tcp::socket&) override {
     co_return boost::system::error_code{};
   }
@@ -35,7 +37,8 @@ struct Watcher final : divert::Watcher {
     connections.push_back(connection);
     errors.push_back(outcome.error);
   }
-  void heard(const Connection&, bool, std::string_view, std::chrono::steady_clock::time_point) override {}
+  void heard(const Connection&, bool, std::string_view,
+             std::chrono::steady_clock::time_point) override {}
   void tick() override {}
   std::vector<Connection> connections;
   std::vector<std::string> errors;
@@ -51,7 +54,8 @@ tcp::socket accept_from(tcp::socket& program) {
 /// Knows only later that a connection goes straight.
 struct Late final : Nobody {
   explicit Late(boost::asio::io_context& in) : context(in) {}
-  awaitable<void> intercept(Connection, tcp::socket, tcp::socket server, divert::OpenStraight open) override {
+  awaitable<void> intercept(Connection, tcp::socket, tcp::socket server,
+                            divert::OpenStraight open) override {
     was_open = server.is_open();
     tcp::socket opened{context};
     error = co_await open(opened);
@@ -67,20 +71,21 @@ struct Late final : Nobody {
   ino_t inode = 0;
 };
 
-/// Answers `count` questions about a connection that a socket in the program's name is needed for; `with`
-/// goes along with the last.
+/// Answers `count` questions about a connection that a socket in the program's name is needed for;
+/// `with` goes along with the last.
 void answer_as_program(divert::MessageSocket& broker, int count, int with) {
   std::vector<char> buffer(divert::wire::kMaxMessage);
   for (int i = 1; i <= count; ++i) {
-    REQUIRE(broker.receive(buffer, divert::MessageSocket::Wait::yes) == sizeof(divert::wire::Question));
+    REQUIRE(broker.receive(buffer, divert::MessageSocket::Wait::yes) ==
+            sizeof(divert::wire::Question));
     divert::wire::Question question;
     std::memcpy(&question, buffer.data(), sizeof question);
     divert::Ruling ruling;
     ruling.verdict.action = divert::Action::intercept;
     const divert::FlowKey key{*divert::wire::unpack(question.peer),
                               {boost::asio::ip::make_address("192.0.2.1"), 443}};
-    const auto text =
-        divert::answer_about(key, ruling, {}, divert::wire::Answer::Kind::answer, question.id, 0, true);
+    const auto text = divert::answer_about(key, ruling, {}, divert::wire::Answer::Kind::answer,
+                                           question.id, 0, true);
     REQUIRE(broker.send(text, divert::MessageSocket::Wait::yes, i == count ? with : -1) == 0);
   }
 }
@@ -104,7 +109,8 @@ TEST_CASE("pipeline: what goes straight after all does so by a socket in the pro
     divert::Upstreams upstreams;
     std::atomic<int> intercepted{0}, open{0};
     const divert::Listeners listeners;
-    divert::Room room{link, late, watcher, own, upstreams, listeners, intercepted, {}, false, {}, open, {}};
+    divert::Room room{link,        late, watcher, own, upstreams, listeners,
+                      intercepted, {},   false,   {},  open,      {}};
     tcp::socket program{context};
     tcp::socket accepted = accept_from(program);
     const auto peer = accepted.remote_endpoint(), local = accepted.local_endpoint();

@@ -44,7 +44,8 @@ const Owner kLate{procmap::SocketFacts{7, 1000, 0, 4242}, nullptr, -1, false};
 Verdict judge(const Policy& policy, const Owner& who, std::string_view to = "192.0.2.1:443") {
   const std::array<pid_t, 2> own{900, 901};
   // Whatever a policy says here it says in the broker as well.
-  const auto copy = Policy::from_json(nlohmann::json::from_cbor(nlohmann::json::to_cbor(policy.to_json())));
+  const auto copy =
+      Policy::from_json(nlohmann::json::from_cbor(nlohmann::json::to_cbor(policy.to_json())));
   REQUIRE(copy);
   const auto destination = base::parse_endpoint(to);
   REQUIRE(destination);
@@ -93,8 +94,10 @@ TEST_CASE("policy: the filter decides when there are no rules") {
            {"!curl", kUnknown, Action::pass, "owner unknown, not selected by the filter !curl"},
            {"", kWget, Action::intercept, "no filter: everything"},
            {"", kUnknown, Action::intercept, "no filter: everything"},
-           {"curl", kLate, Action::pass, "owner not found in time, not selected by the filter curl"},
-           {"curl,unknown", kLate, Action::intercept, "owner not found in time, filter curl,unknown"},
+           {"curl", kLate, Action::pass,
+            "owner not found in time, not selected by the filter curl"},
+           {"curl,unknown", kLate, Action::intercept,
+            "owner not found in time, filter curl,unknown"},
            {"", kLate, Action::intercept, "owner not found in time, no filter: everything"},
        }) {
     CAPTURE(spec);
@@ -355,9 +358,8 @@ TEST_CASE("policy: host patterns are checked and put into one form") {
     CHECK_FALSE(divert::parse_host_pattern(bad));
   }
   CHECK(divert::parse_host_pattern("example.org:443").error().text ==
-        "'example.org:443' is not a host; expected a name, *.name for all below it, or an address, without a "
-        "port; "
-        "for example example.org, *.example.org, 192.0.2.1");
+        "'example.org:443' is not a host; expected a name, *.name for all below it, or an "
+        "address, without a port; for example example.org, *.example.org, 192.0.2.1");
 }
 
 TEST_CASE("policy: what JSON brings in is checked whole") {
@@ -389,9 +391,11 @@ TEST_CASE("policy: what JSON brings in is checked whole") {
     CHECK_FALSE(Policy::from_json(bad));
   CHECK(refused([](json& d) { d.erase("filter"); }) == "policy: not an object of its keys");
   CHECK(refused([](json& d) { d["x"] = 1; }) == "policy: not an object of its keys");
-  CHECK(refused([](json& d) { d["filter"] = "curl"; }) == "filter: not an object of text and items");
+  CHECK(refused([](json& d) { d["filter"] = "curl"; }) ==
+        "filter: not an object of text and items");
   CHECK(refused([](json& d) { d["rules"] = 1; }) == "policy: rules is not a list");
-  CHECK(refused([](json& d) { d["rules"][0] = 1; }) == "rules[0]: is not an object of a rule's keys");
+  CHECK(refused([](json& d) { d["rules"][0] = 1; }) ==
+        "rules[0]: is not an object of a rule's keys");
   CHECK(refused([](json& d) { d["rules"][0]["hosst"] = 1; }) ==
         "rules[0]: is not an object of a rule's keys");
   CHECK(refused([](json& d) { d["rules"][0]["action"] = "drop"; }) ==
@@ -404,7 +408,9 @@ TEST_CASE("policy: what JSON brings in is checked whole") {
   CHECK(refused([](json& d) {
           d["rules"][0]["hosts"][0] = "a b";
         }).starts_with("rules[0]: 'a b' is not a host"));
-  CHECK(refused([](json& d) { d["rules"][0]["ports"][0] = "0"; }).starts_with("rules[0]: '0' is not a port"));
+  CHECK(refused([](json& d) {
+          d["rules"][0]["ports"][0] = "0";
+        }).starts_with("rules[0]: '0' is not a port"));
   CHECK(refused([](json& d) {
           d["rules"][0]["networks"][0] = "x";
         }).starts_with("rules[0]: 'x' is not a network"));
@@ -431,7 +437,8 @@ TEST_CASE("policy: sizes are limited") {
   auto many = policy("", std::vector<Rule>(Policy::kMaxRules, rule(Action::pass)));
   CHECK(Policy::from_json(many.to_json()));
   many.rules.push_back(rule(Action::pass));
-  CHECK(Policy::from_json(many.to_json()).error().text == "policy: 1005 rules; expected at most 1004");
+  CHECK(Policy::from_json(many.to_json()).error().text ==
+        "policy: 1005 rules; expected at most 1004");
   std::string items = "a";
   for (std::size_t i = 1; i < Filter::kMaxItems; ++i) items += ",a";
   auto wide = rule(Action::pass);
@@ -445,11 +452,13 @@ TEST_CASE("policy: a rule's name is in the reason") {
   auto named = policy("", {rule(Action::block)});
   named.rules[0].name = "--block";
   CHECK(judge(named, kCurl, "192.0.2.1:443").reason == "--block");
-  const auto back = Policy::from_json(nlohmann::json::from_cbor(nlohmann::json::to_cbor(named.to_json())));
+  const auto back =
+      Policy::from_json(nlohmann::json::from_cbor(nlohmann::json::to_cbor(named.to_json())));
   REQUIRE(back);
   CHECK(back->rules[0].name == "--block");
   auto data = named.to_json();
-  for (const auto& bad : {nlohmann::json(""), nlohmann::json(1), nlohmann::json(std::string(65, 'x'))}) {
+  for (const auto& bad :
+       {nlohmann::json(""), nlohmann::json(1), nlohmann::json(std::string(65, 'x'))}) {
     data["rules"][0]["name"] = bad;
     CHECK_FALSE(Policy::from_json(data));
   }

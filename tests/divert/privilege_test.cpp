@@ -17,14 +17,15 @@
 
 using namespace divert;
 
-TEST_CASE("exempt group: free by default, refused when it is a group, a subgid range or a process's") {
+TEST_CASE(
+    "exempt group: free by default, refused when it is a group, a subgid range or a process's") {
   const auto chosen = choose_exempt_group(std::nullopt);
   REQUIRE(chosen.has_value());
   CHECK(group_number_in_use(*chosen).empty());
   const auto adm = choose_exempt_group(::getgrnam("adm")->gr_gid);
   REQUIRE_FALSE(adm.has_value());
-  CHECK(adm.error().text == fmt::format("group number {} belongs to the group adm: its connections would "
-                                        "escape; choose another with --group, "
+  CHECK(adm.error().text == fmt::format("group number {} belongs to the group adm: its "
+                                        "connections would escape; choose another with --group, "
                                         "or none",
                                         ::getgrnam("adm")->gr_gid));
   CHECK(*choose_exempt_group(*chosen) == *chosen);
@@ -57,9 +58,18 @@ TEST_CASE("exempt group: one that exists in this user namespace") {
     std::vector<GroupRange> ranges;
     std::vector<gid_t> candidates;
   } cases[] = {
-      {"all", "         0          0 4294967295\n", {{0, 4'294'967'294}}, {kUsual, kUsual + 1, kUsual + 2}},
-      {"LXD", "0 1000000 1000000000\n", {{0, 999'999'999}}, {999'999'999, 999'999'998, 999'999'997}},
-      {"rootless podman", "0 1000 1\n1 100000 65536\n", {{0, 0}, {1, 65'536}}, {65'536, 65'535, 65'534}},
+      {"all",
+       "         0          0 4294967295\n",
+       {{0, 4'294'967'294}},
+       {kUsual, kUsual + 1, kUsual + 2}},
+      {"LXD",
+       "0 1000000 1000000000\n",
+       {{0, 999'999'999}},
+       {999'999'999, 999'999'998, 999'999'997}},
+      {"rootless podman",
+       "0 1000 1\n1 100000 65536\n",
+       {{0, 0}, {1, 65'536}},
+       {65'536, 65'535, 65'534}},
       {"one alone", "0 1000 1\n", {{0, 0}}, {}},
       {"it is the last", "1869837176 5 1\n", {{kUsual, kUsual}}, {kUsual}},
       {"beyond the end",
@@ -100,9 +110,11 @@ TEST_CASE("invoking user: who typed sudo, with clear errors") {
   REQUIRE(nobody.has_value());
   CHECK(nobody->name == "nobody");
   ::setenv("SUDO_UID", "12x", 1);
-  CHECK(invoking_user().error().text == "SUDO_UID is '12x', not a user number; unset it or run through sudo");
+  CHECK(invoking_user().error().text ==
+        "SUDO_UID is '12x', not a user number; unset it or run through sudo");
   ::setenv("SUDO_UID", "3999999999", 1);
-  CHECK(invoking_user().error().text == "user number 3999999999 has no entry in the password database");
+  CHECK(invoking_user().error().text ==
+        "user number 3999999999 has no entry in the password database");
   ::unsetenv("SUDO_UID");
   CHECK(invoking_user()->uid == ::getuid());
 }
@@ -120,8 +132,8 @@ TEST_CASE("become_worker: one group, no way back") {
   const pid_t child = ::fork();
   if (child == 0) {
     const bool became = become_worker(*user_named("nobody"), 77'777).has_value();
-    const bool sealed =
-        ::setuid(0) != 0 && ::setgid(0) != 0 && ::getgroups(0, nullptr) == 0 && ::getgid() == 77'777;
+    const bool sealed = ::setuid(0) != 0 && ::setgid(0) != 0 && ::getgroups(0, nullptr) == 0 &&
+                        ::getgid() == 77'777;
     ::_exit(became && sealed ? 0 : 1);
   }
   int status = -1;
@@ -159,7 +171,8 @@ TEST_CASE("process_id_of: a name with spaces and parentheses does not confuse it
     ::pause();
   }
   procmap::ProcessId id;
-  for (int i = 0; i < 100 && base::read_file(fmt::format("/proc/{}/comm", child)).value() != "a) R 1 (b\n";
+  for (int i = 0;
+       i < 100 && base::read_file(fmt::format("/proc/{}/comm", child)).value() != "a) R 1 (b\n";
        ++i) {
     ::usleep(10'000);
   }
@@ -215,7 +228,8 @@ TEST_CASE("tracer: it is named") {
   }
   ::close(ready[1]);
   std::string who(256, '\0');
-  who.resize(static_cast<std::size_t>(std::max<ssize_t>(::read(ready[0], who.data(), who.size()), 0)));
+  who.resize(
+      static_cast<std::size_t>(std::max<ssize_t>(::read(ready[0], who.data(), who.size()), 0)));
   ::waitpid(child, nullptr, 0);
   CHECK(who.starts_with(fmt::format("process {} (", ::getpid())));
 }

@@ -31,7 +31,8 @@ divert::Arrival arrival_at(const divert::Listeners& listeners) {
     const auto& pair = listeners.pairs.front();
     pollfd ends[] = {{pair.v4.get(), POLLIN, 0}, {pair.v6.get(), POLLIN, 0}};
     if (::poll(ends, 2, static_cast<int>(limit.count())) < 1) return false;
-    const base::UniqueFd socket{::accept(ends[0].revents ? ends[0].fd : ends[1].fd, nullptr, nullptr)};
+    const base::UniqueFd socket{
+        ::accept(ends[0].revents ? ends[0].fd : ends[1].fd, nullptr, nullptr)};
     return static_cast<bool>(socket);
   };
 }
@@ -42,16 +43,19 @@ TEST_CASE("probe: goes where nobody answers, on a port that is diverted") {
   pfctl::Ruleset rules;
   CHECK(base::to_string(divert::probe_destination(rules, false).value()) == "198.51.100.77:443");
   rules.ports = {{8000, 8100}, {9000, 9000}};
-  CHECK(base::to_string(divert::probe_destination(rules, true).value()) == "[2001:db8:6f73::77]:8000");
+  CHECK(base::to_string(divert::probe_destination(rules, true).value()) ==
+        "[2001:db8:6f73::77]:8000");
   rules.ports_v6 = {{9443, 9443}};
-  CHECK(base::to_string(divert::probe_destination(rules, true).value()) == "[2001:db8:6f73::77]:9443");
+  CHECK(base::to_string(divert::probe_destination(rules, true).value()) ==
+        "[2001:db8:6f73::77]:9443");
   CHECK(base::to_string(divert::probe_destination(rules, false).value()) == "198.51.100.77:8000");
   rules.ports_v6.reset();
   rules.excluded = {base::parse_network("198.51.100.0/24").value(),
                     base::parse_network("2001:db8:6f73::/48").value()};
   CHECK(base::to_string(divert::probe_destination(rules, false).value()) == "203.0.113.77:8000");
   CHECK(base::to_string(divert::probe_destination(rules, true).value()) == "[2001:db8::77]:8000");
-  rules.excluded = {base::parse_network("192.0.0.0/3").value(), base::parse_network("::/0").value()};
+  rules.excluded = {base::parse_network("192.0.0.0/3").value(),
+                    base::parse_network("::/0").value()};
   CHECK(!divert::probe_destination(rules, false));
   CHECK(!divert::probe_destination(rules, true));
 }
@@ -99,9 +103,7 @@ TEST_CASE("probe: rules of others that come first are noticed") {
   REQUIRE_MESSAGE(loaded.has_value(), loaded);
   pfctl_test::run(
       "/usr/sbin/nft 'table ip vpn { chain first { type nat hook output priority -150; ip daddr "
-      "198.51.100.0/24 dnat "
-      "to "
-      "192.0.2.99; }; }'");
+      "198.51.100.0/24 dnat to 192.0.2.99; }; }'");
   CHECK(divert::try_connection(divert::probe_destination(rules, false).value(), std::nullopt,
                                arrival_at(*listeners), kLimit)
             .value() == Tried::astray);

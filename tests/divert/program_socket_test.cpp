@@ -21,7 +21,8 @@ using namespace divert;
 
 std::vector<gid_t> own_groups() {
   std::vector<gid_t> groups(65536);
-  groups.resize(static_cast<std::size_t>(::getgroups(static_cast<int>(groups.size()), groups.data())));
+  groups.resize(
+      static_cast<std::size_t>(::getgroups(static_cast<int>(groups.size()), groups.data())));
   return groups;
 }
 
@@ -59,7 +60,8 @@ TEST_CASE("program_socket: whose a socket is to be") {
 TEST_CASE("program_socket: it has that user, group and mark; the thread stays who it is") {
   const auto groups = own_groups();
   for (const bool ipv6 : {false, true}) {
-    const base::Endpoint source = base::parse_endpoint(ipv6 ? "[::1]:40000" : "127.0.0.1:40000").value();
+    const base::Endpoint source =
+        base::parse_endpoint(ipv6 ? "[::1]:40000" : "127.0.0.1:40000").value();
     auto socket = open_program_socket({1234, 5678, {42}, 0x5}, source, 0x10000000);
     REQUIRE(socket);
     struct stat facts {};
@@ -91,21 +93,25 @@ TEST_CASE("program_socket: no user of this machine") {
   CHECK(static_cast<uid_t>(::setfsuid(~0U)) == ::geteuid());
 }
 
-TEST_CASE("program_socket: it has the program's address; a port of its own, privileged as the program's") {
+TEST_CASE(
+    "program_socket: it has the program's address; a "
+    "port of its own, privileged as the program's") {
   const pfctl_test::Namespace fresh;
   for (const auto& [source, bound] : {std::pair{"127.0.0.9:40000", "127.0.0.9:0"},
                                       {"[::1]:40000", "[::1]:0"},
                                       {"192.0.2.1:40000", "0.0.0.0:0"},  // not of this machine
                                       {"[fe80::1]:40000", "[::]:0"}}) {
     CAPTURE(source);
-    const auto socket = open_program_socket({1234, 5678, {}, 0}, base::parse_endpoint(source).value(), 0);
+    const auto socket =
+        open_program_socket({1234, 5678, {}, 0}, base::parse_endpoint(source).value(), 0);
     REQUIRE(socket);
     CHECK(base::to_string(local_end(*socket)) == bound);
   }
   std::vector<base::UniqueFd> all;
   std::set<std::uint16_t> ports;
   for (int i = 0; i < 512; ++i) {
-    auto socket = open_program_socket({1234, 5678, {}, 0}, base::parse_endpoint("127.0.0.9:1023").value(), 0);
+    auto socket =
+        open_program_socket({1234, 5678, {}, 0}, base::parse_endpoint("127.0.0.9:1023").value(), 0);
     REQUIRE(socket);
     CHECK(local_end(*socket).address().to_string() == "127.0.0.9");
     ports.insert(local_end(*socket).port());

@@ -14,18 +14,19 @@ TEST_CASE("progress: a mark counts for as long as it is young") {
   CHECK(progress.within(1s, start + 1999ms));
 }
 
-// A batch of 256 first packets, each judged in 5 ms, once lasted longer than the guard's patience: it killed
-// osproxy while it worked.
+// A batch of 256 first packets, each judged in 5 ms, once lasted longer than the guard's patience:
+// it killed osproxy while it worked.
 TEST_CASE("progress: a thread that takes packet after packet has made progress after each") {
   divert::Progress progress;
   int taken = 0;
   const auto long_ago = divert::Progress::Clock::now() - 1h;
-  const auto take = divert::marking(progress, [&](const divert::HeldPacket& packet, std::string_view bytes) {
-    CHECK(!progress.within(1min));
-    CHECK(packet.id == 7);
-    CHECK(bytes == "packet");
-    ++taken;
-  });
+  const auto take =
+      divert::marking(progress, [&](const divert::HeldPacket& packet, std::string_view bytes) {
+        CHECK(!progress.within(1min));
+        CHECK(packet.id == 7);
+        CHECK(bytes == "packet");
+        ++taken;
+      });
   for (int i = 0; i < 3; ++i) {
     progress.mark(long_ago);
     take({0, 7, 0, 0}, "packet");

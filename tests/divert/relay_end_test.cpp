@@ -21,7 +21,8 @@ void close_with_reset(UniqueFd fd) {
 
 /// Until the other end's kernel has all that was written.
 void wait_until_taken(int fd) {
-  for (int left = 1; left > 0; std::this_thread::sleep_for(5ms)) REQUIRE(::ioctl(fd, SIOCOUTQ, &left) == 0);
+  for (int left = 1; left > 0; std::this_thread::sleep_for(5ms))
+    REQUIRE(::ioctl(fd, SIOCOUTQ, &left) == 0);
 }
 
 /// Whether a RST arrives. Not asked by reading: after a FIN a reader sees no more than the end.
@@ -29,7 +30,8 @@ bool is_reset(int fd) {
   pollfd ask{fd, 0, 0};
   int error = 0;
   socklen_t size = sizeof error;
-  return ::poll(&ask, 1, std::chrono::milliseconds(kPatience).count()) > 0 && (ask.revents & POLLERR) != 0 &&
+  return ::poll(&ask, 1, std::chrono::milliseconds(kPatience).count()) > 0 &&
+         (ask.revents & POLLERR) != 0 &&
          ::getsockopt(fd, SOL_SOCKET, SO_ERROR, &error, &size) == 0 &&
          (error == ECONNRESET || error == EPIPE);
 }
@@ -109,7 +111,9 @@ TEST_CASE("relay: a reset of one side resets the other, in every phase") {
     for (const bool by_program : {true, false}) {
       CAPTURE(name);
       CAPTURE(by_program);
-      auto& ends = all.emplace_back(Broken{name, by_program, relayed(relay.context, AF_INET, 32 << 10)}).ends;
+      auto& ends =
+          all.emplace_back(Broken{name, by_program, relayed(relay.context, AF_INET, 32 << 10)})
+              .ends;
       UniqueFd& resetter = by_program ? ends.program : ends.origin;
       const UniqueFd& other = by_program ? ends.origin : ends.program;
       before(ends, resetter.get(), other.get());
@@ -131,7 +135,8 @@ TEST_CASE("relay: the answer to an upload that the server does not want to the e
   const std::string answer = "413 too large" + std::string(20000, '.');
   for (int i = 0; i < 50; ++i) {
     auto ends = relayed(relay.context);
-    std::thread upload([&] { write_stream(ends.program.get(), stream, 64 << 20); });  // stops with the reset
+    std::thread upload(
+        [&] { write_stream(ends.program.get(), stream, 64 << 20); });  // stops with the reset
     CHECK(read_stream(ends.origin.get(), stream, 1000).exact);
     write_text(ends.origin.get(), answer);
     wait_until_taken(ends.origin.get());
@@ -208,8 +213,8 @@ TEST_CASE("relay: a write to a socket that is gone raises no signal") {
   auto ends = relayed(relay.context);
   ends.origin.reset();
   CHECK(how_it_ends(ends.program.get()) == 0);
-  // While the relay sleeps more comes than it writes at once: its first write brings the RST, its second
-  // fails.
+  // While the relay sleeps more comes than it writes at once: its first write brings the RST, its
+  // second fails.
   std::promise<void> asleep;
   boost::asio::post(relay.context, [&] {
     asleep.set_value();
@@ -229,9 +234,10 @@ TEST_CASE("relay: cancelled, it resets both sides") {
   std::promise<Outcome> promise;
   auto future = promise.get_future();
   spawn(relay.context, std::move(front.passive), std::move(back.active), AF_INET,
-        boost::asio::bind_cancellation_slot(signal.slot(), [&](const std::exception_ptr&, Outcome outcome) {
-          promise.set_value(std::move(outcome));
-        }));
+        boost::asio::bind_cancellation_slot(signal.slot(),
+                                            [&](const std::exception_ptr&, Outcome outcome) {
+                                              promise.set_value(std::move(outcome));
+                                            }));
   write_text(front.active.get(), "hello");
   CHECK(read_text(back.passive.get(), 5) == "hello");
   boost::asio::post(relay.context, [&] { signal.emit(boost::asio::cancellation_type::terminal); });

@@ -1,5 +1,6 @@
-// The relay between real loopback sockets: program <-> client | relay | server <-> origin. The test plays the
-// program and the origin with blocking calls, the relay runs on a context and thread of its own.
+// The relay between real loopback sockets: program <-> client | relay | server <-> origin. The test
+// plays the program and the origin with blocking calls, the relay runs on a context and thread of
+// its own.
 #pragma once
 
 #include <filesystem>
@@ -103,12 +104,14 @@ struct Ends {
 };
 
 template <class Finish>
-inline void spawn(io_context& context, UniqueFd client, UniqueFd server, int family, Finish finish) {
+inline void spawn(io_context& context, UniqueFd client, UniqueFd server, int family,
+                  Finish finish) {
   // Sockets are made and used on the context's thread only.
   boost::asio::post(context, [&context, family, finish = std::move(finish), c = client.release(),
                               s = server.release()]() mutable {
     boost::asio::co_spawn(
-        context, divert::relay(adopt(context, UniqueFd(c), family), adopt(context, UniqueFd(s), family)),
+        context,
+        divert::relay(adopt(context, UniqueFd(c), family), adopt(context, UniqueFd(s), family)),
         std::move(finish));
   });
 }
@@ -125,7 +128,8 @@ inline Ends relayed(io_context& context, int family = AF_INET, int buffer = 0) {
   return {std::move(front.active), std::move(back.passive), std::move(future)};
 }
 
-/// A stream whose byte at each place is known: a block of a length that fits no buffer, again and again.
+/// A stream whose byte at each place is known: a block of a length that fits no buffer, again and
+/// again.
 class Stream {
  public:
   explicit Stream(unsigned seed) : block_(65521, '\0') {
@@ -135,7 +139,8 @@ class Stream {
   /// At most `size` bytes of the stream at `offset`.
   [[nodiscard]] std::string_view at(std::uint64_t offset, std::uint64_t size) const {
     const auto begin = offset % block_.size();
-    return std::string_view(block_).substr(begin, std::min<std::uint64_t>(size, block_.size() - begin));
+    return std::string_view(block_).substr(begin,
+                                           std::min<std::uint64_t>(size, block_.size() - begin));
   }
 
  private:
@@ -166,12 +171,14 @@ struct Read {
 };
 
 /// Up to the end or `limit` bytes, compared with the stream from its byte `offset` on.
-inline Read read_stream(int fd, const Stream& stream, std::uint64_t limit = ~0ULL, std::uint64_t offset = 0) {
+inline Read read_stream(int fd, const Stream& stream, std::uint64_t limit = ~0ULL,
+                        std::uint64_t offset = 0) {
   Read got;
   std::vector<char> buffer(64 << 10);
   while (got.bytes < limit) {
     if (!becomes(fd, POLLIN)) return {got.bytes, false, ETIMEDOUT};
-    const ssize_t n = ::recv(fd, buffer.data(), std::min<std::uint64_t>(buffer.size(), limit - got.bytes), 0);
+    const ssize_t n =
+        ::recv(fd, buffer.data(), std::min<std::uint64_t>(buffer.size(), limit - got.bytes), 0);
     if (n == 0) break;
     if (n < 0) {
       got.error = errno;

@@ -23,8 +23,10 @@ long resident_kib() {
   return 0;
 }
 
-/// From now on the system call fails with `error` in this thread, when its argument is (or is not) `value`.
-void refuse(std::uint32_t call, unsigned argument, bool equal, std::uint32_t value, std::uint32_t error) {
+/// From now on the system call fails with `error` in this thread, when its argument is (or is not)
+/// `value`.
+void refuse(std::uint32_t call, unsigned argument, bool equal, std::uint32_t value,
+            std::uint32_t error) {
   const auto offset =
       static_cast<std::uint32_t>(offsetof(seccomp_data, args) + argument * sizeof(std::uint64_t));
   const sock_filter program[] = {
@@ -120,7 +122,8 @@ TEST_CASE("relay: a slow reader stops the writer, and memory stays as it was") {
   // Slow, but nothing is lost.
   std::uint64_t got = 0;
   for (; got < taken; got += 8192) {
-    const auto part = read_stream(ends.origin.get(), stream, std::min<std::uint64_t>(8192, taken - got), got);
+    const auto part =
+        read_stream(ends.origin.get(), stream, std::min<std::uint64_t>(8192, taken - got), got);
     REQUIRE(part.exact);
     REQUIRE(part.error == 0);
   }

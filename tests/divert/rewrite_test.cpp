@@ -1,5 +1,5 @@
-// Packets as bytes, their checksums checked by the rule that a whole with its own checksum sums up to
-// nothing; one of them compared with what Linux sent (tcpdump -x).
+// Packets as bytes, their checksums checked by the rule that a whole with its own checksum sums up
+// to nothing; one of them compared with what Linux sent (tcpdump -x).
 #include "divert/rewrite.h"
 
 #include "divert/packet.h"
@@ -22,7 +22,8 @@ std::string hex(std::string_view text) {
 // 192.0.2.1:41000 -> 198.51.100.7:443, SYN, sequence 0x01020304, header checksum as it should be
 std::string syn() {
   std::string packet =
-      hex("4500 0028 1234 4000 4006 0000 c0000201 c6336407 a028 01bb 01020304 00000000 5002 ffff 0000 0000");
+      hex("4500 0028 1234 4000 4006 0000 c0000201 "
+          "c6336407 a028 01bb 01020304 00000000 5002 ffff 0000 0000");
   const auto sum = divert::checksum(std::string_view(packet).substr(0, 20));
   packet[10] = static_cast<char>(sum >> 8);
   packet[11] = static_cast<char>(sum & 0xff);
@@ -32,7 +33,8 @@ std::string syn() {
 // Over the pseudo-header and the segment behind the 20 bytes of IP; 0: right.
 std::uint16_t tcp_checksum(const std::string& packet) {
   const std::string tcp = packet.substr(20);
-  std::string pseudo = packet.substr(12, 8) + std::string("\0\6", 2) + '\0' + static_cast<char>(tcp.size());
+  std::string pseudo =
+      packet.substr(12, 8) + std::string("\0\6", 2) + '\0' + static_cast<char>(tcp.size());
   return divert::checksum(pseudo + tcp);
 }
 
@@ -98,7 +100,8 @@ TEST_CASE("rewrite: nothing but a SYN is answered with a reset") {
     packet[33] = flags;
     CHECK(divert::reset_for(packet).empty());
   }
-  for (std::size_t size = 0; size < 34; ++size) CHECK(divert::reset_for(syn().substr(0, size)).empty());
+  for (std::size_t size = 0; size < 34; ++size)
+    CHECK(divert::reset_for(syn().substr(0, size)).empty());
 }
 
 TEST_CASE("rewrite: an ICMP error quotes what it is about") {

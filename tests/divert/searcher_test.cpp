@@ -17,8 +17,8 @@ LookUp look_up(std::uint16_t port) {
           port};
 }
 
-// Searches for port 1 hang until the bench is taken down; the others' owners have a descriptor that is their
-// port.
+// Searches for port 1 hang until the bench is taken down; the others' owners have a descriptor that
+// is their port.
 struct Bench {
   std::mutex mutex;
   std::condition_variable changed;

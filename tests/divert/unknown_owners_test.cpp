@@ -33,21 +33,23 @@ TEST_CASE("unknown_owners: only what passes because its owner is not known is co
   auto late = unknown();
   late.owner.in_time = false;
   std::uint16_t port = 1;
-  for (const auto& ruling : {known, chosen, by_rule, by_host, late}) owners.notice(ruling, key(port++));
+  for (const auto& ruling : {known, chosen, by_rule, by_host, late})
+    owners.notice(ruling, key(port++));
   CHECK(owners.summary().empty());
 }
 
-TEST_CASE("unknown_owners: a first packet that comes again is counted once; the last one is described") {
+TEST_CASE(
+    "unknown_owners: a first packet that comes again is counted once; the last one is described") {
   UnknownOwners owners;
   owners.notice(unknown("alice"), key(1));
   owners.notice(unknown("alice"), key(1));
   CHECK(owners.summary() ==
-        "1 connection passed because no process was found to own it (the filter item unknown selects such); "
-        "the last: a socket of user alice to 192.0.2.2:443");
+        "1 connection passed because no process was found to own it (the filter item unknown "
+        "selects such); the last: a socket of user alice to 192.0.2.2:443");
   auto gone = unknown();
   gone.owner.socket.reset();
   owners.notice(gone, key(2));
   CHECK(owners.summary() ==
-        "2 connections passed because no process was found to own them (the filter item unknown selects "
-        "such); the last: a socket that is gone to 192.0.2.2:443");
+        "2 connections passed because no process was found to own them (the filter item unknown "
+        "selects such); the last: a socket that is gone to 192.0.2.2:443");
 }

@@ -19,7 +19,8 @@ procmap::ProcessFacts some_process() {
   facts.group = "users";
   facts.cgroup = "/user.slice";
   facts.ancestors = {{{17, 5}, "/bin/bash"}, {{1, 1}, "/sbin/init"}};
-  facts.start_time = std::chrono::system_clock::time_point{std::chrono::microseconds{1'700'000'000'123'456}};
+  facts.start_time =
+      std::chrono::system_clock::time_point{std::chrono::microseconds{1'700'000'000'123'456}};
   return facts;
 }
 

@@ -1,5 +1,5 @@
-// DNS over TCP: however the bytes are cut, the same messages come out, and they are the bytes between the
-// lengths.
+// DNS over TCP: however the bytes are cut, the same messages come out, and they are the bytes
+// between the lengths.
 #include <cstddef>
 #include <cstdint>
 #include <cstdlib>
@@ -20,7 +20,8 @@ Messages read(std::string_view stream, std::size_t first, std::size_t step) {
   mitm::dns::Stream reader;
   const auto take = [&](std::string_view message) { messages.emplace_back(message); };
   reader.feed(stream.substr(0, first), take);
-  for (std::size_t at = first; at < stream.size(); at += step) reader.feed(stream.substr(at, step), take);
+  for (std::size_t at = first; at < stream.size(); at += step)
+    reader.feed(stream.substr(at, step), take);
   return messages;
 }
 

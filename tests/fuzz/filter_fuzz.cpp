@@ -1,5 +1,5 @@
-// Whatever is typed as a filter, and whatever the broker is told: no crash, no exception, and the copy that
-// goes through CBOR says the same as the original.
+// Whatever is typed as a filter, and whatever the broker is told: no crash, no exception, and the
+// copy that goes through CBOR says the same as the original.
 #include <cstdint>
 #include <cstdlib>
 #include <string_view>
@@ -37,14 +37,16 @@ nlohmann::json foreign(const std::uint8_t* data, std::size_t size) {
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
   static const auto process = some_process();
   if (const auto filter = divert::Filter::parse({reinterpret_cast<const char*>(data), size})) {
-    const auto copy =
-        divert::Filter::from_json(nlohmann::json::from_cbor(nlohmann::json::to_cbor(filter->to_json())));
-    if (!copy || copy->text() != filter->text() || copy->to_json() != filter->to_json()) std::abort();
+    const auto copy = divert::Filter::from_json(
+        nlohmann::json::from_cbor(nlohmann::json::to_cbor(filter->to_json())));
+    if (!copy || copy->text() != filter->text() || copy->to_json() != filter->to_json())
+      std::abort();
     if (copy->matches(&process) != filter->matches(&process)) std::abort();
     if (copy->matches(nullptr) != filter->matches(nullptr)) std::abort();
   }
   if (const auto filter = divert::Filter::from_json(foreign(data, size))) {
-    if (filter->size() > divert::Filter::kMaxItems || filter->matches(&process) != filter->matches(&process))
+    if (filter->size() > divert::Filter::kMaxItems ||
+        filter->matches(&process) != filter->matches(&process))
       std::abort();
   }
   return 0;

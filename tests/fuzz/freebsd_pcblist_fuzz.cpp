@@ -13,7 +13,8 @@ void read_sockets(std::string_view bytes, Transport transport) {
   if (!table) return;
   if (table->sockets.size() * 400 + 64 > bytes.size()) __builtin_trap();
   for (const auto& socket : table->sockets) {
-    const auto* found = procmap::find_socket(table->sockets, socket.local, socket.remote, Transport::tcp);
+    const auto* found =
+        procmap::find_socket(table->sockets, socket.local, socket.remote, Transport::tcp);
     if (!found || found->local != socket.local || found->remote != socket.remote) __builtin_trap();
   }
 }

@@ -1,5 +1,5 @@
-// The HTTP/1 reader on any bytes: whole and in two pieces it must tell the same events and cover no byte
-// twice.
+// The HTTP/1 reader on any bytes: whole and in two pieces it must tell the same events and cover no
+// byte twice.
 #include <cstddef>
 #include <cstdint>
 #include <cstdlib>

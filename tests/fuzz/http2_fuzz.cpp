@@ -1,6 +1,6 @@
-// The HTTP/2 reader on any bytes: whole and in two pieces it must tell the same story; and once alternative
-// services are hidden, the same one but for the name of that field. What is taken for a server that begins
-// with its settings is read as that.
+// The HTTP/2 reader on any bytes: whole and in two pieces it must tell the same story; and once
+// alternative services are hidden, the same one but for the name of that field. What is taken for a
+// server that begins with its settings is read as that.
 #include <cstddef>
 #include <cstdint>
 #include <cstdlib>
@@ -80,7 +80,8 @@ void check_beginning(std::string_view stream) {
                              static_cast<unsigned char>(stream[2]);
   const auto frame = stream.substr(0, kHeader + length);
   const auto told = story(Side::response, frame, {});
-  // A server may say ENABLE_PUSH=0 (RFC 9113, section 6.5.2), which the story tells from silence about it.
+  // A server may say ENABLE_PUSH=0 (RFC 9113, section 6.5.2), which the story tells from silence
+  // about it.
   const bool whole = frame.size() == kHeader + length;
   if (whole ? told.find_first_of("sS!") != 0 : !told.empty()) std::abort();
 }

@@ -1,5 +1,5 @@
-// The input in memory of exactly its size, so that a read behind its end is seen, aligned as a receive buffer
-// is.
+// The input in memory of exactly its size, so that a read behind its end is seen, aligned as a
+// receive buffer is.
 #pragma once
 
 #include <cstddef>
@@ -16,7 +16,8 @@ class KernelBytes {
   }
   [[nodiscard]] std::string_view view() const { return {bytes_.get(), size_}; }
   [[nodiscard]] bool holds(std::string_view part) const {
-    return part.empty() || (part.data() >= bytes_.get() && part.data() + part.size() <= bytes_.get() + size_);
+    return part.empty() ||
+           (part.data() >= bytes_.get() && part.data() + part.size() <= bytes_.get() + size_);
   }
 
  private:

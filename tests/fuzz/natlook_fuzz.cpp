@@ -8,7 +8,8 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
   const std::span<const unsigned char> bytes{data, size};
   for (const char* from : {"10.0.0.7:50000", "[fdff:6f73::2]:50000"}) {
     const auto peer = base::parse_endpoint(from).value();
-    for (const auto* layout : {&pfctl::kNatlookDarwin, &pfctl::kNatlookFreebsd, &pfctl::kNatlookOpenbsd}) {
+    for (const auto* layout :
+         {&pfctl::kNatlookDarwin, &pfctl::kNatlookFreebsd, &pfctl::kNatlookOpenbsd}) {
       const auto found = pfctl::decode_natlook(*layout, bytes, peer);
       if (!found) continue;
       if (size < layout->size) __builtin_trap();

@@ -11,6 +11,7 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
   const KernelBytes bytes{data + sizeof port, size - sizeof port};
   const auto inode = pfctl::inode_of_netfilter_port(bytes.view(), port);
   // It stands there, leading zeros aside.
-  if (inode && bytes.view().find(std::to_string(*inode)) == std::string_view::npos) __builtin_trap();
+  if (inode && bytes.view().find(std::to_string(*inode)) == std::string_view::npos)
+    __builtin_trap();
   return 0;
 }

@@ -12,8 +12,8 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
         __builtin_trap();
     }
   }
-  // The sequence number that is expected is the one in the header, or nothing but "another question" would be
-  // reached.
+  // The sequence number that is expected is the one in the header, or nothing but "another
+  // question" would be reached.
   std::uint32_t sequence = 0;
   if (size >= 16) std::memcpy(&sequence, data + 8, sizeof sequence);
   const auto table = pfctl::parse_table_answer(bytes.view(), sequence);

@@ -1,5 +1,5 @@
-// Whatever a main ruleset holds: with our lines in and out again it is what it was, byte for byte; putting
-// them in twice is once; and what is between the lines stays one statement a piece.
+// Whatever a main ruleset holds: with our lines in and out again it is what it was, byte for byte;
+// putting them in twice is once; and what is between the lines stays one statement a piece.
 #include <cstdint>
 #include <cstdlib>
 #include <string_view>
@@ -30,7 +30,8 @@ void edit(std::string_view conf, pfctl::Dialect dialect) {
 
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
   const std::string_view conf(reinterpret_cast<const char*>(data), size);
-  for (const auto dialect : {pfctl::Dialect::darwin, pfctl::Dialect::freebsd, pfctl::Dialect::openbsd}) {
+  for (const auto dialect :
+       {pfctl::Dialect::darwin, pfctl::Dialect::freebsd, pfctl::Dialect::openbsd}) {
     edit(conf, dialect);
   }
   return 0;

@@ -11,7 +11,8 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
   if (!again || *again != *journal) __builtin_trap();
   for (const auto& undo : journal->undo) {
     // No value but a ruleset's text may look like an option of the programs that get it.
-    if (undo.kind != pfctl::Undo::Kind::restore_main && undo.value.starts_with('-')) __builtin_trap();
+    if (undo.kind != pfctl::Undo::Kind::restore_main && undo.value.starts_with('-'))
+      __builtin_trap();
   }
   return 0;
 }

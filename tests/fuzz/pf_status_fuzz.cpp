@@ -23,7 +23,8 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
   }
   // What is inserted can be found and taken out again.
   const std::string with = pfctl::main_ruleset({std::string(text), {}, {}}, "osproxy");
-  if (!pfctl::refers_to(with, "rdr-anchor", "osproxy") || !pfctl::refers_to(with, "anchor", "osproxy"))
+  if (!pfctl::refers_to(with, "rdr-anchor", "osproxy") ||
+      !pfctl::refers_to(with, "anchor", "osproxy"))
     __builtin_trap();
   const std::string without = pfctl::without_references(with, "osproxy");
   if (pfctl::main_ruleset({without, {}, {}}, "") != without) __builtin_trap();

@@ -1,5 +1,5 @@
-// Whatever an upstream proxy can answer, and a URL that somebody typed: in one piece and byte by byte it must
-// mean the same.
+// Whatever an upstream proxy can answer, and a URL that somebody typed: in one piece and byte by
+// byte it must mean the same.
 #include <cstddef>
 #include <cstdint>
 #include <cstdlib>
@@ -24,7 +24,8 @@ std::string story(const mitm::proxy::Proxy& proxy, std::string_view stream, std:
   while (at < stream.size()) {
     const auto bytes = stream.substr(at, piece);
     const auto step = handshake.take(bytes);
-    if (step.used > bytes.size() || (step.what == What::more && step.used != bytes.size())) std::abort();
+    if (step.used > bytes.size() || (step.what == What::more && step.used != bytes.size()))
+      std::abort();
     at += step.used;
     if (step.what == What::send) told += handshake.to_send();
     if (step.what == What::refused) {

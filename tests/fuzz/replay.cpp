@@ -1,5 +1,5 @@
-// Runs a fuzz target on every file of a folder: what the fuzzer once found interesting stays tested, also by
-// compilers that have no fuzzer.
+// Runs a fuzz target on every file of a folder: what the fuzzer once found interesting stays
+// tested, also by compilers that have no fuzzer.
 #include <cstdint>
 #include <cstdio>
 #include <filesystem>

@@ -51,8 +51,8 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
   const auto bytes = outcome_of(input, true);
   // Only whole shows that a server has said more than yes.
   const bool said_more = whole.verdict == Verdict::never && bytes.verdict == Verdict::agreed;
-  if (!said_more &&
-      (whole.verdict != bytes.verdict || whole.plain != bytes.plain || whole.protocol != bytes.protocol))
+  if (!said_more && (whole.verdict != bytes.verdict || whole.plain != bytes.plain ||
+                     whole.protocol != bytes.protocol))
     std::abort();
   return 0;
 }

@@ -1,5 +1,5 @@
-// The readers of messages on any bytes: whole and in pieces they must tell the same, keep no more than they
-// may, and count no more than came.
+// The readers of messages on any bytes: whole and in pieces they must tell the same, keep no more
+// than they may, and count no more than came.
 #include <cstddef>
 #include <cstdint>
 #include <cstdlib>
@@ -25,7 +25,8 @@ struct Teller final : MessageReader::Handler {
   explicit Teller(std::size_t most) : limit(most) {}
   void message(Message& message) override {
     if (message.payload.size() > limit) std::abort();
-    if (message.name.size() > EventStreamReader::kWord || message.id.size() > EventStreamReader::kWord)
+    if (message.name.size() > EventStreamReader::kWord ||
+        message.id.size() > EventStreamReader::kWord)
       std::abort();
     if (message.bytes && !message.cut && message.kind != Message::Kind::close &&
         message.payload.size() != *message.bytes)
@@ -37,7 +38,8 @@ struct Teller final : MessageReader::Handler {
     text += message.cut ? '~' : '.';
     text += message.bytes ? std::to_string(*message.bytes) : "?";
     text += '/' + std::to_string(message.wire_bytes) + ' ' + std::to_string(message.code);
-    text += message.payload + '\n' + message.reason + '\n' + message.name + '\n' + message.id + '\n';
+    text +=
+        message.payload + '\n' + message.reason + '\n' + message.name + '\n' + message.id + '\n';
   }
   std::size_t limit;
   std::uint64_t carried = 0;
@@ -53,10 +55,12 @@ std::unique_ptr<MessageReader> make(std::uint8_t kind, std::size_t limit) {
   return std::make_unique<WebSocketReader>(side, deflate, limit);
 }
 
-std::string story(std::uint8_t kind, std::size_t limit, std::string_view stream, std::size_t piece) {
+std::string story(std::uint8_t kind, std::size_t limit, std::string_view stream,
+                  std::size_t piece) {
   const auto reader = make(kind, limit);
   Teller teller{limit};
-  for (std::string_view rest = stream; !rest.empty(); rest.remove_prefix(std::min(piece, rest.size())))
+  for (std::string_view rest = stream; !rest.empty();
+       rest.remove_prefix(std::min(piece, rest.size())))
     reader->feed(rest.substr(0, piece), teller);
   if (teller.carried > stream.size()) std::abort();
   return teller.text + (reader->error() != nullptr ? reader->error() : "");

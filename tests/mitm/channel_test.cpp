@@ -1,5 +1,5 @@
-// A channel alone, against OpenSSL on the other end: what each kind of end is, partial writes, pushed-back
-// bytes, renegotiation.
+// A channel alone, against OpenSSL on the other end: what each kind of end is, partial writes,
+// pushed-back bytes, renegotiation.
 #include "mitm/intercept/channel.h"
 
 #include <string>
@@ -49,7 +49,8 @@ struct Pair {
     const auto origin = rig::theirs().server("h.test");
     const auto client = rig::theirs().client();
     SSL_CTX_set_max_proto_version(client.get(), version);
-    SSL_CTX_set_mode(client.get(), SSL_MODE_ENABLE_PARTIAL_WRITE | SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER);
+    SSL_CTX_set_mode(client.get(),
+                     SSL_MODE_ENABLE_PARTIAL_WRITE | SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER);
     SSL_CTX_set_read_ahead(client.get(), 1);
     SSL_CTX_set_options(client.get(), SSL_OP_NO_RENEGOTIATION);
     mitm::tls::SslPtr ssl{SSL_new(client.get())};
@@ -119,7 +120,8 @@ TEST_CASE("channel: every kind of end is told from the others") {
       pair.peer.finish(notify);
       CHECK(pair.hear(10) == "last");
       CHECK(pair.last.status == (version == 0 || notify ? Status::end : Status::truncated));
-      CHECK(pair.channel.try_read(std::span<char>{}).status == pair.last.status);  // and so it stays
+      CHECK(pair.channel.try_read(std::span<char>{}).status ==
+            pair.last.status);  // and so it stays
     }
     Pair pair;
     if (version != 0) REQUIRE(pair.secure(version));
@@ -158,7 +160,8 @@ TEST_CASE("channel: what came before a write failed can still be read, and then 
 TEST_CASE("channel: damaged TLS is a failure that names the reason, not an end") {
   Pair pair;
   REQUIRE(pair.secure(TLS1_3_VERSION));
-  REQUIRE(::send(pair.peer.fd(), "\x17\x03\x03\x00\x20 this is no ciphertext at all, sorry", 40, 0) == 40);
+  REQUIRE(::send(pair.peer.fd(), "\x17\x03\x03\x00\x20 this is no ciphertext at all, sorry", 40,
+                 0) == 40);
   CHECK(pair.hear(1) == "");
   CHECK(pair.last.status == Status::failed);
   CHECK(pair.channel.tls_reason() != 0);

@@ -31,7 +31,8 @@ TEST_CASE("charset: text of other charsets becomes UTF-8") {
   }
 }
 
-TEST_CASE("charset: what is no character is written out, what is cut off is left out or written out") {
+TEST_CASE(
+    "charset: what is no character is written out, what is cut off is left out or written out") {
   CHECK(to_utf8("text/html; charset=windows-1252",
                 "a\x81"
                 "b") == "a\\x81b");
@@ -44,9 +45,10 @@ TEST_CASE("charset: what is no character is written out, what is cut off is left
 }
 
 TEST_CASE("charset: UTF-8, no charset, and those that nobody should ask for stay as they are") {
-  for (const char* content_type : {"", "text/html", "text/html;", "text/html; charset", "text/html; charset=",
-                                   "text/html; charset=utf-8", "text/html; charset=ISO-2022-CN-EXT",
-                                   "text/html; charset=UTF-7", "text/html; charset=../../x"}) {
+  for (const char* content_type :
+       {"", "text/html", "text/html;", "text/html; charset",
+        "text/html; charset=", "text/html; charset=utf-8", "text/html; charset=ISO-2022-CN-EXT",
+        "text/html; charset=UTF-7", "text/html; charset=../../x"}) {
     CAPTURE(content_type);
     CHECK_FALSE(to_utf8(content_type, "caf\xe9").has_value());
   }

@@ -59,7 +59,10 @@ TEST_CASE("command_line: commands, words and options") {
       {{"-o", "a", "--output=b"}, "run", {}, {{"output", "b"}}},
       {{"-k", "-k"}, "run", {}, {{"insecure", true}}},
       {{"-p", "80", "-p", "443,8000-8100"}, "run", {}, {{"ports", {"80", "443,8000-8100"}}}},
-      {{"-x", "10.0.0.0/8", "rules", "-x", "::1"}, "rules", {}, {{"exclude", {"10.0.0.0/8", "::1"}}}},
+      {{"-x", "10.0.0.0/8", "rules", "-x", "::1"},
+       "rules",
+       {},
+       {{"exclude", {"10.0.0.0/8", "::1"}}}},
       // Values that are odd.
       {{"-o", "-"}, "run", {}, {{"output", "-"}}},
       {{"-o-"}, "run", {}, {{"output", "-"}}},
@@ -147,20 +150,21 @@ TEST_CASE("command_line: errors say what was expected") {
   const Case cases[] = {
       {{"--detial", "2"}, "unknown option --detial; did you mean --detail? See osproxy run --help"},
       {{"--detial=2"}, "unknown option --detial; did you mean --detail? See osproxy run --help"},
-      {{"who", "--formt", "text"}, "unknown option --formt; did you mean --format? See osproxy who --help"},
+      {{"who", "--formt", "text"},
+       "unknown option --formt; did you mean --format? See osproxy who --help"},
       {{"--zzzzzz"}, "unknown option --zzzzzz; see osproxy run --help"},
       {{"exec", "-Z", "--", "ls"}, "unknown option -Z; see osproxy exec --help"},
       {{"exec", "-w", "out.flow", "--", "curl"},
-       "-w takes no value, so 'out.flow' would be the command; write osproxy exec [options] -- CMD [ARG ...] "
-       "(flows go to a file with -o FILE)"},
+       "-w takes no value, so 'out.flow' would be the command; write osproxy exec [options] -- "
+       "CMD [ARG ...] (flows go to a file with -o FILE)"},
       {{"exec", "--insecure", "x", "-y", "--", "curl"},
-       "--insecure takes no value, so 'x' would be the command; write osproxy exec [options] -- CMD [ARG "
-       "...] "
-       "(flows go to a file with -o FILE)"},
+       "--insecure takes no value, so 'x' would be the command; write osproxy exec [options] -- "
+       "CMD [ARG ...] (flows go to a file with -o FILE)"},
       {{"exec", "-r", "in.flow", "--", "curl"}, "unknown option -r; see osproxy exec --help"},
       {{"--plain", "x"}, "unknown option --plain; see osproxy run --help"},
       {{"--filter", "curl"},
-       "--filter is a key of the config file, not an option; the filter is a plain word: osproxy run FILTER"},
+       "--filter is a key of the config file, not "
+       "an option; the filter is a plain word: osproxy run FILTER"},
       {{"--rules=x"}, "--rules is a key of the config file, not an option"},
       {{"--detail"}, "--detail needs a value: LEVEL; see osproxy run --help"},
       {{"-d"}, "--detail needs a value: LEVEL; see osproxy run --help"},
@@ -176,7 +180,8 @@ TEST_CASE("command_line: errors say what was expected") {
       {{"-d", "2x"}, "--detail: expected a whole number, found '2x'"},
       {{"-d", "-1"}, "--detail: expected a number from 0 to 4, found -1"},
       {{"-d5"}, "--detail: expected a number from 0 to 4, found 5"},
-      {{"-d", "99999999999999999999"}, "--detail: expected a whole number, found '99999999999999999999'"},
+      {{"-d", "99999999999999999999"},
+       "--detail: expected a whole number, found '99999999999999999999'"},
       {{"--threads", "0"}, "--threads: expected a number from 1 to 64, found 0"},
       {{"--listen-port", "65536"}, "--listen-port: expected a number from 1 to 65535, found 65536"},
       {{"--group", "0"}, "--group: expected a number from 1 to 4294967294, found 0"},
@@ -189,18 +194,22 @@ TEST_CASE("command_line: errors say what was expected") {
       {{"-p", "80,,443"},
        "--ports: '' is not a port or a range of ports; expected for example 443 or 8000-8100"},
       {{"-p", "all,80"}, "--ports: expected all, or ports and ranges of ports, found both"},
-      {{"-p", "80", "-p", "all"}, "--ports: expected all, or ports and ranges of ports, found both"},
+      {{"-p", "80", "-p", "all"},
+       "--ports: expected all, or ports and ranges of ports, found both"},
       {{"-p", ""}, "--ports: expected ports, ranges of ports or all"},
-      {{"-x", "10.0.0.1/8"}, "--exclude: '10.0.0.1/8' has host bits set; the network is 10.0.0.0/8"},
+      {{"-x", "10.0.0.1/8"},
+       "--exclude: '10.0.0.1/8' has host bits set; the network is 10.0.0.0/8"},
       {{"-x", "::1,x"},
        "--exclude: 'x' is not a network; expected for example 10.0.0.0/8, fe80::/10 or 192.0.2.1"},
-      {{"-b", "lots"}, "--bodies: expected a number of bytes such as 4096, 64k or 10M, found 'lots'"},
+      {{"-b", "lots"},
+       "--bodies: expected a number of bytes such as 4096, 64k or 10M, found 'lots'"},
       {{"curl", "https://example.org/"},
-       "run takes one FILTER, found 2 words; to run a command and intercept it: osproxy exec -- curl "
-       "https://example.org/"},
+       "run takes one FILTER, found 2 words; to run a command and intercept it: osproxy exec -- "
+       "curl https://example.org/"},
       {{"exce", "--", "ls"}, "run takes one FILTER, found 2 words; did you mean exec?"},
       {{"confg", "check"}, "run takes one FILTER, found 2 words; did you mean config?"},
-      {{"-m", "regular"}, "--mode: expected osproxy, osproxy:FILTER, local or local:FILTER, found 'regular'"},
+      {{"-m", "regular"},
+       "--mode: expected osproxy, osproxy:FILTER, local or local:FILTER, found 'regular'"},
       {{"-m", "socks5:x"},
        "--mode: expected osproxy, osproxy:FILTER, local or local:FILTER, found 'socks5:x'"},
       {{""}, "the FILTER is empty; leave it out to intercept every program"},
@@ -215,9 +224,8 @@ TEST_CASE("command_line: errors say what was expected") {
       {{"cleanup", "x"}, "cleanup takes no words, found 'x'"},
       {{"ca"}, "ca needs a word: one of create, show, export, install, uninstall, status"},
       {{"ca", "instal"},
-       "unknown word 'instal' for ca; did you mean install? Expected one of create, show, export, install, "
-       "uninstall, "
-       "status"},
+       "unknown word 'instal' for ca; did you mean install? Expected one of create, show, "
+       "export, install, uninstall, status"},
       {{"ca", "show", "x"}, "ca show takes no further words"},
       {{"config", "edit"}, "unknown word 'edit' for config; expected one of check, show"},
       {{"help", "nothing"}, "no help for 'nothing'; osproxy --help lists the commands"},

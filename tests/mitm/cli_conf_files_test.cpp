@@ -15,9 +15,11 @@ using nlohmann::json;
 const std::string kSource = OSPROXY_SOURCE_DIR "/";
 const std::string kConf = kSource + "conf/";
 
-/// Whether NAME in the sources is `expected`. With OSPROXY_WRITE_CONF in the environment it is made so.
+/// Whether NAME in the sources is `expected`. With OSPROXY_WRITE_CONF in the environment it is made
+/// so.
 void check_file(const std::string& name, const std::string& expected) {
-  if (std::getenv("OSPROXY_WRITE_CONF")) std::ofstream(kSource + name, std::ios::binary) << expected;
+  if (std::getenv("OSPROXY_WRITE_CONF"))
+    std::ofstream(kSource + name, std::ios::binary) << expected;
   INFO(name, " is made from the option table: OSPROXY_WRITE_CONF=1 mitm_test -tc='conf:*'");
   CHECK(base::read_file(kSource + name, 1 << 20).value() == expected);
 }
@@ -70,7 +72,8 @@ TEST_CASE("conf: sample and schema are what the option table makes") {
 }
 
 TEST_CASE("conf: shell completions and manual pages are what the option table makes") {
-  check_file("conf/completion/osproxy.bash", bash_completion(source("conf/completion/osproxy.bash.in")));
+  check_file("conf/completion/osproxy.bash",
+             bash_completion(source("conf/completion/osproxy.bash.in")));
   check_file("conf/completion/_osproxy", zsh_completion(source("conf/completion/_osproxy.in")));
   for (const char* page : {"man/osproxy.8", "man/osproxy.json.5"})
     check_file(page, manual_page(source(page + std::string(".in"))));
@@ -97,16 +100,19 @@ TEST_CASE("conf: the manual pages speak of every command, verb, option and key")
 
 TEST_CASE("conf: it is said exactly which options are no keys, and which keys no options") {
   const std::string readme = source("README.md");
-  const auto begin = readme.find("Every long option but"), end = readme.find("is also a key", begin);
+  const auto begin = readme.find("Every long option but"),
+             end = readme.find("is also a key", begin);
   REQUIRE(end != readme.npos);
   const std::string exceptions = readme.substr(begin, end - begin);
   const std::string help = help_text("config");
   for (const Option& option : option_table()) {
     CAPTURE(option.name);
-    CHECK((exceptions.find(fmt::format("`--{}`", option.name)) != exceptions.npos) == !option.in_config);
+    CHECK((exceptions.find(fmt::format("`--{}`", option.name)) != exceptions.npos) ==
+          !option.in_config);
   }
-  CHECK(help.find("Every long option is a key of the file, but\n--config, --dialect, --exec-group, "
-                  "--into, --out-of, --mode, --client-cert, --ca-dir, --forget.\nKeys only: filter, rules, "
+  CHECK(help.find("Every long option is a key of the file, but\n--config, "
+                  "--dialect, --exec-group, --into, --out-of, --mode, "
+                  "--client-cert, --ca-dir, --forget.\nKeys only: filter, rules, "
                   "client-certs.\n") != help.npos);
   CHECK(manual_page("@no-keys@\n").ends_with(".Fl -ca-dir ,\n.Fl -forget\n"));
   CHECK(manual_page("@mere-keys@\n").ends_with(".Cm filter ,\n.Cm rules ,\n.Cm client-certs\n"));
@@ -242,10 +248,12 @@ TEST_CASE("options: the table is sound") {
   for (const Option& option : option_table()) {
     CAPTURE(option.name);
     CHECK(std::ranges::count(option_table(), option.name, &Option::name) == 1);
-    if (option.letter) CHECK(std::ranges::count(option_table(), option.letter, &Option::letter) == 1);
+    if (option.letter)
+      CHECK(std::ranges::count(option_table(), option.letter, &Option::letter) == 1);
     CHECK(option.letter != 'h');
     CHECK(option.letter != 'V');
-    CHECK((option.kind == Kind::flag || option.kind == Kind::objects || !option.value_name.empty()));
+    CHECK(
+        (option.kind == Kind::flag || option.kind == Kind::objects || !option.value_name.empty()));
     CHECK_FALSE(option.help.ends_with('.'));
     CHECK((option.on_command_line || option.in_config));
   }

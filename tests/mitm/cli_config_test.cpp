@@ -43,7 +43,8 @@ base::Result<json> effective(const Home& home, const std::vector<const char*>& t
   return effective_options(*invocation, home.path());
 }
 
-/// What is wrong with `text` as a config file, without the file's name; it is FILE in further lines.
+/// What is wrong with `text` as a config file, without the file's name; it is FILE in further
+/// lines.
 std::string error_in(const std::string& text) {
   const Home home;
   write(home.config(), text);
@@ -75,7 +76,8 @@ TEST_CASE("config: errors name line, key and what was expected") {
       {R"({"detail": "2"})", "1: detail: expected a whole number, found \"2\""},
       {R"({"detail": 2.0})", "1: detail: expected a whole number, found 2.0"},
       {R"({"output": 1})", "1: output: expected a string, found 1"},
-      {R"({"ports": true})", "1: ports: expected a string, a whole number or a list of them, found true"},
+      {R"({"ports": true})",
+       "1: ports: expected a string, a whole number or a list of them, found true"},
       {R"({"ports": ["80", 4.5]})",
        "1: ports: expected a string, a whole number or a list of them, found [\"80\",4.5]"},
       {R"({"bodies": null})", "1: bodies: expected a string or a whole number, found null"},
@@ -90,7 +92,8 @@ TEST_CASE("config: errors name line, key and what was expected") {
       {R"({"tls-min": "1.4"})", "1: tls-min: expected 1.0|1.1|1.2|1.3, found '1.4'"},
       {R"({"detail": 5})", "1: detail: expected a number from 0 to 4, found 5"},
       {R"({"detail": -1})", "1: detail: expected a number from 0 to 4, found -1"},
-      {R"({"group": 4294967295})", "1: group: expected a number from 1 to 4294967294, found 4294967295"},
+      {R"({"group": 4294967295})",
+       "1: group: expected a number from 1 to 4294967294, found 4294967295"},
       {R"({"group": 18446744073709551615})",
        "1: group: expected a number from 1 to 4294967294, found 18446744073709551615"},
       {R"({"bodies": "many"})",
@@ -98,24 +101,30 @@ TEST_CASE("config: errors name line, key and what was expected") {
       {"{\n\n\"ports\":\n\"80,http\"}",
        "3: ports: 'http' is not a port or a range of ports; expected for example 443 or 8000-8100"},
       {R"({"ports": ["80", "70000"]})",
-       "1: ports: '70000' is not a port or a range of ports; expected for example 443 or 8000-8100"},
+       "1: ports: '70000' is not a port or a "
+       "range of ports; expected for example 443 or 8000-8100"},
       {R"({"ports": 70000})",
-       "1: ports: '70000' is not a port or a range of ports; expected for example 443 or 8000-8100"},
+       "1: ports: '70000' is not a port or a "
+       "range of ports; expected for example 443 or 8000-8100"},
       {R"({"ports": ["80", -1]})",
        "1: ports: '-1' is not a port or a range of ports; expected for example 443 or 8000-8100"},
-      {R"({"bodies": -1})", "1: bodies: expected a number of bytes such as 4096, 64k or 10M, found '-1'"},
+      {R"({"bodies": -1})",
+       "1: bodies: expected a number of bytes such as 4096, 64k or 10M, found '-1'"},
       {R"({"mark": 3})", "1: mark: expected a single bit such as 0x10000000, found '3'"},
       {R"({"ports": []})", "1: ports: expected ports, ranges of ports or all"},
       {R"({"ports": "9-1"})",
        "1: ports: '9-1' is not a port or a range of ports; expected for example 443 or 8000-8100"},
       {R"({"exclude": "10.0.0.0/33"})",
-       "1: exclude: '10.0.0.0/33' is not a network; expected for example 10.0.0.0/8, fe80::/10 or 192.0.2.1"},
+       "1: exclude: '10.0.0.0/33' is not a network; expected for example 10.0.0.0/8, fe80::/10 "
+       "or 192.0.2.1"},
       {R"({"exclude": ["10.1.0.0/8"]})",
        "1: exclude: '10.1.0.0/8' has host bits set; the network is 10.0.0.0/8"},
       {"{\"detail\": 1,\r\n\"filter\": \"curl,~a(b\"}",
-       "2: filter: filter 'curl,~a(b': item 2 ('~a(b') is not a regular expression: missing ): a(b"},
+       "2: filter: filter 'curl,~a(b': item 2 ('~a(b') "
+       "is not a regular expression: missing ): a(b"},
       {R"({"filter": "curl,,wget"})",
-       "1: filter: filter 'curl,,wget': item 2 is empty; expected a program, a path, a pid or a pattern"},
+       "1: filter: filter 'curl,,wget': item 2 is empty; expected "
+       "a program, a path, a pid or a pattern"},
       {"{\"rules\": [\n{\"action\": \"pass\"},\n{\"action\": \"pas\"}]}",
        "3: rules[1].action: expected intercept, pass or block, found \"pas\""},
       {"{\"rules\": [\n{\"action\":\n\"pass\",\n\"prot\": 1}]}",
@@ -129,7 +138,8 @@ TEST_CASE("config: errors name line, key and what was expected") {
        "2: client-certs[0].cert: expected a string, found none"},
       {"{\"client-certs\": [{\"host\": \"a.b\", \"cert\": \"c\",\n\"keys\": \"k\"}]}",
        "2: client-certs[0].keys: unknown key; did you mean key?"},
-      {R"({"client-certs": "c.pem"})", "1: client-certs: expected a list of objects, found \"c.pem\""},
+      {R"({"client-certs": "c.pem"})",
+       "1: client-certs: expected a list of objects, found \"c.pem\""},
       {"{\"\\u001b[1m\": 1}", "1: \\x1b[1m: unknown key"},
       // What stands twice: at every depth.
       {"{\"detail\": 1,\n \"detail\": 2}", "2: the key 'detail' stands twice"},
@@ -150,18 +160,20 @@ TEST_CASE("config: all that is wrong is said, in the order of the lines") {
   CHECK(
       error_in(
           "{\n\"zzz\": 1,\n\"detail\": \"2\",\n\"rules\": [{\"action\": \"pas\",\n"
-          "\"prot\": 1, \"port\": 0},\n{\"action\": \"pass\"}, {\"action\": \"pass\", \"host\": \"a:1\"}],\n"
+          "\"prot\": 1, \"port\": 0},\n{\"action\": \"pass\"}, {\"action\": \"pass\", \"host\": "
+          "\"a:1\"}],\n"
           "\"client-certs\": [{}], \"ports\": \"x\"}")
           .starts_with("2: zzz: unknown key\nFILE:3: detail: expected a whole number, found \"2\"\n"
                        "FILE:4: rules[0].action: expected intercept, pass or block, found \"pas\"\n"
                        "FILE:5: rules[0].prot: unknown key; did you mean port?\n"
-                       "FILE:5: rules[0].port: '0' is not a port or a range of ports; expected for example "
-                       "443 or 8000-8100\n"
+                       "FILE:5: rules[0].port: '0' is not a port or a range of ports; expected "
+                       "for example 443 or 8000-8100\n"
                        "FILE:6: rules[2].host: 'a:1' is not a host; "));
 }
 
 TEST_CASE("config: comments are skipped") {
-  CHECK(error_in("// why\n{\"detail\": 2, // as we like it\n/* and\nthis */ \"rules\": []}\n// end\n") ==
+  CHECK(error_in(
+            "// why\n{\"detail\": 2, // as we like it\n/* and\nthis */ \"rules\": []}\n// end\n") ==
         "no error");
   CHECK(error_in("{// why\n/*\n*/\"zzz\": 1}") == "3: zzz: unknown key");
   CHECK(error_in("{\"output\": \"// no comment\"}") == "no error");
@@ -198,8 +210,8 @@ TEST_CASE("config: syntax errors name the line") {
 
 TEST_CASE("config: a file cut at any byte is an error or good, never more") {
   const std::string text =
-      "{\n \"ports\": [\"80\", \"443\"],\n \"rules\": [{\"host\": \"a.b\", \"action\": \"pass\"}],\n "
-      "\"detail\": 2}";
+      "{\n \"ports\": [\"80\", \"443\"],\n \"rules\": [{\"host\": \"a.b\", \"action\": "
+      "\"pass\"}],\n \"detail\": 2}";
   for (std::size_t length = 0; length < text.size(); ++length) {
     const auto error = error_in(text.substr(0, length));
     CAPTURE(length);
@@ -209,7 +221,9 @@ TEST_CASE("config: a file cut at any byte is an error or good, never more") {
 }
 
 TEST_CASE("config: deep and large values are refused and shown in short") {
-  const auto nested = [](std::size_t depth) { return std::string(depth, '[') + std::string(depth, ']'); };
+  const auto nested = [](std::size_t depth) {
+    return std::string(depth, '[') + std::string(depth, ']');
+  };
   for (const char* start : {"{\"ports\": ", "{\"$schema\": ", "{\"rules\": [{\"host\": "}) {
     CHECK(error_in(start + nested(400'000)) == "1: lists and objects are nested more than 16 deep");
   }
@@ -233,7 +247,8 @@ TEST_CASE("config: 1 MiB is the limit") {
   write(home.config(), object + std::string((1 << 20) - object.size(), ' '));
   CHECK(effective(home, {})->at("detail") == 3);
   write(home.config(), object + std::string((1 << 20) - object.size() + 1, ' '));
-  CHECK(effective(home, {}).error().text == fmt::format("{} is larger than 1048576 bytes", home.config()));
+  CHECK(effective(home, {}).error().text ==
+        fmt::format("{} is larger than 1048576 bytes", home.config()));
   CHECK(effective(home, {"-c", home.config().c_str()}).error().text ==
         fmt::format("--config: {} is larger than 1048576 bytes", home.config()));
 }
@@ -247,7 +262,8 @@ TEST_CASE("config: a file that is asked for must be there, the usual one need no
   CHECK(effective(home, {"-c", home.path().c_str()}).error().text ==
         fmt::format("--config: cannot read {}: Is a directory", home.path()));
   std::filesystem::create_directory(home.config());
-  CHECK(effective(home, {}).error().text == fmt::format("cannot read {}: Is a directory", home.config()));
+  CHECK(effective(home, {}).error().text ==
+        fmt::format("cannot read {}: Is a directory", home.config()));
 }
 
 TEST_CASE("config: defaults, then the file, then the command line") {

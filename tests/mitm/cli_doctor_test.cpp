@@ -7,14 +7,16 @@ using State = mitm::cli::Finding::State;
 
 /// FreeBSD with or without ipdivert, and ipfw's default (empty: there is no ipfw).
 pfctl::Machine freebsd(bool loaded, const char* accepts) {
-  return {pfctl::Dialect::freebsd, "osproxy",
-          [=](const std::vector<std::string>& argv, std::string_view) -> base::Result<pfctl::Output> {
-            if (argv == std::vector<std::string>{"/sbin/kldstat", "-q", "-m", "ipdivert"})
-              return pfctl::Output{loaded ? 0 : 1, {}, {}};
-            if (argv == std::vector<std::string>{"/sbin/sysctl", "-n", "net.inet.ip.fw.default_to_accept"})
-              return pfctl::Output{*accepts ? 0 : 1, accepts, {}};
-            return base::failure("no such program: {}", argv.front());
-          }};
+  return {
+      pfctl::Dialect::freebsd, "osproxy",
+      [=](const std::vector<std::string>& argv, std::string_view) -> base::Result<pfctl::Output> {
+        if (argv == std::vector<std::string>{"/sbin/kldstat", "-q", "-m", "ipdivert"})
+          return pfctl::Output{loaded ? 0 : 1, {}, {}};
+        if (argv ==
+            std::vector<std::string>{"/sbin/sysctl", "-n", "net.inet.ip.fw.default_to_accept"})
+          return pfctl::Output{*accepts ? 0 : 1, accepts, {}};
+        return base::failure("no such program: {}", argv.front());
+      }};
 }
 
 }  // namespace

@@ -1,5 +1,5 @@
-// Which FILTERs name something that exists: files and accounts of a directory made for it, processes of a
-// list.
+// Which FILTERs name something that exists: files and accounts of a directory made for it,
+// processes of a list.
 #include <filesystem>
 #include <fstream>
 
@@ -76,9 +76,10 @@ TEST_CASE("filter check: programs that are installed, accounts and processes tha
     CHECK(place.missing(spec).empty());
   }
   for (const std::string& spec :
-       {std::string("zz-fecth"), std::string("=zz-fetc"), std::string("zz-text"), std::string("zz-?"),
-        std::string("~^zz$"), top + "/opt/x", top + "/op/", top + "/opt/*/nothing",
-        std::string("user:no-such-user"), std::string("group:no-such-group"), std::string("2147483647"),
+       {std::string("zz-fecth"), std::string("=zz-fetc"), std::string("zz-text"),
+        std::string("zz-?"), std::string("~^zz$"), top + "/opt/x", top + "/op/",
+        top + "/opt/*/nothing", std::string("user:no-such-user"),
+        std::string("group:no-such-group"), std::string("2147483647"),
         std::string("cgroup:/no-such")}) {
     CAPTURE(spec);
     CHECK(place.missing(spec).size() == 1);
@@ -89,7 +90,8 @@ TEST_CASE("filter check: programs that are installed, accounts and processes tha
   CHECK(unfound[1].item == 2);
 }
 
-TEST_CASE("filter check: what is nearly a program or a command is said, and a path that is not whole") {
+TEST_CASE(
+    "filter check: what is nearly a program or a command is said, and a path that is not whole") {
   const Place place;
   CHECK(place.missing("zz-fecth")[0].near == "zz-fetch");
   CHECK(place.missing("lerned")[0].near == "learned");
@@ -97,7 +99,8 @@ TEST_CASE("filter check: what is nearly a program or a command is said, and a pa
   CHECK(place.missing("zz-fetch*x")[0].near.empty());
   const auto here = std::filesystem::current_path();
   std::filesystem::current_path(place.directory.path());
-  CHECK(place.missing("./opt/deep/zz-hidden")[0].near == std::filesystem::canonical("opt/deep/zz-hidden"));
+  CHECK(place.missing("./opt/deep/zz-hidden")[0].near ==
+        std::filesystem::canonical("opt/deep/zz-hidden"));
   std::filesystem::current_path(place.directory / "opt/deep");
   put_program("zz-script.py", 0644);
   CHECK(place.missing("zz-script.py").empty());
@@ -105,7 +108,8 @@ TEST_CASE("filter check: what is nearly a program or a command is said, and a pa
 }
 
 TEST_CASE("filter check: what runs is enough, by whatever name") {
-  const auto left = [](std::string_view spec, std::vector<Unfound> unfound, const Processes& running) {
+  const auto left = [](std::string_view spec, std::vector<Unfound> unfound,
+                       const Processes& running) {
     return not_running(*divert::Filter::parse(spec), std::move(unfound), [&] { return running; });
   };
   CHECK(left("zz", {{0, {}}}, one_process("/opt/zz/zz")).empty());

@@ -39,7 +39,8 @@ struct Run {
               return std::move(*made);
             }(),
             learned) {}
-  std::shared_ptr<Learned> learned = std::make_shared<Learned>(mitm::intercept::LearnedSettings{.after = 1});
+  std::shared_ptr<Learned> learned =
+      std::make_shared<Learned>(mitm::intercept::LearnedSettings{.after = 1});
   LearnedFile file;
 };
 
@@ -107,7 +108,8 @@ TEST_CASE("learned file: it is watched while it lists something, or is yet to") 
   CHECK_FALSE(run.file.is_watched(kStart));
 }
 
-TEST_CASE("learned keeper: writes and forgets on its own thread, and waits for no lock at the end") {
+TEST_CASE(
+    "learned keeper: writes and forgets on its own thread, and waits for no lock at the end") {
   const Directory home;
   const std::string directory = mitm::cli::learned_directory(home.path);
   const auto until = [](const auto& condition) {
@@ -171,7 +173,8 @@ TEST_CASE("learned file: text that osproxy did not write is no list") {
   for (std::size_t size = 1; size + 1 < good.size(); ++size)
     CHECK_FALSE(mitm::cli::parse_learned(good.substr(0, size)));
   for (const char* bad :
-       {"{}", "[1]", "[{}]", "[[]]", R"([{"program":1,"host":"","refusal":"","failures":1,"until":1}])",
+       {"{}", "[1]", "[{}]", "[[]]",
+        R"([{"program":1,"host":"","refusal":"","failures":1,"until":1}])",
         R"([{"program":"","host":"","refusal":"","failures":-1,"until":1}])",
         R"([{"program":"","host":"","refusal":"","failures":1,"until":99999999999999}])",
         R"([{"program":"","host":"","refusal":"","failures":1,"until":1,"uid":"root"}])"}) {
@@ -180,11 +183,14 @@ TEST_CASE("learned file: text that osproxy did not write is no list") {
   }
 }
 
-TEST_CASE("learned file: entries of two users are two, and that of an osproxy without users is anybody's") {
+TEST_CASE(
+    "learned file: entries of two users are two, "
+    "and that of an osproxy without users is anybody's") {
   const Directory home;
   const std::string directory = mitm::cli::learned_directory(home.path);
   Run run{directory};
-  for (const uid_t uid : {5U, 0U}) run.learned->refused({uid, "/bin/a"}, "one.test", Refusal::closed, kStart);
+  for (const uid_t uid : {5U, 0U})
+    run.learned->refused({uid, "/bin/a"}, "one.test", Refusal::closed, kStart);
   run.file.sync(kStart);
   const auto lines = mitm::cli::read_learned(directory, kStart);
   REQUIRE(lines.size() == 2);

@@ -74,7 +74,8 @@ TEST_CASE("output file: another user's file or FIFO is refused at once and stays
       REQUIRE(::chown(path.c_str(), kOther, kOther) == 0);
       REQUIRE(::chmod(path.c_str(), 0666) == 0);
       CHECK(said_of(path, mode) ==
-            "--output: " + path + " belongs to another user; name a file of your own, or a new one");
+            "--output: " + path +
+                " belongs to another user; name a file of your own, or a new one");
       CHECK(mode_of(path) == 0666);
     }
     CHECK(contents(file) == "old");
@@ -84,7 +85,8 @@ TEST_CASE("output file: another user's file or FIFO is refused at once and stays
 TEST_CASE("output file: a symbolic link is refused, wherever it leads") {
   for (const auto mode : kBoth) {
     const tls_test::Directory directory;
-    const std::string target = directory / "target", link = directory / "link", loose = directory / "loose";
+    const std::string target = directory / "target", link = directory / "link",
+                      loose = directory / "loose";
     tls_test::write(target, "old");
     REQUIRE(::symlink(target.c_str(), link.c_str()) == 0);
     REQUIRE(::symlink((directory / "new").c_str(), loose.c_str()) == 0);
@@ -106,8 +108,8 @@ TEST_CASE("output file: one that has another name is refused and stays as it is"
     REQUIRE(::link(path.c_str(), second.c_str()) == 0);
     for (const std::string& name : {path, second})
       CHECK(said_of(name, mode) == "--output: " + name +
-                                       " has another name, too (a hard link); name a file that has one name, "
-                                       "or a new one");
+                                       " has another name, too (a hard link); name a file that "
+                                       "has one name, or a new one");
     CHECK(contents(path) == "old");
     CHECK(mode_of(path) == 0644);
   }
@@ -123,7 +125,8 @@ TEST_CASE("output file: what is no file, FIFO or terminal is refused") {
   REQUIRE(::bind(socket.get(), reinterpret_cast<const sockaddr*>(&address), sizeof address) == 0);
   for (const auto mode : kBoth) {
     for (const std::string& path : {directory.path(), socket_path})
-      CHECK(said_of(path, mode) == "--output: " + path + " is neither a file nor a FIFO nor a terminal");
+      CHECK(said_of(path, mode) ==
+            "--output: " + path + " is neither a file nor a FIFO nor a terminal");
     CHECK(said_of("/no/file", mode) == "--output: cannot open /no/file: No such file or directory");
     CHECK(said_of("/dev/null", mode) == "opened");
   }
@@ -133,7 +136,8 @@ TEST_CASE("output file: a FIFO's reader is waited for, or missed at once") {
   const tls_test::Directory directory;
   const std::string path = directory / "pipe";
   REQUIRE(::mkfifo(path.c_str(), 0644) == 0);
-  CHECK(said_of(path, OutputMode::append) == "--output: cannot open " + path + ": No such device or address");
+  CHECK(said_of(path, OutputMode::append) ==
+        "--output: cannot open " + path + ": No such device or address");
   std::string read;
   std::thread reader{[&] { read = contents(path); }};
   put(open_output_file(path, "--output", OutputMode::replace), "text");
@@ -163,9 +167,11 @@ TEST_CASE("output file: an open descriptor by its path, whatever it is") {
     // Not for others who have it.
     CHECK((::fcntl(pipe->in.get(), F_GETFL) & O_NONBLOCK) == 0);
     const std::string to_read = "/dev/fd/" + std::to_string(pipe->out.get());
-    CHECK(said_of(to_read, mode) == "--output: cannot write to " + to_read + ": Bad file descriptor");
+    CHECK(said_of(to_read, mode) ==
+          "--output: cannot write to " + to_read + ": Bad file descriptor");
     CHECK(said_of("/dev/fd/999", mode)
-              .starts_with("--output: /dev/fd/999 is not open here; sudo closes all descriptors above 2: "));
+              .starts_with(
+                  "--output: /dev/fd/999 is not open here; sudo closes all descriptors above 2: "));
   }
   // A shell's `>file`: what is in the file stays, and so does the position.
   const base::UniqueFd file{::open((directory / "file").c_str(), O_WRONLY | O_CREAT, 0644)};

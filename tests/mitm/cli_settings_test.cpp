@@ -54,9 +54,9 @@ TEST_CASE("settings: ports are numbers, ranges or all") {
     REQUIRE(parsed);
     CHECK(texts(*parsed) == ports);
   }
-  for (const json& bad :
-       {json(""), json::array(), json("80,"), json(",80"), json("0"), json("65536"), json("2-1"), json("-1"),
-        json("80 443"), json("ALL"), json("all,80"), json({"80", "all"}), json("https")}) {
+  for (const json& bad : {json(""), json::array(), json("80,"), json(",80"), json("0"),
+                          json("65536"), json("2-1"), json("-1"), json("80 443"), json("ALL"),
+                          json("all,80"), json({"80", "all"}), json("https")}) {
     CAPTURE(bad.dump());
     CHECK_FALSE(parse_ports(bad));
   }
@@ -77,13 +77,13 @@ TEST_CASE("settings: sizes have units") {
     std::uint64_t size;
   };
   for (const auto& [text, size] :
-       {Case{"0", 0}, Case{"4096", 4096}, Case{"64k", 65536}, Case{"64K", 65536}, Case{"10M", 10 << 20},
-        Case{"1G", 1 << 30}, Case{"1024G", std::uint64_t{1} << 40}}) {
+       {Case{"0", 0}, Case{"4096", 4096}, Case{"64k", 65536}, Case{"64K", 65536},
+        Case{"10M", 10 << 20}, Case{"1G", 1 << 30}, Case{"1024G", std::uint64_t{1} << 40}}) {
     CAPTURE(text);
     CHECK(parse_size(text).value() == size);
   }
-  for (const char* bad : {"", "k", "-1", "+1", "1.5M", "1T", "10 M", "10MB", "1025G", "99999999999999999999",
-                          "18014398509481984k"}) {
+  for (const char* bad : {"", "k", "-1", "+1", "1.5M", "1T", "10 M", "10MB", "1025G",
+                          "99999999999999999999", "18014398509481984k"}) {
     CAPTURE(bad);
     CHECK(parse_size(bad).error().text ==
           fmt::format("expected a number of bytes such as 4096, 64k or 10M, found '{}'", bad));
@@ -91,8 +91,8 @@ TEST_CASE("settings: sizes have units") {
 }
 
 TEST_CASE("settings: times have units, or are seconds") {
-  const std::pair<const char*, std::int64_t> good[] = {{"0", 0},     {"90", 90},       {"90s", 90},
-                                                       {"10m", 600}, {"168h", 604800}, {"604800", 604800}};
+  const std::pair<const char*, std::int64_t> good[] = {
+      {"0", 0}, {"90", 90}, {"90s", 90}, {"10m", 600}, {"168h", 604800}, {"604800", 604800}};
   for (const auto& [text, seconds] : good) {
     CAPTURE(text);
     CHECK(mitm::cli::parse_duration(text).value().count() == seconds);
@@ -100,18 +100,22 @@ TEST_CASE("settings: times have units, or are seconds") {
   for (const char* bad :
        {"", "m", "-1", "+1", "1.5h", "10 m", "10min", "169h", "604801", "99999999999999999999"}) {
     CAPTURE(bad);
-    CHECK(mitm::cli::parse_duration(bad).error().text ==
-          fmt::format("expected a time such as 30 (seconds), 30s, 10m or 2h, at most 168h, or 0; found '{}'",
-                      bad));
+    CHECK(
+        mitm::cli::parse_duration(bad).error().text ==
+        fmt::format(
+            "expected a time such as 30 (seconds), 30s, 10m or 2h, at most 168h, or 0; found '{}'",
+            bad));
   }
 }
 
 TEST_CASE("settings: rules are read") {
   const auto rules = parse_rules(json::parse(R"([
     {"action": "pass"},
-    {"host": ["*.Bank.example.", "192.0.2.1"], "port": [80, "8000-8100"], "network": "10.0.0.0/8", "user": "ann", "process": ["=wget", "!curl"],
+    {"host": ["*.Bank.example.", "192.0.2.1"], "port": [80, "8000-8100"], "network": "10.0.0.0/8",
+     "user": "ann", "process": ["=wget", "!curl"],
      "action": "block"},
-    {"port": 443, "user": 1000, "process": "a,b", "action": "intercept", "upstream": "http://a:b@p:1"}])"));
+    {"port": 443,
+     "user": 1000, "process": "a,b", "action": "intercept", "upstream": "http://a:b@p:1"}])"));
   REQUIRE(rules);
   REQUIRE(rules->size() == 3);
   CHECK(rules->at(0).action == divert::Action::pass);
@@ -136,21 +140,25 @@ TEST_CASE("settings: every error of a rule has its place") {
     std::string rules, error;
   };
   const std::string hosts =
-      "; expected a name, *.name for all below it, or an address, without a port; for example example.org, "
-      "*.example.org, 192.0.2.1";
+      "; expected a name, *.name for all below it, or an address, without a port; for example "
+      "example.org, *.example.org, 192.0.2.1";
   const Case cases[] = {
       {R"([{}])", "[0].action: expected intercept, pass or block, found none"},
       {R"([{"action": "drop"}])", R"([0].action: expected intercept, pass or block, found "drop")"},
-      {R"([{"action": ["pass"]}])", R"([0].action: expected intercept, pass or block, found ["pass"])"},
+      {R"([{"action": ["pass"]}])",
+       R"([0].action: expected intercept, pass or block, found ["pass"])"},
       {R"([{"action": "pass"}, {"action": "pass", "hosts": "x"}])",
        "[1].hosts: unknown key; did you mean host?"},
       {R"([{"action": "pass", "colour": "x"}])", "[0].colour: unknown key"},
-      {R"([{"action": "pass", "host": 1}])", "[0].host: expected a string or a list of strings, found 1"},
-      {R"([{"action": "pass", "host": []}])", "[0].host: expected a string or a list of strings, found []"},
+      {R"([{"action": "pass", "host": 1}])",
+       "[0].host: expected a string or a list of strings, found 1"},
+      {R"([{"action": "pass", "host": []}])",
+       "[0].host: expected a string or a list of strings, found []"},
       {R"([{"action": "pass", "host": ["a", 1]}])",
        R"([0].host: expected a string or a list of strings, found ["a",1])"},
       {R"([{"action": "pass", "host": "a:80"}])", "[0].host: 'a:80' is not a host" + hosts},
-      {R"([{"action": "pass", "host": ["good.example", "a b"]}])", "[0].host: 'a b' is not a host" + hosts},
+      {R"([{"action": "pass", "host": ["good.example", "a b"]}])",
+       "[0].host: 'a b' is not a host" + hosts},
       {R"([{"action": "pass", "port": true}])",
        "[0].port: expected a port, a range of ports or a list of them, found true"},
       {R"([{"action": "pass", "port": -1}])",
@@ -158,7 +166,8 @@ TEST_CASE("settings: every error of a rule has its place") {
       {R"([{"action": "pass", "port": 0}])",
        "[0].port: '0' is not a port or a range of ports; expected for example 443 or 8000-8100"},
       {R"([{"action": "pass", "port": 70000}])",
-       "[0].port: '70000' is not a port or a range of ports; expected for example 443 or 8000-8100"},
+       "[0].port: '70000' is not a port or a "
+       "range of ports; expected for example 443 or 8000-8100"},
       {R"([{"action": "pass", "port": ["80", "x"]}])",
        "[0].port: 'x' is not a port or a range of ports; expected for example 443 or 8000-8100"},
       {R"([{"action": "pass", "network": "10.0.0.1/8"}])",
@@ -167,7 +176,8 @@ TEST_CASE("settings: every error of a rule has its place") {
        R"([0].network: expected a string or a list of strings, found {"a":1})"},
       {R"([{"action": "pass", "user": ""}])", "[0].user: expected one user name or number"},
       {R"([{"action": "pass", "user": ["a", "b"]}])", "[0].user: expected one user name or number"},
-      {R"([{"action": "pass", "user": true}])", "[0].user: expected one user name or number, found true"},
+      {R"([{"action": "pass", "user": true}])",
+       "[0].user: expected one user name or number, found true"},
       {R"([{"action": "pass", "upstream": "direct"}])",
        "[0].upstream: goes with the action intercept: what passes goes straight to its server"},
       {R"([{"action": "intercept", "upstream": ["direct", "direct"]}])",
@@ -176,9 +186,8 @@ TEST_CASE("settings: every error of a rule has its place") {
        "[0].upstream: expected the URL of one proxy, or direct, found 1"},
       {R"([{"action": "intercept", "upstream": "http://p"}])",
        "[0].upstream: there is no port; expected a URL such as http://proxy.example:3128, "
-       "https://USER:PASSWORD@HOST:PORT, socks5://HOST:PORT or socks5h://HOST:PORT (the proxy resolves "
-       "names), or "
-       "direct"},
+       "https://USER:PASSWORD@HOST:PORT, socks5://HOST:PORT or socks5h://HOST:PORT (the proxy "
+       "resolves names), or direct"},
       {R"([{"action": "pass", "process": "~("}])",
        "[0].process: filter '~(': item 1 ('~(') is not a regular expression: missing ): ("},
   };
@@ -188,16 +197,23 @@ TEST_CASE("settings: every error of a rule has its place") {
   }
   const json rule{{"action", "pass"}};
   CHECK(rule_error(json(std::vector<json>(1000, rule)).dump()) == "no error");
-  CHECK(rule_error(json(std::vector<json>(1001, rule)).dump()) == "expected at most 1000 rules, found 1001");
+  CHECK(rule_error(json(std::vector<json>(1001, rule)).dump()) ==
+        "expected at most 1000 rules, found 1001");
   json many = rule;
   many["port"] = std::vector<int>(1001, 80);
-  CHECK(rule_error(json::array({many}).dump()) == "[0].port: expected at most 1000 entries, found 1001");
+  CHECK(rule_error(json::array({many}).dump()) ==
+        "[0].port: expected at most 1000 entries, found 1001");
 }
 
-TEST_CASE("settings: --block, --pass and --only come before the rules of the file, the rest of --only last") {
-  const auto policy_of = [](const std::vector<const char*>& typed) { return settings_of(typed)->policy; };
-  const auto policy = policy_of({"curl", "--only", "*.example.org", "--pass", "a.example.org,b.example.org",
-                                 "--pass", "192.0.2.1", "--block", "ads.example.org"});
+TEST_CASE(
+    "settings: --block, --pass and --only come before the "
+    "rules of the file, the rest of --only last") {
+  const auto policy_of = [](const std::vector<const char*>& typed) {
+    return settings_of(typed)->policy;
+  };
+  const auto policy =
+      policy_of({"curl", "--only", "*.example.org", "--pass", "a.example.org,b.example.org",
+                 "--pass", "192.0.2.1", "--block", "ads.example.org"});
   REQUIRE(policy.rules.size() == 4);
   procmap::ProcessFacts facts;
   facts.exe = facts.name = "curl";
@@ -228,7 +244,8 @@ TEST_CASE("settings: --block, --pass and --only come before the rules of the fil
   (*options)["rules"] = json::parse(R"([{"host": "b.test", "action": "block"}])");
   const auto both = run_settings(*options, *invocation);
   REQUIRE(both);
-  const auto copy = divert::Policy::from_json(json::from_cbor(json::to_cbor(both->policy.to_json())));
+  const auto copy =
+      divert::Policy::from_json(json::from_cbor(json::to_cbor(both->policy.to_json())));
   REQUIRE(copy);
   REQUIRE(copy->rules.size() == 3);
   CHECK(copy->rules[0].name == "--only");
@@ -238,7 +255,8 @@ TEST_CASE("settings: --block, --pass and --only come before the rules of the fil
 
 TEST_CASE("settings: client certificates are read; the key may be in the file of the certificate") {
   const auto certs = parse_client_certs(json::parse(R"([
-    {"host": "*.Bank.example.", "cert": "c.pem", "key": "k.pem"}, {"host": "192.0.2.1", "cert": "both.pem"}])"));
+    {"host": "*.Bank.example.", "cert": "c.pem", "key": "k.pem"},
+    {"host": "192.0.2.1", "cert": "both.pem"}])"));
   REQUIRE(certs);
   REQUIRE(certs->size() == 2);
   CHECK(certs->at(0).host == "*.bank.example");
@@ -267,7 +285,8 @@ TEST_CASE("settings: --client-cert names a certificate, for every host or for so
   }
   for (const char* text : {"", "a.test=", "me.pem:", ":k", "a b=me.pem"})
     CHECK_FALSE(parse_client_cert_option(text));
-  const auto settings = settings_of({"--client-cert", "a.test=one.pem", "--client-cert", "two.pem"});
+  const auto settings =
+      settings_of({"--client-cert", "a.test=one.pem", "--client-cert", "two.pem"});
   REQUIRE(settings);
   REQUIRE(settings->client_certs.size() == 2);
   CHECK(settings->client_certs[0].host == "a.test");
@@ -282,7 +301,8 @@ TEST_CASE("settings: every error of a client certificate has its place") {
   };
   const json good{{"host", "a.b"}, {"cert", "c"}};
   const std::pair<const char*, const char*> cases[] = {
-      {R"([{}])", "[0].host: expected a string, found none\n[0].cert: expected a string, found none"},
+      {R"([{}])",
+       "[0].host: expected a string, found none\n[0].cert: expected a string, found none"},
       {R"([{"host": "a.b"}])", "[0].cert: expected a string, found none"},
       {R"([{"host": "a.b", "cert": "c"}, {"host": "a.b", "cert": ""}])",
        "[1].cert: expected a string, found \"\""},
@@ -410,12 +430,13 @@ TEST_CASE("settings: a bad filter is a usage error, and exec has none") {
 }
 
 TEST_CASE("settings: come back from the wire as they were") {
-  auto settings =
-      settings_of({"=curl,!~x+", "-p", "80,8000-8100", "-x", "::1,10.0.0.0/8", "--group", "4294967294", "-b",
-                   "1024G", "-o", "\xff", "--keylog", "k", "--tls-ciphers", "HIGH"});
+  auto settings = settings_of({"=curl,!~x+", "-p", "80,8000-8100", "-x", "::1,10.0.0.0/8",
+                               "--group", "4294967294", "-b", "1024G", "-o", "\xff", "--keylog",
+                               "k", "--tls-ciphers", "HIGH"});
   REQUIRE(settings);
   auto rules = parse_rules(json::parse(
-      R"([{"host": "*.a.b", "port": 1, "network": "::/0", "user": "ann", "process": "x+", "action": "block"}])"));
+      R"([{"host": "*.a.b", "port": 1, "network": "::/0",
+     "user": "ann", "process": "x+", "action": "block"}])"));
   REQUIRE(rules);
   settings->policy.rules = *rules;
   const auto returned = over_the_wire(settings->to_json());
@@ -437,9 +458,10 @@ TEST_CASE("settings: spoilt data is refused") {
   REQUIRE(over_the_wire(good));
   SUBCASE("a key of another type, for every key") {
     for (const auto& [key, value] : good.items()) {
-      for (const json& other : {json(nullptr), json(1.5), json::array({1}), json::object(), json(true),
-                                json("x"), json(-1), json(1 << 20)}) {
-        if (other.type() == value.type() || (other.is_number_integer() && value.is_number_integer()))
+      for (const json& other : {json(nullptr), json(1.5), json::array({1}), json::object(),
+                                json(true), json("x"), json(-1), json(1 << 20)}) {
+        if (other.type() == value.type() ||
+            (other.is_number_integer() && value.is_number_integer()))
           continue;
         json spoilt = good;
         spoilt[key] = other;

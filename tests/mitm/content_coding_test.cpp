@@ -49,7 +49,8 @@ std::string sample() {
 
 }  // namespace
 
-TEST_CASE("content_coding: what real encoders made comes back, whole, limited and cut at every offset") {
+TEST_CASE(
+    "content_coding: what real encoders made comes back, whole, limited and cut at every offset") {
   const std::string text = sample();
   const std::pair<const char*, std::string> cases[] = {
       {"gzip", zlib_made(text, MAX_WBITS + 16)},
@@ -81,7 +82,8 @@ TEST_CASE("content_coding: what real encoders made comes back, whole, limited an
   }
 }
 
-TEST_CASE("content_coding: all members of a gzip body come back, cut at every offset, at every limit") {
+TEST_CASE(
+    "content_coding: all members of a gzip body come back, cut at every offset, at every limit") {
   const auto member = [](std::string_view text) { return zlib_made(text, MAX_WBITS + 16); };
   const std::string coded = member("first ") + member("") + member("second ") + member("third");
   const std::string text = "first second third";
@@ -96,7 +98,8 @@ TEST_CASE("content_coding: all members of a gzip body come back, cut at every of
     REQUIRE(text.starts_with(part->bytes));
     CHECK_FALSE(part->damaged);
     // Nobody can tell the end of a member from the end of the body.
-    const bool between = cut == member("first ").size() || cut == (member("first ") + member("")).size() ||
+    const bool between = cut == member("first ").size() ||
+                         cut == (member("first ") + member("")).size() ||
                          cut == (member("first ") + member("") + member("second ")).size();
     CHECK(part->whole == between);
   }

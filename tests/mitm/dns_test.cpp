@@ -26,10 +26,10 @@ std::string labels(std::string_view name) {
   return bytes + '\0';
 }
 
-std::string message(unsigned id, unsigned flags, std::string_view name, unsigned type, unsigned answers = 0,
-                    const std::string& records = {}) {
-  return word(id) + word(flags) + word(1) + word(answers) + word(0) + word(0) + labels(name) + word(type) +
-         word(1) + records;
+std::string message(unsigned id, unsigned flags, std::string_view name, unsigned type,
+                    unsigned answers = 0, const std::string& records = {}) {
+  return word(id) + word(flags) + word(1) + word(answers) + word(0) + word(0) + labels(name) +
+         word(type) + word(1) + records;
 }
 
 // A record whose name is the question's, by a pointer to offset 12.
@@ -87,9 +87,13 @@ TEST_CASE("dns: a question and an answer as text") {
 
 TEST_CASE("dns: data of many types") {
   const auto data = [](unsigned type, const std::string& bytes) {
-    return dns::parse(message(1, 0x8180, "x.test", type, 1, record(type, bytes))).value().answers.at(0).data;
+    return dns::parse(message(1, 0x8180, "x.test", type, 1, record(type, bytes)))
+        .value()
+        .answers.at(0)
+        .data;
   };
-  CHECK(data(28, std::string("\x20\x01\x0d\xb8", 4) + std::string(11, '\0') + "\1") == "2001:db8::1");
+  CHECK(data(28, std::string("\x20\x01\x0d\xb8", 4) + std::string(11, '\0') + "\1") ==
+        "2001:db8::1");
   CHECK(data(15, word(10) + labels("mail.test")) == "10 mail.test");
   CHECK(data(33, word(1) + word(2) + word(443) + labels("srv.test")) == "1 2 443 srv.test");
   CHECK(data(16, std::string("\5hello\3you", 10)) == "hello you");
@@ -101,12 +105,12 @@ TEST_CASE("dns: data of many types") {
 
 TEST_CASE("dns: names as master files write them") {
   const auto name = [](const std::string& wire) {
-    const auto parsed =
-        dns::parse(word(1) + word(0x0100) + word(1) + word(0) + word(0) + word(0) + wire + word(1) + word(1));
+    const auto parsed = dns::parse(word(1) + word(0x0100) + word(1) + word(0) + word(0) + word(0) +
+                                   wire + word(1) + word(1));
     return parsed ? parsed->name : "none";
   };
-  const std::string longest = "\x3f" + std::string(63, 'a') + "\x3f" + std::string(63, 'b') + "\x3f" +
-                              std::string(63, 'c') + "\x3d" + std::string(61, 'd') + '\0';
+  const std::string longest = "\x3f" + std::string(63, 'a') + "\x3f" + std::string(63, 'b') +
+                              "\x3f" + std::string(63, 'c') + "\x3d" + std::string(61, 'd') + '\0';
   CHECK(name(std::string(1, '\0')) == ".");
   CHECK(name("\4a.b\\" + std::string(1, '\0')) == "a\\.b\\\\");
   CHECK(name(std::string("\3\0 \xff", 4) + '\0') == "\\000\\032\\255");
@@ -117,7 +121,8 @@ TEST_CASE("dns: names as master files write them") {
 }
 
 TEST_CASE("dns: pointers lead backwards, through each other, and never in circles") {
-  // "tail" at 12; the record's name points to it, its data to the record's name behind one more label.
+  // "tail" at 12; the record's name points to it, its data to the record's name behind one more
+  // label.
   const auto answer = [](const std::string& records) {
     return dns::parse(message(1, 0x8180, "tail", 5, 1, records));
   };
@@ -127,7 +132,8 @@ TEST_CASE("dns: pointers lead backwards, through each other, and never in circle
   REQUIRE(parsed);
   CHECK(parsed->answers.at(0).name == "tail");
   CHECK(parsed->answers.at(0).data == "www.tail");
-  // A pointer in the data that points to itself, and one forwards: the name is damaged, the message is not.
+  // A pointer in the data that points to itself, and one forwards: the name is damaged, the message
+  // is not.
   CHECK(answer(record(5, std::string("\xc0", 1) + static_cast<char>(start + 12)))
             .value()
             .answers.at(0)
@@ -139,20 +145,23 @@ TEST_CASE("dns: pointers lead backwards, through each other, and never in circle
 }
 
 TEST_CASE("dns: cut anywhere, or pointing at itself, it is none") {
-  for (std::size_t size = 0; size < kAnswer.size(); ++size) CHECK_FALSE(dns::parse(kAnswer.substr(0, size)));
-  CHECK_FALSE(dns::parse(word(1) + word(0x8180) + word(1) + word(0) + word(0) + word(0) + "\xc0\x0c" +
-                         word(1) + word(1)));
-  CHECK_FALSE(dns::parse(word(1) + word(0) + word(2) + word(0) + word(0) + word(0) + labels("a") + word(1) +
-                         word(1) + labels("b") + word(1) + word(1)));
+  for (std::size_t size = 0; size < kAnswer.size(); ++size)
+    CHECK_FALSE(dns::parse(kAnswer.substr(0, size)));
+  CHECK_FALSE(dns::parse(word(1) + word(0x8180) + word(1) + word(0) + word(0) + word(0) +
+                         "\xc0\x0c" + word(1) + word(1)));
+  CHECK_FALSE(dns::parse(word(1) + word(0) + word(2) + word(0) + word(0) + word(0) + labels("a") +
+                         word(1) + word(1) + labels("b") + word(1) + word(1)));
 }
 
 TEST_CASE("dns: what stands behind the answers has to be whole, and is all there is") {
   const auto parsed = [](unsigned authority, unsigned additional, const std::string& records) {
-    return dns::parse(word(1) + word(0x8180) + word(1) + word(1) + word(authority) + word(additional) +
-                      labels("x") + word(1) + word(1) + record(1, "abcd") + records);
+    return dns::parse(word(1) + word(0x8180) + word(1) + word(1) + word(authority) +
+                      word(additional) + labels("x") + word(1) + word(1) + record(1, "abcd") +
+                      records);
   };
   const std::string soa = record(6, "whatever");
-  const std::string opt = std::string(1, '\0') + word(41) + word(1232) + word(0) + word(0) + word(0);
+  const std::string opt =
+      std::string(1, '\0') + word(41) + word(1232) + word(0) + word(0) + word(0);
   CHECK(parsed(0, 0, ""));
   REQUIRE(parsed(1, 1, soa + opt));
   CHECK(parsed(1, 1, soa + opt)->answers.size() == 1);
@@ -175,7 +184,8 @@ TEST_CASE("dns: question and answer are one flow") {
   CHECK(flow->response_bytes == kAnswer.size());
   CHECK_FALSE(rig.hears(kAnswer, true));
   CHECK(rig.names->find(base::parse_endpoint("192.0.2.3:1").value().address()) == "one.test");
-  CHECK(rig.names->find(base::parse_endpoint("[::ffff:192.0.2.3]:1").value().address()) == "one.test");
+  CHECK(rig.names->find(base::parse_endpoint("[::ffff:192.0.2.3]:1").value().address()) ==
+        "one.test");
   CHECK(rig.names->find(base::parse_endpoint("192.0.2.4:1").value().address()).empty());
   const auto text = sink::render_text(*flow, {1, false});
   CHECK(text == "? dns A one.test → 192.0.2.2, 192.0.2.3 1.5ms\n");
@@ -222,8 +232,8 @@ TEST_CASE("dns: an answer that repeats no question belongs to the one with its n
 
 TEST_CASE("dns: a malformed answer is called that, unless a good one follows") {
   const std::string other = message(8, 0x0100, "other.test", 1);
-  for (const std::string& bad : {kAnswer.substr(0, kAnswer.size() - 1), kAnswer + "x", kAnswer.substr(0, 2),
-                                 kQuestion, word(7) + "no DNS at all"}) {
+  for (const std::string& bad : {kAnswer.substr(0, kAnswer.size() - 1), kAnswer + "x",
+                                 kAnswer.substr(0, 2), kQuestion, word(7) + "no DNS at all"}) {
     CAPTURE(bad.size());
     Rig rig;
     CHECK_FALSE(rig.hears(kQuestion, false));
@@ -240,7 +250,8 @@ TEST_CASE("dns: a malformed answer is called that, unless a good one follows") {
     CHECK_FALSE(rig.hears(kQuestion, false));
     CHECK_FALSE(rig.hears(other, false));
     CHECK_FALSE(rig.hears(bad, true));
-    for (const auto& flow : rig.watch.expired(rig.now, {})) CHECK(flow->error == "malformed answer");
+    for (const auto& flow : rig.watch.expired(rig.now, {}))
+      CHECK(flow->error == "malformed answer");
   }
   Rig rig;
   CHECK_FALSE(rig.hears(kQuestion, false));
@@ -273,7 +284,8 @@ TEST_CASE("dns stream: messages behind their lengths, however they are cut") {
   const std::string longest(65535, 'x');
   const std::vector<std::string> messages{kQuestion, "", kAnswer, longest, "z"};
   std::string bytes;
-  for (const auto& message : messages) bytes += word(static_cast<unsigned>(message.size())) + message;
+  for (const auto& message : messages)
+    bytes += word(static_cast<unsigned>(message.size())) + message;
   for (const std::size_t piece :
        {std::size_t{1}, std::size_t{2}, std::size_t{7}, std::size_t{1000}, bytes.size()}) {
     dns::Stream stream;

@@ -127,7 +127,8 @@ TEST_CASE("bus: a stuck sink loses messages, counts them and never holds up the 
   Record record;
   std::counting_semaphore<> gate(0);
   {
-    Bus bus(one_sink(record, {.gate = &gate}), note_error, &record, {.messages = 10, .bytes = 1U << 20U});
+    Bus bus(one_sink(record, {.gate = &gate}), note_error, &record,
+            {.messages = 10, .bytes = 1U << 20U});
     bus.start();
     const auto published = std::async(std::launch::async, [&] {
       for (std::uint64_t id = 0; id < 1000; ++id) bus.publish(flow_of(1, id));

@@ -45,13 +45,14 @@ TEST_CASE("grpc: why a call failed, by its trailers or by a response that is not
   };
   const struct {
     std::string_view status, message, failure;
-  } cases[] = {{"", "", ""},
-               {"0", "fine", ""},
-               {"5", "", "NOT_FOUND"},
-               {"5", "no such thing: 100%25 sure%2c %zz%4", "NOT_FOUND: no such thing: 100% sure, %zz%4"},
-               {"16", "", "UNAUTHENTICATED"},
-               {"17", "new", "grpc-status 17: new"},
-               {"00x", "", "grpc-status 00x"}};
+  } cases[] = {
+      {"", "", ""},
+      {"0", "fine", ""},
+      {"5", "", "NOT_FOUND"},
+      {"5", "no such thing: 100%25 sure%2c %zz%4", "NOT_FOUND: no such thing: 100% sure, %zz%4"},
+      {"16", "", "UNAUTHENTICATED"},
+      {"17", "new", "grpc-status 17: new"},
+      {"00x", "", "grpc-status 00x"}};
   for (const auto& [status, message, failure] : cases) {
     CAPTURE(status);
     CHECK(mitm::http::grpc_failure(fields(""), fields(status, message)) == failure);

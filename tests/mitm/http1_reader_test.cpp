@@ -1,5 +1,5 @@
-// The HTTP/1 reader: every stream is given whole, byte by byte and cut at every offset, and must tell the
-// same story; heads and bodies that could be read in two ways are refused.
+// The HTTP/1 reader: every stream is given whole, byte by byte and cut at every offset, and must
+// tell the same story; heads and bodies that could be read in two ways are refused.
 #include <string>
 #include <vector>
 
@@ -136,19 +136,21 @@ const Good kGood[] = {
     {"zero length", Side::request, "POST / HTTP/1.1\r\nContent-Length: 0\r\n\r\n",
      "[POST /|Content-Length=0];."},
     {"pipelined", Side::request,
-     "POST /1 HTTP/1.1\r\ncontent-length: 2\r\n\r\nabGET /2 HTTP/1.1\r\n\r\nGET /3 HTTP/1.1\r\n\r\n",
+     "POST /1 HTTP/1.1\r\ncontent-length: 2\r\n\r\nabGET /2 HTTP/1.1\r\n\r\nGET /3 "
+     "HTTP/1.1\r\n\r\n",
      "[POST /1|content-length=2]ab;[GET /2];[GET /3];."},
     {"chunked", Side::request,
-     "POST / HTTP/1.1\r\nTransfer-Encoding: Chunked\r\n\r\n3\r\nabc\r\n0A\r\n0123456789\r\n0\r\n\r\n",
+     "POST / HTTP/1.1\r\nTransfer-Encoding: "
+     "Chunked\r\n\r\n3\r\nabc\r\n0A\r\n0123456789\r\n0\r\n\r\n",
      "[POST /|Transfer-Encoding=Chunked]abc0123456789;."},
     {"chunk extensions and trailers", Side::request,
-     "POST / HTTP/1.1\r\ntransfer-encoding: chunked\r\n\r\n3;a=b;c=\"d\"\r\nabc\r\n0;x\r\nT: 1\r\nU: "
-     "2\r\n\r\n"
+     "POST / HTTP/1.1\r\ntransfer-encoding: chunked\r\n\r\n3;a=b;c=\"d\"\r\nabc\r\n0;x\r\nT: 1\r\n"
+     "U: 2\r\n\r\n"
      "GET / HTTP/1.1\r\n\r\n",
      "[POST /|transfer-encoding=chunked]abc|T=1|U=2;[GET /];."},
     {"trailers as they come", Side::response,
-     "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n0\r\nno field\r\nA:\r\nb: \t c d \t\r\nb: "
-     ":\r\n\r\n",
+     "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n0\r\nno field\r\nA:\r\nb: \t c d \t\r\n"
+     "b: :\r\n\r\n",
      "[200|Transfer-Encoding=chunked]|no field=|A=|b=c d|b=:;."},
     {"Connection that is no list of tokens", Side::request,
      "GET / HTTP/1.1\r\nconnection: keep-alive; timeout=5\r\nProxy-Connection: a b\r\n\r\nGET /2 "
@@ -165,11 +167,12 @@ const Good kGood[] = {
     {"response with a space before the colon", Side::response,
      "HTTP/1.1 200 OK\r\nContent-Length : 1\r\nConnection: close;\r\n\r\na",
      "[200|Content-Length=1|Connection=close;]a;."},
-    {"empty lines first", Side::request, "\r\n\r\nGET / HTTP/1.1\r\n\r\n\r\nGET /2 HTTP/1.1\r\n\r\n",
-     "[GET /];[GET /2];."},
-    {"bytes above 0x7f in target and value", Side::request, "GET /\xff\xc3 HTTP/1.1\r\nA: \xfe\r\n\r\n",
-     "[GET /\xff\xc3|A=\xfe];."},
-    {"absolute form", Side::request, "GET http://h:1/x?y HTTP/1.1\r\n\r\n", "[GET http://h:1/x?y];."},
+    {"empty lines first", Side::request,
+     "\r\n\r\nGET / HTTP/1.1\r\n\r\n\r\nGET /2 HTTP/1.1\r\n\r\n", "[GET /];[GET /2];."},
+    {"bytes above 0x7f in target and value", Side::request,
+     "GET /\xff\xc3 HTTP/1.1\r\nA: \xfe\r\n\r\n", "[GET /\xff\xc3|A=\xfe];."},
+    {"absolute form", Side::request, "GET http://h:1/x?y HTTP/1.1\r\n\r\n",
+     "[GET http://h:1/x?y];."},
     {"authority form", Side::request, "CONNECT h:443 HTTP/1.1\r\n\r\n", "[CONNECT h:443];."},
     {"unknown method", Side::request, "M-SEARCH * HTTP/1.1\r\n\r\n", "[M-SEARCH *];."},
     {"cut head", Side::request, "GET / HT", "!"},
@@ -189,13 +192,14 @@ const Good kGood[] = {
     {"204, 304 and HEAD have no body",
      Side::response,
      "HTTP/1.1 204 No\r\n\r\nHTTP/1.1 304 N\r\nContent-Length: 9\r\n\r\n"
-     "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nHTTP/1.1 200 OK\r\ncontent-length: 1\r\n\r\nx",
+     "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nHTTP/1.1 200 OK\r\ncontent-length: "
+     "1\r\n\r\nx",
      "[204];[304|Content-Length=9];[200|Transfer-Encoding=chunked];[200|content-length=1]x;.",
      {Answers::ordinary, Answers::ordinary, Answers::head, Answers::ordinary}},
     {"interim responses keep what is being answered",
      Side::response,
-     "HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 Early\r\nA: b\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: "
-     "7\r\n\r\n"
+     "HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 Early\r\nA: b\r\n\r\nHTTP/1.1 200 OK\r\n"
+     "Content-Length: 7\r\n\r\n"
      "HTTP/1.1 200 OK\r\nContent-Length: 1\r\n\r\nx",
      "[100];[103|A=b];[200|Content-Length=7];[200|Content-Length=1]x;.",
      {Answers::head, Answers::ordinary}},
@@ -224,21 +228,23 @@ const Good kGood[] = {
     {"odd names and values of a response", Side::response,
      "HTTP/1.1 200 OK\r\nSecured by X : y\r\ncache -control: x\r\nno colon here\r\n: nameless\r\n"
      "A: \x01\x1b[2J\x7f\r\n\xc3\xa9: e\r\nContent-Length: 2\r\n\r\nhi",
-     "[200|Secured by X=y|cache -control=x|no colon here=|=nameless|A=\x01\x1b[2J\x7f|\xc3\xa9=e|"
-     "Content-Length=2]hi;."},
+     "[200|Secured by X=y|cache -control=x|no colon "
+     "here=|=nameless|A=\x01\x1b[2J\x7f|\xc3\xa9=e|Content-Length=2]hi;."},
     {"odd names and values of a request", Side::request,
-     "GET /a b HTTP/1.1\r\nHost: h\r\nSecured by X : y\r\ncache -control: x\r\nno colon here\r\nA: "
-     "\x01\r\n\r\n",
+     "GET /a b HTTP/1.1\r\nHost: h\r\nSecured by X : y\r\ncache -control: x\r\nno colon here\r\n"
+     "A: \x01\r\n\r\n",
      "[GET /a b|Host=h|Secured by X=y|cache -control=x|no colon here=|A=\x01];."},
     {"a name with other punctuation before a length", Side::request,
-     "POST / HTTP/1.1\r\nX(1)@y: z\r\nContent-Length: 1\r\n\r\na", "[POST /|X(1)@y=z|Content-Length=1]a;."},
-    {"folded fields of a request", Side::request, "GET / HTTP/1.1\r\n Host: h\r\nA: b\r\n\tc\r\n\r\n",
-     "[GET /|Host=h|A=b c];."},
+     "POST / HTTP/1.1\r\nX(1)@y: z\r\nContent-Length: 1\r\n\r\na",
+     "[POST /|X(1)@y=z|Content-Length=1]a;."},
+    {"folded fields of a request", Side::request,
+     "GET / HTTP/1.1\r\n Host: h\r\nA: b\r\n\tc\r\n\r\n", "[GET /|Host=h|A=b c];."},
     {"two spaces", Side::request, "GET  / HTTP/1.1\r\n\r\n", "[GET  /];."},
     {"a version that does not exist", Side::request, "GET / HTTP/1.2\r\n\r\nGET / HTTP/2.0\r\n\r\n",
      "[GET /];[GET /];."},
     {"ICY ends with the connection", Side::response,
-     "ICY 200 OK\r\nicy-name: x\r\nContent-Length: 1\r\n\r\nabc", "[200|icy-name=x|Content-Length=1]abc$"},
+     "ICY 200 OK\r\nicy-name: x\r\nContent-Length: 1\r\n\r\nabc",
+     "[200|icy-name=x|Content-Length=1]abc$"},
     {"a status below 100 is final, and has a body", Side::response,
      "HTTP/1.1 099 Odd\r\nContent-Length: 2\r\n\r\nhiHTTP/1.1 20 OK\r\n\r\nrest",
      "[99|Content-Length=2]hi;[20]rest$"},
@@ -247,12 +253,13 @@ const Good kGood[] = {
      "[201|Content-Length=1]a;[200|Content-Length=1]a;."},
     {"an answer that is not HTTP", Side::response, "+OK POP3 ready\r\n\r\nmore",
      "[ ]+OK POP3 ready\r\n\r\nmore$"},
-    {"an answer that is nearly HTTP", Side::response, "HTTQ/1.1 200 OK\r\n", "[ ]HTTQ/1.1 200 OK\r\n$"},
+    {"an answer that is nearly HTTP", Side::response, "HTTQ/1.1 200 OK\r\n",
+     "[ ]HTTQ/1.1 200 OK\r\n$"},
     {"a list of equal lengths", Side::response, "HTTP/1.1 200 OK\r\nContent-Length: 2, 2\r\n\r\nhi",
      "[200|Content-Length=2, 2]hi;."},
     {"names of framing fields in a value", Side::response,
-     "HTTP/1.1 200 OK\r\nAccess-Control-Expose-Headers: Date,\r\n Content-Length\r\nContent-Length: "
-     "1\r\n\r\na",
+     "HTTP/1.1 200 OK\r\nAccess-Control-Expose-Headers: Date,\r\n Content-Length\r\n"
+     "Content-Length: 1\r\n\r\na",
      "[200|Access-Control-Expose-Headers=Date, Content-Length|Content-Length=1]a;."},
     {"a trailer with a control character", Side::response,
      "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n0\r\nA: \x01\r\n\r\n",
@@ -273,26 +280,29 @@ struct Bad {
 };
 
 const Bad kBad[] = {
-    {"CL and TE", Side::request, kPost + "Content-Length: 3\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
-     "Content-Length"},
-    {"TE and CL", Side::request, kPost + "Transfer-Encoding: chunked\r\nContent-Length: 3\r\n\r\n0\r\n\r\n",
-     "Content-Length"},
+    {"CL and TE", Side::request,
+     kPost + "Content-Length: 3\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n", "Content-Length"},
+    {"TE and CL", Side::request,
+     kPost + "Transfer-Encoding: chunked\r\nContent-Length: 3\r\n\r\n0\r\n\r\n", "Content-Length"},
     {"two lengths", Side::request, kPost + "Content-Length: 3\r\nContent-Length: 4\r\n\r\nabcd",
      "Content-Length"},
-    {"two equal lengths", Side::request, kPost + "Content-Length: 3\r\nContent-Length: 3\r\n\r\nabc",
-     "several Content-Length"},
+    {"two equal lengths", Side::request,
+     kPost + "Content-Length: 3\r\nContent-Length: 3\r\n\r\nabc", "several Content-Length"},
     {"list of lengths", Side::request, kPost + "Content-Length: 3, 3\r\n\r\nabc", "Content-Length"},
-    {"length with a sign", Side::request, kPost + "Content-Length: +3\r\n\r\nabc", "Content-Length"},
-    {"negative length", Side::request, kPost + "Content-Length: -3\r\n\r\nabc", "Content-Length"},
-    {"hexadecimal length", Side::request, kPost + "Content-Length: 0x3\r\n\r\nabc", "Content-Length"},
-    {"length with a space inside", Side::request, kPost + "Content-Length: 1 3\r\n\r\nabc", "Content-Length"},
-    {"empty length", Side::request, kPost + "Content-Length: \r\n\r\nabc", "Content-Length"},
-    {"length over 64 bits", Side::request, kPost + "Content-Length: 18446744073709551616\r\n\r\nabc",
+    {"length with a sign", Side::request, kPost + "Content-Length: +3\r\n\r\nabc",
      "Content-Length"},
-    {"TE in HTTP/1.0", Side::request, "POST / HTTP/1.0\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
-     "HTTP/1.1 only"},
-    {"TE in HTTP/1.2", Side::request, "POST / HTTP/1.2\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
-     "HTTP/1.1 only"},
+    {"negative length", Side::request, kPost + "Content-Length: -3\r\n\r\nabc", "Content-Length"},
+    {"hexadecimal length", Side::request, kPost + "Content-Length: 0x3\r\n\r\nabc",
+     "Content-Length"},
+    {"length with a space inside", Side::request, kPost + "Content-Length: 1 3\r\n\r\nabc",
+     "Content-Length"},
+    {"empty length", Side::request, kPost + "Content-Length: \r\n\r\nabc", "Content-Length"},
+    {"length over 64 bits", Side::request,
+     kPost + "Content-Length: 18446744073709551616\r\n\r\nabc", "Content-Length"},
+    {"TE in HTTP/1.0", Side::request,
+     "POST / HTTP/1.0\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n", "HTTP/1.1 only"},
+    {"TE in HTTP/1.2", Side::request,
+     "POST / HTTP/1.2\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n", "HTTP/1.1 only"},
     {"TE behind two versions", Side::request,
      "POST / HTTP/1.0 HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n", "HTTP/1.1 only"},
     {"TE chunked twice in a list", Side::request,
@@ -300,9 +310,10 @@ const Bad kBad[] = {
     {"TE chunked twice in fields", Side::request,
      kPost + "Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
      "Transfer-Encoding"},
-    {"TE identity", Side::request, kPost + "Transfer-Encoding: identity\r\n\r\n", "Transfer-Encoding"},
-    {"TE chunked, identity", Side::request, kPost + "Transfer-Encoding: chunked, identity\r\n\r\n0\r\n\r\n",
+    {"TE identity", Side::request, kPost + "Transfer-Encoding: identity\r\n\r\n",
      "Transfer-Encoding"},
+    {"TE chunked, identity", Side::request,
+     kPost + "Transfer-Encoding: chunked, identity\r\n\r\n0\r\n\r\n", "Transfer-Encoding"},
     {"TE unknown", Side::request, kPost + "Transfer-Encoding: xchunked\r\n\r\n0\r\n\r\n",
      "Transfer-Encoding"},
     {"TE quoted", Side::request, kPost + "Transfer-Encoding: \"chunked\"\r\n\r\n0\r\n\r\n",
@@ -311,25 +322,32 @@ const Bad kBad[] = {
      kPost + "Transfer-Encoding: \x0b"
              "chunked\r\n\r\n0\r\n\r\n",
      "may say where"},
-    {"folded length", Side::response, "HTTP/1.1 200 OK\r\nContent-Length: 1\r\n 2\r\n\r\n", "folded"},
+    {"folded length", Side::response, "HTTP/1.1 200 OK\r\nContent-Length: 1\r\n 2\r\n\r\n",
+     "folded"},
     {"a length after a line that some take for the end", Side::request,
-     kPost + "no colon here\r\nContent-Length: 3\r\n\r\nabc", "comes after a line that is no field"},
+     kPost + "no colon here\r\nContent-Length: 3\r\n\r\nabc",
+     "comes after a line that is no field"},
     {"a coding after a name that some take for the end", Side::request,
-     kPost + "A b: c\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n", "comes after a line that is no field"},
-    {"folded TE", Side::request, kPost + "Transfer-Encoding:\r\n chunked\r\n\r\n0\r\n\r\n", "folded"},
+     kPost + "A b: c\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+     "comes after a line that is no field"},
+    {"folded TE", Side::request, kPost + "Transfer-Encoding:\r\n chunked\r\n\r\n0\r\n\r\n",
+     "folded"},
     {"NUL in a value", Side::request, kPost + std::string("A: b\0c\r\n\r\n", 10), "NUL"},
-    {"response: NUL in a value", Side::response, std::string("HTTP/1.1 200 OK\r\nA: b\0c\r\n\r\n", 27),
-     "NUL"},
+    {"response: NUL in a value", Side::response,
+     std::string("HTTP/1.1 200 OK\r\nA: b\0c\r\n\r\n", 27), "NUL"},
     {"bare CR in a value", Side::request, kPost + "A: b\rC: d\r\n\r\n", "bare CR"},
-    {"response: bare CR in a value", Side::response, "HTTP/1.1 200 OK\r\nA: b\rC: d\r\n\r\n", "bare CR"},
-    {"bare CR before the end of a line", Side::response, "HTTP/1.1 200 OK\r\nA: b\r\r\n\r\n", "bare CR"},
+    {"response: bare CR in a value", Side::response, "HTTP/1.1 200 OK\r\nA: b\rC: d\r\n\r\n",
+     "bare CR"},
+    {"bare CR before the end of a line", Side::response, "HTTP/1.1 200 OK\r\nA: b\r\r\n\r\n",
+     "bare CR"},
     {"a line of blanks", Side::request, kPost + "A: b\r\n \t\r\nC: d\r\n\r\n", "blank"},
     {"response: a line of blanks", Side::response, "HTTP/1.1 200 OK\r\n \r\nC: d\r\n\r\n", "blank"},
     {"response: a line of what some take for blanks", Side::response,
      "HTTP/1.1 200 OK\r\n\x0b\r\nC: d\r\n\r\n", "blank"},
     {"bare LF first", Side::request, "GET / HTTP/1.1\nHost: h\r\n\r\n", "bare LF"},
     {"bare LF last", Side::request, "GET / HTTP/1.1\r\nHost: h\r\n\n", "bare LF"},
-    {"bare LF before TE", Side::request, kPost + "A: b\nTransfer-Encoding: chunked\r\n\r\n", "bare LF"},
+    {"bare LF before TE", Side::request, kPost + "A: b\nTransfer-Encoding: chunked\r\n\r\n",
+     "bare LF"},
     {"two hosts", Side::request, "GET / HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n", "Host"},
     {"tab for space", Side::request, "GET\t/ HTTP/1.1\r\n\r\n", "method"},
     {"HTTP/0.9", Side::request, "GET /\r\n\r\n", "target"},
@@ -339,33 +357,37 @@ const Bad kBad[] = {
     {"negative chunk size", Side::request, kChunked + "-1\r\n", "chunk size"},
     {"empty chunk size", Side::request, kChunked + "\r\n", "chunk size"},
     {"huge chunk size", Side::request, kChunked + "fffffffffffffffff\r\n", "too large"},
-    {"chunk size that wraps", Side::request, kChunked + "10000000000000003\r\nabc\r\n", "too large"},
+    {"chunk size that wraps", Side::request, kChunked + "10000000000000003\r\nabc\r\n",
+     "too large"},
     {"space after a chunk size", Side::request, kChunked + "3 \r\nabc\r\n0\r\n\r\n", "chunk size"},
     {"bare LF after a chunk size", Side::request, kChunked + "3\nabc\r\n0\r\n\r\n", "chunk size"},
     {"bare LF after chunk data", Side::request, kChunked + "3\r\nabc\n0\r\n\r\n", "CR LF"},
     {"more data than the chunk", Side::request, kChunked + "3\r\nabcd\r\n0\r\n\r\n", "CR LF"},
-    {"LF in a chunk extension", Side::request, kChunked + "3;a\nb\r\nabc\r\n0\r\n\r\n", "extension"},
-    {"CR alone in a chunk extension", Side::request, kChunked + "3;a\rb\r\nabc\r\n0\r\n\r\n", "CR LF"},
+    {"LF in a chunk extension", Side::request, kChunked + "3;a\nb\r\nabc\r\n0\r\n\r\n",
+     "extension"},
+    {"CR alone in a chunk extension", Side::request, kChunked + "3;a\rb\r\nabc\r\n0\r\n\r\n",
+     "CR LF"},
     {"LF in a trailer", Side::request, kChunked + "0\r\nA: b\nC: d\r\n\r\n", "trailer"},
     {"folded trailer", Side::request, kChunked + "0\r\nA: b\r\n c\r\n\r\n", "trailer"},
     {"response: CL and TE", Side::response,
-     "HTTP/1.1 200 OK\r\nContent-Length: 3\r\nTransfer-Encoding: chunked\r\n\r\n", "Content-Length"},
+     "HTTP/1.1 200 OK\r\nContent-Length: 3\r\nTransfer-Encoding: chunked\r\n\r\n",
+     "Content-Length"},
     {"response: two lengths", Side::response,
      "HTTP/1.1 200 OK\r\nContent-Length: 3\r\nContent-Length: 4\r\n\r\n", "Content-Length"},
     {"response: empty length", Side::response, "HTTP/1.1 200 OK\r\nContent-Length:\r\n\r\n",
      "Content-Length"},
     {"response: different lengths in a list", Side::response,
      "HTTP/1.1 200 OK\r\nContent-Length: 3, 4\r\n\r\n", "Content-Length"},
-    {"response: nearly chunked", Side::response, "HTTP/1.1 200 OK\r\nTransfer-Encoding: xchunked\r\n\r\n",
-     "Transfer-Encoding"},
+    {"response: nearly chunked", Side::response,
+     "HTTP/1.1 200 OK\r\nTransfer-Encoding: xchunked\r\n\r\n", "Transfer-Encoding"},
     {"response: chunked with a parameter", Side::response,
      "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked;q=1\r\n\r\n", "Transfer-Encoding"},
     {"response: status of four digits", Side::response, "HTTP/1.1 1000 OK\r\n\r\n", "status"},
     {"response: status in hexadecimal", Side::response, "HTTP/1.1 2xx OK\r\n\r\n", "status"},
     {"response: no status", Side::response, "HTTP/1.1\r\n\r\n", "version"},
     {"response: no version", Side::response, "HTTP/x.y 200 OK\r\n\r\n", "version"},
-    {"response: bad chunk", Side::response, "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n",
-     "chunk size"},
+    {"response: bad chunk", Side::response,
+     "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n", "chunk size"},
 };
 
 }  // namespace
@@ -376,7 +398,8 @@ TEST_CASE("http1 reader: messages are told apart wherever the input is cut") {
     const Story story = story_of(good.side, good.stream, good.answers);
     CHECK(story.text == good.text);
     CHECK(story.error == "");
-    CHECK(story.covered + (good.name == std::string_view("cut head") ? 8 : 0) == good.stream.size());
+    CHECK(story.covered + (good.name == std::string_view("cut head") ? 8 : 0) ==
+          good.stream.size());
   }
 }
 
@@ -389,7 +412,8 @@ TEST_CASE("http1 reader: what could be read in two ways is refused") {
   }
 }
 
-TEST_CASE("http1 reader: whatever a generous reader may take for a field of the framing is refused") {
+TEST_CASE(
+    "http1 reader: whatever a generous reader may take for a field of the framing is refused") {
   const std::string spellings[] = {
       " Content-Length: 3",
       "\tTransfer-Encoding: chunked",
@@ -427,7 +451,8 @@ TEST_CASE("http1 reader: whatever a generous reader may take for a field of the 
             std::string::npos);
     }
   }
-  // In a response a blank before the colon means nothing (RFC 9112 section 5.1); a request has none.
+  // In a response a blank before the colon means nothing (RFC 9112 section 5.1); a request has
+  // none.
   CHECK(story_of(Side::request, "POST / HTTP/1.1\r\nContent-Length : 3\r\n\r\nabc").error != "");
   CHECK(story_of(Side::response, "HTTP/1.1 200 OK\r\nContent-Length : 3\r\n\r\nabc").error == "");
 }
@@ -469,7 +494,8 @@ TEST_CASE("http1 reader: padded chunks and extensions may be many") {
   for (const auto side : {Side::request, Side::response}) {
     Http1Reader reader{side};
     const std::string_view line = side == Side::request ? "POST / HTTP/1.1" : "HTTP/1.1 200 OK";
-    REQUIRE(reader.next(fmt::format("{}\r\nTransfer-Encoding: chunked\r\n\r\n", line)).what == What::head);
+    REQUIRE(reader.next(fmt::format("{}\r\nTransfer-Encoding: chunked\r\n\r\n", line)).what ==
+            What::head);
     const std::string chunk = side == Side::request ? "1;ext\r\nx\r\n" : "1    \r\nx\r\n";
     for (std::size_t i = 0; i < Http1Reader::kTrailerLimit / 2; ++i) {
       for (std::string_view rest = chunk; !rest.empty();) {
@@ -501,8 +527,10 @@ TEST_CASE("http1: a field is blanked out with the lines that continue it, and no
        "HTTP/1.1 200 OK\r\nA: 1" + std::string(21, ' ') + "\r\nB: 2\r\n\r\n"},
       {"HTTP/1.1 200 OK\r\nalt-svc: x\n y\nB: 2\r\n 3\r\n\r\n",
        "HTTP/1.1 200 OK" + std::string(15, ' ') + "\nB: 2\r\n 3\r\n\r\n"},
-      {"HTTP/1.1 200 OK\r\nAlt-Svc : x\r\n\r\n", "HTTP/1.1 200 OK" + std::string(13, ' ') + "\r\n\r\n"},
-      {"HTTP/1.1 200 OK\r\nA: 1\r\n Alt-Svc: x\r\n\r\n", "HTTP/1.1 200 OK\r\nA: 1\r\n Alt-Svc: x\r\n\r\n"},
+      {"HTTP/1.1 200 OK\r\nAlt-Svc : x\r\n\r\n",
+       "HTTP/1.1 200 OK" + std::string(13, ' ') + "\r\n\r\n"},
+      {"HTTP/1.1 200 OK\r\nA: 1\r\n Alt-Svc: x\r\n\r\n",
+       "HTTP/1.1 200 OK\r\nA: 1\r\n Alt-Svc: x\r\n\r\n"},
   };
   for (const auto& [head, blanked] : cases) {
     std::string text = head;

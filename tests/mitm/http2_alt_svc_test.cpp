@@ -1,5 +1,5 @@
-// Alternative services hidden in place: whole, byte by byte and cut at every offset the bytes are as many,
-// and whoever decompresses them finds the same fields but for one name.
+// Alternative services hidden in place: whole, byte by byte and cut at every offset the bytes are
+// as many, and whoever decompresses them finds the same fields but for one name.
 #include "mitm/http/http2_alt_svc.h"
 
 #include <algorithm>
@@ -75,7 +75,8 @@ std::string hides(const std::string& bytes, int changed) {
   return result;
 }
 
-/// A field whose name and value are spelled out without Huffman's code; `kind`: the octet it begins with.
+/// A field whose name and value are spelled out without Huffman's code; `kind`: the octet it begins
+/// with.
 std::string literal(char kind, const std::string& name, const std::string& value) {
   return kind + number(static_cast<std::uint32_t>(name.size()), 1) + name +
          number(static_cast<std::uint32_t>(value.size()), 1) + value;
@@ -94,8 +95,9 @@ TEST_CASE("http2_alt_svc: a name in Huffman's code, and references to it afterwa
   std::string bytes = settings();
   bytes += packer.headers(1, kAnswer, false);
   CHECK(bytes.find("\x1d\x09\x59\x1d\xc9") != bytes.npos);
-  bytes += packer.headers(3, kAnswer, false);                                     // by index
-  bytes += packer.headers(5, {{":status", "200"}, {"alt-svc", "clear"}}, false);  // the name by index
+  bytes += packer.headers(3, kAnswer, false);  // by index
+  bytes +=
+      packer.headers(5, {{":status", "200"}, {"alt-svc", "clear"}}, false);  // the name by index
   hides(bytes, 1);
 }
 
@@ -103,14 +105,16 @@ TEST_CASE("http2_alt_svc: a plain name, in every kind of literal") {
   std::string bytes;
   std::uint32_t stream = 1;
   for (const char kind : {'\x40', '\x00', '\x10'}) {
-    bytes += block(stream, "\x88" + literal(kind, "alt-svc", "clear") + literal(kind, "x", "alt-svc"));
+    bytes +=
+        block(stream, "\x88" + literal(kind, "alt-svc", "clear") + literal(kind, "x", "alt-svc"));
     stream += 2;
   }
   hides(bytes, 3);
 }
 
 TEST_CASE("http2_alt_svc: blocks with padding, priority and continuations, promises, trailers") {
-  const std::string fields = "\x88" + literal('\x40', "alt-svc", "clear") + literal('\x40', "x", "y");
+  const std::string fields =
+      "\x88" + literal('\x40', "alt-svc", "clear") + literal('\x40', "x", "y");
   const std::uint8_t all = NGHTTP2_FLAG_END_HEADERS | NGHTTP2_FLAG_PADDED | NGHTTP2_FLAG_PRIORITY;
   std::string bytes;
   bytes += frame(NGHTTP2_HEADERS, all, 1,
@@ -121,7 +125,8 @@ TEST_CASE("http2_alt_svc: blocks with padding, priority and continuations, promi
                  "\x02" + number(2, 4) + fields + std::string(2, '\0'));
   int changed = 2;
   for (std::size_t cut = 0; cut <= fields.size(); ++cut) {
-    bytes += frame(NGHTTP2_HEADERS, 0, 3, fields.substr(0, cut)) + frame(NGHTTP2_CONTINUATION, 0, 3);
+    bytes +=
+        frame(NGHTTP2_HEADERS, 0, 3, fields.substr(0, cut)) + frame(NGHTTP2_CONTINUATION, 0, 3);
     bytes += frame(NGHTTP2_CONTINUATION, NGHTTP2_FLAG_END_HEADERS, 3, fields.substr(cut));
     ++changed;
   }
@@ -134,12 +139,14 @@ TEST_CASE("http2_alt_svc: numbers of several octets") {
   Packer packer;
   List many{{":status", "200"}};
   for (int i = 0; i < 80; ++i) many.emplace_back("x", std::to_string(i));
-  many.emplace_back("long", std::string(5000, '\x7f'));  // longer in Huffman's code, so it stays plain
+  many.emplace_back("long",
+                    std::string(5000, '\x7f'));  // longer in Huffman's code, so it stays plain
   std::string bytes = packer.headers(1, many, false);
   bytes += packer.headers(3, kAnswer, false);
   packer.change_table(0);
   packer.change_table(4096);
-  bytes += packer.headers(5, many, false);  // with new sizes of the table, and references beyond 127
+  bytes +=
+      packer.headers(5, many, false);  // with new sizes of the table, and references beyond 127
   many.emplace_back("alt-svc", "clear");
   bytes += packer.headers(7, many, false);
   hides(bytes, 2);
@@ -147,10 +154,10 @@ TEST_CASE("http2_alt_svc: numbers of several octets") {
 
 TEST_CASE("http2_alt_svc: frames, of the connection and of streams") {
   const std::string payload = number(0, 2) + "h3=\":443\"";
-  const std::string result =
-      hides(settings() + frame(NGHTTP2_ALTSVC, 0, 0, number(8, 2) + "https://x") +
-                frame(NGHTTP2_ALTSVC, 0, 1, payload) + frame(NGHTTP2_ALTSVC, 0, 1) + block(1, "\x88"),
-            3);
+  const std::string result = hides(
+      settings() + frame(NGHTTP2_ALTSVC, 0, 0, number(8, 2) + "https://x") +
+          frame(NGHTTP2_ALTSVC, 0, 1, payload) + frame(NGHTTP2_ALTSVC, 0, 1) + block(1, "\x88"),
+      3);
   CHECK(result.find(frame(0xfa, 0, 1, payload)) != result.npos);
 }
 

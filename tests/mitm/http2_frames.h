@@ -23,11 +23,12 @@ inline std::string number(std::uint32_t value, int bytes) {
 
 inline std::string frame(std::uint8_t type, std::uint8_t flags, std::uint32_t stream,
                          std::string_view payload = {}) {
-  return number(static_cast<std::uint32_t>(payload.size()), 3) + number(type, 1) + number(flags, 1) +
-         number(stream, 4) + std::string(payload);
+  return number(static_cast<std::uint32_t>(payload.size()), 3) + number(type, 1) +
+         number(flags, 1) + number(stream, 4) + std::string(payload);
 }
 
-/// The compressor of one direction: what it has packed must be sent in that order, so one call per statement.
+/// The compressor of one direction: what it has packed must be sent in that order, so one call per
+/// statement.
 class Packer {
  public:
   explicit Packer(std::size_t table = 4096) { nghttp2_hd_deflate_new(&deflater_, table); }
@@ -39,8 +40,8 @@ class Packer {
     std::vector<nghttp2_nv> fields;
     for (const auto& [name, value] : list) {
       fields.push_back({reinterpret_cast<std::uint8_t*>(const_cast<char*>(name.data())),
-                        reinterpret_cast<std::uint8_t*>(const_cast<char*>(value.data())), name.size(),
-                        value.size(), NGHTTP2_NV_FLAG_NONE});
+                        reinterpret_cast<std::uint8_t*>(const_cast<char*>(value.data())),
+                        name.size(), value.size(), NGHTTP2_NV_FLAG_NONE});
     }
     std::string out(nghttp2_hd_deflate_bound(deflater_, fields.data(), fields.size()), '\0');
     const auto size = nghttp2_hd_deflate_hd(deflater_, reinterpret_cast<std::uint8_t*>(out.data()),
@@ -51,9 +52,10 @@ class Packer {
   void change_table(std::size_t size) { nghttp2_hd_deflate_change_table_size(deflater_, size); }
 
   std::string headers(std::uint32_t stream, const List& list, bool last) {
-    return frame(NGHTTP2_HEADERS,
-                 static_cast<std::uint8_t>(NGHTTP2_FLAG_END_HEADERS | (last ? NGHTTP2_FLAG_END_STREAM : 0)),
-                 stream, pack(list));
+    return frame(
+        NGHTTP2_HEADERS,
+        static_cast<std::uint8_t>(NGHTTP2_FLAG_END_HEADERS | (last ? NGHTTP2_FLAG_END_STREAM : 0)),
+        stream, pack(list));
   }
 
  private:
@@ -76,7 +78,10 @@ inline std::string acknowledgement() {
 }
 
 inline List get(std::string path) {
-  return {{":method", "GET"}, {":scheme", "https"}, {":authority", "h.test"}, {":path", std::move(path)}};
+  return {{":method", "GET"},
+          {":scheme", "https"},
+          {":authority", "h.test"},
+          {":path", std::move(path)}};
 }
 
 }  // namespace frames

@@ -1,4 +1,5 @@
-// One direction of HTTP/2, told as a story: whole, byte by byte, and cut at every offset it must be the same.
+// One direction of HTTP/2, told as a story: whole, byte by byte, and cut at every offset it must be
+// the same.
 #include <fmt/format.h>
 
 #include "mitm/http/http2.h"
@@ -28,8 +29,9 @@ struct Story final : Http2Reader::Handler {
     std::string fields;
     for (std::size_t i = 0; i < head.fields.size(); ++i) {
       const auto [name, value] = head.fields[i];
-      fields += fmt::format(" {}={}", name,
-                            value.size() > 50 ? fmt::format("{} bytes", value.size()) : std::string(value));
+      fields += fmt::format(
+          " {}={}", name,
+          value.size() > 50 ? fmt::format("{} bytes", value.size()) : std::string(value));
     }
     tell(fmt::format(" [{} {}{}{}{}]{}", stream, head.method, head.path,
                      head.status ? std::to_string(head.status) : "", fields, last ? "." : ""));
@@ -70,11 +72,13 @@ std::string story(Side side, const std::vector<std::string_view>& pieces, int se
 }
 
 /// However it is cut.
-void tells(Side side, const std::string& bytes, const std::string& expected, int settings_sent = 0) {
+void tells(Side side, const std::string& bytes, const std::string& expected,
+           int settings_sent = 0) {
   CAPTURE(expected);
   CHECK(story(side, {bytes}, settings_sent) == expected);
   std::vector<std::string_view> single;
-  for (std::size_t i = 0; i < bytes.size(); ++i) single.push_back(std::string_view(bytes).substr(i, 1));
+  for (std::size_t i = 0; i < bytes.size(); ++i)
+    single.push_back(std::string_view(bytes).substr(i, 1));
   CHECK(story(side, single, settings_sent) == expected);
   for (std::size_t cut = 0; cut <= bytes.size(); ++cut) {
     const std::string_view view = bytes;
@@ -82,8 +86,8 @@ void tells(Side side, const std::string& bytes, const std::string& expected, int
   }
 }
 
-std::string padded(std::uint8_t type, std::uint8_t flags, std::uint32_t stream, std::string_view payload,
-                   int padding) {
+std::string padded(std::uint8_t type, std::uint8_t flags, std::uint32_t stream,
+                   std::string_view payload, int padding) {
   return frame(type, flags | NGHTTP2_FLAG_PADDED, stream,
                number(static_cast<std::uint32_t>(padding), 1) + std::string(payload) +
                    std::string(static_cast<std::size_t>(padding), '\0'));
@@ -94,7 +98,8 @@ std::string padded(std::uint8_t type, std::uint8_t flags, std::uint32_t stream, 
 TEST_CASE("http2: requests, bodies, trailers, resets and everything that is none of our business") {
   Packer packer;
   std::string bytes{kPreface};
-  bytes += settings({{NGHTTP2_SETTINGS_HEADER_TABLE_SIZE, 65536}, {NGHTTP2_SETTINGS_ENABLE_PUSH, 0}});
+  bytes +=
+      settings({{NGHTTP2_SETTINGS_HEADER_TABLE_SIZE, 65536}, {NGHTTP2_SETTINGS_ENABLE_PUSH, 0}});
   bytes += frame(NGHTTP2_WINDOW_UPDATE, 0, 0, number(1 << 20, 4));
   bytes += packer.headers(1, get("/a"), true);
   auto post = get("/b");
@@ -107,18 +112,21 @@ TEST_CASE("http2: requests, bodies, trailers, resets and everything that is none
   bytes += reset(5, NGHTTP2_CANCEL);
   bytes += frame(NGHTTP2_GOAWAY, 0, 0, number(3, 4) + number(NGHTTP2_ENHANCE_YOUR_CALM, 4) + "why");
   tells(Side::request, bytes,
-        " settings 65536 no push [1 GET/a]. [3 POST/b X=y] 3'abcdef' [3  checksum=1]. reset 5 8 goaway 11");
+        " settings 65536 no push [1 GET/a]. [3 "
+        "POST/b X=y] 3'abcdef' [3  checksum=1]. reset 5 8 goaway 11");
 }
 
 TEST_CASE("http2: padding, priority, continuation and promises") {
   Packer packer;
   const std::string block = packer.pack({{":status", "200"}, {"server", "s"}, {"etag", "\"1\""}});
   std::string bytes = settings();
-  bytes += padded(NGHTTP2_HEADERS, NGHTTP2_FLAG_PRIORITY, 1, number(0, 4) + "\x10" + block.substr(0, 2), 7);
+  bytes += padded(NGHTTP2_HEADERS, NGHTTP2_FLAG_PRIORITY, 1,
+                  number(0, 4) + "\x10" + block.substr(0, 2), 7);
   bytes += frame(NGHTTP2_CONTINUATION, 0, 1, block.substr(2, 1));
   bytes += frame(NGHTTP2_CONTINUATION, 0, 1);
   bytes += frame(NGHTTP2_CONTINUATION, NGHTTP2_FLAG_END_HEADERS, 1, block.substr(3));
-  bytes += padded(NGHTTP2_DATA, 0, 1, "body", 200) + padded(NGHTTP2_DATA, 0, 1, "", 3) + data(1, "", true);
+  bytes += padded(NGHTTP2_DATA, 0, 1, "body", 200) + padded(NGHTTP2_DATA, 0, 1, "", 3) +
+           data(1, "", true);
   bytes += padded(NGHTTP2_PUSH_PROMISE, NGHTTP2_FLAG_END_HEADERS, 3,
                   number(2, 4) + packer.pack(get("/pushed")), 1);
   bytes += packer.headers(2, {{":status", "100"}}, false);
@@ -235,7 +243,8 @@ TEST_CASE("http2: what no two endpoints would say to each other ends the reading
        frame(NGHTTP2_HEADERS, NGHTTP2_FLAG_PRIORITY | 4, 1, "abc"), "more padding than frame"},
       {"another frame in a block", Side::request, preface + open + data(1, "x", false),
        "another frame in the middle of a header block"},
-      {"another stream in a block", Side::request, preface + open + frame(NGHTTP2_CONTINUATION, 4, 3, ""),
+      {"another stream in a block", Side::request,
+       preface + open + frame(NGHTTP2_CONTINUATION, 4, 3, ""),
        "another frame in the middle of a header block"},
       {"continuation of nothing", Side::response, frame(NGHTTP2_CONTINUATION, 4, 1, block),
        "CONTINUATION of nothing"},
@@ -244,9 +253,12 @@ TEST_CASE("http2: what no two endpoints would say to each other ends the reading
       {"a huge frame", Side::response, number((256 << 10) + 1, 3) + "\x01\x04" + number(1, 4),
        "a frame too large for us"},
       {"a push by the program", Side::request,
-       preface + frame(NGHTTP2_PUSH_PROMISE, 4, 1, number(2, 4) + block), "a push that is not allowed"},
-      {"settings of a stream", Side::response, frame(NGHTTP2_SETTINGS, 0, 1), "SETTINGS of a stream"},
-      {"settings cut", Side::response, frame(NGHTTP2_SETTINGS, 0, 0, "12345"), "malformed SETTINGS"},
+       preface + frame(NGHTTP2_PUSH_PROMISE, 4, 1, number(2, 4) + block),
+       "a push that is not allowed"},
+      {"settings of a stream", Side::response, frame(NGHTTP2_SETTINGS, 0, 1),
+       "SETTINGS of a stream"},
+      {"settings cut", Side::response, frame(NGHTTP2_SETTINGS, 0, 0, "12345"),
+       "malformed SETTINGS"},
       {"an acknowledgement of nothing", Side::response, acknowledgement(),
        "an acknowledgement of SETTINGS that nobody has sent"},
       {"a reset that is too short", Side::response, frame(NGHTTP2_RST_STREAM, 0, 1, "123"),
@@ -271,12 +283,14 @@ TEST_CASE("http2: a name or value may take 64 KiB on the wire") {
         Packer packer;
         Story story;
         Http2Reader reader{Side::response};
-        // The one is longer in Huffman's code, and so is sent as it is; the other has five bits a letter.
+        // The one is longer in Huffman's code, and so is sent as it is; the other has five bits a
+        // letter.
         const std::string text = plain ? std::string(size, '\x7f') : std::string(size * 8 / 5, 'a');
         const bool read =
             reader.feed(packer.headers(1, {{name ? text : "x", name ? "x" : text}}, true), story);
         CHECK(read == (size == kMost));
-        if (!read) CHECK(reader.error() == std::string("a header block that cannot be decompressed"));
+        if (!read)
+          CHECK(reader.error() == std::string("a header block that cannot be decompressed"));
       }
     }
   }
@@ -289,7 +303,8 @@ TEST_CASE("http2: floods are bounded") {
     Http2Reader reader{Side::response};
     REQUIRE(reader.feed(frame(NGHTTP2_HEADERS, 0, 1, packer.pack({{":status", "200"}})), story));
     int sent = 0;
-    while (reader.feed(frame(NGHTTP2_CONTINUATION, 0, 1), story)) REQUIRE(++sent < Http2Reader::kBlockFrames);
+    while (reader.feed(frame(NGHTTP2_CONTINUATION, 0, 1), story))
+      REQUIRE(++sent < Http2Reader::kBlockFrames);
     CHECK(reader.error() == std::string("a header block of too many frames"));
   }
   SUBCASE("a header bomb: one byte each, thousands of bytes unpacked") {

@@ -1,5 +1,5 @@
-// Programs that have an explicit proxy connect them (CONNECT): inside the tunnel everything is judged by whom
-// the program means, not by where the proxy is.
+// Programs that have an explicit proxy connect them (CONNECT): inside the tunnel everything is
+// judged by whom the program means, not by where the proxy is.
 #include <string>
 
 #include <openssl/x509v3.h>
@@ -71,7 +71,8 @@ TEST_CASE("connect: without SNI the certificate must name whom the program asked
   }
 }
 
-TEST_CASE("connect: a session with one server is not resumed with another one behind the same proxy") {
+TEST_CASE(
+    "connect: a session with one server is not resumed with another one behind the same proxy") {
   Rig rig{rig::with_pages()};
   const base::UniqueFd proxy = rig::listen();
   const SslCtxPtr client = rig::ours().client(), origin = rig::theirs().server("a.test");
@@ -135,7 +136,8 @@ TEST_CASE("connect: what was learned passes inside, with what has been read of e
   for (const bool passing : {false, true}) {
     CAPTURE(passing);
     auto [program, server] = rig.open();
-    const std::string_view ask = "CONNECT 198.51.100.1:443 HTTP/1.1\r\nHost: 198.51.100.1:443\r\n\r\n";
+    const std::string_view ask =
+        "CONNECT 198.51.100.1:443 HTTP/1.1\r\nHost: 198.51.100.1:443\r\n\r\n";
     passes(program, server, ask);
     passes(server, program, "HTTP/1.1 200 OK\r\n\r\n");
     CHECK(shake(program, client.get(), server, origin.get(), "h.test").program == passing);
@@ -149,7 +151,8 @@ TEST_CASE("connect: what was learned passes inside, with what has been read of e
   }
 }
 
-TEST_CASE("connect: a server that speaks first, in one breath with the proxy's answer, and passes") {
+TEST_CASE(
+    "connect: a server that speaks first, in one breath with the proxy's answer, and passes") {
   Rig rig{rig::trusting(), policy_for("h.test", divert::Action::pass)};
   auto [program, server] = rig.open(by_host(divert::Action::intercept, divert::Action::pass));
   passes(program, server, "GET http://one.test/ HTTP/1.1\r\nHost: one.test\r\n\r\n");

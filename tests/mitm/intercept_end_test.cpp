@@ -21,7 +21,8 @@ TEST_CASE("end: an engine may go while a connection waits for its proxy") {
   bus.start();
   auto context = std::make_unique<io_context>(1);
   auto engine = mitm::intercept::Engine::make(
-      rig::trusting(), std::make_shared<const divert::Policy>(std::move(policy)), rig::ours().signer, bus);
+      rig::trusting(), std::make_shared<const divert::Policy>(std::move(policy)),
+      rig::ours().signer, bus);
   REQUIRE(engine);
   auto [program, client] = rig::tcp_pair(rig::listen());
   tcp::socket socket{*context, tcp::v4(), client.release()};
@@ -31,7 +32,8 @@ TEST_CASE("end: an engine may go while a connection waits for its proxy") {
   connection.client = socket.remote_endpoint();
   connection.server = tcp::endpoint{boost::asio::ip::make_address("192.0.2.1"), 80};
   boost::asio::co_spawn(
-      *context, (*engine)->intercept(std::move(connection), std::move(socket), tcp::socket{*context}, {}),
+      *context,
+      (*engine)->intercept(std::move(connection), std::move(socket), tcp::socket{*context}, {}),
       boost::asio::detached);
   rig::Peer{std::move(program)}.say(rig::kGet);
   context->run_for(std::chrono::milliseconds{300});

@@ -1,5 +1,5 @@
-// A program says the first words of its protocol and waits; the server answers. Whatever the words were taken
-// for, both arrive, and soon.
+// A program says the first words of its protocol and waits; the server answers. Whatever the words
+// were taken for, both arrive, and soon.
 #include <chrono>
 #include <string>
 
@@ -114,7 +114,8 @@ TEST_CASE("first words: a hello byte by byte or in fragments is answered with ou
       CAPTURE(piece);
       const auto began = Clock::now();
       auto [program, server] = rig.open();
-      say_byte_by_byte(program, piece == 0 ? words.bytes : first_words::in_fragments(words.bytes, piece));
+      say_byte_by_byte(program,
+                       piece == 0 ? words.bytes : first_words::in_fragments(words.bytes, piece));
       const std::string head = server.hear(6);
       CHECK(head.substr(0, 2) == "\x16\x03");
       CHECK(head[5] == 1);

@@ -26,8 +26,8 @@ constexpr unsigned kEsni = 0xffce;
 
 /// Adds an extension of `size` bytes to all hellos of `context`.
 void extend(SSL_CTX* context, unsigned type, std::size_t size) {
-  const auto add = [](SSL*, unsigned, unsigned, const unsigned char** out, std::size_t* out_size, X509*,
-                      std::size_t, int*, void* filling) {
+  const auto add = [](SSL*, unsigned, unsigned, const unsigned char** out, std::size_t* out_size,
+                      X509*, std::size_t, int*, void* filling) {
     const auto& bytes = *static_cast<const std::string*>(filling);
     *out = reinterpret_cast<const unsigned char*>(bytes.data());
     *out_size = bytes.size();
@@ -37,8 +37,8 @@ void extend(SSL_CTX* context, unsigned type, std::size_t size) {
   fillings.push_back(std::make_unique<std::string>(size, '\x01'));
   REQUIRE(SSL_CTX_add_custom_ext(
               context, type, SSL_EXT_CLIENT_HELLO, add, nullptr, fillings.back().get(),
-              [](SSL*, unsigned, unsigned, const unsigned char*, std::size_t, X509*, std::size_t, int*,
-                 void*) { return 1; },
+              [](SSL*, unsigned, unsigned, const unsigned char*, std::size_t, X509*, std::size_t,
+                 int*, void*) { return 1; },
               nullptr) == 1);
 }
 
@@ -61,8 +61,8 @@ std::string expand(const std::string& secret, std::string_view label, std::size_
   return out;
 }
 
-/// The first record under `secret` (client_application_traffic_secret_0, TLS_AES_128_GCM_SHA256): a fatal
-/// alert, which OpenSSL's own interface cannot send.
+/// The first record under `secret` (client_application_traffic_secret_0, TLS_AES_128_GCM_SHA256): a
+/// fatal alert, which OpenSSL's own interface cannot send.
 std::string alert_record(const std::string& secret, unsigned char alert) {
   const std::string key = expand(secret, "key", 16), nonce = expand(secret, "iv", 12);
   const std::string head{"\x17\x03\x03\x00\x13", 5};
@@ -72,7 +72,8 @@ std::string alert_record(const std::string& secret, unsigned char alert) {
   const auto bytes = [](const std::string& text) {
     return reinterpret_cast<const unsigned char*>(text.data());
   };
-  std::unique_ptr<EVP_CIPHER_CTX, mitm::tls::Deleter<EVP_CIPHER_CTX_free>> cipher{EVP_CIPHER_CTX_new()};
+  std::unique_ptr<EVP_CIPHER_CTX, mitm::tls::Deleter<EVP_CIPHER_CTX_free>> cipher{
+      EVP_CIPHER_CTX_new()};
   EVP_EncryptInit_ex(cipher.get(), EVP_aes_128_gcm(), nullptr, bytes(key), bytes(nonce));
   EVP_EncryptUpdate(cipher.get(), nullptr, &size, bytes(head), static_cast<int>(head.size()));
   EVP_EncryptUpdate(cipher.get(), sealed, &size, plain, sizeof plain);
@@ -102,7 +103,8 @@ divert::Verdict intercepted() {
 
 }  // namespace
 
-TEST_CASE("hello: in records and segments of any size it is intercepted, a small one and one of 12 KiB") {
+TEST_CASE(
+    "hello: in records and segments of any size it is intercepted, a small one and one of 12 KiB") {
   struct Case {
     std::size_t filling, record, segment;
   };
@@ -147,7 +149,9 @@ TEST_CASE("hello: one of more than 64 KiB passes, with the reason") {
   CHECK(flow.reason == "the program's ClientHello takes more than 64 KiB");
 }
 
-TEST_CASE("hello: what browsers always send in place of ECH is intercepted; ESNI passes, with the reason") {
+TEST_CASE(
+    "hello: what browsers always send in place of "
+    "ECH is intercepted; ESNI passes, with the reason") {
   for (const bool esni : {false, true}) {
     CAPTURE(esni);
     Rig rig{rig::trusting()};
@@ -168,7 +172,8 @@ TEST_CASE("hello: what browsers always send in place of ECH is intercepted; ESNI
 }
 
 TEST_CASE(
-    "hello: a browser's is answered with a page when the server cannot be trusted, others with an alert") {
+    "hello: a browser's is answered with a page "
+    "when the server cannot be trusted, others with an alert") {
   using mitm::intercept::ErrorPage;
   for (const auto who : {ErrorPage::browsers, ErrorPage::always, ErrorPage::never}) {
     for (const bool browser : {true, false}) {
@@ -195,21 +200,24 @@ TEST_CASE(
 TEST_CASE("hello: one with a pre-shared key and nothing else passes, with the reason") {
   Rig rig{rig::trusting()};
   auto [program, server] = rig.open();
-  const SslCtxPtr client{SSL_CTX_new(TLS_client_method())}, origin{SSL_CTX_new(TLS_server_method())};
+  const SslCtxPtr client{SSL_CTX_new(TLS_client_method())},
+      origin{SSL_CTX_new(TLS_server_method())};
   for (SSL_CTX* const context : {client.get(), origin.get()}) {
     SSL_CTX_set_max_proto_version(context, TLS1_2_VERSION);
-    REQUIRE(SSL_CTX_set_cipher_list(context, "PSK-AES128-GCM-SHA256:ECDHE-PSK-AES128-CBC-SHA256") == 1);
+    REQUIRE(SSL_CTX_set_cipher_list(context, "PSK-AES128-GCM-SHA256:ECDHE-PSK-AES128-CBC-SHA256") ==
+            1);
   }
-  SSL_CTX_set_psk_client_callback(
-      client.get(), [](SSL*, const char*, char* identity, unsigned size, unsigned char* key, unsigned) {
-        std::snprintf(identity, size, "me");
-        std::memset(key, 7, 16);
-        return 16U;
-      });
-  SSL_CTX_set_psk_server_callback(origin.get(), [](SSL*, const char*, unsigned char* key, unsigned) {
+  SSL_CTX_set_psk_client_callback(client.get(), [](SSL*, const char*, char* identity, unsigned size,
+                                                   unsigned char* key, unsigned) {
+    std::snprintf(identity, size, "me");
     std::memset(key, 7, 16);
     return 16U;
   });
+  SSL_CTX_set_psk_server_callback(origin.get(),
+                                  [](SSL*, const char*, unsigned char* key, unsigned) {
+                                    std::memset(key, 7, 16);
+                                    return 16U;
+                                  });
   const auto done = shake(program, client.get(), server, origin.get(), "h.test");
   REQUIRE_MESSAGE(done.program, program.tls_error());
   passes(program, server, kGet);

@@ -72,10 +72,12 @@ TEST_CASE("http2: streams pass byte for byte, interleaved, and each is a flow") 
   post.emplace_back("content-type", "text/plain");
   passes(talk.program, talk.server, talk.asks.headers(1, get("/a"), true));
   passes(talk.program, talk.server, talk.asks.headers(3, post, false));
-  passes(talk.server, talk.program, talk.answers.headers(1, {{":status", "103"}, {"link", "</x>"}}, false));
+  passes(talk.server, talk.program,
+         talk.answers.headers(1, {{":status", "103"}, {"link", "</x>"}}, false));
   passes(talk.program, talk.server, data(3, "1234", false));
   passes(talk.server, talk.program,
-         talk.answers.headers(1, {{":status", "200"}, {"server", "x"}}, false) + data(1, "hello", false));
+         talk.answers.headers(1, {{":status", "200"}, {"server", "x"}}, false) +
+             data(1, "hello", false));
   passes(talk.program, talk.server, data(3, "5678", true));
   passes(talk.server, talk.program, talk.answers.headers(3, {{":status", "204"}}, true));
   const auto second = rig.ended(1).at(0);
@@ -110,13 +112,14 @@ TEST_CASE("http2: what becomes of a stream that does not end well") {
     const char* error;
   };
   const Case cases[] = {
-      {"cancelled", true, false, false, true, NGHTTP2_CANCEL, "the program reset the stream: CANCEL"},
+      {"cancelled", true, false, false, true, NGHTTP2_CANCEL,
+       "the program reset the stream: CANCEL"},
       {"refused", false, false, false, false, NGHTTP2_REFUSED_STREAM,
        "the server reset the stream: REFUSED_STREAM"},
       {"answered early", true, true, true, false, NGHTTP2_NO_ERROR, ""},
       {"answered early, and the program sends no more", true, true, true, true, NGHTTP2_CANCEL, ""},
-      {"answered early, which the program takes ill", true, true, true, true, NGHTTP2_PROTOCOL_ERROR,
-       "the program reset the stream: PROTOCOL_ERROR"},
+      {"answered early, which the program takes ill", true, true, true, true,
+       NGHTTP2_PROTOCOL_ERROR, "the program reset the stream: PROTOCOL_ERROR"},
       {"broken off", true, false, false, false, NGHTTP2_INTERNAL_ERROR,
        "the server reset the stream: INTERNAL_ERROR"},
   };
@@ -128,7 +131,8 @@ TEST_CASE("http2: what becomes of a stream that does not end well") {
     CAPTURE(one.what);
     passes(talk.program, talk.server, talk.asks.headers(stream, get("/"), !one.request_open));
     if (one.begun)
-      passes(talk.server, talk.program, talk.answers.headers(stream, {{":status", "413"}}, one.complete));
+      passes(talk.server, talk.program,
+             talk.answers.headers(stream, {{":status", "413"}}, one.complete));
     if (one.by_program) {
       passes(talk.program, talk.server, reset(stream, one.code));
     } else {
@@ -150,16 +154,18 @@ TEST_CASE("http2: RST_STREAM behind an early answer comes in a TLS record of its
   passes(talk.program, talk.server, talk.asks.headers(1, get("/a"), false));
   passes(talk.program, talk.server, talk.asks.headers(3, get("/b"), false));
   auto& answers = talk.answers;
-  const std::string parts[] = {answers.headers(1, {{":status", "413"}}, false) + data(1, "no", true),
-                               reset(1, NGHTTP2_NO_ERROR) + answers.headers(3, {{":status", "413"}}, true),
-                               reset(3, NGHTTP2_NO_ERROR)};
+  const std::string parts[] = {
+      answers.headers(1, {{":status", "413"}}, false) + data(1, "no", true),
+      reset(1, NGHTTP2_NO_ERROR) + answers.headers(3, {{":status", "413"}}, true),
+      reset(3, NGHTTP2_NO_ERROR)};
   talk.server.say(parts[0] + parts[1] + parts[2]);
   for (const auto& part : parts) CHECK((talk.hear_record() == part));
   for (const auto& flow : rig.ended(2)) CHECK(flow.status == 413);
 }
 
 TEST_CASE("http2: RST_STREAM is parted from the answer wherever it lies in what is read") {
-  // What is read is looked at in steps of 4096 bytes; the frame has 13, the first 9 of them its header.
+  // What is read is looked at in steps of 4096 bytes; the frame has 13, the first 9 of them its
+  // header.
   for (const std::size_t at : {4080, 4087, 4090, 4096}) {
     CAPTURE(at);
     Rig rig{rig::trusting()};
@@ -177,7 +183,9 @@ TEST_CASE("http2: RST_STREAM is parted from the answer wherever it lies in what 
   }
 }
 
-TEST_CASE("http2: a program that has counted the bytes of its answer does not wait for the stream's end") {
+TEST_CASE(
+    "http2: a program that has counted the bytes of "
+    "its answer does not wait for the stream's end") {
   for (const char* length : {"5", "6"}) {
     for (const bool by_reset : {false, true}) {
       CAPTURE(length);
@@ -231,7 +239,8 @@ TEST_CASE("http2: a connection that ends ends its streams, and the flows say why
     talk.server.finish();
     CHECK(talk.program.hear_all() == "");
     talk.program.reset();
-    CHECK(rig.ended(1).at(0).error == "the server closed the connection before the answer was complete");
+    CHECK(rig.ended(1).at(0).error ==
+          "the server closed the connection before the answer was complete");
   }
   SUBCASE("by a reset") {
     Talk talk{rig};
@@ -252,7 +261,8 @@ TEST_CASE("http2: what is not HTTP/2 is not passed on") {
     talk.server.say(frame(NGHTTP2_HEADERS, 4, 1, std::string(9, '\xff')));
     CHECK(talk.program.hear_all() == "");
     CHECK(rig.ended(1).at(0).error ==
-          "the server does not speak HTTP/2 as it should: a header block that cannot be decompressed");
+          "the server does not speak HTTP/2 as it should: a header block that cannot be "
+          "decompressed");
   }
   SUBCASE("with none") {
     talk.program.say(data(0, "x", false));
@@ -267,7 +277,8 @@ TEST_CASE("http2: what is not HTTP/2 is not passed on") {
     (void)talk.server.hear_all();
     const auto flows = rig.ended(4096);
     CHECK(flows.size() == 4096);
-    CHECK(flows[0].error == "the program does not speak HTTP/2 as it should: too many streams at once");
+    CHECK(flows[0].error ==
+          "the program does not speak HTTP/2 as it should: too many streams at once");
   }
   CHECK(rig.idle());
 }
@@ -362,14 +373,16 @@ TEST_CASE("http2: what a server may make us remember is bounded") {
   CHECK(rig.idle());
   const auto flows = rig.ended(1);
   CHECK(flows.size() <= most + 1);
-  CHECK(flows.at(0).error ==
-        "the server does not speak HTTP/2 as it should: more header fields at once than we can hold");
+  CHECK(
+      flows.at(0).error ==
+      "the server does not speak HTTP/2 as it should: more header fields at once than we can hold");
 }
 
 TEST_CASE("http2: streams that have ended are not counted among what is remembered") {
   Rig rig{rig::trusting()};
   Talk talk{rig};
-  const List answer{{":status", "204"}, {"x", std::string(30000, 'x')}, {"y", std::string(30000, 'y')}};
+  const List answer{
+      {":status", "204"}, {"x", std::string(30000, 'x')}, {"y", std::string(30000, 'y')}};
   const std::size_t enough = mitm::intercept::Http2Session::kHeldLimit / 60000 + 2;
   for (std::uint32_t i = 0; i < enough; ++i) {
     passes(talk.program, talk.server, talk.asks.headers(1 + 2 * i, get("/"), true));
@@ -387,7 +400,8 @@ TEST_CASE("http2: a push that the program does not want") {
   CHECK(talk.program.hear_all() == "");
   const auto flows = rig.ended(1);
   CHECK(flows.size() == 1);
-  CHECK(flows.at(0).error == "the server does not speak HTTP/2 as it should: a push that is not allowed");
+  CHECK(flows.at(0).error ==
+        "the server does not speak HTTP/2 as it should: a push that is not allowed");
 }
 
 TEST_CASE("http2: a tunnel is a flow whose body is what it carries") {
@@ -418,7 +432,8 @@ TEST_CASE("http2: programs are not told of QUIC, unless that is allowed") {
     Rig rig{settings};
     Talk talk{rig};
     passes(talk.program, talk.server, talk.asks.headers(1, get("/"), true));
-    std::string told = talk.answers.headers(1, {{":status", "200"}, {"alt-svc", "h3=\":443\""}}, true);
+    std::string told =
+        talk.answers.headers(1, {{":status", "200"}, {"alt-svc", "h3=\":443\""}}, true);
     told += frame(NGHTTP2_ALTSVC, 0, 0, number(1, 2) + "xh3=\":443\"");
     for (std::size_t i = 0; i < told.size(); i += 7) {
       talk.server.say(told.substr(i, 7));
@@ -427,7 +442,8 @@ TEST_CASE("http2: programs are not told of QUIC, unless that is allowed") {
     const std::string heard = talk.program.hear(told.size());
     CHECK(heard.size() == told.size());
     CHECK((heard == told) == allowed);
-    CHECK((heard.find("\x1d\x09\x59\x1d\xc9") != heard.npos) == allowed);  // alt-svc in Huffman's code
+    CHECK((heard.find("\x1d\x09\x59\x1d\xc9") != heard.npos) ==
+          allowed);  // alt-svc in Huffman's code
     CHECK(rig.ended(1).at(0).response_headers.find("alt-svc") == "h3=\":443\"");
     const std::string body = data(1, "alt-svc", false);  // it is not looked for there
     passes(talk.server, talk.program, body);
@@ -445,7 +461,8 @@ TEST_CASE("http2: a push is a flow of its own; gRPC and event streams show that 
          talk.answers.headers(2, {{":status", "200"}}, false) + data(2, "css", true));
   CHECK(rig.ended(1).at(0).url == rig::with_port("https://h.test/style", rig.ended(1).at(0)));
   passes(talk.server, talk.program,
-         talk.answers.headers(1, {{":status", "200"}, {"content-type", "application/grpc+proto"}}, false));
+         talk.answers.headers(1, {{":status", "200"}, {"content-type", "application/grpc+proto"}},
+                              false));
   CHECK(rig.started(1).at(0).status == 200);
 }
 
@@ -456,7 +473,8 @@ TEST_CASE("http2: a server may say its settings first") {
     auto [program, server] = rig.open();
     server.say(settings({{3, 100}}));
     std::this_thread::sleep_for(std::chrono::milliseconds(50));
-    passes(program, server, std::string(kPreface) + settings() + asks.headers(1, get("/first"), true));
+    passes(program, server,
+           std::string(kPreface) + settings() + asks.headers(1, get("/first"), true));
     CHECK(program.hear(15) == settings({{3, 100}}));
     passes(server, program, answers.headers(1, {{":status", "204"}}, true));
     CHECK(rig.ended(1).at(0).status == 204);
@@ -481,11 +499,13 @@ TEST_CASE("http2: begun by prior knowledge or by an upgrade") {
          "GET /up HTTP/1.1\r\nHost: h.test\r\nConnection: Upgrade, HTTP2-Settings\r\nUpgrade: "
          "h2c\r\nHTTP2-Settings: AAMAAABk\r\n\r\n");
   Packer asks, answers;
-  passes(server, program, "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: h2c\r\n\r\n");
+  passes(server, program,
+         "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: h2c\r\n\r\n");
   passes(server, program,
          settings() + answers.headers(1, {{":status", "200"}}, false) + data(1, "first", true));
-  passes(program, server,
-         std::string(kPreface) + settings() + acknowledgement() + asks.headers(3, get("/more"), true));
+  passes(
+      program, server,
+      std::string(kPreface) + settings() + acknowledgement() + asks.headers(3, get("/more"), true));
   passes(server, program, acknowledgement() + answers.headers(3, {{":status", "404"}}, true));
   const auto flows = rig.ended(3);
   CHECK(flows[0].status == 101);
@@ -503,7 +523,8 @@ TEST_CASE("http2: the settings of an upgrade hold from the server's first answer
   passes(program, server,
          "GET /up HTTP/1.1\r\nHost: h.test\r\nConnection: Upgrade, HTTP2-Settings\r\nUpgrade: "
          "h2c\r\nHTTP2-Settings: AAEAAEAAAAIAAAABAAMAAABkAAQBAAAAAAUAAEAA\r\n\r\n");
-  passes(server, program, "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: h2c\r\n\r\n");
+  passes(server, program,
+         "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: h2c\r\n\r\n");
   Packer answers{16384};
   answers.change_table(16384);
   passes(server, program, settings() + answers.headers(1, {{":status", "204"}}, true));

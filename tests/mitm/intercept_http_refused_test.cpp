@@ -1,4 +1,5 @@
-// HTTP/1 that is not passed on, of either side: what each of them gets instead, and what is reported.
+// HTTP/1 that is not passed on, of either side: what each of them gets instead, and what is
+// reported.
 #include <string>
 
 #include "tests/mitm/intercept_rig.h"
@@ -51,7 +52,8 @@ TEST_CASE("http: a malformed request is answered with 400 and never reaches the 
   Rig rig{rig::trusting()};
   auto [program, server] = rig.open();
   program.say(
-      "POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 3\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n");
+      "POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 3\r\nTransfer-Encoding: "
+      "chunked\r\n\r\n0\r\n\r\n");
   const std::string page = program.hear_all();
   CHECK(page.starts_with("HTTP/1.1 400 Bad Request\r\n"));
   CHECK(page.find("Content-Length") != page.npos);
@@ -80,7 +82,8 @@ TEST_CASE("http: the 400 waits for the answers of the requests before it") {
 TEST_CASE("http: a malformed chunk ends the request, the server sees no orderly end") {
   Rig rig{rig::trusting()};
   auto [program, server] = rig.open();
-  passes(program, server, "POST / HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n1\r\na\r\n");
+  passes(program, server,
+         "POST / HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n1\r\na\r\n");
   program.say("zz\r\n");
   CHECK(program.hear_all().starts_with("HTTP/1.1 400"));
   server.hear_all();

@@ -46,7 +46,8 @@ TEST_CASE("http: an exchange passes byte for byte and is reported whole") {
 
 TEST_CASE("http: programs are not told of QUIC, and everything else stays where it was") {
   const std::string told =
-      "HTTP/1.1 200 OK\r\nAlt-Svc: h3=\":443\"; ma=86400\r\nContent-Length: 2\r\nalt-svc: clear\r\n\r\nhi";
+      "HTTP/1.1 200 OK\r\nAlt-Svc: h3=\":443\"; ma=86400\r\nContent-Length: 2\r\nalt-svc: "
+      "clear\r\n\r\nhi";
   SUBCASE("blocked") {
     Rig rig{rig::trusting()};
     auto [program, server] = rig.open();
@@ -54,8 +55,8 @@ TEST_CASE("http: programs are not told of QUIC, and everything else stays where 
     server.say(told);
     const auto heard = program.hear(told.size());
     CHECK(heard.find("lt-") == heard.npos);
-    CHECK(heard == "HTTP/1.1 200 OK" + std::string(30, ' ') + "\r\nContent-Length: 2" + std::string(16, ' ') +
-                       "\r\n\r\nhi");
+    CHECK(heard == "HTTP/1.1 200 OK" + std::string(30, ' ') + "\r\nContent-Length: 2" +
+                       std::string(16, ' ') + "\r\n\r\nhi");
     CHECK(rig.ended(1).at(0).response_headers.find("alt-svc") == "h3=\":443\"; ma=86400");
   }
   SUBCASE("in pieces") {
@@ -84,7 +85,8 @@ TEST_CASE("http: requests on one connection are kept apart, also when pipelined"
   std::string responses;
   for (int i = 0; i < 100; ++i) {
     requests += fmt::format("GET /{} HTTP/1.1\r\nHost: h\r\n\r\n", i);
-    responses += fmt::format("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{}", i, std::string(i, 'x'));
+    responses +=
+        fmt::format("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{}", i, std::string(i, 'x'));
   }
   passes(program, server, requests);
   passes(server, program, responses);
@@ -171,7 +173,8 @@ TEST_CASE("http: HEAD, 304 and 204 have no body whatever their fields say") {
 TEST_CASE("http: 100-continue and other interim responses do not end the exchange") {
   Rig rig{rig::trusting()};
   auto [program, server] = rig.open();
-  passes(program, server, "PUT / HTTP/1.1\r\nHost: h\r\nExpect: 100-continue\r\nContent-Length: 2\r\n\r\n");
+  passes(program, server,
+         "PUT / HTTP/1.1\r\nHost: h\r\nExpect: 100-continue\r\nContent-Length: 2\r\n\r\n");
   passes(server, program, "HTTP/1.1 100 Continue\r\n\r\n");
   passes(program, server, "ab");
   passes(server, program, "HTTP/1.1 103 Early Hints\r\nLink: x\r\n\r\n");
@@ -214,7 +217,8 @@ TEST_CASE("http: an early answer and the end of the connection reach the program
   passes(program, server, "POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 10\r\n\r\nabc");
   server.say("HTTP/1.1 413 Too Large\r\nConnection: close\r\nContent-Length: 0\r\n\r\n");
   server.finish();
-  CHECK(program.hear_all() == "HTTP/1.1 413 Too Large\r\nConnection: close\r\nContent-Length: 0\r\n\r\n");
+  CHECK(program.hear_all() ==
+        "HTTP/1.1 413 Too Large\r\nConnection: close\r\nContent-Length: 0\r\n\r\n");
   CHECK(program.end() == End::fin);
   program.close();
   const auto flow = rig.ended(1).at(0);
@@ -242,7 +246,8 @@ TEST_CASE("http: a server that goes on after its early answer is not listened to
 TEST_CASE("http: an upgrade passes what follows as raw bytes") {
   Rig rig{rig::trusting()};
   auto [program, server] = rig.open();
-  const std::string_view ask = "GET /ws HTTP/1.1\r\nHost: h\r\nConnection: Upgrade\r\nUpgrade: other\r\n\r\n";
+  const std::string_view ask =
+      "GET /ws HTTP/1.1\r\nHost: h\r\nConnection: Upgrade\r\nUpgrade: other\r\n\r\n";
   program.say(std::string(ask) + "early");  // what follows must wait for the answer
   CHECK(server.hear(ask.size()) == ask);
   const std::string_view yes = "HTTP/1.1 101 Switching Protocols\r\nUpgrade: other\r\n\r\n";
@@ -265,7 +270,8 @@ TEST_CASE("http: an upgrade passes what follows as raw bytes") {
 }
 
 TEST_CASE("http: whatever follows an upgrade's request arrives behind the answer") {
-  const std::string_view ask = "GET /ws HTTP/1.1\r\nHost: h\r\nConnection: Upgrade\r\nUpgrade: other\r\n\r\n";
+  const std::string_view ask =
+      "GET /ws HTTP/1.1\r\nHost: h\r\nConnection: Upgrade\r\nUpgrade: other\r\n\r\n";
   const std::string_view yes = "HTTP/1.1 101 Switching Protocols\r\nUpgrade: other\r\n\r\n";
   for (const std::size_t size : {std::size_t{0}, std::size_t{5}, std::size_t{3} << 20}) {
     CAPTURE(size);
@@ -294,7 +300,8 @@ TEST_CASE("http: whatever follows an upgrade's request arrives behind the answer
 TEST_CASE("http: a refused upgrade goes on with HTTP") {
   Rig rig{rig::trusting()};
   auto [program, server] = rig.open();
-  const std::string_view ask = "GET /1 HTTP/1.1\r\nHost: h\r\nConnection: upgrade\r\nUpgrade: h2c\r\n\r\n";
+  const std::string_view ask =
+      "GET /1 HTTP/1.1\r\nHost: h\r\nConnection: upgrade\r\nUpgrade: h2c\r\n\r\n";
   program.say(std::string(ask) + std::string(kGet));
   CHECK(server.hear(ask.size()) == ask);
   passes(server, program, kOk);
@@ -331,16 +338,19 @@ TEST_CASE("http: a URL has the port of the connection where the request names no
   CHECK(flows[1].url == rig::with_port("http://[::1]/a", flows[1]));
   CHECK(flows[2].url == "http://h.test:80/a");
   CHECK(flows[3].url == "http://[::1]:80/a");
-  CHECK(flows[4].url == rig::with_port("http://h.test/a", flows[4]));  // by the connection's first request
+  CHECK(flows[4].url ==
+        rig::with_port("http://h.test/a", flows[4]));  // by the connection's first request
 }
 
 TEST_CASE("http: odd heads in both directions arrive byte for byte, and are shown") {
   Rig rig{rig::trusting()};
   auto [program, server] = rig.open();
   passes(program, server,
-         "\r\nGET /a b HTTP/1.1\r\nHost: h.test:81\r\ncache -control: x\r\nno colon\r\nA: \x01\r\n\r\n");
+         "\r\nGET /a b HTTP/1.1\r\nHost: h.test:81\r\ncache -control: x\r\nno colon\r\nA: "
+         "\x01\r\n\r\n");
   passes(server, program,
-         "HTTP/1.1 099 \x02\r\nSecured by X : y\r\nno colon\r\nA: \x01\x1b\r\nContent-Length: 2\r\n\r\nhi");
+         "HTTP/1.1 099 \x02\r\nSecured by X "
+         ": y\r\nno colon\r\nA: \x01\x1b\r\nContent-Length: 2\r\n\r\nhi");
   passes(program, server, kGet);
   passes(server, program, kOk);
   const auto flow = rig.ended(2).at(0);
@@ -358,7 +368,8 @@ TEST_CASE("http: odd heads in both directions arrive byte for byte, and are show
 TEST_CASE("http: a request line longer than what is looked at first") {
   Rig rig{rig::trusting()};
   auto [program, server] = rig.open();
-  passes(program, server, "GET /" + std::string(100'000, 'x') + " HTTP/1.1\r\nHost: h.test\r\n\r\n");
+  passes(program, server,
+         "GET /" + std::string(100'000, 'x') + " HTTP/1.1\r\nHost: h.test\r\n\r\n");
   passes(server, program, kOk);
   CHECK(rig.ended(1).at(0).type == Type::http);
   CHECK(rig.ended(1).at(0).host == "h.test");
@@ -370,7 +381,8 @@ TEST_CASE("http: bodies of 64 MiB pass both ways at once, and only their beginni
   constexpr std::size_t kSize = 64 << 20;
   std::string body(kSize, '\0');
   for (std::size_t i = 0; i < kSize; ++i) body[i] = static_cast<char>(i * 2654435761U >> 24);
-  const std::string head = fmt::format("POST / HTTP/1.1\r\nHost: h\r\nContent-Length: {}\r\n\r\n", kSize);
+  const std::string head =
+      fmt::format("POST / HTTP/1.1\r\nHost: h\r\nContent-Length: {}\r\n\r\n", kSize);
   const std::string answer = fmt::format("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n", kSize);
   std::thread sender{[&, &p = program] { p.say(head + body); }};
   std::thread echo{[&, &s = server] {

@@ -1,4 +1,5 @@
-// What a side had said before its connection broke, through a real engine: it arrives, and then the reset.
+// What a side had said before its connection broke, through a real engine: it arrives, and then the
+// reset.
 #include <string>
 #include <thread>
 
@@ -17,7 +18,8 @@ using rig::Rig;
 
 namespace {
 
-constexpr std::size_t kMuch = 64 << 10;  ///< more than the program takes at once, less than our kernel does
+constexpr std::size_t kMuch =
+    64 << 10;  ///< more than the program takes at once, less than our kernel does
 constexpr std::string_view kNoProtocol = "\x01 hello\n";
 
 /// A program that takes little at a time.
@@ -36,7 +38,8 @@ void upload(Peer& program) {
 }  // namespace
 
 TEST_CASE("last words: the answer to an upload that the server does not want to the end") {
-  const std::string_view answer = "HTTP/1.1 413 Too Large\r\nConnection: close\r\nContent-Length: 0\r\n\r\n";
+  const std::string_view answer =
+      "HTTP/1.1 413 Too Large\r\nConnection: close\r\nContent-Length: 0\r\n\r\n";
   const SslCtxPtr client = rig::ours().client(), origin = rig::theirs().server("h.test");
   for (const bool tls : {false, true}) {
     CAPTURE(tls);
@@ -45,7 +48,8 @@ TEST_CASE("last words: the answer to an upload that the server does not want to 
     for (std::size_t i = 1; i <= 50; ++i) {
       auto [program, server] = rig.open();
       if (tls) REQUIRE(shake(program, client.get(), server, origin.get(), "h.test").program);
-      const std::string_view head = "POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 1000000000\r\n\r\n";
+      const std::string_view head =
+          "POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 1000000000\r\n\r\n";
       passes(program, server, head);
       std::thread sender{[&p = program] { upload(p); }};
       CHECK(server.hear(1000).size() == 1000);
@@ -70,8 +74,8 @@ TEST_CASE("last words: a server's reset waits for a program that is slow") {
       {"raw, reset", kNoProtocol, "", true},
       {"raw, closed, and the program writes", kNoProtocol, "", false},
       {"HTTP, reset", kGet, "HTTP/1.1 200 OK\r\nContent-Length: 65536\r\n\r\n", true},
-      {"HTTP, closed, and the program writes", kGet, "HTTP/1.1 200 OK\r\nContent-Length: 65536\r\n\r\n",
-       false},
+      {"HTTP, closed, and the program writes", kGet,
+       "HTTP/1.1 200 OK\r\nContent-Length: 65536\r\n\r\n", false},
   };
   for (const auto& one : cases) {
     CAPTURE(one.name);

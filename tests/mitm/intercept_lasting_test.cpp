@@ -1,5 +1,5 @@
-// Answers that only the end of the connection ends: the program may speak on, in a protocol of its own
-// (docker attach), and both are heard until both have ended.
+// Answers that only the end of the connection ends: the program may speak on, in a protocol of its
+// own (docker attach), and both are heard until both have ended.
 #include <string>
 
 #include "tests/mitm/intercept_rig.h"
@@ -16,14 +16,16 @@ constexpr std::string_view kAttach =
     "POST /containers/c/attach?stdin=1 HTTP/1.1\r\nHost: docker\r\nContent-Length: 0\r\n\r\n";
 /// As Docker's own client asks; servers before API 1.21 answer with 200 all the same.
 constexpr std::string_view kUpgrade =
-    "POST /containers/c/attach?stdin=1 HTTP/1.1\r\nHost: docker\r\nConnection: Upgrade\r\nUpgrade: tcp\r\n"
+    "POST /containers/c/attach?stdin=1 HTTP/1.1\r\nHost: docker\r\nConnection: Upgrade\r\n"
+    "Upgrade: tcp\r\n"
     "Content-Length: 0\r\n\r\n";
 constexpr std::string_view kStream =
     "HTTP/1.1 200 OK\r\nContent-Type: application/vnd.docker.raw-stream\r\n\r\n";
 
 /// What a reader of HTTP would hold or refuse.
-constexpr std::string_view kLines[] = {"ls\n", "GET / HTTP/1.1\r\nHost", "\r\n\r\n",
-                                       "POST / HTTP/1.1\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\n"};
+constexpr std::string_view kLines[] = {
+    "ls\n", "GET / HTTP/1.1\r\nHost", "\r\n\r\n",
+    "POST / HTTP/1.1\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\n"};
 
 std::string attach(Peer& program, Peer& server, std::string_view request) {
   passes(program, server, request);

@@ -20,8 +20,8 @@ bool passes(const Learned& learned, Who who, std::string_view host, Learned::Tim
 }  // namespace
 
 TEST_CASE("learned: after three refusals a program passes to that host, for a time") {
-  for (const auto how :
-       {Refusal::unknown_ca, Refusal::bad_certificate, Refusal::certificate_unknown, Refusal::closed}) {
+  for (const auto how : {Refusal::unknown_ca, Refusal::bad_certificate,
+                         Refusal::certificate_unknown, Refusal::closed}) {
     CAPTURE(to_string(how));
     Learned learned;
     CHECK(learned.refused(kCurl, "one.test", how, kStart) == "refusal 1 of 3, then it passes");
@@ -60,8 +60,8 @@ TEST_CASE("learned: the reason names the refusal, its count and the end") {
   CHECK(learned.refused(kCurl, "one.test", Refusal::closed, kStart) ==
         "it passes for 90 seconds now (see osproxy learned)");
   CHECK(learned.reason_to_pass(kCurl, "one.test", kStart) ==
-        "learned: refused osproxy's certificate 1 times (closed the connection right after it); until "
-        "12:01:30Z");
+        "learned: refused osproxy's certificate 1 times (closed the connection right after it); "
+        "until 12:01:30Z");
   const auto list = learned.list(kStart);
   REQUIRE(list.size() == 1);
   CHECK(list[0].program == kCurl.program);
@@ -97,7 +97,8 @@ TEST_CASE("learned: an accepted connection and a long pause end the count") {
   Learned learned{{.after = 2}};
   learned.refused(kCurl, "one.test", Refusal::unknown_ca, kStart);
   learned.accepted(kCurl, "one.test", kStart);
-  CHECK(learned.refused(kCurl, "one.test", Refusal::unknown_ca, kStart) == "refusal 1 of 2, then it passes");
+  CHECK(learned.refused(kCurl, "one.test", Refusal::unknown_ca, kStart) ==
+        "refusal 1 of 2, then it passes");
   CHECK(learned.refused(kCurl, "one.test", Refusal::unknown_ca, kStart + 11min) ==
         "refusal 1 of 2, then it passes");
   CHECK(learned.refused(kCurl, "one.test", Refusal::unknown_ca, kStart + 12min) !=
@@ -153,25 +154,30 @@ TEST_CASE("learned: silence without ALPN counts half, and nothing once the progr
   }
   CHECK_FALSE(passes(learned, kCurl, "one.test", kStart + 1h));
   // What it says of the certificate counts all the same.
-  CHECK(learned.refused(kCurl, "one.test", Refusal::unknown_ca, kStart) == "refusal 1 of 3, then it passes");
+  CHECK(learned.refused(kCurl, "one.test", Refusal::unknown_ca, kStart) ==
+        "refusal 1 of 3, then it passes");
 }
 
 TEST_CASE("learned: silence and alerts add up") {
   Learned learned;
-  CHECK(learned.refused(kCurl, "one.test", Refusal::looked, kStart) == "refusal 1 of 6, then it passes");
+  CHECK(learned.refused(kCurl, "one.test", Refusal::looked, kStart) ==
+        "refusal 1 of 6, then it passes");
   CHECK(learned.refused(kCurl, "one.test", Refusal::bad_certificate, kStart) ==
         "refusal 2 of 4, then it passes");
-  CHECK(learned.refused(kCurl, "one.test", Refusal::closed, kStart) == "refusal 3 of 4, then it passes");
+  CHECK(learned.refused(kCurl, "one.test", Refusal::closed, kStart) ==
+        "refusal 3 of 4, then it passes");
   CHECK(learned.refused(kCurl, "one.test", Refusal::looked, kStart) ==
         "it passes for 10 minutes now (see osproxy learned)");
   CHECK(passes(learned, kCurl, "one.test", kStart));
 }
 
-TEST_CASE("learned: the beginning of passing is told once, not each refusal of what was under way") {
+TEST_CASE(
+    "learned: the beginning of passing is told once, not each refusal of what was under way") {
   Learned learned{{.after = 2}};
   std::vector<std::string> told;
   learned.on_pass([&](const Learned::Entry& entry) {
-    told.push_back(fmt::format("{} {} {} {}", entry.uid, entry.program, entry.host, entry.failures));
+    told.push_back(
+        fmt::format("{} {} {} {}", entry.uid, entry.program, entry.host, entry.failures));
   });
   for (int i = 0; i < 4; ++i) learned.refused(kCurl, "one.test", Refusal::closed, kStart);
   CHECK(told == std::vector<std::string>{"1000 /usr/bin/curl one.test 2"});

@@ -1,5 +1,5 @@
-// What servers get to see of a program through the engine: its hello, its sessions, the user's certificate;
-// and what the key log says of both sides.
+// What servers get to see of a program through the engine: its hello, its sessions, the user's
+// certificate; and what the key log says of both sides.
 #include <algorithm>
 
 #include <fcntl.h>
@@ -31,7 +31,8 @@ struct Seen {
  private:
   static Numbers numbers(const unsigned char* bytes, std::size_t size) {
     Numbers found;
-    for (std::size_t at = 0; at + 1 < size; at += 2) found.push_back(bytes[at] << 8 | bytes[at + 1]);
+    for (std::size_t at = 0; at + 1 < size; at += 2)
+      found.push_back(bytes[at] << 8 | bytes[at + 1]);
     return found;
   }
   static Numbers extension(SSL* ssl, unsigned type) {
@@ -61,7 +62,9 @@ std::string hex_random(SSL* ssl) {
 
 }  // namespace
 
-TEST_CASE("likeness: the server sees the program's ciphers, groups and signatures; with a list only that") {
+TEST_CASE(
+    "likeness: the server sees the program's ciphers, "
+    "groups and signatures; with a list only that") {
   for (const bool own_list : {false, true}) {
     CAPTURE(own_list);
     auto settings = rig::trusting();
@@ -75,8 +78,8 @@ TEST_CASE("likeness: the server sees the program's ciphers, groups and signature
     SSL_CTX_set1_sigalgs_list(client.get(), "ed25519:ECDSA+SHA256:RSA-PSS+SHA256");
     const Seen seen{origin.get()};
     REQUIRE(shake(program, client.get(), server, origin.get(), "h.test").program);
-    CHECK(seen.ciphers ==
-          (own_list ? Numbers{0x1301, 0xc02c, 0x00ff} : Numbers{0x1303, 0x1301, 0xcca9, 0xc014, 0x00ff}));
+    CHECK(seen.ciphers == (own_list ? Numbers{0x1301, 0xc02c, 0x00ff}
+                                    : Numbers{0x1303, 0x1301, 0xcca9, 0xc014, 0x00ff}));
     CHECK(seen.groups == Numbers{24, 29});
     CHECK(seen.signatures == Numbers{0x0807, 0x0403, 0x0804});
   }
@@ -107,7 +110,9 @@ TEST_CASE("likeness: each kind of program resumes its own sessions, however many
   for (const bool again : {false, true}) CHECK(resumed("X25519") == again);
 }
 
-TEST_CASE("client certificate: the server gets that of its host and the flow is good; another is explained") {
+TEST_CASE(
+    "client certificate: the server gets that of its "
+    "host and the flow is good; another is explained") {
   using tls_test::make_signed;
   const auto root = make_signed("Users", nullptr, true);
   const auto me = make_signed("me", &root), stranger = make_signed("stranger");
@@ -150,7 +155,9 @@ TEST_CASE("client certificate: the server gets that of its host and the flow is 
   }
 }
 
-TEST_CASE("client certificate: a server that only wishes for one is told apart from one that does not ask") {
+TEST_CASE(
+    "client certificate: a server that only wishes for one "
+    "is told apart from one that does not ask") {
   for (const bool asks : {true, false}) {
     Rig rig{rig::trusting()};
     auto [program, server] = rig.open();
@@ -177,8 +184,9 @@ TEST_CASE("client certificate: a server that asked for one and then refuses in H
       passes(server, program, fmt::format("HTTP/1.1 {} X\r\nContent-Length: 0\r\n\r\n", status));
       const std::string error = rig.ended(1).at(0).error;
       const bool told = asks && status >= 400 && status <= 403;
-      CHECK_MESSAGE((error.find("asked for a client certificate and was shown none") != error.npos) == told,
-                    error);
+      CHECK_MESSAGE(
+          (error.find("asked for a client certificate and was shown none") != error.npos) == told,
+          error);
       CHECK((error.find("--client-cert") != error.npos) == told);
     }
   }
@@ -190,15 +198,16 @@ TEST_CASE("explained: a server that can use nothing of the program's offer") {
     if (own_list) settings.tls_ciphers = "ECDHE-RSA-AES128-GCM-SHA256";
     Rig rig{settings};
     auto [program, server] = rig.open();
-    const SslCtxPtr client = rig::ours().client(), origin = rig::theirs().server("h.test");  // ECDSA
+    const SslCtxPtr client = rig::ours().client(),
+                    origin = rig::theirs().server("h.test");  // ECDSA
     SSL_CTX_set_max_proto_version(client.get(), TLS1_2_VERSION);
     SSL_CTX_set_cipher_list(client.get(), own_list ? "HIGH" : "ECDHE-RSA-AES128-GCM-SHA256");
     shake(program, client.get(), server, origin.get(), "h.test", {"http/1.1"});
     program.try_say(kGet);
     program.hear_all();
     const std::string error = rig.ended(1).at(0).error;
-    const char* const whose =
-        own_list ? "offered the ciphers of --tls-ciphers" : "offered the ciphers of the program's own hello";
+    const char* const whose = own_list ? "offered the ciphers of --tls-ciphers"
+                                       : "offered the ciphers of the program's own hello";
     CHECK_MESSAGE(error.find(whose) != error.npos, error);
   }
 }
@@ -206,11 +215,12 @@ TEST_CASE("explained: a server that can use nothing of the program's offer") {
 TEST_CASE("keylog: the secrets of both sides are in the file") {
   const tls_test::Directory directory;
   const std::string path = directory / "keys";
-  base::UniqueFd file{::open(path.c_str(), O_WRONLY | O_CREAT | O_APPEND | O_NONBLOCK | O_CLOEXEC, 0600)};
+  base::UniqueFd file{
+      ::open(path.c_str(), O_WRONLY | O_CREAT | O_APPEND | O_NONBLOCK | O_CLOEXEC, 0600)};
   REQUIRE(file);
   auto settings = rig::trusting();
-  settings.keylog = std::make_shared<mitm::tls::Keylog>(std::move(file),
-                                                        [](const base::Error& error) { FAIL(error.text); });
+  settings.keylog = std::make_shared<mitm::tls::Keylog>(
+      std::move(file), [](const base::Error& error) { FAIL(error.text); });
   for (const int version : {TLS1_2_VERSION, TLS1_3_VERSION}) {
     Rig rig{settings};
     auto [program, server] = rig.open();
@@ -221,7 +231,8 @@ TEST_CASE("keylog: the secrets of both sides are in the file") {
     passes(server, program, kOk);
     REQUIRE(settings.keylog->wait(std::chrono::seconds{30}));
     const std::string text = tls_test::contents(path);
-    const std::string label = version == TLS1_2_VERSION ? "CLIENT_RANDOM " : "CLIENT_TRAFFIC_SECRET_0 ";
+    const std::string label =
+        version == TLS1_2_VERSION ? "CLIENT_RANDOM " : "CLIENT_TRAFFIC_SECRET_0 ";
     const std::string ours = hex_random(program.ssl()), theirs = hex_random(server.ssl());
     CHECK(ours != theirs);
     CHECK(text.find(label + ours + " ") != text.npos);

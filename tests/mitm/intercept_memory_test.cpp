@@ -34,7 +34,8 @@ struct Exhausted {
 
 }  // namespace
 
-TEST_CASE("memory: accounts report to their budget what is more than small, and all of it at their end") {
+TEST_CASE(
+    "memory: accounts report to their budget what is more than small, and all of it at their end") {
   auto budget = std::make_shared<MemoryBudget>(kMiB);
   {
     MemoryAccount account{budget};
@@ -70,7 +71,8 @@ TEST_CASE("memory: large requests that are pipelined wait for answers in the ker
   auto settings = rig::trusting();
   Rig rig{settings};
   auto [program, server] = rig.open();
-  const std::string head = "GET / HTTP/1.1\r\nHost: h\r\nx: " + std::string(240'000, 'x') + "\r\n\r\n";
+  const std::string head =
+      "GET / HTTP/1.1\r\nHost: h\r\nx: " + std::string(240'000, 'x') + "\r\n\r\n";
   auto said = std::async(std::launch::async, [&program = program, &head] {
     for (std::size_t i = 0; i < kHeads; ++i) program.say(head);
   });
@@ -95,7 +97,8 @@ TEST_CASE("memory: without any, exchanges pass one by one, and their bodies are 
   auto [program, server] = rig.open();
   const std::string post =
       "POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 100000\r\n\r\n" + std::string(100'000, 'x');
-  auto said = std::async(std::launch::async, [&program = program, &post] { program.say(post + post); });
+  auto said =
+      std::async(std::launch::async, [&program = program, &post] { program.say(post + post); });
   for (int i = 0; i < 2; ++i) {
     CHECK(server.hear(post.size()) == post);
     rig::passes(server, program, kOk);
@@ -145,9 +148,9 @@ TEST_CASE("memory: a header block of HTTP/2 that is yet to end is counted") {
       std::string("\x00\x01x\x7f\x81\x3f", 6) + std::string(127 + 0x81 - 0x80 + (0x3f << 7), 'v');
   std::string block;
   for (int i = 0; i < 20; ++i) block += field;
-  rig::passes(
-      program, server,
-      std::string(frames::kPreface) + frames::settings() + frames::frame(NGHTTP2_HEADERS, 0, 1, block));
+  rig::passes(program, server,
+              std::string(frames::kPreface) + frames::settings() +
+                  frames::frame(NGHTTP2_HEADERS, 0, 1, block));
   CHECK(settings.memory->used() > 100'000);
 }
 
@@ -159,7 +162,8 @@ TEST_CASE("memory: bodies may take a part of it, and everything else goes on as 
   Rig rig{settings};
   auto [program, server] = rig.open();
   rig::passes(program, server, kGet);
-  rig::passes(server, program, "HTTP/1.1 200 OK\r\nContent-Length: " + std::to_string(kBody) + "\r\n\r\n");
+  rig::passes(server, program,
+              "HTTP/1.1 200 OK\r\nContent-Length: " + std::to_string(kBody) + "\r\n\r\n");
   const std::string body(kBody - 1, 'x');
   auto said = std::async(std::launch::async, [&server = server, &body] { server.say(body); });
   CHECK((program.hear(body.size()) == body));
@@ -188,7 +192,8 @@ TEST_CASE("memory: without any, a large head in pieces waits until there is some
   auto [program, server] = rig.open();
   rig::passes(program, server, kGet);
   rig::passes(server, program, kOk);
-  const std::string head = "GET / HTTP/1.1\r\nHost: h\r\nx: " + std::string(240'000, 'x') + "\r\n\r\n";
+  const std::string head =
+      "GET / HTTP/1.1\r\nHost: h\r\nx: " + std::string(240'000, 'x') + "\r\n\r\n";
   std::size_t said = 0;
   // What comes through is read at once: the kernel holds some of it, the engine 16 KiB.
   for (int i = 0; i < 100; ++i) {
@@ -212,7 +217,8 @@ TEST_CASE("memory: without any, a large head in pieces goes on after some second
   auto [program, server] = rig.open();
   rig::passes(program, server, kGet);
   rig::passes(server, program, kOk);
-  const std::string head = "GET / HTTP/1.1\r\nHost: h\r\nx: " + std::string(24'000, 'x') + "\r\n\r\n";
+  const std::string head =
+      "GET / HTTP/1.1\r\nHost: h\r\nx: " + std::string(24'000, 'x') + "\r\n\r\n";
   const auto began = std::chrono::steady_clock::now();
   program.say(head);
   CHECK(server.hear(head.size()) == head);
@@ -226,8 +232,9 @@ TEST_CASE("memory: without any, HTTP/2 passes, without its header fields in the 
   Rig rig{all.settings()};
   auto [program, server] = rig.open();
   frames::Packer up, down;
-  rig::passes(program, server,
-              std::string(frames::kPreface) + frames::settings() + up.headers(1, frames::get("/a"), true));
+  rig::passes(
+      program, server,
+      std::string(frames::kPreface) + frames::settings() + up.headers(1, frames::get("/a"), true));
   rig::passes(server, program,
               frames::settings() + down.headers(1, {{":status", "200"}, {"x", "y"}}, false) +
                   frames::data(1, "body", true));
@@ -238,7 +245,8 @@ TEST_CASE("memory: without any, HTTP/2 passes, without its header fields in the 
   CHECK(flow.response_bytes == 4);
   CHECK(flow.response_body == "");
   CHECK(flow.response_body_cut);
-  CHECK(flow.error == "the memory for all connections was used up: header fields were not recorded");
+  CHECK(flow.error ==
+        "the memory for all connections was used up: header fields were not recorded");
 }
 
 TEST_CASE("memory: without any, messages are shown without what they say, and the flow says why") {
@@ -251,9 +259,10 @@ TEST_CASE("memory: without any, messages are shown without what they say, and th
               "HTTP/1.1 101 Ok\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
               "Sec-WebSocket-Extensions: permessage-deflate\r\n\r\n");
   websocket::Deflater deflater;
-  rig::passes(server, program,
-              websocket::says(websocket::kText, "hello") +
-                  websocket::says(websocket::kText | websocket::kCompressed, deflater.deflate("hello")));
+  rig::passes(
+      server, program,
+      websocket::says(websocket::kText, "hello") +
+          websocket::says(websocket::kText | websocket::kCompressed, deflater.deflate("hello")));
   server.finish();
   program.hear_all();
   program.finish();
@@ -264,8 +273,9 @@ TEST_CASE("memory: without any, messages are shown without what they say, and th
   }
   CHECK(messages[0].message->what.bytes == 5);
   CHECK_FALSE(messages[1].message->what.bytes);
-  CHECK(rig.ended(1).at(0).error ==
-        "the memory for all connections was used up: some messages are shown without what they say");
+  CHECK(
+      rig.ended(1).at(0).error ==
+      "the memory for all connections was used up: some messages are shown without what they say");
 }
 
 TEST_CASE("memory: without any, what is known of HTTP/2 without its fields is still known") {
@@ -279,10 +289,11 @@ TEST_CASE("memory: without any, what is known of HTTP/2 without its fields is st
               std::string(frames::kPreface) + frames::settings() + up.headers(1, request, false) +
                   frames::data(1, std::string("\0\0\0\0\x02hi", 7), true));
   CHECK(rig.messages(1).at(0).type == mitm::flow::Type::grpc);
-  rig::passes(server, program,
-              frames::settings() +
-                  down.headers(1, {{":status", "200"}, {"content-length", "5"}, {"x", "y"}}, false) +
-                  frames::data(1, "hello", false));
+  rig::passes(
+      server, program,
+      frames::settings() +
+          down.headers(1, {{":status", "200"}, {"content-length", "5"}, {"x", "y"}}, false) +
+          frames::data(1, "hello", false));
   rig::passes(program, server, frames::reset(1, NGHTTP2_CANCEL));
   const auto flow = rig.ended(1).at(0);
   CHECK(flow.url.starts_with("https://h.test"));
@@ -297,13 +308,15 @@ TEST_CASE("memory: where no payload is wanted, none is missed") {
   Rig rig{settings};
   auto [program, server] = rig.open();
   rig::passes(program, server, kGet);
-  rig::passes(server, program,
-              "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nContent-Length: 9\r\n\r\ndata: x\n\n");
+  rig::passes(
+      server, program,
+      "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nContent-Length: 9\r\n\r\ndata: x\n\n");
   CHECK(rig.ended(1).at(0).error == "");
   CHECK(all.budget->dropped() == 0);
 }
 
-TEST_CASE("memory: when there is some again, so are the payloads of messages that stand for themselves") {
+TEST_CASE(
+    "memory: when there is some again, so are the payloads of messages that stand for themselves") {
   for (const bool takeover : {true, false}) {
     CAPTURE(takeover);
     Exhausted all;

@@ -1,4 +1,5 @@
-// Dialogues of which each message is an event: WebSocket over HTTP/1.1 and HTTP/2, event streams, gRPC.
+// Dialogues of which each message is an event: WebSocket over HTTP/1.1 and HTTP/2, event streams,
+// gRPC.
 #include "tests/mitm/http2_frames.h"
 #include "tests/mitm/intercept_rig.h"
 #include "tests/mitm/websocket_frames.h"
@@ -21,8 +22,9 @@ void upgrade(Peer& program, Peer& server, std::string_view extra = {}) {
          "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n");
   passes(
       server, program,
-      fmt::format("HTTP/1.1 101 Switching Protocols\r\nUpgrade: WebSocket\r\nConnection: Upgrade\r\n{}\r\n",
-                  extra));
+      fmt::format(
+          "HTTP/1.1 101 Switching Protocols\r\nUpgrade: WebSocket\r\nConnection: Upgrade\r\n{}\r\n",
+          extra));
 }
 
 void end(Peer& program, Peer& server) {
@@ -86,7 +88,8 @@ TEST_CASE("messages: of a WebSocket, each an event of the request's flow, which 
 TEST_CASE("messages: frames that come with the answer, or before it, are read") {
   Rig rig{rig::trusting()};
   auto [program, server] = rig.open();
-  const std::string ask = "GET / HTTP/1.1\r\nHost: h\r\nConnection: upgrade\r\nUpgrade: websocket\r\n\r\n";
+  const std::string ask =
+      "GET / HTTP/1.1\r\nHost: h\r\nConnection: upgrade\r\nUpgrade: websocket\r\n\r\n";
   const std::string yes =
       "HTTP/1.1 101 Ok\r\nUpgrade: websocket\r\nConnection: upgrade\r\n\r\n" + says(kText, "hi");
   program.say(ask + asks(kText, "early"));
@@ -103,7 +106,8 @@ TEST_CASE("messages: compressed as both sides have agreed, kept up to the limit,
   settings.body_limit = 8;
   Rig rig{settings};
   auto [program, server] = rig.open();
-  upgrade(program, server, "Sec-WebSocket-Extensions: permessage-deflate; server_no_context_takeover\r\n");
+  upgrade(program, server,
+          "Sec-WebSocket-Extensions: permessage-deflate; server_no_context_takeover\r\n");
   Deflater up, down{false};
   for (int i = 0; i < 2; ++i) {
     passes(program, server, asks(kText | kCompressed, up.deflate("to and fro")));
@@ -129,8 +133,8 @@ TEST_CASE("messages: whatever cannot be read passes all the same, and the flow s
        "not all messages of the server are shown: a frame has a reserved opcode"},
       {"not masked", "", says(kText, "x"), true,
        "not all messages of the program are shown: a frame of the program is not masked"},
-      {"unknown extension", "Sec-WebSocket-Extensions: x-other; a\r\n", says(kText | 0x10U, "x"), false,
-       "no messages are shown: the WebSocket extension x-other is not known"},
+      {"unknown extension", "Sec-WebSocket-Extensions: x-other; a\r\n", says(kText | 0x10U, "x"),
+       false, "no messages are shown: the WebSocket extension x-other is not known"},
       {"no close frame", "", says(kPing, ""), false, "the WebSocket ended without a close frame"},
   };
   for (const auto& one : cases) {
@@ -162,7 +166,8 @@ TEST_CASE("messages: of a WebSocket inside HTTP/2, beside an ordinary stream") {
   auto [program, server] = rig.open();
   Packer up, down;
   passes(program, server, std::string(kPreface) + settings());
-  passes(server, program, settings({{8, 1}}) + frames::frame(NGHTTP2_SETTINGS, NGHTTP2_FLAG_ACK, 0));
+  passes(server, program,
+         settings({{8, 1}}) + frames::frame(NGHTTP2_SETTINGS, NGHTTP2_FLAG_ACK, 0));
   const List connect = {{":method", "CONNECT"},
                         {":protocol", "websocket"},
                         {":scheme", "https"},
@@ -171,8 +176,8 @@ TEST_CASE("messages: of a WebSocket inside HTTP/2, beside an ordinary stream") {
   const std::string open = up.headers(1, connect, false);
   const std::string other = up.headers(3, get("/other"), true);
   passes(program, server, open + other);
-  const std::string accept =
-      down.headers(1, {{":status", "200"}, {"sec-websocket-extensions", "permessage-deflate"}}, false);
+  const std::string accept = down.headers(
+      1, {{":status", "200"}, {"sec-websocket-extensions", "permessage-deflate"}}, false);
   const std::string answer = down.headers(3, {{":status", "200"}}, false);
   Deflater deflater;
   const std::string text = says(kText | kCompressed, deflater.deflate("from the server"));
@@ -197,7 +202,8 @@ TEST_CASE("messages: of a WebSocket inside HTTP/2, beside an ordinary stream") {
   CHECK(rig.started(1).at(0).id == flows[1].id);
 }
 
-TEST_CASE("messages: what answers a refused WebSocket, or another protocol's CONNECT, is no message") {
+TEST_CASE(
+    "messages: what answers a refused WebSocket, or another protocol's CONNECT, is no message") {
   using namespace frames;
   Rig rig{rig::trusting()};
   auto [program, server] = rig.open();
@@ -205,7 +211,8 @@ TEST_CASE("messages: what answers a refused WebSocket, or another protocol's CON
   passes(program, server, std::string(kPreface) + settings());
   passes(server, program, settings({{8, 1}}));
   std::uint32_t stream = 1;
-  for (const auto& [protocol, status] : {std::pair{"websocket", "403"}, std::pair{"connect-udp", "200"}}) {
+  for (const auto& [protocol, status] :
+       {std::pair{"websocket", "403"}, std::pair{"connect-udp", "200"}}) {
     passes(program, server,
            up.headers(stream,
                       {{":method", "CONNECT"},
@@ -214,8 +221,9 @@ TEST_CASE("messages: what answers a refused WebSocket, or another protocol's CON
                        {":authority", "h.test"},
                        {":path", "/"}},
                       false));
-    passes(server, program,
-           down.headers(stream, {{":status", status}}, false) + data(stream, says(kText, "no"), true));
+    passes(
+        server, program,
+        down.headers(stream, {{":status", status}}, false) + data(stream, says(kText, "no"), true));
     passes(program, server, data(stream, "", true));
     stream += 2;
   }
@@ -260,34 +268,39 @@ TEST_CASE("messages: of gRPC, both ways as they stream, with the trailers in the
   CHECK(rig.started(0).size() == 1);
 }
 
-TEST_CASE("messages: the start of a gRPC-Web call comes before what the program says, over HTTP/1.1 too") {
+TEST_CASE(
+    "messages: the start of a gRPC-Web call comes "
+    "before what the program says, over HTTP/1.1 too") {
   using frames::number;
   Rig rig{rig::trusting()};
   auto [program, server] = rig.open();
-  passes(
-      program, server,
-      "POST /pkg.Service/Method HTTP/1.1\r\nHost: h\r\nContent-Type: application/grpc-web\r\nContent-Length: "
-      "8\r\n\r\n" +
-          number(0, 1) + number(3, 4) + "one");
+  passes(program, server,
+         "POST /pkg.Service/Method HTTP/1.1\r\nHost: h\r\nContent-Type: application/grpc-web\r\n"
+         "Content-Length: 8\r\n\r\n" +
+             number(0, 1) + number(3, 4) + "one");
   const auto message = rig.messages(1).at(0);
   CHECK(words(message) == ">call 3 one");
   REQUIRE(rig.started(0).size() == 1);
   CHECK(rig.started(0)[0].id == message.id);
   passes(server, program,
-         "HTTP/1.1 200 OK\r\nContent-Type: application/grpc-web\r\nContent-Length: 5\r\n\r\n" + number(0, 1) +
-             number(0, 4));
+         "HTTP/1.1 200 OK\r\nContent-Type: application/grpc-web\r\nContent-Length: 5\r\n\r\n" +
+             number(0, 1) + number(0, 4));
   CHECK(rig.ended(1).at(0).id == message.id);
   CHECK(rig.started(0).size() == 1);
 }
 
-TEST_CASE("messages: repeat 2 KiB of a URL, which may be a hundred thousand times as long as they are") {
+TEST_CASE(
+    "messages: repeat 2 KiB of a URL, which may be a hundred thousand times as long as they are") {
   Rig rig{rig::trusting()};
   auto [program, server] = rig.open();
-  rig::passes(program, server, rig::kGet);  // the next head alone would be too long to be told as HTTP
+  rig::passes(program, server,
+              rig::kGet);  // the next head alone would be too long to be told as HTTP
   rig::passes(server, program, rig::kOk);
-  rig::passes(program, server, "GET /" + std::string(200'000, 'u') + " HTTP/1.1\r\nHost: h.test\r\n\r\n");
-  rig::passes(server, program,
-              "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nContent-Length: 6\r\n\r\ndata\n\n");
+  rig::passes(program, server,
+              "GET /" + std::string(200'000, 'u') + " HTTP/1.1\r\nHost: h.test\r\n\r\n");
+  rig::passes(
+      server, program,
+      "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nContent-Length: 6\r\n\r\ndata\n\n");
   const std::string url = rig.ended(2).at(1).url;
   CHECK(url.size() > 200'000);
   CHECK((rig.messages(1).at(0).url == url.substr(0, 2 << 10)));
@@ -298,8 +311,9 @@ TEST_CASE("messages: of an event stream, as each comes; not of one that is compr
   auto [program, server] = rig.open();
   const std::string_view get = "GET /events HTTP/1.1\r\nHost: h\r\n\r\n";
   passes(program, server, get);
-  passes(server, program,
-         "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n");
+  passes(
+      server, program,
+      "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n");
   CHECK(rig.started(1).at(0).status == 200);
   passes(server, program, "16\r\nevent: tick\nid: 1\ndata\r\n");
   passes(server, program, "6\r\n: 12\n\n\r\n");
@@ -314,8 +328,8 @@ TEST_CASE("messages: of an event stream, as each comes; not of one that is compr
   CHECK(rig.ended(1).at(0).id == message.id);
   passes(program, server, get);
   passes(server, program,
-         "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nContent-Encoding: gzip\r\nContent-Length: "
-         "9\r\n\r\n"
+         "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nContent-Encoding: gzip\r\n"
+         "Content-Length: 9\r\n\r\n"
          "data: x\n\n");
   CHECK(rig.ended(2).at(1).error == "");
   CHECK(rig.messages(2).size() == 2);

@@ -1,4 +1,5 @@
-// Programs that begin with a PROXY protocol header: it arrives unchanged, and what follows is intercepted.
+// Programs that begin with a PROXY protocol header: it arrives unchanged, and what follows is
+// intercepted.
 #include <chrono>
 #include <string>
 
@@ -13,7 +14,8 @@ using namespace std::string_literals;
 namespace {
 
 const std::string kText = "PROXY TCP4 192.0.2.1 192.0.2.2 56324 443\r\n";
-const std::string kBinary = "\r\n\r\n\0\r\nQUIT\n\x21\x11\0\x0c\xc0\0\x02\x01\xc0\0\x02\x02\xdc\x04\x01\xbb"s;
+const std::string kBinary =
+    "\r\n\r\n\0\r\nQUIT\n\x21\x11\0\x0c\xc0\0\x02\x01\xc0\0\x02\x02\xdc\x04\x01\xbb"s;
 const std::string kReason = "; behind a PROXY protocol header";
 
 }  // namespace
@@ -86,6 +88,7 @@ TEST_CASE("proxied: rules on the host behind it hold") {
     rig::hang_up(program, server);
     const auto flow = rig.ended(1).at(0);
     CHECK(flow.type == (action == divert::Action::pass ? Type::pass : Type::block));
-    if (action == divert::Action::pass) CHECK(flow.request_bytes == kText.size() + rig::kGet.size());
+    if (action == divert::Action::pass)
+      CHECK(flow.request_bytes == kText.size() + rig::kGet.size());
   }
 }

@@ -1,4 +1,5 @@
-// Programs that do not trust us, through a real engine: what the flow says, and when they begin to pass.
+// Programs that do not trust us, through a real engine: what the flow says, and when they begin to
+// pass.
 #include <future>
 #include <string>
 
@@ -26,14 +27,15 @@ mitm::intercept::Settings with(LearnedSettings learned) {
   return settings;
 }
 
-/// Whether the program's handshake succeeded. `look`: it compares keys once the handshake is over, and
-/// leaves.
+/// Whether the program's handshake succeeded. `look`: it compares keys once the handshake is over,
+/// and leaves.
 bool visit(Rig& rig, SSL_CTX* client, bool look = false, const std::vector<std::string>& alpn = {},
            divert::Verdict verdict = {divert::Action::intercept, "test", {}}) {
   auto [program, server] = rig.open(std::move(verdict));
   const SslCtxPtr origin = rig::theirs().server("h.test");
-  auto accepted = std::async(std::launch::async,
-                             [&server = server, &origin] { return server.start_tls(origin.get(), true); });
+  auto accepted = std::async(std::launch::async, [&server = server, &origin] {
+    return server.start_tls(origin.get(), true);
+  });
   const bool trusted = program.start_tls(client, false, "h.test", alpn);
   if (look) program.finish();
   if (trusted && !look) {
@@ -73,8 +75,8 @@ TEST_CASE("refusal: a program that does not know our CA passes after three alert
     const auto flow = rig.ended(4).back();
     CHECK(flow.type == Type::pass);
     CHECK(flow.decision == "pass");
-    CHECK(
-        flow.reason.starts_with("learned: refused osproxy's certificate 3 times (alert unknown ca); until "));
+    CHECK(flow.reason.starts_with(
+        "learned: refused osproxy's certificate 3 times (alert unknown ca); until "));
     CHECK(flow.host == "h.test");
     // Another program is intercepted as before.
     rig.program("/usr/bin/wget");
@@ -101,15 +103,16 @@ TEST_CASE("refusal: a program that compares keys and leaves without a word passe
         CHECK(flow.type == Type::tls_error);
         CHECK_MESSAGE(flow.error.find("pinning") != std::string::npos, flow.error);
       }
-      CHECK_FALSE(
-          visit(rig, client.get()));  // it sees the server's certificate, which it does not trust here
+      CHECK_FALSE(visit(
+          rig, client.get()));  // it sees the server's certificate, which it does not trust here
       CHECK(rig.ended(needed + 1).back().type == Type::pass);
     }
   }
 }
 
 TEST_CASE(
-    "refusal: three connections that only read a certificate keep none of a program's from being shown") {
+    "refusal: three connections that only read a "
+    "certificate keep none of a program's from being shown") {
   for (const int version : {TLS1_2_VERSION, TLS1_3_VERSION}) {
     CAPTURE(version);
     Rig rig{with({})};
@@ -171,7 +174,8 @@ TEST_CASE("refusal: a program that had left before our certificate was there has
     server.hear_all();
     const auto flow = rig.ended(1).at(0);
     CHECK(flow.type == Type::tls_error);
-    CHECK(flow.error == "the program closed the connection before TLS with the server was agreed on");
+    CHECK(flow.error ==
+          "the program closed the connection before TLS with the server was agreed on");
     CHECK(visit(rig, client.get()));
     CHECK(rig.ended(2).at(1).type == Type::http);
   }
@@ -189,7 +193,9 @@ TEST_CASE("refusal: a connection that is used ends the count") {
   CHECK_MESSAGE(flow.error.ends_with("; refusal 1 of 2, then it passes"), flow.error);
 }
 
-TEST_CASE("refusal: an unknown CA is no reason to pass while no store has ours; the flow says what to do") {
+TEST_CASE(
+    "refusal: an unknown CA is no reason to pass while "
+    "no store has ours; the flow says what to do") {
   Rig rig{with({.after = 1, .ca_trusted = false})};
   rig.program("/usr/bin/curl");
   const SslCtxPtr client = rig::strangers().client();
@@ -203,15 +209,16 @@ TEST_CASE("refusal: an unknown CA is no reason to pass while no store has ours; 
   }
 }
 
-TEST_CASE("refusal: under exec the flow names the file that the program has to be told of, not exec") {
+TEST_CASE(
+    "refusal: under exec the flow names the file that the program has to be told of, not exec") {
   auto settings = with({.after = 1, .ca_trusted = false});
   settings.exec_ca_file = "/ca/ca-bundle.pem";
   Rig rig{settings};
   rig.program("/usr/bin/curl");
   CHECK_FALSE(visit(rig, rig::strangers().client().get()));
   const std::string error = rig.ended(1).back().error;
-  CHECK_MESSAGE(error.starts_with("the program does not trust osproxy's CA (alert unknown ca); it has a list "
-                                  "of CAs of its own"),
+  CHECK_MESSAGE(error.starts_with("the program does not trust osproxy's CA (alert unknown ca); "
+                                  "it has a list of CAs of its own"),
                 error);
   CHECK(error.find("/ca/ca-bundle.pem") != error.npos);
   CHECK(error.find("--cacert") != error.npos);
@@ -220,7 +227,8 @@ TEST_CASE("refusal: under exec the flow names the file that the program has to b
 }
 
 TEST_CASE(
-    "refusal: a program whose clock is wrong by a day trusts our certificates; one that is far off is told") {
+    "refusal: a program whose clock is wrong by a "
+    "day trusts our certificates; one that is far off is told") {
   const struct {
     int days;
     const char* error;  ///< null: it is good
@@ -231,14 +239,15 @@ TEST_CASE(
        "does not trust osproxy's CA, or its clock is wrong (alert bad certificate): osproxy's "
        "certificate is valid from 20"},
       {30,
-       "takes osproxy's certificate for expired (alert certificate expired): its clock may be wrong; "
-       "the certificate is valid from 20"}};
+       "takes osproxy's certificate for expired (alert certificate expired): its clock may be "
+       "wrong; the certificate is valid from 20"}};
   for (const auto& one : cases) {
     CAPTURE(one.days);
     Rig rig{with({.after = 1})};
     rig.program("/usr/bin/curl");
     const SslCtxPtr client = rig::ours().client();
-    X509_VERIFY_PARAM_set_time(SSL_CTX_get0_param(client.get()), std::time(nullptr) + one.days * 86400);
+    X509_VERIFY_PARAM_set_time(SSL_CTX_get0_param(client.get()),
+                               std::time(nullptr) + one.days * 86400);
     CHECK(visit(rig, client.get()) == (one.error == nullptr));
     const auto flow = rig.ended(1).back();
     CHECK(flow.type == (one.error == nullptr ? Type::http : Type::tls_error));

@@ -19,7 +19,8 @@ namespace {
 struct Setting {
   tls_test::Chain chain;
   std::chrono::system_clock::duration later{};
-  LeafCache leaves{chain.signer, {.now = [this] { return std::chrono::system_clock::now() + later; }}};
+  LeafCache leaves{chain.signer,
+                   {.now = [this] { return std::chrono::system_clock::now() + later; }}};
   int asked = 0;
   boost::asio::io_context io{1};
 

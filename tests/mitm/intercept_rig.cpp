@@ -84,8 +84,9 @@ void Peer::say(std::string_view bytes) {
 
 bool Peer::try_say(std::string_view bytes) {
   while (!bytes.empty()) {
-    const auto put = ssl_ ? SSL_write(ssl_.get(), bytes.data(), static_cast<int>(bytes.size()))
-                          : static_cast<int>(::send(fd_.get(), bytes.data(), bytes.size(), MSG_NOSIGNAL));
+    const auto put =
+        ssl_ ? SSL_write(ssl_.get(), bytes.data(), static_cast<int>(bytes.size()))
+             : static_cast<int>(::send(fd_.get(), bytes.data(), bytes.size(), MSG_NOSIGNAL));
     if (put <= 0) return false;
     bytes.remove_prefix(static_cast<std::size_t>(put));
   }
@@ -95,7 +96,8 @@ bool Peer::try_say(std::string_view bytes) {
 std::size_t Peer::say_what_fits(std::string_view bytes) {
   std::size_t said = 0;
   while (said < bytes.size()) {
-    const auto put = ::send(fd_.get(), bytes.data() + said, bytes.size() - said, MSG_NOSIGNAL | MSG_DONTWAIT);
+    const auto put =
+        ::send(fd_.get(), bytes.data() + said, bytes.size() - said, MSG_NOSIGNAL | MSG_DONTWAIT);
     if (put <= 0) break;
     said += static_cast<std::size_t>(put);
   }
@@ -146,7 +148,8 @@ std::string Peer::hear_all() {
   }
 }
 
-bool Peer::start_tls(SSL_CTX* context, bool server, const char* sni, const std::vector<std::string>& alpn) {
+bool Peer::start_tls(SSL_CTX* context, bool server, const char* sni,
+                     const std::vector<std::string>& alpn) {
   ssl_.reset(SSL_new(context));
   SSL_set_fd(ssl_.get(), fd_.get());
   const std::string names = wire_names(alpn);
@@ -169,7 +172,8 @@ bool Peer::start_tls(SSL_CTX* context, bool server, const char* sni, const std::
   return done == 1;
 }
 
-/// The same handshake message in other records: the transcript, which both ends sign, does not have them.
+/// The same handshake message in other records: the transcript, which both ends sign, does not have
+/// them.
 void Peer::say_split_hello() {
   BIO* const out = BIO_new(BIO_s_mem());
   SSL_set_bio(ssl_.get(), BIO_new(BIO_s_mem()), out);
@@ -187,7 +191,8 @@ void Peer::say_split_hello() {
   for (std::size_t at = 0; at < message.size(); at += split_.first) {
     const auto piece = message.substr(at, split_.first);
     records.append("\x16\x03\x01", 3);
-    records.append({static_cast<char>(piece.size() >> 8), static_cast<char>(piece.size())}).append(piece);
+    records.append({static_cast<char>(piece.size() >> 8), static_cast<char>(piece.size())})
+        .append(piece);
   }
   const int now = 1;
   ::setsockopt(fd_.get(), IPPROTO_TCP, TCP_NODELAY, &now, sizeof now);
@@ -271,7 +276,8 @@ mitm::tls::SslCtxPtr Authority::server(const std::string& host) const {
   SSL_CTX_add1_chain_cert(context.get(), signer->intermediate().certificate.get());
   SSL_CTX_set_alpn_select_cb(
       context.get(),
-      [](SSL*, const unsigned char** out, unsigned char* size, const unsigned char* in, unsigned, void*) {
+      [](SSL*, const unsigned char** out, unsigned char* size, const unsigned char* in, unsigned,
+         void*) {
         *out = in + 1;  // the client's first
         *size = in[0];
         return SSL_TLSEXT_ERR_OK;
@@ -358,7 +364,8 @@ Rig::Rig(mitm::intercept::Settings settings, divert::Policy policy, bool want_da
   std::signal(SIGPIPE, SIG_IGN);
   bus_.start();
   auto engine = mitm::intercept::Engine::make(
-      std::move(settings), std::make_shared<const divert::Policy>(std::move(policy)), ours().signer, bus_);
+      std::move(settings), std::make_shared<const divert::Policy>(std::move(policy)), ours().signer,
+      bus_);
   REQUIRE(engine);
   engine_ = std::move(*engine);
   thread_ = std::thread{[this] { context_.run(); }};
@@ -405,14 +412,14 @@ std::pair<Peer, Peer> Rig::open(divert::Verdict verdict, const base::UniqueFd* l
     other.non_blocking(true);
     connection.client = one.remote_endpoint();
     connection.server = other.remote_endpoint();
-    boost::asio::co_spawn(context_,
-                          engine_->intercept(std::move(connection), std::move(one), std::move(other), {}),
-                          [this](std::exception_ptr thrown) {
-                            CHECK(thrown == nullptr);
-                            const std::lock_guard lock{log_.mutex};
-                            --log_.open;
-                            log_.changed.notify_all();
-                          });
+    boost::asio::co_spawn(
+        context_, engine_->intercept(std::move(connection), std::move(one), std::move(other), {}),
+        [this](std::exception_ptr thrown) {
+          CHECK(thrown == nullptr);
+          const std::lock_guard lock{log_.mutex};
+          --log_.open;
+          log_.changed.notify_all();
+        });
   });
   return {Peer{std::move(program)}, Peer{std::move(origin)}};
 }

@@ -1,4 +1,5 @@
-// A connection through a real engine, with the test at both of its ends: "client says, server hears".
+// A connection through a real engine, with the test at both of its ends: "client says, server
+// hears".
 #pragma once
 
 #include <chrono>
@@ -19,7 +20,8 @@ namespace rig {
 
 /// A listening socket on loopback.
 base::UniqueFd listen();
-/// A pair of connected TCP sockets over loopback, both blocking; the second one accepted by `listener`.
+/// A pair of connected TCP sockets over loopback, both blocking; the second one accepted by
+/// `listener`.
 std::pair<base::UniqueFd, base::UniqueFd> tcp_pair(const base::UniqueFd& listener);
 
 /// How a direction ended, as the one who reads sees it.
@@ -40,8 +42,8 @@ class Peer {
   [[nodiscard]] End end() const { return end_; }
   bool start_tls(SSL_CTX* context, bool server, const char* sni = nullptr,
                  const std::vector<std::string>& alpn = {});
-  /// The hello of the next start_tls is sent in records with `record` bytes each, `segment` bytes a write,
-  /// with a pause between.
+  /// The hello of the next start_tls is sent in records with `record` bytes each, `segment` bytes a
+  /// write, with a pause between.
   void split_hello(std::size_t record, std::size_t segment) { split_ = {record, segment}; }
   [[nodiscard]] SSL* ssl() const { return ssl_.get(); }
   void finish(bool notify = true);  ///< ends our direction
@@ -105,11 +107,12 @@ const Authority& strangers();
 
 class Rig {
  public:
-  explicit Rig(mitm::intercept::Settings settings = {}, divert::Policy policy = {}, bool want_data = false);
+  explicit Rig(mitm::intercept::Settings settings = {}, divert::Policy policy = {},
+               bool want_data = false);
   ~Rig();
 
-  /// A new connection: first the program's end, then the server's. Connections over one `listener` have one
-  /// server address.
+  /// A new connection: first the program's end, then the server's. Connections over one `listener`
+  /// have one server address.
   std::pair<Peer, Peer> open(divert::Verdict verdict = {divert::Action::intercept, "test", {}},
                              const base::UniqueFd* listener = nullptr);
 
@@ -119,7 +122,8 @@ class Rig {
     uid_ = uid;
   }
 
-  /// From now on connections are opened of which the engine's kernel takes megabytes at once (as root).
+  /// From now on connections are opened of which the engine's kernel takes megabytes at once (as
+  /// root).
   void take_much_at_once() { takes_much_ = true; }
   /// Kilobytes only, and no more on the way there.
   void take_little_at_once() { takes_little_ = true; }
@@ -138,8 +142,8 @@ class Rig {
   [[nodiscard]] std::promise<void> pause();
   /// From here on a handler that is always ready takes its turns on the engine's thread.
   void watch_turns();
-  /// Ends that. The longest processor time that the thread has spent on anything else between two of its
-  /// turns.
+  /// Ends that. The longest processor time that the thread has spent on anything else between two
+  /// of its turns.
   std::chrono::nanoseconds longest_turn();
 
  private:
@@ -158,7 +162,8 @@ class Rig {
   Log log_;
   mitm::flow::Bus bus_;
   boost::asio::io_context context_{1};
-  boost::asio::executor_work_guard<boost::asio::io_context::executor_type> work_{context_.get_executor()};
+  boost::asio::executor_work_guard<boost::asio::io_context::executor_type> work_{
+      context_.get_executor()};
   std::unique_ptr<mitm::intercept::Engine> engine_;
   std::thread thread_;
   std::uint64_t ids_ = 0;

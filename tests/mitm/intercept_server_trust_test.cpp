@@ -1,4 +1,5 @@
-// Servers that cannot be trusted, or with which TLS fails: what the program is told, and what is reported.
+// Servers that cannot be trusted, or with which TLS fails: what the program is told, and what is
+// reported.
 #include <chrono>
 #include <future>
 #include <string>
@@ -23,28 +24,31 @@ using rig::shake;
 using rig::with_pages;
 
 TEST_CASE(
-    "tls: whatever is wrong with the server's certificate, an HTTP client may get a page that says so") {
+    "tls: whatever is wrong with the server's certificate, "
+    "an HTTP client may get a page that says so") {
   struct Case {
     const char* name;
     const rig::Authority& authority;
     const char* host;
     std::vector<const char*> why;
   };
-  const Case cases[] = {{"unknown CA",
-                         rig::strangers(),
-                         "h.test",
-                         {"unable to get local issuer", "it is signed by", "--upstream-ca", "--insecure"}},
-                        {"another name",
-                         rig::theirs(),
-                         "other.test",
-                         {"ostname mismatch (it is for other.test)", "--insecure"}}};
+  const Case cases[] = {
+      {"unknown CA",
+       rig::strangers(),
+       "h.test",
+       {"unable to get local issuer", "it is signed by", "--upstream-ca", "--insecure"}},
+      {"another name",
+       rig::theirs(),
+       "other.test",
+       {"ostname mismatch (it is for other.test)", "--insecure"}}};
   for (const auto& one : cases) {
     CAPTURE(one.name);
     Rig rig{with_pages()};
     auto [program, server] = rig.open();
     const SslCtxPtr client = rig::ours().client();
     const SslCtxPtr origin = one.authority.server(one.host);
-    const auto done = shake(program, client.get(), server, origin.get(), "h.test", {"h2", "http/1.1"});
+    const auto done =
+        shake(program, client.get(), server, origin.get(), "h.test", {"h2", "http/1.1"});
     REQUIRE(done.program);
     program.say(kGet);
     const std::string page = program.hear_all();
@@ -93,7 +97,8 @@ TEST_CASE("tls: a server that breaks off the handshake is named in the page") {
   CHECK(rig.ended(1).at(0).status == 502);
 }
 
-TEST_CASE("tls: a program that does not speak HTTP gets an alert when the server cannot be verified") {
+TEST_CASE(
+    "tls: a program that does not speak HTTP gets an alert when the server cannot be verified") {
   Rig rig{with_pages()};
   auto [program, server] = rig.open();
   const SslCtxPtr client = rig::ours().client();
@@ -110,7 +115,9 @@ TEST_CASE("tls: a program that does not speak HTTP gets an alert when the server
   CHECK(flow.upstream_tls->certificates->size() == 2);
 }
 
-TEST_CASE("tls: what is wrong with the server's certificate reaches the program as the alert that says it") {
+TEST_CASE(
+    "tls: what is wrong with the server's certificate "
+    "reaches the program as the alert that says it") {
   struct Refusal {
     const char* name;
     const char* alert;  ///< OpenSSL's words, as the program has them
@@ -121,11 +128,12 @@ TEST_CASE("tls: what is wrong with the server's certificate reaches the program 
   };
   using std::chrono::hours;
   const auto now = std::chrono::system_clock::now();
-  const mitm::tls::Validity good{now - hours{1}, now + hours{1}}, past{now - hours{9}, now - hours{1}},
-      future{now + hours{1}, now + hours{9}};
+  const mitm::tls::Validity good{now - hours{1}, now + hours{1}},
+      past{now - hours{9}, now - hours{1}}, future{now + hours{1}, now + hours{9}};
   const Refusal cases[] = {
       {"expired", "alert certificate expired", "certificate has expired", "DNS:h.test", past, true},
-      {"not yet valid", "alert bad certificate", "certificate is not yet valid", "DNS:h.test", future, true},
+      {"not yet valid", "alert bad certificate", "certificate is not yet valid", "DNS:h.test",
+       future, true},
       {"another name", "alert bad certificate", "ostname mismatch", "DNS:other.test", good, true},
       {"unknown CA", "alert unknown ca", "self-signed certificate", "DNS:h.test", good, false}};
   for (const auto& one : cases) {
@@ -174,7 +182,8 @@ TEST_CASE("tls: a server's own alert reaches the program") {
   });
   CHECK_FALSE(program.start_tls(client.get(), false, "h.test", {"http/1.1"}));
   refusing.get();
-  CHECK_MESSAGE(program.tls_error().find("unrecognized name") != std::string::npos, program.tls_error());
+  CHECK_MESSAGE(program.tls_error().find("unrecognized name") != std::string::npos,
+                program.tls_error());
   const auto flow = rig.ended(1).at(0);
   CHECK(flow.error ==
         "TLS with h.test failed: the server does not serve this name (alert unrecognized name)");
@@ -186,8 +195,8 @@ TEST_CASE("tls: a server that does not speak TLS is called that") {
       {"HTTP/1.1 400 Bad Request\r\n\r\n",
        "TLS with h.test failed: the server speaks plain HTTP on this port, not TLS ("},
       {"SSH-2.0-OpenSSH_9\r\n",
-       "TLS with h.test failed: the server does not speak TLS on this port: its answer begins with "
-       "\"SSH-2.0-OpenSSH_\" ("}};
+       "TLS with h.test failed: the server does not speak TLS on this port: its answer begins "
+       "with \"SSH-2.0-OpenSSH_\" ("}};
   for (const auto& [answer, error] : cases) {
     Rig rig{rig::trusting()};
     auto [program, server] = rig.open();
@@ -230,7 +239,8 @@ TEST_CASE("tls: the server's certificates are told, when a session is resumed as
 }
 
 TEST_CASE(
-    "tls: a program that speaks nothing but HTTP/2 is told in HTTP/2 why the server cannot be trusted") {
+    "tls: a program that speaks nothing but HTTP/2 is "
+    "told in HTTP/2 why the server cannot be trusted") {
   Rig rig{with_pages()};
   auto [program, server] = rig.open();
   const SslCtxPtr client = rig::ours().client();
@@ -238,12 +248,15 @@ TEST_CASE(
   REQUIRE(shake(program, client.get(), server, origin.get(), "h.test", {"h2"}).program);
   CHECK(alpn_of(program) == "h2");
   frames::Packer packer;
-  program.say(std::string(frames::kPreface) + frames::settings() + packer.headers(1, frames::get("/"), true));
+  program.say(std::string(frames::kPreface) + frames::settings() +
+              packer.headers(1, frames::get("/"), true));
   const std::string heard = program.hear_all();
   struct Answer final : mitm::http::Http2Reader::Handler {
     int status = 0;
     std::string body;
-    void headers(std::uint32_t, mitm::http::Http2Head& head, bool) override { status = head.status; }
+    void headers(std::uint32_t, mitm::http::Http2Head& head, bool) override {
+      status = head.status;
+    }
     void data(std::uint32_t, std::string_view bytes, bool) override { body += bytes; }
     void reset(std::uint32_t, std::uint32_t) override {}
     void promise(std::uint32_t, std::uint32_t, mitm::http::Http2Head&) override {}

@@ -29,7 +29,8 @@ Handshake shake(Peer& program, SSL_CTX* client, Peer& server, SSL_CTX* origin) {
   return result;
 }
 
-/// What is said in plain, in turns, the server first; the last is its answer to the program's request.
+/// What is said in plain, in turns, the server first; the last is its answer to the program's
+/// request.
 struct Plain {
   const char* protocol;
   std::vector<std::string> said;
@@ -37,7 +38,8 @@ struct Plain {
 
 const std::vector<Plain>& plain_beginnings() {
   static const std::vector<Plain> all{
-      {"smtp", {"220 x\r\n", "EHLO me\r\n", "250-x\r\n250 STARTTLS\r\n", "STARTTLS\r\n", "220 go\r\n"}},
+      {"smtp",
+       {"220 x\r\n", "EHLO me\r\n", "250-x\r\n250 STARTTLS\r\n", "STARTTLS\r\n", "220 go\r\n"}},
       {"imap", {"* OK x\r\n", "a STARTTLS\r\n", "a OK go\r\n"}},
       {"pop3", {"+OK x\r\n", "STLS\r\n", "+OK go\r\n"}},
       {"ftp", {"220 x\r\n", "AUTH TLS\r\n", "234 go\r\n"}},
@@ -62,7 +64,8 @@ std::size_t talk(const Plain& plain, Peer& program, Peer& server) {
 const std::string& mysql_greeting() {
   static const std::string packet = "\x4a\x00\x00\x00\x0a"s + "8.0.36\0"s + "\x08\x00\x00\x00"s +
                                     "12345678\0"s + "\xff\xff\xff\x02\x00\xff\xdf\x15"s +
-                                    std::string(10, '\0') + "123456789012\0"s + "caching_sha2_password\0"s;
+                                    std::string(10, '\0') + "123456789012\0"s +
+                                    "caching_sha2_password\0"s;
   return packet;
 }
 const std::string& mysql_request() {
@@ -145,7 +148,8 @@ TEST_CASE("starttls: MySQL goes on without an answer, its hello in the same segm
       SSL_connect(ssl.get());
       char* hello = nullptr;
       const long size = BIO_get_mem_data(out, &hello);
-      const std::string words = mysql_request() + std::string(hello, static_cast<std::size_t>(size));
+      const std::string words =
+          mysql_request() + std::string(hello, static_cast<std::size_t>(size));
       const auto began = std::chrono::steady_clock::now();
       program.say(words.substr(0, 200));
       std::this_thread::sleep_for(std::chrono::milliseconds{50});
@@ -154,7 +158,8 @@ TEST_CASE("starttls: MySQL goes on without an answer, its hello in the same segm
       CHECK(server.start_tls(origin.get(), true));
       CHECK(SSL_get_servername(server.ssl(), TLSEXT_NAMETYPE_host_name) == std::string("h.test"));
       CHECK(std::chrono::steady_clock::now() - began < std::chrono::seconds{3});
-      CHECK(program.hear(1) == "\x16");  // a hello of ours: the server's would not come back without it
+      CHECK(program.hear(1) ==
+            "\x16");  // a hello of ours: the server's would not come back without it
       program.close();
       server.hear_all();
     }
@@ -198,7 +203,8 @@ TEST_CASE("starttls: a refusal after which the program goes on in plain") {
   CHECK(flow.error == "");
 }
 
-TEST_CASE("starttls: commands behind the request reach the server in plain, before TLS, and not in it") {
+TEST_CASE(
+    "starttls: commands behind the request reach the server in plain, before TLS, and not in it") {
   Rig rig{rig::trusting()};
   auto [program, server] = rig.open();
   passes(server, program, "220 x\r\n");
@@ -268,7 +274,8 @@ TEST_CASE("starttls: rules on the host hold for the SNI: pass") {
     const auto size = talk(plain, program, server);
     const SslCtxPtr client = rig::strangers().client();
     const SslCtxPtr origin = rig::strangers().server("h.test");
-    CHECK(shake(program, client.get(), server, origin.get()).program);  // with the server's own certificate
+    CHECK(shake(program, client.get(), server, origin.get())
+              .program);  // with the server's own certificate
     passes(program, server, "EHLO me\r\n");
     rig::hang_up(program, server);
     const auto flow = rig.ended(1).at(0);
@@ -317,13 +324,15 @@ TEST_CASE("starttls: rules on the host hold for the SNI: block") {
   CHECK(flow.starttls == "smtp");
 }
 
-TEST_CASE("starttls: a server or program that refuses the other's certificate ends in a tls_error") {
+TEST_CASE(
+    "starttls: a server or program that refuses the other's certificate ends in a tls_error") {
   for (const bool by_program : {true, false}) {
     Rig rig{rig::trusting()};
     auto [program, server] = rig.open();
     talk(plain_beginnings()[0], program, server);
     const SslCtxPtr client = by_program ? rig::strangers().client() : rig::ours().client();
-    const SslCtxPtr origin = by_program ? rig::theirs().server("h.test") : rig::strangers().server("h.test");
+    const SslCtxPtr origin =
+        by_program ? rig::theirs().server("h.test") : rig::strangers().server("h.test");
     const auto done = shake(program, client.get(), server, origin.get());
     CHECK_FALSE(done.program);
     if (!by_program) CHECK(program.tls_error().find("unknown ca") != std::string::npos);
@@ -402,7 +411,8 @@ TEST_CASE("starttls: a rule on the host selects a connection that passes otherwi
 TEST_CASE("starttls: of a connection that passes, and stays so, nobody hears a word") {
   struct Case {
     const char* sni;
-    std::vector<std::string> more;  ///< plain words in turns, the program first; else TLS for another host
+    std::vector<std::string>
+        more;  ///< plain words in turns, the program first; else TLS for another host
   };
   const Case cases[] = {
       {"other.test", {}},
@@ -410,14 +420,15 @@ TEST_CASE("starttls: of a connection that passes, and stays so, nobody hears a w
       {nullptr, {"QUIT\r\n", "221 bye\r\n"}}};
   for (const auto& [sni, more] : cases) {
     Rig rig{rig::trusting(), policy_for(divert::Action::intercept), true};
-    auto [program, server] = rig.open({divert::Action::pass, "test", {{0, divert::Action::intercept}}});
+    auto [program, server] =
+        rig.open({divert::Action::pass, "test", {{0, divert::Action::intercept}}});
     std::size_t size = 0;
     if (sni != nullptr) {
       size = talk(plain_beginnings()[0], program, server);
       const SslCtxPtr client = rig::strangers().client();
       const SslCtxPtr origin = rig::strangers().server(sni);
-      auto accepted =
-          std::async(std::launch::async, [&, &s = server] { return s.start_tls(origin.get(), true); });
+      auto accepted = std::async(std::launch::async,
+                                 [&, &s = server] { return s.start_tls(origin.get(), true); });
       CHECK(program.start_tls(client.get(), false, sni));
       CHECK(accepted.get());
     } else {

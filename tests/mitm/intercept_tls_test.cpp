@@ -111,7 +111,8 @@ TEST_CASE("tls: a program without SNI is served by address") {
   CHECK(flow.host == "x");
 }
 
-TEST_CASE("tls: sessions are resumed upstream, and the leaf still mirrors the server's certificate") {
+TEST_CASE(
+    "tls: sessions are resumed upstream, and the leaf still mirrors the server's certificate") {
   Rig rig{rig::trusting()};
   const SslCtxPtr origin = rig::theirs().server("h.test");
   const SslCtxPtr client = rig::ours().client();
@@ -161,8 +162,8 @@ TEST_CASE("tls: a program that leaves in the handshake is reported") {
   Rig rig{rig::trusting()};
   auto [program, server] = rig.open();
   const SslCtxPtr origin = rig::theirs().server("h.test");
-  auto accepted =
-      std::async(std::launch::async, [&s = server, &origin] { return s.start_tls(origin.get(), true); });
+  auto accepted = std::async(std::launch::async,
+                             [&s = server, &origin] { return s.start_tls(origin.get(), true); });
   {
     const SslCtxPtr client = rig::ours().client();
     mitm::tls::SslPtr ssl{SSL_new(client.get())};
@@ -178,7 +179,8 @@ TEST_CASE("tls: a program that leaves in the handshake is reported") {
   CHECK(program.hear(5).starts_with("\x16\x03"));
   program.finish();
   program.hear_all();
-  CHECK(rig.ended(1).at(0).error.find("closed the connection during the TLS handshake") != std::string::npos);
+  CHECK(rig.ended(1).at(0).error.find("closed the connection during the TLS handshake") !=
+        std::string::npos);
 }
 
 TEST_CASE("tls: a server that wants a client certificate is explained") {
@@ -224,7 +226,8 @@ TEST_CASE("tls: an end without close_notify leaves the other direction as it is"
     auto [program, server] = rig.open();
     const SslCtxPtr client = rig::ours().client();
     const SslCtxPtr origin = rig::theirs().server("h.test");
-    for (SSL_CTX* context : {client.get(), origin.get()})  // else OpenSSL gives up both directions itself
+    for (SSL_CTX* context :
+         {client.get(), origin.get()})  // else OpenSSL gives up both directions itself
       SSL_CTX_set_options(context, SSL_OP_IGNORE_UNEXPECTED_EOF);
     REQUIRE(shake(program, client.get(), server, origin.get(), "h.test").program);
     passes(program, server, "\x01 no HTTP\n");
@@ -251,7 +254,8 @@ TEST_CASE("tls: an error right behind data is a reset for the program, not an en
     ::setsockopt(server.fd(), IPPROTO_TCP, TCP_CORK, &on, sizeof on);
     server.say("HTTP/1.1 200 OK\r\n\r\nhalf");
     const std::string junk = std::string("\x17\x03\x03\x00\x20", 5) + std::string(32, 'x');
-    CHECK(::send(server.fd(), junk.data(), junk.size(), MSG_NOSIGNAL) == static_cast<ssize_t>(junk.size()));
+    CHECK(::send(server.fd(), junk.data(), junk.size(), MSG_NOSIGNAL) ==
+          static_cast<ssize_t>(junk.size()));
     ::setsockopt(server.fd(), IPPROTO_TCP, TCP_CORK, &off, sizeof off);
     CHECK(program.hear_all().ends_with("half"));
     CHECK(program.end() == End::reset);

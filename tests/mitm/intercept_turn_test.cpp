@@ -1,6 +1,6 @@
-// One connection whose bytes cost far more than they are: the others of its io_context get their turns all
-// the same. What is measured is the processor time of the engine's thread between two runs of a handler that
-// is always ready, which a busy machine does not change.
+// One connection whose bytes cost far more than they are: the others of its io_context get their
+// turns all the same. What is measured is the processor time of the engine's thread between two
+// runs of a handler that is always ready, which a busy machine does not change.
 #include <ctime>
 #include <functional>
 #include <future>
@@ -46,7 +46,8 @@ void ask_for(Peer& program, Peer& server, std::string_view answer) {
 void begin_long_url(Peer& program, Peer& server) {
   rig::passes(program, server, rig::kGet);  // the first head would be too long to be told as HTTP
   rig::passes(server, program, rig::kOk);
-  rig::passes(program, server, "GET /" + std::string(240'000, 'u') + " HTTP/1.1\r\nHost: h.test\r\n\r\n");
+  rig::passes(program, server,
+              "GET /" + std::string(240'000, 'u') + " HTTP/1.1\r\nHost: h.test\r\n\r\n");
   rig::passes(server, program, "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\r\n");
 }
 
@@ -75,7 +76,8 @@ void begin_http2(Peer& program, Peer& server) {
   frames::Packer packer;
   rig::passes(program, server, std::string(frames::kPreface) + frames::settings({{1, 64 << 10}}));
   rig::passes(server, program, frames::settings({{1, 64 << 10}}) + frames::acknowledgement());
-  rig::passes(program, server, frames::acknowledgement() + packer.headers(1, frames::get("/"), false));
+  rig::passes(program, server,
+              frames::acknowledgement() + packer.headers(1, frames::get("/"), false));
 }
 
 /// Enlarges the table to 64 KiB and puts a field of 60,000 bytes there.
@@ -96,8 +98,9 @@ constexpr std::string_view kFourTimes = "\xbe\xbe\xbe\xbe";
 
 void begin_large_field(Peer& program, Peer& server) {
   begin_http2(program, server);
-  rig::passes(server, program,
-              frames::frame(NGHTTP2_HEADERS, NGHTTP2_FLAG_END_HEADERS, 1, large_field().append(kInterim)));
+  rig::passes(
+      server, program,
+      frames::frame(NGHTTP2_HEADERS, NGHTTP2_FLAG_END_HEADERS, 1, large_field().append(kInterim)));
 }
 
 void begin_grpc(Peer& program, Peer& server) {
@@ -169,14 +172,18 @@ std::vector<Flood> floods() {
       frame(NGHTTP2_HEADERS, NGHTTP2_FLAG_END_HEADERS, 1, std::string(kInterim).append(kFourTimes));
   const std::string fields = "GET / HTTP/1.1\r\nHost: h\r\n" + repeated("a:\r\n", 60'000) + "\r\n";
   return {
-      {"a WebSocket whose messages unfold to 150 times their size", begin_websocket, bomb(180), kMiB},
-      {"a WebSocket whose messages unfold to 1000 times their size", begin_websocket, bomb(3 << 20), kMiB},
-      {"empty pings of a WebSocket", begin_websocket, websocket::says(websocket::kPing, ""), kMiB / 4},
+      {"a WebSocket whose messages unfold to 150 times their size", begin_websocket, bomb(180),
+       kMiB},
+      {"a WebSocket whose messages unfold to 1000 times their size", begin_websocket, bomb(3 << 20),
+       kMiB},
+      {"empty pings of a WebSocket", begin_websocket, websocket::says(websocket::kPing, ""),
+       kMiB / 4},
       {"empty events", answer("Content-Type: text/event-stream\r\n"), "data\n\n", kMiB / 2},
       {"empty events of a long URL", begin_long_url, "data\n\n", 96 << 10},
       {"chunks of a byte", answer("Transfer-Encoding: chunked\r\n"), "1\r\nx\r\n", 4 * kMiB},
       {"a body", answer("Content-Length: 999999999\r\n"), std::string(kMiB, 'x'), 64 * kMiB},
-      {"empty messages of gRPC", begin_grpc, frames::data(1, std::string(5000, '\0'), false), kMiB / 2},
+      {"empty messages of gRPC", begin_grpc, frames::data(1, std::string(5000, '\0'), false),
+       kMiB / 2},
       {"streams that are reset at once", begin_http2, frames::reset(1, NGHTTP2_NO_ERROR), kMiB / 2},
       {"large fields of interim answers", begin_large_field, interim, kMiB / 4},
       {"pings of HTTP/2", begin_http2, frame(NGHTTP2_PING, 0, 0, "12345678"), 4 * kMiB},
@@ -185,8 +192,8 @@ std::vector<Flood> floods() {
   };
 }
 
-/// All of `wire`, as much as possible of it at once, to an engine that meanwhile counts its turns. What it
-/// carries is heard by `to`.
+/// All of `wire`, as much as possible of it at once, to an engine that meanwhile counts its turns.
+/// What it carries is heard by `to`.
 void check_turns(Rig& rig, Peer& from, Peer& to, std::string_view wire, std::size_t carried) {
   rig.watch_turns();
   std::promise<void> resume = rig.pause();
@@ -258,7 +265,8 @@ TEST_CASE("turn: records of TLS that carry little or nothing do not hold up the 
     Rig rig{rig::trusting()};
     rig.take_much_at_once();
     auto [program, server] = rig.open();
-    const mitm::tls::SslCtxPtr client = rig::ours().client(), origin = rig::theirs().server("h.test");
+    const mitm::tls::SslCtxPtr client = rig::ours().client(),
+                               origin = rig::theirs().server("h.test");
     REQUIRE(shake(program, client.get(), server, origin.get(), "h.test", {"http/1.1"}).program);
     const std::string length = "Content-Length: 999999999\r\n\r\n";
     rig::passes(program, server, "POST / HTTP/1.1\r\nHost: h.test\r\n" + length);
@@ -283,7 +291,8 @@ TEST_CASE("turn: a context that has seconds of turns to run shows signs of life 
     longest = std::max(longest, now - std::exchange(last, now));
   });
   constexpr int kBusy = 500;
-  for (int i = 0; i < kBusy; ++i) boost::asio::co_spawn(context, use_up_turns(2), boost::asio::detached);
+  for (int i = 0; i < kBusy; ++i)
+    boost::asio::co_spawn(context, use_up_turns(2), boost::asio::detached);
   context.run();
   longest = std::max(longest, processor_time() - last);
   CHECK(longest < std::chrono::milliseconds{800});

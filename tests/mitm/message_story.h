@@ -1,5 +1,5 @@
-// What a reader of messages tells, as one line: whole, byte by byte, and cut at every offset it must be the
-// same.
+// What a reader of messages tells, as one line: whole, byte by byte, and cut at every offset it
+// must be the same.
 #pragma once
 
 #include <functional>
@@ -23,10 +23,12 @@ struct Teller final : MessageReader::Handler {
   std::string text;
 
   void message(Message& message) override {
-    text += fmt::format("[{}{}{}{}", to_string(message.kind), message.compressed ? " compressed" : "",
-                        message.name.empty() ? "" : " name=" + message.name,
-                        message.id.empty() ? "" : " id=" + message.id);
-    if (message.kind == Message::Kind::close) text += fmt::format(" {} {}", message.code, message.reason);
+    text +=
+        fmt::format("[{}{}{}{}", to_string(message.kind), message.compressed ? " compressed" : "",
+                    message.name.empty() ? "" : " name=" + message.name,
+                    message.id.empty() ? "" : " id=" + message.id);
+    if (message.kind == Message::Kind::close)
+      text += fmt::format(" {} {}", message.code, message.reason);
     text += fmt::format(
         " {}/{} {}{}]", message.bytes ? std::to_string(*message.bytes) : "?", message.wire_bytes,
         message.payload.size() > 60 ? std::string("...") : message.payload, message.cut ? "~" : "");

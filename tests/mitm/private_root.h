@@ -1,5 +1,5 @@
-// The real tools on a copy-on-write copy of the whole file system: what a test installs there, the machine
-// never sees.
+// The real tools on a copy-on-write copy of the whole file system: what a test installs there, the
+// machine never sees.
 #pragma once
 
 #include <filesystem>
@@ -24,8 +24,8 @@ class Problems {
   }
   template <class A, class B>
   void equal(const A& is, const B& wanted, const std::string& what) {
-    expect(is == wanted,
-           fmt::format("{}: is {:?}, not {:?}", what, fmt::format("{}", is), fmt::format("{}", wanted)));
+    expect(is == wanted, fmt::format("{}: is {:?}, not {:?}", what, fmt::format("{}", is),
+                                     fmt::format("{}", wanted)));
   }
   [[nodiscard]] const std::string& text() const { return text_; }
 
@@ -34,13 +34,15 @@ class Problems {
 };
 
 inline bool enter_private_root(const std::string& place) {
-  const auto mount_at = [&](const char* from, const std::string& at, const char* kind, unsigned long flags,
-                            const std::string& options) {
+  const auto mount_at = [&](const char* from, const std::string& at, const char* kind,
+                            unsigned long flags, const std::string& options) {
     return ::mount(from, at.c_str(), kind, flags, options.empty() ? nullptr : options.c_str()) == 0;
   };
-  if (::unshare(CLONE_NEWNS) != 0 || !mount_at("none", "/", nullptr, MS_REC | MS_PRIVATE, "")) return false;
+  if (::unshare(CLONE_NEWNS) != 0 || !mount_at("none", "/", nullptr, MS_REC | MS_PRIVATE, ""))
+    return false;
   if (!mount_at("tmpfs", place, "tmpfs", 0, "mode=755")) return false;
-  for (const char* name : {"upper", "work", "root"}) std::filesystem::create_directory(place + "/" + name);
+  for (const char* name : {"upper", "work", "root"})
+    std::filesystem::create_directory(place + "/" + name);
   const std::string root = place + "/root";
   return mount_at("overlay", root, "overlay", 0,
                   fmt::format("lowerdir=/,upperdir={0}/upper,workdir={0}/work", place)) &&
@@ -50,7 +52,8 @@ inline bool enter_private_root(const std::string& place) {
          ::chdir("/") == 0;
 }
 
-/// Runs body(Problems&) in a child that has all of / to itself; what it found, empty when all was well.
+/// Runs body(Problems&) in a child that has all of / to itself; what it found, empty when all was
+/// well.
 template <class Body>
 std::string in_private_root(Body body) {
   std::string place = "/tmp/osproxy-root-XXXXXX";
@@ -64,13 +67,15 @@ std::string in_private_root(Body body) {
     problems.expect(enter_private_root(place), "cannot make a private root");
     if (problems.text().empty()) body(problems);
     const std::string& text = problems.text();
-    const bool told = ::write(ends[1], text.data(), text.size()) == static_cast<ssize_t>(text.size());
+    const bool told =
+        ::write(ends[1], text.data(), text.size()) == static_cast<ssize_t>(text.size());
     ::_exit(told ? 0 : 1);
   }
   ::close(ends[1]);
   std::string text;
   char block[4096];
-  for (ssize_t size = 0; (size = ::read(ends[0], block, sizeof block)) > 0;) text.append(block, size);
+  for (ssize_t size = 0; (size = ::read(ends[0], block, sizeof block)) > 0;)
+    text.append(block, size);
   ::close(ends[0]);
   int status = 1;
   ::waitpid(child, &status, 0);
@@ -85,7 +90,8 @@ inline std::string shell(const std::string& command) {
   if (pipe == nullptr) return "no shell";
   std::string text;
   char block[4096];
-  for (std::size_t size = 0; (size = std::fread(block, 1, sizeof block, pipe)) > 0;) text.append(block, size);
+  for (std::size_t size = 0; (size = std::fread(block, 1, sizeof block, pipe)) > 0;)
+    text.append(block, size);
   const int status = ::pclose(pipe);
   while (!text.empty() && text.back() == '\n') text.pop_back();
   return fmt::format("{} {}", WIFEXITED(status) ? WEXITSTATUS(status) : -1, text);

@@ -87,7 +87,8 @@ const std::vector<Dialogue>& dialogues() {
        "",
        {"HTTP/1.1 407 Proxy Authentication Required\r\nX: y\r\n\r\n"},
        {kHead + "\r\n"},
-       "407 Proxy Authentication Required; give user and password in its URL: http://USER:PASSWORD@HOST:PORT",
+       "407 Proxy Authentication Required; give user and password in its URL: "
+       "http://USER:PASSWORD@HOST:PORT",
        ECONNREFUSED},
       {"http, 407 to a password",
        "http://a:b@p:1",
@@ -150,7 +151,8 @@ const std::vector<Dialogue>& dialogues() {
        "[2001:db8::1]:80",
        "",
        {bytes({5, 0}), bytes({5, 0, 0, 4, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0})},
-       {bytes({5, 1, 0}), bytes({5, 1, 0, 4, 0x20, 1, 0xd, 0xb8, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 0, 80})},
+       {bytes({5, 1, 0}),
+        bytes({5, 1, 0, 4, 0x20, 1, 0xd, 0xb8, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 0, 80})},
        "",
        0},
       {"socks5h",
@@ -261,8 +263,8 @@ const std::vector<Dialogue>& dialogues() {
   return all;
 }
 
-/// Plays `dialogue`; what the proxy says comes in pieces that end at `cut` and every `step` bytes after it.
-/// `rest` follows its last answer and must be left alone.
+/// Plays `dialogue`; what the proxy says comes in pieces that end at `cut` and every `step` bytes
+/// after it. `rest` follows its last answer and must be left alone.
 void play(const Dialogue& dialogue, std::size_t cut, std::size_t step, std::string_view rest) {
   Handshake handshake{proxy_at(dialogue.url), target(dialogue.address, dialogue.name)};
   for (std::size_t turn = 0; turn < dialogue.proxy_says.size(); ++turn) {
@@ -335,12 +337,14 @@ TEST_CASE("proxy: URLs") {
     const char* password;
   };
   const Case cases[] = {
-      {"http://proxy.example:3128", "http://proxy.example:3128", Proxy::Kind::http, false, nullptr, ""},
-      {"http://proxy.example:3128/", "http://proxy.example:3128", Proxy::Kind::http, false, nullptr, ""},
-      {"https://ann:secret@192.0.2.1:443", "https://192.0.2.1:443", Proxy::Kind::https, false, "ann",
-       "secret"},
-      {"socks5://ann@[2001:db8::1]:1080", "socks5://[2001:db8::1]:1080", Proxy::Kind::socks5, false, "ann",
+      {"http://proxy.example:3128", "http://proxy.example:3128", Proxy::Kind::http, false, nullptr,
        ""},
+      {"http://proxy.example:3128/", "http://proxy.example:3128", Proxy::Kind::http, false, nullptr,
+       ""},
+      {"https://ann:secret@192.0.2.1:443", "https://192.0.2.1:443", Proxy::Kind::https, false,
+       "ann", "secret"},
+      {"socks5://ann@[2001:db8::1]:1080", "socks5://[2001:db8::1]:1080", Proxy::Kind::socks5, false,
+       "ann", ""},
       {"socks5h://a%40b:c:d@e%25@h:1", "socks5h://h:1", Proxy::Kind::socks5, true, "a@b", "c:d@e%"},
   };
   for (const auto& one : cases) {
@@ -391,7 +395,8 @@ TEST_CASE("proxy: wrong URLs are told, without the password in them") {
     const auto parsed = parse_proxy(url);
     REQUIRE_FALSE(parsed);
     CHECK_MESSAGE(parsed.error().text.find(expected) != std::string::npos, parsed.error().text);
-    CHECK(parsed.error().text.find("expected a URL such as http://proxy.example:3128") != std::string::npos);
+    CHECK(parsed.error().text.find("expected a URL such as http://proxy.example:3128") !=
+          std::string::npos);
     CHECK(parsed.error().text.find("s3cret") == std::string::npos);
   }
 }

@@ -41,8 +41,8 @@ inline flow::Flow sample_connection(flow::Type type) {
 inline flow::Flow sample_http() {
   flow::Flow flow = sample_connection(flow::Type::http);
   flow.host = flow.sni = "example.org";
-  flow.tls =
-      std::make_shared<const flow::TlsFacts>(flow::TlsFacts{"TLSv1.3", "TLS_AES_256_GCM_SHA384", "http/1.1"});
+  flow.tls = std::make_shared<const flow::TlsFacts>(
+      flow::TlsFacts{"TLSv1.3", "TLS_AES_256_GCM_SHA384", "http/1.1"});
   flow.upstream_tls = std::make_shared<const flow::TlsFacts>(
       flow::TlsFacts{"TLSv1.2", "ECDHE-RSA-AES128-GCM-SHA256", "http/1.1"});
   flow.method = "GET";

@@ -64,7 +64,8 @@ base::Error error_on_full_disk(flow::Sink& sink) {
   return base::failure("it never noticed");
 }
 
-/// Runs `test` with a 64 KiB file system at the given directory, in a mount namespace of its thread's own.
+/// Runs `test` with a 64 KiB file system at the given directory, in a mount namespace of its
+/// thread's own.
 template <class Test>
 bool with_small_disk(const std::string& directory, Test test) {
   bool ran = false;
@@ -179,10 +180,12 @@ TEST_CASE("sinks: a disk that fills up later is noticed") {
       return base::UniqueFd{::open(fmt::format("{}/{}", directory, name).c_str(),
                                    O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600)};
     };
-    if (auto pcap = make_pcap_sink(open("pcap"), "pcap")) errors.push_back(error_on_full_disk(**pcap));
+    if (auto pcap = make_pcap_sink(open("pcap"), "pcap"))
+      errors.push_back(error_on_full_disk(**pcap));
     std::filesystem::remove(fmt::format("{}/pcap", directory));
     if (auto pcap = make_pcap_sink(open("large"), "pcap")) {
-      if (auto written = (*pcap)->write(sample_data(1U << 20U)); !written) errors.push_back(written.error());
+      if (auto written = (*pcap)->write(sample_data(1U << 20U)); !written)
+        errors.push_back(written.error());
     }
     std::filesystem::remove(fmt::format("{}/large", directory));
     errors.push_back(error_on_full_disk(*make_jsonl_sink(open("jsonl"), "jsonl", true)));
@@ -193,7 +196,8 @@ TEST_CASE("sinks: a disk that fills up later is noticed") {
     return;
   }
   REQUIRE(errors.size() == 3);
-  for (const base::Error& error : errors) CHECK(error.text == "cannot write: No space left on device");
+  for (const base::Error& error : errors)
+    CHECK(error.text == "cannot write: No space left on device");
 }
 
 TEST_CASE("sinks: on a bus, a reader that went away is reported once by the sink's name") {
@@ -207,7 +211,8 @@ TEST_CASE("sinks: on a bus, a reader that went away is reported once by the sink
     flow::Bus bus(
         std::move(sinks),
         [](void* context, const flow::Sink& sink, const base::Error& error) {
-          static_cast<std::vector<std::string>*>(context)->push_back(sink.name() + ": " + error.text);
+          static_cast<std::vector<std::string>*>(context)->push_back(sink.name() + ": " +
+                                                                     error.text);
         },
         &reports);
     bus.start();

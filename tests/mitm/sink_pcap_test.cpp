@@ -26,7 +26,8 @@ std::uint32_t number(std::string_view bytes, std::size_t at, std::size_t size) {
   return value;
 }
 
-/// RFC 1071, word by word, written apart from the code under test. 0 for data with a right checksum in it.
+/// RFC 1071, word by word, written apart from the code under test. 0 for data with a right checksum
+/// in it.
 std::uint16_t checksum(std::string_view bytes) {
   std::uint32_t sum = 0;
   for (std::size_t i = 0; i < bytes.size(); i += 2)
@@ -65,13 +66,14 @@ Packet parsed(std::string_view ip) {
 
   Packet packet;
   if (v4) {
-    packet.source = base::to_string(base::Endpoint(boost::asio::ip::address_v4(number(ip, source, 4)),
-                                                   static_cast<std::uint16_t>(number(tcp, 0, 2))));
+    packet.source =
+        base::to_string(base::Endpoint(boost::asio::ip::address_v4(number(ip, source, 4)),
+                                       static_cast<std::uint16_t>(number(tcp, 0, 2))));
   } else {
     boost::asio::ip::address_v6::bytes_type bytes;
     std::copy_n(ip.begin() + source, bytes.size(), bytes.begin());
-    packet.source = base::to_string(
-        base::Endpoint(boost::asio::ip::address_v6(bytes), static_cast<std::uint16_t>(number(tcp, 0, 2))));
+    packet.source = base::to_string(base::Endpoint(boost::asio::ip::address_v6(bytes),
+                                                   static_cast<std::uint16_t>(number(tcp, 0, 2))));
   }
   packet.seq = number(tcp, 4, 4);
   packet.ack = number(tcp, 8, 4);
@@ -82,7 +84,8 @@ Packet parsed(std::string_view ip) {
 
 std::vector<Packet> read_back(const std::string& path) {
   char message[PCAP_ERRBUF_SIZE] = "";
-  const std::unique_ptr<pcap_t, void (*)(pcap_t*)> file(pcap_open_offline(path.c_str(), message), pcap_close);
+  const std::unique_ptr<pcap_t, void (*)(pcap_t*)> file(pcap_open_offline(path.c_str(), message),
+                                                        pcap_close);
   REQUIRE_MESSAGE(file, message);
   CHECK(pcap_datalink(file.get()) == DLT_RAW);
   std::vector<Packet> packets;
@@ -191,8 +194,9 @@ class Capture {
   std::unique_ptr<flow::Sink> sink_;
 };
 
-flow::Data event(Direction direction, std::uint64_t offset, std::string bytes, std::uint64_t conn = 1,
-                 const char* client = kClient, const char* server = kServer) {
+flow::Data event(Direction direction, std::uint64_t offset, std::string bytes,
+                 std::uint64_t conn = 1, const char* client = kClient,
+                 const char* server = kServer) {
   flow::Data data;
   data.conn = conn;
   data.client = base::parse_endpoint(client).value();
@@ -369,7 +373,8 @@ TEST_CASE("pcap: a connection over the same ports is a new conversation") {
 
 TEST_CASE("pcap: every packet names its process") {
   Capture capture;
-  const auto of_process = [](std::uint64_t conn, std::shared_ptr<const procmap::ProcessFacts> process) {
+  const auto of_process = [](std::uint64_t conn,
+                             std::shared_ptr<const procmap::ProcessFacts> process) {
     auto data = event(Direction::request, 0, "x", conn);
     data.process = std::move(process);
     return data;
@@ -409,15 +414,16 @@ TEST_CASE("pcap: many conversations at once keep their states apart") {
   const auto client = [](std::uint64_t conn) { return fmt::format("10.0.0.1:{}", 10'000 + conn); };
   for (std::uint64_t round = 0; round < 5; ++round) {
     for (std::uint64_t conn = 0; conn < kConnections; ++conn) {
-      capture.write(event(Direction::request, round * 4, fmt::format("{:04}", conn * 10 + round), conn,
-                          client(conn).c_str()));
+      capture.write(event(Direction::request, round * 4, fmt::format("{:04}", conn * 10 + round),
+                          conn, client(conn).c_str()));
     }
   }
   const auto packets = capture.packets();
   for (std::uint64_t conn = 0; conn < kConnections; ++conn) {
     const auto pieces = stream_of(packets, client(conn));
     REQUIRE(pieces.size() == 5);
-    for (const auto& [offset, piece] : pieces) CHECK(piece == fmt::format("{:04}", conn * 10 + offset / 4));
+    for (const auto& [offset, piece] : pieces)
+      CHECK(piece == fmt::format("{:04}", conn * 10 + offset / 4));
   }
   CHECK(packets.size() == kConnections * (3 + 5 * 2));
 }
@@ -425,7 +431,8 @@ TEST_CASE("pcap: many conversations at once keep their states apart") {
 TEST_CASE("pcap: conversations that never end are forgotten in the end") {
   Capture capture;
   constexpr std::uint64_t kMany = 65'537;
-  for (std::uint64_t conn = 0; conn < kMany; ++conn) capture.write(event(Direction::request, 0, "x", conn));
+  for (std::uint64_t conn = 0; conn < kMany; ++conn)
+    capture.write(event(Direction::request, 0, "x", conn));
   capture.write(event(Direction::request, 1, "y", kMany - 1));
   capture.write(event(Direction::request, 1, "y", 0));
   const auto packets = capture.packets();
@@ -443,14 +450,17 @@ TEST_CASE("pcap: tcpdump reads it and finds the checksums correct") {
   const auto packets = capture.packets().size();
 
   const std::string command = fmt::format("tcpdump -nn -vv -r {} 2>&1", capture.path());
-  const std::unique_ptr<std::FILE, int (*)(std::FILE*)> tcpdump(::popen(command.c_str(), "r"), ::pclose);
+  const std::unique_ptr<std::FILE, int (*)(std::FILE*)> tcpdump(::popen(command.c_str(), "r"),
+                                                                ::pclose);
   REQUIRE(tcpdump);
   std::string output;
   char block[4096];
-  while (const std::size_t n = std::fread(block, 1, sizeof block, tcpdump.get())) output.append(block, n);
+  while (const std::size_t n = std::fread(block, 1, sizeof block, tcpdump.get()))
+    output.append(block, n);
   CAPTURE(output);
   std::size_t correct = 0;
-  for (std::size_t at = 0; (at = output.find("(correct)", at)) != std::string::npos; ++at) ++correct;
+  for (std::size_t at = 0; (at = output.find("(correct)", at)) != std::string::npos; ++at)
+    ++correct;
   CHECK(correct == packets);
   CHECK(output.find("incorrect") == std::string::npos);
   CHECK(output.find("bad") == std::string::npos);

@@ -30,9 +30,9 @@ class TemporaryFile {
 
 bool is_valid(const char* path, bool quiet = false) {
   const std::string source = OSPROXY_SOURCE_DIR;
-  const std::string command =
-      fmt::format("/usr/bin/python3 {0}/tests/mitm/sink_schema_check.py {0}/conf/flow.schema.json {1}{2}",
-                  source, path, quiet ? " 2>/dev/null" : "");
+  const std::string command = fmt::format(
+      "/usr/bin/python3 {0}/tests/mitm/sink_schema_check.py {0}/conf/flow.schema.json {1}{2}",
+      source, path, quiet ? " 2>/dev/null" : "");
   return std::system(command.c_str()) == 0;
 }
 
@@ -52,8 +52,8 @@ constexpr std::pair<flow::Type, Kind> kMessages[] = {
 /// Every type, started and ended, with as much and as little as can be known.
 std::vector<flow::Flow> examples() {
   std::vector<flow::Flow> all;
-  for (const auto type :
-       {flow::Type::http, flow::Type::tcp, flow::Type::tls_error, flow::Type::pass, flow::Type::block}) {
+  for (const auto type : {flow::Type::http, flow::Type::tcp, flow::Type::tls_error,
+                          flow::Type::pass, flow::Type::block}) {
     flow::Flow full = type == flow::Type::http ? sample_http() : sample_connection(type);
     full.error = "why";
     full.starttls = "postgresql";
@@ -88,7 +88,8 @@ std::vector<flow::Flow> with_hostile_strings(const std::string& text) {
   process->name = process->exe = process->user = text;
   process->argv = {text, "", text};
   flow.process = std::move(process);
-  flow.host = flow.sni = flow.method = flow.url = flow.http_version = flow.reason = flow.error = text;
+  flow.host = flow.sni = flow.method = flow.url = flow.http_version = flow.reason = flow.error =
+      text;
   flow.tls = std::make_shared<const flow::TlsFacts>(flow::TlsFacts{text, text, text});
   flow.upstream_tls = flow.tls;
   flow.request_headers.add(text, text);

@@ -44,8 +44,9 @@ TEST_CASE("text: one line per flow at detail 1") {
        },
        flow::Type::http,
        "curl[1234] GET https://example.org/path → 200 OK NOT_FOUND: no such thing 1.2k 34ms\n"},
-      {"gRPC that failed at once", [](flow::Flow& f) { f.response_headers.add("grpc-status", "14"); },
-       flow::Type::http, "curl[1234] GET https://example.org/path → 200 OK UNAVAILABLE 1.2k 34ms\n"},
+      {"gRPC that failed at once",
+       [](flow::Flow& f) { f.response_headers.add("grpc-status", "14"); }, flow::Type::http,
+       "curl[1234] GET https://example.org/path → 200 OK UNAVAILABLE 1.2k 34ms\n"},
       {"gRPC begins",
        [](flow::Flow& f) {
          f.event = flow::Event::start;
@@ -58,7 +59,8 @@ TEST_CASE("text: one line per flow at detail 1") {
          f.error = "the server's answer is not HTTP";
        },
        flow::Type::http,
-       "curl[1234] GET https://example.org/path → no status 34ms ✗ the server's answer is not HTTP\n"},
+       "curl[1234] GET https://example.org/path → no status 34ms "
+       "✗ the server's answer is not HTTP\n"},
       {"status without a name", [](flow::Flow& f) { f.status = 799; }, flow::Type::http,
        "curl[1234] GET https://example.org/path → 799 1.2k 34ms\n"},
       {"bytes not counted", [](flow::Flow& f) { f.response_bytes.reset(); }, flow::Type::http,
@@ -69,22 +71,24 @@ TEST_CASE("text: one line per flow at detail 1") {
          f.error = "certificate of example.org has expired";
        },
        flow::Type::http,
-       "curl[1234] GET https://example.org/path → 502 Bad Gateway 1.2k 34ms ✗ certificate of example.org has "
-       "expired\n"},
+       "curl[1234] GET https://example.org/path → 502 Bad Gateway 1.2k 34ms ✗ certificate of "
+       "example.org has expired\n"},
       {"no response",
        [](flow::Flow& f) {
          f.status = 0;
          f.response_bytes.reset();
          f.error = "client went away";
        },
-       flow::Type::http, "curl[1234] GET https://example.org/path → no response 34ms ✗ client went away\n"},
+       flow::Type::http,
+       "curl[1234] GET https://example.org/path → no response 34ms ✗ client went away\n"},
       {"no request that could be read",
        [](flow::Flow& f) {
          f.method.clear();
          f.url.clear();
          f.status = 400;
        },
-       flow::Type::http, "curl[1234] http example.org:443 (93.184.216.34) → 400 Bad Request 1.2k 34ms\n"},
+       flow::Type::http,
+       "curl[1234] http example.org:443 (93.184.216.34) → 400 Bad Request 1.2k 34ms\n"},
       {"event stream begins", [](flow::Flow& f) { f.event = flow::Event::start; }, flow::Type::http,
        "curl[1234] GET https://example.org/path → 200 OK, under way\n"},
       {"raw connection",
@@ -105,7 +109,8 @@ TEST_CASE("text: one line per flow at detail 1") {
          f.starttls = "smtp";
        },
        flow::Type::tcp, "curl[1234] tcp 93.184.216.34:443 smtp STARTTLS TLSv1.3 34ms\n"},
-      {"raw connection begins", [](flow::Flow& f) { f.event = flow::Event::start; }, flow::Type::tcp, ""},
+      {"raw connection begins", [](flow::Flow& f) { f.event = flow::Event::start; },
+       flow::Type::tcp, ""},
       {"refused certificate",
        [](flow::Flow& f) {
          f.host = "example.org";
@@ -136,15 +141,16 @@ TEST_CASE("text: detail 2 adds passed connections and what they have begun") {
         "    10.0.0.1:41000 → 93.184.216.34:443, intercept (not selected by the filter curl)\n");
   flow::Flow begun = sample_connection(flow::Type::tcp);
   begun.event = flow::Event::start;
-  CHECK(first_line(render_text(begun, {.detail = 2})) == "curl[1234] tcp 93.184.216.34:443, under way\n");
+  CHECK(first_line(render_text(begun, {.detail = 2})) ==
+        "curl[1234] tcp 93.184.216.34:443, under way\n");
 }
 
 TEST_CASE("text: detail 2 says what a server that asks for a client certificate was shown") {
   flow::Flow flow = sample_http();
   const std::pair<const char*, const char*> cases[] = {
       {"none",
-       " for example.org; server: TLSv1.2 ECDHE-RSA-AES128-GCM-SHA256, client certificate asked for, "
-       "none shown, HTTP/1.1"},
+       " for example.org; server: TLSv1.2 ECDHE-RSA-AES128-GCM-SHA256, client certificate asked "
+       "for, none shown, HTTP/1.1"},
       {"/c/me.pem", "-SHA256, client certificate /c/me.pem, HTTP/1.1"}};
   for (const auto& [shown, text] : cases) {
     auto tls = *flow.upstream_tls;
@@ -169,16 +175,17 @@ TEST_CASE("text: detail 2 shows the server's certificates, of a failure as well"
   flow::Flow flow = sample_http();
   auto tls = *flow.upstream_tls;
   using std::chrono::hours;
-  const std::vector<std::string> many{"1.test", "2.test", "3.test", "4.test", "5.test", "6.test", "7.test"};
+  const std::vector<std::string> many{"1.test", "2.test", "3.test", "4.test",
+                                      "5.test", "6.test", "7.test"};
   tls.certificates = std::make_shared<const flow::CertificateChain>(flow::CertificateChain{
       {"CN = \x1b[1m", "CN = CA", many, sample_time(), sample_time() + hours{48}, "AB"},
       {"CN = CA", "CN = CA", {}, sample_time(), sample_time() + hours{48}, "CD"}});
   flow.upstream_tls = std::make_shared<const flow::TlsFacts>(std::move(tls));
   const std::string text =
-      "    server's certificate: CN = \\x1b[1m (1.test, 2.test, 3.test, 4.test, 5.test and 2 more), issued "
-      "by CN = "
-      "CA, valid 2026-11-23 09:26 UTC to 2026-11-25 09:26 UTC\n"
-      "      sent with it: CN = CA, issued by itself, valid 2026-11-23 09:26 UTC to 2026-11-25 09:26 UTC\n";
+      "    server's certificate: CN = \\x1b[1m (1.test, 2.test, 3.test, 4.test, 5.test and 2 "
+      "more), issued by CN = CA, valid 2026-11-23 09:26 UTC to 2026-11-25 09:26 UTC\n"
+      "      sent with it: CN = CA, issued by itself, valid 2026-11-23 09:26 UTC to 2026-11-25 "
+      "09:26 UTC\n";
   for (const auto type : {flow::Type::http, flow::Type::tls_error}) {
     flow.type = type;
     CHECK(render_text(flow, {.detail = 2}).find(text) != std::string::npos);
@@ -190,8 +197,8 @@ TEST_CASE("text: detail 2 shows the headers of both sides, detail 3 the bodies")
   const std::string head =
       "curl[1234] GET https://example.org/path → 200 OK 1.2k 34ms\n"
       "    /usr/bin/curl (user alice, parent 1000): curl -s https://example.org/path\n"
-      "    10.0.0.1:41000 → 93.184.216.34:443, TLSv1.3 TLS_AES_256_GCM_SHA384 for example.org; server: "
-      "TLSv1.2 ECDHE-RSA-AES128-GCM-SHA256, HTTP/1.1, intercept (filter curl)\n"
+      "    10.0.0.1:41000 → 93.184.216.34:443, TLSv1.3 TLS_AES_256_GCM_SHA384 for example.org; "
+      "server: TLSv1.2 ECDHE-RSA-AES128-GCM-SHA256, HTTP/1.1, intercept (filter curl)\n"
       "    > Host: example.org\n"
       "    < Content-Type: text/plain\n";
   flow::Flow flow = sample_http();
@@ -255,7 +262,8 @@ TEST_CASE("text: no foreign byte reaches the terminal raw") {
   process->name = process->exe = process->user = evil;
   process->argv = {evil, evil};
   flow.process = std::move(process);
-  flow.host = flow.sni = flow.method = flow.url = flow.http_version = flow.reason = flow.error = evil;
+  flow.host = flow.sni = flow.method = flow.url = flow.http_version = flow.reason = flow.error =
+      evil;
   flow.tls = std::make_shared<const flow::TlsFacts>(flow::TlsFacts{evil, evil, evil, evil});
   flow.upstream_tls = flow.tls;
   flow.request_headers.add(evil, evil);
@@ -264,8 +272,8 @@ TEST_CASE("text: no foreign byte reaches the terminal raw") {
   flow.request_bytes.reset();
   flow.response_bytes.reset();
 
-  for (const auto type :
-       {flow::Type::http, flow::Type::tcp, flow::Type::tls_error, flow::Type::pass, flow::Type::block}) {
+  for (const auto type : {flow::Type::http, flow::Type::tcp, flow::Type::tls_error,
+                          flow::Type::pass, flow::Type::block}) {
     flow.type = type;
     std::size_t lines_of_detail_2 = 0;
     for (int detail = 1; detail <= 4; ++detail) {
@@ -294,7 +302,8 @@ TEST_CASE("body: text keeps its lines and tabs, everything else is escaped") {
 
 TEST_CASE("body: text cut inside a character stays text, at every offset") {
   const std::string euro = "ab\xe2\x82\xac\xf0\x9f\x98\x80\xc3\xa9z";
-  const char* shown[] = {"", "a", "ab", "ab", "ab", "ab€", "ab€", "ab€", "ab€", "ab€😀", "ab€😀", "ab€😀é"};
+  const char* shown[] = {"",    "a",   "ab",  "ab",   "ab",   "ab€",
+                         "ab€", "ab€", "ab€", "ab€😀", "ab€😀", "ab€😀é"};
   for (std::size_t n = 1; n < std::size(shown); ++n) {
     CAPTURE(n);
     CHECK(body_text({euro, euro.size(), ""}, n) ==
@@ -348,12 +357,15 @@ TEST_CASE("body: text in another charset is text") {
         "\n    00000000  63 61 66 e9 73                                   caf.s\n");
 }
 
-TEST_CASE("body: coded bodies are decoded, or shown as they came; bodies that were not kept are counted") {
+TEST_CASE(
+    "body: coded bodies are decoded, or shown as "
+    "they came; bodies that were not kept are counted") {
   const std::string gzip{
-      "\x1f\x8b\x08\x00\x00\x00\x00\x00\x02\x03\xcb\x48\xcd\xc9\xc9\x57\xc8\x40\x90\x5c\x00\x3b\x7c\x8a\xdf"
-      "\x12\x00\x00\x00",
+      "\x1f\x8b\x08\x00\x00\x00\x00\x00\x02\x03\xcb\x48\xcd\xc9\xc9\x57\xc8"
+      "\x40\x90\x5c\x00\x3b\x7c\x8a\xdf\x12\x00\x00\x00",
       29};
-  CHECK(body_text({gzip, 123, "gzip"}, 512) == "\n    hello hello hello\n    ... (gzip, 123b on the wire)\n");
+  CHECK(body_text({gzip, 123, "gzip"}, 512) ==
+        "\n    hello hello hello\n    ... (gzip, 123b on the wire)\n");
   CHECK(body_text({"\x1f\x8b", 123, "gzip"}, 512) ==
         "\n    00000000  1f 8b                                            ..\n"
         "    ... 2b of 123b, the limit of --bodies\n"
@@ -363,8 +375,9 @@ TEST_CASE("body: coded bodies are decoded, or shown as they came; bodies that we
         "    (br cannot be decoded: shown as received, 2b on the wire)\n");
   for (const char* coding : {"rot13", "gzip", "br", "deflate", "zstd"}) {
     CHECK(body_text({"plain words", {}, coding}, 512) ==
-          fmt::format("\n    plain words\n    ({} cannot be decoded: shown as received, 11b on the wire)\n",
-                      coding));
+          fmt::format(
+              "\n    plain words\n    ({} cannot be decoded: shown as received, 11b on the wire)\n",
+              coding));
   }
   CHECK(body_text({gzip + gzip, 58, "gzip"}, 512) ==
         "\n    hello hello hello\n    hello hello hello\n    (gzip, 58b on the wire)\n");
@@ -374,14 +387,17 @@ TEST_CASE("body: coded bodies are decoded, or shown as they came; bodies that we
   CHECK(body_text({"", 1234, ""}, 512) == "\n    1.2k, not kept (see --bodies)\n");
 }
 
-TEST_CASE("text: messages are a line each, what they say at its end, more below it when asked for") {
+TEST_CASE(
+    "text: messages are a line each, what they say at its end, more below it when asked for") {
   using Kind = http::Message::Kind;
   flow::Flow flow = sample_message(flow::Type::websocket, Kind::text, "hello\x1b");
-  CHECK(render_text(flow, {1}) == "curl[1234] websocket https://example.org/chat ↓ text 6b hello\\x1b\n");
+  CHECK(render_text(flow, {1}) ==
+        "curl[1234] websocket https://example.org/chat ↓ text 6b hello\\x1b\n");
   CHECK(render_text(flow, {0}) == "");
-  CHECK(render_text(flow, {3}) ==
-        "curl[1234] websocket https://example.org/chat ↓ text 6b\n\n    00000000  68 65 6c 6c 6f 1b" +
-            std::string(32, ' ') + "hello.\n");
+  CHECK(
+      render_text(flow, {3}) ==
+      "curl[1234] websocket https://example.org/chat ↓ text 6b\n\n    00000000  68 65 6c 6c 6f 1b" +
+          std::string(32, ' ') + "hello.\n");
   flow.message->what.payload.clear();
   CHECK(render_text(flow, {1}) == "curl[1234] websocket https://example.org/chat ↓ text 6b\n");
   flow = sample_message(flow::Type::websocket, Kind::text, std::string(200, 'x'));
@@ -389,12 +405,13 @@ TEST_CASE("text: messages are a line each, what they say at its end, more below 
   flow.message->what.compressed = true;
   flow.message->what.wire_bytes = 10;
   const auto line = render_text(flow, {1});
-  CHECK(
-      line.starts_with("curl[1234] websocket https://example.org/chat ↑ text 200b (10b on the wire) xxxxx"));
+  CHECK(line.starts_with(
+      "curl[1234] websocket https://example.org/chat ↑ text 200b (10b on the wire) xxxxx"));
   CHECK(columns(line) <= 122);
   flow.message->what.bytes.reset();
   flow.message->what.payload.clear();
-  CHECK(render_text(flow, {1}) == "curl[1234] websocket https://example.org/chat ↑ text 10b (compressed)\n");
+  CHECK(render_text(flow, {1}) ==
+        "curl[1234] websocket https://example.org/chat ↑ text 10b (compressed)\n");
   flow = sample_message(flow::Type::websocket, Kind::binary, "bytes");
   CHECK(render_text(flow, {2}) == "curl[1234] websocket https://example.org/chat ↓ binary 5b\n");
   CHECK(render_text(sample_message(flow::Type::websocket, Kind::ping, "p"), {1}) == "");
@@ -404,11 +421,13 @@ TEST_CASE("text: messages are a line each, what they say at its end, more below 
   CHECK(render_text(flow, {1}) == "curl[1234] websocket https://example.org/chat ↓ close\n");
   flow.message->what.code = 1000;
   flow.message->what.reason = "bye\n";
-  CHECK(render_text(flow, {3}) == "curl[1234] websocket https://example.org/chat ↓ close 1000 bye\\x0a\n");
+  CHECK(render_text(flow, {3}) ==
+        "curl[1234] websocket https://example.org/chat ↓ close 1000 bye\\x0a\n");
   flow = sample_message(flow::Type::sse, Kind::event, "data");
   flow.message->what.name = "add";
   flow.message->what.id = "7";
-  CHECK(render_text(flow, {1}) == "curl[1234] sse https://example.org/chat ↓ event add #7 4b data\n");
+  CHECK(render_text(flow, {1}) ==
+        "curl[1234] sse https://example.org/chat ↓ event add #7 4b data\n");
   CHECK(render_text(sample_message(flow::Type::grpc, Kind::call, "\x08\x01"), {1}) ==
         "curl[1234] grpc https://example.org/chat ↓ call 2b\n");
 }

@@ -1,5 +1,5 @@
-// Dialogues of every protocol that can change to TLS: whole, byte by byte and cut at every offset; and those
-// that only look like it.
+// Dialogues of every protocol that can change to TLS: whole, byte by byte and cut at every offset;
+// and those that only look like it.
 #include <string>
 #include <vector>
 
@@ -109,10 +109,12 @@ const std::string kGssEncRequest = "\x00\x00\x00\x08\x04\xd2\x16\x30"s;
 std::string mysql_packet(char sequence, const std::string& payload) {
   return std::string{static_cast<char>(payload.size()), '\0', '\0', sequence} + payload;
 }
-std::string mysql_greeting(std::uint8_t second_byte_of_flags, const std::string& version = "8.0.36") {
-  return mysql_packet(0, "\x0a"s + version + "\0"s + "\x08\x00\x00\x00"s + "12345678" + "\0"s + "\xff"s +
-                             static_cast<char>(second_byte_of_flags) + "\xff\x02\x00\xff\xdf\x15"s +
-                             std::string(10, '\0') + "123456789012\0"s + "caching_sha2_password\0"s);
+std::string mysql_greeting(std::uint8_t second_byte_of_flags,
+                           const std::string& version = "8.0.36") {
+  return mysql_packet(0, "\x0a"s + version + "\0"s + "\x08\x00\x00\x00"s + "12345678" + "\0"s +
+                             "\xff"s + static_cast<char>(second_byte_of_flags) +
+                             "\xff\x02\x00\xff\xdf\x15"s + std::string(10, '\0') +
+                             "123456789012\0"s + "caching_sha2_password\0"s);
 }
 std::string mysql_ssl_request(std::uint8_t second_byte_of_flags) {
   return mysql_packet(1, "\x85"s + static_cast<char>(second_byte_of_flags) + "\xff\x01"s +
@@ -125,27 +127,30 @@ TEST_CASE("starttls: SMTP") {
   upgrades("smtp", {S("220 mail.test ESMTP\r\n"), P("EHLO me\r\n"),
                     S("250-mail.test\r\n250-PIPELINING\r\n250 STARTTLS\r\n"), P("STARTTLS\r\n"),
                     S("220 2.0.0 Ready to start TLS\r\n")});
-  upgrades("smtp",
-           {S("220-mail.test\r\n220 waits\r\n"), P("ehlo me\n"), S("250 x\n"), P("starttls \n"), S("220\n")});
+  upgrades("smtp", {S("220-mail.test\r\n220 waits\r\n"), P("ehlo me\n"), S("250 x\n"),
+                    P("starttls \n"), S("220\n")});
   // One after the other without waiting: the third reply is the answer.
   upgrades("smtp", {S("220 x\r\n"), P("EHLO me\r\nSTARTTLS\r\n"), S("250 y\r\n"), S("220 go\r\n")});
   // Refused, asked again.
   upgrades("smtp", {S("220 x\r\n"), P("EHLO me\r\n"), S("250 y\r\n"), P("STARTTLS\r\n"),
-                    S("454 4.7.0 TLS not available\r\n"), P("NOOP\r\n"), S("250 ok\r\n"), P("STARTTLS\r\n"),
-                    S("220 now\r\n")});
+                    S("454 4.7.0 TLS not available\r\n"), P("NOOP\r\n"), S("250 ok\r\n"),
+                    P("STARTTLS\r\n"), S("220 now\r\n")});
   // A program that learns with MAIL that it has to.
-  upgrades("smtp",
-           {S("220 x\r\n"), P("HELO me\r\n"), S("250 y\r\n"), P("MAIL FROM:<a@b>\r\n"),
-            S("530 5.7.0 Must issue a STARTTLS command first\r\n"), P("STARTTLS\r\n"), S("220 go\r\n")});
+  upgrades("smtp", {S("220 x\r\n"), P("HELO me\r\n"), S("250 y\r\n"), P("MAIL FROM:<a@b>\r\n"),
+                    S("530 5.7.0 Must issue a STARTTLS command first\r\n"), P("STARTTLS\r\n"),
+                    S("220 go\r\n")});
 }
 
 TEST_CASE("starttls: FTP") {
-  upgrades("ftp", {S("220 (vsFTPd 3.0.3)\r\n"), P("AUTH TLS\r\n"), S("234 Proceed with negotiation.\r\n")});
-  upgrades("ftp", {S("220-Welcome\r\n250 bytes are free here\r\n220 you\r\n"), P("FEAT\r\n"),
-                   S("211-Features:\r\n AUTH TLS\r\n211 End\r\n"), P("auth ssl\r\n"), S("234 go\r\n")});
-  upgrades("ftp", {S("220 x\r\n"), P("AUTH TLS\r\n"), S("534 no\r\n"), P("AUTH TLS-C\r\n"), S("234 go\r\n")});
-  upgrades("ftp", {S("220 x\r\n"), P("LIST\r\n"), S("150 opening\r\n"), S("226 done\r\n"), P("AUTH TLS\r\n"),
+  upgrades("ftp", {S("220 (vsFTPd 3.0.3)\r\n"), P("AUTH TLS\r\n"),
+                   S("234 Proceed with negotiation.\r\n")});
+  upgrades("ftp",
+           {S("220-Welcome\r\n250 bytes are free here\r\n220 you\r\n"), P("FEAT\r\n"),
+            S("211-Features:\r\n AUTH TLS\r\n211 End\r\n"), P("auth ssl\r\n"), S("234 go\r\n")});
+  upgrades("ftp", {S("220 x\r\n"), P("AUTH TLS\r\n"), S("534 no\r\n"), P("AUTH TLS-C\r\n"),
                    S("234 go\r\n")});
+  upgrades("ftp", {S("220 x\r\n"), P("LIST\r\n"), S("150 opening\r\n"), S("226 done\r\n"),
+                   P("AUTH TLS\r\n"), S("234 go\r\n")});
 }
 
 TEST_CASE("starttls: IMAP") {
@@ -153,17 +158,18 @@ TEST_CASE("starttls: IMAP") {
                     S("a001 OK Begin TLS negotiation now.\r\n")});
   upgrades("imap", {S("* OK hi\r\n"), P("1 CAPABILITY\r\n2 starttls\r\n"),
                     S("* CAPABILITY IMAP4rev1 STARTTLS\r\n1 OK\r\n"), S("2 ok\r\n")});
-  upgrades("imap", {S("* OK hi\r\n"), P("a STARTTLS\r\n"), S("a NO not now\r\n"), P("b STARTTLS\r\n"),
-                    S("* OK still here\r\nb OK go\r\n")});
+  upgrades("imap", {S("* OK hi\r\n"), P("a STARTTLS\r\n"), S("a NO not now\r\n"),
+                    P("b STARTTLS\r\n"), S("* OK still here\r\nb OK go\r\n")});
 }
 
 TEST_CASE("starttls: POP3") {
   upgrades("pop3", {S("+OK ready\r\n"), P("STLS\r\n"), S("+OK Begin TLS negotiation now.\r\n")});
-  upgrades("pop3", {S("+OK ready\r\n"), P("CAPA\r\n"), S("+OK\r\nSTLS\r\n+OK is a word too\r\n.\r\n"),
-                    P("STLS\r\n"), S("+OK\r\n")});
+  upgrades("pop3", {S("+OK ready\r\n"), P("CAPA\r\n"),
+                    S("+OK\r\nSTLS\r\n+OK is a word too\r\n.\r\n"), P("STLS\r\n"), S("+OK\r\n")});
   upgrades("pop3", {S("+OK ready\r\n"), P("CAPA\r\n"), S("-ERR what\r\n"), P("USER a\r\nstls\r\n"),
                     S("-ERR TLS first\r\n"), S("+OK go\r\n")});
-  upgrades("pop3", {S("+OK ready\r\n"), P("STLS\r\n"), S("-ERR no\r\n"), P("STLS\r\n"), S("+OK\r\n")});
+  upgrades("pop3",
+           {S("+OK ready\r\n"), P("STLS\r\n"), S("-ERR no\r\n"), P("STLS\r\n"), S("+OK\r\n")});
 }
 
 TEST_CASE("starttls: LDAP") {
@@ -188,7 +194,8 @@ TEST_CASE("starttls: PostgreSQL") {
 TEST_CASE("starttls: MySQL, whose program does not wait for an answer") {
   for (const auto* version : {"8.0.36", "5.5.5-10.11.6-MariaDB-0+deb12u1", ""}) {
     upgrades("mysql", {S(mysql_greeting(0xff, version)), P(mysql_ssl_request(0xae))});
-    const Dialogue with_hello{S(mysql_greeting(0xff, version)), P(mysql_ssl_request(0xae) + kHello)};
+    const Dialogue with_hello{S(mysql_greeting(0xff, version)),
+                              P(mysql_ssl_request(0xae) + kHello)};
     check(with_hello, {Verdict::agreed, size_of(with_hello) - kHello.size(), "mysql"});
   }
   // Greetings whose length is a letter with which others begin.
@@ -202,7 +209,8 @@ TEST_CASE("starttls: MySQL, whose program does not wait for an answer") {
 
 TEST_CASE("starttls: a refusal leaves the connection plain") {
   const auto undecided = Verdict::undecided;
-  for (const auto* no : {"454 4.7.0 TLS not available\r\n", "500 what\r\n", "221 bye\r\n", "250 220\r\n"})
+  for (const auto* no :
+       {"454 4.7.0 TLS not available\r\n", "500 what\r\n", "221 bye\r\n", "250 220\r\n"})
     stays_plain({S("220 x\r\n"), P("STARTTLS\r\n"), S(no)}, undecided);
   for (const auto* no : {"502 what\r\n", "534 no\r\n", "220 no\r\n", "334 more\r\n"})
     stays_plain({S("220 x\r\n"), P("AUTH TLS\r\n"), S(no)}, undecided);
@@ -211,7 +219,8 @@ TEST_CASE("starttls: a refusal leaves the connection plain") {
   stays_plain({S("+OK\r\n"), P("STLS\r\n"), S("-ERR no\r\n")}, undecided);
   stays_plain({P(kLdapRequest), S(kLdapNo)}, undecided);
   stays_plain({P(kSslRequest), S("N")}, undecided);
-  stays_plain({P(kSslRequest), S("N"), P("\x00\x00\x00\x09\x00\x03\x00\x00\x00"s)});  // goes on in plain
+  stays_plain(
+      {P(kSslRequest), S("N"), P("\x00\x00\x00\x09\x00\x03\x00\x00\x00"s)});  // goes on in plain
   stays_plain({P(kSslRequest), S("E")});  // a server of the last century says so, in words
   stays_plain({P(kGssEncRequest), S("G")});
   stays_plain({S(mysql_greeting(0xff)), P(mysql_ssl_request(0xa6))});  // logs in without TLS
@@ -283,7 +292,8 @@ TEST_CASE("starttls: who talks for long without it is given up") {
   Recogniser recogniser;
   CHECK(recogniser.feed(From::server, "220 x\r\n").verdict == Verdict::undecided);
   std::size_t fed = 7;
-  while (recogniser.feed(From::program, std::string(1000, 'x')).verdict == Verdict::undecided) fed += 1000;
+  while (recogniser.feed(From::program, std::string(1000, 'x')).verdict == Verdict::undecided)
+    fed += 1000;
   CHECK(fed + 1000 > Recogniser::kMostBytes);
   CHECK(fed <= Recogniser::kMostBytes);
 }

@@ -83,7 +83,8 @@ TEST_CASE("authority: the fingerprint is what openssl x509 prints") {
   char line[256] = {};
   CHECK(std::fgets(line, sizeof line, pipe) != nullptr);
   ::pclose(pipe);
-  CHECK(std::string(line) == "sha256 Fingerprint=" + sha256_fingerprint(root->certificate.get()) + "\n");
+  CHECK(std::string(line) ==
+        "sha256 Fingerprint=" + sha256_fingerprint(root->certificate.get()) + "\n");
 }
 
 TEST_CASE("authority: a hundred processes that create it at once all get one pair") {
@@ -94,7 +95,8 @@ TEST_CASE("authority: a hundred processes that create it at once all get one pai
     const pid_t pid = ::fork();
     if (pid == 0) {
       const auto root = load_or_create_root(home);
-      if (root) tls_test::write(directory / std::to_string(i), sha256_fingerprint(root->certificate.get()));
+      if (root)
+        tls_test::write(directory / std::to_string(i), sha256_fingerprint(root->certificate.get()));
       ::_exit(root ? 0 : 1);
     }
     children.push_back(pid);
@@ -133,9 +135,9 @@ TEST_CASE("authority: what is wrong with the files is said with the file and the
   const std::string certificate = directory / "root-ca.pem";
   const std::string remedy = "to have a new root made, remove " + key + " and " + certificate +
                              ", then run: sudo osproxy ca create --ca-dir " + directory.path();
-  CHECK(load_root(directory.path()).error().text == "there is no root certificate in " + directory.path() +
-                                                        "; make one: sudo osproxy ca create --ca-dir " +
-                                                        directory.path());
+  CHECK(load_root(directory.path()).error().text ==
+        "there is no root certificate in " + directory.path() +
+            "; make one: sudo osproxy ca create --ca-dir " + directory.path());
   REQUIRE(create_root(directory.path()).has_value());
   const std::string good_key = contents(key);
   const std::string good_certificate = contents(certificate);
@@ -153,8 +155,8 @@ TEST_CASE("authority: what is wrong with the files is said with the file and the
     REQUIRE(::chown(key.c_str(), 65534, 65534) == 0);
     CHECK(error() ==
           key +
-              " belongs to user 65534, who could use it to read everyone's traffic; make it root's: "
-              "chown root " +
+              " belongs to user 65534, who could use it to read everyone's traffic; make it "
+              "root's: chown root " +
               key);
   }
   SUBCASE("key missing") {
@@ -182,7 +184,8 @@ TEST_CASE("authority: what is wrong with the files is said with the file and the
   SUBCASE("no authority") {
     auto leaf_key = generate_p256();
     const auto now = std::chrono::system_clock::now();
-    auto leaf = draft_certificate("x", nullptr, leaf_key->get(), {now, now + std::chrono::hours{1}});
+    auto leaf =
+        draft_certificate("x", nullptr, leaf_key->get(), {now, now + std::chrono::hours{1}});
     REQUIRE(sign(leaf->get(), leaf_key->get()));
     store_root(directory.path(), {std::move(*leaf), std::move(*leaf_key)});
     CHECK(error() == certificate + " is not the certificate of an authority; " + remedy);
@@ -192,8 +195,8 @@ TEST_CASE("authority: what is wrong with the files is said with the file and the
     const auto now = std::chrono::system_clock::now();
     for (const bool past : {true, false}) {
       auto own = generate_p256();
-      const Validity validity =
-          past ? Validity{now - hours{48}, now - hours{1}} : Validity{now + hours{1}, now + hours{9}};
+      const Validity validity = past ? Validity{now - hours{48}, now - hours{1}}
+                                     : Validity{now + hours{1}, now + hours{9}};
       auto root = draft_certificate("x", nullptr, own->get(), validity);
       REQUIRE(add_extension(root->get(), nullptr, NID_basic_constraints, "critical,CA:TRUE"));
       REQUIRE(sign(root->get(), own->get()));
@@ -216,7 +219,8 @@ TEST_CASE("authority: a passphrase is never asked for") {
   FILE* file = std::fopen((directory / "root-ca.key").c_str(), "w");
   REQUIRE(file != nullptr);
   const unsigned char word[] = "secret";
-  CHECK(PEM_write_PrivateKey(file, root->key.get(), EVP_aes_128_cbc(), word, 6, nullptr, nullptr) == 1);
+  CHECK(PEM_write_PrivateKey(file, root->key.get(), EVP_aes_128_cbc(), word, 6, nullptr, nullptr) ==
+        1);
   std::fclose(file);
   const auto loaded = load_root(directory.path());
   REQUIRE_FALSE(loaded.has_value());
@@ -233,7 +237,8 @@ TEST_CASE("authority: a directory that cannot be made or written is named") {
   const bool denied = in_child([&] {
     if (::setuid(65534) != 0) return false;
     const auto root = create_root(directory / "x");
-    return !root && root.error().text == "cannot create " + directory.path() + "/x: Permission denied";
+    return !root &&
+           root.error().text == "cannot create " + directory.path() + "/x: Permission denied";
   });
   CHECK(denied);
 }
@@ -242,7 +247,8 @@ TEST_CASE("authority: a full or read-only file system leaves no half of a pair")
   const Directory directory;
   // A mount namespace of the child's own: nothing to undo.
   const bool full = in_child([&] {
-    if (::unshare(CLONE_NEWNS) != 0 || ::mount("none", "/", nullptr, MS_REC | MS_PRIVATE, nullptr) != 0)
+    if (::unshare(CLONE_NEWNS) != 0 ||
+        ::mount("none", "/", nullptr, MS_REC | MS_PRIVATE, nullptr) != 0)
       return false;
     // Room for the key and no more.
     if (::mount("tmpfs", directory.path().c_str(), "tmpfs", 0, "size=8k,nr_inodes=3,mode=755") != 0)
@@ -255,9 +261,11 @@ TEST_CASE("authority: a full or read-only file system leaves no half of a pair")
   });
   CHECK(full);
   const bool read_only = in_child([&] {
-    if (::unshare(CLONE_NEWNS) != 0 || ::mount("none", "/", nullptr, MS_REC | MS_PRIVATE, nullptr) != 0)
+    if (::unshare(CLONE_NEWNS) != 0 ||
+        ::mount("none", "/", nullptr, MS_REC | MS_PRIVATE, nullptr) != 0)
       return false;
-    if (::mount("tmpfs", directory.path().c_str(), "tmpfs", MS_RDONLY, "mode=755") != 0) return false;
+    if (::mount("tmpfs", directory.path().c_str(), "tmpfs", MS_RDONLY, "mode=755") != 0)
+      return false;
     const auto root = create_root(directory.path());
     return !root && contains(root.error().text, "root-ca.key") && root.error().os_code == EROFS;
   });
@@ -307,5 +315,6 @@ TEST_CASE("authority: an identity survives the socketpair, and a cut one is refu
   const std::size_t split = other.find("-----BEGIN CERTIFICATE");
   const auto mixed = identity_from_pem(other.substr(0, split) + to_pem(chain.intermediate()));
   REQUIRE_FALSE(mixed.has_value());
-  CHECK(mixed.error().text == "a private key does not belong to its certificate: key values mismatch");
+  CHECK(mixed.error().text ==
+        "a private key does not belong to its certificate: key values mismatch");
 }

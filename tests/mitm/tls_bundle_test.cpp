@@ -24,7 +24,9 @@ class Variable {
     if (const char* present = std::getenv(name.c_str())) before_ = present;
     value != nullptr ? ::setenv(name.c_str(), value, 1) : ::unsetenv(name.c_str());
   }
-  ~Variable() { before_ ? ::setenv(name_.c_str(), before_->c_str(), 1) : ::unsetenv(name_.c_str()); }
+  ~Variable() {
+    before_ ? ::setenv(name_.c_str(), before_->c_str(), 1) : ::unsetenv(name_.c_str());
+  }
   Variable(const Variable&) = delete;
   Variable& operator=(const Variable&) = delete;
 
@@ -46,7 +48,8 @@ class NoVariables {
 };
 
 std::string bundle_of(const tls_test::Chain& chain, const std::string& directory) {
-  const auto path = write_combined_bundle(directory, chain.directory / "root-ca.pem", nobody_else());
+  const auto path =
+      write_combined_bundle(directory, chain.directory / "root-ca.pem", nobody_else());
   REQUIRE_MESSAGE(path.has_value(), path);
   CHECK(*path == directory + "/ca-bundle.pem");
   return contents(*path);
@@ -54,7 +57,8 @@ std::string bundle_of(const tls_test::Chain& chain, const std::string& directory
 
 }  // namespace
 
-TEST_CASE("bundle: the system's roots and ours, readable by everyone, written only when it changes") {
+TEST_CASE(
+    "bundle: the system's roots and ours, readable by everyone, written only when it changes") {
   const NoVariables clean;
   const Variable none("SSL_CERT_FILE", nullptr);
   const tls_test::Chain chain;
@@ -71,8 +75,8 @@ TEST_CASE("bundle: the system's roots and ours, readable by everyone, written on
   const std::string count = shell("grep -c -e '-BEGIN CERTIFICATE-' " + system_bundle());
   CHECK(shell("grep -c -e '-BEGIN CERTIFICATE-' " + path) ==
         fmt::format("0 {}", std::stoi(count.substr(2)) + 1));
-  CHECK(shell("openssl verify -CAfile " + path + " " + (chain.directory / "root-ca.pem")).find(": OK") !=
-        std::string::npos);
+  CHECK(shell("openssl verify -CAfile " + path + " " + (chain.directory / "root-ca.pem"))
+            .find(": OK") != std::string::npos);
 
   const auto written = std::filesystem::last_write_time(path);
   bundle_of(chain, home);
@@ -91,7 +95,8 @@ TEST_CASE("bundle: the caller's own bundle is the base, and only its certificate
   const std::string theirs = directory / "company.pem";
   const std::string certificate = contents(company.directory / "root-ca.pem");
   const std::string ours = contents(chain.directory / "root-ca.pem");
-  tls_test::write(theirs, "secret: 1\n" + certificate + contents(company.directory / "root-ca.key") +
+  tls_test::write(theirs, "secret: 1\n" + certificate +
+                              contents(company.directory / "root-ca.key") +
                               "-----BEGIN CERTIFICATE-----\ncut");
   {
     const Variable chosen("SSL_CERT_FILE", theirs.c_str());
@@ -119,8 +124,9 @@ TEST_CASE("bundle: certificates that the caller's variables name are taken over,
                     node = directory / "node.pem";
   tls_test::write(system, one);
   tls_test::write(curl, "a comment\n" + one + two + contents(team.directory / "root-ca.key"));
-  tls_test::write(node,
-                  two + ours + "-----BEGIN CERTIFICATE-----\nno certificate\n-----END CERTIFICATE-----\n");
+  tls_test::write(
+      node,
+      two + ours + "-----BEGIN CERTIFICATE-----\nno certificate\n-----END CERTIFICATE-----\n");
   const Variable a("SSL_CERT_FILE", system.c_str()), b("CURL_CA_BUNDLE", curl.c_str()),
       c("NODE_EXTRA_CA_CERTS", node.c_str()), d("REQUESTS_CA_BUNDLE", directory.path().c_str()),
       e("PIP_CERT", "/no/such.pem");
@@ -141,8 +147,8 @@ TEST_CASE("bundle: what the caller may not read is not read for him") {
   tls_test::write(secret, to_pem(company.root.certificate.get()));
   ::chmod(secret.c_str(), 0600);
   const Variable chosen("SSL_CERT_FILE", secret.c_str());
-  const auto path =
-      write_combined_bundle(directory.path(), chain.directory / "root-ca.pem", {65534, 65534, "nobody", "/"});
+  const auto path = write_combined_bundle(directory.path(), chain.directory / "root-ca.pem",
+                                          {65534, 65534, "nobody", "/"});
   REQUIRE_MESSAGE(path.has_value(), path);
   const std::string bundle = contents(*path);
   CHECK_FALSE(read_root(company.directory / "root-ca.pem")->is_in_pem(bundle));
@@ -173,17 +179,18 @@ TEST_CASE("bundle: variables keep what the caller has") {
   };
   auto map = variables({});
   for (const char* name :
-       {"SSL_CERT_FILE", "NODE_EXTRA_CA_CERTS", "DENO_CERT", "PERL_LWP_SSL_CA_FILE", "GIT_SSL_CAINFO",
-        "CARGO_HTTP_CAINFO", "CURL_CA_BUNDLE", "REQUESTS_CA_BUNDLE", "PIP_CERT", "AWS_CA_BUNDLE",
-        "GRPC_DEFAULT_SSL_ROOTS_FILE_PATH", "NIX_SSL_CERT_FILE", "HEX_CACERTS_PATH", "BUNDLE_SSL_CA_CERT",
-        "npm_config_cafile", "YARN_HTTPS_CA_FILE_PATH", "COMPOSER_CAFILE"}) {
+       {"SSL_CERT_FILE", "NODE_EXTRA_CA_CERTS", "DENO_CERT", "PERL_LWP_SSL_CA_FILE",
+        "GIT_SSL_CAINFO", "CARGO_HTTP_CAINFO", "CURL_CA_BUNDLE", "REQUESTS_CA_BUNDLE", "PIP_CERT",
+        "AWS_CA_BUNDLE", "GRPC_DEFAULT_SSL_ROOTS_FILE_PATH", "NIX_SSL_CERT_FILE",
+        "HEX_CACERTS_PATH", "BUNDLE_SSL_CA_CERT", "npm_config_cafile", "YARN_HTTPS_CA_FILE_PATH",
+        "COMPOSER_CAFILE"}) {
     CHECK(map[name] == bundle);
   }
   CHECK_FALSE(map.contains("SSL_CERT_DIR"));
   CHECK_FALSE(map.contains("WGETRC"));
   if (!find_java().empty())
-    CHECK(map["JAVA_TOOL_OPTIONS"].rfind("-Dmine=1 -Djavax.net.ssl.trustStore=" + directory.path() + "/",
-                                         0) == 0);
+    CHECK(map["JAVA_TOOL_OPTIONS"].rfind(
+              "-Dmine=1 -Djavax.net.ssl.trustStore=" + directory.path() + "/", 0) == 0);
   CHECK(variables(directory.path())["WGETRC"] == directory / "wgetrc");
   tls_test::write(directory / ".wgetrc", "");
   CHECK_FALSE(variables(directory.path()).contains("WGETRC"));
@@ -214,7 +221,8 @@ TEST_CASE("bundle: Java's trust store is made once, and anew for a new root") {
   const tls_test::Chain one;
   const std::string store = store_for(one);
   CHECK(tls_test::mode_of(store) == 0644);
-  const std::string certificates = shell("keytool -list -rfc -keystore " + store + " -storepass changeit");
+  const std::string certificates =
+      shell("keytool -list -rfc -keystore " + store + " -storepass changeit");
   CHECK(read_root(one.directory / "root-ca.pem")->is_in_pem(certificates));
   const auto entries = [](const std::string& file) {
     const std::string listed = shell("keytool -list -keystore " + file +
@@ -240,22 +248,23 @@ TEST_CASE("bundle: curl, wget, python and Java trust us by the variables alone")
   tls_test::write(directory / "leaf.pem",
                   to_pem({share(leaf->get()), share(chain.signer->key(KeyType::p256))}));
   tls_test::write(directory / "intermediate.pem", to_pem(chain.intermediate()));
-  tls_test::write(
-      directory / "Get.java",
-      "class Get { public static void main(String[] a) throws Exception { System.out.println("
-      "((java.net.HttpURLConnection) new java.net.URL(a[0]).openConnection()).getResponseCode()); } }");
+  tls_test::write(directory / "Get.java",
+                  "class Get { public static void main(String[] a) throws Exception { "
+                  "System.out.println(((java.net.HttpURLConnection) new "
+                  "java.net.URL(a[0]).openConnection()).getResponseCode()); } }");
   const struct {
     const char *program, *command;
   } cases[] = {
       {"curl", "curl -sS -o /dev/null -w '%{http_code}\\n' $URL"},
       {"wget", "wget -nv -O /dev/null $URL && echo 200"},
       {"python3",
-       "python3 -c 'import sys, urllib.request; print(urllib.request.urlopen(sys.argv[1]).status)' $URL"},
+       "python3 -c 'import sys, urllib.request; "
+       "print(urllib.request.urlopen(sys.argv[1]).status)' $URL"},
       {"java", "java -Xint Get.java $URL"},
   };
   std::string trusting = "env -i PATH=/usr/bin:/bin";
-  for (const auto& [name, value] :
-       trust_variables(directory / "ca-bundle.pem", chain.directory / "root-ca.pem", directory.path())) {
+  for (const auto& [name, value] : trust_variables(
+           directory / "ca-bundle.pem", chain.directory / "root-ca.pem", directory.path())) {
     trusting += fmt::format(" '{}={}'", name, value);
   }
   for (const auto& c : cases) {
@@ -264,14 +273,14 @@ TEST_CASE("bundle: curl, wget, python and Java trust us by the variables alone")
     // Port 0: s_server says which one it got.
     const auto get = [&](const std::string& environment) {
       return shell(fmt::format(
-          "cd {}; openssl s_server -www -accept 127.0.0.1:0 -cert leaf.pem -cert_chain intermediate.pem >log "
-          "2>&1 & server=$!; cd {}; "
-          "for i in $(seq 100); do port=$(sed -n 's/^ACCEPT.*://p' log); [ -n \"$port\" ] && break; sleep "
-          "0.1; done; "
-          "{} HOME={} URL=https://localhost:$port/ sh -c {}; code=$?; kill $server; rm -f log; exit $code",
+          "cd {}; openssl s_server -www -accept 127.0.0.1:0 -cert leaf.pem -cert_chain "
+          "intermediate.pem >log 2>&1 & server=$!; cd {}; for i in $(seq 100); do port=$(sed -n "
+          "'s/^ACCEPT.*://p' log); [ -n \"$port\" ] && break; sleep 0.1; done; {} HOME={} "
+          "URL=https://localhost:$port/ sh -c {}; code=$?; kill $server; rm -f log; exit $code",
           directory.path(), directory.path(), environment, directory.path(),
-          fmt::format("'{}'",
-                      std::string(c.command).find('\'') == std::string::npos ? c.command : "sh ./command")));
+          fmt::format("'{}'", std::string(c.command).find('\'') == std::string::npos
+                                  ? c.command
+                                  : "sh ./command")));
     };
     tls_test::write(directory / "command", c.command);
     const std::string with = get(trusting);

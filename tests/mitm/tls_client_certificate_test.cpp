@@ -28,7 +28,8 @@ struct Shown {
 };
 
 /// What a server that asks for one sees when `certificates` are for `host`.
-Shown shown(const ClientCertificates& certificates, const std::string& host, int version = TLS1_3_VERSION) {
+Shown shown(const ClientCertificates& certificates, const std::string& host,
+            int version = TLS1_3_VERSION) {
   struct Context {
     const ClientCertificates& certificates;
     const std::string& host;
@@ -56,7 +57,8 @@ Shown shown(const ClientCertificates& certificates, const std::string& host, int
 }  // namespace
 
 TEST_CASE("client_certificate: a server that asks sees it with its chain, in both versions") {
-  const Signed root = make_signed("Root", nullptr, true), between = make_signed("Between", &root, true);
+  const Signed root = make_signed("Root", nullptr, true),
+               between = make_signed("Between", &root, true);
   const Signed mine = make_signed("me", &between);
   auto text = text_of("h.test", "/c/me.pem", mine);
   text.cert += between.pem();
@@ -71,13 +73,14 @@ TEST_CASE("client_certificate: a server that asks sees it with its chain, in bot
 }
 
 TEST_CASE("client_certificate: the first whose host fits is shown; another host gets none") {
-  const auto made = ClientCertificates::make(
-      {text_of("a.test", "/a", make_signed("one")), text_of("*.test", "/b", make_signed("two")),
-       text_of("a.test", "/c", make_signed("three")), text_of("192.0.2.7", "/d", make_signed("four"))});
+  const auto made = ClientCertificates::make({text_of("a.test", "/a", make_signed("one")),
+                                              text_of("*.test", "/b", make_signed("two")),
+                                              text_of("a.test", "/c", make_signed("three")),
+                                              text_of("192.0.2.7", "/d", make_signed("four"))});
   REQUIRE_MESSAGE(made, made);
-  const std::pair<const char*, Shown> cases[] = {{"a.test", {"/a", "one"}}, {"b.test", {"/b", "two"}},
-                                                 {"test", {"", ""}},        {"192.0.2.7", {"/d", "four"}},
-                                                 {"192.0.2.8", {"", ""}},   {"A.TEST.", {"/a", "one"}}};
+  const std::pair<const char*, Shown> cases[] = {
+      {"a.test", {"/a", "one"}},     {"b.test", {"/b", "two"}}, {"test", {"", ""}},
+      {"192.0.2.7", {"/d", "four"}}, {"192.0.2.8", {"", ""}},   {"A.TEST.", {"/a", "one"}}};
   for (const auto& [host, expected] : cases) {
     CAPTURE(host);
     const auto seen = shown(**made, host);
@@ -108,14 +111,16 @@ TEST_CASE("client_certificate: what is wrong is said with the file and the place
       {with(mine.pem(), other.key_pem()),
        "[0].key: the key in /k.pem is not that of the first certificate in /c.pem"},
       {with("", mine.key_pem()), "[0].cert: there is no certificate in PEM form in /c.pem"},
-      {with(mine.key_pem(), mine.key_pem()), "[0].cert: there is no certificate in PEM form in /c.pem"},
+      {with(mine.key_pem(), mine.key_pem()),
+       "[0].cert: there is no certificate in PEM form in /c.pem"},
       {with(half, mine.key_pem()), "[0].cert: certificate 1 in /c.pem is damaged"},
       {with(mine.pem() + half, mine.key_pem()), "[0].cert: certificate 2 in /c.pem is damaged"},
       {with(mine.pem(), ""), "[0].key: there is no private key in PEM form in /k.pem"},
       {with(mine.pem(), mine.pem()), "[0].key: there is no private key in PEM form in /k.pem"},
       {with(mine.pem(), half_key), "[0].key: the private key in /k.pem is damaged"},
       {with(mine.pem(), mine.key_pem(EVP_aes_128_cbc())),
-       "[0].key: the key in /k.pem is encrypted; take its passphrase off: openssl pkey -in /k.pem -out NEW"},
+       "[0].key: the key in /k.pem is encrypted; take its passphrase off: openssl pkey -in "
+       "/k.pem -out NEW"},
   };
   for (const auto& [told, expected] : cases) CHECK(told == expected);
   const auto second = ClientCertificates::make(

@@ -1,4 +1,5 @@
-// What the tests of mitm/tls share: a directory of their own, a chain, and OpenSSL's own opinion of it.
+// What the tests of mitm/tls share: a directory of their own, a chain, and OpenSSL's own opinion of
+// it.
 #pragma once
 
 #include <filesystem>

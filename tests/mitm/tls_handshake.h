@@ -31,8 +31,10 @@ inline Pair handshake(SSL_CTX* client, SSL_CTX* server, SSL_SESSION* session = n
     SSL_do_handshake(pair.server.get());
   }
   char byte = 0;
-  pair.done = SSL_is_init_finished(pair.client.get()) == 1 && SSL_is_init_finished(pair.server.get()) == 1 &&
-              SSL_write(pair.server.get(), "x", 1) == 1 && SSL_read(pair.client.get(), &byte, 1) == 1;
+  pair.done = SSL_is_init_finished(pair.client.get()) == 1 &&
+              SSL_is_init_finished(pair.server.get()) == 1 &&
+              SSL_write(pair.server.get(), "x", 1) == 1 &&
+              SSL_read(pair.client.get(), &byte, 1) == 1;
   return pair;
 }
 
@@ -45,7 +47,8 @@ struct Signed {
   [[nodiscard]] std::string key_pem(const EVP_CIPHER* cipher = nullptr) const {
     const mitm::tls::BioPtr bio{BIO_new(BIO_s_mem())};
     unsigned char phrase[] = "secret";
-    REQUIRE(PEM_write_bio_PrivateKey(bio.get(), key.get(), cipher, cipher != nullptr ? phrase : nullptr,
+    REQUIRE(PEM_write_bio_PrivateKey(bio.get(), key.get(), cipher,
+                                     cipher != nullptr ? phrase : nullptr,
                                      cipher != nullptr ? 6 : 0, nullptr, nullptr) == 1);
     char* text = nullptr;
     const auto size = static_cast<std::size_t>(BIO_get_mem_data(bio.get(), &text));
@@ -60,7 +63,8 @@ inline Signed make_signed(const std::string& name, const Signed* issuer = nullpt
   X509* const above = issuer != nullptr ? issuer->certificate.get() : nullptr;
   const auto now = std::chrono::system_clock::now();
   const mitm::tls::Validity validity{now - std::chrono::hours{1}, now + std::chrono::hours{1}};
-  made.certificate = std::move(*mitm::tls::draft_certificate(name, above, made.key.get(), validity));
+  made.certificate =
+      std::move(*mitm::tls::draft_certificate(name, above, made.key.get(), validity));
   X509* const draft = made.certificate.get();
   REQUIRE(mitm::tls::add_extension(draft, above, NID_basic_constraints,
                                    ca ? "critical,CA:TRUE" : "critical,CA:FALSE"));

@@ -1,5 +1,5 @@
-// The lines of a key log against what OpenSSL itself says of the connection, and files that cannot be
-// written.
+// The lines of a key log against what OpenSSL itself says of the connection, and files that cannot
+// be written.
 #include <atomic>
 #include <mutex>
 #include <set>
@@ -26,7 +26,8 @@ using tls_test::Signed;
 namespace {
 
 base::UniqueFd open_to_append(const std::string& path) {
-  base::UniqueFd fd{::open(path.c_str(), O_WRONLY | O_CREAT | O_APPEND | O_NONBLOCK | O_CLOEXEC, 0600)};
+  base::UniqueFd fd{
+      ::open(path.c_str(), O_WRONLY | O_CREAT | O_APPEND | O_NONBLOCK | O_CLOEXEC, 0600)};
   REQUIRE(fd);
   return fd;
 }
@@ -53,8 +54,8 @@ std::vector<Line> lines_of(const std::string& text) {
     const auto is_hex = [](const std::string& digits) {
       return digits.find_first_not_of("0123456789abcdef") == digits.npos;
     };
-    const bool whole = line.random.size() == 64 && is_hex(line.random) && line.secret.size() >= 64 &&
-                       is_hex(line.secret) && !(words >> more);
+    const bool whole = line.random.size() == 64 && is_hex(line.random) &&
+                       line.secret.size() >= 64 && is_hex(line.secret) && !(words >> more);
     CHECK_MESSAGE(whole, one);
     lines.push_back(std::move(line));
   }
@@ -75,7 +76,8 @@ std::string client_random(SSL* ssl) {
 
 }  // namespace
 
-TEST_CASE("keylog: the lines are those of the connection, whichever side has it and whichever version") {
+TEST_CASE(
+    "keylog: the lines are those of the connection, whichever side has it and whichever version") {
   const Signed identity = make_signed("h.test");
   for (const int version : {TLS1_2_VERSION, TLS1_3_VERSION}) {
     for (const bool by_server : {false, true}) {
@@ -97,14 +99,16 @@ TEST_CASE("keylog: the lines are those of the connection, whichever side has it 
       }
       if (version == TLS1_3_VERSION) {
         CHECK(labels == std::set<std::string>{"CLIENT_HANDSHAKE_TRAFFIC_SECRET",
-                                              "SERVER_HANDSHAKE_TRAFFIC_SECRET", "CLIENT_TRAFFIC_SECRET_0",
-                                              "SERVER_TRAFFIC_SECRET_0", "EXPORTER_SECRET"});
+                                              "SERVER_HANDSHAKE_TRAFFIC_SECRET",
+                                              "CLIENT_TRAFFIC_SECRET_0", "SERVER_TRAFFIC_SECRET_0",
+                                              "EXPORTER_SECRET"});
         continue;
       }
       REQUIRE(lines.size() == 1);
       CHECK(lines[0].label == "CLIENT_RANDOM");
       unsigned char master[SSL_MAX_MASTER_KEY_LENGTH];
-      const auto size = SSL_SESSION_get_master_key(SSL_get_session(pair.server.get()), master, sizeof master);
+      const auto size =
+          SSL_SESSION_get_master_key(SSL_get_session(pair.server.get()), master, sizeof master);
       CHECK(lines[0].secret == hex(master, size));
     }
   }
@@ -137,7 +141,8 @@ TEST_CASE("keylog: lines of many threads do not mix") {
     for (int i = 0; i < kThreads; ++i) {
       threads.emplace_back([&] {
         const auto client = client_context();
-        for (int at = 0; at < kEach; ++at) done += handshake(client.get(), server.get()).done ? 1 : 0;
+        for (int at = 0; at < kEach; ++at)
+          done += handshake(client.get(), server.get()).done ? 1 : 0;
       });
     }
     for (auto& thread : threads) thread.join();
@@ -148,7 +153,8 @@ TEST_CASE("keylog: lines of many threads do not mix") {
 
 TEST_CASE("keylog: a full disk is said once, and connections go on") {
   std::vector<base::Error> errors;
-  Keylog keylog{open_to_append("/dev/full"), [&](const base::Error& error) { errors.push_back(error); }};
+  Keylog keylog{open_to_append("/dev/full"),
+                [&](const base::Error& error) { errors.push_back(error); }};
   const auto client = client_context(), server = server_context(make_signed("h.test"));
   keylog.attach(client.get());
   for (int i = 0; i < 3; ++i) CHECK(handshake(client.get(), server.get()).done);

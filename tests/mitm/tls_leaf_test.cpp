@@ -16,7 +16,8 @@ namespace {
 X509Ptr upstream(std::string_view subject, const std::string& names) {
   const auto key = generate_p256();
   const auto now = std::chrono::system_clock::now();
-  auto certificate = draft_certificate(subject, nullptr, key->get(), {now, now + std::chrono::hours{1}});
+  auto certificate =
+      draft_certificate(subject, nullptr, key->get(), {now, now + std::chrono::hours{1}});
   REQUIRE_MESSAGE(certificate.has_value(), certificate);
   if (!names.empty())
     REQUIRE(add_extension(certificate->get(), nullptr, NID_subject_alt_name, names.c_str()));
@@ -37,7 +38,8 @@ std::string names_of(X509* leaf) {
     if (!text.empty()) text += ' ';
     text += type == GEN_DNS ? "DNS:" : type == GEN_IPADD ? "IP:" : "?:";
     for (int i = 0; i < ASN1_STRING_length(value); ++i) {
-      text += type == GEN_DNS ? std::string(1, static_cast<char>(bytes[i])) : fmt::format("{:02x}", bytes[i]);
+      text += type == GEN_DNS ? std::string(1, static_cast<char>(bytes[i]))
+                              : fmt::format("{:02x}", bytes[i]);
     }
   }
   return text;
@@ -84,7 +86,8 @@ Shaken shake(const Chain& chain, SSL_CTX* server_context, const std::string& hos
   result.resumed = SSL_session_reused(client.get()) == 1;
   const X509Ptr leaf{SSL_get1_peer_certificate(client.get())};
   if (leaf) result.subject = common_name(leaf.get());
-  if (STACK_OF(X509)* sent = SSL_get_peer_cert_chain(client.get())) result.chain = sk_X509_num(sent);
+  if (STACK_OF(X509)* sent = SSL_get_peer_cert_chain(client.get()))
+    result.chain = sk_X509_num(sent);
   result.session.reset(SSL_get1_session(client.get()));
   SSL_shutdown(client.get());
   return result;
@@ -94,9 +97,9 @@ Shaken shake(const Chain& chain, SSL_CTX* server_context, const std::string& hos
 
 TEST_CASE("leaf: mirrors subject and names, adds the host, and verifies strictly") {
   const Chain chain;
-  const X509Ptr original = upstream(
-      "www.example.com",
-      "DNS:www.example.com,DNS:*.example.com,IP:192.0.2.7,IP:2001:db8::1,email:a@b.c,URI:https://x/");
+  const X509Ptr original = upstream("www.example.com",
+                                    "DNS:www.example.com,DNS:*.example.com,IP:192.0.2.7,"
+                                    "IP:2001:db8::1,email:a@b.c,URI:https://x/");
   const struct {
     std::string host;
     X509* upstream;
@@ -110,8 +113,10 @@ TEST_CASE("leaf: mirrors subject and names, adds the host, and verifies strictly
        "IP:20010db8000000000000000000000001",
        "api.example.org"},
       {"192.0.2.7", original.get(), "www.example.com",
-       "IP:c0000207 DNS:www.example.com DNS:*.example.com IP:20010db8000000000000000000000001", "192.0.2.7"},
-      {"[2001:DB8::1]", nullptr, "2001:db8::1", "IP:20010db8000000000000000000000001", "2001:db8::1"},
+       "IP:c0000207 DNS:www.example.com DNS:*.example.com IP:20010db8000000000000000000000001",
+       "192.0.2.7"},
+      {"[2001:DB8::1]", nullptr, "2001:db8::1", "IP:20010db8000000000000000000000001",
+       "2001:db8::1"},
       {"fe80::1%eth0", nullptr, "fe80::1", "IP:fe800000000000000000000000000001", "fe80::1"},
       {"10.0.0.1", nullptr, "10.0.0.1", "IP:0a000001", "10.0.0.1"},
       {"WWW.Example.COM.", nullptr, "www.example.com", "DNS:www.example.com", "www.example.com"},
@@ -153,7 +158,8 @@ TEST_CASE("leaf: extensions, serial and times are what browsers ask for") {
   REQUIRE(ASN1_TIME_diff(&days, &seconds, X509_get0_notBefore(certificate),
                          X509_get0_notAfter(certificate)) == 1);
   CHECK(days <= 197);
-  CHECK(ASN1_TIME_compare(X509_get0_notAfter(certificate), X509_get0_notAfter(chain.intermediate())) == 0);
+  CHECK(ASN1_TIME_compare(X509_get0_notAfter(certificate),
+                          X509_get0_notAfter(chain.intermediate())) == 0);
 }
 
 TEST_CASE("leaf: subjects that do not fit are left out, and then the names are critical") {
@@ -175,11 +181,12 @@ TEST_CASE("leaf: subjects that do not fit are left out, and then the names are c
     const auto leaf = issue_leaf(*chain.signer, {c.host, original.get(), KeyType::p256});
     REQUIRE_MESSAGE(leaf.has_value(), leaf);
     CHECK(common_name(leaf->get()) == c.expected);
-    CHECK(X509_NAME_entry_count(X509_get_subject_name(leaf->get())) == (c.expected.empty() ? 0 : 1));
+    CHECK(X509_NAME_entry_count(X509_get_subject_name(leaf->get())) ==
+          (c.expected.empty() ? 0 : 1));
     CHECK(strict_verdict(chain, leaf->get(), c.host) == "ok");
     int critical = 0;
-    std::unique_ptr<GENERAL_NAMES, Deleter<GENERAL_NAMES_free>> names{
-        static_cast<GENERAL_NAMES*>(X509_get_ext_d2i(leaf->get(), NID_subject_alt_name, &critical, nullptr))};
+    std::unique_ptr<GENERAL_NAMES, Deleter<GENERAL_NAMES_free>> names{static_cast<GENERAL_NAMES*>(
+        X509_get_ext_d2i(leaf->get(), NID_subject_alt_name, &critical, nullptr))};
     CHECK(critical == (c.expected.empty() ? 1 : 0));
   }
 }
@@ -198,8 +205,8 @@ TEST_CASE("leaf: absurd upstream certificates stay within the limits") {
 
   std::string wide;
   for (int i = 0; i < 400; ++i) {
-    wide += fmt::format("{}DNS:{:03}{}.{}.{}", i ? "," : "", i, std::string(60, 'a'), std::string(63, 'b'),
-                        std::string(63, 'c'));
+    wide += fmt::format("{}DNS:{:03}{}.{}.{}", i ? "," : "", i, std::string(60, 'a'),
+                        std::string(63, 'b'), std::string(63, 'c'));
   }
   const X509Ptr fat = upstream("x", wide);
   const auto slim = issue_leaf(*chain.signer, {"host.example", fat.get(), KeyType::p256});
@@ -210,7 +217,8 @@ TEST_CASE("leaf: absurd upstream certificates stay within the limits") {
 
 TEST_CASE("leaf: upstream names that are not names are dropped") {
   const Chain chain;
-  const X509Ptr odd = upstream("x", "DNS:good.example,DNS:with space.example,DNS:" + std::string(300, 'a'));
+  const X509Ptr odd =
+      upstream("x", "DNS:good.example,DNS:with space.example,DNS:" + std::string(300, 'a'));
   const auto leaf = issue_leaf(*chain.signer, {"host.example", odd.get(), KeyType::p256});
   REQUIRE_MESSAGE(leaf.has_value(), leaf);
   CHECK(names_of(leaf->get()) == "DNS:host.example DNS:good.example");
@@ -232,7 +240,8 @@ TEST_CASE("leaf: an RSA leaf may encrypt keys, and its key is made once by howev
   const Chain chain;
   std::vector<EVP_PKEY*> keys(4);
   std::vector<std::thread> threads;
-  for (auto& key : keys) threads.emplace_back([&key, &chain] { key = chain.signer->key(KeyType::rsa2048); });
+  for (auto& key : keys)
+    threads.emplace_back([&key, &chain] { key = chain.signer->key(KeyType::rsa2048); });
   for (auto& thread : threads) thread.join();
   CHECK(std::set<EVP_PKEY*>(keys.begin(), keys.end()).size() == 1);
   const auto leaf = issue_leaf(*chain.signer, {"a.example", nullptr, KeyType::rsa2048});
@@ -287,7 +296,8 @@ TEST_CASE("leaf_cache: the names in the handshake are the leaf's") {
   CHECK(wrong.reason == "hostname mismatch");
 }
 
-TEST_CASE("leaf_cache: one context per host, upstream certificate and key; spelling does not matter") {
+TEST_CASE(
+    "leaf_cache: one context per host, upstream certificate and key; spelling does not matter") {
   const Chain chain;
   LeafCache cache{chain.signer, {}};
   const X509Ptr one = upstream("one", "");
@@ -310,7 +320,9 @@ TEST_CASE("leaf_cache: one context per host, upstream certificate and key; spell
 TEST_CASE("leaf_cache: the least recently used is dropped at the limit, and lives while held") {
   const Chain chain;
   LeafCache cache{chain.signer, {TLS1_2_VERSION, 2}};
-  const auto get = [&](const char* host) { return *cache.context_for({host, nullptr, KeyType::p256}); };
+  const auto get = [&](const char* host) {
+    return *cache.context_for({host, nullptr, KeyType::p256});
+  };
   const auto a = get("a"), b = get("b");
   CHECK(get("a") == a);
   const auto c = get("c");  // drops b
@@ -348,7 +360,9 @@ TEST_CASE("leaf_cache: after renewal contexts carry the new intermediate") {
   cache.renew(chain.signer);
   const auto after = *cache.context_for({"a.example", nullptr, KeyType::p256});
   CHECK(before != after);
-  CHECK(X509_check_issued(chain.intermediate(), SSL_CTX_get0_certificate(after.get())) == X509_V_OK);
-  CHECK(X509_check_issued(chain.intermediate(), SSL_CTX_get0_certificate(before.get())) != X509_V_OK);
+  CHECK(X509_check_issued(chain.intermediate(), SSL_CTX_get0_certificate(after.get())) ==
+        X509_V_OK);
+  CHECK(X509_check_issued(chain.intermediate(), SSL_CTX_get0_certificate(before.get())) !=
+        X509_V_OK);
   CHECK(shake(chain, after.get(), "a.example").done);
 }

@@ -73,10 +73,11 @@ TEST_CASE("likeness: hellos of OpenSSL with all kinds of settings are repeated t
   };
   const Case cases[] = {
       {nullptr, nullptr, nullptr, nullptr, TLS1_2_VERSION, TLS1_3_VERSION},
-      {"TLS_CHACHA20_POLY1305_SHA256:TLS_AES_128_GCM_SHA256", "AES256-SHA:ECDHE-RSA-AES128-GCM-SHA256",
-       "P-521:X25519:P-256", "RSA-PSS+SHA512:ECDSA+SHA256:RSA+SHA256", TLS1_2_VERSION, TLS1_3_VERSION},
-      {nullptr, "ECDHE-ECDSA-CHACHA20-POLY1305:DHE-RSA-AES256-GCM-SHA384", "ffdhe2048:X448", "ed25519",
-       TLS1_2_VERSION, TLS1_2_VERSION},
+      {"TLS_CHACHA20_POLY1305_SHA256:TLS_AES_128_GCM_SHA256",
+       "AES256-SHA:ECDHE-RSA-AES128-GCM-SHA256", "P-521:X25519:P-256",
+       "RSA-PSS+SHA512:ECDSA+SHA256:RSA+SHA256", TLS1_2_VERSION, TLS1_3_VERSION},
+      {nullptr, "ECDHE-ECDSA-CHACHA20-POLY1305:DHE-RSA-AES256-GCM-SHA384", "ffdhe2048:X448",
+       "ed25519", TLS1_2_VERSION, TLS1_2_VERSION},
       {"TLS_AES_128_CCM_8_SHA256:TLS_AES_256_GCM_SHA384:TLS_AES_128_CCM_SHA256", nullptr, "P-256",
        "ECDSA+SHA256", TLS1_3_VERSION, TLS1_3_VERSION},
   };
@@ -165,7 +166,8 @@ TEST_CASE("offer_ciphers: just these, in this order, in any of the usual spellin
     const auto context = fresh();
     const auto offered = offer_ciphers(list, context.get());
     REQUIRE_MESSAGE(offered, offered);
-    CHECK(hello_of(context.get()).ciphers == std::vector<std::uint16_t>{0x1302, 0xc030, 0x002f, 0x00ff});
+    CHECK(hello_of(context.get()).ciphers ==
+          std::vector<std::uint16_t>{0x1302, 0xc030, 0x002f, 0x00ff});
   }
   const auto context = fresh();
   REQUIRE(offer_ciphers("HIGH:!kRSA:!aDSS:-SHA1:aNULL:eNULL", context.get()));
@@ -180,7 +182,8 @@ TEST_CASE("offer_ciphers: errors name the part that is wrong") {
   CHECK(offering("TLS_AES_1_GCM").starts_with("OpenSSL knows no cipher TLS_AES_1_GCM;"));
   CHECK(offering("HIGH:!NO-SUCH").find("NO-SUCH;") != std::string::npos);
   CHECK(offering("HIGH:@SECLEVEL=9").find("@SECLEVEL=9") != std::string::npos);
-  for (const char* nothing : {" ", ":", ",,"}) CHECK(offering(nothing) == "expected names of ciphers");
+  for (const char* nothing : {" ", ":", ",,"})
+    CHECK(offering(nothing) == "expected names of ciphers");
   for (const char* none : {"aNULL", "eNULL", "HIGH:!ALL"})
     CHECK_MESSAGE(offering(none).starts_with("no cipher is left of it"), offering(none));
 }

@@ -24,13 +24,14 @@ const Time kNow = at(1'790'000'000);  // 2026-09-21 14:13:20 UTC
 const Validity kGood{kNow - hours{24}, kNow + hours{24}};
 
 /// `issuer` null: self-signed.
-Signed make(const std::string& name, const Signed* issuer, bool ca, const Validity& validity = kGood,
-            const std::string& names = {}) {
+Signed make(const std::string& name, const Signed* issuer, bool ca,
+            const Validity& validity = kGood, const std::string& names = {}) {
   Signed made{nullptr, std::move(*generate_p256())};
   X509* const above = issuer != nullptr ? issuer->certificate.get() : nullptr;
   made.certificate = std::move(*draft_certificate(name, above, made.key.get(), validity));
   X509* const draft = made.certificate.get();
-  REQUIRE(add_extension(draft, above, NID_basic_constraints, ca ? "critical,CA:TRUE" : "critical,CA:FALSE"));
+  REQUIRE(add_extension(draft, above, NID_basic_constraints,
+                        ca ? "critical,CA:TRUE" : "critical,CA:FALSE"));
   if (!names.empty()) REQUIRE(add_extension(draft, above, NID_subject_alt_name, names.c_str()));
   REQUIRE(sign(draft, issuer != nullptr ? issuer->key.get() : made.key.get()));
   return made;
@@ -67,7 +68,8 @@ const std::string kClock = "; this machine's clock says 2026-09-21 14:13 UTC)";
 }  // namespace
 
 TEST_CASE("problem: time, of the certificate itself and of a CA above it") {
-  const Validity past{at(1'700'000'000), at(1'789'999'000)}, future{at(1'790'003'600), at(1'800'000'000)};
+  const Validity past{at(1'700'000'000), at(1'789'999'000)},
+      future{at(1'790'003'600), at(1'800'000'000)};
   const auto root = make("Root", nullptr, true);
   const auto expired = told_of(make("h.test", &root, false, past, "DNS:h.test"), &root);
   CHECK(expired.text == "certificate has expired (on 2026-09-21 13:56 UTC" + kClock);
@@ -87,20 +89,23 @@ TEST_CASE("problem: another name is told with the names that it has") {
   CHECK(names("DNS:a.test,DNS:*.b.test,IP:192.0.2.1,IP:2001:db8::1,email:x@a.test") ==
         "hostname mismatch (it is for a.test, *.b.test, 192.0.2.1, 2001:db8::1)");
   CHECK(names("") ==
-        "hostname mismatch (it has only a common name, common.test, which does not count: it needs a "
-        "subjectAltName)");
+        "hostname mismatch (it has only a common name, common.test, which does not count: it "
+        "needs a subjectAltName)");
   std::string many;
   for (int i = 0; i < 9; ++i) many += fmt::format("{}DNS:{}.test", i > 0 ? "," : "", i);
-  CHECK(names(many) == "hostname mismatch (it is for 0.test, 1.test, 2.test, 3.test, 4.test and 4 more)");
-  const auto by_address = told_of(make("", &root, false, kGood, "DNS:a.test"), &root, {}, "192.0.2.7");
+  CHECK(names(many) ==
+        "hostname mismatch (it is for 0.test, 1.test, 2.test, 3.test, 4.test and 4 more)");
+  const auto by_address =
+      told_of(make("", &root, false, kGood, "DNS:a.test"), &root, {}, "192.0.2.7");
   CHECK(by_address.text == "IP address mismatch (it is for a.test)");
   // As a DNS name, an address is not looked at.
   for (const char* address : {"192.0.2.7", "2001:db8::7"}) {
     const std::string dns = std::string("DNS:") + address;
-    const auto misplaced = told_of(make("", &root, false, kGood, "DNS:a.test," + dns), &root, {}, address);
+    const auto misplaced =
+        told_of(make("", &root, false, kGood, "DNS:a.test," + dns), &root, {}, address);
     CHECK(misplaced.text ==
-          fmt::format("IP address mismatch (it is for a.test, {} (an address as a DNS name, "
-                      "which does not count: it needs IP:{}))",
+          fmt::format("IP address mismatch (it is for a.test, {} (an address as a DNS name, which "
+                      "does not count: it needs IP:{}))",
                       address, address));
   }
   CHECK_FALSE(by_address.about_trust);
@@ -112,12 +117,14 @@ TEST_CASE("problem: a CA that is not trusted is named, and would help") {
   const auto between = make("Between", &root, true);
   const auto leaf = make("h.test", &between, false, kGood, "DNS:h.test");
   const auto self = make("h.test", nullptr, false, kGood, "DNS:h.test");
-  const std::string advice = ", which is not trusted here, or whose own certificate the server should send)";
+  const std::string advice =
+      ", which is not trusted here, or whose own certificate the server should send)";
   const std::pair<Told, std::string> cases[] = {
       {told_of(self, &other), "self-signed certificate (CN = h.test has signed it itself)"},
       {told_of(leaf, &other, {&between, &root}),
        "self-signed certificate in certificate chain (its root, CN = Root, is not trusted here)"},
-      {told_of(leaf, &root), "unable to get local issuer certificate (it is signed by CN = Between" + advice},
+      {told_of(leaf, &root),
+       "unable to get local issuer certificate (it is signed by CN = Between" + advice},
       {told_of(leaf, &other, {&between}),
        "unable to get local issuer certificate (it is signed by CN = Root" + advice},
   };
@@ -130,12 +137,12 @@ TEST_CASE("problem: a CA that is not trusted is named, and would help") {
 TEST_CASE("problem: what foreign certificates say is made safe and short") {
   const auto root = make("Root", nullptr, true);
   const auto leaf = make("\x1b[31m red\nline", &root, false);
-  CHECK(
-      told_of(leaf, &root).text ==
-      "hostname mismatch (it has only a common name, \\x1b[31m red\\x0aline, which does not count: it needs "
-      "a subjectAltName)");
+  CHECK(told_of(leaf, &root).text ==
+        "hostname mismatch (it has only a common name, \\x1b[31m red\\x0aline, which does not "
+        "count: it needs a subjectAltName)");
   const auto longest = make("h.test", &root, false, kGood, "DNS:" + std::string(200, 'a'));
-  CHECK(told_of(longest, &root).text == "hostname mismatch (it is for " + std::string(120, 'a') + "...)");
+  CHECK(told_of(longest, &root).text ==
+        "hostname mismatch (it is for " + std::string(120, 'a') + "...)");
 }
 
 TEST_CASE("problem: without a certificate there are OpenSSL's words") {
@@ -156,8 +163,8 @@ TEST_CASE("problem: each kind has its alert; dates are told beside the clock") {
   CHECK(alert_for(X509_V_ERR_CERT_REVOKED) == SSL_AD_CERTIFICATE_REVOKED);
   CHECK(alert_for(X509_V_ERR_UNABLE_TO_GET_ISSUER_CERT_LOCALLY) == SSL_AD_UNKNOWN_CA);
   CHECK(dates_and_clock(make("h.test", nullptr, false).certificate.get(), kNow) ==
-        "valid from 2026-09-20 14:13 UTC to 2026-09-22 14:13 UTC, while this machine's clock says 2026-09-21 "
-        "14:13 UTC");
+        "valid from 2026-09-20 14:13 UTC to 2026-09-22 14:13 UTC, while this machine's clock "
+        "says 2026-09-21 14:13 UTC");
 }
 
 TEST_CASE("certificate: one that never ends ends when time points do") {

@@ -35,7 +35,8 @@ TEST_CASE("program: arguments are no shell's, stdin is the input, the environmen
 TEST_CASE("program: a user's program has that user's ids and no other groups") {
   const std::string status =
       output_of({"/bin/grep", "-E", "^(Uid|Gid|Groups):", "/proc/self/status"}, kNobody);
-  CHECK(status == "Uid:\t65534\t65534\t65534\t65534\nGid:\t65534\t65534\t65534\t65534\nGroups:\t65534 \n");
+  CHECK(status ==
+        "Uid:\t65534\t65534\t65534\t65534\nGid:\t65534\t65534\t65534\t65534\nGroups:\t65534 \n");
   const auto who = run_as(kNobody, [] { return fmt::format("{} {}", ::getuid(), ::getegid()); });
   REQUIRE_MESSAGE(who.has_value(), who);
   CHECK(*who == "65534 65534");

@@ -1,5 +1,5 @@
-// The stores of macOS, FreeBSD and OpenBSD, with programs in place of theirs that keep to the arguments, the
-// answers and the exit statuses of the real ones, in a private copy of this machine.
+// The stores of macOS, FreeBSD and OpenBSD, with programs in place of theirs that keep to the
+// arguments, the answers and the exit statuses of the real ones, in a private copy of this machine.
 #include <openssl/err.h>
 #include <unistd.h>
 
@@ -48,20 +48,23 @@ void program(const std::string& path, const std::string& text) {
 
 /// A certificate of somebody else's.
 std::string other_root(const char* name) {
-  (void)shell(fmt::format(
-      "openssl req -x509 -newkey rsa:2048 -nodes -keyout /dev/null -subj '/CN={}' -out /tmp/other.pem",
-      name));
+  (void)shell(
+      fmt::format("openssl req -x509 -newkey rsa:2048 -nodes -keyout /dev/null -subj '/CN={}' -out "
+                  "/tmp/other.pem",
+                  name));
   return contents("/tmp/other.pem");
 }
 
-/// security(1): certificates in the keychain's file, trust settings as SHA-1 beside it, and /tmp/answer for
-/// what a person does at the window: "no window", "cancel", or nothing: gives the password.
+/// security(1): certificates in the keychain's file, trust settings as SHA-1 beside it, and
+/// /tmp/answer for what a person does at the window: "no window", "cancel", or nothing: gives the
+/// password.
 constexpr const char* kSecurity = R"(#!/usr/bin/python3
 import base64, hashlib, os, re, sys
 keychain, settings = '/Library/Keychains/System.keychain', '/tmp/settings'
 open('/tmp/log', 'a').write(' '.join(sys.argv[1:]) + '\n')
 read = lambda path: open(path).read() if os.path.exists(path) else ''
-pems = lambda text: re.findall('-----BEGIN CERTIFICATE-----.*?-----END CERTIFICATE-----\n', text, re.S)
+PEM = '-----BEGIN CERTIFICATE-----.*?-----END CERTIFICATE-----\n'
+pems = lambda text: re.findall(PEM, text, re.S)
 der = lambda pem: base64.b64decode(''.join(pem.split('\n')[1:-2]))
 sha1 = lambda pem: hashlib.sha1(der(pem)).hexdigest().upper()
 def fail(text, status=1):
@@ -94,7 +97,8 @@ elif verb == 'remove-trusted-cert':
     if not present:
         fail('SecTrustSettingsRemoveTrustSettings: No Trust Settings were found.')
     if mine not in present:
-        fail('SecTrustSettingsRemoveTrustSettings: The specified item could not be found in the keychain.')
+        fail('SecTrustSettingsRemoveTrustSettings: '
+             'The specified item could not be found in the keychain.')
     window('SecTrustSettingsRemoveTrustSettings')
     open(settings, 'w').write(present.replace(mine + '\n', ''))
 elif verb == 'delete-certificate':
@@ -133,8 +137,8 @@ done
 )";
 
 void freebsd() {
-  for (const char* path :
-       {"/usr/local/etc/ssl", "/etc/ssl/certs", "/etc/ssl/cert.pem", "/etc/pki", "/etc/ssl/ca-bundle.pem"})
+  for (const char* path : {"/usr/local/etc/ssl", "/etc/ssl/certs", "/etc/ssl/cert.pem", "/etc/pki",
+                           "/etc/ssl/ca-bundle.pem"})
     fs::remove_all(path);
   fs::create_directories("/etc/ssl/certs");
   fs::create_directories("/usr/share/certs/trusted");
@@ -169,7 +173,8 @@ TEST_CASE("stores: macOS: the keychain and the trust settings, and nothing is le
           problems.equal(contents(kSettings), "", "settings");
           fs::remove("/tmp/log");
           problems.equal(text(uninstall_from(*store, root)), "absent", "uninstall again");
-          problems.expect(contents("/tmp/log").find("delete") == std::string::npos, "deleted twice");
+          problems.expect(contents("/tmp/log").find("delete") == std::string::npos,
+                          "deleted twice");
           problems.equal(shell("ls /tmp | grep osproxy-tls"), "1 ", "files left");
         }) == "");
 }
@@ -181,10 +186,10 @@ TEST_CASE("stores: macOS: an older root goes out for a new one, also when its fi
           const Root old = new_root(problems);
           (void)install_into(*store, old);
           const Root root = new_root(problems);
-          problems.equal(
-              text(store->status(root)),
-              "absent: another osproxy root is there; run: sudo osproxy ca install --ca-dir /tmp/state",
-              "older");
+          problems.equal(text(store->status(root)),
+                         "absent: another osproxy root is there; "
+                         "run: sudo osproxy ca install --ca-dir /tmp/state",
+                         "older");
           problems.equal(text(install_into(*store, root)), "trusted", "replaced");
           problems.equal(contents(kKeychain), root.pem, "only the new one");
           problems.equal(shell(std::string("wc -l <") + kSettings), "0 1", "one setting");
@@ -221,19 +226,21 @@ TEST_CASE("stores: macOS: without a person nothing is half installed, and what t
           (void)install_into(*store, root);
           write("/tmp/answer", "no window");
           const std::string said = text(uninstall_from(*store, root));
-          problems.expect(said.starts_with("trusted: security remove-trusted-cert failed (exit 1)"), said);
+          problems.expect(said.starts_with("trusted: security remove-trusted-cert failed (exit 1)"),
+                          said);
           problems.equal(contents(kKeychain), root.pem, "the certificate stays with its setting");
 
           fs::remove("/tmp/answer");
           write(kSettings, "");
-          problems.equal(
-              text(store->status(root)),
-              "absent: the root is there, but not trusted; run: sudo osproxy ca install --ca-dir /tmp/state",
-              "not trusted");
+          problems.equal(text(store->status(root)),
+                         "absent: the root is there, but not "
+                         "trusted; run: sudo osproxy ca install --ca-dir /tmp/state",
+                         "not trusted");
           problems.equal(text(install_into(*store, root)), "trusted", "trusted again");
           fs::remove("/usr/bin/security");
           problems.equal(text(keychain_store()->status(root)),
-                         "unavailable: the program security is missing, which is part of macOS", "missing");
+                         "unavailable: the program security is missing, which is part of macOS",
+                         "missing");
         }) == "");
 }
 
@@ -249,7 +256,8 @@ TEST_CASE("stores: macOS: only root changes it, everyone may look") {
           const auto store = keychain_store();
           problems.equal(text(store->status(root)), "absent", "status");
           problems.equal(text(install_into(*store, root)),
-                         "absent: needs root; run: sudo osproxy ca install --ca-dir /tmp/state", "install");
+                         "absent: needs root; run: sudo osproxy ca install --ca-dir /tmp/state",
+                         "install");
           problems.expect(::seteuid(0) == 0, "seteuid");
           (void)install_into(*store, root);
           problems.expect(::seteuid(65534) == 0, "seteuid");
@@ -283,9 +291,10 @@ TEST_CASE("stores: FreeBSD: OpenSSL finds the root by its hash, and nothing is l
           fs::rename(file, "/usr/local/etc/ssl/certs/a.pem");
           (void)shell("/usr/sbin/certctl rehash");
           problems.equal(text(store->status(root)), "trusted", "under another name");
-          problems.equal(text(uninstall_from(*store, root)),
-                         "trusted: /etc/ssl/certs still has the root from another file than " + file,
-                         "another file");
+          problems.equal(
+              text(uninstall_from(*store, root)),
+              "trusted: /etc/ssl/certs still has the root from another file than " + file,
+              "another file");
           fs::remove("/usr/local/etc/ssl/certs/a.pem");
           (void)shell("/usr/sbin/certctl rehash");
 
@@ -310,11 +319,13 @@ TEST_CASE("stores: FreeBSD: a certctl that fails or is missing leaves nothing") 
           problems.expect(!fs::exists(file), "a file is left");
           program("/usr/sbin/certctl", "#!/bin/sh\n");
           problems.equal(text(install_into(*freebsd_store(), root)),
-                         "absent: certctl ran, but /etc/ssl/certs has no osproxy root", "does nothing");
+                         "absent: certctl ran, but /etc/ssl/certs has no osproxy root",
+                         "does nothing");
           problems.expect(!fs::exists(file), "a file is left");
           fs::remove("/usr/sbin/certctl");
           problems.equal(text(install_into(*freebsd_store(), root)),
-                         "unavailable: certctl is missing: it belongs to FreeBSD 12.2 and later", "missing");
+                         "unavailable: certctl is missing: it belongs to FreeBSD 12.2 and later",
+                         "missing");
         }) == "");
 }
 
@@ -326,13 +337,14 @@ TEST_CASE("stores: OpenBSD: the one file is read, never written") {
           const auto store = openbsd_store();
           const std::string said = text(install_into(*store, root));
           problems.expect(said.starts_with("unavailable: not changed by osproxy"), said);
-          problems.expect(said.find("osproxy ca export | doas tee -a /etc/ssl/cert.pem") != said.npos, said);
+          problems.expect(
+              said.find("osproxy ca export | doas tee -a /etc/ssl/cert.pem") != said.npos, said);
           problems.equal(contents("/etc/ssl/cert.pem"), other, "the file");
           write("/etc/ssl/cert.pem", other + root.pem);
           problems.equal(text(store->status(root)), "trusted", "by hand");
-          problems.equal(text(uninstall_from(*store, root)),
-                         "trusted: the root was put into /etc/ssl/cert.pem by hand; take it out there",
-                         "out");
+          problems.equal(
+              text(uninstall_from(*store, root)),
+              "trusted: the root was put into /etc/ssl/cert.pem by hand; take it out there", "out");
           problems.equal(contents("/etc/ssl/cert.pem"), other + root.pem, "the file");
         }) == "");
 }

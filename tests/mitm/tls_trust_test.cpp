@@ -1,5 +1,5 @@
-// Trust stores for real: the distribution's own tools, certutil and keytool, in a private copy of the
-// machine.
+// Trust stores for real: the distribution's own tools, certutil and keytool, in a private copy of
+// the machine.
 #include <fcntl.h>
 #include <unistd.h>
 
@@ -36,7 +36,8 @@ std::string text(const StoreStatus& status) {
 }
 
 /// Of the first store whose name begins so.
-std::string state_of(const base::Result<std::vector<StoreStatus>>& statuses, const std::string& store) {
+std::string state_of(const base::Result<std::vector<StoreStatus>>& statuses,
+                     const std::string& store) {
   if (!statuses) return statuses.error().text;
   for (const StoreStatus& status : *statuses) {
     if (status.store.rfind(store, 0) == 0) return text(status);
@@ -79,67 +80,74 @@ StoreUser user_with_database(Problems& problems, const std::string& database) {
   const StoreUser user{4711, 4711, "ann", "/home/ann"};
   const std::string directory = user.home + "/" + database;
   fs::create_directories(directory);
-  problems.equal(
-      shell("certutil -N --empty-password -d sql:" + directory + " && chown -R 4711:4711 /home/ann"), "0 ",
-      "certutil -N");
+  problems.equal(shell("certutil -N --empty-password -d sql:" + directory +
+                       " && chown -R 4711:4711 /home/ann"),
+                 "0 ", "certutil -N");
   return user;
 }
 
 }  // namespace
 
-TEST_CASE("trust: the system's store, for real: OpenSSL and curl trust us, and then nothing is left") {
+TEST_CASE(
+    "trust: the system's store, for real: OpenSSL and curl trust us, and then nothing is left") {
   if (!have("update-ca-certificates")) return;
   const tls_test::Chain chain;
   const auto leaf = issue_leaf(*chain.signer, {"shop.example", nullptr, KeyType::p256});
   REQUIRE_MESSAGE(leaf.has_value(), leaf);
-  const std::string leaf_pem = to_pem({share(leaf->get()), share(chain.signer->key(KeyType::p256))});
+  const std::string leaf_pem =
+      to_pem({share(leaf->get()), share(chain.signer->key(KeyType::p256))});
   const std::string intermediate_pem = to_pem(chain.intermediate());
   const std::string root_pem = to_pem(chain.root.certificate.get());
-  CHECK(
-      in_private_root([&](Problems& problems) {
-        fs::create_directory(kState);
-        write(kPem, root_pem);
-        write("/tmp/leaf.pem", leaf_pem);
-        write("/tmp/intermediate.pem", intermediate_pem);
-        (void)shell("update-ca-certificates");  // settles what others have left undone here
-        const std::string links =
-            "ls -l --time-style=+ /etc/ssl/certs | grep -v -e ca-certificates.crt -e ' java$' -e total";
-        const std::string bundle = contents(kBundle), listing = shell(links);
-        const auto verify = [] {
-          return shell(
-              "env -i openssl verify -CApath /etc/ssl/certs -untrusted /tmp/intermediate.pem /tmp/leaf.pem");
-        };
-        problems.equal(state_of(trust_status(kPem, kRoot), "system"), "absent", "before");
-        problems.expect(verify()[0] != '0', "trusted before");
+  CHECK(in_private_root([&](Problems& problems) {
+          fs::create_directory(kState);
+          write(kPem, root_pem);
+          write("/tmp/leaf.pem", leaf_pem);
+          write("/tmp/intermediate.pem", intermediate_pem);
+          (void)shell("update-ca-certificates");  // settles what others have left undone here
+          const std::string links =
+              "ls -l --time-style=+ /etc/ssl/certs | grep -v "
+              "-e ca-certificates.crt -e ' java$' -e total";
+          const std::string bundle = contents(kBundle), listing = shell(links);
+          const auto verify = [] {
+            return shell(
+                "env -i openssl verify -CApath /etc/ssl/certs -untrusted /tmp/intermediate.pem "
+                "/tmp/leaf.pem");
+          };
+          problems.equal(state_of(trust_status(kPem, kRoot), "system"), "absent", "before");
+          problems.expect(verify()[0] != '0', "trusted before");
 
-        problems.equal(state_of(install_trust(kPem, kRoot), "system"), "trusted", "install");
-        problems.equal(verify(), "0 /tmp/leaf.pem: OK", "openssl verify");
-        problems.expect(without(contents(kBundle), root_pem) == bundle,
-                        "the bundle is not the old one and ours");
-        // In a network namespace of its own, so that nobody else has the port.
-        write("/tmp/serve.sh",
-              "ip link set lo up\n"
-              "openssl s_server -quiet -www -accept 127.0.0.1:443 -cert /tmp/leaf.pem -cert_chain "
-              "/tmp/intermediate.pem >/dev/null 2>&1 &\n"
-              "for i in $(seq 200); do ss -Hltn | grep -q :443 && break; sleep 0.05; done\n"
-              "env -i curl -sS -o /dev/null -w '%{http_code} %{ssl_verify_result}' "
-              "--resolve shop.example:443:127.0.0.1 https://shop.example/\n"
-              "code=$?; kill $!; exit $code\n");
-        if (!find_program("curl").empty())
-          problems.equal(shell("unshare --net sh /tmp/serve.sh"), "0 200 0", "curl");
+          problems.equal(state_of(install_trust(kPem, kRoot), "system"), "trusted", "install");
+          problems.equal(verify(), "0 /tmp/leaf.pem: OK", "openssl verify");
+          problems.expect(without(contents(kBundle), root_pem) == bundle,
+                          "the bundle is not the old one and ours");
+          // In a network namespace of its own, so that nobody else has the port.
+          write("/tmp/serve.sh",
+                "ip link set lo up\n"
+                "openssl s_server -quiet -www -accept 127.0.0.1:443 -cert /tmp/leaf.pem "
+                "-cert_chain /tmp/intermediate.pem >/dev/null 2>&1 &\n"
+                "for i in $(seq 200); do ss -Hltn | grep -q :443 && break; sleep 0.05; done\n"
+                "env -i curl -sS -o /dev/null -w '%{http_code} %{ssl_verify_result}' --resolve "
+                "shop.example:443:127.0.0.1 https://shop.example/\n"
+                "code=$?; kill $!; exit $code\n");
+          if (!find_program("curl").empty())
+            problems.equal(shell("unshare --net sh /tmp/serve.sh"), "0 200 0", "curl");
 
-        const auto written = fs::last_write_time(kBundle);
-        problems.equal(state_of(install_trust(kPem, kRoot), "system"), "trusted", "install again");
-        problems.expect(fs::last_write_time(kBundle) == written, "the second install rewrote the bundle");
+          const auto written = fs::last_write_time(kBundle);
+          problems.equal(state_of(install_trust(kPem, kRoot), "system"), "trusted",
+                         "install again");
+          problems.expect(fs::last_write_time(kBundle) == written,
+                          "the second install rewrote the bundle");
 
-        problems.equal(state_of(uninstall_trust(kPem, kRoot), "system"), "absent", "uninstall");
-        problems.expect(contents(kBundle) == bundle, "the bundle differs after uninstall");
-        problems.equal(shell(links), listing, "links after uninstall");
-        problems.expect(verify()[0] != '0', "trusted after uninstall");
-        const auto removed = fs::last_write_time(kBundle);
-        problems.equal(state_of(uninstall_trust(kPem, kRoot), "system"), "absent", "uninstall again");
-        problems.expect(fs::last_write_time(kBundle) == removed, "the second uninstall rewrote the bundle");
-      }) == "");
+          problems.equal(state_of(uninstall_trust(kPem, kRoot), "system"), "absent", "uninstall");
+          problems.expect(contents(kBundle) == bundle, "the bundle differs after uninstall");
+          problems.equal(shell(links), listing, "links after uninstall");
+          problems.expect(verify()[0] != '0', "trusted after uninstall");
+          const auto removed = fs::last_write_time(kBundle);
+          problems.equal(state_of(uninstall_trust(kPem, kRoot), "system"), "absent",
+                         "uninstall again");
+          problems.expect(fs::last_write_time(kBundle) == removed,
+                          "the second uninstall rewrote the bundle");
+        }) == "");
 }
 
 TEST_CASE("trust: a new root takes an older one's place, and goes out although its file is gone") {
@@ -152,20 +160,22 @@ TEST_CASE("trust: a new root takes an older one's place, and goes out although i
           new_root(problems);
           (void)install_trust(kPem, user);
           new_root(problems);
-          problems.equal(state_of(trust_status(kPem, user), "system"),
-                         std::string("absent: ") + kDebianFile +
-                             " is another osproxy root; run: sudo osproxy ca install --ca-dir /tmp/state",
-                         "older");
+          problems.equal(
+              state_of(trust_status(kPem, user), "system"),
+              std::string("absent: ") + kDebianFile +
+                  " is another osproxy root; run: sudo osproxy ca install --ca-dir /tmp/state",
+              "older");
           problems.equal(state_of(trust_status(kPem, user), "NSS"),
-                         "absent: another osproxy root, or one that is not trusted, is there; run: sudo "
-                         "osproxy ca install --ca-dir /tmp/state",
+                         "absent: another osproxy root, or one that is not trusted, is there; "
+                         "run: sudo osproxy ca install --ca-dir /tmp/state",
                          "older NSS");
           const auto installed = install_trust(kPem, user);
           problems.equal(state_of(installed, "system"), "trusted", "replaced");
           problems.equal(state_of(installed, "NSS"), "trusted", "replaced NSS");
           problems.equal(shell("env -i openssl verify -CApath /etc/ssl/certs " + std::string(kPem)),
                          "0 " + std::string(kPem) + ": OK", "by its hash");
-          problems.expect(without(contents(kBundle), contents(kPem)) == before, "not one root of ours");
+          problems.expect(without(contents(kBundle), contents(kPem)) == before,
+                          "not one root of ours");
           fs::remove_all(kState);
           const auto gone = uninstall_trust(kPem, user);
           problems.equal(state_of(gone, "system"), "absent", "gone");
@@ -190,16 +200,17 @@ TEST_CASE("trust: an update that fails leaves nothing of ours, and the other sto
           problems.equal(state_of(failed, "NSS"), "trusted", "NSS");
           problems.expect(!fs::exists(kDebianFile), "the file is still there");
           script("/usr/sbin/update-ca-certificates", "exit 0\n");
-          problems.equal(
-              state_of(install_trust(kPem, user), "system"),
-              std::string("absent: update-ca-certificates ran, but ") + kBundle + " has no osproxy root",
-              "nothing done");
+          problems.equal(state_of(install_trust(kPem, user), "system"),
+                         std::string("absent: update-ca-certificates ran, but ") + kBundle +
+                             " has no osproxy root",
+                         "nothing done");
           problems.expect(!fs::exists(kDebianFile), "the file is still there");
           write(kDebianFile, contents(kPem));
           problems.equal(
               state_of(trust_status(kPem, user), "system"),
-              fmt::format("absent: {} has not reached {}; run: sudo osproxy ca install --ca-dir /tmp/state",
-                          kDebianFile, kBundle),
+              fmt::format(
+                  "absent: {} has not reached {}; run: sudo osproxy ca install --ca-dir /tmp/state",
+                  kDebianFile, kBundle),
               "not reached");
         }) == "");
 }
@@ -217,9 +228,10 @@ TEST_CASE("trust: what is missing is named with the command that installs it") {
           fs::create_directories("/home/ann/.mozilla/firefox/x.default");
           write("/home/ann/.mozilla/firefox/x.default/cert9.db", "");
           const auto statuses = install_trust(kPem, user);
-          problems.equal(state_of(statuses, "system (/usr/local/share/ca-certificates)"),
-                         "unavailable: update-ca-certificates is missing: apt install ca-certificates",
-                         "system");
+          problems.equal(
+              state_of(statuses, "system (/usr/local/share/ca-certificates)"),
+              "unavailable: update-ca-certificates is missing: apt install ca-certificates",
+              "system");
           problems.equal(state_of(statuses, "NSS (/home/ann/.mozilla/firefox/x.default)"),
                          "unavailable: certutil is missing: apt install libnss3-tools", "NSS");
           problems.expect(!fs::exists(kDebianFile), "a file was installed");
@@ -253,15 +265,19 @@ TEST_CASE("trust: each distribution's directory, file name and command") {
             fs::create_directories(c.directory);
             write("/tmp/roots", contents(kBundle));
             script(std::string("/usr/bin/") + c.program,
-                   fmt::format("echo \"$*\" > /tmp/arguments; cat /tmp/roots {}/* > {}; true\n", c.directory,
-                               kBundle));
+                   fmt::format("echo \"$*\" > /tmp/arguments; cat /tmp/roots {}/* > {}; true\n",
+                               c.directory, kBundle));
             fs::remove(std::string("/usr/sbin/") + c.program);
             const std::string before = contents(kBundle);
-            problems.equal(state_of(install_trust(kPem, kRoot), fmt::format("system ({})", c.directory)),
-                           "trusted", "install");
-            problems.equal(contents("/tmp/arguments"), std::string(c.arguments) + "\n", "arguments");
-            problems.equal(contents(fmt::format("{}/{}", c.directory, c.file)), contents(kPem), "file");
-            problems.equal(tls_test::mode_of(fmt::format("{}/{}", c.directory, c.file)), 0644U, "mode");
+            problems.equal(
+                state_of(install_trust(kPem, kRoot), fmt::format("system ({})", c.directory)),
+                "trusted", "install");
+            problems.equal(contents("/tmp/arguments"), std::string(c.arguments) + "\n",
+                           "arguments");
+            problems.equal(contents(fmt::format("{}/{}", c.directory, c.file)), contents(kPem),
+                           "file");
+            problems.equal(tls_test::mode_of(fmt::format("{}/{}", c.directory, c.file)), 0644U,
+                           "mode");
             problems.equal(state_of(uninstall_trust(kPem, kRoot), "system"), "absent", "uninstall");
             problems.expect(fs::is_empty(c.directory), "a file is left");
             problems.expect(contents(kBundle) == before, "the bundle differs");
@@ -291,18 +307,22 @@ TEST_CASE("trust: NSS databases of every browser, with the user's ids") {
           const auto installed = install_trust(kPem, user);
           problems.equal(installed->size(), 8U, "system and seven databases");
           for (const char* place : places) {
-            problems.equal(state_of(installed, fmt::format("NSS (/home/ann/{})", place)), "trusted", place);
-            problems.equal(shell(fmt::format("certutil -V -u V -n osproxy -d 'sql:/home/ann/{}'; certutil -L "
-                                             "-d 'sql:/home/ann/{}' | grep -c 'osproxy  *C,,'",
+            problems.equal(state_of(installed, fmt::format("NSS (/home/ann/{})", place)), "trusted",
+                           place);
+            problems.equal(shell(fmt::format("certutil -V -u V -n osproxy -d 'sql:/home/ann/{}'; "
+                                             "certutil -L -d 'sql:/home/ann/{}' | grep -c "
+                                             "'osproxy  *C,,'",
                                              place, place))
                                .back(),
                            '1', place);
           }
-          problems.equal(shell("find /home/ann ! -user 4711 -o ! -group 4711"), "0 ", "files of others");
+          problems.equal(shell("find /home/ann ! -user 4711 -o ! -group 4711"), "0 ",
+                         "files of others");
           problems.equal(state_of(uninstall_trust(kPem, user), "NSS"), "absent", "uninstall");
           for (const char* place : places) {
-            problems.equal(shell(fmt::format("certutil -L -d 'sql:/home/ann/{}' | grep osproxy", place)),
-                           "1 ", place);
+            problems.equal(
+                shell(fmt::format("certutil -L -d 'sql:/home/ann/{}' | grep osproxy", place)), "1 ",
+                place);
           }
         }) == "");
 }
@@ -339,25 +359,27 @@ TEST_CASE("trust: NSS: distrusted, with a password, broken or not the user's own
 
         // Another certificate is never touched.
         (void)shell(
-            "openssl req -x509 -newkey rsa:2048 -nodes -keyout /dev/null -subj /CN=mine -out /tmp/mine.pem");
-        problems.equal(shell("certutil -A -n 'osproxy of mine' -t C,, -i /tmp/mine.pem " + database +
-                             "; chown -R 4711:4711 /home/ann"),
+            "openssl req -x509 -newkey rsa:2048 -nodes -keyout /dev/null -subj /CN=mine -out "
+            "/tmp/mine.pem");
+        problems.equal(shell("certutil -A -n 'osproxy of mine' -t C,, -i /tmp/mine.pem " +
+                             database + "; chown -R 4711:4711 /home/ann"),
                        "0 ", "mine");
         (void)install_trust(kPem, user);
         (void)uninstall_trust(kPem, user);
-        problems.equal(shell("certutil -L " + database + " | grep -c 'osproxy of mine  *C,,'"), "0 1",
-                       "mine is left");
+        problems.equal(shell("certutil -L " + database + " | grep -c 'osproxy of mine  *C,,'"),
+                       "0 1", "mine is left");
 
         // A link to a database that only root may write.
         fs::create_directories("/root/nssdb");
         (void)shell(
-            "certutil -N --empty-password -d sql:/root/nssdb; chmod 755 /root /root/nssdb; chmod 644 "
-            "/root/nssdb/*");
+            "certutil -N --empty-password -d sql:/root/nssdb; chmod 755 /root /root/nssdb; chmod "
+            "644 /root/nssdb/*");
         fs::remove_all("/home/ann/.pki/nssdb");
         fs::create_symlink("/root/nssdb", "/home/ann/.pki/nssdb");
         const std::string bytes = contents("/root/nssdb/cert9.db");
         const std::string answer = state_of(install_trust(kPem, user), "NSS");
-        problems.expect(answer.rfind("absent: certutil failed", 0) == 0, "through a link: " + answer);
+        problems.expect(answer.rfind("absent: certutil failed", 0) == 0,
+                        "through a link: " + answer);
         problems.expect(contents("/root/nssdb/cert9.db") == bytes, "root's database was changed");
 
         fs::remove("/home/ann/.pki/nssdb");
@@ -379,13 +401,15 @@ TEST_CASE("trust: NSS: distrusted, with a password, broken or not the user's own
 }
 
 TEST_CASE("trust: Java, by Debian's hook and by keytool") {
-  if (!have("keytool") || !have("update-ca-certificates") || !fs::exists("/etc/ssl/certs/java/cacerts"))
+  if (!have("keytool") || !have("update-ca-certificates") ||
+      !fs::exists("/etc/ssl/certs/java/cacerts"))
     return;
   CHECK(in_private_root([](Problems& problems) {
           new_root(problems);
           (void)shell("update-ca-certificates");
           const std::string aliases =
-              "keytool -list -keystore /etc/ssl/certs/java/cacerts -storepass changeit 2>/dev/null | sort";
+              "keytool -list -keystore /etc/ssl/certs/java/cacerts "
+              "-storepass changeit 2>/dev/null | sort";
           const std::string before = shell(aliases);
           problems.expect(before.size() > 1000, "no aliases to compare");
           // One Java with a file of its own, PKCS #12, and one that is a user's.
@@ -393,8 +417,8 @@ TEST_CASE("trust: Java, by Debian's hook and by keytool") {
           const std::string own = "/usr/lib/jvm/own/lib/security/cacerts";
           (void)shell(
               "openssl req -x509 -newkey rsa:2048 -nodes -keyout /dev/null -subj /CN=mine -out "
-              "/tmp/mine.pem; keytool -importcert -noprompt "
-              "-storetype PKCS12 -alias mine -file /tmp/mine.pem -keystore " +
+              "/tmp/mine.pem; keytool -importcert -noprompt -storetype PKCS12 -alias mine -file "
+              "/tmp/mine.pem -keystore " +
               own + " -storepass changeit; chmod 640 " + own);
           fs::create_directories("/usr/lib/jvm/users/lib/security");
           const std::string users = "/usr/lib/jvm/users/lib/security/cacerts";
@@ -403,23 +427,26 @@ TEST_CASE("trust: Java, by Debian's hook and by keytool") {
           const std::string theirs = contents(users);
 
           const auto installed = install_trust(kPem, kRoot);
-          problems.equal(state_of(installed, "Java (/etc/ssl/certs/java/cacerts)"), "trusted", "shared");
+          problems.equal(state_of(installed, "Java (/etc/ssl/certs/java/cacerts)"), "trusted",
+                         "shared");
           problems.equal(state_of(installed, "Java (" + own + ")"), "trusted", "own");
           problems.equal(state_of(installed, "Java (" + users + ")"),
-                         "unavailable: it belongs to a user, who can import the root there: keytool "
-                         "-importcert -alias osproxy -file "
-                         "/var/lib/osproxy/root-ca.pem -keystore " +
+                         "unavailable: it belongs to a user, who can import the root there: "
+                         "keytool -importcert -alias osproxy -file /var/lib/osproxy/root-ca.pem "
+                         "-keystore " +
                              users + " -storepass changeit",
                          "user's");
           problems.equal(tls_test::mode_of(own), 0640U, "mode");
           const auto listed = [&](const std::string& alias) {
-            return shell("keytool -list -alias " + alias + " -keystore " + own + " -storepass changeit")[0];
+            return shell("keytool -list -alias " + alias + " -keystore " + own +
+                         " -storepass changeit")[0];
           };
           problems.equal(listed("osproxy"), '0', "alias");
           problems.equal(listed("mine"), '0', "mine");
 
           const auto gone = uninstall_trust(kPem, kRoot);
-          problems.equal(state_of(gone, "Java (/etc/ssl/certs/java/cacerts)"), "absent", "shared, gone");
+          problems.equal(state_of(gone, "Java (/etc/ssl/certs/java/cacerts)"), "absent",
+                         "shared, gone");
           problems.equal(state_of(gone, "Java (" + own + ")"), "absent", "own, gone");
           problems.equal(shell(aliases), before, "aliases after uninstall");
           problems.equal(listed("osproxy"), '1', "alias is left");
@@ -469,10 +496,12 @@ TEST_CASE("trust: Java with another password, or a broken file, stays as it is")
               fs::path(keytool).parent_path().parent_path().string() + "/lib/security/cacerts";
           fs::remove(cacerts);
           fs::remove_all("/etc/ssl/certs/java");
-          (void)shell("keytool -importcert -noprompt -alias one -file " + std::string(kPem) + " -keystore " +
-                      cacerts + " -storepass topsecret && keytool -delete -alias one -keystore " + cacerts +
+          (void)shell("keytool -importcert -noprompt -alias one -file " + std::string(kPem) +
+                      " -keystore " + cacerts +
+                      " -storepass topsecret && keytool -delete -alias one -keystore " + cacerts +
                       " -storepass topsecret");
-          for (const std::string& bytes : {contents(cacerts), std::string("\xfe\xed\xfe\xed nonsense", 13)}) {
+          for (const std::string& bytes :
+               {contents(cacerts), std::string("\xfe\xed\xfe\xed nonsense", 13)}) {
             write(cacerts, bytes);
             const std::string answer = state_of(install_trust(kPem, kRoot), "Java (" + cacerts);
             problems.expect(answer.find("keytool failed (exit 1): ") != std::string::npos,
@@ -490,7 +519,8 @@ TEST_CASE("trust: without root each store says what it needs") {
           problems.expect(::setgid(65534) == 0 && ::setuid(65534) == 0, "setuid");
           const StoreUser user{65534, 65534, "nobody", "/nonexistent"};
           problems.equal(state_of(install_trust(kPem, user), "system"),
-                         "absent: needs root; run: sudo osproxy ca install --ca-dir /tmp/state", "install");
+                         "absent: needs root; run: sudo osproxy ca install --ca-dir /tmp/state",
+                         "install");
         }) == "");
 }
 

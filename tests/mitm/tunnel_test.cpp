@@ -1,5 +1,5 @@
-// The plain socket that stands for a connection inside TLS to a proxy: what reaches which end, and how it
-// ends.
+// The plain socket that stands for a connection inside TLS to a proxy: what reaches which end, and
+// how it ends.
 #include "mitm/intercept/tunnel.h"
 
 #include <thread>
@@ -38,7 +38,8 @@ class Bench {
     const auto server = rig::theirs().server("proxy.test");
     REQUIRE_MESSAGE(proxy->start_tls(server.get(), true), proxy->tls_error());
   }
-  /// Waits for the tunnel's end: a tunnel that stays makes the test hang, and fail by its time limit.
+  /// Waits for the tunnel's end: a tunnel that stays makes the test hang, and fail by its time
+  /// limit.
   ~Bench() { thread_.join(); }
 
   std::unique_ptr<Peer> program, proxy;

@@ -31,7 +31,8 @@ inline std::string frame(unsigned opcode, std::string_view payload, bool masked,
   if (!masked) return out.append(payload);
   constexpr std::string_view kMask = "\x37\xfa\x21\x3d";
   out += kMask;
-  for (std::size_t i = 0; i < payload.size(); ++i) out += static_cast<char>(payload[i] ^ kMask[i % 4]);
+  for (std::size_t i = 0; i < payload.size(); ++i)
+    out += static_cast<char>(payload[i] ^ kMask[i % 4]);
   return out;
 }
 inline std::string says(unsigned opcode, std::string_view payload, bool last = true) {

@@ -45,16 +45,18 @@ TEST_CASE("websocket: the examples of RFC 6455 section 5.7") {
   tells(server(), bytes({0x81, 0x05, 0x48, 0x65, 0x6c, 0x6c, 0x6f}), "[text 5/7 Hello]");
   tells(program(), bytes({0x81, 0x85, 0x37, 0xfa, 0x21, 0x3d, 0x7f, 0x9f, 0x4d, 0x51, 0x58}),
         "[text 5/11 Hello]");
-  tells(server(), bytes({0x01, 0x03, 0x48, 0x65, 0x6c, 0x80, 0x02, 0x6c, 0x6f}), "[text 5/9 Hello]");
+  tells(server(), bytes({0x01, 0x03, 0x48, 0x65, 0x6c, 0x80, 0x02, 0x6c, 0x6f}),
+        "[text 5/9 Hello]");
   tells(server(), bytes({0x89, 0x05, 0x48, 0x65, 0x6c, 0x6c, 0x6f}), "[ping 5/7 Hello]");
   tells(program(), bytes({0x8a, 0x85, 0x37, 0xfa, 0x21, 0x3d, 0x7f, 0x9f, 0x4d, 0x51, 0x58}),
         "[pong 5/11 Hello]");
 }
 
 TEST_CASE("websocket: messages of every length form, empty ones too") {
-  tells(program(),
-        asks(kText, "") + asks(kBinary, std::string(125, 'a')) + asks(kBinary, std::string(126, 'b')),
-        "[text 0/6 ][binary 125/131 ...][binary 126/134 ...]");
+  tells(
+      program(),
+      asks(kText, "") + asks(kBinary, std::string(125, 'a')) + asks(kBinary, std::string(126, 'b')),
+      "[text 0/6 ][binary 125/131 ...][binary 126/134 ...]");
   const std::string large(70000, 'c');
   CHECK(story::told(server({}, 50), {says(kBinary, large) + says(kText, "x")}) ==
         "[binary 70000/70010 " + std::string(50, 'c') + "~][text 1/3 x]");
@@ -62,8 +64,8 @@ TEST_CASE("websocket: messages of every length form, empty ones too") {
 
 TEST_CASE("websocket: fragments with control frames between them are one message") {
   tells(program(),
-        asks(kText, "one ", false) + asks(kPing, "p") + asks(kMore, "", false) + asks(kMore, "two", true) +
-            asks(kBinary, "3"),
+        asks(kText, "one ", false) + asks(kPing, "p") + asks(kMore, "", false) +
+            asks(kMore, "two", true) + asks(kBinary, "3"),
         "[ping 1/7 p][text 7/25 one two][binary 1/7 3]");
 }
 
@@ -73,10 +75,12 @@ TEST_CASE("websocket: closing, with code and reason and without") {
   tells(program(), asks(kClose, bytes({0x03, 0xf0})), "[close 1008  2/8 ]");
 }
 
-TEST_CASE("websocket: the whole message is counted, as much as the limit is kept, nothing at limit 0") {
+TEST_CASE(
+    "websocket: the whole message is counted, as much as the limit is kept, nothing at limit 0") {
   tells(program({}, 5), asks(kText, "123", false) + asks(kMore, "4567") + asks(kText, "12345"),
         "[text 7/19 12345~][text 5/11 12345]");
-  tells(program({}, 0), asks(kText, "secret") + asks(kPing, "x") + asks(kClose, bytes({0x03, 0xe9})),
+  tells(program({}, 0),
+        asks(kText, "secret") + asks(kPing, "x") + asks(kClose, bytes({0x03, 0xe9})),
         "[text 6/12 ~][ping 1/7 ~][close 1001  2/8 ]");
 }
 
@@ -87,7 +91,8 @@ TEST_CASE("websocket: the examples of RFC 7692 section 7.2.3") {
   tells(server(deflate), bytes({0x41, 0x03, 0xf2, 0x48, 0xcd, 0x80, 0x04, 0xc9, 0xc9, 0x07, 0x00}),
         "[text compressed 5/11 Hello]");
   // The second one refers to the first one's window.
-  tells(server(deflate), bytes({0xc1, 0x07}) + hello + bytes({0xc1, 0x05, 0xf2, 0x00, 0x11, 0x00, 0x00}),
+  tells(server(deflate),
+        bytes({0xc1, 0x07}) + hello + bytes({0xc1, 0x05, 0xf2, 0x00, 0x11, 0x00, 0x00}),
         "[text compressed 5/9 Hello][text compressed 5/7 Hello]");
   // A stored block, and a last block followed by an empty one.
   tells(server(deflate),
@@ -96,7 +101,8 @@ TEST_CASE("websocket: the examples of RFC 7692 section 7.2.3") {
   tells(server(deflate), bytes({0xc1, 0x08, 0xf3, 0x48, 0xcd, 0xc9, 0xc9, 0x07, 0x00, 0x00}),
         "[text compressed 5/10 Hello]");
   tells(server(deflate),
-        bytes({0xc1, 0x0d, 0xf2, 0x48, 0x05, 0x00, 0x00, 0x00, 0xff, 0xff, 0xca, 0xc9, 0xc9, 0x07, 0x00}),
+        bytes({0xc1, 0x0d, 0xf2, 0x48, 0x05, 0x00, 0x00, 0x00, 0xff, 0xff, 0xca, 0xc9, 0xc9, 0x07,
+               0x00}),
         "[text compressed 5/15 Hello]");
   // An empty message.
   tells(server(deflate), bytes({0xc1, 0x01, 0x00}), "[text compressed 0/3 ]");
@@ -107,7 +113,9 @@ TEST_CASE("websocket: the examples of RFC 7692 section 7.2.3") {
         "[text compressed 5/10 Hello][text compressed 5/7 Hello]");
 }
 
-TEST_CASE("websocket: compressed messages of both directions, with context and without, of small windows") {
+TEST_CASE(
+    "websocket: compressed messages of both directions, "
+    "with context and without, of small windows") {
   const std::string_view said = "again and again and again, the same words";
   for (const bool takeover : {true, false}) {
     for (const int bits : {9, 12, 15}) {
@@ -122,32 +130,37 @@ TEST_CASE("websocket: compressed messages of both directions, with context and w
           const auto one = frame(kText | kCompressed, coded.substr(0, 3), masked, false);
           const auto two = frame(kMore, coded.substr(3), masked);
           stream += one + two;
-          expected += fmt::format("[text compressed {}/{} {}]", said.size(), one.size() + two.size(), said);
+          expected +=
+              fmt::format("[text compressed {}/{} {}]", said.size(), one.size() + two.size(), said);
         }
         stream += frame(kText, "plain", masked);
         expected += fmt::format("[text 5/{} plain]", masked ? 11 : 7);
-        tells(reader(masked ? Side::request : Side::response, PermessageDeflate{takeover, bits}), stream,
-              expected);
+        tells(reader(masked ? Side::request : Side::response, PermessageDeflate{takeover, bits}),
+              stream, expected);
       }
     }
   }
 }
 
-TEST_CASE("websocket: a compressed message beyond the limit is unfolded, counted, and the next one is read") {
+TEST_CASE(
+    "websocket: a compressed message beyond the limit is "
+    "unfolded, counted, and the next one is read") {
   Deflater deflater;
   const std::string large(300'000, 'x');
   const auto first = asks(kBinary | kCompressed, deflater.deflate(large));
   const auto second = asks(kBinary | kCompressed, deflater.deflate("xxxxx and more"));
   CHECK(story::told(program(PermessageDeflate{}, 14), {first, second}) ==
-        fmt::format("[binary compressed 300000/{} xxxxxxxxxxxxxx~][binary compressed 14/{} xxxxx and more]",
-                    first.size(), second.size()));
+        fmt::format(
+            "[binary compressed 300000/{} xxxxxxxxxxxxxx~][binary compressed 14/{} xxxxx and more]",
+            first.size(), second.size()));
 }
 
 TEST_CASE("websocket: what cannot be decompressed is said, and frames are followed on") {
   const std::string bad = bytes({0xc1, 0x03, 0xff, 0xff, 0xff});
-  tells(server(PermessageDeflate{}), bad + says(kText, "plain") + says(kText | kCompressed, "coded"),
-        "[text compressed ?/5 ~][text 5/7 plain][text compressed ?/7 ~] ! a compressed message cannot be "
-        "decompressed");
+  tells(server(PermessageDeflate{}),
+        bad + says(kText, "plain") + says(kText | kCompressed, "coded"),
+        "[text compressed ?/5 ~][text 5/7 plain][text compressed ?/7 ~] ! a compressed message "
+        "cannot be decompressed");
   // Somewhat compressible, so that it is not for its ratio.
   std::string large(WebSocketReader::kUnfolded + 1, '\0');
   for (std::size_t at = 0; at < large.size(); at += 100)
@@ -155,20 +168,25 @@ TEST_CASE("websocket: what cannot be decompressed is said, and frames are follow
   Deflater deflater;
   const auto bomb = says(kBinary | kCompressed, deflater.deflate(large));
   CHECK(story::told(server(PermessageDeflate{}, 1), {bomb, says(kText, "on")}) ==
-        fmt::format(
-            "[binary compressed ?/{} {}~][text 2/4 o~] ! a compressed message unfolds to more than 64 MiB",
-            bomb.size(), std::string(1, '\0')));
+        fmt::format("[binary compressed ?/{} {}~][text 2/4 o~] ! "
+                    "a compressed message unfolds to more than 64 MiB",
+                    bomb.size(), std::string(1, '\0')));
 }
 
 TEST_CASE(
-    "websocket: messages that unfold to far more than they are end the decompression, not the reading") {
-  constexpr std::string_view kWhy = " ! compressed messages unfold to more than 200 times their size";
-  const auto zeros = [](std::size_t size) { return Deflater{false}.deflate(std::string(size, '\0')); };
+    "websocket: messages that unfold to far more than "
+    "they are end the decompression, not the reading") {
+  constexpr std::string_view kWhy =
+      " ! compressed messages unfold to more than 200 times their size";
+  const auto zeros = [](std::size_t size) {
+    return Deflater{false}.deflate(std::string(size, '\0'));
+  };
   const PermessageDeflate deflate{false, 15};
   const auto once = says(kBinary | kCompressed, zeros(WebSocketReader::kAtFirst * 3 / 2));
   CHECK(once.size() < 30'000);
   CHECK(story::told(server(deflate, 1), {once, says(kText, "on")}) ==
-        fmt::format("[binary compressed ?/{} {}~][text 2/4 o~]{}", once.size(), std::string(1, '\0'), kWhy));
+        fmt::format("[binary compressed ?/{} {}~][text 2/4 o~]{}", once.size(),
+                    std::string(1, '\0'), kWhy));
   // A little at a time is told as well, and not before.
   const auto little = says(kBinary | kCompressed, zeros(1 << 20));
   const auto reader = server(deflate, 1)();
@@ -187,7 +205,8 @@ TEST_CASE("websocket: what people say is never too much, however long they talk"
   Deflater deflater;
   const auto reader = server(deflate, 1)();
   story::Teller teller;
-  for (int i = 0; i < 100; ++i) reader->feed(says(kText | kCompressed, deflater.deflate(words)), teller);
+  for (int i = 0; i < 100; ++i)
+    reader->feed(says(kText | kCompressed, deflater.deflate(words)), teller);
   CHECK(reader->error() == nullptr);
 }
 
@@ -197,7 +216,8 @@ TEST_CASE("websocket: nothing is decompressed when no payload is wanted") {
   tells(program(PermessageDeflate{}, 0), hello + asks(kText, "plain"),
         fmt::format("[text compressed ?/{} ~][text 5/11 ~]", hello.size()));
   // Not even that it cannot be.
-  tells(server(PermessageDeflate{}, 0), bytes({0xc1, 0x03, 0xff, 0xff, 0xff}), "[text compressed ?/5 ~]");
+  tells(server(PermessageDeflate{}, 0), bytes({0xc1, 0x03, 0xff, 0xff, 0xff}),
+        "[text compressed ?/5 ~]");
 }
 
 TEST_CASE("websocket: what is not WebSocket ends the reading, and what came before it is kept") {
@@ -211,14 +231,16 @@ TEST_CASE("websocket: what is not WebSocket ends the reading, and what came befo
       {"reserved control opcode", server(), says(11, ""), "a frame has a reserved opcode"},
       {"compressed, but not agreed on", server(), says(kText | kCompressed, ""),
        "a frame has a reserved bit"},
-      {"reserved bit", server(PermessageDeflate{}), says(kText | 0x20U, ""), "a frame has a reserved bit"},
+      {"reserved bit", server(PermessageDeflate{}), says(kText | 0x20U, ""),
+       "a frame has a reserved bit"},
       {"compressed control frame", server(PermessageDeflate{}), says(kPing | kCompressed, ""),
        "a frame has a reserved bit"},
       {"masked", server(), asks(kText, "x"), "a frame of the server is masked"},
       {"not masked", program(), says(kText, "x"), "a frame of the program is not masked"},
       {"long control frame", server(), says(kPing, std::string(126, 'x')),
        "a control frame is longer than 125 bytes"},
-      {"fragmented control frame", server(), says(kPing, "x", false), "a control frame is fragmented"},
+      {"fragmented control frame", server(), says(kPing, "x", false),
+       "a control frame is fragmented"},
       {"nothing to go on with", server(), says(kMore, "x"), "a message goes on that has not begun"},
       {"begun within another", server(), says(kText, "x", false) + says(kText, "y"),
        "a message begins before the one before it has ended"},
@@ -240,7 +262,8 @@ TEST_CASE("websocket: what was agreed on about compression") {
   CHECK(websocket_terms({}).unknown == "");
   CHECK(terms("permessage-deflate").program == D{});
   CHECK(terms("permessage-deflate").server == D{});
-  const auto some = terms("permessage-deflate; server_no_context_takeover;client_max_window_bits=10");
+  const auto some =
+      terms("permessage-deflate; server_no_context_takeover;client_max_window_bits=10");
   CHECK(some.program == D{true, 10});
   CHECK(some.server == D{false, 15});
   const auto all = terms(
@@ -252,8 +275,9 @@ TEST_CASE("websocket: what was agreed on about compression") {
   CHECK(terms("permessage-deflate; server_max_window_bits=").server == D{});
   CHECK(terms("permessage-deflate; server_max_window_bits=\"").server == D{});
   CHECK(terms("permessage-deflate, x-other; a=b").unknown == "x-other");
-  const auto quoted = terms(
-      R"(permessage-deflate; x="a, b; c\"d"; server_max_window_bits="1\0" ; y="\\"; client_no_context_takeover)");
+  const auto quoted =
+      terms(R"(permessage-deflate; x="a, b; c\"d"; server_max_window_bits="1\0" ; y="\\"; )"
+            R"(client_no_context_takeover)");
   CHECK(quoted.unknown == "");
   CHECK(quoted.server == D{true, 10});
   CHECK(quoted.program == D{false, 15});

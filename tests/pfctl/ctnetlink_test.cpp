@@ -47,8 +47,8 @@ std::string answer(const base::Endpoint& source, const base::Endpoint& destinati
   return message(kConntrackNew, kSequence,
                  family + std::string(3, '\0') + nested(tuple_orig, tuple(source, destination)) +
                      nested(tuple_reply, tuple(endpoint("127.0.0.1:8899"), source)) +
-                     attribute(status, big_endian(0x18e)) + attribute(mark, big_endian(0x12345678)) +
-                     attribute(id, big_endian(99)));
+                     attribute(status, big_endian(0x18e)) +
+                     attribute(mark, big_endian(0x12345678)) + attribute(id, big_endian(99)));
 }
 
 pfctl::ConntrackAnswer decode(const std::string& bytes, std::uint32_t sequence = kSequence) {
@@ -56,22 +56,25 @@ pfctl::ConntrackAnswer decode(const std::string& bytes, std::uint32_t sequence =
 }
 
 const std::string kAnswer4 = answer(endpoint("192.0.2.1:41000"), endpoint("198.51.100.1:443"));
-const std::string kAnswer6 = answer(endpoint("[2001:db8::1]:41000"), endpoint("[2001:db8:1::9]:8443"));
+const std::string kAnswer6 =
+    answer(endpoint("[2001:db8::1]:41000"), endpoint("[2001:db8:1::9]:8443"));
 
 }  // namespace
 
 TEST_CASE("ctnetlink: the question holds the reply tuple, byte for byte") {
   const auto source = endpoint("127.0.0.1:8899"), destination = endpoint("192.0.2.1:2753");
-  auto expected = message(kConntrackGet, 5,
-                          std::string("\x02\0\0\0", 4) + nested(tuple_reply, tuple(source, destination)));
+  auto expected =
+      message(kConntrackGet, 5,
+              std::string("\x02\0\0\0", 4) + nested(tuple_reply, tuple(source, destination)));
   expected[6] = 1;  // NLM_F_REQUEST
   CHECK(pfctl::encode_conntrack_query(5, source, destination).view() == expected);
 }
 
 TEST_CASE("ctnetlink: the question for IPv6") {
   const auto source = endpoint("[::1]:8899"), destination = endpoint("[2001:db8::1]:41000");
-  auto expected = message(kConntrackGet, 0xffffffff,
-                          std::string("\x0a\0\0\0", 4) + nested(tuple_reply, tuple(source, destination)));
+  auto expected =
+      message(kConntrackGet, 0xffffffff,
+              std::string("\x0a\0\0\0", 4) + nested(tuple_reply, tuple(source, destination)));
   expected[6] = 1;
   CHECK(pfctl::encode_conntrack_query(0xffffffff, source, destination).view() == expected);
 }
@@ -96,7 +99,9 @@ TEST_CASE("ctnetlink: an answer cut at any offset is malformed") {
   }
 }
 
-TEST_CASE("ctnetlink: an answer cut at any offset with its length corrected is never more than its parts") {
+TEST_CASE(
+    "ctnetlink: an answer cut at any offset with "
+    "its length corrected is never more than its parts") {
   for (std::size_t length = 16; length < kAnswer4.size(); ++length) {
     std::string cut = kAnswer4.substr(0, length);
     cut.replace(0, 4, host_order(static_cast<std::uint32_t>(length)));
@@ -118,7 +123,8 @@ TEST_CASE("ctnetlink: each two bytes replaced by lying lengths are survived") {
         spoilt.replace(offset, 2, host_order(lie));
         const auto kind = decode(spoilt).kind;
         // No lie turns it into an error message: that is type 2.
-        const bool possible = kind == Kind::found || kind == Kind::malformed || kind == Kind::foreign;
+        const bool possible =
+            kind == Kind::found || kind == Kind::malformed || kind == Kind::foreign;
         CHECK(possible);
       }
     }
@@ -127,7 +133,8 @@ TEST_CASE("ctnetlink: each two bytes replaced by lying lengths are survived") {
 
 TEST_CASE("ctnetlink: a message that claims to be longer or shorter than it is") {
   const auto size = static_cast<std::uint32_t>(kAnswer4.size());
-  for (const std::uint32_t lie : {0U, 1U, 15U, 16U, 19U, size + 1, 0x7fffffffU, 0x80000000U, 0xffffffffU}) {
+  for (const std::uint32_t lie :
+       {0U, 1U, 15U, 16U, 19U, size + 1, 0x7fffffffU, 0x80000000U, 0xffffffffU}) {
     std::string spoilt = kAnswer4;
     spoilt.replace(0, 4, host_order(lie));
     CHECK(decode(spoilt).kind == Kind::malformed);
@@ -145,19 +152,22 @@ TEST_CASE("ctnetlink: addresses and ports of a wrong size are not taken") {
       nested(tuple_ip, attribute(1, "abcd")) + ports,
       addresses,
       addresses + nested(tuple_proto, attribute(1, "\x06") + attribute(2, "ab")),
-      addresses + nested(tuple_proto, attribute(1, "\x06") + attribute(2, "a") + attribute(3, "cd")),
-      addresses + nested(tuple_proto, attribute(1, "\x11") + attribute(2, "ab") + attribute(3, "cd")),
+      addresses +
+          nested(tuple_proto, attribute(1, "\x06") + attribute(2, "a") + attribute(3, "cd")),
+      addresses +
+          nested(tuple_proto, attribute(1, "\x11") + attribute(2, "ab") + attribute(3, "cd")),
       addresses + nested(tuple_proto, attribute(2, "ab") + attribute(3, "cd")),
       ports,
       "",
   };
   for (const auto& each : cases) {
     const std::string head("\x02\0\0\0", 4);
-    CHECK(decode(message(kConntrackNew, kSequence, head + nested(tuple_orig, each))).kind == Kind::malformed);
+    CHECK(decode(message(kConntrackNew, kSequence, head + nested(tuple_orig, each))).kind ==
+          Kind::malformed);
   }
   const std::string head("\x02\0\0\0", 4);
-  CHECK(decode(message(kConntrackNew, kSequence, head + nested(tuple_orig, addresses + ports))).kind ==
-        Kind::found);
+  CHECK(decode(message(kConntrackNew, kSequence, head + nested(tuple_orig, addresses + ports)))
+            .kind == Kind::found);
 }
 
 TEST_CASE("ctnetlink: errors, acknowledgements and other people's answers") {

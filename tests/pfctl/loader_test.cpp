@@ -53,7 +53,8 @@ pfctl::Queueing held() {
 
 // nft's standard error, which the xtables target provokes in a table of the family inet.
 std::string without(std::string text, std::string_view part) {
-  for (auto at = text.find(part); at != text.npos; at = text.find(part)) text.erase(at, part.size());
+  for (auto at = text.find(part); at != text.npos; at = text.find(part))
+    text.erase(at, part.size());
   return text;
 }
 
@@ -126,10 +127,11 @@ TEST_CASE("loader: nft lists exactly the text that was rendered") {
          r.ports = {{1, 1}, {3, 9}};
        })},
       {"excluded", with([](auto& r) {
-         r.excluded = {network("10.0.0.0/8"),         network("172.16.0.0/12"),   network("192.0.2.1"),
-                       network("224.0.0.0/3"),        network("198.51.100.0/31"), network("fe80::/10"),
-                       network("2001:db8::/32"),      network("2001:db9::/127"),  network("2001:dba::1"),
-                       network("2001:dbb:8000::/33"), network("64:ff9b::1.2.3.4")};
+         r.excluded = {
+             network("10.0.0.0/8"),         network("172.16.0.0/12"),   network("192.0.2.1"),
+             network("224.0.0.0/3"),        network("198.51.100.0/31"), network("fe80::/10"),
+             network("2001:db8::/32"),      network("2001:db9::/127"),  network("2001:dba::1"),
+             network("2001:dbb:8000::/33"), network("64:ff9b::1.2.3.4")};
        })},
       {"everything excluded", with([](auto& r) {
          r.excluded = {network("0.0.0.0/0"), network("::/0")};
@@ -247,7 +249,8 @@ TEST_CASE("loader: rules vanish when their process is killed") {
   CHECK(pfctl::rules_owner().value() == 0);
 }
 
-TEST_CASE("loader: what keeps addresses translated outlives the rules, and goes with its descriptor") {
+TEST_CASE(
+    "loader: what keeps addresses translated outlives the rules, and goes with its descriptor") {
   const Namespace fresh;
   auto kept = pfctl::keep_translating();
   REQUIRE(kept);
@@ -285,7 +288,8 @@ TEST_CASE("loader: nobody else can flush or change the rules") {
   run("nft flush ruleset");
   CHECK(stripped(listed()) == stripped(rules->text()));
   CHECK(run_anyway("nft delete table inet osproxy").find("not permitted") != std::string::npos);
-  CHECK(run_anyway("nft add rule inet osproxy divert accept").find("not permitted") != std::string::npos);
+  CHECK(run_anyway("nft add rule inet osproxy divert accept").find("not permitted") !=
+        std::string::npos);
   CHECK(stripped(listed()) == stripped(rules->text()));
 }
 
@@ -322,15 +326,16 @@ TEST_CASE("loader: an owner in a process that cannot be seen is not guessed at")
   const Child inside([] {
     if (::unshare(CLONE_NEWPID | CLONE_NEWNS) != 0) return std::string("cannot unshare");
     const Child in_it([] {
-      if (std::system("mount -t proc -o nosuid proc /proc") != 0) return std::string("cannot mount");
-      return fmt::format("{}; {}", pfctl::rules_owner().value(), outcome(pfctl_test::load(minimal())));
+      if (std::system("mount -t proc -o nosuid proc /proc") != 0)
+        return std::string("cannot mount");
+      return fmt::format("{}; {}", pfctl::rules_owner().value(),
+                         outcome(pfctl_test::load(minimal())));
     });
     return in_it.said();
   });
   CHECK(inside.said() ==
-        "-2; another osproxy runs in this network namespace, in a process that cannot be seen from here; end "
-        "it "
-        "first");
+        "-2; another osproxy runs in this network namespace, in a process that cannot be seen "
+        "from here; end it first");
 }
 
 TEST_CASE("loader: a left-over table is named, and removed only by cleanup") {
@@ -340,10 +345,10 @@ TEST_CASE("loader: a left-over table is named, and removed only by cleanup") {
   const auto refused = pfctl_test::load(minimal());
   REQUIRE(refused.has_error());
   CHECK(refused.error().text ==
-        "an nftables table inet osproxy that belongs to no running osproxy is in the way; remove it with: "
-        "osproxy "
-        "cleanup");
-  CHECK(pfctl::remove_stale_rules().value() == std::vector<std::string>{"removed the table inet osproxy"});
+        "an nftables table inet osproxy that belongs to no running osproxy is in the way; remove "
+        "it with: osproxy cleanup");
+  CHECK(pfctl::remove_stale_rules().value() ==
+        std::vector<std::string>{"removed the table inet osproxy"});
   CHECK(pfctl::remove_stale_rules().value().empty());
   CHECK(run("nft list tables") == "table ip other\n");
   CHECK(pfctl_test::load(minimal()));
@@ -365,7 +370,8 @@ TEST_CASE("loader: a batch that fails at its last message leaves nothing behind"
   const auto rules = pfctl_test::load(ruleset);
   REQUIRE(rules.has_error());
   const std::string reason =
-      "refuses the packet-filter rule 'meta nfproto ipv4 tcp dport { 80-90, 85-95 } redirect to :8899': ";
+      "refuses the packet-filter rule 'meta nfproto ipv4 tcp "
+      "dport { 80-90, 85-95 } redirect to :8899': ";
   CHECK(rules.error().text.find(reason) != std::string::npos);
   CHECK(run("nft list ruleset").empty());
   CHECK(pfctl_test::load(with([](auto&) {})));
@@ -375,14 +381,14 @@ TEST_CASE("loader: without privilege the error says so") {
   const Namespace fresh;
   const Child nobody([] {
     if (::setgid(65534) != 0 || ::setuid(65534) != 0) return std::string("cannot drop privileges");
-    return fmt::format("{}\n{}\n{}", outcome(pfctl_test::load(minimal())), pfctl::rules_owner().error().text,
-                       pfctl::remove_stale_rules().error().text);
+    return fmt::format("{}\n{}\n{}", outcome(pfctl_test::load(minimal())),
+                       pfctl::rules_owner().error().text, pfctl::remove_stale_rules().error().text);
   });
   CHECK(nobody.said() ==
-        "cannot change packet-filter rules: no permission; run as root (CAP_NET_ADMIN in this network "
-        "namespace)\n"
-        "cannot read packet-filter rules: no permission; run as root (CAP_NET_ADMIN in this network "
-        "namespace)\n"
-        "cannot change packet-filter rules: no permission; run as root (CAP_NET_ADMIN in this network "
-        "namespace)");
+        "cannot change packet-filter rules: no permission; run as root (CAP_NET_ADMIN in this "
+        "network namespace)\n"
+        "cannot read packet-filter rules: no permission; run as root (CAP_NET_ADMIN in this "
+        "network namespace)\n"
+        "cannot change packet-filter rules: no permission; run as root (CAP_NET_ADMIN in this "
+        "network namespace)");
 }

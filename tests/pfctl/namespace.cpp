@@ -34,9 +34,11 @@ std::pair<std::string, int> output_of(const std::string& command) {
 }  // namespace
 
 Namespace::Namespace() : home_(::open("/proc/thread-self/ns/net", O_RDONLY | O_CLOEXEC)) {
-  if (::geteuid() != 0) fail("this test makes a network namespace and needs root: run it with sudo");
+  if (::geteuid() != 0)
+    fail("this test makes a network namespace and needs root: run it with sudo");
   if (!home_) fail(base::os_error("cannot open /proc/thread-self/ns/net", errno).text);
-  if (::unshare(CLONE_NEWNET) != 0) fail(base::os_error("cannot make a network namespace", errno).text);
+  if (::unshare(CLONE_NEWNET) != 0)
+    fail(base::os_error("cannot make a network namespace", errno).text);
   run("ip link set lo up");
 }
 
@@ -45,13 +47,13 @@ Namespace::~Namespace() {
 }
 
 void Namespace::add_uplink() {
-  run("ip link add uplink type veth peer name beyond && ip link set uplink up && ip link set beyond up");
+  run("ip link add uplink type veth peer name beyond && "
+      "ip link set uplink up && ip link set beyond up");
   run("ip addr add 192.0.2.1/24 dev uplink && ip route add default dev uplink");
   run("ip -6 addr add 2001:db8::1/64 dev uplink nodad && ip -6 route add default dev uplink");
   // The kernel makes the route by which the address is this machine's own a little later.
-  run("for try in $(seq 100); do ip -6 route show table local | grep -q 'local 2001:db8::1 ' && exit; sleep "
-      "0.02; "
-      "done; echo no local route to 2001:db8::1; exit 1");
+  run("for try in $(seq 100); do ip -6 route show table local | grep -q 'local 2001:db8::1 ' && "
+      "exit; sleep 0.02; done; echo no local route to 2001:db8::1; exit 1");
 }
 
 std::string run(const std::string& command) {
@@ -82,7 +84,8 @@ bool Child::start() {
 }
 
 void Child::finish(const std::string& text) {
-  [[maybe_unused]] const auto written = base::write_all(pipe_.get(), {text.c_str(), text.size() + 1});
+  [[maybe_unused]] const auto written =
+      base::write_all(pipe_.get(), {text.c_str(), text.size() + 1});
   for (;;) ::pause();
 }
 

@@ -7,9 +7,9 @@
 
 namespace pfctl_test {
 
-/// Puts the calling thread into a fresh network namespace with loopback up, and back when destroyed;
-/// processes started in between live in it, and it is gone with the last of them. Throws, and so fails the
-/// test, without root.
+/// Puts the calling thread into a fresh network namespace with loopback up, and back when
+/// destroyed; processes started in between live in it, and it is gone with the last of them.
+/// Throws, and so fails the test, without root.
 class Namespace {
  public:
   Namespace();
@@ -17,8 +17,8 @@ class Namespace {
   Namespace(const Namespace&) = delete;
   Namespace& operator=(const Namespace&) = delete;
 
-  /// Adds an interface with 192.0.2.1 and 2001:db8::1 through which every address can be reached for, though
-  /// nobody answers.
+  /// Adds an interface with 192.0.2.1 and 2001:db8::1 through which every address can be reached
+  /// for, though nobody answers.
   void add_uplink();
 
  private:
@@ -31,8 +31,8 @@ std::string run(const std::string& command);
 /// The same, with the exit status ignored.
 std::string run_anyway(const std::string& command);
 
-/// A forked process that calls `body` and then sleeps until it is killed. The constructor returns when `body`
-/// has, and hands back what that returned.
+/// A forked process that calls `body` and then sleeps until it is killed. The constructor returns
+/// when `body` has, and hands back what that returned.
 class Child {
  public:
   template <class Body>

@@ -55,10 +55,11 @@ TEST_CASE("natlook_layout: a question about IPv4, byte for byte") {
     expected[each.direction] = 2;
     const auto& layout = pfctl::natlook_layout(each.dialect);
     CHECK(layout.request == (0xC0004417 | each.size << 16));
-    CHECK(bytes_of(pfctl::encode_natlook(layout, end("10.0.0.7:50000"), end("198.18.0.1:28531")).value()) ==
-          expected);
-    CHECK(bytes_of(pfctl::encode_natlook(layout, end("[::ffff:10.0.0.7]:50000"), end("198.18.0.1:28531"))
+    CHECK(bytes_of(pfctl::encode_natlook(layout, end("10.0.0.7:50000"), end("198.18.0.1:28531"))
                        .value()) == expected);
+    CHECK(bytes_of(
+              pfctl::encode_natlook(layout, end("[::ffff:10.0.0.7]:50000"), end("198.18.0.1:28531"))
+                  .value()) == expected);
   }
 }
 
@@ -72,8 +73,8 @@ TEST_CASE("natlook_layout: a question about IPv6, byte for byte") {
     expected[each.family] = each.inet6;
     expected[each.protocol] = 6;
     expected[each.direction] = 2;
-    CHECK(bytes_of(pfctl::encode_natlook(pfctl::natlook_layout(each.dialect), end("[fdff:6f73::2]:81"),
-                                         end("[fdff:6f73::1]:20736"))
+    CHECK(bytes_of(pfctl::encode_natlook(pfctl::natlook_layout(each.dialect),
+                                         end("[fdff:6f73::2]:81"), end("[fdff:6f73::1]:20736"))
                        .value()) == expected);
   }
 }
@@ -138,7 +139,8 @@ TEST_CASE("natlook_layout: the program's own port, where pf has given the connec
     CHECK(found->source == end("10.0.0.7:50000"));
     CHECK(found->destination == end("93.184.216.34:443"));
     put(v4, each.ports[2], {0, 0});
-    CHECK(pfctl::decode_natlook(layout, v4, end("10.0.0.7:60000"))->source == end("10.0.0.7:60000"));
+    CHECK(pfctl::decode_natlook(layout, v4, end("10.0.0.7:60000"))->source ==
+          end("10.0.0.7:60000"));
 
     Bytes v6(each.size);
     put(v6, 32, kV6Peer);

@@ -131,7 +131,8 @@ TEST_CASE("natlook: a redirected connection's original tuple, IPv4 and IPv6") {
 }
 
 TEST_CASE(
-    "natlook: one source port to many destinations: the peer's port is another, the original is right") {
+    "natlook: one source port to many destinations: the "
+    "peer's port is another, the original is right") {
   const struct {
     const char *listener, *source, *destination;
   } cases[] = {
@@ -168,8 +169,8 @@ TEST_CASE("natlook: the connection mark comes with the tuple") {
   const auto rules = pfctl_test::load(ruleset(8899));
   REQUIRE(rules);
   pfctl_test::run(
-      "nft 'add table inet marker; add chain inet marker out { type filter hook output priority 0; }; "
-      "add rule inet marker out ct mark set 0x00c0ffee'");
+      "nft 'add table inet marker; add chain inet marker out { type filter hook output priority "
+      "0; }; add rule inet marker out ct mark set 0x00c0ffee'");
   auto natlook = pfctl::Natlook::open();
   REQUIRE(natlook);
   const auto listener = listen_on(endpoint("127.0.0.1:8899"));
@@ -232,10 +233,12 @@ TEST_CASE("natlook: without privilege opening says so") {
     if (::setgid(65534) != 0 || ::setuid(65534) != 0) return std::string("cannot drop privileges");
     return pfctl::Natlook::open().error().text;
   });
-  CHECK(nobody.said() == "cannot ask conntrack for original destinations: no permission; run as root");
+  CHECK(nobody.said() ==
+        "cannot ask conntrack for original destinations: no permission; run as root");
 }
 
-TEST_CASE("natlook: the exempt group and excluded destinations are not redirected, everybody else is") {
+TEST_CASE(
+    "natlook: the exempt group and excluded destinations are not redirected, everybody else is") {
   Namespace fresh;
   fresh.add_uplink();
   pfctl_test::run("ip addr add 203.0.113.7/32 dev beyond");
@@ -267,7 +270,8 @@ TEST_CASE("natlook: without the loopback opt-in the machine's own addresses are 
   REQUIRE(rules);
   const auto listener = listen_on(endpoint("127.0.0.1:8899"));
   const auto listener6 = listen_on(endpoint("[::1]:8899"));
-  for (const char* text : {"127.0.0.1:8080", "192.0.2.1:8080", "[::1]:8080", "[2001:db8::1]:8080"}) {
+  for (const char* text :
+       {"127.0.0.1:8080", "192.0.2.1:8080", "[::1]:8080", "[2001:db8::1]:8080"}) {
     const base::Endpoint destination = endpoint(text);
     const auto server = listen_on(destination);
     const auto client = connect_to({destination.address(), 0}, destination);

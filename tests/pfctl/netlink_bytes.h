@@ -1,4 +1,5 @@
-// Netlink messages put together by hand for tests, independent of the code under test and of libmnl.
+// Netlink messages put together by hand for tests, independent of the code under test and of
+// libmnl.
 #pragma once
 
 #include <cstdint>
@@ -15,8 +16,8 @@ std::string host_order(Number value) {
 }
 
 inline std::string big_endian(std::uint32_t value) {
-  return {static_cast<char>(value >> 24), static_cast<char>(value >> 16), static_cast<char>(value >> 8),
-          static_cast<char>(value)};
+  return {static_cast<char>(value >> 24), static_cast<char>(value >> 16),
+          static_cast<char>(value >> 8), static_cast<char>(value)};
 }
 
 inline std::string padded(std::string bytes) {
@@ -35,11 +36,12 @@ inline std::string nested(std::uint16_t type, const std::string& payload) {
 
 inline std::string message(std::uint16_t type, std::uint32_t sequence, const std::string& payload) {
   const auto length = static_cast<std::uint32_t>(16 + payload.size());
-  return host_order(length) + host_order(type) + host_order<std::uint16_t>(0) + host_order(sequence) +
-         host_order<std::uint32_t>(0) + payload;
+  return host_order(length) + host_order(type) + host_order<std::uint16_t>(0) +
+         host_order(sequence) + host_order<std::uint32_t>(0) + payload;
 }
 
-/// An error message (NLMSG_ERROR) as with NETLINK_CAP_ACK; `error` is an errno, 0 an acknowledgement.
+/// An error message (NLMSG_ERROR) as with NETLINK_CAP_ACK; `error` is an errno, 0 an
+/// acknowledgement.
 inline std::string error_message(std::uint32_t sequence, std::int32_t error) {
   return message(2, sequence, host_order(-error) + std::string(16, '\0'));
 }

@@ -16,14 +16,17 @@ constexpr std::string_view kTable =
 
 }  // namespace
 
-TEST_CASE("netlink_port: finds the inode of the netfilter socket, not of another protocol's with that port") {
+TEST_CASE(
+    "netlink_port: finds the inode of the netfilter "
+    "socket, not of another protocol's with that port") {
   CHECK(pfctl::inode_of_netfilter_port(kTable, 4196) == 22345);
   CHECK(pfctl::inode_of_netfilter_port(kTable, 3998012345) == 22346);
   CHECK_FALSE(pfctl::inode_of_netfilter_port(kTable, 1));
   CHECK_FALSE(pfctl::inode_of_netfilter_port("", 4196));
 }
 
-TEST_CASE("netlink_port: a table cut anywhere gives no port's inode but a prefix of the right one") {
+TEST_CASE(
+    "netlink_port: a table cut anywhere gives no port's inode but a prefix of the right one") {
   for (std::size_t length = 0; length < kTable.size(); ++length) {
     const std::string cut(kTable.substr(0, length));
     const auto inode = pfctl::inode_of_netfilter_port(cut, 4196);

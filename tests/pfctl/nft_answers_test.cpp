@@ -73,8 +73,8 @@ TEST_CASE("nft_answers: a table with an owner, without one, and none") {
   CHECK_FALSE(table_answer(error_message(1, ENOENT))->exists);
   CHECK_FALSE(table_answer(error_message(1, EINVAL))->exists);
   CHECK(table_answer(error_message(1, EPERM)).error().text ==
-        "cannot read packet-filter rules: no permission; run as root (CAP_NET_ADMIN in this network "
-        "namespace)");
+        "cannot read packet-filter rules: no permission; run as root (CAP_NET_ADMIN in this "
+        "network namespace)");
   CHECK(table_answer(error_message(1, EIO)).error().text ==
         "cannot read packet-filter rules: Input/output error");
 }
@@ -102,12 +102,11 @@ TEST_CASE("nft_answers: a table in the way names its owner") {
   CHECK(pfctl::table_in_the_way(4196).text ==
         "another osproxy (pid 4196) runs in this network namespace; end it first");
   CHECK(pfctl::table_in_the_way(pfctl::kUnseenOwner).text ==
-        "another osproxy runs in this network namespace, in a process that cannot be seen from here; end it "
-        "first");
+        "another osproxy runs in this network namespace, in a process that cannot be seen from "
+        "here; end it first");
   CHECK(pfctl::table_in_the_way(pfctl::kNoOwner).text ==
-        "an nftables table inet osproxy that belongs to no running osproxy is in the way; remove it with: "
-        "osproxy "
-        "cleanup");
+        "an nftables table inet osproxy that belongs to no running osproxy is in the way; remove "
+        "it with: osproxy cleanup");
 }
 
 TEST_CASE("nft_answers: only a refusal of the table itself means that one is in the way") {
@@ -126,28 +125,25 @@ TEST_CASE("nft_answers: each refusal says what failed and what to do") {
     const char* text;
   } cases[] = {
       {0, EPERM,
-       "cannot change packet-filter rules: no permission; run as root (CAP_NET_ADMIN in this network "
-       "namespace)"},
+       "cannot change packet-filter rules: no permission; run as root (CAP_NET_ADMIN in this "
+       "network namespace)"},
       {0, EOPNOTSUPP,
-       "Linux 5.10.0-9-amd64 has no nf_tables (CONFIG_NF_TABLES); without it nothing can be diverted: load "
-       "the "
-       "module nf_tables or use another kernel"},
+       "Linux 5.10.0-9-amd64 has no nf_tables (CONFIG_NF_TABLES); without it nothing can be "
+       "diverted: load the module nf_tables or use another kernel"},
       {1, EOPNOTSUPP,
-       "Linux 5.10.0-9-amd64 cannot tie packet-filter rules to a process (nf_tables flag owner); osproxy "
-       "needs "
-       "Linux 5.12 or newer"},
+       "Linux 5.10.0-9-amd64 cannot tie packet-filter rules to a process (nf_tables flag owner); "
+       "osproxy needs Linux 5.12 or newer"},
       {1, EINVAL,
-       "Linux 5.10.0-9-amd64 cannot tie packet-filter rules to a process (nf_tables flag owner); osproxy "
-       "needs "
-       "Linux 5.12 or newer"},
+       "Linux 5.10.0-9-amd64 cannot tie packet-filter rules to a process (nf_tables flag owner); "
+       "osproxy needs Linux 5.12 or newer"},
       {1, ENOMEM, "cannot create the nftables table inet osproxy: Cannot allocate memory"},
       {2, ENOENT,
-       "Linux 5.10.0-9-amd64 refuses a chain in the output hook: No such file or directory; it needs "
-       "CONFIG_NF_TABLES_INET and CONFIG_NFT_NAT"},
+       "Linux 5.10.0-9-amd64 refuses a chain in the output hook: No such file or directory; it "
+       "needs CONFIG_NF_TABLES_INET and CONFIG_NFT_NAT"},
       {3, ENOENT,
-       "Linux 5.10.0-9-amd64 refuses the packet-filter rule 'meta skgid 61234 ct original zone set 28531': "
-       "No such file or "
-       "directory; it needs CONFIG_NFT_FIB_INET, CONFIG_NFT_REDIR and CONFIG_NF_CONNTRACK_ZONES"},
+       "Linux 5.10.0-9-amd64 refuses the packet-filter rule 'meta skgid 61234 ct original zone "
+       "set 28531': No such file or directory; it needs CONFIG_NFT_FIB_INET, CONFIG_NFT_REDIR "
+       "and CONFIG_NF_CONNTRACK_ZONES"},
       {1000, ENOMEM, "cannot load the packet-filter rules: Cannot allocate memory"},
   };
   for (const auto& each : cases) CHECK(explained(each.sequence, each.error) == each.text);

@@ -1,5 +1,6 @@
-// The batch as bytes: its frame, and single messages compared with what nft(8) 1.0.6 sends for the same text
-// (strace, checked against the kernel's headers). That the kernel takes it all is shown in loader_test.cpp.
+// The batch as bytes: its frame, and single messages compared with what nft(8) 1.0.6 sends for the
+// same text (strace, checked against the kernel's headers). That the kernel takes it all is shown
+// in loader_test.cpp.
 #include "pfctl/nft_messages.h"
 
 #include <cstring>
@@ -24,7 +25,8 @@ struct Part {
   std::string payload;  // behind nfgenmsg
 };
 
-constexpr std::uint16_t kRequest = 0x1, kAck = 0x4, kExclusive = 0x200, kCreate = 0x400, kAppend = 0x800;
+constexpr std::uint16_t kRequest = 0x1, kAck = 0x4, kExclusive = 0x200, kCreate = 0x400,
+                        kAppend = 0x800;
 enum Message : std::uint16_t {
   batch_begin = 0x10,
   batch_end = 0x11,
@@ -100,25 +102,28 @@ TEST_CASE("nft_messages: the table is new and owned") {
 TEST_CASE("nft_messages: the chain hangs in the output hook in front of dstnat") {
   const auto chain = of_type(parts_of(minimal()), new_chain).at(1);
   CHECK(chain.header.flags == (kRequest | kCreate | kExclusive));
-  CHECK(chain.payload == attribute(1, name("osproxy")) + attribute(3, name("divert")) +
-                             attribute(7, name("nat")) + attribute(5, big_endian(1)) +
-                             nested(4, attribute(1, big_endian(3)) + attribute(2, "\xff\xff\xff\x9b")));
+  CHECK(chain.payload ==
+        attribute(1, name("osproxy")) + attribute(3, name("divert")) + attribute(7, name("nat")) +
+            attribute(5, big_endian(1)) +
+            nested(4, attribute(1, big_endian(3)) + attribute(2, "\xff\xff\xff\x9b")));
 }
 
 TEST_CASE("nft_messages: the first rule is the exemption of our group") {
   const auto rule = of_type(parts_of(minimal()), new_rule).at(1);
-  const std::string meta = nested(
-      1, attribute(1, name("meta")) + nested(2, attribute(2, big_endian(11)) + attribute(1, big_endian(1))));
-  const std::string cmp = nested(
-      1, attribute(1, name("cmp")) + nested(2, attribute(1, big_endian(1)) + attribute(2, big_endian(0)) +
-                                                   nested(3, attribute(1, host_order(61234U)))));
-  const std::string verdict =
-      nested(1, attribute(1, name("immediate")) +
-                    nested(2, attribute(1, big_endian(0)) +
-                                  nested(2, nested(2, attribute(1, std::string("\xff\xff\xff\xfb", 4))))));
+  const std::string meta =
+      nested(1, attribute(1, name("meta")) +
+                    nested(2, attribute(2, big_endian(11)) + attribute(1, big_endian(1))));
+  const std::string cmp =
+      nested(1, attribute(1, name("cmp")) +
+                    nested(2, attribute(1, big_endian(1)) + attribute(2, big_endian(0)) +
+                                  nested(3, attribute(1, host_order(61234U)))));
+  const std::string verdict = nested(
+      1, attribute(1, name("immediate")) +
+             nested(2, attribute(1, big_endian(0)) +
+                           nested(2, nested(2, attribute(1, std::string("\xff\xff\xff\xfb", 4))))));
   CHECK(rule.header.flags == (kRequest | kCreate | kAppend));
-  CHECK(rule.payload ==
-        attribute(1, name("osproxy")) + attribute(2, name("divert")) + nested(4, meta + cmp + verdict));
+  CHECK(rule.payload == attribute(1, name("osproxy")) + attribute(2, name("divert")) +
+                            nested(4, meta + cmp + verdict));
 }
 
 TEST_CASE("nft_messages: ports with a range make an interval set with closing elements") {
@@ -126,13 +131,19 @@ TEST_CASE("nft_messages: ports with a range make an interval set with closing el
   ruleset.ports = {{80, 80}, {8000, 8100}, {65000, 65535}};
   const auto parts = parts_of(ruleset);
   const auto set = of_type(parts, new_set).at(1);
-  CHECK(set.payload.find(attribute(3, big_endian(7))) != std::string::npos);  // anonymous, constant, interval
-  const auto key = [](std::uint16_t port) { return nested(1, attribute(1, big_endian(port).substr(2))); };
+  CHECK(set.payload.find(attribute(3, big_endian(7))) !=
+        std::string::npos);  // anonymous, constant, interval
+  const auto key = [](std::uint16_t port) {
+    return nested(1, attribute(1, big_endian(port).substr(2)));
+  };
   const auto begin = [&](std::uint16_t port) { return nested(1, key(port)); };
-  const auto end = [&](std::uint16_t port) { return nested(1, attribute(3, big_endian(1)) + key(port)); };
+  const auto end = [&](std::uint16_t port) {
+    return nested(1, attribute(3, big_endian(1)) + key(port));
+  };
   const auto elements = of_type(parts, new_element).at(1);
   CHECK(elements.payload ==
-        attribute(1, name("osproxy")) + attribute(2, name("__set%d")) + attribute(4, big_endian(2)) +
+        attribute(1, name("osproxy")) + attribute(2, name("__set%d")) +
+            attribute(4, big_endian(2)) +
             nested(3, end(0) + begin(80) + end(81) + begin(8000) + end(8101) + begin(65000)));
 }
 
@@ -195,7 +206,8 @@ TEST_CASE("nft_messages: diverting is resumed with the rules that were loaded, i
       const auto is_in = [&](const char* chain) {
         return part.payload.starts_with(attribute(1, name("osproxy")) + attribute(2, name(chain)));
       };
-      if (part.header.type == new_rule && (is_in("judge") || is_in("divert"))) wanted.push_back(part.payload);
+      if (part.header.type == new_rule && (is_in("judge") || is_in("divert")))
+        wanted.push_back(part.payload);
     }
     CHECK(removals == (ruleset.queueing ? 2 : 1));
     CHECK(rules.size() == wanted.size());
@@ -215,14 +227,15 @@ TEST_CASE("nft_messages: packets are held by nft's own expression or by the xtab
     return found;
   };
   const std::string native =
-      nested(1, attribute(1, name("queue")) +
-                    nested(2, attribute(1, std::string("\0\7", 2)) + attribute(2, std::string("\0\2", 2)) +
-                                  attribute(3, std::string("\0\3", 2))));
+      nested(1, attribute(1, name("queue")) + nested(2, attribute(1, std::string("\0\7", 2)) +
+                                                            attribute(2, std::string("\0\2", 2)) +
+                                                            attribute(3, std::string("\0\3", 2))));
   const std::string info = host_order(std::uint16_t{7}) + host_order(std::uint16_t{2}) +
                            host_order(std::uint16_t{3}) + std::string(2, '\0');
-  const std::string target = nested(
-      1, attribute(1, name("target")) +
-             nested(2, attribute(1, name("NFQUEUE")) + attribute(2, big_endian(3)) + attribute(3, info)));
+  const std::string target =
+      nested(1, attribute(1, name("target")) +
+                    nested(2, attribute(1, name("NFQUEUE")) + attribute(2, big_endian(3)) +
+                                  attribute(3, info)));
   CHECK(rule_holding(native) == 2);
   CHECK(rule_holding(target) == 0);
   ruleset.queueing->native = false;

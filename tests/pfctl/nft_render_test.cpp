@@ -32,8 +32,10 @@ TEST_CASE("nft_render: the sample in conf/ is what the default rules look like")
 }
 
 TEST_CASE(
-    "nft_render: datagrams that open QUIC connections are held where their programs would fall back to") {
-  constexpr const char* kOpens = "udp length >= 1208 @th,64,8 & 0x80 == 0x80 ct state new jump quic";
+    "nft_render: datagrams that open QUIC connections are "
+    "held where their programs would fall back to") {
+  constexpr const char* kOpens =
+      "udp length >= 1208 @th,64,8 & 0x80 == 0x80 ct state new jump quic";
   auto ruleset = defaults();
   ruleset.queueing.emplace();
   for (const auto& [ports, where] : {std::pair{std::vector<base::PortRange>{}, ""},
@@ -53,13 +55,15 @@ TEST_CASE(
 TEST_CASE("nft_render: every group of rules, with its heading") {
   auto ruleset = defaults();
   ruleset.ports = {{8000, 8100}, {443, 443}};
-  ruleset.excluded = {base::parse_network("10.0.0.0/8").value(), base::parse_network("fe80::1").value()};
+  ruleset.excluded = {base::parse_network("10.0.0.0/8").value(),
+                      base::parse_network("fe80::1").value()};
   ruleset.loopback = true;
   ruleset.listener_v6 = 8898;
   CHECK(rendered(ruleset) ==
-        "# TCP connections of local programs that are handed to osproxy. The table belongs to the running\n"
-        "# osproxy (flags owner): nobody else can change it, and it is gone when osproxy ends, however it "
-        "ends.\n"
+        "# TCP connections of local programs that are handed to osproxy. The table belongs to "
+        "the running\n"
+        "# osproxy (flags owner): nobody else can change it, and it is gone when osproxy ends, "
+        "however it ends.\n"
         "table inet osproxy {\n"
         "\tflags owner\n"
         "\n"
@@ -68,8 +72,8 @@ TEST_CASE("nft_render: every group of rules, with its heading") {
         "\t\t# osproxy's own connections are not taken for a program's that had the same ports\n"
         "\t\tmeta skgid 52737 ct original zone set 28531\n"
         "\t\t# and those that have the program's user and group\n"
-        "\t\tmeta mark & 0x10000000 == 0x10000000 ct original zone set 28531 meta mark set meta mark & "
-        "0xefffffff\n"
+        "\t\tmeta mark & 0x10000000 == 0x10000000 ct original zone set 28531 meta mark set meta "
+        "mark & 0xefffffff\n"
         "\t}\n"
         "\n"
         "\tchain divert {\n"

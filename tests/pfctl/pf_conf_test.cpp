@@ -1,5 +1,5 @@
-// Main rulesets of other people with our lines and without. The texts are ours, in the style of each system's
-// own examples.
+// Main rulesets of other people with our lines and without. The texts are ours, in the style of
+// each system's own examples.
 #include "pfctl/pf_conf.h"
 
 #include "tests/pfctl/pf_grammar.h"
@@ -15,11 +15,12 @@ const std::string kAnchor = "anchor \"osproxy\"" MARK;
 const std::string kLoad = "load anchor \"osproxy\" from \"/usr/local/etc/osproxy.pf.conf\"" MARK;
 const std::string kDarwinRdr = "rdr-anchor \"com.apple/osproxy\"" MARK;
 const std::string kDarwinAnchor = "anchor \"com.apple/osproxy\"" MARK;
-const std::string kDarwinLoad = "load anchor \"com.apple/osproxy\" from \"/etc/pf.anchors/osproxy\"" MARK;
+const std::string kDarwinLoad =
+    "load anchor \"com.apple/osproxy\" from \"/etc/pf.anchors/osproxy\"" MARK;
 const std::string kOpenbsdLoad = "load anchor \"osproxy\" from \"/etc/osproxy.pf.conf\"" MARK;
 
-/// `pieces` make a main ruleset; where a piece is one of our lines it belongs there, and is not in the
-/// original.
+/// `pieces` make a main ruleset; where a piece is one of our lines it belongs there, and is not in
+/// the original.
 struct Fixture {
   const char* name;
   Dialect dialect;
@@ -72,8 +73,8 @@ std::vector<Fixture> fixtures() {
         kAnchor,
         "anchor \"ftp-proxy/*\"\nblock in\npass out\n\npass quick on $int_if no state\n"
         "antispoof quick for { lo $int_if }\n\n"
-        "pass in on $ext_if proto tcp to ($ext_if) port ssh\npass in log on $ext_if proto tcp to ($ext_if) "
-        "port smtp\n",
+        "pass in on $ext_if proto tcp to ($ext_if) port ssh\npass in log on $ext_if proto tcp to "
+        "($ext_if) port smtp\n",
         kLoad}},
       {"OpenBSD's own, which skips lo",
        Dialect::openbsd,
@@ -88,9 +89,8 @@ std::vector<Fixture> fixtures() {
        {"rdr-anchor \"osproxy\"\nblock in quick on em0\npass out quick on em1\npass out quick all\n"
         "anchor \"osproxy\"\n",
         kLoad},
-       {"line 5: what the quick rule of line 3 decides on does not come to this reference; put it in front "
-        "of "
-        "all filter rules"}},
+       {"line 5: what the quick rule of line 3 decides on does not come to this reference; put "
+        "it in front of all filter rules"}},
       {"a reference of the user's own in front of them",
        Dialect::freebsd,
        {"rdr-anchor \"osproxy\"\nblock in quick on em0\nanchor \"osproxy\"\npass out quick all\n"
@@ -98,10 +98,10 @@ std::vector<Fixture> fixtures() {
         kLoad}},
       {"macOS's wildcards behind a VPN's quick rule",
        Dialect::darwin,
-       {"rdr-anchor \"com.apple/*\"\npass quick on utun3 all\nanchor \"com.apple/*\"\n", kDarwinLoad},
-       {"line 3: what the quick rule of line 2 decides on does not come to this reference; put it in front "
-        "of "
-        "all filter rules"}},
+       {"rdr-anchor \"com.apple/*\"\npass quick on utun3 all\nanchor \"com.apple/*\"\n",
+        kDarwinLoad},
+       {"line 3: what the quick rule of line 2 decides on does not come to this reference; put "
+        "it in front of all filter rules"}},
       {"an empty file", Dialect::freebsd, {kRdr, kAnchor, kLoad}},
       {"comments and nothing else",
        Dialect::freebsd,
@@ -109,21 +109,25 @@ std::vector<Fixture> fixtures() {
       {"no final newline",
        Dialect::freebsd,
        {kRdr, kAnchor, "block in all\npass out all",
-        "\nload anchor \"osproxy\" from \"/usr/local/etc/osproxy.pf.conf\" "
-        "# by osproxy rules --into"}},
+        "\nload anchor \"osproxy\" from \"/usr/local/etc/osproxy.pf.conf\" # by osproxy rules "
+        "--into"}},
       {"no final newline and no filter rule",
        Dialect::freebsd,
        {"set skip on tap0",
-        "\nrdr-anchor \"osproxy\" # by osproxy rules --into\nanchor \"osproxy\" # by osproxy rules --into\n"
-        "load anchor \"osproxy\" from \"/usr/local/etc/osproxy.pf.conf\" # by osproxy rules --into"}},
+        "\nrdr-anchor \"osproxy\" # by osproxy rules --into\nanchor \"osproxy\" # by osproxy "
+        "rules --into\n"
+        "load anchor \"osproxy\" from \"/usr/local/etc/osproxy.pf.conf\" # by osproxy rules "
+        "--into"}},
       {"lines that end with CR LF",
        Dialect::freebsd,
        {"set block-policy return\r\n", "rdr-anchor \"osproxy\" # by osproxy rules --into\r\n",
         "anchor \"osproxy\" # by osproxy rules --into\r\n", "pass \\\r\n  all\r\n",
-        "load anchor \"osproxy\" from \"/usr/local/etc/osproxy.pf.conf\" # by osproxy rules --into\r\n"}},
+        "load anchor \"osproxy\" from \"/usr/local/etc/osproxy.pf.conf\" "
+        "# by osproxy rules --into\r\n"}},
       {"continued lines, one of them a comment",
        Dialect::freebsd,
-       {"set timeout { tcp.first 10, \\\n  tcp.opening 10 }\n# nat on em0 \\\n  from any to any -> (em0)\n",
+       {"set timeout { tcp.first 10, \\\n  tcp.opening 10 }\n# "
+        "nat on em0 \\\n  from any to any -> (em0)\n",
         kRdr, kAnchor, "pass in \\\n  proto tcp \\\n  to port 80\n", kLoad}},
       {"a continuation before the first word",
        Dialect::freebsd,
@@ -134,15 +138,16 @@ std::vector<Fixture> fixtures() {
         "block in from {\n  1.2.3.4,\n  5.6.7.8\n}\n", kLoad}},
       {"includes",
        Dialect::freebsd,
-       {"include \"/etc/pf.options\"\n", kRdr, kAnchor, "pass all\ninclude \"/etc/pf.local\"\n", kLoad},
-       {"line 1: what this includes was not read; if it holds translation or filter rules, osproxy's lines "
-        "must stand before it"}},
+       {"include \"/etc/pf.options\"\n", kRdr, kAnchor, "pass all\ninclude \"/etc/pf.local\"\n",
+        kLoad},
+       {"line 1: what this includes was not read; if it holds translation or filter rules, "
+        "osproxy's lines must stand before it"}},
       {"includes that end a file without rules",
        Dialect::freebsd,
        {"include \"/etc/pf.macros\"\nset limit states 1000\n", kRdr, kAnchor,
         "include \"/etc/pf.nat\"\n# and\ninclude \"/etc/pf.rules\"\n", kLoad},
-       {"line 1: what this includes was not read; if it holds translation or filter rules, osproxy's lines "
-        "must stand before it"}},
+       {"line 1: what this includes was not read; if it holds translation or filter rules, "
+        "osproxy's lines must stand before it"}},
       {"translation rules, and an include at the end",
        Dialect::freebsd,
        {kRdr, "nat on em0 inet from any to any -> (em0)\n", kAnchor,
@@ -150,14 +155,18 @@ std::vector<Fixture> fixtures() {
       {"anchors of others, also with rules in braces",
        Dialect::freebsd,
        {kRdr, "rdr-anchor \"relayd/*\"\n", kAnchor,
-        "anchor \"mine\" in on em0 {\n  anchor \"osproxy2\"\n  pass in proto tcp to port { 22,\n    80 }\n}\n"
+        "anchor \"mine\" in on em0 {\n  anchor \"osproxy2\"\n  "
+        "pass in proto tcp to port { 22,\n    "
+        "80 }\n}\n"
         "anchor \"osproxy/*\"\npass out\n",
         kLoad}},
       {"macros whose values look like rules",
        Dialect::freebsd,
        {"rule = \"pass all # { \"\nweb = \"{ 80 443 }\"\nanchor = \"em0\"\n", kRdr, kAnchor,
         "pass in proto tcp to port $web\n", kLoad}},
-      {"a quote over two lines", Dialect::freebsd, {"x = \"em0\n  em1\"\n", kRdr, kAnchor, "pass\n", kLoad}},
+      {"a quote over two lines",
+       Dialect::freebsd,
+       {"x = \"em0\n  em1\"\n", kRdr, kAnchor, "pass\n", kLoad}},
       {"tables, labels with # and apostrophes in comments",
        Dialect::freebsd,
        {"# it's ours\ntable <x> const { 10.0.0.1, !10.0.0.2 }\n", kRdr, kAnchor,
@@ -224,15 +233,17 @@ TEST_CASE("pf_conf: every fixture cut at every offset is refused or comes back w
 
 TEST_CASE("pf_conf: a line of ours that something else needs now is put right") {
   const std::string stale = kAnchor + "pass\n" + kRdr;
-  CHECK(pfctl::insert_anchor(stale, Dialect::freebsd).value().text == kRdr + kAnchor + "pass\n" + kLoad);
+  CHECK(pfctl::insert_anchor(stale, Dialect::freebsd).value().text ==
+        kRdr + kAnchor + "pass\n" + kLoad);
   const std::string other = pfctl::insert_anchor("pass\n", Dialect::darwin).value().text;
-  CHECK(pfctl::insert_anchor(other, Dialect::freebsd).value().text == kRdr + kAnchor + "pass\n" + kLoad);
+  CHECK(pfctl::insert_anchor(other, Dialect::freebsd).value().text ==
+        kRdr + kAnchor + "pass\n" + kLoad);
 }
 
 TEST_CASE("pf_conf: what only looks like a line of ours stays") {
   for (const std::string& text :
-       {"# \\\n" + kAnchor, "x = '\n" + kAnchor + "'\n", "anchor \"x\" {\n" + kAnchor + "}\n", " " + kAnchor,
-        std::string("anchor \"osproxy\"\n")}) {
+       {"# \\\n" + kAnchor, "x = '\n" + kAnchor + "'\n", "anchor \"x\" {\n" + kAnchor + "}\n",
+        " " + kAnchor, std::string("anchor \"osproxy\"\n")}) {
     CAPTURE(text);
     CHECK(pfctl::remove_anchor(text).value() == text);
   }
@@ -250,10 +261,12 @@ TEST_CASE("pf_conf: what is refused, and on which line") {
       {"pass\0"sv, "line 1: a NUL byte; this is not a pf.conf"},
       {"pass\npermit all\n",
        "line 2: 'permit' begins no statement of pf.conf that is known here; add the lines by hand"},
-      {"$rule\n", "line 1: '$' begins no statement of pf.conf that is known here; add the lines by hand"},
+      {"$rule\n",
+       "line 1: '$' begins no statement of pf.conf that is known here; add the lines by hand"},
       {"\"pass\" all\n",
        "line 1: 'pass' begins no statement of pf.conf that is known here; add the lines by hand"},
-      {"no\n", "line 1: 'no' begins no statement of pf.conf that is known here; add the lines by hand"},
+      {"no\n",
+       "line 1: 'no' begins no statement of pf.conf that is known here; add the lines by hand"},
       {"pass\nanchor \"osproxy\" {\n pass\n}\n",
        "line 2: the anchor osproxy has rules of its own here; give it another name"},
   };

@@ -29,7 +29,8 @@ inline constexpr const char* kHoldingText =
 /// By an interface of our own.
 inline constexpr const char* kLoopbackText =
     "rdr pass on lo28531 inet proto tcp from any to any port 80 -> 198.18.0.1 port 28531\n"
-    "pass out quick route-to (lo28531 127.0.0.1) inet proto tcp from any to any port 80 keep state\n";
+    "pass out quick route-to (lo28531 127.0.0.1) inet proto tcp from any to any port 80 keep "
+    "state\n";
 
 /// What start() has loaded.
 inline const pfctl::Loaded kLoaded{kAnchorText, {}};
@@ -70,7 +71,8 @@ inline pfctl::PfSession session(PfMachine& machine, pfctl::Dialect dialect, cons
           pfctl::JournalFile::open(folder.journal()).value()};
 }
 
-inline constexpr const char* kStockNat = "nat-anchor \"com.apple/*\" all\nrdr-anchor \"com.apple/*\" all\n";
+inline constexpr const char* kStockNat =
+    "nat-anchor \"com.apple/*\" all\nrdr-anchor \"com.apple/*\" all\n";
 inline constexpr const char* kStockDummynet = "dummynet-anchor \"com.apple/*\" all\n";
 inline constexpr const char* kStockRules =
     "scrub-anchor \"com.apple/*\" all fragment reassemble\nanchor \"com.apple/*\" all\n";

@@ -1,5 +1,5 @@
-// Written from parse.y and pf.conf(5) of the three systems, and on purpose not from pfctl/pf_statements: a
-// mistake made there shall not be made here again.
+// Written from parse.y and pf.conf(5) of the three systems, and on purpose not from
+// pfctl/pf_statements: a mistake made there shall not be made here again.
 #include "tests/pfctl/pf_grammar.h"
 
 #include <algorithm>
@@ -36,7 +36,8 @@ bool is_address_or_interface(const std::string& word) {
 
 class Parser {
  public:
-  Parser(Tokens tokens, Dialect dialect) : tokens_(std::move(tokens)), dialect_(dialect), traps_(dialect) {}
+  Parser(Tokens tokens, Dialect dialect)
+      : tokens_(std::move(tokens)), dialect_(dialect), traps_(dialect) {}
 
   void file() {
     while (at_ < tokens_.size()) {
@@ -45,14 +46,16 @@ class Parser {
     }
     trapped([&] { traps_.check_end(); });
     for (const auto& [tag, line] : tags_asked_) {
-      if (!tags_set_.contains(tag)) throw Wrong{fmt::format("line {}: nobody sets the tag {}", line, tag)};
+      if (!tags_set_.contains(tag))
+        throw Wrong{fmt::format("line {}: nobody sets the tag {}", line, tag)};
     }
   }
 
  private:
   template <class... Args>
   [[noreturn]] void fail(fmt::format_string<Args...> text, Args&&... args) const {
-    throw Wrong{fmt::format("line {}: {}", current().line, fmt::format(text, std::forward<Args>(args)...))};
+    throw Wrong{
+        fmt::format("line {}: {}", current().line, fmt::format(text, std::forward<Args>(args)...))};
   }
 
   template <class Check>
@@ -106,7 +109,8 @@ class Parser {
       tokens_.erase(tokens_.begin() + static_cast<std::ptrdiff_t>(at_));
       Tokens value = found->second;
       for (auto& token : value) token.line = line;
-      tokens_.insert(tokens_.begin() + static_cast<std::ptrdiff_t>(at_), value.begin(), value.end());
+      tokens_.insert(tokens_.begin() + static_cast<std::ptrdiff_t>(at_), value.begin(),
+                     value.end());
     }
   }
 
@@ -140,8 +144,8 @@ class Parser {
     if (dialect_ == Dialect::openbsd || !require_order_) return;
     if (rank < rank_) {
       fail(
-          "{} stands too late: rules must be in order: options, normalization, queueing, translation, "
-          "filtering",
+          "{} stands too late: rules must be in order: options, normalization, queueing, "
+          "translation, filtering",
           what);
     }
     rank_ = rank;
@@ -149,7 +153,8 @@ class Parser {
 
   void statement(bool nested) {
     expand();
-    if (at_ + 1 < tokens_.size() && tokens_[at_ + 1].text == "=" && !tokens_[at_ + 1].quoted) return macro();
+    if (at_ + 1 < tokens_.size() && tokens_[at_ + 1].text == "=" && !tokens_[at_ + 1].quoted)
+      return macro();
     const std::string word = current().text;
     if (one_of(word, {"pass", "block", "match"})) return filter_rule();
     if (word == "anchor") return anchor();
@@ -169,7 +174,8 @@ class Parser {
       if (one_of(word, {"nat-anchor", "rdr-anchor", "binat-anchor"})) return translation_anchor();
       if (one_of(word, {"no", "rdr", "nat", "binat"})) return translation_rule();
     }
-    if (dialect_ == Dialect::darwin && one_of(word, {"dummynet-anchor", "dummynet"})) return rest(5, word);
+    if (dialect_ == Dialect::darwin && one_of(word, {"dummynet-anchor", "dummynet"}))
+      return rest(5, word);
     fail("unknown word '{}'", word);
   }
 
@@ -207,8 +213,9 @@ class Parser {
   void option() {
     expect("set");
     if (!is_one_of({"timeout", "ruleset-optimization", "optimization", "limit", "loginterface",
-                    "block-policy", "state-policy", "state-defaults", "require-order", "fingerprints", "skip",
-                    "debug", "hostid", "reassemble", "syncookies", "fail-policy"})) {
+                    "block-policy", "state-policy", "state-defaults", "require-order",
+                    "fingerprints", "skip", "debug", "hostid", "reassemble", "syncookies",
+                    "fail-policy"})) {
       fail("unknown option '{}'", current().text);
     }
     if (is("require-order") && tokens_[at_ + 1].text == "no") require_order_ = false;
@@ -325,7 +332,8 @@ class Parser {
 
   std::string protocol() {
     std::string word = take_word();
-    if (!is_number(word) && !one_of(word, {"tcp", "udp", "icmp", "icmp6", "ipv6-icmp", "esp", "gre"}))
+    if (!is_number(word) &&
+        !one_of(word, {"tcp", "udp", "icmp", "icmp6", "ipv6-icmp", "esp", "gre"}))
       fail("unknown protocol '{}'", word);
     return word;
   }
@@ -342,7 +350,8 @@ class Parser {
 
   void peer(Rule& rule) {
     expand();
-    if (is("!") && at_ + 1 < tokens_.size() && tokens_[at_ + 1].text == "{") fail("'!' before a list");
+    if (is("!") && at_ + 1 < tokens_.size() && tokens_[at_ + 1].text == "{")
+      fail("'!' before a list");
     if (!is("port")) list([&](bool) { host(rule); });
     if (accept("port")) {
       rule.ports = true;
@@ -413,7 +422,8 @@ class Parser {
     rule.action = take();
     if (rule.action == "match" && dialect_ == Dialect::darwin) fail("unknown word 'match'");
     in_order(6, rule.action);
-    if (rule.action == "block" && is_one_of({"drop", "return", "return-rst", "return-icmp", "return-icmp6"}))
+    if (rule.action == "block" &&
+        is_one_of({"drop", "return", "return-rst", "return-icmp", "return-icmp6"}))
       take();
     if (is_one_of({"in", "out"})) rule.direction = take();
     if (accept("log") && accept("(")) {
@@ -492,7 +502,8 @@ class Parser {
 
   void icmp_type() {
     const std::string type = take_word();
-    if (!is_number(type) && !one_of(type, {"unreach", "echoreq", "echorep", "timex", "toobig", "redir"}))
+    if (!is_number(type) &&
+        !one_of(type, {"unreach", "echoreq", "echorep", "timex", "toobig", "redir"}))
       fail("unknown icmp-type {}", type);
     if (accept("code")) take_word();
   }
@@ -508,10 +519,12 @@ class Parser {
   void owner(Rule& rule, std::string_view what) {
     const std::string how = comparison();
     const std::string who = take_word();
-    if (is_number(who) && std::stoull(who) >= (dialect_ == Dialect::darwin ? 0x7fffffffULL : 0xffffffffULL)) {
+    if (is_number(who) &&
+        std::stoull(who) >= (dialect_ == Dialect::darwin ? 0x7fffffffULL : 0xffffffffULL)) {
       fail("{} is no user or group number", who);
     }
-    if (who == "unknown" && !one_of(how, {"", "=", "!="})) fail("unknown is not more or less than others");
+    if (who == "unknown" && !one_of(how, {"", "=", "!="}))
+      fail("unknown is not more or less than others");
     const bool equal = how.empty() || how == "=";
     rule.user |= what == "user";
     rule.group_is |= what == "group" && equal;
@@ -522,10 +535,11 @@ class Parser {
   void state_options() {
     while (!accept(")")) {
       const std::string word = take_word();
-      if (one_of(word, {"floating", "if-bound", "no-sync", "sloppy", "source-track", "rule", "global"})) {
+      if (one_of(word,
+                 {"floating", "if-bound", "no-sync", "sloppy", "source-track", "rule", "global"})) {
         accept(",");
-      } else if (one_of(word,
-                        {"max", "max-src-nodes", "max-src-states", "max-src-conn", "max-src-conn-rate"}) ||
+      } else if (one_of(word, {"max", "max-src-nodes", "max-src-states", "max-src-conn",
+                               "max-src-conn-rate"}) ||
                  word.find('.') != std::string::npos) {
         take_word();
         accept(",");
@@ -561,7 +575,8 @@ class Parser {
       if (!is("{")) rule.target = current().text;
       list([&](bool) { host(rule); });
       if (accept("port")) port();
-      while (is_one_of({"round-robin", "random", "sticky-address", "static-port", "bitmask", "source-hash"}))
+      while (is_one_of(
+          {"round-robin", "random", "sticky-address", "static-port", "bitmask", "source-hash"}))
         take();
     } else if (!rule.no) {
       fail("{} without '->'", rule.action);

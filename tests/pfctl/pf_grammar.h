@@ -1,6 +1,6 @@
-// A pf.conf checker of our own, for machines without pf: the grammar of pfctl's parse.y as far as our anchors
-// and main rulesets of ordinary kinds go, and beyond it the mistakes that pfctl accepts and that then divert
-// nothing, or everything for ever.
+// A pf.conf checker of our own, for machines without pf: the grammar of pfctl's parse.y as far as
+// our anchors and main rulesets of ordinary kinds go, and beyond it the mistakes that pfctl accepts
+// and that then divert nothing, or everything for ever.
 #pragma once
 
 #include <string_view>

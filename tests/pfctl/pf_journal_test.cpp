@@ -78,9 +78,9 @@ TEST_CASE("pf_journal: what no journal says") {
     REQUIRE(!parsed.has_value());
     CHECK(parsed.error().text == "the journal of changes to pf is damaged at step 1");
   }
-  for (const char* text :
-       {"", "[]", "{}", R"({"version":2,"pid":1,"steps":[]})", R"({"version":1,"pid":-1,"steps":[]})",
-        R"({"version":1,"pid":1})", R"({"version":1,"pid":1,"steps":{}})"}) {
+  for (const char* text : {"", "[]", "{}", R"({"version":2,"pid":1,"steps":[]})",
+                           R"({"version":1,"pid":-1,"steps":[]})", R"({"version":1,"pid":1})",
+                           R"({"version":1,"pid":1,"steps":{}})"}) {
     CHECK(!pfctl::parse_journal(text).has_value());
   }
 }

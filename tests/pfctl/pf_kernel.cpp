@@ -26,7 +26,8 @@ bool holds(const Comparison& wanted, const std::optional<Owner>& owner, std::uin
 }
 
 bool holds_port(const std::vector<base::PortRange>& ports, std::uint16_t port) {
-  return ports.empty() || std::ranges::any_of(ports, [&](const auto& range) { return range.contains(port); });
+  return ports.empty() ||
+         std::ranges::any_of(ports, [&](const auto& range) { return range.contains(port); });
 }
 
 bool fits_flags(const Rule& rule, const std::string& flags) {
@@ -132,7 +133,8 @@ std::vector<std::string> Kernel::referred(const std::string& name) const {
   const bool children = name.ends_with("/*");
   const std::string_view parent = std::string_view(name).substr(0, name.size() - 1);
   for (const auto& [each, rules] : anchors_) {
-    const bool child = children && each.starts_with(parent) && each.find('/', parent.size()) == each.npos;
+    const bool child =
+        children && each.starts_with(parent) && each.find('/', parent.size()) == each.npos;
     if (each == name || child) found.push_back(each);
   }
   return found;
@@ -193,8 +195,8 @@ const Rule* Kernel::first_of(std::string_view action, const Pass& pass) const {
   return found == main_.end() ? nullptr : &*found;
 }
 
-/// Before it filters, pf translates, or has normalization follow a connection. Then a state is made whatever
-/// the filter rule says, and a packet that is held belongs to it.
+/// Before it filters, pf translates, or has normalization follow a connection. Then a state is made
+/// whatever the filter rule says, and a packet that is held belongs to it.
 Fate Kernel::send(const Packet& sent) {
   const auto known = forced_.find({sent.source, sent.destination});
   held_ = sent;
@@ -228,7 +230,8 @@ Fate Kernel::filter(const Packet& packet) {
   state_ = last && last->action == "pass" && last->keeps_state;
   if (last && last->action == "block") return Fate::blocked;
   if (last && last->diverts) return Fate::held;
-  std::string_view interface = last && !last->route.empty() ? std::string_view(last->route) : pass.interface;
+  std::string_view interface =
+      last && !last->route.empty() ? std::string_view(last->route) : pass.interface;
   if (!interface.starts_with("lo")) return Fate::leaves;
   // On its way out on lo0 a packet that was bent has its state.
   if (packet.destination.address().is_v6()) interface = "lo0";

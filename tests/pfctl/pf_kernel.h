@@ -1,7 +1,7 @@
-// How pf decides about packets, as far as our anchors and the rules that users have beside them go: the main
-// ruleset and its anchors in order, `quick` and "the last match wins", tags, users and groups, route-to, and
-// the second coming of a packet on lo0. Written from pf.conf(5), pf.c and what was seen on a real FreeBSD 14
-// kernel (design/facts-pf.md), not from the renderer.
+// How pf decides about packets, as far as our anchors and the rules that users have beside them go:
+// the main ruleset and its anchors in order, `quick` and "the last match wins", tags, users and
+// groups, route-to, and the second coming of a packet on lo0. Written from pf.conf(5), pf.c and
+// what was seen on a real FreeBSD 14 kernel (design/facts-pf.md), not from the renderer.
 #pragma once
 
 #include <map>
@@ -52,7 +52,8 @@ class Kernel {
   Kernel(const Kernel&) = delete;
   Kernel& operator=(const Kernel&) = delete;
 
-  /// Throws std::runtime_error on a rule that this model does not know. Names of anchors as main has them.
+  /// Throws std::runtime_error on a rule that this model does not know. Names of anchors as main
+  /// has them.
   void load_main(std::string_view text);
   void load_anchor(const std::string& name, std::string_view text);
 
@@ -62,9 +63,9 @@ class Kernel {
   std::set<base::Address> tunnels{};
   std::set<base::Endpoint> listeners{};
 
-  /// One that is sent here, or that this machine forwards. States are not kept from one call to the next, but
-  /// for those that translation and normalization force upon a connection (FreeBSD 14): a packet is the first
-  /// of its connection, or one that has lost its state.
+  /// One that is sent here, or that this machine forwards. States are not kept from one call to the
+  /// next, but for those that translation and normalization force upon a connection (FreeBSD 14): a
+  /// packet is the first of its connection, or one that has lost its state.
   [[nodiscard]] Fate send(const Packet& packet);
   /// What divert(4) gets of a packet that is held.
   [[nodiscard]] const Packet& held() const { return held_; }

@@ -63,8 +63,9 @@ class Reader {
       const std::string text = take();
       const auto colon = text.find(':');
       const auto first = static_cast<std::uint16_t>(std::stoul(text.substr(0, colon)));
-      const auto last =
-          colon == text.npos ? first : static_cast<std::uint16_t>(std::stoul(text.substr(colon + 1)));
+      const auto last = colon == text.npos
+                            ? first
+                            : static_cast<std::uint16_t>(std::stoul(text.substr(colon + 1)));
       host.ports.push_back({first, last});
     });
     return host;
@@ -101,7 +102,8 @@ void read_conditions(Reader& reader, Rule& rule) {
   if (reader.accept("on")) rule.interface = reader.take();
   if (reader.accept("route-to")) rule.route = reader.route();
   if (reader.accept("reply-to")) rule.reply = reader.route();
-  if (reader.current().text == "inet" || reader.current().text == "inet6") rule.family = reader.take();
+  if (reader.current().text == "inet" || reader.current().text == "inet6")
+    rule.family = reader.take();
   if (reader.accept("proto")) rule.protocol = reader.take();
   if (reader.accept("all")) return;
   if (reader.accept("from")) rule.source = reader.host();
@@ -182,13 +184,15 @@ Rule read_rule(const Tokens& tokens, std::size_t& at) {
     reader.expect("->");
     rule.translated = boost::asio::ip::make_address(reader.take());
   } else if (rule.action == "scrub") {
-    if (reader.current().text == "in" || reader.current().text == "out") rule.direction = reader.take();
+    if (reader.current().text == "in" || reader.current().text == "out")
+      rule.direction = reader.take();
     read_conditions(reader, rule);
     if (reader.accept("reassemble")) reader.expect("tcp"), rule.follows_tcp = true;
     if (reader.accept("fragment")) reader.expect("reassemble");
   } else if (rule.action == "pass" || rule.action == "block") {
     if (rule.action == "block" && !reader.accept("return")) reader.accept("drop");
-    if (reader.current().text == "in" || reader.current().text == "out") rule.direction = reader.take();
+    if (reader.current().text == "in" || reader.current().text == "out")
+      rule.direction = reader.take();
     rule.quick = reader.accept("quick");
     read_conditions(reader, rule);
     while (!reader.ends()) read_option(reader, rule);

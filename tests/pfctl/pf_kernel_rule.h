@@ -56,8 +56,8 @@ struct Table {
 /// Empty: the statement that begins at `at` is no table. Else `at` is then behind it.
 std::optional<Table> read_table(const pf_grammar::Tokens& tokens, std::size_t& at);
 
-/// The statement that begins at `at`, which is then behind it. Throws std::runtime_error on what this model
-/// does not know.
+/// The statement that begins at `at`, which is then behind it. Throws std::runtime_error on what
+/// this model does not know.
 Rule read_rule(const pf_grammar::Tokens& tokens, std::size_t& at);
 
 }  // namespace pf_kernel

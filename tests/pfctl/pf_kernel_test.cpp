@@ -1,4 +1,5 @@
-// What becomes of connections under our anchors and a user's own rules beside them, in a model of pf.
+// What becomes of connections under our anchors and a user's own rules beside them, in a model of
+// pf.
 #include "tests/pfctl/pf_kernel.h"
 
 #include "pfctl/pf_status.h"
@@ -21,7 +22,8 @@ base::Endpoint at(const char* address, std::uint16_t port) {
   return {boost::asio::ip::make_address(address), port};
 }
 
-Packet syn(const char* from, const char* to, std::uint16_t port, std::optional<Owner> owner = kProgram) {
+Packet syn(const char* from, const char* to, std::uint16_t port,
+           std::optional<Owner> owner = kProgram) {
   return {.source = at(from, 51000), .destination = at(to, port), .owner = owner};
 }
 
@@ -61,7 +63,8 @@ struct Machine {
         anchor_text.empty() ? pfctl::render_pf(rules, dialect).value() : std::string(anchor_text);
     kernel.load_anchor(pfctl::anchor_of(dialect), text);
     if (dialect == Dialect::darwin) {
-      kernel.load_main(fmt::format("rdr-anchor \"com.apple/*\" all\nanchor \"com.apple/*\" all\n{}", user));
+      kernel.load_main(
+          fmt::format("rdr-anchor \"com.apple/*\" all\nanchor \"com.apple/*\" all\n{}", user));
     } else {
       kernel.load_main(
           pfctl::main_ruleset({.nat = {}, .dummynet = {}, .rules = std::string(user)}, "osproxy"));
@@ -90,12 +93,14 @@ struct Machine {
       fate = kernel.send(packet);
       if (fate == Fate::held) return "held for ever";
     }
-    if (fate == Fate::leaves && kernel.answer(packet) != Fate::arrives) return "leaves, answer blocked";
+    if (fate == Fate::leaves && kernel.answer(packet) != Fate::arrives)
+      return "leaves, answer blocked";
     if (fate != Fate::diverted) return name_of(fate);
     const Fate ours = upstream(packet);
     if (ours == Fate::diverted || ours == Fate::held) return "goes round for ever";
-    return ours == Fate::leaves || ours == Fate::arrives ? "proxied"
-                                                         : fmt::format("proxied, upstream {}", name_of(ours));
+    return ours == Fate::leaves || ours == Fate::arrives
+               ? "proxied"
+               : fmt::format("proxied, upstream {}", name_of(ours));
   }
 
   pfctl::Ruleset rules;
@@ -124,8 +129,10 @@ TEST_CASE("pf_kernel: pf's order: the last match, quick, anchors, tags within on
       {"block out proto tcp user 1001\n", "", Fate::blocked},
       {"block out proto tcp user 1002\n", "", Fate::leaves},
       {"block out proto tcp group != 1001\n", "", Fate::leaves},
-      {"anchor \"a\" all\nblock out proto tcp tagged t\n", "pass out proto tcp tag t\n", Fate::blocked},
-      {"anchor \"a\" all\nblock out proto tcp ! tagged t\n", "pass out proto tcp tag t\n", Fate::leaves},
+      {"anchor \"a\" all\nblock out proto tcp tagged t\n", "pass out proto tcp tag t\n",
+       Fate::blocked},
+      {"anchor \"a\" all\nblock out proto tcp ! tagged t\n", "pass out proto tcp tag t\n",
+       Fate::leaves},
       {"block out proto tcp flags S/SA tos 0x10\n", "", Fate::leaves},
   };
   for (const auto& each : cases) {
@@ -146,11 +153,11 @@ TEST_CASE("pf_kernel: the faults that anchors have had show") {
       "rdr pass on lo0 inet proto tcp from any to ! <t> -> 198.18.0.1 port 28531\n";
   const std::string own = "pass out quick proto tcp group 1869837176 keep state\n";
   const std::string held =
-      "pass out quick route-to (lo0 127.0.0.1) inet proto tcp from any to ! <t> flags S/SA tos 0x4c keep "
-      "state\n"
+      "pass out quick route-to (lo0 127.0.0.1) inet proto tcp from any to ! <t> flags S/SA tos "
+      "0x4c keep state\n"
       "pass out quick inet proto tcp from any to ! <t> flags S/SA tos 0x44 keep state\n"
-      "pass out quick inet proto tcp from any to ! <t> user >= 0 flags S/SA divert-to 127.0.0.1 port 7 no "
-      "state\n";
+      "pass out quick inet proto tcp from any to ! <t> user >= 0 flags S/SA divert-to 127.0.0.1 "
+      "port 7 no state\n";
   SUBCASE("quick takes the last word from the user") {
     Machine machine(holding(), Dialect::freebsd, "block all\n", rdr + own + held);
     CHECK(machine.connect(syn(kHere, kFar, 22), false) == "leaves");
@@ -164,28 +171,30 @@ TEST_CASE("pf_kernel: the faults that anchors have had show") {
   }
   SUBCASE("tags are lost on lo0") {
     const std::string tagged =
-        "rdr pass on lo0 inet proto tcp from any to any port 80 tagged osproxy -> 198.18.0.1 port 28531\n" +
+        "rdr pass on lo0 inet proto tcp from any to any port 80 tagged osproxy -> 198.18.0.1 "
+        "port 28531\n" +
         own +
-        "pass out quick route-to (lo0 127.0.0.1) inet proto tcp from any to any port 80 user >= 0 flags S/SA "
-        "tag osproxy keep state\n";
+        "pass out quick route-to (lo0 127.0.0.1) inet proto tcp from any to any port 80 user >= 0 "
+        "flags S/SA tag osproxy keep state\n";
     for (const auto dialect : {Dialect::freebsd, Dialect::darwin}) {
       Machine machine(with_loopback(redirecting()), dialect, "", tagged);
       CHECK(machine.connect(syn(kHere, kFar, 80)) == "lost");
     }
   }
   SUBCASE("IPv6 comes in on lo0, never on lo1") {
-    Machine machine(redirecting(), Dialect::freebsd, "",
-                    "rdr pass on lo1 inet6 proto tcp from any to any port 80 -> fdff:6f73::1 port 28531\n" +
-                        own +
-                        "pass out quick route-to (lo1 ::1) inet6 proto tcp from any to any port 80 user >= 0 "
-                        "keep state\n");
+    Machine machine(
+        redirecting(), Dialect::freebsd, "",
+        "rdr pass on lo1 inet6 proto tcp from any to any port 80 -> fdff:6f73::1 port 28531\n" +
+            own +
+            "pass out quick route-to (lo1 ::1) inet6 proto tcp from any to any port 80 user >= 0 "
+            "keep state\n");
     CHECK(machine.connect(syn(kHereV6, kFarV6, 80)) == "lost");
   }
   SUBCASE("answers to a VPN's address go into its tunnel") {
     Machine machine(redirecting(), Dialect::darwin, "",
                     rdr + own +
-                        "pass out quick route-to (lo0 127.0.0.1) inet proto tcp from any to ! <t> user >= 0 "
-                        "keep state\n");
+                        "pass out quick route-to (lo0 127.0.0.1) inet proto tcp from any to ! "
+                        "<t> user >= 0 keep state\n");
     machine.kernel.tunnels.insert(boost::asio::ip::make_address(kVpn));
     CHECK(machine.connect(syn(kVpn, kFar, 80)) == "lost");
   }
@@ -195,7 +204,8 @@ TEST_CASE("pf_kernel: the faults that anchors have had show") {
           {"block out all\n", "leaves"}}) {
       CAPTURE(user);
       Machine machine(holding(), Dialect::freebsd);
-      CHECK(!pfctl::first_to_match(user + std::string("anchor \"osproxy\" all\n"), "osproxy").empty());
+      CHECK(!pfctl::first_to_match(user + std::string("anchor \"osproxy\" all\n"), "osproxy")
+                 .empty());
       machine.kernel.load_main("rdr-anchor \"osproxy\" all\n" + std::string(user) +
                                "anchor \"osproxy\" all\n");
       CHECK(machine.connect(syn(kHere, kFar, 22), false) == other);
@@ -210,7 +220,8 @@ TEST_CASE("pf_kernel: the faults that anchors have had show") {
     }
     Machine redirects(redirecting(), Dialect::freebsd, scrub);
     CHECK(redirects.connect(syn(kHere, kFar, 443)) == "proxied");
-    Machine inbound(holding(), Dialect::freebsd, "scrub in on em0 all reassemble tcp fragment reassemble\n");
+    Machine inbound(holding(), Dialect::freebsd,
+                    "scrub in on em0 all reassemble tcp fragment reassemble\n");
     CHECK(inbound.connect(syn(kHere, kFar, 443)) == "proxied");
   }
   SUBCASE("what is translated before it is held is nobody's") {
@@ -228,7 +239,8 @@ TEST_CASE("pf_kernel: the faults that anchors have had show") {
       Machine machine(redirecting(), dialect);
       machine.kernel.own.insert(boost::asio::ip::make_address("10.7.7.7"));
       CHECK(machine.connect(syn("10.7.7.7", "10.7.7.7", 80)) == "goes round for ever");
-      machine.kernel.load_anchor(pfctl::anchor_of(dialect), pfctl::render_pf(machine.rules, dialect).value());
+      machine.kernel.load_anchor(pfctl::anchor_of(dialect),
+                                 pfctl::render_pf(machine.rules, dialect).value());
       CHECK(machine.connect(syn("10.7.7.7", "10.7.7.7", 80)) == "arrives");
     }
   }
@@ -236,14 +248,16 @@ TEST_CASE("pf_kernel: the faults that anchors have had show") {
     auto rules = with_loopback(redirecting());
     rules.ports = {};
     auto text = pfctl::render_pf(rules, Dialect::darwin).value();
-    for (auto at = text.find("to <osproxy_own>"); at != text.npos; at = text.find("to <osproxy_own>"))
+    for (auto at = text.find("to <osproxy_own>"); at != text.npos;
+         at = text.find("to <osproxy_own>"))
       text.replace(at, 16, "to any");
     Machine machine(rules, Dialect::darwin, "", text);
     CHECK(machine.connect(syn(kHere, kFar, 31000)) == "lost");
   }
   SUBCASE("a refusal under block all") {
     Machine machine(holding(), Dialect::freebsd, "block all\n", rdr + own + held);
-    CHECK(machine.kernel.send({.source = at(kFar, 443), .destination = at(kHere, 51000), .flags = "RA"}) ==
+    CHECK(machine.kernel.send(
+              {.source = at(kFar, 443), .destination = at(kHere, 51000), .flags = "RA"}) ==
           Fate::blocked);
   }
 }
@@ -278,7 +292,8 @@ TEST_CASE("pf_kernel: the user's own rules have the last word about every connec
       {"block drop out quick on em0 all\nblock drop out quick on en0 all\n", "blocked",
        "blocked"},  // kill switch
       {"block all\npass out proto tcp from any to any port 443 keep state\n", "leaves", "blocked"},
-      {"block all\npass out quick proto tcp from any to any port 25 keep state\n", "blocked", "leaves"},
+      {"block all\npass out quick proto tcp from any to any port 25 keep state\n", "blocked",
+       "leaves"},
       {"block out proto tcp from any to 192.0.2.0/24\n", "blocked", "blocked"},
       {"pass out all keep state\n", "leaves", "leaves"},
       {"pass out quick all keep state\n", "leaves", "leaves"},
@@ -295,7 +310,8 @@ TEST_CASE("pf_kernel: the user's own rules have the last word about every connec
               (web_blocked ? "proxied, upstream blocked" : "proxied"));
       }
       CHECK(machine.connect(syn(kHere, kFar, 25)) == each.mail);
-      CHECK(machine.upstream(syn(kHere, kFar, 443)) == (web_blocked ? Fate::blocked : Fate::leaves));
+      CHECK(machine.upstream(syn(kHere, kFar, 443)) ==
+            (web_blocked ? Fate::blocked : Fate::leaves));
     }
     Machine machine(holding(), Dialect::freebsd, each.rules);
     CHECK(machine.connect(syn(kHere, kFar, 443), true) ==
@@ -312,11 +328,14 @@ TEST_CASE("pf_kernel: rules by user see the program that a passed packet is from
 }
 
 TEST_CASE("pf_kernel: a held packet's refusal reaches its program through any firewall") {
-  for (const char* rules : {"", "block drop all\n", "block drop quick on lo0 all\n", "block in all\n"}) {
+  for (const char* rules :
+       {"", "block drop all\n", "block drop quick on lo0 all\n", "block in all\n"}) {
     CAPTURE(rules);
     Machine machine(holding(), Dialect::freebsd, rules);
-    Packet reset{
-        .source = at(kFar, 443), .destination = at(kHere, 51000), .flags = "RA", .tos = pfctl::kTosRefusal};
+    Packet reset{.source = at(kFar, 443),
+                 .destination = at(kHere, 51000),
+                 .flags = "RA",
+                 .tos = pfctl::kTosRefusal};
     CHECK(machine.kernel.send(reset) == Fate::arrives);
     Packet unreachable = reset;
     unreachable.protocol = "icmp";
@@ -328,7 +347,8 @@ TEST_CASE("pf_kernel: a held packet's refusal reaches its program through any fi
   }
 }
 
-TEST_CASE("pf_kernel: what this machine only forwards is not touched, whatever its type of service") {
+TEST_CASE(
+    "pf_kernel: what this machine only forwards is not touched, whatever its type of service") {
   for (const auto& rules : {redirecting(), holding()}) {
     for (const std::uint8_t tos : {0, 0x44, 0x4c, 0x54}) {
       Machine machine(rules, Dialect::freebsd);
@@ -417,7 +437,8 @@ TEST_CASE("pf_kernel: a VPN's addresses on macOS: IPv4 finds its way back, IPv6 
   }
 }
 
-TEST_CASE("pf_kernel: every combination keeps the proxy's own connections out, with loopback as well") {
+TEST_CASE(
+    "pf_kernel: every combination keeps the proxy's own connections out, with loopback as well") {
   for (const auto dialect : {Dialect::darwin, Dialect::freebsd}) {
     for (unsigned bits = 0; bits < 1U << 5; ++bits) {
       const auto bit = [&](unsigned i) { return (bits >> i & 1U) != 0; };
@@ -429,11 +450,13 @@ TEST_CASE("pf_kernel: every combination keeps the proxy's own connections out, w
       rules.ipv6_refused = bit(4);
       CAPTURE(bits);
       Machine machine(rules, dialect);
-      for (const auto& [from, to] : {std::pair{kHere, kFar}, {kHere, kHere}, {"127.0.0.1", "127.0.0.1"}}) {
+      for (const auto& [from, to] :
+           {std::pair{kHere, kFar}, {kHere, kHere}, {"127.0.0.1", "127.0.0.1"}}) {
         const Fate fate = machine.upstream(syn(from, to, 80));
         CHECK((fate == Fate::leaves || fate == Fate::arrives));
       }
-      for (const auto& [from, to] : {std::pair{kHereV6, kFarV6}, {kHereV6, kHereV6}, {"::1", "::1"}}) {
+      for (const auto& [from, to] :
+           {std::pair{kHereV6, kFarV6}, {kHereV6, kHereV6}, {"::1", "::1"}}) {
         const Fate fate = machine.upstream(syn(from, to, 80));
         CHECK((fate == Fate::leaves || fate == Fate::arrives));
       }

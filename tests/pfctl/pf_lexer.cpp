@@ -21,7 +21,9 @@ class Lexer {
   }
 
  private:
-  [[nodiscard]] bool ahead(std::string_view what) const { return text_.substr(at_).starts_with(what); }
+  [[nodiscard]] bool ahead(std::string_view what) const {
+    return text_.substr(at_).starts_with(what);
+  }
 
   bool continuation() {
     if (!ahead("\\\n") && !ahead("\\\r\n")) return false;

@@ -14,7 +14,8 @@ using pfctl::Dialect;
 using pfctl::Tried;
 using namespace test;
 
-const std::string kSsh = "pass in inet proto tcp from 10.0.0.1 to any port = 22 flags S/SA keep state\n";
+const std::string kSsh =
+    "pass in inet proto tcp from 10.0.0.1 to any port = 22 flags S/SA keep state\n";
 const std::string kSshOfAnother =
     "pass in inet proto tcp from 10.0.0.2 to any port = 22 flags S/SA keep state\n";
 const std::string kFirewall = "block drop in all\n" + kSsh + kSshOfAnother;
@@ -30,7 +31,8 @@ TEST_CASE("pf_load: a user's firewall stays in force during a run, and after it"
       // pfctl's optimizer would empty it.
       kFirewall,
       // Printed as http-alt, which is port 591.
-      "block drop in all\npass in inet proto tcp from any to any port = 8080 flags S/SA keep state\n",
+      "block drop in all\npass in inet proto tcp from "
+      "any to any port = 8080 flags S/SA keep state\n",
       // Translation rules are printed by their kind.
       "pass all flags S/SA keep state\n",
   };
@@ -47,7 +49,8 @@ TEST_CASE("pf_load: a user's firewall stays in force during a run, and after it"
         auto held = session(machine, dialect, folder);
         const auto started = start(held, connecting(machine));
         REQUIRE(started.has_value());
-        CHECK(machine.state.rules == fmt::format("anchor \"{}\" all\n", anchor_for(dialect)) + rules);
+        CHECK(machine.state.rules ==
+              fmt::format("anchor \"{}\" all\n", anchor_for(dialect)) + rules);
       }
       CHECK(machine.state == before);
     }
@@ -78,11 +81,13 @@ TEST_CASE("pf_load: a main ruleset that pfctl does not print faithfully is not t
     for (const auto& call : machine.calls) CHECK(!contains(call, " -f -"));
     const std::string& told = started.error().text;
     CHECK(contains(told, "is not written anew"));
-    CHECK(contains(told,
-                   fmt::format("`rdr-anchor \"{}\"` in front of all nat, binat and rdr rules of /etc/pf.conf",
-                               each.add)));
     CHECK(contains(
-        told, fmt::format("`anchor \"{}\"` in front of all its pass, block and anchor rules", each.add)));
+        told,
+        fmt::format("`rdr-anchor \"{}\"` in front of all nat, binat and rdr rules of /etc/pf.conf",
+                    each.add)));
+    CHECK(contains(
+        told,
+        fmt::format("`anchor \"{}\"` in front of all its pass, block and anchor rules", each.add)));
     CHECK(contains(told, "pfctl -f /etc/pf.conf"));
     // When that has been done, it works.
     machine.state.nat = fmt::format("rdr-anchor \"{}\" all\n", each.add);
@@ -108,7 +113,8 @@ TEST_CASE("pf_load: a pf.conf with allow-related is not written anew") {
       const bool refused = *option && dialect == Dialect::freebsd;
       CHECK(started.has_value() == !refused);
       if (!refused) continue;
-      CHECK(contains(started.error().text, "pfctl does not print the `allow-related` that " + conf));
+      CHECK(
+          contains(started.error().text, "pfctl does not print the `allow-related` that " + conf));
       CHECK(machine.state == before);
       machine.state.nat = "rdr-anchor \"osproxy\" all\n";
       machine.state.rules = "anchor \"osproxy\" all\n" + machine.state.rules;
@@ -117,7 +123,8 @@ TEST_CASE("pf_load: a pf.conf with allow-related is not written anew") {
   }
 }
 
-TEST_CASE("pf_load: a main ruleset that is not loaded as it was given is put back, and the run refused") {
+TEST_CASE(
+    "pf_load: a main ruleset that is not loaded as it was given is put back, and the run refused") {
   const Folder folder;
   PfMachine machine(Dialect::freebsd);
   machine.state = {.switched_on = true, .rules = kFirewall};
@@ -141,7 +148,8 @@ TEST_CASE("pf_load: a main ruleset that is not loaded as it was given is put bac
 }
 
 TEST_CASE(
-    "pf_load: rules of ours that are not loaded as they were given are taken out, and the run refused") {
+    "pf_load: rules of ours that are not loaded as "
+    "they were given are taken out, and the run refused") {
   for (const Dialect dialect : {Dialect::darwin, Dialect::freebsd}) {
     for (const char* lost : {"route-to", "rdr"}) {
       const Folder folder;
@@ -152,7 +160,8 @@ TEST_CASE(
       auto held = session(machine, dialect, folder);
       const auto started = start(held, connecting(machine));
       REQUIRE(!started.has_value());
-      CHECK(contains(started.error().text, "pfctl did not load our rules as they were given to it: "));
+      CHECK(contains(started.error().text,
+                     "pfctl did not load our rules as they were given to it: "));
       CHECK(machine.state == before);
     }
   }
@@ -222,8 +231,9 @@ TEST_CASE("pf_load: one connection that is lost on its way proves nothing") {
   machine.state = stock();
   auto held = session(machine, Dialect::darwin, folder);
   int probes = 0;
-  const auto notes = start(
-      held, [&](bool) -> base::Result<Tried> { return ++probes == 1 ? Tried::astray : Tried::arrived; });
+  const auto notes = start(held, [&](bool) -> base::Result<Tried> {
+    return ++probes == 1 ? Tried::astray : Tried::arrived;
+  });
   REQUIRE(notes.has_value());
   CHECK(notes->empty());
 }

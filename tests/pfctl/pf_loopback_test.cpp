@@ -1,5 +1,5 @@
-// What the rules want of a machine beside pf: an interface of our own, a place in front of `block`, VPNs
-// told.
+// What the rules want of a machine beside pf: an interface of our own, a place in front of `block`,
+// VPNs told.
 #include "pfctl/pf_plan.h"
 #include "pfctl/pf_status.h"
 #include "pfctl/pf_undo.h"
@@ -21,8 +21,8 @@ bool load(pfctl::PfSession& held, const char* text) {
 }
 
 bool has_note(const pfctl::Loaded& loaded, std::string_view what) {
-  return std::ranges::any_of(loaded.notes,
-                             [&](const std::string& note) { return note.find(what) != std::string::npos; });
+  return std::ranges::any_of(
+      loaded.notes, [&](const std::string& note) { return note.find(what) != std::string::npos; });
 }
 
 }  // namespace
@@ -88,10 +88,11 @@ TEST_CASE("pf_loopback: killed or failing at any step, the interface goes") {
   }
 }
 
-// The rule by which a judged packet passes is not `quick` and keeps no state: behind a `block` it would take
-// that back, behind a `pass` its state, queue and route.
+// The rule by which a judged packet passes is not `quick` and keeps no state: behind a `block` it
+// would take that back, behind a `pass` its state, queue and route.
 TEST_CASE(
-    "pf_loopback: with the packet engine the anchor stands in front of all that matches what goes out") {
+    "pf_loopback: with the packet engine the anchor stands "
+    "in front of all that matches what goes out") {
   struct Case {
     const char* rules;
     const char* text;
@@ -102,9 +103,11 @@ TEST_CASE(
       {"block drop out on em0 all\nanchor \"osproxy\" all\n", kHoldingText, true},
       {"block drop in all\nanchor \"osproxy\" all\npass out all\n", kHoldingText, false},
       {"pass out all no state\nanchor \"osproxy\" all\n", kHoldingText, true},
-      {"block drop in all\npass out all flags S/SA keep state\nanchor \"osproxy\" all\n", kHoldingText, true},
+      {"block drop in all\npass out all flags S/SA keep state\nanchor \"osproxy\" all\n",
+       kHoldingText, true},
       {"match out all tag lan\nanchor \"osproxy\" all\n", kHoldingText, true},
-      {"pass out proto tcp all keep state label \"let in\"\nanchor \"osproxy\" all\n", kHoldingText, true},
+      {"pass out proto tcp all keep state label \"let in\"\nanchor \"osproxy\" all\n", kHoldingText,
+       true},
       {"block return-icmp(net-unr, port-unr) in log (all, to pflog1) all\nanchor \"osproxy\" all\n",
        kHoldingText, false},
       {"scrub out all no-df fragment reassemble\nanchor \"osproxy\" all\n", kHoldingText, false},
@@ -116,7 +119,8 @@ TEST_CASE(
     CAPTURE(each.rules);
     const Folder folder;
     PfMachine machine(Dialect::freebsd);
-    machine.state = {.switched_on = true, .nat = "rdr-anchor \"osproxy\" all\n", .rules = each.rules};
+    machine.state = {
+        .switched_on = true, .nat = "rdr-anchor \"osproxy\" all\n", .rules = each.rules};
     const PfState before = machine.state;
     {
       auto held = test::session(machine, Dialect::freebsd, folder);
@@ -133,7 +137,8 @@ TEST_CASE(
 }
 
 // It cannot be moved in front of them.
-TEST_CASE("pf_loopback: the packet engine does not start behind rules that cannot be written anew") {
+TEST_CASE(
+    "pf_loopback: the packet engine does not start behind rules that cannot be written anew") {
   const std::string unreadable = "block drop in proto tcp from any os \"NMAP\" to any\n";
   const std::pair<std::string, bool> cases[] = {
       {"block drop all\n" + unreadable + "anchor \"osproxy\" all\n", true},
@@ -162,7 +167,9 @@ TEST_CASE("pf_loopback: the packet engine does not start behind rules that canno
 }
 
 // pf makes states for what is held then: it comes back for ever, or is nobody's.
-TEST_CASE("pf_loopback: the packet engine does not start beside nat of local sockets and reassembly of TCP") {
+TEST_CASE(
+    "pf_loopback: the packet engine does not start "
+    "beside nat of local sockets and reassembly of TCP") {
   struct Case {
     const char* nat;
     const char* rules;
@@ -170,10 +177,12 @@ TEST_CASE("pf_loopback: the packet engine does not start beside nat of local soc
     const char* noted;  ///< with the redirect engine
   };
   const Case cases[] = {
-      {"", "scrub on em0 all reassemble tcp fragment reassemble\n", "`scrub on em0 all reassemble tcp", ""},
+      {"", "scrub on em0 all reassemble tcp fragment reassemble\n",
+       "`scrub on em0 all reassemble tcp", ""},
       {"", "scrub in on em0 all reassemble tcp fragment reassemble\n", "", ""},
       {"nat on em0 inet from <jails> to any -> (em0:0) round-robin\n", "",
-       "`nat on em0 inet from <jails> to any -> (em0:0) round-robin`", "`nat on em0 inet from <jails>"},
+       "`nat on em0 inet from <jails> to any -> (em0:0) round-robin`",
+       "`nat on em0 inet from <jails>"},
       {"nat on em0 inet from 192.168.0.0/16 to any -> (em0) round-robin\n", "", "", ""},
   };
   for (const auto& each : cases) {
@@ -193,7 +202,8 @@ TEST_CASE("pf_loopback: the packet engine does not start beside nat of local soc
     (void)held.unload();
     const auto redirecting = held.load(test::offer(test::kAnchorText), {});
     REQUIRE(redirecting.has_value());
-    CHECK(has_note(*redirecting, "the owners of such connections are unknown") == (each.noted[0] != '\0'));
+    CHECK(has_note(*redirecting, "the owners of such connections are unknown") ==
+          (each.noted[0] != '\0'));
   }
 }
 
@@ -212,7 +222,8 @@ TEST_CASE("pf_loopback: macOS's VPN addresses, and no other system's") {
   for (const auto dialect : {Dialect::darwin, Dialect::freebsd}) {
     PfMachine machine(dialect);
     machine.more_interfaces = "utun4: flags=8051<UP> mtu 1380\n\tinet6 fd00:8::2 prefixlen 64\n";
-    const auto queried = pfctl::query_tunnels({dialect, test::anchor_for(dialect), machine.runner()});
+    const auto queried =
+        pfctl::query_tunnels({dialect, test::anchor_for(dialect), machine.runner()});
     REQUIRE(queried.has_value());
     CHECK(queried->size() == (dialect == Dialect::darwin ? 1 : 0));
   }
@@ -228,8 +239,9 @@ TEST_CASE("pf_loopback: IPv6 that leaves through a VPN proves nothing, and is no
     REQUIRE(held.prepare(test::kPreferred).has_value());
     auto wanted = test::offer(test::kAnchorText);
     wanted.without_ipv6 = "rdr pass on lo0 inet\nblock return out quick inet6\n";
-    const auto loaded = held.load(
-        wanted, [](bool ipv6) -> base::Result<Tried> { return ipv6 ? Tried::astray : Tried::arrived; });
+    const auto loaded = held.load(wanted, [](bool ipv6) -> base::Result<Tried> {
+      return ipv6 ? Tried::astray : Tried::arrived;
+    });
     REQUIRE(loaded.has_value());
     CHECK((loaded->text == wanted.text) == vpn);
   }
@@ -242,7 +254,8 @@ TEST_CASE("pf_loopback: what is left alone is told") {
   rules.loopback = true;
   CHECK(pfctl::cautions(rules, Dialect::darwin).empty());
   CHECK(pfctl::cautions(rules, Dialect::freebsd).size() == 1);
-  rules.tunnels = {boost::asio::ip::make_address("fd00:8::2"), boost::asio::ip::make_address("fd00:9::2")};
+  rules.tunnels = {boost::asio::ip::make_address("fd00:8::2"),
+                   boost::asio::ip::make_address("fd00:9::2")};
   CHECK(pfctl::cautions(rules, Dialect::darwin) ==
         std::vector<std::string>{
             "IPv6 connections from a VPN's addresses are left alone: fd00:8::2, fd00:9::2"});

@@ -1,5 +1,5 @@
-// A small model of a machine with pf, as its programs show it: enough to try every step on, and what becomes
-// of it when osproxy is killed between any two.
+// A small model of a machine with pf, as its programs show it: enough to try every step on, and
+// what becomes of it when osproxy is killed between any two.
 #pragma once
 
 #include <algorithm>
@@ -66,8 +66,8 @@ class PfMachine {
   // Before each call, whatever it is: what others do between two of ours.
   std::function<void(const std::string& call)> before_call;
 
-  std::string loses;            // rules with this text get lost on the way to the kernel, and nobody says so,
-  int losses = 1;               // so many times
+  std::string loses;  // rules with this text get lost on the way to the kernel, and nobody says so,
+  int losses = 1;     // so many times
   bool dies_of_states = false;  // pfctl of a snapshot of FreeBSD 14, when it has cleared them
   std::string vpn;              // macOS: the interface that the world is reached through
   std::string refuses;          // this call fails, always
@@ -79,7 +79,9 @@ class PfMachine {
   std::function<void()> on_death;
 
   pfctl::Runner runner() {
-    return [this](const std::vector<std::string>& argv, std::string_view input) { return run(argv, input); };
+    return [this](const std::vector<std::string>& argv, std::string_view input) {
+      return run(argv, input);
+    };
   }
 
   /// What becomes of a connection of this machine to far away that the rules are meant for.
@@ -89,9 +91,10 @@ class PfMachine {
     const bool evaluated = pfctl::refers_to(state.nat, "rdr-anchor", anchor) &&
                            pfctl::refers_to(state.rules, "anchor", anchor) &&
                            pfctl::first_to_decide(state.rules, anchor).empty();
-    const bool redirects = rules != state.anchors.end() &&
-                           rules->second.find(over_ipv6 ? "rdr pass on lo0 inet6 "
-                                                        : "rdr pass on lo0 inet ") != std::string::npos;
+    const bool redirects =
+        rules != state.anchors.end() &&
+        rules->second.find(over_ipv6 ? "rdr pass on lo0 inet6 " : "rdr pass on lo0 inet ") !=
+            std::string::npos;
     if (!state.enabled() || skips_lo0 || !evaluated || !redirects || !vpn.empty())
       return pfctl::Tried::astray;
     if (collides) {
@@ -114,7 +117,9 @@ class PfMachine {
 
   static pfctl::Output said(std::string out) { return {0, std::move(out), {}}; }
   static pfctl::Output usage() { return {1, {}, "usage: pfctl [-AdeghMmNnOqRrvz] ...\n"}; }
-  static pfctl::Output refused(std::string err) { return {1, {}, "pfctl: " + std::move(err) + "\n"}; }
+  static pfctl::Output refused(std::string err) {
+    return {1, {}, "pfctl: " + std::move(err) + "\n"};
+  }
 
   Result run(const std::vector<std::string>& argv, std::string_view input) {
     if (dead) return base::failure("killed");
@@ -143,8 +148,9 @@ class PfMachine {
     if (call == "/sbin/ifconfig" || call == "/sbin/ifconfig lo0")
       return said(interfaces(call.ends_with("lo0")));
     if (argv[0] == "/sbin/ifconfig" && argv.size() == 2)
-      return state.loopbacks.count(argv[1]) > 0 ? said(loopback(argv[1]))
-                                                : refused("interface " + argv[1] + " does not exist");
+      return state.loopbacks.count(argv[1]) > 0
+                 ? said(loopback(argv[1]))
+                 : refused("interface " + argv[1] + " does not exist");
     if (call.ends_with("/netstat -rn")) return said(routes());
     if (call.starts_with("/sbin/route -n get ") && dialect_ == pfctl::Dialect::darwin)
       return said("   route to: 198.51.100.77\n  interface: " + (vpn.empty() ? "en0" : vpn) + "\n");
@@ -239,12 +245,15 @@ class PfMachine {
     if (translations) return said(printed(state.nat, true, call.numeric));
     if (call.show == "rules") return said(printed(state.rules, false, call.numeric));
     if (call.show == "dummynet" && dialect_ == pfctl::Dialect::darwin) return said(state.dummynet);
-    if (call.show == "Interfaces") return said(skips_lo0 && call.verbose ? "lo0 (skip)\n" : "lo0\n");
+    if (call.show == "Interfaces")
+      return said(skips_lo0 && call.verbose ? "lo0 (skip)\n" : "lo0\n");
     if (call.show == "info") {
       std::string text = state.enabled() ? "Status: Enabled for 0 days\n" : "Status: Disabled\n";
       if (call.verbose)
-        text += "Checksum: 0x" + std::to_string(std::hash<std::string>{}(state.nat + state.rules)) + "\n";
-      return said(text + "Counters\n  state-insert   " + std::to_string(insert_failures) + "    0.0/s\n");
+        text += "Checksum: 0x" + std::to_string(std::hash<std::string>{}(state.nat + state.rules)) +
+                "\n";
+      return said(text + "Counters\n  state-insert   " + std::to_string(insert_failures) +
+                  "    0.0/s\n");
     }
     if (call.show == "states") {
       std::string text;
@@ -271,7 +280,8 @@ class PfMachine {
                        (ipv6 ? "\tinet6 ::1 prefixlen 128\n" : "");
     for (const auto& each : state.aliases) {
       const bool v4 = each.find(':') == std::string::npos;
-      text += v4 ? "\tinet " + each + " netmask 0xffffffff\n" : "\tinet6 " + each + " prefixlen 128\n";
+      text +=
+          v4 ? "\tinet " + each + " netmask 0xffffffff\n" : "\tinet6 " + each + " prefixlen 128\n";
     }
     if (only_lo0) return text;
     for (const auto& each : state.loopbacks) text += loopback(each);
@@ -286,7 +296,8 @@ class PfMachine {
     return text + more_routes;
   }
 
-  Result change(const std::vector<std::string>& argv, const std::string& call, std::string_view input) {
+  Result change(const std::vector<std::string>& argv, const std::string& call,
+                std::string_view input) {
     const bool freebsd = dialect_ == pfctl::Dialect::freebsd;
     if (call == "/sbin/kldload pf" && freebsd && !state.module) {
       state.module = true;
@@ -312,7 +323,8 @@ class PfMachine {
   Result change_lo0(const std::vector<std::string>& argv) {
     const bool freebsd = dialect_ == pfctl::Dialect::freebsd;
     if (argv.size() == 6 && argv[2] == "create" && argv[5] == "up" && freebsd) {
-      if (!state.loopbacks.insert(argv[1]).second) return refused("ifconfig: SIOCIFCREATE2: File exists");
+      if (!state.loopbacks.insert(argv[1]).second)
+        return refused("ifconfig: SIOCIFCREATE2: File exists");
     } else if (argv.size() == 3 && argv[2] == "destroy" && freebsd) {
       if (state.loopbacks.erase(argv[1]) == 0) return refused("interface does not exist");
     } else if (argv.size() == 4 && argv[2] == "mtu") {
@@ -362,7 +374,8 @@ class PfMachine {
 
   /// What pf keeps of it.
   std::string loaded(std::string_view text) {
-    const bool loses_some = !loses.empty() && text.find(loses) != std::string_view::npos && losses > 0;
+    const bool loses_some =
+        !loses.empty() && text.find(loses) != std::string_view::npos && losses > 0;
     if (loses_some) --losses;
     std::string kept;
     while (!text.empty()) {
@@ -377,8 +390,9 @@ class PfMachine {
     const bool by_label = call.kill[0] == "label";
     if (by_label && dialect_ == pfctl::Dialect::darwin) return refused("cannot resolve label");
     // Without -M the halves on lo0 stay. A destination is the translated one on macOS only.
-    const bool ours = by_label ? call.kill[1] == pfctl::kBentLabel && call.both_ways
-                               : dialect_ == pfctl::Dialect::darwin && state.aliases.count(call.kill[1]) > 0;
+    const bool ours =
+        by_label ? call.kill[1] == pfctl::kBentLabel && call.both_ways
+                 : dialect_ == pfctl::Dialect::darwin && state.aliases.count(call.kill[1]) > 0;
     if (ours) states_of_ours = 0;
     return said({});
   }
@@ -403,8 +417,8 @@ class PfMachine {
     state.dummynet = text(sections[2]);
     state.rules = text(sections[0]) + text(sections[3]);
     if (call.optimizer == "none") return said({});
-    // The optimizer makes a table of what two rules differ in, which -N -R do not let it load: it gives up,
-    // and so does pfctl, content.
+    // The optimizer makes a table of what two rules differ in, which -N -R do not let it load: it
+    // gives up, and so does pfctl, content.
     if (std::ranges::adjacent_find(sections[3], combineable) == sections[3].end()) return said({});
     state.rules.clear();
     return pfctl::Output{0, {}, "pfctl: Must enable table loading for optimizations\n"};

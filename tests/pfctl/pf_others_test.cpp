@@ -23,8 +23,8 @@ void start_service(PfMachine& machine) {
   if (!machine.state.enabled()) machine.state.switched_on = true;
 }
 
-/// Others load kFirewall in front of call number `at`. Not between the last look and the loading itself: pf
-/// has nothing that would make these two one. True: it came to that.
+/// Others load kFirewall in front of call number `at`. Not between the last look and the loading
+/// itself: pf has nothing that would make these two one. True: it came to that.
 class Intruder {
  public:
   Intruder(PfMachine& machine, int at) : machine_(machine) {
@@ -66,8 +66,8 @@ TEST_CASE("pf_others: a firewall that is started during a run is in force after 
           if (noticed) {
             const auto lines = held.put_right(kLoaded);
             REQUIRE(lines.size() == 2);
-            CHECK(
-                contains(lines.front(), "(`block drop all`): osproxy had enabled pf, and leaves it enabled"));
+            CHECK(contains(lines.front(),
+                           "(`block drop all`): osproxy had enabled pf, and leaves it enabled"));
             CHECK(held.put_right(kLoaded).empty());
           }
           if (killed) held.abandon();
@@ -84,7 +84,8 @@ TEST_CASE("pf_others: a firewall that is started during a run is in force after 
   }
 }
 
-TEST_CASE("pf_others: a firewall that is started anew between two looks is in force after the run") {
+TEST_CASE(
+    "pf_others: a firewall that is started anew between two looks is in force after the run") {
   const Folder folder;
   PfMachine machine(Dialect::freebsd);
   auto held = session(machine, Dialect::freebsd, folder);
@@ -110,7 +111,8 @@ TEST_CASE("pf_others: pf's module stays while others have rules in it, enabled o
   const auto undone = held.undo();
   CHECK(undone.failures.empty());
   CHECK(undone.lines.back() ==
-        "left the module pf loaded: others have loaded rules into its main ruleset (`block drop all`)");
+        "left the module pf loaded: others have loaded "
+        "rules into its main ruleset (`block drop all`)");
   CHECK(machine.state == PfState{.rules = kFirewall});
 }
 
@@ -121,7 +123,8 @@ TEST_CASE("pf_others: a firewall that is disabled is not put in force") {
     const char* told;
   } constexpr kCases[] = {
       {"", kFirewall, "(`block drop all`)"},
-      {"rdr-anchor \"osproxy\" all\n", "anchor \"osproxy\" all\nblock drop all\n", "(`block drop all`)"},
+      {"rdr-anchor \"osproxy\" all\n", "anchor \"osproxy\" all\nblock drop all\n",
+       "(`block drop all`)"},
       {"nat on em0 inet from 10.0.0.0/8 to any -> (em0)\n", "", "(`nat on em0 "},
   };
   for (const auto& each : kCases) {
@@ -152,7 +155,8 @@ TEST_CASE("pf_others: a firewall that is disabled is not put in force") {
 }
 
 TEST_CASE("pf_others: a listing that is cut short is no ruleset") {
-  const std::string rules = "block drop all\npass in proto tcp from any to any port = 22\npass out all\n";
+  const std::string rules =
+      "block drop all\npass in proto tcp from any to any port = 22\npass out all\n";
   for (const Dialect dialect : {Dialect::darwin, Dialect::freebsd}) {
     for (const int cut : {1, 2, 3, 4}) {
       CAPTURE(cut);
@@ -164,7 +168,8 @@ TEST_CASE("pf_others: a listing that is cut short is no ruleset") {
         auto held = session(machine, dialect, folder);
         machine.cut_listings = cut;
         REQUIRE(start(held).has_value());
-        CHECK(machine.state.rules == fmt::format("anchor \"{}\" all\n", anchor_for(dialect)) + rules);
+        CHECK(machine.state.rules ==
+              fmt::format("anchor \"{}\" all\n", anchor_for(dialect)) + rules);
         machine.cut_listings = cut;
       }
       CHECK(machine.state == before);
@@ -217,7 +222,8 @@ TEST_CASE("pf_others: our anchor cut short is an error, one that is not there is
         "cannot read what the anchor osproxy holds: DIOCGETRULE: Device busy");
 }
 
-TEST_CASE("pf_others: a ruleset that others load in the middle of our loading is the one that stays") {
+TEST_CASE(
+    "pf_others: a ruleset that others load in the middle of our loading is the one that stays") {
   const PfState before{.switched_on = true, .rules = "pass all flags S/SA keep state\n"};
   int met = 0;
   for (int at = 0; at < kMoreThanAllCalls; ++at) {
@@ -280,7 +286,8 @@ TEST_CASE("pf_others: nor do we undo what others load while we put right, or und
   }
 }
 
-TEST_CASE("pf_others: a main ruleset that is loaded all the time is no reason to load one of ours") {
+TEST_CASE(
+    "pf_others: a main ruleset that is loaded all the time is no reason to load one of ours") {
   const Folder folder;
   PfMachine machine(Dialect::freebsd);
   machine.state = {.switched_on = true, .rules = kFirewall};
@@ -374,10 +381,10 @@ TEST_CASE("pf_plan: what others change in the meantime stays theirs") {
     CHECK(undone.failures == Lines{});
     CHECK(
         undone.lines ==
-        Lines{"left pf enabled: others have loaded rules into its main ruleset since (`block drop in on em0 "
-              "all`)",
-              "left the main ruleset of pf as others have loaded it since: it refers to osproxy, which is "
-              "empty now",
+        Lines{"left pf enabled: others have loaded rules into its main ruleset since (`block drop "
+              "in on em0 all`)",
+              "left the main ruleset of pf as others have loaded it since: it refers to osproxy, "
+              "which is empty now",
               "flushed the anchor osproxy", "took fdff:6f73::1 from lo0"});
   }
   CHECK(machine.state == PfState{.switched_on = true,

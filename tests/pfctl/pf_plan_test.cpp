@@ -32,14 +32,17 @@ std::vector<Found> machines() {
         .rules = kStockRules,
         .dummynet = kStockDummynet,
         .anchors = {{"com.apple/vpn", "pass all\n"}}}},
-      {"macOS, another main ruleset", Dialect::darwin, {.switched_on = true, .rules = "block drop in all\n"}},
+      {"macOS, another main ruleset",
+       Dialect::darwin,
+       {.switched_on = true, .rules = "block drop in all\n"}},
       {"FreeBSD without the module", Dialect::freebsd, {.module = false}},
       {"FreeBSD, disabled and empty", Dialect::freebsd, {}},
       {"FreeBSD with a firewall",
        Dialect::freebsd,
        {.switched_on = true,
         .nat = "nat on em0 inet from 10.0.0.0/8 to any -> (em0)\n",
-        .rules = "scrub in all fragment reassemble\nblock drop in all\npass out all flags S/SA keep state\n",
+        .rules = "scrub in all fragment reassemble\nblock drop in "
+                 "all\npass out all flags S/SA keep state\n",
         .mtu = 65535}},
       {"FreeBSD, referred to by hand",
        Dialect::freebsd,
@@ -48,7 +51,9 @@ std::vector<Found> machines() {
         .rules = "anchor \"osproxy\" all\npass all\n"}},
       {"FreeBSD, referred to by half and with an alias",
        Dialect::freebsd,
-       {.switched_on = true, .rules = "pass all\nanchor \"osproxy\" all\n", .aliases = {"198.18.0.1"}}},
+       {.switched_on = true,
+        .rules = "pass all\nanchor \"osproxy\" all\n",
+        .aliases = {"198.18.0.1"}}},
   };
 }
 
@@ -108,7 +113,8 @@ TEST_CASE("pf_plan: a failure at any step undoes all before it") {
   }
 }
 
-TEST_CASE("pf_plan: killed at any step, the next one puts all right, even when it is killed as well") {
+TEST_CASE(
+    "pf_plan: killed at any step, the next one puts all right, even when it is killed as well") {
   for (const auto& found : machines()) {
     for (const bool after : {false, true}) {
       bool complete = false;
@@ -132,7 +138,8 @@ TEST_CASE("pf_plan: killed at any step, the next one puts all right, even when i
         }
         // What it wrote after that is not what a killed process writes.
         if (!left.empty()) REQUIRE(base::replace_file(folder.journal(), left, 0600).has_value());
-        const bool token_unknown = left.find("release_token\",\n      \"value\": \"\"") != std::string::npos;
+        const bool token_unknown =
+            left.find("release_token\",\n      \"value\": \"\"") != std::string::npos;
         for (const int again : {0, 1, 2, -1}) {
           machine.revive();
           machine.killed_at = again;
@@ -159,14 +166,16 @@ TEST_CASE("pf_plan: killed at any step, the next one puts all right, even when i
   }
 }
 
-TEST_CASE("pf_plan: an anchor that is not evaluated is named in the main ruleset, which is put back") {
+TEST_CASE(
+    "pf_plan: an anchor that is not evaluated is named in the main ruleset, which is put back") {
   const Folder folder;
   PfMachine machine(Dialect::freebsd);
   const std::string rival =
       "rdr pass on lo0 inet proto tcp from any to any port = 80 -> 127.0.0.1 port 3128\n";
-  machine.state = {.switched_on = true,
-                   .nat = rival + "rdr-anchor \"osproxy\" all\n",
-                   .rules = "scrub in all fragment reassemble\nanchor \"osproxy\" all\nblock drop in all\n"};
+  machine.state = {
+      .switched_on = true,
+      .nat = rival + "rdr-anchor \"osproxy\" all\n",
+      .rules = "scrub in all fragment reassemble\nanchor \"osproxy\" all\nblock drop in all\n"};
   const PfState before = machine.state;
   {
     auto held = session(machine, Dialect::freebsd, folder);
@@ -220,13 +229,16 @@ TEST_CASE("pf_plan: a reference behind a quick rule is moved in front of it, and
     {
       auto held = session(machine, Dialect::freebsd, folder);
       REQUIRE(held.prepare(kPreferred).has_value());
-      const auto loaded = held.load(offer(kAnchorText, proof),
-                                    [&](bool ipv6) -> base::Result<Tried> { return machine.connect(ipv6); });
+      const auto loaded =
+          held.load(offer(kAnchorText, proof),
+                    [&](bool ipv6) -> base::Result<Tried> { return machine.connect(ipv6); });
       REQUIRE(loaded.has_value());
       REQUIRE(loaded->notes.size() == 1);
-      CHECK(loaded->notes.front().find("`pass out quick all flags S/SA keep state` in the main ruleset of pf "
-                                       "would come before osproxy") != std::string::npos);
-      CHECK(machine.state.rules == "anchor \"osproxy\" all\npass out quick all flags S/SA keep state\n");
+      CHECK(loaded->notes.front().find("`pass out quick all flags S/SA "
+                                       "keep state` in the main ruleset of "
+                                       "pf would come before osproxy") != std::string::npos);
+      CHECK(machine.state.rules ==
+            "anchor \"osproxy\" all\npass out quick all flags S/SA keep state\n");
     }
     CHECK(machine.state == before);
   }
@@ -253,13 +265,14 @@ TEST_CASE("pf_plan: who decides first, and stays in front, is told") {
     machine.state = each.state;
     auto held = session(machine, each.dialect, folder);
     REQUIRE(held.prepare(kPreferred).has_value());
-    const auto loaded = held.load(offer(kAnchorText, pfctl::Offer::Proof::none),
-                                  [](bool) -> base::Result<Tried> { return base::failure("tried"); });
+    const auto loaded =
+        held.load(offer(kAnchorText, pfctl::Offer::Proof::none),
+                  [](bool) -> base::Result<Tried> { return base::failure("tried"); });
     REQUIRE(loaded.has_value());
     REQUIRE(loaded->notes.size() == 1);
-    CHECK(
-        loaded->notes.front().find("what `pass out quick all` in the main ruleset of pf decides on first is "
-                                   "not captured") != std::string::npos);
+    CHECK(loaded->notes.front().find("what `pass out quick all` in the "
+                                     "main ruleset of pf decides on first "
+                                     "is not captured") != std::string::npos);
     CHECK(loaded->notes.front().find(each.told) != std::string::npos);
     CHECK(machine.state.rules == each.state.rules);
   }
@@ -379,7 +392,8 @@ TEST_CASE("pf_plan: another address where the first is covered; none is an error
   auto held = session(machine, Dialect::freebsd, folder);
   const auto none = held.prepare(kPreferred);
   REQUIRE(!none.has_value());
-  CHECK(none.error().text.find("fdff:6f73::1, fdff:6f73:1::1, fdff:6f73:2::1") != std::string::npos);
+  CHECK(none.error().text.find("fdff:6f73::1, fdff:6f73:1::1, fdff:6f73:2::1") !=
+        std::string::npos);
   CHECK(machine.state == PfState{});
   CHECK(held.prepare({.v4 = kPreferred.v4}).has_value());
   CHECK(machine.state.aliases == std::set<std::string>{"198.18.0.1"});

@@ -68,7 +68,8 @@ std::string as_printed(std::string line, pfctl::Dialect dialect, bool numeric) {
   for (auto& word : words_of(line)) {
     const std::string before = words.empty() ? "" : words.back();
     const bool condition = before == "group" || before == "user" || (before == "port" && !target);
-    if (condition && word.find_first_not_of("0123456789") == std::string::npos) words.emplace_back("=");
+    if (condition && word.find_first_not_of("0123456789") == std::string::npos)
+      words.emplace_back("=");
     target = target || word == "->";
     words.push_back(before == "os" ? "\"nomatch\"" : std::move(word));
   }

@@ -1,5 +1,5 @@
-// How pfctl prints rules and reads them: what it prints is not always what it reads. For the model of a
-// machine (pf_machine.h). Seen on FreeBSD 14; of macOS by reading.
+// How pfctl prints rules and reads them: what it prints is not always what it reads. For the model
+// of a machine (pf_machine.h). Seen on FreeBSD 14; of macOS by reading.
 #pragma once
 
 #include <string>
@@ -19,8 +19,9 @@ bool is_table(std::string_view line);
 /// As pf keeps it when pfctl has read it: names of services have become numbers.
 std::string as_read(std::string line);
 
-/// As `pfctl -s` and `pfctl -n -v` print it. `numeric`: -P; FreeBSD prints names of services without it, and
-/// the names that /etc/services has for other ports as well. Both print every operating system as "nomatch".
+/// As `pfctl -s` and `pfctl -n -v` print it. `numeric`: -P; FreeBSD prints names of services
+/// without it, and the names that /etc/services has for other ports as well. Both print every
+/// operating system as "nomatch".
 std::string as_printed(std::string line, pfctl::Dialect dialect, bool numeric);
 
 /// `text` in the order in which pfctl prints translation rules: by kind.

@@ -1,4 +1,5 @@
-// Whether what osproxy loads is what decides: probes, and what is offered for those that do not arrive.
+// Whether what osproxy loads is what decides: probes, and what is offered for those that do not
+// arrive.
 #include <algorithm>
 #include <string>
 
@@ -24,9 +25,8 @@ TEST_CASE("pf_plan: a probe that never arrives is an error that undoes all") {
   };
   const auto loaded = start(held, astray);
   REQUIRE(!loaded.has_value());
-  CHECK(
-      probes ==
-      2);  // twice, for a packet may be lost: the main ruleset named us from the start, in front of that rule
+  CHECK(probes == 2);  // twice, for a packet may be lost: the main ruleset named us from the start,
+                       // in front of that rule
   CHECK(loaded.error().text.find("utun3") == std::string::npos);
   CHECK(loaded.error().text.find("something else than pf decides") != std::string::npos);
   CHECK(machine.state == before);
@@ -35,7 +35,8 @@ TEST_CASE("pf_plan: a probe that never arrives is an error that undoes all") {
   CHECK(!start(held, astray).has_value());
   CHECK(probes == 4);
   CHECK(machine.state == stock());
-  const auto broken = start(held, [](bool) -> base::Result<Tried> { return base::failure("no network"); });
+  const auto broken =
+      start(held, [](bool) -> base::Result<Tried> { return base::failure("no network"); });
   REQUIRE(!broken.has_value());
   CHECK(broken.error().text == "no network");
   CHECK(machine.state == stock());
@@ -78,8 +79,8 @@ TEST_CASE("pf_plan: IPv6 that does not arrive is refused, and only that") {
       REQUIRE(held.prepare(kPreferred).has_value());
       pfctl::Offer wanted = offer(kAnchorText, each.proof);
       wanted.without_ipv6 = kRefusing;
-      const auto loaded =
-          held.load(wanted, [&](bool ipv6) -> base::Result<Tried> { return ipv6 ? each.ipv6 : each.ipv4; });
+      const auto loaded = held.load(
+          wanted, [&](bool ipv6) -> base::Result<Tried> { return ipv6 ? each.ipv6 : each.ipv4; });
       REQUIRE(loaded.has_value() == each.loads);
       if (!each.loads) continue;
       CHECK(loaded->text == each.text);

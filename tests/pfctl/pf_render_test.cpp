@@ -65,7 +65,8 @@ std::vector<std::string> rules_of(const std::string& text) {
     const auto end = text.find('\n', begin);
     REQUIRE(end != text.npos);
     const auto line = text.substr(begin, end - begin);
-    if (!line.empty() && !line.starts_with('#') && !line.starts_with("table ")) rules.push_back(line);
+    if (!line.empty() && !line.starts_with('#') && !line.starts_with("table "))
+      rules.push_back(line);
     begin = end + 1;
   }
   return rules;
@@ -120,30 +121,31 @@ TEST_CASE("pf_render: the samples in conf/ are what is rendered, and good pf") {
 TEST_CASE("pf_render: macOS, every rule in order") {
   auto ruleset = defaults();
   ruleset.ports = {{8000, 8100}, {443, 443}};
-  ruleset.excluded = {base::parse_network("10.0.0.0/8").value(), base::parse_network("2001:db8::1").value()};
+  ruleset.excluded = {base::parse_network("10.0.0.0/8").value(),
+                      base::parse_network("2001:db8::1").value()};
   ruleset.listener_v6 = 28532;
   const auto text = rendered(ruleset, Dialect::darwin);
   CHECK(table_of(text) ==
-        "table <osproxy_left_alone> const { self, 127.0.0.0/8, ::1, 169.254.0.0/16, fe80::/10, 224.0.0.0/4, "
-        "255.255.255.255, ff00::/8, 10.0.0.0/8, 2001:db8::1 }");
+        "table <osproxy_left_alone> const { self, 127.0.0.0/8, ::1, 169.254.0.0/16, fe80::/10, "
+        "224.0.0.0/4, 255.255.255.255, ff00::/8, 10.0.0.0/8, 2001:db8::1 }");
   CHECK(
       rules_of(text) ==
       std::vector<std::string>{
-          "rdr on lo0 inet proto tcp from any to ! <osproxy_left_alone> port { 443, 8000:8100 } -> "
-          "198.18.0.1 port 28531",
-          "rdr pass on lo0 inet6 proto tcp from any to ! <osproxy_left_alone> port { 443, 8000:8100 } -> "
-          "fdff:6f73::1 port 28532",
-          "pass in quick on lo0 reply-to (lo0 127.0.0.1) inet proto tcp from any to 198.18.0.1 port 28531 "
-          "flags S/SA keep state",
-          "pass out quick route-to (lo0 127.0.0.1) inet proto tcp from any to ! <osproxy_left_alone> port { "
-          "443, 8000:8100 } user >= 0 group != 1869837176 flags S/SA keep state",
-          "pass out quick route-to (lo0 ::1) inet6 proto tcp from any to ! <osproxy_left_alone> port { 443, "
-          "8000:8100 } user >= 0 group != 1869837176 flags S/SA keep state",
-          "block return out quick inet proto udp from any to ! <osproxy_left_alone> port 443 user >= 0 group "
-          "!= 1869837176",
-          "block return out quick inet6 proto udp from any to ! <osproxy_left_alone> port 443 user >= 0 "
-          "group "
-          "!= 1869837176"});
+          "rdr on lo0 inet proto tcp from any to ! <osproxy_left_alone> port { 443, 8000:8100 } "
+          "-> 198.18.0.1 port 28531",
+          "rdr pass on lo0 inet6 proto tcp from any to ! <osproxy_left_alone> port { 443, "
+          "8000:8100 } -> fdff:6f73::1 port 28532",
+          "pass in quick on lo0 reply-to (lo0 127.0.0.1) inet proto tcp from any to 198.18.0.1 "
+          "port 28531 flags S/SA keep state",
+          "pass out quick route-to (lo0 127.0.0.1) inet proto tcp from any to ! "
+          "<osproxy_left_alone> port { 443, 8000:8100 } user >= 0 group != 1869837176 flags S/SA "
+          "keep state",
+          "pass out quick route-to (lo0 ::1) inet6 proto tcp from any to ! <osproxy_left_alone> "
+          "port { 443, 8000:8100 } user >= 0 group != 1869837176 flags S/SA keep state",
+          "block return out quick inet proto udp from any to ! <osproxy_left_alone> port 443 user "
+          ">= 0 group != 1869837176",
+          "block return out quick inet6 proto udp from any to ! <osproxy_left_alone> port 443 "
+          "user >= 0 group != 1869837176"});
 }
 
 TEST_CASE("pf_render: FreeBSD's verdicts come before the packets that wait for one") {
@@ -154,19 +156,22 @@ TEST_CASE("pf_render: FreeBSD's verdicts come before the packets that wait for o
       rules_of(rendered(ruleset)) ==
       std::vector<std::string>{
           "no rdr on lo0 inet proto tcp from 198.18.0.1 to any",
-          "rdr pass on lo0 inet proto tcp from any to ! <osproxy_left_alone> -> 198.18.0.1 port 28531",
+          "rdr pass on lo0 inet proto tcp from "
+          "any to ! <osproxy_left_alone> -> 198.18.0.1 port 28531",
           "rdr pass on lo0 inet6 proto tcp from any to ! <osproxy_left_alone> port { 80, 443 } -> "
           "fdff:6f73::1 port 28531",
           "pass quick on lo0 inet proto tcp from any to any flags R/R tos 0x54 no state",
           "pass quick on lo0 inet proto icmp from any to any icmp-type unreach tos 0x54 no state",
-          "pass out quick route-to (lo0 127.0.0.1) inet proto tcp from any to ! <osproxy_left_alone> user >= "
-          "0 group != 1869837176 flags S/SA tos 0x4c keep state label \"osproxy\"",
-          "pass out inet proto tcp from any to ! <osproxy_left_alone> user >= 0 group != 1869837176 flags "
-          "S/SA tos 0x44 tag osproxy_judged no state",
-          "pass out quick inet proto tcp from any to ! <osproxy_left_alone> user >= 0 group != 1869837176 "
-          "flags S/SA ! tagged osproxy_judged divert-to 127.0.0.1 port 28531 no state",
-          "pass out quick route-to (lo0 ::1) inet6 proto tcp from any to ! <osproxy_left_alone> port { 80, "
-          "443 } user >= 0 group != 1869837176 flags S/SA keep state label \"osproxy\""});
+          "pass out quick route-to (lo0 127.0.0.1) inet proto tcp from any to ! "
+          "<osproxy_left_alone> user >= 0 group != 1869837176 flags S/SA tos 0x4c keep state "
+          "label \"osproxy\"",
+          "pass out inet proto tcp from any to ! <osproxy_left_alone> user >= 0 group != "
+          "1869837176 flags S/SA tos 0x44 tag osproxy_judged no state",
+          "pass out quick inet proto tcp from any to ! <osproxy_left_alone> user >= 0 group != "
+          "1869837176 flags S/SA ! tagged osproxy_judged divert-to 127.0.0.1 port 28531 no state",
+          "pass out quick route-to (lo0 ::1) inet6 proto tcp from any to ! <osproxy_left_alone> "
+          "port { 80, 443 } user >= 0 group != 1869837176 flags S/SA keep state label "
+          "\"osproxy\""});
 }
 
 TEST_CASE("pf_render: OpenBSD has filter rules only") {
@@ -175,14 +180,14 @@ TEST_CASE("pf_render: OpenBSD has filter rules only") {
   ruleset.ports = {{443, 443}};
   CHECK(rules_of(rendered(ruleset, Dialect::openbsd)) ==
         std::vector<std::string>{
-            "pass in quick on lo0 inet proto tcp from any to ! <osproxy_left_alone> port 443 divert-to "
-            "127.0.0.1 port 28531",
-            "pass in quick on lo0 inet6 proto tcp from any to ! <osproxy_left_alone> port 443 divert-to ::1 "
-            "port 28531",
-            "pass out quick inet proto tcp from any to ! <osproxy_left_alone> port 443 user >= 0 group != "
-            "1869837176 flags S/SA route-to 127.0.0.1 keep state",
-            "pass out quick inet6 proto tcp from any to ! <osproxy_left_alone> port 443 user >= 0 group != "
-            "1869837176 flags S/SA route-to ::1 keep state"});
+            "pass in quick on lo0 inet proto tcp from any to ! <osproxy_left_alone> port 443 "
+            "divert-to 127.0.0.1 port 28531",
+            "pass in quick on lo0 inet6 proto tcp from any to ! <osproxy_left_alone> port 443 "
+            "divert-to ::1 port 28531",
+            "pass out quick inet proto tcp from any to ! <osproxy_left_alone> port 443 user >= 0 "
+            "group != 1869837176 flags S/SA route-to 127.0.0.1 keep state",
+            "pass out quick inet6 proto tcp from any to ! <osproxy_left_alone> port 443 user >= "
+            "0 group != 1869837176 flags S/SA route-to ::1 keep state"});
 }
 
 TEST_CASE("pf_render: exec's group is the only one that is matched") {
@@ -194,8 +199,8 @@ TEST_CASE("pf_render: exec's group is the only one that is matched") {
     const auto text = rendered(ruleset, dialect);
     CAPTURE(text);
     CHECK(has_line(text,
-                   "block return out quick inet proto udp from any to ! <osproxy_left_alone> port 443 group "
-                   "4711"));
+                   "block return out quick inet proto udp from any to ! <osproxy_left_alone> "
+                   "port 443 group 4711"));
     for (const auto& rule : rules_of(text)) {
       CHECK(rule.find("user") == rule.npos);
       if (rule.starts_with("pass out") || rule.starts_with("block"))
@@ -204,7 +209,8 @@ TEST_CASE("pf_render: exec's group is the only one that is matched") {
   }
 }
 
-TEST_CASE("pf_render: the answers of listeners are not redirected where ports reach those of programs") {
+TEST_CASE(
+    "pf_render: the answers of listeners are not redirected where ports reach those of programs") {
   const std::vector<std::string> guards{"no rdr on lo0 inet proto tcp from 198.18.0.1 to any",
                                         "no rdr on lo0 inet6 proto tcp from fdff:6f73::1 to any"};
   struct Case {
@@ -237,14 +243,14 @@ TEST_CASE("pf_render: on macOS connections to this machine are told by their sou
         "table <osproxy_left_alone> const { 198.18.0.1, fdff:6f73::1, 169.254.0.0/16, fe80::/10, "
         "224.0.0.0/4, 255.255.255.255, ff00::/8 }");
   const auto rules = rules_of(text);
-  CHECK(
-      std::vector(rules.begin(), rules.begin() + 5) ==
-      std::vector<std::string>{"no rdr on lo0 inet proto tcp from any port 28600:32599 to <osproxy_own>",
-                               "no rdr on lo0 inet proto tcp from any to <osproxy_own> port 28600:32599",
-                               "no rdr on lo0 inet6 proto tcp from any port 28600:32599 to <osproxy_own>",
-                               "no rdr on lo0 inet6 proto tcp from any to <osproxy_own> port 28600:32599",
-                               "rdr on lo0 inet proto tcp from any to ! <osproxy_left_alone> port { 80, 443, "
-                               "8000, 8080, 8443 } -> 198.18.0.1 port 28531"});
+  CHECK(std::vector(rules.begin(), rules.begin() + 5) ==
+        std::vector<std::string>{
+            "no rdr on lo0 inet proto tcp from any port 28600:32599 to <osproxy_own>",
+            "no rdr on lo0 inet proto tcp from any to <osproxy_own> port 28600:32599",
+            "no rdr on lo0 inet6 proto tcp from any port 28600:32599 to <osproxy_own>",
+            "no rdr on lo0 inet6 proto tcp from any to <osproxy_own> port 28600:32599",
+            "rdr on lo0 inet proto tcp from any to ! <osproxy_left_alone> port { 80, 443, 8000, "
+            "8080, 8443 } -> 198.18.0.1 port 28531"});
   CHECK(!pfctl::own_source_ports(defaults(), Dialect::darwin));
   CHECK(!pfctl::own_source_ports(with_loopback(), Dialect::freebsd));
   // None that the kernel gives to programs.
@@ -258,7 +264,8 @@ TEST_CASE("pf_render: on FreeBSD they are told by an interface of our own, but f
     CHECK(!pfctl::needs_loopback_interface(ruleset, Dialect::darwin));
     const auto text = rendered(ruleset);
     CAPTURE(text);
-    CHECK(text.find("\ntable <osproxy_left_alone_v6> const { self, ::1, 169.254.0.0/16, ") != text.npos);
+    CHECK(text.find("\ntable <osproxy_left_alone_v6> const { self, ::1, 169.254.0.0/16, ") !=
+          text.npos);
     for (const auto& rule : rules_of(text)) {
       CAPTURE(rule);
       const bool ipv6 = rule.find(" inet6 ") != rule.npos;
@@ -284,17 +291,17 @@ TEST_CASE("pf_render: on OpenBSD they are told by a tag") {
 
 TEST_CASE("pf_render: IPv6 from a VPN's addresses is left alone on macOS") {
   auto ruleset = defaults();
-  ruleset.tunnels = {boost::asio::ip::make_address("fd00:8::2"), boost::asio::ip::make_address("fd00:9::2")};
+  ruleset.tunnels = {boost::asio::ip::make_address("fd00:8::2"),
+                     boost::asio::ip::make_address("fd00:9::2")};
   const auto text = rendered(ruleset, Dialect::darwin);
   CHECK(text.find("\ntable <osproxy_tunnels> const { fd00:8::2, fd00:9::2 }\n") != text.npos);
-  CHECK(
-      has_line(text,
-               "pass out quick route-to (lo0 ::1) inet6 proto tcp from ! <osproxy_tunnels> to ! "
-               "<osproxy_left_alone> port { 80, 443, 8000, 8080, 8443 } user >= 0 group != 1869837176 flags "
-               "S/SA keep state"));
   CHECK(has_line(text,
-                 "block return out quick inet6 proto udp from ! <osproxy_tunnels> to ! <osproxy_left_alone> "
-                 "port 443 user >= 0 group != 1869837176"));
+                 "pass out quick route-to (lo0 ::1) inet6 proto tcp from ! <osproxy_tunnels> to "
+                 "! <osproxy_left_alone> port { 80, 443, 8000, 8080, 8443 } user >= 0 group != "
+                 "1869837176 flags S/SA keep state"));
+  CHECK(has_line(text,
+                 "block return out quick inet6 proto udp from ! <osproxy_tunnels> to ! "
+                 "<osproxy_left_alone> port 443 user >= 0 group != 1869837176"));
   CHECK(checked(text, Dialect::darwin) == "");
 }
 
@@ -313,10 +320,9 @@ TEST_CASE("pf_render: families that are off or refused") {
     ruleset.ipv6_refused = true;
     ruleset.listener_v6 = 0;
     const auto text = rendered(ruleset);
-    CHECK(
-        has_line(text,
-                 "block return out quick inet6 proto tcp from any to ! <osproxy_left_alone> port { 80, 443, "
-                 "8000, 8080, 8443 } user >= 0 group != 1869837176 flags S/SA"));
+    CHECK(has_line(text,
+                   "block return out quick inet6 proto tcp from any to ! <osproxy_left_alone> "
+                   "port { 80, 443, 8000, 8080, 8443 } user >= 0 group != 1869837176 flags S/SA"));
     CHECK(text.find("rdr pass on lo0 inet6") == text.npos);
     CHECK(text.find("route-to (lo0 ::1)") == text.npos);
     CHECK(text.find("fdff:6f73::1") == text.npos);
@@ -325,14 +331,13 @@ TEST_CASE("pf_render: families that are off or refused") {
 
 TEST_CASE("pf_render: that all UDP to the port of HTTPS is refused is said") {
   auto ruleset = defaults();
-  CHECK(
-      pfctl::cautions(ruleset, Dialect::freebsd) ==
-      std::vector<std::string>{"UDP to port 443 is refused, every program's, so that programs fall back from "
-                               "QUIC to TCP; --quic allow lets it pass"});
+  CHECK(pfctl::cautions(ruleset, Dialect::freebsd) ==
+        std::vector<std::string>{"UDP to port 443 is refused, every program's, so that programs "
+                                 "fall back from QUIC to TCP; --quic allow lets it pass"});
   ruleset.capture_gid = 4711;
   CHECK(pfctl::cautions(ruleset, Dialect::darwin) ==
-        std::vector<std::string>{"UDP to port 443 is refused, so that programs fall back from QUIC to TCP; "
-                                 "--quic allow lets it pass"});
+        std::vector<std::string>{"UDP to port 443 is refused, so that programs fall back from "
+                                 "QUIC to TCP; --quic allow lets it pass"});
   ruleset.ports = {{80, 80}};
   CHECK(pfctl::cautions(ruleset, Dialect::darwin).empty());
 }
@@ -389,8 +394,8 @@ TEST_CASE("pf_render: the first lines say how to load and how to remove the rule
        defaults(),
        {"ifconfig lo0 inet 198.18.0.1 netmask 255.255.255.255 alias",
         "ifconfig lo0 inet6 fdff:6f73::1 prefixlen 128 alias", "ifconfig lo0 mtu 65535",
-        "pfctl -a com.apple/osproxy -f FILE", "pfctl -E", "pfctl -a com.apple/osproxy -F all", "pfctl -X N",
-        "ifconfig lo0 mtu 16384", "ifconfig lo0 inet 198.18.0.1 -alias",
+        "pfctl -a com.apple/osproxy -f FILE", "pfctl -E", "pfctl -a com.apple/osproxy -F all",
+        "pfctl -X N", "ifconfig lo0 mtu 16384", "ifconfig lo0 inet 198.18.0.1 -alias",
         "ifconfig lo0 inet6 fdff:6f73::1 -alias"}},
       {Dialect::freebsd,
        with_loopback(),
@@ -401,9 +406,9 @@ TEST_CASE("pf_render: the first lines say how to load and how to remove the rule
         "ifconfig lo0 inet 198.18.0.1 -alias", "ifconfig lo0 inet6 fdff:6f73::1 -alias"}},
       {Dialect::freebsd,
        without_ipv6(),
-       {"kldload pf", "ifconfig lo0 inet 198.18.0.1 netmask 255.255.255.255 alias", "ifconfig lo0 mtu 65535",
-        "pfctl -a osproxy -f FILE", "pfctl -e", "pfctl -a osproxy -F all", "pfctl -d",
-        "ifconfig lo0 mtu 16384", "ifconfig lo0 inet 198.18.0.1 -alias"}},
+       {"kldload pf", "ifconfig lo0 inet 198.18.0.1 netmask 255.255.255.255 alias",
+        "ifconfig lo0 mtu 65535", "pfctl -a osproxy -f FILE", "pfctl -e", "pfctl -a osproxy -F all",
+        "pfctl -d", "ifconfig lo0 mtu 16384", "ifconfig lo0 inet 198.18.0.1 -alias"}},
       {Dialect::openbsd, defaults(), {"pfctl -a osproxy -f FILE", "pfctl -a osproxy -F all"}},
   };
   for (const auto& [dialect, ruleset, commands] : cases) {

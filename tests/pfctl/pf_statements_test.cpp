@@ -91,8 +91,8 @@ TEST_CASE("pf_statements: what is malformed, and on which line") {
 
 TEST_CASE("pf_statements: cut at every offset") {
   const std::string text =
-      "x = \"a \\\" b\"\r\nset skip on { lo0 \\\n em0 }\n# c \\\n d\nanchor \"y\" {\n pass # '\n}\npass to "
-      "'z'\n";
+      "x = \"a \\\" b\"\r\nset skip on { lo0 \\\n em0 }\n# c \\\n d\nanchor \"y\" {\n pass # '\n"
+      "}\npass to 'z'\n";
   for (std::size_t length = 0; length <= text.size(); ++length) {
     const auto part = std::string_view(text).substr(0, length);
     const auto statements = pfctl::parse_pf_statements(part);

@@ -34,7 +34,8 @@ constexpr const char* kMacRoutes =
     "198.18/15          utun4              USc             utun4\n"
     "224.0.0/4          link#4             UmCS              en0      !\n\n"
     "Internet6:\n"
-    "Destination                             Gateway                         Flags         Netif Expire\n"
+    "Destination                             Gateway                         Flags         Netif "
+    "Expire\n"
     "default                                 fe80::1%en0                     UGcg            en0\n"
     "::1                                     ::1                             UHL             lo0\n"
     "fe80::%lo0/64                           fe80::1%lo0                     UcI             lo0\n"
@@ -60,9 +61,9 @@ TEST_CASE("pf_status: a counter") {
 }
 
 TEST_CASE("pf_status: the interface of a route") {
-  CHECK(
-      pfctl::parse_route_interface("   route to: 198.51.100.77\ndestination: default\n    gateway: 10.0.0.1\n"
-                                   "  interface: utun4\n      flags: <UP,GATEWAY>\n") == "utun4");
+  CHECK(pfctl::parse_route_interface("   route to: 198.51.100.77\ndestination: "
+                                     "default\n    gateway: 10.0.0.1\n"
+                                     "  interface: utun4\n      flags: <UP,GATEWAY>\n") == "utun4");
   CHECK(pfctl::parse_route_interface("route: writing to routing socket: not in table\n").empty());
 }
 
@@ -70,18 +71,21 @@ TEST_CASE("pf_status: enabled or not") {
   CHECK(pfctl::parse_enabled(
             "No ALTQ support in kernel\nStatus: Enabled for 0 days 00:01:02     Debug: Urgent\n")
             .value());
-  CHECK(!pfctl::parse_enabled("Status: Disabled                             Debug: Urgent\n").value());
+  CHECK(!pfctl::parse_enabled("Status: Disabled                             Debug: Urgent\n")
+             .value());
   CHECK(!pfctl::parse_enabled("Status: Disabled").value());
-  for (const char* text : {"", "Status:", "Status: Off\n", "pfctl: /dev/pf: No such file or directory\n"}) {
+  for (const char* text :
+       {"", "Status:", "Status: Off\n", "pfctl: /dev/pf: No such file or directory\n"}) {
     CHECK(!pfctl::parse_enabled(text).has_value());
   }
 }
 
 TEST_CASE("pf_status: the token of -E, and the list of tokens") {
-  CHECK(pfctl::parse_token("No ALTQ support in kernel\nALTQ related functions disabled\npf enabled\n"
+  CHECK(pfctl::parse_token("No ALTQ support in kernel\nALTQ related "
+                           "functions disabled\npf enabled\n"
                            "Token : 15391446529735684713\n") == "15391446529735684713");
-  for (const char* text :
-       {"", "Token", "Token :", "Token : 12a\n", "Token : -1\n", "Token : 123456789012345678901\n"}) {
+  for (const char* text : {"", "Token", "Token :", "Token : 12a\n", "Token : -1\n",
+                           "Token : 123456789012345678901\n"}) {
     CHECK(!pfctl::parse_token(text));
   }
   constexpr const char* kReferences =
@@ -128,11 +132,13 @@ TEST_CASE("pf_status: whether the main ruleset evaluates an anchor") {
 TEST_CASE("pf_status: the main ruleset put together again, with and without our anchor") {
   constexpr const char* kNat = "nat-anchor \"com.apple/*\" all\nrdr-anchor \"com.apple/*\" all\n";
   constexpr const char* kRules =
-      "scrub-anchor \"com.apple/*\" all fragment reassemble\nanchor \"com.apple/*\" all\nblock drop all\n";
+      "scrub-anchor \"com.apple/*\" all fragment "
+      "reassemble\nanchor \"com.apple/*\" all\nblock drop all\n";
   const std::string with = pfctl::main_ruleset({kNat, {}, kRules}, "osproxy");
   CHECK(with ==
         "scrub-anchor \"com.apple/*\" all fragment reassemble\n"
-        "rdr-anchor \"osproxy\" all\nnat-anchor \"com.apple/*\" all\nrdr-anchor \"com.apple/*\" all\n"
+        "rdr-anchor \"osproxy\" all\nnat-anchor \"com.apple/*\" all\nrdr-anchor \"com.apple/*\" "
+        "all\n"
         "anchor \"osproxy\" all\nanchor \"com.apple/*\" all\nblock drop all\n");
   const std::string nat = "rdr-anchor \"osproxy\" all\n" + std::string(kNat);
   const std::string rules = "anchor \"osproxy\" all\n" + std::string(kRules);
@@ -143,7 +149,8 @@ TEST_CASE("pf_status: the main ruleset put together again, with and without our 
 }
 
 TEST_CASE("pf_status: dummynet stands between translation and filter, whoever prints it") {
-  constexpr const char* kDummynet = "dummynet-anchor \"com.apple/*\" all\nno dummynet quick on lo0 all\n";
+  constexpr const char* kDummynet =
+      "dummynet-anchor \"com.apple/*\" all\nno dummynet quick on lo0 all\n";
   constexpr const char* kExpected =
       "scrub in all\nrdr-anchor \"com.apple/osproxy\" all\nrdr-anchor \"x\" all\n"
       "dummynet-anchor \"com.apple/*\" all\nno dummynet quick on lo0 all\n"
@@ -151,7 +158,8 @@ TEST_CASE("pf_status: dummynet stands between translation and filter, whoever pr
   constexpr const char* kNat = "rdr-anchor \"x\" all\n";
   const std::string rules = "scrub in all\npass all\n";
   CHECK(pfctl::main_ruleset({kNat, kDummynet, rules}, "com.apple/osproxy") == kExpected);
-  CHECK(pfctl::main_ruleset({kNat + std::string(kDummynet), {}, rules}, "com.apple/osproxy") == kExpected);
+  CHECK(pfctl::main_ruleset({kNat + std::string(kDummynet), {}, rules}, "com.apple/osproxy") ==
+        kExpected);
   CHECK(pfctl::main_ruleset({kNat, {}, rules + kDummynet}, "com.apple/osproxy") == kExpected);
 }
 
@@ -166,11 +174,13 @@ TEST_CASE("pf_status: who can decide before us") {
       {"pass all\nblock drop quick on em0 all\nanchor \"osproxy\" all\n", "osproxy",
        "block drop quick on em0 all"},
       // What comes in is not ours to divert.
-      {"block drop in quick on em0 all\nanchor \"blocklist\" in on em0 all\nanchor \"osproxy\" all\n",
+      {"block drop in quick on em0 all\nanchor "
+       "\"blocklist\" in on em0 all\nanchor \"osproxy\" all\n",
        "osproxy", ""},
       {"anchor \"vpn\" all\nanchor \"osproxy\" all\n", "osproxy", "anchor \"vpn\" all"},
       {"anchor \"com.apple/*\" all\nanchor \"vpn\" all\n", "com.apple/osproxy", ""},
-      {"anchor \"vpn/*\" all\nanchor \"com.apple/*\" all\n", "com.apple/osproxy", "anchor \"vpn/*\" all"},
+      {"anchor \"vpn/*\" all\nanchor \"com.apple/*\" all\n", "com.apple/osproxy",
+       "anchor \"vpn/*\" all"},
       {"anchor \"*\" all\npass out quick all\n", "osproxy", ""},
       // A reference with a condition does not come to us for every packet.
       {"anchor \"osproxy\" on em0 all\n", "osproxy", "anchor \"osproxy\" on em0 all"},
@@ -226,8 +236,8 @@ TEST_CASE("pf_status: translation of what this machine's own sockets send") {
   };
   for (const auto& [rule, found] : cases) {
     CAPTURE(rule);
-    CHECK(pfctl::first_to_translate("rdr-anchor \"osproxy\" all\n" + std::string(rule) + "\n", own) ==
-          (found ? rule : ""));
+    CHECK(pfctl::first_to_translate("rdr-anchor \"osproxy\" all\n" + std::string(rule) + "\n",
+                                    own) == (found ? rule : ""));
   }
 }
 
@@ -246,7 +256,8 @@ TEST_CASE("pf_status: interfaces of macOS and FreeBSD") {
       "vtnet0: flags=1008843<UP,BROADCAST,RUNNING> metric 0 mtu 1500\n"
       "\toptions=4c07bb<RXCSUM,TXCSUM,TSO4,TSO6,LRO>\n\tinet 10.0.2.15/24 broadcast 10.0.2.255\n"
       "lo0: flags=8049<UP,LOOPBACK,RUNNING,MULTICAST> metric 0 mtu 65535\n"
-      "\tinet6 fe80::1%lo0 prefixlen 64 scopeid 0x2\n\tinet 127.0.0.1 netmask 0xff000000\n\tgroups: lo\n");
+      "\tinet6 fe80::1%lo0 prefixlen 64 scopeid 0x2\n\tinet 127.0.0.1 netmask 0xff000000\n"
+      "\tgroups: lo\n");
   REQUIRE(bsd.size() == 2);
   CHECK(bsd[0].tso);
   CHECK(joined(bsd[0].networks) == "10.0.2.0/24 ");
@@ -255,14 +266,17 @@ TEST_CASE("pf_status: interfaces of macOS and FreeBSD") {
 
 TEST_CASE("pf_status: routes in their short forms, without the broad ones") {
   CHECK(joined(pfctl::parse_routes(kMacRoutes)) ==
-        "1.0.0.0/8 127.0.0.0/8 169.254.0.0/16 192.168.1.1 198.18.0.0/15 ::1 fe80::/64 fdff:6f73::/32 ");
-  CHECK(joined(pfctl::parse_routes("198.18.0.0/15      link#2  U  tun0\n10.0.2.15  link#1  UHS  lo0\n"
+        "1.0.0.0/8 127.0.0.0/8 169.254.0.0/16 192.168.1.1 198.18.0.0/15 ::1 fe80::/64 "
+        "fdff:6f73::/32 ");
+  CHECK(joined(pfctl::parse_routes("198.18.0.0/15      link#2  U  tun0\n10.0.2.15  link#1  "
+                                   "UHS  lo0\n"
                                    "10.0.0.256 a b\n1.2.3.4.5 a b\n10/33 a b\n::/129 a b\n")) ==
         "198.18.0.0/15 10.0.2.15 ");
 }
 
 TEST_CASE("pf_status: what pfctl complains about") {
-  CHECK(pfctl::complaint("No ALTQ support in kernel\nALTQ related functions disabled\nstdin:3: syntax error\n"
+  CHECK(pfctl::complaint("No ALTQ support in kernel\nALTQ related functions disabled\nstdin:3: "
+                         "syntax error\n"
                          "pfctl: Syntax error in config file: pf rules not loaded\n") ==
         "stdin:3: syntax error");
   CHECK(pfctl::complaint("pfctl: /dev/pf: Permission denied\n") == "/dev/pf: Permission denied");

@@ -21,12 +21,14 @@ bool one_of(std::string_view word, std::initializer_list<std::string_view> words
 }
 
 void check_protocols(const Rule& rule) {
-  const bool tcp_udp = !rule.protocols.empty() && std::ranges::all_of(rule.protocols, [](const auto& name) {
-    return one_of(name, {"tcp", "udp", "6", "17"});
-  });
+  const bool tcp_udp =
+      !rule.protocols.empty() && std::ranges::all_of(rule.protocols, [](const auto& name) {
+        return one_of(name, {"tcp", "udp", "6", "17"});
+      });
   if (rule.ports && !tcp_udp) fail("'port' without proto tcp or udp");
   if (rule.owner && !tcp_udp) fail("'user' and 'group' without proto tcp or udp");
-  if (rule.flags && rule.protocols != std::set<std::string>{"tcp"}) fail("'flags' without proto tcp");
+  if (rule.flags && rule.protocols != std::set<std::string>{"tcp"})
+    fail("'flags' without proto tcp");
 }
 
 void check_families(const Rule& rule) {
@@ -34,8 +36,10 @@ void check_families(const Rule& rule) {
     const auto network = base::parse_network(text);
     if (!network) continue;  // an interface or a host's name
     const std::string_view family = network->address.is_v4() ? "inet" : "inet6";
-    if (!rule.family.empty() && rule.family != family) fail("{} in a rule for {}", text, rule.family);
-    if (rule.family.empty() && !rule.route.empty()) fail("route-to an address without inet or inet6");
+    if (!rule.family.empty() && rule.family != family)
+      fail("{} in a rule for {}", text, rule.family);
+    if (rule.family.empty() && !rule.route.empty())
+      fail("route-to an address without inet or inet6");
   }
 }
 
@@ -55,13 +59,15 @@ void Traps::check_translation(const Rule& rule) {
   check_destination(rule);
   if (rule.interface == "lo0" && !own_apart_.contains(rule.family)) check_not_for_us(rule);
   if (one_of(rule.target, {"127.0.0.1", "::1"}) || rule.target.starts_with("fe80"))
-    fail("rdr to {}: resets get lost, and IPv6 does not arrive; an alias of lo0 is wanted", rule.target);
+    fail("rdr to {}: resets get lost, and IPv6 does not arrive; an alias of lo0 is wanted",
+         rule.target);
   if (!rule.pass) awaited_.insert(rule.target);
 }
 
 void Traps::check_end() const {
   if (awaited_.empty()) return;
-  fail("'rdr on lo0' without 'pass' to {}: filter rules can stop what it redirects", *awaited_.begin());
+  fail("'rdr on lo0' without 'pass' to {}: filter rules can stop what it redirects",
+       *awaited_.begin());
 }
 
 void Traps::check_destination(const Rule& rule) {
@@ -72,7 +78,8 @@ void Traps::check_not_for_us(const Rule& rule) const {
   const auto table = tables_.find(rule.negated);
   const bool leaves_us = rule.negated == "(self)" || rule.negated == "self" ||
                          (table != tables_.end() && table->second.contains("self"));
-  if (!leaves_us) fail("takes what is for this machine itself, the proxy's own connections included");
+  if (!leaves_us)
+    fail("takes what is for this machine itself, the proxy's own connections included");
 }
 
 void Traps::check_filter(const Rule& rule) {
@@ -109,14 +116,16 @@ void Traps::check_route(const Rule& rule) const {
   if (!rule.keep) fail("route-to without 'keep state'");
   if (rule.direction != "out") fail("route-to on what does not go out");
   if (!rule.owner && !rule.tos)
-    fail("route-to without 'user', 'group' or 'tos': the proxy's own connections go round for ever");
+    fail(
+        "route-to without 'user', 'group' or 'tos': the proxy's own connections go round for ever");
   if (rule.tos && held_) fail("a verdict behind the question: the packet comes round for ever");
   check_who(rule);
 }
 
 void Traps::check_who(const Rule& rule) const {
   if (!rule.known) fail("matches what is only forwarded as well");
-  if (rule.user && rule.group_is) fail("takes one group of all users: 'group !=' is wanted beside 'user'");
+  if (rule.user && rule.group_is)
+    fail("takes one group of all users: 'group !=' is wanted beside 'user'");
   if (!rule.group_not && !rule.group_is)
     fail("takes the proxy's own connections as well: they go round for ever");
 }

@@ -1,5 +1,5 @@
-// What pfctl accepts, or refuses only when it has read a whole rule, and what then diverts nothing or
-// everything for ever: the traps of pf that our anchors must not be in.
+// What pfctl accepts, or refuses only when it has read a whole rule, and what then diverts nothing
+// or everything for ever: the traps of pf that our anchors must not be in.
 #pragma once
 
 #include <map>
@@ -11,7 +11,8 @@
 
 namespace pf_grammar {
 
-/// Thrown within the checker only: a recursive descent reads better without a check behind every word.
+/// Thrown within the checker only: a recursive descent reads better without a check behind every
+/// word.
 struct Wrong {
   std::string text;
 };

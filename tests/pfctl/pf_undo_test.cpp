@@ -127,7 +127,8 @@ TEST_CASE("pf_plan: a module that stays loaded is no failure") {
   REQUIRE(start(held).has_value());
   const auto undone = held.undo();
   CHECK(undone.failures == Lines{});
-  CHECK(undone.lines.back() == "left the module pf loaded: kldunload: can't unload file: Device busy");
+  CHECK(undone.lines.back() ==
+        "left the module pf loaded: kldunload: can't unload file: Device busy");
   CHECK(machine.state == PfState{});
   CHECK(!std::filesystem::exists(folder.journal()));
 }

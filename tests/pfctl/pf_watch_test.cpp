@@ -23,7 +23,8 @@ struct Run {
   }
   Lines put_right() { return held->put_right(kLoaded); }
   bool settled() {
-    const auto view = pfctl::query_view({machine.dialect(), anchor_for(machine.dialect()), machine.runner()});
+    const auto view =
+        pfctl::query_view({machine.dialect(), anchor_for(machine.dialect()), machine.runner()});
     return held->is_settled(view ? *view : pfctl::PfView{}, kLoaded);
   }
   bool captures() { return machine.connect(false) == Tried::arrived; }
@@ -79,8 +80,8 @@ TEST_CASE("pf_watch: another main ruleset comes to our rules again, and is what 
       const auto lines = run.put_right();
       REQUIRE(lines.size() == 1);
       CHECK(contains(lines.front(),
-                     "the main ruleset of pf was changed by others and no longer came to our rules: it "
-                     "names "));
+                     "the main ruleset of pf was changed by others and no longer came to our "
+                     "rules: it names "));
       CHECK(run.captures());
       CHECK(run.put_right().empty());
       CHECK(run.held->undo().failures.empty());
@@ -91,7 +92,8 @@ TEST_CASE("pf_watch: another main ruleset comes to our rules again, and is what 
   }
 }
 
-TEST_CASE("pf_watch: killed after another main ruleset was made to refer to us, that one is put back") {
+TEST_CASE(
+    "pf_watch: killed after another main ruleset was made to refer to us, that one is put back") {
   Run run(Dialect::freebsd, {.switched_on = true});
   run.machine.state.rules = "block drop in all\n";
   CHECK(run.put_right().size() == 1);
@@ -141,7 +143,8 @@ TEST_CASE("pf_watch: while new connections are let pass, rules stay out") {
 }
 
 TEST_CASE(
-    "pf_watch: a pf that was disabled stays so, is told once, and is captured with when it is enabled") {
+    "pf_watch: a pf that was disabled stays so, is "
+    "told once, and is captured with when it is enabled") {
   for (const Dialect dialect : kDialects) {
     Run run(dialect);
     run.machine.state.switched_on = false;
@@ -166,8 +169,8 @@ TEST_CASE("pf_watch: set skip on lo0 takes our rules out, until it is gone") {
     run.machine.skips_lo0 = true;
     const auto lines = run.put_right();
     REQUIRE(lines.size() == 1);
-    CHECK(
-        contains(lines.front(), "pf skips lo0 now, and our rules are taken out; take lo0 out of `set skip`"));
+    CHECK(contains(lines.front(),
+                   "pf skips lo0 now, and our rules are taken out; take lo0 out of `set skip`"));
     CHECK(run.machine.state.anchors.empty());
     CHECK(run.put_right().empty());
     run.machine.skips_lo0 = false;
@@ -226,7 +229,8 @@ TEST_CASE("pf_watch: what fails once is tried again") {
   run.machine.state.nat.clear();
   run.machine.state.rules.clear();
   run.machine.fail_at = run.machine.changes;
-  CHECK(contains(run.put_right().front(), "nothing is captured any more: others have changed pf, and "));
+  CHECK(contains(run.put_right().front(),
+                 "nothing is captured any more: others have changed pf, and "));
   CHECK(!run.settled());
   const auto lines = run.put_right();
   REQUIRE(lines.size() == 2);
@@ -274,8 +278,8 @@ TEST_CASE("pf_watch: what cannot be put right is told once, with the lines to ad
   const auto lines = run.put_right();
   REQUIRE(lines.size() == 1);
   CHECK(contains(lines.front(),
-                 "nothing is captured any more: others have changed pf, and the main ruleset of pf "
-                 "is not written anew"));
+                 "nothing is captured any more: others have changed pf, and the main ruleset of "
+                 "pf is not written anew"));
   CHECK(contains(lines.front(), "`rdr-anchor \"osproxy\"`"));
   CHECK(run.put_right().empty());
   CHECK(run.machine.state.rules == "block drop in proto tcp from any os \"NMAP\" to any\n");
@@ -286,14 +290,17 @@ TEST_CASE("pf_watch: an address that this machine gets or loses is known to the 
     Run run(dialect, stock_of(dialect));
     int loads = 0;
     const auto count = [&] {
-      loads = static_cast<int>(std::ranges::count_if(run.machine.calls, [](const std::string& call) {
-        return contains(call, " -a ") && contains(call, "-o none -f -");
-      }));
+      loads =
+          static_cast<int>(std::ranges::count_if(run.machine.calls, [](const std::string& call) {
+            return contains(call, " -a ") && contains(call, "-o none -f -");
+          }));
       return loads;
     };
     const int before = count();
-    run.machine.more_interfaces = "lo1: flags=8049<UP> mtu 16384\n\tinet 10.7.7.7 netmask 0xffffffff\n";
-    CHECK(run.put_right() == Lines{"this machine has other addresses now: the rules in pf know them"});
+    run.machine.more_interfaces =
+        "lo1: flags=8049<UP> mtu 16384\n\tinet 10.7.7.7 netmask 0xffffffff\n";
+    CHECK(run.put_right() ==
+          Lines{"this machine has other addresses now: the rules in pf know them"});
     CHECK(count() == before + 1);
     CHECK(run.put_right().empty());
     run.machine.more_interfaces.clear();
@@ -302,7 +309,8 @@ TEST_CASE("pf_watch: an address that this machine gets or loses is known to the 
     CHECK(run.machine.state == run.diverting);
     // Out of force they are not loaded, but with the right ones when they come back.
     REQUIRE(run.held->stop().has_value());
-    run.machine.more_interfaces = "lo1: flags=8049<UP> mtu 16384\n\tinet 10.7.7.7 netmask 0xffffffff\n";
+    run.machine.more_interfaces =
+        "lo1: flags=8049<UP> mtu 16384\n\tinet 10.7.7.7 netmask 0xffffffff\n";
     CHECK(run.put_right().empty());
     CHECK(count() == before + 2);
   }
@@ -315,7 +323,8 @@ TEST_CASE("pf_watch: an address of ours that lo0 has lost comes back, and goes a
       if (there_before) state.aliases = {"198.18.0.1"};
       Run run(dialect, state);
       run.machine.state.aliases.erase("198.18.0.1");
-      CHECK(run.put_right() == Lines{"lo0 had lost 198.18.0.1, osproxy's address: it has it again"});
+      CHECK(run.put_right() ==
+            Lines{"lo0 had lost 198.18.0.1, osproxy's address: it has it again"});
       CHECK(run.machine.state == run.diverting);
       CHECK(run.put_right().empty());
       CHECK(run.held->undo().failures.empty());
@@ -373,33 +382,41 @@ TEST_CASE("pf_watch: macOS: the addresses of VPNs are those that there are") {
   }
 }
 
-TEST_CASE("pf_watch: rules that hold packets give way to a firewall that they cannot be put in front of") {
+TEST_CASE(
+    "pf_watch: rules that hold packets give way to a "
+    "firewall that they cannot be put in front of") {
   Holding run({.switched_on = true, .rules = "block drop all\n"});
   PfMachine& machine = run.machine;
   CHECK(machine.state.rules == "anchor \"osproxy\" all\nblock drop all\n");
-  const std::string firewall = "block drop all\nblock drop in proto tcp from any os \"NMAP\" to any\n";
+  const std::string firewall =
+      "block drop all\nblock drop in proto tcp from any os \"NMAP\" to any\n";
   machine.state.rules = firewall + "anchor \"osproxy\" all\n";
   const auto lines = run.put_right();
   REQUIRE(lines.size() == 1);
-  CHECK(contains(lines.front(),
-                 "our rules are taken out: `block drop all` in the main ruleset of pf stands in front"));
+  CHECK(contains(
+      lines.front(),
+      "our rules are taken out: `block drop all` in the main ruleset of pf stands in front"));
   CHECK(machine.state.anchors.empty());
   CHECK(run.put_right().empty());
   REQUIRE(run.held->stop().has_value());
   REQUIRE(run.held->divert_again(run.loaded).has_value());
   CHECK(machine.state.anchors.empty());
   machine.state.rules = "anchor \"osproxy\" all\n" + firewall;
-  CHECK(contains(run.put_right().front(), "leaves room for osproxy again: new connections are captured"));
+  CHECK(contains(run.put_right().front(),
+                 "leaves room for osproxy again: new connections are captured"));
   CHECK(machine.state.anchors.count("osproxy") == 1);
 }
 
-TEST_CASE("pf_watch: rules that hold packets give way to nat of local sockets and to reassembly of TCP") {
+TEST_CASE(
+    "pf_watch: rules that hold packets give way to nat of local sockets and to reassembly of TCP") {
   for (const bool nat : {true, false}) {
     Holding run({.switched_on = true});
     PfMachine& machine = run.machine;
     const PfState holding = machine.state;
-    if (nat) machine.state.nat = "nat on em0 inet from any to any -> 192.0.2.1\n" + machine.state.nat;
-    if (!nat) machine.state.rules = "scrub all reassemble tcp fragment reassemble\n" + machine.state.rules;
+    if (nat)
+      machine.state.nat = "nat on em0 inet from any to any -> 192.0.2.1\n" + machine.state.nat;
+    if (!nat)
+      machine.state.rules = "scrub all reassemble tcp fragment reassemble\n" + machine.state.rules;
     const auto lines = run.put_right();
     REQUIRE(lines.size() == 1);
     CHECK(contains(lines.front(), nat ? "`nat on em0 inet from any" : "`scrub all reassemble tcp"));
@@ -411,7 +428,8 @@ TEST_CASE("pf_watch: rules that hold packets give way to nat of local sockets an
   }
 }
 
-TEST_CASE("pf_watch: rules that hold packets stay out while main cannot be loaded with them in front") {
+TEST_CASE(
+    "pf_watch: rules that hold packets stay out while main cannot be loaded with them in front") {
   Holding run({.switched_on = true, .rules = "block drop all\n"});
   PfMachine& machine = run.machine;
   machine.state.rules = "block drop all\nanchor \"osproxy\" all\n";

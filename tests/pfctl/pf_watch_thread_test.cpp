@@ -62,7 +62,8 @@ TEST_CASE("pf_watch: the thread notices what is done to pf, and nothing else") {
         [&] { model.state.anchors.clear(); },
         [&] { model.skips_lo0 = true; },
         [&] {
-          model.more_interfaces = "lo1: flags=8049<UP> mtu 16384\n\tinet 10.7.7.7 netmask 0xffffffff\n";
+          model.more_interfaces =
+              "lo1: flags=8049<UP> mtu 16384\n\tinet 10.7.7.7 netmask 0xffffffff\n";
         },
         [&] { model.state.switched_on = false; },
         [&] { model.state.module = false; },
@@ -86,7 +87,8 @@ TEST_CASE("pf_watch: others are let finish before it is told") {
   watched.change([&] {
     watched.model.before_call = [&](const std::string& call) {
       if (call.ends_with(" -v -s Interfaces") && step < kSteps)
-        watched.model.state.rules = fmt::format("pass in proto tcp from any to any port = {}\n", ++step);
+        watched.model.state.rules =
+            fmt::format("pass in proto tcp from any to any port = {}\n", ++step);
     };
     watched.model.state.rules = "pass all\n";
   });
@@ -103,8 +105,8 @@ TEST_CASE("pf_watch: what is not good yet is told again, ever later") {
     const auto begin = std::chrono::steady_clock::now();
     watched.watch->try_again(pfctl::query_view(watched.machine).value());
     CHECK(watched.readable(20s));
-    pauses.push_back(
-        std::chrono::duration_cast<std::chrono::milliseconds>(std::chrono::steady_clock::now() - begin));
+    pauses.push_back(std::chrono::duration_cast<std::chrono::milliseconds>(
+        std::chrono::steady_clock::now() - begin));
   }
   CHECK(pauses.back() >= 32ms);
   watched.watch->expect(pfctl::query_view(watched.machine).value());
@@ -115,7 +117,8 @@ TEST_CASE("pf_watch: what is not good yet is told again, ever later") {
   CHECK(watched.readable(20s));
 }
 
-TEST_CASE("pf_watch: a change while another one is put right, and a failure, are put right as well") {
+TEST_CASE(
+    "pf_watch: a change while another one is put right, and a failure, are put right as well") {
   for (const bool fails : {false, true}) {
     CAPTURE(fails);
     const Folder folder;

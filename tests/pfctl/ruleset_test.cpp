@@ -21,7 +21,8 @@ std::string networks_of(const std::vector<std::string_view>& texts) {
   auto ruleset = minimal();
   for (const auto text : texts) ruleset.excluded.push_back(network(text));
   std::string kept;
-  for (const auto& each : pfctl::validated(ruleset).value().excluded) kept += base::to_string(each) + " ";
+  for (const auto& each : pfctl::validated(ruleset).value().excluded)
+    kept += base::to_string(each) + " ";
   return kept;
 }
 
@@ -29,7 +30,8 @@ std::string ports_of(std::vector<base::PortRange> ports) {
   auto ruleset = minimal();
   ruleset.ports = std::move(ports);
   std::string kept;
-  for (const auto& each : pfctl::validated(ruleset).value().ports) kept += base::to_string(each) + " ";
+  for (const auto& each : pfctl::validated(ruleset).value().ports)
+    kept += base::to_string(each) + " ";
   return kept;
 }
 
@@ -46,7 +48,8 @@ TEST_CASE("ruleset: ports are sorted and merged") {
 
 TEST_CASE("ruleset: a network inside another is dropped, duplicates too") {
   CHECK(networks_of({"10.1.0.0/16", "10.0.0.0/8", "10.0.0.0/8", "10.0.0.0/9"}) == "10.0.0.0/8 ");
-  CHECK(networks_of({"fe80::1", "192.0.2.1", "fe80::/10", "192.0.2.2"}) == "192.0.2.1 192.0.2.2 fe80::/10 ");
+  CHECK(networks_of({"fe80::1", "192.0.2.1", "fe80::/10", "192.0.2.2"}) ==
+        "192.0.2.1 192.0.2.2 fe80::/10 ");
   CHECK(networks_of({"0.0.0.0/0", "255.255.255.255", "::1"}) == "0.0.0.0/0 ::1 ");
   CHECK(networks_of({"::/0", "2001:db8::/32", "1.2.3.4"}) == "1.2.3.4 ::/0 ");
   CHECK(networks_of({"10.0.0.0/9", "10.128.0.0/9"}) == "10.0.0.0/9 10.128.0.0/9 ");

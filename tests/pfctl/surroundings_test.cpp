@@ -25,10 +25,11 @@ std::string message(std::uint16_t type, const std::string& payload) {
 TEST_CASE("surroundings: output chains of others, by family, type and priority") {
   const Namespace fresh;
   CHECK(pfctl::output_chains().value().empty());
-  run("nft 'table ip a { chain out { type nat hook output priority -110; }; chain in { type filter hook "
-      "input priority 0; }; "
-      "chain none { }; }; table inet b { chain c { type filter hook output priority 5; }; }'");
-  const std::vector<pfctl::OutputChain> expected{{"ip a", "out", "nat", -110}, {"inet b", "c", "filter", 5}};
+  run("nft 'table ip a { chain out { type nat hook output priority -110; }; chain in { type "
+      "filter hook input priority 0; }; chain none { }; }; table inet b { chain c { type filter "
+      "hook output priority 5; }; }'");
+  const std::vector<pfctl::OutputChain> expected{{"ip a", "out", "nat", -110},
+                                                 {"inet b", "c", "filter", 5}};
   CHECK(pfctl::output_chains().value() == expected);
 }
 
@@ -41,8 +42,8 @@ TEST_CASE("surroundings: our own table is not somebody else's") {
 TEST_CASE("surroundings: routing rules that look at marks") {
   const Namespace fresh;
   CHECK(pfctl::mark_rules().value().empty());
-  run("ip rule add fwmark 0x10/0xff priority 100 lookup 7; ip -6 rule add fwmark 3 priority 200 lookup 7; ip "
-      "rule add from 10.0.0.1 lookup 7");
+  run("ip rule add fwmark 0x10/0xff priority 100 lookup 7; ip -6 rule add fwmark 3 priority 200 "
+      "lookup 7; ip rule add from 10.0.0.1 lookup 7");
   const std::vector<pfctl::MarkRule> expected{{100, 0x10, 0xff}, {200, 3, 0xffffffff}};
   CHECK(pfctl::mark_rules().value() == expected);
 }
@@ -60,6 +61,7 @@ TEST_CASE("surroundings: dumps that end, fail or are cut short") {
   CHECK(read(message(2, std::string("\xff\xff\xff\xff", 4))).error().os_code == 1);
   CHECK(read(message(2, "")).has_error());
   const std::string whole = message(0xa03, std::string(4, '\0'));
-  for (std::size_t size = 1; size < whole.size(); ++size) CHECK(read(whole.substr(0, size)).has_error());
+  for (std::size_t size = 1; size < whole.size(); ++size)
+    CHECK(read(whole.substr(0, size)).has_error());
   CHECK(chains.empty());
 }

@@ -48,7 +48,8 @@ bool comes_true(Condition condition) {
 }
 
 /// The pid that `attributor` names, given all the time that a busy machine may need; 0: unknown.
-pid_t owner_pid(Attributor& attributor, const base::Endpoint& source, const base::Endpoint& destination) {
+pid_t owner_pid(Attributor& attributor, const base::Endpoint& source,
+                const base::Endpoint& destination) {
   const auto owner = attributor.owner_of({source, destination}, std::chrono::seconds{30});
   return owner.process ? owner.process->id.pid : 0;
 }
@@ -215,7 +216,9 @@ TEST_CASE("attribution: a process that has become another user") {
     wire.send(local_end(as_nobody.get()).port());
     (void)wire.receive();
   }};
-  CHECK(attributor->owner_of({loopback(child.wire().receive()), listener.endpoint()}).process->uid == 0);
+  CHECK(
+      attributor->owner_of({loopback(child.wire().receive()), listener.endpoint()}).process->uid ==
+      0);
   child.wire().send(1);
   const auto owner = attributor->owner_of({loopback(child.wire().receive()), listener.endpoint()});
   CHECK(owner.socket->uid == 65534);
@@ -359,8 +362,8 @@ TEST_CASE("attribution: the many rings of one user hold no search up") {
       std::array<char, 120> parameters{};  // struct io_uring_params
       const auto ring = static_cast<int>(::syscall(SYS_io_uring_setup, 1, parameters.data()));
       constexpr unsigned kRegisterFiles = 2;  // IORING_REGISTER_FILES
-      good = ring >= 0 &&
-             ::syscall(SYS_io_uring_register, ring, kRegisterFiles, files.data(), files.size()) == 0;
+      good = ring >= 0 && ::syscall(SYS_io_uring_register, ring, kRegisterFiles, files.data(),
+                                    files.size()) == 0;
     }
     wire.send(good ? 1 : 0);
     (void)wire.receive();
@@ -381,7 +384,9 @@ TEST_CASE("attribution: the many rings of one user hold no search up") {
   CHECK(took < std::chrono::milliseconds{500});
 }
 
-TEST_CASE("attribution: a descriptor in flight in a UNIX socket has no process, but a user and a cgroup") {
+TEST_CASE(
+    "attribution: a descriptor in flight in a UNIX socket "
+    "has no process, but a user and a cgroup") {
   const Listener listener{"127.0.0.1"};
   const Child child{[&](const Child::Wire& wire) { leave_in_flight(listener, wire); }};
   auto attributor = Attributor::open();
@@ -413,7 +418,8 @@ TEST_CASE("attribution: a socket that is bound to a device") {
     if (owner.socket) CHECK(owner.socket->interface == interface);
   }
   // The device is known without a search for the process.
-  const auto glance = Attributor::open()->owner_soon({local_end(fd.get()), to, Transport::tcp, interface});
+  const auto glance =
+      Attributor::open()->owner_soon({local_end(fd.get()), to, Transport::tcp, interface});
   CHECK(glance.needs_search);
   CHECK_FALSE(glance.owner.process);
   REQUIRE(glance.owner.socket);
@@ -522,7 +528,8 @@ TEST_CASE("attribution: an owner with 5000 descriptors, at both ends of its tabl
   auto attributor = Attributor::open();
   for (int i = 0; i < 3; ++i) {
     CAPTURE(i);
-    CHECK(owner_pid(*attributor, loopback(child.wire().receive()), listener.endpoint()) == child.pid());
+    CHECK(owner_pid(*attributor, loopback(child.wire().receive()), listener.endpoint()) ==
+          child.pid());
   }
 }
 
@@ -536,9 +543,10 @@ TEST_CASE("attribution: process numbers that start again from the bottom") {
       std::ifstream limit_file("/proc/sys/kernel/pid_max");
       pid_t limit = 0;
       limit_file >> limit;
-      const bool ready = ::mount("none", "/", nullptr, MS_REC | MS_PRIVATE, nullptr) == 0 &&
-                         ::mount("proc", "/proc", "proc", 0, nullptr) == 0 &&
-                         (std::ofstream("/proc/sys/kernel/ns_last_pid") << limit - 4).flush().good();
+      const bool ready =
+          ::mount("none", "/", nullptr, MS_REC | MS_PRIVATE, nullptr) == 0 &&
+          ::mount("proc", "/proc", "proc", 0, nullptr) == 0 &&
+          (std::ofstream("/proc/sys/kernel/ns_last_pid") << limit - 4).flush().good();
       auto attributor = Attributor::open();
       std::uint64_t right = 0, wrapped = 0;
       std::vector<Child> children;
@@ -563,13 +571,14 @@ TEST_CASE("attribution: the time limit is kept") {
   auto attributor = Attributor::open();
   const auto fd = connect_to(listener.endpoint());
   // No time at all: whoever was not seen before is unknown.
-  const auto owner =
-      attributor->owner_of({local_end(fd.get()), listener.endpoint()}, std::chrono::milliseconds{0});
+  const auto owner = attributor->owner_of({local_end(fd.get()), listener.endpoint()},
+                                          std::chrono::milliseconds{0});
   CHECK(owner.socket);
   CHECK_FALSE(owner.process);
   CHECK_FALSE(owner.in_time);
   const Sought one{local_end(fd.get()), listener.endpoint()};
-  for (const Owner& each : attributor->owners_of(std::vector{one, one}, std::chrono::milliseconds{0}))
+  for (const Owner& each :
+       attributor->owners_of(std::vector{one, one}, std::chrono::milliseconds{0}))
     CHECK_FALSE(each.in_time);
   CHECK(attributor->owner_of(one).in_time);
   CHECK(owner_pid(*attributor, local_end(fd.get()), listener.endpoint()) == ::getpid());

@@ -37,7 +37,8 @@ struct Machine {
                         if (!processes.contains(pid)) return std::nullopt;
                         return ProcessRecord{{pid, 1}, 0, 0, 0, processes[pid], {}, 0};
                       },
-                      [](pid_t) { return std::string{}; }, [](pid_t) { return std::vector<std::string>{}; }};
+                      [](pid_t) { return std::string{}; },
+                      [](pid_t) { return std::vector<std::string>{}; }};
     return made;
   }
   BsdAttribution attribution() {
@@ -118,7 +119,8 @@ TEST_CASE("BsdAttribution: the process named has ended") {
   machine.findable[1] = {200, 6};
   auto attribution = machine.attribution();
   CHECK(!attribution.owner_soon(kSource, kDestination, Transport::tcp));
-  CHECK(attribution.owner_of(kSource, kDestination, 200ms, Transport::tcp).process->name == "worker");
+  CHECK(attribution.owner_of(kSource, kDestination, 200ms, Transport::tcp).process->name ==
+        "worker");
 }
 
 TEST_CASE("BsdAttribution: unknown is an answer") {
@@ -143,7 +145,8 @@ TEST_CASE("BsdAttribution: unknown is an answer") {
   CHECK(!attribution.table());
 }
 
-TEST_CASE("BsdAttribution: TCP and UDP are different tables, a socket younger than the table is found") {
+TEST_CASE(
+    "BsdAttribution: TCP and UDP are different tables, a socket younger than the table is found") {
   auto machine = machine_with_curl();
   auto attribution = machine.attribution();
   CHECK(attribution.owner_of(kSource, kDestination, 200ms, Transport::tcp).socket);

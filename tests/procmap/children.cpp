@@ -33,9 +33,11 @@ void must(bool good, std::source_location where = std::source_location::current(
 }  // namespace
 
 Listener::Listener(const std::string& address, int backlog)
-    : fd_(::socket(family_of(boost::asio::ip::make_address(address)), SOCK_STREAM | SOCK_CLOEXEC, 0)) {
+    : fd_(::socket(family_of(boost::asio::ip::make_address(address)), SOCK_STREAM | SOCK_CLOEXEC,
+                   0)) {
   const int off = 0;
-  if (address == "::") must(::setsockopt(fd_.get(), IPPROTO_IPV6, IPV6_V6ONLY, &off, sizeof off) == 0);
+  if (address == "::")
+    must(::setsockopt(fd_.get(), IPPROTO_IPV6, IPV6_V6ONLY, &off, sizeof off) == 0);
   const base::Endpoint wanted{boost::asio::ip::make_address(address), 0};
   must(::bind(fd_.get(), wanted.data(), static_cast<socklen_t>(wanted.size())) == 0);
   must(::listen(fd_.get(), backlog) == 0);
@@ -46,7 +48,8 @@ base::UniqueFd connect_to(const base::Endpoint& destination, bool wait, bool map
   const int family = mapped ? AF_INET6 : family_of(destination.address());
   base::UniqueFd fd{::socket(family, SOCK_STREAM | (wait ? 0 : SOCK_NONBLOCK), 0)};
   base::Endpoint to = destination;
-  if (mapped) to.address(boost::asio::ip::make_address_v6(boost::asio::ip::v4_mapped, to.address().to_v4()));
+  if (mapped)
+    to.address(boost::asio::ip::make_address_v6(boost::asio::ip::v4_mapped, to.address().to_v4()));
   const int done = ::connect(fd.get(), to.data(), static_cast<socklen_t>(to.size()));
   if (done != 0 && errno != EINPROGRESS) fd.reset();
   return fd;
@@ -91,7 +94,8 @@ Child::Child(const std::function<void(const Wire&)>& body) : wire_(base::UniqueF
   wire_ = Wire{std::move(ours)};
 }
 
-Child::Child(Child&& other) noexcept : wire_(std::move(other.wire_)), pid_(std::exchange(other.pid_, 0)) {}
+Child::Child(Child&& other) noexcept
+    : wire_(std::move(other.wire_)), pid_(std::exchange(other.pid_, 0)) {}
 
 void Child::end() {
   if (pid_ == 0) return;

@@ -24,13 +24,13 @@ class Listener {
   base::Endpoint endpoint_;
 };
 
-/// Connected to `destination`; with `wait` false it is left in SYN-SENT when nobody answers. `mapped`: by an
-/// IPv6 socket although the destination is IPv4. Stays open over execve(2).
+/// Connected to `destination`; with `wait` false it is left in SYN-SENT when nobody answers.
+/// `mapped`: by an IPv6 socket although the destination is IPv4. Stays open over execve(2).
 base::UniqueFd connect_to(const base::Endpoint& destination, bool wait = true, bool mapped = false);
 base::Endpoint local_end(int socket);
 
-/// A process that runs `body` and ends. `body` gets a Wire to the test, and none of the test's descriptors
-/// but 0-2.
+/// A process that runs `body` and ends. `body` gets a Wire to the test, and none of the test's
+/// descriptors but 0-2.
 class Child {
  public:
   class Wire {

@@ -63,7 +63,8 @@ TEST_CASE("parse_freebsd_pcblist: TCP and UDP") {
     for (const bool tcp : {true, false}) {
       CAPTURE(release.name);
       CAPTURE(tcp);
-      const auto parsed = parse_freebsd_pcblist(table(release, tcp), tcp ? Transport::tcp : Transport::udp);
+      const auto parsed =
+          parse_freebsd_pcblist(table(release, tcp), tcp ? Transport::tcp : Transport::udp);
       REQUIRE(parsed);
       CHECK(!parsed->changed);
       REQUIRE(parsed->sockets.size() == std::size(kWanted));
@@ -166,7 +167,8 @@ TEST_CASE("parse_freebsd_files: cut at every offset, lengths that lie") {
 /// From the connection to the process, as attribution does it.
 TEST_CASE("FreeBSD: from the addresses to the process") {
   const auto table_of = parse_freebsd_pcblist(table(kReleases[0], true), Transport::tcp);
-  const auto holders = parse_freebsd_files(file(7, 3, 2, kWanted[0].name) + file(8, 3, 2, kWanted[1].name));
+  const auto holders =
+      parse_freebsd_files(file(7, 3, 2, kWanted[0].name) + file(8, 3, 2, kWanted[1].name));
   REQUIRE(table_of);
   REQUIRE(holders);
   const auto* socket =

@@ -65,10 +65,12 @@ TEST_CASE("parse_lsof: the TCP and UDP sockets with their holders") {
 
 TEST_CASE("find_lsof: by addresses and transport") {
   const auto sockets = parse_lsof(kText);
-  const auto* tcp = find_lsof(sockets, at("192.0.2.1:40000"), at("198.51.100.7:443"), Transport::tcp);
+  const auto* tcp =
+      find_lsof(sockets, at("192.0.2.1:40000"), at("198.51.100.7:443"), Transport::tcp);
   REQUIRE(tcp);
   CHECK(tcp->descriptor == 21);
-  const auto* udp = find_lsof(sockets, at("192.0.2.1:5353"), at("224.0.0.251:5353"), Transport::udp);
+  const auto* udp =
+      find_lsof(sockets, at("192.0.2.1:5353"), at("224.0.0.251:5353"), Transport::udp);
   REQUIRE(udp);
   CHECK(udp->descriptor == 22);
   CHECK(!find_lsof(sockets, at("192.0.2.1:5353"), at("224.0.0.251:5353"), Transport::tcp));
@@ -80,7 +82,8 @@ TEST_CASE("parse_lsof: cut at every offset gives the first sockets only") {
     CAPTURE(size);
     const auto parsed = parse_lsof(std::string(kText.substr(0, size)));
     REQUIRE(parsed.size() <= whole.size());
-    for (std::size_t i = 0; i < parsed.size(); ++i) CHECK(parsed[i].socket.local == whole[i].socket.local);
+    for (std::size_t i = 0; i < parsed.size(); ++i)
+      CHECK(parsed[i].socket.local == whole[i].socket.local);
   }
 }
 

@@ -13,8 +13,8 @@ std::string stat_text(const std::string& comm) {
 }
 
 constexpr std::string_view kStatus =
-    "Name:\tcurl\nUmask:\t0022\nState:\tS "
-    "(sleeping)\nTgid:\t4711\nNgid:\t0\nPid:\t4712\nPPid:\t42\nTracerPid:\t0\n"
+    "Name:\tcurl\nUmask:\t0022\nState:\tS (sleeping)\nTgid:\t4711\nNgid:\t0\nPid:\t4712\n"
+    "PPid:\t42\nTracerPid:\t0\n"
     "Uid:\t1000\t1001\t1002\t1003\nGid:\t100\t101\t102\t103\nFDSize:\t64\n";
 
 }  // namespace
@@ -34,7 +34,8 @@ TEST_CASE("proc_parse: stat, whatever the name holds") {
 TEST_CASE("proc_parse: another image in any of its addresses is another image") {
   const auto image = [](const std::string& text) { return parse_stat(text)->image; };
   const std::string text = stat_text("curl");
-  for (const char* field : {" 26000", " 27000", " 28000", " 47000", " 48000", " 49000", " 50000", " 51000"}) {
+  for (const char* field :
+       {" 26000", " 27000", " 28000", " 47000", " 48000", " 49000", " 50000", " 51000"}) {
     std::string other = text;
     other.replace(other.find(field), 6, " 77777");
     CAPTURE(field);
@@ -72,7 +73,8 @@ TEST_CASE("proc_parse: status") {
   CHECK(parse_status(kStatus.substr(0, end)));
   // The kernel escapes a newline in the name, so that a name cannot stand for a line.
   CHECK(parse_status("Name:\t\\nTgid:\t9\nTgid:\t1\nUid:\t1 2 3 4\nGid:\t1 2 3 4\n")->tgid == 1);
-  CHECK(parse_status("Tgid:\t1\nUid:\t0\t4294967295\t0\t0\nGid:\t0\t0\t0\t0\n")->uid == 4294967295U);
+  CHECK(parse_status("Tgid:\t1\nUid:\t0\t4294967295\t0\t0\nGid:\t0\t0\t0\t0\n")->uid ==
+        4294967295U);
   CHECK_FALSE(parse_status("Tgid:\t1\nUid:\t0\t4294967296\t0\t0\nGid:\t0\t0\t0\t0\n"));
 }
 
@@ -105,8 +107,9 @@ TEST_CASE("proc_parse: names of files") {
   CHECK(without_deleted(" (deleted)").empty());
   CHECK(parse_socket_link("socket:[123]") == 123);
   CHECK(parse_socket_link("socket:[4294967295]") == 4294967295U);
-  for (const char* other : {"", "socket:[", "socket:[]", "socket:[-1]", "socket:[12", "socket:[1x]",
-                            "socket:[4294967296]", "pipe:[123]", "/socket:[1]", "anon_inode:[eventpoll]"}) {
+  for (const char* other :
+       {"", "socket:[", "socket:[]", "socket:[-1]", "socket:[12", "socket:[1x]",
+        "socket:[4294967296]", "pipe:[123]", "/socket:[1]", "anon_inode:[eventpoll]"}) {
     CAPTURE(other);
     CHECK(parse_socket_link(other) == 0);
   }
@@ -119,7 +122,8 @@ TEST_CASE("proc_parse: the registered sockets of an io_uring") {
       "pos:\t0\nSQEs:\t1\n    0: opcode:CONNECT, fd:1\nUserFiles:\t4\n    1: socket:[93325]\n"
       "    2: /dev/null\n32767: socket:[12]\nUserBufs:\t1\n    0: socket:[77]\n";
   CHECK(parse_ring_sockets(whole) == std::vector<std::uint32_t>{93325, 12});
-  const std::string wide = "UserFiles:\t4\n    1: socket:[93325]\n   22: socket:[12]\nUserBufs:\t0\n";
+  const std::string wide =
+      "UserFiles:\t4\n    1: socket:[93325]\n   22: socket:[12]\nUserBufs:\t0\n";
   CHECK(parse_ring_sockets(wide) == std::vector<std::uint32_t>{93325, 12});
   CHECK(parse_ring_sockets("UserFiles:\t0\nUserBufs:\t0\n")->empty());
   CHECK(parse_ring_sockets("UserFiles:\t1\n    0: TCP\n")->empty());

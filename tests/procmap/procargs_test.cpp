@@ -56,8 +56,8 @@ TEST_CASE("parse_procargs: cut at every offset") {
     REQUIRE(parsed->argv.size() <= argv.size());
     for (std::size_t i = 0; i < parsed->argv.size(); ++i) {
       // The last one may be cut.
-      CHECK(
-          (i + 1 == parsed->argv.size() ? argv[i].starts_with(parsed->argv[i]) : argv[i] == parsed->argv[i]));
+      CHECK((i + 1 == parsed->argv.size() ? argv[i].starts_with(parsed->argv[i])
+                                          : argv[i] == parsed->argv[i]));
     }
   }
 }

@@ -1,4 +1,5 @@
-// Names beside the executable's: argv[0] and scripts, for each interpreter's own way to take options.
+// Names beside the executable's: argv[0] and scripts, for each interpreter's own way to take
+// options.
 #include "procmap/program_names.h"
 
 #include "tests/test.h"
@@ -64,13 +65,17 @@ TEST_CASE("program_names: an interpreter is called by its script") {
       {"/usr/bin/python3.11", {"python3.11", "-m"}, {}},
       {"/usr/bin/python3.11", {"python3.11", "-W"}, {}},
       {"/bin/dash", {"sh", "-ec", "curl x", "name"}, {"sh"}},
-      {"/bin/bash", {"bash", "-e", "-o", "pipefail", "+x", "/opt/update.sh", "all"}, {"/opt/update.sh"}},
+      {"/bin/bash",
+       {"bash", "-e", "-o", "pipefail", "+x", "/opt/update.sh", "all"},
+       {"/opt/update.sh"}},
       {"/bin/bash", {"/bin/bash", "./gradlew", "build"}, {"./gradlew"}},
       {"/usr/bin/perl5.36.0", {"perl5.36.0", "-w", "-I", "lib", "x.pl"}, {"x.pl"}},
       {"/usr/bin/ruby3.1", {"ruby3.1", "-rset", "bundle"}, {"bundle"}},
       {"/usr/bin/php8.2", {"php8.2", "-f", "a.php"}, {"a.php"}},
       {"/usr/bin/php8.2", {"php8.2", "-r", "echo 1;"}, {}},
-      {"/opt/jdk-17/bin/java", {"java", "-Xmx1g", "-cp", "a:b", "-jar", "app.jar", "x"}, {"app.jar"}},
+      {"/opt/jdk-17/bin/java",
+       {"java", "-Xmx1g", "-cp", "a:b", "-jar", "app.jar", "x"},
+       {"app.jar"}},
       {"/opt/jdk-17/bin/java",
        {"java", "--class-path", "a", "-Dx=y", "org.example.Main"},
        {"org.example.Main"}},

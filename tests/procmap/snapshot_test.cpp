@@ -60,7 +60,8 @@ TEST_CASE("snapshot: a fetch that takes long still serves those that waited for 
   CHECK(world.fetches == 1);
 }
 
-TEST_CASE("snapshot: what is not there is looked for in a table that is not older than the question") {
+TEST_CASE(
+    "snapshot: what is not there is looked for in a table that is not older than the question") {
   World world{{1}};
   auto snapshot = world.snapshot();
   CHECK(*snapshot.find(look_for(1)));

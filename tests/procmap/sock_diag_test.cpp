@@ -63,8 +63,8 @@ std::string v4_body() {
 template <class Address>
 Address bytes_of(const base::Endpoint& endpoint) {
   Address address;
-  REQUIRE(::inet_pton(sizeof address == 4 ? AF_INET : AF_INET6, endpoint.address().to_string().c_str(),
-                      &address) == 1);
+  REQUIRE(::inet_pton(sizeof address == 4 ? AF_INET : AF_INET6,
+                      endpoint.address().to_string().c_str(), &address) == 1);
   return address;
 }
 
@@ -86,8 +86,8 @@ inet_diag_req_v2 request_in(const std::string& bytes, std::uint16_t flags) {
 }  // namespace
 
 TEST_CASE("sock_diag: the exact query is laid out as the kernel's header says") {
-  const auto v4 =
-      request_in(encode_exact_query(Family::v4, {at("192.0.2.1:40000"), at("198.51.100.7:443")}, 42), 0);
+  const auto v4 = request_in(
+      encode_exact_query(Family::v4, {at("192.0.2.1:40000"), at("198.51.100.7:443")}, 42), 0);
   CHECK(v4.sdiag_family == AF_INET);
   CHECK(ntohs(v4.id.idiag_sport) == 40000);
   CHECK(ntohs(v4.id.idiag_dport) == 443);
@@ -98,8 +98,8 @@ TEST_CASE("sock_diag: the exact query is laid out as the kernel's header says") 
   CHECK(v4.id.idiag_cookie[0] == INET_DIAG_NOCOOKIE);
   CHECK(v4.id.idiag_cookie[1] == INET_DIAG_NOCOOKIE);
 
-  const auto v6 =
-      request_in(encode_exact_query(Family::v6, {at("[2001:db8::1]:1"), at("[2001:db8::2]:65535")}, 42), 0);
+  const auto v6 = request_in(
+      encode_exact_query(Family::v6, {at("[2001:db8::1]:1"), at("[2001:db8::2]:65535")}, 42), 0);
   CHECK(v6.sdiag_family == AF_INET6);
   CHECK(ntohs(v6.id.idiag_dport) == 65535);
   const auto source = bytes_of<in6_addr>(at("[2001:db8::1]:1"));
@@ -118,9 +118,10 @@ TEST_CASE("sock_diag: the dump query asks for every state") {
 }
 
 TEST_CASE("sock_diag: a socket is read whole") {
-  const std::string bytes = message(
-      SOCK_DIAG_BY_FAMILY, v4_body() + attribute(INET_DIAG_SHUTDOWN, "x") + cgroup_attribute(0x1234567890) +
-                               attribute(INET_DIAG_MARK, std::string("\x04\x03\x02\x01", 4)));
+  const std::string bytes =
+      message(SOCK_DIAG_BY_FAMILY,
+              v4_body() + attribute(INET_DIAG_SHUTDOWN, "x") + cgroup_attribute(0x1234567890) +
+                  attribute(INET_DIAG_MARK, std::string("\x04\x03\x02\x01", 4)));
   std::string_view rest = bytes;
   const auto reply = decode_reply(rest);
   REQUIRE(reply);
@@ -142,7 +143,8 @@ TEST_CASE("sock_diag: IPv6, and IPv4 inside it") {
   const auto local = bytes_of<in6_addr>(at("[2001:db8::1]:1"));
   in6_addr mapped;
   REQUIRE(::inet_pton(AF_INET6, "::ffff:198.51.100.7", &mapped) == 1);
-  const std::string bytes = message(SOCK_DIAG_BY_FAMILY, socket_body(AF_INET6, &local, &mapped, 16));
+  const std::string bytes =
+      message(SOCK_DIAG_BY_FAMILY, socket_body(AF_INET6, &local, &mapped, 16));
   std::string_view rest = bytes;
   const auto reply = decode_reply(rest);
   REQUIRE(reply);
@@ -153,8 +155,9 @@ TEST_CASE("sock_diag: IPv6, and IPv4 inside it") {
 
 TEST_CASE("sock_diag: messages follow each other") {
   const std::int32_t code = -ENOENT;
-  const std::string bytes = message(SOCK_DIAG_BY_FAMILY, v4_body(), 1) + message(NLMSG_DONE, "\0\0\0", 2) +
-                            message(NLMSG_ERROR, {reinterpret_cast<const char*>(&code), sizeof code}, 3);
+  const std::string bytes =
+      message(SOCK_DIAG_BY_FAMILY, v4_body(), 1) + message(NLMSG_DONE, "\0\0\0", 2) +
+      message(NLMSG_ERROR, {reinterpret_cast<const char*>(&code), sizeof code}, 3);
   std::string_view rest = bytes;
   CHECK(decode_reply(rest)->kind == DiagReply::Kind::socket);
   CHECK(decode_reply(rest)->kind == DiagReply::Kind::done);
@@ -194,7 +197,8 @@ TEST_CASE("sock_diag: attributes that lie about their length are passed over") {
     return decode_reply(rest)->socket.facts.cgroup_id;
   };
   CHECK(cgroup_of(good) == 5);
-  for (std::size_t size = 0; size < good.size(); ++size) CHECK(cgroup_of(good.substr(0, size)) == 0);
+  for (std::size_t size = 0; size < good.size(); ++size)
+    CHECK(cgroup_of(good.substr(0, size)) == 0);
   for (const std::uint16_t length : {0, 1, 3, 13, 0xffff}) {
     std::string lie = good;
     std::memcpy(lie.data(), &length, sizeof length);

@@ -66,11 +66,15 @@ TEST_CASE("who: one JSON object a line") {
     begin = end + 1;
   }
   REQUIRE(lines.size() == 3);
-  CHECK(lines[0] == nlohmann::json::parse(
-                        R"({"local": "[::]:443", "remote": null, "state": "LISTEN", "process": null})"));
+  CHECK(lines[0] ==
+        nlohmann::json::parse(
+            R"({"local": "[::]:443", "remote": null, "state": "LISTEN", "process": null})"));
   CHECK(lines[1] ==
-        nlohmann::json::parse(R"({"local": "[2001:db8::1]:1", "remote": "[2001:db8::2]:2", "state": "ESTAB",
-      "process": {"pid": 4711, "ppid": 42, "name": "curl", "exe": "/usr/bin/curl", "argv": ["curl", "-v"], "user": "ann",
+        nlohmann::json::parse(
+            R"({"local": "[2001:db8::1]:1", "remote": "[2001:db8::2]:2", "state": "ESTAB",
+      "process": {"pid": 4711, "ppid": 42, "name": "curl", "exe": "/usr/bin/curl",
+      "argv": ["curl", "-v"],
+      "user": "ann",
                   "start_time": "1970-01-01T00:00:01.000000Z"}})"));
   CHECK(lines[2]["process"]["argv"] == nlohmann::json{"\ufffd\n", "\"", ""});
 }
@@ -96,7 +100,8 @@ TEST_CASE("who: ends of sockets as they are typed") {
   for (const char* bad : {"", ":", "0", "65536", ":0", ":65536", ":-1", ":443x", "443x", "192.0.2",
                           "192.0.2.1:0", "[192.0.2.1]", "localhost:80", "localhost", " :443"}) {
     CAPTURE(bad);
-    CHECK(parse_socket_end(bad).error().text == fmt::format("'{}' is neither a port nor an address", bad));
+    CHECK(parse_socket_end(bad).error().text ==
+          fmt::format("'{}' is neither a port nor an address", bad));
   }
 }
 
@@ -127,7 +132,9 @@ TEST_CASE("who: names of programs drive no terminal") {
 
 TEST_CASE("who: either end matches") {
   const auto connection = row("192.0.2.1:40000", "198.51.100.7:443", "ESTAB", nullptr);
-  const auto matches = [&](const char* text) { return parse_socket_end(text)->matches(connection); };
+  const auto matches = [&](const char* text) {
+    return parse_socket_end(text)->matches(connection);
+  };
   CHECK(matches(":443"));
   CHECK(matches(":40000"));
   CHECK(matches("198.51.100.7:443"));

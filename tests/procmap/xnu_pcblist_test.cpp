@@ -58,8 +58,8 @@ std::string group(const Release& release, const Wanted& wanted, bool tcp) {
   put(socket, 64, wanted.uid);
   put(socket, 68, wanted.pid);
   put(socket, 72, wanted.effective_pid);
-  std::string bytes = inpcb + socket + record(0x02, 32 + release.growth) + record(0x04, 32 + release.growth) +
-                      record(0x08, 136 + release.growth);
+  std::string bytes = inpcb + socket + record(0x02, 32 + release.growth) +
+                      record(0x04, 32 + release.growth) + record(0x08, 136 + release.growth);
   if (!tcp) return bytes;
   std::string control = record(0x20, 204 + release.growth);
   put(control, 36, std::int32_t{wanted.state});
@@ -84,7 +84,8 @@ TEST_CASE("parse_xnu_pcblist: every release, TCP and UDP") {
       CAPTURE(release.name);
       CAPTURE(tcp);
       if (release.tcp_group != 0)
-        REQUIRE(group(release, kWanted[0], tcp).size() == (tcp ? release.tcp_group : release.udp_group));
+        REQUIRE(group(release, kWanted[0], tcp).size() ==
+                (tcp ? release.tcp_group : release.udp_group));
       const auto parsed = parse_xnu_pcblist(table(release, tcp));
       REQUIRE(parsed);
       CHECK(!parsed->changed);
@@ -96,7 +97,8 @@ TEST_CASE("parse_xnu_pcblist: every release, TCP and UDP") {
         CHECK(socket.uid == kWanted[i].uid);
         CHECK(socket.last_pid == kWanted[i].pid);
         CHECK(socket.effective_pid == kWanted[i].effective_pid);
-        CHECK(socket.pid() == (kWanted[i].effective_pid != 0 ? kWanted[i].effective_pid : kWanted[i].pid));
+        CHECK(socket.pid() ==
+              (kWanted[i].effective_pid != 0 ? kWanted[i].effective_pid : kWanted[i].pid));
         CHECK(socket.state == (tcp ? kWanted[i].state : -1));
         CHECK(socket.name == 0xfffffe0012345678);
       }
@@ -116,7 +118,8 @@ TEST_CASE("parse_xnu_pcblist: cut at every offset") {
 }
 
 TEST_CASE("parse_xnu_pcblist: another generation at the end") {
-  const auto parsed = parse_xnu_pcblist(header(1, 7) + group(kReleases[1], kWanted[0], true) + header(2, 8));
+  const auto parsed =
+      parse_xnu_pcblist(header(1, 7) + group(kReleases[1], kWanted[0], true) + header(2, 8));
   REQUIRE(parsed);
   CHECK(parsed->changed);
   CHECK(parsed->sockets.size() == 1);
@@ -134,8 +137,8 @@ TEST_CASE("parse_xnu_pcblist: no sockets") {
 TEST_CASE("parse_xnu_pcblist: unknown kinds are passed over, wherever they stand") {
   const auto strange = record(0x40, 60);
   const auto parsed =
-      parse_xnu_pcblist(header(2, 7) + strange + group(kReleases[1], kWanted[0], true) + strange + strange +
-                        group(kReleases[1], kWanted[1], true) + strange + header(2, 7));
+      parse_xnu_pcblist(header(2, 7) + strange + group(kReleases[1], kWanted[0], true) + strange +
+                        strange + group(kReleases[1], kWanted[1], true) + strange + header(2, 7));
   REQUIRE(parsed);
   REQUIRE(parsed->sockets.size() == 2);
   CHECK(parsed->sockets[0].last_pid == 100);
@@ -184,8 +187,8 @@ TEST_CASE("parse_xnu_pcblist: link-local and v4-mapped addresses") {
   CHECK(parsed->sockets[1].remote == at("192.0.2.2:443"));
 }
 
-std::string fdinfo(std::int32_t family, std::int32_t protocol, std::int32_t kind, std::uint8_t vflag,
-                   const char* local, const char* remote) {
+std::string fdinfo(std::int32_t family, std::int32_t protocol, std::int32_t kind,
+                   std::uint8_t vflag, const char* local, const char* remote) {
   std::string bytes(792, '\0');
   put(bytes, 160, std::uint64_t{55});
   put(bytes, 180, protocol);
@@ -207,7 +210,8 @@ TEST_CASE("parse_xnu_socket_fdinfo: TCP and UDP sockets, nothing else") {
   CHECK(tcp->socket.local == at("192.0.2.1:40000"));
   CHECK(tcp->socket.remote == at("198.51.100.7:443"));
   CHECK(tcp->socket.name == 55);
-  const auto udp = parse_xnu_socket_fdinfo(fdinfo(30, 17, 1, 2, "[2001:db8::1]:1", "[2001:db8::2]:53"));
+  const auto udp =
+      parse_xnu_socket_fdinfo(fdinfo(30, 17, 1, 2, "[2001:db8::1]:1", "[2001:db8::2]:53"));
   REQUIRE(udp);
   CHECK(udp->transport == Transport::udp);
   CHECK(udp->socket.local == at("[2001:db8::1]:1"));
