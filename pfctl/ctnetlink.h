@@ -8,7 +8,7 @@
 #include <string_view>
 
 #include "base/network.h"
-#include "pfctl/natlook.h"
+#include "pfctl/original_tuple.h"
 
 namespace pfctl {
 

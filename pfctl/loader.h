@@ -16,7 +16,7 @@ namespace pfctl {
 /// Where diverted connections land: addresses of this machine for the listeners, there before the
 /// rules are. Linux: 127.0.0.1 and ::1. pf: aliases of lo0 (from 127.0.0.1 a reset would not find
 /// its way back).
-class Landing {
+class RedirectTarget {
  public:
   struct Hold;
 
@@ -24,12 +24,12 @@ class Landing {
   /// Errors: another osproxy has rules in place (names its pid); Linux: a table of ours without an
   /// owner; pf: what pfctl, ifconfig or kldload say. pf: what a killed osproxy left is put right
   /// first.
-  [[nodiscard]] static base::Result<Landing> prepare(bool ipv4, bool ipv6);
+  [[nodiscard]] static base::Result<RedirectTarget> prepare(bool ipv4, bool ipv6);
 
-  Landing(Landing&&) noexcept;
-  Landing& operator=(Landing&&) noexcept;
+  RedirectTarget(RedirectTarget&&) noexcept;
+  RedirectTarget& operator=(RedirectTarget&&) noexcept;
   /// The addresses go when the rules that were loaded with them have gone as well.
-  ~Landing();
+  ~RedirectTarget();
 
   [[nodiscard]] const base::Address& v4() const { return v4_; }
   [[nodiscard]] const base::Address& v6() const { return v6_; }
@@ -41,8 +41,8 @@ class Landing {
   [[nodiscard]] const std::shared_ptr<Hold>& hold() const { return hold_; }
 
  private:
-  Landing(std::shared_ptr<Hold> hold, base::Address v4, base::Address v6,
-          std::vector<std::string> cleaned);
+  RedirectTarget(std::shared_ptr<Hold> hold, base::Address v4, base::Address v6,
+                 std::vector<std::string> cleaned);
 
   std::shared_ptr<Hold> hold_;
   base::Address v4_;
@@ -51,15 +51,15 @@ class Landing {
 };
 
 /// What became of a connection that was made to try the rules.
-enum class Tried : std::uint8_t {
-  arrived,   ///< at our listener
-  astray,    ///< it did not
+enum class ProbeResult : std::uint8_t {
+  reached,   ///< at our listener
+  missed,    ///< it did not
   no_route,  ///< it never left: this machine has no way to anywhere
 };
 
 /// Makes such a connection, of this family, from a process whose connections are to be diverted.
 /// Blocking.
-using Probe = std::function<base::Result<Tried>(bool ipv6)>;
+using Probe = std::function<base::Result<ProbeResult>(bool ipv6)>;
 
 /// What others have made of rules that were loaded.
 struct Standing {
@@ -121,7 +121,8 @@ class LoadedRules {
 /// failure everything is as it was when `landing` had been prepared. Needs root. Errors: another
 /// osproxy in this network namespace (names its pid), no nf_tables in the kernel, no permission,
 /// kernel too old; pf: what pfctl says, the rule that decides before ours.
-[[nodiscard]] base::Result<LoadedRules> load_rules(const Ruleset& ruleset, const Landing& landing,
+[[nodiscard]] base::Result<LoadedRules> load_rules(const Ruleset& ruleset,
+                                                   const RedirectTarget& target,
                                                    const Probe& probe = {});
 
 /// Until the descriptor is closed the addresses of connections that are diverted stay translated,

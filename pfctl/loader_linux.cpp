@@ -88,30 +88,30 @@ base::Result<TableAnswer> query_table() {
 }  // namespace
 
 /// Loopback is always there.
-struct Landing::Hold {};
+struct RedirectTarget::Hold {};
 
-Landing::Landing(std::shared_ptr<Hold> hold, base::Address v4, base::Address v6,
-                 std::vector<std::string> cleaned)
+RedirectTarget::RedirectTarget(std::shared_ptr<Hold> hold, base::Address v4, base::Address v6,
+                               std::vector<std::string> cleaned)
     : hold_(std::move(hold)),
       v4_(std::move(v4)),
       v6_(std::move(v6)),
       cleaned_(std::move(cleaned)) {}
-Landing::Landing(Landing&&) noexcept = default;
-Landing& Landing::operator=(Landing&&) noexcept = default;
-Landing::~Landing() = default;
+RedirectTarget::RedirectTarget(RedirectTarget&&) noexcept = default;
+RedirectTarget& RedirectTarget::operator=(RedirectTarget&&) noexcept = default;
+RedirectTarget::~RedirectTarget() = default;
 
-void Landing::abandon() {}
+void RedirectTarget::abandon() {}
 
-base::Result<Landing> Landing::prepare(bool ipv4, bool ipv6) {
+base::Result<RedirectTarget> RedirectTarget::prepare(bool ipv4, bool ipv6) {
   const auto owner = rules_owner();
   if (!owner) return owner.error();
   if (*owner != 0) return table_in_the_way(*owner);
   using boost::asio::ip::address_v4;
   using boost::asio::ip::address_v6;
-  return Landing{std::make_shared<Hold>(),
-                 ipv4 ? address_v4::loopback() : address_v4::any(),
-                 ipv6 ? address_v6::loopback() : address_v6::any(),
-                 {}};
+  return RedirectTarget{std::make_shared<Hold>(),
+                        ipv4 ? address_v4::loopback() : address_v4::any(),
+                        ipv6 ? address_v6::loopback() : address_v6::any(),
+                        {}};
 }
 
 struct LoadedRules::Hold {
@@ -172,7 +172,7 @@ std::function<base::Result<Standing>()> LoadedRules::look_elsewhere() const {
   };
 }
 
-base::Result<LoadedRules> load_rules(const Ruleset& ruleset, const Landing& /*landing*/,
+base::Result<LoadedRules> load_rules(const Ruleset& ruleset, const RedirectTarget& /*landing*/,
                                      const Probe& /*probe*/) {
   const Batch batch = install_batch(ruleset);
   for (bool again = true;; again = false) {

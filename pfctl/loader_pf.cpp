@@ -37,25 +37,25 @@ std::optional<base::PortRange> native_source_ports(const Ruleset& ruleset) {
   return own_source_ports(ruleset, native_dialect());
 }
 
-struct Landing::Hold {
+struct RedirectTarget::Hold {
   PfSession session;
 };
 
-Landing::Landing(std::shared_ptr<Hold> hold, base::Address v4, base::Address v6,
-                 std::vector<std::string> cleaned)
+RedirectTarget::RedirectTarget(std::shared_ptr<Hold> hold, base::Address v4, base::Address v6,
+                               std::vector<std::string> cleaned)
     : hold_(std::move(hold)),
       v4_(std::move(v4)),
       v6_(std::move(v6)),
       cleaned_(std::move(cleaned)) {}
-Landing::Landing(Landing&&) noexcept = default;
-Landing& Landing::operator=(Landing&&) noexcept = default;
-Landing::~Landing() = default;
+RedirectTarget::RedirectTarget(RedirectTarget&&) noexcept = default;
+RedirectTarget& RedirectTarget::operator=(RedirectTarget&&) noexcept = default;
+RedirectTarget::~RedirectTarget() = default;
 
-void Landing::abandon() {
+void RedirectTarget::abandon() {
   hold_->session.abandon();
 }
 
-base::Result<Landing> Landing::prepare(bool ipv4, bool ipv6) {
+base::Result<RedirectTarget> RedirectTarget::prepare(bool ipv4, bool ipv6) {
   auto file = JournalFile::open(kJournalPath);
   if (!file) return file.error();
   auto hold = std::make_shared<Hold>(Hold{PfSession(this_machine(), std::move(*file))});
@@ -71,11 +71,11 @@ base::Result<Landing> Landing::prepare(bool ipv4, bool ipv6) {
     return base::failure(
         "{}{}", loopback.error().text,
         lines.empty() ? "" : fmt::format("; of an earlier run: {}", fmt::join(lines, "; ")));
-  return Landing{std::move(hold), loopback->v4, loopback->v6, std::move(lines)};
+  return RedirectTarget{std::move(hold), loopback->v4, loopback->v6, std::move(lines)};
 }
 
 struct LoadedRules::Hold {
-  std::shared_ptr<Landing::Hold> landing;
+  std::shared_ptr<RedirectTarget::Hold> target;
   Ruleset ruleset;
   std::vector<base::Address> addresses;  ///< this machine's before the rules were made
   Loaded loaded;
@@ -86,13 +86,13 @@ LoadedRules::LoadedRules(LoadedRules&&) noexcept = default;
 
 LoadedRules& LoadedRules::operator=(LoadedRules&& other) noexcept {
   if (this == &other) return *this;
-  if (hold_) (void)hold_->landing->session.unload();
+  if (hold_) (void)hold_->target->session.unload();
   hold_ = std::move(other.hold_);
   return *this;
 }
 
 LoadedRules::~LoadedRules() {
-  if (hold_) (void)hold_->landing->session.unload();
+  if (hold_) (void)hold_->target->session.unload();
 }
 
 std::string LoadedRules::text() const {
@@ -110,11 +110,11 @@ const std::vector<std::string>& LoadedRules::notes() const {
 }
 
 base::Result<> LoadedRules::stop_diverting() {
-  return hold_->landing->session.stop();
+  return hold_->target->session.stop();
 }
 
 base::Result<> LoadedRules::divert_again() {
-  return hold_->landing->session.divert_again(hold_->loaded);
+  return hold_->target->session.divert_again(hold_->loaded);
 }
 
 struct RulesWatch::Hold {
@@ -132,7 +132,7 @@ base::Result<RulesWatch> RulesWatch::start(LoadedRules& rules) {
   auto view = query_view(machine);
   if (!view) return view.error();
   const auto& hold = rules.hold();
-  const bool settled = hold.landing->session.is_settled(*view, hold.loaded);
+  const bool settled = hold.target->session.is_settled(*view, hold.loaded);
   view->addresses = hold.addresses;
   auto watch = PfWatch::start(machine, *view, kWatchEvery);
   if (!watch) return watch.error();
@@ -146,11 +146,11 @@ int RulesWatch::descriptor() const {
 
 std::vector<std::string> RulesWatch::look() {
   auto& rules = hold_->rules;
-  return put_right(rules.landing->session, rules.ruleset, rules.loaded, this_machine(),
+  return put_right(rules.target->session, rules.ruleset, rules.loaded, this_machine(),
                    *hold_->watch);
 }
 
-base::Result<LoadedRules> load_rules(const Ruleset& ruleset, const Landing& landing,
+base::Result<LoadedRules> load_rules(const Ruleset& ruleset, const RedirectTarget& target,
                                      const Probe& probe) {
   auto addresses = query_addresses(this_machine());
   if (!addresses) return addresses.error();
@@ -160,11 +160,11 @@ base::Result<LoadedRules> load_rules(const Ruleset& ruleset, const Landing& land
   complete.tunnels = *tunnels;
   const auto offer = offer_of(complete, native_dialect());
   if (!offer) return offer.error();
-  auto loaded = landing.hold()->session.load(*offer, probe);
+  auto loaded = target.hold()->session.load(*offer, probe);
   if (!loaded) return loaded.error();
   for (auto& note : cautions(complete, native_dialect())) loaded->notes.push_back(std::move(note));
   return LoadedRules{std::make_unique<LoadedRules::Hold>(LoadedRules::Hold{
-      landing.hold(), std::move(complete), std::move(*addresses), std::move(*loaded)})};
+      target.hold(), std::move(complete), std::move(*addresses), std::move(*loaded)})};
 }
 
 base::Result<base::UniqueFd> keep_translating() {

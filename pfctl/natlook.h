@@ -7,15 +7,9 @@
 #include "base/error.h"
 #include "base/fd.h"
 #include "base/network.h"
+#include "pfctl/original_tuple.h"
 
 namespace pfctl {
-
-/// Both ends as the program that opened the connection sees them.
-struct OriginalTuple {
-  base::Endpoint source;
-  base::Endpoint destination;
-  std::uint32_t mark = 0;  ///< connection mark (Linux)
-};
 
 /// Asks the kernel's translation table. One socket kept open; not thread-safe; blocks for
 /// microseconds.

@@ -12,7 +12,7 @@
 
 #include "base/error.h"
 #include "base/network.h"
-#include "pfctl/natlook.h"
+#include "pfctl/original_tuple.h"
 #include "pfctl/pf.h"
 
 namespace pfctl {

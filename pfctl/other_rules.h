@@ -9,8 +9,8 @@
 #include <vector>
 
 #include "base/error.h"
+#include "pfctl/foreign_rules.h"
 #include "pfctl/ruleset.h"
-#include "pfctl/surroundings.h"
 
 namespace pfctl {
 

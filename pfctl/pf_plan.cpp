@@ -145,15 +145,16 @@ std::string advice_on_skipping(Dialect dialect) {
   return advice;
 }
 
-base::Result<Offer> offer_of(const Ruleset& ruleset, Dialect dialect) {
+base::Result<RulesetVariants> offer_of(const Ruleset& ruleset, Dialect dialect) {
   auto text = render_pf(ruleset, dialect);
   if (!text) return text.error();
-  Offer offer{.text = std::move(*text), .proof = Offer::Proof::none, .without_ipv6 = {}};
+  RulesetVariants offer{
+      .text = std::move(*text), .proof = RulesetVariants::Proof::none, .without_ipv6 = {}};
   const bool ipv6 = ruleset.ipv6 && !ruleset.ipv6_refused;
   if (ruleset.ipv4) {
-    if (!ruleset.queueing) offer.proof = Offer::Proof::ipv4;
+    if (!ruleset.queueing) offer.proof = RulesetVariants::Proof::ipv4;
   } else if (ipv6) {
-    offer.proof = Offer::Proof::ipv6;
+    offer.proof = RulesetVariants::Proof::ipv6;
   }
   if (!ruleset.ipv4 || !ipv6) return offer;
   Ruleset refusing = ruleset;

@@ -123,7 +123,7 @@ struct Undone {
 struct PfView;
 
 /// What load() puts in place, and how that is tried.
-struct Offer {
+struct RulesetVariants {
   enum class Proof : std::uint8_t { none, ipv4, ipv6 };
 
   std::string text;  ///< render_pf
@@ -136,7 +136,7 @@ struct Offer {
 };
 
 /// Errors: render_pf's.
-[[nodiscard]] base::Result<Offer> offer_of(const Ruleset& ruleset, Dialect dialect);
+[[nodiscard]] base::Result<RulesetVariants> offer_of(const Ruleset& ruleset, Dialect dialect);
 
 /// What load() has put in place.
 struct Loaded {
@@ -170,7 +170,7 @@ class PfSession {
   /// From here on connections are diverted: the rules are in place, pf enabled. A connection proves
   /// it: without a probe only what pf says is believed. Where IPv6 does not arrive it is refused:
   /// better none than one that times out. On failure everything is as prepare() left it.
-  [[nodiscard]] base::Result<Loaded> load(const Offer& offer, const Probe& probe);
+  [[nodiscard]] base::Result<Loaded> load(const RulesetVariants& offer, const Probe& probe);
 
   /// Back to what prepare() left.
   Undone unload();
@@ -209,9 +209,9 @@ class PfSession {
   base::Result<> put_in_place(const std::string& text, Loaded& loaded);
   base::Result<> check_loaded();
   base::Result<> prove(const Probe& probe, bool ipv6, Loaded& loaded);
-  base::Result<Tried> refer_and_try(const Probe& probe, bool ipv6, Loaded& loaded);
-  base::Error astray(bool ipv6, std::optional<std::uint64_t> insert_failures);
-  base::Result<> settle_ipv6(const Offer& offer, const Probe& probe, Loaded& loaded);
+  base::Result<ProbeResult> refer_and_try(const Probe& probe, bool ipv6, Loaded& loaded);
+  base::Error missed(bool ipv6, std::optional<std::uint64_t> insert_failures);
+  base::Result<> settle_ipv6(const RulesetVariants& offer, const Probe& probe, Loaded& loaded);
   base::Result<> warn_of_rivals(Loaded& loaded);
   base::Result<> note(Undo undo);
   base::Result<> note_main(std::string before);

@@ -1,6 +1,6 @@
 // The anchor as text. Local traffic takes two steps in pf: a filter rule bends the first packet to
 // lo0 on its way out, and what comes in there is handed to our listeners (rdr; divert-to on
-// OpenBSD). Filter rules can tell whose socket it was, translation rules cannot: the choice is made
+// OpenBSD). ProgramFilter rules can tell whose socket it was, translation rules cannot: the choice is made
 // on the way out.
 //
 // What the proxy sends itself must be judged by the user's rules, as if these were not there: no

@@ -57,9 +57,9 @@ base::Result<> clear_states(const Machine& machine) {
 }
 
 /// Another connection has another state and other luck.
-base::Result<Tried> try_twice(const Probe& probe, bool ipv6) {
+base::Result<ProbeResult> try_twice(const Probe& probe, bool ipv6) {
   auto tried = probe(ipv6);
-  if (tried && *tried == Tried::astray) tried = probe(ipv6);
+  if (tried && *tried == ProbeResult::missed) tried = probe(ipv6);
   return tried;
 }
 
@@ -171,14 +171,14 @@ base::Result<Loopback> PfSession::prepare(const Loopback& preferred) {
   return plan->loopback;
 }
 
-base::Result<Loaded> PfSession::load(const Offer& offer, const Probe& probe) {
+base::Result<Loaded> PfSession::load(const RulesetVariants& offer, const Probe& probe) {
   Loaded loaded;
   stopped_ = false;
   standing_ = Standing::in_force;
   trouble_.clear();
   if (auto done = put_in_place(offer.text, loaded); !done) return failed(done.error());
-  if (probe && offer.proof != Offer::Proof::none) {
-    const auto proved = prove(probe, offer.proof == Offer::Proof::ipv6, loaded);
+  if (probe && offer.proof != RulesetVariants::Proof::none) {
+    const auto proved = prove(probe, offer.proof == RulesetVariants::Proof::ipv6, loaded);
     if (!proved) return failed(proved.error());
   }
   if (auto warned = warn_of_rivals(loaded); !warned) return failed(warned.error());
@@ -213,16 +213,16 @@ base::Result<> PfSession::prove(const Probe& probe, bool ipv6, Loaded& loaded) {
   auto tried = try_twice(probe, ipv6);
   const bool referred =
       std::ranges::count(journal_.undo, Undo::Kind::restore_main, &Undo::kind) > 0;
-  if (tried && *tried == Tried::astray && !referred && machine_.dialect == Dialect::freebsd) {
+  if (tried && *tried == ProbeResult::missed && !referred && machine_.dialect == Dialect::freebsd) {
     tried = refer_and_try(probe, ipv6, loaded);
   }
   if (!tried) return tried.error();
-  if (*tried != Tried::astray) return {};
-  return astray(ipv6, insert_failures);
+  if (*tried != ProbeResult::missed) return {};
+  return missed(ipv6, insert_failures);
 }
 
 /// A translation rule of others may come first: say our name, in front of all.
-base::Result<Tried> PfSession::refer_and_try(const Probe& probe, bool ipv6, Loaded& loaded) {
+base::Result<ProbeResult> PfSession::refer_and_try(const Probe& probe, bool ipv6, Loaded& loaded) {
   if (auto done = refer_anchor(); !done) return done.error();
   loaded.notes.push_back(
       fmt::format("pf did not come to {} by itself: the main ruleset names it, in front of all "
@@ -232,7 +232,7 @@ base::Result<Tried> PfSession::refer_and_try(const Probe& probe, bool ipv6, Load
 }
 
 /// Why a connection to try the rules may not have arrived. Only what was seen is named.
-base::Error PfSession::astray(bool ipv6, std::optional<std::uint64_t> insert_failures) {
+base::Error PfSession::missed(bool ipv6, std::optional<std::uint64_t> insert_failures) {
   constexpr std::string_view kWhat =
       "pf has our rules, but a connection to try them did not arrive: ";
   const auto now = query_counter(machine_, kInsertFailures);
@@ -261,10 +261,11 @@ base::Error PfSession::astray(bool ipv6, std::optional<std::uint64_t> insert_fai
       kWhat);
 }
 
-base::Result<> PfSession::settle_ipv6(const Offer& offer, const Probe& probe, Loaded& loaded) {
+base::Result<> PfSession::settle_ipv6(const RulesetVariants& offer, const Probe& probe,
+                                      Loaded& loaded) {
   const auto tried = try_twice(probe, true);
   if (!tried) return tried.error();
-  if (*tried != Tried::astray) return {};
+  if (*tried != ProbeResult::missed) return {};
   // Its addresses are left alone, and nothing is known of the others'.
   if (!tunnel_to_the_world(machine_, true).empty()) return {};
   loaded.text = offer.without_ipv6;

@@ -18,6 +18,7 @@
 #include "procmap/attribution.h"
 #include "procmap/bsd_attribution.h"
 #include "procmap/lsof.h"
+#include "procmap/process_list.h"
 #include "procmap/sysctl.h"
 #include "procmap/xnu_pcblist.h"
 

@@ -15,6 +15,7 @@
 #include "procmap/facts.h"
 #include "procmap/io_uring_linux.h"
 #include "procmap/proc_linux.h"
+#include "procmap/process_list.h"
 
 namespace procmap {
 namespace {
@@ -44,7 +45,7 @@ class Attributor::State {
         diag_(std::move(diag)),
         last_pid_(proc_.last_pid()) {}
 
-  Owner owner_of(const Sought& sought, std::chrono::milliseconds limit) {
+  Owner owner_of(const SocketQuery& sought, std::chrono::milliseconds limit) {
     Owner owner{socket_of(sought), nullptr};
     if (owner.socket && owner.socket->inode != 0) {
       const auto deadline = Clock::now() + limit;
@@ -55,11 +56,12 @@ class Attributor::State {
     return owner;
   }
 
-  std::vector<Owner> owners_of(std::span<const Sought> sought, std::chrono::milliseconds limit) {
+  std::vector<Owner> owners_of(std::span<const SocketQuery> sought,
+                               std::chrono::milliseconds limit) {
     std::vector<Owner> owners;
     std::vector<std::size_t> missing;
     const auto start = Clock::now(), deadline = start + limit;
-    for (const Sought& one : sought) {
+    for (const SocketQuery& one : sought) {
       Owner& owner = owners.emplace_back(Owner{socket_of(one), nullptr});
       if (!owner.socket || owner.socket->inode == 0) continue;
       // Of very many not even the likely places can be looked at: one walk finds them all.
@@ -74,7 +76,7 @@ class Attributor::State {
     return owners;
   }
 
-  Glance owner_soon(const Sought& sought) {
+  CachedOwner cached_owner(const SocketQuery& sought) {
     Owner owner{socket_of(sought), nullptr};
     if (!owner.socket || owner.socket->inode == 0) {
       describe(owner);
@@ -130,7 +132,7 @@ class Attributor::State {
 
  private:
   /// An inode of 0: the program has closed it, the kernel still works on it.
-  std::optional<SocketFacts> socket_of(const Sought& sought) {
+  std::optional<SocketFacts> socket_of(const SocketQuery& sought) {
     std::optional<DiagSocket> socket;
     if (sought.source.address().is_v4()) socket = diag_.exact(Family::v4, sought);
     if (!socket) socket = diag_.exact(Family::v6, sought);
@@ -392,17 +394,17 @@ Attributor::Attributor(Attributor&&) noexcept = default;
 Attributor& Attributor::operator=(Attributor&&) noexcept = default;
 Attributor::~Attributor() = default;
 
-Owner Attributor::owner_of(const Sought& sought, std::chrono::milliseconds limit) {
+Owner Attributor::owner_of(const SocketQuery& sought, std::chrono::milliseconds limit) {
   return state_->owner_of(sought, limit);
 }
 
-std::vector<Owner> Attributor::owners_of(std::span<const Sought> sought,
+std::vector<Owner> Attributor::owners_of(std::span<const SocketQuery> sought,
                                          std::chrono::milliseconds limit) {
   return state_->owners_of(sought, limit);
 }
 
-Glance Attributor::owner_soon(const Sought& sought) {
-  return state_->owner_soon(sought);
+CachedOwner Attributor::cached_owner(const SocketQuery& sought) {
+  return state_->cached_owner(sought);
 }
 
 void Attributor::learn(const Owner& owner) {

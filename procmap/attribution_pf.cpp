@@ -23,21 +23,22 @@ Attributor::Attributor(Attributor&&) noexcept = default;
 Attributor& Attributor::operator=(Attributor&&) noexcept = default;
 Attributor::~Attributor() = default;
 
-Owner Attributor::owner_of(const Sought& sought, std::chrono::milliseconds limit) {
+Owner Attributor::owner_of(const SocketQuery& sought, std::chrono::milliseconds limit) {
   return state_->attribution.owner_of(sought.source, sought.destination, limit, sought.transport);
 }
 
 // Lookups of the same millisecond share one table.
-std::vector<Owner> Attributor::owners_of(std::span<const Sought> sought,
+std::vector<Owner> Attributor::owners_of(std::span<const SocketQuery> sought,
                                          std::chrono::milliseconds limit) {
   std::vector<Owner> owners;
-  for (const Sought& one : sought) owners.push_back(owner_of(one, limit));
+  for (const SocketQuery& one : sought) owners.push_back(owner_of(one, limit));
   return owners;
 }
 
-Glance Attributor::owner_soon(const Sought& sought) {
-  auto owner = state_->attribution.owner_soon(sought.source, sought.destination, sought.transport);
-  return owner ? Glance{std::move(*owner)} : Glance{{}, true};
+CachedOwner Attributor::cached_owner(const SocketQuery& sought) {
+  auto owner =
+      state_->attribution.cached_owner(sought.source, sought.destination, sought.transport);
+  return owner ? CachedOwner{std::move(*owner)} : CachedOwner{{}, true};
 }
 
 // The kernel's table names the holder, as soon for this Attributor as for any other; the facts of

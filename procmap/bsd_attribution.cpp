@@ -45,9 +45,9 @@ Owner BsdAttribution::owner_of(const base::Endpoint& source, const base::Endpoin
   return owner;
 }
 
-std::optional<Owner> BsdAttribution::owner_soon(const base::Endpoint& source,
-                                                const base::Endpoint& destination,
-                                                Transport transport) {
+std::optional<Owner> BsdAttribution::cached_owner(const base::Endpoint& source,
+                                                  const base::Endpoint& destination,
+                                                  Transport transport) {
   const auto socket = socket_of(source, destination, transport);
   if (!socket) return Owner{};
   const BsdHolder holder = system_.holder(*socket);

@@ -7,8 +7,9 @@
 #include <optional>
 #include <vector>
 
-#include "procmap/attribution.h"
+#include "base/error.h"
 #include "procmap/bsd_socket.h"
+#include "procmap/owner.h"
 #include "procmap/process_cache.h"
 #include "procmap/snapshot.h"
 
@@ -51,8 +52,8 @@ class BsdAttribution {
 
   Owner owner_of(const base::Endpoint& source, const base::Endpoint& destination,
                  std::chrono::milliseconds limit, Transport transport);
-  std::optional<Owner> owner_soon(const base::Endpoint& source, const base::Endpoint& destination,
-                                  Transport transport);
+  std::optional<Owner> cached_owner(const base::Endpoint& source, const base::Endpoint& destination,
+                                    Transport transport);
   void learn(const Owner& owner);
   std::shared_ptr<const ProcessFacts> facts_of(pid_t pid);
   base::Result<std::vector<SocketRow>> table();

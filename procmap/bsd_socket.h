@@ -6,7 +6,7 @@
 #include <vector>
 
 #include "base/network.h"
-#include "procmap/attribution.h"
+#include "procmap/owner.h"
 
 namespace procmap {
 

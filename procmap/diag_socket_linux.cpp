@@ -40,7 +40,7 @@ bool DiagSocketFd::exchange(const std::string& request, Take take) {
   }
 }
 
-std::optional<DiagSocket> DiagSocketFd::exact(Family family, const Sought& sought) {
+std::optional<DiagSocket> DiagSocketFd::exact(Family family, const SocketQuery& sought) {
   std::optional<DiagSocket> found;
   const auto query = encode_exact_query(family, sought, ++sequence_);
   exchange(query, [&](const DiagReply& reply) {

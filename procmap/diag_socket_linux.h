@@ -19,7 +19,7 @@ class DiagSocketFd {
   [[nodiscard]] static base::Result<DiagSocketFd> open();
 
   /// The socket with exactly these two ends; UDP: the one that would receive from the other end.
-  [[nodiscard]] std::optional<DiagSocket> exact(Family family, const Sought& sought);
+  [[nodiscard]] std::optional<DiagSocket> exact(Family family, const SocketQuery& sought);
 
   /// All TCP sockets. Empty on failure, with errno.
   [[nodiscard]] std::optional<std::vector<DiagSocket>> dump(Family family);

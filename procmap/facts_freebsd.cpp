@@ -7,9 +7,9 @@
 #include <sys/time.h>
 #include <sys/user.h>
 
-#include "procmap/attribution.h"
 #include "procmap/proc_parse.h"
 #include "procmap/process_cache.h"
+#include "procmap/process_list.h"
 #include "procmap/sysctl.h"
 
 namespace procmap {

@@ -116,7 +116,7 @@ DiagSocket read_socket(std::string_view body) {
 
 }  // namespace
 
-std::string encode_exact_query(Family family, const Sought& sought, std::uint32_t sequence) {
+std::string encode_exact_query(Family family, const SocketQuery& sought, std::uint32_t sequence) {
   std::string bytes = request(family, 0, sequence);
   // udp_dump_one() of the kernel looks from the other end ("swapped for historical reasons").
   const bool udp = sought.transport == Transport::udp;

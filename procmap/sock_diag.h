@@ -7,7 +7,7 @@
 #include <string_view>
 
 #include "base/network.h"
-#include "procmap/attribution.h"
+#include "procmap/owner.h"
 
 namespace procmap {
 
@@ -25,7 +25,7 @@ enum class Family : std::uint8_t { v4, v6 };
 /// asked for in their mapped form. `sought.interface` finds sockets that are bound to that device,
 /// and those that are bound to none. For UDP the kernel names the socket that would receive from
 /// `remote`, connected or not.
-std::string encode_exact_query(Family family, const Sought& sought, std::uint32_t sequence);
+std::string encode_exact_query(Family family, const SocketQuery& sought, std::uint32_t sequence);
 /// A request for all TCP sockets of a family, in all states.
 std::string encode_dump_query(Family family, std::uint32_t sequence);
 

@@ -1,6 +1,7 @@
 // Client certificates as they are named on the command line.
 #include <fmt/format.h>
 
+#include "base/host_pattern.h"
 #include "mitm/cli/settings.h"
 
 namespace mitm::cli {
@@ -13,7 +14,7 @@ Result<ClientCertPaths> parse_client_cert_option(std::string_view text) {
   ClientCertPaths paths;
   const auto equals = text.find('=');
   if (equals != text.npos && text.substr(0, equals).find('/') == text.npos) {
-    auto host = divert::parse_host_pattern(text.substr(0, equals));
+    auto host = base::parse_host_pattern(text.substr(0, equals));
     if (!host) return host.error();
     paths.host = std::move(*host);
     text.remove_prefix(equals + 1);

@@ -7,15 +7,15 @@
 
 #include "base/fd.h"
 #include "base/text.h"
-#include "divert/journal.h"
-#include "divert/privilege.h"
+#include "divert/broker/journal.h"
+#include "divert/process/privilege.h"
+#include "mitm/cli/config_loader.h"
 #include "mitm/cli/doctor.h"
-#include "mitm/cli/reader.h"
-#include "mitm/cli/say.h"
+#include "mitm/cli/log_line.h"
 #include "mitm/tls/authority.h"
 #include "mitm/tls/certificate.h"
 #include "mitm/tls/root_process.h"
-#include "mitm/tls/trust.h"
+#include "mitm/trust/trust.h"
 #include "pfctl/loader.h"
 
 namespace mitm::cli {
@@ -35,19 +35,19 @@ std::string shell_word(std::string_view word) {
   return out;
 }
 
-const char* state_word(tls::StoreStatus::State state) {
+const char* state_word(trust::StoreStatus::State state) {
   switch (state) {
-    case tls::StoreStatus::State::trusted:
+    case trust::StoreStatus::State::trusted:
       return "trusted";
-    case tls::StoreStatus::State::absent:
+    case trust::StoreStatus::State::absent:
       return "not trusted";
-    case tls::StoreStatus::State::unavailable:
+    case trust::StoreStatus::State::unavailable:
       return "unavailable";
   }
   return "";
 }
 
-void print_stores(const std::vector<tls::StoreStatus>& stores) {
+void print_stores(const std::vector<trust::StoreStatus>& stores) {
   for (const auto& store : stores) {
     fmt::print("{:12} {}{}{}\n", state_word(store.state), base::printable(store.store),
                store.detail.empty() ? "" : ": ", base::printable(store.detail));
@@ -64,7 +64,7 @@ void print_certificate(const std::string& directory, X509* certificate) {
       tls::sha256_fingerprint(certificate));
 }
 
-Result<int> show_stores(Result<std::vector<tls::StoreStatus>> stores) {
+Result<int> show_stores(Result<std::vector<trust::StoreStatus>> stores) {
   if (!stores) return stores.error();
   print_stores(*stores);
   int status = 0;
@@ -79,7 +79,7 @@ Result<int> show_stores(Result<std::vector<tls::StoreStatus>> stores) {
 /// `ca` with its directory and the person whose stores are meant.
 class CaCommand {
  public:
-  CaCommand(std::string directory, tls::StoreUser user)
+  CaCommand(std::string directory, trust::StoreUser user)
       : directory_(std::move(directory)), user_(std::move(user)) {}
 
   Result<int> create() const {
@@ -103,13 +103,13 @@ class CaCommand {
   Result<int> install() const {
     const auto root = tls::ensure_root_in_child(directory_);
     if (!root) return root.error();
-    return show_stores(tls::install_trust(root_path(), user_));
+    return show_stores(trust::install_trust(root_path(), user_));
   }
-  Result<int> uninstall() const { return show_stores(tls::uninstall_trust(root_path(), user_)); }
+  Result<int> uninstall() const { return show_stores(trust::uninstall_trust(root_path(), user_)); }
   Result<int> status() const {
     const auto certificate = tls::load_root_certificate(directory_);
     if (!certificate) return certificate.error();
-    print_stores(tls::trust_status(root_path(), user_));
+    print_stores(trust::trust_status(root_path(), user_));
     return 0;
   }
 
@@ -117,7 +117,7 @@ class CaCommand {
   [[nodiscard]] std::string root_path() const { return directory_ + "/root-ca.pem"; }
 
   std::string directory_;
-  tls::StoreUser user_;
+  trust::StoreUser user_;
 };
 
 }  // namespace

@@ -6,11 +6,11 @@
 #include <unistd.h>
 
 #include "base/fd.h"
-#include "divert/privilege.h"
-#include "divert/proof.h"
+#include "divert/broker/self_test.h"
+#include "divert/process/privilege.h"
 #include "mitm/cli/descriptors.h"
 #include "mitm/tls/authority.h"
-#include "mitm/tls/trust.h"
+#include "mitm/trust/trust.h"
 #include "pfctl/pf_undo.h"
 
 namespace mitm::cli {
@@ -101,11 +101,11 @@ void check_trust(const RunSettings& settings, Findings& findings) {
     return;
   }
   for (const auto& store :
-       tls::trust_status(root, {user->uid, user->gid, user->name, user->home})) {
+       trust::trust_status(root, {user->uid, user->gid, user->name, user->home})) {
     const std::string check = "CA";
-    if (store.state == tls::StoreStatus::State::trusted) {
+    if (store.state == trust::StoreStatus::State::trusted) {
       findings.push_back(good(check, "trusted by " + store.store));
-    } else if (store.state == tls::StoreStatus::State::absent) {
+    } else if (store.state == trust::StoreStatus::State::absent) {
       findings.push_back(bad(State::missing, check, "not trusted by " + store.store,
                              fmt::format("sudo osproxy ca install{}, or use osproxy exec",
                                          tls::ca_dir_option(settings.ca_dir)),
@@ -117,7 +117,7 @@ void check_trust(const RunSettings& settings, Findings& findings) {
 }
 
 Finding proved(std::string check, divert::EngineChoice engine, bool needed) {
-  const auto proof = divert::prove(engine, divert::proof_destination());
+  const auto proof = divert::self_test(engine, divert::self_test_destination());
   if (proof)
     return good(std::move(check),
                 "tried just now: of two test programs, the selected one alone was diverted");

@@ -4,7 +4,7 @@
 #include <string>
 #include <vector>
 
-#include "divert/broker.h"
+#include "divert/broker/broker.h"
 #include "mitm/cli/doctor.h"
 #include "pfctl/pf_plan.h"
 

@@ -5,16 +5,16 @@
 #include <unistd.h>
 
 #include "base/fd.h"
-#include "divert/capture.h"
-#include "divert/confine.h"
-#include "divert/packet_log.h"
-#include "divert/packet_source.h"
+#include "divert/packet/packet_log.h"
+#include "divert/packet/packet_source.h"
+#include "divert/process/command.h"
+#include "divert/process/confine.h"
 #include "mitm/cli/doctor_checks.h"
 #include "pfctl/conntrack_use.h"
+#include "pfctl/foreign_rules.h"
 #include "pfctl/loader.h"
 #include "pfctl/natlook.h"
 #include "pfctl/other_rules.h"
-#include "pfctl/surroundings.h"
 #include "procmap/attribution.h"
 
 namespace mitm::cli {

@@ -19,14 +19,15 @@
 
 #include "mitm/cli/options.h"
 #include "procmap/attribution.h"
+#include "procmap/process_list.h"
 #include "procmap/program_names.h"
 
 namespace mitm::cli {
 namespace {
 
 namespace fs = std::filesystem;
-using divert::Filter;
 using divert::FilterItem;
+using divert::ProgramFilter;
 using Names = FilterItem::Names;
 
 constexpr std::array kUsualDirectories{"/usr/local/bin",
@@ -83,7 +84,7 @@ class Programs {
   }
 
   /// Whether item `index` of `filter` means one of them.
-  [[nodiscard]] bool have(const Filter& filter, std::size_t index) const {
+  [[nodiscard]] bool have(const ProgramFilter& filter, std::size_t index) const {
     const auto matches = [&](const fs::path& file) {
       return filter.item_matches(index, program_at(file)) && is_program(file);
     };
@@ -154,7 +155,7 @@ bool is_file_here(const std::string& text) {
   return text.find('/') == text.npos && fs::is_regular_file(text, error);
 }
 
-bool is_program_somewhere(const Filter& filter, std::size_t index, const FilterItem& item,
+bool is_program_somewhere(const ProgramFilter& filter, std::size_t index, const FilterItem& item,
                           const Programs& programs) {
   if (item.text.starts_with('/') && !item.is_pattern && path_begins(item.text)) return true;
   if (item.text.starts_with('/') && item.is_pattern && glob_finds(item.text)) return true;
@@ -185,7 +186,7 @@ std::string full_path(const std::string& text) {
 
 }  // namespace
 
-std::vector<Unfound> not_installed(const Filter& filter, const std::string& path,
+std::vector<Unfound> not_installed(const ProgramFilter& filter, const std::string& path,
                                    const std::string& home) {
   const auto items = filter.items();
   const Programs programs{path, home};
@@ -222,7 +223,7 @@ std::vector<Unfound> not_installed(const Filter& filter, const std::string& path
   return unfound;
 }
 
-std::vector<Unfound> not_running(const Filter& filter, std::vector<Unfound> unfound,
+std::vector<Unfound> not_running(const ProgramFilter& filter, std::vector<Unfound> unfound,
                                  const std::function<Processes()>& processes) {
   if (unfound.empty()) return unfound;
   const auto running = processes();

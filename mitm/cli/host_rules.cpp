@@ -2,6 +2,7 @@
 // options make. All that is wrong with a list is said at once.
 #include <fmt/format.h>
 
+#include "base/host_pattern.h"
 #include "base/text.h"
 #include "mitm/cli/settings.h"
 #include "mitm/proxy/url.h"
@@ -53,7 +54,7 @@ Result<> read_each(const std::vector<std::string>& words, Result<Item> (*parse)(
 }
 
 Result<> read_hosts(const std::vector<std::string>& words, divert::Rule& rule) {
-  return read_each(words, divert::parse_host_pattern, rule.hosts);
+  return read_each(words, base::parse_host_pattern, rule.hosts);
 }
 
 Result<> read_ports(const std::vector<std::string>& words, divert::Rule& rule) {
@@ -71,7 +72,7 @@ Result<> read_user(const std::vector<std::string>& words, divert::Rule& rule) {
 }
 
 Result<> read_process(const std::vector<std::string>& words, divert::Rule& rule) {
-  auto filter = divert::Filter::parse(fmt::format("{}", fmt::join(words, ",")));
+  auto filter = divert::ProgramFilter::parse(fmt::format("{}", fmt::join(words, ",")));
   if (!filter) return filter.error();
   rule.process = std::move(*filter);
   return {};
@@ -166,7 +167,7 @@ ClientCertPaths read_client_cert(const json& data, Complaints& wrong) {
     }
   }
   auto host =
-      texts[0].empty() ? Result<std::string>{std::string()} : divert::parse_host_pattern(texts[0]);
+      texts[0].empty() ? Result<std::string>{std::string()} : base::parse_host_pattern(texts[0]);
   if (!host) wrong.add("host", host.error().text);
   return {host ? std::move(*host) : std::string(), texts[1],
           texts[2].empty() ? texts[1] : texts[2]};
@@ -226,7 +227,7 @@ Result<std::vector<std::string>> parse_hosts(const json& value) {
     return failure("expected at most {} hosts, found {}", divert::Policy::kMaxConditions,
                    words.size());
   std::vector<std::string> hosts;
-  if (const auto read = read_each(words, divert::parse_host_pattern, hosts); !read)
+  if (const auto read = read_each(words, base::parse_host_pattern, hosts); !read)
     return read.error();
   return hosts;
 }

@@ -7,7 +7,7 @@
 #include <unistd.h>
 
 #include "base/text.h"
-#include "divert/privilege.h"
+#include "divert/process/privilege.h"
 #include "mitm/cli/commands.h"
 #include "mitm/cli/learned_file.h"
 

@@ -26,7 +26,7 @@
 namespace mitm::cli {
 namespace {
 
-using intercept::Learned;
+using intercept::PinningCache;
 using nlohmann::json;
 using Time = std::chrono::system_clock::time_point;
 using Lines = std::vector<LearnedLine>;
@@ -68,7 +68,7 @@ bool store(int fd, const Lines& lines) {
   return ::pwrite(fd, text.data(), text.size(), 0) == static_cast<ssize_t>(text.size());
 }
 
-Lines lines_of(const Learned& learned, Time now) {
+Lines lines_of(const PinningCache& learned, Time now) {
   Lines lines;
   for (auto& entry : learned.list(now)) {
     lines.push_back({std::move(entry.program), std::move(entry.host),
@@ -178,7 +178,7 @@ LearnedFile::~LearnedFile() {
   (void)store(file_.get(), {});
 }
 
-void LearnedFile::sync(Learned::Time now) {
+void LearnedFile::sync(PinningCache::Time now) {
   if (!file_) return;
   const Lock lock{file_.get(), false};
   if (!lock) return;
@@ -199,7 +199,7 @@ void LearnedFile::sync(Learned::Time now) {
   version_ = version;
 }
 
-bool LearnedFile::is_watched(Learned::Time now) const {
+bool LearnedFile::is_watched(PinningCache::Time now) const {
   const auto passes = [now](const LearnedLine& line) { return line.until >= now; };
   return file_ && (version_ != learned_->version() || std::ranges::any_of(written_, passes));
 }
@@ -243,7 +243,7 @@ struct LearnedKeeper::Shared {
   }
 };
 
-LearnedKeeper::LearnedKeeper(base::UniqueFd file, std::shared_ptr<Learned> learned)
+LearnedKeeper::LearnedKeeper(base::UniqueFd file, std::shared_ptr<PinningCache> learned)
     : shared_(std::make_shared<Shared>()) {
   if (file) shared_->file.emplace(std::move(file), std::move(learned));
 }

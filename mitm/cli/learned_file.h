@@ -14,7 +14,7 @@
 
 #include "base/error.h"
 #include "base/fd.h"
-#include "mitm/intercept/learned.h"
+#include "mitm/intercept/context/pinning_cache.h"
 
 namespace mitm::cli {
 
@@ -43,21 +43,21 @@ std::string learned_directory(const std::string& home);
 /// A run's end of the file. Blocks as long as the file system does.
 class LearnedFile {
  public:
-  LearnedFile(base::UniqueFd file, std::shared_ptr<intercept::Learned> learned)
+  LearnedFile(base::UniqueFd file, std::shared_ptr<intercept::PinningCache> learned)
       : file_(std::move(file)), learned_(std::move(learned)) {}
   LearnedFile(const LearnedFile&) = delete;
   LearnedFile& operator=(const LearnedFile&) = delete;
   ~LearnedFile();  ///< empties it: the run has ended
 
   /// What somebody took out of the file is forgotten; what has been learned since is put in.
-  void sync(intercept::Learned::Time now);
+  void sync(intercept::PinningCache::Time now);
   /// Whether sync() is to be called again without a change: there is something that somebody could
   /// take out, or a change that is not written yet.
-  [[nodiscard]] bool is_watched(intercept::Learned::Time now) const;
+  [[nodiscard]] bool is_watched(intercept::PinningCache::Time now) const;
 
  private:
   base::UniqueFd file_;
-  std::shared_ptr<intercept::Learned> learned_;
+  std::shared_ptr<intercept::PinningCache> learned_;
   std::vector<LearnedLine> written_;
   std::uint64_t version_ = 0;
 };
@@ -65,7 +65,7 @@ class LearnedFile {
 /// Keeps the file on a thread of its own: a home that does not answer (NFS) holds no connection up.
 class LearnedKeeper {
  public:
-  LearnedKeeper(base::UniqueFd file, std::shared_ptr<intercept::Learned> learned);
+  LearnedKeeper(base::UniqueFd file, std::shared_ptr<intercept::PinningCache> learned);
   LearnedKeeper(const LearnedKeeper&) = delete;
   LearnedKeeper& operator=(const LearnedKeeper&) = delete;
   /// Waits until the file is emptied, for a second at most.
@@ -73,7 +73,7 @@ class LearnedKeeper {
 
   /// Starts the thread, if there is a file; to be called once. No fork(2) from then on.
   void start();
-  /// For Learned::on_change(): has the file written soon. From any thread, and as long as anybody
+  /// For PinningCache::on_change(): has the file written soon. From any thread, and as long as anybody
   /// likes.
   [[nodiscard]] std::function<void()> on_change() const;
 

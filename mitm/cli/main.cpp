@@ -9,8 +9,8 @@
 #include <signal.h>
 
 #include "mitm/cli/commands.h"
+#include "mitm/cli/log_line.h"
 #include "mitm/cli/options.h"
-#include "mitm/cli/say.h"
 #include "mitm/tls/openssl.h"
 
 namespace {

@@ -7,11 +7,11 @@
 #include <fmt/format.h>
 
 #include "base/network.h"
-#include "divert/filter.h"
+#include "divert/policy/program_filter.h"
 #include "mitm/cli/settings.h"
 #include "mitm/proxy/url.h"
 #include "mitm/tls/authority.h"
-#include "mitm/tls/likeness.h"
+#include "mitm/tls/hello_mimicry.h"
 
 namespace mitm::cli {
 namespace {
@@ -45,7 +45,7 @@ Result<> check_mark(const json& value) {
   return outcome(parse_mark(value.get<std::string>()));
 }
 Result<> check_filter(const json& value) {
-  return outcome(divert::Filter::parse(value.get<std::string>()));
+  return outcome(divert::ProgramFilter::parse(value.get<std::string>()));
 }
 Result<> check_ciphers(const json& value) {
   const auto& list = value.get_ref<const std::string&>();

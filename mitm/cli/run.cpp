@@ -6,18 +6,18 @@
 
 #include <unistd.h>
 
-#include "divert/broker.h"
-#include "divert/listeners.h"
-#include "divert/source_ports.h"
+#include "divert/broker/broker.h"
+#include "divert/worker/listeners.h"
+#include "divert/worker/source_ports.h"
 #include "mitm/cli/commands.h"
+#include "mitm/cli/config_loader.h"
 #include "mitm/cli/descriptors.h"
+#include "mitm/cli/log_line.h"
 #include "mitm/cli/output_file.h"
-#include "mitm/cli/reader.h"
-#include "mitm/cli/say.h"
 #include "mitm/cli/worker_process.h"
 #include "mitm/tls/authority.h"
 #include "mitm/tls/root_process.h"
-#include "mitm/tls/trust.h"
+#include "mitm/trust/trust.h"
 #include "pfctl/conntrack_use.h"
 #include "pfctl/loader.h"
 #include "pfctl/native_dialect.h"
@@ -39,14 +39,14 @@ std::string root_certificate_path(const RunSettings& settings) {
   return settings.ca_dir + "/root-ca.pem";
 }
 
-tls::StoreUser store_user(const divert::User& user) {
+trust::StoreUser store_user(const divert::User& user) {
   return {user.uid, user.gid, user.name, user.home};
 }
 
 bool is_trusted(const std::string& ca_dir, const divert::User& user) {
-  const auto stores = tls::trust_status(ca_dir + "/root-ca.pem", store_user(user));
+  const auto stores = trust::trust_status(ca_dir + "/root-ca.pem", store_user(user));
   return std::ranges::any_of(
-      stores, [](const auto& store) { return store.state == tls::StoreStatus::State::trusted; });
+      stores, [](const auto& store) { return store.state == trust::StoreStatus::State::trusted; });
 }
 
 /// Before a run that would break the TLS of every program that it intercepts: what to do instead.
@@ -151,10 +151,10 @@ class Run {
     if (!prepared_.note.empty()) say(prepared_.note);
     auto gid = divert::choose_exempt_group(settings().group);
     if (!gid) return gid.error();
-    const pfctl::Landing& landing = *setup_.landing;
+    const pfctl::RedirectTarget& target = *setup_.target;
     auto listeners = divert::bind_listeners(
-        static_cast<unsigned>(settings().threads), !landing.v4().is_unspecified(),
-        !landing.v6().is_unspecified(), settings().listen_port, {landing.v4(), landing.v6()});
+        static_cast<unsigned>(settings().threads), !target.v4().is_unspecified(),
+        !target.v6().is_unspecified(), settings().listen_port, {target.v4(), target.v6()});
     if (!listeners) return listeners.error();
     setup_.policy = settings().policy;
     setup_.engine = engine_choice(settings().engine);
@@ -175,8 +175,8 @@ class Run {
     auto rules = ruleset_for(settings(), *gid, listeners->port_v4, listeners->port_v6);
     if (!rules) return rules.error();
     setup_.rules = std::move(*rules);
-    setup_.rules.alias_v4 = landing.v4();
-    setup_.rules.alias_v6 = landing.v6();
+    setup_.rules.alias_v4 = target.v4();
+    setup_.rules.alias_v6 = target.v6();
     exempt_gid_ = *gid;
     if (auto emptied = empty_files(); !emptied) return emptied.error();
     if (auto forked = fork_worker(std::move(*listeners), *gid); !forked) return forked.error();
@@ -198,10 +198,10 @@ class Run {
   [[nodiscard]] bool is_exec() const { return invocation_.command == "exec"; }
 
   Result<> make_landing() {
-    auto landing = pfctl::Landing::prepare(settings().ipv4, settings().ipv6);
-    if (!landing) return landing.error();
-    for (const auto& line : landing->cleaned()) say("of an earlier run: " + line);
-    setup_.landing = std::move(*landing);
+    auto target = pfctl::RedirectTarget::prepare(settings().ipv4, settings().ipv6);
+    if (!target) return target.error();
+    for (const auto& line : target->cleaned()) say("of an earlier run: " + line);
+    setup_.target = std::move(*target);
     return {};
   }
 
@@ -233,7 +233,7 @@ class Run {
     const pid_t pid = ::fork();
     if (pid < 0) return base::os_error("cannot start the worker", errno);
     if (pid == 0) {
-      setup_.landing->abandon();
+      setup_.target->abandon();
       divert::use_source_ports(pfctl::native_source_ports(setup_.rules));
       setup_.links.clear();
       setup_.control = {};
@@ -255,8 +255,8 @@ class Run {
     journal_.broker = divert::process_id_of(::getpid());
     journal_.worker = setup_.worker;
     if (!is_exec()) return {};
-    auto bundle = tls::write_combined_bundle(settings().ca_dir, root_certificate_path(settings()),
-                                             store_user(user_));
+    auto bundle = trust::write_combined_bundle(settings().ca_dir, root_certificate_path(settings()),
+                                               store_user(user_));
     if (!bundle) return bundle.error();
     auto cgroup = divert::make_cgroup(::getpid(), exempt_gid_);
     if (!cgroup) return cgroup.error();
@@ -271,7 +271,7 @@ class Run {
     journal_.cgroup = cgroup->name;
     setup_.command = divert::Command{
         invocation_.positional, user_,
-        tls::trust_variables(*bundle, root_certificate_path(settings()), user_.home), *cgroup,
+        trust::trust_variables(*bundle, root_certificate_path(settings()), user_.home), *cgroup,
         // What reads the flows is not to read the command's output between them.
         is_standard_output(settings().output) || is_standard_output(settings().pcap), descriptors_};
     return {};

@@ -234,7 +234,7 @@ Result<RunSettings> run_settings(const json& effective, const Invocation& invoca
   if (effective.contains("group")) settings.group = effective["group"].get<std::uint32_t>();
   settings.listen_port = effective.value("listen-port", std::uint16_t{0});
   if (invocation.command != "exec") {
-    auto filter = divert::Filter::parse(effective.value("filter", ""));
+    auto filter = divert::ProgramFilter::parse(effective.value("filter", ""));
     if (!filter) return base::Error{filter.error().text, kUsageError};
     settings.policy.filter = std::move(*filter);
   }

@@ -10,7 +10,7 @@
 #include <nlohmann/json.hpp>
 
 #include "base/network.h"
-#include "divert/policy.h"
+#include "divert/policy/policy.h"
 #include "mitm/cli/options.h"
 
 namespace mitm::cli {
@@ -20,7 +20,7 @@ inline constexpr std::chrono::seconds kLongestTime = std::chrono::hours{7 * 24};
 
 /// One entry of the config's `client-certs`, or one --client-cert.
 struct ClientCertPaths {
-  std::string host;  ///< as divert::host_matches wants it; empty: every host
+  std::string host;  ///< as base::host_matches wants it; empty: every host
   std::string cert;
   std::string key;
   std::string place{};  ///< for errors: "--client-cert", "client-certs[1]"
@@ -87,7 +87,7 @@ struct RunSettings {
 /// The strings of a value that is one string (commas separate) or a list of them; of "" there are
 /// none.
 [[nodiscard]] std::vector<std::string> words_in(const nlohmann::json& value);
-/// "example.org,*.example.net", as a string or as a list of them, as divert::host_matches wants
+/// "example.org,*.example.net", as a string or as a list of them, as base::host_matches wants
 /// them.
 [[nodiscard]] base::Result<std::vector<std::string>> parse_hosts(const nlohmann::json& value);
 /// The config's `client-certs`; their files are not looked at. Errors as of parse_rules().

@@ -14,10 +14,10 @@
 
 #include "base/fd.h"
 #include "base/text.h"
-#include "divert/filter.h"
-#include "divert/privilege.h"
+#include "divert/policy/program_filter.h"
+#include "divert/process/privilege.h"
 #include "mitm/cli/commands.h"
-#include "mitm/cli/say.h"
+#include "mitm/cli/log_line.h"
 #include "procmap/attribution.h"
 
 namespace mitm::cli {
@@ -88,7 +88,7 @@ Rows at_ends(const Rows& rows, const std::vector<SocketEnd>& ends) {
   return found;
 }
 
-Rows of_programs(const Rows& rows, const divert::Filter& filter) {
+Rows of_programs(const Rows& rows, const divert::ProgramFilter& filter) {
   Rows found;
   for (const auto& row : rows) {
     if (filter.matches(row.owner)) found.push_back(row);
@@ -142,7 +142,7 @@ Result<Rows> chosen(const Rows& rows, const std::string& word, const divert::Use
   const auto end = procmap::parse_socket_end(word);
   if (end) {
     auto found = at_ends(rows, {*end});
-    const auto filter = divert::Filter::parse(word);
+    const auto filter = divert::ProgramFilter::parse(word);
     const bool may_be_process = !end->address && !word.starts_with(':') && filter;
     if (found.empty() && may_be_process) found = of_programs(rows, *filter);
     if (!found.empty()) return found;
@@ -153,7 +153,7 @@ Result<Rows> chosen(const Rows& rows, const std::string& word, const divert::Use
     const auto addresses = addresses_of(host.host, user);
     return addresses.empty() ? no_host(host.host) : at_host(rows, host, addresses);
   }
-  const auto filter = divert::Filter::parse(word);
+  const auto filter = divert::ProgramFilter::parse(word);
   if (!filter) return base::Error{filter.error().text, kUsageError};
   if (auto found = of_programs(rows, *filter); !found.empty()) return found;
   if (is_filter_only(word))

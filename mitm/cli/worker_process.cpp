@@ -13,17 +13,17 @@
 #include <unistd.h>
 
 #include "base/text.h"
-#include "divert/confine.h"
-#include "divert/signals.h"
-#include "divert/wire.h"
+#include "divert/link/wire.h"
+#include "divert/process/confine.h"
+#include "divert/process/signals.h"
 #include "mitm/cli/learned_file.h"
-#include "mitm/cli/say.h"
+#include "mitm/cli/log_line.h"
 #include "mitm/flow/bus.h"
+#include "mitm/format/sinks.h"
 #include "mitm/intercept/engine.h"
-#include "mitm/sink/sinks.h"
 #include "mitm/tls/authority.h"
-#include "mitm/tls/certificate_directories.h"
-#include "mitm/tls/trust.h"
+#include "mitm/trust/certificate_directories.h"
+#include "mitm/trust/trust.h"
 
 namespace mitm::cli {
 namespace {
@@ -58,14 +58,14 @@ base::Result<std::vector<std::unique_ptr<flow::Sink>>> make_sinks(WorkerPlan& pl
         base::UniqueFd{::fcntl(plan.to_stderr ? STDERR_FILENO : STDOUT_FILENO, F_DUPFD_CLOEXEC, 3)};
   }
   if (settings.format == "jsonl") {
-    sinks.push_back(sink::make_jsonl_sink(std::move(out), name, settings.bodies > 0));
+    sinks.push_back(format::make_jsonl_sink(std::move(out), name, settings.bodies > 0));
   } else {
     const bool colour = wants_colour(settings.color, out.get());
-    sinks.push_back(sink::make_text_sink(std::move(out), name, {settings.detail, colour}));
+    sinks.push_back(format::make_text_sink(std::move(out), name, {settings.detail, colour}));
   }
   if (plan.prepared.pcap) {
     const std::string option = "--pcap " + settings.pcap;
-    auto pcap = sink::make_pcap_sink(std::move(plan.prepared.pcap), option);
+    auto pcap = format::make_pcap_sink(std::move(plan.prepared.pcap), option);
     if (!pcap)
       return base::Error{fmt::format("{}: {}", option, pcap.error().text), pcap.error().os_code};
     sinks.push_back(std::move(*pcap));
@@ -110,7 +110,7 @@ std::shared_ptr<tls::Keylog> make_keylog(WorkerPlan& plan) {
 }
 
 /// "/usr/bin/curl (uid 1000) passes to example.org, unseen, from here on ..."
-std::string pass_text(const intercept::Learned::Entry& entry) {
+std::string pass_text(const intercept::PinningCache::Entry& entry) {
   const auto left =
       std::chrono::ceil<std::chrono::seconds>(entry.until - std::chrono::system_clock::now());
   return base::printable(fmt::format(
@@ -131,13 +131,13 @@ class Process {
     signer_ = std::move(signer);
     const auto names = std::make_shared<dns::Names>();
     const auto quic_refusals = std::make_shared<intercept::QuicRefusals>();
-    const auto learned = std::make_shared<intercept::Learned>(
-        intercept::LearnedSettings{std::chrono::seconds{settings.passthrough_ttl},
+    const auto learned = std::make_shared<intercept::PinningCache>(
+        intercept::PinningSettings{std::chrono::seconds{settings.passthrough_ttl},
                                    settings.passthrough_after, plan.ca_trusted});
     learned_keeper_ = std::make_unique<LearnedKeeper>(std::move(plan.prepared.learned), learned);
     learned->on_change(learned_keeper_->on_change());
     // Whatever the detail level: from here on there is something that is not shown.
-    learned->on_pass([this](const intercept::Learned::Entry& entry) {
+    learned->on_pass([this](const intercept::PinningCache::Entry& entry) {
       asio::post(worker_.context(0), [text = pass_text(entry)] { say(text); });
     });
     auto client_certs = tls::ClientCertificates::make(plan.prepared.client_certs);
@@ -160,7 +160,7 @@ class Process {
            .upstream_ca = plan.prepared.upstream_ca,
            .upstream_ca_only = !settings.upstream_ca_only_path.empty(),
            .error_page = error_page(settings.error_page),
-           .exec_ca_file = plan.is_exec ? tls::bundle_path(settings.ca_dir) : "",
+           .exec_ca_file = plan.is_exec ? trust::bundle_path(settings.ca_dir) : "",
            .body_limit = body_limit(settings),
            .hide_alt_svc = settings.block_quic,
            .names = names,
@@ -258,7 +258,7 @@ base::Result<> carry_connections(WorkerPlan plan) {
   Process process{worker, bus};
   if (auto made = process.make_engines(plan, std::move(*signer)); !made) return made.error();
   // Before the first thread, and before the first byte of a stranger's.
-  if (const auto confined = divert::confine(tls::certificate_directories()); !confined)
+  if (const auto confined = divert::confine(trust::certificate_directories()); !confined)
     return confined.error();
   bus.start();
   process.run();

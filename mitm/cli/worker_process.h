@@ -1,9 +1,9 @@
 // The worker of a run: engines and sinks around divert's accept loops.
 #pragma once
 
-#include "divert/privilege.h"
-#include "divert/worker.h"
-#include "mitm/cli/reader.h"
+#include "divert/process/privilege.h"
+#include "divert/worker/worker.h"
+#include "mitm/cli/config_loader.h"
 
 namespace mitm::cli {
 

@@ -8,7 +8,7 @@
 #include <tuple>
 #include <vector>
 
-#include "divert/connection.h"
+#include "divert/worker/connection.h"
 #include "mitm/dns/names.h"
 #include "mitm/flow/flow.h"
 

@@ -59,21 +59,21 @@ class Engine::State {
         scratch(kScratch),
         memory(settings.memory),
         dns(settings.names),
-        tools{{settings, bus, scratch, memory},
-              std::move(policy),
-              tls::LeafCache{std::move(signer),
-                             {.min_version = settings.min_tls_version,
-                              .keylog = settings.keylog,
-                              .now = settings.now}},
-              std::move(upstream),
-              std::move(dialer),
-              Renewal{settings.ask_for_intermediate}} {}
+        services{{settings, bus, scratch, memory},
+                 std::move(policy),
+                 tls::LeafCache{std::move(signer),
+                                {.min_version = settings.min_tls_version,
+                                 .keylog = settings.keylog,
+                                 .now = settings.now}},
+                 std::move(upstream),
+                 std::move(dialer),
+                 Renewal{settings.ask_for_intermediate}} {}
 
   Settings settings;
   std::vector<char> scratch;
   MemoryAccount memory;
   dns::Watch dns;
-  Tools tools;
+  Services services;
   std::unordered_set<Interception*> open;
   std::unordered_set<Dialing*> dialing;
 };
@@ -102,7 +102,7 @@ boost::asio::awaitable<void> Engine::intercept(divert::Connection connection,
   try {
     // A run that ends destroys engines before what still hangs in their io_contexts.
     const std::shared_ptr<State> state = state_;
-    Interception interception{state->tools, std::move(connection), std::move(client),
+    Interception interception{state->services, std::move(connection), std::move(client),
                               std::move(server), std::move(open)};
     const OpenEntry entry{state->open, interception};
     co_await interception.run();
@@ -112,20 +112,20 @@ boost::asio::awaitable<void> Engine::intercept(divert::Connection connection,
 }
 
 divert::Way Engine::way(const divert::Verdict& verdict) const {
-  return state_->tools.dialer->way(verdict);
+  return state_->services.dialer->way(verdict);
 }
 
 boost::asio::awaitable<boost::system::error_code> Engine::dial(
     divert::Connection connection, boost::asio::ip::tcp::socket& server) {
   const std::shared_ptr<State> state = state_;
   const divert::Verdict verdict = connection.verdict;
-  if (const auto* proxy = state->tools.dialer->proxy_for(verdict))
+  if (const auto* proxy = state->services.dialer->proxy_for(verdict))
     connection.verdict.reason += "; through " + proxy->label();
   const base::Endpoint to = connection.server;
   Dialing dialing{state->dialing, std::move(connection)};
   const divert::OpenStraight not_needed;
   DialFailure failure =
-      co_await state->tools.dialer->dial(verdict, to, std::string_view{}, server, not_needed);
+      co_await state->services.dialer->dial(verdict, to, std::string_view{}, server, not_needed);
   if (failure.why.empty()) co_return boost::system::error_code{};
   if (!dialing.reported) closed(dialing.connection, {0, 0, std::move(failure.why)});
   co_return boost::system::error_code{failure.error, boost::system::system_category()};
@@ -136,7 +136,7 @@ void Engine::end_all() {
   for (Dialing* dialing : state_->dialing) {
     if (std::exchange(dialing->reported, true)) continue;
     closed(dialing->connection,
-           {0, 0, state_->tools.dialer->still_waiting(dialing->connection.verdict)});
+           {0, 0, state_->services.dialer->still_waiting(dialing->connection.verdict)});
   }
   tell_unanswered({});
 }
@@ -144,7 +144,7 @@ void Engine::end_all() {
 /// Questions to name servers that have waited for `patience`.
 void Engine::tell_unanswered(std::chrono::steady_clock::duration patience) {
   for (auto& flow : state_->dns.expired(std::chrono::steady_clock::now(), patience))
-    state_->tools.shared.bus.publish(std::unique_ptr<const flow::Flow>(std::move(flow)));
+    state_->services.context.bus.publish(std::unique_ptr<const flow::Flow>(std::move(flow)));
 }
 
 void Engine::unreachable(const divert::Connection& connection,
@@ -158,8 +158,8 @@ void Engine::closed(const divert::Connection& connection, const divert::Outcome&
   const auto type = connection.verdict.action == divert::Action::block  ? flow::Type::block
                     : connection.verdict.action == divert::Action::pass ? flow::Type::pass
                                                                         : flow::Type::tcp;
-  Tracked tracked{state_->tools.shared, connection};
-  auto flow = tracked.begin(type);
+  FlowRecorder recorder{state_->services.context, connection};
+  auto flow = recorder.begin(type);
   flow->time = connection.opened;
   if (outcome.counted) {
     flow->request_bytes = outcome.request_bytes;
@@ -167,27 +167,28 @@ void Engine::closed(const divert::Connection& connection, const divert::Outcome&
   }
   flow->error = outcome.error;
   const auto lasted = std::chrono::system_clock::now() - connection.opened;
-  tracked.publish_end(std::move(flow), std::chrono::steady_clock::now() - lasted);
+  recorder.publish_end(std::move(flow), std::chrono::steady_clock::now() - lasted);
 }
 
 void Engine::quic_refused(const divert::Connection& connection) {
-  Tracked tracked{state_->tools.shared, connection};
-  auto flow = tracked.begin(flow::Type::block);
+  FlowRecorder recorder{state_->services.context, connection};
+  auto flow = recorder.begin(flow::Type::block);
   const std::string host =
       flow->host.empty() ? connection.server.address().to_string() : flow->host;
-  if (!state_->settings.quic_refusals->is_first(tracked.who(), host)) return;
+  if (!state_->settings.quic_refusals->is_first(recorder.who(), host)) return;
   flow->time = connection.opened;
   flow->decision = divert::to_string(divert::Action::block);
   flow->reason = "QUIC is refused: the program falls back to TCP";
-  tracked.publish_end(std::move(flow), std::chrono::steady_clock::now());
+  recorder.publish_end(std::move(flow), std::chrono::steady_clock::now());
 }
 
 void Engine::heard(const divert::Connection& connection, bool from_server, std::string_view payload,
                    std::chrono::steady_clock::time_point came) {
-  Tracked tracked{state_->tools.shared, connection};
+  FlowRecorder recorder{state_->services.context, connection};
   auto flow = state_->dns.heard(connection, from_server, payload, came,
-                                [&] { return tracked.begin(flow::Type::dns); });
-  if (flow) state_->tools.shared.bus.publish(std::unique_ptr<const flow::Flow>(std::move(flow)));
+                                [&] { return recorder.begin(flow::Type::dns); });
+  if (flow)
+    state_->services.context.bus.publish(std::unique_ptr<const flow::Flow>(std::move(flow)));
 }
 
 void Engine::tick() {
@@ -195,11 +196,11 @@ void Engine::tick() {
 }
 
 boost::asio::awaitable<std::vector<std::string>> Engine::prepare() {
-  return state_->tools.dialer->prepare();
+  return state_->services.dialer->prepare();
 }
 
 void Engine::renew(std::shared_ptr<const tls::LeafSigner> signer) {
-  state_->tools.leaves.renew(std::move(signer));
+  state_->services.leaves.renew(std::move(signer));
 }
 
 }  // namespace mitm::intercept

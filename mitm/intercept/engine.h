@@ -2,51 +2,16 @@
 #pragma once
 
 #include <chrono>
-#include <cstdint>
-#include <functional>
 #include <memory>
 #include <string>
 
 #include "base/error.h"
-#include "divert/connection.h"
-#include "mitm/dns/names.h"
+#include "divert/worker/connection.h"
 #include "mitm/flow/bus.h"
-#include "mitm/intercept/learned.h"
-#include "mitm/intercept/memory.h"
-#include "mitm/intercept/quic_refusals.h"
-#include "mitm/tls/client_certificate.h"
-#include "mitm/tls/keylog.h"
+#include "mitm/intercept/context/context.h"
 #include "mitm/tls/leaf.h"
 
 namespace mitm::intercept {
-
-/// Who gets a page, in HTTP, when TLS with the server fails. The others get an alert.
-enum class ErrorPage : std::uint8_t { browsers, always, never };
-
-struct Settings {
-  int min_tls_version = TLS1_2_VERSION;
-  bool insecure = false;    ///< do not verify upstream certificates
-  std::string tls_ciphers;  ///< offered upstream, as tls::offer_ciphers wants them; empty: the
-                            ///< program's own
-  std::shared_ptr<const tls::ClientCertificates> client_certificates =
-      std::make_shared<tls::ClientCertificates>();
-  std::shared_ptr<tls::Keylog> keylog;  ///< null: none
-  std::string upstream_ca;              ///< PEM text: trusted beside the system's certificates
-  bool upstream_ca_only = false;        ///< and not beside them but instead
-  ErrorPage error_page = ErrorPage::browsers;
-  std::string exec_ca_file;    ///< what `exec` tells its command to trust; empty: it is not `exec`
-  std::size_t body_limit = 0;  ///< bytes of each body kept for the sinks
-  bool hide_alt_svc = true;    ///< programs are not told of QUIC (RFC 7838)
-  std::shared_ptr<dns::Names> names = std::make_shared<dns::Names>();  ///< shared by all engines
-  std::shared_ptr<Learned> learned = std::make_shared<Learned>();      ///< likewise
-  std::shared_ptr<MemoryBudget> memory = std::make_shared<MemoryBudget>();         ///< likewise
-  std::shared_ptr<QuicRefusals> quic_refusals = std::make_shared<QuicRefusals>();  ///< likewise
-  /// Has the broker send another intermediate (Engine::renew()); from any thread. Empty: there is
-  /// nobody to ask.
-  std::function<void()> ask_for_intermediate;
-  std::function<std::chrono::system_clock::time_point()> now = std::chrono::system_clock::now;
-  bool flow_starts = true;  ///< publish start events (of flows that last)
-};
 
 /// One per io_context. Holds that context's leaf cache, upstream sessions and scratch buffers.
 class Engine final : public divert::Interceptor, public divert::Watcher {

@@ -7,13 +7,13 @@
 #include <boost/asio/steady_timer.hpp>
 #include <boost/asio/use_awaitable.hpp>
 
-#include "divert/relay.h"
-#include "mitm/intercept/http2_session.h"
-#include "mitm/intercept/http_flow.h"
-#include "mitm/intercept/program_tls.h"
-#include "mitm/intercept/raw_session.h"
-#include "mitm/intercept/turn.h"
-#include "mitm/intercept/websocket_session.h"
+#include "divert/worker/relay.h"
+#include "mitm/intercept/session/http2_session.h"
+#include "mitm/intercept/session/http_flow.h"
+#include "mitm/intercept/session/raw_session.h"
+#include "mitm/intercept/session/websocket_session.h"
+#include "mitm/intercept/wire/program_tls.h"
+#include "mitm/intercept/wire/turn.h"
 
 namespace mitm::intercept {
 namespace {
@@ -21,7 +21,7 @@ namespace {
 namespace asio = boost::asio;
 using asio::awaitable;
 using Clock = std::chrono::steady_clock;
-using divert::Protocol;
+using sniff::Protocol;
 
 constexpr auto kUndecided =
     std::chrono::seconds{5};  ///< for the rest of a hello or head that has begun
@@ -49,11 +49,12 @@ bool is_http2(std::string_view alpn) {
 
 }  // namespace
 
-Interception::Interception(Tools& tools, divert::Connection connection, Channel::Socket client,
-                           Channel::Socket server, divert::OpenStraight open)
-    : tools_(tools),
+Interception::Interception(Services& services, divert::Connection connection,
+                           Channel::Socket client, Channel::Socket server,
+                           divert::OpenStraight open)
+    : services_(services),
       judged_(connection.verdict),
-      tracked_(tools.shared, std::move(connection)),
+      recorder_(services.context, std::move(connection)),
       client_(std::move(client)),
       server_(std::move(server)),
       open_(std::move(open)) {}
@@ -69,7 +70,7 @@ awaitable<void> Interception::run() {
 
 /// What the rules say, done.
 awaitable<void> Interception::act(Speech speech) {
-  const auto action = tracked_.connection().verdict.action;
+  const auto action = recorder_.connection().verdict.action;
   if (action == divert::Action::pass) {
     bool passes = true;
     if (speech.protocol == Protocol::raw && may_be_selected()) passes = co_await watch();
@@ -84,7 +85,7 @@ awaitable<void> Interception::act(Speech speech) {
 // Who speaks first.
 
 awaitable<Interception::Speech> Interception::listen(bool leave) {
-  const std::span<char> scratch = tools_.shared.scratch.first(divert::kMaxFirstBytes);
+  const std::span<char> scratch = services_.context.scratch.first(sniff::kMaxSniffedBytes);
   Speech speech;
   std::size_t seen = 0;
   bool ended = false;
@@ -94,7 +95,7 @@ awaitable<Interception::Speech> Interception::listen(bool leave) {
   for (;;) {
     const auto client = client_.look(scratch, leave);
     if (client.bytes.size() > seen) {
-      speech = divert::inspect(client.bytes);
+      speech = sniff::inspect(client.bytes);
       if (speech.protocol == Protocol::raw ||
           (speech.complete && speech.protocol != Protocol::undecided))
         break;
@@ -136,31 +137,31 @@ awaitable<void> Interception::wait_for_either(Clock::time_point limit) {
 // What is then done.
 
 awaitable<void> Interception::pass() {
-  auto flow = tracked_.begin(flow::Type::pass);
+  auto flow = recorder_.begin(flow::Type::pass);
   const auto began = Clock::now();
   const std::string early = client_.take_pushed_back(), early_answer = server_.take_pushed_back();
   if (!early.empty()) co_await server_.write_all(early);  // a failure shows in the relay
   if (!early_answer.empty()) co_await client_.write_all(early_answer);
   const auto outcome = co_await divert::relay(client_.release(), server_.release());
   flow->request_bytes =
-      flow->request_bytes.value_or(tracked_.bytes_before()) + early.size() + outcome.request_bytes;
+      flow->request_bytes.value_or(recorder_.bytes_before()) + early.size() + outcome.request_bytes;
   flow->response_bytes =
       flow->response_bytes.value_or(0) + early_answer.size() + outcome.response_bytes;
   flow->error = outcome.error;
-  tracked_.publish_end(std::move(flow), began);
+  recorder_.publish_end(std::move(flow), began);
 }
 
 /// Whether a rule could still select a connection that passes, if only it named its host.
 bool Interception::may_be_selected() const {
   const auto selects = [](const auto& rule) { return rule.action != divert::Action::pass; };
-  return !tracked_.has_waiting() && std::ranges::any_of(judged_.by_host, selects);
+  return !recorder_.has_waiting() && std::ranges::any_of(judged_.by_host, selects);
 }
 
 /// Until it is known whether the connection changes to TLS, and names its host then. True: it does
 /// not.
 awaitable<bool> Interception::watch() {
   auto session =
-      std::make_unique<RawSession>(tracked_, client_, server_, RawSession::Kind::watched);
+      std::make_unique<RawSession>(recorder_, client_, server_, RawSession::Kind::watched);
   const auto outcome = co_await session->run();
   session.reset();
   if (outcome == RawSession::Outcome::upgrades) co_await upgrade();
@@ -170,11 +171,11 @@ awaitable<bool> Interception::watch() {
 void Interception::block() {
   client_.reset();
   server_.reset();
-  tracked_.publish_end(tracked_.begin(flow::Type::block), Clock::now());
+  recorder_.publish_end(recorder_.begin(flow::Type::block), Clock::now());
 }
 
 awaitable<void> Interception::converse(Speech speech) {
-  tracked_.data(flow::Direction::request, std::string_view(proxy_headers_).substr(headers_shown_));
+  recorder_.data(flow::Direction::request, std::string_view(proxy_headers_).substr(headers_shown_));
   headers_shown_ = proxy_headers_.size();
   if (speech.protocol == Protocol::tls) return run_tls(std::move(speech.hello));
   if (speech.protocol == Protocol::http2) return run_http2(nullptr);
@@ -183,13 +184,13 @@ awaitable<void> Interception::converse(Speech speech) {
 
 /// `upgraded`: the HTTP/1.1 request that asked for it, if any.
 awaitable<void> Interception::run_http2(std::unique_ptr<flow::Flow> upgraded) {
-  const auto session = std::make_unique<Http2Session>(tracked_, client_, server_);
+  const auto session = std::make_unique<Http2Session>(recorder_, client_, server_);
   if (upgraded) session->adopt(std::move(upgraded));
   co_await session->run();
 }
 
 awaitable<void> Interception::run_raw() {
-  auto session = std::make_unique<RawSession>(tracked_, client_, server_);
+  auto session = std::make_unique<RawSession>(recorder_, client_, server_);
   const auto outcome = co_await session->run();
   session.reset();
   if (outcome == RawSession::Outcome::upgrades) co_await upgrade();
@@ -204,13 +205,13 @@ awaitable<void> Interception::upgrade() {
 }
 
 awaitable<void> Interception::run_http(std::string_view scheme) {
-  auto session = std::make_unique<Http1Session>(tracked_, client_, server_, scheme);
+  auto session = std::make_unique<Http1Session>(recorder_, client_, server_, scheme);
   const auto outcome = co_await session->run();
   auto upgraded = session->take_upgraded_to_http2();
   auto websocket = session->take_websocket();
   if (outcome == Http1Session::Outcome::tunnel) {
-    tunnel_host_ = divert::host_of_authority(session->tunnel_target());
-    if (const auto port = port_of(session->tunnel_target()); port != 0) tracked_.set_port(port);
+    tunnel_host_ = sniff::host_of_authority(session->tunnel_target());
+    if (const auto port = port_of(session->tunnel_target()); port != 0) recorder_.set_port(port);
   }
   session.reset();
   if (outcome == Http1Session::Outcome::done) co_return;
@@ -220,7 +221,7 @@ awaitable<void> Interception::run_http(std::string_view scheme) {
   }
   if (outcome == Http1Session::Outcome::websocket) {
     const auto messages = std::make_unique<WebSocketSession>(
-        tracked_, client_, server_, std::move(websocket.flow), websocket.began);
+        recorder_, client_, server_, std::move(websocket.flow), websocket.began);
     co_await messages->run();
     co_return;
   }
@@ -240,15 +241,15 @@ awaitable<void> Interception::begin_anew() {
 
 // TLS.
 
-awaitable<void> Interception::run_tls(divert::ClientHello hello) {
-  tracked_.set_sni(hello.sni);
+awaitable<void> Interception::run_tls(sniff::ClientHello hello) {
+  recorder_.set_sni(hello.sni);
   hello_names_no_protocol_ = hello.alpn.empty();
-  const bool upgrades = tracked_.has_waiting();
-  const UpstreamTls::Ask ask{tracked_.connection().server, hello.sni, offered_upstream(hello.alpn),
-                             &hello, tracked_.host()};
-  UpstreamTls::Attempt attempt{*tools_.upstream, ask};
-  std::string why = co_await tools_.upstream->connect(server_, attempt, ask);
-  if (attempt.facts()) tracked_.set_upstream_tls(*attempt.facts());
+  const bool upgrades = recorder_.has_waiting();
+  const UpstreamTls::Ask ask{recorder_.connection().server, hello.sni, offered_upstream(hello.alpn),
+                             &hello, recorder_.host()};
+  UpstreamTls::Attempt attempt{*services_.upstream, ask};
+  std::string why = co_await services_.upstream->connect(server_, attempt, ask);
+  if (attempt.facts()) recorder_.set_upstream_tls(*attempt.facts());
   if (!why.empty()) {
     co_await refuse_tls(std::move(hello), std::move(why), attempt.alert());
     co_return;
@@ -267,8 +268,8 @@ awaitable<void> Interception::run_tls(divert::ClientHello hello) {
   if (upgrades) {
     co_await run_raw();
     // Some only look whether there is TLS (openssl s_client -starttls).
-    tools_.shared.settings.learned->accepted(who(), tracked_.server_name(),
-                                             std::chrono::system_clock::now());
+    services_.context.settings.learned->accepted(who(), recorder_.server_name(),
+                                                 std::chrono::system_clock::now());
     co_return;
   }
   co_await converse_in_tls();
@@ -276,21 +277,22 @@ awaitable<void> Interception::run_tls(divert::ClientHello hello) {
 }
 
 bool Interception::program_left() {
-  constexpr std::size_t kEnough = 2 * divert::kMaxFirstBytes;  // whoever says more is there
-  auto look = client_.look(tools_.shared.scratch, false);
+  constexpr std::size_t kEnough = 2 * sniff::kMaxSniffedBytes;  // whoever says more is there
+  auto look = client_.look(services_.context.scratch, false);
   while (look.result.ok() && look.bytes.size() < kEnough)
-    look = client_.look(tools_.shared.scratch, false);
+    look = client_.look(services_.context.scratch, false);
   return !look.result.ok() && !look.result.blocked();
 }
 
-awaitable<bool> Interception::accept_tls(const divert::ClientHello& hello, X509* upstream,
+awaitable<bool> Interception::accept_tls(const sniff::ClientHello& hello, X509* upstream,
                                          std::string_view alpn) {
-  std::string outdated = co_await tools_.renewal.before_leaf(tools_.leaves);
+  std::string outdated = co_await services_.renewal.before_leaf(services_.leaves);
   if (!outdated.empty()) {
     report_tls_error(std::move(outdated));
     co_return false;
   }
-  auto context = tools_.leaves.context_for({tracked_.server_name(), upstream, key_type_for(hello)});
+  auto context =
+      services_.leaves.context_for({recorder_.server_name(), upstream, key_type_for(hello)});
   tls::SslPtr ssl{context ? SSL_new(context->get()) : nullptr};
   if (!ssl) {
     report_tls_error(context ? "cannot set up TLS" : context.error().text);
@@ -302,13 +304,14 @@ awaitable<bool> Interception::accept_tls(const divert::ClientHello& hello, X509*
   client_.start_tls(std::move(ssl));
   const IoResult done = co_await client_.handshake(kHandshake);
   if (!done.ok()) {
-    report_tls_error(refused(refusal_of(client_, done),
-                             explain_refusal(client_, done, tools_.shared.settings.exec_ca_file)));
+    report_tls_error(
+        refused(refusal_of(client_, done),
+                explain_refusal(client_, done, services_.context.settings.exec_ca_file)));
     server_.shutdown_write(true);
     co_return false;
   }
   SSL_set_app_data(client_.ssl(), nullptr);
-  tracked_.set_tls(facts_of(client_.ssl()));
+  recorder_.set_tls(facts_of(client_.ssl()));
   co_return true;
 }
 
@@ -334,53 +337,53 @@ awaitable<void> Interception::converse_in_tls() {
 }
 
 void Interception::report_tls_error(std::string why) {
-  auto flow = tracked_.begin(flow::Type::tls_error);
+  auto flow = recorder_.begin(flow::Type::tls_error);
   flow->error = std::move(why);
-  tracked_.publish_end(std::move(flow), Clock::now());
+  recorder_.publish_end(std::move(flow), Clock::now());
 }
 
-// Learned pass-through.
+// PinningCache pass-through.
 
 /// See the function of that name in program_tls.h.
 bool Interception::left_at_once() const {
   return intercept::left_at_once(client_, server_, agreed_,
-                                 tools_.shared.settings.learned->settings().at_once);
+                                 services_.context.settings.learned->settings().at_once);
 }
 
 void Interception::learn_from_the_past(divert::Verdict& verdict, const Speech& speech) const {
-  const bool by_host = verdict.rule < tools_.policy->rules.size() &&
-                       !tools_.policy->rules[verdict.rule].hosts.empty();
+  const bool by_host = verdict.rule < services_.policy->rules.size() &&
+                       !services_.policy->rules[verdict.rule].hosts.empty();
   if (verdict.action != divert::Action::intercept || speech.protocol != Protocol::tls || by_host)
     return;
   std::string host = host_of(speech);
-  if (host.empty()) host = tracked_.connection().server.address().to_string();
-  auto why =
-      tools_.shared.settings.learned->reason_to_pass(who(), host, std::chrono::system_clock::now());
+  if (host.empty()) host = recorder_.connection().server.address().to_string();
+  auto why = services_.context.settings.learned->reason_to_pass(who(), host,
+                                                                std::chrono::system_clock::now());
   if (why.empty()) return;
   verdict.action = divert::Action::pass;
   verdict.reason = std::move(why);
 }
 
 std::string Interception::refused(Refusal how, std::string why) const {
-  auto& learned = *tools_.shared.settings.learned;
+  auto& learned = *services_.context.settings.learned;
   const auto now = std::chrono::system_clock::now();
   if (how == Refusal::closed && hello_names_no_protocol_) how = Refusal::looked;
-  const auto follows = learned.refused(who(), tracked_.server_name(), how, now);
+  const auto follows = learned.refused(who(), recorder_.server_name(), how, now);
   if (!follows.empty()) why.append("; ").append(follows);
   return why;
 }
 
 void Interception::judge_ending() {
-  auto& learned = *tools_.shared.settings.learned;
+  auto& learned = *services_.context.settings.learned;
   const auto now = std::chrono::system_clock::now();
-  if (client_.heard()) return learned.accepted(who(), tracked_.server_name(), now);
+  if (client_.heard()) return learned.accepted(who(), recorder_.server_name(), now);
   if (!left_at_once()) return;
   if (wants_no_encrypted_hello(client_)) {
     const std::string alpn = selected_alpn(client_.ssl());  // the other sessions have said so
     if (alpn.empty() || alpn == "h2") report_tls_error("the program: " + client_.failure());
     return;
   }
-  if (!learned.trusts(who(), tracked_.server_name()))
+  if (!learned.trusts(who(), recorder_.server_name()))
     report_tls_error(refused(Refusal::closed, std::string{kLeftAtOnce}));
 }
 

@@ -5,21 +5,21 @@
 #include <span>
 #include <string>
 
-#include "divert/first_bytes.h"
-#include "divert/policy.h"
-#include "mitm/intercept/channel.h"
-#include "mitm/intercept/dialer.h"
-#include "mitm/intercept/http1_session.h"
-#include "mitm/intercept/renewal.h"
-#include "mitm/intercept/tracked.h"
-#include "mitm/intercept/upstream_tls.h"
+#include "divert/policy/policy.h"
+#include "mitm/intercept/context/flow_recorder.h"
+#include "mitm/intercept/session/http1_session.h"
+#include "mitm/intercept/wire/channel.h"
+#include "mitm/intercept/wire/dialer.h"
+#include "mitm/intercept/wire/renewal.h"
+#include "mitm/intercept/wire/upstream_tls.h"
+#include "mitm/sniff/sniffer.h"
 #include "mitm/tls/leaf.h"
 
 namespace mitm::intercept {
 
 /// What the engine lends to its connections.
-struct Tools {
-  Shared shared;
+struct Services {
+  Context context;
   std::shared_ptr<const divert::Policy> policy;
   tls::LeafCache leaves;
   std::unique_ptr<UpstreamTls> upstream;
@@ -30,7 +30,7 @@ struct Tools {
 class Interception {
  public:
   /// `open`: see divert::Interceptor.
-  Interception(Tools& tools, divert::Connection connection, Channel::Socket client,
+  Interception(Services& services, divert::Connection connection, Channel::Socket client,
                Channel::Socket server, divert::OpenStraight open);
 
   boost::asio::awaitable<void> run();
@@ -39,7 +39,7 @@ class Interception {
   void end(std::string why);
 
  private:
-  using Speech = divert::FirstBytes;
+  using Speech = sniff::SniffResult;
 
   /// What the first bytes on the channels say; raw when the server is first. `leave`: see
   /// Channel::look.
@@ -56,10 +56,10 @@ class Interception {
   [[nodiscard]] const std::string& host_of(const Speech& speech) const;
   boost::asio::awaitable<void> act(Speech speech);
   boost::asio::awaitable<bool> reach(const Speech& speech);
-  boost::asio::awaitable<void> turn_away(divert::FirstBytes speech, std::string why);
+  boost::asio::awaitable<void> turn_away(sniff::SniffResult speech, std::string why);
   boost::asio::awaitable<void> wait_for_either(std::chrono::steady_clock::time_point limit);
   boost::asio::awaitable<void> converse(Speech speech);
-  boost::asio::awaitable<void> run_tls(divert::ClientHello hello);
+  boost::asio::awaitable<void> run_tls(sniff::ClientHello hello);
   boost::asio::awaitable<void> converse_in_tls();
   boost::asio::awaitable<void> run_http(std::string_view scheme);
   boost::asio::awaitable<void> run_http2(std::unique_ptr<flow::Flow> upgraded);
@@ -71,16 +71,16 @@ class Interception {
   boost::asio::awaitable<bool> watch();
   void block();
 
-  boost::asio::awaitable<bool> accept_tls(const divert::ClientHello& hello, X509* upstream,
+  boost::asio::awaitable<bool> accept_tls(const sniff::ClientHello& hello, X509* upstream,
                                           std::string_view alpn);
   /// Whether there is nobody left to make TLS with. Reads what is there, and pushes it back.
   [[nodiscard]] bool program_left();
   /// Upstream TLS has failed: tells the program why with a page, if it is to have one and speaks
   /// HTTP, else with `alert`.
-  boost::asio::awaitable<void> refuse_tls(divert::ClientHello hello, std::string why,
+  boost::asio::awaitable<void> refuse_tls(sniff::ClientHello hello, std::string why,
                                           int alert = SSL_AD_HANDSHAKE_FAILURE);
   /// In which protocol the program is to be told; empty: in none.
-  [[nodiscard]] std::string page_protocol(const divert::ClientHello& hello) const;
+  [[nodiscard]] std::string page_protocol(const sniff::ClientHello& hello) const;
   boost::asio::awaitable<bool> refuse_http(const std::string& why);
   boost::asio::awaitable<bool> refuse_http2(const std::string& why);
   boost::asio::awaitable<void> answer(std::unique_ptr<flow::Flow> flow, const std::string& why,
@@ -93,12 +93,12 @@ class Interception {
   [[nodiscard]] std::string refused(Refusal how, std::string why) const;
   /// Looks back at a connection whose TLS was agreed on.
   void judge_ending();
-  [[nodiscard]] Who who() const { return tracked_.who(); }
+  [[nodiscard]] Who who() const { return recorder_.who(); }
   [[nodiscard]] bool left_at_once() const;
 
-  Tools& tools_;
+  Services& services_;
   const divert::Verdict judged_;  ///< before a host was known
-  Tracked tracked_;
+  FlowRecorder recorder_;
   Channel client_;
   Channel server_;
   std::string proxy_headers_;      ///< that the program has sent, PROXY protocol

@@ -3,13 +3,13 @@
 #include <utility>
 
 #include "mitm/intercept/interception.h"
-#include "mitm/intercept/program_tls.h"
+#include "mitm/intercept/wire/program_tls.h"
 
 namespace mitm::intercept {
 
 using boost::asio::awaitable;
 using divert::Action;
-using divert::Protocol;
+using sniff::Protocol;
 
 namespace {
 
@@ -38,12 +38,12 @@ awaitable<Interception::Speech> Interception::listen_behind_headers() {
 awaitable<bool> Interception::take_header(std::size_t size) {
   const std::size_t end = proxy_headers_.size() + size;
   while (proxy_headers_.size() < end) {
-    const auto scratch = tools_.shared.scratch.first(end - proxy_headers_.size());
+    const auto scratch = services_.context.scratch.first(end - proxy_headers_.size());
     const IoResult got = client_.try_read(scratch);
     if (!got.ok() || got.bytes == 0) co_return false;
     proxy_headers_.append(scratch.data(), got.bytes);
   }
-  tracked_.set_bytes_before(proxy_headers_.size());
+  recorder_.set_bytes_before(proxy_headers_.size());
   if (!server_.socket().is_open()) co_return true;
   const std::string_view header = std::string_view(proxy_headers_).substr(end - size);
   const IoResult put = co_await server_.write_all(header);
@@ -57,15 +57,15 @@ awaitable<void> Interception::pass_headers_on() {
 }
 
 awaitable<bool> Interception::find_out(Speech& speech) {
-  const auto action = [this] { return tracked_.connection().verdict.action; };
+  const auto action = [this] { return recorder_.connection().verdict.action; };
   bool reached = server_.socket().is_open();
-  bool proxied = reached && tools_.dialer->way(judged_) != divert::Way::straight;
+  bool proxied = reached && services_.dialer->way(judged_) != divert::Way::straight;
   speech = co_await listen_behind_headers();
   decide(speech);
   if (!reached && action() != Action::block) {
     reached = co_await reach(speech);
     if (!reached) co_return false;
-    proxied = tools_.dialer->proxy_for(tracked_.connection().verdict) != nullptr;
+    proxied = services_.dialer->proxy_for(recorder_.connection().verdict) != nullptr;
     // Nobody spoke: the server may, now that it is there.
     if (!speech.complete) {
       speech = co_await listen_behind_headers();
@@ -85,30 +85,30 @@ const std::string& Interception::host_of(const Speech& speech) const {
 
 void Interception::decide(const Speech& speech) {
   const std::string& host = host_of(speech);
-  auto verdict = tools_.policy->settle(judged_, host);
+  auto verdict = services_.policy->settle(judged_, host);
   learn_from_the_past(verdict, speech);
   if (const auto why = reason_to_pass(speech.hello);
       !why.empty() && verdict.action == Action::intercept) {
     verdict.action = Action::pass;
     verdict.reason = why;
   }
-  if (const auto* proxy = tools_.dialer->proxy_for(verdict))
+  if (const auto* proxy = services_.dialer->proxy_for(verdict))
     verdict.reason += "; through " + proxy->label();
   if (!proxy_headers_.empty())
     verdict.reason += "; behind a PROXY protocol header" + described(proxy_headers_);
   const auto action = verdict.action;
-  tracked_.settle(std::move(verdict), host);
+  recorder_.settle(std::move(verdict), host);
   // The host of a hello is its SNI.
   if (action != Action::intercept && speech.protocol == Protocol::tls)
-    tracked_.set_sni(speech.host);
+    recorder_.set_sni(speech.host);
 }
 
 awaitable<bool> Interception::reach(const Speech& speech) {
-  const auto& connection = tracked_.connection();
+  const auto& connection = recorder_.connection();
   Channel::Socket server{client_.socket().get_executor()};
   dialing_ = true;
-  DialFailure failure = co_await tools_.dialer->dial(connection.verdict, connection.server,
-                                                     tracked_.host(), server, open_);
+  DialFailure failure = co_await services_.dialer->dial(connection.verdict, connection.server,
+                                                        recorder_.host(), server, open_);
   // Else it has been reported by end().
   if (!std::exchange(dialing_, false)) co_return false;
   if (!failure.why.empty()) {
@@ -122,22 +122,22 @@ awaitable<bool> Interception::reach(const Speech& speech) {
 
 void Interception::end(std::string why) {
   if (std::exchange(dialing_, false)) {
-    const bool intercepted = tracked_.connection().verdict.action == Action::intercept;
-    auto flow = tracked_.begin(intercepted ? flow::Type::tcp : flow::Type::pass);
-    flow->error = tools_.dialer->still_waiting(tracked_.connection().verdict);
-    tracked_.publish_end(std::move(flow), std::chrono::steady_clock::now());
+    const bool intercepted = recorder_.connection().verdict.action == Action::intercept;
+    auto flow = recorder_.begin(intercepted ? flow::Type::tcp : flow::Type::pass);
+    flow->error = services_.dialer->still_waiting(recorder_.connection().verdict);
+    recorder_.publish_end(std::move(flow), std::chrono::steady_clock::now());
   }
-  tracked_.ends_because(std::move(why));
+  recorder_.ends_because(std::move(why));
   client_.reset();
   server_.reset();
 }
 
 /// The program believes itself connected: it is told in its own protocol, where that has a way to.
-awaitable<void> Interception::turn_away(divert::FirstBytes speech, std::string why) {
-  const bool intercepted = tracked_.connection().verdict.action == Action::intercept;
+awaitable<void> Interception::turn_away(sniff::SniffResult speech, std::string why) {
+  const bool intercepted = recorder_.connection().verdict.action == Action::intercept;
   bool told = false;
   if (intercepted && speech.protocol == Protocol::tls) {
-    tracked_.set_sni(speech.hello.sni);
+    recorder_.set_sni(speech.hello.sni);
     co_await refuse_tls(std::move(speech.hello), std::move(why));
     co_return;
   }
@@ -147,9 +147,9 @@ awaitable<void> Interception::turn_away(divert::FirstBytes speech, std::string w
     told = co_await refuse_http2(why);
   }
   if (told) co_return;
-  auto flow = tracked_.begin(intercepted ? flow::Type::tcp : flow::Type::pass);
+  auto flow = recorder_.begin(intercepted ? flow::Type::tcp : flow::Type::pass);
   flow->error = std::move(why);
-  tracked_.publish_end(std::move(flow), std::chrono::steady_clock::now());
+  recorder_.publish_end(std::move(flow), std::chrono::steady_clock::now());
   client_.reset();
 }
 

@@ -2,12 +2,12 @@
 // reads it, else by an alert, which no program takes for success.
 #include <algorithm>
 
-#include "mitm/intercept/http_flow.h"
 #include "mitm/intercept/interception.h"
-#include "mitm/intercept/page.h"
-#include "mitm/intercept/program_tls.h"
-#include "mitm/intercept/tls_failure.h"
-#include "mitm/intercept/turn.h"
+#include "mitm/intercept/session/error_page.h"
+#include "mitm/intercept/session/http_flow.h"
+#include "mitm/intercept/wire/program_tls.h"
+#include "mitm/intercept/wire/tls_failure.h"
+#include "mitm/intercept/wire/turn.h"
 
 namespace mitm::intercept {
 namespace {
@@ -49,21 +49,21 @@ class FirstRequest final : public http::Http2Reader::Handler {
 
 using boost::asio::awaitable;
 
-std::string Interception::page_protocol(const divert::ClientHello& hello) const {
-  const ErrorPage who = tools_.shared.settings.error_page;
+std::string Interception::page_protocol(const sniff::ClientHello& hello) const {
+  const ErrorPage who = services_.context.settings.error_page;
   const bool wanted =
       who == ErrorPage::always || (who == ErrorPage::browsers && is_from_browser(hello));
   return wanted ? protocol_with_pages(hello.alpn) : std::string();
 }
 
-awaitable<void> Interception::refuse_tls(divert::ClientHello hello, std::string why, int alert) {
+awaitable<void> Interception::refuse_tls(sniff::ClientHello hello, std::string why, int alert) {
   server_.reset();
-  const bool tellable = !tracked_.has_waiting() && !program_left();
+  const bool tellable = !recorder_.has_waiting() && !program_left();
   const std::string protocol = tellable ? page_protocol(hello) : std::string();
   if (protocol.empty()) {
     report_tls_error(std::move(why));
     if (client_.try_write(alert_record(alert)).ok())
-      co_await client_.finish(tools_.shared.scratch, kLinger);
+      co_await client_.finish(services_.context.scratch, kLinger);
     co_return;
   }
   const bool accepted = co_await accept_tls(hello, nullptr, protocol);
@@ -85,10 +85,10 @@ awaitable<bool> Interception::refuse_http(const std::string& why) {
   const auto limit = Clock::now() + kRequest;
   http::Http1Reader reader{http::Side::request};
   for (;;) {
-    const auto look = client_.look(tools_.shared.scratch, false);
+    const auto look = client_.look(services_.context.scratch, false);
     const auto event = reader.next(look.bytes);
     if (event.what == http::Http1Reader::What::head) {
-      tracked_.data(flow::Direction::request, look.bytes);
+      recorder_.data(flow::Direction::request, look.bytes);
       break;
     }
     const bool over = !look.result.ok() && !look.result.blocked();
@@ -96,8 +96,8 @@ awaitable<bool> Interception::refuse_http(const std::string& why) {
       co_return false;
     if (look.result.blocked()) co_await client_.wait_until(look.result, limit);
   }
-  auto flow = tracked_.begin(flow::Type::http);
-  describe_request(reader.head(), client_.ssl() != nullptr ? "https" : "http", tracked_, *flow);
+  auto flow = recorder_.begin(flow::Type::http);
+  describe_request(reader.head(), client_.ssl() != nullptr ? "https" : "http", recorder_, *flow);
   const std::string page = error_page(502, why, flow->method != "HEAD");
   co_await answer(std::move(flow), why, page);
   co_return true;
@@ -109,11 +109,11 @@ awaitable<bool> Interception::refuse_http2(const std::string& why) {
   FirstRequest request;
   Turn turn;
   while (request.stream == 0) {
-    const auto scratch = tools_.shared.scratch.first(Turn::kStep);
+    const auto scratch = services_.context.scratch.first(Turn::kStep);
     const IoResult got = client_.try_read(scratch);
     if (got.ok()) {
       const std::string_view bytes{scratch.data(), got.bytes};
-      tracked_.data(flow::Direction::request, bytes);
+      recorder_.data(flow::Direction::request, bytes);
       if (!reader.feed(bytes, request)) co_return false;
     } else if (!got.blocked()) {
       co_return false;
@@ -122,8 +122,8 @@ awaitable<bool> Interception::refuse_http2(const std::string& why) {
     if (got.blocked()) co_await client_.wait_until(got, limit);
     co_await turn.yield_when_over();
   }
-  auto flow = tracked_.begin(flow::Type::http);
-  describe_request(request.head, tracked_, *flow);
+  auto flow = recorder_.begin(flow::Type::http);
+  describe_request(request.head, recorder_, *flow);
   const std::string page = http2_error_page(request.stream, 502, why, flow->method != "HEAD");
   co_await answer(std::move(flow), why, page);
   co_return true;
@@ -134,12 +134,12 @@ awaitable<void> Interception::answer(std::unique_ptr<flow::Flow> flow, const std
                                      const std::string& page) {
   flow->status = 502;
   flow->error = why;
-  tracked_.publish_end(std::move(flow), Clock::now());
-  tracked_.data(flow::Direction::response, page);
-  tracked_.data_end(flow::Direction::request);
-  tracked_.data_end(flow::Direction::response);
+  recorder_.publish_end(std::move(flow), Clock::now());
+  recorder_.data(flow::Direction::response, page);
+  recorder_.data_end(flow::Direction::request);
+  recorder_.data_end(flow::Direction::response);
   const IoResult put = co_await client_.write_all(page);
-  if (put.ok()) co_await client_.finish(tools_.shared.scratch, kLinger);
+  if (put.ok()) co_await client_.finish(services_.context.scratch, kLinger);
 }
 
 }  // namespace mitm::intercept

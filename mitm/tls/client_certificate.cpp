@@ -5,7 +5,7 @@
 #include <openssl/err.h>
 #include <openssl/pem.h>
 
-#include "divert/policy.h"
+#include "base/host_pattern.h"
 
 namespace mitm::tls {
 namespace {
@@ -90,7 +90,7 @@ base::Result<std::shared_ptr<const ClientCertificates>> ClientCertificates::make
 
 std::string_view ClientCertificates::present(SSL* ssl, std::string_view host) const {
   for (const Entry& entry : entries_) {
-    if (!entry.host.empty() && !divert::host_matches(entry.host, host)) continue;
+    if (!entry.host.empty() && !base::host_matches(entry.host, host)) continue;
     const int given =
         SSL_use_cert_and_key(ssl, entry.certificate.get(), entry.key.get(), entry.chain.get(), 1);
     ERR_clear_error();

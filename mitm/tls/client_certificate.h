@@ -12,7 +12,7 @@ namespace mitm::tls {
 
 /// As read from the user's files.
 struct ClientCertificateText {
-  std::string host;       ///< as divert::host_matches wants it; empty: every host
+  std::string host;       ///< as base::host_matches wants it; empty: every host
   std::string cert_path;  ///< for errors
   std::string cert;       ///< PEM: the certificate, then those between it and the CA
   std::string key_path;

@@ -14,7 +14,7 @@
 #include <unistd.h>
 
 #include "base/fd.h"
-#include "divert/privilege.h"
+#include "divert/process/privilege.h"
 #include "mitm/tls/authority.h"
 
 namespace mitm::tls {

@@ -1,6 +1,6 @@
 // What a confined process can no longer do, and what the worker goes on to do: each in a child of
 // its own.
-#include "divert/confine.h"
+#include "divert/process/confine.h"
 
 #include <cerrno>
 #include <clocale>

@@ -1,5 +1,5 @@
 // Who asked, as far as it is remembered; and copies of packets as bytes.
-#include "divert/dns_tap.h"
+#include "divert/packet/dns_tap.h"
 
 #include <cstring>
 

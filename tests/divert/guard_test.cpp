@@ -1,4 +1,4 @@
-#include "divert/guard.h"
+#include "divert/broker/guard.h"
 
 #include <chrono>
 #include <filesystem>
@@ -9,7 +9,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "divert/capture.h"
+#include "divert/process/command.h"
 #include "tests/pfctl/namespace.h"
 #include "tests/test.h"
 

@@ -1,8 +1,8 @@
-#include "divert/heartbeats.h"
+#include "divert/link/heartbeats.h"
 
 #include <boost/asio/io_context.hpp>
 
-#include "divert/context_heartbeat.h"
+#include "divert/link/context_heartbeat.h"
 #include "tests/test.h"
 
 using namespace std::chrono_literals;

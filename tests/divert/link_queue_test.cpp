@@ -1,4 +1,4 @@
-#include "divert/link_queue.h"
+#include "divert/link/link_queue.h"
 
 #include <array>
 

@@ -1,4 +1,4 @@
-#include "divert/listeners.h"
+#include "divert/worker/listeners.h"
 
 #include <netinet/in.h>
 #include <sys/socket.h>

@@ -1,6 +1,6 @@
 // The same cases for the kernel's packets and for the framed stream that macOS gets: this file is
 // compiled into two binaries.
-#include "divert/message_socket.h"
+#include "divert/link/message_socket.h"
 
 #include <cerrno>
 #include <deque>
@@ -14,7 +14,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "divert/broker_link.h"
+#include "divert/link/broker_link.h"
 #include "tests/test.h"
 
 namespace {

@@ -1,6 +1,6 @@
 // Messages compared with what libnetfilter_queue's examples send (strace) and the kernel's headers
 // say.
-#include "divert/nfqueue.h"
+#include "divert/packet/nfqueue.h"
 
 #include <cstring>
 

@@ -1,5 +1,5 @@
 // Lookups with searches that last as long as the test wants.
-#include "divert/owner_lookups.h"
+#include "divert/packet/owner_lookups.h"
 
 #include <condition_variable>
 
@@ -30,7 +30,7 @@ struct Gate {
     is_open = true;
     changed.notify_all();
   }
-  std::vector<procmap::Owner> search(std::span<const procmap::Sought> sought) {
+  std::vector<procmap::Owner> search(std::span<const procmap::SocketQuery> sought) {
     std::unique_lock lock{mutex};
     changed.wait(lock, [this] { return is_open; });
     std::vector<procmap::Owner> owners;
@@ -41,8 +41,8 @@ struct Gate {
 
 /// A thread that was given up may still be in the gate when its test has ended.
 std::unique_ptr<OwnerLookups> start(const std::shared_ptr<Gate>& gate) {
-  auto lookups = OwnerLookups::start([gate]() -> base::Result<Searcher::Search> {
-    return Searcher::Search{[gate](auto sought, auto) { return gate->search(sought); }};
+  auto lookups = OwnerLookups::start([gate]() -> base::Result<OwnerLookupThread::Search> {
+    return OwnerLookupThread::Search{[gate](auto sought, auto) { return gate->search(sought); }};
   });
   REQUIRE(lookups);
   return std::move(*lookups);
@@ -83,7 +83,7 @@ TEST_CASE("owner_lookups: those that wait for a search that hangs are not found 
   // Once the thread has taken it up.
   std::vector<OwnerLookups::Found> found;
   for (int i = 0; found.empty() && i < 1000; ++i) {
-    CHECK(lookups->mind(Searcher::Clock::now() + Searcher::kPatience));
+    CHECK(lookups->check(OwnerLookupThread::Clock::now() + OwnerLookupThread::kPatience));
     found = lookups->take();
     std::this_thread::sleep_for(10ms);
   }

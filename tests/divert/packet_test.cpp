@@ -1,5 +1,5 @@
 // Packets as bytes: written by hand from the RFCs.
-#include "divert/packet.h"
+#include "divert/packet/packet.h"
 
 #include <string>
 

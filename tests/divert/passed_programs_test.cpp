@@ -1,4 +1,4 @@
-#include "divert/passed_programs.h"
+#include "divert/packet/passed_programs.h"
 
 #include "tests/test.h"
 

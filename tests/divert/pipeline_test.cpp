@@ -1,5 +1,5 @@
 // A connection on its way, with a broker that the test plays.
-#include "divert/pipeline.h"
+#include "divert/worker/pipeline.h"
 
 #include <thread>
 
@@ -7,7 +7,7 @@
 #include <boost/asio/detached.hpp>
 #include <sys/stat.h>
 
-#include "divert/answers.h"
+#include "divert/broker/answers.h"
 #include "tests/test.h"
 
 using boost::asio::awaitable;
@@ -109,8 +109,8 @@ TEST_CASE("pipeline: what goes straight after all does so by a socket in the pro
     divert::Upstreams upstreams;
     std::atomic<int> intercepted{0}, open{0};
     const divert::Listeners listeners;
-    divert::Room room{link,        late, watcher, own, upstreams, listeners,
-                      intercepted, {},   false,   {},  open,      {}};
+    divert::WorkerContext room{link,        late, watcher, own, upstreams, listeners,
+                               intercepted, {},   false,   {},  open,      {}};
     tcp::socket program{context};
     tcp::socket accepted = accept_from(program);
     const auto peer = accepted.remote_endpoint(), local = accepted.local_endpoint();
@@ -139,8 +139,8 @@ TEST_CASE("pipeline: a connection of which the broker says nothing is reset, and
     divert::Upstreams upstreams;
     std::atomic<int> intercepted{0}, open{0};
     const divert::Listeners listeners;
-    divert::Room room{link,        nobody, watcher, own, upstreams, listeners,
-                      intercepted, {},     ending,  {},  open,      {}};
+    divert::WorkerContext room{link,        nobody, watcher, own, upstreams, listeners,
+                               intercepted, {},     ending,  {},  open,      {}};
 
     tcp::socket program{context};
     tcp::socket accepted = accept_from(program);

@@ -1,5 +1,5 @@
 // Rules, filter and capture together; hosts; and the way to the broker.
-#include "divert/policy.h"
+#include "divert/policy/policy.h"
 
 #include <array>
 
@@ -10,15 +10,14 @@
 namespace {
 
 using divert::Action;
-using divert::Filter;
-using divert::host_matches;
 using divert::Policy;
+using divert::ProgramFilter;
 using divert::Rule;
 using divert::Verdict;
 using procmap::Owner;
 
-Filter filter(std::string_view spec) {
-  auto parsed = Filter::parse(spec);
+ProgramFilter filter(std::string_view spec) {
+  auto parsed = ProgramFilter::parse(spec);
   REQUIRE(parsed);
   return *parsed;
 }
@@ -269,20 +268,20 @@ TEST_CASE("policy: a verdict of another policy's rules is settled without harm")
 
 TEST_CASE("policy: a capture takes the filter's place") {
   auto exec = policy("wget");
-  exec.capture = divert::Capture{4242, {77, 1}};
+  exec.capture = divert::ExecScope{4242, {77, 1}};
   CHECK(judge(exec, kCurl).action == Action::intercept);
   CHECK(judge(exec, kCurl).reason == "started by exec");
   CHECK(judge(exec, kUnknown).action == Action::intercept);  // the socket's cgroup is enough
-  exec.capture = divert::Capture{4243, {77, 1}};
+  exec.capture = divert::ExecScope{4243, {77, 1}};
   CHECK(judge(exec, kWget).action == Action::pass);
   CHECK(judge(exec, kWget).reason == "not started by exec");
   CHECK(judge(exec, kUnknown).action == Action::pass);
   CHECK(judge(exec, kGone).action == Action::pass);
-  exec.capture = divert::Capture{0, {50, 400}};
+  exec.capture = divert::ExecScope{0, {50, 400}};
   CHECK(judge(exec, kCurl).action == Action::intercept);
-  exec.capture = divert::Capture{0, {50, 401}};  // the pid was used again
+  exec.capture = divert::ExecScope{0, {50, 401}};  // the pid was used again
   CHECK(judge(exec, kCurl).action == Action::pass);
-  exec.capture = divert::Capture{0, {100, 5000}};
+  exec.capture = divert::ExecScope{0, {100, 5000}};
   CHECK(judge(exec, kCurl).action == Action::intercept);
   exec.rules = {rule(Action::block)};
   CHECK(judge(exec, kCurl).action == Action::block);
@@ -295,7 +294,7 @@ TEST_CASE("policy: a process with the group of a capture is captured, wherever i
   orphan.gid = 77'000;
   orphan.ancestors.clear();
   const Owner who{kCurl.socket, std::make_shared<const procmap::ProcessFacts>(orphan)};
-  exec.capture = divert::Capture{0, {77, 1}, 77'000};
+  exec.capture = divert::ExecScope{0, {77, 1}, 77'000};
   CHECK(judge(exec, who).action == Action::intercept);
   CHECK(judge(exec, kCurl).action == Action::pass);
   exec.capture->gid = 0;  // none of their own: root's group is nobody's mark
@@ -306,60 +305,10 @@ TEST_CASE("policy: a process with the group of a capture is captured, wherever i
 
 TEST_CASE("policy: cgroup id 0 is no cgroup") {
   auto exec = policy("");
-  exec.capture = divert::Capture{0, {77, 1}};
+  exec.capture = divert::ExecScope{0, {77, 1}};
   Owner old_kernel = kUnknown;
   old_kernel.socket->cgroup_id = 0;
   CHECK(judge(exec, old_kernel).action == Action::pass);
-}
-
-TEST_CASE("policy: hosts match exactly, below a star, or as addresses") {
-  struct Case {
-    std::string_view pattern, host;
-    bool expected;
-  };
-  for (const auto& [pattern, host, expected] : {
-           Case{"example.org", "example.org", true},
-           {"example.org", "EXAMPLE.org.", true},
-           {"Example.org.", "example.org", true},
-           {"example.org", "www.example.org", false},
-           {"example.org", "badexample.org", false},
-           {"*.example.org", "www.example.org", true},
-           {"*.example.org", "a.b.Example.Org.", true},
-           {"*.example.org", "example.org", false},
-           {"*.example.org", ".example.org", false},
-           {"*.example.org", "badexample.org", false},
-           {"*.org", "example.org", true},
-           {"192.0.2.1", "192.0.2.1", true},
-           {"192.0.2.1", "192.0.2.10", false},
-           {"*.2.1", "192.0.2.1", false},
-           {"2001:db8::1", "2001:DB8:0::1", true},
-           {"[2001:db8::1]", "2001:db8::1", true},
-           {"2001:db8::1", "2001:db8::2", false},
-           {"example.org", "", false},
-           {"*.example.org", ".", false},
-           {"", "", false},
-           {"x1", "x1", true},
-       }) {
-    CAPTURE(pattern);
-    CAPTURE(host);
-    CHECK(host_matches(pattern, host) == expected);
-  }
-}
-
-TEST_CASE("policy: host patterns are checked and put into one form") {
-  CHECK(divert::parse_host_pattern("Example.ORG.").value() == "example.org");
-  CHECK(divert::parse_host_pattern("*.Example.org").value() == "*.example.org");
-  CHECK(divert::parse_host_pattern("[2001:DB8::0:1]").value() == "2001:db8::1");
-  CHECK(divert::parse_host_pattern("192.0.2.1").value() == "192.0.2.1");
-  CHECK(divert::parse_host_pattern("localhost").value() == "localhost");
-  for (const auto* bad : {"", "*", "*.", "www.*.org", "a..b", ".example.org", "example.org:443",
-                          "https://example.org", "exa mple.org", "m\xc3\xbcnchen.de", "a.*"}) {
-    CAPTURE(bad);
-    CHECK_FALSE(divert::parse_host_pattern(bad));
-  }
-  CHECK(divert::parse_host_pattern("example.org:443").error().text ==
-        "'example.org:443' is not a host; expected a name, *.name for all below it, or an "
-        "address, without a port; for example example.org, *.example.org, 192.0.2.1");
 }
 
 TEST_CASE("policy: what JSON brings in is checked whole") {
@@ -371,7 +320,7 @@ TEST_CASE("policy: what JSON brings in is checked whole") {
   full.user = "alice";
   full.upstream = "direct";
   auto whole = policy("curl", {full});
-  whole.capture = divert::Capture{~0ULL, {77, ~0ULL}};
+  whole.capture = divert::ExecScope{~0ULL, {77, ~0ULL}};
   whole.upstream = "http://p:1";
   const json good = whole.to_json();
   const auto back = Policy::from_json(good);
@@ -440,7 +389,7 @@ TEST_CASE("policy: sizes are limited") {
   CHECK(Policy::from_json(many.to_json()).error().text ==
         "policy: 1005 rules; expected at most 1004");
   std::string items = "a";
-  for (std::size_t i = 1; i < Filter::kMaxItems; ++i) items += ",a";
+  for (std::size_t i = 1; i < ProgramFilter::kMaxItems; ++i) items += ",a";
   auto wide = rule(Action::pass);
   wide.process = filter(items);
   CHECK(Policy::from_json(policy("", std::vector<Rule>(10, wide)).to_json()));

@@ -1,4 +1,4 @@
-#include "divert/privilege.h"
+#include "divert/process/privilege.h"
 
 #include <algorithm>
 #include <fstream>
@@ -12,7 +12,7 @@
 #include <unistd.h>
 
 #include "base/fd.h"
-#include "divert/journal.h"
+#include "divert/broker/journal.h"
 #include "tests/test.h"
 
 using namespace divert;
@@ -190,15 +190,15 @@ TEST_CASE("process_id_of: a name with spaces and parentheses does not confuse it
 
 TEST_CASE("capture group: another number than the exempt one, and nobody's") {
   const gid_t exempt = *choose_exempt_group(std::nullopt);
-  const auto chosen = choose_capture_group(exempt);
+  const auto chosen = choose_scope_group(exempt);
   REQUIRE(chosen.has_value());
   CHECK(*chosen != exempt);
   CHECK(group_number_in_use(*chosen).empty());
-  CHECK(*choose_capture_group(*chosen) != *chosen);
+  CHECK(*choose_scope_group(*chosen) != *chosen);
 }
 
 TEST_CASE("processes_with_group: those that have it, as any of their groups") {
-  const gid_t gid = *choose_capture_group(0);
+  const gid_t gid = *choose_scope_group(0);
   CHECK(processes_with_group(gid).empty());
   const auto gate = base::make_pipe(base::Blocking::yes);
   REQUIRE(gate);

@@ -1,16 +1,16 @@
 // Rules of the redirect engine in a namespace of the test's own, tried by a connection.
-#include "divert/probe.h"
+#include "divert/broker/probe.h"
 
 #include <poll.h>
 #include <sys/socket.h>
 
-#include "divert/listeners.h"
+#include "divert/worker/listeners.h"
 #include "tests/pfctl/namespace.h"
 #include "tests/test.h"
 
 namespace {
 
-using pfctl::Tried;
+using pfctl::ProbeResult;
 using namespace std::chrono_literals;
 
 constexpr auto kLimit = 300ms;
@@ -62,9 +62,9 @@ TEST_CASE("probe: goes where nobody answers, on a port that is diverted") {
 
 TEST_CASE("probe: arrives when the rules are in force, and only then") {
   pfctl_test::Namespace space;
-  const auto landing = pfctl::Landing::prepare(true, true);
-  REQUIRE_MESSAGE(landing.has_value(), landing);
-  const auto listeners = divert::bind_listeners(1, true, true, 0, {landing->v4(), landing->v6()});
+  const auto target = pfctl::RedirectTarget::prepare(true, true);
+  REQUIRE_MESSAGE(target.has_value(), target);
+  const auto listeners = divert::bind_listeners(1, true, true, 0, {target->v4(), target->v6()});
   REQUIRE_MESSAGE(listeners.has_value(), listeners);
   const pfctl::Ruleset rules = rules_for(*listeners);
   const auto tried = [&](bool ipv6, std::optional<gid_t> group = std::nullopt) {
@@ -72,41 +72,41 @@ TEST_CASE("probe: arrives when the rules are in force, and only then") {
                                   arrival_at(*listeners), kLimit)
         .value();
   };
-  CHECK(tried(false) == Tried::no_route);
-  CHECK(tried(true) == Tried::no_route);
+  CHECK(tried(false) == ProbeResult::no_route);
+  CHECK(tried(true) == ProbeResult::no_route);
   space.add_uplink();
-  CHECK(tried(false) == Tried::astray);
-  CHECK(tried(true) == Tried::astray);
+  CHECK(tried(false) == ProbeResult::missed);
+  CHECK(tried(true) == ProbeResult::missed);
   {
-    const auto loaded = pfctl::load_rules(rules, *landing);
+    const auto loaded = pfctl::load_rules(rules, *target);
     REQUIRE_MESSAGE(loaded.has_value(), loaded);
     CHECK(loaded->notes().empty());
-    CHECK(tried(false) == Tried::arrived);
-    CHECK(tried(true) == Tried::arrived);
-    CHECK(tried(false, 4242) == Tried::arrived);
+    CHECK(tried(false) == ProbeResult::reached);
+    CHECK(tried(true) == ProbeResult::reached);
+    CHECK(tried(false, 4242) == ProbeResult::reached);
     // As our own group it is let through.
-    CHECK(tried(false, rules.exempt_gid) == Tried::astray);
+    CHECK(tried(false, rules.exempt_gid) == ProbeResult::missed);
   }
-  CHECK(tried(false) == Tried::astray);
+  CHECK(tried(false) == ProbeResult::missed);
 }
 
 TEST_CASE("probe: rules of others that come first are noticed") {
   pfctl_test::Namespace space;
   space.add_uplink();
-  const auto landing = pfctl::Landing::prepare(true, false);
-  REQUIRE_MESSAGE(landing.has_value(), landing);
-  CHECK(landing->v6().is_unspecified());
-  const auto listeners = divert::bind_listeners(1, true, false, 0, {landing->v4(), landing->v6()});
+  const auto target = pfctl::RedirectTarget::prepare(true, false);
+  REQUIRE_MESSAGE(target.has_value(), target);
+  CHECK(target->v6().is_unspecified());
+  const auto listeners = divert::bind_listeners(1, true, false, 0, {target->v4(), target->v6()});
   REQUIRE_MESSAGE(listeners.has_value(), listeners);
   const pfctl::Ruleset rules = rules_for(*listeners);
-  const auto loaded = pfctl::load_rules(rules, *landing);
+  const auto loaded = pfctl::load_rules(rules, *target);
   REQUIRE_MESSAGE(loaded.has_value(), loaded);
   pfctl_test::run(
       "/usr/sbin/nft 'table ip vpn { chain first { type nat hook output priority -150; ip daddr "
       "198.51.100.0/24 dnat to 192.0.2.99; }; }'");
   CHECK(divert::try_connection(divert::probe_destination(rules, false).value(), std::nullopt,
                                arrival_at(*listeners), kLimit)
-            .value() == Tried::astray);
+            .value() == ProbeResult::missed);
 }
 
 TEST_CASE("probe: an answer from somebody else is no arrival") {
@@ -125,6 +125,6 @@ TEST_CASE("probe: an answer from somebody else is no arrival") {
   const auto tried = [&](const divert::Listeners& at) {
     return divert::try_connection(to, std::nullopt, arrival_at(at), kLimit).value();
   };
-  CHECK(tried(*tunnel) == Tried::arrived);
-  CHECK(tried(*listeners) == Tried::astray);
+  CHECK(tried(*tunnel) == ProbeResult::reached);
+  CHECK(tried(*listeners) == ProbeResult::missed);
 }

@@ -1,5 +1,5 @@
 // Sockets that are somebody else's for packet filters. Needs root.
-#include "divert/program_socket.h"
+#include "divert/broker/program_socket.h"
 
 #include <array>
 #include <set>
@@ -11,7 +11,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "divert/message_socket.h"
+#include "divert/link/message_socket.h"
 #include "tests/pfctl/namespace.h"
 #include "tests/test.h"
 

@@ -1,4 +1,4 @@
-#include "divert/progress.h"
+#include "divert/packet/progress.h"
 
 #include "tests/test.h"
 

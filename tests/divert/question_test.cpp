@@ -1,7 +1,7 @@
 // What a worker that was taken over could ask the broker about, and what it is not told.
-#include "divert/question.h"
+#include "divert/link/question.h"
 
-#include "divert/answers.h"
+#include "divert/broker/answers.h"
 #include "tests/test.h"
 
 using namespace divert;

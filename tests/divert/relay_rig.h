@@ -18,7 +18,7 @@
 #include <sys/socket.h>
 
 #include "base/fd.h"
-#include "divert/relay.h"
+#include "divert/worker/relay.h"
 #include "tests/test.h"
 
 namespace relay_rig {

@@ -1,8 +1,8 @@
 // Packets as bytes, their checksums checked by the rule that a whole with its own checksum sums up
 // to nothing; one of them compared with what Linux sent (tcpdump -x).
-#include "divert/rewrite.h"
+#include "divert/packet/rewrite.h"
 
-#include "divert/packet.h"
+#include "divert/packet/packet.h"
 #include "tests/test.h"
 
 namespace {

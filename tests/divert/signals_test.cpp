@@ -1,4 +1,4 @@
-#include "divert/signals.h"
+#include "divert/process/signals.h"
 
 #include <algorithm>
 #include <array>

@@ -1,5 +1,5 @@
 // On the loopback of this machine, with a range that nothing else here uses.
-#include "divert/source_ports.h"
+#include "divert/worker/source_ports.h"
 
 #include <cerrno>
 #include <vector>

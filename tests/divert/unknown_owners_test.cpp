@@ -1,4 +1,4 @@
-#include "divert/unknown_owners.h"
+#include "divert/packet/unknown_owners.h"
 
 #include "tests/test.h"
 

@@ -1,4 +1,4 @@
-#include "divert/wire.h"
+#include "divert/link/wire.h"
 
 #include "tests/test.h"
 

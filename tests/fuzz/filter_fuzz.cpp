@@ -7,7 +7,7 @@
 
 #include <nlohmann/json.hpp>
 
-#include "divert/filter.h"
+#include "divert/policy/program_filter.h"
 
 namespace {
 
@@ -36,16 +36,17 @@ nlohmann::json foreign(const std::uint8_t* data, std::size_t size) {
 
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
   static const auto process = some_process();
-  if (const auto filter = divert::Filter::parse({reinterpret_cast<const char*>(data), size})) {
-    const auto copy = divert::Filter::from_json(
+  if (const auto filter =
+          divert::ProgramFilter::parse({reinterpret_cast<const char*>(data), size})) {
+    const auto copy = divert::ProgramFilter::from_json(
         nlohmann::json::from_cbor(nlohmann::json::to_cbor(filter->to_json())));
     if (!copy || copy->text() != filter->text() || copy->to_json() != filter->to_json())
       std::abort();
     if (copy->matches(&process) != filter->matches(&process)) std::abort();
     if (copy->matches(nullptr) != filter->matches(nullptr)) std::abort();
   }
-  if (const auto filter = divert::Filter::from_json(foreign(data, size))) {
-    if (filter->size() > divert::Filter::kMaxItems ||
+  if (const auto filter = divert::ProgramFilter::from_json(foreign(data, size))) {
+    if (filter->size() > divert::ProgramFilter::kMaxItems ||
         filter->matches(&process) != filter->matches(&process))
       std::abort();
   }

@@ -2,7 +2,7 @@
 #include <cstdint>
 #include <string_view>
 
-#include "divert/nfqueue.h"
+#include "divert/packet/nfqueue.h"
 
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
   std::string_view bytes{reinterpret_cast<const char*>(data), size};

@@ -1,5 +1,5 @@
 // NFLOG's copies of packets.
-#include "divert/packet_log.h"
+#include "divert/packet/packet_log.h"
 #include "tests/fuzz/kernel_bytes.h"
 
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {

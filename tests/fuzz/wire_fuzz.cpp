@@ -2,7 +2,7 @@
 #include <cstdint>
 #include <string_view>
 
-#include "divert/wire.h"
+#include "divert/link/wire.h"
 
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
   const auto answer = divert::wire::decode_answer({reinterpret_cast<const char*>(data), size});

@@ -1,6 +1,6 @@
 // A channel alone, against OpenSSL on the other end: what each kind of end is, partial writes,
 // pushed-back bytes, renegotiation.
-#include "mitm/intercept/channel.h"
+#include "mitm/intercept/wire/channel.h"
 
 #include <string>
 #include <thread>

@@ -33,7 +33,7 @@ struct Place {
     std::filesystem::create_symlink(directory / "opt/deep/zz-wrapper", directory / "bin/zz-link");
   }
   [[nodiscard]] std::vector<Unfound> missing(std::string_view spec) const {
-    return not_installed(*divert::Filter::parse(spec), directory / "bin", home);
+    return not_installed(*divert::ProgramFilter::parse(spec), directory / "bin", home);
   }
 };
 
@@ -110,7 +110,8 @@ TEST_CASE(
 TEST_CASE("filter check: what runs is enough, by whatever name") {
   const auto left = [](std::string_view spec, std::vector<Unfound> unfound,
                        const Processes& running) {
-    return not_running(*divert::Filter::parse(spec), std::move(unfound), [&] { return running; });
+    return not_running(*divert::ProgramFilter::parse(spec), std::move(unfound),
+                       [&] { return running; });
   };
   CHECK(left("zz", {{0, {}}}, one_process("/opt/zz/zz")).empty());
   CHECK(left("script.py", {{0, {}}}, one_process("/usr/bin/python3", {"script.py"})).empty());
@@ -121,7 +122,7 @@ TEST_CASE("filter check: what runs is enough, by whatever name") {
   CHECK(near[0].near == "firefox");
   CHECK(left("crul", {{0, "curl"}}, one_process("/bin/sh"))[0].near == "curl");
   bool asked = false;
-  CHECK(not_running(*divert::Filter::parse("curl"), {}, [&] {
+  CHECK(not_running(*divert::ProgramFilter::parse("curl"), {}, [&] {
           asked = true;
           return Processes{};
         }).empty());
@@ -136,7 +137,7 @@ TEST_CASE("filter check: the live processes, but not this one") {
 
 TEST_CASE("filter check: in words") {
   const auto said = [](std::string_view spec, std::string near) {
-    const auto filter = divert::Filter::parse(spec);
+    const auto filter = divert::ProgramFilter::parse(spec);
     return describe(filter->items()[0], {0, std::move(near)});
   };
   CHECK(said("crul", "curl") == "no program like 'crul' runs or is installed; did you mean curl?");

@@ -14,13 +14,13 @@
 using namespace std::chrono_literals;
 using mitm::cli::LearnedFile;
 using mitm::cli::LearnedLine;
-using mitm::intercept::Learned;
+using mitm::intercept::PinningCache;
 using mitm::intercept::Refusal;
 
 namespace {
 
 namespace fs = std::filesystem;
-const Learned::Time kStart = Learned::Time{} + 12h;
+const PinningCache::Time kStart = PinningCache::Time{} + 12h;
 
 struct Directory {
   std::string path = [] {
@@ -39,8 +39,8 @@ struct Run {
               return std::move(*made);
             }(),
             learned) {}
-  std::shared_ptr<Learned> learned =
-      std::make_shared<Learned>(mitm::intercept::LearnedSettings{.after = 1});
+  std::shared_ptr<PinningCache> learned =
+      std::make_shared<PinningCache>(mitm::intercept::PinningSettings{.after = 1});
   LearnedFile file;
 };
 
@@ -118,7 +118,7 @@ TEST_CASE(
   };
   const auto now = [] { return std::chrono::system_clock::now(); };
   const auto count = [&] { return mitm::cli::read_learned(directory, now()).size(); };
-  const auto learned = std::make_shared<Learned>(mitm::intercept::LearnedSettings{.after = 1});
+  const auto learned = std::make_shared<PinningCache>(mitm::intercept::PinningSettings{.after = 1});
   {
     auto file = mitm::cli::create_learned_file(directory, ::getpid());
     REQUIRE_MESSAGE(file, file.error().text);

@@ -3,7 +3,7 @@
 #include "mitm/dns/names.h"
 #include "mitm/dns/stream.h"
 #include "mitm/dns/watch.h"
-#include "mitm/sink/sinks.h"
+#include "mitm/format/sinks.h"
 #include "tests/test.h"
 
 namespace {
@@ -187,7 +187,7 @@ TEST_CASE("dns: question and answer are one flow") {
   CHECK(rig.names->find(base::parse_endpoint("[::ffff:192.0.2.3]:1").value().address()) ==
         "one.test");
   CHECK(rig.names->find(base::parse_endpoint("192.0.2.4:1").value().address()).empty());
-  const auto text = sink::render_text(*flow, {1, false});
+  const auto text = format::render_text(*flow, {1, false});
   CHECK(text == "? dns A one.test → 192.0.2.2, 192.0.2.3 1.5ms\n");
 }
 

@@ -1,6 +1,6 @@
 #include "mitm/http/event_stream.h"
 
-#include "tests/mitm/message_story.h"
+#include "tests/mitm/message_transcript.h"
 
 using mitm::http::EventStreamReader;
 using mitm::http::is_event_stream;

@@ -1,7 +1,7 @@
 #include "mitm/http/grpc.h"
 
 #include "tests/mitm/http2_frames.h"
-#include "tests/mitm/message_story.h"
+#include "tests/mitm/message_transcript.h"
 
 using mitm::http::GrpcReader;
 using mitm::http::is_grpc;

@@ -8,8 +8,8 @@
 #include "tests/test.h"
 
 using mitm::flow::Type;
-using mitm::intercept::Learned;
-using mitm::intercept::LearnedSettings;
+using mitm::intercept::PinningCache;
+using mitm::intercept::PinningSettings;
 using mitm::tls::SslCtxPtr;
 using rig::by_host;
 using rig::End;
@@ -129,7 +129,7 @@ TEST_CASE("connect: a rule on the host blocks inside") {
 
 TEST_CASE("connect: what was learned passes inside, with what has been read of either side") {
   auto settings = rig::trusting();
-  settings.learned = std::make_shared<Learned>(LearnedSettings{.after = 1});
+  settings.learned = std::make_shared<PinningCache>(PinningSettings{.after = 1});
   Rig rig{settings};
   rig.program("/usr/bin/curl");
   const SslCtxPtr client = rig::theirs().client(), origin = rig::theirs().server("h.test");

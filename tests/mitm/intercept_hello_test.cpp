@@ -251,8 +251,8 @@ TEST_CASE("hello: a program whose ECH was real is reported, and does not learn t
   for (const auto& alpn : protocols) {
     CAPTURE(alpn.empty() ? "" : alpn[0]);
     auto settings = rig::trusting();
-    settings.learned =
-        std::make_shared<mitm::intercept::Learned>(mitm::intercept::LearnedSettings{.after = 1});
+    settings.learned = std::make_shared<mitm::intercept::PinningCache>(
+        mitm::intercept::PinningSettings{.after = 1});
     Rig rig{settings};
     rig.program("/usr/bin/browser");
     const SslCtxPtr client = rig::ours().client();

@@ -3,7 +3,7 @@
 #include <chrono>
 #include <thread>
 
-#include "mitm/intercept/http2_session.h"
+#include "mitm/intercept/session/http2_session.h"
 #include "tests/mitm/http2_frames.h"
 #include "tests/mitm/intercept_rig.h"
 #include "tests/test.h"

@@ -1,7 +1,7 @@
 // What connections hold together is bounded, and what they carry arrives all the same.
 #include <future>
 
-#include "mitm/intercept/memory.h"
+#include "mitm/intercept/context/memory.h"
 #include "tests/mitm/http2_frames.h"
 #include "tests/mitm/intercept_rig.h"
 #include "tests/mitm/websocket_frames.h"

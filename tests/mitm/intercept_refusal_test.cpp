@@ -10,8 +10,8 @@
 #include "tests/test.h"
 
 using mitm::flow::Type;
-using mitm::intercept::Learned;
-using mitm::intercept::LearnedSettings;
+using mitm::intercept::PinningCache;
+using mitm::intercept::PinningSettings;
 using mitm::tls::SslCtxPtr;
 using rig::kGet;
 using rig::kOk;
@@ -20,10 +20,10 @@ using rig::Rig;
 
 namespace {
 
-mitm::intercept::Settings with(LearnedSettings learned) {
+mitm::intercept::Settings with(PinningSettings learned) {
   learned.at_once = std::chrono::minutes{1};  // also on a busy machine
   auto settings = rig::trusting();
-  settings.learned = std::make_shared<Learned>(learned);
+  settings.learned = std::make_shared<PinningCache>(learned);
   return settings;
 }
 

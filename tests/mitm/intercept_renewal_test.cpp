@@ -5,7 +5,7 @@
 #include <boost/asio/io_context.hpp>
 #include <boost/asio/steady_timer.hpp>
 
-#include "mitm/intercept/renewal.h"
+#include "mitm/intercept/wire/renewal.h"
 #include "tests/mitm/intercept_rig.h"
 #include "tests/mitm/tls_fixture.h"
 

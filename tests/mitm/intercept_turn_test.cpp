@@ -10,8 +10,8 @@
 #include <boost/asio/io_context.hpp>
 #include <sys/socket.h>
 
-#include "divert/context_heartbeat.h"
-#include "mitm/intercept/turn.h"
+#include "divert/link/context_heartbeat.h"
+#include "mitm/intercept/wire/turn.h"
 #include "tests/mitm/http2_frames.h"
 #include "tests/mitm/intercept_rig.h"
 #include "tests/mitm/websocket_frames.h"

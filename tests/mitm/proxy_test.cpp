@@ -1,7 +1,7 @@
 // What proxies are told and how their answers are understood: dialogues, in every cut.
 #include <cerrno>
 
-#include "mitm/intercept/dialer.h"
+#include "mitm/intercept/wire/dialer.h"
 #include "mitm/proxy/handshake.h"
 #include "mitm/proxy/url.h"
 #include "tests/test.h"

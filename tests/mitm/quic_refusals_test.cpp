@@ -1,5 +1,5 @@
 // What is told of refused QUIC, and how often.
-#include "mitm/intercept/quic_refusals.h"
+#include "mitm/intercept/context/quic_refusals.h"
 
 #include "tests/test.h"
 

@@ -4,7 +4,7 @@
 #include "base/network.h"
 #include "mitm/flow/flow.h"
 
-namespace mitm::sink {
+namespace mitm::format {
 
 inline std::chrono::system_clock::time_point sample_time() {
   return std::chrono::sys_days{std::chrono::year{2026} / 11 / 23} + std::chrono::seconds{34010} +
@@ -72,4 +72,4 @@ inline flow::Flow sample_message(flow::Type type, http::Message::Kind kind, std:
   return flow;
 }
 
-}  // namespace mitm::sink
+}  // namespace mitm::format

@@ -1,6 +1,6 @@
 // The plain socket that stands for a connection inside TLS to a proxy: what reaches which end, and
 // how it ends.
-#include "mitm/intercept/tunnel.h"
+#include "mitm/intercept/wire/tunnel.h"
 
 #include <thread>
 

@@ -1,6 +1,6 @@
 // One direction of WebSocket, told as a story.
 #include "mitm/http/websocket.h"
-#include "tests/mitm/message_story.h"
+#include "tests/mitm/message_transcript.h"
 #include "tests/mitm/websocket_frames.h"
 
 using namespace websocket;

@@ -6,9 +6,9 @@
 namespace pfctl_test {
 
 inline base::Result<pfctl::LoadedRules> load(const pfctl::Ruleset& ruleset) {
-  static const auto landing = pfctl::Landing::prepare(true, true);
-  if (!landing) return landing.error();
-  return pfctl::load_rules(ruleset, *landing);
+  static const auto target = pfctl::RedirectTarget::prepare(true, true);
+  if (!target) return target.error();
+  return pfctl::load_rules(ruleset, *target);
 }
 
 }  // namespace pfctl_test

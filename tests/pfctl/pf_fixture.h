@@ -88,7 +88,8 @@ inline PfState stock_of(pfctl::Dialect dialect) {
   return state;
 }
 
-inline pfctl::Offer offer(const char* text, pfctl::Offer::Proof proof = pfctl::Offer::Proof::ipv4) {
+inline pfctl::RulesetVariants offer(
+    const char* text, pfctl::RulesetVariants::Proof proof = pfctl::RulesetVariants::Proof::ipv4) {
   return {.text = text, .proof = proof, .without_ipv6 = {}};
 }
 

@@ -11,7 +11,7 @@
 namespace {
 
 using pfctl::Dialect;
-using pfctl::Tried;
+using pfctl::ProbeResult;
 using namespace test;
 
 const std::string kSsh =
@@ -21,7 +21,7 @@ const std::string kSshOfAnother =
 const std::string kFirewall = "block drop in all\n" + kSsh + kSshOfAnother;
 
 pfctl::Probe connecting(PfMachine& machine) {
-  return [&](bool ipv6) -> base::Result<Tried> { return machine.connect(ipv6); };
+  return [&](bool ipv6) -> base::Result<ProbeResult> { return machine.connect(ipv6); };
 }
 
 }  // namespace
@@ -231,8 +231,8 @@ TEST_CASE("pf_load: one connection that is lost on its way proves nothing") {
   machine.state = stock();
   auto held = session(machine, Dialect::darwin, folder);
   int probes = 0;
-  const auto notes = start(held, [&](bool) -> base::Result<Tried> {
-    return ++probes == 1 ? Tried::astray : Tried::arrived;
+  const auto notes = start(held, [&](bool) -> base::Result<ProbeResult> {
+    return ++probes == 1 ? ProbeResult::missed : ProbeResult::reached;
   });
   REQUIRE(notes.has_value());
   CHECK(notes->empty());

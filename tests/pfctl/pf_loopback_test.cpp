@@ -9,7 +9,7 @@
 namespace {
 
 using pfctl::Dialect;
-using pfctl::Tried;
+using pfctl::ProbeResult;
 using test::Folder;
 using test::kHoldingText;
 using test::kLoopbackText;
@@ -125,7 +125,8 @@ TEST_CASE(
     {
       auto held = test::session(machine, Dialect::freebsd, folder);
       REQUIRE(held.prepare(test::kPreferred).has_value());
-      const auto loaded = held.load(test::offer(each.text, pfctl::Offer::Proof::none), {});
+      const auto loaded =
+          held.load(test::offer(each.text, pfctl::RulesetVariants::Proof::none), {});
       REQUIRE(loaded.has_value());
       CHECK((machine.state.rules != before.rules) == each.moved);
       if (!each.moved) continue;
@@ -153,7 +154,8 @@ TEST_CASE(
     const PfState before = machine.state;
     auto held = test::session(machine, Dialect::freebsd, folder);
     REQUIRE(held.prepare(test::kPreferred).has_value());
-    const auto loaded = held.load(test::offer(kHoldingText, pfctl::Offer::Proof::none), {});
+    const auto loaded =
+        held.load(test::offer(kHoldingText, pfctl::RulesetVariants::Proof::none), {});
     CHECK(loaded.has_value() == !refused);
     CHECK(machine.state.rules == before.rules);
     if (!refused) continue;
@@ -193,7 +195,8 @@ TEST_CASE(
     machine.state = {.switched_on = true, .nat = each.nat, .rules = each.rules};
     auto held = test::session(machine, Dialect::freebsd, folder);
     REQUIRE(held.prepare(test::kPreferred).has_value());
-    const auto holding = held.load(test::offer(kHoldingText, pfctl::Offer::Proof::none), {});
+    const auto holding =
+        held.load(test::offer(kHoldingText, pfctl::RulesetVariants::Proof::none), {});
     CHECK(holding.has_value() == (each.named[0] == '\0'));
     if (!holding) {
       CHECK(holding.error().text.find(each.named) != std::string::npos);
@@ -239,8 +242,8 @@ TEST_CASE("pf_loopback: IPv6 that leaves through a VPN proves nothing, and is no
     REQUIRE(held.prepare(test::kPreferred).has_value());
     auto wanted = test::offer(test::kAnchorText);
     wanted.without_ipv6 = "rdr pass on lo0 inet\nblock return out quick inet6\n";
-    const auto loaded = held.load(wanted, [](bool ipv6) -> base::Result<Tried> {
-      return ipv6 ? Tried::astray : Tried::arrived;
+    const auto loaded = held.load(wanted, [](bool ipv6) -> base::Result<ProbeResult> {
+      return ipv6 ? ProbeResult::missed : ProbeResult::reached;
     });
     REQUIRE(loaded.has_value());
     CHECK((loaded->text == wanted.text) == vpn);

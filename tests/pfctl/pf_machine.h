@@ -85,7 +85,7 @@ class PfMachine {
   }
 
   /// What becomes of a connection of this machine to far away that the rules are meant for.
-  pfctl::Tried connect(bool over_ipv6) {
+  pfctl::ProbeResult connect(bool over_ipv6) {
     const std::string anchor = pfctl::anchor_of(dialect_);
     const auto rules = state.anchors.find(anchor);
     const bool evaluated = pfctl::refers_to(state.nat, "rdr-anchor", anchor) &&
@@ -96,13 +96,13 @@ class PfMachine {
         rules->second.find(over_ipv6 ? "rdr pass on lo0 inet6 " : "rdr pass on lo0 inet ") !=
             std::string::npos;
     if (!state.enabled() || skips_lo0 || !evaluated || !redirects || !vpn.empty())
-      return pfctl::Tried::astray;
+      return pfctl::ProbeResult::missed;
     if (collides) {
       ++insert_failures;
-      return pfctl::Tried::astray;
+      return pfctl::ProbeResult::missed;
     }
     ++states_of_ours;
-    return pfctl::Tried::arrived;
+    return pfctl::ProbeResult::reached;
   }
 
   // Forgets the failures, not the state.

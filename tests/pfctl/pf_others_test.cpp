@@ -11,7 +11,7 @@
 namespace {
 
 using pfctl::Dialect;
-using pfctl::Tried;
+using pfctl::ProbeResult;
 using namespace test;
 
 constexpr const char* kFirewall = "block drop all\npass out all flags S/SA keep state\n";
@@ -240,7 +240,7 @@ TEST_CASE(
       intruded = intruder.was_there;
     }
     if (started && intruded) (void)held.put_right(kLoaded);
-    if (started) CHECK(machine.connect(false) == Tried::arrived);
+    if (started) CHECK(machine.connect(false) == ProbeResult::reached);
     CHECK(held.undo().failures.empty());
     CHECK(machine.state.nat.empty());
     CHECK(machine.state.rules == (intruded ? kFirewall : before.rules));
@@ -274,7 +274,7 @@ TEST_CASE("pf_others: nor do we undo what others load while we put right, or und
       }
       if (!undoing) {
         (void)held.put_right(kLoaded);
-        CHECK(machine.connect(false) == Tried::arrived);
+        CHECK(machine.connect(false) == ProbeResult::reached);
         CHECK(held.undo().failures.empty());
       }
       const std::string otherwise = undoing ? "pass all flags S/SA keep state\n" : flushed;
@@ -322,7 +322,7 @@ TEST_CASE("pf_others: lines that the administrator has added by hand stay") {
           machine.state.rules = main;
           machine.calls.clear();
           if (noticed) CHECK(held.put_right(kLoaded).empty());
-          CHECK(machine.connect(false) == Tried::arrived);
+          CHECK(machine.connect(false) == ProbeResult::reached);
           if (killed) held.abandon();
         }
         if (killed) CHECK(session(machine, Dialect::freebsd, folder).clean_up()->failures.empty());
@@ -360,7 +360,7 @@ TEST_CASE("pf_others: of a reference beside rules of others, ours goes and their
     machine.state.nat = each.during.nat;
     machine.state.rules = each.during.rules;
     (void)held.put_right(kLoaded);
-    CHECK(machine.connect(false) == Tried::arrived);
+    CHECK(machine.connect(false) == ProbeResult::reached);
     CHECK(held.undo().failures.empty());
     CHECK(machine.state.nat == each.left.nat);
     CHECK(machine.state.rules == each.left.rules);

@@ -12,7 +12,7 @@
 namespace {
 
 using pfctl::Dialect;
-using pfctl::Tried;
+using pfctl::ProbeResult;
 using namespace test;
 
 // A machine as it may be found.
@@ -179,9 +179,10 @@ TEST_CASE(
   const PfState before = machine.state;
   {
     auto held = session(machine, Dialect::freebsd, folder);
-    const auto notes = start(held, [&](bool ipv6) -> base::Result<Tried> {
+    const auto notes = start(held, [&](bool ipv6) -> base::Result<ProbeResult> {
       CHECK(!ipv6);
-      return machine.state.nat.starts_with("rdr-anchor") ? Tried::arrived : Tried::astray;
+      return machine.state.nat.starts_with("rdr-anchor") ? ProbeResult::reached
+                                                         : ProbeResult::missed;
     });
     REQUIRE(notes.has_value());
     REQUIRE(notes->size() == 1);
@@ -208,7 +209,8 @@ TEST_CASE("pf_plan: macOS's main ruleset is never written anew when a wildcard r
     machine.state = stock();
     machine.vpn = each.vpn;
     auto held = session(machine, Dialect::darwin, folder);
-    const auto loaded = start(held, [](bool) -> base::Result<Tried> { return Tried::astray; });
+    const auto loaded =
+        start(held, [](bool) -> base::Result<ProbeResult> { return ProbeResult::missed; });
     REQUIRE(!loaded.has_value());
     CHECK(loaded.error().text.find(each.told) != std::string::npos);
     CHECK(machine.state == stock());
@@ -217,7 +219,7 @@ TEST_CASE("pf_plan: macOS's main ruleset is never written anew when a wildcard r
 }
 
 TEST_CASE("pf_plan: a reference behind a quick rule is moved in front of it, and put back") {
-  using Proof = pfctl::Offer::Proof;
+  using Proof = pfctl::RulesetVariants::Proof;
   // The packet engine has nothing to prove it with.
   for (const Proof proof : {Proof::ipv4, Proof::none}) {
     const Folder folder;
@@ -231,7 +233,7 @@ TEST_CASE("pf_plan: a reference behind a quick rule is moved in front of it, and
       REQUIRE(held.prepare(kPreferred).has_value());
       const auto loaded =
           held.load(offer(kAnchorText, proof),
-                    [&](bool ipv6) -> base::Result<Tried> { return machine.connect(ipv6); });
+                    [&](bool ipv6) -> base::Result<ProbeResult> { return machine.connect(ipv6); });
       REQUIRE(loaded.has_value());
       REQUIRE(loaded->notes.size() == 1);
       CHECK(loaded->notes.front().find("`pass out quick all flags S/SA "
@@ -266,8 +268,8 @@ TEST_CASE("pf_plan: who decides first, and stays in front, is told") {
     auto held = session(machine, each.dialect, folder);
     REQUIRE(held.prepare(kPreferred).has_value());
     const auto loaded =
-        held.load(offer(kAnchorText, pfctl::Offer::Proof::none),
-                  [](bool) -> base::Result<Tried> { return base::failure("tried"); });
+        held.load(offer(kAnchorText, pfctl::RulesetVariants::Proof::none),
+                  [](bool) -> base::Result<ProbeResult> { return base::failure("tried"); });
     REQUIRE(loaded.has_value());
     REQUIRE(loaded->notes.size() == 1);
     CHECK(loaded->notes.front().find("what `pass out quick all` in the "

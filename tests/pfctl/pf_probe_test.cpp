@@ -9,7 +9,7 @@
 #include "tests/pfctl/pf_fixture.h"
 
 using pfctl::Dialect;
-using pfctl::Tried;
+using pfctl::ProbeResult;
 using namespace test;
 
 TEST_CASE("pf_plan: a probe that never arrives is an error that undoes all") {
@@ -19,11 +19,11 @@ TEST_CASE("pf_plan: a probe that never arrives is an error that undoes all") {
   const PfState before = machine.state;
   auto held = session(machine, Dialect::darwin, folder);
   int probes = 0;
-  const auto astray = [&](bool) -> base::Result<Tried> {
+  const auto missed = [&](bool) -> base::Result<ProbeResult> {
     ++probes;
-    return Tried::astray;
+    return ProbeResult::missed;
   };
-  const auto loaded = start(held, astray);
+  const auto loaded = start(held, missed);
   REQUIRE(!loaded.has_value());
   CHECK(probes == 2);  // twice, for a packet may be lost: the main ruleset named us from the start,
                        // in front of that rule
@@ -32,11 +32,11 @@ TEST_CASE("pf_plan: a probe that never arrives is an error that undoes all") {
   CHECK(machine.state == before);
 
   machine.state = stock();
-  CHECK(!start(held, astray).has_value());
+  CHECK(!start(held, missed).has_value());
   CHECK(probes == 4);
   CHECK(machine.state == stock());
   const auto broken =
-      start(held, [](bool) -> base::Result<Tried> { return base::failure("no network"); });
+      start(held, [](bool) -> base::Result<ProbeResult> { return base::failure("no network"); });
   REQUIRE(!broken.has_value());
   CHECK(broken.error().text == "no network");
   CHECK(machine.state == stock());
@@ -46,9 +46,9 @@ TEST_CASE("pf_plan: a probe that never arrives names who has come in front of us
   const Folder folder;
   PfMachine machine(Dialect::freebsd);
   auto held = session(machine, Dialect::freebsd, folder);
-  const auto loaded = start(held, [&](bool) -> base::Result<Tried> {
+  const auto loaded = start(held, [&](bool) -> base::Result<ProbeResult> {
     machine.state.rules = "pass out quick all\n" + machine.state.rules;
-    return Tried::astray;
+    return ProbeResult::missed;
   });
   REQUIRE(!loaded.has_value());
   CHECK(loaded.error().text.find("`pass out quick all` in its main ruleset decides first") !=
@@ -58,18 +58,24 @@ TEST_CASE("pf_plan: a probe that never arrives names who has come in front of us
 TEST_CASE("pf_plan: IPv6 that does not arrive is refused, and only that") {
   constexpr const char* kRefusing = "rdr pass on lo0 inet\nblock return out quick inet6\n";
   struct {
-    Tried ipv4, ipv6;
-    pfctl::Offer::Proof proof;
+    ProbeResult ipv4, ipv6;
+    pfctl::RulesetVariants::Proof proof;
     bool loads;
     const char* text;
   } constexpr kCases[] = {
-      {Tried::arrived, Tried::arrived, pfctl::Offer::Proof::ipv4, true, kAnchorText},
-      {Tried::arrived, Tried::astray, pfctl::Offer::Proof::ipv4, true, kRefusing},
-      {Tried::arrived, Tried::no_route, pfctl::Offer::Proof::ipv4, true, kAnchorText},
-      {Tried::astray, Tried::arrived, pfctl::Offer::Proof::ipv4, false, nullptr},
+      {ProbeResult::reached, ProbeResult::reached, pfctl::RulesetVariants::Proof::ipv4, true,
+       kAnchorText},
+      {ProbeResult::reached, ProbeResult::missed, pfctl::RulesetVariants::Proof::ipv4, true,
+       kRefusing},
+      {ProbeResult::reached, ProbeResult::no_route, pfctl::RulesetVariants::Proof::ipv4, true,
+       kAnchorText},
+      {ProbeResult::missed, ProbeResult::reached, pfctl::RulesetVariants::Proof::ipv4, false,
+       nullptr},
       // The packet engine holds IPv4.
-      {Tried::astray, Tried::arrived, pfctl::Offer::Proof::none, true, kAnchorText},
-      {Tried::astray, Tried::astray, pfctl::Offer::Proof::none, true, kRefusing},
+      {ProbeResult::missed, ProbeResult::reached, pfctl::RulesetVariants::Proof::none, true,
+       kAnchorText},
+      {ProbeResult::missed, ProbeResult::missed, pfctl::RulesetVariants::Proof::none, true,
+       kRefusing},
   };
   for (const Dialect dialect : {Dialect::darwin, Dialect::freebsd}) {
     for (const auto& each : kCases) {
@@ -77,10 +83,11 @@ TEST_CASE("pf_plan: IPv6 that does not arrive is refused, and only that") {
       PfMachine machine(dialect);
       auto held = session(machine, dialect, folder);
       REQUIRE(held.prepare(kPreferred).has_value());
-      pfctl::Offer wanted = offer(kAnchorText, each.proof);
+      pfctl::RulesetVariants wanted = offer(kAnchorText, each.proof);
       wanted.without_ipv6 = kRefusing;
-      const auto loaded = held.load(
-          wanted, [&](bool ipv6) -> base::Result<Tried> { return ipv6 ? each.ipv6 : each.ipv4; });
+      const auto loaded = held.load(wanted, [&](bool ipv6) -> base::Result<ProbeResult> {
+        return ipv6 ? each.ipv6 : each.ipv4;
+      });
       REQUIRE(loaded.has_value() == each.loads);
       if (!each.loads) continue;
       CHECK(loaded->text == each.text);
@@ -94,7 +101,7 @@ TEST_CASE("pf_plan: IPv6 that does not arrive is refused, and only that") {
 }
 
 TEST_CASE("pf_plan: what is offered for a ruleset") {
-  using Proof = pfctl::Offer::Proof;
+  using Proof = pfctl::RulesetVariants::Proof;
   pfctl::Ruleset rules;
   rules.exempt_gid = 4242;
   rules.listener_v4 = rules.listener_v6 = 28531;
@@ -126,7 +133,8 @@ TEST_CASE("pf_plan: a machine without any route proves nothing, and is believed"
   PfMachine machine(Dialect::darwin);
   machine.state = stock();
   auto held = session(machine, Dialect::darwin, folder);
-  const auto notes = start(held, [](bool) -> base::Result<Tried> { return Tried::no_route; });
+  const auto notes =
+      start(held, [](bool) -> base::Result<ProbeResult> { return ProbeResult::no_route; });
   REQUIRE(notes.has_value());
   CHECK(notes->empty());
 }

@@ -11,7 +11,7 @@
 namespace {
 
 using pfctl::Dialect;
-using pfctl::Tried;
+using pfctl::ProbeResult;
 using namespace test;
 
 struct Run {
@@ -27,7 +27,7 @@ struct Run {
         pfctl::query_view({machine.dialect(), anchor_for(machine.dialect()), machine.runner()});
     return held->is_settled(view ? *view : pfctl::PfView{}, kLoaded);
   }
-  bool captures() { return machine.connect(false) == Tried::arrived; }
+  bool captures() { return machine.connect(false) == ProbeResult::reached; }
 
   Folder folder;
   PfMachine machine;
@@ -42,7 +42,7 @@ struct Holding {
     machine.state = std::move(state);
     held.emplace(session(machine, Dialect::freebsd, folder));
     REQUIRE(held->prepare(kPreferred).has_value());
-    loaded = held->load(offer(kHoldingText, pfctl::Offer::Proof::none), {}).value();
+    loaded = held->load(offer(kHoldingText, pfctl::RulesetVariants::Proof::none), {}).value();
   }
   Lines put_right() { return held->put_right(loaded); }
 
@@ -366,8 +366,8 @@ TEST_CASE("pf_watch: macOS: the addresses of VPNs are those that there are") {
     REQUIRE(held.prepare(kPreferred).has_value());
     const auto offered = pfctl::offer_of(ruleset, Dialect::darwin).value();
     auto loaded = held.load(offered,
-                            [&](bool ipv6) -> base::Result<Tried> {
-                              return ipv6 && refuses ? Tried::astray : Tried::arrived;
+                            [&](bool ipv6) -> base::Result<ProbeResult> {
+                              return ipv6 && refuses ? ProbeResult::missed : ProbeResult::reached;
                             })
                       .value();
     auto followed = ruleset;

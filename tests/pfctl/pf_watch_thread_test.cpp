@@ -14,7 +14,7 @@
 namespace {
 
 using pfctl::Dialect;
-using pfctl::Tried;
+using pfctl::ProbeResult;
 using namespace test;
 using namespace std::chrono_literals;
 
@@ -146,10 +146,10 @@ TEST_CASE(
     pfctl::Ruleset ruleset;
     pfctl::Loaded loaded = kLoaded;
     (void)pfctl::put_right(held, ruleset, loaded, watched.machine, *watched.watch);
-    watched.change([&] { CHECK(model.connect(false) == Tried::astray); });
+    watched.change([&] { CHECK(model.connect(false) == ProbeResult::missed); });
     CHECK(watched.readable(20s));
     (void)pfctl::put_right(held, ruleset, loaded, watched.machine, *watched.watch);
-    watched.change([&] { CHECK(model.connect(false) == Tried::arrived); });
+    watched.change([&] { CHECK(model.connect(false) == ProbeResult::reached); });
     CHECK(!watched.readable(100ms));
     watched.watch.reset();
   }

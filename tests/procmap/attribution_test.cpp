@@ -332,8 +332,8 @@ TEST_CASE("attribution: a registered file of an io_uring, without a number of it
   for (int i = 0; i < 2; ++i)
     CHECK(owner_pid(*attributor, loopback(port), listener.endpoint()) == child.pid());
   const Child other = connected_child(listener.endpoint());
-  const std::array<Sought, 3> several{
-      Sought{loopback(port), listener.endpoint()},
+  const std::array<SocketQuery, 3> several{
+      SocketQuery{loopback(port), listener.endpoint()},
       {loopback(other.wire().receive()), listener.endpoint()},
       {loopback(port), listener.endpoint()},
   };
@@ -375,7 +375,7 @@ TEST_CASE("attribution: the many rings of one user hold no search up") {
   const Child in_flight{[&](const Child::Wire& wire) { leave_in_flight(listener, wire); }};
   auto attributor = Attributor::open();
   REQUIRE(attributor);
-  const Sought sought{loopback(in_flight.wire().receive()), listener.endpoint()};
+  const SocketQuery sought{loopback(in_flight.wire().receive()), listener.endpoint()};
   const auto began = std::chrono::steady_clock::now();
   const auto owner = attributor->owner_of(sought, std::chrono::milliseconds{20});
   const auto took = std::chrono::steady_clock::now() - began;
@@ -418,12 +418,12 @@ TEST_CASE("attribution: a socket that is bound to a device") {
     if (owner.socket) CHECK(owner.socket->interface == interface);
   }
   // The device is known without a search for the process.
-  const auto glance =
-      Attributor::open()->owner_soon({local_end(fd.get()), to, Transport::tcp, interface});
-  CHECK(glance.needs_search);
-  CHECK_FALSE(glance.owner.process);
-  REQUIRE(glance.owner.socket);
-  CHECK(glance.owner.socket->interface == interface);
+  const auto cached =
+      Attributor::open()->cached_owner({local_end(fd.get()), to, Transport::tcp, interface});
+  CHECK(cached.needs_search);
+  CHECK_FALSE(cached.owner.process);
+  REQUIRE(cached.owner.socket);
+  CHECK(cached.owner.socket->interface == interface);
   // Sockets that are not bound are found with a device as well.
   const auto free = connect_to(to);
   CHECK(attributor->owner_of({local_end(free.get()), to, Transport::tcp, interface}).process);
@@ -432,7 +432,7 @@ TEST_CASE("attribution: a socket that is bound to a device") {
 TEST_CASE("attribution: several at once, those that nobody owns among them") {
   const Listener listener{"127.0.0.1"};
   std::vector<std::unique_ptr<Child>> children;
-  std::vector<Sought> sought;
+  std::vector<SocketQuery> sought;
   for (int i = 0; i < 5; ++i) {
     children.push_back(std::make_unique<Child>([&](const Child::Wire& wire) {
       const auto fd = connect_to(listener.endpoint());
@@ -576,7 +576,7 @@ TEST_CASE("attribution: the time limit is kept") {
   CHECK(owner.socket);
   CHECK_FALSE(owner.process);
   CHECK_FALSE(owner.in_time);
-  const Sought one{local_end(fd.get()), listener.endpoint()};
+  const SocketQuery one{local_end(fd.get()), listener.endpoint()};
   for (const Owner& each :
        attributor->owners_of(std::vector{one, one}, std::chrono::milliseconds{0}))
     CHECK_FALSE(each.in_time);

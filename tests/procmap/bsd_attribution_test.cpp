@@ -78,7 +78,7 @@ TEST_CASE("BsdAttribution: the holder that the kernel names, at once") {
   CHECK(owner.descriptor == 5);
   REQUIRE(owner.socket);
   CHECK(owner.socket->uid == 501);
-  const auto soon = attribution.owner_soon(kSource, kDestination, Transport::tcp);
+  const auto soon = attribution.cached_owner(kSource, kDestination, Transport::tcp);
   REQUIRE(soon);
   CHECK(soon->process == owner.process);
   CHECK(machine.searches == 0);
@@ -88,13 +88,13 @@ TEST_CASE("BsdAttribution: the holder that the kernel names, at once") {
 TEST_CASE("BsdAttribution: at once is only what needs no arguments and no user's name") {
   auto machine = machine_with_curl();
   auto attribution = machine.attribution();
-  CHECK(!attribution.owner_soon(kSource, kDestination, Transport::tcp));
+  CHECK(!attribution.cached_owner(kSource, kDestination, Transport::tcp));
   // Another one has read them.
   auto other = machine.attribution();
   const auto owner = other.owner_of(kSource, kDestination, 200ms, Transport::tcp);
   REQUIRE(owner.process);
   attribution.learn(owner);
-  const auto soon = attribution.owner_soon(kSource, kDestination, Transport::tcp);
+  const auto soon = attribution.cached_owner(kSource, kDestination, Transport::tcp);
   REQUIRE(soon);
   CHECK(soon->process == owner.process);
   CHECK(soon->descriptor == 5);
@@ -105,7 +105,7 @@ TEST_CASE("BsdAttribution: a socket that was handed on takes a search") {
   machine.findable[2] = {200, 9};
   auto attribution = machine.attribution();
   const auto source = at("192.0.2.1:40001");
-  CHECK(!attribution.owner_soon(source, kDestination, Transport::tcp));
+  CHECK(!attribution.cached_owner(source, kDestination, Transport::tcp));
   CHECK(machine.searches == 0);
   const auto owner = attribution.owner_of(source, kDestination, 200ms, Transport::tcp);
   REQUIRE(owner.process);
@@ -118,7 +118,7 @@ TEST_CASE("BsdAttribution: the process named has ended") {
   machine.holders[1] = {300, 5};
   machine.findable[1] = {200, 6};
   auto attribution = machine.attribution();
-  CHECK(!attribution.owner_soon(kSource, kDestination, Transport::tcp));
+  CHECK(!attribution.cached_owner(kSource, kDestination, Transport::tcp));
   CHECK(attribution.owner_of(kSource, kDestination, 200ms, Transport::tcp).process->name ==
         "worker");
 }
@@ -128,11 +128,11 @@ TEST_CASE("BsdAttribution: unknown is an answer") {
   machine.searches_allowed = false;
   auto attribution = machine.attribution();
   // No such socket.
-  const auto none = attribution.owner_soon(at("192.0.2.1:1"), kDestination, Transport::tcp);
+  const auto none = attribution.cached_owner(at("192.0.2.1:1"), kDestination, Transport::tcp);
   REQUIRE(none);
   CHECK(!none->socket);
   // One that nobody holds, where no search would find more.
-  const auto orphan = attribution.owner_soon(at("192.0.2.1:40001"), kDestination, Transport::tcp);
+  const auto orphan = attribution.cached_owner(at("192.0.2.1:40001"), kDestination, Transport::tcp);
   REQUIRE(orphan);
   CHECK(orphan->socket);
   CHECK(!orphan->process);

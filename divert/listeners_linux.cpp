@@ -1,7 +1,0 @@
-#include "divert/listeners.h"
-
-namespace divert {
-
-const bool kListenersShareConnections = true;
-
-}  // namespace divert

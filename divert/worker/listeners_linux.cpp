@@ -1,0 +1,7 @@
+#include "divert/worker/listeners.h"
+
+namespace divert {
+
+const bool kListenersShareConnections = true;
+
+}  // namespace divert

@@ -1,0 +1,58 @@
+// What connections under interception share: the settings of a run, and the state of one io_context.
+#pragma once
+
+#include <chrono>
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <span>
+#include <string>
+
+#include "mitm/dns/names.h"
+#include "mitm/flow/bus.h"
+#include "mitm/intercept/context/memory.h"
+#include "mitm/intercept/context/pinning_cache.h"
+#include "mitm/intercept/context/quic_refusals.h"
+#include "mitm/tls/client_certificate.h"
+#include "mitm/tls/keylog.h"
+
+namespace mitm::intercept {
+
+/// Who gets a page, in HTTP, when TLS with the server fails. The others get an alert.
+enum class ErrorPage : std::uint8_t { browsers, always, never };
+
+struct Settings {
+  int min_tls_version = TLS1_2_VERSION;
+  bool insecure = false;    ///< do not verify upstream certificates
+  std::string tls_ciphers;  ///< offered upstream, as tls::offer_ciphers wants them; empty: the
+                            ///< program's own
+  std::shared_ptr<const tls::ClientCertificates> client_certificates =
+      std::make_shared<tls::ClientCertificates>();
+  std::shared_ptr<tls::Keylog> keylog;  ///< null: none
+  std::string upstream_ca;              ///< PEM text: trusted beside the system's certificates
+  bool upstream_ca_only = false;        ///< and not beside them but instead
+  ErrorPage error_page = ErrorPage::browsers;
+  std::string exec_ca_file;    ///< what `exec` tells its command to trust; empty: it is not `exec`
+  std::size_t body_limit = 0;  ///< bytes of each body kept for the sinks
+  bool hide_alt_svc = true;    ///< programs are not told of QUIC (RFC 7838)
+  std::shared_ptr<dns::Names> names = std::make_shared<dns::Names>();  ///< shared by all engines
+  std::shared_ptr<PinningCache> learned = std::make_shared<PinningCache>();        ///< likewise
+  std::shared_ptr<MemoryBudget> memory = std::make_shared<MemoryBudget>();         ///< likewise
+  std::shared_ptr<QuicRefusals> quic_refusals = std::make_shared<QuicRefusals>();  ///< likewise
+  /// Has the broker send another intermediate (Engine::renew()); from any thread. Empty: there is
+  /// nobody to ask.
+  std::function<void()> ask_for_intermediate;
+  std::function<std::chrono::system_clock::time_point()> now = std::chrono::system_clock::now;
+  bool flow_starts = true;  ///< publish start events (of flows that last)
+};
+
+/// What all connections of one io_context share. `scratch` holds nothing from one resumption to the
+/// next.
+struct Context {
+  const Settings& settings;
+  flow::Bus& bus;
+  std::span<char> scratch;
+  MemoryAccount& memory;
+};
+
+}  // namespace mitm::intercept

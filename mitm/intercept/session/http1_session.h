@@ -1,0 +1,155 @@
+// HTTP/1 between two channels: bytes pass as they come, a flow is published per exchange.
+#pragma once
+
+#include <chrono>
+#include <cstdint>
+#include <deque>
+#include <memory>
+#include <span>
+#include <string>
+#include <string_view>
+
+#include <boost/asio/steady_timer.hpp>
+
+#include "mitm/http/http1.h"
+#include "mitm/intercept/context/flow_recorder.h"
+#include "mitm/intercept/session/messages.h"
+#include "mitm/intercept/wire/channel.h"
+#include "mitm/intercept/wire/turn.h"
+
+namespace mitm::intercept {
+
+class Http1Session {
+ public:
+  enum class Outcome : std::uint8_t {
+    done,       ///< both channels are finished with
+    upgraded,   ///< another protocol follows (101)
+    websocket,  ///< that is WebSocket: take_websocket()
+    tunnel,     ///< the server has accepted a CONNECT
+  };
+
+  /// `scheme`: "http" or "https", for the URLs of flows.
+  Http1Session(FlowRecorder& recorder, Channel& client, Channel& server, std::string_view scheme);
+
+  /// Bytes that belong to what follows an upgrade or a tunnel are pushed back into the channels.
+  boost::asio::awaitable<Outcome> run();
+
+  /// After `tunnel`: where to, as the program said it.
+  [[nodiscard]] const std::string& tunnel_target() const { return tunnel_target_; }
+  /// After `upgraded`: the request, when HTTP/2 follows (h2c); else null.
+  [[nodiscard]] std::unique_ptr<flow::Flow> take_upgraded_to_http2() {
+    return std::move(upgraded_to_http2_);
+  }
+
+  /// A flow that is to go on.
+  struct Begun {
+    std::unique_ptr<flow::Flow> flow;
+    std::chrono::steady_clock::time_point began;
+  };
+  /// After `websocket`: its request and answer, of which a start has been published.
+  [[nodiscard]] Begun take_websocket() { return std::move(websocket_); }
+
+ private:
+  struct Exchange {
+    std::unique_ptr<flow::Flow> flow;
+    Messages messages;
+    std::chrono::steady_clock::time_point began;
+    http::Answers answers = http::Answers::ordinary;
+    bool upgrade = false;
+    bool request_done = false;
+    bool response_begun = false;
+    bool response_done = false;
+    bool start_published = false;
+    bool goes_on = false;  ///< the program speaks on while it is answered, see take_further()
+    int refusal = 0;       ///< status that we answer with ourselves
+    std::size_t held = 0;  ///< its part of held_
+  };
+  /// One direction, between two reads.
+  struct Lane {
+    Channel& from;
+    Channel& to;
+    flow::Direction direction;
+    std::string held{};   ///< read and not yet forwarded
+    bool reread = false;  ///< `held` has bytes that were left because somebody else had to go first
+    bool over = false;    ///< its pump has ended
+    Turn turn{};
+  };
+  enum class Step : std::uint8_t { go_on, stop };
+
+  boost::asio::awaitable<void> pump_requests();
+  boost::asio::awaitable<void> pump_responses();
+  boost::asio::awaitable<Step> forward(Lane& lane, std::string_view input, std::size_t size);
+  boost::asio::awaitable<Step> pause(Lane& lane, IoResult got);
+  boost::asio::awaitable<IoResult> await_turn();
+  boost::asio::awaitable<void> wait_for_turn(IoResult read);
+  boost::asio::awaitable<void> send_refusal();
+  boost::asio::awaitable<void> wait_for_memory(const Lane& lane);
+
+  [[nodiscard]] bool must_yield(Lane& lane, bool more) const;
+  [[nodiscard]] std::string_view next_step(const Lane& lane, std::string_view input) const;
+  [[nodiscard]] std::size_t consume_requests(std::string_view input);
+  [[nodiscard]] std::size_t consume_responses(std::span<char> bytes);
+  void begin_exchange(http::Head& head);
+  void begin_response(http::Head& head, std::string_view bytes);
+  [[nodiscard]] bool answer_lasts() const;
+  void let_program_speak();
+  void take_further(std::string_view bytes);
+  [[nodiscard]] bool has_half_a_head() const;
+  void answered_early();
+  void response_unasked();
+  void response_head(Exchange& exchange, http::Head& head);
+  void finish_request();
+  void finish_response();
+  void begin_upgraded(Exchange& exchange);
+  [[nodiscard]] std::unique_ptr<flow::Flow> begin_on_http2(const flow::Flow& asked) const;
+  void finish_front();
+  Exchange& begin_unread(std::string error);
+  void refuse_request(const char* why, std::string_view bytes);
+  void refuse_response(std::string why, std::string_view bytes);
+  void keep_refused(Exchange& exchange, std::string_view bytes);
+  [[nodiscard]] bool body_declined(const Exchange& exchange) const;
+  void client_ended(IoResult end, bool unread);
+  void server_ended(IoResult end, bool unread);
+  void failed(const Channel& channel);
+  void undelivered(const Lane& lane);
+  void fail_all(const std::string& error);
+  void publish(Exchange& exchange);
+  void publish_slow_start();
+  void show_start(Exchange& exchange);
+  void stop();
+  [[nodiscard]] bool on_hold() const;
+  void hold(Exchange& exchange, std::size_t more);
+  void release(Exchange& exchange);
+  void account();
+  [[nodiscard]] bool must_refuse() const {
+    return !exchanges_.empty() && exchanges_.front().refusal != 0;
+  }
+
+  FlowRecorder& recorder_;
+  Channel& client_;
+  Channel& server_;
+  std::string_view scheme_;
+  Lane asking_{client_, server_, flow::Direction::request};
+  Lane answering_{server_, client_, flow::Direction::response};
+  http::Http1Reader requests_{http::Side::request};
+  http::Http1Reader responses_{http::Side::response};
+  MemoryShare share_;               ///< held_, and that of the lanes
+  std::size_t held_ = 0;            ///< bytes of memory: heads and captured bodies of exchanges_
+  std::deque<Exchange> exchanges_;  ///< oldest first; responses belong to the front one
+  boost::asio::steady_timer turn_;  ///< cancelled when requests may go on
+  Outcome outcome_ = Outcome::done;
+  std::string tunnel_target_;
+  std::unique_ptr<flow::Flow> upgraded_to_http2_;
+  Begun websocket_;
+  bool awaiting_switch_ =
+      false;  ///< after a request that may end HTTP: client bytes wait for its answer
+  bool switched_ = false;
+  bool early_ =
+      false;  ///< the server has answered a request that was not there yet: its last answer
+  bool unasked_ = false;  ///< the server has sent a response that no request asked for
+  bool client_over_ = false;
+  bool server_over_ = false;
+  bool stopped_ = false;
+};
+
+}  // namespace mitm::intercept

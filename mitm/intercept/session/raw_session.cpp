@@ -1,0 +1,92 @@
+// What passes, counted.
+#include "mitm/intercept/session/raw_session.h"
+
+namespace mitm::intercept {
+namespace {
+
+using boost::asio::awaitable;
+
+}  // namespace
+
+RawSession::RawSession(FlowRecorder& recorder, Channel& client, Channel& server, Kind kind)
+    : recorder_(recorder),
+      kind_(kind),
+      pass_through_(recorder, client, server, *this),
+      flow_(recorder.begin(kind == Kind::watched ? flow::Type::pass : flow::Type::tcp)) {
+  const bool goes_on = flow_->request_bytes.has_value();
+  if (!goes_on) {
+    flow_->request_bytes = recorder.bytes_before();
+    flow_->response_bytes = 0;
+    if (kind == Kind::intercepted) recorder.publish_start(*flow_);
+  }
+  if (!goes_on && client.ssl() == nullptr && server.ssl() == nullptr)
+    recogniser_ = std::make_unique<starttls::Recogniser>();
+  if (kind == Kind::intercepted && dns::is_name_server(recorder.connection().server.port()))
+    name_server_.reset(new NameServer{dns::Watch{recorder.context().settings.names},
+                                      {},
+                                      {},
+                                      MemoryShare{recorder.context().memory}});
+}
+
+awaitable<RawSession::Outcome> RawSession::run() {
+  recorder_.keep_quiet(kind_ == Kind::watched);
+  const bool goes_on = co_await pass_through_.run();
+  recorder_.keep_quiet(false);
+  if (goes_on) {
+    const auto outcome = flow_->starttls.empty() ? Outcome::plain : Outcome::upgrades;
+    recorder_.go_on_later(std::move(flow_), began_);
+    co_return outcome;
+  }
+  if (name_server_) {
+    for (auto& unanswered : name_server_->watch.expired(std::chrono::steady_clock::now(), {}))
+      publish(std::move(unanswered));
+  }
+  recorder_.publish_end(std::move(flow_), began_);
+  co_return Outcome::ended;
+}
+
+std::optional<std::size_t> RawSession::ends_after(flow::Direction direction,
+                                                  std::string_view bytes) {
+  using starttls::From;
+  if (!recogniser_) return std::nullopt;
+  const auto from = direction == flow::Direction::request ? From::program : From::server;
+  const auto finding = recogniser_->feed(from, bytes);
+  if (finding.verdict == starttls::Finding::Verdict::undecided) return std::nullopt;
+  const bool agreed = finding.verdict == starttls::Finding::Verdict::agreed;
+  if (agreed) flow_->starttls = recogniser_->protocol();
+  recogniser_.reset();
+  if (agreed) return finding.bytes;
+  if (kind_ == Kind::watched) return bytes.size();
+  return std::nullopt;
+}
+
+bool RawSession::saw(flow::Direction direction, std::string_view bytes) {
+  const bool request = direction == flow::Direction::request;
+  *(request ? flow_->request_bytes : flow_->response_bytes) += bytes.size();
+  if (name_server_) listen(direction, bytes);
+  return true;
+}
+
+void RawSession::failed(std::string why) {
+  if (flow_->error.empty()) flow_->error = std::move(why);
+}
+
+void RawSession::publish(std::unique_ptr<const flow::Flow> flow) {
+  recorder_.context().bus.publish(std::move(flow));
+}
+
+void RawSession::listen(flow::Direction direction, std::string_view bytes) {
+  const bool answer = direction == flow::Direction::response;
+  auto& stream = answer ? name_server_->answers : name_server_->questions;
+  auto& memory = recorder_.context().memory;
+  stream.feed(bytes, [&](std::string_view message) {
+    if (!answer && memory.is_exhausted()) return memory.count_drop();
+    auto flow = name_server_->watch.heard(recorder_.connection(), answer, message,
+                                          std::chrono::steady_clock::now(),
+                                          [&] { return recorder_.begin(flow::Type::dns); });
+    if (flow) publish(std::move(flow));
+  });
+  name_server_->share.set(name_server_->watch.held());
+}
+
+}  // namespace mitm::intercept

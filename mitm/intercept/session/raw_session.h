@@ -1,0 +1,60 @@
+// Bytes of any protocol as one tcp flow, until it changes to TLS; the questions of a connection to
+// a name server as flows of their own.
+#pragma once
+
+#include <chrono>
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <string>
+
+#include "mitm/dns/stream.h"
+#include "mitm/dns/watch.h"
+#include "mitm/intercept/session/pass_through.h"
+#include "mitm/starttls/recogniser.h"
+
+namespace mitm::intercept {
+
+class RawSession final : private PassThrough::Observer {
+ public:
+  enum class Kind : std::uint8_t {
+    intercepted,  ///< a tcp flow, to the end
+    watched,  ///< passes, and its bytes are nobody's business; only until it is known whether TLS
+              ///< follows
+  };
+  RawSession(FlowRecorder& recorder, Channel& client, Channel& server,
+             Kind kind = Kind::intercepted);
+
+  enum class Outcome : std::uint8_t {
+    ended,
+    upgrades,  ///< program and server have agreed to go on in TLS, of which nothing has been passed
+               ///< on
+    plain,     ///< watched: it will not
+  };
+  /// Unless it has ended, the flow waits in FlowRecorder.
+  boost::asio::awaitable<Outcome> run();
+
+ private:
+  struct NameServer {
+    dns::Watch watch;
+    dns::Stream questions;
+    dns::Stream answers;
+    MemoryShare share;
+  };
+
+  bool saw(flow::Direction direction, std::string_view bytes) override;
+  std::optional<std::size_t> ends_after(flow::Direction direction, std::string_view bytes) override;
+  void failed(std::string why) override;
+  void listen(flow::Direction direction, std::string_view bytes);
+  void publish(std::unique_ptr<const flow::Flow> flow);
+
+  FlowRecorder& recorder_;
+  Kind kind_;
+  PassThrough pass_through_;
+  std::unique_ptr<flow::Flow> flow_;
+  std::unique_ptr<NameServer> name_server_;
+  std::unique_ptr<starttls::Recogniser> recogniser_;  ///< null: no change to TLS is to come
+  std::chrono::steady_clock::time_point began_ = std::chrono::steady_clock::now();
+};
+
+}  // namespace mitm::intercept

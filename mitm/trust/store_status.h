@@ -1,0 +1,25 @@
+// Whose trust stores are meant, and what one of them says.
+#pragma once
+
+#include <string>
+
+namespace mitm::trust {
+
+/// The person whose browsers and files are meant: who typed sudo.
+struct StoreUser {
+  unsigned uid = 0;
+  unsigned gid = 0;
+  std::string name;
+  std::string home;
+};
+
+struct StoreStatus {
+  enum class State { trusted, absent, unavailable } state = State::absent;
+  std::string store;    ///< "system (/usr/local/share/ca-certificates)", "NSS
+                        ///< (/home/ann/.pki/nssdb)", "Java (...)"
+  std::string detail;   ///< what to do, or why unavailable ("certutil is missing: apt install
+                        ///< libnss3-tools")
+  bool failed = false;  ///< what was to be done could not be done; `detail` says why
+};
+
+}  // namespace mitm::trust

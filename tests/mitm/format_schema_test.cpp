@@ -1,0 +1,184 @@
+#include <cstdlib>
+#include <filesystem>
+#include <fstream>
+
+#include <fcntl.h>
+#include <unistd.h>
+
+#include "mitm/format/sinks.h"
+#include "tests/mitm/sample_flows.h"
+#include "tests/test.h"
+
+namespace mitm::format {
+namespace {
+
+using Kind = http::Message::Kind;
+
+class TemporaryFile {
+ public:
+  TemporaryFile() : fd_(::mkstemp(path_)) {}
+  TemporaryFile(const TemporaryFile&) = delete;
+  TemporaryFile& operator=(const TemporaryFile&) = delete;
+  ~TemporaryFile() { std::filesystem::remove(path_); }
+  [[nodiscard]] const char* path() const { return path_; }
+  base::UniqueFd take() { return std::move(fd_); }
+
+ private:
+  char path_[32] = "/tmp/osproxy-flows-XXXXXX";
+  base::UniqueFd fd_;
+};
+
+bool is_valid(const char* path, bool quiet = false) {
+  const std::string source = OSPROXY_SOURCE_DIR;
+  const std::string command = fmt::format(
+      "/usr/bin/python3 {0}/tests/mitm/sink_schema_check.py {0}/conf/flow.schema.json {1}{2}",
+      source, path, quiet ? " 2>/dev/null" : "");
+  return std::system(command.c_str()) == 0;
+}
+
+void write_lines(const std::vector<flow::Flow>& flows, bool bodies, TemporaryFile& file) {
+  const auto sink = make_jsonl_sink(file.take(), "test", bodies);
+  for (const flow::Flow& flow : flows) REQUIRE(sink->write(flow));
+  REQUIRE(sink->flush());
+}
+
+constexpr std::pair<flow::Type, Kind> kMessages[] = {
+    {flow::Type::websocket, Kind::text},  {flow::Type::websocket, Kind::binary},
+    {flow::Type::websocket, Kind::ping},  {flow::Type::websocket, Kind::pong},
+    {flow::Type::websocket, Kind::close}, {flow::Type::sse, Kind::event},
+    {flow::Type::grpc, Kind::call},       {flow::Type::grpc, Kind::trailers},
+};
+
+/// Every type, started and ended, with as much and as little as can be known.
+std::vector<flow::Flow> examples() {
+  std::vector<flow::Flow> all;
+  for (const auto type : {flow::Type::http, flow::Type::tcp, flow::Type::tls_error,
+                          flow::Type::pass, flow::Type::block}) {
+    flow::Flow full = type == flow::Type::http ? sample_http() : sample_connection(type);
+    full.error = "why";
+    full.starttls = "postgresql";
+    full.refused = "\r\n";
+    all.push_back(full);
+    full.event = flow::Event::start;
+    all.push_back(full);
+    flow::Flow least;
+    least.type = type;
+    all.push_back(least);
+    least.event = flow::Event::start;
+    least.server = base::parse_endpoint("[fe80::1]:443").value();
+    all.push_back(least);
+  }
+  for (const auto& [type, kind] : kMessages) {
+    flow::Flow full = sample_message(type, kind, "what is said");
+    full.message->what.code = 1000;
+    full.message->what.reason = full.message->what.name = full.message->what.id = "why";
+    all.push_back(full);
+    flow::Flow least;
+    least.event = flow::Event::message;
+    least.type = type;
+    least.message.emplace().what.kind = kind;
+    all.push_back(least);
+  }
+  return all;
+}
+
+std::vector<flow::Flow> with_hostile_strings(const std::string& text) {
+  flow::Flow flow = sample_http();
+  auto process = std::make_shared<procmap::ProcessFacts>(*flow.process);
+  process->name = process->exe = process->user = text;
+  process->argv = {text, "", text};
+  flow.process = std::move(process);
+  flow.host = flow.sni = flow.method = flow.url = flow.http_version = flow.reason = flow.error =
+      text;
+  flow.tls = std::make_shared<const flow::TlsFacts>(flow::TlsFacts{text, text, text});
+  flow.upstream_tls = flow.tls;
+  flow.request_headers.add(text, text);
+  flow.response_headers.add(text, "");
+  flow.request_body = flow.response_body = text;
+  flow::Flow event = sample_message(flow::Type::sse, Kind::event, text);
+  event.message->what.name = event.message->what.id = event.url = text;
+  flow::Flow close = sample_message(flow::Type::websocket, Kind::close, "");
+  close.message->what.reason = text;
+  return {flow, event, close};
+}
+
+}  // namespace
+
+TEST_CASE("schema: every type of flow is valid, with bodies and without") {
+  for (const bool bodies : {false, true}) {
+    TemporaryFile file;
+    write_lines(examples(), bodies, file);
+    CHECK(is_valid(file.path()));
+  }
+}
+
+TEST_CASE("schema: hostile bytes in every string leave one valid object a line") {
+  std::vector<flow::Flow> flows;
+  for (int byte = 0; byte < 256; ++byte)
+    for (flow::Flow& flow : with_hostile_strings({static_cast<char>(byte), 'x'}))
+      flows.push_back(std::move(flow));
+  for (const char* text :
+       {"\n", "\r\n{}", "\"", "\\\"", "\xc2\x85", "\xe2\x80\xa8\xe2\x80\xa9", "\xed\xbf\xbf"})
+    for (flow::Flow& flow : with_hostile_strings(text)) flows.push_back(std::move(flow));
+  TemporaryFile file;
+  write_lines(flows, true, file);
+  CHECK(is_valid(file.path()));
+}
+
+TEST_CASE("schema: what is not a flow is refused") {
+  std::string good;
+  render_json(sample_http(), true, good);
+  auto with = [&](const char* key, const nlohmann::json& value) {
+    auto json = nlohmann::json::parse(good);
+    json[key] = value;
+    return json.dump() + "\n";
+  };
+  auto without = [&](const char* key) {
+    auto json = nlohmann::json::parse(good);
+    json.erase(key);
+    return json.dump() + "\n";
+  };
+  std::string message;
+  render_json(sample_message(flow::Type::websocket, Kind::text, "hi"), true, message);
+  auto told = [&](const char* key, const nlohmann::json& value) {
+    auto json = nlohmann::json::parse(message);
+    json[key] = value;
+    return json.dump() + "\n";
+  };
+  auto inside = [&](const char* key, const nlohmann::json& value) {
+    auto json = nlohmann::json::parse(message);
+    json["message"][key] = value;
+    return json.dump() + "\n";
+  };
+  const std::string bad[] = {told("event", "end"),
+                             told("type", "http"),
+                             told("duration_ms", 1),
+                             inside("from", "both"),
+                             inside("kind", "close"),
+                             inside("reason", "bye"),
+                             inside("name", "x"),
+                             inside("wire_bytes", nullptr),
+                             inside("payload", "not base64"),
+                             with("extra", 1),
+                             with("v", 2),
+                             with("type", "tcp"),
+                             with("event", "start"),
+                             with("client", "10.0.0.1"),
+                             with("request_headers", {{"only a name"}}),
+                             with("duration_ms", -1),
+                             with("time", "2026-11-23 09:26:50"),
+                             without("process"),
+                             without("status"),
+                             without("response_body"),
+                             good,
+                             "",
+                             "{\n"};
+  for (const std::string& line : bad) {
+    TemporaryFile file;
+    std::ofstream(file.path()) << line;
+    CAPTURE(line);
+    CHECK_FALSE(is_valid(file.path(), true));
+  }
+}
+
+}  // namespace mitm::format

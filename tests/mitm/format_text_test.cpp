@@ -1,0 +1,435 @@
+#include <zlib.h>
+
+#include "base/text.h"
+#include "mitm/format/body_text.h"
+#include "mitm/format/sinks.h"
+#include "tests/mitm/sample_flows.h"
+#include "tests/test.h"
+
+namespace mitm::format {
+namespace {
+
+std::string body_text(const Body& body, std::size_t limit) {
+  std::string out;
+  append_body(out, body, limit);
+  return out;
+}
+
+std::size_t columns(std::string_view line) {
+  return static_cast<std::size_t>(
+      std::count_if(line.begin(), line.end(), [](char c) { return (c & 0xc0) != 0x80; }));
+}
+
+std::string first_line(const std::string& text) {
+  return text.substr(0, text.find('\n') + 1);
+}
+
+}  // namespace
+
+TEST_CASE("text: one line per flow at detail 1") {
+  const struct {
+    const char* what;
+    void (*change)(flow::Flow&);
+    flow::Type type;
+    const char* line;
+  } cases[] = {
+      {"request and response", [](flow::Flow&) {}, flow::Type::http,
+       "curl[1234] GET https://example.org/path → 200 OK 1.2k 34ms\n"},
+      {"unknown program", [](flow::Flow& f) { f.process = nullptr; }, flow::Type::http,
+       "? GET https://example.org/path → 200 OK 1.2k 34ms\n"},
+      {"gRPC that failed",
+       [](flow::Flow& f) {
+         f.response_trailers.add("grpc-status", "5");
+         f.response_trailers.add("grpc-message", "no such thing");
+       },
+       flow::Type::http,
+       "curl[1234] GET https://example.org/path → 200 OK NOT_FOUND: no such thing 1.2k 34ms\n"},
+      {"gRPC that failed at once",
+       [](flow::Flow& f) { f.response_headers.add("grpc-status", "14"); }, flow::Type::http,
+       "curl[1234] GET https://example.org/path → 200 OK UNAVAILABLE 1.2k 34ms\n"},
+      {"gRPC begins",
+       [](flow::Flow& f) {
+         f.event = flow::Event::start;
+         f.status = 0;
+       },
+       flow::Type::http, "curl[1234] GET https://example.org/path, under way\n"},
+      {"an answer that is not HTTP",
+       [](flow::Flow& f) {
+         f.status = 0;
+         f.error = "the server's answer is not HTTP";
+       },
+       flow::Type::http,
+       "curl[1234] GET https://example.org/path → no status 34ms "
+       "✗ the server's answer is not HTTP\n"},
+      {"status without a name", [](flow::Flow& f) { f.status = 799; }, flow::Type::http,
+       "curl[1234] GET https://example.org/path → 799 1.2k 34ms\n"},
+      {"bytes not counted", [](flow::Flow& f) { f.response_bytes.reset(); }, flow::Type::http,
+       "curl[1234] GET https://example.org/path → 200 OK 34ms\n"},
+      {"error page",
+       [](flow::Flow& f) {
+         f.status = 502;
+         f.error = "certificate of example.org has expired";
+       },
+       flow::Type::http,
+       "curl[1234] GET https://example.org/path → 502 Bad Gateway 1.2k 34ms ✗ certificate of "
+       "example.org has expired\n"},
+      {"no response",
+       [](flow::Flow& f) {
+         f.status = 0;
+         f.response_bytes.reset();
+         f.error = "client went away";
+       },
+       flow::Type::http,
+       "curl[1234] GET https://example.org/path → no response 34ms ✗ client went away\n"},
+      {"no request that could be read",
+       [](flow::Flow& f) {
+         f.method.clear();
+         f.url.clear();
+         f.status = 400;
+       },
+       flow::Type::http,
+       "curl[1234] http example.org:443 (93.184.216.34) → 400 Bad Request 1.2k 34ms\n"},
+      {"event stream begins", [](flow::Flow& f) { f.event = flow::Event::start; }, flow::Type::http,
+       "curl[1234] GET https://example.org/path → 200 OK, under way\n"},
+      {"raw connection",
+       [](flow::Flow& f) {
+         f.request_bytes = 1234;
+         f.response_bytes = 3500;
+       },
+       flow::Type::tcp, "curl[1234] tcp 93.184.216.34:443 1.2k up 3.4k down 34ms\n"},
+      {"raw connection in TLS",
+       [](flow::Flow& f) {
+         f.host = "example.org";
+         f.tls = std::make_shared<const flow::TlsFacts>(flow::TlsFacts{"TLSv1.3", "c", ""});
+       },
+       flow::Type::tcp, "curl[1234] tcp example.org:443 (93.184.216.34) TLSv1.3 34ms\n"},
+      {"plain at first",
+       [](flow::Flow& f) {
+         f.tls = std::make_shared<const flow::TlsFacts>(flow::TlsFacts{"TLSv1.3", "c", ""});
+         f.starttls = "smtp";
+       },
+       flow::Type::tcp, "curl[1234] tcp 93.184.216.34:443 smtp STARTTLS TLSv1.3 34ms\n"},
+      {"raw connection begins", [](flow::Flow& f) { f.event = flow::Event::start; },
+       flow::Type::tcp, ""},
+      {"refused certificate",
+       [](flow::Flow& f) {
+         f.host = "example.org";
+         f.error = "curl does not trust the CA";
+       },
+       flow::Type::tls_error,
+       "curl[1234] tls_error example.org:443 (93.184.216.34) 34ms ✗ curl does not trust the CA\n"},
+      {"passed", [](flow::Flow&) {}, flow::Type::pass, ""},
+      {"passed and failed", [](flow::Flow& f) { f.error = "reset"; }, flow::Type::pass, ""},
+      {"blocked", [](flow::Flow& f) { f.reason = "rules[1]"; }, flow::Type::block,
+       "curl[1234] block 93.184.216.34:443 34ms: rules[1]\n"},
+  };
+  for (const auto& c : cases) {
+    CAPTURE(c.what);
+    flow::Flow flow = c.type == flow::Type::http ? sample_http() : sample_connection(c.type);
+    c.change(flow);
+    CHECK(render_text(flow, {.detail = 1}) == c.line);
+    CHECK(render_text(flow, {.detail = 0}) == "");
+  }
+}
+
+TEST_CASE("text: detail 2 adds passed connections and what they have begun") {
+  flow::Flow pass = sample_connection(flow::Type::pass);
+  pass.reason = "not selected by the filter curl";
+  CHECK(render_text(pass, {.detail = 2}) ==
+        "curl[1234] pass 93.184.216.34:443 34ms: not selected by the filter curl\n"
+        "    /usr/bin/curl (user alice, parent 1000): curl -s https://example.org/path\n"
+        "    10.0.0.1:41000 → 93.184.216.34:443, intercept (not selected by the filter curl)\n");
+  flow::Flow begun = sample_connection(flow::Type::tcp);
+  begun.event = flow::Event::start;
+  CHECK(first_line(render_text(begun, {.detail = 2})) ==
+        "curl[1234] tcp 93.184.216.34:443, under way\n");
+}
+
+TEST_CASE("text: detail 2 says what a server that asks for a client certificate was shown") {
+  flow::Flow flow = sample_http();
+  const std::pair<const char*, const char*> cases[] = {
+      {"none",
+       " for example.org; server: TLSv1.2 ECDHE-RSA-AES128-GCM-SHA256, client certificate asked "
+       "for, none shown, HTTP/1.1"},
+      {"/c/me.pem", "-SHA256, client certificate /c/me.pem, HTTP/1.1"}};
+  for (const auto& [shown, text] : cases) {
+    auto tls = *flow.upstream_tls;
+    tls.client_certificate = shown;
+    flow.upstream_tls = std::make_shared<const flow::TlsFacts>(std::move(tls));
+    CHECK(render_text(flow, {.detail = 2}).find(text) != std::string::npos);
+    CHECK(render_text(flow, {.detail = 1}).find("client certificate") == std::string::npos);
+  }
+}
+
+TEST_CASE("text: detail 2 shows what was refused, line by line, made safe") {
+  flow::Flow flow = sample_http();
+  flow.refused = "HTTP/1.1 200 OK\r\nA: \x1b[2J\rB: c\r\n\r\n" + std::string(4000, 'x');
+  const std::string text = render_text(flow, {.detail = 2});
+  CHECK(text.find("    ! HTTP/1.1 200 OK\n    ! A: \\x1b[2J\\x0dB: c\n    ! \n    ! xxx") !=
+        std::string::npos);
+  CHECK(text.size() < 3000);
+  CHECK(render_text(flow, {.detail = 1}).find("A: ") == std::string::npos);
+}
+
+TEST_CASE("text: detail 2 shows the server's certificates, of a failure as well") {
+  flow::Flow flow = sample_http();
+  auto tls = *flow.upstream_tls;
+  using std::chrono::hours;
+  const std::vector<std::string> many{"1.test", "2.test", "3.test", "4.test",
+                                      "5.test", "6.test", "7.test"};
+  tls.certificates = std::make_shared<const flow::CertificateChain>(flow::CertificateChain{
+      {"CN = \x1b[1m", "CN = CA", many, sample_time(), sample_time() + hours{48}, "AB"},
+      {"CN = CA", "CN = CA", {}, sample_time(), sample_time() + hours{48}, "CD"}});
+  flow.upstream_tls = std::make_shared<const flow::TlsFacts>(std::move(tls));
+  const std::string text =
+      "    server's certificate: CN = \\x1b[1m (1.test, 2.test, 3.test, 4.test, 5.test and 2 "
+      "more), issued by CN = CA, valid 2026-11-23 09:26 UTC to 2026-11-25 09:26 UTC\n"
+      "      sent with it: CN = CA, issued by itself, valid 2026-11-23 09:26 UTC to 2026-11-25 "
+      "09:26 UTC\n";
+  for (const auto type : {flow::Type::http, flow::Type::tls_error}) {
+    flow.type = type;
+    CHECK(render_text(flow, {.detail = 2}).find(text) != std::string::npos);
+    CHECK(render_text(flow, {.detail = 1}).find("certificate") == std::string::npos);
+  }
+}
+
+TEST_CASE("text: detail 2 shows the headers of both sides, detail 3 the bodies") {
+  const std::string head =
+      "curl[1234] GET https://example.org/path → 200 OK 1.2k 34ms\n"
+      "    /usr/bin/curl (user alice, parent 1000): curl -s https://example.org/path\n"
+      "    10.0.0.1:41000 → 93.184.216.34:443, TLSv1.3 TLS_AES_256_GCM_SHA384 for example.org; "
+      "server: TLSv1.2 ECDHE-RSA-AES128-GCM-SHA256, HTTP/1.1, intercept (filter curl)\n"
+      "    > Host: example.org\n"
+      "    < Content-Type: text/plain\n";
+  flow::Flow flow = sample_http();
+  CHECK(render_text(flow, {.detail = 2}) == head);
+  CHECK(render_text(flow, {.detail = 3}) ==
+        head + "\n    hello\n    ... 6b of 1.2k, the limit of --bodies\n");
+  flow.response_bytes = 6;
+  flow.response_body_cut = false;
+  CHECK(render_text(flow, {.detail = 3}).ends_with("text/plain\n\n    hello\n"));
+}
+
+TEST_CASE("text: detail 3 shortens bodies, detail 4 does not") {
+  flow::Flow flow = sample_http();
+  flow.response_body.assign(2000, 'x');
+  flow.response_bytes = 2000;
+  const std::string short_text = render_text(flow, {.detail = 3});
+  CHECK(short_text.ends_with("\n    " + std::string(512, 'x') + "\n    ... 512b of 2.0k\n"));
+  CHECK(render_text(flow, {.detail = 4}).ends_with("\n    " + std::string(2000, 'x') + "\n"));
+}
+
+TEST_CASE("text: a line of detail 1 fits 120 columns, of detail 2 shows the whole URL") {
+  flow::Flow flow = sample_http();
+  flow.url = "https://example.org/" + std::string(300, 'a');
+  const std::string line = render_text(flow, {.detail = 1});
+  CHECK(columns(line) == 120 + 1);
+  CHECK(line.find("aaa… → 200 OK 1.2k 34ms\n") != std::string::npos);
+  CHECK(render_text(flow, {.detail = 2}).find(flow.url + " → ") != std::string::npos);
+
+  flow.url.clear();
+  for (int i = 0; i < 200; ++i) flow.url += "\xe2\x82\xac";
+  const std::string wide = render_text(flow, {.detail = 1});
+  CHECK(columns(wide) == 120 + 1);
+  CHECK(base::is_utf8(wide));
+
+  flow.method.assign(150, 'M');
+  CHECK(render_text(flow, {.detail = 1}).find("\xe2\x82\xac… → 200") != std::string::npos);
+}
+
+TEST_CASE("text: colours only when asked for, by class of status") {
+  const struct {
+    int status;
+    const char* coloured;
+  } cases[] = {{200, "\x1b[32m200 OK\x1b[0m"},
+               {301, "\x1b[36m301 Moved Permanently\x1b[0m"},
+               {404, "\x1b[33m404 Not Found\x1b[0m"},
+               {500, "\x1b[31m500 Internal Server Error\x1b[0m"}};
+  flow::Flow flow = sample_http();
+  for (const auto& c : cases) {
+    flow.status = c.status;
+    CHECK(render_text(flow, {.detail = 1, .colour = true}).find(c.coloured) != std::string::npos);
+    CHECK(render_text(flow, {.detail = 4, .colour = false}).find('\x1b') == std::string::npos);
+  }
+  CHECK(render_text(flow, {.detail = 1, .colour = true})
+            .starts_with("\x1b[1mcurl\x1b[0m\x1b[2m[1234] \x1b[0m"));
+}
+
+TEST_CASE("text: no foreign byte reaches the terminal raw") {
+  const std::string evil = "\x1b[2J\r\n\x07\xc2\x9b\x7f\xff\xfe";
+  flow::Flow flow = sample_http();
+  auto process = std::make_shared<procmap::ProcessFacts>(*flow.process);
+  process->name = process->exe = process->user = evil;
+  process->argv = {evil, evil};
+  flow.process = std::move(process);
+  flow.host = flow.sni = flow.method = flow.url = flow.http_version = flow.reason = flow.error =
+      evil;
+  flow.tls = std::make_shared<const flow::TlsFacts>(flow::TlsFacts{evil, evil, evil, evil});
+  flow.upstream_tls = flow.tls;
+  flow.request_headers.add(evil, evil);
+  flow.response_headers.add("content-encoding", evil);
+  flow.request_body = flow.response_body = evil;
+  flow.request_bytes.reset();
+  flow.response_bytes.reset();
+
+  for (const auto type : {flow::Type::http, flow::Type::tcp, flow::Type::tls_error,
+                          flow::Type::pass, flow::Type::block}) {
+    flow.type = type;
+    std::size_t lines_of_detail_2 = 0;
+    for (int detail = 1; detail <= 4; ++detail) {
+      const std::string text = render_text(flow, {.detail = detail});
+      CAPTURE(text);
+      CHECK(base::is_utf8(text));
+      CHECK(text.find("\xc2\x9b") == std::string::npos);
+      CHECK(std::none_of(text.begin(), text.end(),
+                         [](char c) { return (c >= 0 && c < 0x20 && c != '\n') || c == 0x7f; }));
+      const auto lines = static_cast<std::size_t>(std::count(text.begin(), text.end(), '\n'));
+      if (detail == 1 && !text.empty()) CHECK(lines == 1);
+      if (detail == 2) lines_of_detail_2 = lines;
+      if (detail == 2) CHECK(lines == 3 + (type == flow::Type::http ? 4 : 0));
+      if (type != flow::Type::http && detail > 2) CHECK(lines == lines_of_detail_2);
+    }
+  }
+}
+
+TEST_CASE("body: text keeps its lines and tabs, everything else is escaped") {
+  CHECK(body_text({"a\tb\r\nc\n", 7, ""}, 512) == "\n    a\tb\n    c\n");
+  CHECK(body_text({"\n\nx", 3, ""}, 512) == "\n    \n    \n    x\n");
+  CHECK(body_text({"x\xc2\x9bm", 4, ""}, 512) == "\n    x\\xc2\\x9bm\n");
+  CHECK(body_text({"", 0, ""}, 512) == "");
+  CHECK(body_text({"", {}, ""}, 512) == "");
+}
+
+TEST_CASE("body: text cut inside a character stays text, at every offset") {
+  const std::string euro = "ab\xe2\x82\xac\xf0\x9f\x98\x80\xc3\xa9z";
+  const char* shown[] = {"",    "a",   "ab",  "ab",   "ab",   "ab€",
+                         "ab€", "ab€", "ab€", "ab€😀", "ab€😀", "ab€😀é"};
+  for (std::size_t n = 1; n < std::size(shown); ++n) {
+    CAPTURE(n);
+    CHECK(body_text({euro, euro.size(), ""}, n) ==
+          fmt::format("\n    {}\n    ... {}b of {}b\n", shown[n], n, euro.size()));
+  }
+}
+
+TEST_CASE("body: binary is shown in hex") {
+  std::string bytes;
+  for (int i = 0; i < 18; ++i) bytes += static_cast<char>(i * 15);
+  CHECK(body_text({bytes, 18, ""}, 512) ==
+        "\n    00000000  00 0f 1e 2d 3c 4b 5a 69 78 87 96 a5 b4 c3 d2 e1  ...-<KZix.......\n"
+        "    00000010  f0 ff                                            ..\n");
+  CHECK(body_text({bytes, 18, ""}, 1) ==
+        "\n    00000000  00                                               .\n    ... 1b of 18b\n");
+}
+
+TEST_CASE("body: a hex dump takes at most 4 KiB, whatever a few bytes decode to") {
+  const std::string zeros(1 << 20, '\0');
+  std::string coded(zeros.size(), '\0');
+  uLongf size = coded.size();
+  REQUIRE(::compress(reinterpret_cast<Bytef*>(coded.data()), &size,
+                     reinterpret_cast<const Bytef*>(zeros.data()), zeros.size()) == Z_OK);
+  coded.resize(size);
+  REQUIRE(coded.size() < 2000);
+  for (const auto& body : {Body{zeros, zeros.size(), ""}, Body{coded, coded.size(), "deflate"}}) {
+    const std::string text = body_text(body, 1 << 20);
+    CHECK(text.size() <= (4 << 10) + 100);
+    CHECK(text.find("\n    00000320  00 00") != text.npos);
+    CHECK(text.find("\n    … 1047760 more bytes\n") != text.npos);
+  }
+  const std::string all(816, '\0');
+  CHECK(body_text({all, all.size(), ""}, 1 << 20).find("more bytes") == std::string::npos);
+}
+
+TEST_CASE("body: empty lines do not make a body much larger than it is") {
+  const std::string lines(1 << 20, '\n');
+  const std::string text = body_text({lines, lines.size(), ""}, 1 << 20);
+  CHECK(text.size() <= (1 << 20) + 100);
+  CHECK(text.ends_with("\n    … 838859 more bytes\n"));
+}
+
+TEST_CASE("body: text in another charset is text") {
+  CHECK(body_text({"caf\xe9\x1b", {}, "", "text/plain; charset=latin1"}, 512) ==
+        "\n    00000000  63 61 66 e9 1b                                   caf..\n");
+  CHECK(body_text({"caf\xe9\x85\n", {}, "", "text/plain; charset=latin1"}, 512) == "\n    café…\n");
+  CHECK(body_text({"caf\xe9s", {}, "", "text/plain"}, 512) == "\n    cafés\n");
+  CHECK(body_text({"caf\xe9 \x81", {}, "", "text/html"}, 512) == "\n    café \\x81\n");
+  CHECK(body_text({"caf\xc3", {}, "", "text/html; charset=utf-8"}, 512) == "\n    caf\\xc3\n");
+  CHECK(body_text({"caf\xe9s", {}, ""}, 512) ==
+        "\n    00000000  63 61 66 e9 73                                   caf.s\n");
+}
+
+TEST_CASE(
+    "body: coded bodies are decoded, or shown as "
+    "they came; bodies that were not kept are counted") {
+  const std::string gzip{
+      "\x1f\x8b\x08\x00\x00\x00\x00\x00\x02\x03\xcb\x48\xcd\xc9\xc9\x57\xc8"
+      "\x40\x90\x5c\x00\x3b\x7c\x8a\xdf\x12\x00\x00\x00",
+      29};
+  CHECK(body_text({gzip, 123, "gzip"}, 512) ==
+        "\n    hello hello hello\n    ... (gzip, 123b on the wire)\n");
+  CHECK(body_text({"\x1f\x8b", 123, "gzip"}, 512) ==
+        "\n    00000000  1f 8b                                            ..\n"
+        "    ... 2b of 123b, the limit of --bodies\n"
+        "    (gzip cannot be decoded: shown as received, 123b on the wire)\n");
+  CHECK(body_text({"\xff\xff", {}, "br"}, 512) ==
+        "\n    00000000  ff ff                                            ..\n"
+        "    (br cannot be decoded: shown as received, 2b on the wire)\n");
+  for (const char* coding : {"rot13", "gzip", "br", "deflate", "zstd"}) {
+    CHECK(body_text({"plain words", {}, coding}, 512) ==
+          fmt::format(
+              "\n    plain words\n    ({} cannot be decoded: shown as received, 11b on the wire)\n",
+              coding));
+  }
+  CHECK(body_text({gzip + gzip, 58, "gzip"}, 512) ==
+        "\n    hello hello hello\n    hello hello hello\n    (gzip, 58b on the wire)\n");
+  CHECK(body_text({gzip + "tail", 33, "gzip"}, 512) ==
+        "\n    hello hello hello\n    (gzip, 33b on the wire; what follows its end:)\n    tail\n");
+  CHECK(body_text({"plain", 5, "Identity"}, 512) == "\n    plain\n");
+  CHECK(body_text({"", 1234, ""}, 512) == "\n    1.2k, not kept (see --bodies)\n");
+}
+
+TEST_CASE(
+    "text: messages are a line each, what they say at its end, more below it when asked for") {
+  using Kind = http::Message::Kind;
+  flow::Flow flow = sample_message(flow::Type::websocket, Kind::text, "hello\x1b");
+  CHECK(render_text(flow, {1}) ==
+        "curl[1234] websocket https://example.org/chat ↓ text 6b hello\\x1b\n");
+  CHECK(render_text(flow, {0}) == "");
+  CHECK(
+      render_text(flow, {3}) ==
+      "curl[1234] websocket https://example.org/chat ↓ text 6b\n\n    00000000  68 65 6c 6c 6f 1b" +
+          std::string(32, ' ') + "hello.\n");
+  flow.message->what.payload.clear();
+  CHECK(render_text(flow, {1}) == "curl[1234] websocket https://example.org/chat ↓ text 6b\n");
+  flow = sample_message(flow::Type::websocket, Kind::text, std::string(200, 'x'));
+  flow.message->from_server = false;
+  flow.message->what.compressed = true;
+  flow.message->what.wire_bytes = 10;
+  const auto line = render_text(flow, {1});
+  CHECK(line.starts_with(
+      "curl[1234] websocket https://example.org/chat ↑ text 200b (10b on the wire) xxxxx"));
+  CHECK(columns(line) <= 122);
+  flow.message->what.bytes.reset();
+  flow.message->what.payload.clear();
+  CHECK(render_text(flow, {1}) ==
+        "curl[1234] websocket https://example.org/chat ↑ text 10b (compressed)\n");
+  flow = sample_message(flow::Type::websocket, Kind::binary, "bytes");
+  CHECK(render_text(flow, {2}) == "curl[1234] websocket https://example.org/chat ↓ binary 5b\n");
+  CHECK(render_text(sample_message(flow::Type::websocket, Kind::ping, "p"), {1}) == "");
+  CHECK(render_text(sample_message(flow::Type::websocket, Kind::pong, "p"), {2}) ==
+        "curl[1234] websocket https://example.org/chat ↓ pong 1b\n");
+  flow = sample_message(flow::Type::websocket, Kind::close, "");
+  CHECK(render_text(flow, {1}) == "curl[1234] websocket https://example.org/chat ↓ close\n");
+  flow.message->what.code = 1000;
+  flow.message->what.reason = "bye\n";
+  CHECK(render_text(flow, {3}) ==
+        "curl[1234] websocket https://example.org/chat ↓ close 1000 bye\\x0a\n");
+  flow = sample_message(flow::Type::sse, Kind::event, "data");
+  flow.message->what.name = "add";
+  flow.message->what.id = "7";
+  CHECK(render_text(flow, {1}) ==
+        "curl[1234] sse https://example.org/chat ↓ event add #7 4b data\n");
+  CHECK(render_text(sample_message(flow::Type::grpc, Kind::call, "\x08\x01"), {1}) ==
+        "curl[1234] grpc https://example.org/chat ↓ call 2b\n");
+}
+
+}  // namespace mitm::format
