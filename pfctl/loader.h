@@ -9,7 +9,10 @@
 #include "base/error.h"
 #include "base/fd.h"
 #include "base/network.h"
+#include "pfctl/probe.h"
+#include "pfctl/rules_owner.h"
 #include "pfctl/ruleset.h"
+#include "pfctl/standing.h"
 
 namespace pfctl {
 
@@ -48,27 +51,6 @@ class RedirectTarget {
   base::Address v4_;
   base::Address v6_;
   std::vector<std::string> cleaned_;
-};
-
-/// What became of a connection that was made to try the rules.
-enum class ProbeResult : std::uint8_t {
-  reached,   ///< at our listener
-  missed,    ///< it did not
-  no_route,  ///< it never left: this machine has no way to anywhere
-};
-
-/// Makes such a connection, of this family, from a process whose connections are to be diverted.
-/// Blocking.
-using Probe = std::function<base::Result<ProbeResult>(bool ipv6)>;
-
-/// What others have made of rules that were loaded.
-struct Standing {
-  bool in_force = true;
-  std::string found;  ///< not in force: what was found, for the user
-  std::vector<std::string>
-      conflicts;  ///< rules of others that keep ours from their work, a line each
-
-  bool operator==(const Standing&) const = default;
 };
 
 /// Rules that are in place. On Linux the table belongs to the netlink socket held here (`flags
@@ -131,9 +113,6 @@ class LoadedRules {
 /// which belongs to the descriptor and changes nothing (seen in `nft list ruleset` as
 /// osproxy_guard_PID). pf: none is needed, states outlive the rules. Needs root.
 [[nodiscard]] base::Result<base::UniqueFd> keep_translating();
-
-inline constexpr long kNoOwner = -1;
-inline constexpr long kUnseenOwner = -2;
 
 /// The process whose osproxy rules are loaded in this network namespace: 0 when there are none,
 /// kNoOwner when they have no owner (a left-over that somebody put there by hand;

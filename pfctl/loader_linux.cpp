@@ -17,7 +17,6 @@
 #include "pfctl/nft_answers.h"
 #include "pfctl/nft_messages.h"
 #include "pfctl/other_rules.h"
-#include "pfctl/rules_watch.h"
 
 namespace pfctl {
 namespace {
@@ -224,25 +223,5 @@ base::Result<std::vector<std::string>> remove_stale_rules() {
 }
 
 void take_rules_out(long) {}
-
-// A table that a process owns stays as it is, whatever others flush or load.
-struct RulesWatch::Hold {};
-
-RulesWatch::RulesWatch(std::unique_ptr<Hold> hold) : hold_(std::move(hold)) {}
-RulesWatch::RulesWatch(RulesWatch&&) noexcept = default;
-RulesWatch& RulesWatch::operator=(RulesWatch&&) noexcept = default;
-RulesWatch::~RulesWatch() = default;
-
-base::Result<RulesWatch> RulesWatch::start(LoadedRules&) {
-  return RulesWatch(nullptr);
-}
-
-int RulesWatch::descriptor() const {
-  return -1;
-}
-
-std::vector<std::string> RulesWatch::look() {
-  return {};
-}
 
 }  // namespace pfctl

@@ -1,20 +1,17 @@
 // Rules in pf: the steps of pf_plan with this machine's programs and journal.
+#include "pfctl/loader_pf.h"
+
 #include <cerrno>
 
 #include <fmt/ranges.h>
 
-#include "pfctl/loader.h"
 #include "pfctl/native_dialect.h"
 #include "pfctl/pf_plan.h"
+#include "pfctl/pf_query.h"
 #include "pfctl/pf_undo.h"
-#include "pfctl/pf_watch.h"
-#include "pfctl/rules_watch.h"
-#include "pfctl/run_program.h"
 
 namespace pfctl {
 namespace {
-
-constexpr std::chrono::seconds kWatchEvery{3};
 
 std::vector<std::string> lines_of(Undone undone) {
   std::vector<std::string> lines = std::move(undone.lines);
@@ -25,21 +22,9 @@ std::vector<std::string> lines_of(Undone undone) {
 
 }  // namespace
 
-Machine this_machine() {
-  const Dialect dialect = native_dialect();
-  return {dialect, anchor_of(dialect),
-          [](const std::vector<std::string>& argv, std::string_view input) {
-            return run_program(argv, input);
-          }};
-}
-
 std::optional<base::PortRange> native_source_ports(const Ruleset& ruleset) {
   return own_source_ports(ruleset, native_dialect());
 }
-
-struct RedirectTarget::Hold {
-  PfSession session;
-};
 
 RedirectTarget::RedirectTarget(std::shared_ptr<Hold> hold, base::Address v4, base::Address v6,
                                std::vector<std::string> cleaned)
@@ -73,13 +58,6 @@ base::Result<RedirectTarget> RedirectTarget::prepare(bool ipv4, bool ipv6) {
         lines.empty() ? "" : fmt::format("; of an earlier run: {}", fmt::join(lines, "; ")));
   return RedirectTarget{std::move(hold), loopback->v4, loopback->v6, std::move(lines)};
 }
-
-struct LoadedRules::Hold {
-  std::shared_ptr<RedirectTarget::Hold> target;
-  Ruleset ruleset;
-  std::vector<base::Address> addresses;  ///< this machine's before the rules were made
-  Loaded loaded;
-};
 
 LoadedRules::LoadedRules(std::unique_ptr<Hold> hold) : hold_(std::move(hold)) {}
 LoadedRules::LoadedRules(LoadedRules&&) noexcept = default;
@@ -115,39 +93,6 @@ base::Result<> LoadedRules::stop_diverting() {
 
 base::Result<> LoadedRules::divert_again() {
   return hold_->target->session.divert_again(hold_->loaded);
-}
-
-struct RulesWatch::Hold {
-  LoadedRules::Hold& rules;
-  std::unique_ptr<PfWatch> watch;
-};
-
-RulesWatch::RulesWatch(std::unique_ptr<Hold> hold) : hold_(std::move(hold)) {}
-RulesWatch::RulesWatch(RulesWatch&&) noexcept = default;
-RulesWatch& RulesWatch::operator=(RulesWatch&&) noexcept = default;
-RulesWatch::~RulesWatch() = default;
-
-base::Result<RulesWatch> RulesWatch::start(LoadedRules& rules) {
-  const auto machine = this_machine();
-  auto view = query_view(machine);
-  if (!view) return view.error();
-  const auto& hold = rules.hold();
-  const bool settled = hold.target->session.is_settled(*view, hold.loaded);
-  view->addresses = hold.addresses;
-  auto watch = PfWatch::start(machine, *view, kWatchEvery);
-  if (!watch) return watch.error();
-  if (!settled) (*watch)->try_again(std::move(*view));
-  return RulesWatch(std::make_unique<Hold>(Hold{rules.hold(), std::move(*watch)}));
-}
-
-int RulesWatch::descriptor() const {
-  return hold_->watch->descriptor();
-}
-
-std::vector<std::string> RulesWatch::look() {
-  auto& rules = hold_->rules;
-  return put_right(rules.target->session, rules.ruleset, rules.loaded, this_machine(),
-                   *hold_->watch);
 }
 
 base::Result<LoadedRules> load_rules(const Ruleset& ruleset, const RedirectTarget& target,

@@ -12,6 +12,8 @@
 #include <linux/netfilter/nfnetlink.h>
 
 #include "pfctl/netlink_bounds.h"
+#include "pfctl/rules_owner.h"
+#include "pfctl/ruleset.h"
 
 namespace pfctl {
 namespace {

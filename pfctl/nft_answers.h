@@ -7,7 +7,6 @@
 #include <vector>
 
 #include "base/error.h"
-#include "pfctl/loader.h"
 #include "pfctl/nft_messages.h"
 
 namespace pfctl {

@@ -16,7 +16,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "pfctl/loader.h"
+#include "pfctl/rules_owner.h"
 
 namespace pfctl {
 namespace {

@@ -75,7 +75,7 @@ class JournalFile {
 };
 
 /// The process that has the journal open: 0 when there is neither one nor a journal, kNoOwner
-/// (loader.h) when a journal was left behind, kUnseenOwner when the owner has written nothing yet.
+/// (rules_owner.h) when a journal was left behind, kUnseenOwner when the owner has written nothing yet.
 [[nodiscard]] base::Result<long> journal_owner(const std::string& path);
 
 }  // namespace pfctl

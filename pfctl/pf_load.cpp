@@ -7,7 +7,6 @@
 #include <array>
 
 #include "base/fd.h"
-#include "pfctl/pf_undo.h"
 
 namespace pfctl {
 namespace {

@@ -8,7 +8,9 @@
 #include <string_view>
 #include <vector>
 
-#include "pfctl/pf_plan.h"
+#include "base/error.h"
+#include "pfctl/pf_machine.h"
+#include "pfctl/pf_status.h"
 
 namespace pfctl {
 

@@ -1,4 +1,4 @@
-// What is to be done, from what was found. Pure but for the queries. The order: what can fail for
+// What is to be done, from what was found. The order: what can fail for
 // reasons of others first, what diverts last. The anchor is loaded before the main ruleset refers
 // to it and before pf is enabled, so that nothing is ever half diverted.
 #include "pfctl/pf_plan.h"
@@ -7,7 +7,6 @@
 #include <array>
 
 #include "pfctl/pf_load.h"
-#include "pfctl/pf_undo.h"
 
 namespace pfctl {
 namespace {
@@ -56,55 +55,6 @@ base::Result<base::Address> choose_alias(const Status& status, const base::Addre
 
 }  // namespace
 
-bool Status::refers_to_anchor(std::string_view anchor) const {
-  return refers_to(main.nat, "rdr-anchor", anchor) && refers_to(main.rules, "anchor", anchor);
-}
-
-std::vector<base::Address> own_addresses(const std::vector<Interface>& interfaces) {
-  std::vector<base::Address> addresses;
-  for (const auto& each : interfaces) {
-    // Our own has a link-local one as soon as it is up (in6_ifattach()), which nobody is reached
-    // by.
-    if (each.name == kLoopbackInterface) continue;
-    addresses.insert(addresses.end(), each.addresses.begin(), each.addresses.end());
-  }
-  std::ranges::sort(addresses);
-  return addresses;
-}
-
-base::Result<std::vector<base::Address>> query_addresses(const Machine& machine) {
-  const auto interfaces = run_or_fail(machine, {kIfconfig}, "list the interfaces");
-  if (!interfaces) return interfaces.error();
-  return own_addresses(parse_ifconfig(interfaces->out));
-}
-
-base::Result<Status> query_status(const Machine& machine) {
-  Status status;
-  const auto interfaces = run_or_fail(machine, {kIfconfig}, "list the interfaces");
-  if (!interfaces) return interfaces.error();
-  status.interfaces = parse_ifconfig(interfaces->out);
-  const auto routes = run_or_fail(machine, {netstat_of(machine.dialect), "-rn"}, "list the routes");
-  if (!routes) return routes.error();
-  status.routes = parse_routes(routes->out);
-  const auto module = has_pf(machine);
-  if (!module) return module.error();
-  status.module_loaded = *module;
-  if (!status.module_loaded) return status;
-  const auto info = run_or_fail(machine, {kPfctl, "-s", "info"}, "ask whether pf is enabled");
-  if (!info) return info.error();
-  const auto enabled = parse_enabled(info->out);
-  if (!enabled) return enabled.error();
-  status.enabled = *enabled;
-  const auto skipped =
-      run_or_fail(machine, {kPfctl, "-v", "-s", "Interfaces"}, "ask which interfaces pf skips");
-  if (!skipped) return skipped.error();
-  status.skips_lo0 = skips_lo0(skipped->out);
-  auto main = query_main(machine);
-  if (!main) return main.error();
-  status.main = std::move(*main);
-  return status;
-}
-
 base::Result<Preparation> plan_preparation(const Status& status, const Loopback& preferred) {
   Preparation plan{.loopback = preferred, .steps = {}};
   const Interface* lo0 = lo0_of(status);
@@ -125,13 +75,6 @@ base::Result<Preparation> plan_preparation(const Status& status, const Loopback&
     plan.steps.push_back({Step::Kind::set_mtu, std::to_string(lo0->mtu)});
   }
   return plan;
-}
-
-base::Result<std::vector<base::Address>> query_tunnels(const Machine& machine) {
-  if (machine.dialect != Dialect::darwin) return std::vector<base::Address>{};
-  const auto interfaces = run_or_fail(machine, {kIfconfig}, "list the interfaces");
-  if (!interfaces) return interfaces.error();
-  return tunnel_addresses_v6(parse_ifconfig(interfaces->out));
 }
 
 std::string advice_on_skipping(Dialect dialect) {

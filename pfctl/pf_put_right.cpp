@@ -3,9 +3,7 @@
 #include <algorithm>
 
 #include "pfctl/pf_load.h"
-#include "pfctl/pf_plan.h"
-#include "pfctl/pf_undo.h"
-#include "pfctl/pf_watch.h"
+#include "pfctl/pf_session.h"
 
 namespace pfctl {
 

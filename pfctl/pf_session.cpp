@@ -1,12 +1,13 @@
 // The steps of a plan, each one journalled before it is done, and the proof that they have led to
 // something.
+#include "pfctl/pf_session.h"
+
 #include <algorithm>
 #include <array>
 
 #include <unistd.h>
 
 #include "pfctl/pf_load.h"
-#include "pfctl/pf_plan.h"
 #include "pfctl/pf_undo.h"
 
 namespace pfctl {

@@ -9,8 +9,8 @@
 #include <unistd.h>
 
 #include "base/fd.h"
-#include "pfctl/pf_load.h"
-#include "pfctl/pf_undo.h"
+#include "pfctl/pf_machine.h"
+#include "pfctl/pf_query.h"
 
 namespace pfctl {
 namespace {
@@ -40,29 +40,6 @@ std::string pulse_of(const Machine& machine) {
 }
 
 }  // namespace
-
-base::Result<PfView> query_view(const Machine& machine) {
-  PfView view;
-  const auto info = run_or_fail(machine, {kPfctl, "-s", "info"}, "ask whether pf is enabled");
-  if (!info) return info.error();
-  const auto enabled = parse_enabled(info->out);
-  if (!enabled) return enabled.error();
-  view.enabled = *enabled;
-  const auto skipped =
-      run_or_fail(machine, {kPfctl, "-v", "-s", "Interfaces"}, "ask which interfaces pf skips");
-  if (!skipped) return skipped.error();
-  view.skips_lo0 = skips_lo0(skipped->out);
-  auto main = query_main(machine);
-  if (!main) return main.error();
-  view.main = std::move(*main);
-  auto anchor = query_anchor(machine);
-  if (!anchor) return anchor.error();
-  view.anchor = std::move(*anchor);
-  auto addresses = query_addresses(machine);
-  if (!addresses) return addresses.error();
-  view.addresses = std::move(*addresses);
-  return view;
-}
 
 struct PfWatch::Shared {
   Machine machine;

@@ -7,23 +7,10 @@
 #include <vector>
 
 #include "base/error.h"
-#include "pfctl/pf_plan.h"
+#include "pfctl/pf_query.h"
+#include "pfctl/pf_session.h"
 
 namespace pfctl {
-
-/// What decides whether our rules are in force, and mean what they meant.
-struct PfView {
-  bool enabled = false;
-  bool skips_lo0 = false;
-  MainRuleset main;
-  std::string anchor;
-  std::vector<base::Address> addresses;  ///< this machine's (own_addresses)
-
-  bool operator==(const PfView&) const = default;
-};
-
-/// Error: pfctl's; without pf's module there is nothing to see.
-[[nodiscard]] base::Result<PfView> query_view(const Machine& machine);
 
 /// A thread of its own that runs pfctl and ifconfig, so that nobody waits for them. Mostly one
 /// `pfctl -v -s info`: whether pf is enabled, and the checksum of the main ruleset's filter rules;

@@ -11,7 +11,7 @@
 #include "mitm/cli/descriptors.h"
 #include "mitm/tls/authority.h"
 #include "mitm/trust/trust.h"
-#include "pfctl/pf_undo.h"
+#include "pfctl/pf_machine.h"
 
 namespace mitm::cli {
 namespace {

@@ -6,7 +6,7 @@
 
 #include "divert/broker/broker.h"
 #include "mitm/cli/doctor.h"
-#include "pfctl/pf_plan.h"
+#include "pfctl/pf_query.h"
 
 namespace mitm::cli {
 

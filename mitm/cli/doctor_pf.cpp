@@ -6,7 +6,7 @@
 #include "pfctl/loader.h"
 #include "pfctl/natlook.h"
 #include "pfctl/pf_plan.h"
-#include "pfctl/pf_undo.h"
+#include "pfctl/pf_query.h"
 #include "procmap/attribution.h"
 
 namespace mitm::cli {

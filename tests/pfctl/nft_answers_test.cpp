@@ -3,6 +3,7 @@
 
 #include <cerrno>
 
+#include "pfctl/rules_owner.h"
 #include "tests/pfctl/netlink_bytes.h"
 #include "tests/test.h"
 

@@ -1,8 +1,8 @@
 // What the rules want of a machine beside pf: an interface of our own, a place in front of `block`,
 // VPNs told.
+#include "pfctl/pf_machine.h"
 #include "pfctl/pf_plan.h"
 #include "pfctl/pf_status.h"
-#include "pfctl/pf_undo.h"
 #include "tests/pfctl/pf_fixture.h"
 #include "tests/test.h"
 

@@ -10,7 +10,7 @@
 #include <string>
 #include <vector>
 
-#include "pfctl/pf_plan.h"
+#include "pfctl/pf_session.h"
 #include "tests/pfctl/pf_printed.h"
 
 namespace test {

@@ -5,7 +5,7 @@
 #include <doctest/doctest.h>
 
 #include "pfctl/pf_load.h"
-#include "pfctl/pf_undo.h"
+#include "pfctl/pf_machine.h"
 #include "tests/pfctl/pf_fixture.h"
 
 namespace {

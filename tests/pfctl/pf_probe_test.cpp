@@ -5,7 +5,7 @@
 
 #include <doctest/doctest.h>
 
-#include "pfctl/pf_plan.h"
+#include "pfctl/pf_session.h"
 #include "tests/pfctl/pf_fixture.h"
 
 using pfctl::Dialect;

@@ -7,6 +7,7 @@
 #include <doctest/doctest.h>
 #include <unistd.h>
 
+#include "pfctl/rules_owner.h"
 #include "tests/pfctl/pf_fixture.h"
 
 using pfctl::Dialect;
