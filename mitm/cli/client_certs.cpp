@@ -1,14 +1,50 @@
-// Client certificates as they are named on the command line.
+// Their files are read elsewhere (config_loader).
+#include "mitm/cli/client_certs.h"
+
 #include <fmt/format.h>
 
 #include "base/host_pattern.h"
-#include "mitm/cli/settings.h"
+#include "mitm/cli/object_list.h"
+#include "mitm/cli/values.h"
 
 namespace mitm::cli {
+namespace {
 
 using base::failure;
 using base::Result;
 using nlohmann::json;
+
+constexpr std::size_t kMaxClientCerts = 50;
+
+/// `key` may be left out: it is in the file of the certificate then.
+ClientCertPaths read_client_cert(const json& data, ObjectErrors& wrong) {
+  wrong.add_unknown_keys(data, {"host", "cert", "key"});
+  std::string texts[3];
+  const char* const keys[] = {"host", "cert", "key"};
+  for (std::size_t i = 0; i < 3; ++i) {
+    const auto found = data.find(keys[i]);
+    const bool may_be_left_out = i == 2;
+    if (found != data.end() && found->is_string() && *found != "") {
+      texts[i] = *found;
+    } else if (found != data.end() || !may_be_left_out) {
+      wrong.add(keys[i], "expected a string, found " +
+                             (found == data.end() ? "none" : describe_value(*found)));
+    }
+  }
+  auto host =
+      texts[0].empty() ? Result<std::string>{std::string()} : base::parse_host_pattern(texts[0]);
+  if (!host) wrong.add("host", host.error().text);
+  return {host ? std::move(*host) : std::string(), texts[1],
+          texts[2].empty() ? texts[1] : texts[2]};
+}
+
+}  // namespace
+
+Result<std::vector<ClientCertPaths>> parse_client_certs(const json& list) {
+  if (list.size() > kMaxClientCerts)
+    return failure("expected at most {} certificates, found {}", kMaxClientCerts, list.size());
+  return read_list<ClientCertPaths>(list, read_client_cert);
+}
 
 Result<ClientCertPaths> parse_client_cert_option(std::string_view text) {
   ClientCertPaths paths;
@@ -24,7 +60,7 @@ Result<ClientCertPaths> parse_client_cert_option(std::string_view text) {
   paths.key = colon == text.npos ? paths.cert : text.substr(colon + 1);
   if (paths.cert.empty() || paths.key.empty())
     return failure("expected [HOST=]CERT[:KEY], for example *.example.org=me.pem:me.key, found {}",
-                   shown(json(std::string(text))));
+                   describe_value(json(std::string(text))));
   return paths;
 }
 

@@ -1,4 +1,6 @@
 // argv by Boost.Program_options, whose descriptions are made from the option table.
+#include "mitm/cli/command_line.h"
+
 #include <algorithm>
 #include <array>
 #include <charconv>
@@ -9,6 +11,7 @@
 #include <fmt/format.h>
 
 #include "mitm/cli/options.h"
+#include "mitm/cli/suggestion.h"
 
 namespace mitm::cli {
 namespace {

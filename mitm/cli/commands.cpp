@@ -9,9 +9,11 @@
 #include "base/text.h"
 #include "divert/broker/journal.h"
 #include "divert/process/privilege.h"
+#include "mitm/cli/config.h"
 #include "mitm/cli/config_loader.h"
 #include "mitm/cli/doctor.h"
 #include "mitm/cli/log_line.h"
+#include "mitm/cli/options.h"
 #include "mitm/tls/authority.h"
 #include "mitm/tls/certificate.h"
 #include "mitm/tls/root_process.h"
@@ -70,7 +72,7 @@ Result<int> show_stores(Result<std::vector<trust::StoreStatus>> stores) {
   int status = 0;
   for (const auto& store : *stores) {
     if (!store.failed) continue;
-    say(fmt::format("{}: {}", store.store, store.detail));
+    log_line(fmt::format("{}: {}", store.store, store.detail));
     status = 1;
   }
   return status;
@@ -196,7 +198,7 @@ Result<int> doctor_command(const Invocation& invocation) {
   if (!settings) return settings.error();
   const auto findings = examine(*settings);
   const bool jsonl = options->value("format", "text") == "jsonl";
-  fmt::print("{}", jsonl ? render_doctor_jsonl(findings) : render_doctor_text(findings));
+  fmt::print("{}", jsonl ? render_findings_jsonl(findings) : render_findings_text(findings));
   const auto in_the_way = [](const Finding& finding) {
     return finding.needed && finding.state != Finding::State::ok;
   };

@@ -5,7 +5,7 @@
 #include <string>
 
 #include "base/error.h"
-#include "mitm/cli/options.h"
+#include "mitm/cli/command_line.h"
 #include "mitm/cli/settings.h"
 #include "pfctl/ruleset.h"
 

@@ -2,6 +2,9 @@
 // the files with this and ask real shells.
 #include <fmt/format.h>
 
+#include "mitm/cli/command_line.h"
+#include "mitm/cli/generate.h"
+#include "mitm/cli/help.h"
 #include "mitm/cli/options.h"
 
 namespace mitm::cli {
@@ -31,7 +34,8 @@ std::string offered(const Option& option) {
 
 std::string commands_list() {
   std::string names;
-  for (const Page& page : help_pages()) names.append(names.empty() ? "" : " ").append(page.command);
+  for (const HelpPage& page : help_pages())
+    names.append(names.empty() ? "" : " ").append(page.command);
   return names + " help";
 }
 
@@ -90,7 +94,7 @@ std::string filled(std::string_view script, std::string_view table) {
   return out;
 }
 
-std::string verbs_list(const Page& page) {
+std::string verbs_list(const HelpPage& page) {
   return fmt::format("{}", fmt::join(verbs_of(page.command), " "));
 }
 
@@ -99,7 +103,7 @@ std::string verbs_list(const Page& page) {
 std::string bash_completion(std::string_view script) {
   std::string table = fmt::format("_osproxy_commands='{}'\n", commands_list());
   table += bash_function("_osproxy_options", [](auto one) {
-    for (const Page& page : help_pages()) {
+    for (const HelpPage& page : help_pages()) {
       std::string names;
       for (const Option& option : option_table()) {
         if (!is_typed(option, page.command)) continue;
@@ -117,7 +121,7 @@ std::string bash_completion(std::string_view script) {
     }
   });
   table += bash_function("_osproxy_words", [](auto one) {
-    for (const Page& page : help_pages()) one(page.command, verbs_list(page));
+    for (const HelpPage& page : help_pages()) one(page.command, verbs_list(page));
     one("help", commands_list());
   });
   return filled(script, table);
@@ -125,15 +129,15 @@ std::string bash_completion(std::string_view script) {
 
 std::string zsh_completion(std::string_view script) {
   std::string table = "  local -A _osproxy_summaries _osproxy_verbs\n  _osproxy_summaries=(\n";
-  for (const Page& page : help_pages())
+  for (const HelpPage& page : help_pages())
     table += fmt::format("    {} '{}'\n", page.command, zsh_text(page.summary));
   table += "    help 'what a command does'\n  )\n  _osproxy_verbs=(\n";
-  for (const Page& page : help_pages()) {
+  for (const HelpPage& page : help_pages()) {
     if (!verbs_of(page.command).empty())
       table += fmt::format("    {} '{}'\n", page.command, verbs_list(page));
   }
   table += "  )\n";
-  for (const Page& page : help_pages()) {
+  for (const HelpPage& page : help_pages()) {
     table += fmt::format("  local -a _osproxy_{0}\n  _osproxy_{0}=(\n", page.command);
     for (const Option& option : option_table()) {
       if (is_typed(option, page.command)) table += zsh_option(option);

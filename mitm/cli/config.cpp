@@ -1,5 +1,7 @@
 // The config file: read, checked key by key with the line of each, and laid between defaults and
 // command line.
+#include "mitm/cli/config.h"
+
 #include <algorithm>
 #include <cerrno>
 #include <map>
@@ -9,7 +11,10 @@
 
 #include "base/fd.h"
 #include "base/text.h"
+#include "mitm/cli/error_codes.h"
 #include "mitm/cli/options.h"
+#include "mitm/cli/suggestion.h"
+#include "mitm/cli/values.h"
 
 namespace mitm::cli {
 namespace {
@@ -155,7 +160,8 @@ std::vector<std::string_view> config_keys() {
 Result<> check_key(const std::string& key, const json& value) {
   // For editors; see conf/osproxy.schema.json.
   if (key == "$schema")
-    return value.is_string() ? Result<>{} : failure("expected a string, found {}", shown(value));
+    return value.is_string() ? Result<>{}
+                             : failure("expected a string, found {}", describe_value(value));
   const Option* option = find_option(key);
   if (!option || !option->in_config)
     return failure("unknown key{}", suggestion(key, config_keys()));
@@ -210,7 +216,7 @@ Result<json> parse_config(const std::string& path, const std::string& text) {
   if (!sound) return failure("{}:{}: {}", path, keys.problem_line, base::printable(keys.problem));
   json config = json::parse(text, nullptr, false, kComments);
   if (!config.is_object())
-    return failure("{}:1: expected an object of options, found {}", path, shown(config));
+    return failure("{}:1: expected an object of options, found {}", path, describe_value(config));
   std::map<std::size_t, std::vector<std::string>> complaints;  // by line
   for (const auto& [key, value] : config.items()) {
     if (auto good = check_key(key, value); !good) {
@@ -219,7 +225,7 @@ Result<json> parse_config(const std::string& path, const std::string& text) {
         complaints[one.line].push_back(fmt::format("{}:{}: {}", path, one.line, one.text));
       });
     } else if (const Option* option = find_option(key)) {
-      value = worded(*option, value);
+      value = as_text(*option, value);
     }
   }
   if (!complaints.empty()) return all_of(complaints);

@@ -14,8 +14,9 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "mitm/cli/learned_file.h"
+#include "mitm/cli/config.h"
 #include "mitm/cli/output_file.h"
+#include "mitm/cli/pinning_file.h"
 #include "mitm/trust/trust.h"
 
 namespace mitm::cli {
@@ -102,9 +103,9 @@ bool same_file(const base::UniqueFd& a, const base::UniqueFd& b) {
 }
 
 /// A user without a home that can be written (a service) has no list; learning goes on without it.
-base::UniqueFd learned_file(const RunSettings& settings, const divert::User& user) {
+base::UniqueFd pinning_file(const RunSettings& settings, const divert::User& user) {
   if (settings.passthrough_ttl == 0) return {};
-  auto file = create_learned_file(learned_directory(user.home), ::getppid());
+  auto file = create_pinning_file(pinning_directory(user.home), ::getppid());
   return file ? std::move(*file) : base::UniqueFd{};
 }
 
@@ -173,7 +174,7 @@ base::Result<nlohmann::json> everything(const Invocation& invocation, const dive
   settings->keylog = secrets.path;
   const auto client_certs = read_client_certs(settings->client_certs);
   if (!client_certs) return client_certs.error();
-  files = {std::move(*output), std::move(*pcap), std::move(*keylog), learned_file(*settings, user)};
+  files = {std::move(*output), std::move(*pcap), std::move(*keylog), pinning_file(*settings, user)};
   return nlohmann::json{{"settings", settings->to_json()},
                         {"upstream_ca", *upstream_ca + roots_of_command(*settings, invocation)},
                         {"client_certs", *client_certs},

@@ -8,8 +8,8 @@
 #include "base/error.h"
 #include "base/fd.h"
 #include "divert/process/privilege.h"
+#include "mitm/cli/command_line.h"
 #include "mitm/cli/filter_check.h"
-#include "mitm/cli/options.h"
 #include "mitm/cli/settings.h"
 #include "mitm/tls/client_certificate.h"
 
@@ -24,8 +24,8 @@ struct Prepared {
   base::UniqueFd pcap;    ///< --pcap
   base::UniqueFd keylog;  ///< --keylog
   std::vector<tls::ClientCertificateText> client_certs;
-  base::UniqueFd learned;  ///< what the run learns to pass is listed there; none: nowhere
-  std::string note;        ///< what is to be said before the run; empty: nothing
+  base::UniqueFd pinning_file;  ///< what the run learns to pass is listed there; none: nowhere
+  std::string note;             ///< what is to be said before the run; empty: nothing
 };
 
 /// What `run` is to intercept.

@@ -2,15 +2,13 @@
 #pragma once
 
 #include <string>
-#include <vector>
 
 #include "divert/broker/broker.h"
-#include "mitm/cli/doctor.h"
+#include "mitm/cli/findings.h"
+#include "mitm/cli/settings.h"
 #include "pfctl/pf_query.h"
 
 namespace mitm::cli {
-
-using Findings = std::vector<Finding>;
 
 bool is_root();
 Finding good(std::string check, std::string detail);

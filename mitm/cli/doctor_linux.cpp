@@ -9,6 +9,7 @@
 #include "divert/packet/packet_source.h"
 #include "divert/process/command.h"
 #include "divert/process/confine.h"
+#include "mitm/cli/doctor.h"
 #include "mitm/cli/doctor_checks.h"
 #include "pfctl/conntrack_use.h"
 #include "pfctl/foreign_rules.h"
@@ -183,7 +184,7 @@ void check_engines(Findings& findings) {
 
 }  // namespace
 
-std::vector<Finding> examine(const RunSettings& settings) {
+Findings examine(const RunSettings& settings) {
   Findings findings{check_privileges(),
                     check_tables(),
                     check_queue(),

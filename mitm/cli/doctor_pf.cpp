@@ -2,6 +2,7 @@
 #include <unistd.h>
 
 #include "base/text.h"
+#include "mitm/cli/doctor.h"
 #include "mitm/cli/doctor_checks.h"
 #include "pfctl/loader.h"
 #include "pfctl/natlook.h"
@@ -128,7 +129,7 @@ void check_engines(const pfctl::Machine& machine, Findings& findings) {
 
 }  // namespace
 
-std::vector<Finding> examine(const RunSettings& settings) {
+Findings examine(const RunSettings& settings) {
   Findings findings{check_privileges()};
   const auto machine = pfctl::this_machine();
   // Trying an engine would undo what is left of an earlier run.

@@ -17,7 +17,9 @@
 #include <pwd.h>
 #include <unistd.h>
 
+#include "mitm/cli/help.h"
 #include "mitm/cli/options.h"
+#include "mitm/cli/suggestion.h"
 #include "procmap/attribution.h"
 #include "procmap/process_list.h"
 #include "procmap/program_names.h"
@@ -215,7 +217,8 @@ std::vector<Unfound> not_installed(const ProgramFilter& filter, const std::strin
     if (item.names == Names::program && !item.is_pattern) {
       one.near = full_path(item.text);
       auto names = programs.names();
-      for (const Page& page : help_pages()) names.insert(names.begin(), std::string(page.command));
+      for (const HelpPage& page : help_pages())
+        names.insert(names.begin(), std::string(page.command));
       if (one.near.empty()) one.near = nearest(item.text, names);
     }
     unfound.push_back(std::move(one));

@@ -1,4 +1,6 @@
 // conf/osproxy.json and conf/osproxy.schema.json. Tests compare the files with this.
+#include "mitm/cli/generate.h"
+
 #include <charconv>
 
 #include "mitm/cli/options.h"

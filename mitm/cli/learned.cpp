@@ -9,7 +9,7 @@
 #include "base/text.h"
 #include "divert/process/privilege.h"
 #include "mitm/cli/commands.h"
-#include "mitm/cli/learned_file.h"
+#include "mitm/cli/pinning_file.h"
 
 namespace mitm::cli {
 namespace {
@@ -17,14 +17,14 @@ namespace {
 using std::chrono::system_clock;
 
 /// "/usr/bin/curl (user alice)".
-std::string who(const LearnedLine& line) {
+std::string who(const PinnedEntry& line) {
   if (!line.uid) return line.program + " (any user)";
   const passwd* const entry = ::getpwuid(*line.uid);
   return fmt::format("{} (user {})", line.program,
                      entry != nullptr ? entry->pw_name : std::to_string(*line.uid));
 }
 
-std::string text_of(const LearnedLine& line, system_clock::time_point now) {
+std::string text_of(const PinnedEntry& line, system_clock::time_point now) {
   const auto left = std::chrono::ceil<std::chrono::minutes>(line.until - now).count();
   return base::printable(
              fmt::format("{} to {}: passes undecrypted for {} more minute{}, because it refused "
@@ -43,11 +43,11 @@ base::Result<int> learned_command(const Invocation& invocation) {
   if (::geteuid() == 0 && user->uid != 0) {
     if (const auto became = divert::become(*user); !became) return became.error();
   }
-  const std::string directory = learned_directory(user->home);
+  const std::string directory = pinning_directory(user->home);
   const auto now = system_clock::now();
   const std::string item = invocation.options.value("forget", "");
   if (item.empty()) {
-    const auto lines = read_learned(directory, now);
+    const auto lines = read_pinned(directory, now);
     for (const auto& line : lines) fmt::print("{}", text_of(line, now));
     if (lines.empty())
       fmt::print(
@@ -55,7 +55,7 @@ base::Result<int> learned_command(const Invocation& invocation) {
           base::printable(user->name));
     return 0;
   }
-  const auto gone = forget_learned(directory, item, now);
+  const auto gone = forget_pinned(directory, item, now);
   // Whoever starts the program next is to find it intercepted.
   if (!gone.empty()) std::this_thread::sleep_for(2 * kForgottenCheck);
   for (const auto& line : gone) {

@@ -19,13 +19,13 @@ base::LineWriter* writer = nullptr;
 
 }  // namespace
 
-void say(std::string_view line) {
+void log_line(std::string_view line) {
   std::string text = fmt::format("osproxy: {}\n", base::printable(line));
   if (writer != nullptr) return writer->put(std::move(text));
   (void)base::write_all(STDERR_FILENO, text);
 }
 
-void say_without_waiting() {
+void log_without_waiting() {
   if (writer != nullptr) return;
   writer = new base::LineWriter{
       STDERR_FILENO, [](std::size_t count) {
@@ -33,7 +33,7 @@ void say_without_waiting() {
       }};
 }
 
-void finish_saying() {
+void flush_log() {
   if (writer != nullptr) (void)writer->wait(1s);
 }
 

@@ -8,7 +8,10 @@
 
 #include <signal.h>
 
+#include "mitm/cli/command_line.h"
 #include "mitm/cli/commands.h"
+#include "mitm/cli/error_codes.h"
+#include "mitm/cli/help.h"
 #include "mitm/cli/log_line.h"
 #include "mitm/cli/options.h"
 #include "mitm/tls/openssl.h"
@@ -22,11 +25,11 @@ constexpr int kUsage = 2;
 
 int complain(const base::Error& error, int code) {
   if (error.os_code != mitm::cli::kSeveralErrors) {
-    mitm::cli::say(error.text);
+    mitm::cli::log_line(error.text);
   } else {
-    mitm::cli::for_each_part(error.text, '\n', mitm::cli::say);
+    mitm::cli::for_each_part(error.text, '\n', mitm::cli::log_line);
   }
-  mitm::cli::finish_saying();  // an exception may have ended a run, in which say() does not wait
+  mitm::cli::flush_log();  // an exception may have ended a run, in which log_line() does not wait
   return code;
 }
 

@@ -1,6 +1,7 @@
 // The manual pages' lists of options and keys, in mdoc. The prose around them is man/*.in.
 #include <fmt/format.h>
 
+#include "mitm/cli/generate.h"
 #include "mitm/cli/options.h"
 
 namespace mitm::cli {
@@ -129,9 +130,9 @@ std::string manual_page(std::string_view prose) {
     else if (line == "@keys@")
       out += keys_list();
     else if (line == "@no-keys@")
-      out += names_list(names_of_no_keys(), "Fl -");
+      out += names_list(cli_only_options(), "Fl -");
     else if (line == "@mere-keys@")
-      out += names_list(names_of_mere_keys(), "Cm ");
+      out += names_list(config_only_options(), "Cm ");
     else
       out.append(line).append("\n");
   }

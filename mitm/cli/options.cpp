@@ -8,7 +8,9 @@
 
 #include "base/network.h"
 #include "divert/policy/program_filter.h"
-#include "mitm/cli/settings.h"
+#include "mitm/cli/client_certs.h"
+#include "mitm/cli/policy_options.h"
+#include "mitm/cli/values.h"
 #include "mitm/proxy/url.h"
 #include "mitm/tls/authority.h"
 #include "mitm/tls/hello_mimicry.h"
@@ -76,7 +78,7 @@ Result<> check_range(const Option& option, const json& value) {
   if (fits && value.get<long long>() >= option.smallest && value.get<long long>() <= option.largest)
     return {};
   return failure("expected a number from {} to {}, found {}", option.smallest, option.largest,
-                 shown(value));
+                 describe_value(value));
 }
 
 constexpr std::string_view kRun = "run exec";
@@ -273,28 +275,9 @@ bool is_choice(std::string_view choices, std::string_view word) {
   return false;
 }
 
-/// Levenshtein's, with two letters that have changed places as one mistake.
-std::size_t distance(std::string_view a, std::string_view b) {
-  std::vector<std::vector<std::size_t>> table(a.size() + 1, std::vector<std::size_t>(b.size() + 1));
-  for (std::size_t i = 0; i <= a.size(); ++i) {
-    for (std::size_t j = 0; j <= b.size(); ++j) {
-      if (i == 0 || j == 0) {
-        table[i][j] = i + j;
-        continue;
-      }
-      const std::size_t change = a[i - 1] == b[j - 1] ? 0 : 1;
-      table[i][j] =
-          std::min({table[i - 1][j] + 1, table[i][j - 1] + 1, table[i - 1][j - 1] + change});
-      const bool swapped = i > 1 && j > 1 && a[i - 1] == b[j - 2] && a[i - 2] == b[j - 1];
-      if (swapped) table[i][j] = std::min(table[i][j], table[i - 2][j - 2] + 1);
-    }
-  }
-  return table[a.size()][b.size()];
-}
-
 /// A string as all messages quote what was typed.
 std::string quoted(const json& value) {
-  const std::string text = shown(value);
+  const std::string text = describe_value(value);
   return text.starts_with('"') ? fmt::format("'{}'", value.get_ref<const std::string&>()) : text;
 }
 
@@ -309,7 +292,7 @@ const Option* find_option(std::string_view name) {
   return found == kTable.end() ? nullptr : &*found;
 }
 
-std::vector<std::string_view> names_of_no_keys() {
+std::vector<std::string_view> cli_only_options() {
   std::vector<std::string_view> names;
   for (const Option& option : kTable) {
     if (!option.in_config) names.push_back(option.name);
@@ -317,7 +300,7 @@ std::vector<std::string_view> names_of_no_keys() {
   return names;
 }
 
-std::vector<std::string_view> names_of_mere_keys() {
+std::vector<std::string_view> config_only_options() {
   std::vector<std::string_view> names;
   for (const Option& option : kTable) {
     if (!option.on_command_line) names.push_back(option.name);
@@ -334,7 +317,7 @@ bool knows(std::string_view command, const Option& option) {
   return false;
 }
 
-json worded(const Option& option, const json& value) {
+json as_text(const Option& option, const json& value) {
   json words = value;
   if (!option.takes_numbers()) return words;
   const auto reword = [](json& item) {
@@ -350,46 +333,12 @@ json worded(const Option& option, const json& value) {
 
 Result<> check_value(const Option& option, const json& value) {
   if (!is_of_kind(option, value))
-    return failure("expected {}, found {}", kind_text(option), shown(value));
+    return failure("expected {}, found {}", kind_text(option), describe_value(value));
   if (!option.choices.empty() && !is_choice(option.choices, value.get_ref<const std::string&>())) {
     return failure("expected {}, found {}", option.choices, quoted(value));
   }
   if (option.kind == Kind::number) return check_range(option, value);
-  return option.check ? option.check(worded(option, value)) : Result<>{};
-}
-
-std::string shown(const json& value) {
-  constexpr std::size_t kShort = 60;
-  const auto is_plain = [](const json& item) { return !item.is_structured() && !item.is_binary(); };
-  const bool flat =
-      is_plain(value) || (value.size() < kShort && std::ranges::all_of(value, is_plain));
-  if (value.is_string() && value.get_ref<const std::string&>().size() > kShort)
-    return fmt::format("a string of {} bytes", value.get_ref<const std::string&>().size());
-  const std::string text =
-      flat ? value.dump(-1, ' ', false, json::error_handler_t::replace) : std::string();
-  if (flat && text.size() <= kShort) return text;
-  return value.is_object() ? "an object" : "a list";
-}
-
-std::string nearest_word(std::string_view typed, const std::vector<std::string_view>& words) {
-  constexpr std::size_t kLongest = 100;
-  if (typed.size() > kLongest) return {};
-  const std::size_t farthest = std::max<std::size_t>(1, typed.size() / 3);
-  std::size_t least = farthest + 1;
-  std::string_view nearest;
-  for (const std::string_view word : words) {
-    if (word.size() > typed.size() + farthest || word.size() + farthest < typed.size()) continue;
-    const std::size_t far = distance(typed, word);
-    if (far >= least) continue;
-    least = far;
-    nearest = word;
-  }
-  return std::string(nearest);
-}
-
-std::string suggestion(std::string_view typed, const std::vector<std::string_view>& words) {
-  const auto nearest = nearest_word(typed, words);
-  return nearest.empty() ? nearest : fmt::format("; did you mean {}?", nearest);
+  return option.check ? option.check(as_text(option, value)) : Result<>{};
 }
 
 }  // namespace mitm::cli

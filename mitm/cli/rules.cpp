@@ -10,6 +10,7 @@
 #include "divert/process/privilege.h"
 #include "divert/worker/listeners.h"
 #include "mitm/cli/commands.h"
+#include "mitm/cli/error_codes.h"
 #include "mitm/cli/log_line.h"
 #include "pfctl/native_dialect.h"
 #include "pfctl/pf.h"
@@ -86,7 +87,7 @@ Result<int> edit(const std::string& path, pfctl::Dialect dialect, bool insert) {
   }
   const auto edited = pfctl::insert_anchor(*conf, dialect);
   if (!edited) return base::failure("{}: {}", name, edited.error().text);
-  for (const auto& note : edited->notes) say(fmt::format("{}: {}", name, note));
+  for (const auto& note : edited->notes) log_line(fmt::format("{}: {}", name, note));
   fmt::print("{}", edited->text);
   return 0;
 }

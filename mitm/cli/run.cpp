@@ -12,6 +12,7 @@
 #include "mitm/cli/commands.h"
 #include "mitm/cli/config_loader.h"
 #include "mitm/cli/descriptors.h"
+#include "mitm/cli/error_codes.h"
 #include "mitm/cli/log_line.h"
 #include "mitm/cli/output_file.h"
 #include "mitm/cli/worker_process.h"
@@ -73,7 +74,7 @@ Result<> check_filter(const Invocation& invocation, const Chosen& chosen) {
     const std::string text = describe(item, unfound);
     if (!invocation.positional.empty() && !item.exclude)
       return base::Error{text + (text.ends_with('?') ? " " : "; ") + kWaitFor, kUsageError};
-    say((item.exclude ? "the filter leaves out what does not exist: " : "") + text);
+    log_line((item.exclude ? "the filter leaves out what does not exist: " : "") + text);
   }
   return {};
 }
@@ -145,10 +146,10 @@ class Run {
 
   Result<int> go() {
     if (const auto left = divert::remove_leftovers(); !left.empty())
-      say(fmt::format("of an earlier run that was killed: {}", fmt::join(left, ", ")));
+      log_line(fmt::format("of an earlier run that was killed: {}", fmt::join(left, ", ")));
     if (auto landed = make_landing(); !landed) return landed.error();
     if (auto made = make_ca(); !made) return made.error();
-    if (!prepared_.note.empty()) say(prepared_.note);
+    if (!prepared_.note.empty()) log_line(prepared_.note);
     auto gid = divert::choose_exempt_group(settings().group);
     if (!gid) return gid.error();
     const pfctl::RedirectTarget& target = *setup_.target;
@@ -185,11 +186,11 @@ class Run {
     setup_.make_intermediate = [directory = settings().ca_dir] {
       return tls::issue_intermediate_in_child(directory);
     };
-    setup_.say = say;
-    say_without_waiting();
+    setup_.say = log_line;
+    log_without_waiting();
     const divert::Ending ending = divert::Broker{std::move(setup_)}.run();
-    if (!ending.error.empty()) say(ending.error);
-    finish_saying();
+    if (!ending.error.empty()) log_line(ending.error);
+    flush_log();
     return ending.status;
   }
 
@@ -200,7 +201,7 @@ class Run {
   Result<> make_landing() {
     auto target = pfctl::RedirectTarget::prepare(settings().ipv4, settings().ipv6);
     if (!target) return target.error();
-    for (const auto& line : target->cleaned()) say("of an earlier run: " + line);
+    for (const auto& line : target->cleaned()) log_line("of an earlier run: " + line);
     setup_.target = std::move(*target);
     return {};
   }
@@ -262,9 +263,9 @@ class Run {
     if (!cgroup) return cgroup.error();
     const auto caution =
         divert::caution_on_services(invocation_.positional, pfctl::native_dialect_name());
-    if (!caution.empty()) say(caution);
+    if (!caution.empty()) log_line(caution);
     if (!cgroup->why.empty())
-      say(cgroup->why + "; the command's processes are told by their descent");
+      log_line(cgroup->why + "; the command's processes are told by their descent");
     if (!cgroup->name.empty())
       setup_.rules.cgroup = pfctl::CgroupMatch{cgroup->name, cgroup->id, cgroup->level};
     setup_.rules.capture_gid = cgroup->gid;

@@ -2,13 +2,17 @@
 #include "mitm/cli/settings.h"
 
 #include <bit>
-#include <charconv>
 #include <concepts>
 #include <thread>
 #include <utility>
 
 #include <fmt/format.h>
 #include <openssl/ssl.h>
+
+#include "mitm/cli/error_codes.h"
+#include "mitm/cli/options.h"
+#include "mitm/cli/policy_options.h"
+#include "mitm/cli/values.h"
 
 namespace mitm::cli {
 namespace {
@@ -142,74 +146,6 @@ int default_threads() {
 }
 
 }  // namespace
-
-Result<std::vector<base::PortRange>> parse_ports(const json& value) {
-  std::vector<base::PortRange> ranges;
-  const auto words = words_in(value);
-  for (const auto& word : words) {
-    if (word == "all") {
-      if (words.size() > 1)
-        return failure("expected all, or ports and ranges of ports, found both");
-      return ranges;
-    }
-    const auto range = base::parse_port_range(word);
-    if (!range) return range.error();
-    ranges.push_back(*range);
-  }
-  if (ranges.empty()) return failure("expected ports, ranges of ports or all");
-  return ranges;
-}
-
-Result<std::vector<base::Network>> parse_networks(const json& value) {
-  std::vector<base::Network> networks;
-  for (const auto& word : words_in(value)) {
-    const auto network = base::parse_network(word);
-    if (!network) return network.error();
-    networks.push_back(*network);
-  }
-  return networks;
-}
-
-Result<std::uint32_t> parse_mark(std::string_view text) {
-  const bool hexadecimal = text.starts_with("0x") || text.starts_with("0X");
-  const auto digits = text.substr(hexadecimal ? 2 : 0);
-  std::uint32_t value = 0;
-  const auto [end, error] =
-      std::from_chars(digits.data(), digits.data() + digits.size(), value, hexadecimal ? 16 : 10);
-  if (error != std::errc{} || end != digits.data() + digits.size() || !std::has_single_bit(value))
-    return failure("expected a single bit such as 0x10000000, found '{}'", text);
-  return value;
-}
-
-Result<std::uint64_t> parse_size(std::string_view text) {
-  std::uint64_t value = 0;
-  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
-  const std::string_view unit{end, text.data() + text.size()};
-  const unsigned shift = unit.empty()                 ? 0
-                         : unit == "k" || unit == "K" ? 10
-                         : unit == "M"                ? 20
-                         : unit == "G"                ? 30
-                                                      : 64;
-  if (error != std::errc{} || shift == 64 || value > kLargestSize >> shift) {
-    return failure("expected a number of bytes such as 4096, 64k or 10M, found '{}'", text);
-  }
-  return value << shift;
-}
-
-Result<std::chrono::seconds> parse_duration(std::string_view text) {
-  std::int64_t value = 0;
-  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
-  const std::string_view unit{end, text.data() + text.size()};
-  const std::int64_t factor = unit.empty() || unit == "s" ? 1
-                              : unit == "m"               ? 60
-                              : unit == "h"               ? 3600
-                                                          : 0;
-  if (error != std::errc{} || value < 0 || factor == 0 || value > kLongestTime.count() / factor)
-    return failure(
-        "expected a time such as 30 (seconds), 30s, 10m or 2h, at most 168h, or 0; found '{}'",
-        text);
-  return std::chrono::seconds{value * factor};
-}
 
 Result<RunSettings> run_settings(const json& effective, const Invocation& invocation) {
   RunSettings settings;

@@ -17,7 +17,9 @@
 #include "divert/policy/program_filter.h"
 #include "divert/process/privilege.h"
 #include "mitm/cli/commands.h"
+#include "mitm/cli/error_codes.h"
 #include "mitm/cli/log_line.h"
+#include "mitm/cli/options.h"
 #include "procmap/attribution.h"
 
 namespace mitm::cli {
@@ -184,7 +186,7 @@ Result<int> who_command(const Invocation& invocation) {
   const bool jsonl = options->value("format", "text") == "jsonl";
   fmt::print("{}", jsonl ? procmap::render_who_jsonl(*rows) : procmap::render_who_text(*rows));
   if (::geteuid() != 0 && std::ranges::any_of(*rows, is_anothers)) {
-    say("owners of other users' sockets are seen by root only; try: " + with_sudo(invocation));
+    log_line("owners of other users' sockets are seen by root only; try: " + with_sudo(invocation));
   }
   return 0;
 }

@@ -16,8 +16,8 @@
 #include "divert/link/wire.h"
 #include "divert/process/confine.h"
 #include "divert/process/signals.h"
-#include "mitm/cli/learned_file.h"
 #include "mitm/cli/log_line.h"
+#include "mitm/cli/pinning_file.h"
 #include "mitm/flow/bus.h"
 #include "mitm/format/sinks.h"
 #include "mitm/intercept/engine.h"
@@ -103,8 +103,8 @@ std::shared_ptr<tls::Keylog> make_keylog(WorkerPlan& plan) {
   const auto report = [name =
                            "--keylog " + plan.prepared.settings.keylog](const base::Error& error) {
     const bool goes_on = error.os_code == EAGAIN;
-    say(fmt::format("{}: {}{}", name, error.text,
-                    goes_on ? "" : "; writing to it has stopped, interception goes on"));
+    log_line(fmt::format("{}: {}{}", name, error.text,
+                         goes_on ? "" : "; writing to it has stopped, interception goes on"));
   };
   return std::make_shared<tls::Keylog>(std::move(plan.prepared.keylog), report);
 }
@@ -134,18 +134,20 @@ class Process {
     const auto learned = std::make_shared<intercept::PinningCache>(
         intercept::PinningSettings{std::chrono::seconds{settings.passthrough_ttl},
                                    settings.passthrough_after, plan.ca_trusted});
-    learned_keeper_ = std::make_unique<LearnedKeeper>(std::move(plan.prepared.learned), learned);
-    learned->on_change(learned_keeper_->on_change());
+    pinning_file_ =
+        std::make_unique<PinningFileThread>(std::move(plan.prepared.pinning_file), learned);
+    learned->on_change(pinning_file_->on_change());
     // Whatever the detail level: from here on there is something that is not shown.
     learned->on_pass([this](const intercept::PinningCache::Entry& entry) {
-      asio::post(worker_.context(0), [text = pass_text(entry)] { say(text); });
+      asio::post(worker_.context(0), [text = pass_text(entry)] { log_line(text); });
     });
     auto client_certs = tls::ClientCertificates::make(plan.prepared.client_certs);
     if (!client_certs) return base::failure("client-certs{}", client_certs.error().text);
     const auto keylog = make_keylog(plan);
     memory_->on_first_drop([this] {
       asio::post(worker_.context(0), [] {
-        say("connections hold most of the memory that they may: until they hold less, bodies and "
+        log_line(
+            "connections hold most of the memory that they may: until they hold less, bodies and "
             "messages are not recorded; when it is used up, they are read more slowly, and "
             "header fields of HTTP/2 are not recorded");
       });
@@ -179,13 +181,13 @@ class Process {
   [[nodiscard]] std::uint64_t dropped_for_memory() const { return memory_->dropped(); }
 
   void run() {
-    learned_keeper_->start();
+    pinning_file_->start();
     std::vector<divert::Handlers> handlers;
     for (const auto& engine : engines_) handlers.push_back({*engine, *engine});
     asio::co_spawn(worker_.context(0), watch_intermediate(), asio::detached);
     for (std::size_t i = 0; i < engines_.size(); ++i)
       asio::co_spawn(worker_.context(i), prepare(*engines_[i], i == 0), asio::detached);
-    worker_.run(handlers, say, [this](std::string_view pem) { renew(pem); });
+    worker_.run(handlers, log_line, [this](std::string_view pem) { renew(pem); });
   }
 
  private:
@@ -202,12 +204,13 @@ class Process {
   static asio::awaitable<void> prepare(intercept::Engine& engine, bool aloud) {
     const auto complaints = co_await engine.prepare();
     if (!aloud) co_return;
-    for (const auto& line : complaints) say(line + "; it is looked for again with each connection");
+    for (const auto& line : complaints)
+      log_line(line + "; it is looked for again with each connection");
   }
 
   void renew(std::string_view pem) {
     auto signer = signer_from(pem);
-    if (!signer) return say(signer.error().text);
+    if (!signer) return log_line(signer.error().text);
     signer_ = std::move(*signer);
     for (std::size_t i = 0; i < engines_.size(); ++i) {
       asio::post(worker_.context(i),
@@ -221,7 +224,7 @@ class Process {
   const std::shared_ptr<intercept::MemoryBudget> memory_ =
       std::make_shared<intercept::MemoryBudget>();
   std::vector<std::unique_ptr<intercept::Engine>> engines_;
-  std::unique_ptr<LearnedKeeper> learned_keeper_;
+  std::unique_ptr<PinningFileThread> pinning_file_;
 };
 
 /// Whose sinks fail.
@@ -235,12 +238,12 @@ struct Run {
 void on_sink_error(void* context, const flow::Sink& sink, const base::Error& error) {
   auto& run = *static_cast<Run*>(context);
   if (error.os_code == EPIPE) {
-    say(fmt::format("nobody reads {} any more: interception ends{}", sink.name(),
-                    run.has_command ? ", the command goes on without it" : ""));
+    log_line(fmt::format("nobody reads {} any more: interception ends{}", sink.name(),
+                         run.has_command ? ", the command goes on without it" : ""));
     return run.worker.ask_to_end({});
   }
-  say(fmt::format("{}: {}; recording to it has stopped, interception goes on", sink.name(),
-                  error.text));
+  log_line(fmt::format("{}: {}; recording to it has stopped, interception goes on", sink.name(),
+                       error.text));
 }
 
 base::Result<> carry_connections(WorkerPlan plan) {
@@ -263,9 +266,9 @@ base::Result<> carry_connections(WorkerPlan plan) {
   bus.start();
   process.run();
   if (bus.dropped() > 0)
-    say(fmt::format("{} events were not recorded: the output was too slow", bus.dropped()));
+    log_line(fmt::format("{} events were not recorded: the output was too slow", bus.dropped()));
   if (const auto dropped = process.dropped_for_memory(); dropped > 0)
-    say(
+    log_line(
         fmt::format("{} bodies, messages and heads were not "
                     "recorded: connections held the memory that they may",
                     dropped));
@@ -276,10 +279,10 @@ base::Result<> carry_connections(WorkerPlan plan) {
 
 int run_worker(WorkerPlan plan) {
   ignore_signals();
-  say_without_waiting();
+  log_without_waiting();
   const auto ended = carry_connections(std::move(plan));
-  if (!ended) say(ended.error().text);
-  finish_saying();
+  if (!ended) log_line(ended.error().text);
+  flush_log();
   return ended ? 0 : 1;
 }
 

@@ -1,4 +1,4 @@
-#include "mitm/cli/options.h"
+#include "mitm/cli/command_line.h"
 #include "tests/test.h"
 
 namespace mitm::cli {

@@ -3,6 +3,9 @@
 #include <iterator>
 
 #include "base/fd.h"
+#include "mitm/cli/config.h"
+#include "mitm/cli/generate.h"
+#include "mitm/cli/help.h"
 #include "mitm/cli/options.h"
 #include "mitm/cli/settings.h"
 #include "tests/test.h"
@@ -81,7 +84,7 @@ TEST_CASE("conf: shell completions and manual pages are what the option table ma
 
 TEST_CASE("conf: the manual pages speak of every command, verb, option and key") {
   const std::string program = source("man/osproxy.8"), config = source("man/osproxy.json.5");
-  for (const Page& page : help_pages()) {
+  for (const HelpPage& page : help_pages()) {
     CAPTURE(page.command);
     CHECK(program.find(fmt::format("\n.It Ic {}", page.command)) != program.npos);
     for (const auto verb : verbs_of(page.command)) {

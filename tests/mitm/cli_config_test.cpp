@@ -6,7 +6,7 @@
 #include <unistd.h>
 
 #include "base/text.h"
-#include "mitm/cli/options.h"
+#include "mitm/cli/config.h"
 #include "tests/test.h"
 
 namespace mitm::cli {

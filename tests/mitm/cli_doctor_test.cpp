@@ -53,13 +53,13 @@ TEST_CASE("doctor: what a run can do without is called optional, and the last li
   std::vector<Finding> findings{
       {State::ok, "pf", "is enabled", "", true},
       {State::missing, "CA", "there is none yet", "the first run makes one", false}};
-  CHECK(mitm::cli::render_doctor_text(findings) ==
+  CHECK(mitm::cli::render_findings_text(findings) ==
         "ok       pf                   is enabled\n"
         "optional CA                   there is none yet; the first run makes one\n\n"
         "osproxy can run here.\n");
   findings.push_back({State::blocked, "lo0", "pf skips it", "", true});
-  CHECK(mitm::cli::render_doctor_text(findings).ends_with(
+  CHECK(mitm::cli::render_findings_text(findings).ends_with(
       "blocked  lo0                  pf skips it\n\n"
       "osproxy cannot run here as it should: see lo0 above.\n"));
-  CHECK(mitm::cli::render_doctor_jsonl(findings).find("\"missing\"") != std::string::npos);
+  CHECK(mitm::cli::render_findings_jsonl(findings).find("\"missing\"") != std::string::npos);
 }

@@ -2,7 +2,11 @@
 
 #include <openssl/ssl.h>
 
+#include "mitm/cli/config.h"
+#include "mitm/cli/error_codes.h"
+#include "mitm/cli/policy_options.h"
 #include "mitm/cli/settings.h"
+#include "mitm/cli/values.h"
 #include "tests/test.h"
 
 namespace mitm::cli {

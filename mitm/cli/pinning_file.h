@@ -19,7 +19,7 @@
 namespace mitm::cli {
 
 /// An entry as the file has it.
-struct LearnedLine {
+struct PinnedEntry {
   std::string program;
   std::string host;
   std::string refusal;
@@ -28,26 +28,26 @@ struct LearnedLine {
   /// Whose program; empty: anybody's (a run of an osproxy that did not tell users apart).
   std::optional<uid_t> uid{};
 
-  bool operator==(const LearnedLine&) const = default;
+  bool operator==(const PinnedEntry&) const = default;
 };
-std::string render_learned(const std::vector<LearnedLine>& lines);
+std::string render_pinned(const std::vector<PinnedEntry>& lines);
 /// An empty file is an empty list.
-[[nodiscard]] base::Result<std::vector<LearnedLine>> parse_learned(std::string_view text);
+[[nodiscard]] base::Result<std::vector<PinnedEntry>> parse_pinned(std::string_view text);
 
-std::string learned_directory(const std::string& home);
+std::string pinning_directory(const std::string& home);
 /// With the caller's rights: the empty file of the run whose broker is `pid`, which must not be
 /// read by others.
-[[nodiscard]] base::Result<base::UniqueFd> create_learned_file(const std::string& directory,
+[[nodiscard]] base::Result<base::UniqueFd> create_pinning_file(const std::string& directory,
                                                                pid_t pid);
 
 /// A run's end of the file. Blocks as long as the file system does.
-class LearnedFile {
+class PinningFile {
  public:
-  LearnedFile(base::UniqueFd file, std::shared_ptr<intercept::PinningCache> learned)
-      : file_(std::move(file)), learned_(std::move(learned)) {}
-  LearnedFile(const LearnedFile&) = delete;
-  LearnedFile& operator=(const LearnedFile&) = delete;
-  ~LearnedFile();  ///< empties it: the run has ended
+  PinningFile(base::UniqueFd file, std::shared_ptr<intercept::PinningCache> cache)
+      : file_(std::move(file)), cache_(std::move(cache)) {}
+  PinningFile(const PinningFile&) = delete;
+  PinningFile& operator=(const PinningFile&) = delete;
+  ~PinningFile();  ///< empties it: the run has ended
 
   /// What somebody took out of the file is forgotten; what has been learned since is put in.
   void sync(intercept::PinningCache::Time now);
@@ -57,19 +57,19 @@ class LearnedFile {
 
  private:
   base::UniqueFd file_;
-  std::shared_ptr<intercept::PinningCache> learned_;
-  std::vector<LearnedLine> written_;
+  std::shared_ptr<intercept::PinningCache> cache_;
+  std::vector<PinnedEntry> written_;
   std::uint64_t version_ = 0;
 };
 
 /// Keeps the file on a thread of its own: a home that does not answer (NFS) holds no connection up.
-class LearnedKeeper {
+class PinningFileThread {
  public:
-  LearnedKeeper(base::UniqueFd file, std::shared_ptr<intercept::PinningCache> learned);
-  LearnedKeeper(const LearnedKeeper&) = delete;
-  LearnedKeeper& operator=(const LearnedKeeper&) = delete;
+  PinningFileThread(base::UniqueFd file, std::shared_ptr<intercept::PinningCache> cache);
+  PinningFileThread(const PinningFileThread&) = delete;
+  PinningFileThread& operator=(const PinningFileThread&) = delete;
   /// Waits until the file is emptied, for a second at most.
-  ~LearnedKeeper();
+  ~PinningFileThread();
 
   /// Starts the thread, if there is a file; to be called once. No fork(2) from then on.
   void start();
@@ -83,15 +83,15 @@ class LearnedKeeper {
 };
 
 /// What all runs pass at `now`. Files of runs that have died are removed.
-[[nodiscard]] std::vector<LearnedLine> read_learned(const std::string& directory,
-                                                    std::chrono::system_clock::time_point now);
+[[nodiscard]] std::vector<PinnedEntry> read_pinned(const std::string& directory,
+                                                   std::chrono::system_clock::time_point now);
 /// Runs look this often for what somebody has taken out.
 inline constexpr std::chrono::milliseconds kForgottenCheck{100};
 
 /// Takes the entries out whose host or program is `item` ("all": every one) and returns them; their
 /// runs follow at their next look.
-[[nodiscard]] std::vector<LearnedLine> forget_learned(const std::string& directory,
-                                                      std::string_view item,
-                                                      std::chrono::system_clock::time_point now);
+[[nodiscard]] std::vector<PinnedEntry> forget_pinned(const std::string& directory,
+                                                     std::string_view item,
+                                                     std::chrono::system_clock::time_point now);
 
 }  // namespace mitm::cli

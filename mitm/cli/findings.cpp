@@ -1,5 +1,5 @@
 // Findings as text and as JSON lines.
-#include "mitm/cli/doctor.h"
+#include "mitm/cli/findings.h"
 
 #include <algorithm>
 
@@ -25,7 +25,7 @@ const char* word_for(Finding::State state) {
 
 }  // namespace
 
-std::string render_doctor_text(const std::vector<Finding>& findings) {
+std::string render_findings_text(const Findings& findings) {
   std::string text;
   std::vector<std::string> in_the_way;
   for (const auto& finding : findings) {
@@ -42,7 +42,7 @@ std::string render_doctor_text(const std::vector<Finding>& findings) {
                             fmt::join(in_the_way, ", "));
 }
 
-std::string render_doctor_jsonl(const std::vector<Finding>& findings) {
+std::string render_findings_jsonl(const Findings& findings) {
   std::string text;
   for (const auto& finding : findings) {
     const nlohmann::json line{{"check", finding.check},

@@ -1,4 +1,4 @@
-// The file of what a run has learned: between the run's table and whoever lists and forgets.
+// The file in which a run lists pinned programs, and in which `osproxy learned` forgets them.
 #include <filesystem>
 #include <fstream>
 #include <thread>
@@ -8,12 +8,12 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "mitm/cli/learned_file.h"
+#include "mitm/cli/pinning_file.h"
 #include "tests/test.h"
 
 using namespace std::chrono_literals;
-using mitm::cli::LearnedFile;
-using mitm::cli::LearnedLine;
+using mitm::cli::PinnedEntry;
+using mitm::cli::PinningFile;
 using mitm::intercept::PinningCache;
 using mitm::intercept::Refusal;
 
@@ -34,17 +34,17 @@ struct Run {
   explicit Run(const std::string& directory)
       : file(
             [&] {
-              auto made = mitm::cli::create_learned_file(directory, ::getpid());
+              auto made = mitm::cli::create_pinning_file(directory, ::getpid());
               REQUIRE_MESSAGE(made, made.error().text);
               return std::move(*made);
             }(),
             learned) {}
   std::shared_ptr<PinningCache> learned =
       std::make_shared<PinningCache>(mitm::intercept::PinningSettings{.after = 1});
-  LearnedFile file;
+  PinningFile file;
 };
 
-std::vector<std::string> hosts(const std::vector<LearnedLine>& lines) {
+std::vector<std::string> hosts(const std::vector<PinnedEntry>& lines) {
   std::vector<std::string> names;
   for (const auto& line : lines) names.push_back(line.host);
   return names;
@@ -54,48 +54,48 @@ using Names = std::vector<std::string>;
 
 }  // namespace
 
-TEST_CASE("learned file: what was learned is listed until its time has run out") {
+TEST_CASE("pinning_file: what was learned is listed until its time has run out") {
   const Directory home;
-  const std::string directory = mitm::cli::learned_directory(home.path);
-  CHECK(mitm::cli::read_learned(directory, kStart).empty());
+  const std::string directory = mitm::cli::pinning_directory(home.path);
+  CHECK(mitm::cli::read_pinned(directory, kStart).empty());
   Run run{directory};
   run.file.sync(kStart);
-  CHECK(mitm::cli::read_learned(directory, kStart).empty());
+  CHECK(mitm::cli::read_pinned(directory, kStart).empty());
   run.learned->refused({0, "/bin/a"}, "one.test", Refusal::unknown_ca, kStart);
   run.file.sync(kStart);
-  const auto lines = mitm::cli::read_learned(directory, kStart);
+  const auto lines = mitm::cli::read_pinned(directory, kStart);
   REQUIRE(lines.size() == 1);
-  CHECK(lines[0] == LearnedLine{"/bin/a", "one.test", "alert unknown ca", 1, kStart + 10min, 0});
-  CHECK(mitm::cli::read_learned(directory, kStart + 11min).empty());
+  CHECK(lines[0] == PinnedEntry{"/bin/a", "one.test", "alert unknown ca", 1, kStart + 10min, 0});
+  CHECK(mitm::cli::read_pinned(directory, kStart + 11min).empty());
 }
 
-TEST_CASE("learned file: what somebody forgets, the run forgets") {
+TEST_CASE("pinning_file: what somebody forgets, the run forgets") {
   const Directory home;
-  const std::string directory = mitm::cli::learned_directory(home.path);
+  const std::string directory = mitm::cli::pinning_directory(home.path);
   Run run{directory};
   for (const char* program : {"/bin/a", "/bin/b"}) {
     for (const char* host : {"one.test", "two.test"})
       run.learned->refused({0, program}, host, Refusal::closed, kStart);
   }
   run.file.sync(kStart);
-  CHECK(mitm::cli::forget_learned(directory, "three.test", kStart).empty());
-  CHECK(mitm::cli::forget_learned(directory, "/bin/b", kStart).size() == 2);
-  CHECK(mitm::cli::forget_learned(directory, "one.test", kStart).size() == 1);
+  CHECK(mitm::cli::forget_pinned(directory, "three.test", kStart).empty());
+  CHECK(mitm::cli::forget_pinned(directory, "/bin/b", kStart).size() == 2);
+  CHECK(mitm::cli::forget_pinned(directory, "one.test", kStart).size() == 1);
   // What is learned before the run looks is not lost.
   run.learned->refused({0, "/bin/c"}, "one.test", Refusal::closed, kStart);
   run.file.sync(kStart);
-  CHECK(hosts(mitm::cli::read_learned(directory, kStart)) == Names{"two.test", "one.test"});
+  CHECK(hosts(mitm::cli::read_pinned(directory, kStart)) == Names{"two.test", "one.test"});
   CHECK(run.learned->reason_to_pass({0, "/bin/a"}, "one.test", kStart) == "");
   CHECK(run.learned->reason_to_pass({0, "/bin/b"}, "two.test", kStart) == "");
   CHECK(run.learned->reason_to_pass({0, "/bin/a"}, "two.test", kStart) != "");
-  CHECK(mitm::cli::forget_learned(directory, "all", kStart).size() == 2);
+  CHECK(mitm::cli::forget_pinned(directory, "all", kStart).size() == 2);
   run.file.sync(kStart);
   CHECK(run.learned->list(kStart).empty());
 }
 
-TEST_CASE("learned file: it is watched while it lists something, or is yet to") {
+TEST_CASE("pinning_file: it is watched while it lists something, or is yet to") {
   const Directory home;
-  Run run{mitm::cli::learned_directory(home.path)};
+  Run run{mitm::cli::pinning_directory(home.path)};
   CHECK_FALSE(run.file.is_watched(kStart));
   run.learned->refused({0, "/bin/a"}, "one.test", Refusal::closed, kStart);
   CHECK(run.file.is_watched(kStart));
@@ -108,70 +108,69 @@ TEST_CASE("learned file: it is watched while it lists something, or is yet to") 
   CHECK_FALSE(run.file.is_watched(kStart));
 }
 
-TEST_CASE(
-    "learned keeper: writes and forgets on its own thread, and waits for no lock at the end") {
+TEST_CASE("pinning_file: writes and forgets on its own thread, and waits for no lock at the end") {
   const Directory home;
-  const std::string directory = mitm::cli::learned_directory(home.path);
+  const std::string directory = mitm::cli::pinning_directory(home.path);
   const auto until = [](const auto& condition) {
     for (int i = 0; i < 3000 && !condition(); ++i) std::this_thread::sleep_for(10ms);
     return condition();
   };
   const auto now = [] { return std::chrono::system_clock::now(); };
-  const auto count = [&] { return mitm::cli::read_learned(directory, now()).size(); };
+  const auto count = [&] { return mitm::cli::read_pinned(directory, now()).size(); };
   const auto learned = std::make_shared<PinningCache>(mitm::intercept::PinningSettings{.after = 1});
   {
-    auto file = mitm::cli::create_learned_file(directory, ::getpid());
+    auto file = mitm::cli::create_pinning_file(directory, ::getpid());
     REQUIRE_MESSAGE(file, file.error().text);
-    mitm::cli::LearnedKeeper keeper{std::move(*file), learned};
-    learned->on_change(keeper.on_change());
-    keeper.start();
+    mitm::cli::PinningFileThread thread{std::move(*file), learned};
+    learned->on_change(thread.on_change());
+    thread.start();
     for (const char* host : {"one.test", "two.test"})
       learned->refused({0, "/bin/a"}, host, Refusal::closed, now());
     CHECK(until([&] { return count() == 2; }));
-    CHECK(mitm::cli::forget_learned(directory, "one.test", now()).size() == 1);
+    CHECK(mitm::cli::forget_pinned(directory, "one.test", now()).size() == 1);
     CHECK(until([&] { return learned->list(now()).size() == 1; }));
   }
   CHECK(count() == 0);
   learned->refused({0, "/bin/b"}, "one.test", Refusal::closed, now());  // one that comes too late
 
-  auto second = mitm::cli::create_learned_file(directory, ::getpid());
+  auto second = mitm::cli::create_pinning_file(directory, ::getpid());
   REQUIRE(second);
   const base::UniqueFd other{
       ::open((directory + "/learned-" + std::to_string(::getpid()) + ".json").c_str(), O_RDWR)};
   REQUIRE(::flock(other.get(), LOCK_EX) == 0);
   const auto began = std::chrono::steady_clock::now();
   {
-    mitm::cli::LearnedKeeper keeper{std::move(*second), learned};
-    keeper.start();
+    mitm::cli::PinningFileThread thread{std::move(*second), learned};
+    thread.start();
   }
   CHECK(std::chrono::steady_clock::now() - began < 20s);
-  { mitm::cli::LearnedKeeper none{base::UniqueFd{}, learned}; }
+  { mitm::cli::PinningFileThread none{base::UniqueFd{}, learned}; }
 }
 
-TEST_CASE("learned file: it ends with its run, killed or not") {
+TEST_CASE("pinning_file: it ends with its run, killed or not") {
   const Directory home;
-  const std::string directory = mitm::cli::learned_directory(home.path);
+  const std::string directory = mitm::cli::pinning_directory(home.path);
   {
     Run run{directory};
     run.learned->refused({0, "/bin/a"}, "one.test", Refusal::closed, kStart);
     run.file.sync(kStart);
   }
-  CHECK(mitm::cli::read_learned(directory, kStart).empty());
+  CHECK(mitm::cli::read_pinned(directory, kStart).empty());
   const pid_t dead = ::fork();
   if (dead == 0) ::_exit(0);
   ::waitpid(dead, nullptr, 0);
   const std::string path = directory + "/learned-" + std::to_string(dead) + ".json";
-  std::ofstream{path} << mitm::cli::render_learned({{"/bin/a", "one.test", "x", 1, kStart + 1h}});
-  CHECK(mitm::cli::read_learned(directory, kStart).empty());
+  std::ofstream{path} << mitm::cli::render_pinned({{"/bin/a", "one.test", "x", 1, kStart + 1h}});
+  CHECK(mitm::cli::read_pinned(directory, kStart).empty());
   CHECK_FALSE(fs::exists(path));
 }
 
-TEST_CASE("learned file: text that osproxy did not write is no list") {
-  const std::string good = mitm::cli::render_learned({{"/bin/\xff", "one.test", "x", 2, kStart}});
-  REQUIRE(mitm::cli::parse_learned(good));
-  CHECK((*mitm::cli::parse_learned(good))[0].failures == 2);
+TEST_CASE("pinning_file: text that osproxy did not write is no list") {
+  const std::string good = mitm::cli::render_pinned({{"/bin/\xff", "one.test", "x", 2, kStart}});
+  REQUIRE(mitm::cli::parse_pinned(good));
+  CHECK((*mitm::cli::parse_pinned(good))[0].failures == 2);
   for (std::size_t size = 1; size + 1 < good.size(); ++size)
-    CHECK_FALSE(mitm::cli::parse_learned(good.substr(0, size)));
+    CHECK_FALSE(mitm::cli::parse_pinned(good.substr(0, size)));
   for (const char* bad :
        {"{}", "[1]", "[{}]", "[[]]",
         R"([{"program":1,"host":"","refusal":"","failures":1,"until":1}])",
@@ -179,30 +178,30 @@ TEST_CASE("learned file: text that osproxy did not write is no list") {
         R"([{"program":"","host":"","refusal":"","failures":1,"until":99999999999999}])",
         R"([{"program":"","host":"","refusal":"","failures":1,"until":1,"uid":"root"}])"}) {
     CAPTURE(bad);
-    CHECK_FALSE(mitm::cli::parse_learned(bad));
+    CHECK_FALSE(mitm::cli::parse_pinned(bad));
   }
 }
 
 TEST_CASE(
-    "learned file: entries of two users are two, "
+    "pinning_file: entries of two users are two, "
     "and that of an osproxy without users is anybody's") {
   const Directory home;
-  const std::string directory = mitm::cli::learned_directory(home.path);
+  const std::string directory = mitm::cli::pinning_directory(home.path);
   Run run{directory};
   for (const uid_t uid : {5U, 0U})
     run.learned->refused({uid, "/bin/a"}, "one.test", Refusal::closed, kStart);
   run.file.sync(kStart);
-  const auto lines = mitm::cli::read_learned(directory, kStart);
+  const auto lines = mitm::cli::read_pinned(directory, kStart);
   REQUIRE(lines.size() == 2);
   CHECK(lines[0].uid == 0U);
   CHECK(lines[1].uid == 5U);
   run.learned->forget({5, "/bin/a"}, "one.test");
   run.file.sync(kStart);
-  CHECK(mitm::cli::read_learned(directory, kStart).size() == 1);
+  CHECK(mitm::cli::read_pinned(directory, kStart).size() == 1);
   CHECK(run.learned->reason_to_pass({0, "/bin/a"}, "one.test", kStart) != "");
-  const auto old = mitm::cli::parse_learned(
+  const auto old = mitm::cli::parse_pinned(
       R"([{"program":"/bin/a","host":"one.test","refusal":"x","failures":3,"until":43200}])");
   REQUIRE(old);
-  CHECK((*old)[0] == LearnedLine{"/bin/a", "one.test", "x", 3, kStart});
-  CHECK(*mitm::cli::parse_learned(mitm::cli::render_learned(*old)) == *old);
+  CHECK((*old)[0] == PinnedEntry{"/bin/a", "one.test", "x", 3, kStart});
+  CHECK(*mitm::cli::parse_pinned(mitm::cli::render_pinned(*old)) == *old);
 }

@@ -1,10 +1,13 @@
-// What decides by host: the config's lists of objects (rules, client-certs), and the rules that
-// options make. All that is wrong with a list is said at once.
+// The config's `rules`, and the rules that options make.
+#include "mitm/cli/policy_options.h"
+
+#include <algorithm>
+
 #include <fmt/format.h>
 
 #include "base/host_pattern.h"
-#include "base/text.h"
-#include "mitm/cli/settings.h"
+#include "mitm/cli/object_list.h"
+#include "mitm/cli/values.h"
 #include "mitm/proxy/url.h"
 
 namespace mitm::cli {
@@ -15,7 +18,6 @@ using base::Result;
 using nlohmann::json;
 
 constexpr std::size_t kMaxRules = 1000;
-constexpr std::size_t kMaxClientCerts = 50;
 
 struct Condition {
   const char* key;
@@ -31,7 +33,7 @@ Result<std::vector<std::string>> words_of(const Condition& condition, const json
   };
   const json list = value.is_array() ? value : json::array({value});
   if (list.empty() || !std::ranges::all_of(list, is_word))
-    return failure("expected {}, found {}", condition.expected, shown(value));
+    return failure("expected {}, found {}", condition.expected, describe_value(value));
   if (list.size() > divert::Policy::kMaxConditions)
     return failure("expected at most {} entries, found {}", divert::Policy::kMaxConditions,
                    list.size());
@@ -107,34 +109,10 @@ Result<divert::Action> read_action(const json& rule) {
     }
   }
   return failure("expected intercept, pass or block, found {}",
-                 found == rule.end() ? "none" : shown(*found));
+                 found == rule.end() ? "none" : describe_value(*found));
 }
 
-/// What is wrong with one object of a list: "[1].host: expected ...", each.
-class Complaints {
- public:
-  explicit Complaints(std::size_t place) : place_(place) {}
-
-  void add(std::string_view key, const std::string& why) {
-    lines_.push_back(fmt::format("[{}].{}: {}", place_, base::printable(key), why));
-  }
-  void add_unknown_keys(const json& data, const std::vector<std::string_view>& keys) {
-    for (const auto& [key, value] : data.items()) {
-      if (std::ranges::find(keys, key) == keys.end())
-        add(key, "unknown key" + suggestion(key, keys));
-    }
-  }
-  void move_to(std::vector<std::string>& all) {
-    all.insert(all.end(), std::make_move_iterator(lines_.begin()),
-               std::make_move_iterator(lines_.end()));
-  }
-
- private:
-  std::size_t place_;
-  std::vector<std::string> lines_;
-};
-
-divert::Rule read_rule(const json& data, Complaints& wrong) {
+divert::Rule read_rule(const json& data, ObjectErrors& wrong) {
   divert::Rule rule;
   std::vector<std::string_view> keys{"action"};
   for (const auto& known : kConditions) keys.emplace_back(known.key);
@@ -151,65 +129,7 @@ divert::Rule read_rule(const json& data, Complaints& wrong) {
   return rule;
 }
 
-/// `key` may be left out: it is in the file of the certificate then.
-ClientCertPaths read_client_cert(const json& data, Complaints& wrong) {
-  wrong.add_unknown_keys(data, {"host", "cert", "key"});
-  std::string texts[3];
-  const char* const keys[] = {"host", "cert", "key"};
-  for (std::size_t i = 0; i < 3; ++i) {
-    const auto found = data.find(keys[i]);
-    const bool may_be_left_out = i == 2;
-    if (found != data.end() && found->is_string() && *found != "") {
-      texts[i] = *found;
-    } else if (found != data.end() || !may_be_left_out) {
-      wrong.add(keys[i],
-                "expected a string, found " + (found == data.end() ? "none" : shown(*found)));
-    }
-  }
-  auto host =
-      texts[0].empty() ? Result<std::string>{std::string()} : base::parse_host_pattern(texts[0]);
-  if (!host) wrong.add("host", host.error().text);
-  return {host ? std::move(*host) : std::string(), texts[1],
-          texts[2].empty() ? texts[1] : texts[2]};
-}
-
-/// Each object of `list` through `read`, or the lines of all that is wrong.
-template <class Item>
-Result<std::vector<Item>> read_list(const json& list, Item (*read)(const json&, Complaints&)) {
-  std::vector<Item> items;
-  std::vector<std::string> lines;
-  for (std::size_t i = 0; i < list.size(); ++i) {
-    Complaints wrong{i};
-    items.push_back(read(list[i], wrong));
-    wrong.move_to(lines);
-  }
-  if (!lines.empty()) return failure("{}", fmt::join(lines, "\n"));
-  return items;
-}
-
 }  // namespace
-
-std::vector<std::string> words_in(const json& value) {
-  std::vector<std::string> words;
-  const auto add = [&](const std::string& text) {
-    for (std::size_t begin = 0; begin <= text.size();) {
-      const auto end = std::min(text.find(',', begin), text.size());
-      if (end > begin || !text.empty()) words.push_back(text.substr(begin, end - begin));
-      begin = end + 1;
-    }
-  };
-  if (value.is_string()) add(value);
-  if (value.is_array()) {
-    for (const auto& item : value) add(item);
-  }
-  return words;
-}
-
-Result<std::vector<ClientCertPaths>> parse_client_certs(const json& list) {
-  if (list.size() > kMaxClientCerts)
-    return failure("expected at most {} certificates, found {}", kMaxClientCerts, list.size());
-  return read_list<ClientCertPaths>(list, read_client_cert);
-}
 
 Result<std::vector<divert::Rule>> parse_rules(const json& list) {
   if (list.size() > kMaxRules)
@@ -218,18 +138,6 @@ Result<std::vector<divert::Rule>> parse_rules(const json& list) {
   for (std::size_t i = 0; rules && i < rules->size(); ++i)
     (*rules)[i].name = fmt::format("rules[{}]", i);
   return rules;
-}
-
-Result<std::vector<std::string>> parse_hosts(const json& value) {
-  const auto words = words_in(value);
-  if (words.empty()) return failure("expected hosts, such as example.org or *.example.org");
-  if (words.size() > divert::Policy::kMaxConditions)
-    return failure("expected at most {} hosts, found {}", divert::Policy::kMaxConditions,
-                   words.size());
-  std::vector<std::string> hosts;
-  if (const auto read = read_each(words, base::parse_host_pattern, hosts); !read)
-    return read.error();
-  return hosts;
 }
 
 Result<> add_host_rules(const json& effective, std::vector<divert::Rule>& rules) {

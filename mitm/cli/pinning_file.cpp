@@ -1,6 +1,6 @@
 // A file instead of a control socket: what the user may read and shorten needs no protocol and no
 // listener in the worker. Both sides lock it (flock) and keep its inode.
-#include "mitm/cli/learned_file.h"
+#include "mitm/cli/pinning_file.h"
 
 #include <algorithm>
 #include <cerrno>
@@ -29,7 +29,7 @@ namespace {
 using intercept::PinningCache;
 using nlohmann::json;
 using Time = std::chrono::system_clock::time_point;
-using Lines = std::vector<LearnedLine>;
+using Lines = std::vector<PinnedEntry>;
 
 constexpr std::size_t kMaxFile = 4 << 20;
 constexpr std::string_view kPrefix = "learned-", kSuffix = ".json";
@@ -57,20 +57,20 @@ std::optional<Lines> load(int fd) {
   std::string text(static_cast<std::size_t>(facts.st_size), '\0');
   const ssize_t got = ::pread(fd, text.data(), text.size(), 0);
   if (got != static_cast<ssize_t>(text.size())) return std::nullopt;
-  auto lines = parse_learned(text);
+  auto lines = parse_pinned(text);
   if (!lines) return std::nullopt;
   return std::move(*lines);
 }
 
 bool store(int fd, const Lines& lines) {
-  const std::string text = lines.empty() ? std::string() : render_learned(lines);
+  const std::string text = lines.empty() ? std::string() : render_pinned(lines);
   if (::ftruncate(fd, 0) != 0) return false;
   return ::pwrite(fd, text.data(), text.size(), 0) == static_cast<ssize_t>(text.size());
 }
 
-Lines lines_of(const PinningCache& learned, Time now) {
+Lines lines_of(const PinningCache& cache, Time now) {
   Lines lines;
-  for (auto& entry : learned.list(now)) {
+  for (auto& entry : cache.list(now)) {
     lines.push_back({std::move(entry.program), std::move(entry.host),
                      std::string{to_string(entry.refusal)}, entry.failures,
                      std::chrono::floor<std::chrono::seconds>(entry.until), entry.uid});
@@ -78,7 +78,7 @@ Lines lines_of(const PinningCache& learned, Time now) {
   return lines;
 }
 
-bool names_same(const LearnedLine& a, const LearnedLine& b) {
+bool names_same(const PinnedEntry& a, const PinnedEntry& b) {
   return a.uid == b.uid && a.program == b.program && a.host == b.host;
 }
 
@@ -114,7 +114,7 @@ void each_run(const std::string& directory, Use use) {
 
 }  // namespace
 
-std::string render_learned(const Lines& lines) {
+std::string render_pinned(const Lines& lines) {
   json list = json::array();
   for (const auto& line : lines) {
     const auto until =
@@ -129,7 +129,7 @@ std::string render_learned(const Lines& lines) {
   return list.dump(-1, ' ', false, json::error_handler_t::replace) + "\n";
 }
 
-base::Result<Lines> parse_learned(std::string_view text) {
+base::Result<Lines> parse_pinned(std::string_view text) {
   Lines lines;
   if (text.empty()) return lines;
   const json list = json::parse(text, nullptr, false);
@@ -155,11 +155,11 @@ base::Result<Lines> parse_learned(std::string_view text) {
   return lines;
 }
 
-std::string learned_directory(const std::string& home) {
+std::string pinning_directory(const std::string& home) {
   return home + "/.local/state/osproxy";
 }
 
-base::Result<base::UniqueFd> create_learned_file(const std::string& directory, pid_t pid) {
+base::Result<base::UniqueFd> create_pinning_file(const std::string& directory, pid_t pid) {
   std::error_code error;
   std::filesystem::create_directories(directory, error);
   if (error) return base::os_error("cannot create " + directory, error.value());
@@ -172,13 +172,13 @@ base::Result<base::UniqueFd> create_learned_file(const std::string& directory, p
   return file;
 }
 
-LearnedFile::~LearnedFile() {
+PinningFile::~PinningFile() {
   if (!file_) return;
   const Lock lock{file_.get(), true};
   (void)store(file_.get(), {});
 }
 
-void LearnedFile::sync(PinningCache::Time now) {
+void PinningFile::sync(PinningCache::Time now) {
   if (!file_) return;
   const Lock lock{file_.get(), false};
   if (!lock) return;
@@ -186,27 +186,27 @@ void LearnedFile::sync(PinningCache::Time now) {
     const auto left = load(file_.get());
     if (!left) return;
     for (const auto& line : written_) {
-      const auto same = [&](const LearnedLine& other) { return names_same(line, other); };
+      const auto same = [&](const PinnedEntry& other) { return names_same(line, other); };
       if (std::ranges::none_of(*left, same))
-        learned_->forget({line.uid.value_or(0), line.program}, line.host);
+        cache_->forget({line.uid.value_or(0), line.program}, line.host);
     }
   }
-  const auto version = learned_->version();
+  const auto version = cache_->version();
   if (version == version_) return;
-  Lines lines = lines_of(*learned_, now);
+  Lines lines = lines_of(*cache_, now);
   if (!store(file_.get(), lines)) return;
   written_ = std::move(lines);
   version_ = version;
 }
 
-bool LearnedFile::is_watched(PinningCache::Time now) const {
-  const auto passes = [now](const LearnedLine& line) { return line.until >= now; };
-  return file_ && (version_ != learned_->version() || std::ranges::any_of(written_, passes));
+bool PinningFile::is_watched(PinningCache::Time now) const {
+  const auto passes = [now](const PinnedEntry& line) { return line.until >= now; };
+  return file_ && (version_ != cache_->version() || std::ranges::any_of(written_, passes));
 }
 
-/// Outlives its LearnedKeeper when the file system hangs.
-struct LearnedKeeper::Shared {
-  std::optional<LearnedFile> file;  ///< of the thread
+/// Outlives its PinningFileThread when the file system hangs.
+struct PinningFileThread::Shared {
+  std::optional<PinningFile> file;  ///< of the thread
   std::mutex mutex;
   std::condition_variable woken;
   bool changed = false;
@@ -243,12 +243,12 @@ struct LearnedKeeper::Shared {
   }
 };
 
-LearnedKeeper::LearnedKeeper(base::UniqueFd file, std::shared_ptr<PinningCache> learned)
+PinningFileThread::PinningFileThread(base::UniqueFd file, std::shared_ptr<PinningCache> cache)
     : shared_(std::make_shared<Shared>()) {
-  if (file) shared_->file.emplace(std::move(file), std::move(learned));
+  if (file) shared_->file.emplace(std::move(file), std::move(cache));
 }
 
-LearnedKeeper::~LearnedKeeper() {
+PinningFileThread::~PinningFileThread() {
   shared_->wake(true);
   std::unique_lock lock{shared_->mutex};
   const bool ended =
@@ -257,7 +257,7 @@ LearnedKeeper::~LearnedKeeper() {
   if (ended) shared_->file.reset();  // of a thread that was never started
 }
 
-void LearnedKeeper::start() {
+void PinningFileThread::start() {
   if (!shared_->file) return;
   const base::SignalsBlocked inherited_by_the_thread;
   shared_->running = true;
@@ -268,11 +268,11 @@ void LearnedKeeper::start() {
   }
 }
 
-std::function<void()> LearnedKeeper::on_change() const {
+std::function<void()> PinningFileThread::on_change() const {
   return [kept = shared_] { kept->wake(false); };
 }
 
-Lines read_learned(const std::string& directory, Time now) {
+Lines read_pinned(const std::string& directory, Time now) {
   Lines all;
   each_run(directory, [&](int file) {
     const Lock lock{file, true};
@@ -283,18 +283,18 @@ Lines read_learned(const std::string& directory, Time now) {
   return all;
 }
 
-Lines forget_learned(const std::string& directory, std::string_view item, Time now) {
+Lines forget_pinned(const std::string& directory, std::string_view item, Time now) {
   Lines gone;
   each_run(directory, [&](int file) {
     const Lock lock{file, true};
     Lines lines = load(file).value_or(Lines{});
-    const auto meant = [&](const LearnedLine& line) {
+    const auto meant = [&](const PinnedEntry& line) {
       return item == "all" || line.host == item || line.program == item;
     };
     const auto rest = std::stable_partition(lines.begin(), lines.end(), std::not_fn(meant));
     if (rest == lines.end()) return;
     std::copy_if(rest, lines.end(), std::back_inserter(gone),
-                 [&](const LearnedLine& line) { return line.until >= now; });
+                 [&](const PinnedEntry& line) { return line.until >= now; });
     lines.erase(rest, lines.end());
     (void)store(file, lines);
   });

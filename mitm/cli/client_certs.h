@@ -1,0 +1,28 @@
+// Client certificates as the config and the command line name them.
+#pragma once
+
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include <nlohmann/json.hpp>
+
+#include "base/error.h"
+
+namespace mitm::cli {
+
+/// One entry of the config's `client-certs`, or one --client-cert.
+struct ClientCertPaths {
+  std::string host;  ///< as base::host_matches wants it; empty: every host
+  std::string cert;
+  std::string key;
+  std::string place{};  ///< for errors: "--client-cert", "client-certs[1]"
+};
+
+/// The config's `client-certs`; their files are not looked at. Errors as of parse_rules().
+[[nodiscard]] base::Result<std::vector<ClientCertPaths>> parse_client_certs(
+    const nlohmann::json& list);
+/// "[HOST=]CERT[:KEY]". What stands before a '=' is a host only when it looks like one.
+[[nodiscard]] base::Result<ClientCertPaths> parse_client_cert_option(std::string_view text);
+
+}  // namespace mitm::cli
