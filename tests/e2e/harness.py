@@ -92,9 +92,9 @@ def wait_briefly(condition, what, seconds):
 
 
 class World:
-    """Made once per test module (setUpModule), taken down at exit whatever happens."""
+    """Made once per test module (setUpModule), taken down at exit whatever happens. `nginx` is its configuration; false: no nginx."""
 
-    def __init__(self, nginx=True):
+    def __init__(self, nginx=NGINX):
         self.dir = tempfile.mkdtemp(prefix="osproxy-e2e-")
         os.chmod(self.dir, 0o755)
         self.client = f"oe-c-{os.getpid()}"
@@ -106,7 +106,7 @@ class World:
         self.ca_dir = f"{self.dir}/ca"
         if nginx:
             with open(f"{self.dir}/nginx.conf", "w") as file:
-                file.write(NGINX.format(dir=self.dir))
+                file.write(nginx.format(dir=self.dir))
             os.makedirs(f"{self.dir}/www/files")
             self.spawn(["nginx", "-c", f"{self.dir}/nginx.conf", "-g", "daemon off;"], where=self.origin)
             wait_for(lambda: self.curl("http://one.test/", check=False).returncode == 0, "nginx")
@@ -204,7 +204,10 @@ class World:
                 process.wait()
         for name in (self.client, self.origin):
             run("ip", "netns", "del", name, check=False)
-        shutil.rmtree(self.dir, ignore_errors=True)
+        if os.environ.get("OSPROXY_KEEP"):
+            print(f"logs and certificates are in {self.dir}", file=sys.stderr)
+        else:
+            shutil.rmtree(self.dir, ignore_errors=True)
 
 
 # What every squid gets; it runs as nobody.
@@ -220,13 +223,13 @@ shutdown_lifetime 1 seconds
 """
 
 
-def start_squid(world, config):
-    """At the origin's side."""
-    os.makedirs(f"{world.dir}/squid")
+def start_squid(world, config, where=None):
+    """At the origin's side, unless `where` is another namespace."""
+    os.makedirs(f"{world.dir}/squid", exist_ok=True)
     os.chmod(f"{world.dir}/squid", 0o777)
     with open(f"{world.dir}/squid.conf", "w") as file:
         file.write(config + SQUID.format(dir=world.dir))
-    world.spawn(["squid", "-N", "-f", f"{world.dir}/squid.conf"], where=world.origin)
+    return world.spawn(["squid", "-N", "-f", f"{world.dir}/squid.conf"], where=where or world.origin)
 
 
 def children_of(pid):
@@ -236,6 +239,14 @@ def children_of(pid):
             return [int(word) for word in file.read().split()]
     except OSError:
         return []
+
+
+def tree_of(pid):
+    """The process and all its descendants."""
+    found = [pid]
+    for process in found:
+        found += children_of(process)
+    return found
 
 
 def status_of(pid):
