@@ -15,140 +15,149 @@ namespace {
 constexpr std::size_t kWidth = 92;
 constexpr std::size_t kColumn = 26;
 
-constexpr std::string_view kFilterHelp =
-    "FILTER is a comma-separated list, read from left to right; the first item's sign sets the "
-    "default:\n"
-    "  curl           the path of the program contains \"curl\"     !curl      everything but "
-    "curl\n"
-    "  =curl          its name is exactly curl                    123        the process with "
-    "this id\n"
-    "  /usr/bin       its path begins so (* and ? are wildcards)  ~REGEX     its path matches "
-    "(RE2)\n"
-    "  ITEM+          the program and all that it starts          unknown    no owner could be "
-    "found\n"
-    "  user:ann, group:staff, cgroup:/user.slice                  \"a,b\"      text with commas "
-    "in it\n"
-    "A program is called by its executable, by argv[0] (=python3 is /usr/bin/python3.11 as well) "
-    "and by the script that an\n"
-    "interpreter runs: npm, script.py. What an item does not match may be a child's connection: "
-    "git+, npm+.\n";
+/// A text as it is printed, without the line break that stands in front of it in the source.
+constexpr std::string_view lines(std::string_view text) {
+  return text.substr(1);
+}
+
+constexpr std::string_view kFilterHelp = lines(R"(
+FILTER is a comma-separated list that is read from left to right. An item adds programs, !ITEM
+removes them; if the first item is a !ITEM, the list starts with every program.
+  curl         its path contains "curl"                     !curl      not these programs
+  =curl        its name is exactly curl                     123        the process with this id
+  /usr/bin     its path begins like this (with wildcards    ~REGEX     its path matches (RE2)
+               * and ?)
+  ITEM+        the program and everything it starts         unknown    its owner cannot be found
+  user:ann, group:staff, cgroup:/user.slice                 "a,b"      a text with commas in it
+A program is known by its executable, by its argv[0] (=python3 selects /usr/bin/python3.11, too) and
+by the script that an interpreter runs (npm, script.py). Often a child process makes the connection:
+git+ and npm+ select the children as well.
+)");
 
 constexpr std::array kPages{
-    HelpPage{
-        "run", "intercept the programs that FILTER selects (the default command)",
-        "osproxy [run] [FILTER] [options]",
-        "Diverts the TCP connections of this machine to osproxy, finds the process behind each, "
-        "and intercepts those of\n"
-        "the programs that FILTER selects: TLS is decrypted with osproxy's own CA, requests and "
-        "responses are shown as they\n"
-        "end. Everything else is passed on untouched. Without FILTER every program is "
-        "intercepted. Ctrl-C ends it; the rules\n"
-        "are gone then, however it ends. Programs must trust the CA: see `osproxy ca install`, "
-        "or use `osproxy exec`.\n"
-        "Without a trust store that has the CA, and with a FILTER that names nothing which "
-        "exists, run does not start: see\n"
-        "--allow-untrusted and --wait-for.\n",
-        "  sudo osproxy curl                         every request that any curl makes\n"
-        "  sudo osproxy '!firefox' --ports all       everything but Firefox, on every TCP port\n"
-        "  sudo osproxy make+ -d 2                   what make and its children fetch, with "
-        "headers\n"
-        "  sudo osproxy curl --block ads.example --pass '*.bank.example'\n"
-        "  sudo osproxy curl -f jsonl -o flows.jsonl --pcap flows.pcap\n"},
-    HelpPage{
-        "exec", "run one command and intercept it and its descendants only",
-        "osproxy exec [options] -- CMD [ARG ...]",
-        "Runs CMD as the user who typed sudo and intercepts it and everything it starts, and no "
-        "other program. The usual\n"
-        "variables (SSL_CERT_FILE, CURL_CA_BUNDLE, NODE_EXTRA_CA_CERTS, ...) make it trust "
-        "osproxy's CA beside the system's:\n"
-        "nothing is installed. Certificates in files that these variables name already are "
-        "trusted as well. What stays\n"
-        "is the directory of the CA (--ca-dir), which you may remove. Flows go to standard "
-        "error, or to --output FILE;\n"
-        "with --output - they have standard output for themselves, and what CMD prints goes to "
-        "standard error. Standard\n"
-        "input, the terminal, signals and the exit status are CMD's own: 128+n when signal n "
-        "ended it, 127 when there is\n"
-        "no such command.\n",
-        "  sudo osproxy exec -- curl https://example.org/\n"
-        "  sudo osproxy exec -f jsonl -o - -- npm ci 2>/dev/null | jq -r "
-        "'select(.type==\"http\") | .url'\n"
-        "  sudo osproxy exec -o flows.jsonl -f jsonl -- npm install\n"},
-    HelpPage{
-        "rules", "print the packet-filter rules that a run loads", "osproxy rules [options]",
-        "Prints the rules that `osproxy run` loads with the same options: with nftables a table "
-        "(during a run `nft list\n"
-        "table inet osproxy` shows the same rules in nft's own words); for pf an anchor, whose "
-        "first lines say how to load and\n"
-        "how to remove it (auto prints the redirect engine's there, though a run on FreeBSD with "
-        "ipdivert takes the packet\n"
-        "engine: --engine packet). Changes nothing and needs no root. --into prints the main "
-        "ruleset FILE with the lines that\n"
-        "bring the anchor in, from boot on: while osproxy does not run, what it diverts gets "
-        "nowhere then.\n",
-        "  osproxy rules --ports 443 --exclude 10.0.0.0/8\n"
-        "  osproxy rules --dialect darwin > osproxy.pf.conf\n"
-        "  osproxy rules --dialect freebsd --into /etc/pf.conf > pf.conf.new\n"},
-    HelpPage{
-        "who", "which process owns a socket", "osproxy who [WHAT] [options]",
-        "Shows the TCP sockets of this network namespace with the processes that own them. WHAT "
-        "is a port, an address or a\n"
-        "host, also with a port, at either end; or a FILTER, for the sockets of those programs. "
-        "A number is a port, or, when\n"
-        "no socket has it, a process. Sockets that no process has any more come last. Root sees "
-        "the owners of all sockets,\n"
-        "others see their own.\n",
-        "  sudo osproxy who 443\n  sudo osproxy who api.example.org:443\n  sudo osproxy who "
-        "=curl -f jsonl\n"},
-    HelpPage{
-        "ca", "create, show and install the certificate authority",
-        "osproxy ca create|show|export|install|uninstall|status [options]",
-        "  create     make the CA (done by the first run as well); its key stays root's\n"
-        "  show       where it is, its subject, from when until when it is valid, its "
-        "fingerprint\n"
-        "  export     print the root certificate as PEM\n"
-        "  install    make this machine trust it: system store, NSS (Firefox, Chromium) of the "
-        "user who typed sudo, Java\n"
-        "  uninstall  take it out of all of them again\n"
-        "  status     which stores trust it\n",
-        "  sudo osproxy ca install\n  osproxy ca export > osproxy-ca.pem\n"},
-    HelpPage{
-        "learned", "what passes because a program refused osproxy's certificate",
-        "osproxy learned [--forget ITEM]",
-        "A program that refuses osproxy's certificate for a host three times in a row (pinned "
-        "certificates, trust of its own)\n"
-        "passes to that host for ten minutes: see --passthrough-after and --passthrough-ttl of "
-        "run and exec. Lists what the\n"
-        "runs of this user have learned; the list of a run ends with it. With --forget, a host, "
-        "a program or all are\n"
-        "intercepted again, at once. A rule that names the host decides instead.\n",
-        "  osproxy learned\n  osproxy learned --forget pinned.example.org\n"},
-    HelpPage{
-        "config", "check or show the configuration", "osproxy config check|show [options]",
-        "check reads the config file as a run would and says all that is wrong with it: file, "
-        "line, key, what was expected;\n"
-        "files that it names to be read are read. show prints the options that result from "
-        "defaults and file. The file is\n"
-        "JSON, in which // and /* */ comments may stand; see conf/osproxy.json. The command line "
-        "wins.\n",
-        "  osproxy config check -c my.json\n"},
-    HelpPage{
-        "doctor", "what works on this machine, what does not, what to do",
-        "osproxy doctor [options]",
-        "Looks at everything that a run relies on, a line each: ok, missing, blocked, or "
-        "optional (missing or blocked, but a\n"
-        "run can do without), and what to do about it. With root it also proves it: rules go in "
-        "for two programs of its own,\n"
-        "which connect on the loopback, and out again. Others are not touched. Exit status 1 "
-        "when something is in the way.\n",
-        "  sudo osproxy doctor\n  sudo osproxy doctor -f jsonl\n"},
-    HelpPage{
-        "cleanup", "remove what an interrupted run left behind", "osproxy cleanup",
-        "Runs end without leaving anything behind, killed or not; this is for the case that "
-        "everything was killed at once and\n"
-        "for a table that somebody loaded by hand. Safe at any time: what a live osproxy uses is "
-        "left alone.\n",
-        "  sudo osproxy cleanup\n"},
+    HelpPage{"run", "intercept the programs that FILTER selects (the default command)",
+             "osproxy [run] [FILTER] [options]", lines(R"(
+Diverts the TCP connections of this machine to osproxy, finds the process behind each, and
+intercepts the programs that FILTER selects: TLS is decrypted with osproxy's own CA, and each
+request is shown when its response ends. All other traffic is left untouched. Without FILTER every
+program is intercepted. Ctrl-C ends the run. The rules are removed however it ends.
+
+The programs must trust the CA: see `osproxy ca install`, or use `osproxy exec`. run does not start
+while no trust store has the CA (see --allow-untrusted), or if FILTER names no program, process or
+user that exists (see --wait-for).
+)"),
+             lines(R"(
+  sudo osproxy curl                         every request that any curl makes
+  sudo osproxy '!firefox' --ports all       everything but Firefox, on every TCP port
+  sudo osproxy make+ -d 2                   what make and its children fetch, with headers
+  sudo osproxy curl --block ads.example --pass '*.bank.example'
+  sudo osproxy curl -f jsonl -o flows.jsonl --pcap flows.pcap
+)")},
+    HelpPage{"exec", "run one command and intercept it and its descendants only",
+             "osproxy exec [options] -- CMD [ARG ...]", lines(R"(
+Runs CMD as the user who typed sudo and intercepts it and everything it starts, but no other
+program. The usual variables (SSL_CERT_FILE, CURL_CA_BUNDLE, NODE_EXTRA_CA_CERTS, ...) make it trust
+osproxy's CA beside the system's, so nothing has to be installed. If your environment already sets
+these variables, the certificates in their files are trusted as well. Only the directory of the CA
+(--ca-dir) is left afterwards; you may remove it.
+
+Flows go to standard error, or to --output FILE. With --output - they have standard output for
+themselves, and the output of CMD goes to standard error. Standard input, the terminal and signals
+are CMD's own. The exit status is CMD's: 128+n if signal n ended it, 127 if there is no such
+command.
+)"),
+             lines(R"(
+  sudo osproxy exec -- curl https://example.org/
+  sudo osproxy exec -f jsonl -o flows.jsonl -- npm install
+  sudo osproxy exec -f jsonl -o - -- npm ci 2>/dev/null |
+    jq -r 'select(.type=="http") | .url'
+)")},
+    HelpPage{"rules", "print the packet-filter rules that a run loads", "osproxy rules [options]",
+             lines(R"(
+Prints the rules that `osproxy run` loads with the same options. Changes nothing and needs no
+root.
+
+For nftables it prints a table. (During a run, `nft list table inet osproxy` shows the same rules as
+nft words them.) For pf it prints an anchor, whose first lines say how to load and remove it. With
+--engine auto these are the rules of the redirect engine, although a run on FreeBSD with ipdivert
+uses the packet engine: add --engine packet to print those.
+
+--into FILE prints the main ruleset FILE with the lines that load the anchor at boot. While osproxy
+is not running, connections that these rules divert fail.
+)"),
+             lines(R"(
+  osproxy rules --ports 443 --exclude 10.0.0.0/8
+  osproxy rules --dialect darwin > osproxy.pf.conf
+  osproxy rules --dialect freebsd --into /etc/pf.conf > pf.conf.new
+)")},
+    HelpPage{"who", "show which process owns a socket", "osproxy who [WHAT] [options]", lines(R"(
+Lists the TCP sockets of this network namespace and the processes that own them. WHAT is one of:
+  - a port, an address or a host, each also with a port: sockets with this at either end;
+  - a FILTER: the sockets of the programs that it selects.
+A number is a port; if no socket has this port, it is a process id. Sockets that no longer have a
+process come last. Root sees the owners of all sockets, other users see their own.
+)"),
+             lines(R"(
+  sudo osproxy who 443
+  sudo osproxy who api.example.org:443
+  sudo osproxy who =curl -f jsonl
+)")},
+    HelpPage{"ca", "create, show and install the certificate authority",
+             "osproxy ca create|show|export|install|uninstall|status [options]", lines(R"(
+  create     create the CA (the first run does so as well); its key stays with root
+  show       print its file, subject, validity and fingerprint
+  export     print the root certificate as PEM
+  install    make this machine trust it: the system's store, the NSS databases (Firefox, Chromium)
+             of the user who typed sudo, and Java
+  uninstall  remove it from all of these stores
+  status     list the stores that trust it
+)"),
+             lines(R"(
+  sudo osproxy ca install
+  osproxy ca export > osproxy-ca.pem
+)")},
+    HelpPage{"learned", "list programs that pass because they refused osproxy's certificate",
+             "osproxy learned [--forget ITEM]", lines(R"(
+A program that refuses osproxy's certificate for a host three times in a row (because it pins
+certificates, or ships its own CA list) is no longer intercepted when it connects to that host, for
+ten minutes: see --passthrough-after and --passthrough-ttl of run and exec. This command lists these
+programs and hosts for your runs; the list of a run ends with the run. --forget intercepts a host, a
+program or all of them again, at once. A rule that names the host takes precedence.
+)"),
+             lines(R"(
+  osproxy learned
+  osproxy learned --forget pinned.example.org
+)")},
+    HelpPage{"config", "check or show the configuration", "osproxy config check|show [options]",
+             lines(R"(
+  check      read the config file as a run would, and report all errors with file, line, key and
+             expected value; files that it names are read, too
+  show       print the options that result from the defaults and the file
+The file is JSON and may have // and /* */ comments; conf/osproxy.json is a sample. Options on the
+command line override it.
+)"),
+             lines(R"(
+  osproxy config check -c my.json
+)")},
+    HelpPage{"doctor", "check what works on this machine, and say what to do about the rest",
+             "osproxy doctor [options]", lines(R"(
+Checks everything that a run relies on and prints a line for each: ok, missing, blocked, or
+optional (missing or blocked, but a run works without it), with advice. With root it also runs a
+test: it loads rules for two programs of its own that connect on the loopback, and removes the rules
+again. No other program is affected. The exit status is 1 if something prevents a run.
+)"),
+             lines(R"(
+  sudo osproxy doctor
+  sudo osproxy doctor -f jsonl
+)")},
+    HelpPage{"cleanup", "remove what an interrupted run left behind", "osproxy cleanup", lines(R"(
+A run removes its rules and files even if it is killed. This command is for two other cases: all
+its processes were killed at the same moment, or a table was loaded by hand. It is safe at any time:
+what a running osproxy uses is left alone.
+)"),
+             lines(R"(
+  sudo osproxy cleanup
+)")},
 };
 
 std::string spelled(const Option& option) {
@@ -183,23 +192,30 @@ std::string options_text(std::string_view command) {
                           : fmt::format(" (default: {})", option.default_text);
     out += in_columns(spelled(option), std::string(option.help) + note);
   }
-  return out + in_columns("  -h, --help", "this text");
+  return out + in_columns("  -h, --help", "print this text");
 }
 
+constexpr std::string_view kProgramHead = lines(R"(
+osproxy shows the traffic of chosen programs on this machine, decrypted, and touches nothing else.
+
+usage: osproxy [COMMAND] [options] ...
+
+commands:
+)");
+
+constexpr std::string_view kProgramTail = lines(R"(
+examples:
+  sudo osproxy exec -- curl https://example.org/    one command, nothing installed
+  sudo osproxy curl                                 every curl on this machine
+
+`osproxy COMMAND --help` describes a command; `osproxy --version` prints the version.
+exit status: 0 success, 1 failure, 2 wrong usage; exec: that of the command
+)");
+
 std::string program_text() {
-  std::string out =
-      "osproxy shows the traffic of chosen programs on this machine, decrypted, and touches "
-      "nothing else.\n\n"
-      "usage: osproxy [COMMAND] [options] ...\n\ncommands:\n";
+  std::string out(kProgramHead);
   for (const auto& page : kPages) out += fmt::format("  {:10}{}\n", page.command, page.summary);
-  out += fmt::format("\n{}\n", kFilterHelp);
-  out +=
-      "examples:\n"
-      "  sudo osproxy exec -- curl https://example.org/    one command, nothing installed\n"
-      "  sudo osproxy curl                                 every curl on this machine\n\n"
-      "osproxy COMMAND --help says more; osproxy --version prints the version.\n"
-      "exit status: 0 good, 1 failed, 2 wrong usage; exec: that of the command.\n";
-  return out;
+  return out + fmt::format("\n{}\n{}", kFilterHelp, kProgramTail);
 }
 
 }  // namespace
@@ -215,12 +231,12 @@ std::string help_text(std::string_view command) {
   if (command == "run") out += fmt::format("{}\n", kFilterHelp);
   if (command == "config") {
     out +=
-        fmt::format("Every long option is a key of the file, but\n--{}.\nKeys only: {}.\n\n",
+        fmt::format("All long options are keys of the file, except\n--{}.\nKeys only: {}.\n\n",
                     fmt::join(cli_only_options(), ", --"), fmt::join(config_only_options(), ", "));
   }
   out += fmt::format("options:\n{}\nexamples:\n{}", options_text(command), page->examples);
-  const auto status = command == "exec" ? "CMD's own; 1 when osproxy itself failed, 2 wrong usage"
-                                        : "0 good, 1 failed, 2 wrong usage";
+  const auto status = command == "exec" ? "CMD's; 1 if osproxy itself failed, 2 wrong usage"
+                                        : "0 success, 1 failure, 2 wrong usage";
   return out + fmt::format("\nexit status: {}\n", status);
 }
 

@@ -10,9 +10,9 @@ namespace mitm::cli {
 /// reader, unless log_without_waiting() was called.
 void log_line(std::string_view line);
 
-/// From here on log_line() never waits, in this process: a thread does, which starts with the first line
-/// (no fork(2) from then on). Lines that find no room are dropped, and counted in a line of their
-/// own.
+/// From here on log_line() never waits, in this process: a thread does, which starts with the first
+/// line (no fork(2) from then on). Lines that find no room are dropped, and counted in a line of
+/// their own.
 void log_without_waiting();
 
 /// Waits until all is said, for a second at most.

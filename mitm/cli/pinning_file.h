@@ -73,8 +73,8 @@ class PinningFileThread {
 
   /// Starts the thread, if there is a file; to be called once. No fork(2) from then on.
   void start();
-  /// For PinningCache::on_change(): has the file written soon. From any thread, and as long as anybody
-  /// likes.
+  /// For PinningCache::on_change(): has the file written soon. May be called from any thread, also
+  /// when this object is gone.
   [[nodiscard]] std::function<void()> on_change() const;
 
  private:

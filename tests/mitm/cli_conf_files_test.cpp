@@ -113,7 +113,7 @@ TEST_CASE("conf: it is said exactly which options are no keys, and which keys no
     CHECK((exceptions.find(fmt::format("`--{}`", option.name)) != exceptions.npos) ==
           !option.in_config);
   }
-  CHECK(help.find("Every long option is a key of the file, but\n--config, "
+  CHECK(help.find("All long options are keys of the file, except\n--config, "
                   "--dialect, --exec-group, --into, --out-of, --mode, "
                   "--client-cert, --ca-dir, --forget.\nKeys only: filter, rules, "
                   "client-certs.\n") != help.npos);
