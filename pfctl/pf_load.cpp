@@ -152,7 +152,7 @@ struct Listing {
 /// pfctl_show_rules() returns).
 base::Result<Listing> list_main(const Machine& machine) {
   Listing listing;
-  const auto take = [&](Output& shown, std::string& text) {
+  const auto take = [&](base::Finished& shown, std::string& text) {
     text = std::move(shown.out);
     if (listing.complaint.empty()) listing.complaint = complaint(shown.err);
   };
@@ -171,12 +171,12 @@ base::Result<Listing> list_main(const Machine& machine) {
   return listing;
 }
 
-base::Result<Output> list_in_anchor(const Machine& machine, std::string_view part) {
+base::Result<base::Finished> list_in_anchor(const Machine& machine, std::string_view part) {
   return machine.run(show_command(machine.dialect, part, machine.anchor), {});
 }
 
 /// That there is no such anchor is a complaint as well, in different words.
-bool is_cut_short(const Output& listed) {
+bool is_cut_short(const base::Finished& listed) {
   const std::string said = complaint(listed.err);
   const bool no_anchor = said.find("Invalid argument") != std::string::npos ||
                          said.find("does not exist") != std::string::npos;

@@ -8,8 +8,9 @@ const char* netstat_of(Dialect dialect) {
   return dialect == Dialect::darwin ? "/usr/sbin/netstat" : "/usr/bin/netstat";
 }
 
-base::Result<Output> run_or_fail(const Machine& machine, const std::vector<std::string>& argv,
-                                 std::string_view what, std::string_view input) {
+base::Result<base::Finished> run_or_fail(const Machine& machine,
+                                         const std::vector<std::string>& argv,
+                                         std::string_view what, std::string_view input) {
   auto output = machine.run(argv, input);
   if (!output)
     return base::Error{fmt::format("cannot {}: {}", what, output.error().text),

@@ -1,16 +1,22 @@
 // A machine with pf: how its programs (pfctl, ifconfig, kldload ...) are run. Everything about pf
-// goes through a Machine's Runner, so that tests put one in its place that does not exist.
+// goes through a Machine's Runner.
 #pragma once
 
+#include <functional>
 #include <string>
 #include <string_view>
 #include <vector>
 
 #include "base/error.h"
+#include "base/subprocess.h"
 #include "pfctl/pf.h"
-#include "pfctl/run_program.h"
 
 namespace pfctl {
+
+/// argv (argv[0] is an absolute path) and what the program reads as standard input. A value, so
+/// that the steps can be tried against a machine that does not exist.
+using Runner = std::function<base::Result<base::Finished>(const std::vector<std::string>& argv,
+                                                          std::string_view input)>;
 
 /// darwin or freebsd.
 struct Machine {
@@ -25,9 +31,10 @@ Machine this_machine();
 
 /// Runs a program; a status other than 0 is an error as well ("cannot WHAT: what it complained
 /// about").
-[[nodiscard]] base::Result<Output> run_or_fail(const Machine& machine,
-                                               const std::vector<std::string>& argv,
-                                               std::string_view what, std::string_view input = {});
+[[nodiscard]] base::Result<base::Finished> run_or_fail(const Machine& machine,
+                                                       const std::vector<std::string>& argv,
+                                                       std::string_view what,
+                                                       std::string_view input = {});
 
 /// FreeBSD: pf is in the kernel; without it nothing of ours is in pf either.
 [[nodiscard]] base::Result<bool> has_pf(const Machine& machine);

@@ -7,7 +7,7 @@ Machine this_machine() {
   const Dialect dialect = native_dialect();
   return {dialect, anchor_of(dialect),
           [](const std::vector<std::string>& argv, std::string_view input) {
-            return run_program(argv, input);
+            return base::run({.arguments = argv, .input = std::string(input)});
           }};
 }
 

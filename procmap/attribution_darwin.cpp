@@ -3,18 +3,13 @@
 // processes, and where that is not allowed to us, by lsof.
 #include <algorithm>
 #include <cerrno>
-#include <csignal>
 #include <cstddef>
 
-#include <fcntl.h>
 #include <libproc.h>
-#include <poll.h>
-#include <spawn.h>
 #include <sys/proc_info.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
-#include "base/fd.h"
+#include "base/subprocess.h"
 #include "procmap/attribution.h"
 #include "procmap/bsd_attribution.h"
 #include "procmap/lsof.h"
@@ -91,51 +86,16 @@ BsdHolder holder(const BsdSocket& socket) {
   return *descriptor >= 0 ? BsdHolder{pid, *descriptor} : BsdHolder{};
 }
 
-/// What the command prints until `deadline`, when it is killed. Nothing of ours is inherited.
-std::string output_of(const char* path, char* const arguments[], Clock::time_point deadline) {
-  int ends[2];
-  if (::pipe(ends) != 0) return {};
-  base::UniqueFd out{ends[0]}, in{ends[1]};
-  posix_spawnattr_t attributes;
-  posix_spawn_file_actions_t actions;
-  ::posix_spawnattr_init(&attributes);
-  ::posix_spawnattr_setflags(&attributes, POSIX_SPAWN_CLOEXEC_DEFAULT);
-  ::posix_spawn_file_actions_init(&actions);
-  ::posix_spawn_file_actions_addopen(&actions, 0, "/dev/null", O_RDONLY, 0);
-  ::posix_spawn_file_actions_adddup2(&actions, in.get(), 1);
-  ::posix_spawn_file_actions_addopen(&actions, 2, "/dev/null", O_WRONLY, 0);
-  pid_t child = 0;
-  char* const environment[] = {nullptr};
-  const int error = ::posix_spawn(&child, path, &actions, &attributes, arguments, environment);
-  ::posix_spawn_file_actions_destroy(&actions);
-  ::posix_spawnattr_destroy(&attributes);
-  in.reset();
-  if (error != 0) return {};
-  std::string text;
-  char buffer[4096];
-  for (;;) {
-    const auto left =
-        std::chrono::duration_cast<std::chrono::milliseconds>(deadline - Clock::now());
-    pollfd ready{out.get(), POLLIN, 0};
-    const int polled = left.count() > 0 ? ::poll(&ready, 1, static_cast<int>(left.count())) : 0;
-    if (polled < 0 && errno == EINTR) continue;
-    const ssize_t n = polled > 0 ? ::read(out.get(), buffer, sizeof buffer) : 0;
-    if (n < 0 && errno == EINTR) continue;
-    if (n <= 0) break;
-    text.append(buffer, static_cast<std::size_t>(n));
-  }
-  // It has closed its output or used up its time: in either case we do not wait for it.
-  ::kill(child, SIGKILL);
-  while (::waitpid(child, nullptr, 0) < 0 && errno == EINTR) continue;
-  return text;
-}
-
 BsdHolder ask_lsof(const BsdSocket& socket, Transport transport, Clock::time_point deadline) {
-  std::string which =
+  const std::string which =
       fmt::format("-i{}:{}", transport == Transport::tcp ? "TCP" : "UDP", socket.local.port());
-  std::string program = "lsof", plain = "-nP", fields = "-FpcfPn";
-  char* const arguments[] = {program.data(), plain.data(), which.data(), fields.data(), nullptr};
-  const auto sockets_there = parse_lsof(output_of("/usr/sbin/lsof", arguments, deadline));
+  base::Program lsof;
+  lsof.arguments = {"/usr/sbin/lsof", "-nP", which, "-FpcfPn"};
+  lsof.time_limit = std::chrono::duration_cast<std::chrono::milliseconds>(deadline - Clock::now());
+  lsof.keep_partial_output = true;
+  const auto listed = base::run(lsof);
+  if (!listed) return {};
+  const auto sockets_there = parse_lsof(listed->out);
   const auto* found = find_lsof(sockets_there, socket.local, socket.remote, transport);
   return found ? BsdHolder{found->socket.last_pid, found->descriptor} : BsdHolder{};
 }

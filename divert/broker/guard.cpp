@@ -11,6 +11,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "base/subprocess.h"
 #include "base/text.h"
 #include "divert/link/heartbeats.h"
 #include "divert/process/process_handle.h"
@@ -114,7 +115,7 @@ bool watch(WatchedProcess& broker, pid_t number) {
 
 [[noreturn]] void run_guard(int pipe, const Journal& journal) {
   ::setsid();
-  restore_signals();
+  base::restore_signals();
   for (const int number : {SIGINT, SIGTERM, SIGHUP, SIGPIPE, SIGTSTP}) ::signal(number, SIG_IGN);
   arrange_descriptors(pipe);
   WatchedProcess broker{journal.broker.pid};

@@ -13,6 +13,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "divert/process/privilege.h"
 #include "divert/worker/listeners.h"
 
 namespace divert {

@@ -8,7 +8,8 @@
 #include <fmt/format.h>
 #include <unistd.h>
 
-#include "divert/process/signals.h"
+#include "base/signals_blocked.h"
+#include "base/subprocess.h"
 
 namespace divert {
 namespace {
@@ -51,9 +52,9 @@ void close_all_but(int one, int other) {
   if (n != 1) ::_exit(127);
   if (command.descriptors) ::setrlimit(RLIMIT_NOFILE, &*command.descriptors);
   set_environment(command);
-  if (const auto became = become(command.user, command.cgroup.gid); !became)
+  if (const auto became = base::become(command.user, command.cgroup.gid); !became)
     give_up(became.error().os_code);
-  restore_signals();
+  base::restore_signals();
   std::vector<char*> argv;
   for (const auto& word : command.argv) argv.push_back(const_cast<char*>(word.c_str()));
   argv.push_back(nullptr);
@@ -69,7 +70,7 @@ base::Result<HeldCommand> HeldCommand::start(const Command& command) {
   if (!gate) return gate.error();
   auto report = base::make_pipe(base::Blocking::yes);
   if (!report) return report.error();
-  const AllSignalsBlocked across_fork;
+  const base::SignalsBlocked across_fork;
   const pid_t pid = ::fork();
   if (pid < 0) return base::os_error("cannot start a process", errno);
   if (pid == 0) {

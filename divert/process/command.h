@@ -14,7 +14,7 @@
 
 #include "base/error.h"
 #include "base/fd.h"
-#include "divert/process/privilege.h"
+#include "base/user.h"
 
 namespace divert {
 
@@ -44,7 +44,7 @@ bool remove_cgroup(const std::string& name);
 
 struct Command {
   std::vector<std::string> argv;
-  User user;
+  base::User user;
   std::vector<std::pair<std::string, std::string>> environment;  ///< added to ours
   Cgroup cgroup;
   bool stdout_to_stderr = false;  ///< standard output is not the command's

@@ -8,7 +8,6 @@
 #include <sstream>
 
 #include <grp.h>
-#include <pwd.h>
 #include <unistd.h>
 
 #include "base/fd.h"
@@ -20,10 +19,6 @@ namespace {
 constexpr gid_t kLastGroup = 0xFFFF'FFFE;
 constexpr gid_t kFirstCaptureGroup = kUsualExemptGroup + 256;
 constexpr std::size_t kTries = 64;
-
-User from_entry(const passwd& entry) {
-  return {entry.pw_uid, entry.pw_gid, entry.pw_name, entry.pw_dir, entry.pw_shell};
-}
 
 /// Linux has the file; elsewhere every number exists.
 std::vector<GroupRange> existing_groups() {
@@ -52,16 +47,9 @@ bool in_subgid(gid_t gid) {
 
 }  // namespace
 
-base::Result<User> user_named(const std::string& name) {
-  errno = 0;
-  const passwd* entry = ::getpwnam(name.c_str());
-  if (!entry) return base::failure("there is no user '{}' on this machine", name);
-  return from_entry(*entry);
-}
-
-base::Result<User> invoking_user() {
+base::Result<base::User> invoking_user() {
   if (const char* name = std::getenv("DOAS_USER"); name && !std::getenv("SUDO_UID"))
-    return user_named(name);
+    return base::user_named(name);
   uid_t uid = ::getuid();
   if (const char* text = std::getenv("SUDO_UID"); text && uid == 0) {
     const std::string_view digits = text;
@@ -71,20 +59,11 @@ base::Result<User> invoking_user() {
                            digits);
     }
   }
-  const passwd* entry = ::getpwuid(uid);
-  if (!entry) return base::failure("user number {} has no entry in the password database", uid);
-  return from_entry(*entry);
+  return base::user_numbered(uid);
 }
 
-base::Result<> become(const User& user, std::optional<gid_t> group) {
-  const gid_t gid = group.value_or(user.gid);
-  if (!join_groups(user, gid) || !set_ids(user.uid, gid))
-    return base::os_error("cannot become user " + user.name, errno);
-  return {};
-}
-
-base::Result<> become_worker(const User& user, gid_t gid) {
-  if (!leave_groups(gid) || !set_ids(user.uid, gid))
+base::Result<> become_worker(const base::User& user, gid_t gid) {
+  if (!base::leave_groups(gid) || !base::set_ids(user.uid, gid))
     return base::os_error("cannot become user " + user.name, errno);
   if (seal()) return {};
   const int code = errno;
@@ -95,13 +74,6 @@ base::Result<> become_worker(const User& user, gid_t gid) {
                   "osproxy without that, or trace the broker alone",
                   who),
       code};
-}
-
-std::vector<gid_t> group_list(gid_t effective, std::vector<gid_t> others, std::size_t most) {
-  std::erase(others, effective);
-  others.insert(others.begin(), effective);
-  others.resize(std::min(others.size(), std::max(most, std::size_t{1})));
-  return others;
 }
 
 std::string group_number_in_use(gid_t gid) {

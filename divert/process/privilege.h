@@ -1,4 +1,4 @@
-// Who typed the command, and becoming that user for good.
+// The user who typed the command, the rights of the worker, and group numbers of our own.
 #pragma once
 
 #include <optional>
@@ -9,30 +9,17 @@
 #include <sys/types.h>
 
 #include "base/error.h"
+#include "base/user.h"
 
 namespace divert {
 
-/// A user of this machine, as the password database has it.
-struct User {
-  uid_t uid = 0;
-  gid_t gid = 0;  ///< primary group
-  std::string name;
-  std::string home;
-  std::string shell;
-};
-
 /// The user who typed sudo or doas (SUDO_UID, DOAS_USER), else the real user. Only meaningful for
 /// root.
-[[nodiscard]] base::Result<User> invoking_user();
-[[nodiscard]] base::Result<User> user_named(const std::string& name);
-
-/// Becomes `user` for good, with its supplementary groups. `group`: with that one as real and
-/// effective group instead of its own. On failure the process must end.
-[[nodiscard]] base::Result<> become(const User& user, std::optional<gid_t> group = std::nullopt);
+[[nodiscard]] base::Result<base::User> invoking_user();
 
 /// Becomes `user` for good with `gid` as its only group, not dumpable, without the right to gain
 /// privileges.
-[[nodiscard]] base::Result<> become_worker(const User& user, gid_t gid);
+[[nodiscard]] base::Result<> become_worker(const base::User& user, gid_t gid);
 
 /// The first number tried: above what useradd and container ranges hand out by default, below 2^31.
 inline constexpr gid_t kUsualExemptGroup = 1'869'837'176;
@@ -71,19 +58,8 @@ std::string group_number_in_use(gid_t gid);
 /// be seen.
 [[nodiscard]] std::vector<pid_t> processes_with_group(gid_t gid);
 
-/// The list for setgroups(2): `effective` first, and once, then the others, `most` of all at most.
-[[nodiscard]] std::vector<gid_t> group_list(gid_t effective, std::vector<gid_t> others,
-                                            std::size_t most);
-
 // Each system's own part of the above; false: errno says why.
 
-/// The user's supplementary groups, where needed with `group` as the first, which is the effective
-/// one.
-[[nodiscard]] bool join_groups(const User& user, gid_t group);
-/// No group but `group`, if any.
-[[nodiscard]] bool leave_groups(gid_t group);
-/// Real, effective and saved ids of the calling process, for good.
-[[nodiscard]] bool set_ids(uid_t uid, gid_t gid);
 /// Nobody may debug this process or read its memory, and it gains no rights by executing something,
 /// where the system can promise that. EBUSY: somebody does already, see tracer().
 [[nodiscard]] bool seal();

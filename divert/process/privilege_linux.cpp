@@ -5,7 +5,6 @@
 #include <fstream>
 #include <sstream>
 
-#include <grp.h>
 #include <sys/prctl.h>
 #include <unistd.h>
 
@@ -36,18 +35,6 @@ bool process_has_group(const std::filesystem::path& process, gid_t gid) {
 }
 
 }  // namespace
-
-bool join_groups(const User& user, gid_t /*group*/) {
-  return ::initgroups(user.name.c_str(), user.gid) == 0;
-}
-
-bool leave_groups(gid_t /*group*/) {
-  return ::setgroups(0, nullptr) == 0;
-}
-
-bool set_ids(uid_t uid, gid_t gid) {
-  return ::setresgid(gid, gid, gid) == 0 && ::setresuid(uid, uid, uid) == 0;
-}
 
 bool seal() {
   return ::prctl(PR_SET_DUMPABLE, 0) == 0 && ::prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0;

@@ -12,8 +12,8 @@
 namespace divert {
 
 /// One at a time in a process. Once it is destroyed they have no effect at all: the process is
-/// about to end. A child keeps the handlers: restore_signals() there, and keep signals blocked from
-/// fork(2) until then.
+/// about to end. A child keeps the handlers: base::restore_signals() there, and keep signals blocked
+/// (base::SignalsBlocked) from fork(2) until then.
 class Signals {
  public:
   [[nodiscard]] static base::Result<Signals> watch(std::span<const int> numbers);
@@ -34,21 +34,5 @@ class Signals {
   base::Pipe bell_;
   std::vector<int> numbers_;
 };
-
-/// All signals wait while it lives: across fork(2), so that none is handled in a child by our
-/// handlers.
-class AllSignalsBlocked {
- public:
-  AllSignalsBlocked();
-  ~AllSignalsBlocked();
-  AllSignalsBlocked(const AllSignalsBlocked&) = delete;
-  AllSignalsBlocked& operator=(const AllSignalsBlocked&) = delete;
-
- private:
-  sigset_t before_;
-};
-
-/// As a program expects them that has just been started: default effects, none blocked.
-void restore_signals();
 
 }  // namespace divert

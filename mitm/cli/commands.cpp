@@ -81,7 +81,7 @@ Result<int> show_stores(Result<std::vector<trust::StoreStatus>> stores) {
 /// `ca` with its directory and the person whose stores are meant.
 class CaCommand {
  public:
-  CaCommand(std::string directory, trust::StoreUser user)
+  CaCommand(std::string directory, base::User user)
       : directory_(std::move(directory)), user_(std::move(user)) {}
 
   Result<int> create() const {
@@ -119,7 +119,7 @@ class CaCommand {
   [[nodiscard]] std::string root_path() const { return directory_ + "/root-ca.pem"; }
 
   std::string directory_;
-  trust::StoreUser user_;
+  base::User user_;
 };
 
 }  // namespace
@@ -154,8 +154,7 @@ Result<int> ca_command(const Invocation& invocation) {
   }
   const auto user = divert::invoking_user();
   if (!user) return user.error();
-  const CaCommand command{options->value("ca-dir", tls::kStateDirectory),
-                          {user->uid, user->gid, user->name, user->home}};
+  const CaCommand command{options->value("ca-dir", tls::kStateDirectory), *user};
   if (verb == "create") return command.create();
   if (verb == "show") return command.show();
   if (verb == "export") return command.print_pem();
@@ -169,7 +168,7 @@ Result<int> config_command(const Invocation& invocation) {
   const auto user = divert::invoking_user();
   if (!user) return user.error();
   if (::geteuid() == 0 && user->uid != 0) {
-    if (const auto became = divert::become(*user); !became) return became.error();
+    if (const auto became = base::become(*user); !became) return became.error();
   }
   const auto options = effective_options(invocation, user->home);
   if (!options) return options.error();

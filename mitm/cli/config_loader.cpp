@@ -103,17 +103,17 @@ bool same_file(const base::UniqueFd& a, const base::UniqueFd& b) {
 }
 
 /// A user without a home that can be written (a service) has no list; learning goes on without it.
-base::UniqueFd pinning_file(const RunSettings& settings, const divert::User& user) {
+base::UniqueFd pinning_file(const RunSettings& settings, const base::User& user) {
   if (settings.passthrough_ttl == 0) return {};
   auto file = create_pinning_file(pinning_directory(user.home), ::getppid());
   return file ? std::move(*file) : base::UniqueFd{};
 }
 
 /// What is done as the user: the whole answer, or what is wrong.
-using Task = base::Result<nlohmann::json> (*)(const Invocation& invocation,
-                                              const divert::User& user, Files& files);
+using Task = base::Result<nlohmann::json> (*)(const Invocation& invocation, const base::User& user,
+                                              Files& files);
 
-base::Result<nlohmann::json> options_only(const Invocation& invocation, const divert::User& user,
+base::Result<nlohmann::json> options_only(const Invocation& invocation, const base::User& user,
                                           Files& /*files*/) {
   return effective_options(invocation, user.home);
 }
@@ -124,7 +124,7 @@ std::string search_path() {
   return path ? path : "";
 }
 
-base::Result<nlohmann::json> filter_only(const Invocation& invocation, const divert::User& user,
+base::Result<nlohmann::json> filter_only(const Invocation& invocation, const base::User& user,
                                          Files& /*files*/) {
   const auto effective = effective_options(invocation, user.home);
   if (!effective) return effective.error();
@@ -149,7 +149,7 @@ std::string note_on(const nlohmann::json& effective, const Invocation& invocatio
       filter.substr(0, 80));
 }
 
-base::Result<nlohmann::json> everything(const Invocation& invocation, const divert::User& user,
+base::Result<nlohmann::json> everything(const Invocation& invocation, const base::User& user,
                                         Files& files) {
   const auto effective = effective_options(invocation, user.home);
   if (!effective) return effective.error();
@@ -213,9 +213,9 @@ nlohmann::json reply_of(const base::Result<nlohmann::json>& answer) {
 }
 
 [[noreturn]] void run_reader(int socket, Task task, const Invocation& invocation,
-                             const divert::User& user) {
+                             const base::User& user) {
   Files files;
-  const auto became = divert::become(user);
+  const auto became = base::become(user);
   const auto reply = reply_of(became ? task(invocation, user, files)
                                      : base::Result<nlohmann::json>{became.error()});
   send_files(socket, files);
@@ -300,7 +300,7 @@ base::UniqueFd close_all_but(base::UniqueFd fd) {
   return base::UniqueFd{kFirst};
 }
 
-base::Result<nlohmann::json> ask(Task task, const Invocation& invocation, const divert::User& user,
+base::Result<nlohmann::json> ask(Task task, const Invocation& invocation, const base::User& user,
                                  Files& files, Inherited inherited) {
   int ends[2];
   if (::socketpair(AF_UNIX, SOCK_STREAM, 0, ends) != 0)
@@ -325,12 +325,12 @@ base::Result<nlohmann::json> ask(Task task, const Invocation& invocation, const 
 
 }  // namespace
 
-base::Result<nlohmann::json> read_options(const Invocation& invocation, const divert::User& user) {
+base::Result<nlohmann::json> read_options(const Invocation& invocation, const base::User& user) {
   Files none;
   return ask(options_only, invocation, user, none, Inherited::kept);
 }
 
-base::Result<Chosen> read_filter(const Invocation& invocation, const divert::User& user) {
+base::Result<Chosen> read_filter(const Invocation& invocation, const base::User& user) {
   Files none;
   const auto answer = ask(filter_only, invocation, user, none, Inherited::kept);
   if (!answer) return answer.error();
@@ -352,7 +352,7 @@ base::Result<> check_files(const RunSettings& settings) {
   return {};
 }
 
-base::Result<Prepared> prepare(const Invocation& invocation, const divert::User& user) {
+base::Result<Prepared> prepare(const Invocation& invocation, const base::User& user) {
   Files files;
   const auto answer = ask(everything, invocation, user, files, Inherited::closed);
   if (!answer) return answer.error();

@@ -43,15 +43,14 @@ struct Chosen {
 /// files and ends. Root never opens a path of the user's and never parses what the user wrote.
 /// Closes all descriptors beyond standard error but those that are returned: what is inherited must
 /// not reach CMD or the worker.
-[[nodiscard]] base::Result<Prepared> prepare(const Invocation& invocation,
-                                             const divert::User& user);
+[[nodiscard]] base::Result<Prepared> prepare(const Invocation& invocation, const base::User& user);
 
 /// The same, for a first look before any file is opened or made.
 [[nodiscard]] base::Result<Chosen> read_filter(const Invocation& invocation,
-                                               const divert::User& user);
+                                               const base::User& user);
 
 /// The same for a command that needs its options only: effective_options() as `user` sees them.
 [[nodiscard]] base::Result<nlohmann::json> read_options(const Invocation& invocation,
-                                                        const divert::User& user);
+                                                        const base::User& user);
 
 }  // namespace mitm::cli

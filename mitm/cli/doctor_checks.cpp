@@ -100,8 +100,7 @@ void check_trust(const RunSettings& settings, Findings& findings) {
                            "the first run makes one", false));
     return;
   }
-  for (const auto& store :
-       trust::trust_status(root, {user->uid, user->gid, user->name, user->home})) {
+  for (const auto& store : trust::trust_status(root, *user)) {
     const std::string check = "CA";
     if (store.state == trust::StoreStatus::State::trusted) {
       findings.push_back(good(check, "trusted by " + store.store));

@@ -30,22 +30,18 @@ using base::Result;
 
 constexpr const char* kWaitFor = "--wait-for starts all the same and waits for it";
 
-divert::User worker_user(const divert::User& typed_by) {
+base::User worker_user(const base::User& typed_by) {
   if (typed_by.uid != 0) return typed_by;
-  const auto nobody = divert::user_named("nobody");
-  return nobody ? *nobody : divert::User{65534, 65534, "nobody", "/", ""};
+  const auto nobody = base::user_named("nobody");
+  return nobody ? *nobody : base::User{65534, 65534, "nobody", "/", ""};
 }
 
 std::string root_certificate_path(const RunSettings& settings) {
   return settings.ca_dir + "/root-ca.pem";
 }
 
-trust::StoreUser store_user(const divert::User& user) {
-  return {user.uid, user.gid, user.name, user.home};
-}
-
-bool is_trusted(const std::string& ca_dir, const divert::User& user) {
-  const auto stores = trust::trust_status(ca_dir + "/root-ca.pem", store_user(user));
+bool is_trusted(const std::string& ca_dir, const base::User& user) {
+  const auto stores = trust::trust_status(ca_dir + "/root-ca.pem", user);
   return std::ranges::any_of(
       stores, [](const auto& store) { return store.state == trust::StoreStatus::State::trusted; });
 }
@@ -80,7 +76,7 @@ Result<> check_filter(const Invocation& invocation, const Chosen& chosen) {
 }
 
 /// What `run` refuses before anything is opened, made or changed. Whether a trust store has the CA.
-Result<bool> check_run(const Invocation& invocation, const divert::User& user) {
+Result<bool> check_run(const Invocation& invocation, const base::User& user) {
   const auto chosen = read_filter(invocation, user);
   if (!chosen) return chosen.error();
   if (const auto good = check_filter(invocation, *chosen); !good) return good.error();
@@ -132,7 +128,7 @@ std::string conntrack_text() {
 class Run {
  public:
   /// `ca_trusted`: a trust store has our CA.
-  Run(const Invocation& invocation, Prepared prepared, divert::User user, bool ca_trusted)
+  Run(const Invocation& invocation, Prepared prepared, base::User user, bool ca_trusted)
       : invocation_(invocation),
         prepared_(std::move(prepared)),
         user_(std::move(user)),
@@ -256,8 +252,8 @@ class Run {
     journal_.broker = divert::process_id_of(::getpid());
     journal_.worker = setup_.worker;
     if (!is_exec()) return {};
-    auto bundle = trust::write_combined_bundle(settings().ca_dir, root_certificate_path(settings()),
-                                               store_user(user_));
+    auto bundle =
+        trust::write_combined_bundle(settings().ca_dir, root_certificate_path(settings()), user_);
     if (!bundle) return bundle.error();
     auto cgroup = divert::make_cgroup(::getpid(), exempt_gid_);
     if (!cgroup) return cgroup.error();
@@ -290,7 +286,7 @@ class Run {
 
   const Invocation& invocation_;
   Prepared prepared_;
-  divert::User user_;
+  base::User user_;
   bool ca_trusted_;
   rlimit descriptors_;  ///< as it was
   divert::BrokerSetup setup_;

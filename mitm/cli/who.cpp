@@ -54,12 +54,12 @@ std::string resolve(const std::string& host) {
 
 /// The addresses of `host`, found out by a process that has become `user`. Blocks as long as name
 /// services do.
-std::vector<base::Address> addresses_of(const std::string& host, const divert::User& user) {
+std::vector<base::Address> addresses_of(const std::string& host, const base::User& user) {
   auto pipe = base::make_pipe(base::Blocking::yes);
   const pid_t child = pipe ? ::fork() : -1;
   if (child == 0) {
     const bool is_other = ::geteuid() == 0 && user.uid != 0;
-    if (!is_other || divert::become(user))
+    if (!is_other || base::become(user))
       (void)base::write_all(pipe->in.get(), resolve(host)).has_value();
     ::_exit(0);
   }
@@ -140,7 +140,7 @@ Result<Rows> at_host(const Rows& rows, const HostPort& what,
 
 /// A port, an address, both, a host with or without a port, or a FILTER, in this order. A number
 /// that is no port of any socket is a process.
-Result<Rows> chosen(const Rows& rows, const std::string& word, const divert::User& user) {
+Result<Rows> chosen(const Rows& rows, const std::string& word, const base::User& user) {
   const auto end = procmap::parse_socket_end(word);
   if (end) {
     auto found = at_ends(rows, {*end});

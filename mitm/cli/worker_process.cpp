@@ -12,6 +12,7 @@
 #include <signal.h>
 #include <unistd.h>
 
+#include "base/subprocess.h"
 #include "base/text.h"
 #include "divert/link/wire.h"
 #include "divert/process/confine.h"
@@ -35,7 +36,7 @@ using divert::Worker;
 constexpr auto kRenewCheck = std::chrono::hours{1};
 
 void ignore_signals() {
-  divert::restore_signals();
+  base::restore_signals();
   for (const int number :
        {SIGINT, SIGTERM, SIGHUP, SIGQUIT, SIGTSTP, SIGTTOU, SIGPIPE, SIGUSR1, SIGUSR2}) {
     ::signal(number, SIG_IGN);

@@ -64,10 +64,10 @@ std::string certificates_in(std::string_view text) {
 
 /// The caller's own bundle, when he has one and may read it, else the system's roots. Root opens no
 /// path that the environment names: it could be a file of another user's, a pipe, a device.
-base::Result<std::string> base_roots(const std::string& ours, const StoreUser& caller) {
+base::Result<std::string> base_roots(const std::string& ours, const base::User& caller) {
   const char* chosen = std::getenv("SSL_CERT_FILE");
   if (chosen == nullptr || chosen == ours) return system_roots();
-  auto own = run_as(caller, [chosen] {
+  auto own = base::run_as(caller, [chosen] {
     const auto text = base::read_file(chosen, kBundleLimit);
     return text ? certificates_in(*text) : std::string();
   });
@@ -173,13 +173,13 @@ std::string roots_of_variables(const std::string& directory) {
 
 base::Result<std::string> write_combined_bundle(const std::string& directory,
                                                 const std::string& root_pem_path,
-                                                const StoreUser& caller) {
+                                                const base::User& caller) {
   const auto root = read_root(root_pem_path);
   if (!root) return root.error();
   const std::string path = bundle_path(directory);
   const auto roots = base_roots(path, caller);
   if (!roots) return roots.error();
-  const auto others = run_as(caller, [&] { return roots_of_variables(directory); });
+  const auto others = base::run_as(caller, [&] { return roots_of_variables(directory); });
   if (!others) return others.error();
   std::string bundle = certificates_in(*roots);
   const auto known = certificates_as_der(bundle);

@@ -4,138 +4,33 @@
 #include "mitm/trust/program.h"
 
 #include <array>
-#include <cerrno>
-#include <csignal>
 
-#include <fcntl.h>
-#include <grp.h>
-#include <poll.h>
-#include <pwd.h>
 #include <sys/stat.h>
-#include <sys/wait.h>
-#include <unistd.h>
 
-#include "base/fd.h"
 #include "base/text.h"
 
 namespace mitm::trust {
 namespace {
 
-using Clock = std::chrono::steady_clock;
-
-constexpr std::size_t kInputLimit = 32 << 10;  ///< fits a pipe: written before the child is there
-constexpr std::size_t kOutputLimit = 1 << 20;
+constexpr std::size_t kOutputLimit = 16 << 20;
 constexpr const char* kPath = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 constexpr std::array kDirectories = {"/usr/local/sbin", "/usr/local/bin", "/usr/sbin",
                                      "/usr/bin",        "/sbin",          "/bin"};
 
-/// In the child. Supplementary groups go first, the user id last: after it the others could not be
-/// changed.
-bool become(const StoreUser& user) {
-  if (::geteuid() == user.uid) return true;
-  const gid_t group = user.gid;
-  return ::setgroups(1, &group) == 0 && ::setgid(user.gid) == 0 && ::setuid(user.uid) == 0;
-}
-
-/// In the child: no terminal to ask for a password on, no directory kept busy, signals as in a new
-/// login.
-bool settle(const StoreUser& user, int input, int output) {
-  ::setsid();
-  sigset_t none;
-  sigemptyset(&none);
-  ::sigprocmask(SIG_SETMASK, &none, nullptr);
-  for (const int number : {SIGPIPE, SIGINT, SIGTERM, SIGHUP, SIGCHLD}) ::signal(number, SIG_DFL);
-  ::umask(022);
-  return become(user) && ::chdir("/") == 0 && ::dup2(input, 0) == 0 && ::dup2(output, 1) == 1 &&
-         ::dup2(output, 2) == 2;
-}
-
-std::vector<char*> pointers(std::vector<std::string>& texts) {
-  std::vector<char*> list;
-  for (std::string& text : texts) list.push_back(text.data());
-  list.push_back(nullptr);
-  return list;
-}
-
-/// False when the deadline came first.
-bool read_until_end(int fd, Clock::time_point deadline, std::string& output) {
-  char block[4096];
-  for (;;) {
-    const auto left = std::chrono::ceil<std::chrono::milliseconds>(deadline - Clock::now()).count();
-    if (left <= 0) return false;
-    pollfd ready{fd, POLLIN, 0};
-    const int count = ::poll(&ready, 1, static_cast<int>(left));
-    if (count < 0 && errno != EINTR) return true;
-    if (count <= 0) continue;
-    const ssize_t size = ::read(fd, block, sizeof block);
-    if (size == 0 || (size < 0 && errno != EINTR)) return true;
-    if (size > 0 && output.size() < kOutputLimit)
-      output.append(block, static_cast<std::size_t>(size));
-  }
-}
-
-int wait_for(pid_t child) {
-  int status = 0;
-  while (::waitpid(child, &status, 0) < 0 && errno == EINTR) {
-  }
-  return WIFSIGNALED(status) ? 128 + WTERMSIG(status) : WEXITSTATUS(status);
-}
-
-/// `body` runs in a child with stdin, stdout and stderr in place; it does not return.
-template <class Body>
-base::Result<Finished> run_child(const StoreUser& user, std::string_view input,
-                                 std::chrono::seconds limit, std::string_view name, Body body) {
-  auto to_child = base::make_pipe(base::Blocking::yes);
-  auto from_child = base::make_pipe(base::Blocking::yes);
-  if (!to_child) return to_child.error();
-  if (!from_child) return from_child.error();
-  if (input.size() > kInputLimit)
-    return base::failure("{}: more than {} bytes of input", name, kInputLimit);
-  if (auto fed = base::write_all(to_child->in.get(), input); !fed) return fed.error();
-  to_child->in.reset();
-  const pid_t child = ::fork();
-  if (child < 0) return base::os_error(fmt::format("cannot run {}", name), errno);
-  if (child == 0) {
-    if (settle(user, to_child->out.get(), from_child->in.get())) body();
-    ::_exit(127);
-  }
-  from_child->in.reset();
-  Finished finished;
-  const bool ended = read_until_end(from_child->out.get(), Clock::now() + limit, finished.output);
-  if (!ended) ::kill(-child, SIGKILL);
-  if (!ended) ::kill(child, SIGKILL);  // before its setsid it has no group of its own
-  finished.status = wait_for(child);
-  if (!ended) return base::failure("{} did not end within {} seconds", name, limit.count());
-  return finished;
-}
-
 }  // namespace
 
-base::Result<Finished> run(const Program& program, const StoreUser& user) {
-  std::vector<std::string> arguments = program.arguments;
-  std::vector<std::string> environment = {fmt::format("PATH={}", kPath), "LANG=C", "LC_ALL=C",
-                                          fmt::format("HOME={}", user.home),
-                                          fmt::format("USER={}", user.name)};
-  const std::vector<char*> argv = pointers(arguments);
-  const std::vector<char*> envp = pointers(environment);
-  auto finished = run_child(user, program.input, program.limit, arguments.front(),
-                            [&] { ::execve(argv[0], argv.data(), envp.data()); });
-  if (finished && finished->status == 127 && finished->output.empty()) {
-    return base::failure("cannot run {} as user {}", arguments.front(), user.uid);
-  }
-  return finished;
-}
-
-base::Result<std::string> run_as(const StoreUser& user, const std::function<std::string()>& body) {
-  if (::geteuid() == user.uid) return body();
-  auto finished = run_child(user, {}, std::chrono::seconds{20}, "a look into " + user.home, [&] {
-    const bool written = base::write_all(1, body()).has_value();
-    ::_exit(written ? 0 : 1);
-  });
-  if (!finished) return finished.error();
-  if (finished->status != 0)
-    return base::failure("cannot look into {} as user {}", user.home, user.uid);
-  return std::move(finished->output);
+base::Result<base::Finished> run_tool(std::vector<std::string> arguments, const base::User& user,
+                                      std::string input, std::chrono::seconds limit) {
+  base::Program program;
+  program.arguments = std::move(arguments);
+  program.input = std::move(input);
+  program.environment = {fmt::format("PATH={}", kPath), "LANG=C", "LC_ALL=C",
+                         fmt::format("HOME={}", user.home), fmt::format("USER={}", user.name)};
+  program.time_limit = limit;
+  program.output_limit = kOutputLimit;
+  program.user = user;
+  program.merge_errors = true;
+  return base::run(program);
 }
 
 std::string find_program(std::string_view name) {
@@ -159,21 +54,14 @@ std::string install_command(const PackageNames& names) {
   return fmt::format("install the package {}", names.debian);
 }
 
-base::Error program_error(std::string_view name, const Finished& finished) {
-  std::string_view output = finished.output;
+base::Error program_error(std::string_view name, const base::Finished& finished) {
+  std::string_view output = finished.out;
   while (!output.empty() && (output.back() == '\n' || output.back() == ' '))
     output.remove_suffix(1);
   output.remove_prefix(output.find_last_of('\n') == output.npos ? 0
                                                                 : output.find_last_of('\n') + 1);
   if (output.empty()) return base::failure("{} failed (exit {})", name, finished.status);
   return base::failure("{} failed (exit {}): {}", name, finished.status, base::printable(output));
-}
-
-StoreUser nobody_else() {
-  // root's home is not /root everywhere, and security(1) looks for a user's settings in it.
-  const passwd* entry = ::getpwuid(::geteuid());
-  if (entry == nullptr) return {::geteuid(), ::getegid(), "", "/"};
-  return {::geteuid(), ::getegid(), entry->pw_name, entry->pw_dir};
 }
 
 }  // namespace mitm::trust

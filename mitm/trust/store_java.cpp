@@ -66,12 +66,12 @@ std::vector<std::string> java_homes() {
   return homes;
 }
 
-base::Result<Finished> run_keytool(const JavaStore& store, const std::string& file,
-                                   std::vector<std::string> arguments) {
+base::Result<base::Finished> run_keytool(const JavaStore& store, const std::string& file,
+                                         std::vector<std::string> arguments) {
   arguments.insert(arguments.begin(), store.keytool);
   arguments.insert(arguments.end(),
                    {"-J-Duser.language=en", "-keystore", file, "-storepass", "changeit"});
-  return run({std::move(arguments), {}}, nobody_else());
+  return run_tool(std::move(arguments), base::current_user());
 }
 
 base::Result<> replace_keeping_mode(const std::string& path, std::string_view bytes) {
@@ -137,14 +137,14 @@ class JavaTrust final : public TrustStore {
     const auto listed = run_keytool(store_, store_.cacerts, {"-list", "-rfc"});
     if (!listed) return listed.error();
     if (listed->status != 0) return program_error("keytool", *listed);
-    return root.is_in_pem(listed->output);
+    return root.is_in_pem(listed->out);
   }
 
   base::Result<bool> has_alias(const char* alias) const {
     const auto listed = run_keytool(store_, store_.cacerts, {"-list", "-alias", alias});
     if (!listed) return listed.error();
     if (listed->status == 0) return true;
-    if (listed->output.find("does not exist") != std::string::npos) return false;
+    if (listed->out.find("does not exist") != std::string::npos) return false;
     return program_error("keytool", *listed);
   }
 

@@ -31,13 +31,13 @@ constexpr std::array kRefused = {"was canceled by the user", "User canceled the 
 constexpr std::array kNoSetting = {"could not be found", "No Trust Settings were found"};
 
 template <std::size_t N>
-bool says(const Finished& finished, const std::array<const char*, N>& phrases) {
+bool says(const base::Finished& finished, const std::array<const char*, N>& phrases) {
   return std::any_of(phrases.begin(), phrases.end(), [&](const char* phrase) {
-    return finished.output.find(phrase) != std::string::npos;
+    return finished.out.find(phrase) != std::string::npos;
   });
 }
 
-base::Error explained(std::string_view verb, const Finished& finished) {
+base::Error explained(std::string_view verb, const base::Finished& finished) {
   const base::Error error = program_error(fmt::format("security {}", verb), finished);
   constexpr const char* kWindow = "macOS asks for an administrator's password in a window";
   if (says(finished, kRefused)) {
@@ -164,7 +164,7 @@ class KeychainStore final : public TrustStore {
     if (!listed) return listed.error();
     if (listed->status != 0 && !says(*listed, kNoSetting))
       return explained("find-certificate", *listed);
-    std::vector<std::string> all = certificates_as_der(listed->output);
+    std::vector<std::string> all = certificates_as_der(listed->out);
     std::erase_if(all, [](const std::string& der) { return !bears_our_name(der); });
     return all;
   }
@@ -188,11 +188,12 @@ class KeychainStore final : public TrustStore {
     return {};
   }
 
-  base::Result<Finished> security(const char* verb, std::vector<std::string> arguments) const {
+  base::Result<base::Finished> security(const char* verb,
+                                        std::vector<std::string> arguments) const {
     if (security_.empty())
       return base::failure("the program security is missing, which is part of macOS");
     arguments.insert(arguments.begin(), {security_, verb});
-    return run({std::move(arguments), {}, kTimeForPassword}, nobody_else());
+    return run_tool(std::move(arguments), base::current_user(), {}, kTimeForPassword);
   }
 
   std::string security_;

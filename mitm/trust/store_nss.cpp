@@ -13,12 +13,15 @@ constexpr PackageNames kPackages{"libnss3-tools",     "nss-tools", "nss",
                                  "mozilla-nss-tools", "nss",       "nss"};
 constexpr int kMostDeleted = 16;  ///< roots of one subject share a nickname, and go one at a time
 
+constexpr std::size_t kMostDatabases = 4000;
+
 /// One path a line, of each directory that holds a database. Runs with the user's ids.
 std::string find_databases(const std::string& home) {
   std::vector<std::string> found;
   std::error_code error;
   const auto keep = [&](const fs::path& directory) {
-    if (fs::exists(directory / "cert9.db", error)) found.push_back(directory.string());
+    if (found.size() < kMostDatabases && fs::exists(directory / "cert9.db", error))
+      found.push_back(directory.string());
   };
   for (const char* chromium : {".pki/nssdb", "snap/chromium/current/.pki/nssdb"})
     keep(fs::path(home) / chromium);
@@ -52,7 +55,7 @@ std::optional<std::string> flags_of_ours(std::string_view table) {
 
 class NssStore final : public TrustStore {
  public:
-  NssStore(std::string directory, StoreUser user)
+  NssStore(std::string directory, base::User user)
       : directory_(std::move(directory)),
         user_(std::move(user)),
         certutil_(find_program("certutil")) {}
@@ -107,25 +110,24 @@ class NssStore final : public TrustStore {
       return base::failure("certutil is missing: {}", install_command(kPackages));
     arguments.insert(arguments.begin(), certutil_);
     arguments.insert(arguments.end(), {"-d", "sql:" + directory_});
-    auto finished = run({std::move(arguments), std::move(input)}, user_);
+    auto finished = run_tool(std::move(arguments), user_, std::move(input));
     if (!finished) return finished.error();
     if (finished->status != 0) return program_error("certutil", *finished);
-    return std::move(finished->output);
+    return std::move(finished->out);
   }
 
   std::string directory_;
-  StoreUser user_;
+  base::User user_;
   std::string certutil_;
 };
 
 }  // namespace
 
-TrustStores nss_stores(const StoreUser& user) {
+TrustStores nss_stores(const base::User& user) {
   TrustStores stores;
   if (user.home.empty()) return stores;
-  const auto lines = run_as(user, [&] { return find_databases(user.home); });
+  const auto lines = base::run_as(user, [&] { return find_databases(user.home); });
   std::string_view rest = lines ? std::string_view(*lines) : std::string_view();
-  // What is not a whole line was cut: there were too many.
   for (auto end = rest.find('\n'); end != rest.npos; end = rest.find('\n')) {
     stores.push_back(std::make_unique<NssStore>(std::string(rest.substr(0, end)), user));
     rest.remove_prefix(end + 1);

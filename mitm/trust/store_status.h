@@ -1,17 +1,9 @@
-// Whose trust stores are meant, and what one of them says.
+// What a trust store says.
 #pragma once
 
 #include <string>
 
 namespace mitm::trust {
-
-/// The person whose browsers and files are meant: who typed sudo.
-struct StoreUser {
-  unsigned uid = 0;
-  unsigned gid = 0;
-  std::string name;
-  std::string home;
-};
 
 struct StoreStatus {
   enum class State { trusted, absent, unavailable } state = State::absent;

@@ -168,9 +168,9 @@ class SystemStore final : public TrustStore {
 
   base::Result<> update() const {
     if (updater_.empty()) return missing_updater();
-    Program program{{updater_}, {}};
-    if (anchor_->update[1] != nullptr) program.arguments.emplace_back(anchor_->update[1]);
-    const auto finished = run(program, nobody_else());
+    std::vector<std::string> arguments{updater_};
+    if (anchor_->update[1] != nullptr) arguments.emplace_back(anchor_->update[1]);
+    const auto finished = run_tool(std::move(arguments), base::current_user());
     if (!finished) return finished.error();
     if (finished->status != 0) return program_error(anchor_->update[0], *finished);
     return {};

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "base/error.h"
+#include "base/user.h"
 #include "mitm/trust/store_status.h"
 
 namespace mitm::trust {
@@ -53,7 +54,7 @@ openbsd_store();  ///< nothing that could be changed and kept: says how by hand
 StoreStatus install_into(const TrustStore& store, const Root& root);
 StoreStatus uninstall_from(const TrustStore& store, const Root& root);
 
-TrustStores nss_stores(const StoreUser& user);
+TrustStores nss_stores(const base::User& user);
 TrustStores java_stores();
 
 /// The nickname or alias of our root in stores that have such.

@@ -35,7 +35,7 @@ bool next_der(BIO* bio, std::string& der) {
 
 /// Stores that copy from others come last, and are looked for when those are done.
 template <class Visit>
-std::vector<StoreStatus> visit_stores(const StoreUser& user, Visit visit) {
+std::vector<StoreStatus> visit_stores(const base::User& user, Visit visit) {
   std::vector<StoreStatus> all{visit(*system_store())};
   for (const auto& store : nss_stores(user)) all.push_back(visit(*store));
   for (const auto& store : java_stores()) all.push_back(visit(*store));
@@ -116,7 +116,7 @@ base::Result<Root> read_root(const std::string& root_pem_path) {
   return root;
 }
 
-std::vector<StoreStatus> trust_status(const std::string& root_pem_path, const StoreUser& user) {
+std::vector<StoreStatus> trust_status(const std::string& root_pem_path, const base::User& user) {
   const Root root = root_or_nothing(root_pem_path);
   return visit_stores(user, [&](const TrustStore& store) { return store.status(root); });
 }
@@ -134,14 +134,14 @@ StoreStatus uninstall_from(const TrustStore& store, const Root& root) {
 }
 
 base::Result<std::vector<StoreStatus>> install_trust(const std::string& root_pem_path,
-                                                     const StoreUser& user) {
+                                                     const base::User& user) {
   const auto root = read_root(root_pem_path);
   if (!root) return root.error();
   return visit_stores(user, [&](const TrustStore& store) { return install_into(store, *root); });
 }
 
 base::Result<std::vector<StoreStatus>> uninstall_trust(const std::string& root_pem_path,
-                                                       const StoreUser& user) {
+                                                       const base::User& user) {
   const Root root = root_or_nothing(root_pem_path);
   return visit_stores(user, [&](const TrustStore& store) { return uninstall_from(store, root); });
 }

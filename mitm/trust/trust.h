@@ -6,23 +6,24 @@
 #include <vector>
 
 #include "base/error.h"
+#include "base/user.h"
 #include "mitm/trust/store_status.h"
 
 namespace mitm::trust {
 
 /// Every trust store found, in a stable order: system, NSS databases of `user` (run with the user's
 /// own ids), Java.
-std::vector<StoreStatus> trust_status(const std::string& root_pem_path, const StoreUser& user);
+std::vector<StoreStatus> trust_status(const std::string& root_pem_path, const base::User& user);
 
 /// Idempotent: what is trusted already is not touched. Returns what each store says now; where one
 /// has `failed`, the others went on. Needs root for the system store and Java. An error only when
 /// there is no root certificate to install.
 base::Result<std::vector<StoreStatus>> install_trust(const std::string& root_pem_path,
-                                                     const StoreUser& user);
+                                                     const base::User& user);
 
 /// Takes out what bears our name, also when `root_pem_path` is gone or is a newer root.
 base::Result<std::vector<StoreStatus>> uninstall_trust(const std::string& root_pem_path,
-                                                       const StoreUser& user);
+                                                       const base::User& user);
 
 /// The certificates of the SSL_CERT_FILE that `caller` has and may read (up to 1 MiB), else the
 /// system's, those of roots_of_variables(), and ours, in one PEM file readable by everyone:
@@ -31,7 +32,7 @@ base::Result<std::vector<StoreStatus>> uninstall_trust(const std::string& root_p
 /// before.
 base::Result<std::string> write_combined_bundle(const std::string& directory,
                                                 const std::string& root_pem_path,
-                                                const StoreUser& caller);
+                                                const base::User& caller);
 
 /// Where write_combined_bundle() puts it.
 std::string bundle_path(const std::string& directory);

@@ -16,7 +16,7 @@ namespace {
 Command command_of(std::vector<std::string> argv) {
   Command command;
   command.argv = std::move(argv);
-  command.user = *user_named("nobody");
+  command.user = *base::user_named("nobody");
   command.cgroup = *make_cgroup(::getpid(), 0);
   return command;
 }

@@ -119,19 +119,10 @@ TEST_CASE("invoking user: who typed sudo, with clear errors") {
   CHECK(invoking_user()->uid == ::getuid());
 }
 
-TEST_CASE("group list: the effective group first and once, no more than fit") {
-  using Groups = std::vector<gid_t>;
-  CHECK(group_list(7, {}, 16) == Groups{7});
-  CHECK(group_list(7, {1, 2}, 16) == Groups{7, 1, 2});
-  CHECK(group_list(7, {1, 7, 2, 7}, 16) == Groups{7, 1, 2});
-  CHECK(group_list(7, {1, 2, 3}, 3) == Groups{7, 1, 2});
-  CHECK(group_list(7, {1, 2, 3}, 0) == Groups{7});
-}
-
 TEST_CASE("become_worker: one group, no way back") {
   const pid_t child = ::fork();
   if (child == 0) {
-    const bool became = become_worker(*user_named("nobody"), 77'777).has_value();
+    const bool became = become_worker(*base::user_named("nobody"), 77'777).has_value();
     const bool sealed = ::setuid(0) != 0 && ::setgid(0) != 0 && ::getgroups(0, nullptr) == 0 &&
                         ::getgid() == 77'777;
     ::_exit(became && sealed ? 0 : 1);
@@ -204,7 +195,7 @@ TEST_CASE("processes_with_group: those that have it, as any of their groups") {
   REQUIRE(gate);
   const pid_t child = ::fork();
   if (child == 0) {
-    if (!set_ids(65534, gid)) ::_exit(1);
+    if (!base::set_ids(65534, gid)) ::_exit(1);
     (void)!::write(gate->in.get(), "x", 1);
     ::pause();
   }

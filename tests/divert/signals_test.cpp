@@ -9,6 +9,8 @@
 #include <unistd.h>
 
 #include "base/fd.h"
+#include "base/signals_blocked.h"
+#include "base/subprocess.h"
 #include "tests/test.h"
 
 namespace {
@@ -63,9 +65,9 @@ TEST_CASE("signals: a child that restores them ends of one that came while they 
   CHECK(in_child([] {
           auto signals = divert::Signals::watch(kWatched);
           return in_child([] {
-                   const divert::AllSignalsBlocked until_restored;
+                   const base::SignalsBlocked until_restored;
                    ::raise(SIGTERM);
-                   divert::restore_signals();
+                   base::restore_signals();
                    return true;
                  }) == 128 + SIGTERM &&
                  signals->take().empty();

@@ -9,12 +9,12 @@ using State = mitm::cli::Finding::State;
 pfctl::Machine freebsd(bool loaded, const char* accepts) {
   return {
       pfctl::Dialect::freebsd, "osproxy",
-      [=](const std::vector<std::string>& argv, std::string_view) -> base::Result<pfctl::Output> {
+      [=](const std::vector<std::string>& argv, std::string_view) -> base::Result<base::Finished> {
         if (argv == std::vector<std::string>{"/sbin/kldstat", "-q", "-m", "ipdivert"})
-          return pfctl::Output{loaded ? 0 : 1, {}, {}};
+          return base::Finished{loaded ? 0 : 1, {}, {}};
         if (argv ==
             std::vector<std::string>{"/sbin/sysctl", "-n", "net.inet.ip.fw.default_to_accept"})
-          return pfctl::Output{*accepts ? 0 : 1, accepts, {}};
+          return base::Finished{*accepts ? 0 : 1, accepts, {}};
         return base::failure("no such program: {}", argv.front());
       }};
 }
@@ -42,7 +42,7 @@ TEST_CASE("doctor: what divert(4) and ipfw mean on FreeBSD") {
     if (!each.loaded) CHECK(!finding.needed);
   }
   const pfctl::Machine broken{pfctl::Dialect::freebsd, "osproxy",
-                              [](const auto&, std::string_view) -> base::Result<pfctl::Output> {
+                              [](const auto&, std::string_view) -> base::Result<base::Finished> {
                                 return base::failure("cannot run /sbin/kldstat");
                               }};
   CHECK(mitm::cli::check_divert(broken).detail == "cannot run /sbin/kldstat");

@@ -50,7 +50,7 @@ class NoVariables {
 
 std::string bundle_of(const tls_test::Chain& chain, const std::string& directory) {
   const auto path =
-      write_combined_bundle(directory, chain.directory / "root-ca.pem", nobody_else());
+      write_combined_bundle(directory, chain.directory / "root-ca.pem", base::current_user());
   REQUIRE_MESSAGE(path.has_value(), path);
   CHECK(*path == directory + "/ca-bundle.pem");
   return contents(*path);
@@ -149,7 +149,7 @@ TEST_CASE("bundle: what the caller may not read is not read for him") {
   ::chmod(secret.c_str(), 0600);
   const Variable chosen("SSL_CERT_FILE", secret.c_str());
   const auto path = write_combined_bundle(directory.path(), chain.directory / "root-ca.pem",
-                                          {65534, 65534, "nobody", "/"});
+                                          {65534, 65534, "nobody", "/", ""});
   REQUIRE_MESSAGE(path.has_value(), path);
   const std::string bundle = contents(*path);
   CHECK_FALSE(read_root(company.directory / "root-ca.pem")->is_in_pem(bundle));
@@ -159,10 +159,10 @@ TEST_CASE("bundle: what the caller may not read is not read for him") {
 
 TEST_CASE("bundle: errors name the file") {
   const tls_test::Chain chain;
-  CHECK(write_combined_bundle("/proc", chain.directory / "root-ca.pem", nobody_else())
+  CHECK(write_combined_bundle("/proc", chain.directory / "root-ca.pem", base::current_user())
             .error()
             .text.find("/proc/ca-bundle.pem") != std::string::npos);
-  CHECK(write_combined_bundle("/tmp", "/nonexistent.pem", nobody_else()).error().text ==
+  CHECK(write_combined_bundle("/tmp", "/nonexistent.pem", base::current_user()).error().text ==
         "cannot read /nonexistent.pem: No such file or directory");
 }
 

@@ -25,7 +25,7 @@ constexpr const char* kState = "/tmp/state";
 constexpr const char* kPem = "/tmp/state/root-ca.pem";
 constexpr const char* kBundle = "/etc/ssl/certs/ca-certificates.crt";
 constexpr const char* kDebianFile = "/usr/local/share/ca-certificates/osproxy-ca.crt";
-const StoreUser kRoot{0, 0, "root", "/nonexistent"};
+const base::User kRoot{0, 0, "root", "/nonexistent", ""};
 
 /// "trusted", "absent: why", ...
 std::string text(const StoreStatus& status) {
@@ -77,8 +77,8 @@ bool have(const char* program) {
 }
 
 /// A user with an NSS database, as a browser makes it.
-StoreUser user_with_database(Problems& problems, const std::string& database) {
-  const StoreUser user{4711, 4711, "ann", "/home/ann"};
+base::User user_with_database(Problems& problems, const std::string& database) {
+  const base::User user{4711, 4711, "ann", "/home/ann", ""};
   const std::string directory = user.home + "/" + database;
   fs::create_directories(directory);
   problems.equal(shell("certutil -N --empty-password -d sql:" + directory +
@@ -155,7 +155,7 @@ TEST_CASE("trust: a new root takes an older one's place, and goes out although i
   if (!have("update-ca-certificates") || !have("certutil")) return;
   CHECK(in_private_root([](Problems& problems) {
           without_java();
-          const StoreUser user = user_with_database(problems, ".pki/nssdb");
+          const base::User user = user_with_database(problems, ".pki/nssdb");
           (void)shell("update-ca-certificates");
           const std::string before = contents(kBundle);
           new_root(problems);
@@ -193,7 +193,7 @@ TEST_CASE("trust: an update that fails leaves nothing of ours, and the other sto
   CHECK(in_private_root([](Problems& problems) {
           without_java();
           new_root(problems);
-          const StoreUser user = user_with_database(problems, ".pki/nssdb");
+          const base::User user = user_with_database(problems, ".pki/nssdb");
           script("/usr/sbin/update-ca-certificates", "echo some; echo disk on fire >&2; exit 3\n");
           const auto failed = install_trust(kPem, user);
           problems.equal(state_of(failed, "system"),
@@ -225,7 +225,7 @@ TEST_CASE("trust: what is missing is named with the command that installs it") {
                                    "/sbin/update-ca-certificates", "/bin/certutil"})
             fs::remove(name);
           fs::create_directories("/usr/local/share/ca-certificates");
-          const StoreUser user{4711, 4711, "ann", "/home/ann"};
+          const base::User user{4711, 4711, "ann", "/home/ann", ""};
           fs::create_directories("/home/ann/.mozilla/firefox/x.default");
           write("/home/ann/.mozilla/firefox/x.default/cert9.db", "");
           const auto statuses = install_trust(kPem, user);
@@ -298,7 +298,7 @@ TEST_CASE("trust: NSS databases of every browser, with the user's ids") {
                                         ".mozilla/firefox/a.default",
                                         ".mozilla/firefox/with space",
                                         "snap/firefox/common/.mozilla/firefox/b"};
-          StoreUser user;
+          base::User user;
           for (const char* place : places) {
             fs::create_directories(std::string("/home/ann/") + place);
             (void)shell(fmt::format("certutil -N --empty-password -d 'sql:/home/ann/{}'", place));
@@ -328,7 +328,7 @@ TEST_CASE("trust: NSS databases of every browser, with the user's ids") {
         }) == "");
 }
 
-TEST_CASE("trust: NSS: a list of more databases than anyone has ends at a whole name") {
+TEST_CASE("trust: NSS: of more databases than anyone has only the first are visited") {
   const tls_test::Directory home;
   fs::permissions(home.path(), fs::perms{0755});
   const std::string name(240, 'd');
@@ -337,9 +337,8 @@ TEST_CASE("trust: NSS: a list of more databases than anyone has ends at a whole 
     fs::create_directories(directory);
     write(directory + "/cert9.db", "");
   }
-  const auto stores = nss_stores({65534, 65534, "nobody", home.path()}).size();
-  CHECK(stores > 3000);
-  CHECK(stores < 4500);
+  const auto stores = nss_stores({65534, 65534, "nobody", home.path(), ""}).size();
+  CHECK(stores == 4000);
 }
 
 TEST_CASE("trust: NSS: distrusted, with a password, broken or not the user's own") {
@@ -349,7 +348,7 @@ TEST_CASE("trust: NSS: distrusted, with a password, broken or not the user's own
         without_java();
         fs::remove_all("/usr/local/share/ca-certificates");
         new_root(problems);
-        const StoreUser user = user_with_database(problems, ".pki/nssdb");
+        const base::User user = user_with_database(problems, ".pki/nssdb");
         const std::string database = "-d sql:/home/ann/.pki/nssdb";
         problems.equal(state_of(install_trust(kPem, user), "NSS"), "trusted", "install");
         problems.equal(shell("certutil -M -n osproxy -t ,, " + database), "0 ", "distrust");
@@ -518,7 +517,7 @@ TEST_CASE("trust: without root each store says what it needs") {
           fs::create_directories("/usr/local/share/ca-certificates");
           script("/usr/sbin/update-ca-certificates", "");
           problems.expect(::setgid(65534) == 0 && ::setuid(65534) == 0, "setuid");
-          const StoreUser user{65534, 65534, "nobody", "/nonexistent"};
+          const base::User user{65534, 65534, "nobody", "/nonexistent", ""};
           problems.equal(state_of(install_trust(kPem, user), "system"),
                          "absent: needs root; run: sudo osproxy ca install --ca-dir /tmp/state",
                          "install");

@@ -113,11 +113,11 @@ class PfMachine {
   }
 
  private:
-  using Result = base::Result<pfctl::Output>;
+  using Result = base::Result<base::Finished>;
 
-  static pfctl::Output said(std::string out) { return {0, std::move(out), {}}; }
-  static pfctl::Output usage() { return {1, {}, "usage: pfctl [-AdeghMmNnOqRrvz] ...\n"}; }
-  static pfctl::Output refused(std::string err) {
+  static base::Finished said(std::string out) { return {0, std::move(out), {}}; }
+  static base::Finished usage() { return {1, {}, "usage: pfctl [-AdeghMmNnOqRrvz] ...\n"}; }
+  static base::Finished refused(std::string err) {
     return {1, {}, "pfctl: " + std::move(err) + "\n"};
   }
 
@@ -142,9 +142,9 @@ class PfMachine {
     return base::failure("killed");
   }
 
-  std::optional<pfctl::Output> ask(const std::vector<std::string>& argv, const std::string& call,
-                                   std::string_view input) {
-    if (call == "/sbin/kldstat -q -m pf") return pfctl::Output{state.module ? 0 : 1, {}, {}};
+  std::optional<base::Finished> ask(const std::vector<std::string>& argv, const std::string& call,
+                                    std::string_view input) {
+    if (call == "/sbin/kldstat -q -m pf") return base::Finished{state.module ? 0 : 1, {}, {}};
     if (call == "/sbin/ifconfig" || call == "/sbin/ifconfig lo0")
       return said(interfaces(call.ends_with("lo0")));
     if (argv[0] == "/sbin/ifconfig" && argv.size() == 2)
@@ -212,7 +212,7 @@ class PfMachine {
   }
 
   /// What a text would become: tables, filter rules, translation rules.
-  pfctl::Output dry_run(const PfctlCall& call, std::string_view input) const {
+  base::Finished dry_run(const PfctlCall& call, std::string_view input) const {
     if (!call.load) return usage();
     if (input.find("syntax") != std::string_view::npos) return refused("stdin:1: syntax error");
     std::string parts[3];
@@ -232,13 +232,13 @@ class PfMachine {
     return text;
   }
 
-  pfctl::Output show(const PfctlCall& call) const {
+  base::Finished show(const PfctlCall& call) const {
     const bool translations = call.show == "nat";
     if (!call.anchor.empty() && (translations || call.show == "rules")) {
       const auto found = state.anchors.find(call.anchor);
       if (found == state.anchors.end()) {
         if (strict) return refused("Anchor does not exist.");
-        return pfctl::Output{0, {}, "pfctl: DIOCGETRULES: Invalid argument\n"};
+        return base::Finished{0, {}, "pfctl: DIOCGETRULES: Invalid argument\n"};
       }
       return said(printed(found->second, translations, call.numeric));
     }
@@ -302,7 +302,7 @@ class PfMachine {
     if (call == "/sbin/kldload pf" && freebsd && !state.module) {
       state.module = true;
     } else if (call == "/sbin/kldunload pf" && keeps_module) {
-      return pfctl::Output{1, {}, "kldunload: can't unload file: Device busy\n"};
+      return base::Finished{1, {}, "kldunload: can't unload file: Device busy\n"};
     } else if (call == "/sbin/kldunload pf" && freebsd && state.module && !state.enabled()) {
       state.module = false;
       state.nat.clear();
@@ -350,7 +350,8 @@ class PfMachine {
     } else if (call.enable_reference) {
       const std::string token = std::to_string(1000 + next_token_++);
       state.tokens.insert(token);
-      return pfctl::Output{0, {}, "No ALTQ support in kernel\npf enabled\nToken : " + token + "\n"};
+      return base::Finished{
+          0, {}, "No ALTQ support in kernel\npf enabled\nToken : " + token + "\n"};
     } else if (!call.token.empty()) {
       if (state.tokens.erase(call.token) == 0) return refused("pf not enabled");
     } else if (call.load && call.anchor.empty()) {
@@ -363,7 +364,7 @@ class PfMachine {
     } else if (call.flush == "states") {
       states_of_ours = states_of_others = 0;
       collides = false;
-      if (dies_of_states) return pfctl::Output{134, {}, "<jemalloc>: Failed assertion\n"};
+      if (dies_of_states) return base::Finished{134, {}, "<jemalloc>: Failed assertion\n"};
     } else if (call.kill.size() == 2) {
       return kill_states(call);
     } else {
@@ -421,7 +422,7 @@ class PfMachine {
     // gives up, and so does pfctl, content.
     if (std::ranges::adjacent_find(sections[3], combineable) == sections[3].end()) return said({});
     state.rules.clear();
-    return pfctl::Output{0, {}, "pfctl: Must enable table loading for optimizations\n"};
+    return base::Finished{0, {}, "pfctl: Must enable table loading for optimizations\n"};
   }
 
   static std::size_t section_of(const std::string& line) {
