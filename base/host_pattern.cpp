@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <optional>
 
+#include "base/ascii.h"
 #include "base/network.h"
 #include "base/text.h"
 
@@ -11,14 +12,6 @@ namespace base {
 namespace {
 
 constexpr std::size_t kMaxName = 253;  // RFC 1035, in text form
-
-char lower(char c) {
-  return c >= 'A' && c <= 'Z' ? static_cast<char>(c + ('a' - 'A')) : c;
-}
-
-bool same_text(std::string_view a, std::string_view b) {
-  return std::ranges::equal(a, b, {}, lower, lower);
-}
 
 std::string_view without_dot(std::string_view name) {
   return name.ends_with('.') ? name.substr(0, name.size() - 1) : name;
@@ -62,8 +55,7 @@ bool is_host_name(std::string_view name) {
 
 Result<std::string> parse_host_pattern(std::string_view text) {
   if (const auto address = address_in(text)) return address->to_string();
-  std::string pattern(without_dot(text));
-  std::ranges::transform(pattern, pattern.begin(), lower);
+  const std::string pattern = lowercase(without_dot(text));
   const bool wildcard = pattern.starts_with("*.");
   if (is_host_name(std::string_view(pattern).substr(wildcard ? 2 : 0))) return pattern;
   return failure(
@@ -77,9 +69,9 @@ bool host_matches(std::string_view pattern, std::string_view host) {
   host = without_dot(host);
   if (host.empty()) return false;
   if (const auto address = address_in(host)) return address_in(pattern) == address;
-  if (!pattern.starts_with("*.")) return same_text(pattern, host);
+  if (!pattern.starts_with("*.")) return iequals(pattern, host);
   const auto suffix = pattern.substr(1);
-  return host.size() > suffix.size() && same_text(suffix, host.substr(host.size() - suffix.size()));
+  return host.size() > suffix.size() && iequals(suffix, host.substr(host.size() - suffix.size()));
 }
 
 }  // namespace base

@@ -3,11 +3,13 @@
 // comment.
 #include "pfctl/pf_statements.h"
 
+#include "base/ascii.h"
+
 namespace pfctl {
 namespace {
 
 bool is_alphanumeric(char c) {
-  return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9');
+  return base::is_letter(c) || base::is_digit(c);
 }
 
 bool begins_word(char c) {

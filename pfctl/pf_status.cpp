@@ -7,22 +7,10 @@
 #include <bit>
 #include <charconv>
 
+#include "base/ascii.h"
+
 namespace pfctl {
 namespace {
-
-std::string_view next_line(std::string_view& text) {
-  const std::size_t end = text.find('\n');
-  std::string_view line = text.substr(0, end);
-  text.remove_prefix(end == std::string_view::npos ? text.size() : end + 1);
-  while (line.ends_with('\r')) line.remove_suffix(1);
-  return line;
-}
-
-std::string_view trimmed(std::string_view text) {
-  const std::size_t first = text.find_first_not_of(" \t");
-  if (first == std::string_view::npos) return {};
-  return text.substr(first, text.find_last_not_of(" \t") - first + 1);
-}
 
 std::vector<std::string_view> words(std::string_view line) {
   std::vector<std::string_view> found;
@@ -61,12 +49,12 @@ std::string_view referred(std::string_view line, std::string_view keyword) {
 }
 
 bool is_normalization(std::string_view line) {
-  const std::string_view start = trimmed(line);
+  const std::string_view start = base::trimmed(line);
   return start.starts_with("scrub") || start.starts_with("no scrub");
 }
 
 bool is_dummynet(std::string_view line) {
-  const std::string_view start = trimmed(line);
+  const std::string_view start = base::trimmed(line);
   return start.starts_with("dummynet") || start.starts_with("no dummynet");
 }
 
@@ -96,9 +84,9 @@ bool is_inbound(const std::vector<std::string_view>& parts) {
 template <class Wanted>
 std::string first_line(std::string_view rules, Wanted wanted) {
   while (!rules.empty()) {
-    const std::string_view line = next_line(rules);
+    const std::string_view line = base::next_line(rules);
     const auto parts = words(line);
-    if (!parts.empty() && wanted(parts)) return std::string(trimmed(line));
+    if (!parts.empty() && wanted(parts)) return std::string(base::trimmed(line));
   }
   return {};
 }
@@ -109,12 +97,12 @@ template <class Wanted>
 std::string first_in_front(std::string_view rules, std::string_view anchor, Wanted wanted) {
   const std::string family = family_of(anchor);
   while (!rules.empty()) {
-    const std::string_view line = next_line(rules);
+    const std::string_view line = base::next_line(rules);
     const auto parts = words(line);
     if (parts.empty()) continue;
     const std::string_view name = referred(line, "anchor");
     if (name == anchor || name == family) return {};
-    if (wanted(parts) && !is_inbound(parts)) return std::string(trimmed(line));
+    if (wanted(parts) && !is_inbound(parts)) return std::string(base::trimmed(line));
   }
   return {};
 }
@@ -221,7 +209,7 @@ std::optional<base::Network> parse_destination(std::string_view text) {
 
 base::Result<bool> parse_enabled(std::string_view info) {
   while (!info.empty()) {
-    const auto parts = words(next_line(info));
+    const auto parts = words(base::next_line(info));
     if (parts.size() < 2 || parts[0] != "Status:") continue;
     if (parts[1] == "Enabled") return true;
     if (parts[1] == "Disabled") return false;
@@ -231,7 +219,7 @@ base::Result<bool> parse_enabled(std::string_view info) {
 
 std::optional<std::uint64_t> parse_counter(std::string_view info, std::string_view name) {
   while (!info.empty()) {
-    const auto parts = words(next_line(info));
+    const auto parts = words(base::next_line(info));
     if (parts.size() >= 2 && parts[0] == name) return number<std::uint64_t>(parts[1]);
   }
   return {};
@@ -239,7 +227,7 @@ std::optional<std::uint64_t> parse_counter(std::string_view info, std::string_vi
 
 std::string parse_checksum(std::string_view info) {
   while (!info.empty()) {
-    const auto parts = words(next_line(info));
+    const auto parts = words(base::next_line(info));
     if (parts.size() == 2 && parts[0] == "Checksum:") return std::string(parts[1]);
   }
   return {};
@@ -247,7 +235,7 @@ std::string parse_checksum(std::string_view info) {
 
 std::string parse_route_interface(std::string_view route) {
   while (!route.empty()) {
-    const auto parts = words(next_line(route));
+    const auto parts = words(base::next_line(route));
     if (parts.size() == 2 && parts[0] == "interface:") return std::string(parts[1]);
   }
   return {};
@@ -255,7 +243,7 @@ std::string parse_route_interface(std::string_view route) {
 
 std::optional<std::string> parse_token(std::string_view printed) {
   while (!printed.empty()) {
-    const auto parts = words(next_line(printed));
+    const auto parts = words(base::next_line(printed));
     if (parts.size() == 3 && parts[0] == "Token" && parts[1] == ":" && is_digits(parts[2])) {
       return std::string(parts[2]);
     }
@@ -265,14 +253,14 @@ std::optional<std::string> parse_token(std::string_view printed) {
 
 bool lists_token(std::string_view references, std::string_view token) {
   while (!references.empty()) {
-    if (std::ranges::count(words(next_line(references)), token) > 0) return true;
+    if (std::ranges::count(words(base::next_line(references)), token) > 0) return true;
   }
   return false;
 }
 
 bool skips_lo0(std::string_view interfaces) {
   while (!interfaces.empty()) {
-    const auto parts = words(next_line(interfaces));
+    const auto parts = words(base::next_line(interfaces));
     if (parts.size() < 2 || parts[1] != "(skip)") continue;
     if (parts[0] == "lo0" || parts[0] == "lo" || parts[0] == "all") return true;
   }
@@ -282,7 +270,7 @@ bool skips_lo0(std::string_view interfaces) {
 bool refers_to(std::string_view ruleset, std::string_view keyword, std::string_view anchor) {
   const std::string family = family_of(anchor);
   while (!ruleset.empty()) {
-    const std::string_view name = referred(next_line(ruleset), keyword);
+    const std::string_view name = referred(base::next_line(ruleset), keyword);
     if (!name.empty() && (name == anchor || name == family)) return true;
   }
   return false;
@@ -299,7 +287,7 @@ std::string main_ruleset(const MainRuleset& running, std::string_view anchor) {
   }
   const auto add = [&](std::string_view text, std::string& usual) {
     while (!text.empty()) {
-      const std::string_view line = next_line(text);
+      const std::string_view line = base::next_line(text);
       if (line.empty() || refers_by_name(line, anchor)) continue;
       const bool normalizes = &usual == &filter && is_normalization(line);
       (normalizes ? first : is_dummynet(line) ? dummynet : usual).append(line) += '\n';
@@ -314,7 +302,7 @@ std::string main_ruleset(const MainRuleset& running, std::string_view anchor) {
 std::string without_references(std::string_view main, std::string_view anchor) {
   std::string kept;
   while (!main.empty()) {
-    const std::string_view line = next_line(main);
+    const std::string_view line = base::next_line(main);
     if (!refers_by_name(line, anchor)) kept.append(line) += '\n';
   }
   return kept;
@@ -365,7 +353,7 @@ std::string caution_by_owner(std::string_view rules) {
 std::vector<Interface> parse_ifconfig(std::string_view text) {
   std::vector<Interface> found;
   while (!text.empty()) {
-    const std::string_view line = next_line(text);
+    const std::string_view line = base::next_line(text);
     const auto parts = words(line);
     if (parts.empty()) continue;
     if (line.front() != ' ' && line.front() != '\t') {
@@ -403,7 +391,7 @@ std::vector<base::Network> parse_routes(std::string_view text) {
   constexpr unsigned kBroad = 8;
   std::vector<base::Network> found;
   while (!text.empty()) {
-    const auto parts = words(next_line(text));
+    const auto parts = words(base::next_line(text));
     if (parts.size() < 3) continue;
     const auto network = parse_destination(parts[0]);
     if (network && network->prefix >= kBroad) found.push_back(*network);
@@ -413,7 +401,7 @@ std::vector<base::Network> parse_routes(std::string_view text) {
 
 std::string complaint(std::string_view printed) {
   while (!printed.empty()) {
-    std::string_view line = trimmed(next_line(printed));
+    std::string_view line = base::trimmed(base::next_line(printed));
     if (line.empty() || line.starts_with("No ALTQ") || line.starts_with("ALTQ related") ||
         line.find("Use of -f option") != std::string_view::npos ||
         line.starts_with("present in the main") || line.starts_with("See /etc/pf.conf")) {

@@ -23,8 +23,4 @@ std::string reset_for(std::string_view packet);
 /// is no such packet.
 std::string unreachable_for(std::string_view packet, std::uint8_t code);
 
-/// The Internet checksum (RFC 1071) of `bytes`, to be written in network byte order; 0 over bytes
-/// that hold their own.
-std::uint16_t checksum(std::string_view bytes, std::uint32_t start = 0);
-
 }  // namespace divert

@@ -7,6 +7,7 @@
 #include <limits>
 #include <span>
 
+#include "base/ascii.h"
 #include "base/text.h"
 
 namespace divert {
@@ -20,7 +21,7 @@ constexpr std::int64_t kRegexMemory =
     1 << 20;  // RE2 gives up beyond it: per regular expression, bytes
 
 bool all_digits(std::string_view text) {
-  return !text.empty() && std::ranges::all_of(text, [](char c) { return c >= '0' && c <= '9'; });
+  return !text.empty() && std::ranges::all_of(text, base::is_digit);
 }
 
 /// The sentence goes after "item 3 ('=a/b') ".

@@ -5,8 +5,8 @@
 #include <cstring>
 
 #include <fmt/format.h>
-#include <openssl/evp.h>
 
+#include "base/base64.h"
 #include "base/text.h"
 
 namespace mitm::format {
@@ -96,18 +96,8 @@ void append_json_string(std::string& out, std::string_view bytes) {
 }
 
 void append_json_base64(std::string& out, std::string_view bytes) {
-  constexpr std::size_t kPiece = 3U << 20U;
   out += '"';
-  while (!bytes.empty()) {
-    const std::string_view piece = bytes.substr(0, kPiece);
-    const std::size_t before = out.size();
-    out.resize(before + (piece.size() + 2) / 3 * 4 + 1);
-    const int written = EVP_EncodeBlock(reinterpret_cast<unsigned char*>(out.data() + before),
-                                        reinterpret_cast<const unsigned char*>(piece.data()),
-                                        static_cast<int>(piece.size()));
-    out.resize(before + static_cast<std::size_t>(written));
-    bytes.remove_prefix(piece.size());
-  }
+  base::append_base64(out, bytes);
   out += '"';
 }
 

@@ -1,12 +1,11 @@
 // Decrypted bytes for Wireshark: each recorded connection becomes a TCP conversation in a pcapng
 // file. A process is an interface there, which every packet names.
-#include <list>
 #include <map>
-#include <unordered_map>
 
 #include <fmt/format.h>
 #include <fmt/ranges.h>
 
+#include "base/lru_cache.h"
 #include "base/text.h"
 #include "mitm/format/output.h"
 #include "mitm/format/pcapng.h"
@@ -46,21 +45,12 @@ class PcapSink final : public flow::Sink {
   [[nodiscard]] const std::string& name() const override { return name_; }
 
  private:
-  struct Known {
-    std::uint64_t conn;
-    Conversation conversation;
-  };
-  using Position = std::list<Known>::iterator;
-
-  Position find_or_begin(std::uint64_t conn);
-  void forget(Position position);
   std::uint32_t interface_of(const procmap::ProcessFacts* process);
 
   std::string name_;
   Output out_;
-  std::list<Known> by_age_;  ///< the last one spoke last
-  std::unordered_map<std::uint64_t, Position> by_conn_;
-  std::map<std::pair<pid_t, std::uint64_t>, std::uint32_t> interfaces_;  ///< by process
+  base::LruCache<std::uint64_t, Conversation> conversations_{kMaxConversations};  ///< by conn
+  std::map<std::pair<pid_t, std::uint64_t>, std::uint32_t> interfaces_;           ///< by process
   std::uint32_t next_interface_ = 0;
   std::vector<Segment> segments_;
   std::string packet_;
@@ -85,9 +75,10 @@ std::uint32_t PcapSink::interface_of(const procmap::ProcessFacts* process) {
 
 base::Result<> PcapSink::write(const flow::Data& data) {
   segments_.clear();
-  const Position known = find_or_begin(data.conn);
-  known->conversation.add(data, segments_);
-  if (known->conversation.ended()) forget(known);
+  Conversation* known = conversations_.find(data.conn);
+  if (known == nullptr) known = &conversations_.put(data.conn, Conversation(data.conn));
+  known->add(data, segments_);
+  if (known->ended()) conversations_.erase(data.conn);
 
   const std::uint32_t interface = interface_of(data.process.get());
   for (const Segment& segment : segments_) {
@@ -98,22 +89,6 @@ base::Result<> PcapSink::write(const flow::Data& data) {
     pcapng::append_packet(interface, data.time, packet_, comment, out_.buffer());
   }
   return out_.write_if_large();
-}
-
-PcapSink::Position PcapSink::find_or_begin(std::uint64_t conn) {
-  if (const auto found = by_conn_.find(conn); found != by_conn_.end()) {
-    by_age_.splice(by_age_.end(), by_age_, found->second);
-    return found->second;
-  }
-  if (by_age_.size() >= kMaxConversations) forget(by_age_.begin());
-  const Position known = by_age_.insert(by_age_.end(), {conn, Conversation(conn)});
-  by_conn_.emplace(conn, known);
-  return known;
-}
-
-void PcapSink::forget(Position position) {
-  by_conn_.erase(position->conn);
-  by_age_.erase(position);
 }
 
 }  // namespace

@@ -8,6 +8,7 @@
 #include <fmt/format.h>
 #include <iconv.h>
 
+#include "base/ascii.h"
 #include "base/text.h"
 #include "mitm/http/fields.h"
 
@@ -82,19 +83,17 @@ constexpr Label kLabels[] = {
     {"utf-16le", "UTF-16LE"},
     {"utf-16be", "UTF-16BE"},
 };
-std::string_view trimmed(std::string_view text) {
-  const auto begin = text.find_first_not_of(" \t\"");
-  if (begin == text.npos) return {};
-  return text.substr(begin, text.find_last_not_of(" \t\"") - begin + 1);
-}
+
+constexpr std::string_view kBlanks = " \t\"";
 
 std::string_view charset_named_in(std::string_view content_type) {
   for (auto at = content_type.find(';'); at != content_type.npos; at = content_type.find(';')) {
     content_type.remove_prefix(at + 1);
     const auto parameter = content_type.substr(0, content_type.find(';'));
     const auto equals = parameter.find('=');
-    if (equals != parameter.npos && iequals(trimmed(parameter.substr(0, equals)), "charset"))
-      return trimmed(parameter.substr(equals + 1));
+    if (equals != parameter.npos &&
+        iequals(base::trimmed(parameter.substr(0, equals), kBlanks), "charset"))
+      return base::trimmed(parameter.substr(equals + 1), kBlanks);
   }
   return {};
 }
@@ -159,7 +158,7 @@ std::string escaped_utf8(std::string_view bytes) {
 
 /// By the media type (RFC 9110 section 8.3.1), with the usual suffixes of RFC 6839.
 bool is_type_of_text(std::string_view content_type) {
-  const auto type = trimmed(content_type.substr(0, content_type.find(';')));
+  const auto type = base::trimmed(content_type.substr(0, content_type.find(';')), kBlanks);
   constexpr std::string_view kTexts[] = {
       "application/json",         "application/xml",
       "application/javascript",   "application/ecmascript",

@@ -4,14 +4,6 @@
 #include <algorithm>
 
 namespace mitm::http {
-namespace {
-
-char lower(char c) {
-  return c >= 'A' && c <= 'Z' ? static_cast<char>(c + ('a' - 'A')) : c;
-}
-
-}  // namespace
-
 void Fields::add(std::string_view name, std::string_view value) {
   spans_.push_back({static_cast<std::uint32_t>(text_.size()),
                     static_cast<std::uint32_t>(name.size()),
@@ -42,11 +34,6 @@ std::string_view Fields::find(std::string_view name) const {
     if (iequals(field, name)) return value;
   }
   return {};
-}
-
-bool iequals(std::string_view a, std::string_view b) {
-  return std::equal(a.begin(), a.end(), b.begin(), b.end(),
-                    [](char x, char y) { return lower(x) == lower(y); });
 }
 
 }  // namespace mitm::http

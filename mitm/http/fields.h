@@ -8,6 +8,8 @@
 #include <utility>
 #include <vector>
 
+#include "base/ascii.h"
+
 namespace mitm::http {
 
 class Fields {
@@ -38,6 +40,6 @@ class Fields {
 };
 
 /// ASCII case-insensitive equality (RFC 9110 section 5.1).
-bool iequals(std::string_view a, std::string_view b);
+using base::iequals;
 
 }  // namespace mitm::http

@@ -3,26 +3,16 @@
 // may be cut anywhere.
 #include "mitm/http/http1.h"
 
+#include "base/ascii.h"
+#include "base/hex.h"
+
 namespace mitm::http {
 namespace {
 
 constexpr std::size_t kNotFound = std::string_view::npos;
 
-int hex_digit(unsigned char c) {
-  if (c >= '0' && c <= '9') return c - '0';
-  c |= 0x20;
-  return c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
-}
-
 bool is_text(unsigned char c) {
   return (c >= 0x20 && c != 0x7f) || c == '\t';
-}
-
-std::string_view without_blanks(std::string_view value) {
-  constexpr std::string_view kBlank = " \t";
-  const auto first = value.find_first_not_of(kBlank);
-  if (first == kNotFound) return {};
-  return value.substr(first, value.find_last_not_of(kBlank) + 1 - first);
 }
 
 }  // namespace
@@ -189,7 +179,7 @@ bool Http1Reader::chunk_byte(unsigned char byte) {
 }
 
 bool Http1Reader::chunk_size_byte(unsigned char byte) {
-  const int digit = hex_digit(byte);
+  const int digit = base::hex_digit(static_cast<char>(byte));
   if (chunk_ == Chunk::size_start) {
     left_ = line_bytes_ = 0;
     if (digit < 0) error_ = "a chunk size is not a hexadecimal number";
@@ -222,7 +212,7 @@ void Http1Reader::finish_trailer() {
   const std::string_view line = trailer_;
   const auto colon = line.find(':');
   const auto value = colon == kNotFound ? std::string_view() : line.substr(colon + 1);
-  trailers_.add(line.substr(0, colon), without_blanks(value));
+  trailers_.add(line.substr(0, colon), base::trimmed(value));
   trailer_.clear();
 }
 

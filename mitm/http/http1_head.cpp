@@ -6,19 +6,21 @@
 #include <algorithm>
 #include <charconv>
 
+#include "base/ascii.h"
+
 namespace mitm::http {
 namespace {
+
+using base::is_digit;
+using base::is_letter;
+using base::lower;
+using base::next_line;
+using base::trimmed;
 
 constexpr std::string_view kBlanks = " \t";
 constexpr std::string_view kHttp = "HTTP/";
 constexpr std::string_view kIcy = "ICY ";  // SHOUTcast
 
-bool is_digit(char c) {
-  return c >= '0' && c <= '9';
-}
-bool is_letter(char c) {
-  return (c >= 'A' && c <= 'Z') || (c >= 'a' && c <= 'z');
-}
 bool is_token(char c) {
   constexpr std::string_view kOthers = "!#$%&'*+-.^_`|~";
   return is_letter(c) || is_digit(c) || kOthers.find(c) != kOthers.npos;
@@ -34,23 +36,8 @@ bool starts_with_blank(std::string_view text) {
   return text.starts_with(' ') || text.starts_with('\t');
 }
 
-std::string_view trimmed(std::string_view text) {
-  const auto first = text.find_first_not_of(kBlanks);
-  if (first == text.npos) return {};
-  return text.substr(first, text.find_last_not_of(kBlanks) - first + 1);
-}
-
 std::string_view without_blanks_behind(std::string_view text) {
   return text.substr(0, text.find_last_not_of(kBlanks) + 1);
-}
-
-/// Takes a line from the front of `text`, without its end.
-std::string_view next_line(std::string_view& text) {
-  const auto end = std::min(text.find('\n'), text.size());
-  auto line = text.substr(0, end);
-  text.remove_prefix(std::min(end + 1, text.size()));
-  if (line.ends_with('\r')) line.remove_suffix(1);
-  return line;
 }
 
 // What a generous reader may see.
@@ -59,7 +46,7 @@ std::string_view next_line(std::string_view& text) {
 std::string letters_of(std::string_view text) {
   std::string letters;
   for (const char c : text) {
-    if (is_letter(c)) letters += static_cast<char>(c | 0x20);
+    if (is_letter(c)) letters += lower(c);
   }
   return letters;
 }

@@ -7,6 +7,8 @@
 
 #include <nghttp2/nghttp2.h>
 
+#include "base/base64.h"
+
 namespace mitm::http {
 namespace {
 
@@ -43,25 +45,6 @@ std::string_view text_of(const std::uint8_t* bytes, std::size_t size) {
   return {reinterpret_cast<const char*>(bytes), size};
 }
 
-/// Of base64url without padding; what follows anything else is ignored.
-std::string from_base64url(std::string_view text) {
-  constexpr std::string_view kDigits =
-      "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
-  std::string bytes;
-  std::uint32_t bits = 0;
-  int count = 0;
-  for (const char c : text) {
-    const auto digit = kDigits.find(c);
-    if (digit == kDigits.npos) break;
-    bits = bits << 6 | static_cast<std::uint32_t>(digit);
-    count += 6;
-    if (count < 8) continue;
-    count -= 8;
-    bytes += static_cast<char>(bits >> count & 0xff);
-  }
-  return bytes;
-}
-
 /// `payload`: whole settings.
 Http2Settings parse_settings(std::string_view payload) {
   Http2Settings settings;
@@ -84,7 +67,7 @@ Http2Settings parse_settings(std::string_view payload) {
 }  // namespace
 
 Http2Settings parse_upgrade_settings(std::string_view field) {
-  return parse_settings(from_base64url(field));
+  return parse_settings(base::from_base64url(field));
 }
 
 bool begins_with_settings(std::string_view bytes) {

@@ -9,6 +9,8 @@
 
 #include <zlib.h>
 
+#include "base/ascii.h"
+
 namespace mitm::http {
 namespace {
 
@@ -17,12 +19,6 @@ using Kind = Message::Kind;
 constexpr std::size_t kPiece = 4096;
 /// What a compressor leaves out at the end of each message (RFC 7692 section 7.2.1).
 constexpr std::string_view kTail{"\x00\x00\xff\xff", 4};
-
-std::string_view trimmed(std::string_view text) {
-  while (text.starts_with(' ') || text.starts_with('\t')) text.remove_prefix(1);
-  while (text.ends_with(' ') || text.ends_with('\t')) text.remove_suffix(1);
-  return text;
-}
 
 /// Where the first `separator` is that is in no quoted string (RFC 9110 section 5.6.4); else the
 /// end.
@@ -42,7 +38,7 @@ std::size_t find_unquoted(std::string_view text, char separator) {
 /// Takes what stands before the next `separator` from the front of `text`.
 std::string_view next_part(std::string_view& text, char separator) {
   const std::size_t end = find_unquoted(text, separator);
-  const std::string_view part = trimmed(text.substr(0, end));
+  const std::string_view part = base::trimmed(text.substr(0, end));
   text.remove_prefix(std::min(end + 1, text.size()));
   return part;
 }
@@ -70,9 +66,9 @@ void agree_on(std::string_view parameter, WebSocketTerms& terms) {
   if (iequals(name, "client_no_context_takeover")) terms.program->takeover = false;
   if (iequals(name, "server_no_context_takeover")) terms.server->takeover = false;
   if (iequals(name, "client_max_window_bits"))
-    terms.program->window_bits = window_bits(trimmed(parameter));
+    terms.program->window_bits = window_bits(base::trimmed(parameter));
   if (iequals(name, "server_max_window_bits"))
-    terms.server->window_bits = window_bits(trimmed(parameter));
+    terms.server->window_bits = window_bits(base::trimmed(parameter));
 }
 
 void agree_on_all(std::string_view list, WebSocketTerms& terms) {

@@ -4,8 +4,7 @@
 #include <cerrno>
 #include <charconv>
 
-#include <openssl/evp.h>
-
+#include "base/base64.h"
 #include "base/text.h"
 
 namespace mitm::proxy {
@@ -18,20 +17,11 @@ constexpr char kNoMethod = '\xff';
 constexpr std::size_t kMaxShown = 200;
 constexpr std::size_t kMaxName = 255;
 
-std::string base64(std::string_view bytes) {
-  std::string out((bytes.size() + 2) / 3 * 4 + 1, '\0');
-  const int size = EVP_EncodeBlock(reinterpret_cast<unsigned char*>(out.data()),
-                                   reinterpret_cast<const unsigned char*>(bytes.data()),
-                                   static_cast<int>(bytes.size()));
-  out.resize(static_cast<std::size_t>(size));
-  return out;
-}
-
 std::string connect_request(const Proxy& proxy, const std::string& target) {
   std::string head = fmt::format("CONNECT {} HTTP/1.1\r\nHost: {}\r\n", target, target);
   if (const auto& known = proxy.credentials) {
     head += fmt::format("Proxy-Authorization: Basic {}\r\n",
-                        base64(known->user + ":" + known->password));
+                        base::base64(known->user + ":" + known->password));
   }
   return head + "\r\n";
 }

@@ -6,6 +6,8 @@
 
 #include <boost/asio/ip/address.hpp>
 
+#include "base/ascii.h"
+#include "base/hex.h"
 #include "base/text.h"
 
 namespace mitm::proxy {
@@ -35,12 +37,6 @@ base::Error unusable(std::string_view why) {
   return failure("{}; {}", why, kExpected);
 }
 
-int digit(char c) {
-  if (c >= '0' && c <= '9') return c - '0';
-  if (c >= 'a' && c <= 'f') return c - 'a' + 10;
-  return c >= 'A' && c <= 'F' ? c - 'A' + 10 : -1;
-}
-
 std::optional<std::string> percent_decoded(std::string_view text) {
   std::string out;
   for (std::size_t i = 0; i < text.size(); ++i) {
@@ -48,8 +44,8 @@ std::optional<std::string> percent_decoded(std::string_view text) {
       out += text[i];
       continue;
     }
-    const int high = i + 2 < text.size() ? digit(text[i + 1]) : -1;
-    const int low = i + 2 < text.size() ? digit(text[i + 2]) : -1;
+    const int high = i + 2 < text.size() ? base::hex_digit(text[i + 1]) : -1;
+    const int low = i + 2 < text.size() ? base::hex_digit(text[i + 2]) : -1;
     if (high < 0 || low < 0) return std::nullopt;
     out += static_cast<char>(high * 16 + low);
     i += 2;
@@ -72,8 +68,7 @@ Result<Proxy::Credentials> parse_credentials(std::string_view text) {
 
 bool is_host(std::string_view host) {
   const auto allowed = [](char c) {
-    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '-' ||
-           c == '_' || c == '.';
+    return base::is_letter(c) || base::is_digit(c) || c == '-' || c == '_' || c == '.';
   };
   return !host.empty() && host.size() <= kMaxHost && std::ranges::all_of(host, allowed);
 }

@@ -6,28 +6,17 @@
 #include <optional>
 #include <utility>
 
+#include "base/ascii.h"
+
 namespace mitm::sniff {
 namespace {
+
+using base::is_digit;
+using base::is_letter;
 
 constexpr std::size_t kRecordHeader = 5;
 constexpr std::size_t kMaxRecord = 16384;  // plaintext, RFC 8446 section 5.1
 constexpr std::size_t kMaxName = 253;
-
-bool is_letter(char c) {
-  return (c >= 'A' && c <= 'Z') || (c >= 'a' && c <= 'z');
-}
-bool is_digit(char c) {
-  return c >= '0' && c <= '9';
-}
-char lower(char c) {
-  return c >= 'A' && c <= 'Z' ? static_cast<char>(c + ('a' - 'A')) : c;
-}
-
-std::string lowered(std::string_view text) {
-  std::string out(text);
-  std::ranges::transform(out, out.begin(), lower);
-  return out;
-}
 
 /// Big-endian fields of a TLS structure. Reading past its end makes it bad, and bad gives zeros and
 /// nothing.
@@ -231,7 +220,7 @@ std::string dns_name(std::string_view text) {
     label = c == '.' ? 0 : label + 1;
     if (label > 63) return {};
   }
-  return label > 0 ? lowered(text) : std::string();
+  return label > 0 ? base::lowercase(text) : std::string();
 }
 
 bool may_be_tls_record(std::string_view bytes) {

@@ -9,30 +9,20 @@
 #include <optional>
 #include <utility>
 
+#include "base/ascii.h"
 #include "mitm/sniff/proxy_header.h"
 
 namespace mitm::sniff {
 namespace {
 
+using base::is_digit;
+using base::is_letter;
+using base::lower;
+using base::lowercase;
+
 constexpr std::string_view kHttp2Preface = "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 constexpr std::size_t kMaxMethod = 32;
 constexpr std::size_t kMaxScheme = 16;
-
-bool is_letter(char c) {
-  return (c >= 'A' && c <= 'Z') || (c >= 'a' && c <= 'z');
-}
-bool is_digit(char c) {
-  return c >= '0' && c <= '9';
-}
-char lower(char c) {
-  return c >= 'A' && c <= 'Z' ? static_cast<char>(c + ('a' - 'A')) : c;
-}
-
-std::string lowered(std::string_view text) {
-  std::string out(text);
-  std::ranges::transform(out, out.begin(), lower);
-  return out;
-}
 
 SniffResult only(Protocol protocol) {
   SniffResult seen;
@@ -68,12 +58,6 @@ std::string host_of_target(std::string_view line) {
   return host_of_authority(target.substr(0, target.find_first_of("/?#")));
 }
 
-std::string_view trimmed(std::string_view text) {
-  const auto first = text.find_first_not_of(" \t\r");
-  if (first == text.npos) return {};
-  return text.substr(first, text.find_last_not_of(" \t\r") - first + 1);
-}
-
 /// Value of the first Host field among the whole lines behind the request line; empty when there is
 /// none (yet).
 std::string host_field(std::string_view head) {
@@ -83,8 +67,8 @@ std::string host_field(std::string_view head) {
     const auto end = head.find('\n');
     if (end == head.npos) break;
     const auto line = head.substr(0, end);
-    if (std::ranges::equal(line.substr(0, kHost.size()), kHost, {}, lower)) {
-      return host_of_authority(trimmed(line.substr(kHost.size())));
+    if (base::iequals(line.substr(0, kHost.size()), kHost)) {
+      return host_of_authority(base::trimmed(line.substr(kHost.size()), " \t\r"));
     }
   }
   return {};
@@ -265,7 +249,7 @@ std::string host_of_authority(std::string_view text) {
     return is_digit(c) || (lower(c) >= 'a' && lower(c) <= 'f') || c == ':' || c == '.';
   };
   const bool good = address.find(':') != address.npos && std::ranges::all_of(address, allowed);
-  return good ? lowered(address) : std::string();
+  return good ? lowercase(address) : std::string();
 }
 
 }  // namespace mitm::sniff

@@ -4,6 +4,8 @@
 
 #include <algorithm>
 
+#include "base/ascii.h"
+
 namespace mitm::starttls {
 namespace {
 
@@ -83,10 +85,7 @@ std::string_view take_word(std::string_view& line) {
 }
 
 bool is_word(std::string_view text, std::string_view upper) {
-  const auto capital = [](char c) {
-    return c >= 'a' && c <= 'z' ? static_cast<char>(c - 'a' + 'A') : c;
-  };
-  return std::ranges::equal(text, upper, {}, capital);
+  return base::iequals(text, upper);
 }
 
 }  // namespace mitm::starttls

@@ -15,6 +15,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "base/ascii.h"
 #include "base/fd.h"
 #include "base/text.h"
 #include "mitm/tls/certificate.h"
@@ -79,8 +80,7 @@ std::string place_and_date() {
   boost::system::error_code error;
   std::string host;
   for (const char c : boost::asio::ip::host_name(error)) {
-    const bool plain = (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') ||
-                       c == '-' || c == '.' || c == '_';
+    const bool plain = base::is_letter(c) || base::is_digit(c) || c == '-' || c == '.' || c == '_';
     if (plain && host.size() < kHostLimit) host += c;
   }
   return fmt::format("{} {}", host.empty() ? "localhost" : host,

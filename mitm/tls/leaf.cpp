@@ -8,6 +8,7 @@
 #include <openssl/rand.h>
 #include <openssl/x509v3.h>
 
+#include "base/ascii.h"
 #include "base/text.h"
 #include "mitm/tls/certificate.h"
 
@@ -31,11 +32,7 @@ std::string normalized(std::string_view host) {
     host = host.substr(1, host.size() - 2);
   if (host.find(':') != host.npos) host = host.substr(0, host.find('%'));
   if (host.size() > 1 && host.back() == '.') host.remove_suffix(1);
-  std::string text(host);
-  for (char& c : text) {
-    if (c >= 'A' && c <= 'Z') c = static_cast<char>(c - 'A' + 'a');
-  }
-  return text;
+  return base::lowercase(host);
 }
 
 bool fits_dns_name(std::string_view name) {
@@ -223,7 +220,7 @@ base::Result<X509Ptr> issue_leaf(const LeafSigner& signer, const LeafRequest& re
 }
 
 LeafCache::LeafCache(std::shared_ptr<const LeafSigner> signer, Settings settings)
-    : signer_(std::move(signer)), settings_(std::move(settings)) {}
+    : signer_(std::move(signer)), settings_(std::move(settings)), contexts_(settings_.limit) {}
 
 base::Result<std::shared_ptr<SSL_CTX>> LeafCache::context_for(const LeafRequest& request) {
   unsigned char digest[EVP_MAX_MD_SIZE] = {};
@@ -235,19 +232,10 @@ base::Result<std::shared_ptr<SSL_CTX>> LeafCache::context_for(const LeafRequest&
   }
   wanted_.assign(1, static_cast<char>(request.key));
   wanted_.append(reinterpret_cast<const char*>(digest), size).append(normalized(request.host));
-  if (const auto hit = index_.find(wanted_); hit != index_.end()) {
-    entries_.splice(entries_.begin(), entries_, hit->second);
-    return entries_.front().context;
-  }
+  if (const auto* hit = contexts_.find(wanted_)) return *hit;
   auto context = make_context(request, wanted_);
   if (!context) return context.error();
-  if (entries_.size() >= settings_.limit && !entries_.empty()) {
-    index_.erase(entries_.back().key);
-    entries_.pop_back();
-  }
-  entries_.push_front({wanted_, *context});
-  index_.emplace(entries_.front().key, entries_.begin());
-  return context;
+  return contexts_.put(wanted_, std::move(*context));
 }
 
 base::Result<std::shared_ptr<SSL_CTX>> LeafCache::make_context(const LeafRequest& request,
@@ -271,8 +259,7 @@ bool LeafCache::expires_within(std::chrono::seconds span) const {
 }
 
 void LeafCache::renew(std::shared_ptr<const LeafSigner> signer) {
-  index_.clear();
-  entries_.clear();
+  contexts_.clear();
   signer_ = std::move(signer);
 }
 

@@ -4,14 +4,13 @@
 #include <array>
 #include <chrono>
 #include <functional>
-#include <list>
 #include <memory>
 #include <mutex>
 #include <span>
 #include <string>
 #include <string_view>
-#include <unordered_map>
 
+#include "base/lru_cache.h"
 #include "mitm/tls/authority.h"
 #include "mitm/tls/keylog.h"
 
@@ -88,18 +87,13 @@ class LeafCache {
   void renew(std::shared_ptr<const LeafSigner> signer);
 
  private:
-  struct Entry {
-    std::string key;
-    std::shared_ptr<SSL_CTX> context;
-  };
   [[nodiscard]] base::Result<std::shared_ptr<SSL_CTX>> make_context(const LeafRequest& request,
                                                                     std::string_view key) const;
 
   std::shared_ptr<const LeafSigner> signer_;
   Settings settings_;
-  std::string wanted_;        ///< the key looked for; kept, so that a hit allocates nothing
-  std::list<Entry> entries_;  ///< most recently used first
-  std::unordered_map<std::string_view, std::list<Entry>::iterator> index_;
+  std::string wanted_;  ///< the key looked for; kept, so that a hit allocates nothing
+  base::LruCache<std::string, std::shared_ptr<SSL_CTX>> contexts_;
 };
 
 }  // namespace mitm::tls

@@ -307,25 +307,12 @@ std::string UpstreamTls::explain(const Channel& server, const Attempt& attempt,
 }
 
 void UpstreamTls::remember(const std::string& key, tls::SslSessionPtr session) {
-  if (!session) return;
-  if (const auto known = index_.find(key); known != index_.end()) {
-    known->second->session = std::move(session);
-    sessions_.splice(sessions_.begin(), sessions_, known->second);
-    return;
-  }
-  if (sessions_.size() >= kSessions) {
-    index_.erase(sessions_.back().key);
-    sessions_.pop_back();
-  }
-  sessions_.push_front({key, std::move(session)});
-  index_.emplace(sessions_.front().key, sessions_.begin());
+  if (session) sessions_.put(key, std::move(session));
 }
 
 tls::SslSessionPtr UpstreamTls::find(const std::string& key) {
-  const auto known = index_.find(key);
-  if (known == index_.end()) return nullptr;
-  sessions_.splice(sessions_.begin(), sessions_, known->second);
-  return tls::SslSessionPtr{SSL_SESSION_dup(known->second->session.get())};
+  const auto* known = sessions_.find(key);
+  return known ? tls::SslSessionPtr{SSL_SESSION_dup(known->get())} : nullptr;
 }
 
 tls::SslPtr UpstreamTls::prepare(Attempt& attempt, const Ask& ask) {

@@ -3,12 +3,12 @@
 #pragma once
 
 #include <chrono>
-#include <list>
 #include <string>
 #include <string_view>
 #include <unordered_map>
 #include <vector>
 
+#include "base/lru_cache.h"
 #include "base/network.h"
 #include "mitm/flow/flow.h"
 #include "mitm/intercept/context/context.h"
@@ -72,11 +72,6 @@ class UpstreamTls {
   boost::asio::awaitable<std::string> connect(Channel& server, Attempt& attempt, const Ask& ask);
 
  private:
-  struct Entry {
-    std::string key;
-    tls::SslSessionPtr session;
-  };
-
   /// The number stands for the context in keys of sessions, and does not come again.
   struct ContextEntry {
     tls::HelloProfile profile;
@@ -112,9 +107,8 @@ class UpstreamTls {
   std::vector<ContextEntry> contexts_;
   std::uint64_t numbers_ = 0;
   std::unordered_map<std::string, std::shared_ptr<const flow::CertificateChain>>
-      chains_;                 ///< by their SHA-1s
-  std::list<Entry> sessions_;  ///< most recently used first
-  std::unordered_map<std::string_view, std::list<Entry>::iterator> index_;
+      chains_;  ///< by their SHA-1s
+  base::LruCache<std::string, tls::SslSessionPtr> sessions_{kSessions};
 };
 
 /// The client's list without what cannot be spoken over TCP.

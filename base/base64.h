@@ -1,0 +1,16 @@
+// Base64 (RFC 4648).
+#pragma once
+
+#include <string>
+#include <string_view>
+
+namespace base {
+
+/// Section 4, with padding.
+void append_base64(std::string& out, std::string_view bytes);
+std::string base64(std::string_view bytes);
+
+/// Section 5 (base64url), without padding; ends at the first character that is no digit.
+std::string from_base64url(std::string_view text);
+
+}  // namespace base
