@@ -1,10 +1,9 @@
 // Conntrack over netlink, as bytes: the question for a connection by its reply tuple, and the
-// answer. No kernel needed, no allocation.
+// answer. No kernel needed.
 #pragma once
 
-#include <array>
-#include <cstddef>
 #include <cstdint>
+#include <string>
 #include <string_view>
 
 #include "base/network.h"
@@ -12,17 +11,10 @@
 
 namespace pfctl {
 
-struct ConntrackQuery {
-  alignas(4) std::array<char, 128> room{};
-  std::size_t size = 0;
-
-  [[nodiscard]] std::string_view view() const { return {room.data(), size}; }
-};
-
 /// Asks for the TCP connection whose replies go from `source` to `destination`; both of one family,
 /// not v4-mapped.
-ConntrackQuery encode_conntrack_query(std::uint32_t sequence, const base::Endpoint& source,
-                                      const base::Endpoint& destination);
+std::string encode_conntrack_query(std::uint32_t sequence, const base::Endpoint& source,
+                                   const base::Endpoint& destination);
 
 struct ConntrackAnswer {
   enum class Kind : std::uint8_t {
@@ -38,7 +30,7 @@ struct ConntrackAnswer {
   int error = 0;           ///< when refused
 };
 
-/// One datagram, aligned as a netlink buffer (4).
+/// `bytes`: one datagram.
 ConntrackAnswer decode_conntrack_answer(std::string_view bytes, std::uint32_t sequence);
 
 }  // namespace pfctl

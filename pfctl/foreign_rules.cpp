@@ -2,42 +2,46 @@
 // (linux/fib_rules.h).
 #include "pfctl/foreign_rules.h"
 
-#include <arpa/inet.h>
 #include <linux/fib_rules.h>
 #include <linux/netfilter.h>
 #include <linux/netfilter/nf_tables.h>
 #include <linux/netfilter/nfnetlink.h>
 
-#include "pfctl/netlink_bounds.h"
+#include "base/netlink.h"
 #include "pfctl/netlink_dump.h"
+#include "pfctl/netlink_message.h"
 #include "pfctl/ruleset.h"
 
 namespace pfctl {
 namespace {
 
-void read_chain(const nlmsghdr* header, std::vector<OutputChain>& chains) {
-  if (mnl_nlmsg_get_payload_len(header) < sizeof(nfgenmsg)) return;
-  const auto* extra = static_cast<const nfgenmsg*>(mnl_nlmsg_get_payload(header));
-  const std::string family = nft_family_name(extra->nfgen_family);
+using base::netlink::Attribute;
+using base::netlink::for_each_attribute;
+using base::netlink::Message;
+using base::netlink::text_of;
+
+void read_chain(const Message& message, std::vector<OutputChain>& chains) {
+  if (message.body.size() < kNfgenmsg) return;
+  const std::string family = nft_family_name(static_cast<std::uint8_t>(message.body[0]));
   OutputChain chain;
   bool in_output = false;
-  for_each_in_message(header, sizeof(nfgenmsg), [&](const nlattr* attribute) {
-    switch (mnl_attr_get_type(attribute)) {
+  const auto attributes = base::netlink::behind_struct(message.body, kNfgenmsg);
+  for_each_attribute(attributes, [&](const Attribute& attribute) {
+    switch (attribute.type) {
       case NFTA_CHAIN_TABLE:
-        chain.table = text_of(attribute);
+        chain.table = text_of(attribute.value);
         break;
       case NFTA_CHAIN_NAME:
-        chain.name = text_of(attribute);
+        chain.name = text_of(attribute.value);
         break;
       case NFTA_CHAIN_TYPE:
-        chain.type = text_of(attribute);
+        chain.type = text_of(attribute.value);
         break;
       case NFTA_CHAIN_HOOK:
-        for_each_nested(attribute, [&](const nlattr* inner) {
-          const std::uint32_t value = ntohl(number_of(inner));
-          if (mnl_attr_get_type(inner) == NFTA_HOOK_HOOKNUM) in_output = value == NF_INET_LOCAL_OUT;
-          if (mnl_attr_get_type(inner) == NFTA_HOOK_PRIORITY)
-            chain.priority = static_cast<std::int32_t>(value);
+        for_each_attribute(attribute.value, [&](const Attribute& inner) {
+          const std::uint32_t value = base::netlink::network_number(inner.value);
+          if (inner.type == NFTA_HOOK_HOOKNUM) in_output = value == NF_INET_LOCAL_OUT;
+          if (inner.type == NFTA_HOOK_PRIORITY) chain.priority = static_cast<std::int32_t>(value);
         });
         break;
       default:
@@ -50,12 +54,13 @@ void read_chain(const nlmsghdr* header, std::vector<OutputChain>& chains) {
   chains.push_back(std::move(chain));
 }
 
-void read_rule(const nlmsghdr* header, std::vector<MarkRule>& rules) {
+void read_rule(const Message& message, std::vector<MarkRule>& rules) {
   MarkRule rule;
   bool looks_at_marks = false;
-  for_each_in_message(header, sizeof(fib_rule_hdr), [&](const nlattr* attribute) {
-    const std::uint32_t value = number_of(attribute);
-    switch (mnl_attr_get_type(attribute)) {
+  const auto attributes = base::netlink::behind_struct(message.body, sizeof(fib_rule_hdr));
+  for_each_attribute(attributes, [&](const Attribute& attribute) {
+    const std::uint32_t value = base::netlink::host_number(attribute.value);
+    switch (attribute.type) {
       case FRA_PRIORITY:
         rule.priority = value;
         break;

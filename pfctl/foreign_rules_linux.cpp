@@ -8,21 +8,13 @@
 #include <sys/socket.h>
 #include <sys/time.h>
 
+#include "base/netlink.h"
 #include "pfctl/foreign_rules.h"
 #include "pfctl/netlink_dump_linux.h"
 #include "pfctl/netlink_message.h"
 #include "pfctl/netlink_socket.h"
 
 namespace pfctl {
-namespace {
-
-struct RuleRequest {
-  nlmsghdr header;
-  fib_rule_hdr rule;
-};
-
-}  // namespace
-
 base::Result<std::vector<OutputChain>> output_chains() {
   const auto socket = open_netfilter_socket();
   if (!socket) return socket.error();
@@ -38,13 +30,11 @@ base::Result<std::vector<MarkRule>> mark_rules() {
     return base::os_error("cannot open a netlink socket", errno);
   std::vector<MarkRule> rules;
   for (const int family : {AF_INET, AF_INET6}) {
-    RuleRequest request{};
-    request.header.nlmsg_len = sizeof request;
-    request.header.nlmsg_type = RTM_GETRULE;
-    request.header.nlmsg_flags = NLM_F_REQUEST | NLM_F_DUMP;
-    request.rule.family = static_cast<std::uint8_t>(family);
-    const auto of_family = dump(
-        socket.get(), {reinterpret_cast<const char*>(&request), sizeof request}, read_rule_dump);
+    base::netlink::Writer request(RTM_GETRULE, NLM_F_DUMP, 0);
+    fib_rule_hdr rule{};
+    rule.family = static_cast<std::uint8_t>(family);
+    request.append({reinterpret_cast<const char*>(&rule), sizeof rule});
+    const auto of_family = dump(socket.get(), request.view(), read_rule_dump);
     // A kernel without policy routing, or without this family.
     if (!of_family) continue;
     rules.insert(rules.end(), of_family->begin(), of_family->end());

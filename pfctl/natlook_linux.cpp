@@ -56,8 +56,8 @@ base::Result<std::optional<OriginalTuple>> Natlook::lookup(const base::Endpoint&
     return base::failure("{} and {} cannot be the ends of one connection", base::to_string(peer),
                          base::to_string(local));
   }
-  const ConntrackQuery query = encode_conntrack_query(++sequence_, source, destination);
-  if (auto sent = send_datagram(socket_.get(), query.view()); !sent) return sent.error();
+  const std::string query = encode_conntrack_query(++sequence_, source, destination);
+  if (auto sent = send_datagram(socket_.get(), query); !sent) return sent.error();
   alignas(8) std::array<char, kAnswerRoom> buffer;
   for (int skipped = 0; skipped < kMaxForeignAnswers; ++skipped) {
     const auto length = receive_datagram(socket_.get(), buffer);

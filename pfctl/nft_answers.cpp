@@ -2,16 +2,13 @@
 // should do.
 #include "pfctl/nft_answers.h"
 
-#include <algorithm>
 #include <cerrno>
-#include <cstring>
 
-#include <arpa/inet.h>
-#include <libmnl/libmnl.h>
 #include <linux/netfilter/nf_tables.h>
 #include <linux/netfilter/nfnetlink.h>
 
-#include "pfctl/netlink_bounds.h"
+#include "base/netlink.h"
+#include "pfctl/netlink_message.h"
 #include "pfctl/rules_owner.h"
 #include "pfctl/ruleset.h"
 
@@ -21,11 +18,12 @@ namespace {
 constexpr std::string_view kCutShort =
     "the kernel's answer about packet-filter rules was cut short";
 
-base::Result<Ack> parse_ack(const nlmsghdr* header) {
-  std::int32_t error = 0;
-  if (mnl_nlmsg_get_payload_len(header) < sizeof error) return base::failure("{}", kCutShort);
-  std::memcpy(&error, mnl_nlmsg_get_payload(header), sizeof error);
-  return Ack{header->nlmsg_seq, base::netlink_errno(error)};
+using base::netlink::Message;
+
+base::Result<Ack> parse_ack(const Message& message) {
+  const auto error = message.error();
+  if (!error) return base::failure("{}", kCutShort);
+  return Ack{message.sequence, *error};
 }
 
 // An expression or a chain type that is not in the kernel is "not found".
@@ -33,13 +31,12 @@ std::string missing(std::string_view options, int error) {
   return error == ENOENT || error == EOPNOTSUPP ? fmt::format("; it needs {}", options) : "";
 }
 
-TableAnswer parse_table(const nlmsghdr* header) {
+TableAnswer parse_table(const Message& message) {
   TableAnswer answer{true, {}};
-  for_each_in_message(header, sizeof(nfgenmsg), [&](const nlattr* attribute) {
-    if (mnl_attr_get_type(attribute) != NFTA_TABLE_OWNER) return;
-    if (mnl_attr_get_payload_len(attribute) == sizeof(std::uint32_t)) {
-      answer.owner = ntohl(mnl_attr_get_u32(attribute));
-    }
+  const auto attributes = base::netlink::behind_struct(message.body, kNfgenmsg);
+  base::netlink::for_each_attribute(attributes, [&](const base::netlink::Attribute& attribute) {
+    if (attribute.type == NFTA_TABLE_OWNER && attribute.value.size() == sizeof(std::uint32_t))
+      answer.owner = base::netlink::network_number(attribute.value);
   });
   return answer;
 }
@@ -49,11 +46,10 @@ TableAnswer parse_table(const nlmsghdr* header) {
 base::Result<std::vector<Ack>> parse_acks(std::string_view bytes) {
   std::vector<Ack> acks;
   while (!bytes.empty()) {
-    const nlmsghdr* header = first_message(bytes);
-    if (!header) return base::failure("{}", kCutShort);
-    bytes.remove_prefix(std::min<std::size_t>(MNL_ALIGN(header->nlmsg_len), bytes.size()));
-    if (header->nlmsg_type != NLMSG_ERROR) continue;
-    auto ack = parse_ack(header);
+    const auto message = base::netlink::take_message(bytes);
+    if (!message) return base::failure("{}", kCutShort);
+    if (message->type != base::netlink::kError) continue;
+    auto ack = parse_ack(*message);
     if (!ack) return ack.error();
     acks.push_back(*ack);
   }
@@ -61,16 +57,16 @@ base::Result<std::vector<Ack>> parse_acks(std::string_view bytes) {
 }
 
 base::Result<TableAnswer> parse_table_answer(std::string_view bytes, std::uint32_t sequence) {
-  const nlmsghdr* header = first_message(bytes);
-  if (!header) return base::failure("{}", kCutShort);
-  if (header->nlmsg_seq != sequence) return base::failure("the kernel answered another question");
-  if (header->nlmsg_type == (NFNL_SUBSYS_NFTABLES << 8 | NFT_MSG_NEWTABLE)) {
-    if (mnl_nlmsg_get_payload_len(header) < sizeof(nfgenmsg)) return base::failure("{}", kCutShort);
-    return parse_table(header);
+  const auto message = base::netlink::take_message(bytes);
+  if (!message) return base::failure("{}", kCutShort);
+  if (message->sequence != sequence) return base::failure("the kernel answered another question");
+  if (message->type == (NFNL_SUBSYS_NFTABLES << 8 | NFT_MSG_NEWTABLE)) {
+    if (message->body.size() < kNfgenmsg) return base::failure("{}", kCutShort);
+    return parse_table(*message);
   }
-  if (header->nlmsg_type != NLMSG_ERROR)
+  if (message->type != base::netlink::kError)
     return base::failure("the kernel answered another question");
-  auto ack = parse_ack(header);
+  auto ack = parse_ack(*message);
   if (!ack) return ack.error();
   if (ack->error == ENOENT) return TableAnswer{};
   // Without the subsystem there is no table; loading says what is missing.

@@ -19,8 +19,7 @@ struct Ack {
   bool operator==(const Ack&) const = default;
 };
 
-/// All acknowledgements and errors of one datagram. `bytes` must be aligned as a netlink buffer
-/// (4). An error when the datagram is cut short.
+/// All acknowledgements and errors of one datagram. An error when the datagram is cut short.
 [[nodiscard]] base::Result<std::vector<Ack>> parse_acks(std::string_view bytes);
 
 /// The answer to table_query().
@@ -29,7 +28,7 @@ struct TableAnswer {
   std::optional<std::uint32_t> owner;  ///< netlink port of the owning socket
 };
 
-/// `bytes` as for parse_acks(). Errors: cut short, of another sequence, the kernel's own (with
+/// `bytes`: one datagram. Errors: cut short, of another sequence, the kernel's own (with
 /// os_code).
 [[nodiscard]] base::Result<TableAnswer> parse_table_answer(std::string_view bytes,
                                                            std::uint32_t sequence);

@@ -1,5 +1,5 @@
-// nf_tables in netlink form, built with libmnl: libnftnl and libnftables are GPL-2 and cannot be
-// linked with OpenSSL 3. Order and attributes are those that nft(8) 1.0.6 sends.
+// nf_tables in netlink form, written by hand: libnftnl and libnftables are GPL-2 and cannot be linked
+// with OpenSSL 3. Order and attributes are those that nft(8) 1.0.6 sends.
 #include "pfctl/nft_messages.h"
 
 #include <algorithm>
@@ -10,6 +10,7 @@
 #include <linux/netfilter.h>
 #include <linux/netfilter/nf_tables.h>
 #include <linux/netfilter/nfnetlink.h>
+#include <linux/netlink.h>
 
 #include "pfctl/netlink_message.h"
 #include "pfctl/nft_expressions.h"

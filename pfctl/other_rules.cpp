@@ -9,20 +9,25 @@
 #include <set>
 #include <utility>
 
-#include <arpa/inet.h>
 #include <fmt/format.h>
 #include <linux/netfilter.h>
 #include <linux/netfilter/nf_tables.h>
 #include <linux/netfilter/nf_tables_compat.h>
 #include <linux/netfilter/nfnetlink.h>
 
-#include "pfctl/netlink_bounds.h"
+#include "base/netlink.h"
 #include "pfctl/netlink_dump.h"
+#include "pfctl/netlink_message.h"
 #include "pfctl/nft_rules.h"
 #include "pfctl/ruleset.h"
 
 namespace pfctl {
 namespace {
+
+using base::netlink::Attribute;
+using base::netlink::for_each_attribute;
+using base::netlink::Message;
+using base::netlink::text_of;
 
 constexpr std::uint16_t kNoTracking = 1;  // XT_CT_NOTRACK of linux/netfilter/xt_CT.h
 
@@ -34,20 +39,19 @@ struct Expression {
   std::uint16_t flags = 0;  ///< at the beginning of a target's own data
   std::string jumps_to;     ///< of a verdict, a chain
 
-  explicit Expression(const nlattr* element) {
-    for_each_nested(element, [&](const nlattr* attribute) {
-      if (mnl_attr_get_type(attribute) == NFTA_EXPR_NAME) name = text_of(attribute);
-      if (mnl_attr_get_type(attribute) != NFTA_EXPR_DATA) return;
-      if (name == "immediate") return read_verdict(attribute);
-      for_each_nested(attribute, [&](const nlattr* data) {
+  explicit Expression(std::string_view element) {
+    for_each_attribute(element, [&](const Attribute& attribute) {
+      if (attribute.type == NFTA_EXPR_NAME) name = text_of(attribute.value);
+      if (attribute.type != NFTA_EXPR_DATA) return;
+      if (name == "immediate") return read_verdict(attribute.value);
+      for_each_attribute(attribute.value, [&](const Attribute& data) {
         static_assert(NFTA_MATCH_NAME == 1 && NFTA_TARGET_NAME == 1 && NFTA_SOCKET_KEY == 1);
-        if (mnl_attr_get_type(data) == NFTA_META_KEY) meta_key = ntohl(number_of(data));
-        if (mnl_attr_get_type(data) == NFTA_TARGET_INFO &&
-            mnl_attr_get_payload_len(data) >= sizeof flags)
-          std::memcpy(&flags, mnl_attr_get_payload(data), sizeof flags);
-        if (mnl_attr_get_type(data) != NFTA_MATCH_NAME) return;
-        first = ntohl(number_of(data));
-        text = text_of(data);
+        if (data.type == NFTA_META_KEY) meta_key = base::netlink::network_number(data.value);
+        if (data.type == NFTA_TARGET_INFO && data.value.size() >= sizeof flags)
+          std::memcpy(&flags, data.value.data(), sizeof flags);
+        if (data.type != NFTA_MATCH_NAME) return;
+        first = base::netlink::network_number(data.value);
+        text = text_of(data.value);
       });
     });
   }
@@ -63,13 +67,13 @@ struct Expression {
   }
 
  private:
-  void read_verdict(const nlattr* immediate) {
-    for_each_nested(immediate, [&](const nlattr* value) {
-      if (mnl_attr_get_type(value) != NFTA_IMMEDIATE_DATA) return;
-      for_each_nested(value, [&](const nlattr* data) {
-        if (mnl_attr_get_type(data) != NFTA_DATA_VERDICT) return;
-        for_each_nested(data, [&](const nlattr* part) {
-          if (mnl_attr_get_type(part) == NFTA_VERDICT_CHAIN) jumps_to = text_of(part);
+  void read_verdict(std::string_view immediate) {
+    for_each_attribute(immediate, [&](const Attribute& value) {
+      if (value.type != NFTA_IMMEDIATE_DATA) return;
+      for_each_attribute(value.value, [&](const Attribute& data) {
+        if (data.type != NFTA_DATA_VERDICT) return;
+        for_each_attribute(data.value, [&](const Attribute& part) {
+          if (part.type == NFTA_VERDICT_CHAIN) jumps_to = text_of(part.value);
         });
       });
     });
@@ -78,24 +82,25 @@ struct Expression {
   std::uint32_t meta_key = ~0U;
 };
 
-void read_rule(const nlmsghdr* header, std::vector<OtherRule>& rules) {
-  if (mnl_nlmsg_get_payload_len(header) < sizeof(nfgenmsg)) return;
-  const auto* extra = static_cast<const nfgenmsg*>(mnl_nlmsg_get_payload(header));
-  const std::string_view family = nft_family_name(extra->nfgen_family);
+void read_rule(const Message& message, std::vector<OtherRule>& rules) {
+  if (message.body.size() < kNfgenmsg) return;
+  const auto family_number = static_cast<std::uint8_t>(message.body[0]);
+  const std::string_view family = nft_family_name(family_number);
   if (family.empty()) return;
   OtherRule rule;
-  for_each_in_message(header, sizeof(nfgenmsg), [&](const nlattr* attribute) {
-    if (mnl_attr_get_type(attribute) == NFTA_RULE_TABLE) rule.table = text_of(attribute);
-    if (mnl_attr_get_type(attribute) == NFTA_RULE_CHAIN) rule.chain = text_of(attribute);
-    if (mnl_attr_get_type(attribute) != NFTA_RULE_EXPRESSIONS) return;
-    for_each_nested(attribute, [&](const nlattr* element) {
-      const Expression expression{element};
+  const auto attributes = base::netlink::behind_struct(message.body, kNfgenmsg);
+  for_each_attribute(attributes, [&](const Attribute& attribute) {
+    if (attribute.type == NFTA_RULE_TABLE) rule.table = text_of(attribute.value);
+    if (attribute.type == NFTA_RULE_CHAIN) rule.chain = text_of(attribute.value);
+    if (attribute.type != NFTA_RULE_EXPRESSIONS) return;
+    for_each_attribute(attribute.value, [&](const Attribute& element) {
+      const Expression expression{element.value};
       rule.by_cgroup = rule.by_cgroup || expression.asks_for_cgroup();
       rule.untracks = rule.untracks || expression.untracks();
       if (!expression.jumps_to.empty()) rule.jumps.push_back(expression.jumps_to);
     });
   });
-  const bool ours = extra->nfgen_family == NFPROTO_INET && rule.table == kTableName;
+  const bool ours = family_number == NFPROTO_INET && rule.table == kTableName;
   if (ours || (!rule.by_cgroup && !rule.untracks && rule.jumps.empty())) return;
   rule.table = fmt::format("{} {}", family, rule.table);
   rules.push_back(std::move(rule));

@@ -1,4 +1,4 @@
-// Layouts from linux/netlink.h, linux/sock_diag.h and linux/inet_diag.h, written out by offset so
+// Layouts from linux/sock_diag.h and linux/inet_diag.h, written out by offset so
 // that they compile everywhere. Integers are in host byte order unless said otherwise; ports and
 // addresses are in network order.
 #include "procmap/sock_diag.h"
@@ -8,22 +8,22 @@
 
 #include <fmt/format.h>
 
+#include "base/netlink.h"
+
 namespace procmap {
 namespace {
 
 namespace ip = boost::asio::ip;
 
-constexpr std::uint16_t kDone = 3;       // NLMSG_DONE
-constexpr std::uint16_t kError = 2;      // NLMSG_ERROR
+namespace netlink = base::netlink;
+using netlink::number_at;
+
 constexpr std::uint16_t kByFamily = 20;  // SOCK_DIAG_BY_FAMILY
-constexpr std::uint16_t kRequest = 0x1;  // NLM_F_REQUEST
-constexpr std::uint16_t kDump = 0x300;   // NLM_F_DUMP
 constexpr std::uint8_t kAfInet = 2, kAfInet6 = 10, kTcp = 6, kUdp = 17;
 constexpr std::uint16_t kAttributeMark = 15;    // INET_DIAG_MARK
 constexpr std::uint16_t kAttributeCgroup = 21;  // INET_DIAG_CGROUP_ID
 constexpr std::uint32_t kAllStates = ~0U;
 
-constexpr std::size_t kHeader = 16;       // struct nlmsghdr
 constexpr std::size_t kRequestBody = 56;  // struct inet_diag_req_v2
 constexpr std::size_t kMessageBody = 72;  // struct inet_diag_msg
 constexpr std::size_t kIdOffset = 8;      // struct inet_diag_sockid in the request
@@ -34,23 +34,19 @@ void put(std::string& bytes, std::size_t offset, Number value) {
   std::memcpy(bytes.data() + offset, &value, sizeof value);
 }
 
-template <class Number>
-Number get(std::string_view bytes, std::size_t offset) {
-  Number value;
-  std::memcpy(&value, bytes.data() + offset, sizeof value);
-  return value;
+/// struct inet_diag_req_v2.
+std::string request_body(Family family) {
+  std::string body(kRequestBody, '\0');
+  put(body, 0, family == Family::v4 ? kAfInet : kAfInet6);
+  put(body, 1, kTcp);
+  put(body, 4, kAllStates);
+  return body;
 }
 
-std::string request(Family family, std::uint16_t flags, std::uint32_t sequence) {
-  std::string bytes(kHeader + kRequestBody, '\0');
-  put(bytes, 0, static_cast<std::uint32_t>(bytes.size()));
-  put(bytes, 4, kByFamily);
-  put(bytes, 6, static_cast<std::uint16_t>(kRequest | flags));
-  put(bytes, 8, sequence);
-  put(bytes, kHeader, family == Family::v4 ? kAfInet : kAfInet6);
-  put(bytes, kHeader + 1, kTcp);
-  put(bytes, kHeader + 4, kAllStates);
-  return bytes;
+std::string request(std::uint16_t flags, std::uint32_t sequence, std::string_view body) {
+  netlink::Writer message(kByFamily, flags, sequence);
+  message.append(body);
+  return message.view();
 }
 
 void put_port(std::string& bytes, std::size_t offset, std::uint16_t port) {
@@ -88,16 +84,13 @@ std::uint16_t get_port(std::string_view bytes, std::size_t offset) {
 }
 
 void read_attributes(std::string_view attributes, SocketFacts& facts) {
-  while (attributes.size() >= 4) {
-    const auto size = get<std::uint16_t>(attributes, 0);
-    const auto type = get<std::uint16_t>(attributes, 2);
-    if (size < 4 || size > attributes.size()) return;
-    if (type == kAttributeCgroup && size == 4 + sizeof(std::uint64_t))
-      facts.cgroup_id = get<std::uint64_t>(attributes, 4);
-    if (type == kAttributeMark && size == 4 + sizeof(std::uint32_t))
-      facts.mark = get<std::uint32_t>(attributes, 4);
-    attributes.remove_prefix(std::min<std::size_t>(attributes.size(), (size + 3U) & ~3U));
-  }
+  netlink::for_each_attribute(attributes, [&](const netlink::Attribute& attribute) {
+    const auto& [type, value] = attribute;
+    if (type == kAttributeCgroup && value.size() == sizeof(std::uint64_t))
+      facts.cgroup_id = number_at<std::uint64_t>(value, 0);
+    if (type == kAttributeMark && value.size() == sizeof(std::uint32_t))
+      facts.mark = number_at<std::uint32_t>(value, 0);
+  });
 }
 
 DiagSocket read_socket(std::string_view body) {
@@ -106,9 +99,9 @@ DiagSocket read_socket(std::string_view body) {
   socket.state = static_cast<std::uint8_t>(body[1]);
   socket.local = {get_address(body, kMessageId + 4, family), get_port(body, kMessageId)};
   socket.remote = {get_address(body, kMessageId + 20, family), get_port(body, kMessageId + 2)};
-  socket.facts.interface = get<std::uint32_t>(body, kMessageId + 36);
-  socket.facts.uid = get<std::uint32_t>(body, 64);
-  socket.facts.inode = get<std::uint32_t>(body, 68);
+  socket.facts.interface = number_at<std::uint32_t>(body, kMessageId + 36);
+  socket.facts.uid = number_at<std::uint32_t>(body, 64);
+  socket.facts.inode = number_at<std::uint32_t>(body, 68);
   socket.facts.uid_known = socket.facts.inode != 0;
   read_attributes(body.substr(kMessageBody), socket.facts);
   return socket;
@@ -117,44 +110,40 @@ DiagSocket read_socket(std::string_view body) {
 }  // namespace
 
 std::string encode_exact_query(Family family, const SocketQuery& sought, std::uint32_t sequence) {
-  std::string bytes = request(family, 0, sequence);
+  std::string body = request_body(family);
   // udp_dump_one() of the kernel looks from the other end ("swapped for historical reasons").
   const bool udp = sought.transport == Transport::udp;
-  if (udp) put(bytes, kHeader + 1, kUdp);
+  if (udp) put(body, 1, kUdp);
   const auto& [first, second] = udp ? std::tie(sought.destination, sought.source)
                                     : std::tie(sought.source, sought.destination);
-  const std::size_t id = kHeader + kIdOffset;
-  put_port(bytes, id, first.port());
-  put_port(bytes, id + 2, second.port());
-  put_address(bytes, id + 4, family, first.address());
-  put_address(bytes, id + 20, family, second.address());
-  put(bytes, id + 36, sought.interface);
-  put(bytes, id + 40, ~std::uint64_t{0});  // INET_DIAG_NOCOOKIE
-  return bytes;
+  put_port(body, kIdOffset, first.port());
+  put_port(body, kIdOffset + 2, second.port());
+  put_address(body, kIdOffset + 4, family, first.address());
+  put_address(body, kIdOffset + 20, family, second.address());
+  put(body, kIdOffset + 36, sought.interface);
+  put(body, kIdOffset + 40, ~std::uint64_t{0});  // INET_DIAG_NOCOOKIE
+  return request(0, sequence, body);
 }
 
 std::string encode_dump_query(Family family, std::uint32_t sequence) {
-  return request(family, kDump, sequence);
+  return request(netlink::kDump, sequence, request_body(family));
 }
 
 std::optional<DiagReply> decode_reply(std::string_view& bytes) {
-  if (bytes.size() < kHeader) return std::nullopt;
-  const auto size = get<std::uint32_t>(bytes, 0);
-  if (size < kHeader || size > bytes.size()) return std::nullopt;
-  const auto type = get<std::uint16_t>(bytes, 4);
-  const auto body = bytes.substr(kHeader, size - kHeader);
+  const auto message = netlink::take_message(bytes);
+  if (!message) return std::nullopt;
   DiagReply reply;
-  reply.sequence = get<std::uint32_t>(bytes, 8);
-  bytes.remove_prefix(std::min<std::size_t>(bytes.size(), (size + 3U) & ~3U));
-  if (type == kDone) {
+  reply.sequence = message->sequence;
+  if (message->type == netlink::kDone) {
     reply.kind = DiagReply::Kind::done;
-  } else if (type == kByFamily) {
-    if (body.size() < kMessageBody) return std::nullopt;
+  } else if (message->type == kByFamily) {
+    if (message->body.size() < kMessageBody) return std::nullopt;
     reply.kind = DiagReply::Kind::socket;
-    reply.socket = read_socket(body);
-  } else if (type == kError) {
-    if (body.size() < sizeof(std::int32_t)) return std::nullopt;
-    reply.error = base::netlink_errno(get<std::int32_t>(body, 0));
+    reply.socket = read_socket(message->body);
+  } else if (message->type == netlink::kError) {
+    const auto error = message->error();
+    if (!error) return std::nullopt;
+    reply.error = *error;
   }
   return reply;
 }

@@ -1,7 +1,6 @@
 // NFQUEUE over netlink, as bytes (linux/netfilter/nfnetlink_queue.h). No kernel needed.
 #pragma once
 
-#include <array>
 #include <cstdint>
 #include <optional>
 #include <string>
@@ -18,11 +17,9 @@ std::string encode_setup(std::uint16_t number, std::uint32_t bytes, std::uint32_
 /// NF_DROP, NF_ACCEPT and NF_REPEAT of linux/netfilter.h.
 enum class Verdict : std::uint32_t { drop = 0, accept = 1, repeat = 4 };
 
-/// nlmsghdr, nfgenmsg, NFQA_VERDICT_HDR and NFQA_MARK.
-inline constexpr std::size_t kVerdictSize = 16 + 4 + 12 + 8;
 /// `mark` replaces the packet's whole mark.
-std::array<char, kVerdictSize> encode_verdict(std::uint16_t number, std::uint32_t id,
-                                              Verdict verdict, std::uint32_t mark);
+std::string encode_verdict(std::uint16_t number, std::uint32_t id, Verdict verdict,
+                           std::uint32_t mark);
 
 /// One netlink message from the kernel.
 struct Message {

@@ -1,23 +1,25 @@
 // NFLOG over netlink.
 #include <algorithm>
 #include <cerrno>
-#include <cstring>
 
 #include <arpa/inet.h>
 #include <fcntl.h>
 #include <linux/netfilter/nfnetlink.h>
 #include <linux/netfilter/nfnetlink_log.h>
+#include <linux/netlink.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "base/netlink.h"
 #include "divert/packet/packet_log.h"
-#include "pfctl/netlink_bounds.h"
 #include "pfctl/netlink_message.h"
 #include "pfctl/netlink_socket.h"
 #include "pfctl/nft_rules.h"
 
 namespace divert {
 namespace {
+
+namespace netlink = base::netlink;
 
 constexpr std::uint16_t kUsualGroup = 28531;
 constexpr int kGroupsTried = 64;
@@ -33,17 +35,16 @@ constexpr std::uint16_t log_type(std::uint16_t message) {
 /// The kernel's errno; 0: done.
 base::Result<int> configure(int socket, const pfctl::NetlinkMessage& request) {
   if (auto sent = pfctl::send_datagram(socket, request.view()); !sent) return sent.error();
-  alignas(8) char buffer[4096];
+  char buffer[4096];
   for (;;) {
     const auto size = pfctl::receive_datagram(socket, buffer);
     if (!size) return size.error();
-    const nlmsghdr* header = pfctl::first_message({buffer, *size});
-    if (!header || header->nlmsg_type != NLMSG_ERROR) continue;
-    std::int32_t error = 0;
-    if (mnl_nlmsg_get_payload_len(header) < sizeof error)
-      return base::failure("the kernel's answer was cut");
-    std::memcpy(&error, mnl_nlmsg_get_payload(header), sizeof error);
-    return base::netlink_errno(error);
+    std::string_view bytes{buffer, *size};
+    const auto message = netlink::take_message(bytes);
+    if (!message || message->type != netlink::kError) continue;
+    const auto error = message->error();
+    if (!error) return base::failure("the kernel's answer was cut");
+    return *error;
   }
 }
 
@@ -119,14 +120,11 @@ base::Result<std::vector<PacketLog>> open_packet_logs() {
 }
 
 void decode_packet_log(std::string_view bytes, const PacketLog::Take& take) {
-  while (const nlmsghdr* header = pfctl::first_message(bytes)) {
-    bytes.remove_prefix(std::min<std::size_t>(MNL_ALIGN(header->nlmsg_len), bytes.size()));
-    if (header->nlmsg_type != log_type(NFULNL_MSG_PACKET)) continue;
-    if (mnl_nlmsg_get_payload_len(header) < sizeof(nfgenmsg)) continue;
-    pfctl::for_each_in_message(header, sizeof(nfgenmsg), [&](const nlattr* attribute) {
-      if (mnl_attr_get_type(attribute) != NFULA_PAYLOAD) return;
-      take({static_cast<const char*>(mnl_attr_get_payload(attribute)),
-            mnl_attr_get_payload_len(attribute)});
+  while (const auto message = netlink::take_message(bytes)) {
+    if (message->type != log_type(NFULNL_MSG_PACKET)) continue;
+    const auto attributes = netlink::behind_struct(message->body, pfctl::kNfgenmsg);
+    netlink::for_each_attribute(attributes, [&](const netlink::Attribute& attribute) {
+      if (attribute.type == NFULA_PAYLOAD) take(attribute.value);
     });
   }
 }

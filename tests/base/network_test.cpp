@@ -59,11 +59,3 @@ TEST_CASE("endpoint: v4, v6 and v4-mapped") {
     CHECK_FALSE(parse_endpoint(text));
   }
 }
-
-TEST_CASE("netlink_errno: what the kernel says, and what it never says") {
-  CHECK(base::netlink_errno(0) == 0);
-  CHECK(base::netlink_errno(-2) == ENOENT);
-  CHECK(base::netlink_errno(-4095) == 4095);
-  for (const std::int32_t odd : {1, -4096, INT32_MIN, INT32_MAX})
-    CHECK(base::netlink_errno(odd) == EPROTO);
-}

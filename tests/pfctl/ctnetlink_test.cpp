@@ -67,7 +67,7 @@ TEST_CASE("ctnetlink: the question holds the reply tuple, byte for byte") {
       message(kConntrackGet, 5,
               std::string("\x02\0\0\0", 4) + nested(tuple_reply, tuple(source, destination)));
   expected[6] = 1;  // NLM_F_REQUEST
-  CHECK(pfctl::encode_conntrack_query(5, source, destination).view() == expected);
+  CHECK(pfctl::encode_conntrack_query(5, source, destination) == expected);
 }
 
 TEST_CASE("ctnetlink: the question for IPv6") {
@@ -76,7 +76,7 @@ TEST_CASE("ctnetlink: the question for IPv6") {
       message(kConntrackGet, 0xffffffff,
               std::string("\x0a\0\0\0", 4) + nested(tuple_reply, tuple(source, destination)));
   expected[6] = 1;
-  CHECK(pfctl::encode_conntrack_query(0xffffffff, source, destination).view() == expected);
+  CHECK(pfctl::encode_conntrack_query(0xffffffff, source, destination) == expected);
 }
 
 TEST_CASE("ctnetlink: an answer gives the original tuple and the mark") {
