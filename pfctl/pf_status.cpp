@@ -12,6 +12,13 @@
 namespace pfctl {
 namespace {
 
+/// All carriage returns at its end go: what is printed from the result must read back as itself.
+std::string_view next_line(std::string_view& text) {
+  std::string_view line = base::next_line(text);
+  while (line.ends_with('\r')) line.remove_suffix(1);
+  return line;
+}
+
 std::vector<std::string_view> words(std::string_view line) {
   std::vector<std::string_view> found;
   for (;;) {
@@ -84,7 +91,7 @@ bool is_inbound(const std::vector<std::string_view>& parts) {
 template <class Wanted>
 std::string first_line(std::string_view rules, Wanted wanted) {
   while (!rules.empty()) {
-    const std::string_view line = base::next_line(rules);
+    const std::string_view line = next_line(rules);
     const auto parts = words(line);
     if (!parts.empty() && wanted(parts)) return std::string(base::trimmed(line));
   }
@@ -97,7 +104,7 @@ template <class Wanted>
 std::string first_in_front(std::string_view rules, std::string_view anchor, Wanted wanted) {
   const std::string family = family_of(anchor);
   while (!rules.empty()) {
-    const std::string_view line = base::next_line(rules);
+    const std::string_view line = next_line(rules);
     const auto parts = words(line);
     if (parts.empty()) continue;
     const std::string_view name = referred(line, "anchor");
@@ -209,7 +216,7 @@ std::optional<base::Network> parse_destination(std::string_view text) {
 
 base::Result<bool> parse_enabled(std::string_view info) {
   while (!info.empty()) {
-    const auto parts = words(base::next_line(info));
+    const auto parts = words(next_line(info));
     if (parts.size() < 2 || parts[0] != "Status:") continue;
     if (parts[1] == "Enabled") return true;
     if (parts[1] == "Disabled") return false;
@@ -219,7 +226,7 @@ base::Result<bool> parse_enabled(std::string_view info) {
 
 std::optional<std::uint64_t> parse_counter(std::string_view info, std::string_view name) {
   while (!info.empty()) {
-    const auto parts = words(base::next_line(info));
+    const auto parts = words(next_line(info));
     if (parts.size() >= 2 && parts[0] == name) return number<std::uint64_t>(parts[1]);
   }
   return {};
@@ -227,7 +234,7 @@ std::optional<std::uint64_t> parse_counter(std::string_view info, std::string_vi
 
 std::string parse_checksum(std::string_view info) {
   while (!info.empty()) {
-    const auto parts = words(base::next_line(info));
+    const auto parts = words(next_line(info));
     if (parts.size() == 2 && parts[0] == "Checksum:") return std::string(parts[1]);
   }
   return {};
@@ -235,7 +242,7 @@ std::string parse_checksum(std::string_view info) {
 
 std::string parse_route_interface(std::string_view route) {
   while (!route.empty()) {
-    const auto parts = words(base::next_line(route));
+    const auto parts = words(next_line(route));
     if (parts.size() == 2 && parts[0] == "interface:") return std::string(parts[1]);
   }
   return {};
@@ -243,7 +250,7 @@ std::string parse_route_interface(std::string_view route) {
 
 std::optional<std::string> parse_token(std::string_view printed) {
   while (!printed.empty()) {
-    const auto parts = words(base::next_line(printed));
+    const auto parts = words(next_line(printed));
     if (parts.size() == 3 && parts[0] == "Token" && parts[1] == ":" && is_digits(parts[2])) {
       return std::string(parts[2]);
     }
@@ -253,14 +260,14 @@ std::optional<std::string> parse_token(std::string_view printed) {
 
 bool lists_token(std::string_view references, std::string_view token) {
   while (!references.empty()) {
-    if (std::ranges::count(words(base::next_line(references)), token) > 0) return true;
+    if (std::ranges::count(words(next_line(references)), token) > 0) return true;
   }
   return false;
 }
 
 bool skips_lo0(std::string_view interfaces) {
   while (!interfaces.empty()) {
-    const auto parts = words(base::next_line(interfaces));
+    const auto parts = words(next_line(interfaces));
     if (parts.size() < 2 || parts[1] != "(skip)") continue;
     if (parts[0] == "lo0" || parts[0] == "lo" || parts[0] == "all") return true;
   }
@@ -270,7 +277,7 @@ bool skips_lo0(std::string_view interfaces) {
 bool refers_to(std::string_view ruleset, std::string_view keyword, std::string_view anchor) {
   const std::string family = family_of(anchor);
   while (!ruleset.empty()) {
-    const std::string_view name = referred(base::next_line(ruleset), keyword);
+    const std::string_view name = referred(next_line(ruleset), keyword);
     if (!name.empty() && (name == anchor || name == family)) return true;
   }
   return false;
@@ -287,7 +294,7 @@ std::string main_ruleset(const MainRuleset& running, std::string_view anchor) {
   }
   const auto add = [&](std::string_view text, std::string& usual) {
     while (!text.empty()) {
-      const std::string_view line = base::next_line(text);
+      const std::string_view line = next_line(text);
       if (line.empty() || refers_by_name(line, anchor)) continue;
       const bool normalizes = &usual == &filter && is_normalization(line);
       (normalizes ? first : is_dummynet(line) ? dummynet : usual).append(line) += '\n';
@@ -302,7 +309,7 @@ std::string main_ruleset(const MainRuleset& running, std::string_view anchor) {
 std::string without_references(std::string_view main, std::string_view anchor) {
   std::string kept;
   while (!main.empty()) {
-    const std::string_view line = base::next_line(main);
+    const std::string_view line = next_line(main);
     if (!refers_by_name(line, anchor)) kept.append(line) += '\n';
   }
   return kept;
@@ -353,7 +360,7 @@ std::string caution_by_owner(std::string_view rules) {
 std::vector<Interface> parse_ifconfig(std::string_view text) {
   std::vector<Interface> found;
   while (!text.empty()) {
-    const std::string_view line = base::next_line(text);
+    const std::string_view line = next_line(text);
     const auto parts = words(line);
     if (parts.empty()) continue;
     if (line.front() != ' ' && line.front() != '\t') {
@@ -391,7 +398,7 @@ std::vector<base::Network> parse_routes(std::string_view text) {
   constexpr unsigned kBroad = 8;
   std::vector<base::Network> found;
   while (!text.empty()) {
-    const auto parts = words(base::next_line(text));
+    const auto parts = words(next_line(text));
     if (parts.size() < 3) continue;
     const auto network = parse_destination(parts[0]);
     if (network && network->prefix >= kBroad) found.push_back(*network);
@@ -401,7 +408,7 @@ std::vector<base::Network> parse_routes(std::string_view text) {
 
 std::string complaint(std::string_view printed) {
   while (!printed.empty()) {
-    std::string_view line = base::trimmed(base::next_line(printed));
+    std::string_view line = base::trimmed(next_line(printed));
     if (line.empty() || line.starts_with("No ALTQ") || line.starts_with("ALTQ related") ||
         line.find("Use of -f option") != std::string_view::npos ||
         line.starts_with("present in the main") || line.starts_with("See /etc/pf.conf")) {
