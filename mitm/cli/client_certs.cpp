@@ -43,7 +43,10 @@ ClientCertPaths read_client_cert(const json& data, ObjectErrors& wrong) {
 Result<std::vector<ClientCertPaths>> parse_client_certs(const json& list) {
   if (list.size() > kMaxClientCerts)
     return failure("expected at most {} certificates, found {}", kMaxClientCerts, list.size());
-  return read_list<ClientCertPaths>(list, read_client_cert);
+  auto certs = read_list<ClientCertPaths>(list, read_client_cert);
+  for (std::size_t i = 0; certs && i < certs->size(); ++i)
+    (*certs)[i].place = fmt::format("client-certs[{}]", i);
+  return certs;
 }
 
 Result<ClientCertPaths> parse_client_cert_option(std::string_view text) {
@@ -62,6 +65,36 @@ Result<ClientCertPaths> parse_client_cert_option(std::string_view text) {
     return failure("expected [HOST=]CERT[:KEY], for example *.example.org=me.pem:me.key, found {}",
                    describe_value(json(std::string(text))));
   return paths;
+}
+
+Result<std::vector<ClientCertPaths>> parse_client_cert_options(const json& value) {
+  std::vector<ClientCertPaths> certs;
+  for (const json& text : value.is_array() ? value : json::array({value})) {
+    auto cert = parse_client_cert_option(text.get_ref<const std::string&>());
+    if (!cert) return cert.error();
+    cert->place = "--client-cert";
+    certs.push_back(std::move(*cert));
+  }
+  return certs;
+}
+
+json render_client_certs(const std::vector<ClientCertPaths>& certs) {
+  json list = json::array();
+  for (const auto& [host, cert, key, place] : certs) {
+    json entry{{"host", host}, {"cert", cert}};
+    if (key != cert) entry["key"] = key;
+    list.push_back(std::move(entry));
+  }
+  return list;
+}
+
+json render_client_cert_options(const std::vector<ClientCertPaths>& certs) {
+  json list = json::array();
+  for (const auto& [host, cert, key, place] : certs) {
+    list.push_back(fmt::format("{}{}{}{}{}", host, host.empty() ? "" : "=", cert,
+                               key == cert ? "" : ":", key == cert ? "" : key));
+  }
+  return list;
 }
 
 }  // namespace mitm::cli

@@ -22,7 +22,14 @@ struct ClientCertPaths {
 /// The config's `client-certs`; their files are not looked at. Errors as of parse_rules().
 [[nodiscard]] base::Result<std::vector<ClientCertPaths>> parse_client_certs(
     const nlohmann::json& list);
+/// Each --client-cert: a list of texts, or one.
+[[nodiscard]] base::Result<std::vector<ClientCertPaths>> parse_client_cert_options(
+    const nlohmann::json& value);
 /// "[HOST=]CERT[:KEY]". What stands before a '=' is a host only when it looks like one.
 [[nodiscard]] base::Result<ClientCertPaths> parse_client_cert_option(std::string_view text);
+
+/// What the first two read.
+nlohmann::json render_client_certs(const std::vector<ClientCertPaths>& certs);
+nlohmann::json render_client_cert_options(const std::vector<ClientCertPaths>& certs);
 
 }  // namespace mitm::cli

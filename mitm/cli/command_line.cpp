@@ -1,22 +1,20 @@
-// argv by Boost.Program_options, whose descriptions are made from the option table.
+// argv, tokenised by hand: see README.md for why not by Boost.Program_options.
 #include "mitm/cli/command_line.h"
 
 #include <algorithm>
 #include <array>
 #include <charconv>
+#include <map>
 #include <optional>
 
 #include <boost/algorithm/string/replace.hpp>
-#include <boost/program_options.hpp>
 #include <fmt/format.h>
 
-#include "mitm/cli/options.h"
 #include "mitm/cli/suggestion.h"
 
 namespace mitm::cli {
 namespace {
 
-namespace po = boost::program_options;
 using base::failure;
 using base::Result;
 using Words = std::vector<std::string>;
@@ -27,8 +25,12 @@ constexpr std::array<std::string_view, 6> kCaVerbs{"create",  "show",      "expo
                                                    "install", "uninstall", "status"};
 constexpr std::array<std::string_view, 2> kConfigVerbs{"check", "show"};
 
-/// The words that are no options, as the library names them: nothing that can be typed.
-constexpr const char* kPlain = "plain words";
+/// Every command has these two; they have no value.
+constexpr std::array kOfEveryCommand{
+    Option{.name = "help", .letter = 'h', .help = {}, .commands = {}, .type = {.kind = Kind::flag}},
+    Option{
+        .name = "version", .letter = 'V', .help = {}, .commands = {}, .type = {.kind = Kind::flag}},
+};
 
 bool is_command(std::string_view word) {
   return std::ranges::find(kCommands, word) != kCommands.end();
@@ -38,32 +40,57 @@ bool looks_like_option(std::string_view word) {
   return word.size() > 1 && word.front() == '-';
 }
 
-const Option* with_letter(char letter) {
-  const auto option = std::ranges::find(option_table(), letter, &Option::letter);
-  return option == option_table().end() ? nullptr : &*option;
+/// Null: there is none.
+const Option* option_with(auto Option::*member, const auto& wanted) {
+  const auto has_it = [&](const Option& option) { return option.*member == wanted; };
+  const auto one = std::ranges::find_if(kOfEveryCommand, has_it);
+  if (one != kOfEveryCommand.end()) return &*one;
+  const auto table = option_table();
+  const auto found = std::ranges::find_if(table, has_it);
+  return found == table.end() ? nullptr : &*found;
 }
 
-/// What `word` asks of the words behind it: "--detail", "-d", "-kd" the next one; "--detail=2",
-/// "-d2", "-k" nothing. `option` is the one that takes a value, or the last one.
-struct Spelling {
-  const Option* option = nullptr;  ///< null: none of the table's
-  std::optional<std::string_view> value;
+/// An option in a word, with the value in the same word: "--detail=2", "-d2".
+struct Use {
+  const Option* option;
+  std::optional<std::string> value{};
 
-  [[nodiscard]] bool takes_next() const { return option && option->kind != Kind::flag && !value; }
+  /// "--detail", "-d": the next word is the value.
+  [[nodiscard]] bool takes_next() const { return !option->is_flag() && !value; }
 };
 
-Spelling spelling_of(std::string_view word) {
-  if (word.starts_with("--")) {
-    const auto equals = word.find('=');
-    const auto* option = find_option(word.substr(2, equals == word.npos ? equals : equals - 2));
-    if (equals == word.npos) return {option, {}};
-    return {option, word.substr(equals + 1)};
+/// The options that a word names: "--detail=2" one, "-kd2" two.
+struct Spelling {
+  std::vector<Use> uses;
+  std::string unknown;  ///< "--detial", "-Z"; empty: all are known
+
+  [[nodiscard]] bool takes_next() const {
+    return unknown.empty() && !uses.empty() && uses.back().takes_next();
   }
+};
+
+Spelling spelling_of_long(std::string_view word) {
+  const auto equals = word.find('=');
+  const auto name = word.substr(0, equals);
+  const Option* option = option_with(&Option::name, name.substr(2));
+  if (!option) return {{}, std::string(name)};
+  Use use{option};
+  if (equals != word.npos) use.value = word.substr(equals + 1);
+  return {{std::move(use)}, {}};
+}
+
+Spelling spelling_of(std::string_view word) {
+  if (word.starts_with("--")) return spelling_of_long(word);
   Spelling spelling;
-  for (word.remove_prefix(1); !word.empty(); word.remove_prefix(1)) {
-    spelling.option = with_letter(word.front());
-    if (!spelling.option || spelling.option->kind == Kind::flag) continue;
-    if (word.size() > 1) spelling.value = word.substr(1);
+  for (std::size_t i = 1; i < word.size(); ++i) {
+    const Option* option = option_with(&Option::letter, word[i]);
+    if (!option) {
+      spelling.unknown = {'-', word[i]};
+      return spelling;
+    }
+    spelling.uses.push_back({option});
+    if (option->is_flag()) continue;
+    if (i + 1 < word.size()) spelling.uses.back().value = word.substr(i + 1);
     break;
   }
   return spelling;
@@ -83,33 +110,7 @@ std::size_t first_plain(const Words& words, std::size_t begin) {
 bool is_option(std::string_view word) {
   if (word == "--") return true;
   return (word.starts_with("--") || word.size() == 2) && looks_like_option(word) &&
-         spelling_of(word).option;
-}
-
-/// What the library would say less well: a value that is missing, one too many, a key of the file.
-Result<> check_spelling(const Words& words, std::string_view command) {
-  for (std::size_t i = 0; i < words.size() && words[i] != "--"; ++i) {
-    if (!looks_like_option(words[i])) continue;
-    const auto spelling = spelling_of(words[i]);
-    if (!spelling.option) continue;
-    const Option& option = *spelling.option;
-    if (!option.on_command_line) {
-      return failure(
-          "--{} is a key of the config file, not an option{}", option.name,
-          option.name == "filter" ? "; the filter is a plain word: osproxy run FILTER" : "");
-    }
-    if (option.kind == Kind::flag && spelling.value) {
-      return failure("--{} takes no value; see osproxy {} --help", option.name, command);
-    }
-    const bool missing = spelling.takes_next() ? i + 1 == words.size() || is_option(words[i + 1])
-                                               : spelling.value == "";
-    if (missing) {
-      return failure("--{} needs a value: {}; see osproxy {} --help", option.name,
-                     option.choices.empty() ? option.value_name : option.choices, command);
-    }
-    if (spelling.takes_next()) ++i;
-  }
-  return {};
+         spelling_of(word).unknown.empty();
 }
 
 /// `exec -w flows -- curl` would run flows: -w has no value, though it has one elsewhere.
@@ -120,45 +121,90 @@ Result<> check_command_place(const Words& words, std::size_t place) {
       !looks_like_option(words[place - 1]))
     return {};
   const auto spelling = spelling_of(words[place - 1]);
-  if (!spelling.option || spelling.option->kind != Kind::flag) return {};
+  if (!spelling.unknown.empty() || !spelling.uses.back().option->is_flag()) return {};
   return failure(
       "{} takes no value, so '{}' would be the command; write osproxy exec [options] -- CMD [ARG "
       "...] (flows go to a file with -o FILE)",
       words[place - 1], words[place]);
 }
 
-po::options_description descriptions() {
-  po::options_description all;
-  // Without a value, and as often as one likes.
-  const auto flag = [] { return po::value<Words>()->zero_tokens(); };
-  const auto spelled = [](std::string_view name, char letter) {
-    return letter ? fmt::format("{},{}", name, letter) : std::string(name);
-  };
-  for (const auto& option : option_table()) {
-    if (!option.on_command_line) continue;
-    const auto name = spelled(option.name, option.letter);
-    all.add_options()(name.c_str(), option.kind == Kind::flag ? flag() : po::value<Words>(), "");
-  }
-  all.add_options()("help,h", flag(), "")("version,V", flag(), "")(kPlain, po::value<Words>(), "");
-  return all;
-}
-
 std::vector<std::string_view> spelled_options(std::string_view command) {
   static std::vector<std::string> names;
   names.clear();
   for (const auto& option : option_table()) {
-    if (option.on_command_line && knows(command, option))
+    if (option.on_command_line() && knows(command, option))
       names.push_back("--" + std::string(option.name));
   }
   names.emplace_back("--help");
   return {names.begin(), names.end()};
 }
 
-/// The value of `option` from what was typed; of a single-valued option the last one counts.
+/// What was typed: the values of each option, by its name, and the other words.
+struct Typed {
+  std::map<std::string_view, Words> values;  ///< a flag's are empty words
+  Words plain;
+};
+
+base::Error unknown_option(const std::string& name, std::string_view command) {
+  const auto near = suggestion(name, spelled_options(command));
+  return failure("unknown option {}{} osproxy {} --help", name,
+                 near.empty() ? "; see" : near + " See", command);
+}
+
+/// The value of an option; `next`: the word behind it, null at the end.
+Result<std::string> value_of(const Use& use, const std::string* next, std::string_view command) {
+  const Option& option = *use.option;
+  if (!option.on_command_line()) {
+    return failure(
+        "--{} is a key of the config file, not an option{}", option.name,
+        option.name == "filter" ? "; the filter is a plain word: osproxy run FILTER" : "");
+  }
+  if (option.is_flag()) {
+    if (use.value)
+      return failure("--{} takes no value; see osproxy {} --help", option.name, command);
+    return std::string();
+  }
+  const bool missing = use.value ? use.value->empty() : next == nullptr || is_option(*next);
+  if (!missing) return use.value ? *use.value : *next;
+  return failure("--{} needs a value: {}; see osproxy {} --help", option.name,
+                 option.type.choices.empty()
+                     ? std::string(option.argument)
+                     : fmt::format("{}", fmt::join(option.type.choices, "|")),
+                 command);
+}
+
+Result<Typed> split(const Words& words, std::string_view command) {
+  Typed typed;
+  for (std::size_t i = 0; i < words.size(); ++i) {
+    if (words[i] == "--") {
+      typed.plain.insert(typed.plain.end(), words.begin() + static_cast<std::ptrdiff_t>(i) + 1,
+                         words.end());
+      break;
+    }
+    if (!looks_like_option(words[i])) {
+      typed.plain.push_back(words[i]);
+      continue;
+    }
+    const Spelling spelling = spelling_of(words[i]);
+    if (!spelling.unknown.empty()) return unknown_option(spelling.unknown, command);
+    const std::string* next = i + 1 < words.size() ? &words[i + 1] : nullptr;
+    for (const Use& use : spelling.uses) {
+      auto value = value_of(use, next, command);
+      if (!value) return value.error();
+      typed.values[use.option->name].push_back(std::move(*value));
+    }
+    if (spelling.takes_next()) ++i;
+  }
+  return typed;
+}
+
+/// What was typed as the config file would have it; of an option with one value the last one
+/// counts.
 Result<nlohmann::json> typed_value(const Option& option, const Words& values) {
-  if (option.kind == Kind::list) return nlohmann::json(values);
+  if (option.is_flag()) return nlohmann::json(true);
+  if (option.type.kind == Kind::list) return nlohmann::json(values);
   const std::string& text = values.back();
-  if (option.kind != Kind::number) return nlohmann::json(text);
+  if (option.type.kind != Kind::number) return nlohmann::json(text);
   long long number = 0;
   const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), number);
   if (error != std::errc{} || end != text.data() + text.size()) {
@@ -167,51 +213,22 @@ Result<nlohmann::json> typed_value(const Option& option, const Words& values) {
   return nlohmann::json(number);
 }
 
-Result<> take_options(const po::variables_map& typed, Invocation& invocation) {
-  for (const auto& option : option_table()) {
-    const std::string name(option.name);
-    if (!option.on_command_line || typed.count(name) == 0) continue;
+Result<> take_options(const Typed& typed, Invocation& invocation) {
+  for (const Option& option : option_table()) {
+    const auto found = typed.values.find(option.name);
+    if (found == typed.values.end()) continue;
     if (!knows(invocation.command, option)) {
-      return failure("--{} does not go with '{}'; it goes with: {}", name, invocation.command,
+      return failure("--{} does not go with '{}'; it goes with: {}", option.name,
+                     invocation.command,
                      boost::replace_all_copy(std::string(option.commands), " ", ", "));
     }
-    if (option.kind == Kind::flag) {
-      invocation.options[name] = true;
-      continue;
-    }
-    auto value = typed_value(option, typed[name].as<Words>());
-    if (!value) return failure("--{}: {}", name, value.error().text);
-    if (auto good = check_value(option, *value); !good)
-      return failure("--{}: {}", name, good.error().text);
-    invocation.options[name] = std::move(*value);
+    const auto value = typed_value(option, found->second);
+    if (!value) return failure("--{}: {}", option.name, value.error().text);
+    if (const auto good = set_option(option, *value, invocation.typed); !good)
+      return failure("--{}: {}", option.name, good.error().text);
+    invocation.given.push_back(&option);
   }
   return {};
-}
-
-Result<po::variables_map> split(const Words& words, std::string_view command) {
-  using namespace po::command_line_style;
-  if (auto good = check_spelling(words, command); !good) return good.error();
-  try {
-    const auto all = descriptions();
-    po::positional_options_description plain;
-    plain.add(kPlain, -1);
-    po::variables_map typed;
-    po::store(po::command_line_parser(words)
-                  .options(all)
-                  .positional(plain)
-                  .style(unix_style & ~allow_guessing)
-                  .run(),
-              typed);
-    return typed;
-  } catch (const po::unknown_option& error) {
-    const std::string typed = error.get_option_name();
-    const auto name = typed.substr(0, typed.find('='));
-    const auto near = suggestion(name, spelled_options(command));
-    return failure("unknown option {}{} osproxy {} --help", name,
-                   near.empty() ? "; see" : near + " See", command);
-  } catch (const po::error& error) {
-    return failure("{}; see osproxy {} --help", error.what(), command);
-  }
 }
 
 Result<> check_verb(const Invocation& invocation, std::span<const std::string_view> verbs) {
@@ -245,8 +262,8 @@ Result<> check_filter(Invocation& invocation) {
     return failure("the FILTER is empty; leave it out to intercept every program");
   };
   if (!words.empty() && words.front().empty()) return empty();
-  if (!invocation.options.contains("mode")) return {};
-  const std::string mode = invocation.options["mode"];
+  if (!invocation.has("mode")) return {};
+  const std::string& mode = invocation.typed.mode;
   const auto colon = mode.find(':');
   const auto kind = mode.substr(0, colon);
   if (kind != "osproxy" && kind != "local") {
@@ -287,10 +304,14 @@ std::span<const std::string_view> verbs_of(std::string_view command) {
   return {};
 }
 
+bool Invocation::has(std::string_view option) const {
+  return std::ranges::find(given, option, &Option::name) != given.end();
+}
+
 Result<Invocation> parse_command_line(std::span<const char* const> argv) {
   Invocation invocation;
-  invocation.typed.assign(argv.begin(), argv.end());
-  Words words = invocation.typed;
+  invocation.argv.assign(argv.begin(), argv.end());
+  Words words = invocation.argv;
   const std::size_t at = first_plain(words, 0);
   const bool named = at < words.size() && is_command(words[at]);
   if (named) {
@@ -316,14 +337,12 @@ Result<Invocation> parse_command_line(std::span<const char* const> argv) {
   }
   const auto typed = split(words, invocation.command);
   if (!typed) return typed.error();
-  invocation.help = typed->count("help") > 0;
-  invocation.version = typed->count("version") > 0;
+  invocation.help = typed->values.contains("help");
+  invocation.version = typed->values.contains("version");
   if (invocation.help || invocation.version) return invocation;
   if (auto taken = take_options(*typed, invocation); !taken) return taken.error();
-  if (typed->count(kPlain) > 0) {
-    const auto& plain = (*typed)[kPlain].as<Words>();
-    invocation.positional.insert(invocation.positional.end(), plain.begin(), plain.end());
-  }
+  invocation.positional.insert(invocation.positional.end(), typed->plain.begin(),
+                               typed->plain.end());
   if (auto good = check_positional(invocation); !good) return good.error();
   return invocation;
 }

@@ -6,22 +6,24 @@
 #include <string_view>
 #include <vector>
 
-#include <nlohmann/json.hpp>
-
 #include "base/error.h"
+#include "mitm/cli/options.h"
+#include "mitm/cli/settings.h"
 
 namespace mitm::cli {
 
-/// What was typed, checked against the table.
+/// What was typed, read by the table.
 struct Invocation {
   std::string command = "run";          ///< run exec rules who ca config cleanup
   std::vector<std::string> positional;  ///< FILTER, CMD..., ADDR:PORT, the verb of ca and config
-  nlohmann::json options =
-      nlohmann::json::object();    ///< long name -> bool, string, integer or list
-  std::vector<std::string> typed;  ///< argv[1..]
+  std::vector<const Option*> given;     ///< the options that were typed, in the table's order
+  Settings typed;                       ///< their values; defaults for all others
+  std::vector<std::string> argv;        ///< argv[1..]
   bool help = false;
   std::string help_topic;  ///< the command whose help is wanted; empty: the program's
   bool version = false;
+
+  [[nodiscard]] bool has(std::string_view option) const;
 };
 
 /// Only splits argv (without argv[0]): reads no file. Errors are usage errors and suggest the

@@ -126,15 +126,15 @@ class CaCommand {
 
 std::string with_sudo(const Invocation& invocation) {
   std::string line = "sudo osproxy";
-  for (const auto& word : invocation.typed) line.append(" ").append(shell_word(word));
+  for (const auto& word : invocation.argv) line.append(" ").append(shell_word(word));
   return line;
 }
 
-Result<nlohmann::json> options_of(const Invocation& invocation) {
+Result<Settings> settings_of(const Invocation& invocation) {
   const auto user = divert::invoking_user();
   if (!user) return user.error();
-  if (::geteuid() == 0 && user->uid != 0) return read_options(invocation, *user);
-  return effective_options(invocation, user->home);
+  if (::geteuid() == 0 && user->uid != 0) return read_settings(invocation, *user);
+  return load_settings(invocation, user->home);
 }
 
 Result<> need_root(const Invocation& invocation, std::string_view purpose) {
@@ -144,8 +144,8 @@ Result<> need_root(const Invocation& invocation, std::string_view purpose) {
 }
 
 Result<int> ca_command(const Invocation& invocation) {
-  const auto options = options_of(invocation);
-  if (!options) return options.error();
+  const auto settings = settings_of(invocation);
+  if (!settings) return settings.error();
   const std::string& verb = invocation.positional.front();
   if (verb == "create" || verb == "install" || verb == "uninstall") {
     const std::string purpose =
@@ -154,7 +154,7 @@ Result<int> ca_command(const Invocation& invocation) {
   }
   const auto user = divert::invoking_user();
   if (!user) return user.error();
-  const CaCommand command{options->value("ca-dir", tls::kStateDirectory), *user};
+  const CaCommand command{settings->ca_dir, *user};
   if (verb == "create") return command.create();
   if (verb == "show") return command.show();
   if (verb == "export") return command.print_pem();
@@ -170,16 +170,11 @@ Result<int> config_command(const Invocation& invocation) {
   if (::geteuid() == 0 && user->uid != 0) {
     if (const auto became = base::become(*user); !became) return became.error();
   }
-  const auto options = effective_options(invocation, user->home);
-  if (!options) return options.error();
-  const auto settings = run_settings(*options, invocation);
+  const auto settings = load_settings(invocation, user->home);
   if (!settings) return settings.error();
   if (invocation.positional.front() == "show") {
-    nlohmann::json shown = *options;
-    for (const auto& option : option_table()) {
-      if (!option.in_config) shown.erase(std::string(option.name));
-    }
-    fmt::print("{}\n", shown.dump(2, ' ', false, nlohmann::json::error_handler_t::replace));
+    fmt::print("{}\n", render_config(*settings).dump(2, ' ', false,
+                                                     nlohmann::json::error_handler_t::replace));
   } else {
     if (const auto files = check_files(*settings); !files) return files.error();
     const std::string path = config_path(invocation, user->home);
@@ -191,12 +186,10 @@ Result<int> config_command(const Invocation& invocation) {
 }
 
 Result<int> doctor_command(const Invocation& invocation) {
-  const auto options = options_of(invocation);
-  if (!options) return options.error();
-  const auto settings = run_settings(*options, invocation);
+  const auto settings = settings_of(invocation);
   if (!settings) return settings.error();
   const auto findings = examine(*settings);
-  const bool jsonl = options->value("format", "text") == "jsonl";
+  const bool jsonl = settings->format == Format::jsonl;
   fmt::print("{}", jsonl ? render_findings_jsonl(findings) : render_findings_text(findings));
   const auto in_the_way = [](const Finding& finding) {
     return finding.needed && finding.state != Finding::State::ok;

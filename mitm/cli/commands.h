@@ -21,9 +21,9 @@ base::Result<int> config_command(const Invocation& invocation);
 base::Result<int> doctor_command(const Invocation& invocation);
 base::Result<int> cleanup_command(const Invocation& invocation);
 
-/// Options of a command that needs no privileged half; read with the rights of the user who typed
-/// sudo.
-[[nodiscard]] base::Result<nlohmann::json> options_of(const Invocation& invocation);
+/// Settings of a command that needs no privileged half; read with the rights of the user who typed
+/// sudo. Not those that make the policy.
+[[nodiscard]] base::Result<Settings> settings_of(const Invocation& invocation);
 
 /// "sudo osproxy ..." with what was typed, as a shell takes it.
 [[nodiscard]] std::string with_sudo(const Invocation& invocation);
@@ -32,8 +32,8 @@ base::Result<int> cleanup_command(const Invocation& invocation);
 [[nodiscard]] base::Result<> need_root(const Invocation& invocation, std::string_view purpose);
 
 /// The rules that `settings` ask for, with the listeners' ports and the group filled in.
-[[nodiscard]] base::Result<pfctl::Ruleset> ruleset_for(const RunSettings& settings,
-                                                       gid_t exempt_gid, std::uint16_t port_v4,
+[[nodiscard]] base::Result<pfctl::Ruleset> ruleset_for(const Settings& settings, gid_t exempt_gid,
+                                                       std::uint16_t port_v4,
                                                        std::uint16_t port_v6);
 
 }  // namespace mitm::cli

@@ -14,22 +14,16 @@ constexpr std::string_view kMadeBy =
     "# Made of its .in file and the option table by OSPROXY_WRITE_CONF=1 mitm_test -tc='conf:*'.\n";
 
 bool is_typed(const Option& option, std::string_view command) {
-  return option.on_command_line && knows(command, option);
+  return option.on_command_line() && knows(command, option);
 }
 
 /// What a shell can offer for the value: the choices, FILE or DIR (names of files), or ANY
 /// (nothing).
 std::string offered(const Option& option) {
-  if (option.kind == Kind::flag) return {};
-  if (!option.choices.empty()) {
-    std::string words;
-    for_each_part(option.choices, '|', [&](std::string_view choice) {
-      words.append(words.empty() ? "" : " ").append(choice);
-    });
-    return words;
-  }
-  return option.value_name == "FILE" || option.value_name == "DIR" ? std::string(option.value_name)
-                                                                   : "ANY";
+  if (option.is_flag()) return {};
+  if (!option.type.choices.empty()) return fmt::format("{}", fmt::join(option.type.choices, " "));
+  return option.argument == "FILE" || option.argument == "DIR" ? std::string(option.argument)
+                                                               : "ANY";
 }
 
 std::string commands_list() {
@@ -68,9 +62,9 @@ std::string zsh_action(const Option& option) {
 }
 
 std::string zsh_option(const Option& option) {
-  const bool is_flag = option.kind == Kind::flag;
+  const bool is_flag = option.is_flag();
   const std::string value =
-      is_flag ? "" : fmt::format(":{}:{}", zsh_text(option.value_name), zsh_action(option));
+      is_flag ? "" : fmt::format(":{}:{}", zsh_text(option.argument), zsh_action(option));
   const std::string rest = fmt::format("'[{}]{}'", zsh_text(option.help), value);
   if (!option.letter) return fmt::format("    --{}{}{}\n", option.name, is_flag ? "" : "=", rest);
   return fmt::format("    '(-{0} --{1})'{{-{0}{2},--{1}{3}}}{4}\n", option.letter, option.name,
@@ -115,7 +109,7 @@ std::string bash_completion(std::string_view script) {
   });
   table += bash_function("_osproxy_value", [](auto one) {
     for (const Option& option : option_table()) {
-      if (!option.on_command_line) continue;
+      if (!option.on_command_line()) continue;
       const std::string letter = option.letter ? fmt::format(" | -{}", option.letter) : "";
       one(fmt::format("--{}{}", option.name, letter), offered(option));
     }

@@ -152,20 +152,20 @@ class KeyLines final : public nlohmann::json_sax<json> {
 std::vector<std::string_view> config_keys() {
   std::vector<std::string_view> keys;
   for (const auto& option : option_table()) {
-    if (option.in_config) keys.push_back(option.name);
+    if (option.in_config()) keys.push_back(option.name);
   }
   return keys;
 }
 
-Result<> check_key(const std::string& key, const json& value) {
+Result<> read_key(const std::string& key, const json& value, Settings& settings) {
   // For editors; see conf/osproxy.schema.json.
   if (key == "$schema")
     return value.is_string() ? Result<>{}
                              : failure("expected a string, found {}", describe_value(value));
   const Option* option = find_option(key);
-  if (!option || !option->in_config)
+  if (!option || !option->in_config())
     return failure("unknown key{}", suggestion(key, config_keys()));
-  return check_value(*option, value);
+  return set_option(*option, value, settings);
 }
 
 struct Complaint {
@@ -201,7 +201,7 @@ base::Error all_of(const std::map<std::size_t, std::vector<std::string>>& compla
   return {std::move(text), count > 1 ? kSeveralErrors : 0};
 }
 
-Result<json> parse_config(const std::string& path, const std::string& text) {
+Result<> parse_config(const std::string& path, const std::string& text, Settings& settings) {
   // The parser takes NUL for the end.
   if (const auto nul = text.find('\0'); nul != text.npos) {
     const auto lines =
@@ -214,67 +214,49 @@ Result<json> parse_config(const std::string& path, const std::string& text) {
                                      LineCounter{text.data() + text.size(), &line}, &keys,
                                      json::input_format_t::json, true, kComments);
   if (!sound) return failure("{}:{}: {}", path, keys.problem_line, base::printable(keys.problem));
-  json config = json::parse(text, nullptr, false, kComments);
+  const json config = json::parse(text, nullptr, false, kComments);
   if (!config.is_object())
     return failure("{}:1: expected an object of options, found {}", path, describe_value(config));
   std::map<std::size_t, std::vector<std::string>> complaints;  // by line
   for (const auto& [key, value] : config.items()) {
-    if (auto good = check_key(key, value); !good) {
-      for_each_part(good.error().text, '\n', [&](std::string_view why) {
-        const auto one = complaint(key, std::string(why), keys);
-        complaints[one.line].push_back(fmt::format("{}:{}: {}", path, one.line, one.text));
-      });
-    } else if (const Option* option = find_option(key)) {
-      value = as_text(*option, value);
-    }
+    const auto good = read_key(key, value, settings);
+    if (good) continue;
+    for_each_part(good.error().text, '\n', [&, &name = key](std::string_view why) {
+      const auto one = complaint(name, std::string(why), keys);
+      complaints[one.line].push_back(fmt::format("{}:{}: {}", path, one.line, one.text));
+    });
   }
   if (!complaints.empty()) return all_of(complaints);
-  return config;
+  return {};
 }
 
-/// The config file's object; empty when there is none.
-Result<json> read_config(const Invocation& invocation, const std::string& home) {
-  const bool named = invocation.options.contains("config");
+/// Reads the config file, if there is one, over the defaults in `settings`.
+Result<> read_config(const Invocation& invocation, const std::string& home, Settings& settings) {
+  const bool named = invocation.has("config");
   const std::string path = config_path(invocation, home);
   const auto text = base::read_file(path, kMaxConfig);
-  if (text) return parse_config(path, *text);
+  if (text) return parse_config(path, *text, settings);
   const int code = text.error().os_code;
   if (named) return base::Error{"--config: " + text.error().text, code};
-  if (code == ENOENT || code == ENOTDIR || code == EACCES) return json::object();
+  if (code == ENOENT || code == ENOTDIR || code == EACCES) return {};
   return text.error();
-}
-
-json default_value(const Option& option) {
-  if (option.kind == Kind::flag) return false;
-  if (option.kind == Kind::number) return std::stoll(std::string(option.default_text));
-  return std::string(option.default_text);
 }
 
 }  // namespace
 
 std::string config_path(const Invocation& invocation, const std::string& home) {
-  const auto& options = invocation.options;
-  return options.contains("config") ? options["config"].get<std::string>()
-                                    : home + "/.config/osproxy/config.json";
+  return invocation.has("config") ? invocation.typed.config : home + "/.config/osproxy/config.json";
 }
 
-Result<json> effective_options(const Invocation& invocation, const std::string& home) {
-  json effective = json::object();
-  for (const auto& option : option_table()) {
-    const bool has_default = option.kind == Kind::flag || !option.default_text.empty();
-    if (has_default && option.name != "mode")
-      effective[std::string(option.name)] = default_value(option);
-  }
-  auto config = read_config(invocation, home);
-  if (!config) return config.error();
-  config->erase("$schema");
-  effective.update(*config);
-  effective.update(invocation.options);
-  effective.erase("mode");
-  effective.erase("config");
-  if (invocation.command == "run" && !invocation.positional.empty())
-    effective["filter"] = invocation.positional.front();
-  return effective;
+Result<Settings> load_settings(const Invocation& invocation, const std::string& home) {
+  Settings settings;
+  if (const auto read = read_config(invocation, home, settings); !read) return read.error();
+  for (const Option* option : invocation.given) option->type.copy(invocation.typed, settings);
+  if (invocation.command != "run" || invocation.positional.empty()) return settings;
+  auto filter = divert::ProgramFilter::parse(invocation.positional.front());
+  if (!filter) return base::Error{filter.error().text, kUsageError};
+  settings.filter = std::move(*filter);
+  return settings;
 }
 
 }  // namespace mitm::cli

@@ -7,11 +7,12 @@
 
 namespace mitm::cli {
 
-/// The effective options: defaults, then the config file, then the command line. The config file is
+/// The settings in force: defaults, then the config file, then the command line. The config file is
 /// --config, else `home`/.config/osproxy/config.json when it exists. Errors: "FILE:LINE: KEY:
-/// expected ...", all that there are (kSeveralErrors).
-[[nodiscard]] base::Result<nlohmann::json> effective_options(const Invocation& invocation,
-                                                             const std::string& home);
+/// expected ...", all that there are (kSeveralErrors); a FILTER that was typed and is no filter
+/// (kUsageError).
+[[nodiscard]] base::Result<Settings> load_settings(const Invocation& invocation,
+                                                   const std::string& home);
 
 /// The config file that is read if it exists, or must exist when it was named.
 std::string config_path(const Invocation& invocation, const std::string& home);

@@ -17,6 +17,7 @@
 #include "mitm/cli/config.h"
 #include "mitm/cli/output_file.h"
 #include "mitm/cli/pinning_file.h"
+#include "mitm/cli/policy_options.h"
 #include "mitm/trust/trust.h"
 
 namespace mitm::cli {
@@ -40,7 +41,7 @@ base::Result<base::UniqueFd> open_recording(const std::string& path, std::string
 struct KeylogName {
   std::string path, said_by;
 };
-KeylogName keylog_name(const RunSettings& settings) {
+KeylogName keylog_name(const Settings& settings) {
   const char* const variable = std::getenv("SSLKEYLOGFILE");
   if (!settings.keylog.empty() || variable == nullptr) return {settings.keylog, "--keylog"};
   return {variable, "SSLKEYLOGFILE"};
@@ -57,17 +58,17 @@ base::Result<std::string> read_cas(const std::string& path, std::string_view opt
   return *text + "\n";
 }
 
-base::Result<std::string> read_upstream_ca(const RunSettings& settings) {
-  auto beside = read_cas(settings.upstream_ca_path, "--upstream-ca");
+base::Result<std::string> read_upstream_ca(const Settings& settings) {
+  auto beside = read_cas(settings.upstream_ca, "--upstream-ca");
   if (!beside) return beside;
-  auto only = read_cas(settings.upstream_ca_only_path, "--upstream-ca-only");
+  auto only = read_cas(settings.upstream_ca_only, "--upstream-ca-only");
   if (!only) return only;
   return *beside + *only;
 }
 
 /// What the command of exec would have trusted by itself: exec overwrites those variables.
-std::string roots_of_command(const RunSettings& settings, const Invocation& invocation) {
-  if (invocation.command != "exec" || !settings.upstream_ca_only_path.empty()) return {};
+std::string roots_of_command(const Settings& settings, const Invocation& invocation) {
+  if (invocation.command != "exec" || !settings.upstream_ca_only.empty()) return {};
   return trust::roots_of_variables(settings.ca_dir);
 }
 
@@ -95,6 +96,13 @@ base::Result<nlohmann::json> read_client_certs(const std::vector<ClientCertPaths
   return list;
 }
 
+/// What was typed goes first: the first whose host fits is shown.
+std::vector<ClientCertPaths> all_client_certs(const Settings& settings) {
+  std::vector<ClientCertPaths> all = settings.client_cert;
+  all.insert(all.end(), settings.client_certs.begin(), settings.client_certs.end());
+  return all;
+}
+
 bool same_file(const base::UniqueFd& a, const base::UniqueFd& b) {
   struct stat first {
   }, second{};
@@ -103,8 +111,8 @@ bool same_file(const base::UniqueFd& a, const base::UniqueFd& b) {
 }
 
 /// A user without a home that can be written (a service) has no list; learning goes on without it.
-base::UniqueFd pinning_file(const RunSettings& settings, const base::User& user) {
-  if (settings.passthrough_ttl == 0) return {};
+base::UniqueFd pinning_file(const Settings& settings, const base::User& user) {
+  if (settings.passthrough_ttl == std::chrono::seconds{0}) return {};
   auto file = create_pinning_file(pinning_directory(user.home), ::getppid());
   return file ? std::move(*file) : base::UniqueFd{};
 }
@@ -113,9 +121,11 @@ base::UniqueFd pinning_file(const RunSettings& settings, const base::User& user)
 using Task = base::Result<nlohmann::json> (*)(const Invocation& invocation, const base::User& user,
                                               Files& files);
 
-base::Result<nlohmann::json> options_only(const Invocation& invocation, const base::User& user,
-                                          Files& /*files*/) {
-  return effective_options(invocation, user.home);
+base::Result<nlohmann::json> settings_only(const Invocation& invocation, const base::User& user,
+                                           Files& /*files*/) {
+  const auto settings = load_settings(invocation, user.home);
+  if (!settings) return settings.error();
+  return to_wire(*settings);
 }
 
 /// The path of the program search as the user typed it; sudo has its own.
@@ -126,23 +136,21 @@ std::string search_path() {
 
 base::Result<nlohmann::json> filter_only(const Invocation& invocation, const base::User& user,
                                          Files& /*files*/) {
-  const auto effective = effective_options(invocation, user.home);
-  if (!effective) return effective.error();
-  const auto settings = run_settings(*effective, invocation);
+  const auto settings = load_settings(invocation, user.home);
   if (!settings) return settings.error();
   auto unfound = nlohmann::json::array();
   if (!settings->wait_for) {
-    for (const auto& one : not_installed(settings->policy.filter, search_path(), user.home))
+    for (const auto& one : not_installed(settings->filter, search_path(), user.home))
       unfound.push_back({one.item, one.near});
   }
-  return nlohmann::json{{"filter", settings->policy.filter.to_json()},
+  return nlohmann::json{{"filter", settings->filter.to_json()},
                         {"unfound", std::move(unfound)},
                         {"allow_untrusted", settings->allow_untrusted}};
 }
 
 /// What the file says and this command does not do.
-std::string note_on(const nlohmann::json& effective, const Invocation& invocation) {
-  const std::string filter = effective.value("filter", "");
+std::string note_on(const Settings& settings, const Invocation& invocation) {
+  const std::string& filter = settings.filter.text();
   if (invocation.command != "exec" || filter.empty()) return {};
   return fmt::format(
       "the config file's filter ('{}') is not used: exec intercepts the command and what it starts",
@@ -151,9 +159,7 @@ std::string note_on(const nlohmann::json& effective, const Invocation& invocatio
 
 base::Result<nlohmann::json> everything(const Invocation& invocation, const base::User& user,
                                         Files& files) {
-  const auto effective = effective_options(invocation, user.home);
-  if (!effective) return effective.error();
-  auto settings = run_settings(*effective, invocation);
+  auto settings = load_settings(invocation, user.home);
   if (!settings) return settings.error();
   const auto upstream_ca = read_upstream_ca(*settings);
   if (!upstream_ca) return upstream_ca.error();
@@ -172,13 +178,14 @@ base::Result<nlohmann::json> everything(const Invocation& invocation, const base
     return base::failure("{} and --output or --pcap are one file: {}; name two", secrets.said_by,
                          secrets.path);
   settings->keylog = secrets.path;
-  const auto client_certs = read_client_certs(settings->client_certs);
+  const auto client_certs = read_client_certs(all_client_certs(*settings));
   if (!client_certs) return client_certs.error();
   files = {std::move(*output), std::move(*pcap), std::move(*keylog), pinning_file(*settings, user)};
-  return nlohmann::json{{"settings", settings->to_json()},
+  return nlohmann::json{{"settings", to_wire(*settings)},
+                        {"policy", policy_of(*settings, invocation.command).to_json()},
                         {"upstream_ca", *upstream_ca + roots_of_command(*settings, invocation)},
                         {"client_certs", *client_certs},
-                        {"note", note_on(*effective, invocation)}};
+                        {"note", note_on(*settings, invocation)}};
 }
 
 /// One byte per file says whether its descriptor comes along.
@@ -325,9 +332,11 @@ base::Result<nlohmann::json> ask(Task task, const Invocation& invocation, const 
 
 }  // namespace
 
-base::Result<nlohmann::json> read_options(const Invocation& invocation, const base::User& user) {
+base::Result<Settings> read_settings(const Invocation& invocation, const base::User& user) {
   Files none;
-  return ask(options_only, invocation, user, none, Inherited::kept);
+  const auto answer = ask(settings_only, invocation, user, none, Inherited::kept);
+  if (!answer) return answer.error();
+  return from_wire(*answer);
 }
 
 base::Result<Chosen> read_filter(const Invocation& invocation, const base::User& user) {
@@ -346,9 +355,10 @@ base::Result<Chosen> read_filter(const Invocation& invocation, const base::User&
   return chosen;
 }
 
-base::Result<> check_files(const RunSettings& settings) {
+base::Result<> check_files(const Settings& settings) {
   if (const auto ca = read_upstream_ca(settings); !ca) return ca.error();
-  if (const auto certs = read_client_certs(settings.client_certs); !certs) return certs.error();
+  if (const auto certs = read_client_certs(all_client_certs(settings)); !certs)
+    return certs.error();
   return {};
 }
 
@@ -356,14 +366,15 @@ base::Result<Prepared> prepare(const Invocation& invocation, const base::User& u
   Files files;
   const auto answer = ask(everything, invocation, user, files, Inherited::closed);
   if (!answer) return answer.error();
-  auto settings = RunSettings::from_json(answer->value("settings", nlohmann::json{}));
+  auto settings = from_wire(answer->value("settings", nlohmann::json{}));
   if (!settings) return settings.error();
+  auto policy = divert::Policy::from_json(answer->value("policy", nlohmann::json{}));
+  if (!policy) return policy.error();
   auto client_certs = client_certs_from(answer->value("client_certs", nlohmann::json{}));
   if (!client_certs) return client_certs.error();
-  return Prepared{std::move(*settings), answer->value("upstream_ca", ""),
-                  std::move(files[0]),  std::move(files[1]),
-                  std::move(files[2]),  std::move(*client_certs),
-                  std::move(files[3]),  answer->value("note", "")};
+  return Prepared{std::move(*settings),     std::move(*policy),  answer->value("upstream_ca", ""),
+                  std::move(files[0]),      std::move(files[1]), std::move(files[2]),
+                  std::move(*client_certs), std::move(files[3]), answer->value("note", "")};
 }
 
 }  // namespace mitm::cli

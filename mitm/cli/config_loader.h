@@ -17,7 +17,8 @@ namespace mitm::cli {
 
 /// What root takes over from it: validated settings and open files.
 struct Prepared {
-  RunSettings settings;
+  Settings settings;
+  divert::Policy policy;
   /// PEM text: of --upstream-ca, --upstream-ca-only and (exec) the variables that exec overwrites.
   std::string upstream_ca;
   base::UniqueFd output;  ///< --output; none: the terminal
@@ -37,7 +38,7 @@ struct Chosen {
 };
 
 /// With the caller's rights: whether a run could read what it would have to. Writes nothing.
-[[nodiscard]] base::Result<> check_files(const RunSettings& settings);
+[[nodiscard]] base::Result<> check_files(const Settings& settings);
 
 /// Forks a process that becomes `user`, reads the configuration, compiles the filter, opens the
 /// files and ends. Root never opens a path of the user's and never parses what the user wrote.
@@ -49,8 +50,9 @@ struct Chosen {
 [[nodiscard]] base::Result<Chosen> read_filter(const Invocation& invocation,
                                                const base::User& user);
 
-/// The same for a command that needs its options only: effective_options() as `user` sees them.
-[[nodiscard]] base::Result<nlohmann::json> read_options(const Invocation& invocation,
-                                                        const base::User& user);
+/// The same for a command that needs its settings only: load_settings() as `user` sees them, but
+/// without those that make the policy.
+[[nodiscard]] base::Result<Settings> read_settings(const Invocation& invocation,
+                                                   const base::User& user);
 
 }  // namespace mitm::cli

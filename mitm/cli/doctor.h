@@ -8,6 +8,6 @@ namespace mitm::cli {
 
 /// Looks at everything that a run with these settings would rely on. As root it also loads rules
 /// for children of its own, sees whether they are diverted, and takes them out again; may fork.
-Findings examine(const RunSettings& settings);
+Findings examine(const Settings& settings);
 
 }  // namespace mitm::cli

@@ -91,7 +91,7 @@ Finding check_divert(const pfctl::Machine& machine) {
               "ipdivert is loaded; ipfw denies what none of its own rules accepts (ipfw list)");
 }
 
-void check_trust(const RunSettings& settings, Findings& findings) {
+void check_trust(const Settings& settings, Findings& findings) {
   const auto user = divert::invoking_user();
   const std::string root = settings.ca_dir + "/root-ca.pem";
   if (!user || !tls::load_root_certificate(settings.ca_dir)) {

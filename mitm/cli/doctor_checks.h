@@ -22,7 +22,7 @@ Finding check_ipv6(const std::string& cure);
 Finding check_descriptors();
 /// FreeBSD: whether divert(4) can hold first packets, and what ipfw, which comes with it, would do.
 Finding check_divert(const pfctl::Machine& machine);
-void check_trust(const RunSettings& settings, Findings& findings);
+void check_trust(const Settings& settings, Findings& findings);
 /// Diverts connections of two children of ours. Needs root.
 Finding proved(std::string check, divert::EngineChoice engine, bool needed);
 

@@ -184,7 +184,7 @@ void check_engines(Findings& findings) {
 
 }  // namespace
 
-Findings examine(const RunSettings& settings) {
+Findings examine(const Settings& settings) {
   Findings findings{check_privileges(),
                     check_tables(),
                     check_queue(),
@@ -195,7 +195,7 @@ Findings examine(const RunSettings& settings) {
                     check_cgroup(),
                     check_descriptors(),
                     check_backlog(),
-                    check_marks(settings.mark_bit),
+                    check_marks(settings.mark),
                     check_other_tables(),
                     check_confinement()};
   check_trust(settings, findings);

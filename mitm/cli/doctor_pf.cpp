@@ -129,7 +129,7 @@ void check_engines(const pfctl::Machine& machine, Findings& findings) {
 
 }  // namespace
 
-Findings examine(const RunSettings& settings) {
+Findings examine(const Settings& settings) {
   Findings findings{check_privileges()};
   const auto machine = pfctl::this_machine();
   // Trying an engine would undo what is left of an earlier run.

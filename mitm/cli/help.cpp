@@ -163,7 +163,9 @@ what a running osproxy uses is left alone.
 std::string spelled(const Option& option) {
   std::string text = option.letter ? fmt::format("  -{}, --{}", option.letter, option.name)
                                    : fmt::format("      --{}", option.name);
-  const auto value = option.choices.empty() ? option.value_name : option.choices;
+  const auto value = option.type.choices.empty()
+                         ? std::string(option.argument)
+                         : fmt::format("{}", fmt::join(option.type.choices, "|"));
   if (!value.empty()) text += fmt::format(" {}", value);
   return text;
 }
@@ -186,10 +188,9 @@ std::string in_columns(const std::string& first, std::string_view text) {
 std::string options_text(std::string_view command) {
   std::string out;
   for (const auto& option : option_table()) {
-    if (!option.on_command_line || !knows(command, option)) continue;
-    const auto note = option.default_text.empty()
-                          ? std::string()
-                          : fmt::format(" (default: {})", option.default_text);
+    if (!option.on_command_line() || !knows(command, option)) continue;
+    const auto value = default_text(option);
+    const auto note = value.empty() ? value : fmt::format(" (default: {})", value);
     out += in_columns(spelled(option), std::string(option.help) + note);
   }
   return out + in_columns("  -h, --help", "print this text");

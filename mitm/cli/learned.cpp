@@ -45,7 +45,7 @@ base::Result<int> learned_command(const Invocation& invocation) {
   }
   const std::string directory = pinning_directory(user->home);
   const auto now = system_clock::now();
-  const std::string item = invocation.options.value("forget", "");
+  const std::string& item = invocation.typed.forget;
   if (item.empty()) {
     const auto lines = read_pinned(directory, now);
     for (const auto& line : lines) fmt::print("{}", text_of(line, now));

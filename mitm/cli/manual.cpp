@@ -41,18 +41,17 @@ std::string sentence(std::string_view text) {
 
 /// "Cm text | jsonl", "Ar FILE", nothing.
 std::string value_of(const Option& option) {
-  if (option.choices.empty())
-    return option.value_name.empty() ? "" : fmt::format(" Ar {}", option.value_name);
+  if (option.type.choices.empty())
+    return option.argument.empty() ? "" : fmt::format(" Ar {}", option.argument);
   std::string out;
-  for_each_part(option.choices, '|', [&](std::string_view choice) {
+  for (const auto choice : option.type.choices)
     out += fmt::format("{} Cm {}", out.empty() ? "" : " |", choice);
-  });
   return out;
 }
 
-std::string default_of(const Option& option) {
-  if (option.default_text.empty()) return {};
-  return fmt::format("Default:\n.Ql {} .\n", escaped(option.default_text));
+std::string default_line(const Option& option) {
+  const std::string text = default_text(option);
+  return text.empty() ? text : fmt::format("Default:\n.Ql {} .\n", escaped(text));
 }
 
 std::string commands_of(const Option& option) {
@@ -66,10 +65,10 @@ std::string commands_of(const Option& option) {
 std::string options_list() {
   std::string out = ".Bl -tag -width Ds\n";
   for (const Option& option : option_table()) {
-    if (!option.on_command_line) continue;
+    if (!option.on_command_line()) continue;
     const std::string letter = option.letter ? fmt::format("Fl {} , ", option.letter) : "";
     out += fmt::format(".It {}Fl -{}{}\n{}{}{}", letter, option.name, value_of(option),
-                       paragraph(sentence(option.help)), default_of(option), commands_of(option));
+                       paragraph(sentence(option.help)), default_line(option), commands_of(option));
   }
   return out +
          ".It Fl h , Fl -help\nWhat the program or the command does, with its options.\n"
@@ -77,7 +76,7 @@ std::string options_list() {
 }
 
 std::string_view type_of(const Option& option) {
-  switch (option.kind) {
+  switch (option.type.kind) {
     case Kind::flag:
       return "true or false";
     case Kind::number:
@@ -96,13 +95,14 @@ std::string_view type_of(const Option& option) {
 std::string keys_list() {
   std::string out = ".Bl -tag -width Ds\n";
   for (const Option& option : option_table()) {
-    if (!option.in_config) continue;
+    if (!option.in_config()) continue;
     out += fmt::format(".It Cm {} : No {}\n", option.name, type_of(option));
     out += paragraph(sentence(option.help));
-    if (option.kind == Kind::number)
-      out += fmt::format("From {} to {}.\n", option.smallest, option.largest);
-    if (!option.choices.empty()) out += fmt::format("One of\n.{} .\n", value_of(option).substr(1));
-    out += option.kind == Kind::flag ? "Default:\n.Ql false .\n" : default_of(option);
+    if (option.type.kind == Kind::number)
+      out += fmt::format("From {} to {}.\n", option.type.smallest, option.type.largest);
+    if (!option.type.choices.empty())
+      out += fmt::format("One of\n.{} .\n", value_of(option).substr(1));
+    out += option.is_flag() ? "Default:\n.Ql false .\n" : default_line(option);
   }
   return out + ".El\n";
 }

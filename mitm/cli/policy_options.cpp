@@ -1,4 +1,4 @@
-// The config's `rules`, and the rules that options make.
+// Rules of the file, each key by its reader, and the rules that options make.
 #include "mitm/cli/policy_options.h"
 
 #include <algorithm>
@@ -140,31 +140,43 @@ Result<std::vector<divert::Rule>> parse_rules(const json& list) {
   return rules;
 }
 
-Result<> add_host_rules(const json& effective, std::vector<divert::Rule>& rules) {
-  constexpr std::pair<const char*, divert::Action> kOptions[] = {
-      {"block", divert::Action::block},
-      {"pass", divert::Action::pass},
-      {"only", divert::Action::intercept}};
-  std::vector<divert::Rule> all;
-  for (const auto& [option, action] : kOptions) {
-    if (!effective.contains(option)) continue;
-    auto hosts = parse_hosts(effective[option]);
-    if (!hosts) return failure("{}: {}", option, hosts.error().text);
-    divert::Rule rule;
-    rule.name = fmt::format("--{}", option);
-    rule.hosts = std::move(*hosts);
+json render_rules(const std::vector<divert::Rule>& rules) {
+  json list = json::array();
+  for (const divert::Rule& rule : rules) {
+    json data{{"action", std::string(divert::to_string(rule.action))}};
+    if (rule.process) data["process"] = rule.process->text();
+    if (!rule.hosts.empty()) data["host"] = rule.hosts;
+    if (!rule.ports.empty()) data["port"] = render_ports(rule.ports);
+    if (!rule.networks.empty()) data["network"] = render_networks(rule.networks);
+    if (rule.user) data["user"] = *rule.user;
+    if (rule.upstream) data["upstream"] = *rule.upstream;
+    list.push_back(std::move(data));
+  }
+  return list;
+}
+
+divert::Policy policy_of(const Settings& settings, std::string_view command) {
+  divert::Policy policy;
+  if (command != "exec") policy.filter = settings.filter;
+  const auto add = [&](std::string name, const std::vector<std::string>& hosts,
+                       divert::Action action) {
+    if (hosts.empty()) return;
+    divert::Rule& rule = policy.rules.emplace_back();
+    rule.name = std::move(name);
+    rule.hosts = hosts;
     rule.action = action;
-    all.push_back(std::move(rule));
+  };
+  add("--block", settings.block, divert::Action::block);
+  add("--pass", settings.pass, divert::Action::pass);
+  add("--only", settings.only, divert::Action::intercept);
+  policy.rules.insert(policy.rules.end(), settings.rules.begin(), settings.rules.end());
+  if (!settings.only.empty()) {
+    divert::Rule& rest = policy.rules.emplace_back();
+    rest.name = "not a host of --only";
+    rest.action = divert::Action::pass;
   }
-  all.insert(all.end(), std::make_move_iterator(rules.begin()),
-             std::make_move_iterator(rules.end()));
-  if (effective.contains("only")) {
-    all.emplace_back();
-    all.back().name = "not a host of --only";
-    all.back().action = divert::Action::pass;
-  }
-  rules = std::move(all);
-  return {};
+  if (settings.upstream_proxy != "direct") policy.upstream = settings.upstream_proxy;
+  return policy;
 }
 
 }  // namespace mitm::cli

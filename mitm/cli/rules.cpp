@@ -30,21 +30,32 @@ base::Error usage(fmt::format_string<Args...> text, Args&&... args) {
   return {fmt::format(text, std::forward<Args>(args)...), kUsageError};
 }
 
-/// Empty: nft.
-std::optional<pfctl::Dialect> pf_dialect(std::string_view name) {
-  if (name == "darwin") return pfctl::Dialect::darwin;
-  if (name == "freebsd") return pfctl::Dialect::freebsd;
-  if (name == "openbsd") return pfctl::Dialect::openbsd;
-  return {};
+PacketFilter native_filter() {
+  for (const auto filter : {PacketFilter::darwin, PacketFilter::freebsd, PacketFilter::openbsd}) {
+    if (to_string(filter) == pfctl::native_dialect_name()) return filter;
+  }
+  return PacketFilter::nft;
 }
 
-bool typed(const Invocation& invocation, std::string_view name) {
-  return invocation.options.contains(std::string(name));
+/// Empty: nft.
+std::optional<pfctl::Dialect> pf_dialect(PacketFilter filter) {
+  switch (filter) {
+    case PacketFilter::nft:
+      return {};
+    case PacketFilter::darwin:
+      return pfctl::Dialect::darwin;
+    case PacketFilter::freebsd:
+      return pfctl::Dialect::freebsd;
+    case PacketFilter::openbsd:
+      break;
+  }
+  return pfctl::Dialect::openbsd;
 }
 
 /// What was typed beside --into or --out-of would have no effect.
 Result<> check_editing(const Invocation& invocation, std::string_view option) {
-  for (const auto& [name, value] : invocation.options.items()) {
+  for (const Option* given : invocation.given) {
+    const std::string_view name = given->name;
     if (name != option && name != "config" && name != "dialect") {
       return usage(
           "--{} does not go with --{}, which changes the references to the rules and not the rules",
@@ -56,20 +67,19 @@ Result<> check_editing(const Invocation& invocation, std::string_view option) {
 
 Result<> check_nft(const Invocation& invocation) {
   for (const char* option : {"into", "out-of", "exec-group"}) {
-    if (typed(invocation, option))
+    if (invocation.has(option))
       return usage("--{} is for pf; add --dialect darwin, freebsd or openbsd", option);
   }
   return {};
 }
 
-Result<> check_pf(const RunSettings& settings, const Invocation& invocation,
-                  std::string_view name) {
-  if (typed(invocation, "mark"))
-    return usage("--mark does not go with --dialect {}: pf has no marks", name);
-  if (settings.engine == "packet" && name != "freebsd") {
+Result<> check_pf(const Settings& settings, const Invocation& invocation, PacketFilter filter) {
+  if (invocation.has("mark"))
+    return usage("--mark does not go with --dialect {}: pf has no marks", to_string(filter));
+  if (settings.engine == divert::EngineChoice::packet && filter != PacketFilter::freebsd) {
     return usage(
         "--engine packet does not go with --dialect {}: its pf cannot hold packets until a verdict",
-        name);
+        to_string(filter));
   }
   return {};
 }
@@ -93,27 +103,26 @@ Result<int> edit(const std::string& path, pfctl::Dialect dialect, bool insert) {
 }
 
 /// Who has a group number can be asked of this machine only.
-Result<gid_t> exempt_group(const RunSettings& settings, std::string_view dialect) {
-  if (dialect != pfctl::native_dialect_name())
-    return settings.group.value_or(divert::kUsualExemptGroup);
+Result<gid_t> exempt_group(const Settings& settings, PacketFilter filter) {
+  if (filter != native_filter()) return settings.group.value_or(divert::kUsualExemptGroup);
   return divert::choose_exempt_group(settings.group);
 }
 
-Result<pfctl::Ruleset> usual_rules(const RunSettings& settings, std::string_view dialect) {
-  const auto gid = exempt_group(settings, dialect);
+Result<pfctl::Ruleset> usual_rules(const Settings& settings, PacketFilter filter) {
+  const auto gid = exempt_group(settings, filter);
   if (!gid) return gid.error();
-  const std::uint16_t port = settings.listen_port ? settings.listen_port : divert::kUsualPort;
+  const std::uint16_t port = settings.listen_port.value_or(divert::kUsualPort);
   return ruleset_for(settings, *gid, port, port);
 }
 
-Result<std::string> nft_text(const RunSettings& settings) {
-  auto rules = usual_rules(settings, "nft");
+Result<std::string> nft_text(const Settings& settings) {
+  auto rules = usual_rules(settings, PacketFilter::nft);
   if (!rules) return rules.error();
-  rules->own_mark = settings.mark_bit;
-  if (settings.engine != "redirect") {
+  rules->own_mark = settings.mark;
+  if (settings.engine != divert::EngineChoice::redirect) {
     rules->ports = settings.packet_ports();
     rules->queueing = divert::usual_queueing();
-    rules->queueing->mark_bit = settings.mark_bit;
+    rules->queueing->mark_bit = settings.mark;
     rules->queueing->quic = settings.block_quic;
     rules = pfctl::validated(std::move(*rules));
     if (!rules) return rules.error();
@@ -121,13 +130,11 @@ Result<std::string> nft_text(const RunSettings& settings) {
   return pfctl::render_nft(*rules);
 }
 
-Result<std::string> pf_text(const RunSettings& settings, const nlohmann::json& options,
-                            std::string_view name) {
-  auto rules = usual_rules(settings, name);
+Result<std::string> pf_text(const Settings& settings, PacketFilter filter) {
+  auto rules = usual_rules(settings, filter);
   if (!rules) return rules.error();
-  if (options.contains("exec-group"))
-    rules->capture_gid = options["exec-group"].get<std::uint32_t>();
-  if (settings.engine == "packet") {
+  if (settings.exec_group) rules->capture_gid = *settings.exec_group;
+  if (settings.engine == divert::EngineChoice::packet) {
     if (!rules->capture_gid) rules->ports_v6 = rules->ports;
     rules->ports = settings.packet_ports();
     rules->queueing.emplace();
@@ -135,27 +142,25 @@ Result<std::string> pf_text(const RunSettings& settings, const nlohmann::json& o
   }
   const auto good = pfctl::validated(std::move(*rules));
   if (!good) return good.error();
-  return pfctl::render_pf(*good, *pf_dialect(name));
+  return pfctl::render_pf(*good, *pf_dialect(filter));
 }
 
 }  // namespace
 
 Result<int> rules_command(const Invocation& invocation) {
-  const auto options = options_of(invocation);
-  if (!options) return options.error();
-  const auto settings = run_settings(*options, invocation);
+  const auto settings = settings_of(invocation);
   if (!settings) return settings.error();
-  const std::string name = options->value("dialect", std::string(pfctl::native_dialect_name()));
-  const auto dialect = pf_dialect(name);
-  if (auto good = dialect ? check_pf(*settings, invocation, name) : check_nft(invocation); !good)
+  const PacketFilter filter = settings->dialect.value_or(native_filter());
+  const auto dialect = pf_dialect(filter);
+  if (auto good = dialect ? check_pf(*settings, invocation, filter) : check_nft(invocation); !good)
     return good.error();
   for (const char* option : {"into", "out-of"}) {
-    if (!typed(invocation, option)) continue;
+    if (!invocation.has(option)) continue;
     if (auto good = check_editing(invocation, option); !good) return good.error();
-    return edit(options->at(option).get<std::string>(), *dialect,
-                option == std::string_view("into"));
+    const bool insert = option == std::string_view("into");
+    return edit(insert ? settings->into : settings->out_of, *dialect, insert);
   }
-  const auto text = dialect ? pf_text(*settings, *options, name) : nft_text(*settings);
+  const auto text = dialect ? pf_text(*settings, filter) : nft_text(*settings);
   if (!text) return text.error();
   fmt::print("{}", *text);
   return 0;

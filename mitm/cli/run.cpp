@@ -36,7 +36,7 @@ base::User worker_user(const base::User& typed_by) {
   return nobody ? *nobody : base::User{65534, 65534, "nobody", "/", ""};
 }
 
-std::string root_certificate_path(const RunSettings& settings) {
+std::string root_certificate_path(const Settings& settings) {
   return settings.ca_dir + "/root-ca.pem";
 }
 
@@ -80,16 +80,10 @@ Result<bool> check_run(const Invocation& invocation, const base::User& user) {
   const auto chosen = read_filter(invocation, user);
   if (!chosen) return chosen.error();
   if (const auto good = check_filter(invocation, *chosen); !good) return good.error();
-  const auto& options = invocation.options;
-  const std::string ca_dir = options.value("ca-dir", std::string(tls::kStateDirectory));
+  const std::string& ca_dir = invocation.typed.ca_dir;
   const bool trusted = is_trusted(ca_dir, user);
   if (!trusted && !chosen->allow_untrusted) return untrusted(ca_dir);
   return trusted;
-}
-
-divert::EngineChoice engine_choice(const std::string& name) {
-  if (name == "packet") return divert::EngineChoice::packet;
-  return name == "redirect" ? divert::EngineChoice::redirect : divert::EngineChoice::best;
 }
 
 /// For whoever waited in vain: where we looked, and what to try.
@@ -109,8 +103,8 @@ std::string nothing_seen(std::string_view what, const pfctl::Ruleset& rules,
                      more.empty() ? "" : "; not looked at: ", fmt::join(more, ", "), passed);
 }
 
-std::string what_is_captured(const RunSettings& settings, const Invocation& invocation) {
-  const std::string& filter = settings.policy.filter.text();
+std::string what_is_captured(const divert::Policy& policy, const Invocation& invocation) {
+  const std::string& filter = policy.filter.text();
   if (invocation.command == "exec") return invocation.positional.front();
   return filter.empty() ? "every program" : filter;
 }
@@ -150,21 +144,21 @@ class Run {
     if (!gid) return gid.error();
     const pfctl::RedirectTarget& target = *setup_.target;
     auto listeners = divert::bind_listeners(
-        static_cast<unsigned>(settings().threads), !target.v4().is_unspecified(),
-        !target.v6().is_unspecified(), settings().listen_port, {target.v4(), target.v6()});
+        settings().worker_threads(), !target.v4().is_unspecified(), !target.v6().is_unspecified(),
+        settings().listen_port.value_or(0), {target.v4(), target.v6()});
     if (!listeners) return listeners.error();
-    setup_.policy = settings().policy;
-    setup_.engine = engine_choice(settings().engine);
+    setup_.policy = prepared_.policy;
+    setup_.engine = settings().engine;
     setup_.packet_ports = settings().packet_ports();
-    setup_.mark_bit = settings().mark_bit;
+    setup_.mark_bit = settings().mark;
     setup_.block_quic = settings().block_quic;
-    setup_.first_line = [what = what_is_captured(settings(), invocation_)](
+    setup_.first_line = [what = what_is_captured(prepared_.policy, invocation_)](
                             const pfctl::Ruleset& rules, std::string_view engine) {
       return fmt::format("capturing {} on {} (engine {}{})", what, pfctl::describe_ports(rules),
                          engine, conntrack_text());
     };
     setup_.nothing_seen =
-        [what = is_exec() ? invocation_.positional.front() : settings().policy.filter.text(),
+        [what = is_exec() ? invocation_.positional.front() : prepared_.policy.filter.text(),
          is_run = !is_exec()](const pfctl::Ruleset& rules, std::string_view others) {
           return nothing_seen(what, rules, is_run ? others : std::string_view());
         };
@@ -191,11 +185,11 @@ class Run {
   }
 
  private:
-  [[nodiscard]] const RunSettings& settings() const { return prepared_.settings; }
+  [[nodiscard]] const Settings& settings() const { return prepared_.settings; }
   [[nodiscard]] bool is_exec() const { return invocation_.command == "exec"; }
 
   Result<> make_landing() {
-    auto target = pfctl::RedirectTarget::prepare(settings().ipv4, settings().ipv6);
+    auto target = pfctl::RedirectTarget::prepare(settings().ipv4(), settings().ipv6());
     if (!target) return target.error();
     for (const auto& line : target->cleaned()) log_line("of an earlier run: " + line);
     setup_.target = std::move(*target);
@@ -297,13 +291,13 @@ class Run {
 
 }  // namespace
 
-Result<pfctl::Ruleset> ruleset_for(const RunSettings& settings, gid_t exempt_gid,
+Result<pfctl::Ruleset> ruleset_for(const Settings& settings, gid_t exempt_gid,
                                    std::uint16_t port_v4, std::uint16_t port_v6) {
   pfctl::Ruleset rules;
   rules.ports = settings.redirect_ports();
-  rules.excluded = settings.excluded;
-  rules.ipv4 = settings.ipv4 && port_v4 != 0;
-  rules.ipv6 = settings.ipv6 && port_v6 != 0;
+  rules.excluded = settings.exclude;
+  rules.ipv4 = settings.ipv4() && port_v4 != 0;
+  rules.ipv6 = settings.ipv6() && port_v6 != 0;
   rules.exempt_gid = exempt_gid;
   rules.listener_v4 = port_v4;
   rules.listener_v6 = port_v6;

@@ -1,66 +1,85 @@
-// The options of run and exec as values that the program works with.
+// The values of all options, typed. Each member is that of one option (option_table.cpp), and its
+// initialiser is the option's default.
 #pragma once
 
+#include <chrono>
 #include <cstdint>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <vector>
 
-#include <nlohmann/json.hpp>
-
 #include "base/network.h"
+#include "divert/broker/broker.h"
 #include "divert/policy/policy.h"
 #include "mitm/cli/client_certs.h"
-#include "mitm/cli/command_line.h"
+#include "mitm/intercept/context/context.h"
+#include "mitm/tls/authority.h"
 
 namespace mitm::cli {
 
-struct RunSettings {
-  bool usual_ports = true;             ///< no ports were named: each engine has its own
-  std::vector<base::PortRange> ports;  ///< that were named; empty: all
-  std::vector<base::Network> excluded;
-  bool ipv4 = true;
-  bool ipv6 = true;
+enum class Family : std::uint8_t { both, ipv4, ipv6 };
+enum class Format : std::uint8_t { text, jsonl };
+enum class Colour : std::uint8_t { automatic, always, never };
+enum class Ui : std::uint8_t { dump };
+
+/// What `osproxy rules` writes for.
+enum class PacketFilter : std::uint8_t { nft, darwin, freebsd, openbsd };
+std::string_view to_string(PacketFilter filter);
+
+struct Settings {
+  std::string config;
+  divert::ProgramFilter filter;
+  std::vector<divert::Rule> rules;
+  std::vector<std::string> pass;  ///< as base::host_matches wants them, as the next two
+  std::vector<std::string> block;
+  std::vector<std::string> only;
+  bool wait_for = false;
+  bool allow_untrusted = false;
+  std::optional<std::vector<base::PortRange>> ports;  ///< none: each engine's own; empty: all
+  std::vector<base::Network> exclude;
+  Family family = Family::both;
   bool loopback = false;
-  std::optional<std::uint32_t> group;
-  std::uint16_t listen_port = 0;  ///< 0: the usual one, else any
-  std::string engine = "auto";
-  std::uint32_t mark_bit = 0;
+  std::optional<std::uint32_t> group;        ///< none: a free one
+  std::optional<std::uint16_t> listen_port;  ///< none: the usual one, or a free one
+  divert::EngineChoice engine = divert::EngineChoice::best;
+  std::uint32_t mark = 0x10000000;
   bool block_quic = true;
-  divert::Policy policy;
-  std::string format;
+  std::optional<PacketFilter> dialect;  ///< none: this system's
+  std::optional<std::uint32_t> exec_group;
+  std::string into;
+  std::string out_of;
+  std::string mode;
+  Ui ui = Ui::dump;
+  Format format = Format::text;
   std::string output;  ///< path; empty: the terminal
-  std::string pcap;
-  std::string color;
-  std::string ca_dir;
-  std::string upstream_ca_path;
-  std::string upstream_ca_only_path;
-  std::string error_page = "browsers";
-  std::string tls_ciphers;  ///< OpenSSL's names; empty: the program's own
-  std::string keylog;
-  std::vector<ClientCertPaths> client_certs;  ///< for the reader: not part of to_json
-  int tls_min = 0;                            ///< OpenSSL's number, TLS1_2_VERSION
   int detail = 1;
-  std::size_t bodies = 0;  ///< bytes of each body to record
+  Colour color = Colour::automatic;
+  std::uint64_t bodies = 0;  ///< bytes of each body to record
+  std::string pcap;
+  int tls_min = TLS1_2_VERSION;
+  std::string tls_ciphers;  ///< OpenSSL's names; empty: the program's own
+  std::vector<ClientCertPaths> client_certs;
+  std::vector<ClientCertPaths> client_cert;
+  std::string keylog;
+  std::string upstream_ca;
+  std::string upstream_ca_only;
+  intercept::ErrorPage error_page = intercept::ErrorPage::browsers;
+  std::string upstream_proxy;  ///< URL or "direct"; empty: direct
   bool insecure = false;
-  bool wait_for = false;         ///< --wait-for
-  bool allow_untrusted = false;  ///< --allow-untrusted
-  bool wait = false;
-  std::int64_t passthrough_ttl = 600;  ///< seconds; 0: nothing is learned
+  std::chrono::seconds passthrough_ttl = std::chrono::minutes{10};  ///< 0: never
   unsigned passthrough_after = 3;
-  int threads = 1;
+  std::optional<unsigned> threads;  ///< none: one per core
+  std::string ca_dir = tls::kStateDirectory;
+  std::string forget;
+  bool wait = false;
 
+  [[nodiscard]] bool ipv4() const { return family != Family::ipv6; }
+  [[nodiscard]] bool ipv6() const { return family != Family::ipv4; }
   [[nodiscard]] std::vector<base::PortRange> redirect_ports() const;
+  /// Empty: all.
   [[nodiscard]] std::vector<base::PortRange> packet_ports() const;
-
-  /// Plain data, for the way from the unprivileged reader to the broker; from_json accepts only
-  /// what to_json can make.
-  [[nodiscard]] nlohmann::json to_json() const;
-  [[nodiscard]] static base::Result<RunSettings> from_json(const nlohmann::json& data);
+  [[nodiscard]] unsigned worker_threads() const;
 };
-
-/// `effective`: what effective_options() gave.
-[[nodiscard]] base::Result<RunSettings> run_settings(const nlohmann::json& effective,
-                                                     const Invocation& invocation);
 
 }  // namespace mitm::cli

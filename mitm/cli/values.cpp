@@ -17,6 +17,16 @@ using base::failure;
 using base::Result;
 using nlohmann::json;
 
+namespace {
+
+json texts(const auto& items) {
+  json list = json::array();
+  for (const auto& item : items) list.push_back(base::to_string(item));
+  return list;
+}
+
+}  // namespace
+
 std::string describe_value(const json& value) {
   constexpr std::size_t kShort = 60;
   const auto is_plain = [](const json& item) { return !item.is_structured() && !item.is_binary(); };
@@ -28,6 +38,11 @@ std::string describe_value(const json& value) {
       flat ? value.dump(-1, ' ', false, json::error_handler_t::replace) : std::string();
   if (flat && text.size() <= kShort) return text;
   return value.is_object() ? "an object" : "a list";
+}
+
+std::string quoted(const json& value) {
+  const std::string text = describe_value(value);
+  return text.starts_with('"') ? fmt::format("'{}'", value.get_ref<const std::string&>()) : text;
 }
 
 std::vector<std::string> words_in(const json& value) {
@@ -73,7 +88,8 @@ Result<std::vector<base::Network>> parse_networks(const json& value) {
   return networks;
 }
 
-Result<std::uint32_t> parse_mark(std::string_view text) {
+Result<std::uint32_t> parse_mark(const json& given) {
+  const std::string_view text = given.get_ref<const std::string&>();
   const bool hexadecimal = text.starts_with("0x") || text.starts_with("0X");
   const auto digits = text.substr(hexadecimal ? 2 : 0);
   std::uint32_t value = 0;
@@ -84,7 +100,8 @@ Result<std::uint32_t> parse_mark(std::string_view text) {
   return value;
 }
 
-Result<std::uint64_t> parse_size(std::string_view text) {
+Result<std::uint64_t> parse_size(const json& given) {
+  const std::string_view text = given.get_ref<const std::string&>();
   std::uint64_t value = 0;
   const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
   const std::string_view unit{end, text.data() + text.size()};
@@ -99,7 +116,8 @@ Result<std::uint64_t> parse_size(std::string_view text) {
   return value << shift;
 }
 
-Result<std::chrono::seconds> parse_duration(std::string_view text) {
+Result<std::chrono::seconds> parse_duration(const json& given) {
+  const std::string_view text = given.get_ref<const std::string&>();
   std::int64_t value = 0;
   const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
   const std::string_view unit{end, text.data() + text.size()};
@@ -127,6 +145,35 @@ Result<std::vector<std::string>> parse_hosts(const json& value) {
     hosts.push_back(std::move(*host));
   }
   return hosts;
+}
+
+json render_ports(const std::vector<base::PortRange>& ports) {
+  return ports.empty() ? json::array({"all"}) : texts(ports);
+}
+
+json render_networks(const std::vector<base::Network>& networks) {
+  return texts(networks);
+}
+
+json render_mark(std::uint32_t mark) {
+  return fmt::format("0x{:x}", mark);
+}
+
+json render_size(std::uint64_t size) {
+  unsigned unit = 0;
+  while (size != 0 && size % 1024 == 0 && unit < 3) {
+    size /= 1024;
+    ++unit;
+  }
+  constexpr std::string_view kUnits[] = {"", "k", "M", "G"};
+  return fmt::format("{}{}", size, kUnits[unit]);
+}
+
+json render_duration(std::chrono::seconds duration) {
+  const auto count = duration.count();
+  if (count == 0) return "0";
+  if (count % 3600 == 0) return fmt::format("{}h", count / 3600);
+  return count % 60 == 0 ? fmt::format("{}m", count / 60) : fmt::format("{}s", count);
 }
 
 }  // namespace mitm::cli

@@ -4,7 +4,6 @@
 #include <chrono>
 #include <cstdint>
 #include <string>
-#include <string_view>
 #include <vector>
 
 #include <nlohmann/json.hpp>
@@ -19,6 +18,8 @@ inline constexpr std::chrono::seconds kLongestTime = std::chrono::hours{7 * 24};
 
 /// `value` as an error shows it: as JSON when that is short, else what kind of value it is.
 std::string describe_value(const nlohmann::json& value);
+/// The same, but with a string in single quotes, as messages quote what was typed.
+std::string quoted(const nlohmann::json& value);
 
 /// The strings of a value that is one string (commas separate) or a list of them; of "" there are
 /// none.
@@ -30,11 +31,18 @@ std::string describe_value(const nlohmann::json& value);
 /// "example.org,*.example.net", as a string or as a list of them, as base::host_matches wants
 /// them.
 [[nodiscard]] base::Result<std::vector<std::string>> parse_hosts(const nlohmann::json& value);
-/// A single bit, "0x10000000" or in decimal.
-[[nodiscard]] base::Result<std::uint32_t> parse_mark(std::string_view text);
+/// A string with a single bit, "0x10000000" or in decimal.
+[[nodiscard]] base::Result<std::uint32_t> parse_mark(const nlohmann::json& value);
 /// "4096", "64k", "10M", "1G".
-[[nodiscard]] base::Result<std::uint64_t> parse_size(std::string_view text);
+[[nodiscard]] base::Result<std::uint64_t> parse_size(const nlohmann::json& value);
 /// "90" (seconds), "90s", "10m", "2h": at most a week.
-[[nodiscard]] base::Result<std::chrono::seconds> parse_duration(std::string_view text);
+[[nodiscard]] base::Result<std::chrono::seconds> parse_duration(const nlohmann::json& value);
+
+/// What the parsers above read, in its usual form.
+nlohmann::json render_ports(const std::vector<base::PortRange>& ports);
+nlohmann::json render_networks(const std::vector<base::Network>& networks);
+nlohmann::json render_mark(std::uint32_t mark);
+nlohmann::json render_size(std::uint64_t size);
+nlohmann::json render_duration(std::chrono::seconds duration);
 
 }  // namespace mitm::cli

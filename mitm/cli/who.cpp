@@ -169,8 +169,8 @@ Result<Rows> chosen(const Rows& rows, const std::string& word, const base::User&
 }  // namespace
 
 Result<int> who_command(const Invocation& invocation) {
-  const auto options = options_of(invocation);
-  if (!options) return options.error();
+  const auto settings = settings_of(invocation);
+  if (!settings) return settings.error();
   const auto user = divert::invoking_user();
   if (!user) return user.error();
   auto attributor = procmap::Attributor::open();
@@ -183,7 +183,7 @@ Result<int> who_command(const Invocation& invocation) {
     rows = std::move(*found);
   }
   procmap::sort_rows(*rows);
-  const bool jsonl = options->value("format", "text") == "jsonl";
+  const bool jsonl = settings->format == Format::jsonl;
   fmt::print("{}", jsonl ? procmap::render_who_jsonl(*rows) : procmap::render_who_text(*rows));
   if (::geteuid() != 0 && std::ranges::any_of(*rows, is_anothers)) {
     log_line("owners of other users' sockets are seen by root only; try: " + with_sudo(invocation));

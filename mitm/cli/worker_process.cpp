@@ -43,13 +43,13 @@ void ignore_signals() {
   }
 }
 
-bool wants_colour(const std::string& choice, int fd) {
-  if (choice != "auto") return choice == "always";
+bool wants_colour(Colour choice, int fd) {
+  if (choice != Colour::automatic) return choice == Colour::always;
   return ::isatty(fd) == 1 && !std::getenv("NO_COLOR");
 }
 
 base::Result<std::vector<std::unique_ptr<flow::Sink>>> make_sinks(WorkerPlan& plan) {
-  const RunSettings& settings = plan.prepared.settings;
+  const Settings& settings = plan.prepared.settings;
   std::vector<std::unique_ptr<flow::Sink>> sinks;
   std::string name = "--output " + settings.output;
   base::UniqueFd out = std::move(plan.prepared.output);
@@ -58,7 +58,7 @@ base::Result<std::vector<std::unique_ptr<flow::Sink>>> make_sinks(WorkerPlan& pl
     out =
         base::UniqueFd{::fcntl(plan.to_stderr ? STDERR_FILENO : STDOUT_FILENO, F_DUPFD_CLOEXEC, 3)};
   }
-  if (settings.format == "jsonl") {
+  if (settings.format == Format::jsonl) {
     sinks.push_back(format::make_jsonl_sink(std::move(out), name, settings.bodies > 0));
   } else {
     const bool colour = wants_colour(settings.color, out.get());
@@ -75,14 +75,9 @@ base::Result<std::vector<std::unique_ptr<flow::Sink>>> make_sinks(WorkerPlan& pl
 }
 
 /// Bytes of each body to keep: what --bodies says, and what the text sink shows.
-std::size_t body_limit(const RunSettings& settings) {
-  if (settings.format == "jsonl" || settings.detail < 3) return settings.bodies;
+std::size_t body_limit(const Settings& settings) {
+  if (settings.format == Format::jsonl || settings.detail < 3) return settings.bodies;
   return std::max<std::size_t>(settings.bodies, settings.detail == 3 ? 4 << 10 : 1 << 20);
-}
-
-intercept::ErrorPage error_page(std::string_view who) {
-  if (who == "always") return intercept::ErrorPage::always;
-  return who == "never" ? intercept::ErrorPage::never : intercept::ErrorPage::browsers;
 }
 
 /// Blocks until the broker has sent the first intermediate; empty when the broker has gone.
@@ -127,14 +122,13 @@ class Process {
   Process(Worker& worker, flow::Bus& bus) : worker_(worker), bus_(bus) {}
 
   base::Result<> make_engines(WorkerPlan& plan, std::shared_ptr<const tls::LeafSigner> signer) {
-    const RunSettings& settings = plan.prepared.settings;
-    const auto policy = std::make_shared<const divert::Policy>(settings.policy);
+    const Settings& settings = plan.prepared.settings;
+    const auto policy = std::make_shared<const divert::Policy>(plan.prepared.policy);
     signer_ = std::move(signer);
     const auto names = std::make_shared<dns::Names>();
     const auto quic_refusals = std::make_shared<intercept::QuicRefusals>();
-    const auto learned = std::make_shared<intercept::PinningCache>(
-        intercept::PinningSettings{std::chrono::seconds{settings.passthrough_ttl},
-                                   settings.passthrough_after, plan.ca_trusted});
+    const auto learned = std::make_shared<intercept::PinningCache>(intercept::PinningSettings{
+        settings.passthrough_ttl, settings.passthrough_after, plan.ca_trusted});
     pinning_file_ =
         std::make_unique<PinningFileThread>(std::move(plan.prepared.pinning_file), learned);
     learned->on_change(pinning_file_->on_change());
@@ -161,8 +155,8 @@ class Process {
            .client_certificates = *client_certs,
            .keylog = keylog,
            .upstream_ca = plan.prepared.upstream_ca,
-           .upstream_ca_only = !settings.upstream_ca_only_path.empty(),
-           .error_page = error_page(settings.error_page),
+           .upstream_ca_only = !settings.upstream_ca_only.empty(),
+           .error_page = settings.error_page,
            .exec_ca_file = plan.is_exec ? trust::bundle_path(settings.ca_dir) : "",
            .body_limit = body_limit(settings),
            .hide_alt_svc = settings.block_quic,

@@ -63,8 +63,7 @@ bool is_taken(const json& config) {
   const TemporaryFile file{config.dump()};
   const std::string path = file.path();
   const auto invocation = parse_command_line(std::vector<const char*>{"-c", path.c_str()});
-  const auto options = effective_options(*invocation, "/nonexistent");
-  return options && run_settings(*options, *invocation);
+  return load_settings(*invocation, "/nonexistent").has_value();
 }
 
 }  // namespace
@@ -96,8 +95,8 @@ TEST_CASE("conf: the manual pages speak of every command, verb, option and key")
     CAPTURE(option.name);
     const bool in_program = program.find(fmt::format("Fl -{}", option.name)) != program.npos;
     const bool in_config = config.find(fmt::format("\n.It Cm {} :", option.name)) != config.npos;
-    CHECK((in_program || !option.on_command_line));
-    CHECK(in_config == option.in_config);
+    CHECK((in_program || !option.on_command_line()));
+    CHECK(in_config == option.in_config());
   }
 }
 
@@ -111,7 +110,7 @@ TEST_CASE("conf: it is said exactly which options are no keys, and which keys no
   for (const Option& option : option_table()) {
     CAPTURE(option.name);
     CHECK((exceptions.find(fmt::format("`--{}`", option.name)) != exceptions.npos) ==
-          !option.in_config);
+          !option.in_config());
   }
   CHECK(help.find("All long options are keys of the file, except\n--config, "
                   "--dialect, --exec-group, --into, --out-of, --mode, "
@@ -127,9 +126,9 @@ TEST_CASE("conf: the sample is valid, is taken, and holds defaults") {
   CHECK(is_taken(sample));
   for (const Option& option : option_table()) {
     CAPTURE(option.name);
-    if (!option.in_config || option.default_text.empty()) continue;
+    if (!option.in_config() || default_text(option).empty()) continue;
     const json& value = sample.at(std::string(option.name));
-    CHECK((value.is_string() ? value.get<std::string>() : value.dump()) == option.default_text);
+    CHECK((value.is_string() ? value.get<std::string>() : value.dump()) == default_text(option));
   }
 }
 
@@ -213,14 +212,14 @@ TEST_CASE("help: each command's text has each of its options and none of others"
     for (const Option& option : option_table()) {
       CAPTURE(option.name);
       const bool mentioned = text.find(fmt::format(" --{}", option.name)) != text.npos;
-      if (option.on_command_line && knows(command, option)) {
+      if (option.on_command_line() && knows(command, option)) {
         CHECK(mentioned);
         if (option.letter)
           CHECK(text.find(fmt::format("  -{}, --{}", option.letter, option.name)) != text.npos);
-        if (!option.default_text.empty())
-          CHECK(text.find(fmt::format("{})\n", option.default_text)) != text.npos);
+        if (!default_text(option).empty())
+          CHECK(text.find(fmt::format("{})\n", default_text(option))) != text.npos);
       }
-      if (!option.on_command_line) CHECK_FALSE(mentioned);
+      if (!option.on_command_line()) CHECK_FALSE(mentioned);
     }
   }
 }
@@ -255,10 +254,37 @@ TEST_CASE("options: the table is sound") {
       CHECK(std::ranges::count(option_table(), option.letter, &Option::letter) == 1);
     CHECK(option.letter != 'h');
     CHECK(option.letter != 'V');
-    CHECK(
-        (option.kind == Kind::flag || option.kind == Kind::objects || !option.value_name.empty()));
+    CHECK((option.is_flag() || option.type.kind == Kind::objects || !option.argument.empty()));
     CHECK_FALSE(option.help.ends_with('.'));
-    CHECK((option.on_command_line || option.in_config));
+  }
+}
+
+TEST_CASE("options: a member holds the whole range of its option, and gives it back") {
+  for (const Option& option : option_table()) {
+    CAPTURE(option.name);
+    std::vector<json> values;
+    if (option.is_flag()) values = {true, false};
+    for (const auto choice : option.type.choices) values.emplace_back(std::string(choice));
+    if (option.type.kind == Kind::number) values = {option.type.smallest, option.type.largest};
+    for (const json& value : values) {
+      CAPTURE(value.dump());
+      Settings settings, copy;
+      REQUIRE(set_option(option, value, settings));
+      CHECK(option.type.render(settings) == value);
+      option.type.copy(settings, copy);
+      CHECK(option.type.render(copy) == value);
+    }
+  }
+}
+
+TEST_CASE("options: every default is a value that the option takes") {
+  for (const Option& option : option_table()) {
+    CAPTURE(option.name);
+    const json value = default_of(option);
+    Settings settings;
+    if (value.is_null()) continue;
+    REQUIRE(set_option(option, value, settings));
+    CHECK(option.type.render(settings) == value);
   }
 }
 

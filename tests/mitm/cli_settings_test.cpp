@@ -4,6 +4,7 @@
 
 #include "mitm/cli/config.h"
 #include "mitm/cli/error_codes.h"
+#include "mitm/cli/options.h"
 #include "mitm/cli/policy_options.h"
 #include "mitm/cli/settings.h"
 #include "mitm/cli/values.h"
@@ -21,12 +22,10 @@ std::string texts(const auto& items) {
 }
 
 /// What `run` would do with these options typed and no config file.
-base::Result<RunSettings> settings_of(const std::vector<const char*>& typed) {
+base::Result<Settings> settings_of(const std::vector<const char*>& typed) {
   const auto invocation = parse_command_line(typed);
   REQUIRE(invocation);
-  const auto options = effective_options(*invocation, "/nonexistent");
-  REQUIRE(options);
-  return run_settings(*options, *invocation);
+  return load_settings(*invocation, "/nonexistent");
 }
 
 std::string rule_error(const std::string& rules) {
@@ -35,8 +34,8 @@ std::string rule_error(const std::string& rules) {
 }
 
 /// Through the bytes in which settings travel.
-base::Result<RunSettings> over_the_wire(const json& data) {
-  return RunSettings::from_json(json::from_cbor(json::to_cbor(data)));
+base::Result<Settings> over_the_wire(const json& data) {
+  return from_wire(json::from_cbor(json::to_cbor(data)));
 }
 
 }  // namespace
@@ -212,12 +211,12 @@ TEST_CASE("settings: every error of a rule has its place") {
 TEST_CASE(
     "settings: --block, --pass and --only come before the "
     "rules of the file, the rest of --only last") {
-  const auto policy_of = [](const std::vector<const char*>& typed) {
-    return settings_of(typed)->policy;
+  const auto typed_policy = [](const std::vector<const char*>& typed) {
+    return policy_of(*settings_of(typed), "run");
   };
   const auto policy =
-      policy_of({"curl", "--only", "*.example.org", "--pass", "a.example.org,b.example.org",
-                 "--pass", "192.0.2.1", "--block", "ads.example.org"});
+      typed_policy({"curl", "--only", "*.example.org", "--pass", "a.example.org,b.example.org",
+                    "--pass", "192.0.2.1", "--block", "ads.example.org"});
   REQUIRE(policy.rules.size() == 4);
   procmap::ProcessFacts facts;
   facts.exe = facts.name = "curl";
@@ -236,7 +235,7 @@ TEST_CASE(
     const auto settled = policy.settle(verdict, host);
     CHECK(fmt::format("{} {}", divert::to_string(settled.action), settled.reason) == expected);
   }
-  CHECK(policy_of({"curl", "--block", "x.test"}).rules.size() == 1);
+  CHECK(typed_policy({"curl", "--block", "x.test"}).rules.size() == 1);
   for (const char* bad : {"", "a:443", "a b", "a,,b", "https://a"}) {
     CAPTURE(bad);
     CHECK_FALSE(parse_command_line(std::vector<const char*>{"--only", bad}));
@@ -244,12 +243,12 @@ TEST_CASE(
   // Rules of the file keep their names, and decide about what no option names.
   const auto invocation =
       parse_command_line(std::vector<const char*>{"exec", "--only", "a.test", "--", "ls"});
-  auto options = effective_options(*invocation, "/nonexistent");
-  (*options)["rules"] = json::parse(R"([{"host": "b.test", "action": "block"}])");
-  const auto both = run_settings(*options, *invocation);
+  auto both = load_settings(*invocation, "/nonexistent");
   REQUIRE(both);
-  const auto copy =
-      divert::Policy::from_json(json::from_cbor(json::to_cbor(both->policy.to_json())));
+  const json rules = json::parse(R"([{"host": "b.test", "action": "block"}])");
+  REQUIRE(set_option(*find_option("rules"), rules, *both));
+  const auto policy_of_both = policy_of(*both, "exec").to_json();
+  const auto copy = divert::Policy::from_json(json::from_cbor(json::to_cbor(policy_of_both)));
   REQUIRE(copy);
   REQUIRE(copy->rules.size() == 3);
   CHECK(copy->rules[0].name == "--only");
@@ -292,10 +291,10 @@ TEST_CASE("settings: --client-cert names a certificate, for every host or for so
   const auto settings =
       settings_of({"--client-cert", "a.test=one.pem", "--client-cert", "two.pem"});
   REQUIRE(settings);
-  REQUIRE(settings->client_certs.size() == 2);
-  CHECK(settings->client_certs[0].host == "a.test");
-  CHECK(settings->client_certs[1].cert == "two.pem");
-  CHECK(settings->client_certs[1].place == "--client-cert");
+  REQUIRE(settings->client_cert.size() == 2);
+  CHECK(settings->client_cert[0].host == "a.test");
+  CHECK(settings->client_cert[1].cert == "two.pem");
+  CHECK(settings->client_cert[1].place == "--client-cert");
 }
 
 TEST_CASE("settings: every error of a client certificate has its place") {
@@ -319,10 +318,10 @@ TEST_CASE("settings: every error of a client certificate has its place") {
             .starts_with("[0].host: 'a:443' is not a host"));
   CHECK(error_of(std::vector<json>(50, good)) == "no error");
   CHECK(error_of(std::vector<json>(51, good)) == "expected at most 50 certificates, found 51");
-  const auto invocation = parse_command_line(std::vector<const char*>{"run"});
-  const auto many = run_settings({{"client-certs", std::vector<json>(51, good)}}, *invocation);
+  Settings settings;
+  const auto many = set_option(*find_option("client-certs"), std::vector<json>(51, good), settings);
   REQUIRE_FALSE(many);
-  CHECK(many.error().text == "client-certs: expected at most 50 certificates, found 51");
+  CHECK(many.error().text == "expected at most 50 certificates, found 51");
 }
 
 TEST_CASE("settings: what is typed becomes settings") {
@@ -370,23 +369,23 @@ TEST_CASE("settings: what is typed becomes settings") {
                                      "--upstream-proxy",
                                      "socks5://p:1"});
   REQUIRE(settings);
-  CHECK(settings->passthrough_ttl == 3600);
+  CHECK(settings->passthrough_ttl == std::chrono::hours{1});
   CHECK(settings->passthrough_after == 5);
-  CHECK(settings->policy.upstream == "socks5://p:1");
-  CHECK(texts(settings->ports) == "443");
-  CHECK(texts(settings->excluded) == "10.0.0.0/8");
-  CHECK_FALSE(settings->ipv4);
-  CHECK(settings->ipv6);
+  CHECK(policy_of(*settings, "run").upstream == "socks5://p:1");
+  CHECK(texts(*settings->ports) == "443");
+  CHECK(texts(settings->exclude) == "10.0.0.0/8");
+  CHECK_FALSE(settings->ipv4());
+  CHECK(settings->ipv6());
   CHECK(settings->loopback);
   CHECK(settings->group == 4000);
   CHECK(settings->listen_port == 9999);
-  CHECK(settings->policy.filter.text() == "curl");
-  CHECK(settings->format == "jsonl");
+  CHECK(settings->filter.text() == "curl");
+  CHECK(settings->format == Format::jsonl);
   CHECK(settings->output == "flows");
   CHECK(settings->pcap == "p");
-  CHECK(settings->color == "never");
+  CHECK(settings->color == Colour::never);
   CHECK(settings->ca_dir == "d");
-  CHECK(settings->upstream_ca_path == "ca");
+  CHECK(settings->upstream_ca == "ca");
   CHECK(settings->tls_min == TLS1_VERSION);
   CHECK(settings->tls_ciphers == "HIGH");
   CHECK(settings->keylog == "keys");
@@ -400,25 +399,25 @@ TEST_CASE("settings: what is typed becomes settings") {
 TEST_CASE("settings: nothing typed") {
   const auto settings = settings_of({});
   REQUIRE(settings);
-  CHECK(settings->usual_ports);
+  CHECK_FALSE(settings->ports);
   CHECK(texts(settings->redirect_ports()) == "80 443 8000 8080 8443");
   CHECK(settings->packet_ports().empty());
-  CHECK(settings->engine == "auto");
-  CHECK(settings->mark_bit == 0x10000000);
+  CHECK(settings->engine == divert::EngineChoice::best);
+  CHECK(settings->mark == 0x10000000);
   CHECK(settings->block_quic);
-  CHECK(settings->excluded.empty());
-  CHECK(settings->ipv4);
-  CHECK(settings->ipv6);
+  CHECK(settings->exclude.empty());
+  CHECK(settings->ipv4());
+  CHECK(settings->ipv6());
   CHECK_FALSE(settings->loopback);
   CHECK_FALSE(settings->group);
-  CHECK(settings->listen_port == 0);
-  CHECK(settings->policy.filter.text().empty());
+  CHECK_FALSE(settings->listen_port);
+  CHECK(settings->filter.text().empty());
   CHECK(settings->ca_dir == "/var/lib/osproxy");
   CHECK(settings->tls_min == TLS1_2_VERSION);
   CHECK(settings->detail == 1);
   CHECK(settings->bodies == 0);
-  CHECK(settings->threads >= 1);
-  CHECK(settings->threads <= 64);
+  CHECK(settings->worker_threads() >= 1);
+  CHECK(settings->worker_threads() <= 64);
 }
 
 TEST_CASE("settings: a bad filter is a usage error, and exec has none") {
@@ -427,10 +426,10 @@ TEST_CASE("settings: a bad filter is a usage error, and exec has none") {
   CHECK(bad.error().text ==
         "filter 'curl,': item 2 is empty; expected a program, a path, a pid or a pattern");
   CHECK(bad.error().os_code == kUsageError);
-  const auto invocation = parse_command_line(std::vector<const char*>{"exec", "--", "ls"});
-  const auto settings = run_settings({{"filter", "wget"}}, *invocation);
-  REQUIRE(settings);
-  CHECK(settings->policy.filter.text().empty());
+  Settings settings;
+  REQUIRE(set_option(*find_option("filter"), "wget", settings));
+  CHECK(policy_of(settings, "run").filter.text() == "wget");
+  CHECK(policy_of(settings, "exec").filter.text().empty());
 }
 
 TEST_CASE("settings: come back from the wire as they were") {
@@ -438,27 +437,42 @@ TEST_CASE("settings: come back from the wire as they were") {
                                "--group", "4294967294", "-b", "1024G", "-o", "\xff", "--keylog",
                                "k", "--tls-ciphers", "HIGH"});
   REQUIRE(settings);
-  auto rules = parse_rules(json::parse(
-      R"([{"host": "*.a.b", "port": 1, "network": "::/0",
-     "user": "ann", "process": "x+", "action": "block"}])"));
-  REQUIRE(rules);
-  settings->policy.rules = *rules;
-  const auto returned = over_the_wire(settings->to_json());
+  const auto returned = over_the_wire(to_wire(*settings));
   REQUIRE(returned);
-  CHECK(returned->to_json() == settings->to_json());
+  CHECK(to_wire(*returned) == to_wire(*settings));
   CHECK(returned->group == 4294967294);
   CHECK(returned->output == "\xff");
   CHECK(returned->keylog == "k");
   CHECK(returned->tls_ciphers == "HIGH");
-  CHECK(texts(returned->ports) == "80 8000-8100");
-  CHECK(texts(returned->excluded) == "::1 10.0.0.0/8");
-  CHECK(returned->policy.filter.text() == "=curl,!~x+");
-  CHECK(returned->policy.rules.size() == 1);
+  CHECK(texts(*returned->ports) == "80 8000-8100");
+  CHECK(texts(returned->exclude) == "::1 10.0.0.0/8");
   CHECK(returned->bodies == std::size_t{1} << 40);
+  // The policy takes a way of its own.
+  auto rules = parse_rules(json::parse(
+      R"([{"host": "*.a.b", "port": 1, "network": "::/0",
+     "user": "ann", "process": "x+", "action": "block"}])"));
+  REQUIRE(rules);
+  settings->rules = *rules;
+  const auto policy = divert::Policy::from_json(policy_of(*settings, "run").to_json());
+  REQUIRE(policy);
+  CHECK(policy->filter.text() == "=curl,!~x+");
+  CHECK(policy->rules.size() == 1);
+}
+
+TEST_CASE("settings: rules are shown as the file may have them") {
+  const json rules = json::parse(R"([
+    {"action": "pass"},
+    {"action": "block", "host": ["*.a.b"], "port": ["1", "8000-8100"], "network": ["::/0"],
+     "user": "ann", "process": "=wget,!curl"},
+    {"action": "intercept", "upstream": "direct"}])");
+  CHECK(render_rules(*parse_rules(rules)) == rules);
+  const json certs = json::parse(R"([
+    {"host": "*.a.b", "cert": "c"}, {"host": "a.b", "cert": "c", "key": "k"}])");
+  CHECK(render_client_certs(*parse_client_certs(certs)) == certs);
 }
 
 TEST_CASE("settings: spoilt data is refused") {
-  const json good = settings_of({"curl", "--group", "4000"})->to_json();
+  const json good = to_wire(*settings_of({"curl", "--group", "4000"}));
   REQUIRE(over_the_wire(good));
   SUBCASE("a key of another type, for every key") {
     for (const auto& [key, value] : good.items()) {
@@ -484,32 +498,38 @@ TEST_CASE("settings: spoilt data is refused") {
   }
   SUBCASE("a value that no option gives") {
     const std::pair<const char*, json> cases[] = {{"extra", 1},
-                                                  {"listen_port", 65536},
-                                                  {"listen_port", -1},
+                                                  {"listen-port", 65536},
+                                                  {"listen-port", -1},
                                                   {"threads", 0},
                                                   {"threads", 65},
-                                                  {"passthrough_ttl", -1},
-                                                  {"passthrough_ttl", 604801},
-                                                  {"passthrough_after", 0},
-                                                  {"passthrough_after", 1001},
+                                                  {"passthrough-ttl", "-1"},
+                                                  {"passthrough-ttl", "604801"},
+                                                  {"passthrough-after", 0},
+                                                  {"passthrough-after", 1001},
                                                   {"detail", 5},
                                                   {"detail", -1},
-                                                  {"tls_min", 0},
-                                                  {"tls_min", 1 << 20},
+                                                  {"tls-min", "1.4"},
+                                                  {"tls-min", "SSLv3"},
                                                   {"group", 0},
                                                   {"group", -1},
                                                   {"group", 4294967295},
                                                   {"group", 1ULL << 40},
-                                                  {"bodies", -1},
-                                                  {"bodies", 1ULL << 41},
+                                                  {"bodies", "-1"},
+                                                  {"bodies", "2048G"},
                                                   {"format", "xml"},
                                                   {"color", ""},
                                                   {"ports", json::array({"0"})},
-                                                  {"ports", json::array({"all"})},
+                                                  {"ports", json::array({"all", "80"})},
                                                   {"ports", "80"},
-                                                  {"excluded", json::array({"x"})},
-                                                  {"excluded", json::array({1})},
-                                                  {"policy", json::object()}};
+                                                  {"exclude", json::array({"x"})},
+                                                  {"exclude", json::array({1})},
+                                                  {"exclude", "::1"},
+                                                  {"bodies", "1024"},
+                                                  {"mark", "0x3"},
+                                                  {"error-page", "nobody"},
+                                                  {"engine", 1},
+                                                  {"filter", "curl"},
+                                                  {"rules", json::array()}};
     for (const auto& [key, value] : cases) {
       json spoilt = good;
       spoilt[key] = value;
@@ -520,7 +540,7 @@ TEST_CASE("settings: spoilt data is refused") {
   }
   SUBCASE("no family at all") {
     json spoilt = good;
-    spoilt["ipv4"] = spoilt["ipv6"] = false;
+    spoilt["family"] = "none";
     CHECK_FALSE(over_the_wire(spoilt));
   }
   SUBCASE("no object") {
