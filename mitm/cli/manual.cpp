@@ -107,12 +107,12 @@ std::string keys_list() {
   return out + ".El\n";
 }
 
-/// ".Fl -a ,", ".Fl -b", ...: the last one without a comma.
+/// ".Fl -a ,", ..., ".Fl -b .": the end of a sentence.
 std::string names_list(const std::vector<std::string_view>& names, std::string_view macro) {
   std::string out;
   for (const auto name : names)
     out += fmt::format("{}.{}{}", out.empty() ? "" : " ,\n", macro, name);
-  return out + "\n";
+  return out + " .\n";
 }
 
 }  // namespace
@@ -129,9 +129,9 @@ std::string manual_page(std::string_view prose) {
       out += options_list();
     else if (line == "@keys@")
       out += keys_list();
-    else if (line == "@no-keys@")
+    else if (line == "@cli-only@")
       out += names_list(cli_only_options(), "Fl -");
-    else if (line == "@mere-keys@")
+    else if (line == "@config-only@")
       out += names_list(config_only_options(), "Cm ");
     else
       out.append(line).append("\n");

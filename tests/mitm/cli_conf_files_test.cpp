@@ -116,8 +116,9 @@ TEST_CASE("conf: it is said exactly which options are no keys, and which keys no
                   "--dialect, --exec-group, --into, --out-of, --mode, "
                   "--client-cert, --ca-dir, --forget.\nKeys only: filter, rules, "
                   "client-certs.\n") != help.npos);
-  CHECK(manual_page("@no-keys@\n").ends_with(".Fl -ca-dir ,\n.Fl -forget\n"));
-  CHECK(manual_page("@mere-keys@\n").ends_with(".Cm filter ,\n.Cm rules ,\n.Cm client-certs\n"));
+  CHECK(manual_page("@cli-only@\n").ends_with(".Fl -ca-dir ,\n.Fl -forget .\n"));
+  CHECK(
+      manual_page("@config-only@\n").ends_with(".Cm filter ,\n.Cm rules ,\n.Cm client-certs .\n"));
 }
 
 TEST_CASE("conf: the sample is valid, is taken, and holds defaults") {
