@@ -48,9 +48,9 @@ bool wants_colour(Colour choice, int fd) {
   return ::isatty(fd) == 1 && !std::getenv("NO_COLOR");
 }
 
-base::Result<std::vector<std::unique_ptr<flow::Sink>>> make_sinks(WorkerPlan& plan) {
+base::Result<std::vector<std::unique_ptr<flow::Subscriber>>> make_sinks(WorkerPlan& plan) {
   const Settings& settings = plan.prepared.settings;
-  std::vector<std::unique_ptr<flow::Sink>> sinks;
+  std::vector<std::unique_ptr<flow::Subscriber>> sinks;
   std::string name = "--output " + settings.output;
   base::UniqueFd out = std::move(plan.prepared.output);
   if (!out) {
@@ -59,7 +59,7 @@ base::Result<std::vector<std::unique_ptr<flow::Sink>>> make_sinks(WorkerPlan& pl
         base::UniqueFd{::fcntl(plan.to_stderr ? STDERR_FILENO : STDOUT_FILENO, F_DUPFD_CLOEXEC, 3)};
   }
   if (settings.format == Format::jsonl) {
-    sinks.push_back(format::make_jsonl_sink(std::move(out), name, settings.bodies > 0));
+    sinks.push_back(format::make_jsonl_sink(std::move(out), name, {.bodies = settings.bodies > 0}));
   } else {
     const bool colour = wants_colour(settings.color, out.get());
     sinks.push_back(format::make_text_sink(std::move(out), name, {settings.detail, colour}));
@@ -230,7 +230,7 @@ struct Run {
 
 /// A reader that closed our output (`osproxy | head`) is a wish to end; anything else is said once
 /// and the run goes on.
-void on_sink_error(void* context, const flow::Sink& sink, const base::Error& error) {
+void on_sink_error(void* context, const flow::Subscriber& sink, const base::Error& error) {
   auto& run = *static_cast<Run*>(context);
   if (error.os_code == EPIPE) {
     log_line(fmt::format("nobody reads {} any more: interception ends{}", sink.name(),

@@ -5,31 +5,31 @@
 namespace mitm::dns {
 namespace {
 
-flow::DnsFacts facts_of(const Message& message) {
-  flow::DnsFacts facts;
-  facts.name = message.name;
-  facts.type = message.type;
-  if (!message.response) return facts;
-  facts.rcode = message.rcode;
+/// The question, or, in an answer, all of it.
+void describe(const Message& message, flow::DnsFlow& flow) {
+  if (!message.name.empty()) {
+    flow.name = message.name;
+    flow.type = message.type;
+  }
+  if (!message.response) return;
+  flow.rcode = message.rcode;
   for (const Record& record : message.answers)
-    facts.answers.push_back({record.name, record.type, record.ttl, record.data});
-  return facts;
+    flow.answers.push_back({record.name, record.type, record.ttl, record.data});
 }
 
-void end(flow::Flow& flow, std::chrono::steady_clock::duration lasted) {
-  flow.event = flow::Event::end;
+void end(flow::DnsFlow& flow, std::chrono::steady_clock::duration lasted) {
   // Copies of two CPUs may be taken in the wrong order.
   flow.duration = std::chrono::duration_cast<std::chrono::microseconds>(std::max(lasted, {}));
 }
 
 }  // namespace
 
-std::unique_ptr<flow::Flow> Watch::asked(const divert::Connection& connection,
-                                         const Message& message, std::size_t bytes, Time now,
-                                         std::unique_ptr<flow::Flow> flow) {
+std::shared_ptr<flow::DnsFlow> Watch::asked(const divert::Connection& connection,
+                                            const Message& message, std::size_t bytes, Time now,
+                                            std::shared_ptr<flow::DnsFlow> flow) {
   const Key key{connection.client, connection.server, message.id};
-  flow->dns = facts_of(message);
-  flow->host.clear();
+  describe(message, *flow);
+  if (message.name.empty()) flow->type = message.type;
   flow->request_bytes = bytes;
   // Asked again: the first question counts, its answer may still come.
   questions_.try_emplace(key, Question{std::move(flow), now, false});
@@ -39,8 +39,9 @@ std::unique_ptr<flow::Flow> Watch::asked(const divert::Connection& connection,
   return answered(connection, early.mapped().message, early.mapped().bytes, now);
 }
 
-std::unique_ptr<flow::Flow> Watch::answered(const divert::Connection& connection,
-                                            const Message& message, std::size_t bytes, Time now) {
+std::shared_ptr<flow::DnsFlow> Watch::answered(const divert::Connection& connection,
+                                               const Message& message, std::size_t bytes,
+                                               Time now) {
   const Key key{connection.client, connection.server, message.id};
   auto question = questions_.extract(key);
   if (!question) {
@@ -48,14 +49,8 @@ std::unique_ptr<flow::Flow> Watch::answered(const divert::Connection& connection
     return nullptr;
   }
   auto flow = std::move(question.mapped().flow);
-  auto facts = facts_of(message);
-  if (message.name.empty()) {
-    facts.name = std::move(flow->dns->name);
-    facts.type = std::move(flow->dns->type);
-  } else {
-    names_->learn(message);
-  }
-  flow->dns = std::move(facts);
+  describe(message, *flow);
+  if (!message.name.empty()) names_->learn(message);
   flow->response_bytes = bytes;
   if (message.truncated)
     flow->error = "the answer was cut short; the program will ask again by TCP";
@@ -84,17 +79,17 @@ void Watch::keep_early(const Key& key, const Message& message, std::size_t bytes
 }
 
 std::size_t Watch::held() const {
-  constexpr std::size_t kQuestion = sizeof(flow::Flow) + 512, kUnpacked = 4;
+  constexpr std::size_t kQuestion = sizeof(flow::DnsFlow) + 512, kUnpacked = 4;
   return questions_.size() * kQuestion + early_bytes_ * kUnpacked;
 }
 
-std::vector<std::unique_ptr<flow::Flow>> Watch::expired(Time now, Time::duration patience) {
+std::vector<std::shared_ptr<flow::DnsFlow>> Watch::expired(Time now, Time::duration patience) {
   std::erase_if(early_, [&](const auto& entry) {
     const bool old = now - entry.second.came >= patience;
     if (old) early_bytes_ -= entry.second.bytes;
     return old;
   });
-  std::vector<std::unique_ptr<flow::Flow>> flows;
+  std::vector<std::shared_ptr<flow::DnsFlow>> flows;
   for (auto at = questions_.begin(); at != questions_.end();) {
     if (now - at->second.asked < patience) {
       ++at;

@@ -10,7 +10,7 @@
 
 #include "divert/worker/connection.h"
 #include "mitm/dns/names.h"
-#include "mitm/flow/flow.h"
+#include "mitm/flow/records.h"
 
 namespace mitm::dns {
 
@@ -28,8 +28,8 @@ class Watch {
   /// The flow that has ended with this datagram; null: none. `begin` makes a flow of the
   /// connection.
   template <class Begin>
-  std::unique_ptr<flow::Flow> heard(const divert::Connection& connection, bool from_server,
-                                    std::string_view payload, Time now, Begin begin) {
+  std::shared_ptr<flow::DnsFlow> heard(const divert::Connection& connection, bool from_server,
+                                       std::string_view payload, Time now, Begin begin) {
     const auto message = parse(payload);
     if (!message || message->response != from_server) {
       if (from_server) malformed(connection, payload);
@@ -41,7 +41,8 @@ class Watch {
   }
 
   /// Questions that nobody has answered within `patience`, or only with what is no answer.
-  std::vector<std::unique_ptr<flow::Flow>> expired(Time now, Time::duration patience = kPatience);
+  std::vector<std::shared_ptr<flow::DnsFlow>> expired(Time now,
+                                                      Time::duration patience = kPatience);
 
   /// Bytes of memory that it holds, roughly.
   [[nodiscard]] std::size_t held() const;
@@ -49,7 +50,7 @@ class Watch {
  private:
   using Key = std::tuple<base::Endpoint, base::Endpoint, std::uint16_t>;  ///< program, server, id
   struct Question {
-    std::unique_ptr<flow::Flow> flow;
+    std::shared_ptr<flow::DnsFlow> flow;
     Time asked;
     bool malformed = false;  ///< something has come that was no answer; one may still come
   };
@@ -60,10 +61,11 @@ class Watch {
     Time came;
   };
 
-  std::unique_ptr<flow::Flow> asked(const divert::Connection& connection, const Message& message,
-                                    std::size_t bytes, Time now, std::unique_ptr<flow::Flow> flow);
-  std::unique_ptr<flow::Flow> answered(const divert::Connection& connection, const Message& message,
-                                       std::size_t bytes, Time now);
+  std::shared_ptr<flow::DnsFlow> asked(const divert::Connection& connection, const Message& message,
+                                       std::size_t bytes, Time now,
+                                       std::shared_ptr<flow::DnsFlow> flow);
+  std::shared_ptr<flow::DnsFlow> answered(const divert::Connection& connection,
+                                          const Message& message, std::size_t bytes, Time now);
   void malformed(const divert::Connection& connection, std::string_view payload);
   void keep_early(const Key& key, const Message& message, std::size_t bytes, Time now);
 

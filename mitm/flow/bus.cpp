@@ -1,11 +1,15 @@
-// The queue between the connections and the sinks. A publisher pays for one short lock; the sink
-// thread takes the whole queue at once. Waking a thread costs more than everything else here, so
-// after a batch the sink thread naps for kNap before it looks again: under load it is woken once
-// per batch, and a lone flow is still written at once.
+// The queues between the connections and the subscribers. A publisher pays for one short lock a
+// queue; the queue's thread takes all of it at once. Waking a thread costs more than everything
+// else here, so after a batch the thread naps for kNap before it looks again: under load it is
+// woken once per batch, and a lone event is still written at once.
 #include "mitm/flow/bus.h"
 
 #include <algorithm>
 #include <chrono>
+#include <condition_variable>
+#include <mutex>
+#include <thread>
+#include <utility>
 
 #include "base/signals_blocked.h"
 
@@ -14,19 +18,61 @@ namespace {
 
 constexpr std::chrono::milliseconds kNap{2};
 
-/// Room in the queue is given back after so many messages, not only after the whole batch.
+/// Room in the queue is given back after so many events, not only after the whole batch.
 constexpr std::size_t kReleaseEvery = 64;
 
 }  // namespace
 
-Bus::Bus(std::vector<std::unique_ptr<Sink>> sinks, OnError on_error, void* context,
-         BusLimits limits)
-    : on_error_(on_error), context_(context), limits_(limits) {
-  for (auto& sink : sinks) sinks_.push_back({std::move(sink), false});
-  update_wants_data();
-}
+class Bus::Queue {
+ public:
+  Queue(Bus& bus, Delivery delivery) : bus_(bus), delivery_(delivery) {}
 
-Bus::~Bus() {
+  void add(std::unique_ptr<Subscriber> subscriber) {
+    slots_.push_back({std::move(subscriber)});
+    update_wanted();
+  }
+  void start();
+  /// Writes what is queued, and joins.
+  void stop();
+  void put(Event event, std::size_t cost);
+  [[nodiscard]] EventSet wanted() const {
+    return EventSet(wanted_.load(std::memory_order_relaxed));
+  }
+
+ private:
+  struct Entry {
+    Event event;
+    std::size_t cost = 0;
+  };
+  struct Slot {
+    std::unique_ptr<Subscriber> subscriber;
+    bool failed = false;
+  };
+
+  [[nodiscard]] bool fits(std::size_t cost, std::size_t bytes) const;
+  [[nodiscard]] bool push(Event event, std::size_t cost, std::size_t bytes);
+  void run();
+  bool wait_for(std::vector<Entry>& batch);
+  void drain(std::vector<Entry>& batch);
+  void write(const Event& event);
+  void check(Slot& slot, const base::Result<>& result);
+  void update_wanted();
+
+  Bus& bus_;
+  const Delivery delivery_;
+  std::vector<Slot> slots_;
+  std::atomic<std::uint32_t> wanted_{0};
+  std::mutex mutex_;
+  std::condition_variable filled_;
+  std::vector<Entry> queue_;
+  std::size_t held_events_ = 0;
+  std::size_t held_bytes_ = 0;
+  bool waiting_ = false;
+  bool stopping_ = false;
+  std::thread thread_;
+};
+
+void Bus::Queue::stop() {
   {
     const std::lock_guard lock(mutex_);
     stopping_ = true;
@@ -39,40 +85,49 @@ Bus::~Bus() {
   }
 }
 
-void Bus::start() {
+void Bus::Queue::start() {
   const base::SignalsBlocked inherited_by_the_thread;
   thread_ = std::thread([this] { run(); });
 }
 
-void Bus::publish(std::unique_ptr<const Flow> flow) {
-  const std::size_t cost = weight(*flow);
-  put(std::move(flow), cost);
+/// With the lock held.
+bool Bus::Queue::fits(std::size_t cost, std::size_t bytes) const {
+  const bool too_many = held_events_ >= bus_.limits_.events;
+  const bool too_much = held_events_ > 0 && held_bytes_ + cost > bytes;
+  return !too_many && !too_much;
 }
 
-void Bus::publish(std::unique_ptr<const Data> data) {
-  const std::size_t cost = sizeof(Data) + data->bytes.size();
-  put(std::move(data), cost);
-}
-
-void Bus::put(Message message, std::size_t cost) {
+bool Bus::Queue::push(Event event, std::size_t cost, std::size_t bytes) {
   bool wake = false;
   {
     const std::lock_guard lock(mutex_);
-    const bool too_many = held_messages_ >= limits_.messages;
-    const bool too_much = held_messages_ > 0 && held_bytes_ + cost > limits_.bytes;
-    if (too_many || too_much) {
-      dropped_.fetch_add(1, std::memory_order_relaxed);
-      return;
-    }
-    queue_.push_back({std::move(message), cost});
-    ++held_messages_;
+    if (!fits(cost, bytes)) return false;
+    queue_.push_back({std::move(event), cost});
+    ++held_events_;
     held_bytes_ += cost;
     wake = std::exchange(waiting_, false);
   }
   if (wake) filled_.notify_one();
+  return true;
 }
 
-void Bus::run() {
+void Bus::Queue::put(Event event, std::size_t cost) {
+  const bool retains = delivery_ == Delivery::retaining;
+  const std::size_t limit = bus_.limits_.bytes;
+  const bool put = push(retains ? event : std::move(event), cost, limit);
+  if (put) return;
+  if (retains && !std::holds_alternative<TcpData>(event)) {
+    Event bare = without_bodies(event);
+    const std::size_t bare_cost = weight(bare);
+    if (push(std::move(bare), bare_cost, 2 * limit)) {
+      if (bare_cost < cost) bus_.stripped_.fetch_add(1, std::memory_order_relaxed);
+      return;
+    }
+  }
+  bus_.dropped_.fetch_add(1, std::memory_order_relaxed);
+}
+
+void Bus::Queue::run() {
   std::vector<Entry> batch;
   while (wait_for(batch)) {
     drain(batch);
@@ -80,7 +135,7 @@ void Bus::run() {
   }
 }
 
-bool Bus::wait_for(std::vector<Entry>& batch) {
+bool Bus::Queue::wait_for(std::vector<Entry>& batch) {
   std::unique_lock lock(mutex_);
   while (queue_.empty() && !stopping_) {
     waiting_ = true;
@@ -91,48 +146,87 @@ bool Bus::wait_for(std::vector<Entry>& batch) {
   return !batch.empty();
 }
 
-void Bus::drain(std::vector<Entry>& batch) {
-  std::size_t messages = 0;
+void Bus::Queue::drain(std::vector<Entry>& batch) {
+  std::size_t events = 0;
   std::size_t bytes = 0;
   for (Entry& entry : batch) {
-    std::visit([this](const auto& message) { write(*message); }, entry.message);
-    entry.message = {};
-    ++messages;
+    write(entry.event);
+    entry.event = {};
+    ++events;
     bytes += entry.cost;
-    if (messages < kReleaseEvery && &entry != &batch.back()) continue;
+    if (events < kReleaseEvery && &entry != &batch.back()) continue;
     const std::lock_guard lock(mutex_);
-    held_messages_ -= std::exchange(messages, 0);
+    held_events_ -= std::exchange(events, 0);
     held_bytes_ -= std::exchange(bytes, 0);
   }
   batch.clear();
-  for (Slot& slot : sinks_) {
-    if (!slot.failed) check(slot, slot.sink->flush());
+  for (Slot& slot : slots_) {
+    if (!slot.failed) check(slot, slot.subscriber->flush());
   }
 }
 
-void Bus::write(const Flow& flow) {
-  for (Slot& slot : sinks_) {
-    if (!slot.failed) check(slot, slot.sink->write(flow));
+void Bus::Queue::write(const Event& event) {
+  for (Slot& slot : slots_) {
+    if (!slot.failed && slot.subscriber->wants().has(event.index()))
+      check(slot, slot.subscriber->write(event));
   }
 }
 
-void Bus::write(const Data& data) {
-  for (Slot& slot : sinks_) {
-    if (!slot.failed && slot.sink->wants_data()) check(slot, slot.sink->write(data));
-  }
-}
-
-void Bus::check(Slot& slot, const base::Result<>& result) {
+void Bus::Queue::check(Slot& slot, const base::Result<>& result) {
   if (result) return;
   slot.failed = true;
-  update_wants_data();
-  on_error_(context_, *slot.sink, result.error());
+  update_wanted();
+  bus_.update_wanted();
+  bus_.on_error_(bus_.context_, *slot.subscriber, result.error());
 }
 
-void Bus::update_wants_data() {
-  wants_data_ = std::any_of(sinks_.begin(), sinks_.end(), [](const Slot& slot) {
-    return !slot.failed && slot.sink->wants_data();
-  });
+void Bus::Queue::update_wanted() {
+  EventSet wanted;
+  for (const Slot& slot : slots_) {
+    if (!slot.failed) wanted = wanted | slot.subscriber->wants();
+  }
+  wanted_ = wanted.bits();
+}
+
+Bus::Bus(std::vector<std::unique_ptr<Subscriber>> subscribers, OnError on_error, void* context,
+         BusLimits limits)
+    : on_error_(on_error), context_(context), limits_(limits) {
+  Queue* lossy = nullptr;
+  for (auto& subscriber : subscribers) {
+    const Delivery delivery = subscriber->delivery();
+    if (delivery == Delivery::retaining || lossy == nullptr)
+      queues_.push_back(std::make_unique<Queue>(*this, delivery));
+    Queue& queue = delivery == Delivery::retaining || lossy == nullptr ? *queues_.back() : *lossy;
+    if (delivery == Delivery::lossy) lossy = &queue;
+    queue.add(std::move(subscriber));
+  }
+  update_wanted();
+}
+
+/// All before any is destroyed: their threads ask each other what is wanted.
+Bus::~Bus() {
+  for (const auto& queue : queues_) queue->stop();
+}
+
+void Bus::start() {
+  for (const auto& queue : queues_) queue->start();
+}
+
+void Bus::publish(Event event) {
+  const std::size_t cost = weight(event);
+  Queue* last = nullptr;  // most runs have one queue: the event is moved into it
+  for (const auto& queue : queues_) {
+    if (!queue->wanted().has(event.index())) continue;
+    if (last != nullptr) last->put(event, cost);
+    last = queue.get();
+  }
+  if (last != nullptr) last->put(std::move(event), cost);
+}
+
+void Bus::update_wanted() {
+  EventSet wanted;
+  for (const auto& queue : queues_) wanted = wanted | queue->wanted();
+  wanted_ = wanted.bits();
 }
 
 }  // namespace mitm::flow

@@ -75,7 +75,7 @@ void append_tls(std::string& out, const flow::TlsFacts* tls, std::string_view cl
   object.end();
 }
 
-void add_dns(JsonObject& object, const flow::DnsFacts& dns) {
+void add_dns(JsonObject& object, const flow::DnsFlow& dns) {
   {
     JsonObject question(object.name("question"));
     question.text_or_null("name", dns.name);
@@ -96,31 +96,72 @@ void add_dns(JsonObject& object, const flow::DnsFacts& dns) {
   out += ']';
 }
 
-void add_http(JsonObject& object, const flow::Flow& flow, bool bodies) {
-  object.text_or_null("method", flow.method);
+/// Milliseconds of what is known.
+void add_offset(JsonObject& times, const char* name, const flow::Offset& offset) {
+  if (offset) append_duration(times.name(name), offset);
+}
+
+void add_times(JsonObject& object, const flow::ConnectionTimes& connection,
+               const flow::HttpFlow* http) {
+  const bool any = connection.connected || connection.upstream_tls_done || connection.tls_done ||
+                   (http && (http->request.ended || http->response.began || http->response.ended));
+  if (!any) return;
+  JsonObject times(object.name("times"));
+  add_offset(times, "connected_ms", connection.connected);
+  add_offset(times, "upstream_tls_ms", connection.upstream_tls_done);
+  add_offset(times, "tls_ms", connection.tls_done);
+  if (http) {
+    add_offset(times, "request_end_ms", http->request.ended);
+    add_offset(times, "response_start_ms", http->response.began);
+    add_offset(times, "response_end_ms", http->response.ended);
+  }
+  times.end();
+}
+
+void add_interim(JsonObject& object, const std::vector<flow::InterimResponse>& interim) {
+  std::string& out = object.name("interim").append("[");
+  for (const auto& response : interim) {
+    if (out.back() != '[') out += ',';
+    JsonObject one(out);
+    one.integer("status", response.status);
+    append_fields(one.name("headers"), response.fields);
+    append_duration(one.name("at_ms"), response.at);
+    one.end();
+  }
+  out += ']';
+}
+
+void add_body(JsonObject& object, const flow::Body& body, const char* name, const char* cut) {
+  std::string scratch;
+  append_json_base64(object.name(name), body.bytes(scratch));
+  object.boolean(cut, body.is_cut());
+}
+
+void add_http(JsonObject& object, const flow::HttpFlow& flow, bool bodies) {
+  const auto& [request, response] = std::tie(flow.request, flow.response);
+  object.text_or_null("method", request.method);
   object.text_or_null("url", flow.url);
-  object.text_or_null("http_version", flow.http_version);
-  flow.status == 0 ? object.token("status", "null") : object.integer("status", flow.status);
-  append_fields(object.name("request_headers"), flow.request_headers);
-  append_fields(object.name("response_headers"), flow.response_headers);
-  if (!flow.request_trailers.empty())
-    append_fields(object.name("request_trailers"), flow.request_trailers);
-  if (!flow.response_trailers.empty())
-    append_fields(object.name("response_trailers"), flow.response_trailers);
+  object.text_or_null("http_version", request.version);
+  response.status == 0 ? object.token("status", "null") : object.integer("status", response.status);
+  if (!response.reason.empty()) object.text("status_text", response.reason);
+  if (!response.interim.empty()) add_interim(object, response.interim);
+  append_fields(object.name("request_headers"), request.fields);
+  append_fields(object.name("response_headers"), response.fields);
+  if (!request.trailers.empty()) append_fields(object.name("request_trailers"), request.trailers);
+  if (!response.trailers.empty())
+    append_fields(object.name("response_trailers"), response.trailers);
   if (!flow.refused.empty()) append_json_base64(object.name("refused"), flow.refused);
   if (!bodies) return;
-  append_json_base64(object.name("request_body"), flow.request_body);
-  object.boolean("request_body_cut", flow.request_body_cut);
-  append_json_base64(object.name("response_body"), flow.response_body);
-  object.boolean("response_body_cut", flow.response_body_cut);
+  add_body(object, request.body, "request_body", "request_body_cut");
+  add_body(object, response.body, "response_body", "response_body_cut");
 }
 
 /// Payloads as bodies: base64, and only with them.
-void add_message(JsonObject& object, const flow::MessageFacts& facts, bool bodies) {
+void add_message(JsonObject& object, const flow::StreamMessage& said, bool bodies) {
   using Kind = http::Message::Kind;
-  const http::Message& what = facts.what;
+  const http::Message& what = said.what;
   JsonObject message(object.name("message"));
-  message.text("from", facts.from_server ? "server" : "client");
+  message.text("from", said.direction == flow::Direction::response ? "server" : "client");
   message.text("kind", to_string(what.kind));
   message.integer("bytes", what.bytes);
   message.integer("wire_bytes", what.wire_bytes);
@@ -204,47 +245,140 @@ const std::string& JsonRenderer::certificates(
   return last_chain_json_ += ']';
 }
 
-void JsonRenderer::render(const flow::Flow& flow, bool bodies, std::string& out) {
-  JsonObject object(out);
+/// What stands in front of what a type has of its own.
+struct JsonRenderer::Head {
+  std::string_view event;
+  std::string_view type;
+  std::uint64_t id = 0;
+  flow::Time time;
+  const flow::ConnectionRecord& connection;
+  std::string_view host;
+};
+
+/// What stands behind it.
+struct JsonRenderer::Tail {
+  const flow::ConnectionRecord& connection;
+  std::optional<std::uint64_t> request_bytes{};
+  std::optional<std::uint64_t> response_bytes{};
+  flow::Offset duration{};
+  const std::string* starttls = nullptr;  ///< null: the type has none
+  std::string_view error{};
+  const flow::HttpFlow* http = nullptr;  ///< whose times are told
+  bool has_times = false;                ///< those of the connection are
+};
+
+void JsonRenderer::add_head(JsonObject& object, const Head& head) {
   object.integer("v", std::int64_t{1});
-  object.text("event", to_string(flow.event));
-  object.text("type", to_string(flow.type));
-  object.integer("id", flow.id);
-  object.integer("conn", flow.conn);
-  time_.append(object.name("time").append("\""), flow.time);
+  object.text("event", head.event);
+  object.text("type", head.type);
+  object.integer("id", head.id);
+  object.integer("conn", head.connection.id);
+  std::string& out = object.name("time").append("\"");
+  time_.append(out, head.time);
   out += '"';
-  object.token("process", process(flow.process));
-  append_endpoint(object.name("client"), flow.client);
-  append_endpoint(object.name("server"), flow.server);
-  object.text_or_null("host", flow.host);
-  object.text_or_null("sni", flow.sni);
-  if (flow.type == flow::Type::http) add_http(object, flow, bodies);
-  if (flow.dns) add_dns(object, *flow.dns);
-  if (flow.message) {
-    object.text_or_null("url", flow.url);
-    add_message(object, *flow.message, bodies);
-  }
-  object.integer("request_bytes", flow.request_bytes);
-  object.integer("response_bytes", flow.response_bytes);
-  append_duration(object.name("duration_ms"),
-                  flow.event == flow::Event::end ? flow.duration : std::nullopt);
+  object.token("process", process(head.connection.process));
+  append_endpoint(object.name("client"), head.connection.client);
+  append_endpoint(object.name("server"), head.connection.server);
+  object.text_or_null("host", head.host);
+  object.text_or_null("sni", head.connection.sni);
+}
+
+void JsonRenderer::add_tail(JsonObject& object, const Tail& tail) {
+  object.integer("request_bytes", tail.request_bytes);
+  object.integer("response_bytes", tail.response_bytes);
+  append_duration(object.name("duration_ms"), tail.duration);
+  if (tail.has_times) add_times(object, tail.connection.times, tail.http);
   // In tls as well, where version 1 has had it from the beginning.
-  const auto* const upstream = flow.upstream_tls.get();
+  const auto* const upstream = tail.connection.upstream_tls.get();
   const std::string_view certificate =
       upstream ? std::string_view(upstream->client_certificate) : std::string_view();
-  append_tls(object.name("tls"), flow.tls.get(), certificate, nullptr);
+  append_tls(object.name("tls"), tail.connection.tls.get(), certificate, nullptr);
   const std::string& chain = certificates(upstream ? upstream->certificates : nullptr);
   append_tls(object.name("upstream_tls"), upstream, certificate, &chain);
-  if (flow.type != flow::Type::http && !flow.dns && !flow.message)
-    object.text_or_null("starttls", flow.starttls);
-  object.text_or_null("decision", flow.decision);
-  object.text_or_null("reason", flow.reason);
-  object.text_or_null("error", flow.error);
+  if (tail.starttls) object.text_or_null("starttls", *tail.starttls);
+  object.text_or_null("decision", tail.connection.decision);
+  object.text_or_null("reason", tail.connection.reason);
+  object.text_or_null("error", tail.error);
+}
+
+void JsonRenderer::render(const flow::HttpFlow& flow, bool ended, bool bodies, std::string& out) {
+  JsonObject object(out);
+  add_head(object,
+           {ended ? "end" : "start", "http", flow.id, flow.began, *flow.connection, flow.host});
+  add_http(object, flow, bodies);
+  Tail tail{*flow.connection};
+  if (ended) {
+    tail.request_bytes = flow.request.body_bytes;
+    tail.response_bytes = flow.response.body_bytes;
+    tail.duration = flow.duration;
+    tail.http = &flow;
+    tail.has_times = true;
+  }
+  tail.error = flow.error;
+  add_tail(object, tail);
   object.end();
 }
 
-void render_json(const flow::Flow& flow, bool bodies, std::string& out) {
-  JsonRenderer().render(flow, bodies, out);
+void JsonRenderer::render(const flow::TcpFlow& flow, bool ended, std::string& out) {
+  JsonObject object(out);
+  add_head(object, {ended ? "end" : "start", to_string(flow.kind), flow.id, flow.began,
+                    *flow.connection, flow.host});
+  Tail tail{*flow.connection};
+  if (ended) {
+    tail.request_bytes = flow.request_bytes;
+    tail.response_bytes = flow.response_bytes;
+    tail.duration = flow.duration;
+    tail.has_times = true;
+  }
+  tail.starttls = &flow.starttls;
+  tail.error = flow.error;
+  add_tail(object, tail);
+  object.end();
+}
+
+void JsonRenderer::render(const flow::DnsFlow& flow, std::string& out) {
+  JsonObject object(out);
+  add_head(object, {"end", "dns", flow.id, flow.began, *flow.connection, {}});
+  add_dns(object, flow);
+  Tail tail{*flow.connection, flow.request_bytes, flow.response_bytes, flow.duration};
+  tail.error = flow.error;
+  add_tail(object, tail);
+  object.end();
+}
+
+void JsonRenderer::render(const flow::StreamMessage& message, bool bodies, std::string& out) {
+  JsonObject object(out);
+  add_head(object, {"message", to_string(message.kind), message.flow, message.time,
+                    *message.connection, message.host});
+  object.text_or_null("url", message.url);
+  add_message(object, message, bodies);
+  add_tail(object, {*message.connection});
+  object.end();
+}
+
+void JsonRenderer::render(const flow::Event& event, bool bodies, std::string& out) {
+  std::visit(
+      [&]<class Kind>(const Kind& it) {
+        if constexpr (std::is_same_v<Kind, flow::HttpUnderWay> ||
+                      std::is_same_v<Kind, flow::RequestHead>) {
+          render(*it.flow, false, bodies, out);
+        } else if constexpr (std::is_same_v<Kind, flow::HttpEnd>) {
+          render(*it.flow, true, bodies, out);
+        } else if constexpr (std::is_same_v<Kind, flow::TcpBegin>) {
+          render(*it.flow, false, out);
+        } else if constexpr (std::is_same_v<Kind, flow::TcpEnd>) {
+          render(*it.flow, true, out);
+        } else if constexpr (std::is_same_v<Kind, flow::DnsEnd>) {
+          render(*it.flow, out);
+        } else if constexpr (std::is_same_v<Kind, flow::Message>) {
+          render(*it.message, bodies, out);
+        }
+      },
+      event);
+}
+
+void render_json(const flow::Event& event, bool bodies, std::string& out) {
+  JsonRenderer().render(event, bodies, out);
 }
 
 }  // namespace mitm::format

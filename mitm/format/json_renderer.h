@@ -5,7 +5,7 @@
 #include <memory>
 #include <string>
 
-#include "mitm/flow/flow.h"
+#include "mitm/flow/event.h"
 
 namespace mitm::format {
 
@@ -19,12 +19,22 @@ class TimeText {
   std::string text_;  ///< up to and with the point
 };
 
+class JsonObject;
+
 class JsonRenderer {
  public:
   /// As render_json().
-  void render(const flow::Flow& flow, bool bodies, std::string& out);
+  void render(const flow::Event& event, bool bodies, std::string& out);
 
  private:
+  struct Head;
+  struct Tail;
+  void render(const flow::HttpFlow& flow, bool ended, bool bodies, std::string& out);
+  void render(const flow::TcpFlow& flow, bool ended, std::string& out);
+  void render(const flow::DnsFlow& flow, std::string& out);
+  void render(const flow::StreamMessage& message, bool bodies, std::string& out);
+  void add_head(JsonObject& object, const Head& head);
+  void add_tail(JsonObject& object, const Tail& tail);
   const std::string& process(const std::shared_ptr<const procmap::ProcessFacts>& facts);
 
   const std::string& certificates(const std::shared_ptr<const flow::CertificateChain>& chain);

@@ -6,31 +6,37 @@
 namespace mitm::format {
 namespace {
 
-class JsonlSink final : public flow::Sink {
+class JsonlSink final : public flow::Subscriber {
  public:
-  JsonlSink(base::UniqueFd out, std::string name, bool bodies)
-      : out_(std::move(out)), name_(std::move(name)), bodies_(bodies) {}
+  JsonlSink(base::UniqueFd out, std::string name, JsonStyle style)
+      : out_(std::move(out)), name_(std::move(name)), style_(style) {}
 
-  using Sink::write;
-  base::Result<> write(const flow::Flow& flow) override {
-    renderer_.render(flow, bodies_, out_.buffer());
+  base::Result<> write(const flow::Event& event) override {
+    renderer_.render(event, style_.bodies, out_.buffer());
     out_.buffer() += '\n';
     return out_.write_if_large();
   }
   base::Result<> flush() override { return out_.flush(); }
+  [[nodiscard]] flow::EventSet wants() const override {
+    using flow::EventSet;
+    if (!style_.starts) return kShownEvents;
+    return EventSet::of<flow::RequestHead, flow::HttpEnd, flow::Message, flow::TcpBegin,
+                        flow::TcpEnd, flow::DnsEnd>();
+  }
   [[nodiscard]] const std::string& name() const override { return name_; }
 
  private:
   Output out_;
   std::string name_;
-  bool bodies_;
+  JsonStyle style_;
   JsonRenderer renderer_;
 };
 
 }  // namespace
 
-std::unique_ptr<flow::Sink> make_jsonl_sink(base::UniqueFd out, std::string name, bool bodies) {
-  return std::make_unique<JsonlSink>(std::move(out), std::move(name), bodies);
+std::unique_ptr<flow::Subscriber> make_jsonl_sink(base::UniqueFd out, std::string name,
+                                                  JsonStyle style) {
+  return std::make_unique<JsonlSink>(std::move(out), std::move(name), style);
 }
 
 }  // namespace mitm::format

@@ -33,18 +33,23 @@ std::string description_of(const procmap::ProcessFacts& process) {
   return base::printable(std::string_view(command).substr(0, kMaxDescription));
 }
 
-class PcapSink final : public flow::Sink {
+class PcapSink final : public flow::Subscriber {
  public:
   PcapSink(base::UniqueFd out, std::string name) : name_(std::move(name)), out_(std::move(out)) {}
 
   base::Result<> begin();
-  base::Result<> write(const flow::Flow&) override { return {}; }
-  base::Result<> write(const flow::Data& data) override;
+  base::Result<> write(const flow::Event& event) override {
+    const auto* const data = std::get_if<flow::TcpData>(&event);
+    return data ? write(*data->data) : base::Result<>();
+  }
   base::Result<> flush() override { return out_.flush(); }
-  [[nodiscard]] bool wants_data() const override { return true; }
+  [[nodiscard]] flow::EventSet wants() const override {
+    return flow::EventSet::of<flow::TcpData>();
+  }
   [[nodiscard]] const std::string& name() const override { return name_; }
 
  private:
+  base::Result<> write(const flow::Data& data);
   std::uint32_t interface_of(const procmap::ProcessFacts* process);
 
   std::string name_;
@@ -93,7 +98,8 @@ base::Result<> PcapSink::write(const flow::Data& data) {
 
 }  // namespace
 
-base::Result<std::unique_ptr<flow::Sink>> make_pcap_sink(base::UniqueFd out, std::string name) {
+base::Result<std::unique_ptr<flow::Subscriber>> make_pcap_sink(base::UniqueFd out,
+                                                               std::string name) {
   auto sink = std::make_unique<PcapSink>(std::move(out), std::move(name));
   if (auto begun = sink->begin(); !begun) return begun.error();
   return sink;

@@ -15,22 +15,36 @@ struct TextStyle {
   bool colour = false;
 };
 
-/// Lines for people: the process stands in every line. `name` as Sink::name().
-std::unique_ptr<flow::Sink> make_text_sink(base::UniqueFd out, std::string name, TextStyle style);
+/// Lines for people: the process stands in every line. `name` as Subscriber::name().
+std::unique_ptr<flow::Subscriber> make_text_sink(base::UniqueFd out, std::string name,
+                                                 TextStyle style);
 
-/// One JSON object a line (conf/flow.schema.json), flushed. `bodies`: whether request_body and
-/// response_body are written.
-std::unique_ptr<flow::Sink> make_jsonl_sink(base::UniqueFd out, std::string name, bool bodies);
+struct JsonStyle {
+  bool bodies = false;  ///< request_body and response_body are written
+  bool starts =
+      false;  ///< every http flow has a start, as soon as the head of its request is there
+};
+
+/// One JSON object a line (conf/flow.schema.json), flushed.
+std::unique_ptr<flow::Subscriber> make_jsonl_sink(base::UniqueFd out, std::string name,
+                                                  JsonStyle style);
 
 /// Decrypted bytes as synthesised TCP conversations (raw IP packets). Takes over an open, empty,
 /// writable file.
-[[nodiscard]] base::Result<std::unique_ptr<flow::Sink>> make_pcap_sink(base::UniqueFd out,
-                                                                       std::string name);
+[[nodiscard]] base::Result<std::unique_ptr<flow::Subscriber>> make_pcap_sink(base::UniqueFd out,
+                                                                             std::string name);
 
-/// The object of `flow` without newline; the one place where the JSON form is made.
-void render_json(const flow::Flow& flow, bool bodies, std::string& out);
+/// The object of `event` without newline; the one place where the JSON form is made. Nothing of
+/// events that have no JSON form.
+void render_json(const flow::Event& event, bool bodies, std::string& out);
 
-/// What the text sink prints for `flow`, newlines included; empty when `style` shows nothing of it.
-std::string render_text(const flow::Flow& flow, const TextStyle& style);
+/// What the text sink prints for `event`, newlines included; empty when `style` shows nothing of
+/// it.
+std::string render_text(const flow::Event& event, const TextStyle& style);
+
+/// What text and JSON lines show.
+inline constexpr auto kShownEvents =
+    flow::EventSet::of<flow::HttpUnderWay, flow::HttpEnd, flow::Message, flow::TcpBegin,
+                       flow::TcpEnd, flow::DnsEnd>();
 
 }  // namespace mitm::format

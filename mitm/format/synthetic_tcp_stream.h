@@ -7,7 +7,7 @@
 #include <vector>
 
 #include "base/network.h"
-#include "mitm/flow/bus.h"
+#include "mitm/flow/event.h"
 
 namespace mitm::format {
 

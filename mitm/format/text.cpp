@@ -77,30 +77,27 @@ class Line {
   std::string text_;
 };
 
-bool is_shown(const flow::Flow& flow, int detail) {
+/// At which detail a message is shown.
+int detail_of(const flow::StreamMessage& message) {
   using Kind = http::Message::Kind;
-  if (flow.message)
-    return detail >=
-           (flow.message->what.kind == Kind::ping || flow.message->what.kind == Kind::pong ? 2 : 1);
-  const bool of_others = flow.type == flow::Type::pass;
-  const bool opened = flow.event == flow::Event::start && flow.type != flow::Type::http;
-  return detail >= (of_others || opened ? 2 : 1);
+  return message.what.kind == Kind::ping || message.what.kind == Kind::pong ? 2 : 1;
 }
 
-void add_process(Line& line, const flow::Flow& flow) {
-  if (!flow.process) {
+void add_process(Line& line, const flow::ConnectionRecord& connection) {
+  const auto& process = connection.process;
+  if (!process) {
     line.add("?", kBold).add(" ");
     return;
   }
-  line.add(base::printable(flow.process->name), kBold);
-  line.add(fmt::format("[{}] ", flow.process->id.pid), kDim);
+  line.add(base::printable(process->name), kBold);
+  line.add(fmt::format("[{}] ", process->id.pid), kDim);
 }
 
 /// "example.org:443 (93.184.216.34)", or the address alone.
-std::string destination(const flow::Flow& flow) {
-  if (flow.host.empty()) return base::to_string(flow.server);
-  return fmt::format("{}:{} ({})", base::printable(flow.host), flow.server.port(),
-                     base::unmapped(flow.server.address()).to_string());
+std::string destination(std::string_view host, const flow::ConnectionRecord& connection) {
+  if (host.empty()) return base::to_string(connection.server);
+  return fmt::format("{}:{} ({})", base::printable(host), connection.server.port(),
+                     base::unmapped(connection.server.address()).to_string());
 }
 
 std::string_view status_colour(int status) {
@@ -109,51 +106,52 @@ std::string_view status_colour(int status) {
   return status >= 300 ? kCyan : kGreen;
 }
 
-void add_status(Line& line, const flow::Flow& flow) {
-  if (flow.status == 0 && flow.event == flow::Event::start) return;
+void add_status(Line& line, const flow::HttpFlow& flow, bool ended) {
+  const flow::Response& response = flow.response;
+  if (response.status == 0 && !ended) return;
   line.add(" → ", kDim);
-  if (flow.status == 0) {
-    line.add(flow.response_bytes.value_or(0) > 0 ? "no status" : "no response", kYellow);
+  if (response.status == 0) {
+    line.add(response.body_bytes.value_or(0) > 0 ? "no status" : "no response", kYellow);
     return;
   }
   namespace beast_http = boost::beast::http;
-  const auto known = beast_http::int_to_status(static_cast<unsigned>(flow.status));
-  std::string text = std::to_string(flow.status);
+  const auto known = beast_http::int_to_status(static_cast<unsigned>(response.status));
+  std::string text = std::to_string(response.status);
   if (known != beast_http::status::unknown)
     text.append(" ").append(beast_http::obsolete_reason(known));
-  line.add(text, status_colour(flow.status));
-  const std::string failure = http::grpc_failure(flow.response_headers, flow.response_trailers);
+  line.add(text, status_colour(response.status));
+  const std::string failure = http::grpc_failure(response.fields, response.trailers);
   if (!failure.empty()) line.add(" ").add(shortened(base::printable(failure), kGrpcFailure), kRed);
 }
 
-void add_duration(Line& line, const flow::Flow& flow) {
-  if (flow.event == flow::Event::start) {
-    line.add(", under way", kDim);
-  } else if (flow.duration) {
-    line.add(" ").add(duration_text(*flow.duration), kDim);
-  }
+void add_duration(Line& line, const flow::Offset& duration) {
+  if (duration) line.add(" ").add(duration_text(*duration), kDim);
 }
 
-void add_error(Line& line, const flow::Flow& flow) {
-  if (!flow.error.empty()) line.add(" ✗ ", kRed).add(base::printable(flow.error), kRed);
+void add_error(Line& line, std::string_view error) {
+  if (!error.empty()) line.add(" ✗ ", kRed).add(base::printable(error), kRed);
 }
 
 /// "curl[1234] GET https://example.org/path → 200 OK 1.2k 34ms"
-Line http_line(const flow::Flow& flow, const TextStyle& style) {
+Line http_line(const flow::HttpFlow& flow, bool ended, const TextStyle& style) {
   Line tail(style.colour);
-  add_status(tail, flow);
-  if (flow.event == flow::Event::end && flow.status != 0 && flow.response_bytes)
-    tail.add(" ").add(size_text(*flow.response_bytes), kDim);
-  add_duration(tail, flow);
+  add_status(tail, flow, ended);
+  if (ended && flow.response.status != 0 && flow.response.body_bytes)
+    tail.add(" ").add(size_text(*flow.response.body_bytes), kDim);
+  if (ended) add_duration(tail, flow.duration);
+  if (!ended)
+    tail.add(flow.response.status == 0 ? ", waiting for the response" : ", under way", kDim);
 
   Line line(style.colour);
-  add_process(line, flow);
-  line.add(flow.method.empty() ? "http" : base::printable(flow.method)).add(" ");
-  const std::string url = flow.url.empty() ? destination(flow) : base::printable(flow.url);
+  add_process(line, *flow.connection);
+  const std::string& method = flow.request.method;
+  line.add(method.empty() ? "http" : base::printable(method)).add(" ");
+  const std::string url =
+      flow.url.empty() ? destination(flow.host, *flow.connection) : base::printable(flow.url);
   const std::size_t used = line.columns() + tail.columns();
   const std::size_t room = std::max(kColumns - std::min(kColumns, used), kShortestUrl);
   line.add(style.detail == 1 ? shortened(url, room) : url).add(tail);
-  add_error(line, flow);
+  add_error(line, flow.error);
   return line;
 }
 
@@ -174,10 +172,11 @@ std::string said(const http::Message& message, std::size_t room) {
 }
 
 /// "node[77] websocket wss://example.org/chat ↓ text 5b hello"
-Line message_line(const flow::Flow& flow, const TextStyle& style) {
-  const http::Message& message = flow.message->what;
+Line message_line(const flow::StreamMessage& said_in, const TextStyle& style) {
+  const http::Message& message = said_in.what;
+  const bool from_server = said_in.direction == flow::Direction::response;
   Line tail(style.colour);
-  tail.add(flow.message->from_server ? " ↓ " : " ↑ ", kDim).add(to_string(message.kind));
+  tail.add(from_server ? " ↓ " : " ↑ ", kDim).add(to_string(message.kind));
   if (!message.name.empty()) tail.add(" ").add(base::printable(message.name));
   if (!message.id.empty()) tail.add(" #").add(base::printable(message.id));
   if (message.kind != http::Message::Kind::close)
@@ -188,9 +187,10 @@ Line message_line(const flow::Flow& flow, const TextStyle& style) {
              kDim);
 
   Line line(style.colour);
-  add_process(line, flow);
-  line.add(to_string(flow.type)).add(" ");
-  const std::string url = flow.url.empty() ? destination(flow) : base::printable(flow.url);
+  add_process(line, *said_in.connection);
+  line.add(to_string(said_in.kind)).add(" ");
+  const std::string url = said_in.url.empty() ? destination(said_in.host, *said_in.connection)
+                                              : base::printable(said_in.url);
   line.add(style.detail == 1 ? shortened(url, kShortestUrl) : url).add(tail);
   const std::size_t room = kColumns - std::min(kColumns - kShortestSaid, line.columns());
   const std::string words =
@@ -199,33 +199,40 @@ Line message_line(const flow::Flow& flow, const TextStyle& style) {
   return line;
 }
 
-std::string_view type_colour(flow::Type type) {
-  if (type == flow::Type::tls_error || type == flow::Type::block) return kRed;
-  return type == flow::Type::pass ? kDim : kPlain;
+std::string_view kind_colour(flow::TcpFlow::Kind kind) {
+  using Kind = flow::TcpFlow::Kind;
+  if (kind == Kind::tls_error || kind == Kind::block) return kRed;
+  return kind == Kind::pass ? kDim : kPlain;
 }
 
 /// "ssh[77] tcp 10.0.0.1:22 1.2k up 3.4k down 2.30s"; of passed and blocked connections also why.
-Line connection_line(const flow::Flow& flow, const TextStyle& style) {
+Line connection_line(const flow::TcpFlow& flow, bool ended, const TextStyle& style) {
+  using Kind = flow::TcpFlow::Kind;
+  const flow::ConnectionRecord& connection = *flow.connection;
   Line line(style.colour);
-  add_process(line, flow);
-  line.add(to_string(flow.type), type_colour(flow.type)).add(" ").add(destination(flow));
+  add_process(line, connection);
+  line.add(to_string(flow.kind), kind_colour(flow.kind)).add(" ");
+  line.add(destination(flow.host, connection));
   if (!flow.starttls.empty()) line.add(" ").add(base::printable(flow.starttls)).add(" STARTTLS");
-  if (flow.tls && flow.type == flow::Type::tcp)
-    line.add(" ").add(base::printable(flow.tls->version));
-  if (flow.request_bytes) line.add(fmt::format(" {} up", size_text(*flow.request_bytes)), kDim);
-  if (flow.response_bytes) line.add(fmt::format(" {} down", size_text(*flow.response_bytes)), kDim);
-  add_duration(line, flow);
-  const bool left_alone = flow.type == flow::Type::pass || flow.type == flow::Type::block;
-  if (left_alone && !flow.reason.empty()) line.add(": ").add(base::printable(flow.reason));
-  add_error(line, flow);
+  if (connection.tls && flow.kind == Kind::tcp)
+    line.add(" ").add(base::printable(connection.tls->version));
+  if (ended && flow.request_bytes)
+    line.add(fmt::format(" {} up", size_text(*flow.request_bytes)), kDim);
+  if (ended && flow.response_bytes)
+    line.add(fmt::format(" {} down", size_text(*flow.response_bytes)), kDim);
+  if (ended) add_duration(line, flow.duration);
+  if (!ended) line.add(", under way", kDim);
+  const bool left_alone = flow.kind == Kind::pass || flow.kind == Kind::block;
+  if (left_alone && !connection.reason.empty())
+    line.add(": ").add(base::printable(connection.reason));
+  add_error(line, flow.error);
   return line;
 }
 
 /// "curl[1234] dns A example.org → 93.184.216.34 1.2ms"
-Line dns_line(const flow::Flow& flow, const TextStyle& style) {
+Line dns_line(const flow::DnsFlow& dns, const TextStyle& style) {
   Line line(style.colour);
-  add_process(line, flow);
-  const auto& dns = *flow.dns;
+  add_process(line, *dns.connection);
   line.add("dns").add(" ").add(base::printable(dns.type)).add(" ");
   line.add(dns.name.empty() ? "." : base::printable(dns.name));
   std::vector<std::string> found;
@@ -238,8 +245,8 @@ Line dns_line(const flow::Flow& flow, const TextStyle& style) {
                                            : fmt::format("{}", fmt::join(found, ", "));
   if (!dns.rcode.empty())
     line.add(" → ", kDim).add(text, good && !found.empty() ? kPlain : kYellow);
-  add_duration(line, flow);
-  add_error(line, flow);
+  add_duration(line, dns.duration);
+  add_error(line, dns.error);
   return line;
 }
 
@@ -254,8 +261,9 @@ std::string minute_text(std::chrono::system_clock::time_point time) {
 }
 
 /// Who, from where to where, over what, and why it was intercepted.
-void append_facts(std::string& out, const flow::Flow& flow, const TextStyle& style) {
-  if (const auto& process = flow.process) {
+void append_facts(std::string& out, const flow::ConnectionRecord& connection,
+                  std::string_view http_version, const TextStyle& style) {
+  if (const auto& process = connection.process) {
     std::string command;
     for (const std::string& argument : process->argv)
       command.append(command.empty() ? "" : " ") += argument;
@@ -266,28 +274,33 @@ void append_facts(std::string& out, const flow::Flow& flow, const TextStyle& sty
                     base::printable(process->user), process->ppid, base::printable(command)),
         style);
   }
-  std::string path =
-      fmt::format("{} → {}", base::to_string(flow.client), base::to_string(flow.server));
-  if (flow.tls) path += fmt::format(", {} {}", flow.tls->version, flow.tls->cipher);
-  if (flow.tls && !flow.sni.empty()) path += fmt::format(" for {}", flow.sni);
-  if (flow.upstream_tls)
-    path += fmt::format("; server: {} {}", flow.upstream_tls->version, flow.upstream_tls->cipher);
-  if (flow.upstream_tls && flow.upstream_tls->client_certificate == "none")
+  std::string path = fmt::format("{} → {}", base::to_string(connection.client),
+                                 base::to_string(connection.server));
+  if (connection.tls)
+    path += fmt::format(", {} {}", connection.tls->version, connection.tls->cipher);
+  if (connection.tls && !connection.sni.empty()) path += fmt::format(" for {}", connection.sni);
+  if (connection.upstream_tls)
+    path += fmt::format("; server: {} {}", connection.upstream_tls->version,
+                        connection.upstream_tls->cipher);
+  if (connection.upstream_tls && connection.upstream_tls->client_certificate == "none")
     path += ", client certificate asked for, none shown";
-  else if (flow.upstream_tls && !flow.upstream_tls->client_certificate.empty())
-    path += fmt::format(", client certificate {}", flow.upstream_tls->client_certificate);
-  if (!flow.http_version.empty()) path += fmt::format(", HTTP/{}", flow.http_version);
-  if (!flow.reason.empty()) path += fmt::format(", {} ({})", flow.decision, flow.reason);
+  else if (connection.upstream_tls && !connection.upstream_tls->client_certificate.empty())
+    path += fmt::format(", client certificate {}", connection.upstream_tls->client_certificate);
+  if (!http_version.empty()) path += fmt::format(", HTTP/{}", http_version);
+  if (!connection.reason.empty())
+    path += fmt::format(", {} ({})", connection.decision, connection.reason);
   append_indented(out, base::printable(path), style);
 }
 
 /// "server's certificate: CN = one.test (one.test, two.test), issued by CN = e2e CA, valid ...";
 /// then those that it sent with it.
-void append_certificates(std::string& out, const flow::Flow& flow, const TextStyle& style) {
+void append_certificates(std::string& out, const flow::ConnectionRecord& connection,
+                         const TextStyle& style) {
   constexpr std::size_t kNamesShown = 5;
-  if (!flow.upstream_tls || !flow.upstream_tls->certificates) return;
+  const auto& upstream = connection.upstream_tls;
+  if (!upstream || !upstream->certificates) return;
   std::string_view what = "server's certificate";
-  for (const auto& facts : *flow.upstream_tls->certificates) {
+  for (const auto& facts : *upstream->certificates) {
     std::string line = fmt::format("{}: {}", std::exchange(what, "  sent with it"),
                                    facts.subject.empty() ? "no subject" : facts.subject);
     const std::size_t shown = std::min(facts.names.size(), kNamesShown);
@@ -317,26 +330,31 @@ std::size_t shown_of_bodies(const TextStyle& style) {
   return style.detail == 3 ? kBodyAtDetail3 : std::numeric_limits<std::size_t>::max();
 }
 
-void append_message(std::string& out, const flow::Flow& flow, flow::Direction direction,
-                    const TextStyle& style) {
-  const bool request = direction == flow::Direction::request;
-  const http::Fields& fields = request ? flow.request_headers : flow.response_headers;
-  append_fields(out, request ? ">" : "<", fields, style);
-  if (style.detail < 3 || flow.event == flow::Event::start) return;
-  const Body body{request ? flow.request_body : flow.response_body,
-                  request ? flow.request_bytes : flow.response_bytes,
-                  fields.find("content-encoding"), fields.find("content-type")};
-  append_body(out, body, shown_of_bodies(style));
+void append_recorded(std::string& out, const flow::Body& body,
+                     const std::optional<std::uint64_t>& total, const http::Fields& fields,
+                     const TextStyle& style) {
+  std::string scratch;
+  append_body(
+      out,
+      {body.bytes(scratch), total, fields.find("content-encoding"), fields.find("content-type")},
+      shown_of_bodies(style));
 }
 
-void append_trailers(std::string& out, const flow::Flow& flow, const TextStyle& style) {
-  append_fields(out, ">", flow.request_trailers, style);
-  append_fields(out, "<", flow.response_trailers, style);
+void append_messages(std::string& out, const flow::HttpFlow& flow, bool ended,
+                     const TextStyle& style) {
+  const auto& [request, response] = std::tie(flow.request, flow.response);
+  const bool bodies = style.detail >= 3 && ended;
+  append_fields(out, ">", request.fields, style);
+  if (bodies) append_recorded(out, request.body, request.body_bytes, request.fields, style);
+  append_fields(out, "<", response.fields, style);
+  if (bodies) append_recorded(out, response.body, response.body_bytes, response.fields, style);
+  append_fields(out, ">", request.trailers, style);
+  append_fields(out, "<", response.trailers, style);
 }
 
 /// "! GET / HTTP/1.1\\x0dA: b", a line each.
-void append_refused(std::string& out, const flow::Flow& flow, const TextStyle& style) {
-  std::string_view rest = std::string_view(flow.refused).substr(0, kRefusedShown);
+void append_refused(std::string& out, std::string_view refused, const TextStyle& style) {
+  std::string_view rest = refused.substr(0, kRefusedShown);
   while (!rest.empty()) {
     const auto end = std::min(rest.find('\n'), rest.size());
     auto line = rest.substr(0, end);
@@ -348,26 +366,53 @@ void append_refused(std::string& out, const flow::Flow& flow, const TextStyle& s
   }
 }
 
-/// Who and where stands in the text of its flow.
-std::string message_text(const flow::Flow& flow, const TextStyle& style) {
-  std::string out = message_line(flow, style).text() + '\n';
-  const http::Message& message = flow.message->what;
+std::string http_text(const flow::HttpFlow& flow, bool ended, const TextStyle& style) {
+  std::string out = http_line(flow, ended, style).text() + '\n';
+  if (style.detail < 2) return out;
+  append_facts(out, *flow.connection, flow.request.version, style);
+  append_certificates(out, *flow.connection, style);
+  append_messages(out, flow, ended, style);
+  append_refused(out, flow.refused, style);
+  return out;
+}
+
+/// At detail 1 only what ends, and nothing of connections that pass.
+std::string connection_text(const flow::TcpFlow& flow, bool ended, const TextStyle& style) {
+  if (style.detail < 2 && (!ended || flow.kind == flow::TcpFlow::Kind::pass)) return {};
+  std::string out = connection_line(flow, ended, style).text() + '\n';
+  if (style.detail < 2) return out;
+  append_facts(out, *flow.connection, {}, style);
+  append_certificates(out, *flow.connection, style);
+  return out;
+}
+
+std::string dns_text(const flow::DnsFlow& flow, const TextStyle& style) {
+  std::string out = dns_line(flow, style).text() + '\n';
+  if (style.detail >= 2) append_facts(out, *flow.connection, {}, style);
+  return out;
+}
+
+/// The process and the server stand in the text of its flow.
+std::string message_text(const flow::StreamMessage& said_in, const TextStyle& style) {
+  if (style.detail < detail_of(said_in)) return {};
+  std::string out = message_line(said_in, style).text() + '\n';
+  const http::Message& message = said_in.what;
   if (style.detail >= 3 && message.bytes)
     append_body(out, {message.payload, message.bytes, {}}, shown_of_bodies(style));
   return out;
 }
 
-class TextSink final : public flow::Sink {
+class TextSink final : public flow::Subscriber {
  public:
   TextSink(base::UniqueFd out, std::string name, TextStyle style)
       : out_(std::move(out)), name_(std::move(name)), style_(style) {}
 
-  using Sink::write;
-  base::Result<> write(const flow::Flow& flow) override {
-    out_.buffer() += render_text(flow, style_);
+  base::Result<> write(const flow::Event& event) override {
+    out_.buffer() += render_text(event, style_);
     return out_.write_if_large();
   }
   base::Result<> flush() override { return out_.flush(); }
+  [[nodiscard]] flow::EventSet wants() const override { return kShownEvents; }
   [[nodiscard]] const std::string& name() const override { return name_; }
 
  private:
@@ -378,26 +423,31 @@ class TextSink final : public flow::Sink {
 
 }  // namespace
 
-std::string render_text(const flow::Flow& flow, const TextStyle& style) {
-  if (!is_shown(flow, style.detail)) return {};
-  if (flow.message) return message_text(flow, style);
-  const bool is_http = flow.type == flow::Type::http;
-  std::string out = (is_http    ? http_line(flow, style)
-                     : flow.dns ? dns_line(flow, style)
-                                : connection_line(flow, style))
-                        .text();
-  out += '\n';
-  if (style.detail < 2) return out;
-  append_facts(out, flow, style);
-  append_certificates(out, flow, style);
-  if (is_http) append_message(out, flow, flow::Direction::request, style);
-  if (is_http) append_message(out, flow, flow::Direction::response, style);
-  append_trailers(out, flow, style);
-  append_refused(out, flow, style);
-  return out;
+std::string render_text(const flow::Event& event, const TextStyle& style) {
+  if (style.detail < 1) return {};
+  return std::visit(
+      [&]<class Kind>(const Kind& it) -> std::string {
+        if constexpr (std::is_same_v<Kind, flow::HttpUnderWay>) {
+          return http_text(*it.flow, false, style);
+        } else if constexpr (std::is_same_v<Kind, flow::HttpEnd>) {
+          return http_text(*it.flow, true, style);
+        } else if constexpr (std::is_same_v<Kind, flow::TcpBegin>) {
+          return connection_text(*it.flow, false, style);
+        } else if constexpr (std::is_same_v<Kind, flow::TcpEnd>) {
+          return connection_text(*it.flow, true, style);
+        } else if constexpr (std::is_same_v<Kind, flow::DnsEnd>) {
+          return dns_text(*it.flow, style);
+        } else if constexpr (std::is_same_v<Kind, flow::Message>) {
+          return message_text(*it.message, style);
+        } else {
+          return {};
+        }
+      },
+      event);
 }
 
-std::unique_ptr<flow::Sink> make_text_sink(base::UniqueFd out, std::string name, TextStyle style) {
+std::unique_ptr<flow::Subscriber> make_text_sink(base::UniqueFd out, std::string name,
+                                                 TextStyle style) {
   return std::make_unique<TextSink>(std::move(out), std::move(name), style);
 }
 

@@ -193,6 +193,8 @@ const char* read_status_line(std::string_view line, Head& head) {
   if (space == line.npos || head.version == 0) return "the HTTP version is malformed";
   const auto rest = line.substr(std::min(line.find_first_not_of(kBlanks, space), line.size()));
   const auto digits = rest.substr(0, rest.find_first_of(kBlanks));
+  const auto words = rest.substr(digits.size());
+  head.reason = words.substr(std::min(words.find_first_not_of(kBlanks), words.size()));
   const auto [end, error] =
       std::from_chars(digits.data(), digits.data() + digits.size(), head.status);
   const bool good = !digits.empty() && digits.size() <= 3 &&

@@ -21,6 +21,7 @@ struct Head {
   std::string method;  ///< requests
   std::string target;  ///< requests, as it stood in the request line
   int status = 0;      ///< responses; 0: it is not HTTP
+  std::string reason;  ///< responses: the words behind the status
   int version = 11;    ///< 10, 11, or what was said instead of them
   Framing framing = Framing::none;
   std::uint64_t length = 0;  ///< when framing is length

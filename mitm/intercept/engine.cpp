@@ -144,7 +144,7 @@ void Engine::end_all() {
 /// Questions to name servers that have waited for `patience`.
 void Engine::tell_unanswered(std::chrono::steady_clock::duration patience) {
   for (auto& flow : state_->dns.expired(std::chrono::steady_clock::now(), patience))
-    state_->services.context.bus.publish(std::unique_ptr<const flow::Flow>(std::move(flow)));
+    state_->services.context.bus.publish(flow::DnsEnd{std::move(flow)});
 }
 
 void Engine::unreachable(const divert::Connection& connection,
@@ -155,12 +155,13 @@ void Engine::unreachable(const divert::Connection& connection,
 }
 
 void Engine::closed(const divert::Connection& connection, const divert::Outcome& outcome) {
-  const auto type = connection.verdict.action == divert::Action::block  ? flow::Type::block
-                    : connection.verdict.action == divert::Action::pass ? flow::Type::pass
-                                                                        : flow::Type::tcp;
+  using Kind = FlowRecorder::TcpKind;
+  const auto kind = connection.verdict.action == divert::Action::block  ? Kind::block
+                    : connection.verdict.action == divert::Action::pass ? Kind::pass
+                                                                        : Kind::tcp;
   FlowRecorder recorder{state_->services.context, connection};
-  auto flow = recorder.begin(type);
-  flow->time = connection.opened;
+  auto flow = recorder.begin_tcp(kind);
+  flow->began = connection.opened;
   if (outcome.counted) {
     flow->request_bytes = outcome.request_bytes;
     flow->response_bytes = outcome.response_bytes;
@@ -171,14 +172,15 @@ void Engine::closed(const divert::Connection& connection, const divert::Outcome&
 }
 
 void Engine::quic_refused(const divert::Connection& connection) {
-  FlowRecorder recorder{state_->services.context, connection};
-  auto flow = recorder.begin(flow::Type::block);
+  divert::Connection refused = connection;
+  refused.verdict.action = divert::Action::block;
+  refused.verdict.reason = "QUIC is refused: the program falls back to TCP";
+  FlowRecorder recorder{state_->services.context, std::move(refused)};
+  auto flow = recorder.begin_tcp(FlowRecorder::TcpKind::block);
   const std::string host =
       flow->host.empty() ? connection.server.address().to_string() : flow->host;
   if (!state_->settings.quic_refusals->is_first(recorder.who(), host)) return;
-  flow->time = connection.opened;
-  flow->decision = divert::to_string(divert::Action::block);
-  flow->reason = "QUIC is refused: the program falls back to TCP";
+  flow->began = connection.opened;
   recorder.publish_end(std::move(flow), std::chrono::steady_clock::now());
 }
 
@@ -186,12 +188,13 @@ void Engine::heard(const divert::Connection& connection, bool from_server, std::
                    std::chrono::steady_clock::time_point came) {
   FlowRecorder recorder{state_->services.context, connection};
   auto flow = state_->dns.heard(connection, from_server, payload, came,
-                                [&] { return recorder.begin(flow::Type::dns); });
-  if (flow)
-    state_->services.context.bus.publish(std::unique_ptr<const flow::Flow>(std::move(flow)));
+                                [&] { return recorder.begin_dns(); });
+  if (flow) state_->services.context.bus.publish(flow::DnsEnd{std::move(flow)});
 }
 
 void Engine::tick() {
+  const auto now = std::chrono::steady_clock::now();
+  for (Interception* interception : state_->open) interception->show_slow_flows(now);
   tell_unanswered(dns::Watch::kPatience);
 }
 

@@ -9,8 +9,8 @@
 
 #include "divert/worker/relay.h"
 #include "mitm/intercept/session/http2_session.h"
-#include "mitm/intercept/session/http_flow.h"
 #include "mitm/intercept/session/raw_session.h"
+#include "mitm/intercept/session/request_facts.h"
 #include "mitm/intercept/session/websocket_session.h"
 #include "mitm/intercept/wire/program_tls.h"
 #include "mitm/intercept/wire/turn.h"
@@ -137,7 +137,7 @@ awaitable<void> Interception::wait_for_either(Clock::time_point limit) {
 // What is then done.
 
 awaitable<void> Interception::pass() {
-  auto flow = recorder_.begin(flow::Type::pass);
+  auto flow = recorder_.begin_tcp(FlowRecorder::TcpKind::pass);
   const auto began = Clock::now();
   const std::string early = client_.take_pushed_back(), early_answer = server_.take_pushed_back();
   if (!early.empty()) co_await server_.write_all(early);  // a failure shows in the relay
@@ -171,7 +171,7 @@ awaitable<bool> Interception::watch() {
 void Interception::block() {
   client_.reset();
   server_.reset();
-  recorder_.publish_end(recorder_.begin(flow::Type::block), Clock::now());
+  recorder_.publish_end(recorder_.begin_tcp(FlowRecorder::TcpKind::block), Clock::now());
 }
 
 awaitable<void> Interception::converse(Speech speech) {
@@ -183,7 +183,7 @@ awaitable<void> Interception::converse(Speech speech) {
 }
 
 /// `upgraded`: the HTTP/1.1 request that asked for it, if any.
-awaitable<void> Interception::run_http2(std::unique_ptr<flow::Flow> upgraded) {
+awaitable<void> Interception::run_http2(std::shared_ptr<flow::HttpFlow> upgraded) {
   const auto session = std::make_unique<Http2Session>(recorder_, client_, server_);
   if (upgraded) session->adopt(std::move(upgraded));
   co_await session->run();
@@ -249,7 +249,7 @@ awaitable<void> Interception::run_tls(sniff::ClientHello hello) {
                              &hello, recorder_.host()};
   UpstreamTls::Attempt attempt{*services_.upstream, ask};
   std::string why = co_await services_.upstream->connect(server_, attempt, ask);
-  if (attempt.facts()) recorder_.set_upstream_tls(*attempt.facts());
+  if (attempt.facts()) recorder_.set_upstream_tls(attempt.facts());
   if (!why.empty()) {
     co_await refuse_tls(std::move(hello), std::move(why), attempt.alert());
     co_return;
@@ -337,7 +337,7 @@ awaitable<void> Interception::converse_in_tls() {
 }
 
 void Interception::report_tls_error(std::string why) {
-  auto flow = recorder_.begin(flow::Type::tls_error);
+  auto flow = recorder_.begin_tcp(FlowRecorder::TcpKind::tls_error);
   flow->error = std::move(why);
   recorder_.publish_end(std::move(flow), Clock::now());
 }

@@ -35,6 +35,11 @@ class Interception {
 
   boost::asio::awaitable<void> run();
 
+  /// Shows flows that have lasted and have not been shown.
+  void show_slow_flows(std::chrono::steady_clock::time_point now) {
+    recorder_.show_slow_flows(now);
+  }
+
   /// Resets both sides; run() then returns soon, and the flows that were open say `why`.
   void end(std::string why);
 
@@ -62,7 +67,7 @@ class Interception {
   boost::asio::awaitable<void> run_tls(sniff::ClientHello hello);
   boost::asio::awaitable<void> converse_in_tls();
   boost::asio::awaitable<void> run_http(std::string_view scheme);
-  boost::asio::awaitable<void> run_http2(std::unique_ptr<flow::Flow> upgraded);
+  boost::asio::awaitable<void> run_http2(std::shared_ptr<flow::HttpFlow> upgraded);
   boost::asio::awaitable<void> run_raw();
   boost::asio::awaitable<void> upgrade();
   boost::asio::awaitable<void> begin_anew();
@@ -83,7 +88,7 @@ class Interception {
   [[nodiscard]] std::string page_protocol(const sniff::ClientHello& hello) const;
   boost::asio::awaitable<bool> refuse_http(const std::string& why);
   boost::asio::awaitable<bool> refuse_http2(const std::string& why);
-  boost::asio::awaitable<void> answer(std::unique_ptr<flow::Flow> flow, const std::string& why,
+  boost::asio::awaitable<void> answer(std::shared_ptr<flow::HttpFlow> flow, const std::string& why,
                                       const std::string& page);
   void report_tls_error(std::string why);
 

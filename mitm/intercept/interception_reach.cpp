@@ -116,6 +116,7 @@ awaitable<bool> Interception::reach(const Speech& speech) {
     co_return false;
   }
   server_.replace(std::move(server));
+  recorder_.set_connected();
   co_await pass_headers_on();
   co_return true;
 }
@@ -123,7 +124,8 @@ awaitable<bool> Interception::reach(const Speech& speech) {
 void Interception::end(std::string why) {
   if (std::exchange(dialing_, false)) {
     const bool intercepted = recorder_.connection().verdict.action == Action::intercept;
-    auto flow = recorder_.begin(intercepted ? flow::Type::tcp : flow::Type::pass);
+    auto flow =
+        recorder_.begin_tcp(intercepted ? FlowRecorder::TcpKind::tcp : FlowRecorder::TcpKind::pass);
     flow->error = services_.dialer->still_waiting(recorder_.connection().verdict);
     recorder_.publish_end(std::move(flow), std::chrono::steady_clock::now());
   }
@@ -147,7 +149,8 @@ awaitable<void> Interception::turn_away(sniff::SniffResult speech, std::string w
     told = co_await refuse_http2(why);
   }
   if (told) co_return;
-  auto flow = recorder_.begin(intercepted ? flow::Type::tcp : flow::Type::pass);
+  auto flow =
+      recorder_.begin_tcp(intercepted ? FlowRecorder::TcpKind::tcp : FlowRecorder::TcpKind::pass);
   flow->error = std::move(why);
   recorder_.publish_end(std::move(flow), std::chrono::steady_clock::now());
   client_.reset();

@@ -4,7 +4,7 @@
 
 #include "mitm/intercept/interception.h"
 #include "mitm/intercept/session/error_page.h"
-#include "mitm/intercept/session/http_flow.h"
+#include "mitm/intercept/session/request_facts.h"
 #include "mitm/intercept/wire/program_tls.h"
 #include "mitm/intercept/wire/tls_failure.h"
 #include "mitm/intercept/wire/turn.h"
@@ -96,9 +96,9 @@ awaitable<bool> Interception::refuse_http(const std::string& why) {
       co_return false;
     if (look.result.blocked()) co_await client_.wait_until(look.result, limit);
   }
-  auto flow = recorder_.begin(flow::Type::http);
+  auto flow = recorder_.begin_http();
   describe_request(reader.head(), client_.ssl() != nullptr ? "https" : "http", recorder_, *flow);
-  const std::string page = error_page(502, why, flow->method != "HEAD");
+  const std::string page = error_page(502, why, flow->request.method != "HEAD");
   co_await answer(std::move(flow), why, page);
   co_return true;
 }
@@ -122,17 +122,18 @@ awaitable<bool> Interception::refuse_http2(const std::string& why) {
     if (got.blocked()) co_await client_.wait_until(got, limit);
     co_await turn.yield_when_over();
   }
-  auto flow = recorder_.begin(flow::Type::http);
+  auto flow = recorder_.begin_http();
   describe_request(request.head, recorder_, *flow);
-  const std::string page = http2_error_page(request.stream, 502, why, flow->method != "HEAD");
+  const std::string page =
+      http2_error_page(request.stream, 502, why, flow->request.method != "HEAD");
   co_await answer(std::move(flow), why, page);
   co_return true;
 }
 
 /// With a page of ours, which is the last that is said.
-awaitable<void> Interception::answer(std::unique_ptr<flow::Flow> flow, const std::string& why,
+awaitable<void> Interception::answer(std::shared_ptr<flow::HttpFlow> flow, const std::string& why,
                                      const std::string& page) {
-  flow->status = 502;
+  flow->response.status = 502;
   flow->error = why;
   recorder_.publish_end(std::move(flow), Clock::now());
   recorder_.data(flow::Direction::response, page);

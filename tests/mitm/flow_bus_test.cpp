@@ -15,6 +15,7 @@ using namespace std::chrono_literals;
 /// What the sinks of one test saw. Read after the bus is gone, or through `flushed`.
 struct Record {
   std::vector<std::pair<std::uint64_t, std::uint64_t>> flows;  ///< (conn, id)
+  std::vector<std::size_t> bodies;                             ///< their sizes
   std::vector<std::string> data;
   std::atomic<int> flushes{0};
   std::atomic<int> written{0};
@@ -27,29 +28,35 @@ struct Behaviour {
   int fail_at = -1;  ///< the write of that number fails
   bool fail_flush = false;
   std::counting_semaphore<>* gate = nullptr;  ///< each write takes one
+  Delivery delivery = Delivery::lossy;
 };
 
-class TestSink final : public Sink {
+class TestSubscriber final : public Subscriber {
  public:
-  TestSink(std::string name, Record& record, Behaviour behaviour)
+  TestSubscriber(std::string name, Record& record, Behaviour behaviour)
       : name_(std::move(name)), record_(record), behaviour_(behaviour) {}
 
-  base::Result<> write(const Flow& flow) override {
+  base::Result<> write(const Event& event) override {
+    if (const auto* data = std::get_if<TcpData>(&event)) {
+      record_.data.push_back(data->data->bytes);
+      return {};
+    }
     if (behaviour_.gate != nullptr) behaviour_.gate->acquire();
     if (record_.written++ == behaviour_.fail_at) return base::failure("no more");
-    record_.flows.emplace_back(flow.conn, flow.id);
+    const HttpFlow& flow = *std::get<HttpEnd>(event).flow;
+    record_.flows.emplace_back(flow.connection->id, flow.id);
+    record_.bodies.push_back(flow.response.body.size());
     pthread_sigmask(SIG_SETMASK, nullptr, &record_.mask);
-    return {};
-  }
-  base::Result<> write(const Data& data) override {
-    record_.data.push_back(data.bytes);
     return {};
   }
   base::Result<> flush() override {
     ++record_.flushes;
     return behaviour_.fail_flush ? base::Result<>(base::failure("no flush")) : base::Result<>();
   }
-  [[nodiscard]] bool wants_data() const override { return behaviour_.data; }
+  [[nodiscard]] EventSet wants() const override {
+    return EventSet::of<HttpEnd>() | (behaviour_.data ? EventSet::of<TcpData>() : EventSet());
+  }
+  [[nodiscard]] Delivery delivery() const override { return behaviour_.delivery; }
   [[nodiscard]] const std::string& name() const override { return name_; }
 
  private:
@@ -58,28 +65,30 @@ class TestSink final : public Sink {
   Behaviour behaviour_;
 };
 
-void note_error(void* context, const Sink& sink, const base::Error& error) {
+void note_error(void* context, const Subscriber& sink, const base::Error& error) {
   static_cast<Record*>(context)->errors.push_back(sink.name() + ": " + error.text);
 }
 
-std::vector<std::unique_ptr<Sink>> one_sink(Record& record, Behaviour behaviour) {
-  std::vector<std::unique_ptr<Sink>> sinks;
-  sinks.push_back(std::make_unique<TestSink>("sink", record, behaviour));
+std::vector<std::unique_ptr<Subscriber>> one_sink(Record& record, Behaviour behaviour) {
+  std::vector<std::unique_ptr<Subscriber>> sinks;
+  sinks.push_back(std::make_unique<TestSubscriber>("sink", record, behaviour));
   return sinks;
 }
 
-std::unique_ptr<Flow> flow_of(std::uint64_t conn, std::uint64_t id, std::size_t body = 0) {
-  auto flow = std::make_unique<Flow>();
-  flow->conn = conn;
+Event flow_of(std::uint64_t conn, std::uint64_t id, std::size_t body = 0) {
+  auto connection = std::make_shared<ConnectionRecord>();
+  connection->id = conn;
+  auto flow = std::make_shared<HttpFlow>();
+  flow->connection = std::move(connection);
   flow->id = id;
-  flow->response_body.assign(body, 'x');
-  return flow;
+  flow->response.body = Body(std::string(body, 'x'));
+  return HttpEnd{std::move(flow)};
 }
 
-std::unique_ptr<Data> data_of(std::string bytes) {
-  auto data = std::make_unique<Data>();
+Event data_of(std::string bytes) {
+  auto data = std::make_shared<Data>();
   data->bytes = std::move(bytes);
-  return data;
+  return TcpData{std::move(data)};
 }
 
 template <class Condition>
@@ -128,7 +137,7 @@ TEST_CASE("bus: a stuck sink loses messages, counts them and never holds up the 
   std::counting_semaphore<> gate(0);
   {
     Bus bus(one_sink(record, {.gate = &gate}), note_error, &record,
-            {.messages = 10, .bytes = 1U << 20U});
+            {.events = 10, .bytes = 1U << 20U});
     bus.start();
     const auto published = std::async(std::launch::async, [&] {
       for (std::uint64_t id = 0; id < 1000; ++id) bus.publish(flow_of(1, id));
@@ -202,15 +211,15 @@ TEST_CASE("bus: a failing sink is reported once, the others go on") {
     Record bad;
     Record good;
     {
-      std::vector<std::unique_ptr<Sink>> sinks;
-      sinks.push_back(std::make_unique<TestSink>("bad", bad, failing[i]));
-      sinks.push_back(std::make_unique<TestSink>("good", good, Behaviour{}));
+      std::vector<std::unique_ptr<Subscriber>> sinks;
+      sinks.push_back(std::make_unique<TestSubscriber>("bad", bad, failing[i]));
+      sinks.push_back(std::make_unique<TestSubscriber>("good", good, Behaviour{}));
       Bus bus(std::move(sinks), note_error, &bad);
-      CHECK(bus.wants_data());
+      CHECK(bus.wants<TcpData>());
       bus.start();
       for (std::uint64_t id = 0; id < 100; ++id) bus.publish(flow_of(1, id));
       REQUIRE(soon([&] { return good.written == 100; }));
-      CHECK(soon([&] { return !bus.wants_data(); }));
+      CHECK(soon([&] { return !bus.wants<TcpData>(); }));
       bus.publish(data_of("for nobody"));
     }
     REQUIRE(bad.errors.size() == 1);
@@ -224,9 +233,9 @@ TEST_CASE("bus: data goes only to sinks that want it, in order with its flows") 
   Record with;
   Record without;
   {
-    std::vector<std::unique_ptr<Sink>> sinks;
-    sinks.push_back(std::make_unique<TestSink>("with", with, Behaviour{.data = true}));
-    sinks.push_back(std::make_unique<TestSink>("without", without, Behaviour{}));
+    std::vector<std::unique_ptr<Subscriber>> sinks;
+    sinks.push_back(std::make_unique<TestSubscriber>("with", with, Behaviour{.data = true}));
+    sinks.push_back(std::make_unique<TestSubscriber>("without", without, Behaviour{}));
     Bus bus(std::move(sinks), note_error, &with);
     bus.start();
     bus.publish(data_of("a"));
@@ -258,15 +267,87 @@ TEST_CASE("bus: one that nothing was published to leaves its sinks alone") {
   CHECK(record.flushes == 0);
 }
 
-TEST_CASE("flow: weight grows with every part that is kept") {
-  Flow flow;
-  const std::size_t empty = weight(flow);
-  flow.request_headers.add("name", "value");
-  flow.response_headers.add("name", "value");
-  flow.request_body = flow.response_body = flow.url = flow.error = std::string(1000, 'x');
-  const std::size_t fields = flow.request_headers.memory() - http::Fields{}.memory();
+TEST_CASE("bus: a retaining subscriber loses bodies before flows, and holds up nobody") {
+  Record kept;
+  Record shown;
+  std::counting_semaphore<> gate(0);
+  {
+    auto subscribers = one_sink(kept, {.gate = &gate, .delivery = Delivery::retaining});
+    subscribers.push_back(std::make_unique<TestSubscriber>("lossy", shown, Behaviour{}));
+    Bus bus(std::move(subscribers), note_error, &kept, {.bytes = 100'000});
+    bus.start();
+    for (std::uint64_t id = 0; id < 20; ++id) {
+      bus.publish(flow_of(1, id, 40'000));
+      // The other one has a queue of its own, which is empty again.
+      REQUIRE(soon([&] { return shown.written == static_cast<int>(id) + 1; }));
+    }
+    CHECK(bus.dropped() == 0);
+    CHECK(bus.stripped() == 18);
+    gate.release(20);
+  }
+  REQUIRE(kept.flows.size() == 20);
+  for (std::uint64_t id = 0; id < 20; ++id) {
+    CHECK(kept.flows[id].second == id);
+    CHECK(kept.bodies[id] == (id < 2 ? 40'000 : 0));
+    CHECK(shown.bodies[id] == 40'000);
+  }
+}
+
+TEST_CASE("bus: even a retaining queue is bounded") {
+  Record record;
+  std::counting_semaphore<> gate(0);
+  Bus bus(one_sink(record, {.gate = &gate, .delivery = Delivery::retaining}), note_error, &record,
+          {.bytes = 10'000});
+  bus.start();
+  for (std::uint64_t id = 0; id < 1000; ++id) bus.publish(flow_of(1, id, 100));
+  CHECK(bus.dropped() > 900);
+  CHECK(bus.stripped() > 0);
+  gate.release(1000);
+}
+
+TEST_CASE("bus: events that no subscriber wants are not asked for") {
+  Record record;
+  const Bus bus(one_sink(record, {}), note_error, &record);
+  CHECK(bus.wants<HttpEnd>());
+  CHECK_FALSE(bus.wants<RequestHead>());
+  CHECK_FALSE(bus.wants<TcpData>());
+  CHECK_FALSE(bus.wants<LogLine>());
+}
+
+TEST_CASE("event: weight grows with every part that is kept") {
+  const auto weigh = [](const HttpFlow& flow) {
+    return weight(HttpEnd{std::make_shared<const HttpFlow>(flow)});
+  };
+  HttpFlow flow;
+  const std::size_t empty = weigh(flow);
+  flow.request.fields.add("name", "value");
+  flow.response.fields.add("name", "value");
+  flow.url = flow.error = flow.request.target = std::string(1000, 'x');
+  flow.request.body = flow.response.body = Body(std::string(1000, 'x'));
+  const std::size_t fields = flow.request.fields.memory() - http::Fields{}.memory();
   CHECK(fields > 0);
-  CHECK(weight(flow) == empty + 2 * fields + 4 * 1000);
+  CHECK(weigh(flow) == empty + 2 * fields + 5 * 1000);
+}
+
+TEST_CASE("event: without bodies, all else is there") {
+  auto flow = std::make_shared<HttpFlow>();
+  flow->url = "http://h.test/";
+  flow->response.status = 200;
+  flow->request.body = Body("question");
+  const Event event = HttpEnd{flow};
+  const Event bare = without_bodies(event);
+  const HttpFlow& left = *std::get<HttpEnd>(bare).flow;
+  CHECK(left.url == flow->url);
+  CHECK(left.response.status == 200);
+  CHECK(left.request.body.empty());
+  CHECK(left.request.body.is_cut());
+  CHECK_FALSE(left.response.body.is_cut());
+  CHECK(flow->request.body.text() == "question");
+  auto message = std::make_shared<StreamMessage>();
+  message->what.payload = "hello";
+  const Event spoken = without_bodies(Message{message});
+  CHECK(std::get<Message>(spoken).message->what.payload.empty());
+  CHECK(std::get<Message>(spoken).message->what.cut);
 }
 
 }  // namespace mitm::flow

@@ -10,7 +10,7 @@
 namespace mitm::format {
 namespace {
 
-std::string rendered(const flow::Flow& flow, bool bodies = false) {
+std::string rendered(const test::FlatFlow& flow, bool bodies = false) {
   std::string out;
   render_json(flow, bodies, out);
   return out;
@@ -65,7 +65,7 @@ TEST_CASE("json: an http flow, byte for byte") {
 TEST_CASE(
     "json: the client certificate stands with the server, "
     "and where it has always stood; what was refused") {
-  flow::Flow flow = sample_http();
+  test::FlatFlow flow = sample_http();
   auto upstream = *flow.upstream_tls;
   upstream.client_certificate = "/me.pem";
   flow.upstream_tls = std::make_shared<const flow::TlsFacts>(upstream);
@@ -79,7 +79,7 @@ TEST_CASE(
 
 TEST_CASE(
     "json: the server's certificates, byte for byte, and those of another connection after them") {
-  flow::Flow flow = sample_http();
+  test::FlatFlow flow = sample_http();
   const auto with = [&](const char* subject) {
     flow::TlsFacts tls = *sample_http().upstream_tls;
     flow::CertificateChain chain{{subject,
@@ -107,7 +107,7 @@ TEST_CASE(
     const std::string text = with(subject);
     for (int i = 0; i < 2; ++i) {
       std::string out;
-      renderer.render(flow, false, out);
+      renderer.render(test::to_event(flow), false, out);
       CHECK_MESSAGE(out.find(text) != out.npos, out);
     }
   }
@@ -123,7 +123,7 @@ TEST_CASE(
 }
 
 TEST_CASE("json: a passed connection of an unknown program, byte for byte") {
-  flow::Flow flow = sample_connection(flow::Type::pass);
+  test::FlatFlow flow = sample_connection(test::FlatFlow::Type::pass);
   flow.process = nullptr;
   flow.client = base::parse_endpoint("[::ffff:10.0.0.1]:1").value();
   flow.server = base::parse_endpoint("[2001:db8::1]:65535").value();
@@ -182,7 +182,7 @@ TEST_CASE("json: base64 of every length, and beyond one piece") {
 }
 
 TEST_CASE("json: bodies only when asked for, cut marks included") {
-  flow::Flow flow = sample_http();
+  test::FlatFlow flow = sample_http();
   flow.request_body = std::string("\0\xff", 2);
   flow.request_body_cut = true;
   const auto with = nlohmann::json::parse(rendered(flow, true));
@@ -196,12 +196,12 @@ TEST_CASE("json: bodies only when asked for, cut marks included") {
 
 TEST_CASE("json: messages, byte for byte, payloads only when asked for") {
   using Kind = http::Message::Kind;
-  const auto rendered = [](const flow::Flow& flow, bool bodies) {
+  const auto rendered = [](const test::FlatFlow& flow, bool bodies) {
     std::string out;
     render_json(flow, bodies, out);
     return out.substr(out.find("\"url\""), out.find(",\"request_bytes\"") - out.find("\"url\""));
   };
-  flow::Flow flow = sample_message(flow::Type::websocket, Kind::text, "hello");
+  test::FlatFlow flow = sample_message(test::FlatFlow::Type::websocket, Kind::text, "hello");
   flow.message->what.compressed = true;
   CHECK(rendered(flow, false) ==
         R"("url":"https://example.org/chat","message":{"from":"server","kind":"text","bytes":5,)"
@@ -212,7 +212,7 @@ TEST_CASE("json: messages, byte for byte, payloads only when asked for") {
   CHECK(rendered(flow, true) ==
         R"("url":"https://example.org/chat","message":{"from":"client","kind":"text","bytes":null,)"
         R"("wire_bytes":7,"compressed":true,"payload":"aGVsbG8=","payload_cut":true})");
-  flow = sample_message(flow::Type::websocket, Kind::close, "");
+  flow = sample_message(test::FlatFlow::Type::websocket, Kind::close, "");
   flow.message->what.code = 1001;
   flow.message->what.reason = "going away";
   CHECK(
@@ -220,13 +220,13 @@ TEST_CASE("json: messages, byte for byte, payloads only when asked for") {
   flow.message->what.code = 0;
   flow.message->what.reason = "";
   CHECK(rendered(flow, false).ends_with(R"("code":null,"reason":""})"));
-  flow = sample_message(flow::Type::sse, Kind::event, "x");
+  flow = sample_message(test::FlatFlow::Type::sse, Kind::event, "x");
   flow.message->what.name = "add";
   CHECK(rendered(flow, false).ends_with(R"("compressed":false,"name":"add","id":null})"));
 }
 
 TEST_CASE("json: durations have microseconds, start events have none") {
-  flow::Flow flow = sample_http();
+  test::FlatFlow flow = sample_http();
   const struct {
     std::int64_t micros;
     const char* text;
@@ -236,7 +236,7 @@ TEST_CASE("json: durations have microseconds, start events have none") {
     flow.duration = std::chrono::microseconds{c.micros};
     CHECK(rendered(flow).find(fmt::format("\"duration_ms\":{},", c.text)) != std::string::npos);
   }
-  flow.event = flow::Event::start;
+  flow.event = test::FlatFlow::Event::start;
   CHECK(rendered(flow).find("\"duration_ms\":null,") != std::string::npos);
 }
 
@@ -253,7 +253,7 @@ TEST_CASE("json: times agree with rfc3339 across seconds, forwards and backwards
 
 TEST_CASE("json: one renderer keeps processes apart") {
   JsonRenderer renderer;
-  flow::Flow flow = sample_http();
+  test::FlatFlow flow = sample_http();
   auto other = std::make_shared<procmap::ProcessFacts>(*flow.process);
   other->id.pid = 4321;
   other->exe.clear();
@@ -262,7 +262,7 @@ TEST_CASE("json: one renderer keeps processes apart") {
   for (const auto& process : order) {
     flow.process = process;
     std::string out;
-    renderer.render(flow, false, out);
+    renderer.render(test::to_event(flow), false, out);
     const auto json = nlohmann::json::parse(out);
     if (!process) {
       CHECK(json["process"].is_null());
@@ -271,6 +271,42 @@ TEST_CASE("json: one renderer keeps processes apart") {
     CHECK(json["process"]["pid"] == process->id.pid);
     CHECK(json["process"]["exe"].is_null() == process->exe.empty());
   }
+}
+
+TEST_CASE("json: the words behind the status, what came before it, and when") {
+  test::FlatFlow flow = sample_http();
+  flow.status_text = "Fine";
+  http::Fields hints;
+  hints.add("link", "</a>");
+  flow.interim.push_back({103, hints, std::chrono::microseconds{1500}});
+  flow.times.tls_done = std::chrono::microseconds{900};
+  flow.response_began = std::chrono::microseconds{30'000};
+  std::string out;
+  render_json(flow, false, out);
+  const auto json = nlohmann::json::parse(out);
+  CHECK(json["status_text"] == "Fine");
+  CHECK(json["interim"] ==
+        nlohmann::json::parse(R"([{"status": 103, "headers": [["link", "</a>"]], "at_ms": 1.5}])"));
+  CHECK(json["times"] == nlohmann::json::parse(R"({"tls_ms": 0.9, "response_start_ms": 30})"));
+  flow.event = test::FlatFlow::Event::start;
+  out.clear();
+  render_json(flow, false, out);
+  CHECK_FALSE(nlohmann::json::parse(out).contains("times"));
+}
+
+TEST_CASE("jsonl: starts come with the head of the request only where they are asked for") {
+  using flow::index_of;
+  for (const bool starts : {true, false}) {
+    const auto sink = make_jsonl_sink(base::UniqueFd{}, "test", {.starts = starts});
+    CHECK(sink->wants().has(index_of<flow::RequestHead>()) == starts);
+    CHECK(sink->wants().has(index_of<flow::HttpUnderWay>()) != starts);
+  }
+  std::string out;
+  const auto event = test::to_event(sample_http());
+  render_json(flow::RequestHead{std::get<flow::HttpEnd>(event).flow}, false, out);
+  const auto json = nlohmann::json::parse(out);
+  CHECK(json["event"] == "start");
+  CHECK(json["request_bytes"].is_null());
 }
 
 }  // namespace mitm::format

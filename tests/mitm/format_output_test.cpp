@@ -43,21 +43,22 @@ void ignore_broken_pipes() {
   std::signal(SIGPIPE, SIG_IGN);
 }
 
-flow::Data sample_data(std::size_t size) {
-  flow::Data data;
+flow::Event data_event(std::size_t size) {
+  auto made = std::make_shared<flow::Data>();
+  flow::Data& data = *made;
   data.conn = 1;
   data.client = base::parse_endpoint("10.0.0.1:41000").value();
   data.server = base::parse_endpoint("10.0.0.2:80").value();
   data.time = sample_time();
   data.bytes.assign(size, 'x');
-  return data;
+  return flow::TcpData{std::move(made)};
 }
 
 /// Writes until the sink notices; what it says.
-base::Error error_on_full_disk(flow::Sink& sink) {
+base::Error error_on_full_disk(flow::Subscriber& sink) {
   for (int i = 0; i < 1000; ++i) {
-    auto result = sink.write(sample_http());
-    if (result) result = sink.write(sample_data(4000));
+    auto result = sink.write(test::to_event(sample_http()));
+    if (result) result = sink.write(data_event(4000));
     if (result) result = sink.flush();
     if (!result) return result.error();
   }
@@ -162,7 +163,7 @@ TEST_CASE("sinks: each says when the disk is full") {
       error = sink.error();
     } else {
       const auto sink = maker == "text" ? make_text_sink(std::move(full), maker, {})
-                                        : make_jsonl_sink(std::move(full), maker, false);
+                                        : make_jsonl_sink(std::move(full), maker, {});
       CHECK(sink->name() == maker);
       error = error_on_full_disk(*sink);
     }
@@ -184,11 +185,12 @@ TEST_CASE("sinks: a disk that fills up later is noticed") {
       errors.push_back(error_on_full_disk(**pcap));
     std::filesystem::remove(fmt::format("{}/pcap", directory));
     if (auto pcap = make_pcap_sink(open("large"), "pcap")) {
-      if (auto written = (*pcap)->write(sample_data(1U << 20U)); !written)
+      if (auto written = (*pcap)->write(data_event(1U << 20U)); !written)
         errors.push_back(written.error());
     }
     std::filesystem::remove(fmt::format("{}/large", directory));
-    errors.push_back(error_on_full_disk(*make_jsonl_sink(open("jsonl"), "jsonl", true)));
+    errors.push_back(
+        error_on_full_disk(*make_jsonl_sink(open("jsonl"), "jsonl", {.bodies = true})));
   });
   std::filesystem::remove(directory);
   if (!ran) {
@@ -206,18 +208,18 @@ TEST_CASE("sinks: on a bus, a reader that went away is reported once by the sink
   pipe.read.reset();
   std::vector<std::string> reports;
   {
-    std::vector<std::unique_ptr<flow::Sink>> sinks;
+    std::vector<std::unique_ptr<flow::Subscriber>> sinks;
     sinks.push_back(make_text_sink(std::move(pipe.write), "standard output", {}));
     flow::Bus bus(
         std::move(sinks),
-        [](void* context, const flow::Sink& sink, const base::Error& error) {
+        [](void* context, const flow::Subscriber& sink, const base::Error& error) {
           static_cast<std::vector<std::string>*>(context)->push_back(sink.name() + ": " +
                                                                      error.text);
         },
         &reports);
     bus.start();
     for (int i = 0; i < 10; ++i) {
-      bus.publish(std::make_unique<flow::Flow>(sample_http()));
+      bus.publish(test::to_event(sample_http()));
       std::this_thread::sleep_for(std::chrono::milliseconds{3});
     }
   }

@@ -178,7 +178,9 @@ class Capture {
   Capture& operator=(const Capture&) = delete;
   ~Capture() { std::filesystem::remove(path_); }
 
-  void write(const flow::Data& data) { REQUIRE(sink_->write(data)); }
+  void write(const flow::Data& data) {
+    REQUIRE(sink_->write(flow::TcpData{std::make_shared<const flow::Data>(data)}));
+  }
   std::vector<Packet> packets() {
     REQUIRE(sink_->flush());
     return read_back(path_);
@@ -191,7 +193,7 @@ class Capture {
 
  private:
   char path_[32] = "/tmp/osproxy-pcap-XXXXXX";
-  std::unique_ptr<flow::Sink> sink_;
+  std::unique_ptr<flow::Subscriber> sink_;
 };
 
 flow::Data event(Direction direction, std::uint64_t offset, std::string bytes,

@@ -31,50 +31,57 @@ class TemporaryFile {
 bool is_valid(const char* path, bool quiet = false) {
   const std::string source = OSPROXY_SOURCE_DIR;
   const std::string command = fmt::format(
-      "/usr/bin/python3 {0}/tests/mitm/sink_schema_check.py {0}/conf/flow.schema.json {1}{2}",
+      "/usr/bin/python3 {0}/tests/mitm/format_schema_check.py {0}/conf/flow.schema.json {1}{2}",
       source, path, quiet ? " 2>/dev/null" : "");
   return std::system(command.c_str()) == 0;
 }
 
-void write_lines(const std::vector<flow::Flow>& flows, bool bodies, TemporaryFile& file) {
-  const auto sink = make_jsonl_sink(file.take(), "test", bodies);
-  for (const flow::Flow& flow : flows) REQUIRE(sink->write(flow));
+void write_lines(const std::vector<test::FlatFlow>& flows, bool bodies, TemporaryFile& file) {
+  const auto sink = make_jsonl_sink(file.take(), "test", {.bodies = bodies});
+  for (const test::FlatFlow& flow : flows) REQUIRE(sink->write(test::to_event(flow)));
   REQUIRE(sink->flush());
 }
 
-constexpr std::pair<flow::Type, Kind> kMessages[] = {
-    {flow::Type::websocket, Kind::text},  {flow::Type::websocket, Kind::binary},
-    {flow::Type::websocket, Kind::ping},  {flow::Type::websocket, Kind::pong},
-    {flow::Type::websocket, Kind::close}, {flow::Type::sse, Kind::event},
-    {flow::Type::grpc, Kind::call},       {flow::Type::grpc, Kind::trailers},
+constexpr std::pair<test::FlatFlow::Type, Kind> kMessages[] = {
+    {test::FlatFlow::Type::websocket, Kind::text},  {test::FlatFlow::Type::websocket, Kind::binary},
+    {test::FlatFlow::Type::websocket, Kind::ping},  {test::FlatFlow::Type::websocket, Kind::pong},
+    {test::FlatFlow::Type::websocket, Kind::close}, {test::FlatFlow::Type::sse, Kind::event},
+    {test::FlatFlow::Type::grpc, Kind::call},       {test::FlatFlow::Type::grpc, Kind::trailers},
 };
 
 /// Every type, started and ended, with as much and as little as can be known.
-std::vector<flow::Flow> examples() {
-  std::vector<flow::Flow> all;
-  for (const auto type : {flow::Type::http, flow::Type::tcp, flow::Type::tls_error,
-                          flow::Type::pass, flow::Type::block}) {
-    flow::Flow full = type == flow::Type::http ? sample_http() : sample_connection(type);
+std::vector<test::FlatFlow> examples() {
+  std::vector<test::FlatFlow> all;
+  for (const auto type :
+       {test::FlatFlow::Type::http, test::FlatFlow::Type::tcp, test::FlatFlow::Type::tls_error,
+        test::FlatFlow::Type::pass, test::FlatFlow::Type::block}) {
+    test::FlatFlow full =
+        type == test::FlatFlow::Type::http ? sample_http() : sample_connection(type);
     full.error = "why";
     full.starttls = "postgresql";
     full.refused = "\r\n";
+    full.status_text = "OK";
+    full.interim.push_back({103, full.request_headers, std::chrono::microseconds{1500}});
+    full.times = {std::chrono::microseconds{1}, std::chrono::microseconds{2},
+                  std::chrono::microseconds{3}};
+    full.request_ended = full.response_began = full.response_ended = full.duration;
     all.push_back(full);
-    full.event = flow::Event::start;
+    full.event = test::FlatFlow::Event::start;
     all.push_back(full);
-    flow::Flow least;
+    test::FlatFlow least;
     least.type = type;
     all.push_back(least);
-    least.event = flow::Event::start;
+    least.event = test::FlatFlow::Event::start;
     least.server = base::parse_endpoint("[fe80::1]:443").value();
     all.push_back(least);
   }
   for (const auto& [type, kind] : kMessages) {
-    flow::Flow full = sample_message(type, kind, "what is said");
+    test::FlatFlow full = sample_message(type, kind, "what is said");
     full.message->what.code = 1000;
     full.message->what.reason = full.message->what.name = full.message->what.id = "why";
     all.push_back(full);
-    flow::Flow least;
-    least.event = flow::Event::message;
+    test::FlatFlow least;
+    least.event = test::FlatFlow::Event::message;
     least.type = type;
     least.message.emplace().what.kind = kind;
     all.push_back(least);
@@ -82,8 +89,8 @@ std::vector<flow::Flow> examples() {
   return all;
 }
 
-std::vector<flow::Flow> with_hostile_strings(const std::string& text) {
-  flow::Flow flow = sample_http();
+std::vector<test::FlatFlow> with_hostile_strings(const std::string& text) {
+  test::FlatFlow flow = sample_http();
   auto process = std::make_shared<procmap::ProcessFacts>(*flow.process);
   process->name = process->exe = process->user = text;
   process->argv = {text, "", text};
@@ -95,9 +102,9 @@ std::vector<flow::Flow> with_hostile_strings(const std::string& text) {
   flow.request_headers.add(text, text);
   flow.response_headers.add(text, "");
   flow.request_body = flow.response_body = text;
-  flow::Flow event = sample_message(flow::Type::sse, Kind::event, text);
+  test::FlatFlow event = sample_message(test::FlatFlow::Type::sse, Kind::event, text);
   event.message->what.name = event.message->what.id = event.url = text;
-  flow::Flow close = sample_message(flow::Type::websocket, Kind::close, "");
+  test::FlatFlow close = sample_message(test::FlatFlow::Type::websocket, Kind::close, "");
   close.message->what.reason = text;
   return {flow, event, close};
 }
@@ -113,13 +120,13 @@ TEST_CASE("schema: every type of flow is valid, with bodies and without") {
 }
 
 TEST_CASE("schema: hostile bytes in every string leave one valid object a line") {
-  std::vector<flow::Flow> flows;
+  std::vector<test::FlatFlow> flows;
   for (int byte = 0; byte < 256; ++byte)
-    for (flow::Flow& flow : with_hostile_strings({static_cast<char>(byte), 'x'}))
+    for (test::FlatFlow& flow : with_hostile_strings({static_cast<char>(byte), 'x'}))
       flows.push_back(std::move(flow));
   for (const char* text :
        {"\n", "\r\n{}", "\"", "\\\"", "\xc2\x85", "\xe2\x80\xa8\xe2\x80\xa9", "\xed\xbf\xbf"})
-    for (flow::Flow& flow : with_hostile_strings(text)) flows.push_back(std::move(flow));
+    for (test::FlatFlow& flow : with_hostile_strings(text)) flows.push_back(std::move(flow));
   TemporaryFile file;
   write_lines(flows, true, file);
   CHECK(is_valid(file.path()));
@@ -139,7 +146,7 @@ TEST_CASE("schema: what is not a flow is refused") {
     return json.dump() + "\n";
   };
   std::string message;
-  render_json(sample_message(flow::Type::websocket, Kind::text, "hi"), true, message);
+  render_json(sample_message(test::FlatFlow::Type::websocket, Kind::text, "hi"), true, message);
   auto told = [&](const char* key, const nlohmann::json& value) {
     auto json = nlohmann::json::parse(message);
     json[key] = value;

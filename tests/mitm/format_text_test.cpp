@@ -29,103 +29,107 @@ std::string first_line(const std::string& text) {
 TEST_CASE("text: one line per flow at detail 1") {
   const struct {
     const char* what;
-    void (*change)(flow::Flow&);
-    flow::Type type;
+    void (*change)(test::FlatFlow&);
+    test::FlatFlow::Type type;
     const char* line;
   } cases[] = {
-      {"request and response", [](flow::Flow&) {}, flow::Type::http,
+      {"request and response", [](test::FlatFlow&) {}, test::FlatFlow::Type::http,
        "curl[1234] GET https://example.org/path → 200 OK 1.2k 34ms\n"},
-      {"unknown program", [](flow::Flow& f) { f.process = nullptr; }, flow::Type::http,
-       "? GET https://example.org/path → 200 OK 1.2k 34ms\n"},
+      {"unknown program", [](test::FlatFlow& f) { f.process = nullptr; },
+       test::FlatFlow::Type::http, "? GET https://example.org/path → 200 OK 1.2k 34ms\n"},
       {"gRPC that failed",
-       [](flow::Flow& f) {
+       [](test::FlatFlow& f) {
          f.response_trailers.add("grpc-status", "5");
          f.response_trailers.add("grpc-message", "no such thing");
        },
-       flow::Type::http,
+       test::FlatFlow::Type::http,
        "curl[1234] GET https://example.org/path → 200 OK NOT_FOUND: no such thing 1.2k 34ms\n"},
       {"gRPC that failed at once",
-       [](flow::Flow& f) { f.response_headers.add("grpc-status", "14"); }, flow::Type::http,
+       [](test::FlatFlow& f) { f.response_headers.add("grpc-status", "14"); },
+       test::FlatFlow::Type::http,
        "curl[1234] GET https://example.org/path → 200 OK UNAVAILABLE 1.2k 34ms\n"},
       {"gRPC begins",
-       [](flow::Flow& f) {
-         f.event = flow::Event::start;
+       [](test::FlatFlow& f) {
+         f.event = test::FlatFlow::Event::start;
          f.status = 0;
        },
-       flow::Type::http, "curl[1234] GET https://example.org/path, under way\n"},
+       test::FlatFlow::Type::http,
+       "curl[1234] GET https://example.org/path, waiting for the response\n"},
       {"an answer that is not HTTP",
-       [](flow::Flow& f) {
+       [](test::FlatFlow& f) {
          f.status = 0;
          f.error = "the server's answer is not HTTP";
        },
-       flow::Type::http,
+       test::FlatFlow::Type::http,
        "curl[1234] GET https://example.org/path → no status 34ms "
        "✗ the server's answer is not HTTP\n"},
-      {"status without a name", [](flow::Flow& f) { f.status = 799; }, flow::Type::http,
-       "curl[1234] GET https://example.org/path → 799 1.2k 34ms\n"},
-      {"bytes not counted", [](flow::Flow& f) { f.response_bytes.reset(); }, flow::Type::http,
-       "curl[1234] GET https://example.org/path → 200 OK 34ms\n"},
+      {"status without a name", [](test::FlatFlow& f) { f.status = 799; },
+       test::FlatFlow::Type::http, "curl[1234] GET https://example.org/path → 799 1.2k 34ms\n"},
+      {"bytes not counted", [](test::FlatFlow& f) { f.response_bytes.reset(); },
+       test::FlatFlow::Type::http, "curl[1234] GET https://example.org/path → 200 OK 34ms\n"},
       {"error page",
-       [](flow::Flow& f) {
+       [](test::FlatFlow& f) {
          f.status = 502;
          f.error = "certificate of example.org has expired";
        },
-       flow::Type::http,
+       test::FlatFlow::Type::http,
        "curl[1234] GET https://example.org/path → 502 Bad Gateway 1.2k 34ms ✗ certificate of "
        "example.org has expired\n"},
       {"no response",
-       [](flow::Flow& f) {
+       [](test::FlatFlow& f) {
          f.status = 0;
          f.response_bytes.reset();
          f.error = "client went away";
        },
-       flow::Type::http,
+       test::FlatFlow::Type::http,
        "curl[1234] GET https://example.org/path → no response 34ms ✗ client went away\n"},
       {"no request that could be read",
-       [](flow::Flow& f) {
+       [](test::FlatFlow& f) {
          f.method.clear();
          f.url.clear();
          f.status = 400;
        },
-       flow::Type::http,
+       test::FlatFlow::Type::http,
        "curl[1234] http example.org:443 (93.184.216.34) → 400 Bad Request 1.2k 34ms\n"},
-      {"event stream begins", [](flow::Flow& f) { f.event = flow::Event::start; }, flow::Type::http,
-       "curl[1234] GET https://example.org/path → 200 OK, under way\n"},
+      {"event stream begins", [](test::FlatFlow& f) { f.event = test::FlatFlow::Event::start; },
+       test::FlatFlow::Type::http, "curl[1234] GET https://example.org/path → 200 OK, under way\n"},
       {"raw connection",
-       [](flow::Flow& f) {
+       [](test::FlatFlow& f) {
          f.request_bytes = 1234;
          f.response_bytes = 3500;
        },
-       flow::Type::tcp, "curl[1234] tcp 93.184.216.34:443 1.2k up 3.4k down 34ms\n"},
+       test::FlatFlow::Type::tcp, "curl[1234] tcp 93.184.216.34:443 1.2k up 3.4k down 34ms\n"},
       {"raw connection in TLS",
-       [](flow::Flow& f) {
+       [](test::FlatFlow& f) {
          f.host = "example.org";
          f.tls = std::make_shared<const flow::TlsFacts>(flow::TlsFacts{"TLSv1.3", "c", ""});
        },
-       flow::Type::tcp, "curl[1234] tcp example.org:443 (93.184.216.34) TLSv1.3 34ms\n"},
+       test::FlatFlow::Type::tcp, "curl[1234] tcp example.org:443 (93.184.216.34) TLSv1.3 34ms\n"},
       {"plain at first",
-       [](flow::Flow& f) {
+       [](test::FlatFlow& f) {
          f.tls = std::make_shared<const flow::TlsFacts>(flow::TlsFacts{"TLSv1.3", "c", ""});
          f.starttls = "smtp";
        },
-       flow::Type::tcp, "curl[1234] tcp 93.184.216.34:443 smtp STARTTLS TLSv1.3 34ms\n"},
-      {"raw connection begins", [](flow::Flow& f) { f.event = flow::Event::start; },
-       flow::Type::tcp, ""},
+       test::FlatFlow::Type::tcp, "curl[1234] tcp 93.184.216.34:443 smtp STARTTLS TLSv1.3 34ms\n"},
+      {"raw connection begins", [](test::FlatFlow& f) { f.event = test::FlatFlow::Event::start; },
+       test::FlatFlow::Type::tcp, ""},
       {"refused certificate",
-       [](flow::Flow& f) {
+       [](test::FlatFlow& f) {
          f.host = "example.org";
          f.error = "curl does not trust the CA";
        },
-       flow::Type::tls_error,
+       test::FlatFlow::Type::tls_error,
        "curl[1234] tls_error example.org:443 (93.184.216.34) 34ms ✗ curl does not trust the CA\n"},
-      {"passed", [](flow::Flow&) {}, flow::Type::pass, ""},
-      {"passed and failed", [](flow::Flow& f) { f.error = "reset"; }, flow::Type::pass, ""},
-      {"blocked", [](flow::Flow& f) { f.reason = "rules[1]"; }, flow::Type::block,
+      {"passed", [](test::FlatFlow&) {}, test::FlatFlow::Type::pass, ""},
+      {"passed and failed", [](test::FlatFlow& f) { f.error = "reset"; },
+       test::FlatFlow::Type::pass, ""},
+      {"blocked", [](test::FlatFlow& f) { f.reason = "rules[1]"; }, test::FlatFlow::Type::block,
        "curl[1234] block 93.184.216.34:443 34ms: rules[1]\n"},
   };
   for (const auto& c : cases) {
     CAPTURE(c.what);
-    flow::Flow flow = c.type == flow::Type::http ? sample_http() : sample_connection(c.type);
+    test::FlatFlow flow =
+        c.type == test::FlatFlow::Type::http ? sample_http() : sample_connection(c.type);
     c.change(flow);
     CHECK(render_text(flow, {.detail = 1}) == c.line);
     CHECK(render_text(flow, {.detail = 0}) == "");
@@ -133,20 +137,20 @@ TEST_CASE("text: one line per flow at detail 1") {
 }
 
 TEST_CASE("text: detail 2 adds passed connections and what they have begun") {
-  flow::Flow pass = sample_connection(flow::Type::pass);
+  test::FlatFlow pass = sample_connection(test::FlatFlow::Type::pass);
   pass.reason = "not selected by the filter curl";
   CHECK(render_text(pass, {.detail = 2}) ==
         "curl[1234] pass 93.184.216.34:443 34ms: not selected by the filter curl\n"
         "    /usr/bin/curl (user alice, parent 1000): curl -s https://example.org/path\n"
         "    10.0.0.1:41000 → 93.184.216.34:443, intercept (not selected by the filter curl)\n");
-  flow::Flow begun = sample_connection(flow::Type::tcp);
-  begun.event = flow::Event::start;
+  test::FlatFlow begun = sample_connection(test::FlatFlow::Type::tcp);
+  begun.event = test::FlatFlow::Event::start;
   CHECK(first_line(render_text(begun, {.detail = 2})) ==
         "curl[1234] tcp 93.184.216.34:443, under way\n");
 }
 
 TEST_CASE("text: detail 2 says what a server that asks for a client certificate was shown") {
-  flow::Flow flow = sample_http();
+  test::FlatFlow flow = sample_http();
   const std::pair<const char*, const char*> cases[] = {
       {"none",
        " for example.org; server: TLSv1.2 ECDHE-RSA-AES128-GCM-SHA256, client certificate asked "
@@ -162,7 +166,7 @@ TEST_CASE("text: detail 2 says what a server that asks for a client certificate 
 }
 
 TEST_CASE("text: detail 2 shows what was refused, line by line, made safe") {
-  flow::Flow flow = sample_http();
+  test::FlatFlow flow = sample_http();
   flow.refused = "HTTP/1.1 200 OK\r\nA: \x1b[2J\rB: c\r\n\r\n" + std::string(4000, 'x');
   const std::string text = render_text(flow, {.detail = 2});
   CHECK(text.find("    ! HTTP/1.1 200 OK\n    ! A: \\x1b[2J\\x0dB: c\n    ! \n    ! xxx") !=
@@ -172,7 +176,7 @@ TEST_CASE("text: detail 2 shows what was refused, line by line, made safe") {
 }
 
 TEST_CASE("text: detail 2 shows the server's certificates, of a failure as well") {
-  flow::Flow flow = sample_http();
+  test::FlatFlow flow = sample_http();
   auto tls = *flow.upstream_tls;
   using std::chrono::hours;
   const std::vector<std::string> many{"1.test", "2.test", "3.test", "4.test",
@@ -186,7 +190,7 @@ TEST_CASE("text: detail 2 shows the server's certificates, of a failure as well"
       "more), issued by CN = CA, valid 2026-11-23 09:26 UTC to 2026-11-25 09:26 UTC\n"
       "      sent with it: CN = CA, issued by itself, valid 2026-11-23 09:26 UTC to 2026-11-25 "
       "09:26 UTC\n";
-  for (const auto type : {flow::Type::http, flow::Type::tls_error}) {
+  for (const auto type : {test::FlatFlow::Type::http, test::FlatFlow::Type::tls_error}) {
     flow.type = type;
     CHECK(render_text(flow, {.detail = 2}).find(text) != std::string::npos);
     CHECK(render_text(flow, {.detail = 1}).find("certificate") == std::string::npos);
@@ -201,7 +205,7 @@ TEST_CASE("text: detail 2 shows the headers of both sides, detail 3 the bodies")
       "server: TLSv1.2 ECDHE-RSA-AES128-GCM-SHA256, HTTP/1.1, intercept (filter curl)\n"
       "    > Host: example.org\n"
       "    < Content-Type: text/plain\n";
-  flow::Flow flow = sample_http();
+  test::FlatFlow flow = sample_http();
   CHECK(render_text(flow, {.detail = 2}) == head);
   CHECK(render_text(flow, {.detail = 3}) ==
         head + "\n    hello\n    ... 6b of 1.2k, the limit of --bodies\n");
@@ -211,7 +215,7 @@ TEST_CASE("text: detail 2 shows the headers of both sides, detail 3 the bodies")
 }
 
 TEST_CASE("text: detail 3 shortens bodies, detail 4 does not") {
-  flow::Flow flow = sample_http();
+  test::FlatFlow flow = sample_http();
   flow.response_body.assign(2000, 'x');
   flow.response_bytes = 2000;
   const std::string short_text = render_text(flow, {.detail = 3});
@@ -220,7 +224,7 @@ TEST_CASE("text: detail 3 shortens bodies, detail 4 does not") {
 }
 
 TEST_CASE("text: a line of detail 1 fits 120 columns, of detail 2 shows the whole URL") {
-  flow::Flow flow = sample_http();
+  test::FlatFlow flow = sample_http();
   flow.url = "https://example.org/" + std::string(300, 'a');
   const std::string line = render_text(flow, {.detail = 1});
   CHECK(columns(line) == 120 + 1);
@@ -245,7 +249,7 @@ TEST_CASE("text: colours only when asked for, by class of status") {
                {301, "\x1b[36m301 Moved Permanently\x1b[0m"},
                {404, "\x1b[33m404 Not Found\x1b[0m"},
                {500, "\x1b[31m500 Internal Server Error\x1b[0m"}};
-  flow::Flow flow = sample_http();
+  test::FlatFlow flow = sample_http();
   for (const auto& c : cases) {
     flow.status = c.status;
     CHECK(render_text(flow, {.detail = 1, .colour = true}).find(c.coloured) != std::string::npos);
@@ -257,7 +261,7 @@ TEST_CASE("text: colours only when asked for, by class of status") {
 
 TEST_CASE("text: no foreign byte reaches the terminal raw") {
   const std::string evil = "\x1b[2J\r\n\x07\xc2\x9b\x7f\xff\xfe";
-  flow::Flow flow = sample_http();
+  test::FlatFlow flow = sample_http();
   auto process = std::make_shared<procmap::ProcessFacts>(*flow.process);
   process->name = process->exe = process->user = evil;
   process->argv = {evil, evil};
@@ -272,8 +276,9 @@ TEST_CASE("text: no foreign byte reaches the terminal raw") {
   flow.request_bytes.reset();
   flow.response_bytes.reset();
 
-  for (const auto type : {flow::Type::http, flow::Type::tcp, flow::Type::tls_error,
-                          flow::Type::pass, flow::Type::block}) {
+  for (const auto type :
+       {test::FlatFlow::Type::http, test::FlatFlow::Type::tcp, test::FlatFlow::Type::tls_error,
+        test::FlatFlow::Type::pass, test::FlatFlow::Type::block}) {
     flow.type = type;
     std::size_t lines_of_detail_2 = 0;
     for (int detail = 1; detail <= 4; ++detail) {
@@ -286,8 +291,8 @@ TEST_CASE("text: no foreign byte reaches the terminal raw") {
       const auto lines = static_cast<std::size_t>(std::count(text.begin(), text.end(), '\n'));
       if (detail == 1 && !text.empty()) CHECK(lines == 1);
       if (detail == 2) lines_of_detail_2 = lines;
-      if (detail == 2) CHECK(lines == 3 + (type == flow::Type::http ? 4 : 0));
-      if (type != flow::Type::http && detail > 2) CHECK(lines == lines_of_detail_2);
+      if (detail == 2) CHECK(lines == 3 + (type == test::FlatFlow::Type::http ? 4 : 0));
+      if (type != test::FlatFlow::Type::http && detail > 2) CHECK(lines == lines_of_detail_2);
     }
   }
 }
@@ -390,7 +395,7 @@ TEST_CASE(
 TEST_CASE(
     "text: messages are a line each, what they say at its end, more below it when asked for") {
   using Kind = http::Message::Kind;
-  flow::Flow flow = sample_message(flow::Type::websocket, Kind::text, "hello\x1b");
+  test::FlatFlow flow = sample_message(test::FlatFlow::Type::websocket, Kind::text, "hello\x1b");
   CHECK(render_text(flow, {1}) ==
         "curl[1234] websocket https://example.org/chat ↓ text 6b hello\\x1b\n");
   CHECK(render_text(flow, {0}) == "");
@@ -400,7 +405,7 @@ TEST_CASE(
           std::string(32, ' ') + "hello.\n");
   flow.message->what.payload.clear();
   CHECK(render_text(flow, {1}) == "curl[1234] websocket https://example.org/chat ↓ text 6b\n");
-  flow = sample_message(flow::Type::websocket, Kind::text, std::string(200, 'x'));
+  flow = sample_message(test::FlatFlow::Type::websocket, Kind::text, std::string(200, 'x'));
   flow.message->from_server = false;
   flow.message->what.compressed = true;
   flow.message->what.wire_bytes = 10;
@@ -412,23 +417,23 @@ TEST_CASE(
   flow.message->what.payload.clear();
   CHECK(render_text(flow, {1}) ==
         "curl[1234] websocket https://example.org/chat ↑ text 10b (compressed)\n");
-  flow = sample_message(flow::Type::websocket, Kind::binary, "bytes");
+  flow = sample_message(test::FlatFlow::Type::websocket, Kind::binary, "bytes");
   CHECK(render_text(flow, {2}) == "curl[1234] websocket https://example.org/chat ↓ binary 5b\n");
-  CHECK(render_text(sample_message(flow::Type::websocket, Kind::ping, "p"), {1}) == "");
-  CHECK(render_text(sample_message(flow::Type::websocket, Kind::pong, "p"), {2}) ==
+  CHECK(render_text(sample_message(test::FlatFlow::Type::websocket, Kind::ping, "p"), {1}) == "");
+  CHECK(render_text(sample_message(test::FlatFlow::Type::websocket, Kind::pong, "p"), {2}) ==
         "curl[1234] websocket https://example.org/chat ↓ pong 1b\n");
-  flow = sample_message(flow::Type::websocket, Kind::close, "");
+  flow = sample_message(test::FlatFlow::Type::websocket, Kind::close, "");
   CHECK(render_text(flow, {1}) == "curl[1234] websocket https://example.org/chat ↓ close\n");
   flow.message->what.code = 1000;
   flow.message->what.reason = "bye\n";
   CHECK(render_text(flow, {3}) ==
         "curl[1234] websocket https://example.org/chat ↓ close 1000 bye\\x0a\n");
-  flow = sample_message(flow::Type::sse, Kind::event, "data");
+  flow = sample_message(test::FlatFlow::Type::sse, Kind::event, "data");
   flow.message->what.name = "add";
   flow.message->what.id = "7";
   CHECK(render_text(flow, {1}) ==
         "curl[1234] sse https://example.org/chat ↓ event add #7 4b data\n");
-  CHECK(render_text(sample_message(flow::Type::grpc, Kind::call, "\x08\x01"), {1}) ==
+  CHECK(render_text(sample_message(test::FlatFlow::Type::grpc, Kind::call, "\x08\x01"), {1}) ==
         "curl[1234] grpc https://example.org/chat ↓ call 2b\n");
 }
 

@@ -7,7 +7,6 @@
 #include "tests/mitm/intercept_rig.h"
 #include "tests/test.h"
 
-using mitm::flow::Type;
 using mitm::intercept::PinningCache;
 using mitm::intercept::PinningSettings;
 using mitm::tls::SslCtxPtr;
@@ -20,6 +19,7 @@ using rig::Peer;
 using rig::policy_for;
 using rig::Rig;
 using rig::shake;
+using Type = test::FlatFlow::Type;
 
 namespace {
 

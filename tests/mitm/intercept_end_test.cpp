@@ -17,7 +17,7 @@ TEST_CASE("end: an engine may go while a connection waits for its proxy") {
   ::getsockname(silent.get(), reinterpret_cast<sockaddr*>(&proxy), &size);
   divert::Policy policy;
   policy.upstream = fmt::format("socks5h://127.0.0.1:{}", ntohs(proxy.sin_port));
-  mitm::flow::Bus bus{{}, [](void*, const mitm::flow::Sink&, const base::Error&) {}, nullptr};
+  mitm::flow::Bus bus{{}, [](void*, const mitm::flow::Subscriber&, const base::Error&) {}, nullptr};
   bus.start();
   auto context = std::make_unique<io_context>(1);
   auto engine = mitm::intercept::Engine::make(

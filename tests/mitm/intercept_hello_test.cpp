@@ -9,7 +9,6 @@
 #include "tests/mitm/intercept_rig.h"
 #include "tests/test.h"
 
-using mitm::flow::Type;
 using mitm::tls::SslCtxPtr;
 using rig::kGet;
 using rig::kOk;
@@ -17,6 +16,7 @@ using rig::passes;
 using rig::Peer;
 using rig::Rig;
 using rig::shake;
+using Type = test::FlatFlow::Type;
 
 namespace {
 

@@ -10,13 +10,13 @@
 
 using namespace frames;
 using Settings = std::vector<std::pair<std::uint16_t, std::uint32_t>>;
-using mitm::flow::Flow;
-using mitm::flow::Type;
 using rig::End;
 using rig::passes;
 using rig::Peer;
 using rig::Rig;
 using rig::shake;
+using test::FlatFlow;
+using Type = test::FlatFlow::Type;
 
 namespace {
 

@@ -9,13 +9,13 @@
 #include "tests/mitm/intercept_rig.h"
 #include "tests/test.h"
 
-using mitm::flow::Type;
 using rig::End;
 using rig::kGet;
 using rig::kOk;
 using rig::passes;
 using rig::Peer;
 using rig::Rig;
+using Type = test::FlatFlow::Type;
 
 TEST_CASE("http: a server's answer to half a head is passed on, and is a flow") {
   const std::string_view late =

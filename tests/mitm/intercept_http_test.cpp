@@ -6,10 +6,10 @@
 #include "tests/mitm/intercept_rig.h"
 #include "tests/test.h"
 
-using mitm::flow::Type;
 using rig::End;
 using rig::passes;
 using rig::Rig;
+using Type = test::FlatFlow::Type;
 
 namespace {
 
@@ -460,4 +460,55 @@ TEST_CASE("http: nothing is published behind an end, a page of ours included") {
   }
   CHECK(ended);
   CHECK(said == page);
+}
+
+TEST_CASE("http: a request whose response does not come is shown while it waits") {
+  Rig rig{rig::trusting()};
+  auto [program, server] = rig.open();
+  passes(program, server, kGet);
+  const auto start = rig.started(1).at(0);
+  CHECK(start.type == Type::http);
+  CHECK(start.status == 0);
+  CHECK(start.target == "/a");
+  CHECK(rig.ended(0).empty());
+  passes(server, program, kOk);
+  const auto flow = rig.ended(1).at(0);
+  CHECK(flow.id == start.id);
+  CHECK(flow.status == 200);
+  CHECK(*flow.response_began >= std::chrono::seconds{2});
+}
+
+TEST_CASE("http: what a server says before its answer, and the words of its status, are known") {
+  Rig rig{rig::trusting()};
+  auto [program, server] = rig.open();
+  passes(program, server, kGet);
+  passes(server, program, "HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\n");
+  passes(server, program, "HTTP/1.1 100 Continue\r\n\r\n");
+  passes(server, program, "HTTP/1.1 200 All  right\r\nContent-Length: 2\r\n\r\nhi");
+  const auto flow = rig.ended(1).at(0);
+  CHECK(flow.status_text == "All  right");
+  REQUIRE(flow.interim.size() == 2);
+  CHECK(flow.interim[0].status == 103);
+  CHECK(flow.interim[0].fields.find("link") == "</a>");
+  CHECK(flow.interim[1].status == 100);
+  REQUIRE(flow.request_ended);
+  REQUIRE(flow.response_began);
+  REQUIRE(flow.response_ended);
+  CHECK(*flow.request_ended <= *flow.interim[0].at);
+  CHECK(*flow.interim[1].at <= *flow.response_began);
+  CHECK(*flow.response_began <= *flow.response_ended);
+  CHECK(*flow.response_ended <= *flow.duration);
+}
+
+TEST_CASE("http: the time of a request begins with its first byte") {
+  Rig rig{rig::trusting()};
+  auto [program, server] = rig.open();
+  passes(program, server, kGet);
+  passes(server, program, kOk);
+  program.say("GET /a HT");
+  std::this_thread::sleep_for(std::chrono::milliseconds{50});
+  program.say("TP/1.1\r\nHost: h.test\r\n\r\n");
+  server.hear(std::string("GET /a HTTP/1.1\r\nHost: h.test\r\n\r\n").size());
+  passes(server, program, kOk);
+  CHECK(*rig.ended(2).at(1).request_ended >= std::chrono::milliseconds{50});
 }

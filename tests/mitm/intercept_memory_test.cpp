@@ -288,7 +288,7 @@ TEST_CASE("memory: without any, what is known of HTTP/2 without its fields is st
   rig::passes(program, server,
               std::string(frames::kPreface) + frames::settings() + up.headers(1, request, false) +
                   frames::data(1, std::string("\0\0\0\0\x02hi", 7), true));
-  CHECK(rig.messages(1).at(0).type == mitm::flow::Type::grpc);
+  CHECK(rig.messages(1).at(0).type == test::FlatFlow::Type::grpc);
   rig::passes(
       server, program,
       frames::settings() +

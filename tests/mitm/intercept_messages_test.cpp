@@ -6,12 +6,12 @@
 #include "tests/test.h"
 
 using namespace websocket;
-using mitm::flow::Flow;
-using mitm::flow::Type;
 using mitm::http::Message;
 using rig::End;
 using rig::Peer;
 using rig::Rig;
+using test::FlatFlow;
+using Type = test::FlatFlow::Type;
 
 namespace {
 
@@ -35,7 +35,7 @@ void end(Peer& program, Peer& server) {
 }
 
 /// ">text 5 hello": all that a message says.
-std::string words(const Flow& flow) {
+std::string words(const test::FlatFlow& flow) {
   const Message& what = flow.message->what;
   return fmt::format("{}{} {} {}", flow.message->from_server ? "<" : ">", to_string(what.kind),
                      what.bytes ? std::to_string(*what.bytes) : "?", what.payload);

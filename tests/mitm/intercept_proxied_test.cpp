@@ -6,9 +6,9 @@
 #include "tests/mitm/intercept_rig.h"
 #include "tests/test.h"
 
-using mitm::flow::Type;
 using rig::passes;
 using rig::Rig;
+using Type = test::FlatFlow::Type;
 using namespace std::string_literals;
 
 namespace {

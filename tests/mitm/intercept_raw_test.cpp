@@ -6,11 +6,11 @@
 #include "tests/mitm/intercept_rig.h"
 #include "tests/test.h"
 
-using mitm::flow::Type;
 using rig::End;
 using rig::passes;
 using rig::Peer;
 using rig::Rig;
+using Type = test::FlatFlow::Type;
 
 TEST_CASE("raw: a server that speaks first is heard at once") {
   Rig rig{rig::trusting()};

@@ -9,7 +9,6 @@
 #include "tests/mitm/intercept_rig.h"
 #include "tests/test.h"
 
-using mitm::flow::Type;
 using mitm::intercept::PinningCache;
 using mitm::intercept::PinningSettings;
 using mitm::tls::SslCtxPtr;
@@ -17,6 +16,7 @@ using rig::kGet;
 using rig::kOk;
 using rig::Peer;
 using rig::Rig;
+using Type = test::FlatFlow::Type;
 
 namespace {
 

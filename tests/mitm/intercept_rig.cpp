@@ -14,6 +14,7 @@
 #include <sys/ioctl.h>
 #include <sys/socket.h>
 
+#include "mitm/format/sinks.h"
 #include "tests/test.h"
 
 namespace rig {
@@ -324,27 +325,29 @@ mitm::intercept::Settings with_pages() {
   return settings;
 }
 
-class Rig::Sink final : public mitm::flow::Sink {
+class Rig::Sink final : public mitm::flow::Subscriber {
  public:
   Sink(Log& log, bool want_data) : log_(log), want_data_(want_data) {}
-  base::Result<> write(const mitm::flow::Flow& flow) override {
+  base::Result<> write(const mitm::flow::Event& event) override {
     const std::lock_guard lock{log_.mutex};
-    using mitm::flow::Event;
-    auto& list = flow.event == Event::start ? log_.starts
-                 : flow.event == Event::end ? log_.ends
-                                            : log_.messages;
-    list.push_back(flow);
-    log_.changed.notify_all();
-    return {};
-  }
-  base::Result<> write(const mitm::flow::Data& data) override {
-    const std::lock_guard lock{log_.mutex};
-    log_.data.push_back(data);
+    if (const auto* data = std::get_if<mitm::flow::TcpData>(&event)) {
+      log_.data.push_back(*data->data);
+    } else if (const auto flow = test::flatten(event)) {
+      using Event = test::FlatFlow::Event;
+      auto& list = flow->event == Event::start ? log_.starts
+                   : flow->event == Event::end ? log_.ends
+                                               : log_.messages;
+      list.push_back(*flow);
+    }
     log_.changed.notify_all();
     return {};
   }
   base::Result<> flush() override { return {}; }
-  [[nodiscard]] bool wants_data() const override { return want_data_; }
+  [[nodiscard]] mitm::flow::EventSet wants() const override {
+    using mitm::flow::EventSet;
+    const auto data = want_data_ ? EventSet::of<mitm::flow::TcpData>() : EventSet();
+    return mitm::format::kShownEvents | data;
+  }
   [[nodiscard]] const std::string& name() const override { return name_; }
 
  private:
@@ -356,11 +359,11 @@ class Rig::Sink final : public mitm::flow::Sink {
 Rig::Rig(mitm::intercept::Settings settings, divert::Policy policy, bool want_data)
     : bus_(
           [&] {
-            std::vector<std::unique_ptr<mitm::flow::Sink>> sinks;
+            std::vector<std::unique_ptr<mitm::flow::Subscriber>> sinks;
             sinks.push_back(std::make_unique<Sink>(log_, want_data));
             return sinks;
           }(),
-          [](void*, const mitm::flow::Sink&, const base::Error&) {}, nullptr) {
+          [](void*, const mitm::flow::Subscriber&, const base::Error&) {}, nullptr) {
   std::signal(SIGPIPE, SIG_IGN);
   bus_.start();
   auto engine = mitm::intercept::Engine::make(
@@ -368,7 +371,18 @@ Rig::Rig(mitm::intercept::Settings settings, divert::Policy policy, bool want_da
       bus_);
   REQUIRE(engine);
   engine_ = std::move(*engine);
+  tick();
   thread_ = std::thread{[this] { context_.run(); }};
+}
+
+/// As the worker does it, but more often.
+void Rig::tick() {
+  ticks_.expires_after(std::chrono::milliseconds{100});
+  ticks_.async_wait([this](const boost::system::error_code& error) {
+    if (error) return;
+    engine_->tick();
+    tick();
+  });
 }
 
 Rig::~Rig() {
@@ -432,15 +446,15 @@ std::vector<T> Rig::wait_for(std::vector<T> Log::*list, std::size_t count) {
   return log_.*list;
 }
 
-std::vector<mitm::flow::Flow> Rig::ended(std::size_t count) {
+std::vector<test::FlatFlow> Rig::ended(std::size_t count) {
   return wait_for(&Log::ends, count);
 }
 
-std::vector<mitm::flow::Flow> Rig::started(std::size_t count) {
+std::vector<test::FlatFlow> Rig::started(std::size_t count) {
   return wait_for(&Log::starts, count);
 }
 
-std::vector<mitm::flow::Flow> Rig::messages(std::size_t count) {
+std::vector<test::FlatFlow> Rig::messages(std::size_t count) {
   return wait_for(&Log::messages, count);
 }
 

@@ -11,10 +11,13 @@
 #include <thread>
 #include <vector>
 
+#include <boost/asio/steady_timer.hpp>
+
 #include "base/fd.h"
 #include "mitm/flow/bus.h"
 #include "mitm/intercept/engine.h"
 #include "mitm/tls/openssl.h"
+#include "tests/mitm/flat_flow.h"
 
 namespace rig {
 
@@ -78,7 +81,7 @@ void passes(Peer& from, Peer& to, std::string_view text);
 void hang_up(Peer& program, Peer& server);
 
 /// `url` as flows have it, when its requests name no port: with that of the server.
-inline std::string with_port(std::string url, const mitm::flow::Flow& flow) {
+inline std::string with_port(std::string url, const test::FlatFlow& flow) {
   const auto path = url.find('/', url.find("://") + 3);
   return url.insert(path, ':' + std::to_string(flow.server.port()));
 }
@@ -129,9 +132,9 @@ class Rig {
   void take_little_at_once() { takes_little_ = true; }
 
   /// The end events so far, after waiting until there are at least `count`.
-  std::vector<mitm::flow::Flow> ended(std::size_t count);
-  std::vector<mitm::flow::Flow> started(std::size_t count);
-  std::vector<mitm::flow::Flow> messages(std::size_t count);
+  std::vector<test::FlatFlow> ended(std::size_t count);
+  std::vector<test::FlatFlow> started(std::size_t count);
+  std::vector<test::FlatFlow> messages(std::size_t count);
   std::vector<mitm::flow::Data> data(std::size_t count);
   /// Waits until no connection is left; false: one is stuck.
   bool idle();
@@ -149,10 +152,11 @@ class Rig {
  private:
   class Sink;
   void take_turn(std::chrono::nanoseconds last);
+  void tick();
   struct Log {
     std::mutex mutex;
     std::condition_variable changed;
-    std::vector<mitm::flow::Flow> starts, ends, messages;
+    std::vector<test::FlatFlow> starts, ends, messages;
     std::vector<mitm::flow::Data> data;
     int open = 0;
   };
@@ -164,6 +168,7 @@ class Rig {
   boost::asio::io_context context_{1};
   boost::asio::executor_work_guard<boost::asio::io_context::executor_type> work_{
       context_.get_executor()};
+  boost::asio::steady_timer ticks_{context_};
   std::unique_ptr<mitm::intercept::Engine> engine_;
   std::thread thread_;
   std::uint64_t ids_ = 0;

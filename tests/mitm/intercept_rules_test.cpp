@@ -4,7 +4,6 @@
 #include "tests/mitm/intercept_rig.h"
 #include "tests/test.h"
 
-using mitm::flow::Type;
 using mitm::tls::SslCtxPtr;
 using rig::alpn_of;
 using rig::by_host;
@@ -15,6 +14,7 @@ using rig::passes;
 using rig::policy_for;
 using rig::Rig;
 using rig::shake;
+using Type = test::FlatFlow::Type;
 
 TEST_CASE("rules: a host that passes reaches its server untouched, the first bytes included") {
   Rig rig{rig::trusting(), policy_for("h.test", divert::Action::pass)};

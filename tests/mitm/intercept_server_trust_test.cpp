@@ -12,7 +12,6 @@
 #include "tests/mitm/intercept_rig.h"
 #include "tests/test.h"
 
-using mitm::flow::Type;
 using mitm::tls::SslCtxPtr;
 using rig::alpn_of;
 using rig::End;
@@ -22,6 +21,7 @@ using rig::passes;
 using rig::Rig;
 using rig::shake;
 using rig::with_pages;
+using Type = test::FlatFlow::Type;
 
 TEST_CASE(
     "tls: whatever is wrong with the server's certificate, "

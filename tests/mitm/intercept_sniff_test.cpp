@@ -11,10 +11,10 @@
 #include "tests/protocol_samples.h"
 #include "tests/test.h"
 
-using mitm::flow::Type;
 using mitm::sniff::Protocol;
 using rig::Peer;
 using rig::Rig;
+using Type = test::FlatFlow::Type;
 using namespace std::string_literals;
 
 namespace {

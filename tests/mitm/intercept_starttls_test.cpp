@@ -6,12 +6,12 @@
 #include "tests/mitm/intercept_rig.h"
 #include "tests/test.h"
 
-using mitm::flow::Type;
 using mitm::tls::SslCtxPtr;
 using rig::End;
 using rig::passes;
 using rig::Peer;
 using rig::Rig;
+using Type = test::FlatFlow::Type;
 using namespace std::string_literals;
 
 namespace {

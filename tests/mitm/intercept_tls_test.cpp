@@ -10,7 +10,6 @@
 #include "tests/mitm/intercept_rig.h"
 #include "tests/test.h"
 
-using mitm::flow::Type;
 using mitm::tls::SslCtxPtr;
 using rig::alpn_of;
 using rig::End;
@@ -20,6 +19,7 @@ using rig::passes;
 using rig::Peer;
 using rig::Rig;
 using rig::shake;
+using Type = test::FlatFlow::Type;
 
 TEST_CASE("tls: HTTP inside TLS is seen, with the facts of the connection") {
   for (const int version : {TLS1_2_VERSION, TLS1_3_VERSION}) {

@@ -2,7 +2,8 @@
 #pragma once
 
 #include "base/network.h"
-#include "mitm/flow/flow.h"
+#include "mitm/format/sinks.h"
+#include "tests/mitm/flat_flow.h"
 
 namespace mitm::format {
 
@@ -23,8 +24,8 @@ inline std::shared_ptr<const procmap::ProcessFacts> sample_process() {
   return facts;
 }
 
-inline flow::Flow sample_connection(flow::Type type) {
-  flow::Flow flow;
+inline test::FlatFlow sample_connection(test::FlatFlow::Type type) {
+  test::FlatFlow flow;
   flow.type = type;
   flow.id = 7;
   flow.conn = 3;
@@ -38,8 +39,8 @@ inline flow::Flow sample_connection(flow::Type type) {
   return flow;
 }
 
-inline flow::Flow sample_http() {
-  flow::Flow flow = sample_connection(flow::Type::http);
+inline test::FlatFlow sample_http() {
+  test::FlatFlow flow = sample_connection(test::FlatFlow::Type::http);
   flow.host = flow.sni = "example.org";
   flow.tls = std::make_shared<const flow::TlsFacts>(
       flow::TlsFacts{"TLSv1.3", "TLS_AES_256_GCM_SHA384", "http/1.1"});
@@ -57,19 +58,28 @@ inline flow::Flow sample_http() {
   return flow;
 }
 
-inline flow::Flow sample_message(flow::Type type, http::Message::Kind kind, std::string payload) {
-  flow::Flow flow = sample_connection(type);
-  flow.event = flow::Event::message;
+inline test::FlatFlow sample_message(test::FlatFlow::Type type, http::Message::Kind kind,
+                                     std::string payload) {
+  test::FlatFlow flow = sample_connection(type);
+  flow.event = test::FlatFlow::Event::message;
   flow.duration.reset();
   flow.host = flow.sni = "example.org";
   flow.url = "https://example.org/chat";
-  flow::MessageFacts& facts = flow.message.emplace();
+  test::FlatMessage& facts = flow.message.emplace();
   facts.from_server = true;
   facts.what.kind = kind;
   facts.what.bytes = payload.size();
   facts.what.wire_bytes = payload.size() + 2;
   facts.what.payload = std::move(payload);
   return flow;
+}
+
+inline std::string render_text(const test::FlatFlow& flow, const TextStyle& style) {
+  return render_text(test::to_event(flow), style);
+}
+
+inline void render_json(const test::FlatFlow& flow, bool bodies, std::string& out) {
+  render_json(test::to_event(flow), bodies, out);
 }
 
 }  // namespace mitm::format

@@ -43,7 +43,6 @@ struct Settings {
   /// nobody to ask.
   std::function<void()> ask_for_intermediate;
   std::function<std::chrono::system_clock::time_point()> now = std::chrono::system_clock::now;
-  bool flow_starts = true;  ///< publish start events (of flows that last)
 };
 
 /// What all connections of one io_context share. `scratch` holds nothing from one resumption to the

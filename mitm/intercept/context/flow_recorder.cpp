@@ -1,4 +1,4 @@
-// The one place where an intercepted connection's facts become flow events.
+// The one place where an intercepted connection's facts become events.
 #include "mitm/intercept/context/flow_recorder.h"
 
 #include <algorithm>
@@ -17,12 +17,12 @@ constexpr std::size_t kMessageUrl = 2 << 10;
 
 /// What a server answers that wanted another client certificate than it got: nginx 400 (495 and 496
 /// in its log), Apache 403, others 401. Empty: nothing of the kind.
-std::string hint_on_client_certificate(const flow::Flow& flow) {
+std::string hint_on_client_certificate(const flow::HttpFlow& flow) {
   constexpr int kRefusals[] = {400, 401, 403, 495, 496};
-  const bool refused = flow.type == flow::Type::http &&
-                       std::ranges::find(kRefusals, flow.status) != std::end(kRefusals);
-  if (!refused || !flow.upstream_tls || flow.upstream_tls->client_certificate.empty()) return {};
-  const std::string& shown = flow.upstream_tls->client_certificate;
+  const auto& upstream = flow.connection->upstream_tls;
+  const bool refused = std::ranges::find(kRefusals, flow.response.status) != std::end(kRefusals);
+  if (!refused || !upstream || upstream->client_certificate.empty()) return {};
+  const std::string& shown = upstream->client_certificate;
   if (shown != "none")
     return fmt::format(
         "the server asked for a client certificate and was shown {}, which it may not accept",
@@ -32,12 +32,15 @@ std::string hint_on_client_certificate(const flow::Flow& flow) {
 }
 
 /// Whether a connection that says nothing of its host may be called after a name that was looked
-/// up. Name servers have addresses that are looked up as well, but whoever asks one does not mean
-/// that host.
-bool has_learned_name(flow::Type type, const base::Endpoint& server) {
-  using flow::Type;
-  const bool says_nothing = type == Type::tcp || type == Type::pass || type == Type::block;
-  return says_nothing && !dns::is_name_server(server.port());
+/// up. Name servers have addresses that are looked up as well, but a program that asks one does not
+/// mean that host.
+bool has_learned_name(FlowRecorder::TcpKind kind, const base::Endpoint& server) {
+  return kind != FlowRecorder::TcpKind::tls_error && !dns::is_name_server(server.port());
+}
+
+std::chrono::microseconds since(FlowRecorder::SteadyTime began) {
+  return std::chrono::duration_cast<std::chrono::microseconds>(std::chrono::steady_clock::now() -
+                                                               began);
 }
 
 }  // namespace
@@ -47,8 +50,37 @@ std::uint64_t next_flow_id() {
   return last.fetch_add(1, std::memory_order_relaxed) + 1;
 }
 
-FlowRecorder::FlowRecorder(const Context& shared, divert::Connection connection)
-    : context_(shared), connection_(std::move(connection)), port_(connection_.server.port()) {}
+FlowRecorder::FlowRecorder(const Context& context, divert::Connection connection)
+    : context_(context),
+      connection_(std::move(connection)),
+      record_(std::make_shared<flow::ConnectionRecord>()),
+      port_(connection_.server.port()) {
+  record_->id = connection_.id;
+  record_->opened = connection_.opened;
+  record_->process = connection_.process;
+  record_->client = connection_.client;
+  record_->server = connection_.server;
+  record_->decision = divert::to_string(connection_.verdict.action);
+  record_->reason = connection_.verdict.reason;
+}
+
+/// The record, to be changed: events that have been published keep theirs.
+flow::ConnectionRecord& FlowRecorder::edit() {
+  if (std::exchange(record_is_shared_, false))
+    record_ = std::make_shared<flow::ConnectionRecord>(*record_);
+  return *record_;
+}
+
+std::shared_ptr<const flow::ConnectionRecord> FlowRecorder::record() const {
+  record_is_shared_ = true;
+  return record_;
+}
+
+std::chrono::microseconds FlowRecorder::age() const {
+  const auto age = std::chrono::system_clock::now() - connection_.opened;
+  return std::max(std::chrono::duration_cast<std::chrono::microseconds>(age),
+                  std::chrono::microseconds{0});
+}
 
 Who FlowRecorder::who() const {
   return connection_.process ? Who{connection_.process->uid, connection_.process->exe} : Who{};
@@ -56,105 +88,162 @@ Who FlowRecorder::who() const {
 
 void FlowRecorder::settle(divert::Verdict verdict, std::string host) {
   connection_.verdict = std::move(verdict);
-  host_ = std::move(host);
+  flow::ConnectionRecord& record = edit();
+  record.host = std::move(host);
+  record.decision = divert::to_string(connection_.verdict.action);
+  record.reason = connection_.verdict.reason;
+}
+
+void FlowRecorder::set_tls(flow::TlsFacts tls) {
+  flow::ConnectionRecord& record = edit();
+  record.tls = std::make_shared<const flow::TlsFacts>(std::move(tls));
+  record.times.tls_done = age();
+}
+
+void FlowRecorder::set_upstream_tls(std::shared_ptr<const flow::TlsFacts> tls) {
+  flow::ConnectionRecord& record = edit();
+  record.upstream_tls = std::move(tls);
+  record.times.upstream_tls_done = age();
 }
 
 std::string FlowRecorder::server_name() const {
-  return host_.empty() ? connection_.server.address().to_string() : host_;
+  return host().empty() ? connection_.server.address().to_string() : host();
 }
 
-std::unique_ptr<flow::Flow> FlowRecorder::begin(flow::Type type) {
-  auto flow = std::move(waiting_);
-  if (!flow) {
-    flow = std::make_unique<flow::Flow>();
-    flow->id = next_flow_id();
-    flow->time = std::chrono::system_clock::now();
-  } else if (type != flow::Type::tcp && offsets_[0] + offsets_[1] > 0) {
-    data_end(
-        flow::Direction::request);  // nobody will say so: what comes is not seen, or nothing comes
-    data_end(flow::Direction::response);
+void FlowRecorder::publish_opened() const {
+  if (context_.bus.wants<flow::ConnectionOpened>())
+    context_.bus.publish(flow::ConnectionOpened{record()});
+}
+
+void FlowRecorder::publish_closed() const {
+  if (context_.bus.wants<flow::ConnectionEnd>())
+    context_.bus.publish(flow::ConnectionEnd{record()});
+}
+
+void FlowRecorder::begin(flow::FlowFacts& flow) const {
+  flow.id = next_flow_id();
+  flow.began = std::chrono::system_clock::now();
+  flow.connection = record();
+}
+
+/// The flow goes on under another kind.
+void FlowRecorder::take_over(const flow::TcpFlow& waiting, flow::FlowFacts& flow) const {
+  flow.id = waiting.id;
+  flow.began = waiting.began;
+  flow.duration = waiting.duration;
+  flow.error = waiting.error;
+  flow.connection = record();
+}
+
+/// Nothing more is seen of what has been recorded so far, or nothing comes.
+void FlowRecorder::end_data_of_waiting() {
+  if (offsets_[0] + offsets_[1] == 0) return;
+  data_end(flow::Direction::request);
+  data_end(flow::Direction::response);
+}
+
+std::shared_ptr<flow::HttpFlow> FlowRecorder::begin_http() {
+  auto flow = std::make_shared<flow::HttpFlow>();
+  if (const auto waiting = std::exchange(waiting_, nullptr)) {
+    end_data_of_waiting();
+    take_over(*waiting, *flow);
+  } else {
+    begin(*flow);
   }
-  flow->type = type;
-  describe(*flow);
+  flow->host = host();
   // Said at once, not at the end: connections beside this one are judged by it.
-  if (type == flow::Type::http && has_tls() && !std::exchange(trusted_, true))
-    context_.settings.learned->accepted(who(), server_name(), flow->time);
+  if (has_tls() && !std::exchange(trusted_, true))
+    context_.settings.learned->accepted(who(), server_name(), flow->began);
   return flow;
 }
 
-void FlowRecorder::describe(flow::Flow& flow) const {
-  flow.conn = connection_.id;
-  flow.process = connection_.process;
-  flow.client = connection_.client;
-  flow.server = connection_.server;
-  flow.host = host_;
-  if (host_.empty() && has_learned_name(flow.type, connection_.server))
-    flow.host = context_.settings.names->find(connection_.server.address());
-  flow.sni = sni_;
-  flow.tls = tls_;
-  flow.upstream_tls = upstream_tls_;
-  flow.decision = divert::to_string(connection_.verdict.action);
-  flow.reason = connection_.verdict.reason;
+std::shared_ptr<flow::TcpFlow> FlowRecorder::begin_tcp(TcpKind kind) {
+  auto flow = std::exchange(waiting_, nullptr);
+  if (flow) {
+    if (kind != TcpKind::tcp) end_data_of_waiting();
+    flow->connection = record();
+  } else {
+    flow = std::make_shared<flow::TcpFlow>();
+    begin(*flow);
+  }
+  flow->kind = kind;
+  flow->host = host();
+  if (flow->host.empty() && has_learned_name(kind, connection_.server))
+    flow->host = context_.settings.names->find(connection_.server.address());
+  return flow;
 }
 
-void FlowRecorder::go_on_later(std::unique_ptr<flow::Flow> flow,
-                               std::chrono::steady_clock::time_point began) {
-  flow->duration = std::chrono::duration_cast<std::chrono::microseconds>(
-      std::chrono::steady_clock::now() - began);
+std::shared_ptr<flow::DnsFlow> FlowRecorder::begin_dns() const {
+  auto flow = std::make_shared<flow::DnsFlow>();
+  begin(*flow);
+  return flow;
+}
+
+void FlowRecorder::go_on_later(std::shared_ptr<flow::TcpFlow> flow, SteadyTime began) {
+  flow->duration = since(began);
   waiting_ = std::move(flow);
 }
 
-void FlowRecorder::publish_start(const flow::Flow& flow) const {
-  if (!context_.settings.flow_starts) return;
-  auto start = std::make_unique<flow::Flow>(flow);
-  start->event = flow::Event::start;
-  start->request_bytes.reset();
-  start->response_bytes.reset();
-  context_.bus.publish(std::unique_ptr<const flow::Flow>(std::move(start)));
+void FlowRecorder::show_slow_flows(SteadyTime now) {
+  for (OpenFlow& flow : open_) flow.show_if_slow(now);
 }
 
-void FlowRecorder::publish_message(const flow::Flow& flow, flow::Type type,
+void FlowRecorder::publish_begin(const flow::TcpFlow& flow) const {
+  if (context_.bus.wants<flow::TcpBegin>())
+    context_.bus.publish(flow::TcpBegin{std::make_shared<const flow::TcpFlow>(flow)});
+}
+
+void FlowRecorder::publish_message(const flow::HttpFlow& flow, flow::StreamMessage::Kind kind,
                                    flow::Direction direction, http::Message message) const {
-  auto told = std::make_unique<flow::Flow>();
-  told->event = flow::Event::message;
-  told->type = type;
-  told->id = flow.id;
+  if (!context_.bus.wants<flow::Message>()) return;
+  auto told = std::make_shared<flow::StreamMessage>();
+  told->kind = kind;
+  told->flow = flow.id;
+  told->connection = flow.connection;
   told->time = std::chrono::system_clock::now();
-  describe(*told);
   told->host.assign(flow.host, 0, kMessageUrl);
   told->url.assign(flow.url, 0, kMessageUrl);
-  told->message.emplace(
-      flow::MessageFacts{direction == flow::Direction::response, std::move(message)});
-  context_.bus.publish(std::unique_ptr<const flow::Flow>(std::move(told)));
+  told->direction = direction;
+  told->what = std::move(message);
+  context_.bus.publish(flow::Message{std::move(told)});
 }
 
-void FlowRecorder::publish_end(std::unique_ptr<flow::Flow> flow,
-                               std::chrono::steady_clock::time_point began) const {
-  flow->event = flow::Event::end;
-  if (!end_reason_.empty()) flow->error = end_reason_;
+void FlowRecorder::finish(flow::FlowFacts& flow, SteadyTime began) const {
+  if (!end_reason_.empty()) flow.error = end_reason_;
+  flow.duration = flow.duration.value_or(std::chrono::microseconds{0}) + since(began);
+}
+
+void FlowRecorder::publish_end(std::shared_ptr<flow::HttpFlow> flow, SteadyTime began) const {
+  finish(*flow, began);
   if (flow->error.empty()) flow->error = hint_on_client_certificate(*flow);
-  const auto before = flow->duration.value_or(std::chrono::microseconds{0});
-  const auto since = std::chrono::steady_clock::now() - began;
-  flow->duration = before + std::chrono::duration_cast<std::chrono::microseconds>(since);
-  context_.bus.publish(std::unique_ptr<const flow::Flow>(std::move(flow)));
+  context_.bus.publish(flow::HttpEnd{std::move(flow)});
+}
+
+void FlowRecorder::publish_end(std::shared_ptr<flow::TcpFlow> flow, SteadyTime began) const {
+  finish(*flow, began);
+  context_.bus.publish(flow::TcpEnd{std::move(flow)});
+}
+
+void FlowRecorder::publish_end(std::shared_ptr<flow::DnsFlow> flow) const {
+  context_.bus.publish(flow::DnsEnd{std::move(flow)});
 }
 
 void FlowRecorder::data(flow::Direction direction, std::string_view bytes) {
   // What comes behind an end is not delivered.
   const bool ended = ended_[static_cast<int>(direction)];
-  if (!bytes.empty() && !quiet_ && !ended && context_.bus.wants_data())
+  if (!bytes.empty() && !quiet_ && !ended && context_.bus.wants<flow::TcpData>())
     publish_data(direction, bytes);
 }
 
 void FlowRecorder::data_end(flow::Direction direction) {
   if (quiet_) return;
   bool& ended = ended_[static_cast<int>(direction)];
-  if (std::exchange(ended, true) || !context_.bus.wants_data()) return;
+  if (std::exchange(ended, true) || !context_.bus.wants<flow::TcpData>()) return;
   publish_data(direction, {});
 }
 
 void FlowRecorder::publish_data(flow::Direction direction, std::string_view bytes) {
-  auto data = std::make_unique<flow::Data>();
+  auto data = std::make_shared<flow::Data>();
   data->conn = connection_.id;
   data->client = connection_.client;
   data->server = connection_.server;
@@ -164,7 +253,7 @@ void FlowRecorder::publish_data(flow::Direction direction, std::string_view byte
   data->bytes = bytes;
   data->offset = std::exchange(offsets_[static_cast<int>(direction)],
                                offsets_[static_cast<int>(direction)] + bytes.size());
-  context_.bus.publish(std::unique_ptr<const flow::Data>(std::move(data)));
+  context_.bus.publish(flow::TcpData{std::move(data)});
 }
 
 }  // namespace mitm::intercept

@@ -1,4 +1,4 @@
-// What is known of one intercepted connection, and the flows and data that are reported of it.
+// What is known of one intercepted connection, and the events that are published of it.
 #pragma once
 
 #include <chrono>
@@ -8,15 +8,31 @@
 #include <string>
 #include <string_view>
 
+#include <boost/intrusive/list.hpp>
+
 #include "divert/worker/connection.h"
 #include "mitm/flow/bus.h"
 #include "mitm/intercept/context/context.h"
 
 namespace mitm::intercept {
 
+/// An http flow that has not ended. Unlinks itself from its FlowRecorder.
+class OpenFlow : public boost::intrusive::list_base_hook<
+                     boost::intrusive::link_mode<boost::intrusive::link_mode_type::auto_unlink>> {
+ public:
+  /// Publishes that it is under way, if it is slow and has not been shown.
+  virtual void show_if_slow(std::chrono::steady_clock::time_point now) = 0;
+
+ protected:
+  ~OpenFlow() = default;
+};
+
 class FlowRecorder {
  public:
-  FlowRecorder(const Context& shared, divert::Connection connection);
+  using SteadyTime = std::chrono::steady_clock::time_point;
+  using TcpKind = flow::TcpFlow::Kind;
+
+  FlowRecorder(const Context& context, divert::Connection connection);
 
   [[nodiscard]] const Context& context() const { return context_; }
   /// What may be read at once; see readable().
@@ -28,66 +44,78 @@ class FlowRecorder {
   [[nodiscard]] Who who() const;
   /// `verdict` with the host known.
   void settle(divert::Verdict verdict, std::string host);
-  void set_sni(std::string sni) { sni_ = std::move(sni); }
+  void set_sni(std::string sni) { edit().sni = std::move(sni); }
   /// What was agreed on with the program, with the server: of all flows from here on.
-  void set_tls(flow::TlsFacts tls) {
-    tls_ = std::make_shared<const flow::TlsFacts>(std::move(tls));
-  }
-  void set_upstream_tls(flow::TlsFacts tls) {
-    upstream_tls_ = std::make_shared<const flow::TlsFacts>(std::move(tls));
-  }
-  [[nodiscard]] const std::string& host() const { return host_; }
+  void set_tls(flow::TlsFacts tls);
+  void set_upstream_tls(std::shared_ptr<const flow::TlsFacts> tls);
+  /// The server, or the proxy in front of it, has been reached just now.
+  void set_connected() { edit().times.connected = age(); }
+  [[nodiscard]] const std::string& host() const { return record_->host; }
   /// Where the program means to be connected to: behind the explicit proxy whose tunnel it is in.
   [[nodiscard]] std::uint16_t port() const { return port_; }
   void set_port(std::uint16_t port) { port_ = port; }
   /// Bytes that the program has sent before all that is counted (PROXY protocol headers).
   [[nodiscard]] std::uint64_t bytes_before() const { return bytes_before_; }
   void set_bytes_before(std::uint64_t bytes) { bytes_before_ = bytes; }
-  [[nodiscard]] bool has_tls() const { return tls_ != nullptr; }
+  [[nodiscard]] bool has_tls() const { return record_->tls != nullptr; }
   /// The name that is shown and verified: `host`, else the destination's address.
   [[nodiscard]] std::string server_name() const;
 
-  /// A new flow that began now, with everything that is known of the connection; or the one that
-  /// waits.
-  [[nodiscard]] std::unique_ptr<flow::Flow> begin(flow::Type type);
-  /// The next begin() goes on with this flow, which began at `began`, under the type that it asks
-  /// for.
-  void go_on_later(std::unique_ptr<flow::Flow> flow, std::chrono::steady_clock::time_point began);
+  void publish_opened() const;
+  void publish_closed() const;
+
+  /// New flows that begin now, with everything that is known of the connection; or the one that
+  /// waits, under the kind that is asked for.
+  [[nodiscard]] std::shared_ptr<flow::HttpFlow> begin_http();
+  [[nodiscard]] std::shared_ptr<flow::TcpFlow> begin_tcp(TcpKind kind);
+  [[nodiscard]] std::shared_ptr<flow::DnsFlow> begin_dns() const;
+  /// The next begin_...() goes on with this flow, which began at `began`.
+  void go_on_later(std::shared_ptr<flow::TcpFlow> flow, SteadyTime began);
   /// Whether a flow waits: plain words have been passed on before what comes now.
   [[nodiscard]] bool has_waiting() const { return waiting_ != nullptr; }
-  /// Publishes a copy of `flow` as started, once more facts will follow with its end.
-  void publish_start(const flow::Flow& flow) const;
+
+  /// Shows `flow` from here on when it is slow.
+  void add(OpenFlow& flow) { open_.push_back(flow); }
+  void show_slow_flows(SteadyTime now);
+
+  /// Publishes a copy of `flow` as it is.
+  void publish_begin(const flow::TcpFlow& flow) const;
+  /// Publishes what one direction of `flow` has said, with 2 KiB of URL and host at most.
+  void publish_message(const flow::HttpFlow& flow, flow::StreamMessage::Kind kind,
+                       flow::Direction direction, http::Message message) const;
+  /// With the time since `began`, and that before go_on_later.
+  void publish_end(std::shared_ptr<flow::HttpFlow> flow, SteadyTime began) const;
+  void publish_end(std::shared_ptr<flow::TcpFlow> flow, SteadyTime began) const;
+  void publish_end(std::shared_ptr<flow::DnsFlow> flow) const;
   /// From here on the connection is ended by us: that is the error of the flows that were still
   /// open.
   void ends_because(std::string why) { end_reason_ = std::move(why); }
-  /// Publishes what one direction of `flow` has said, with 2 KiB of URL and host at most; `type` as
-  /// of Flow::message.
-  void publish_message(const flow::Flow& flow, flow::Type type, flow::Direction direction,
-                       http::Message message) const;
-  /// With the time since `began`, and that before go_on_later.
-  void publish_end(std::unique_ptr<flow::Flow> flow,
-                   std::chrono::steady_clock::time_point began) const;
 
-  /// Decrypted bytes for the sinks that want them; `end`: the direction is over.
+  /// Decrypted bytes for the subscribers that want them; `end`: the direction is over.
   void data(flow::Direction direction, std::string_view bytes);
   void data_end(flow::Direction direction);
-  /// Of a connection that passes, nobody gets data.
+  /// Suppresses data while the connection is only relayed.
   void keep_quiet(bool quiet) { quiet_ = quiet; }
 
  private:
-  void describe(flow::Flow& flow) const;
+  [[nodiscard]] flow::ConnectionRecord& edit();
+  [[nodiscard]] std::shared_ptr<const flow::ConnectionRecord> record() const;
+  [[nodiscard]] std::chrono::microseconds age() const;
+  void begin(flow::FlowFacts& flow) const;
+  void take_over(const flow::TcpFlow& waiting, flow::FlowFacts& flow) const;
+  void end_data_of_waiting();
+  void finish(flow::FlowFacts& flow, SteadyTime began) const;
   void publish_data(flow::Direction direction, std::string_view bytes);
 
   const Context& context_;
   divert::Connection connection_;
-  std::string host_;
+  std::shared_ptr<flow::ConnectionRecord> record_;
+  mutable bool record_is_shared_ = false;  ///< events refer to it: it must not change any more
   std::uint16_t port_;
   std::uint64_t bytes_before_ = 0;
-  std::string sni_;
   std::string end_reason_;
-  std::shared_ptr<const flow::TlsFacts> tls_;
-  std::shared_ptr<const flow::TlsFacts> upstream_tls_;
-  std::unique_ptr<flow::Flow> waiting_;
+  std::shared_ptr<flow::TcpFlow> waiting_;
+  boost::intrusive::list<OpenFlow, boost::intrusive::constant_time_size<false>> open_;
   std::uint64_t offsets_[2] = {0, 0};
   bool ended_[2] = {false, false};
   bool quiet_ = false;

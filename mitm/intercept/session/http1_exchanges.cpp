@@ -1,6 +1,5 @@
 // What the messages of an HTTP/1 connection are made into: exchanges, and their flows.
 #include "mitm/intercept/session/http1_session.h"
-#include "mitm/intercept/session/http_flow.h"
 
 namespace mitm::intercept {
 namespace {
@@ -10,9 +9,6 @@ using http::Http1Reader;
 using What = Http1Reader::What;
 using Status = IoResult::Status;
 
-constexpr auto kSlow = std::chrono::seconds{1};  ///< after which the start of a flow is shown
-constexpr std::size_t kRefused = 16 << 10;       ///< bytes that are kept of what is refused
-
 }  // namespace
 
 /// What a reader is shown at once: a head must be whole, a body may be events from end to end.
@@ -20,40 +16,24 @@ std::string_view Http1Session::next_step(const Lane& lane, std::string_view inpu
   const bool request = lane.direction == flow::Direction::request;
   if ((request ? requests_ : responses_).between_messages()) return input;
   if (exchanges_.empty()) return input.substr(0, Turn::kLargeStep);
-  const Exchange& exchange = request ? exchanges_.back() : exchanges_.front();
-  return input.substr(0, exchange.messages.step(lane.direction));
+  const auto& asked = request ? exchanges_.back() : exchanges_.front();
+  return input.substr(0, asked.exchange.step(lane.direction));
 }
 
 // Memory.
 
-void Http1Session::hold(Exchange& exchange, std::size_t more) {
-  exchange.held += more;
-  held_ += more;
-  account();
-}
-
-void Http1Session::release(Exchange& exchange) {
-  held_ -= std::exchange(exchange.held, 0);
-  account();
-}
-
 void Http1Session::account() {
-  share_.set(held_ + asking_.held.size() + answering_.held.size());
+  lanes_share_.set(asking_.held.size() + answering_.held.size());
 }
 
 void Http1Session::fail_all(const std::string& error) {
-  for (auto& exchange : exchanges_) {
-    if (!exchange.response_done && exchange.flow->error.empty()) exchange.flow->error = error;
-    publish(exchange);
+  for (auto& asked : exchanges_) {
+    Exchange& exchange = asked.exchange;
+    if (!exchange.is_open()) continue;  // it goes on elsewhere
+    if (exchange.response() != Exchange::Phase::ended) exchange.fail(error);
+    exchange.publish_end();
   }
   exchanges_.clear();
-}
-
-void Http1Session::publish(Exchange& exchange) {
-  release(exchange);
-  if (!exchange.flow) return;  // it goes on
-  exchange.messages.settle(*exchange.flow);
-  recorder_.publish_end(std::move(exchange.flow), exchange.began);
 }
 
 // Requests.
@@ -76,6 +56,7 @@ std::size_t Http1Session::consume_requests(std::string_view input) {
       asking_.reread = at < input.size();
       return at;
     }
+    if (at < input.size()) note_first_byte();
     const auto event = requests_.next(next_step(asking_, input.substr(at)));
     switch (event.what) {
       case What::need_more:
@@ -89,92 +70,87 @@ std::size_t Http1Session::consume_requests(std::string_view input) {
       case What::end:
         finish_request();
         break;
-      case What::body: {
-        Exchange& exchange = exchanges_.back();
-        flow::Flow& flow = *exchange.flow;
-        *flow.request_bytes += event.body.size();
-        exchange.messages.feed(recorder_, flow, flow::Direction::request, event.body);
-        hold(exchange, capture_body(event.body, recorder_.context(), flow.request_body,
-                                    flow.request_body_cut));
+      case What::body:
+        exchanges_.back().exchange.request_body(event.body);
         break;
-      }
     }
     at += event.size;
     if (must_yield(asking_, at < input.size())) return at;
   }
 }
 
+/// A head may take its time.
+void Http1Session::note_first_byte() {
+  if (requests_.between_messages() && head_began_ == Clock::time_point::min())
+    head_began_ = Clock::now();
+}
+
+Clock::time_point Http1Session::first_byte() const {
+  return head_began_ == Clock::time_point::min() ? Clock::now() : head_began_;
+}
+
 void Http1Session::begin_exchange(http::Head& head) {
-  Exchange& exchange = exchanges_.emplace_back();
-  exchange.began = Clock::now();
-  exchange.flow = recorder_.begin(flow::Type::http);
-  exchange.upgrade = head.upgrade;
-  if (head.method == "HEAD") exchange.answers = http::Answers::head;
-  if (head.method == "CONNECT") exchange.answers = http::Answers::connect;
-  describe_request(head, scheme_, recorder_, *exchange.flow);
-  hold(exchange, cost_of_request(*exchange.flow));
-  if (exchange.messages.request_began(*exchange.flow, recorder_.context().settings.body_limit))
-    show_start(exchange);
+  Http1Exchange& asked = exchanges_.emplace_back(recorder_, held_, first_byte());
+  head_began_ = Clock::time_point::min();
+  asked.upgrade = head.upgrade;
+  if (head.method == "HEAD") asked.answers = http::Answers::head;
+  if (head.method == "CONNECT") asked.answers = http::Answers::connect;
+  asked.exchange.request_head(head, scheme_);
 }
 
 void Http1Session::finish_request() {
-  Exchange& exchange = exchanges_.back();
-  exchange.request_done = true;
-  exchange.flow->request_trailers = std::move(requests_.trailers());
-  hold(exchange, exchange.flow->request_trailers.memory());
-  awaiting_switch_ =
-      (exchange.upgrade || exchange.answers == http::Answers::connect) && !exchange.response_begun;
+  Exchange& exchange = exchanges_.back().exchange;
+  exchange.request_trailers(requests_.trailers());
+  exchange.request_end();
   if (exchanges_.size() == 1) finish_front();
 }
 
-/// Of a request that nobody could read; what is answered to it is its response.
-Http1Session::Exchange& Http1Session::begin_unread(std::string error) {
-  Exchange& exchange = exchanges_.emplace_back();
-  exchange.began = Clock::now();
-  exchange.request_done = true;
-  exchange.flow = recorder_.begin(flow::Type::http);
+/// After a request that may end HTTP, which is always the last one, the program's bytes wait for
+/// its answer; those that it sends with the request go through.
+bool Http1Session::awaits_switch() const {
+  if (exchanges_.empty()) return false;
+  const auto& asked = exchanges_.back();
+  const bool may_switch = asked.upgrade || asked.answers == http::Answers::connect;
+  return may_switch && asked.exchange.request_ended_first();
+}
+
+/// A request that could not be read; what is answered to it is its response.
+void Http1Session::begin_unread(std::string error) {
+  Exchange& exchange = exchanges_.emplace_back(recorder_, held_, first_byte()).exchange;
   http::Head nothing;
-  describe_request(nothing, scheme_, recorder_, *exchange.flow);
-  exchange.flow->error = std::move(error);
-  return exchange;
+  exchange.request_head(nothing, scheme_);
+  exchange.request_end();
+  exchange.fail(std::move(error));
 }
 
 /// Nothing of a malformed request is forwarded; when it is a body that is malformed, no more of it.
 void Http1Session::refuse_request(const char* why, std::string_view bytes) {
-  const bool in_body = !exchanges_.empty() && !exchanges_.back().request_done;
+  const bool in_body = !exchanges_.empty() && !exchanges_.back().exchange.has_request();
   if (!in_body) {
-    Exchange& fresh = exchanges_.emplace_back();
-    fresh.began = Clock::now();
-    fresh.flow = recorder_.begin(flow::Type::http);
-    describe_request(requests_.head(), scheme_, recorder_, *fresh.flow);
+    Exchange& fresh = exchanges_.emplace_back(recorder_, held_, first_byte()).exchange;
+    fresh.request_head(requests_.head(), scheme_);
   }
-  Exchange& exchange = exchanges_.back();
-  exchange.flow->error = fmt::format("the program's request is malformed: {}", why);
-  keep_refused(exchange, bytes);
-  client_over_ = true;
-  if (exchange.response_begun) {
+  Http1Exchange& asked = exchanges_.back();
+  asked.exchange.replace_error(fmt::format("the program's request is malformed: {}", why));
+  asked.exchange.keep_refused(bytes);
+  asking_.said_all = true;
+  if (asked.exchange.response() != Exchange::Phase::awaited) {
     fail_all("the connection was ended because of a malformed request");
     client_.reset();
     server_.reset();
     stop();
     return;
   }
-  exchange.refusal = 400;
-  server_.cancel();  // whoever waits there for an answer looks at what is to be answered now
-}
-
-/// What a side has said, for those who want to know what is wrong with it.
-void Http1Session::keep_refused(Exchange& exchange, std::string_view bytes) {
-  exchange.flow->refused = bytes.substr(0, kRefused);
-  hold(exchange, exchange.flow->refused.capacity());
+  asked.refusal = 400;
+  server_.cancel();  // what waits there for an answer looks at what is to be answered now
 }
 
 /// Whether the server's answer ends with the connection, so that no other can follow: then whatever
 /// the program says is for the one who answers (docker attach, and others that take over the
 /// connection).
 bool Http1Session::answer_lasts() const {
-  return responses_.reads_until_close() && requests_.between_messages() && !early_ &&
-         !exchanges_.empty();
+  return responses_.reads_until_close() && requests_.between_messages() &&
+         answering_how_ != Answering::early && !exchanges_.empty();
 }
 
 /// What waited for the answer goes on, half a head too.
@@ -185,33 +161,31 @@ void Http1Session::let_program_speak() {
 
 void Http1Session::take_further(std::string_view bytes) {
   if (bytes.empty()) return;
-  Exchange& exchange = exchanges_.front();
-  flow::Flow& flow = *exchange.flow;
-  exchange.goes_on = true;
-  show_start(exchange);
-  *flow.request_bytes += bytes.size();
-  hold(exchange,
-       capture_body(bytes, recorder_.context(), flow.request_body, flow.request_body_cut));
+  Http1Exchange& front = exchanges_.front();
+  front.goes_on = true;
+  front.exchange.show();
+  front.exchange.request_body(bytes);
 }
 
 /// The server has answered a program that asked first (Expect: 100-continue): what was to follow
 /// need not come.
-bool Http1Session::body_declined(const Exchange& exchange) const {
-  return exchange.response_done && *exchange.flow->request_bytes == 0 &&
-         !exchange.flow->request_headers.find("expect").empty();
+bool Http1Session::body_declined(const Exchange& exchange) {
+  const flow::Request& request = exchange.flow().request;
+  return exchange.response() == Exchange::Phase::ended && *request.body_bytes == 0 &&
+         !request.fields.find("expect").empty();
 }
 
 void Http1Session::client_ended(IoResult end, bool unread) {
-  client_over_ = true;
+  asking_.said_all = true;
   recorder_.data_end(flow::Direction::request);
   const bool cut = requests_.at_end(unread) != Http1Reader::AtEnd::between_messages;
-  if (cut && !exchanges_.empty() && !exchanges_.back().request_done &&
-      !body_declined(exchanges_.back())) {
-    exchanges_.back().flow->error =
-        "the program closed the connection in the middle of its request";
+  if (cut && !exchanges_.empty()) {
+    Exchange& last = exchanges_.back().exchange;
+    if (!last.has_request() && !body_declined(last))
+      last.replace_error("the program closed the connection in the middle of its request");
   }
   server_.shutdown_write(end.status == Status::end);
-  if (exchanges_.empty() || server_over_) stop();
+  if (exchanges_.empty() || answering_.said_all) stop();
 }
 
 // Responses.
@@ -220,12 +194,14 @@ std::size_t Http1Session::consume_responses(std::span<char> bytes) {
   const std::string_view input{bytes.data(), bytes.size()};
   for (std::size_t at = 0;;) {
     if (responses_.between_messages() && at < input.size()) {
-      if (exchanges_.empty() && !early_ && has_half_a_head()) answered_early();
-      if (exchanges_.empty() || exchanges_.front().response_done || must_refuse()) {
+      if (exchanges_.empty() && answering_how_ != Answering::early && has_half_a_head())
+        answered_early();
+      if (exchanges_.empty() || exchanges_.front().exchange.has_response() || must_refuse()) {
         response_unasked();
         return at;
       }
       responses_.answers(exchanges_.front().answers);
+      exchanges_.front().exchange.response_byte();
     }
     const auto event = responses_.next(next_step(answering_, input.substr(at)));
     switch (event.what) {
@@ -243,19 +219,13 @@ std::size_t Http1Session::consume_responses(std::span<char> bytes) {
       case What::end:
         finish_response();
         break;
-      case What::body: {
-        Exchange& exchange = exchanges_.front();
-        flow::Flow& flow = *exchange.flow;
-        *flow.response_bytes += event.body.size();
-        exchange.messages.feed(recorder_, flow, flow::Direction::response, event.body);
-        hold(exchange, capture_body(event.body, recorder_.context(), flow.response_body,
-                                    flow.response_body_cut));
+      case What::body:
+        exchanges_.front().exchange.response_body(event.body);
         break;
-      }
     }
-    if (stopped_ || must_refuse()) return at;
+    if (state_ == State::stopped || must_refuse()) return at;
     at += event.size;
-    if (switched_ || must_yield(answering_, at < input.size())) return at;
+    if (state_ == State::switched || must_yield(answering_, at < input.size())) return at;
   }
 }
 
@@ -267,97 +237,92 @@ bool Http1Session::has_half_a_head() const {
 
 /// "408 Request Time-out".
 void Http1Session::answered_early() {
-  early_ = true;
+  answering_how_ = Answering::early;
   begin_unread("the server answered before the head of the request was complete");
 }
 
-/// Whom it was meant for cannot be known. Not when we answer ourselves: then it is just too late.
+/// For which request it was meant cannot be known. Not when we answer ourselves: then it is just
+/// too late.
 void Http1Session::response_unasked() {
-  unasked_ = exchanges_.empty() || exchanges_.front().response_done;
-  if (unasked_ && !exchanges_.empty())
-    exchanges_.front().flow->error =
-        "the server went on after its answer, while the request was under way";
+  const bool unasked = exchanges_.empty() || exchanges_.front().exchange.has_response();
+  if (!unasked) return;
+  answering_how_ = Answering::unasked;
+  if (!exchanges_.empty())
+    exchanges_.front().exchange.replace_error(
+        "the server went on after its answer, while the request was under way");
 }
 
 /// `bytes`: the head, as it came.
 void Http1Session::begin_response(http::Head& head, std::string_view bytes) {
-  if (head.interim()) return;
-  Exchange& exchange = exchanges_.front();
-  if (head.status == 101 && !(exchange.upgrade && exchange.request_done)) {
+  Http1Exchange& front = exchanges_.front();
+  if (head.interim()) {
+    front.exchange.interim_response(head.status, head.fields);
+    return;
+  }
+  if (head.status == 101 && !(front.upgrade && front.exchange.has_request())) {
     refuse_response("101 without a request for it", bytes);
     return;
   }
-  exchange.response_begun = true;
-  flow::Flow& flow = *exchange.flow;
-  flow.status = head.status;
-  if (bytes.empty()) flow.error = "the server's answer is not HTTP";
-  flow.response_headers = std::move(head.fields);
-  hold(exchange, cost_of_response(flow));
-  flow.response_bytes = 0;
-  const bool many = exchange.messages.response_began(flow, recorder_.context().settings.body_limit);
-  if (many && head.framing != http::Framing::none) show_start(exchange);
+  if (bytes.empty()) front.exchange.replace_error("the server's answer is not HTTP");
+  front.exchange.response_head(head);
   if (head.framing == http::Framing::until_close) let_program_speak();
 }
 
 void Http1Session::finish_response() {
   const http::Head& head = responses_.head();
   if (head.interim()) return;
-  Exchange& exchange = exchanges_.front();
-  exchange.response_done = true;
-  exchange.flow->response_trailers = std::move(responses_.trailers());
-  hold(exchange, exchange.flow->response_trailers.memory());
-  const bool tunnel = exchange.answers == http::Answers::connect && head.status / 100 == 2;
-  if (head.status == 101 || (tunnel && exchange.request_done)) {
-    switched_ = true;
+  Http1Exchange& front = exchanges_.front();
+  front.exchange.response_trailers(responses_.trailers());
+  front.exchange.response_end();
+  const bool tunnel = front.answers == http::Answers::connect && head.status / 100 == 2;
+  if (head.status == 101 || (tunnel && front.exchange.has_request())) {
+    state_ = State::switched;
     outcome_ = tunnel ? Outcome::tunnel : Outcome::upgraded;
-    if (tunnel) tunnel_target_ = exchange.flow->url;
-    if (!tunnel) begin_upgraded(exchange);
+    if (tunnel) tunnel_target_ = front.exchange.flow().url;
+    if (!tunnel) begin_upgraded(front);
   }
   finish_front();
 }
 
 /// What follows a 101 goes on with the exchange's flow, or a copy of it, where we know what that
 /// is.
-void Http1Session::begin_upgraded(Exchange& exchange) {
-  const std::string_view protocol = exchange.flow->response_headers.find("upgrade");
-  if (http::iequals(protocol, "h2c")) upgraded_to_http2_ = begin_on_http2(*exchange.flow);
+void Http1Session::begin_upgraded(Http1Exchange& front) {
+  const flow::HttpFlow& flow = front.exchange.flow();
+  const std::string_view protocol = flow.response.fields.find("upgrade");
+  if (http::iequals(protocol, "h2c")) upgraded_to_http2_ = begin_on_http2(flow);
   if (!http::iequals(protocol, "websocket")) return;
   outcome_ = Outcome::websocket;
-  show_start(exchange);
-  websocket_ = {std::move(exchange.flow), exchange.began};
+  front.exchange.show();
+  websocket_ = {front.exchange.release(), front.exchange.began()};
 }
 
 /// The same request, whose answer is the first stream's.
-std::unique_ptr<flow::Flow> Http1Session::begin_on_http2(const flow::Flow& asked) const {
-  auto flow = recorder_.begin(flow::Type::http);
+std::shared_ptr<flow::HttpFlow> Http1Session::begin_on_http2(const flow::HttpFlow& asked) const {
+  auto flow = recorder_.begin_http();
   flow->host = asked.host;
-  flow->method = asked.method;
   flow->url = asked.url;
-  flow->http_version = "2";
-  flow->request_headers = asked.request_headers;
-  flow->request_bytes = asked.request_bytes;
+  flow->request = asked.request;
+  flow->request.version = "2";
   return flow;
 }
 
 /// Publishes the front exchange when both halves of it are complete.
 void Http1Session::finish_front() {
-  Exchange& exchange = exchanges_.front();
-  if (!exchange.request_done || !exchange.response_done) return;
-  publish(exchange);
+  Exchange& exchange = exchanges_.front().exchange;
+  if (!exchange.has_ended()) return;
+  if (exchange.is_open()) exchange.publish_end();
   exchanges_.pop_front();
-  if (exchanges_.empty())
-    awaiting_switch_ = false;  // the request that may end HTTP is always the last
   turn_.cancel();
 }
 
 /// A page instead, or a reset when part of the response is already with the client.
 void Http1Session::refuse_response(std::string why, std::string_view bytes) {
-  Exchange& exchange = exchanges_.front();
-  exchange.flow->error = fmt::format("the server's response is malformed: {}", why);
-  keep_refused(exchange, bytes);
+  Http1Exchange& front = exchanges_.front();
+  front.exchange.replace_error(fmt::format("the server's response is malformed: {}", why));
+  front.exchange.keep_refused(bytes);
   server_.reset();
-  if (!exchange.response_begun) {
-    exchange.refusal = 502;
+  if (front.exchange.response() == Exchange::Phase::awaited) {
+    front.refusal = 502;
     return;
   }
   client_.reset();
@@ -366,50 +331,37 @@ void Http1Session::refuse_response(std::string why, std::string_view bytes) {
 }
 
 void Http1Session::server_ended(IoResult end, bool unread) {
-  server_over_ = true;
+  answering_.said_all = true;
   const auto at_end = responses_.at_end(unread);
   const bool truncated = end.status == Status::truncated;
-  if (unread && !exchanges_.empty() && !exchanges_.front().response_begun) {
+  Http1Exchange* const front = exchanges_.empty() ? nullptr : &exchanges_.front();
+  if (unread && front && front->exchange.response() == Exchange::Phase::awaited) {
     refuse_response("the connection ended in the middle of the head", answering_.held);
     return;  // a page is yet to come
   }
   recorder_.data_end(flow::Direction::response);
   if (at_end == Http1Reader::AtEnd::completes_body) {
     if (truncated)
-      exchanges_.front().flow->error = "the server ended the connection without close_notify";
-    exchanges_.front().response_done = true;
-    if (exchanges_.front().goes_on || exchanges_.front().upgrade) {
+      front->exchange.replace_error("the server ended the connection without close_notify");
+    front->exchange.response_end();
+    if (front->goes_on || front->upgrade) {
       client_.shutdown_write(!truncated);  // only one direction has ended
-      if (client_over_) stop();
+      if (asking_.said_all) stop();
       return;
     }
     finish_front();
-  } else if (at_end == Http1Reader::AtEnd::cuts_message && !exchanges_.empty()) {
-    exchanges_.front().flow->error =
-        client_over_ ? kProgramLeft
-                     : "the server closed the connection in the middle of its response";
-  } else if (!exchanges_.empty() && !exchanges_.front().response_done) {
-    for (auto& exchange : exchanges_) {
-      if (exchange.flow->error.empty()) {
-        exchange.flow->error =
-            client_over_ ? kProgramLeft : "the server closed the connection without an answer";
-      }
-    }
+  } else if (at_end == Http1Reader::AtEnd::cuts_message && front) {
+    front->exchange.replace_error(
+        asking_.said_all ? kProgramLeft
+                         : "the server closed the connection in the middle of its response");
+  } else if (front && !front->exchange.has_response()) {
+    for (auto& asked : exchanges_)
+      asked.exchange.fail(asking_.said_all ? kProgramLeft
+                                           : "the server closed the connection without an answer");
   }
   client_.shutdown_write(!truncated);
-  const bool request_under_way = !exchanges_.empty() && !exchanges_.back().request_done;
-  if (client_over_ || !request_under_way) stop();
-}
-
-/// Long downloads show that they have begun. Looked at between reads only: no timer per exchange.
-void Http1Session::publish_slow_start() {
-  if (exchanges_.empty()) return;
-  Exchange& exchange = exchanges_.front();
-  if (exchange.response_begun && Clock::now() - exchange.began >= kSlow) show_start(exchange);
-}
-
-void Http1Session::show_start(Exchange& exchange) {
-  if (!std::exchange(exchange.start_published, true)) recorder_.publish_start(*exchange.flow);
+  const bool request_under_way = !exchanges_.empty() && !exchanges_.back().exchange.has_request();
+  if (asking_.said_all || !request_under_way) stop();
 }
 
 }  // namespace mitm::intercept

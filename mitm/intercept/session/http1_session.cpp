@@ -10,7 +10,6 @@
 #include <boost/asio/use_awaitable.hpp>
 
 #include "mitm/intercept/session/error_page.h"
-#include "mitm/intercept/session/http_flow.h"
 
 namespace mitm::intercept {
 namespace {
@@ -49,13 +48,14 @@ Http1Session::Http1Session(FlowRecorder& recorder, Channel& client, Channel& ser
       client_(client),
       server_(server),
       scheme_(scheme),
-      share_(recorder.context().memory),
+      held_(recorder.context().memory),
+      lanes_share_(recorder.context().memory),
       turn_(client.socket().get_executor(), Clock::time_point::max()) {}
 
 awaitable<Http1Session::Outcome> Http1Session::run() {
   using namespace asio::experimental::awaitable_operators;
   co_await (pump_requests() && pump_responses());
-  if (switched_) co_return outcome_;
+  if (state_ == State::switched) co_return outcome_;
   fail_all("the connection ended before the answer was complete");
   recorder_.data_end(flow::Direction::request);
   recorder_.data_end(flow::Direction::response);
@@ -69,9 +69,10 @@ awaitable<Http1Session::Outcome> Http1Session::run() {
 /// them.
 bool Http1Session::on_hold() const {
   if (answer_lasts()) return false;
-  if (awaiting_switch_ || exchanges_.size() >= kPipelined) return true;
+  if (awaits_switch() || exchanges_.size() >= kPipelined) return true;
   const bool answer_due = !exchanges_.empty() && requests_.between_messages();
-  return answer_due && (held_ >= kPipelinedBytes || recorder_.context().memory.is_exhausted());
+  return answer_due &&
+         (held_.all() >= kPipelinedBytes || recorder_.context().memory.is_exhausted());
 }
 
 /// For the rest of a head: it goes on after a while in any case, or those that all hold half a head
@@ -80,7 +81,7 @@ awaitable<void> Http1Session::wait_for_memory(const Lane& lane) {
   const auto& memory = recorder_.context().memory;
   const auto limit = Clock::now() + kMemoryPatience;
   asio::steady_timer timer{client_.socket().get_executor()};
-  while (memory.is_exhausted() && lane.held.size() >= kLittle && !stopped_ &&
+  while (memory.is_exhausted() && lane.held.size() >= kLittle && state_ == State::open &&
          Clock::now() < limit) {
     timer.expires_after(kMemoryCheck);
     co_await timer.async_wait(asio::as_tuple(asio::use_awaitable));
@@ -89,7 +90,7 @@ awaitable<void> Http1Session::wait_for_memory(const Lane& lane) {
 
 /// Ends both pumps at their next wait.
 void Http1Session::stop() {
-  stopped_ = true;
+  if (state_ == State::open) state_ = State::stopped;
   client_.cancel();
   server_.cancel();
   turn_.cancel();
@@ -99,7 +100,7 @@ void Http1Session::stop() {
 /// is kept. Returns its end or failure, if that is why the wait is over.
 awaitable<IoResult> Http1Session::await_turn() {
   std::string& held = asking_.held;
-  while (on_hold() && !stopped_ && !switched_) {
+  while (on_hold() && state_ == State::open) {
     const std::size_t most = readable(recorder_.context().memory, kHeld);
     const std::span<char> scratch =
         recorder_.context().scratch.first(most - std::min(most, held.size()));
@@ -141,7 +142,7 @@ awaitable<Http1Session::Step> Http1Session::forward(Lane& lane, std::string_view
     put = co_await lane.to.write_all(input.substr(put.bytes, size - put.bytes), &lane.from);
   }
   if (!put.ok()) {
-    if (!stopped_) undelivered(lane);
+    if (state_ != State::stopped) undelivered(lane);
     co_return Step::stop;
   }
   if (size == input.size()) {
@@ -164,7 +165,7 @@ awaitable<Http1Session::Step> Http1Session::pause(Lane& lane, IoResult got) {
     co_await lane.from.wait(got);  // cancelled: there is something to answer, or an end
     lane.turn.restart();
   }
-  co_return stopped_ ? Step::stop : Step::go_on;
+  co_return state_ == State::stopped ? Step::stop : Step::go_on;
 }
 
 /// The receiver takes no more. What it had said before is passed on first, by the other pump, which
@@ -172,7 +173,7 @@ awaitable<Http1Session::Step> Http1Session::pause(Lane& lane, IoResult got) {
 void Http1Session::undelivered(const Lane& lane) {
   const Lane& other = &lane == &asking_ ? answering_ : asking_;
   if (!lane.to.lost()) return failed(lane.from);
-  if (other.over) return failed(lane.to);
+  if (other.pump_over) return failed(lane.to);
   lane.to.cancel();
   turn_.cancel();
 }
@@ -182,9 +183,10 @@ void Http1Session::undelivered(const Lane& lane) {
 void Http1Session::failed(const Channel& channel) {
   std::string why = fmt::format("{}: {}", &channel == &client_ ? "the program" : "the server",
                                 channel.failure().empty() ? "connection lost" : channel.failure());
-  if (client_over_ && &channel == &client_) why = kProgramLeft;
+  if (asking_.said_all && &channel == &client_) why = kProgramLeft;
   if (exchanges_.empty() && channel.tls_reason() != 0) {
-    auto flow = recorder_.begin(flow::Type::tls_error);  // else nobody would hear of it
+    auto flow =
+        recorder_.begin_tcp(FlowRecorder::TcpKind::tls_error);  // else it would not be shown
     flow->error = why;
     recorder_.publish_end(std::move(flow), Clock::now());
   }
@@ -198,16 +200,16 @@ void Http1Session::failed(const Channel& channel) {
 
 awaitable<void> Http1Session::pump_requests() {
   Lane& lane = asking_;
-  const Ending ending{lane.over};
-  while (!stopped_) {
+  const Ending ending{lane.pump_over};
+  while (state_ != State::stopped) {
     IoResult got;
     std::string_view input = lane.held;
     if (!std::exchange(lane.reread, false)) {
       if (lane.held.size() >= kLittle) co_await wait_for_memory(lane);
-      if (stopped_) co_return;  // somebody else may be reading the rest
+      if (state_ == State::stopped) co_return;  // somebody else may be reading the rest
       const std::span<char> scratch = recorder_.scratch();
       got = client_.try_read(scratch);
-      if (got.ended() && !early_ && has_half_a_head()) {
+      if (got.ended() && answering_how_ != Answering::early && has_half_a_head()) {
         if (answer_lasts()) {
           take_further(lane.held);
         } else {
@@ -221,20 +223,20 @@ awaitable<void> Http1Session::pump_requests() {
       input = {scratch.data(), got.bytes};
       if (!lane.held.empty()) input = lane.held.append(input);
     }
-    if (early_) {
-      lane.held.clear();  // nobody waits for it; only the program's end counts
+    if (answering_how_ == Answering::early) {
+      lane.held.clear();  // not waited for; only the program's end counts
     } else if (!input.empty()) {
       const std::size_t size = consume_requests(input);
       if (co_await forward(lane, input, size) == Step::stop) co_return;
     }
-    if (client_over_) co_return;  // refused
-    if (server_over_ && exchanges_.empty()) stop();
-    if (on_hold() || switched_) {
+    if (asking_.said_all) co_return;  // refused
+    if (answering_.said_all && exchanges_.empty()) stop();
+    if (on_hold() || state_ == State::switched) {
       const IoResult last = co_await await_turn();
       if (last.ended()) client_ended(last, false);
       if (last.status == Status::failed) failed(client_);
-      if (switched_) client_.push_back(lane.held);
-      if (switched_ || stopped_ || !last.ok()) co_return;
+      if (state_ == State::switched) client_.push_back(lane.held);
+      if (state_ != State::open || !last.ok()) co_return;
       lane.reread = !lane.held.empty();
       if (lane.reread) continue;
     }
@@ -246,8 +248,8 @@ awaitable<void> Http1Session::pump_requests() {
 
 awaitable<void> Http1Session::pump_responses() {
   Lane& lane = answering_;
-  const Ending ending{lane.over};
-  while (!stopped_) {
+  const Ending ending{lane.pump_over};
+  while (state_ != State::stopped) {
     if (must_refuse()) {
       co_await send_refusal();
       co_return;
@@ -255,7 +257,7 @@ awaitable<void> Http1Session::pump_responses() {
     const bool again = std::exchange(lane.reread, false);
     IoResult got;
     if (!again && lane.held.size() >= kLittle) co_await wait_for_memory(lane);
-    if (stopped_) co_return;
+    if (state_ == State::stopped) co_return;
     const std::span<char> scratch = recorder_.scratch();
     if (!again) got = server_.try_read(scratch);
     if (got.ended()) {
@@ -273,35 +275,34 @@ awaitable<void> Http1Session::pump_responses() {
       const std::size_t size = consume_responses(input);
       const std::string_view consumed{input.data(), input.size()};
       if (co_await forward(lane, consumed, size) == Step::stop) co_return;
-      if (switched_) {
+      if (state_ == State::switched) {
         server_.push_back(lane.held);
         turn_.cancel();
         co_return;
       }
-      if (unasked_ || ((client_over_ || early_) && exchanges_.empty())) {
+      const bool last_answer = asking_.said_all || answering_how_ == Answering::early;
+      if (answering_how_ == Answering::unasked || (last_answer && exchanges_.empty())) {
         client_.shutdown_write(true);
         stop();
       }
-      if (must_refuse() || stopped_) continue;
+      if (must_refuse() || state_ == State::stopped) continue;
     }
-    publish_slow_start();
     if (co_await pause(lane, got) == Step::stop) co_return;
   }
 }
 
 awaitable<void> Http1Session::send_refusal() {
-  Exchange& exchange = exchanges_.front();
-  flow::Flow& flow = *exchange.flow;
-  flow.status = exchange.refusal;
-  const std::string page = error_page(flow.status, flow.error, flow.method != "HEAD");
+  Http1Exchange& front = exchanges_.front();
+  const flow::HttpFlow& flow = front.exchange.flow();
+  const std::string page = error_page(front.refusal, flow.error, flow.request.method != "HEAD");
   recorder_.data(flow::Direction::response, page);
-  exchange.response_done = true;
+  front.exchange.answered_by_us(front.refusal);
   fail_all("the connection was ended because of an earlier message");
   server_.reset();
-  client_over_ = true;
+  asking_.said_all = true;
   client_.cancel();
   turn_.cancel();
-  stopped_ = true;
+  state_ = State::stopped;
   const IoResult put = co_await client_.write_all(page);
   if (put.ok()) co_await client_.finish(recorder_.context().scratch, kLinger);
 }

@@ -13,7 +13,7 @@
 
 #include "mitm/http/http1.h"
 #include "mitm/intercept/context/flow_recorder.h"
-#include "mitm/intercept/session/messages.h"
+#include "mitm/intercept/session/exchange.h"
 #include "mitm/intercept/wire/channel.h"
 #include "mitm/intercept/wire/turn.h"
 
@@ -37,44 +37,52 @@ class Http1Session {
   /// After `tunnel`: where to, as the program said it.
   [[nodiscard]] const std::string& tunnel_target() const { return tunnel_target_; }
   /// After `upgraded`: the request, when HTTP/2 follows (h2c); else null.
-  [[nodiscard]] std::unique_ptr<flow::Flow> take_upgraded_to_http2() {
+  [[nodiscard]] std::shared_ptr<flow::HttpFlow> take_upgraded_to_http2() {
     return std::move(upgraded_to_http2_);
   }
 
   /// A flow that is to go on.
   struct Begun {
-    std::unique_ptr<flow::Flow> flow;
+    std::shared_ptr<flow::HttpFlow> flow;
     std::chrono::steady_clock::time_point began;
   };
   /// After `websocket`: its request and answer, of which a start has been published.
   [[nodiscard]] Begun take_websocket() { return std::move(websocket_); }
 
  private:
-  struct Exchange {
-    std::unique_ptr<flow::Flow> flow;
-    Messages messages;
-    std::chrono::steady_clock::time_point began;
+  struct Http1Exchange {
+    Http1Exchange(FlowRecorder& recorder, HeldBytes& held, std::chrono::steady_clock::time_point at)
+        : exchange(recorder, held, at) {}
+
+    Exchange exchange;
     http::Answers answers = http::Answers::ordinary;
-    bool upgrade = false;
-    bool request_done = false;
-    bool response_begun = false;
-    bool response_done = false;
-    bool start_published = false;
+    bool upgrade = false;  ///< asked for
     bool goes_on = false;  ///< the program speaks on while it is answered, see take_further()
     int refusal = 0;       ///< status that we answer with ourselves
-    std::size_t held = 0;  ///< its part of held_
   };
   /// One direction, between two reads.
   struct Lane {
     Channel& from;
     Channel& to;
     flow::Direction direction;
-    std::string held{};   ///< read and not yet forwarded
-    bool reread = false;  ///< `held` has bytes that were left because somebody else had to go first
-    bool over = false;    ///< its pump has ended
+    std::string held{};      ///< read and not yet forwarded
+    bool reread = false;     ///< `held` has bytes that were left because another had to go first
+    bool said_all = false;   ///< no more comes from this side, or nothing that is wanted
+    bool pump_over = false;  ///< its coroutine has ended
     Turn turn{};
   };
   enum class Step : std::uint8_t { go_on, stop };
+  enum class State : std::uint8_t {
+    open,
+    switched,  ///< another protocol follows on the connection
+    stopped,   ///< both pumps end at their next wait
+  };
+  /// How the server answers.
+  enum class Answering : std::uint8_t {
+    in_order,
+    early,    ///< it has answered a request that was not there yet: its last answer
+    unasked,  ///< it has sent a response that no request asked for
+  };
 
   boost::asio::awaitable<void> pump_requests();
   boost::asio::awaitable<void> pump_responses();
@@ -87,6 +95,7 @@ class Http1Session {
 
   [[nodiscard]] bool must_yield(Lane& lane, bool more) const;
   [[nodiscard]] std::string_view next_step(const Lane& lane, std::string_view input) const;
+  void note_first_byte();
   [[nodiscard]] std::size_t consume_requests(std::string_view input);
   [[nodiscard]] std::size_t consume_responses(std::span<char> bytes);
   void begin_exchange(http::Head& head);
@@ -97,29 +106,24 @@ class Http1Session {
   [[nodiscard]] bool has_half_a_head() const;
   void answered_early();
   void response_unasked();
-  void response_head(Exchange& exchange, http::Head& head);
   void finish_request();
   void finish_response();
-  void begin_upgraded(Exchange& exchange);
-  [[nodiscard]] std::unique_ptr<flow::Flow> begin_on_http2(const flow::Flow& asked) const;
+  void begin_upgraded(Http1Exchange& front);
+  [[nodiscard]] std::shared_ptr<flow::HttpFlow> begin_on_http2(const flow::HttpFlow& asked) const;
   void finish_front();
-  Exchange& begin_unread(std::string error);
+  void begin_unread(std::string error);
   void refuse_request(const char* why, std::string_view bytes);
   void refuse_response(std::string why, std::string_view bytes);
-  void keep_refused(Exchange& exchange, std::string_view bytes);
-  [[nodiscard]] bool body_declined(const Exchange& exchange) const;
+  [[nodiscard]] static bool body_declined(const Exchange& exchange);
   void client_ended(IoResult end, bool unread);
   void server_ended(IoResult end, bool unread);
   void failed(const Channel& channel);
   void undelivered(const Lane& lane);
   void fail_all(const std::string& error);
-  void publish(Exchange& exchange);
-  void publish_slow_start();
-  void show_start(Exchange& exchange);
   void stop();
   [[nodiscard]] bool on_hold() const;
-  void hold(Exchange& exchange, std::size_t more);
-  void release(Exchange& exchange);
+  [[nodiscard]] bool awaits_switch() const;
+  [[nodiscard]] std::chrono::steady_clock::time_point first_byte() const;
   void account();
   [[nodiscard]] bool must_refuse() const {
     return !exchanges_.empty() && exchanges_.front().refusal != 0;
@@ -133,23 +137,18 @@ class Http1Session {
   Lane answering_{server_, client_, flow::Direction::response};
   http::Http1Reader requests_{http::Side::request};
   http::Http1Reader responses_{http::Side::response};
-  MemoryShare share_;               ///< held_, and that of the lanes
-  std::size_t held_ = 0;            ///< bytes of memory: heads and captured bodies of exchanges_
-  std::deque<Exchange> exchanges_;  ///< oldest first; responses belong to the front one
-  boost::asio::steady_timer turn_;  ///< cancelled when requests may go on
+  HeldBytes held_;                       ///< of exchanges_
+  MemoryShare lanes_share_;              ///< of what the lanes hold
+  std::deque<Http1Exchange> exchanges_;  ///< oldest first; responses belong to the front one
+  boost::asio::steady_timer turn_;       ///< cancelled when requests may go on
+  /// When the first byte of the request came whose head is not there yet; min(): none has come.
+  std::chrono::steady_clock::time_point head_began_ = std::chrono::steady_clock::time_point::min();
+  State state_ = State::open;
+  Answering answering_how_ = Answering::in_order;
   Outcome outcome_ = Outcome::done;
   std::string tunnel_target_;
-  std::unique_ptr<flow::Flow> upgraded_to_http2_;
+  std::shared_ptr<flow::HttpFlow> upgraded_to_http2_;
   Begun websocket_;
-  bool awaiting_switch_ =
-      false;  ///< after a request that may end HTTP: client bytes wait for its answer
-  bool switched_ = false;
-  bool early_ =
-      false;  ///< the server has answered a request that was not there yet: its last answer
-  bool unasked_ = false;  ///< the server has sent a response that no request asked for
-  bool client_over_ = false;
-  bool server_over_ = false;
-  bool stopped_ = false;
 };
 
 }  // namespace mitm::intercept

@@ -1,11 +1,7 @@
 // What both readers tell, put together stream by stream.
 #include "mitm/intercept/session/http2_session.h"
 
-#include <charconv>
-
 #include <nghttp2/nghttp2.h>
-
-#include "mitm/intercept/session/http_flow.h"
 
 namespace mitm::intercept {
 namespace {
@@ -14,38 +10,20 @@ using boost::asio::awaitable;
 using Clock = std::chrono::steady_clock;
 using flow::Direction;
 
-constexpr auto kSlow = std::chrono::seconds{1};  ///< after which the start of a flow is shown
-
-std::optional<std::uint64_t> content_length(const http::Fields& fields) {
-  const std::string_view text = fields.find("content-length");
-  std::uint64_t length = 0;
-  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), length);
-  if (error != std::errc{} || end != text.data() + text.size()) return std::nullopt;
-  return length;
-}
-
-void append(http::Fields& fields, const http::Fields& more) {
-  for (std::size_t i = 0; i < more.size(); ++i) fields.add(more[i].first, more[i].second);
-}
-
 }  // namespace
 
 Http2Session::Http2Session(FlowRecorder& recorder, Channel& client, Channel& server)
     : recorder_(recorder),
       pass_through_(recorder, client, server, *this),
-      share_(recorder.context().memory),
+      held_(recorder.context().memory),
       readers_share_(recorder.context().memory) {}
 
-void Http2Session::adopt(std::unique_ptr<flow::Flow> request) {
+void Http2Session::adopt(std::shared_ptr<flow::HttpFlow> request) {
   (void)opens(Direction::request, 1);
   const auto settings =
-      http::parse_upgrade_settings(request->request_headers.find("http2-settings"));
-  if (!responses_.settings_agreed(settings)) crime_ = responses_.error();
-  Exchange& exchange = exchanges_[1];
-  exchange.flow = std::move(request);
-  exchange.began = Clock::now();
-  exchange.request_done = true;
-  hold(exchange, cost_of_request(*exchange.flow));
+      http::parse_upgrade_settings(request->request.fields.find("http2-settings"));
+  if (!responses_.settings_agreed(settings)) protocol_error_ = responses_.error();
+  streams_.try_emplace(1, recorder_, held_, std::move(request), Clock::now(), false);
 }
 
 awaitable<void> Http2Session::run() {
@@ -59,24 +37,24 @@ std::string Http2Session::why_incomplete() const {
   return goaway_.empty() ? text : text + " (" + goaway_ + ")";
 }
 
-bool Http2Session::saw(Direction direction, std::string_view bytes) {
+bool Http2Session::on_bytes(Direction direction, std::string_view bytes) {
   const bool request = direction == Direction::request;
   auto& reader = request ? requests_ : responses_;
   const bool read = reader.feed(bytes, request ? program_ : server_);
   account_readers();
-  if (read && !crime_) return true;
-  malformed(direction, crime_ ? crime_ : reader.error());
+  if (read && !protocol_error_) return true;
+  malformed(direction, protocol_error_ ? protocol_error_ : reader.error());
   return false;
 }
 
 /// The answer that the server gives before it has the whole request, and the RST_STREAM behind it
 /// (RFC 9113 section 8.1): curl 7.88 loses the answer when both come in one TLS record.
-std::span<const std::size_t> Http2Session::seams(Direction direction) const {
+std::span<const std::size_t> Http2Session::write_boundaries(Direction direction) const {
   if (direction == Direction::request) return {};
   return responses_.quiet_resets();
 }
 
-void Http2Session::alter(Direction direction, std::span<char> bytes) {
+void Http2Session::rewrite(Direction direction, std::span<char> bytes) {
   if (direction == Direction::response && recorder_.context().settings.hide_alt_svc)
     alt_svc_.hide(bytes);
 }
@@ -87,13 +65,13 @@ void Http2Session::malformed(Direction direction, const char* why) {
   std::string text =
       fmt::format("{} does not speak HTTP/2 as it should: {}",
                   direction == Direction::request ? "the program" : "the server", why);
-  if (exchanges_.empty()) {
-    auto flow = recorder_.begin(flow::Type::tcp);  // else nobody would hear of it
+  if (streams_.empty()) {
+    auto flow = recorder_.begin_tcp(FlowRecorder::TcpKind::tcp);  // else it would not be shown
     flow->error = std::move(text);
     recorder_.publish_end(std::move(flow), Clock::now());
     return;
   }
-  while (!exchanges_.empty()) finish(exchanges_.begin(), text);
+  while (!streams_.empty()) finish(streams_.begin(), text);
 }
 
 void Http2Session::ended(Direction direction) {
@@ -104,9 +82,9 @@ void Http2Session::failed(std::string why) {
   finish_all(first_end_ ? why_incomplete() : why);
 }
 
-Http2Session::Exchange* Http2Session::find(std::uint32_t stream) {
-  const auto found = exchanges_.find(stream);
-  return found == exchanges_.end() ? nullptr : &found->second;
+Http2Session::Stream* Http2Session::find(std::uint32_t stream) {
+  const auto found = streams_.find(stream);
+  return found == streams_.end() ? nullptr : &found->second;
 }
 
 /// Whether `stream` is one that this side opens now. Their numbers only grow (RFC 9113
@@ -118,167 +96,111 @@ bool Http2Session::opens(Direction side, std::uint32_t stream) {
   return true;
 }
 
-void Http2Session::hold(Exchange& exchange, std::size_t more) {
-  exchange.held += more;
-  held_ += more;
-  share_.add(more);
-  if (held_ > kHeldLimit) crime_ = "more header fields at once than we can hold";
+void Http2Session::check_held() {
+  if (held_.heads() > kHeldLimit) protocol_error_ = "more header fields at once than we can hold";
 }
 
 void Http2Session::account_readers() {
   readers_share_.set(requests_.held() + responses_.held());
 }
 
-/// As many bytes as were announced: who counts them need not wait for the end of the stream, which
-/// may come in a frame of its own.
-bool Http2Session::is_whole(const Exchange& exchange) {
-  return exchange.length && exchange.flow->response_bytes == exchange.length;
-}
-
-/// Nothing of HTTP/2 can wait: a connection that is not read loses its windows as well.
-void Http2Session::drop_if_exhausted(Exchange& exchange, http::Fields& fields) {
-  MemoryAccount& memory = recorder_.context().memory;
-  if (fields.empty() || !memory.is_exhausted()) return;
-  fields = {};
-  exchange.fields_dropped = true;
-  memory.count_drop();
-}
-
-void Http2Session::capture(Exchange& exchange, Direction direction, std::string_view bytes) {
-  flow::Flow& flow = *exchange.flow;
-  const bool request = direction == Direction::request;
-  const std::size_t grown =
-      capture_body(bytes, recorder_.context(), request ? flow.request_body : flow.response_body,
-                   request ? flow.request_body_cut : flow.response_body_cut);
-  exchange.bodies += grown;
-  share_.add(grown);
-}
-
 void Http2Session::begin(std::uint32_t stream, http::Http2Head& head) {
-  if (exchanges_.size() >= kStreams) {
-    crime_ = "too many streams at once";
+  if (streams_.size() >= kStreams) {
+    protocol_error_ = "too many streams at once";
     return;
   }
-  Exchange& exchange = exchanges_[stream];
-  exchange.began = Clock::now();
-  exchange.flow = recorder_.begin(flow::Type::http);
-  exchange.websocket = head.method == "CONNECT" && http::iequals(head.protocol, "websocket");
-  describe_request(head, recorder_, *exchange.flow);
-  const bool many =
-      exchange.messages.request_began(*exchange.flow, recorder_.context().settings.body_limit);
-  if (many) show_start(exchange);
-  drop_if_exhausted(exchange, exchange.flow->request_headers);
-  if (recorder_.context().memory.is_exhausted() && cut_request_line(*exchange.flow))
-    exchange.fields_dropped = true;
-  hold(exchange, cost_of_request(*exchange.flow));
+  Stream& begun = streams_.try_emplace(stream, recorder_, held_).first->second;
+  begun.websocket = head.method == "CONNECT" && http::iequals(head.protocol, "websocket");
+  begun.exchange.request_head(head);
+  check_held();
 }
 
-void Http2Session::response(Exchange& exchange, http::Http2Head& head) {
-  flow::Flow& flow = *exchange.flow;
-  exchange.response_begun = true;
-  flow.status = head.status;
-  flow.response_headers = std::move(head.fields);
-  flow.response_bytes = 0;
-  const std::size_t limit = recorder_.context().settings.body_limit;
-  const bool accepted = exchange.websocket && flow.status / 100 == 2;
-  if (accepted) exchange.messages.websocket_began(flow, limit);
-  const bool many = accepted || exchange.messages.response_began(flow, limit);
-  if (many) show_start(exchange);
-  exchange.length = content_length(flow.response_headers);
-  drop_if_exhausted(exchange, flow.response_headers);
-  hold(exchange, cost_of_response(flow));
+void Http2Session::response(Stream& stream, http::Http2Head& head) {
+  const bool accepted = stream.websocket && head.status / 100 == 2;
+  stream.exchange.response_head(head);
+  if (accepted) stream.exchange.websocket_began();
+  check_held();
 }
 
 /// A second head, which only trailers may be (RFC 9113 section 8.1).
-void Http2Session::trailers(Exchange& exchange, Direction direction, const http::Fields& fields,
+void Http2Session::trailers(Exchange& exchange, Direction direction, http::Fields& fields,
                             bool last) {
   const bool request = direction == Direction::request;
-  if (request ? exchange.request_done : exchange.response_done) {
-    crime_ = "headers on a stream that it has ended";
+  if (request ? exchange.has_request() : exchange.has_response()) {
+    protocol_error_ = "headers on a stream that it has ended";
   } else if (!last) {
-    crime_ = "headers after the head that do not end the stream";
+    protocol_error_ = "headers after the head that do not end the stream";
+  } else if (request) {
+    exchange.request_trailers(fields);
   } else {
-    auto& kept = request ? exchange.flow->request_trailers : exchange.flow->response_trailers;
-    append(kept, fields);
-    drop_if_exhausted(exchange, kept);
-    hold(exchange, kept.memory());
+    exchange.response_trailers(fields);
   }
-}
-
-void Http2Session::show_start(Exchange& exchange) {
-  if (std::exchange(exchange.start_published, true)) return;
-  recorder_.publish_start(*exchange.flow);
+  check_held();
 }
 
 void Http2Session::half_done(std::uint32_t stream, Direction direction) {
-  const auto at = exchanges_.find(stream);
-  if (at == exchanges_.end()) return;
-  (direction == Direction::request ? at->second.request_done : at->second.response_done) = true;
-  if (at->second.request_done && at->second.response_done) finish(at, {});
+  const auto at = streams_.find(stream);
+  if (at == streams_.end()) return;
+  Exchange& exchange = at->second.exchange;
+  direction == Direction::request ? exchange.request_end() : exchange.response_end();
+  if (exchange.has_ended()) finish(at, {});
 }
 
-void Http2Session::finish(Exchanges::iterator at, std::string error) {
-  Exchange& exchange = at->second;
-  if (exchange.flow->error.empty()) exchange.flow->error = std::move(error);
-  exchange.messages.settle(*exchange.flow);
-  if (exchange.fields_dropped && exchange.flow->error.empty())
-    exchange.flow->error = kNoMemoryForFields;
-  recorder_.publish_end(std::move(exchange.flow), exchange.began);
-  held_ -= exchange.held;
-  share_.take(exchange.held + exchange.bodies);
-  exchanges_.erase(at);
+void Http2Session::finish(Streams::iterator at, std::string error) {
+  if (!error.empty()) at->second.exchange.fail(std::move(error));
+  at->second.exchange.publish_end();
+  streams_.erase(at);
 }
 
 void Http2Session::finish_all(const std::string& error) {
-  while (!exchanges_.empty()) {
-    const auto at = exchanges_.begin();
-    const bool counted = first_end_ == Direction::request && is_whole(at->second);
-    finish(at, at->second.response_done || counted ? std::string() : error);
+  while (!streams_.empty()) {
+    const Exchange& exchange = streams_.begin()->second.exchange;
+    const bool counted = first_end_ == Direction::request && exchange.is_counted_whole();
+    finish(streams_.begin(), exchange.has_response() || counted ? std::string() : error);
   }
 }
 
 // What is told.
 
-void Http2Session::Listener::headers(std::uint32_t stream, http::Http2Head& head, bool last) {
-  if (session_.crime_) return;  // more of it may come within one read
-  Exchange* const exchange = session_.find(stream);
-  if (exchange && (request() || exchange->response_begun)) {
-    session_.trailers(*exchange, direction_, head.fields, last);
+void Http2Session::Listener::headers(std::uint32_t number, http::Http2Head& head, bool last) {
+  if (session_.protocol_error_) return;  // more of it may come within one read
+  Stream* const stream = session_.find(number);
+  const bool second =
+      stream && (request() || stream->exchange.response() != Exchange::Phase::awaited);
+  if (second) {
+    session_.trailers(stream->exchange, direction_, head.fields, last);
   } else if (request()) {
-    if (!session_.opens(direction_, stream)) return;
-    session_.begin(stream, head);
-  } else if (exchange && !head.interim()) {
-    session_.response(*exchange, head);
+    if (!session_.opens(direction_, number)) return;
+    session_.begin(number, head);
+  } else if (stream && head.interim()) {
+    stream->exchange.interim_response(head.status, head.fields);
+  } else if (stream) {
+    session_.response(*stream, head);
   }
-  if (last) session_.half_done(stream, direction_);
+  if (last) session_.half_done(number, direction_);
 }
 
-void Http2Session::Listener::data(std::uint32_t stream, std::string_view bytes, bool last) {
-  Exchange* const exchange = session_.find(stream);
-  if (!exchange) return;
-  flow::Flow& flow = *exchange->flow;
+void Http2Session::Listener::data(std::uint32_t number, std::string_view bytes, bool last) {
+  Stream* const stream = session_.find(number);
+  if (!stream) return;
+  Exchange& exchange = stream->exchange;
   if (request()) {
-    *flow.request_bytes += bytes.size();
-    exchange->messages.feed(session_.recorder_, flow, direction_, bytes);
-    session_.capture(*exchange, direction_, bytes);
-  } else if (exchange->response_begun) {
-    *flow.response_bytes += bytes.size();
-    exchange->messages.feed(session_.recorder_, flow, direction_, bytes);
-    session_.capture(*exchange, direction_, bytes);
-    if (!last && !exchange->start_published && Clock::now() - exchange->began >= kSlow)
-      session_.show_start(*exchange);
+    exchange.request_body(bytes);
+  } else if (exchange.response() != Exchange::Phase::awaited) {
+    exchange.response_body(bytes);
   }
-  if (last) session_.half_done(stream, direction_);
+  if (last) session_.half_done(number, direction_);
 }
 
 void Http2Session::Listener::reset(std::uint32_t stream, std::uint32_t code) {
-  const auto at = session_.exchanges_.find(stream);
-  if (at == session_.exchanges_.end()) return;
+  const auto at = session_.streams_.find(stream);
+  if (at == session_.streams_.end()) return;
   // A server that has answered may stop listening to the rest of the request (RFC 9113
   // section 8.1), and a program that has its answer may stop sending it.
-  const bool done = at->second.response_done;
+  const Exchange& exchange = at->second.exchange;
+  const bool done = exchange.has_response();
   const bool left = request() && (code == NGHTTP2_NO_ERROR || code == NGHTTP2_CANCEL) &&
-                    (done || is_whole(at->second));
+                    (done || exchange.is_counted_whole());
   session_.finish(
       at, left || (done && code == NGHTTP2_NO_ERROR)
               ? std::string()
@@ -287,7 +209,7 @@ void Http2Session::Listener::reset(std::uint32_t stream, std::uint32_t code) {
 }
 
 void Http2Session::Listener::promise(std::uint32_t, std::uint32_t promised, http::Http2Head& head) {
-  if (session_.crime_ || !session_.opens(direction_, promised)) return;
+  if (session_.protocol_error_ || !session_.opens(direction_, promised)) return;
   session_.begin(promised, head);
   session_.half_done(promised, Direction::request);
 }
@@ -300,7 +222,7 @@ void Http2Session::Listener::goaway(std::uint32_t code) {
 
 void Http2Session::Listener::settings(const http::Http2Settings& settings) {
   auto& other = request() ? session_.responses_ : session_.requests_;
-  if (!other.settings_sent(settings)) session_.crime_ = other.error();
+  if (!other.settings_sent(settings)) session_.protocol_error_ = other.error();
 }
 
 }  // namespace mitm::intercept

@@ -2,17 +2,17 @@
 // be), a flow is published per stream.
 #pragma once
 
-#include <chrono>
 #include <memory>
 #include <optional>
 #include <span>
 #include <string>
 #include <string_view>
 #include <unordered_map>
+#include <utility>
 
 #include "mitm/http/http2.h"
 #include "mitm/http/http2_alt_svc.h"
-#include "mitm/intercept/session/messages.h"
+#include "mitm/intercept/session/exchange.h"
 #include "mitm/intercept/session/pass_through.h"
 
 namespace mitm::intercept {
@@ -28,26 +28,19 @@ class Http2Session final : private PassThrough::Observer {
 
   /// The request that has been upgraded is stream 1, of which the program has said all (h2c, RFC
   /// 7540 section 3.2).
-  void adopt(std::unique_ptr<flow::Flow> request);
+  void adopt(std::shared_ptr<flow::HttpFlow> request);
 
   boost::asio::awaitable<void> run();
 
  private:
-  struct Exchange {
-    std::unique_ptr<flow::Flow> flow;
-    Messages messages;
-    std::chrono::steady_clock::time_point began;
-    std::size_t held = 0;                 ///< its part of held_
-    std::size_t bodies = 0;               ///< bytes of memory that hold what was captured of them
-    std::optional<std::uint64_t> length;  ///< Content-Length of the answer
-    bool fields_dropped = false;
+  struct Stream {
+    template <class... Arguments>
+    explicit Stream(Arguments&&... arguments) : exchange(std::forward<Arguments>(arguments)...) {}
+
+    Exchange exchange;
     bool websocket = false;  ///< asked for (RFC 8441)
-    bool request_done = false;
-    bool response_begun = false;
-    bool response_done = false;
-    bool start_published = false;
   };
-  using Exchanges = std::unordered_map<std::uint32_t, Exchange>;
+  using Streams = std::unordered_map<std::uint32_t, Stream>;
 
   /// Tells the session what a reader reads, and of which side.
   class Listener final : public http::Http2Reader::Handler {
@@ -67,29 +60,25 @@ class Http2Session final : private PassThrough::Observer {
     flow::Direction direction_;
   };
 
-  bool saw(flow::Direction direction, std::string_view bytes) override;
-  [[nodiscard]] std::span<const std::size_t> seams(flow::Direction direction) const override;
-  void alter(flow::Direction direction, std::span<char> bytes) override;
+  bool on_bytes(flow::Direction direction, std::string_view bytes) override;
+  [[nodiscard]] std::span<const std::size_t> write_boundaries(
+      flow::Direction direction) const override;
+  void rewrite(flow::Direction direction, std::span<char> bytes) override;
   void ended(flow::Direction direction) override;
   void failed(std::string why) override;
   [[nodiscard]] std::string why_incomplete() const;
 
-  Exchange* find(std::uint32_t stream);
+  Stream* find(std::uint32_t stream);
   [[nodiscard]] bool opens(flow::Direction side, std::uint32_t stream);
   void begin(std::uint32_t stream, http::Http2Head& head);
-  void response(Exchange& exchange, http::Http2Head& head);
-  void trailers(Exchange& exchange, flow::Direction direction, const http::Fields& fields,
-                bool last);
-  void hold(Exchange& exchange, std::size_t more);
-  void drop_if_exhausted(Exchange& exchange, http::Fields& fields);
+  void response(Stream& stream, http::Http2Head& head);
+  void trailers(Exchange& exchange, flow::Direction direction, http::Fields& fields, bool last);
+  void check_held();
   void account_readers();
-  [[nodiscard]] static bool is_whole(const Exchange& exchange);
-  void capture(Exchange& exchange, flow::Direction direction, std::string_view bytes);
   void half_done(std::uint32_t stream, flow::Direction direction);
-  void finish(Exchanges::iterator at, std::string error);
+  void finish(Streams::iterator at, std::string error);
   void finish_all(const std::string& error);
   void malformed(flow::Direction direction, const char* why);
-  void show_start(Exchange& exchange);
 
   FlowRecorder& recorder_;
   PassThrough pass_through_;
@@ -98,15 +87,15 @@ class Http2Session final : private PassThrough::Observer {
   http::Http2AltSvc alt_svc_;
   Listener program_{*this, flow::Direction::request};
   Listener server_{*this, flow::Direction::response};
-  Exchanges exchanges_;
-  std::size_t held_ = 0;  ///< see kHeldLimit
-  MemoryShare share_;     ///< held_, and the bodies
+  HeldBytes held_;  ///< of streams_; its heads: see kHeldLimit
+  Streams streams_;
   MemoryShare readers_share_;
-  std::uint32_t newest_[2] = {0,
-                              0};  ///< of the streams that the server has opened, and the program
+  /// Of the streams that the server has opened, and the program.
+  std::uint32_t newest_[2] = {0, 0};
   std::optional<flow::Direction> first_end_;  ///< what follows it, failures too, is its consequence
-  std::string goaway_;           ///< why a side wants no more streams; empty: it has not said so
-  const char* crime_ = nullptr;  ///< of a side, found while its bytes were being read
+  std::string goaway_;  ///< why a side wants no more streams; empty: it has not said so
+  /// Of the side whose bytes are being read.
+  const char* protocol_error_ = nullptr;
 };
 
 }  // namespace mitm::intercept

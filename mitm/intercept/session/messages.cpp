@@ -8,68 +8,67 @@
 namespace mitm::intercept {
 
 using flow::Direction;
-using flow::Type;
 
 /// Publishes what a reader reads.
 class Messages::Reporter final : public http::MessageReader::Handler {
  public:
-  Reporter(Messages& messages, const FlowRecorder& recorder, const flow::Flow& flow,
+  Reporter(Messages& messages, const FlowRecorder& recorder, const flow::HttpFlow& flow,
            Direction direction)
       : messages_(messages), recorder_(recorder), flow_(flow), direction_(direction) {}
 
   void message(http::Message& message) override {
     if (message.kind == http::Message::Kind::close) messages_.closed_ = true;
-    recorder_.publish_message(flow_, messages_.type_, direction_, std::move(message));
+    recorder_.publish_message(flow_, *messages_.kind_, direction_, std::move(message));
   }
 
  private:
   Messages& messages_;
   const FlowRecorder& recorder_;
-  const flow::Flow& flow_;
+  const flow::HttpFlow& flow_;
   Direction direction_;
 };
 
 template <class Reader, class... Arguments>
-void Messages::read(Direction direction, Type type, std::size_t limit, Arguments... arguments) {
-  type_ = type;
+void Messages::read(Direction direction, Kind kind, std::size_t limit, Arguments... arguments) {
+  kind_ = kind;
   limit_ = limit;
   readers_[static_cast<int>(direction)] = std::make_unique<Reader>(arguments..., limit);
 }
 
-bool Messages::request_began(const flow::Flow& flow, std::size_t limit) {
-  if (!http::is_grpc(flow.request_headers.find("content-type"))) return false;
-  read<http::GrpcReader>(Direction::request, Type::grpc, limit);
+bool Messages::request_began(const flow::HttpFlow& flow, std::size_t limit) {
+  if (!http::is_grpc(flow.request.fields.find("content-type"))) return false;
+  read<http::GrpcReader>(Direction::request, Kind::grpc, limit);
   return true;
 }
 
-bool Messages::response_began(const flow::Flow& flow, std::size_t limit) {
-  const std::string_view type = flow.response_headers.find("content-type");
+bool Messages::response_began(const flow::HttpFlow& flow, std::size_t limit) {
+  const std::string_view type = flow.response.fields.find("content-type");
   if (http::is_grpc(type)) {
-    read<http::GrpcReader>(Direction::response, Type::grpc, limit);
+    read<http::GrpcReader>(Direction::response, Kind::grpc, limit);
     return true;
   }
   if (!http::is_event_stream(type)) return false;
-  const std::string_view coding = flow.response_headers.find("content-encoding");
+  const std::string_view coding = flow.response.fields.find("content-encoding");
   const bool coded = !coding.empty() && !http::iequals(coding, "identity");
-  type_ = Type::sse;
-  if (!coded) read<http::EventStreamReader>(Direction::response, Type::sse, limit);
+  kind_ = Kind::sse;
+  if (!coded) read<http::EventStreamReader>(Direction::response, Kind::sse, limit);
   return true;
 }
 
-void Messages::websocket_began(flow::Flow& flow, std::size_t limit) {
-  const auto terms = http::websocket_terms(flow.response_headers);
+void Messages::websocket_began(flow::HttpFlow& flow, std::size_t limit) {
+  const auto terms = http::websocket_terms(flow.response.fields);
   if (!terms.unknown.empty()) {
     flow.error =
         "no messages are shown: the WebSocket extension " + terms.unknown + " is not known";
     return;
   }
-  read<http::WebSocketReader>(Direction::request, Type::websocket, limit, http::Side::request,
+  read<http::WebSocketReader>(Direction::request, Kind::websocket, limit, http::Side::request,
                               terms.program);
-  read<http::WebSocketReader>(Direction::response, Type::websocket, limit, http::Side::response,
+  read<http::WebSocketReader>(Direction::response, Kind::websocket, limit, http::Side::response,
                               terms.server);
 }
 
-void Messages::feed(const FlowRecorder& recorder, const flow::Flow& flow, Direction direction,
+void Messages::feed(const FlowRecorder& recorder, const flow::HttpFlow& flow, Direction direction,
                     std::string_view bytes) {
   const auto& reader = readers_[static_cast<int>(direction)];
   if (!reader) return;
@@ -104,7 +103,7 @@ std::size_t Messages::held() const {
   return bytes;
 }
 
-void Messages::settle(flow::Flow& flow) const {
+void Messages::settle(flow::HttpFlow& flow) const {
   for (const auto direction : {Direction::request, Direction::response}) {
     const auto& reader = readers_[static_cast<int>(direction)];
     if (!flow.error.empty() || !reader || reader->error() == nullptr) continue;
@@ -115,7 +114,7 @@ void Messages::settle(flow::Flow& flow) const {
   if (flow.error.empty() && gave_up_)
     flow.error =
         "the memory for all connections was used up: some messages are shown without what they say";
-  if (flow.error.empty() && type_ == Type::websocket && !closed_)
+  if (flow.error.empty() && kind_ == Kind::websocket && !closed_)
     flow.error = "the WebSocket ended without a close frame";
 }
 

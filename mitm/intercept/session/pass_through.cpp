@@ -12,13 +12,13 @@ namespace {
 namespace asio = boost::asio;
 using asio::awaitable;
 /// Each part is a write, with a TLS record and a system call of its own.
-constexpr std::size_t kSeams = 64;
+constexpr std::size_t kBoundaries = 64;
 
 /// Each part for itself, as far as it goes now.
-IoResult write_parts(Channel& to, std::string_view bytes, std::span<const std::size_t> seams) {
+IoResult write_parts(Channel& to, std::string_view bytes, std::span<const std::size_t> boundaries) {
   std::size_t written = 0;
-  for (const std::size_t seam : seams) {
-    const IoResult put = to.try_write(bytes.substr(written, seam - written));
+  for (const std::size_t boundary : boundaries) {
+    const IoResult put = to.try_write(bytes.substr(written, boundary - written));
     written += put.bytes;
     if (!put.ok()) return {put.status, written};
   }
@@ -45,7 +45,7 @@ awaitable<bool> PassThrough::run() {
 
 std::optional<std::size_t> PassThrough::show(flow::Direction direction, std::string_view bytes,
                                              Turn& turn) {
-  seams_.clear();
+  boundaries_.clear();
   std::size_t seen = 0;
   while (seen < bytes.size() && !cut_) {
     std::string_view step = bytes.substr(seen, Turn::kStep);
@@ -53,12 +53,13 @@ std::optional<std::size_t> PassThrough::show(flow::Direction direction, std::str
       cut_ = true;
       step = step.substr(0, *last);
     }
-    if (!observer_.saw(direction, step)) return std::nullopt;
-    for (const std::size_t seam : observer_.seams(direction)) {
-      if (seen + seam > 0) seams_.push_back(seen + seam);  // else they are parted already
+    if (!observer_.on_bytes(direction, step)) return std::nullopt;
+    for (const std::size_t boundary : observer_.write_boundaries(direction)) {
+      if (seen + boundary > 0)
+        boundaries_.push_back(seen + boundary);  // else they are parted already
     }
     seen += step.size();
-    if (seen < bytes.size() && (seams_.size() >= kSeams || turn.is_over())) break;
+    if (seen < bytes.size() && (boundaries_.size() >= kBoundaries || turn.is_over())) break;
   }
   return seen;
 }
@@ -120,8 +121,8 @@ awaitable<bool> PassThrough::pass(flow::Direction direction, std::span<char> scr
     co_return false;
   }
   if (bytes.size() < all.size()) from.push_back(all.substr(bytes.size()));
-  observer_.alter(direction, scratch.first(bytes.size()));
-  IoResult put = write_parts(to, bytes, seams_);
+  observer_.rewrite(direction, scratch.first(bytes.size()));
+  IoResult put = write_parts(to, bytes, boundaries_);
   const std::size_t pushed_back = all.size() - bytes.size();
   if (put.blocked()) {
     const std::string rest{bytes.substr(put.bytes)};

@@ -20,15 +20,16 @@ class PassThrough {
     virtual ~Observer() = default;
     /// Bytes that are about to be passed on, at most Turn::kStep of them. False: they are not, and
     /// both sides are reset.
-    virtual bool saw(flow::Direction direction, std::string_view bytes) = 0;
-    /// After `saw`: the same bytes, perhaps those of several calls, to be changed in place before
+    virtual bool on_bytes(flow::Direction direction, std::string_view bytes) = 0;
+    /// After `on_bytes`: the same bytes, perhaps those of several calls, to be changed in place before
     /// they are passed on.
-    virtual void alter(flow::Direction /*direction*/, std::span<char> /*bytes*/) {}
-    /// After `saw`: where to part those bytes. Each part is written for itself.
-    [[nodiscard]] virtual std::span<const std::size_t> seams(flow::Direction /*direction*/) const {
+    virtual void rewrite(flow::Direction /*direction*/, std::span<char> /*bytes*/) {}
+    /// After `on_bytes`: where to part those bytes. Each part is written for itself.
+    [[nodiscard]] virtual std::span<const std::size_t> write_boundaries(
+        flow::Direction /*direction*/) const {
       return {};
     }
-    /// Asked before `saw`. A number: only so many of `bytes` are passed on; the rest is pushed back
+    /// Asked before `on_bytes`. A number: only so many of `bytes` are passed on; the rest is pushed back
     /// and run() returns.
     virtual std::optional<std::size_t> ends_after(flow::Direction /*direction*/,
                                                   std::string_view /*bytes*/) {
@@ -70,12 +71,12 @@ class PassThrough {
   Channel& server_;
   Observer& observer_;
   MemoryShare share_;
-  std::size_t held_[2] = {0, 0};        ///< by Direction: bytes read that are not passed on yet
-  std::vector<std::size_t> seams_;      ///< of the bytes that are being passed on
-  bool reads_[2] = {true, true};        ///< by Direction: that pump has not ended
-  bool truncated_[2] = {false, false};  ///< by Direction: it ended without close_notify
-  bool cut_ = false;                    ///< by the observer
-  bool over_ = false;                   ///< a side has failed
+  std::size_t held_[2] = {0, 0};         ///< by Direction: bytes read that are not passed on yet
+  std::vector<std::size_t> boundaries_;  ///< of the bytes that are being passed on
+  bool reads_[2] = {true, true};         ///< by Direction: that pump has not ended
+  bool truncated_[2] = {false, false};   ///< by Direction: it ended without close_notify
+  bool cut_ = false;                     ///< by the observer
+  bool over_ = false;                    ///< a side has failed
 };
 
 }  // namespace mitm::intercept

@@ -12,12 +12,13 @@ RawSession::RawSession(FlowRecorder& recorder, Channel& client, Channel& server,
     : recorder_(recorder),
       kind_(kind),
       pass_through_(recorder, client, server, *this),
-      flow_(recorder.begin(kind == Kind::watched ? flow::Type::pass : flow::Type::tcp)) {
+      flow_(recorder.begin_tcp(kind == Kind::watched ? FlowRecorder::TcpKind::pass
+                                                     : FlowRecorder::TcpKind::tcp)) {
   const bool goes_on = flow_->request_bytes.has_value();
   if (!goes_on) {
     flow_->request_bytes = recorder.bytes_before();
     flow_->response_bytes = 0;
-    if (kind == Kind::intercepted) recorder.publish_start(*flow_);
+    if (kind == Kind::intercepted) recorder.publish_begin(*flow_);
   }
   if (!goes_on && client.ssl() == nullptr && server.ssl() == nullptr)
     recogniser_ = std::make_unique<starttls::Recogniser>();
@@ -39,7 +40,7 @@ awaitable<RawSession::Outcome> RawSession::run() {
   }
   if (name_server_) {
     for (auto& unanswered : name_server_->watch.expired(std::chrono::steady_clock::now(), {}))
-      publish(std::move(unanswered));
+      recorder_.publish_end(std::move(unanswered));
   }
   recorder_.publish_end(std::move(flow_), began_);
   co_return Outcome::ended;
@@ -60,7 +61,7 @@ std::optional<std::size_t> RawSession::ends_after(flow::Direction direction,
   return std::nullopt;
 }
 
-bool RawSession::saw(flow::Direction direction, std::string_view bytes) {
+bool RawSession::on_bytes(flow::Direction direction, std::string_view bytes) {
   const bool request = direction == flow::Direction::request;
   *(request ? flow_->request_bytes : flow_->response_bytes) += bytes.size();
   if (name_server_) listen(direction, bytes);
@@ -71,10 +72,6 @@ void RawSession::failed(std::string why) {
   if (flow_->error.empty()) flow_->error = std::move(why);
 }
 
-void RawSession::publish(std::unique_ptr<const flow::Flow> flow) {
-  recorder_.context().bus.publish(std::move(flow));
-}
-
 void RawSession::listen(flow::Direction direction, std::string_view bytes) {
   const bool answer = direction == flow::Direction::response;
   auto& stream = answer ? name_server_->answers : name_server_->questions;
@@ -83,8 +80,8 @@ void RawSession::listen(flow::Direction direction, std::string_view bytes) {
     if (!answer && memory.is_exhausted()) return memory.count_drop();
     auto flow = name_server_->watch.heard(recorder_.connection(), answer, message,
                                           std::chrono::steady_clock::now(),
-                                          [&] { return recorder_.begin(flow::Type::dns); });
-    if (flow) publish(std::move(flow));
+                                          [&] { return recorder_.begin_dns(); });
+    if (flow) recorder_.publish_end(std::move(flow));
   });
   name_server_->share.set(name_server_->watch.held());
 }

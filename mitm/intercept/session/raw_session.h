@@ -42,16 +42,15 @@ class RawSession final : private PassThrough::Observer {
     MemoryShare share;
   };
 
-  bool saw(flow::Direction direction, std::string_view bytes) override;
+  bool on_bytes(flow::Direction direction, std::string_view bytes) override;
   std::optional<std::size_t> ends_after(flow::Direction direction, std::string_view bytes) override;
   void failed(std::string why) override;
   void listen(flow::Direction direction, std::string_view bytes);
-  void publish(std::unique_ptr<const flow::Flow> flow);
 
   FlowRecorder& recorder_;
   Kind kind_;
   PassThrough pass_through_;
-  std::unique_ptr<flow::Flow> flow_;
+  std::shared_ptr<flow::TcpFlow> flow_;
   std::unique_ptr<NameServer> name_server_;
   std::unique_ptr<starttls::Recogniser> recogniser_;  ///< null: no change to TLS is to come
   std::chrono::steady_clock::time_point began_ = std::chrono::steady_clock::now();

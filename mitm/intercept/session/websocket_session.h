@@ -7,7 +7,7 @@
 #include <string>
 #include <string_view>
 
-#include "mitm/intercept/session/messages.h"
+#include "mitm/intercept/session/exchange.h"
 #include "mitm/intercept/session/pass_through.h"
 
 namespace mitm::intercept {
@@ -16,20 +16,18 @@ class WebSocketSession final : private PassThrough::Observer {
  public:
   /// `flow`: the request, which began at `began`, with its answer. Its end is published by run().
   WebSocketSession(FlowRecorder& recorder, Channel& client, Channel& server,
-                   std::unique_ptr<flow::Flow> flow, std::chrono::steady_clock::time_point began);
+                   std::shared_ptr<flow::HttpFlow> flow,
+                   std::chrono::steady_clock::time_point began);
 
   boost::asio::awaitable<void> run();
 
  private:
-  bool saw(flow::Direction direction, std::string_view bytes) override;
+  bool on_bytes(flow::Direction direction, std::string_view bytes) override;
   void failed(std::string why) override;
 
-  FlowRecorder& recorder_;
   PassThrough pass_through_;
-  std::unique_ptr<flow::Flow> flow_;
-  MemoryShare share_;  ///< of flow_
-  std::chrono::steady_clock::time_point began_;
-  Messages messages_;
+  HeldBytes held_;
+  Exchange exchange_;
 };
 
 }  // namespace mitm::intercept

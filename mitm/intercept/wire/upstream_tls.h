@@ -10,7 +10,7 @@
 
 #include "base/lru_cache.h"
 #include "base/network.h"
-#include "mitm/flow/flow.h"
+#include "mitm/flow/records.h"
 #include "mitm/intercept/context/context.h"
 #include "mitm/intercept/wire/channel.h"
 #include "mitm/sniff/sniffer.h"

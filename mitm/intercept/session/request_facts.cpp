@@ -1,5 +1,5 @@
-// Clients send origin-form targets; whoever reads the flows wants a URL to click on.
-#include "mitm/intercept/session/http_flow.h"
+// Clients send origin-form targets; a reader of flows wants a URL to click on.
+#include "mitm/intercept/session/request_facts.h"
 
 #include <algorithm>
 #include <charconv>
@@ -47,9 +47,9 @@ std::string url_of(const http::Head& head, std::string_view scheme, const FlowRe
 
 /// One connection to a proxy carries requests for many hosts; the first one's is what the
 /// connection goes by. Within TLS that stays: it is what the server was asked for.
-void name_host(std::string_view authority, flow::Flow& flow) {
+void name_host(std::string_view authority, flow::HttpFlow& flow) {
   const std::string_view host = without_port(authority);
-  if (!host.empty() && (flow.host.empty() || !flow.tls)) flow.host = host;
+  if (!host.empty() && (flow.host.empty() || !flow.connection->tls)) flow.host = host;
 }
 
 }  // namespace
@@ -63,18 +63,24 @@ std::uint16_t port_of(std::string_view authority) {
 }
 
 void describe_request(http::Head& head, std::string_view scheme, const FlowRecorder& recorder,
-                      flow::Flow& flow) {
+                      flow::HttpFlow& flow) {
+  const std::string_view host = head.fields.find("host");
   flow.url = url_of(head, scheme, recorder);
-  name_host(head.fields.find("host"), flow);
-  flow.method = std::move(head.method);
-  flow.http_version = fmt::format("{}.{}", head.version / 10, head.version % 10);
-  flow.request_headers = std::move(head.fields);
-  flow.request_bytes = 0;
+  name_host(host, flow);
+  flow::Request& request = flow.request;
+  request.authority = host;
+  request.method = std::move(head.method);
+  request.scheme = scheme;
+  request.target = std::move(head.target);
+  request.version = fmt::format("{}.{}", head.version / 10, head.version % 10);
+  request.fields = std::move(head.fields);
+  request.body_bytes = 0;
 }
 
-void describe_request(http::Http2Head& head, const FlowRecorder& recorder, flow::Flow& flow) {
+void describe_request(http::Http2Head& head, const FlowRecorder& recorder, flow::HttpFlow& flow) {
   const std::string_view host = head.authority.empty() ? head.fields.find("host") : head.authority;
-  if (head.method == "CONNECT" && head.protocol.empty()) {
+  const bool tunnel = head.method == "CONNECT" && head.protocol.empty();
+  if (tunnel) {
     flow.url = host;
   } else {
     const std::string authority = with_port(
@@ -83,45 +89,14 @@ void describe_request(http::Http2Head& head, const FlowRecorder& recorder, flow:
                            head.path == "*" ? std::string_view() : head.path);
   }
   name_host(host, flow);
-  flow.method = std::move(head.method);
-  flow.http_version = "2";
-  flow.request_headers = std::move(head.fields);
-  flow.request_bytes = 0;
-}
-
-std::size_t capture_body(std::string_view part, const Context& shared, std::string& body,
-                         bool& cut) {
-  const std::size_t limit = shared.settings.body_limit;
-  const std::size_t room = cut ? 0 : std::min(limit - std::min(limit, body.size()), part.size());
-  const std::size_t before = body.capacity();
-  // What a string does: it doubles.
-  const std::size_t growth = room > before - body.size() ? std::max(before, room) : 0;
-  const bool none = room > 0 && !shared.memory.has_room_for_payload(growth);
-  if (none) shared.memory.count_drop();
-  if (!none) body.append(part.substr(0, room));
-  if ((none || part.size() > room) && limit > 0) cut = true;
-  return body.capacity() - before;
-}
-
-bool cut_request_line(flow::Flow& flow) {
-  constexpr std::size_t kLongest = 1024;
-  bool cut = false;
-  for (std::string* text : {&flow.method, &flow.url, &flow.host}) {
-    if (text->size() <= kLongest) continue;
-    text->resize(kLongest);
-    text->shrink_to_fit();
-    cut = true;
-  }
-  return cut;
-}
-
-std::size_t cost_of_request(const flow::Flow& flow) {
-  return sizeof flow + flow.method.size() + flow.url.size() + flow.host.size() +
-         flow.request_headers.memory();
-}
-
-std::size_t cost_of_response(const flow::Flow& flow) {
-  return flow.response_headers.memory();
+  flow::Request& request = flow.request;
+  request.authority = host;
+  request.method = std::move(head.method);
+  request.scheme = std::move(head.scheme);
+  request.target = tunnel ? request.authority : std::move(head.path);
+  request.version = "2";
+  request.fields = std::move(head.fields);
+  request.body_bytes = 0;
 }
 
 }  // namespace mitm::intercept
