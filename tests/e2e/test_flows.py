@@ -4,6 +4,7 @@ import json
 import os
 import pty
 import re
+import subprocess
 import threading
 import unittest
 
@@ -20,6 +21,17 @@ s = socket.create_connection((sys.argv[1], int(sys.argv[2])), 60)
 s.sendall(sys.stdin.buffer.read())
 while chunk := s.recv(65536):
     sys.stdout.buffer.write(chunk)
+"""
+
+# Answers at once that it will answer, and answers when a line comes on standard input.
+WAITING_SERVER = """
+import socket, sys
+listener = socket.create_server((sys.argv[1], int(sys.argv[2])))
+connection, _ = listener.accept()
+connection.recv(4096)
+connection.sendall(b"HTTP/1.1 103 Early Hints\\r\\nLink: </style.css>\\r\\n\\r\\n")
+sys.stdin.readline()
+connection.sendall(b"HTTP/1.1 200 Well\\r\\nContent-Length: 2\\r\\n\\r\\nhi")
 """
 
 
@@ -63,6 +75,24 @@ class Jsonl(unittest.TestCase):
             self.assertEqual([error.message for error in validator.iter_errors(flow)], [], flow)
         self.assertEqual(len({flow["id"] for flow in flows if flow["event"] == "end"}), len([f for f in flows if f["event"] == "end"]))
         self.assertEqual({flow["process"]["exe"] for flow in osproxy.flows(process_name="curl")}, {run("readlink", "-f", "/usr/bin/curl").stdout.strip()})
+
+    def test_a_request_that_waits_is_shown_before_its_response(self):
+        server = world.python(WAITING_SERVER, "192.0.2.2", 8001, where=world.origin, stdin=subprocess.PIPE)
+        wait_for(lambda: "192.0.2.2:8001" in world.run("ss", "-Hltn", where=world.origin).stdout, "the server")
+        with Osproxy(world, "curl", "--ports", "8001") as osproxy:
+            client = world.spawn(["curl", "-sS", "http://192.0.2.2:8001/slow"])
+            start = osproxy.wait_for_flow(type="http", event="start")
+            self.assertEqual((start["method"], start["url"], start["status"]), ("GET", "http://192.0.2.2:8001/slow", None))
+            server.communicate(b"now\n", timeout=PATIENCE)
+            self.assertEqual(client.wait(PATIENCE), 0)
+            flow = osproxy.wait_for_flow(type="http")
+        self.assertEqual((flow["id"], flow["status"], flow["status_text"]), (start["id"], 200, "Well"))
+        self.assertEqual([response["status"] for response in flow["interim"]], [103])
+        times = flow["times"]
+        self.assertGreater(times["response_start_ms"], 2000)
+        self.assertLessEqual(times["request_end_ms"], flow["interim"][0]["at_ms"])
+        self.assertLessEqual(times["response_start_ms"], times["response_end_ms"])
+        self.assertLessEqual(times["response_end_ms"], flow["duration_ms"])
 
     def test_bodies(self):
         body = bytes(range(256)) * 8
