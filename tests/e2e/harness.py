@@ -4,6 +4,7 @@ World: namespaces `client` (osproxy and the programs) and `origin` (real servers
 throw-away CA, nginx. Osproxy: the real program, started, waited for, stopped, and looked after: no rule and no process stays.
 """
 import atexit
+import ctypes
 import json
 import os
 import pty
@@ -91,10 +92,30 @@ def wait_briefly(condition, what, seconds):
     raise AssertionError(f"{what} did not happen within what should be {seconds} s")
 
 
+def enter_own_mounts():
+    """Gives this process a mount namespace with a /run/osproxy of its own, so that modules may run side by side: osproxy keeps a journal of
+    each run there, and a start removes what dead runs have left. The network namespaces that are made from now on are only seen here."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    CLONE_NEWNS, MS_REC, MS_PRIVATE = 0x00020000, 0x4000, 1 << 18
+
+    def must(result, what):
+        if result != 0:
+            raise OSError(ctypes.get_errno(), what)
+    os.makedirs("/run/osproxy", mode=0o700, exist_ok=True)
+    must(libc.unshare(CLONE_NEWNS), "unshare")
+    must(libc.mount(b"none", b"/", None, MS_REC | MS_PRIVATE, None), "mount /")
+    must(libc.mount(b"none", b"/run/osproxy", b"tmpfs", 0, b"mode=0700"), "mount /run/osproxy")
+
+
 class World:
     """Made once per test module (setUpModule), taken down at exit whatever happens. `nginx` is its configuration; false: no nginx."""
 
+    is_first = True
+
     def __init__(self, nginx=NGINX):
+        if World.is_first:
+            World.is_first = False
+            enter_own_mounts()
         self.dir = tempfile.mkdtemp(prefix="osproxy-e2e-")
         os.chmod(self.dir, 0o755)
         self.client = f"oe-c-{os.getpid()}"
