@@ -1,45 +1,33 @@
-// The order in which things are found out: who speaks first, what the rules say of the host, TLS
-// upstream, TLS to the program, what is spoken inside.
+// The order in which things are found out: what the first bytes say, what the rules say of the
+// host, TLS upstream, TLS to the program, what is spoken inside.
 #include "mitm/intercept/interception.h"
 
-#include <boost/asio/deferred.hpp>
-#include <boost/asio/experimental/parallel_group.hpp>
-#include <boost/asio/steady_timer.hpp>
-#include <boost/asio/use_awaitable.hpp>
+#include <algorithm>
+#include <utility>
 
 #include "divert/worker/relay.h"
+#include "mitm/intercept/session/http1_session.h"
 #include "mitm/intercept/session/http2_session.h"
 #include "mitm/intercept/session/raw_session.h"
 #include "mitm/intercept/session/request_facts.h"
 #include "mitm/intercept/session/websocket_session.h"
 #include "mitm/intercept/wire/program_tls.h"
-#include "mitm/intercept/wire/turn.h"
+#include "mitm/intercept/wire/tls_failure.h"
 
 namespace mitm::intercept {
 namespace {
 
-namespace asio = boost::asio;
-using asio::awaitable;
+using boost::asio::awaitable;
 using Clock = std::chrono::steady_clock;
+using divert::Action;
 using sniff::Protocol;
+using TcpKind = FlowRecorder::TcpKind;
 
-constexpr auto kUndecided =
-    std::chrono::seconds{5};  ///< for the rest of a hello or head that has begun
-constexpr auto kDoubtful = std::chrono::milliseconds{300};
-/// How long a server that is yet to be connected waits for the program to speak first.
-constexpr auto kSilence = std::chrono::milliseconds{500};
 constexpr auto kHandshake = std::chrono::seconds{30};
+constexpr auto kLinger = std::chrono::seconds{2};
 
 flow::TlsFacts facts_of(SSL* ssl) {
-  const unsigned char* alpn = nullptr;
-  unsigned size = 0;
-  SSL_get0_alpn_selected(ssl, &alpn, &size);
-  return {SSL_get_version(ssl), SSL_get_cipher_name(ssl),
-          std::string(reinterpret_cast<const char*>(alpn), size)};
-}
-
-std::string selected_alpn(SSL* ssl) {
-  return facts_of(ssl).alpn;
+  return {SSL_get_version(ssl), SSL_get_cipher_name(ssl), tls::selected_alpn(ssl)};
 }
 
 /// gRPC's own libraries call it by a name of theirs when both ends know that.
@@ -57,87 +45,115 @@ Interception::Interception(Services& services, divert::Connection connection,
       recorder_(services.context, std::move(connection)),
       client_(std::move(client)),
       server_(std::move(server)),
-      open_(std::move(open)) {}
+      sniffer_(recorder_, client_, server_),
+      connector_(*services.dialer, recorder_, client_, server_, std::move(open)),
+      pinning_(recorder_, client_, server_),
+      responder_(recorder_, client_) {}
 
 awaitable<void> Interception::run() {
-  Speech speech;
-  const bool reached = co_await find_out(speech);
-  open_ = {};  // with the descriptor that it may hold
-  if (reached) co_await act(std::move(speech));
+  recorder_.publish_opened();
+  Sniffed sniffed;
+  const bool reached = co_await sniff_and_connect(sniffed);
+  connector_.finish();
+  if (reached) co_await apply_verdict(std::move(sniffed));
+  recorder_.publish_closed();
   client_.end_on_close();
   server_.end_on_close();
 }
 
-/// What the rules say, done.
-awaitable<void> Interception::act(Speech speech) {
-  const auto action = recorder_.connection().verdict.action;
-  if (action == divert::Action::pass) {
-    bool passes = true;
-    if (speech.protocol == Protocol::raw && may_be_selected()) passes = co_await watch();
-    if (passes) co_await pass();
-  } else if (action == divert::Action::block) {
-    block();
-  } else {
-    co_await converse(std::move(speech));
+void Interception::end(std::string why) {
+  if (connector_.interrupt()) {
+    const bool intercepted = recorder_.connection().verdict.action == Action::intercept;
+    auto flow = recorder_.begin_tcp(intercepted ? TcpKind::tcp : TcpKind::pass);
+    flow->error = services_.dialer->still_waiting(recorder_.connection().verdict);
+    recorder_.publish_end(std::move(flow), Clock::now());
   }
+  recorder_.ends_because(std::move(why));
+  client_.reset();
+  server_.reset();
 }
 
-// Who speaks first.
+// Who speaks first, and what the rules say of the host.
 
-awaitable<Interception::Speech> Interception::listen(bool leave) {
-  const std::span<char> scratch = services_.context.scratch.first(sniff::kMaxSniffedBytes);
-  Speech speech;
-  std::size_t seen = 0;
-  bool ended = false;
-  const bool alone = !server_.socket().is_open();
-  Clock::time_point began;
-  auto limit = alone ? Clock::now() + kSilence : Clock::time_point::max();
-  for (;;) {
-    const auto client = client_.look(scratch, leave);
-    if (client.bytes.size() > seen) {
-      speech = sniff::inspect(client.bytes);
-      if (speech.protocol == Protocol::raw ||
-          (speech.complete && speech.protocol != Protocol::undecided))
-        break;
-      if (seen == 0) began = Clock::now();
-      limit = began + (speech.doubtful ? Clock::duration{kDoubtful} : Clock::duration{kUndecided});
-      seen = client.bytes.size();
-    }
-    const auto server = alone ? Channel::Look{} : server_.look(scratch, leave);
-    const bool server_spoke =
-        !server.bytes.empty() || !(server.result.ok() || server.result.blocked());
-    const bool client_done =
-        client.result.ended() || client.result.status == IoResult::Status::failed;
-    const bool patient = server_spoke && http::begins_with_settings(server.bytes);
-    if (patient && limit == Clock::time_point::max()) limit = Clock::now() + kUndecided;
-    if ((server_spoke && !patient) || client_done || ended || Clock::now() >= limit) break;
-    ended = leave && client_.has_end();
-    if (ended) continue;  // what came with the end is looked at as well
-    if (leave && !client_.has_pushed_back()) client_.set_low_watermark(seen + 1);
-    if (alone || patient) {
-      co_await client_.wait_until(client.result, limit);
-    } else {
-      co_await wait_for_either(limit);
+/// False: the server could not be reached, and the program has been told.
+awaitable<bool> Interception::sniff_and_connect(Sniffed& sniffed) {
+  const auto action = [this] { return recorder_.connection().verdict.action; };
+  bool reached = server_.socket().is_open();
+  bool proxied = reached && services_.dialer->way(judged_) != divert::Way::straight;
+  sniffed = co_await sniffer_.sniff_behind_headers();
+  decide(sniffed);
+  if (!reached && action() != Action::block) {
+    reached = co_await connect_upstream(sniffed);
+    if (!reached) co_return false;
+    proxied = services_.dialer->proxy_for(recorder_.connection().verdict) != nullptr;
+    // Neither side spoke: the server may, now that it is there.
+    if (!sniffed.complete) {
+      sniffed = co_await sniffer_.sniff_behind_headers();
+      decide(sniffed);
     }
   }
-  if (leave && seen > 0) client_.set_low_watermark(1);
-  if (!speech.complete && speech.protocol != Protocol::http1) speech.protocol = Protocol::raw;
-  co_return speech;
+  // What passes goes as it would without us.
+  const bool straight_after_all = proxied && action() == Action::pass;
+  if (straight_after_all) reached = co_await connect_upstream(sniffed);
+  co_return reached || action() == Action::block;
 }
 
-awaitable<void> Interception::wait_for_either(Clock::time_point limit) {
-  asio::steady_timer timer{client_.socket().get_executor(), limit};
-  co_await asio::experimental::make_parallel_group(
-      client_.socket().async_wait(Channel::Socket::wait_read, asio::deferred),
-      server_.socket().async_wait(Channel::Socket::wait_read, asio::deferred),
-      timer.async_wait(asio::deferred))
-      .async_wait(asio::experimental::wait_for_one(), asio::use_awaitable);
+/// Whom these first bytes are for; empty: only the address is known.
+const std::string& Interception::host_of(const Sniffed& sniffed) const {
+  return sniffed.host.empty() ? tunnel_host_ : sniffed.host;
+}
+
+void Interception::decide(const Sniffed& sniffed) {
+  const std::string& host = host_of(sniffed);
+  auto verdict = services_.policy->settle(judged_, host);
+  const bool by_host = verdict.rule < services_.policy->rules.size() &&
+                       !services_.policy->rules[verdict.rule].hosts.empty();
+  const bool may_pin = sniffed.protocol == Protocol::tls && !by_host;
+  if (verdict.action == Action::intercept && may_pin) pinning_.apply_bypass(verdict, host);
+  if (const auto why = reason_to_pass(sniffed.hello);
+      !why.empty() && verdict.action == Action::intercept) {
+    verdict.action = Action::pass;
+    verdict.reason = why;
+  }
+  if (const auto* proxy = services_.dialer->proxy_for(verdict))
+    verdict.reason += "; through " + proxy->label();
+  if (!sniffer_.headers().empty())
+    verdict.reason += "; behind a PROXY protocol header" + sniffer_.described_headers();
+  const auto action = verdict.action;
+  recorder_.settle(std::move(verdict), host);
+  // The host of a hello is its SNI.
+  if (action != Action::intercept && sniffed.protocol == Protocol::tls)
+    recorder_.set_sni(sniffed.host);
+}
+
+/// False: it could not be reached, and the program has been told.
+awaitable<bool> Interception::connect_upstream(const Sniffed& sniffed) {
+  auto result = co_await connector_.connect();
+  if (result.outcome == UpstreamConnector::Outcome::failed)
+    co_await reject(sniffed, std::move(result.why));
+  const bool connected = result.outcome == UpstreamConnector::Outcome::connected;
+  if (connected) co_await sniffer_.pass_headers_on();
+  co_return connected;
 }
 
 // What is then done.
 
+awaitable<void> Interception::apply_verdict(Sniffed sniffed) {
+  const auto action = recorder_.connection().verdict.action;
+  if (action == Action::pass) {
+    bool passes = true;
+    if (sniffed.protocol == Protocol::raw && may_be_selected()) passes = co_await watch_starttls();
+    if (passes) co_await pass();
+  } else if (action == Action::block) {
+    block();
+  } else {
+    sniffer_.show_headers();
+    co_await run_protocol(std::move(sniffed));
+  }
+}
+
 awaitable<void> Interception::pass() {
-  auto flow = recorder_.begin_tcp(FlowRecorder::TcpKind::pass);
+  auto flow = recorder_.begin_tcp(TcpKind::pass);
   const auto began = Clock::now();
   const std::string early = client_.take_pushed_back(), early_answer = server_.take_pushed_back();
   if (!early.empty()) co_await server_.write_all(early);  // a failure shows in the relay
@@ -153,33 +169,54 @@ awaitable<void> Interception::pass() {
 
 /// Whether a rule could still select a connection that passes, if only it named its host.
 bool Interception::may_be_selected() const {
-  const auto selects = [](const auto& rule) { return rule.action != divert::Action::pass; };
+  const auto selects = [](const auto& rule) { return rule.action != Action::pass; };
   return !recorder_.has_waiting() && std::ranges::any_of(judged_.by_host, selects);
 }
 
 /// Until it is known whether the connection changes to TLS, and names its host then. True: it does
 /// not.
-awaitable<bool> Interception::watch() {
+awaitable<bool> Interception::watch_starttls() {
   auto session =
       std::make_unique<RawSession>(recorder_, client_, server_, RawSession::Kind::watched);
   const auto outcome = co_await session->run();
   session.reset();
-  if (outcome == RawSession::Outcome::upgrades) co_await upgrade();
+  if (outcome == RawSession::Outcome::upgrades) co_await sniff_after_starttls();
   co_return outcome == RawSession::Outcome::plain;
 }
 
 void Interception::block() {
   client_.reset();
   server_.reset();
-  recorder_.publish_end(recorder_.begin_tcp(FlowRecorder::TcpKind::block), Clock::now());
+  recorder_.publish_end(recorder_.begin_tcp(TcpKind::block), Clock::now());
 }
 
-awaitable<void> Interception::converse(Speech speech) {
-  recorder_.data(flow::Direction::request, std::string_view(proxy_headers_).substr(headers_shown_));
-  headers_shown_ = proxy_headers_.size();
-  if (speech.protocol == Protocol::tls) return run_tls(std::move(speech.hello));
-  if (speech.protocol == Protocol::http2) return run_http2(nullptr);
-  return speech.protocol == Protocol::http1 ? run_http("http") : run_raw();
+/// The program believes itself connected: it is told in its own protocol, where that has a way to.
+awaitable<void> Interception::reject(Sniffed sniffed, std::string why) {
+  const bool intercepted = recorder_.connection().verdict.action == Action::intercept;
+  bool told = false;
+  if (intercepted && sniffed.protocol == Protocol::tls) {
+    recorder_.set_sni(sniffed.hello.sni);
+    co_await reject_tls(std::move(sniffed.hello), std::move(why));
+    co_return;
+  }
+  if (intercepted && sniffed.protocol == Protocol::http1) {
+    told = co_await responder_.answer_http(why);
+  } else if (intercepted && sniffed.protocol == Protocol::http2) {
+    told = co_await responder_.answer_http2(why);
+  }
+  if (told) co_return;
+  auto flow = recorder_.begin_tcp(intercepted ? TcpKind::tcp : TcpKind::pass);
+  flow->error = std::move(why);
+  recorder_.publish_end(std::move(flow), Clock::now());
+  client_.reset();
+}
+
+// What is spoken.
+
+awaitable<void> Interception::run_protocol(Sniffed sniffed) {
+  if (sniffed.protocol == Protocol::tls) return run_tls(std::move(sniffed.hello));
+  if (sniffed.protocol == Protocol::http2) return run_http2(nullptr);
+  return sniffed.protocol == Protocol::http1 ? run_http("http") : run_raw();
 }
 
 /// `upgraded`: the HTTP/1.1 request that asked for it, if any.
@@ -193,15 +230,7 @@ awaitable<void> Interception::run_raw() {
   auto session = std::make_unique<RawSession>(recorder_, client_, server_);
   const auto outcome = co_await session->run();
   session.reset();
-  if (outcome == RawSession::Outcome::upgrades) co_await upgrade();
-}
-
-/// Program and server are about to begin TLS, after plain words.
-awaitable<void> Interception::upgrade() {
-  Speech speech = co_await listen(true);
-  if (speech.protocol != Protocol::tls) speech = {};
-  decide(speech);
-  co_await act(std::move(speech));
+  if (outcome == RawSession::Outcome::upgrades) co_await sniff_after_starttls();
 }
 
 awaitable<void> Interception::run_http(std::string_view scheme) {
@@ -229,21 +258,29 @@ awaitable<void> Interception::run_http(std::string_view scheme) {
     co_await run_raw();
     co_return;
   }
-  co_await begin_anew();
+  co_await sniff_again();
 }
 
 /// Inside the tunnel of an explicit proxy.
-awaitable<void> Interception::begin_anew() {
-  Speech speech = co_await listen_behind_headers();
-  decide(speech);
-  co_await act(std::move(speech));
+awaitable<void> Interception::sniff_again() {
+  Sniffed sniffed = co_await sniffer_.sniff_behind_headers();
+  decide(sniffed);
+  co_await apply_verdict(std::move(sniffed));
+}
+
+/// Program and server are about to begin TLS, after plain words.
+awaitable<void> Interception::sniff_after_starttls() {
+  Sniffed sniffed = co_await sniffer_.sniff(true);
+  if (sniffed.protocol != Protocol::tls) sniffed = {};
+  decide(sniffed);
+  co_await apply_verdict(std::move(sniffed));
 }
 
 // TLS.
 
 awaitable<void> Interception::run_tls(sniff::ClientHello hello) {
   recorder_.set_sni(hello.sni);
-  hello_names_no_protocol_ = hello.alpn.empty();
+  pinning_.set_offers_no_protocol(hello.alpn.empty());
   const bool upgrades = recorder_.has_waiting();
   const UpstreamTls::Ask ask{recorder_.connection().server, hello.sni, offered_upstream(hello.alpn),
                              &hello, recorder_.host()};
@@ -251,7 +288,7 @@ awaitable<void> Interception::run_tls(sniff::ClientHello hello) {
   std::string why = co_await services_.upstream->connect(server_, attempt, ask);
   if (attempt.facts()) recorder_.set_upstream_tls(attempt.facts());
   if (!why.empty()) {
-    co_await refuse_tls(std::move(hello), std::move(why), attempt.alert());
+    co_await reject_tls(std::move(hello), std::move(why), attempt.alert());
     co_return;
   }
   if (program_left()) {
@@ -260,24 +297,24 @@ awaitable<void> Interception::run_tls(sniff::ClientHello hello) {
     co_return;
   }
   const tls::X509Ptr certificate{SSL_get1_peer_certificate(server_.ssl())};
-  const std::string alpn = selected_alpn(server_.ssl());
+  const std::string alpn = tls::selected_alpn(server_.ssl());
   const bool accepted = co_await accept_tls(hello, certificate.get(), alpn);
   hello = {};
   if (!accepted) co_return;
-  agreed_ = Clock::now();
+  pinning_.tls_agreed();
   if (upgrades) {
     co_await run_raw();
     // Some only look whether there is TLS (openssl s_client -starttls).
-    services_.context.settings.learned->accepted(who(), recorder_.server_name(),
-                                                 std::chrono::system_clock::now());
+    pinning_.accepted();
     co_return;
   }
-  co_await converse_in_tls();
-  judge_ending();
+  co_await run_protocol_in_tls();
+  if (auto error = pinning_.judge_ending()) report_tls_error(std::move(*error));
 }
 
+/// True if the program closed before its handshake. Reads what is there, and pushes it back.
 bool Interception::program_left() {
-  constexpr std::size_t kEnough = 2 * sniff::kMaxSniffedBytes;  // whoever says more is there
+  constexpr std::size_t kEnough = 2 * sniff::kMaxSniffedBytes;  // a program that says more is there
   auto look = client_.look(services_.context.scratch, false);
   while (look.result.ok() && look.bytes.size() < kEnough)
     look = client_.look(services_.context.scratch, false);
@@ -305,8 +342,8 @@ awaitable<bool> Interception::accept_tls(const sniff::ClientHello& hello, X509* 
   const IoResult done = co_await client_.handshake(kHandshake);
   if (!done.ok()) {
     report_tls_error(
-        refused(refusal_of(client_, done),
-                explain_refusal(client_, done, services_.context.settings.exec_ca_file)));
+        pinning_.refused(refusal_of(client_, done),
+                         explain_refusal(client_, done, services_.context.settings.exec_ca_file)));
     server_.shutdown_write(true);
     co_return false;
   }
@@ -315,14 +352,14 @@ awaitable<bool> Interception::accept_tls(const sniff::ClientHello& hello, X509* 
   co_return true;
 }
 
-awaitable<void> Interception::converse_in_tls() {
-  const std::string alpn = selected_alpn(client_.ssl());
+awaitable<void> Interception::run_protocol_in_tls() {
+  const std::string alpn = tls::selected_alpn(client_.ssl());
   Protocol protocol = is_http2(alpn) ? Protocol::http2 : Protocol::raw;
   if (alpn.starts_with("http/1")) protocol = Protocol::http1;
   if (alpn.empty()) {
-    const Speech speech = co_await listen(false);
-    protocol = speech.protocol;
-    if (left_at_once()) {
+    const Sniffed sniffed = co_await sniffer_.sniff(false);
+    protocol = sniffed.protocol;
+    if (pinning_.left_at_once()) {
       server_.shutdown_write(true);
       co_return;
     }
@@ -336,55 +373,37 @@ awaitable<void> Interception::converse_in_tls() {
   }
 }
 
+/// Upstream TLS has failed: tells the program why with a page, if it is to have one and speaks
+/// HTTP, else with `alert`.
+awaitable<void> Interception::reject_tls(sniff::ClientHello hello, std::string why, int alert) {
+  server_.reset();
+  const bool tellable = !recorder_.has_waiting() && !program_left();
+  const std::string protocol =
+      tellable ? page_protocol(services_.context.settings.error_page, hello) : std::string();
+  if (protocol.empty()) {
+    report_tls_error(std::move(why));
+    if (client_.try_write(alert_record(alert)).ok())
+      co_await client_.finish(services_.context.scratch, kLinger);
+    co_return;
+  }
+  const bool accepted = co_await accept_tls(hello, nullptr, protocol);
+  if (!accepted) co_return;
+  const bool http2 = protocol == "h2";
+  bool told = false;
+  if (http2) {
+    told = co_await responder_.answer_http2(why);
+  } else {
+    told = co_await responder_.answer_http(why);
+  }
+  if (told) co_return;
+  report_tls_error(std::move(why));
+  client_.reset();
+}
+
 void Interception::report_tls_error(std::string why) {
-  auto flow = recorder_.begin_tcp(FlowRecorder::TcpKind::tls_error);
+  auto flow = recorder_.begin_tcp(TcpKind::tls_error);
   flow->error = std::move(why);
   recorder_.publish_end(std::move(flow), Clock::now());
-}
-
-// PinningCache pass-through.
-
-/// See the function of that name in program_tls.h.
-bool Interception::left_at_once() const {
-  return intercept::left_at_once(client_, server_, agreed_,
-                                 services_.context.settings.learned->settings().at_once);
-}
-
-void Interception::learn_from_the_past(divert::Verdict& verdict, const Speech& speech) const {
-  const bool by_host = verdict.rule < services_.policy->rules.size() &&
-                       !services_.policy->rules[verdict.rule].hosts.empty();
-  if (verdict.action != divert::Action::intercept || speech.protocol != Protocol::tls || by_host)
-    return;
-  std::string host = host_of(speech);
-  if (host.empty()) host = recorder_.connection().server.address().to_string();
-  auto why = services_.context.settings.learned->reason_to_pass(who(), host,
-                                                                std::chrono::system_clock::now());
-  if (why.empty()) return;
-  verdict.action = divert::Action::pass;
-  verdict.reason = std::move(why);
-}
-
-std::string Interception::refused(Refusal how, std::string why) const {
-  auto& learned = *services_.context.settings.learned;
-  const auto now = std::chrono::system_clock::now();
-  if (how == Refusal::closed && hello_names_no_protocol_) how = Refusal::looked;
-  const auto follows = learned.refused(who(), recorder_.server_name(), how, now);
-  if (!follows.empty()) why.append("; ").append(follows);
-  return why;
-}
-
-void Interception::judge_ending() {
-  auto& learned = *services_.context.settings.learned;
-  const auto now = std::chrono::system_clock::now();
-  if (client_.heard()) return learned.accepted(who(), recorder_.server_name(), now);
-  if (!left_at_once()) return;
-  if (wants_no_encrypted_hello(client_)) {
-    const std::string alpn = selected_alpn(client_.ssl());  // the other sessions have said so
-    if (alpn.empty() || alpn == "h2") report_tls_error("the program: " + client_.failure());
-    return;
-  }
-  if (!learned.trusts(who(), recorder_.server_name()))
-    report_tls_error(refused(Refusal::closed, std::string{kLeftAtOnce}));
 }
 
 }  // namespace mitm::intercept

@@ -19,6 +19,13 @@ PkeyPtr share(EVP_PKEY* key) {
   return PkeyPtr{key};
 }
 
+std::string selected_alpn(const SSL* ssl) {
+  const unsigned char* alpn = nullptr;
+  unsigned size = 0;
+  SSL_get0_alpn_selected(ssl, &alpn, &size);
+  return {reinterpret_cast<const char*>(alpn), size};
+}
+
 void ignore_configuration() {
   OPENSSL_init_crypto(OPENSSL_INIT_NO_LOAD_CONFIG, nullptr);
 }

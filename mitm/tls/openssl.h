@@ -2,6 +2,7 @@
 #pragma once
 
 #include <memory>
+#include <string>
 
 #include <openssl/bio.h>
 #include <openssl/evp.h>
@@ -35,6 +36,9 @@ using X509StackPtr = std::unique_ptr<STACK_OF(X509), Deleter<free_stack>>;
 /// Another reference to the same object.
 X509Ptr share(X509* certificate);
 PkeyPtr share(EVP_PKEY* key);
+
+/// The protocol that ALPN has agreed on; empty: none.
+std::string selected_alpn(const SSL* ssl);
 
 /// No configuration file is read, neither the system's nor one that the environment names
 /// (OPENSSL_CONF): it could load libraries into root's process. To be called before anything else

@@ -1,12 +1,13 @@
-// How a program learns that its server cannot be reached or trusted: by a page, where a person
-// reads it, else by an alert, which no program takes for success.
+// A page is for a person who reads it; to all others a failure must not look like success.
+#include "mitm/intercept/error_responder.h"
+
 #include <algorithm>
 
-#include "mitm/intercept/interception.h"
+#include "mitm/http/http1.h"
+#include "mitm/http/http2.h"
 #include "mitm/intercept/session/error_page.h"
 #include "mitm/intercept/session/request_facts.h"
 #include "mitm/intercept/wire/program_tls.h"
-#include "mitm/intercept/wire/tls_failure.h"
 #include "mitm/intercept/wire/turn.h"
 
 namespace mitm::intercept {
@@ -49,43 +50,18 @@ class FirstRequest final : public http::Http2Reader::Handler {
 
 using boost::asio::awaitable;
 
-std::string Interception::page_protocol(const sniff::ClientHello& hello) const {
-  const ErrorPage who = services_.context.settings.error_page;
+std::string page_protocol(ErrorPage who, const sniff::ClientHello& hello) {
   const bool wanted =
       who == ErrorPage::always || (who == ErrorPage::browsers && is_from_browser(hello));
   return wanted ? protocol_with_pages(hello.alpn) : std::string();
 }
 
-awaitable<void> Interception::refuse_tls(sniff::ClientHello hello, std::string why, int alert) {
-  server_.reset();
-  const bool tellable = !recorder_.has_waiting() && !program_left();
-  const std::string protocol = tellable ? page_protocol(hello) : std::string();
-  if (protocol.empty()) {
-    report_tls_error(std::move(why));
-    if (client_.try_write(alert_record(alert)).ok())
-      co_await client_.finish(services_.context.scratch, kLinger);
-    co_return;
-  }
-  const bool accepted = co_await accept_tls(hello, nullptr, protocol);
-  if (!accepted) co_return;
-  const bool http2 = protocol == "h2";
-  bool told = false;
-  if (http2) {
-    told = co_await refuse_http2(why);
-  } else {
-    told = co_await refuse_http(why);
-  }
-  if (told) co_return;
-  report_tls_error(std::move(why));
-  client_.reset();
-}
-
 /// False when the program does not send a request in time.
-awaitable<bool> Interception::refuse_http(const std::string& why) {
+awaitable<bool> ErrorResponder::answer_http(const std::string& why) {
   const auto limit = Clock::now() + kRequest;
   http::Http1Reader reader{http::Side::request};
   for (;;) {
-    const auto look = client_.look(services_.context.scratch, false);
+    const auto look = client_.look(recorder_.context().scratch, false);
     const auto event = reader.next(look.bytes);
     if (event.what == http::Http1Reader::What::head) {
       recorder_.data(flow::Direction::request, look.bytes);
@@ -103,13 +79,13 @@ awaitable<bool> Interception::refuse_http(const std::string& why) {
   co_return true;
 }
 
-awaitable<bool> Interception::refuse_http2(const std::string& why) {
+awaitable<bool> ErrorResponder::answer_http2(const std::string& why) {
   const auto limit = Clock::now() + kRequest;
   http::Http2Reader reader{http::Side::request};
   FirstRequest request;
   Turn turn;
   while (request.stream == 0) {
-    const auto scratch = services_.context.scratch.first(Turn::kStep);
+    const auto scratch = recorder_.context().scratch.first(Turn::kStep);
     const IoResult got = client_.try_read(scratch);
     if (got.ok()) {
       const std::string_view bytes{scratch.data(), got.bytes};
@@ -131,8 +107,8 @@ awaitable<bool> Interception::refuse_http2(const std::string& why) {
 }
 
 /// With a page of ours, which is the last that is said.
-awaitable<void> Interception::answer(std::shared_ptr<flow::HttpFlow> flow, const std::string& why,
-                                     const std::string& page) {
+awaitable<void> ErrorResponder::answer(std::shared_ptr<flow::HttpFlow> flow, const std::string& why,
+                                       const std::string& page) {
   flow->response.status = 502;
   flow->error = why;
   recorder_.publish_end(std::move(flow), Clock::now());
@@ -140,7 +116,7 @@ awaitable<void> Interception::answer(std::shared_ptr<flow::HttpFlow> flow, const
   recorder_.data_end(flow::Direction::request);
   recorder_.data_end(flow::Direction::response);
   const IoResult put = co_await client_.write_all(page);
-  if (put.ok()) co_await client_.finish(services_.context.scratch, kLinger);
+  if (put.ok()) co_await client_.finish(recorder_.context().scratch, kLinger);
 }
 
 }  // namespace mitm::intercept
