@@ -512,3 +512,19 @@ TEST_CASE("http: the time of a request begins with its first byte") {
   passes(server, program, kOk);
   CHECK(*rig.ended(2).at(1).request_ended >= std::chrono::milliseconds{50});
 }
+
+TEST_CASE("http: the events of a connection come in the order in which things happen") {
+  using namespace mitm::flow;
+  Rig rig{rig::trusting()};
+  {
+    auto [program, server] = rig.open();
+    passes(program, server, kGet);
+    CHECK(rig.kinds(3) == std::vector{index_of<ConnectionOpened>(), index_of<RequestHead>(),
+                                      index_of<RequestEnd>()});
+    passes(server, program, kOk);
+    CHECK(rig.kinds(5)[3] == index_of<ResponseHead>());
+    CHECK(rig.kinds(5)[4] == index_of<HttpEnd>());
+    rig::hang_up(program, server);
+  }
+  CHECK(rig.kinds(6).back() == index_of<ConnectionEnd>());
+}

@@ -330,6 +330,7 @@ class Rig::Sink final : public mitm::flow::Subscriber {
   Sink(Log& log, bool want_data) : log_(log), want_data_(want_data) {}
   base::Result<> write(const mitm::flow::Event& event) override {
     const std::lock_guard lock{log_.mutex};
+    log_.kinds.push_back(event.index());
     if (const auto* data = std::get_if<mitm::flow::TcpData>(&event)) {
       log_.data.push_back(*data->data);
     } else if (const auto flow = test::flatten(event)) {
@@ -346,7 +347,9 @@ class Rig::Sink final : public mitm::flow::Subscriber {
   [[nodiscard]] mitm::flow::EventSet wants() const override {
     using mitm::flow::EventSet;
     const auto data = want_data_ ? EventSet::of<mitm::flow::TcpData>() : EventSet();
-    return mitm::format::kShownEvents | data;
+    using namespace mitm::flow;
+    return mitm::format::kShownEvents | data |
+           EventSet::of<ConnectionOpened, RequestHead, RequestEnd, ResponseHead, ConnectionEnd>();
   }
   [[nodiscard]] const std::string& name() const override { return name_; }
 
@@ -456,6 +459,10 @@ std::vector<test::FlatFlow> Rig::started(std::size_t count) {
 
 std::vector<test::FlatFlow> Rig::messages(std::size_t count) {
   return wait_for(&Log::messages, count);
+}
+
+std::vector<std::size_t> Rig::kinds(std::size_t count) {
+  return wait_for(&Log::kinds, count);
 }
 
 std::vector<mitm::flow::Data> Rig::data(std::size_t count) {

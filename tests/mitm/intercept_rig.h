@@ -136,6 +136,8 @@ class Rig {
   std::vector<test::FlatFlow> started(std::size_t count);
   std::vector<test::FlatFlow> messages(std::size_t count);
   std::vector<mitm::flow::Data> data(std::size_t count);
+  /// Of all events in their order: see flow::index_of().
+  std::vector<std::size_t> kinds(std::size_t count);
   /// Waits until no connection is left; false: one is stuck.
   bool idle();
 
@@ -158,6 +160,7 @@ class Rig {
     std::condition_variable changed;
     std::vector<test::FlatFlow> starts, ends, messages;
     std::vector<mitm::flow::Data> data;
+    std::vector<std::size_t> kinds;
     int open = 0;
   };
   template <class T>
