@@ -88,7 +88,7 @@ class Policy {
   /// turns out to be.
   [[nodiscard]] bool goes_straight(const Verdict& verdict) const;
 
-  /// Data only (CBOR-able: see ProgramFilter::to_json), for the way from the unprivileged reader to the
+  /// Data only (CBOR-able: see ProgramFilter::to_json), for the way from the unprivileged loader to the
   /// broker. from_json refuses whatever to_json cannot have made, and more than the limits above;
   /// it throws nothing.
   [[nodiscard]] nlohmann::json to_json() const;

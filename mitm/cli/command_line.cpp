@@ -40,7 +40,7 @@ bool looks_like_option(std::string_view word) {
   return word.size() > 1 && word.front() == '-';
 }
 
-/// Null: there is none.
+/// Null: no option has it.
 const Option* option_with(auto Option::*member, const auto& wanted) {
   const auto has_it = [&](const Option& option) { return option.*member == wanted; };
   const auto one = std::ranges::find_if(kOfEveryCommand, has_it);

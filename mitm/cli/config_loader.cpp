@@ -219,8 +219,8 @@ nlohmann::json reply_of(const base::Result<nlohmann::json>& answer) {
   return {{"error", answer.error().text}, {"code", answer.error().os_code}};
 }
 
-[[noreturn]] void run_reader(int socket, Task task, const Invocation& invocation,
-                             const base::User& user) {
+[[noreturn]] void run_config_loader(int socket, Task task, const Invocation& invocation,
+                                    const base::User& user) {
   Files files;
   const auto became = base::become(user);
   const auto reply = reply_of(became ? task(invocation, user, files)
@@ -281,20 +281,20 @@ base::Result<std::vector<tls::ClientCertificateText>> client_certs_from(
   return texts;
 }
 
-base::Error reader_died() {
+base::Error loader_died() {
   return base::failure("the process that reads the settings died");
 }
 
 base::Result<nlohmann::json> answer_in(const std::string& bytes) {
   const auto reply = nlohmann::json::from_cbor(bytes, true, false);
-  if (!reply.is_object()) return reader_died();
+  if (!reply.is_object()) return loader_died();
   if (reply.contains("error")) return base::Error{reply.value("error", ""), reply.value("code", 0)};
   const auto answer = reply.find("answer");
-  if (answer == reply.end() || !answer->is_object()) return reader_died();
+  if (answer == reply.end() || !answer->is_object()) return loader_died();
   return *answer;
 }
 
-/// What becomes of the descriptors that were open when osproxy was started; the reader has them in
+/// What becomes of the descriptors that were open when osproxy was started; the loader has them in
 /// any case, for /dev/fd/N.
 enum class Inherited : bool { kept, closed };
 
@@ -313,20 +313,20 @@ base::Result<nlohmann::json> ask(Task task, const Invocation& invocation, const 
   if (::socketpair(AF_UNIX, SOCK_STREAM, 0, ends) != 0)
     return base::os_error("cannot make a socketpair", errno);
   base::UniqueFd ours{ends[0]}, theirs{ends[1]};
-  const pid_t reader = ::fork();
-  if (reader < 0) return base::os_error("cannot start a process", errno);
-  if (reader == 0) {
+  const pid_t loader = ::fork();
+  if (loader < 0) return base::os_error("cannot start a process", errno);
+  if (loader == 0) {
     ours.reset();
-    run_reader(theirs.get(), task, invocation, user);
+    run_config_loader(theirs.get(), task, invocation, user);
   }
   theirs.reset();
   if (inherited == Inherited::closed) ours = close_all_but(std::move(ours));
   const bool received = receive_files(ours.get(), files);
   const auto bytes = receive_all(ours.get());
-  while (::waitpid(reader, nullptr, 0) < 0 && errno == EINTR) {
+  while (::waitpid(loader, nullptr, 0) < 0 && errno == EINTR) {
   }
   if (!bytes) return bytes.error();
-  if (!received) return reader_died();
+  if (!received) return loader_died();
   return answer_in(*bytes);
 }
 

@@ -56,7 +56,7 @@ base::Result<int> learned_command(const Invocation& invocation) {
     return 0;
   }
   const auto gone = forget_pinned(directory, item, now);
-  // Whoever starts the program next is to find it intercepted.
+  // A program that is started right after this command must be intercepted.
   if (!gone.empty()) std::this_thread::sleep_for(2 * kForgottenCheck);
   for (const auto& line : gone) {
     fmt::print("{}\n", base::printable(

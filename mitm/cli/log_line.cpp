@@ -14,7 +14,7 @@ namespace {
 
 using namespace std::chrono_literals;
 
-/// Lasts as long as the process: whoever hangs in write(2) may still use it.
+/// Lasts as long as the process: a thread that hangs in write(2) may still use it.
 base::LineWriter* writer = nullptr;
 
 }  // namespace

@@ -1,7 +1,7 @@
-// Whoever can read such a file reads what TLS protects. In a directory for everybody (/tmp) others
-// may have put a file, a FIFO or a symbolic link where the user is going to write. The path is
-// looked at first, for its errors are better then and another user's FIFO is not waited for; what
-// was opened is looked at again.
+// Such a file holds what TLS protects, so that only the user may read it. In a directory to which
+// all users may write (/tmp) another one may have put a file, a FIFO or a link in its place.
+// The path is checked before it is opened, which gives better errors and does not wait for another
+// user's FIFO; what was opened is checked again.
 #include "mitm/cli/output_file.h"
 
 #include <cerrno>

@@ -34,7 +34,7 @@ using Lines = std::vector<PinnedEntry>;
 constexpr std::size_t kMaxFile = 4 << 20;
 constexpr std::string_view kPrefix = "learned-", kSuffix = ".json";
 
-/// Held until its end; false: somebody else has it.
+/// Held until its end; false: another process has it.
 class Lock {
  public:
   Lock(int fd, bool wait) : fd_(fd), held_(::flock(fd, LOCK_EX | (wait ? 0 : LOCK_NB)) == 0) {}
@@ -213,7 +213,7 @@ struct PinningFileThread::Shared {
   bool stopping = false;
   bool running = false;
 
-  /// What is learned is listed at once; while something is, somebody may forget it.
+  /// New entries are written at once; as long as there are entries, they may be removed.
   void run() {
     std::unique_lock lock{mutex};
     while (!stopping) {

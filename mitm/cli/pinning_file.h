@@ -1,6 +1,6 @@
-// What the runs of a user have learned to pass, in files that list and forget: one for each run, in
-// ~/.local/state/osproxy, made by the run's reader, written by its worker, shortened by `osproxy
-// learned`.
+// The programs that pass in the runs of a user because they refused the certificate. One file for
+// each run, in ~/.local/state/osproxy: made by the run's config loader, written by its worker,
+// shortened by `osproxy learned --forget`.
 #pragma once
 
 #include <functional>
@@ -25,7 +25,7 @@ struct PinnedEntry {
   std::string refusal;
   unsigned failures = 0;
   std::chrono::system_clock::time_point until;
-  /// Whose program; empty: anybody's (a run of an osproxy that did not tell users apart).
+  /// Owner of the program; empty: any user (files of older versions).
   std::optional<uid_t> uid{};
 
   bool operator==(const PinnedEntry&) const = default;
@@ -49,10 +49,10 @@ class PinningFile {
   PinningFile& operator=(const PinningFile&) = delete;
   ~PinningFile();  ///< empties it: the run has ended
 
-  /// What somebody took out of the file is forgotten; what has been learned since is put in.
+  /// Forgets the entries that `osproxy learned` removed from the file, and adds the new ones.
   void sync(intercept::PinningCache::Time now);
-  /// Whether sync() is to be called again without a change: there is something that somebody could
-  /// take out, or a change that is not written yet.
+  /// True if sync() must be called again even without a change in the cache: the file has entries,
+  /// which may be removed, or a change is not written yet.
   [[nodiscard]] bool is_watched(intercept::PinningCache::Time now) const;
 
  private:
@@ -85,7 +85,7 @@ class PinningFileThread {
 /// What all runs pass at `now`. Files of runs that have died are removed.
 [[nodiscard]] std::vector<PinnedEntry> read_pinned(const std::string& directory,
                                                    std::chrono::system_clock::time_point now);
-/// Runs look this often for what somebody has taken out.
+/// How often runs look for removed entries.
 inline constexpr std::chrono::milliseconds kForgottenCheck{100};
 
 /// Takes the entries out whose host or program is `item` ("all": every one) and returns them; their

@@ -1,4 +1,4 @@
-// Rules of the file, each key by its reader, and the rules that options make.
+// Each condition of a rule has a function that reads it.
 #include "mitm/cli/policy_options.h"
 
 #include <algorithm>

@@ -86,7 +86,7 @@ Result<bool> check_run(const Invocation& invocation, const base::User& user) {
   return trusted;
 }
 
-/// For whoever waited in vain: where we looked, and what to try.
+/// After a run without a connection: where we looked, and what to try.
 std::string nothing_seen(std::string_view what, const pfctl::Ruleset& rules,
                          std::string_view others) {
   const std::string of = what.empty() ? "" : fmt::format(" of {}", what);

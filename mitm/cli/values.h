@@ -26,7 +26,7 @@ std::string quoted(const nlohmann::json& value);
 [[nodiscard]] std::vector<std::string> words_in(const nlohmann::json& value);
 /// "80,443,8000-8100" or "all" (which is no range at all); as a string or as a list of them.
 [[nodiscard]] base::Result<std::vector<base::PortRange>> parse_ports(const nlohmann::json& value);
-/// "10.0.0.0/8,fe80::/10", as a string or as a list of them; "" and [] are none.
+/// "10.0.0.0/8,fe80::/10", as a string or as a list of them; "" and [] mean no network.
 [[nodiscard]] base::Result<std::vector<base::Network>> parse_networks(const nlohmann::json& value);
 /// "example.org,*.example.net", as a string or as a list of them, as base::host_matches wants
 /// them.
