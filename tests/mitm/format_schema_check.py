@@ -1,4 +1,4 @@
-"""Checks JSON lines against a schema: sink_schema_check.py SCHEMA LINES. Names the first line that fails."""
+"""Checks JSON lines against a schema: format_schema_check.py SCHEMA LINES. Names the first line that fails."""
 import json
 import sys
 
