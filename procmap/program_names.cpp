@@ -128,4 +128,11 @@ std::vector<std::string> names_in_arguments(std::string_view exe,
   return names;
 }
 
+std::string_view script_name(std::string_view exe, const std::vector<std::string>& other_names) {
+  if (other_names.empty() || interpreter(exe) == nullptr) return {};
+  // The script comes last; without one, argv[0] may be another name of the interpreter (python3).
+  const auto name = base_name(other_names.back());
+  return interpreter(name) == nullptr ? name : std::string_view();
+}
+
 }  // namespace procmap

@@ -20,4 +20,9 @@ namespace procmap {
 std::vector<std::string> names_in_arguments(std::string_view exe,
                                             const std::vector<std::string>& argv);
 
+/// The base name of the program that an interpreter runs: npm-cli.js of a node, and npm when that
+/// has written its name over its arguments. `exe` as there, `other_names` what that has returned.
+/// Empty: no interpreter, or what it runs has no name (python3 -c ...).
+std::string_view script_name(std::string_view exe, const std::vector<std::string>& other_names);
+
 }  // namespace procmap

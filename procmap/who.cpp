@@ -4,11 +4,13 @@
 #include <algorithm>
 #include <array>
 #include <charconv>
+#include <map>
 
 #include <fmt/format.h>
 #include <nlohmann/json.hpp>
 
 #include "base/text.h"
+#include "procmap/program_names.h"
 
 namespace procmap {
 namespace {
@@ -22,16 +24,36 @@ std::string remote_text(const SocketRow& row) {
 }
 
 Cells cells_of(const SocketRow& row) {
-  // The kernel keeps these for some time after their process has closed them.
-  const bool is_left = row.state == "TIME-WAIT";
-  Cells cells{base::to_string(row.local), remote_text(row), row.state, "-", "-",
-              is_left ? "-" : "unknown"};
-  if (const auto& process = row.owner.process) {
-    cells[3] = std::to_string(process->id.pid);
-    cells[4] = base::printable(process->user);
-    cells[5] = base::printable(process->exe.empty() ? process->name : process->exe);
+  const ProcessFacts& process = *row.owner.process;
+  const auto& name = process.exe.empty() ? process.name : process.exe;
+  const auto script = script_name(name, process.other_names);
+  return {base::to_string(row.local),
+          remote_text(row),
+          row.state,
+          std::to_string(process.id.pid),
+          base::printable(process.user),
+          base::printable(script.empty() ? name : fmt::format("{} {}", name, script))};
+}
+
+/// "3 more have no process that can be seen: 2 in TIME-WAIT, 1 in LISTEN (-f jsonl lists them)"
+std::string without_process(const std::vector<SocketRow>& rows, bool more) {
+  std::map<std::string_view, std::size_t> states;
+  std::size_t count = 0;
+  for (const auto& row : rows) {
+    if (row.owner.process) continue;
+    ++states[row.state];
+    ++count;
   }
-  return cells;
+  if (count == 0) return {};
+  std::vector<std::string> parts;
+  for (const auto& [state, number] : states)
+    parts.push_back(fmt::format("{} in {}", number, state));
+  return fmt::format("{}{} {} no process that can be seen: {} (-f jsonl lists {})\n", count,
+                     more         ? " more"
+                     : count == 1 ? " socket"
+                                  : " sockets",
+                     count == 1 ? "has" : "have", fmt::join(parts, ", "),
+                     count == 1 ? "it" : "them");
 }
 
 nlohmann::ordered_json process_json(const ProcessFacts* process) {
@@ -81,10 +103,14 @@ void sort_rows(std::vector<SocketRow>& rows) {
 
 std::string render_who_text(const std::vector<SocketRow>& rows) {
   std::vector<Cells> lines;
+  for (const auto& row : rows) {
+    if (row.owner.process) lines.push_back(cells_of(row));
+  }
+  const std::string rest = without_process(rows, !lines.empty());
+  if (lines.empty() && !rest.empty()) return rest;
   Cells heading;
   std::ranges::copy(kHeading, heading.begin());
-  lines.push_back(heading);
-  for (const auto& row : rows) lines.push_back(cells_of(row));
+  lines.insert(lines.begin(), heading);
   std::array<std::size_t, kHeading.size()> widths{};
   for (const auto& line : lines) {
     for (std::size_t i = 0; i < line.size(); ++i) widths[i] = std::max(widths[i], line[i].size());
@@ -95,7 +121,7 @@ std::string render_who_text(const std::vector<SocketRow>& rows) {
       out += fmt::format("{:<{}}  ", line[i], widths[i]);
     out += line.back() + "\n";
   }
-  return out;
+  return out + rest;
 }
 
 std::string render_who_jsonl(const std::vector<SocketRow>& rows) {

@@ -24,7 +24,8 @@ struct SocketEnd {
 /// Puts what no process has any more (TIME-WAIT and the like) behind all others.
 void sort_rows(std::vector<SocketRow>& rows);
 
-/// A table with aligned columns and a heading.
+/// A table with aligned columns and a heading, of the sockets whose process is known; behind it a
+/// line that counts the others.
 std::string render_who_text(const std::vector<SocketRow>& rows);
 
 /// One JSON object a line: local, remote, state, process (null when unknown).

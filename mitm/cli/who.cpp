@@ -13,6 +13,7 @@
 #include <unistd.h>
 
 #include "base/fd.h"
+#include "base/host_pattern.h"
 #include "base/text.h"
 #include "divert/policy/program_filter.h"
 #include "divert/process/privilege.h"
@@ -118,6 +119,13 @@ bool is_filter_only(std::string_view word) {
   return std::ranges::any_of(kSigns, [&](std::string_view sign) { return word.starts_with(sign); });
 }
 
+/// "https://h.test/" is neither a host nor a path; the error is the one of --block.
+Result<> check_url(const std::string& word) {
+  if (word.find("://") == word.npos || is_filter_only(word)) return {};
+  const auto host = base::parse_host_pattern(word);
+  return host ? Result<>{} : base::Error{host.error().text, kUsageError};
+}
+
 base::Error no_host(const std::string& host) {
   return base::failure("there is no host '{}'", base::printable(host));
 }
@@ -166,6 +174,14 @@ Result<Rows> chosen(const Rows& rows, const std::string& word, const base::User&
       "no program that '{}' selects has a TCP socket, and there is no host of that name", word);
 }
 
+/// For a look that found no program: what shows the next one. `word` is not a FILTER.
+std::string see_next(const std::string& word) {
+  const auto end = procmap::parse_socket_end(word);
+  if (!end) return fmt::format("sudo osproxy --only {}", host_and_port(word).host);
+  if (end->address) return "sudo osproxy --only HOST, with the name of the host";
+  return fmt::format("sudo osproxy --ports {}", end->port);
+}
+
 }  // namespace
 
 Result<int> who_command(const Invocation& invocation) {
@@ -178,6 +194,7 @@ Result<int> who_command(const Invocation& invocation) {
   auto rows = procmap::socket_table(*attributor);
   if (!rows) return rows.error();
   if (!invocation.positional.empty()) {
+    if (const auto good = check_url(invocation.positional.front()); !good) return good.error();
     auto found = chosen(*rows, invocation.positional.front(), *user);
     if (!found) return found.error();
     rows = std::move(*found);
@@ -187,6 +204,10 @@ Result<int> who_command(const Invocation& invocation) {
   fmt::print("{}", jsonl ? procmap::render_who_jsonl(*rows) : procmap::render_who_text(*rows));
   if (::geteuid() != 0 && std::ranges::any_of(*rows, is_anothers)) {
     log_line("owners of other users' sockets are seen by root only; try: " + with_sudo(invocation));
+  } else if (!invocation.positional.empty() &&
+             std::ranges::none_of(
+                 *rows, [](const SocketRow& row) { return row.owner.process != nullptr; })) {
+    log_line("to see who connects next: " + see_next(invocation.positional.front()));
   }
   return 0;
 }

@@ -14,6 +14,7 @@
 #include "mitm/format/sinks.h"
 #include "mitm/format/units.h"
 #include "mitm/http/grpc.h"
+#include "procmap/program_names.h"
 
 namespace mitm::format {
 namespace {
@@ -22,6 +23,7 @@ constexpr std::size_t kColumns = 120;        ///< of a line at detail 1
 constexpr std::size_t kShortestUrl = 40;     ///< shown even when the line grows longer than that
 constexpr std::size_t kShortestSaid = 20;    ///< likewise, of a message
 constexpr std::size_t kRefusedShown = 2048;  ///< bytes of what was refused
+constexpr std::size_t kScript = 30;          ///< columns at most, of the script of an interpreter
 constexpr std::size_t kGrpcFailure = 60;     ///< columns at most
 constexpr std::size_t kBodyAtDetail3 = 512;
 
@@ -90,6 +92,9 @@ void add_process(Line& line, const flow::ConnectionRecord& connection) {
     return;
   }
   line.add(base::printable(process->name), kBold);
+  const auto script = procmap::script_name(process->exe.empty() ? process->name : process->exe,
+                                           process->other_names);
+  if (!script.empty()) line.add(" ").add(shortened(base::printable(script), kScript), kBold);
   line.add(fmt::format("[{}] ", process->id.pid), kDim);
 }
 

@@ -235,8 +235,6 @@ class Who(unittest.TestCase):
         shutil.copy(os.path.realpath("/usr/bin/python3"), cls.name)
         cls.talker = world.spawn([cls.name, "-c", script, V4[0], V6[0]], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
         cls.ports = cls.talker.stdout.readline().split()
-        # What is left of a connection that its process has closed first.
-        world.run("curl", "-sS", "-o", "/dev/null", f"http://{V4[0]}/")
 
     def who(self, *words, code=0, before=()):
         result = world.run(*before, OSPROXY, "who", *words, check=False)
@@ -268,11 +266,39 @@ class Who(unittest.TestCase):
         self.assertIn("is at other.test:443, which has the addresses 192.0.2.88", self.who("other.test:443", code=1, before=before))
         self.assertEqual(self.who("nosuch.test:443", code=1, before=before), "osproxy: there is no host 'nosuch.test'\n")
 
-    def test_rows_without_a_process_come_last(self):
+    @staticmethod
+    def leave_one_behind():
+        """What is left of a connection that its process has closed first; for a minute."""
+        world.run("curl", "-sS", "-o", "/dev/null", f"http://{V4[0]}/")
+
+    def test_sockets_without_a_process_are_counted(self):
+        self.leave_one_behind()
         lines = self.who(V4[0]).splitlines()
         self.assertIn("zz-talker", lines[1])
-        self.assertIn("TIME-WAIT", lines[-1])
-        self.assertTrue(lines[-1].endswith(" -"), lines)
+        self.assertRegex(lines[-1], r"^\d+ more ha(s|ve) no process that can be seen: \d+ in TIME-WAIT \(-f jsonl lists (it|them)\)$")
+        rows = [json.loads(line) for line in self.who(V4[0], "-f", "jsonl").splitlines()]
+        self.assertEqual((rows[-1]["state"], rows[-1]["process"]), ("TIME-WAIT", None))
+
+    def test_says_how_to_see_the_next_one(self):
+        """Where what is left of connections has no process any more."""
+        self.leave_one_behind()
+        port = [json.loads(line) for line in self.who(V4[0], "-f", "jsonl").splitlines()][-1]["local"].rsplit(":", 1)[1]
+        result = world.run(OSPROXY, "who", port)
+        self.assertEqual(result.stdout, "1 socket has no process that can be seen: 1 in TIME-WAIT (-f jsonl lists it)\n")
+        self.assertEqual(result.stderr, f"osproxy: to see who connects next: sudo osproxy --ports {port}\n")
+
+    def test_a_script_is_named_beside_its_interpreter(self):
+        script = f"{world.dir}/prog.py"
+        with open(script, "w") as file:
+            file.write("import socket, sys\ns = socket.create_connection((sys.argv[1], 80))\nprint('ready', flush=True); input()\n")
+        program = world.spawn(["/usr/bin/python3", script, V4[0]], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        self.assertEqual(program.stdout.readline(), "ready\n")
+        self.assertRegex(self.who("prog.py"), r"ESTAB +\d+ +root +/usr/bin/python3\S* prog\.py\n")
+        program.communicate("\n")
+
+    def test_a_url_is_no_host(self):
+        self.assertEqual(self.who("https://api.test/", code=2), "osproxy: 'https://api.test/' is not a host; expected a name, *.name for all below it, or "
+                         "an address, without a port; for example example.org, *.example.org, 192.0.2.1\n")
 
     def test_nothing_there(self):
         self.assertEqual(self.who("zz-nothing", code=1), "osproxy: no program that 'zz-nothing' selects has a TCP socket, and there is no host of that name\n")

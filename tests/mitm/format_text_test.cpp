@@ -63,6 +63,16 @@ TEST_CASE("text: one line per flow at detail 1") {
        test::FlatFlow::Type::http,
        "curl[1234] GET https://example.org/path → no status 34ms "
        "✗ the server's answer is not HTTP\n"},
+      {"of a script",
+       [](test::FlatFlow& f) {
+         auto process = std::make_shared<procmap::ProcessFacts>(*f.process);
+         process->name = "python3.11";
+         process->exe = "/usr/bin/python3.11";
+         process->other_names = {"python3", "/opt/pro\x1bg.py"};
+         f.process = std::move(process);
+       },
+       test::FlatFlow::Type::http,
+       "python3.11 pro\\x1bg.py[1234] GET https://example.org/path → 200 OK 1.2k 34ms\n"},
       {"status without a name", [](test::FlatFlow& f) { f.status = 799; },
        test::FlatFlow::Type::http, "curl[1234] GET https://example.org/path → 799 1.2k 34ms\n"},
       {"bytes not counted", [](test::FlatFlow& f) { f.response_bytes.reset(); },

@@ -85,3 +85,28 @@ TEST_CASE("program_names: an interpreter is called by its script") {
       {"/usr/bin/python-config", {"python-config", "script.py"}, {}},
   });
 }
+
+TEST_CASE("program_names: what an interpreter runs") {
+  const struct {
+    const char* exe;
+    std::vector<std::string> argv;
+    const char* script;
+  } cases[] = {
+      {"/usr/bin/python3.11", {"python3", "tools/prog.py", "-v"}, "prog.py"},
+      {"/usr/bin/python3.11", {"python3", "-m", "http.server"}, "http.server"},
+      {"/usr/bin/python3.11", {"python3", "-c", "pass"}, ""},
+      {"/usr/bin/python3.11", {"/usr/bin/python3.11"}, ""},
+      {"/usr/bin/node", {"node", "/usr/lib/npm/npm-cli.js", "ci"}, "npm-cli.js"},
+      {"/usr/bin/node", {"npm install"}, "npm"},
+      {"/usr/bin/dash", {"sh", "-c", "curl"}, ""},
+      {"/usr/bin/bash", {"-bash"}, ""},
+      {"/usr/sbin/nginx", {"nginx: worker process"}, ""},
+      {"/usr/bin/vim", {"vi", "script.py"}, ""},
+      {"", {}, ""},
+  };
+  for (const auto& one : cases) {
+    CAPTURE(one.exe);
+    const auto names = procmap::names_in_arguments(one.exe, one.argv);
+    CHECK(procmap::script_name(one.exe, names) == one.script);
+  }
+}

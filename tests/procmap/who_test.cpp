@@ -35,9 +35,12 @@ TEST_CASE("who: a table with aligned columns") {
   const auto listener = row("[::]:443", "[::]:0", "LISTEN", nullptr);
   const auto connection = row("192.0.2.1:40000", "198.51.100.7:443", "ESTAB", curl());
   CHECK(render_who_text({listener, connection}) ==
-        "LOCAL            REMOTE            STATE   PID   USER  PROCESS\n"
-        "[::]:443         *                 LISTEN  -     -     unknown\n"
-        "192.0.2.1:40000  198.51.100.7:443  ESTAB   4711  ann   /usr/bin/curl\n");
+        "LOCAL            REMOTE            STATE  PID   USER  PROCESS\n"
+        "192.0.2.1:40000  198.51.100.7:443  ESTAB  4711  ann   /usr/bin/curl\n"
+        "1 more has no process that can be seen: 1 in LISTEN (-f jsonl lists it)\n");
+  CHECK(render_who_text({row("[::]:443", "[::]:0", "LISTEN", curl())}) ==
+        "LOCAL     REMOTE  STATE   PID   USER  PROCESS\n"
+        "[::]:443  *       LISTEN  4711  ann   /usr/bin/curl\n");
   CHECK(render_who_text({}) == "LOCAL  REMOTE  STATE  PID  USER  PROCESS\n");
 }
 
@@ -105,7 +108,15 @@ TEST_CASE("who: ends of sockets as they are typed") {
   }
 }
 
-TEST_CASE("who: what no process has any more comes last") {
+TEST_CASE("who: an interpreter is shown with its script") {
+  auto facts = curl();
+  facts->exe = "/usr/bin/python3.11";
+  facts->other_names = {"python3", "/opt/prog.py"};
+  CHECK(render_who_text({row("1.1.1.1:1", "2.2.2.2:2", "ESTAB", facts)})
+            .ends_with(" /usr/bin/python3.11 prog.py\n"));
+}
+
+TEST_CASE("who: what no process has any more comes last, and is counted in the table") {
   std::vector<SocketRow> rows{row("192.0.2.1:1", "192.0.2.2:443", "TIME-WAIT", nullptr),
                               row("192.0.2.1:2", "192.0.2.2:443", "ESTAB", curl()),
                               row("192.0.2.1:3", "192.0.2.2:443", "ESTAB", nullptr),
@@ -115,8 +126,11 @@ TEST_CASE("who: what no process has any more comes last") {
   for (const auto& one : rows) ports += std::to_string(one.local.port());
   CHECK(ports == "2413");
   const auto text = render_who_text(rows);
-  CHECK(text.find("TIME-WAIT   -     -     -\n") != text.npos);
-  CHECK(text.find("ESTAB       -     -     unknown\n") != text.npos);
+  CHECK(
+      text.ends_with("\n2 more have no process that can be seen: 1 in ESTAB, 1 in TIME-WAIT "
+                     "(-f jsonl lists them)\n"));
+  CHECK(render_who_text({rows.back()}) ==
+        "1 socket has no process that can be seen: 1 in ESTAB (-f jsonl lists it)\n");
 }
 
 TEST_CASE("who: names of programs drive no terminal") {
