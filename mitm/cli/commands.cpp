@@ -105,18 +105,28 @@ class CaCommand {
   Result<int> install() const {
     const auto root = tls::ensure_root_in_child(directory_);
     if (!root) return root.error();
-    return show_stores(trust::install_trust(root_path(), user_));
+    auto status = show_stores(trust::install_trust(root_path(), user_));
+    print_reach();
+    return status;
   }
   Result<int> uninstall() const { return show_stores(trust::uninstall_trust(root_path(), user_)); }
   Result<int> status() const {
     const auto certificate = tls::load_root_certificate(directory_);
     if (!certificate) return certificate.error();
     print_stores(trust::trust_status(root_path(), user_));
+    print_reach();
     return 0;
   }
 
  private:
   [[nodiscard]] std::string root_path() const { return directory_ + "/root-ca.pem"; }
+  void print_reach() const {
+    fmt::print(
+        "Not covered: programs with a list of CAs of their own (Node, Deno, Python's certifi, ...)."
+        "\nStart them with osproxy exec, or name {} to them\n"
+        "(NODE_EXTRA_CA_CERTS, DENO_CERT, REQUESTS_CA_BUNDLE, ...).\n",
+        base::printable(root_path()));
+  }
 
   std::string directory_;
   base::User user_;

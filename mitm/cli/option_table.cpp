@@ -233,11 +233,14 @@ constexpr std::array kTable{
            .help = "record up to BYTES of each body and message (k, M, G)",
            .commands = kRun,
            .type = size<&Settings::bodies>()},
-    Option{.name = "pcap",
-           .argument = "FILE",
-           .help = "write the decrypted bytes to FILE for Wireshark",
-           .commands = kRun,
-           .type = text<&Settings::pcap>()},
+    Option{
+        .name = "pcap",
+        .argument = "FILE",
+        .help =
+            "write the decrypted bytes to FILE for Wireshark, which shows HTTP/2 on port 443 when "
+            "it is started as wireshark -d tcp.port==443,http FILE",
+        .commands = kRun,
+        .type = text<&Settings::pcap>()},
     Option{.name = "tls-min",
            .argument = "VERSION",
            .help = "lowest TLS version on both sides",

@@ -48,7 +48,32 @@ bool wants_colour(Colour choice, int fd) {
   return ::isatty(fd) == 1 && !std::getenv("NO_COLOR");
 }
 
-base::Result<std::vector<std::unique_ptr<flow::Subscriber>>> make_sinks(WorkerPlan& plan) {
+/// Says at its end, which comes behind that of the sinks, how Wireshark shows the HTTP/2 of --pcap.
+class WiresharkHint {
+ public:
+  explicit WiresharkHint(const std::string& path)
+      : path_(path.starts_with("/dev/") || path == "-" ? "FILE" : path) {}
+  WiresharkHint(const WiresharkHint&) = delete;
+  WiresharkHint& operator=(const WiresharkHint&) = delete;
+  ~WiresharkHint() {
+    const std::string command = format::wireshark_command(ports_, path_);
+    if (!command.empty())
+      log_line("--pcap: there is HTTP/2 in it; Wireshark shows that with: " + command);
+  }
+
+  void add(std::uint16_t port) {
+    if (ports_.size() < kMost) ports_.insert(port);
+  }
+
+ private:
+  static constexpr std::size_t kMost = 5;
+
+  std::string path_;
+  std::set<std::uint16_t> ports_;
+};
+
+base::Result<std::vector<std::unique_ptr<flow::Subscriber>>> make_sinks(WorkerPlan& plan,
+                                                                        WiresharkHint& hint) {
   const Settings& settings = plan.prepared.settings;
   std::vector<std::unique_ptr<flow::Subscriber>> sinks;
   std::string name = "--output " + settings.output;
@@ -66,7 +91,8 @@ base::Result<std::vector<std::unique_ptr<flow::Subscriber>>> make_sinks(WorkerPl
   }
   if (plan.prepared.pcap) {
     const std::string option = "--pcap " + settings.pcap;
-    auto pcap = format::make_pcap_sink(std::move(plan.prepared.pcap), option);
+    auto pcap = format::make_pcap_sink(std::move(plan.prepared.pcap), option,
+                                       [&hint](std::uint16_t port) { hint.add(port); });
     if (!pcap)
       return base::Error{fmt::format("{}: {}", option, pcap.error().text), pcap.error().os_code};
     sinks.push_back(std::move(*pcap));
@@ -158,6 +184,7 @@ class Process {
            .upstream_ca_only = !settings.upstream_ca_only.empty(),
            .error_page = settings.error_page,
            .exec_ca_file = plan.is_exec ? trust::bundle_path(settings.ca_dir) : "",
+           .root_ca_file = settings.ca_dir + "/root-ca.pem",
            .body_limit = body_limit(settings),
            .hide_alt_svc = settings.block_quic,
            .names = names,
@@ -248,7 +275,8 @@ base::Result<> carry_connections(WorkerPlan plan) {
   if (pem.empty()) return {};
   auto signer = signer_from(pem);
   if (!signer) return signer.error();
-  auto sinks = make_sinks(plan);
+  WiresharkHint hint{plan.prepared.settings.pcap};
+  auto sinks = make_sinks(plan, hint);
   if (!sinks) return sinks.error();
   Worker worker{std::move(plan.sockets)};
   Run run{worker, plan.to_stderr};

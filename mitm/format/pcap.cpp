@@ -1,5 +1,7 @@
 // Decrypted bytes for Wireshark: each recorded connection becomes a TCP conversation in a pcapng
 // file. A process is an interface there, which every packet names.
+#include <algorithm>
+#include <array>
 #include <map>
 
 #include <fmt/format.h>
@@ -35,7 +37,8 @@ std::string description_of(const procmap::ProcessFacts& process) {
 
 class PcapSink final : public flow::Subscriber {
  public:
-  PcapSink(base::UniqueFd out, std::string name) : name_(std::move(name)), out_(std::move(out)) {}
+  PcapSink(base::UniqueFd out, std::string name, OnHttp2 on_http2)
+      : name_(std::move(name)), out_(std::move(out)), on_http2_(std::move(on_http2)) {}
 
   base::Result<> begin();
   base::Result<> write(const flow::Event& event) override {
@@ -54,6 +57,7 @@ class PcapSink final : public flow::Subscriber {
 
   std::string name_;
   Output out_;
+  OnHttp2 on_http2_;
   base::LruCache<std::uint64_t, Conversation> conversations_{kMaxConversations};  ///< by conn
   std::map<std::pair<pid_t, std::uint64_t>, std::uint32_t> interfaces_;           ///< by process
   std::uint32_t next_interface_ = 0;
@@ -79,6 +83,10 @@ std::uint32_t PcapSink::interface_of(const procmap::ProcessFacts* process) {
 }
 
 base::Result<> PcapSink::write(const flow::Data& data) {
+  // The preface of RFC 9113, 3.4, as far as it tells.
+  const bool begins =
+      data.direction == flow::Direction::request && data.offset == 0 && !data.bytes.empty();
+  if (begins && on_http2_ && data.bytes.starts_with("PRI * HTTP/2")) on_http2_(data.server.port());
   segments_.clear();
   Conversation* known = conversations_.find(data.conn);
   if (known == nullptr) known = &conversations_.put(data.conn, Conversation(data.conn));
@@ -96,11 +104,24 @@ base::Result<> PcapSink::write(const flow::Data& data) {
   return out_.write_if_large();
 }
 
+/// The ports on which Wireshark 4 looks for HTTP by itself, and thereby for HTTP/2.
+constexpr std::array<std::uint16_t, 10> kHttpPorts{80,   1900, 2710, 2869, 3128,
+                                                   3132, 5985, 8080, 8088, 11371};
+
 }  // namespace
 
-base::Result<std::unique_ptr<flow::Subscriber>> make_pcap_sink(base::UniqueFd out,
-                                                               std::string name) {
-  auto sink = std::make_unique<PcapSink>(std::move(out), std::move(name));
+std::string wireshark_command(const std::set<std::uint16_t>& ports, std::string_view path) {
+  std::string options;
+  for (const std::uint16_t port : ports) {
+    if (std::ranges::find(kHttpPorts, port) == kHttpPorts.end())
+      options += fmt::format(" -d tcp.port=={},http", port);
+  }
+  return options.empty() ? options : fmt::format("wireshark{} {}", options, path);
+}
+
+base::Result<std::unique_ptr<flow::Subscriber>> make_pcap_sink(base::UniqueFd out, std::string name,
+                                                               OnHttp2 on_http2) {
+  auto sink = std::make_unique<PcapSink>(std::move(out), std::move(name), std::move(on_http2));
   if (auto begun = sink->begin(); !begun) return begun.error();
   return sink;
 }

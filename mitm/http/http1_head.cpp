@@ -313,7 +313,7 @@ const char* frame_request(const Facts& facts, Head& head) {
   if (facts.coded && head.target.find_first_of(" \t\v\f") != std::string::npos)
     return "the request has blanks in its target, and a Transfer-Encoding, which is part of "
            "HTTP/1.1 only";
-  if (facts.coded && !facts.only_chunked) return "Transfer-Encoding is not just \"chunked\"";
+  if (facts.coded && !facts.only_chunked) return "Transfer-Encoding is not just 'chunked'";
   if (facts.lengths > 0) return set_length(facts, head);
   if (facts.coded) head.framing = Framing::chunked;
   return nullptr;

@@ -13,6 +13,8 @@
 #include "mitm/intercept/session/websocket_session.h"
 #include "mitm/intercept/wire/program_tls.h"
 #include "mitm/intercept/wire/tls_failure.h"
+#include "mitm/intercept/wire/trust_advice.h"
+#include "mitm/tls/certificate.h"
 
 namespace mitm::intercept {
 namespace {
@@ -22,6 +24,13 @@ using Clock = std::chrono::steady_clock;
 using divert::Action;
 using sniff::Protocol;
 using TcpKind = FlowRecorder::TcpKind;
+
+/// Of the server's certificate, under exec: there the program was told of osproxy's CA, so that the
+/// question is what else it trusts. Empty: not to be named.
+std::string issuer_to_name(const Settings& settings, X509* upstream) {
+  if (settings.exec_ca_file.empty() || upstream == nullptr) return {};
+  return tls::distinguished_name(X509_get_issuer_name(upstream));
+}
 
 constexpr auto kHandshake = std::chrono::seconds{30};
 constexpr auto kLinger = std::chrono::seconds{2};
@@ -341,9 +350,11 @@ awaitable<bool> Interception::accept_tls(const sniff::ClientHello& hello, X509* 
   client_.start_tls(std::move(ssl));
   const IoResult done = co_await client_.handshake(kHandshake);
   if (!done.ok()) {
-    report_tls_error(
-        pinning_.refused(refusal_of(client_, done),
-                         explain_refusal(client_, done, services_.context.settings.exec_ca_file)));
+    const auto& settings = services_.context.settings;
+    report_tls_error(pinning_.refused(
+        refusal_of(client_, done),
+        explain_refusal(client_, done, advice_on_trust(settings, recorder_.who().program),
+                        issuer_to_name(settings, upstream))));
     server_.shutdown_write(true);
     co_return false;
   }

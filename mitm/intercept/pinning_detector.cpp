@@ -2,6 +2,7 @@
 #include "mitm/intercept/pinning_detector.h"
 
 #include "mitm/intercept/wire/program_tls.h"
+#include "mitm/intercept/wire/trust_advice.h"
 
 namespace mitm::intercept {
 
@@ -43,7 +44,8 @@ std::optional<std::string> PinningDetector::judge_ending() const {
     return std::nullopt;
   }
   if (cache().trusts(recorder_.who(), recorder_.server_name())) return std::nullopt;
-  return refused(Refusal::closed, std::string{kLeftAtOnce});
+  const auto advice = advice_on_trust(recorder_.context().settings, recorder_.who().program);
+  return refused(Refusal::closed, left_at_once_text(advice));
 }
 
 }  // namespace mitm::intercept

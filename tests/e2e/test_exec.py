@@ -77,6 +77,10 @@ class Exec(unittest.TestCase):
         missing = execute("osproxy-no-such-command", env={**os.environ, "PATH": "/usr/sbin:/usr/bin:/sbin:/bin"})
         self.assertEqual(missing.returncode, 127)
         self.assertIn("osproxy: cannot run 'osproxy-no-such-command': No such file or directory\n", missing.stderr)
+        quoted = execute("curl -s https://one.test/")
+        self.assertEqual(quoted.returncode, 127)
+        self.assertIn("osproxy: cannot run 'curl -s https://one.test/': No such file or directory; this is one word; leave the quotes out: "
+                      "osproxy exec -- curl -s https://one.test/\n", quoted.stderr)
         forbidden = execute("/etc/passwd")
         self.assertEqual(forbidden.returncode, 126)
         self.assertIn("osproxy: cannot run '/etc/passwd': Permission denied\n", forbidden.stderr)
@@ -109,6 +113,7 @@ class Exec(unittest.TestCase):
         self.assertEqual(result.returncode, 60)  # peer certificate cannot be authenticated
         error = next(flow["error"] for flow in self.flows() if flow["type"] == "tls_error")
         self.assertIn(f"name {world.ca_dir}/ca-bundle.pem to it (curl --cacert FILE", error)
+        self.assertIn("whether it would trust the server's own certificate, issued by CN = e2e CA, is not known", error)
         self.assertNotIn("osproxy exec", error)
         told = self.record("curl", "-sS", "--cacert", f"{world.ca_dir}/ca-bundle.pem", f"https://{ONE}/")
         self.assertEqual(told.returncode, 0, told.stderr)

@@ -3,6 +3,7 @@
 #include <filesystem>
 #include <map>
 #include <random>
+#include <set>
 
 #include <pcap/pcap.h>
 #include <unistd.h>
@@ -172,7 +173,9 @@ class Capture {
   Capture() {
     base::UniqueFd fd{::mkstemp(path_)};
     REQUIRE(fd);
-    sink_ = std::move(make_pcap_sink(std::move(fd), "test").value());
+    sink_ = std::move(make_pcap_sink(std::move(fd), "test", [this](std::uint16_t port) {
+                        http2_ports.insert(port);
+                      }).value());
   }
   Capture(const Capture&) = delete;
   Capture& operator=(const Capture&) = delete;
@@ -190,6 +193,8 @@ class Capture {
     return blocks_of(base::read_file(path_).value());
   }
   [[nodiscard]] const char* path() const { return path_; }
+
+  std::set<std::uint16_t> http2_ports;
 
  private:
   char path_[32] = "/tmp/osproxy-pcap-XXXXXX";
@@ -467,6 +472,20 @@ TEST_CASE("pcap: tcpdump reads it and finds the checksums correct") {
   CHECK(output.find("incorrect") == std::string::npos);
   CHECK(output.find("bad") == std::string::npos);
   CHECK(output.find("truncated") == std::string::npos);
+}
+
+TEST_CASE("pcap: the ports of HTTP/2 are told, and which of them Wireshark has to be told of") {
+  Capture capture;
+  capture.write(event(Direction::request, 0, "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"));
+  capture.write(event(Direction::request, 0, "GET / HTTP/1.1\r\n", 2, kClient, "192.0.2.1:444"));
+  capture.write(event(Direction::response, 0, "PRI * HTTP/2.0", 3, kClient, "192.0.2.1:445"));
+  capture.write(event(Direction::request, 9, "PRI * HTTP/2.0", 4, kClient, "192.0.2.1:446"));
+  CHECK(capture.http2_ports == std::set<std::uint16_t>{443});
+  CHECK(wireshark_command({443}, "a.pcap") == "wireshark -d tcp.port==443,http a.pcap");
+  CHECK(wireshark_command({80, 443, 8080, 8443}, "a.pcap") ==
+        "wireshark -d tcp.port==443,http -d tcp.port==8443,http a.pcap");
+  CHECK(wireshark_command({80, 8080}, "a.pcap").empty());
+  CHECK(wireshark_command({}, "a.pcap").empty());
 }
 
 }  // namespace mitm::format

@@ -222,8 +222,50 @@ TEST_CASE(
                 error);
   CHECK(error.find("/ca/ca-bundle.pem") != error.npos);
   CHECK(error.find("--cacert") != error.npos);
+  CHECK_MESSAGE(
+      error.find("; whether it would trust the server's own certificate, issued by CN = ") !=
+          error.npos,
+      error);
   CHECK(error.find("osproxy exec") == error.npos);
   CHECK(error.find("ca install") == error.npos);
+}
+
+TEST_CASE("refusal: while a store has our CA, the flow names exec and the root's file instead") {
+  auto settings = with({.after = 3});
+  settings.root_ca_file = "/ca/root-ca.pem";
+  const struct {
+    const char* program;
+    const char* remedy;
+  } cases[] = {
+      {"/usr/bin/curl",
+       "for a trust store of this machine has osproxy's: start it with osproxy exec, or name "
+       "/ca/root-ca.pem to it (curl --cacert FILE"},
+      {"/opt/node/bin/node",
+       "start it with osproxy exec, or with NODE_EXTRA_CA_CERTS=/ca/root-ca.pem, or let"},
+      {"/usr/bin/deno", "start it with osproxy exec, or with DENO_CERT=/ca/root-ca.pem, or let"}};
+  for (const auto& one : cases) {
+    CAPTURE(one.program);
+    Rig rig{settings};
+    rig.program(one.program);
+    CHECK_FALSE(visit(rig, rig::strangers().client().get()));
+    const std::string error = rig.ended(1).back().error;
+    CHECK_MESSAGE(error.find(one.remedy) != error.npos, error);
+    CHECK(error.find("ca install") == error.npos);
+    CHECK(error.find("issued by") == error.npos);
+  }
+}
+
+TEST_CASE("refusal: a hang-up has the same remedies as a refusal in words") {
+  auto settings = with({.after = 9});
+  settings.root_ca_file = "/ca/root-ca.pem";
+  Rig rig{settings};
+  rig.program("/usr/bin/node");
+  CHECK(visit(rig, rig::ours().client().get(), true));
+  const std::string error = rig.ended(1).back().error;
+  CHECK_MESSAGE(error.find("it may have refused osproxy's certificate (pinning), or not trust its "
+                           "CA; if so, it has a list of CAs of its own") != error.npos,
+                error);
+  CHECK(error.find("NODE_EXTRA_CA_CERTS=/ca/root-ca.pem") != error.npos);
 }
 
 TEST_CASE(

@@ -32,15 +32,15 @@ TEST_CASE(
     const char* host;
     std::vector<const char*> why;
   };
-  const Case cases[] = {
-      {"unknown CA",
-       rig::strangers(),
-       "h.test",
-       {"unable to get local issuer", "it is signed by", "--upstream-ca", "--insecure"}},
-      {"another name",
-       rig::theirs(),
-       "other.test",
-       {"ostname mismatch (it is for other.test)", "--insecure"}}};
+  const Case cases[] = {{"unknown CA",
+                         rig::strangers(),
+                         "h.test",
+                         {"unable to get local issuer", "it is signed by", "--upstream-ca",
+                          "osproxy's own --insecure (the program's own has no effect)"}},
+                        {"another name",
+                         rig::theirs(),
+                         "other.test",
+                         {"ostname mismatch (it is for other.test)", "--insecure"}}};
   for (const auto& one : cases) {
     CAPTURE(one.name);
     Rig rig{with_pages()};
@@ -196,7 +196,7 @@ TEST_CASE("tls: a server that does not speak TLS is called that") {
        "TLS with h.test failed: the server speaks plain HTTP on this port, not TLS ("},
       {"SSH-2.0-OpenSSH_9\r\n",
        "TLS with h.test failed: the server does not speak TLS on this port: its answer begins "
-       "with \"SSH-2.0-OpenSSH_\" ("}};
+       "with 'SSH-2.0-OpenSSH_' ("}};
   for (const auto& [answer, error] : cases) {
     Rig rig{rig::trusting()};
     auto [program, server] = rig.open();

@@ -33,6 +33,7 @@ struct Settings {
   bool upstream_ca_only = false;        ///< and not beside them but instead
   ErrorPage error_page = ErrorPage::browsers;
   std::string exec_ca_file;    ///< what `exec` tells its command to trust; empty: it is not `exec`
+  std::string root_ca_file;    ///< PEM file with osproxy's root certificate
   std::size_t body_limit = 0;  ///< bytes of each body kept for the sinks
   bool hide_alt_svc = true;    ///< programs are not told of QUIC (RFC 7838)
   std::shared_ptr<dns::Names> names = std::make_shared<dns::Names>();  ///< shared by all engines

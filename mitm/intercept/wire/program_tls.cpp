@@ -19,14 +19,10 @@ constexpr std::uint16_t kSecp256r1 = 0x0017;
 constexpr std::uint16_t kEcdsaSuites[] = {0xC009, 0xC00A, 0xC023, 0xC024, 0xC02B, 0xC02C,
                                           0xC0AC, 0xC0AD, 0xC0AE, 0xC0AF, 0xCCA9};
 
-std::string advice_on_trust(std::string_view ca_file) {
-  if (ca_file.empty())
-    return "install it with osproxy ca install, start the "
-           "program with osproxy exec, or let the host pass";
+/// The program never saw the server's certificate: it may refuse that one as well.
+std::string unknown_trust(std::string_view issuer) {
   return fmt::format(
-      "it has a list of CAs of its own and looks at none of the variables that exec sets: name {} "
-      "to it (curl --cacert FILE, verify=FILE in Python's requests, ...), or let the host pass",
-      ca_file);
+      "; whether it would trust the server's own certificate, issued by {}, is not known", issuer);
 }
 
 bool contains(const std::vector<std::uint16_t>& list, std::uint16_t value) {
@@ -102,22 +98,27 @@ bool wants_no_encrypted_hello(const Channel& client) {
   return client.tls_reason() == SSL_AD_REASON_OFFSET + kEchRequired;
 }
 
-std::string explain_refusal(const Channel& client, IoResult done, std::string_view ca_file) {
+std::string left_at_once_text(std::string_view advice) {
+  return fmt::format("{}, or not trust its CA; if so, {}", kLeftAtOnce, advice);
+}
+
+std::string explain_refusal(const Channel& client, IoResult done, const std::string& advice,
+                            std::string_view issuer) {
   if (done.ended()) {
     return "the program closed the connection during the TLS handshake; it may not trust "
-           "osproxy's CA";
+           "osproxy's CA; if so, " +
+           advice;
   }
   const auto dates = [&] {
     return tls::dates_and_clock(SSL_get_certificate(client.ssl()),
                                 std::chrono::system_clock::now());
   };
-  const std::string advice = advice_on_trust(ca_file);
   const int reason = client.tls_reason();
   switch (reason) {
     case SSL_R_TLSV1_ALERT_UNKNOWN_CA:
     case SSL_R_SSLV3_ALERT_CERTIFICATE_UNKNOWN:
-      return fmt::format("the program does not trust osproxy's CA ({}); {}", client.failure(),
-                         advice);
+      return fmt::format("the program does not trust osproxy's CA ({}); {}{}", client.failure(),
+                         advice, issuer.empty() ? std::string() : unknown_trust(issuer));
     case SSL_R_SSLV3_ALERT_BAD_CERTIFICATE:
       return fmt::format(
           "the program does not trust osproxy's CA, or its clock is wrong ({}): osproxy's "

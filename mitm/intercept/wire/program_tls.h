@@ -43,13 +43,17 @@ bool left_at_once(const Channel& client, const Channel& server,
 inline constexpr std::string_view kLeftAtOnce =
     "the program closed the connection as soon as TLS was agreed on, without a word; it may have "
     "refused osproxy's certificate (pinning)";
+/// kLeftAtOnce and what can be done. `advice`: advice_on_trust().
+std::string left_at_once_text(std::string_view advice);
 
 /// Whether the program hung up only because we cannot decrypt its ClientHello (RFC 9849, 6.1.6). It
 /// has accepted our certificate, and comes again without encryption.
 bool wants_no_encrypted_hello(const Channel& client);
 
 /// What a handshake that the program did not finish means to its user. `done`: how it ended;
-/// `ca_file`: see Settings::exec_ca_file.
-std::string explain_refusal(const Channel& client, IoResult done, std::string_view ca_file);
+/// `advice`: advice_on_trust(); `issuer`: of the server's own certificate, where that is to be
+/// named, else empty.
+std::string explain_refusal(const Channel& client, IoResult done, const std::string& advice,
+                            std::string_view issuer);
 
 }  // namespace mitm::intercept

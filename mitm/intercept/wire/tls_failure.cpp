@@ -86,7 +86,7 @@ std::string meaning_at_server(int reason, std::string_view heard) {
   if (reason == 0) return {};
   if (heard.starts_with("HTTP/")) return "the server speaks plain HTTP on this port, not TLS";
   if (!begins_as_tls(heard))
-    return fmt::format("the server does not speak TLS on this port: its answer begins with \"{}\"",
+    return fmt::format("the server does not speak TLS on this port: its answer begins with '{}'",
                        base::printable(heard));
   return std::string(text_for(kAtServer, reason));
 }

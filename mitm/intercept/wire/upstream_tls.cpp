@@ -77,6 +77,10 @@ constexpr std::string_view kNoCertificate =
     "it asks for a client certificate: name one with --client-cert (client-certs in the "
     "configuration), or let the host pass with a rule";
 
+/// Programs have an option of the same name (curl -k), which says nothing to osproxy.
+constexpr std::string_view kInsecure =
+    "switch verification off with osproxy's own --insecure (the program's own has no effect)";
+
 constexpr int kLongestChain = 10;  ///< that is shown: usual ones have three
 
 flow::CertificateFacts certificate_facts(X509* certificate) {
@@ -281,11 +285,9 @@ std::string UpstreamTls::explain(const Channel& server, const Attempt& attempt,
                                  std::string_view name) {
   const int reason = server.tls_reason();
   if (reason == SSL_R_CERTIFICATE_VERIFY_FAILED && !attempt.problem_.empty()) {
-    return fmt::format(
-        "the certificate of {} cannot be verified: {}; to accept it, {}", name, attempt.problem_,
-        attempt.trust_
-            ? "give its CA with --upstream-ca FILE, or switch verification off with --insecure"
-            : "switch verification off with --insecure");
+    return fmt::format("the certificate of {} cannot be verified: {}; to accept it, {}{}", name,
+                       attempt.problem_,
+                       attempt.trust_ ? "give its CA with --upstream-ca FILE, or " : "", kInsecure);
   }
   const std::string meaning = meaning_at_server(reason, server.first_heard());
   std::string text =
