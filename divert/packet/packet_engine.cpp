@@ -308,8 +308,8 @@ std::string PacketEngine::health_report() const {
   const KernelDrops drops = kernel_drops(first_queue_, lanes_.size());
   const std::pair<std::uint64_t, const char*> list[] = {
       {counts.late_lookups,
-       "connections whose program was found too late for the first packet, so that osproxy "
-       "accepted them and relayed those that were not selected"},
+       "connections whose program was found after the first packet had been let go; nothing is "
+       "missing: osproxy accepted them, and relayed those that were not selected"},
       {not_in_time_.load(), "connections whose program was not found in time"},
       {counts.bound_unseen,
        "connections of sockets bound to a device that passed before their program was found"},

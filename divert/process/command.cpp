@@ -83,6 +83,7 @@ base::Result<HeldCommand> HeldCommand::start(const Command& command) {
   held.gate_ = std::move(gate->in);
   held.report_ = std::move(report->out);
   held.name_ = command.argv.front();
+  held.hint_not_found_ = command.hint_not_found;
   return held;
 }
 
@@ -93,8 +94,10 @@ base::Result<> HeldCommand::release() {
   ssize_t n = 0;
   while ((n = ::read(report_.get(), &code, sizeof code)) < 0 && errno == EINTR) {
   }
-  if (n == sizeof code) return base::os_error(fmt::format("cannot run '{}'", name_), code);
-  return {};
+  if (n != sizeof code) return {};
+  auto error = base::os_error(fmt::format("cannot run '{}'", name_), code);
+  if (code == ENOENT && !hint_not_found_.empty()) error.text += "; " + hint_not_found_;
+  return error;
 }
 
 std::string caution_on_services(const std::vector<std::string>& argv, std::string_view system) {

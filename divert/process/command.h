@@ -50,6 +50,7 @@ struct Command {
   bool stdout_to_stderr = false;  ///< standard output is not the command's
   std::optional<rlimit>
       descriptors;  ///< as whoever started us has it, not as we have raised it for ourselves
+  std::string hint_not_found;  ///< what to say when argv[0] is not found; empty: nothing
 };
 
 /// What exec should say of `argv` before it starts; `system` as native_dialect_name() has it.
@@ -72,6 +73,7 @@ class HeldCommand {
   base::UniqueFd gate_;    ///< a letter lets the command run, its closing ends it
   base::UniqueFd report_;  ///< errno of a failed execve, or end-of-file
   std::string name_;
+  std::string hint_not_found_;
 };
 
 }  // namespace divert

@@ -11,6 +11,7 @@
 #include <fmt/format.h>
 
 #include "mitm/cli/suggestion.h"
+#include "mitm/cli/unknown_option.h"
 
 namespace mitm::cli {
 namespace {
@@ -145,12 +146,6 @@ struct Typed {
   Words plain;
 };
 
-base::Error unknown_option(const std::string& name, std::string_view command) {
-  const auto near = suggestion(name, spelled_options(command));
-  return failure("unknown option {}{} osproxy {} --help", name,
-                 near.empty() ? "; see" : near + " See", command);
-}
-
 /// The value of an option; `next`: the word behind it, null at the end.
 Result<std::string> value_of(const Use& use, const std::string* next, std::string_view command) {
   const Option& option = *use.option;
@@ -186,7 +181,9 @@ Result<Typed> split(const Words& words, std::string_view command) {
       continue;
     }
     const Spelling spelling = spelling_of(words[i]);
-    if (!spelling.unknown.empty()) return unknown_option(spelling.unknown, command);
+    if (!spelling.unknown.empty())
+      return failure("{}",
+                     unknown_option(spelling.unknown, command, spelled_options(command), words));
     const std::string* next = i + 1 < words.size() ? &words[i + 1] : nullptr;
     for (const Use& use : spelling.uses) {
       auto value = value_of(use, next, command);
@@ -262,6 +259,11 @@ Result<> check_filter(Invocation& invocation) {
     return failure("the FILTER is empty; leave it out to intercept every program");
   };
   if (!words.empty() && words.front().empty()) return empty();
+  if (!words.empty() && words.front().find("://") != std::string::npos)
+    return failure(
+        "'{}' is a URL, and FILTER names programs; to see what a program gets from there: osproxy "
+        "exec -- curl {}",
+        words.front(), words.front());
   if (!invocation.has("mode")) return {};
   const std::string& mode = invocation.typed.mode;
   const auto colon = mode.find(':');
@@ -278,11 +280,22 @@ Result<> check_filter(Invocation& invocation) {
   return {};
 }
 
+/// `config check FILE` is `config check -c FILE`.
+void take_config_file(Invocation& invocation) {
+  if (invocation.positional.size() != 2 || invocation.has("config")) return;
+  invocation.typed.config = invocation.positional.back();
+  invocation.given.insert(invocation.given.begin(), option_with(&Option::name, "config"));
+  invocation.positional.pop_back();
+}
+
 Result<> check_positional(Invocation& invocation) {
   const auto& command = invocation.command;
   if (command == "run") return check_filter(invocation);
   if (command == "ca") return check_verb(invocation, kCaVerbs);
-  if (command == "config") return check_verb(invocation, kConfigVerbs);
+  if (command == "config") {
+    take_config_file(invocation);
+    return check_verb(invocation, kConfigVerbs);
+  }
   if (command == "exec") {
     if (invocation.positional.empty())
       return failure("exec needs a command: osproxy exec -- CMD [ARG ...]");

@@ -75,7 +75,11 @@ std::string roots_of_command(const Settings& settings, const Invocation& invocat
 /// `why`: ".cert: ..." or ".key: ...", keys of the configuration.
 base::Error misfit(const ClientCertPaths& paths, std::string_view why) {
   const bool typed = paths.place.starts_with("--");
-  return base::failure("{}{}", paths.place, typed ? why.substr(why.find(": ")) : why);
+  const bool is_left_out = why.starts_with(".key: ") && paths.key == paths.cert;
+  const std::string_view remedy = !is_left_out ? ""
+                                  : typed      ? "; name the file with the key: CERT:KEY"
+                                               : "; name the file with the key as \"key\"";
+  return base::failure("{}{}{}", paths.place, typed ? why.substr(why.find(": ")) : why, remedy);
 }
 
 /// Text for the worker, which is tried out here, so that what is wrong is said at the start.

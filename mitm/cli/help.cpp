@@ -58,8 +58,9 @@ user that exists (see --wait-for).
 Runs CMD as the user who typed sudo and intercepts it and everything it starts, but no other
 program. The usual variables (SSL_CERT_FILE, CURL_CA_BUNDLE, NODE_EXTRA_CA_CERTS, ...) make it trust
 osproxy's CA beside the system's, so nothing has to be installed. If your environment already sets
-these variables, the certificates in their files are trusted as well. Only the directory of the CA
-(--ca-dir) is left afterwards; you may remove it.
+these variables, the certificates in their files are trusted as well. sudo resets the environment:
+exec restores these variables and, for CMD, your PATH; `sudo -E` keeps the rest. Only the directory
+of the CA (--ca-dir) is left afterwards; you may remove it.
 
 Flows go to standard error, or to --output FILE. With --output - they have standard output for
 themselves, and the output of CMD goes to standard error. Standard input, the terminal and signals
@@ -94,8 +95,9 @@ is not running, connections that these rules divert fail.
 Lists the TCP sockets of this network namespace and the processes that own them. WHAT is one of:
   - a port, an address or a host, each also with a port: sockets with this at either end;
   - a FILTER: the sockets of the programs that it selects.
-A number is a port; if no socket has this port, it is a process id. Sockets that no longer have a
-process come last. Root sees the owners of all sockets, other users see their own.
+A number is a port; if no socket has this port, it is a process id. Sockets without a process (most
+are connections that are over) are only counted; -f jsonl lists them. Root sees the owners of all
+sockets, other users see their own.
 )"),
              lines(R"(
   sudo osproxy who 443
@@ -128,8 +130,8 @@ program or all of them again, at once. A rule that names the host takes preceden
   osproxy learned
   osproxy learned --forget pinned.example.org
 )")},
-    HelpPage{"config", "check or show the configuration", "osproxy config check|show [options]",
-             lines(R"(
+    HelpPage{"config", "check or show the configuration",
+             "osproxy config check|show [FILE] [options]", lines(R"(
   check      read the config file as a run would, and report all errors with file, line, key and
              expected value; files that it names are read, too
   show       print the options that result from the defaults and the file

@@ -4,10 +4,21 @@
 #include <algorithm>
 #include <iterator>
 
+#include <fmt/format.h>
+
 #include "base/text.h"
 #include "mitm/cli/suggestion.h"
 
 namespace mitm::cli {
+namespace {
+
+std::string unknown_key(std::string_view key, const std::vector<std::string_view>& keys) {
+  const std::string near = suggestion(key, keys);
+  return near.empty() ? fmt::format("unknown key; expected one of {}", fmt::join(keys, ", "))
+                      : "unknown key" + near;
+}
+
+}  // namespace
 
 void ObjectErrors::add(std::string_view key, const std::string& why) {
   lines_.push_back(fmt::format("[{}].{}: {}", place_, base::printable(key), why));
@@ -16,7 +27,7 @@ void ObjectErrors::add(std::string_view key, const std::string& why) {
 void ObjectErrors::add_unknown_keys(const nlohmann::json& data,
                                     const std::vector<std::string_view>& keys) {
   for (const auto& [key, value] : data.items()) {
-    if (std::ranges::find(keys, key) == keys.end()) add(key, "unknown key" + suggestion(key, keys));
+    if (std::ranges::find(keys, key) == keys.end()) add(key, unknown_key(key, keys));
   }
 }
 

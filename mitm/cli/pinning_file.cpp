@@ -19,6 +19,7 @@
 #include <signal.h>
 #include <sys/file.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "base/signals_blocked.h"
@@ -92,6 +93,10 @@ pid_t pid_of(const std::string& name) {
   return error == std::errc{} && end == last ? pid : 0;
 }
 
+std::string path_of(const std::string& directory, pid_t pid) {
+  return fmt::format("{}/{}{}{}", directory, kPrefix, pid, kSuffix);
+}
+
 bool lives(pid_t pid) {
   return ::kill(pid, 0) == 0 || errno == EPERM;
 }
@@ -159,12 +164,25 @@ std::string pinning_directory(const std::string& home) {
   return home + "/.local/state/osproxy";
 }
 
+void remove_pinning_file(const base::User& user) {
+  constexpr int kTries = 100;
+  const std::string path = path_of(pinning_directory(user.home), ::getpid());
+  const pid_t child = ::fork();
+  if (child == 0) {
+    // As the user: a link in the home does not make root remove a file elsewhere.
+    if (user.uid == ::geteuid() || base::become(user)) ::unlink(path.c_str());
+    ::_exit(0);
+  }
+  for (int i = 0; child > 0 && i < kTries && ::waitpid(child, nullptr, WNOHANG) == 0; ++i)
+    std::this_thread::sleep_for(std::chrono::milliseconds{10});
+}
+
 base::Result<base::UniqueFd> create_pinning_file(const std::string& directory, pid_t pid) {
   std::error_code error;
   std::filesystem::create_directories(directory, error);
   if (error) return base::os_error("cannot create " + directory, error.value());
   each_run(directory, [](int) {});
-  const std::string path = fmt::format("{}/{}{}{}", directory, kPrefix, pid, kSuffix);
+  const std::string path = path_of(directory, pid);
   ::unlink(path.c_str());  // of another run that had the number
   base::UniqueFd file{
       ::open(path.c_str(), O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0600)};

@@ -14,6 +14,7 @@
 
 #include "base/error.h"
 #include "base/fd.h"
+#include "base/user.h"
 #include "mitm/intercept/context/pinning_cache.h"
 
 namespace mitm::cli {
@@ -39,6 +40,10 @@ std::string pinning_directory(const std::string& home);
 /// read by others.
 [[nodiscard]] base::Result<base::UniqueFd> create_pinning_file(const std::string& directory,
                                                                pid_t pid);
+
+/// For a run that has ended, by root: takes its file away, with the rights of `user`. Waits for a
+/// second at most: the home may be on a disk that does not answer.
+void remove_pinning_file(const base::User& user);
 
 /// A run's end of the file. Blocks as long as the file system does.
 class PinningFile {

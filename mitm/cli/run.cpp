@@ -3,18 +3,21 @@
 #include <algorithm>
 #include <cerrno>
 #include <cstdio>
+#include <cstdlib>
 
 #include <unistd.h>
 
 #include "divert/broker/broker.h"
 #include "divert/worker/listeners.h"
 #include "divert/worker/source_ports.h"
+#include "mitm/cli/callers_environment.h"
 #include "mitm/cli/commands.h"
 #include "mitm/cli/config_loader.h"
 #include "mitm/cli/descriptors.h"
 #include "mitm/cli/error_codes.h"
 #include "mitm/cli/log_line.h"
 #include "mitm/cli/output_file.h"
+#include "mitm/cli/pinning_file.h"
 #include "mitm/cli/worker_process.h"
 #include "mitm/tls/authority.h"
 #include "mitm/tls/root_process.h"
@@ -122,16 +125,19 @@ std::string conntrack_text() {
 class Run {
  public:
   /// `ca_trusted`: a trust store has our CA.
-  Run(const Invocation& invocation, Prepared prepared, base::User user, bool ca_trusted)
+  Run(const Invocation& invocation, Prepared prepared, base::User user, bool ca_trusted,
+      CallersEnvironment callers)
       : invocation_(invocation),
         prepared_(std::move(prepared)),
         user_(std::move(user)),
         ca_trusted_(ca_trusted),
+        callers_(std::move(callers)),
         descriptors_(raise_descriptor_limit()) {}
   Run(const Run&) = delete;
   Run& operator=(const Run&) = delete;
   ~Run() {
     if (journalled_) divert::undo(journal_);
+    if (prepared_.pinning_file) remove_pinning_file(user_);
   }
 
   Result<int> go() {
@@ -264,7 +270,9 @@ class Run {
         invocation_.positional, user_,
         trust::trust_variables(*bundle, root_certificate_path(settings()), user_.home), *cgroup,
         // What reads the flows is not to read the command's output between them.
-        is_standard_output(settings().output) || is_standard_output(settings().pcap), descriptors_};
+        is_standard_output(settings().output) || is_standard_output(settings().pcap), descriptors_,
+        hint_not_found(invocation_, callers_)};
+    if (callers_.path) setup_.command->environment.emplace_back("PATH", *callers_.path);
     return {};
   }
 
@@ -282,6 +290,7 @@ class Run {
   Prepared prepared_;
   base::User user_;
   bool ca_trusted_;
+  CallersEnvironment callers_;
   rlimit descriptors_;  ///< as it was
   divert::BrokerSetup setup_;
   divert::Journal journal_;
@@ -318,9 +327,15 @@ Result<int> run_command(const Invocation& invocation) {
     if (!checked) return checked.error();
     ca_trusted = *checked;
   }
+  CallersEnvironment callers;
+  if (invocation.command == "exec") {
+    callers = callers_environment(invocation);
+    // Read where the user's rights are in force: by the reader of the settings, by the worker.
+    for (const auto& [name, value] : callers.variables) ::setenv(name.c_str(), value.c_str(), 1);
+  }
   auto prepared = prepare(invocation, *user);
   if (!prepared) return prepared.error();
-  return Run{invocation, std::move(*prepared), *user, ca_trusted}.go();
+  return Run{invocation, std::move(*prepared), *user, ca_trusted, std::move(callers)}.go();
 }
 
 }  // namespace mitm::cli

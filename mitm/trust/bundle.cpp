@@ -26,7 +26,7 @@ constexpr std::string_view kBegin = "-----BEGIN CERTIFICATE-----";
 constexpr std::string_view kEnd = "-----END CERTIFICATE-----";
 
 /// One setting each; all take the path of a PEM file.
-constexpr std::array kVariables = {
+constexpr std::array<std::string_view, 19> kVariables = {
     "SSL_CERT_FILE",
     "NODE_EXTRA_CA_CERTS",
     "DENO_CERT",
@@ -155,12 +155,16 @@ std::string bundle_path(const std::string& directory) {
   return directory + "/ca-bundle.pem";
 }
 
+std::span<const std::string_view> variable_names() {
+  return kVariables;
+}
+
 std::string roots_of_variables(const std::string& directory) {
   const std::string ours = bundle_path(directory);
   std::string all;
   std::set<std::string> read;
-  for (const char* name : kVariables) {
-    const char* const path = std::getenv(name);
+  for (const std::string_view name : kVariables) {
+    const char* const path = std::getenv(name.data());
     // A pipe would be waited for.
     if (path == nullptr || path == ours || !is_regular(path) || !read.insert(path).second) continue;
     if (const auto text = base::read_file(path, kBundleLimit)) all += certificates_in(*text);
@@ -199,7 +203,7 @@ std::vector<std::pair<std::string, std::string>> trust_variables(const std::stri
                                                                  const std::string& root_pem_path,
                                                                  const std::string& home) {
   std::vector<std::pair<std::string, std::string>> variables;
-  for (const char* name : kVariables) variables.emplace_back(name, bundle);
+  for (const std::string_view name : kVariables) variables.emplace_back(name, bundle);
   const std::string store =
       java_trust_store(fs::path(bundle).parent_path().string(), root_pem_path);
   if (!store.empty()) {

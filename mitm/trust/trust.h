@@ -1,7 +1,9 @@
 // The trust stores of this machine: who trusts our root, and putting it in and taking it out.
 #pragma once
 
+#include <span>
 #include <string>
+#include <string_view>
 #include <utility>
 #include <vector>
 
@@ -36,6 +38,9 @@ base::Result<std::string> write_combined_bundle(const std::string& directory,
 
 /// Where write_combined_bundle() puts it.
 std::string bundle_path(const std::string& directory);
+
+/// The variables that take the path of a PEM file: SSL_CERT_FILE, NODE_EXTRA_CA_CERTS, ...
+std::span<const std::string_view> variable_names();
 
 /// PEM: the certificates in the files that the caller's environment names in the variables which
 /// trust_variables() will set (CURL_CA_BUNDLE, NODE_EXTRA_CA_CERTS, ...), each once, up to 1 MiB;

@@ -222,7 +222,7 @@ sys.stdin.read()
     def test_without_root_others_are_unknown(self):
         text, errors = as_nobody("who", f":{self.client}")
         self.assertEqual(errors, f"osproxy: owners of other users' sockets are seen by root only; try: sudo osproxy who :{self.client}\n")
-        self.assertEqual(self.row(text, self.client)[3:], ["-", "-", "unknown"])
+        self.assertEqual(text, "2 sockets have no process that can be seen: 2 in ESTAB (-f jsonl lists them)\n")
 
 
 class Ca(unittest.TestCase):
@@ -308,6 +308,9 @@ echo "== uninstall"; {OSPROXY} ca uninstall --ca-dir {self.dir}
         parts = dict(part.split("\n", 1) for part in ("== install\n" + result.stdout).split("== ")[1:] if "\n" in part)
         self.assertRegex(parts["install"], r"(?m)^trusted +\S")
         self.assertRegex(parts["status"], r"(?m)^trusted +\S")
+        for part in ("install", "status"):
+            self.assertIn(f"or name {self.dir}/root-ca.pem to them\n(NODE_EXTRA_CA_CERTS", parts[part])
+        self.assertNotIn("Not covered", parts["uninstall"])
         self.assertIn("root-ca.pem: OK", parts["verify"])
         self.assertNotRegex(parts["uninstall"], r"(?m)^trusted")
         self.assertIn("as before", parts)
@@ -358,7 +361,7 @@ class Config(unittest.TestCase):
         cases = [({"client-certs": [{"host": "a.test", "cert": "/no/such.pem"}]}, missing["cert"]),
                  ({"upstream-ca": "/no/such.pem"}, missing["upstream-ca"]),
                  ({"client-certs": [{"host": "a.test", "cert": f"{world.dir}/origin.pem"}]},
-                  f"client-certs[0].key: there is no private key in PEM form in {world.dir}/origin.pem")]
+                  f"client-certs[0].key: there is no private key in PEM form in {world.dir}/origin.pem; name the file with the key as \"key\"")]
         for options, problem in cases:
             path = self.config(json.dumps(options))
             for words in (["config", "check"], ["run", "curl", "--ca-dir", world.ca_dir, "--allow-untrusted"]):
@@ -366,6 +369,7 @@ class Config(unittest.TestCase):
         good = {"host": "a.test", "cert": f"{world.dir}/origin.pem", "key": f"{world.dir}/origin.key"}
         path = self.config(json.dumps({"client-certs": [good], "upstream-ca": f"{world.dir}/ca.pem"}))
         self.assertEqual(osproxy("config", "check", "-c", path), (f"{path} is good\n", ""))
+        self.assertEqual(osproxy("config", "check", path), (f"{path} is good\n", ""))
 
     def test_errors_name_file_line_and_key(self):
         cases = {
@@ -413,6 +417,8 @@ class Help(unittest.TestCase):
     def test_usage_errors_exit_with_2(self):
         cases = {
             ("--detial", "2"): "unknown option --detial; did you mean --detail? See osproxy run --help",
+            ("https://x/",): "'https://x/' is a URL, and FILTER names programs; to see what a program gets from there: osproxy exec -- curl https://x/",
+            ("curl", "-s", "https://x/"): "unknown option -s; to run a command and intercept it: osproxy exec -- curl -s https://x/; else see osproxy run --help",
             ("curl", "https://x/"): "run takes one FILTER, found 2 words; to run a command and intercept it: osproxy exec -- curl https://x/",
             ("ca",): "ca needs a word: one of create, show, export, install, uninstall, status",
             ("exec",): "exec needs a command: osproxy exec -- CMD [ARG ...]",

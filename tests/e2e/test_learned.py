@@ -146,6 +146,7 @@ class Learned(unittest.TestCase):
                 self.assertIn("to one.test: is intercepted again", gone)
                 self.assertEqual(self.pinned().returncode, 90)
                 self.assertTrue(children_of(osproxy.broker()))
+            self.assertEqual(os.listdir(os.path.dirname(path)), [])  # the run has ended
 
     def test_wrong_values_are_told(self):
         result = run(OSPROXY, "run", "--passthrough-ttl", "ten", check=False)

@@ -43,6 +43,27 @@ class Sudo(unittest.TestCase):
         with open(f"{user.home}/flows.jsonl") as file:
             self.assertIn(f'"url":"https://{ONE}/sudo"', file.read())
 
+    def test_exec_takes_back_the_path_and_the_cas_that_sudo_has_reset(self):
+        """secure_path and env_reset are for what runs as root; the command runs as the user."""
+        os.makedirs(f"{user.home}/bin", exist_ok=True)
+        with open(f"{user.home}/bin/own-fetch", "w") as file:
+            file.write(f"#!/bin/sh\necho $PATH; exec curl -sS https://{ONE}/path\n")
+        os.chmod(f"{user.home}/bin/own-fetch", 0o755)
+        path = f"{user.home}/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+        environment = {"HOME": user.home, "PATH": path, "CURL_CA_BUNDLE": f"{world.dir}/ca.pem"}
+        osproxy = [OSPROXY, "exec", "--ca-dir", f"{world.dir}/ca-of-sudo", "--", "own-fetch"]
+
+        def sudo(*words):
+            return world.run("runuser", "-u", user.name, "--", "sudo", "-n", *words, cwd=user.home, env=environment, check=False)
+        result = sudo(*osproxy)
+        self.assertEqual(result.stdout, f"{path}\nhello from {ONE}\n", result.stderr)
+        # Whoever chooses an environment gets that one, and a hint.
+        with open(self.sudoers, "a") as file:
+            file.write(f"{user.name} ALL=(root) NOPASSWD: /usr/bin/env\n")
+        result = sudo("env", "A=b", *osproxy)
+        self.assertEqual(result.returncode, 127)
+        self.assertIn("osproxy: cannot run 'own-fetch': No such file or directory; sudo has set another PATH than your shell's; try: "
+                      f"sudo env \"PATH=$PATH\" osproxy exec --ca-dir {world.dir}/ca-of-sudo -- own-fetch\n", result.stderr)
 
     def on_terminal(self, words):
         """As the user, on a terminal; sudo gives what it runs another one, and passes on what is typed."""

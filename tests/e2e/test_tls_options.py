@@ -202,7 +202,7 @@ class ClientCertificates(unittest.TestCase):
                 self.assertIn("client:CN=Ann", https(world, 7006).stdout)
                 flow = osproxy.wait_for_flow(status=200)
                 self.assertEqual((flow["upstream_tls"]["client_certificate"], flow["error"]), (f"{d}/ann.pem", None))
-        for option, text in ((f"{d}/ann.pem", f"--client-cert: there is no private key in PEM form in {d}/ann.pem"),
+        for option, text in ((f"{d}/ann.pem", f"--client-cert: there is no private key in PEM form in {d}/ann.pem; name the file with the key: CERT:KEY\n"),
                              ("/no/such.pem", "--client-cert: cannot read /no/such.pem: No such file"),
                              ("a b=c.pem", "--client-cert: 'a b' is not a host")):
             result = world.run(OSPROXY, "run", "--allow-untrusted", "curl", "--ca-dir", world.ca_dir, "--client-cert", option, check=False)

@@ -60,6 +60,8 @@ TEST_CASE("command_line: commands, words and options") {
       {{"-kd", "2", "exec", "ls"}, "exec", {"ls"}, {{"detail", 2}, {"insecure", true}}},
       {{"--config", "who", "run"}, "run", {}, {{"config", "who"}}},
       {{"-c", "exec"}, "run", {}, {{"config", "exec"}}},
+      {{"config", "check", "a.json"}, "config", {"check"}, {{"config", "a.json"}}},
+      {{"config", "show", "-c", "a.json"}, "config", {"show"}, {{"config", "a.json"}}},
       {{"-f", "jsonl", "who", ":443"}, "who", {":443"}, {{"format", "jsonl"}}},
       {{"who", ":443", "-f", "jsonl"}, "who", {":443"}, {{"format", "jsonl"}}},
       // The last value wins; lists add up.
@@ -168,7 +170,24 @@ TEST_CASE("command_line: errors say what was expected") {
       {{"exec", "--insecure", "x", "-y", "--", "curl"},
        "--insecure takes no value, so 'x' would be the command; write osproxy exec [options] -- "
        "CMD [ARG ...] (flows go to a file with -o FILE)"},
-      {{"exec", "-r", "in.flow", "--", "curl"}, "unknown option -r; see osproxy exec --help"},
+      {{"exec", "-r", "in.flow", "--", "curl"},
+       "unknown option -r: flows cannot be read back yet; -f jsonl -o FILE records them; see "
+       "osproxy exec --help"},
+      {{"exec", "--cacert", "ca.pem", "--", "curl"},
+       "unknown option --cacert: --upstream-ca FILE trusts a CA of the servers; see osproxy exec "
+       "--help"},
+      {{"exec", "-v", "--", "curl"},
+       "unknown option -v: -d 2 shows headers; see osproxy exec --help"},
+      {{"curl", "-s", "https://example.org/"},
+       "unknown option -s; to run a command and intercept it: osproxy exec -- curl -s "
+       "https://example.org/; else see osproxy run --help"},
+      {{"run", "curl", "-ksS"},
+       "unknown option -s; to run a command and intercept it: osproxy exec -- curl -ksS; else see "
+       "osproxy run --help"},
+      {{"-s", "x.py", "curl"},
+       "unknown option -s: there are no scripts yet; see osproxy run --help"},
+      {{"curl", "--detial", "2"},
+       "unknown option --detial; did you mean --detail? See osproxy run --help"},
       {{"--plain", "x"}, "unknown option --plain; see osproxy run --help"},
       {{"--filter", "curl"},
        "--filter is a key of the config file, not "
@@ -214,6 +233,11 @@ TEST_CASE("command_line: errors say what was expected") {
       {{"curl", "https://example.org/"},
        "run takes one FILTER, found 2 words; to run a command and intercept it: osproxy exec -- "
        "curl https://example.org/"},
+      {{"https://example.org/"},
+       "'https://example.org/' is a URL, and FILTER names programs; to see what a program gets from "
+       "there: osproxy exec -- curl https://example.org/"},
+      {{"config", "check", "a.json", "b.json"}, "config check takes no further words"},
+      {{"config", "check", "a.json", "-c", "b.json"}, "config check takes no further words"},
       {{"exce", "--", "ls"}, "run takes one FILTER, found 2 words; did you mean exec?"},
       {{"confg", "check"}, "run takes one FILTER, found 2 words; did you mean config?"},
       {{"-m", "regular"},

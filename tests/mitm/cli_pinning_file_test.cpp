@@ -205,3 +205,16 @@ TEST_CASE(
   CHECK((*old)[0] == PinnedEntry{"/bin/a", "one.test", "x", 3, kStart});
   CHECK(*mitm::cli::parse_pinned(mitm::cli::render_pinned(*old)) == *old);
 }
+
+TEST_CASE("learned file: is gone when its run has ended") {
+  const Directory home;
+  const std::string directory = mitm::cli::pinning_directory(home.path);
+  const auto made = mitm::cli::create_pinning_file(directory, ::getpid());
+  REQUIRE(made);
+  CHECK_FALSE(fs::is_empty(directory));
+  base::User user;
+  user.uid = ::geteuid();
+  user.home = home.path;
+  mitm::cli::remove_pinning_file(user);
+  CHECK(fs::is_empty(directory));
+}

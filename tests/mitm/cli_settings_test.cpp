@@ -152,7 +152,8 @@ TEST_CASE("settings: every error of a rule has its place") {
        R"([0].action: expected intercept, pass or block, found ["pass"])"},
       {R"([{"action": "pass"}, {"action": "pass", "hosts": "x"}])",
        "[1].hosts: unknown key; did you mean host?"},
-      {R"([{"action": "pass", "colour": "x"}])", "[0].colour: unknown key"},
+      {R"([{"action": "pass", "colour": "x"}])",
+       "[0].colour: unknown key; expected one of action, process, host, port, network, user, upstream"},
       {R"([{"action": "pass", "host": 1}])",
        "[0].host: expected a string or a list of strings, found 1"},
       {R"([{"action": "pass", "host": []}])",
@@ -311,7 +312,8 @@ TEST_CASE("settings: every error of a client certificate has its place") {
        "[1].cert: expected a string, found \"\""},
       {R"([{"host": ["a.b"], "cert": "c"}])", "[0].host: expected a string, found [\"a.b\"]"},
       {R"([{"host": "a.b", "cert": "c", "key": 1}])", "[0].key: expected a string, found 1"},
-      {R"([{"host": "a.b", "cert": "c", "passphrase": "x"}])", "[0].passphrase: unknown key"},
+      {R"([{"host": "a.b", "cert": "c", "passphrase": "x"}])",
+       "[0].passphrase: unknown key; expected one of host, cert, key"},
   };
   for (const auto& [list, error] : cases) CHECK(error_of(json::parse(list)) == error);
   CHECK(error_of(json::array({{{"host", "a:443"}, {"cert", "c"}}}))
