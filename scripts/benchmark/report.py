@@ -45,8 +45,9 @@ def parts_of(samples):
 
 
 def name_of(row):
-    """The row's title without the unit of its figure."""
-    return f"{ROWS[row].title.split(',')[0].replace('connections/s', 'connection')}, us per {ROWS[row].unit}"
+    """The row's title without what it says of its figure."""
+    title = ROWS[row].title.split(",")[0].replace("connections/s", "connection").removeprefix("p50 of ")
+    return f"{title}, us per {ROWS[row].unit}"
 
 
 def render_added(samples, peers, rows):

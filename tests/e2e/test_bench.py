@@ -94,10 +94,11 @@ class Measuring(unittest.TestCase):
                 self.assertEqual(len(samples[row, peer]), 1)
                 sample = samples[row, peer][0]
                 self.assertGreater(sample.figure, 0)
-                # All but rows of memory; a small file costs less than a tick.
+                # All but rows of memory; a small file costs less than a tick, and so does what slow peers ask of the server.
                 if not ROWS[row].is_memory and row != "bulk":
                     self.assertGreater(sample.client, 0)
-                    self.assertGreater(sample.server, 0)
+                    if peer not in ("mitmdump", "sslsplit"):
+                        self.assertGreater(sample.server, 0)
                     (self.assertEqual if peer == "direct" else self.assertGreater)(sample.proxy, 0)
 
     def test_direct(self):
@@ -110,13 +111,13 @@ class Measuring(unittest.TestCase):
         self.measure("haproxy", "https_new_ab", "http2", "websocket")
 
     def test_squid(self):
-        self.measure("squid", "https_keepalive", "http_keepalive", "idle")
+        self.measure("squid", "latency", "http_keepalive", "idle")
 
     def test_sslsplit(self):
-        self.measure("sslsplit", "https_new_ab")
+        self.measure("sslsplit", "latency")
 
     def test_mitmdump(self):
-        self.measure("mitmdump", "https_keepalive")
+        self.measure("mitmdump", "latency")
 
 
 if __name__ == "__main__":
