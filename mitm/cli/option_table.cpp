@@ -227,6 +227,11 @@ constexpr std::array kTable{
            .help = "colours in text",
            .commands = kRun,
            .type = choice<&Settings::color, kColours>()},
+    Option{.name = "starts",
+           .help = "jsonl: write the start of every HTTP flow as soon as the head of its request "
+                   "is there (else of those that last)",
+           .commands = kRun,
+           .type = flag<&Settings::starts>()},
     Option{.name = "bodies",
            .letter = 'b',
            .argument = "BYTES",

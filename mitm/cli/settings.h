@@ -56,6 +56,7 @@ struct Settings {
   int detail = 1;
   Colour color = Colour::automatic;
   std::uint64_t bodies = 0;  ///< bytes of each body to record
+  bool starts = false;       ///< JSON: a start event for each http flow
   std::string pcap;
   int tls_min = TLS1_2_VERSION;
   std::string tls_ciphers;  ///< OpenSSL's names; empty: the program's own

@@ -84,7 +84,8 @@ base::Result<std::vector<std::unique_ptr<flow::Subscriber>>> make_sinks(WorkerPl
         base::UniqueFd{::fcntl(plan.to_stderr ? STDERR_FILENO : STDOUT_FILENO, F_DUPFD_CLOEXEC, 3)};
   }
   if (settings.format == Format::jsonl) {
-    sinks.push_back(format::make_jsonl_sink(std::move(out), name, {.bodies = settings.bodies > 0}));
+    sinks.push_back(format::make_jsonl_sink(
+        std::move(out), name, {.bodies = settings.bodies > 0, .starts = settings.starts}));
   } else {
     const bool colour = wants_colour(settings.color, out.get());
     sinks.push_back(format::make_text_sink(std::move(out), name, {settings.detail, colour}));

@@ -94,6 +94,14 @@ class Jsonl(unittest.TestCase):
         self.assertLessEqual(times["response_start_ms"], times["response_end_ms"])
         self.assertLessEqual(times["response_end_ms"], flow["duration_ms"])
 
+    def test_with_starts_every_request_has_one(self):
+        with Osproxy(world, "curl", "--starts") as osproxy:
+            world.curl("https://one.test/http")
+            end = osproxy.wait_for_flow(type="http")
+        starts = osproxy.flows(type="http", event="start")
+        self.assertEqual([(flow["id"], flow["url"], flow["status"], flow["request_bytes"]) for flow in starts], [(end["id"], end["url"], None, None)])
+        self.assertLess(osproxy.flows().index(starts[0]), osproxy.flows().index(end))
+
     def test_bodies(self):
         body = bytes(range(256)) * 8
         path = world.file("body.bin", 0)
