@@ -75,9 +75,10 @@ Spelling spelling_of_long(std::string_view word) {
   const auto name = word.substr(0, equals);
   const Option* option = option_with(&Option::name, name.substr(2));
   if (!option) return {{}, std::string(name)};
-  Use use{option};
-  if (equals != word.npos) use.value = word.substr(equals + 1);
-  return {{std::move(use)}, {}};
+  Spelling spelling;
+  spelling.uses.push_back({option});
+  if (equals != word.npos) spelling.uses.back().value = word.substr(equals + 1);
+  return spelling;
 }
 
 Spelling spelling_of(std::string_view word) {
