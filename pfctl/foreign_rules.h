@@ -36,7 +36,7 @@ struct MarkRule {
 [[nodiscard]] base::Result<std::vector<OutputChain>> output_chains();
 [[nodiscard]] base::Result<std::vector<MarkRule>> mark_rules();
 
-/// One datagram of a dump, aligned as a netlink buffer (4): what is wanted of it is added to the
+/// One datagram of a dump: what is wanted of it is added to the
 /// list. True: more datagrams follow. An error when it is cut short, or the kernel's own.
 [[nodiscard]] base::Result<bool> read_chain_dump(std::string_view bytes,
                                                  std::vector<OutputChain>& chains);

@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "base/network.h"
+#include "base/own_number.h"
 #include "pfctl/ruleset.h"
 
 namespace pfctl {
@@ -27,7 +28,7 @@ inline constexpr std::int32_t kZonePriority = -300;
 /// connection may come to have the very addresses and ports that one of ours had a moment ago; in
 /// one zone the kernel would take it for that one, which is not translated, and it would escape.
 /// Replies stay in the default zone, so that stateful firewalls know them.
-inline constexpr std::uint16_t kZone = 28531;
+inline constexpr std::uint16_t kZone = base::kOwnNumber;
 
 /// Behind connection tracking, in front of address translation. Every packet of everyone comes by
 /// here: so its few rules only ask whether this is the first one of a connection. Everything else

@@ -25,7 +25,7 @@ const char* anchor_of(Dialect dialect);
 /// FreeBSD: a loopback interface of our own, by which what was bent is told from what this machine
 /// sends itself. (pf's tags are lost on lo0 since FreeBSD 14.) IPv4 only: pf takes all IPv6 of
 /// loopback interfaces for lo0's.
-inline constexpr const char* kLoopbackInterface = "lo28531";
+inline constexpr const char* kLoopbackInterface = "lo28531";  // "lo", base::kOwnNumber
 /// Whether the rules want it, up, before they are loaded.
 bool needs_loopback_interface(const Ruleset& ruleset, Dialect dialect);
 

@@ -103,7 +103,7 @@ base::Result<> Broker::start_packet_engine() {
   if (!good) return good.error();
   setup_.rules = std::move(*good);
   const auto groups = queueing.dns_groups;
-  dns_tap_error_ = engine_->deaf_to_dns();
+  dns_tap_error_ = engine_->dns_tap_error();
   base::Result<> loaded;
   // The copies of DNS are the first thing that a poorer kernel goes without.
   for (const bool copies : {true, false}) {

@@ -21,7 +21,7 @@ namespace {
 
 using namespace std::chrono_literals;
 using Clock = std::chrono::steady_clock;
-constexpr auto kPatience = 5s;
+constexpr auto kTestTimeout = 5s;
 
 sockaddr_in loopback(std::uint16_t port) {
   sockaddr_in address{};
@@ -116,7 +116,7 @@ class SelfTest {
     if (auto ready = prepare(chosen.pid(), other.pid()); !ready) return ready.error();
     chosen.go();
     other.go();
-    const auto deadline = Clock::now() + kPatience;
+    const auto deadline = Clock::now() + kTestTimeout;
     while (Clock::now() < deadline && !done(chosen.pid(), other.pid())) step();
     loaded_.reset();
     engine_.reset();

@@ -13,7 +13,7 @@ namespace {
 
 namespace asio = boost::asio;
 constexpr auto kToken = asio::as_tuple(asio::use_awaitable);
-constexpr auto kPatience = std::chrono::seconds{10};
+constexpr auto kAnswerTimeout = std::chrono::seconds{10};
 
 template <class Message>
 std::string bytes_of(const Message& message) {
@@ -31,7 +31,7 @@ BrokerLink::BrokerLink(asio::io_context& context, MessageSocket socket)
 asio::awaitable<std::optional<wire::Answer>> BrokerLink::ask(base::Endpoint peer,
                                                              base::Endpoint local) {
   const wire::Question question{next_id_++, wire::pack(peer), wire::pack(local)};
-  Waiting waiting{asio::steady_timer{ready_.get_executor(), kPatience}, std::nullopt};
+  Waiting waiting{asio::steady_timer{ready_.get_executor(), kAnswerTimeout}, std::nullopt};
   waiting_.emplace(question.id, &waiting);
   const bool sent = co_await put(bytes_of(question));
   if (sent && !closed_ && !waiting.answer) co_await waiting.timer.async_wait(kToken);

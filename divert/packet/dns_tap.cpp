@@ -18,12 +18,13 @@ using Clock = std::chrono::steady_clock;
 constexpr std::uint16_t kDnsPort = 53;
 constexpr int kIdleMs = 100;
 /// A thread that has not ended by then hangs.
-constexpr std::chrono::seconds kEndPatience{1};
+constexpr std::chrono::seconds kEndTimeout{1};
 
 }  // namespace
 
 void Questions::asked(const FlowKey& key, const Ruling& ruling, Time now) {
-  while (!order_.empty() && (now - order_.begin()->first > kMemory || entries_.size() >= kMax)) {
+  while (!order_.empty() &&
+         (now - order_.begin()->first > kQuestionTtl || entries_.size() >= kMax)) {
     const auto oldest = entries_.find(order_.begin()->second);
     if (oldest != entries_.end() && oldest->second.asked == order_.begin()->first)
       entries_.erase(oldest);
@@ -47,8 +48,9 @@ bool Questions::matters(const FlowKey& key, Time now) const {
 
 const Ruling* Questions::asker(const FlowKey& question, Time now) const {
   const auto found = entries_.find(question);
-  return found != entries_.end() && now - found->second.asked <= kMemory ? &found->second.ruling
-                                                                         : nullptr;
+  return found != entries_.end() && now - found->second.asked <= kQuestionTtl
+             ? &found->second.ruling
+             : nullptr;
 }
 
 void Questions::answered_early(const FlowKey& question, std::string payload, Time now) {
@@ -117,7 +119,7 @@ DnsTap::~DnsTap() {
   {
     std::unique_lock lock{shared_->mutex};
     shared_->stopping = true;
-    ended = shared_->ended.wait_for(lock, kEndPatience, [this] { return shared_->running == 0; });
+    ended = shared_->ended.wait_for(lock, kEndTimeout, [this] { return shared_->running == 0; });
   }
   for (auto& thread : threads_) ended ? thread.join() : thread.detach();
 }

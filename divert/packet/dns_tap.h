@@ -27,7 +27,7 @@ class Questions {
     Time came;
   };
   static constexpr std::size_t kMax = 4096;
-  static constexpr std::chrono::seconds kMemory{10};
+  static constexpr std::chrono::seconds kQuestionTtl{10};
 
   void asked(const FlowKey& key, const Ruling& ruling, Time now);
   /// The ruling about the program that asked; null when nobody did, or it was too long ago.

@@ -22,7 +22,7 @@ struct OwnerLookupThread::Shared {
   bool ended = false;  ///< the thread in office
 
   [[nodiscard]] bool hangs(Clock::time_point now) const {
-    return began && now - *began >= kPatience;
+    return began && now - *began >= kHangTimeout;
   }
 };
 
@@ -58,8 +58,8 @@ OwnerLookupThread::~OwnerLookupThread() {
     std::unique_lock lock{shared_->mutex};
     shared_->stopping = true;
     shared_->changed.notify_all();
-    const auto patience = shared_->hangs(Clock::now()) ? std::chrono::milliseconds{0} : kPatience;
-    ended = shared_->changed.wait_for(lock, patience, [this] { return shared_->ended; });
+    const auto limit = shared_->hangs(Clock::now()) ? std::chrono::milliseconds{0} : kHangTimeout;
+    ended = shared_->changed.wait_for(lock, limit, [this] { return shared_->ended; });
     ++shared_->current;
   }
   ended ? thread_.join() : thread_.detach();

@@ -28,7 +28,7 @@ class OwnerLookupThread {
   /// What a search is asked to keep to; it ends with "unknown" then.
   static constexpr std::chrono::milliseconds kLimit{2000};
   /// One that has not ended by then hangs.
-  static constexpr std::chrono::milliseconds kPatience{5000};
+  static constexpr std::chrono::milliseconds kHangTimeout{5000};
   static constexpr int kMaxHanging = 8;
 
   /// Starts the thread, on which `found` is called, as it is by check(). `make` may be called again

@@ -1,5 +1,5 @@
-// Threads and their hand-overs. Who holds which lock: the ledger's is held only while the ledger
-// thinks, never over a system call; requests and searches have their own.
+// Threads and their hand-overs. Three locks, none held over a system call: that of the pending
+// connections, that of the requests, and that of the lookups.
 #include "divert/packet/packet_engine.h"
 
 #include <cerrno>
@@ -97,7 +97,7 @@ base::Result<> PacketEngine::start(const Policy& policy, std::vector<pid_t> own_
     lane->attributor = std::move(*attributor);
     lane->progress.mark();
   }
-  if (auto searching = start_searching(); !searching) return searching.error();
+  if (auto searching = start_lookups(); !searching) return searching.error();
   for (const auto& lane : lanes_)
     lane->thread = std::thread{[this, &lane = *lane] { receive(lane); }};
   if (!dns_) return {};
@@ -110,7 +110,7 @@ base::Result<> PacketEngine::start(const Policy& policy, std::vector<pid_t> own_
       });
 }
 
-base::Result<> PacketEngine::start_searching() {
+base::Result<> PacketEngine::start_lookups() {
   const auto make = []() -> base::Result<OwnerLookupThread::Search> {
     auto opened = procmap::Attributor::open();
     if (!opened) return opened.error();
@@ -136,7 +136,7 @@ void PacketEngine::receive(Lane& lane) {
   });
   while (!stopping_) {
     const bool waiting = [this] {
-      const std::lock_guard lock{ledger_mutex_};
+      const std::lock_guard lock{pending_mutex_};
       return pending_.next_due().has_value();
     }();
     const auto received = lane.source.receive(waiting ? kTick : kIdle, take);
@@ -174,13 +174,8 @@ void PacketEngine::judge(Lane& lane, const HeldPacket& packet, std::string_view 
   const Reach reach = !bound                   ? Reach::listener
                       : policy_->rules.empty() ? Reach::none
                                                : Reach::none_and_rules;
-  with_ledger([&](Effects& effects) {
-    pending_.arrive(key, head->sequence, packet, Clock::now(), effects, reach);
-    const auto* wanted = effects.empty() ? nullptr : std::get_if<LookUp>(&effects.back());
-    if (!wanted || !ruling) return;
-    const std::uint64_t token = wanted->token;
-    effects.pop_back();
-    pending_.settle(key, token, std::move(*ruling), Clock::now(), effects);
+  with_pending([&](Effects& effects) {
+    pending_.arrive(key, head->sequence, packet, Clock::now(), effects, reach, std::move(ruling));
   });
 }
 
@@ -190,7 +185,7 @@ void PacketEngine::notice(const Ruling& ruling, const FlowKey& key) {
 }
 
 bool PacketEngine::known(const FlowKey& key) const {
-  const std::lock_guard lock{ledger_mutex_};
+  const std::lock_guard lock{pending_mutex_};
   return pending_.knows(key);
 }
 
@@ -200,12 +195,12 @@ Ruling PacketEngine::rule(procmap::Owner owner, const FlowKey& key) {
   return {std::move(owner), std::move(verdict)};
 }
 
-/// `step` tells the ledger something; what it wants done is done without its lock.
+/// `step` changes the pending connections; the effects are performed without their lock.
 template <class Step>
-void PacketEngine::with_ledger(Step step) {
+void PacketEngine::with_pending(Step step) {
   Effects effects;
   {
-    const std::lock_guard lock{ledger_mutex_};
+    const std::lock_guard lock{pending_mutex_};
     step(effects);
     for (const auto& effect : effects) {
       if (const auto* ahead = std::get_if<ConnectAhead>(&effect))
@@ -217,11 +212,11 @@ void PacketEngine::with_ledger(Step step) {
 
 void PacketEngine::expire() {
   {
-    const std::lock_guard lock{ledger_mutex_};
+    const std::lock_guard lock{pending_mutex_};
     const auto due = pending_.next_due();
     if (!due || *due > Clock::now()) return;
   }
-  with_ledger([&](Effects& effects) { pending_.expire(Clock::now(), effects); });
+  with_pending([&](Effects& effects) { pending_.expire(Clock::now(), effects); });
 }
 
 void PacketEngine::perform(Effects& effects) {
@@ -249,7 +244,7 @@ void PacketEngine::found(const LookUp& wanted, procmap::Owner owner) {
   if (owner.socket) owner.socket->gid = wanted.gid;
   auto ruling = rule(std::move(owner), wanted.key);
   notice(ruling, wanted.key);
-  with_ledger([&](Effects& effects) {
+  with_pending([&](Effects& effects) {
     pending_.settle(wanted.key, wanted.token, std::move(ruling), Clock::now(), effects);
   });
 }
@@ -263,7 +258,7 @@ Effects PacketEngine::take_requests() {
 }
 
 void PacketEngine::connected(std::uint64_t token, int error) {
-  with_ledger([&](Effects& effects) {
+  with_pending([&](Effects& effects) {
     const auto found = ahead_.find(token);
     if (found == ahead_.end()) return;
     pending_.connected(found->second, token, error, Clock::now(), effects);
@@ -273,12 +268,12 @@ void PacketEngine::connected(std::uint64_t token, int error) {
 
 bool PacketEngine::accepted(const FlowKey& key, const PendingQuestion& waiter) {
   bool known = false;
-  with_ledger([&](Effects& effects) { known = pending_.accepted(key, waiter, effects); });
+  with_pending([&](Effects& effects) { known = pending_.accepted(key, waiter, effects); });
   return known;
 }
 
 void PacketEngine::release_all() {
-  with_ledger([&](Effects& effects) { pending_.release_all(effects); });
+  with_pending([&](Effects& effects) { pending_.release_all(effects); });
 }
 
 std::string PacketEngine::failure() const {
@@ -302,7 +297,7 @@ bool PacketEngine::check_lookups() {
 std::string PacketEngine::health_report() const {
   PendingCounts counts;
   {
-    const std::lock_guard lock{ledger_mutex_};
+    const std::lock_guard lock{pending_mutex_};
     counts = pending_.counts();
   }
   const KernelDrops drops = kernel_drops(first_queue_, lanes_.size());

@@ -65,7 +65,7 @@ class PacketEngine {
   /// requests.
   void catch_up() const;
   /// Why no copies of DNS packets can be had; empty: they can.
-  [[nodiscard]] const std::string& deaf_to_dns() const { return dns_tap_error_; }
+  [[nodiscard]] const std::string& dns_tap_error() const { return dns_tap_error_; }
 
  private:
   struct Lane;
@@ -73,7 +73,7 @@ class PacketEngine {
   PacketEngine(PacketSources sources, base::Pipe wake);
   void receive(Lane& lane);
   void judge(Lane& lane, const HeldPacket& packet, std::string_view bytes);
-  [[nodiscard]] base::Result<> start_searching();
+  [[nodiscard]] base::Result<> start_lookups();
   void found(const LookUp& wanted, procmap::Owner owner);
   void expire();
   void notice(const Ruling& ruling, const FlowKey& key);
@@ -81,7 +81,7 @@ class PacketEngine {
   [[nodiscard]] Ruling rule(procmap::Owner owner, const FlowKey& key);
   void perform(Effects& effects);
   template <class Step>
-  void with_ledger(Step step);
+  void with_pending(Step step);
 
   std::uint16_t first_queue_;
   std::vector<std::unique_ptr<Lane>> lanes_;
@@ -91,7 +91,7 @@ class PacketEngine {
   std::uint32_t mark_bit_ = 0;
   std::atomic<bool> stopping_{false};
 
-  mutable std::mutex ledger_mutex_;
+  mutable std::mutex pending_mutex_;
   PendingConnections pending_;
   std::unordered_map<std::uint64_t, FlowKey> ahead_;  ///< by token: upstream attempts under way
 

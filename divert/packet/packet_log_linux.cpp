@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include "base/netlink.h"
+#include "base/own_number.h"
 #include "divert/packet/packet_log.h"
 #include "pfctl/netlink_message.h"
 #include "pfctl/netlink_socket.h"
@@ -21,7 +22,7 @@ namespace {
 
 namespace netlink = base::netlink;
 
-constexpr std::uint16_t kUsualGroup = 28531;
+constexpr std::uint16_t kUsualGroup = base::kOwnNumber;
 constexpr int kGroupsTried = 64;
 /// CPUs beyond it give no copies.
 constexpr long kMaxGroups = 256;

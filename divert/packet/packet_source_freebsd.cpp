@@ -13,6 +13,7 @@
 #include <netinet/in.h>
 #include <sys/socket.h>
 
+#include "base/own_number.h"
 #include "divert/packet/packet_source.h"
 #include "divert/packet/packet_store.h"
 #include "divert/packet/pending_connections.h"
@@ -27,7 +28,7 @@ constexpr int kDivertFamily = 44;  // PF_DIVERT; before FreeBSD 14 unknown to he
 #ifdef PF_DIVERT
 static_assert(kDivertFamily == PF_DIVERT);
 #endif
-constexpr std::uint16_t kUsualNumber = 28531;
+constexpr std::uint16_t kUsualNumber = base::kOwnNumber;
 constexpr int kNumbersTried = 64;
 constexpr std::size_t kPacketRoom = 65536;
 /// SYNs that wait for their verdict.

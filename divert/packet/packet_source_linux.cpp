@@ -9,6 +9,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "base/own_number.h"
 #include "divert/packet/nfqueue.h"
 #include "divert/packet/packet_log.h"
 #include "divert/packet/packet_source.h"
@@ -20,7 +21,7 @@ namespace {
 using namespace std::chrono_literals;
 
 /// The first number that is tried. 0 is popular with other tools.
-constexpr std::uint16_t kUsualNumber = 28531;
+constexpr std::uint16_t kUsualNumber = base::kOwnNumber;
 constexpr int kNumbersTried = 64;
 /// With more CPUs than that several share a queue.
 constexpr long kMaxQueues = 64;

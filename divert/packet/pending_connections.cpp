@@ -75,7 +75,8 @@ void PendingConnections::set_due(const FlowKey& key, Entry& entry, Time due) {
 }
 
 void PendingConnections::arrive(const FlowKey& key, std::uint32_t sequence,
-                                const HeldPacket& packet, Time now, Effects& effects, Reach reach) {
+                                const HeldPacket& packet, Time now, Effects& effects, Reach reach,
+                                std::optional<Ruling> ruling) {
   if (const auto found = entries_.find(key); found != entries_.end()) {
     Entry& entry = found->second;
     if (entry.sequence == sequence) return came_again(key, entry, packet, now, effects);
@@ -104,7 +105,8 @@ void PendingConnections::arrive(const FlowKey& key, std::uint32_t sequence,
   entry.waits = waits;
   entry.passes = passes;
   // The lookup's own limit has to do.
-  set_due(key, entry, now + (waits ? kUpstreamPatience : kLookupPatience));
+  set_due(key, entry, now + (waits ? kUpstreamTimeout : kLookupTimeout));
+  if (ruling) return settle(key, entry.token, std::move(*ruling), now, effects);
   effects.push_back(LookUp{key, entry.token, packet.interface, packet.gid});
 }
 
@@ -123,7 +125,7 @@ void PendingConnections::came_again(const FlowKey& key, Entry& entry, const Held
         effects.push_back(ReleasePacket{packet, Release::drop});
       } else if (entry.state == State::connecting) {
         entry.held = packet;
-        set_due(key, entry, now + kUpstreamPatience);
+        set_due(key, entry, now + kUpstreamTimeout);
       } else {
         effects.push_back(ReleasePacket{packet, Release::divert});
       }
@@ -133,7 +135,7 @@ void PendingConnections::came_again(const FlowKey& key, Entry& entry, const Held
       entry.state = State::connecting;
       entry.held = packet;
       entry.token = next_token_++;
-      set_due(key, entry, now + kUpstreamPatience);
+      set_due(key, entry, now + kUpstreamTimeout);
       effects.push_back(ConnectAhead{key, entry.token, *entry.ruling, true});
       return;
     case State::standing:
@@ -161,13 +163,13 @@ void PendingConnections::settle(const FlowKey& key, std::uint64_t token, Ruling 
     }
     entry.state = State::standing;
     entry.ruling = std::move(ruling);
-    return set_due(key, entry, now + kMemory);
+    return set_due(key, entry, now + kDecisionTtl);
   }
   const HeldPacket packet = *entry.held;
   if (concerns_us(ruling)) {
     entry.state = State::connecting;
     entry.ruling = ruling;
-    set_due(key, entry, now + kUpstreamPatience);
+    set_due(key, entry, now + kUpstreamTimeout);
     effects.push_back(ConnectAhead{key, token, std::move(ruling)});
     return;
   }
@@ -217,7 +219,7 @@ void PendingConnections::connected(const FlowKey& key, std::uint64_t token, int 
       entry->held.reset();
     }
     entry->state = State::unanswered;
-    return set_due(key, *entry, now + kAttemptMemory);
+    return set_due(key, *entry, now + kAttemptTtl);
   }
   const auto refusal = refusal_for(error);
   entry->state = refusal ? State::refused : State::standing;
@@ -233,7 +235,7 @@ void PendingConnections::connected(const FlowKey& key, std::uint64_t token, int 
     }
     effects.push_back(ReleasePacket{packet, Release::divert});
   }
-  set_due(key, *entry, now + kMemory);
+  set_due(key, *entry, now + kDecisionTtl);
 }
 
 bool PendingConnections::accepted(const FlowKey& key, const PendingQuestion& waiter,
@@ -286,7 +288,7 @@ void PendingConnections::overdue(Entries::iterator found, Effects& effects) {
   } else {
     ++counts_.late_upstreams;
     effects.push_back(ReleasePacket{packet, Release::drop});
-    set_due(key, entry, entry.due + kAttemptMemory);
+    set_due(key, entry, entry.due + kAttemptTtl);
   }
 }
 

@@ -32,7 +32,7 @@ struct PendingQuestion {
   std::uint64_t question = 0;
 };
 
-/// What the ledger wants done.
+/// What PendingConnections wants done.
 struct ReleasePacket {
   HeldPacket packet;
   Release how = Release::pass;
@@ -105,16 +105,16 @@ class PendingConnections {
 
   /// A lookup gets this long before its packet goes on to our listener, where the decision is
   /// waited for.
-  static constexpr std::chrono::milliseconds kLookupPatience{50};
+  static constexpr std::chrono::milliseconds kLookupTimeout{50};
   /// An attempt to connect upstream: this long a packet is held for it; then it vanishes and comes
   /// again.
-  static constexpr std::chrono::milliseconds kUpstreamPatience{3000};
+  static constexpr std::chrono::milliseconds kUpstreamTimeout{3000};
   /// What has been decided is kept this long for the accept, or for the packet when it comes again.
-  static constexpr std::chrono::milliseconds kMemory{8000};
+  static constexpr std::chrono::milliseconds kDecisionTtl{8000};
   static constexpr std::size_t kMaxEntries = 65536;
   /// An attempt that nobody has told the end of is forgotten after this, and so is one that has
   /// timed out: longer than a program's own attempt lasts.
-  static constexpr std::chrono::milliseconds kAttemptMemory{180'000};
+  static constexpr std::chrono::milliseconds kAttemptTtl{180'000};
   /// Datagrams of one flow that are held: QUIC's first flight is one or two.
   static constexpr std::size_t kHeldDatagrams = 8;
 
@@ -125,10 +125,11 @@ class PendingConnections {
     none_and_rules,  ///< it waits for its lookup, for a rule may refuse it
   };
 
-  /// A first packet has come. The deeds say what becomes of it; a LookUp among them when its owner
-  /// is not known yet.
+  /// A first packet has come. The effects say what becomes of it; a LookUp is among them unless
+  /// its owner is known and judged already (`ruling`).
   void arrive(const FlowKey& key, std::uint32_t sequence, const HeldPacket& packet, Time now,
-              Effects& effects, Reach reach = Reach::listener);
+              Effects& effects, Reach reach = Reach::listener,
+              std::optional<Ruling> ruling = std::nullopt);
 
   /// The owner is known and judged. A `token` that is no longer current changes nothing.
   void settle(const FlowKey& key, std::uint64_t token, Ruling ruling, Time now, Effects& effects);

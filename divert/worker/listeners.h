@@ -7,6 +7,7 @@
 #include "base/error.h"
 #include "base/fd.h"
 #include "base/network.h"
+#include "base/own_number.h"
 
 namespace divert {
 
@@ -33,7 +34,7 @@ struct Listeners {
 };
 
 /// ProbeResult first, so that `osproxy rules` prints what a run will load.
-inline constexpr std::uint16_t kUsualPort = 28531;
+inline constexpr std::uint16_t kUsualPort = base::kOwnNumber;
 
 /// `count` non-blocking listeners for each family, sharing one port (SO_REUSEPORT, or descriptors
 /// of one socket). Called by root, so that only root can join that group of listeners; a port that

@@ -101,9 +101,9 @@ asio::awaitable<bool> until_readable(Run& run, Way way) {
   co_return way.goes_on(run);
 }
 
-/// False: `sink` has had no room for kPatience.
+/// False: `sink` has had no room for kDeliveryTimeout.
 asio::awaitable<bool> until_room_in_time(tcp::socket& sink) {
-  asio::steady_timer timer{sink.get_executor(), kPatience};
+  asio::steady_timer timer{sink.get_executor(), kDeliveryTimeout};
   const auto [order, error, late] =
       co_await asio::experimental::make_parallel_group(
           sink.async_wait(tcp::socket::wait_write, asio::deferred),

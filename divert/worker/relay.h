@@ -13,7 +13,7 @@ namespace divert {
 
 /// Runs until both directions have ended. Half-close is passed on (FIN to FIN). A reset of one
 /// side, or any other error, resets the other, once that has what was said before, or takes nothing
-/// for kPatience: an error never looks like a clean end. Nothing is held while a direction is idle:
+/// for kDeliveryTimeout: an error never looks like a clean end. Nothing is held while a direction is idle:
 /// no pipe (they come from a pool of the thread), no buffer.
 ///
 /// Both sockets are connected and belong to the single-threaded context on which the coroutine

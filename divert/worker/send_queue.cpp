@@ -28,13 +28,13 @@ int error_of(int fd) {
 asio::awaitable<int> until_acknowledged(asio::ip::tcp::socket& socket) {
   asio::steady_timer timer{socket.get_executor()};
   auto left = socket.is_open() ? unacknowledged(socket.native_handle()) : 0;
-  for (auto limit = Clock::now() + kPatience; left > 0 && Clock::now() < limit;) {
+  for (auto limit = Clock::now() + kDeliveryTimeout; left > 0 && Clock::now() < limit;) {
     timer.expires_after(kLook);
     const auto [cancelled] = co_await timer.async_wait(asio::as_tuple(asio::use_awaitable));
     if (cancelled || !socket.is_open()) break;
     if (const int error = error_of(socket.native_handle())) co_return error;
     const auto before = std::exchange(left, unacknowledged(socket.native_handle()));
-    if (left < before) limit = Clock::now() + kPatience;
+    if (left < before) limit = Clock::now() + kDeliveryTimeout;
   }
   co_return 0;
 }

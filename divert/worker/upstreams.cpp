@@ -21,7 +21,7 @@ std::size_t Upstreams::size() const {
 
 void Upstreams::sweep(Clock::time_point now) {
   const std::lock_guard lock{mutex_};
-  while (!order_.empty() && now - order_.front().first > kPatience) {
+  while (!order_.empty() && now - order_.front().first > kUnfetchedTtl) {
     sockets_.erase(order_.front().second);
     order_.pop_front();
   }

@@ -17,7 +17,7 @@ class Upstreams {
  public:
   using Clock = std::chrono::steady_clock;
   /// The program's connection reaches our listener within microseconds, or never.
-  static constexpr std::chrono::seconds kPatience{10};
+  static constexpr std::chrono::seconds kUnfetchedTtl{10};
 
   void put(std::uint64_t token, base::UniqueFd socket);
   /// Empty: it was not there, or has waited too long.

@@ -35,7 +35,7 @@ constexpr std::size_t kSocketsEach = 2;
 /// Listeners, links, files, a few pipes.
 constexpr std::size_t kOtherDescriptors = 64;
 /// What connections that were told to end get before they are dropped.
-constexpr auto kEndPatience = std::chrono::milliseconds{500};
+constexpr auto kEndTimeout = std::chrono::milliseconds{500};
 constexpr auto kEndPoll = std::chrono::milliseconds{5};
 constexpr auto kSweep = std::chrono::seconds{2};
 constexpr std::string_view kEndedByUs = "osproxy ended";
@@ -271,8 +271,8 @@ asio::awaitable<void> Worker::stop(std::chrono::milliseconds grace) {
       --ending_;
     });
   }
-  co_await wait_until_zero(timer, ending_, kEndPatience);
-  co_await wait_until_zero(timer, open_, kEndPatience);
+  co_await wait_until_zero(timer, ending_, kEndTimeout);
+  co_await wait_until_zero(timer, open_, kEndTimeout);
   for (const auto& each : contexts_) each->io().stop();
 }
 

@@ -15,6 +15,7 @@
 #include "pfctl/foreign_rules.h"
 #include "pfctl/loader.h"
 #include "pfctl/natlook.h"
+#include "pfctl/nft_rules.h"
 #include "pfctl/other_rules.h"
 #include "procmap/attribution.h"
 
@@ -149,11 +150,12 @@ Finding check_other_tables() {
                             chains->size()));
   }
   return bad(State::blocked, "other tables", fmt::format("{}", fmt::join(*found, "; ")),
-             "give chains of nat a priority above -101; leave the programs that rules by cgroup "
-             "or `notrack` are for alone",
+             fmt::format("give chains of nat a priority above {}; leave the programs that rules by "
+                         "cgroup or `notrack` are for alone",
+                         pfctl::kDivertPriority),
              std::ranges::any_of(*chains, [](const pfctl::OutputChain& chain) {
-               constexpr int kOurs = -101;  // of two redirects the first one wins
-               return chain.type == "nat" && chain.priority <= kOurs;
+               // Of two redirects the first one wins.
+               return chain.type == "nat" && chain.priority <= pfctl::kDivertPriority;
              }));
 }
 

@@ -79,8 +79,8 @@ int main(int argc, char** argv) {
   try {
     return finish(run(argc, argv), 0);
   } catch (const std::system_error& error) {
-    // What fmt::print throws.
-    const bool is_output = std::string_view{error.what()}.starts_with("cannot write to file");
+    // fmt::print throws when standard output takes nothing.
+    const bool is_output = std::ferror(stdout) != 0;
     return is_output ? finish(0, error.code().value()) : complain({error.what(), 0}, kFailed);
   } catch (const std::exception& error) {
     return complain({error.what(), 0}, kFailed);

@@ -5,6 +5,7 @@
 #include <optional>
 
 #include "base/fd.h"
+#include "base/own_number.h"
 #include "base/text.h"
 #include "divert/packet/packet_source.h"
 #include "divert/process/privilege.h"
@@ -23,7 +24,7 @@ using base::Result;
 
 constexpr std::size_t kMaxRuleset = 1 << 20;
 /// The port of divert(4) that a run tries first.
-constexpr std::uint16_t kUsualDivertPort = 28531;
+constexpr std::uint16_t kUsualDivertPort = base::kOwnNumber;
 
 template <class... Args>
 base::Error usage(fmt::format_string<Args...> text, Args&&... args) {

@@ -18,7 +18,7 @@ namespace mitm::dns {
 class Watch {
  public:
   using Time = std::chrono::steady_clock::time_point;
-  static constexpr std::chrono::seconds kPatience{5};
+  static constexpr std::chrono::seconds kAnswerTimeout{5};
   static constexpr std::size_t kMax = 4096;  ///< questions under way
   /// Bytes of the answers that have come before their questions.
   static constexpr std::size_t kMaxEarly = 256 << 10;
@@ -42,7 +42,7 @@ class Watch {
 
   /// Questions that nobody has answered within `patience`, or only with what is no answer.
   std::vector<std::shared_ptr<flow::DnsFlow>> expired(Time now,
-                                                      Time::duration patience = kPatience);
+                                                      Time::duration patience = kAnswerTimeout);
 
   /// Bytes of memory that it holds, roughly.
   [[nodiscard]] std::size_t held() const;

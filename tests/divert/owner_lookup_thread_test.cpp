@@ -71,7 +71,7 @@ struct Bench {
     return changed.wait_for(lock, 10s, condition);
   }
   bool mind_later() {
-    return searcher->check(OwnerLookupThread::Clock::now() + OwnerLookupThread::kPatience);
+    return searcher->check(OwnerLookupThread::Clock::now() + OwnerLookupThread::kHangTimeout);
   }
 };
 

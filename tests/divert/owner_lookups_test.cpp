@@ -83,7 +83,7 @@ TEST_CASE("owner_lookups: those that wait for a search that hangs are not found 
   // Once the thread has taken it up.
   std::vector<OwnerLookups::Found> found;
   for (int i = 0; found.empty() && i < 1000; ++i) {
-    CHECK(lookups->check(OwnerLookupThread::Clock::now() + OwnerLookupThread::kPatience));
+    CHECK(lookups->check(OwnerLookupThread::Clock::now() + OwnerLookupThread::kHangTimeout));
     found = lookups->take();
     std::this_thread::sleep_for(10ms);
   }

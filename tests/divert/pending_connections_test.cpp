@@ -212,7 +212,7 @@ TEST_CASE(
   SUBCASE("which fails as well, and is forgotten when the program has given up") {
     book.connects(flow(1), ahead.token, ETIMEDOUT);
     book.check_let_go(second, Release::drop);
-    book.wait(PendingConnections::kAttemptMemory);
+    book.wait(PendingConnections::kAttemptTtl);
     CHECK(book.ledger.size() == 0);
   }
   SUBCASE("unless it is another connection") {
@@ -414,7 +414,7 @@ TEST_CASE("ledger: an attempt whose end nobody tells is forgotten") {
   book.settles(flow(1), book.arrives(flow(1), book.packet()), ruling(Action::intercept));
   book.wait(3000ms);
   CHECK(book.ledger.size() == 1);
-  book.wait(PendingConnections::kAttemptMemory);
+  book.wait(PendingConnections::kAttemptTtl);
   CHECK(book.ledger.size() == 0);
 }
 
@@ -442,7 +442,7 @@ TEST_CASE("ledger: it never grows beyond its limit, and nobody escapes unseen") 
 TEST_CASE("ledger: an accepted connection is answered though the run ends or pauses meanwhile") {
   Book book;
   const auto token = book.arrives(flow(1), book.packet());
-  book.wait(PendingConnections::kLookupPatience);
+  book.wait(PendingConnections::kLookupTimeout);
   REQUIRE(book.ledger.accepted(flow(1), {2, 77}, book.effects));
   book.effects.clear();
   book.ledger.release_all(book.effects);
