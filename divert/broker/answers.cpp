@@ -16,40 +16,29 @@ std::shared_ptr<const procmap::ProcessFacts> without_arguments(
 
 }  // namespace
 
-std::string answer_about(const FlowKey& key, const Ruling& ruling, const std::vector<pid_t>& own,
-                         wire::Answer::Kind kind, std::uint64_t id, std::uint64_t upstream,
-                         bool as_program) {
-  wire::Answer answer;
-  answer.kind = kind;
-  answer.id = id;
-  answer.upstream = upstream;
-  answer.source = key.source;
-  answer.destination = key.destination;
-  answer.process =
+wire::ConnectionFacts facts_of(const FlowKey& key, const Ruling& ruling,
+                               const std::vector<pid_t>& own, bool as_program) {
+  wire::ConnectionFacts facts;
+  facts.source = key.source;
+  facts.destination = key.destination;
+  facts.process =
       passes_unseen(ruling) ? without_arguments(ruling.owner.process) : ruling.owner.process;
-  answer.own = answer.process && std::ranges::find(own, answer.process->id.pid) != own.end();
-  answer.verdict = ruling.verdict;
-  answer.as_program = as_program;
-  return wire::encode(answer);
+  facts.own = facts.process && std::ranges::find(own, facts.process->id.pid) != own.end();
+  facts.as_program = as_program;
+  facts.verdict = ruling.verdict;
+  return facts;
 }
 
-std::string answer_of(const DnsDatagram& heard) {
-  wire::Answer answer;
-  answer.kind = wire::Answer::Kind::heard;
-  answer.source = heard.key.source;
-  answer.destination = heard.key.destination;
-  answer.process = heard.ruling.owner.process;
-  answer.verdict = heard.ruling.verdict;
-  answer.from_server = heard.from_server;
-  answer.payload = heard.payload;
-  answer.came = heard.came;
-  return wire::encode(answer);
-}
-
-std::string answer_of_nobody(std::uint64_t question) {
-  wire::Answer unknown;
-  unknown.id = question;
-  return wire::encode(unknown);
+wire::DnsCopy copy_of(const DnsDatagram& datagram) {
+  wire::DnsCopy copy;
+  copy.connection.source = datagram.key.source;
+  copy.connection.destination = datagram.key.destination;
+  copy.connection.process = datagram.ruling.owner.process;
+  copy.connection.verdict = datagram.ruling.verdict;
+  copy.from_server = datagram.from_server;
+  copy.payload = datagram.payload;
+  copy.came = datagram.came;
+  return copy;
 }
 
 }  // namespace divert

@@ -1,8 +1,6 @@
-// What the broker tells the worker, as messages.
+// What the broker tells the worker of a connection.
 #pragma once
 
-#include <cstdint>
-#include <string>
 #include <vector>
 
 #include <sys/types.h>
@@ -12,16 +10,10 @@
 
 namespace divert {
 
-/// Of `kind`, which is not `heard`; `id`, `upstream` and `as_program` as in wire::Answer. `own`:
-/// pids of our processes.
-std::string answer_about(const FlowKey& key, const Ruling& ruling, const std::vector<pid_t>& own,
-                         wire::Answer::Kind kind, std::uint64_t id, std::uint64_t upstream = 0,
-                         bool as_program = false);
+/// `own`: pids of our processes.
+wire::ConnectionFacts facts_of(const FlowKey& key, const Ruling& ruling,
+                               const std::vector<pid_t>& own, bool as_program = false);
 
-/// A datagram of a name server's, or to one.
-std::string answer_of(const DnsDatagram& heard);
-
-/// The answer about a connection that no program made.
-std::string answer_of_nobody(std::uint64_t question);
+wire::DnsCopy copy_of(const DnsDatagram& datagram);
 
 }  // namespace divert

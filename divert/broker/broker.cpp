@@ -1,5 +1,4 @@
-// The broker's loop. Every question is answered from the kernel's tables within microseconds;
-// nothing here waits for the network or for the worker.
+// The broker's loop: the start and the end of a run, and what keeps it alive in between.
 #include "divert/broker/broker.h"
 
 #include <algorithm>
@@ -13,7 +12,6 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "divert/broker/answers.h"
 #include "divert/broker/program_socket.h"
 #include "divert/link/wire.h"
 
@@ -23,13 +21,11 @@ namespace {
 using namespace std::chrono_literals;
 
 constexpr auto kHeartbeat = 200ms;
-constexpr auto kWorkerStart = 20s;
-constexpr auto kWorkerEnd = 3s;
-/// Requests of the packet engine between two signs of life.
-constexpr std::size_t kBeatEvery = 64;
-/// Troubles of a run that goes on are told soon, but not again and again.
-constexpr auto kTellCheck = 1s;
-constexpr auto kTellEvery = 60s;
+constexpr auto kWorkerStartTimeout = 20s;
+constexpr auto kWorkerEndTimeout = 3s;
+/// What goes wrong in a run that goes on is reported soon, but not again and again.
+constexpr auto kReportCheck = 1s;
+constexpr auto kReportEvery = 60s;
 /// The worker asks for a new intermediate once in a week; one that has been taken over does not get
 /// many.
 constexpr auto kIntermediateEvery = 10s;
@@ -58,14 +54,33 @@ std::string describe_exit(int status) {
 
 Broker::Broker(BrokerSetup setup)
     : setup_(std::move(setup)),
-      heartbeats_(setup_.links.size()),
+      loader_(loader_setup(), setup_.policy, loader_hooks()),
+      links_(std::move(setup_.links), setup_.policy,
+             {::getpid(), setup_.guard.pid(), setup_.worker}, loader_,
+             [this](std::string_view line) { log(line); }),
       command_(std::move(setup_.command), setup_.wait_for_descendants),
-      buffer_(wire::kMaxMessage) {
-  own_pids_ = {::getpid(), setup_.guard.pid(), setup_.worker};
-  for (auto& socket : setup_.links) links_.push_back({std::move(socket), {}});
-}
+      buffer_(wire::kMaxMessage) {}
 
 Broker::~Broker() = default;
+
+RuleLoaderSetup Broker::loader_setup() {
+  if (has_program_sockets()) setup_.rules.own_mark = setup_.mark_bit;
+  return {.rules = setup_.rules,
+          .target = std::move(*setup_.target),
+          .engine = setup_.engine,
+          .packet_ports = setup_.packet_ports,
+          .mark_bit = setup_.mark_bit,
+          .queues = queue_count(),
+          .block_quic = setup_.block_quic,
+          .own_pids = {::getpid(), setup_.guard.pid(), setup_.worker}};
+}
+
+RuleLoaderHooks Broker::loader_hooks() {
+  return {.pause = [this] { setup_.guard.pause(); },
+          .resume = [this] { setup_.guard.beat(); },
+          .log = [this](std::string_view line) { log(line); },
+          .serve = [this] { links_.serve_all(); }};
+}
 
 Ending Broker::run() {
   if (auto opened = open(); !opened) end({1, opened.error().text});
@@ -81,11 +96,20 @@ base::Result<> Broker::open() {
   auto signals = Signals::watch(kWatchedSignals);
   if (!signals) return signals.error();
   signals_.emplace(std::move(*signals));
-  auto natlook = pfctl::Natlook::open();
-  if (!natlook) return natlook.error();
-  natlook_ = std::move(*natlook);
+  if (auto opened = links_.open(); !opened) return opened;
   send_intermediate();
-  const auto deadline = Clock::now() + kWorkerStart;
+  wait_for_ready_worker();
+  if (ending_) return {};
+  if (!ready_) return base::failure("the worker did not start within 20 seconds");
+  if (auto held = hold_command(); !held) return held;
+  if (auto started = links_.start_lookups(); !started) return started;
+  if (auto started = start_rules(); !started) return started;
+  release_command();
+  return {};
+}
+
+void Broker::wait_for_ready_worker() {
+  const auto deadline = Clock::now() + kWorkerStartTimeout;
   while (!ready_ && !ending_ && Clock::now() < deadline) {
     pollfd ends[] = {{setup_.control.descriptor(), POLLIN, 0}, {signals_->descriptor(), POLLIN, 0}};
     ::poll(ends, 2, static_cast<int>(kHeartbeat / 1ms));
@@ -93,19 +117,16 @@ base::Result<> Broker::open() {
     if (ends[0].revents) read_control();
     if (ends[1].revents) read_signals();
   }
-  if (ending_) return {};
-  if (!ready_) return base::failure("the worker did not start within 20 seconds");
-  if (auto held = hold_command(); !held) return held.error();
-  auto lookups = OwnerLookups::start();
-  if (!lookups) return lookups.error();
-  lookups_ = std::move(*lookups);
-  if (has_program_sockets()) setup_.rules.own_mark = setup_.mark_bit;
-  const auto engine = choose_engine();
+}
+
+base::Result<> Broker::start_rules() {
+  const auto engine = loader_.start();
+  if (!engine && setup_.engine == EngineChoice::packet)
+    return base::failure("--engine packet: {}", engine.error().text);
   if (!engine) return engine.error();
-  auto said = start_watching_others();
+  auto said = loader_.watch_others();
   said.insert(said.begin(), *engine);
-  log(setup_.first_line(setup_.rules, fmt::format("{}", fmt::join(said, "; "))));
-  release_command();
+  log(setup_.first_line(loader_.rules(), fmt::format("{}", fmt::join(said, "; "))));
   return {};
 }
 
@@ -126,189 +147,71 @@ void Broker::release_command() {
 
 /// The guard is told that all is well only when all of it is.
 void Broker::beat() {
-  const bool searches =
-      (!lookups_ || lookups_->check(Clock::now())) && (!engine_ || engine_->check_lookups());
-  if (!searches) {
+  PacketEngine* const engine = loader_.engine();
+  if (!links_.check_lookups() || (engine && !engine->check_lookups())) {
     fail(
         "searches for the owners of connections hang again and again: perhaps a name service "
         "(nsswitch.conf) does not answer, or `ps` hangs");
   }
-  if (engine_ && !ending_) {
-    if (const auto failure = engine_->failure(); !failure.empty()) fail(failure);
+  if (engine && !ending_) {
+    if (const auto failure = engine->failure(); !failure.empty()) fail(failure);
   }
-  setup_.guard.beat(engine_ && !engine_->alive() ? Guard::Engine::hangs : Guard::Engine::works);
+  setup_.guard.beat(engine && !engine->alive() ? Guard::Engine::hangs : Guard::Engine::works);
 }
 
-/// Whoever is diverted to a context that hangs waits for ever.
-void Broker::mind_worker() {
-  if (!heartbeats_.round(Clock::now())) return;
+/// A program that is diverted to a context that hangs waits for ever.
+void Broker::check_worker() {
+  if (!links_.has_hanging_context()) return;
   worker_hangs_ = true;
   fail("the worker hangs: one of its threads has given no sign of life for two seconds");
 }
 
+void Broker::check_everything() {
+  beat();
+  check_worker();
+  if (!ending_) {
+    if (auto checked = loader_.check_others(); !checked) end({1, checked.error().text});
+  }
+  setup_.control.flush();
+  if (command_.is_over()) end({command_.status(), {}});
+  if (Clock::now() >= report_due_) report_health();
+}
+
 void Broker::loop() {
-  std::vector<pollfd> ends;
-  for (const auto& link : links_) ends.push_back({link.socket.descriptor(), POLLIN, 0});
-  ends.push_back({-1, POLLIN, 0});  // of watch_, which changes
-  ends.push_back({lookups_ ? lookups_->descriptor() : -1, POLLIN, 0});
-  ends.push_back({engine_ ? engine_->descriptor() : -1, POLLIN, 0});
-  ends.push_back({setup_.control.descriptor(), POLLIN, 0});
-  ends.push_back({signals_->descriptor(), POLLIN, 0});
-  auto beat_due = Clock::now();
+  enum Fixed : std::size_t { rules, lookups, engine, control, signals, count };
+  std::vector<pollfd> ends(Fixed::count);
+  ends[rules] = {-1, POLLIN, 0};  // changes with the rules
+  ends[lookups] = {links_.lookups_descriptor(), POLLIN, 0};
+  ends[engine] = {loader_.engine() ? loader_.engine()->descriptor() : -1, POLLIN, 0};
+  ends[control] = {setup_.control.descriptor(), POLLIN, 0};
+  ends[signals] = {signals_->descriptor(), POLLIN, 0};
+  for (std::size_t i = 0; i < links_.size(); ++i) ends.push_back({links_.descriptor(i), POLLIN, 0});
+  auto check_due = Clock::now();
   while (!ending_) {
-    for (std::size_t i = 0; i < links_.size(); ++i)
-      ends[i].events = links_[i].wants_room() ? POLLOUT : POLLIN;
-    ends[links_.size()].fd = watch_ ? watch_->descriptor() : -1;
+    for (std::size_t i = 0; i < links_.size(); ++i) ends[count + i].events = links_.events(i);
+    ends[rules].fd = loader_.watch_descriptor();
     const int ready = ::poll(ends.data(), ends.size(), static_cast<int>(kHeartbeat / 1ms));
-    if (Clock::now() >= beat_due) {
-      beat();
-      mind_worker();
-      watch_others();
-      setup_.control.flush();
-      beat_due = Clock::now() + kHeartbeat;
-      if (command_.is_over()) end({command_.status(), {}});
-      if (Clock::now() >= tell_due_) report_health();
+    if (Clock::now() >= check_due) {
+      check_everything();
+      check_due = Clock::now() + kHeartbeat;
     }
     if (ready <= 0) continue;
     for (std::size_t i = 0; i < links_.size(); ++i) {
-      if (ends[i].revents & (POLLIN | POLLOUT)) serve(links_[i]);
+      pollfd& link = ends[count + i];
+      if (link.revents & (POLLIN | POLLOUT)) links_.serve(i);
       // The worker closes its ends when it dies; its status comes with SIGCHLD.
-      if (ends[i].revents & (POLLHUP | POLLERR)) ends[i].fd = -1;
+      if (link.revents & (POLLHUP | POLLERR)) link.fd = -1;
     }
-    if (ends[links_.size()].revents) look_at_rules();
-    if (ends[ends.size() - 4].revents) serve_lookups();
-    if (ends[ends.size() - 3].revents) serve_engine();
-    if (ends[ends.size() - 2].revents) read_control();
-    if (ends.back().revents) read_signals();
+    if (ends[rules].revents) loader_.look_at_changes();
+    if (ends[lookups].revents) links_.serve_lookups();
+    if (ends[engine].revents) serve_engine();
+    if (ends[control].revents) read_control();
+    if (ends[signals].revents) read_signals();
   }
 }
 
-void Broker::serve(Link& link) {
-  // A few at a time, so that heartbeats and signals are never starved.
-  flush(link);
-  for (int i = 0; i < 64 && !link.wants_room(); ++i) {
-    const ssize_t n = link.socket.receive(buffer_, MessageSocket::Wait::no);
-    if (n <= 0) break;
-    heard({buffer_.data(), static_cast<std::size_t>(n)}, link);
-  }
-  flush(link);
-}
-
-/// A context that takes what had to wait for it lives, though nothing of it is read meanwhile.
-void Broker::flush(Link& link) {
-  if (link.unsent.flush(link.socket))
-    heartbeats_.heard(static_cast<std::size_t>(&link - links_.data()));
-}
-
-/// What a connection waits for.
-void Broker::send(Link& link, std::string message, base::UniqueFd with) {
-  if (!link.unsent.push(std::move(message), LinkQueue::Kind::needed, std::move(with)))
-    ++unanswered_;
-}
-
-void Broker::serve_lookups() {
-  for (auto& found : lookups_->take()) answer(std::move(found));
-  for (auto& link : links_) flush(link);
-}
-
-void Broker::answer(OwnerLookups::Found found) {
-  Ruling ruling{std::move(found.owner), {}};
-  if (!ruling.owner.in_time) ++not_in_time_;
-  const auto& [key, to] = found.asked;
-  ruling.verdict = setup_.policy.judge({ruling.owner, key.destination}, own_pids_);
-  notice(ruling);
-  unknown_owners().notice(ruling, key);
-  passed_programs_.notice(ruling);
-  Link& link = links_[to.link];
-  auto message = message_about(key, ruling, wire::Answer::Kind::answer, to.question, link);
-  send(link, std::move(message.bytes), std::move(message.with));
-}
-
-std::optional<pfctl::OriginalTuple> Broker::original_of(const base::Endpoint& peer,
-                                                        const base::Endpoint& local) {
-  const auto original = natlook_->lookup(peer, local);
-  if (original && *original) return *original;
-  const base::Error unknown{
-      "the kernel does not know where the connection of " + base::to_string(peer) + " wanted to go",
-      ENOENT};
-  if (const auto line = errors_.about(original ? unknown : original.error())) log(*line);
-  return {};
-}
-
-void Broker::heard(std::string_view bytes, Link& link) {
-  heartbeats_.heard(static_cast<std::size_t>(&link - links_.data()));
-  if (wire::Connected connected; bytes.size() == sizeof connected) {
-    std::memcpy(&connected, bytes.data(), sizeof connected);
-    if (engine_) engine_->connected(connected.token, connected.error);
-  } else if (const auto asking =
-                 question_in(bytes, {setup_.target->v4(), setup_.target->v6(),
-                                     setup_.rules.listener_v4, setup_.rules.listener_v6})) {
-    asked(*asking, link);
-  }
-}
-
-/// Where did it want to go -> who is it -> what now. The answer goes at once, or comes from the
-/// engine or the lookups.
-void Broker::asked(const Asking& asking, Link& link) {
-  const auto original = original_of(asking.peer, asking.local);
-  const bool tried = original && std::ranges::find(tried_, original->destination) != tried_.end();
-  if (tried) arrived_ = original->destination;
-  if (!original || tried) return send(link, answer_of_nobody(asking.id));
-  const FlowKey key{original->source, original->destination};
-  if (!was_diverted(*original, asking))
-    return send(link, answer_about(key, {}, own_pids_, wire::Answer::Kind::answer, asking.id));
-  const PendingQuestion to{static_cast<std::size_t>(&link - links_.data()), asking.id};
-  if (engine_ && engine_->accepted(key, to)) return;
-  if (auto owner = lookups_->cached(key)) return answer({{key, to}, std::move(*owner)});
-  lookups_->ask({key, to});
-}
-
-void Broker::notice(const Ruling& ruling) {
-  seen_ = seen_ || !passes_unseen(ruling);
-}
-
-/// What the packet engine wants the worker to do or to know.
 void Broker::serve_engine() {
-  // Each may take a socket in a program's place: a burst of them must not look like a broker that
-  // hangs.
-  std::size_t performed = 0;
-  for (const auto& effect : engine_->take_requests()) {
-    perform(effect);
-    if (++performed % kBeatEvery == 0) beat();
-  }
-  for (auto& link : links_) flush(link);
-}
-
-void Broker::perform(const Effect& effect) {
-  using Kind = wire::Answer::Kind;
-  Link& any = links_[next_link_++ % links_.size()];
-  if (const auto* ahead = std::get_if<ConnectAhead>(&effect)) {
-    notice(ahead->ruling);
-    const Kind kind = ahead->again ? Kind::connect_again : Kind::connect;
-    auto message = message_about(ahead->key, ahead->ruling, kind, ahead->token, any);
-    // The program's first packet comes again: nobody has answered it.
-    if (!any.unsent.push(std::move(message.bytes), LinkQueue::Kind::needed,
-                         std::move(message.with)))
-      engine_->connected(ahead->token, ETIMEDOUT);
-  } else if (const auto* reply = std::get_if<Reply>(&effect)) {
-    notice(reply->ruling);
-    Link& link = links_[reply->to.link];
-    auto message = message_about(reply->key, reply->ruling, Kind::answer, reply->to.question, link,
-                                 reply->token);
-    send(link, std::move(message.bytes), std::move(message.with));
-  } else if (const auto* shown = std::get_if<Show>(&effect)) {
-    notice(shown->ruling);
-    auto message = answer_about(shown->key, shown->ruling, own_pids_, Kind::show, 0);
-    if (!any.unsent.push(std::move(message), LinkQueue::Kind::lossy)) ++unshown_;
-  } else if (const auto* quic = std::get_if<QuicRefused>(&effect)) {
-    notice(quic->ruling);
-    auto message = answer_about(quic->key, quic->ruling, own_pids_, Kind::quic_refused, 0);
-    if (!any.unsent.push(std::move(message), LinkQueue::Kind::lossy)) ++unshown_;
-  } else if (const auto* copy = std::get_if<DnsDatagram>(&effect)) {
-    // One context sees both question and answer.
-    Link& one = links_[FlowKeyHash{}(copy->key) % links_.size()];
-    if (!one.unsent.push(answer_of(*copy), LinkQueue::Kind::lossy)) ++unshown_;
-  }
+  links_.serve_engine([this] { beat(); });
 }
 
 void Broker::read_control() {
@@ -316,7 +219,7 @@ void Broker::read_control() {
     const ssize_t n = setup_.control.receive(buffer_, MessageSocket::Wait::no);
     if (n < 0 && errno == EAGAIN) return;
     if (n <= 0) {
-      const auto status = wait_for_worker(kWorkerEnd);
+      const auto status = wait_for_worker(kWorkerEndTimeout);
       fail(status ? describe_exit(*status) : "the worker hangs");
       return;
     }
@@ -329,10 +232,7 @@ void Broker::read_control() {
         end({text.empty() ? 0 : 1, text});
         break;
       case wire::Control::loop:
-        unload();
-        end({1, fmt::format("a connection of osproxy's own came back in ({}): another rule on "
-                            "this machine diverts it to our listener; the rules are taken out",
-                            text.substr(0, 200))});
+        loop_was_seen(text);
         break;
       case wire::Control::renew:
         send_intermediate();
@@ -341,6 +241,13 @@ void Broker::read_control() {
         break;
     }
   }
+}
+
+void Broker::loop_was_seen(std::string_view which) {
+  loader_.unload();
+  end({1, fmt::format("a connection of osproxy's own came back in ({}): another rule on this "
+                      "machine diverts it to our listener; the rules are taken out",
+                      which.substr(0, 200))});
 }
 
 void Broker::send_intermediate() {
@@ -392,19 +299,19 @@ void Broker::child_changed(pid_t pid, int status) {
   } else if (pid == setup_.worker) {
     worker_gone_ = true;
     fail(describe_exit(status));
-  } else if (pid == setup_.guard.pid() && !WIFSTOPPED(status) && is_intercepting()) {
+  } else if (pid == setup_.guard.pid() && !WIFSTOPPED(status) && loader_.is_open()) {
     fail("the guard died");
   }
 }
 
-/// Ctrl-Z: as long as we are stopped nobody answers for new connections, so none is diverted; the
+/// Ctrl-Z: while we are stopped no new connection can be answered for, so none is diverted; the
 /// worker still carries those that are.
 void Broker::suspend() {
-  stop_diverting();
+  loader_.stop_diverting();
   setup_.guard.pause();
   command_.take_terminal_back();
   ::raise(SIGSTOP);
-  if (auto diverts = divert_again(); !diverts) end({1, diverts.error().text});
+  if (auto diverts = loader_.divert_again(); !diverts) end({1, diverts.error().text});
   command_.go_on();
 }
 
@@ -420,36 +327,21 @@ void Broker::log(std::string_view line) {
 
 /// Something that a run cannot do without is gone.
 void Broker::fail(std::string_view what) {
-  end({1,
-       fmt::format("{}; {}", what, loaded_ ? "the rules are taken out" : "nothing was diverted")});
+  end({1, fmt::format("{}; {}", what,
+                      loader_.is_loaded() ? "the rules are taken out" : "nothing was diverted")});
 }
 
-/// All that was counted since the start, when it has changed since it was told.
+/// All that was counted since the start, when it has changed since it was reported.
 void Broker::report_health() {
-  tell_due_ = Clock::now() + kTellCheck;
-  std::vector<std::string> lines;
-  if (engine_) lines.push_back(engine_->health_report());
-  lines.push_back(errors_.summary());
-  lines.push_back(no_sockets_.summary());
-  lines.push_back(unknown_owners().summary());
-  if (not_in_time_ > 0)
-    lines.push_back(
-        fmt::format("accepted connections whose program was not found in time: {}", not_in_time_));
-  if (unshown_ > 0) {
-    lines.push_back(
-        fmt::format("flows of DNS and of passed connections that "
-                    "are missing because the worker was too slow: {}",
-                    unshown_));
-  }
-  if (unanswered_ > 0)
-    lines.push_back(
-        fmt::format("connections closed because the worker was too slow: {}", unanswered_));
+  report_due_ = Clock::now() + kReportCheck;
+  auto lines = links_.health_report();
+  if (auto* engine = loader_.engine()) lines.insert(lines.begin(), engine->health_report());
   std::erase(lines, "");
-  std::string health_report = fmt::format("{}", fmt::join(lines, "; "));
-  if (health_report == told_) return;
-  log(health_report);
-  told_ = std::move(health_report);
-  tell_due_ = Clock::now() + kTellEvery;
+  std::string health = fmt::format("{}", fmt::join(lines, "; "));
+  if (health == health_) return;
+  log(health);
+  health_ = std::move(health);
+  report_due_ = Clock::now() + kReportEvery;
 }
 
 /// The first reason to end is the one that counts.
@@ -460,33 +352,31 @@ void Broker::end(Ending ending) {
 /// New connections go their own way at once. The table itself goes last: with it the kernel forgets
 /// how to translate the connections that are still open, and their ends would reach nobody.
 void Broker::finish() {
-  watch_.reset();
-  stop_diverting();
+  loader_.stop_watching();
+  loader_.stop_diverting();
   if (worker_hangs_) ::kill(setup_.worker, SIGKILL);
   // What CMD did last: its last question to a name server may have been answered a moment ago.
-  if (engine_) engine_->catch_up();
-  if (engine_) serve_engine();
-  if (!seen_ && ending_->error.empty() && loaded_) {
-    const auto& passed = engine_ ? engine_->passed_programs() : passed_programs_;
-    log(setup_.nothing_seen(setup_.rules, passed.list()));
-  }
+  if (auto* engine = loader_.engine()) engine->catch_up();
+  serve_engine();
+  if (!links_.has_seen_any() && ending_->error.empty() && loader_.is_loaded())
+    log(setup_.nothing_seen(loader_.rules(), links_.passed_programs()));
   report_health();
-  (void)setup_.control.send(
-      wire::encode(wire::Control::stop, command_.was_released() ? kCommandGraceMs : "0"),
-      MessageSocket::Wait::no);
-  if (!wait_for_worker(kWorkerEnd + (command_.was_released() ? 2s : 0s))) {
-    ::kill(setup_.worker, SIGKILL);
-    // One that is in the kernel's hands (a file system that does not answer) does not end of it.
-    if (!wait_for_worker(kWorkerEnd))
-      setup_.say(fmt::format(
-          "the worker (pid {}) cannot be ended: connections that it carries hang", setup_.worker));
-  }
-  setup_.guard.pause();
-  loaded_.reset();
-  engine_.reset();
-  lookups_.reset();
-  setup_.target.reset();
+  end_worker();
+  loader_.close();
+  links_.stop_lookups();
   command_.kill();
+}
+
+void Broker::end_worker() {
+  const bool released = command_.was_released();
+  (void)setup_.control.send(wire::encode(wire::Control::stop, released ? kCommandGraceMs : "0"),
+                            MessageSocket::Wait::no);
+  if (wait_for_worker(kWorkerEndTimeout + (released ? 2s : 0s))) return;
+  ::kill(setup_.worker, SIGKILL);
+  // One that is in the kernel's hands (a file system that does not answer) does not end of it.
+  if (!wait_for_worker(kWorkerEndTimeout))
+    setup_.say(fmt::format("the worker (pid {}) cannot be ended: connections that it carries hang",
+                           setup_.worker));
 }
 
 /// Interception has ended before CMD: osproxy is to CMD's caller what CMD would be.
@@ -513,10 +403,10 @@ std::optional<int> Broker::wait_for_worker(Clock::duration limit) {
       return status;
     }
     if (Clock::now() >= deadline) return std::nullopt;
-    for (auto& link : links_) serve(link);
+    links_.serve_all();
     setup_.control.flush();
-    if (lookups_) serve_lookups();
-    if (engine_) serve_engine();
+    links_.serve_lookups();
+    serve_engine();
     beat();
     ::usleep(2'000);
   }

@@ -13,23 +13,13 @@
 #include "base/error.h"
 #include "base/fd.h"
 #include "divert/broker/command_run.h"
-#include "divert/broker/error_summary.h"
-#include "divert/broker/foreign_rules_watch.h"
 #include "divert/broker/guard.h"
-#include "divert/link/heartbeats.h"
-#include "divert/link/link_queue.h"
+#include "divert/broker/rule_loader.h"
+#include "divert/broker/worker_links.h"
 #include "divert/link/message_socket.h"
-#include "divert/link/question.h"
-#include "divert/link/wire.h"
-#include "divert/packet/owner_lookups.h"
-#include "divert/packet/packet_engine.h"
-#include "divert/packet/passed_programs.h"
-#include "divert/packet/unknown_owners.h"
 #include "divert/policy/policy.h"
 #include "divert/process/signals.h"
 #include "pfctl/loader.h"
-#include "pfctl/natlook.h"
-#include "pfctl/rules_watch.h"
 
 namespace divert {
 
@@ -38,8 +28,6 @@ struct Ending {
   int status = 0;     ///< exit status of osproxy: 0, 1, or CMD's (128+n for a signal)
   std::string error;  ///< printed as "osproxy: ..."; empty: none
 };
-
-enum class EngineChoice : std::uint8_t { best, packet, redirect };
 
 struct BrokerSetup {
   Policy policy;
@@ -80,61 +68,24 @@ class Broker {
  private:
   using Clock = std::chrono::steady_clock;
 
-  /// One context's questions. What does not fit into the socket waits here, and no further question
-  /// is read until it has gone: so nothing is lost however many connections a context has under
-  /// way.
-  struct Link {
-    MessageSocket socket;
-    LinkQueue unsent;
-
-    [[nodiscard]] bool wants_room() const { return !unsent.empty() || socket.pending(); }
-  };
-
+  [[nodiscard]] RuleLoaderSetup loader_setup();
+  [[nodiscard]] RuleLoaderHooks loader_hooks();
   base::Result<> open();
+  void wait_for_ready_worker();
   base::Result<> hold_command();
-  base::Result<std::string> choose_engine();
-  base::Result<> start_packet_engine();
-  [[nodiscard]] std::string without_dns() const;
-  base::Result<> load();
-  base::Result<pfctl::LoadedRules> load(const pfctl::Ruleset& rules);
-  void unload();
-  void watch_rules();
-  void look_at_rules();
-  base::Result<pfctl::ProbeResult> try_rules(bool ipv6);
-  bool has_arrived(const base::Endpoint& to, Clock::duration limit);
+  base::Result<> start_rules();
   void release_command();
   void beat();
-  void mind_worker();
+  void check_worker();
+  void check_everything();
   void loop();
-  void serve(Link& link);
-  void flush(Link& link);
-  void send(Link& link, std::string message, base::UniqueFd with = {});
-  void heard(std::string_view message, Link& link);
-  void asked(const Asking& asking, Link& link);
-  void serve_lookups();
-  void answer(OwnerLookups::Found found);
-  std::optional<pfctl::OriginalTuple> original_of(const base::Endpoint& peer,
-                                                  const base::Endpoint& local);
   void serve_engine();
-  void perform(const Effect& effect);
   void report_health();
-  /// What goes to the worker about a connection, and by what it is to reach upstream.
-  struct Message {
-    std::string bytes;
-    base::UniqueFd with;
-  };
-  Message message_about(const FlowKey& key, const Ruling& ruling, wire::Answer::Kind kind,
-                        std::uint64_t id, const Link& link, std::uint64_t upstream = 0);
-  [[nodiscard]] std::vector<std::string> start_watching_others();
-  void watch_others();
-  UnknownOwners& unknown_owners() { return engine_ ? engine_->unknown_owners() : unknown_owners_; }
-  void notice(const Ruling& ruling);
   void read_control();
+  void loop_was_seen(std::string_view which);
   void read_signals();
   void reap();
   void child_changed(pid_t pid, int status);
-  void stop_diverting();
-  base::Result<> divert_again();
   void suspend();
   void command_ended(int status);
   void send_intermediate();
@@ -142,41 +93,21 @@ class Broker {
   void fail(std::string_view what);
   void end(Ending ending);
   void finish();
+  void end_worker();
   void wait_for_command();
-  /// Until finish() has taken everything out.
-  [[nodiscard]] bool is_intercepting() const { return setup_.target.has_value(); }
   [[nodiscard]] std::optional<int> wait_for_worker(Clock::duration limit);
 
   BrokerSetup setup_;
-  std::optional<pfctl::LoadedRules> loaded_;
-  std::optional<pfctl::RulesWatch> watch_;
-  std::optional<ForeignRulesWatch> others_;
-  std::vector<base::Endpoint> tried_;      ///< where connections went that tried the rules
-  std::optional<base::Endpoint> arrived_;  ///< the one of them that came to our listener last
-  ErrorSummary errors_{kUnknownDestinations};
-  ErrorSummary no_sockets_{kNoProgramSockets};
-  std::optional<pfctl::Natlook> natlook_;
-  std::unique_ptr<OwnerLookups> lookups_;
-  std::vector<pid_t> own_pids_;
-  std::vector<Link> links_;
-  Heartbeats heartbeats_;      ///< of the worker's contexts
-  std::size_t next_link_ = 0;  ///< for what any context can do
-  std::unique_ptr<PacketEngine> engine_;
+  RuleLoader loader_;
+  WorkerLinks links_;
   std::optional<Signals> signals_;
   CommandRun command_;
   std::vector<char> buffer_;
   bool ready_ = false;  ///< the worker accepts
   bool worker_gone_ = false;
   bool worker_hangs_ = false;
-  bool seen_ = false;               ///< a connection that is not passed on unseen
-  std::uint64_t unshown_ = 0;       ///< flows that a slow worker was not told of
-  std::uint64_t unanswered_ = 0;    ///< questions of a worker that does not take the answers
-  std::uint64_t not_in_time_ = 0;   ///< owners of accepted connections
-  UnknownOwners unknown_owners_;    ///< of the redirect engine
-  PassedPrograms passed_programs_;  ///< of the redirect engine
-  std::string dns_tap_error_;       ///< why there are no copies of DNS; empty: there are
-  std::string told_;                ///< the troubles, as they were told last
-  Clock::time_point tell_due_;
+  std::string health_;  ///< as it was reported last
+  Clock::time_point report_due_;
   Clock::time_point intermediate_made_;
   std::optional<Ending> ending_;
 };

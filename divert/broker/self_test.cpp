@@ -118,8 +118,7 @@ class SelfTest {
     other.go();
     const auto deadline = Clock::now() + kTestTimeout;
     while (Clock::now() < deadline && !done(chosen.pid(), other.pid())) step();
-    loaded_.reset();
-    engine_.reset();
+    loader_->close();
     return judge(chosen.pid(), other.pid());
   }
 
@@ -127,8 +126,7 @@ class SelfTest {
   base::Result<> prepare(pid_t chosen, pid_t other) {
     auto target = pfctl::RedirectTarget::prepare(true, false);
     if (!target) return target.error();
-    target_ = std::move(*target);
-    auto listeners = bind_listeners(1, true, false, 0, {target_->v4(), target_->v6()});
+    auto listeners = bind_listeners(1, true, false, 0, {target->v4(), target->v6()});
     if (!listeners) return listeners.error();
     listener_ = std::move(listeners->pairs.front().v4);
     auto natlook = pfctl::Natlook::open();
@@ -154,36 +152,25 @@ class SelfTest {
     rules.ipv6 = false;
     rules.exempt_gid = *gid;
     rules.listener_v4 = listeners->port_v4;
-    rules.alias_v4 = target_->v4();
+    rules.alias_v4 = target->v4();
     rules.loopback = static_cast<bool>(server_.socket);
-    return choice_ == EngineChoice::packet ? load_packet(rules) : load(rules);
-  }
-
-  base::Result<> load_packet(pfctl::Ruleset rules) {
-    auto engine = PacketEngine::open(1);
-    if (!engine) return engine.error();
-    engine_ = std::move(*engine);
-    rules.queueing = engine_->queueing();
-    rules.queueing->quic = false;
-    rules.queueing->dns_groups.clear();
-    if (auto started = engine_->start(policy_, {}, rules.queueing->mark_bit); !started)
-      return started.error();
-    if (load(rules)) return {};
-    rules.queueing->native = false;
-    return load(rules);
-  }
-
-  base::Result<> load(const pfctl::Ruleset& rules) {
-    auto loaded = pfctl::load_rules(rules, *target_);
-    if (!loaded) return loaded.error();
-    loaded_ = std::move(*loaded);
+    loader_.emplace(RuleLoaderSetup{.rules = rules,
+                                    .target = std::move(*target),
+                                    .engine = choice_,
+                                    .packet_ports = rules.ports,
+                                    .block_quic = false,
+                                    .copy_dns = false,
+                                    .watch = false},
+                    policy_, RuleLoaderHooks{});
+    const auto started = loader_->start();
+    if (!started) return started.error();
     return {};
   }
 
   void step() {
     pollfd ends[] = {{listener_.get(), POLLIN, 0},
                      {server_.socket.get(), POLLIN, 0},
-                     {engine_ ? engine_->descriptor() : -1, POLLIN, 0}};
+                     {engine() ? engine()->descriptor() : -1, POLLIN, 0}};
     ::poll(ends, std::size(ends), 50);
     if (ends[2].revents) serve_engine();
     if (ends[0].revents) accept_diverted();
@@ -194,10 +181,10 @@ class SelfTest {
   }
 
   void serve_engine() {
-    for (const auto& effect : engine_->take_requests()) {
+    for (const auto& effect : engine()->take_requests()) {
       // There is no worker here: the connection is as good as made.
       if (const auto* ahead = std::get_if<ConnectAhead>(&effect))
-        engine_->connected(ahead->token, 0);
+        engine()->connected(ahead->token, 0);
       if (const auto* reply = std::get_if<Reply>(&effect)) {
         if (concerns_us(reply->ruling))
           recognise(reply->ruling.owner);
@@ -222,14 +209,14 @@ class SelfTest {
     const auto original = natlook_->lookup(endpoint_of(peer), endpoint_of(local));
     if (!original || !*original || (*original)->destination.port() != port()) return;
     const FlowKey key{(*original)->source, (*original)->destination};
-    if (engine_ && engine_->accepted(key, {})) return;
+    if (engine() && engine()->accepted(key, {})) return;
     const auto owner = attributor_->owner_of({key.source, key.destination});
-    if (engine_ && owner.process && owner.process->id.pid == other_) return judged_late(owner);
+    if (engine() && owner.process && owner.process->id.pid == other_) return judged_late(owner);
     recognise(owner);
   }
 
   /// On a busy machine the packet engine may find an owner too late for the first packet: the
-  /// connection is then diverted, whoever's it is, and passes after the accept.
+  /// connection is then diverted, whichever program's it is, and passes after the accept.
   void judged_late(const procmap::Owner& owner) {
     if (owner.process) late_.push_back(owner.process->id.pid);
   }
@@ -238,6 +225,7 @@ class SelfTest {
     if (owner.process) recognised_.push_back(owner.process->id.pid);
   }
 
+  [[nodiscard]] PacketEngine* engine() { return loader_->engine(); }
   [[nodiscard]] std::uint16_t port() const { return ntohs(server_.address.sin_port); }
   /// A packet that was let pass, and came where it was to go.
   [[nodiscard]] bool passed(pid_t pid) const {
@@ -278,13 +266,11 @@ class SelfTest {
 
   EngineChoice choice_;
   Server server_;
-  std::optional<pfctl::RedirectTarget> target_;
   base::UniqueFd listener_;
   Policy policy_;
   std::optional<pfctl::Natlook> natlook_;
   std::optional<procmap::Attributor> attributor_;
-  std::unique_ptr<PacketEngine> engine_;
-  std::optional<pfctl::LoadedRules> loaded_;
+  std::optional<RuleLoader> loader_;
   std::vector<base::UniqueFd> diverted_;
   std::vector<base::UniqueFd> arrived_;
   std::vector<pid_t> recognised_;

@@ -7,7 +7,7 @@
 
 #include "base/error.h"
 #include "base/network.h"
-#include "divert/broker/broker.h"
+#include "divert/broker/rule_loader.h"
 
 namespace divert {
 

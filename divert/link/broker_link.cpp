@@ -102,13 +102,14 @@ bool BrokerLink::take_all() {
 }
 
 void BrokerLink::take(std::string_view message, base::UniqueFd with) {
-  auto answer = wire::decode_answer(message);
-  if (!answer) return;
-  answer->socket = std::move(with);
-  if (answer->kind != wire::Answer::Kind::answer) return on_order_(std::move(*answer));
+  auto decoded = wire::decode(message);
+  if (!decoded) return;
+  wire::connection_of(*decoded).socket = std::move(with);
+  auto* const answer = std::get_if<wire::Answer>(&*decoded);
+  if (answer == nullptr) return on_order_(std::move(*decoded));
   const auto found = waiting_.find(answer->id);
   if (found == waiting_.end()) return;
-  found->second->answer = std::move(answer);
+  found->second->answer = std::move(*answer);
   found->second->timer.cancel();
 }
 

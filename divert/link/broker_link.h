@@ -37,7 +37,7 @@ class BrokerLink {
 
   /// Reads, and delivers what is told, until the broker closes; to be spawned once. `on_order`:
   /// what is not an answer to a question.
-  using OnOrder = std::function<void(wire::Answer)>;
+  using OnOrder = std::function<void(wire::Message)>;
   boost::asio::awaitable<void> run(OnOrder on_order);
   /// Takes what the broker has sent up to now. False: it has closed.
   bool take_all();

@@ -134,6 +134,54 @@ procmap::ProcessFacts read_facts(Reader& in) {
   return facts;
 }
 
+void write(Writer& out, const ConnectionFacts& connection) {
+  write(out, connection.source);
+  write(out, connection.destination);
+  out.number(connection.own);
+  out.number(connection.as_program);
+  write(out, connection.verdict);
+  out.number(connection.process != nullptr);
+  if (connection.process) write(out, *connection.process);
+}
+
+ConnectionFacts read_connection(Reader& in) {
+  ConnectionFacts connection;
+  connection.source = unpack(in.number<PackedEndpoint>());
+  connection.destination = unpack(in.number<PackedEndpoint>());
+  connection.own = in.number<std::uint8_t>() != 0;
+  connection.as_program = in.number<std::uint8_t>() != 0;
+  connection.verdict = read_verdict(in);
+  if (in.number<std::uint8_t>() != 0)
+    connection.process = std::make_shared<const procmap::ProcessFacts>(read_facts(in));
+  return connection;
+}
+
+/// The first byte of a message.
+enum class Kind : std::uint8_t { answer, connect, connect_again, show, quic_refused, dns };
+
+using Time = std::chrono::steady_clock::time_point;
+
+/// Behind the connection; empty but in a DnsCopy.
+struct Datagram {
+  bool from_server = false;
+  std::string_view payload{};
+  Time came{};
+};
+
+std::string encode_message(Kind kind, std::uint64_t id, std::uint64_t upstream,
+                           const ConnectionFacts& connection, const Datagram& datagram) {
+  Writer out;
+  out.number(kind);
+  out.number(id);
+  out.number(upstream);
+  write(out, connection);
+  out.number(datagram.from_server);
+  out.text(datagram.payload);
+  // One clock for all processes of a machine.
+  out.number(static_cast<std::int64_t>(datagram.came.time_since_epoch().count()));
+  return out.take();
+}
+
 }  // namespace
 
 PackedEndpoint pack(const base::Endpoint& endpoint) {
@@ -163,44 +211,55 @@ std::optional<base::Endpoint> unpack(const PackedEndpoint& packed) {
 }
 
 std::string encode(const Answer& answer) {
-  Writer out;
-  out.number(answer.kind);
-  out.number(answer.id);
-  out.number(answer.upstream);
-  write(out, answer.source);
-  write(out, answer.destination);
-  out.number(answer.own);
-  out.number(answer.as_program);
-  write(out, answer.verdict);
-  out.number(answer.process != nullptr);
-  if (answer.process) write(out, *answer.process);
-  out.number(answer.from_server);
-  out.text(answer.payload);
-  // One clock for all processes of a machine.
-  out.number(static_cast<std::int64_t>(answer.came.time_since_epoch().count()));
-  return out.take();
+  return encode_message(Kind::answer, answer.id, answer.upstream, answer.connection, {});
 }
 
-std::optional<Answer> decode_answer(std::string_view bytes) {
+std::string encode(const ConnectOrder& order) {
+  return encode_message(order.again ? Kind::connect_again : Kind::connect, order.token, 0,
+                        order.connection, {});
+}
+
+std::string encode(const ShowOrder& order) {
+  return encode_message(Kind::show, 0, 0, order.connection, {});
+}
+
+std::string encode(const QuicNotice& notice) {
+  return encode_message(Kind::quic_refused, 0, 0, notice.connection, {});
+}
+
+std::string encode(const DnsCopy& copy) {
+  return encode_message(Kind::dns, 0, 0, copy.connection,
+                        {copy.from_server, copy.payload, copy.came});
+}
+
+std::optional<Message> decode(std::string_view bytes) {
   Reader in{bytes};
-  Answer answer;
-  answer.kind = in.number<Answer::Kind>();
-  answer.id = in.number<std::uint64_t>();
-  answer.upstream = in.number<std::uint64_t>();
-  answer.source = unpack(in.number<PackedEndpoint>());
-  answer.destination = unpack(in.number<PackedEndpoint>());
-  answer.own = in.number<std::uint8_t>() != 0;
-  answer.as_program = in.number<std::uint8_t>() != 0;
-  answer.verdict = read_verdict(in);
-  if (in.number<std::uint8_t>() != 0) {
-    answer.process = std::make_shared<const procmap::ProcessFacts>(read_facts(in));
+  const auto kind = in.number<Kind>();
+  const auto id = in.number<std::uint64_t>();
+  const auto upstream = in.number<std::uint64_t>();
+  ConnectionFacts connection = read_connection(in);
+  const bool from_server = in.number<std::uint8_t>() != 0;
+  std::string payload = in.text();
+  const Time came{Time::duration{in.number<std::int64_t>()}};
+  if (!in.done() || connection.verdict.action > Action::block) return std::nullopt;
+  switch (kind) {
+    case Kind::answer:
+      return Answer{id, upstream, std::move(connection)};
+    case Kind::connect:
+    case Kind::connect_again:
+      return ConnectOrder{id, kind == Kind::connect_again, std::move(connection)};
+    case Kind::show:
+      return ShowOrder{std::move(connection)};
+    case Kind::quic_refused:
+      return QuicNotice{std::move(connection)};
+    case Kind::dns:
+      return DnsCopy{std::move(connection), from_server, std::move(payload), came};
   }
-  answer.from_server = in.number<std::uint8_t>() != 0;
-  answer.payload = in.text();
-  answer.came += std::chrono::steady_clock::duration{in.number<std::int64_t>()};
-  if (!in.done() || answer.kind > Answer::Kind::heard || answer.verdict.action > Action::block)
-    return std::nullopt;
-  return answer;
+  return std::nullopt;
+}
+
+ConnectionFacts& connection_of(Message& message) {
+  return std::visit([](auto& each) -> ConnectionFacts& { return each.connection; }, message);
 }
 
 std::string encode(Control kind, std::string_view text) {

@@ -9,6 +9,7 @@
 #include <optional>
 #include <string>
 #include <string_view>
+#include <variant>
 
 #include "base/error.h"
 #include "base/fd.h"
@@ -54,38 +55,59 @@ struct Alive {
 };
 static_assert(sizeof(Alive) == 8);
 
-/// Broker to worker.
-struct Answer {
-  enum class Kind : std::uint8_t {
-    answer,   ///< to a Question
-    connect,  ///< connect to `destination` ahead of the accept and say Connected; `id`: the token
-    connect_again,  ///< the same; it has timed out before, and the flow has been told
-    show,           ///< nothing to carry, only to be shown
-    quic_refused,   ///< likewise: QUIC, so that its program falls back to TCP
-    heard,          ///< a datagram of a name server's, or to one
-  };
+// Broker to worker, on any link; an answer on the link of its question.
 
-  Kind kind = Kind::answer;
-  std::uint64_t id = 0;
-  std::uint64_t upstream = 0;  ///< token of the upstream connection that stands; 0: none
-  // `destination` equal to the question's `local`: a direct visitor. No destination: the kernel
-  // knows no such connection (any more).
+/// What the broker knows of a connection, and what is to be done with it.
+struct ConnectionFacts {
+  /// Empty: the kernel knows no such connection (any more).
   std::optional<base::Endpoint> source;
   std::optional<base::Endpoint> destination;
   bool own = false;  ///< the owner is one of our own processes: a loop
   /// Upstream is reached by a socket that has the program's user and group, by which other rules of
   /// this machine may judge it; none of the worker's own will do.
   bool as_program = false;
-  base::UniqueFd socket;  ///< that one, when it is not one of `upstream`; comes beside the bytes
+  base::UniqueFd socket;  ///< that one, unless upstream is connected; comes beside the bytes
   Verdict verdict;
   std::shared_ptr<const procmap::ProcessFacts> process;
-  bool from_server = false;                    ///< of heard
-  std::string payload;                         ///< of heard
-  std::chrono::steady_clock::time_point came;  ///< of heard
 };
+
+/// To a Question. A destination equal to the question's `local`: a direct visitor.
+struct Answer {
+  std::uint64_t id = 0;
+  std::uint64_t upstream = 0;  ///< token of the upstream connection that stands; 0: none
+  ConnectionFacts connection{};
+};
+/// Connect to the destination ahead of the accept, and say Connected.
+struct ConnectOrder {
+  std::uint64_t token = 0;
+  bool again = false;  ///< it has timed out before, and the flow has been shown
+  ConnectionFacts connection{};
+};
+/// A connection that never reaches the worker, to be shown.
+struct ShowOrder {
+  ConnectionFacts connection{};
+};
+/// Likewise: QUIC, refused so that its program falls back to TCP.
+struct QuicNotice {
+  ConnectionFacts connection{};
+};
+/// A datagram of a name server's, or to one.
+struct DnsCopy {
+  ConnectionFacts connection{};
+  bool from_server = false;
+  std::string payload{};
+  std::chrono::steady_clock::time_point came{};
+};
+using Message = std::variant<Answer, ConnectOrder, ShowOrder, QuicNotice, DnsCopy>;
+
 /// Without `socket`.
 std::string encode(const Answer& answer);
-[[nodiscard]] std::optional<Answer> decode_answer(std::string_view bytes);
+std::string encode(const ConnectOrder& order);
+std::string encode(const ShowOrder& order);
+std::string encode(const QuicNotice& notice);
+std::string encode(const DnsCopy& copy);
+[[nodiscard]] std::optional<Message> decode(std::string_view bytes);
+ConnectionFacts& connection_of(Message& message);
 
 /// On the control pair, both directions: one letter, then text.
 enum class Control : char {

@@ -37,77 +37,79 @@ class Claim {
 
 /// A loop is one of our processes at our own door, or one of our own connections with an owner that
 /// cannot be found.
-bool is_loop(const wire::Answer& answer, const WorkerContext& room) {
-  return answer.own ||
-         (!answer.process && room.own.contains({*answer.source, *answer.destination}));
+bool is_loop(const wire::ConnectionFacts& facts, const WorkerContext& worker) {
+  return facts.own || (!facts.process && worker.own.contains({*facts.source, *facts.destination}));
 }
 
-/// `answer` must have a source and a destination.
-Connection make_connection(wire::Answer answer, std::chrono::system_clock::time_point opened) {
+/// `facts` must have a source and a destination.
+Connection make_connection(wire::ConnectionFacts facts,
+                           std::chrono::system_clock::time_point opened) {
   return {next_connection.fetch_add(1, std::memory_order_relaxed),
-          *answer.source,
-          *answer.destination,
-          std::move(answer.process),
-          std::move(answer.verdict),
+          *facts.source,
+          *facts.destination,
+          std::move(facts.process),
+          std::move(facts.verdict),
           opened};
 }
 
 /// The broker has gone, or is too busy: nobody can say whose connection this is and where it wanted
 /// to go.
-void give_up(Accepted accepted, std::chrono::system_clock::time_point opened, WorkerContext& room) {
+void give_up(Accepted accepted, std::chrono::system_clock::time_point opened,
+             WorkerContext& worker) {
   reset(accepted.socket);
-  if (room.ending) return;
+  if (worker.ending) return;
   Connection connection;
   connection.id = next_connection.fetch_add(1, std::memory_order_relaxed);
   connection.client = accepted.peer;
   connection.verdict.action = Action::block;
   connection.verdict.reason = "osproxy's broker did not say what is to be done";
   connection.opened = opened;
-  room.watcher.closed(connection, {0, 0, "reset: osproxy's broker did not answer"});
+  worker.watcher.closed(connection, {0, 0, "reset: osproxy's broker did not answer"});
 }
 
 /// Empty: not to be carried any further (a direct visitor, a loop, or nobody knows it any more).
-asio::awaitable<std::optional<Decided>> decide(Accepted accepted, WorkerContext& room) {
+asio::awaitable<std::optional<Decided>> decide(Accepted accepted, WorkerContext& worker) {
   const auto opened = std::chrono::system_clock::now();
-  auto answer = co_await room.broker.ask(accepted.peer, accepted.local);
+  auto answer = co_await worker.broker.ask(accepted.peer, accepted.local);
   if (!answer) {
-    give_up(std::move(accepted), opened, room);
+    give_up(std::move(accepted), opened, worker);
     co_return std::nullopt;
   }
-  if (!answer->destination) {
+  wire::ConnectionFacts& facts = answer->connection;
+  if (!facts.destination) {
     reset(accepted.socket);
     co_return std::nullopt;
   }
-  if (*answer->destination == accepted.local || room.listeners.holds(*answer->destination)) {
+  if (*facts.destination == accepted.local || worker.listeners.holds(*facts.destination)) {
     end_on_close(accepted.socket.native_handle());
     co_return std::nullopt;
   }
-  const bool loop = is_loop(*answer, room);
+  const bool loop = is_loop(facts, worker);
   const std::uint64_t upstream = answer->upstream;
-  ServerSocket server{answer->as_program, std::move(answer->socket), accepted.peer, accepted.local};
-  Connection connection = make_connection(std::move(*answer), opened);
+  ServerSocket server{facts.as_program, std::move(facts.socket), accepted.peer, accepted.local};
+  Connection connection = make_connection(std::move(facts), opened);
   if (loop) {
     reset(accepted.socket);
-    room.loop_seen(connection);
+    worker.loop_seen(connection);
     co_return std::nullopt;
   }
   co_return Decided{std::move(accepted.socket), std::move(connection), upstream, std::move(server)};
 }
 
-void block(Decided decided, WorkerContext& room) {
+void block(Decided decided, WorkerContext& worker) {
   reset(decided.socket);
-  room.watcher.closed(decided.connection, {});
+  worker.watcher.closed(decided.connection, {});
 }
 
-void fail_upstream(Decided decided, const boost::system::error_code& error, WorkerContext& room) {
+void fail_upstream(Decided decided, const boost::system::error_code& error, WorkerContext& worker) {
   reset(decided.socket);
   const auto& connection = decided.connection;
   if (connection.verdict.action == Action::pass && connection.verdict.by_host.empty()) {
-    room.watcher.closed(
+    worker.watcher.closed(
         connection,
         {0, 0, "cannot reach " + base::to_string(connection.server) + ": " + error.message()});
   } else {
-    room.interceptor.unreachable(connection, error);
+    worker.interceptor.unreachable(connection, error);
   }
 }
 
@@ -146,14 +148,14 @@ asio::awaitable<boost::system::error_code> connect(tcp::socket& server,
 /// None came with the answer, as one stood that is not wanted; or it found no descriptor free, or
 /// the broker had none: pipes are given back soon. It ends when the program has gone: nobody knows
 /// its user any more.
-asio::awaitable<void> ask_for_socket(ServerSocket& by, WorkerContext& room) {
+asio::awaitable<void> ask_for_socket(ServerSocket& by, WorkerContext& worker) {
   const auto executor = co_await asio::this_coro::executor;
   asio::steady_timer pause{executor};
   const auto limit = std::chrono::steady_clock::now() + kConnectLimit;
-  while (!by.given && !room.ending && std::chrono::steady_clock::now() < limit) {
-    auto answer = co_await room.broker.ask(by.peer, by.local);
-    if (!answer || !answer->destination || !answer->as_program) co_return;
-    by.given = std::move(answer->socket);
+  while (!by.given && !worker.ending && std::chrono::steady_clock::now() < limit) {
+    auto answer = co_await worker.broker.ask(by.peer, by.local);
+    if (!answer || !answer->connection.destination || !answer->connection.as_program) co_return;
+    by.given = std::move(answer->connection.socket);
     if (by.given) co_return;
     pause.expires_after(kDescriptorPause);
     co_await pause.async_wait(kToken);
@@ -162,22 +164,22 @@ asio::awaitable<void> ask_for_socket(ServerSocket& by, WorkerContext& room) {
 
 /// See OpenStraight.
 asio::awaitable<boost::system::error_code> open_straight(tcp::socket& server, tcp protocol,
-                                                         ServerSocket& by, WorkerContext& room) {
+                                                         ServerSocket& by, WorkerContext& worker) {
   boost::system::error_code error;
   if (!by.as_program) {
     error = co_await open_socket(server, protocol);
     co_return error;
   }
-  if (!by.given) co_await ask_for_socket(by, room);
+  if (!by.given) co_await ask_for_socket(by, worker);
   if (!by.given) co_return asio::error::no_descriptors;
   server.assign(protocol, by.given.release(), error);
   co_return error;
 }
 
 /// The upstream connection that was made while the first packet was held.
-bool fetch(tcp::socket& server, const Decided& decided, WorkerContext& room) {
+bool fetch(tcp::socket& server, const Decided& decided, WorkerContext& worker) {
   if (decided.upstream == 0) return false;
-  base::UniqueFd waiting = room.upstreams.take(decided.upstream);
+  base::UniqueFd waiting = worker.upstreams.take(decided.upstream);
   boost::system::error_code error;
   if (waiting) server.assign(decided.connection.server.protocol(), waiting.release(), error);
   return server.is_open() && !error;
@@ -194,31 +196,39 @@ struct Attempt {
 };
 
 /// Through somebody else: the interceptor knows how.
-asio::awaitable<void> dial_ahead(std::uint64_t token, Connection connection, WorkerContext& room) {
+asio::awaitable<void> dial_ahead(std::uint64_t token, Connection connection,
+                                 WorkerContext& worker) {
   tcp::socket server{co_await asio::this_coro::executor};
-  room.open.fetch_add(1, std::memory_order_relaxed);
-  boost::system::error_code error = co_await room.interceptor.dial(std::move(connection), server);
-  room.open.fetch_sub(1, std::memory_order_relaxed);
-  if (!error) room.upstreams.put(token, base::UniqueFd{server.release(error)});
-  room.broker.tell({token, error.value(), 0});
+  worker.open.fetch_add(1, std::memory_order_relaxed);
+  boost::system::error_code error = co_await worker.interceptor.dial(std::move(connection), server);
+  worker.open.fetch_sub(1, std::memory_order_relaxed);
+  if (!error) worker.upstreams.put(token, base::UniqueFd{server.release(error)});
+  worker.broker.tell({token, error.value(), 0});
+}
+
+/// Of what begins and ends with its message; empty: it has no ends.
+std::optional<Connection> shown_connection(wire::ConnectionFacts facts) {
+  if (!facts.source || !facts.destination) return std::nullopt;
+  return make_connection(std::move(facts), std::chrono::system_clock::now());
 }
 
 }  // namespace
 
-asio::awaitable<void> connect_ahead(wire::Answer order, WorkerContext& room) {
-  const std::uint64_t token = order.id;
-  const bool again = order.kind == wire::Answer::Kind::connect_again;
-  if (!order.source || !order.destination) co_return;
-  ServerSocket by{order.as_program, std::move(order.socket), {}, {}};
-  const Connection connection = make_connection(std::move(order), std::chrono::system_clock::now());
-  const Way way = room.interceptor.way(connection.verdict);
+asio::awaitable<void> connect_ahead(wire::ConnectOrder order, WorkerContext& worker) {
+  const std::uint64_t token = order.token;
+  const bool again = order.again;
+  wire::ConnectionFacts& facts = order.connection;
+  if (!facts.source || !facts.destination) co_return;
+  ServerSocket by{facts.as_program, std::move(facts.socket), {}, {}};
+  const Connection connection = make_connection(std::move(facts), std::chrono::system_clock::now());
+  const Way way = worker.interceptor.way(connection.verdict);
   // The accept finds nothing, and goes on without.
-  if (way == Way::late) room.broker.tell({token, ECANCELED, 0});
-  if (way == Way::ahead) co_await dial_ahead(token, connection, room);
+  if (way == Way::late) worker.broker.tell({token, ECANCELED, 0});
+  if (way == Way::ahead) co_await dial_ahead(token, connection, worker);
   if (way != Way::straight) co_return;
-  if (!room.has_descriptors()) {
+  if (!worker.has_descriptors()) {
     // It waits for its accept.
-    room.broker.tell({token, EMFILE, 0});
+    worker.broker.tell({token, EMFILE, 0});
     co_return;
   }
   const auto executor = co_await asio::this_coro::executor;
@@ -238,83 +248,87 @@ asio::awaitable<void> connect_ahead(wire::Answer order, WorkerContext& room) {
     attempt->server.open(connection.server.protocol(), error);
   }
   if (!error) {
-    const auto entry = room.dialing.insert(attempt->server.native_handle());
-    room.open.fetch_add(1, std::memory_order_relaxed);
+    const auto entry = worker.dialing.insert(attempt->server.native_handle());
+    worker.open.fetch_add(1, std::memory_order_relaxed);
     error = co_await connect(attempt->server, connection.server);
-    room.open.fetch_sub(1, std::memory_order_relaxed);
+    worker.open.fetch_sub(1, std::memory_order_relaxed);
     // Nobody has answered until the end of the run, or shutdown(2) has: it is all one to whoever
     // reads it.
-    if (error && error != asio::error::connection_refused && room.ending)
+    if (error && error != asio::error::connection_refused && worker.ending)
       error = asio::error::timed_out;
-    room.dialing.erase(entry);
+    worker.dialing.erase(entry);
   }
   attempt->limit.cancel();
   if (attempt->late) error = asio::error::timed_out;
   if (error) {
-    room.broker.tell({token, error.value(), 0});
+    worker.broker.tell({token, error.value(), 0});
     if (refusal_for(error.value()) || (error == asio::error::timed_out && !again))
-      room.interceptor.unreachable(connection, error);
+      worker.interceptor.unreachable(connection, error);
     co_return;
   }
   base::UniqueFd standing{attempt->server.release(error)};
-  room.upstreams.put(token, std::move(standing));
-  room.broker.tell({token, 0, 0});
+  worker.upstreams.put(token, std::move(standing));
+  worker.broker.tell({token, 0, 0});
 }
 
-void show(wire::Answer order, WorkerContext& room) {
-  if (!order.source || !order.destination) return;
-  const auto kind = order.kind;
-  const bool from_server = order.from_server;
-  const std::string payload = std::move(order.payload);
-  const auto came = order.came;
-  const Connection connection = make_connection(std::move(order), std::chrono::system_clock::now());
-  if (kind == wire::Answer::Kind::heard)
-    return room.watcher.heard(connection, from_server, payload, came);
-  if (kind == wire::Answer::Kind::quic_refused) return room.watcher.quic_refused(connection);
+void show(wire::ShowOrder order, WorkerContext& worker) {
+  const auto connection = shown_connection(std::move(order.connection));
+  if (!connection) return;
   Outcome outcome;
-  outcome.counted = connection.verdict.action != Action::pass;
-  room.watcher.closed(connection, outcome);
+  outcome.counted = connection->verdict.action != Action::pass;
+  worker.watcher.closed(*connection, outcome);
 }
 
-asio::awaitable<void> carry(Accepted accepted, WorkerContext& room) {
-  auto decided = co_await decide(std::move(accepted), room);
+void show(wire::QuicNotice notice, WorkerContext& worker) {
+  const auto connection = shown_connection(std::move(notice.connection));
+  if (connection) worker.watcher.quic_refused(*connection);
+}
+
+void show(wire::DnsCopy copy, WorkerContext& worker) {
+  const auto connection = shown_connection(std::move(copy.connection));
+  if (connection) worker.watcher.heard(*connection, copy.from_server, copy.payload, copy.came);
+}
+
+asio::awaitable<void> carry(Accepted accepted, WorkerContext& worker) {
+  auto decided = co_await decide(std::move(accepted), worker);
   if (!decided) co_return;
   const Verdict& verdict = decided->connection.verdict;
   const bool final_verdict = verdict.by_host.empty();
   if (verdict.action == Action::block && final_verdict) {
-    block(std::move(*decided), room);
+    block(std::move(*decided), worker);
     co_return;
   }
   const bool passes = verdict.action == Action::pass && final_verdict;
-  const Way way = passes ? Way::straight : room.interceptor.way(verdict);
+  const Way way = passes ? Way::straight : worker.interceptor.way(verdict);
   tcp::socket server{decided->socket.get_executor()};
   // Shared, because std::function is copyable: what came with the answer is closed with its last
   // copy.
   OpenStraight open = [by = std::make_shared<ServerSocket>(std::move(decided->server)),
                        protocol = decided->connection.server.protocol(),
-                       &room](tcp::socket& opened) {
-    return open_straight(opened, protocol, *by, room);
+                       &worker](tcp::socket& opened) {
+    return open_straight(opened, protocol, *by, worker);
   };
-  if (!fetch(server, *decided, room) && way == Way::straight) {
+  if (!fetch(server, *decided, worker) && way == Way::straight) {
     auto error = co_await open(server);
     if (!error) error = co_await connect(server, decided->connection.server);
     if (error) {
-      fail_upstream(std::move(*decided), error, room);
+      fail_upstream(std::move(*decided), error, worker);
       co_return;
     }
   }
   boost::system::error_code ignored;
   const auto far =
       way == Way::straight ? decided->connection.server : server.remote_endpoint(ignored);
-  const Claim claim{room.own, {server.local_endpoint(ignored), far}};
+  const Claim claim{worker.own, {server.local_endpoint(ignored), far}};
   if (passes) {
     const auto outcome = co_await relay(std::move(decided->socket), std::move(server));
-    room.watcher.closed(decided->connection, outcome);
+    worker.watcher.closed(decided->connection, outcome);
   } else {
-    room.intercepted.fetch_add(1, std::memory_order_relaxed);
-    co_await room.interceptor.intercept(std::move(decided->connection), std::move(decided->socket),
-                                        std::move(server), std::move(open));
-    room.intercepted.fetch_sub(1, std::memory_order_relaxed);
+    worker.intercepted.fetch_add(1, std::memory_order_relaxed);
+    co_await worker.interceptor.intercept(std::move(decided->connection),
+                                          std::move(decided->socket), std::move(server),
+                                          std::move(open));
+    worker.intercepted.fetch_sub(1, std::memory_order_relaxed);
   }
 }
 

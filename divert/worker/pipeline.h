@@ -29,7 +29,7 @@ struct Accepted {
 
 /// What upstream is to be reached by at its address.
 struct ServerSocket {
-  bool as_program = false;  ///< a socket of the worker's own will not do (wire::Answer)
+  bool as_program = false;  ///< a socket of the worker's own will not do (wire::ConnectionFacts)
   base::UniqueFd given;
   base::Endpoint peer,
       local;  ///< of the accepted connection, by which the broker is asked for another
@@ -74,22 +74,25 @@ struct WorkerContext {
   Upstreams& upstreams;
   const Listeners& listeners;
   std::atomic<int>& intercepted;  ///< connections under interception now, over all contexts
-  std::function<void(const Connection&)> loop_seen;  ///< our own connection came back in
+  std::atomic<int>& open;         ///< connections and attempts, over all contexts
+  std::function<void(const Connection&)> loop_seen{};  ///< our own connection came back in
+  std::function<bool()> has_descriptors{};             ///< for one more connection
   bool ending = false;
-  std::multiset<int> dialing;             ///< sockets of connect_ahead() that are not connected yet
-  std::atomic<int>& open;                 ///< connections and attempts, over all contexts
-  std::function<bool()> has_descriptors;  ///< for one more connection
+  std::multiset<int> dialing{};  ///< sockets of connect_ahead() that are not connected yet
 };
 
 /// accepted -> (broker: routed, attributed, decided) -> passed, blocked or intercepted. Returns
 /// when the connection has ended.
-boost::asio::awaitable<void> carry(Accepted accepted, WorkerContext& room);
+boost::asio::awaitable<void> carry(Accepted accepted, WorkerContext& worker);
 
 /// The packet engine holds a program's first packet: connects to its destination and tells the
-/// broker how that went. What stands goes to `room.upstreams`, what fails is reported as a flow.
-boost::asio::awaitable<void> connect_ahead(wire::Answer order, WorkerContext& room);
+/// broker how that went. What stands goes to `worker.upstreams`, what fails is reported as a flow.
+boost::asio::awaitable<void> connect_ahead(wire::ConnectOrder order, WorkerContext& worker);
 
-/// A connection that the packet engine has let pass, or refused; a datagram that it has heard.
-void show(wire::Answer order, WorkerContext& room);
+/// A connection that the packet engine has let pass, or refused.
+void show(wire::ShowOrder order, WorkerContext& worker);
+void show(wire::QuicNotice notice, WorkerContext& worker);
+/// A copy of a datagram between a program and a name server.
+void show(wire::DnsCopy copy, WorkerContext& worker);
 
 }  // namespace divert

@@ -54,27 +54,23 @@ class Worker::Context {
 
   void start(Worker& worker, const Handlers& handlers) {
     worker_ = &worker;
-    room_.emplace(WorkerContext{link_,
-                                handlers.interceptor,
-                                handlers.watcher,
-                                worker.own_,
-                                worker.upstreams_,
-                                worker.setup_.listeners,
-                                worker.intercepted_,
-                                [&worker](const Connection& seen) {
-                                  worker.send(wire::encode(wire::Control::loop,
-                                                           base::to_string(seen.client) + " to " +
-                                                               base::to_string(seen.server)));
-                                },
-                                false,
-                                {},
-                                worker.open_,
-                                [&worker] { return worker.has_descriptors(); }});
-    const auto obey = [this](wire::Answer order) {
-      using Kind = wire::Answer::Kind;
-      if (order.kind != Kind::connect && order.kind != Kind::connect_again)
-        return show(std::move(order), *room_);
-      asio::co_spawn(io_, connect_ahead(std::move(order), *room_), asio::detached);
+    context_.emplace(WorkerContext{
+        .broker = link_,
+        .interceptor = handlers.interceptor,
+        .watcher = handlers.watcher,
+        .own = worker.own_,
+        .upstreams = worker.upstreams_,
+        .listeners = worker.setup_.listeners,
+        .intercepted = worker.intercepted_,
+        .open = worker.open_,
+        .loop_seen =
+            [&worker](const Connection& seen) {
+              worker.send(wire::encode(wire::Control::loop, base::to_string(seen.client) + " to " +
+                                                                base::to_string(seen.server)));
+            },
+        .has_descriptors = [&worker] { return worker.has_descriptors(); }});
+    const auto obey = [this](wire::Message message) {
+      std::visit([this](auto& order) { perform(std::move(order)); }, message);
     };
     asio::co_spawn(io_, link_.run(obey), asio::detached);
     for (auto& listener : acceptors_) asio::co_spawn(io_, accept(listener), asio::detached);
@@ -91,14 +87,23 @@ class Worker::Context {
   /// being decided or connected are when they are closed.
   void end_connections() {
     (void)link_.take_all();  // what programs did last
-    room_->interceptor.end_all();
+    context_->interceptor.end_all();
     reset_relays(kEndedByUs);
     for (const int socket : sockets_) reset_on_close(socket);
-    room_->ending = true;
-    for (const int socket : room_->dialing) ::shutdown(socket, SHUT_RDWR);
+    context_->ending = true;
+    for (const int socket : context_->dialing) ::shutdown(socket, SHUT_RDWR);
   }
 
  private:
+  void perform(wire::Answer) {}  // BrokerLink gives it to the connection that asked
+  void perform(wire::ConnectOrder order) {
+    asio::co_spawn(io_, connect_ahead(std::move(order), *context_), asio::detached);
+  }
+  template <class Order>
+  void perform(Order order) {
+    show(std::move(order), *context_);
+  }
+
   void open_listener(tcp protocol, base::UniqueFd& fd) {
     if (fd) acceptors_.emplace_back(io_, protocol, fd.release());
   }
@@ -108,7 +113,7 @@ class Worker::Context {
     for (;;) {
       timer.expires_after(std::chrono::seconds{1});
       co_await timer.async_wait(kToken);
-      room_->watcher.tick();
+      context_->watcher.tick();
     }
   }
 
@@ -154,7 +159,7 @@ class Worker::Context {
     const auto entry = sockets_.insert(handle);
     worker_->open_.fetch_add(1, std::memory_order_relaxed);
     try {
-      co_await carry(std::move(accepted), *room_);
+      co_await carry(std::move(accepted), *context_);
     } catch (const std::exception&) {
       // Out of memory, or a library's surprise: this connection is lost, the others go on.
     }
@@ -166,7 +171,7 @@ class Worker::Context {
   BrokerLink link_;
   std::vector<tcp::acceptor> acceptors_;
   std::multiset<int> sockets_;
-  std::optional<WorkerContext> room_;
+  std::optional<WorkerContext> context_;
   Worker* worker_ = nullptr;
 };
 

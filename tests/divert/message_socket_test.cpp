@@ -155,7 +155,7 @@ struct Link {
     REQUIRE(pair.has_value());
     broker = std::move(pair->ours);
     link.emplace(context, std::move(pair->theirs));
-    asio::co_spawn(context, link->run([](wire::Answer) {}), asio::detached);
+    asio::co_spawn(context, link->run([](wire::Message) {}), asio::detached);
   }
   void ask(std::uint16_t port) {
     asio::co_spawn(context, keep(port), asio::detached);
@@ -172,7 +172,7 @@ struct Link {
   void answer(std::uint64_t id, std::uint16_t port) {
     wire::Answer reply;
     reply.id = id;
-    reply.destination = endpoint(port);
+    reply.connection.destination = endpoint(port);
     REQUIRE(broker.send(wire::encode(reply), Wait::no) == 0);
   }
 
@@ -192,8 +192,8 @@ TEST_CASE("broker_link: answers in any order reach those who asked") {
   rig.answer(second.id, 2);
   rig.answer(first.id, 1);
   while (rig.answers.size() < 2) rig.context.run_one();
-  CHECK(rig.answers[0]->destination == endpoint(2));
-  CHECK(rig.answers[1]->destination == endpoint(1));
+  CHECK(rig.answers[0]->connection.destination == endpoint(2));
+  CHECK(rig.answers[1]->connection.destination == endpoint(1));
 }
 
 TEST_CASE("broker_link: more questions than there is room for are all asked") {

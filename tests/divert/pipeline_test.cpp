@@ -84,8 +84,8 @@ void answer_as_program(divert::MessageSocket& broker, int count, int with) {
     ruling.verdict.action = divert::Action::intercept;
     const divert::FlowKey key{*divert::wire::unpack(question.peer),
                               {boost::asio::ip::make_address("192.0.2.1"), 443}};
-    const auto text = divert::answer_about(key, ruling, {}, divert::wire::Answer::Kind::answer,
-                                           question.id, 0, true);
+    const auto text = divert::wire::encode(
+        divert::wire::Answer{question.id, 0, divert::facts_of(key, ruling, {}, true)});
     REQUIRE(broker.send(text, divert::MessageSocket::Wait::yes, i == count ? with : -1) == 0);
   }
 }
@@ -109,13 +109,19 @@ TEST_CASE("pipeline: what goes straight after all does so by a socket in the pro
     divert::Upstreams upstreams;
     std::atomic<int> intercepted{0}, open{0};
     const divert::Listeners listeners;
-    divert::WorkerContext room{link,        late, watcher, own, upstreams, listeners,
-                               intercepted, {},   false,   {},  open,      {}};
+    divert::WorkerContext worker{.broker = link,
+                                 .interceptor = late,
+                                 .watcher = watcher,
+                                 .own = own,
+                                 .upstreams = upstreams,
+                                 .listeners = listeners,
+                                 .intercepted = intercepted,
+                                 .open = open};
     tcp::socket program{context};
     tcp::socket accepted = accept_from(program);
     const auto peer = accepted.remote_endpoint(), local = accepted.local_endpoint();
-    boost::asio::co_spawn(context, link.run([](divert::wire::Answer) {}), boost::asio::detached);
-    boost::asio::co_spawn(context, divert::carry({std::move(accepted), peer, local}, room),
+    boost::asio::co_spawn(context, link.run([](divert::wire::Message) {}), boost::asio::detached);
+    boost::asio::co_spawn(context, divert::carry({std::move(accepted), peer, local}, worker),
                           boost::asio::detached);
     context.run_for(std::chrono::seconds{30});
     broker.join();
@@ -139,13 +145,20 @@ TEST_CASE("pipeline: a connection of which the broker says nothing is reset, and
     divert::Upstreams upstreams;
     std::atomic<int> intercepted{0}, open{0};
     const divert::Listeners listeners;
-    divert::WorkerContext room{link,        nobody, watcher, own, upstreams, listeners,
-                               intercepted, {},     ending,  {},  open,      {}};
+    divert::WorkerContext worker{.broker = link,
+                                 .interceptor = nobody,
+                                 .watcher = watcher,
+                                 .own = own,
+                                 .upstreams = upstreams,
+                                 .listeners = listeners,
+                                 .intercepted = intercepted,
+                                 .open = open,
+                                 .ending = ending};
 
     tcp::socket program{context};
     tcp::socket accepted = accept_from(program);
     const auto peer = accepted.remote_endpoint(), local = accepted.local_endpoint();
-    boost::asio::co_spawn(context, divert::carry({std::move(accepted), peer, local}, room),
+    boost::asio::co_spawn(context, divert::carry({std::move(accepted), peer, local}, worker),
                           boost::asio::detached);
     context.run();
 

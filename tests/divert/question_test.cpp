@@ -87,18 +87,17 @@ TEST_CASE("answers: the arguments of a program that passes unseen stay with the 
   Ruling ruling;
   ruling.owner.process = std::make_shared<const procmap::ProcessFacts>(facts);
   const FlowKey key{end("192.0.2.1:40000"), end("198.51.100.7:443")};
-  const auto told = [&](Action action, std::string reason) {
+  const auto arguments_told = [&](Action action, std::string reason) {
     ruling.verdict = {action, std::move(reason), {}};
-    const auto bytes = answer_about(key, ruling, {4242}, wire::Answer::Kind::answer, 7);
-    const auto answer = wire::decode_answer(bytes);
-    REQUIRE(answer);
-    REQUIRE(answer->process);
-    CHECK(answer->process->exe == facts.exe);
-    CHECK(answer->own);
-    CHECK((bytes.find("password") != bytes.npos) == (answer->process->argv == facts.argv));
-    return answer->process->argv;
+    const auto told = facts_of(key, ruling, {4242});
+    const auto bytes = wire::encode(wire::ShowOrder{facts_of(key, ruling, {4242})});
+    REQUIRE(told.process);
+    CHECK(told.process->exe == facts.exe);
+    CHECK(told.own);
+    CHECK((bytes.find("password") != bytes.npos) == (told.process->argv == facts.argv));
+    return told.process->argv;
   };
-  CHECK(told(Action::pass, "not selected").empty());
-  CHECK(told(Action::intercept, "filter psql") == facts.argv);
-  CHECK(told(Action::block, "rules[0]") == facts.argv);
+  CHECK(arguments_told(Action::pass, "not selected").empty());
+  CHECK(arguments_told(Action::intercept, "filter psql") == facts.argv);
+  CHECK(arguments_told(Action::block, "rules[0]") == facts.argv);
 }

@@ -27,22 +27,32 @@ procmap::ProcessFacts some_process() {
 wire::Answer some_answer() {
   wire::Answer answer;
   answer.id = 7;
-  answer.source = *base::parse_endpoint("10.0.0.2:41000");
-  answer.destination = *base::parse_endpoint("[2001:db8::1]:443");
-  answer.own = true;
-  answer.as_program = true;
-  answer.verdict = {Action::intercept, "filter curl", {{3, Action::pass}, {4, Action::block}}, 9};
-  answer.process = std::make_shared<const procmap::ProcessFacts>(some_process());
-  answer.came += std::chrono::nanoseconds{1234567890123};
+  answer.connection.source = *base::parse_endpoint("10.0.0.2:41000");
+  answer.connection.destination = *base::parse_endpoint("[2001:db8::1]:443");
+  answer.connection.own = true;
+  answer.connection.as_program = true;
+  answer.connection.verdict = {
+      Action::intercept, "filter curl", {{3, Action::pass}, {4, Action::block}}, 9};
+  answer.connection.process = std::make_shared<const procmap::ProcessFacts>(some_process());
   return answer;
+}
+
+/// `bytes` as a message of that kind.
+template <class Message>
+Message decoded(std::string_view bytes) {
+  auto message = wire::decode(bytes);
+  REQUIRE(message.has_value());
+  REQUIRE(std::holds_alternative<Message>(*message));
+  return std::get<Message>(std::move(*message));
 }
 
 }  // namespace
 
 TEST_CASE("wire: an answer arrives as it was sent") {
-  const auto back = wire::decode_answer(wire::encode(some_answer()));
-  REQUIRE(back.has_value());
-  CHECK(back->id == 7);
+  const auto answer = decoded<wire::Answer>(wire::encode(some_answer()));
+  const auto* back = &answer.connection;
+  CHECK(answer.id == 7);
+  CHECK(answer.upstream == 0);
   CHECK(base::to_string(*back->source) == "10.0.0.2:41000");
   CHECK(base::to_string(*back->destination) == "[2001:db8::1]:443");
   CHECK(back->own);
@@ -54,7 +64,6 @@ TEST_CASE("wire: an answer arrives as it was sent") {
   CHECK(back->verdict.by_host[1].rule == 4);
   CHECK(back->verdict.by_host[1].action == Action::block);
   CHECK(back->verdict.rule == 9);
-  CHECK(back->came == some_answer().came);
   const auto expected = some_process();
   REQUIRE(back->process);
   CHECK(back->process->id == expected.id);
@@ -69,18 +78,43 @@ TEST_CASE("wire: an answer arrives as it was sent") {
 TEST_CASE("wire: unknown connection, unknown process") {
   wire::Answer unknown;
   unknown.id = 9;
-  const auto back = wire::decode_answer(wire::encode(unknown));
-  REQUIRE(back.has_value());
-  CHECK_FALSE(back->source.has_value());
-  CHECK_FALSE(back->destination.has_value());
-  CHECK_FALSE(back->process);
+  const auto back = decoded<wire::Answer>(wire::encode(unknown));
+  CHECK_FALSE(back.connection.source.has_value());
+  CHECK_FALSE(back.connection.destination.has_value());
+  CHECK_FALSE(back.connection.process);
+}
+
+TEST_CASE("wire: orders and copies arrive as they were sent") {
+  for (const bool again : {false, true}) {
+    const auto order = decoded<wire::ConnectOrder>(
+        wire::encode(wire::ConnectOrder{8, again, some_answer().connection}));
+    CHECK(order.token == 8);
+    CHECK(order.again == again);
+    CHECK(order.connection.verdict.reason == "filter curl");
+  }
+  CHECK(decoded<wire::ShowOrder>(wire::encode(wire::ShowOrder{some_answer().connection}))
+            .connection.verdict.rule == 9);
+  CHECK(decoded<wire::QuicNotice>(wire::encode(wire::QuicNotice{some_answer().connection}))
+            .connection.own);
+  wire::DnsCopy copy{some_answer().connection, true, std::string("a\0b", 3), {}};
+  copy.came += std::chrono::nanoseconds{1234567890123};
+  const auto back = decoded<wire::DnsCopy>(wire::encode(copy));
+  CHECK(back.from_server);
+  CHECK(back.payload == copy.payload);
+  CHECK(back.came == copy.came);
+}
+
+TEST_CASE("wire: a message of an unknown kind is refused") {
+  std::string bytes = wire::encode(some_answer());
+  bytes[0] = 6;
+  CHECK_FALSE(wire::decode(bytes).has_value());
 }
 
 TEST_CASE("wire: an answer cut anywhere, or with bytes behind it, is refused") {
   const std::string whole = wire::encode(some_answer());
   for (std::size_t n = 0; n < whole.size(); ++n)
-    CHECK_FALSE(wire::decode_answer(whole.substr(0, n)).has_value());
-  CHECK_FALSE(wire::decode_answer(whole + "x").has_value());
+    CHECK_FALSE(wire::decode(whole.substr(0, n)).has_value());
+  CHECK_FALSE(wire::decode(whole + "x").has_value());
 }
 
 TEST_CASE("wire: a huge argv is cut so that the answer fits one datagram") {
@@ -88,13 +122,12 @@ TEST_CASE("wire: a huge argv is cut so that the answer fits one datagram") {
   facts.argv.assign(100'000, "argument");
   facts.argv.emplace_back().resize(1 << 20);
   auto answer = some_answer();
-  answer.process = std::make_shared<const procmap::ProcessFacts>(facts);
+  answer.connection.process = std::make_shared<const procmap::ProcessFacts>(facts);
   const std::string bytes = wire::encode(answer);
   CHECK(bytes.size() < wire::kMaxMessage);
-  const auto back = wire::decode_answer(bytes);
-  REQUIRE(back.has_value());
-  CHECK(back->process->argv.size() > 100);
-  CHECK(back->process->argv[0] == "argument");
+  const auto back = decoded<wire::Answer>(bytes);
+  CHECK(back.connection.process->argv.size() > 100);
+  CHECK(back.connection.process->argv[0] == "argument");
 }
 
 TEST_CASE("wire: endpoints of both families; another family is none") {

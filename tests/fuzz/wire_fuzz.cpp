@@ -1,12 +1,14 @@
-// Answers as the worker reads them.
+// What the broker sends, as the worker reads it.
 #include <cstdint>
 #include <string_view>
 
 #include "divert/link/wire.h"
 
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
-  const auto answer = divert::wire::decode_answer({reinterpret_cast<const char*>(data), size});
+  namespace wire = divert::wire;
+  const auto message = wire::decode({reinterpret_cast<const char*>(data), size});
   // What was read is written as it was, or shorter.
-  if (answer && !divert::wire::decode_answer(divert::wire::encode(*answer))) __builtin_trap();
+  const auto again = [](const auto& each) { return wire::decode(wire::encode(each)).has_value(); };
+  if (message && !std::visit(again, *message)) __builtin_trap();
   return 0;
 }
