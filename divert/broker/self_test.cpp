@@ -15,6 +15,7 @@
 
 #include "divert/process/privilege.h"
 #include "divert/worker/listeners.h"
+#include "pfctl/natlook.h"
 
 namespace divert {
 namespace {

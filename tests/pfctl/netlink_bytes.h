@@ -1,5 +1,4 @@
-// Netlink messages put together by hand for tests, independent of the code under test and of
-// libmnl.
+// Netlink messages put together by hand for tests, independent of the code under test.
 #pragma once
 
 #include <cstdint>
