@@ -195,7 +195,7 @@ void Engine::heard(const divert::Connection& connection, bool from_server, std::
 void Engine::tick() {
   const auto now = std::chrono::steady_clock::now();
   for (Interception* interception : state_->open) interception->show_slow_flows(now);
-  tell_unanswered(dns::Watch::kPatience);
+  tell_unanswered(dns::Watch::kAnswerTimeout);
 }
 
 boost::asio::awaitable<std::vector<std::string>> Engine::prepare() {

@@ -333,7 +333,7 @@ awaitable<bool> Channel::wait_writable_watching(Channel& other) {
     other.lose(other.system_result(failed.source, Status::failed));
   }
   const IoResult blocked{Status::want_write, 0};
-  co_return co_await wait_until(blocked, Clock::now() + divert::kPatience);
+  co_return co_await wait_until(blocked, Clock::now() + divert::kDeliveryTimeout);
 }
 
 awaitable<bool> Channel::wait_until(IoResult blocked, Clock::time_point when) {
