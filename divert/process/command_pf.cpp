@@ -1,5 +1,6 @@
 // pf knows no cgroups: a command is told from all others by a group number that nobody else has.
 #include "divert/process/command.h"
+#include "divert/process/privilege.h"
 
 namespace divert {
 
