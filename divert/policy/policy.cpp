@@ -233,6 +233,19 @@ Result<> read_rules(const json& data, Policy& policy) {
   return {};
 }
 
+std::string address_text(const base::Endpoint& endpoint) {
+  return base::unmapped(endpoint.address()).to_string();
+}
+
+/// Whether one of the rule's hosts is this very address. It decides then, whatever the connection
+/// calls its server.
+bool names_address(const Rule& rule, const base::Endpoint& destination) {
+  if (rule.hosts.empty()) return false;
+  const std::string address = address_text(destination);
+  return std::ranges::any_of(
+      rule.hosts, [&](const std::string& pattern) { return base::host_matches(pattern, address); });
+}
+
 }  // namespace
 
 std::string_view to_string(Action action) {
@@ -246,9 +259,11 @@ Verdict Policy::judge(const Subject& subject, std::span<const pid_t> own_pids) c
   Verdict verdict;
   for (std::size_t i = 0; i < rules.size(); ++i) {
     if (!holds(rules[i], subject, selected)) continue;
-    if (rules[i].hosts.empty()) {
+    const bool by_address = names_address(rules[i], subject.destination);
+    if (rules[i].hosts.empty() || by_address) {
       verdict.action = rules[i].action;
       verdict.reason = name_of(rules, i);
+      if (by_address) verdict.reason += ", host " + address_text(subject.destination);
       verdict.rule = static_cast<std::uint16_t>(i);
       return verdict;
     }

@@ -178,7 +178,7 @@ Result<Rows> chosen(const Rows& rows, const std::string& word, const base::User&
 std::string see_next(const std::string& word) {
   const auto end = procmap::parse_socket_end(word);
   if (!end) return fmt::format("sudo osproxy --only {}", host_and_port(word).host);
-  if (end->address) return "sudo osproxy --only HOST, with the name of the host";
+  if (end->address) return fmt::format("sudo osproxy --only {}", end->address->to_string());
   return fmt::format("sudo osproxy --ports {}", end->port);
 }
 

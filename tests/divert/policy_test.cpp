@@ -3,6 +3,7 @@
 
 #include <array>
 
+#include <fmt/format.h>
 #include <nlohmann/json.hpp>
 
 #include "tests/test.h"
@@ -220,6 +221,28 @@ TEST_CASE("policy: rules on hosts wait for the name") {
     REQUIRE(verdict.by_host.size() == 1);
     CHECK(named.settle(verdict, "example.org").action == Action::intercept);
     CHECK(named.settle(verdict, "example.com").action == Action::pass);
+  }
+}
+
+TEST_CASE("policy: an address among a rule's hosts is that of the server, whatever it is called") {
+  for (const auto& [pattern, to] : {std::pair{"192.0.2.1", "192.0.2.1:443"},
+                                    {"192.0.2.1", "[::ffff:192.0.2.1]:443"},
+                                    {"2001:db8::1", "[2001:db8::1]:443"}}) {
+    CAPTURE(to);
+    const auto rules = policy("", {host_rule(Action::pass, {"other.test"}),
+                                   host_rule(Action::block, {"example.org", pattern})});
+    const auto verdict = judge(rules, kCurl, to);
+    CHECK(verdict.action == Action::block);
+    CHECK(verdict.reason == fmt::format("rules[1], host {}", pattern));
+    CHECK(verdict.rule == 1);
+    // Rules before it may still decide by the name, those behind it do not.
+    REQUIRE(verdict.by_host.size() == 1);
+    CHECK(rules.settle(verdict, "other.test").action == Action::pass);
+    CHECK(rules.settle(verdict, "example.org").action == Action::block);
+    CHECK(rules.settle(verdict, "").action == Action::block);
+    const auto elsewhere = judge(rules, kCurl, "192.0.2.9:443");
+    CHECK(elsewhere.action == Action::intercept);
+    CHECK(rules.settle(elsewhere, pattern).action == Action::block);
   }
 }
 

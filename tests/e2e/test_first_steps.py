@@ -159,6 +159,20 @@ class Hosts(unittest.TestCase):
             self.assertEqual(run_of_it.wait_for_flow(type="pass")["reason"], "--pass, host one.test")
             self.assertEqual(run_of_it.wait_for_flow(type="block")["reason"], "--block, host two.test")
 
+    def test_addresses(self):
+        """Whatever name the program uses, and where it sends none: then a SNI cannot say it."""
+        address = V4[0]
+        for url in ("https://one.test/", f"https://{address}/", "http://one.test/"):
+            with self.subTest(url), Osproxy(world, "curl", "--block", address) as run_of_it:
+                self.assertNotEqual(world.curl(url, check=False).returncode, 0)
+                self.assertEqual(run_of_it.wait_for_flow(type="block")["reason"], f"--block, host {address}")
+        with Osproxy(world, "curl", "--pass", address) as run_of_it:
+            self.assertIn("hello", world.curl("https://one.test/", trust="origin").stdout)
+            self.assertEqual(run_of_it.wait_for_flow(type="pass")["reason"], f"--pass, host {address}")
+        with Osproxy(world, "curl", "--only", address) as run_of_it:
+            world.curl("https://one.test/", trust="osproxy")
+            self.assertEqual(run_of_it.wait_for_flow(type="http")["url"], "https://one.test/")
+
     def test_only(self):
         with Osproxy(world, "curl", "--only", "*.example,two.test") as run_of_it:
             self.assertIn("hello", world.curl("https://one.test/", trust="origin").stdout)
