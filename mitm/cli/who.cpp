@@ -177,8 +177,10 @@ Result<Rows> chosen(const Rows& rows, const std::string& word, const base::User&
 /// For a look that found no program: what shows the next one. `word` is not a FILTER.
 std::string see_next(const std::string& word) {
   const auto end = procmap::parse_socket_end(word);
-  if (!end) return fmt::format("sudo osproxy --only {}", host_and_port(word).host);
-  if (end->address) return fmt::format("sudo osproxy --only {}", end->address->to_string());
+  constexpr std::string_view kNeedsTrust = "(it decrypts: sudo osproxy ca install comes first)";
+  if (!end) return fmt::format("sudo osproxy --only {} {}", host_and_port(word).host, kNeedsTrust);
+  if (end->address)
+    return fmt::format("sudo osproxy --only {} {}", end->address->to_string(), kNeedsTrust);
   return fmt::format("sudo osproxy --ports {}", end->port);
 }
 
