@@ -390,7 +390,10 @@ class Osproxy:
         def find():
             found = self.flows(**wanted)
             return found if len(found) >= count else None
-        return wait_for(find, f"{count} flow(s) {wanted} in {self.flows_path}")
+        try:
+            return wait_for(find, f"{count} flow(s) {wanted} in {self.flows_path}")
+        except AssertionError as error:
+            raise AssertionError(f"{error}\nflows: {self.flows()[-5:]}\nosproxy said:\n{self.stderr()}") from None
 
     def wait_for_flow(self, **wanted):
         return self.wait_for_flows(1, **wanted)[0]
@@ -435,12 +438,16 @@ class Terminal:
         os.close(self.fd)
 
     def read_until(self, text):
+        self.read_until_all(text)
+
+    def read_until_all(self, *texts):
+        """In whatever order they come."""
         end = time.monotonic() + PATIENCE
-        while text not in self.seen:
+        while not all(text in self.seen for text in texts):
             readable, _, _ = select.select([self.fd], [], [], max(0, end - time.monotonic()))
-            assert readable, f"{text} did not appear: {self.seen}"
+            assert readable, f"{texts} did not appear: {self.seen}"
             self.seen += os.read(self.fd, 4096)
-        self.seen = self.seen.split(text, 1)[1]
+        self.seen = self.seen[max(self.seen.index(text) + len(text) for text in texts):]
 
     def write(self, data):
         os.write(self.fd, data)
