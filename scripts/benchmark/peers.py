@@ -128,8 +128,12 @@ class Osproxy(Peer):
             os.remove(self.osproxy.flows_path)
 
     def has_seen_it(self):
-        with open(self.osproxy.flows_path) as flows:
-            return any('"decision":"intercept"' in line for line in flows)
+        """A flow is written when it ends, which may be after its client has ended."""
+        try:
+            self.osproxy.wait_for_flow(decision="intercept")
+        except AssertionError:
+            return False
+        return True
 
 
 class Redirected(Peer):
