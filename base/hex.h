@@ -3,7 +3,7 @@
 
 namespace base {
 
-/// The value of a digit of either case; -1: `c` is none.
+/// The value of a digit of either case; -1: `c` is no digit.
 constexpr int hex_digit(char c) {
   if (c >= '0' && c <= '9') return c - '0';
   if (c >= 'a' && c <= 'f') return c - 'a' + 10;

@@ -1,4 +1,5 @@
-// The comparison runs for each connection and rule: addresses are parsed only where there may be one.
+// The comparison runs for each connection and rule: addresses are parsed only where there may be
+// one.
 #include "base/host_pattern.h"
 
 #include <algorithm>

@@ -1,5 +1,5 @@
-// IP packets that we make: IPv4 (RFC 791), IPv6 (RFC 8200), TCP (RFC 9293) and the Internet checksum
-// (RFC 1071). Complete: a reader that checks lengths and checksums accepts them.
+// IP packets that we make: IPv4 (RFC 791), IPv6 (RFC 8200), TCP (RFC 9293) and the Internet
+// checksum (RFC 1071). Complete: a reader that checks lengths and checksums accepts them.
 #pragma once
 
 #include <cstddef>
@@ -12,8 +12,8 @@
 
 namespace base {
 
-/// The one's complement sum of the 16-bit words of `bytes` (RFC 1071), unfolded and in memory order:
-/// the byte order does not matter to it. An odd last byte is padded with zero.
+/// The one's complement sum of the 16-bit words of `bytes` (RFC 1071), unfolded and in memory
+/// order: the byte order does not matter to it. An odd last byte is padded with zero.
 std::uint64_t sum_words(std::string_view bytes, std::uint64_t sum = 0);
 /// Writes the checksum that belongs to `sum` at `offset` of `bytes`, where zeros were summed.
 void store_checksum(std::span<char> bytes, std::size_t offset, std::uint64_t sum);

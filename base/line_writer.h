@@ -1,5 +1,5 @@
 // Lines to a descriptor that may take nothing for ever: a terminal that is stopped, a pipe that
-// nobody reads.
+// is not read.
 #pragma once
 
 #include <chrono>
@@ -11,8 +11,8 @@
 
 namespace base {
 
-/// A thread writes them, one write(2) a line. Errors of writing are ignored: there is nobody to
-/// tell.
+/// A thread writes them, one write(2) a line. Errors of writing are ignored: there is no way to
+/// report them.
 class LineWriter {
  public:
   /// Queued at once; what does not find room is dropped and counted.
