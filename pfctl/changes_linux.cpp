@@ -1,5 +1,5 @@
-// Notifications of nf_tables and rtnetlink. What they say does not matter: whoever hears of them
-// looks.
+// Notifications of nf_tables and rtnetlink. What they say does not matter: they only
+// cause a look.
 #include <array>
 #include <cerrno>
 

@@ -10,7 +10,7 @@
 
 namespace pfctl {
 
-/// A base chain of somebody else's in the output hook of nf_tables.
+/// A base chain of others in the output hook of nf_tables.
 struct OutputChain {
   std::string table;  ///< with its family: "ip filter"
   std::string name;

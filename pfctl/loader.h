@@ -54,10 +54,10 @@ class RedirectTarget {
 };
 
 /// Rules that are in place. On Linux the table belongs to the netlink socket held here (`flags
-/// owner`, Linux 5.12): nobody else can change it and it is gone when the process ends, however it
-/// ends. So the descriptor must not be inherited by any other process (it is close-on-exec; do not
-/// fork while holding one without closing it). pf has no owners: there a journal on disk says what
-/// has to be undone (pf_journal.h).
+/// owner`, Linux 5.12): no other process can change it and it is gone when the process ends,
+/// however it ends. So the descriptor must not be inherited by any other process (it is
+/// close-on-exec; do not fork while holding one without closing it). pf has no owners: there a
+/// journal on disk says what has to be undone (pf_journal.h).
 class LoadedRules {
  public:
   struct Hold;  ///< of the system that the rules are loaded into
@@ -67,12 +67,12 @@ class LoadedRules {
   LoadedRules& operator=(LoadedRules&&) noexcept;
   /// Takes the rules out. Connections that are diverted die of it, unless other rules keep NAT and
   /// connection tracking on in this network namespace: the kernel stops translating their
-  /// addresses. So close them first; a reset that is sent afterwards reaches nobody. (pf: they live
-  /// on while pf is enabled.)
+  /// addresses. So close them first; a reset that is sent afterwards does not arrive. (pf: they
+  /// live on while pf is enabled.)
   ~LoadedRules();
 
   /// From here on new connections go their own way; those that are diverted already live on while
-  /// this object does. For an end in order, and while nobody is there to answer. Errors: what the
+  /// this object does. For an orderly end, and while the worker cannot answer. Errors: what the
   /// kernel says; the rules are then still in place.
   [[nodiscard]] base::Result<> stop_diverting();
   /// Takes that back. Errors: as above; new connections still go their own way.
@@ -108,22 +108,22 @@ class LoadedRules {
                                                    const Probe& probe = {});
 
 /// Until the descriptor is closed the addresses of connections that are diverted stay translated,
-/// whoever takes the rules out and however: for a process that outlives the one that has loaded
+/// whatever takes the rules out: for a process that outlives the one that has loaded
 /// them, so that the ends of those connections still reach the programs. Linux: a table of its own,
 /// which belongs to the descriptor and changes nothing (seen in `nft list ruleset` as
 /// osproxy_guard_PID). pf: none is needed, states outlive the rules. Needs root.
 [[nodiscard]] base::Result<base::UniqueFd> keep_translating();
 
 /// The process whose osproxy rules are loaded in this network namespace: 0 when there are none,
-/// kNoOwner when they have no owner (a left-over that somebody put there by hand;
+/// kNoOwner when they have no owner (a left-over that was put there by hand;
 /// remove_stale_rules() takes it out), kUnseenOwner when the owner is a process that cannot be seen
 /// from here (another pid namespace). Of several processes that hold the owning socket, one. Needs
 /// CAP_NET_ADMIN; walks /proc.
 [[nodiscard]] base::Result<long> rules_owner();
 
 /// For the guard of process `owner`, which is dying: pf's rules stay when it has gone, and divert
-/// to nobody. Takes them out at once; all else is left to remove_stale_rules(). Linux: they go by
-/// themselves.
+/// to closed listeners. Takes them out at once; all else is left to remove_stale_rules(). Linux:
+/// they go by themselves.
 void take_rules_out(long owner);
 
 /// Removes an osproxy table without an owner; pf: undoes what is left of an osproxy that was

@@ -43,8 +43,8 @@ base::Result<Natlook> Natlook::open() {
   Natlook natlook(std::move(*socket));
   // No connection has port 0: whatever else but "unknown" comes back would come back for every
   // connection.
-  const base::Endpoint nobody{boost::asio::ip::address_v4::loopback(), 0};
-  if (const auto probe = natlook.lookup(nobody, nobody); !probe) return probe.error();
+  const base::Endpoint unused{boost::asio::ip::address_v4::loopback(), 0};
+  if (const auto probe = natlook.lookup(unused, unused); !probe) return probe.error();
   return natlook;
 }
 

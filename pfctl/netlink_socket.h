@@ -1,4 +1,4 @@
-// A socket to the kernel's netfilter, and nobody else.
+// A socket to the kernel's netfilter alone.
 #pragma once
 
 #include <cstddef>

@@ -1,5 +1,5 @@
-// nf_tables in netlink form, written by hand: libnftnl and libnftables are GPL-2 and cannot be linked
-// with OpenSSL 3. Order and attributes are those that nft(8) 1.0.6 sends.
+// nf_tables in netlink form, written by hand: libnftnl and libnftables are GPL-2 and cannot be
+// linked with OpenSSL 3. Order and attributes are those that nft(8) 1.0.6 sends.
 #include "pfctl/nft_messages.h"
 
 #include <algorithm>

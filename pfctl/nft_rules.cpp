@@ -202,8 +202,8 @@ NftChain questions_chain(const std::vector<std::uint16_t>& groups) {
   return {kQuestionsChain, nullptr, 0, Hook::output, std::move(rules)};
 }
 
-/// Only what answers one of this machine's own questions: anybody on the network can send datagrams
-/// from that port.
+/// Only what answers one of this machine's own questions: any host on the network can send
+/// datagrams from that port.
 NftChain answers_chain(std::uint16_t group) {
   NftRule answer;
   answer.heading = "copies of their answers";

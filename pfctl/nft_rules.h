@@ -15,7 +15,7 @@
 
 namespace pfctl {
 
-/// In front of dstnat (-100), so that nobody else's redirect decides first. nft refuses `dstnat -
+/// In front of dstnat (-100), so that no redirect of others decides first. nft refuses `dstnat -
 /// 1` in an output hook.
 inline constexpr const char* kDivertChain = "divert";
 inline constexpr std::int32_t kDivertPriority = -101;
@@ -37,8 +37,8 @@ inline constexpr const char* kFirstChain = "first";
 inline constexpr std::int32_t kFirstPriority = -150;
 inline constexpr const char* kJudgeChain = "judge";
 
-/// Copies of questions to name servers go to the group of the CPU on which they are asked: whoever
-/// reads it is there as well, and runs before the program does anything else.
+/// Copies of questions to name servers go to the group of the CPU on which they are asked: its
+/// reader is there as well, and runs before the program does anything else.
 inline constexpr const char* kQuestionsChain = "questions";
 
 /// Datagrams that are as long as what opens a QUIC connection, and begin like it: those of a known

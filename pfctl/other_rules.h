@@ -1,5 +1,5 @@
-// Rules of others that osproxy gets in conflict with, whatever it does: they are told, so that
-// nobody wonders.
+// Rules of others that osproxy gets in conflict with, whatever it does: they are reported to the
+// user.
 #pragma once
 
 #include <cstdint>
@@ -14,7 +14,7 @@
 
 namespace pfctl {
 
-/// A rule of somebody else's table that does what matters to us.
+/// A rule of another table that does what matters to us.
 struct OtherRule {
   std::string table;       ///< with its family and what it is of: "inet filter", "iptables raw"
   std::string chain;       ///< empty: one that the output hook comes to (iptables' own tables)

@@ -53,7 +53,7 @@ std::string listeners(const Ruleset& ruleset, Dialect dialect) {
   return fmt::format("{}", fmt::join(out, " and "));
 }
 
-/// What whoever takes the connections must be.
+/// What the process that takes the connections must be.
 std::string proxy(const Ruleset& ruleset, Dialect dialect) {
   std::string out = fmt::format(
       "# - listens on {}\n"

@@ -35,7 +35,7 @@ struct Undo {
 
 /// In the order in which it was done: to be undone from the end.
 struct Journal {
-  long pid = 0;  ///< who did it; 0: nobody, nothing
+  long pid = 0;  ///< the process that did it; 0: nothing was done
   std::vector<Undo> undo;
 
   bool operator==(const Journal&) const = default;
@@ -75,7 +75,8 @@ class JournalFile {
 };
 
 /// The process that has the journal open: 0 when there is neither one nor a journal, kNoOwner
-/// (rules_owner.h) when a journal was left behind, kUnseenOwner when the owner has written nothing yet.
+/// (rules_owner.h) when a journal was left behind, kUnseenOwner when the owner has written nothing
+/// yet.
 [[nodiscard]] base::Result<long> journal_owner(const std::string& path);
 
 }  // namespace pfctl

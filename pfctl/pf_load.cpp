@@ -56,7 +56,7 @@ Lines rules_in(std::string_view printed) {
   return lines;
 }
 
-/// The first difference, in words; empty: there is none.
+/// The first difference, in words; empty: they are equal.
 std::string difference(const Lines& meant, const Lines& found) {
   const auto [wanted, got] = std::ranges::mismatch(meant, found);
   if (wanted == meant.end() && got == found.end()) return {};

@@ -11,7 +11,7 @@
 namespace pfctl {
 namespace {
 
-// Where the preferred one is covered: the networks for documentation, which nobody routes, and
+// Where the preferred one is covered: the networks for documentation, which are not routed, and
 // neighbours in our own ULA prefix.
 constexpr std::array kOthersV4{"192.0.2.111", "198.51.100.111", "203.0.113.111"};
 constexpr std::array kOthersV6{"fdff:6f73:1::1", "fdff:6f73:2::1"};
@@ -184,7 +184,7 @@ base::Result<std::vector<Step>> plan_loading(const Status& status, const Machine
   if (!refers || behind) steps.push_back({Step::Kind::refer_anchor, {}});
   // FreeBSD's pf numbers its states anew from the clock when it is enabled: one that is left from
   // before may have the number of a new one, whose first packets are then dropped. While pf is off
-  // nobody uses them.
+  // they are unused.
   if (!status.enabled) steps.push_back({Step::Kind::flush_states, {}});
   // macOS counts who wants it enabled; FreeBSD does not.
   if (!status.enabled || machine.dialect == Dialect::darwin)

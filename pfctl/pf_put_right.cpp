@@ -89,7 +89,7 @@ std::vector<std::string> PfSession::hinder(Standing standing, const Status& stat
                   "captures when somebody does (pfctl {})",
                   status.module_loaded ? "pf was disabled" : "pf was unloaded",
                   machine_.dialect == Dialect::darwin ? "-E" : "-e")};
-  // Whoever enables it again does so for himself: then it is not ours to disable.
+  // If others enable it again, it is not ours to disable.
   forget_disabling(lines);
   return lines;
 }
@@ -115,7 +115,7 @@ void PfSession::forget_disabling(Lines& lines) {
   if (const auto written = file_.write(journal_); !written) lines.push_back(written.error().text);
 }
 
-/// Whoever loads rules means them to be in force, and does not enable a pf that is enabled.
+/// Others who load rules mean them to be in force, and do not enable a pf that is enabled.
 void PfSession::leave_enabled(const Status& status, Lines& lines) {
   if (std::ranges::count(journal_.undo, Undo::Kind::disable_pf, &Undo::kind) == 0) return;
   const std::string rule = first_of_others(status.main, machine_.anchor);

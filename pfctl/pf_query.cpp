@@ -13,8 +13,8 @@ bool Status::refers_to_anchor(std::string_view anchor) const {
 std::vector<base::Address> own_addresses(const std::vector<Interface>& interfaces) {
   std::vector<base::Address> addresses;
   for (const auto& each : interfaces) {
-    // Our own has a link-local one as soon as it is up (in6_ifattach()), which nobody is reached
-    // by.
+    // Our own has a link-local one as soon as it is up (in6_ifattach()), by which nothing is
+    // reached.
     if (each.name == kLoopbackInterface) continue;
     addresses.insert(addresses.end(), each.addresses.begin(), each.addresses.end());
   }

@@ -1,7 +1,7 @@
 // The anchor as text. Local traffic takes two steps in pf: a filter rule bends the first packet to
 // lo0 on its way out, and what comes in there is handed to our listeners (rdr; divert-to on
-// OpenBSD). ProgramFilter rules can tell whose socket it was, translation rules cannot: the choice is made
-// on the way out.
+// OpenBSD). ProgramFilter rules can tell whose socket it was, translation rules cannot: the choice
+// is made on the way out.
 //
 // What the proxy sends itself must be judged by the user's rules, as if these were not there: no
 // rule of ours decides about it. So the proxy's connections match none, and a first packet that was

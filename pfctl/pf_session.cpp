@@ -64,7 +64,7 @@ base::Result<ProbeResult> try_twice(const Probe& probe, bool ipv6) {
   return tried;
 }
 
-/// macOS: the interface of a VPN through which an address far away is reached; empty: it is none.
+/// macOS: the interface of a VPN through which an address far away is reached; empty: it is no VPN.
 std::string tunnel_to_the_world(const Machine& machine, bool ipv6) {
   if (machine.dialect != Dialect::darwin) return {};
   const auto route =
@@ -382,7 +382,7 @@ base::Result<> PfSession::enable() {
     if (auto noted = note({Undo::Kind::disable_pf, {}}); !noted) return noted;
     const auto done = machine_.run({kPfctl, "-e"}, {});
     if (done && done->status != 0 && done->err.find("already enabled") != std::string::npos) {
-      // Somebody was faster: it is not ours to disable.
+      // Others were faster: it is not ours to disable.
       journal_.undo.pop_back();
       return file_.write(journal_);
     }
@@ -428,7 +428,7 @@ base::Result<> PfSession::refer_anchor() {
   return base::failure("others load the main ruleset of pf again and again while it is read");
 }
 
-// Exit codes mislead: pfctl loads into an anchor that nobody evaluates and is content.
+// Exit codes mislead: pfctl loads into an anchor that is not evaluated, and reports success.
 base::Result<> PfSession::check_loaded() {
   const auto status = query_status(machine_);
   if (!status) return status.error();

@@ -42,7 +42,7 @@ class PfSession {
   ~PfSession();
 
   /// Undoes what an osproxy that is gone left in the journal. Before anything else. What cannot be
-  /// undone stands in nobody's way: it stays in the journal, and is tried again when this session
+  /// undone does not prevent a start: it stays in the journal, and is tried again when this session
   /// ends. Error: the journal is damaged.
   [[nodiscard]] base::Result<Undone> clean_up();
 

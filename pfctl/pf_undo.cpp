@@ -1,4 +1,4 @@
-// Each step is undone by looking first: after a crash nobody knows how far it came, and what was
+// Each step is undone by looking first: after a crash it is unknown how far it came, and what was
 // changed since by others is theirs.
 #include "pfctl/pf_undo.h"
 
@@ -37,8 +37,8 @@ void kill_bent_states(const Machine& machine) {
 /// destination.
 void kill_redirected_states(const Machine& machine, const base::Address& listener) {
   if (machine.dialect != Dialect::darwin) return;
-  const char* anybody = listener.is_v4() ? "0.0.0.0/0" : "::/0";
-  (void)machine.run({kPfctl, "-k", anybody, "-k", listener.to_string()}, {});
+  const char* any_source = listener.is_v4() ? "0.0.0.0/0" : "::/0";
+  (void)machine.run({kPfctl, "-k", any_source, "-k", listener.to_string()}, {});
 }
 
 /// Whether there is no such anchor is told by each pfctl in its own way: some flush it all the
@@ -66,7 +66,7 @@ base::Result<std::string> release_token(const Machine& machine, const std::strin
   }
   const auto released = run_or_fail(machine, {kPfctl, "-X", token}, "release our reference to pf");
   if (released) return fmt::format("released our reference to pf ({})", token);
-  // Somebody's `pfctl -d` makes all tokens void.
+  // A `pfctl -d` makes all tokens void.
   const auto listed = machine.run({kPfctl, "-s", "References"}, {});
   if (listed && listed->status == 0 && !lists_token(listed->out + listed->err, token))
     return std::string{};
@@ -79,7 +79,7 @@ base::Result<std::string> restore_main(const Machine& machine, const std::string
   const std::string running = main_ruleset(*main, {});
   if (running == before) return std::string{};
   const std::string others = without_references(running, machine.anchor);
-  // Without a reference to us, somebody else has loaded another one.
+  // Without a reference to us, others have loaded another one.
   if (others == running) return std::string{};
   // Neither is one that refers to us ours to change: they may have added the lines by hand, and it
   // may hold what pfctl does not read back.
@@ -95,7 +95,7 @@ base::Result<std::string> restore_main(const Machine& machine, const std::string
   return std::string("took our anchor out of the main ruleset of pf");
 }
 
-/// Whoever loads rules while osproxy runs means them to be in force, and finds pf enabled: `service
+/// Others who load rules while osproxy runs mean them to be in force, and find pf enabled: `service
 /// pf start` then does not enable it. At the start there were none (plan_loading). Empty: there are
 /// none.
 base::Result<std::string> rule_of_others(const Machine& machine) {

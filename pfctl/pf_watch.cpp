@@ -25,7 +25,7 @@ constexpr int kLongestPause = 20;
 
 using Clock = std::chrono::steady_clock;
 
-/// What of `pfctl -v -s info` changes only when somebody changes pf, and this machine's addresses;
+/// What of `pfctl -v -s info` changes only when pf is changed, and this machine's addresses;
 /// empty: pf cannot be asked.
 std::string pulse_of(const Machine& machine) {
   const auto info = machine.run({kPfctl, "-v", "-s", "info"}, {});

@@ -12,12 +12,13 @@
 
 namespace pfctl {
 
-/// A thread of its own that runs pfctl and ifconfig, so that nobody waits for them. Mostly one
-/// `pfctl -v -s info`: whether pf is enabled, and the checksum of the main ruleset's filter rules;
-/// and the interfaces' addresses. All of a PfView is looked at when that has changed, and every few
-/// times, for the checksum leaves out translation rules and anchors. What others do takes several
-/// steps (`service pf start`: flush, load, enable), and to load something in their middle makes
-/// theirs fail: only what two looks in a row have seen alike, a third of `every` apart, is told.
+/// A thread of its own that runs pfctl and ifconfig, so that no other thread waits for them. Mostly
+/// one `pfctl -v -s info`: whether pf is enabled, and the checksum of the main ruleset's filter
+/// rules; and the interfaces' addresses. All of a PfView is looked at when that has changed, and
+/// every few times, for the checksum leaves out translation rules and anchors. What others do takes
+/// several steps (`service pf start`: flush, load, enable), and to load something in their middle
+/// makes theirs fail: only what two looks in a row have seen alike, a third of `every` apart, is
+/// told.
 class PfWatch {
  public:
   /// Errors: no pipe.

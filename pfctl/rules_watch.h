@@ -13,7 +13,7 @@ namespace pfctl {
 
 /// pf: `pfctl -f` and `-F` take our anchor out of the main ruleset, `-d` disables pf, and an
 /// address that this machine gets is another's for the rules; a thread looks every three seconds.
-/// Linux: nobody can change a table that a process owns.
+/// Linux: a table that a process owns cannot be changed by others.
 class RulesWatch {
  public:
   struct Hold;

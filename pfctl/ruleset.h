@@ -37,7 +37,7 @@ struct Queueing {
 };
 
 /// pf has no marks that divert(4) could set: there a verdict is told by the type of service of the
-/// packet that is reinjected. Values that nobody uses (DSCP 17 and 19).
+/// packet that is reinjected. Unassigned values (DSCP 17 and 19).
 inline constexpr std::uint8_t kTosPass = 0x44;
 inline constexpr std::uint8_t kTosDivert = 0x4c;
 /// Of the answers by which a held packet is refused (DSCP 21): a firewall must not keep them from
@@ -57,7 +57,7 @@ enum class Refusal : std::uint32_t {
 /// TCP connections made on this machine that the kernel is to hand to our listeners.
 struct Ruleset {
   std::vector<base::PortRange> ports;  ///< destination ports; empty: every port
-  /// pf, packet engine: those of IPv6, which is redirected whoever's it is; empty: as `ports`.
+  /// pf, packet engine: those of IPv6, which is redirected for every program; empty: as `ports`.
   std::optional<std::vector<base::PortRange>> ports_v6;
   bool ipv4 = true;
   bool ipv6 = true;
