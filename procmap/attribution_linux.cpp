@@ -146,7 +146,7 @@ class Attributor::State {
     owner.socket->cgroup = cgroups_.path_of(owner.socket->cgroup_id);
   }
 
-  /// `pid`: whom remember() was told of last; 0: nobody.
+  /// `pid`: the process that remember() was told of last; 0: none.
   void complete(Owner& owner, pid_t pid) {
     if (pid == 0) return;
     owner.process = facts_.facts_of(pid, owner.socket->uid);
@@ -229,7 +229,7 @@ class Attributor::State {
     return ring->pid;
   }
 
-  /// 0: nobody holds it. Empty: the time is over.
+  /// 0: no process holds it. Empty: the time is over.
   std::optional<pid_t> find_among_all(const SocketFacts& socket, Clock::time_point deadline) {
     const auto pids = proc_.pids();
     for (const bool of_its_user : {true, false}) {

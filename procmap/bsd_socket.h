@@ -33,7 +33,7 @@ struct BsdTable {
 /// programs that print what they say) also keep in the second group.
 base::Address without_scope(const base::Address& address);
 
-/// The socket of this connection; null: there is none. A UDP socket need not be connected, nor
+/// The socket of this connection; null: not found. A UDP socket need not be connected, nor
 /// bound to an address: the closest match counts. Scopes of link-local addresses are not compared.
 const BsdSocket* find_socket(const std::vector<BsdSocket>& sockets, const base::Endpoint& source,
                              const base::Endpoint& destination, Transport transport);

@@ -39,7 +39,7 @@ class FactsCache {
 
   [[nodiscard]] bool holds(const Entry& entry, const StatFields& stat) const;
   std::shared_ptr<ProcessFacts> read(pid_t pid, const StatFields& stat);
-  /// At one process, without looking for its ancestors. Neither: there is none.
+  /// At one process, without looking for its ancestors. Neither: no such process.
   struct Look {
     std::shared_ptr<const ProcessFacts> known;  ///< ancestors included
     std::shared_ptr<ProcessFacts> read;         ///< not kept yet

@@ -1,5 +1,5 @@
 // ProcessFacts from /proc, and the parent chain with a memory: a daemon whose parents have ended
-// still shows them when it was seen, or started by somebody who was seen, while they lived.
+// still shows them when it was seen, or started by a process that was seen, while they lived.
 #include <ctime>
 
 #include <unistd.h>
@@ -16,7 +16,7 @@ constexpr std::size_t kMaxAncestors = 64;
 constexpr int kRereads = 3;
 
 /// When the machine was booted, by the clock of now; btime of /proc/stat has whole seconds only.
-/// Read once, so that a process has one start time, whoever reads it.
+/// Read once, so that a process has one start time for all readers.
 std::chrono::system_clock::time_point boot_time() {
   static const auto boot = [] {
     timespec since{};

@@ -29,7 +29,7 @@ struct SocketHolder {
 [[nodiscard]] base::Result<std::vector<SocketHolder>> parse_freebsd_files(std::string_view bytes);
 
 /// Who holds the socket, of several the one with the highest pid: after a fork, usually the one
-/// that works with it. Null: nobody.
+/// that works with it. Null: no process.
 const SocketHolder* find_holder(const std::vector<SocketHolder>& holders, std::uint64_t socket);
 
 }  // namespace procmap

@@ -20,7 +20,7 @@ struct SocketFacts {
   std::uint32_t interface = 0;  ///< bound device (idiag_if), 0: none
   std::uint64_t cgroup_id = 0;  ///< cgroup v2 id of the socket; 0 when the kernel does not say
   std::uint32_t mark = 0;       ///< SO_MARK, where the kernel says (Linux, CAP_NET_ADMIN)
-  bool uid_known = true;        ///< false: nobody has the socket open any more, `uid` says nothing
+  bool uid_known = true;  ///< false: no process has the socket open any more, `uid` says nothing
   std::optional<gid_t> gid = {};  ///< of the socket's maker, where the kernel says (a held packet)
   // Of a socket whose process was not found: what filters can still ask about.
   std::string user = {};  ///< login name of `uid`, or the uid in decimal; empty: uid not known

@@ -22,7 +22,7 @@ class Proc {
   /// The last process id given out in our pid namespace; 0 when it cannot be read.
   [[nodiscard]] pid_t last_pid() const;
   [[nodiscard]] std::optional<StatFields> stat(pid_t pid) const;
-  /// /proc/PID/stat, to be read again and again: of the process that has the number now, whoever
+  /// /proc/PID/stat, to be read again and again: of the process that has the number now, whichever
   /// gets it later.
   [[nodiscard]] base::UniqueFd open_stat(pid_t pid) const;
   /// Empty: the process has ended.

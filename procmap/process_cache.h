@@ -38,7 +38,7 @@ struct ProcessSource {
 /// Those of the machine: facts_darwin.cpp, facts_freebsd.cpp.
 ProcessSource system_processes();
 
-/// The process that has the number now; start_ticks 0: there is none.
+/// The process that has the number now; start_ticks 0: no process has it.
 ProcessId process_id(pid_t pid);
 
 /// Not thread-safe. A pid that was given to another process, and a process that has become another

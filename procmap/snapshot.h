@@ -33,7 +33,7 @@ class Snapshot {
     table_.reset();
     auto table = fetch_();
     if (!table) return table.error();
-    // After the call: where it takes longer than the table is kept, it would serve nobody else.
+    // After the call: where it takes longer than the table is kept, it would serve no other call.
     fetched_ = now_();
     return &table_.emplace(std::move(*table));
   }
