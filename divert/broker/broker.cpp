@@ -279,7 +279,7 @@ void Broker::read_signals() {
 }
 
 /// Only those that are known: what another thread has started (pfctl) is waited for there. The
-/// first process of a container has other children as well, which nobody else waits for.
+/// first process of a container has other children as well, which only it can wait for.
 void Broker::reap() {
   const bool first = ::getpid() == 1;
   for (const pid_t known : {command_.pid(), setup_.worker, setup_.guard.pid()}) {
@@ -350,7 +350,7 @@ void Broker::end(Ending ending) {
 }
 
 /// New connections go their own way at once. The table itself goes last: with it the kernel forgets
-/// how to translate the connections that are still open, and their ends would reach nobody.
+/// how to translate the connections that are still open, and their ends would not arrive.
 void Broker::finish() {
   loader_.stop_watching();
   loader_.stop_diverting();

@@ -27,7 +27,7 @@ class CommandRun {
   [[nodiscard]] base::Result<> release();
   /// What its connections are told by, once it is held.
   [[nodiscard]] ExecScope capture() const;
-  /// 0: there is none, or it has ended.
+  /// 0: no command, or it has ended.
   [[nodiscard]] pid_t pid() const { return pid_; }
   /// It runs, or has run.
   [[nodiscard]] bool was_released() const { return released_; }

@@ -33,7 +33,7 @@ constexpr std::chrono::seconds kBrokerEnd{1};
 constexpr int kDismissalMs = 500;
 constexpr int kDismissalStepMs = 2;
 
-/// Of whoever writes a line of ours on a terminal or pipe that may take nothing.
+/// A child that writes a line to a terminal or pipe that may take nothing gets this long.
 constexpr unsigned kSpeechSeconds = 2;
 
 enum class Beat : char { alive = 'b', engine_hangs = 'e', paused = 'p', dismissed = 'd' };
@@ -51,7 +51,7 @@ void end_worker(WatchedProcess& worker) {
   (void)worker.wait(kWorkerEnd);
 }
 
-/// By a child: standard error may be a terminal that is stopped or a pipe that nobody reads.
+/// By a child: standard error may be a terminal that is stopped or a pipe that is not read.
 void say(std::string_view line) {
   const pid_t pid = ::fork();
   if (pid != 0) return;
@@ -121,10 +121,10 @@ bool watch(WatchedProcess& broker, pid_t number) {
   WatchedProcess broker{journal.broker.pid};
   WatchedProcess worker{journal.worker};
   // On Linux the rules go with the broker: without them the resets of what the worker carries would
-  // reach nobody. A kernel that refuses this refuses the rules as well, and says why then.
+  // not arrive. A kernel that refuses this refuses the rules as well, and says why then.
   const auto translating = pfctl::keep_translating();
   const bool was_said = watch(broker, journal.broker.pid);
-  // First the rules: nobody is to be diverted to a listener that is not there any more.
+  // First the rules: nothing must be diverted to a listener that is gone.
   pfctl::take_rules_out(journal.broker.pid);
   if (!was_said) {
     say(

@@ -37,7 +37,7 @@ base::Result<Journal> read_journal(const std::string& path) {
   return journal;
 }
 
-/// Of base::replace_file's drafts, FILE.PID.tmp; 0: it is none.
+/// Of base::replace_file's drafts, FILE.PID.tmp; 0: it is another file.
 pid_t writer_of(std::string_view name) {
   constexpr std::string_view kEnd = ".tmp";
   if (!name.ends_with(kEnd)) return 0;

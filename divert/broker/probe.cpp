@@ -17,7 +17,7 @@ namespace {
 
 using pfctl::ProbeResult;
 
-/// For documentation (RFC 5737, RFC 3849): nobody answers for them.
+/// For documentation (RFC 5737, RFC 3849): no host answers for them.
 constexpr std::array kNowhereV4{"198.51.100.77", "203.0.113.77", "192.0.2.77"};
 constexpr std::array kNowhereV6{"2001:db8:6f73::77", "2001:db8::77"};
 

@@ -1,4 +1,5 @@
-// Two children wait at a gate; the rules go in; the gate opens; whoever arrives is asked who it is.
+// Two children wait at a gate; the rules go in; the gate opens; the owner of each arrival is looked
+// up.
 #include "divert/broker/self_test.h"
 
 #include <algorithm>

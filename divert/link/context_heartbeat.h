@@ -10,7 +10,7 @@ namespace divert {
 
 /// One per io_context, used on its thread only. A timer is not enough: asio looks at timers and
 /// sockets once all handlers that were posted before have run, and of coroutines that take turns of
-/// some milliseconds there may be thousands. So whoever posts such a turn calls beat_when_due().
+/// some milliseconds there may be thousands. So code that posts such turns calls beat_when_due().
 class ContextHeartbeat final : public boost::asio::execution_context::service {
  public:
   using key_type = ContextHeartbeat;
@@ -19,7 +19,7 @@ class ContextHeartbeat final : public boost::asio::execution_context::service {
 
   explicit ContextHeartbeat(boost::asio::execution_context& context) : service(context) {}
 
-  /// `send`: tells whoever listens. Until then the others do nothing.
+  /// `send`: sends a heartbeat. Until then the others do nothing.
   void start(std::function<void()> send) { send_ = std::move(send); }
   void beat(Clock::time_point now = Clock::now());
   /// If the last one was Heartbeats::kEvery ago.

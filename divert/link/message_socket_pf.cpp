@@ -83,7 +83,7 @@ int MessageSocket::send(std::string_view message, Wait wait, int /*with*/) {
   return 0;
 }
 
-/// The other end's death is noticed by whoever receives: what cannot leave any more is forgotten.
+/// The other end's death is noticed when receiving: what cannot be sent any more is forgotten.
 void MessageSocket::flush() {
   while (pending()) {
     const ssize_t n = put(descriptor(), unsent_, {});
@@ -92,7 +92,7 @@ void MessageSocket::flush() {
   }
 }
 
-/// Never reads beyond the message: the next one may be for somebody else who holds this end.
+/// Never reads beyond the message: the next one may be for another process that holds this end.
 ssize_t MessageSocket::receive(std::span<char> buffer, Wait wait, base::UniqueFd* /*with*/) {
   for (;;) {
     Length length = 0;

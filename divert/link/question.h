@@ -31,8 +31,8 @@ struct Asking {
 /// Empty: `message` is no question, or one about another connection; it is answered nothing.
 [[nodiscard]] std::optional<Asking> question_in(std::string_view message, const ListeningAt& at);
 
-/// Whether rules of ours have brought it: it wanted to go elsewhere. Who visits a listener by
-/// himself is not looked up.
+/// Whether rules of ours have brought it: it wanted to go elsewhere. A direct visitor
+/// of a listener is not looked up.
 [[nodiscard]] bool was_diverted(const pfctl::OriginalTuple& original, const Asking& asking);
 
 }  // namespace divert

@@ -1,4 +1,5 @@
-// A question is attributed at once, while its socket lives; its answer goes to whoever asked.
+// A question is attributed at once, while its socket lives; its answer goes to the program that
+// asked.
 #include "divert/packet/dns_tap.h"
 
 #include <algorithm>
@@ -35,7 +36,7 @@ void Questions::asked(const FlowKey& key, const Ruling& ruling, Time now) {
 }
 
 void Questions::does_not_matter(const FlowKey& key, Time now) {
-  // Somebody else asks from there now.
+  // Another program asks from there now.
   entries_.erase(key);
   if (idle_.size() >= kMax) idle_.clear();
   idle_.insert_or_assign(key, now + kIdleMemory);
@@ -161,7 +162,7 @@ base::Result<> DnsTap::start(Judge judge, Hear hear) {
       const bool answers = i + 1 == shared->lanes.size();
       name_thread(answers ? "answers" : "names");
       // A resolver on this machine answers within microseconds, and the program closes its socket:
-      // whoever wants to know whose it was must be first. Where that is not to be had, some
+      // this thread must be first, to find the owner. Where that is not to be had, some
       // questions are missed. Answers come from the network and have time.
       if (!answers) stay_on(i);
       if (!answers) run_first();

@@ -30,7 +30,7 @@ class Questions {
   static constexpr std::chrono::seconds kQuestionTtl{10};
 
   void asked(const FlowKey& key, const Ruling& ruling, Time now);
-  /// The ruling about the program that asked; null when nobody did, or it was too long ago.
+  /// The ruling about the program that asked; null when none did, or it was too long ago.
   [[nodiscard]] const Ruling* asker(const FlowKey& question, Time now) const;
 
   void forget(const FlowKey& key) { entries_.erase(key); }
@@ -60,7 +60,8 @@ class Questions {
 };
 
 /// How long one thread may search for owners: a share of each second. The threads that read
-/// questions run before everything else, so that whoever asks very much must not keep them busy.
+/// questions run before everything else, so that a program that asks very much must not keep them
+/// busy.
 class SearchBudget {
  public:
   using Clock = std::chrono::steady_clock;
@@ -86,7 +87,7 @@ class DnsTap {
   explicit DnsTap(std::vector<PacketLog> logs);
   DnsTap(const DnsTap&) = delete;
   DnsTap& operator=(const DnsTap&) = delete;
-  /// A thread whose search hangs (searcher.h) is left behind, and tells nobody anything.
+  /// A thread whose search hangs (owner_lookup_thread.h) is left behind, and reports nothing.
   ~DnsTap();
 
   [[nodiscard]] std::vector<std::uint16_t> question_groups() const;

@@ -19,7 +19,7 @@ struct HeldPacket {
 
 /// What becomes of it.
 enum class Release : std::uint8_t {
-  pass,    ///< goes on as if nobody had looked
+  pass,    ///< goes on as if it had not been held
   divert,  ///< goes on to our listener
   drop,    ///< vanishes; TCP sends it again
 };

@@ -10,7 +10,7 @@
 
 namespace divert {
 
-/// Whoever takes them may not come for a long time: then only the latest are kept.
+/// They may not be taken for a long time: then only the latest are kept.
 class OwnerHints {
  public:
   /// As many as an attributor asks first.

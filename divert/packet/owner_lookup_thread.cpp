@@ -1,5 +1,5 @@
 // Each thread has a number; one whose number is no longer the current one has been given up, and
-// tells nobody what it finds.
+// keeps what it finds to itself.
 #include "divert/packet/owner_lookup_thread.h"
 
 #include <condition_variable>
@@ -82,9 +82,9 @@ bool OwnerLookupThread::check(Clock::time_point now) {
   }
   thread_.detach();
   for (const LookUp& wanted : given_up) {
-    procmap::Owner nobody;
-    nobody.in_time = false;
-    found_(wanted, std::move(nobody));
+    procmap::Owner unknown;
+    unknown.in_time = false;
+    found_(wanted, std::move(unknown));
   }
   return ++hanging_ <= kMaxHanging && appoint();
 }
@@ -96,7 +96,7 @@ void OwnerLookupThread::run(const std::shared_ptr<Shared>& shared, unsigned numb
   for (;;) {
     shared->changed.wait(lock, [&] { return shared->stopping || !shared->waiting.empty(); });
     if (shared->stopping) break;
-    // All that wait, together: a program with a thousand sockets that nobody can find keeps the
+    // All that wait, together: a program with a thousand sockets that cannot be found keeps the
     // others waiting for one search, not for a thousand.
     const std::vector<LookUp> wanted = std::exchange(shared->waiting, {});
     shared->wanted = wanted;

@@ -1,7 +1,6 @@
 // Looks for the owners of connections, on a thread beside those that must not wait. A search may
-// hang for ever: a name service need not answer, and whoever reads the arguments of a process waits
-// for its memory
-// ("ps hangs"). It is given up then, and another thread goes on.
+// hang for ever: a name service need not answer, and a reader of a process's arguments waits for
+// its memory ("ps hangs"). It is given up then, and another thread goes on.
 #pragma once
 
 #include <chrono>

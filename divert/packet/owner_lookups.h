@@ -18,7 +18,7 @@ namespace divert {
 
 class OwnerLookups {
  public:
-  /// A question about an accepted connection that nobody has judged yet.
+  /// A question about an accepted connection that has not been judged yet.
   struct Asked {
     FlowKey key;
     PendingQuestion to;

@@ -1,4 +1,4 @@
-// Copies of packets, from the kernel's NFLOG: passive, never in anybody's way.
+// Copies of packets, from the kernel's NFLOG: passive, never in the way of the originals.
 #pragma once
 
 #include <cstdint>
@@ -13,7 +13,7 @@ namespace divert {
 
 class PacketLog {
  public:
-  /// `group` or one behind it that nobody else has. Errors: no nfnetlink_log in this kernel, no
+  /// `group` or one behind it that is free. Errors: no nfnetlink_log in this kernel, no
   /// permission.
   [[nodiscard]] static base::Result<PacketLog> open(std::uint16_t group);
 
@@ -35,7 +35,7 @@ class PacketLog {
 
 /// One for each CPU, by number, for questions; a last one for answers.
 [[nodiscard]] base::Result<std::vector<PacketLog>> open_packet_logs();
-/// Their groups, when nobody else has a number of ours.
+/// Their groups, when all of our numbers are free.
 [[nodiscard]] std::vector<std::uint16_t> usual_log_groups();
 
 /// The bytes of the packets in one datagram of NFLOG messages (linux/netfilter/nfnetlink_log.h),

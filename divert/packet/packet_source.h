@@ -51,10 +51,10 @@ class PacketSource {
 
 /// One for each CPU, so that a packet is judged where its program waits for it.
 [[nodiscard]] unsigned queue_count();
-/// The rules' share when nobody else has a number of ours.
+/// The rules' share when all of our numbers are free.
 [[nodiscard]] pfctl::Queueing usual_queueing();
 
-/// As many sources as wanted, with consecutive numbers that nobody else has: at `wanted` or behind
+/// As many sources as wanted, with consecutive free numbers: at `wanted` or behind
 /// it.
 struct PacketSources {
   std::uint16_t first = 0;

@@ -1,4 +1,4 @@
-// macOS has no divert sockets and no other way to hold a packet until somebody has judged it.
+// macOS has no divert sockets and no other way to hold a packet until it has been judged.
 #include "divert/packet/packet_source.h"
 
 namespace divert {

@@ -65,7 +65,7 @@ base::Result<> configure(int socket, std::uint16_t number, const std::string& re
     std::string_view bytes{buffer, *size};
     while (auto message = nfqueue::decode(bytes)) {
       // Packets may be queued already when the second request is answered: they come again, or are
-      // lost with nobody harmed, as nothing sends packets here before the rules are loaded.
+      // lost without harm, as nothing sends packets here before the rules are loaded.
       if (message->kind != nfqueue::Message::Kind::acknowledged) continue;
       if (message->error != 0) return refused(number, message->error);
       return {};

@@ -1,5 +1,5 @@
-// Packets that a kernel has given out of its hands until their verdict (divert(4)): whoever judges
-// them knows a number only.
+// Packets that a kernel has given out of its hands until their verdict (divert(4)): those who
+// judge them know a number only.
 #pragma once
 
 #include <chrono>

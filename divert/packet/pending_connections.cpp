@@ -212,7 +212,7 @@ void PendingConnections::connected(const FlowKey& key, std::uint64_t token, int 
   Entry* entry = current(key, token);
   if (!entry || entry->state != State::connecting) return;
   if (error == ETIMEDOUT) {
-    // Nobody answers: so nobody answers the program either, until its own patience is over.
+    // The server does not answer, and so the program gets no answer until its own timeout.
     if (entry->held) {
       ++counts_.late_upstreams;
       effects.push_back(ReleasePacket{*entry->held, Release::drop});
@@ -266,7 +266,7 @@ void PendingConnections::expire(Time now, Effects& effects) {
 void PendingConnections::overdue(Entries::iterator found, Effects& effects) {
   auto& [key, entry] = *found;
   if (!entry.held) {
-    // Lookups end by themselves, and somebody may be waiting for them.
+    // Lookups end by themselves, and an accepted connection may be waiting for this one.
     if (entry.state != State::looking_up) entries_.erase(found);
     return;
   }

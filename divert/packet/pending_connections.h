@@ -112,7 +112,7 @@ class PendingConnections {
   /// What has been decided is kept this long for the accept, or for the packet when it comes again.
   static constexpr std::chrono::milliseconds kDecisionTtl{8000};
   static constexpr std::size_t kMaxEntries = 65536;
-  /// An attempt that nobody has told the end of is forgotten after this, and so is one that has
+  /// An attempt whose end was not reported is forgotten after this, and so is one that has
   /// timed out: longer than a program's own attempt lasts.
   static constexpr std::chrono::milliseconds kAttemptTtl{180'000};
   /// Datagrams of one flow that are held: QUIC's first flight is one or two.
@@ -121,7 +121,7 @@ class PendingConnections {
   /// Where a socket's packets can go. One that is bound to a device cannot reach our listener.
   enum class Reach : std::uint8_t {
     listener,
-    none,            ///< it passes when its lookup takes long: nobody would have refused it
+    none,            ///< it passes when its lookup takes long: no rule could have refused it
     none_and_rules,  ///< it waits for its lookup, for a rule may refuse it
   };
 
@@ -203,7 +203,7 @@ class PendingConnections {
 /// A socket that is bound to a device cannot reach a listener on the loopback: what would be
 /// carried passes, for that reason.
 void pass_when_bound(Ruling& ruling);
-/// Not selected: nobody hears of it again.
+/// Not selected: it is not shown.
 [[nodiscard]] bool passes_unseen(const Ruling& ruling);
 
 }  // namespace divert

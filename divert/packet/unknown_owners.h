@@ -1,4 +1,4 @@
-// Connections that the filter leaves alone because nobody knows whose they are: they are counted,
+// Connections that the filter leaves alone because their owner is unknown: they are counted,
 // so that nothing passes without a trace.
 #pragma once
 

@@ -88,9 +88,9 @@ class Policy {
   /// turns out to be.
   [[nodiscard]] bool goes_straight(const Verdict& verdict) const;
 
-  /// Data only (CBOR-able: see ProgramFilter::to_json), for the way from the unprivileged loader to the
-  /// broker. from_json refuses whatever to_json cannot have made, and more than the limits above;
-  /// it throws nothing.
+  /// Data only (CBOR-able: see ProgramFilter::to_json), for the way from the unprivileged loader to
+  /// the broker. from_json refuses whatever to_json cannot have made, and more than the limits
+  /// above; it throws nothing.
   [[nodiscard]] nlohmann::json to_json() const;
   [[nodiscard]] static base::Result<Policy> from_json(const nlohmann::json& data);
 };

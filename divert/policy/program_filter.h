@@ -55,7 +55,7 @@ class ProgramFilter {
   [[nodiscard]] static base::Result<ProgramFilter> parse(std::string_view spec);
 
   /// `process` null: the owner is unknown. The empty filter and `unknown` match it; "everything but
-  /// curl" does not: nobody is drawn in by a negation without a name.
+  /// curl" does not: a negation without a name selects nothing.
   [[nodiscard]] bool matches(const procmap::ProcessFacts* process) const;
   /// The same, where `user:` and `cgroup:` ask the socket when its process is unknown. What neither
   /// can answer includes nothing, and excludes.

@@ -28,7 +28,7 @@ struct Cgroup {
   std::optional<gid_t> gid;  ///< pf: the command's real and effective group
 };
 
-/// osproxy-<owner>; with pf a number that nobody has (see choose_exempt_group()) and that is not
+/// osproxy-<owner>; with pf a free group number (see choose_exempt_group()) and that is not
 /// `exempt`. That no cgroup can be made (there is no cgroup v2, containers have it read-only) is
 /// not an error: the name stays empty, and CMD's processes are told by their descent.
 [[nodiscard]] base::Result<Cgroup> make_cgroup(pid_t owner, gid_t exempt);
@@ -47,10 +47,9 @@ struct Command {
   base::User user;
   std::vector<std::pair<std::string, std::string>> environment;  ///< added to ours
   Cgroup cgroup;
-  bool stdout_to_stderr = false;  ///< standard output is not the command's
-  std::optional<rlimit>
-      descriptors;  ///< as whoever started us has it, not as we have raised it for ourselves
-  std::string hint_not_found;  ///< what to say when argv[0] is not found; empty: nothing
+  bool stdout_to_stderr = false;      ///< standard output is not the command's
+  std::optional<rlimit> descriptors;  ///< as it was when we were started, not as we have raised it
+  std::string hint_not_found;         ///< what to say when argv[0] is not found; empty: nothing
 };
 
 /// What exec should say of `argv` before it starts; `system` as native_dialect_name() has it.

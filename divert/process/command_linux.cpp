@@ -28,8 +28,8 @@ base::UniqueFd open_mounted_root() {
   return {};
 }
 
-/// The root directory of cgroup v2. A mount of our own, visible to nobody, comes first: `ip netns
-/// exec` and some containers hide the usual one.
+/// The root directory of cgroup v2. A mount of our own, which no other process sees, comes first:
+/// `ip netns exec` and some containers hide the usual one.
 base::UniqueFd open_root() {
   const base::UniqueFd context{::fsopen("cgroup2", FSOPEN_CLOEXEC)};
   if (context && ::fsconfig(context.get(), FSCONFIG_CMD_CREATE, nullptr, nullptr, 0) == 0) {

@@ -1,4 +1,4 @@
-// pf knows no cgroups: a command is told from all others by a group number that nobody else has.
+// pf knows no cgroups: a command is told from all others by a group number of its own.
 #include "divert/process/command.h"
 #include "divert/process/privilege.h"
 
@@ -12,7 +12,7 @@ base::Result<Cgroup> make_cgroup(pid_t /*owner*/, gid_t exempt) {
   return cgroup;
 }
 
-/// Nobody has to take a number back.
+/// A number need not be given back.
 bool remove_cgroup(const std::string& /*name*/) {
   return false;
 }

@@ -58,7 +58,7 @@ bool is_missing(int error) {
   return error == ENOSYS || error == EOPNOTSUPP || error == EPERM;
 }
 
-/// Version of Landlock; negative: there is none.
+/// Version of Landlock; negative: this kernel lacks it.
 long landlock_version() {
   return ::syscall(kCreateRuleset, nullptr, 0, kAskVersion);
 }

@@ -35,7 +35,7 @@ struct GroupRange {
 /// Of /proc/self/gid_map, "first outside count" lines, as far as they can be read.
 [[nodiscard]] std::vector<GroupRange> parse_gid_map(std::string_view text);
 
-/// Of /etc/subgid, "name:first:count" lines; those that are none are left out.
+/// Of /etc/subgid, "name:first:count" lines; others are left out.
 [[nodiscard]] std::vector<GroupRange> parse_subgid(std::string_view text);
 
 /// Up to `most` numbers to be tried in this order: from `first` upwards, or, where that one does
@@ -51,7 +51,7 @@ struct GroupRange {
 [[nodiscard]] base::Result<gid_t> choose_scope_group(gid_t exempt);
 
 /// Who uses group number `gid`: "the group adm", "a range in /etc/subgid", "process 77"; empty:
-/// nobody. Walks the list of processes.
+/// it is free. Walks the list of processes.
 std::string group_number_in_use(gid_t gid);
 
 /// Live processes that have it as real, effective, saved or supplementary group, as far as they can
@@ -60,8 +60,8 @@ std::string group_number_in_use(gid_t gid);
 
 // Each system's own part of the above; false: errno says why.
 
-/// Nobody may debug this process or read its memory, and it gains no rights by executing something,
-/// where the system can promise that. EBUSY: somebody does already, see tracer().
+/// No process may debug this one or read its memory, and it gains no rights by executing something,
+/// where the system can promise that. EBUSY: one does already, see tracer().
 [[nodiscard]] bool seal();
 /// Who traces this process, for the reader of an error: "process 77 (truss)"; empty: nothing, or
 /// unknown.

@@ -12,7 +12,7 @@ namespace divert {
 
 class WatchedProcess {
  public:
-  /// Watches the process that has the number now. There is none: it has ended.
+  /// Watches the process that has the number now. Empty: it has ended.
   explicit WatchedProcess(pid_t pid);
 
   /// True: it has ended, within `limit`.

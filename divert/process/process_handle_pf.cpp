@@ -1,5 +1,5 @@
-// kqueue(2) tells of the end of a process that was registered while it lived, once, and even when
-// nobody has waited for it yet. There is no call that kills by such a handle: the number is used
+// kqueue(2) tells of the end of a process that was registered while it lived, once, and even before
+// it is waited for. There is no call that kills by such a handle: the number is used
 // only while no end was told. Between the two another process could get the number only if the
 // kernel gave out all others first.
 #include <cerrno>

@@ -12,8 +12,8 @@
 namespace divert {
 
 /// One at a time in a process. Once it is destroyed they have no effect at all: the process is
-/// about to end. A child keeps the handlers: base::restore_signals() there, and keep signals blocked
-/// (base::SignalsBlocked) from fork(2) until then.
+/// about to end. A child keeps the handlers: base::restore_signals() there, and keep signals
+/// blocked (base::SignalsBlocked) from fork(2) until then.
 class Signals {
  public:
   [[nodiscard]] static base::Result<Signals> watch(std::span<const int> numbers);

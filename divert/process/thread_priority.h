@@ -1,4 +1,4 @@
-// Threads that somebody waits for. Only for short, bounded work. Where the machine does not allow
+// Threads that a program waits for. Only for short, bounded work. Where the machine does not allow
 // what is asked here, things are a little slower.
 #pragma once
 
@@ -10,7 +10,7 @@ namespace divert {
 void stay_on(unsigned cpu);
 
 /// Before everything that is not urgent (SCHED_FIFO): as soon as it is woken, even in the middle of
-/// a system call of whoever wakes it.
+/// a system call of the thread that wakes it.
 void run_first();
 
 /// The calling thread's name, for debuggers; at most 15 letters.

@@ -1,4 +1,4 @@
-// macOS lets nobody choose a CPU, and has no mlockall(2).
+// macOS does not let a thread choose its CPU, and has no mlockall(2).
 #include <pthread.h>
 
 #include "divert/process/thread_priority.h"

@@ -33,7 +33,7 @@ struct Outcome {
   std::uint64_t request_bytes = 0;   ///< from the program
   std::uint64_t response_bytes = 0;  ///< to the program
   std::string error;                 ///< empty: ended in order
-  bool counted = true;               ///< false: the kernel passes the bytes, and tells nobody
+  bool counted = true;               ///< false: the kernel passes the bytes uncounted
 };
 
 /// How the server of an intercepted connection is reached.

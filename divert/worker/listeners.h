@@ -38,7 +38,7 @@ inline constexpr std::uint16_t kUsualPort = base::kOwnNumber;
 
 /// `count` non-blocking listeners for each family, sharing one port (SO_REUSEPORT, or descriptors
 /// of one socket). Called by root, so that only root can join that group of listeners; a port that
-/// anybody has already is never joined. `port` 0: the usual one, else a free one; another number:
+/// is in use already is never joined. `port` 0: the usual one, else a free one; another number:
 /// that one or an error. A machine without IPv6 gives port_v6 0.
 [[nodiscard]] base::Result<Listeners> bind_listeners(unsigned count, bool ipv4, bool ipv6,
                                                      std::uint16_t port = 0,

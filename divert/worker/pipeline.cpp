@@ -52,8 +52,8 @@ Connection make_connection(wire::ConnectionFacts facts,
           opened};
 }
 
-/// The broker has gone, or is too busy: nobody can say whose connection this is and where it wanted
-/// to go.
+/// The broker has gone, or is too busy: owner and original destination of the connection stay
+/// unknown.
 void give_up(Accepted accepted, std::chrono::system_clock::time_point opened,
              WorkerContext& worker) {
   reset(accepted.socket);
@@ -67,7 +67,8 @@ void give_up(Accepted accepted, std::chrono::system_clock::time_point opened,
   worker.watcher.closed(connection, {0, 0, "reset: osproxy's broker did not answer"});
 }
 
-/// Empty: not to be carried any further (a direct visitor, a loop, or nobody knows it any more).
+/// Empty: not to be carried any further (a direct visitor, a loop, or unknown to the kernel by
+/// now).
 asio::awaitable<std::optional<Decided>> decide(Accepted accepted, WorkerContext& worker) {
   const auto opened = std::chrono::system_clock::now();
   auto answer = co_await worker.broker.ask(accepted.peer, accepted.local);
@@ -195,7 +196,7 @@ struct Attempt {
   bool late = false;
 };
 
-/// Through somebody else: the interceptor knows how.
+/// Through a proxy: the interceptor knows how.
 asio::awaitable<void> dial_ahead(std::uint64_t token, Connection connection,
                                  WorkerContext& worker) {
   tcp::socket server{co_await asio::this_coro::executor};
@@ -252,8 +253,8 @@ asio::awaitable<void> connect_ahead(wire::ConnectOrder order, WorkerContext& wor
     worker.open.fetch_add(1, std::memory_order_relaxed);
     error = co_await connect(attempt->server, connection.server);
     worker.open.fetch_sub(1, std::memory_order_relaxed);
-    // Nobody has answered until the end of the run, or shutdown(2) has: it is all one to whoever
-    // reads it.
+    // The server has not answered by the end of the run, or shutdown(2) has ended the attempt: both
+    // are shown alike.
     if (error && error != asio::error::connection_refused && worker.ending)
       error = asio::error::timed_out;
     worker.dialing.erase(entry);

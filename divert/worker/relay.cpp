@@ -1,6 +1,6 @@
 // Both directions of a connection. Every error is taken from the kernel exactly once (reading
-// SO_ERROR or failing a call clears it, and the socket then looks cleanly closed), so whoever sees
-// one says so to both directions. How bytes get across is transit.h's.
+// SO_ERROR or failing a call clears it, and the socket then looks cleanly closed), so the
+// direction that sees one tells both. splice_buffer.h moves the bytes.
 #include "divert/worker/relay.h"
 
 #include <cerrno>
@@ -72,7 +72,7 @@ struct Run {
     if (broken != nullptr || error == ECANCELED) return end(std::move(why));
     outcome.error = std::move(why);
     broken = &side;
-    // Whoever waits looks again.
+    // Both directions look again.
     error_code ignored;
     client.socket.cancel(ignored);
     server.socket.cancel(ignored);
@@ -158,7 +158,7 @@ asio::awaitable<Burst> carry_burst(Run& run, Transit& transit, Way way) {
   co_return Burst::some;
 }
 
-/// A source that has ended can still be reset, and nobody reads from it any more.
+/// A source that has ended can still be reset, which a read would no longer notice.
 asio::awaitable<void> watch_for_reset(Run& run, Side& source) {
   const int error = co_await until_failed(source.socket);
   if (error != 0 && run.broken == nullptr && source.socket.is_open()) run.fail(source, error);
@@ -243,7 +243,7 @@ void reset(tcp::socket& socket) {
   socket.close(ignored);
 }
 
-/// A failure wakes coroutines, later: nobody leaves the set meanwhile.
+/// A failure wakes coroutines, later: the set stays as it is meanwhile.
 void reset_relays(std::string_view why) {
   for (Run* run : relays()) run->end(std::string(why));
 }

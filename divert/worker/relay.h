@@ -13,8 +13,8 @@ namespace divert {
 
 /// Runs until both directions have ended. Half-close is passed on (FIN to FIN). A reset of one
 /// side, or any other error, resets the other, once that has what was said before, or takes nothing
-/// for kDeliveryTimeout: an error never looks like a clean end. Nothing is held while a direction is idle:
-/// no pipe (they come from a pool of the thread), no buffer.
+/// for kDeliveryTimeout: an error never looks like a clean end. Nothing is held while a direction
+/// is idle: no pipe (they come from a pool of the thread), no buffer.
 ///
 /// Both sockets are connected and belong to the single-threaded context on which the coroutine
 /// runs; their options are changed (non-blocking, no delay, urgent data in line). SIGPIPE is
@@ -35,7 +35,7 @@ void reset_relays(std::string_view why);
 /// Closes with RST (SO_LINGER 0).
 void reset(boost::asio::ip::tcp::socket& socket);
 
-/// From here on `socket` ends with a reset when it is closed, whoever closes it: also when this
+/// From here on `socket` ends with a reset when it is closed, by us or by the kernel, when this
 /// process is killed.
 void reset_on_close(int socket);
 

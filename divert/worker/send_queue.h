@@ -20,8 +20,8 @@ std::size_t unacknowledged(int fd);
 std::size_t unsent(int fd);
 
 /// Until the other end's kernel has what was written to `socket`, or has taken none of it for
-/// kDeliveryTimeout, or the socket has failed (errno; 0: it has not): a reset, or closing with something
-/// unread, takes back what the other end has not.
+/// kDeliveryTimeout, or the socket has failed (errno; 0: it has not): a reset, or closing with
+/// something unread, takes back what the other end has not.
 boost::asio::awaitable<int> until_acknowledged(boost::asio::ip::tcp::socket& socket);
 
 }  // namespace divert

@@ -1,5 +1,5 @@
 // What relaying does in each system's own way: bytes from socket to socket, and hearing of a failed
-// socket that nobody reads from.
+// socket that is not being read.
 #pragma once
 
 #include <cerrno>
@@ -60,12 +60,12 @@ struct Failures {
   int sink = 0;
 };
 
-/// Until `sink` has room. A `source` that is reset meanwhile is noticed: nobody is reading from it
+/// Until `sink` has room. A `source` that is reset meanwhile is noticed, though it is not read
 /// now.
 boost::asio::awaitable<Failures> until_room(boost::asio::ip::tcp::socket& sink,
                                             boost::asio::ip::tcp::socket& source);
 
-/// Until `socket`, which nobody reads from, has failed, or is closed, or tells something else that
+/// Until `socket`, which is not being read, has failed, or is closed, or tells something else that
 /// is no failure (0).
 boost::asio::awaitable<int> until_failed(boost::asio::ip::tcp::socket& socket);
 

@@ -126,7 +126,7 @@ Moved Transit::drain(int sink) {
   return out;
 }
 
-/// A pipe with bytes in it goes to nobody.
+/// A pipe with bytes in it is not used again.
 void Transit::release() {
   if (held_ == 0) PipePool::of_thread().give_back(std::move(pipe_));
   pipe_ = {};

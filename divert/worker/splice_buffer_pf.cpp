@@ -1,6 +1,6 @@
 // Systems without splice(2) between sockets, by plain POSIX calls: compiled and tested on Linux as
-// well. kqueue, as Asio uses it, tells nothing of a reset unless somebody reads: the socket is
-// asked now and then.
+// well. kqueue, as Asio uses it, tells nothing of a reset unless the socket is read: it is asked
+// now and then.
 #include <chrono>
 #include <utility>
 
@@ -21,7 +21,7 @@ using tcp = asio::ip::tcp;
 constexpr std::size_t kBufferSize = 64 << 10;
 constexpr auto kLookAgain = std::chrono::milliseconds{200};
 
-/// The buffer of this thread that nobody uses; without one, a new one is made.
+/// The unused buffer of this thread; without one, a new one is made.
 std::vector<char>& spare() {
   thread_local std::vector<char> buffer;
   return buffer;

@@ -23,7 +23,7 @@ class Upstreams {
   /// Empty: it was not there, or has waited too long.
   [[nodiscard]] base::UniqueFd take(std::uint64_t token);
   [[nodiscard]] std::size_t size() const;
-  /// Closes what nobody has fetched.
+  /// Closes what was not fetched in time.
   void sweep(Clock::time_point now);
 
  private:
