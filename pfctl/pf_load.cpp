@@ -304,14 +304,14 @@ std::string without_own_references(std::string_view main, std::string_view loade
   return references > 1 ? std::string(main) : kept;
 }
 
-std::string cannot_rewrite(const MainRuleset& main, const Machine& machine) {
+base::Result<> can_rewrite(const MainRuleset& main, const Machine& machine) {
   for (const auto& line : lines_of(main_ruleset(main, {}))) {
     if (line.find(" os \"") != std::string::npos)
-      return fmt::format("of `{}` pfctl does not print which operating system it is about", line);
+      return base::failure("of `{}` pfctl does not print which operating system it is about", line);
     if (has_bare_icmp_code(line))
-      return fmt::format("of `{}` pfctl prints a code that it reads back as another one", line);
+      return base::failure("of `{}` pfctl prints a code that it reads back as another one", line);
     if (machine.dialect == Dialect::darwin && line.find("\"com.apple.") != std::string::npos)
-      return fmt::format(
+      return base::failure(
           "`{}` was put in by a service of macOS, "
           "with an owner and a priority that pfctl does not print",
           line);
@@ -319,7 +319,7 @@ std::string cannot_rewrite(const MainRuleset& main, const Machine& machine) {
   if (machine.dialect != Dialect::freebsd) return {};
   const auto conf = base::read_file(machine.conf);
   if (conf && conf->find("allow-related") != std::string::npos)
-    return fmt::format("pfctl does not print the `allow-related` that {} has", machine.conf);
+    return base::failure("pfctl does not print the `allow-related` that {} has", machine.conf);
   return {};
 }
 

@@ -64,9 +64,10 @@ std::string first_of_others(const MainRuleset& main, std::string_view anchor);
 std::string without_own_references(std::string_view main, std::string_view loaded,
                                    std::string_view anchor);
 
-/// Why the main ruleset cannot be written anew from what pfctl prints of it; empty: it can. FreeBSD
-/// 15 prints nothing of a rule's `allow-related`, so that /etc/pf.conf is searched for that word.
-std::string cannot_rewrite(const MainRuleset& main, const Machine& machine);
+/// Whether the main ruleset can be written anew from what pfctl prints of it; the error says why
+/// not. FreeBSD 15 prints nothing of a rule's `allow-related`, so that /etc/pf.conf is searched for
+/// that word.
+[[nodiscard]] base::Result<> can_rewrite(const MainRuleset& main, const Machine& machine);
 
 /// Which lines have to be added to /etc/pf.conf by hand, so that pf evaluates our anchor.
 std::string advice_on_reference(const Machine& machine);

@@ -119,14 +119,14 @@ std::string rival_of(const Status& status, const Machine& machine, std::string_v
   // What is let pass matches a rule of ours last, behind whatever stands in front of it: a `block`
   // would be taken back, and the state, queue or route of a `pass` would be lost.
   if (holds_packets(text)) return first_to_match(status.main.rules, machine.anchor);
-  if (!cannot_rewrite(status.main, machine).empty()) return {};
+  if (!can_rewrite(status.main, machine)) return {};
   return first_to_decide(status.main.rules, machine.anchor);
 }
 
-std::string cannot_hold(const Status& status, const Machine& machine, std::string_view text) {
+base::Result<> can_hold(const Status& status, const Machine& machine, std::string_view text) {
   if (machine.dialect != Dialect::freebsd || !holds_packets(text)) return {};
   if (const std::string rule = first_to_reassemble(status.main.rules); !rule.empty())
-    return fmt::format(
+    return base::failure(
         "`{}` in the main ruleset of pf has pf make a state for each connection before its "
         "verdict: FreeBSD 14 then holds the same first packet again and again, 15 asks no rule "
         "behind osproxy's; where `reassemble tcp` is for `scrub in` only, first packets can be "
@@ -135,18 +135,18 @@ std::string cannot_hold(const Status& status, const Machine& machine, std::strin
   if (const std::string rule =
           first_to_translate(status.main.nat, own_addresses(status.interfaces));
       !rule.empty())
-    return fmt::format(
+    return base::failure(
         "`{}` in the main ruleset of pf may translate connections of this machine (jails "
         "included) before they are held, which would then belong to nobody and time out",
         rule);
   const std::string rival =
       status.refers_to_anchor(machine.anchor) ? rival_of(status, machine, text) : std::string();
-  const std::string unreadable = cannot_rewrite(status.main, machine);
-  if (rival.empty() || unreadable.empty()) return {};
-  return fmt::format(
+  const auto rewritable = can_rewrite(status.main, machine);
+  if (rival.empty() || rewritable) return {};
+  return base::failure(
       "`{}` in the main ruleset of pf stands in front of {}, which would take its decisions back "
       "while first packets are held; and the main ruleset is not written anew, for {}: {}",
-      rival, machine.anchor, unreadable, advice_on_reference(machine));
+      rival, machine.anchor, rewritable.error().text, advice_on_reference(machine));
 }
 
 base::Result<std::vector<Step>> plan_loading(const Status& status, const Machine& machine,
@@ -165,8 +165,7 @@ base::Result<std::vector<Step>> plan_loading(const Status& status, const Machine
         "enable pf first (pfctl -e), else take them out (pfctl -F rules; pfctl -F nat)",
         rule);
   }
-  if (const std::string why = cannot_hold(status, machine, text); !why.empty())
-    return base::failure("{}", why);
+  if (const auto good = can_hold(status, machine, text); !good) return good.error();
   std::vector<Step> steps;
   const bool wanted = text.find(kLoopbackInterface) != std::string::npos;
   const bool there =
@@ -175,11 +174,11 @@ base::Result<std::vector<Step>> plan_loading(const Status& status, const Machine
   const bool behind = !rival_of(status, machine, text).empty();
   steps.push_back({Step::Kind::load_anchor, std::move(text)});
   const bool refers = status.refers_to_anchor(machine.anchor);
-  const std::string unreadable = cannot_rewrite(status.main, machine);
-  if (!refers && !unreadable.empty()) {
+  const auto rewritable = can_rewrite(status.main, machine);
+  if (!refers && !rewritable) {
     return base::failure(
         "the main ruleset of pf does not refer to {}, and is not written anew, for {}: {}",
-        machine.anchor, unreadable, advice_on_reference(machine));
+        machine.anchor, rewritable.error().text, advice_on_reference(machine));
   }
   if (!refers || behind) steps.push_back({Step::Kind::refer_anchor, {}});
   // FreeBSD's pf numbers its states anew from the clock when it is enabled: one that is left from

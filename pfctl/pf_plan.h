@@ -61,12 +61,13 @@ bool holds_packets(std::string_view text);
 /// packets has one: any other works behind other rules, but for what they decide.
 std::string rival_of(const Status& status, const Machine& machine, std::string_view text);
 
-/// Why first packets must not be held with this main ruleset, if `text` does that: the user's own
-/// rules would lose their say, or connections their way. Empty: they may.
-std::string cannot_hold(const Status& status, const Machine& machine, std::string_view text);
+/// Whether first packets may be held with this main ruleset, if `text` does that. The error says
+/// why not: the user's own rules would lose their say, or connections their way.
+[[nodiscard]] base::Result<> can_hold(const Status& status, const Machine& machine,
+                                      std::string_view text);
 
 /// `text`: the anchor. Errors: pf skips lo0; FreeBSD: pf is disabled and would, enabled, put rules
-/// of others in force; packets cannot be held (cannot_hold); the main ruleset has to be written
+/// of others in force; packets cannot be held (can_hold); the main ruleset has to be written
 /// anew and cannot be.
 [[nodiscard]] base::Result<std::vector<Step>> plan_loading(const Status& status,
                                                            const Machine& machine,

@@ -20,8 +20,8 @@ std::vector<std::string> PfSession::put_right(const Loaded& loaded) {
     return lines;
   };
   if (status->skips_lo0) return with(hinder(Standing::lo0_skipped, *status));
-  const std::string unholdable = cannot_hold(*status, machine_, loaded.text);
-  if (!unholdable.empty()) return with(give_way(unholdable));
+  if (const auto holdable = can_hold(*status, machine_, loaded.text); !holdable)
+    return with(give_way(holdable.error().text));
   if (standing_ == Standing::nothing_held)
     lines.emplace_back(
         "the main ruleset of pf leaves room for osproxy again: new connections are captured");
@@ -56,7 +56,7 @@ bool PfSession::is_settled(const PfView& view, const Loaded& loaded) const {
   Status status;
   status.main = view.main;
   status.interfaces.push_back({.name = {}, .networks = {}, .addresses = view.addresses});
-  const bool holdable = cannot_hold(status, machine_, loaded.text).empty();
+  const bool holdable = can_hold(status, machine_, loaded.text).has_value();
   if (view.skips_lo0 || holdable != (standing_ == Standing::in_force)) return false;
   if (standing_ == Standing::nothing_held) return out;
   if (!status.refers_to_anchor(machine_.anchor) || !rival_of(status, machine_, loaded.text).empty())

@@ -404,9 +404,9 @@ base::Result<> PfSession::refer_anchor() {
   for (int i = 0; i < kMostAttempts; ++i) {
     const auto main = query_main(machine_);
     if (!main) return main.error();
-    if (const std::string why = cannot_rewrite(*main, machine_); !why.empty()) {
-      return base::failure("the main ruleset of pf is not written anew, for {}: {}", why,
-                           advice_on_reference(machine_));
+    if (const auto good = can_rewrite(*main, machine_); !good) {
+      return base::failure("the main ruleset of pf is not written anew, for {}: {}",
+                           good.error().text, advice_on_reference(machine_));
     }
     const std::string before = main_ruleset(*main, {});
     if (auto noted = note_main(before); !noted) return noted;

@@ -154,7 +154,7 @@ void Broker::beat() {
         "(nsswitch.conf) does not answer, or `ps` hangs");
   }
   if (engine && !ending_) {
-    if (const auto failure = engine->failure(); !failure.empty()) fail(failure);
+    if (const auto threads = engine->check_threads(); !threads) fail(threads.error().text);
   }
   setup_.guard.beat(engine && !engine->alive() ? Guard::Engine::hangs : Guard::Engine::works);
 }

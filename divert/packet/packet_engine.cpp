@@ -144,7 +144,7 @@ void PacketEngine::receive(Lane& lane) {
     // Without its queue the broker must not stay.
     if (!received) {
       const std::lock_guard lock{failure_mutex_};
-      failure_ = received.error().text;
+      threads_ = received.error();
       return;
     }
     lane.learn();
@@ -276,9 +276,9 @@ void PacketEngine::release_all() {
   with_pending([&](Effects& effects) { pending_.release_all(effects); });
 }
 
-std::string PacketEngine::failure() const {
+base::Result<> PacketEngine::check_threads() const {
   const std::lock_guard lock{failure_mutex_};
-  return failure_;
+  return threads_;
 }
 
 void PacketEngine::catch_up() const {

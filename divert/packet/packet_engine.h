@@ -50,8 +50,8 @@ class PacketEngine {
   /// Lets go of every held packet (PendingConnections::release_all).
   void release_all();
 
-  /// Why a receiving thread has ended by itself; empty: all are there.
-  [[nodiscard]] std::string failure() const;
+  /// Error: why a receiving thread has ended by itself.
+  [[nodiscard]] base::Result<> check_threads() const;
   /// False when a receiving thread has neither waited nor judged a packet for a second.
   [[nodiscard]] bool alive() const;
   /// To be called several times a second: does something about searches that hang. False: there are
@@ -103,7 +103,7 @@ class PacketEngine {
   std::atomic<std::uint64_t> unreadable_{0};
   std::atomic<std::uint64_t> not_in_time_{0};
   mutable std::mutex failure_mutex_;
-  std::string failure_;
+  base::Result<> threads_;
   UnknownOwners unknown_owners_;
   PassedPrograms passed_programs_;
   std::unique_ptr<DnsTap> dns_;  ///< null: this kernel gives no copies of packets
