@@ -120,13 +120,12 @@ void Broker::wait_for_ready_worker() {
 }
 
 base::Result<> Broker::start_rules() {
-  const auto engine = loader_.start();
+  auto engine = loader_.start();
   if (!engine && setup_.engine == EngineChoice::packet)
     return base::failure("--engine packet: {}", engine.error().text);
   if (!engine) return engine.error();
-  auto said = loader_.watch_others();
-  said.insert(said.begin(), *engine);
-  log(setup_.first_line(loader_.rules(), fmt::format("{}", fmt::join(said, "; "))));
+  for (auto& note : loader_.watch_others()) engine->notes.push_back(std::move(note));
+  log(setup_.first_line(loader_.rules(), engine->name, engine->notes));
   return {};
 }
 

@@ -43,8 +43,11 @@ struct BrokerSetup {
   Guard guard;
   std::optional<Command> command;  ///< exec
   bool wait_for_descendants = false;
-  /// What is logged once the rules are in place; `engine` says which one, and why.
-  std::function<std::string(const pfctl::Ruleset& rules, std::string_view engine)> first_line;
+  /// What is logged once the rules are in place. `engine`: "packet" or "redirect"; `notes`: what is
+  /// less than usual.
+  std::function<std::string(const pfctl::Ruleset& rules, std::string_view engine,
+                            const std::vector<std::string>& notes)>
+      first_line;
   /// What is logged at the end of a run that has seen no connection but of programs that were not
   /// chosen, some of whose names are `others`.
   std::function<std::string(const pfctl::Ruleset& rules, std::string_view others)> nothing_seen;

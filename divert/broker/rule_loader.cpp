@@ -48,21 +48,22 @@ RuleLoader::RuleLoader(RuleLoaderSetup setup, const Policy& policy, RuleLoaderHo
       rules_(setup_.rules),
       target_(std::move(setup_.target)) {}
 
-base::Result<std::string> RuleLoader::start() {
-  std::string why = "as asked for";
+base::Result<StartedEngine> RuleLoader::start() {
+  StartedEngine redirect{"redirect", {}};
   if (setup_.engine != EngineChoice::redirect) {
     const auto started = start_packet_engine();
-    if (started) return "packet: the verdict falls at the first packet" + without_dns();
+    if (started) return StartedEngine{"packet", without_dns()};
     engine_.reset();
     if (setup_.engine == EngineChoice::packet) return started.error();
-    why = started.error().text;
+    redirect.notes.push_back("redirect engine: " + started.error().text);
   }
   if (auto loaded = load(); !loaded) return loaded.error();
-  return fmt::format("redirect: connections are sorted at accept; {}", why);
+  return redirect;
 }
 
-std::string RuleLoader::without_dns() const {
-  return dns_tap_error_.empty() ? "" : fmt::format("; DNS is not seen: {}", dns_tap_error_);
+std::vector<std::string> RuleLoader::without_dns() const {
+  if (dns_tap_error_.empty()) return {};
+  return {fmt::format("DNS is not seen: {}", dns_tap_error_)};
 }
 
 base::Result<> RuleLoader::start_packet_engine() {

@@ -48,6 +48,11 @@ struct RuleLoaderHooks {
   std::function<void()> serve{};
 };
 
+struct StartedEngine {
+  std::string_view name;           ///< "packet" or "redirect"
+  std::vector<std::string> notes;  ///< what it goes without, and why it is not the better one
+};
+
 class RuleLoader {
  public:
   /// `policy` must outlive it.
@@ -55,9 +60,9 @@ class RuleLoader {
   RuleLoader(const RuleLoader&) = delete;
   RuleLoader& operator=(const RuleLoader&) = delete;
 
-  /// Loads the rules of the best engine that this machine has, or of the one that was asked for;
-  /// says which, and why. From here on there may be threads: no fork(2).
-  [[nodiscard]] base::Result<std::string> start();
+  /// Loads the rules of the best engine that this machine has, or of the one that was asked for.
+  /// From here on there may be threads: no fork(2).
+  [[nodiscard]] base::Result<StartedEngine> start();
 
   /// Takes the rules out; the engine stays.
   void unload();
@@ -94,7 +99,7 @@ class RuleLoader {
 
   base::Result<> start_packet_engine();
   base::Result<> load_held(pfctl::Queueing queueing, const std::vector<std::uint16_t>& groups);
-  [[nodiscard]] std::string without_dns() const;
+  [[nodiscard]] std::vector<std::string> without_dns() const;
   base::Result<> load();
   base::Result<pfctl::LoadedRules> load(const pfctl::Ruleset& rules);
   void start_watch();

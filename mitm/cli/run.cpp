@@ -112,13 +112,24 @@ std::string what_is_captured(const divert::Policy& policy, const Invocation& inv
   return filter.empty() ? "every program" : filter;
 }
 
-/// Every connection of the machine takes a place in conntrack's table as long as we run.
-std::string conntrack_text() {
+/// Every connection of the machine takes a place in conntrack's table as long as we run. Empty:
+/// there is room, and `all` is not asked for.
+std::string conntrack_text(bool all) {
   const auto use = pfctl::conntrack_use();
-  if (!use) return {};
+  if (!use || !(all || use->nearly_full())) return {};
   return fmt::format(
-      "; conntrack {} of {}{}", use->count, use->limit,
+      "conntrack {} of {}{}", use->count, use->limit,
       use->nearly_full() ? ", nearly full: raise net.netfilter.nf_conntrack_max" : "");
+}
+
+/// `all`: also what is as usual.
+std::string first_line(std::string_view what, const pfctl::Ruleset& rules, std::string_view engine,
+                       std::vector<std::string> notes, bool all) {
+  if (all) notes.insert(notes.begin(), fmt::format("{} engine", engine));
+  if (std::string conntrack = conntrack_text(all); !conntrack.empty())
+    notes.push_back(std::move(conntrack));
+  std::string line = fmt::format("capturing {} on {}", what, pfctl::describe_ports(rules));
+  return notes.empty() ? line : fmt::format("{} ({})", line, fmt::join(notes, "; "));
 }
 
 /// A run in the making; what has been set up is undone when a later step fails.
@@ -158,10 +169,10 @@ class Run {
     setup_.packet_ports = settings().packet_ports();
     setup_.mark_bit = settings().mark;
     setup_.block_quic = settings().block_quic;
-    setup_.first_line = [what = what_is_captured(prepared_.policy, invocation_)](
-                            const pfctl::Ruleset& rules, std::string_view engine) {
-      return fmt::format("capturing {} on {} (engine {}{})", what, pfctl::describe_ports(rules),
-                         engine, conntrack_text());
+    setup_.first_line = [what = what_is_captured(prepared_.policy, invocation_),
+                         all = settings().detail > 1](const pfctl::Ruleset& rules,
+                                                      std::string_view engine, auto notes) {
+      return first_line(what, rules, engine, std::move(notes), all);
     };
     setup_.nothing_seen =
         [what = is_exec() ? invocation_.positional.front() : prepared_.policy.filter.text(),

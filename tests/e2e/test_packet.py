@@ -383,7 +383,7 @@ class Choice(unittest.TestCase):
     def test_without_a_queue_auto_says_why_it_takes_the_other_and_packet_is_an_error(self):
         self.take("queues", 28531, 28531 + 200)
         with Osproxy(world, "curl", "--engine", "auto") as osproxy:
-            self.assertRegex(osproxy.stderr(), r"engine redirect: connections are sorted at accept; .*queue \d+ belongs to another program, and so do those around it")
+            self.assertRegex(osproxy.stderr(), r"\(redirect engine: .*queue \d+ belongs to another program, and so do those around it")
             world.curl("http://one.test/")
             osproxy.wait_for_flow(type="http")
         asked = world.run(OSPROXY, "run", "--allow-untrusted", "curl", "--engine", "packet", "--ca-dir", world.ca_dir, check=False)
@@ -394,7 +394,7 @@ class Choice(unittest.TestCase):
     def test_without_copies_of_dns_it_says_so(self):
         self.take("groups", 28531, 28531 + 400)
         with Osproxy(world, "curl", "--engine", "packet") as osproxy:
-            self.assertIn("; DNS is not seen: cannot get copies of packets", osproxy.stderr())
+            self.assertIn("(DNS is not seen: cannot get copies of packets", osproxy.stderr())
             world.curl("http://one.test/")
             osproxy.wait_for_flow(type="http")
         doctor = world.run(OSPROXY, "doctor", "--ca-dir", world.ca_dir).stdout
@@ -406,12 +406,12 @@ class Choice(unittest.TestCase):
             self.assertGreater(int(status_of(osproxy.broker())["VmLck"].split()[0]), 0)
 
     def test_auto_takes_it_and_says_so(self):
-        with Osproxy(world, "curl") as osproxy:
-            self.assertRegex(osproxy.stderr(), r"osproxy: capturing curl on all TCP ports \(engine packet: the verdict falls at the first packet; "
-                             r"conntrack \d+ of \d+\)\n")
-        with Osproxy(world, "curl", "--engine", "redirect") as osproxy:
-            self.assertRegex(osproxy.stderr(), r"osproxy: capturing curl on ports 80,443,8000,8080,8443 \(engine redirect: connections are sorted at "
-                             r"accept; as asked for; conntrack \d+ of \d+\)\n")
+        ports = r"on ports 80,443,8000,8080,8443"
+        for options, line in (([], r"on all TCP ports"), (["-d2"], r"on all TCP ports \(packet engine; conntrack \d+ of \d+\)"),
+                              (["--engine", "redirect"], ports),
+                              (["--engine", "redirect", "-d2"], ports + r" \(redirect engine; conntrack \d+ of \d+\)")):
+            with self.subTest(options), Osproxy(world, "curl", *options) as osproxy:
+                self.assertRegex(osproxy.stderr(), rf"osproxy: capturing curl {line}\n")
 
     def test_queue_numbers_of_others_are_left_alone(self):
         self.take("queues", 28531, 28532)

@@ -95,7 +95,7 @@ class Sudo(unittest.TestCase):
         with self.on_terminal(["bash", "--norc", "--noprofile", "-i"]) as terminal:
             terminal.read_until(b"prompt> ")
             terminal.write((" ".join(f"'{word}'" for word in words) + "\r").encode())
-            terminal.read_until_all(b"ready\r\n", b"osproxy: capturing sh", b")\r\n")
+            terminal.read_until_all(b"ready\r\n", b"osproxy: capturing sh on all TCP ports\r\n")
             terminal.write(b"first\r")
             terminal.read_until(b"first\r\nfirst\r\n")
             terminal.write(b"\x1a")
