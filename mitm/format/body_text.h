@@ -19,10 +19,15 @@ struct Body {
   std::string_view type{};             ///< value of content-type
 };
 
-/// At most `limit` bytes of `body`, content codings undone: as text when it is text (in the charset
-/// that its type names, else UTF-8, else, of a type of text, Latin 1), else as a hex dump of its
-/// first 816 bytes. A body whose coding cannot be undone is shown as it came, and that is said.
-/// Nothing for an empty body.
-void append_body(std::string& out, const Body& body, std::size_t limit);
+struct BodyStyle {
+  std::size_t limit = 0;    ///< bytes of the body that are shown
+  std::string_view mark{};  ///< before each of its lines: ">" or "<"; not before our remarks
+};
+
+/// At most `style.limit` bytes of `body`, content codings undone: as text when it is text (in the
+/// charset that its type names, else UTF-8, else, of a type of text, Latin 1), else as a hex dump
+/// of its first 816 bytes. A body whose coding cannot be undone is shown as received, with a remark
+/// below it. Nothing for an empty body.
+void append_body(std::string& out, const Body& body, const BodyStyle& style);
 
 }  // namespace mitm::format

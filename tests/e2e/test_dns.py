@@ -1,6 +1,7 @@
 """DNS of intercepted programs as flows: passive copies, for a resolver elsewhere and for one on the loopback."""
 import json
 import os
+import re
 import time
 import unittest
 
@@ -8,6 +9,7 @@ from harness import CLIENT_V4, OSPROXY, PATIENCE, V4, Osproxy, World, main, wait
 
 world = None
 LOCAL = "127.0.0.53"
+ONLY_V4 = "four.test"
 
 
 def setUpModule():
@@ -15,7 +17,8 @@ def setUpModule():
     world = World()
     for where, address in ((world.origin, "192.0.2.2"), (world.client, LOCAL)):
         world.spawn(["dnsmasq", "--no-daemon", "--no-resolv", "--no-hosts", "--bind-interfaces", "--listen-address", address, "--conf-file=/dev/null",
-                     "--host-record=one.test,192.0.2.2,2001:db8::2", "--cname=www.test,one.test", "--txt-record=one.test,hello you", "--pid-file="],
+                     "--host-record=one.test,192.0.2.2,2001:db8::2", f"--host-record={ONLY_V4},192.0.2.2", f"--local=/{ONLY_V4}/",
+                     "--cname=www.test,one.test", "--txt-record=one.test,hello you", "--pid-file="],
                     where=where)
         wait_for(lambda: world.run("dig", "+short", "+tries=1", "+time=1", f"@{address}", "one.test", check=False).stdout == "192.0.2.2\n", "dnsmasq")
 
@@ -30,6 +33,12 @@ def resolving(server, *command):
     with open(path, "w") as file:
         file.write(f"nameserver {server}\noptions timeout:{PATIENCE} attempts:1\n")
     return ["unshare", "--mount", "sh", "-c", 'mount --bind "$0" /etc/resolv.conf && exec "$@"', path, *command]
+
+
+def lookups(path):
+    """Types of the lookups of ONLY_V4 in a text of flows."""
+    with open(path) as file:
+        return re.findall(rf" dns (A+) {ONLY_V4} → ", file.read())
 
 
 # Sends COUNT datagrams from ADDRESS, port 53, to a port where nobody has asked.
@@ -163,7 +172,22 @@ class Dns(unittest.TestCase):
         with Osproxy(world, "curl", "--output", path, jsonl=False):
             world.run(*resolving("192.0.2.2", "curl", "-4sS", "http://one.test/"))
             wait_for(lambda: "GET http://one.test/" in open(path).read(), "the flow")
-        self.assertRegex(open(path).read(), r"(?m)^curl\[\d+\] dns A one\.test → 192\.0\.2\.2 \S+$")
+        self.assertRegex(open(path).read(), r"(?m)^(\d\d:){2}\d\d curl\[\d+\] dns A one\.test → 192\.0\.2\.2 \S+$")
+
+    def test_text_leaves_out_an_empty_answer_beside_one_with_addresses(self):
+        """At detail 1; alone it is shown, at the end of the run if nothing else comes."""
+        ask = f"import socket\nfor _ in range(2): socket.getaddrinfo('{ONLY_V4}', 80)"
+        for detail, kinds in (("1", {"A"}), ("2", {"A", "AAAA"})):
+            path = f"{world.dir}/empty-{detail}.txt"
+            with Osproxy(world, "python", "-d", detail, "--output", path, jsonl=False):
+                world.run(*resolving("192.0.2.2", "/usr/bin/python3", "-c", ask))
+                wait_for(lambda path=path, kinds=kinds: len(lookups(path)) >= 2 * len(kinds), "the lookups")
+            self.assertEqual(set(lookups(path)), kinds)
+            self.assertEqual(len(lookups(path)), 2 * len(kinds))
+        path = f"{world.dir}/alone.txt"
+        with Osproxy(world, "=dig", "--output", path, jsonl=False):
+            world.run("dig", "@192.0.2.2", ONLY_V4, "AAAA")
+        self.assertRegex(open(path).read(), rf"(?m) dns AAAA {ONLY_V4} → no such records ")
 
     def test_a_strangers_answers_are_not_copied(self):
         count = 20000

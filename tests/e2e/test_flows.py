@@ -203,15 +203,15 @@ class Text(unittest.TestCase):
     def test_detail_1_is_a_line_a_flow_with_its_process(self):
         lines = self.record().splitlines()
         self.assertEqual(len(lines), 2)
-        self.assertRegex(lines[0], r"^curl\[\d+\] POST https://one\.test/post\?x=1 → 200 OK 20b \S+$")
-        self.assertRegex(lines[1], r"^curl\[\d+\] GET http://two\.test/moved → 302 Found 145b \S+$")
+        self.assertRegex(lines[0], r"^(\d\d:){2}\d\d curl\[\d+\] POST https://one\.test/post\?x=1 → 200 OK 20b \S+$")
+        self.assertRegex(lines[1], r"^(\d\d:){2}\d\d curl\[\d+\] GET http://two\.test/moved → 302 Found 145b \S+$")
 
     def test_detail_2_adds_headers_and_what_was_passed(self):
         text = self.record("-d2", "--engine", "redirect", last="wget[")
         self.assertIn("X-Mine: 1\n", text)
         self.assertIn("Server: nginx", text)
         self.assertIn("/curl (user root, parent ", text)
-        self.assertRegex(text, r"(?m)^wget\[\d+\] pass 192\.0\.2\.2:80.*: not selected by the filter curl$")
+        self.assertRegex(text, r"(?m)^(\d\d:){2}\d\d wget\[\d+\] pass 192\.0\.2\.2:80.*: not selected by the filter curl$")
         self.assertNotIn("name=value", text)
         self.assertNotIn("hello from", text)
 
@@ -225,8 +225,8 @@ class Text(unittest.TestCase):
                 wait_for(lambda path=path: "long.txt" in open(path).read(), "the flow")
             with open(path) as file:
                 text = file.read()
-            self.assertIn("name=value", text)
-            self.assertIn("line 1\n", text)
+            self.assertIn("    > name=value\n", text)
+            self.assertIn("    < line 1\n", text)
             self.assertEqual("line 1999" in text, whole, text[-500:])
 
     def test_colour_only_when_it_is_asked_for_or_on_a_terminal(self):

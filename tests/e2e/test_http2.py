@@ -169,7 +169,7 @@ class Http2(unittest.TestCase):
             curl(f"{AT}/small", trust="osproxy")
             wait_for(lambda: "x-check" in open(path).read(), "the flow")
         text = open(path).read()
-        self.assertRegex(text, rf"(?m)^curl\[\d+\] GET {AT}/small → 200 ")
+        self.assertRegex(text, rf"(?m)^(\d\d:){{2}}\d\d curl\[\d+\] GET {AT}/small → 200 ")
         self.assertIn("HTTP/2", text)
         self.assertIn("< x-check: 42", text)
 

@@ -26,7 +26,7 @@ class Demonstration(unittest.TestCase):
         for _ in range(2):
             result = subprocess.run([f"{TOP}/scripts/demo", OSPROXY], cwd="/", text=True, capture_output=True, timeout=120)
             self.assertEqual(result.returncode, 0, result.stdout + result.stderr)
-            self.assertRegex(result.stdout, r"(?m)^curl\[\d+\] GET https://demo\.test/hello → 200 OK")
+            self.assertRegex(result.stdout, r"(?m)^(\d\d:){2}\d\d curl\[\d+\] GET https://demo\.test/hello → 200 OK")
             self.assertEqual(result.stdout.count("only curl and demo.test know this"), 2, result.stdout)
             self.assertIn("== curl's request was decrypted; its rules, namespaces and files are gone again\n", result.stdout)
             self.assertEqual(left_behind(), before)

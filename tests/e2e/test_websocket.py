@@ -234,8 +234,8 @@ class WebSocket(unittest.TestCase):
             node(NODE_CLIENT, f"wss://{HOST}:{PYTHON_WSS}/", world.trusting("osproxy"))
             wait_for(lambda: len(re.findall(r"101 Switching Protocols .*ms", open(path).read())) > 0, "the flow's end")
         text = open(path).read()
-        start = rf"(?m)^node\[\d+\] websocket https://{HOST}:{PYTHON_WSS}/ "
-        self.assertRegex(text, rf"(?m)^node\[\d+\] GET https://{HOST}:{PYTHON_WSS}/ → 101 Switching Protocols, under way$")
+        start = rf"(?m)^(\d\d:){{2}}\d\d node\[\d+\] websocket https://{HOST}:{PYTHON_WSS}/ "
+        self.assertRegex(text, rf"(?m)^(\d\d:){{2}}\d\d node\[\d+\] GET https://{HOST}:{PYTHON_WSS}/ → 101 Switching Protocols, under way$")
         self.assertRegex(text, start + r"↑ text 90b \(\d+b on the wire\) from node from node")
         self.assertRegex(text, start + r"↓ text 9b \(\d+b on the wire\) message 2$")
         self.assertRegex(text, start + r"↑ close 1000 done$")

@@ -186,7 +186,7 @@ TEST_CASE("dns: question and answer are one flow") {
         "one.test");
   CHECK(rig.names->find(base::parse_endpoint("192.0.2.4:1").value().address()).empty());
   const auto text = format::render_text(flow::DnsEnd{flow}, {1, false});
-  CHECK(text == "? dns A one.test → 192.0.2.2, 192.0.2.3 1.5ms\n");
+  CHECK(text == "00:00:00 ? dns A one.test → 192.0.2.2, 192.0.2.3 1.5ms\n");
 }
 
 TEST_CASE("dns: a question without an answer ends after five seconds") {

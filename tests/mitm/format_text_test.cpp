@@ -1,3 +1,6 @@
+#include <cstdlib>
+#include <ctime>
+
 #include <zlib.h>
 
 #include "base/text.h"
@@ -9,9 +12,16 @@
 namespace mitm::format {
 namespace {
 
+// The text has the time of day of the machine.
+[[maybe_unused]] const bool kInUtc = [] {
+  ::setenv("TZ", "UTC", 1);
+  ::tzset();
+  return true;
+}();
+
 std::string body_text(const Body& body, std::size_t limit) {
   std::string out;
-  append_body(out, body, limit);
+  append_body(out, body, {limit});
   return out;
 }
 
@@ -34,34 +44,34 @@ TEST_CASE("text: one line per flow at detail 1") {
     const char* line;
   } cases[] = {
       {"request and response", [](test::FlatFlow&) {}, test::FlatFlow::Type::http,
-       "curl[1234] GET https://example.org/path → 200 OK 1.2k 34ms\n"},
+       "09:26:50 curl[1234] GET https://example.org/path → 200 OK 1.2k 34ms\n"},
       {"unknown program", [](test::FlatFlow& f) { f.process = nullptr; },
-       test::FlatFlow::Type::http, "? GET https://example.org/path → 200 OK 1.2k 34ms\n"},
+       test::FlatFlow::Type::http, "09:26:50 ? GET https://example.org/path → 200 OK 1.2k 34ms\n"},
       {"gRPC that failed",
        [](test::FlatFlow& f) {
          f.response_trailers.add("grpc-status", "5");
          f.response_trailers.add("grpc-message", "no such thing");
        },
        test::FlatFlow::Type::http,
-       "curl[1234] GET https://example.org/path → 200 OK NOT_FOUND: no such thing 1.2k 34ms\n"},
+       "09:26:50 curl[1234] GET https://example.org/path → 200 OK NOT_FOUND: no such thing 1.2k 34ms\n"},
       {"gRPC that failed at once",
        [](test::FlatFlow& f) { f.response_headers.add("grpc-status", "14"); },
        test::FlatFlow::Type::http,
-       "curl[1234] GET https://example.org/path → 200 OK UNAVAILABLE 1.2k 34ms\n"},
+       "09:26:50 curl[1234] GET https://example.org/path → 200 OK UNAVAILABLE 1.2k 34ms\n"},
       {"gRPC begins",
        [](test::FlatFlow& f) {
          f.event = test::FlatFlow::Event::start;
          f.status = 0;
        },
        test::FlatFlow::Type::http,
-       "curl[1234] GET https://example.org/path, waiting for the response\n"},
+       "09:26:50 curl[1234] GET https://example.org/path, waiting for the response\n"},
       {"an answer that is not HTTP",
        [](test::FlatFlow& f) {
          f.status = 0;
          f.error = "the server's answer is not HTTP";
        },
        test::FlatFlow::Type::http,
-       "curl[1234] GET https://example.org/path → no status 34ms "
+       "09:26:50 curl[1234] GET https://example.org/path → no status 34ms "
        "✗ the server's answer is not HTTP\n"},
       {"of a script",
        [](test::FlatFlow& f) {
@@ -72,18 +82,20 @@ TEST_CASE("text: one line per flow at detail 1") {
          f.process = std::move(process);
        },
        test::FlatFlow::Type::http,
-       "python3.11 pro\\x1bg.py[1234] GET https://example.org/path → 200 OK 1.2k 34ms\n"},
+       "09:26:50 python3.11 pro\\x1bg.py[1234] GET https://example.org/path → 200 OK 1.2k 34ms\n"},
       {"status without a name", [](test::FlatFlow& f) { f.status = 799; },
-       test::FlatFlow::Type::http, "curl[1234] GET https://example.org/path → 799 1.2k 34ms\n"},
+       test::FlatFlow::Type::http,
+       "09:26:50 curl[1234] GET https://example.org/path → 799 1.2k 34ms\n"},
       {"bytes not counted", [](test::FlatFlow& f) { f.response_bytes.reset(); },
-       test::FlatFlow::Type::http, "curl[1234] GET https://example.org/path → 200 OK 34ms\n"},
+       test::FlatFlow::Type::http,
+       "09:26:50 curl[1234] GET https://example.org/path → 200 OK 34ms\n"},
       {"error page",
        [](test::FlatFlow& f) {
          f.status = 502;
          f.error = "certificate of example.org has expired";
        },
        test::FlatFlow::Type::http,
-       "curl[1234] GET https://example.org/path → 502 Bad Gateway 1.2k 34ms ✗ certificate of "
+       "09:26:50 curl[1234] GET https://example.org/path → 502 Bad Gateway 1.2k 34ms ✗ certificate of "
        "example.org has expired\n"},
       {"no response",
        [](test::FlatFlow& f) {
@@ -92,7 +104,7 @@ TEST_CASE("text: one line per flow at detail 1") {
          f.error = "client went away";
        },
        test::FlatFlow::Type::http,
-       "curl[1234] GET https://example.org/path → no response 34ms ✗ client went away\n"},
+       "09:26:50 curl[1234] GET https://example.org/path → no response 34ms ✗ client went away\n"},
       {"no request that could be read",
        [](test::FlatFlow& f) {
          f.method.clear();
@@ -100,27 +112,31 @@ TEST_CASE("text: one line per flow at detail 1") {
          f.status = 400;
        },
        test::FlatFlow::Type::http,
-       "curl[1234] http example.org:443 (93.184.216.34) → 400 Bad Request 1.2k 34ms\n"},
+       "09:26:50 curl[1234] http example.org:443 (93.184.216.34) → 400 Bad Request 1.2k 34ms\n"},
       {"event stream begins", [](test::FlatFlow& f) { f.event = test::FlatFlow::Event::start; },
-       test::FlatFlow::Type::http, "curl[1234] GET https://example.org/path → 200 OK, under way\n"},
+       test::FlatFlow::Type::http,
+       "09:26:50 curl[1234] GET https://example.org/path → 200 OK, under way\n"},
       {"raw connection",
        [](test::FlatFlow& f) {
          f.request_bytes = 1234;
          f.response_bytes = 3500;
        },
-       test::FlatFlow::Type::tcp, "curl[1234] tcp 93.184.216.34:443 1.2k up 3.4k down 34ms\n"},
+       test::FlatFlow::Type::tcp,
+       "09:26:50 curl[1234] tcp 93.184.216.34:443 1.2k up 3.4k down 34ms\n"},
       {"raw connection in TLS",
        [](test::FlatFlow& f) {
          f.host = "example.org";
          f.tls = std::make_shared<const flow::TlsFacts>(flow::TlsFacts{"TLSv1.3", "c", ""});
        },
-       test::FlatFlow::Type::tcp, "curl[1234] tcp example.org:443 (93.184.216.34) TLSv1.3 34ms\n"},
+       test::FlatFlow::Type::tcp,
+       "09:26:50 curl[1234] tcp example.org:443 (93.184.216.34) TLSv1.3 34ms\n"},
       {"plain at first",
        [](test::FlatFlow& f) {
          f.tls = std::make_shared<const flow::TlsFacts>(flow::TlsFacts{"TLSv1.3", "c", ""});
          f.starttls = "smtp";
        },
-       test::FlatFlow::Type::tcp, "curl[1234] tcp 93.184.216.34:443 smtp STARTTLS TLSv1.3 34ms\n"},
+       test::FlatFlow::Type::tcp,
+       "09:26:50 curl[1234] tcp 93.184.216.34:443 smtp STARTTLS TLSv1.3 34ms\n"},
       {"raw connection begins", [](test::FlatFlow& f) { f.event = test::FlatFlow::Event::start; },
        test::FlatFlow::Type::tcp, ""},
       {"refused certificate",
@@ -129,12 +145,19 @@ TEST_CASE("text: one line per flow at detail 1") {
          f.error = "curl does not trust the CA";
        },
        test::FlatFlow::Type::tls_error,
-       "curl[1234] tls_error example.org:443 (93.184.216.34) 34ms ✗ curl does not trust the CA\n"},
+       "09:26:50 curl[1234] tls example.org:443 (93.184.216.34) 34ms ✗ curl does not trust the CA\n"},
+      {"failed at once",
+       [](test::FlatFlow& f) {
+         f.duration = std::chrono::microseconds{49};
+         f.error = "curl does not trust the CA";
+       },
+       test::FlatFlow::Type::tls_error,
+       "09:26:50 curl[1234] tls 93.184.216.34:443 ✗ curl does not trust the CA\n"},
       {"passed", [](test::FlatFlow&) {}, test::FlatFlow::Type::pass, ""},
       {"passed and failed", [](test::FlatFlow& f) { f.error = "reset"; },
        test::FlatFlow::Type::pass, ""},
       {"blocked", [](test::FlatFlow& f) { f.reason = "rules[1]"; }, test::FlatFlow::Type::block,
-       "curl[1234] block 93.184.216.34:443 34ms: rules[1]\n"},
+       "09:26:50 curl[1234] block 93.184.216.34:443 34ms: rules[1]\n"},
   };
   for (const auto& c : cases) {
     CAPTURE(c.what);
@@ -150,13 +173,13 @@ TEST_CASE("text: detail 2 adds passed connections and what they have begun") {
   test::FlatFlow pass = sample_connection(test::FlatFlow::Type::pass);
   pass.reason = "not selected by the filter curl";
   CHECK(render_text(pass, {.detail = 2}) ==
-        "curl[1234] pass 93.184.216.34:443 34ms: not selected by the filter curl\n"
+        "09:26:50 curl[1234] pass 93.184.216.34:443 34ms: not selected by the filter curl\n"
         "    /usr/bin/curl (user alice, parent 1000): curl -s https://example.org/path\n"
         "    10.0.0.1:41000 → 93.184.216.34:443, intercept (not selected by the filter curl)\n");
   test::FlatFlow begun = sample_connection(test::FlatFlow::Type::tcp);
   begun.event = test::FlatFlow::Event::start;
   CHECK(first_line(render_text(begun, {.detail = 2})) ==
-        "curl[1234] tcp 93.184.216.34:443, under way\n");
+        "09:26:50 curl[1234] tcp 93.184.216.34:443, under way\n");
 }
 
 TEST_CASE("text: detail 2 says what a server that asks for a client certificate was shown") {
@@ -209,7 +232,7 @@ TEST_CASE("text: detail 2 shows the server's certificates, of a failure as well"
 
 TEST_CASE("text: detail 2 shows the headers of both sides, detail 3 the bodies") {
   const std::string head =
-      "curl[1234] GET https://example.org/path → 200 OK 1.2k 34ms\n"
+      "09:26:50 curl[1234] GET https://example.org/path → 200 OK 1.2k 34ms\n"
       "    /usr/bin/curl (user alice, parent 1000): curl -s https://example.org/path\n"
       "    10.0.0.1:41000 → 93.184.216.34:443, TLSv1.3 TLS_AES_256_GCM_SHA384 for example.org; "
       "server: TLSv1.2 ECDHE-RSA-AES128-GCM-SHA256, HTTP/1.1, intercept (filter curl)\n"
@@ -218,10 +241,10 @@ TEST_CASE("text: detail 2 shows the headers of both sides, detail 3 the bodies")
   test::FlatFlow flow = sample_http();
   CHECK(render_text(flow, {.detail = 2}) == head);
   CHECK(render_text(flow, {.detail = 3}) ==
-        head + "\n    hello\n    ... 6b of 1.2k, the limit of --bodies\n");
+        head + "    <\n    < hello\n    ... 6b of 1.2k, the limit of --bodies\n");
   flow.response_bytes = 6;
   flow.response_body_cut = false;
-  CHECK(render_text(flow, {.detail = 3}).ends_with("text/plain\n\n    hello\n"));
+  CHECK(render_text(flow, {.detail = 3}).ends_with("text/plain\n    <\n    < hello\n"));
 }
 
 TEST_CASE("text: detail 3 shortens bodies, detail 4 does not") {
@@ -229,8 +252,43 @@ TEST_CASE("text: detail 3 shortens bodies, detail 4 does not") {
   flow.response_body.assign(2000, 'x');
   flow.response_bytes = 2000;
   const std::string short_text = render_text(flow, {.detail = 3});
-  CHECK(short_text.ends_with("\n    " + std::string(512, 'x') + "\n    ... 512b of 2.0k\n"));
-  CHECK(render_text(flow, {.detail = 4}).ends_with("\n    " + std::string(2000, 'x') + "\n"));
+  CHECK(short_text.ends_with("\n    < " + std::string(512, 'x') + "\n    ... 512b of 2.0k\n"));
+  CHECK(render_text(flow, {.detail = 4}).ends_with("\n    < " + std::string(2000, 'x') + "\n"));
+}
+
+TEST_CASE(
+    "text: detail 3 marks bodies and trailers with their direction, in the order of the wire") {
+  test::FlatFlow flow = sample_http();
+  flow.method = "POST";
+  flow.request_body = "a=1\nb=2";
+  flow.request_bytes = 7;
+  flow.request_trailers.add("X-Sum", "1");
+  flow.response_bytes = 6;
+  flow.response_trailers.add("X-Sum", "2");
+  const std::string text = render_text(flow, {.detail = 3});
+  CHECK(text.substr(text.find("    > Host")) ==
+        "    > Host: example.org\n    >\n    > a=1\n    > b=2\n    > X-Sum: 1\n"
+        "    < Content-Type: text/plain\n    <\n    < hello\n    < X-Sum: 2\n");
+}
+
+TEST_CASE("text: what was shown message by message is not shown again as a body") {
+  const auto body_of = [](const char* type, const char* coding, const char* error) {
+    test::FlatFlow flow = sample_http();
+    flow.request_headers = flow.response_headers = {};
+    flow.response_headers.add("content-type", type);
+    if (*coding != 0) flow.response_headers.add("content-encoding", coding);
+    flow.response_body = "data: once\n\n";
+    flow.response_bytes = flow.response_body.size();
+    flow.error = error;
+    const std::string text = render_text(flow, {.detail = 4});
+    return text.find("once") != std::string::npos || text.find("64 61 74 61") != std::string::npos;
+  };
+  CHECK(!body_of("text/event-stream", "", ""));
+  CHECK(!body_of("text/event-stream; charset=utf-8", "identity", ""));
+  CHECK(!body_of("application/grpc+proto", "", ""));
+  CHECK(body_of("text/event-stream", "br", ""));
+  CHECK(body_of("application/grpc", "", "a gRPC message begins with reserved flags"));
+  CHECK(body_of("text/plain", "", ""));
 }
 
 TEST_CASE("text: a line of detail 1 fits 120 columns, of detail 2 shows the whole URL") {
@@ -266,7 +324,7 @@ TEST_CASE("text: colours only when asked for, by class of status") {
     CHECK(render_text(flow, {.detail = 4, .colour = false}).find('\x1b') == std::string::npos);
   }
   CHECK(render_text(flow, {.detail = 1, .colour = true})
-            .starts_with("\x1b[1mcurl\x1b[0m\x1b[2m[1234] \x1b[0m"));
+            .starts_with("\x1b[2m09:26:50\x1b[0m \x1b[1mcurl\x1b[0m\x1b[2m[1234] \x1b[0m"));
 }
 
 TEST_CASE("text: no foreign byte reaches the terminal raw") {
@@ -307,10 +365,18 @@ TEST_CASE("text: no foreign byte reaches the terminal raw") {
   }
 }
 
+TEST_CASE("body: each of its lines is marked, a remark is not") {
+  std::string out;
+  append_body(out, {"a\nb\x01", 9, ""}, {3, "<"});
+  append_body(out, {std::string_view("\0\1", 2), 2, ""}, {9, ">"});
+  CHECK(out == "    < a\n    < b\n    ... 3b of 9b\n    > 00000000  00 01 " + std::string(43, ' ') +
+                   "..\n");
+}
+
 TEST_CASE("body: text keeps its lines and tabs, everything else is escaped") {
-  CHECK(body_text({"a\tb\r\nc\n", 7, ""}, 512) == "\n    a\tb\n    c\n");
-  CHECK(body_text({"\n\nx", 3, ""}, 512) == "\n    \n    \n    x\n");
-  CHECK(body_text({"x\xc2\x9bm", 4, ""}, 512) == "\n    x\\xc2\\x9bm\n");
+  CHECK(body_text({"a\tb\r\nc\n", 7, ""}, 512) == "    a\tb\n    c\n");
+  CHECK(body_text({"\n\nx", 3, ""}, 512) == "    \n    \n    x\n");
+  CHECK(body_text({"x\xc2\x9bm", 4, ""}, 512) == "    x\\xc2\\x9bm\n");
   CHECK(body_text({"", 0, ""}, 512) == "");
   CHECK(body_text({"", {}, ""}, 512) == "");
 }
@@ -322,7 +388,7 @@ TEST_CASE("body: text cut inside a character stays text, at every offset") {
   for (std::size_t n = 1; n < std::size(shown); ++n) {
     CAPTURE(n);
     CHECK(body_text({euro, euro.size(), ""}, n) ==
-          fmt::format("\n    {}\n    ... {}b of {}b\n", shown[n], n, euro.size()));
+          fmt::format("    {}\n    ... {}b of {}b\n", shown[n], n, euro.size()));
   }
 }
 
@@ -330,10 +396,10 @@ TEST_CASE("body: binary is shown in hex") {
   std::string bytes;
   for (int i = 0; i < 18; ++i) bytes += static_cast<char>(i * 15);
   CHECK(body_text({bytes, 18, ""}, 512) ==
-        "\n    00000000  00 0f 1e 2d 3c 4b 5a 69 78 87 96 a5 b4 c3 d2 e1  ...-<KZix.......\n"
+        "    00000000  00 0f 1e 2d 3c 4b 5a 69 78 87 96 a5 b4 c3 d2 e1  ...-<KZix.......\n"
         "    00000010  f0 ff                                            ..\n");
   CHECK(body_text({bytes, 18, ""}, 1) ==
-        "\n    00000000  00                                               .\n    ... 1b of 18b\n");
+        "    00000000  00                                               .\n    ... 1b of 18b\n");
 }
 
 TEST_CASE("body: a hex dump takes at most 4 KiB, whatever a few bytes decode to") {
@@ -363,13 +429,13 @@ TEST_CASE("body: empty lines do not make a body much larger than it is") {
 
 TEST_CASE("body: text in another charset is text") {
   CHECK(body_text({"caf\xe9\x1b", {}, "", "text/plain; charset=latin1"}, 512) ==
-        "\n    00000000  63 61 66 e9 1b                                   caf..\n");
-  CHECK(body_text({"caf\xe9\x85\n", {}, "", "text/plain; charset=latin1"}, 512) == "\n    café…\n");
-  CHECK(body_text({"caf\xe9s", {}, "", "text/plain"}, 512) == "\n    cafés\n");
-  CHECK(body_text({"caf\xe9 \x81", {}, "", "text/html"}, 512) == "\n    café \\x81\n");
-  CHECK(body_text({"caf\xc3", {}, "", "text/html; charset=utf-8"}, 512) == "\n    caf\\xc3\n");
+        "    00000000  63 61 66 e9 1b                                   caf..\n");
+  CHECK(body_text({"caf\xe9\x85\n", {}, "", "text/plain; charset=latin1"}, 512) == "    café…\n");
+  CHECK(body_text({"caf\xe9s", {}, "", "text/plain"}, 512) == "    cafés\n");
+  CHECK(body_text({"caf\xe9 \x81", {}, "", "text/html"}, 512) == "    café \\x81\n");
+  CHECK(body_text({"caf\xc3", {}, "", "text/html; charset=utf-8"}, 512) == "    caf\\xc3\n");
   CHECK(body_text({"caf\xe9s", {}, ""}, 512) ==
-        "\n    00000000  63 61 66 e9 73                                   caf.s\n");
+        "    00000000  63 61 66 e9 73                                   caf.s\n");
 }
 
 TEST_CASE(
@@ -380,26 +446,26 @@ TEST_CASE(
       "\x40\x90\x5c\x00\x3b\x7c\x8a\xdf\x12\x00\x00\x00",
       29};
   CHECK(body_text({gzip, 123, "gzip"}, 512) ==
-        "\n    hello hello hello\n    ... (gzip, 123b on the wire)\n");
+        "    hello hello hello\n    ... (gzip, 123b on the wire)\n");
   CHECK(body_text({"\x1f\x8b", 123, "gzip"}, 512) ==
-        "\n    00000000  1f 8b                                            ..\n"
+        "    00000000  1f 8b                                            ..\n"
         "    ... 2b of 123b, the limit of --bodies\n"
         "    (gzip cannot be decoded: shown as received, 123b on the wire)\n");
   CHECK(body_text({"\xff\xff", {}, "br"}, 512) ==
-        "\n    00000000  ff ff                                            ..\n"
+        "    00000000  ff ff                                            ..\n"
         "    (br cannot be decoded: shown as received, 2b on the wire)\n");
   for (const char* coding : {"rot13", "gzip", "br", "deflate", "zstd"}) {
     CHECK(body_text({"plain words", {}, coding}, 512) ==
           fmt::format(
-              "\n    plain words\n    ({} cannot be decoded: shown as received, 11b on the wire)\n",
+              "    plain words\n    ({} cannot be decoded: shown as received, 11b on the wire)\n",
               coding));
   }
   CHECK(body_text({gzip + gzip, 58, "gzip"}, 512) ==
-        "\n    hello hello hello\n    hello hello hello\n    (gzip, 58b on the wire)\n");
+        "    hello hello hello\n    hello hello hello\n    (gzip, 58b on the wire)\n");
   CHECK(body_text({gzip + "tail", 33, "gzip"}, 512) ==
-        "\n    hello hello hello\n    (gzip, 33b on the wire; what follows its end:)\n    tail\n");
-  CHECK(body_text({"plain", 5, "Identity"}, 512) == "\n    plain\n");
-  CHECK(body_text({"", 1234, ""}, 512) == "\n    1.2k, not kept (see --bodies)\n");
+        "    hello hello hello\n    (gzip, 33b on the wire; what follows its end:)\n    tail\n");
+  CHECK(body_text({"plain", 5, "Identity"}, 512) == "    plain\n");
+  CHECK(body_text({"", 1234, ""}, 512) == "    1.2k, not recorded (see --bodies)\n");
 }
 
 TEST_CASE(
@@ -407,44 +473,49 @@ TEST_CASE(
   using Kind = http::Message::Kind;
   test::FlatFlow flow = sample_message(test::FlatFlow::Type::websocket, Kind::text, "hello\x1b");
   CHECK(render_text(flow, {1}) ==
-        "curl[1234] websocket https://example.org/chat ↓ text 6b hello\\x1b\n");
+        "09:26:50 curl[1234] websocket https://example.org/chat ↓ text 6b hello\\x1b\n");
   CHECK(render_text(flow, {0}) == "");
   CHECK(
       render_text(flow, {3}) ==
-      "curl[1234] websocket https://example.org/chat ↓ text 6b\n\n    00000000  68 65 6c 6c 6f 1b" +
+      "09:26:50 curl[1234] websocket https://example.org/chat ↓ text 6b\n    < 00000000  68 65 6c 6c 6f 1b" +
           std::string(32, ' ') + "hello.\n");
   flow.message->what.payload.clear();
-  CHECK(render_text(flow, {1}) == "curl[1234] websocket https://example.org/chat ↓ text 6b\n");
+  CHECK(render_text(flow, {1}) ==
+        "09:26:50 curl[1234] websocket https://example.org/chat ↓ text 6b\n");
   flow = sample_message(test::FlatFlow::Type::websocket, Kind::text, std::string(200, 'x'));
   flow.message->from_server = false;
   flow.message->what.compressed = true;
   flow.message->what.wire_bytes = 10;
   const auto line = render_text(flow, {1});
   CHECK(line.starts_with(
-      "curl[1234] websocket https://example.org/chat ↑ text 200b (10b on the wire) xxxxx"));
+      "09:26:50 curl[1234] websocket https://example.org/chat ↑ text 200b (10b on the wire) xxxxx"));
   CHECK(columns(line) <= 122);
+  CHECK(
+      render_text(flow, {3}).ends_with("(10b on the wire)\n    > " + std::string(200, 'x') + "\n"));
   flow.message->what.bytes.reset();
   flow.message->what.payload.clear();
   CHECK(render_text(flow, {1}) ==
-        "curl[1234] websocket https://example.org/chat ↑ text 10b (compressed)\n");
+        "09:26:50 curl[1234] websocket https://example.org/chat ↑ text 10b (compressed)\n");
   flow = sample_message(test::FlatFlow::Type::websocket, Kind::binary, "bytes");
-  CHECK(render_text(flow, {2}) == "curl[1234] websocket https://example.org/chat ↓ binary 5b\n");
+  CHECK(render_text(flow, {2}) ==
+        "09:26:50 curl[1234] websocket https://example.org/chat ↓ binary 5b\n");
   CHECK(render_text(sample_message(test::FlatFlow::Type::websocket, Kind::ping, "p"), {1}) == "");
   CHECK(render_text(sample_message(test::FlatFlow::Type::websocket, Kind::pong, "p"), {2}) ==
-        "curl[1234] websocket https://example.org/chat ↓ pong 1b\n");
+        "09:26:50 curl[1234] websocket https://example.org/chat ↓ pong 1b\n");
   flow = sample_message(test::FlatFlow::Type::websocket, Kind::close, "");
-  CHECK(render_text(flow, {1}) == "curl[1234] websocket https://example.org/chat ↓ close\n");
+  CHECK(render_text(flow, {1}) ==
+        "09:26:50 curl[1234] websocket https://example.org/chat ↓ close\n");
   flow.message->what.code = 1000;
   flow.message->what.reason = "bye\n";
   CHECK(render_text(flow, {3}) ==
-        "curl[1234] websocket https://example.org/chat ↓ close 1000 bye\\x0a\n");
+        "09:26:50 curl[1234] websocket https://example.org/chat ↓ close 1000 bye\\x0a\n");
   flow = sample_message(test::FlatFlow::Type::sse, Kind::event, "data");
   flow.message->what.name = "add";
   flow.message->what.id = "7";
   CHECK(render_text(flow, {1}) ==
-        "curl[1234] sse https://example.org/chat ↓ event add #7 4b data\n");
+        "09:26:50 curl[1234] sse https://example.org/chat ↓ event add #7 4b data\n");
   CHECK(render_text(sample_message(test::FlatFlow::Type::grpc, Kind::call, "\x08\x01"), {1}) ==
-        "curl[1234] grpc https://example.org/chat ↓ call 2b\n");
+        "09:26:50 curl[1234] grpc https://example.org/chat ↓ call 2b\n");
 }
 
 }  // namespace mitm::format
