@@ -101,17 +101,7 @@ TEST_CASE("conf: the manual pages speak of every command, verb, option and key")
 }
 
 TEST_CASE("conf: it is said exactly which options are no keys, and which keys no options") {
-  const std::string readme = source("README.md");
-  const auto begin = readme.find("Every long option but"),
-             end = readme.find("is also a key", begin);
-  REQUIRE(end != readme.npos);
-  const std::string exceptions = readme.substr(begin, end - begin);
   const std::string help = help_text("config");
-  for (const Option& option : option_table()) {
-    CAPTURE(option.name);
-    CHECK((exceptions.find(fmt::format("`--{}`", option.name)) != exceptions.npos) ==
-          !option.in_config());
-  }
   CHECK(help.find("All long options are keys of the file, except\n--config, "
                   "--dialect, --exec-group, --into, --out-of, --mode, "
                   "--client-cert, --ca-dir, --forget.\nKeys only: filter, rules, "
@@ -119,6 +109,31 @@ TEST_CASE("conf: it is said exactly which options are no keys, and which keys no
   CHECK(manual_page("@cli-only@\n").ends_with(".Fl -ca-dir ,\n.Fl -forget .\n"));
   CHECK(
       manual_page("@config-only@\n").ends_with(".Cm filter ,\n.Cm rules ,\n.Cm client-certs .\n"));
+}
+
+TEST_CASE("conf: the READMEs name only options and commands that exist") {
+  const auto commands = help_pages();
+  for (const char* file : {"README.md", "LIMITS.md"}) {
+    const std::string text = source(file);
+    std::size_t options = 0;
+    for (auto at = text.find("`--"); at != text.npos; at = text.find("`--", at + 1)) {
+      const std::string name = text.substr(at + 3, text.find_first_of("` ", at + 3) - at - 3);
+      CAPTURE(name);
+      const bool of_curl = name == "insecure" || name == "cacert";
+      CHECK((of_curl || std::ranges::any_of(option_table(), [&](const Option& option) {
+               return option.name == name;
+             })));
+      ++options;
+    }
+    CHECK(options > 5);
+    for (auto at = text.find("`osproxy "); at != text.npos; at = text.find("`osproxy ", at + 1)) {
+      const std::string word = text.substr(at + 9, text.find_first_of("` ", at + 9) - at - 9);
+      CAPTURE(word);
+      CHECK(
+          (word == "-k" || word == "COMMAND" || word == "ARGS" ||
+           std::ranges::any_of(commands, [&](const auto& page) { return page.command == word; })));
+    }
+  }
 }
 
 TEST_CASE("conf: the sample is valid, is taken, and holds defaults") {
