@@ -125,7 +125,7 @@ base::Result<> Broker::start_rules() {
     return base::failure("--engine packet: {}", engine.error().text);
   if (!engine) return engine.error();
   for (auto& note : loader_.watch_others()) engine->notes.push_back(std::move(note));
-  log(setup_.first_line(loader_.rules(), engine->name, engine->notes));
+  log(setup_.first_line(loader_.rules(), engine->name, engine->notes), base::LogLevel::info);
   return {};
 }
 
@@ -256,7 +256,7 @@ void Broker::send_intermediate() {
   const auto pem = setup_.make_intermediate();
   setup_.guard.beat();
   if (!pem) {
-    ready_ ? log(pem.error().text) : end({1, pem.error().text});
+    ready_ ? log(pem.error().text, base::LogLevel::error) : end({1, pem.error().text});
     return;
   }
   (void)setup_.control.send(wire::encode(wire::Control::intermediate, *pem),
@@ -315,13 +315,15 @@ void Broker::suspend() {
 }
 
 void Broker::command_ended(int status) {
-  for (const auto& line : command_.ended(status)) log(line);
+  for (const auto& line : command_.ended(status)) log(line, base::LogLevel::info);
   if (command_.is_over()) end({command_.status(), {}});
 }
 
-void Broker::log(std::string_view line) {
-  if (worker_gone_ || worker_hangs_) return setup_.say(line);
-  (void)setup_.control.send(wire::encode(wire::Control::log, line), MessageSocket::Wait::no);
+void Broker::log(std::string_view line, base::LogLevel level) {
+  const bool taken = !worker_gone_ && !worker_hangs_ &&
+                     setup_.control.send(wire::encode(wire::LogMessage{level, line}),
+                                         MessageSocket::Wait::no) == 0;
+  if (!taken) setup_.say(line);
 }
 
 /// Something that a run cannot do without is gone.
@@ -358,7 +360,7 @@ void Broker::finish() {
   if (auto* engine = loader_.engine()) engine->catch_up();
   serve_engine();
   if (!links_.has_seen_any() && ending_->error.empty() && loader_.is_loaded())
-    log(setup_.nothing_seen(loader_.rules(), links_.passed_programs()));
+    log(setup_.nothing_seen(loader_.rules(), links_.passed_programs()), base::LogLevel::info);
   report_health();
   end_worker();
   loader_.close();

@@ -12,6 +12,7 @@
 
 #include "base/error.h"
 #include "base/fd.h"
+#include "base/log_level.h"
 #include "divert/broker/command_run.h"
 #include "divert/broker/guard.h"
 #include "divert/broker/rule_loader.h"
@@ -92,7 +93,8 @@ class Broker {
   void suspend();
   void command_ended(int status);
   void send_intermediate();
-  void log(std::string_view line);
+  /// By way of the worker, whose log lines are events; straight to `say` when it does not take it.
+  void log(std::string_view line, base::LogLevel level = base::LogLevel::warning);
   void fail(std::string_view what);
   void end(Ending ending);
   void finish();

@@ -268,4 +268,21 @@ std::string encode(Control kind, std::string_view text) {
   return message;
 }
 
+std::string encode(const LogMessage& message) {
+  std::string text(1, static_cast<char>(message.level));
+  return encode(Control::log, text.append(message.line));
+}
+
+std::optional<LogMessage> decode_log(std::string_view text) {
+  if (text.empty()) return std::nullopt;
+  const auto level = static_cast<base::LogLevel>(text.front());
+  switch (level) {
+    case base::LogLevel::info:
+    case base::LogLevel::warning:
+    case base::LogLevel::error:
+      return LogMessage{level, text.substr(1)};
+  }
+  return std::nullopt;
+}
+
 }  // namespace divert::wire

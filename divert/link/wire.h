@@ -13,6 +13,7 @@
 
 #include "base/error.h"
 #include "base/fd.h"
+#include "base/log_level.h"
 #include "base/network.h"
 #include "divert/policy/policy.h"
 #include "procmap/process.h"
@@ -115,10 +116,20 @@ enum class Control : char {
   quit = 'q',   ///< worker: please end; text: why, empty when the reader of our output has gone
   loop = 'l',   ///< worker: our own connection came back in; text: which
   renew = 'n',  ///< worker: the intermediate is about to expire
-  log = 'g',    ///< broker: a line for the user
+  log = 'g',    ///< broker: a line for the user; text: see LogMessage
   intermediate = 'i',  ///< broker: PEM of a new intermediate
   stop = 's',          ///< broker: end; text: milliseconds to wait for intercepted connections
 };
 std::string encode(Control kind, std::string_view text = {});
+
+/// The text of Control::log: the level's letter, then the line; what is longer than a message is
+/// cut off. What prints it makes it printable.
+struct LogMessage {
+  base::LogLevel level = base::LogLevel::warning;
+  std::string_view line;
+};
+std::string encode(const LogMessage& message);
+/// `text`: of Control::log. Empty: there is no such level.
+[[nodiscard]] std::optional<LogMessage> decode_log(std::string_view text);
 
 }  // namespace divert::wire

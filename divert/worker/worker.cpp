@@ -188,8 +188,7 @@ asio::io_context& Worker::context(std::size_t i) {
   return contexts_[i]->io();
 }
 
-void Worker::run(const std::vector<Handlers>& handlers, OnMessage on_log,
-                 OnMessage on_intermediate) {
+void Worker::run(const std::vector<Handlers>& handlers, OnLog on_log, OnMessage on_intermediate) {
   on_log_ = std::move(on_log);
   for (std::size_t i = 0; i < contexts_.size(); ++i) contexts_[i]->start(*this, handlers[i]);
   asio::co_spawn(context(0), read_control(std::move(on_intermediate)), asio::detached);
@@ -220,7 +219,7 @@ asio::awaitable<void> Worker::read_control(OnMessage on_intermediate) {
     const std::string_view text{buffer.data() + 1, static_cast<std::size_t>(n) - 1};
     switch (static_cast<wire::Control>(buffer[0])) {
       case wire::Control::log:
-        on_log_(text);
+        if (const auto log = wire::decode_log(text)) on_log_(log->line, log->level);
         break;
       case wire::Control::intermediate:
         on_intermediate(text);
@@ -253,7 +252,8 @@ void Worker::complain_of_shortage() {
     on_log_(
         fmt::format("there are no descriptors for more than {} connections at once: new ones wait "
                     "until others end; raise the limit (ulimit -Hn)",
-                    open_.load()));
+                    open_.load()),
+        base::LogLevel::warning);
   });
 }
 

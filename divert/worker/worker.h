@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "base/fd.h"
+#include "base/log_level.h"
 #include "divert/worker/connection.h"
 #include "divert/worker/listeners.h"
 #include "divert/worker/pipeline.h"
@@ -38,10 +39,11 @@ class Worker {
   /// For handlers that belong to context `i`, and for what is to run on it (post).
   boost::asio::io_context& context(std::size_t i);
 
+  using OnLog = std::function<void(std::string_view line, base::LogLevel level)>;
   using OnMessage = std::function<void(std::string_view)>;
   /// Accepts until the broker says stop or goes away. `handlers` has one entry per context.
   /// `on_log` and `on_intermediate` are called on context 0.
-  void run(const std::vector<Handlers>& handlers, OnMessage on_log, OnMessage on_intermediate);
+  void run(const std::vector<Handlers>& handlers, OnLog on_log, OnMessage on_intermediate);
 
   /// Messages to the broker; from any thread.
   void ask_to_end(std::string_view why);
@@ -68,7 +70,7 @@ class Worker {
   std::atomic<int> ending_{
       0};  ///< contexts that have not told their connections yet that the run ends
   std::atomic<bool> complained_{false};
-  OnMessage on_log_;
+  OnLog on_log_;
   std::vector<std::unique_ptr<Context>> contexts_;
 };
 

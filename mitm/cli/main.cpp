@@ -27,7 +27,7 @@ int complain(const base::Error& error, int code) {
   if (error.os_code != mitm::cli::kSeveralErrors) {
     mitm::cli::log_line(error.text);
   } else {
-    mitm::cli::for_each_part(error.text, '\n', mitm::cli::log_line);
+    mitm::cli::for_each_part(error.text, '\n', [](auto line) { mitm::cli::log_line(line); });
   }
   mitm::cli::flush_log();  // an exception may have ended a run, in which log_line() does not wait
   return code;

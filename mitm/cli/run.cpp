@@ -193,7 +193,7 @@ class Run {
     setup_.make_intermediate = [directory = settings().ca_dir] {
       return tls::issue_intermediate_in_child(directory);
     };
-    setup_.say = log_line;
+    setup_.say = [](std::string_view line) { log_line(line); };
     log_without_waiting();
     const divert::Ending ending = divert::Broker{std::move(setup_)}.run();
     if (!ending.error.empty()) log_line(ending.error);

@@ -83,6 +83,7 @@ base::Result<std::vector<std::unique_ptr<flow::Subscriber>>> make_sinks(WorkerPl
     out =
         base::UniqueFd{::fcntl(plan.to_stderr ? STDERR_FILENO : STDOUT_FILENO, F_DUPFD_CLOEXEC, 3)};
   }
+  auto log_sink = make_log_sink(out.get());
   if (settings.format == Format::jsonl) {
     sinks.push_back(format::make_jsonl_sink(
         std::move(out), name, {.bodies = settings.bodies > 0, .starts = settings.starts}));
@@ -90,6 +91,7 @@ base::Result<std::vector<std::unique_ptr<flow::Subscriber>>> make_sinks(WorkerPl
     const bool colour = wants_colour(settings.color, out.get());
     sinks.push_back(format::make_text_sink(std::move(out), name, {settings.detail, colour}));
   }
+  sinks.push_back(std::move(log_sink));
   if (plan.prepared.pcap) {
     const std::string option = "--pcap " + settings.pcap;
     auto pcap = format::make_pcap_sink(std::move(plan.prepared.pcap), option,
@@ -127,7 +129,8 @@ std::shared_ptr<tls::Keylog> make_keylog(WorkerPlan& plan) {
                            "--keylog " + plan.prepared.settings.keylog](const base::Error& error) {
     const bool goes_on = error.os_code == EAGAIN;
     log_line(fmt::format("{}: {}{}", name, error.text,
-                         goes_on ? "" : "; writing to it has stopped, interception goes on"));
+                         goes_on ? "" : "; writing to it has stopped, interception goes on"),
+             goes_on ? base::LogLevel::warning : base::LogLevel::error);
   };
   return std::make_shared<tls::Keylog>(std::move(plan.prepared.keylog), report);
 }
@@ -160,19 +163,17 @@ class Process {
         std::make_unique<PinningFileThread>(std::move(plan.prepared.pinning_file), learned);
     learned->on_change(pinning_file_->on_change());
     // Whatever the detail level: from here on there is something that is not shown.
-    learned->on_pass([this](const intercept::PinningCache::Entry& entry) {
-      asio::post(worker_.context(0), [text = pass_text(entry)] { log_line(text); });
+    learned->on_pass([](const intercept::PinningCache::Entry& entry) {
+      log_line(pass_text(entry), base::LogLevel::info);
     });
     auto client_certs = tls::ClientCertificates::make(plan.prepared.client_certs);
     if (!client_certs) return base::failure("client-certs{}", client_certs.error().text);
     const auto keylog = make_keylog(plan);
-    memory_->on_first_drop([this] {
-      asio::post(worker_.context(0), [] {
-        log_line(
-            "connections hold most of the memory that they may: until they hold less, bodies and "
-            "messages are not recorded; when it is used up, they are read more slowly, and "
-            "header fields of HTTP/2 are not recorded");
-      });
+    memory_->on_first_drop([] {
+      log_line(
+          "connections hold most of the memory that they may: until they hold less, bodies and "
+          "messages are not recorded; when it is used up, they are read more slowly, and "
+          "header fields of HTTP/2 are not recorded");
     });
     for (std::size_t i = 0; i < worker_.contexts(); ++i) {
       auto engine = intercept::Engine::make(
@@ -233,7 +234,7 @@ class Process {
 
   void renew(std::string_view pem) {
     auto signer = signer_from(pem);
-    if (!signer) return log_line(signer.error().text);
+    if (!signer) return log_line(signer.error().text, base::LogLevel::error);
     signer_ = std::move(*signer);
     for (std::size_t i = 0; i < engines_.size(); ++i) {
       asio::post(worker_.context(i),
@@ -262,11 +263,13 @@ void on_sink_error(void* context, const flow::Subscriber& sink, const base::Erro
   auto& run = *static_cast<Run*>(context);
   if (error.os_code == EPIPE) {
     log_line(fmt::format("nobody reads {} any more: interception ends{}", sink.name(),
-                         run.has_command ? ", the command goes on without it" : ""));
+                         run.has_command ? ", the command goes on without it" : ""),
+             base::LogLevel::info);
     return run.worker.ask_to_end({});
   }
   log_line(fmt::format("{}: {}; recording to it has stopped, interception goes on", sink.name(),
-                       error.text));
+                       error.text),
+           base::LogLevel::error);
 }
 
 base::Result<> carry_connections(WorkerPlan plan) {
@@ -282,6 +285,7 @@ base::Result<> carry_connections(WorkerPlan plan) {
   Worker worker{std::move(plan.sockets)};
   Run run{worker, plan.to_stderr};
   flow::Bus bus{std::move(*sinks), on_sink_error, &run};
+  const LogLinesOnBus log_lines{bus};  // gone before the bus is: lines of its end go by themselves
   Process process{worker, bus};
   if (auto made = process.make_engines(plan, std::move(*signer)); !made) return made.error();
   // Before the first thread, and before the first byte of a stranger's.
@@ -305,7 +309,7 @@ int run_worker(WorkerPlan plan) {
   ignore_signals();
   log_without_waiting();
   const auto ended = carry_connections(std::move(plan));
-  if (!ended) log_line(ended.error().text);
+  if (!ended) log_line(ended.error().text, base::LogLevel::error);
   flush_log();
   return ended ? 0 : 1;
 }

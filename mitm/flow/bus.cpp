@@ -55,6 +55,7 @@ class Bus::Queue {
   bool wait_for(std::vector<Entry>& batch);
   void drain(std::vector<Entry>& batch);
   void write(const Event& event);
+  void flush();
   void check(Slot& slot, const base::Result<>& result);
   void update_wanted();
 
@@ -101,7 +102,7 @@ bool Bus::Queue::push(Event event, std::size_t cost, std::size_t bytes) {
   bool wake = false;
   {
     const std::lock_guard lock(mutex_);
-    if (!fits(cost, bytes)) return false;
+    if (!std::holds_alternative<LogLine>(event) && !fits(cost, bytes)) return false;
     queue_.push_back({std::move(event), cost});
     ++held_events_;
     held_bytes_ += cost;
@@ -160,12 +161,17 @@ void Bus::Queue::drain(std::vector<Entry>& batch) {
     held_bytes_ -= std::exchange(bytes, 0);
   }
   batch.clear();
+  flush();
+}
+
+void Bus::Queue::flush() {
   for (Slot& slot : slots_) {
     if (!slot.failed) check(slot, slot.subscriber->flush());
   }
 }
 
 void Bus::Queue::write(const Event& event) {
+  if (std::holds_alternative<LogLine>(event)) flush();
   for (Slot& slot : slots_) {
     if (!slot.failed && slot.subscriber->wants().has(event.index()))
       check(slot, slot.subscriber->write(event));

@@ -23,7 +23,7 @@ class Subscriber {
  public:
   virtual ~Subscriber() = default;
   virtual base::Result<> write(const Event& event) = 0;
-  virtual base::Result<> flush() = 0;  ///< called after each batch
+  virtual base::Result<> flush() = 0;  ///< called after each batch, and before a LogLine
   /// The kinds that it is given. Always the same.
   [[nodiscard]] virtual EventSet wants() const = 0;
   [[nodiscard]] virtual Delivery delivery() const { return Delivery::lossy; }
@@ -33,7 +33,8 @@ class Subscriber {
 
 /// What a queue may hold, counting what its thread has taken and not yet written. An event larger
 /// than `bytes` finds room when it is alone. A retaining queue takes events beyond `bytes` without
-/// their bodies, as much again; then it drops them as well.
+/// their bodies, as much again; then it drops them as well. A LogLine always finds room: they are
+/// few, and what they say is said once.
 struct BusLimits {
   std::size_t events = 100'000;
   std::size_t bytes = 32U << 20U;
@@ -41,7 +42,8 @@ struct BusLimits {
 
 /// Queues between connections and subscribers, bounded in events and bytes. A subscriber whose
 /// write fails is reported once through `on_error` (on a thread of the bus) and not called again;
-/// the others go on. SIGPIPE must be ignored by the program.
+/// the others go on. Before a LogLine is written, the subscribers of its queue are flushed: what came
+/// before it is read before it. SIGPIPE must be ignored by the program.
 class Bus {
  public:
   using OnError = void (*)(void* context, const Subscriber& subscriber, const base::Error& error);

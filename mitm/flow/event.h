@@ -9,6 +9,7 @@
 #include <type_traits>
 #include <variant>
 
+#include "base/log_level.h"
 #include "mitm/flow/records.h"
 
 namespace mitm::flow {
@@ -64,10 +65,11 @@ struct TcpData {
 struct ConnectionEnd {
   std::shared_ptr<const ConnectionRecord> connection;
 };
-/// What the program has to say of itself.
+/// A line about osproxy itself: one that its user should see.
 struct LogLine {
+  base::LogLevel level = base::LogLevel::warning;
   Time time;
-  std::string text;
+  std::string text;  ///< as it came, without newline
 };
 
 using Event =

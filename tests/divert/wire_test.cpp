@@ -117,6 +117,21 @@ TEST_CASE("wire: an answer cut anywhere, or with bytes behind it, is refused") {
   CHECK_FALSE(wire::decode(whole + "x").has_value());
 }
 
+TEST_CASE("wire: a log line arrives with its level; one without a level is refused") {
+  for (const auto level : {base::LogLevel::info, base::LogLevel::warning, base::LogLevel::error}) {
+    const std::string bytes = wire::encode(wire::LogMessage{level, "some\nthing"});
+    REQUIRE(bytes.front() == static_cast<char>(wire::Control::log));
+    const auto back = wire::decode_log(std::string_view(bytes).substr(1));
+    REQUIRE(back.has_value());
+    CHECK(back->level == level);
+    CHECK(back->line == "some\nthing");
+  }
+  const std::string line(2 * wire::kMaxMessage, 'x');
+  CHECK(wire::encode(wire::LogMessage{base::LogLevel::info, line}).size() == wire::kMaxMessage);
+  CHECK_FALSE(wire::decode_log("").has_value());
+  CHECK_FALSE(wire::decode_log("x: a line").has_value());
+}
+
 TEST_CASE("wire: a huge argv is cut so that the answer fits one datagram") {
   auto facts = some_process();
   facts.argv.assign(100'000, "argument");

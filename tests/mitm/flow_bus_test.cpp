@@ -17,6 +17,8 @@ struct Record {
   std::vector<std::pair<std::uint64_t, std::uint64_t>> flows;  ///< (conn, id)
   std::vector<std::size_t> bodies;                             ///< their sizes
   std::vector<std::string> data;
+  std::vector<std::string> lines;
+  int flushed_at_line = 0;  ///< flows that had been flushed when the last line came
   std::atomic<int> flushes{0};
   std::atomic<int> written{0};
   std::vector<std::string> errors;
@@ -25,6 +27,7 @@ struct Record {
 
 struct Behaviour {
   bool data = false;
+  bool log = false;
   int fail_at = -1;  ///< the write of that number fails
   bool fail_flush = false;
   std::counting_semaphore<>* gate = nullptr;  ///< each write takes one
@@ -41,6 +44,11 @@ class TestSubscriber final : public Subscriber {
       record_.data.push_back(data->data->bytes);
       return {};
     }
+    if (const auto* line = std::get_if<LogLine>(&event)) {
+      record_.lines.push_back(line->text);
+      record_.flushed_at_line = flushed_;
+      return {};
+    }
     if (behaviour_.gate != nullptr) behaviour_.gate->acquire();
     if (record_.written++ == behaviour_.fail_at) return base::failure("no more");
     const HttpFlow& flow = *std::get<HttpEnd>(event).flow;
@@ -51,10 +59,12 @@ class TestSubscriber final : public Subscriber {
   }
   base::Result<> flush() override {
     ++record_.flushes;
+    flushed_ = record_.written;
     return behaviour_.fail_flush ? base::Result<>(base::failure("no flush")) : base::Result<>();
   }
   [[nodiscard]] EventSet wants() const override {
-    return EventSet::of<HttpEnd>() | (behaviour_.data ? EventSet::of<TcpData>() : EventSet());
+    return EventSet::of<HttpEnd>() | (behaviour_.data ? EventSet::of<TcpData>() : EventSet()) |
+           (behaviour_.log ? EventSet::of<LogLine>() : EventSet());
   }
   [[nodiscard]] Delivery delivery() const override { return behaviour_.delivery; }
   [[nodiscard]] const std::string& name() const override { return name_; }
@@ -63,6 +73,7 @@ class TestSubscriber final : public Subscriber {
   std::string name_;
   Record& record_;
   Behaviour behaviour_;
+  int flushed_ = 0;
 };
 
 void note_error(void* context, const Subscriber& sink, const base::Error& error) {
@@ -89,6 +100,10 @@ Event data_of(std::string bytes) {
   auto data = std::make_shared<Data>();
   data->bytes = std::move(bytes);
   return TcpData{std::move(data)};
+}
+
+Event line_of(std::string text) {
+  return LogLine{base::LogLevel::warning, std::chrono::system_clock::now(), std::move(text)};
 }
 
 template <class Condition>
@@ -303,6 +318,34 @@ TEST_CASE("bus: even a retaining queue is bounded") {
   CHECK(bus.dropped() > 900);
   CHECK(bus.stripped() > 0);
   gate.release(1000);
+}
+
+TEST_CASE("bus: log lines always find room") {
+  for (const Delivery delivery : {Delivery::lossy, Delivery::retaining}) {
+    Record record;
+    {
+      Bus bus(one_sink(record, {.log = true, .delivery = delivery}), note_error, &record,
+              {.events = 2, .bytes = 1000});
+      for (std::uint64_t id = 0; id < 10; ++id) bus.publish(flow_of(1, id));
+      const std::uint64_t dropped = bus.dropped();
+      CHECK(dropped > 0);
+      for (int i = 0; i < 100; ++i) bus.publish(line_of(std::string(100, 'l')));
+      CHECK(bus.dropped() == dropped);
+    }
+    CHECK(record.lines.size() == 100);
+  }
+}
+
+TEST_CASE("bus: what came before a log line is flushed before it is written") {
+  Record record;
+  {
+    Bus bus(one_sink(record, {.log = true}), note_error, &record);
+    bus.publish(flow_of(1, 1));
+    bus.publish(line_of("after one"));
+    bus.publish(flow_of(1, 2));
+  }
+  CHECK(record.lines == std::vector<std::string>{"after one"});
+  CHECK(record.flushed_at_line == 1);
 }
 
 TEST_CASE("bus: events that no subscriber wants are not asked for") {
