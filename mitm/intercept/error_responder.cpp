@@ -61,7 +61,7 @@ awaitable<bool> ErrorResponder::answer_http(const std::string& why) {
   const auto limit = Clock::now() + kRequest;
   http::Http1Reader reader{http::Side::request};
   for (;;) {
-    const auto look = client_.look(recorder_.context().scratch, false);
+    const auto look = client_.stream.look(recorder_.context().scratch);
     const auto event = reader.next(look.bytes);
     if (event.what == http::Http1Reader::What::head) {
       recorder_.data(flow::Direction::request, look.bytes);
@@ -70,10 +70,10 @@ awaitable<bool> ErrorResponder::answer_http(const std::string& why) {
     const bool over = !look.result.ok() && !look.result.blocked();
     if (event.what == http::Http1Reader::What::bad || over || Clock::now() >= limit)
       co_return false;
-    if (look.result.blocked()) co_await client_.wait_until(look.result, limit);
+    if (look.result.blocked()) co_await client_.stream.wait(look.result, limit);
   }
   auto flow = recorder_.begin_http();
-  describe_request(reader.head(), client_.ssl() != nullptr ? "https" : "http", recorder_, *flow);
+  describe_request(reader.head(), client_.tls ? "https" : "http", recorder_, *flow);
   const std::string page = error_page(502, why, flow->request.method != "HEAD");
   co_await answer(std::move(flow), why, page);
   co_return true;
@@ -86,7 +86,7 @@ awaitable<bool> ErrorResponder::answer_http2(const std::string& why) {
   Turn turn;
   while (request.stream == 0) {
     const auto scratch = recorder_.context().scratch.first(Turn::kStep);
-    const IoResult got = client_.try_read(scratch);
+    const IoResult got = client_.stream.try_read(scratch);
     if (got.ok()) {
       const std::string_view bytes{scratch.data(), got.bytes};
       recorder_.data(flow::Direction::request, bytes);
@@ -95,7 +95,7 @@ awaitable<bool> ErrorResponder::answer_http2(const std::string& why) {
       co_return false;
     }
     if (request.stream == 0 && Clock::now() >= limit) co_return false;
-    if (got.blocked()) co_await client_.wait_until(got, limit);
+    if (got.blocked()) co_await client_.stream.wait(got, limit);
     co_await turn.yield_when_over();
   }
   auto flow = recorder_.begin_http();
@@ -115,8 +115,8 @@ awaitable<void> ErrorResponder::answer(std::shared_ptr<flow::HttpFlow> flow, con
   recorder_.data(flow::Direction::response, page);
   recorder_.data_end(flow::Direction::request);
   recorder_.data_end(flow::Direction::response);
-  const IoResult put = co_await client_.write_all(page);
-  if (put.ok()) co_await client_.finish(recorder_.context().scratch, kLinger);
+  const IoResult put = co_await write_all(client_.stream, page);
+  if (put.ok()) co_await finish(client_.stream, recorder_.context().scratch, kLinger);
 }
 
 }  // namespace mitm::intercept

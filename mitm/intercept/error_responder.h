@@ -8,7 +8,7 @@
 #include <boost/asio/awaitable.hpp>
 
 #include "mitm/intercept/context/flow_recorder.h"
-#include "mitm/intercept/wire/channel.h"
+#include "mitm/intercept/wire/side.h"
 #include "mitm/sniff/client_hello.h"
 
 namespace mitm::intercept {
@@ -21,7 +21,7 @@ namespace mitm::intercept {
 /// flow.
 class ErrorResponder {
  public:
-  ErrorResponder(FlowRecorder& recorder, Channel& client) : recorder_(recorder), client_(client) {}
+  ErrorResponder(FlowRecorder& recorder, Side& client) : recorder_(recorder), client_(client) {}
 
   /// `why` is shown on the page and in the flow. False: the program sends no request in time, and
   /// has been told nothing.
@@ -33,7 +33,7 @@ class ErrorResponder {
                                       const std::string& page);
 
   FlowRecorder& recorder_;
-  Channel& client_;
+  Side& client_;
 };
 
 }  // namespace mitm::intercept

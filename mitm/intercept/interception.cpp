@@ -47,7 +47,7 @@ bool is_http2(std::string_view alpn) {
 }  // namespace
 
 Interception::Interception(Services& services, divert::Connection connection,
-                           Channel::Socket client, Channel::Socket server,
+                           TcpStream::Socket client, TcpStream::Socket server,
                            divert::OpenStraight open)
     : services_(services),
       judged_(connection.verdict),
@@ -66,8 +66,8 @@ awaitable<void> Interception::run() {
   connector_.finish();
   if (reached) co_await apply_verdict(std::move(sniffed));
   recorder_.publish_closed();
-  client_.end_on_close();
-  server_.end_on_close();
+  client_.tcp.end_on_close();
+  server_.tcp.end_on_close();
 }
 
 void Interception::end(std::string why) {
@@ -78,8 +78,8 @@ void Interception::end(std::string why) {
     recorder_.publish_end(std::move(flow), Clock::now());
   }
   recorder_.ends_because(std::move(why));
-  client_.reset();
-  server_.reset();
+  client_.tcp.reset();
+  server_.tcp.reset();
 }
 
 // Who speaks first, and what the rules say of the host.
@@ -87,7 +87,7 @@ void Interception::end(std::string why) {
 /// False: the server could not be reached, and the program has been told.
 awaitable<bool> Interception::sniff_and_connect(Sniffed& sniffed) {
   const auto action = [this] { return recorder_.connection().verdict.action; };
-  bool reached = server_.socket().is_open();
+  bool reached = server_.tcp.is_open();
   bool proxied = reached && services_.dialer->way(judged_) != divert::Way::straight;
   sniffed = co_await sniffer_.sniff_behind_headers();
   decide(sniffed);
@@ -164,10 +164,11 @@ awaitable<void> Interception::apply_verdict(Sniffed sniffed) {
 awaitable<void> Interception::pass() {
   auto flow = recorder_.begin_tcp(TcpKind::pass);
   const auto began = Clock::now();
-  const std::string early = client_.take_pushed_back(), early_answer = server_.take_pushed_back();
-  if (!early.empty()) co_await server_.write_all(early);  // a failure shows in the relay
-  if (!early_answer.empty()) co_await client_.write_all(early_answer);
-  const auto outcome = co_await divert::relay(client_.release(), server_.release());
+  const std::string early = client_.stream.take_unread(),
+                    early_answer = server_.stream.take_unread();
+  if (!early.empty()) co_await write_all(server_.stream, early);  // a failure shows in the relay
+  if (!early_answer.empty()) co_await write_all(client_.stream, early_answer);
+  const auto outcome = co_await divert::relay(client_.tcp.release(), server_.tcp.release());
   flow->request_bytes =
       flow->request_bytes.value_or(recorder_.bytes_before()) + early.size() + outcome.request_bytes;
   flow->response_bytes =
@@ -185,17 +186,21 @@ bool Interception::may_be_selected() const {
 /// Until it is known whether the connection changes to TLS, and names its host then. True: it does
 /// not.
 awaitable<bool> Interception::watch_starttls() {
-  auto session =
-      std::make_unique<RawSession>(recorder_, client_, server_, RawSession::Kind::watched);
+  auto session = std::make_unique<RawSession>(recorder_, client_.stream, server_.stream,
+                                              RawSession::Kind::watched, is_plain());
   const auto outcome = co_await session->run();
   session.reset();
   if (outcome == RawSession::Outcome::upgrades) co_await sniff_after_starttls();
   co_return outcome == RawSession::Outcome::plain;
 }
 
+bool Interception::is_plain() const {
+  return !client_.tls && !server_.tls;
+}
+
 void Interception::block() {
-  client_.reset();
-  server_.reset();
+  client_.tcp.reset();
+  server_.tcp.reset();
   recorder_.publish_end(recorder_.begin_tcp(TcpKind::block), Clock::now());
 }
 
@@ -217,7 +222,7 @@ awaitable<void> Interception::reject(Sniffed sniffed, std::string why) {
   auto flow = recorder_.begin_tcp(intercepted ? TcpKind::tcp : TcpKind::pass);
   flow->error = std::move(why);
   recorder_.publish_end(std::move(flow), Clock::now());
-  client_.reset();
+  client_.tcp.reset();
 }
 
 // What is spoken.
@@ -230,20 +235,21 @@ awaitable<void> Interception::run_protocol(Sniffed sniffed) {
 
 /// `upgraded`: the HTTP/1.1 request that asked for it, if any.
 awaitable<void> Interception::run_http2(std::shared_ptr<flow::HttpFlow> upgraded) {
-  const auto session = std::make_unique<Http2Session>(recorder_, client_, server_);
+  const auto session = std::make_unique<Http2Session>(recorder_, client_.stream, server_.stream);
   if (upgraded) session->adopt(std::move(upgraded));
   co_await session->run();
 }
 
 awaitable<void> Interception::run_raw() {
-  auto session = std::make_unique<RawSession>(recorder_, client_, server_);
+  auto session = std::make_unique<RawSession>(recorder_, client_.stream, server_.stream,
+                                              RawSession::Kind::intercepted, is_plain());
   const auto outcome = co_await session->run();
   session.reset();
   if (outcome == RawSession::Outcome::upgrades) co_await sniff_after_starttls();
 }
 
 awaitable<void> Interception::run_http(std::string_view scheme) {
-  auto session = std::make_unique<Http1Session>(recorder_, client_, server_, scheme);
+  auto session = std::make_unique<Http1Session>(recorder_, client_.stream, server_.stream, scheme);
   const auto outcome = co_await session->run();
   auto upgraded = session->take_upgraded_to_http2();
   auto websocket = session->take_websocket();
@@ -259,11 +265,11 @@ awaitable<void> Interception::run_http(std::string_view scheme) {
   }
   if (outcome == Http1Session::Outcome::websocket) {
     const auto messages = std::make_unique<WebSocketSession>(
-        recorder_, client_, server_, std::move(websocket.flow), websocket.began);
+        recorder_, client_.stream, server_.stream, std::move(websocket.flow), websocket.began);
     co_await messages->run();
     co_return;
   }
-  if (outcome == Http1Session::Outcome::upgraded || client_.ssl() != nullptr) {
+  if (outcome == Http1Session::Outcome::upgraded || client_.tls) {
     co_await run_raw();
     co_return;
   }
@@ -302,11 +308,11 @@ awaitable<void> Interception::run_tls(sniff::ClientHello hello) {
   }
   if (program_left()) {
     report_tls_error("the program closed the connection before TLS with the server was agreed on");
-    server_.shutdown_write(true);
+    server_.stream.shutdown_write(true);
     co_return;
   }
-  const tls::X509Ptr certificate{SSL_get1_peer_certificate(server_.ssl())};
-  const std::string alpn = tls::selected_alpn(server_.ssl());
+  const tls::X509Ptr certificate{SSL_get1_peer_certificate(server_.tls->ssl())};
+  const std::string alpn = tls::selected_alpn(server_.tls->ssl());
   const bool accepted = co_await accept_tls(hello, certificate.get(), alpn);
   hello = {};
   if (!accepted) co_return;
@@ -324,9 +330,9 @@ awaitable<void> Interception::run_tls(sniff::ClientHello hello) {
 /// True if the program closed before its handshake. Reads what is there, and pushes it back.
 bool Interception::program_left() {
   constexpr std::size_t kEnough = 2 * sniff::kMaxSniffedBytes;  // a program that says more is there
-  auto look = client_.look(services_.context.scratch, false);
+  auto look = client_.stream.look(services_.context.scratch);
   while (look.result.ok() && look.bytes.size() < kEnough)
-    look = client_.look(services_.context.scratch, false);
+    look = client_.stream.look(services_.context.scratch);
   return !look.result.ok() && !look.result.blocked();
 }
 
@@ -348,30 +354,30 @@ awaitable<bool> Interception::accept_tls(const sniff::ClientHello& hello, X509* 
   choice.attach(context->get(), ssl.get());
   SSL_set_accept_state(ssl.get());
   client_.start_tls(std::move(ssl));
-  const IoResult done = co_await client_.handshake(kHandshake);
+  const IoResult done = co_await client_.tls->handshake(kHandshake);
   if (!done.ok()) {
     const auto& settings = services_.context.settings;
     report_tls_error(pinning_.refused(
-        refusal_of(client_, done),
-        explain_refusal(client_, done, advice_on_trust(settings, recorder_.who().program),
+        refusal_of(*client_.tls, done),
+        explain_refusal(*client_.tls, done, advice_on_trust(settings, recorder_.who().program),
                         issuer_to_name(settings, upstream))));
-    server_.shutdown_write(true);
+    server_.stream.shutdown_write(true);
     co_return false;
   }
-  SSL_set_app_data(client_.ssl(), nullptr);
-  recorder_.set_tls(facts_of(client_.ssl()));
+  SSL_set_app_data(client_.tls->ssl(), nullptr);
+  recorder_.set_tls(facts_of(client_.tls->ssl()));
   co_return true;
 }
 
 awaitable<void> Interception::run_protocol_in_tls() {
-  const std::string alpn = tls::selected_alpn(client_.ssl());
+  const std::string alpn = tls::selected_alpn(client_.tls->ssl());
   Protocol protocol = is_http2(alpn) ? Protocol::http2 : Protocol::raw;
   if (alpn.starts_with("http/1")) protocol = Protocol::http1;
   if (alpn.empty()) {
     const Sniffed sniffed = co_await sniffer_.sniff(false);
     protocol = sniffed.protocol;
     if (pinning_.left_at_once()) {
-      server_.shutdown_write(true);
+      server_.stream.shutdown_write(true);
       co_return;
     }
   }
@@ -387,14 +393,14 @@ awaitable<void> Interception::run_protocol_in_tls() {
 /// Upstream TLS has failed: tells the program why with a page, if it is to have one and speaks
 /// HTTP, else with `alert`.
 awaitable<void> Interception::reject_tls(sniff::ClientHello hello, std::string why, int alert) {
-  server_.reset();
+  server_.tcp.reset();
   const bool tellable = !recorder_.has_waiting() && !program_left();
   const std::string protocol =
       tellable ? page_protocol(services_.context.settings.error_page, hello) : std::string();
   if (protocol.empty()) {
     report_tls_error(std::move(why));
-    if (client_.try_write(alert_record(alert)).ok())
-      co_await client_.finish(services_.context.scratch, kLinger);
+    if (client_.stream.try_write(alert_record(alert)).ok())
+      co_await finish(client_.stream, services_.context.scratch, kLinger);
     co_return;
   }
   const bool accepted = co_await accept_tls(hello, nullptr, protocol);
@@ -408,7 +414,7 @@ awaitable<void> Interception::reject_tls(sniff::ClientHello hello, std::string w
   }
   if (told) co_return;
   report_tls_error(std::move(why));
-  client_.reset();
+  client_.tcp.reset();
 }
 
 void Interception::report_tls_error(std::string why) {

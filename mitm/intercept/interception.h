@@ -30,8 +30,8 @@ struct Services {
 class Interception {
  public:
   /// `open`: see divert::Interceptor.
-  Interception(Services& services, divert::Connection connection, Channel::Socket client,
-               Channel::Socket server, divert::OpenStraight open);
+  Interception(Services& services, divert::Connection connection, TcpStream::Socket client,
+               TcpStream::Socket server, divert::OpenStraight open);
 
   boost::asio::awaitable<void> run();
 
@@ -72,13 +72,14 @@ class Interception {
 
   [[nodiscard]] const std::string& host_of(const Sniffed& sniffed) const;
   [[nodiscard]] bool may_be_selected() const;
+  [[nodiscard]] bool is_plain() const;
   [[nodiscard]] bool program_left();
 
   Services& services_;
   const divert::Verdict judged_;  ///< before a host was known
   FlowRecorder recorder_;
-  Channel client_;
-  Channel server_;
+  Side client_;
+  Side server_;
   Sniffer sniffer_;
   UpstreamConnector connector_;
   PinningDetector pinning_;

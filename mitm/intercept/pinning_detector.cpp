@@ -29,18 +29,20 @@ std::string PinningDetector::refused(Refusal how, std::string why) const {
 }
 
 bool PinningDetector::left_at_once() const {
-  return intercept::left_at_once(client_, server_, agreed_, cache().settings().at_once);
+  return intercept::left_at_once(client_.stream, server_.stream, agreed_,
+                                 cache().settings().at_once);
 }
 
 std::optional<std::string> PinningDetector::judge_ending() const {
-  if (client_.heard()) {
+  if (client_.stream.has_received()) {
     accepted();
     return std::nullopt;
   }
   if (!left_at_once()) return std::nullopt;
-  if (wants_no_encrypted_hello(client_)) {
-    const std::string alpn = tls::selected_alpn(client_.ssl());  // the other sessions have said so
-    if (alpn.empty() || alpn == "h2") return "the program: " + client_.failure();
+  if (wants_no_encrypted_hello(*client_.tls)) {
+    const std::string alpn =
+        tls::selected_alpn(client_.tls->ssl());  // the other sessions have said so
+    if (alpn.empty() || alpn == "h2") return "the program: " + client_.tls->failure().text;
     return std::nullopt;
   }
   if (cache().trusts(recorder_.who(), recorder_.server_name())) return std::nullopt;

@@ -9,14 +9,14 @@
 #include "divert/policy/policy.h"
 #include "mitm/intercept/context/flow_recorder.h"
 #include "mitm/intercept/context/pinning_cache.h"
-#include "mitm/intercept/wire/channel.h"
+#include "mitm/intercept/wire/side.h"
 
 namespace mitm::intercept {
 
 /// Looks at one connection; what it finds is kept in the run's PinningCache.
 class PinningDetector {
  public:
-  PinningDetector(const FlowRecorder& recorder, Channel& client, Channel& server)
+  PinningDetector(const FlowRecorder& recorder, Side& client, Side& server)
       : recorder_(recorder), client_(client), server_(server) {}
 
   /// Makes a connection to `host` (empty: to its address) pass, when the program has refused us
@@ -40,8 +40,8 @@ class PinningDetector {
   [[nodiscard]] PinningCache& cache() const { return *recorder_.context().settings.learned; }
 
   const FlowRecorder& recorder_;
-  Channel& client_;
-  Channel& server_;
+  Side& client_;
+  Side& server_;
   std::chrono::steady_clock::time_point agreed_;
   bool offers_no_protocol_ = false;
 };

@@ -53,7 +53,7 @@ awaitable<SniffResult> Sniffer::sniff(bool leave) {
   SniffResult sniffed;
   std::size_t seen = 0;
   bool ended = false;
-  const bool alone = !server_.socket().is_open();
+  const bool alone = !server_.tcp.is_open();
   Clock::time_point began;
   auto limit = alone ? Clock::now() + kSilence : Clock::time_point::max();
   for (;;) {
@@ -70,25 +70,25 @@ awaitable<SniffResult> Sniffer::sniff(bool leave) {
     if (patient && limit == Clock::time_point::max()) limit = Clock::now() + kUndecided;
     const bool over = is_over(client.result) || ended || Clock::now() >= limit;
     if (server == ServerSays::something || over) break;
-    ended = leave && client_.has_end();
+    ended = leave && client_.tcp.has_end();
     if (ended) continue;  // what came with the end is looked at as well
-    if (leave && !client_.has_pushed_back()) client_.set_low_watermark(seen + 1);
+    if (leave && !client_.stream.has_unread()) client_.tcp.set_low_watermark(seen + 1);
     if (alone || patient) {
-      co_await client_.wait_until(client.result, limit);
+      co_await client_.stream.wait(client.result, limit);
     } else {
       co_await wait_for_either(limit);
     }
   }
-  if (leave && seen > 0) client_.set_low_watermark(1);
+  if (leave && seen > 0) client_.tcp.set_low_watermark(1);
   if (!sniffed.complete && sniffed.protocol != Protocol::http1) sniffed.protocol = Protocol::raw;
   co_return sniffed;
 }
 
 awaitable<void> Sniffer::wait_for_either(Clock::time_point limit) {
-  asio::steady_timer timer{client_.socket().get_executor(), limit};
+  asio::steady_timer timer{client_.tcp.get_executor(), limit};
   co_await asio::experimental::make_parallel_group(
-      client_.socket().async_wait(Channel::Socket::wait_read, asio::deferred),
-      server_.socket().async_wait(Channel::Socket::wait_read, asio::deferred),
+      client_.tcp.socket().async_wait(TcpStream::Socket::wait_read, asio::deferred),
+      server_.tcp.socket().async_wait(TcpStream::Socket::wait_read, asio::deferred),
       timer.async_wait(asio::deferred))
       .async_wait(asio::experimental::wait_for_one(), asio::use_awaitable);
 }
@@ -108,20 +108,21 @@ awaitable<bool> Sniffer::take_header(std::size_t size) {
   const std::size_t end = headers_.size() + size;
   while (headers_.size() < end) {
     const auto scratch = recorder_.context().scratch.first(end - headers_.size());
-    const IoResult got = client_.try_read(scratch);
+    const IoResult got = client_.stream.try_read(scratch);
     if (!got.ok() || got.bytes == 0) co_return false;
     headers_.append(scratch.data(), got.bytes);
   }
   recorder_.set_bytes_before(headers_.size());
-  if (!server_.socket().is_open()) co_return true;
+  if (!server_.tcp.is_open()) co_return true;
   const std::string_view header = std::string_view(headers_).substr(end - size);
-  const IoResult put = co_await server_.write_all(header);
+  const IoResult put = co_await write_all(server_.stream, header);
   co_return put.ok();
 }
 
 /// To a server that is connected only now.
 awaitable<void> Sniffer::pass_headers_on() {
-  if (!headers_.empty()) co_await server_.write_all(headers_);  // a failure shows in what follows
+  if (!headers_.empty())
+    co_await write_all(server_.stream, headers_);  // a failure shows in what follows
 }
 
 std::string Sniffer::described_headers() const {

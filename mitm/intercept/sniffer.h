@@ -9,7 +9,7 @@
 #include <boost/asio/awaitable.hpp>
 
 #include "mitm/intercept/context/flow_recorder.h"
-#include "mitm/intercept/wire/channel.h"
+#include "mitm/intercept/wire/side.h"
 #include "mitm/sniff/sniffer.h"
 
 namespace mitm::intercept {
@@ -17,11 +17,11 @@ namespace mitm::intercept {
 /// Reads along, or looks without consuming (MSG_PEEK). Of one connection.
 class Sniffer {
  public:
-  Sniffer(FlowRecorder& recorder, Channel& client, Channel& server)
+  Sniffer(FlowRecorder& recorder, Side& client, Side& server)
       : recorder_(recorder), client_(client), server_(server) {}
 
-  /// What the first bytes on the channels say; raw when the server is first. `leave`: see
-  /// Channel::look.
+  /// What the first bytes of both sides say; raw when the server is first. `leave`: see
+  /// Side::look.
   boost::asio::awaitable<sniff::SniffResult> sniff(bool leave);
   /// Likewise, behind the PROXY protocol headers that come before everything else, which a server
   /// that is connected gets at once; the other bytes stay in the kernel.
@@ -48,8 +48,8 @@ class Sniffer {
   boost::asio::awaitable<bool> take_header(std::size_t size);
 
   FlowRecorder& recorder_;
-  Channel& client_;
-  Channel& server_;
+  Side& client_;
+  Side& server_;
   std::string headers_;
   std::size_t headers_shown_ = 0;  ///< bytes of them
 };

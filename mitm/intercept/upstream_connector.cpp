@@ -8,13 +8,13 @@ namespace mitm::intercept {
 boost::asio::awaitable<UpstreamConnector::Result> UpstreamConnector::connect() {
   const auto& connection = recorder_.connection();
   const std::string host = recorder_.host();
-  Channel::Socket server{client_.socket().get_executor()};
+  TcpStream::Socket server{client_.tcp.get_executor()};
   connecting_ = true;
   DialFailure failure =
       co_await dialer_.dial(connection.verdict, connection.server, host, server, open_);
   if (!std::exchange(connecting_, false)) co_return Result{Outcome::interrupted, {}};
   if (!failure.why.empty()) co_return Result{Outcome::failed, std::move(failure.why)};
-  server_.replace(std::move(server));
+  server_.tcp.replace(std::move(server));
   recorder_.set_connected();
   co_return Result{};
 }

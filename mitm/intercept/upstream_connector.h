@@ -8,8 +8,8 @@
 
 #include "divert/worker/connection.h"
 #include "mitm/intercept/context/flow_recorder.h"
-#include "mitm/intercept/wire/channel.h"
 #include "mitm/intercept/wire/dialer.h"
+#include "mitm/intercept/wire/side.h"
 
 namespace mitm::intercept {
 
@@ -17,7 +17,7 @@ namespace mitm::intercept {
 class UpstreamConnector {
  public:
   /// `open`: see divert::Interceptor.
-  UpstreamConnector(Dialer& dialer, FlowRecorder& recorder, Channel& client, Channel& server,
+  UpstreamConnector(Dialer& dialer, FlowRecorder& recorder, Side& client, Side& server,
                     divert::OpenStraight open)
       : dialer_(dialer),
         recorder_(recorder),
@@ -30,7 +30,7 @@ class UpstreamConnector {
     Outcome outcome = Outcome::connected;
     std::string why;  ///< failed: for the person whose program it is
   };
-  /// Connects the server's channel as the connection's verdict says.
+  /// Connects the server's side as the connection's verdict says.
   boost::asio::awaitable<Result> connect();
 
   /// The run ends. True: a connection was being made; connect() then returns `interrupted`.
@@ -41,8 +41,8 @@ class UpstreamConnector {
  private:
   Dialer& dialer_;
   FlowRecorder& recorder_;
-  Channel& client_;
-  Channel& server_;
+  Side& client_;
+  Side& server_;
   divert::OpenStraight open_;  ///< may hold a descriptor
   bool connecting_ = false;
 };

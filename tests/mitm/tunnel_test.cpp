@@ -11,7 +11,8 @@
 #include "tests/mitm/intercept_rig.h"
 #include "tests/test.h"
 
-using mitm::intercept::Channel;
+using mitm::intercept::Side;
+using mitm::intercept::TcpStream;
 using mitm::intercept::Tunnel;
 using mitm::intercept::UpstreamTls;
 using rig::End;
@@ -27,12 +28,12 @@ class Bench {
     proxy = std::make_unique<Peer>(std::move(theirs));
     const UpstreamTls::Ask ask{*base::parse_endpoint("127.0.0.1:1"), "proxy.test", {}};
     auto tunnel = std::make_unique<Tunnel>(
-        Channel::Socket{context_, boost::asio::ip::tcp::v4(), ours.release()}, *tls_, ask);
+        TcpStream::Socket{context_, boost::asio::ip::tcp::v4(), ours.release()}, *tls_, ask);
     auto pair = mitm::intercept::loopback_pair(context_.get_executor());
     REQUIRE(pair);
     pair->first.non_blocking(false);
     program = std::make_unique<Peer>(base::UniqueFd{pair->first.release()});
-    tunnel->near = std::make_unique<Channel>(std::move(pair->second));
+    tunnel->near = std::make_unique<Side>(std::move(pair->second));
     boost::asio::co_spawn(context_, whole_life(std::move(tunnel), ask), boost::asio::detached);
     thread_ = std::thread{[this] { context_.run(); }};
     const auto server = rig::theirs().server("proxy.test");

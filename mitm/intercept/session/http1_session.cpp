@@ -42,7 +42,7 @@ class Ending {
 
 }  // namespace
 
-Http1Session::Http1Session(FlowRecorder& recorder, Channel& client, Channel& server,
+Http1Session::Http1Session(FlowRecorder& recorder, PeekBuffer& client, PeekBuffer& server,
                            std::string_view scheme)
     : recorder_(recorder),
       client_(client),
@@ -50,7 +50,7 @@ Http1Session::Http1Session(FlowRecorder& recorder, Channel& client, Channel& ser
       scheme_(scheme),
       held_(recorder.context().memory),
       lanes_share_(recorder.context().memory),
-      turn_(client.socket().get_executor(), Clock::time_point::max()) {}
+      turn_(client.get_executor(), Clock::time_point::max()) {}
 
 awaitable<Http1Session::Outcome> Http1Session::run() {
   using namespace asio::experimental::awaitable_operators;
@@ -60,8 +60,8 @@ awaitable<Http1Session::Outcome> Http1Session::run() {
   recorder_.data_end(flow::Direction::request);
   recorder_.data_end(flow::Direction::response);
   // Closed as it is, the end would be lost to a slow program that writes meanwhile.
-  if (server_.lost() || client_.has_unsent()) co_await client_.wait_until_acknowledged();
-  if (server_.lost()) client_.reset();
+  if (server_.failure().lost || client_.has_unsent()) co_await client_.wait_until_acknowledged();
+  if (server_.failure().lost) client_.reset();
   co_return Outcome::done;
 }
 
@@ -80,7 +80,7 @@ bool Http1Session::on_hold() const {
 awaitable<void> Http1Session::wait_for_memory(const Lane& lane) {
   const auto& memory = recorder_.context().memory;
   const auto limit = Clock::now() + kMemoryPatience;
-  asio::steady_timer timer{client_.socket().get_executor()};
+  asio::steady_timer timer{client_.get_executor()};
   while (memory.is_exhausted() && lane.held.size() >= kLittle && state_ == State::open &&
          Clock::now() < limit) {
     timer.expires_after(kMemoryCheck);
@@ -109,23 +109,19 @@ awaitable<IoResult> Http1Session::await_turn() {
     if (got.status == Status::failed || (got.ended() && held.empty())) co_return got;
     held.append(scratch.data(), got.bytes);
     account();
-    if (!got.ok() || client_.drained()) co_await wait_for_turn(got);
+    if (!got.ok() || got.drained) co_await wait_for_turn(got);
   }
   co_return IoResult{};
 }
 
 /// Or, if `read` was no end, for more to read.
 awaitable<void> Http1Session::wait_for_turn(IoResult read) {
-  namespace ex = asio::experimental;
+  using namespace asio::experimental::awaitable_operators;
   if (read.ended()) {
     co_await turn_.async_wait(asio::as_tuple(asio::use_awaitable));
     co_return;
   }
-  const auto type =
-      read.status == Status::want_write ? Channel::Socket::wait_write : Channel::Socket::wait_read;
-  co_await ex::make_parallel_group(client_.socket().async_wait(type, asio::deferred),
-                                   turn_.async_wait(asio::deferred))
-      .async_wait(ex::wait_for_one(), asio::use_awaitable);
+  co_await (client_.wait(read) || turn_.async_wait(asio::as_tuple(asio::use_awaitable)));
 }
 
 // Both directions.
@@ -139,7 +135,7 @@ awaitable<Http1Session::Step> Http1Session::forward(Lane& lane, std::string_view
     if (input.data() != lane.held.data()) lane.held.assign(input);
     input = lane.held;
     account();
-    put = co_await lane.to.write_all(input.substr(put.bytes, size - put.bytes), &lane.from);
+    put = co_await write_all(lane.to, input.substr(put.bytes, size - put.bytes), &lane.from);
   }
   if (!put.ok()) {
     if (state_ != State::stopped) undelivered(lane);
@@ -159,7 +155,7 @@ awaitable<Http1Session::Step> Http1Session::forward(Lane& lane, std::string_view
 
 /// Until reading makes sense again.
 awaitable<Http1Session::Step> Http1Session::pause(Lane& lane, IoResult got) {
-  if (lane.reread || (got.ok() && !lane.from.drained())) {
+  if (lane.reread || (got.ok() && !got.drained)) {
     co_await lane.turn.yield_when_over();
   } else {
     co_await lane.from.wait(got);  // cancelled: there is something to answer, or an end
@@ -172,7 +168,7 @@ awaitable<Http1Session::Step> Http1Session::pause(Lane& lane, IoResult got) {
 /// then meets the failure.
 void Http1Session::undelivered(const Lane& lane) {
   const Lane& other = &lane == &asking_ ? answering_ : asking_;
-  if (!lane.to.lost()) return failed(lane.from);
+  if (!lane.to.failure().lost) return failed(lane.from);
   if (other.pump_over) return failed(lane.to);
   lane.to.cancel();
   turn_.cancel();
@@ -180,11 +176,12 @@ void Http1Session::undelivered(const Lane& lane) {
 
 /// All that came from `channel` has been passed on. A program that is alive has yet to get the end
 /// of it.
-void Http1Session::failed(const Channel& channel) {
-  std::string why = fmt::format("{}: {}", &channel == &client_ ? "the program" : "the server",
-                                channel.failure().empty() ? "connection lost" : channel.failure());
+void Http1Session::failed(const PeekBuffer& channel) {
+  std::string why =
+      fmt::format("{}: {}", &channel == &client_ ? "the program" : "the server",
+                  channel.failure().text.empty() ? "connection lost" : channel.failure().text);
   if (asking_.said_all && &channel == &client_) why = kProgramLeft;
-  if (exchanges_.empty() && channel.tls_reason() != 0) {
+  if (exchanges_.empty() && channel.failure().tls_reason != 0) {
     auto flow =
         recorder_.begin_tcp(FlowRecorder::TcpKind::tls_error);  // else it would not be shown
     flow->error = why;
@@ -303,8 +300,8 @@ awaitable<void> Http1Session::send_refusal() {
   client_.cancel();
   turn_.cancel();
   state_ = State::stopped;
-  const IoResult put = co_await client_.write_all(page);
-  if (put.ok()) co_await client_.finish(recorder_.context().scratch, kLinger);
+  const IoResult put = co_await write_all(client_, page);
+  if (put.ok()) co_await finish(client_, recorder_.context().scratch, kLinger);
 }
 
 }  // namespace mitm::intercept

@@ -14,7 +14,7 @@
 #include "mitm/http/http1.h"
 #include "mitm/intercept/context/flow_recorder.h"
 #include "mitm/intercept/session/exchange.h"
-#include "mitm/intercept/wire/channel.h"
+#include "mitm/intercept/wire/peek_buffer.h"
 #include "mitm/intercept/wire/turn.h"
 
 namespace mitm::intercept {
@@ -29,7 +29,8 @@ class Http1Session {
   };
 
   /// `scheme`: "http" or "https", for the URLs of flows.
-  Http1Session(FlowRecorder& recorder, Channel& client, Channel& server, std::string_view scheme);
+  Http1Session(FlowRecorder& recorder, PeekBuffer& client, PeekBuffer& server,
+               std::string_view scheme);
 
   /// Bytes that belong to what follows an upgrade or a tunnel are pushed back into the channels.
   boost::asio::awaitable<Outcome> run();
@@ -62,8 +63,8 @@ class Http1Session {
   };
   /// One direction, between two reads.
   struct Lane {
-    Channel& from;
-    Channel& to;
+    PeekBuffer& from;
+    PeekBuffer& to;
     flow::Direction direction;
     std::string held{};      ///< read and not yet forwarded
     bool reread = false;     ///< `held` has bytes that were left because another had to go first
@@ -117,7 +118,7 @@ class Http1Session {
   [[nodiscard]] static bool body_declined(const Exchange& exchange);
   void client_ended(IoResult end, bool unread);
   void server_ended(IoResult end, bool unread);
-  void failed(const Channel& channel);
+  void failed(const PeekBuffer& channel);
   void undelivered(const Lane& lane);
   void fail_all(const std::string& error);
   void stop();
@@ -130,8 +131,8 @@ class Http1Session {
   }
 
   FlowRecorder& recorder_;
-  Channel& client_;
-  Channel& server_;
+  PeekBuffer& client_;
+  PeekBuffer& server_;
   std::string_view scheme_;
   Lane asking_{client_, server_, flow::Direction::request};
   Lane answering_{server_, client_, flow::Direction::response};

@@ -12,7 +12,7 @@ using flow::Direction;
 
 }  // namespace
 
-Http2Session::Http2Session(FlowRecorder& recorder, Channel& client, Channel& server)
+Http2Session::Http2Session(FlowRecorder& recorder, PeekBuffer& client, PeekBuffer& server)
     : recorder_(recorder),
       pass_through_(recorder, client, server, *this),
       held_(recorder.context().memory),

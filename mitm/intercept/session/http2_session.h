@@ -24,7 +24,7 @@ class Http2Session final : private PassThrough::Observer {
   /// Bytes that the heads and trailers of open streams may take.
   static constexpr std::size_t kHeldLimit = 16 << 20;
 
-  Http2Session(FlowRecorder& recorder, Channel& client, Channel& server);
+  Http2Session(FlowRecorder& recorder, PeekBuffer& client, PeekBuffer& server);
 
   /// The request that has been upgraded is stream 1, of which the program has said all (h2c, RFC
   /// 7540 section 3.2).

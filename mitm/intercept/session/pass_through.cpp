@@ -15,7 +15,8 @@ using asio::awaitable;
 constexpr std::size_t kBoundaries = 64;
 
 /// Each part for itself, as far as it goes now.
-IoResult write_parts(Channel& to, std::string_view bytes, std::span<const std::size_t> boundaries) {
+IoResult write_parts(PeekBuffer& to, std::string_view bytes,
+                     std::span<const std::size_t> boundaries) {
   std::size_t written = 0;
   for (const std::size_t boundary : boundaries) {
     const IoResult put = to.try_write(bytes.substr(written, boundary - written));
@@ -33,10 +34,10 @@ awaitable<bool> PassThrough::run() {
   cut_ = false;
   reads_[0] = reads_[1] = true;
   co_await (pump(flow::Direction::request) && pump(flow::Direction::response));
-  if (cut_ && client_.socket().is_open()) co_return true;
+  if (cut_ && client_.is_open()) co_return true;
   recorder_.data_end(flow::Direction::request);
   recorder_.data_end(flow::Direction::response);
-  if (over_ || server_.lost()) {
+  if (over_ || server_.failure().lost) {
     co_await client_.wait_until_acknowledged();
     client_.reset();
   }
@@ -72,12 +73,12 @@ void PassThrough::reset() {
 
 /// `channel` has failed, and all that came from it has been passed on. A program that is alive has
 /// yet to get the end of it.
-void PassThrough::abort(const Channel& channel) {
+void PassThrough::abort(const PeekBuffer& channel) {
   if (std::exchange(over_, true)) return;
   if (!only_answers_truncation(channel))
     observer_.failed(
         fmt::format("{}: {}", &channel == &client_ ? "the program" : "the server",
-                    channel.failure().empty() ? "connection lost" : channel.failure()));
+                    channel.failure().text.empty() ? "connection lost" : channel.failure().text));
   server_.reset();
   if (&channel == &client_) client_.reset();
   client_.cancel();
@@ -85,19 +86,19 @@ void PassThrough::abort(const Channel& channel) {
 
 /// OpenSSL calls the other side's end without close_notify an error of decoding. There is nobody
 /// left who would be told so.
-bool PassThrough::only_answers_truncation(const Channel& channel) const {
+bool PassThrough::only_answers_truncation(const PeekBuffer& channel) const {
   const auto other = &channel == &server_ ? flow::Direction::request : flow::Direction::response;
   return truncated_[static_cast<int>(other)] &&
-         channel.tls_reason() == SSL_R_TLSV1_ALERT_DECODE_ERROR;
+         channel.failure().tls_reason == SSL_R_TLSV1_ALERT_DECODE_ERROR;
 }
 
 /// The other side of `direction` takes no more. What it had said before is passed on first, by the
 /// other pump, which then meets the failure.
 void PassThrough::undelivered(flow::Direction direction) {
   const bool request = direction == flow::Direction::request;
-  Channel& from = request ? client_ : server_;
-  Channel& to = request ? server_ : client_;
-  if (!to.lost()) return abort(from);
+  PeekBuffer& from = request ? client_ : server_;
+  PeekBuffer& to = request ? server_ : client_;
+  if (!to.failure().lost) return abort(from);
   if (!reads_[request ? 1 : 0]) return abort(to);
   to.cancel();
 }
@@ -110,8 +111,8 @@ void PassThrough::hold(flow::Direction direction, std::size_t bytes) {
 /// False: this pump has ended. What there is no time for is pushed back.
 awaitable<bool> PassThrough::pass(flow::Direction direction, std::span<char> scratch, Turn& turn) {
   const bool request = direction == flow::Direction::request;
-  Channel& from = request ? client_ : server_;
-  Channel& to = request ? server_ : client_;
+  PeekBuffer& from = request ? client_ : server_;
+  PeekBuffer& to = request ? server_ : client_;
   const std::string_view all{scratch.data(), scratch.size()};
   const auto seen = show(direction, all, turn);
   const std::string_view bytes = all.substr(0, seen.value_or(all.size()));
@@ -127,7 +128,7 @@ awaitable<bool> PassThrough::pass(flow::Direction direction, std::span<char> scr
   if (put.blocked()) {
     const std::string rest{bytes.substr(put.bytes)};
     hold(direction, pushed_back + rest.size());
-    put = co_await to.write_all(rest, request ? &client_ : &server_);
+    put = co_await write_all(to, rest, request ? &client_ : &server_);
   }
   hold(direction, pushed_back);
   if (!put.ok() && !over_) undelivered(direction);
@@ -136,8 +137,8 @@ awaitable<bool> PassThrough::pass(flow::Direction direction, std::span<char> scr
 
 awaitable<void> PassThrough::pump(flow::Direction direction) {
   const bool request = direction == flow::Direction::request;
-  Channel& from = request ? client_ : server_;
-  Channel& to = request ? server_ : client_;
+  PeekBuffer& from = request ? client_ : server_;
+  PeekBuffer& to = request ? server_ : client_;
   for (Turn turn; !cut_ && !over_;) {
     const std::span<char> scratch = recorder_.scratch();
     const IoResult got = from.try_read(scratch);
@@ -159,7 +160,7 @@ awaitable<void> PassThrough::pump(flow::Direction direction) {
       to.cancel();  // the other direction may wait there
       break;
     }
-    if (got.ok() && !from.drained()) {
+    if (got.ok() && (!got.drained || from.has_unread())) {
       co_await turn.yield_when_over();
     } else {
       co_await from.wait(got);  // cancelled: there is something to be heard of the other direction

@@ -8,7 +8,7 @@
 #include <vector>
 
 #include "mitm/intercept/context/flow_recorder.h"
-#include "mitm/intercept/wire/channel.h"
+#include "mitm/intercept/wire/peek_buffer.h"
 #include "mitm/intercept/wire/turn.h"
 
 namespace mitm::intercept {
@@ -41,7 +41,7 @@ class PassThrough {
     virtual void failed(std::string why) = 0;
   };
 
-  PassThrough(FlowRecorder& recorder, Channel& client, Channel& server, Observer& observer)
+  PassThrough(FlowRecorder& recorder, PeekBuffer& client, PeekBuffer& server, Observer& observer)
       : recorder_(recorder),
         client_(client),
         server_(server),
@@ -60,15 +60,15 @@ class PassThrough {
   /// will not have them.
   [[nodiscard]] std::optional<std::size_t> show(flow::Direction direction, std::string_view bytes,
                                                 Turn& turn);
-  void abort(const Channel& channel);
-  [[nodiscard]] bool only_answers_truncation(const Channel& channel) const;
+  void abort(const PeekBuffer& channel);
+  [[nodiscard]] bool only_answers_truncation(const PeekBuffer& channel) const;
   void undelivered(flow::Direction direction);
   void reset();
   void hold(flow::Direction direction, std::size_t bytes);
 
   FlowRecorder& recorder_;
-  Channel& client_;
-  Channel& server_;
+  PeekBuffer& client_;
+  PeekBuffer& server_;
   Observer& observer_;
   MemoryShare share_;
   std::size_t held_[2] = {0, 0};         ///< by Direction: bytes read that are not passed on yet

@@ -8,7 +8,8 @@ using boost::asio::awaitable;
 
 }  // namespace
 
-RawSession::RawSession(FlowRecorder& recorder, Channel& client, Channel& server, Kind kind)
+RawSession::RawSession(FlowRecorder& recorder, PeekBuffer& client, PeekBuffer& server, Kind kind,
+                       bool may_start_tls)
     : recorder_(recorder),
       kind_(kind),
       pass_through_(recorder, client, server, *this),
@@ -20,8 +21,7 @@ RawSession::RawSession(FlowRecorder& recorder, Channel& client, Channel& server,
     flow_->response_bytes = 0;
     if (kind == Kind::intercepted) recorder.publish_begin(*flow_);
   }
-  if (!goes_on && client.ssl() == nullptr && server.ssl() == nullptr)
-    recogniser_ = std::make_unique<starttls::Recogniser>();
+  if (!goes_on && may_start_tls) recogniser_ = std::make_unique<starttls::Recogniser>();
   if (kind == Kind::intercepted && dns::is_name_server(recorder.connection().server.port()))
     name_server_.reset(new NameServer{dns::Watch{recorder.context().settings.names},
                                       {},

@@ -22,8 +22,9 @@ class RawSession final : private PassThrough::Observer {
     watched,  ///< passes, and its bytes are nobody's business; only until it is known whether TLS
               ///< follows
   };
-  RawSession(FlowRecorder& recorder, Channel& client, Channel& server,
-             Kind kind = Kind::intercepted);
+  /// `may_start_tls`: it is plain, and may change to TLS.
+  RawSession(FlowRecorder& recorder, PeekBuffer& client, PeekBuffer& server, Kind kind,
+             bool may_start_tls);
 
   enum class Outcome : std::uint8_t {
     ended,

@@ -3,7 +3,7 @@
 
 namespace mitm::intercept {
 
-WebSocketSession::WebSocketSession(FlowRecorder& recorder, Channel& client, Channel& server,
+WebSocketSession::WebSocketSession(FlowRecorder& recorder, PeekBuffer& client, PeekBuffer& server,
                                    std::shared_ptr<flow::HttpFlow> flow,
                                    std::chrono::steady_clock::time_point began)
     : pass_through_(recorder, client, server, *this),

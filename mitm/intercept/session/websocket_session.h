@@ -15,7 +15,7 @@ namespace mitm::intercept {
 class WebSocketSession final : private PassThrough::Observer {
  public:
   /// `flow`: the request, which began at `began`, with its answer. Its end is published by run().
-  WebSocketSession(FlowRecorder& recorder, Channel& client, Channel& server,
+  WebSocketSession(FlowRecorder& recorder, PeekBuffer& client, PeekBuffer& server,
                    std::shared_ptr<flow::HttpFlow> flow,
                    std::chrono::steady_clock::time_point began);
 

@@ -128,9 +128,9 @@ awaitable<DialFailure> Dialer::dial(divert::Verdict verdict, base::Endpoint serv
     DialFailure failure = co_await through_tls(route, handshake, into);
     co_return failure;
   }
-  Channel channel{std::move(into)};
-  DialFailure failure = co_await negotiate(route.proxy, channel, handshake);
-  into = channel.release();
+  Side side{std::move(into)};
+  DialFailure failure = co_await negotiate(route.proxy, side, handshake);
+  into = side.tcp.release();
   co_return failure;
 }
 
@@ -199,22 +199,22 @@ awaitable<std::string> Dialer::resolve(Route& route) {
   co_return std::string{};
 }
 
-/// Until the proxy has let us through. What it sends behind its answer stays in `channel`, unread.
-awaitable<DialFailure> Dialer::negotiate(const proxy::Proxy& proxy, Channel& channel,
+/// Until the proxy has let us through. What it sends behind its answer stays in `side`, unread.
+awaitable<DialFailure> Dialer::negotiate(const proxy::Proxy& proxy, Side& side,
                                          proxy::Handshake& handshake) {
   using What = proxy::Handshake::What;
   const auto deadline = Clock::now() + kAnswer;
   auto what = What::send;
   while (what != What::open) {
     if (what == What::send) {
-      const IoResult put = co_await channel.write_all(handshake.to_send());
+      const IoResult put = co_await write_all(side.stream, handshake.to_send());
       if (!put.ok()) co_return failed(proxy, "has closed the connection");
       what = What::more;
     }
-    const auto seen = channel.look(buffer_, channel.ssl() == nullptr);
+    const auto seen = side.look(buffer_, true);
     if (!seen.bytes.empty()) {
       const auto step = handshake.take(seen.bytes);
-      (void)channel.try_read(std::span{buffer_}.first(step.used));
+      (void)side.stream.try_read(std::span{buffer_}.first(step.used));
       what = step.what;
       if (what == What::refused)
         co_return failed(proxy, fmt::format("refused {}: {}", handshake.target(), handshake.why()),
@@ -223,7 +223,7 @@ awaitable<DialFailure> Dialer::negotiate(const proxy::Proxy& proxy, Channel& cha
     }
     if (!seen.result.blocked())
       co_return failed(proxy, "has closed the connection without an answer");
-    const bool ready = co_await channel.wait_until(seen.result, deadline);
+    const bool ready = co_await side.stream.wait(seen.result, deadline);
     if (!ready)
       co_return failed(
           proxy, fmt::format("has accepted the connection, but not answered within {} seconds",
@@ -248,7 +248,7 @@ awaitable<DialFailure> Dialer::through_tls(Route& route, proxy::Handshake& hands
   auto pair = loopback_pair(executor);
   if (!pair) co_return failed(route.proxy, fmt::format("cannot be used: {}", pair.error().text));
   into = std::move(pair->first);
-  tunnel->near = std::make_unique<Channel>(std::move(pair->second));
+  tunnel->near = std::make_unique<Side>(std::move(pair->second));
   asio::co_spawn(executor, run(std::move(tunnel)), asio::detached);
   co_return DialFailure{};
 }

@@ -11,7 +11,7 @@
 #include <boost/asio/ip/tcp.hpp>
 
 #include "divert/worker/connection.h"
-#include "mitm/intercept/wire/channel.h"
+#include "mitm/intercept/wire/side.h"
 #include "mitm/intercept/wire/upstream_tls.h"
 #include "mitm/proxy/handshake.h"
 
@@ -64,7 +64,7 @@ class Dialer {
                                                            const divert::OpenStraight& open);
   boost::asio::awaitable<std::string> resolve(Route& route);
   boost::asio::awaitable<std::string> connect_to(Route& route, Socket& into);
-  boost::asio::awaitable<DialFailure> negotiate(const proxy::Proxy& proxy, Channel& channel,
+  boost::asio::awaitable<DialFailure> negotiate(const proxy::Proxy& proxy, Side& side,
                                                 proxy::Handshake& handshake);
   boost::asio::awaitable<DialFailure> through_tls(Route& route, proxy::Handshake& handshake,
                                                   Socket& into);

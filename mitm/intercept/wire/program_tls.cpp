@@ -72,9 +72,9 @@ int AlpnChoice::select(SSL* ssl, const unsigned char** out, unsigned char* out_s
   return SSL_TLSEXT_ERR_NOACK;
 }
 
-Refusal refusal_of(const Channel& client, IoResult done) {
+Refusal refusal_of(const TlsStream& client, IoResult done) {
   if (done.ended()) return Refusal::closed;
-  switch (client.tls_reason()) {
+  switch (client.failure().tls_reason) {
     case SSL_R_TLSV1_ALERT_UNKNOWN_CA:
       return Refusal::unknown_ca;
     case SSL_R_SSLV3_ALERT_BAD_CERTIFICATE:
@@ -85,24 +85,24 @@ Refusal refusal_of(const Channel& client, IoResult done) {
       break;
   }
   const bool gone = client.os_error() == ECONNRESET || client.os_error() == EPIPE;
-  return client.tls_reason() == 0 && gone ? Refusal::closed : Refusal::none;
+  return client.failure().tls_reason == 0 && gone ? Refusal::closed : Refusal::none;
 }
 
-bool left_at_once(const Channel& client, const Channel& server,
+bool left_at_once(const PeekBuffer& client, const PeekBuffer& server,
                   std::chrono::steady_clock::time_point agreed, std::chrono::milliseconds at_once) {
-  return !client.heard() && client.ended_at() < server.ended_at() &&
+  return !client.has_received() && client.ended_at() < server.ended_at() &&
          client.ended_at() - agreed < at_once;
 }
 
-bool wants_no_encrypted_hello(const Channel& client) {
-  return client.tls_reason() == SSL_AD_REASON_OFFSET + kEchRequired;
+bool wants_no_encrypted_hello(const TlsStream& client) {
+  return client.failure().tls_reason == SSL_AD_REASON_OFFSET + kEchRequired;
 }
 
 std::string left_at_once_text(std::string_view advice) {
   return fmt::format("{}, or not trust its CA; if so, {}", kLeftAtOnce, advice);
 }
 
-std::string explain_refusal(const Channel& client, IoResult done, const std::string& advice,
+std::string explain_refusal(const TlsStream& client, IoResult done, const std::string& advice,
                             std::string_view issuer) {
   if (done.ended()) {
     return "the program closed the connection during the TLS handshake; it may not trust "
@@ -113,28 +113,29 @@ std::string explain_refusal(const Channel& client, IoResult done, const std::str
     return tls::dates_and_clock(SSL_get_certificate(client.ssl()),
                                 std::chrono::system_clock::now());
   };
-  const int reason = client.tls_reason();
+  const int reason = client.failure().tls_reason;
   switch (reason) {
     case SSL_R_TLSV1_ALERT_UNKNOWN_CA:
     case SSL_R_SSLV3_ALERT_CERTIFICATE_UNKNOWN:
-      return fmt::format("the program does not trust osproxy's CA ({}); {}{}", client.failure(),
-                         advice, issuer.empty() ? std::string() : unknown_trust(issuer));
+      return fmt::format("the program does not trust osproxy's CA ({}); {}{}",
+                         client.failure().text, advice,
+                         issuer.empty() ? std::string() : unknown_trust(issuer));
     case SSL_R_SSLV3_ALERT_BAD_CERTIFICATE:
       return fmt::format(
           "the program does not trust osproxy's CA, or its clock is wrong ({}): osproxy's "
           "certificate is {}; {}",
-          client.failure(), dates(), advice);
+          client.failure().text, dates(), advice);
     case SSL_R_SSLV3_ALERT_CERTIFICATE_EXPIRED:
       return fmt::format(
           "the program takes osproxy's certificate for expired ({}): its clock may be wrong; the "
           "certificate is {}",
-          client.failure(), dates());
+          client.failure().text, dates());
     default:
       break;
   }
   const auto meaning = meaning_at_program(reason);
-  if (meaning.empty()) return fmt::format("TLS with the program failed: {}", client.failure());
-  return fmt::format("TLS with the program failed: {} ({})", meaning, client.failure());
+  if (meaning.empty()) return fmt::format("TLS with the program failed: {}", client.failure().text);
+  return fmt::format("TLS with the program failed: {} ({})", meaning, client.failure().text);
 }
 
 }  // namespace mitm::intercept

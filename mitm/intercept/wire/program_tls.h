@@ -5,7 +5,7 @@
 #include <string>
 
 #include "mitm/intercept/context/pinning_cache.h"
-#include "mitm/intercept/wire/channel.h"
+#include "mitm/intercept/wire/side.h"
 #include "mitm/sniff/sniffer.h"
 #include "mitm/tls/leaf.h"
 
@@ -35,10 +35,10 @@ class AlpnChoice {
 };
 
 /// Whether a handshake that ended as `done` says was ended because of our certificate.
-Refusal refusal_of(const Channel& client, IoResult done);
+Refusal refusal_of(const TlsStream& client, IoResult done);
 /// Whether the program left as soon as TLS was `agreed` on, without a word: with TLS 1.3, and where
 /// it compares keys (pinning), programs look at our certificate when the handshake is over for us.
-bool left_at_once(const Channel& client, const Channel& server,
+bool left_at_once(const PeekBuffer& client, const PeekBuffer& server,
                   std::chrono::steady_clock::time_point agreed, std::chrono::milliseconds at_once);
 inline constexpr std::string_view kLeftAtOnce =
     "the program closed the connection as soon as TLS was agreed on, without a word; it may have "
@@ -48,12 +48,12 @@ std::string left_at_once_text(std::string_view advice);
 
 /// Whether the program hung up only because we cannot decrypt its ClientHello (RFC 9849, 6.1.6). It
 /// has accepted our certificate, and comes again without encryption.
-bool wants_no_encrypted_hello(const Channel& client);
+bool wants_no_encrypted_hello(const TlsStream& client);
 
 /// What a handshake that the program did not finish means to its user. `done`: how it ended;
 /// `advice`: advice_on_trust(); `issuer`: of the server's own certificate, where that is to be
 /// named, else empty.
-std::string explain_refusal(const Channel& client, IoResult done, const std::string& advice,
+std::string explain_refusal(const TlsStream& client, IoResult done, const std::string& advice,
                             std::string_view issuer);
 
 }  // namespace mitm::intercept

@@ -18,21 +18,21 @@ using asio::awaitable;
 constexpr std::size_t kBuffer = 32 << 10;
 
 void reset(Tunnel& tunnel) {
-  tunnel.near->reset();
-  tunnel.far.reset();
+  tunnel.near->tcp.reset();
+  tunnel.far.tcp.reset();
 }
 
 /// One direction.
 struct Way {
-  Channel& from;
-  Channel& to;
+  PeekBuffer& from;
+  PeekBuffer& to;
   bool over = false;
 };
 
 /// `way.to` takes no more. What it had said before still comes, by the other way, which then meets
 /// the failure.
 void give_up(Tunnel& tunnel, const Way& way, const Way& back) {
-  if (!way.to.lost() || back.over) return reset(tunnel);
+  if (!way.to.failure().lost || back.over) return reset(tunnel);
   way.to.cancel();
 }
 
@@ -45,7 +45,7 @@ awaitable<void> pump(Tunnel& tunnel, Way& way, const Way& back) {
       break;
     }
     if (got.ok()) {
-      const IoResult put = co_await way.to.write_all({buffer.data(), got.bytes}, &way.from);
+      const IoResult put = co_await write_all(way.to, {buffer.data(), got.bytes}, &way.from);
       if (!put.ok()) {
         give_up(tunnel, way, back);
         break;
@@ -55,7 +55,7 @@ awaitable<void> pump(Tunnel& tunnel, Way& way, const Way& back) {
       reset(tunnel);
       break;
     }
-    if (got.ok() && !way.from.drained()) {
+    if (got.ok() && !got.drained) {
       co_await turn.yield_when_over();
       continue;
     }
@@ -68,13 +68,13 @@ awaitable<void> pump(Tunnel& tunnel, Way& way, const Way& back) {
 
 }  // namespace
 
-base::Result<std::pair<Channel::Socket, Channel::Socket>> loopback_pair(
+base::Result<std::pair<TcpStream::Socket, TcpStream::Socket>> loopback_pair(
     const asio::any_io_executor& executor) {
   using tcp = asio::ip::tcp;
   boost::system::error_code error;
   tcp::acceptor listener{executor};
   const tcp::endpoint any{asio::ip::address_v4::loopback(), 0};
-  Channel::Socket ours{executor}, theirs{executor};
+  TcpStream::Socket ours{executor}, theirs{executor};
   listener.open(tcp::v4(), error);
   if (!error) listener.bind(any, error);
   if (!error) listener.listen(1, error);
@@ -91,7 +91,7 @@ base::Result<std::pair<Channel::Socket, Channel::Socket>> loopback_pair(
   if (error || stranger)
     return base::failure("cannot make a loopback connection: {}",
                          stranger ? "somebody else came first" : error.message());
-  for (Channel::Socket* one : {&ours, &theirs}) {
+  for (TcpStream::Socket* one : {&ours, &theirs}) {
     one->set_option(tcp::no_delay{true}, error);
     one->non_blocking(true, error);
   }
@@ -100,7 +100,8 @@ base::Result<std::pair<Channel::Socket, Channel::Socket>> loopback_pair(
 
 awaitable<void> run(std::unique_ptr<Tunnel> tunnel) {
   using namespace asio::experimental::awaitable_operators;
-  Way outwards{*tunnel->near, tunnel->far}, inwards{tunnel->far, *tunnel->near};
+  Way outwards{tunnel->near->stream, tunnel->far.stream},
+      inwards{tunnel->far.stream, tunnel->near->stream};
   co_await (pump(*tunnel, outwards, inwards) && pump(*tunnel, inwards, outwards));
 }
 

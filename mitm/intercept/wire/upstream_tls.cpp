@@ -212,7 +212,7 @@ int UpstreamTls::show_certificate(SSL* ssl, void*) {
   const auto path = attempt.owner_.certificates_->present(ssl, attempt.host_);
   attempt.certificate_ = path.empty() ? "none" : path;
   // Without one, too: whether the server minds shows with the first bytes it sends.
-  attempt.server_->set_hint(
+  attempt.stream_->set_hint(
       path.empty() ? std::string{kNoCertificate}
                    : fmt::format("it asks for a client certificate and was shown {}", path));
   return 1;
@@ -281,18 +281,19 @@ int UpstreamTls::note_finding(int good, X509_STORE_CTX* verification) {
   return 0;
 }
 
-std::string UpstreamTls::explain(const Channel& server, const Attempt& attempt,
+std::string UpstreamTls::explain(const TlsStream& server, const Attempt& attempt,
                                  std::string_view name) {
-  const int reason = server.tls_reason();
+  const int reason = server.failure().tls_reason;
   if (reason == SSL_R_CERTIFICATE_VERIFY_FAILED && !attempt.problem_.empty()) {
     return fmt::format("the certificate of {} cannot be verified: {}; to accept it, {}{}", name,
                        attempt.problem_,
                        attempt.trust_ ? "give its CA with --upstream-ca FILE, or " : "", kInsecure);
   }
-  const std::string meaning = meaning_at_server(reason, server.first_heard());
+  const std::string meaning = meaning_at_server(reason, server.first_bytes());
   std::string text =
-      meaning.empty() ? fmt::format("TLS with {} failed: {}", name, server.failure())
-                      : fmt::format("TLS with {} failed: {} ({})", name, meaning, server.failure());
+      meaning.empty()
+          ? fmt::format("TLS with {} failed: {}", name, server.failure().text)
+          : fmt::format("TLS with {} failed: {} ({})", name, meaning, server.failure().text);
   if (reason == SSL_R_UNSUPPORTED_PROTOCOL || reason == SSL_R_TLSV1_ALERT_PROTOCOL_VERSION)
     text += fmt::format("; it was offered {}", offered_versions(server.ssl()));
   const bool nothing_fits = reason == SSL_R_SSLV3_ALERT_HANDSHAKE_FAILURE ||
@@ -343,7 +344,7 @@ tls::SslPtr UpstreamTls::prepare(Attempt& attempt, const Ask& ask) {
   return ssl;
 }
 
-awaitable<std::string> UpstreamTls::connect(Channel& server, Attempt& attempt, const Ask& ask) {
+awaitable<std::string> UpstreamTls::connect(Side& server, Attempt& attempt, const Ask& ask) {
   const std::string name = ask.target();
   tls::SslPtr ssl = prepare(attempt, ask);
   if (!ssl) {
@@ -351,15 +352,16 @@ awaitable<std::string> UpstreamTls::connect(Channel& server, Attempt& attempt, c
         tls::openssl_error(fmt::format("cannot set up TLS to {}", base::printable(name)));
     co_return std::move(error.text);
   }
-  attempt.server_ = &server;
   server.start_tls(std::move(ssl));
-  const IoResult done = co_await server.handshake(kLimit);
-  note_facts(server.ssl(), attempt);
+  TlsStream& stream = *server.tls;
+  attempt.stream_ = &stream;
+  const IoResult done = co_await stream.handshake(kLimit);
+  note_facts(stream.ssl(), attempt);
   if (done.ok()) co_return std::string{};
-  attempt.alert_ = alert_at_program(server.tls_reason(), attempt.alert_);
+  attempt.alert_ = alert_at_program(stream.failure().tls_reason, attempt.alert_);
   if (done.ended())
     co_return fmt::format("{} closed the connection during the TLS handshake", name);
-  co_return explain(server, attempt, name);
+  co_return explain(stream, attempt, name);
 }
 
 }  // namespace mitm::intercept

@@ -12,7 +12,7 @@
 #include "base/network.h"
 #include "mitm/flow/records.h"
 #include "mitm/intercept/context/context.h"
-#include "mitm/intercept/wire/channel.h"
+#include "mitm/intercept/wire/side.h"
 #include "mitm/sniff/sniffer.h"
 #include "mitm/tls/hello_mimicry.h"
 
@@ -61,7 +61,7 @@ class UpstreamTls {
     std::shared_ptr<const flow::CertificateChain> chain_;  ///< that was refused
     std::shared_ptr<flow::TlsFacts> facts_;
     std::string certificate_;
-    Channel* server_ = nullptr;
+    TlsStream* stream_ = nullptr;
   };
 
   /// Errors name the setting that is wrong.
@@ -69,7 +69,7 @@ class UpstreamTls {
 
   /// Puts TLS on `server`. Returns why that failed, for the person whose program it is; empty: it
   /// did not.
-  boost::asio::awaitable<std::string> connect(Channel& server, Attempt& attempt, const Ask& ask);
+  boost::asio::awaitable<std::string> connect(Side& server, Attempt& attempt, const Ask& ask);
 
  private:
   /// The number stands for the context in keys of sessions, and does not come again.
@@ -91,7 +91,7 @@ class UpstreamTls {
   [[nodiscard]] std::shared_ptr<const flow::CertificateChain> chain_of(const STACK_OF(X509) *
                                                                        certificates);
   void note_facts(SSL* ssl, Attempt& attempt);
-  [[nodiscard]] static std::string explain(const Channel& server, const Attempt& attempt,
+  [[nodiscard]] static std::string explain(const TlsStream& server, const Attempt& attempt,
                                            std::string_view name);
   void remember(const std::string& key, tls::SslSessionPtr session);
   [[nodiscard]] tls::SslSessionPtr find(const std::string& key);

@@ -1,7 +1,5 @@
-// A channel alone, against OpenSSL on the other end: what each kind of end is, partial writes,
+// A stream alone, plain and TLS, against OpenSSL on the other end: what each kind of end is, partial writes,
 // pushed-back bytes, renegotiation.
-#include "mitm/intercept/wire/channel.h"
-
 #include <string>
 #include <thread>
 
@@ -11,25 +9,27 @@
 #include <openssl/err.h>
 #include <sys/socket.h>
 
+#include "mitm/intercept/wire/side.h"
 #include "tests/mitm/intercept_rig.h"
 #include "tests/test.h"
 
 using boost::asio::awaitable;
 using boost::asio::ip::tcp;
-using mitm::intercept::Channel;
 using mitm::intercept::IoResult;
+using mitm::intercept::PeekBuffer;
+using mitm::intercept::Side;
 using rig::Peer;
 using Status = IoResult::Status;
 
 namespace {
 
-/// A channel and its peer. `run` runs a coroutine of the channel to its end.
+/// A side and its peer. `run` runs a coroutine of the side to its end.
 struct Pair {
   explicit Pair(int buffer = 0) : Pair(rig::tcp_pair(rig::listen()), buffer) {}
   Pair(std::pair<base::UniqueFd, base::UniqueFd> fds, int buffer)
-      : peer(std::move(fds.first)), channel(tcp::socket{context, tcp::v4(), fds.second.release()}) {
+      : peer(std::move(fds.first)), side(tcp::socket{context, tcp::v4(), fds.second.release()}) {
     if (buffer > 0) {
-      const int fd = channel.socket().native_handle();
+      const int fd = side.tcp.fd();
       ::setsockopt(fd, SOL_SOCKET, SO_SNDBUF, &buffer, sizeof buffer);
     }
   }
@@ -44,7 +44,7 @@ struct Pair {
     context.run();
     return std::move(*result);
   }
-  /// TLS with the channel as the client.
+  /// TLS with the side as the client.
   bool secure(int version) {
     const auto origin = rig::theirs().server("h.test");
     const auto client = rig::theirs().client();
@@ -55,9 +55,9 @@ struct Pair {
     SSL_CTX_set_options(client.get(), SSL_OP_NO_RENEGOTIATION);
     mitm::tls::SslPtr ssl{SSL_new(client.get())};
     SSL_set_connect_state(ssl.get());
-    channel.start_tls(std::move(ssl));
+    side.start_tls(std::move(ssl));
     std::thread accepting{[&] { accepted = peer.start_tls(origin.get(), true); }};
-    const IoResult done = run(channel.handshake(std::chrono::seconds{10}));
+    const IoResult done = run(side.tls->handshake(std::chrono::seconds{10}));
     accepting.join();
     return done.ok() && accepted;
   }
@@ -66,13 +66,13 @@ struct Pair {
     std::string heard;
     std::vector<char> buffer(size);
     while (heard.size() < size) {
-      result = channel.try_read(std::span<char>(buffer).first(size - heard.size()));
+      result = side.stream.try_read(std::span<char>(buffer).first(size - heard.size()));
       if (result.ok()) {
         heard.append(buffer.data(), result.bytes);
       } else if (!result.blocked()) {
         break;
       } else {
-        co_await channel.wait(result);
+        co_await side.stream.wait(result);
       }
     }
     co_return heard;
@@ -81,7 +81,7 @@ struct Pair {
 
   boost::asio::io_context context;
   Peer peer;
-  Channel channel;
+  Side side;
   IoResult last;
   bool accepted = false;
 };
@@ -96,7 +96,7 @@ std::string noise(std::size_t size) {
 
 }  // namespace
 
-TEST_CASE("channel: bytes pass in both directions, plain and over TLS") {
+TEST_CASE("streams: bytes pass in both directions, plain and over TLS") {
   for (const int version : kVersions) {
     CAPTURE(version);
     Pair pair;
@@ -104,13 +104,13 @@ TEST_CASE("channel: bytes pass in both directions, plain and over TLS") {
     pair.peer.say("hello");
     CHECK(pair.hear(5) == "hello");
     char nothing[1];
-    CHECK(pair.channel.try_read(nothing).status == Status::want_read);
-    CHECK(pair.run(pair.channel.write_all("world")).ok());
+    CHECK(pair.side.stream.try_read(nothing).status == Status::want_read);
+    CHECK(pair.run(write_all(pair.side.stream, "world")).ok());
     CHECK(pair.peer.hear(5) == "world");
   }
 }
 
-TEST_CASE("channel: every kind of end is told from the others") {
+TEST_CASE("streams: every kind of end is told from the others") {
   for (const int version : kVersions) {
     CAPTURE(version);
     for (const bool notify : {true, false}) {
@@ -120,7 +120,7 @@ TEST_CASE("channel: every kind of end is told from the others") {
       pair.peer.finish(notify);
       CHECK(pair.hear(10) == "last");
       CHECK(pair.last.status == (version == 0 || notify ? Status::end : Status::truncated));
-      CHECK(pair.channel.try_read(std::span<char>{}).status ==
+      CHECK(pair.side.stream.try_read(std::span<char>{}).status ==
             pair.last.status);  // and so it stays
     }
     Pair pair;
@@ -128,11 +128,11 @@ TEST_CASE("channel: every kind of end is told from the others") {
     pair.peer.reset();
     CHECK(pair.hear(10) == "");
     CHECK(pair.last.status == Status::failed);
-    CHECK(pair.channel.failure() == "connection reset by peer");
+    CHECK(pair.side.stream.failure().text == "connection reset by peer");
   }
 }
 
-TEST_CASE("channel: what came before a write failed can still be read, and then the failure") {
+TEST_CASE("streams: what came before a write failed can still be read, and then the failure") {
   for (const int version : kVersions) {
     CAPTURE(version);
     Pair pair;
@@ -145,63 +145,63 @@ TEST_CASE("channel: what came before a write failed can still be read, and then 
     IoResult put;
     for (int i = 0; i < 100 && put.ok(); ++i) {
       std::this_thread::sleep_for(std::chrono::milliseconds{1});
-      put = pair.channel.try_write(more);
+      put = pair.side.stream.try_write(more);
     }
     CHECK(put.status == Status::failed);
-    CHECK(pair.channel.lost());
-    const std::string why = pair.channel.failure();
+    CHECK(pair.side.stream.failure().lost);
+    const std::string why = pair.side.stream.failure().text;
     CHECK((why == "connection reset by peer" || why == "broken pipe"));
     CHECK(pair.hear(10) == "last");
     CHECK(pair.last.status == Status::failed);
-    CHECK(pair.channel.failure() == why);
+    CHECK(pair.side.stream.failure().text == why);
   }
 }
 
-TEST_CASE("channel: damaged TLS is a failure that names the reason, not an end") {
+TEST_CASE("streams: damaged TLS is a failure that names the reason, not an end") {
   Pair pair;
   REQUIRE(pair.secure(TLS1_3_VERSION));
   REQUIRE(::send(pair.peer.fd(), "\x17\x03\x03\x00\x20 this is no ciphertext at all, sorry", 40,
                  0) == 40);
   CHECK(pair.hear(1) == "");
   CHECK(pair.last.status == Status::failed);
-  CHECK(pair.channel.tls_reason() != 0);
-  CHECK(pair.channel.failure() != "");
+  CHECK(pair.side.stream.failure().tls_reason != 0);
+  CHECK(pair.side.stream.failure().text != "");
 }
 
-TEST_CASE("channel: a writer with a tiny send buffer gets everything through") {
+TEST_CASE("streams: a writer with a tiny send buffer gets everything through") {
   for (const int version : kVersions) {
     CAPTURE(version);
     Pair pair{1};
     if (version != 0) REQUIRE(pair.secure(version));
     const std::string text = noise(3 << 20);
-    const IoResult first = pair.channel.try_write(text);
+    const IoResult first = pair.side.stream.try_write(text);
     CHECK(first.status == Status::want_write);
     CHECK(first.bytes < text.size());
     std::string heard;
     std::thread reader{[&] { heard = pair.peer.hear(text.size()); }};
-    CHECK(pair.run(pair.channel.write_all(std::string_view(text).substr(first.bytes))).ok());
+    CHECK(pair.run(write_all(pair.side.stream, std::string_view(text).substr(first.bytes))).ok());
     reader.join();
     CHECK((heard == text));
   }
 }
 
-TEST_CASE("channel: key updates, also while writing is blocked") {
+TEST_CASE("streams: key updates, also while writing is blocked") {
   Pair pair{1};
   REQUIRE(pair.secure(TLS1_3_VERSION));
   const std::string text = noise(2 << 20);
-  const IoResult first = pair.channel.try_write(text);
+  const IoResult first = pair.side.stream.try_write(text);
   REQUIRE(first.status == Status::want_write);
   REQUIRE(SSL_key_update(pair.peer.ssl(), SSL_KEY_UPDATE_REQUESTED) == 1);
   pair.peer.say("after");
   CHECK(pair.hear(5) == "after");
   std::string heard;
   std::thread reader{[&] { heard = pair.peer.hear(text.size()); }};
-  CHECK(pair.run(pair.channel.write_all(std::string_view(text).substr(first.bytes))).ok());
+  CHECK(pair.run(write_all(pair.side.stream, std::string_view(text).substr(first.bytes))).ok());
   reader.join();
   CHECK((heard == text));
 }
 
-TEST_CASE("channel: renegotiation is refused and the connection lives on") {
+TEST_CASE("streams: renegotiation is refused and the connection lives on") {
   Pair pair;
   REQUIRE(pair.secure(TLS1_2_VERSION));
   REQUIRE(SSL_renegotiate(pair.peer.ssl()) == 1);
@@ -210,45 +210,45 @@ TEST_CASE("channel: renegotiation is refused and the connection lives on") {
   CHECK(pair.hear(2) == "on");
 }
 
-TEST_CASE("channel: the peer's reset ends a wait for room to write") {
+TEST_CASE("streams: the peer's reset ends a wait for room to write") {
   Pair pair{1};
   const std::string more = noise(16 << 20);
-  REQUIRE(pair.channel.try_write(more).status == Status::want_write);
+  REQUIRE(pair.side.stream.try_write(more).status == Status::want_write);
   std::thread resetting{[&] {
     std::this_thread::sleep_for(std::chrono::milliseconds{50});
     pair.peer.reset();
   }};
-  CHECK(pair.run(pair.channel.write_all(more)).status == Status::failed);
+  CHECK(pair.run(write_all(pair.side.stream, more)).status == Status::failed);
   resetting.join();
 }
 
-TEST_CASE("channel: pushed-back bytes come first, before and inside TLS") {
+TEST_CASE("streams: pushed-back bytes come first, before and inside TLS") {
   Pair pair;
   pair.peer.say("cd");
-  pair.channel.push_back("ab");
+  pair.side.stream.push_back("ab");
   CHECK(pair.hear(4) == "abcd");
   pair.peer.say("xyz");
   std::vector<char> scratch(16);
   boost::asio::co_spawn(
       pair.context,
-      [](Channel& channel) -> awaitable<void> { co_await channel.wait_readable(); }(pair.channel),
+      [](PeekBuffer& stream) -> awaitable<void> { co_await stream.wait({}); }(pair.side.stream),
       boost::asio::detached);
   pair.context.restart();
   pair.context.run();
-  CHECK(pair.channel.look(scratch, true).bytes == "xyz");
-  CHECK(pair.channel.look(scratch, true).bytes == "xyz");
-  CHECK(pair.channel.look(scratch, false).bytes == "xyz");
-  CHECK(pair.channel.look(scratch, false).bytes == "xyz");
+  CHECK(pair.side.look(scratch, true).bytes == "xyz");
+  CHECK(pair.side.look(scratch, true).bytes == "xyz");
+  CHECK(pair.side.look(scratch, false).bytes == "xyz");
+  CHECK(pair.side.look(scratch, false).bytes == "xyz");
   CHECK(pair.hear(3) == "xyz");
 }
 
-TEST_CASE("channel: a handshake that nobody answers ends at its limit") {
+TEST_CASE("streams: a handshake that nobody answers ends at its limit") {
   Pair pair;
   const auto client = rig::theirs().client();
   mitm::tls::SslPtr ssl{SSL_new(client.get())};
   SSL_set_connect_state(ssl.get());
-  pair.channel.start_tls(std::move(ssl));
-  const IoResult done = pair.run(pair.channel.handshake(std::chrono::milliseconds{50}));
+  pair.side.start_tls(std::move(ssl));
+  const IoResult done = pair.run(pair.side.tls->handshake(std::chrono::milliseconds{50}));
   CHECK(done.status == Status::failed);
-  CHECK(pair.channel.failure() == "no answer for too long");
+  CHECK(pair.side.stream.failure().text == "no answer for too long");
 }

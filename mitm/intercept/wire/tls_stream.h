@@ -1,0 +1,74 @@
+// TLS on a TCP stream, as its client or its server.
+#pragma once
+
+#include <string>
+#include <string_view>
+
+#include "mitm/intercept/wire/tcp_stream.h"
+#include "mitm/tls/openssl.h"
+
+namespace mitm::intercept {
+
+/// Alert of RFC 9849, for which OpenSSL 3.0 has no name.
+inline constexpr int kEchRequired = 121;
+
+/// Not movable: OpenSSL points into it.
+class TlsStream final : public ByteStream {
+ public:
+  /// `ssl` has its client or server state; `first`: bytes of the peer that have been read from
+  /// `tcp`, which must outlive this.
+  TlsStream(TcpStream& tcp, tls::SslPtr ssl, std::string first);
+  ~TlsStream() override;
+
+  boost::asio::awaitable<IoResult> handshake(Clock::duration limit);
+  [[nodiscard]] SSL* ssl() const { return ssl_.get(); }
+
+  /// The first bytes (at most 16) that came: TLS or not.
+  [[nodiscard]] std::string_view first_bytes() const { return first_bytes_; }
+  /// errno of the system call that the last TLS call failed with, 0: none did.
+  [[nodiscard]] int os_error() const { return wire_error_; }
+  /// What to add to the text of failures from now on.
+  void set_hint(std::string hint) { hint_ = std::move(hint); }
+
+  IoResult try_read(std::span<char> into) override;
+  IoResult try_write(std::string_view bytes) override;
+  boost::asio::awaitable<bool> wait(IoResult last, Clock::time_point limit = kNoLimit) override {
+    return tcp_.wait(last, limit);
+  }
+  boost::asio::awaitable<void> wait_until_failed() override { return tcp_.wait_until_failed(); }
+  boost::asio::awaitable<void> wait_until_acknowledged() override {
+    return tcp_.wait_until_acknowledged();
+  }
+  void cancel() override { tcp_.cancel(); }
+  void shutdown_write(bool notify) override;
+  void reset() override { tcp_.reset(); }
+  [[nodiscard]] bool is_open() const override { return tcp_.is_open(); }
+  [[nodiscard]] bool has_unsent() const override { return tcp_.has_unsent(); }
+  [[nodiscard]] const StreamFailure& failure() const override { return tcp_.failure(); }
+  [[nodiscard]] boost::asio::any_io_executor get_executor() override { return tcp_.get_executor(); }
+
+ private:
+  friend struct WireBio;
+  using Status = IoResult::Status;
+
+  [[nodiscard]] int wire_read(char* into, int size);
+  [[nodiscard]] int wire_write(const char* bytes, int size);
+  void begin_call();
+  [[nodiscard]] IoResult result_of(int returned);
+  [[nodiscard]] IoResult read_records(std::span<char> into);
+  IoResult fail(std::string text, int reason);
+
+  TcpStream& tcp_;
+  tls::SslPtr ssl_;
+  std::string first_;  ///< read before the socket
+  std::string first_bytes_;
+  std::string hint_;
+  IoResult read_end_;                 ///< met behind bytes that have been given: the next result
+  int wire_error_ = 0;                ///< errno of the last system call
+  Status wire_blocked_ = Status::ok;  ///< want_*: the last TLS call met a socket that was not ready
+  std::size_t wire_left_ = 0;         ///< bytes that the TLS call may still read
+  bool wire_ended_ = false;
+  bool wire_drained_ = false;  ///< the socket has nothing more until it is waited for
+};
+
+}  // namespace mitm::intercept
