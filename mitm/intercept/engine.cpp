@@ -124,8 +124,8 @@ boost::asio::awaitable<boost::system::error_code> Engine::dial(
   const base::Endpoint to = connection.server;
   Dialing dialing{state->dialing, std::move(connection)};
   const divert::OpenStraight not_needed;
-  DialFailure failure =
-      co_await state->services.dialer->dial(verdict, to, std::string_view{}, server, not_needed);
+  DialFailure failure = co_await state->services.dialer->dial(
+      state->services.context, verdict, to, std::string_view{}, server, not_needed);
   if (failure.why.empty()) co_return boost::system::error_code{};
   if (!dialing.reported) closed(dialing.connection, {0, 0, std::move(failure.why)});
   co_return boost::system::error_code{failure.error, boost::system::system_category()};

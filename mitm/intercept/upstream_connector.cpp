@@ -10,8 +10,8 @@ boost::asio::awaitable<UpstreamConnector::Result> UpstreamConnector::connect() {
   const std::string host = recorder_.host();
   TcpStream::Socket server{client_.tcp.get_executor()};
   connecting_ = true;
-  DialFailure failure =
-      co_await dialer_.dial(connection.verdict, connection.server, host, server, open_);
+  DialFailure failure = co_await dialer_.dial(recorder_.context(), connection.verdict,
+                                              connection.server, host, server, open_);
   if (!std::exchange(connecting_, false)) co_return Result{Outcome::interrupted, {}};
   if (!failure.why.empty()) co_return Result{Outcome::failed, std::move(failure.why)};
   server_.tcp.replace(std::move(server));

@@ -28,7 +28,8 @@ class Bench {
     proxy = std::make_unique<Peer>(std::move(theirs));
     const UpstreamTls::Ask ask{*base::parse_endpoint("127.0.0.1:1"), "proxy.test", {}};
     auto tunnel = std::make_unique<Tunnel>(
-        TcpStream::Socket{context_, boost::asio::ip::tcp::v4(), ours.release()}, *tls_, ask);
+        TcpStream::Socket{context_, boost::asio::ip::tcp::v4(), ours.release()}, *tls_, ask,
+        std::make_shared<mitm::intercept::MemoryBudget>());
     auto pair = mitm::intercept::loopback_pair(context_.get_executor());
     REQUIRE(pair);
     pair->first.non_blocking(false);
@@ -49,10 +50,11 @@ class Bench {
   boost::asio::awaitable<void> whole_life(std::unique_ptr<Tunnel> tunnel, UpstreamTls::Ask ask) {
     const std::string why = co_await tls_->connect(tunnel->far, tunnel->attempt, ask);
     CHECK(why == "");
-    co_await mitm::intercept::run(std::move(tunnel));
+    co_await mitm::intercept::run(std::move(tunnel), scratch_);
   }
 
   std::unique_ptr<UpstreamTls> tls_ = std::move(*UpstreamTls::make(rig::trusting()));
+  std::vector<char> scratch_ = std::vector<char>(64 << 10);
   boost::asio::io_context context_{1};
   std::thread thread_;
 };

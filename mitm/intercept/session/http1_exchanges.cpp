@@ -9,21 +9,18 @@ using http::Http1Reader;
 using What = Http1Reader::What;
 using Status = IoResult::Status;
 
+constexpr const char* kRequestCut =
+    "the program closed the connection in the middle of its request";
+
 }  // namespace
 
 /// What a reader is shown at once: a head must be whole, a body may be events from end to end.
-std::string_view Http1Session::next_step(const Lane& lane, std::string_view input) const {
-  const bool request = lane.direction == flow::Direction::request;
+std::string_view Http1Session::next_step(flow::Direction direction, std::string_view input) const {
+  const bool request = direction == flow::Direction::request;
   if ((request ? requests_ : responses_).between_messages()) return input;
   if (exchanges_.empty()) return input.substr(0, Turn::kLargeStep);
   const auto& asked = request ? exchanges_.back() : exchanges_.front();
-  return input.substr(0, asked.exchange.step(lane.direction));
-}
-
-// Memory.
-
-void Http1Session::account() {
-  lanes_share_.set(asking_.held.size() + answering_.held.size());
+  return input.substr(0, asked.exchange.step(direction));
 }
 
 void Http1Session::fail_all(const std::string& error) {
@@ -38,32 +35,22 @@ void Http1Session::fail_all(const std::string& error) {
 
 // Requests.
 
-/// Whether the rest of what was read has to wait until other connections had their turn. `more`:
-/// there is some.
-bool Http1Session::must_yield(Lane& lane, bool more) const {
-  lane.reread = more && lane.turn.is_over();
-  return lane.reread;
-}
-
-/// How much of `input` may be forwarded.
-std::size_t Http1Session::consume_requests(std::string_view input) {
+/// What may be forwarded of `input`.
+Pump::Taken Http1Session::consume_requests(std::string_view input, Turn& turn) {
   for (std::size_t at = 0;;) {
     if (requests_.between_messages() && answer_lasts()) {
       take_further(input.substr(at));
-      return input.size();
+      return {input.size()};
     }
-    if (requests_.between_messages() && on_hold()) {
-      asking_.reread = at < input.size();
-      return at;
-    }
+    if (requests_.between_messages() && on_hold()) return {at};
     if (at < input.size()) note_first_byte();
-    const auto event = requests_.next(next_step(asking_, input.substr(at)));
+    const auto event = requests_.next(next_step(flow::Direction::request, input.substr(at)));
     switch (event.what) {
       case What::need_more:
-        return at;
+        return {at};
       case What::bad:
         refuse_request(requests_.error(), input.substr(at));
-        return at;
+        return {at};
       case What::head:
         begin_exchange(requests_.head());
         break;
@@ -75,7 +62,7 @@ std::size_t Http1Session::consume_requests(std::string_view input) {
         break;
     }
     at += event.size;
-    if (must_yield(asking_, at < input.size())) return at;
+    if (at < input.size() && turn.is_over()) return {at, Pump::Then::again};
   }
 }
 
@@ -133,7 +120,7 @@ void Http1Session::refuse_request(const char* why, std::string_view bytes) {
   Http1Exchange& asked = exchanges_.back();
   asked.exchange.replace_error(fmt::format("the program's request is malformed: {}", why));
   asked.exchange.keep_refused(bytes);
-  asking_.said_all = true;
+  requests_over_ = true;
   if (asked.exchange.response() != Exchange::Phase::awaited) {
     fail_all("the connection was ended because of a malformed request");
     client_.reset();
@@ -142,7 +129,6 @@ void Http1Session::refuse_request(const char* why, std::string_view bytes) {
     return;
   }
   asked.refusal = 400;
-  server_.cancel();  // what waits there for an answer looks at what is to be answered now
 }
 
 /// Whether the server's answer ends with the connection, so that no other can follow: then whatever
@@ -150,13 +136,7 @@ void Http1Session::refuse_request(const char* why, std::string_view bytes) {
 /// connection).
 bool Http1Session::answer_lasts() const {
   return responses_.reads_until_close() && requests_.between_messages() &&
-         answering_how_ != Answering::early && !exchanges_.empty();
-}
-
-/// What waited for the answer goes on, half a head too.
-void Http1Session::let_program_speak() {
-  turn_.cancel();
-  if (!asking_.held.empty()) client_.cancel();
+         answering_ != Answering::early && !exchanges_.empty();
 }
 
 void Http1Session::take_further(std::string_view bytes) {
@@ -175,41 +155,52 @@ bool Http1Session::body_declined(const Exchange& exchange) {
          !request.fields.find("expect").empty();
 }
 
-void Http1Session::client_ended(IoResult end, bool unread) {
-  asking_.said_all = true;
+Pump::Ending Http1Session::client_ended(std::string_view unread) {
+  Pump::Ending ending;
+  if (answering_ != Answering::early && has_half_a_head(unread)) {
+    if (answer_lasts()) {
+      take_further(unread);
+    } else {
+      begin_unread(kRequestCut);
+    }
+    recorder_.data(flow::Direction::request, unread);
+    ending.bytes = unread.size();
+  }
+  requests_over_ = true;
   recorder_.data_end(flow::Direction::request);
-  const bool cut = requests_.at_end(unread) != Http1Reader::AtEnd::between_messages;
+  const bool kept = ending.bytes < unread.size();
+  const bool cut = requests_.at_end(kept) != Http1Reader::AtEnd::between_messages;
   if (cut && !exchanges_.empty()) {
     Exchange& last = exchanges_.back().exchange;
-    if (!last.has_request() && !body_declined(last))
-      last.replace_error("the program closed the connection in the middle of its request");
+    if (!last.has_request() && !body_declined(last)) last.replace_error(kRequestCut);
   }
-  server_.shutdown_write(end.status == Status::end);
-  if (exchanges_.empty() || answering_.said_all) stop();
+  ending.stops = exchanges_.empty() || responses_over_;
+  return ending;
 }
 
 // Responses.
 
-std::size_t Http1Session::consume_responses(std::span<char> bytes) {
+Pump::Taken Http1Session::consume_responses(std::span<char> bytes, Turn& turn) {
   const std::string_view input{bytes.data(), bytes.size()};
   for (std::size_t at = 0;;) {
     if (responses_.between_messages() && at < input.size()) {
-      if (exchanges_.empty() && answering_how_ != Answering::early && has_half_a_head())
+      if (exchanges_.empty() && answering_ != Answering::early &&
+          has_half_a_head(pump_.unread(flow::Direction::request)))
         answered_early();
       if (exchanges_.empty() || exchanges_.front().exchange.has_response() || must_refuse()) {
         response_unasked();
-        return at;
+        return {at};
       }
       responses_.answers(exchanges_.front().answers);
       exchanges_.front().exchange.response_byte();
     }
-    const auto event = responses_.next(next_step(answering_, input.substr(at)));
+    const auto event = responses_.next(next_step(flow::Direction::response, input.substr(at)));
     switch (event.what) {
       case What::need_more:
-        return at;
+        return {at};
       case What::bad:
         refuse_response(responses_.error(), input.substr(at));
-        return at;
+        return {at};
       case What::head:
         if (recorder_.context().settings.hide_alt_svc &&
             !responses_.head().fields.find("alt-svc").empty())
@@ -223,21 +214,21 @@ std::size_t Http1Session::consume_responses(std::span<char> bytes) {
         exchanges_.front().exchange.response_body(event.body);
         break;
     }
-    if (state_ == State::stopped || must_refuse()) return at;
+    if (state_ == State::stopped || must_refuse()) return {at};
     at += event.size;
-    if (state_ == State::switched || must_yield(answering_, at < input.size())) return at;
+    if (state_ == State::switched) return {at};
+    if (at < input.size() && turn.is_over()) return {at, Pump::Then::again};
   }
 }
 
 /// Empty lines between requests are nothing.
-bool Http1Session::has_half_a_head() const {
-  return requests_.between_messages() &&
-         asking_.held.find_first_not_of("\r\n") != std::string::npos;
+bool Http1Session::has_half_a_head(std::string_view unread) const {
+  return requests_.between_messages() && unread.find_first_not_of("\r\n") != unread.npos;
 }
 
 /// "408 Request Time-out".
 void Http1Session::answered_early() {
-  answering_how_ = Answering::early;
+  answering_ = Answering::early;
   begin_unread("the server answered before the head of the request was complete");
 }
 
@@ -246,7 +237,7 @@ void Http1Session::answered_early() {
 void Http1Session::response_unasked() {
   const bool unasked = exchanges_.empty() || exchanges_.front().exchange.has_response();
   if (!unasked) return;
-  answering_how_ = Answering::unasked;
+  answering_ = Answering::unasked;
   if (!exchanges_.empty())
     exchanges_.front().exchange.replace_error(
         "the server went on after its answer, while the request was under way");
@@ -265,7 +256,8 @@ void Http1Session::begin_response(http::Head& head, std::string_view bytes) {
   }
   if (bytes.empty()) front.exchange.replace_error("the server's answer is not HTTP");
   front.exchange.response_head(head);
-  if (head.framing == http::Framing::until_close) let_program_speak();
+  // What waited for the answer goes on, half a head too.
+  if (head.framing == http::Framing::until_close) pump_.look_again(flow::Direction::request);
 }
 
 void Http1Session::finish_response() {
@@ -312,7 +304,7 @@ void Http1Session::finish_front() {
   if (!exchange.has_ended()) return;
   if (exchange.is_open()) exchange.publish_end();
   exchanges_.pop_front();
-  turn_.cancel();
+  pump_.look_again(flow::Direction::request);
 }
 
 /// A page instead, or a reset when part of the response is already with the client.
@@ -330,38 +322,34 @@ void Http1Session::refuse_response(std::string why, std::string_view bytes) {
   stop();
 }
 
-void Http1Session::server_ended(IoResult end, bool unread) {
-  answering_.said_all = true;
-  const auto at_end = responses_.at_end(unread);
+Pump::Ending Http1Session::server_ended(IoResult end, std::string_view unread) {
+  responses_over_ = true;
+  const auto at_end = responses_.at_end(!unread.empty());
   const bool truncated = end.status == Status::truncated;
   Http1Exchange* const front = exchanges_.empty() ? nullptr : &exchanges_.front();
-  if (unread && front && front->exchange.response() == Exchange::Phase::awaited) {
-    refuse_response("the connection ended in the middle of the head", answering_.held);
-    return;  // a page is yet to come
+  if (!unread.empty() && front && front->exchange.response() == Exchange::Phase::awaited) {
+    refuse_response("the connection ended in the middle of the head", unread);
+    return {.passed_on = false, .stops = true};  // a page is yet to come
   }
   recorder_.data_end(flow::Direction::response);
   if (at_end == Http1Reader::AtEnd::completes_body) {
     if (truncated)
       front->exchange.replace_error("the server ended the connection without close_notify");
     front->exchange.response_end();
-    if (front->goes_on || front->upgrade) {
-      client_.shutdown_write(!truncated);  // only one direction has ended
-      if (asking_.said_all) stop();
-      return;
-    }
+    // Only one direction has ended.
+    if (front->goes_on || front->upgrade) return {.stops = requests_over_};
     finish_front();
   } else if (at_end == Http1Reader::AtEnd::cuts_message && front) {
     front->exchange.replace_error(
-        asking_.said_all ? kProgramLeft
-                         : "the server closed the connection in the middle of its response");
+        requests_over_ ? kProgramLeft
+                       : "the server closed the connection in the middle of its response");
   } else if (front && !front->exchange.has_response()) {
     for (auto& asked : exchanges_)
-      asked.exchange.fail(asking_.said_all ? kProgramLeft
-                                           : "the server closed the connection without an answer");
+      asked.exchange.fail(requests_over_ ? kProgramLeft
+                                         : "the server closed the connection without an answer");
   }
-  client_.shutdown_write(!truncated);
   const bool request_under_way = !exchanges_.empty() && !exchanges_.back().exchange.has_request();
-  if (asking_.said_all || !request_under_way) stop();
+  return {.stops = requests_over_ || !request_under_way};
 }
 
 }  // namespace mitm::intercept

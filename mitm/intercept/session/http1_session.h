@@ -1,4 +1,4 @@
-// HTTP/1 between two channels: bytes pass as they come, a flow is published per exchange.
+// HTTP/1 between two streams: bytes pass as they come, a flow is published per exchange.
 #pragma once
 
 #include <chrono>
@@ -9,20 +9,17 @@
 #include <string>
 #include <string_view>
 
-#include <boost/asio/steady_timer.hpp>
-
 #include "mitm/http/http1.h"
 #include "mitm/intercept/context/flow_recorder.h"
 #include "mitm/intercept/session/exchange.h"
-#include "mitm/intercept/wire/peek_buffer.h"
-#include "mitm/intercept/wire/turn.h"
+#include "mitm/intercept/wire/pump.h"
 
 namespace mitm::intercept {
 
-class Http1Session {
+class Http1Session final : private Pump::Handler {
  public:
   enum class Outcome : std::uint8_t {
-    done,       ///< both channels are finished with
+    done,       ///< nothing follows on the connection
     upgraded,   ///< another protocol follows (101)
     websocket,  ///< that is WebSocket: take_websocket()
     tunnel,     ///< the server has accepted a CONNECT
@@ -32,7 +29,7 @@ class Http1Session {
   Http1Session(FlowRecorder& recorder, PeekBuffer& client, PeekBuffer& server,
                std::string_view scheme);
 
-  /// Bytes that belong to what follows an upgrade or a tunnel are pushed back into the channels.
+  /// Bytes that belong to what follows an upgrade or a tunnel are pushed back into the streams.
   boost::asio::awaitable<Outcome> run();
 
   /// After `tunnel`: where to, as the program said it.
@@ -61,22 +58,10 @@ class Http1Session {
     bool goes_on = false;  ///< the program speaks on while it is answered, see take_further()
     int refusal = 0;       ///< status that we answer with ourselves
   };
-  /// One direction, between two reads.
-  struct Lane {
-    PeekBuffer& from;
-    PeekBuffer& to;
-    flow::Direction direction;
-    std::string held{};      ///< read and not yet forwarded
-    bool reread = false;     ///< `held` has bytes that were left because another had to go first
-    bool said_all = false;   ///< no more comes from this side, or nothing that is wanted
-    bool pump_over = false;  ///< its coroutine has ended
-    Turn turn{};
-  };
-  enum class Step : std::uint8_t { go_on, stop };
   enum class State : std::uint8_t {
     open,
     switched,  ///< another protocol follows on the connection
-    stopped,   ///< both pumps end at their next wait
+    stopped,   ///< the last message has been passed on, or refused
   };
   /// How the server answers.
   enum class Answering : std::uint8_t {
@@ -85,26 +70,21 @@ class Http1Session {
     unasked,  ///< it has sent a response that no request asked for
   };
 
-  boost::asio::awaitable<void> pump_requests();
-  boost::asio::awaitable<void> pump_responses();
-  boost::asio::awaitable<Step> forward(Lane& lane, std::string_view input, std::size_t size);
-  boost::asio::awaitable<Step> pause(Lane& lane, IoResult got);
-  boost::asio::awaitable<IoResult> await_turn();
-  boost::asio::awaitable<void> wait_for_turn(IoResult read);
+  Pump::Taken on_bytes(flow::Direction direction, std::span<char> bytes, Turn& turn) override;
+  [[nodiscard]] bool is_on_hold(flow::Direction direction) const override;
+  Pump::Ending on_end(flow::Direction direction, IoResult end, std::string_view unread) override;
+  void on_failure(flow::Direction direction, std::string why) override;
   boost::asio::awaitable<void> send_refusal();
-  boost::asio::awaitable<void> wait_for_memory(const Lane& lane);
 
-  [[nodiscard]] bool must_yield(Lane& lane, bool more) const;
-  [[nodiscard]] std::string_view next_step(const Lane& lane, std::string_view input) const;
+  [[nodiscard]] std::string_view next_step(flow::Direction direction, std::string_view input) const;
   void note_first_byte();
-  [[nodiscard]] std::size_t consume_requests(std::string_view input);
-  [[nodiscard]] std::size_t consume_responses(std::span<char> bytes);
+  [[nodiscard]] Pump::Taken consume_requests(std::string_view input, Turn& turn);
+  [[nodiscard]] Pump::Taken consume_responses(std::span<char> bytes, Turn& turn);
   void begin_exchange(http::Head& head);
   void begin_response(http::Head& head, std::string_view bytes);
   [[nodiscard]] bool answer_lasts() const;
-  void let_program_speak();
   void take_further(std::string_view bytes);
-  [[nodiscard]] bool has_half_a_head() const;
+  [[nodiscard]] bool has_half_a_head(std::string_view unread) const;
   void answered_early();
   void response_unasked();
   void finish_request();
@@ -116,16 +96,14 @@ class Http1Session {
   void refuse_request(const char* why, std::string_view bytes);
   void refuse_response(std::string why, std::string_view bytes);
   [[nodiscard]] static bool body_declined(const Exchange& exchange);
-  void client_ended(IoResult end, bool unread);
-  void server_ended(IoResult end, bool unread);
-  void failed(const PeekBuffer& channel);
-  void undelivered(const Lane& lane);
+  Pump::Ending client_ended(std::string_view unread);
+  Pump::Ending server_ended(IoResult end, std::string_view unread);
   void fail_all(const std::string& error);
   void stop();
   [[nodiscard]] bool on_hold() const;
+  [[nodiscard]] bool was_last_answer() const;
   [[nodiscard]] bool awaits_switch() const;
   [[nodiscard]] std::chrono::steady_clock::time_point first_byte() const;
-  void account();
   [[nodiscard]] bool must_refuse() const {
     return !exchanges_.empty() && exchanges_.front().refusal != 0;
   }
@@ -134,18 +112,17 @@ class Http1Session {
   PeekBuffer& client_;
   PeekBuffer& server_;
   std::string_view scheme_;
-  Lane asking_{client_, server_, flow::Direction::request};
-  Lane answering_{server_, client_, flow::Direction::response};
   http::Http1Reader requests_{http::Side::request};
   http::Http1Reader responses_{http::Side::response};
   HeldBytes held_;                       ///< of exchanges_
-  MemoryShare lanes_share_;              ///< of what the lanes hold
   std::deque<Http1Exchange> exchanges_;  ///< oldest first; responses belong to the front one
-  boost::asio::steady_timer turn_;       ///< cancelled when requests may go on
+  Pump pump_;
+  bool requests_over_ = false;   ///< no more come from the program, or none that are wanted
+  bool responses_over_ = false;  ///< no more come from the server
   /// When the first byte of the request came whose head is not there yet; min(): none has come.
   std::chrono::steady_clock::time_point head_began_ = std::chrono::steady_clock::time_point::min();
   State state_ = State::open;
-  Answering answering_how_ = Answering::in_order;
+  Answering answering_ = Answering::in_order;
   Outcome outcome_ = Outcome::done;
   std::string tunnel_target_;
   std::shared_ptr<flow::HttpFlow> upgraded_to_http2_;

@@ -84,11 +84,8 @@ class ByteStream {
   [[nodiscard]] virtual boost::asio::any_io_executor get_executor() = 0;
 };
 
-/// When `from` (where the bytes come from, which nothing reads meanwhile) is reset, they are still
-/// written as long as `to` takes any: failed, with from->failure() set, once it has taken none for
-/// some seconds.
-boost::asio::awaitable<IoResult> write_all(ByteStream& to, std::string_view bytes,
-                                           ByteStream* from = nullptr);
+/// Until all is written; failed when it is not, also when a wait was cancelled.
+boost::asio::awaitable<IoResult> write_all(ByteStream& to, std::string_view bytes);
 
 /// Ends our direction in order and discards what still comes, so that the kernel does not answer it
 /// with a reset that would destroy what we sent last.

@@ -30,6 +30,7 @@ using tcp = asio::ip::tcp;
 /// Of one address of a proxy, and of what it has to say after that: it connects, too.
 constexpr auto kConnect = std::chrono::seconds{5};
 constexpr auto kAnswer = std::chrono::seconds{30};
+constexpr std::size_t kAnswerBytes = 4 << 10;  ///< of it, looked at once
 
 DialFailure failed(const proxy::Proxy& proxy, std::string_view what, int error = ECONNREFUSED) {
   return {fmt::format("the proxy {} {}", proxy.label(), what), error};
@@ -113,8 +114,8 @@ Way Dialer::way(const divert::Verdict& verdict) const {
   return routes_[route].proxy.remote_names ? Way::late : Way::ahead;
 }
 
-awaitable<DialFailure> Dialer::dial(divert::Verdict verdict, base::Endpoint server,
-                                    std::string_view host, Socket& into,
+awaitable<DialFailure> Dialer::dial(const Context& context, divert::Verdict verdict,
+                                    base::Endpoint server, std::string_view host, Socket& into,
                                     const divert::OpenStraight& open) {
   Route& route = routes_[route_of(verdict.rule, verdict.action)];
   if (&route == &routes_[0]) {
@@ -125,11 +126,11 @@ awaitable<DialFailure> Dialer::dial(divert::Verdict verdict, base::Endpoint serv
   if (!why.empty()) co_return failed(route.proxy, why);
   proxy::Handshake handshake{route.proxy, {server, std::string{host}}};
   if (route.proxy.kind == proxy::Proxy::Kind::https) {
-    DialFailure failure = co_await through_tls(route, handshake, into);
+    DialFailure failure = co_await through_tls(context, route, handshake, into);
     co_return failure;
   }
   Side side{std::move(into)};
-  DialFailure failure = co_await negotiate(route.proxy, side, handshake);
+  DialFailure failure = co_await negotiate(context, route.proxy, side, handshake);
   into = side.tcp.release();
   co_return failure;
 }
@@ -200,10 +201,11 @@ awaitable<std::string> Dialer::resolve(Route& route) {
 }
 
 /// Until the proxy has let us through. What it sends behind its answer stays in `side`, unread.
-awaitable<DialFailure> Dialer::negotiate(const proxy::Proxy& proxy, Side& side,
-                                         proxy::Handshake& handshake) {
+awaitable<DialFailure> Dialer::negotiate(const Context& context, const proxy::Proxy& proxy,
+                                         Side& side, proxy::Handshake& handshake) {
   using What = proxy::Handshake::What;
   const auto deadline = Clock::now() + kAnswer;
+  const auto scratch = context.scratch.first(kAnswerBytes);
   auto what = What::send;
   while (what != What::open) {
     if (what == What::send) {
@@ -211,10 +213,10 @@ awaitable<DialFailure> Dialer::negotiate(const proxy::Proxy& proxy, Side& side,
       if (!put.ok()) co_return failed(proxy, "has closed the connection");
       what = What::more;
     }
-    const auto seen = side.look(buffer_, true);
+    const auto seen = side.look(scratch, true);
     if (!seen.bytes.empty()) {
       const auto step = handshake.take(seen.bytes);
-      (void)side.stream.try_read(std::span{buffer_}.first(step.used));
+      (void)side.stream.try_read(scratch.first(step.used));
       what = step.what;
       if (what == What::refused)
         co_return failed(proxy, fmt::format("refused {}: {}", handshake.target(), handshake.why()),
@@ -232,24 +234,24 @@ awaitable<DialFailure> Dialer::negotiate(const proxy::Proxy& proxy, Side& side,
   co_return DialFailure{};
 }
 
-awaitable<DialFailure> Dialer::through_tls(Route& route, proxy::Handshake& handshake,
-                                           Socket& into) {
+awaitable<DialFailure> Dialer::through_tls(const Context& context, Route& route,
+                                           proxy::Handshake& handshake, Socket& into) {
   const auto executor = co_await asio::this_coro::executor;
   boost::system::error_code gone;
   UpstreamTls::Ask ask{into.remote_endpoint(gone), route.proxy.host, {}, nullptr};
   boost::system::error_code no_address;
   asio::ip::make_address(ask.sni, no_address);
   if (!no_address) ask.sni.clear();
-  auto tunnel = std::make_unique<Tunnel>(std::move(into), tls_, ask);
+  auto tunnel = std::make_unique<Tunnel>(std::move(into), tls_, ask, context.settings.memory);
   const std::string why = co_await tls_.connect(tunnel->far, tunnel->attempt, ask);
   if (!why.empty()) co_return failed(route.proxy, fmt::format("cannot be used: {}", why));
-  DialFailure failure = co_await negotiate(route.proxy, tunnel->far, handshake);
+  DialFailure failure = co_await negotiate(context, route.proxy, tunnel->far, handshake);
   if (!failure.why.empty()) co_return failure;
   auto pair = loopback_pair(executor);
   if (!pair) co_return failed(route.proxy, fmt::format("cannot be used: {}", pair.error().text));
   into = std::move(pair->first);
   tunnel->near = std::make_unique<Side>(std::move(pair->second));
-  asio::co_spawn(executor, run(std::move(tunnel)), asio::detached);
+  asio::co_spawn(executor, run(std::move(tunnel), context.scratch), asio::detached);
   co_return DialFailure{};
 }
 

@@ -11,6 +11,7 @@
 #include <boost/asio/ip/tcp.hpp>
 
 #include "divert/worker/connection.h"
+#include "mitm/intercept/context/context.h"
 #include "mitm/intercept/wire/side.h"
 #include "mitm/intercept/wire/upstream_tls.h"
 #include "mitm/proxy/handshake.h"
@@ -47,9 +48,9 @@ class Dialer {
 
   /// Connects `into` as `verdict` says; `host` is told to proxies that resolve names, `open` opens
   /// it when it goes straight (empty: as any socket).
-  boost::asio::awaitable<DialFailure> dial(divert::Verdict verdict, base::Endpoint server,
-                                           std::string_view host, Socket& into,
-                                           const divert::OpenStraight& open);
+  boost::asio::awaitable<DialFailure> dial(const Context& context, divert::Verdict verdict,
+                                           base::Endpoint server, std::string_view host,
+                                           Socket& into, const divert::OpenStraight& open);
 
  private:
   struct Route {
@@ -57,20 +58,19 @@ class Dialer {
     std::vector<base::Endpoint> addresses;
   };
 
-  explicit Dialer(UpstreamTls& tls) : tls_(tls), buffer_(4096) {}
+  explicit Dialer(UpstreamTls& tls) : tls_(tls) {}
   base::Result<std::size_t> add(std::string_view url);
   [[nodiscard]] std::size_t route_of(std::uint16_t rule, divert::Action action) const;
   static boost::asio::awaitable<DialFailure> dial_straight(base::Endpoint server, Socket& into,
                                                            const divert::OpenStraight& open);
   boost::asio::awaitable<std::string> resolve(Route& route);
   boost::asio::awaitable<std::string> connect_to(Route& route, Socket& into);
-  boost::asio::awaitable<DialFailure> negotiate(const proxy::Proxy& proxy, Side& side,
-                                                proxy::Handshake& handshake);
-  boost::asio::awaitable<DialFailure> through_tls(Route& route, proxy::Handshake& handshake,
-                                                  Socket& into);
+  boost::asio::awaitable<DialFailure> negotiate(const Context& context, const proxy::Proxy& proxy,
+                                                Side& side, proxy::Handshake& handshake);
+  boost::asio::awaitable<DialFailure> through_tls(const Context& context, Route& route,
+                                                  proxy::Handshake& handshake, Socket& into);
 
   UpstreamTls& tls_;
-  std::vector<char> buffer_;
   std::vector<Route> routes_;          ///< [0] stands for none
   std::vector<std::size_t> of_rules_;  ///< index into routes_, for each rule of the policy
   std::size_t usual_ = 0;              ///< for whoever has no rule

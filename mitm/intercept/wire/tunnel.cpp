@@ -2,69 +2,23 @@
 // proxy ends at a socket as well, at the price of one more copy.
 #include "mitm/intercept/wire/tunnel.h"
 
-#include <array>
-
-#include <boost/asio/experimental/awaitable_operators.hpp>
-#include <boost/asio/use_awaitable.hpp>
-
 #include "divert/worker/source_ports.h"
-#include "mitm/intercept/wire/turn.h"
+#include "mitm/intercept/wire/pump.h"
 
 namespace mitm::intercept {
 namespace {
 
 namespace asio = boost::asio;
 using asio::awaitable;
-constexpr std::size_t kBuffer = 32 << 10;
 
-void reset(Tunnel& tunnel) {
-  tunnel.near->tcp.reset();
-  tunnel.far.tcp.reset();
-}
-
-/// One direction.
-struct Way {
-  PeekBuffer& from;
-  PeekBuffer& to;
-  bool over = false;
-};
-
-/// `way.to` takes no more. What it had said before still comes, by the other way, which then meets
-/// the failure.
-void give_up(Tunnel& tunnel, const Way& way, const Way& back) {
-  if (!way.to.failure().lost || back.over) return reset(tunnel);
-  way.to.cancel();
-}
-
-awaitable<void> pump(Tunnel& tunnel, Way& way, const Way& back) {
-  for (Turn turn;;) {
-    std::vector<char> buffer(kBuffer);
-    const IoResult got = way.from.try_read(buffer);
-    if (got.ended()) {
-      way.to.shutdown_write(true);
-      break;
-    }
-    if (got.ok()) {
-      const IoResult put = co_await write_all(way.to, {buffer.data(), got.bytes}, &way.from);
-      if (!put.ok()) {
-        give_up(tunnel, way, back);
-        break;
-      }
-    } else if (!got.blocked()) {
-      co_await way.to.wait_until_acknowledged();
-      reset(tunnel);
-      break;
-    }
-    if (got.ok() && !got.drained) {
-      co_await turn.yield_when_over();
-      continue;
-    }
-    std::vector<char>().swap(buffer);  // an idle tunnel holds none
-    co_await way.from.wait(got);       // cancelled: there is something to be heard
-    turn.restart();
+/// Nothing is held back or looked at.
+class Everything final : public Pump::Handler {
+  Pump::Taken on_bytes(flow::Direction, std::span<char> bytes, Turn&) override {
+    return {bytes.size()};
   }
-  way.over = true;
-}
+  Pump::Ending on_end(flow::Direction, IoResult, std::string_view) override { return {}; }
+  void on_failure(flow::Direction, std::string) override {}
+};
 
 }  // namespace
 
@@ -98,11 +52,11 @@ base::Result<std::pair<TcpStream::Socket, TcpStream::Socket>> loopback_pair(
   return std::pair{std::move(ours), std::move(theirs)};
 }
 
-awaitable<void> run(std::unique_ptr<Tunnel> tunnel) {
-  using namespace asio::experimental::awaitable_operators;
-  Way outwards{tunnel->near->stream, tunnel->far.stream},
-      inwards{tunnel->far.stream, tunnel->near->stream};
-  co_await (pump(*tunnel, outwards, inwards) && pump(*tunnel, inwards, outwards));
+awaitable<void> run(std::unique_ptr<Tunnel> tunnel, std::span<char> scratch) {
+  Everything everything;
+  Pump pump{tunnel->near->stream, tunnel->far.stream, scratch, tunnel->memory, everything};
+  co_await pump.run();
+  co_await pump.deliver_end();
 }
 
 }  // namespace mitm::intercept

@@ -1,21 +1,25 @@
-// A connection whose bytes travel inside TLS to a proxy, as a plain socket for everybody else.
+// A connection whose bytes travel inside TLS to a proxy, as a plain socket for everything else.
 #pragma once
 
 #include <memory>
+#include <span>
 
 #include <boost/asio/awaitable.hpp>
 
+#include "mitm/intercept/context/memory.h"
 #include "mitm/intercept/wire/side.h"
 #include "mitm/intercept/wire/upstream_tls.h"
 
 namespace mitm::intercept {
 
-/// Both ends of the way; the other end of `near` is what is handed out.
+/// Both ends; the other end of `near` is what is handed out.
 struct Tunnel {
-  Tunnel(TcpStream::Socket proxy, UpstreamTls& tls, const UpstreamTls::Ask& ask)
-      : attempt(tls, ask), far(std::move(proxy)) {}
+  Tunnel(TcpStream::Socket proxy, UpstreamTls& tls, const UpstreamTls::Ask& ask,
+         std::shared_ptr<MemoryBudget> budget)
+      : attempt(tls, ask), memory(std::move(budget)), far(std::move(proxy)) {}
 
   UpstreamTls::Attempt attempt;
+  MemoryAccount memory;  ///< its own: a tunnel may hang in its io_context longer than the engine
   Side far;
   std::unique_ptr<Side> near;
 };
@@ -25,8 +29,7 @@ struct Tunnel {
 [[nodiscard]] base::Result<std::pair<TcpStream::Socket, TcpStream::Socket>> loopback_pair(
     const boost::asio::any_io_executor& executor);
 
-/// Passes bytes until both directions have ended. Half-closes are passed on, a reset or a TLS error
-/// resets.
-boost::asio::awaitable<void> run(std::unique_ptr<Tunnel> tunnel);
+/// Passes bytes until both directions have ended; see Pump, also for `scratch`.
+boost::asio::awaitable<void> run(std::unique_ptr<Tunnel> tunnel, std::span<char> scratch);
 
 }  // namespace mitm::intercept
