@@ -207,7 +207,8 @@ class Aborts(unittest.TestCase):
                 flow = osproxy.wait_for_flow(server="192.0.2.2:8009")
                 self.assertIn("cannot connect to 192.0.2.2:8009: Connection refused", flow["error"])
         with Osproxy(world, "no-such-program", *PORTS, "--engine", "redirect") as osproxy:
-            self.assertEqual(self.failure(8009), "recv ECONNRESET")
+            # Where the reset overtakes the answer to the SYN, connect() fails with it.
+            wait_for(lambda: self.failure(8009) == "recv ECONNRESET", "a reset")
             self.assertIn("Connection refused", osproxy.wait_for_flow(type="pass")["error"])
 
     def test_unreachable_servers(self):
