@@ -6,6 +6,7 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 #include <string_view>
 
@@ -18,6 +19,12 @@
 
 namespace divert {
 
+/// When the server, or the proxy in front of it, was connected to; empty: not yet.
+struct ConnectTimes {
+  std::optional<std::chrono::system_clock::time_point> began;
+  std::optional<std::chrono::system_clock::time_point> connected;
+};
+
 /// A decided connection: everything that is known before its first byte is handled.
 struct Connection {
   std::uint64_t id = 0;                                  ///< unique within a run
@@ -25,7 +32,10 @@ struct Connection {
   base::Endpoint server;                                 ///< where it wanted to go
   std::shared_ptr<const procmap::ProcessFacts> process;  ///< null: unknown
   Verdict verdict;
+  /// When the program's connection was accepted; or, when its first packet was held until there was
+  /// one to the server, when that began to be made.
   std::chrono::system_clock::time_point opened;
+  ConnectTimes connect{};
 };
 
 /// How a connection that was not intercepted ended.

@@ -19,6 +19,7 @@ namespace {
 namespace asio = boost::asio;
 using tcp = asio::ip::tcp;
 constexpr auto kToken = asio::as_tuple(asio::use_awaitable);
+using Clock = std::chrono::system_clock;
 
 std::atomic<std::uint64_t> next_connection{1};
 
@@ -49,7 +50,8 @@ Connection make_connection(wire::ConnectionFacts facts,
           *facts.destination,
           std::move(facts.process),
           std::move(facts.verdict),
-          opened};
+          opened,
+          {}};
 }
 
 /// The broker has gone, or is too busy: owner and original destination of the connection stay
@@ -178,12 +180,16 @@ asio::awaitable<boost::system::error_code> open_straight(tcp::socket& server, tc
 }
 
 /// The upstream connection that was made while the first packet was held.
-bool fetch(tcp::socket& server, const Decided& decided, WorkerContext& worker) {
+bool fetch(tcp::socket& server, Decided& decided, WorkerContext& worker) {
   if (decided.upstream == 0) return false;
-  base::UniqueFd waiting = worker.upstreams.take(decided.upstream);
+  auto made = worker.upstreams.take(decided.upstream);
+  if (!made) return false;
   boost::system::error_code error;
-  if (waiting) server.assign(decided.connection.server.protocol(), waiting.release(), error);
-  return server.is_open() && !error;
+  server.assign(decided.connection.server.protocol(), made->socket.release(), error);
+  if (error) return false;
+  decided.connection.opened = made->began;
+  decided.connection.connect = {made->began, made->connected};
+  return true;
 }
 
 /// The timer's handler may still be on its way when the coroutine has ended.
@@ -200,10 +206,12 @@ struct Attempt {
 asio::awaitable<void> dial_ahead(std::uint64_t token, Connection connection,
                                  WorkerContext& worker) {
   tcp::socket server{co_await asio::this_coro::executor};
+  const auto began = connection.opened;
   worker.open.fetch_add(1, std::memory_order_relaxed);
   boost::system::error_code error = co_await worker.interceptor.dial(std::move(connection), server);
   worker.open.fetch_sub(1, std::memory_order_relaxed);
-  if (!error) worker.upstreams.put(token, base::UniqueFd{server.release(error)});
+  if (!error)
+    worker.upstreams.put(token, {base::UniqueFd{server.release(error)}, began, Clock::now()});
   worker.broker.tell({token, error.value(), 0});
 }
 
@@ -221,7 +229,8 @@ asio::awaitable<void> connect_ahead(wire::ConnectOrder order, WorkerContext& wor
   wire::ConnectionFacts& facts = order.connection;
   if (!facts.source || !facts.destination) co_return;
   ServerSocket by{facts.as_program, std::move(facts.socket), {}, {}};
-  const Connection connection = make_connection(std::move(facts), std::chrono::system_clock::now());
+  Connection connection = make_connection(std::move(facts), Clock::now());
+  connection.connect.began = connection.opened;
   const Way way = worker.interceptor.way(connection.verdict);
   // The accept finds nothing, and goes on without.
   if (way == Way::late) worker.broker.tell({token, ECANCELED, 0});
@@ -267,8 +276,8 @@ asio::awaitable<void> connect_ahead(wire::ConnectOrder order, WorkerContext& wor
       worker.interceptor.unreachable(connection, error);
     co_return;
   }
-  base::UniqueFd standing{attempt->server.release(error)};
-  worker.upstreams.put(token, std::move(standing));
+  worker.upstreams.put(
+      token, {base::UniqueFd{attempt->server.release(error)}, connection.opened, Clock::now()});
   worker.broker.tell({token, 0, 0});
 }
 
@@ -310,12 +319,15 @@ asio::awaitable<void> carry(Accepted accepted, WorkerContext& worker) {
     return open_straight(opened, protocol, *by, worker);
   };
   if (!fetch(server, *decided, worker) && way == Way::straight) {
+    ConnectTimes& times = decided->connection.connect;
+    times.began = Clock::now();
     auto error = co_await open(server);
     if (!error) error = co_await connect(server, decided->connection.server);
     if (error) {
       fail_upstream(std::move(*decided), error, worker);
       co_return;
     }
+    times.connected = Clock::now();
   }
   boost::system::error_code ignored;
   const auto far =

@@ -13,22 +13,29 @@
 
 namespace divert {
 
+/// A connection to the server, or to the proxy in front of it.
+struct Upstream {
+  base::UniqueFd socket;
+  std::chrono::system_clock::time_point began;      ///< when it began to be made
+  std::chrono::system_clock::time_point connected;  ///< when it could be used
+};
+
 class Upstreams {
  public:
   using Clock = std::chrono::steady_clock;
   /// The program's connection reaches our listener within microseconds, or never.
   static constexpr std::chrono::seconds kUnfetchedTtl{10};
 
-  void put(std::uint64_t token, base::UniqueFd socket);
+  void put(std::uint64_t token, Upstream upstream);
   /// Empty: it was not there, or has waited too long.
-  [[nodiscard]] base::UniqueFd take(std::uint64_t token);
+  [[nodiscard]] std::optional<Upstream> take(std::uint64_t token);
   [[nodiscard]] std::size_t size() const;
   /// Closes what was not fetched in time.
   void sweep(Clock::time_point now);
 
  private:
   mutable std::mutex mutex_;
-  std::unordered_map<std::uint64_t, base::UniqueFd> sockets_;
+  std::unordered_map<std::uint64_t, Upstream> made_;
   std::deque<std::pair<Clock::time_point, std::uint64_t>> order_;  ///< oldest first
 };
 

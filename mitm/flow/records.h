@@ -48,7 +48,8 @@ struct TlsFacts {
 
 /// When a connection got ready, since ConnectionRecord::opened.
 struct ConnectionTimes {
-  Offset connected;          ///< to the server, or the proxy in front of it
+  Offset connect_began;      ///< to the server, or the proxy in front of it
+  Offset connected;          ///< likewise
   Offset upstream_tls_done;  ///< handshake with the server
   Offset tls_done;           ///< handshake with the program
 };
@@ -56,8 +57,8 @@ struct ConnectionTimes {
 /// One connection of a program, as far as it is known. Immutable once an event refers to it; a
 /// later event may refer to one that knows more.
 struct ConnectionRecord {
-  std::uint64_t id = 0;  ///< unique within a run
-  Time opened;
+  std::uint64_t id = 0;                                  ///< unique within a run
+  Time opened;                                           ///< see divert::Connection
   std::shared_ptr<const procmap::ProcessFacts> process;  ///< null: unknown
   base::Endpoint client;
   base::Endpoint server;

@@ -103,10 +103,12 @@ void add_offset(JsonObject& times, const char* name, const flow::Offset& offset)
 
 void add_times(JsonObject& object, const flow::ConnectionTimes& connection,
                const flow::HttpFlow* http) {
-  const bool any = connection.connected || connection.upstream_tls_done || connection.tls_done ||
+  const bool any = connection.connect_began || connection.upstream_tls_done ||
+                   connection.tls_done ||
                    (http && (http->request.ended || http->response.began || http->response.ended));
   if (!any) return;
   JsonObject times(object.name("times"));
+  add_offset(times, "connect_start_ms", connection.connect_began);
   add_offset(times, "connected_ms", connection.connected);
   add_offset(times, "upstream_tls_ms", connection.upstream_tls_done);
   add_offset(times, "tls_ms", connection.tls_done);

@@ -10,6 +10,7 @@ boost::asio::awaitable<UpstreamConnector::Result> UpstreamConnector::connect() {
   const std::string host = recorder_.host();
   TcpStream::Socket server{client_.tcp.get_executor()};
   connecting_ = true;
+  recorder_.set_connecting();
   DialFailure failure = co_await dialer_.dial(recorder_.context(), connection.verdict,
                                               connection.server, host, server, open_);
   if (!std::exchange(connecting_, false)) co_return Result{Outcome::interrupted, {}};

@@ -10,7 +10,7 @@ import unittest
 
 import jsonschema
 
-from harness import PATIENCE, TOP, Osproxy, World, main, run, wait_for
+from harness import ENGINE, PATIENCE, TOP, Osproxy, World, main, run, wait_for
 
 world = None
 
@@ -93,6 +93,16 @@ class Jsonl(unittest.TestCase):
         self.assertLessEqual(times["request_end_ms"], flow["interim"][0]["at_ms"])
         self.assertLessEqual(times["response_start_ms"], times["response_end_ms"])
         self.assertLessEqual(times["response_end_ms"], flow["duration_ms"])
+
+    def test_when_connections_were_made(self):
+        with Osproxy(world, "curl") as osproxy:
+            world.curl("https://one.test/http")
+            times = osproxy.wait_for_flow(type="http")["times"]
+        order = ["connect_start_ms", "connected_ms", "upstream_tls_ms", "tls_ms"]
+        self.assertEqual([times[name] for name in order], sorted(times[name] for name in order), times)
+        if ENGINE != "redirect":  # the connection begins with the one to the server
+            self.assertEqual(times["connect_start_ms"], 0)
+        self.assertGreater(times["connected_ms"], 0)
 
     def test_with_starts_every_request_has_one(self):
         with Osproxy(world, "curl", "--starts") as osproxy:

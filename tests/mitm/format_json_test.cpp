@@ -279,6 +279,8 @@ TEST_CASE("json: the words behind the status, what came before it, and when") {
   http::Fields hints;
   hints.add("link", "</a>");
   flow.interim.push_back({103, hints, std::chrono::microseconds{1500}});
+  flow.times.connect_began = std::chrono::microseconds{0};
+  flow.times.connected = std::chrono::microseconds{250};
   flow.times.tls_done = std::chrono::microseconds{900};
   flow.response_began = std::chrono::microseconds{30'000};
   std::string out;
@@ -287,7 +289,8 @@ TEST_CASE("json: the words behind the status, what came before it, and when") {
   CHECK(json["status_text"] == "Fine");
   CHECK(json["interim"] ==
         nlohmann::json::parse(R"([{"status": 103, "headers": [["link", "</a>"]], "at_ms": 1.5}])"));
-  CHECK(json["times"] == nlohmann::json::parse(R"({"tls_ms": 0.9, "response_start_ms": 30})"));
+  CHECK(json["times"] == nlohmann::json::parse(R"({"connect_start_ms": 0, "connected_ms": 0.25,
+                                                   "tls_ms": 0.9, "response_start_ms": 30})"));
   flow.event = test::FlatFlow::Event::start;
   out.clear();
   render_json(flow, false, out);

@@ -63,7 +63,7 @@ std::vector<test::FlatFlow> examples() {
     full.status_text = "OK";
     full.interim.push_back({103, full.request_headers, std::chrono::microseconds{1500}});
     full.times = {std::chrono::microseconds{1}, std::chrono::microseconds{2},
-                  std::chrono::microseconds{3}};
+                  std::chrono::microseconds{3}, std::chrono::microseconds{4}};
     full.request_ended = full.response_began = full.response_ended = full.duration;
     all.push_back(full);
     full.event = test::FlatFlow::Event::start;

@@ -62,6 +62,9 @@ FlowRecorder::FlowRecorder(const Context& context, divert::Connection connection
   record_->server = connection_.server;
   record_->decision = divert::to_string(connection_.verdict.action);
   record_->reason = connection_.verdict.reason;
+  const divert::ConnectTimes& connect = connection_.connect;
+  if (connect.began) record_->times.connect_began = age_at(*connect.began);
+  if (connect.connected) record_->times.connected = age_at(*connect.connected);
 }
 
 /// The record, to be changed: events that have been published keep theirs.
@@ -76,8 +79,8 @@ std::shared_ptr<const flow::ConnectionRecord> FlowRecorder::record() const {
   return record_;
 }
 
-std::chrono::microseconds FlowRecorder::age() const {
-  const auto age = std::chrono::system_clock::now() - connection_.opened;
+std::chrono::microseconds FlowRecorder::age_at(flow::Time time) const {
+  const auto age = time - connection_.opened;
   return std::max(std::chrono::duration_cast<std::chrono::microseconds>(age),
                   std::chrono::microseconds{0});
 }

@@ -48,7 +48,8 @@ class FlowRecorder {
   /// What was agreed on with the program, with the server: of all flows from here on.
   void set_tls(flow::TlsFacts tls);
   void set_upstream_tls(std::shared_ptr<const flow::TlsFacts> tls);
-  /// The server, or the proxy in front of it, has been reached just now.
+  /// The server, or the proxy in front of it, is about to be connected to; has been reached.
+  void set_connecting() { edit().times.connect_began = age(); }
   void set_connected() { edit().times.connected = age(); }
   [[nodiscard]] const std::string& host() const { return record_->host; }
   /// Where the program means to be connected to: behind the explicit proxy whose tunnel it is in.
@@ -100,7 +101,9 @@ class FlowRecorder {
  private:
   [[nodiscard]] flow::ConnectionRecord& edit();
   [[nodiscard]] std::shared_ptr<const flow::ConnectionRecord> record() const;
-  [[nodiscard]] std::chrono::microseconds age() const;
+  [[nodiscard]] std::chrono::microseconds age() const { return age_at(flow::Time::clock::now()); }
+  /// Since the connection was opened; none if a clock was set back meanwhile.
+  [[nodiscard]] std::chrono::microseconds age_at(flow::Time time) const;
   void begin(flow::FlowFacts& flow) const;
   void take_over(const flow::TcpFlow& waiting, flow::FlowFacts& flow) const;
   void end_data_of_waiting();
