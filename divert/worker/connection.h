@@ -95,8 +95,9 @@ class Watcher {
   virtual void quic_refused(const Connection& connection) = 0;
   /// A copy of a datagram (UDP) between a program that is intercepted and a name server. All copies
   /// of one pair of endpoints come on the same context, in the order in which they were seen.
-  virtual void heard(const Connection& connection, bool from_server, std::string_view payload,
-                     std::chrono::steady_clock::time_point came) = 0;
+  virtual void on_dns_datagram(const Connection& connection, bool from_server,
+                               std::string_view payload,
+                               std::chrono::steady_clock::time_point came) = 0;
   /// Comes every second.
   virtual void tick() = 0;
 };

@@ -296,7 +296,8 @@ void show(wire::QuicNotice notice, WorkerContext& worker) {
 
 void show(wire::DnsCopy copy, WorkerContext& worker) {
   const auto connection = shown_connection(std::move(copy.connection));
-  if (connection) worker.watcher.heard(*connection, copy.from_server, copy.payload, copy.came);
+  if (connection)
+    worker.watcher.on_dns_datagram(*connection, copy.from_server, copy.payload, copy.came);
 }
 
 asio::awaitable<void> carry(Accepted accepted, WorkerContext& worker) {

@@ -25,11 +25,11 @@ class Watch {
 
   explicit Watch(std::shared_ptr<Names> names) : names_(std::move(names)) {}
 
-  /// The flow that has ended with this datagram; null: none. `begin` makes a flow of the
+  /// The flow that has ended with this message (of UDP or TCP); null: none. `begin` makes a flow of the
   /// connection.
   template <class Begin>
-  std::shared_ptr<flow::DnsFlow> heard(const divert::Connection& connection, bool from_server,
-                                       std::string_view payload, Time now, Begin begin) {
+  std::shared_ptr<flow::DnsFlow> on_message(const divert::Connection& connection, bool from_server,
+                                            std::string_view payload, Time now, Begin begin) {
     const auto message = parse(payload);
     if (!message || message->response != from_server) {
       if (from_server) malformed(connection, payload);

@@ -184,11 +184,11 @@ void Engine::quic_refused(const divert::Connection& connection) {
   recorder.publish_end(std::move(flow), std::chrono::steady_clock::now());
 }
 
-void Engine::heard(const divert::Connection& connection, bool from_server, std::string_view payload,
-                   std::chrono::steady_clock::time_point came) {
+void Engine::on_dns_datagram(const divert::Connection& connection, bool from_server,
+                             std::string_view payload, std::chrono::steady_clock::time_point came) {
   FlowRecorder recorder{state_->services.context, connection};
-  auto flow = state_->dns.heard(connection, from_server, payload, came,
-                                [&] { return recorder.begin_dns(); });
+  auto flow = state_->dns.on_message(connection, from_server, payload, came,
+                                     [&] { return recorder.begin_dns(); });
   if (flow) state_->services.context.bus.publish(flow::DnsEnd{std::move(flow)});
 }
 

@@ -33,8 +33,9 @@ class Engine final : public divert::Interceptor, public divert::Watcher {
                    const boost::system::error_code& error) override;
   void closed(const divert::Connection& connection, const divert::Outcome& outcome) override;
   void quic_refused(const divert::Connection& connection) override;
-  void heard(const divert::Connection& connection, bool from_server, std::string_view payload,
-             std::chrono::steady_clock::time_point came) override;
+  void on_dns_datagram(const divert::Connection& connection, bool from_server,
+                       std::string_view payload,
+                       std::chrono::steady_clock::time_point came) override;
   void tick() override;
 
   /// To be run once, before or beside the first connections: asks where the upstream proxies are.

@@ -37,8 +37,8 @@ struct Watcher final : divert::Watcher {
     connections.push_back(connection);
     errors.push_back(outcome.error);
   }
-  void heard(const Connection&, bool, std::string_view,
-             std::chrono::steady_clock::time_point) override {}
+  void on_dns_datagram(const Connection&, bool, std::string_view,
+                       std::chrono::steady_clock::time_point) override {}
   void tick() override {}
   std::vector<Connection> connections;
   std::vector<std::string> errors;

@@ -55,7 +55,7 @@ struct Rig {
     connection.server = base::parse_endpoint("192.0.2.53:53").value();
   }
   std::shared_ptr<flow::DnsFlow> hears(const std::string& payload, bool from_server) {
-    return watch.heard(connection, from_server, payload, now, [] {
+    return watch.on_message(connection, from_server, payload, now, [] {
       auto flow = std::make_shared<flow::DnsFlow>();
       flow->connection = std::make_shared<const flow::ConnectionRecord>();
       return flow;

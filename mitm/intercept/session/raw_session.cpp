@@ -78,9 +78,9 @@ void RawSession::listen(flow::Direction direction, std::string_view bytes) {
   auto& memory = recorder_.context().memory;
   stream.feed(bytes, [&](std::string_view message) {
     if (!answer && memory.is_exhausted()) return memory.count_drop();
-    auto flow = name_server_->watch.heard(recorder_.connection(), answer, message,
-                                          std::chrono::steady_clock::now(),
-                                          [&] { return recorder_.begin_dns(); });
+    auto flow = name_server_->watch.on_message(recorder_.connection(), answer, message,
+                                               std::chrono::steady_clock::now(),
+                                               [&] { return recorder_.begin_dns(); });
     if (flow) recorder_.publish_end(std::move(flow));
   });
   name_server_->share.set(name_server_->watch.held());
