@@ -54,7 +54,7 @@ class Engine::State {
  public:
   State(Settings given, std::shared_ptr<const divert::Policy> policy,
         std::shared_ptr<const tls::LeafSigner> signer, std::unique_ptr<UpstreamTls> upstream,
-        std::unique_ptr<Dialer> dialer, flow::Bus& bus)
+        std::unique_ptr<Dialer> dialer, flow::Bus& bus, Gate& gate)
       : settings(std::move(given)),
         scratch(kScratch),
         memory(settings.memory),
@@ -67,7 +67,8 @@ class Engine::State {
                                  .now = settings.now}},
                  std::move(upstream),
                  std::move(dialer),
-                 Renewal{settings.ask_for_intermediate}} {}
+                 Renewal{settings.ask_for_intermediate},
+                 gate} {}
 
   Settings settings;
   std::vector<char> scratch;
@@ -81,13 +82,13 @@ class Engine::State {
 base::Result<std::unique_ptr<Engine>> Engine::make(Settings settings,
                                                    std::shared_ptr<const divert::Policy> policy,
                                                    std::shared_ptr<const tls::LeafSigner> signer,
-                                                   flow::Bus& bus) {
+                                                   flow::Bus& bus, Gate& gate) {
   auto upstream = UpstreamTls::make(settings);
   if (!upstream) return upstream.error();
   auto dialer = Dialer::make(*policy, **upstream);
   if (!dialer) return dialer.error();
   auto state = std::make_unique<State>(std::move(settings), std::move(policy), std::move(signer),
-                                       std::move(*upstream), std::move(*dialer), bus);
+                                       std::move(*upstream), std::move(*dialer), bus, gate);
   return std::unique_ptr<Engine>{new Engine(std::move(state))};
 }
 

@@ -9,6 +9,7 @@
 #include "divert/worker/connection.h"
 #include "mitm/flow/bus.h"
 #include "mitm/intercept/context/context.h"
+#include "mitm/intercept/gate.h"
 #include "mitm/tls/leaf.h"
 
 namespace mitm::intercept {
@@ -16,9 +17,10 @@ namespace mitm::intercept {
 /// One per io_context. Holds that context's leaf cache, upstream sessions and scratch buffers.
 class Engine final : public divert::Interceptor, public divert::Watcher {
  public:
+  /// `bus` and `gate` must outlive it.
   [[nodiscard]] static base::Result<std::unique_ptr<Engine>> make(
       Settings settings, std::shared_ptr<const divert::Policy> policy,
-      std::shared_ptr<const tls::LeafSigner> signer, flow::Bus& bus);
+      std::shared_ptr<const tls::LeafSigner> signer, flow::Bus& bus, Gate& gate = Gate::none());
   ~Engine() override;
 
   boost::asio::awaitable<void> intercept(divert::Connection connection,

@@ -233,8 +233,20 @@ awaitable<void> Interception::run_protocol(Sniffed sniffed) {
   return sniffed.protocol == Protocol::http1 ? run_http("http") : run_raw();
 }
 
+/// False: the connection is not for see-through sessions. It has been reset.
+bool Interception::ask_gate(Protocol protocol) {
+  if (services_.gate.interest(recorder_.record(), protocol) == Interest::none) return true;
+  client_.tcp.reset();
+  server_.tcp.reset();
+  auto flow = recorder_.begin_tcp(TcpKind::tcp);
+  flow->error = "reset: a rule asks to change messages, which this version of osproxy cannot do";
+  recorder_.publish_end(std::move(flow), Clock::now());
+  return false;
+}
+
 /// `upgraded`: the HTTP/1.1 request that asked for it, if any.
 awaitable<void> Interception::run_http2(std::shared_ptr<flow::HttpFlow> upgraded) {
+  if (!upgraded && !ask_gate(Protocol::http2)) co_return;
   const auto session = std::make_unique<Http2Session>(recorder_, client_.stream, server_.stream);
   if (upgraded) session->adopt(std::move(upgraded));
   co_await session->run();
@@ -249,6 +261,7 @@ awaitable<void> Interception::run_raw() {
 }
 
 awaitable<void> Interception::run_http(std::string_view scheme) {
+  if (!ask_gate(Protocol::http1)) co_return;
   auto session = std::make_unique<Http1Session>(recorder_, client_.stream, server_.stream, scheme);
   const auto outcome = co_await session->run();
   auto upgraded = session->take_upgraded_to_http2();

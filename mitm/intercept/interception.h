@@ -8,6 +8,7 @@
 
 #include "divert/policy/policy.h"
 #include "mitm/intercept/error_responder.h"
+#include "mitm/intercept/gate.h"
 #include "mitm/intercept/pinning_detector.h"
 #include "mitm/intercept/sniffer.h"
 #include "mitm/intercept/upstream_connector.h"
@@ -25,6 +26,7 @@ struct Services {
   std::unique_ptr<UpstreamTls> upstream;
   std::unique_ptr<Dialer> dialer;
   Renewal renewal;
+  Gate& gate;
 };
 
 class Interception {
@@ -56,6 +58,7 @@ class Interception {
   boost::asio::awaitable<bool> accept_tls(const sniff::ClientHello& hello, X509* upstream,
                                           std::string_view alpn);
   boost::asio::awaitable<void> run_protocol_in_tls();
+  [[nodiscard]] bool ask_gate(sniff::Protocol protocol);
   boost::asio::awaitable<void> run_http(std::string_view scheme);
   boost::asio::awaitable<void> run_http2(std::shared_ptr<flow::HttpFlow> upgraded);
   boost::asio::awaitable<void> run_raw();

@@ -359,7 +359,8 @@ class Rig::Sink final : public mitm::flow::Subscriber {
   std::string name_ = "log";
 };
 
-Rig::Rig(mitm::intercept::Settings settings, divert::Policy policy, bool want_data)
+Rig::Rig(mitm::intercept::Settings settings, divert::Policy policy, bool want_data,
+         mitm::intercept::Gate& gate)
     : bus_(
           [&] {
             std::vector<std::unique_ptr<mitm::flow::Subscriber>> sinks;
@@ -371,7 +372,7 @@ Rig::Rig(mitm::intercept::Settings settings, divert::Policy policy, bool want_da
   bus_.start();
   auto engine = mitm::intercept::Engine::make(
       std::move(settings), std::make_shared<const divert::Policy>(std::move(policy)), ours().signer,
-      bus_);
+      bus_, gate);
   REQUIRE(engine);
   engine_ = std::move(*engine);
   tick();

@@ -111,7 +111,7 @@ const Authority& strangers();
 class Rig {
  public:
   explicit Rig(mitm::intercept::Settings settings = {}, divert::Policy policy = {},
-               bool want_data = false);
+               bool want_data = false, mitm::intercept::Gate& gate = mitm::intercept::Gate::none());
   ~Rig();
 
   /// A new connection: first the program's end, then the server's. Connections over one `listener`

@@ -74,7 +74,7 @@ flow::ConnectionRecord& FlowRecorder::edit() {
   return *record_;
 }
 
-std::shared_ptr<const flow::ConnectionRecord> FlowRecorder::record() const {
+std::shared_ptr<const flow::ConnectionRecord> FlowRecorder::shared_record() const {
   record_is_shared_ = true;
   return record_;
 }
@@ -115,18 +115,18 @@ std::string FlowRecorder::server_name() const {
 
 void FlowRecorder::publish_opened() const {
   if (context_.bus.wants<flow::ConnectionOpened>())
-    context_.bus.publish(flow::ConnectionOpened{record()});
+    context_.bus.publish(flow::ConnectionOpened{shared_record()});
 }
 
 void FlowRecorder::publish_closed() const {
   if (context_.bus.wants<flow::ConnectionEnd>())
-    context_.bus.publish(flow::ConnectionEnd{record()});
+    context_.bus.publish(flow::ConnectionEnd{shared_record()});
 }
 
 void FlowRecorder::begin(flow::FlowFacts& flow) const {
   flow.id = next_flow_id();
   flow.began = std::chrono::system_clock::now();
-  flow.connection = record();
+  flow.connection = shared_record();
 }
 
 /// The flow goes on under another kind.
@@ -135,7 +135,7 @@ void FlowRecorder::take_over(const flow::TcpFlow& waiting, flow::FlowFacts& flow
   flow.began = waiting.began;
   flow.duration = waiting.duration;
   flow.error = waiting.error;
-  flow.connection = record();
+  flow.connection = shared_record();
 }
 
 /// Nothing more is seen of what has been recorded so far, or nothing comes.
@@ -164,7 +164,7 @@ std::shared_ptr<flow::TcpFlow> FlowRecorder::begin_tcp(TcpKind kind) {
   auto flow = std::exchange(waiting_, nullptr);
   if (flow) {
     if (kind != TcpKind::tcp) end_data_of_waiting();
-    flow->connection = record();
+    flow->connection = shared_record();
   } else {
     flow = std::make_shared<flow::TcpFlow>();
     begin(*flow);

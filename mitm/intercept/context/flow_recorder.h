@@ -51,6 +51,8 @@ class FlowRecorder {
   /// The server, or the proxy in front of it, is about to be connected to; has been reached.
   void set_connecting() { edit().times.connect_began = age(); }
   void set_connected() { edit().times.connected = age(); }
+  /// As it is known now.
+  [[nodiscard]] const flow::ConnectionRecord& record() const { return *record_; }
   [[nodiscard]] const std::string& host() const { return record_->host; }
   /// Where the program means to be connected to: behind the explicit proxy whose tunnel it is in.
   [[nodiscard]] std::uint16_t port() const { return port_; }
@@ -100,7 +102,7 @@ class FlowRecorder {
 
  private:
   [[nodiscard]] flow::ConnectionRecord& edit();
-  [[nodiscard]] std::shared_ptr<const flow::ConnectionRecord> record() const;
+  [[nodiscard]] std::shared_ptr<const flow::ConnectionRecord> shared_record() const;
   [[nodiscard]] std::chrono::microseconds age() const { return age_at(flow::Time::clock::now()); }
   /// Since the connection was opened; none if a clock was set back meanwhile.
   [[nodiscard]] std::chrono::microseconds age_at(flow::Time time) const;
