@@ -239,9 +239,7 @@ std::string address_text(const base::Endpoint& endpoint) {
 
 /// Whether one of the rule's hosts is this very address. It decides then, whatever the connection
 /// calls its server.
-bool names_address(const Rule& rule, const base::Endpoint& destination) {
-  if (rule.hosts.empty()) return false;
-  const std::string address = address_text(destination);
+bool names_address(const Rule& rule, const std::string& address) {
   return std::ranges::any_of(
       rule.hosts, [&](const std::string& pattern) { return base::host_matches(pattern, address); });
 }
@@ -257,13 +255,16 @@ Verdict Policy::judge(const Subject& subject, std::span<const pid_t> own_pids) c
   if (is_own(process, own_pids)) return {Action::pass, "osproxy itself", {}};
   const bool selected = capture ? captured(*capture, subject.owner) : filter.matches(subject.owner);
   Verdict verdict;
+  std::string address;  // made once, for the first rule with hosts
   for (std::size_t i = 0; i < rules.size(); ++i) {
     if (!holds(rules[i], subject, selected)) continue;
-    const bool by_address = names_address(rules[i], subject.destination);
-    if (rules[i].hosts.empty() || by_address) {
+    const bool any_host = rules[i].hosts.empty();
+    if (!any_host && address.empty()) address = address_text(subject.destination);
+    const bool by_address = !any_host && names_address(rules[i], address);
+    if (any_host || by_address) {
       verdict.action = rules[i].action;
       verdict.reason = name_of(rules, i);
-      if (by_address) verdict.reason += ", host " + address_text(subject.destination);
+      if (by_address) verdict.reason += ", host " + address;
       verdict.rule = static_cast<std::uint16_t>(i);
       return verdict;
     }
