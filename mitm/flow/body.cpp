@@ -46,11 +46,13 @@ std::size_t BodyRecorder::growth(std::string_view part, std::size_t limit) const
 }
 
 std::size_t BodyRecorder::append(std::string_view part, std::size_t limit) {
-  const std::size_t grown = growth(part, limit);
+  std::size_t grown = 0;
   std::string_view kept = part.substr(0, room(limit));
   if (kept.size() < part.size() && limit > 0) body_.cut_ = true;
   while (!kept.empty()) {
     if (free_ == 0) {
+      // What growth() has said.
+      grown = std::max(kept.size(), std::min(capacity_, room(limit)));
       auto piece = std::make_shared<Body::Piece>(grown);
       if (last_) {
         last_->next = piece;

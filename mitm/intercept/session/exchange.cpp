@@ -26,19 +26,6 @@ std::optional<std::uint64_t> content_length(const http::Fields& fields) {
   return length;
 }
 
-void append(http::Fields& fields, const http::Fields& more) {
-  for (std::size_t i = 0; i < more.size(); ++i) fields.add(more[i].first, more[i].second);
-}
-
-/// HTTP/2 may have trailers in several blocks; usually there is none, or one.
-void put(http::Fields& fields, http::Fields& more) {
-  if (fields.empty()) {
-    fields = std::move(more);
-  } else {
-    append(fields, more);
-  }
-}
-
 std::size_t cost_of_request(const flow::HttpFlow& flow) {
   const flow::Request& request = flow.request;
   return sizeof flow + request.method.size() + request.authority.size() + request.target.size() +
@@ -62,8 +49,7 @@ Exchange::Exchange(FlowRecorder& recorder, HeldBytes& held, std::shared_ptr<flow
 }
 
 Exchange::~Exchange() {
-  held_.change(-static_cast<std::ptrdiff_t>(held_head_),
-               -static_cast<std::ptrdiff_t>(held_bodies_));
+  held_.remove(held_head_, held_bodies_);
 }
 
 std::chrono::microseconds Exchange::age() const {
@@ -72,7 +58,7 @@ std::chrono::microseconds Exchange::age() const {
 
 void Exchange::hold_head(std::size_t bytes) {
   held_head_ += bytes;
-  held_.change(static_cast<std::ptrdiff_t>(bytes), 0);
+  held_.add(bytes, 0);
 }
 
 // The request.
@@ -105,9 +91,13 @@ void Exchange::request_body(std::string_view bytes) {
 }
 
 void Exchange::request_trailers(http::Fields& trailers) {
-  put(flow_->request.trailers, trailers);
-  if (is_http2()) drop_if_exhausted(flow_->request.trailers);
-  hold_head(flow_->request.trailers.memory());
+  put_trailers(flow_->request.trailers, trailers);
+}
+
+void Exchange::put_trailers(http::Fields& into, http::Fields& trailers) {
+  into = std::move(trailers);
+  if (is_http2()) drop_if_exhausted(into);
+  hold_head(into.memory());
 }
 
 void Exchange::request_end() {
@@ -166,9 +156,7 @@ void Exchange::response_body(std::string_view bytes) {
 }
 
 void Exchange::response_trailers(http::Fields& trailers) {
-  put(flow_->response.trailers, trailers);
-  if (is_http2()) drop_if_exhausted(flow_->response.trailers);
-  hold_head(flow_->response.trailers.memory());
+  put_trailers(flow_->response.trailers, trailers);
 }
 
 void Exchange::response_end() {
@@ -210,7 +198,7 @@ void Exchange::capture(flow::BodyRecorder& recording, std::string_view bytes) {
   }
   const std::size_t grown = recording.append(bytes, limit);
   held_bodies_ += grown;
-  held_.change(0, static_cast<std::ptrdiff_t>(grown));
+  held_.add(0, grown);
 }
 
 bool Exchange::is_http2() const {

@@ -36,9 +36,14 @@ class HeldBytes {
 
  private:
   friend class Exchange;
-  void change(std::ptrdiff_t heads, std::ptrdiff_t bodies) {
-    heads_ += static_cast<std::size_t>(heads);
-    bodies_ += static_cast<std::size_t>(bodies);
+  void add(std::size_t heads, std::size_t bodies) {
+    heads_ += heads;
+    bodies_ += bodies;
+    share_.set(all());
+  }
+  void remove(std::size_t heads, std::size_t bodies) {
+    heads_ -= heads;
+    bodies_ -= bodies;
     share_.set(all());
   }
 
@@ -85,7 +90,7 @@ class Exchange final : public OpenFlow {
   void request_head(http::Http2Head& head);
   void request_body(std::string_view bytes);
   void request_end();
-  /// Behind the body, or, HTTP/2, in place of one.
+  /// Behind the body, or, HTTP/2, in place of one. Once: a second block of HTTP/2 is an error.
   void request_trailers(http::Fields& trailers);
 
   /// The first byte of a head has come.
@@ -133,6 +138,7 @@ class Exchange final : public OpenFlow {
   void response_begun(bool made_of_messages);
   void capture(flow::BodyRecorder& recording, std::string_view bytes);
   void hold_head(std::size_t bytes);
+  void put_trailers(http::Fields& into, http::Fields& trailers);
   [[nodiscard]] bool is_http2() const;
   void drop_if_exhausted(http::Fields& fields);
   [[nodiscard]] bool cut_request_line();
