@@ -7,17 +7,23 @@ namespace flow = mitm::flow;
 using Event = FlatFlow::Event;
 using Type = FlatFlow::Type;
 
+/// What both have under the same names, one way or the other.
+template <class From, class To>
+void copy_connection(const From& from, To& to) {
+  to.process = from.process;
+  to.client = from.client;
+  to.server = from.server;
+  to.sni = from.sni;
+  to.tls = from.tls;
+  to.upstream_tls = from.upstream_tls;
+  to.times = from.times;
+  to.decision = from.decision;
+  to.reason = from.reason;
+}
+
 void add_connection(const flow::ConnectionRecord& connection, FlatFlow& flat) {
   flat.conn = connection.id;
-  flat.process = connection.process;
-  flat.client = connection.client;
-  flat.server = connection.server;
-  flat.sni = connection.sni;
-  flat.tls = connection.tls;
-  flat.upstream_tls = connection.upstream_tls;
-  flat.times = connection.times;
-  flat.decision = connection.decision;
-  flat.reason = connection.reason;
+  copy_connection(connection, flat);
 }
 
 FlatFlow begin(const flow::FlowFacts& facts, Event event) {
@@ -94,16 +100,8 @@ FlatFlow flat_message(const flow::StreamMessage& message) {
 std::shared_ptr<const flow::ConnectionRecord> connection_of(const FlatFlow& flat) {
   auto connection = std::make_shared<flow::ConnectionRecord>();
   connection->id = flat.conn;
-  connection->process = flat.process;
-  connection->client = flat.client;
-  connection->server = flat.server;
   connection->host = flat.host;
-  connection->sni = flat.sni;
-  connection->tls = flat.tls;
-  connection->upstream_tls = flat.upstream_tls;
-  connection->times = flat.times;
-  connection->decision = flat.decision;
-  connection->reason = flat.reason;
+  copy_connection(flat, *connection);
   return connection;
 }
 
