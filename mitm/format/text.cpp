@@ -142,9 +142,9 @@ std::string said(const http::Message& message, std::size_t room) {
 }
 
 /// "09:26:50 node[77] websocket wss://example.org/chat ↓ text 5b hello"
-Line message_line(const flow::StreamMessage& said_in, const TextStyle& style) {
-  const http::Message& message = said_in.what;
-  const bool from_server = said_in.direction == flow::Direction::response;
+Line message_line(const flow::StreamMessage& stream_message, const TextStyle& style) {
+  const http::Message& message = stream_message.what;
+  const bool from_server = stream_message.direction == flow::Direction::response;
   Line tail(style.colour);
   tail.add(from_server ? " ↓ " : " ↑ ", kDim).add(to_string(message.kind));
   if (!message.name.empty()) tail.add(" ").add(base::printable(message.name));
@@ -156,10 +156,11 @@ Line message_line(const flow::StreamMessage& said_in, const TextStyle& style) {
                            : " (compressed)",
              kDim);
 
-  Line line = begun_line(said_in.time, *said_in.connection, style.colour);
-  line.add(to_string(said_in.kind)).add(" ");
-  const std::string url = said_in.url.empty() ? destination(said_in.host, *said_in.connection)
-                                              : base::printable(said_in.url);
+  Line line = begun_line(stream_message.time, *stream_message.connection, style.colour);
+  line.add(to_string(stream_message.kind)).add(" ");
+  const std::string url = stream_message.url.empty()
+                              ? destination(stream_message.host, *stream_message.connection)
+                              : base::printable(stream_message.url);
   line.add(style.detail == 1 ? shortened(url, kShortestUrl) : url).add(tail);
   const std::size_t room = kColumns - std::min(kColumns - kShortestSaid, line.columns());
   const std::string words =
@@ -248,10 +249,10 @@ std::string dns_text(const flow::DnsFlow& flow, const TextStyle& style) {
   return out;
 }
 
-std::string message_text(const flow::StreamMessage& said_in, const TextStyle& style) {
-  if (style.detail < detail_of(said_in)) return {};
-  std::string out = message_line(said_in, style).text() + '\n';
-  append_payload(out, said_in, style);
+std::string message_text(const flow::StreamMessage& stream_message, const TextStyle& style) {
+  if (style.detail < detail_of(stream_message)) return {};
+  std::string out = message_line(stream_message, style).text() + '\n';
+  append_payload(out, stream_message, style);
   return out;
 }
 
