@@ -73,6 +73,13 @@ base::Result<Attempt> attempt(const Batch& batch) {
   return Attempt{std::move(*socket), *refusal};
 }
 
+base::Result<base::UniqueFd> owned_table(const Batch& batch) {
+  auto result = attempt(batch);
+  if (!result) return result.error();
+  if (result->refusal) return explain(batch, *result->refusal, kernel_release());
+  return std::move(result->owner);
+}
+
 base::Result<TableAnswer> query_table() {
   auto socket = open_netfilter_socket();
   if (!socket) return socket.error();
@@ -192,11 +199,11 @@ base::Result<LoadedRules> load_rules(const Ruleset& ruleset, const RedirectTarge
 }
 
 base::Result<base::UniqueFd> keep_translating() {
-  const Batch batch = nat_batch(fmt::format("{}_guard_{}", kTableName, ::getpid()));
-  auto result = attempt(batch);
-  if (!result) return result.error();
-  if (result->refusal) return explain(batch, *result->refusal, kernel_release());
-  return std::move(result->owner);
+  return owned_table(nat_batch(fmt::format("{}_guard_{}", kTableName, ::getpid())));
+}
+
+base::Result<base::UniqueFd> copy_first_packets(std::uint16_t group) {
+  return owned_table(copying_batch(fmt::format("{}_who_{}", kTableName, ::getpid()), group));
 }
 
 base::Result<long> rules_owner() {

@@ -116,6 +116,10 @@ base::Result<base::UniqueFd> keep_translating() {
   return base::UniqueFd{};
 }
 
+base::Result<base::UniqueFd> copy_first_packets(std::uint16_t /*group*/) {
+  return base::failure("pf gives no copies of packets");
+}
+
 base::Result<long> rules_owner() {
   return journal_owner(kJournalPath);
 }

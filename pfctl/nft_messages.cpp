@@ -215,17 +215,20 @@ class BatchBuilder {
   std::uint32_t sets_ = 0;
 };
 
-}  // namespace
-
-Batch install_batch(const Ruleset& ruleset) {
-  BatchBuilder builder;
+Batch whole_table(std::string table, const std::vector<NftChain>& chains) {
+  BatchBuilder builder{std::move(table)};
   builder.add_table();
-  const auto chains = nft_chains(ruleset);
   for (const auto& chain : chains) {
     builder.add_chain(chain);
     builder.add_rules(chain, &chain == &chains.back());
   }
   return std::move(builder).finish();
+}
+
+}  // namespace
+
+Batch install_batch(const Ruleset& ruleset) {
+  return whole_table(kTableName, nft_chains(ruleset));
 }
 
 Batch stop_batch(const Ruleset& ruleset) {
@@ -258,12 +261,12 @@ Batch removal_batch() {
 Batch nat_batch(std::string table) {
   NftRule rule;
   rule.untracked_yet = true;
-  const NftChain chain{"translate", "nat", kDivertPriority, Hook::output, {std::move(rule)}};
-  BatchBuilder builder{std::move(table)};
-  builder.add_table();
-  builder.add_chain(chain);
-  builder.add_rules(chain, true);
-  return std::move(builder).finish();
+  return whole_table(std::move(table),
+                     {{"translate", "nat", kDivertPriority, Hook::output, {std::move(rule)}}});
+}
+
+Batch copying_batch(std::string table, std::uint16_t group) {
+  return whole_table(std::move(table), copying_chains(group));
 }
 
 std::string table_query(std::uint32_t sequence) {

@@ -50,6 +50,9 @@ Batch removal_batch();
 /// keeps address translation on, a rule that asks for `ct state` connection tracking.
 Batch nat_batch(std::string table);
 
+/// copying_chains() in a table of this name, owned by the socket that sends it.
+Batch copying_batch(std::string table, std::uint16_t group);
+
 /// Asks for the table of our name.
 std::string table_query(std::uint32_t sequence);
 

@@ -231,4 +231,32 @@ std::vector<NftChain> nft_chains(const Ruleset& ruleset) {
   return chains;
 }
 
+std::vector<NftChain> copying_chains(std::uint16_t group) {
+  NftRule tcp;
+  tcp.heading = "first packets of connections";
+  tcp.transport = Transport::syn;
+  NftRule quic;
+  quic.transport = Transport::udp;
+  quic.long_header = true;
+  NftRule question;
+  question.heading = "questions to name servers";
+  question.transport = Transport::udp;
+  question.ports = {{kDnsPort, kDnsPort}};
+  question.limit = kCopyLimit;
+  // Without `reply`, which would switch connection tracking on: whether it answers a question is
+  // for the reader of the copies to tell.
+  NftRule answer;
+  answer.heading = "and their answers";
+  answer.transport = Transport::udp;
+  answer.source_port = kDnsPort;
+  answer.limit = kCopyLimit;
+  for (NftRule* rule : {&tcp, &quic, &question, &answer}) rule->outcome = Copy{group};
+  return {{kCopyChain,
+           "filter",
+           kCopyPriority,
+           Hook::output,
+           {std::move(tcp), std::move(quic), std::move(question)}},
+          {kAnswersChain, "filter", kCopyPriority, Hook::input, {std::move(answer)}}};
+}
+
 }  // namespace pfctl

@@ -57,6 +57,10 @@ struct QuicVersions {
   bool operator==(const QuicVersions&) const = default;
 };
 
+/// Of the chain that copies first packets: in front of kFirstChain, where a packet may be refused.
+inline constexpr const char* kCopyChain = "copy";
+inline constexpr std::int32_t kCopyPriority = kFirstPriority - 1;
+
 /// In the input hook: answers of name servers, to be copied.
 inline constexpr const char* kAnswersChain = "answers";
 
@@ -147,6 +151,11 @@ struct NftChain {
 
 /// The whole table, in the order in which it is loaded. `ruleset` must be validated.
 std::vector<NftChain> nft_chains(const Ruleset& ruleset);
+
+/// A table that decides nothing: copies, for an NFLOG group, of every first packet of a TCP
+/// connection from this machine, of datagrams that look like the start of a QUIC connection, and of
+/// DNS over UDP.
+std::vector<NftChain> copying_chains(std::uint16_t group);
 
 /// One line, without indentation, as nft(8) prints it.
 std::string render_nft_rule(const NftRule& rule);

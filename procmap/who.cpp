@@ -25,14 +25,12 @@ std::string remote_text(const SocketRow& row) {
 
 Cells cells_of(const SocketRow& row) {
   const ProcessFacts& process = *row.owner.process;
-  const auto& name = process.exe.empty() ? process.name : process.exe;
-  const auto script = script_name(name, process.other_names);
   return {base::to_string(row.local),
           remote_text(row),
           row.state,
           std::to_string(process.id.pid),
           base::printable(process.user),
-          base::printable(script.empty() ? name : fmt::format("{} {}", name, script))};
+          program_text(process)};
 }
 
 /// "3 more have no process that can be seen: 2 in TIME-WAIT, 1 in LISTEN (-f jsonl lists them)"
@@ -94,6 +92,12 @@ base::Result<SocketEnd> parse_socket_end(std::string_view text) {
     return SocketEnd{base::unmapped(endpoint->address()), endpoint->port()};
   }
   return base::failure("'{}' is neither a port nor an address", text);
+}
+
+std::string program_text(const ProcessFacts& process) {
+  const auto& name = process.exe.empty() ? process.name : process.exe;
+  const auto script = script_name(name, process.other_names);
+  return base::printable(script.empty() ? name : fmt::format("{} {}", name, script));
 }
 
 void sort_rows(std::vector<SocketRow>& rows) {

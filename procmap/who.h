@@ -24,6 +24,9 @@ struct SocketEnd {
 /// Puts what no process has any more (TIME-WAIT and the like) behind all others.
 void sort_rows(std::vector<SocketRow>& rows);
 
+/// "/usr/bin/python3.11 prog.py": the executable, and the script that it runs. Printable.
+std::string program_text(const ProcessFacts& process);
+
 /// A table with aligned columns and a heading, of the sockets whose process is known; behind it a
 /// line that counts the others.
 std::string render_who_text(const std::vector<SocketRow>& rows);

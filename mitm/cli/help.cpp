@@ -98,11 +98,17 @@ Lists the TCP sockets of this network namespace and the processes that own them.
 A number is a port; if no socket has this port, it is a process id. Sockets without a process (most
 are connections that are over) are only counted; -f jsonl lists them. Root sees the owners of all
 sockets, other users see their own.
+
+--follow shows connections as they begin (TCP, and QUIC over UDP), whoever makes them, until Ctrl-C.
+The kernel gives it copies of first packets (Linux only): nothing is held, changed or decrypted, no
+CA is made, and a run of osproxy may go on beside it. Hosts are those whose names programs look up
+by DNS, and WHAT as it resolves now; for a name that comes in another way use the address.
 )"),
              lines(R"(
   sudo osproxy who 443
   sudo osproxy who api.example.org:443
   sudo osproxy who =curl -f jsonl
+  sudo osproxy who --follow api.example.org
 )")},
     HelpPage{"ca", "create, show and install the certificate authority",
              "osproxy ca create|show|export|install|uninstall|status [options]", lines(R"(

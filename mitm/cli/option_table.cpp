@@ -344,6 +344,11 @@ constexpr std::array kTable{
            .help = "stay until every descendant of CMD has ended",
            .commands = "exec",
            .type = flag<&Settings::wait>()},
+    Option{.name = "follow",
+           .help = "show each connection as it begins, until Ctrl-C; nothing is held or decrypted",
+           .commands = "who",
+           .source = Source::command_line,
+           .type = flag<&Settings::follow>()},
 };
 
 }  // namespace

@@ -33,12 +33,6 @@ using base::Result;
 
 constexpr const char* kWaitFor = "--wait-for starts all the same and waits for it";
 
-base::User worker_user(const base::User& typed_by) {
-  if (typed_by.uid != 0) return typed_by;
-  const auto nobody = base::user_named("nobody");
-  return nobody ? *nobody : base::User{65534, 65534, "nobody", "/", ""};
-}
-
 std::string root_certificate_path(const Settings& settings) {
   return settings.ca_dir + "/root-ca.pem";
 }

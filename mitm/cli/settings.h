@@ -74,6 +74,7 @@ struct Settings {
   std::string ca_dir = tls::kStateDirectory;
   std::string forget;
   bool wait = false;
+  bool follow = false;
 
   [[nodiscard]] bool ipv4() const { return family != Family::ipv6; }
   [[nodiscard]] bool ipv6() const { return family != Family::ipv4; }

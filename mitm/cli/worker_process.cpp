@@ -305,6 +305,12 @@ base::Result<> carry_connections(WorkerPlan plan) {
 
 }  // namespace
 
+base::User worker_user(const base::User& typed_by) {
+  if (typed_by.uid != 0) return typed_by;
+  const auto nobody = base::user_named("nobody");
+  return nobody ? *nobody : base::User{65534, 65534, "nobody", "/", ""};
+}
+
 int run_worker(WorkerPlan plan) {
   ignore_signals();
   log_without_waiting();

@@ -17,6 +17,9 @@ struct WorkerPlan {
   bool to_stderr = false;   ///< flows go to standard error unless there is a file (exec)
 };
 
+/// What reads bytes from the network runs as: the user who typed the command, or nobody for root.
+[[nodiscard]] base::User worker_user(const base::User& typed_by);
+
 /// The worker process, from the fork to its end; returns its exit status. Says what went wrong on
 /// standard error.
 int run_worker(WorkerPlan plan);

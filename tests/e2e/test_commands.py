@@ -215,7 +215,7 @@ sys.stdin.read()
         self.assertEqual(listening["process"]["argv"][0], "/usr/bin/python3")
 
     def test_nothing_there_and_nonsense(self):
-        self.assertEqual(osproxy("who", ":1", code=1), ("", "osproxy: no TCP socket of this network namespace is at :1\n"))
+        self.assertEqual(osproxy("who", ":1", code=1), ("", "osproxy: no TCP socket of this network namespace is at :1; to see who connects next: sudo osproxy who :1 --follow\n"))
         self.assertEqual(osproxy("who", "nonsense", code=1),
                          ("", "osproxy: no program that 'nonsense' selects has a TCP socket, and there is no host of that name\n"))
 

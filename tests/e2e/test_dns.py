@@ -2,10 +2,13 @@
 import json
 import os
 import re
+import select
+import signal
+import subprocess
 import time
 import unittest
 
-from harness import CLIENT_V4, OSPROXY, PATIENCE, V4, Osproxy, World, main, wait_for
+from harness import CLIENT_V4, OSPROXY, PATIENCE, V4, Osproxy, World, main, tree_of, wait_for
 
 world = None
 LOCAL = "127.0.0.53"
@@ -75,6 +78,107 @@ def times_woken(pid):
             text = open(f"/proc/{pid}/task/{thread}/status").read()
             total += int(text.split("\nvoluntary_ctxt_switches:")[1].split()[0])
     return total
+
+
+class Follow(unittest.TestCase):
+    """osproxy who --follow: which program connects next, seen on copies."""
+
+    def follow(self, *words, server="192.0.2.2"):
+        command = resolving(server, OSPROXY, "who", "--follow", *words)
+        process = world.spawn(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True)
+        self.addCleanup(process.stdout.close)
+        self.addCleanup(process.stderr.close)
+        self.addCleanup(process.wait)
+        self.addCleanup(process.kill)
+        said = process.stderr.readline()
+        self.assertTrue(said.startswith("osproxy: new connections "), said)
+        return process, said
+
+    def line(self, process):
+        readable, _, _ = select.select([process.stdout], [], [], PATIENCE)
+        self.assertTrue(readable, "no line came")
+        return process.stdout.readline()
+
+    def curl(self, host, *more, server="192.0.2.2"):
+        return world.run(*resolving(server, "curl", "-4sS", *more, f"http://{host}/"))
+
+    def test_by_host(self):
+        """Others do not show, and the program's own lookup is enough where the name means another address here."""
+        process, said = self.follow("www.test", "-f", "jsonl")
+        for text in ("at 'www.test' (", "192.0.2.2", "2001:db8::2"):
+            self.assertIn(text, said)
+        self.curl("nosuch.test", "--connect-to", "::192.0.2.3:80")
+        self.curl("www.test")
+        line = json.loads(self.line(process))
+        self.assertEqual((line["remote"], line["host"], line["protocol"]), ("192.0.2.2:80", "www.test", "tcp"))
+        self.assertEqual((line["process"]["name"], line["process"]["user"]), ("curl", "root"))
+        self.assertIn("http://www.test/", line["process"]["argv"])
+
+    def test_a_name_that_resolves_only_later(self):
+        for server in ("192.0.2.2", LOCAL):
+            with self.subTest(server):
+                process, said = self.follow("*.test", "-f", "jsonl", server=server)
+                self.assertIn("at '*.test', none", said)
+                self.curl("www.test", server=server)
+                self.assertEqual(json.loads(self.line(process))["host"], "www.test")
+
+    def test_what_looks_like_an_answer_names_nothing(self):
+        """Only what answers a question that was asked here counts."""
+        process, _ = self.follow("bank.test", "-f", "jsonl")
+        answer = ("import socket\ns = socket.socket(socket.AF_INET, socket.SOCK_DGRAM); s.bind(('192.0.2.3', 53))\n"
+                  "head = b'\\0\\1\\x81\\x80\\0\\1\\0\\1\\0\\0\\0\\0\\4bank\\4test\\0\\0\\1\\0\\1'\n"
+                  "s.sendto(head + b'\\xc0\\x0c\\0\\1\\0\\1\\0\\0\\0\\x09\\0\\4' + socket.inet_aton('192.0.2.2'), ('192.0.2.1', 40000))")
+        world.run("/usr/bin/python3", "-c", answer, where=world.origin)
+        self.curl("one.test")
+        world.run("dig", "+short", "+tries=1", "@192.0.2.2", "bank.test")
+        process.send_signal(signal.SIGINT)
+        os.killpg(process.pid, signal.SIGINT)
+        self.assertEqual(process.communicate()[0], "")
+
+    def test_by_program_and_as_text(self):
+        process, _ = self.follow("=curl")
+        self.assertEqual(self.line(process).split(), ["TIME", "PID", "USER", "REMOTE", "PROCESS"])
+        world.run("/usr/bin/python3", "-c", "import socket; socket.create_connection(('192.0.2.2', 80))")
+        self.curl("www.test")
+        self.assertRegex(self.line(process), r"^\d\d:\d\d:\d\d +\d+  root +192\.0\.2\.2:80 www\.test +/usr/bin/curl\n$")
+
+    def test_beside_a_run_and_beside_another(self):
+        """Neither needs the other's place, and what is intercepted shows as well."""
+        first, _ = self.follow(":80", "-f", "jsonl")
+        second, _ = self.follow("192.0.2.2", "-f", "jsonl")
+        with Osproxy(world, "curl") as osproxy:
+            self.curl("www.test")
+            osproxy.wait_for_flow(type="http")
+            for process in (first, second):
+                self.assertEqual(json.loads(self.line(process))["process"]["name"], "curl")
+                os.killpg(process.pid, signal.SIGINT)
+                process.wait()
+
+    def test_nothing_stays(self):
+        process, _ = self.follow()
+        self.assertIn("osproxy_who_", world.tables())
+        os.killpg(process.pid, signal.SIGINT)
+        process.wait()
+        wait_for(lambda: world.tables() == "", "the table to go")
+
+    def test_a_reader_that_goes_ends_it(self):
+        process, _ = self.follow("-f", "jsonl")
+        process.stdout.close()
+        self.curl("www.test")
+        self.assertEqual(process.wait(PATIENCE), 0)
+
+    def test_the_part_that_reads_names_is_nobody_and_confined(self):
+        process, _ = self.follow()
+        def printer():
+            for status in tree_of(process.pid):
+                with open(f"/proc/{status}/status") as file:
+                    text = file.read()
+                if "\nUid:\t65534" in text:
+                    return text
+            return None
+        text = wait_for(printer, "the printing process")
+        self.assertIn("\nSeccomp:\t2\n", text)
+        self.assertIn("\nCapEff:\t0000000000000000\n", text)
 
 
 class Dns(unittest.TestCase):

@@ -277,7 +277,7 @@ class Who(unittest.TestCase):
         for word, expected in (("api.test", {http, https}), ("api.test:443", {https}), ("api.test:80", {http})):
             with self.subTest(word):
                 self.assertEqual(self.ports_of(word, before=before), expected)
-        self.assertIn("is at other.test:443, which has the addresses 192.0.2.88", self.who("other.test:443", code=1, before=before))
+        self.assertIn("is at other.test:443, which has the addresses 192.0.2.88; to see who connects next: sudo osproxy who other.test:443 --follow\n", self.who("other.test:443", code=1, before=before))
         self.assertEqual(self.who("nosuch.test:443", code=1, before=before), "osproxy: there is no host 'nosuch.test'\n")
 
     @staticmethod
@@ -299,7 +299,7 @@ class Who(unittest.TestCase):
         port = [json.loads(line) for line in self.who(V4[0], "-f", "jsonl").splitlines()][-1]["local"].rsplit(":", 1)[1]
         result = world.run(OSPROXY, "who", port)
         self.assertEqual(result.stdout, "1 socket has no process that can be seen: 1 in TIME-WAIT (-f jsonl lists it)\n")
-        self.assertEqual(result.stderr, f"osproxy: to see who connects next: sudo osproxy --ports {port}\n")
+        self.assertEqual(result.stderr, f"osproxy: to see who connects next: sudo osproxy who {port} --follow\n")
 
     def test_a_script_is_named_beside_its_interpreter(self):
         script = f"{world.dir}/prog.py"
@@ -316,7 +316,7 @@ class Who(unittest.TestCase):
 
     def test_nothing_there(self):
         self.assertEqual(self.who("zz-nothing", code=1), "osproxy: no program that 'zz-nothing' selects has a TCP socket, and there is no host of that name\n")
-        self.assertEqual(self.who("=zz-nothing", code=1), "osproxy: no program that '=zz-nothing' selects has a TCP socket\n")
+        self.assertEqual(self.who("=zz-nothing", code=1), "osproxy: no program that '=zz-nothing' selects has a TCP socket; to see who connects next: sudo osproxy who =zz-nothing --follow\n")
         self.assertEqual(self.who("192.0.2.77", code=1), "osproxy: no TCP socket of this network namespace is at 192.0.2.77\n")
         self.assertIn("item 2 is empty", self.who("curl,", code=2))
 

@@ -104,9 +104,9 @@ TEST_CASE("conf: it is said exactly which options are no keys, and which keys no
   const std::string help = help_text("config");
   CHECK(help.find("All long options are keys of the file, except\n--config, "
                   "--dialect, --exec-group, --into, --out-of, --mode, "
-                  "--client-cert, --ca-dir, --forget.\nKeys only: filter, rules, "
+                  "--client-cert, --ca-dir, --forget, --follow.\nKeys only: filter, rules, "
                   "client-certs.\n") != help.npos);
-  CHECK(manual_page("@cli-only@\n").ends_with(".Fl -ca-dir ,\n.Fl -forget .\n"));
+  CHECK(manual_page("@cli-only@\n").ends_with(".Fl -forget ,\n.Fl -follow .\n"));
   CHECK(
       manual_page("@config-only@\n").ends_with(".Cm filter ,\n.Cm rules ,\n.Cm client-certs .\n"));
 }

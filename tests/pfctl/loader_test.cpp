@@ -264,6 +264,30 @@ TEST_CASE(
   CHECK(within_a_second([] { return run("nft list ruleset").empty(); }));
 }
 
+TEST_CASE("loader: copies of first packets come from a table that decides nothing, beside others") {
+  const Namespace fresh;
+  const auto rules = pfctl_test::load(minimal());
+  REQUIRE(rules);
+  auto copies = pfctl::copy_first_packets(4711);
+  REQUIRE(copies);
+  const std::string table = fmt::format("inet osproxy_who_{}", ::getpid());
+  const std::string text = run("nft list table " + table);
+  for (const char* part :
+       {"type filter hook output priority mangle - 1; policy accept;",
+        "tcp flags syn / fin,syn,rst,ack log group 4711",
+        "udp dport 53 limit rate 2000/second burst 1000 packets log group 4711",
+        "type filter hook input priority mangle - 1; policy accept;",
+        "udp sport 53 limit rate 2000/second burst 1000 packets log group 4711"}) {
+    CHECK_MESSAGE(text.find(part) != text.npos, part, " in ", text);
+  }
+  for (const char* part : {"drop", " queue ", "redirect", "ct ", "reject"})
+    CHECK_MESSAGE(text.find(part) == text.npos, part, " in ", text);
+  copies->reset();
+  CHECK(within_a_second(
+      [&] { return run_anyway("nft list tables").find("_who_") == std::string::npos; }));
+  CHECK(stripped(listed()) == stripped(rules->text()));
+}
+
 TEST_CASE("loader: a program that was started meanwhile does not keep the rules alive") {
   const Namespace fresh;
   Child owner([] {
