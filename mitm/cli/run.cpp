@@ -257,8 +257,9 @@ class Run {
     journal_.broker = divert::process_id_of(::getpid());
     journal_.worker = setup_.worker;
     if (!is_exec()) return {};
-    auto bundle =
-        trust::write_combined_bundle(settings().ca_dir, root_certificate_path(settings()), user_);
+    // Those of --upstream-ca as well: of hosts that pass, the command itself verifies the servers.
+    auto bundle = trust::write_combined_bundle(settings().ca_dir, root_certificate_path(settings()),
+                                               user_, prepared_.upstream_ca);
     if (!bundle) return bundle.error();
     auto cgroup = divert::make_cgroup(::getpid(), exempt_gid_);
     if (!cgroup) return cgroup.error();

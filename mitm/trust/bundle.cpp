@@ -177,7 +177,7 @@ std::string roots_of_variables(const std::string& directory) {
 
 base::Result<std::string> write_combined_bundle(const std::string& directory,
                                                 const std::string& root_pem_path,
-                                                const base::User& caller) {
+                                                const base::User& caller, std::string_view more) {
   const auto root = read_root(root_pem_path);
   if (!root) return root.error();
   const std::string path = bundle_path(directory);
@@ -190,6 +190,7 @@ base::Result<std::string> write_combined_bundle(const std::string& directory,
   std::set<std::string> seen{known.begin(), known.end()};
   seen.insert(root->der);
   add_new(bundle, *others, seen);
+  add_new(bundle, more, seen);
   if (!root->is_in_pem(bundle)) bundle += certificates_in(root->pem);
   const auto present = base::read_file(path);
   if (present && *present == bundle) return path;

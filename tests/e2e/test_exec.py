@@ -108,6 +108,16 @@ class Exec(unittest.TestCase):
                 self.assertEqual(only.returncode, 35, only.stderr)
         self.assertEqual(run(*words, "--", "curl", "-sS", url, check=False).returncode, 35)
 
+    def test_the_cas_of_upstream_ca_are_believed_where_hosts_pass(self):
+        """There the command verifies the server itself."""
+        url, words = f"https://{ONE}/passed", world.inside([OSPROXY, "exec", "--ca-dir", f"{world.dir}/ca-for-passing"])
+        for option in ("--upstream-ca", "--upstream-ca-only"):
+            with self.subTest(option):
+                passing = run(*words, option, f"{world.dir}/ca.pem", "--pass", ONE, "-d", "2", "--", "curl", "-sS", url, check=False)
+                self.assertEqual(passing.stdout, f"hello from {ONE}\n", passing.stderr)
+                self.assertNotIn("GET", passing.stderr)
+        self.assertEqual(run(*words, "--pass", ONE, "--", "curl", "-sS", url, check=False).returncode, 60)
+
     def test_a_program_with_its_own_cas_is_told_of_the_file(self):
         result = self.record("curl", "-sS", "--cacert", f"{world.dir}/ca.pem", f"https://{ONE}/")
         self.assertEqual(result.returncode, 60)  # peer certificate cannot be authenticated

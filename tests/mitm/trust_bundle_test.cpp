@@ -157,6 +157,21 @@ TEST_CASE("bundle: what the caller may not read is not read for him") {
   CHECK(bundle.size() > 50'000);
 }
 
+TEST_CASE("bundle: further certificates are in it, each once") {
+  const NoVariables clean;
+  const tls_test::Chain chain, company;
+  const tls_test::Directory directory;
+  const std::string more = to_pem(company.root.certificate.get());
+  const auto path = write_combined_bundle(directory.path(), chain.directory / "root-ca.pem",
+                                          base::current_user(), more + more);
+  REQUIRE_MESSAGE(path.has_value(), path);
+  const std::string bundle = contents(*path);
+  const auto at = bundle.find(more);
+  REQUIRE(at != bundle.npos);
+  CHECK(bundle.find(more, at + 1) == bundle.npos);
+  CHECK(read_root(chain.directory / "root-ca.pem")->is_in_pem(bundle));
+}
+
 TEST_CASE("bundle: errors name the file") {
   const tls_test::Chain chain;
   CHECK(write_combined_bundle("/proc", chain.directory / "root-ca.pem", base::current_user())
