@@ -58,7 +58,10 @@ class WiresharkHint {
   ~WiresharkHint() {
     const std::string command = format::wireshark_command(ports_, path_);
     if (!command.empty())
-      log_line("--pcap: there is HTTP/2 in it; Wireshark shows that with: " + command);
+      log_line(
+          "--pcap: there is HTTP/2 in it; Wireshark (or tshark with the same -d, and -r) "
+          "shows that with: " +
+          command);
   }
 
   void add(std::uint16_t port) {

@@ -76,7 +76,7 @@ class Http2(unittest.TestCase):
             for version in ("--http2", "--http1.1"):
                 curl(f"https://one.test:{NGINX_PORT}/{version[2:]}", version, trust="osproxy")
             flows = osproxy.wait_for_flows(2, type="http")
-        self.assertIn(f"osproxy: --pcap: there is HTTP/2 in it; Wireshark shows that with: wireshark -d tcp.port=={NGINX_PORT},http {path}\n",
+        self.assertIn(f"osproxy: --pcap: there is HTTP/2 in it; Wireshark (or tshark with the same -d, and -r) shows that with: wireshark -d tcp.port=={NGINX_PORT},http {path}\n",
                       osproxy.stderr())
         fields = ("frame.interface_name", "http2.headers.path", "http.request.uri")
         shown = run("tshark", "-d", f"tcp.port=={NGINX_PORT},http", "-r", path, "-Y", "http2.headers.path || http.request.uri",
