@@ -317,7 +317,7 @@ class Who(unittest.TestCase):
     def test_nothing_there(self):
         self.assertEqual(self.who("zz-nothing", code=1), "osproxy: no program that 'zz-nothing' selects has a TCP socket, and there is no host of that name\n")
         self.assertEqual(self.who("=zz-nothing", code=1), "osproxy: no program that '=zz-nothing' selects has a TCP socket; to see who connects next: sudo osproxy who =zz-nothing --follow\n")
-        self.assertEqual(self.who("192.0.2.77", code=1), "osproxy: no TCP socket of this network namespace is at 192.0.2.77\n")
+        self.assertEqual(self.who("192.0.2.77", code=1), "osproxy: no TCP socket of this network namespace is at 192.0.2.77; to see who connects next: sudo osproxy who 192.0.2.77 --follow\n")
         self.assertIn("item 2 is empty", self.who("curl,", code=2))
 
 
