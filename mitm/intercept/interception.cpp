@@ -186,12 +186,11 @@ bool Interception::may_be_selected() const {
 /// Until it is known whether the connection changes to TLS, and names its host then. True: it does
 /// not.
 awaitable<bool> Interception::watch_starttls() {
-  auto session = std::make_unique<RawSession>(recorder_, client_.stream, server_.stream,
-                                              RawSession::Kind::watched, is_plain());
-  const auto outcome = co_await session->run();
+  auto session = raw_session(RawSession::Kind::watched);
+  const Next next = co_await session->run();
   session.reset();
-  if (outcome == RawSession::Outcome::upgrades) co_await sniff_after_starttls();
-  co_return outcome == RawSession::Outcome::plain;
+  if (next.kind == Next::Kind::tls) co_await sniff_after_starttls();
+  co_return next.kind == Next::Kind::plain;
 }
 
 bool Interception::is_plain() const {
@@ -229,8 +228,7 @@ awaitable<void> Interception::reject(Sniffed sniffed, std::string why) {
 
 awaitable<void> Interception::run_protocol(Sniffed sniffed) {
   if (sniffed.protocol == Protocol::tls) return run_tls(std::move(sniffed.hello));
-  if (sniffed.protocol == Protocol::http2) return run_http2(nullptr);
-  return sniffed.protocol == Protocol::http1 ? run_http("http") : run_raw();
+  return run_sessions(session_for(sniffed.protocol));
 }
 
 /// False: the connection is not for see-through sessions. It has been reset.
@@ -244,49 +242,49 @@ bool Interception::ask_gate(Protocol protocol) {
   return false;
 }
 
-/// `upgraded`: the HTTP/1.1 request that asked for it, if any.
-awaitable<void> Interception::run_http2(std::shared_ptr<flow::HttpFlow> upgraded) {
-  if (!upgraded && !ask_gate(Protocol::http2)) co_return;
-  const auto session = std::make_unique<Http2Session>(recorder_, client_.stream, server_.stream);
-  if (upgraded) session->adopt(std::move(upgraded));
-  co_await session->run();
+/// Anything but HTTP is raw. Null: the gate wants what no session can do; the connection was reset.
+std::unique_ptr<Session> Interception::session_for(Protocol protocol) {
+  const bool http = protocol == Protocol::http1 || protocol == Protocol::http2;
+  if (http && !ask_gate(protocol)) return nullptr;
+  if (protocol == Protocol::http2)
+    return std::make_unique<Http2Session>(recorder_, client_.stream, server_.stream);
+  if (protocol == Protocol::http1)
+    return std::make_unique<Http1Session>(recorder_, client_.stream, server_.stream,
+                                          client_.tls ? "https" : "http");
+  return raw_session(RawSession::Kind::intercepted);
 }
 
-awaitable<void> Interception::run_raw() {
-  auto session = std::make_unique<RawSession>(recorder_, client_.stream, server_.stream,
-                                              RawSession::Kind::intercepted, is_plain());
-  const auto outcome = co_await session->run();
-  session.reset();
-  if (outcome == RawSession::Outcome::upgrades) co_await sniff_after_starttls();
+std::unique_ptr<Session> Interception::raw_session(RawSession::Kind kind) {
+  return std::make_unique<RawSession>(recorder_, client_.stream, server_.stream, kind, is_plain());
 }
 
-awaitable<void> Interception::run_http(std::string_view scheme) {
-  if (!ask_gate(Protocol::http1)) co_return;
-  auto session = std::make_unique<Http1Session>(recorder_, client_.stream, server_.stream, scheme);
-  const auto outcome = co_await session->run();
-  auto upgraded = session->take_upgraded_to_http2();
-  auto websocket = session->take_websocket();
-  if (outcome == Http1Session::Outcome::tunnel) {
-    tunnel_host_ = sniff::host_of_authority(session->tunnel_target());
-    if (const auto port = port_of(session->tunnel_target()); port != 0) recorder_.set_port(port);
+/// `session`, and those that follow it on the connection.
+awaitable<void> Interception::run_sessions(std::unique_ptr<Session> session) {
+  Next next;
+  while (session) {
+    Next following = co_await session->run();
+    next = std::move(following);
+    session = session_after(next);
   }
-  session.reset();
-  if (outcome == Http1Session::Outcome::done) co_return;
-  if (upgraded) {
-    co_await run_http2(std::move(upgraded));
-    co_return;
+  if (next.kind == Next::Kind::tunnel) co_await sniff_again();
+  if (next.kind == Next::Kind::tls) co_await sniff_after_starttls();
+}
+
+/// Null: none, or the next bytes say which.
+std::unique_ptr<Session> Interception::session_after(Next& next) {
+  if (next.kind == Next::Kind::raw) return raw_session(RawSession::Kind::intercepted);
+  if (next.kind == Next::Kind::http2) {
+    auto session = std::make_unique<Http2Session>(recorder_, client_.stream, server_.stream);
+    session->adopt(std::move(next.flow));
+    return session;
   }
-  if (outcome == Http1Session::Outcome::websocket) {
-    const auto messages = std::make_unique<WebSocketSession>(
-        recorder_, client_.stream, server_.stream, std::move(websocket.flow), websocket.began);
-    co_await messages->run();
-    co_return;
-  }
-  if (outcome == Http1Session::Outcome::upgraded || client_.tls) {
-    co_await run_raw();
-    co_return;
-  }
-  co_await sniff_again();
+  if (next.kind == Next::Kind::websocket)
+    return std::make_unique<WebSocketSession>(recorder_, client_.stream, server_.stream,
+                                              std::move(next.flow), next.began);
+  if (next.kind != Next::Kind::tunnel) return nullptr;
+  tunnel_host_ = sniff::host_of_authority(next.target);
+  if (const auto port = port_of(next.target); port != 0) recorder_.set_port(port);
+  return client_.tls ? raw_session(RawSession::Kind::intercepted) : nullptr;
 }
 
 /// Inside the tunnel of an explicit proxy.
@@ -331,7 +329,7 @@ awaitable<void> Interception::run_tls(sniff::ClientHello hello) {
   if (!accepted) co_return;
   pinning_.tls_agreed();
   if (upgrades) {
-    co_await run_raw();
+    co_await run_sessions(raw_session(RawSession::Kind::intercepted));
     // Some only look whether there is TLS (openssl s_client -starttls).
     pinning_.accepted();
     co_return;
@@ -394,13 +392,7 @@ awaitable<void> Interception::run_protocol_in_tls() {
       co_return;
     }
   }
-  if (protocol == Protocol::http1) {
-    co_await run_http("https");
-  } else if (protocol == Protocol::http2) {
-    co_await run_http2(nullptr);
-  } else {
-    co_await run_raw();
-  }
+  co_await run_sessions(session_for(protocol));
 }
 
 /// Upstream TLS has failed: tells the program why with a page, if it is to have one and speaks

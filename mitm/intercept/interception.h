@@ -10,6 +10,8 @@
 #include "mitm/intercept/error_responder.h"
 #include "mitm/intercept/gate.h"
 #include "mitm/intercept/pinning_detector.h"
+#include "mitm/intercept/session/raw_session.h"
+#include "mitm/intercept/session/session.h"
 #include "mitm/intercept/sniffer.h"
 #include "mitm/intercept/upstream_connector.h"
 #include "mitm/intercept/wire/renewal.h"
@@ -59,9 +61,7 @@ class Interception {
                                           std::string_view alpn);
   boost::asio::awaitable<void> run_protocol_in_tls();
   [[nodiscard]] bool ask_gate(sniff::Protocol protocol);
-  boost::asio::awaitable<void> run_http(std::string_view scheme);
-  boost::asio::awaitable<void> run_http2(std::shared_ptr<flow::HttpFlow> upgraded);
-  boost::asio::awaitable<void> run_raw();
+  boost::asio::awaitable<void> run_sessions(std::unique_ptr<Session> session);
   boost::asio::awaitable<void> sniff_again();
   boost::asio::awaitable<void> sniff_after_starttls();
 
@@ -73,6 +73,9 @@ class Interception {
                                           int alert = SSL_AD_HANDSHAKE_FAILURE);
   void report_tls_error(std::string why);
 
+  [[nodiscard]] std::unique_ptr<Session> session_for(sniff::Protocol protocol);
+  [[nodiscard]] std::unique_ptr<Session> session_after(Next& next);
+  [[nodiscard]] std::unique_ptr<Session> raw_session(RawSession::Kind kind);
   [[nodiscard]] const std::string& host_of(const Sniffed& sniffed) const;
   [[nodiscard]] bool may_be_selected() const;
   [[nodiscard]] bool is_plain() const;

@@ -269,8 +269,8 @@ void Http1Session::finish_response() {
   const bool tunnel = front.answers == http::Answers::connect && head.status / 100 == 2;
   if (head.status == 101 || (tunnel && front.exchange.has_request())) {
     state_ = State::switched;
-    outcome_ = tunnel ? Outcome::tunnel : Outcome::upgraded;
-    if (tunnel) tunnel_target_ = front.exchange.flow().url;
+    next_.kind = tunnel ? Next::Kind::tunnel : Next::Kind::raw;
+    if (tunnel) next_.target = front.exchange.flow().url;
     if (!tunnel) begin_upgraded(front);
   }
   finish_front();
@@ -281,11 +281,13 @@ void Http1Session::finish_response() {
 void Http1Session::begin_upgraded(Http1Exchange& front) {
   const flow::HttpFlow& flow = front.exchange.flow();
   const std::string_view protocol = flow.response.fields.find("upgrade");
-  if (http::iequals(protocol, "h2c")) upgraded_to_http2_ = begin_on_http2(flow);
+  if (http::iequals(protocol, "h2c"))
+    next_ = {.kind = Next::Kind::http2, .flow = begin_on_http2(flow)};
   if (!http::iequals(protocol, "websocket")) return;
-  outcome_ = Outcome::websocket;
   front.exchange.show();
-  websocket_ = {front.exchange.release(), front.exchange.began()};
+  next_ = {.kind = Next::Kind::websocket,
+           .flow = front.exchange.release(),
+           .began = front.exchange.began()};
 }
 
 /// The same request, whose answer is the first stream's.

@@ -27,15 +27,15 @@ Http1Session::Http1Session(FlowRecorder& recorder, PeekBuffer& client, PeekBuffe
       held_(recorder.context().memory),
       pump_(client, server, recorder.context().scratch, recorder.context().memory, *this) {}
 
-awaitable<Http1Session::Outcome> Http1Session::run() {
+awaitable<Next> Http1Session::run() {
   co_await pump_.run();
-  if (state_ == State::switched) co_return outcome_;
+  if (state_ == State::switched) co_return std::move(next_);
   if (must_refuse()) co_await send_refusal();
   fail_all("the connection ended before the answer was complete");
   recorder_.data_end(Direction::request);
   recorder_.data_end(Direction::response);
   co_await pump_.deliver_end();
-  co_return Outcome::done;
+  co_return Next{};
 }
 
 /// A request whose answer is yet to come may be followed by others, as long as there is room for

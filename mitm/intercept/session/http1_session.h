@@ -12,40 +12,18 @@
 #include "mitm/http/http1.h"
 #include "mitm/intercept/context/flow_recorder.h"
 #include "mitm/intercept/session/exchange.h"
+#include "mitm/intercept/session/session.h"
 #include "mitm/intercept/wire/pump.h"
 
 namespace mitm::intercept {
 
-class Http1Session final : private Pump::Handler {
+class Http1Session final : public Session, private Pump::Handler {
  public:
-  enum class Outcome : std::uint8_t {
-    done,       ///< nothing follows on the connection
-    upgraded,   ///< another protocol follows (101)
-    websocket,  ///< that is WebSocket: take_websocket()
-    tunnel,     ///< the server has accepted a CONNECT
-  };
-
   /// `scheme`: "http" or "https", for the URLs of flows.
   Http1Session(FlowRecorder& recorder, PeekBuffer& client, PeekBuffer& server,
                std::string_view scheme);
 
-  /// Bytes that belong to what follows an upgrade or a tunnel are pushed back into the streams.
-  boost::asio::awaitable<Outcome> run();
-
-  /// After `tunnel`: where to, as the program said it.
-  [[nodiscard]] const std::string& tunnel_target() const { return tunnel_target_; }
-  /// After `upgraded`: the request, when HTTP/2 follows (h2c); else null.
-  [[nodiscard]] std::shared_ptr<flow::HttpFlow> take_upgraded_to_http2() {
-    return std::move(upgraded_to_http2_);
-  }
-
-  /// A flow that is to go on.
-  struct Begun {
-    std::shared_ptr<flow::HttpFlow> flow;
-    std::chrono::steady_clock::time_point began;
-  };
-  /// After `websocket`: its request and answer, of which a start has been published.
-  [[nodiscard]] Begun take_websocket() { return std::move(websocket_); }
+  boost::asio::awaitable<Next> run() override;
 
  private:
   struct Http1Exchange {
@@ -123,10 +101,7 @@ class Http1Session final : private Pump::Handler {
   std::chrono::steady_clock::time_point head_began_ = std::chrono::steady_clock::time_point::min();
   State state_ = State::open;
   Answering answering_ = Answering::in_order;
-  Outcome outcome_ = Outcome::done;
-  std::string tunnel_target_;
-  std::shared_ptr<flow::HttpFlow> upgraded_to_http2_;
-  Begun websocket_;
+  Next next_;
 };
 
 }  // namespace mitm::intercept

@@ -26,9 +26,10 @@ void Http2Session::adopt(std::shared_ptr<flow::HttpFlow> request) {
   streams_.try_emplace(1, recorder_, held_, std::move(request), Clock::now(), false);
 }
 
-awaitable<void> Http2Session::run() {
+awaitable<Next> Http2Session::run() {
   co_await pass_through_.run();
   finish_all(why_incomplete());
+  co_return Next{};
 }
 
 std::string Http2Session::why_incomplete() const {

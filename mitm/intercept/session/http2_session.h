@@ -14,10 +14,11 @@
 #include "mitm/http/http2_alt_svc.h"
 #include "mitm/intercept/session/exchange.h"
 #include "mitm/intercept/session/pass_through.h"
+#include "mitm/intercept/session/session.h"
 
 namespace mitm::intercept {
 
-class Http2Session final : private PassThrough::Observer {
+class Http2Session final : public Session, private PassThrough::Observer {
  public:
   /// Streams that may be open at once; servers usually allow 100 to 250.
   static constexpr std::size_t kStreams = 4096;
@@ -30,7 +31,7 @@ class Http2Session final : private PassThrough::Observer {
   /// 7540 section 3.2).
   void adopt(std::shared_ptr<flow::HttpFlow> request);
 
-  boost::asio::awaitable<void> run();
+  boost::asio::awaitable<Next> run() override;
 
  private:
   struct Stream {

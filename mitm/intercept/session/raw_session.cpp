@@ -29,21 +29,21 @@ RawSession::RawSession(FlowRecorder& recorder, PeekBuffer& client, PeekBuffer& s
                                       MemoryShare{recorder.context().memory}});
 }
 
-awaitable<RawSession::Outcome> RawSession::run() {
+awaitable<Next> RawSession::run() {
   recorder_.keep_quiet(kind_ == Kind::watched);
   const bool goes_on = co_await pass_through_.run();
   recorder_.keep_quiet(false);
   if (goes_on) {
-    const auto outcome = flow_->starttls.empty() ? Outcome::plain : Outcome::upgrades;
+    const auto kind = flow_->starttls.empty() ? Next::Kind::plain : Next::Kind::tls;
     recorder_.go_on_later(std::move(flow_), began_);
-    co_return outcome;
+    co_return Next{.kind = kind};
   }
   if (name_server_) {
     for (auto& unanswered : name_server_->watch.expired(std::chrono::steady_clock::now(), {}))
       recorder_.publish_end(std::move(unanswered));
   }
   recorder_.publish_end(std::move(flow_), began_);
-  co_return Outcome::ended;
+  co_return Next{};
 }
 
 std::optional<std::size_t> RawSession::ends_after(flow::Direction direction,

@@ -11,11 +11,12 @@
 #include "mitm/dns/stream.h"
 #include "mitm/dns/watch.h"
 #include "mitm/intercept/session/pass_through.h"
+#include "mitm/intercept/session/session.h"
 #include "mitm/starttls/recogniser.h"
 
 namespace mitm::intercept {
 
-class RawSession final : private PassThrough::Observer {
+class RawSession final : public Session, private PassThrough::Observer {
  public:
   enum class Kind : std::uint8_t {
     intercepted,  ///< a tcp flow, to the end
@@ -26,14 +27,8 @@ class RawSession final : private PassThrough::Observer {
   RawSession(FlowRecorder& recorder, PeekBuffer& client, PeekBuffer& server, Kind kind,
              bool may_start_tls);
 
-  enum class Outcome : std::uint8_t {
-    ended,
-    upgrades,  ///< program and server have agreed to go on in TLS, of which nothing has been passed
-               ///< on
-    plain,     ///< watched: it will not
-  };
   /// Unless it has ended, the flow waits in FlowRecorder.
-  boost::asio::awaitable<Outcome> run();
+  boost::asio::awaitable<Next> run() override;
 
  private:
   struct NameServer {

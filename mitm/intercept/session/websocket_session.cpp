@@ -12,9 +12,10 @@ WebSocketSession::WebSocketSession(FlowRecorder& recorder, PeekBuffer& client, P
   exchange_.websocket_began();
 }
 
-boost::asio::awaitable<void> WebSocketSession::run() {
+boost::asio::awaitable<Next> WebSocketSession::run() {
   co_await pass_through_.run();
   exchange_.publish_end();
+  co_return Next{};
 }
 
 bool WebSocketSession::on_bytes(flow::Direction direction, std::string_view bytes) {

@@ -9,17 +9,18 @@
 
 #include "mitm/intercept/session/exchange.h"
 #include "mitm/intercept/session/pass_through.h"
+#include "mitm/intercept/session/session.h"
 
 namespace mitm::intercept {
 
-class WebSocketSession final : private PassThrough::Observer {
+class WebSocketSession final : public Session, private PassThrough::Observer {
  public:
   /// `flow`: the request, which began at `began`, with its answer. Its end is published by run().
   WebSocketSession(FlowRecorder& recorder, PeekBuffer& client, PeekBuffer& server,
                    std::shared_ptr<flow::HttpFlow> flow,
                    std::chrono::steady_clock::time_point began);
 
-  boost::asio::awaitable<void> run();
+  boost::asio::awaitable<Next> run() override;
 
  private:
   bool on_bytes(flow::Direction direction, std::string_view bytes) override;
