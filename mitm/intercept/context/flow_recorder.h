@@ -35,10 +35,6 @@ class FlowRecorder {
   FlowRecorder(const Context& context, divert::Connection connection);
 
   [[nodiscard]] const Context& context() const { return context_; }
-  /// What may be read at once; see readable().
-  [[nodiscard]] std::span<char> scratch() const {
-    return context_.scratch.first(readable(context_.memory, context_.scratch.size()));
-  }
   [[nodiscard]] const divert::Connection& connection() const { return connection_; }
   /// Whose connection it is, for what is learned.
   [[nodiscard]] Who who() const;

@@ -1,4 +1,4 @@
-// HTTP/2 between two channels: bytes pass as they come (but for alt-svc, unless the settings let it
+// HTTP/2 between two streams: bytes pass as they come (but for alt-svc, unless the settings let it
 // be), a flow is published per stream.
 #pragma once
 
