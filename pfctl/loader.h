@@ -21,6 +21,8 @@ namespace pfctl {
 /// its way back).
 class RedirectTarget {
  public:
+  /// Of each system. The addresses go with the last that holds it: when the rules that were loaded
+  /// with them have gone as well.
   struct Hold;
 
   /// Families that are not wanted, or that this machine does not have, have an unspecified address.
@@ -28,11 +30,6 @@ class RedirectTarget {
   /// owner; pf: what pfctl, ifconfig or kldload say. pf: what a killed osproxy left is put right
   /// first.
   [[nodiscard]] static base::Result<RedirectTarget> prepare(bool ipv4, bool ipv6);
-
-  RedirectTarget(RedirectTarget&&) noexcept;
-  RedirectTarget& operator=(RedirectTarget&&) noexcept;
-  /// The addresses go when the rules that were loaded with them have gone as well.
-  ~RedirectTarget();
 
   [[nodiscard]] const base::Address& v4() const { return v4_; }
   [[nodiscard]] const base::Address& v6() const { return v6_; }
@@ -45,7 +42,11 @@ class RedirectTarget {
 
  private:
   RedirectTarget(std::shared_ptr<Hold> hold, base::Address v4, base::Address v6,
-                 std::vector<std::string> cleaned);
+                 std::vector<std::string> cleaned)
+      : hold_(std::move(hold)),
+        v4_(std::move(v4)),
+        v6_(std::move(v6)),
+        cleaned_(std::move(cleaned)) {}
 
   std::shared_ptr<Hold> hold_;
   base::Address v4_;

@@ -96,16 +96,6 @@ base::Result<TableAnswer> query_table() {
 /// Loopback is always there.
 struct RedirectTarget::Hold {};
 
-RedirectTarget::RedirectTarget(std::shared_ptr<Hold> hold, base::Address v4, base::Address v6,
-                               std::vector<std::string> cleaned)
-    : hold_(std::move(hold)),
-      v4_(std::move(v4)),
-      v6_(std::move(v6)),
-      cleaned_(std::move(cleaned)) {}
-RedirectTarget::RedirectTarget(RedirectTarget&&) noexcept = default;
-RedirectTarget& RedirectTarget::operator=(RedirectTarget&&) noexcept = default;
-RedirectTarget::~RedirectTarget() = default;
-
 void RedirectTarget::abandon() {}
 
 base::Result<RedirectTarget> RedirectTarget::prepare(bool ipv4, bool ipv6) {

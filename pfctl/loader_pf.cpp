@@ -26,16 +26,6 @@ std::optional<base::PortRange> native_source_ports(const Ruleset& ruleset) {
   return own_source_ports(ruleset, native_dialect());
 }
 
-RedirectTarget::RedirectTarget(std::shared_ptr<Hold> hold, base::Address v4, base::Address v6,
-                               std::vector<std::string> cleaned)
-    : hold_(std::move(hold)),
-      v4_(std::move(v4)),
-      v6_(std::move(v6)),
-      cleaned_(std::move(cleaned)) {}
-RedirectTarget::RedirectTarget(RedirectTarget&&) noexcept = default;
-RedirectTarget& RedirectTarget::operator=(RedirectTarget&&) noexcept = default;
-RedirectTarget::~RedirectTarget() = default;
-
 void RedirectTarget::abandon() {
   hold_->session.abandon();
 }
