@@ -12,7 +12,7 @@
 namespace base {
 namespace {
 
-/// Length in bytes of the well-formed sequence at the start of `bytes`; 0 when there is none.
+/// Length in bytes of the well-formed sequence at the start of `bytes`; 0 if none.
 std::size_t sequence_length(std::string_view bytes) {
   const auto at = [&](std::size_t i) {
     return i < bytes.size() ? static_cast<unsigned char>(bytes[i]) : 0U;

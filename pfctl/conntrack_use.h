@@ -10,7 +10,7 @@ struct ConntrackUse {
   std::uint64_t count = 0;
   std::uint64_t limit = 0;
 
-  /// Four fifths: beyond the limit the kernel drops new connections of everyone.
+  /// Four fifths: beyond the limit the kernel drops all new connections.
   [[nodiscard]] bool nearly_full() const { return count * 5 >= limit * 4; }
 };
 

@@ -35,7 +35,7 @@ class RedirectTarget {
   [[nodiscard]] const base::Address& v6() const { return v6_; }
   /// What was put right of an earlier run, a line each.
   [[nodiscard]] const std::vector<std::string>& cleaned() const { return cleaned_; }
-  /// For a child that was forked: lets go of what it shares with its parent and undoes nothing.
+  /// For a child that was forked: releases what it shares with its parent and undoes nothing.
   void abandon();
 
   [[nodiscard]] const std::shared_ptr<Hold>& hold() const { return hold_; }
@@ -79,7 +79,7 @@ class LoadedRules {
   /// Takes that back. Errors: as above; new connections still go their own way.
   [[nodiscard]] base::Result<> divert_again();
 
-  /// Asks the system whether the rules still stand as they were loaded, and what stands in their
+  /// Asks the system whether the rules are still as they were loaded, and what is in their
   /// way. Linux: milliseconds, more where others have very many rules or change them just now.
   /// Errors: it cannot be told; the rules may well be in force.
   [[nodiscard]] base::Result<Standing> look() const { return look_elsewhere()(); }

@@ -158,8 +158,9 @@ std::function<base::Result<Standing>()> LoadedRules::look_elsewhere() const {
     if (!table) return table.error();
     standing.in_force = table->exists && table->owner == port;
     if (!standing.in_force) {
-      standing.found = fmt::format("the table inet {} {}", kTableName,
-                                   table->exists ? "is somebody else's" : "has been removed");
+      standing.found =
+          fmt::format("the table inet {} {}", kTableName,
+                      table->exists ? "belongs to another process" : "has been removed");
     }
     auto conflicts = find_conflicts(ruleset);
     if (!conflicts) return conflicts.error();

@@ -37,7 +37,7 @@ inline constexpr std::size_t kNatlookDestination = 16;
 inline constexpr std::size_t kNatlookAnsweredSource = 32;
 inline constexpr std::size_t kNatlookAnsweredDestination = 48;
 
-/// Ports are unions of 4 bytes (pf_state_xport), and proto_variant stands at 82: 0 for TCP.
+/// Ports are unions of 4 bytes (pf_state_xport), and proto_variant is at 82: 0 for TCP.
 inline constexpr NatlookLayout kNatlookDarwin{.request = 0xC0544417,
                                               .size = 84,
                                               .source_port = 64,

@@ -9,7 +9,7 @@
 namespace pfctl {
 
 /// Anonymous sets all have this name; the kernel puts a number in place of %d. Within a batch they
-/// are told apart by their ids.
+/// are distinguished by their ids.
 inline constexpr const char* kSetName = "__set%d";
 
 /// Ids of the sets that a rule looks up; 0: none.

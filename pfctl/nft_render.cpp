@@ -12,7 +12,7 @@ namespace {
 constexpr std::string_view kHeader =
     "# TCP connections of local programs that are handed to osproxy. The table belongs to the "
     "running\n"
-    "# osproxy (flags owner): nobody else can change it, and it is gone when osproxy ends, "
+    "# osproxy (flags owner): no other process can change it, and it is gone when osproxy ends, "
     "however it ends.\n";
 
 std::string_view name_of(AddressType type) {

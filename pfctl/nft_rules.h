@@ -30,7 +30,7 @@ inline constexpr std::int32_t kZonePriority = -300;
 /// Replies stay in the default zone, so that stateful firewalls know them.
 inline constexpr std::uint16_t kZone = base::kOwnNumber;
 
-/// Behind connection tracking, in front of address translation. Every packet of everyone comes by
+/// Behind connection tracking, in front of address translation. Every packet comes by
 /// here: so its few rules only ask whether this is the first one of a connection. Everything else
 /// is asked in kJudgeChain.
 inline constexpr const char* kFirstChain = "first";

@@ -22,7 +22,7 @@ inline constexpr const char* kBentLabel = "osproxy";
 /// "osproxy", which the main ruleset must refer to.
 const char* anchor_of(Dialect dialect);
 
-/// FreeBSD: a loopback interface of our own, by which what was bent is told from what this machine
+/// FreeBSD: a loopback interface of our own, which tells what was bent from what this machine
 /// sends itself. (pf's tags are lost on lo0 since FreeBSD 14.) IPv4 only: pf takes all IPv6 of
 /// loopback interfaces for lo0's.
 inline constexpr const char* kLoopbackInterface = "lo28531";  // "lo", base::kOwnNumber

@@ -1,4 +1,4 @@
-// Statements are told apart by their first words and nothing is parsed beyond that: what pfctl
+// Statements are distinguished by their first words and nothing is parsed beyond that: what pfctl
 // accepts but we do not know is refused rather than guessed at, for a line in the wrong section
 // makes pfctl refuse the whole file, and the machine boots without its firewall.
 #include "pfctl/pf_conf.h"

@@ -13,7 +13,7 @@ namespace pfctl {
 
 struct EditedConf {
   std::string text;
-  std::vector<std::string> notes;  ///< what else stands in the way, a line each, for a person
+  std::vector<std::string> notes;  ///< other obstacles, a line each, for a person
 };
 
 /// The file that the `load anchor` line names: `osproxy rules` goes there.

@@ -119,8 +119,8 @@ std::string freebsd_header(const Ruleset& ruleset) {
   if (ruleset.queueing) {
     out += fmt::format(
         "# Before that, the first packet of each new IPv4 connection waits for its verdict: it is "
-        "given to whoever\n"
-        "# has port {} of divert(4), and lost while nobody has.\n",
+        "given to the\n"
+        "# process that has port {} of divert(4), and lost while none has.\n",
         ruleset.queueing->first);
   }
   out += kByHand;
@@ -164,7 +164,7 @@ std::string openbsd_header(const Ruleset& ruleset) {
       "(divert-to acts on\n"
       "# incoming packets only), and handed to a proxy where they come in again.\n"
       "#\n"
-      "# osproxy does not run on OpenBSD, and nobody has tried these rules there. They are for a "
+      "# osproxy does not run on OpenBSD, and these rules have not been tried there. They are for a "
       "transparent proxy\n"
       "# of your own, which learns from getsockname(2) where a connection was to go, and\n";
   out += proxy(ruleset, Dialect::openbsd);

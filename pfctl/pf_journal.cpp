@@ -57,7 +57,7 @@ bool is_address(const std::string& text) {
   return !error && !address.is_unspecified() && text.find('%') == std::string::npos;
 }
 
-/// lo0 is everybody's, and small numbers are those of jails.
+/// lo0 is shared, and small numbers are those of jails.
 bool is_loopback_of_ours(std::string_view name) {
   return name.size() == 7 && name.starts_with("lo") && only(name.substr(2), "0123456789", 5);
 }

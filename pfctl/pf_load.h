@@ -54,7 +54,7 @@ enum class MainLoad : std::uint8_t {
 /// their kind.
 bool is_same_main(std::string_view left, std::string_view right);
 
-/// The first rule of the main ruleset that is no reference to our anchor; empty: there is none.
+/// The first rule of the main ruleset that is no reference to our anchor; empty: none.
 std::string first_of_others(const MainRuleset& main, std::string_view anchor);
 
 /// `main` without a reference to our anchor among translation or filter rules that are the same as

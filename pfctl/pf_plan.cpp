@@ -116,7 +116,7 @@ std::string rival_of(const Status& status, const Machine& machine, std::string_v
   // On macOS a wildcard refers to us, among anchors of services that a rewriting would take their
   // order from.
   if (machine.dialect != Dialect::freebsd) return {};
-  // What is let pass matches a rule of ours last, behind whatever stands in front of it: a `block`
+  // What is let pass matches a rule of ours last, behind all that precedes it: a `block`
   // would be taken back, and the state, queue or route of a `pass` would be lost.
   if (holds_packets(text)) return first_to_match(status.main.rules, machine.anchor);
   if (!can_rewrite(status.main, machine)) return {};
@@ -137,14 +137,14 @@ base::Result<> can_hold(const Status& status, const Machine& machine, std::strin
       !rule.empty())
     return base::failure(
         "`{}` in the main ruleset of pf may translate connections of this machine (jails "
-        "included) before they are held, which would then belong to nobody and time out",
+        "included) before they are held, which would then belong to no connection and time out",
         rule);
   const std::string rival =
       status.refers_to_anchor(machine.anchor) ? rival_of(status, machine, text) : std::string();
   const auto rewritable = can_rewrite(status.main, machine);
   if (rival.empty() || rewritable) return {};
   return base::failure(
-      "`{}` in the main ruleset of pf stands in front of {}, which would take its decisions back "
+      "`{}` in the main ruleset of pf precedes {}, which would take its decisions back "
       "while first packets are held; and the main ruleset is not written anew, for {}: {}",
       rival, machine.anchor, rewritable.error().text, advice_on_reference(machine));
 }

@@ -86,7 +86,7 @@ std::vector<std::string> PfSession::hinder(Standing standing, const Status& stat
   trouble_.clear();
   Lines lines{
       fmt::format("nothing is captured any more: {}; osproxy does not enable it again, but "
-                  "captures when somebody does (pfctl {})",
+                  "captures when it is enabled (pfctl {})",
                   status.module_loaded ? "pf was disabled" : "pf was unloaded",
                   machine_.dialect == Dialect::darwin ? "-E" : "-e")};
   // If others enable it again, it is not ours to disable.

@@ -1,5 +1,5 @@
 // The anchor as text. Local traffic takes two steps in pf: a filter rule bends the first packet to
-// lo0 on its way out, and what comes in there is handed to our listeners (rdr; divert-to on
+// lo0 on its way out, and arrivals there are handed to our listeners (rdr; divert-to on
 // OpenBSD). ProgramFilter rules can tell whose socket it was, translation rules cannot: the choice
 // is made on the way out.
 //
@@ -247,7 +247,7 @@ class PfText {
 
   void add_second_step_heading() {
     if (!ruleset_.loopback) {
-      heading("Second step: what comes in on lo0 for another machine goes to the listeners.");
+      heading("Second step: packets on lo0 for another machine go to the listeners.");
     } else if (dialect_ == Dialect::openbsd) {
       heading(
           "Second step: what was bent to lo0 goes to the listeners, and only that: the proxy's "
@@ -255,7 +255,7 @@ class PfText {
           "# this machine come in on lo0 as well, where nothing but the tag tells them apart.");
     } else if (dialect_ == Dialect::freebsd) {
       heading(fmt::format(
-          "Second step: what comes in on {} was bent there, and goes to the listeners. The "
+          "Second step: packets on {} were bent there, and go to the listeners. The "
           "proxy's own\n"
           "# connections to this machine come in on lo0. IPv6 counts as lo0's wherever it comes "
           "in.",

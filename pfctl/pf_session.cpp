@@ -294,7 +294,7 @@ base::Result<> PfSession::warn_of_rivals(Loaded& loaded) {
   if (rival.empty()) return {};
   loaded.notes.push_back(
       fmt::format("what `{}` in the main ruleset of pf decides on first is not captured: "
-                  "osproxy's anchor stands behind it; {}",
+                  "osproxy's anchor follows it; {}",
                   rival, advice_on_reference(machine_)));
   return {};
 }

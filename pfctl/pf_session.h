@@ -60,7 +60,7 @@ class PfSession {
 
   /// New connections go their own way; those that are diverted live on: pf keeps their states.
   [[nodiscard]] base::Result<> stop();
-  /// Takes that back: what load() had put in place stands again, unless others keep it out
+  /// Takes that back: what load() had put in place is there again, unless others keep it out
   /// (put_right()).
   [[nodiscard]] base::Result<> divert_again(const Loaded& loaded);
 

@@ -76,7 +76,7 @@ bool refers_by_name(std::string_view line, std::string_view anchor) {
          (referred(line, "rdr-anchor") == anchor || referred(line, "anchor") == anchor);
 }
 
-/// Whether a rule, as pfctl prints it, is about incoming packets only: its direction stands in
+/// Whether a rule, as pfctl prints it, is about incoming packets only: its direction is in
 /// front of all that it may say about interfaces and packets.
 bool is_inbound(const std::vector<std::string_view>& parts) {
   const auto ends = [](std::string_view part) {

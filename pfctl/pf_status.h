@@ -24,7 +24,7 @@ std::string parse_checksum(std::string_view info);
 /// `route -n get ADDRESS`: the interface that leads there; empty: none.
 std::string parse_route_interface(std::string_view route);
 
-/// `pfctl -E`, its standard error: the number of the reference. Empty when there is none.
+/// `pfctl -E`, its standard error: the number of the reference. Empty if none.
 std::optional<std::string> parse_token(std::string_view printed);
 
 /// `pfctl -s References`: whether the token is listed.
@@ -74,7 +74,7 @@ std::string first_to_reassemble(std::string_view rules);
 std::string first_to_translate(std::string_view nat, const std::vector<base::Address>& own);
 
 /// For the user: what the first rule about what goes out that tells programs by their user or group
-/// means for what osproxy carries. Empty: there is none.
+/// means for what osproxy carries. Empty: none.
 std::string caution_by_owner(std::string_view rules);
 
 struct Interface {

@@ -41,7 +41,7 @@ void kill_redirected_states(const Machine& machine, const base::Address& listene
   (void)machine.run({kPfctl, "-k", any_source, "-k", listener.to_string()}, {});
 }
 
-/// Whether there is no such anchor is told by each pfctl in its own way: some flush it all the
+/// Each pfctl reports a missing anchor in its own way: some flush it all the
 /// same, some exit with 1. What can be seen of it decides.
 base::Result<std::string> flush_anchor(const Machine& machine) {
   const auto flushed = machine.run({kPfctl, "-a", machine.anchor, "-F", "all"}, {});
@@ -163,7 +163,7 @@ base::Result<std::string> unload_module(const Machine& machine, const std::strin
   if (name == "pf") {
     const auto enabled = is_enabled(machine);
     if (!enabled) return enabled.error();
-    if (*enabled) return std::string("left the module pf loaded: somebody else uses it by now");
+    if (*enabled) return std::string("left the module pf loaded: another program uses it by now");
     const auto rule = rule_of_others(machine);
     if (!rule) return rule.error();
     if (!rule->empty()) {

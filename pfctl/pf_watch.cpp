@@ -154,7 +154,7 @@ void PfWatch::run(Shared& shared) {
 
 std::vector<std::string> put_right(PfSession& session, Ruleset& ruleset, Loaded& loaded,
                                    const Machine& machine, PfWatch& watch) {
-  // Before anything is made of them: what comes meanwhile is seen at the next look.
+  // Before anything is made of them: later changes are seen at the next look.
   const auto addresses = query_addresses(machine);
   // Where it fails, rules with the old ones do what they did.
   (void)follow_tunnels(machine, ruleset, loaded);

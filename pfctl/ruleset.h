@@ -21,7 +21,7 @@ struct CgroupMatch {
 };
 
 /// Where the kernel holds the first packet of each new connection until a verdict on it has come
-/// (the packet engine). A verdict is told by the packet's mark: `mark_bit` on the way on means "to
+/// (the packet engine). A verdict is the packet's mark: `mark_bit` on the way on means "to
 /// our listeners"; one of Refusal's values, on a packet that is to go through the rules once more
 /// (NF_REPEAT), how it is refused.
 struct Queueing {
@@ -36,7 +36,7 @@ struct Queueing {
   std::uint16_t dns_answers = 0;  ///< NFLOG group for copies of the answers; only with dns_groups
 };
 
-/// pf has no marks that divert(4) could set: there a verdict is told by the type of service of the
+/// pf has no marks that divert(4) could set: there a verdict is the type of service of the
 /// packet that is reinjected. Unassigned values (DSCP 17 and 19).
 inline constexpr std::uint8_t kTosPass = 0x44;
 inline constexpr std::uint8_t kTosDivert = 0x4c;

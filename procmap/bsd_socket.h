@@ -38,7 +38,7 @@ base::Address without_scope(const base::Address& address);
 const BsdSocket* find_socket(const std::vector<BsdSocket>& sockets, const base::Endpoint& source,
                              const base::Endpoint& destination, Transport transport);
 
-/// "ESTAB", "LISTEN", ... as on Linux; the number when it is none of these.
+/// "ESTAB", "LISTEN", ... as on Linux; the number of any other.
 std::string bsd_state_name(int state);
 
 }  // namespace procmap

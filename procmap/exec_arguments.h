@@ -16,7 +16,7 @@ struct ExecArguments {
 };
 
 /// Of `pid`, with the caller's rights. What cannot be read is empty: so is the environment on
-/// macOS, which hides that of its own programs (sudo is one) from everyone.
+/// macOS, which hides that of its own programs (sudo is one) from all.
 [[nodiscard]] ExecArguments exec_arguments(pid_t pid);
 
 }  // namespace procmap

@@ -48,7 +48,7 @@ bool effective(std::optional<std::string_view> ids, Id& value) {
 }  // namespace
 
 std::optional<StatFields> parse_stat(std::string_view text) {
-  // The name stands in parentheses and may hold any byte, parentheses and spaces too.
+  // The name is in parentheses and may hold any byte, parentheses and spaces too.
   const auto open = text.find('(');
   const auto close = text.rfind(')');
   if (open == text.npos || close == text.npos || close < open || !text.ends_with('\n'))

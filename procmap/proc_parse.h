@@ -35,10 +35,10 @@ struct StatusFields {
 std::optional<StatusFields> parse_status(std::string_view text);
 
 /// Arguments end in NUL. At most `limit` of them. A process that writes a title over them
-/// (setproctitle(3), libuv) leaves NULs behind it: what are several empty ones at the end is none.
+/// (setproctitle(3), libuv) leaves NULs behind it: several empty ones at the end do not count.
 std::vector<std::string> parse_cmdline(std::string_view bytes, std::size_t limit = 1000);
 
-/// The cgroup v2 line, "0::/path"; empty when there is none.
+/// The cgroup v2 line, "0::/path"; empty if none.
 std::string parse_cgroup(std::string_view text);
 
 /// "/usr/bin/x (deleted)" names the file that the process was started from.

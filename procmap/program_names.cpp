@@ -84,7 +84,7 @@ Reading read_option(const Interpreter& kind, std::string_view word) {
   return word.starts_with("--") ? Reading{} : read_letters(kind, word.substr(1));
 }
 
-/// Empty: there is none.
+/// Empty: none.
 std::string_view script_of(const Interpreter& kind, const std::vector<std::string>& argv) {
   for (std::size_t i = 1; i < argv.size(); ++i) {
     const std::string_view word = argv[i];

@@ -8,7 +8,7 @@
 
 namespace procmap {
 
-/// What stands behind the last slash of a path.
+/// What follows the last slash of a path.
 [[nodiscard]] constexpr std::string_view base_name(std::string_view path) {
   return path.substr(path.rfind('/') + 1);
 }

@@ -41,7 +41,7 @@ struct DiagReply {
 /// about a length.
 std::optional<DiagReply> decode_reply(std::string_view& bytes);
 
-/// "ESTAB", "LISTEN", ... as ss(8) writes them; the number when it is none of these.
+/// "ESTAB", "LISTEN", ... as ss(8) writes them; the number of any other.
 std::string state_name(std::uint8_t state);
 
 }  // namespace procmap

@@ -66,7 +66,7 @@ base::Result<BsdTable> parse_xnu_pcblist(std::string_view bytes) {
   while (bytes.size() - at >= kRecordHead) {
     const std::size_t length = number_at<std::uint32_t>(bytes, at);
     if (length < kRecordHead || length > bytes.size() - at) return cut(at, bytes.size());
-    // No record is as short as the header; should the header grow, it is still what comes last.
+    // No record is as short as the header; should the header grow, it is still the last one.
     if (length <= kHeader || (length == header && at + padded(length) >= bytes.size())) {
       if (length < kHeader) return cut(at, bytes.size());
       table.changed = number_at<std::uint64_t>(bytes, at + 8) != generation;

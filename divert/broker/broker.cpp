@@ -42,7 +42,7 @@ bool is_end_signal(int number) {
   return std::ranges::find(kEndSignals, number) != kEndSignals.end();
 }
 
-/// What is said of a worker that ended before it was told to. What led to it stands above, if it
+/// What is said of a worker that ended before it was told to. What led to it is logged above, if it
 /// could say so.
 std::string describe_exit(int status) {
   if (!WIFSIGNALED(status)) return "the worker ended";
@@ -144,7 +144,7 @@ void Broker::release_command() {
   if (!released) end({released.error().os_code == ENOENT ? 127 : 126, released.error().text});
 }
 
-/// The guard is told that all is well only when all of it is.
+/// The guard hears that all is well only if all of it is.
 void Broker::beat() {
   PacketEngine* const engine = loader_.engine();
   if (!links_.check_lookups() || (engine && !engine->check_lookups())) {

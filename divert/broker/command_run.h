@@ -25,7 +25,7 @@ class CommandRun {
   [[nodiscard]] base::Result<> hold();
   /// Into the foreground. The error is execve(2)'s.
   [[nodiscard]] base::Result<> release();
-  /// What its connections are told by, once it is held.
+  /// What identifies its connections, once it is held.
   [[nodiscard]] ExecScope capture() const;
   /// 0: no command, or it has ended.
   [[nodiscard]] pid_t pid() const { return pid_; }

@@ -22,8 +22,8 @@ struct ComplaintTexts {
 };
 /// The original destination cannot be found out.
 inline constexpr ComplaintTexts kUnknownDestinations{
-    "the connection is closed", "connection was closed because nobody could say where it went",
-    "connections were closed because nobody could say where they went"};
+    "the connection is closed", "connection was closed because its destination is unknown",
+    "connections were closed because their destinations are unknown"};
 /// No socket can be made in a program's name. Counted are attempts: a connection makes many.
 inline constexpr ComplaintTexts kNoProgramSockets{
     "a connection that needs one waits for it for up to 12 seconds, and is closed then",

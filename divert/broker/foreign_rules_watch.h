@@ -20,7 +20,7 @@ class ForeignRulesWatch {
   static constexpr std::chrono::milliseconds kSettle{300};
   /// Between two looks; longer when looking takes long.
   static constexpr std::chrono::seconds kBetween{2};
-  /// Also when nothing is told: not everything is (legacy iptables).
+  /// Also when nothing was announced: not everything is (legacy iptables).
   static constexpr std::chrono::seconds kAnyway{20};
 
   struct Looked {

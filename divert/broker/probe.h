@@ -14,7 +14,7 @@
 
 namespace divert {
 
-/// Where a connection goes only when it is diverted: an address for documentation, which nobody
+/// Where a connection goes only when it is diverted: an address for documentation, which no host
 /// answers for and `rules` do not exclude, and a port that they take. Empty: all such addresses are
 /// excluded.
 std::optional<base::Endpoint> probe_destination(const pfctl::Ruleset& rules, bool ipv6);
@@ -23,7 +23,7 @@ std::optional<base::Endpoint> probe_destination(const pfctl::Ruleset& rules, boo
 using Arrival = std::function<bool(std::chrono::milliseconds limit)>;
 
 /// Connects from a child process with this effective group (none: the caller's), asks `has_arrived`
-/// while the connection stands, and resets it. An answer proves nothing: some
+/// while the connection is open, and resets it. An answer proves nothing: some
 /// tunnels answer for every address. Blocks for three times `limit` at most; a first packet that
 /// gets lost is sent again after one second and after three. The child makes nothing but system
 /// calls.

@@ -28,7 +28,7 @@ struct SocketMaker {
 };
 
 /// The group that is taken where that of the program is not known: the kernel's overflow group, in
-/// which nobody is.
+/// which no user has.
 inline constexpr gid_t kUnknownGroup = 65534;
 
 /// As far as it is known. Empty: not even the user is.

@@ -1,5 +1,5 @@
 // pf is changed by other programs, and tables of tens of thousands of rules are slow to list:
-// around all of that the guard is told to expect no heartbeat.
+// around all of that the guard expects no heartbeat.
 #include "divert/broker/rule_loader.h"
 
 #include <algorithm>

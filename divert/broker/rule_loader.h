@@ -89,7 +89,7 @@ class RuleLoader {
   [[nodiscard]] int watch_descriptor() const { return watch_ ? watch_->descriptor() : -1; }
   void look_at_changes();
   void stop_watching() { watch_.reset(); }
-  /// What stands in the way of the rules from the beginning.
+  /// What conflicts with the rules from the beginning.
   [[nodiscard]] std::vector<std::string> watch_others();
   /// To be called several times a second. Error: the rules were lost and cannot be loaded again.
   [[nodiscard]] base::Result<> check_others();

@@ -39,7 +39,7 @@ base::Endpoint endpoint_of(const sockaddr_in& address) {
 
 /// Where the children connect to.
 struct Server {
-  base::UniqueFd socket;  ///< of our own; none: far away, and nobody answers
+  base::UniqueFd socket;  ///< of our own; none: far away, without an answer
   sockaddr_in address{};
 };
 

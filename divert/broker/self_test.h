@@ -12,7 +12,7 @@
 namespace divert {
 
 /// Where the children of a proof connect to. Linux: empty, a server of our own on 127.0.0.1. pf:
-/// far away, where nobody answers (an address for documentation), as most connections go; to take
+/// far away, without an answer (an address for documentation), as most connections go; to take
 /// those of this machine to itself needs more of pf than a run without --loopback does.
 [[nodiscard]] std::optional<base::Endpoint> self_test_destination();
 

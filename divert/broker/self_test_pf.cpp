@@ -5,7 +5,7 @@
 
 namespace divert {
 
-/// On a port that hardly anybody else uses: for as long as the proof lasts all connections to it
+/// On a port that hardly any program uses: for as long as the proof lasts all connections to it
 /// are diverted.
 std::optional<base::Endpoint> self_test_destination() {
   pfctl::Ruleset rules;

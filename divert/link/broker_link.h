@@ -35,7 +35,7 @@ class BrokerLink {
   /// Tells the broker that this context comes round, unless it takes nothing now.
   void beat();
 
-  /// Reads, and delivers what is told, until the broker closes; to be spawned once. `on_order`:
+  /// Reads and delivers messages until the broker closes; to be spawned once. `on_order`:
   /// what is not an answer to a question.
   using OnOrder = std::function<void(wire::Message)>;
   boost::asio::awaitable<void> run(OnOrder on_order);

@@ -14,7 +14,7 @@ int flags_for(MessageSocket::Wait wait) {
   return wait == MessageSocket::Wait::no ? MSG_DONTWAIT : 0;
 }
 
-/// Room for one descriptor beside a message; without it the kernel closes what comes.
+/// Room for one descriptor beside a message; without it the kernel closes it.
 struct Control {
   void offer(msghdr& header) {
     header.msg_control = room.data();

@@ -45,7 +45,7 @@ static_assert(sizeof(Question) == 56);
 /// Worker to broker, on any link: how the attempt to connect upstream has ended.
 struct Connected {
   std::uint64_t token;
-  std::int32_t error;  ///< connect(2)'s errno; 0: it stands, and waits to be fetched
+  std::int32_t error;  ///< connect(2)'s errno; 0: connected, and to be fetched
   std::uint32_t zero;
 };
 static_assert(sizeof(Connected) == 16);
@@ -75,7 +75,7 @@ struct ConnectionFacts {
 /// To a Question. A destination equal to the question's `local`: a direct visitor.
 struct Answer {
   std::uint64_t id = 0;
-  std::uint64_t upstream = 0;  ///< token of the upstream connection that stands; 0: none
+  std::uint64_t upstream = 0;  ///< token of the established upstream connection; 0: none
   ConnectionFacts connection{};
 };
 /// Connect to the destination ahead of the accept, and say Connected.

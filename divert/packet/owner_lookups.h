@@ -64,7 +64,7 @@ class OwnerLookups {
   std::unordered_map<std::uint64_t, Asked> waiting_;
   std::vector<Found> found_;
   std::uint64_t next_token_ = 1;
-  std::unique_ptr<OwnerLookupThread> lookup_thread_;  ///< last: its thread uses what stands above
+  std::unique_ptr<OwnerLookupThread> lookup_thread_;  ///< last: its thread uses what is above
 };
 
 }  // namespace divert

@@ -65,7 +65,8 @@ std::optional<PacketHead> parse_ipv4(std::string_view bytes) {
                    address_at<ip::address_v4>(bytes, 16));
 }
 
-/// Length of the extension header at the start of `bytes` (at least 8 of them); 0: `kind` is none.
+/// Length of the extension header at the start of `bytes` (at least 8 of them); 0: not a known
+/// `kind`.
 std::size_t extension_length(std::uint8_t kind, std::string_view bytes) {
   switch (kind) {
     case kHopByHop:

@@ -47,7 +47,7 @@ class PacketEngine {
   /// A diverted connection has been accepted. True: a Reply comes, among the next requests. False:
   /// unknown.
   bool accepted(const FlowKey& key, const PendingQuestion& waiter);
-  /// Lets go of every held packet (PendingConnections::release_all).
+  /// Releases every held packet (PendingConnections::release_all).
   void release_all();
 
   /// Error: why a receiving thread has ended by itself.

@@ -1,4 +1,4 @@
-// pflog(4) copies what rules log, from every program and to everybody who listens: copies for us
+// pflog(4) copies what rules log, of every program, for every listener: copies for us
 // alone are not to be had. Without them names are known from SNI and Host only.
 #include "divert/packet/packet_log.h"
 

@@ -27,7 +27,7 @@ class PacketSource {
   [[nodiscard]] static base::Result<PacketSource> open(std::uint16_t number);
 
   /// Waits for a packet, `patience` at most, and hands over every one that has come, in order, with
-  /// its first bytes. An error is lasting. (One system call less than with poll(2) stands between
+  /// its first bytes. An error is lasting. (One system call less than with poll(2) is between
   /// the program and its verdict.)
   using Take = std::function<void(const HeldPacket& packet, std::string_view bytes)>;
   [[nodiscard]] base::Result<> receive(std::chrono::milliseconds patience, const Take& take);

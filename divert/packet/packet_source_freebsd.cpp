@@ -155,7 +155,7 @@ void PacketSource::release(const HeldPacket& packet, Release how,
                                 reinterpret_cast<const sockaddr*>(held->way.data()),
                                 static_cast<socklen_t>(held->way.size()));
   // A rule of the user's has stopped it (EACCES), or there is no way for it: a program whose packet
-  // is not held is told by its own connect(2).
+  // is not held learns it from its own connect(2).
   if (sent >= 0) return;
   if (const auto how_refused = refusal_for(errno)) store_->answer(held->bytes, *how_refused);
 }

@@ -134,7 +134,7 @@ class PendingConnections {
   /// The owner is known and judged. A `token` that is no longer current changes nothing.
   void settle(const FlowKey& key, std::uint64_t token, Ruling ruling, Time now, Effects& effects);
 
-  /// The attempt to connect upstream has ended; `error` is connect(2)'s errno, 0: it stands. An
+  /// The attempt to connect upstream has ended; `error` is connect(2)'s errno, 0: connected. An
   /// error that the network did not give (no descriptors left, ...) leaves the decision to the
   /// accept.
   void connected(const FlowKey& key, std::uint64_t token, int error, Time now, Effects& effects);
@@ -147,7 +147,7 @@ class PendingConnections {
   void expire(Time now, Effects& effects);
   [[nodiscard]] std::optional<Time> next_due() const;
 
-  /// Lets go of every held packet as it came: the run ends or pauses. Those that wait for upstream
+  /// Releases every held packet unchanged: the run ends or pauses. Those that wait for upstream
   /// are dropped; where the program still wants them they come again within a second. Accepted
   /// connections that wait for their lookup still get their Reply.
   void release_all(Effects& effects);

@@ -31,7 +31,7 @@ struct ParsedItem {
   ItemKind kind = ItemKind::substring;
   bool exclude = false;
   bool descendants = false;
-  std::string text;  ///< in a glob a backslash stands before each character that is not special
+  std::string text;  ///< in a glob a backslash precedes each character that is not special
   pid_t pid = 0;
   std::shared_ptr<const RE2> regex;
 };

@@ -149,7 +149,7 @@ Result<Action> action_from_json(const json& data) {
   const auto* name = data.get_ptr<const std::string*>();
   const auto* known =
       name ? std::ranges::find(kActionNames, std::string_view(*name)) : kActionNames.end();
-  if (known == kActionNames.end()) return failure("action is none of intercept, pass and block");
+  if (known == kActionNames.end()) return failure("action: expected intercept, pass or block");
   return static_cast<Action>(known - kActionNames.begin());
 }
 

@@ -27,7 +27,7 @@ constexpr std::size_t kMaxLabel = 80;
 constexpr std::array<std::string_view, 10> kKindNames{
     "pid", "substring", "name", "prefix", "glob", "regex", "user", "group", "cgroup", "unknown"};
 
-/// Length of the character at the front of `text`, which is not empty: `?` stands for one
+/// Length of the character at the front of `text`, which is not empty: `?` matches one
 /// character, not byte.
 std::size_t character_length(std::string_view text) {
   std::size_t length = 1;
@@ -184,8 +184,7 @@ Result<ParsedItem> item_from_json(const json& data) {
     return failure("is not an object of kind, text, exclude and descendants");
   }
   const auto known = std::ranges::find(kKindNames, std::string_view(*kind));
-  if (known == kKindNames.end())
-    return failure("has the kind '{}', which there is not", labelled(*kind));
+  if (known == kKindNames.end()) return failure("has the unknown kind '{}'", labelled(*kind));
   if (text->size() > 2 * ProgramFilter::kMaxText) return failure("is longer than any filter");
   ParsedItem item;
   item.kind = static_cast<Kind>(known - kKindNames.begin());

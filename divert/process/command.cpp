@@ -44,7 +44,7 @@ void close_all_but(int one, int other) {
   close_all_but(gate, report);
   if (command.stdout_to_stderr && ::dup2(STDERR_FILENO, STDOUT_FILENO) < 0) give_up(errno);
   if (const int error = enter(command.cgroup)) give_up(error);
-  // The end of the stream instead of a letter: the broker has died, and no rule stands.
+  // The end of the stream instead of a letter: the broker has died, and no rule is in force.
   char letter = 0;
   ssize_t n = 0;
   while ((n = ::read(gate, &letter, 1)) < 0 && errno == EINTR) {

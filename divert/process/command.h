@@ -30,7 +30,7 @@ struct Cgroup {
 
 /// osproxy-<owner>; with pf a free group number (see choose_exempt_group()) and that is not
 /// `exempt`. That no cgroup can be made (there is no cgroup v2, containers have it read-only) is
-/// not an error: the name stays empty, and CMD's processes are told by their descent.
+/// not an error: the name stays empty, and CMD's processes are known by their descent.
 [[nodiscard]] base::Result<Cgroup> make_cgroup(pid_t owner, gid_t exempt);
 
 /// Moves what still runs in it to the root, then removes it. False when it was not there.

@@ -1,4 +1,4 @@
-// pf knows no cgroups: a command is told from all others by a group number of its own.
+// pf knows no cgroups: a group number of its own distinguishes a command from all others.
 #include "divert/process/command.h"
 #include "divert/process/privilege.h"
 

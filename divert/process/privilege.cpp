@@ -15,7 +15,7 @@
 namespace divert {
 namespace {
 
-/// The one above it stands for "none".
+/// The one above it means "none".
 constexpr gid_t kLastGroup = 0xFFFF'FFFE;
 constexpr gid_t kFirstCaptureGroup = kUsualExemptGroup + 256;
 constexpr std::size_t kTries = 64;

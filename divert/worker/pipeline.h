@@ -86,7 +86,8 @@ struct WorkerContext {
 boost::asio::awaitable<void> carry(Accepted accepted, WorkerContext& worker);
 
 /// The packet engine holds a program's first packet: connects to its destination and tells the
-/// broker how that went. What stands goes to `worker.upstreams`, what fails is reported as a flow.
+/// broker how that went. What is established goes to
+/// `worker.upstreams`, what fails is reported as a flow.
 boost::asio::awaitable<void> connect_ahead(wire::ConnectOrder order, WorkerContext& worker);
 
 /// A connection that the packet engine has let pass, or refused.

@@ -23,7 +23,7 @@ struct CallersEnvironment {
 /// sudo and doas still have the environment in which they were started: `parent`, if it is one of
 /// them and has started osproxy with the words `typed`. Nothing where the caller has chosen an
 /// environment (`sudo env ... osproxy`), and nothing that was named (`sudo PATH=... osproxy`).
-/// `own`: the value in our own environment, null when there is none.
+/// `own`: the value in our own environment, null if none.
 CallersEnvironment dropped_by_sudo(const procmap::ExecArguments& parent,
                                    std::span<const std::string> typed,
                                    std::span<const std::string_view> names,

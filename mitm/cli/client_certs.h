@@ -25,7 +25,7 @@ struct ClientCertPaths {
 /// Each --client-cert: a list of texts, or one.
 [[nodiscard]] base::Result<std::vector<ClientCertPaths>> parse_client_cert_options(
     const nlohmann::json& value);
-/// "[HOST=]CERT[:KEY]". What stands before a '=' is a host only when it looks like one.
+/// "[HOST=]CERT[:KEY]". What precedes a '=' is a host only when it looks like one.
 [[nodiscard]] base::Result<ClientCertPaths> parse_client_cert_option(std::string_view text);
 
 /// What the first two read.

@@ -82,7 +82,7 @@ class KeyLines final : public nlohmann::json_sax<json> {
     level.key = name;
     if (open_.size() == 1 || open_.size() == kDepth) lines[place()] = line_;
     if (level.seen.insert(name).second) return true;
-    return stop(fmt::format("the key '{}' stands twice", name));
+    return stop(fmt::format("duplicate key '{}'", name));
   }
   bool end_object() override {
     open_.pop_back();

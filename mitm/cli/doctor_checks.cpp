@@ -96,7 +96,7 @@ void check_trust(const Settings& settings, Findings& findings) {
   const std::string root = settings.ca_dir + "/root-ca.pem";
   if (!user || !tls::load_root_certificate(settings.ca_dir)) {
     findings.push_back(bad(State::missing, "CA",
-                           fmt::format("there is none in {} yet", settings.ca_dir),
+                           fmt::format("not created yet in {}", settings.ca_dir),
                            "the first run makes one", false));
     return;
   }

@@ -17,7 +17,7 @@ Finding bad(Finding::State state, std::string check, std::string detail, std::st
 Finding needs_root(std::string check);
 
 Finding check_privileges();
-/// `cure`: how the system is told to have a loopback address for IPv6.
+/// `cure`: how the system gets a loopback address for IPv6.
 Finding check_ipv6(const std::string& cure);
 Finding check_descriptors();
 /// FreeBSD: whether divert(4) can hold first packets, and what ipfw, which comes with it, would do.

@@ -67,7 +67,7 @@ Finding check_conntrack() {
                           use->count, use->limit);
   if (!use->nearly_full()) return good("conntrack", std::move(text));
   return bad(State::blocked, "conntrack", std::move(text),
-             "new connections of everyone will be dropped: sysctl -w "
+             "new connections of every program will be dropped: sysctl -w "
              "net.netfilter.nf_conntrack_max=<more>");
 }
 
@@ -89,7 +89,7 @@ Finding check_cgroup() {
     return bad(State::blocked, "cgroup v2", cgroup.error().text, "exec goes by the process tree",
                false);
   if (cgroup->name.empty()) {
-    return bad(State::missing, "cgroup v2", "there is none: exec goes by the process tree",
+    return bad(State::missing, "cgroup v2", "not mounted: exec goes by the process tree",
                "mount -t cgroup2 none /sys/fs/cgroup", false);
   }
   divert::remove_cgroup(cgroup->name);

@@ -73,7 +73,7 @@ Finding check_loopback(const pfctl::Machine& machine, const pfctl::Status& statu
 
 Finding check_owner_rules(const pfctl::Status& status) {
   const std::string caution = pfctl::caution_by_owner(status.main.rules);
-  if (caution.empty()) return good("owner rules", "pf tells nobody by user or group");
+  if (caution.empty()) return good("owner rules", "no rule of pf is by user or group");
   return bad(State::blocked, "owner rules", base::printable(caution),
              "let the programs that such rules are for pass (a rule with action pass)", false);
 }

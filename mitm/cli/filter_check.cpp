@@ -66,7 +66,7 @@ bool is_program(const fs::path& path) {
   return fs::is_regular_file(path, error) && ::access(path.c_str(), X_OK) == 0;
 }
 
-/// The programs of the usual places; a link stands for what it leads to as well.
+/// The programs of the usual places; a link also names what it leads to.
 class Programs {
  public:
   Programs(const std::string& path, const std::string& home) {

@@ -15,7 +15,7 @@ namespace {
 constexpr std::size_t kWidth = 92;
 constexpr std::size_t kColumn = 26;
 
-/// A text as it is printed, without the line break that stands in front of it in the source.
+/// A text as it is printed, without the line break before it in the source.
 constexpr std::string_view lines(std::string_view text) {
   return text.substr(1);
 }

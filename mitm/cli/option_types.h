@@ -85,7 +85,7 @@ constexpr ValueType number(long long smallest, long long largest) {
   return type;
 }
 
-/// A word and the value that it stands for.
+/// A word and its value.
 template <class T>
 struct Choice {
   std::string_view word;
@@ -125,7 +125,7 @@ constexpr ValueType choice() {
   return type;
 }
 
-/// A text that stands for a number; in the file the number itself will do, too.
+/// A text for a number; in the file the number itself will do, too.
 template <auto member, auto parse, auto render>
 constexpr ValueType text_or_number(long long smallest, long long largest) {
   ValueType type = value_type<member, parse, render>(Kind::text);

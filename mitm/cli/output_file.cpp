@@ -33,7 +33,7 @@ struct Name {
   }
 };
 
-/// N of /dev/fd/N and of what stands for it; on Linux such a path is a symbolic link.
+/// N of /dev/fd/N and its equivalents; on Linux such a path is a symbolic link.
 std::optional<int> descriptor_of(std::string_view path) {
   if (path == "/dev/stdout") return STDOUT_FILENO;
   if (path == "/dev/stderr") return STDERR_FILENO;
@@ -56,7 +56,7 @@ base::Result<base::UniqueFd> duplicate(int descriptor, const Name& name, OutputM
   }
   if (flags >= 0 && (flags & O_ACCMODE) == O_RDONLY) return name.os_error("write to", EBADF);
   base::UniqueFd fd;
-  // Linux opens it anew: only then is O_NONBLOCK ours alone and not everybody's who has the
+  // Linux opens it anew: only then is O_NONBLOCK ours alone and not that of all who have the
   // descriptor.
   if (mode == OutputMode::append)
     fd.reset(::open(name.path.c_str(), kAppending | O_WRONLY | kAlways));

@@ -267,7 +267,7 @@ class Run {
         divert::caution_on_services(invocation_.positional, pfctl::native_dialect_name());
     if (!caution.empty()) log_line(caution);
     if (!cgroup->why.empty())
-      log_line(cgroup->why + "; the command's processes are told by their descent");
+      log_line(cgroup->why + "; the command's processes are known by their descent");
     if (!cgroup->name.empty())
       setup_.rules.cgroup = pfctl::CgroupMatch{cgroup->name, cgroup->id, cgroup->level};
     setup_.rules.capture_gid = cgroup->gid;

@@ -8,7 +8,7 @@
 
 namespace mitm::cli {
 
-/// `option` as typed ("--cacert", "-s") is none of `command`'s, whose options are `known`; `words`
+/// `option` as typed ("--cacert", "-s") is unknown to `command`, whose options are `known`; `words`
 /// are all that was typed behind the command.
 std::string unknown_option(std::string_view option, std::string_view command,
                            const std::vector<std::string_view>& known,

@@ -265,7 +265,7 @@ struct Run {
 void on_sink_error(void* context, const flow::Subscriber& sink, const base::Error& error) {
   auto& run = *static_cast<Run*>(context);
   if (error.os_code == EPIPE) {
-    log_line(fmt::format("nobody reads {} any more: interception ends{}", sink.name(),
+    log_line(fmt::format("{} has no reader any more: interception ends{}", sink.name(),
                          run.has_command ? ", the command goes on without it" : ""),
              base::LogLevel::info);
     return run.worker.ask_to_end({});

@@ -110,7 +110,7 @@ class Walk {
     return message_.substr(at_ - size, size);
   }
 
-  /// With its pointers followed: each of them backwards, as everybody writes them, so that it ends.
+  /// With its pointers followed: each of them backwards, as encoders write them, so that it ends.
   std::string name() {
     std::string text;
     std::size_t length = 0;

@@ -23,7 +23,7 @@ class Names {
 
   /// The addresses of a response belong to the name of its question, whatever aliases led there.
   void learn(const Message& response);
-  /// Empty: nobody has asked. The name that was learned last, when there are several.
+  /// Empty: no program has asked. The name that was learned last, when there are several.
   [[nodiscard]] std::string find(const base::Address& address) const;
 
  private:

@@ -7,7 +7,7 @@
 
 namespace mitm::dns {
 
-/// One direction of a connection: each message stands behind its length, two bytes in network order
+/// One direction of a connection: each message follows its length, two bytes in network order
 /// (RFC 1035, section 4.2.2; RFC 7858).
 class Stream {
  public:

@@ -58,7 +58,7 @@ std::shared_ptr<flow::DnsFlow> Watch::answered(const divert::Connection& connect
   return flow;
 }
 
-/// Resolvers pass over what they cannot read, and wait for an answer. So do we: it is told when
+/// Resolvers pass over what they cannot read, and wait for an answer. So do we: it is reported when
 /// none comes.
 void Watch::malformed(const divert::Connection& connection, std::string_view payload) {
   const auto mark = [&](std::uint16_t first, std::uint16_t last) {

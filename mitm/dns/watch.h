@@ -14,7 +14,7 @@
 
 namespace mitm::dns {
 
-/// Of one context. What comes in are copies: nothing depends on what is done with them.
+/// Of one context. Its input are copies: nothing depends on what is done with them.
 class Watch {
  public:
   using Time = std::chrono::steady_clock::time_point;
@@ -40,7 +40,7 @@ class Watch {
                                     : nullptr;
   }
 
-  /// Questions that nobody has answered within `patience`, or only with what is no answer.
+  /// Questions without an answer within `patience`, or only with what is no answer.
   std::vector<std::shared_ptr<flow::DnsFlow>> expired(Time now,
                                                       Time::duration patience = kAnswerTimeout);
 

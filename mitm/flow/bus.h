@@ -57,7 +57,7 @@ class Bus {
   void start();  ///< starts the threads: after the last fork
   /// Any thread. Events of one thread reach a subscriber in the order in which it published them.
   void publish(Event event);
-  /// Whether a subscriber that still works wants events of this kind. What nobody wants need not be
+  /// Whether a subscriber that still works wants events of this kind. Other events need not be
   /// made.
   template <class Kind>
   [[nodiscard]] bool wants() const {

@@ -76,7 +76,7 @@ using Event =
     std::variant<ConnectionOpened, RequestHead, RequestEnd, ResponseHead, HttpUnderWay, HttpEnd,
                  Message, TcpBegin, TcpEnd, DnsEnd, TcpData, ConnectionEnd, LogLine>;
 
-/// Where Kind stands in Event.
+/// The index of Kind in Event.
 template <class Kind, std::size_t at = 0>
 [[nodiscard]] constexpr std::size_t index_of() {
   if constexpr (std::is_same_v<std::variant_alternative_t<at, Event>, Kind>) {

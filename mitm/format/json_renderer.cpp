@@ -247,7 +247,7 @@ const std::string& JsonRenderer::certificates(
   return last_chain_json_ += ']';
 }
 
-/// What stands in front of what a type has of its own.
+/// The keys before those that a type has of its own.
 struct JsonRenderer::Head {
   std::string_view event;
   std::string_view type;
@@ -257,7 +257,7 @@ struct JsonRenderer::Head {
   std::string_view host;
 };
 
-/// What stands behind it.
+/// The keys after them.
 struct JsonRenderer::Tail {
   const flow::ConnectionRecord& connection;
   std::optional<std::uint64_t> request_bytes{};
@@ -265,7 +265,7 @@ struct JsonRenderer::Tail {
   flow::Offset duration{};
   const std::string* starttls = nullptr;  ///< null: the type has none
   std::string_view error{};
-  const flow::HttpFlow* http = nullptr;  ///< whose times are told
+  const flow::HttpFlow* http = nullptr;  ///< whose times are written
   bool has_times = false;                ///< those of the connection are
 };
 

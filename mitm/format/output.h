@@ -9,7 +9,8 @@
 namespace mitm::format {
 
 /// Works for files, pipes and terminals, blocking or not (stdout may have been made non-blocking by
-/// whoever shares it). Blocks until the reader takes the bytes; SIGPIPE must be ignored.
+/// another process that shares it). Blocks until the reader takes the bytes; SIGPIPE must be
+/// ignored.
 class Output {
  public:
   explicit Output(base::UniqueFd fd) : fd_(std::move(fd)) {}
@@ -17,7 +18,7 @@ class Output {
   /// To append to, then call write_if_large() once.
   [[nodiscard]] std::string& buffer() { return buffer_; }
   [[nodiscard]] base::Result<> write_if_large();
-  /// Writes everything. os_code of an error: EPIPE when nobody reads any more, ENOSPC, ...
+  /// Writes everything. os_code of an error: EPIPE when the reader is gone, ENOSPC, ...
   [[nodiscard]] base::Result<> flush();
 
  private:

@@ -19,7 +19,7 @@ struct TextStyle {
   bool colour = false;
 };
 
-/// Lines for people: the process stands in every line. `name` as Subscriber::name().
+/// Lines for people: every line names its process. `name` as Subscriber::name().
 std::unique_ptr<flow::Subscriber> make_text_sink(base::UniqueFd out, std::string name,
                                                  TextStyle style);
 
@@ -33,7 +33,8 @@ struct JsonStyle {
 std::unique_ptr<flow::Subscriber> make_jsonl_sink(base::UniqueFd out, std::string name,
                                                   JsonStyle style);
 
-/// Called with the server's port when a connection in HTTP/2 has been written; on the sink's thread.
+/// Called with the server's port when a connection in HTTP/2 has been written, on the sink's
+/// thread.
 using OnHttp2 = std::function<void(std::uint16_t port)>;
 
 /// Decrypted bytes as synthesised TCP conversations (raw IP packets). Takes over an open, empty,

@@ -1,4 +1,4 @@
-// Text of other charsets than UTF-8, for whoever reads a body. What goes over the wire stays as it
+// Text of other charsets than UTF-8, for readers of a body. What goes over the wire stays as it
 // is.
 #pragma once
 

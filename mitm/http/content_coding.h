@@ -1,4 +1,4 @@
-// Content codings undone for whoever reads a body. What goes over the wire stays as it is.
+// Content codings undone for readers of a body. What goes over the wire stays as it is.
 #pragma once
 
 #include <cstddef>

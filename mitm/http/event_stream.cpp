@@ -11,7 +11,7 @@ namespace mitm::http {
 namespace {
 
 constexpr std::string_view kByteOrderMark = "\xef\xbb\xbf";
-constexpr std::size_t kLongestName = 16;  ///< longer ones are not known to anybody
+constexpr std::size_t kLongestName = 16;  ///< no known name is longer
 
 void append_word(std::string& word, std::string_view part) {
   const std::size_t room =

@@ -28,7 +28,7 @@ class Fields {
   [[nodiscard]] bool empty() const { return spans_.empty(); }
   /// (name, value) of field `i`; the views live as long as the object is not changed.
   [[nodiscard]] std::pair<std::string_view, std::string_view> operator[](std::size_t i) const;
-  /// Value of the first field called `name` (case-insensitive); empty when there is none.
+  /// Value of the first field called `name` (case-insensitive); empty if none.
   [[nodiscard]] std::string_view find(std::string_view name) const;
 
  private:

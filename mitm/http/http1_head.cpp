@@ -51,7 +51,7 @@ std::string letters_of(std::string_view text) {
   return letters;
 }
 
-/// Whether all of `part` stands in `whole`, in that order.
+/// Whether all of `part` is in `whole`, in that order.
 bool is_subsequence(std::string_view part, std::string_view whole) {
   for (const char c : whole) {
     if (!part.empty() && part.front() == c) part.remove_prefix(1);
@@ -160,7 +160,7 @@ void note(std::string_view name, std::string_view value, Facts& facts) {
 
 // First lines.
 
-/// "1.1" and the like as a number of two digits; 0: it is none.
+/// "1.1" and the like as a number of two digits; 0: not a version.
 int version_of(std::string_view text) {
   const bool one_digit = text.size() == 1 && is_digit(text[0]);
   if (one_digit) return (text[0] - '0') * 10;

@@ -238,7 +238,7 @@ bool Http2Reader::whole_frame(std::string_view payload, Handler& handler) {
 bool Http2Reader::settings(std::string_view payload, Handler& handler) {
   if (frame_.stream != 0) return fail("SETTINGS of a stream");
   if ((frame_.flags & NGHTTP2_FLAG_ACK) != 0) {
-    if (unacknowledged_.empty()) return fail("an acknowledgement of SETTINGS that nobody has sent");
+    if (unacknowledged_.empty()) return fail("an acknowledgement of SETTINGS that were not sent");
     const Http2Settings settings = unacknowledged_.front();
     unacknowledged_.pop_front();
     return settings_agreed(settings);
@@ -254,7 +254,8 @@ bool Http2Reader::within_limits(const Http2Settings& settings) {
 }
 
 bool Http2Reader::settings_sent(const Http2Settings& settings) {
-  if (unacknowledged_.size() >= kUnacknowledged) return fail("SETTINGS that nobody acknowledges");
+  if (unacknowledged_.size() >= kUnacknowledged)
+    return fail("too many SETTINGS without an acknowledgement");
   if (!within_limits(settings)) return false;
   unacknowledged_.push_back(settings);
   return true;

@@ -1,7 +1,7 @@
 // Hides from a program what an HTTP/2 server says of other services (RFC 7838: mostly of QUIC), in
 // place and as the bytes come. As many bytes remain, and both ends' compression tables agree in
-// size: a field keeps its value under a name that nobody knows, a frame its payload under a type
-// that nobody knows.
+// size: a field keeps its value under an unknown name, a frame its payload under a type
+// that is unknown.
 #pragma once
 
 #include <array>

@@ -27,7 +27,7 @@ std::size_t find_unquoted(std::string_view text, char separator) {
   for (std::size_t i = 0; i < text.size(); ++i) {
     if (text[i] == '"') quoted = !quoted;
     if (quoted && text[i] == '\\') {
-      ++i;  // the next character stands for itself
+      ++i;  // the next character is literal
     } else if (!quoted && text[i] == separator) {
       return i;
     }
@@ -35,7 +35,7 @@ std::size_t find_unquoted(std::string_view text, char separator) {
   return text.size();
 }
 
-/// Takes what stands before the next `separator` from the front of `text`.
+/// Takes what precedes the next `separator` from the front of `text`.
 std::string_view next_part(std::string_view& text, char separator) {
   const std::size_t end = find_unquoted(text, separator);
   const std::string_view part = base::trimmed(text.substr(0, end));
@@ -43,7 +43,7 @@ std::string_view next_part(std::string_view& text, char separator) {
   return part;
 }
 
-/// A token or a quoted string as what it stands for.
+/// A token or a quoted string as its value.
 std::string unquoted(std::string_view value) {
   if (!value.starts_with('"')) return std::string(value);
   std::string out;
@@ -163,7 +163,7 @@ void WebSocketReader::feed(std::string_view bytes, Handler& handler) {
   }
 }
 
-/// Nor a window: without payloads nobody needs it.
+/// Nor a window: without payloads it is not needed.
 void WebSocketReader::keep_nothing() {
   limit_ = next_limit_ = 0;
   unfolds_ = false;

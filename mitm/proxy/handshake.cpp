@@ -1,4 +1,4 @@
-// Byte for byte, because what follows the proxy's last answer belongs to somebody else.
+// Byte for byte, because what follows the proxy's last answer belongs to the tunnel.
 #include "mitm/proxy/handshake.h"
 
 #include <cerrno>

@@ -85,7 +85,7 @@ Result<> parse_place(std::string_view text, Proxy& proxy) {
   if (bracketed) {
     boost::system::error_code bad;
     boost::asio::ip::make_address_v6(std::string{host}, bad);
-    if (bad) return unusable("what stands in brackets is no IPv6 address");
+    if (bad) return unusable("the brackets hold no IPv6 address");
   } else if (!is_host(host)) {
     return unusable("there is no host");
   }

@@ -23,7 +23,7 @@ struct Proxy {
   };
 
   Kind kind = Kind::http;
-  bool remote_names = false;  ///< socks5h: the proxy is told the host's name and resolves it
+  bool remote_names = false;  ///< socks5h: the proxy gets the host's name and resolves it
   std::string host;           ///< name or address, without brackets
   std::uint16_t port = 0;
   std::optional<Credentials> credentials;

@@ -23,9 +23,9 @@ struct ClientHello {
   std::uint16_t max_version = 0;  ///< highest of supported_versions, else legacy_version
   std::uint16_t min_version = 0;  ///< lowest of supported_versions; 0: the client does not say
   /// encrypted_client_hello (RFC 9849) is there: real, or the imitation that browsers always send
-  /// (GREASE). Nobody but the server that holds the key can tell the two apart.
+  /// (GREASE). Only the server that holds the key can tell the two apart.
   bool encrypted_client_hello = false;
-  /// Its ancestor (encrypted_server_name), which nobody imitates: there is no name but the
+  /// Its ancestor (encrypted_server_name), which is never imitated: there is no name but the
   /// encrypted one.
   bool encrypted_server_name = false;
   /// A pre-shared key is offered: by a cipher suite, or (TLS 1.3) by its extension, which a session

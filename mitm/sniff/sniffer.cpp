@@ -215,7 +215,7 @@ bool is_long_request_line(std::string_view bytes) {
 
 SniffResult inspect(std::string_view bytes) {
   if (bytes.empty()) return {};
-  bytes = bytes.substr(0, kMaxSniffedBytes);  // what comes later changes nothing
+  bytes = bytes.substr(0, kMaxSniffedBytes);  // later bytes change nothing
   const auto empty_lines = std::min(bytes.find_first_not_of("\r\n"), bytes.size());
   if (empty_lines == bytes.size()) {
     // HTTP may follow, or a protocol in which they mean something (gopher).

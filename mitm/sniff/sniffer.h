@@ -22,13 +22,13 @@ enum class Protocol : std::uint8_t {
 
 /// `host` (empty lines before a request are skipped, RFC 9112 section 2.2) is the SNI or the host
 /// of the request (absolute-form or CONNECT target, else the Host header), without its port, lower
-/// case; empty when there is none (or not yet: see complete).
+/// case; empty if none (or not yet: see complete).
 struct SniffResult {
   Protocol protocol = Protocol::undecided;
   /// The ClientHello or the HTTP head is there in full; with http2 and raw always true: nothing
   /// more to wait for.
   bool complete = false;
-  /// Undecided, and only a method that hardly anybody uses would make it HTTP ("ruok",
+  /// Undecided, and only a method that is hardly used would make it HTTP ("ruok",
   /// "JDWP-Handshake"): not worth a long wait.
   bool doubtful = false;
   std::string host;

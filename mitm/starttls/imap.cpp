@@ -41,7 +41,7 @@ class Imap final : public Machine {
 
   Lines commands_;
   Lines answers_;
-  std::string tag_;  ///< of a STARTTLS that is not answered yet; empty: there is none
+  std::string tag_;  ///< of a STARTTLS that is not answered yet; empty: none
 };
 
 }  // namespace

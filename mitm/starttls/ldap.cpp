@@ -70,7 +70,7 @@ class Ldap final : public Machine {
 
   Elements requests_;
   Elements responses_;
-  std::string asked_;  ///< message id of the request that is not answered yet; empty: there is none
+  std::string asked_;  ///< message id of the request that is not answered yet; empty: none
 };
 
 }  // namespace

@@ -30,9 +30,9 @@ inline constexpr char kHandshakeRecord = 0x16;
 ///
 /// - What the program sends behind its request, before the answer, is plain and the server's to
 /// judge: it is
-///   passed on before the answer, never into TLS. If it is TLS already, nobody but the server can
+///   passed on before the answer, never into TLS. If it is TLS already, only the server can
 ///   take part: never.
-/// - What the server sends behind its yes, before TLS, is none that we understand: never.
+/// - What the server sends behind its yes, before TLS, is not understood: never.
 class Machine {
  public:
   virtual ~Machine() = default;

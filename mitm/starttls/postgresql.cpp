@@ -1,5 +1,5 @@
 // PostgreSQL: the program's first messages may ask for encryption, each is answered with one byte.
-// (TLS from the first byte, as version 17 can have it, needs nobody's help.)
+// (TLS from the first byte, as version 17 can have it, needs no help.)
 #include <algorithm>
 #include <string>
 

@@ -38,7 +38,7 @@ Finding Recogniser::choose(From from, std::string_view bytes) {
   if (first_.size() < kEnough) return {};
   machine_ = machine_for(from, first_);
   if (!machine_) return kNever;
-  // Nobody agrees on anything within two bytes.
+  // No protocol agrees on anything within two bytes.
   Finding finding = machine_->feed(from, first_);
   if (finding.verdict == Finding::Verdict::undecided && taken < bytes.size())
     finding = machine_->feed(from, bytes.substr(taken));

@@ -68,7 +68,7 @@ base::Result<> make_directory(const std::string& directory) {
   std::error_code error;
   const bool made = std::filesystem::create_directories(directory, error);
   if (error) return base::os_error(fmt::format("cannot create {}", directory), error.value());
-  // Whatever the umask was: everyone may read the certificate.
+  // Whatever the umask was: all users may read the certificate.
   if (made && ::chmod(directory.c_str(), 0755) != 0) {
     return base::os_error(fmt::format("cannot open {} to its readers", directory), errno);
   }
@@ -129,7 +129,7 @@ base::Result<> check_private(const std::string& path) {
     return base::os_error(fmt::format("cannot read {}", path), errno);
   if (facts.st_uid != 0 && facts.st_uid != ::geteuid()) {
     return base::failure(
-        "{} belongs to user {}, who could use it to read everyone's traffic; make it root's: "
+        "{} belongs to user {}, who could use it to read all traffic; make it root's: "
         "chown root {}",
         path, facts.st_uid, path);
   }

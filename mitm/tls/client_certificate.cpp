@@ -14,7 +14,7 @@ BioPtr reader_of(const std::string& pem) {
   return BioPtr{BIO_new_mem_buf(pem.data(), static_cast<int>(pem.size()))};
 }
 
-/// Called when the key is encrypted: nobody is there to be asked.
+/// Called when the key is encrypted: there is no terminal to ask.
 int no_passphrase(char*, int, int, void* asked) {
   *static_cast<bool*>(asked) = true;
   return -1;

@@ -28,7 +28,7 @@ class ClientCertificates {
       const std::vector<ClientCertificateText>& texts);
 
   /// Gives `ssl`, which was asked for one, the first whose host fits. Returns its path; empty:
-  /// there is none.
+  /// none.
   std::string_view present(SSL* ssl, std::string_view host) const;
 
  private:

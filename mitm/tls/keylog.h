@@ -1,4 +1,4 @@
-// The secrets of TLS connections in the format of SSLKEYLOGFILE, for whoever decrypts a capture.
+// The secrets of TLS connections in the format of SSLKEYLOGFILE, to decrypt a capture with.
 #pragma once
 
 #include <chrono>

@@ -79,7 +79,7 @@ class Names {
   std::size_t size_ = 0;
 };
 
-/// What stands for the host among the names.
+/// The host as one of the names.
 struct HostName {
   int type = GEN_DNS;
   std::string bytes;

@@ -35,7 +35,7 @@ bool is_address(const std::string& text) {
   return !error;
 }
 
-/// An address that a certificate has as a DNS name is nobody's name: programs compare addresses
+/// An address that a certificate has as a DNS name has no effect: programs compare addresses
 /// with addresses (RFC 9525 section 6.2).
 std::string in_words(const SubjectName& name) {
   if (name.is_address || !is_address(name.text)) return name.text;

@@ -1,5 +1,5 @@
 // Trust without installation: one file with the system's roots and ours, and the variables by which
-// common runtimes are told of it.
+// common runtimes find it.
 #include <array>
 #include <cstdlib>
 #include <filesystem>
@@ -50,7 +50,7 @@ constexpr std::array<std::string_view, 19> kVariables = {
 };
 
 /// Only certificates: whatever file the environment named, nothing else of it becomes readable to
-/// everyone.
+/// all users.
 std::string certificates_in(std::string_view text) {
   std::string found;
   for (;;) {

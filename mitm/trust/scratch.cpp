@@ -1,4 +1,4 @@
-// mkdtemp makes the directory with mode 0700 and a name that nobody could guess.
+// mkdtemp makes the directory with mode 0700 and a name that cannot be guessed.
 #include "mitm/trust/scratch.h"
 
 #include <cerrno>

@@ -147,7 +147,7 @@ class KeychainStore final : public TrustStore {
     return done_by("delete-certificate", {"-Z", sha1_of(der), kKeychain});
   }
 
-  /// Asked of macOS itself, whoever put the root in. As a CA (-l), and without the network (-L).
+  /// Asked of macOS itself, however the root got in. As a CA (-l), and without the network (-L).
   /// Not with the policy `ssl`: a server's certificate may not be valid as long as a root.
   [[nodiscard]] bool is_trusted(const std::string& der) const {
     if (der.empty()) return false;

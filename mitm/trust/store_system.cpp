@@ -46,7 +46,7 @@ constexpr std::array kAnchors = {
            nullptr},
 };
 
-/// The directory is not there before somebody adds a root, but certctl(8) looks into it.
+/// The directory is not there before a root is added, but certctl(8) looks into it.
 constexpr Anchor kFreebsd{
     "/usr/local/etc/ssl/certs", "osproxy-ca.pem", {"certctl", "rehash"}, nullptr, "/etc/ssl/certs"};
 
@@ -182,7 +182,7 @@ class SystemStore final : public TrustStore {
 };
 
 /// OpenBSD's one bundle is part of the system: an upgrade replaces it, and what we put in would be
-/// gone or, worse, be somebody else's line to take out.
+/// gone or, worse, be another's line to take out.
 class OneFileStore final : public TrustStore {
  public:
   StoreStatus status(const Root& root) const override {

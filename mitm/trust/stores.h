@@ -74,8 +74,8 @@ std::vector<std::string> certificates_as_der(std::string_view pem);
 /// A Java's default trust store and the keytool that goes with it.
 struct JavaStore {
   std::string cacerts;   ///< links resolved
-  std::string keytool;   ///< links resolved; empty: there is none
-  bool of_root = false;  ///< nobody but root could have changed either
+  std::string keytool;   ///< links resolved; empty: none
+  bool of_root = false;  ///< only root could have changed either
 };
 std::vector<JavaStore> find_java();
 

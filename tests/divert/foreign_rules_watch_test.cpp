@@ -59,7 +59,7 @@ TEST_CASE(
   CHECK(rig.looks == 3);
 }
 
-TEST_CASE("others_watch: what is new is told once, what is over as well") {
+TEST_CASE("others_watch: what is new is reported once, what is over as well") {
   Rig rig;
   rig.found = pfctl::Standing{true, {}, {"old", "new"}};
   CHECK(rig.after(30s).lines == Lines{"new"});

@@ -105,7 +105,7 @@ TEST_CASE("searcher: one that hangs is given up, and another goes on") {
   CHECK(bench.made == 2);
 }
 
-TEST_CASE("searcher: what hangs again and again is told") {
+TEST_CASE("searcher: what hangs again and again is reported") {
   Bench bench;
   for (int i = 1; i <= OwnerLookupThread::kMaxHanging; ++i) {
     bench.searcher->ask(look_up(1));

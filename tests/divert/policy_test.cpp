@@ -371,9 +371,9 @@ TEST_CASE("policy: what JSON brings in is checked whole") {
   CHECK(refused([](json& d) { d["rules"][0]["hosst"] = 1; }) ==
         "rules[0]: is not an object of a rule's keys");
   CHECK(refused([](json& d) { d["rules"][0]["action"] = "drop"; }) ==
-        "rules[0]: action is none of intercept, pass and block");
+        "rules[0]: action: expected intercept, pass or block");
   CHECK(refused([](json& d) { d["rules"][0]["action"] = 1; }) ==
-        "rules[0]: action is none of intercept, pass and block");
+        "rules[0]: action: expected intercept, pass or block");
   CHECK(refused([](json& d) { d["rules"][0]["hosts"] = "x"; }) == "rules[0]: hosts is not a list");
   CHECK(refused([](json& d) { d["rules"][0]["hosts"][0] = 5; }) ==
         "rules[0]: hosts holds something that is not text");

@@ -10,7 +10,7 @@ const base::Endpoint kFar{boost::asio::ip::make_address("198.51.100.77"), 28531}
 
 }  // namespace
 
-TEST_CASE("proof: two programs are told apart, on the loopback and where nobody answers") {
+TEST_CASE("proof: two programs are distinguished, on the loopback and where nobody answers") {
   pfctl_test::Namespace space;
   space.add_uplink();
   for (const auto engine : {divert::EngineChoice::redirect, divert::EngineChoice::packet}) {

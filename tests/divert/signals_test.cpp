@@ -34,7 +34,7 @@ constexpr std::array kWatched{SIGUSR1, SIGUSR2, SIGTERM};
 
 }  // namespace
 
-TEST_CASE("signals: each that has come is told once, in the order in which they were named") {
+TEST_CASE("signals: each that has come is reported once, in the order in which they were named") {
   CHECK(in_child([] {
           auto signals = divert::Signals::watch(kWatched);
           if (!signals || readable(*signals)) return false;

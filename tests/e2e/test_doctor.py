@@ -47,7 +47,7 @@ class Doctor(unittest.TestCase):
     def test_text(self):
         text = ask(OSPROXY, "doctor", "--ca-dir", f"{world.dir}/none")
         self.assertRegex(text, r"(?m)^ok       conntrack            can be asked for original destinations; \d+ of \d+ entries in use$")
-        self.assertRegex(text, r"(?m)^optional CA                   there is none in .*; the first run makes one$")
+        self.assertRegex(text, r"(?m)^optional CA                   not created yet in .*; the first run makes one$")
         self.assertTrue(text.endswith("\n\nosproxy can run here.\n"), text)
         world.run(OSPROXY, "ca", "create", "--ca-dir", f"{world.dir}/made")
         lines = map(json.loads, world.run(OSPROXY, "doctor", "--ca-dir", f"{world.dir}/made", "-f", "jsonl").stdout.splitlines())

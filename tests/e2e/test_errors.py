@@ -108,7 +108,7 @@ class Errors(unittest.TestCase):
             ('{\n\n "detail": "2"\n}', '3: detail: expected a whole number, found "2"'),
             ('{"exclude": ["10.0.0.0/33"]}', "1: exclude: '10.0.0.0/33' is not a network; expected for example 10.0.0.0/8, fe80::/10 or 192.0.2.1"),
             ('{"format": "xml"}', "1: format: expected text|jsonl, found 'xml'"),
-            ('{"ports": "80",\n"ports": "81"}', "2: the key 'ports' stands twice"),
+            ('{"ports": "80",\n"ports": "81"}', "2: duplicate key 'ports'"),
             ('[]', "1: expected an object of options, found []"),
             ('{"rules": [{"process": "~(", "action": "pass"}]}', "1: rules[0].process: filter '~(': item 1 ('~(') is not a regular expression: missing ): ("),
             ('{"rules": [{"action": "pass"}, {"action": "drop"}]}', "1: rules[1].action: expected intercept, pass or block, found \"drop\""),

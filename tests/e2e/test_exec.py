@@ -167,7 +167,7 @@ class Exec(unittest.TestCase):
         errors = process.stderr.read()
         process.stderr.close()
         process.wait(PATIENCE)
-        self.assertIn("osproxy: nobody reads --output - any more: interception ends, the command goes on without it\n", errors)
+        self.assertIn("osproxy: --output - has no reader any more: interception ends, the command goes on without it\n", errors)
 
     def test_the_command_outlives_the_worker(self):
         """Its caller gets its status, whatever becomes of us; from then on its connections are its own."""
@@ -278,7 +278,7 @@ class Exec(unittest.TestCase):
                  "sh", "-c", f"{curl}/child; (setsid {curl}/grandchild); cat /proc/self/cgroup"]
         result = world.run("unshare", "--mount", "sh", "-c", script, "sh", *words)
         self.assertNotIn("/osproxy-", result.stdout)
-        self.assertRegex(result.stderr, r"(?m)^osproxy: cannot make the cgroup osproxy-\d+: Read-only file system; the command's processes are told by their descent$")
+        self.assertRegex(result.stderr, r"(?m)^osproxy: cannot make the cgroup osproxy-\d+: Read-only file system; the command's processes are known by their descent$")
         self.assertEqual(sorted(self.urls()), [f"https://{ONE}/child", f"https://{ONE}/grandchild"])
 
     def test_a_command_that_takes_long_to_begin(self):

@@ -425,7 +425,7 @@ class Ending(unittest.TestCase):
         osproxy.stdout.close()
         world.curl("http://one.test/")
         self.assertEqual(osproxy.wait(PATIENCE), 0)
-        self.assertIn("osproxy: nobody reads standard output any more: interception ends\n", osproxy.stderr.read())
+        self.assertIn("osproxy: standard output has no reader any more: interception ends\n", osproxy.stderr.read())
         osproxy.stderr.close()
         self.assert_network_works()
 

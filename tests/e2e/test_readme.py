@@ -65,7 +65,7 @@ class Run(unittest.TestCase):
         self.assertEqual((result.returncode, result.stdout, result.stderr), (0, "ran: who :443\n", ""))
 
     def test_what_is_out_of_date_is_said(self):
-        complaint = f"run: osproxy has to be built, and {self.top}/build belongs to somebody else; try: sudo {self.top}/scripts/run who :443\n"
+        complaint = f"run: osproxy has to be built, and {self.top}/build belongs to another user; try: sudo {self.top}/scripts/run who :443\n"
         os.utime(self.program, (1e9 - 9, 1e9 - 9))
         result = self.as_nobody()
         self.assertEqual((result.returncode, result.stdout, result.stderr), (1, "", complaint))

@@ -145,9 +145,9 @@ TEST_CASE("config: errors name line, key and what was expected") {
        "1: client-certs: expected a list of objects, found \"c.pem\""},
       {"{\"\\u001b[1m\": 1}", "1: \\x1b[1m: unknown key"},
       // What stands twice: at every depth.
-      {"{\"detail\": 1,\n \"detail\": 2}", "2: the key 'detail' stands twice"},
+      {"{\"detail\": 1,\n \"detail\": 2}", "2: duplicate key 'detail'"},
       {"{\"rules\": [\n {\"action\": \"pass\",\n \"action\": \"block\"}]}",
-       "3: the key 'action' stands twice"},
+       "3: duplicate key 'action'"},
       // Not an object.
       {"[]", "1: expected an object of options, found []"},
       {"\"x\"", "1: expected an object of options, found \"x\""},

@@ -474,7 +474,7 @@ TEST_CASE("pcap: tcpdump reads it and finds the checksums correct") {
   CHECK(output.find("truncated") == std::string::npos);
 }
 
-TEST_CASE("pcap: the ports of HTTP/2 are told, and which of them Wireshark has to be told of") {
+TEST_CASE("pcap: the ports of HTTP/2 are reported, and which of them Wireshark has to be told of") {
   Capture capture;
   capture.write(event(Direction::request, 0, "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"));
   capture.write(event(Direction::request, 0, "GET / HTTP/1.1\r\n", 2, kClient, "192.0.2.1:444"));

@@ -392,7 +392,7 @@ const Bad kBad[] = {
 
 }  // namespace
 
-TEST_CASE("http1 reader: messages are told apart wherever the input is cut") {
+TEST_CASE("http1 reader: messages are distinguished wherever the input is cut") {
   for (const auto& good : kGood) {
     CAPTURE(good.name);
     const Story story = story_of(good.side, good.stream, good.answers);

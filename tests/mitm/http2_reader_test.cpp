@@ -260,7 +260,7 @@ TEST_CASE("http2: what no two endpoints would say to each other ends the reading
       {"settings cut", Side::response, frame(NGHTTP2_SETTINGS, 0, 0, "12345"),
        "malformed SETTINGS"},
       {"an acknowledgement of nothing", Side::response, acknowledgement(),
-       "an acknowledgement of SETTINGS that nobody has sent"},
+       "an acknowledgement of SETTINGS that were not sent"},
       {"a reset that is too short", Side::response, frame(NGHTTP2_RST_STREAM, 0, 1, "123"),
        "a malformed RST_STREAM"},
       {"a goaway that is too short", Side::response, frame(NGHTTP2_GOAWAY, 0, 0, "1234567"),

@@ -39,7 +39,7 @@ TEST_CASE("learned: after three refusals a program passes to that host, for a ti
   }
 }
 
-TEST_CASE("learned: each change of the list is told, when it can be seen") {
+TEST_CASE("learned: each change of the list is reported, when it can be seen") {
   PinningCache learned{{.ttl = 90s, .after = 2}};
   std::vector<std::size_t> listed;
   learned.on_change([&] { listed.push_back(learned.list(kStart).size()); });
@@ -172,7 +172,7 @@ TEST_CASE("learned: silence and alerts add up") {
 }
 
 TEST_CASE(
-    "learned: the beginning of passing is told once, not each refusal of what was under way") {
+    "learned: the beginning of passing is reported once, not each refusal of what was under way") {
   PinningCache learned{{.after = 2}};
   std::vector<std::string> told;
   learned.on_pass([&](const PinningCache::Entry& entry) {

@@ -213,7 +213,7 @@ TEST_CASE("tls: a server that does not speak TLS is called that") {
   }
 }
 
-TEST_CASE("tls: the server's certificates are told, when a session is resumed as well") {
+TEST_CASE("tls: the server's certificates are reported, when a session is resumed as well") {
   Rig rig{rig::trusting()};
   const base::UniqueFd listener = rig::listen();
   const SslCtxPtr client = rig::ours().client(), origin = rig::theirs().server("h.test");

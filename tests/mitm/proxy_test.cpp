@@ -365,7 +365,7 @@ TEST_CASE("proxy: URLs") {
   }
 }
 
-TEST_CASE("proxy: wrong URLs are told, without the password in them") {
+TEST_CASE("proxy: wrong URLs are reported, without the password in them") {
   const std::pair<std::string, const char*> cases[] = {
       {"proxy:3128", "this is no URL"},
       {"ftp://s3cret@p:1", "'ftp' is no kind of proxy"},
@@ -436,7 +436,7 @@ TEST_CASE("proxy: the way of a connection, by its verdict") {
   CHECK((*dialer)->proxy_for({Action::pass, "test", {}, kNone}) == nullptr);
 }
 
-TEST_CASE("proxy: a rule's wrong URL is told with its place") {
+TEST_CASE("proxy: a rule's wrong URL is reported with its place") {
   divert::Policy policy;
   policy.rules = {rule(Action::intercept, {}), rule(Action::intercept, "http://p")};
   const auto tls = mitm::intercept::UpstreamTls::make(mitm::intercept::Settings{});

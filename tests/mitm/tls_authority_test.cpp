@@ -153,11 +153,10 @@ TEST_CASE("authority: what is wrong with the files is said with the file and the
   }
   SUBCASE("owned by a user") {
     REQUIRE(::chown(key.c_str(), 65534, 65534) == 0);
-    CHECK(error() ==
-          key +
-              " belongs to user 65534, who could use it to read everyone's traffic; make it "
-              "root's: chown root " +
-              key);
+    CHECK(error() == key +
+                         " belongs to user 65534, who could use it to read all traffic; make it "
+                         "root's: chown root " +
+                         key);
   }
   SUBCASE("key missing") {
     ::unlink(key.c_str());

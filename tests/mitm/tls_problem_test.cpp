@@ -1,4 +1,4 @@
-// What a verification of real chains finds, and how that is told.
+// What a verification of real chains finds, and how that is reported.
 #include <openssl/x509_vfy.h>
 
 #include "mitm/tls/certificate.h"
@@ -81,7 +81,7 @@ TEST_CASE("problem: time, of the certificate itself and of a CA above it") {
         "certificate has expired (that of CN = Old CA on 2026-09-21 13:56 UTC" + kClock);
 }
 
-TEST_CASE("problem: another name is told with the names that it has") {
+TEST_CASE("problem: another name is reported with the names that it has") {
   const auto root = make("Root", nullptr, true);
   const auto names = [&](const std::string& text) {
     return told_of(make("common.test", &root, false, kGood, text), &root).text;

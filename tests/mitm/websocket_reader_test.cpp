@@ -187,7 +187,7 @@ TEST_CASE(
   CHECK(story::told(server(deflate, 1), {once, says(kText, "on")}) ==
         fmt::format("[binary compressed ?/{} {}~][text 2/4 o~]{}", once.size(),
                     std::string(1, '\0'), kWhy));
-  // A little at a time is told as well, and not before.
+  // A little at a time is reported as well, and not before.
   const auto little = says(kBinary | kCompressed, zeros(1 << 20));
   const auto reader = server(deflate, 1)();
   story::Teller teller;

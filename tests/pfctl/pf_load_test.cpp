@@ -211,7 +211,7 @@ TEST_CASE("pf_load: with pf enabled by others their states stay, and ours go") {
   }
 }
 
-TEST_CASE("pf_load: states that collide are told, and nobody else is blamed") {
+TEST_CASE("pf_load: states that collide are reported, and nobody else is blamed") {
   const Folder folder;
   PfMachine machine(Dialect::freebsd);
   machine.state = {.switched_on = true, .rules = kFirewall};

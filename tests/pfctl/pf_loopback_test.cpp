@@ -159,7 +159,7 @@ TEST_CASE(
     CHECK(loaded.has_value() == !refused);
     CHECK(machine.state.rules == before.rules);
     if (!refused) continue;
-    CHECK(loaded.error().text.find("stands in front of osproxy") != std::string::npos);
+    CHECK(loaded.error().text.find("precedes osproxy") != std::string::npos);
     CHECK(loaded.error().text.find("`anchor \"osproxy\"` in front of all its pass, block") !=
           std::string::npos);
     CHECK(machine.state.anchors.empty());
@@ -250,7 +250,7 @@ TEST_CASE("pf_loopback: IPv6 that leaves through a VPN proves nothing, and is no
   }
 }
 
-TEST_CASE("pf_loopback: what is left alone is told") {
+TEST_CASE("pf_loopback: what is left alone is reported") {
   pfctl::Ruleset rules;
   CHECK(pfctl::cautions(rules, Dialect::darwin).empty());
   CHECK(pfctl::cautions(rules, Dialect::freebsd).empty());
@@ -267,7 +267,7 @@ TEST_CASE("pf_loopback: what is left alone is told") {
 }
 
 // What osproxy sends for a program is its worker's.
-TEST_CASE("pf_loopback: rules of others by user or group are told") {
+TEST_CASE("pf_loopback: rules of others by user or group are reported") {
   const std::pair<const char*, bool> cases[] = {
       {"block return out proto tcp all user = 1001\npass all flags S/SA keep state\n", true},
       {"pass out proto tcp all group != 5 flags S/SA keep state\n", true},

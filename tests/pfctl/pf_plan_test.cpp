@@ -246,7 +246,7 @@ TEST_CASE("pf_plan: a reference behind a quick rule is moved in front of it, and
   }
 }
 
-TEST_CASE("pf_plan: who decides first, and stays in front, is told") {
+TEST_CASE("pf_plan: who decides first, and stays in front, is reported") {
   struct {
     Dialect dialect;
     PfState state;

@@ -58,7 +58,8 @@ TEST_CASE("pf_plan: somebody's pfctl -d makes our token void, which is no failur
   CHECK(machine.state == before);
 }
 
-TEST_CASE("pf_plan: what cannot be undone is told, the rest is undone, and the journal keeps it") {
+TEST_CASE(
+    "pf_plan: what cannot be undone is reported and kept in the journal, the rest is undone") {
   const Folder folder;
   PfMachine machine(Dialect::freebsd);
   {

@@ -271,7 +271,7 @@ TEST_CASE("pf_watch: what others do between two looks is not taken for good") {
   CHECK(!run.settled());
 }
 
-TEST_CASE("pf_watch: what cannot be put right is told once, with the lines to add") {
+TEST_CASE("pf_watch: what cannot be put right is reported once, with the lines to add") {
   Run run(Dialect::freebsd, {.switched_on = true});
   run.machine.state.nat.clear();
   run.machine.state.rules = "block drop in proto tcp from any os \"NMAP\" to any\n";
@@ -393,9 +393,8 @@ TEST_CASE(
   machine.state.rules = firewall + "anchor \"osproxy\" all\n";
   const auto lines = run.put_right();
   REQUIRE(lines.size() == 1);
-  CHECK(contains(
-      lines.front(),
-      "our rules are taken out: `block drop all` in the main ruleset of pf stands in front"));
+  CHECK(contains(lines.front(),
+                 "our rules are taken out: `block drop all` in the main ruleset of pf precedes"));
   CHECK(machine.state.anchors.empty());
   CHECK(run.put_right().empty());
   REQUIRE(run.held->stop().has_value());

@@ -78,7 +78,7 @@ TEST_CASE("pf_watch: the thread notices what is done to pf, and nothing else") {
   }
 }
 
-TEST_CASE("pf_watch: others are let finish before it is told") {
+TEST_CASE("pf_watch: others are let finish before it is reported") {
   constexpr int kSteps = 20;
   Watched watched(Dialect::freebsd);
   watched.model.state.switched_on = true;
