@@ -116,9 +116,9 @@ class LoadedRules {
 [[nodiscard]] base::Result<base::UniqueFd> keep_translating();
 
 /// Until the descriptor is closed the kernel copies the first packets of this machine's connections
-/// to the NFLOG group `group`, and its DNS over UDP. Nothing is held, changed or tracked; any number
-/// of processes may do this, beside a run or without one (`nft list ruleset`: osproxy_who_PID). Needs
-/// root. Errors: as load_rules(); pf has no such copies.
+/// to the NFLOG group `group`, and its DNS over UDP. Nothing is held, changed or tracked; any
+/// number of processes may do this, beside a run or without one (`nft list ruleset`:
+/// osproxy_who_PID). Needs root. Errors: as load_rules(); pf has no such copies.
 [[nodiscard]] base::Result<base::UniqueFd> copy_first_packets(std::uint16_t group);
 
 /// The process whose osproxy rules are loaded in this network namespace: 0 when there are none,

@@ -164,8 +164,8 @@ std::string openbsd_header(const Ruleset& ruleset) {
       "(divert-to acts on\n"
       "# incoming packets only), and handed to a proxy where they come in again.\n"
       "#\n"
-      "# osproxy does not run on OpenBSD, and these rules have not been tried there. They are for a "
-      "transparent proxy\n"
+      "# osproxy does not run on OpenBSD, and these rules have not been tried there. They are for "
+      "a transparent proxy\n"
       "# of your own, which learns from getsockname(2) where a connection was to go, and\n";
   out += proxy(ruleset, Dialect::openbsd);
   out += "#\n# By hand, as root:\n";

@@ -30,7 +30,8 @@ class ConnectionWatch {
   };
 
   /// The calling thread runs before others from then on: a short connection is over in a
-  /// millisecond, and its socket with it. Needs root. Errors: no copies to be had (pf, a kernel without NFLOG), no nftables.
+  /// millisecond, and its socket with it. Needs root. Errors: no copies to be had (pf, a kernel
+  /// without NFLOG), no nftables.
   [[nodiscard]] static base::Result<ConnectionWatch> open(Handlers handlers);
 
   [[nodiscard]] int descriptor() const { return log_.descriptor(); }

@@ -25,8 +25,8 @@ class Watch {
 
   explicit Watch(std::shared_ptr<Names> names) : names_(std::move(names)) {}
 
-  /// The flow that has ended with this message (of UDP or TCP); null: none. `begin` makes a flow of the
-  /// connection.
+  /// The flow that has ended with this message (of UDP or TCP); null: none. `begin` makes a flow of
+  /// the connection.
   template <class Begin>
   std::shared_ptr<flow::DnsFlow> on_message(const divert::Connection& connection, bool from_server,
                                             std::string_view payload, Time now, Begin begin) {

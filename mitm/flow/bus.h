@@ -42,8 +42,8 @@ struct BusLimits {
 
 /// Queues between connections and subscribers, bounded in events and bytes. A subscriber whose
 /// write fails is reported once through `on_error` (on a thread of the bus) and not called again;
-/// the others go on. Before a LogLine is written, the subscribers of its queue are flushed: what came
-/// before it is read before it. SIGPIPE must be ignored by the program.
+/// the others go on. Before a LogLine is written, the subscribers of its queue are flushed: what
+/// came before it is read before it. SIGPIPE must be ignored by the program.
 class Bus {
  public:
   using OnError = void (*)(void* context, const Subscriber& subscriber, const base::Error& error);

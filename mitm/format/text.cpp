@@ -180,7 +180,8 @@ std::string_view kind_colour(flow::TcpFlow::Kind kind) {
   return kind == Kind::pass ? kDim : kPlain;
 }
 
-/// "09:26:50 ssh[77] tcp 10.0.0.1:22 1.2k up 3.4k down 2.30s"; of passed and blocked connections also why.
+/// "09:26:50 ssh[77] tcp 10.0.0.1:22 1.2k up 3.4k down 2.30s"; of passed and blocked connections
+/// also why.
 Line connection_line(const flow::TcpFlow& flow, bool ended, const TextStyle& style) {
   using Kind = flow::TcpFlow::Kind;
   const flow::ConnectionRecord& connection = *flow.connection;

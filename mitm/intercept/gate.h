@@ -25,8 +25,8 @@ class Gate {
  public:
   virtual ~Gate() = default;
   /// Asked once per connection, when its host is known and before the first byte of HTTP is passed
-  /// on; once more inside the tunnel of an explicit proxy, where the host is another. After a change
-  /// of protocol (h2c, WebSocket) the answer still holds. Not asked of what is not HTTP.
+  /// on; once more inside the tunnel of an explicit proxy, where the host is another. After a
+  /// change of protocol (h2c, WebSocket) the answer still holds. Not asked of what is not HTTP.
   /// `protocol`: http1 or http2.
   [[nodiscard]] virtual Interest interest(const flow::ConnectionRecord& connection,
                                           sniff::Protocol protocol) = 0;

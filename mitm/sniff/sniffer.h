@@ -37,8 +37,8 @@ struct SniffResult {
 };
 
 /// `bytes`: all that the client has sent so far. Splits of the ClientHello over several records are
-/// put together. A head or hello that is still not whole after kMaxSniffedBytes is taken as complete
-/// with what it says.
+/// put together. A head or hello that is still not whole after kMaxSniffedBytes is taken as
+/// complete with what it says.
 ///
 /// With more bytes undecided may become anything, tls stays tls or (a hello that contradicts
 /// itself) becomes raw; http1, http2, proxied and raw are final.

@@ -28,10 +28,10 @@ base::Result<std::vector<StoreStatus>> uninstall_trust(const std::string& root_p
                                                        const base::User& user);
 
 /// The certificates of the SSL_CERT_FILE that `caller` has and may read (up to 1 MiB), else the
-/// system's, those of roots_of_variables(), `more` (PEM) and ours, in one PEM file readable by everyone:
-/// <directory>/ca-bundle.pem, whose path is returned. Written only when it would change. For
-/// programs that are to trust us without any installation (`osproxy exec`), and their real hosts as
-/// before.
+/// system's, those of roots_of_variables(), `more` (PEM) and ours, in one PEM file readable by
+/// everyone: <directory>/ca-bundle.pem, whose path is returned. Written only when it would change.
+/// For programs that are to trust us without any installation (`osproxy exec`), and their real
+/// hosts as before.
 base::Result<std::string> write_combined_bundle(const std::string& directory,
                                                 const std::string& root_pem_path,
                                                 const base::User& caller,

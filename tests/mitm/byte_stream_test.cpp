@@ -1,5 +1,5 @@
-// A stream alone, plain and TLS, against OpenSSL on the other end: what each kind of end is, partial writes,
-// pushed-back bytes, renegotiation.
+// A stream alone, plain and TLS, against OpenSSL on the other end: what each kind of end is,
+// partial writes, pushed-back bytes, renegotiation.
 #include <string>
 #include <thread>
 

@@ -234,8 +234,8 @@ TEST_CASE("command_line: errors say what was expected") {
        "run takes one FILTER, found 2 words; to run a command and intercept it: osproxy exec -- "
        "curl https://example.org/"},
       {{"https://example.org/"},
-       "'https://example.org/' is a URL, and FILTER names programs; to see what a program gets from "
-       "there: osproxy exec -- curl https://example.org/"},
+       "'https://example.org/' is a URL, and FILTER names programs; to see what a program gets "
+       "from there: osproxy exec -- curl https://example.org/"},
       {{"config", "check", "a.json", "b.json"}, "config check takes no further words"},
       {{"config", "check", "a.json", "-c", "b.json"}, "config check takes no further words"},
       {{"exce", "--", "ls"}, "run takes one FILTER, found 2 words; did you mean exec?"},

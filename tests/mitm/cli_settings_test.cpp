@@ -153,7 +153,8 @@ TEST_CASE("settings: every error of a rule has its place") {
       {R"([{"action": "pass"}, {"action": "pass", "hosts": "x"}])",
        "[1].hosts: unknown key; did you mean host?"},
       {R"([{"action": "pass", "colour": "x"}])",
-       "[0].colour: unknown key; expected one of action, process, host, port, network, user, upstream"},
+       "[0].colour: unknown key; expected one of action, process, host, port, network, user, "
+       "upstream"},
       {R"([{"action": "pass", "host": 1}])",
        "[0].host: expected a string or a list of strings, found 1"},
       {R"([{"action": "pass", "host": []}])",

@@ -1,5 +1,5 @@
-// A session between two streams in memory, with the test as the program and the server: "the program
-// says, the server hears".
+// A session between two streams in memory, with the test as the program and the server: "the
+// program says, the server hears".
 #pragma once
 
 #include <memory>

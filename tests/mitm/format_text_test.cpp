@@ -53,7 +53,8 @@ TEST_CASE("text: one line per flow at detail 1") {
          f.response_trailers.add("grpc-message", "no such thing");
        },
        test::FlatFlow::Type::http,
-       "09:26:50 curl[1234] GET https://example.org/path → 200 OK NOT_FOUND: no such thing 1.2k 34ms\n"},
+       "09:26:50 curl[1234] GET https://example.org/path → 200 OK NOT_FOUND: no such thing "
+       "1.2k 34ms\n"},
       {"gRPC that failed at once",
        [](test::FlatFlow& f) { f.response_headers.add("grpc-status", "14"); },
        test::FlatFlow::Type::http,
@@ -95,8 +96,8 @@ TEST_CASE("text: one line per flow at detail 1") {
          f.error = "certificate of example.org has expired";
        },
        test::FlatFlow::Type::http,
-       "09:26:50 curl[1234] GET https://example.org/path → 502 Bad Gateway 1.2k 34ms ✗ certificate of "
-       "example.org has expired\n"},
+       "09:26:50 curl[1234] GET https://example.org/path → 502 Bad Gateway 1.2k 34ms ✗ "
+       "certificate of example.org has expired\n"},
       {"no response",
        [](test::FlatFlow& f) {
          f.status = 0;
@@ -145,7 +146,8 @@ TEST_CASE("text: one line per flow at detail 1") {
          f.error = "curl does not trust the CA";
        },
        test::FlatFlow::Type::tls_error,
-       "09:26:50 curl[1234] tls example.org:443 (93.184.216.34) 34ms ✗ curl does not trust the CA\n"},
+       "09:26:50 curl[1234] tls example.org:443 (93.184.216.34) 34ms ✗ curl does not trust "
+       "the CA\n"},
       {"failed at once",
        [](test::FlatFlow& f) {
          f.duration = std::chrono::microseconds{49};
@@ -475,10 +477,10 @@ TEST_CASE(
   CHECK(render_text(flow, {1}) ==
         "09:26:50 curl[1234] websocket https://example.org/chat ↓ text 6b hello\\x1b\n");
   CHECK(render_text(flow, {0}) == "");
-  CHECK(
-      render_text(flow, {3}) ==
-      "09:26:50 curl[1234] websocket https://example.org/chat ↓ text 6b\n    < 00000000  68 65 6c 6c 6f 1b" +
-          std::string(32, ' ') + "hello.\n");
+  CHECK(render_text(flow, {3}) ==
+        "09:26:50 curl[1234] websocket https://example.org/chat ↓ text 6b\n"
+        "    < 00000000  68 65 6c 6c 6f 1b" +
+            std::string(32, ' ') + "hello.\n");
   flow.message->what.payload.clear();
   CHECK(render_text(flow, {1}) ==
         "09:26:50 curl[1234] websocket https://example.org/chat ↓ text 6b\n");
@@ -488,7 +490,8 @@ TEST_CASE(
   flow.message->what.wire_bytes = 10;
   const auto line = render_text(flow, {1});
   CHECK(line.starts_with(
-      "09:26:50 curl[1234] websocket https://example.org/chat ↑ text 200b (10b on the wire) xxxxx"));
+      "09:26:50 curl[1234] websocket https://example.org/chat ↑ text 200b (10b on the wire) "
+      "xxxxx"));
   CHECK(columns(line) <= 122);
   CHECK(
       render_text(flow, {3}).ends_with("(10b on the wire)\n    > " + std::string(200, 'x') + "\n"));

@@ -1,4 +1,5 @@
-// Ends of plain HTTP/1 connections that take a kernel; the others are dialogues (http1_session_test).
+// Ends of plain HTTP/1 connections that take a kernel; the others are dialogues
+// (http1_session_test).
 #include <chrono>
 #include <string>
 #include <thread>

@@ -1,4 +1,5 @@
-// What connections under interception share: the settings of a run, and the state of one io_context.
+// What connections under interception share: the settings of a run, and the state of one
+// io_context.
 #pragma once
 
 #include <chrono>

@@ -1,5 +1,5 @@
-// What passes of an HTTP/1 connection: the readers say what the bytes are, and they are forwarded as
-// they are in one write; a head is kept until it is whole and acceptable.
+// What passes of an HTTP/1 connection: the readers say what the bytes are, and they are forwarded
+// as they are in one write; a head is kept until it is whole and acceptable.
 #include "mitm/intercept/session/http1_session.h"
 
 #include "mitm/intercept/session/error_page.h"

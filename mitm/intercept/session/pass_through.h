@@ -20,8 +20,8 @@ class PassThrough final : private Pump::Handler {
     /// Bytes that are about to be passed on, at most Turn::kStep of them. False: they are not, and
     /// both sides are reset.
     virtual bool on_bytes(flow::Direction direction, std::string_view bytes) = 0;
-    /// After `on_bytes`: the same bytes, perhaps those of several calls, to be changed in place before
-    /// they are passed on.
+    /// After `on_bytes`: the same bytes, perhaps those of several calls, to be changed in place
+    /// before they are passed on.
     virtual void rewrite(flow::Direction /*direction*/, std::span<char> /*bytes*/) {}
     /// After `on_bytes`: offsets at which to split the write of those bytes.
     [[nodiscard]] virtual std::span<const std::size_t> write_boundaries(

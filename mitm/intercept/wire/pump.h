@@ -70,8 +70,8 @@ class Pump {
   /// server that was lost is a reset for the program, too.
   boost::asio::awaitable<void> deliver_end();
 
-  /// Both directions end once what was taken has been passed on; nothing has ended on the wire. What
-  /// is unread is pushed back into the streams.
+  /// Both directions end once what was taken has been passed on; nothing has ended on the wire.
+  /// What is unread is pushed back into the streams.
   void stop();
   [[nodiscard]] bool has_stopped() const { return stopped_; }
   /// What is kept of this direction, or on hold, is looked at again.

@@ -12,8 +12,8 @@ namespace mitm::intercept {
 struct Side {
   explicit Side(TcpStream::Socket socket) : tcp(std::move(socket)) {}
 
-  /// From here on `stream` goes through `ssl`, whose client or server state the caller has set. What
-  /// was unread is read by TLS first.
+  /// From here on `stream` goes through `ssl`, whose client or server state the caller has set.
+  /// What was unread is read by TLS first.
   void start_tls(tls::SslPtr ssl) {
     tls = std::make_unique<TlsStream>(tcp, std::move(ssl), stream.take_unread());
     stream.set_below(*tls);

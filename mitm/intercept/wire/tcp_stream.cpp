@@ -53,9 +53,9 @@ IoResult TcpStream::fail(int code) {
   return {Status::failed};
 }
 
-/// What recv(2) means that has returned `got` where there was `room`. After less than asked for there
-/// is nothing more: waiting for readiness sees what came since. Of a socket whose error was taken
-/// from the kernel before, the end looks clean.
+/// What recv(2) means that has returned `got` where there was `room`. After less than asked for
+/// there is nothing more: waiting for readiness sees what came since. Of a socket whose error was
+/// taken from the kernel before, the end looks clean.
 IoResult TcpStream::received(ssize_t got, std::size_t room) {
   if (got < 0 && !would_block(errno)) return fail(errno);
   if (got <= 0 && failure_.lost) return {Status::failed};

@@ -27,7 +27,8 @@ class TcpStream final : public ByteStream {
   [[nodiscard]] IoResult peek(std::span<char> into);
   /// Whether the peer has sent its FIN, behind what is yet to be read.
   [[nodiscard]] bool has_end() const;
-  /// Waits for reading end when `bytes` are unread (SO_RCVLOWAT), not at the first one; 1 is normal.
+  /// Waits for reading end when `bytes` are unread (SO_RCVLOWAT), not at the first one; 1 is
+  /// normal.
   void set_low_watermark(std::size_t bytes);
   /// Closing is an end in order: what was written last is still delivered.
   void end_on_close();
