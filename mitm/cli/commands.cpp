@@ -123,8 +123,8 @@ class CaCommand {
   void print_reach() const {
     fmt::print(
         "Not covered: programs with a list of CAs of their own (Node, Deno, Python's certifi, ...)."
-        "\nStart them with osproxy exec, or name {} to them\n"
-        "(NODE_EXTRA_CA_CERTS, DENO_CERT, REQUESTS_CA_BUNDLE, ...).\n",
+        "\nStart them with osproxy exec, which names all that they need, or name {} to those that\n"
+        "add it to their own list (NODE_EXTRA_CA_CERTS, DENO_CERT).\n",
         base::printable(root_path()));
   }
 
