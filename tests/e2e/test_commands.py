@@ -309,7 +309,7 @@ echo "== uninstall"; {OSPROXY} ca uninstall --ca-dir {self.dir}
         self.assertRegex(parts["install"], r"(?m)^trusted +\S")
         self.assertRegex(parts["status"], r"(?m)^trusted +\S")
         for part in ("install", "status"):
-            self.assertIn(f"or name {self.dir}/root-ca.pem to them\n(NODE_EXTRA_CA_CERTS", parts[part])
+            self.assertIn(f"or name {self.dir}/root-ca.pem to those that\nadd it to their own list (NODE_EXTRA_CA_CERTS", parts[part])
         self.assertNotIn("Not covered", parts["uninstall"])
         self.assertIn("root-ca.pem: OK", parts["verify"])
         self.assertNotRegex(parts["uninstall"], r"(?m)^trusted")
