@@ -270,7 +270,7 @@ class Many(unittest.TestCase):
 sockets = []
 for host in ('192.0.2.2', '192.0.2.3'):
     s = socket.socket(); s.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1); s.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
-    s.bind(('192.0.2.1', 41000)); s.settimeout(60); s.connect((host, 80)); sockets.append((s, host))
+    s.bind(('192.0.2.1', 20410)); s.settimeout(60); s.connect((host, 80)); sockets.append((s, host))
 for s, host in sockets:
     s.sendall(b'GET /same HTTP/1.1\\r\\nHost: %s\\r\\nConnection: close\\r\\n\\r\\n' % host.encode())
     print(s.makefile().read().splitlines()[-1])
@@ -278,7 +278,7 @@ for s, host in sockets:
         with Osproxy(world, "python") as osproxy:
             self.assertEqual(client_script(body).stdout.splitlines(), ["hello from 192.0.2.2", "hello from 192.0.2.3"])
             flows = osproxy.wait_for_flows(2, type="http")
-        self.assertEqual({(flow["client"], flow["server"]) for flow in flows}, {("192.0.2.1:41000", f"{host}:80") for host in V4})
+        self.assertEqual({(flow["client"], flow["server"]) for flow in flows}, {("192.0.2.1:20410", f"{host}:80") for host in V4})
 
     def test_more_connections_than_descriptors(self):
         """They wait for each other; none is refused, and it is said once."""
