@@ -59,15 +59,6 @@ TEST_CASE("http: programs are not told of QUIC, and everything else stays where 
                        std::string(16, ' ') + "\r\n\r\nhi");
     CHECK(rig.ended(1).at(0).response_headers.find("alt-svc") == "h3=\":443\"; ma=86400");
   }
-  SUBCASE("in pieces") {
-    Rig rig{rig::trusting()};
-    auto [program, server] = rig.open();
-    passes(program, server, kGet);
-    server.say(told.substr(0, 30));
-    std::this_thread::sleep_for(std::chrono::milliseconds(50));
-    server.say(told.substr(30));
-    CHECK(program.hear(told.size()).find("lt-") == std::string::npos);
-  }
   SUBCASE("allowed") {
     auto settings = rig::trusting();
     settings.hide_alt_svc = false;

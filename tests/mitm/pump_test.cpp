@@ -141,8 +141,7 @@ TEST_CASE("pump: a receiver that fails gets its own last words through first") {
   CHECK(dialogue.handler.failure == "the server: connection reset by peer");
 }
 
-TEST_CASE(
-    "pump: a receiver without room holds up its own direction only, and what is held counts") {
+TEST_CASE("pump: a receiver without room holds up its own direction only") {
   Dialogue dialogue;
   dialogue.server.give_room(4);
   dialogue.client.say("upload of more");

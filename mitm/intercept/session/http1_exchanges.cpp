@@ -68,17 +68,16 @@ Pump::Taken Http1Session::consume_requests(std::string_view input, Turn& turn) {
 
 /// A head may take its time.
 void Http1Session::note_first_byte() {
-  if (requests_.between_messages() && head_began_ == Clock::time_point::min())
-    head_began_ = Clock::now();
+  if (requests_.between_messages() && !head_began_) head_began_ = Clock::now();
 }
 
 Clock::time_point Http1Session::first_byte() const {
-  return head_began_ == Clock::time_point::min() ? Clock::now() : head_began_;
+  return head_began_.value_or(Clock::now());
 }
 
 void Http1Session::begin_exchange(http::Head& head) {
   Http1Exchange& asked = exchanges_.emplace_back(recorder_, held_, first_byte());
-  head_began_ = Clock::time_point::min();
+  head_began_.reset();
   asked.upgrade = head.upgrade;
   if (head.method == "HEAD") asked.answers = http::Answers::head;
   if (head.method == "CONNECT") asked.answers = http::Answers::connect;
@@ -125,7 +124,7 @@ void Http1Session::refuse_request(const char* why, std::string_view bytes) {
     fail_all("the connection was ended because of a malformed request");
     client_.reset();
     server_.reset();
-    stop();
+    pump_.stop();
     return;
   }
   asked.refusal = 400;
@@ -214,9 +213,9 @@ Pump::Taken Http1Session::consume_responses(std::span<char> bytes, Turn& turn) {
         exchanges_.front().exchange.response_body(event.body);
         break;
     }
-    if (state_ == State::stopped || must_refuse()) return {at};
+    if (pump_.has_stopped() || must_refuse()) return {at};
     at += event.size;
-    if (state_ == State::switched) return {at};
+    if (has_switched()) return {at};
     if (at < input.size() && turn.is_over()) return {at, Pump::Then::again};
   }
 }
@@ -268,7 +267,6 @@ void Http1Session::finish_response() {
   front.exchange.response_end();
   const bool tunnel = front.answers == http::Answers::connect && head.status / 100 == 2;
   if (head.status == 101 || (tunnel && front.exchange.has_request())) {
-    state_ = State::switched;
     next_.kind = tunnel ? Next::Kind::tunnel : Next::Kind::raw;
     if (tunnel) next_.target = front.exchange.flow().url;
     if (!tunnel) begin_upgraded(front);
@@ -321,7 +319,7 @@ void Http1Session::refuse_response(std::string why, std::string_view bytes) {
   }
   client_.reset();
   fail_all("the connection was ended because of a malformed response");
-  stop();
+  pump_.stop();
 }
 
 Pump::Ending Http1Session::server_ended(IoResult end, std::string_view unread) {

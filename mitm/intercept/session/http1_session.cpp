@@ -29,7 +29,7 @@ Http1Session::Http1Session(FlowRecorder& recorder, PeekBuffer& client, PeekBuffe
 
 awaitable<Next> Http1Session::run() {
   co_await pump_.run();
-  if (state_ == State::switched) co_return std::move(next_);
+  if (has_switched()) co_return std::move(next_);
   if (must_refuse()) co_await send_refusal();
   fail_all("the connection ended before the answer was complete");
   recorder_.data_end(Direction::request);
@@ -52,11 +52,6 @@ bool Http1Session::is_on_hold(Direction direction) const {
   return direction == Direction::request && on_hold();
 }
 
-void Http1Session::stop() {
-  if (state_ == State::open) state_ = State::stopped;
-  pump_.stop();
-}
-
 Pump::Taken Http1Session::on_bytes(Direction direction, std::span<char> bytes, Turn& turn) {
   const std::string_view input{bytes.data(), bytes.size()};
   const bool request = direction == Direction::request;
@@ -64,7 +59,7 @@ Pump::Taken Http1Session::on_bytes(Direction direction, std::span<char> bytes, T
   if (request && answering_ == Answering::early) return {0, Then::drop};
   Pump::Taken taken = request ? consume_requests(input, turn) : consume_responses(bytes, turn);
   recorder_.data(direction, input.substr(0, taken.bytes));
-  if (must_refuse() || state_ != State::open) {
+  if (must_refuse() || has_switched() || pump_.has_stopped()) {
     taken.then = Then::stop;
   } else if (request && requests_over_) {
     taken.then = Then::done;  // refused, behind others that are yet to be answered

@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <deque>
 #include <memory>
+#include <optional>
 #include <span>
 #include <string>
 #include <string_view>
@@ -35,11 +36,6 @@ class Http1Session final : public Session, private Pump::Handler {
     bool upgrade = false;  ///< asked for
     bool goes_on = false;  ///< the program speaks on while it is answered, see take_further()
     int refusal = 0;       ///< status that we answer with ourselves
-  };
-  enum class State : std::uint8_t {
-    open,
-    switched,  ///< another protocol follows on the connection
-    stopped,   ///< the last message has been passed on, or refused
   };
   /// How the server answers.
   enum class Answering : std::uint8_t {
@@ -77,7 +73,7 @@ class Http1Session final : public Session, private Pump::Handler {
   Pump::Ending client_ended(std::string_view unread);
   Pump::Ending server_ended(IoResult end, std::string_view unread);
   void fail_all(const std::string& error);
-  void stop();
+  [[nodiscard]] bool has_switched() const { return next_.kind != Next::Kind::end; }
   [[nodiscard]] bool on_hold() const;
   [[nodiscard]] bool was_last_answer() const;
   [[nodiscard]] bool awaits_switch() const;
@@ -97,11 +93,10 @@ class Http1Session final : public Session, private Pump::Handler {
   Pump pump_;
   bool requests_over_ = false;   ///< no more come from the program, or none that are wanted
   bool responses_over_ = false;  ///< no more come from the server
-  /// When the first byte of the request came whose head is not there yet; min(): none has come.
-  std::chrono::steady_clock::time_point head_began_ = std::chrono::steady_clock::time_point::min();
-  State state_ = State::open;
+  /// When the first byte of the request came whose head is not there yet.
+  std::optional<std::chrono::steady_clock::time_point> head_began_;
   Answering answering_ = Answering::in_order;
-  Next next_;
+  Next next_;  ///< set when another protocol follows
 };
 
 }  // namespace mitm::intercept
