@@ -182,6 +182,21 @@ class Follow(unittest.TestCase):
 
 
 class Dns(unittest.TestCase):
+    def ask(self, osproxy, *question):
+        """The flow of a question. Copies are a bonus: on a machine with more to do than it can, one is too late to tell whose a
+        socket was that is closed by then, so it is asked again."""
+        seen = len(osproxy.flows(type="dns", event="end"))
+
+        def asked():
+            world.run("dig", "+tries=1", "+time=1", *question, check=False)
+            wait = time.monotonic() + 2
+            while time.monotonic() < wait:
+                if flows := osproxy.flows(type="dns", event="end")[seen:]:
+                    return flows
+                time.sleep(0.05)
+            return None
+        return wait_for(asked, f"a flow of {question}; osproxy said: {osproxy.stderr()}")[0]
+
     def test_question_and_answers_are_a_flow_of_the_program_that_asked(self):
         for server in ("192.0.2.2", LOCAL):
             with self.subTest(server), Osproxy(world, "curl") as osproxy:
@@ -243,16 +258,22 @@ class Dns(unittest.TestCase):
         with Osproxy(world, "dig", jsonl=False, check=True) as osproxy:
             pass
         with Osproxy(world, "=dig") as osproxy:
-            world.run("dig", "@192.0.2.2", "nowhere.invalid")
-            flow = osproxy.wait_for_flow(type="dns")
+            flow = self.ask(osproxy, "@192.0.2.2", "nowhere.invalid")
             self.assertEqual(flow["question"]["name"], "nowhere.invalid")
             self.assertIn(flow["rcode"], ("NXDOMAIN", "REFUSED"))
             world.run("dig", "+tries=1", "+time=1", "@192.0.2.77", "one.test", check=False)
             self.assertEqual(osproxy.wait_for_flow(type="dns", error="no answer")["rcode"], None)
 
     def exec_dig(self, *arguments):
-        """The flows of a run that ends with the command."""
+        """The flows of a run that ends with the command; of another one when its copy came too late."""
         path = f"{world.dir}/exec-dig.jsonl"
+        for _ in range(5):
+            if flows := self.exec_dig_once(path, *arguments):
+                break
+        return flows
+
+    @staticmethod
+    def exec_dig_once(path, *arguments):
         world.run(OSPROXY, "exec", "--ca-dir", world.ca_dir, "--engine", "packet", "-f", "jsonl", "-o", path, "--", "dig", "+tries=1", *arguments, check=False)
         with open(path) as file:
             return [json.loads(line) for line in file if '"type":"dns"' in line]
@@ -292,8 +313,12 @@ class Dns(unittest.TestCase):
             self.assertEqual(set(lookups(path)), kinds)
             self.assertEqual(len(lookups(path)), 2 * len(kinds))
         path = f"{world.dir}/alone.txt"
-        with Osproxy(world, "=dig", "--output", path, jsonl=False):
-            world.run("dig", "@192.0.2.2", ONLY_V4, "AAAA")
+
+        def shown():
+            with Osproxy(world, "=dig", "--output", path, jsonl=False):
+                world.run("dig", "@192.0.2.2", ONLY_V4, "AAAA")
+            return "dns" in open(path).read()
+        wait_for(shown, "the lookup")
         self.assertRegex(open(path).read(), rf"(?m) dns AAAA {ONLY_V4} → no such records ")
 
     def test_a_strangers_answers_are_not_copied(self):
@@ -304,14 +329,13 @@ class Dns(unittest.TestCase):
             self.assertEqual(os.sched_getscheduler(threads["answers"][0]), os.SCHED_OTHER)
             before, woken, started = received_datagrams(), times_woken(osproxy.broker()), time.monotonic()
             world.run("/usr/bin/python3", "-c", FLOOD, V4[1], CLIENT_V4, str(count), where=world.origin)
-            world.run("dig", "+short", "@192.0.2.2", "one.test")
+            flow = self.ask(osproxy, "@192.0.2.2", "one.test")
             wait_for(lambda: received_datagrams() - before > count / 2, "the flood's arrival")
             woken = times_woken(osproxy.broker()) - woken
             # They wake up ten times a second by themselves.
             own = sum(map(len, threads.values())) * (time.monotonic() - started) * 10
             self.assertLess(woken, own * 2 + 100)
-            self.assertEqual(osproxy.wait_for_flow(type="dns")["question"]["name"], "one.test")
-            self.assertEqual(osproxy.wait_for_flow(type="dns")["rcode"], "NOERROR")
+            self.assertEqual((flow["question"]["name"], flow["rcode"]), ("one.test", "NOERROR"))
 
     def test_bursts_are_seen_and_nobody_waits(self):
         """Copies are a bonus: on a machine with more to do than it can, one or the other is too late to tell whose it was."""
