@@ -104,6 +104,8 @@ std::string_view to_string(StreamMessage::Kind kind) {
       return "sse";
     case StreamMessage::Kind::grpc:
       return "grpc";
+    case StreamMessage::Kind::tcp:
+      return "tcp";
   }
   return "websocket";
 }

@@ -156,11 +156,17 @@ struct DnsFlow : FlowFacts {
   std::optional<std::uint64_t> response_bytes;
 };
 
-/// One of the messages that an http flow carries.
+/// One of the messages that an http flow carries, or what one side of a raw connection said at
+/// once.
 struct StreamMessage {
-  enum class Kind : std::uint8_t { websocket, sse, grpc };
+  enum class Kind : std::uint8_t {
+    websocket,
+    sse,
+    grpc,
+    tcp,  ///< http::Message::Kind::binary; in files and filters only
+  };
   Kind kind = Kind::websocket;
-  std::uint64_t flow = 0;  ///< id of the HttpFlow
+  std::uint64_t flow = 0;  ///< id of the HttpFlow or TcpFlow
   std::shared_ptr<const ConnectionRecord> connection;
   Time time;  ///< when its last byte came
   std::string host;
