@@ -8,6 +8,8 @@ template <class... Cases>
 struct Overloaded : Cases... {
   using Cases::operator()...;
 };
+template <class... Cases>
+Overloaded(Cases...) -> Overloaded<Cases...>;  // for clang 14, which builds the fuzz targets
 
 std::size_t weight_of(const HttpFlow& flow) {
   std::size_t bytes = sizeof flow;
