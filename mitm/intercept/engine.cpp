@@ -8,6 +8,7 @@
 
 #include "mitm/dns/watch.h"
 #include "mitm/intercept/interception.h"
+#include "mitm/intercept/wire/tcp_stream.h"
 
 namespace mitm::intercept {
 namespace {
@@ -99,12 +100,18 @@ boost::asio::awaitable<void> Engine::intercept(divert::Connection connection,
                                                boost::asio::ip::tcp::socket client,
                                                boost::asio::ip::tcp::socket server,
                                                divert::OpenStraight open) {
+  TcpStream program{std::move(client)}, origin{std::move(server)};
+  co_await intercept(std::move(connection), program, origin, std::move(open));
+}
+
+boost::asio::awaitable<void> Engine::intercept(divert::Connection connection, Transport& client,
+                                               Transport& server, divert::OpenStraight open) {
   const divert::Connection known = connection;
   try {
     // A run that ends destroys engines before what still hangs in their io_contexts.
     const std::shared_ptr<State> state = state_;
-    Interception interception{state->services, std::move(connection), std::move(client),
-                              std::move(server), std::move(open)};
+    Interception interception{state->services, std::move(connection), client, server,
+                              std::move(open)};
     const OpenEntry entry{state->open, interception};
     co_await interception.run();
   } catch (const std::exception& error) {
@@ -139,12 +146,13 @@ void Engine::end_all() {
     closed(dialing->connection,
            {0, 0, state_->services.dialer->still_waiting(dialing->connection.verdict)});
   }
-  tell_unanswered({});
+  tell_unanswered(std::chrono::steady_clock::now(), {});
 }
 
 /// Questions to name servers that have waited for `patience`.
-void Engine::tell_unanswered(std::chrono::steady_clock::duration patience) {
-  for (auto& flow : state_->dns.expired(std::chrono::steady_clock::now(), patience))
+void Engine::tell_unanswered(std::chrono::steady_clock::time_point now,
+                             std::chrono::steady_clock::duration patience) {
+  for (auto& flow : state_->dns.expired(now, patience))
     state_->services.context.bus.publish(flow::DnsEnd{std::move(flow)});
 }
 
@@ -194,9 +202,12 @@ void Engine::on_dns_datagram(const divert::Connection& connection, bool from_ser
 }
 
 void Engine::tick() {
-  const auto now = std::chrono::steady_clock::now();
+  tick(std::chrono::steady_clock::now());
+}
+
+void Engine::tick(std::chrono::steady_clock::time_point now) {
   for (Interception* interception : state_->open) interception->show_slow_flows(now);
-  tell_unanswered(dns::Watch::kAnswerTimeout);
+  tell_unanswered(now, dns::Watch::kAnswerTimeout);
 }
 
 boost::asio::awaitable<std::vector<std::string>> Engine::prepare() {

@@ -10,6 +10,7 @@
 #include "mitm/flow/bus.h"
 #include "mitm/intercept/context/context.h"
 #include "mitm/intercept/gate.h"
+#include "mitm/intercept/wire/transport.h"
 #include "mitm/tls/leaf.h"
 
 namespace mitm::intercept {
@@ -27,6 +28,9 @@ class Engine final : public divert::Interceptor, public divert::Watcher {
                                          boost::asio::ip::tcp::socket client,
                                          boost::asio::ip::tcp::socket server,
                                          divert::OpenStraight open) override;
+  /// The same between two transports, which must live until it has returned.
+  boost::asio::awaitable<void> intercept(divert::Connection connection, Transport& client,
+                                         Transport& server, divert::OpenStraight open);
   [[nodiscard]] divert::Way way(const divert::Verdict& verdict) const override;
   boost::asio::awaitable<boost::system::error_code> dial(
       divert::Connection connection, boost::asio::ip::tcp::socket& server) override;
@@ -39,6 +43,8 @@ class Engine final : public divert::Interceptor, public divert::Watcher {
                        std::string_view payload,
                        std::chrono::steady_clock::time_point came) override;
   void tick() override;
+  /// The same, where `now` is given.
+  void tick(std::chrono::steady_clock::time_point now);
 
   /// To be run once, before or beside the first connections: asks where the upstream proxies are.
   /// Returns what the user should know.
@@ -50,7 +56,8 @@ class Engine final : public divert::Interceptor, public divert::Watcher {
  private:
   class State;
   explicit Engine(std::unique_ptr<State> state);
-  void tell_unanswered(std::chrono::steady_clock::duration patience);
+  void tell_unanswered(std::chrono::steady_clock::time_point now,
+                       std::chrono::steady_clock::duration patience);
   std::shared_ptr<State> state_;
 };
 

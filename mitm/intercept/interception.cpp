@@ -5,7 +5,6 @@
 #include <algorithm>
 #include <utility>
 
-#include "divert/worker/relay.h"
 #include "mitm/intercept/session/http1_session.h"
 #include "mitm/intercept/session/http2_session.h"
 #include "mitm/intercept/session/raw_session.h"
@@ -46,14 +45,13 @@ bool is_http2(std::string_view alpn) {
 
 }  // namespace
 
-Interception::Interception(Services& services, divert::Connection connection,
-                           TcpStream::Socket client, TcpStream::Socket server,
-                           divert::OpenStraight open)
+Interception::Interception(Services& services, divert::Connection connection, Transport& client,
+                           Transport& server, divert::OpenStraight open)
     : services_(services),
       judged_(connection.verdict),
       recorder_(services.context, std::move(connection)),
-      client_(std::move(client)),
-      server_(std::move(server)),
+      client_(client),
+      server_(server),
       sniffer_(recorder_, client_, server_),
       connector_(*services.dialer, recorder_, client_, server_, std::move(open)),
       pinning_(recorder_, client_, server_),
@@ -168,7 +166,7 @@ awaitable<void> Interception::pass() {
                     early_answer = server_.stream.take_unread();
   if (!early.empty()) co_await write_all(server_.stream, early);  // a failure shows in the relay
   if (!early_answer.empty()) co_await write_all(client_.stream, early_answer);
-  const auto outcome = co_await divert::relay(client_.tcp.release(), server_.tcp.release());
+  const auto outcome = co_await client_.tcp.relay_to(server_.tcp);
   flow->request_bytes =
       flow->request_bytes.value_or(recorder_.bytes_before()) + early.size() + outcome.request_bytes;
   flow->response_bytes =

@@ -34,8 +34,9 @@ struct Services {
 class Interception {
  public:
   /// `open`: see divert::Interceptor.
-  Interception(Services& services, divert::Connection connection, TcpStream::Socket client,
-               TcpStream::Socket server, divert::OpenStraight open);
+  /// `client` and `server` must outlive it.
+  Interception(Services& services, divert::Connection connection, Transport& client,
+               Transport& server, divert::OpenStraight open);
 
   boost::asio::awaitable<void> run();
 

@@ -1,9 +1,9 @@
 // Both sides are waited for at once: which of them speaks first decides what the connection may be.
 #include "mitm/intercept/sniffer.h"
 
+#include <boost/asio/co_spawn.hpp>
 #include <boost/asio/deferred.hpp>
 #include <boost/asio/experimental/parallel_group.hpp>
-#include <boost/asio/steady_timer.hpp>
 #include <boost/asio/use_awaitable.hpp>
 
 #include "mitm/http/http2.h"
@@ -17,9 +17,6 @@ using Clock = std::chrono::steady_clock;
 using sniff::Protocol;
 using sniff::SniffResult;
 
-/// For the rest of a hello or head that has begun.
-constexpr auto kUndecided = std::chrono::seconds{5};
-constexpr auto kDoubtful = std::chrono::milliseconds{300};
 /// How long a server that is yet to be connected waits for the program to speak first.
 constexpr auto kSilence = std::chrono::milliseconds{500};
 constexpr int kMaxHeaders = 4;  ///< PROXY protocol headers, one proxy behind another
@@ -27,10 +24,6 @@ constexpr int kMaxHeaders = 4;  ///< PROXY protocol headers, one proxy behind an
 bool is_decided(const SniffResult& sniffed) {
   return sniffed.protocol == Protocol::raw ||
          (sniffed.complete && sniffed.protocol != Protocol::undecided);
-}
-
-Clock::duration patience_with(const SniffResult& sniffed) {
-  return sniffed.doubtful ? Clock::duration{kDoubtful} : Clock::duration{kUndecided};
 }
 
 bool is_over(const IoResult& result) {
@@ -54,6 +47,7 @@ awaitable<SniffResult> Sniffer::sniff(bool leave) {
   std::size_t seen = 0;
   bool ended = false;
   const bool alone = !server_.tcp.is_open();
+  const Patience& patience = recorder_.context().settings.patience;
   Clock::time_point began;
   auto limit = alone ? Clock::now() + kSilence : Clock::time_point::max();
   for (;;) {
@@ -62,12 +56,12 @@ awaitable<SniffResult> Sniffer::sniff(bool leave) {
       sniffed = sniff::inspect(client.bytes);
       if (is_decided(sniffed)) break;
       if (seen == 0) began = Clock::now();
-      limit = began + patience_with(sniffed);
+      limit = began + (sniffed.doubtful ? patience.doubtful : patience.begun);
       seen = client.bytes.size();
     }
     const ServerSays server = alone ? ServerSays::nothing : look_at_server(leave);
     const bool patient = server == ServerSays::http2_settings;
-    if (patient && limit == Clock::time_point::max()) limit = Clock::now() + kUndecided;
+    if (patient && limit == Clock::time_point::max()) limit = Clock::now() + patience.begun;
     const bool over = is_over(client.result) || ended || Clock::now() >= limit;
     if (server == ServerSays::something || over) break;
     ended = leave && client_.tcp.has_end();
@@ -85,11 +79,11 @@ awaitable<SniffResult> Sniffer::sniff(bool leave) {
 }
 
 awaitable<void> Sniffer::wait_for_either(Clock::time_point limit) {
-  asio::steady_timer timer{client_.tcp.get_executor(), limit};
+  const auto executor = client_.tcp.get_executor();
+  const IoResult readable{IoResult::Status::want_read};
   co_await asio::experimental::make_parallel_group(
-      client_.tcp.socket().async_wait(TcpStream::Socket::wait_read, asio::deferred),
-      server_.tcp.socket().async_wait(TcpStream::Socket::wait_read, asio::deferred),
-      timer.async_wait(asio::deferred))
+      asio::co_spawn(executor, client_.tcp.wait(readable, limit), asio::deferred),
+      asio::co_spawn(executor, server_.tcp.wait(readable), asio::deferred))
       .async_wait(asio::experimental::wait_for_one(), asio::use_awaitable);
 }
 

@@ -8,7 +8,7 @@ namespace mitm::intercept {
 boost::asio::awaitable<UpstreamConnector::Result> UpstreamConnector::connect() {
   const auto& connection = recorder_.connection();
   const std::string host = recorder_.host();
-  TcpStream::Socket server{client_.tcp.get_executor()};
+  Transport::Socket server{client_.tcp.get_executor()};
   connecting_ = true;
   recorder_.set_connecting();
   DialFailure failure = co_await dialer_.dial(recorder_.context(), connection.verdict,

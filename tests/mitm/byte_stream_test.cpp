@@ -10,6 +10,7 @@
 #include <sys/socket.h>
 
 #include "mitm/intercept/wire/side.h"
+#include "mitm/intercept/wire/tcp_stream.h"
 #include "tests/mitm/intercept_rig.h"
 #include "tests/test.h"
 
@@ -18,6 +19,7 @@ using boost::asio::ip::tcp;
 using mitm::intercept::IoResult;
 using mitm::intercept::PeekBuffer;
 using mitm::intercept::Side;
+using mitm::intercept::TcpStream;
 using rig::Peer;
 using Status = IoResult::Status;
 
@@ -27,11 +29,10 @@ namespace {
 struct Pair {
   explicit Pair(int buffer = 0) : Pair(rig::tcp_pair(rig::listen()), buffer) {}
   Pair(std::pair<base::UniqueFd, base::UniqueFd> fds, int buffer)
-      : peer(std::move(fds.first)), side(tcp::socket{context, tcp::v4(), fds.second.release()}) {
-    if (buffer > 0) {
-      const int fd = side.tcp.fd();
-      ::setsockopt(fd, SOL_SOCKET, SO_SNDBUF, &buffer, sizeof buffer);
-    }
+      : peer(std::move(fds.first)), socket(own(std::move(fds.second), buffer)), side(socket) {}
+  tcp::socket own(base::UniqueFd fd, int buffer) {
+    if (buffer > 0) ::setsockopt(fd.get(), SOL_SOCKET, SO_SNDBUF, &buffer, sizeof buffer);
+    return {context, tcp::v4(), fd.release()};
   }
   template <class T>
   T run(awaitable<T> work) {
@@ -81,6 +82,7 @@ struct Pair {
 
   boost::asio::io_context context;
   Peer peer;
+  TcpStream socket;
   Side side;
   IoResult last;
   bool accepted = false;

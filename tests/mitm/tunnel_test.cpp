@@ -11,7 +11,6 @@
 #include "tests/mitm/intercept_rig.h"
 #include "tests/test.h"
 
-using mitm::intercept::Side;
 using mitm::intercept::TcpStream;
 using mitm::intercept::Tunnel;
 using mitm::intercept::UpstreamTls;
@@ -34,7 +33,7 @@ class Bench {
     REQUIRE(pair);
     pair->first.non_blocking(false);
     program = std::make_unique<Peer>(base::UniqueFd{pair->first.release()});
-    tunnel->near = std::make_unique<Side>(std::move(pair->second));
+    tunnel->near = std::make_unique<Tunnel::Near>(std::move(pair->second));
     boost::asio::co_spawn(context_, whole_life(std::move(tunnel), ask), boost::asio::detached);
     thread_ = std::thread{[this] { context_.run(); }};
     const auto server = rig::theirs().server("proxy.test");

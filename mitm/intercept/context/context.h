@@ -22,6 +22,12 @@ namespace mitm::intercept {
 /// Who gets a page, in HTTP, when TLS with the server fails. The others get an alert.
 enum class ErrorPage : std::uint8_t { browsers, always, never };
 
+/// How long the rest of a program's first bytes is waited for.
+struct Patience {
+  std::chrono::milliseconds begun{5000};    ///< of a hello or head that has begun
+  std::chrono::milliseconds doubtful{300};  ///< of what no HTTP client begins with
+};
+
 struct Settings {
   int min_tls_version = TLS1_2_VERSION;
   bool insecure = false;    ///< do not verify upstream certificates
@@ -33,8 +39,9 @@ struct Settings {
   std::string upstream_ca;              ///< PEM text: trusted beside the system's certificates
   bool upstream_ca_only = false;        ///< and not beside them but instead
   ErrorPage error_page = ErrorPage::browsers;
-  std::string exec_ca_file;    ///< what `exec` tells its command to trust; empty: it is not `exec`
-  std::string root_ca_file;    ///< PEM file with osproxy's root certificate
+  std::string exec_ca_file;  ///< what `exec` tells its command to trust; empty: it is not `exec`
+  std::string root_ca_file;  ///< PEM file with osproxy's root certificate
+  Patience patience{};
   std::size_t body_limit = 0;  ///< bytes of each body kept for the sinks
   bool hide_alt_svc = true;    ///< programs are not told of QUIC (RFC 7838)
   std::shared_ptr<dns::Names> names = std::make_shared<dns::Names>();  ///< shared by all engines

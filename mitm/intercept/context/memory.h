@@ -2,6 +2,7 @@
 #pragma once
 
 #include <atomic>
+#include <chrono>
 #include <cstddef>
 #include <cstdint>
 #include <functional>
@@ -17,8 +18,11 @@ namespace mitm::intercept {
 class MemoryBudget {
  public:
   static constexpr std::size_t kLimit = 64 << 20;
+  static constexpr std::chrono::milliseconds kPatience{5000};
 
-  explicit MemoryBudget(std::size_t limit = kLimit) : limit_(static_cast<std::int64_t>(limit)) {}
+  /// `limit`: in bytes.
+  explicit MemoryBudget(std::size_t limit = kLimit, std::chrono::milliseconds patience = kPatience)
+      : limit_(static_cast<std::int64_t>(limit)), patience_(patience) {}
   MemoryBudget(const MemoryBudget&) = delete;
   MemoryBudget& operator=(const MemoryBudget&) = delete;
 
@@ -33,6 +37,8 @@ class MemoryBudget {
   [[nodiscard]] bool has_room_for_payload(std::size_t bytes) const {
     return used() + static_cast<std::int64_t>(bytes) < limit_ / 4 * 3;
   }
+  /// How long a connection waits for memory before it goes on all the same.
+  [[nodiscard]] std::chrono::milliseconds patience() const { return patience_; }
   /// Bytes.
   [[nodiscard]] std::int64_t used() const { return used_.load(std::memory_order_relaxed); }
   /// Something was not recorded because of it: a body, a message's payload, the fields of a head.
@@ -45,6 +51,7 @@ class MemoryBudget {
   friend class MemoryAccount;
 
   const std::int64_t limit_;
+  const std::chrono::milliseconds patience_;
   std::atomic<std::int64_t> used_{0};
   std::atomic<std::uint64_t> dropped_{0};
   std::function<void()> on_first_drop_;
@@ -71,6 +78,7 @@ class MemoryAccount {
     return budget_->has_room_for_payload(bytes);
   }
   void count_drop() { budget_->count_drop(); }
+  [[nodiscard]] std::chrono::milliseconds patience() const { return budget_->patience(); }
 
  private:
   std::shared_ptr<MemoryBudget> budget_;

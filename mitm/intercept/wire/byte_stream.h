@@ -40,10 +40,11 @@ struct StreamFailure {
   bool lost = false;
   std::string text;  ///< "connection reset by peer", "alert unknown ca"; empty: nothing has failed
   int tls_reason = 0;  ///< OpenSSL's reason code (SSL_R_...); 0: it was not TLS that failed
+  int os_error = 0;    ///< errno of the system call that failed; 0: none did
 };
 
-/// try_* return at once; the awaitables suspend only when the stream is not ready. One coroutine
-/// reads, one writes.
+/// try_* return at once. wait() lets the others of its io_context have their turn also when the
+/// stream is ready. One coroutine reads, one writes.
 class ByteStream {
  public:
   using Clock = std::chrono::steady_clock;

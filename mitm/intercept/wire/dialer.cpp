@@ -129,9 +129,10 @@ awaitable<DialFailure> Dialer::dial(const Context& context, divert::Verdict verd
     DialFailure failure = co_await through_tls(context, route, handshake, into);
     co_return failure;
   }
-  Side side{std::move(into)};
+  TcpStream tcp{std::move(into)};
+  Side side{tcp};
   DialFailure failure = co_await negotiate(context, route.proxy, side, handshake);
-  into = side.tcp.release();
+  into = tcp.release();
   co_return failure;
 }
 
@@ -250,7 +251,7 @@ awaitable<DialFailure> Dialer::through_tls(const Context& context, Route& route,
   auto pair = loopback_pair(executor);
   if (!pair) co_return failed(route.proxy, fmt::format("cannot be used: {}", pair.error().text));
   into = std::move(pair->first);
-  tunnel->near = std::make_unique<Side>(std::move(pair->second));
+  tunnel->near = std::make_unique<Tunnel::Near>(std::move(pair->second));
   asio::co_spawn(executor, run(std::move(tunnel), context.scratch), asio::detached);
   co_return DialFailure{};
 }

@@ -84,7 +84,8 @@ Refusal refusal_of(const TlsStream& client, IoResult done) {
     default:
       break;
   }
-  const bool gone = client.os_error() == ECONNRESET || client.os_error() == EPIPE;
+  const int error = client.failure().os_error;
+  const bool gone = error == ECONNRESET || error == EPIPE;
   return client.failure().tls_reason == 0 && gone ? Refusal::closed : Refusal::none;
 }
 

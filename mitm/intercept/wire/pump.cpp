@@ -24,7 +24,6 @@ using Status = IoResult::Status;
 
 constexpr std::size_t kLittle = 16 << 10;  ///< kept of a message in pieces, while memory is used up
 constexpr auto kMemoryCheck = std::chrono::milliseconds{50};
-constexpr auto kMemoryTimeout = std::chrono::seconds{5};
 constexpr std::size_t kHeld = 64 << 10;  ///< read of a direction that is on hold
 
 /// Each part by itself, as far as it goes now.
@@ -235,7 +234,7 @@ awaitable<void> Pump::hold(Lane& lane) {
 /// For the rest of a message: it goes on after a while in any case, or those that all hold part of
 /// one would wait for each other.
 awaitable<void> Pump::wait_for_memory(const Lane& lane) {
-  const auto limit = Clock::now() + kMemoryTimeout;
+  const auto limit = Clock::now() + memory_.patience();
   asio::steady_timer timer{lane.from.get_executor()};
   while (memory_.is_exhausted() && lane.unread.size() >= kLittle && !is_over() &&
          Clock::now() < limit) {

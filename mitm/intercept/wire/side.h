@@ -4,13 +4,14 @@
 #include <memory>
 
 #include "mitm/intercept/wire/peek_buffer.h"
-#include "mitm/intercept/wire/tcp_stream.h"
 #include "mitm/intercept/wire/tls_stream.h"
+#include "mitm/intercept/wire/transport.h"
 
 namespace mitm::intercept {
 
 struct Side {
-  explicit Side(TcpStream::Socket socket) : tcp(std::move(socket)) {}
+  /// `transport` must outlive it.
+  explicit Side(Transport& transport) : tcp(transport) {}
 
   /// From here on `stream` goes through `ssl`, whose client or server state the caller has set.
   /// What was unread is read by TLS first.
@@ -28,7 +29,7 @@ struct Side {
     return {{result.status, 0, result.drained}, {scratch.data(), result.bytes}};
   }
 
-  TcpStream tcp;
+  Transport& tcp;
   std::unique_ptr<TlsStream> tls;  ///< null: plain
   PeekBuffer stream{tcp};
 };

@@ -24,11 +24,12 @@ namespace asio = boost::asio;
 using asio::awaitable;
 using Status = IoResult::Status;
 
-}  // namespace
-
+/// Whether a system call with this errno is to be made again once the socket is ready.
 bool would_block(int code) {
   return code == EAGAIN || code == EWOULDBLOCK;
 }
+
+}  // namespace
 
 TcpStream::TcpStream(Socket socket) : socket_(std::move(socket)) {
   prepare();
@@ -45,8 +46,14 @@ void TcpStream::replace(Socket socket) {
   prepare();
 }
 
+awaitable<divert::Outcome> TcpStream::relay_to(Transport& server) {
+  return divert::relay(release(), server.release());
+}
+
+/// Notes the errno of a system call that has failed.
 IoResult TcpStream::fail(int code) {
   failure_.lost = true;
+  failure_.os_error = code;
   failure_.text = std::strerror(code);
   if (!failure_.text.empty() && failure_.text[0] >= 'A' && failure_.text[0] <= 'Z')
     failure_.text[0] |= 0x20;

@@ -3,40 +3,25 @@
 
 #include <utility>
 
-#include <boost/asio/ip/tcp.hpp>
-
-#include "mitm/intercept/wire/byte_stream.h"
+#include "mitm/intercept/wire/transport.h"
 
 namespace mitm::intercept {
 
 /// Owns the socket, which from now on ends with a reset when it is closed, however this process
 /// ends, unless shutdown_write() or end_on_close() was called.
-class TcpStream final : public ByteStream {
+class TcpStream final : public Transport {
  public:
-  using Socket = boost::asio::ip::tcp::socket;
-
   explicit TcpStream(Socket socket);
-  /// Another socket from here on; the present one is closed.
-  void replace(Socket socket);
-  /// The socket without us.
-  [[nodiscard]] Socket release() { return std::move(socket_); }
-  [[nodiscard]] Socket& socket() { return socket_; }
-  [[nodiscard]] int fd() const { return const_cast<Socket&>(socket_).native_handle(); }
 
-  /// Like try_read(), but the bytes stay in the kernel, so that the socket can still be handed on.
-  [[nodiscard]] IoResult peek(std::span<char> into);
-  /// Whether the peer has sent its FIN, behind what is yet to be read.
-  [[nodiscard]] bool has_end() const;
-  /// Waits for reading end when `bytes` are unread (SO_RCVLOWAT), not at the first one; 1 is
-  /// normal.
-  void set_low_watermark(std::size_t bytes);
-  /// Closing is an end in order: what was written last is still delivered.
-  void end_on_close();
-
-  /// Notes the errno of a system call that has failed.
-  IoResult fail(int code);
-  /// Notes the failure of what runs on the socket.
-  void set_failure(StreamFailure failure) { failure_ = std::move(failure); }
+  void replace(Socket socket) override;
+  [[nodiscard]] Socket release() override { return std::move(socket_); }
+  boost::asio::awaitable<divert::Outcome> relay_to(Transport& server) override;
+  /// With MSG_PEEK: the bytes stay in the kernel.
+  [[nodiscard]] IoResult peek(std::span<char> into) override;
+  [[nodiscard]] bool has_end() const override;
+  void set_low_watermark(std::size_t bytes) override;
+  void end_on_close() override;
+  void set_failure(StreamFailure failure) override { failure_ = std::move(failure); }
 
   IoResult try_read(std::span<char> into) override;
   IoResult try_write(std::string_view bytes) override;
@@ -54,14 +39,13 @@ class TcpStream final : public ByteStream {
   }
 
  private:
+  [[nodiscard]] int fd() const { return const_cast<Socket&>(socket_).native_handle(); }
   void prepare();
+  IoResult fail(int code);
   IoResult received(ssize_t got, std::size_t room);
 
   Socket socket_;
   StreamFailure failure_;
 };
-
-/// Whether a system call with this errno is to be made again once the socket is ready.
-[[nodiscard]] bool would_block(int code);
 
 }  // namespace mitm::intercept

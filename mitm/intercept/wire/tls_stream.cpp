@@ -1,16 +1,12 @@
-// OpenSSL reads and writes the descriptor itself through a BIO of our own. Asio's ssl::stream would
+// OpenSSL reads and writes the transport itself through a BIO of our own. Asio's ssl::stream would
 // keep two buffers of 17 KiB per side and copy every byte twice more.
 #include "mitm/intercept/wire/tls_stream.h"
 
-#include <cerrno>
 #include <cstring>
 
 #include <boost/asio/use_awaitable.hpp>
 #include <fmt/format.h>
 #include <openssl/err.h>
-#include <sys/socket.h>
-
-#include "base/fd.h"
 
 namespace mitm::intercept {
 namespace {
@@ -82,7 +78,7 @@ struct WireBio {
   }
 };
 
-TlsStream::TlsStream(TcpStream& tcp, tls::SslPtr ssl, std::string first)
+TlsStream::TlsStream(Transport& tcp, tls::SslPtr ssl, std::string first)
     : tcp_(tcp), ssl_(std::move(ssl)), first_(std::move(first)) {
   BIO* bio = BIO_new(WireBio::method());
   BIO_set_data(bio, this);
@@ -107,32 +103,36 @@ int TlsStream::wire_read(char* into, int size) {
     return -1;
   }
   const std::size_t room = std::min(wire_left_, static_cast<std::size_t>(size));
-  const auto got = ::recv(tcp_.fd(), into, room, 0);
+  const IoResult got = tcp_.try_read({into, room});
   // After less than asked for there is nothing more: waiting for readiness sees what came since.
-  wire_drained_ = got < static_cast<ssize_t>(room);
-  if (got > 0) wire_left_ -= static_cast<std::size_t>(got);
-  if (got > 0 && first_bytes_.size() < kFirstBytes)
-    first_bytes_.append(into,
-                        std::min(kFirstBytes - first_bytes_.size(), static_cast<std::size_t>(got)));
-  if (got == 0) wire_ended_ = true;
-  if (got < 0) wire_error_ = errno;
-  if (got < 0 && would_block(errno)) wire_blocked_ = Status::want_read;
-  return static_cast<int>(got);
+  wire_drained_ = got.bytes < room;
+  wire_left_ -= got.bytes;
+  if (first_bytes_.size() < kFirstBytes)
+    first_bytes_.append(into, std::min(kFirstBytes - first_bytes_.size(), got.bytes));
+  if (got.ended()) wire_ended_ = true;
+  if (got.blocked()) wire_blocked_ = Status::want_read;
+  if (got.status == Status::failed) wire_failed_ = true;
+  return got.ok() || got.ended() ? static_cast<int>(got.bytes) : -1;
 }
 
 int TlsStream::wire_write(const char* bytes, int size) {
-  const auto put = ::send(tcp_.fd(), bytes, static_cast<std::size_t>(size), base::kNoSignal);
-  if (put < 0) wire_error_ = errno;
-  if (put < 0 && would_block(errno)) wire_blocked_ = Status::want_write;
-  return static_cast<int>(put);
+  if (wire_failed_) return -1;
+  IoResult put{Status::want_write};
+  if (!wire_full_) put = tcp_.try_write({bytes, static_cast<std::size_t>(size)});
+  wire_full_ = put.blocked();
+  if (put.status == Status::failed) wire_failed_ = true;
+  if (put.bytes > 0) return static_cast<int>(put.bytes);
+  if (put.blocked()) wire_blocked_ = Status::want_write;
+  return -1;
 }
 
 void TlsStream::begin_call() {
   ERR_clear_error();
   wire_blocked_ = Status::ok;
-  wire_error_ = 0;
+  wire_failed_ = false;
   wire_left_ = kWireBytes;
   wire_drained_ = false;
+  wire_full_ = false;
 }
 
 IoResult TlsStream::fail(std::string text, int reason) {
@@ -148,7 +148,7 @@ IoResult TlsStream::result_of(int returned) {
   const unsigned long code = ERR_peek_error();
   ERR_clear_error();
   if (error == SSL_ERROR_ZERO_RETURN) return {Status::end};
-  if (wire_error_ != 0) return tcp_.fail(wire_error_);
+  if (wire_failed_) return {Status::failed};
   if (wire_ended_ && (code == 0 || ERR_GET_REASON(code) == SSL_R_UNEXPECTED_EOF_WHILE_READING)) {
     if (!failure().lost) tcp_.set_failure({false, "connection closed without close_notify", 0});
     return {Status::truncated};

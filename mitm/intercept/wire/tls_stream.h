@@ -1,10 +1,10 @@
-// TLS on a TCP stream, as its client or its server.
+// TLS on a transport, as its client or its server.
 #pragma once
 
 #include <string>
 #include <string_view>
 
-#include "mitm/intercept/wire/tcp_stream.h"
+#include "mitm/intercept/wire/transport.h"
 #include "mitm/tls/openssl.h"
 
 namespace mitm::intercept {
@@ -17,7 +17,7 @@ class TlsStream final : public ByteStream {
  public:
   /// `ssl` has its client or server state; `first`: bytes of the peer that have been read from
   /// `tcp`, which must outlive this.
-  TlsStream(TcpStream& tcp, tls::SslPtr ssl, std::string first);
+  TlsStream(Transport& tcp, tls::SslPtr ssl, std::string first);
   ~TlsStream() override;
 
   boost::asio::awaitable<IoResult> handshake(Clock::duration limit);
@@ -25,8 +25,6 @@ class TlsStream final : public ByteStream {
 
   /// The first bytes (at most 16) that came: TLS or not.
   [[nodiscard]] std::string_view first_bytes() const { return first_bytes_; }
-  /// errno of the system call that the last TLS call failed with, 0: none did.
-  [[nodiscard]] int os_error() const { return wire_error_; }
   /// What to add to the text of failures from now on.
   void set_hint(std::string hint) { hint_ = std::move(hint); }
 
@@ -58,17 +56,18 @@ class TlsStream final : public ByteStream {
   [[nodiscard]] IoResult read_records(std::span<char> into);
   IoResult fail(std::string text, int reason);
 
-  TcpStream& tcp_;
+  Transport& tcp_;
   tls::SslPtr ssl_;
-  std::string first_;  ///< read before the socket
+  std::string first_;  ///< read before the transport
   std::string first_bytes_;
   std::string hint_;
   IoResult read_end_;                 ///< met behind bytes that have been given: the next result
-  int wire_error_ = 0;                ///< errno of the last system call
-  Status wire_blocked_ = Status::ok;  ///< want_*: the last TLS call met a socket that was not ready
+  Status wire_blocked_ = Status::ok;  ///< want_*: the last TLS call met a wire that was not ready
   std::size_t wire_left_ = 0;         ///< bytes that the TLS call may still read
   bool wire_ended_ = false;
-  bool wire_drained_ = false;  ///< the socket has nothing more until it is waited for
+  bool wire_failed_ = false;   ///< in the last TLS call
+  bool wire_drained_ = false;  ///< the wire has nothing more until it is waited for
+  bool wire_full_ = false;     ///< likewise it takes nothing more
 };
 
 }  // namespace mitm::intercept

@@ -8,20 +8,29 @@
 
 #include "mitm/intercept/context/memory.h"
 #include "mitm/intercept/wire/side.h"
+#include "mitm/intercept/wire/tcp_stream.h"
 #include "mitm/intercept/wire/upstream_tls.h"
 
 namespace mitm::intercept {
 
 /// Both ends; the other end of `near` is what is handed out.
 struct Tunnel {
+  struct Near {
+    explicit Near(TcpStream::Socket socket) : tcp(std::move(socket)) {}
+
+    TcpStream tcp;
+    PeekBuffer stream{tcp};
+  };
+
   Tunnel(TcpStream::Socket proxy, UpstreamTls& tls, const UpstreamTls::Ask& ask,
          std::shared_ptr<MemoryBudget> budget)
-      : attempt(tls, ask), memory(std::move(budget)), far(std::move(proxy)) {}
+      : attempt(tls, ask), memory(std::move(budget)), tcp(std::move(proxy)) {}
 
   UpstreamTls::Attempt attempt;
   MemoryAccount memory;  ///< its own: a tunnel may hang in its io_context longer than the engine
-  Side far;
-  std::unique_ptr<Side> near;
+  TcpStream tcp;         ///< to the proxy
+  Side far{tcp};
+  std::unique_ptr<Near> near;
 };
 
 /// Two connected sockets over the loopback: unlike a socketpair, resets reach the other side as
