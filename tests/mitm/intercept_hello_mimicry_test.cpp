@@ -5,16 +5,14 @@
 #include <fcntl.h>
 #include <fmt/format.h>
 
-#include "tests/mitm/intercept_rig.h"
+#include "tests/mitm/connection_dialogue.h"
 #include "tests/mitm/tls_fixture.h"
 #include "tests/mitm/tls_handshake.h"
 
+using dialogue::Engine;
 using mitm::tls::SslCtxPtr;
 using rig::kGet;
 using rig::kOk;
-using rig::passes;
-using rig::Rig;
-using rig::shake;
 
 namespace {
 
@@ -69,8 +67,8 @@ TEST_CASE(
     CAPTURE(own_list);
     auto settings = rig::trusting();
     if (own_list) settings.tls_ciphers = "TLS_AES_128_GCM_SHA256:ECDHE-ECDSA-AES256-GCM-SHA384";
-    Rig rig{settings};
-    auto [program, server] = rig.open();
+    Engine engine{settings};
+    auto [program, server] = engine.open();
     const SslCtxPtr client = rig::ours().client(), origin = rig::theirs().server("h.test");
     SSL_CTX_set_ciphersuites(client.get(), "TLS_CHACHA20_POLY1305_SHA256:TLS_AES_128_GCM_SHA256");
     SSL_CTX_set_cipher_list(client.get(), "ECDHE-ECDSA-CHACHA20-POLY1305:ECDHE-RSA-AES256-SHA");
@@ -86,13 +84,12 @@ TEST_CASE(
 }
 
 TEST_CASE("likeness: each kind of program resumes its own sessions, however many kinds there are") {
-  Rig rig{rig::trusting()};
+  Engine engine{rig::trusting()};
   const SslCtxPtr origin = rig::theirs().server("h.test");
-  const auto listener = rig::listen();
   const auto resumed = [&](const std::string& groups) {
     const SslCtxPtr client = rig::ours().client();
     SSL_CTX_set1_groups_list(client.get(), groups.c_str());
-    auto [program, server] = rig.open({divert::Action::intercept, "test", {}}, &listener);
+    auto [program, server] = engine.open({divert::Action::intercept, "test", {}}, 443);
     REQUIRE(shake(program, client.get(), server, origin.get(), "h.test").program);
     passes(program, server, kGet);
     passes(server, program, kOk);
@@ -127,8 +124,8 @@ TEST_CASE(
     for (const char* host : {"h.test", "other.test"}) {
       CAPTURE(version);
       CAPTURE(host);
-      Rig rig{settings};
-      auto [program, server] = rig.open();
+      Engine engine{settings};
+      auto [program, server] = engine.open();
       const SslCtxPtr client = rig::ours().client(), origin = rig::theirs().server(host);
       SSL_CTX_set_verify(origin.get(), SSL_VERIFY_PEER | SSL_VERIFY_FAIL_IF_NO_PEER_CERT, nullptr);
       SSL_CTX_set_max_proto_version(origin.get(), version);
@@ -142,12 +139,12 @@ TEST_CASE(
         CHECK(mitm::tls::common_name(shown.get()) == "me");
         passes(program, server, kGet);
         passes(server, program, kOk);
-        CHECK(rig.ended(1).at(0).error == "");
-        CHECK(rig.ended(1).at(0).upstream_tls->client_certificate == "/me.pem");
+        CHECK(engine.ended(1).at(0).error == "");
+        CHECK(engine.ended(1).at(0).upstream_tls->client_certificate == "/me.pem");
       } else {
         program.try_say(kGet);
         program.hear_all();
-        const std::string error = rig.ended(1).at(0).error;
+        const std::string error = engine.ended(1).at(0).error;
         CHECK_MESSAGE(error.find("and was shown /stranger.pem") != error.npos, error);
         CHECK_MESSAGE(error.find("unknown ca") != error.npos, error);
       }
@@ -159,14 +156,14 @@ TEST_CASE(
     "client certificate: a server that only wishes for one "
     "is told apart from one that does not ask") {
   for (const bool asks : {true, false}) {
-    Rig rig{rig::trusting()};
-    auto [program, server] = rig.open();
+    Engine engine{rig::trusting()};
+    auto [program, server] = engine.open();
     const SslCtxPtr client = rig::ours().client(), origin = rig::theirs().server("h.test");
     SSL_CTX_set_verify(origin.get(), asks ? SSL_VERIFY_PEER : SSL_VERIFY_NONE, nullptr);
     REQUIRE(shake(program, client.get(), server, origin.get(), "h.test").program);
     passes(program, server, kGet);
     passes(server, program, kOk);
-    CHECK(rig.ended(1).at(0).upstream_tls->client_certificate == (asks ? "none" : ""));
+    CHECK(engine.ended(1).at(0).upstream_tls->client_certificate == (asks ? "none" : ""));
   }
 }
 
@@ -175,14 +172,14 @@ TEST_CASE("client certificate: a server that asked for one and then refuses in H
     for (const bool asks : {true, false}) {
       CAPTURE(status);
       CAPTURE(asks);
-      Rig rig{rig::trusting()};
-      auto [program, server] = rig.open();
+      Engine engine{rig::trusting()};
+      auto [program, server] = engine.open();
       const SslCtxPtr client = rig::ours().client(), origin = rig::theirs().server("h.test");
       SSL_CTX_set_verify(origin.get(), asks ? SSL_VERIFY_PEER : SSL_VERIFY_NONE, nullptr);
       REQUIRE(shake(program, client.get(), server, origin.get(), "h.test").program);
       passes(program, server, kGet);
       passes(server, program, fmt::format("HTTP/1.1 {} X\r\nContent-Length: 0\r\n\r\n", status));
-      const std::string error = rig.ended(1).at(0).error;
+      const std::string error = engine.ended(1).at(0).error;
       const bool told = asks && status >= 400 && status <= 403;
       CHECK_MESSAGE(
           (error.find("asked for a client certificate and was shown none") != error.npos) == told,
@@ -196,8 +193,8 @@ TEST_CASE("explained: a server that can use nothing of the program's offer") {
   for (const bool own_list : {false, true}) {
     auto settings = rig::trusting();
     if (own_list) settings.tls_ciphers = "ECDHE-RSA-AES128-GCM-SHA256";
-    Rig rig{settings};
-    auto [program, server] = rig.open();
+    Engine engine{settings};
+    auto [program, server] = engine.open();
     const SslCtxPtr client = rig::ours().client(),
                     origin = rig::theirs().server("h.test");  // ECDSA
     SSL_CTX_set_max_proto_version(client.get(), TLS1_2_VERSION);
@@ -205,7 +202,7 @@ TEST_CASE("explained: a server that can use nothing of the program's offer") {
     shake(program, client.get(), server, origin.get(), "h.test", {"http/1.1"});
     program.try_say(kGet);
     program.hear_all();
-    const std::string error = rig.ended(1).at(0).error;
+    const std::string error = engine.ended(1).at(0).error;
     const char* const whose = own_list ? "offered the ciphers of --tls-ciphers"
                                        : "offered the ciphers of the program's own hello";
     CHECK_MESSAGE(error.find(whose) != error.npos, error);
@@ -222,8 +219,8 @@ TEST_CASE("keylog: the secrets of both sides are in the file") {
   settings.keylog = std::make_shared<mitm::tls::Keylog>(
       std::move(file), [](const base::Error& error) { FAIL(error.text); });
   for (const int version : {TLS1_2_VERSION, TLS1_3_VERSION}) {
-    Rig rig{settings};
-    auto [program, server] = rig.open();
+    Engine engine{settings};
+    auto [program, server] = engine.open();
     const SslCtxPtr client = rig::ours().client(), origin = rig::theirs().server("h.test");
     SSL_CTX_set_max_proto_version(client.get(), version);
     REQUIRE(shake(program, client.get(), server, origin.get(), "h.test").program);

@@ -4,18 +4,15 @@
 #include <string>
 
 #include <openssl/kdf.h>
-#include <sys/socket.h>
 
-#include "tests/mitm/intercept_rig.h"
+#include "tests/mitm/connection_dialogue.h"
 #include "tests/test.h"
 
+using dialogue::Engine;
+using dialogue::Peer;
 using mitm::tls::SslCtxPtr;
 using rig::kGet;
 using rig::kOk;
-using rig::passes;
-using rig::Peer;
-using rig::Rig;
-using rig::shake;
 using Type = test::FlatFlow::Type;
 
 namespace {
@@ -118,8 +115,8 @@ TEST_CASE(
   for (const auto& one : cases) {
     CAPTURE(one.filling);
     CAPTURE(one.record);
-    Rig rig{rig::trusting()};
-    auto [program, server] = rig.open();
+    Engine engine{rig::trusting()};
+    auto [program, server] = engine.open();
     const SslCtxPtr client = rig::ours().client();
     const SslCtxPtr origin = rig::theirs().server("h.test");
     if (one.filling > 0) extend(client.get(), kGreaseLike, one.filling);
@@ -128,13 +125,13 @@ TEST_CASE(
     REQUIRE_MESSAGE(done.program, program.tls_error());
     passes(program, server, kGet);
     passes(server, program, kOk);
-    CHECK(rig.ended(1).at(0).url == rig::with_port("https://h.test/a", rig.ended(1).at(0)));
+    CHECK(engine.ended(1).at(0).url == rig::with_port("https://h.test/a", engine.ended(1).at(0)));
   }
 }
 
 TEST_CASE("hello: one of more than 64 KiB passes, with the reason") {
-  Rig rig{rig::trusting()};
-  auto [program, server] = rig.open();
+  Engine engine{rig::trusting()};
+  auto [program, server] = engine.open();
   const SslCtxPtr client = rig::theirs().client();
   const SslCtxPtr origin = rig::theirs().server("h.test");
   extend(client.get(), kGreaseLike, 12 << 10);
@@ -142,8 +139,8 @@ TEST_CASE("hello: one of more than 64 KiB passes, with the reason") {
   const auto done = shake(program, client.get(), server, origin.get(), "h.test");
   REQUIRE_MESSAGE(done.program, program.tls_error());  // with the server's own certificate
   passes(program, server, kGet);
-  rig::hang_up(program, server);
-  const auto flow = rig.ended(1).at(0);
+  hang_up(program, server);
+  const auto flow = engine.ended(1).at(0);
   CHECK(flow.type == Type::pass);
   CHECK(flow.decision == "pass");
   CHECK(flow.reason == "the program's ClientHello takes more than 64 KiB");
@@ -154,8 +151,8 @@ TEST_CASE(
     "ECH is intercepted; ESNI passes, with the reason") {
   for (const bool esni : {false, true}) {
     CAPTURE(esni);
-    Rig rig{rig::trusting()};
-    auto [program, server] = rig.open();
+    Engine engine{rig::trusting()};
+    auto [program, server] = engine.open();
     const SslCtxPtr client = esni ? rig::theirs().client() : rig::ours().client();
     SSL_CTX_set_verify(client.get(), SSL_VERIFY_PEER, nullptr);
     extend(client.get(), esni ? kEsni : kEch, 250);
@@ -164,8 +161,8 @@ TEST_CASE(
     REQUIRE_MESSAGE(done.program, program.tls_error());
     passes(program, server, kGet);
     passes(server, program, kOk);
-    rig::hang_up(program, server);
-    const auto flow = rig.ended(1).at(0);
+    hang_up(program, server);
+    const auto flow = engine.ended(1).at(0);
     CHECK(flow.type == (esni ? Type::pass : Type::http));
     CHECK((flow.reason.find("ESNI") != flow.reason.npos) == esni);
   }
@@ -181,8 +178,8 @@ TEST_CASE(
       CAPTURE(browser);
       auto settings = rig::trusting();
       settings.error_page = who;
-      Rig rig{settings};
-      auto [program, server] = rig.open();
+      Engine engine{settings};
+      auto [program, server] = engine.open();
       const SslCtxPtr client = rig::ours().client(), origin = rig::strangers().server("h.test");
       if (browser) extend(client.get(), kEch, 250);
       const auto done = shake(program, client.get(), server, origin.get(), "h.test", {"http/1.1"});
@@ -192,14 +189,14 @@ TEST_CASE(
         program.say(kGet);
         CHECK(program.hear_all().starts_with("HTTP/1.1 502 Bad Gateway\r\n"));
       }
-      CHECK(rig.ended(1).at(0).type == (page ? Type::http : Type::tls_error));
+      CHECK(engine.ended(1).at(0).type == (page ? Type::http : Type::tls_error));
     }
   }
 }
 
 TEST_CASE("hello: one with a pre-shared key and nothing else passes, with the reason") {
-  Rig rig{rig::trusting()};
-  auto [program, server] = rig.open();
+  Engine engine{rig::trusting()};
+  auto [program, server] = engine.open();
   const SslCtxPtr client{SSL_CTX_new(TLS_client_method())},
       origin{SSL_CTX_new(TLS_server_method())};
   for (SSL_CTX* const context : {client.get(), origin.get()}) {
@@ -221,16 +218,16 @@ TEST_CASE("hello: one with a pre-shared key and nothing else passes, with the re
   const auto done = shake(program, client.get(), server, origin.get(), "h.test");
   REQUIRE_MESSAGE(done.program, program.tls_error());
   passes(program, server, kGet);
-  rig::hang_up(program, server);
-  const auto flow = rig.ended(1).at(0);
+  hang_up(program, server);
+  const auto flow = engine.ended(1).at(0);
   CHECK(flow.type == Type::pass);
   CHECK(flow.reason ==
         "the program offers a pre-shared key (PSK) and no cipher that goes with a certificate");
 }
 
 TEST_CASE("hello: inside a proxy's tunnel what cannot be read passes unchanged, with the reason") {
-  Rig rig{rig::trusting()};
-  auto [program, server] = rig.open();
+  Engine engine{rig::trusting()};
+  auto [program, server] = engine.open();
   passes(program, server, "CONNECT h.test:443 HTTP/1.1\r\nHost: h.test:443\r\n\r\n");
   passes(server, program, "HTTP/1.1 200 OK\r\n\r\n");
   const SslCtxPtr client = rig::theirs().client();
@@ -239,8 +236,8 @@ TEST_CASE("hello: inside a proxy's tunnel what cannot be read passes unchanged, 
   const auto done = shake(program, client.get(), server, origin.get(), nullptr);
   REQUIRE_MESSAGE(done.program, program.tls_error());
   passes(program, server, kGet);
-  rig::hang_up(program, server);
-  const auto flow = rig.ended(2).at(1);
+  hang_up(program, server);
+  const auto flow = engine.ended(2).at(1);
   CHECK(flow.type == Type::pass);
   CHECK(flow.host == "h.test");
   CHECK(flow.reason.find("ESNI") != flow.reason.npos);
@@ -253,24 +250,23 @@ TEST_CASE("hello: a program whose ECH was real is reported, and does not learn t
     auto settings = rig::trusting();
     settings.learned = std::make_shared<mitm::intercept::PinningCache>(
         mitm::intercept::PinningSettings{.after = 1});
-    Rig rig{settings};
-    rig.program("/usr/bin/browser");
+    Engine engine{settings};
+    engine.program("/usr/bin/browser");
     const SslCtxPtr client = rig::ours().client();
     SSL_CTX_set_ciphersuites(client.get(), "TLS_AES_128_GCM_SHA256");
     SSL_CTX_set_keylog_callback(client.get(), remember_secret);
     extend(client.get(), kEch, 250);
     for (std::size_t i = 1; i <= 2; ++i) {
-      auto [program, server] = rig.open(intercepted());
+      auto [program, server] = engine.open(intercepted());
       const SslCtxPtr origin = rig::theirs().server("public.test");
       const auto done = shake(program, client.get(), server, origin.get(), "public.test", alpn);
       REQUIRE_MESSAGE(done.program, program.tls_error());
       const std::string alert = alert_record(secret(), 121);
-      REQUIRE(::send(program.fd(), alert.data(), alert.size(), MSG_NOSIGNAL) ==
-              static_cast<ssize_t>(alert.size()));
+      program.say({}, alert);
       program.close();
       server.hear_all();
-      REQUIRE(rig.idle());
-      const auto flows = rig.ended(i);
+      REQUIRE(engine.idle());
+      const auto flows = engine.ended(i);
       REQUIRE(flows.size() == i);
       CHECK(flows.back().type == Type::tls_error);
       CHECK_MESSAGE(flows.back().error.find("(ECH)") != std::string::npos, flows.back().error);

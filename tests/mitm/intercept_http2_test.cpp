@@ -1,20 +1,16 @@
 // Dialogues over HTTP/2 without TLS: every byte passes as it was, and each stream is a flow.
 #include <algorithm>
-#include <chrono>
-#include <thread>
 
 #include "mitm/intercept/session/http2_session.h"
+#include "tests/mitm/connection_dialogue.h"
 #include "tests/mitm/http2_frames.h"
-#include "tests/mitm/intercept_rig.h"
 #include "tests/test.h"
 
 using namespace frames;
 using Settings = std::vector<std::pair<std::uint16_t, std::uint32_t>>;
+using dialogue::Engine;
+using dialogue::Peer;
 using rig::End;
-using rig::passes;
-using rig::Peer;
-using rig::Rig;
-using rig::shake;
 using test::FlatFlow;
 using Type = test::FlatFlow::Type;
 
@@ -22,7 +18,7 @@ namespace {
 
 /// A connection that has been agreed on.
 struct Talk {
-  explicit Talk(Rig& rig, const Settings& of_program = {}) : ends(rig.open()) {
+  explicit Talk(Engine& engine, const Settings& of_program = {}) : ends(engine.open()) {
     passes(ends.first, ends.second, std::string(kPreface) + settings(of_program));
     passes(ends.second, ends.first, settings() + acknowledgement());
     passes(ends.first, ends.second, acknowledgement());
@@ -35,18 +31,10 @@ struct Talk {
 
 /// One inside TLS.
 struct TlsTalk {
-  explicit TlsTalk(Rig& rig) : ends(rig.open()) {
+  explicit TlsTalk(Engine& engine) : ends(engine.open()) {
     REQUIRE(shake(program, client.get(), server, origin.get(), "h.test", {"h2"}).program);
     passes(program, server, std::string(kPreface) + settings());
     passes(server, program, settings());
-  }
-  /// What the program reads at once: no more than a record.
-  std::string hear_record() {
-    std::string heard(32 << 10, '\0');
-    std::size_t size = 0;
-    REQUIRE(SSL_read_ex(program.ssl(), heard.data(), heard.size(), &size) == 1);
-    heard.resize(size);
-    return heard;
   }
   mitm::tls::SslCtxPtr client = rig::ours().client();
   mitm::tls::SslCtxPtr origin = rig::theirs().server("h.test");
@@ -65,8 +53,8 @@ mitm::intercept::Settings with_bodies() {
 }  // namespace
 
 TEST_CASE("http2: streams pass byte for byte, interleaved, and each is a flow") {
-  Rig rig{with_bodies()};
-  Talk talk{rig};
+  Engine engine{with_bodies()};
+  Talk talk{engine};
   auto post = get("/b?c=d");
   post[0].second = "POST";
   post.emplace_back("content-type", "text/plain");
@@ -80,7 +68,7 @@ TEST_CASE("http2: streams pass byte for byte, interleaved, and each is a flow") 
              data(1, "hello", false));
   passes(talk.program, talk.server, data(3, "5678", true));
   passes(talk.server, talk.program, talk.answers.headers(3, {{":status", "204"}}, true));
-  const auto second = rig.ended(1).at(0);
+  const auto second = engine.ended(1).at(0);
   CHECK(second.type == Type::http);
   CHECK(second.http_version == "2");
   CHECK(second.method == "POST");
@@ -93,7 +81,7 @@ TEST_CASE("http2: streams pass byte for byte, interleaved, and each is a flow") 
   CHECK(second.request_body_cut);
   CHECK(second.error == "");
   passes(talk.server, talk.program, talk.answers.headers(1, {{"grpc-status", "0"}}, true));
-  const auto first = rig.ended(2).at(1);
+  const auto first = engine.ended(2).at(1);
   CHECK(first.url == rig::with_port("https://h.test/a", first));
   CHECK(first.status == 200);
   CHECK(first.response_body == "hello");
@@ -123,8 +111,8 @@ TEST_CASE("http2: what becomes of a stream that does not end well") {
       {"broken off", true, false, false, false, NGHTTP2_INTERNAL_ERROR,
        "the server reset the stream: INTERNAL_ERROR"},
   };
-  Rig rig{rig::trusting()};
-  Talk talk{rig};
+  Engine engine{rig::trusting()};
+  Talk talk{engine};
   std::uint32_t stream = 1;
   std::size_t ended = 0;
   for (const auto& one : cases) {
@@ -138,7 +126,7 @@ TEST_CASE("http2: what becomes of a stream that does not end well") {
     } else {
       passes(talk.server, talk.program, reset(stream, one.code));
     }
-    const auto flow = rig.ended(++ended).back();
+    const auto flow = engine.ended(++ended).back();
     CHECK(flow.error == one.error);
     CHECK(flow.status == (one.begun ? 413 : 0));
     stream += 2;
@@ -149,8 +137,8 @@ TEST_CASE("http2: what becomes of a stream that does not end well") {
 }
 
 TEST_CASE("http2: RST_STREAM behind an early answer comes in a TLS record of its own") {
-  Rig rig{rig::trusting()};
-  TlsTalk talk{rig};
+  Engine engine{rig::trusting()};
+  TlsTalk talk{engine};
   passes(talk.program, talk.server, talk.asks.headers(1, get("/a"), false));
   passes(talk.program, talk.server, talk.asks.headers(3, get("/b"), false));
   auto& answers = talk.answers;
@@ -159,8 +147,8 @@ TEST_CASE("http2: RST_STREAM behind an early answer comes in a TLS record of its
       reset(1, NGHTTP2_NO_ERROR) + answers.headers(3, {{":status", "413"}}, true),
       reset(3, NGHTTP2_NO_ERROR)};
   talk.server.say(parts[0] + parts[1] + parts[2]);
-  for (const auto& part : parts) CHECK((talk.hear_record() == part));
-  for (const auto& flow : rig.ended(2)) CHECK(flow.status == 413);
+  for (const auto& part : parts) CHECK((talk.program.hear_record() == part));
+  for (const auto& flow : engine.ended(2)) CHECK(flow.status == 413);
 }
 
 TEST_CASE("http2: RST_STREAM is parted from the answer wherever it lies in what is read") {
@@ -168,15 +156,15 @@ TEST_CASE("http2: RST_STREAM is parted from the answer wherever it lies in what 
   // header.
   for (const std::size_t at : {4080, 4087, 4090, 4096}) {
     CAPTURE(at);
-    Rig rig{rig::trusting()};
-    TlsTalk talk{rig};
+    Engine engine{rig::trusting()};
+    TlsTalk talk{engine};
     passes(talk.program, talk.server, talk.asks.headers(1, get("/a"), false));
     std::string answer = talk.answers.headers(1, {{":status", "413"}}, false);
     answer += data(1, std::string(at - answer.size() - 9, 'x'), true);
     REQUIRE(answer.size() == at);
     const std::string all = answer + reset(1, NGHTTP2_NO_ERROR);
     talk.server.say(all);
-    const std::string heard = talk.hear_record();
+    const std::string heard = talk.program.hear_record();
     CHECK(heard.size() >= answer.size());
     CHECK(heard.size() < all.size());
     CHECK(heard + talk.program.hear(all.size() - heard.size()) == all);
@@ -190,8 +178,8 @@ TEST_CASE(
     for (const bool by_reset : {false, true}) {
       CAPTURE(length);
       CAPTURE(by_reset);
-      Rig rig{rig::trusting()};
-      Talk talk{rig};
+      Engine engine{rig::trusting()};
+      Talk talk{engine};
       passes(talk.program, talk.server, talk.asks.headers(1, get("/"), true));
       passes(talk.server, talk.program,
              talk.answers.headers(1, {{":status", "200"}, {"content-length", length}}, false) +
@@ -203,15 +191,15 @@ TEST_CASE(
         CHECK(talk.server.hear_all() == "");
       }
       talk.server.finish();
-      CHECK(rig.ended(1).at(0).error.empty() == (length == std::string("5")));
+      CHECK(engine.ended(1).at(0).error.empty() == (length == std::string("5")));
     }
   }
 }
 
 TEST_CASE("http2: a connection that ends ends its streams, and the flows say why") {
-  Rig rig{rig::trusting()};
+  Engine engine{rig::trusting()};
   SUBCASE("in order, after GOAWAY") {
-    Talk talk{rig};
+    Talk talk{engine};
     passes(talk.program, talk.server, talk.asks.headers(1, get("/"), true));
     passes(talk.server, talk.program,
            frame(NGHTTP2_GOAWAY, 0, 0, number(0, 4) + number(NGHTTP2_ENHANCE_YOUR_CALM, 4)));
@@ -219,55 +207,55 @@ TEST_CASE("http2: a connection that ends ends its streams, and the flows say why
     talk.program.finish();
     CHECK(talk.program.hear_all() == "");
     CHECK(talk.program.end() == End::fin);
-    CHECK(rig.ended(1).at(0).error ==
+    CHECK(engine.ended(1).at(0).error ==
           "the server closed the connection before the answer was complete (the server said "
           "ENHANCE_YOUR_CALM)");
   }
   SUBCASE("by the program, then by the server") {
-    Talk talk{rig};
+    Talk talk{engine};
     passes(talk.program, talk.server, talk.asks.headers(1, get("/"), true));
     talk.program.finish();
     CHECK(talk.server.hear_all() == "");
     talk.server.finish();
     CHECK(talk.program.hear_all() == "");
-    CHECK(rig.ended(1).at(0).error ==
+    CHECK(engine.ended(1).at(0).error ==
           "the program closed its side of the connection before the answer was complete");
   }
   SUBCASE("by the server, which the program takes ill") {
-    Talk talk{rig};
+    Talk talk{engine};
     passes(talk.program, talk.server, talk.asks.headers(1, get("/"), true));
     talk.server.finish();
     CHECK(talk.program.hear_all() == "");
     talk.program.reset();
-    CHECK(rig.ended(1).at(0).error ==
+    CHECK(engine.ended(1).at(0).error ==
           "the server closed the connection before the answer was complete");
   }
   SUBCASE("by a reset") {
-    Talk talk{rig};
+    Talk talk{engine};
     passes(talk.program, talk.server, talk.asks.headers(1, get("/"), true));
     talk.server.reset();
     CHECK(talk.program.hear_all() == "");
     CHECK(talk.program.end() == End::reset);
-    CHECK(rig.ended(1).at(0).error == "the server: connection reset by peer");
+    CHECK(engine.ended(1).at(0).error == "the server: connection reset by peer");
   }
-  CHECK(rig.idle());
+  CHECK(engine.idle());
 }
 
 TEST_CASE("http2: what is not HTTP/2 is not passed on") {
-  Rig rig{rig::trusting()};
-  Talk talk{rig};
+  Engine engine{rig::trusting()};
+  Talk talk{engine};
   SUBCASE("with a stream open") {
     passes(talk.program, talk.server, talk.asks.headers(1, get("/"), true));
     talk.server.say(frame(NGHTTP2_HEADERS, 4, 1, std::string(9, '\xff')));
     CHECK(talk.program.hear_all() == "");
-    CHECK(rig.ended(1).at(0).error ==
+    CHECK(engine.ended(1).at(0).error ==
           "the server does not speak HTTP/2 as it should: a header block that cannot be "
           "decompressed");
   }
   SUBCASE("with none") {
     talk.program.say(data(0, "x", false));
     CHECK(talk.server.hear_all() == "");
-    CHECK(rig.ended(1).at(0).error ==
+    CHECK(engine.ended(1).at(0).error ==
           "the program does not speak HTTP/2 as it should: DATA without a stream");
   }
   SUBCASE("too many streams at once") {
@@ -275,19 +263,19 @@ TEST_CASE("http2: what is not HTTP/2 is not passed on") {
     for (std::uint32_t i = 0; i <= 4096; ++i) many += talk.asks.headers(1 + 2 * i, get("/"), false);
     (void)talk.program.try_say(many);
     (void)talk.server.hear_all();
-    const auto flows = rig.ended(4096);
+    const auto flows = engine.ended(4096);
     CHECK(flows.size() == 4096);
     CHECK(flows[0].error ==
           "the program does not speak HTTP/2 as it should: too many streams at once");
   }
-  CHECK(rig.idle());
+  CHECK(engine.idle());
 }
 
 TEST_CASE("http2: a head, and trailers that end the stream: anything more ends the connection") {
   const std::string few = "headers after the head that do not end the stream";
   const std::string late = "headers on a stream that it has ended";
-  Rig rig{rig::trusting()};
-  Talk talk{rig};
+  Engine engine{rig::trusting()};
+  Talk talk{engine};
   passes(talk.program, talk.server, talk.asks.headers(1, get("/"), false));
   std::string error = "the server does not speak HTTP/2 as it should: ";
   SUBCASE("of the program, not ending it") {
@@ -313,15 +301,15 @@ TEST_CASE("http2: a head, and trailers that end the stream: anything more ends t
     talk.server.say(talk.answers.headers(1, {{"a", "b"}}, true));
   }
   CHECK(talk.program.hear_all() == "");
-  const auto flows = rig.ended(1);
+  const auto flows = engine.ended(1);
   CHECK(flows.size() == 1);
   CHECK(flows.at(0).error == error);
   CHECK(flows.at(0).response_trailers.empty());
 }
 
 TEST_CASE("http2: what comes late for a stream that is over begins no flow") {
-  Rig rig{rig::trusting()};
-  Talk talk{rig};
+  Engine engine{rig::trusting()};
+  Talk talk{engine};
   passes(talk.program, talk.server, talk.asks.headers(5, get("/a"), false));
   passes(talk.server, talk.program, reset(5, NGHTTP2_REFUSED_STREAM));
   passes(talk.program, talk.server, talk.asks.headers(5, {{"checksum", "1"}}, true));
@@ -329,7 +317,7 @@ TEST_CASE("http2: what comes late for a stream that is over begins no flow") {
   passes(talk.program, talk.server, talk.asks.headers(7, get("/b"), true));
   for (const std::uint32_t stream : {5U, 3U, 7U})
     passes(talk.server, talk.program, talk.answers.headers(stream, {{":status", "204"}}, true));
-  const auto flows = rig.ended(2);
+  const auto flows = engine.ended(2);
   CHECK(flows.at(0).error == "the server reset the stream: REFUSED_STREAM");
   CHECK(flows.at(1).url == rig::with_port("https://h.test/b", flows.at(1)));
 }
@@ -337,10 +325,10 @@ TEST_CASE("http2: what comes late for a stream that is over begins no flow") {
 TEST_CASE("http2: what a server may make us remember is bounded") {
   // Each block is a reference to one large field, many times over.
   const std::pair<std::string, std::string> large{"x", std::string(2000, 'x')};
-  Rig rig{rig::trusting()};
+  Engine engine{rig::trusting()};
   std::size_t most = mitm::intercept::Http2Session::kHeldLimit / (100 * 2000);
   SUBCASE("by pushes") {
-    Talk talk{rig};
+    Talk talk{engine};
     passes(talk.program, talk.server, talk.asks.headers(1, get("/"), true));
     passes(talk.server, talk.program, talk.answers.headers(1, {{":status", "200"}, large}, false));
     List pushed = get("/p");
@@ -355,7 +343,7 @@ TEST_CASE("http2: what a server may make us remember is bounded") {
   }
   SUBCASE("by answers") {
     most *= 2;  // the requests are flows, too
-    Talk talk{rig};
+    Talk talk{engine};
     List answer{{":status", "200"}};
     passes(talk.program, talk.server, talk.asks.headers(1, get("/"), false));
     passes(talk.server, talk.program, talk.answers.headers(1, {{":status", "200"}, large}, false));
@@ -370,8 +358,8 @@ TEST_CASE("http2: what a server may make us remember is bounded") {
     (void)talk.program.hear_all();
     CHECK(talk.program.end() == End::reset);
   }
-  CHECK(rig.idle());
-  const auto flows = rig.ended(1);
+  CHECK(engine.idle());
+  const auto flows = engine.ended(1);
   CHECK(flows.size() <= most + 1);
   CHECK(
       flows.at(0).error ==
@@ -379,8 +367,8 @@ TEST_CASE("http2: what a server may make us remember is bounded") {
 }
 
 TEST_CASE("http2: streams that have ended are not counted among what is remembered") {
-  Rig rig{rig::trusting()};
-  Talk talk{rig};
+  Engine engine{rig::trusting()};
+  Talk talk{engine};
   const List answer{
       {":status", "204"}, {"x", std::string(30000, 'x')}, {"y", std::string(30000, 'y')}};
   const std::size_t enough = mitm::intercept::Http2Session::kHeldLimit / 60000 + 2;
@@ -388,32 +376,32 @@ TEST_CASE("http2: streams that have ended are not counted among what is remember
     passes(talk.program, talk.server, talk.asks.headers(1 + 2 * i, get("/"), true));
     passes(talk.server, talk.program, talk.answers.headers(1 + 2 * i, answer, true));
   }
-  CHECK(rig.ended(enough).back().error == "");
+  CHECK(engine.ended(enough).back().error == "");
 }
 
 TEST_CASE("http2: a push that the program does not want") {
-  Rig rig{rig::trusting()};
-  Talk talk{rig, {{NGHTTP2_SETTINGS_ENABLE_PUSH, 0}}};
+  Engine engine{rig::trusting()};
+  Talk talk{engine, {{NGHTTP2_SETTINGS_ENABLE_PUSH, 0}}};
   passes(talk.program, talk.server, talk.asks.headers(1, get("/"), true));
   talk.server.say(frame(NGHTTP2_PUSH_PROMISE, NGHTTP2_FLAG_END_HEADERS, 1,
                         number(2, 4) + talk.answers.pack(get("/style"))));
   CHECK(talk.program.hear_all() == "");
-  const auto flows = rig.ended(1);
+  const auto flows = engine.ended(1);
   CHECK(flows.size() == 1);
   CHECK(flows.at(0).error ==
         "the server does not speak HTTP/2 as it should: a push that is not allowed");
 }
 
 TEST_CASE("http2: a tunnel is a flow whose body is what it carries") {
-  Rig rig{with_bodies()};
-  Talk talk{rig};
+  Engine engine{with_bodies()};
+  Talk talk{engine};
   passes(talk.program, talk.server,
          talk.asks.headers(1, {{":method", "CONNECT"}, {":authority", "far.test:443"}}, false));
   passes(talk.server, talk.program, talk.answers.headers(1, {{":status", "200"}}, false));
   passes(talk.program, talk.server, data(1, "\x16\x03\x01opaque", false));
   passes(talk.server, talk.program, data(1, "back", true));
   passes(talk.program, talk.server, data(1, "", true));
-  const auto flow = rig.ended(1).at(0);
+  const auto flow = engine.ended(1).at(0);
   CHECK(flow.type == Type::http);
   CHECK(flow.method == "CONNECT");
   CHECK(flow.url == "far.test:443");
@@ -429,72 +417,67 @@ TEST_CASE("http2: programs are not told of QUIC, unless that is allowed") {
     CAPTURE(allowed);
     auto settings = rig::trusting();
     settings.hide_alt_svc = !allowed;
-    Rig rig{settings};
-    Talk talk{rig};
+    Engine engine{settings};
+    Talk talk{engine};
     passes(talk.program, talk.server, talk.asks.headers(1, get("/"), true));
     std::string told =
         talk.answers.headers(1, {{":status", "200"}, {"alt-svc", "h3=\":443\""}}, true);
     told += frame(NGHTTP2_ALTSVC, 0, 0, number(1, 2) + "xh3=\":443\"");
-    for (std::size_t i = 0; i < told.size(); i += 7) {
-      talk.server.say(told.substr(i, 7));
-      std::this_thread::sleep_for(std::chrono::milliseconds(1));
-    }
+    for (std::size_t i = 0; i < told.size(); i += 7) talk.server.say(told.substr(i, 7));
     const std::string heard = talk.program.hear(told.size());
     CHECK(heard.size() == told.size());
     CHECK((heard == told) == allowed);
     CHECK((heard.find("\x1d\x09\x59\x1d\xc9") != heard.npos) ==
           allowed);  // alt-svc in Huffman's code
-    CHECK(rig.ended(1).at(0).response_headers.find("alt-svc") == "h3=\":443\"");
+    CHECK(engine.ended(1).at(0).response_headers.find("alt-svc") == "h3=\":443\"");
     const std::string body = data(1, "alt-svc", false);  // it is not looked for there
     passes(talk.server, talk.program, body);
   }
 }
 
 TEST_CASE("http2: a push is a flow of its own; gRPC and event streams show that they have begun") {
-  Rig rig{rig::trusting()};
-  Talk talk{rig};
+  Engine engine{rig::trusting()};
+  Talk talk{engine};
   passes(talk.program, talk.server, talk.asks.headers(1, get("/"), true));
   passes(talk.server, talk.program,
          frame(NGHTTP2_PUSH_PROMISE, NGHTTP2_FLAG_END_HEADERS, 1,
                number(2, 4) + talk.answers.pack(get("/style"))));
   passes(talk.server, talk.program,
          talk.answers.headers(2, {{":status", "200"}}, false) + data(2, "css", true));
-  CHECK(rig.ended(1).at(0).url == rig::with_port("https://h.test/style", rig.ended(1).at(0)));
+  CHECK(engine.ended(1).at(0).url == rig::with_port("https://h.test/style", engine.ended(1).at(0)));
   passes(talk.server, talk.program,
          talk.answers.headers(1, {{":status", "200"}, {"content-type", "application/grpc+proto"}},
                               false));
-  CHECK(rig.started(1).at(0).status == 200);
+  CHECK(engine.started(1).at(0).status == 200);
 }
 
 TEST_CASE("http2: a server may say its settings first") {
-  Rig rig{rig::trusting()};
+  Engine engine{rig::trusting()};
   Packer asks, answers;
   SUBCASE("and speaks HTTP/2") {
-    auto [program, server] = rig.open();
+    auto [program, server] = engine.open();
     server.say(settings({{3, 100}}));
-    std::this_thread::sleep_for(std::chrono::milliseconds(50));
     passes(program, server,
            std::string(kPreface) + settings() + asks.headers(1, get("/first"), true));
     CHECK(program.hear(15) == settings({{3, 100}}));
     passes(server, program, answers.headers(1, {{":status", "204"}}, true));
-    CHECK(rig.ended(1).at(0).status == 204);
+    CHECK(engine.ended(1).at(0).status == 204);
   }
   SUBCASE("and speaks something else, as the program shows") {
-    auto [program, server] = rig.open();
+    auto [program, server] = engine.open();
     server.say(settings());
-    std::this_thread::sleep_for(std::chrono::milliseconds(50));
     passes(program, server, std::string("\0\1\2", 3));
     CHECK(program.hear(9) == settings());
     program.finish();
     CHECK(server.hear_all() == "");
     server.close();
-    CHECK(rig.ended(1).at(0).type == Type::tcp);
+    CHECK(engine.ended(1).at(0).type == Type::tcp);
   }
 }
 
 TEST_CASE("http2: begun by prior knowledge or by an upgrade") {
-  Rig rig{rig::trusting()};
-  auto [program, server] = rig.open();
+  Engine engine{rig::trusting()};
+  auto [program, server] = engine.open();
   passes(program, server,
          "GET /up HTTP/1.1\r\nHost: h.test\r\nConnection: Upgrade, HTTP2-Settings\r\nUpgrade: "
          "h2c\r\nHTTP2-Settings: AAMAAABk\r\n\r\n");
@@ -507,7 +490,7 @@ TEST_CASE("http2: begun by prior knowledge or by an upgrade") {
       program, server,
       std::string(kPreface) + settings() + acknowledgement() + asks.headers(3, get("/more"), true));
   passes(server, program, acknowledgement() + answers.headers(3, {{":status", "404"}}, true));
-  const auto flows = rig.ended(3);
+  const auto flows = engine.ended(3);
   CHECK(flows[0].status == 101);
   CHECK(flows[1].url == rig::with_port("http://h.test/up", flows[1]));
   CHECK(flows[1].http_version == "2");
@@ -518,8 +501,8 @@ TEST_CASE("http2: begun by prior knowledge or by an upgrade") {
 }
 
 TEST_CASE("http2: the settings of an upgrade hold from the server's first answer on") {
-  Rig rig{rig::trusting()};
-  auto [program, server] = rig.open();
+  Engine engine{rig::trusting()};
+  auto [program, server] = engine.open();
   passes(program, server,
          "GET /up HTTP/1.1\r\nHost: h.test\r\nConnection: Upgrade, HTTP2-Settings\r\nUpgrade: "
          "h2c\r\nHTTP2-Settings: AAEAAEAAAAIAAAABAAMAAABkAAQBAAAAAAUAAEAA\r\n\r\n");
@@ -528,7 +511,7 @@ TEST_CASE("http2: the settings of an upgrade hold from the server's first answer
   Packer answers{16384};
   answers.change_table(16384);
   passes(server, program, settings() + answers.headers(1, {{":status", "204"}}, true));
-  const auto flow = rig.ended(2).at(1);
+  const auto flow = engine.ended(2).at(1);
   CHECK(flow.status == 204);
   CHECK(flow.error == "");
 }

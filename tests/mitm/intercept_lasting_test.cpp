@@ -2,13 +2,12 @@
 // own (docker attach), and both are heard until both have ended.
 #include <string>
 
-#include "tests/mitm/intercept_rig.h"
+#include "tests/mitm/connection_dialogue.h"
 #include "tests/test.h"
 
+using dialogue::Engine;
+using dialogue::Peer;
 using rig::End;
-using rig::passes;
-using rig::Peer;
-using rig::Rig;
 
 namespace {
 
@@ -43,11 +42,11 @@ std::string attach(Peer& program, Peer& server, std::string_view request) {
 
 TEST_CASE("lasting: what the program says while it is answered goes to the server") {
   for (const auto request : {kAttach, kUpgrade}) {
-    Rig rig{rig::trusting()};
-    auto [program, server] = rig.open();
+    Engine engine{rig::trusting()};
+    auto [program, server] = engine.open();
     const std::string said = attach(program, server, request);
-    CHECK(rig.started(1).at(0).status == 200);
-    CHECK(rig.ended(0).empty());
+    CHECK(engine.started(1).at(0).status == 200);
+    CHECK(engine.ended(0).empty());
     program.finish();
     CHECK(server.hear_all() == "");
     CHECK(server.end() == End::fin);
@@ -55,20 +54,20 @@ TEST_CASE("lasting: what the program says while it is answered goes to the serve
     server.finish();
     CHECK(program.hear_all() == "");
     CHECK(program.end() == End::fin);
-    const auto flow = rig.ended(1).at(0);
+    const auto flow = engine.ended(1).at(0);
     CHECK(flow.status == 200);
     CHECK(flow.error == "");
     CHECK(flow.request_bytes == said.size());
     CHECK(flow.request_body == said);
     CHECK(flow.response_body == "heard\nheard\nheard\nheard\nbye\n");
-    CHECK(rig.started(0).size() == 1);
-    CHECK(rig.idle());
+    CHECK(engine.started(0).size() == 1);
+    CHECK(engine.idle());
   }
 }
 
 TEST_CASE("lasting: a server that has ended its direction still hears the program") {
-  Rig rig{rig::trusting()};
-  auto [program, server] = rig.open();
+  Engine engine{rig::trusting()};
+  auto [program, server] = engine.open();
   const std::string said = attach(program, server, kAttach);
   server.finish();
   CHECK(program.hear_all() == "");
@@ -77,19 +76,19 @@ TEST_CASE("lasting: a server that has ended its direction still hears the progra
   program.finish();
   CHECK(server.hear_all() == "");
   CHECK(server.end() == End::fin);
-  const auto flow = rig.ended(1).at(0);
+  const auto flow = engine.ended(1).at(0);
   CHECK(flow.error == "");
   CHECK(flow.request_bytes == said.size() + 5);
-  CHECK(rig.idle());
+  CHECK(engine.idle());
 }
 
 TEST_CASE("lasting: what was held goes on as soon as the answer begins") {
   for (const auto request : {kAttach, kUpgrade}) {
-    Rig rig{rig::trusting()};
-    auto [program, server] = rig.open();
+    Engine engine{rig::trusting()};
+    auto [program, server] = engine.open();
     program.say(std::string(request) + "stdin without");
     CHECK(server.hear(request.size()) == request);
-    rig.run_turns(3);
+    CHECK(server.hears_nothing());
     passes(server, program, kStream);
     CHECK(server.hear(13) == "stdin without");
     passes(program, server, " an end");
@@ -97,27 +96,27 @@ TEST_CASE("lasting: what was held goes on as soon as the answer begins") {
     program.finish();
     CHECK(program.hear_all() == "");
     CHECK(server.hear_all() == "");
-    CHECK(rig.ended(1).at(0).request_body == "stdin without an end");
+    CHECK(engine.ended(1).at(0).request_body == "stdin without an end");
   }
 }
 
 TEST_CASE("lasting: inside TLS, and a reset in the middle") {
-  Rig rig{rig::trusting()};
-  auto [program, server] = rig.open();
+  Engine engine{rig::trusting()};
+  auto [program, server] = engine.open();
   const auto client = rig::ours().client(), origin = rig::theirs().server("docker");
   REQUIRE(shake(program, client.get(), server, origin.get(), "docker").program);
   attach(program, server, kAttach);
   server.reset();
   program.hear_all();
   CHECK(program.end() == End::reset);
-  const auto flow = rig.ended(1).at(0);
+  const auto flow = engine.ended(1).at(0);
   CHECK(flow.status == 200);
   CHECK(flow.error.starts_with("the server: "));
 }
 
 TEST_CASE("lasting: an answer of known length is followed by the next request") {
-  Rig rig{rig::trusting()};
-  auto [program, server] = rig.open();
+  Engine engine{rig::trusting()};
+  auto [program, server] = engine.open();
   passes(program, server, rig::kGet);
   passes(server, program, rig::kOk);
   program.say("GET / HTTP/1.1\r\nHost: h\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\n");
@@ -136,14 +135,14 @@ TEST_CASE("lasting: SHOUTcast, and what is not HTTP at all, reach the program") 
        {Case{"ICY 200 OK\r\nicy-name: radio\r\nContent-Length: 1\r\n\r\nmusic", 200, "", "music"},
         Case{"+OK POP3 ready\r\n", 0, "the server's answer is not HTTP", "+OK POP3 ready\r\n"}}) {
     CAPTURE(answer);
-    Rig rig{rig::trusting()};
-    auto [program, server] = rig.open();
+    Engine engine{rig::trusting()};
+    auto [program, server] = engine.open();
     passes(program, server, rig::kGet);
     passes(server, program, answer);
     server.close();
     CHECK(program.hear_all() == "");
     CHECK(program.end() == End::fin);
-    const auto flow = rig.ended(1).at(0);
+    const auto flow = engine.ended(1).at(0);
     CHECK(flow.status == status);
     CHECK(flow.error == error);
     CHECK(flow.response_body == body);

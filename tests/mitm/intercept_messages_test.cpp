@@ -1,15 +1,15 @@
 // Dialogues of which each message is an event: WebSocket over HTTP/1.1 and HTTP/2, event streams,
 // gRPC.
+#include "tests/mitm/connection_dialogue.h"
 #include "tests/mitm/http2_frames.h"
-#include "tests/mitm/intercept_rig.h"
 #include "tests/mitm/websocket_frames.h"
 #include "tests/test.h"
 
 using namespace websocket;
+using dialogue::Engine;
+using dialogue::Peer;
 using mitm::http::Message;
 using rig::End;
-using rig::Peer;
-using rig::Rig;
 using test::FlatFlow;
 using Type = test::FlatFlow::Type;
 
@@ -44,14 +44,14 @@ std::string words(const test::FlatFlow& flow) {
 }  // namespace
 
 TEST_CASE("messages: of a WebSocket, each an event of the request's flow, which ends with it") {
-  Rig rig{rig::trusting()};
-  auto [program, server] = rig.open();
+  Engine engine{rig::trusting()};
+  auto [program, server] = engine.open();
   upgrade(program, server);
-  const auto start = rig.started(1).at(0);
+  const auto start = engine.started(1).at(0);
   CHECK(start.type == Type::http);
   CHECK(start.status == 101);
   passes(program, server, asks(kText, "hello"));
-  CHECK(words(rig.messages(1).at(0)) == ">text 5 hello");  // before anything else happens
+  CHECK(words(engine.messages(1).at(0)) == ">text 5 hello");  // before anything else happens
   passes(server, program, says(kBinary, "one", false) + says(kPing, "?") + says(kMore, "two"));
   passes(program, server,
          asks(kPong, "?") + asks(kClose,
@@ -59,7 +59,7 @@ TEST_CASE("messages: of a WebSocket, each an event of the request's flow, which 
                                  "bye"));
   passes(server, program, says(kClose, "\x03\xe8"));
   end(program, server);
-  const auto messages = rig.messages(6);
+  const auto messages = engine.messages(6);
   CHECK(words(messages[1]) == "<ping 1 ?");
   CHECK(words(messages[2]) == "<binary 6 onetwo");
   CHECK(words(messages[3]) == ">pong 1 ?");
@@ -75,19 +75,19 @@ TEST_CASE("messages: of a WebSocket, each an event of the request's flow, which 
     CHECK(message.host == "h.test");
     CHECK(message.decision == "intercept");
   }
-  const auto flow = rig.ended(1).at(0);
+  const auto flow = engine.ended(1).at(0);
   CHECK(flow.type == Type::http);
   CHECK(flow.id == start.id);
   CHECK(flow.status == 101);
   CHECK(flow.request_bytes == 11 + 7 + 11);
   CHECK(flow.response_bytes == 5 + 3 + 5 + 4);
   CHECK(flow.error == "");
-  CHECK(rig.ended(1).size() == 1);
+  CHECK(engine.ended(1).size() == 1);
 }
 
 TEST_CASE("messages: frames that come with the answer, or before it, are read") {
-  Rig rig{rig::trusting()};
-  auto [program, server] = rig.open();
+  Engine engine{rig::trusting()};
+  auto [program, server] = engine.open();
   const std::string ask =
       "GET / HTTP/1.1\r\nHost: h\r\nConnection: upgrade\r\nUpgrade: websocket\r\n\r\n";
   const std::string yes =
@@ -96,7 +96,7 @@ TEST_CASE("messages: frames that come with the answer, or before it, are read") 
   CHECK(server.hear(ask.size()) == ask);
   passes(server, program, yes);
   CHECK(server.hear(11) == asks(kText, "early"));
-  const auto messages = rig.messages(2);
+  const auto messages = engine.messages(2);
   CHECK(std::min(words(messages[0]), words(messages[1])) == "<text 2 hi");
   CHECK(std::max(words(messages[0]), words(messages[1])) == ">text 5 early");
 }
@@ -104,15 +104,15 @@ TEST_CASE("messages: frames that come with the answer, or before it, are read") 
 TEST_CASE("messages: compressed as both sides have agreed, kept up to the limit, bytes untouched") {
   auto settings = rig::trusting();
   settings.body_limit = 8;
-  Rig rig{settings};
-  auto [program, server] = rig.open();
+  Engine engine{settings};
+  auto [program, server] = engine.open();
   upgrade(program, server,
           "Sec-WebSocket-Extensions: permessage-deflate; server_no_context_takeover\r\n");
   Deflater up, down{false};
   for (int i = 0; i < 2; ++i) {
     passes(program, server, asks(kText | kCompressed, up.deflate("to and fro")));
     passes(server, program, says(kText | kCompressed, down.deflate("fro and to")));
-    const auto messages = rig.messages(2 * i + 2);
+    const auto messages = engine.messages(2 * i + 2);
     CHECK(words(messages[2 * i]) == ">text 10 to and f");
     CHECK(words(messages[2 * i + 1]) == "<text 10 fro and ");
     CHECK(messages[2 * i].message->what.compressed);
@@ -139,31 +139,31 @@ TEST_CASE("messages: whatever cannot be read passes all the same, and the flow s
   };
   for (const auto& one : cases) {
     CAPTURE(one.what);
-    Rig rig{rig::trusting()};
-    auto [program, server] = rig.open();
+    Engine engine{rig::trusting()};
+    auto [program, server] = engine.open();
     upgrade(program, server, one.answer);
     passes(one.by_program ? program : server, one.by_program ? server : program, one.bytes);
     passes(server, program, says(kBinary, "still there"));
     end(program, server);
-    CHECK(rig.ended(1).at(0).error == one.error);
+    CHECK(engine.ended(1).at(0).error == one.error);
   }
 }
 
 TEST_CASE("messages: a WebSocket that is reset resets the other side, and says so") {
-  Rig rig{rig::trusting()};
-  auto [program, server] = rig.open();
+  Engine engine{rig::trusting()};
+  auto [program, server] = engine.open();
   upgrade(program, server);
   passes(program, server, asks(kText, "hello"));
   server.reset();
   CHECK(program.hear_all() == "");
   CHECK(program.end() == End::reset);
-  CHECK(rig.ended(1).at(0).error == "the server: connection reset by peer");
+  CHECK(engine.ended(1).at(0).error == "the server: connection reset by peer");
 }
 
 TEST_CASE("messages: of a WebSocket inside HTTP/2, beside an ordinary stream") {
   using namespace frames;
-  Rig rig{rig::trusting()};
-  auto [program, server] = rig.open();
+  Engine engine{rig::trusting()};
+  auto [program, server] = engine.open();
   Packer up, down;
   passes(program, server, std::string(kPreface) + settings());
   passes(server, program,
@@ -187,26 +187,26 @@ TEST_CASE("messages: of a WebSocket inside HTTP/2, beside an ordinary stream") {
   passes(program, server, data(1, asks(kText, "from the program"), false));
   passes(program, server, data(1, asks(kClose, "\x03\xe9"), true));
   passes(server, program, data(1, says(kClose, "\x03\xe9"), true));
-  const auto flows = rig.ended(2);
+  const auto flows = engine.ended(2);
   CHECK(flows[0].url == rig::with_port("https://h.test/other", flows[0]));
   CHECK(flows[1].method == "CONNECT");
   CHECK(flows[1].url == rig::with_port("https://h.test/chat", flows[1]));
   CHECK(flows[1].error == "");
-  const auto messages = rig.messages(4);
+  const auto messages = engine.messages(4);
   CHECK(words(messages[0]) == "<text 15 from the server");
   CHECK(words(messages[1]) == ">text 16 from the program");
   CHECK(messages[2].message->what.code == 1001);
   CHECK(messages[3].message->from_server);
   for (const auto& message : messages) CHECK(message.id == flows[1].id);
-  CHECK(rig.messages(4).size() == 4);
-  CHECK(rig.started(1).at(0).id == flows[1].id);
+  CHECK(engine.messages(4).size() == 4);
+  CHECK(engine.started(1).at(0).id == flows[1].id);
 }
 
 TEST_CASE(
     "messages: what answers a refused WebSocket, or another protocol's CONNECT, is no message") {
   using namespace frames;
-  Rig rig{rig::trusting()};
-  auto [program, server] = rig.open();
+  Engine engine{rig::trusting()};
+  auto [program, server] = engine.open();
   Packer up, down;
   passes(program, server, std::string(kPreface) + settings());
   passes(server, program, settings({{8, 1}}));
@@ -227,17 +227,17 @@ TEST_CASE(
     passes(program, server, data(stream, "", true));
     stream += 2;
   }
-  const auto flows = rig.ended(2);
+  const auto flows = engine.ended(2);
   CHECK(flows[0].status == 403);
   CHECK(flows[0].error == "");
   CHECK(flows[1].error == "");
-  CHECK(rig.messages(0).empty());
+  CHECK(engine.messages(0).empty());
 }
 
 TEST_CASE("messages: of gRPC, both ways as they stream, with the trailers in the flow") {
   using namespace frames;
-  Rig rig{rig::trusting()};
-  auto [program, server] = rig.open();
+  Engine engine{rig::trusting()};
+  auto [program, server] = engine.open();
   Packer up, down;
   passes(program, server, std::string(kPreface) + settings());
   passes(server, program, settings());
@@ -247,90 +247,89 @@ TEST_CASE("messages: of gRPC, both ways as they stream, with the trailers in the
   const std::string one = number(0, 1) + number(3, 4) + "one";
   const std::string zip = number(1, 1) + number(2, 4) + "zz";
   passes(program, server, up.headers(1, post, false) + data(1, one + one.substr(0, 4), false));
-  CHECK(words(rig.messages(1).at(0)) == ">call 3 one");
-  REQUIRE(rig.started(0).size() == 1);  // before its first message
-  CHECK(rig.started(0)[0].id == rig.messages(1).at(0).id);
+  CHECK(words(engine.messages(1).at(0)) == ">call 3 one");
+  REQUIRE(engine.started(0).size() == 1);  // before its first message
+  CHECK(engine.started(0)[0].id == engine.messages(1).at(0).id);
   passes(server, program,
          down.headers(1, {{":status", "200"}, {"content-type", "application/grpc"}}, false) +
              data(1, zip, false));
-  CHECK(words(rig.messages(2).at(1)) == "<call 2 zz");
-  CHECK(rig.messages(2).at(1).message->what.compressed);
+  CHECK(words(engine.messages(2).at(1)) == "<call 2 zz");
+  CHECK(engine.messages(2).at(1).message->what.compressed);
   passes(program, server, data(1, one.substr(4), true));
-  CHECK(words(rig.messages(3).at(2)) == ">call 3 one");
+  CHECK(words(engine.messages(3).at(2)) == ">call 3 one");
   passes(server, program, down.headers(1, {{"grpc-status", "0"}}, true));
-  const auto flow = rig.ended(1).at(0);
+  const auto flow = engine.ended(1).at(0);
   CHECK(flow.response_trailers.find("grpc-status") == "0");
   CHECK(flow.error == "");
-  for (const auto& message : rig.messages(3)) {
+  for (const auto& message : engine.messages(3)) {
     CHECK(message.type == Type::grpc);
     CHECK(message.id == flow.id);
   }
-  CHECK(rig.started(0).size() == 1);
+  CHECK(engine.started(0).size() == 1);
 }
 
 TEST_CASE(
     "messages: the start of a gRPC-Web call comes "
     "before what the program says, over HTTP/1.1 too") {
   using frames::number;
-  Rig rig{rig::trusting()};
-  auto [program, server] = rig.open();
+  Engine engine{rig::trusting()};
+  auto [program, server] = engine.open();
   passes(program, server,
          "POST /pkg.Service/Method HTTP/1.1\r\nHost: h\r\nContent-Type: application/grpc-web\r\n"
          "Content-Length: 8\r\n\r\n" +
              number(0, 1) + number(3, 4) + "one");
-  const auto message = rig.messages(1).at(0);
+  const auto message = engine.messages(1).at(0);
   CHECK(words(message) == ">call 3 one");
-  REQUIRE(rig.started(0).size() == 1);
-  CHECK(rig.started(0)[0].id == message.id);
+  REQUIRE(engine.started(0).size() == 1);
+  CHECK(engine.started(0)[0].id == message.id);
   passes(server, program,
          "HTTP/1.1 200 OK\r\nContent-Type: application/grpc-web\r\nContent-Length: 5\r\n\r\n" +
              number(0, 1) + number(0, 4));
-  CHECK(rig.ended(1).at(0).id == message.id);
-  CHECK(rig.started(0).size() == 1);
+  CHECK(engine.ended(1).at(0).id == message.id);
+  CHECK(engine.started(0).size() == 1);
 }
 
 TEST_CASE(
     "messages: repeat 2 KiB of a URL, which may be a hundred thousand times as long as they are") {
-  Rig rig{rig::trusting()};
-  auto [program, server] = rig.open();
-  rig::passes(program, server,
-              rig::kGet);  // the next head alone would be too long to be told as HTTP
-  rig::passes(server, program, rig::kOk);
-  rig::passes(program, server,
-              "GET /" + std::string(200'000, 'u') + " HTTP/1.1\r\nHost: h.test\r\n\r\n");
-  rig::passes(
-      server, program,
-      "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nContent-Length: 6\r\n\r\ndata\n\n");
-  const std::string url = rig.ended(2).at(1).url;
+  Engine engine{rig::trusting()};
+  auto [program, server] = engine.open();
+  passes(program, server,
+         rig::kGet);  // the next head alone would be too long to be told as HTTP
+  passes(server, program, rig::kOk);
+  passes(program, server,
+         "GET /" + std::string(200'000, 'u') + " HTTP/1.1\r\nHost: h.test\r\n\r\n");
+  passes(server, program,
+         "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nContent-Length: 6\r\n\r\ndata\n\n");
+  const std::string url = engine.ended(2).at(1).url;
   CHECK(url.size() > 200'000);
-  CHECK((rig.messages(1).at(0).url == url.substr(0, 2 << 10)));
+  CHECK((engine.messages(1).at(0).url == url.substr(0, 2 << 10)));
 }
 
 TEST_CASE("messages: of an event stream, as each comes; not of one that is compressed") {
-  Rig rig{rig::trusting()};
-  auto [program, server] = rig.open();
+  Engine engine{rig::trusting()};
+  auto [program, server] = engine.open();
   const std::string_view get = "GET /events HTTP/1.1\r\nHost: h\r\n\r\n";
   passes(program, server, get);
   passes(
       server, program,
       "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n");
-  CHECK(rig.started(1).at(0).status == 200);
+  CHECK(engine.started(1).at(0).status == 200);
   passes(server, program, "16\r\nevent: tick\nid: 1\ndata\r\n");
   passes(server, program, "6\r\n: 12\n\n\r\n");
-  const auto message = rig.messages(1).at(0);
+  const auto message = engine.messages(1).at(0);
   CHECK(message.type == Type::sse);
   CHECK(words(message) == "<event 2 12");
   CHECK(message.message->what.name == "tick");
   CHECK(message.message->what.id == "1");
   passes(server, program, "9\r\ndata: x\n\n\r\n");
-  CHECK(words(rig.messages(2).at(1)) == "<event 1 x");
+  CHECK(words(engine.messages(2).at(1)) == "<event 1 x");
   passes(server, program, "0\r\n\r\n");
-  CHECK(rig.ended(1).at(0).id == message.id);
+  CHECK(engine.ended(1).at(0).id == message.id);
   passes(program, server, get);
   passes(server, program,
          "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nContent-Encoding: gzip\r\n"
          "Content-Length: 9\r\n\r\n"
          "data: x\n\n");
-  CHECK(rig.ended(2).at(1).error == "");
-  CHECK(rig.messages(2).size() == 2);
+  CHECK(engine.ended(2).at(1).error == "");
+  CHECK(engine.messages(2).size() == 2);
 }

@@ -1,21 +1,19 @@
 // Programs that do not trust us, through a real engine: what the flow says, and when they begin to
 // pass.
-#include <future>
 #include <string>
 
 #include <openssl/err.h>
-#include <sys/socket.h>
 
-#include "tests/mitm/intercept_rig.h"
+#include "tests/mitm/connection_dialogue.h"
 #include "tests/test.h"
 
+using dialogue::Engine;
+using dialogue::Peer;
 using mitm::intercept::PinningCache;
 using mitm::intercept::PinningSettings;
 using mitm::tls::SslCtxPtr;
 using rig::kGet;
 using rig::kOk;
-using rig::Peer;
-using rig::Rig;
 using Type = test::FlatFlow::Type;
 
 namespace {
@@ -29,27 +27,21 @@ mitm::intercept::Settings with(PinningSettings learned) {
 
 /// Whether the program's handshake succeeded. `look`: it compares keys once the handshake is over,
 /// and leaves.
-bool visit(Rig& rig, SSL_CTX* client, bool look = false, const std::vector<std::string>& alpn = {},
+bool visit(Engine& engine, SSL_CTX* client, bool look = false,
+           const std::vector<std::string>& alpn = {},
            divert::Verdict verdict = {divert::Action::intercept, "test", {}}) {
-  auto [program, server] = rig.open(std::move(verdict));
+  auto [program, server] = engine.open(std::move(verdict));
   const SslCtxPtr origin = rig::theirs().server("h.test");
-  auto accepted = std::async(std::launch::async, [&server = server, &origin] {
-    return server.start_tls(origin.get(), true);
-  });
-  const bool trusted = program.start_tls(client, false, "h.test", alpn);
+  const bool trusted = shake(program, client, server, origin.get(), "h.test", alpn).program;
   if (look) program.finish();
   if (trusted && !look) {
-    accepted.wait();
-    program.say(kGet);
-    CHECK(server.hear(kGet.size()) == kGet);
-    server.say(kOk);
-    CHECK(program.hear(kOk.size()) == kOk);
+    passes(program, server, kGet);
+    passes(server, program, kOk);
   }
   program.close();
-  accepted.wait();
   if (trusted && look) server.hear_all();  // the program was the first to leave
   server.close();
-  CHECK(rig.idle());
+  CHECK(engine.idle());
   return trusted;
 }
 
@@ -58,30 +50,30 @@ bool visit(Rig& rig, SSL_CTX* client, bool look = false, const std::vector<std::
 TEST_CASE("refusal: a program that does not know our CA passes after three alerts") {
   for (const int version : {TLS1_2_VERSION, TLS1_3_VERSION}) {
     CAPTURE(version);
-    Rig rig{with({})};
-    rig.program("/usr/bin/curl");
+    Engine engine{with({})};
+    engine.program("/usr/bin/curl");
     const SslCtxPtr client = rig::theirs().client();
     SSL_CTX_set_max_proto_version(client.get(), version);
     for (std::size_t i = 1; i <= 3; ++i) {
-      CHECK_FALSE(visit(rig, client.get()));
-      const auto flow = rig.ended(i).back();
+      CHECK_FALSE(visit(engine, client.get()));
+      const auto flow = engine.ended(i).back();
       CHECK(flow.type == Type::tls_error);
       CHECK(flow.error.find("does not trust osproxy's CA") != std::string::npos);
       const std::string follows = i < 3 ? "; refusal " + std::to_string(i) + " of 3, then it passes"
                                         : "; it passes for 10 minutes now (see osproxy learned)";
       CHECK_MESSAGE(flow.error.ends_with(follows), flow.error);
     }
-    CHECK(visit(rig, client.get()));  // with the server's own certificate
-    const auto flow = rig.ended(4).back();
+    CHECK(visit(engine, client.get()));  // with the server's own certificate
+    const auto flow = engine.ended(4).back();
     CHECK(flow.type == Type::pass);
     CHECK(flow.decision == "pass");
     CHECK(flow.reason.starts_with(
         "learned: refused osproxy's certificate 3 times (alert unknown ca); until "));
     CHECK(flow.host == "h.test");
     // Another program is intercepted as before.
-    rig.program("/usr/bin/wget");
-    CHECK(visit(rig, rig::ours().client().get()));
-    CHECK(rig.ended(5).back().type == Type::http);
+    engine.program("/usr/bin/wget");
+    CHECK(visit(engine, rig::ours().client().get()));
+    CHECK(engine.ended(5).back().type == Type::http);
   }
 }
 
@@ -91,21 +83,21 @@ TEST_CASE("refusal: a program that compares keys and leaves without a word passe
     for (const auto& alpn : protocols) {
       CAPTURE(version);
       CAPTURE(alpn.empty() ? "" : alpn[0]);
-      Rig rig{with({.after = 2})};
-      rig.program("/usr/bin/curl");
+      Engine engine{with({.after = 2})};
+      engine.program("/usr/bin/curl");
       const SslCtxPtr client = rig::ours().client();
       SSL_CTX_set_max_proto_version(client.get(), version);
       const std::size_t needed =
           alpn.empty() ? 4 : 2;  // who says nothing of a protocol may have come to look
       for (std::size_t i = 1; i <= needed; ++i) {
-        CHECK(visit(rig, client.get(), true, alpn));
-        const auto flow = rig.ended(i).back();
+        CHECK(visit(engine, client.get(), true, alpn));
+        const auto flow = engine.ended(i).back();
         CHECK(flow.type == Type::tls_error);
         CHECK_MESSAGE(flow.error.find("pinning") != std::string::npos, flow.error);
       }
       CHECK_FALSE(visit(
-          rig, client.get()));  // it sees the server's certificate, which it does not trust here
-      CHECK(rig.ended(needed + 1).back().type == Type::pass);
+          engine, client.get()));  // it sees the server's certificate, which it does not trust here
+      CHECK(engine.ended(needed + 1).back().type == Type::pass);
     }
   }
 }
@@ -115,55 +107,53 @@ TEST_CASE(
     "certificate keep none of a program's from being shown") {
   for (const int version : {TLS1_2_VERSION, TLS1_3_VERSION}) {
     CAPTURE(version);
-    Rig rig{with({})};
-    rig.program("/usr/bin/openssl");
+    Engine engine{with({})};
+    engine.program("/usr/bin/openssl");
     const SslCtxPtr client = rig::ours().client();
     SSL_CTX_set_max_proto_version(client.get(), version);
-    for (int i = 0; i < 3; ++i) CHECK(visit(rig, client.get(), true));
-    CHECK(visit(rig, client.get()));
-    CHECK(rig.ended(4).back().type == Type::http);
+    for (int i = 0; i < 3; ++i) CHECK(visit(engine, client.get(), true));
+    CHECK(visit(engine, client.get()));
+    CHECK(engine.ended(4).back().type == Type::http);
     // It has spoken: from here on silence says nothing, however often.
-    for (int i = 0; i < 7; ++i) CHECK(visit(rig, client.get(), true));
-    CHECK(visit(rig, client.get()));
-    CHECK(rig.ended(5).back().type == Type::http);
+    for (int i = 0; i < 7; ++i) CHECK(visit(engine, client.get(), true));
+    CHECK(visit(engine, client.get()));
+    CHECK(engine.ended(5).back().type == Type::http);
   }
 }
 
 TEST_CASE("refusal: another user's program of the same name is intercepted as before") {
-  Rig rig{with({.after = 1})};
-  rig.program("/usr/bin/curl", 5);
-  CHECK_FALSE(visit(rig, rig::strangers().client().get()));
-  CHECK(rig.ended(1).back().type == Type::tls_error);
-  CHECK(visit(rig, rig::theirs().client().get()));
-  CHECK(rig.ended(2).back().type == Type::pass);
-  rig.program("/usr/bin/curl", 0);
-  CHECK(visit(rig, rig::ours().client().get()));
-  CHECK(rig.ended(3).back().type == Type::http);
+  Engine engine{with({.after = 1})};
+  engine.program("/usr/bin/curl", 5);
+  CHECK_FALSE(visit(engine, rig::strangers().client().get()));
+  CHECK(engine.ended(1).back().type == Type::tls_error);
+  CHECK(visit(engine, rig::theirs().client().get()));
+  CHECK(engine.ended(2).back().type == Type::pass);
+  engine.program("/usr/bin/curl", 0);
+  CHECK(visit(engine, rig::ours().client().get()));
+  CHECK(engine.ended(3).back().type == Type::http);
 }
 
 TEST_CASE("refusal: a program that uses one connection refuses nothing by closing another unused") {
   for (const char* alpn : {"", "http/1.1", "h2"}) {
     CAPTURE(alpn);
-    Rig rig{with({.after = 1})};
-    rig.program("/usr/bin/chromium");
+    Engine engine{with({.after = 1})};
+    engine.program("/usr/bin/chromium");
     const SslCtxPtr client = rig::ours().client();
-    CHECK(visit(rig, client.get()));
-    CHECK(visit(rig, client.get(), true,
+    CHECK(visit(engine, client.get()));
+    CHECK(visit(engine, client.get(), true,
                 alpn[0] == 0 ? std::vector<std::string>{} : std::vector<std::string>{alpn}));
-    CHECK(visit(rig, client.get()));
-    for (const auto& flow : rig.ended(2)) CHECK(flow.type == Type::http);
+    CHECK(visit(engine, client.get()));
+    for (const auto& flow : engine.ended(2)) CHECK(flow.type == Type::http);
   }
 }
 
 TEST_CASE("refusal: a program that had left before our certificate was there has refused nothing") {
   for (const bool reset : {false, true}) {
     CAPTURE(reset);
-    Rig rig{with({.after = 1})};
-    rig.program("/usr/bin/curl");
+    Engine engine{with({.after = 1})};
+    engine.program("/usr/bin/curl");
     const SslCtxPtr client = rig::ours().client(), origin = rig::theirs().server("h.test");
-    auto [program, server] = rig.open();
-    const timeval soon{0, 200'000};
-    ::setsockopt(program.fd(), SOL_SOCKET, SO_RCVTIMEO, &soon, sizeof soon);
+    auto [program, server] = engine.open();
     CHECK_FALSE(program.start_tls(client.get(), false, "h.test"));
     if (reset) {
       program.reset();
@@ -172,36 +162,36 @@ TEST_CASE("refusal: a program that had left before our certificate was there has
     }
     CHECK(server.start_tls(origin.get(), true));
     server.hear_all();
-    const auto flow = rig.ended(1).at(0);
+    const auto flow = engine.ended(1).at(0);
     CHECK(flow.type == Type::tls_error);
     CHECK(flow.error ==
           "the program closed the connection before TLS with the server was agreed on");
-    CHECK(visit(rig, client.get()));
-    CHECK(rig.ended(2).at(1).type == Type::http);
+    CHECK(visit(engine, client.get()));
+    CHECK(engine.ended(2).at(1).type == Type::http);
   }
 }
 
 TEST_CASE("refusal: a connection that is used ends the count") {
-  Rig rig{with({.after = 2})};
-  rig.program("/usr/bin/curl");
+  Engine engine{with({.after = 2})};
+  engine.program("/usr/bin/curl");
   const SslCtxPtr stranger = rig::strangers().client();
   const SslCtxPtr friendly = rig::ours().client();
-  CHECK_FALSE(visit(rig, stranger.get()));
-  CHECK(visit(rig, friendly.get()));
-  CHECK_FALSE(visit(rig, stranger.get()));
-  const auto flow = rig.ended(3).back();
+  CHECK_FALSE(visit(engine, stranger.get()));
+  CHECK(visit(engine, friendly.get()));
+  CHECK_FALSE(visit(engine, stranger.get()));
+  const auto flow = engine.ended(3).back();
   CHECK_MESSAGE(flow.error.ends_with("; refusal 1 of 2, then it passes"), flow.error);
 }
 
 TEST_CASE(
     "refusal: an unknown CA is no reason to pass while "
     "no store has ours; the flow says what to do") {
-  Rig rig{with({.after = 1, .ca_trusted = false})};
-  rig.program("/usr/bin/curl");
+  Engine engine{with({.after = 1, .ca_trusted = false})};
+  engine.program("/usr/bin/curl");
   const SslCtxPtr client = rig::strangers().client();
   for (std::size_t i = 1; i <= 2; ++i) {
-    CHECK_FALSE(visit(rig, client.get()));
-    const auto flow = rig.ended(i).back();
+    CHECK_FALSE(visit(engine, client.get()));
+    const auto flow = engine.ended(i).back();
     CHECK(flow.type == Type::tls_error);
     CHECK(flow.error.find("osproxy ca install") != std::string::npos);
     CHECK(flow.error.find("osproxy exec") != std::string::npos);
@@ -213,10 +203,10 @@ TEST_CASE(
     "refusal: under exec the flow names the file that the program has to be told of, not exec") {
   auto settings = with({.after = 1, .ca_trusted = false});
   settings.exec_ca_file = "/ca/ca-bundle.pem";
-  Rig rig{settings};
-  rig.program("/usr/bin/curl");
-  CHECK_FALSE(visit(rig, rig::strangers().client().get()));
-  const std::string error = rig.ended(1).back().error;
+  Engine engine{settings};
+  engine.program("/usr/bin/curl");
+  CHECK_FALSE(visit(engine, rig::strangers().client().get()));
+  const std::string error = engine.ended(1).back().error;
   CHECK_MESSAGE(error.starts_with("the program does not trust osproxy's CA (alert unknown ca); "
                                   "it has a list of CAs of its own"),
                 error);
@@ -245,10 +235,10 @@ TEST_CASE("refusal: while a store has our CA, the flow names exec and the root's
       {"/usr/bin/deno", "start it with osproxy exec, or with DENO_CERT=/ca/root-ca.pem, or let"}};
   for (const auto& one : cases) {
     CAPTURE(one.program);
-    Rig rig{settings};
-    rig.program(one.program);
-    CHECK_FALSE(visit(rig, rig::strangers().client().get()));
-    const std::string error = rig.ended(1).back().error;
+    Engine engine{settings};
+    engine.program(one.program);
+    CHECK_FALSE(visit(engine, rig::strangers().client().get()));
+    const std::string error = engine.ended(1).back().error;
     CHECK_MESSAGE(error.find(one.remedy) != error.npos, error);
     CHECK(error.find("ca install") == error.npos);
     CHECK(error.find("issued by") == error.npos);
@@ -258,10 +248,10 @@ TEST_CASE("refusal: while a store has our CA, the flow names exec and the root's
 TEST_CASE("refusal: a hang-up has the same remedies as a refusal in words") {
   auto settings = with({.after = 9});
   settings.root_ca_file = "/ca/root-ca.pem";
-  Rig rig{settings};
-  rig.program("/usr/bin/node");
-  CHECK(visit(rig, rig::ours().client().get(), true));
-  const std::string error = rig.ended(1).back().error;
+  Engine engine{settings};
+  engine.program("/usr/bin/node");
+  CHECK(visit(engine, rig::ours().client().get(), true));
+  const std::string error = engine.ended(1).back().error;
   CHECK_MESSAGE(error.find("it may have refused osproxy's certificate (pinning), or not trust its "
                            "CA; if so, it has a list of CAs of its own") != error.npos,
                 error);
@@ -285,13 +275,13 @@ TEST_CASE(
        "wrong; the certificate is valid from 20"}};
   for (const auto& one : cases) {
     CAPTURE(one.days);
-    Rig rig{with({.after = 1})};
-    rig.program("/usr/bin/curl");
+    Engine engine{with({.after = 1})};
+    engine.program("/usr/bin/curl");
     const SslCtxPtr client = rig::ours().client();
     X509_VERIFY_PARAM_set_time(SSL_CTX_get0_param(client.get()),
                                std::time(nullptr) + one.days * 86400);
-    CHECK(visit(rig, client.get()) == (one.error == nullptr));
-    const auto flow = rig.ended(1).back();
+    CHECK(visit(engine, client.get()) == (one.error == nullptr));
+    const auto flow = engine.ended(1).back();
     CHECK(flow.type == (one.error == nullptr ? Type::http : Type::tls_error));
     if (one.error == nullptr) continue;
     CHECK_MESSAGE(flow.error.find(one.error) != flow.error.npos, flow.error);
@@ -305,12 +295,12 @@ TEST_CASE("refusal: a rule that names the host is stronger than what was learned
   rule.hosts = {"h.test"};
   rule.action = divert::Action::intercept;
   policy.rules = {rule};
-  Rig rig{with({.after = 1}), policy};
-  rig.program("/usr/bin/curl");
+  Engine engine{with({.after = 1}), policy};
+  engine.program("/usr/bin/curl");
   const SslCtxPtr client = rig::strangers().client();
   for (std::size_t i = 1; i <= 2; ++i) {
-    visit(rig, client.get(), false, {},
+    visit(engine, client.get(), false, {},
           {divert::Action::intercept, "test", {{0, divert::Action::intercept}}});
-    CHECK(rig.ended(i).back().type == Type::tls_error);
+    CHECK(engine.ended(i).back().type == Type::tls_error);
   }
 }

@@ -6,7 +6,7 @@
 #include <boost/asio/steady_timer.hpp>
 
 #include "mitm/intercept/wire/renewal.h"
-#include "tests/mitm/intercept_rig.h"
+#include "tests/mitm/connection_dialogue.h"
 #include "tests/mitm/tls_fixture.h"
 
 using namespace std::chrono_literals;
@@ -89,15 +89,15 @@ TEST_CASE("renewal: a program that begins after days of sleep gets a leaf that i
     ++asked;
     slept = false;
   };
-  rig::Rig rig{settings};
-  auto [program, server] = rig.open();
+  dialogue::Engine engine{settings};
+  auto [program, server] = engine.open();
   const auto client = rig::ours().client();
   const auto origin = rig::theirs().server("h.test");
-  const auto shaken = rig::shake(program, client.get(), server, origin.get(), "h.test");
+  const auto shaken = dialogue::shake(program, client.get(), server, origin.get(), "h.test");
   CHECK(shaken.program);
   CHECK(shaken.server);
   CHECK(asked == 1);
   program.close();
   server.close();
-  CHECK(rig.idle());
+  CHECK(engine.idle());
 }

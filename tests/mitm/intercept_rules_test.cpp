@@ -1,32 +1,29 @@
 // Rules on hosts, which are known only from the first bytes.
 #include <string>
 
-#include "tests/mitm/intercept_rig.h"
+#include "tests/mitm/connection_dialogue.h"
 #include "tests/test.h"
 
+using dialogue::Engine;
 using mitm::tls::SslCtxPtr;
-using rig::alpn_of;
 using rig::by_host;
 using rig::End;
 using rig::kGet;
 using rig::kOk;
-using rig::passes;
 using rig::policy_for;
-using rig::Rig;
-using rig::shake;
 using Type = test::FlatFlow::Type;
 
 TEST_CASE("rules: a host that passes reaches its server untouched, the first bytes included") {
-  Rig rig{rig::trusting(), policy_for("h.test", divert::Action::pass)};
-  auto [program, server] = rig.open(by_host(divert::Action::intercept, divert::Action::pass));
+  Engine engine{rig::trusting(), policy_for("h.test", divert::Action::pass)};
+  auto [program, server] = engine.open(by_host(divert::Action::intercept, divert::Action::pass));
   const SslCtxPtr client = rig::strangers().client();
   const SslCtxPtr origin = rig::strangers().server("h.test");
   const auto done = shake(program, client.get(), server, origin.get(), "h.test", {"h2"});
   CHECK(done.program);  // with the server's own certificate
   CHECK(alpn_of(program) == "h2");
   passes(program, server, kGet);
-  rig::hang_up(program, server);
-  const auto flow = rig.ended(1).at(0);
+  hang_up(program, server);
+  const auto flow = engine.ended(1).at(0);
   CHECK(flow.type == Type::pass);
   CHECK(flow.decision == "pass");
   CHECK(flow.host == "h.test");
@@ -34,8 +31,8 @@ TEST_CASE("rules: a host that passes reaches its server untouched, the first byt
 
 TEST_CASE("rules: a host that is blocked is reset, by SNI or Host") {
   for (const bool tls : {true, false}) {
-    Rig rig{rig::trusting(), policy_for("h.test", divert::Action::block)};
-    auto [program, server] = rig.open(by_host(divert::Action::intercept, divert::Action::block));
+    Engine engine{rig::trusting(), policy_for("h.test", divert::Action::block)};
+    auto [program, server] = engine.open(by_host(divert::Action::intercept, divert::Action::block));
     if (tls) {
       const SslCtxPtr client = rig::ours().client();
       CHECK_FALSE(program.start_tls(client.get(), false, "h.test"));
@@ -46,16 +43,16 @@ TEST_CASE("rules: a host that is blocked is reset, by SNI or Host") {
     }
     server.hear_all();
     CHECK(server.end() == End::reset);
-    const auto flow = rig.ended(1).at(0);
+    const auto flow = engine.ended(1).at(0);
     CHECK(flow.type == Type::block);
     CHECK(flow.decision == "block");
   }
 }
 
 TEST_CASE("rules: another host is intercepted as the verdict says") {
-  Rig rig{rig::trusting(), policy_for("other.test", divert::Action::block)};
-  auto [program, server] = rig.open(by_host(divert::Action::intercept, divert::Action::block));
+  Engine engine{rig::trusting(), policy_for("other.test", divert::Action::block)};
+  auto [program, server] = engine.open(by_host(divert::Action::intercept, divert::Action::block));
   passes(program, server, kGet);
   passes(server, program, kOk);
-  CHECK(rig.ended(1).at(0).type == Type::http);
+  CHECK(engine.ended(1).at(0).type == Type::http);
 }

@@ -1,25 +1,21 @@
 // Servers that cannot be trusted, or with which TLS fails: what the program is told, and what is
 // reported.
 #include <chrono>
-#include <future>
 #include <string>
 
 #include <openssl/x509v3.h>
 
 #include "mitm/http/http2.h"
 #include "mitm/tls/certificate.h"
+#include "tests/mitm/connection_dialogue.h"
 #include "tests/mitm/http2_frames.h"
-#include "tests/mitm/intercept_rig.h"
 #include "tests/test.h"
 
+using dialogue::Engine;
 using mitm::tls::SslCtxPtr;
-using rig::alpn_of;
 using rig::End;
 using rig::kGet;
 using rig::kOk;
-using rig::passes;
-using rig::Rig;
-using rig::shake;
 using rig::with_pages;
 using Type = test::FlatFlow::Type;
 
@@ -43,8 +39,8 @@ TEST_CASE(
                          {"ostname mismatch (it is for other.test)", "--insecure"}}};
   for (const auto& one : cases) {
     CAPTURE(one.name);
-    Rig rig{with_pages()};
-    auto [program, server] = rig.open();
+    Engine engine{with_pages()};
+    auto [program, server] = engine.open();
     const SslCtxPtr client = rig::ours().client();
     const SslCtxPtr origin = one.authority.server(one.host);
     const auto done =
@@ -59,54 +55,53 @@ TEST_CASE(
       CAPTURE(part);
       CHECK(page.find(part) != page.npos);
     }
-    const auto flow = rig.ended(1).at(0);
+    const auto flow = engine.ended(1).at(0);
     CHECK(flow.type == Type::http);
     CHECK(flow.status == 502);
     CHECK(flow.url == rig::with_port("https://h.test/a", flow));
     CHECK_MESSAGE(flow.error.find(one.why[0]) != flow.error.npos, flow.error);
     program.close();
-    CHECK(rig.idle());
+    CHECK(engine.idle());
   }
 }
 
 TEST_CASE("tls: --insecure accepts any certificate") {
   auto settings = rig::trusting();
   settings.insecure = true;
-  Rig rig{settings};
-  auto [program, server] = rig.open();
+  Engine engine{settings};
+  auto [program, server] = engine.open();
   const SslCtxPtr client = rig::ours().client();
   const SslCtxPtr origin = rig::strangers().server("other.test");
   REQUIRE(shake(program, client.get(), server, origin.get(), "h.test").program);
   passes(program, server, kGet);
   passes(server, program, kOk);
-  CHECK(rig.ended(1).at(0).error == "");
+  CHECK(engine.ended(1).at(0).error == "");
 }
 
 TEST_CASE("tls: a server that breaks off the handshake is named in the page") {
-  Rig rig{with_pages()};
-  auto [program, server] = rig.open();
+  Engine engine{with_pages()};
+  auto [program, server] = engine.open();
   const SslCtxPtr client = rig::ours().client();
-  auto breaking = std::async(std::launch::async, [&s = server] {
-    s.hear(1);
-    s.reset();
-  });
-  REQUIRE(program.start_tls(client.get(), false, "h.test"));
-  breaking.get();
+  program.begin_tls(client.get(), false, "h.test");
+  program.step_tls();
+  CHECK(server.hear(1) == "\x16");
+  server.reset();
+  REQUIRE(program.go_on_tls());
   program.say(kGet);
   CHECK(program.hear_all().find("connection reset by peer") != std::string::npos);
-  CHECK(rig.ended(1).at(0).status == 502);
+  CHECK(engine.ended(1).at(0).status == 502);
 }
 
 TEST_CASE(
     "tls: a program that does not speak HTTP gets an alert when the server cannot be verified") {
-  Rig rig{with_pages()};
-  auto [program, server] = rig.open();
+  Engine engine{with_pages()};
+  auto [program, server] = engine.open();
   const SslCtxPtr client = rig::ours().client();
   const SslCtxPtr origin = rig::strangers().server("h.test");
   const auto done = shake(program, client.get(), server, origin.get(), "h.test", {"imap"});
   CHECK_FALSE(done.program);
   CHECK(program.tls_error().find("alert unknown ca") != std::string::npos);
-  const auto flow = rig.ended(1).at(0);
+  const auto flow = engine.ended(1).at(0);
   CHECK(flow.type == Type::tls_error);
   CHECK(flow.host == "h.test");
   CHECK(flow.error.find("cannot be verified") != flow.error.npos);
@@ -140,8 +135,8 @@ TEST_CASE(
     for (const std::vector<std::string>& alpn :
          {std::vector<std::string>{}, {"http/1.1"}, {"h2", "http/1.1"}}) {
       CAPTURE(one.name);
-      Rig rig{rig::trusting()};
-      auto [program, server] = rig.open();
+      Engine engine{rig::trusting()};
+      auto [program, server] = engine.open();
       const SslCtxPtr client = rig::ours().client(), origin{SSL_CTX_new(TLS_server_method())};
       const auto key = mitm::tls::generate_p256();
       const auto& issuer = rig::theirs().signer->intermediate();
@@ -154,7 +149,7 @@ TEST_CASE(
       SSL_CTX_add1_chain_cert(origin.get(), issuer.certificate.get());
       CHECK_FALSE(shake(program, client.get(), server, origin.get(), "h.test", alpn).program);
       CHECK_MESSAGE(program.tls_error().find(one.alert) != std::string::npos, program.tls_error());
-      const auto flow = rig.ended(1).at(0);
+      const auto flow = engine.ended(1).at(0);
       CHECK(flow.type == Type::tls_error);
       CHECK_MESSAGE(flow.error.find(one.error) != flow.error.npos, flow.error);
       CHECK(flow.tls == nullptr);
@@ -167,24 +162,25 @@ TEST_CASE(
       CHECK(facts.names == std::vector<std::string>{std::string(one.names).substr(4)});
       CHECK(facts.not_after == std::chrono::floor<std::chrono::seconds>(one.validity.until));
       CHECK(facts.sha256.size() == 95);
-      CHECK(rig.idle());
+      CHECK_FALSE(engine.idle());  // the program has time to read the alert
+      program.close();
+      CHECK(engine.idle());
     }
   }
 }
 
 TEST_CASE("tls: a server's own alert reaches the program") {
-  Rig rig{rig::trusting()};
-  auto [program, server] = rig.open();
+  Engine engine{rig::trusting()};
+  auto [program, server] = engine.open();
   const SslCtxPtr client = rig::ours().client();
-  auto refusing = std::async(std::launch::async, [&s = server] {
-    s.hear(1);
-    s.say({"\x15\x03\x01\x00\x02\x02\x70", 7});  // unrecognized_name
-  });
-  CHECK_FALSE(program.start_tls(client.get(), false, "h.test", {"http/1.1"}));
-  refusing.get();
+  program.begin_tls(client.get(), false, "h.test", {"http/1.1"});
+  program.step_tls();
+  CHECK(server.hear(1) == "\x16");
+  server.say({"\x15\x03\x01\x00\x02\x02\x70", 7});  // unrecognized_name
+  CHECK_FALSE(program.go_on_tls());
   CHECK_MESSAGE(program.tls_error().find("unrecognized name") != std::string::npos,
                 program.tls_error());
-  const auto flow = rig.ended(1).at(0);
+  const auto flow = engine.ended(1).at(0);
   CHECK(flow.error ==
         "TLS with h.test failed: the server does not serve this name (alert unrecognized name)");
   CHECK(flow.upstream_tls == nullptr);
@@ -198,32 +194,30 @@ TEST_CASE("tls: a server that does not speak TLS is called that") {
        "TLS with h.test failed: the server does not speak TLS on this port: its answer begins "
        "with 'SSH-2.0-OpenSSH_' ("}};
   for (const auto& [answer, error] : cases) {
-    Rig rig{rig::trusting()};
-    auto [program, server] = rig.open();
+    Engine engine{rig::trusting()};
+    auto [program, server] = engine.open();
     const SslCtxPtr client = rig::ours().client();
-    auto answering = std::async(std::launch::async, [&s = server, answer = answer] {
-      s.hear(1);
-      s.say(answer);
-    });
-    CHECK_FALSE(program.start_tls(client.get(), false, "h.test", {"http/1.1"}));
-    answering.get();
-    const auto flow = rig.ended(1).at(0);
+    program.begin_tls(client.get(), false, "h.test", {"http/1.1"});
+    program.step_tls();
+    CHECK(server.hear(1) == "\x16");
+    server.say(answer);
+    CHECK_FALSE(program.go_on_tls());
+    const auto flow = engine.ended(1).at(0);
     CHECK_MESSAGE(flow.error.starts_with(error), flow.error);
     CHECK(flow.upstream_tls == nullptr);
   }
 }
 
 TEST_CASE("tls: the server's certificates are reported, when a session is resumed as well") {
-  Rig rig{rig::trusting()};
-  const base::UniqueFd listener = rig::listen();
+  Engine engine{rig::trusting()};
   const SslCtxPtr client = rig::ours().client(), origin = rig::theirs().server("h.test");
   for (std::size_t i = 1; i <= 2; ++i) {
-    auto [program, server] = rig.open({divert::Action::intercept, "test", {}}, &listener);
+    auto [program, server] = engine.open({divert::Action::intercept, "test", {}}, 443);
     REQUIRE(shake(program, client.get(), server, origin.get(), "h.test").program);
     CHECK(SSL_session_reused(server.ssl()) == (i == 2 ? 1 : 0));
     passes(program, server, kGet);
     passes(server, program, kOk);
-    const auto flow = rig.ended(i).back();
+    const auto flow = engine.ended(i).back();
     REQUIRE(flow.upstream_tls->certificates != nullptr);
     REQUIRE(flow.upstream_tls->certificates->size() == 2);
     const auto& own = flow.upstream_tls->certificates->at(0);
@@ -234,15 +228,15 @@ TEST_CASE("tls: the server's certificates are reported, when a session is resume
     CHECK(above.issuer.starts_with("CN = "));
     program.close();
     server.close();
-    CHECK(rig.idle());
+    CHECK(engine.idle());
   }
 }
 
 TEST_CASE(
     "tls: a program that speaks nothing but HTTP/2 is "
     "told in HTTP/2 why the server cannot be trusted") {
-  Rig rig{with_pages()};
-  auto [program, server] = rig.open();
+  Engine engine{with_pages()};
+  auto [program, server] = engine.open();
   const SslCtxPtr client = rig::ours().client();
   const SslCtxPtr origin = rig::strangers().server("h.test");
   REQUIRE(shake(program, client.get(), server, origin.get(), "h.test", {"h2"}).program);
@@ -266,7 +260,7 @@ TEST_CASE(
   mitm::http::Http2Reader reader{mitm::http::Side::response};
   CHECK(reader.feed(heard, answer));
   CHECK(answer.status == 502);
-  const auto flow = rig.ended(1).at(0);
+  const auto flow = engine.ended(1).at(0);
   CHECK(flow.type == Type::http);
   CHECK(flow.url == rig::with_port("https://h.test/", flow));
   CHECK(flow.status == 502);

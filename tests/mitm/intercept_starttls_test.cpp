@@ -1,32 +1,21 @@
 // Dialogues that begin in plain and go on in TLS, through the real engine.
 #include <algorithm>
-#include <future>
 #include <string>
 
-#include "tests/mitm/intercept_rig.h"
+#include "tests/mitm/connection_dialogue.h"
 #include "tests/test.h"
 
+using dialogue::Engine;
+using dialogue::Peer;
 using mitm::tls::SslCtxPtr;
 using rig::End;
-using rig::passes;
-using rig::Peer;
-using rig::Rig;
 using Type = test::FlatFlow::Type;
 using namespace std::string_literals;
 
 namespace {
 
-struct Handshake {
-  bool program = false;
-  bool server = false;
-};
-
-Handshake shake(Peer& program, SSL_CTX* client, Peer& server, SSL_CTX* origin) {
-  auto accepted = std::async(std::launch::async, [&] { return server.start_tls(origin, true); });
-  Handshake result;
-  result.program = program.start_tls(client, false, "h.test");
-  result.server = accepted.get();
-  return result;
+dialogue::Handshake shake(Peer& program, SSL_CTX* client, Peer& server, SSL_CTX* origin) {
+  return shake(program, client, server, origin, "h.test");
 }
 
 /// What is said in plain, in turns, the server first; the last is its answer to the program's
@@ -92,8 +81,8 @@ divert::Verdict by_host(divert::Action action) {
 TEST_CASE("starttls: what was plain goes on decrypted, as one flow") {
   for (const auto& plain : plain_beginnings()) {
     CAPTURE(plain.protocol);
-    Rig rig{rig::trusting(), {}, true};
-    auto [program, server] = rig.open();
+    Engine engine{rig::trusting(), {}, true};
+    auto [program, server] = engine.open();
     const auto size = talk(plain, program, server);
     const SslCtxPtr client = rig::ours().client();
     const SslCtxPtr origin = rig::theirs().server("h.test");
@@ -109,7 +98,7 @@ TEST_CASE("starttls: what was plain goes on decrypted, as one flow") {
     CHECK(server.end() == End::notify);
     server.finish();
     CHECK(program.hear_all() == "");
-    const auto flow = rig.ended(1).at(0);
+    const auto flow = engine.ended(1).at(0);
     CHECK(flow.type == Type::tcp);
     CHECK(flow.starttls == plain.protocol);
     CHECK(flow.sni == "h.test");
@@ -117,13 +106,13 @@ TEST_CASE("starttls: what was plain goes on decrypted, as one flow") {
     CHECK(flow.tls != nullptr);
     CHECK(flow.error == "");
     CHECK(*flow.request_bytes + *flow.response_bytes == size + 12 + 12 + 18);
-    const auto starts = rig.started(1);
+    const auto starts = engine.started(1);
     CHECK(starts.size() == 1);
     CHECK(starts.at(0).id == flow.id);
     const auto said_in_plain = static_cast<std::size_t>(
         std::ranges::count_if(plain.said, [](const auto& words) { return !words.empty(); }));
     std::string said;
-    for (const auto& data : rig.data(said_in_plain + 5)) said += data.bytes;
+    for (const auto& data : engine.data(said_in_plain + 5)) said += data.bytes;
     CHECK(said.find("EHLO again\r\n") != said.npos);
     CHECK(said.find(plain.said.back()) != said.npos);
   }
@@ -131,8 +120,8 @@ TEST_CASE("starttls: what was plain goes on decrypted, as one flow") {
 
 TEST_CASE("starttls: MySQL goes on without an answer, its hello in the same segment or later") {
   for (const bool together : {true, false}) {
-    Rig rig{rig::trusting()};
-    auto [program, server] = rig.open();
+    Engine engine{rig::trusting()};
+    auto [program, server] = engine.open();
     passes(server, program, mysql_greeting());
     const SslCtxPtr client = rig::ours().client();
     const SslCtxPtr origin = rig::theirs().server("h.test");
@@ -150,14 +139,11 @@ TEST_CASE("starttls: MySQL goes on without an answer, its hello in the same segm
       const long size = BIO_get_mem_data(out, &hello);
       const std::string words =
           mysql_request() + std::string(hello, static_cast<std::size_t>(size));
-      const auto began = std::chrono::steady_clock::now();
       program.say(words.substr(0, 200));
-      std::this_thread::sleep_for(std::chrono::milliseconds{50});
       program.say(words.substr(200));
       CHECK(server.hear(36) == mysql_request());
       CHECK(server.start_tls(origin.get(), true));
       CHECK(SSL_get_servername(server.ssl(), TLSEXT_NAMETYPE_host_name) == std::string("h.test"));
-      CHECK(std::chrono::steady_clock::now() - began < std::chrono::seconds{3});
       CHECK(program.hear(1) ==
             "\x16");  // a hello of ours: the server's would not come back without it
       program.close();
@@ -165,13 +151,13 @@ TEST_CASE("starttls: MySQL goes on without an answer, its hello in the same segm
     }
     program.close();
     server.close();
-    CHECK(rig.ended(1).at(0).starttls == "mysql");
+    CHECK(engine.ended(1).at(0).starttls == "mysql");
   }
 }
 
 TEST_CASE("starttls: a refusal leaves the connection raw, also for another try") {
-  Rig rig{rig::trusting()};
-  auto [program, server] = rig.open();
+  Engine engine{rig::trusting()};
+  auto [program, server] = engine.open();
   passes(server, program, "220 x\r\n");
   passes(program, server, "STARTTLS\r\n");
   passes(server, program, "454 later\r\n");
@@ -185,18 +171,18 @@ TEST_CASE("starttls: a refusal leaves the connection raw, also for another try")
   passes(program, server, "x");
   program.close();
   server.close();
-  CHECK(rig.ended(1).at(0).tls != nullptr);
+  CHECK(engine.ended(1).at(0).tls != nullptr);
 }
 
 TEST_CASE("starttls: a refusal after which the program goes on in plain") {
-  Rig rig{rig::trusting()};
-  auto [program, server] = rig.open();
+  Engine engine{rig::trusting()};
+  auto [program, server] = engine.open();
   passes(program, server, "\x00\x00\x00\x08\x04\xd2\x16\x2f"s);
   passes(server, program, "N");
   passes(program, server, "\x00\x00\x00\x09\x00\x03\x00\x00\x00"s);
   passes(server, program, "R\x00\x00\x00\x08\x00\x00\x00\x00"s);
-  rig::hang_up(program, server);
-  const auto flow = rig.ended(1).at(0);
+  hang_up(program, server);
+  const auto flow = engine.ended(1).at(0);
   CHECK(flow.starttls == "");
   CHECK(flow.request_bytes == 17);
   CHECK(flow.response_bytes == 10);
@@ -205,8 +191,8 @@ TEST_CASE("starttls: a refusal after which the program goes on in plain") {
 
 TEST_CASE(
     "starttls: commands behind the request reach the server in plain, before TLS, and not in it") {
-  Rig rig{rig::trusting()};
-  auto [program, server] = rig.open();
+  Engine engine{rig::trusting()};
+  auto [program, server] = engine.open();
   passes(server, program, "220 x\r\n");
   passes(program, server, "STARTTLS\r\nRCPT TO:<injected@x>\r\n");
   passes(server, program, "220 go\r\n");
@@ -217,7 +203,7 @@ TEST_CASE(
   passes(server, program, "250 ok\r\n");
   program.close();
   server.close();
-  CHECK(rig.ended(1).at(0).tls != nullptr);
+  CHECK(engine.ended(1).at(0).tls != nullptr);
 }
 
 TEST_CASE("starttls: plain words where TLS should begin, of either side, pass in plain") {
@@ -228,8 +214,8 @@ TEST_CASE("starttls: plain words where TLS should begin, of either side, pass in
                         {"", "", "250 injected\r\n"},           // behind it
                         {"", "RCPT TO:<injected@x>\r\n", ""}};  // instead of a hello
   for (const auto& [more, late_program, late_server] : cases) {
-    Rig rig{rig::trusting()};
-    auto [program, server] = rig.open();
+    Engine engine{rig::trusting()};
+    auto [program, server] = engine.open();
     passes(server, program, "220 x\r\n");
     passes(program, server, "STARTTLS\r\n");
     passes(server, program, "220 go\r\n" + more);
@@ -240,57 +226,56 @@ TEST_CASE("starttls: plain words where TLS should begin, of either side, pass in
     const SslCtxPtr origin = rig::strangers().server("h.test");
     REQUIRE(shake(program, client.get(), server, origin.get()).program);
     passes(program, server, "EHLO me\r\n");
-    rig::hang_up(program, server);
-    const auto flow = rig.ended(1).at(0);
+    hang_up(program, server);
+    const auto flow = engine.ended(1).at(0);
     CHECK(flow.tls == nullptr);
     CHECK(flow.type == Type::tcp);
-    CHECK(rig.started(1).size() == 1);
+    CHECK(engine.started(1).size() == 1);
   }
 }
 
 TEST_CASE("starttls: TLS before the answer goes through untouched") {
-  Rig rig{rig::trusting()};
-  auto [program, server] = rig.open();
+  Engine engine{rig::trusting()};
+  auto [program, server] = engine.open();
   passes(server, program, "220 x\r\n");
   program.say("STARTTLS\r\n");
   CHECK(server.hear(10) == "STARTTLS\r\n");
   const SslCtxPtr client = rig::strangers().client();
   const SslCtxPtr origin = rig::strangers().server("h.test");
-  auto accepted =
-      std::async(std::launch::async, [&, &s = server] { return s.start_tls(origin.get(), true); });
-  CHECK(program.start_tls(client.get(), false, "h.test"));
-  CHECK(accepted.get());
+  const auto done = shake(program, client.get(), server, origin.get());
+  CHECK(done.program);
+  CHECK(done.server);
   passes(program, server, "x");
   program.close();
   server.close();
-  CHECK(rig.ended(1).at(0).tls == nullptr);
+  CHECK(engine.ended(1).at(0).tls == nullptr);
 }
 
 TEST_CASE("starttls: rules on the host hold for the SNI: pass") {
   for (const auto& plain : plain_beginnings()) {
     CAPTURE(plain.protocol);
-    Rig rig{rig::trusting(), policy_for(divert::Action::pass)};
-    auto [program, server] = rig.open(by_host(divert::Action::pass));
+    Engine engine{rig::trusting(), policy_for(divert::Action::pass)};
+    auto [program, server] = engine.open(by_host(divert::Action::pass));
     const auto size = talk(plain, program, server);
     const SslCtxPtr client = rig::strangers().client();
     const SslCtxPtr origin = rig::strangers().server("h.test");
     CHECK(shake(program, client.get(), server, origin.get())
               .program);  // with the server's own certificate
     passes(program, server, "EHLO me\r\n");
-    rig::hang_up(program, server);
-    const auto flow = rig.ended(1).at(0);
+    hang_up(program, server);
+    const auto flow = engine.ended(1).at(0);
     CHECK(flow.type == Type::pass);
     CHECK(flow.decision == "pass");
     CHECK(flow.host == "h.test");
     CHECK(flow.starttls == plain.protocol);
     CHECK(*flow.request_bytes + *flow.response_bytes > size + 500);
-    CHECK(flow.id == rig.started(1).at(0).id);
+    CHECK(flow.id == engine.started(1).at(0).id);
   }
 }
 
 TEST_CASE("starttls: rules on the host hold for the SNI: pass, with the hello already read") {
-  Rig rig{rig::trusting(), policy_for(divert::Action::pass)};
-  auto [program, server] = rig.open(by_host(divert::Action::pass));
+  Engine engine{rig::trusting(), policy_for(divert::Action::pass)};
+  auto [program, server] = engine.open(by_host(divert::Action::pass));
   passes(server, program, mysql_greeting());
   const SslCtxPtr client = rig::strangers().client();
   mitm::tls::SslPtr ssl{SSL_new(client.get())};
@@ -303,22 +288,22 @@ TEST_CASE("starttls: rules on the host hold for the SNI: pass, with the hello al
   const std::string hello{start, static_cast<std::size_t>(size)};
   passes(program, server, mysql_request() + hello);
   passes(server, program, "its own answer");
-  rig::hang_up(program, server);
-  const auto flow = rig.ended(1).at(0);
+  hang_up(program, server);
+  const auto flow = engine.ended(1).at(0);
   CHECK(flow.type == Type::pass);
   CHECK(flow.request_bytes == 36 + hello.size());
   CHECK(flow.response_bytes == mysql_greeting().size() + 14);
 }
 
 TEST_CASE("starttls: rules on the host hold for the SNI: block") {
-  Rig rig{rig::trusting(), policy_for(divert::Action::block)};
-  auto [program, server] = rig.open(by_host(divert::Action::block));
+  Engine engine{rig::trusting(), policy_for(divert::Action::block)};
+  auto [program, server] = engine.open(by_host(divert::Action::block));
   talk(plain_beginnings()[0], program, server);
   const SslCtxPtr client = rig::ours().client();
   CHECK_FALSE(program.start_tls(client.get(), false, "h.test"));
   server.hear_all();
   CHECK(server.end() == End::reset);
-  const auto flow = rig.ended(1).at(0);
+  const auto flow = engine.ended(1).at(0);
   CHECK(flow.type == Type::block);
   CHECK(flow.host == "h.test");
   CHECK(flow.starttls == "smtp");
@@ -327,8 +312,8 @@ TEST_CASE("starttls: rules on the host hold for the SNI: block") {
 TEST_CASE(
     "starttls: a server or program that refuses the other's certificate ends in a tls_error") {
   for (const bool by_program : {true, false}) {
-    Rig rig{rig::trusting()};
-    auto [program, server] = rig.open();
+    Engine engine{rig::trusting()};
+    auto [program, server] = engine.open();
     talk(plain_beginnings()[0], program, server);
     const SslCtxPtr client = by_program ? rig::strangers().client() : rig::ours().client();
     const SslCtxPtr origin =
@@ -337,20 +322,20 @@ TEST_CASE(
     CHECK_FALSE(done.program);
     if (!by_program) CHECK(program.tls_error().find("unknown ca") != std::string::npos);
     program.hear_all();
-    const auto flow = rig.ended(1).at(0);
+    const auto flow = engine.ended(1).at(0);
     CHECK(flow.type == Type::tls_error);
     CHECK(flow.starttls == "smtp");
     CHECK(flow.error.find(by_program ? "does not trust osproxy's CA" : "cannot be verified") !=
           std::string::npos);
-    CHECK(flow.id == rig.started(1).at(0).id);
+    CHECK(flow.id == engine.started(1).at(0).id);
     CHECK(flow.request_bytes == 19);
   }
 }
 
 TEST_CASE("starttls: an end between yes and hello is passed on") {
   for (const bool reset : {true, false}) {
-    Rig rig{rig::trusting()};
-    auto [program, server] = rig.open();
+    Engine engine{rig::trusting()};
+    auto [program, server] = engine.open();
     talk(plain_beginnings()[0], program, server);
     if (reset) {
       program.reset();
@@ -360,13 +345,13 @@ TEST_CASE("starttls: an end between yes and hello is passed on") {
     CHECK(server.hear_all() == "");
     CHECK(server.end() == (reset ? End::reset : End::fin));
     server.close();
-    CHECK(rig.ended(1).at(0).error.empty() == !reset);
+    CHECK(engine.ended(1).at(0).error.empty() == !reset);
   }
 }
 
 TEST_CASE("starttls: within the tunnel of an explicit proxy") {
-  Rig rig{rig::trusting()};
-  auto [program, server] = rig.open();
+  Engine engine{rig::trusting()};
+  auto [program, server] = engine.open();
   passes(program, server, "CONNECT h.test:25 HTTP/1.1\r\nHost: h.test:25\r\n\r\n");
   passes(server, program, "HTTP/1.1 200 Yes\r\n\r\n");
   talk(plain_beginnings()[0], program, server);
@@ -376,7 +361,7 @@ TEST_CASE("starttls: within the tunnel of an explicit proxy") {
   passes(program, server, "EHLO again\r\n");
   program.close();
   server.close();
-  const auto flow = rig.ended(2).at(1);
+  const auto flow = engine.ended(2).at(1);
   CHECK(flow.starttls == "smtp");
   CHECK(flow.tls != nullptr);
 }
@@ -385,8 +370,8 @@ TEST_CASE("starttls: a rule on the host selects a connection that passes otherwi
   for (const auto action : {divert::Action::intercept, divert::Action::block}) {
     for (const auto& plain : plain_beginnings()) {
       CAPTURE(plain.protocol);
-      Rig rig{rig::trusting(), policy_for(action), true};
-      auto [program, server] = rig.open({divert::Action::pass, "test", {{0, action}}});
+      Engine engine{rig::trusting(), policy_for(action), true};
+      auto [program, server] = engine.open({divert::Action::pass, "test", {{0, action}}});
       talk(plain, program, server);
       const SslCtxPtr client = rig::ours().client();
       const SslCtxPtr origin = rig::theirs().server("h.test");
@@ -399,11 +384,11 @@ TEST_CASE("starttls: a rule on the host selects a connection that passes otherwi
       }
       program.close();
       server.close();
-      const auto flow = rig.ended(1).at(0);
+      const auto flow = engine.ended(1).at(0);
       CHECK(flow.type == (intercepted ? Type::tcp : Type::block));
       CHECK(flow.starttls == plain.protocol);
       CHECK((flow.tls != nullptr) == intercepted);
-      if (intercepted) CHECK(rig.data(1).at(0).bytes == "within");  // and nothing from before
+      if (intercepted) CHECK(engine.data(1).at(0).bytes == "within");  // and nothing from before
     }
   }
 }
@@ -419,18 +404,17 @@ TEST_CASE("starttls: of a connection that passes, and stays so, nobody hears a w
       {nullptr, {"AUTH PLAIN AGEAYg==\r\n", "235 ok\r\n", "MAIL FROM:<a@b>\r\n", "250 ok\r\n"}},
       {nullptr, {"QUIT\r\n", "221 bye\r\n"}}};
   for (const auto& [sni, more] : cases) {
-    Rig rig{rig::trusting(), policy_for(divert::Action::intercept), true};
+    Engine engine{rig::trusting(), policy_for(divert::Action::intercept), true};
     auto [program, server] =
-        rig.open({divert::Action::pass, "test", {{0, divert::Action::intercept}}});
+        engine.open({divert::Action::pass, "test", {{0, divert::Action::intercept}}});
     std::size_t size = 0;
     if (sni != nullptr) {
       size = talk(plain_beginnings()[0], program, server);
       const SslCtxPtr client = rig::strangers().client();
       const SslCtxPtr origin = rig::strangers().server(sni);
-      auto accepted = std::async(std::launch::async,
-                                 [&, &s = server] { return s.start_tls(origin.get(), true); });
-      CHECK(program.start_tls(client.get(), false, sni));
-      CHECK(accepted.get());
+      const auto done = shake(program, client.get(), server, origin.get(), sni);
+      CHECK(done.program);
+      CHECK(done.server);
     } else {
       passes(server, program, "220 x\r\n");
       size = 7;
@@ -439,13 +423,13 @@ TEST_CASE("starttls: of a connection that passes, and stays so, nobody hears a w
         size += more[i].size();
       }
     }
-    rig::hang_up(program, server);
-    const auto flow = rig.ended(1).at(0);
+    hang_up(program, server);
+    const auto flow = engine.ended(1).at(0);
     CHECK(flow.type == Type::pass);
     CHECK(flow.decision == "pass");
     const auto bytes = *flow.request_bytes + *flow.response_bytes;
     CHECK((sni != nullptr ? bytes > size : bytes == size));
-    CHECK(rig.data(0).empty());
-    CHECK(rig.started(0).empty());
+    CHECK(engine.data(0).empty());
+    CHECK(engine.started(0).empty());
   }
 }

@@ -1,31 +1,24 @@
 // Dialogues over TLS, and the choice of what is spoken.
-#include <future>
 #include <string>
-#include <thread>
 
-#include <netinet/tcp.h>
 #include <openssl/x509v3.h>
-#include <sys/socket.h>
 
-#include "tests/mitm/intercept_rig.h"
+#include "tests/mitm/connection_dialogue.h"
 #include "tests/test.h"
 
+using dialogue::Engine;
+using dialogue::Peer;
 using mitm::tls::SslCtxPtr;
-using rig::alpn_of;
 using rig::End;
 using rig::kGet;
 using rig::kOk;
-using rig::passes;
-using rig::Peer;
-using rig::Rig;
-using rig::shake;
 using Type = test::FlatFlow::Type;
 
 TEST_CASE("tls: HTTP inside TLS is seen, with the facts of the connection") {
   for (const int version : {TLS1_2_VERSION, TLS1_3_VERSION}) {
     CAPTURE(version);
-    Rig rig{rig::trusting()};
-    auto [program, server] = rig.open();
+    Engine engine{rig::trusting()};
+    auto [program, server] = engine.open();
     const SslCtxPtr client = rig::ours().client();
     const SslCtxPtr origin = rig::theirs().server("h.test");
     SSL_CTX_set_max_proto_version(client.get(), version);
@@ -39,7 +32,7 @@ TEST_CASE("tls: HTTP inside TLS is seen, with the facts of the connection") {
     program.finish();
     CHECK(server.hear_all() == "");
     CHECK(server.end() == End::notify);
-    const auto flow = rig.ended(1).at(0);
+    const auto flow = engine.ended(1).at(0);
     CHECK(flow.type == Type::http);
     CHECK(flow.url == rig::with_port("https://h.test/a", flow));
     CHECK(flow.sni == "h.test");
@@ -51,8 +44,8 @@ TEST_CASE("tls: HTTP inside TLS is seen, with the facts of the connection") {
 }
 
 TEST_CASE("tls: what was agreed on with the server is told beside what was with the program") {
-  Rig rig{rig::trusting()};
-  auto [program, server] = rig.open();
+  Engine engine{rig::trusting()};
+  auto [program, server] = engine.open();
   const SslCtxPtr client = rig::ours().client();
   const SslCtxPtr origin = rig::theirs().server("h.test");
   SSL_CTX_set_max_proto_version(origin.get(), TLS1_2_VERSION);
@@ -60,7 +53,7 @@ TEST_CASE("tls: what was agreed on with the server is told beside what was with 
   REQUIRE_MESSAGE(done.program, program.tls_error());
   passes(program, server, kGet);
   passes(server, program, kOk);
-  const auto flow = rig.ended(1).at(0);
+  const auto flow = engine.ended(1).at(0);
   CHECK(flow.tls->version == "TLSv1.3");
   REQUIRE(flow.upstream_tls != nullptr);
   CHECK(flow.upstream_tls->version == "TLSv1.2");
@@ -79,8 +72,8 @@ TEST_CASE("tls: the program gets the ALPN that the server chose from its own lis
                         {{}, ""},
                         {{"acme", "h2"}, "acme"}};
   for (const auto& one : cases) {
-    Rig rig{rig::trusting()};
-    auto [program, server] = rig.open();
+    Engine engine{rig::trusting()};
+    auto [program, server] = engine.open();
     const SslCtxPtr client = rig::ours().client();
     const SslCtxPtr origin = rig::theirs().server("h.test");
     REQUIRE(shake(program, client.get(), server, origin.get(), "h.test", one.offered).program);
@@ -93,32 +86,31 @@ TEST_CASE("tls: the program gets the ALPN that the server chose from its own lis
     server.hear_all();
     server.finish();
     program.hear_all();
-    const auto flow = rig.ended(1).at(0);
+    const auto flow = engine.ended(1).at(0);
     CHECK(flow.type == (one.heard == "acme" ? Type::tcp : Type::http));
   }
 }
 
 TEST_CASE("tls: a program without SNI is served by address") {
-  Rig rig{rig::trusting()};
-  auto [program, server] = rig.open();
+  Engine engine{rig::trusting()};
+  auto [program, server] = engine.open();
   const SslCtxPtr client = rig::ours().client();
   const SslCtxPtr origin = rig::theirs().server("127.0.0.1");
   REQUIRE(shake(program, client.get(), server, origin.get(), nullptr).program);
   passes(program, server, "GET / HTTP/1.1\r\nHost: x:1\r\n\r\n");
   passes(server, program, kOk);
-  const auto flow = rig.ended(1).at(0);
+  const auto flow = engine.ended(1).at(0);
   CHECK(flow.sni == "");
   CHECK(flow.host == "x");
 }
 
 TEST_CASE(
     "tls: sessions are resumed upstream, and the leaf still mirrors the server's certificate") {
-  Rig rig{rig::trusting()};
+  Engine engine{rig::trusting()};
   const SslCtxPtr origin = rig::theirs().server("h.test");
   const SslCtxPtr client = rig::ours().client();
-  const auto listener = rig::listen();
   for (const bool resumed : {false, true, true}) {
-    auto [program, server] = rig.open({divert::Action::intercept, "test", {}}, &listener);
+    auto [program, server] = engine.open({divert::Action::intercept, "test", {}}, 443);
     REQUIRE(shake(program, client.get(), server, origin.get(), "h.test").program);
     passes(program, server, kGet);
     passes(server, program, kOk);
@@ -129,12 +121,11 @@ TEST_CASE(
 }
 
 TEST_CASE("tls: a session is not resumed for another name on the same server") {
-  Rig rig{rig::trusting()};
+  Engine engine{rig::trusting()};
   const SslCtxPtr client = rig::ours().client();
-  const auto listener = rig::listen();
   for (const char* name : {"h.test", "other.test"}) {
     const SslCtxPtr origin = rig::theirs().server(name);
-    auto [program, server] = rig.open({divert::Action::intercept, "test", {}}, &listener);
+    auto [program, server] = engine.open({divert::Action::intercept, "test", {}}, 443);
     REQUIRE(shake(program, client.get(), server, origin.get(), name).program);
     CHECK(SSL_session_reused(server.ssl()) == 0);
   }
@@ -142,28 +133,26 @@ TEST_CASE("tls: a session is not resumed for another name on the same server") {
 
 TEST_CASE("tls: a program that does not trust us is reported as that") {
   for (const int version : {TLS1_2_VERSION, TLS1_3_VERSION}) {
-    Rig rig{rig::trusting()};
-    auto [program, server] = rig.open();
+    Engine engine{rig::trusting()};
+    auto [program, server] = engine.open();
     const SslCtxPtr client = rig::strangers().client();
     SSL_CTX_set_max_proto_version(client.get(), version);
     const SslCtxPtr origin = rig::theirs().server("h.test");
     const auto done = shake(program, client.get(), server, origin.get(), "h.test");
     CHECK_FALSE(done.program);
-    const auto flow = rig.ended(1).at(0);
+    const auto flow = engine.ended(1).at(0);
     CHECK(flow.type == Type::tls_error);
     CHECK(flow.error.find("does not trust osproxy's CA (alert unknown ca)") != flow.error.npos);
     CHECK(flow.upstream_tls != nullptr);
     CHECK(server.hear_all() == "");
-    CHECK(rig.idle());
+    CHECK(engine.idle());
   }
 }
 
 TEST_CASE("tls: a program that leaves in the handshake is reported") {
-  Rig rig{rig::trusting()};
-  auto [program, server] = rig.open();
+  Engine engine{rig::trusting()};
+  auto [program, server] = engine.open();
   const SslCtxPtr origin = rig::theirs().server("h.test");
-  auto accepted = std::async(std::launch::async,
-                             [&s = server, &origin] { return s.start_tls(origin.get(), true); });
   {
     const SslCtxPtr client = rig::ours().client();
     mitm::tls::SslPtr ssl{SSL_new(client.get())};
@@ -175,18 +164,18 @@ TEST_CASE("tls: a program that leaves in the handshake is reported") {
     const long size = BIO_get_mem_data(out, &hello);
     program.say({hello, static_cast<std::size_t>(size)});
   }
-  CHECK(accepted.get());
+  CHECK(server.start_tls(origin.get(), true));
   CHECK(program.hear(5).starts_with("\x16\x03"));
   program.finish();
   program.hear_all();
-  CHECK(rig.ended(1).at(0).error.find("closed the connection during the TLS handshake") !=
+  CHECK(engine.ended(1).at(0).error.find("closed the connection during the TLS handshake") !=
         std::string::npos);
 }
 
 TEST_CASE("tls: a server that wants a client certificate is explained") {
   for (const int version : {TLS1_2_VERSION, TLS1_3_VERSION}) {
-    Rig rig{rig::trusting()};
-    auto [program, server] = rig.open();
+    Engine engine{rig::trusting()};
+    auto [program, server] = engine.open();
     const SslCtxPtr client = rig::ours().client();
     const SslCtxPtr origin = rig::theirs().server("h.test");
     SSL_CTX_set_verify(origin.get(), SSL_VERIFY_PEER | SSL_VERIFY_FAIL_IF_NO_PEER_CERT, nullptr);
@@ -195,15 +184,15 @@ TEST_CASE("tls: a server that wants a client certificate is explained") {
     CHECK_FALSE(done.server);
     program.try_say(kGet);
     program.hear_all();
-    CHECK(rig.ended(1).at(0).error.find("client certificate") != std::string::npos);
+    CHECK(engine.ended(1).at(0).error.find("client certificate") != std::string::npos);
   }
 }
 
 TEST_CASE("tls: an end without close_notify stays one") {
   for (const bool notify : {true, false}) {
     for (const bool by_server : {true, false}) {
-      Rig rig{rig::trusting()};
-      auto [program, server] = rig.open();
+      Engine engine{rig::trusting()};
+      auto [program, server] = engine.open();
       const SslCtxPtr client = rig::ours().client();
       const SslCtxPtr origin = rig::theirs().server("h.test");
       REQUIRE(shake(program, client.get(), server, origin.get(), "h.test").program);
@@ -215,15 +204,38 @@ TEST_CASE("tls: an end without close_notify stays one") {
       CHECK(other.hear_all() == "");
       CHECK(other.end() == (notify ? End::notify : End::truncated));
       server.finish();
-      CHECK(rig.ended(1).at(0).error.empty() == notify);
+      CHECK(engine.ended(1).at(0).error.empty() == notify);
+    }
+  }
+}
+
+TEST_CASE("tls: a message that is cut short ends over TLS as its sender ended it") {
+  const SslCtxPtr client = rig::ours().client(), origin = rig::theirs().server("h.test");
+  const std::string_view half = "HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nhalf";
+  const std::string_view half_asked = "PUT / HTTP/1.1\r\nHost: h\r\nContent-Length: 9\r\n\r\nhalf";
+  for (const bool by_server : {true, false}) {
+    for (const bool notify : {true, false}) {
+      CAPTURE(by_server);
+      CAPTURE(notify);
+      Engine engine{rig::trusting()};
+      auto [program, server] = engine.open();
+      REQUIRE(shake(program, client.get(), server, origin.get(), "h.test", {"http/1.1"}).program);
+      passes(program, server, by_server ? kGet : half_asked);
+      if (by_server) passes(server, program, half);
+      (by_server ? server : program).finish(notify);
+      Peer& other = by_server ? program : server;
+      CHECK(other.hear_all() == "");
+      CHECK(other.end() == (notify ? End::notify : End::truncated));
+      other.close();
+      CHECK(engine.ended(1).at(0).error.find("in the middle of its") != std::string::npos);
     }
   }
 }
 
 TEST_CASE("tls: an end without close_notify leaves the other direction as it is") {
   for (const bool server_first : {true, false}) {
-    Rig rig{rig::trusting()};
-    auto [program, server] = rig.open();
+    Engine engine{rig::trusting()};
+    auto [program, server] = engine.open();
     const SslCtxPtr client = rig::ours().client();
     const SslCtxPtr origin = rig::theirs().server("h.test");
     for (SSL_CTX* context :
@@ -238,35 +250,29 @@ TEST_CASE("tls: an end without close_notify leaves the other direction as it is"
     passes(other, one, "still here");
     other.finish(false);
     CHECK(one.hear_all() == "");
-    CHECK(rig.ended(1).at(0).error == "");
+    CHECK(engine.ended(1).at(0).error == "");
   }
 }
 
 TEST_CASE("tls: an error right behind data is a reset for the program, not an end") {
   for (const std::string_view asked : {kGet, std::string_view("\x01 hello\n")}) {
-    Rig rig{rig::trusting()};
-    auto [program, server] = rig.open();
+    Engine engine{rig::trusting()};
+    auto [program, server] = engine.open();
     const SslCtxPtr client = rig::ours().client(), origin = rig::theirs().server("h.test");
     REQUIRE(shake(program, client.get(), server, origin.get(), "h.test").program);
     passes(program, server, asked);
-    // Both in one segment.
-    const int on = 1, off = 0;
-    ::setsockopt(server.fd(), IPPROTO_TCP, TCP_CORK, &on, sizeof on);
-    server.say("HTTP/1.1 200 OK\r\n\r\nhalf");
     const std::string junk = std::string("\x17\x03\x03\x00\x20", 5) + std::string(32, 'x');
-    CHECK(::send(server.fd(), junk.data(), junk.size(), MSG_NOSIGNAL) ==
-          static_cast<ssize_t>(junk.size()));
-    ::setsockopt(server.fd(), IPPROTO_TCP, TCP_CORK, &off, sizeof off);
+    server.say("HTTP/1.1 200 OK\r\n\r\nhalf", junk);  // both in one segment
     CHECK(program.hear_all().ends_with("half"));
     CHECK(program.end() == End::reset);
-    CHECK(rig.ended(1).back().error.starts_with("the server: "));
+    CHECK(engine.ended(1).back().error.starts_with("the server: "));
   }
 }
 
 TEST_CASE("tls: what OpenSSL answers to an end without close_notify is no error of the flow") {
   for (const bool by_server : {true, false}) {
-    Rig rig{rig::trusting()};
-    auto [program, server] = rig.open();
+    Engine engine{rig::trusting()};
+    auto [program, server] = engine.open();
     const SslCtxPtr client = rig::ours().client();
     const SslCtxPtr origin = rig::theirs().server("h.test");
     REQUIRE(shake(program, client.get(), server, origin.get(), "h.test").program);
@@ -278,15 +284,14 @@ TEST_CASE("tls: what OpenSSL answers to an end without close_notify is no error 
     CHECK(other.end() == End::truncated);
     other.close();
     one.hear_all();
-    CHECK(rig.ended(1).at(0).error == "");
+    CHECK(engine.ended(1).at(0).error == "");
   }
 }
 
 TEST_CASE("tls: 64 MiB come through unchanged to a slow reader") {
-  Rig rig{rig::trusting()};
-  auto [program, server] = rig.open();
-  const int small = 64 << 10;
-  ::setsockopt(program.fd(), SOL_SOCKET, SO_RCVBUF, &small, sizeof small);
+  Engine engine{rig::trusting()};
+  auto [program, server] = engine.open();
+  program.take_at_most(64 << 10);
   const SslCtxPtr client = rig::ours().client();
   const SslCtxPtr origin = rig::theirs().server("h.test");
   REQUIRE(shake(program, client.get(), server, origin.get(), "h.test").program);
@@ -295,16 +300,15 @@ TEST_CASE("tls: 64 MiB come through unchanged to a slow reader") {
   for (std::size_t i = 0; i < kSize; ++i) body[i] = static_cast<char>(i * 2654435761U >> 24);
   passes(program, server, kGet);
   const std::string head = fmt::format("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n", kSize);
-  std::thread sender{[&, &s = server] { s.say(head + body); }};
+  server.say(head + body);
   CHECK(program.hear(head.size()) == head);
   CHECK((program.hear(kSize) == body));
-  sender.join();
-  CHECK(rig.ended(1).at(0).response_bytes == kSize);
+  CHECK(engine.ended(1).at(0).response_bytes == kSize);
 }
 
 TEST_CASE("tls: key updates asked for by either end pass unnoticed") {
-  Rig rig{rig::trusting()};
-  auto [program, server] = rig.open();
+  Engine engine{rig::trusting()};
+  auto [program, server] = engine.open();
   const SslCtxPtr client = rig::ours().client();
   const SslCtxPtr origin = rig::theirs().server("h.test");
   REQUIRE(shake(program, client.get(), server, origin.get(), "h.test").program);
@@ -314,13 +318,13 @@ TEST_CASE("tls: key updates asked for by either end pass unnoticed") {
     REQUIRE(SSL_key_update(server.ssl(), SSL_KEY_UPDATE_REQUESTED) == 1);
     passes(server, program, kOk);
   }
-  CHECK(rig.ended(5).at(4).status == 200);
+  CHECK(engine.ended(5).at(4).status == 200);
 }
 
 TEST_CASE("tls: what is not HTTP passes decrypted as a tcp flow, whoever speaks first") {
   for (const bool server_first : {true, false}) {
-    Rig rig{rig::trusting()};
-    auto [program, server] = rig.open();
+    Engine engine{rig::trusting()};
+    auto [program, server] = engine.open();
     const SslCtxPtr client = rig::ours().client();
     const SslCtxPtr origin = rig::theirs().server("h.test");
     REQUIRE(shake(program, client.get(), server, origin.get(), "h.test").program);
@@ -331,7 +335,7 @@ TEST_CASE("tls: what is not HTTP passes decrypted as a tcp flow, whoever speaks 
     passes(server, program, "three");
     server.finish();
     program.hear_all();
-    const auto flow = rig.ended(1).at(0);
+    const auto flow = engine.ended(1).at(0);
     CHECK(flow.type == Type::tcp);
     CHECK(flow.tls != nullptr);
     CHECK(*flow.request_bytes + *flow.response_bytes == 7 + 3 + 5);
@@ -339,8 +343,8 @@ TEST_CASE("tls: what is not HTTP passes decrypted as a tcp flow, whoever speaks 
 }
 
 TEST_CASE("tls: an upgrade inside TLS goes on raw") {
-  Rig rig{rig::trusting()};
-  auto [program, server] = rig.open();
+  Engine engine{rig::trusting()};
+  auto [program, server] = engine.open();
   const SslCtxPtr client = rig::ours().client();
   const SslCtxPtr origin = rig::theirs().server("h.test");
   REQUIRE(shake(program, client.get(), server, origin.get(), "h.test").program);
@@ -351,8 +355,8 @@ TEST_CASE("tls: an upgrade inside TLS goes on raw") {
 }
 
 TEST_CASE("tls: TLS inside the tunnel of a CONNECT is intercepted") {
-  Rig rig{rig::trusting()};
-  auto [program, server] = rig.open();
+  Engine engine{rig::trusting()};
+  auto [program, server] = engine.open();
   passes(program, server, "CONNECT h.test:443 HTTP/1.1\r\nHost: h.test:443\r\n\r\n");
   passes(server, program, "HTTP/1.1 200 Yes\r\n\r\n");
   const SslCtxPtr client = rig::ours().client();
@@ -360,7 +364,7 @@ TEST_CASE("tls: TLS inside the tunnel of a CONNECT is intercepted") {
   REQUIRE(shake(program, client.get(), server, origin.get(), "h.test").program);
   passes(program, server, kGet);
   passes(server, program, kOk);
-  const auto flows = rig.ended(2);
+  const auto flows = engine.ended(2);
   CHECK(flows[1].url == "https://h.test/a");
   CHECK(flows[1].tls != nullptr);
 }

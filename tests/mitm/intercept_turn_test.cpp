@@ -1,25 +1,23 @@
 // One connection whose bytes cost far more than they are: the others of its io_context get their
-// turns all the same. What is measured is the processor time of the engine's thread between two
-// runs of a handler that is always ready, which a busy machine does not change.
+// turns all the same. What is measured is the processor time between two points at which a handler
+// that is always ready would be run, which a busy machine does not change.
 #include <ctime>
 #include <functional>
-#include <future>
 
 #include <boost/asio/co_spawn.hpp>
 #include <boost/asio/detached.hpp>
 #include <boost/asio/io_context.hpp>
-#include <sys/socket.h>
 
 #include "divert/link/context_heartbeat.h"
 #include "mitm/intercept/wire/turn.h"
+#include "tests/mitm/connection_dialogue.h"
 #include "tests/mitm/http2_frames.h"
-#include "tests/mitm/intercept_rig.h"
 #include "tests/mitm/websocket_frames.h"
 #include "tests/test.h"
 
+using dialogue::Engine;
+using dialogue::Peer;
 using mitm::intercept::Turn;
-using rig::Peer;
-using rig::Rig;
 
 namespace {
 
@@ -38,25 +36,25 @@ struct Flood {
 };
 
 void ask_for(Peer& program, Peer& server, std::string_view answer) {
-  rig::passes(program, server, "GET /a HTTP/1.1\r\nHost: h.test\r\n\r\n");
-  rig::passes(server, program, answer);
+  passes(program, server, "GET /a HTTP/1.1\r\nHost: h.test\r\n\r\n");
+  passes(server, program, answer);
 }
 
 /// An event stream whose URL is as long as may be.
 void begin_long_url(Peer& program, Peer& server) {
-  rig::passes(program, server, rig::kGet);  // the first head would be too long to be told as HTTP
-  rig::passes(server, program, rig::kOk);
-  rig::passes(program, server,
-              "GET /" + std::string(240'000, 'u') + " HTTP/1.1\r\nHost: h.test\r\n\r\n");
-  rig::passes(server, program, "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\r\n");
+  passes(program, server, rig::kGet);  // the first head would be too long to be told as HTTP
+  passes(server, program, rig::kOk);
+  passes(program, server,
+         "GET /" + std::string(240'000, 'u') + " HTTP/1.1\r\nHost: h.test\r\n\r\n");
+  passes(server, program, "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\r\n");
 }
 
 void begin_websocket(Peer& program, Peer& server) {
-  rig::passes(program, server,
-              "GET /a HTTP/1.1\r\nHost: h\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n");
-  rig::passes(server, program,
-              "HTTP/1.1 101 Ok\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
-              "Sec-WebSocket-Extensions: permessage-deflate; server_no_context_takeover\r\n\r\n");
+  passes(program, server,
+         "GET /a HTTP/1.1\r\nHost: h\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n");
+  passes(server, program,
+         "HTTP/1.1 101 Ok\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+         "Sec-WebSocket-Extensions: permessage-deflate; server_no_context_takeover\r\n\r\n");
 }
 
 /// 3 MiB, one byte in `gap` of which is no zero.
@@ -74,10 +72,9 @@ std::string bomb(std::size_t gap) {
 /// The program takes compression tables of 64 KiB and has asked for something.
 void begin_http2(Peer& program, Peer& server) {
   frames::Packer packer;
-  rig::passes(program, server, std::string(frames::kPreface) + frames::settings({{1, 64 << 10}}));
-  rig::passes(server, program, frames::settings({{1, 64 << 10}}) + frames::acknowledgement());
-  rig::passes(program, server,
-              frames::acknowledgement() + packer.headers(1, frames::get("/"), false));
+  passes(program, server, std::string(frames::kPreface) + frames::settings({{1, 64 << 10}}));
+  passes(server, program, frames::settings({{1, 64 << 10}}) + frames::acknowledgement());
+  passes(program, server, frames::acknowledgement() + packer.headers(1, frames::get("/"), false));
 }
 
 /// Enlarges the table to 64 KiB and puts a field of 60,000 bytes there.
@@ -98,7 +95,7 @@ constexpr std::string_view kFourTimes = "\xbe\xbe\xbe\xbe";
 
 void begin_large_field(Peer& program, Peer& server) {
   begin_http2(program, server);
-  rig::passes(
+  passes(
       server, program,
       frames::frame(NGHTTP2_HEADERS, NGHTTP2_FLAG_END_HEADERS, 1, large_field().append(kInterim)));
 }
@@ -106,26 +103,14 @@ void begin_large_field(Peer& program, Peer& server) {
 void begin_grpc(Peer& program, Peer& server) {
   begin_http2(program, server);
   frames::Packer packer;
-  rig::passes(server, program,
-              packer.headers(1, {{":status", "200"}, {"content-type", "application/grpc"}}, false));
+  passes(server, program,
+         packer.headers(1, {{":status", "200"}, {"content-type", "application/grpc"}}, false));
 }
 
 std::string repeated(std::string_view text, std::size_t times) {
   std::string all;
   for (std::size_t i = 0; i < times; ++i) all += text;
   return all;
-}
-
-/// What `say` makes `peer` put on the wire, without sending it.
-std::string sealed(Peer& peer, const std::function<void(SSL*)>& say) {
-  BIO* const wire = BIO_new(BIO_s_mem());
-  SSL_set0_wbio(peer.ssl(), wire);
-  say(peer.ssl());
-  char* bytes = nullptr;
-  const auto size = static_cast<std::size_t>(BIO_get_mem_data(wire, &bytes));
-  std::string records{bytes, size};
-  SSL_set_fd(peer.ssl(), peer.fd());
-  return records;
 }
 
 struct TlsFlood {
@@ -192,24 +177,13 @@ std::vector<Flood> floods() {
   };
 }
 
-/// All of `wire`, as much as possible of it at once, to an engine that meanwhile counts its turns.
-/// What it carries is heard by `to`.
-void check_turns(Rig& rig, Peer& from, Peer& to, std::string_view wire, std::size_t carried) {
-  rig.watch_turns();
-  std::promise<void> resume = rig.pause();
-  const std::size_t there = from.say_what_fits(wire);
-  auto said = std::async(std::launch::async, [&from, rest = wire.substr(there)]() mutable {
-    while (!rest.empty()) {
-      const auto put = ::send(from.fd(), rest.data(), rest.size(), MSG_NOSIGNAL);
-      if (put <= 0) return false;
-      rest.remove_prefix(static_cast<std::size_t>(put));
-    }
-    return true;
-  });
-  resume.set_value();
+/// All of `wire` at once. What it carries is heard by `to`.
+void check_turns(Engine& engine, Peer& from, Peer& to, std::string_view wire, std::size_t carried) {
+  engine.runner().watch_turns();
+  from.say({}, wire);
   CHECK(to.hear(carried).size() == carried);
-  CHECK(said.get());
-  const auto longest = std::chrono::duration_cast<std::chrono::microseconds>(rig.longest_turn());
+  const auto longest =
+      std::chrono::duration_cast<std::chrono::microseconds>(engine.runner().longest_turn());
   CHECK_MESSAGE(longest < kLongest, longest.count() << " us");
 }
 
@@ -245,14 +219,13 @@ TEST_CASE("turn: whatever one connection carries, the others of its thread have 
   for (const auto& flood : floods()) {
     const std::string what = flood.what;
     CAPTURE(what);
-    Rig rig{rig::trusting()};
-    rig.take_much_at_once();
-    auto [program, server] = rig.open();
+    Engine engine{rig::trusting()};
+    auto [program, server] = engine.open();
     flood.begin(program, server);
     Peer& from = flood.by_program ? program : server;
     Peer& to = flood.by_program ? server : program;
     const std::string many = repeated(flood.bytes, flood.size / flood.bytes.size());
-    check_turns(rig, from, to, many, many.size());
+    check_turns(engine, from, to, many, many.size());
     program.close();
     server.close();
   }
@@ -262,22 +235,21 @@ TEST_CASE("turn: records of TLS that carry little or nothing do not hold up the 
   for (const auto& flood : tls_floods()) {
     const std::string what = flood.what;
     CAPTURE(what);
-    Rig rig{rig::trusting()};
-    rig.take_much_at_once();
-    auto [program, server] = rig.open();
+    Engine engine{rig::trusting()};
+    auto [program, server] = engine.open();
     const mitm::tls::SslCtxPtr client = rig::ours().client(),
                                origin = rig::theirs().server("h.test");
     REQUIRE(shake(program, client.get(), server, origin.get(), "h.test", {"http/1.1"}).program);
     const std::string length = "Content-Length: 999999999\r\n\r\n";
-    rig::passes(program, server, "POST / HTTP/1.1\r\nHost: h.test\r\n" + length);
-    rig::passes(server, program, "HTTP/1.1 200 OK\r\n" + length);
+    passes(program, server, "POST / HTTP/1.1\r\nHost: h.test\r\n" + length);
+    passes(server, program, "HTTP/1.1 200 OK\r\n" + length);
     Peer& from = flood.by_program ? program : server;
     Peer& to = flood.by_program ? server : program;
-    const std::string wire = sealed(from, [&flood](SSL* ssl) {
+    const std::string wire = from.sealed([&flood](SSL* ssl) {
       flood.say(ssl);
       SSL_write(ssl, "!", 1);
     });
-    check_turns(rig, from, to, wire, flood.carried + 1);
+    check_turns(engine, from, to, wire, flood.carried + 1);
     program.close();
     server.close();
   }
