@@ -283,7 +283,8 @@ awaitable<void> Pump::undelivered(Lane& lane) {
   if (stopped_) {
     lane.to.reset();
   } else if (!lane.to.failure().lost) {
-    co_await fail(lane);  // it took nothing any more when the sender had been reset
+    lane.to.reset();  // it took nothing any more when the sender had been reset: no second wait
+    co_await fail(lane);
   } else if (other(lane).over) {
     co_await fail(other(lane));
   } else {
