@@ -1,4 +1,5 @@
-"""Checks JSON lines against a schema: format_schema_check.py SCHEMA LINES. Names the first line that fails."""
+"""Checks files of JSON lines against a schema: format_schema_check.py SCHEMA FILE... Says of each file on a line of its
+own that it is good, or which line of it is the first that fails."""
 import json
 import sys
 
@@ -14,11 +15,20 @@ def refuse_constant(name):
     raise ValueError(f"{name} is not JSON")
 
 
-with open(sys.argv[2], "rb") as file:
-    lines = file.read().decode("utf-8", "strict").split("\n")
-if lines.pop() != "" or not lines:
-    sys.exit("the last line does not end, or there is none")
-for number, line in enumerate(lines, 1):
-    flow = json.loads(line, parse_constant=refuse_constant)
-    for error in validator.iter_errors(flow):
-        sys.exit(f"line {number}: {'/'.join(map(str, error.absolute_path))}: {error.message}\n{line}")
+def verdict(path):
+    with open(path, "rb") as file:
+        lines = file.read().decode("utf-8", "strict").split("\n")
+    if lines.pop() != "" or not lines:
+        return "the last line does not end, or there is none"
+    for number, line in enumerate(lines, 1):
+        try:
+            flow = json.loads(line, parse_constant=refuse_constant)
+        except ValueError as error:
+            return f"line {number}: {error}"
+        for error in validator.iter_errors(flow):
+            return f"line {number}: {'/'.join(map(str, error.absolute_path))}: {error.message}"
+    return "good"
+
+
+for path in sys.argv[2:]:
+    print(verdict(path).replace("\n", " "))

@@ -9,7 +9,6 @@
 #include "tests/test.h"
 
 using dialogue::Engine;
-using dialogue::Peer;
 using mitm::tls::SslCtxPtr;
 using rig::kGet;
 using rig::kOk;

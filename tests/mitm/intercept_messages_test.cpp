@@ -10,7 +10,6 @@ using dialogue::Engine;
 using dialogue::Peer;
 using mitm::http::Message;
 using rig::End;
-using test::FlatFlow;
 using Type = test::FlatFlow::Type;
 
 namespace {
@@ -332,4 +331,16 @@ TEST_CASE("messages: of an event stream, as each comes; not of one that is compr
          "data: x\n\n");
   CHECK(engine.ended(2).at(1).error == "");
   CHECK(engine.messages(2).size() == 2);
+}
+
+TEST_CASE("messages: an event stream shows its start while it lasts") {
+  Engine engine{rig::trusting()};
+  auto [program, server] = engine.open();
+  passes(program, server, rig::kGet);
+  passes(server, program, "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\r\ndata: 1\n\n");
+  const auto start = engine.started(1).at(0);
+  CHECK(start.status == 200);
+  CHECK_FALSE(start.duration.has_value());
+  server.close();
+  CHECK(engine.ended(1).at(0).id == start.id);
 }

@@ -8,7 +8,6 @@
 #include "tests/test.h"
 
 using dialogue::Engine;
-using dialogue::Peer;
 using mitm::intercept::PinningCache;
 using mitm::intercept::PinningSettings;
 using mitm::tls::SslCtxPtr;

@@ -121,7 +121,7 @@ struct TlsFlood {
 };
 
 std::vector<TlsFlood> tls_floods() {
-  constexpr int kUpdates = 100'000, kTickets = 4'000, kRecords = 200'000;
+  constexpr int kUpdates = 40'000, kTickets = 4'000, kRecords = 100'000;
   const auto update = [](SSL* ssl) {
     for (int i = 0; i < kUpdates; ++i) {
       SSL_key_update(ssl, SSL_KEY_UPDATE_NOT_REQUESTED);
@@ -262,7 +262,7 @@ TEST_CASE("turn: a context that has seconds of turns to run shows signs of life 
     const auto now = processor_time();
     longest = std::max(longest, now - std::exchange(last, now));
   });
-  constexpr int kBusy = 500;
+  constexpr int kBusy = 300;
   for (int i = 0; i < kBusy; ++i)
     boost::asio::co_spawn(context, use_up_turns(2), boost::asio::detached);
   context.run();
