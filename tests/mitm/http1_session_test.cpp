@@ -2,8 +2,8 @@
 // other one sees, and what is reported.
 #include "mitm/intercept/session/http1_session.h"
 
+#include "tests/mitm/authority.h"
 #include "tests/mitm/dialogue.h"
-#include "tests/mitm/intercept_rig.h"
 #include "tests/test.h"
 
 using mitm::intercept::Http1Session;

@@ -4,9 +4,11 @@
 
 #include <openssl/x509v3.h>
 
-#include "tests/mitm/intercept_rig.h"
+#include "tests/mitm/connection_dialogue.h"
 #include "tests/test.h"
 
+using dialogue::Engine;
+using dialogue::Peer;
 using mitm::intercept::PinningCache;
 using mitm::intercept::PinningSettings;
 using mitm::tls::SslCtxPtr;
@@ -14,11 +16,7 @@ using rig::by_host;
 using rig::End;
 using rig::kGet;
 using rig::kOk;
-using rig::passes;
-using rig::Peer;
 using rig::policy_for;
-using rig::Rig;
-using rig::shake;
 using Type = test::FlatFlow::Type;
 
 namespace {
@@ -55,8 +53,8 @@ TEST_CASE("connect: without SNI the certificate must name whom the program asked
   for (const auto& one : cases) {
     CAPTURE(one.target);
     CAPTURE(one.named);
-    Rig rig{rig::with_pages()};
-    auto [program, server] = rig.open();
+    Engine engine{rig::with_pages()};
+    auto [program, server] = engine.open();
     connect(program, server, one.target);
     const SslCtxPtr client = rig::ours().client(), origin = rig::theirs().server(one.named);
     REQUIRE(shake(program, client.get(), server, origin.get(), nullptr, {"http/1.1"}).program);
@@ -64,7 +62,7 @@ TEST_CASE("connect: without SNI the certificate must name whom the program asked
     program.say("GET /a HTTP/1.1\r\nHost: other\r\n\r\n");
     if (one.good) server.say(kOk);
     program.hear(16);
-    const auto flow = rig.ended(2).at(1);
+    const auto flow = engine.ended(2).at(1);
     CHECK(flow.status == (one.good ? 200 : 502));
     CHECK(flow.host == one.host);
     CHECK((flow.error.find("cannot be verified") == flow.error.npos) == one.good);
@@ -73,32 +71,31 @@ TEST_CASE("connect: without SNI the certificate must name whom the program asked
 
 TEST_CASE(
     "connect: a session with one server is not resumed with another one behind the same proxy") {
-  Rig rig{rig::with_pages()};
-  const base::UniqueFd proxy = rig::listen();
+  Engine engine{rig::with_pages()};
   const SslCtxPtr client = rig::ours().client(), origin = rig::theirs().server("a.test");
   const unsigned char id[] = "one";
   SSL_CTX_set_session_id_context(origin.get(), id, sizeof id);
   std::size_t flows = 0;
   for (const std::string host : {"a.test", "a.test", "b.test"}) {
-    auto [program, server] = rig.open({divert::Action::intercept, "test", {}}, &proxy);
+    auto [program, server] = engine.open({divert::Action::intercept, "test", {}}, 3128);
     connect(program, server, host + ":443");
     REQUIRE(shake(program, client.get(), server, origin.get(), nullptr, {"http/1.1"}).program);
     program.say(kGet);
     if (host == "a.test") server.say(kOk);
     program.hear(16);
     flows += 2;
-    CHECK(rig.ended(flows).back().status == (host == "a.test" ? 200 : 502));
+    CHECK(engine.ended(flows).back().status == (host == "a.test" ? 200 : 502));
     program.close();
     server.close();
-    CHECK(rig.idle());
+    CHECK(engine.idle());
   }
 }
 
 TEST_CASE("connect: rules on the host hold for the SNI inside, else for the target") {
   for (const char* sni : {"h.test", static_cast<const char*>(nullptr)}) {
     CAPTURE((sni == nullptr));
-    Rig rig{rig::trusting(), policy_for("h.test", divert::Action::pass)};
-    auto [program, server] = rig.open(by_host(divert::Action::intercept, divert::Action::pass));
+    Engine engine{rig::trusting(), policy_for("h.test", divert::Action::pass)};
+    auto [program, server] = engine.open(by_host(divert::Action::intercept, divert::Action::pass));
     // A target that a rule passes passes with all that is said to the proxy: this one comes second.
     passes(program, server, "GET http://one.test/ HTTP/1.1\r\nHost: one.test\r\n\r\n");
     passes(server, program, kOk);
@@ -108,8 +105,8 @@ TEST_CASE("connect: rules on the host hold for the SNI inside, else for the targ
     REQUIRE_MESSAGE(done.program, program.tls_error());  // with the server's own certificate
     passes(program, server, kGet);
     passes(server, program, kOk);
-    rig::hang_up(program, server);
-    const auto flow = rig.ended(3).at(2);
+    hang_up(program, server);
+    const auto flow = engine.ended(3).at(2);
     CHECK(flow.type == Type::pass);
     CHECK(flow.host == "h.test");
     CHECK(flow.reason == "rules[0], host h.test");
@@ -117,34 +114,34 @@ TEST_CASE("connect: rules on the host hold for the SNI inside, else for the targ
 }
 
 TEST_CASE("connect: a rule on the host blocks inside") {
-  Rig rig{rig::trusting(), policy_for("h.test", divert::Action::block)};
-  auto [program, server] = rig.open(by_host(divert::Action::intercept, divert::Action::block));
+  Engine engine{rig::trusting(), policy_for("h.test", divert::Action::block)};
+  auto [program, server] = engine.open(by_host(divert::Action::intercept, divert::Action::block));
   connect(program, server, "198.51.100.1:443");
   const SslCtxPtr client = rig::ours().client();
   CHECK_FALSE(program.start_tls(client.get(), false, "h.test"));
   server.hear_all();
   CHECK(server.end() == End::reset);
-  CHECK(rig.ended(2).at(1).type == Type::block);
+  CHECK(engine.ended(2).at(1).type == Type::block);
 }
 
 TEST_CASE("connect: what was learned passes inside, with what has been read of either side") {
   auto settings = rig::trusting();
   settings.learned = std::make_shared<PinningCache>(PinningSettings{.after = 1});
-  Rig rig{settings};
-  rig.program("/usr/bin/curl");
+  Engine engine{settings};
+  engine.program("/usr/bin/curl");
   const SslCtxPtr client = rig::theirs().client(), origin = rig::theirs().server("h.test");
   for (const bool passing : {false, true}) {
     CAPTURE(passing);
-    auto [program, server] = rig.open();
+    auto [program, server] = engine.open();
     const std::string_view ask =
         "CONNECT 198.51.100.1:443 HTTP/1.1\r\nHost: 198.51.100.1:443\r\n\r\n";
     passes(program, server, ask);
     passes(server, program, "HTTP/1.1 200 OK\r\n\r\n");
     CHECK(shake(program, client.get(), server, origin.get(), "h.test").program == passing);
     if (passing) passes(program, server, kGet);
-    rig::hang_up(program, server);
-    CHECK(rig.idle());
-    const auto flow = rig.ended(passing ? 4 : 2).back();
+    hang_up(program, server);
+    CHECK(engine.idle());
+    const auto flow = engine.ended(passing ? 4 : 2).back();
     CHECK(flow.type == (passing ? Type::pass : Type::tls_error));
     CHECK(flow.host == "h.test");
     if (passing) CHECK(flow.reason.starts_with("learned: "));
@@ -153,15 +150,15 @@ TEST_CASE("connect: what was learned passes inside, with what has been read of e
 
 TEST_CASE(
     "connect: a server that speaks first, in one breath with the proxy's answer, and passes") {
-  Rig rig{rig::trusting(), policy_for("h.test", divert::Action::pass)};
-  auto [program, server] = rig.open(by_host(divert::Action::intercept, divert::Action::pass));
+  Engine engine{rig::trusting(), policy_for("h.test", divert::Action::pass)};
+  auto [program, server] = engine.open(by_host(divert::Action::intercept, divert::Action::pass));
   passes(program, server, "GET http://one.test/ HTTP/1.1\r\nHost: one.test\r\n\r\n");
   passes(server, program, kOk);
   passes(program, server, "CONNECT h.test:25 HTTP/1.1\r\nHost: h.test:25\r\n\r\n");
   passes(server, program, "HTTP/1.1 200 OK\r\n\r\n220 hello\r\n");
   passes(program, server, "QUIT\r\n");
-  rig::hang_up(program, server);
-  const auto flow = rig.ended(3).at(2);
+  hang_up(program, server);
+  const auto flow = engine.ended(3).at(2);
   CHECK(flow.type == Type::pass);
   CHECK(flow.request_bytes == 6);
   CHECK(flow.response_bytes == 11);

@@ -145,12 +145,6 @@ void passes(Peer& from, Peer& to, std::string_view text) {
   CHECK(to.hear(text.size()) == text);
 }
 
-void hang_up(Peer& program, Peer& server) {
-  program.close();
-  server.hear_all();
-  server.close();
-}
-
 void Peer::finish(bool notify) {
   if (ssl_ && notify) SSL_shutdown(ssl_.get());
   ::shutdown(fd_.get(), SHUT_WR);
@@ -173,24 +167,12 @@ void Peer::close() {
   fd_.reset();
 }
 
-Rig::Rig(mitm::intercept::Settings settings, divert::Policy policy) {
+Rig::Rig(mitm::intercept::Settings settings) {
   auto engine = mitm::intercept::Engine::make(
-      std::move(settings), std::make_shared<const divert::Policy>(std::move(policy)), ours().signer,
-      log_.bus());
+      std::move(settings), std::make_shared<const divert::Policy>(), ours().signer, log_.bus());
   REQUIRE(engine);
   engine_ = std::move(*engine);
-  tick();
   thread_ = std::thread{[this] { context_.run(); }};
-}
-
-/// As the worker does it, but more often.
-void Rig::tick() {
-  ticks_.expires_after(std::chrono::milliseconds{100});
-  ticks_.async_wait([this](const boost::system::error_code& error) {
-    if (error) return;
-    engine_->tick();
-    tick();
-  });
 }
 
 Rig::~Rig() {
@@ -200,29 +182,24 @@ Rig::~Rig() {
   thread_.join();
 }
 
-std::pair<Peer, Peer> Rig::open(divert::Verdict verdict, const base::UniqueFd* listener) {
-  const base::UniqueFd door = listen();
+std::pair<Peer, Peer> Rig::open() {
+  const base::UniqueFd door = listen(), gate = listen();
   constexpr int kLittle = 16 << 10;
-  if (takes_little_) ::setsockopt(door.get(), SOL_SOCKET, SO_RCVBUF, &kLittle, sizeof kLittle);
+  const auto shrink = [&](const base::UniqueFd& socket, int buffer) {
+    if (takes_little_) ::setsockopt(socket.get(), SOL_SOCKET, buffer, &kLittle, sizeof kLittle);
+  };
+  shrink(door, SO_RCVBUF);
+  shrink(gate, SO_RCVBUF);
   auto [program, client] = tcp_pair(door);
-  if (takes_little_) ::setsockopt(program.get(), SOL_SOCKET, SO_SNDBUF, &kLittle, sizeof kLittle);
-  const base::UniqueFd own = listener != nullptr ? base::UniqueFd{} : listen();
-  if (takes_little_) ::setsockopt(own.get(), SOL_SOCKET, SO_RCVBUF, &kLittle, sizeof kLittle);
-  auto [server, origin] = tcp_pair(listener != nullptr ? *listener : own);
-  if (takes_little_) ::setsockopt(server.get(), SOL_SOCKET, SO_SNDBUF, &kLittle, sizeof kLittle);
+  auto [server, origin] = tcp_pair(gate);
+  shrink(program, SO_SNDBUF);
+  shrink(server, SO_SNDBUF);
   {
     const std::lock_guard lock{mutex_};
     ++open_;
   }
   divert::Connection connection;
-  connection.id = ++ids_;
-  connection.verdict = std::move(verdict);
-  if (!exe_.empty()) {
-    procmap::ProcessFacts facts;
-    facts.exe = exe_;
-    facts.uid = uid_;
-    connection.process = std::make_shared<const procmap::ProcessFacts>(std::move(facts));
-  }
+  connection.verdict = {divert::Action::intercept, "test", {}};
   connection.opened = std::chrono::system_clock::now();
   boost::asio::post(context_, [this, connection = std::move(connection), left = client.release(),
                                right = server.release()]() mutable {

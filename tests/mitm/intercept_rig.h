@@ -1,8 +1,7 @@
-// A connection through a real engine, with the test at both of its ends: "client says, server
-// hears".
+// A connection of sockets through a real engine on a thread of its own, with the test at both ends,
+// for what takes a kernel. Everything else is tested in memory: see connection_dialogue.h.
 #pragma once
 
-#include <chrono>
 #include <condition_variable>
 #include <memory>
 #include <mutex>
@@ -10,7 +9,8 @@
 #include <thread>
 #include <vector>
 
-#include <boost/asio/steady_timer.hpp>
+#include <boost/asio/executor_work_guard.hpp>
+#include <boost/asio/io_context.hpp>
 
 #include "base/fd.h"
 #include "mitm/intercept/engine.h"
@@ -64,24 +64,14 @@ Handshake shake(Peer& program, SSL_CTX* client, Peer& server, SSL_CTX* origin, c
                 const std::vector<std::string>& alpn = {});
 /// What `from` says, `to` hears.
 void passes(Peer& from, Peer& to, std::string_view text);
-/// The program closes the connection, then so does the server.
-void hang_up(Peer& program, Peer& server);
 
 class Rig {
  public:
-  explicit Rig(mitm::intercept::Settings settings = {}, divert::Policy policy = {});
+  explicit Rig(mitm::intercept::Settings settings);
   ~Rig();
 
-  /// A new connection: first the program's end, then the server's. Connections over one `listener`
-  /// have one server address.
-  std::pair<Peer, Peer> open(divert::Verdict verdict = {divert::Action::intercept, "test", {}},
-                             const base::UniqueFd* listener = nullptr);
-
-  /// The program whose connections are opened from now on: its executable, and who runs it.
-  void program(std::string exe, uid_t uid = 0) {
-    exe_ = std::move(exe);
-    uid_ = uid;
-  }
+  /// A new connection: first the program's end, then the server's.
+  std::pair<Peer, Peer> open();
 
   /// From now on connections are opened of which kernels take kilobytes only at once.
   void take_little_at_once() { takes_little_ = true; }
@@ -92,8 +82,6 @@ class Rig {
   bool idle();
 
  private:
-  void tick();
-
   test::FlowLog log_;
   std::mutex mutex_;
   std::condition_variable closed_;
@@ -101,12 +89,8 @@ class Rig {
   boost::asio::io_context context_{1};
   boost::asio::executor_work_guard<boost::asio::io_context::executor_type> work_{
       context_.get_executor()};
-  boost::asio::steady_timer ticks_{context_};
   std::unique_ptr<mitm::intercept::Engine> engine_;
   std::thread thread_;
-  std::uint64_t ids_ = 0;
-  std::string exe_;
-  uid_t uid_ = 0;
   bool takes_little_ = false;
 };
 
