@@ -16,6 +16,10 @@
 
 namespace tls_test {
 
+/// The beginning of a command line that makes a certificate.
+inline constexpr const char* kMakeCertificate =
+    "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -keyout /dev/null ";
+
 /// What went wrong in a child, where doctest's own checks do not count.
 class Problems {
  public:

@@ -332,7 +332,7 @@ TEST_CASE("trust: NSS: of more databases than anyone has only the first are visi
   const tls_test::Directory home;
   fs::permissions(home.path(), fs::perms{0755});
   const std::string name(240, 'd');
-  for (int i = 0; i < 4500; ++i) {
+  for (int i = 0; i < 4100; ++i) {
     const auto directory = home / fmt::format(".mozilla/firefox/{}{}", i, name);
     fs::create_directories(directory);
     write(directory + "/cert9.db", "");
@@ -358,9 +358,9 @@ TEST_CASE("trust: NSS: distrusted, with a password, broken or not the user's own
         (void)uninstall_trust(kPem, user);
 
         // Another certificate is never touched.
-        (void)shell(
-            "openssl req -x509 -newkey rsa:2048 -nodes -keyout /dev/null -subj /CN=mine -out "
-            "/tmp/mine.pem");
+        (void)shell(std::string(tls_test::kMakeCertificate) +
+                    "-subj /CN=mine -out "
+                    "/tmp/mine.pem");
         problems.equal(shell("certutil -A -n 'osproxy of mine' -t C,, -i /tmp/mine.pem " +
                              database + "; chown -R 4711:4711 /home/ann"),
                        "0 ", "mine");
@@ -416,7 +416,8 @@ TEST_CASE("trust: Java, by Debian's hook and by keytool") {
           fs::create_directories("/usr/lib/jvm/own/lib/security");
           const std::string own = "/usr/lib/jvm/own/lib/security/cacerts";
           (void)shell(
-              "openssl req -x509 -newkey rsa:2048 -nodes -keyout /dev/null -subj /CN=mine -out "
+              std::string(tls_test::kMakeCertificate) +
+              "-subj /CN=mine -out "
               "/tmp/mine.pem; keytool -importcert -noprompt -storetype PKCS12 -alias mine -file "
               "/tmp/mine.pem -keystore " +
               own + " -storepass changeit; chmod 640 " + own);

@@ -50,16 +50,14 @@ void program(const std::string& path, const std::string& text) {
 /// A certificate of somebody else's.
 std::string other_root(const char* name) {
   (void)shell(
-      fmt::format("openssl req -x509 -newkey rsa:2048 -nodes -keyout /dev/null -subj '/CN={}' -out "
-                  "/tmp/other.pem",
-                  name));
+      fmt::format("{} -subj '/CN={}' -out /tmp/other.pem", tls_test::kMakeCertificate, name));
   return contents("/tmp/other.pem");
 }
 
 /// security(1): certificates in the keychain's file, trust settings as SHA-1 beside it, and
 /// /tmp/answer for what a person does at the window: "no window", "cancel", or nothing: gives the
 /// password.
-constexpr const char* kSecurity = R"(#!/usr/bin/python3
+constexpr const char* kSecurity = R"(#!/usr/bin/python3 -IS
 import base64, hashlib, os, re, sys
 keychain, settings = '/Library/Keychains/System.keychain', '/tmp/settings'
 open('/tmp/log', 'a').write(' '.join(sys.argv[1:]) + '\n')
