@@ -1,5 +1,5 @@
 // A session between two streams in memory, with the test as the program and the server: "the
-// program says, the server hears".
+// program says, the server hears". With a whole engine: connection_dialogue.h.
 #pragma once
 
 #include <memory>
@@ -10,11 +10,10 @@
 #include <boost/asio/co_spawn.hpp>
 #include <boost/asio/io_context.hpp>
 
-#include "mitm/format/sinks.h"
 #include "mitm/intercept/context/flow_recorder.h"
 #include "mitm/intercept/session/session.h"
 #include "mitm/intercept/wire/peek_buffer.h"
-#include "tests/mitm/flat_flow.h"
+#include "tests/mitm/flow_log.h"
 #include "tests/mitm/memory_stream.h"
 #include "tests/test.h"
 
@@ -29,7 +28,6 @@ class Dialogue {
 
   explicit Dialogue(const Make& make, mitm::intercept::Settings given = {})
       : settings_(std::move(given)) {
-    bus_->start();
     session_ = make(recorder_, from_program, from_server);
     boost::asio::co_spawn(context_, session_->run(),
                           [this](std::exception_ptr thrown, mitm::intercept::Next what) {
@@ -53,36 +51,10 @@ class Dialogue {
     CHECK(other.heard() == bytes);
   }
   [[nodiscard]] bool is_over() const { return next.has_value(); }
-  /// The flows that have ended. Nothing is recorded after that.
-  [[nodiscard]] std::vector<FlatFlow> ended() {
-    bus_.reset();
-    return ends_;
-  }
+  /// The flows that have ended.
+  [[nodiscard]] std::vector<FlatFlow> ended() { return log_.ended(0); }
 
  private:
-  class Sink final : public mitm::flow::Subscriber {
-   public:
-    explicit Sink(std::vector<FlatFlow>& ends) : ends_(ends) {}
-    base::Result<> write(const mitm::flow::Event& event) override {
-      const auto flow = flatten(event);
-      if (flow && flow->event == FlatFlow::Event::end) ends_.push_back(*flow);
-      return {};
-    }
-    base::Result<> flush() override { return {}; }
-    [[nodiscard]] mitm::flow::EventSet wants() const override { return mitm::format::kShownEvents; }
-    [[nodiscard]] const std::string& name() const override { return name_; }
-
-   private:
-    std::vector<FlatFlow>& ends_;
-    std::string name_ = "dialogue";
-  };
-
-  [[nodiscard]] std::unique_ptr<mitm::flow::Bus> make_bus() {
-    std::vector<std::unique_ptr<mitm::flow::Subscriber>> sinks;
-    sinks.push_back(std::make_unique<Sink>(ends_));
-    return std::make_unique<mitm::flow::Bus>(
-        std::move(sinks), [](void*, const mitm::flow::Subscriber&, const base::Error&) {}, nullptr);
-  }
   static divert::Connection connection() {
     divert::Connection made;
     made.client = *base::parse_endpoint("192.0.2.1:50000");
@@ -91,13 +63,12 @@ class Dialogue {
     return made;
   }
 
+  FlowLog log_;
   boost::asio::io_context context_;
   mitm::intercept::Settings settings_;
   std::vector<char> scratch_ = std::vector<char>(256 << 10);
   mitm::intercept::MemoryAccount memory_{settings_.memory};
-  std::vector<FlatFlow> ends_;
-  std::unique_ptr<mitm::flow::Bus> bus_ = make_bus();
-  mitm::intercept::Context shared_{settings_, *bus_, scratch_, memory_};
+  mitm::intercept::Context shared_{settings_, log_.bus(), scratch_, memory_};
   mitm::intercept::FlowRecorder recorder_{shared_, connection()};
 
  public:
