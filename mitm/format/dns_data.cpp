@@ -4,6 +4,7 @@
 #include <charconv>
 #include <cstring>
 #include <optional>
+#include <utility>
 
 #include <boost/asio/ip/address.hpp>
 #include <fmt/format.h>

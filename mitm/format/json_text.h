@@ -39,4 +39,22 @@ class JsonObject {
   bool first_ = true;
 };
 
+/// Values of one array, in the order of the calls.
+class JsonArray {
+ public:
+  explicit JsonArray(std::string& out) : out_(out) { out_ += '['; }
+  void end() { out_ += ']'; }
+
+  /// The caller appends the next value to the returned string.
+  std::string& item() {
+    if (!first_) out_ += ',';
+    first_ = false;
+    return out_;
+  }
+
+ private:
+  std::string& out_;
+  bool first_ = true;
+};
+
 }  // namespace mitm::format

@@ -1,6 +1,7 @@
 #include "mitm/format/source_buffer.h"
 
 #include <algorithm>
+#include <utility>
 
 namespace mitm::format {
 

@@ -20,6 +20,8 @@ TEST_CASE("base64: the vectors of RFC 4648 section 10") {
     std::string url = c.text;
     std::erase(url, '=');
     CHECK(from_base64url(url) == c.bytes);
+    CHECK(from_base64(c.text) == std::string(c.bytes));
+    CHECK(from_base64(url) == std::string(c.bytes));
   }
 }
 
@@ -36,4 +38,13 @@ TEST_CASE("base64: more than one piece, appended to what is there") {
 TEST_CASE("base64url: its own two digits, and an end at the first other character") {
   CHECK(from_base64url("-_8") == "\xfb\xff");
   CHECK(from_base64url("Zm9v+Zm9v") == "foo");
+}
+
+TEST_CASE("base64: any bytes are the same again; blanks are skipped, other characters refused") {
+  std::string bytes;
+  for (int i = 0; i < 1000; ++i) bytes += static_cast<char>(i * 7);
+  CHECK(from_base64(base64(bytes)) == bytes);
+  CHECK(from_base64("Zm9v\r\n YmFy\n") == std::string("foobar"));
+  for (const char* text : {"Zm9v-", "Zm9v_", "Zg==Zg==", "\xc3\xbc"})
+    CHECK_FALSE(from_base64(text));
 }

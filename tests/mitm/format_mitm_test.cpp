@@ -45,11 +45,6 @@ flow::Flow kept(const flow::Flow& flow, const std::string& uuid) {
   return expected;
 }
 
-std::string contents(const std::string& path) {
-  std::ifstream in(path, std::ios::binary);
-  return {std::istreambuf_iterator<char>(in), {}};
-}
-
 std::string run_check(const char* command, const std::string& path) {
   base::Program program;
   program.arguments = {"/usr/bin/python3", OSPROXY_SOURCE_DIR "/tests/mitm/format_mitm_check.py",
