@@ -11,7 +11,7 @@ namespace {
 
 using nlohmann::json;
 
-constexpr double kMostMillis = 1e15;  // 30,000 years
+constexpr double kMostMillis = 1e11;  // 3 years
 
 /// Takes a number of `digits` digits from the front.
 std::optional<int> take_number(std::string_view& text, std::size_t digits) {
@@ -68,8 +68,9 @@ std::optional<flow::Time> parse_time(std::string_view text) {
   const std::chrono::year_month_day date{std::chrono::year(*year),
                                          std::chrono::month(static_cast<unsigned>(*month)),
                                          std::chrono::day(static_cast<unsigned>(*day))};
-  constexpr int kLastYear = 2200;
-  if (!zone || !text.empty() || !date.ok() || *year > kLastYear) return std::nullopt;
+  constexpr int kFirstYear = 1970, kLastYear = 2200;  // what the clock can hold
+  if (!zone || !text.empty() || !date.ok() || *year < kFirstYear || *year > kLastYear)
+    return std::nullopt;
   return std::chrono::sys_days(date) + std::chrono::hours(*hour) + std::chrono::minutes(*minute) +
          std::chrono::seconds(*second) + fraction - *zone;
 }

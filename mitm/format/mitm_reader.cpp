@@ -1,5 +1,7 @@
 // Lenient where mitmproxy's own reader is strict: a key of another version has its old name or is
 // missing, and what cannot be told from it stays unknown.
+#include <algorithm>
+
 #include <fmt/format.h>
 
 #include "base/ascii.h"
@@ -149,7 +151,8 @@ class StateReader {
     facts.began = began;
     facts.error = text_of(member(state_, "error"), "msg");
     if (const auto duration = member(meta_, meta::kDuration).as_real())
-      facts.duration = std::chrono::microseconds(std::llround(std::min(*duration, 1e9) * 1e6));
+      facts.duration =
+          std::chrono::microseconds(std::llround(std::clamp(*duration, 0.0, 1e9) * 1e6));
   }
 
   /// Of flows that another program has written: until the last thing that happened.
