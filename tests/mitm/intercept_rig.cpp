@@ -167,9 +167,10 @@ void Peer::close() {
   fd_.reset();
 }
 
-Rig::Rig(mitm::intercept::Settings settings) {
+Rig::Rig(mitm::intercept::Settings settings, divert::Policy policy) {
   auto engine = mitm::intercept::Engine::make(
-      std::move(settings), std::make_shared<const divert::Policy>(), ours().signer, log_.bus());
+      std::move(settings), std::make_shared<const divert::Policy>(std::move(policy)), ours().signer,
+      log_.bus());
   REQUIRE(engine);
   engine_ = std::move(*engine);
   thread_ = std::thread{[this] { context_.run(); }};
@@ -182,7 +183,7 @@ Rig::~Rig() {
   thread_.join();
 }
 
-std::pair<Peer, Peer> Rig::open() {
+std::pair<Peer, Peer> Rig::open(divert::Verdict verdict) {
   const base::UniqueFd door = listen(), gate = listen();
   constexpr int kLittle = 16 << 10;
   const auto shrink = [&](const base::UniqueFd& socket, int buffer) {
@@ -199,7 +200,7 @@ std::pair<Peer, Peer> Rig::open() {
     ++open_;
   }
   divert::Connection connection;
-  connection.verdict = {divert::Action::intercept, "test", {}};
+  connection.verdict = std::move(verdict);
   connection.opened = std::chrono::system_clock::now();
   boost::asio::post(context_, [this, connection = std::move(connection), left = client.release(),
                                right = server.release()]() mutable {

@@ -67,11 +67,11 @@ void passes(Peer& from, Peer& to, std::string_view text);
 
 class Rig {
  public:
-  explicit Rig(mitm::intercept::Settings settings);
+  explicit Rig(mitm::intercept::Settings settings, divert::Policy policy = {});
   ~Rig();
 
   /// A new connection: first the program's end, then the server's.
-  std::pair<Peer, Peer> open();
+  std::pair<Peer, Peer> open(divert::Verdict verdict = {divert::Action::intercept, "test", {}});
 
   /// From now on connections are opened of which kernels take kilobytes only at once.
   void take_little_at_once() { takes_little_ = true; }
