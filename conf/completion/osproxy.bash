@@ -6,8 +6,8 @@ _osproxy_commands='run exec rules who ca learned config doctor cleanup help'
 # For the word $1.
 _osproxy_options() {
   case $1 in
-    run) echo '--config -c --pass --block --only --wait-for --allow-untrusted --ports -p --exclude -x --family --loopback --group --listen-port --engine --mark --quic --mode -m --ui --format -f --output -o --detail -d --color --starts --bodies -b --pcap --tls-min --tls-ciphers --keylog --client-cert --upstream-ca --upstream-ca-only --error-page --upstream-proxy --insecure -k --passthrough-ttl --passthrough-after --threads --ca-dir --help' ;;
-    exec) echo '--config -c --pass --block --only --ports -p --exclude -x --family --loopback --group --listen-port --engine --mark --quic --format -f --output -o --detail -d --color --starts --bodies -b --pcap --tls-min --tls-ciphers --keylog --client-cert --upstream-ca --upstream-ca-only --error-page --upstream-proxy --insecure -k --passthrough-ttl --passthrough-after --threads --ca-dir --wait -w --help' ;;
+    run) echo '--config -c --pass --block --only --wait-for --allow-untrusted --ports -p --exclude -x --family --loopback --group --listen-port --engine --mark --quic --mode -m --ui --format -f --output -o --detail -d --color --starts --bodies -b --pcap --save --save-bodies --keep --tls-min --tls-ciphers --keylog --client-cert --upstream-ca --upstream-ca-only --error-page --upstream-proxy --insecure -k --passthrough-ttl --passthrough-after --threads --ca-dir --help' ;;
+    exec) echo '--config -c --pass --block --only --ports -p --exclude -x --family --loopback --group --listen-port --engine --mark --quic --format -f --output -o --detail -d --color --starts --bodies -b --pcap --save --save-bodies --keep --tls-min --tls-ciphers --keylog --client-cert --upstream-ca --upstream-ca-only --error-page --upstream-proxy --insecure -k --passthrough-ttl --passthrough-after --threads --ca-dir --wait -w --help' ;;
     rules) echo '--config -c --ports -p --exclude -x --family --loopback --group --listen-port --engine --mark --quic --dialect --exec-group --into --out-of --help' ;;
     who) echo '--config -c --format -f --follow --help' ;;
     ca) echo '--config -c --ca-dir --help' ;;
@@ -45,6 +45,9 @@ _osproxy_value() {
     --color) echo 'auto always never' ;;
     --bodies | -b) echo 'ANY' ;;
     --pcap) echo 'FILE' ;;
+    --save) echo 'FILE' ;;
+    --save-bodies) echo 'ANY' ;;
+    --keep) echo 'ANY' ;;
     --tls-min) echo '1.0 1.1 1.2 1.3' ;;
     --tls-ciphers) echo 'ANY' ;;
     --keylog) echo 'FILE' ;;

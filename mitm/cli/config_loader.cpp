@@ -18,6 +18,7 @@
 #include "mitm/cli/output_file.h"
 #include "mitm/cli/pinning_file.h"
 #include "mitm/cli/policy_options.h"
+#include "mitm/cli/session_output.h"
 #include "mitm/trust/trust.h"
 
 namespace mitm::cli {
@@ -114,6 +115,11 @@ bool same_file(const base::UniqueFd& a, const base::UniqueFd& b) {
          S_ISREG(first.st_mode) && first.st_dev == second.st_dev && first.st_ino == second.st_ino;
 }
 
+bool is_file(const base::UniqueFd& fd, const std::string& path) {
+  return fd && !path.empty() &&
+         same_file(fd, base::UniqueFd{::open(path.c_str(), O_RDONLY | O_CLOEXEC)});
+}
+
 /// A user without a home that can be written (a service) has no list; learning goes on without it.
 base::UniqueFd pinning_file(const Settings& settings, const base::User& user) {
   if (settings.passthrough_ttl == std::chrono::seconds{0}) return {};
@@ -182,6 +188,10 @@ base::Result<nlohmann::json> everything(const Invocation& invocation, const base
     return base::failure("{} and --output or --pcap are one file: {}; name two", secrets.said_by,
                          secrets.path);
   settings->keylog = secrets.path;
+  if (auto session = prepare_session(*settings); !session) return session.error();
+  if (is_file(*output, settings->save) || is_file(*pcap, settings->save))
+    return base::failure("--save and --output or --pcap are one file: {}; name two",
+                         settings->save);
   const auto client_certs = read_client_certs(all_client_certs(*settings));
   if (!client_certs) return client_certs.error();
   files = {std::move(*output), std::move(*pcap), std::move(*keylog), pinning_file(*settings, user)};

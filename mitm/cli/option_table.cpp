@@ -52,6 +52,15 @@ Result<std::string> parse_upstream_proxy(const json& value) {
   return url;
 }
 
+Result<store::Limits> parse_keep(const json& value) {
+  const auto& text = value.get_ref<const std::string&>();
+  if (text.empty()) return store::Limits{};
+  return store::parse_limits(text);
+}
+json render_keep(const store::Limits& limits) {
+  return store::to_string(limits);
+}
+
 Result<> check_ciphers(const json& value) {
   const auto& list = value.get_ref<const std::string&>();
   if (list.empty()) return {};
@@ -246,6 +255,23 @@ constexpr std::array kTable{
             "it is started as wireshark -d tcp.port==443,http FILE",
         .commands = kRun,
         .type = text<&Settings::pcap>()},
+    Option{.name = "save",
+           .argument = "FILE",
+           .help = "store all flows in FILE, a session that osproxy query and open read; one that "
+                   "exists is continued",
+           .commands = kRun,
+           .type = text<&Settings::save>()},
+    Option{.name = "save-bodies",
+           .argument = "BYTES",
+           .help = "of --save: store up to BYTES of each body and message (default: all of it)",
+           .commands = kRun,
+           .type = size<&Settings::save_bodies>()},
+    Option{.name = "keep",
+           .argument = "LIMIT",
+           .help = "of --save: delete the oldest flows beyond a size (2G), an age (7d) or a number "
+                   "(100000); marked ones stay",
+           .commands = kRun,
+           .type = value_type<&Settings::keep, parse_keep, render_keep>(Kind::text)},
     Option{.name = "tls-min",
            .argument = "VERSION",
            .help = "lowest TLS version on both sides",

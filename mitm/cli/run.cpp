@@ -18,6 +18,7 @@
 #include "mitm/cli/log_line.h"
 #include "mitm/cli/output_file.h"
 #include "mitm/cli/pinning_file.h"
+#include "mitm/cli/session_output.h"
 #include "mitm/cli/worker_process.h"
 #include "mitm/tls/authority.h"
 #include "mitm/tls/root_process.h"
@@ -189,7 +190,9 @@ class Run {
     };
     setup_.say = [](std::string_view line) { log_line(line); };
     log_without_waiting();
+    const std::string session = settings().save;
     const divert::Ending ending = divert::Broker{std::move(setup_)}.run();
+    if (!session.empty()) close_session(session, user_);
     if (!ending.error.empty()) log_line(ending.error);
     flush_log();
     return ending.status;
@@ -243,6 +246,7 @@ class Run {
       plan.sockets.control = std::move(control->theirs);
       plan.prepared = std::move(prepared_);
       plan.user = worker_user(user_);
+      plan.typed_by_root = user_.uid == 0;
       plan.exempt_gid = gid;
       plan.is_exec = is_exec();
       plan.to_stderr = is_exec();

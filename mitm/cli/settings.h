@@ -13,7 +13,9 @@
 #include "divert/broker/broker.h"
 #include "divert/policy/policy.h"
 #include "mitm/cli/client_certs.h"
+#include "mitm/cli/values.h"
 #include "mitm/intercept/context/context.h"
+#include "mitm/store/retention.h"
 #include "mitm/tls/authority.h"
 
 namespace mitm::cli {
@@ -58,6 +60,9 @@ struct Settings {
   std::uint64_t bodies = 0;  ///< bytes of each body to record
   bool starts = false;       ///< JSON: a start event for each http flow
   std::string pcap;
+  std::string save;
+  std::uint64_t save_bodies = kLargestSize;  ///< bytes of each body that a session stores
+  store::Limits keep;
   int tls_min = TLS1_2_VERSION;
   std::string tls_ciphers;  ///< OpenSSL's names; empty: the program's own
   std::vector<ClientCertPaths> client_certs;

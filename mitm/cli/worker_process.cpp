@@ -19,6 +19,7 @@
 #include "divert/process/signals.h"
 #include "mitm/cli/log_line.h"
 #include "mitm/cli/pinning_file.h"
+#include "mitm/cli/session_output.h"
 #include "mitm/flow/bus.h"
 #include "mitm/format/sinks.h"
 #include "mitm/intercept/engine.h"
@@ -75,10 +76,28 @@ class WiresharkHint {
   std::set<std::uint16_t> ports_;
 };
 
-base::Result<std::vector<std::unique_ptr<flow::Subscriber>>> make_sinks(WorkerPlan& plan,
-                                                                        WiresharkHint& hint) {
+/// Bytes of each body that are shown: what --bodies says, and what the text sink does.
+std::size_t body_limit(const Settings& settings) {
+  if (settings.format == Format::jsonl || settings.detail < 3) return settings.bodies;
+  return std::max<std::size_t>(settings.bodies, settings.detail == 3 ? 4 << 10 : 1 << 20);
+}
+
+/// Bytes of each body, and of each message, that are kept in memory. Longer bodies reach a session
+/// in parts.
+std::uint64_t kept_of_bodies(const Settings& settings) {
+  const std::uint64_t saved = settings.save.empty() ? 0 : settings.save_bodies;
+  return std::max<std::uint64_t>(body_limit(settings), std::min<std::uint64_t>(saved, 64 << 10));
+}
+std::uint64_t kept_of_messages(const Settings& settings) {
+  const std::uint64_t saved = settings.save.empty() ? 0 : settings.save_bodies;
+  return std::max<std::uint64_t>(body_limit(settings), std::min<std::uint64_t>(saved, 16 << 20));
+}
+
+using Sinks = std::vector<std::unique_ptr<flow::Subscriber>>;
+
+base::Result<Sinks> make_sinks(WorkerPlan& plan, WiresharkHint& hint) {
   const Settings& settings = plan.prepared.settings;
-  std::vector<std::unique_ptr<flow::Subscriber>> sinks;
+  Sinks sinks;
   std::string name = "--output " + settings.output;
   base::UniqueFd out = std::move(plan.prepared.output);
   if (!out) {
@@ -94,6 +113,9 @@ base::Result<std::vector<std::unique_ptr<flow::Subscriber>>> make_sinks(WorkerPl
     const bool colour = wants_colour(settings.color, out.get());
     sinks.push_back(format::make_text_sink(std::move(out), name, {settings.detail, colour}));
   }
+  // More is kept for a session than was asked for here.
+  if (!settings.save.empty())
+    sinks.back() = flow::with_limited_bodies(std::move(sinks.back()), body_limit(settings));
   sinks.push_back(std::move(log_sink));
   if (plan.prepared.pcap) {
     const std::string option = "--pcap " + settings.pcap;
@@ -104,12 +126,6 @@ base::Result<std::vector<std::unique_ptr<flow::Subscriber>>> make_sinks(WorkerPl
     sinks.push_back(std::move(*pcap));
   }
   return sinks;
-}
-
-/// Bytes of each body to keep: what --bodies says, and what the text sink shows.
-std::size_t body_limit(const Settings& settings) {
-  if (settings.format == Format::jsonl || settings.detail < 3) return settings.bodies;
-  return std::max<std::size_t>(settings.bodies, settings.detail == 3 ? 4 << 10 : 1 << 20);
 }
 
 /// Blocks until the broker has sent the first intermediate; empty when the broker has gone.
@@ -190,7 +206,9 @@ class Process {
            .error_page = settings.error_page,
            .exec_ca_file = plan.is_exec ? trust::bundle_path(settings.ca_dir) : "",
            .root_ca_file = settings.ca_dir + "/root-ca.pem",
-           .body_limit = body_limit(settings),
+           .body_limit = kept_of_bodies(settings),
+           .message_limit = kept_of_messages(settings),
+           .part_limit = settings.save_bodies,
            .hide_alt_svc = settings.block_quic,
            .names = names,
            .learned = learned,
@@ -276,8 +294,13 @@ void on_sink_error(void* context, const flow::Subscriber& sink, const base::Erro
 }
 
 base::Result<> carry_connections(WorkerPlan plan) {
+  const Settings& settings = plan.prepared.settings;
+  base::Result<std::unique_ptr<flow::Subscriber>> recorder = nullptr;
+  if (plan.typed_by_root) recorder = make_recorder(settings);
   if (const auto became = divert::become_worker(plan.user, plan.exempt_gid); !became)
     return became.error();
+  if (!plan.typed_by_root) recorder = make_recorder(settings);
+  if (!recorder) return recorder.error();
   const std::string pem = receive_intermediate(plan.sockets.control);
   if (pem.empty()) return {};
   auto signer = signer_from(pem);
@@ -285,6 +308,7 @@ base::Result<> carry_connections(WorkerPlan plan) {
   WiresharkHint hint{plan.prepared.settings.pcap};
   auto sinks = make_sinks(plan, hint);
   if (!sinks) return sinks.error();
+  if (*recorder) sinks->push_back(std::move(*recorder));
   Worker worker{std::move(plan.sockets)};
   Run run{worker, plan.to_stderr};
   flow::Bus bus{std::move(*sinks), on_sink_error, &run};
@@ -298,6 +322,9 @@ base::Result<> carry_connections(WorkerPlan plan) {
   process.run();
   if (bus.dropped() > 0)
     log_line(fmt::format("{} events were not recorded: the output was too slow", bus.dropped()));
+  if (bus.stripped() > 0)
+    log_line(fmt::format("--save: of {} events the bodies were not stored: the disk was too slow",
+                         bus.stripped()));
   if (const auto dropped = process.dropped_for_memory(); dropped > 0)
     log_line(
         fmt::format("{} bodies, messages and heads were not "

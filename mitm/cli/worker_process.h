@@ -10,7 +10,8 @@ namespace mitm::cli {
 struct WorkerPlan {
   divert::WorkerSetup sockets;
   Prepared prepared;
-  base::User user;  ///< what it becomes
+  base::User user;             ///< what it becomes
+  bool typed_by_root = false;  ///< files by name are root's
   gid_t exempt_gid = 0;
   bool ca_trusted = false;  ///< a store has the root, or the program was given it
   bool is_exec = false;     ///< one command, which was told what to trust

@@ -6,7 +6,7 @@
 
 namespace mitm::flow {
 
-Body::Body(std::string bytes) {
+Body::Body(std::string_view bytes) {
   BodyRecorder recorder;
   recorder.append(bytes, bytes.size());
   *this = recorder.body();
@@ -34,6 +34,14 @@ Body Body::without_bytes() const {
   Body bare;
   bare.cut_ = cut_ || size_ > 0;
   return bare;
+}
+
+Body Body::first(std::size_t limit) const {
+  if (size_ <= limit) return *this;
+  Body shorter = *this;
+  shorter.size_ = limit;
+  shorter.cut_ = true;
+  return shorter;
 }
 
 std::size_t BodyRecorder::room(std::size_t limit) const {

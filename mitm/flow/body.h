@@ -18,7 +18,7 @@ class Body {
  public:
   Body() = default;
   /// A whole body, for files that are read and for tests.
-  explicit Body(std::string bytes);
+  explicit Body(std::string_view bytes);
 
   /// Bytes that are recorded.
   [[nodiscard]] std::size_t size() const { return size_; }
@@ -31,6 +31,8 @@ class Body {
   [[nodiscard]] std::string text() const;
   /// The same without its bytes, for subscribers that have no room for them.
   [[nodiscard]] Body without_bytes() const;
+  /// Its first `limit` bytes; cut if there are more.
+  [[nodiscard]] Body first(std::size_t limit) const;
 
  private:
   friend class BodyRecorder;

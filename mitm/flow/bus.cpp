@@ -21,7 +21,33 @@ constexpr std::chrono::milliseconds kNap{2};
 /// Room in the queue is given back after so many events, not only after the whole batch.
 constexpr std::size_t kReleaseEvery = 64;
 
+class LimitedBodies final : public Subscriber {
+ public:
+  LimitedBodies(std::unique_ptr<Subscriber> subscriber, std::size_t limit)
+      : subscriber_(std::move(subscriber)), limit_(limit) {}
+
+  base::Result<> write(const Event& event) override {
+    return subscriber_->write(limit_bodies(event, limit_));
+  }
+  base::Result<> flush() override { return subscriber_->flush(); }
+  [[nodiscard]] std::optional<std::chrono::milliseconds> flush_again() const override {
+    return subscriber_->flush_again();
+  }
+  [[nodiscard]] EventSet wants() const override { return subscriber_->wants(); }
+  [[nodiscard]] Delivery delivery() const override { return subscriber_->delivery(); }
+  [[nodiscard]] const std::string& name() const override { return subscriber_->name(); }
+
+ private:
+  std::unique_ptr<Subscriber> subscriber_;
+  std::size_t limit_;
+};
+
 }  // namespace
+
+std::unique_ptr<Subscriber> with_limited_bodies(std::unique_ptr<Subscriber> subscriber,
+                                                std::size_t limit) {
+  return std::make_unique<LimitedBodies>(std::move(subscriber), limit);
+}
 
 class Bus::Queue {
  public:
@@ -56,6 +82,7 @@ class Bus::Queue {
   void drain(std::vector<Entry>& batch);
   void write(const Event& event);
   void flush();
+  [[nodiscard]] std::optional<std::chrono::milliseconds> flush_again() const;
   void check(Slot& slot, const base::Result<>& result);
   void update_wanted();
 
@@ -140,7 +167,14 @@ bool Bus::Queue::wait_for(std::vector<Entry>& batch) {
   std::unique_lock lock(mutex_);
   while (queue_.empty() && !stopping_) {
     waiting_ = true;
-    filled_.wait(lock);
+    const auto again = flush_again();
+    if (!again) {
+      filled_.wait(lock);
+    } else if (filled_.wait_for(lock, *again) == std::cv_status::timeout) {
+      lock.unlock();
+      flush();
+      lock.lock();
+    }
   }
   waiting_ = false;
   batch.swap(queue_);
@@ -168,6 +202,15 @@ void Bus::Queue::flush() {
   for (Slot& slot : slots_) {
     if (!slot.failed) check(slot, slot.subscriber->flush());
   }
+}
+
+std::optional<std::chrono::milliseconds> Bus::Queue::flush_again() const {
+  std::optional<std::chrono::milliseconds> soonest;
+  for (const Slot& slot : slots_) {
+    const auto again = slot.failed ? std::nullopt : slot.subscriber->flush_again();
+    if (again && (!soonest || *again < *soonest)) soonest = again;
+  }
+  return soonest;
 }
 
 void Bus::Queue::write(const Event& event) {

@@ -2,8 +2,10 @@
 #pragma once
 
 #include <atomic>
+#include <chrono>
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -24,12 +26,20 @@ class Subscriber {
   virtual ~Subscriber() = default;
   virtual base::Result<> write(const Event& event) = 0;
   virtual base::Result<> flush() = 0;  ///< called after each batch, and before a LogLine
+  /// How long after a flush() another one is wanted if no event comes before; empty: none is.
+  [[nodiscard]] virtual std::optional<std::chrono::milliseconds> flush_again() const {
+    return std::nullopt;
+  }
   /// The kinds that it is given. Always the same.
   [[nodiscard]] virtual EventSet wants() const = 0;
   [[nodiscard]] virtual Delivery delivery() const { return Delivery::lossy; }
   /// "--output flows.jsonl", for error messages.
   [[nodiscard]] virtual const std::string& name() const = 0;
 };
+
+/// `subscriber`, which is given `limit` bytes of each body and message at most.
+[[nodiscard]] std::unique_ptr<Subscriber> with_limited_bodies(
+    std::unique_ptr<Subscriber> subscriber, std::size_t limit);
 
 /// What a queue may hold, counting what its thread has taken and not yet written. An event larger
 /// than `bytes` finds room when it is alone. A retaining queue takes events beyond `bytes` without

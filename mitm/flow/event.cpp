@@ -50,10 +50,28 @@ Event without_bodies_of(const HttpFlow& flow) {
   return Kind{std::move(bare)};
 }
 
-Event without_payload(const StreamMessage& message) {
+std::shared_ptr<const StreamMessage> without_payload(const StreamMessage& message) {
   auto bare = std::make_shared<StreamMessage>(message);
   http::drop_payload(bare->what);
-  return Message{std::move(bare)};
+  return bare;
+}
+
+template <class Kind>
+Event limited(const Kind& event, std::size_t limit) {
+  const HttpFlow& flow = *event.flow;
+  if (flow.request.body.size() <= limit && flow.response.body.size() <= limit) return event;
+  auto shorter = std::make_shared<HttpFlow>(flow);
+  shorter->request.body = flow.request.body.first(limit);
+  shorter->response.body = flow.response.body.first(limit);
+  return Kind{std::move(shorter)};
+}
+
+Event limited(const Message& event, std::size_t limit) {
+  if (event.message->what.payload.size() <= limit) return event;
+  auto shorter = std::make_shared<StreamMessage>(*event.message);
+  shorter->what.payload.resize(limit);
+  shorter->what.cut = true;
+  return Message{std::move(shorter)};
 }
 
 }  // namespace
@@ -63,6 +81,8 @@ std::size_t weight(const Event& event) {
                         [](const ConnectionOpened&) { return sizeof(ConnectionRecord); },
                         [](const ConnectionEnd&) { return sizeof(ConnectionRecord); },
                         [](const Message& message) { return weight_of(*message.message); },
+                        [](const TcpMessage& message) { return weight_of(*message.message); },
+                        [](const BodyPart& part) { return sizeof part + part.bytes.size(); },
                         [](const TcpData& data) { return sizeof(Data) + data.data->bytes.size(); },
                         [](const LogLine& line) { return sizeof line + line.text.size(); },
                         [](const auto& other) { return weight_of(*other.flow); },
@@ -78,10 +98,27 @@ Event without_bodies(const Event& event) {
           [](const ResponseHead& it) { return without_bodies_of<ResponseHead>(*it.flow); },
           [](const HttpUnderWay& it) { return without_bodies_of<HttpUnderWay>(*it.flow); },
           [](const HttpEnd& it) { return without_bodies_of<HttpEnd>(*it.flow); },
-          [](const Message& it) { return without_payload(*it.message); },
+          [](const Message& it) { return Event(Message{without_payload(*it.message)}); },
+          [](const TcpMessage& it) { return Event(TcpMessage{without_payload(*it.message)}); },
+          [](const BodyPart& it) {
+            return Event(BodyPart{it.flow, it.direction, it.offset, it.bytes.without_bytes()});
+          },
           [](const auto& other) { return Event(other); },
       },
       event);
+}
+
+Event limit_bodies(const Event& event, std::size_t limit) {
+  return std::visit(Overloaded{
+                        [=](const RequestHead& it) { return limited(it, limit); },
+                        [=](const RequestEnd& it) { return limited(it, limit); },
+                        [=](const ResponseHead& it) { return limited(it, limit); },
+                        [=](const HttpUnderWay& it) { return limited(it, limit); },
+                        [=](const HttpEnd& it) { return limited(it, limit); },
+                        [=](const Message& it) { return limited(it, limit); },
+                        [](const auto& other) { return Event(other); },
+                    },
+                    event);
 }
 
 std::string_view to_string(TcpFlow::Kind kind) {

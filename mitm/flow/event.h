@@ -38,6 +38,18 @@ struct HttpEnd {
 struct Message {
   std::shared_ptr<const StreamMessage> message;
 };
+/// What one side of a raw connection has said at once (StreamMessage::Kind::tcp).
+struct TcpMessage {
+  std::shared_ptr<const StreamMessage> message;
+};
+/// A piece of a body that is longer than what its flow keeps in memory. The pieces of a body are
+/// published in their order, the first one at offset 0, and all of them before the flow's end.
+struct BodyPart {
+  std::uint64_t flow = 0;
+  Direction direction = Direction::request;
+  std::uint64_t offset = 0;  ///< of its first byte; a lost event leaves a gap
+  Body bytes;
+};
 struct TcpBegin {
   std::shared_ptr<const TcpFlow> flow;
 };
@@ -72,9 +84,9 @@ struct LogLine {
   std::string text;  ///< as it came, without newline
 };
 
-using Event =
-    std::variant<ConnectionOpened, RequestHead, RequestEnd, ResponseHead, HttpUnderWay, HttpEnd,
-                 Message, TcpBegin, TcpEnd, DnsEnd, TcpData, ConnectionEnd, LogLine>;
+using Event = std::variant<ConnectionOpened, RequestHead, RequestEnd, ResponseHead, HttpUnderWay,
+                           HttpEnd, Message, TcpMessage, BodyPart, TcpBegin, TcpEnd, DnsEnd,
+                           TcpData, ConnectionEnd, LogLine>;
 
 /// The index of Kind in Event.
 template <class Kind, std::size_t at = 0>
@@ -112,6 +124,10 @@ class EventSet {
 
 /// `event` without the bytes of its bodies and payloads; the same event where it has none.
 [[nodiscard]] Event without_bodies(const Event& event);
+
+/// `event` with `limit` bytes of each body and message at most, for subscribers of which the user
+/// asked for less than for others.
+[[nodiscard]] Event limit_bodies(const Event& event, std::size_t limit);
 
 /// As users read them in JSON and text.
 [[nodiscard]] std::string_view to_string(TcpFlow::Kind kind);

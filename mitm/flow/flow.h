@@ -14,9 +14,9 @@ namespace mitm::flow {
 
 /// What a user has noted about a flow.
 struct Notes {
-  std::string mark;  ///< mitmproxy's form: ":default:", ":red_circle:"; empty: none
-  std::string comment;
-  std::vector<std::string> tags;
+  std::string mark{};  ///< mitmproxy's form: ":default:", ":red_circle:"; empty: none
+  std::string comment{};
+  std::vector<std::string> tags{};
 };
 
 struct Flow {
@@ -31,10 +31,10 @@ struct Flow {
       record;  ///< never null
   /// In the order in which they came: of an http flow those of WebSocket, event stream or gRPC, of
   /// a raw connection what was said (StreamMessage::Kind::tcp).
-  std::vector<std::shared_ptr<const StreamMessage>> messages;
+  std::vector<std::shared_ptr<const StreamMessage>> messages{};
   State state = State::ended;
-  Notes notes;
-  std::string uuid;  ///< 36 characters, for formats that want one; empty: none was given
+  Notes notes{};
+  std::string uuid{};  ///< 36 characters, for formats that want one; empty: none was given
 
   /// What every flow has.
   [[nodiscard]] const FlowFacts& facts() const;

@@ -94,6 +94,7 @@ mitm::intercept::Settings trusting() {
   settings.upstream_ca = theirs().pem;
   settings.upstream_ca_only = true;
   settings.body_limit = 4096;
+  settings.message_limit = 4096;
   return settings;
 }
 

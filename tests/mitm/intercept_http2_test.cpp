@@ -15,6 +15,7 @@ namespace {
 mitm::intercept::Settings with_bodies() {
   auto settings = rig::trusting();
   settings.body_limit = 5;
+  settings.message_limit = 5;
   return settings;
 }
 

@@ -149,6 +149,7 @@ TEST_CASE("memory: bodies may take a part of it, and everything else goes on as 
   constexpr std::size_t kBody = 16 * kMiB;
   auto settings = rig::trusting();
   settings.body_limit = 100 * kMiB;
+  settings.message_limit = 100 * kMiB;
   settings.memory = std::make_shared<MemoryBudget>(8 * kMiB);
   Engine engine{settings};
   auto [program, server] = engine.open();
@@ -283,6 +284,7 @@ TEST_CASE("memory: where no payload is wanted, none is missed") {
   const Exhausted all;
   auto settings = all.settings();
   settings.body_limit = 0;
+  settings.message_limit = 0;
   Engine engine{settings};
   auto [program, server] = engine.open();
   passes(program, server, kGet);

@@ -103,6 +103,7 @@ TEST_CASE("messages: frames that come with the answer, or before it, are read") 
 TEST_CASE("messages: compressed as both sides have agreed, kept up to the limit, bytes untouched") {
   auto settings = rig::trusting();
   settings.body_limit = 8;
+  settings.message_limit = 8;
   Engine engine{settings};
   auto [program, server] = engine.open();
   upgrade(program, server,

@@ -13,27 +13,12 @@
 
 #include "mitm/tls/authority.h"
 #include "mitm/tls/leaf.h"
+#include "tests/mitm/temporary_directory.h"
 #include "tests/test.h"
 
 namespace tls_test {
 
-/// Removed with all that is in it.
-class Directory {
- public:
-  Directory() {
-    std::string path = "/tmp/osproxy-tls-XXXXXX";
-    REQUIRE(::mkdtemp(path.data()) != nullptr);
-    path_ = path;
-  }
-  ~Directory() { std::filesystem::remove_all(path_); }
-  Directory(const Directory&) = delete;
-  Directory& operator=(const Directory&) = delete;
-  [[nodiscard]] std::string operator/(const std::string& name) const { return path_ + "/" + name; }
-  [[nodiscard]] const std::string& path() const { return path_; }
-
- private:
-  std::string path_;
-};
+using Directory = test::TemporaryDirectory;
 
 inline std::string contents(const std::string& path) {
   std::ifstream file(path, std::ios::binary);

@@ -42,8 +42,12 @@ struct Settings {
   std::string exec_ca_file;  ///< what `exec` tells its command to trust; empty: it is not `exec`
   std::string root_ca_file;  ///< PEM file with osproxy's root certificate
   Patience patience{};
-  std::size_t body_limit = 0;  ///< bytes of each body kept for the sinks
-  bool hide_alt_svc = true;    ///< programs are not told of QUIC (RFC 7838)
+  std::size_t body_limit = 0;     ///< bytes of each body kept in memory, for the sinks
+  std::size_t message_limit = 0;  ///< of each message of a WebSocket, an event stream, gRPC
+  /// Bytes of each body that are published as they pass (flow::BodyPart), and of each direction of
+  /// a raw connection (flow::TcpMessage), where a subscriber wants them.
+  std::uint64_t part_limit = 0;
+  bool hide_alt_svc = true;  ///< programs are not told of QUIC (RFC 7838)
   std::shared_ptr<dns::Names> names = std::make_shared<dns::Names>();  ///< shared by all engines
   std::shared_ptr<PinningCache> learned = std::make_shared<PinningCache>();        ///< likewise
   std::shared_ptr<MemoryBudget> memory = std::make_shared<MemoryBudget>();         ///< likewise

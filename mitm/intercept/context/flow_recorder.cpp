@@ -211,6 +211,21 @@ void FlowRecorder::publish_message(const flow::HttpFlow& flow, flow::StreamMessa
   context_.bus.publish(flow::Message{std::move(told)});
 }
 
+void FlowRecorder::publish_tcp_message(const flow::TcpFlow& flow, flow::Direction direction,
+                                       std::string_view bytes) const {
+  auto told = std::make_shared<flow::StreamMessage>();
+  told->kind = flow::StreamMessage::Kind::tcp;
+  told->flow = flow.id;
+  told->connection = flow.connection;
+  told->time = std::chrono::system_clock::now();
+  told->direction = direction;
+  told->what.kind = http::Message::Kind::binary;
+  told->what.payload = bytes;
+  told->what.bytes = bytes.size();
+  told->what.wire_bytes = bytes.size();
+  context_.bus.publish(flow::TcpMessage{std::move(told)});
+}
+
 void FlowRecorder::finish(flow::FlowFacts& flow, SteadyTime began) const {
   if (!end_reason_.empty()) flow.error = end_reason_;
   flow.duration = flow.duration.value_or(std::chrono::microseconds{0}) + since(began);

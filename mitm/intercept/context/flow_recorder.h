@@ -82,6 +82,9 @@ class FlowRecorder {
   /// Publishes what one direction of `flow` has said, with 2 KiB of URL and host at most.
   void publish_message(const flow::HttpFlow& flow, flow::StreamMessage::Kind kind,
                        flow::Direction direction, http::Message message) const;
+  /// Publishes what one side of a raw connection has said.
+  void publish_tcp_message(const flow::TcpFlow& flow, flow::Direction direction,
+                           std::string_view bytes) const;
   /// With the time since `began`, and that before go_on_later.
   void publish_end(std::shared_ptr<flow::HttpFlow> flow, SteadyTime began) const;
   void publish_end(std::shared_ptr<flow::TcpFlow> flow, SteadyTime began) const;

@@ -2,6 +2,7 @@
 // subscriber wants.
 #include "mitm/intercept/session/exchange.h"
 
+#include <algorithm>
 #include <charconv>
 
 #include "mitm/intercept/session/request_facts.h"
@@ -81,13 +82,13 @@ void Exchange::request_begun() {
   request_ = Phase::body;
   if (recorder_.context().bus.wants<flow::RequestHead>())
     recorder_.context().bus.publish(flow::RequestHead{snapshot()});
-  if (messages_.request_began(*flow_, recorder_.context().settings.body_limit)) show();
+  if (messages_.request_began(*flow_, recorder_.context().settings.message_limit)) show();
 }
 
 void Exchange::request_body(std::string_view bytes) {
   *flow_->request.body_bytes += bytes.size();
   messages_.feed(recorder_, *flow_, flow::Direction::request, bytes);
-  capture(request_body_, bytes);
+  capture(flow::Direction::request, bytes);
 }
 
 void Exchange::request_trailers(http::Fields& trailers) {
@@ -126,7 +127,7 @@ void Exchange::response_head(http::Head& head) {
   flow_->response.reason = head.reason;
   flow_->response.fields = std::move(head.fields);
   hold_head(flow_->response.fields.memory() + flow_->response.reason.size());
-  const bool many = messages_.response_began(*flow_, recorder_.context().settings.body_limit);
+  const bool many = messages_.response_began(*flow_, recorder_.context().settings.message_limit);
   response_begun(many && head.framing != http::Framing::none);
 }
 
@@ -134,7 +135,7 @@ void Exchange::response_head(http::Http2Head& head) {
   response_byte();
   flow_->response.status = head.status;
   flow_->response.fields = std::move(head.fields);
-  const bool many = messages_.response_began(*flow_, recorder_.context().settings.body_limit);
+  const bool many = messages_.response_began(*flow_, recorder_.context().settings.message_limit);
   response_begun(many);
   announced_ = content_length(flow_->response.fields);
   drop_if_exhausted(flow_->response.fields);
@@ -152,7 +153,7 @@ void Exchange::response_begun(bool made_of_messages) {
 void Exchange::response_body(std::string_view bytes) {
   *flow_->response.body_bytes += bytes.size();
   messages_.feed(recorder_, *flow_, flow::Direction::response, bytes);
-  capture(response_body_, bytes);
+  capture(flow::Direction::response, bytes);
 }
 
 void Exchange::response_trailers(http::Fields& trailers) {
@@ -170,7 +171,7 @@ void Exchange::answered_by_us(int status) {
 }
 
 void Exchange::websocket_began() {
-  messages_.websocket_began(*flow_, recorder_.context().settings.body_limit);
+  messages_.websocket_began(*flow_, recorder_.context().settings.message_limit);
   show();
 }
 
@@ -186,9 +187,16 @@ bool Exchange::is_counted_whole() const {
 
 // What is recorded.
 
-void Exchange::capture(flow::BodyRecorder& recording, std::string_view bytes) {
+void Exchange::capture(flow::Direction direction, std::string_view bytes) {
   const std::size_t limit = recorder_.context().settings.body_limit;
   if (limit == 0) return;
+  flow::BodyRecorder& recording = recording_of(direction);
+  keep(recording, bytes, limit);
+  if (recording.body().is_cut() && recorder_.context().bus.wants<flow::BodyPart>())
+    publish_part(direction, bytes);
+}
+
+void Exchange::keep(flow::BodyRecorder& recording, std::string_view bytes, std::size_t limit) {
   MemoryAccount& memory = recorder_.context().memory;
   const std::size_t growth = recording.growth(bytes, limit);
   if (growth > 0 && !memory.has_room_for_payload(growth)) {
@@ -199,6 +207,31 @@ void Exchange::capture(flow::BodyRecorder& recording, std::string_view bytes) {
   const std::size_t grown = recording.append(bytes, limit);
   held_bodies_ += grown;
   held_.add(0, grown);
+}
+
+/// `bytes` have been counted, and are more than is kept. What is kept goes first.
+void Exchange::publish_part(flow::Direction direction, std::string_view bytes) {
+  const bool request = direction == flow::Direction::request;
+  const std::uint64_t all = *(request ? flow_->request.body_bytes : flow_->response.body_bytes);
+  const std::uint64_t limit = recorder_.context().settings.part_limit;
+  std::uint64_t& published = published_[static_cast<int>(direction)];
+  if (published >= limit) return;
+  flow::Bus& bus = recorder_.context().bus;
+  if (published == 0) {
+    const flow::Body kept = recording_of(direction).body();
+    published = kept.size();
+    if (published > 0) bus.publish(flow::BodyPart{flow_->id, direction, 0, kept});
+  }
+  const std::uint64_t before = all - bytes.size();
+  if (published > before) bytes.remove_prefix(published - before);
+  bytes = bytes.substr(0, limit - std::min(limit, published));
+  if (bytes.empty()) return;
+  bus.publish(flow::BodyPart{flow_->id, direction, published, flow::Body{bytes}});
+  published += bytes.size();
+}
+
+flow::BodyRecorder& Exchange::recording_of(flow::Direction direction) {
+  return direction == flow::Direction::request ? request_body_ : response_body_;
 }
 
 bool Exchange::is_http2() const {

@@ -136,7 +136,10 @@ class Exchange final : public OpenFlow {
   [[nodiscard]] std::chrono::microseconds age() const;
   void request_begun();
   void response_begun(bool made_of_messages);
-  void capture(flow::BodyRecorder& recording, std::string_view bytes);
+  void capture(flow::Direction direction, std::string_view bytes);
+  void keep(flow::BodyRecorder& recording, std::string_view bytes, std::size_t limit);
+  void publish_part(flow::Direction direction, std::string_view bytes);
+  [[nodiscard]] flow::BodyRecorder& recording_of(flow::Direction direction);
   void hold_head(std::size_t bytes);
   void put_trailers(http::Fields& into, http::Fields& trailers);
   [[nodiscard]] bool is_http2() const;
@@ -152,8 +155,9 @@ class Exchange final : public OpenFlow {
   flow::BodyRecorder request_body_;
   flow::BodyRecorder response_body_;
   Clock::time_point began_;
-  std::size_t held_head_ = 0;    ///< its part of held_
-  std::size_t held_bodies_ = 0;  ///< likewise
+  std::uint64_t published_[2] = {0, 0};  ///< bytes of bodies, as parts; by Direction
+  std::size_t held_head_ = 0;            ///< its part of held_
+  std::size_t held_bodies_ = 0;          ///< likewise
   Phase request_ = Phase::awaited;
   Phase response_ = Phase::awaited;
   bool shown_ = false;

@@ -63,9 +63,20 @@ std::optional<std::size_t> RawSession::ends_after(flow::Direction direction,
 
 bool RawSession::on_bytes(flow::Direction direction, std::string_view bytes) {
   const bool request = direction == flow::Direction::request;
-  *(request ? flow_->request_bytes : flow_->response_bytes) += bytes.size();
+  std::uint64_t& passed = *(request ? flow_->request_bytes : flow_->response_bytes);
+  publish(direction, bytes, passed);
+  passed += bytes.size();
   if (name_server_) listen(direction, bytes);
   return true;
+}
+
+/// `before`: bytes that have passed in this direction so far.
+void RawSession::publish(flow::Direction direction, std::string_view bytes, std::uint64_t before) {
+  const Context& context = recorder_.context();
+  const std::uint64_t limit = context.settings.part_limit;
+  if (kind_ != Kind::intercepted || before >= limit || !context.bus.wants<flow::TcpMessage>())
+    return;
+  recorder_.publish_tcp_message(*flow_, direction, bytes.substr(0, limit - before));
 }
 
 void RawSession::failed(std::string why) {

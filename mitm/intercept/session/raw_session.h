@@ -41,6 +41,7 @@ class RawSession final : public Session, private PassThrough::Observer {
   bool on_bytes(flow::Direction direction, std::string_view bytes) override;
   std::optional<std::size_t> ends_after(flow::Direction direction, std::string_view bytes) override;
   void failed(std::string why) override;
+  void publish(flow::Direction direction, std::string_view bytes, std::uint64_t before);
   void listen(flow::Direction direction, std::string_view bytes);
 
   FlowRecorder& recorder_;

@@ -1,0 +1,193 @@
+#include "mitm/store/database.h"
+
+#include <cerrno>
+
+#include <fmt/format.h>
+#include <sqlite3.h>
+
+#include "base/text.h"
+
+namespace mitm::store {
+namespace {
+
+/// A writer waits so long for another process that compacts or writes.
+constexpr int kPatienceMs = 5000;
+
+int errno_of(sqlite3* handle) {
+  switch (sqlite3_errcode(handle)) {
+    case SQLITE_FULL:
+      return ENOSPC;
+    case SQLITE_READONLY:
+      return EROFS;
+    case SQLITE_CANTOPEN:
+    case SQLITE_PERM:
+    case SQLITE_AUTH:
+      return EACCES;
+    case SQLITE_BUSY:
+    case SQLITE_LOCKED:
+      return EBUSY;
+    case SQLITE_IOERR: {
+      const int system = sqlite3_system_errno(handle);
+      return system == 0 ? EIO : system;
+    }
+    default:
+      return EINVAL;
+  }
+}
+
+/// Of files that others may have made: no trigger, view or index of theirs calls what it should
+/// not, nor writes behind SQLite's back.
+void distrust_schema(sqlite3* handle) {
+  sqlite3_db_config(handle, SQLITE_DBCONFIG_DEFENSIVE, 1, nullptr);
+  sqlite3_db_config(handle, SQLITE_DBCONFIG_TRUSTED_SCHEMA, 0, nullptr);
+  sqlite3_db_config(handle, SQLITE_DBCONFIG_ENABLE_TRIGGER, 0, nullptr);
+  sqlite3_db_config(handle, SQLITE_DBCONFIG_ENABLE_VIEW, 0, nullptr);
+  sqlite3_limit(handle, SQLITE_LIMIT_ATTACHED, 0);
+}
+
+}  // namespace
+
+void Database::Closer::operator()(sqlite3* handle) const {
+  sqlite3_close_v2(handle);
+}
+
+base::Result<Database> Database::open(const std::string& path, Access access) {
+  Database database{path};
+  const int flags = (access == Access::read ? SQLITE_OPEN_READONLY : SQLITE_OPEN_READWRITE) |
+                    SQLITE_OPEN_NOFOLLOW | SQLITE_OPEN_NOMUTEX;
+  // A name that begins with "file:" would be taken for a URI, ":memory:" for no file.
+  const std::string name = path.starts_with('/') ? path : "./" + path;
+  sqlite3* handle = nullptr;
+  const int status = sqlite3_open_v2(name.c_str(), &handle, flags, nullptr);
+  database.handle_.reset(handle);
+  if (handle == nullptr) return base::Error{path + ": out of memory", ENOMEM};
+  if (status != SQLITE_OK) return database.error();
+  sqlite3_extended_result_codes(handle, 0);
+  sqlite3_busy_timeout(handle, kPatienceMs);
+  distrust_schema(handle);
+  return database;
+}
+
+base::Error Database::error() const {
+  return {fmt::format("{}: {}", base::printable(path_), sqlite3_errmsg(handle_.get())),
+          errno_of(handle_.get())};
+}
+
+base::Result<> Database::run(const char* sql) {
+  if (sqlite3_exec(handle_.get(), sql, nullptr, nullptr, nullptr) != SQLITE_OK) return error();
+  return {};
+}
+
+base::Result<Statement> Database::prepare(std::string_view sql) {
+  Statement statement;
+  sqlite3_stmt* handle = nullptr;
+  const int status = sqlite3_prepare_v3(handle_.get(), sql.data(), static_cast<int>(sql.size()),
+                                        SQLITE_PREPARE_PERSISTENT, &handle, nullptr);
+  statement.handle_.reset(handle);
+  statement.database_ = this;
+  if (status != SQLITE_OK) return error();
+  return statement;
+}
+
+base::Result<std::optional<std::int64_t>> Database::number(std::string_view sql) {
+  auto statement = prepare(sql);
+  if (!statement) return statement.error();
+  const auto row = statement->step();
+  if (!row) return row.error();
+  std::optional<std::int64_t> value;
+  if (*row) value = statement->maybe_number(0);
+  return value;
+}
+
+void Statement::Finalizer::operator()(sqlite3_stmt* handle) const {
+  sqlite3_finalize(handle);
+}
+
+Statement& Statement::bind(int at, std::int64_t value) {
+  sqlite3_bind_int64(handle_.get(), at, value);
+  return *this;
+}
+
+Statement& Statement::bind(int at, std::optional<std::int64_t> value) {
+  return value ? bind(at, *value) : bind_null(at);
+}
+
+Statement& Statement::bind(int at, std::string_view text) {
+  if (text.empty()) return bind_null(at);
+  sqlite3_bind_text64(handle_.get(), at, text.data(), text.size(), SQLITE_STATIC, SQLITE_UTF8);
+  return *this;
+}
+
+Statement& Statement::bind_blob(int at, std::string_view bytes) {
+  sqlite3_bind_blob64(handle_.get(), at, bytes.empty() ? "" : bytes.data(), bytes.size(),
+                      SQLITE_STATIC);
+  return *this;
+}
+
+Statement& Statement::bind_null(int at) {
+  sqlite3_bind_null(handle_.get(), at);
+  return *this;
+}
+
+base::Result<bool> Statement::step() {
+  const int status = sqlite3_step(handle_.get());
+  if (status == SQLITE_ROW) return true;
+  if (status != SQLITE_DONE) {
+    const base::Error error = database_->error();
+    reset();
+    return error;
+  }
+  reset();
+  return false;
+}
+
+base::Result<> Statement::run() {
+  const auto row = step();
+  reset();
+  if (!row) return row.error();
+  return {};
+}
+
+void Statement::reset() {
+  sqlite3_reset(handle_.get());
+}
+
+bool Statement::is_null(int column) const {
+  return sqlite3_column_type(handle_.get(), column) == SQLITE_NULL;
+}
+
+std::int64_t Statement::number(int column) const {
+  return sqlite3_column_int64(handle_.get(), column);
+}
+
+std::optional<std::int64_t> Statement::maybe_number(int column) const {
+  if (is_null(column)) return std::nullopt;
+  return number(column);
+}
+
+std::string_view Statement::text(int column) const {
+  const void* const bytes = sqlite3_column_blob(handle_.get(), column);
+  const int size = sqlite3_column_bytes(handle_.get(), column);
+  return bytes == nullptr
+             ? std::string_view()
+             : std::string_view(static_cast<const char*>(bytes), static_cast<std::size_t>(size));
+}
+
+base::Result<Transaction> Transaction::begin(Database& database) {
+  if (auto begun = database.run("BEGIN IMMEDIATE"); !begun) return begun.error();
+  return Transaction{database};
+}
+
+Transaction::~Transaction() {
+  // Some errors have rolled it back already; then this is an error that means nothing.
+  if (database_ != nullptr && sqlite3_get_autocommit(database_->handle()) == 0)
+    static_cast<void>(database_->run("ROLLBACK"));
+}
+
+base::Result<> Transaction::commit() {
+  if (auto done = database_->run("COMMIT"); !done) return done.error();
+  database_ = nullptr;
+  return {};
+}
+
+}  // namespace mitm::store

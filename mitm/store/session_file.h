@@ -1,0 +1,15 @@
+// Files of sessions: what programs have sent, decrypted, is for their user only.
+#pragma once
+
+#include <string>
+
+#include "base/error.h"
+
+namespace mitm::store {
+
+/// Makes an empty file with mode 0600 if there is none. One that exists must be a regular file of
+/// the calling user's with a single name; its mode is 0600 afterwards. A symbolic link, another
+/// user's file and a directory that is missing are errors that name it.
+[[nodiscard]] base::Result<> ensure_own_file(const std::string& path);
+
+}  // namespace mitm::store

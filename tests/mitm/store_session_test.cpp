@@ -1,0 +1,296 @@
+// What is written into a session comes out of it as it was, whatever happens in between.
+#include <csignal>
+#include <fstream>
+
+#include <sqlite3.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "mitm/store/schema.h"
+#include "mitm/store/session_reader.h"
+#include "mitm/store/session_writer.h"
+#include "tests/mitm/store_flows.h"
+#include "tests/mitm/temporary_directory.h"
+#include "tests/test.h"
+
+namespace mitm::store {
+namespace {
+
+constexpr std::uint64_t kAll = SessionReader::kWholeBody;
+
+void write(const std::string& path, const std::vector<flow::Flow>& flows) {
+  auto writer = SessionWriter::open(path);
+  REQUIRE(writer);
+  REQUIRE((*writer)->begin());
+  for (const auto& flow : flows) REQUIRE((*writer)->put(flow));
+  REQUIRE((*writer)->commit());
+}
+
+std::int64_t number_in(const std::string& path, std::string_view sql) {
+  auto database = Database::open(path, Database::Access::read);
+  REQUIRE(database);
+  const auto number = database->number(sql);
+  REQUIRE(number);
+  return number->value_or(-1);
+}
+
+std::string error_of(const std::string& path) {
+  const auto writer = SessionWriter::open(path);
+  return writer ? "none" : writer.error().text;
+}
+
+}  // namespace
+
+TEST_CASE("store: a flow of every kind comes back with every member") {
+  const test::TemporaryDirectory directory;
+  const std::string path = directory.path() + "/s.osp";
+  const std::vector<flow::Flow> flows = {test::full_http_flow(), test::full_websocket_flow(),
+                                         test::full_tcp_flow(), test::full_dns_flow()};
+  write(path, flows);
+  const auto reader = SessionReader::open(path);
+  REQUIRE(reader);
+  for (std::size_t i = 0; i < flows.size(); ++i) {
+    CAPTURE(i);
+    const auto read = (*reader)->flow(static_cast<std::int64_t>(i + 1), kAll);
+    REQUIRE(read);
+    REQUIRE(read->has_value());
+    CHECK(test::differences(flows[i], **read) == std::vector<std::string>{});
+    CHECK((*read)->facts().id == i + 1);
+  }
+  CHECK(!(*reader)->flow(5, kAll)->has_value());
+}
+
+TEST_CASE("store: an almost empty flow comes back as it was") {
+  const test::TemporaryDirectory directory;
+  const std::string path = directory.path() + "/s.osp";
+  auto record = std::make_shared<flow::HttpFlow>();
+  record->connection = std::make_shared<flow::ConnectionRecord>();
+  const flow::Flow empty{.record = record};
+  write(path, {empty});
+  const auto reader = SessionReader::open(path);
+  CHECK(test::differences(empty, **(*reader)->flow(1, kAll)) == std::vector<std::string>{});
+}
+
+TEST_CASE("store: of a body and a message as much as is asked for is read") {
+  const test::TemporaryDirectory directory;
+  const std::string path = directory.path() + "/s.osp";
+  write(path, {test::full_http_flow(), test::full_tcp_flow()});
+  const auto reader = SessionReader::open(path);
+  const auto http = (*reader)->flow(1, 70'000);
+  CHECK((*http)->http()->response.body.size() == 70'000);
+  CHECK((*http)->http()->response.body.is_cut());
+  CHECK((*http)->http()->request.body.text() == "hello");
+  CHECK(!(*http)->http()->request.body.is_cut());
+  const auto tcp = (*reader)->flow(2, 2);
+  CHECK((*tcp)->messages.at(0)->what.payload == "22");
+  CHECK((*tcp)->messages.at(0)->what.cut);
+}
+
+TEST_CASE("store: identical bodies are stored once, those that only look alike are not") {
+  const test::TemporaryDirectory directory;
+  const std::string path = directory.path() + "/s.osp";
+  write(path, {test::full_http_flow(), test::full_http_flow(), test::full_websocket_flow()});
+  CHECK(number_in(path, "SELECT count(*) FROM body") == 2);
+  CHECK(number_in(path, "SELECT count(*) FROM chunk") == 3);
+  CHECK(number_in(path, "SELECT sum(refs) FROM body") == 6);
+  // A chunk that was changed: the bytes are compared, not only what is remembered of them.
+  auto writer = SessionWriter::open(path);
+  REQUIRE(writer);
+  BodyWriter& bodies = (*writer)->bodies();
+  const std::string text = "the same";
+  REQUIRE((*writer)->begin());
+  const auto first = bodies.put(flow::Body{text});
+  REQUIRE((*writer)->database().run("UPDATE chunk SET data = 'changed!' WHERE id >> 16 = 3"));
+  const auto second = bodies.put(flow::Body{text});
+  REQUIRE((*writer)->commit());
+  CHECK(*first == 3);
+  CHECK(*second == 4);
+}
+
+TEST_CASE("store: connections, processes and certificates are stored once") {
+  const test::TemporaryDirectory directory;
+  const std::string path = directory.path() + "/s.osp";
+  auto writer = SessionWriter::open(path);
+  REQUIRE((*writer)->begin());
+  const auto flow = test::full_http_flow();
+  for (int i = 0; i < 3; ++i) REQUIRE((*writer)->put(flow));
+  (*writer)->forget_connection(flow.facts().connection->id);
+  REQUIRE((*writer)->put(flow));
+  REQUIRE((*writer)->commit());
+  CHECK(number_in(path, "SELECT count(*) FROM conn") == 2);
+  CHECK(number_in(path, "SELECT count(*) FROM process") == 1);
+  CHECK(number_in(path, "SELECT count(*) FROM ancestor") == 2);
+  CHECK(number_in(path, "SELECT count(DISTINCT chain) FROM cert") == 1);
+}
+
+TEST_CASE("store: a session that exists is continued") {
+  const test::TemporaryDirectory directory;
+  const std::string path = directory.path() + "/s.osp";
+  write(path, {test::full_http_flow()});
+  write(path, {test::full_dns_flow()});
+  const auto reader = SessionReader::open(path);
+  CHECK((*reader)->flow(1, kAll)->value().type() == "http");
+  CHECK((*reader)->flow(2, kAll)->value().type() == "dns");
+}
+
+TEST_CASE("store: what was not committed is not there, and its ids are given anew") {
+  const test::TemporaryDirectory directory;
+  const std::string path = directory.path() + "/s.osp";
+  auto writer = SessionWriter::open(path);
+  REQUIRE((*writer)->begin());
+  REQUIRE((*writer)->put(test::full_http_flow()));
+  (*writer)->roll_back();
+  REQUIRE((*writer)->begin());
+  REQUIRE((*writer)->put(test::full_tcp_flow()));
+  REQUIRE((*writer)->commit());
+  const auto reader = SessionReader::open(path);
+  CHECK((*reader)->flow(1, kAll)->value().type() == "tcp");
+  CHECK(!(*reader)->flow(2, kAll)->has_value());
+  CHECK(number_in(path, "SELECT count(*) FROM conn") == 1);
+}
+
+TEST_CASE("store: a session is its user's, for nobody else, and not for a name that lies") {
+  const test::TemporaryDirectory directory;
+  const std::string path = directory.path() + "/s.osp";
+  const auto mode_of = [](const std::string& file) {
+    struct stat facts {};
+    REQUIRE(::stat(file.c_str(), &facts) == 0);
+    return facts.st_mode & 07777;
+  };
+  {
+    const auto writer = SessionWriter::open(path);
+    REQUIRE(writer);
+    for (const char* suffix : {"", "-wal", "-shm"}) CHECK(mode_of(path + suffix) == 0600);
+  }
+  CHECK(::chmod(path.c_str(), 0644) == 0);
+  REQUIRE(SessionWriter::open(path));
+  CHECK(mode_of(path) == 0600);
+
+  const std::string link = directory.path() + "/link.osp";
+  REQUIRE(::symlink(path.c_str(), link.c_str()) == 0);
+  CHECK(error_of(link) == link + " is a symbolic link; name another file");
+  CHECK(!SessionReader::open(link));
+  const std::string second = directory.path() + "/second.osp";
+  REQUIRE(::link(path.c_str(), second.c_str()) == 0);
+  CHECK(error_of(second) == second + " has a second name (a hard link); name another file");
+  CHECK(error_of(directory.path()).ends_with("Is a directory"));
+  const std::string fifo = directory.path() + "/fifo";
+  REQUIRE(::mkfifo(fifo.c_str(), 0600) == 0);
+  CHECK(error_of(fifo) == fifo + " is not a regular file; name another file");
+  CHECK(error_of(directory.path() + "/none/s.osp").ends_with("No such file or directory"));
+  if (::geteuid() == 0) {
+    const std::string strange = directory.path() + "/strange.osp";
+    std::ofstream(strange).close();
+    REQUIRE(::chown(strange.c_str(), 65534, 65534) == 0);
+    CHECK(error_of(strange) == strange + " is another user's; name another file");
+  }
+}
+
+TEST_CASE("store: what is no session is refused, and left as it is") {
+  const test::TemporaryDirectory directory;
+  const std::string path = directory.path() + "/file";
+  const auto content = [&] {
+    std::ifstream file(path);
+    return std::string(std::istreambuf_iterator<char>(file), {});
+  };
+  const std::string text =
+      "precious notes, longer than the header of a database: " + std::string(200, 'x');
+  std::ofstream(path) << text;
+  CHECK(error_of(path) == path + ": file is not a database");
+  CHECK(content() == text);
+
+  std::ofstream(path, std::ios::trunc).close();
+  {
+    auto database = Database::open(path, Database::Access::write);
+    REQUIRE(database->run("CREATE TABLE mine (x); INSERT INTO mine VALUES (1)"));
+  }
+  CHECK(error_of(path) == path + ": an SQLite database, but no session of osproxy");
+  CHECK(SessionReader::open(path).error().text ==
+        path + ": an SQLite database, but no session of osproxy");
+  CHECK(number_in(path, "SELECT x FROM mine") == 1);
+
+  const std::string newer = directory.path() + "/newer.osp";
+  write(newer, {test::full_dns_flow()});
+  {
+    auto database = Database::open(newer, Database::Access::write);
+    REQUIRE(database->run("PRAGMA user_version = 99"));
+  }
+  const std::string expected = newer +
+                               ": written by a newer osproxy (version 99 of the format; this one "
+                               "knows 1): use that one";
+  CHECK(error_of(newer) == expected);
+  CHECK(SessionReader::open(newer).error().text == expected);
+  CHECK(number_in(newer, "PRAGMA user_version") == 99);
+}
+
+TEST_CASE("store: damage is named with its flow, and the others are read") {
+  const test::TemporaryDirectory directory;
+  const std::string path = directory.path() + "/s.osp";
+  write(path, {test::full_http_flow(), test::full_tcp_flow(), test::full_dns_flow(),
+               test::full_dns_flow()});
+  {
+    auto database = Database::open(path, Database::Access::write);
+    REQUIRE(
+        database->run("UPDATE flow SET head = x'05ff' WHERE id = 1;"
+                      "UPDATE message SET facts = x'0280' WHERE flow = 2;"
+                      "UPDATE flow SET type = 'unheard' WHERE id = 3;"
+                      "UPDATE conn SET client_ip = 'nonsense', server_port = -1"));
+  }
+  const auto reader = SessionReader::open(path);
+  for (const std::int64_t id : {1, 2, 3})
+    CHECK((*reader)->flow(id, kAll).error().text ==
+          fmt::format("{}: flow {} is damaged", path, id));
+  const auto whole = (*reader)->flow(4, kAll);
+  REQUIRE(whole);
+  CHECK((*whole)->dns()->name == "one.test");
+}
+
+TEST_CASE("store: a session can be read while it is written, also by who may not write") {
+  const test::TemporaryDirectory directory;
+  const std::string path = directory.path() + "/s.osp";
+  auto writer = SessionWriter::open(path);
+  REQUIRE((*writer)->begin());
+  REQUIRE((*writer)->put(test::full_dns_flow()));
+  REQUIRE((*writer)->commit());
+  REQUIRE((*writer)->begin());
+  REQUIRE((*writer)->put(test::full_tcp_flow()));
+  auto reader = SessionReader::open(path);
+  REQUIRE(reader);
+  CHECK((*reader)->flow(1, kAll)->has_value());
+  CHECK(!(*reader)->flow(2, kAll)->has_value());
+  REQUIRE((*writer)->commit());
+  CHECK((*reader)->flow(2, kAll)->has_value());
+}
+
+TEST_CASE("store: what a killed writer had committed is there, its live flows are interrupted") {
+  const test::TemporaryDirectory directory;
+  const std::string path = directory.path() + "/s.osp";
+  const pid_t child = ::fork();
+  if (child == 0) {
+    auto writer = SessionWriter::open(path);
+    const auto flow = test::full_http_flow();
+    bool good = (*writer)->begin() && (*writer)->put(flow) &&
+                (*writer)->put(*flow.http(),
+                               {.id = (*writer)->next_flow(), .state = flow::Flow::State::live}) &&
+                (*writer)->commit();
+    good = good && (*writer)->begin() && (*writer)->put(flow);
+    ::kill(::getpid(), good ? SIGKILL : SIGTERM);
+  }
+  int status = 0;
+  REQUIRE(::waitpid(child, &status, 0) == child);
+  CHECK(WTERMSIG(status) == SIGKILL);
+  {
+    const auto reader = SessionReader::open(path);
+    REQUIRE(reader);
+    CHECK((*reader)->flow(1, kAll)->value().state == flow::Flow::State::ended);
+    CHECK((*reader)->flow(2, kAll)->value().state == flow::Flow::State::live);
+    CHECK(!(*reader)->flow(3, kAll)->has_value());
+  }
+  REQUIRE(SessionWriter::open(path));
+  CHECK(::access((path + "-wal").c_str(), F_OK) != 0);
+  const auto reader = SessionReader::open(path);
+  CHECK((*reader)->flow(2, kAll)->value().state == flow::Flow::State::interrupted);
+}
+
+}  // namespace mitm::store
