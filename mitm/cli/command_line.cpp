@@ -10,7 +10,7 @@
 #include <boost/algorithm/string/replace.hpp>
 #include <fmt/format.h>
 
-#include "mitm/cli/suggestion.h"
+#include "base/suggestion.h"
 #include "mitm/cli/unknown_option.h"
 
 namespace mitm::cli {
@@ -236,7 +236,7 @@ Result<> check_verb(const Invocation& invocation, std::span<const std::string_vi
   }
   const auto& verb = invocation.positional.front();
   if (std::ranges::find(verbs, verb) == verbs.end()) {
-    const auto near = suggestion(verb, {verbs.begin(), verbs.end()});
+    const auto near = base::suggestion(verb, {verbs.begin(), verbs.end()});
     return failure("unknown word '{}' for {}{} {}", verb, invocation.command,
                    near.empty() ? "; expected one of" : near + " Expected one of", list);
   }
@@ -248,7 +248,7 @@ Result<> check_verb(const Invocation& invocation, std::span<const std::string_vi
 Result<> check_filter(Invocation& invocation) {
   const auto& words = invocation.positional;
   if (words.size() > 1) {
-    const auto near = suggestion(words.front(), {kCommands.begin(), kCommands.end()});
+    const auto near = base::suggestion(words.front(), {kCommands.begin(), kCommands.end()});
     if (!near.empty()) return failure("run takes one FILTER, found {} words{}", words.size(), near);
     return failure(
         "run takes one FILTER, found {} words; to run "

@@ -13,7 +13,7 @@
 #include "base/text.h"
 #include "mitm/cli/error_codes.h"
 #include "mitm/cli/options.h"
-#include "mitm/cli/suggestion.h"
+#include "base/suggestion.h"
 #include "mitm/cli/values.h"
 
 namespace mitm::cli {
@@ -164,7 +164,7 @@ Result<> read_key(const std::string& key, const json& value, Settings& settings)
                              : failure("expected a string, found {}", describe_value(value));
   const Option* option = find_option(key);
   if (!option || !option->in_config())
-    return failure("unknown key{}", suggestion(key, config_keys()));
+    return failure("unknown key{}", base::suggestion(key, config_keys()));
   return set_option(*option, value, settings);
 }
 

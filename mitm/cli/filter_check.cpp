@@ -19,7 +19,7 @@
 
 #include "mitm/cli/help.h"
 #include "mitm/cli/options.h"
-#include "mitm/cli/suggestion.h"
+#include "base/suggestion.h"
 #include "procmap/attribution.h"
 #include "procmap/process_list.h"
 #include "procmap/program_names.h"
@@ -175,7 +175,7 @@ bool is_process(const std::string& text) {
 std::string nearest(const std::string& typed, const std::vector<std::string>& names) {
   // Of two or three letters everything is near.
   if (typed.size() < 4) return {};
-  return nearest_word(typed, {names.begin(), names.end()});
+  return base::nearest_word(typed, {names.begin(), names.end()});
 }
 
 /// "./app" is no part of a full path, though there is such a file.

@@ -7,13 +7,13 @@
 #include <fmt/format.h>
 
 #include "base/text.h"
-#include "mitm/cli/suggestion.h"
+#include "base/suggestion.h"
 
 namespace mitm::cli {
 namespace {
 
 std::string unknown_key(std::string_view key, const std::vector<std::string_view>& keys) {
-  const std::string near = suggestion(key, keys);
+  const std::string near = base::suggestion(key, keys);
   return near.empty() ? fmt::format("unknown key; expected one of {}", fmt::join(keys, ", "))
                       : "unknown key" + near;
 }

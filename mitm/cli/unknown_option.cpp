@@ -7,7 +7,7 @@
 
 #include <fmt/format.h>
 
-#include "mitm/cli/suggestion.h"
+#include "base/suggestion.h"
 
 namespace mitm::cli {
 namespace {
@@ -44,7 +44,7 @@ std::string_view here(std::string_view option) {
 std::string unknown_option(std::string_view option, std::string_view command,
                            const std::vector<std::string_view>& known,
                            std::span<const std::string> words) {
-  const std::string near = suggestion(option, known);
+  const std::string near = base::suggestion(option, known);
   if (!near.empty())
     return fmt::format("unknown option {}{} See osproxy {} --help", option, near, command);
   const bool is_behind_program =

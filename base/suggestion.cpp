@@ -1,11 +1,11 @@
 // By edit distance.
-#include "mitm/cli/suggestion.h"
+#include "base/suggestion.h"
 
 #include <algorithm>
 
 #include <fmt/format.h>
 
-namespace mitm::cli {
+namespace base {
 namespace {
 
 /// Levenshtein's, with two letters that have changed places as one mistake.
@@ -50,4 +50,4 @@ std::string suggestion(std::string_view typed, const std::vector<std::string_vie
   return nearest.empty() ? nearest : fmt::format("; did you mean {}?", nearest);
 }
 
-}  // namespace mitm::cli
+}  // namespace base

@@ -5,7 +5,7 @@
 #include <string_view>
 #include <vector>
 
-namespace mitm::cli {
+namespace base {
 
 /// The first of the nearest of `words`, where one is near: at most a third of the letters differ.
 std::string nearest_word(std::string_view typed, const std::vector<std::string_view>& words);
@@ -13,4 +13,4 @@ std::string nearest_word(std::string_view typed, const std::vector<std::string_v
 /// "; did you mean WORD?" for the nearest of `words`; empty when none is near.
 std::string suggestion(std::string_view typed, const std::vector<std::string_view>& words);
 
-}  // namespace mitm::cli
+}  // namespace base
