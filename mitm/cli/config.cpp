@@ -10,10 +10,10 @@
 #include <fmt/format.h>
 
 #include "base/fd.h"
+#include "base/suggestion.h"
 #include "base/text.h"
 #include "mitm/cli/error_codes.h"
 #include "mitm/cli/options.h"
-#include "base/suggestion.h"
 #include "mitm/cli/values.h"
 
 namespace mitm::cli {

@@ -17,9 +17,9 @@
 #include <pwd.h>
 #include <unistd.h>
 
+#include "base/suggestion.h"
 #include "mitm/cli/help.h"
 #include "mitm/cli/options.h"
-#include "base/suggestion.h"
 #include "procmap/attribution.h"
 #include "procmap/process_list.h"
 #include "procmap/program_names.h"

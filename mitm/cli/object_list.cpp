@@ -6,8 +6,8 @@
 
 #include <fmt/format.h>
 
-#include "base/text.h"
 #include "base/suggestion.h"
+#include "base/text.h"
 
 namespace mitm::cli {
 namespace {

@@ -1,0 +1,101 @@
+// The filter language: what a user types, asked of flows.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include <boost/system/result.hpp>
+
+#include "mitm/flow/flow.h"
+#include "mitm/query/field.h"
+#include "mitm/query/problem.h"
+
+struct sqlite3_stmt;
+
+namespace mitm::query {
+
+struct Node;
+
+struct Options {
+  bool case_sensitive = false;
+  /// What "10m" (ago) and the like count from.
+  flow::Time now = std::chrono::system_clock::now();
+};
+
+/// A part of a SELECT on a session's tables.
+class SqlFilter {
+ public:
+  /// Each is 0 or 1 for every row of `flow`, which must have no alias in the statement.
+  std::string where;    ///< what rows must be to match; of all rows that do
+  std::string certain;  ///< of rows that match whatever else is in them; as `where` if exact
+  /// Whether `where` decides. Otherwise rows for which `certain` is 0 must be loaded and asked by
+  /// matches().
+  bool exact = true;
+
+  /// Binds the parameters of `where` and `certain`, wherever they are in `statement`: named ones,
+  /// so that others may stand beside them. Returns SQLite's result. The statement may outlive the
+  /// filter. Its database needs register_sql_functions().
+  int bind(sqlite3_stmt* statement) const;
+
+ private:
+  friend class SqlWriter;
+  std::vector<std::shared_ptr<const Test>> parameters_;  ///< :filter1 ...
+};
+
+/// Immutable; copies share the tree. May be used by several threads.
+class Filter {
+ public:
+  /// Longer texts, and more than kMaxTests tests, are refused.
+  static constexpr std::size_t kMaxText = 16 << 10;
+  static constexpr std::size_t kMaxTests = 500;
+
+  using Parsed = boost::system::result<Filter, Problem>;
+  /// An empty text is a filter that every flow matches.
+  [[nodiscard]] static Parsed parse(std::string_view text, const Options& options = {});
+
+  /// Asks the cheap parts first; decodes bodies only if that decides.
+  [[nodiscard]] bool matches(const flow::Flow& flow) const;
+  [[nodiscard]] Cost cost() const;
+  [[nodiscard]] SqlFilter sql() const;
+  /// What it says, in words: "the status is 500 to 599".
+  [[nodiscard]] std::string explain() const;
+  /// What may not be meant as it was written.
+  [[nodiscard]] const std::vector<Warning>& warnings() const { return warnings_; }
+  /// Another text of the same filter: without abbreviations, all parentheses written.
+  [[nodiscard]] std::string canonical() const;
+  [[nodiscard]] const std::string& text() const { return text_; }
+
+ private:
+  Filter() = default;
+
+  std::string text_;
+  std::shared_ptr<const Node> tree_;
+  std::vector<Warning> warnings_;
+};
+
+/// What may stand at a place of a filter's text.
+struct Completion {
+  struct Candidate {
+    std::string text;
+    std::string_view help;  ///< may be empty
+  };
+  std::size_t begin = 0;  ///< what the candidates replace: from here ...
+  std::size_t end = 0;    ///< ... to here
+  std::vector<Candidate> candidates;
+};
+/// `cursor`: bytes of `text` before it.
+[[nodiscard]] Completion complete(std::string_view text, std::size_t cursor);
+
+/// The language on one page, with all its fields. Lines of at most 100 columns.
+[[nodiscard]] std::string help();
+
+[[nodiscard]] std::string_view to_string(Cost cost);
+
+/// Called when value() is asked of a failed result: a bug of ours.
+[[noreturn]] void throw_exception_from_error(const Problem& problem,
+                                             const boost::source_location& where);
+
+}  // namespace mitm::query

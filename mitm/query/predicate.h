@@ -1,0 +1,109 @@
+// What is asked of the values of a field: a comparison and what it compares with.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "base/network.h"
+
+namespace re2 {
+class RE2;
+}
+
+namespace mitm::query {
+
+enum class ValueType : std::uint8_t {
+  flag,      ///< true or absent
+  text,      ///< bytes
+  number,    ///< not negative
+  status,    ///< a number that may be written 4xx
+  size,      ///< bytes
+  duration,  ///< microseconds
+  time,      ///< microseconds since the epoch
+  address,
+  json,  ///< text or number, as the document has it
+};
+
+enum class Comparison : std::uint8_t {
+  holds,  ///< of flags
+  equal,
+  not_equal,
+  less,
+  less_equal,
+  greater,
+  greater_equal,
+  contains,
+  starts_with,
+  ends_with,
+  matches,
+  in,
+};
+
+/// Both ends included; one number if they are equal.
+struct Range {
+  double first = 0;
+  double last = 0;
+  bool operator==(const Range&) const = default;
+};
+
+struct Operand {
+  std::string text;                      ///< as it was written, without quotes
+  std::optional<Range> range;            ///< of numbers
+  std::optional<base::Network> network;  ///< of addresses
+  /// Equality of text whose case does not count and that is not ASCII; null otherwise.
+  std::shared_ptr<const re2::RE2> equal{};
+};
+
+struct Predicate {
+  Comparison comparison = Comparison::holds;
+  ValueType type = ValueType::flag;
+  bool case_sensitive = false;
+  std::vector<Operand> operands{};  ///< one; of `in` any number
+  /// Of contains, starts_with, ends_with, matches.
+  std::shared_ptr<const re2::RE2> regex{};
+  /// Lower case: what `regex` looks for when that is nothing but an ASCII text whose case does not
+  /// count. Empty: it is more.
+  std::string literal{};
+
+  /// Whether one value satisfies the comparison; of not_equal: whether it is equal.
+  [[nodiscard]] bool test(std::string_view value) const;
+  [[nodiscard]] bool test(double value) const;
+  [[nodiscard]] bool test(const base::Address& value) const;
+};
+
+/// Asks a predicate of the values of a field, one after the other.
+class Values {
+ public:
+  explicit Values(const Predicate& predicate) : predicate_(predicate) {}
+
+  void text(std::string_view value) { add(value); }
+  void number(double value) { add(value); }
+  void address(const base::Address& value) { add(value); }
+  void flag(bool value) { found_ = found_ || value; }
+  /// A text that is absent when it is empty.
+  void known(std::string_view value) {
+    if (!value.empty()) add(value);
+  }
+  /// Whether no further value changes the result.
+  [[nodiscard]] bool decided() const { return found_; }
+  [[nodiscard]] bool result() const {
+    return predicate_.comparison == Comparison::not_equal ? present_ && !found_ : found_;
+  }
+
+ private:
+  template <class Value>
+  void add(const Value& value) {
+    present_ = true;
+    found_ = found_ || predicate_.test(value);
+  }
+
+  const Predicate& predicate_;
+  bool present_ = false;
+  bool found_ = false;
+};
+
+}  // namespace mitm::query
