@@ -11,6 +11,7 @@
 
 #include "mitm/flow/flow.h"
 #include "mitm/query/field.h"
+#include "mitm/query/options.h"
 #include "mitm/query/problem.h"
 
 struct sqlite3_stmt;
@@ -18,12 +19,6 @@ struct sqlite3_stmt;
 namespace mitm::query {
 
 struct Node;
-
-struct Options {
-  bool case_sensitive = false;
-  /// What "10m" (ago) and the like count from.
-  flow::Time now = std::chrono::system_clock::now();
-};
 
 /// A part of a SELECT on a session's tables.
 class SqlFilter {
@@ -36,8 +31,8 @@ class SqlFilter {
   bool exact = true;
 
   /// Binds the parameters of `where` and `certain`, wherever they are in `statement`: named ones,
-  /// so that others may stand beside them. Returns SQLite's result. The statement may outlive the
-  /// filter. Its database needs register_sql_functions().
+  /// beside which others that have a name may stand. Returns SQLite's result. The statement may
+  /// outlive the filter. Its database needs register_sql_functions().
   int bind(sqlite3_stmt* statement) const;
 
  private:
@@ -48,10 +43,6 @@ class SqlFilter {
 /// Immutable; copies share the tree. May be used by several threads.
 class Filter {
  public:
-  /// Longer texts, and more than kMaxTests tests, are refused.
-  static constexpr std::size_t kMaxText = 16 << 10;
-  static constexpr std::size_t kMaxTests = 500;
-
   using Parsed = boost::system::result<Filter, Problem>;
   /// An empty text is a filter that every flow matches.
   [[nodiscard]] static Parsed parse(std::string_view text, const Options& options = {});

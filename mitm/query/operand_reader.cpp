@@ -6,7 +6,6 @@
 #include <fmt/format.h>
 
 #include "base/ascii.h"
-#include "mitm/query/filter.h"
 #include "mitm/query/pattern.h"
 #include "mitm/query/value.h"
 

@@ -6,12 +6,11 @@
 #include <string_view>
 #include <vector>
 
+#include "mitm/query/options.h"
 #include "mitm/query/reader.h"
 #include "mitm/query/syntax.h"
 
 namespace mitm::query {
-
-struct Options;
 
 /// Each function reads on where the reader is. Empty: the problem is set.
 class OperandReader {

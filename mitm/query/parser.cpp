@@ -2,7 +2,6 @@
 #include "mitm/query/parser.h"
 
 #include "base/ascii.h"
-#include "mitm/query/filter.h"
 #include "mitm/query/operand_reader.h"
 #include "mitm/query/reader.h"
 
@@ -62,9 +61,8 @@ std::nullopt_t Parser::fail(Problem problem, std::string_view expected, std::str
 ParsedText Parser::run() {
   reader_.skip_blanks();
   Parsed tree;
-  if (text_.size() > Filter::kMaxText) {
-    fail(reader_.problem_at(Filter::kMaxText),
-         "at most " + std::to_string(Filter::kMaxText) + " bytes of filter");
+  if (text_.size() > kMaxText) {
+    fail(reader_.problem_at(kMaxText), "at most " + std::to_string(kMaxText) + " bytes of filter");
   } else if (reader_.at_end()) {
     tree = operands_.flag(*find_field("all"));
   } else {
@@ -151,9 +149,9 @@ Parser::Parsed Parser::negation() {
 }
 
 Parser::Parsed Parser::counted(Parsed node) {
-  if (node && node->kind == Node::Kind::test && ++tests_ > Filter::kMaxTests)
+  if (node && node->kind == Node::Kind::test && ++tests_ > kMaxTests)
     return fail(reader_.problem_at(reader_.at(), 0),
-                "at most " + std::to_string(Filter::kMaxTests) + " comparisons");
+                "at most " + std::to_string(kMaxTests) + " comparisons");
   return node;
 }
 

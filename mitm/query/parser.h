@@ -5,12 +5,11 @@
 #include <string_view>
 #include <vector>
 
+#include "mitm/query/options.h"
 #include "mitm/query/problem.h"
 #include "mitm/query/syntax.h"
 
 namespace mitm::query {
-
-struct Options;
 
 struct ParsedText {
   std::optional<Node> tree;  ///< empty: see `problem`

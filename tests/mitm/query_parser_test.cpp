@@ -315,12 +315,12 @@ TEST_CASE("query: warnings") {
 }
 
 TEST_CASE("query: limits") {
-  CHECK_FALSE(parse(std::string(Filter::kMaxText + 1, 'a')));
+  CHECK_FALSE(parse(std::string(kMaxText + 1, 'a')));
   CHECK_FALSE(parse(std::string(101, '(') + "a" + std::string(101, ')')));
   CHECK_FALSE(parse(std::string(101, '!') + "a"));
   CHECK(parse(std::string(100, '!') + "a"));
   std::string many;
-  for (std::size_t i = 0; i < Filter::kMaxTests; ++i) many += "~q ";
+  for (std::size_t i = 0; i < kMaxTests; ++i) many += "~q ";
   CHECK(parse(many));
   CHECK_FALSE(parse(many + "~q"));
 }
