@@ -1,9 +1,8 @@
 // What is inside of bodies.
 #include <array>
 
-#include <nlohmann/json.hpp>
-
 #include "mitm/query/field.h"
+#include "mitm/query/json_document.h"
 #include "mitm/query/subject.h"
 
 namespace mitm::query {

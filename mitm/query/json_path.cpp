@@ -1,33 +1,11 @@
-// Paths as they are typed, and documents that are read with care: they come from the network.
+// Paths as they are typed.
 #include "mitm/query/json_path.h"
 
+#include <algorithm>
 #include <charconv>
-
-#include <nlohmann/json.hpp>
 
 namespace mitm::query {
 namespace {
-
-constexpr std::size_t kDeepest = 200;
-
-bool is_nested_too_deeply(std::string_view text) {
-  std::size_t depth = 0;
-  bool in_string = false;
-  for (std::size_t i = 0; i < text.size(); ++i) {
-    const char c = text[i];
-    if (in_string) {
-      if (c == '\\') ++i;
-      in_string = c != '"';
-    } else if (c == '"') {
-      in_string = true;
-    } else if (c == '[' || c == '{') {
-      if (++depth > kDeepest) return true;
-    } else if ((c == ']' || c == '}') && depth > 0) {
-      --depth;
-    }
-  }
-  return false;
-}
 
 /// "0]", "*]" or "\"a b\"]" at the front of `text`, which loses it.
 std::optional<PathStep> take_bracket(std::string_view& text) {
@@ -80,11 +58,6 @@ std::optional<JsonPath> parse_json_path(std::string_view text) {
     path.push_back(std::move(*step));
   }
   return path;
-}
-
-nlohmann::json parse_document(std::string_view text) {
-  if (is_nested_too_deeply(text)) return nlohmann::json(nlohmann::json::value_t::discarded);
-  return nlohmann::json::parse(text, nullptr, false);
 }
 
 }  // namespace mitm::query

@@ -4,7 +4,6 @@
 #include <optional>
 #include <string>
 #include <string_view>
-#include <vector>
 
 #include "mitm/query/options.h"
 #include "mitm/query/reader.h"
@@ -17,9 +16,8 @@ class OperandReader {
  public:
   using Parsed = std::optional<Node>;
 
-  OperandReader(Reader& reader, const Options& options, Problem& problem,
-                std::vector<Warning>& warnings)
-      : reader_(reader), options_(options), problem_(problem), warnings_(warnings) {}
+  OperandReader(Reader& reader, const Options& options, Problem& problem)
+      : reader_(reader), options_(options), problem_(problem) {}
 
   [[nodiscard]] Parsed flag(const Field& field);
   /// A regular expression: a word, or in quotes.
@@ -56,7 +54,6 @@ class OperandReader {
   Reader& reader_;
   const Options& options_;
   Problem& problem_;
-  std::vector<Warning>& warnings_;
 };
 
 /// "did you mean A or B?", or where the list is.

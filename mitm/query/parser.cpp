@@ -16,7 +16,7 @@ constexpr std::string_view kAnyFilter =
 class Parser {
  public:
   Parser(std::string_view text, const Options& options)
-      : text_(text), reader_(text), operands_(reader_, options, problem_, warnings_) {}
+      : text_(text), reader_(text), operands_(reader_, options, problem_) {}
 
   ParsedText run();
 

@@ -3,12 +3,10 @@
 
 #include <optional>
 
-#include <nlohmann/json.hpp>
-
 #include "mitm/http/charset.h"
 #include "mitm/http/content_coding.h"
 #include "mitm/query/graphql.h"
-#include "mitm/query/json_path.h"
+#include "mitm/query/json_document.h"
 #include "mitm/query/url_parts.h"
 
 namespace mitm::query {
