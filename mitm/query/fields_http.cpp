@@ -122,7 +122,7 @@ const std::array kFields{
     Field{.name = "url",
           .letter = "u",
           .kinds = kHttp | kDns,
-          .help = "URL; of DNS the name that was asked for",
+          .help = "URL (of DNS the name that was asked for)",
           .example = "~u /api/v[12]/",
           .get =
               [](Subject& it, const Test&, Values& values) {

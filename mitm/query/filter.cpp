@@ -4,11 +4,21 @@
 #include <algorithm>
 #include <stdexcept>
 
+#include "base/text.h"
 #include "mitm/query/parser.h"
 #include "mitm/query/subject.h"
 
 namespace mitm::query {
 namespace {
+
+/// What stands in errors and warnings of the filter's text, and of RE2's words on it, is shown on
+/// terminals.
+void make_printable(ParsedText& parsed) {
+  for (std::string* const text :
+       {&parsed.problem.found, &parsed.problem.expected, &parsed.problem.hint})
+    *text = base::printable(*text);
+  for (Warning& warning : parsed.warnings) warning.text = base::printable(warning.text);
+}
 
 bool evaluate(const Node& node, Subject& subject) {
   switch (node.kind) {
@@ -33,6 +43,7 @@ bool evaluate(const Node& node, Subject& subject) {
 
 Filter::Parsed Filter::parse(std::string_view text, const Options& options) {
   auto parsed = parse_text(text, options);
+  make_printable(parsed);
   if (!parsed.tree) return std::move(parsed.problem);
   Filter filter;
   filter.text_ = text;

@@ -9,7 +9,7 @@ namespace {
 constexpr std::size_t kColumns = 100;
 
 constexpr std::string_view kIntroduction =
-    R"(A filter is made of comparisons, of mitmproxy's operators, or of both:
+    R"help(A filter is made of comparisons, of mitmproxy's operators, or of both:
   ~p curl & ~c 5xx
   process.name == "curl" and status in {500, 502} and duration > 300ms
   ~d example\.org and not (req.header["accept"] contains json or ~a)
@@ -31,7 +31,7 @@ one, and none that is equal. What is absent makes every comparison false, != too
 more than "a != b". Cost: "row" is answered from the index, "heads" reads the recorded flow,
 "bodies" decodes and searches its bodies and messages.
 
-)";
+)help";
 
 std::string name_of(const Field& field) {
   std::string name(field.name);

@@ -329,6 +329,8 @@ TEST_CASE("query: what is shown of a filter in an error is safe to show") {
   const auto filter = parse("~c \x1b[31m");
   REQUIRE_FALSE(filter);
   CHECK(filter.error().found == "'\\x1b[31m'");
+  CHECK(parse("~u \x1b[31m").error().message().find('\x1b') == std::string::npos);
+  CHECK(warnings("a | \x1b c").find('\x1b') == std::string::npos);
 }
 
 TEST_CASE("query: cost is that of the most expensive part") {

@@ -32,9 +32,8 @@ TEST_CASE("query: filters in words") {
         "the time at which the flow began is not before 2026-11-30T09:05:00.000000Z");
   CHECK(explained("~wq hi") == "a WebSocket message of the program matches /hi/");
   CHECK(explained("~replay") == "never, as osproxy records no replayed flows");
-  CHECK(explained("~u \"\x1b[31m\"") ==
-        "the URL; of DNS the name that was asked for matches "
-        "/\\x1b[31m/");
+  CHECK(explained("~d \"\x1b\\[31m\"") ==
+        "the host of the connection or of the URL matches /\\x1b\\[31m/");
 }
 
 /// The candidates, separated by spaces, at "|" in `text`.
@@ -61,7 +60,7 @@ TEST_CASE("query: completion by what stands before the cursor") {
   CHECK(completed("ip ^") == ": == != in");
   CHECK(completed("req.header[\"x\"] c^") == "c: contains");
   CHECK(completed("~q a^nd").find("and: and all") == 0);
-  CHECK(completed("~q and an^") == "an: ancestor.name ancestor.path ancestor.pid answered");
+  CHECK(completed("~q and an^") == "an: answered ancestor.name ancestor.path ancestor.pid");
   CHECK(completed("js^") == "js: json[\"");
   CHECK(completed("host == \"cu^") == "\"cu:");
   CHECK(completed("^").find("process.name") != std::string::npos);
