@@ -90,7 +90,7 @@ INSERT INTO process SELECT i, CASE i % 10 WHEN 3 THEN 'curl' ELSE 'program' || i
 INSERT INTO flow SELECT i, 'http', i / 4, i % 100, 1700000000000000 + i, i % 900000, 1,
   'host' || (i % 500) || '.example.org',
   'https://host' || (i % 500) || '.example.org/api/v1/items/' || i || '?page=' || (i % 7), 'GET',
-  '2', CASE i % 50 WHEN 7 THEN 503 ELSE 200 END, 'application/json', 0, i % 50000, 900, NULL, 0,
+  '2', CASE i % 50 WHEN 13 THEN 503 ELSE 200 END, 'application/json', 0, i % 50000, 900, NULL, 0,
   NULL, NULL, NULL, NULL, i, zeroblob(600), NULL FROM n;
 INSERT INTO conn SELECT DISTINCT conn, process, '192.0.2.1', 443, host FROM flow GROUP BY conn;
 COMMIT;)");
