@@ -1,7 +1,7 @@
 #include "mitm/format/compressed_source.h"
 
-#include <array>
-#include <vector>
+#include <algorithm>
+#include <climits>
 
 #include <zlib.h>
 #include <zstd.h>

@@ -3,6 +3,8 @@
 #include "mitm/format/content_coder.h"
 
 #include <algorithm>
+#include <climits>
+#include <cstdint>
 
 #include <zlib.h>
 #include <zstd.h>
