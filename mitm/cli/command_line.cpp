@@ -20,8 +20,9 @@ using base::failure;
 using base::Result;
 using Words = std::vector<std::string>;
 
-constexpr std::array<std::string_view, 10> kCommands{
-    "run", "exec", "rules", "who", "ca", "learned", "config", "doctor", "cleanup", "help"};
+constexpr std::array<std::string_view, 11> kCommands{
+    "run",     "exec",   "query",  "rules",   "who", "ca",
+    "learned", "config", "doctor", "cleanup", "help"};
 constexpr std::array<std::string_view, 6> kCaVerbs{"create",  "show",      "export",
                                                    "install", "uninstall", "status"};
 constexpr std::array<std::string_view, 2> kConfigVerbs{"check", "show"};
@@ -147,9 +148,19 @@ struct Typed {
   Words plain;
 };
 
+/// An option may have another entry for another command: that one of `command` counts.
+const Option& entry_for(const Option& option, std::string_view command) {
+  const auto table = option_table();
+  const auto fits = [&](const Option& one) {
+    return one.name == option.name && knows(command, one);
+  };
+  const auto found = std::ranges::find_if(table, fits);
+  return found == table.end() ? option : *found;
+}
+
 /// The value of an option; `next`: the word behind it, null at the end.
 Result<std::string> value_of(const Use& use, const std::string* next, std::string_view command) {
-  const Option& option = *use.option;
+  const Option& option = entry_for(*use.option, command);
   if (!option.on_command_line()) {
     return failure(
         "--{} is a key of the config file, not an option{}", option.name,
@@ -214,7 +225,7 @@ Result<nlohmann::json> typed_value(const Option& option, const Words& values) {
 Result<> take_options(const Typed& typed, Invocation& invocation) {
   for (const Option& option : option_table()) {
     const auto found = typed.values.find(option.name);
-    if (found == typed.values.end()) continue;
+    if (found == typed.values.end() || &entry_for(option, invocation.command) != &option) continue;
     if (!knows(invocation.command, option)) {
       return failure("--{} does not go with '{}'; it goes with: {}", option.name,
                      invocation.command,
@@ -289,6 +300,14 @@ void take_config_file(Invocation& invocation) {
   invocation.positional.pop_back();
 }
 
+Result<> check_query(const Words& words) {
+  if (words.empty())
+    return failure("query needs a file: osproxy query FILE [FILTER]; a session is made by --save");
+  if (words.size() == 1 || words.size() == 2) return {};
+  return failure("query takes FILE and FILTER, found {} words; quote the filter: '{}'",
+                 words.size(), fmt::join(words.begin() + 1, words.end(), " "));
+}
+
 Result<> check_positional(Invocation& invocation) {
   const auto& command = invocation.command;
   if (command == "run") return check_filter(invocation);
@@ -302,6 +321,7 @@ Result<> check_positional(Invocation& invocation) {
       return failure("exec needs a command: osproxy exec -- CMD [ARG ...]");
     return {};
   }
+  if (command == "query") return check_query(invocation.positional);
   const std::size_t limit = command == "who" ? 1 : 0;
   if (invocation.positional.size() > limit) {
     return failure("{} takes {}, found '{}'", command, limit ? "one WHAT" : "no words",

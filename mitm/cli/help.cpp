@@ -73,6 +73,23 @@ command.
   sudo osproxy exec -f jsonl -o - -- npm ci 2>/dev/null |
     jq -r 'select(.type=="http") | .url'
 )")},
+    HelpPage{"query", "show flows that were stored, or turn them into other files",
+             "osproxy query FILE [FILTER] [options]", lines(R"(
+FILE is a session (run and exec write it with --save), a HAR, a flow file of mitmproxy or what -f
+jsonl wrote; - is standard input. FILTER selects flows; without it, all are shown. It has mitmproxy's
+operators and comparisons of fields, freely mixed:
+  ~d example ~c 5xx                         host and status, as in mitmproxy
+  process.name == "curl" and duration > 300ms
+  ~m POST and (resp.size > 1M or resp.header["server"] contains "nginx")
+`osproxy query --filter-help` lists all operators and fields. The flows go to standard output. A run
+may go on writing the session meanwhile. No root is needed.
+)"),
+             lines(R"(
+  osproxy query s.osp '~p curl & ~c 5xx'
+  osproxy query s.osp --sort -duration -d 2
+  osproxy query s.osp --format har > flows.har
+  osproxy query flows.mitm --count '~u login'
+)")},
     HelpPage{"rules", "print the packet-filter rules that a run loads", "osproxy rules [options]",
              lines(R"(
 Prints the rules that `osproxy run` loads with the same options. Changes nothing and needs no

@@ -37,6 +37,7 @@ int dispatch(const Invocation& invocation) {
   using Command = base::Result<int> (*)(const Invocation&);
   static const std::map<std::string_view, Command> commands{
       {"run", mitm::cli::run_command},         {"exec", mitm::cli::run_command},
+      {"query", mitm::cli::query_command},
       {"rules", mitm::cli::rules_command},     {"who", mitm::cli::who_command},
       {"ca", mitm::cli::ca_command},           {"config", mitm::cli::config_command},
       {"learned", mitm::cli::learned_command}, {"doctor", mitm::cli::doctor_command},

@@ -29,6 +29,10 @@ constexpr Choice<PacketFilter> kDialects[] = {{"nft", PacketFilter::nft},
                                               {"openbsd", PacketFilter::openbsd}};
 constexpr Choice<Ui> kUis[] = {{"dump", Ui::dump}};
 constexpr Choice<Format> kFormats[] = {{"text", Format::text}, {"jsonl", Format::jsonl}};
+constexpr Choice<FileFormat> kFileFormats[] = {{"text", FileFormat::text},
+                                                {"jsonl", FileFormat::jsonl},
+                                                {"har", FileFormat::har},
+                                                {"mitm", FileFormat::mitm}};
 constexpr Choice<Colour> kColours[] = {
     {"auto", Colour::automatic}, {"always", Colour::always}, {"never", Colour::never}};
 constexpr Choice<int> kTlsVersions[] = {{"1.0", TLS1_VERSION},
@@ -70,6 +74,7 @@ Result<> check_ciphers(const json& value) {
 }
 
 constexpr std::string_view kRun = "run exec";
+constexpr std::string_view kShown = "run exec query";
 constexpr std::string_view kRules = "run exec rules";
 
 constexpr std::array kTable{
@@ -229,12 +234,12 @@ constexpr std::array kTable{
                "detail of the text: 0 nothing, 1 one line per flow, 2 plus headers and connections "
                "that pass, 3 plus the first 512 bytes of each body, 4 plus up to 1 MiB of each "
                "(816 bytes if it is binary)",
-           .commands = kRun,
+           .commands = kShown,
            .type = number<&Settings::detail>(0, 4)},
     Option{.name = "color",
            .argument = "WHEN",
            .help = "colours in text",
-           .commands = kRun,
+           .commands = kShown,
            .type = choice<&Settings::color, kColours>()},
     Option{.name = "starts",
            .help = "jsonl: write the start of every HTTP flow as soon as the head of its request "
@@ -245,7 +250,7 @@ constexpr std::array kTable{
            .letter = 'b',
            .argument = "BYTES",
            .help = "record up to BYTES of each body and message (k, M, G)",
-           .commands = kRun,
+           .commands = kShown,
            .type = size<&Settings::bodies>()},
     Option{
         .name = "pcap",
@@ -255,6 +260,31 @@ constexpr std::array kTable{
             "it is started as wireshark -d tcp.port==443,http FILE",
         .commands = kRun,
         .type = text<&Settings::pcap>()},
+    Option{.name = "format",
+           .letter = 'f',
+           .argument = "FORMAT",
+           .help = "what the flows are written as: har (HTTP Archive 1.2) and mitm (mitmproxy's "
+                   "flow file) are for other programs",
+           .commands = "query",
+           .source = Source::command_line,
+           .type = choice<&Settings::file_format, kFileFormats>()},
+    Option{.name = "sort",
+           .argument = "BY",
+           .help = "of a session: duration, host, method, process, size, status, time, type or url; "
+                   "downwards with a - before it (default: as they came)",
+           .commands = "query",
+           .source = Source::command_line,
+           .type = text<&Settings::sort>()},
+    Option{.name = "count",
+           .help = "print only how many flows match",
+           .commands = "query",
+           .source = Source::command_line,
+           .type = flag<&Settings::count>()},
+    Option{.name = "with-secrets",
+           .help = "har: write cookies, credentials and tokens as they were, not masked",
+           .commands = "query",
+           .source = Source::command_line,
+           .type = flag<&Settings::with_secrets>()},
     Option{.name = "save",
            .argument = "FILE",
            .help = "store all flows in FILE, a session that osproxy query and open read; one that "

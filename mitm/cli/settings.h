@@ -22,6 +22,8 @@ namespace mitm::cli {
 
 enum class Family : std::uint8_t { both, ipv4, ipv6 };
 enum class Format : std::uint8_t { text, jsonl };
+/// What flows that have been stored are written as.
+enum class FileFormat : std::uint8_t { text, jsonl, har, mitm };
 enum class Colour : std::uint8_t { automatic, always, never };
 enum class Ui : std::uint8_t { dump };
 
@@ -63,6 +65,10 @@ struct Settings {
   std::string save;
   std::uint64_t save_bodies = kLargestSize;  ///< bytes of each body that a session stores
   store::Limits keep;
+  FileFormat file_format = FileFormat::text;
+  std::string sort;
+  bool count = false;
+  bool with_secrets = false;
   int tls_min = TLS1_2_VERSION;
   std::string tls_ciphers;  ///< OpenSSL's names; empty: the program's own
   std::vector<ClientCertPaths> client_certs;

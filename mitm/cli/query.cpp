@@ -1,0 +1,68 @@
+// `osproxy query`: flows of a session or a file that a filter selects, in any format.
+#include <cstdio>
+
+#include <fcntl.h>
+#include <fmt/format.h>
+#include <unistd.h>
+
+#include "base/text.h"
+#include "mitm/cli/commands.h"
+#include "mitm/cli/error_codes.h"
+#include "mitm/cli/flow_output.h"
+#include "mitm/cli/flow_source.h"
+#include "mitm/cli/log_line.h"
+#include "mitm/query/filter.h"
+
+namespace mitm::cli {
+namespace {
+
+using base::Result;
+
+/// "FILTER: found ..., expected ..." with the place marked below it.
+base::Error filter_error(std::string_view text, const query::Problem& problem) {
+  const std::string line = base::printable(text);
+  const bool shown = line.size() == text.size() && text.size() <= 80;
+  const std::string place =
+      shown ? fmt::format("\n  {}\n  {:{}}{}", line, "", problem.at,
+                          std::string(std::max<std::size_t>(problem.length, 1), '^'))
+            : "";
+  return {fmt::format("FILTER: {}{}", problem.message(), place), kSeveralErrors};
+}
+
+Result<query::Filter> filter_of(const Invocation& invocation) {
+  const std::string text = invocation.positional.size() > 1 ? invocation.positional[1] : "";
+  const auto filter = query::Filter::parse(text);
+  if (!filter) return filter_error(text, filter.error());
+  for (const auto& warning : filter->warnings())
+    log_line("FILTER: " + warning.text, base::LogLevel::warning);
+  return *filter;
+}
+
+}  // namespace
+
+Result<int> query_command(const Invocation& invocation) {
+  const Settings& settings = invocation.typed;
+  auto filter = filter_of(invocation);
+  if (!filter) return filter.error();
+  auto source = open_flow_source(invocation.positional.front(), *filter, settings.sort);
+  if (!source) return source.error();
+  auto output = settings.count ? make_flow_counter() : make_flow_output(settings);
+  if (!output) return output.error();
+  // What is damaged is named; all that is whole is written.
+  bool damaged = false;
+  for (;;) {
+    auto flow = (*source)->next();
+    if (!flow) {
+      damaged = true;
+      log_line(flow.error().text, base::LogLevel::warning);
+      if (!(*source)->goes_on()) break;
+      continue;
+    }
+    if (!*flow) break;
+    if (auto written = (*output)->write(**flow); !written) return written.error();
+  }
+  if (auto ended = (*output)->end(); !ended) return ended.error();
+  return damaged ? 1 : 0;
+}
+
+}  // namespace mitm::cli
