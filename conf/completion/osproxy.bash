@@ -1,13 +1,14 @@
 # Completion of osproxy for bash, 3.2 and later.
 # Made of its .in file and the option table by OSPROXY_WRITE_CONF=1 mitm_test -tc='conf:*'.
 
-_osproxy_commands='run exec rules who ca learned config doctor cleanup help'
+_osproxy_commands='run exec query rules who ca learned config doctor cleanup help'
 
 # For the word $1.
 _osproxy_options() {
   case $1 in
     run) echo '--config -c --pass --block --only --wait-for --allow-untrusted --ports -p --exclude -x --family --loopback --group --listen-port --engine --mark --quic --mode -m --ui --format -f --output -o --detail -d --color --starts --bodies -b --pcap --save --save-bodies --keep --tls-min --tls-ciphers --keylog --client-cert --upstream-ca --upstream-ca-only --error-page --upstream-proxy --insecure -k --passthrough-ttl --passthrough-after --threads --ca-dir --help' ;;
     exec) echo '--config -c --pass --block --only --ports -p --exclude -x --family --loopback --group --listen-port --engine --mark --quic --format -f --output -o --detail -d --color --starts --bodies -b --pcap --save --save-bodies --keep --tls-min --tls-ciphers --keylog --client-cert --upstream-ca --upstream-ca-only --error-page --upstream-proxy --insecure -k --passthrough-ttl --passthrough-after --threads --ca-dir --wait -w --help' ;;
+    query) echo '--detail -d --color --bodies -b --format -f --sort --count --mitm-version --list-fields --with-secrets --help' ;;
     rules) echo '--config -c --ports -p --exclude -x --family --loopback --group --listen-port --engine --mark --quic --dialect --exec-group --into --out-of --help' ;;
     who) echo '--config -c --format -f --follow --help' ;;
     ca) echo '--config -c --ca-dir --help' ;;
@@ -45,6 +46,9 @@ _osproxy_value() {
     --color) echo 'auto always never' ;;
     --bodies | -b) echo 'ANY' ;;
     --pcap) echo 'FILE' ;;
+    --format | -f) echo 'text jsonl har mitm curl httpie wget fetch python raw' ;;
+    --sort) echo 'ANY' ;;
+    --mitm-version) echo '17 21' ;;
     --save) echo 'FILE' ;;
     --save-bodies) echo 'ANY' ;;
     --keep) echo 'ANY' ;;
@@ -69,7 +73,7 @@ _osproxy_words() {
   case $1 in
     ca) echo 'create show export install uninstall status' ;;
     config) echo 'check show' ;;
-    help) echo 'run exec rules who ca learned config doctor cleanup help' ;;
+    help) echo 'run exec query rules who ca learned config doctor cleanup help' ;;
   esac
 }
 

@@ -21,8 +21,7 @@ using base::Result;
 using Words = std::vector<std::string>;
 
 constexpr std::array<std::string_view, 11> kCommands{
-    "run",     "exec",   "query",  "rules",   "who", "ca",
-    "learned", "config", "doctor", "cleanup", "help"};
+    "run", "exec", "query", "rules", "who", "ca", "learned", "config", "doctor", "cleanup", "help"};
 constexpr std::array<std::string_view, 6> kCaVerbs{"create",  "show",      "export",
                                                    "install", "uninstall", "status"};
 constexpr std::array<std::string_view, 2> kConfigVerbs{"check", "show"};
@@ -321,6 +320,7 @@ Result<> check_positional(Invocation& invocation) {
       return failure("exec needs a command: osproxy exec -- CMD [ARG ...]");
     return {};
   }
+  if (command == "query" && invocation.typed.list_fields) return {};
   if (command == "query") return check_query(invocation.positional);
   const std::size_t limit = command == "who" ? 1 : 0;
   if (invocation.positional.size() > limit) {

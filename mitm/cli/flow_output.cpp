@@ -13,6 +13,7 @@
 #include "mitm/format/json_renderer.h"
 #include "mitm/format/mitm_file.h"
 #include "mitm/format/sinks.h"
+#include "mitm/format/snippets.h"
 
 namespace mitm::cli {
 namespace {
@@ -40,15 +41,15 @@ class Counter final : public FlowOutput {
 std::vector<flow::Event> events_of(const flow::Flow& flow) {
   std::vector<flow::Event> events;
   for (const auto& message : flow.messages) {
-    if (message->kind != flow::StreamMessage::Kind::tcp) events.emplace_back(flow::Message{message});
+    if (message->kind != flow::StreamMessage::Kind::tcp)
+      events.emplace_back(flow::Message{message});
   }
   const bool ended = flow.state == flow::Flow::State::ended;
   if (const auto* const http = std::get_if<0>(&flow.record))
     events.emplace_back(ended ? flow::Event{flow::HttpEnd{*http}} : flow::HttpUnderWay{*http});
   if (const auto* const tcp = std::get_if<1>(&flow.record))
     events.emplace_back(ended ? flow::Event{flow::TcpEnd{*tcp}} : flow::TcpBegin{*tcp});
-  if (const auto* const dns = std::get_if<2>(&flow.record))
-    events.emplace_back(flow::DnsEnd{*dns});
+  if (const auto* const dns = std::get_if<2>(&flow.record)) events.emplace_back(flow::DnsEnd{*dns});
   return events;
 }
 
@@ -125,26 +126,48 @@ bool colours(Colour choice) {
   return ::isatty(STDOUT_FILENO) == 1 && std::getenv("NO_COLOR") == nullptr;
 }
 
+std::unique_ptr<FlowOutput> snippets(format::Snippet kind) {
+  return std::make_unique<File>(format::make_snippet_writer(kind));
+}
+
+Result<std::unique_ptr<FlowOutput>> make_mitm_output(format::MitmVersion version) {
+  if (::isatty(STDOUT_FILENO) == 1)
+    return base::failure(
+        "--format mitm: the terminal shows no bytes; write them to a file: > FILE");
+  return std::make_unique<File>(format::make_mitm_writer(version));
+}
+
 }  // namespace
 
-Result<std::unique_ptr<FlowOutput>> make_flow_counter() { return std::make_unique<Counter>(); }
+Result<std::unique_ptr<FlowOutput>> make_flow_counter() {
+  return std::make_unique<Counter>();
+}
 
 Result<std::unique_ptr<FlowOutput>> make_flow_output(const Settings& settings) {
   switch (settings.file_format) {
     case FileFormat::text:
-      return std::make_unique<Text>(
-          format::TextStyle{settings.detail, colours(settings.color)});
+      return std::make_unique<Text>(format::TextStyle{settings.detail, colours(settings.color)});
     case FileFormat::jsonl:
       return std::make_unique<JsonLines>(settings.bodies > 0);
     case FileFormat::har:
-      return std::make_unique<File>(
-          format::make_har_writer({.with_secrets = settings.with_secrets, .version = OSPROXY_VERSION}));
+      return std::make_unique<File>(format::make_har_writer(
+          {.with_secrets = settings.with_secrets, .version = OSPROXY_VERSION}));
     case FileFormat::mitm:
-      break;
+      return make_mitm_output(settings.mitm_version);
+    case FileFormat::curl:
+      return snippets(format::Snippet::curl);
+    case FileFormat::httpie:
+      return snippets(format::Snippet::httpie);
+    case FileFormat::wget:
+      return snippets(format::Snippet::wget);
+    case FileFormat::fetch:
+      return snippets(format::Snippet::fetch);
+    case FileFormat::python:
+      return snippets(format::Snippet::requests);
+    case FileFormat::raw:
+      return snippets(format::Snippet::raw);
   }
-  if (::isatty(STDOUT_FILENO) == 1)
-    return base::failure("--format mitm: the terminal shows no bytes; write them to a file: > FILE");
-  return std::make_unique<File>(format::make_mitm_writer(format::MitmVersion::v21));
+  return base::failure("--format: unknown");
 }
 
 }  // namespace mitm::cli

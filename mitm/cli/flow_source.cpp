@@ -13,7 +13,6 @@
 #include "base/fd.h"
 #include "base/text.h"
 #include "mitm/cli/error_codes.h"
-#include "mitm/cli/suggestion.h"
 #include "mitm/format/flow_file.h"
 #include "mitm/query/sql_functions.h"
 #include "mitm/store/session_reader.h"
@@ -48,8 +47,7 @@ Result<std::string> order_of(std::string_view sort) {
   const bool down = sort.front() == '-';
   const std::string_view name = sort.substr(down ? 1 : 0);
   const auto* const order = std::ranges::find(kOrders, name, &Order::name);
-  if (order != std::end(kOrders))
-    return fmt::format("{}{}, id", order->sql, down ? " DESC" : "");
+  if (order != std::end(kOrders)) return fmt::format("{}{}, id", order->sql, down ? " DESC" : "");
   std::vector<std::string_view> names;
   for (const Order& one : kOrders) names.push_back(one.name);
   return base::Error{fmt::format("--sort: expected {}, or one of them behind a -, found '{}'",
@@ -93,8 +91,7 @@ class SessionSource final : public FlowSource {
 
   Result<> select(const std::string& order) {
     store::Database& database = reader_->database();
-    if (auto added = query::register_sql_functions(database.handle()); !added)
-      return added.error();
+    if (auto added = query::register_sql_functions(database.handle()); !added) return added.error();
     const query::SqlFilter sql = filter_.sql();
     auto rows = database.prepare(fmt::format("SELECT id, {} FROM flow WHERE {} ORDER BY {}",
                                              sql.exact ? "1" : sql.certain, sql.where, order));
@@ -170,7 +167,8 @@ Result<std::unique_ptr<FlowSource>> open_flow_source(const std::string& path,
   if (!sort.empty())
     return base::failure("--sort: {} is no session; make one of it with: osproxy import", name);
   auto file = format::open_flow_file(bytes_of(std::move(fd), name));
-  if (!file) return base::Error{fmt::format("{}: {}", name, file.error().text), file.error().os_code};
+  if (!file)
+    return base::Error{fmt::format("{}: {}", name, file.error().text), file.error().os_code};
   return std::make_unique<FileSource>(name, std::move(file->reader), filter);
 }
 

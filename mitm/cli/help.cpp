@@ -76,12 +76,12 @@ command.
     HelpPage{"query", "show flows that were stored, or turn them into other files",
              "osproxy query FILE [FILTER] [options]", lines(R"(
 FILE is a session (run and exec write it with --save), a HAR, a flow file of mitmproxy or what -f
-jsonl wrote; - is standard input. FILTER selects flows; without it, all are shown. It has mitmproxy's
-operators and comparisons of fields, freely mixed:
+jsonl wrote; - is standard input. FILTER selects flows; without it, all are shown. It has
+mitmproxy's operators and comparisons of fields, freely mixed:
   ~d example ~c 5xx                         host and status, as in mitmproxy
   process.name == "curl" and duration > 300ms
   ~m POST and (resp.size > 1M or resp.header["server"] contains "nginx")
-`osproxy query --filter-help` lists all operators and fields. The flows go to standard output. A run
+`osproxy query --list-fields` lists all operators and fields. The flows go to standard output. A run
 may go on writing the session meanwhile. No root is needed.
 )"),
              lines(R"(
@@ -210,6 +210,17 @@ std::string in_columns(const std::string& first, std::string_view text) {
   return out + std::string(text) + "\n";
 }
 
+/// `text` in lines of kWidth.
+std::string wrapped(std::string_view text) {
+  std::string out;
+  while (text.size() > kWidth) {
+    const auto space = text.rfind(' ', kWidth);
+    out.append(text.substr(0, space)).append("\n");
+    text.remove_prefix(space + 1);
+  }
+  return out.append(text).append("\n");
+}
+
 std::string options_text(std::string_view command) {
   std::string out;
   for (const auto& option : option_table()) {
@@ -256,9 +267,9 @@ std::string help_text(std::string_view command) {
   std::string out = fmt::format("usage: {}\n\n{}\n", page->usage, page->text);
   if (command == "run") out += fmt::format("{}\n", kFilterHelp);
   if (command == "config") {
-    out +=
-        fmt::format("All long options are keys of the file, except\n--{}.\nKeys only: {}.\n\n",
-                    fmt::join(cli_only_options(), ", --"), fmt::join(config_only_options(), ", "));
+    out += fmt::format("All long options are keys of the file, except\n{}Keys only: {}.\n\n",
+                       wrapped(fmt::format("--{}.", fmt::join(cli_only_options(), ", --"))),
+                       fmt::join(config_only_options(), ", "));
   }
   out += fmt::format("options:\n{}\nexamples:\n{}", options_text(command), page->examples);
   const auto status = command == "exec" ? "CMD's; 1 if osproxy itself failed, 2 wrong usage"

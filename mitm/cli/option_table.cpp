@@ -29,10 +29,13 @@ constexpr Choice<PacketFilter> kDialects[] = {{"nft", PacketFilter::nft},
                                               {"openbsd", PacketFilter::openbsd}};
 constexpr Choice<Ui> kUis[] = {{"dump", Ui::dump}};
 constexpr Choice<Format> kFormats[] = {{"text", Format::text}, {"jsonl", Format::jsonl}};
-constexpr Choice<FileFormat> kFileFormats[] = {{"text", FileFormat::text},
-                                                {"jsonl", FileFormat::jsonl},
-                                                {"har", FileFormat::har},
-                                                {"mitm", FileFormat::mitm}};
+constexpr Choice<FileFormat> kFileFormats[] = {
+    {"text", FileFormat::text}, {"jsonl", FileFormat::jsonl}, {"har", FileFormat::har},
+    {"mitm", FileFormat::mitm}, {"curl", FileFormat::curl},   {"httpie", FileFormat::httpie},
+    {"wget", FileFormat::wget}, {"fetch", FileFormat::fetch}, {"python", FileFormat::python},
+    {"raw", FileFormat::raw}};
+constexpr Choice<format::MitmVersion> kMitmVersions[] = {{"17", format::MitmVersion::v17},
+                                                         {"21", format::MitmVersion::v21}};
 constexpr Choice<Colour> kColours[] = {
     {"auto", Colour::automatic}, {"always", Colour::always}, {"never", Colour::never}};
 constexpr Choice<int> kTlsVersions[] = {{"1.0", TLS1_VERSION},
@@ -263,28 +266,41 @@ constexpr std::array kTable{
     Option{.name = "format",
            .letter = 'f',
            .argument = "FORMAT",
-           .help = "what the flows are written as: har (HTTP Archive 1.2) and mitm (mitmproxy's "
-                   "flow file) are for other programs",
+           .help = "what the flows are written as: har is HTTP Archive 1.2, mitm is mitmproxy's "
+                   "flow file; those from curl on send the requests again (fetch: JavaScript, "
+                   "python: requests)",
            .commands = "query",
            .source = Source::command_line,
-           .type = choice<&Settings::file_format, kFileFormats>()},
+           .type = for_loader(choice<&Settings::file_format, kFileFormats>())},
     Option{.name = "sort",
            .argument = "BY",
-           .help = "of a session: duration, host, method, process, size, status, time, type or url; "
-                   "downwards with a - before it (default: as they came)",
+           .help =
+               "of a session: duration, host, method, process, size, status, time, type or url; "
+               "downwards with a - before it (default: as they came)",
            .commands = "query",
            .source = Source::command_line,
-           .type = text<&Settings::sort>()},
+           .type = for_loader(text<&Settings::sort>())},
     Option{.name = "count",
            .help = "print only how many flows match",
            .commands = "query",
            .source = Source::command_line,
-           .type = flag<&Settings::count>()},
+           .type = for_loader(flag<&Settings::count>())},
+    Option{.name = "mitm-version",
+           .argument = "VERSION",
+           .help = "mitm: version of the flow file; 17 is for mitmproxy 8.1 and later",
+           .commands = "query",
+           .source = Source::command_line,
+           .type = for_loader(choice<&Settings::mitm_version, kMitmVersions>())},
+    Option{.name = "list-fields",
+           .help = "list all operators and fields of filters",
+           .commands = "query",
+           .source = Source::command_line,
+           .type = for_loader(flag<&Settings::list_fields>())},
     Option{.name = "with-secrets",
            .help = "har: write cookies, credentials and tokens as they were, not masked",
            .commands = "query",
            .source = Source::command_line,
-           .type = flag<&Settings::with_secrets>()},
+           .type = for_loader(flag<&Settings::with_secrets>())},
     Option{.name = "save",
            .argument = "FILE",
            .help = "store all flows in FILE, a session that osproxy query and open read; one that "

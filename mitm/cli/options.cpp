@@ -95,7 +95,8 @@ base::Error foreign(std::string_view what) {
 std::vector<std::string_view> names_from(Source source) {
   std::vector<std::string_view> names;
   for (const Option& option : option_table()) {
-    if (option.source == source) names.push_back(option.name);
+    if (option.source == source && find_option(option.name) == &option)
+      names.push_back(option.name);
   }
   return names;
 }

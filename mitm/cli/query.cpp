@@ -42,6 +42,10 @@ Result<query::Filter> filter_of(const Invocation& invocation) {
 
 Result<int> query_command(const Invocation& invocation) {
   const Settings& settings = invocation.typed;
+  if (settings.list_fields) {
+    fmt::print("{}", query::help());
+    return 0;
+  }
   auto filter = filter_of(invocation);
   if (!filter) return filter.error();
   auto source = open_flow_source(invocation.positional.front(), *filter, settings.sort);

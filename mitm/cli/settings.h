@@ -14,6 +14,7 @@
 #include "divert/policy/policy.h"
 #include "mitm/cli/client_certs.h"
 #include "mitm/cli/values.h"
+#include "mitm/format/mitm_file.h"
 #include "mitm/intercept/context/context.h"
 #include "mitm/store/retention.h"
 #include "mitm/tls/authority.h"
@@ -23,7 +24,18 @@ namespace mitm::cli {
 enum class Family : std::uint8_t { both, ipv4, ipv6 };
 enum class Format : std::uint8_t { text, jsonl };
 /// What flows that have been stored are written as.
-enum class FileFormat : std::uint8_t { text, jsonl, har, mitm };
+enum class FileFormat : std::uint8_t {
+  text,
+  jsonl,
+  har,
+  mitm,
+  curl,
+  httpie,
+  wget,
+  fetch,
+  python,
+  raw
+};
 enum class Colour : std::uint8_t { automatic, always, never };
 enum class Ui : std::uint8_t { dump };
 
@@ -69,6 +81,8 @@ struct Settings {
   std::string sort;
   bool count = false;
   bool with_secrets = false;
+  format::MitmVersion mitm_version = format::MitmVersion::v21;
+  bool list_fields = false;
   int tls_min = TLS1_2_VERSION;
   std::string tls_ciphers;  ///< OpenSSL's names; empty: the program's own
   std::vector<ClientCertPaths> client_certs;

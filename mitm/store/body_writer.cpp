@@ -32,7 +32,7 @@ void PartialBody::abandon() {
 }
 
 base::Result<BodyWriter> BodyWriter::make(Database& database) {
-  BodyWriter writer{database};
+  BodyWriter writer;
   writer.known_ = std::make_unique<base::LruCache<std::uint64_t, Known>>(kKnownBodies);
   const std::pair<Statement*, const char*> statements[] = {
       {&writer.insert_body_, "INSERT INTO body (id, cut, refs) VALUES (?, 1, 1)"},

@@ -75,7 +75,7 @@ class BodyWriter {
     std::uint64_t size = 0;
   };
 
-  explicit BodyWriter(Database& database) : database_(&database) {}
+  BodyWriter() = default;
 
   [[nodiscard]] base::Result<> insert_row(PartialBody& body);
   [[nodiscard]] base::Result<> write_chunk(PartialBody& body);
@@ -83,7 +83,6 @@ class BodyWriter {
   [[nodiscard]] base::Result<std::string> chunk(std::int64_t id);
   [[nodiscard]] base::Result<> delete_chunks(std::int64_t id);
 
-  Database* database_;
   Statement insert_body_, update_body_, delete_body_, insert_chunk_, add_reference_, select_chunk_,
       delete_chunks_;
   std::int64_t last_id_ = 0;

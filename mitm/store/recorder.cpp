@@ -165,7 +165,10 @@ Recorder::Live& Recorder::live(std::uint64_t flow) {
   return live;
 }
 
-base::Result<std::int64_t> Recorder::finish_body(const flow::Body& body, PartialBody partial) {
+base::Result<std::int64_t> Recorder::finish_body(const flow::Body& body,
+                                                 std::optional<std::uint64_t> bytes,
+                                                 PartialBody partial) {
+  if (bytes && partial.size() < *bytes) partial.cut();
   if (partial.size() > 0) return writer_->bodies().finish(std::move(partial));
   if (level_ == Level::everything) return writer_->bodies().put(body);
   return writer_->bodies().put(body.without_bytes());
@@ -186,9 +189,11 @@ base::Result<> Recorder::put(const flow::HttpFlow& flow, flow::Flow::State state
     ended = std::move(known->second);
     live_.erase(known);
   }
-  const auto request = finish_body(flow.request.body, std::move(ended.bodies[0]));
+  const auto request =
+      finish_body(flow.request.body, flow.request.body_bytes, std::move(ended.bodies[0]));
   if (!request) return request.error();
-  const auto response = finish_body(flow.response.body, std::move(ended.bodies[1]));
+  const auto response =
+      finish_body(flow.response.body, flow.response.body_bytes, std::move(ended.bodies[1]));
   if (!response) return response.error();
   row.id = ended.id == 0 ? writer_->next_flow() : ended.id;
   row.messages = ended.messages;

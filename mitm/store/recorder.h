@@ -67,7 +67,10 @@ class Recorder final : public flow::Subscriber {
   [[nodiscard]] base::Result<> put(const flow::DnsFlow& flow);
   [[nodiscard]] base::Result<> put(const flow::StreamMessage& message);
   [[nodiscard]] base::Result<> put(const flow::BodyPart& part);
-  [[nodiscard]] base::Result<std::int64_t> finish_body(const flow::Body& body, PartialBody partial);
+  /// `bytes`: that were on the wire.
+  [[nodiscard]] base::Result<std::int64_t> finish_body(const flow::Body& body,
+                                                       std::optional<std::uint64_t> bytes,
+                                                       PartialBody partial);
   [[nodiscard]] Live& live(std::uint64_t flow);
 
   std::unique_ptr<SessionWriter> writer_;

@@ -104,6 +104,7 @@ TEST_CASE("recorder: a body in parts is whole, and replaces what its flow kept i
   for (std::size_t i = 0; i < 300'000; ++i) body.push_back(static_cast<char>(i * 7 % 251));
   auto record = http_flow(7);
   record->response.body = flow::Body{body}.first(1000);
+  record->response.body_bytes = body.size();
   session.tell(flow::HttpUnderWay{record});
   std::uint64_t at = 0;
   for (const std::size_t size : {1000, 1, 150'000, 148'999}) {
@@ -116,6 +117,17 @@ TEST_CASE("recorder: a body in parts is whole, and replaces what its flow kept i
   CHECK(read->http()->response.body.text() == body);
   CHECK(!read->http()->response.body.is_cut());
   CHECK(read->http()->request.body.text() == "hello");
+}
+
+TEST_CASE("recorder: a body whose last part was lost, or is beyond the limit, is cut") {
+  Recording session;
+  auto record = http_flow(7);
+  record->request.body_bytes = 150;
+  session.tell(part(7, Direction::request, 0, std::string(100, 'a')));
+  session.tell(flow::HttpEnd{record});
+  const auto body = session.ended()->flow(1, kAll)->value().http()->request.body;
+  CHECK(body.text() == std::string(100, 'a'));
+  CHECK(body.is_cut());
 }
 
 TEST_CASE("recorder: a body of which a part was lost is cut there") {

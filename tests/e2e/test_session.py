@@ -1,0 +1,191 @@
+"""Flows that last: sessions written by run and exec, and what query makes of them."""
+import base64
+import contextlib
+import json
+import os
+import shlex
+import signal
+import sqlite3
+import subprocess
+import time
+import unittest
+
+from harness import OSPROXY, Osproxy, TemporaryUser, World, main, run, tree_of, wait_for
+
+world = None
+BIG = 3 << 20
+
+
+def setUpModule():
+    global world
+    world = World()
+    os.makedirs(f"{world.dir}/www/files", exist_ok=True)
+    with open(f"{world.dir}/www/files/big", "wb") as file:
+        file.write(os.urandom(BIG))
+
+
+def tearDownModule():
+    world.close()
+
+
+def query(*words, code=0, program=(), **options):
+    result = world.run(*program, OSPROXY, "query", *words, check=False, **options)
+    assert result.returncode == code, f"query {words} ended with {result.returncode}\n{result.stdout}{result.stderr}"
+    return result.stdout
+
+
+def entries_of(har):
+    return json.loads(har)["log"]["entries"]
+
+
+class Session(unittest.TestCase):
+    def setUp(self):
+        self.directory = f"{world.dir}/sessions-{self._testMethodName}"
+        os.mkdir(self.directory)
+        self.path = f"{self.directory}/s.osp"
+
+    def files(self):
+        return sorted(os.listdir(self.directory))
+
+    def test_exec_then_query(self):
+        """The README's example: a filter in mitmproxy's words, a HAR, and what it says of the program."""
+        curl = shlex.join(world.curl_command("https://one.test/files/missing"))
+        script = f"for i in 1 2; do {curl}; done; {shlex.join(world.curl_command('http://two.test/hello'))}"
+        world.run(OSPROXY, "exec", "--ca-dir", world.ca_dir, "--upstream-ca", f"{world.dir}/ca.pem", "--save", self.path, "--", "sh", "-c", script)
+        self.assertEqual(self.files(), ["s.osp"])
+        self.assertEqual(os.stat(self.path).st_mode & 0o7777, 0o600)
+        found = entries_of(query(self.path, "~p curl & ~c 4xx", "--format", "har"))
+        self.assertEqual([entry["request"]["url"] for entry in found], ["https://one.test/files/missing"] * 2)
+        self.assertEqual({entry["_process"]["name"] for entry in found}, {"curl"})
+        self.assertEqual(query(self.path, "--count"), "3\n")
+        self.assertEqual(query(self.path, "--count", 'host == "two.test" and scheme == "http"'), "1\n")
+        self.assertRegex(query(self.path, "~d two"), r"curl\[\d+\] GET http://two\.test/hello → 200 OK 20b ")
+        flow, = map(json.loads, query(self.path, "~d two", "-f", "jsonl", "-b", "1k").splitlines())
+        self.assertEqual((flow["id"], flow["process"]["name"], flow["response_body"]), (3, "curl", "aGVsbG8gZnJvbSB0d28udGVzdAo="))
+
+    def test_bodies_are_whole_and_stored_once(self):
+        with Osproxy(world, "curl", "--save", self.path, "--bodies", "10") as osproxy:
+            for _ in range(2):
+                world.curl("http://one.test/files/big", "-o", "/dev/null")
+            flows = osproxy.wait_for_flows(2, type="http")
+            # What is shown is as long as was asked for there.
+            self.assertEqual([len(flow["response_body"]) for flow in flows], [16, 16])
+        with open(f"{world.dir}/www/files/big", "rb") as file:
+            expected = file.read()
+        raw = subprocess.run([OSPROXY, "query", self.path, "-f", "har"], capture_output=True, check=True).stdout
+        for entry in entries_of(raw):
+            content = entry["response"]["content"]
+            self.assertEqual(base64.b64decode(content["text"]) if content.get("encoding") == "base64" else content["text"].encode(), expected)
+        with contextlib.closing(sqlite3.connect(self.path)) as session:
+            self.assertEqual(session.execute("SELECT sum(length(data)) FROM chunk").fetchone(), (BIG,))
+
+    def test_a_limit_on_bodies(self):
+        with Osproxy(world, "curl", "--save", self.path, "--save-bodies", "100k") as osproxy:
+            world.curl("http://one.test/files/big", "-o", "/dev/null")
+            osproxy.wait_for_flow(type="http")
+        flow, = map(json.loads, query(self.path, "-f", "jsonl", "-b", "10M").splitlines())
+        self.assertEqual((len(flow["response_body"]) * 3 // 4, flow["response_body_cut"], flow["response_bytes"]), ((100 << 10) + 2, True, BIG))  # base64 fills up
+
+    def test_raw_connections_have_what_was_said(self):
+        server = world.python("import socket\ns = socket.create_server(('192.0.2.2', 8025))\nwhile True:\n c, _ = s.accept(); c.sendall(b'220 hello\\r\\n'); c.recv(10); c.close()",
+                              where=world.origin)
+        self.addCleanup(server.kill)
+        script = "import socket; s = socket.create_connection(('192.0.2.2', 8025), 60); print(s.recv(100)); s.sendall(b'QUIT'); print(s.recv(10))"
+        with Osproxy(world, "python", "--save", self.path) as osproxy:
+            wait_for(lambda: world.run("/usr/bin/python3", "-c", script, check=False).returncode == 0, "the server")
+            osproxy.wait_for_flow(type="tcp", server="192.0.2.2:8025")
+        self.assertEqual(query(self.path, "~tcp & ~bq QUIT & ~bs hello", "--count").strip(), query(self.path, "port == 8025 and ~tcp", "--count").strip())
+
+    def test_a_session_of_the_users(self):
+        """sudo: the file belongs to who typed it, and is read without root."""
+        with TemporaryUser() as user:
+            path = f"{user.home}/s.osp"
+            world.run("env", *(f"{k}={v}" for k, v in user.environment.items()), OSPROXY, "exec", "--ca-dir", world.ca_dir, "--save", path, "--",
+                      *world.curl_command("http://one.test/"))
+            facts = os.stat(path)
+            self.assertEqual((facts.st_uid, facts.st_mode & 0o7777), (user.uid, 0o600))
+            self.assertEqual([name for name in os.listdir(user.home) if name.startswith("s.osp")], ["s.osp"])
+            as_user = ["setpriv", f"--reuid={user.uid}", f"--regid={user.gid}", "--clear-groups"]
+            self.assertEqual(query(path, "--count", program=as_user), "1\n")
+            link = f"{user.home}/link.osp"
+            os.symlink(path, link)
+            result = world.run("env", *(f"{k}={v}" for k, v in user.environment.items()), OSPROXY, "exec", "--ca-dir", world.ca_dir, "--save", link, "--",
+                               "true", check=False)
+            self.assertEqual((result.returncode, result.stderr), (1, f"osproxy: --save: {link} is a symbolic link; name another file\n"))
+
+    def test_a_run_continues_a_session_that_others_read_meanwhile(self):
+        for count in (1, 2):
+            with Osproxy(world, "curl", "--save", self.path):
+                world.curl("http://one.test/")
+                wait_for(lambda count=count: query(self.path, "--count") == f"{count}\n", "the flow in the session")
+        self.assertEqual(self.files(), ["s.osp"])
+
+    def test_killed(self):
+        """Worker and broker at once: all but the last second is there, and what was under way is interrupted."""
+        server = world.python("import socket\ns = socket.create_server(('192.0.2.2', 8080))\nkept = []\nwhile True: kept.append(s.accept())", where=world.origin)
+        self.addCleanup(server.kill)
+        wait_for(lambda: "192.0.2.2:8080 " in world.run("ss", "-Htln", where=world.origin).stdout, "the server")
+        osproxy = Osproxy(world, "curl", "--save", self.path)
+        osproxy.start()
+        for _ in range(3):
+            world.curl("http://one.test/")
+        hanging = world.spawn(["curl", "-s", "http://192.0.2.2:8080/hanging"])
+        self.addCleanup(hanging.wait)
+        self.addCleanup(hanging.kill)
+        wait_for(lambda: query(self.path, "--count") == "4\n", "the hanging request in the session")
+        for pid in reversed(tree_of(osproxy.process.pid)):
+            os.kill(pid, signal.SIGKILL)
+        osproxy.process.wait()
+        world.run(OSPROXY, "cleanup")
+        self.assertEqual(query(self.path, "--count"), "4\n")
+        world.run(OSPROXY, "exec", "--ca-dir", world.ca_dir, "--save", self.path, "--", "true")
+        self.assertEqual(self.files(), ["s.osp"])
+        self.assertEqual(query(self.path, "--count"), "4\n")
+        self.assertIn("GET http://192.0.2.2:8080/hanging", query(self.path, "~q"))
+
+    def test_a_disk_that_gets_full(self):
+        """Bodies go first, the traffic never."""
+        run("mount", "-t", "tmpfs", "-o", "size=70m", "none", self.directory)
+        self.addCleanup(run, "umount", self.directory)
+        with Osproxy(world, "curl", "--save", self.path) as osproxy:
+            for _ in range(3):
+                world.curl("http://one.test/files/big", "-o", "/dev/null")
+                with open(f"{self.directory}/other", "ab") as file:
+                    file.write(bytes(3 << 20))
+                time.sleep(1.2)
+            wait_for(lambda: "bodies are no longer stored; the traffic goes on" in osproxy.stderr(), "the line")
+            self.assertEqual(world.curl("http://one.test/").stdout, "hello from one.test\n")
+            wait_for(lambda: query(self.path, "--count") == "4\n", "the flow without its body")
+        self.assertEqual(query(self.path, "--count", 'resp.body contains "hello"'), "0\n")
+
+    def test_mitmproxy_reads_what_we_write(self):
+        with Osproxy(world, "curl", "--save", self.path) as osproxy:
+            world.curl("https://one.test/", "-d", "a=1")
+            osproxy.wait_for_flow(type="http")
+        flows = f"{self.directory}/flows.mitm"
+        with open(flows, "wb") as file:
+            subprocess.run([OSPROXY, "query", self.path, "-f", "mitm", "--mitm-version", "17"], stdout=file, check=True)
+        shown = subprocess.run(["mitmdump", "-nr", flows], capture_output=True, text=True, check=True).stdout
+        self.assertIn("POST https://one.test/", shown)
+        self.assertEqual(query(flows, "--count", "~m POST & ~bq a=1"), "1\n")
+
+    def test_errors(self):
+        def error(*words, code=1):
+            result = world.run(OSPROXY, "query", *words, check=False)
+            self.assertEqual((result.returncode, result.stdout), (code, ""))
+            return result.stderr
+        self.assertEqual(error(f"{self.directory}/none"), f"osproxy: cannot open {self.directory}/none: No such file or directory\n")
+        with Osproxy(world, "curl", "--save", self.path):
+            pass
+        self.assertEqual(error(self.path, "~c 40x"),
+                         "osproxy: FILTER: found '40x', expected a status such as 404, 4xx, 500-599 or >=400; did you mean 4xx?\n"
+                         "osproxy:   ~c 40x\nosproxy:      ^^^\n")
+        self.assertIn("expected duration, host,", error(self.path, "--sort", "x", code=2))
+        self.assertIn("query needs a file", error(code=2))
+        self.assertIn("quote the filter: 'a b'", error(self.path, "a", "b", code=2))
+        self.assertIn("--sort: ", error("/etc/passwd", "--sort", "time"))
+        self.assertTrue(error("/etc/passwd").startswith("osproxy: /etc/passwd: "))
+
+
+if __name__ == "__main__":
+    main()
