@@ -1,7 +1,7 @@
 # Completion of osproxy for bash, 3.2 and later.
 # Made of its .in file and the option table by OSPROXY_WRITE_CONF=1 mitm_test -tc='conf:*'.
 
-_osproxy_commands='run exec query rules who ca learned config doctor cleanup help'
+_osproxy_commands='run exec query import rules who ca learned config doctor cleanup help'
 
 # For the word $1.
 _osproxy_options() {
@@ -9,6 +9,7 @@ _osproxy_options() {
     run) echo '--config -c --pass --block --only --wait-for --allow-untrusted --ports -p --exclude -x --family --loopback --group --listen-port --engine --mark --quic --mode -m --ui --format -f --output -o --detail -d --color --starts --bodies -b --pcap --save --save-bodies --keep --tls-min --tls-ciphers --keylog --client-cert --upstream-ca --upstream-ca-only --error-page --upstream-proxy --insecure -k --passthrough-ttl --passthrough-after --threads --ca-dir --help' ;;
     exec) echo '--config -c --pass --block --only --ports -p --exclude -x --family --loopback --group --listen-port --engine --mark --quic --format -f --output -o --detail -d --color --starts --bodies -b --pcap --save --save-bodies --keep --tls-min --tls-ciphers --keylog --client-cert --upstream-ca --upstream-ca-only --error-page --upstream-proxy --insecure -k --passthrough-ttl --passthrough-after --threads --ca-dir --wait -w --help' ;;
     query) echo '--detail -d --color --bodies -b --format -f --sort --count --mitm-version --list-fields --with-secrets --help' ;;
+    import) echo '--save --help' ;;
     rules) echo '--config -c --ports -p --exclude -x --family --loopback --group --listen-port --engine --mark --quic --dialect --exec-group --into --out-of --help' ;;
     who) echo '--config -c --format -f --follow --help' ;;
     ca) echo '--config -c --ca-dir --help' ;;
@@ -73,7 +74,7 @@ _osproxy_words() {
   case $1 in
     ca) echo 'create show export install uninstall status' ;;
     config) echo 'check show' ;;
-    help) echo 'run exec query rules who ca learned config doctor cleanup help' ;;
+    help) echo 'run exec query import rules who ca learned config doctor cleanup help' ;;
   esac
 }
 

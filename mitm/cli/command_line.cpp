@@ -20,8 +20,9 @@ using base::failure;
 using base::Result;
 using Words = std::vector<std::string>;
 
-constexpr std::array<std::string_view, 11> kCommands{
-    "run", "exec", "query", "rules", "who", "ca", "learned", "config", "doctor", "cleanup", "help"};
+constexpr std::array<std::string_view, 12> kCommands{"run",    "exec",   "query",   "import",
+                                                     "rules",  "who",    "ca",      "learned",
+                                                     "config", "doctor", "cleanup", "help"};
 constexpr std::array<std::string_view, 6> kCaVerbs{"create",  "show",      "export",
                                                    "install", "uninstall", "status"};
 constexpr std::array<std::string_view, 2> kConfigVerbs{"check", "show"};
@@ -307,6 +308,14 @@ Result<> check_query(const Words& words) {
                  words.size(), fmt::join(words.begin() + 1, words.end(), " "));
 }
 
+Result<> check_import(const Invocation& invocation) {
+  if (invocation.typed.save.empty())
+    return failure("import needs a session: osproxy import FILE ... --save SESSION");
+  if (invocation.positional.empty())
+    return failure("import needs a file: osproxy import FILE ... --save {}", invocation.typed.save);
+  return {};
+}
+
 Result<> check_positional(Invocation& invocation) {
   const auto& command = invocation.command;
   if (command == "run") return check_filter(invocation);
@@ -322,6 +331,7 @@ Result<> check_positional(Invocation& invocation) {
   }
   if (command == "query" && invocation.typed.list_fields) return {};
   if (command == "query") return check_query(invocation.positional);
+  if (command == "import") return check_import(invocation);
   const std::size_t limit = command == "who" ? 1 : 0;
   if (invocation.positional.size() > limit) {
     return failure("{} takes {}, found '{}'", command, limit ? "one WHAT" : "no words",

@@ -14,6 +14,8 @@ namespace mitm::cli {
 base::Result<int> run_command(const Invocation& invocation);  ///< run and exec
 /// Flows of a session or another file, as a filter selects them.
 base::Result<int> query_command(const Invocation& invocation);
+/// Flows of files into a session.
+base::Result<int> import_command(const Invocation& invocation);
 /// Prints what a run would load, or a main ruleset with or without our lines; needs no root.
 base::Result<int> rules_command(const Invocation& invocation);
 base::Result<int> who_command(const Invocation& invocation);

@@ -90,6 +90,15 @@ may go on writing the session meanwhile. No root is needed.
   osproxy query s.osp --format har > flows.har
   osproxy query flows.mitm --count '~u login'
 )")},
+    HelpPage{"import", "put the flows of other files into a session",
+             "osproxy import FILE ... --save SESSION", lines(R"(
+FILE is a HAR, a flow file of mitmproxy, what -f jsonl wrote, or another session; - is standard
+input. The flows are added to SESSION, which is made if it does not exist. What is damaged in a file
+is named, with its place; all that is whole is taken. No root is needed.
+)"),
+             lines(R"(
+  osproxy import flows.mitm browser.har --save all.osp
+)")},
     HelpPage{"rules", "print the packet-filter rules that a run loads", "osproxy rules [options]",
              lines(R"(
 Prints the rules that `osproxy run` loads with the same options. Changes nothing and needs no

@@ -36,11 +36,12 @@ int complain(const base::Error& error, int code) {
 int dispatch(const Invocation& invocation) {
   using Command = base::Result<int> (*)(const Invocation&);
   static const std::map<std::string_view, Command> commands{
-      {"run", mitm::cli::run_command},       {"exec", mitm::cli::run_command},
-      {"query", mitm::cli::query_command},   {"rules", mitm::cli::rules_command},
-      {"who", mitm::cli::who_command},       {"ca", mitm::cli::ca_command},
-      {"config", mitm::cli::config_command}, {"learned", mitm::cli::learned_command},
-      {"doctor", mitm::cli::doctor_command}, {"cleanup", mitm::cli::cleanup_command},
+      {"run", mitm::cli::run_command},         {"exec", mitm::cli::run_command},
+      {"query", mitm::cli::query_command},     {"import", mitm::cli::import_command},
+      {"rules", mitm::cli::rules_command},     {"who", mitm::cli::who_command},
+      {"ca", mitm::cli::ca_command},           {"config", mitm::cli::config_command},
+      {"learned", mitm::cli::learned_command}, {"doctor", mitm::cli::doctor_command},
+      {"cleanup", mitm::cli::cleanup_command},
   };
   const auto status = commands.at(invocation.command)(invocation);
   return status ? *status

@@ -303,9 +303,9 @@ constexpr std::array kTable{
            .type = for_loader(flag<&Settings::with_secrets>())},
     Option{.name = "save",
            .argument = "FILE",
-           .help = "store all flows in FILE, a session that osproxy query and open read; one that "
-                   "exists is continued",
-           .commands = kRun,
+           .help = "store all flows in FILE, a session for osproxy query; one that exists is "
+                   "continued",
+           .commands = "run exec import",
            .type = text<&Settings::save>()},
     Option{.name = "save-bodies",
            .argument = "BYTES",

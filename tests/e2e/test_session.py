@@ -169,6 +169,31 @@ class Session(unittest.TestCase):
         self.assertIn("POST https://one.test/", shown)
         self.assertEqual(query(flows, "--count", "~m POST & ~bq a=1"), "1\n")
 
+    def test_import(self):
+        """What one session has goes through each format into another one; damage is named, and the rest is taken."""
+        with Osproxy(world, "curl", "--save", self.path) as osproxy:
+            for host in ("one.test", "two.test"):
+                world.curl(f"https://{host}/", "-d", "a=1")
+            osproxy.wait_for_flows(2, type="http")
+        files = []
+        for form in ("har", "mitm", "jsonl"):
+            files.append(f"{self.directory}/flows.{form}")
+            with open(files[-1], "wb") as file:
+                subprocess.run([OSPROXY, "query", self.path, "-f", form, "-b", "1M"], stdout=file, check=True)
+        other = f"{self.directory}/other.osp"
+        result = world.run(OSPROXY, "import", *files, self.path, "--save", other)
+        self.assertEqual((result.stdout, result.stderr), (f"8 flows were added to {other}\n", ""))
+        self.assertEqual(os.stat(other).st_mode & 0o7777, 0o600)
+        self.assertEqual(query(other, "--count", "~m POST & ~p curl & ~d two & ~bq a=1"), "4\n")
+        os.truncate(files[1], os.path.getsize(files[1]) - 10)
+        result = world.run(OSPROXY, "import", files[1], "--save", other, check=False)
+        self.assertEqual((result.returncode, result.stdout), (1, f"1 flows were added to {other}\n"))
+        self.assertIn(f"osproxy: {files[1]}: ", result.stderr)
+        for words, text in ((["x.har"], "import needs a session"), (["--save", other], "import needs a file")):
+            result = world.run(OSPROXY, "import", *words, check=False)
+            self.assertEqual(result.returncode, 2)
+            self.assertIn(text, result.stderr)
+
     def test_errors(self):
         def error(*words, code=1):
             result = world.run(OSPROXY, "query", *words, check=False)
