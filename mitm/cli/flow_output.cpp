@@ -105,7 +105,8 @@ class File final : public FlowOutput {
   Result<> end() override {
     writer_->end(bytes_);
     if (left_out_ > 0)
-      log_line(fmt::format("{} flows were left out", left_out_), base::LogLevel::warning);
+      log_line(fmt::format("left out: {} flow{}", left_out_, left_out_ == 1 ? "" : "s"),
+               base::LogLevel::warning);
     return put();
   }
 

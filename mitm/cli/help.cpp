@@ -82,7 +82,8 @@ mitmproxy's operators and comparisons of fields, freely mixed:
   process.name == "curl" and duration > 300ms
   ~m POST and (resp.size > 1M or resp.header["server"] contains "nginx")
 `osproxy query --list-fields` lists all operators and fields. The flows go to standard output. A run
-may go on writing the session meanwhile. No root is needed.
+may go on writing the session meanwhile: what has ended is there within a second, what is under way
+after two. No root is needed.
 )"),
              lines(R"(
   osproxy query s.osp '~p curl & ~c 5xx'

@@ -50,16 +50,13 @@ class Import {
       : session_(session), progress_(::isatty(STDERR_FILENO) == 1) {}
 
   /// What is damaged is said; an error is that of the session.
-  Result<> take(const std::string& path) {
-    const auto everything = query::Filter::parse("");
-    auto source = open_flow_source(path, *everything, "");
-    if (!source) return source.error();
+  Result<> take(FlowSource& source) {
     for (;;) {
-      auto flow = (*source)->next();
+      auto flow = source.next();
       if (!flow) {
         ++damaged_;
         log_line(flow.error().text, base::LogLevel::warning);
-        if ((*source)->goes_on()) continue;
+        if (source.goes_on()) continue;
         return {};
       }
       if (!*flow) return {};
@@ -93,14 +90,23 @@ class Import {
 }  // namespace
 
 Result<int> import_command(const Invocation& invocation) {
+  // All of them first: a name that is wrong leaves no session behind.
+  const auto everything = query::Filter::parse("");
+  std::vector<std::unique_ptr<FlowSource>> sources;
+  for (const std::string& path : invocation.positional) {
+    auto source = open_flow_source(path, *everything, "");
+    if (!source) return source.error();
+    sources.push_back(std::move(*source));
+  }
   auto session = store::SessionWriter::open(invocation.typed.save);
   if (!session) return base::Error{"--save: " + session.error().text, session.error().os_code};
   Import import{**session};
-  for (const std::string& path : invocation.positional) {
-    if (auto taken = import.take(path); !taken) return taken.error();
+  for (const auto& source : sources) {
+    if (auto taken = import.take(*source); !taken) return taken.error();
   }
   if (auto ended = import.end(); !ended) return ended.error();
-  fmt::print("{} flows were added to {}\n", import.flows(), base::printable(invocation.typed.save));
+  fmt::print("added {} flow{} to {}\n", import.flows(), import.flows() == 1 ? "" : "s",
+             base::printable(invocation.typed.save));
   return import.has_damage() ? 1 : 0;
 }
 

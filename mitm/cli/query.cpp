@@ -1,4 +1,5 @@
 // `osproxy query`: flows of a session or a file that a filter selects, in any format.
+#include <cerrno>
 #include <cstdio>
 
 #include <fcntl.h>
@@ -38,6 +39,12 @@ Result<query::Filter> filter_of(const Invocation& invocation) {
   return *filter;
 }
 
+/// Whoever reads our output (`| head`) may have seen enough.
+Result<int> unless_reader_left(const Result<>& written) {
+  if (written.error().os_code == EPIPE) return 0;
+  return written.error();
+}
+
 }  // namespace
 
 Result<int> query_command(const Invocation& invocation) {
@@ -63,9 +70,9 @@ Result<int> query_command(const Invocation& invocation) {
       continue;
     }
     if (!*flow) break;
-    if (auto written = (*output)->write(**flow); !written) return written.error();
+    if (auto written = (*output)->write(**flow); !written) return unless_reader_left(written);
   }
-  if (auto ended = (*output)->end(); !ended) return ended.error();
+  if (auto ended = (*output)->end(); !ended) return unless_reader_left(ended);
   return damaged ? 1 : 0;
 }
 

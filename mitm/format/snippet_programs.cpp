@@ -91,8 +91,10 @@ base::Result<std::string> requests_snippet(const SnippetRequest& request) {
   out += ").prepare()\n";
   // As it stood in the request: requests would normalise it.
   out += fmt::format("request.url = {}\n", literal(request.url));
+  // send() alone would leave out REQUESTS_CA_BUNDLE and proxies.
   out +=
-      "response = session.send(request, allow_redirects=False)\n"
+      "settings = session.merge_environment_settings(request.url, {}, None, None, None)\n"
+      "response = session.send(request, allow_redirects=False, **settings)\n"
       "print(response.status_code, response.text)\n";
   const bool skips = out.find("SKIP_HEADER") != out.npos;
   return (skips ? "from urllib3.util import SKIP_HEADER\n" : "") + out;

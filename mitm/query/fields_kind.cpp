@@ -132,7 +132,7 @@ const std::array kFields{
     Field{
         .name = "interrupted",
         .type = flag,
-        .help = "had not ended when osproxy did",
+        .help = "was under way when osproxy was killed (in order: error == \"osproxy ended\")",
         .example = "interrupted",
         .get = [](Subject& it, const Test&,
                   Values& values) { values.flag(it.flow.state == flow::Flow::State::interrupted); },

@@ -53,8 +53,8 @@ void Database::Closer::operator()(sqlite3* handle) const {
 
 base::Result<Database> Database::open(const std::string& path, Access access) {
   Database database{path};
-  const int flags = (access == Access::read ? SQLITE_OPEN_READONLY : SQLITE_OPEN_READWRITE) |
-                    SQLITE_OPEN_NOFOLLOW | SQLITE_OPEN_NOMUTEX;
+  // Readers, too: who closes a session last removes its log. Where it may only be read, it is.
+  const int flags = SQLITE_OPEN_READWRITE | SQLITE_OPEN_NOFOLLOW | SQLITE_OPEN_NOMUTEX;
   // A name that begins with "file:" would be taken for a URI, ":memory:" for no file.
   const std::string name = path.starts_with('/') ? path : "./" + path;
   sqlite3* handle = nullptr;
@@ -65,6 +65,9 @@ base::Result<Database> Database::open(const std::string& path, Access access) {
   sqlite3_extended_result_codes(handle, 0);
   sqlite3_busy_timeout(handle, kPatienceMs);
   distrust_schema(handle);
+  if (access == Access::read) {
+    if (auto set = database.run("PRAGMA query_only = ON"); !set) return set.error();
+  }
   return database;
 }
 

@@ -7,9 +7,10 @@
 
 namespace mitm::store {
 
-/// Makes an empty file with mode 0600 if there is none. One that exists must be a regular file of
-/// the calling user's with a single name; its mode is 0600 afterwards. A symbolic link, another
-/// user's file and a directory that is missing are errors that name it.
+/// Makes an empty file with mode 0600 if there is none. One that exists must be empty or a session,
+/// a regular file of the calling user's with a single name; its mode is 0600 afterwards. A symbolic
+/// link, another user's file, other content and a directory that is missing are errors that name
+/// it; the file is then as it was.
 [[nodiscard]] base::Result<> ensure_own_file(const std::string& path);
 
 }  // namespace mitm::store

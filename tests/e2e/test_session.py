@@ -58,6 +58,10 @@ class Session(unittest.TestCase):
         self.assertEqual([entry["request"]["url"] for entry in found], ["https://one.test/files/missing"] * 2)
         self.assertEqual({entry["_process"]["name"] for entry in found}, {"curl"})
         self.assertEqual(query(self.path, "--count"), "3\n")
+        self.assertEqual(self.files(), ["s.osp"])
+        for words in ((), ("-f", "jsonl")):
+            piped = subprocess.run(["sh", "-c", f"{shlex.join([OSPROXY, 'query', self.path, *words])} | head -c 1"], capture_output=True, check=True)
+            self.assertEqual(piped.stderr, b"")
         self.assertEqual(query(self.path, "--count", 'host == "two.test" and scheme == "http"'), "1\n")
         self.assertRegex(query(self.path, "~d two"), r"curl\[\d+\] GET http://two\.test/hello → 200 OK 20b ")
         flow, = map(json.loads, query(self.path, "~d two", "-f", "jsonl", "-b", "1k").splitlines())
@@ -182,13 +186,16 @@ class Session(unittest.TestCase):
                 subprocess.run([OSPROXY, "query", self.path, "-f", form, "-b", "1M"], stdout=file, check=True)
         other = f"{self.directory}/other.osp"
         result = world.run(OSPROXY, "import", *files, self.path, "--save", other)
-        self.assertEqual((result.stdout, result.stderr), (f"8 flows were added to {other}\n", ""))
+        self.assertEqual((result.stdout, result.stderr), (f"added 8 flows to {other}\n", ""))
         self.assertEqual(os.stat(other).st_mode & 0o7777, 0o600)
         self.assertEqual(query(other, "--count", "~m POST & ~p curl & ~d two & ~bq a=1"), "4\n")
         os.truncate(files[1], os.path.getsize(files[1]) - 10)
         result = world.run(OSPROXY, "import", files[1], "--save", other, check=False)
-        self.assertEqual((result.returncode, result.stdout), (1, f"1 flows were added to {other}\n"))
+        self.assertEqual((result.returncode, result.stdout), (1, f"added 1 flow to {other}\n"))
         self.assertIn(f"osproxy: {files[1]}: ", result.stderr)
+        fresh = f"{self.directory}/fresh.osp"
+        result = world.run(OSPROXY, "import", files[0], f"{self.directory}/none", "--save", fresh, check=False)
+        self.assertEqual((result.returncode, os.path.exists(fresh)), (1, False))
         for words, text in ((["x.har"], "import needs a session"), (["--save", other], "import needs a file")):
             result = world.run(OSPROXY, "import", *words, check=False)
             self.assertEqual(result.returncode, 2)

@@ -197,15 +197,19 @@ TEST_CASE("store: what is no session is refused, and left as it is") {
   const std::string text =
       "precious notes, longer than the header of a database: " + std::string(200, 'x');
   std::ofstream(path) << text;
-  CHECK(error_of(path) == path + ": file is not a database");
+  REQUIRE(::chmod(path.c_str(), 0644) == 0);
+  CHECK(error_of(path) == path + " is no session of osproxy; name another file");
   CHECK(content() == text);
+  struct stat facts {};
+  CHECK((::stat(path.c_str(), &facts) == 0 && (facts.st_mode & 07777) == 0644));
+  CHECK(SessionReader::open(path).error().text == path + ": file is not a database");
 
   std::ofstream(path, std::ios::trunc).close();
   {
     auto database = Database::open(path, Database::Access::write);
     REQUIRE(database->run("CREATE TABLE mine (x); INSERT INTO mine VALUES (1)"));
   }
-  CHECK(error_of(path) == path + ": an SQLite database, but no session of osproxy");
+  CHECK(error_of(path) == path + " is no session of osproxy; name another file");
   CHECK(SessionReader::open(path).error().text ==
         path + ": an SQLite database, but no session of osproxy");
   CHECK(number_in(path, "SELECT x FROM mine") == 1);
