@@ -166,11 +166,24 @@ IoResult TlsStream::read_records(std::span<char> into) {
     wire_left_ += got;
     if (returned == 1) continue;
     const IoResult stopped = result_of(returned);
+    if (stopped.blocked()) release_write_buffer();
     if (total == 0) return stopped;
     if (!stopped.blocked()) read_end_ = stopped;
     return {Status::ok, total, stopped.blocked()};
   }
   return {Status::ok, total};
+}
+
+/// When OpenSSL 3 reads a session ticket it makes ready to write (16 KiB) and keeps that until the
+/// next write, whatever SSL_MODE_RELEASE_BUFFERS says. A write of nothing sends nothing
+/// (SSL_write_ex(3)) and lets it go. A ticket shows in a new session.
+void TlsStream::release_write_buffer() {
+  const SSL_SESSION* const session = SSL_get_session(ssl_.get());
+  if (session == session_ || write_pending_ || SSL_in_init(ssl_.get()) != 0) return;
+  session_ = session;
+  std::size_t put = 0;
+  static_cast<void>(SSL_write_ex(ssl_.get(), "", 0, &put));
+  ERR_clear_error();
 }
 
 /// Once the connection is lost the socket looks cleanly closed; only close_notify is beyond doubt.
@@ -183,6 +196,7 @@ IoResult TlsStream::try_read(std::span<char> into) {
 
 IoResult TlsStream::try_write(std::string_view bytes) {
   begin_call();
+  write_pending_ = false;
   std::size_t total = 0;
   while (total < bytes.size()) {
     std::size_t put = 0;
@@ -190,6 +204,7 @@ IoResult TlsStream::try_write(std::string_view bytes) {
     total += put;
     if (returned == 1) continue;
     IoResult stopped = result_of(returned);
+    write_pending_ = true;
     if (stopped.ended()) {
       tcp_.set_failure({true, failure().text, failure().tls_reason});
       stopped.status = Status::failed;

@@ -55,12 +55,14 @@ class TlsStream final : public ByteStream {
   [[nodiscard]] IoResult result_of(int returned);
   [[nodiscard]] IoResult read_records(std::span<char> into);
   IoResult fail(std::string text, int reason);
+  void release_write_buffer();
 
   Transport& tcp_;
   tls::SslPtr ssl_;
   std::string first_;  ///< read before the transport
   std::string first_bytes_;
   std::string hint_;
+  const SSL_SESSION* session_ = nullptr;  ///< when the write buffer was released; for comparing
   IoResult read_end_;                 ///< met behind bytes that have been given: the next result
   Status wire_blocked_ = Status::ok;  ///< want_*: the last TLS call met a wire that was not ready
   std::size_t wire_left_ = 0;         ///< bytes that the TLS call may still read
@@ -68,6 +70,8 @@ class TlsStream final : public ByteStream {
   bool wire_failed_ = false;   ///< in the last TLS call
   bool wire_drained_ = false;  ///< the wire has nothing more until it is waited for
   bool wire_full_ = false;     ///< likewise it takes nothing more
+  bool write_pending_ =
+      false;  ///< the last write was blocked, and the next one goes on with it, or it failed
 };
 
 }  // namespace mitm::intercept
