@@ -39,7 +39,15 @@ Result<query::Filter> filter_of(const Invocation& invocation) {
   return *filter;
 }
 
-/// Whoever reads our output (`| head`) may have seen enough.
+/// FILTER and FILE in the wrong order are said to be that.
+base::Error source_error(const std::vector<std::string>& words, const base::Error& error) {
+  if (error.os_code != ENOENT || words.size() < 2 || ::access(words[1].c_str(), F_OK) != 0)
+    return error;
+  return base::failure("{}; FILE comes first: osproxy query {} FILTER", error.text,
+                       base::printable(words[1]));
+}
+
+/// A reader of our output that has gone (`| head`) has seen enough.
 Result<int> unless_reader_left(const Result<>& written) {
   if (written.error().os_code == EPIPE) return 0;
   return written.error();
@@ -56,7 +64,7 @@ Result<int> query_command(const Invocation& invocation) {
   auto filter = filter_of(invocation);
   if (!filter) return filter.error();
   auto source = open_flow_source(invocation.positional.front(), *filter, settings.sort);
-  if (!source) return source.error();
+  if (!source) return source_error(invocation.positional, source.error());
   auto output = settings.count ? make_flow_counter() : make_flow_output(settings);
   if (!output) return output.error();
   // What is damaged is named; all that is whole is written.

@@ -27,7 +27,9 @@ class LimitedBodies final : public Subscriber {
       : subscriber_(std::move(subscriber)), limit_(limit) {}
 
   base::Result<> write(const Event& event) override {
-    return subscriber_->write(limit_bodies(event, limit_));
+    // A subscriber that shows no bodies does not look at them: no flow is copied for that.
+    const bool copies = limit_ > 0 || std::holds_alternative<Message>(event);
+    return subscriber_->write(copies ? limit_bodies(event, limit_) : event);
   }
   base::Result<> flush() override { return subscriber_->flush(); }
   [[nodiscard]] std::optional<std::chrono::milliseconds> flush_again() const override {

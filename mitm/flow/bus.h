@@ -37,7 +37,8 @@ class Subscriber {
   [[nodiscard]] virtual const std::string& name() const = 0;
 };
 
-/// `subscriber`, which is given `limit` bytes of each body and message at most.
+/// `subscriber`, which is given `limit` bytes of each body and message at most. 0: it does not look
+/// at bodies at all.
 [[nodiscard]] std::unique_ptr<Subscriber> with_limited_bodies(
     std::unique_ptr<Subscriber> subscriber, std::size_t limit);
 

@@ -135,6 +135,14 @@ std::string_view to_string(TcpFlow::Kind kind) {
   return "tcp";
 }
 
+std::optional<TcpFlow::Kind> tcp_kind(std::string_view text) {
+  using Kind = TcpFlow::Kind;
+  for (const Kind kind : {Kind::tcp, Kind::tls_error, Kind::pass, Kind::block}) {
+    if (to_string(kind) == text) return kind;
+  }
+  return std::nullopt;
+}
+
 std::string_view to_string(StreamMessage::Kind kind) {
   switch (kind) {
     case StreamMessage::Kind::websocket:

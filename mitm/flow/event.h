@@ -4,6 +4,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <type_traits>
@@ -131,6 +132,8 @@ class EventSet {
 
 /// As users read them in JSON and text.
 [[nodiscard]] std::string_view to_string(TcpFlow::Kind kind);
+/// The reverse; empty: it is none.
+[[nodiscard]] std::optional<TcpFlow::Kind> tcp_kind(std::string_view text);
 [[nodiscard]] std::string_view to_string(StreamMessage::Kind kind);
 
 }  // namespace mitm::flow

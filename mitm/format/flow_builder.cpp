@@ -35,14 +35,6 @@ std::uint64_t number_for(std::string_view name) {
   return (hash ^ hash >> 32U) & ((std::uint64_t{1} << 53U) - 1);
 }
 
-flow::TcpFlow::Kind tcp_kind(std::string_view type) {
-  using Kind = flow::TcpFlow::Kind;
-  for (const Kind kind : {Kind::tls_error, Kind::pass, Kind::block}) {
-    if (type == to_string(kind)) return kind;
-  }
-  return Kind::tcp;
-}
-
 std::shared_ptr<flow::StreamMessage> make_message(const flow::HttpFlow& flow,
                                                   flow::StreamMessage::Kind kind,
                                                   flow::Direction direction, flow::Time time) {

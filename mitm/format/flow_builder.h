@@ -19,9 +19,6 @@ namespace mitm::format {
 /// A number for `name` that is always the same, below 2^53.
 [[nodiscard]] std::uint64_t number_for(std::string_view name);
 
-/// Of type "tcp", "tls_error", "pass", "block"; tcp for all others.
-[[nodiscard]] flow::TcpFlow::Kind tcp_kind(std::string_view type);
-
 /// A message of `flow`, with what all messages of a flow have in common.
 [[nodiscard]] std::shared_ptr<flow::StreamMessage> make_message(const flow::HttpFlow& flow,
                                                                 flow::StreamMessage::Kind kind,

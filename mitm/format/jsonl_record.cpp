@@ -149,7 +149,7 @@ std::shared_ptr<const flow::HttpFlow> read_http(const json& event) {
 std::shared_ptr<const flow::TcpFlow> read_tcp(const json& event, std::string_view type) {
   auto tcp = std::make_shared<flow::TcpFlow>();
   read_facts(event, *tcp);
-  tcp->kind = tcp_kind(type);
+  tcp->kind = flow::tcp_kind(type).value_or(flow::TcpFlow::Kind::tcp);
   tcp->host = json_text(event, "host");
   tcp->request_bytes = json_count(event, "request_bytes");
   tcp->response_bytes = json_count(event, "response_bytes");
@@ -242,7 +242,7 @@ base::Result<JsonEvent> read_event(const json& event) {
     read.flow.record = read_http(event);
   } else if (type == "dns") {
     read.flow.record = read_dns(event);
-  } else if (type == "tcp" || tcp_kind(type) != flow::TcpFlow::Kind::tcp) {
+  } else if (flow::tcp_kind(type)) {
     read.flow.record = read_tcp(event, type);
   } else {
     return base::failure("key 'type': unknown type '{}'", base::printable(type));

@@ -290,7 +290,7 @@ class StateReader {
     constexpr std::size_t kParts = 3;  // from_client, content, timestamp
     auto tcp = std::make_shared<flow::TcpFlow>();
     read_facts(*tcp, created());
-    tcp->kind = tcp_kind(text_of(meta_, meta::kType));
+    tcp->kind = flow::tcp_kind(text_of(meta_, meta::kType)).value_or(flow::TcpFlow::Kind::tcp);
     tcp->host = connection_->host;
     tcp->starttls = text_of(meta_, meta::kStarttls);
     std::uint64_t sent = 0, received = 0;

@@ -49,7 +49,7 @@ std::string near_fields(std::string_view name) {
     if (!last.empty() && other.substr(other.rfind('.') + 1) == last) add(other);
   for (const Field* const field : all_fields())
     if (!group.empty() && field->name.starts_with(group)) add(field->name);
-  return near.empty() ? "the help lists all fields" : did_you_mean(near);
+  return near.empty() ? "osproxy query --list-fields lists all fields" : did_you_mean(near);
 }
 
 std::string near_operators(std::string_view letter) {
@@ -62,7 +62,8 @@ std::string near_operators(std::string_view letter) {
   for (const Field* const field : all_fields())
     if (!field->letter.empty()) known.push_back(field->letter);
   const auto nearest = base::nearest_word(letter, known);
-  return nearest.empty() ? "the help lists all operators" : did_you_mean({"~" + nearest});
+  return nearest.empty() ? "osproxy query --list-fields lists all operators"
+                         : did_you_mean({"~" + nearest});
 }
 
 }  // namespace mitm::query

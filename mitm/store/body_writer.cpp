@@ -34,7 +34,7 @@ void PartialBody::abandon() {
 base::Result<BodyWriter> BodyWriter::make(Database& database) {
   BodyWriter writer;
   writer.known_ = std::make_unique<base::LruCache<std::uint64_t, Known>>(kKnownBodies);
-  const std::pair<Statement*, const char*> statements[] = {
+  auto prepared = database.prepare({
       {&writer.insert_body_, "INSERT INTO body (id, cut, refs) VALUES (?, 1, 1)"},
       {&writer.update_body_, "UPDATE body SET size = ?, cut = ? WHERE id = ?"},
       {&writer.delete_body_, "DELETE FROM body WHERE id = ?"},
@@ -42,12 +42,8 @@ base::Result<BodyWriter> BodyWriter::make(Database& database) {
       {&writer.add_reference_, "UPDATE body SET refs = refs + 1 WHERE id = ?"},
       {&writer.select_chunk_, "SELECT data FROM chunk WHERE id = ?"},
       {&writer.delete_chunks_, "DELETE FROM chunk WHERE id BETWEEN ? AND ?"},
-  };
-  for (const auto& [statement, sql] : statements) {
-    auto prepared = database.prepare(sql);
-    if (!prepared) return prepared.error();
-    *statement = std::move(*prepared);
-  }
+  });
+  if (!prepared) return prepared.error();
   const auto last = database.number("SELECT max(id) FROM body");
   if (!last) return last.error();
   writer.last_id_ = last->value_or(0);

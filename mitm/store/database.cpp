@@ -53,7 +53,8 @@ void Database::Closer::operator()(sqlite3* handle) const {
 
 base::Result<Database> Database::open(const std::string& path, Access access) {
   Database database{path};
-  // Readers, too: who closes a session last removes its log. Where it may only be read, it is.
+  // Readers, too: the last connection that is closed removes the log. A file that may only be read
+  // is opened all the same.
   const int flags = SQLITE_OPEN_READWRITE | SQLITE_OPEN_NOFOLLOW | SQLITE_OPEN_NOMUTEX;
   // A name that begins with "file:" would be taken for a URI, ":memory:" for no file.
   const std::string name = path.starts_with('/') ? path : "./" + path;
@@ -90,6 +91,15 @@ base::Result<Statement> Database::prepare(std::string_view sql) {
   statement.database_ = this;
   if (status != SQLITE_OK) return error();
   return statement;
+}
+
+base::Result<> Database::prepare(std::initializer_list<Prepared> statements) {
+  for (const Prepared& one : statements) {
+    auto prepared = prepare(one.sql);
+    if (!prepared) return prepared.error();
+    *one.into = std::move(*prepared);
+  }
+  return {};
 }
 
 base::Result<std::optional<std::int64_t>> Database::number(std::string_view sql) {

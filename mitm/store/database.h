@@ -2,10 +2,12 @@
 #pragma once
 
 #include <cstdint>
+#include <initializer_list>
 #include <memory>
 #include <optional>
 #include <string>
 #include <string_view>
+#include <utility>
 
 #include "base/error.h"
 
@@ -31,6 +33,12 @@ class Database {
   /// Statements without parameters or rows.
   [[nodiscard]] base::Result<> run(const char* sql);
   [[nodiscard]] base::Result<Statement> prepare(std::string_view sql);
+  /// Several, each into its place.
+  struct Prepared {
+    Statement* into;
+    std::string_view sql;
+  };
+  [[nodiscard]] base::Result<> prepare(std::initializer_list<Prepared> statements);
   /// The one number that `sql` gives; empty: no row, or NULL.
   [[nodiscard]] base::Result<std::optional<std::int64_t>> number(std::string_view sql);
   [[nodiscard]] sqlite3* handle() const { return handle_.get(); }

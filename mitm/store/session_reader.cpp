@@ -97,14 +97,6 @@ std::shared_ptr<flow::TlsFacts> tls_of(const Statement& row, int first) {
   return facts;
 }
 
-std::optional<flow::TcpFlow::Kind> tcp_kind(std::string_view type) {
-  using Kind = flow::TcpFlow::Kind;
-  for (const Kind kind : {Kind::tcp, Kind::tls_error, Kind::pass, Kind::block}) {
-    if (flow::to_string(kind) == type) return kind;
-  }
-  return std::nullopt;
-}
-
 }  // namespace
 
 base::Result<std::unique_ptr<SessionReader>> SessionReader::open(const std::string& path) {
@@ -117,7 +109,7 @@ base::Result<std::unique_ptr<SessionReader>> SessionReader::open(const std::stri
 }
 
 base::Result<> SessionReader::prepare() {
-  const std::pair<Statement*, const char*> statements[] = {
+  return database_.prepare({
       {&select_flow_, kSelectFlow},
       {&select_messages_,
        "SELECT time, direction, kind, facts, payload FROM message WHERE flow = ? ORDER BY n"},
@@ -131,13 +123,7 @@ base::Result<> SessionReader::prepare() {
        " ORDER BY n"},
       {&select_body_, "SELECT size, cut FROM body WHERE id = ?"},
       {&select_chunks_, "SELECT data FROM chunk WHERE id BETWEEN ? AND ? ORDER BY id"},
-  };
-  for (const auto& [statement, sql] : statements) {
-    auto prepared = database_.prepare(sql);
-    if (!prepared) return prepared.error();
-    *statement = std::move(*prepared);
-  }
-  return {};
+  });
 }
 
 base::Error SessionReader::damaged(std::int64_t id) const {
@@ -356,7 +342,7 @@ base::Result<> SessionReader::read_record(flow::Flow& flow, std::int64_t id,
   };
   if (type == "http") return read_as(std::make_shared<flow::HttpFlow>());
   if (type == "dns") return read_as(std::make_shared<flow::DnsFlow>());
-  const auto kind = tcp_kind(type);
+  const auto kind = flow::tcp_kind(type);
   if (!kind) return damaged(id);
   auto record = std::make_shared<flow::TcpFlow>();
   record->kind = *kind;

@@ -103,7 +103,7 @@ base::Result<std::unique_ptr<SessionWriter>> SessionWriter::open(const std::stri
 }
 
 base::Result<> SessionWriter::prepare() {
-  const std::pair<Statement*, const char*> statements[] = {
+  auto prepared = database_.prepare({
       {&insert_flow_, kInsertFlow},
       {&insert_message_,
        "INSERT OR REPLACE INTO message (flow, n, time, direction, kind, facts, payload)"
@@ -121,12 +121,8 @@ base::Result<> SessionWriter::prepare() {
       {&update_uuid_, "UPDATE flow SET uuid = ? WHERE id = ?"},
       {&update_request_body_, "UPDATE flow SET request_body = ? WHERE id = ?"},
       {&update_response_body_, "UPDATE flow SET response_body = ? WHERE id = ?"},
-  };
-  for (const auto& [statement, sql] : statements) {
-    auto prepared = database_.prepare(sql);
-    if (!prepared) return prepared.error();
-    *statement = std::move(*prepared);
-  }
+  });
+  if (!prepared) return prepared.error();
   if (auto done = database_.run("UPDATE flow SET state = 2 WHERE state = 0"); !done)
     return done.error();
   const std::pair<std::int64_t*, const char*> counters[] = {

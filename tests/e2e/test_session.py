@@ -214,6 +214,8 @@ class Session(unittest.TestCase):
                          "osproxy:   ~c 40x\nosproxy:      ^^^\n")
         self.assertIn("expected duration, host,", error(self.path, "--sort", "x", code=2))
         self.assertIn("query needs a file", error(code=2))
+        self.assertIn(f"; FILE comes first: osproxy query {self.path} FILTER\n", error("~c 404", self.path))
+        self.assertIn("osproxy query --list-fields lists all operators", error(self.path, "~zz"))
         self.assertIn("quote the filter: 'a b'", error(self.path, "a", "b", code=2))
         self.assertIn("--sort: ", error("/etc/passwd", "--sort", "time"))
         self.assertTrue(error("/etc/passwd").startswith("osproxy: /etc/passwd: "))
