@@ -45,6 +45,16 @@ void distrust_schema(sqlite3* handle) {
   sqlite3_limit(handle, SQLITE_LIMIT_ATTACHED, 0);
 }
 
+/// The URI (https://www.sqlite.org/uri.html) of a file that does not change.
+std::string immutable(std::string_view name) {
+  std::string uri = "file:";
+  for (const char c : name) {
+    const bool has_meaning = c == '%' || c == '?' || c == '#';
+    uri += has_meaning ? fmt::format("%{:02X}", static_cast<unsigned char>(c)) : std::string(1, c);
+  }
+  return uri + "?immutable=1";
+}
+
 }  // namespace
 
 void Database::Closer::operator()(sqlite3* handle) const {
@@ -58,11 +68,13 @@ base::Result<Database> Database::open(const std::string& path, Access access) {
   const int flags = SQLITE_OPEN_READWRITE | SQLITE_OPEN_NOFOLLOW | SQLITE_OPEN_NOMUTEX;
   // A name that begins with "file:" would be taken for a URI, ":memory:" for no file.
   const std::string name = path.starts_with('/') ? path : "./" + path;
-  sqlite3* handle = nullptr;
-  const int status = sqlite3_open_v2(name.c_str(), &handle, flags, nullptr);
-  database.handle_.reset(handle);
-  if (handle == nullptr) return base::Error{path + ": out of memory", ENOMEM};
-  if (status != SQLITE_OK) return database.error();
+  if (auto opened = database.connect(name, flags); !opened) return opened.error();
+  // What may only be read has no place for SQLite's log: it is taken for a file that nobody writes.
+  if (access == Access::read && sqlite3_db_readonly(database.handle(), "main") == 1) {
+    if (auto opened = database.connect(immutable(name), flags | SQLITE_OPEN_URI); !opened)
+      return opened.error();
+  }
+  sqlite3* const handle = database.handle();
   sqlite3_extended_result_codes(handle, 0);
   sqlite3_busy_timeout(handle, kPatienceMs);
   distrust_schema(handle);
@@ -70,6 +82,15 @@ base::Result<Database> Database::open(const std::string& path, Access access) {
     if (auto set = database.run("PRAGMA query_only = ON"); !set) return set.error();
   }
   return database;
+}
+
+base::Result<> Database::connect(const std::string& name, int flags) {
+  sqlite3* handle = nullptr;
+  const int status = sqlite3_open_v2(name.c_str(), &handle, flags, nullptr);
+  handle_.reset(handle);
+  if (handle == nullptr) return base::Error{base::printable(path_) + ": out of memory", ENOMEM};
+  if (status != SQLITE_OK) return error();
+  return {};
 }
 
 base::Error Database::error() const {

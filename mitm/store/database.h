@@ -53,6 +53,7 @@ class Database {
   };
 
   explicit Database(std::string path) : path_(std::move(path)) {}
+  [[nodiscard]] base::Result<> connect(const std::string& name, int flags);
 
   std::string path_;
   std::unique_ptr<sqlite3, Closer> handle_;

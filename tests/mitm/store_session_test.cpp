@@ -250,7 +250,26 @@ TEST_CASE("store: damage is named with its flow, and the others are read") {
   CHECK((*whole)->dns()->name == "one.test");
 }
 
-TEST_CASE("store: a session can be read while it is written, also by who may not write") {
+TEST_CASE("store: a session can be read by a user who may not write it") {
+  if (::geteuid() != 0) return;
+  const test::TemporaryDirectory directory;
+  const std::string path = directory.path() + "/what?is#100%.osp";
+  write(path, {test::full_dns_flow()});
+  REQUIRE(::chmod(path.c_str(), 0644) == 0);
+  REQUIRE(::chmod(directory.path().c_str(), 0755) == 0);
+  const pid_t child = ::fork();
+  if (child == 0) {
+    if (::setgid(65534) != 0 || ::setuid(65534) != 0) ::_exit(2);
+    const auto reader = SessionReader::open(path);
+    const bool read = reader && (*reader)->flow(1, kAll) && (*reader)->flow(1, kAll)->has_value();
+    ::_exit(read ? 0 : 1);
+  }
+  int status = 0;
+  REQUIRE(::waitpid(child, &status, 0) == child);
+  CHECK(WEXITSTATUS(status) == 0);
+}
+
+TEST_CASE("store: a session can be read while it is written") {
   const test::TemporaryDirectory directory;
   const std::string path = directory.path() + "/s.osp";
   auto writer = SessionWriter::open(path);
