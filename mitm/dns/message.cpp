@@ -7,45 +7,15 @@
 #include <fmt/format.h>
 
 #include "base/text.h"
+#include "mitm/flow/dns_names.h"
 
 namespace mitm::dns {
 namespace {
 
 namespace ip = boost::asio::ip;
+using enum flow::DnsType;
 
-struct Named {
-  unsigned number;
-  const char* name;
-};
-
-constexpr Named kTypes[] = {
-    {1, "A"},      {2, "NS"},     {5, "CNAME"}, {6, "SOA"},     {12, "PTR"},   {13, "HINFO"},
-    {15, "MX"},    {16, "TXT"},   {28, "AAAA"}, {33, "SRV"},    {35, "NAPTR"}, {39, "DNAME"},
-    {43, "DS"},    {46, "RRSIG"}, {47, "NSEC"}, {48, "DNSKEY"}, {52, "TLSA"},  {64, "SVCB"},
-    {65, "HTTPS"}, {255, "ANY"},  {257, "CAA"}};
-constexpr Named kRcodes[] = {{0, "NOERROR"}, {1, "FORMERR"}, {2, "SERVFAIL"}, {3, "NXDOMAIN"},
-                             {4, "NOTIMP"},  {5, "REFUSED"}, {8, "NXRRSET"},  {9, "NOTAUTH"}};
-
-enum Type : unsigned {
-  kA = 1,
-  kNs = 2,
-  kCname = 5,
-  kPtr = 12,
-  kMx = 15,
-  kTxt = 16,
-  kAaaa = 28,
-  kSrv = 33,
-  kDname = 39,
-};
 constexpr std::size_t kMaxMessage = 65535;
-
-template <std::size_t N>
-std::string name_of(const Named (&list)[N], unsigned number, const char* other) {
-  for (const auto& entry : list) {
-    if (entry.number == number) return entry.name;
-  }
-  return fmt::format("{}{}", other, number);
-}
 
 std::string texts_in(std::string_view data) {
   std::string text;
@@ -220,11 +190,11 @@ std::optional<Message> parse(std::string_view bytes) {
   const unsigned further = walk.number(2) + walk.number(2);  // authority, additional
   message.response = (flags & 0x8000) != 0;
   message.truncated = (flags & 0x0200) != 0;
-  message.rcode = name_of(kRcodes, flags & 0x000f, "RCODE");
+  message.rcode = flow::dns_rcode_name(flags & 0x000f);
   if (questions > 1 || (questions == 0 && !message.response)) return std::nullopt;
   if (questions == 1) {
     message.name = walk.name();
-    message.type = name_of(kTypes, walk.number(2), "TYPE");
+    message.type = flow::dns_type_name(static_cast<std::uint16_t>(walk.number(2)));
     walk.number(2);  // class
   }
   if (!walk.good()) return std::nullopt;
@@ -238,7 +208,7 @@ std::optional<Message> parse(std::string_view bytes) {
     const std::size_t at = walk.at();
     const std::string_view data = walk.bytes(size);
     if (!walk.good()) return std::nullopt;
-    record.type = name_of(kTypes, type, "TYPE");
+    record.type = flow::dns_type_name(static_cast<std::uint16_t>(type));
     record.data = data_text(bytes, at, type, data);
     message.answers.push_back(std::move(record));
   }

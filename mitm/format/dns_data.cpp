@@ -9,39 +9,15 @@
 #include <boost/asio/ip/address.hpp>
 #include <fmt/format.h>
 
-#include "base/ascii.h"
 #include "base/text.h"
+#include "mitm/flow/dns_names.h"
 
 namespace mitm::format {
 namespace {
 
 namespace ip = boost::asio::ip;
+using enum flow::DnsType;
 
-struct Named {
-  std::uint16_t number;
-  std::string_view name;
-};
-
-constexpr Named kTypes[] = {
-    {1, "A"},      {2, "NS"},     {5, "CNAME"}, {6, "SOA"},     {12, "PTR"},   {13, "HINFO"},
-    {15, "MX"},    {16, "TXT"},   {28, "AAAA"}, {33, "SRV"},    {35, "NAPTR"}, {39, "DNAME"},
-    {43, "DS"},    {46, "RRSIG"}, {47, "NSEC"}, {48, "DNSKEY"}, {52, "TLSA"},  {64, "SVCB"},
-    {65, "HTTPS"}, {255, "ANY"},  {257, "CAA"}};
-constexpr Named kRcodes[] = {{0, "NOERROR"}, {1, "FORMERR"}, {2, "SERVFAIL"}, {3, "NXDOMAIN"},
-                             {4, "NOTIMP"},  {5, "REFUSED"}, {8, "NXRRSET"},  {9, "NOTAUTH"}};
-constexpr std::uint16_t kServfail = 2;
-
-enum Type : std::uint16_t {
-  kA = 1,
-  kNs = 2,
-  kCname = 5,
-  kPtr = 12,
-  kMx = 15,
-  kTxt = 16,
-  kAaaa = 28,
-  kSrv = 33,
-  kDname = 39,
-};
 constexpr std::size_t kMaxLabel = 63, kMaxName = 255, kMaxText = 255;
 
 std::optional<std::uint16_t> number_in(std::string_view text) {
@@ -50,24 +26,6 @@ std::optional<std::uint16_t> number_in(std::string_view text) {
   const auto [stop, error] = std::from_chars(text.data(), end, number);
   if (error != std::errc{} || stop != end) return std::nullopt;
   return number;
-}
-
-template <std::size_t N>
-std::string name_of(const Named (&list)[N], std::uint16_t number, std::string_view other) {
-  for (const Named& entry : list) {
-    if (entry.number == number) return std::string(entry.name);
-  }
-  return fmt::format("{}{}", other, number);
-}
-
-template <std::size_t N>
-std::optional<std::uint16_t> number_of(const Named (&list)[N], std::string_view name,
-                                       std::string_view other) {
-  for (const Named& entry : list) {
-    if (base::iequals(entry.name, name)) return entry.number;
-  }
-  if (!name.starts_with(other)) return std::nullopt;
-  return number_in(name.substr(other.size()));
 }
 
 std::string hexadecimal(std::string_view bytes) {
@@ -279,22 +237,6 @@ std::optional<std::string> form_text(std::uint16_t type, std::string_view bytes)
 }
 
 }  // namespace
-
-std::string dns_type_name(std::uint16_t number) {
-  return name_of(kTypes, number, "TYPE");
-}
-
-std::uint16_t dns_type_number(std::string_view name) {
-  return number_of(kTypes, name, "TYPE").value_or(0);
-}
-
-std::string dns_rcode_name(std::uint16_t number) {
-  return name_of(kRcodes, number, "RCODE");
-}
-
-std::uint16_t dns_rcode_number(std::string_view name) {
-  return number_of(kRcodes, name, "RCODE").value_or(kServfail);
-}
 
 std::string dns_data_bytes(std::uint16_t type, std::string_view text) {
   if (auto bytes = form_bytes(type, text)) return *bytes;

@@ -1,5 +1,5 @@
-// DNS names of types and codes, and the data of records as text and back (RFC 1035): files hold
-// numbers and bytes where flows hold text. Agrees with mitm/dns, to which a test holds it.
+// The data of DNS records as text and back (RFC 1035): files hold bytes where flows hold text.
+// Agrees with mitm/dns, to which a test holds it.
 #pragma once
 
 #include <cstdint>
@@ -7,16 +7,6 @@
 #include <string_view>
 
 namespace mitm::format {
-
-/// "A", "AAAA" ...; "TYPE99" for those without a name here.
-[[nodiscard]] std::string dns_type_name(std::uint16_t number);
-/// The reverse; 0: no such type.
-[[nodiscard]] std::uint16_t dns_type_number(std::string_view name);
-
-/// "NOERROR", "NXDOMAIN" ...; "RCODE42".
-[[nodiscard]] std::string dns_rcode_name(std::uint16_t number);
-/// The reverse; SERVFAIL for what is no code.
-[[nodiscard]] std::uint16_t dns_rcode_number(std::string_view name);
 
 /// Data of a record as on the wire, names uncompressed. Text records come as one text, cut at 255
 /// bytes. Where the text is not in the form of its type, it is taken as hexadecimal, else as

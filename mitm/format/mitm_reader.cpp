@@ -6,6 +6,7 @@
 
 #include "base/ascii.h"
 #include "base/text.h"
+#include "mitm/flow/dns_names.h"
 #include "mitm/format/dns_data.h"
 #include "mitm/format/flow_builder.h"
 #include "mitm/format/mitm_file.h"
@@ -328,13 +329,13 @@ class StateReader {
     const TnetValue& questions = member(request, "questions");
     if (!questions.items.empty()) {
       dns->name = dns_name(questions.items.front());
-      dns->type = dns_type_name(short_of(questions.items.front(), "type"));
+      dns->type = flow::dns_type_name(short_of(questions.items.front(), "type"));
     }
     if (response.kind == Kind::dict) {
-      dns->rcode = dns_rcode_name(short_of(response, "response_code"));
+      dns->rcode = flow::dns_rcode_name(short_of(response, "response_code"));
       for (const TnetValue& record : member(response, "answers").items) {
         const std::uint16_t type = short_of(record, "type");
-        dns->answers.push_back({dns_name(record), dns_type_name(type),
+        dns->answers.push_back({dns_name(record), flow::dns_type_name(type),
                                 static_cast<std::uint32_t>(count_of(record, "ttl").value_or(0)),
                                 dns_data_text(type, member(record, "data").string())});
       }

@@ -4,6 +4,7 @@
 
 #include <fmt/format.h>
 
+#include "mitm/flow/dns_names.h"
 #include "mitm/format/dns_data.h"
 #include "mitm/format/mitm_file.h"
 #include "mitm/format/mitm_metadata.h"
@@ -320,12 +321,12 @@ class StateWriter {
     dict.boolean("recursion_desired", true);
     dict.boolean("recursion_available", !query);
     dict.integer("reserved", 0);
-    dict.integer("response_code", query ? 0 : dns_rcode_number(dns.rcode));
+    dict.integer("response_code", query ? 0 : flow::dns_rcode_number(dns.rcode));
     dict.key("questions");
     TnetList questions(out);
     TnetDict question(out);
     question.text("name", plain_name(dns.name));
-    question.integer("type", dns_type_number(dns.type));
+    question.integer("type", flow::dns_type_number(dns.type));
     question.integer("class_", 1);
     question.end();
     questions.end();
@@ -342,7 +343,7 @@ class StateWriter {
   }
 
   void append_answer(const flow::DnsFlow::Answer& answer) {
-    const std::uint16_t type = dns_type_number(answer.type);
+    const std::uint16_t type = flow::dns_type_number(answer.type);
     TnetDict dict(out_);
     dict.text("name", plain_name(answer.name));
     dict.integer("type", type);

@@ -1,6 +1,7 @@
 #include <vector>
 
 #include "mitm/dns/message.h"
+#include "mitm/flow/dns_names.h"
 #include "mitm/format/dns_data.h"
 #include "mitm/format/flow_file.h"
 #include "mitm/format/shell_words.h"
@@ -28,14 +29,14 @@ TEST_CASE("dns_data: names of types and codes are those of mitm/dns, and are num
   for (unsigned type = 0; type < 0x10000; type += type < 300 ? 1 : 97) {
     const auto message = dns::parse(dns_answer(type, 0, ""));
     REQUIRE(message);
-    CHECK(dns_type_name(static_cast<std::uint16_t>(type)) == message->type);
-    CHECK(dns_type_number(message->type) == type);
+    CHECK(flow::dns_type_name(static_cast<std::uint16_t>(type)) == message->type);
+    CHECK(flow::dns_type_number(message->type) == type);
   }
   for (unsigned rcode = 0; rcode < 16; ++rcode) {
     const auto message = dns::parse(dns_answer(1, rcode, ""));
     REQUIRE(message);
-    CHECK(dns_rcode_name(static_cast<std::uint16_t>(rcode)) == message->rcode);
-    CHECK(dns_rcode_number(message->rcode) == rcode);
+    CHECK(flow::dns_rcode_name(static_cast<std::uint16_t>(rcode)) == message->rcode);
+    CHECK(flow::dns_rcode_number(message->rcode) == rcode);
   }
 }
 
