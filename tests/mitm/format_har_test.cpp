@@ -9,6 +9,7 @@
 #include "mitm/format/har.h"
 #include "mitm/format/secrets.h"
 #include "mitm/http/content_coding.h"
+#include "tests/mitm/flow_description.h"
 #include "tests/mitm/sample_flow_files.h"
 #include "tests/mitm/temporary_file.h"
 #include "tests/test.h"

@@ -1,6 +1,7 @@
 #include "mitm/flow/event.h"
 #include "mitm/format/jsonl_reader.h"
 #include "mitm/format/sinks.h"
+#include "tests/mitm/flow_description.h"
 #include "tests/mitm/sample_flow_files.h"
 #include "tests/test.h"
 

@@ -5,6 +5,7 @@
 #include "base/subprocess.h"
 #include "mitm/format/mitm_file.h"
 #include "mitm/format/tnetstring.h"
+#include "tests/mitm/flow_description.h"
 #include "tests/mitm/sample_flow_files.h"
 #include "tests/mitm/temporary_file.h"
 #include "tests/test.h"

@@ -1,4 +1,4 @@
-// Whole flows for the tests of files, and what they hold as text that tests compare.
+// Whole flows for the tests of files.
 #pragma once
 
 #include <string>
@@ -19,11 +19,6 @@ flow::Flow sample_flow(std::string_view name);
 /// A copy of the record, for tests that change it.
 std::shared_ptr<flow::HttpFlow> copy_http(const flow::Flow& flow);
 std::shared_ptr<flow::ConnectionRecord> copy_connection(const flow::Flow& flow);
-
-/// Every field, one a line: "request.method: GET". Two flows are the same if these are.
-std::string describe(const flow::Flow& flow);
-/// The lines in which they differ: "-" what was expected, "+" what was found.
-std::string differences(const flow::Flow& expected, const flow::Flow& found);
 
 struct ReadFlows {
   std::vector<flow::Flow> flows;
