@@ -5,6 +5,7 @@
 #include <memory>
 #include <string>
 #include <string_view>
+#include <unordered_map>
 #include <vector>
 
 #include "base/lru_cache.h"
@@ -64,31 +65,50 @@ class BodyWriter {
   /// Removes what has been written of it.
   [[nodiscard]] base::Result<> discard(PartialBody body);
 
-  /// What was written since the last committed() is not there any more.
+  /// Before the transaction ends: references to bodies that were there already are counted in
+  /// memory until then.
+  [[nodiscard]] base::Result<> write_references();
+  /// What was written since the last transaction is not there any more.
   void rolled_back();
-  void committed() { new_keys_.clear(); }
+  /// Bodies may have been deleted from the session.
+  void deleted() { recent_->clear(); }
 
  private:
+  /// Two halves of an XXH3-128.
+  struct Key {
+    std::uint64_t low = 0;
+    std::uint64_t high = 0;
+  };
   struct Known {
-    std::int64_t id = 0;
-    std::uint64_t high = 0;  ///< the upper half of the hash; its lower half is the key
+    std::int64_t id = 0;  ///< 0: none
+    Key key;
     std::uint64_t size = 0;
   };
 
   BodyWriter() = default;
 
-  [[nodiscard]] base::Result<> insert_row(PartialBody& body);
+  /// The known body that has these bytes; 0: none.
+  [[nodiscard]] base::Result<std::int64_t> find(const Key& key, const PartialBody& body);
+  [[nodiscard]] base::Result<std::int64_t> find(const Key& key, std::string_view bytes);
+  /// Of one chunk or none.
+  [[nodiscard]] base::Result<std::int64_t> put_short(std::string_view bytes, bool cut);
+  [[nodiscard]] base::Result<> insert_row(std::int64_t id, std::optional<std::uint64_t> size,
+                                          bool cut);
   [[nodiscard]] base::Result<> write_chunk(PartialBody& body);
   [[nodiscard]] base::Result<bool> equals(std::int64_t id, const PartialBody& body);
   [[nodiscard]] base::Result<std::string> chunk(std::int64_t id);
   [[nodiscard]] base::Result<> delete_chunks(std::int64_t id);
+  [[nodiscard]] Known* known(const Key& key, std::uint64_t size);
+  void remember(const Known& body);
 
-  Statement insert_body_, update_body_, delete_body_, insert_chunk_, add_reference_, select_chunk_,
+  Statement insert_body_, update_body_, delete_body_, insert_chunk_, add_references_, select_chunk_,
       delete_chunks_;
   std::int64_t last_id_ = 0;
-  /// Those that were written last, by the lower half of their hashes.
-  std::unique_ptr<base::LruCache<std::uint64_t, Known>> known_;
-  std::vector<std::uint64_t> new_keys_;
+  /// Those that were written last, each in the place that its key gives it.
+  std::vector<Known> known_;
+  /// Bytes of short ones that came more than once, by the lower half of their keys.
+  std::unique_ptr<base::LruCache<std::uint64_t, std::string>> recent_;
+  std::unordered_map<std::int64_t, std::int64_t> new_references_;  ///< by the body's id
 };
 
 }  // namespace mitm::store

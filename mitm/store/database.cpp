@@ -176,10 +176,14 @@ base::Result<bool> Statement::step() {
 }
 
 base::Result<> Statement::run() {
-  const auto row = step();
+  const int status = sqlite3_step(handle_.get());
+  if (status == SQLITE_ROW || status == SQLITE_DONE) {
+    reset();
+    return {};
+  }
+  const base::Error error = database_->error();
   reset();
-  if (!row) return row.error();
-  return {};
+  return error;
 }
 
 void Statement::reset() {

@@ -1,23 +1,38 @@
 #include "mitm/store/fields_codec.h"
 
+#include <algorithm>
 #include <limits>
 
 namespace mitm::store {
 namespace {
 
-void put_varint(std::string& out, std::uint64_t value) {
+/// Returns its end. `out` has room for kVarint bytes.
+constexpr std::size_t kVarint = 10;
+char* put_varint(char* out, std::uint64_t value) {
   while (value >= 0x80) {
-    out.push_back(static_cast<char>(value | 0x80));
+    *out++ = static_cast<char>(value | 0x80);
     value >>= 7U;
   }
-  out.push_back(static_cast<char>(value));
+  *out++ = static_cast<char>(value);
+  return out;
+}
+
+std::size_t size_of_varint(std::uint64_t value) {
+  std::size_t size = 1;
+  for (; value >= 0x80; value >>= 7U) ++size;
+  return size;
 }
 
 }  // namespace
 
+void FieldsEncoder::put(std::uint64_t key, std::uint64_t value) {
+  char bytes[2 * kVarint];
+  const char* const end = put_varint(put_varint(bytes, key), value);
+  out_.append(bytes, static_cast<std::size_t>(end - bytes));
+}
+
 void FieldsEncoder::number(unsigned field, std::uint64_t value) {
-  put_varint(out_, field << 1U);
-  put_varint(out_, value);
+  put(field << 1U, value);
 }
 
 void FieldsEncoder::number(unsigned field, std::optional<std::uint64_t> value) {
@@ -29,9 +44,23 @@ void FieldsEncoder::text(unsigned field, std::string_view bytes) {
 }
 
 void FieldsEncoder::element(unsigned field, std::string_view bytes) {
-  put_varint(out_, field << 1U | 1U);
-  put_varint(out_, bytes.size());
+  put(field << 1U | 1U, bytes.size());
   out_ += bytes;
+}
+
+char* FieldsEncoder::begin_element(unsigned field, std::size_t bytes) {
+  put(field << 1U | 1U, bytes);
+  out_.resize(out_.size() + bytes);
+  return out_.data() + out_.size() - bytes;
+}
+
+std::size_t FieldsEncoder::size_of_element(unsigned field, std::size_t bytes) {
+  return size_of_varint(field << 1U) + size_of_varint(bytes) + bytes;
+}
+
+char* FieldsEncoder::write_element(char* out, unsigned field, std::string_view bytes) {
+  out = put_varint(put_varint(out, field << 1U | 1U), bytes.size());
+  return std::copy(bytes.begin(), bytes.end(), out);
 }
 
 std::optional<std::uint64_t> FieldsDecoder::varint() {

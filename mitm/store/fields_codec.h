@@ -20,8 +20,15 @@ class FieldsEncoder {
   void text(unsigned field, std::string_view bytes);
   /// Even when it is empty: one element of a list.
   void element(unsigned field, std::string_view bytes);
+  /// An element whose `bytes` bytes are written to where this returns, before anything else is put.
+  [[nodiscard]] char* begin_element(unsigned field, std::size_t bytes);
+  /// What element() adds for so many bytes, and what is that for these. Returns its end.
+  [[nodiscard]] static std::size_t size_of_element(unsigned field, std::size_t bytes);
+  static char* write_element(char* out, unsigned field, std::string_view bytes);
 
  private:
+  void put(std::uint64_t key, std::uint64_t value);
+
   std::string& out_;
 };
 

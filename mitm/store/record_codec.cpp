@@ -49,17 +49,20 @@ flow::Offset offset_of(std::uint64_t number) {
 }
 
 /// Names and values by turns.
-void encode_fields(FieldsEncoder& out, unsigned field, const http::Fields& fields,
-                   std::string& scratch) {
+void encode_fields(FieldsEncoder& out, unsigned field, const http::Fields& fields) {
   if (fields.empty()) return;
-  scratch.clear();
-  FieldsEncoder pairs{scratch};
+  std::size_t bytes = 0;
   for (std::size_t i = 0; i < fields.size(); ++i) {
     const auto [name, value] = fields[i];
-    pairs.element(kName, name);
-    pairs.element(kValue, value);
+    bytes += FieldsEncoder::size_of_element(kName, name.size()) +
+             FieldsEncoder::size_of_element(kValue, value.size());
   }
-  out.element(field, scratch);
+  char* at = out.begin_element(field, bytes);
+  for (std::size_t i = 0; i < fields.size(); ++i) {
+    const auto [name, value] = fields[i];
+    at = FieldsEncoder::write_element(at, kName, name);
+    at = FieldsEncoder::write_element(at, kValue, value);
+  }
 }
 
 bool decode_fields(std::string_view blob, http::Fields& fields) {
@@ -72,13 +75,12 @@ bool decode_fields(std::string_view blob, http::Fields& fields) {
   return !decoder.failed();
 }
 
-void encode_interim(FieldsEncoder& out, const flow::InterimResponse& interim,
-                    std::string& scratch) {
+void encode_interim(FieldsEncoder& out, const flow::InterimResponse& interim) {
   std::string blob;
   FieldsEncoder fields{blob};
   fields.number(kInterimStatus, static_cast<std::uint64_t>(interim.status));
   encode_offset(fields, kInterimAt, interim.at);
-  encode_fields(fields, kInterimFields, interim.fields, scratch);
+  encode_fields(fields, kInterimFields, interim.fields);
   out.element(kInterim, blob);
 }
 
@@ -159,19 +161,18 @@ bool set_response(const FieldsDecoder::Value& value, flow::Response& response) {
 
 void encode(const flow::HttpFlow& flow, std::string& out) {
   FieldsEncoder fields{out};
-  std::string scratch;
   const flow::Request& request = flow.request;
   fields.text(kRequestScheme, request.scheme);
   fields.text(kRequestAuthority, request.authority);
   fields.text(kRequestTarget, request.target);
-  encode_fields(fields, kRequestFields, request.fields, scratch);
-  encode_fields(fields, kRequestTrailers, request.trailers, scratch);
+  encode_fields(fields, kRequestFields, request.fields);
+  encode_fields(fields, kRequestTrailers, request.trailers);
   encode_offset(fields, kRequestEnded, request.ended);
   const flow::Response& response = flow.response;
   fields.text(kResponseReason, response.reason);
-  encode_fields(fields, kResponseFields, response.fields, scratch);
-  encode_fields(fields, kResponseTrailers, response.trailers, scratch);
-  for (const auto& interim : response.interim) encode_interim(fields, interim, scratch);
+  encode_fields(fields, kResponseFields, response.fields);
+  encode_fields(fields, kResponseTrailers, response.trailers);
+  for (const auto& interim : response.interim) encode_interim(fields, interim);
   encode_offset(fields, kResponseEnded, response.ended);
   fields.text(kRefused, flow.refused);
 }

@@ -97,6 +97,7 @@ base::Result<> Recorder::tidy() {
                                        writer_->first_open_connection());
     if (!more) return more.error();
     if (!*more) return {};
+    writer_->bodies().deleted();
   }
 }
 

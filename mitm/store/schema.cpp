@@ -79,7 +79,7 @@ base::Result<> prepare_to_write(Database& database) {
   if (!version) return version.error();
   if (auto set = database.run("PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL;"
                               "PRAGMA secure_delete = OFF; PRAGMA temp_store = MEMORY;"
-                              "PRAGMA journal_size_limit = 16777216;");
+                              "PRAGMA journal_size_limit = 16777216; PRAGMA cache_size = -8192;");
       !set)
     return set.error();
   if (*version == newest_version()) return {};

@@ -104,6 +104,8 @@ base::Result<std::unique_ptr<SessionWriter>> SessionWriter::open(const std::stri
 
 base::Result<> SessionWriter::prepare() {
   auto prepared = database_.prepare({
+      {&begin_, "BEGIN IMMEDIATE"},
+      {&commit_, "COMMIT"},
       {&insert_flow_, kInsertFlow},
       {&insert_message_,
        "INSERT OR REPLACE INTO message (flow, n, time, direction, kind, facts, payload)"
@@ -144,16 +146,16 @@ base::Result<> SessionWriter::prepare() {
 }
 
 base::Result<> SessionWriter::begin() {
-  if (auto begun = database_.run("BEGIN IMMEDIATE"); !begun) return begun.error();
+  if (auto begun = begin_.run(); !begun) return begun.error();
   in_transaction_ = true;
   return {};
 }
 
 base::Result<> SessionWriter::commit() {
-  if (auto done = database_.run("COMMIT"); !done) return done.error();
+  if (auto written = bodies_->write_references(); !written) return written.error();
+  if (auto done = commit_.run(); !done) return done.error();
   in_transaction_ = false;
   committed_flow_ = last_flow_;
-  bodies_->committed();
   return {};
 }
 

@@ -86,8 +86,9 @@ class SessionWriter {
 
   Database database_;
   std::unique_ptr<BodyWriter> bodies_;
-  Statement insert_flow_, insert_message_, insert_connection_, insert_process_, insert_ancestor_,
-      insert_certificate_, update_notes_, update_uuid_, update_request_body_, update_response_body_;
+  Statement begin_, commit_, insert_flow_, insert_message_, insert_connection_, insert_process_,
+      insert_ancestor_, insert_certificate_, update_notes_, update_uuid_, update_request_body_,
+      update_response_body_;
   bool in_transaction_ = false;
   std::int64_t last_flow_ = 0, committed_flow_ = 0;
   std::int64_t last_connection_ = 0, last_process_ = 0, last_chain_ = 0;

@@ -108,6 +108,50 @@ TEST_CASE("store: identical bodies are stored once, those that only look alike a
   CHECK(*second == 4);
 }
 
+TEST_CASE("store: a body that was deleted meanwhile is stored anew") {
+  const test::TemporaryDirectory directory;
+  const std::string path = directory.path() + "/s.osp";
+  auto writer = SessionWriter::open(path);
+  REQUIRE(writer);
+  BodyWriter& bodies = (*writer)->bodies();
+  const auto put = [&](int times) {
+    REQUIRE((*writer)->begin());
+    std::int64_t id = 0;
+    for (int i = 0; i < times; ++i) id = *bodies.put(flow::Body{"the same"});
+    REQUIRE((*writer)->commit());
+    return id;
+  };
+  CHECK(put(3) == 1);
+  CHECK(put(2) == 1);
+  CHECK(number_in(path, "SELECT refs FROM body") == 5);
+  REQUIRE((*writer)->database().run("DELETE FROM body; DELETE FROM chunk"));
+  bodies.deleted();
+  CHECK(put(2) == 2);
+  CHECK(number_in(path, "SELECT refs FROM body") == 2);
+  CHECK(number_in(path, "SELECT count(*) FROM chunk") == 1);
+}
+
+TEST_CASE("store: references to bodies are rolled back with what refers to them") {
+  const test::TemporaryDirectory directory;
+  const std::string path = directory.path() + "/s.osp";
+  auto writer = SessionWriter::open(path);
+  REQUIRE(writer);
+  BodyWriter& bodies = (*writer)->bodies();
+  REQUIRE((*writer)->begin());
+  CHECK(*bodies.put(flow::Body{"kept"}) == 1);
+  REQUIRE((*writer)->commit());
+  REQUIRE((*writer)->begin());
+  CHECK(*bodies.put(flow::Body{"kept"}) == 1);
+  CHECK(*bodies.put(flow::Body{"lost"}) == 2);
+  (*writer)->roll_back();
+  REQUIRE((*writer)->begin());
+  CHECK(*bodies.put(flow::Body{"lost"}) == 3);
+  CHECK(*bodies.put(flow::Body{"lost"}) == 3);
+  REQUIRE((*writer)->commit());
+  CHECK(number_in(path, "SELECT refs FROM body WHERE id = 1") == 1);
+  CHECK(number_in(path, "SELECT refs FROM body WHERE id = 3") == 2);
+}
+
 TEST_CASE("store: connections, processes and certificates are stored once") {
   const test::TemporaryDirectory directory;
   const std::string path = directory.path() + "/s.osp";
