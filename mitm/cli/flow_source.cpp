@@ -30,24 +30,25 @@ struct Order {
   std::string_view sql;
 };
 constexpr Order kOrders[] = {
-    {"duration", "duration"},
-    {"host", "host"},
-    {"method", "method"},
+    {"duration", "flow.duration"},
+    {"host", "flow.host"},
+    {"method", "flow.method"},
     {"process", "(SELECT name FROM process WHERE process.id = flow.process)"},
-    {"size", "coalesce(request_bytes, 0) + coalesce(response_bytes, 0)"},
-    {"status", "status"},
-    {"time", "began"},
-    {"type", "type"},
-    {"url", "url"},
+    {"size", "coalesce(flow.request_bytes, 0) + coalesce(flow.response_bytes, 0)"},
+    {"status", "flow.status"},
+    {"time", "flow.began"},
+    {"type", "flow.type"},
+    {"url", "flow.url"},
 };
 
 /// The ORDER BY of what was typed.
 Result<std::string> order_of(std::string_view sort) {
-  if (sort.empty()) return std::string("id");
+  if (sort.empty()) return std::string("flow.id");
   const bool down = sort.front() == '-';
   const std::string_view name = sort.substr(down ? 1 : 0);
   const auto* const order = std::ranges::find(kOrders, name, &Order::name);
-  if (order != std::end(kOrders)) return fmt::format("{}{}, id", order->sql, down ? " DESC" : "");
+  if (order != std::end(kOrders))
+    return fmt::format("{}{}, flow.id", order->sql, down ? " DESC" : "");
   std::vector<std::string_view> names;
   for (const Order& one : kOrders) names.push_back(one.name);
   return base::Error{fmt::format("--sort: expected {}, or one of them behind a -, found '{}'",
@@ -93,8 +94,9 @@ class SessionSource final : public FlowSource {
     store::Database& database = reader_->database();
     if (auto added = query::register_sql_functions(database.handle()); !added) return added.error();
     const query::SqlFilter sql = filter_.sql();
-    auto rows = database.prepare(fmt::format("SELECT id, {} FROM flow WHERE {} ORDER BY {}",
-                                             sql.exact ? "1" : sql.certain, sql.where, order));
+    auto rows =
+        database.prepare(fmt::format("SELECT flow.id, {} FROM {} WHERE {} ORDER BY {}",
+                                     sql.exact ? "1" : sql.certain, sql.from, sql.where, order));
     if (!rows) return rows.error();
     if (sql.bind(rows->handle()) != SQLITE_OK) return database.error();
     for (;;) {

@@ -157,7 +157,7 @@ const std::array kFields{
                 values.known(endpoint_text(it.connection->host, server.port()));
                 values.known(endpoint_text(server.address().to_string(), server.port()));
               },
-          .columns = {conn, "osproxy_endpoint(host, server_port)",
+          .columns = {conn, "osproxy_endpoint(conn.host, server_port)",
                       "osproxy_endpoint(server_ip, server_port)"}},
     Field{.name = "conn",
           .type = number,

@@ -20,10 +20,13 @@ namespace mitm::query {
 
 struct Node;
 
-/// A part of a SELECT on a session's tables.
+/// Parts of a SELECT on a session's tables.
 class SqlFilter {
  public:
-  /// Each is 0 or 1 for every row of `flow`, which must have no alias in the statement.
+  /// Behind FROM: a row for each of the table `flow`, in the order of their ids. Columns of that
+  /// table must be called by its name: `flow.id`.
+  std::string from;
+  /// Each is 0 or 1 for every row of `from`.
   std::string where;    ///< what rows must be to match; of all rows that do
   std::string certain;  ///< of rows that match whatever else is in them; as `where` if exact
   /// Whether `where` decides. Otherwise rows for which `certain` is 0 must be loaded and asked by

@@ -113,6 +113,8 @@ class SqlWriter {
   explicit SqlWriter(SqlFilter& out) : out_(out) {}
 
   Bounds write(const Node& node);
+  /// Of all that has been written.
+  [[nodiscard]] std::string from() const;
 
  private:
   Bounds write_test(const std::shared_ptr<const Test>& test);
@@ -121,7 +123,16 @@ class SqlWriter {
   std::string no_ancestor(const Test& test);
 
   SqlFilter& out_;
+  bool joins_conn_ = false;
+  bool joins_cert_ = false;
 };
+
+std::string SqlWriter::from() const {
+  std::string tables = "flow";
+  if (joins_conn_) tables += " LEFT JOIN conn ON conn.id = flow.conn";
+  if (joins_cert_) tables += " LEFT JOIN cert ON cert.chain = conn.chain AND cert.n = 0";
+  return tables;
+}
 
 std::string SqlWriter::parameter(std::shared_ptr<const Test> test) {
   out_.parameters_.push_back(std::move(test));
@@ -174,15 +185,14 @@ Bounds SqlWriter::write_test(const std::shared_ptr<const Test>& test) {
       if (test->predicate.comparison == Comparison::not_equal) return exactly(no_ancestor(*test));
       return exactly(total(
           fmt::format("flow.process IN (SELECT process FROM ancestor WHERE {})", condition(test))));
-    // Asked row by row: the first rows of a long session come at once.
+    // Joined, not an IN (SELECT ...): the first rows of a long session come at once. Flows of a
+    // connection follow each other: SQLite looks for it once.
     case Table::conn:
-      return exactly(
-          total(fmt::format("(SELECT {} FROM conn WHERE conn.id = flow.conn)", condition(test))));
+      joins_conn_ = true;
+      return exactly(total(condition(test)));
     case Table::cert:
-      return exactly(
-          total(fmt::format("(SELECT {} FROM cert WHERE n = 0 AND chain ="
-                            " (SELECT conn.chain FROM conn WHERE conn.id = flow.conn))",
-                            condition(test))));
+      joins_conn_ = joins_cert_ = true;
+      return exactly(total(condition(test)));
   }
   return exactly("0");
 }
@@ -206,7 +216,9 @@ Bounds SqlWriter::write(const Node& node) {
 
 SqlFilter Filter::sql() const {
   SqlFilter sql;
-  Bounds bounds = SqlWriter(sql).write(*tree_);
+  SqlWriter writer(sql);
+  Bounds bounds = writer.write(*tree_);
+  sql.from = writer.from();
   sql.where = std::move(bounds.upper);
   sql.certain = std::move(bounds.lower);
   return sql;

@@ -99,7 +99,7 @@ COMMIT;)");
 void measure_rows(sqlite3* database, const char* text) {
   const auto sql = Filter::parse(text).value().sql();
   sqlite3_stmt* statement = nullptr;
-  const std::string select = "SELECT count(*) FROM flow WHERE " + sql.where;
+  const std::string select = "SELECT count(*) FROM " + sql.from + " WHERE " + sql.where;
   sqlite3_prepare_v2(database, select.c_str(), -1, &statement, nullptr);
   sql.bind(statement);
   const auto begin = std::clock();

@@ -217,7 +217,7 @@ void Session::add(const flow::Flow& flow) {
 std::set<std::int64_t> Session::select(const SqlFilter& sql, const std::string& expression) const {
   sqlite3_stmt* statement = nullptr;
   // Each expression is 0 or 1: neither NULL nor another number.
-  const std::string text = "SELECT flow.id, " + expression + " FROM flow";
+  const std::string text = "SELECT flow.id, " + expression + " FROM " + sql.from;
   const int prepared = sqlite3_prepare_v2(database_, text.c_str(), -1, &statement, nullptr);
   REQUIRE_MESSAGE(prepared == SQLITE_OK, text << ": " << sqlite3_errmsg(database_));
   REQUIRE(sql.bind(statement) == SQLITE_OK);

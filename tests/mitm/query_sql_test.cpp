@@ -362,8 +362,8 @@ TEST_CASE("query: parameters have names, beside others, and outlive the filter")
   sqlite3_stmt* statement = nullptr;
   {
     const auto sql = parsed("host contains example & host contains www").sql();
-    const std::string text = "SELECT count(*) FROM flow WHERE id > :after AND " + sql.where +
-                             " AND " + sql.certain + " LIMIT :limit";
+    const std::string text = "SELECT count(*) FROM " + sql.from + " WHERE flow.id > :after AND " +
+                             sql.where + " AND " + sql.certain + " LIMIT :limit";
     REQUIRE(sqlite3_prepare_v2(session.database(), text.c_str(), -1, &statement, nullptr) ==
             SQLITE_OK);
     REQUIRE(sql.bind(statement) == SQLITE_OK);
