@@ -14,6 +14,7 @@ namespace {
 namespace asio = boost::asio;
 constexpr auto kToken = asio::as_tuple(asio::use_awaitable);
 constexpr auto kAnswerTimeout = std::chrono::seconds{10};
+constexpr std::size_t kKnownProcesses = 64;  ///< of a context's latest connections
 
 template <class Message>
 std::string bytes_of(const Message& message) {
@@ -25,6 +26,7 @@ std::string bytes_of(const Message& message) {
 BrokerLink::BrokerLink(asio::io_context& context, MessageSocket socket)
     : socket_(std::move(socket)),
       buffer_(wire::kMaxMessage),
+      known_(kKnownProcesses),
       ready_(context, ::fcntl(socket_.descriptor(), F_DUPFD_CLOEXEC, 0)),
       told_(context, asio::steady_timer::time_point::max()) {}
 
@@ -102,7 +104,7 @@ bool BrokerLink::take_all() {
 }
 
 void BrokerLink::take(std::string_view message, base::UniqueFd with) {
-  auto decoded = wire::decode(message);
+  auto decoded = wire::decode(message, known_);
   if (!decoded) return;
   wire::connection_of(*decoded).socket = std::move(with);
   auto* const answer = std::get_if<wire::Answer>(&*decoded);

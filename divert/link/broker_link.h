@@ -55,6 +55,7 @@ class BrokerLink {
 
   MessageSocket socket_;
   std::vector<char> buffer_;
+  wire::KnownProcesses known_;
   OnOrder on_order_;
   boost::asio::posix::stream_descriptor ready_;  ///< the same socket, for waiting
   std::unordered_map<std::uint64_t, Waiting*> waiting_;

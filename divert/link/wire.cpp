@@ -47,6 +47,7 @@ class Reader {
     const auto size = number<std::uint32_t>();
     return take(size) ? std::string(taken_) : std::string();
   }
+  [[nodiscard]] std::string_view rest() const { return bytes_; }
   [[nodiscard]] bool good() const { return good_; }
   [[nodiscard]] bool done() const { return good_ && bytes_.empty(); }
 
@@ -144,15 +145,24 @@ void write(Writer& out, const ConnectionFacts& connection) {
   if (connection.process) write(out, *connection.process);
 }
 
-ConnectionFacts read_connection(Reader& in) {
+std::shared_ptr<const procmap::ProcessFacts> read_process(Reader& in, KnownProcesses& known) {
+  const std::string_view before = in.rest();
+  procmap::ProcessFacts facts = read_facts(in);
+  if (!in.good()) return nullptr;
+  const std::string_view read = before.substr(0, before.size() - in.rest().size());
+  if (const auto* same = known.find(read)) return *same;
+  return known.put(std::string(read),
+                   std::make_shared<const procmap::ProcessFacts>(std::move(facts)));
+}
+
+ConnectionFacts read_connection(Reader& in, KnownProcesses& known) {
   ConnectionFacts connection;
   connection.source = unpack(in.number<PackedEndpoint>());
   connection.destination = unpack(in.number<PackedEndpoint>());
   connection.own = in.number<std::uint8_t>() != 0;
   connection.as_program = in.number<std::uint8_t>() != 0;
   connection.verdict = read_verdict(in);
-  if (in.number<std::uint8_t>() != 0)
-    connection.process = std::make_shared<const procmap::ProcessFacts>(read_facts(in));
+  if (in.number<std::uint8_t>() != 0) connection.process = read_process(in, known);
   return connection;
 }
 
@@ -232,12 +242,12 @@ std::string encode(const DnsCopy& copy) {
                         {copy.from_server, copy.payload, copy.came});
 }
 
-std::optional<Message> decode(std::string_view bytes) {
+std::optional<Message> decode(std::string_view bytes, KnownProcesses& known) {
   Reader in{bytes};
   const auto kind = in.number<Kind>();
   const auto id = in.number<std::uint64_t>();
   const auto upstream = in.number<std::uint64_t>();
-  ConnectionFacts connection = read_connection(in);
+  ConnectionFacts connection = read_connection(in, known);
   const bool from_server = in.number<std::uint8_t>() != 0;
   std::string payload = in.text();
   const Time came{Time::duration{in.number<std::int64_t>()}};

@@ -14,6 +14,7 @@
 #include "base/error.h"
 #include "base/fd.h"
 #include "base/log_level.h"
+#include "base/lru_cache.h"
 #include "base/network.h"
 #include "divert/policy/policy.h"
 #include "procmap/process.h"
@@ -107,7 +108,9 @@ std::string encode(const ConnectOrder& order);
 std::string encode(const ShowOrder& order);
 std::string encode(const QuicNotice& notice);
 std::string encode(const DnsCopy& copy);
-[[nodiscard]] std::optional<Message> decode(std::string_view bytes);
+/// Facts of processes by the bytes that carried them: all connections of a process share one copy.
+using KnownProcesses = base::LruCache<std::string, std::shared_ptr<const procmap::ProcessFacts>>;
+[[nodiscard]] std::optional<Message> decode(std::string_view bytes, KnownProcesses& known);
 ConnectionFacts& connection_of(Message& message);
 
 /// On the control pair, both directions: one letter, then text.

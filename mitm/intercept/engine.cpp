@@ -106,16 +106,15 @@ boost::asio::awaitable<void> Engine::intercept(divert::Connection connection,
 
 boost::asio::awaitable<void> Engine::intercept(divert::Connection connection, Transport& client,
                                                Transport& server, divert::OpenStraight open) {
-  const divert::Connection known = connection;
+  // A run that ends destroys engines before what still hangs in their io_contexts.
+  const std::shared_ptr<State> state = state_;
+  Interception interception{state->services, std::move(connection), client, server,
+                            std::move(open)};
+  const OpenEntry entry{state->open, interception};
   try {
-    // A run that ends destroys engines before what still hangs in their io_contexts.
-    const std::shared_ptr<State> state = state_;
-    Interception interception{state->services, std::move(connection), client, server,
-                              std::move(open)};
-    const OpenEntry entry{state->open, interception};
     co_await interception.run();
   } catch (const std::exception& error) {
-    closed(known, {0, 0, error.what()});
+    closed(interception.connection(), {0, 0, error.what()});
   }
 }
 

@@ -62,7 +62,7 @@ awaitable<void> Interception::run() {
   Sniffed sniffed;
   const bool reached = co_await sniff_and_connect(sniffed);
   connector_.finish();
-  if (reached) co_await apply_verdict(std::move(sniffed));
+  if (reached) co_await apply_verdict(sniffed);
   recorder_.publish_closed();
   client_.tcp.end_on_close();
   server_.tcp.end_on_close();
@@ -145,7 +145,8 @@ awaitable<bool> Interception::connect_upstream(const Sniffed& sniffed) {
 
 // What is then done.
 
-awaitable<void> Interception::apply_verdict(Sniffed sniffed) {
+/// `sniffed` is emptied as soon as it is of no use: a connection may last.
+awaitable<void> Interception::apply_verdict(Sniffed& sniffed) {
   const auto action = recorder_.connection().verdict.action;
   if (action == Action::pass) {
     bool passes = true;
@@ -155,7 +156,7 @@ awaitable<void> Interception::apply_verdict(Sniffed sniffed) {
     block();
   } else {
     sniffer_.show_headers();
-    co_await run_protocol(std::move(sniffed));
+    co_await run_protocol(sniffed);
   }
 }
 
@@ -224,8 +225,8 @@ awaitable<void> Interception::reject(Sniffed sniffed, std::string why) {
 
 // What is spoken.
 
-awaitable<void> Interception::run_protocol(Sniffed sniffed) {
-  if (sniffed.protocol == Protocol::tls) return run_tls(std::move(sniffed.hello));
+awaitable<void> Interception::run_protocol(Sniffed& sniffed) {
+  if (sniffed.protocol == Protocol::tls) return run_tls(sniffed.hello);
   return run_sessions(session_for(sniffed.protocol));
 }
 
@@ -289,7 +290,7 @@ std::unique_ptr<Session> Interception::session_after(Next& next) {
 awaitable<void> Interception::sniff_again() {
   Sniffed sniffed = co_await sniffer_.sniff_behind_headers();
   decide(sniffed);
-  co_await apply_verdict(std::move(sniffed));
+  co_await apply_verdict(sniffed);
 }
 
 /// Program and server are about to begin TLS, after plain words.
@@ -297,34 +298,19 @@ awaitable<void> Interception::sniff_after_starttls() {
   Sniffed sniffed = co_await sniffer_.sniff(true);
   if (sniffed.protocol != Protocol::tls) sniffed = {};
   decide(sniffed);
-  co_await apply_verdict(std::move(sniffed));
+  co_await apply_verdict(sniffed);
 }
 
 // TLS.
 
-awaitable<void> Interception::run_tls(sniff::ClientHello hello) {
+awaitable<void> Interception::run_tls(sniff::ClientHello& hello) {
   recorder_.set_sni(hello.sni);
   pinning_.set_offers_no_protocol(hello.alpn.empty());
   const bool upgrades = recorder_.has_waiting();
-  const UpstreamTls::Ask ask{recorder_.connection().server, hello.sni, offered_upstream(hello.alpn),
-                             &hello, recorder_.host()};
-  UpstreamTls::Attempt attempt{*services_.upstream, ask};
-  std::string why = co_await services_.upstream->connect(server_, attempt, ask);
-  if (attempt.facts()) recorder_.set_upstream_tls(attempt.facts());
-  if (!why.empty()) {
-    co_await reject_tls(std::move(hello), std::move(why), attempt.alert());
-    co_return;
-  }
-  if (program_left()) {
-    report_tls_error("the program closed the connection before TLS with the server was agreed on");
-    server_.stream.shutdown_write(true);
-    co_return;
-  }
-  const tls::X509Ptr certificate{SSL_get1_peer_certificate(server_.tls->ssl())};
-  const std::string alpn = tls::selected_alpn(server_.tls->ssl());
-  const bool accepted = co_await accept_tls(hello, certificate.get(), alpn);
+  std::optional<UpstreamTls::Attempt> attempt;
+  const bool agreed = co_await agree_on_tls(hello, attempt);
   hello = {};
-  if (!accepted) co_return;
+  if (!agreed) co_return;
   pinning_.tls_agreed();
   if (upgrades) {
     co_await run_sessions(raw_session(RawSession::Kind::intercepted));
@@ -332,8 +318,33 @@ awaitable<void> Interception::run_tls(sniff::ClientHello hello) {
     pinning_.accepted();
     co_return;
   }
-  co_await run_protocol_in_tls();
+  std::unique_ptr<Session> session = co_await first_session_in_tls();
+  if (session) co_await run_sessions(std::move(session));
   if (auto error = pinning_.judge_ending()) report_tls_error(std::move(*error));
+}
+
+/// With the server, then with the program. False: with one of them there is none, and the program
+/// has been told. Apart from run_tls(): what it needs does not stay while the connection lasts.
+awaitable<bool> Interception::agree_on_tls(sniff::ClientHello& hello,
+                                           std::optional<UpstreamTls::Attempt>& attempt) {
+  const UpstreamTls::Ask ask{recorder_.connection().server, hello.sni, offered_upstream(hello.alpn),
+                             &hello, recorder_.host()};
+  attempt.emplace(*services_.upstream, ask);
+  std::string why = co_await services_.upstream->connect(server_, *attempt, ask);
+  if (attempt->facts()) recorder_.set_upstream_tls(attempt->facts());
+  if (!why.empty()) {
+    co_await reject_tls(std::move(hello), std::move(why), attempt->alert());
+    co_return false;
+  }
+  if (program_left()) {
+    report_tls_error("the program closed the connection before TLS with the server was agreed on");
+    server_.stream.shutdown_write(true);
+    co_return false;
+  }
+  const tls::X509Ptr certificate{SSL_get1_peer_certificate(server_.tls->ssl())};
+  const std::string alpn = tls::selected_alpn(server_.tls->ssl());
+  const bool accepted = co_await accept_tls(hello, certificate.get(), alpn);
+  co_return accepted;
 }
 
 /// True if the program closed before its handshake. Reads what is there, and pushes it back.
@@ -378,7 +389,8 @@ awaitable<bool> Interception::accept_tls(const sniff::ClientHello& hello, X509* 
   co_return true;
 }
 
-awaitable<void> Interception::run_protocol_in_tls() {
+/// Null: the program has left, or a rule forbids it.
+awaitable<std::unique_ptr<Session>> Interception::first_session_in_tls() {
   const std::string alpn = tls::selected_alpn(client_.tls->ssl());
   Protocol protocol = is_http2(alpn) ? Protocol::http2 : Protocol::raw;
   if (alpn.starts_with("http/1")) protocol = Protocol::http1;
@@ -387,10 +399,11 @@ awaitable<void> Interception::run_protocol_in_tls() {
     protocol = sniffed.protocol;
     if (pinning_.left_at_once()) {
       server_.stream.shutdown_write(true);
-      co_return;
+      co_return std::unique_ptr<Session>();
     }
   }
-  co_await run_sessions(session_for(protocol));
+  std::unique_ptr<Session> session = session_for(protocol);
+  co_return std::move(session);
 }
 
 /// Upstream TLS has failed: tells the program why with a page, if it is to have one and speaks

@@ -3,6 +3,7 @@
 
 #include <chrono>
 #include <memory>
+#include <optional>
 #include <string>
 #include <string_view>
 
@@ -45,6 +46,7 @@ class Interception {
     recorder_.show_slow_flows(now);
   }
 
+  [[nodiscard]] const divert::Connection& connection() const { return recorder_.connection(); }
   /// Resets both sides; run() then returns soon, and the flows that were open say `why`.
   void end(std::string why);
 
@@ -55,12 +57,14 @@ class Interception {
   boost::asio::awaitable<bool> sniff_and_connect(Sniffed& sniffed);
   void decide(const Sniffed& sniffed);
   boost::asio::awaitable<bool> connect_upstream(const Sniffed& sniffed);
-  boost::asio::awaitable<void> apply_verdict(Sniffed sniffed);
-  boost::asio::awaitable<void> run_protocol(Sniffed sniffed);
-  boost::asio::awaitable<void> run_tls(sniff::ClientHello hello);
+  boost::asio::awaitable<void> apply_verdict(Sniffed& sniffed);
+  boost::asio::awaitable<void> run_protocol(Sniffed& sniffed);
+  boost::asio::awaitable<void> run_tls(sniff::ClientHello& hello);
+  boost::asio::awaitable<bool> agree_on_tls(sniff::ClientHello& hello,
+                                            std::optional<UpstreamTls::Attempt>& attempt);
   boost::asio::awaitable<bool> accept_tls(const sniff::ClientHello& hello, X509* upstream,
                                           std::string_view alpn);
-  boost::asio::awaitable<void> run_protocol_in_tls();
+  boost::asio::awaitable<std::unique_ptr<Session>> first_session_in_tls();
   [[nodiscard]] bool ask_gate(sniff::Protocol protocol);
   boost::asio::awaitable<void> run_sessions(std::unique_ptr<Session> session);
   boost::asio::awaitable<void> sniff_again();

@@ -37,10 +37,15 @@ wire::Answer some_answer() {
   return answer;
 }
 
+std::optional<wire::Message> decode(std::string_view bytes) {
+  wire::KnownProcesses known{1};
+  return wire::decode(bytes, known);
+}
+
 /// `bytes` as a message of that kind.
 template <class Message>
 Message decoded(std::string_view bytes) {
-  auto message = wire::decode(bytes);
+  auto message = decode(bytes);
   REQUIRE(message.has_value());
   REQUIRE(std::holds_alternative<Message>(*message));
   return std::get<Message>(std::move(*message));
@@ -84,6 +89,27 @@ TEST_CASE("wire: unknown connection, unknown process") {
   CHECK_FALSE(back.connection.process);
 }
 
+TEST_CASE("wire: connections of one process share its facts, those of another do not") {
+  wire::KnownProcesses known{2};
+  const auto process_of = [&](const wire::Answer& answer) {
+    auto message = wire::decode(wire::encode(answer), known);
+    REQUIRE(message);
+    return wire::connection_of(*message).process;
+  };
+  wire::Answer answer = some_answer();
+  const auto first = process_of(answer);
+  answer.id = 8;
+  answer.connection.verdict.reason = "another";
+  CHECK(process_of(answer) == first);
+  auto other = some_process();
+  other.argv.emplace_back("-v");
+  answer.connection.process = std::make_shared<const procmap::ProcessFacts>(other);
+  const auto second = process_of(answer);
+  CHECK(second != first);
+  CHECK(second->argv == other.argv);
+  CHECK(first->argv == some_process().argv);
+}
+
 TEST_CASE("wire: orders and copies arrive as they were sent") {
   for (const bool again : {false, true}) {
     const auto order = decoded<wire::ConnectOrder>(
@@ -107,14 +133,14 @@ TEST_CASE("wire: orders and copies arrive as they were sent") {
 TEST_CASE("wire: a message of an unknown kind is refused") {
   std::string bytes = wire::encode(some_answer());
   bytes[0] = 6;
-  CHECK_FALSE(wire::decode(bytes).has_value());
+  CHECK_FALSE(decode(bytes).has_value());
 }
 
 TEST_CASE("wire: an answer cut anywhere, or with bytes behind it, is refused") {
   const std::string whole = wire::encode(some_answer());
   for (std::size_t n = 0; n < whole.size(); ++n)
-    CHECK_FALSE(wire::decode(whole.substr(0, n)).has_value());
-  CHECK_FALSE(wire::decode(whole + "x").has_value());
+    CHECK_FALSE(decode(whole.substr(0, n)).has_value());
+  CHECK_FALSE(decode(whole + "x").has_value());
 }
 
 TEST_CASE("wire: a log line arrives with its level; one without a level is refused") {

@@ -92,12 +92,19 @@ IoResult TcpStream::try_write(std::string_view bytes) {
 }
 
 awaitable<bool> TcpStream::wait(IoResult last, Clock::time_point limit) {
-  namespace ex = asio::experimental;
   const auto type = last.status == Status::want_write ? Socket::wait_write : Socket::wait_read;
-  if (limit == kNoLimit) {
-    const auto [error] = co_await socket_.async_wait(type, asio::as_tuple(asio::use_awaitable));
-    co_return !error;
-  }
+  if (limit == kNoLimit) return wait_for(type);
+  return wait_until(type, limit);
+}
+
+/// Idle connections wait here: its frame is smaller than that of a wait with a timer.
+awaitable<bool> TcpStream::wait_for(Socket::wait_type type) {
+  const auto [error] = co_await socket_.async_wait(type, asio::as_tuple(asio::use_awaitable));
+  co_return !error;
+}
+
+awaitable<bool> TcpStream::wait_until(Socket::wait_type type, Clock::time_point limit) {
+  namespace ex = asio::experimental;
   asio::steady_timer timer{socket_.get_executor(), limit};
   const auto [order, ready, late] =
       co_await ex::make_parallel_group(socket_.async_wait(type, asio::deferred),

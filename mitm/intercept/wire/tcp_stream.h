@@ -41,6 +41,8 @@ class TcpStream final : public Transport {
  private:
   [[nodiscard]] int fd() const { return const_cast<Socket&>(socket_).native_handle(); }
   void prepare();
+  boost::asio::awaitable<bool> wait_for(Socket::wait_type type);
+  boost::asio::awaitable<bool> wait_until(Socket::wait_type type, Clock::time_point limit);
   IoResult fail(int code);
   IoResult received(ssize_t got, std::size_t room);
 
