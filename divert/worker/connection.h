@@ -98,7 +98,7 @@ class Watcher {
   virtual void on_dns_datagram(const Connection& connection, bool from_server,
                                std::string_view payload,
                                std::chrono::steady_clock::time_point came) = 0;
-  /// Comes every second.
+  /// Comes twice a second.
   virtual void tick() = 0;
 };
 

@@ -37,6 +37,7 @@ constexpr std::size_t kOtherDescriptors = 64;
 /// What connections that were told to end get before they are dropped.
 constexpr auto kEndTimeout = std::chrono::milliseconds{500};
 constexpr auto kEndPoll = std::chrono::milliseconds{5};
+constexpr auto kTick = std::chrono::milliseconds{500};
 constexpr auto kSweep = std::chrono::seconds{2};
 constexpr std::string_view kEndedByUs = "osproxy ended";
 
@@ -111,7 +112,7 @@ class Worker::Context {
   asio::awaitable<void> tick() {
     asio::steady_timer timer{io_};
     for (;;) {
-      timer.expires_after(std::chrono::seconds{1});
+      timer.expires_after(kTick);
       co_await timer.async_wait(kToken);
       context_->watcher.tick();
     }

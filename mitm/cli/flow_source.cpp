@@ -165,7 +165,10 @@ Result<std::unique_ptr<FlowSource>> open_flow_source(const std::string& path,
   base::UniqueFd fd{path == "-" ? ::fcntl(STDIN_FILENO, F_DUPFD_CLOEXEC, 3)
                                 : ::open(path.c_str(), O_RDONLY | O_CLOEXEC)};
   if (!fd) return base::os_error("cannot open " + name, errno);
-  if (is_session(fd.get())) return SessionSource::open(path, filter, *order);
+  if (is_session(fd.get())) {
+    fd.reset();  // closed later, it would take SQLite's locks along (fcntl(2))
+    return SessionSource::open(path, filter, *order);
+  }
   if (!sort.empty())
     return base::failure("--sort: {} is no session; make one of it with: osproxy import", name);
   auto file = format::open_flow_file(bytes_of(std::move(fd), name));

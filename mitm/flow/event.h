@@ -29,6 +29,11 @@ struct RequestEnd {
 struct ResponseHead {
   std::shared_ptr<const HttpFlow> flow;
 };
+/// A request that has waited for its end for a moment, for subscribers that keep flows: should
+/// osproxy be killed, they have it. Comes once, and not when HttpUnderWay has come.
+struct HttpPending {
+  std::shared_ptr<const HttpFlow> flow;
+};
 /// A flow that lasts: it has neither ended nor been shown so far.
 struct HttpUnderWay {
   std::shared_ptr<const HttpFlow> flow;
@@ -85,9 +90,9 @@ struct LogLine {
   std::string text;  ///< as it came, without newline
 };
 
-using Event = std::variant<ConnectionOpened, RequestHead, RequestEnd, ResponseHead, HttpUnderWay,
-                           HttpEnd, Message, TcpMessage, BodyPart, TcpBegin, TcpEnd, DnsEnd,
-                           TcpData, ConnectionEnd, LogLine>;
+using Event = std::variant<ConnectionOpened, RequestHead, RequestEnd, ResponseHead, HttpPending,
+                           HttpUnderWay, HttpEnd, Message, TcpMessage, BodyPart, TcpBegin, TcpEnd,
+                           DnsEnd, TcpData, ConnectionEnd, LogLine>;
 
 /// The index of Kind in Event.
 template <class Kind, std::size_t at = 0>

@@ -5,6 +5,8 @@
 #include <fmt/format.h>
 #include <sys/statvfs.h>
 
+#include "mitm/store/schema.h"
+
 namespace mitm::store {
 namespace {
 
@@ -37,15 +39,15 @@ Recorder::Recorder(std::unique_ptr<SessionWriter> writer, std::string name, base
 /// Flows that have not ended are interrupted.
 Recorder::~Recorder() {
   auto ended = writer_->is_in_transaction() ? commit() : base::Result<>{};
-  if (ended) ended = writer_->database().run("UPDATE flow SET state = 2 WHERE state = 0");
+  if (ended) ended = interrupt_live_flows(writer_->database());
   if (!ended) say_(fmt::format("{}: {}; its end is missing", name_, ended.error().text));
   if (lost_ > 0) say_(fmt::format("{}: {} events could not be stored", name_, lost_));
 }
 
 flow::EventSet Recorder::wants() const {
-  return flow::EventSet::of<flow::HttpUnderWay, flow::HttpEnd, flow::Message, flow::TcpMessage,
-                            flow::BodyPart, flow::TcpBegin, flow::TcpEnd, flow::DnsEnd,
-                            flow::ConnectionEnd>();
+  return flow::EventSet::of<flow::HttpPending, flow::HttpUnderWay, flow::HttpEnd, flow::Message,
+                            flow::TcpMessage, flow::BodyPart, flow::TcpBegin, flow::TcpEnd,
+                            flow::DnsEnd, flow::ConnectionEnd>();
 }
 
 base::Result<> Recorder::write(const flow::Event& event) {
@@ -146,6 +148,8 @@ base::Result<> Recorder::store(const flow::Event& event) {
   using State = flow::Flow::State;
   if (const auto* const it = std::get_if<flow::HttpEnd>(&event))
     return put(*it->flow, State::ended);
+  if (const auto* const it = std::get_if<flow::HttpPending>(&event))
+    return put(*it->flow, State::live);
   if (const auto* const it = std::get_if<flow::HttpUnderWay>(&event))
     return put(*it->flow, State::live);
   if (const auto* const it = std::get_if<flow::Message>(&event)) return put(*it->message);

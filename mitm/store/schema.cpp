@@ -91,7 +91,9 @@ base::Result<> prepare_to_write(Database& database) {
   const std::string numbers = fmt::format("PRAGMA application_id = {}; PRAGMA user_version = {};",
                                           kApplicationId, newest_version());
   if (auto set = database.run(numbers.c_str()); !set) return set.error();
-  return transaction->commit();
+  if (auto done = transaction->commit(); !done) return done.error();
+  // The file itself says what it is, however its first writer ends.
+  return database.run("PRAGMA wal_checkpoint");
 }
 
 base::Result<> check_readable(Database& database) {
@@ -100,6 +102,10 @@ base::Result<> check_readable(Database& database) {
   if (*version == 0)
     return base::failure("{}: empty, no session of osproxy", base::printable(database.path()));
   return {};
+}
+
+base::Result<> interrupt_live_flows(Database& database) {
+  return database.run("UPDATE flow SET state = 2 WHERE state = 0");
 }
 
 }  // namespace mitm::store

@@ -9,6 +9,7 @@
 #include "mitm/store/body_writer.h"
 #include "mitm/store/record_codec.h"
 #include "mitm/store/schema.h"
+#include "mitm/store/session_lock.h"
 
 namespace mitm::store {
 namespace {
@@ -97,9 +98,21 @@ std::shared_ptr<flow::TlsFacts> tls_of(const Statement& row, int first) {
   return facts;
 }
 
+/// Flows that were live when their writer was killed are interrupted, unless a writer goes on. What
+/// fails here shows when it is read.
+void interrupt_abandoned_flows(const std::string& path) {
+  auto database = Database::open(path, Database::Access::write);
+  if (!database || !check_readable(*database)) return;
+  const auto live = database->number("SELECT EXISTS (SELECT 1 FROM flow WHERE state = 0)");
+  if (!live || *live != 1) return;
+  if (const auto lock = SessionLock::try_take(path))
+    static_cast<void>(interrupt_live_flows(*database).has_value());
+}
+
 }  // namespace
 
 base::Result<std::unique_ptr<SessionReader>> SessionReader::open(const std::string& path) {
+  interrupt_abandoned_flows(path);
   auto database = Database::open(path, Database::Access::read);
   if (!database) return database.error();
   if (auto good = check_readable(*database); !good) return good.error();

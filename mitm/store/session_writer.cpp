@@ -97,7 +97,9 @@ base::Result<std::unique_ptr<SessionWriter>> SessionWriter::open(const std::stri
   auto database = Database::open(path, Database::Access::create);
   if (!database) return database.error();
   if (auto ready = prepare_to_write(*database); !ready) return ready.error();
-  std::unique_ptr<SessionWriter> writer{new SessionWriter{std::move(*database)}};
+  auto lock = SessionLock::take(path);
+  if (!lock) return lock.error();
+  std::unique_ptr<SessionWriter> writer{new SessionWriter{std::move(*lock), std::move(*database)}};
   if (auto prepared = writer->prepare(); !prepared) return prepared.error();
   return writer;
 }
@@ -125,8 +127,7 @@ base::Result<> SessionWriter::prepare() {
       {&update_response_body_, "UPDATE flow SET response_body = ? WHERE id = ?"},
   });
   if (!prepared) return prepared.error();
-  if (auto done = database_.run("UPDATE flow SET state = 2 WHERE state = 0"); !done)
-    return done.error();
+  if (auto done = interrupt_live_flows(database_); !done) return done.error();
   const std::pair<std::int64_t*, const char*> counters[] = {
       {&last_flow_, "SELECT max(id) FROM flow"},
       {&last_connection_, "SELECT max(id) FROM conn"},

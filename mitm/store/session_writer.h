@@ -11,6 +11,7 @@
 #include "mitm/flow/flow.h"
 #include "mitm/store/body_writer.h"
 #include "mitm/store/database.h"
+#include "mitm/store/session_lock.h"
 
 namespace mitm::store {
 
@@ -27,7 +28,7 @@ class SessionWriter {
 
   /// A file of the calling user's, made if it is missing, otherwise continued: flows that were live
   /// when it was last written to are now interrupted. An error names it: another user's, a symbolic
-  /// link, no session ...
+  /// link, no session, another process writes to it ...
   static base::Result<std::unique_ptr<SessionWriter>> open(const std::string& path);
   SessionWriter(const SessionWriter&) = delete;
   SessionWriter& operator=(const SessionWriter&) = delete;
@@ -70,7 +71,8 @@ class SessionWriter {
     std::int64_t id = 0;
     std::int64_t process = 0;
   };
-  explicit SessionWriter(Database database) : database_(std::move(database)) {}
+  SessionWriter(SessionLock lock, Database database)
+      : lock_(std::move(lock)), database_(std::move(database)) {}
   [[nodiscard]] base::Result<> prepare();
   [[nodiscard]] base::Result<const Connection*> put_connection(
       const std::shared_ptr<const flow::ConnectionRecord>& record);
@@ -84,6 +86,7 @@ class SessionWriter {
   [[nodiscard]] base::Result<> put_common(const flow::FlowFacts& facts, std::string_view type,
                                           const Row& row);
 
+  SessionLock lock_;
   Database database_;
   std::unique_ptr<BodyWriter> bodies_;
   Statement begin_, commit_, insert_flow_, insert_message_, insert_connection_, insert_process_,

@@ -1,4 +1,6 @@
 // Events on a bus become flows of a session.
+#include <thread>
+
 #include <fcntl.h>
 
 #include "mitm/store/recorder.h"
@@ -76,6 +78,20 @@ TEST_CASE("recorder: flows get ids in the order in which they are first heard of
   CHECK(!reader->flow(4, kAll)->has_value());
   flow::Flow expected{.record = http_flow(500)};
   CHECK(test::differences(expected, *first) == std::vector<std::string>{});
+}
+
+TEST_CASE("recorder: a request that waits is there at once, as live, and then as it ends") {
+  Recording session;
+  session.tell(flow::HttpPending{http_flow(7)});
+  session.tell(flow::HttpEnd{http_flow(8)});
+  std::this_thread::sleep_for(Recorder::kCommitAfter);
+  CHECK(session.recorder->flush());
+  CHECK(session.number("SELECT state FROM flow WHERE id = 1") == 0);
+  session.tell(flow::HttpUnderWay{http_flow(7)});
+  session.tell(flow::HttpEnd{http_flow(7)});
+  const auto reader = session.ended();
+  CHECK((*reader->flow(1, kAll))->state == State::ended);
+  CHECK(!reader->flow(3, kAll)->has_value());
 }
 
 TEST_CASE("recorder: messages belong to their flow, in their order") {

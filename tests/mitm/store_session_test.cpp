@@ -351,13 +351,49 @@ TEST_CASE("store: what a killed writer had committed is there, its live flows ar
     const auto reader = SessionReader::open(path);
     REQUIRE(reader);
     CHECK((*reader)->flow(1, kAll)->value().state == flow::Flow::State::ended);
-    CHECK((*reader)->flow(2, kAll)->value().state == flow::Flow::State::live);
+    CHECK((*reader)->flow(2, kAll)->value().state == flow::Flow::State::interrupted);
     CHECK(!(*reader)->flow(3, kAll)->has_value());
   }
+  CHECK(number_in(path, "SELECT count(*) FROM flow WHERE state = 2") == 1);
   REQUIRE(SessionWriter::open(path));
   CHECK(::access((path + "-wal").c_str(), F_OK) != 0);
   const auto reader = SessionReader::open(path);
   CHECK((*reader)->flow(2, kAll)->value().state == flow::Flow::State::interrupted);
+}
+
+TEST_CASE("store: one process writes at a time; its live flows stay live for those that read") {
+  const test::TemporaryDirectory directory;
+  const std::string path = directory.path() + "/s.osp";
+  int written[2];
+  REQUIRE(::pipe(written) == 0);
+  const pid_t child = ::fork();
+  if (child == 0) {
+    auto writer = SessionWriter::open(path);
+    const auto flow = test::full_http_flow();
+    const bool good = (*writer)->begin() &&
+                      (*writer)->put(*flow.http(), {.id = (*writer)->next_flow(),
+                                                    .state = flow::Flow::State::live}) &&
+                      (*writer)->commit();
+    static_cast<void>(::write(written[1], "x", good ? 1 : 0));
+    ::close(written[1]);
+    ::pause();
+  }
+  ::close(written[1]);
+  char byte = 0;
+  CHECK(::read(written[0], &byte, 1) == 1);
+  ::close(written[0]);
+  const auto reader = SessionReader::open(path);
+  REQUIRE(reader);
+  CHECK((*reader)->flow(1, kAll)->value().state == flow::Flow::State::live);
+  CHECK(error_of(path) ==
+        fmt::format("{}: another osproxy ({}) writes to it; name another file", path, child));
+  ::kill(child, SIGKILL);
+  REQUIRE(::waitpid(child, nullptr, 0) == child);
+  const auto second = SessionWriter::open(path);
+  REQUIRE(second);
+  CHECK((*reader)->flow(1, kAll)->value().state == flow::Flow::State::interrupted);
+  // In this process, too.
+  CHECK(error_of(path).find("another osproxy") != std::string::npos);
 }
 
 }  // namespace mitm::store

@@ -20,7 +20,8 @@ namespace mitm::intercept {
 class OpenFlow : public boost::intrusive::list_base_hook<
                      boost::intrusive::link_mode<boost::intrusive::link_mode_type::auto_unlink>> {
  public:
-  /// Publishes that it is under way, if it is slow and has not been shown.
+  /// Publishes that it is under way, if it is slow and has not been shown; that it is pending, if
+  /// it has not ended after a moment.
   virtual void show_if_slow(std::chrono::steady_clock::time_point now) = 0;
 
  protected:

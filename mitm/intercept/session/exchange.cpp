@@ -13,6 +13,9 @@ namespace {
 /// After which a flow is shown that has not ended: one whose response comes, one that waits for it.
 constexpr auto kSlow = std::chrono::seconds{1};
 constexpr auto kWaiting = std::chrono::seconds{2};
+/// After which those that keep flows are told of one that has not ended. With a tick of half a
+/// second, and their own delay, they have kept it a second after its head.
+constexpr auto kPending = std::chrono::milliseconds{150};
 /// Interim responses that are recorded of one exchange.
 constexpr std::size_t kInterim = 16;
 /// Why header fields are missing in a flow.
@@ -290,8 +293,13 @@ void Exchange::show() {
 }
 
 void Exchange::show_if_slow(Clock::time_point now) {
+  if (request_ == Phase::awaited || shown_) return;
   const auto limit = response_ == Phase::awaited ? kWaiting : kSlow;
-  if (request_ != Phase::awaited && now - began_ >= limit) show();
+  if (now - began_ >= limit) return show();
+  if (pending_ || now - began_ < kPending) return;
+  pending_ = true;
+  if (recorder_.context().bus.wants<flow::HttpPending>())
+    recorder_.context().bus.publish(flow::HttpPending{snapshot()});
 }
 
 void Exchange::publish_end() {

@@ -160,6 +160,7 @@ class Exchange final : public OpenFlow {
   std::size_t held_bodies_ = 0;          ///< likewise
   Phase request_ = Phase::awaited;
   Phase response_ = Phase::awaited;
+  bool pending_ = false;  ///< an event has said so
   bool shown_ = false;
   bool fields_dropped_ = false;
   bool request_ended_first_ = false;
