@@ -11,6 +11,7 @@ namespace ip = boost::asio::ip;
 
 constexpr std::uint8_t kHopLimit = 64;
 constexpr std::size_t kIpv4Header = 20, kTcpHeader = 20, kTcpChecksum = 16;
+constexpr std::size_t kUdpHeader = 8, kUdpChecksum = 6;
 constexpr std::size_t kIpv4Checksum = 10;
 
 template <class Bytes>
@@ -36,6 +37,29 @@ void append_ipv6_header(std::string& out, const ip::address_v6& source,
 
 ip::address_v6 as_v6(const Address& address) {
   return address.is_v6() ? address.to_v6() : ip::make_address_v6(ip::v4_mapped, address.to_v4());
+}
+
+/// Returns the size of both addresses together, which end the header.
+std::size_t append_ip_header(std::string& out, const Endpoint& from, const Endpoint& to,
+                             std::uint8_t protocol, std::size_t payload) {
+  const Address source = unmapped(from.address());
+  const Address destination = unmapped(to.address());
+  if (source.is_v4() && destination.is_v4()) {
+    append_ipv4_header(out, source.to_v4(), destination.to_v4(), protocol, payload);
+    return 8;
+  }
+  append_ipv6_header(out, as_v6(source), as_v6(destination), protocol, payload);
+  return 32;
+}
+
+/// For what stands from `start` on to the end. Both addresses stand before it and are even in size:
+/// the pseudo-header's sum goes on into what follows.
+void store_transport_checksum(std::string& out, std::size_t start, std::size_t addresses,
+                              std::uint8_t protocol, std::size_t offset) {
+  const std::uint64_t pseudo =
+      htons(protocol) + htons(static_cast<std::uint16_t>(out.size() - start));
+  store_checksum(out, start + offset,
+                 sum_words(std::string_view(out).substr(start - addresses), pseudo));
 }
 
 }  // namespace
@@ -91,17 +115,9 @@ void append_ipv4_header(std::string& out, const ip::address_v4& source,
 }
 
 void append_tcp_packet(std::string& out, const TcpSegment& segment) {
-  const Address source = unmapped(segment.source.address());
-  const Address destination = unmapped(segment.destination.address());
   const std::size_t size = kTcpHeader + segment.options.size() + segment.payload.size();
-  std::size_t addresses = 0;
-  if (source.is_v4() && destination.is_v4()) {
-    append_ipv4_header(out, source.to_v4(), destination.to_v4(), kProtocolTcp, size);
-    addresses = 8;
-  } else {
-    append_ipv6_header(out, as_v6(source), as_v6(destination), kProtocolTcp, size);
-    addresses = 32;
-  }
+  const std::size_t addresses =
+      append_ip_header(out, segment.source, segment.destination, kProtocolTcp, size);
   const std::size_t tcp = out.size();
   append_word(out, segment.source.port());
   append_word(out, segment.destination.port());
@@ -112,11 +128,23 @@ void append_tcp_packet(std::string& out, const TcpSegment& segment) {
   append_word(out, segment.window);
   append_long(out, 0);  // checksum, urgent pointer
   out.append(segment.options).append(segment.payload);
-  // Both addresses end the IP header and are even in size: the pseudo-header's sum goes on into the
-  // segment.
-  const std::uint64_t pseudo = htons(kProtocolTcp) + htons(static_cast<std::uint16_t>(size));
-  store_checksum(out, tcp + kTcpChecksum,
-                 sum_words(std::string_view(out).substr(tcp - addresses), pseudo));
+  store_transport_checksum(out, tcp, addresses, kProtocolTcp, kTcpChecksum);
+}
+
+void append_udp_packet(std::string& out, const Endpoint& source, const Endpoint& destination,
+                       std::string_view payload) {
+  const std::size_t size = kUdpHeader + payload.size();
+  const std::size_t addresses = append_ip_header(out, source, destination, kProtocolUdp, size);
+  const std::size_t udp = out.size();
+  append_word(out, source.port());
+  append_word(out, destination.port());
+  append_word(out, static_cast<std::uint16_t>(size));
+  append_word(out, 0);  // checksum
+  out.append(payload);
+  store_transport_checksum(out, udp, addresses, kProtocolUdp, kUdpChecksum);
+  // A checksum of zero would say that there is none.
+  if (out.compare(udp + kUdpChecksum, 2, std::string_view("\0\0", 2)) == 0)
+    out.replace(udp + kUdpChecksum, 2, "\xff\xff");
 }
 
 }  // namespace base

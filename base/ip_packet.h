@@ -1,5 +1,5 @@
-// IP packets that we make: IPv4 (RFC 791), IPv6 (RFC 8200), TCP (RFC 9293) and the Internet
-// checksum (RFC 1071). Complete: a reader that checks lengths and checksums accepts them.
+// IP packets that we make: IPv4 (RFC 791), IPv6 (RFC 8200), TCP (RFC 9293), UDP (RFC 768) and the
+// Internet checksum (RFC 1071). Complete: a reader that checks lengths and checksums accepts them.
 #pragma once
 
 #include <cstddef>
@@ -48,5 +48,9 @@ struct TcpSegment {
 /// The IP packet that carries `segment`: version 4 when both addresses are IPv4 or mapped to IPv6,
 /// else 6.
 void append_tcp_packet(std::string& out, const TcpSegment& segment);
+
+/// The IP packet that carries `payload` in a datagram; its version as that of append_tcp_packet().
+void append_udp_packet(std::string& out, const Endpoint& source, const Endpoint& destination,
+                       std::string_view payload);
 
 }  // namespace base

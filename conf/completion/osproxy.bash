@@ -47,7 +47,7 @@ _osproxy_value() {
     --color) echo 'auto always never' ;;
     --bodies | -b) echo 'ANY' ;;
     --pcap) echo 'FILE' ;;
-    --format | -f) echo 'text jsonl har mitm curl httpie wget fetch python raw' ;;
+    --format | -f) echo 'text jsonl har mitm pcapng curl httpie wget fetch python raw' ;;
     --sort) echo 'ANY' ;;
     --mitm-version) echo '17 21' ;;
     --save) echo 'FILE' ;;

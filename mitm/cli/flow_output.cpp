@@ -12,6 +12,7 @@
 #include "mitm/format/har.h"
 #include "mitm/format/json_renderer.h"
 #include "mitm/format/mitm_file.h"
+#include "mitm/format/pcapng_file.h"
 #include "mitm/format/sinks.h"
 #include "mitm/format/snippets.h"
 
@@ -131,11 +132,12 @@ std::unique_ptr<FlowOutput> snippets(format::Snippet kind) {
   return std::make_unique<File>(format::make_snippet_writer(kind));
 }
 
-Result<std::unique_ptr<FlowOutput>> make_mitm_output(format::MitmVersion version) {
+Result<std::unique_ptr<FlowOutput>> make_binary_output(std::string_view format,
+                                                       std::unique_ptr<format::FlowWriter> writer) {
   if (::isatty(STDOUT_FILENO) == 1)
-    return base::failure(
-        "--format mitm: the terminal shows no bytes; write them to a file: > FILE");
-  return std::make_unique<File>(format::make_mitm_writer(version));
+    return base::failure("--format {}: the terminal shows no bytes; write them to a file: > FILE",
+                         format);
+  return std::make_unique<File>(std::move(writer));
 }
 
 }  // namespace
@@ -154,7 +156,9 @@ Result<std::unique_ptr<FlowOutput>> make_flow_output(const Settings& settings) {
       return std::make_unique<File>(format::make_har_writer(
           {.with_secrets = settings.with_secrets, .version = OSPROXY_VERSION}));
     case FileFormat::mitm:
-      return make_mitm_output(settings.mitm_version);
+      return make_binary_output("mitm", format::make_mitm_writer(settings.mitm_version));
+    case FileFormat::pcapng:
+      return make_binary_output("pcapng", format::make_pcapng_writer());
     case FileFormat::curl:
       return snippets(format::Snippet::curl);
     case FileFormat::httpie:

@@ -30,10 +30,10 @@ constexpr Choice<PacketFilter> kDialects[] = {{"nft", PacketFilter::nft},
 constexpr Choice<Ui> kUis[] = {{"dump", Ui::dump}};
 constexpr Choice<Format> kFormats[] = {{"text", Format::text}, {"jsonl", Format::jsonl}};
 constexpr Choice<FileFormat> kFileFormats[] = {
-    {"text", FileFormat::text}, {"jsonl", FileFormat::jsonl}, {"har", FileFormat::har},
-    {"mitm", FileFormat::mitm}, {"curl", FileFormat::curl},   {"httpie", FileFormat::httpie},
-    {"wget", FileFormat::wget}, {"fetch", FileFormat::fetch}, {"python", FileFormat::python},
-    {"raw", FileFormat::raw}};
+    {"text", FileFormat::text},     {"jsonl", FileFormat::jsonl},   {"har", FileFormat::har},
+    {"mitm", FileFormat::mitm},     {"pcapng", FileFormat::pcapng}, {"curl", FileFormat::curl},
+    {"httpie", FileFormat::httpie}, {"wget", FileFormat::wget},     {"fetch", FileFormat::fetch},
+    {"python", FileFormat::python}, {"raw", FileFormat::raw}};
 constexpr Choice<format::MitmVersion> kMitmVersions[] = {{"17", format::MitmVersion::v17},
                                                          {"21", format::MitmVersion::v21}};
 constexpr Choice<Colour> kColours[] = {
@@ -255,20 +255,18 @@ constexpr std::array kTable{
            .help = "record up to BYTES of each body and message (k, M, G)",
            .commands = kShown,
            .type = size<&Settings::bodies>()},
-    Option{
-        .name = "pcap",
-        .argument = "FILE",
-        .help =
-            "write the decrypted bytes to FILE for Wireshark, which shows HTTP/2 on port 443 when "
-            "it is started as wireshark -d tcp.port==443,http FILE",
-        .commands = kRun,
-        .type = text<&Settings::pcap>()},
+    Option{.name = "pcap",
+           .argument = "FILE",
+           .help = "write the decrypted bytes to FILE for Wireshark (pcapng), with the process of "
+                   "each packet; HTTP/2 is written as if its server's port were 80",
+           .commands = kRun,
+           .type = text<&Settings::pcap>()},
     Option{.name = "format",
            .letter = 'f',
            .argument = "FORMAT",
            .help = "what the flows are written as: har is HTTP Archive 1.2, mitm is mitmproxy's "
-                   "flow file; those from curl on send the requests again (fetch: JavaScript, "
-                   "python: requests)",
+                   "flow file, pcapng is for Wireshark; those from curl on send the requests again "
+                   "(fetch: JavaScript, python: requests)",
            .commands = "query",
            .source = Source::command_line,
            .type = for_loader(choice<&Settings::file_format, kFileFormats>())},

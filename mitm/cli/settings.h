@@ -29,6 +29,7 @@ enum class FileFormat : std::uint8_t {
   jsonl,
   har,
   mitm,
+  pcapng,
   curl,
   httpie,
   wget,

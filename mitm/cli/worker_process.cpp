@@ -49,33 +49,6 @@ bool wants_colour(Colour choice, int fd) {
   return ::isatty(fd) == 1 && !std::getenv("NO_COLOR");
 }
 
-/// Says at its end, which comes behind that of the sinks, how Wireshark shows the HTTP/2 of --pcap.
-class WiresharkHint {
- public:
-  explicit WiresharkHint(const std::string& path)
-      : path_(path.starts_with("/dev/") || path == "-" ? "FILE" : path) {}
-  WiresharkHint(const WiresharkHint&) = delete;
-  WiresharkHint& operator=(const WiresharkHint&) = delete;
-  ~WiresharkHint() {
-    const std::string command = format::wireshark_command(ports_, path_);
-    if (!command.empty())
-      log_line(
-          "--pcap: there is HTTP/2 in it; Wireshark (or tshark with the same -d, and -r) "
-          "shows that with: " +
-          command);
-  }
-
-  void add(std::uint16_t port) {
-    if (ports_.size() < kMost) ports_.insert(port);
-  }
-
- private:
-  static constexpr std::size_t kMost = 5;
-
-  std::string path_;
-  std::set<std::uint16_t> ports_;
-};
-
 /// Bytes of each body that are shown: what --bodies says, and what the text sink does.
 std::size_t body_limit(const Settings& settings) {
   if (settings.format == Format::jsonl || settings.detail < 3) return settings.bodies;
@@ -95,7 +68,7 @@ std::uint64_t kept_of_messages(const Settings& settings) {
 
 using Sinks = std::vector<std::unique_ptr<flow::Subscriber>>;
 
-base::Result<Sinks> make_sinks(WorkerPlan& plan, WiresharkHint& hint) {
+base::Result<Sinks> make_sinks(WorkerPlan& plan) {
   const Settings& settings = plan.prepared.settings;
   Sinks sinks;
   std::string name = "--output " + settings.output;
@@ -119,8 +92,7 @@ base::Result<Sinks> make_sinks(WorkerPlan& plan, WiresharkHint& hint) {
   sinks.push_back(std::move(log_sink));
   if (plan.prepared.pcap) {
     const std::string option = "--pcap " + settings.pcap;
-    auto pcap = format::make_pcap_sink(std::move(plan.prepared.pcap), option,
-                                       [&hint](std::uint16_t port) { hint.add(port); });
+    auto pcap = format::make_pcap_sink(std::move(plan.prepared.pcap), option);
     if (!pcap)
       return base::Error{fmt::format("{}: {}", option, pcap.error().text), pcap.error().os_code};
     sinks.push_back(std::move(*pcap));
@@ -305,8 +277,7 @@ base::Result<> carry_connections(WorkerPlan plan) {
   if (pem.empty()) return {};
   auto signer = signer_from(pem);
   if (!signer) return signer.error();
-  WiresharkHint hint{plan.prepared.settings.pcap};
-  auto sinks = make_sinks(plan, hint);
+  auto sinks = make_sinks(plan);
   if (!sinks) return sinks.error();
   if (*recorder) sinks->push_back(std::move(*recorder));
   Worker worker{std::move(plan.sockets)};

@@ -5,6 +5,10 @@
 #include <cstdint>
 #include <string>
 #include <string_view>
+#include <vector>
+
+#include "base/network.h"
+#include "procmap/process.h"
 
 namespace mitm::format::pcapng {
 
@@ -15,12 +19,26 @@ inline constexpr std::uint32_t kSnapLength = 65535;
 /// to `out`, as the others do.
 void append_section(std::string& out);
 
-/// Raw IP packets, times in microseconds. Interfaces have numbers, from 0 on, in the order of their
+/// Raw IP packets, times in nanoseconds. Interfaces have numbers, from 0 on, in the order of their
 /// blocks. Both texts have to be UTF-8; empty: none.
 void append_interface(std::string_view name, std::string_view description, std::string& out);
 
-/// At most kSnapLength bytes. `comment`: UTF-8; empty: none.
-void append_packet(std::uint32_t interface, std::chrono::system_clock::time_point time,
-                   std::string_view packet, std::string_view comment, std::string& out);
+/// Wireshark's block for the facts of a process, to which the pid of a packet refers. Other readers
+/// skip it; a Wireshark that does not know it (4.0) has a line "Custom Block" in its list.
+void append_process(const procmap::ProcessFacts& process, std::string& out);
+
+struct Packet {
+  std::uint32_t interface = 0;
+  std::chrono::system_clock::time_point time;
+  std::string_view bytes;      ///< at most kSnapLength of them
+  std::size_t missing = 0;     ///< bytes of the packet behind these, which were not recorded
+  std::uint32_t pid = 0;       ///< 0: unknown
+  std::string_view comment{};  ///< UTF-8; empty: none
+};
+void append_packet(const Packet& packet, std::string& out);
+
+/// Names these addresses (Name Resolution Block). `name` has to be UTF-8.
+void append_names(const std::vector<base::Address>& addresses, std::string_view name,
+                  std::string& out);
 
 }  // namespace mitm::format::pcapng

@@ -1,10 +1,7 @@
 // The sinks of `osproxy run`: text and JSON lines for people and programs, pcap for Wireshark.
 #pragma once
 
-#include <cstdint>
-#include <functional>
 #include <memory>
-#include <set>
 #include <string>
 #include <string_view>
 
@@ -33,19 +30,10 @@ struct JsonStyle {
 std::unique_ptr<flow::Subscriber> make_jsonl_sink(base::UniqueFd out, std::string name,
                                                   JsonStyle style);
 
-/// Called with the server's port when a connection in HTTP/2 has been written, on the sink's
-/// thread.
-using OnHttp2 = std::function<void(std::uint16_t port)>;
-
-/// Decrypted bytes as synthesised TCP conversations (raw IP packets). Takes over an open, empty,
-/// writable file.
+/// Decrypted bytes as synthesised TCP conversations (pcapng), and the names that DNS gave. Takes
+/// over an open, empty, writable file.
 [[nodiscard]] base::Result<std::unique_ptr<flow::Subscriber>> make_pcap_sink(base::UniqueFd out,
-                                                                             std::string name,
-                                                                             OnHttp2 on_http2 = {});
-
-/// The command that shows HTTP/2 on these ports of the file at `path`; empty: Wireshark finds it by
-/// itself.
-std::string wireshark_command(const std::set<std::uint16_t>& ports, std::string_view path);
+                                                                             std::string name);
 
 /// The object of `event` without newline; the one place where the JSON form is made. Nothing of
 /// events that have no JSON form.

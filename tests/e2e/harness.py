@@ -71,6 +71,13 @@ def run(*command, check=True, **options):
     return result
 
 
+def tshark(path, *fields, show):
+    """The values of `fields` of each packet that the display filter `show` selects: what Wireshark says without a hint."""
+    words = [word for field in fields for word in ("-e", field)]
+    lines = run("tshark", "-n", "-r", path, "-Y", show, "-T", "fields", *words).stdout.splitlines()
+    return [line.split("\t") for line in lines]
+
+
 def wait_for(condition, what, seconds=PATIENCE):
     """Polls until `condition` is true; its last value is returned."""
     end = time.monotonic() + seconds

@@ -1,7 +1,8 @@
 """HTTP/2 of real programs (curl, nghttp, h2load) to real servers (nghttpd, nginx): passed through as it is, shown stream by stream."""
+import subprocess
 import unittest
 
-from harness import ASAN, PATIENCE, TOP, Osproxy, World, main, run, wait_for
+from harness import ASAN, OSPROXY, PATIENCE, TOP, Osproxy, World, main, run, tshark, wait_for
 
 world = None
 TLS, PLAIN, NGINX_PORT, UPGRADING = 9543, 9580, 9643, 9743
@@ -69,21 +70,25 @@ class Http2(unittest.TestCase):
                 self.assertEqual(flow["response_bytes"], len(answer.stdout))
                 self.assertEqual(flow.get("response_trailers"), [["x-check", "42"]] if port == TLS else None)
 
-    def test_wireshark_shows_the_recording_as_the_readme_says(self):
-        """HTTP/2 and HTTP/1 on one port; each packet names its process."""
-        path = f"{world.dir}/http2.pcap"
-        with Osproxy(world, "curl", "--pcap", path) as osproxy:
+    def test_wireshark_shows_the_recording_without_a_hint(self):
+        """HTTP/2 and HTTP/1 on one port, recorded live and written from a session; each packet names its process."""
+        path, session, written = (f"{world.dir}/{name}" for name in ("http2.pcapng", "http2.osp", "written.pcapng"))
+        with Osproxy(world, "curl", "--pcap", path, "--save", session) as osproxy:
             for version in ("--http2", "--http1.1"):
-                curl(f"https://one.test:{NGINX_PORT}/{version[2:]}", version, trust="osproxy")
+                curl(f"https://one.test:{NGINX_PORT}/{version[2:]}", version, "-H", "X-Odd: 1", "-d", "posted", trust="osproxy")
             flows = osproxy.wait_for_flows(2, type="http")
-        self.assertIn(f"osproxy: --pcap: there is HTTP/2 in it; Wireshark (or tshark with the same -d, and -r) shows that with: wireshark -d tcp.port=={NGINX_PORT},http {path}\n",
-                      osproxy.stderr())
-        fields = ("frame.interface_name", "http2.headers.path", "http.request.uri")
-        shown = run("tshark", "-d", f"tcp.port=={NGINX_PORT},http", "-r", path, "-Y", "http2.headers.path || http.request.uri",
-                    "-T", "fields", *(word for field in fields for word in ("-e", field))).stdout.splitlines()
+        with open(written, "wb") as file:
+            subprocess.run([OSPROXY, "query", session, "-f", "pcapng"], stdout=file, check=True)
         of = {flow["url"].rsplit("/", 1)[1]: f"curl[{flow['process']['pid']}]" for flow in flows}
-        self.assertEqual(shown, [f"{of['http2']}\t/http2\t", f"{of['http1.1']}\t\t/http1.1"])
-        self.assertIn(f"{of['http2']}: curl -sS ", run("tshark", "-r", path, "-T", "fields", "-e", "frame.comment", "-c", "1").stdout)
+        for file in (path, written):
+            with self.subTest(file):
+                shown = tshark(file, "frame.interface_name", "tcp.dstport", "http2.headers.path", "http.request.uri", show="http2.headers.path || http.request.uri")
+                self.assertEqual(shown, [[of["http2"], "80", "/http2", ""], [of["http1.1"], str(NGINX_PORT), "", "/http1.1"]])
+                self.assertEqual(tshark(file, "http2.headers.status", show="http2.headers.status"), [["200"]])
+                self.assertEqual(tshark(file, "http.response.code", "http.file_data", show="http.response"), [["200", "hello from one.test\\n"]])
+                self.assertEqual(tshark(file, "frame.comment", show="frame.comment && tcp.flags.syn")[0][0].split(" -sS ")[0], f"{of['http2']}, user {flows[0]['process']['user']}: curl")
+                self.assertIn(f"; server port {NGINX_PORT} (80 here, where Wireshark looks for HTTP/2)", tshark(file, "frame.comment", show="frame.comment")[0][0])
+                self.assertEqual(tshark(file, "frame.number", show="_ws.malformed || tcp.analysis.flags"), [])
 
     def test_a_server_without_it_is_spoken_to_in_http_1_1(self):
         with Osproxy(world, "curl"):

@@ -3,9 +3,10 @@ events (curl, Node), gRPC (grpcio)."""
 import base64
 import os
 import re
+import subprocess
 import unittest
 
-from harness import PATIENCE, V4, Osproxy, World, main, wait_for
+from harness import OSPROXY, PATIENCE, V4, Osproxy, World, main, tshark, wait_for
 
 world = None
 HOST = V4[0]
@@ -288,6 +289,21 @@ class Grpc(unittest.TestCase):
                 self.assertEqual([m["message"]["compressed"] for m in request], [True])
                 self.assertLess(request[0]["message"]["bytes"], 2000)
                 self.assertTrue(payload(request[0]).startswith(b"\x1f\x8b"))
+
+    def test_wireshark_shows_it_without_a_hint(self):
+        """Recorded live and written from a session."""
+        path, session, written = (f"{world.dir}/{name}" for name in ("grpc.pcapng", "grpc.osp", "grpc-written.pcapng"))
+        with Osproxy(world, "python", "--pcap", path, "--save", session) as osproxy:
+            python(GRPC_CLIENT, f"{HOST}:{GRPCS}", world.trusting("osproxy"))
+            osproxy.wait_for_flows(2, type="http")
+        with open(written, "wb") as file:
+            subprocess.run([OSPROXY, "query", session, "-f", "pcapng"], stdout=file, check=True)
+        for file in (path, written):
+            with self.subTest(file):
+                called = tshark(file, "http2.headers.path", show="http2.headers.path")
+                self.assertEqual(",".join(path for line in called for path in line), "/test.Echo/Chat,/test.Echo/Fail")
+                lengths = ",".join(line[0] for line in tshark(file, "grpc.message_length", show="grpc")).split(",")
+                self.assertEqual((lengths.count("3"), lengths.count("300"), lengths.count("0")), (2, 2, 2))
 
     def test_failure_is_in_the_text(self):
         path = f"{world.dir}/grpc.txt"
