@@ -25,6 +25,19 @@ struct Connection {
   flow::Data facts;  ///< without bytes; `conn` is unique in the file
   std::uint64_t said[2] = {0, 0};
   std::uint32_t next_stream = 0;  ///< 0: no preface of HTTP/2 has been said
+  bool ended = false;             ///< one side said its last: what else comes is a new conversation
+};
+
+/// One side of an exchange in HTTP/1.
+struct Message {
+  Direction direction;
+  Time began;
+  Time ended;
+  std::string head;
+  const http::Fields& fields;
+  const http::Fields& trailers;
+  const flow::Body& body;
+  std::uint64_t length;  ///< of the body
 };
 
 /// What Content-Length says, or else what was counted.
@@ -39,6 +52,11 @@ std::uint64_t length_of(const http::Fields& fields, std::optional<std::uint64_t>
 /// Bytes of a body that were not recorded.
 std::uint64_t missing_of(const flow::Body& body, std::uint64_t length) {
   return body.is_cut() && length > body.size() ? length - body.size() : 0;
+}
+
+/// Files of others have flows of HTTP/3, for which there is no TCP.
+bool is_multiplexed(std::string_view version) {
+  return version.starts_with('2') || version.starts_with('3');
 }
 
 bool has_no_body(int status) {
@@ -71,9 +89,7 @@ class PcapngWriter final : public FlowWriter {
   void say(Connection& at, Direction direction, Time time, std::string bytes, std::uint64_t missing,
            std::string& out);
   void say_end(Connection& at, Direction direction, Time time, std::string& out);
-  void write_body(Connection& at, Direction direction, Time time, const flow::Body& body,
-                  const http::Fields& fields, const http::Fields& trailers, std::uint64_t length,
-                  std::string& out);
+  void write_message(Connection& at, const Message& message, std::string& out);
   void write_http1(const flow::Flow& flow, const flow::HttpFlow& http, std::string& out);
   void write_http1_response(Connection& at, const flow::HttpFlow& http, std::string& out);
   void write_websocket(Connection& at, const flow::Flow& flow, std::string& out);
@@ -101,7 +117,8 @@ Connection& PcapngWriter::connection_of(const flow::FlowFacts& facts) {
   const flow::ConnectionRecord& record = *facts.connection;
   const std::string key = fmt::format("{} {} {}", record.id, base::to_string(record.client),
                                       base::to_string(record.server));
-  if (Connection* const known = connections_.find(key)) return *known;
+  Connection* const known = connections_.find(key);
+  if (known != nullptr && !known->ended) return *known;
   Connection fresh;
   fresh.facts.conn = ++last_;
   fresh.facts.client = client_of(record, last_);
@@ -132,6 +149,7 @@ void PcapngWriter::say(Connection& at, Direction direction, Time time, std::stri
 }
 
 void PcapngWriter::say_end(Connection& at, Direction direction, Time time, std::string& out) {
+  at.ended = true;
   auto data = std::make_shared<flow::Data>(at.facts);
   data->direction = direction;
   data->time = at.facts.time = std::max(time, at.facts.time);
@@ -139,26 +157,43 @@ void PcapngWriter::say_end(Connection& at, Direction direction, Time time, std::
   log_.add(data, out);
 }
 
-void PcapngWriter::write_body(Connection& at, Direction direction, Time time,
-                              const flow::Body& body, const http::Fields& fields,
-                              const http::Fields& trailers, std::uint64_t length,
-                              std::string& out) {
-  const std::uint64_t missing = missing_of(body, length);
-  const bool chunked = wire::is_chunked(fields);
-  const std::uint64_t size = body.size() + missing;
-  if (chunked && size > 0) say(at, direction, time, fmt::format("{:x}\r\n", size), 0, out);
-  say(at, direction, time, body.text(), missing, out);
+/// A body of which something is missing stands in one segment with its head, as far as that has
+/// room, and one missing byte is told there already: Wireshark would wait for the whole body
+/// otherwise, and show nothing of it.
+void PcapngWriter::write_message(Connection& at, const Message& message, std::string& out) {
+  const std::uint64_t missing = missing_of(message.body, message.length);
+  const bool chunked = wire::is_chunked(message.fields);
+  const std::uint64_t size = message.body.size() + missing;
+  std::string bytes = message.head;
+  if (chunked && size > 0) bytes += fmt::format("{:x}\r\n", size);
+  if (missing == 0) say(at, message.direction, message.began, std::exchange(bytes, {}), 0, out);
+  bytes += message.body.text();
+  constexpr std::size_t kRoom = Conversation::kMaxPayload - 1;
+  const std::uint64_t early = missing > 0 && bytes.size() > kRoom ? 1 : 0;
+  if (early > 0) {
+    say(at, message.direction, message.began, bytes.substr(0, kRoom), early, out);
+    bytes.erase(0, kRoom);
+  }
+  say(at, message.direction, message.ended, std::move(bytes), missing - early, out);
   if (chunked)
-    say(at, direction, time, (size > 0 ? "\r\n" : "") + wire::last_chunk(trailers), 0, out);
+    say(at, message.direction, message.ended,
+        (size > 0 ? "\r\n" : "") + wire::last_chunk(message.trailers), 0, out);
 }
 
 void PcapngWriter::write_http1(const flow::Flow& flow, const flow::HttpFlow& http,
                                std::string& out) {
   Connection& connection = connection_of(http);
   const flow::Request& request = http.request;
-  say(connection, Direction::request, http.began, wire::request_head(request), 0, out);
-  write_body(connection, Direction::request, at(http, request.ended), request.body, request.fields,
-             request.trailers, length_of(request.fields, request.body_bytes), out);
+  write_message(connection,
+                {.direction = Direction::request,
+                 .began = http.began,
+                 .ended = at(http, request.ended),
+                 .head = wire::request_head(request),
+                 .fields = request.fields,
+                 .trailers = request.trailers,
+                 .body = request.body,
+                 .length = length_of(request.fields, request.body_bytes)},
+                out);
   for (const auto& interim : http.response.interim) {
     say(connection, Direction::response, at(http, interim.at),
         wire::response_head(interim.status, {}, "1.1", interim.fields), 0, out);
@@ -170,18 +205,28 @@ void PcapngWriter::write_http1(const flow::Flow& flow, const flow::HttpFlow& htt
 void PcapngWriter::write_http1_response(Connection& connection, const flow::HttpFlow& http,
                                         std::string& out) {
   const flow::Response& response = http.response;
-  say(connection, Direction::response, at(http, response.began),
-      wire::response_head(response.status, response.reason, http.request.version, response.fields),
-      0, out);
-  if (http.request.method == "HEAD" || has_no_body(response.status)) return;
-  const auto time = at(http, response.ended);
-  write_body(connection, Direction::response, time, response.body, response.fields,
-             response.trailers, length_of(response.fields, response.body_bytes), out);
+  const auto began = at(http, response.began), ended = at(http, response.ended);
+  std::string head =
+      wire::response_head(response.status, response.reason, http.request.version, response.fields);
+  if (http.request.method == "HEAD" || has_no_body(response.status)) {
+    say(connection, Direction::response, began, std::move(head), 0, out);
+    return;
+  }
+  write_message(connection,
+                {.direction = Direction::response,
+                 .began = began,
+                 .ended = ended,
+                 .head = std::move(head),
+                 .fields = response.fields,
+                 .trailers = response.trailers,
+                 .body = response.body,
+                 .length = length_of(response.fields, response.body_bytes)},
+                out);
   // Readers wait for the end of a body that nothing but the end of the connection ends.
   const bool tunnel = http.request.method == "CONNECT" && response.status < 300;
   if (!tunnel && !wire::is_chunked(response.fields) &&
       response.fields.find("content-length").empty())
-    say_end(connection, Direction::response, time, out);
+    say_end(connection, Direction::response, ended, out);
 }
 
 void PcapngWriter::write_websocket(Connection& at, const flow::Flow& flow, std::string& out) {
@@ -272,7 +317,7 @@ base::Result<> PcapngWriter::write(const flow::Flow& flow, std::string& out) {
   if (!connection.server.address().is_unspecified() && flow.dns() == nullptr)
     log_.add_names({base::unmapped(connection.server.address())}, connection.host, out);
   if (const auto* const http = flow.http()) {
-    if (http->request.version.starts_with('2')) {
+    if (is_multiplexed(http->request.version)) {
       write_http2(*http, out);
     } else {
       write_http1(flow, *http, out);

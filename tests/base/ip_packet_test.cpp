@@ -66,6 +66,24 @@ TEST_CASE("ip_packet: a SYN with options over IPv6, one address of which is IPv4
   CHECK(checksum(packet.substr(8, 32) + hex("0000 0018 0000 0006") + packet.substr(40)) == 0);
 }
 
+TEST_CASE("ip_packet: a datagram over IPv4 and IPv6, its checksum never zero") {
+  std::string packet;
+  base::append_udp_packet(packet, endpoint("192.0.2.1", 41000), endpoint("198.51.100.7", 53),
+                          "odd");
+  CHECK(packet.substr(0, 10) == hex("4500 001f 0000 4000 4011"));
+  CHECK(packet.substr(20, 6) == hex("a028 0035 000b"));
+  CHECK(packet.ends_with("odd"));
+  CHECK(checksum(packet.substr(12, 8) + hex("0011 000b") + packet.substr(20)) == 0);
+  packet.clear();
+  base::append_udp_packet(packet, endpoint("::1", 1), endpoint("2001:db8::2", 2), "even");
+  CHECK(packet.substr(0, 8) == hex("6000 0000 000c 1140"));
+  CHECK(checksum(packet.substr(8, 32) + hex("0000 000c 0000 0011") + packet.substr(40)) == 0);
+  // These two bytes make the sum of everything 0xffff.
+  packet.clear();
+  base::append_udp_packet(packet, endpoint("0.0.0.0", 1), endpoint("0.0.0.0", 2), hex("ffd7"));
+  CHECK(packet.substr(26, 2) == hex("ffff"));
+}
+
 TEST_CASE("ip_packet: an IPv4 header in front of something else than TCP") {
   std::string packet;
   base::append_ipv4_header(packet, boost::asio::ip::make_address_v4("192.0.2.1"),

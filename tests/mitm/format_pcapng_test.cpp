@@ -37,21 +37,6 @@ std::set<std::string> servers_in(const std::vector<Packet>& packets) {
   return servers;
 }
 
-/// What tshark says without any hint, a line for each packet with something in it.
-std::string shown_by_tshark(const Capture& capture, std::initializer_list<const char*> fields,
-                            std::string_view more = "") {
-  std::string command =
-      fmt::format("tshark -r {} -Y 'tcp.len > 0' -T fields {}", capture.path(), more);
-  for (const char* const field : fields) command += fmt::format(" -e {}", field);
-  std::string lines;
-  for (std::string_view rest = command = output_of(command); !rest.empty();) {
-    const std::string_view line = rest.substr(0, rest.find('\n'));
-    rest.remove_prefix(std::min(line.size() + 1, rest.size()));
-    if (!line.starts_with("Running as user")) lines.append(line).push_back('\n');
-  }
-  return lines;
-}
-
 }  // namespace
 
 TEST_CASE("pcap: every packet names its process") {
@@ -248,9 +233,10 @@ TEST_CASE("pcap: tshark shows HTTP/2, HTTP/1 and WebSocket without a hint, on an
     write(Direction::response, response.size(), "\x81\x02yo");
   }
   (void)capture.packets();
-  CHECK(shown_by_tshark(capture, {"frame.interface_name", "_ws.col.Protocol", "http2.type",
-                                  "http2.headers.path", "http2.headers.status", "http.request.uri",
-                                  "http.response.code", "websocket.payload.text"}) ==
+  CHECK(shown_by_tshark(capture.path(), "tcp.len > 0",
+                        {"frame.interface_name", "_ws.col.Protocol", "http2.type",
+                         "http2.headers.path", "http2.headers.status", "http.request.uri",
+                         "http.response.code", "websocket.payload.text"}) ==
         "unknown\tHTTP2\t4,1\t/a\t\t\t\t\n"
         "unknown\tHTTP2\t4\t\t\t\t\t\n"
         "unknown\tHTTP2\t1\t\t200\t\t\t\n"
@@ -269,7 +255,7 @@ TEST_CASE("pcap: tshark shows the names") {
   capture.write(answer("one.test", {{"one.test", "A", 60, "93.184.216.34"}}));
   capture.write(event(Direction::request, 0, "GET / HTTP/1.1\r\n\r\n"));
   (void)capture.packets();
-  CHECK(shown_by_tshark(capture, {"ip.dst_host"}, "-N n") == "one.test\n");
+  CHECK(shown_by_tshark(capture.path(), "tcp.len > 0", {"ip.dst_host"}, "-N n") == "one.test\n");
 }
 
 }  // namespace mitm::format

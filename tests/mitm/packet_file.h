@@ -11,6 +11,7 @@
 #include <string>
 #include <vector>
 
+#include <fmt/ranges.h>
 #include <pcap/pcap.h>
 #include <unistd.h>
 
@@ -115,6 +116,7 @@ struct Framing {
   std::uint64_t nanoseconds = 0;
   std::uint32_t captured = 0;
   std::uint32_t length = 0;
+  std::string bytes;
   std::string comment;
   std::uint32_t pid = 0;
 };
@@ -158,6 +160,7 @@ inline Framing framing_of(std::string_view body) {
       std::uint64_t{native<std::uint32_t>(body, 4)} << 32U | native<std::uint32_t>(body, 8);
   framing.captured = native<std::uint32_t>(body, 12);
   framing.length = native<std::uint32_t>(body, 16);
+  framing.bytes = body.substr(20, framing.captured);
   auto options = options_of(body.substr(20 + (framing.captured + 3) / 4 * 4));
   framing.comment = options[1];
   if (options.contains(8)) {
@@ -274,6 +277,22 @@ inline std::string output_of(const std::string& command) {
   while (const std::size_t n = std::fread(block, 1, sizeof block, pipe.get()))
     output.append(block, n);
   return output;
+}
+
+/// What tshark says without any hint: a line of `fields` for each packet that the display filter
+/// `show` selects. `more`: other options.
+inline std::string shown_by_tshark(const std::string& path, std::string_view show,
+                                   std::initializer_list<const char*> fields,
+                                   std::string_view more = "-n") {
+  const std::string output = output_of(fmt::format("tshark -r {} -Y '{}' -T fields {} -e {}", path,
+                                                   show, more, fmt::join(fields, " -e ")));
+  std::string lines;
+  for (std::string_view rest = output; !rest.empty();) {
+    const std::string_view line = rest.substr(0, rest.find('\n'));
+    rest.remove_prefix(std::min(line.size() + 1, rest.size()));
+    if (!line.starts_with("Running as user")) lines.append(line).push_back('\n');
+  }
+  return lines;
 }
 
 }  // namespace mitm::format
