@@ -27,6 +27,9 @@ constexpr std::size_t kMaxDescription = 1024;
 /// What is held until it is known whether a connection is HTTP/2.
 constexpr std::size_t kMaxHeldConnections = 1024, kMaxHeldBytes = 16384;
 
+/// Added to the number of a connection for that of what its tunnel carries.
+constexpr std::uint64_t kTunnelNumbers = std::uint64_t{1} << 31U;
+
 /// RFC 9113, 3.4. Wireshark wants it in one segment, and before the server's first frame.
 constexpr std::string_view kPreface = "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
@@ -117,6 +120,36 @@ PacketLog::Stream& PacketLog::stream_of(std::uint64_t conn) {
 
 void PacketLog::add(const Data& data, std::size_t missing, std::string& out) {
   Stream& stream = stream_of(data->conn);
+  if (stream.in_tunnel) {
+    auto inside = std::make_shared<flow::Data>(*data);
+    inside->offset -= stream.tunnel_begins[static_cast<int>(data->direction)];
+    add_to(stream, inside, missing, out);
+  } else {
+    add_to(stream, data, missing, out);
+    look_for_tunnel(stream, *data);
+  }
+  if (stream.conversation.ended()) streams_.erase(data->conn);
+}
+
+/// A client waits for the answer to CONNECT before it says more: both are data of their own.
+void PacketLog::look_for_tunnel(Stream& stream, const flow::Data& data) {
+  stream.behind[static_cast<int>(data.direction)] = data.offset + data.bytes.size();
+  if (data.direction == Direction::request) {
+    stream.asked_for_tunnel = data.bytes.starts_with("CONNECT ");
+    return;
+  }
+  constexpr std::size_t kStatus = 9;  // behind "HTTP/1.1 "
+  const bool opened = stream.asked_for_tunnel && data.bytes.starts_with("HTTP/1.") &&
+                      data.bytes.find('2', kStatus) == kStatus && data.bytes.ends_with("\r\n\r\n");
+  if (!opened) return;
+  // Any numbers that are not those of the tunnel's connection do.
+  stream.conversation = Conversation(data.conn + kTunnelNumbers);
+  stream.protocol = Protocol::unknown;
+  stream.in_tunnel = true;
+  std::copy_n(stream.behind, 2, stream.tunnel_begins);
+}
+
+void PacketLog::add_to(Stream& stream, const Data& data, std::size_t missing, std::string& out) {
   if (stream.protocol == Protocol::unknown && missing > 0) {
     stream.protocol = Protocol::other;
     write_held(stream, out);
@@ -126,7 +159,6 @@ void PacketLog::add(const Data& data, std::size_t missing, std::string& out) {
   } else {
     write(stream, *data, missing, out);
   }
-  if (stream.conversation.ended()) streams_.erase(data->conn);
 }
 
 void PacketLog::hold(Stream& stream, const Data& data, std::string& out) {

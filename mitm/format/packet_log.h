@@ -21,6 +21,9 @@ namespace mitm::format {
 ///
 /// Wireshark looks for HTTP/2 on ports of HTTP only. A connection that begins as HTTP/2 on another
 /// one is written with port 80 for its server, and its first packet has the true one in a comment.
+///
+/// What an HTTP proxy's tunnel carries, behind CONNECT and its answer, is a conversation of its
+/// own.
 class PacketLog {
  public:
   PacketLog();
@@ -64,10 +67,16 @@ class PacketLog {
     Conversation conversation;
     Protocol protocol = Protocol::unknown;
     std::unique_ptr<Held> held;
+    bool asked_for_tunnel = false;            ///< the last that the client said was CONNECT
+    bool in_tunnel = false;                   ///< what comes now is what the tunnel carries
+    std::uint64_t behind[2] = {0, 0};         ///< where the next bytes of each side would stand
+    std::uint64_t tunnel_begins[2] = {0, 0};  ///< likewise, of the tunnel
   };
 
   static Protocol protocol_of(const std::vector<Data>& beginning);
   Stream& stream_of(std::uint64_t conn);
+  void look_for_tunnel(Stream& stream, const flow::Data& data);
+  void add_to(Stream& stream, const Data& data, std::size_t missing, std::string& out);
   void hold(Stream& stream, const Data& data, std::string& out);
   void write_held(Stream& stream, std::string& out);
   void write(Stream& stream, const flow::Data& data, std::size_t missing, std::string& out);

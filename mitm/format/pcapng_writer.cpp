@@ -25,7 +25,8 @@ struct Connection {
   flow::Data facts;  ///< without bytes; `conn` is unique in the file
   std::uint64_t said[2] = {0, 0};
   std::uint32_t next_stream = 0;  ///< 0: no preface of HTTP/2 has been said
-  bool ended = false;             ///< one side said its last: what else comes is a new conversation
+  /// One side said its last, or a tunnel begins: what else comes is a new conversation.
+  bool ended = false;
 };
 
 /// One side of an exchange in HTTP/1.
@@ -208,8 +209,10 @@ void PcapngWriter::write_http1_response(Connection& connection, const flow::Http
   const auto began = at(http, response.began), ended = at(http, response.ended);
   std::string head =
       wire::response_head(response.status, response.reason, http.request.version, response.fields);
-  if (http.request.method == "HEAD" || has_no_body(response.status)) {
+  const bool tunnel = http.request.method == "CONNECT" && response.status / 100 == 2;
+  if (tunnel || http.request.method == "HEAD" || has_no_body(response.status)) {
     say(connection, Direction::response, began, std::move(head), 0, out);
+    connection.ended = tunnel;
     return;
   }
   write_message(connection,
@@ -223,9 +226,7 @@ void PcapngWriter::write_http1_response(Connection& connection, const flow::Http
                  .length = length_of(response.fields, response.body_bytes)},
                 out);
   // Readers wait for the end of a body that nothing but the end of the connection ends.
-  const bool tunnel = http.request.method == "CONNECT" && response.status < 300;
-  if (!tunnel && !wire::is_chunked(response.fields) &&
-      response.fields.find("content-length").empty())
+  if (!wire::is_chunked(response.fields) && response.fields.find("content-length").empty())
     say_end(connection, Direction::response, ended, out);
 }
 

@@ -250,6 +250,41 @@ TEST_CASE("pcap: tshark shows HTTP/2, HTTP/1 and WebSocket without a hint, on an
         "curl[1234]\tWebSocket\t\t\t\t\t\tyo\n");
 }
 
+TEST_CASE("pcap: what a tunnel carries is a conversation of its own") {
+  const std::string server = "93.184.216.34:3128";
+  const std::string connect = "CONNECT one.test:443 HTTP/1.1\r\nHost: one.test:443\r\n\r\n";
+  const std::string refused =
+      "HTTP/1.1 407 Proxy Authentication Required\r\nContent-Length: 0\r\n\r\n";
+  const std::string opened = "HTTP/1.1 200 OK\r\n\r\n";
+  const std::string request = "GET /a HTTP/1.1\r\nHost: one.test\r\n\r\n";
+  const std::string response = "HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello";
+  for (const bool http2 : {false, true}) {
+    Capture capture;
+    std::uint64_t said[2] = {0, 0};
+    const auto write = [&](Direction direction, const std::string& bytes) {
+      std::uint64_t& at = said[static_cast<int>(direction)];
+      capture.write(event(direction, at, bytes, 1, kClient, server.c_str()));
+      at += bytes.size();
+    };
+    write(Direction::request, connect);
+    write(Direction::response, refused);
+    write(Direction::request, connect);
+    write(Direction::response, opened);
+    write(Direction::request, http2 ? kPreface + kSettings + kRequest : request);
+    write(Direction::response, http2 ? kSettings + kResponse : response);
+    write(Direction::request, "");
+    write(Direction::response, "");
+    (void)capture.packets();
+    CHECK(shown_by_tshark(capture.path(), "tcp.len > 0",
+                          {"tcp.stream", "tcp.srcport", "http.request.uri", "http.response.code",
+                           "http2.headers.path", "http2.headers.status"}) ==
+          std::string("0\t41000\tone.test:443\t\t\t\n0\t3128\t\t407\t\t\n"
+                      "0\t41000\tone.test:443\t\t\t\n0\t3128\t\t200\t\t\n") +
+              (http2 ? "1\t41000\t\t\t/a\t\n1\t3128\t\t\t\t200\n"
+                     : "1\t41000\t/a\t\t\t\n1\t3128\t\t200\t\t\n"));
+  }
+}
+
 TEST_CASE("pcap: tshark shows the names") {
   Capture capture;
   capture.write(answer("one.test", {{"one.test", "A", 60, "93.184.216.34"}}));

@@ -254,6 +254,14 @@ TEST_CASE("pcapng: what comes behind the end of a connection is a new conversati
   CHECK(file.shown("http.response", {"tcp.stream"}) == "0\n1\n");
 }
 
+TEST_CASE("pcapng: what a tunnel carries is a conversation of its own") {
+  auto inside = answered(flow::Body("inside"), 6);
+  inside->connection = sample_flow("tunnel").http()->connection;
+  const Written file({sample_flow("tunnel"), of(inside)});
+  CHECK(file.shown("http", {"tcp.stream", "http.request.method", "http.file_data"}) ==
+        "0\tCONNECT\t\n0\t\t\n1\tGET\t\n1\t\tinside\n");
+}
+
 TEST_CASE("pcapng: flows without addresses, as files of others have them") {
   auto http = copy_http(sample_flow("full"));
   auto nowhere = std::make_shared<flow::ConnectionRecord>();
