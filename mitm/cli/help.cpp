@@ -51,7 +51,7 @@ user that exists (see --wait-for).
   sudo osproxy '!firefox' --ports all       everything but Firefox, on every TCP port
   sudo osproxy make+ -d 2                   what make and its children fetch, with headers
   sudo osproxy curl --block ads.example --pass '*.bank.example'
-  sudo osproxy curl -f jsonl -o flows.jsonl --pcap flows.pcap
+  sudo osproxy curl -f jsonl -o flows.jsonl --pcap flows.pcapng
 )")},
     HelpPage{"exec", "run one command and intercept it and its descendants only",
              "osproxy exec [options] -- CMD [ARG ...]", lines(R"(

@@ -8,7 +8,7 @@ import subprocess
 import time
 import unittest
 
-from harness import CLIENT_V4, OSPROXY, PATIENCE, V4, Osproxy, World, main, tree_of, wait_for
+from harness import CLIENT_V4, OSPROXY, PATIENCE, V4, Osproxy, World, main, run, tree_of, wait_for
 
 world = None
 LOCAL = "127.0.0.53"
@@ -216,12 +216,16 @@ class Dns(unittest.TestCase):
                               where=world.origin)
         self.addCleanup(server.kill)
         script = "import socket; s = socket.create_connection((socket.gethostbyname('www.test'), 8025), 60); print(s.recv(100))"
-        with Osproxy(world, "python") as osproxy:
+        path = f"{world.dir}/names.pcapng"
+        with Osproxy(world, "python", "--pcap", path) as osproxy:
             def named():
                 world.run(*resolving("192.0.2.2", "/usr/bin/python3", "-c", script), check=False)
                 return osproxy.flows(type="tcp", host="www.test")
             # On a machine with more to do than it can, the copy of an answer is later than the connection.
             self.assertEqual(wait_for(named, "a connection with a name")[0]["server"], "192.0.2.2:8025")
+        # Wireshark has the names as well, from the file itself.
+        shown = run("tshark", "-2", "-N", "n", "-r", path, "-Y", "tcp.dstport == 8025", "-T", "fields", "-e", "ip.dst_host").stdout.split()
+        self.assertEqual(set(shown), {"www.test"})
 
     def test_what_a_rule_lets_pass_has_names_as_well(self):
         """Who only wants to know which program talks to whom."""

@@ -1,7 +1,8 @@
 """Programs that use an explicit proxy themselves (curl -x, squid): what is inside the tunnel is judged by whom they mean."""
+import subprocess
 import unittest
 
-from harness import V4, Osproxy, World, run, start_squid, wait_for
+from harness import OSPROXY, V4, Osproxy, World, run, start_squid, tshark, wait_for
 
 PROXY = "192.0.2.9"  # the origin's certificate does not name it
 PORT = 3128
@@ -53,6 +54,19 @@ class ExplicitProxy(unittest.TestCase):
                 flow = osproxy.wait_for_flow(url=f"https://{host}/")
                 self.assertEqual((flow["status"], flow["host"], flow["error"]), (200, host, None))
                 self.assertEqual(flow["server"], f"{PROXY}:{PORT}")
+
+    def test_wireshark_shows_what_is_in_the_tunnel(self):
+        """Recorded live and written from a session."""
+        path, session, written = (f"{world.dir}/{name}" for name in ("tunnel.pcapng", "tunnel.osp", "written.pcapng"))
+        with Osproxy(world, "curl", *PORTS, "--pcap", path, "--save", session) as osproxy:
+            curl("https://one.test/hello")
+            osproxy.wait_for_flows(2, type="http")
+        with open(written, "wb") as file:
+            subprocess.run([OSPROXY, "query", session, "-f", "pcapng"], stdout=file, check=True)
+        for file in (path, written):
+            with self.subTest(file):
+                self.assertEqual(tshark(file, "tcp.stream", "http.request.uri", "http.response.code", show="http"),
+                                 [["0", "one.test:443", ""], ["0", "", "200"], ["1", "/hello", ""], ["1", "", "200"]])
 
     def test_server_that_cannot_be_trusted(self):
         with Osproxy(world, "curl", *PORTS, upstream_ca=False) as osproxy:
