@@ -23,7 +23,7 @@ using Offset = std::optional<std::chrono::microseconds>;
 
 enum class Direction : std::uint8_t { request, response };
 
-/// Of one certificate, in text that is safe to show.
+/// Of one certificate, in text that is safe to show, and as it is.
 struct CertificateFacts {
   std::string subject;             ///< "CN = one.test, O = Example"; empty: none
   std::string issuer;              ///< likewise
@@ -31,6 +31,7 @@ struct CertificateFacts {
   std::chrono::system_clock::time_point not_before;
   std::chrono::system_clock::time_point not_after;
   std::string sha256;  ///< of the DER form: "AB:CD:..."
+  std::string der{};   ///< empty: not known
 };
 /// As a server has sent it: its own first.
 using CertificateChain = std::vector<CertificateFacts>;

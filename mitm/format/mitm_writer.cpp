@@ -4,6 +4,7 @@
 
 #include <fmt/format.h>
 
+#include "base/base64.h"
 #include "mitm/flow/dns_names.h"
 #include "mitm/format/dns_data.h"
 #include "mitm/format/mitm_file.h"
@@ -62,12 +63,33 @@ bool is_known_tls(std::string_view version) {
   return std::find(std::begin(kKnown), std::end(kKnown), version) != std::end(kKnown);
 }
 
+/// PEM (RFC 7468): lines of 64 characters.
+std::string pem_of(std::string_view der) {
+  constexpr std::size_t kLine = 64;
+  const std::string text = base::base64(der);
+  std::string pem = "-----BEGIN CERTIFICATE-----\n";
+  for (std::size_t at = 0; at < text.size(); at += kLine)
+    pem.append(text, at, kLine).push_back('\n');
+  return pem += "-----END CERTIFICATE-----\n";
+}
+
+/// mitmproxy takes the first one for the server's own: a chain of which one is not known is none.
+void append_certificates(std::string& out, const flow::CertificateChain* chain) {
+  TnetList list(out);
+  if (chain != nullptr &&
+      std::ranges::none_of(*chain, &std::string::empty, &flow::CertificateFacts::der)) {
+    for (const auto& certificate : *chain) append_tnet_bytes(out, pem_of(certificate.der));
+  }
+  list.end();
+}
+
 /// What both sides of a connection have.
 void add_side(std::string& out, TnetDict& dict, const flow::TlsFacts* tls, bool v21) {
   const flow::TlsFacts none;
   const flow::TlsFacts& facts = tls == nullptr ? none : *tls;
   dict.boolean("tls", tls != nullptr);
-  dict.empty_list("certificate_list");
+  dict.key("certificate_list");
+  append_certificates(out, facts.certificates.get());
   facts.alpn.empty() ? dict.null("alpn") : dict.bytes("alpn", facts.alpn);
   dict.key("alpn_offers");
   TnetList offers(out);

@@ -98,6 +98,7 @@ base::Result<> Recorder::tidy() {
     const auto more = retention_.apply(writer_->database(), std::chrono::system_clock::now(),
                                        writer_->first_open_connection());
     if (!more) return more.error();
+    if (retention_.take_swept()) writer_->forget_shared_rows();
     if (!*more) return {};
     writer_->bodies().deleted();
   }

@@ -155,6 +155,7 @@ base::Result<bool> Retention::apply(Database& database, std::chrono::system_cloc
   if (unswept_ >= kSweepAfter) {
     if (auto swept = sweep(database, first_open); !swept) return swept.error();
     unswept_ = 0;
+    swept_ = true;
   }
   if (auto done = transaction->commit(); !done) return done.error();
   deleted_ += static_cast<std::uint64_t>(*deleted);
@@ -180,7 +181,8 @@ base::Result<> sweep(Database& database, std::int64_t first_open) {
       "DELETE FROM conn WHERE id < {} AND id NOT IN (SELECT conn FROM flow);"
       "DELETE FROM process WHERE id NOT IN (SELECT process FROM conn WHERE process IS NOT NULL);"
       "DELETE FROM ancestor WHERE process NOT IN (SELECT id FROM process);"
-      "DELETE FROM cert WHERE chain NOT IN (SELECT chain FROM conn WHERE chain IS NOT NULL);",
+      "DELETE FROM cert WHERE chain NOT IN (SELECT chain FROM conn WHERE chain IS NOT NULL);"
+      "DELETE FROM certificate WHERE sha256 NOT IN (SELECT sha256 FROM cert);",
       first_open);
   return database.run(sql.c_str());
 }

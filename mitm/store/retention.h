@@ -6,6 +6,7 @@
 #include <optional>
 #include <string>
 #include <string_view>
+#include <utility>
 
 #include "mitm/store/database.h"
 
@@ -39,6 +40,8 @@ class Retention {
   [[nodiscard]] base::Result<bool> apply(Database& database,
                                          std::chrono::system_clock::time_point now,
                                          std::int64_t first_open);
+  /// Whether rows that flows share have been swept since the last call.
+  [[nodiscard]] bool take_swept() { return std::exchange(swept_, false); }
   /// Flows that were deleted so far.
   [[nodiscard]] std::uint64_t deleted() const { return deleted_; }
 
@@ -53,6 +56,7 @@ class Retention {
   std::int64_t next_ = 1;  ///< id of the first flow that has not been looked at
   std::uint64_t deleted_ = 0;
   std::uint64_t unswept_ = 0;  ///< deleted since the last sweep
+  bool swept_ = false;
 };
 
 /// Deletes the flows with these ids that have neither mark nor comment and have ended, with their

@@ -42,8 +42,16 @@ CREATE TABLE chunk (id INTEGER PRIMARY KEY, data BLOB);
 CREATE INDEX live ON flow (state) WHERE state = 0;
 )sql";
 
+/// Certificates once each, however many chains have them: the column cert.der stays empty. What a
+/// process is called beside its executable (procmap::names_in_arguments).
+constexpr const char* kVersion2 = R"sql(
+CREATE TABLE certificate (sha256 TEXT PRIMARY KEY, der BLOB);
+ALTER TABLE process ADD COLUMN second_name TEXT;
+ALTER TABLE process ADD COLUMN third_name TEXT;
+)sql";
+
 /// What brings a session from version N to N + 1. Never changed once it has been released.
-constexpr std::array kMigrations = {kVersion1};
+constexpr std::array kMigrations = {kVersion1, kVersion2};
 
 base::Result<std::int64_t> version_of(Database& database) {
   const auto id = database.number("PRAGMA application_id");

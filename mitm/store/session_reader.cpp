@@ -98,21 +98,24 @@ std::shared_ptr<flow::TlsFacts> tls_of(const Statement& row, int first) {
   return facts;
 }
 
-/// Flows that were live when their writer was killed are interrupted, unless a writer goes on. What
-/// fails here shows when it is read.
-void interrupt_abandoned_flows(const std::string& path) {
+/// Flows that were live when their writer was killed are interrupted, unless a writer goes on; and
+/// filters want the columns of the newest version. What fails here shows when it is read.
+void bring_up_to_date(const std::string& path) {
   auto database = Database::open(path, Database::Access::write);
   if (!database || !check_readable(*database)) return;
+  const auto version = database->number("PRAGMA user_version");
   const auto live = database->number("SELECT EXISTS (SELECT 1 FROM flow WHERE state = 0)");
-  if (!live || *live != 1) return;
-  if (const auto lock = SessionLock::try_take(path))
+  const bool is_old = version && *version != newest_version();
+  if (!is_old && (!live || *live != 1)) return;
+  const auto lock = SessionLock::try_take(path);
+  if (lock && prepare_to_write(*database))
     static_cast<void>(interrupt_live_flows(*database).has_value());
 }
 
 }  // namespace
 
 base::Result<std::unique_ptr<SessionReader>> SessionReader::open(const std::string& path) {
-  interrupt_abandoned_flows(path);
+  bring_up_to_date(path);
   auto database = Database::open(path, Database::Access::read);
   if (!database) return database.error();
   if (auto good = check_readable(*database); !good) return good.error();
@@ -122,6 +125,10 @@ base::Result<std::unique_ptr<SessionReader>> SessionReader::open(const std::stri
 }
 
 base::Result<> SessionReader::prepare() {
+  // What may only be read may be of an older version.
+  const auto der =
+      database_.number("SELECT count(*) FROM sqlite_schema WHERE name = 'certificate'");
+  if (!der) return der.error();
   return database_.prepare({
       {&select_flow_, kSelectFlow},
       {&select_messages_,
@@ -132,8 +139,11 @@ base::Result<> SessionReader::prepare() {
        " WHERE id = ?"},
       {&select_ancestors_, "SELECT pid, path FROM ancestor WHERE process = ? ORDER BY depth"},
       {&select_chain_,
-       "SELECT sha256, subject, issuer, names, not_before, not_after FROM cert WHERE chain = ?"
-       " ORDER BY n"},
+       *der == 0 ? "SELECT sha256, subject, issuer, names, not_before, not_after, der FROM cert"
+                   " WHERE chain = ? ORDER BY n"
+                 : "SELECT cert.sha256, subject, issuer, names, not_before, not_after,"
+                   " certificate.der FROM cert LEFT JOIN certificate USING (sha256)"
+                   " WHERE chain = ? ORDER BY n"},
       {&select_body_, "SELECT size, cut FROM body WHERE id = ?"},
       {&select_chunks_, "SELECT data FROM chunk WHERE id BETWEEN ? AND ? ORDER BY id"},
   });
@@ -200,6 +210,7 @@ base::Result<SessionReader::Chain> SessionReader::chain(std::int64_t id) {
     certificate.names = lines_of(row.text(3));
     certificate.not_before = time_of(row.number(4));
     certificate.not_after = time_of(row.number(5));
+    certificate.der = row.text(6);
   }
   chains_.put(id, certificates);
   return Chain{std::move(certificates)};

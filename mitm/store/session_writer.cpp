@@ -115,12 +115,14 @@ base::Result<> SessionWriter::prepare() {
       {&insert_connection_, kInsertConnection},
       {&insert_process_,
        "INSERT INTO process (id, pid, ppid, uid, gid, name, path, user, grp, cmdline, cgroup,"
-       " started, facts) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"},
+       " started, facts, second_name, third_name)"
+       " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"},
       {&insert_ancestor_,
        "INSERT INTO ancestor (process, depth, pid, name, path) VALUES (?, ?, ?, ?, ?)"},
       {&insert_certificate_,
        "INSERT INTO cert (chain, n, sha256, subject, issuer, names, not_before, not_after)"
        " VALUES (?, ?, ?, ?, ?, ?, ?, ?)"},
+      {&insert_der_, "INSERT OR IGNORE INTO certificate (sha256, der) VALUES (?, ?)"},
       {&update_notes_, "UPDATE flow SET mark = ?, comment = ?, tags = ? WHERE id = ?"},
       {&update_uuid_, "UPDATE flow SET uuid = ? WHERE id = ?"},
       {&update_request_body_, "UPDATE flow SET request_body = ? WHERE id = ?"},
@@ -167,6 +169,10 @@ void SessionWriter::roll_back() {
   last_flow_ = committed_flow_;
   bodies_->rolled_back();
   connections_.clear();
+  forget_shared_rows();
+}
+
+void SessionWriter::forget_shared_rows() {
   processes_.clear();
   chains_.clear();
   last_facts_.reset();
@@ -203,6 +209,9 @@ base::Result<> SessionWriter::insert(const procmap::ProcessFacts& facts, std::in
   insert_process_.bind(5, std::int64_t{facts.gid}).bind(6, facts.name).bind(7, facts.exe);
   insert_process_.bind(8, facts.user).bind(9, facts.group).bind(10, command);
   insert_process_.bind(11, facts.cgroup).bind(12, microseconds(facts.start_time));
+  const auto& others = facts.other_names;
+  insert_process_.bind(14, others.empty() ? std::string_view() : others[0]);
+  insert_process_.bind(15, others.size() < 2 ? std::string_view() : others[1]);
   if (auto put = insert_process_.bind_blob(13, blob).run(); !put) return put.error();
   std::int64_t depth = 0;
   for (const auto& ancestor : facts.ancestors) {
@@ -228,6 +237,9 @@ base::Result<std::int64_t> SessionWriter::put_chain(
     insert_certificate_.bind(7, microseconds(certificate.not_before));
     insert_certificate_.bind(8, microseconds(certificate.not_after));
     if (auto put = insert_certificate_.run(); !put) return put.error();
+    if (certificate.der.empty()) continue;
+    insert_der_.bind(1, certificate.sha256).bind_blob(2, certificate.der);
+    if (auto put = insert_der_.run(); !put) return put.error();
   }
   chains_.put(key, id);
   return id;

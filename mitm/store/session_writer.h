@@ -55,6 +55,8 @@ class SessionWriter {
                                         std::int64_t body);
   [[nodiscard]] base::Result<> set_notes(std::int64_t flow, const flow::Notes& notes);
   [[nodiscard]] BodyWriter& bodies() { return *bodies_; }
+  /// Rows of processes and certificates may have been deleted: flows to come get their own.
+  void forget_shared_rows();
   /// No flow of that connection is put any more.
   void forget_connection(std::uint64_t id) { connections_.erase(id); }
 
@@ -90,8 +92,8 @@ class SessionWriter {
   Database database_;
   std::unique_ptr<BodyWriter> bodies_;
   Statement begin_, commit_, insert_flow_, insert_message_, insert_connection_, insert_process_,
-      insert_ancestor_, insert_certificate_, update_notes_, update_uuid_, update_request_body_,
-      update_response_body_;
+      insert_ancestor_, insert_certificate_, insert_der_, update_notes_, update_uuid_,
+      update_request_body_, update_response_body_;
   bool in_transaction_ = false;
   std::int64_t last_flow_ = 0, committed_flow_ = 0;
   std::int64_t last_connection_ = 0, last_process_ = 0, last_chain_ = 0;

@@ -45,6 +45,7 @@ std::string to_pem(const Identity& identity);
 std::string to_pem(X509* certificate);
 [[nodiscard]] base::Result<X509Ptr> certificate_from_pem(std::string_view pem);
 std::string sha256_fingerprint(X509* certificate);  ///< "AB:CD:..."
+std::string der_of(X509* certificate);              ///< empty: there is no memory for it
 [[nodiscard]] bool expires_within(X509* certificate, std::chrono::hours span);
 
 }  // namespace mitm::tls

@@ -75,6 +75,7 @@ void add_tls(const std::string& side, const flow::TlsFacts* tls, Description& ou
                                        fmt::join(facts.names, " "), facts.sha256));
     out.add("not_before", facts.not_before);
     out.add("not_after", facts.not_after);
+    out.add("der", facts.der);
   }
 }
 

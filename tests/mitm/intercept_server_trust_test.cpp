@@ -162,6 +162,7 @@ TEST_CASE(
       CHECK(facts.names == std::vector<std::string>{std::string(one.names).substr(4)});
       CHECK(facts.not_after == std::chrono::floor<std::chrono::seconds>(one.validity.until));
       CHECK(facts.sha256.size() == 95);
+      CHECK(facts.der.starts_with("\x30\x82"));
       CHECK_FALSE(engine.idle());  // the program has time to read the alert
       program.close();
       CHECK(engine.idle());

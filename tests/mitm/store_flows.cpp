@@ -48,9 +48,15 @@ std::shared_ptr<const flow::ConnectionRecord> full_connection() {
   record->sni = "sni.test";
   record->tls = std::make_shared<const flow::TlsFacts>(
       flow::TlsFacts{"TLSv1.3", "TLS_AES_256_GCM_SHA384", "h2"});
-  const auto chain = std::make_shared<const flow::CertificateChain>(flow::CertificateChain{
-      {"CN = one.test", "CN = ca", {"one.test", "192.0.2.2"}, time_at(1s), time_at(2s), "AB:CD"},
-      {"CN = ca", "CN = root", {}, time_at(3s), time_at(4s), "EF"}});
+  const auto chain = std::make_shared<const flow::CertificateChain>(
+      flow::CertificateChain{{"CN = one.test",
+                              "CN = ca",
+                              {"one.test", "192.0.2.2"},
+                              time_at(1s),
+                              time_at(2s),
+                              "AB:CD",
+                              std::string("\x30\0\xff", 3)},
+                             {"CN = ca", "CN = root", {}, time_at(3s), time_at(4s), "EF"}});
   record->upstream_tls = std::make_shared<const flow::TlsFacts>(
       flow::TlsFacts{"TLSv1.2", "ECDHE-RSA-AES128-GCM-SHA256", "http/1.1", "/me.pem", chain});
   record->decision = "intercept";
@@ -174,6 +180,7 @@ void add_tls(Members& out, const std::string& name, const flow::TlsFacts* tls) {
             fmt::format("{} {} {} {}", one.subject, one.issuer, one.names, one.sha256));
     out.add(name + ".not_before", one.not_before);
     out.add(name + ".not_after", one.not_after);
+    out.add(name + ".der", one.der);
   }
 }
 

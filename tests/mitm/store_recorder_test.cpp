@@ -348,6 +348,15 @@ TEST_CASE("retention: by age, and by size") {
   CHECK(*database.number("SELECT count(*) FROM conn") == 0);
   CHECK(*database.number("SELECT count(*) FROM process") == 0);
   CHECK(*database.number("SELECT count(*) FROM chunk") == 0);
+  CHECK(*database.number("SELECT count(*) FROM certificate") == 0);
+  // A process and a server that were known go on.
+  (*writer)->forget_shared_rows();
+  (*writer)->forget_connection(test::full_http_flow().facts().connection->id);
+  REQUIRE((*writer)->begin());
+  REQUIRE((*writer)->put(test::full_http_flow()));
+  REQUIRE((*writer)->commit());
+  CHECK(*database.number("SELECT count(*) FROM process") == 1);
+  CHECK(*database.number("SELECT count(*) FROM certificate") == 1);
 }
 
 }  // namespace mitm::store

@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include "mitm/store/schema.h"
+#include "mitm/store/session_lock.h"
 #include "mitm/store/session_reader.h"
 #include "mitm/store/session_writer.h"
 #include "tests/mitm/store_flows.h"
@@ -168,6 +169,54 @@ TEST_CASE("store: connections, processes and certificates are stored once") {
   CHECK(number_in(path, "SELECT count(DISTINCT chain) FROM cert") == 1);
 }
 
+TEST_CASE("store: a certificate of several chains is stored once, and found in each") {
+  const test::TemporaryDirectory directory;
+  const std::string path = directory.path() + "/s.osp";
+  const auto flow = test::full_http_flow();
+  auto other = std::make_shared<flow::HttpFlow>(*flow.http());
+  auto record = std::make_shared<flow::ConnectionRecord>(*flow.facts().connection);
+  auto tls = std::make_shared<flow::TlsFacts>(*record->upstream_tls);
+  auto chain = *tls->certificates;
+  chain.erase(chain.begin() + 1);
+  tls->certificates = std::make_shared<const flow::CertificateChain>(chain);
+  record->upstream_tls = std::move(tls);
+  ++record->id;
+  other->connection = std::move(record);
+  write(path, {flow, flow::Flow{.record = std::move(other)}});
+  CHECK(number_in(path, "SELECT count(*) FROM cert") == 3);
+  CHECK(number_in(path, "SELECT count(*) FROM certificate") == 1);
+  const auto reader = SessionReader::open(path);
+  for (const std::int64_t id : {1, 2}) {
+    const auto read = *(*reader)->flow(id, kAll);
+    CHECK(read->facts().connection->upstream_tls->certificates->at(0).der == chain.at(0).der);
+  }
+}
+
+TEST_CASE("store: sessions of version 1 are read, and brought up to date where that may be") {
+  const test::TemporaryDirectory directory;
+  const std::string path = directory.path() + "/s.osp";
+  const auto flow = test::full_http_flow();
+  write(path, {flow});
+  {
+    auto database = Database::open(path, Database::Access::write);
+    REQUIRE(
+        database->run("DROP TABLE certificate; PRAGMA user_version = 1;"
+                      "ALTER TABLE process DROP COLUMN second_name;"
+                      "ALTER TABLE process DROP COLUMN third_name;"));
+    // By a reader that must not write.
+    const auto lock = SessionLock::try_take(path);
+    REQUIRE(lock);
+    const auto read = (*SessionReader::open(path))->flow(1, kAll);
+    REQUIRE(read);
+    CHECK((*read)->facts().connection->upstream_tls->certificates->at(0).der.empty());
+    CHECK(number_in(path, "PRAGMA user_version") == 1);
+  }
+  REQUIRE(SessionReader::open(path));
+  CHECK(number_in(path, "PRAGMA user_version") == newest_version());
+  write(path, {flow});
+  CHECK(number_in(path, "SELECT count(*) FROM certificate") == 1);
+}
+
 TEST_CASE("store: a session that exists is continued") {
   const test::TemporaryDirectory directory;
   const std::string path = directory.path() + "/s.osp";
@@ -266,7 +315,7 @@ TEST_CASE("store: what is no session is refused, and left as it is") {
   }
   const std::string expected = newer +
                                ": written by a newer osproxy (version 99 of the format; this one "
-                               "knows 1): use that one";
+                               "knows 2): use that one";
   CHECK(error_of(newer) == expected);
   CHECK(SessionReader::open(newer).error().text == expected);
   CHECK(number_in(newer, "PRAGMA user_version") == 99);

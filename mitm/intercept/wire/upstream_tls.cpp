@@ -90,7 +90,8 @@ flow::CertificateFacts certificate_facts(X509* certificate) {
                                {},
                                tls::not_before(certificate),
                                tls::not_after(certificate),
-                               tls::sha256_fingerprint(certificate)};
+                               tls::sha256_fingerprint(certificate),
+                               tls::der_of(certificate)};
   for (auto& name : tls::subject_names(certificate)) {
     if (facts.names.size() < kMostNames) facts.names.push_back(std::move(name.text));
   }
@@ -247,10 +248,15 @@ std::shared_ptr<const flow::CertificateChain> UpstreamTls::chain_of(const STACK_
     key.append(reinterpret_cast<const char*>(digest), size);
   }
   if (const auto known = chains_.find(key); known != chains_.end()) return known->second;
-  if (chains_.size() >= kChains) chains_.clear();
   auto chain = std::make_shared<flow::CertificateChain>();
-  for (int at = 0; at < std::min(count, kLongestChain); ++at)
+  for (int at = 0; at < std::min(count, kLongestChain); ++at) {
     chain->push_back(certificate_facts(sk_X509_value(certificates, at)));
+    chain_bytes_ += chain->back().der.size();
+  }
+  if (chains_.size() >= kChains || chain_bytes_ > kChainBytes) {
+    chains_.clear();
+    chain_bytes_ = 0;
+  }
   return chains_.emplace(std::move(key), std::move(chain)).first->second;
 }
 

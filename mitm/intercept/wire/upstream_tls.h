@@ -24,6 +24,7 @@ class UpstreamTls {
   static constexpr std::size_t kSessions = 1000;
   static constexpr std::size_t kContexts = 32;
   static constexpr std::size_t kChains = 1000;
+  static constexpr std::size_t kChainBytes = 4 << 20;  ///< of their certificates
 
   struct Ask {
     base::Endpoint server;
@@ -108,6 +109,7 @@ class UpstreamTls {
   std::uint64_t numbers_ = 0;
   std::unordered_map<std::string, std::shared_ptr<const flow::CertificateChain>>
       chains_;  ///< by their SHA-1s
+  std::size_t chain_bytes_ = 0;
   base::LruCache<std::string, tls::SslSessionPtr> sessions_{kSessions};
 };
 
