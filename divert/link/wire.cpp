@@ -5,6 +5,8 @@
 
 #include <cstring>
 
+#include "procmap/program_names.h"
+
 namespace divert::wire {
 namespace {
 
@@ -151,6 +153,8 @@ std::shared_ptr<const procmap::ProcessFacts> read_process(Reader& in, KnownProce
   if (!in.good()) return nullptr;
   const std::string_view read = before.substr(0, before.size() - in.rest().size());
   if (const auto* same = known.find(read)) return *same;
+  facts.other_names =
+      procmap::names_in_arguments(facts.exe.empty() ? facts.name : facts.exe, facts.argv);
   return known.put(std::string(read),
                    std::make_shared<const procmap::ProcessFacts>(std::move(facts)));
 }

@@ -22,10 +22,18 @@ void any_number(Subject& it, const Test&, Values& values) {
   if (it.process != nullptr) values.number(static_cast<double>(it.process->*member));
 }
 
-void name_or_path(Subject& it, const Test&, Values& values) {
+/// That of its executable, and those by which the filter of a run selects it: npm of a node.
+void any_name(Subject& it, const Test&, Values& values) {
   if (it.process == nullptr) return;
   values.known(it.process->name);
-  if (!values.decided()) values.known(it.process->exe);
+  for (const std::string& other : it.process->other_names) values.known(procmap::base_name(other));
+}
+
+void name_or_path(Subject& it, const Test& test, Values& values) {
+  any_name(it, test, values);
+  if (it.process == nullptr || values.decided()) return;
+  values.known(it.process->exe);
+  for (const std::string& other : it.process->other_names) values.known(other);
 }
 
 void command_line(Subject& it, const Test&, Values& values) {
@@ -64,15 +72,18 @@ void of_ancestors(Subject& it, const Test&, Values& values) {
 const std::array kFields{
     Field{.name = "process",
           .letter = "p",
-          .help = "name or path of the process",
+          .help = "name or path of the process or its script",
           .example = "~p curl",
           .get = name_or_path,
-          .columns = {process, "name", "path"}},
+          .columns = {process, "name",
+                      "osproxy_base_name(second_name), osproxy_base_name(third_name), path, "
+                      "second_name, third_name"}},
     Field{.name = "process.name",
-          .help = "name of the process",
+          .help = "name of the process or its script",
           .example = "process.name == \"curl\"",
-          .get = known_text<&ProcessFacts::name>,
-          .columns = {process, "name"}},
+          .get = any_name,
+          .columns = {process, "name",
+                      "osproxy_base_name(second_name), osproxy_base_name(third_name)"}},
     Field{.name = "process.path",
           .aliases = "process.exe",
           .help = "path of the process's program",

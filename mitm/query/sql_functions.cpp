@@ -10,6 +10,7 @@
 #include "mitm/query/endpoint_text.h"
 #include "mitm/query/field.h"
 #include "mitm/query/url_parts.h"
+#include "procmap/program_names.h"
 
 namespace mitm::query {
 namespace {
@@ -50,6 +51,10 @@ void call_url_part(sqlite3_context* context, int, sqlite3_value** arguments) {
   give(context, url_parts(text_of(arguments[0])).*member);
 }
 
+void call_base_name(sqlite3_context* context, int, sqlite3_value** arguments) {
+  give(context, procmap::base_name(text_of(arguments[0])));
+}
+
 void call_endpoint(sqlite3_context* context, int, sqlite3_value** arguments) {
   give(context, endpoint_text(text_of(arguments[0]),
                               static_cast<std::uint16_t>(sqlite3_value_int(arguments[1]))));
@@ -71,6 +76,7 @@ constexpr std::array kFunctions{
     Function{"osproxy_url_host", 1, call_url_part<&UrlParts::host>},
     Function{"osproxy_url_path", 1, call_url_part<&UrlParts::path>},
     Function{"osproxy_url_query", 1, call_url_part<&UrlParts::query>},
+    Function{"osproxy_base_name", 1, call_base_name},
     Function{"osproxy_endpoint", 2, call_endpoint},
     Function{"osproxy_is_ipv6", 1, call_is_ipv6},
 };

@@ -74,7 +74,8 @@ void run(sqlite3* database, const std::string& statement) {
 /// The columns that filters read, beside a head of 600 bytes.
 void fill(sqlite3* database, const std::string& rows) {
   run(database, R"(
-CREATE TABLE process (id INTEGER PRIMARY KEY, name TEXT, path TEXT);
+CREATE TABLE process (id INTEGER PRIMARY KEY, name TEXT, path TEXT, second_name TEXT,
+  third_name TEXT);
 CREATE TABLE conn (id INTEGER PRIMARY KEY, process INT, server_ip TEXT, server_port INT,
   host TEXT);
 CREATE TABLE flow (id INTEGER PRIMARY KEY, type TEXT, conn INT, process INT, began INT,
@@ -83,7 +84,8 @@ CREATE TABLE flow (id INTEGER PRIMARY KEY, type TEXT, conn INT, process INT, beg
   messages INT, mark TEXT, comment TEXT, tags TEXT, request_body INT, response_body INT,
   head BLOB, uuid TEXT);
 WITH RECURSIVE n(i) AS (SELECT 0 UNION ALL SELECT i + 1 FROM n WHERE i < 99)
-INSERT INTO process SELECT i, CASE i % 10 WHEN 3 THEN 'curl' ELSE 'program' || i END,
+INSERT INTO process (id, name, path)
+  SELECT i, CASE i % 10 WHEN 3 THEN 'curl' ELSE 'program' || i END,
   '/usr/bin/program' || i FROM n;)");
   run(database, "BEGIN; WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < " +
                     rows + R"()

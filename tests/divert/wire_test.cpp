@@ -102,11 +102,13 @@ TEST_CASE("wire: connections of one process share its facts, those of another do
   answer.connection.verdict.reason = "another";
   CHECK(process_of(answer) == first);
   auto other = some_process();
-  other.argv.emplace_back("-v");
+  other.exe = "/usr/bin/node";
+  other.argv = {"npm", "/usr/lib/npm-cli.js", "install"};
   answer.connection.process = std::make_shared<const procmap::ProcessFacts>(other);
   const auto second = process_of(answer);
   CHECK(second != first);
   CHECK(second->argv == other.argv);
+  CHECK(second->other_names == std::vector<std::string>{"npm", "/usr/lib/npm-cli.js"});
   CHECK(first->argv == some_process().argv);
 }
 

@@ -155,6 +155,19 @@ class Session(unittest.TestCase):
         self.assertEqual(query(self.path, "--count"), "4\n")
         self.assertIn("GET http://192.0.2.2:8080/hanging", query(self.path, "~q"))
 
+    def test_the_script_that_an_interpreter_runs(self):
+        """What selects a program for a run finds it in the session, and names it in the text."""
+        script = f"{self.directory}/fetcher.py"
+        with open(script, "w", encoding="utf-8") as file:
+            file.write("import urllib.request; urllib.request.urlopen('http://192.0.2.2/').read()")
+        with Osproxy(world, "=fetcher.py", "--save", self.path, "--bodies", "10") as osproxy:
+            world.run("/usr/bin/python3", script)
+            osproxy.wait_for_flow(type="http")
+        for words in ("~p fetcher", "~p ^fetcher.py$", "process.name == fetcher.py", "process == fetcher.py", f"process == {script}", "process.name ~= python3"):
+            self.assertEqual(query(self.path, "--count", words), "1\n", words)
+        self.assertEqual(query(self.path, "--count", "process.name == npm"), "0\n")
+        self.assertRegex(query(self.path), r" python3\S* fetcher\.py\[\d+\] GET http://")
+
     def test_one_writer_at_a_time(self):
         """Their flows would have the same numbers."""
         with Osproxy(world, "curl", "--save", self.path):
@@ -188,6 +201,8 @@ class Session(unittest.TestCase):
             subprocess.run([OSPROXY, "query", self.path, "-f", "mitm", "--mitm-version", "17"], stdout=file, check=True)
         shown = subprocess.run(["mitmdump", "-nr", flows], capture_output=True, text=True, check=True).stdout
         self.assertIn("POST https://one.test/", shown)
+        script = "import sys; from mitmproxy.io import FlowReader; f, = FlowReader(open(sys.argv[1], 'rb')).stream(); print(f.server_conn.certificate_list[0].cn)"
+        self.assertEqual(subprocess.run(["/usr/bin/python3", "-c", script, flows], capture_output=True, text=True, check=True).stdout, "one.test\n")
         self.assertEqual(query(flows, "--count", "~m POST & ~bq a=1"), "1\n")
 
     def test_import(self):

@@ -305,6 +305,20 @@ TEST_CASE("query: GraphQL in JSON, batches, persisted queries, documents and URL
   CHECK_FALSE(matches("graphql.name ~= \"\"", of("application/json", R"({"query": "select 1"})")));
 }
 
+TEST_CASE("query: a process has the name of the script that it runs, too") {
+  test::FlowMaker maker;
+  maker.process->name = "node";
+  maker.process->exe = "/usr/bin/node";
+  maker.process->other_names = {"npm", "/usr/lib/node_modules/npm/bin/npm-cli.js"};
+  const flow::Flow flow = maker.flow_of(flow::TcpFlow{});
+  for (const char* filter :
+       {"~p npm", "~p ^npm$", "~p node_modules", "process == npm-cli.js", "process.name == node",
+        "process.name == npm", "process.name == npm-cli.js"})
+    CHECK_MESSAGE(matches(filter, flow), filter);
+  for (const char* filter : {"process.name ~= node_modules", "process.name != npm", "~p yarn"})
+    CHECK_FALSE_MESSAGE(matches(filter, flow), filter);
+}
+
 TEST_CASE("query: domains") {
   const auto of = [](std::string host) {
     flow::TcpFlow flow;

@@ -14,7 +14,8 @@ namespace {
 /// As in version 1 of a session (mitm/store).
 constexpr const char* kSchema = R"(
 CREATE TABLE process (id INTEGER PRIMARY KEY, pid INT, ppid INT, uid INT, gid INT, name TEXT,
-  path TEXT, user TEXT, grp TEXT, cmdline TEXT, cgroup TEXT, started INT, facts BLOB);
+  path TEXT, user TEXT, grp TEXT, cmdline TEXT, cgroup TEXT, started INT, facts BLOB,
+  second_name TEXT, third_name TEXT);
 CREATE TABLE ancestor (process INT, depth INT, pid INT, name TEXT, path TEXT,
   PRIMARY KEY (process, depth)) WITHOUT ROWID;
 CREATE TABLE conn (id INTEGER PRIMARY KEY, process INT, opened INT, client_ip TEXT,
@@ -111,7 +112,8 @@ void Session::add_process(const flow::ConnectionRecord& connection) {
          {number(id), number(std::int64_t{facts.id.pid}), number(std::int64_t{facts.ppid}),
           number(std::int64_t{facts.uid}), number(std::int64_t{facts.gid}), facts.name, facts.exe,
           facts.user, facts.group, lines(facts.argv, ' '), facts.cgroup, number(facts.start_time),
-          absent()});
+          absent(), facts.other_names.empty() ? std::string() : facts.other_names[0],
+          facts.other_names.size() < 2 ? std::string() : facts.other_names[1]});
   std::int64_t depth = 0;
   for (const auto& ancestor : facts.ancestors)
     insert(database_, "ancestor",

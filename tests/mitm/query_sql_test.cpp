@@ -117,6 +117,7 @@ std::shared_ptr<const procmap::ProcessFacts> process(Random& random) {
   facts->name = text(random);
   facts->exe = text(random);
   for (std::size_t i = random.below(3); i > 0; --i) facts->argv.push_back(text(random));
+  for (std::size_t i = random.below(3); i > 0; --i) facts->other_names.push_back(text(random));
   facts->user = text(random);
   facts->group = text(random);
   facts->cgroup = text(random);

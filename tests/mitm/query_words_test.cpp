@@ -15,8 +15,8 @@ std::string explained(std::string_view text) {
 
 TEST_CASE("query: filters in words") {
   CHECK(explained("~p curl & ~c 5xx") ==
-        "the name or path of the process matches /curl/ and the status of the response is 500 to "
-        "599");
+        "the name or path of the process or its script matches /curl/ and the status of the "
+        "response is 500 to 599");
   CHECK(explained("(~q | !~e) & ~size >10k") ==
         "(the flow has no response yet or not (the flow has an error)) and the bytes in both "
         "directions is above 10 KiB");
