@@ -197,11 +197,15 @@ void append_millis(std::string& out, std::chrono::microseconds time) {
   fmt::format_to(std::back_inserter(out), "{}.{:03}", micros / 1000, micros % 1000);
 }
 
-void add_har_facts(JsonObject& entry, const flow::Flow& flow, bool with_secrets) {
-  using Message = flow::StreamMessage;
-  const flow::ConnectionRecord& connection = *flow.http()->connection;
+void add_har_connection(JsonObject& entry, const flow::ConnectionRecord& connection,
+                        bool with_secrets) {
   add_process(entry, connection.process.get(), with_secrets);
   add_tls(entry, connection);
+}
+
+void add_har_facts(JsonObject& entry, const flow::Flow& flow, bool with_secrets) {
+  using Message = flow::StreamMessage;
+  add_har_connection(entry, *flow.http()->connection, with_secrets);
   add_messages(entry, "_webSocketMessages", flow, is_said, append_websocket);
   add_messages(
       entry, "_webSocketClose", flow,

@@ -24,7 +24,7 @@ class HarReader final : public FlowReader {
         return base::failure("byte {}: {} {}: {}", slice->offset, entry ? "entry" : "flow", number_,
                              flow.error().text);
       }
-      return std::optional<flow::Flow>(std::move(*flow));
+      if (*flow) return flow;
     }
     return std::optional<flow::Flow>();
   }
@@ -32,21 +32,26 @@ class HarReader final : public FlowReader {
   [[nodiscard]] bool goes_on() const override { return goes_on_; }
 
  private:
-  base::Result<flow::Flow> read_entry(std::string_view text) {
+  /// Empty: it is one of a connection that was refused, which stands among the other flows.
+  base::Result<std::optional<flow::Flow>> read_entry(std::string_view text) {
     ++number_;
     const auto json = parse_json(text);
     if (!json) return base::failure("malformed JSON");
-    return read_har_entry(*json, number_);
+    if (!json_text(json_member(*json, "_osproxy"), "type").empty())
+      return std::optional<flow::Flow>();
+    auto flow = read_har_entry(*json, number_);
+    if (!flow) return flow.error();
+    return std::optional<flow::Flow>(std::move(*flow));
   }
 
-  base::Result<flow::Flow> read_other(std::string_view text) {
+  base::Result<std::optional<flow::Flow>> read_other(std::string_view text) {
     ++number_;
     const auto json = parse_json(text);
     if (!json) return base::failure("malformed JSON");
     auto event = read_event(*json);
     if (!event) return event.error();
     if (event->kind != JsonEvent::Kind::end) return base::failure("expected the end of a flow");
-    return std::move(event->flow);
+    return std::optional<flow::Flow>(std::move(event->flow));
   }
 
   JsonSlices slices_;

@@ -9,6 +9,7 @@
 #include "base/text.h"
 #include "mitm/format/har.h"
 #include "mitm/format/har_entry.h"
+#include "mitm/format/har_refusal.h"
 #include "mitm/format/json_renderer.h"
 #include "mitm/format/json_text.h"
 
@@ -46,15 +47,15 @@ class HarWriter final : public FlowWriter {
   base::Result<> write(const flow::Flow& flow, std::string& out) override {
     if (flow.http() == nullptr) {
       add_other(flow);
+      if (flow.tcp() != nullptr && is_refusal(*flow.tcp())) add_refusal(*flow.tcp(), out);
       return {};
     }
     const flow::HttpFlow& http = *flow.http();
     const std::uint64_t connection = http.connection->id;
     const bool first = connections_.find(connection) == nullptr;
     connections_.put(connection, true);
-    const Page& page = page_of(http, har_start(http, first));
-    out += any_ ? ",\n" : "\n";
-    any_ = true;
+    const Page& page = page_of(*http.connection, har_start(http, first));
+    begin_entry(out);
     append_har_entry(
         out, flow,
         {.with_secrets = style_.with_secrets, .opened_connection = first, .page = page.id});
@@ -84,9 +85,20 @@ class HarWriter final : public FlowWriter {
     object.end();
   }
 
-  /// One for each process: viewers group by it.
-  const Page& page_of(const flow::HttpFlow& http, flow::Time began) {
-    const auto* const process = http.connection->process.get();
+  void begin_entry(std::string& out) {
+    out += any_ ? ",\n" : "\n";
+    any_ = true;
+  }
+
+  void add_refusal(const flow::TcpFlow& flow, std::string& out) {
+    const Page& page = page_of(*flow.connection, flow.began);
+    begin_entry(out);
+    append_har_refusal(out, flow, page.id, style_.with_secrets);
+  }
+
+  /// One for each process of an entry: viewers group by it.
+  const Page& page_of(const flow::ConnectionRecord& connection, flow::Time began) {
+    const auto* const process = connection.process.get();
     std::string id = process ? fmt::format("{}-{}", process->name, process->id.pid) : "unknown";
     const auto born = process ? process->start_time : flow::Time();
     const auto [found, added] = pages_.try_emplace({id, born}, Page{id, began});
@@ -96,7 +108,7 @@ class HarWriter final : public FlowWriter {
     return found->second;
   }
 
-  /// Other flows have no entry in any reader: their JSON form stands beside the entries.
+  /// Other flows are no entry that a reader would take: their JSON form stands beside the entries.
   void add_other(const flow::Flow& flow) {
     if (!others_.empty()) others_ += ",\n";
     if (flow.tcp() != nullptr) {

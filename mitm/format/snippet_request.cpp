@@ -55,16 +55,27 @@ bool changes_code(std::string_view code) {
          std::string_view("-._~").find(c) != std::string_view::npos;
 }
 
-base::Result<> check_body(const flow::Request& request) {
+/// Whether the flow was recorded, or its run killed, while more of the request's body was to come.
+bool is_under_way(const flow::Flow& flow) {
+  const flow::Request& request = flow.http()->request;
+  if (flow.state == flow::Flow::State::ended || request.ended) return false;
+  const std::string_view length = request.fields.find("content-length");
+  return request.body_bytes.value_or(0) > 0 || (!length.empty() && length != "0") ||
+         !request.fields.find("transfer-encoding").empty();
+}
+
+}  // namespace
+
+base::Result<> check_body(const flow::Flow& flow) {
+  const flow::Request& request = flow.http()->request;
   if (request.body.is_cut())
     return base::failure("only the first {} bytes of the request's body are recorded",
                          request.body.size());
   if (request.body.empty() && request.body_bytes.value_or(0) > 0)
     return base::failure("the request's body of {} bytes is not recorded", *request.body_bytes);
+  if (is_under_way(flow)) return base::failure("the request's body had not ended");
   return {};
 }
-
-}  // namespace
 
 bool SnippetRequest::has(std::string_view name) const {
   return std::any_of(fields.begin(), fields.end(),
@@ -85,7 +96,7 @@ base::Result<SnippetRequest> snippet_request(const flow::Flow& flow) {
   const flow::Request& recorded = http.request;
   if (recorded.method == "CONNECT")
     return base::failure("CONNECT opens a tunnel: there is nothing to send");
-  if (auto whole = check_body(recorded); !whole) return whole.error();
+  if (auto whole = check_body(flow); !whole) return whole.error();
   const UrlParts url = split_url(http.url);
   const bool web = url.scheme == "http" || url.scheme == "https";
   if (!web || url.host.empty() || !is_sound_target(http.url))

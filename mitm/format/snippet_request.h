@@ -33,6 +33,9 @@ struct SnippetRequest {
 /// is cut, a URL that is none.
 [[nodiscard]] base::Result<SnippetRequest> snippet_request(const flow::Flow& flow);
 
+/// Error: the body was not recorded, or not all of it. `flow` is one of HTTP.
+[[nodiscard]] base::Result<> check_body(const flow::Flow& flow);
+
 /// How a tool changes the path and the query that it is given.
 struct TargetRules {
   std::string_view escaped = "\"<>\\^`{|}";  ///< characters that it writes as %XX

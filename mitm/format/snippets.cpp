@@ -13,8 +13,7 @@ base::Result<std::string> raw_request(const flow::Flow& flow) {
   if (flow.http() == nullptr)
     return base::failure("a flow of type {} has no request that could be sent", flow.type());
   const flow::Request& request = flow.http()->request;
-  if (request.body.is_cut() || (request.body.empty() && request.body_bytes.value_or(0) > 0))
-    return base::failure("the request's body is not recorded, or not all of it");
+  if (auto whole = check_body(flow); !whole) return whole.error();
   std::string out = fmt::format("{} {} HTTP/1.1\r\n", request.method, request.target);
   bool host = false, length = false;
   for (std::size_t i = 0; i < request.fields.size(); ++i) {

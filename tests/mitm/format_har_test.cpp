@@ -139,7 +139,7 @@ flow::Flow coded_flow(const std::string& coding, std::string body) {
 
 TEST_CASE("har: what is written is valid, and real readers can do with it") {
   for (const bool with_secrets : {false, true})
-    CHECK(check(har_of(all_flows(), with_secrets)) == "8 6 curl-1234\n");
+    CHECK(check(har_of(all_flows(), with_secrets)) == "10 6 curl-1234\n");
   CHECK(check(har_of({})) == "0 0 none\n");
   CHECK(check(har_of({secret_flow()}, false)) == "1 0 curl-1234\n");
 }
@@ -319,6 +319,46 @@ TEST_CASE("har: requests with binary bodies, without an answer, and of CONNECT")
   CHECK(entry["_webSocketMessages"].size() == 2);
   CHECK(entry["_webSocketMessages"][0]["time"] == 1795426010.155456);
   CHECK(entry["_resourceType"] == "websocket");
+}
+
+TEST_CASE("har: a connection that was refused is an entry that failed; others have no page") {
+  const auto refused = [](flow::TcpFlow::Kind kind, const char* error) {
+    auto record = std::make_shared<flow::TcpFlow>(*sample_flow("tcp").tcp());
+    record->kind = kind;
+    record->host = "example.org";
+    record->error = error;
+    record->request_bytes = record->response_bytes = 0;
+    flow::Flow flow;
+    flow.record = std::move(record);
+    return flow;
+  };
+  using Kind = flow::TcpFlow::Kind;
+  for (const auto& [kind, error] :
+       {std::pair{Kind::tls_error, "unknown CA"},
+        std::pair{Kind::tcp, "cannot connect to 192.0.2.1:25"}, std::pair{Kind::block, ""}}) {
+    const flow::Flow flow = refused(kind, error);
+    const std::string har = har_of({flow});
+    CHECK(check(har) == "1 1 curl-1234\n");
+    const json entry = json::parse(har)["log"]["entries"][0];
+    CHECK(entry["request"]["method"] == "CONNECT");
+    CHECK(entry["request"]["url"].get<std::string>().starts_with("http"));
+    CHECK(entry["response"]["status"] == 0);
+    const std::string reason = flow.facts().connection->reason;
+    CHECK(entry["response"]["_error"] == (*error == '\0' ? "blocked: " + reason : error));
+    CHECK(entry["_process"]["name"] == "curl");
+    // Ours reads it once.
+    const auto read = read_har(har);
+    REQUIRE(read.flows.size() == 1);
+    CHECK(read.flows[0].tcp()->kind == kind);
+  }
+  for (const char* name : {"tcp", "dns"}) CHECK(check(har_of({sample_flow(name)})) == "0 1 none\n");
+  auto quic = refused(Kind::block, "");
+  auto record = std::make_shared<flow::TcpFlow>(*quic.tcp());
+  auto connection = copy_connection(quic);
+  connection->reason = "QUIC is refused: the program falls back to TCP";
+  record->connection = std::move(connection);
+  quic.record = std::move(record);
+  CHECK(check(har_of({quic})) == "0 1 none\n");
 }
 
 TEST_CASE("har: what other programs write is read") {

@@ -168,6 +168,19 @@ TEST_CASE("snippets: what is no request to send is refused, and says why") {
   flow::Flow flow;
   flow.record = http;
   CHECK(snippet_of(Snippet::fetch, flow) == "fetch: the request's body of 5 bytes is not recorded");
+  http = copy_http(flow);
+  http->request.body = flow::Body("hello").first(3);
+  flow.record = http;
+  for (const Snippet kind : {Snippet::curl, Snippet::raw})
+    CHECK(snippet_of(kind, flow) ==
+          fmt::format("{}: only the first 3 bytes of the request's body are recorded",
+                      to_string(kind)));
+  http = copy_http(flow);
+  http->request.body = flow::Body("hel");
+  http->request.ended.reset();
+  flow.record = http;
+  flow.state = flow::Flow::State::interrupted;
+  CHECK(snippet_of(Snippet::curl, flow) == "curl: the request's body had not ended");
   for (const auto& [name, value] :
        Fields{{"X", "a\r\nY: b"}, {"X Y", "a"}, {"", "a"}, {"X", std::string("\0", 1)}})
     CHECK(snippet_of(Snippet::curl, flow_of({"", "GET", "/", {{name, value}}, ""}))
