@@ -49,6 +49,7 @@ class Session(unittest.TestCase):
 
     def test_exec_then_query(self):
         """The README's example: a filter in mitmproxy's words, a HAR, and what it says of the program."""
+        world.run(OSPROXY, "ca", "create", "--ca-dir", world.ca_dir, check=False)  # unless another test has: curl is told to trust it
         curl = shlex.join(world.curl_command("https://one.test/files/missing"))
         script = f"for i in 1 2; do {curl}; done; {shlex.join(world.curl_command('http://two.test/hello'))}"
         world.run(OSPROXY, "exec", "--ca-dir", world.ca_dir, "--upstream-ca", f"{world.dir}/ca.pem", "--save", self.path, "--", "sh", "-c", script)
