@@ -211,6 +211,19 @@ std::string_view Statement::text(int column) const {
              : std::string_view(static_cast<const char*>(bytes), static_cast<std::size_t>(size));
 }
 
+base::Result<ReadTransaction> ReadTransaction::begin(Database& database) {
+  if (auto begun = database.run("BEGIN"); !begun) return begun.error();
+  return ReadTransaction{database};
+}
+
+ReadTransaction::~ReadTransaction() {
+  // COMMIT and ROLLBACK are the same here; the second one is for a COMMIT that was interrupted.
+  for (const char* const end : {"COMMIT", "ROLLBACK"}) {
+    if (database_ != nullptr && sqlite3_get_autocommit(database_->handle()) == 0)
+      static_cast<void>(database_->run(end));
+  }
+}
+
 base::Result<Transaction> Transaction::begin(Database& database) {
   if (auto begun = database.run("BEGIN IMMEDIATE"); !begun) return begun.error();
   return Transaction{database};

@@ -95,6 +95,21 @@ class Statement {
   const Database* database_ = nullptr;
 };
 
+/// All that is read meanwhile is of one moment, and costs less than statement by statement. It must
+/// end soon: see SessionReader::database().
+class ReadTransaction {
+ public:
+  static base::Result<ReadTransaction> begin(Database& database);
+  ReadTransaction(ReadTransaction&& other) noexcept
+      : database_(std::exchange(other.database_, nullptr)) {}
+  ReadTransaction& operator=(ReadTransaction&&) = delete;
+  ~ReadTransaction();
+
+ private:
+  explicit ReadTransaction(Database& database) : database_(&database) {}
+  Database* database_;
+};
+
 /// Undoes what was not committed.
 class Transaction {
  public:

@@ -1,0 +1,53 @@
+// What a list shows of a flow: its row in the session's tables, without bodies or fields.
+#pragma once
+
+#include <memory>
+#include <optional>
+#include <string>
+
+#include "mitm/flow/flow.h"
+#include "mitm/store/session_reader.h"
+#include "mitm/view/id_set.h"
+
+namespace mitm::view {
+
+/// Texts are bytes from the network, empty where they are absent: what shows them makes them safe
+/// to show.
+struct Row {
+  Id id = 0;
+  std::string type;  ///< Flow::type()
+  flow::Flow::State state = flow::Flow::State::ended;
+  flow::Time began;
+  flow::Offset duration;
+  std::string host;
+  std::string url;     ///< dns: the name that was asked for
+  std::string method;  ///< dns: the type that was asked for
+  std::string version;
+  int status = 0;  ///< 0: none
+  std::string content_type;
+  std::optional<std::uint64_t> request_bytes;
+  std::optional<std::uint64_t> response_bytes;
+  std::uint64_t messages = 0;
+  std::string error;
+  std::string mark;
+  std::string comment;
+  std::string process;  ///< its name
+  std::optional<std::int64_t> pid;
+};
+
+/// Reads rows one by one. For one thread.
+class RowReader {
+ public:
+  /// `reader` must outlive it.
+  static base::Result<RowReader> make(store::SessionReader& reader);
+
+  /// Empty: there is no flow with this id, any more.
+  [[nodiscard]] base::Result<std::optional<Row>> row(Id id);
+
+ private:
+  RowReader() = default;
+
+  store::Statement select_;
+};
+
+}  // namespace mitm::view

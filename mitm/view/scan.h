@@ -1,0 +1,63 @@
+// Asks a session which of its flows a filter selects, and sorts them. For one thread.
+#pragma once
+
+#include <atomic>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "mitm/query/filter.h"
+#include "mitm/store/session_reader.h"
+#include "mitm/view/id_set.h"
+#include "mitm/view/order.h"
+
+namespace mitm::view {
+
+class Scan {
+ public:
+  static base::Result<std::unique_ptr<Scan>> open(const std::string& path);
+  Scan(const Scan&) = delete;
+  Scan& operator=(const Scan&) = delete;
+
+  [[nodiscard]] base::Result<> set_filter(const query::Filter& filter);
+  [[nodiscard]] base::Result<> set_order(const Order& order);
+
+  /// The flows from `first` to `last` that match, ascending; not all of them once `cancelled`.
+  /// Those that cannot be read do not match.
+  [[nodiscard]] base::Result<std::vector<Id>> matches(Id first, Id last,
+                                                      const std::atomic<bool>& cancelled);
+  /// All flows up to `last` in the order.
+  [[nodiscard]] base::Result<std::vector<Id>> sorted(Id last);
+  /// That of a flow in the order; of one that is gone, that of an absent value.
+  [[nodiscard]] base::Result<Key> key(Id id);
+  /// Whether a flow with `key` comes before another one with `other_key`.
+  [[nodiscard]] bool before(const Key& key, Id id, const Key& other_key, Id other) const;
+
+  /// What a session has at one moment.
+  struct Extent {
+    Id newest = 0;         ///< 0: it has no flows
+    std::vector<Id> live;  ///< have not ended
+  };
+  [[nodiscard]] base::Result<Extent> extent();
+  /// The first flow from `from` on that a ring of the session's may delete; 0: none.
+  [[nodiscard]] base::Result<Id> first_deletable(Id from);
+  /// The flows from `first` to `last` that exist.
+  [[nodiscard]] base::Result<std::vector<Id>> existing(Id first, Id last);
+  /// Changes when another connection has written to the session.
+  [[nodiscard]] base::Result<std::int64_t> version();
+
+  /// For any thread: the statement that runs fails soon.
+  void interrupt();
+
+ private:
+  explicit Scan(std::unique_ptr<store::SessionReader> reader) : reader_(std::move(reader)) {}
+  [[nodiscard]] base::Result<> prepare();
+  [[nodiscard]] static base::Result<std::vector<Id>> ids_of(store::Statement& statement);
+
+  std::unique_ptr<store::SessionReader> reader_;
+  std::unique_ptr<query::Filter> filter_;
+  Order order_;
+  store::Statement matches_, key_, extent_, deletable_, existing_, version_;
+};
+
+}  // namespace mitm::view
