@@ -53,6 +53,8 @@ struct Columns {
   std::string_view second{};
   /// Makes values of the text of a column; null: it is one.
   void (*split)(std::string_view column, const Test& test, Values& values) = nullptr;
+  /// Likewise, of the second column where that is another one.
+  void (*split_second)(std::string_view column, const Test& test, Values& values) = nullptr;
 };
 
 struct Field {

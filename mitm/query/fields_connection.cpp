@@ -14,8 +14,7 @@ using enum ValueType;
 using flow::ConnectionRecord;
 using flow::TlsFacts;
 
-constexpr std::string_view kUrlHost =
-    "osproxy_url_host(CASE flow.type WHEN 'http' THEN flow.url END)";
+constexpr std::string_view kHttpUrl = "CASE flow.type WHEN 'http' THEN flow.url END";
 
 template <class Visit>
 void visit_hosts(const Subject& it, const Visit& visit) {
@@ -27,6 +26,14 @@ void visit_hosts(const Subject& it, const Visit& visit) {
 
 void add_domain(std::string_view host, const Test&, Values& values) {
   values.known(domain_of(host));
+}
+
+void add_url_host(std::string_view url, const Test&, Values& values) {
+  values.known(url_parts(url).host);
+}
+
+void add_url_domain(std::string_view url, const Test& test, Values& values) {
+  add_domain(url_parts(url).host, test, values);
 }
 
 template <auto member>
@@ -86,7 +93,7 @@ const std::array kFields{
               [](Subject& it, const Test&, Values& values) {
                 visit_hosts(it, [&](std::string_view host) { values.known(host); });
               },
-          .columns = {flow, "flow.host", kUrlHost}},
+          .columns = {flow, "flow.host", kHttpUrl, nullptr, add_url_host}},
     Field{.name = "domain",
           .kinds = kHttp | kTcp,
           .help = "registered domain of the host: its last two labels, three below co.uk and the "
@@ -96,7 +103,7 @@ const std::array kFields{
               [](Subject& it, const Test& test, Values& values) {
                 visit_hosts(it, [&](std::string_view host) { add_domain(host, test, values); });
               },
-          .columns = {flow, "flow.host", kUrlHost, add_domain}},
+          .columns = {flow, "flow.host", kHttpUrl, add_domain, add_url_domain}},
     Field{.name = "ip",
           .aliases = "server.ip",
           .type = address,

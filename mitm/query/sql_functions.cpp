@@ -27,9 +27,12 @@ void give(sqlite3_context* context, std::string_view text) {
   sqlite3_result_text64(context, text.data(), text.size(), SQLITE_TRANSIENT, SQLITE_UTF8);
 }
 
-void add_column(const Test& test, std::string_view column, Values& values) {
+void add_column(const Test& test, int number, std::string_view column, Values& values) {
   if (column.empty()) return;
-  if (test.field->columns.split != nullptr) return test.field->columns.split(column, test, values);
+  const Columns& columns = test.field->columns;
+  if (number == 2 && columns.split_second != nullptr)
+    return columns.split_second(column, test, values);
+  if (columns.split != nullptr) return columns.split(column, test, values);
   if (test.field->type != ValueType::address) return values.known(column);
   if (const auto address = known_address(column)) values.address(*address);
 }
@@ -42,7 +45,7 @@ void call_test(sqlite3_context* context, int count, sqlite3_value** arguments) {
   if (test == nullptr) return sqlite3_result_error(context, "osproxy_test: no test is bound", -1);
   Values values((*test)->predicate);
   for (int i = 1; i < count && !values.decided(); ++i)
-    add_column(**test, text_of(arguments[i]), values);
+    add_column(**test, i, text_of(arguments[i]), values);
   sqlite3_result_int(context, values.result() ? 1 : 0);
 }
 
@@ -73,7 +76,6 @@ struct Function {
 constexpr std::array kFunctions{
     Function{"osproxy_test", -1, call_test},
     Function{"osproxy_url_scheme", 1, call_url_part<&UrlParts::scheme>},
-    Function{"osproxy_url_host", 1, call_url_part<&UrlParts::host>},
     Function{"osproxy_url_path", 1, call_url_part<&UrlParts::path>},
     Function{"osproxy_url_query", 1, call_url_part<&UrlParts::query>},
     Function{"osproxy_base_name", 1, call_base_name},

@@ -13,7 +13,7 @@ inline constexpr const char* kTestPointer = "osproxy test";
 
 /// Adds the functions to one connection, for as long as it is open:
 ///   osproxy_test(TEST, TEXT...)   whether the values satisfy the test: 0 or 1, never NULL
-///   osproxy_url_scheme(URL), osproxy_url_host(URL), osproxy_url_path(URL), osproxy_url_query(URL)
+///   osproxy_url_scheme(URL), osproxy_url_path(URL), osproxy_url_query(URL)
 ///   osproxy_endpoint(HOST, PORT)  "HOST:PORT"
 ///   osproxy_is_ipv6(ADDRESS)      0 or 1
 /// All but the first are NULL where there is nothing.
