@@ -13,8 +13,10 @@
 namespace mitm::store {
 namespace {
 
-/// A sweep reads the whole table of flows: one for so many that were deleted.
+/// A sweep reads the whole table of flows: one for so many that were deleted, and a quarter as many
+/// as there are.
 constexpr std::uint64_t kSweepAfter = 50'000;
+constexpr std::uint64_t kSweepShare = 4;
 
 constexpr const char* kMayGo = "mark IS NULL AND comment IS NULL AND state <> 0";
 
@@ -103,10 +105,11 @@ std::string to_string(const Limits& limits) {
   return {};
 }
 
-base::Result<std::int64_t> Retention::last_to_delete(
-    Database& database, std::chrono::system_clock::time_point now) const {
+base::Result<std::int64_t> Retention::last_to_delete(Database& database,
+                                                     std::chrono::system_clock::time_point now) {
   const auto newest = database.number("SELECT max(id) FROM flow");
   if (!newest) return newest.error();
+  flows_ = static_cast<std::uint64_t>(std::max(newest->value_or(0) - next_, std::int64_t{0}));
   const std::int64_t step_end = next_ + kStep - 1;
   std::int64_t last = next_ - 1;
   if (limits_.flows) {
@@ -152,7 +155,7 @@ base::Result<bool> Retention::apply(Database& database, std::chrono::system_cloc
   const auto deleted = delete_flows(database, next_, *last);
   if (!deleted) return deleted.error();
   unswept_ += static_cast<std::uint64_t>(*deleted);
-  if (unswept_ >= kSweepAfter) {
+  if (unswept_ >= std::max(kSweepAfter, flows_ / kSweepShare)) {
     if (auto swept = sweep(database, first_open); !swept) return swept.error();
     unswept_ = 0;
     swept_ = true;

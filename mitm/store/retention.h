@@ -50,12 +50,13 @@ class Retention {
 
   /// The id up to which flows from next_ on are too many; less than next_: none is.
   [[nodiscard]] base::Result<std::int64_t> last_to_delete(
-      Database& database, std::chrono::system_clock::time_point now) const;
+      Database& database, std::chrono::system_clock::time_point now);
 
   Limits limits_;
   std::int64_t next_ = 1;  ///< id of the first flow that has not been looked at
   std::uint64_t deleted_ = 0;
   std::uint64_t unswept_ = 0;  ///< deleted since the last sweep
+  std::uint64_t flows_ = 0;    ///< that may be deleted next, roughly
   bool swept_ = false;
 };
 
