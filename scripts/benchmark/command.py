@@ -14,6 +14,7 @@ from .report import print_report
 from .rounds import measure_rounds
 from .rows import ROWS
 from .soak import soak
+from .store import print_ring, print_store
 from .untouched import print_untouched
 from .worlds import BUILD, TOP, BenchWorld
 
@@ -37,6 +38,8 @@ def parse_arguments():
     parser.add_argument("--untouched", action="store_true", help="what a program that is not chosen notices of osproxy")
     parser.add_argument("--soak", action="store_true",
                         help="memory and descriptors of broker and worker over many short connections; exits with 1 when they grow")
+    parser.add_argument("--store", action="store_true", help="what --save costs, and what it costs to look at a million flows")
+    parser.add_argument("--ring", type=int, metavar="FLOWS", help="so many flows (10000000: some minutes) into a ring of 1 GB: memory and size of the file")
     parser.add_argument("--connections", type=int, default=100_000, help="of --soak")
     return parser.parse_args()
 
@@ -53,11 +56,17 @@ def main():
     if arguments.attribution:
         build("attribution_bench")
         os.execv(os.path.join(BUILD, "tests/bench/attribution_bench"), ["attribution_bench"])
+    if arguments.store or arguments.ring:
+        build("store_bench")
     build("websocket_bench", *([] if "OSPROXY" in os.environ else ["osproxy"]))
     world = BenchWorld()
     try:
         if arguments.untouched:
             print_untouched(world, arguments.rounds, arguments.seconds)
+        elif arguments.ring:
+            print_ring(world.dir, arguments.ring)
+        elif arguments.store:
+            print_store(world, arguments.rounds, arguments.seconds)
         elif arguments.soak:
             soak(world, arguments.connections)
         else:

@@ -2,6 +2,7 @@
 import os
 import subprocess
 import sys
+import tempfile
 import unittest
 
 from harness import ASAN, TOP, main
@@ -13,6 +14,7 @@ from benchmark.report import render_added, render_figures, render_parts  # noqa:
 from benchmark.rounds import measure_rounds  # noqa: E402
 from benchmark.rows import ROWS, Sample  # noqa: E402
 from benchmark.soak import what_leaks  # noqa: E402
+from benchmark.store import STORE, figures, ring, store_bench  # noqa: E402
 from benchmark.worlds import WEBSOCKET, BenchWorld  # noqa: E402
 
 
@@ -58,6 +60,23 @@ class Report(unittest.TestCase):
                          ["| HTTP keep-alive, us per request | 20 | 22 | - |"])
         self.assertEqual(render_parts(self.SAMPLES, self.PEERS, self.ROWS).splitlines()[2:],
                          ["| HTTP keep-alive, us per request | 11.0 / 0.0 / 9.0 | 13.0 / 20.0 / 9.0 | - |"])
+
+
+@unittest.skipUnless(os.path.exists(STORE), "store_bench is not built")
+class Store(unittest.TestCase):
+    def test_figures(self):
+        with tempfile.TemporaryDirectory() as directory:
+            path = f"{directory}/s.osp"
+            self.assertGreater(figures("us_per_flow", store_bench("record", path, 2000, 300))[0], 0)
+            self.assertGreater(figures("peak_kib", store_bench("search", path, "~b lamp"))[0], 0)
+            seen = store_bench("view", path)
+            self.assertEqual(figures("flows", seen), [2000])
+            self.assertEqual(len(figures("sort_ms", seen)), 16)
+
+    def test_ring(self):
+        with tempfile.TemporaryDirectory() as directory:
+            rows = ring(f"{directory}/s.osp", 20_000, "5000")
+            self.assertEqual((len(rows), rows[-1][0]), (10, "20,000"))
 
 
 class ProcessorTime(unittest.TestCase):
