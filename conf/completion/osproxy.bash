@@ -1,15 +1,18 @@
 # Completion of osproxy for bash, 3.2 and later.
 # Made of its .in file and the option table by OSPROXY_WRITE_CONF=1 mitm_test -tc='conf:*'.
 
-_osproxy_commands='run exec query import rules who ca learned config doctor cleanup help'
+_osproxy_commands='run exec open query export import sessions rules who ca learned config doctor cleanup help'
 
 # For the word $1.
 _osproxy_options() {
   case $1 in
-    run) echo '--config -c --pass --block --only --wait-for --allow-untrusted --ports -p --exclude -x --family --loopback --group --listen-port --engine --mark --quic --mode -m --ui --format -f --output -o --detail -d --color --starts --bodies -b --pcap --save --save-bodies --keep --tls-min --tls-ciphers --keylog --client-cert --upstream-ca --upstream-ca-only --error-page --upstream-proxy --insecure -k --passthrough-ttl --passthrough-after --threads --ca-dir --help' ;;
-    exec) echo '--config -c --pass --block --only --ports -p --exclude -x --family --loopback --group --listen-port --engine --mark --quic --format -f --output -o --detail -d --color --starts --bodies -b --pcap --save --save-bodies --keep --tls-min --tls-ciphers --keylog --client-cert --upstream-ca --upstream-ca-only --error-page --upstream-proxy --insecure -k --passthrough-ttl --passthrough-after --threads --ca-dir --wait -w --help' ;;
-    query) echo '--detail -d --color --bodies -b --format -f --sort --count --mitm-version --list-fields --with-secrets --help' ;;
+    run) echo '--config -c --pass --block --only --wait-for --allow-untrusted --ports -p --exclude -x --family --loopback --group --listen-port --engine --mark --quic --mode -m --ui --format -f --output -o --detail -d --color --starts --bodies -b --view --pcap --save --save-bodies --keep --tls-min --tls-ciphers --keylog --client-cert --upstream-ca --upstream-ca-only --error-page --upstream-proxy --insecure -k --passthrough-ttl --passthrough-after --threads --ca-dir --help' ;;
+    exec) echo '--config -c --pass --block --only --ports -p --exclude -x --family --loopback --group --listen-port --engine --mark --quic --format -f --output -o --detail -d --color --starts --bodies -b --view --pcap --save --save-bodies --keep --tls-min --tls-ciphers --keylog --client-cert --upstream-ca --upstream-ca-only --error-page --upstream-proxy --insecure -k --passthrough-ttl --passthrough-after --threads --ca-dir --wait -w --help' ;;
+    open) echo '--detail -d --color --bodies -b --view --help' ;;
+    query) echo '--detail -d --color --bodies -b --format -f --sort --count --fields --follow --mitm-version --list-fields --with-secrets --help' ;;
+    export) echo '--detail -d --color --bodies -b --format -f --output -o --force --sort --fields --mitm-version --with-secrets --help' ;;
     import) echo '--save --help' ;;
+    sessions) echo '--format -f --help' ;;
     rules) echo '--config -c --ports -p --exclude -x --family --loopback --group --listen-port --engine --mark --quic --dialect --exec-group --into --out-of --help' ;;
     who) echo '--config -c --format -f --follow --help' ;;
     ca) echo '--config -c --ca-dir --help' ;;
@@ -46,9 +49,12 @@ _osproxy_value() {
     --detail | -d) echo 'ANY' ;;
     --color) echo 'auto always never' ;;
     --bodies | -b) echo 'ANY' ;;
+    --view) echo 'FILTER' ;;
     --pcap) echo 'FILE' ;;
-    --format | -f) echo 'text jsonl har mitm pcapng curl httpie wget fetch python raw' ;;
+    --format | -f) echo 'text jsonl har mitm pcapng curl httpie wget fetch python raw csv' ;;
+    --output | -o) echo 'FILE' ;;
     --sort) echo 'ANY' ;;
+    --fields) echo 'FIELDS' ;;
     --mitm-version) echo '17 21' ;;
     --save) echo 'FILE' ;;
     --save-bodies) echo 'ANY' ;;
@@ -72,15 +78,29 @@ _osproxy_value() {
 # For the word $1.
 _osproxy_words() {
   case $1 in
+    sessions) echo 'list rm compact' ;;
     ca) echo 'create show export install uninstall status' ;;
     config) echo 'check show' ;;
-    help) echo 'run exec query import rules who ca learned config doctor cleanup help' ;;
+    help) echo 'run exec open query export import sessions rules who ca learned config doctor cleanup help' ;;
   esac
 }
 
 # Names of running programs. What has no memory of its own is the kernel's.
 _osproxy_programs() {
   ps -A -o vsz= -o comm= 2>/dev/null | sed -n 's,^ *[1-9][0-9]* *,,p' | sed 's,.*/,,'
+}
+
+# What osproxy offers for the word $2, as far as it is typed: $1 is filter, fields or sessions.
+_osproxy_ask() {
+  local kind=$1 typed=$2 quote='' text
+  case $typed in
+    \'* | \"*) quote=${typed:0:1} typed=${typed:1} ;;
+    *) typed=${typed//\\/} ;;
+  esac
+  while IFS=$'\t' read -r text _; do
+    [[ -n $quote || $text != *[!A-Za-z0-9_.,-]* ]] || text=$(printf %q "$text")
+    COMPREPLY+=("$text")
+  done < <("${COMP_WORDS[0]}" __complete "$kind" "$typed" 2>/dev/null)
 }
 
 # With nothing to offer, readline goes on with names of files.
@@ -116,6 +136,8 @@ _osproxy() {
     word=$(_osproxy_value "$before")
     case $word in
       FILE | ANY) ;;
+      FILTER) _osproxy_ask filter "$current" ;;
+      FIELDS) _osproxy_ask fields "$current" ;;
       DIR) COMPREPLY=($(compgen -d -- "$current")) ;;
       *) COMPREPLY=($(compgen -W "$word" -- "$current")) ;;
     esac
@@ -125,7 +147,11 @@ _osproxy() {
     COMPREPLY=($(compgen -W "$(_osproxy_options "${command:-run}")" -- "$current"))
     return
   fi
-  [[ $plain == 0 ]] || return
+  case $command:$plain in
+    query:1 | export:1) _osproxy_ask filter "$current" ;;
+    query:0 | export:0 | open:* | sessions:[1-9]*) _osproxy_ask sessions "$current" ;;
+  esac
+  [[ $plain == 0 && ${#COMPREPLY[@]} == 0 ]] || return
   case $command in
     '') word="$_osproxy_commands $(_osproxy_programs)" ;;
     run) word=$(_osproxy_programs) ;;

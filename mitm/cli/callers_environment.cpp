@@ -71,8 +71,12 @@ CallersEnvironment dropped_by_sudo(const procmap::ExecArguments& parent, Words t
 
 CallersEnvironment callers_environment(const Invocation& invocation) {
   if (::geteuid() != 0) return {};
-  return dropped_by_sudo(procmap::exec_arguments(::getppid()), invocation.argv,
-                         trust::variable_names(), own_value);
+  std::vector<std::string_view> names{"XDG_STATE_HOME"};
+  if (invocation.command == "exec") {
+    const auto trusted = trust::variable_names();
+    names.insert(names.end(), trusted.begin(), trusted.end());
+  }
+  return dropped_by_sudo(procmap::exec_arguments(::getppid()), invocation.argv, names, own_value);
 }
 
 std::string hint_not_found(const Invocation& invocation, const CallersEnvironment& callers) {

@@ -29,7 +29,8 @@ CallersEnvironment dropped_by_sudo(const procmap::ExecArguments& parent,
                                    std::span<const std::string_view> names,
                                    const char* (*own)(const char*));
 
-/// The same of the process that has started us, for the variables of trust::variable_names().
+/// The same of the process that has started us: XDG_STATE_HOME, and for exec the variables of
+/// trust::variable_names().
 CallersEnvironment callers_environment(const Invocation& invocation);
 
 /// What to add to "cannot run CMD", which was not found: the quotes of "curl URL", or the PATH that

@@ -20,12 +20,13 @@ using base::failure;
 using base::Result;
 using Words = std::vector<std::string>;
 
-constexpr std::array<std::string_view, 12> kCommands{"run",    "exec",   "query",   "import",
-                                                     "rules",  "who",    "ca",      "learned",
-                                                     "config", "doctor", "cleanup", "help"};
+constexpr std::array<std::string_view, 15> kCommands{
+    "run", "exec", "open",    "query",  "export", "import",  "sessions", "rules",
+    "who", "ca",   "learned", "config", "doctor", "cleanup", "help"};
 constexpr std::array<std::string_view, 6> kCaVerbs{"create",  "show",      "export",
                                                    "install", "uninstall", "status"};
 constexpr std::array<std::string_view, 2> kConfigVerbs{"check", "show"};
+constexpr std::array<std::string_view, 3> kSessionsVerbs{"list", "rm", "compact"};
 
 /// Every command has these two; they have no value.
 constexpr std::array kOfEveryCommand{
@@ -234,13 +235,17 @@ Result<> take_options(const Typed& typed, Invocation& invocation) {
     const auto value = typed_value(option, found->second);
     if (!value) return failure("--{}: {}", option.name, value.error().text);
     if (const auto good = set_option(option, *value, invocation.typed); !good)
-      return failure("--{}: {}", option.name, good.error().text);
+      return base::Error{fmt::format("--{}: {}", option.name, good.error().text),
+                         good.error().os_code};
     invocation.given.push_back(&option);
   }
   return {};
 }
 
-Result<> check_verb(const Invocation& invocation, std::span<const std::string_view> verbs) {
+enum class FurtherWords : std::uint8_t { none, any };
+
+Result<> check_verb(const Invocation& invocation, std::span<const std::string_view> verbs,
+                    FurtherWords further = FurtherWords::none) {
   const auto list = fmt::format("{}", fmt::join(verbs, ", "));
   if (invocation.positional.empty()) {
     return failure("{} needs a word: one of {}", invocation.command, list);
@@ -251,7 +256,7 @@ Result<> check_verb(const Invocation& invocation, std::span<const std::string_vi
     return failure("unknown word '{}' for {}{} {}", verb, invocation.command,
                    near.empty() ? "; expected one of" : near + " Expected one of", list);
   }
-  if (invocation.positional.size() > 1)
+  if (invocation.positional.size() > 1 && further == FurtherWords::none)
     return failure("{} {} takes no further words", invocation.command, verb);
   return {};
 }
@@ -300,12 +305,43 @@ void take_config_file(Invocation& invocation) {
   invocation.positional.pop_back();
 }
 
-Result<> check_query(const Words& words) {
+/// FILE and FILTER of query and export.
+Result<> check_file_and_filter(const Invocation& invocation) {
+  const Words& words = invocation.positional;
+  const std::string& command = invocation.command;
+  const std::string_view rest = command == "export" ? " -o OUT" : "";
   if (words.empty())
-    return failure("query needs a file: osproxy query FILE [FILTER]; a session is made by --save");
+    return failure("{0} needs a file: osproxy {0} FILE [FILTER]{1}; a session is made by --save",
+                   command, rest);
   if (words.size() == 1 || words.size() == 2) return {};
-  return failure("query takes FILE and FILTER, found {} words; quote the filter: '{}'",
+  return failure("{} takes FILE and FILTER, found {} words; quote the filter: '{}'", command,
                  words.size(), fmt::join(words.begin() + 1, words.end(), " "));
+}
+
+/// `export FILE OUT`, as cp has it, would take OUT for the filter.
+Result<> check_export(const Invocation& invocation) {
+  if (!invocation.typed.output.empty()) return check_file_and_filter(invocation);
+  const Words& words = invocation.positional;
+  if (words.size() < 2) return failure("export needs OUT: osproxy export FILE [FILTER] -o OUT");
+  const std::string filter = words.size() == 2 ? "" : fmt::format(" '{}'", words[1]);
+  return failure("export needs OUT behind -o; perhaps: osproxy export {}{} -o {}", words.front(),
+                 filter, words.back());
+}
+
+/// What is to be removed or changed is named.
+Result<> check_sessions(const Invocation& invocation) {
+  if (auto good = check_verb(invocation, kSessionsVerbs, FurtherWords::any); !good) return good;
+  const std::string& verb = invocation.positional.front();
+  if (verb == "list" || invocation.positional.size() > 1) return {};
+  return failure(
+      "sessions {0} needs a session: osproxy sessions {0} SESSION ...; osproxy sessions "
+      "list shows them",
+      verb);
+}
+
+Result<> check_open(const Words& words) {
+  if (!words.empty()) return {};
+  return failure("open needs a file: osproxy open FILE ...; a session is made by --save");
 }
 
 Result<> check_import(const Invocation& invocation) {
@@ -330,7 +366,10 @@ Result<> check_positional(Invocation& invocation) {
     return {};
   }
   if (command == "query" && invocation.typed.list_fields) return {};
-  if (command == "query") return check_query(invocation.positional);
+  if (command == "query") return check_file_and_filter(invocation);
+  if (command == "export") return check_export(invocation);
+  if (command == "sessions") return check_sessions(invocation);
+  if (command == "open") return check_open(invocation.positional);
   if (command == "import") return check_import(invocation);
   const std::size_t limit = command == "who" ? 1 : 0;
   if (invocation.positional.size() > limit) {
@@ -345,6 +384,7 @@ Result<> check_positional(Invocation& invocation) {
 std::span<const std::string_view> verbs_of(std::string_view command) {
   if (command == "ca") return kCaVerbs;
   if (command == "config") return kConfigVerbs;
+  if (command == "sessions") return kSessionsVerbs;
   return {};
 }
 
@@ -383,6 +423,11 @@ Result<Invocation> parse_command_line(std::span<const char* const> argv) {
   if (!typed) return typed.error();
   invocation.help = typed->values.contains("help");
   invocation.version = typed->values.contains("version");
+  if (invocation.help && !named && !typed->plain.empty()) {
+    const std::string& word = typed->plain.front();
+    return failure("unknown command '{}'{}; osproxy --help lists the commands", word,
+                   base::suggestion(word, {kCommands.begin(), kCommands.end()}));
+  }
   if (invocation.help || invocation.version) return invocation;
   if (auto taken = take_options(*typed, invocation); !taken) return taken.error();
   invocation.positional.insert(invocation.positional.end(), typed->plain.begin(),

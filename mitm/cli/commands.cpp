@@ -147,6 +147,13 @@ Result<Settings> settings_of(const Invocation& invocation) {
   return load_settings(invocation, user->home);
 }
 
+Result<> become_caller() {
+  const auto user = divert::invoking_user();
+  if (!user) return user.error();
+  if (::geteuid() != 0 || user->uid == 0) return {};
+  return base::become(*user);
+}
+
 Result<> need_root(const Invocation& invocation, std::string_view purpose) {
   if (::geteuid() == 0) return {};
   return base::failure("{} needs root {}; try: {}", invocation.command, purpose,

@@ -14,8 +14,14 @@ namespace mitm::cli {
 base::Result<int> run_command(const Invocation& invocation);  ///< run and exec
 /// Flows of a session or another file, as a filter selects them.
 base::Result<int> query_command(const Invocation& invocation);
+/// Flows of several sessions and files, as a run shows them.
+base::Result<int> open_command(const Invocation& invocation);
+/// Likewise into a file of any format.
+base::Result<int> export_command(const Invocation& invocation);
 /// Flows of files into a session.
 base::Result<int> import_command(const Invocation& invocation);
+/// Lists, removes and compacts sessions.
+base::Result<int> sessions_command(const Invocation& invocation);
 /// Prints what a run would load, or a main ruleset with or without our lines; needs no root.
 base::Result<int> rules_command(const Invocation& invocation);
 base::Result<int> who_command(const Invocation& invocation);
@@ -28,6 +34,9 @@ base::Result<int> cleanup_command(const Invocation& invocation);
 /// Settings of a command that needs no privileged half; read with the rights of the user who typed
 /// sudo. Not those that make the policy.
 [[nodiscard]] base::Result<Settings> settings_of(const Invocation& invocation);
+
+/// With sudo: becomes the user who typed it, to whom the files belong that a command is about.
+[[nodiscard]] base::Result<> become_caller();
 
 /// "sudo osproxy ..." with what was typed, as a shell takes it.
 [[nodiscard]] std::string with_sudo(const Invocation& invocation);

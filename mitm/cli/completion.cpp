@@ -17,13 +17,15 @@ bool is_typed(const Option& option, std::string_view command) {
   return option.on_command_line() && knows(command, option);
 }
 
-/// What a shell can offer for the value: the choices, FILE or DIR (names of files), or ANY
-/// (nothing).
+/// What a shell can offer for the value: the choices, FILE or DIR (names of files), FILTER or
+/// FIELDS (osproxy is asked), or ANY (nothing).
 std::string offered(const Option& option) {
   if (option.is_flag()) return {};
   if (!option.type.choices.empty()) return fmt::format("{}", fmt::join(option.type.choices, " "));
-  return option.argument == "FILE" || option.argument == "DIR" ? std::string(option.argument)
-                                                               : "ANY";
+  for (const std::string_view known : {"FILE", "DIR", "FILTER", "FIELDS"}) {
+    if (option.argument == known) return std::string(known);
+  }
+  return option.argument == "OUT" ? "FILE" : "ANY";
 }
 
 std::string commands_list() {
@@ -58,6 +60,8 @@ std::string zsh_action(const Option& option) {
   const std::string words = offered(option);
   if (words == "FILE") return "_files";
   if (words == "DIR") return "_files -/";
+  if (words == "FILTER") return "_osproxy_filters";
+  if (words == "FIELDS") return "_osproxy_fields";
   return words == "ANY" ? " " : fmt::format("({})", words);
 }
 

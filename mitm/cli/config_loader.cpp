@@ -15,6 +15,7 @@
 #include <unistd.h>
 
 #include "mitm/cli/config.h"
+#include "mitm/cli/filter_text.h"
 #include "mitm/cli/output_file.h"
 #include "mitm/cli/pinning_file.h"
 #include "mitm/cli/policy_options.h"
@@ -167,6 +168,11 @@ std::string note_on(const Settings& settings, const Invocation& invocation) {
       filter.substr(0, 80));
 }
 
+/// What a session is named after that has no name.
+std::string session_program(const Settings& settings, const Invocation& invocation) {
+  return invocation.command == "exec" ? invocation.positional.front() : settings.filter.text();
+}
+
 base::Result<nlohmann::json> everything(const Invocation& invocation, const base::User& user,
                                         Files& files) {
   auto settings = load_settings(invocation, user.home);
@@ -188,7 +194,11 @@ base::Result<nlohmann::json> everything(const Invocation& invocation, const base
     return base::failure("{} and --output or --pcap are one file: {}; name two", secrets.said_by,
                          secrets.path);
   settings->keylog = secrets.path;
-  if (auto session = prepare_session(*settings); !session) return session.error();
+  // What may be wrong with it has been said; what may surprise is said once.
+  if (const auto view = parse_filter_text(settings->view, "--view"); !view) return view.error();
+  const auto session =
+      prepare_session(*settings, user.home, session_program(*settings, invocation));
+  if (!session) return session.error();
   if (is_file(*output, settings->save) || is_file(*pcap, settings->save))
     return base::failure("--save and --output or --pcap are one file: {}; name two",
                          settings->save);
@@ -199,6 +209,7 @@ base::Result<nlohmann::json> everything(const Invocation& invocation, const base
                         {"policy", policy_of(*settings, invocation.command).to_json()},
                         {"upstream_ca", *upstream_ca + roots_of_command(*settings, invocation)},
                         {"client_certs", *client_certs},
+                        {"names_session", *session},
                         {"note", note_on(*settings, invocation)}};
 }
 
@@ -386,9 +397,11 @@ base::Result<Prepared> prepare(const Invocation& invocation, const base::User& u
   if (!policy) return policy.error();
   auto client_certs = client_certs_from(answer->value("client_certs", nlohmann::json{}));
   if (!client_certs) return client_certs.error();
-  return Prepared{std::move(*settings),     std::move(*policy),  answer->value("upstream_ca", ""),
-                  std::move(files[0]),      std::move(files[1]), std::move(files[2]),
-                  std::move(*client_certs), std::move(files[3]), answer->value("note", "")};
+  return Prepared{
+      std::move(*settings),     std::move(*policy),  answer->value("upstream_ca", ""),
+      std::move(files[0]),      std::move(files[1]), std::move(files[2]),
+      std::move(*client_certs), std::move(files[3]), answer->value("names_session", false),
+      answer->value("note", "")};
 }
 
 }  // namespace mitm::cli

@@ -26,6 +26,7 @@ struct Prepared {
   base::UniqueFd keylog;  ///< --keylog
   std::vector<tls::ClientCertificateText> client_certs;
   base::UniqueFd pinning_file;  ///< what the run learns to pass is listed there; none: nowhere
+  bool names_session = false;   ///< --save auto: the file has got its name
   std::string note;             ///< what is to be said before the run; empty: nothing
 };
 

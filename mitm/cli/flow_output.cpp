@@ -5,9 +5,10 @@
 #include <cstdlib>
 
 #include <fmt/format.h>
-#include <unistd.h>
 
+#include "mitm/cli/error_codes.h"
 #include "mitm/cli/log_line.h"
+#include "mitm/cli/output_stream.h"
 #include "mitm/flow/event.h"
 #include "mitm/format/har.h"
 #include "mitm/format/json_renderer.h"
@@ -21,18 +22,16 @@ namespace {
 
 using base::Result;
 
-Result<> print(std::string_view bytes) {
-  if (std::fwrite(bytes.data(), 1, bytes.size(), stdout) == bytes.size()) return {};
-  return base::os_error("cannot write to standard output", errno);
-}
-
 class Counter final : public FlowOutput {
  public:
   Result<> write(const flow::Flow& /*flow*/) override {
     ++count_;
     return {};
   }
-  Result<> end() override { return print(fmt::format("{}\n", count_)); }
+  Result<> end() override {
+    Progress none{false};
+    return OutputStream{stdout, none}.print(fmt::format("{}\n", count_));
+  }
 
  private:
   std::uint64_t count_ = 0;
@@ -56,35 +55,37 @@ std::vector<flow::Event> events_of(const flow::Flow& flow) {
 
 class Text final : public FlowOutput {
  public:
-  explicit Text(format::TextStyle style) : style_(style) {}
+  Text(OutputStream out, format::TextStyle style) : out_(out), style_(style) {}
   Result<> write(const flow::Flow& flow) override {
     for (const auto& event : events_of(flow)) {
-      if (auto printed = print(format::render_text(event, style_)); !printed) return printed;
+      if (auto printed = out_.print(format::render_text(event, style_)); !printed) return printed;
     }
     return {};
   }
   Result<> end() override { return {}; }
 
  private:
+  OutputStream out_;
   format::TextStyle style_;
 };
 
 class JsonLines final : public FlowOutput {
  public:
-  explicit JsonLines(bool bodies) : bodies_(bodies) {}
+  JsonLines(OutputStream out, bool bodies) : out_(out), bodies_(bodies) {}
   Result<> write(const flow::Flow& flow) override {
     for (const auto& event : events_of(flow)) {
       line_.clear();
       renderer_.render(event, bodies_, line_);
       if (line_.empty()) continue;
       line_.push_back('\n');
-      if (auto printed = print(line_); !printed) return printed;
+      if (auto printed = out_.print(line_); !printed) return printed;
     }
     return {};
   }
   Result<> end() override { return {}; }
 
  private:
+  OutputStream out_;
   bool bodies_;
   format::JsonRenderer renderer_;
   std::string line_;
@@ -92,85 +93,104 @@ class JsonLines final : public FlowOutput {
 
 class File final : public FlowOutput {
  public:
-  explicit File(std::unique_ptr<format::FlowWriter> writer) : writer_(std::move(writer)) {
+  File(OutputStream out, std::unique_ptr<format::FlowWriter> writer)
+      : out_(out), writer_(std::move(writer)) {
     writer_->begin(bytes_);
   }
   Result<> write(const flow::Flow& flow) override {
     if (const auto written = writer_->write(flow, bytes_); !written) {
       ++left_out_;
-      log_line(fmt::format("flow {}: {}", flow.facts().id, written.error().text),
-               base::LogLevel::warning);
+      out_.warn(fmt::format("flow {}: {}", flow.facts().id, written.error().text));
     }
     return put();
   }
   Result<> end() override {
     writer_->end(bytes_);
     if (left_out_ > 0)
-      log_line(fmt::format("left out: {} flow{}", left_out_, left_out_ == 1 ? "" : "s"),
-               base::LogLevel::warning);
+      out_.warn(fmt::format("left out: {} flow{}", left_out_, left_out_ == 1 ? "" : "s"));
     return put();
   }
 
  private:
   Result<> put() {
-    auto printed = print(bytes_);
+    auto printed = out_.print(bytes_);
     bytes_.clear();
     return printed;
   }
 
+  OutputStream out_;
   std::unique_ptr<format::FlowWriter> writer_;
   std::string bytes_;
   std::uint64_t left_out_ = 0;
 };
 
-bool colours(Colour choice) {
+bool colours(Colour choice, const OutputStream& out) {
   if (choice != Colour::automatic) return choice == Colour::always;
-  return ::isatty(STDOUT_FILENO) == 1 && std::getenv("NO_COLOR") == nullptr;
+  return out.is_terminal() && std::getenv("NO_COLOR") == nullptr;
 }
 
-std::unique_ptr<FlowOutput> snippets(format::Snippet kind) {
-  return std::make_unique<File>(format::make_snippet_writer(kind));
+std::unique_ptr<FlowOutput> snippets(OutputStream out, format::Snippet kind) {
+  return std::make_unique<File>(out, format::make_snippet_writer(kind));
 }
 
-Result<std::unique_ptr<FlowOutput>> make_binary_output(std::string_view format,
+Result<std::unique_ptr<FlowOutput>> make_binary_output(OutputStream out, std::string_view format,
                                                        std::unique_ptr<format::FlowWriter> writer) {
-  if (::isatty(STDOUT_FILENO) == 1)
+  if (out.is_terminal())
     return base::failure("--format {}: the terminal shows no bytes; write them to a file: > FILE",
                          format);
-  return std::make_unique<File>(std::move(writer));
+  return std::make_unique<File>(out, std::move(writer));
 }
 
 }  // namespace
 
-Result<std::unique_ptr<FlowOutput>> make_flow_counter() {
+void say_unused_options(const Invocation& invocation, FileFormat format) {
+  const bool whole = invocation.typed.fields.empty() && !invocation.typed.count;
+  const auto check = [&](std::string_view option, FileFormat only, std::string_view name) {
+    if (!invocation.has(option) || (format == only && whole)) return;
+    log_line(fmt::format("--{} does nothing here: it is for --format {}", option, name),
+             base::LogLevel::warning);
+  };
+  check("with-secrets", FileFormat::har, "har; other formats have all there is");
+  check("bodies", FileFormat::jsonl, "jsonl");
+  check("mitm-version", FileFormat::mitm, "mitm");
+  check("detail", FileFormat::text, "text");
+}
+
+std::unique_ptr<FlowOutput> make_flow_counter() {
   return std::make_unique<Counter>();
 }
 
-Result<std::unique_ptr<FlowOutput>> make_flow_output(const Settings& settings) {
+Result<std::unique_ptr<FlowOutput>> make_flow_output(const Settings& settings, std::FILE* out,
+                                                     Progress& progress) {
+  const OutputStream stream{out, progress};
   switch (settings.file_format) {
     case FileFormat::text:
-      return std::make_unique<Text>(format::TextStyle{settings.detail, colours(settings.color)});
+      return std::make_unique<Text>(
+          stream, format::TextStyle{settings.detail, colours(settings.color, stream)});
     case FileFormat::jsonl:
-      return std::make_unique<JsonLines>(settings.bodies > 0);
+      return std::make_unique<JsonLines>(stream, settings.bodies > 0);
     case FileFormat::har:
-      return std::make_unique<File>(format::make_har_writer(
-          {.with_secrets = settings.with_secrets, .version = OSPROXY_VERSION}));
+      return std::make_unique<File>(
+          stream, format::make_har_writer(
+                      {.with_secrets = settings.with_secrets, .version = OSPROXY_VERSION}));
     case FileFormat::mitm:
-      return make_binary_output("mitm", format::make_mitm_writer(settings.mitm_version));
+      return make_binary_output(stream, "mitm", format::make_mitm_writer(settings.mitm_version));
     case FileFormat::pcapng:
-      return make_binary_output("pcapng", format::make_pcapng_writer());
+      return make_binary_output(stream, "pcapng", format::make_pcapng_writer());
     case FileFormat::curl:
-      return snippets(format::Snippet::curl);
+      return snippets(stream, format::Snippet::curl);
     case FileFormat::httpie:
-      return snippets(format::Snippet::httpie);
+      return snippets(stream, format::Snippet::httpie);
     case FileFormat::wget:
-      return snippets(format::Snippet::wget);
+      return snippets(stream, format::Snippet::wget);
     case FileFormat::fetch:
-      return snippets(format::Snippet::fetch);
+      return snippets(stream, format::Snippet::fetch);
     case FileFormat::python:
-      return snippets(format::Snippet::requests);
+      return snippets(stream, format::Snippet::requests);
+    case FileFormat::csv:
+      return base::Error{"--format csv needs --fields: the columns", kUsageError};
     case FileFormat::raw:
-      return snippets(format::Snippet::raw);
+      return snippets(stream, format::Snippet::raw);
   }
   return base::failure("--format: unknown");
 }

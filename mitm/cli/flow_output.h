@@ -1,9 +1,12 @@
-// Where `query` puts flows: standard output, in one of the formats.
+// Where query, open and export put flows: a stream, in one of the formats.
 #pragma once
 
+#include <cstdio>
 #include <memory>
 
 #include "base/error.h"
+#include "mitm/cli/command_line.h"
+#include "mitm/cli/progress.h"
 #include "mitm/cli/settings.h"
 #include "mitm/flow/flow.h"
 
@@ -17,9 +20,15 @@ class FlowOutput {
   [[nodiscard]] virtual base::Result<> end() = 0;
 };
 
-/// An error if it is a format of bytes and standard output a terminal.
-[[nodiscard]] base::Result<std::unique_ptr<FlowOutput>> make_flow_output(const Settings& settings);
+/// As Settings::file_format says, with its options. `out` and `progress`, which is erased before
+/// anything is written to a terminal, must outlive it. An error if it is a format of bytes and
+/// `out` a terminal.
+[[nodiscard]] base::Result<std::unique_ptr<FlowOutput>> make_flow_output(const Settings& settings,
+                                                                         std::FILE* out,
+                                                                         Progress& progress);
+/// Says of options that were given which do nothing for this format.
+void say_unused_options(const Invocation& invocation, FileFormat format);
 /// Prints how many there were.
-[[nodiscard]] base::Result<std::unique_ptr<FlowOutput>> make_flow_counter();
+[[nodiscard]] std::unique_ptr<FlowOutput> make_flow_counter();
 
 }  // namespace mitm::cli

@@ -4,15 +4,18 @@
 #include <array>
 #include <cerrno>
 #include <span>
+#include <utility>
 
 #include <fcntl.h>
 #include <fmt/format.h>
 #include <sqlite3.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "base/fd.h"
 #include "base/text.h"
 #include "mitm/cli/error_codes.h"
+#include "mitm/cli/session_directory.h"
 #include "mitm/format/flow_file.h"
 #include "mitm/query/sql_functions.h"
 #include "mitm/store/session_reader.h"
@@ -61,10 +64,10 @@ class SessionSource final : public FlowSource {
  public:
   static Result<std::unique_ptr<FlowSource>> open(const std::string& path,
                                                   const query::Filter& filter,
-                                                  const std::string& order) {
+                                                  const std::string& order, Progress& progress) {
     auto reader = store::SessionReader::open(path);
     if (!reader) return reader.error();
-    std::unique_ptr<SessionSource> source{new SessionSource{std::move(*reader), filter}};
+    std::unique_ptr<SessionSource> source{new SessionSource{std::move(*reader), filter, progress}};
     if (auto selected = source->select(order); !selected) return selected.error();
     return source;
   }
@@ -72,11 +75,17 @@ class SessionSource final : public FlowSource {
   Result<std::optional<flow::Flow>> next() override {
     while (next_ < ids_.size()) {
       const Selected& one = ids_[next_++];
+      progress_.looked_at(next_, ids_.size());
       auto flow = reader_->flow(one.id, store::SessionReader::kWholeBody);
+      if (!flow && is_damaged()) {
+        ++lost_;
+        continue;
+      }
       if (!flow) return flow.error();
       // A ring may have deleted it meanwhile.
       if (*flow && (one.certain || filter_.matches(**flow))) return flow;
     }
+    if (std::exchange(damaged_, false)) return damage();
     return std::nullopt;
   }
   [[nodiscard]] bool goes_on() const override { return true; }
@@ -87,8 +96,15 @@ class SessionSource final : public FlowSource {
     std::uint32_t certain : 1;
   };
 
-  SessionSource(std::unique_ptr<store::SessionReader> reader, query::Filter filter)
-      : reader_(std::move(reader)), filter_(std::move(filter)) {}
+  SessionSource(std::unique_ptr<store::SessionReader> reader, query::Filter filter,
+                Progress& progress)
+      : reader_(std::move(reader)), filter_(std::move(filter)), progress_(progress) {}
+
+  /// While SQLite works, every so many of its steps.
+  static int show_progress(void* progress) {
+    static_cast<Progress*>(progress)->show();
+    return 0;
+  }
 
   Result<> select(const std::string& order) {
     store::Database& database = reader_->database();
@@ -99,40 +115,106 @@ class SessionSource final : public FlowSource {
                                      sql.exact ? "1" : sql.certain, sql.from, sql.where, order));
     if (!rows) return rows.error();
     if (sql.bind(rows->handle()) != SQLITE_OK) return database.error();
+    sqlite3_progress_handler(database.handle(), 100'000, show_progress, &progress_);
     for (;;) {
       const auto row = rows->step();
-      if (!row) return row.error();
+      if (!row) return is_damaged() ? salvage() : row.error();
       if (!*row) return {};
       ids_.push_back({static_cast<std::uint32_t>(rows->number(0)) & 0x7fffffffU,
                       rows->number(1) != 0 ? 1U : 0U});
     }
   }
 
+  /// Of the call that has failed: whether pages of the file are missing or make no sense.
+  bool is_damaged() {
+    const int code = sqlite3_errcode(reader_->database().handle());
+    damaged_ = damaged_ || code == SQLITE_CORRUPT || code == SQLITE_NOTADB;
+    return damaged_;
+  }
+
+  base::Error damage() const {
+    const std::string rest =
+        lost_ == 0 ? "" : fmt::format(", {} more could be read in part only", lost_);
+    return base::failure("{}: the file is damaged; the flows that are whole were read{}",
+                         base::printable(reader_->database().path()), rest);
+  }
+
+  /// The ids of what can be read, beside the pages that cannot; all of them are asked.
+  Result<> salvage() {
+    constexpr std::int64_t kMost = std::int64_t{1} << 31;
+    ids_.clear();
+    auto rows = reader_->database().prepare("SELECT id FROM flow WHERE id >= ? ORDER BY id");
+    if (!rows) return rows.error();
+    const auto is_readable = [&](std::int64_t from) {
+      const bool good = rows->bind(1, from).step().has_value();
+      rows->reset();
+      return good;
+    };
+    for (std::int64_t next = 1; next < kMost;) {
+      rows->bind(1, next);
+      auto row = rows->step();
+      for (; row && *row; row = rows->step()) {
+        ids_.push_back({static_cast<std::uint32_t>(rows->number(0)) & 0x7fffffffU, 0U});
+        next = rows->number(0) + 1;
+      }
+      if (row) return {};
+      std::int64_t bad = next, good = next + 1;
+      while (good < kMost && !is_readable(good)) {
+        bad = good;
+        good += good - next + 1;
+      }
+      while (good < kMost && bad + 1 < good) {
+        const std::int64_t middle = bad + (good - bad) / 2;
+        (is_readable(middle) ? good : bad) = middle;
+      }
+      next = good;
+    }
+    return {};
+  }
+
   std::unique_ptr<store::SessionReader> reader_;
   query::Filter filter_;
+  Progress& progress_;
+  bool damaged_ = false;
+  std::uint64_t lost_ = 0;
   std::vector<Selected> ids_;
   std::size_t next_ = 0;
 };
 
+/// A file that is being read.
+struct OpenFile {
+  base::UniqueFd fd;
+  std::string name;
+  std::uint64_t size = 0;  ///< 0: unknown
+  std::uint64_t done = 0;
+};
+
 class FileSource final : public FlowSource {
  public:
-  FileSource(std::string path, std::unique_ptr<format::FlowReader> reader, query::Filter filter)
-      : path_(std::move(path)), reader_(std::move(reader)), filter_(std::move(filter)) {}
+  FileSource(std::shared_ptr<const OpenFile> file, std::unique_ptr<format::FlowReader> reader,
+             query::Filter filter, Progress& progress)
+      : file_(std::move(file)),
+        reader_(std::move(reader)),
+        filter_(std::move(filter)),
+        progress_(progress) {}
 
   Result<std::optional<flow::Flow>> next() override {
     for (;;) {
       auto flow = reader_->next();
       if (!flow)
-        return base::Error{fmt::format("{}: {}", path_, flow.error().text), flow.error().os_code};
+        return base::Error{fmt::format("{}: {}", file_->name, flow.error().text),
+                           flow.error().os_code};
+      progress_.looked_at(file_->done, file_->size);
       if (!*flow || filter_.matches(**flow)) return flow;
     }
   }
   [[nodiscard]] bool goes_on() const override { return reader_->goes_on(); }
 
  private:
-  std::string path_;
+  std::shared_ptr<const OpenFile> file_;
   std::unique_ptr<format::FlowReader> reader_;
   query::Filter filter_;
+  Progress& progress_;
 };
 
 bool is_session(int fd) {
@@ -142,24 +224,32 @@ bool is_session(int fd) {
          std::string_view(header.data(), header.size()) == kSessionHeader;
 }
 
-format::ByteSource bytes_of(base::UniqueFd fd, std::string name) {
-  // A function object is copied: the descriptor is shared by its copies.
-  return [file = std::make_shared<base::UniqueFd>(std::move(fd)),
-          name = std::move(name)](std::span<char> room) -> Result<std::size_t> {
+std::shared_ptr<OpenFile> open_file(base::UniqueFd fd, std::string name) {
+  struct stat facts {};
+  const bool regular = ::fstat(fd.get(), &facts) == 0 && S_ISREG(facts.st_mode);
+  return std::make_shared<OpenFile>(OpenFile{
+      std::move(fd), std::move(name), regular ? static_cast<std::uint64_t>(facts.st_size) : 0});
+}
+
+format::ByteSource bytes_of(std::shared_ptr<OpenFile> file) {
+  return [file = std::move(file)](std::span<char> room) -> Result<std::size_t> {
     for (;;) {
-      const ssize_t n = ::read(file->get(), room.data(), room.size());
-      if (n >= 0) return static_cast<std::size_t>(n);
-      if (errno != EINTR) return base::os_error("cannot read " + name, errno);
+      const ssize_t n = ::read(file->fd.get(), room.data(), room.size());
+      if (n < 0 && errno == EINTR) continue;
+      if (n < 0) return base::os_error("cannot read " + file->name, errno);
+      file->done += static_cast<std::uint64_t>(n);
+      return static_cast<std::size_t>(n);
     }
   };
 }
 
 }  // namespace
 
-Result<std::unique_ptr<FlowSource>> open_flow_source(const std::string& path,
+Result<std::unique_ptr<FlowSource>> open_flow_source(const std::string& typed,
                                                      const query::Filter& filter,
-                                                     const std::string& sort) {
+                                                     const std::string& sort, Progress& progress) {
   const auto order = order_of(sort);
+  const std::string path = find_session(typed);
   if (!order) return order.error();
   const std::string name = path == "-" ? "standard input" : base::printable(path);
   base::UniqueFd fd{path == "-" ? ::fcntl(STDIN_FILENO, F_DUPFD_CLOEXEC, 3)
@@ -167,14 +257,15 @@ Result<std::unique_ptr<FlowSource>> open_flow_source(const std::string& path,
   if (!fd) return base::os_error("cannot open " + name, errno);
   if (is_session(fd.get())) {
     fd.reset();  // closed later, it would take SQLite's locks along (fcntl(2))
-    return SessionSource::open(path, filter, *order);
+    return SessionSource::open(path, filter, *order, progress);
   }
   if (!sort.empty())
     return base::failure("--sort: {} is no session; make one of it with: osproxy import", name);
-  auto file = format::open_flow_file(bytes_of(std::move(fd), name));
+  const auto source = open_file(std::move(fd), name);
+  auto file = format::open_flow_file(bytes_of(source));
   if (!file)
     return base::Error{fmt::format("{}: {}", name, file.error().text), file.error().os_code};
-  return std::make_unique<FileSource>(name, std::move(file->reader), filter);
+  return std::make_unique<FileSource>(source, std::move(file->reader), filter, progress);
 }
 
 }  // namespace mitm::cli

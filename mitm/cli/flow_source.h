@@ -6,6 +6,7 @@
 #include <string>
 
 #include "base/error.h"
+#include "mitm/cli/progress.h"
 #include "mitm/flow/flow.h"
 #include "mitm/query/filter.h"
 
@@ -20,10 +21,12 @@ class FlowSource {
   [[nodiscard]] virtual bool goes_on() const = 0;
 };
 
-/// `path`: a session or any file that format::open_flow_file() reads; "-": standard input, which
-/// cannot be a session. `sort`: "time", "-size" (the largest first) ...; empty: as they came.
-/// Sorting takes a session.
+/// `typed`: a session, also by its name in the caller's directory of sessions, or any file that
+/// format::open_flow_file() reads; "-": standard input, which cannot be a session. `sort`: "time",
+/// "-size" (the largest first) ...; empty: as they came. Sorting takes a session. `progress`, which
+/// must outlive it, is told how far it has got.
 [[nodiscard]] base::Result<std::unique_ptr<FlowSource>> open_flow_source(
-    const std::string& path, const query::Filter& filter, const std::string& sort);
+    const std::string& typed, const query::Filter& filter, const std::string& sort,
+    Progress& progress);
 
 }  // namespace mitm::cli

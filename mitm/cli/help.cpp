@@ -73,6 +73,16 @@ command.
   sudo osproxy exec -f jsonl -o - -- npm ci 2>/dev/null |
     jq -r 'select(.type=="http") | .url'
 )")},
+    HelpPage{"open", "show the flows of sessions and other files",
+             "osproxy open FILE ... [options]", lines(R"(
+Shows all flows of one file after the other, as a run shows them. FILE is a session (run and exec
+write it with --save), a HAR, a flow file of mitmproxy or what -f jsonl wrote; - is standard input.
+What is damaged in a file is named, with its place; all that is whole is shown. No root is needed.
+)"),
+             lines(R"(
+  osproxy open s.osp browser.har
+  osproxy open flows.mitm -d 2
+)")},
     HelpPage{"query", "show flows that were stored, or turn them into other files",
              "osproxy query FILE [FILTER] [options]", lines(R"(
 FILE is a session (run and exec write it with --save), a HAR, a flow file of mitmproxy or what -f
@@ -91,14 +101,45 @@ after two. No root is needed.
   osproxy query s.osp --format har > flows.har
   osproxy query flows.mitm --count '~u login'
 )")},
+    HelpPage{"export", "write flows that were stored to a file of another format",
+             "osproxy export FILE [FILTER] -o OUT [options]", lines(R"(
+FILE and FILTER are those of osproxy query. The ending of OUT is the format, unless --format names
+it: .har, .mitm or .flows, .pcapng, .jsonl or .ndjson, .txt, .http (raw requests), .sh (curl), .js
+(fetch), .py (requests). OUT is readable only by you. It appears when it is whole: if the disk is
+full, or osproxy is interrupted, nothing of it is left, and a file that is to be overwritten
+(--force) is as it was. No root is needed.
+)"),
+             lines(R"(
+  osproxy export s.osp -o flows.har
+  osproxy export s.osp '~p curl & ~c 5xx' -o failed.mitm
+)")},
     HelpPage{"import", "put the flows of other files into a session",
              "osproxy import FILE ... --save SESSION", lines(R"(
 FILE is a HAR, a flow file of mitmproxy, what -f jsonl wrote, or another session; - is standard
-input. The flows are added to SESSION, which is made if it does not exist. What is damaged in a file
-is named, with its place; all that is whole is taken. No root is needed.
+input. The flows are added to SESSION, which is made if it does not exist; those that it has already
+are added again. What is damaged in a file is named, with its place; all that is whole is taken,
+also of a damaged session. No root is needed.
 )"),
              lines(R"(
   osproxy import flows.mitm browser.har --save all.osp
+)")},
+    HelpPage{"sessions", "list, remove and compact sessions",
+             "osproxy sessions list|rm|compact [SESSION ...] [options]", lines(R"(
+  list       show sessions: when they began, their size, flows, state, the version of their format,
+             programs. A session is being written, closed, or interrupted: its run was killed while
+             flows were under way, and nothing has read it since
+  rm         remove these sessions
+  compact    write these sessions anew, without the room that deleted flows have left; on a full
+             disk they stay as they were
+SESSION is a file, or the name of a session in your own directory,
+$XDG_STATE_HOME/osproxy/sessions or ~/.local/state/osproxy/sessions, where run and exec put those of
+--save auto. Other commands take such names as well. What is being written is neither removed nor
+compacted. No root is needed.
+)"),
+             lines(R"(
+  osproxy sessions list
+  osproxy query 20261130-130435-curl '~c 5xx'
+  osproxy sessions rm 20261130-130435-curl
 )")},
     HelpPage{"rules", "print the packet-filter rules that a run loads", "osproxy rules [options]",
              lines(R"(

@@ -13,6 +13,7 @@
 #include "mitm/cli/error_codes.h"
 #include "mitm/cli/help.h"
 #include "mitm/cli/log_line.h"
+#include "mitm/cli/offer.h"
 #include "mitm/cli/options.h"
 #include "mitm/tls/openssl.h"
 
@@ -36,12 +37,13 @@ int complain(const base::Error& error, int code) {
 int dispatch(const Invocation& invocation) {
   using Command = base::Result<int> (*)(const Invocation&);
   static const std::map<std::string_view, Command> commands{
-      {"run", mitm::cli::run_command},         {"exec", mitm::cli::run_command},
-      {"query", mitm::cli::query_command},     {"import", mitm::cli::import_command},
-      {"rules", mitm::cli::rules_command},     {"who", mitm::cli::who_command},
-      {"ca", mitm::cli::ca_command},           {"config", mitm::cli::config_command},
-      {"learned", mitm::cli::learned_command}, {"doctor", mitm::cli::doctor_command},
-      {"cleanup", mitm::cli::cleanup_command},
+      {"run", mitm::cli::run_command},           {"exec", mitm::cli::run_command},
+      {"open", mitm::cli::open_command},         {"query", mitm::cli::query_command},
+      {"export", mitm::cli::export_command},     {"import", mitm::cli::import_command},
+      {"sessions", mitm::cli::sessions_command}, {"rules", mitm::cli::rules_command},
+      {"who", mitm::cli::who_command},           {"ca", mitm::cli::ca_command},
+      {"config", mitm::cli::config_command},     {"learned", mitm::cli::learned_command},
+      {"doctor", mitm::cli::doctor_command},     {"cleanup", mitm::cli::cleanup_command},
   };
   const auto status = commands.at(invocation.command)(invocation);
   return status ? *status
@@ -50,6 +52,10 @@ int dispatch(const Invocation& invocation) {
 }
 
 int run(int argc, char** argv) {
+  if (argc == 4 && argv[1] == mitm::cli::kCompleteCommand) {
+    fmt::print("{}", mitm::cli::offers(argv[2], argv[3]));
+    return 0;
+  }
   const auto invocation =
       mitm::cli::parse_command_line({argv + 1, static_cast<std::size_t>(argc > 0 ? argc - 1 : 0)});
   if (!invocation) return complain(invocation.error(), kUsage);

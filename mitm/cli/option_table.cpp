@@ -2,6 +2,8 @@
 #include <array>
 
 #include "mitm/cli/client_certs.h"
+#include "mitm/cli/filter_text.h"
+#include "mitm/cli/option_choices.h"
 #include "mitm/cli/option_types.h"
 #include "mitm/cli/options.h"
 #include "mitm/cli/policy_options.h"
@@ -11,39 +13,10 @@
 namespace mitm::cli {
 namespace {
 
+using namespace option_choices;
 using namespace option_types;
 using base::Result;
-using divert::EngineChoice;
-using intercept::ErrorPage;
 using nlohmann::json;
-
-constexpr Choice<Family> kFamilies[] = {
-    {"both", Family::both}, {"ipv4", Family::ipv4}, {"ipv6", Family::ipv6}};
-constexpr Choice<EngineChoice> kEngines[] = {{"auto", EngineChoice::best},
-                                             {"packet", EngineChoice::packet},
-                                             {"redirect", EngineChoice::redirect}};
-constexpr Choice<bool> kQuicActions[] = {{"block", true}, {"allow", false}};
-constexpr Choice<PacketFilter> kDialects[] = {{"nft", PacketFilter::nft},
-                                              {"darwin", PacketFilter::darwin},
-                                              {"freebsd", PacketFilter::freebsd},
-                                              {"openbsd", PacketFilter::openbsd}};
-constexpr Choice<Ui> kUis[] = {{"dump", Ui::dump}};
-constexpr Choice<Format> kFormats[] = {{"text", Format::text}, {"jsonl", Format::jsonl}};
-constexpr Choice<FileFormat> kFileFormats[] = {
-    {"text", FileFormat::text},     {"jsonl", FileFormat::jsonl},   {"har", FileFormat::har},
-    {"mitm", FileFormat::mitm},     {"pcapng", FileFormat::pcapng}, {"curl", FileFormat::curl},
-    {"httpie", FileFormat::httpie}, {"wget", FileFormat::wget},     {"fetch", FileFormat::fetch},
-    {"python", FileFormat::python}, {"raw", FileFormat::raw}};
-constexpr Choice<format::MitmVersion> kMitmVersions[] = {{"17", format::MitmVersion::v17},
-                                                         {"21", format::MitmVersion::v21}};
-constexpr Choice<Colour> kColours[] = {
-    {"auto", Colour::automatic}, {"always", Colour::always}, {"never", Colour::never}};
-constexpr Choice<int> kTlsVersions[] = {{"1.0", TLS1_VERSION},
-                                        {"1.1", TLS1_1_VERSION},
-                                        {"1.2", TLS1_2_VERSION},
-                                        {"1.3", TLS1_3_VERSION}};
-constexpr Choice<ErrorPage> kErrorPages[] = {
-    {"browsers", ErrorPage::browsers}, {"always", ErrorPage::always}, {"never", ErrorPage::never}};
 
 Result<divert::ProgramFilter> parse_filter(const json& value) {
   return divert::ProgramFilter::parse(value.get_ref<const std::string&>());
@@ -68,6 +41,13 @@ json render_keep(const store::Limits& limits) {
   return store::to_string(limits);
 }
 
+Result<> check_view(const json& value) {
+  const auto& text = value.get_ref<const std::string&>();
+  const auto filter = query::Filter::parse(text);
+  if (!filter) return marked_problem(text, filter.error());
+  return {};
+}
+
 Result<> check_ciphers(const json& value) {
   const auto& list = value.get_ref<const std::string&>();
   if (list.empty()) return {};
@@ -77,7 +57,8 @@ Result<> check_ciphers(const json& value) {
 }
 
 constexpr std::string_view kRun = "run exec";
-constexpr std::string_view kShown = "run exec query";
+constexpr std::string_view kShown = "run exec open query export";
+constexpr std::string_view kWritten = "query export";
 constexpr std::string_view kRules = "run exec rules";
 
 constexpr std::array kTable{
@@ -221,7 +202,7 @@ constexpr std::array kTable{
            .letter = 'f',
            .argument = "FORMAT",
            .help = "text for people, or one JSON object per line",
-           .commands = "run exec who doctor",
+           .commands = "run exec who sessions doctor",
            .type = choice<&Settings::format, kFormats>()},
     Option{.name = "output",
            .letter = 'o',
@@ -255,6 +236,13 @@ constexpr std::array kTable{
            .help = "record up to BYTES of each body and message (k, M, G)",
            .commands = kShown,
            .type = size<&Settings::bodies>()},
+    Option{.name = "view",
+           .argument = "FILTER",
+           .help =
+               "show only the flows that FILTER selects, a filter of flows as of osproxy query; "
+               "--save and --pcap record all",
+           .commands = "run exec open",
+           .type = checked(text<&Settings::view>(), check_view)},
     Option{.name = "pcap",
            .argument = "FILE",
            .help = "write the decrypted bytes to FILE for Wireshark (pcapng), with the process of "
@@ -264,18 +252,33 @@ constexpr std::array kTable{
     Option{.name = "format",
            .letter = 'f',
            .argument = "FORMAT",
-           .help = "what the flows are written as: har is HTTP Archive 1.2, mitm is mitmproxy's "
-                   "flow file, pcapng is for Wireshark; those from curl on send the requests again "
-                   "(fetch: JavaScript, python: requests)",
-           .commands = "query",
+           .help =
+               "what the flows are written as (export: default by the ending of OUT): har is HTTP "
+               "Archive 1.2, mitm is mitmproxy's flow file, pcapng is for Wireshark; those from "
+               "curl on send the requests again (fetch: JavaScript, python: requests; raw: their "
+               "bytes, each directly behind the one before, as on a kept connection); csv is for "
+               "--fields",
+           .commands = kWritten,
            .source = Source::command_line,
            .type = for_loader(choice<&Settings::file_format, kFileFormats>())},
+    Option{.name = "output",
+           .letter = 'o',
+           .argument = "OUT",
+           .help = "write the flows to OUT, which must not exist; - is standard output",
+           .commands = "export",
+           .source = Source::command_line,
+           .type = for_loader(text<&Settings::output>())},
+    Option{.name = "force",
+           .help = "overwrite OUT if it exists",
+           .commands = "export",
+           .source = Source::command_line,
+           .type = for_loader(flag<&Settings::force>())},
     Option{.name = "sort",
            .argument = "BY",
            .help =
                "of a session: duration, host, method, process, size, status, time, type or url; "
                "downwards with a - before it (default: as they came)",
-           .commands = "query",
+           .commands = kWritten,
            .source = Source::command_line,
            .type = for_loader(text<&Settings::sort>())},
     Option{.name = "count",
@@ -283,10 +286,24 @@ constexpr std::array kTable{
            .commands = "query",
            .source = Source::command_line,
            .type = for_loader(flag<&Settings::count>())},
+    Option{.name = "fields",
+           .argument = "FIELDS",
+           .help =
+               "show only these fields of each flow, separated by commas, as text, jsonl or csv; "
+               "--list-fields lists them",
+           .commands = kWritten,
+           .source = Source::command_line,
+           .type = for_loader(text<&Settings::fields>())},
+    Option{.name = "follow",
+           .help = "of a session: go on with flows that end from now on, until Ctrl-C or until the "
+                   "run that writes it ends",
+           .commands = "query",
+           .source = Source::command_line,
+           .type = for_loader(flag<&Settings::follow>())},
     Option{.name = "mitm-version",
            .argument = "VERSION",
            .help = "mitm: version of the flow file; 17 is for mitmproxy 8.1 and later",
-           .commands = "query",
+           .commands = kWritten,
            .source = Source::command_line,
            .type = for_loader(choice<&Settings::mitm_version, kMitmVersions>())},
     Option{.name = "list-fields",
@@ -296,13 +313,14 @@ constexpr std::array kTable{
            .type = for_loader(flag<&Settings::list_fields>())},
     Option{.name = "with-secrets",
            .help = "har: write cookies, credentials and tokens as they were, not masked",
-           .commands = "query",
+           .commands = kWritten,
            .source = Source::command_line,
            .type = for_loader(flag<&Settings::with_secrets>())},
     Option{.name = "save",
            .argument = "FILE",
            .help = "store all flows in FILE, a session for osproxy query; one that exists is "
-                   "continued",
+                   "continued; auto makes one with a name from the time and the program: see "
+                   "osproxy sessions",
            .commands = "run exec import",
            .type = text<&Settings::save>()},
     Option{.name = "save-bodies",

@@ -4,6 +4,7 @@
 #include <cerrno>
 #include <cstdio>
 #include <cstdlib>
+#include <filesystem>
 
 #include <unistd.h>
 
@@ -191,8 +192,9 @@ class Run {
     setup_.say = [](std::string_view line) { log_line(line); };
     log_without_waiting();
     const std::string session = settings().save;
+    const bool names_session = prepared_.names_session;
     const divert::Ending ending = divert::Broker{std::move(setup_)}.run();
-    if (!session.empty()) close_session(session, user_);
+    if (!session.empty()) end_session(session, names_session);
     if (!ending.error.empty()) log_line(ending.error);
     flush_log();
     return ending.status;
@@ -201,6 +203,16 @@ class Run {
  private:
   [[nodiscard]] const Settings& settings() const { return prepared_.settings; }
   [[nodiscard]] bool is_exec() const { return invocation_.command == "exec"; }
+
+  void end_session(const std::string& path, bool named_here) const {
+    const auto empty = named_here ? EmptySession::removed : EmptySession::kept;
+    const bool kept = close_session(path, user_, empty);
+    if (!named_here) return;
+    const std::filesystem::path file{path};
+    log_line(kept ? fmt::format("the flows are in {}; to see them: osproxy query {}", path,
+                                file.stem().string())
+                  : "there were no flows: no session is kept");
+  }
 
   Result<> make_landing() {
     auto target = pfctl::RedirectTarget::prepare(settings().ipv4(), settings().ipv6());
@@ -337,12 +349,9 @@ Result<int> run_command(const Invocation& invocation) {
     if (!checked) return checked.error();
     ca_trusted = *checked;
   }
-  CallersEnvironment callers;
-  if (invocation.command == "exec") {
-    callers = callers_environment(invocation);
-    // Read where the user's rights are in force: by the reader of the settings, by the worker.
-    for (const auto& [name, value] : callers.variables) ::setenv(name.c_str(), value.c_str(), 1);
-  }
+  CallersEnvironment callers = callers_environment(invocation);
+  // Read where the user's rights are in force: by the reader of the settings, by the worker.
+  for (const auto& [name, value] : callers.variables) ::setenv(name.c_str(), value.c_str(), 1);
   auto prepared = prepare(invocation, *user);
   if (!prepared) return prepared.error();
   return Run{invocation, std::move(*prepared), *user, ca_trusted, std::move(callers)}.go();

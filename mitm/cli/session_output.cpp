@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include "mitm/cli/log_line.h"
+#include "mitm/cli/session_directory.h"
 #include "mitm/store/recorder.h"
 
 namespace mitm::cli {
@@ -19,15 +20,22 @@ base::Error of_option(const base::Error& error) {
 
 }  // namespace
 
-base::Result<> prepare_session(Settings& settings) {
-  if (settings.save.empty()) return {};
+base::Result<bool> prepare_session(Settings& settings, const std::string& home,
+                                   std::string_view program) {
+  if (settings.save.empty()) return false;
+  const bool named_here = settings.save == kAutomaticName;
+  if (named_here) {
+    auto path = create_session_file(home, program, std::chrono::system_clock::now());
+    if (!path) return of_option(path.error());
+    settings.save = std::move(*path);
+  }
   std::error_code error;
   const auto path = std::filesystem::absolute(settings.save, error);
   if (error) return of_option(base::os_error(settings.save, error.value()));
   settings.save = path.string();
   const auto session = store::SessionWriter::open(settings.save);
   if (!session) return of_option(session.error());
-  return {};
+  return named_here;
 }
 
 base::Result<std::unique_ptr<flow::Subscriber>> make_recorder(const Settings& settings) {
@@ -41,15 +49,24 @@ base::Result<std::unique_ptr<flow::Subscriber>> make_recorder(const Settings& se
       [](const std::string& line) { log_line(line, base::LogLevel::warning); });
 }
 
-void close_session(const std::string& path, const base::User& user) {
+bool close_session(const std::string& path, const base::User& user, EmptySession empty) {
+  constexpr int kRemoved = 3;
   const pid_t child = ::fork();
   if (child == 0) {
+    if (!base::become(user)) ::_exit(0);
     // Opening it finds what a worker that was killed has left unfinished; closing it does the rest.
-    if (base::become(user)) static_cast<void>(store::SessionWriter::open(path).has_value());
-    ::_exit(0);
+    bool unused = false;
+    if (const auto session = store::SessionWriter::open(path)) {
+      const auto flows = (*session)->database().number("SELECT count(*) FROM flow");
+      unused = flows && flows->value_or(1) == 0;
+    }
+    const bool removed = unused && empty == EmptySession::removed && ::unlink(path.c_str()) == 0;
+    ::_exit(removed ? kRemoved : 0);
   }
-  while (child > 0 && ::waitpid(child, nullptr, 0) < 0 && errno == EINTR) {
+  int status = 0;
+  while (child > 0 && ::waitpid(child, &status, 0) < 0 && errno == EINTR) {
   }
+  return !(WIFEXITED(status) && WEXITSTATUS(status) == kRemoved);
 }
 
 }  // namespace mitm::cli

@@ -35,7 +35,8 @@ enum class FileFormat : std::uint8_t {
   wget,
   fetch,
   python,
-  raw
+  raw,
+  csv
 };
 enum class Colour : std::uint8_t { automatic, always, never };
 enum class Ui : std::uint8_t { dump };
@@ -74,6 +75,7 @@ struct Settings {
   Colour color = Colour::automatic;
   std::uint64_t bodies = 0;  ///< bytes of each body to record
   bool starts = false;       ///< JSON: a start event for each http flow
+  std::string view;          ///< a filter of flows (mitm/query), which parses; empty: all are shown
   std::string pcap;
   std::string save;
   std::uint64_t save_bodies = kLargestSize;  ///< bytes of each body that a session stores
@@ -81,9 +83,11 @@ struct Settings {
   FileFormat file_format = FileFormat::text;
   std::string sort;
   bool count = false;
+  std::string fields;  ///< names, separated by commas; empty: whole flows
   bool with_secrets = false;
   format::MitmVersion mitm_version = format::MitmVersion::v21;
   bool list_fields = false;
+  bool force = false;
   int tls_min = TLS1_2_VERSION;
   std::string tls_ciphers;  ///< OpenSSL's names; empty: the program's own
   std::vector<ClientCertPaths> client_certs;

@@ -20,6 +20,7 @@
 #include "mitm/cli/log_line.h"
 #include "mitm/cli/pinning_file.h"
 #include "mitm/cli/session_output.h"
+#include "mitm/cli/view_filter.h"
 #include "mitm/flow/bus.h"
 #include "mitm/format/sinks.h"
 #include "mitm/intercept/engine.h"
@@ -49,6 +50,12 @@ bool wants_colour(Colour choice, int fd) {
   return ::isatty(fd) == 1 && !std::getenv("NO_COLOR");
 }
 
+/// Bytes of each body that --view looks at.
+std::size_t view_limit(const Settings& settings) {
+  const auto filter = query::Filter::parse(settings.view);
+  return filter ? bytes_looked_at(*filter) : 0;
+}
+
 /// Bytes of each body that are shown: what --bodies says, and what the text sink does.
 std::size_t body_limit(const Settings& settings) {
   if (settings.format == Format::jsonl || settings.detail < 3) return settings.bodies;
@@ -59,11 +66,13 @@ std::size_t body_limit(const Settings& settings) {
 /// in parts.
 std::uint64_t kept_of_bodies(const Settings& settings) {
   const std::uint64_t saved = settings.save.empty() ? 0 : settings.save_bodies;
-  return std::max<std::uint64_t>(body_limit(settings), std::min<std::uint64_t>(saved, 64 << 10));
+  return std::max<std::uint64_t>(
+      {body_limit(settings), view_limit(settings), std::min<std::uint64_t>(saved, 64 << 10)});
 }
 std::uint64_t kept_of_messages(const Settings& settings) {
   const std::uint64_t saved = settings.save.empty() ? 0 : settings.save_bodies;
-  return std::max<std::uint64_t>(body_limit(settings), std::min<std::uint64_t>(saved, 16 << 20));
+  return std::max<std::uint64_t>(
+      {body_limit(settings), view_limit(settings), std::min<std::uint64_t>(saved, 16 << 20)});
 }
 
 using Sinks = std::vector<std::unique_ptr<flow::Subscriber>>;
@@ -86,9 +95,14 @@ base::Result<Sinks> make_sinks(WorkerPlan& plan) {
     const bool colour = wants_colour(settings.color, out.get());
     sinks.push_back(format::make_text_sink(std::move(out), name, {settings.detail, colour}));
   }
-  // More is kept for a session than was asked for here.
-  if (!settings.save.empty())
+  // More is kept, for a session or for the filter, than was asked for here.
+  if (!settings.save.empty() || view_limit(settings) > 0)
     sinks.back() = flow::with_limited_bodies(std::move(sinks.back()), body_limit(settings));
+  if (!settings.view.empty()) {
+    auto filter = query::Filter::parse(settings.view);
+    if (!filter) return base::failure("--view: {}", filter.error().message());
+    sinks.back() = with_view(std::move(sinks.back()), std::move(*filter));
+  }
   sinks.push_back(std::move(log_sink));
   if (plan.prepared.pcap) {
     const std::string option = "--pcap " + settings.pcap;

@@ -1,7 +1,9 @@
 // The log around the entries. Members of an object have no order: pages, which are known at the
 // end, stand behind the entries.
 #include <algorithm>
+#include <chrono>
 #include <map>
+#include <optional>
 
 #include <fmt/format.h>
 
@@ -65,7 +67,8 @@ class HarWriter final : public FlowWriter {
   void end(std::string& out) override {
     out += "\n],\"pages\":";
     JsonArray pages(out);
-    if (pages_.empty()) append_page(pages.item(), {"none", {}});  // WebKit reads the first one
+    // WebKit reads the first one.
+    if (pages_.empty()) append_page(pages.item(), {"none", earliest_.value_or(Clock::now())});
     for (const auto& [process, page] : pages_) append_page(pages.item(), page);
     pages.end();
     if (!others_.empty()) out.append(",\n\"_flows\":[\n").append(others_).append("\n]");
@@ -110,6 +113,8 @@ class HarWriter final : public FlowWriter {
 
   /// Other flows are no entry that a reader would take: their JSON form stands beside the entries.
   void add_other(const flow::Flow& flow) {
+    const flow::Time began = flow.facts().began;
+    earliest_ = std::min(earliest_.value_or(began), began);
     if (!others_.empty()) others_ += ",\n";
     if (flow.tcp() != nullptr) {
       const auto& record = *flow.tcp();
@@ -126,12 +131,14 @@ class HarWriter final : public FlowWriter {
     }
   }
 
+  using Clock = std::chrono::system_clock;
   static constexpr std::size_t kConnections = 65536;
 
   HarStyle style_;
   bool any_ = false;
   std::map<std::pair<std::string, flow::Time>, Page> pages_;
   std::map<std::string, int> ids_;
+  std::optional<flow::Time> earliest_;  ///< of the other flows
   base::LruCache<std::uint64_t, bool> connections_{kConnections};
   JsonRenderer renderer_;
   std::string others_;

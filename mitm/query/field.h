@@ -22,6 +22,13 @@ enum class Cost : std::uint8_t {
   bodies,  ///< bodies or messages, decoded
 };
 
+/// When the values of a flow that goes on do not change any more.
+enum class Settled : std::uint8_t {
+  at_end,
+  with_response,  ///< once its head is there
+  at_start,       ///< of an HTTP flow: once the head of the request is there
+};
+
 /// Kinds of flows, as a set.
 enum Kinds : std::uint8_t { kHttp = 1, kTcp = 2, kDns = 4, kAnyKind = 7 };
 
@@ -66,6 +73,7 @@ struct Field {
   Scan scan = Scan::text;
   std::uint8_t kinds = kAnyKind;
   Cost cost = Cost::row;
+  Settled settled = Settled::at_end;
   std::string_view help{};     ///< flag: "has no response yet"; else what the value is
   std::string_view example{};  ///< a whole filter
   void (*get)(Subject& subject, const Test& test, Values& values) = nullptr;

@@ -39,6 +39,50 @@ bool evaluate(const Node& node, Subject& subject) {
   return values.result();
 }
 
+bool is_settled(const Field& field, const Subject& subject) {
+  switch (field.settled) {
+    case Settled::at_end:
+      return false;
+    case Settled::with_response:
+      return subject.http == nullptr || subject.http->response.status != 0;
+    case Settled::at_start:
+      return true;
+  }
+  return false;
+}
+
+std::optional<bool> foresee(const Node& node, Subject& subject);
+
+/// Of children one of which decides, with `decisive`.
+std::optional<bool> foresee_any(const Node& node, Subject& subject, bool decisive) {
+  bool all_known = true;
+  for (const std::uint32_t i : node.order) {
+    const auto known = foresee(node.children[i], subject);
+    if (known == decisive) return decisive;
+    all_known = all_known && known;
+  }
+  if (!all_known) return std::nullopt;
+  return !decisive;
+}
+
+std::optional<bool> foresee(const Node& node, Subject& subject) {
+  switch (node.kind) {
+    case Node::Kind::all_of:
+      return foresee_any(node, subject, false);
+    case Node::Kind::any_of:
+      return foresee_any(node, subject, true);
+    case Node::Kind::negation: {
+      const auto known = foresee(node.children.front(), subject);
+      if (!known) return std::nullopt;
+      return !*known;
+    }
+    case Node::Kind::test:
+      break;
+  }
+  if (!is_settled(*node.test->field, subject)) return std::nullopt;
+  return evaluate(node, subject);
+}
+
 }  // namespace
 
 Filter::Parsed Filter::parse(std::string_view text, const Options& options) {
@@ -55,6 +99,11 @@ Filter::Parsed Filter::parse(std::string_view text, const Options& options) {
 bool Filter::matches(const flow::Flow& flow) const {
   Subject subject(flow);
   return evaluate(*tree_, subject);
+}
+
+std::optional<bool> Filter::will_match(const flow::Flow& flow) const {
+  Subject subject(flow);
+  return foresee(*tree_, subject);
 }
 
 Cost Filter::cost() const {

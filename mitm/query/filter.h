@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -52,6 +53,9 @@ class Filter {
 
   /// Asks the cheap parts first; decodes bodies only if that decides.
   [[nodiscard]] bool matches(const flow::Flow& flow) const;
+  /// The same of a flow that goes on: whether it will match when it has ended. Empty: what is yet
+  /// to come decides.
+  [[nodiscard]] std::optional<bool> will_match(const flow::Flow& flow) const;
   [[nodiscard]] Cost cost() const;
   [[nodiscard]] SqlFilter sql() const;
   /// What it says, in words: "the status is 500 to 599".

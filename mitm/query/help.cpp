@@ -19,7 +19,9 @@ Joined by        ! or not, & or and, | or or, in this order; parentheses. Filter
 Word             a regular expression for the URL.
 Text             == != contains startswith endswith matches (~=) in {a, b}
 Number           == != < <= > >= in {80, 8000-8100}; status 4xx; size 10k, 1.5M; duration 300ms, 2s,
-                 5m; time 2026-11-30, 2026-11-30T09:15 (local), ...Z (UTC), 10m (ago)
+                 5m; time 2026-11-30, 2026-11-30T09:15 (local), ...Z (UTC), 10m (ago). A day, or
+                 a minute, is all of it: time > 2026-11-30 begins on the day after, time == and
+                 >= 2026-11-30 on that day
 Address          == != in, with an address or a network (10.0.0.0/8)
 True or false    the field by itself: tls, !tls
 Quotes           "..." or '...'; only \" \' and \\ are escapes, all other backslashes stay

@@ -2,6 +2,8 @@
 #include <algorithm>
 #include <vector>
 
+#include <fmt/format.h>
+
 #include "base/suggestion.h"
 #include "mitm/query/operand_reader.h"
 
@@ -36,6 +38,12 @@ std::string did_you_mean(const std::vector<std::string>& names) {
 }  // namespace
 
 std::string near_fields(std::string_view name) {
+  // "resp.header.server": as other tools write it.
+  for (const Field* const field : all_fields()) {
+    const std::string group = std::string(field->name) + ".";
+    if (field->keyed != Keyed::no && name.starts_with(group) && name.size() > group.size())
+      return did_you_mean({fmt::format("{}[\"{}\"]", field->name, name.substr(group.size()))});
+  }
   const auto known = typed_names();
   std::vector<std::string> near;
   const auto add = [&](std::string_view other) {

@@ -82,4 +82,6 @@ bool Predicate::test(const base::Address& value) const {
   });
 }
 
+const Predicate Values::kNone{};
+
 }  // namespace mitm::query

@@ -6,6 +6,7 @@
 #include <optional>
 #include <string>
 #include <string_view>
+#include <variant>
 #include <vector>
 
 #include "base/network.h"
@@ -75,15 +76,23 @@ struct Predicate {
   [[nodiscard]] bool test(const base::Address& value) const;
 };
 
-/// Asks a predicate of the values of a field, one after the other.
+/// A value of a field, as it is shown.
+using Value = std::variant<std::string, double, base::Address, bool>;
+
+/// Asks a predicate of the values of a field, one after the other; or collects them.
 class Values {
  public:
   explicit Values(const Predicate& predicate) : predicate_(predicate) {}
+  /// No predicate is asked.
+  explicit Values(std::vector<Value>& all) : predicate_(kNone), all_(&all) {}
 
   void text(std::string_view value) { add(value); }
   void number(double value) { add(value); }
   void address(const base::Address& value) { add(value); }
-  void flag(bool value) { found_ = found_ || value; }
+  void flag(bool value) {
+    if (all_ != nullptr && value) all_->emplace_back(true);
+    found_ = found_ || (all_ == nullptr && value);
+  }
   /// A text that is absent when it is empty.
   void known(std::string_view value) {
     if (!value.empty()) add(value);
@@ -97,11 +106,18 @@ class Values {
  private:
   template <class Value>
   void add(const Value& value) {
+    if (all_ != nullptr) return collect(value);
     present_ = true;
     found_ = found_ || predicate_.test(value);
   }
 
+  void collect(std::string_view value) { all_->emplace_back(std::string(value)); }
+  void collect(double value) { all_->emplace_back(value); }
+  void collect(const base::Address& value) { all_->emplace_back(value); }
+
+  static const Predicate kNone;
   const Predicate& predicate_;
+  std::vector<Value>* all_ = nullptr;
   bool present_ = false;
   bool found_ = false;
 };

@@ -22,9 +22,11 @@ base::Error refused(const std::string& path, std::string_view why) {
   return base::failure("{} {}; name another file", base::printable(path), why);
 }
 
+}  // namespace
+
 /// By the header of the file (https://www.sqlite.org/fileformat.html, 1.3): "SQLite format 3", and
 /// at 68 the application's id, big-endian.
-bool has_session(int file) {
+bool is_session(int file) {
   constexpr std::string_view kMagic{"SQLite format 3\0", 16};
   constexpr std::size_t kIdAt = 68;
   std::array<char, kIdAt + 4> header{};
@@ -36,8 +38,6 @@ bool has_session(int file) {
     id = id << 8U | static_cast<std::uint8_t>(header[i]);
   return id == kApplicationId;
 }
-
-}  // namespace
 
 base::Result<> ensure_own_file(const std::string& path) {
   // Not truncated, and O_NONBLOCK: it may be anything that exists.
@@ -51,11 +51,16 @@ base::Result<> ensure_own_file(const std::string& path) {
   if (!S_ISREG(facts.st_mode)) return refused(path, "is not a regular file");
   if (facts.st_uid != ::geteuid()) return refused(path, "is another user's");
   if (facts.st_nlink > 1) return refused(path, "has a second name (a hard link)");
-  if (facts.st_size > 0 && !has_session(file.get()))
+  if (facts.st_size > 0 && !is_session(file.get()))
     return refused(path, "is no session of osproxy");
   if ((facts.st_mode & 07777) != kMode && ::fchmod(file.get(), kMode) != 0)
     return base::os_error("cannot make private: " + base::printable(path), errno);
   return {};
+}
+
+bool is_session_file(const std::string& path) {
+  const base::UniqueFd file{::open(path.c_str(), O_RDONLY | O_NOFOLLOW | O_CLOEXEC | O_NONBLOCK)};
+  return file && is_session(file.get());
 }
 
 }  // namespace mitm::store

@@ -13,4 +13,9 @@ namespace mitm::store {
 /// it; the file is then as it was.
 [[nodiscard]] base::Result<> ensure_own_file(const std::string& path);
 
+/// Whether the file at `path`, which is not followed if it is a link, begins as a session does.
+[[nodiscard]] bool is_session_file(const std::string& path);
+/// The same of an open file.
+[[nodiscard]] bool is_session(int file);
+
 }  // namespace mitm::store

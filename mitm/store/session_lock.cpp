@@ -2,6 +2,7 @@
 // loses all its locks on it, SQLite's as well: so what is opened here stays open.
 #include "mitm/store/session_lock.h"
 
+#include <algorithm>
 #include <cerrno>
 #include <chrono>
 #include <map>
@@ -14,6 +15,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "base/fd.h"
 #include "base/text.h"
 
 namespace mitm::store {
@@ -108,6 +110,18 @@ base::Result<SessionLock> SessionLock::take(const std::string& path) {
     }
     std::this_thread::sleep_for(kPoll);
   }
+}
+
+std::optional<pid_t> writer_of(int file) {
+  struct flock lock = byte_lock(F_WRLCK);
+  if (::fcntl(file, F_GETLK, &lock) != 0 || lock.l_type == F_UNLCK) return std::nullopt;
+  return std::max<pid_t>(lock.l_pid, 0);
+}
+
+std::optional<pid_t> writer_of(const std::string& path) {
+  const base::UniqueFd file{::open(path.c_str(), O_RDONLY | O_NOFOLLOW | O_CLOEXEC | O_NONBLOCK)};
+  if (!file) return std::nullopt;
+  return writer_of(file.get());
 }
 
 std::optional<SessionLock> SessionLock::try_take(const std::string& path) {

@@ -5,6 +5,8 @@
 #include <optional>
 #include <string>
 
+#include <sys/types.h>
+
 #include "base/error.h"
 
 namespace mitm::store {
@@ -29,5 +31,12 @@ class SessionLock {
   explicit SessionLock(File& file) : file_(&file) {}
   std::unique_ptr<File, Release> file_;
 };
+
+/// The process that writes the session in this open file; 0: one that is not seen from here
+/// (another machine or container); empty: none does.
+[[nodiscard]] std::optional<pid_t> writer_of(int file);
+/// The same of a path, for a process that does not have the session open: what is closed here gives
+/// back its locks. Empty also if it cannot be opened.
+[[nodiscard]] std::optional<pid_t> writer_of(const std::string& path);
 
 }  // namespace mitm::store

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include <fmt/format.h>
+#include <sqlite3.h>
 
 #include "base/text.h"
 #include "mitm/flow/event.h"
@@ -112,13 +113,24 @@ void bring_up_to_date(const std::string& path) {
     static_cast<void>(interrupt_live_flows(*database).has_value());
 }
 
+/// A file that has been cut off is not opened at all by SQLite (lockBtree()), except for repairs of
+/// the schema, which `query_only` forbids all the same. What is missing fails when it is read.
+bool tolerate_missing_pages(Database& database) {
+  sqlite3* const handle = database.handle();
+  if (sqlite3_errcode(handle) != SQLITE_CORRUPT) return false;
+  sqlite3_db_config(handle, SQLITE_DBCONFIG_DEFENSIVE, 0, nullptr);
+  return database.run("PRAGMA writable_schema = ON").has_value();
+}
+
 }  // namespace
 
 base::Result<std::unique_ptr<SessionReader>> SessionReader::open(const std::string& path) {
   bring_up_to_date(path);
   auto database = Database::open(path, Database::Access::read);
   if (!database) return database.error();
-  if (auto good = check_readable(*database); !good) return good.error();
+  auto good = check_readable(*database);
+  if (!good && tolerate_missing_pages(*database)) good = check_readable(*database);
+  if (!good) return good.error();
   std::unique_ptr<SessionReader> reader{new SessionReader{std::move(*database)}};
   if (auto ready = reader->prepare(); !ready) return ready.error();
   return reader;

@@ -3,6 +3,7 @@ import os
 import pty
 import re
 import select
+import shlex
 import shutil
 import signal
 import subprocess
@@ -12,7 +13,8 @@ import unittest
 
 TOP = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 DIRECTORY = os.path.join(TOP, "conf/completion")
-COMMANDS = ["cleanup", "config", "ca", "doctor", "exec", "help", "rules", "run", "who"]
+COMMANDS = ["cleanup", "config", "ca", "doctor", "exec", "export", "help", "import", "open", "query", "rules", "run", "sessions", "who"]
+PROGRAM = os.environ.get("OSPROXY", "osproxy")
 VERBS = ["create", "export", "install", "show", "status", "uninstall"]
 
 
@@ -50,6 +52,12 @@ CASES = [
     (["osproxy", "exec", "-d", "2", "basen"], ["basename"], []),
     (["osproxy", "run", "python"], ["python3"], []),
     (["osproxy", "run", "kthr"], [], ["kthreadd"]),
+    (["osproxy", "sessions", ""], ["list", "rm", "compact"], ["run"]),
+    (["osproxy", "query", "/dev/null", "'~c 4xx & ~"], ["~c 4xx & ~m"], ["~m", "~c 4xx & process"]),
+    (["osproxy", "query", "/dev/null", "'status "], ["status =="], []),
+    (["osproxy", "query", "/dev/null", "process.na"], ["process.name"], []),
+    (["osproxy", "query", "/dev/null", "--fields", "url,process.na"], ["url,process.name"], []),
+    (["osproxy", "run", "--view", "'process.na"], ["process.name"], []),
     (["osproxy", "--allow"], ["--allow-untrusted"], []),
 ]
 
@@ -58,7 +66,7 @@ class Bash(unittest.TestCase):
     def complete(self, words, point=None, directory="/"):
         """COMPREPLY, as bash would ask for it."""
         quoted = " ".join("'" + word.replace("'", "'\\''") + "'" for word in words)
-        script = (f"source {DIRECTORY}/osproxy.bash; COMP_WORDS=({quoted}); COMP_CWORD={len(words) - 1}; _osproxy; "
+        script = (f"osproxy() {{ {shlex.quote(PROGRAM)} \"$@\"; }}; source {DIRECTORY}/osproxy.bash; COMP_WORDS=({quoted}); COMP_CWORD={len(words) - 1}; _osproxy; "
                   "printf '%s\\n' \"${COMPREPLY[@]}\"")
         return run_good("bash", "--norc", "--noprofile", "-c", script, cwd=directory).split("\n")[:-1]
 
@@ -147,7 +155,7 @@ class Zsh(unittest.TestCase):
         cls.pid, cls.terminal = pty.fork()
         if cls.pid == 0:
             os.chdir("/")
-            os.execve("/usr/bin/zsh", ["zsh", "-d", "-i"], {"ZDOTDIR": cls.directory, "TERM": "dumb", "PATH": "/usr/bin:/bin", "HOME": "/"})
+            os.execve("/usr/bin/zsh", ["zsh", "-d", "-i"], {"ZDOTDIR": cls.directory, "TERM": "dumb", "PATH": f"{os.path.dirname(PROGRAM)}:/usr/bin:/bin", "HOME": "/"})
         cls.wait_until_done()
 
     @classmethod

@@ -118,6 +118,83 @@ class Session(unittest.TestCase):
                                "true", check=False)
             self.assertEqual((result.returncode, result.stderr), (1, f"osproxy: --save: {link} is a symbolic link; name another file\n"))
 
+    def test_a_name_is_made(self):
+        """sudo: in the directory of who typed it, and the line at the end says where."""
+        with TemporaryUser() as user:
+            command = ["env", *(f"{k}={v}" for k, v in user.environment.items()), OSPROXY]
+            result = world.run(*command, "exec", "--ca-dir", world.ca_dir, "--save", "auto", "--", *world.curl_command("http://one.test/"))
+            directory = f"{user.home}/.local/state/osproxy/sessions"
+            name, = os.listdir(directory)
+            self.assertRegex(name, r"^\d{8}-\d{6}-curl\.osp$")
+            self.assertIn(f"osproxy: the flows are in {directory}/{name}; to see them: osproxy query {name.removesuffix('.osp')}\n", result.stderr)
+            for path, mode in ((directory, 0o700), (f"{directory}/{name}", 0o600)):
+                facts = os.stat(path)
+                self.assertEqual((facts.st_uid, facts.st_mode & 0o7777), (user.uid, mode))
+            self.assertEqual(world.run(*command, "query", name.removesuffix(".osp"), "--count").stdout, "1\n")
+            self.assertIn("  closed  ", world.run(*command, "sessions", "list").stdout)
+            world.run(*command, "sessions", "rm", name)
+            result = world.run(*command, "exec", "--ca-dir", world.ca_dir, "--save", "auto", "--", "true")
+            self.assertIn("osproxy: there were no flows: no session is kept\n", result.stderr)
+            self.assertEqual(os.listdir(directory), [])
+
+    def test_a_session_has_one_writer(self):
+        with Osproxy(world, "curl", "--save", self.path) as osproxy:
+            world.curl("http://one.test/")
+            osproxy.wait_for_flow(type="http")
+            result = world.run(OSPROXY, "sessions", "list", self.path)
+            self.assertIn("  being written  ", result.stdout)
+            for words in (("sessions", "rm", self.path), ("exec", "--ca-dir", world.ca_dir, "--save", self.path, "--", "true")):
+                result = world.run(OSPROXY, *words, check=False)
+                self.assertEqual(result.returncode, 1)
+                self.assertRegex(result.stderr, r"s\.osp: another osproxy \(\d+\) writes to it")
+        self.assertIn("  closed  ", world.run(OSPROXY, "sessions", "list", self.path).stdout)
+
+    def test_followed_while_it_is_written(self):
+        with Osproxy(world, "curl", "--save", self.path) as osproxy:
+            world.curl("http://one.test/")
+            osproxy.wait_for_flow(type="http")
+            follower = world.spawn([OSPROXY, "query", self.path, "~d test", "--follow", "--fields", "url"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+            self.addCleanup(follower.wait)
+            self.addCleanup(follower.kill)
+            self.assertEqual([follower.stdout.readline() for _ in range(2)], ["url\n", "http://one.test/\n"])
+            world.curl("http://two.test/hello")
+            self.assertEqual(follower.stdout.readline(), "http://two.test/hello\n")
+        out, err = follower.communicate(timeout=60)
+        self.assertEqual((follower.returncode, out, err), (0, "", f"osproxy: {self.path}: the run that wrote it has ended\n"))
+
+    def test_a_view_shows_and_a_session_has_all(self):
+        with Osproxy(world, "curl", "--save", self.path, "--view", "~c 404 | resp.body contains two.test") as osproxy:
+            for path in ("/", "/files/missing"):
+                world.curl(f"http://one.test{path}")
+            world.curl("http://two.test/hello")
+            shown = osproxy.wait_for_flows(2, type="http")
+            wait_for(lambda: query(self.path, "--count", "~http") == "3\n", "the flows in the session")
+        self.assertEqual([flow["url"] for flow in shown], ["http://one.test/files/missing", "http://two.test/hello"])
+
+    def test_a_view_of_what_lasts(self):
+        """What waits is shown at once where its request decides."""
+        server = world.python("import socket\ns = socket.create_server(('192.0.2.2', 8080))\nkept = []\nwhile True: kept.append(s.accept())", where=world.origin)
+        self.addCleanup(server.kill)
+        wait_for(lambda: "192.0.2.2:8080 " in world.run("ss", "-Htln", where=world.origin).stdout, "the server")
+        with Osproxy(world, "curl", "--view", "path == /shown or status == 500") as osproxy:
+            for path in ("undecided", "shown"):
+                hanging = world.spawn(["curl", "-s", f"http://192.0.2.2:8080/{path}"])
+                self.addCleanup(hanging.wait)
+                self.addCleanup(hanging.kill)
+                time.sleep(0.2)
+            self.assertEqual(osproxy.wait_for_flow(type="http", event="start")["url"], "http://192.0.2.2:8080/shown")
+
+    def test_a_view_that_is_wrong(self):
+        result = world.run(OSPROXY, "exec", "--view", "~c 40x", "--", "true", check=False)
+        self.assertEqual((result.returncode, result.stderr), (
+            2, "osproxy: --view: found '40x', expected a status such as 404, 4xx, 500-599 or >=400; did you mean 4xx?\nosproxy:   ~c 40x\nosproxy:      ^^^\n"))
+        config = f"{self.directory}/osproxy.json"
+        with open(config, "w", encoding="utf-8") as file:
+            file.write('{\n"view": "~c 40x"}\n')
+        result = world.run(OSPROXY, "config", "check", config, check=False)
+        self.assertEqual(result.returncode, 1)
+        self.assertIn(f"{config}:2: view: found '40x', expected a status", result.stderr)
+
     def test_a_run_continues_a_session_that_others_read_meanwhile(self):
         for count in (1, 2):
             with Osproxy(world, "curl", "--save", self.path):
