@@ -53,11 +53,29 @@ std::vector<flow::Event> events_of(const flow::Flow& flow) {
   return events;
 }
 
+/// What osproxy did not see the end of, as a flow that has ended so.
+template <class Record>
+std::shared_ptr<const Record> broken_off(const Record& record) {
+  auto ended = std::make_shared<Record>(record);
+  if (ended->error.empty()) ended->error = "osproxy ended before it did";
+  return ended;
+}
+
+/// For readers: nothing is under way in a session whose run is gone.
+flow::Flow without_interruption(const flow::Flow& flow) {
+  flow::Flow ended = flow;
+  if (flow.state != flow::Flow::State::interrupted) return ended;
+  if (flow.http() != nullptr) ended.record = broken_off(*flow.http());
+  if (flow.tcp() != nullptr) ended.record = broken_off(*flow.tcp());
+  ended.state = flow::Flow::State::ended;
+  return ended;
+}
+
 class Text final : public FlowOutput {
  public:
   Text(OutputStream out, format::TextStyle style) : out_(out), style_(style) {}
   Result<> write(const flow::Flow& flow) override {
-    for (const auto& event : events_of(flow)) {
+    for (const auto& event : events_of(without_interruption(flow))) {
       if (auto printed = out_.print(format::render_text(event, style_)); !printed) return printed;
     }
     return {};

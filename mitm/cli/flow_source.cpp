@@ -1,6 +1,5 @@
 #include "mitm/cli/flow_source.h"
 
-#include <algorithm>
 #include <array>
 #include <cerrno>
 #include <span>
@@ -19,6 +18,7 @@
 #include "mitm/format/flow_file.h"
 #include "mitm/query/sql_functions.h"
 #include "mitm/store/session_reader.h"
+#include "mitm/view/order.h"
 
 namespace mitm::cli {
 namespace {
@@ -28,43 +28,15 @@ using base::Result;
 /// How SQLite's files begin, with the zero.
 constexpr std::string_view kSessionHeader{"SQLite format 3\0", 16};
 
-struct Order {
-  std::string_view name;
-  std::string_view sql;
-};
-constexpr Order kOrders[] = {
-    {"duration", "flow.duration"},
-    {"host", "flow.host"},
-    {"method", "flow.method"},
-    {"process", "(SELECT name FROM process WHERE process.id = flow.process)"},
-    {"size", "coalesce(flow.request_bytes, 0) + coalesce(flow.response_bytes, 0)"},
-    {"status", "flow.status"},
-    {"time", "flow.began"},
-    {"type", "flow.type"},
-    {"url", "flow.url"},
-};
-
-/// The ORDER BY of what was typed.
-Result<std::string> order_of(std::string_view sort) {
-  if (sort.empty()) return std::string("flow.id");
-  const bool down = sort.front() == '-';
-  const std::string_view name = sort.substr(down ? 1 : 0);
-  const auto* const order = std::ranges::find(kOrders, name, &Order::name);
-  if (order != std::end(kOrders))
-    return fmt::format("{}{}, flow.id", order->sql, down ? " DESC" : "");
-  std::vector<std::string_view> names;
-  for (const Order& one : kOrders) names.push_back(one.name);
-  return base::Error{fmt::format("--sort: expected {}, or one of them behind a -, found '{}'",
-                                 fmt::join(names, ", "), base::printable(sort)),
-                     kUsageError};
-}
+/// Flows that are asked within one transaction.
+constexpr std::size_t kBatch = 500;
 
 /// Reads the ids at once, then flow by flow: no statement is open for long.
 class SessionSource final : public FlowSource {
  public:
   static Result<std::unique_ptr<FlowSource>> open(const std::string& path,
                                                   const query::Filter& filter,
-                                                  const std::string& order, Progress& progress) {
+                                                  const view::Order& order, Progress& progress) {
     auto reader = store::SessionReader::open(path);
     if (!reader) return reader.error();
     std::unique_ptr<SessionSource> source{new SessionSource{std::move(*reader), filter, progress}};
@@ -73,9 +45,17 @@ class SessionSource final : public FlowSource {
   }
 
   Result<std::optional<flow::Flow>> next() override {
-    while (next_ < ids_.size()) {
+    // A transaction for each flow would cost as much as a short flow; none lasts while what was
+    // found is being shown, since the session could not shrink its log.
+    std::optional<store::ReadTransaction> batch;
+    for (std::size_t asked = 0; next_ < ids_.size(); ++asked) {
       const Selected& one = ids_[next_++];
       progress_.looked_at(next_, ids_.size());
+      if (asked % kBatch == 1) {
+        batch.reset();
+        if (auto begun = store::ReadTransaction::begin(reader_->database()))
+          batch.emplace(std::move(*begun));
+      }
       auto flow = reader_->flow(one.id, store::SessionReader::kWholeBody);
       if (!flow && is_damaged()) {
         ++lost_;
@@ -106,13 +86,13 @@ class SessionSource final : public FlowSource {
     return 0;
   }
 
-  Result<> select(const std::string& order) {
+  Result<> select(const view::Order& order) {
     store::Database& database = reader_->database();
     if (auto added = query::register_sql_functions(database.handle()); !added) return added.error();
     const query::SqlFilter sql = filter_.sql();
-    auto rows =
-        database.prepare(fmt::format("SELECT flow.id, {} FROM {} WHERE {} ORDER BY {}",
-                                     sql.exact ? "1" : sql.certain, sql.from, sql.where, order));
+    auto rows = database.prepare(fmt::format("SELECT flow.id, {} FROM {} WHERE {} ORDER BY {}",
+                                             sql.exact ? "1" : sql.certain, sql.from, sql.where,
+                                             order.sql()));
     if (!rows) return rows.error();
     if (sql.bind(rows->handle()) != SQLITE_OK) return database.error();
     sqlite3_progress_handler(database.handle(), 100'000, show_progress, &progress_);
@@ -248,9 +228,9 @@ format::ByteSource bytes_of(std::shared_ptr<OpenFile> file) {
 Result<std::unique_ptr<FlowSource>> open_flow_source(const std::string& typed,
                                                      const query::Filter& filter,
                                                      const std::string& sort, Progress& progress) {
-  const auto order = order_of(sort);
+  const auto order = view::parse_order(sort);
   const std::string path = find_session(typed);
-  if (!order) return order.error();
+  if (!order) return base::Error{"--sort: " + order.error().text, kUsageError};
   const std::string name = path == "-" ? "standard input" : base::printable(path);
   base::UniqueFd fd{path == "-" ? ::fcntl(STDIN_FILENO, F_DUPFD_CLOEXEC, 3)
                                 : ::open(path.c_str(), O_RDONLY | O_CLOEXEC)};

@@ -216,7 +216,7 @@ class Session(unittest.TestCase):
         self.addCleanup(hanging.kill)
         began = time.monotonic()
         wait_for(lambda: query(self.path, "--count", "live") == "1\n", "the hanging request in the session")
-        self.assertLess(time.monotonic() - began, 1.9)  # a second, and the time of a query on a busy machine
+        self.assertLess(time.monotonic() - began, 4)  # a second, and the time of a query on a busy machine
         self.assertEqual(query(self.path, "--count"), "4\n")
         for pid in reversed(tree_of(osproxy.process.pid)):
             os.kill(pid, signal.SIGKILL)
@@ -228,6 +228,7 @@ class Session(unittest.TestCase):
         self.assertEqual(query(self.path, "--count", "live"), "0\n")
         found, = entries_of(query(self.path, "interrupted", "-f", "har"))
         self.assertEqual((found["request"]["url"], found["_osproxy"]["state"]), ("http://192.0.2.2:8080/hanging", "interrupted"))
+        self.assertRegex(query(self.path, "interrupted"), r"GET http://192\.0\.2\.2:8080/hanging → no response ✗ osproxy ended before it did\n")
         world.run(OSPROXY, "exec", "--ca-dir", world.ca_dir, "--save", self.path, "--", "true")
         self.assertEqual(self.files(), ["s.osp"])
         self.assertEqual(query(self.path, "--count"), "4\n")
@@ -322,7 +323,7 @@ class Session(unittest.TestCase):
         self.assertEqual(error(self.path, "~c 40x"),
                          "osproxy: FILTER: found '40x', expected a status such as 404, 4xx, 500-599 or >=400; did you mean 4xx?\n"
                          "osproxy:   ~c 40x\nosproxy:      ^^^\n")
-        self.assertIn("expected duration, host,", error(self.path, "--sort", "x", code=2))
+        self.assertIn("expected content_type, duration, error, host,", error(self.path, "--sort", "x", code=2))
         self.assertIn("query needs a file", error(code=2))
         self.assertIn(f"; FILE comes first: osproxy query {self.path} FILTER\n", error("~c 404", self.path))
         self.assertIn("osproxy query --list-fields lists all operators", error(self.path, "~zz"))
