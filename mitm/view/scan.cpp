@@ -123,8 +123,9 @@ base::Result<std::vector<Id>> Scan::sorted(Id last) {
 base::Result<Key> Scan::key(Id id) {
   const auto row = key_.bind(1, std::int64_t{id}).step();
   if (!row) return row.error();
-  if (!*row) return Key{};
-  Key key = key_of(key_);
+  Key key;
+  if (!*row) return key;
+  key = key_of(key_);
   key_.reset();
   return key;
 }
