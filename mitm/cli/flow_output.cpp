@@ -118,7 +118,7 @@ class File final : public FlowOutput {
   Result<> write(const flow::Flow& flow) override {
     if (const auto written = writer_->write(flow, bytes_); !written) {
       ++left_out_;
-      out_.warn(fmt::format("flow {}: {}", flow.facts().id, written.error().text));
+      out_.leave_out(fmt::format("flow {}: {}", flow.facts().id, written.error().text));
     }
     return put();
   }

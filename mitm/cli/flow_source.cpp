@@ -57,11 +57,11 @@ class SessionSource final : public FlowSource {
           batch.emplace(std::move(*begun));
       }
       auto flow = reader_->flow(one.id, store::SessionReader::kWholeBody);
-      if (!flow && is_damaged()) {
+      if (!flow) {
+        damaged_ = true;
         ++lost_;
         continue;
       }
-      if (!flow) return flow.error();
       // A ring may have deleted it meanwhile.
       if (*flow && (one.certain || filter_.matches(**flow))) return flow;
     }
@@ -78,7 +78,10 @@ class SessionSource final : public FlowSource {
 
   SessionSource(std::unique_ptr<store::SessionReader> reader, query::Filter filter,
                 Progress& progress)
-      : reader_(std::move(reader)), filter_(std::move(filter)), progress_(progress) {}
+      : reader_(std::move(reader)),
+        filter_(std::move(filter)),
+        progress_(progress),
+        damaged_(reader_->is_cut_off()) {}
 
   /// While SQLite works, every so many of its steps.
   static int show_progress(void* progress) {
@@ -113,8 +116,7 @@ class SessionSource final : public FlowSource {
   }
 
   base::Error damage() const {
-    const std::string rest =
-        lost_ == 0 ? "" : fmt::format(", {} more could be read in part only", lost_);
+    const std::string rest = lost_ == 0 ? "" : fmt::format(", {} could not be read", lost_);
     return base::failure("{}: the file is damaged; the flows that are whole were read{}",
                          base::printable(reader_->database().path()), rest);
   }
@@ -155,7 +157,7 @@ class SessionSource final : public FlowSource {
   std::unique_ptr<store::SessionReader> reader_;
   query::Filter filter_;
   Progress& progress_;
-  bool damaged_ = false;
+  bool damaged_;
   std::uint64_t lost_ = 0;
   std::vector<Selected> ids_;
   std::size_t next_ = 0;

@@ -22,4 +22,9 @@ void OutputStream::warn(std::string_view line) {
   log_line(line, base::LogLevel::warning);
 }
 
+void OutputStream::leave_out(std::string_view line) {
+  progress_.leave_out_flow();
+  warn(line);
+}
+
 }  // namespace mitm::cli

@@ -17,6 +17,8 @@ class OutputStream {
   [[nodiscard]] base::Result<> print(std::string_view bytes);
   /// A line on standard error.
   void warn(std::string_view line);
+  /// What was to be printed has no place in the format, which the line says.
+  void leave_out(std::string_view line);
   [[nodiscard]] bool is_terminal() const { return terminal_; }
 
  private:

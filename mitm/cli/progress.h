@@ -20,6 +20,8 @@ class Progress {
   void looked_at(std::uint64_t done, std::uint64_t total);
   /// A flow was taken.
   void add_flow() { ++flows_; }
+  /// The flow that was taken last has no place in what is written.
+  void leave_out_flow() { --flows_; }
   /// Shows the line if it is due.
   void show();
   /// To be called before anything else is written to the terminal.

@@ -7,6 +7,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "mitm/cli/error_codes.h"
 #include "mitm/cli/log_line.h"
 #include "mitm/cli/session_directory.h"
 #include "mitm/store/recorder.h"
@@ -23,6 +24,9 @@ base::Error of_option(const base::Error& error) {
 base::Result<bool> prepare_session(Settings& settings, const std::string& home,
                                    std::string_view program) {
   if (settings.save.empty()) return false;
+  if (settings.save == "-")
+    return base::Error{"--save: a session is a file, not standard output; ./- is one called -",
+                       kUsageError};
   const bool named_here = settings.save == kAutomaticName;
   if (named_here) {
     auto path = create_session_file(home, program, std::chrono::system_clock::now());

@@ -194,6 +194,7 @@ Result<> remove(const std::string& path) {
   if (::unlink(path.c_str()) != 0)
     return base::os_error("cannot remove " + base::printable(path), errno);
   for (const char* const log : {"-wal", "-shm", "-journal"}) ::unlink((path + log).c_str());
+  fmt::print("removed {}\n", base::printable(path));
   return {};
 }
 

@@ -97,6 +97,19 @@ struct Watch {
   }
 };
 
+/// What cannot be read would not be in the new file.
+Result<> check_whole(Database& database) {
+  auto check = database.prepare("PRAGMA quick_check(1)");
+  const auto row = check ? check->step() : check.error();
+  const bool good = row && *row && check->text(0) == "ok" && !database.is_cut_off();
+  if (good) return {};
+  const std::string name = base::printable(database.path());
+  return base::failure(
+      "{}: the file is damaged; what is whole goes into another one with: "
+      "osproxy import {} --save NEW",
+      name, name);
+}
+
 Result<> vacuum_into(Database& database, const std::string& path, Watch& watch) {
   sqlite3* const handle = database.handle();
   sqlite3_limit(handle, SQLITE_LIMIT_ATTACHED, 1);  // VACUUM attaches the new file
@@ -126,6 +139,7 @@ Result<Compacted> compact(
   if (auto good = check_readable(*database); !good) return explained(good.error(), path);
   sqlite3_busy_timeout(database->handle(), 0);
   if (auto ours = take_for_ourselves(*database); !ours) return explained(ours.error(), path);
+  if (auto whole = check_whole(*database); !whole) return whole.error();
   Compacted sizes;
   sizes.before = size_of(path);
   auto beside = Beside::make(path);

@@ -93,6 +93,26 @@ base::Result<> Database::connect(const std::string& name, int flags) {
   return {};
 }
 
+bool Database::is_cut_off() const {
+  constexpr sqlite3_int64 kPageSizeAt = 16, kPagesAt = 28;
+  constexpr int kLargestPage = 65536;  // in the header: 1
+  sqlite3_file* file = nullptr;
+  if (sqlite3_file_control(handle(), "main", SQLITE_FCNTL_FILE_POINTER, &file) != SQLITE_OK ||
+      file == nullptr || file->pMethods == nullptr)
+    return false;
+  unsigned char page_size[2]{}, pages[4]{};
+  sqlite3_int64 size = 0;
+  const bool is_read =
+      file->pMethods->xFileSize(file, &size) == SQLITE_OK &&
+      file->pMethods->xRead(file, page_size, sizeof page_size, kPageSizeAt) == SQLITE_OK &&
+      file->pMethods->xRead(file, pages, sizeof pages, kPagesAt) == SQLITE_OK;
+  if (!is_read) return size > 0;
+  const int said = page_size[0] << 8 | page_size[1];
+  sqlite3_int64 count = 0;
+  for (const unsigned char byte : pages) count = count << 8 | byte;
+  return size < count * (said == 1 ? kLargestPage : said);
+}
+
 base::Error Database::error() const {
   return {fmt::format("{}: {}", base::printable(path_), sqlite3_errmsg(handle_.get())),
           errno_of(handle_.get())};

@@ -41,6 +41,9 @@ class Database {
   [[nodiscard]] base::Result<> prepare(std::initializer_list<Prepared> statements);
   /// The one number that `sql` gives; empty: no row, or NULL.
   [[nodiscard]] base::Result<std::optional<std::int64_t>> number(std::string_view sql);
+  /// Whether bytes are missing at the end of the file, by what its header says
+  /// (https://www.sqlite.org/fileformat.html section 1.3.8). For a file that is not being written.
+  [[nodiscard]] bool is_cut_off() const;
   [[nodiscard]] sqlite3* handle() const { return handle_.get(); }
   [[nodiscard]] const std::string& path() const { return path_; }
   /// Of the statement that failed last: "PATH: database or disk is full", with an errno that comes

@@ -4,6 +4,7 @@
 
 #include <fmt/format.h>
 #include <sqlite3.h>
+#include <sys/stat.h>
 
 #include "base/text.h"
 #include "mitm/flow/event.h"
@@ -132,7 +133,13 @@ base::Result<std::unique_ptr<SessionReader>> SessionReader::open(const std::stri
   if (!good && tolerate_missing_pages(*database)) good = check_readable(*database);
   if (!good) return good.error();
   std::unique_ptr<SessionReader> reader{new SessionReader{std::move(*database)}};
-  if (auto ready = reader->prepare(); !ready) return ready.error();
+  if (auto ready = reader->prepare(); !ready)
+    return base::failure("{}; the file is damaged, or is no session of osproxy",
+                         ready.error().text);
+  // While it is written, its pages may be in the log.
+  struct stat log {};
+  const bool has_log = ::stat((path + "-wal").c_str(), &log) == 0 && log.st_size > 0;
+  reader->cut_off_ = !has_log && reader->database_.is_cut_off();
   return reader;
 }
 

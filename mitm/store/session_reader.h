@@ -26,6 +26,8 @@ class SessionReader {
   /// there is none with this id. Ids in it are those of the session.
   [[nodiscard]] base::Result<std::optional<flow::Flow>> flow(std::int64_t id,
                                                              std::uint64_t body_limit);
+  /// Whether the end of the file is missing: flows may be, without an error that says so.
+  [[nodiscard]] bool is_cut_off() const { return cut_off_; }
   /// For statements of the caller's, which must end soon: what is read at the time cannot be
   /// overwritten, and the file grows.
   [[nodiscard]] Database& database() { return database_; }
@@ -52,6 +54,7 @@ class SessionReader {
   [[nodiscard]] base::Result<> read_columns(flow::DnsFlow& flow, std::uint64_t body_limit);
   [[nodiscard]] base::Error damaged(std::int64_t id) const;
 
+  bool cut_off_ = false;
   Database database_;
   Statement select_flow_, select_messages_, select_connection_, select_process_, select_ancestors_,
       select_chain_, select_body_, select_chunks_;

@@ -221,14 +221,18 @@ class Query(Files):
         many = self.many()
         whole = int(osproxy("query", many, "--count").stdout)
         size = os.path.getsize(many)
-        for name, damage in (("cut", lambda file: file.truncate(size // 2)), ("torn", lambda file: (file.seek(size // 2), file.write(os.urandom(40 << 10))))):
+        for name, damage in (("cut", lambda file: file.truncate(size // 2)), ("torn", lambda file: (file.seek(size // 2), file.write(os.urandom(40 << 10)))),
+                             ("short", lambda file: file.truncate(size - 100)), ("page", lambda file: file.truncate(size - 4096))):
             path, rescued = self.path(f"{name}.osp"), self.path(f"{name}-rescued.osp")
             shutil.copy(many, path)
             with open(path, "r+b") as file:
                 damage(file)
             result = osproxy("query", path, "--count", code=1)
             self.assertIn("the file is damaged; the flows that are whole were read", result.stderr)
-            self.assertTrue(0 < int(result.stdout) < whole, result.stdout)
+            self.assertTrue(0 < int(result.stdout) <= whole, result.stdout)
+            damaged = os.path.getsize(path)
+            self.assertRegex(osproxy("sessions", "compact", path, code=1).stderr, "the file is damaged; what is whole goes into another one|malformed")
+            self.assertEqual(os.path.getsize(path), damaged)
             osproxy("import", path, "--save", rescued, code=1)
             self.assertEqual(osproxy("query", rescued, "--count").stdout, result.stdout)
 
