@@ -15,8 +15,6 @@ constexpr Id kLongestStep = 64 << 10;
 constexpr auto kShortStep = std::chrono::milliseconds{5};
 constexpr auto kLongStep = std::chrono::milliseconds{20};
 constexpr auto kTellEvery = std::chrono::milliseconds{10};
-/// More flows than that are sorted by SQLite with all others, not one by one.
-constexpr std::size_t kSortedIn = 2000;
 
 /// `a` and `b` are ascending.
 std::vector<Id> union_of(const std::vector<Id>& a, const std::vector<Id>& b) {
@@ -364,98 +362,6 @@ bool FlowList::publish(Range range, const std::vector<Id>& matches) {
   shown_is_old_ = true;
   progress_.matches = matches_.size();
   return true;
-}
-
-// Sorting.
-
-bool FlowList::publish(std::vector<Id> order) {
-  const std::lock_guard lock(mutex_);
-  if (cancelled_) return false;
-  sorted_ = std::move(order);
-  by_id_ = order_.by_id();
-  descending_ = order_.descending;
-  shown_is_old_ = true;
-  if (by_id_) shown_ = {};
-  progress_.sorted = true;
-  return true;
-}
-
-/// What is new goes to its place; all is sorted when it is too much, or when the order is new.
-base::Result<> FlowList::sort() {
-  if (cancelled_) return {};
-  if (order_.by_id()) {
-    if (must_sort_ && publish(std::vector<Id>{})) must_sort_ = false;
-    return {};
-  }
-  if (!must_sort_ && known_to_ == sorted_to_) return {};
-  if (!must_sort_ && known_to_ - sorted_to_ <= kSortedIn) {
-    auto added = scan_->existing(sorted_to_ + 1, known_to_);
-    if (!added) return added.error();
-    if (auto done = sort_in(std::move(*added)); !done) return done;
-  } else {
-    auto all = scan_->sorted(known_to_);
-    if (!all) return all.error();
-    if (publish(std::move(*all))) must_sort_ = false;
-  }
-  if (!cancelled_) sorted_to_ = known_to_;
-  return {};
-}
-
-/// `ids` are ascending; some may be there already, at a place that is no longer theirs, or gone.
-base::Result<> FlowList::sort_in(std::vector<Id> ids) {
-  // Only this thread changes it.
-  std::vector<Id> order = sorted_;
-  std::erase_if(order, [&](Id id) { return std::ranges::binary_search(ids, id); });
-  struct Place {
-    std::size_t at;
-    Id id;
-  };
-  std::vector<Place> places;
-  std::vector<std::pair<Key, Id>> keys;
-  for (const Id id : ids) {
-    const auto there = scan_->existing(id, id);
-    if (!there) return there.error();
-    if (there->empty()) continue;
-    auto key = scan_->key(id);
-    if (!key) return key.error();
-    keys.emplace_back(std::move(*key), id);
-  }
-  std::ranges::sort(keys, [&](const auto& a, const auto& b) {
-    return scan_->before(a.first, a.second, b.first, b.second);
-  });
-  for (const auto& [key, id] : keys) {
-    const auto at = place_in(order, key, id);
-    if (!at) return at.error();
-    places.push_back({*at, id});
-  }
-  std::vector<Id> merged;
-  merged.reserve(order.size() + places.size());
-  std::size_t from = 0;
-  for (const Place& place : places) {
-    merged.insert(merged.end(), order.begin() + static_cast<std::ptrdiff_t>(from),
-                  order.begin() + static_cast<std::ptrdiff_t>(place.at));
-    merged.push_back(place.id);
-    from = place.at;
-  }
-  merged.insert(merged.end(), order.begin() + static_cast<std::ptrdiff_t>(from), order.end());
-  static_cast<void>(publish(std::move(merged)));
-  return {};
-}
-
-base::Result<std::size_t> FlowList::place_in(const std::vector<Id>& order, const Key& key, Id id) {
-  std::size_t first = 0;
-  std::size_t last = order.size();
-  while (first < last) {
-    const std::size_t middle = first + (last - first) / 2;
-    const auto other = scan_->key(order[middle]);
-    if (!other) return other.error();
-    if (scan_->before(*other, order[middle], key, id)) {
-      first = middle + 1;
-    } else {
-      last = middle;
-    }
-  }
-  return first;
 }
 
 }  // namespace mitm::view

@@ -71,6 +71,9 @@ class FlowList {
                                                                    std::size_t count);
 
  private:
+  /// More flows than that are sorted by SQLite with all others, not one by one.
+  static constexpr std::size_t kSortedIn = 2000;
+
   FlowList(std::unique_ptr<Scan> scan, std::unique_ptr<store::SessionReader> reader, RowReader rows,
            Options options);
 
