@@ -159,6 +159,16 @@ const Option& entry_for(const Option& option, std::string_view command) {
   return found == table.end() ? option : *found;
 }
 
+/// Of all entries of an option: "run, exec".
+std::string commands_with(std::string_view name) {
+  std::vector<std::string> lists;
+  for (const Option& one : option_table()) {
+    if (one.name == name && one.on_command_line())
+      lists.push_back(boost::replace_all_copy(std::string(one.commands), " ", ", "));
+  }
+  return fmt::format("{}", fmt::join(lists, ", "));
+}
+
 /// The value of an option; `next`: the word behind it, null at the end.
 Result<std::string> value_of(const Use& use, const std::string* next, std::string_view command) {
   const Option& option = entry_for(*use.option, command);
@@ -229,8 +239,7 @@ Result<> take_options(const Typed& typed, Invocation& invocation) {
     if (found == typed.values.end() || &entry_for(option, invocation.command) != &option) continue;
     if (!knows(invocation.command, option)) {
       return failure("--{} does not go with '{}'; it goes with: {}", option.name,
-                     invocation.command,
-                     boost::replace_all_copy(std::string(option.commands), " ", ", "));
+                     invocation.command, commands_with(option.name));
     }
     const auto value = typed_value(option, found->second);
     if (!value) return failure("--{}: {}", option.name, value.error().text);

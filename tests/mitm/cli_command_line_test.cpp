@@ -213,6 +213,8 @@ TEST_CASE("command_line: errors say what was expected") {
        "--detail does not go with 'rules'; it goes with: run, exec, open, query, "
        "export"},
       {{"exec", "-m", "local", "--", "ls"}, "--mode does not go with 'exec'; it goes with: run"},
+      {{"query", "s.osp", "-o", "x.har"},
+       "--output does not go with 'query'; it goes with: run, exec, export"},
       {{"--wait"}, "--wait does not go with 'run'; it goes with: exec"},
       {{"cleanup", "-k"}, "--insecure does not go with 'cleanup'; it goes with: run, exec"},
       {{"-d", "x"}, "--detail: expected a whole number, found 'x'"},
