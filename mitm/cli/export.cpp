@@ -14,6 +14,7 @@
 #include "mitm/cli/flow_transfer.h"
 #include "mitm/cli/new_file.h"
 #include "mitm/cli/output_file.h"
+#include "mitm/cli/session_directory.h"
 
 namespace mitm::cli {
 namespace {
@@ -110,12 +111,14 @@ Result<int> export_command(const Invocation& invocation) {
   const auto source = source_of_words(invocation, *filter, progress);
   if (!source) return source.error();
   if (is_stream(settings.output)) return write_stream(*source, settings, progress);
-  if (is_same_file(invocation.positional.front(), settings.output))
+  if (is_same_file(find_session(invocation.positional.front()), settings.output))
     return base::failure("--output: {} is FILE itself; name another file",
                          base::printable(settings.output));
   auto file = NewFile::create(settings.output, kSaidBy, settings.force);
   if (!file) return file.error();
-  const auto status = write_flows(*source, settings, file->stream(), progress);
+  const auto output = output_for(settings, file->stream(), progress);
+  if (!output) return output.error();
+  const auto status = transfer(*source, **output, progress);
   if (!status)
     return base::Error{
         fmt::format("--output: {}: {}", base::printable(settings.output), status.error().text),

@@ -102,7 +102,27 @@ class FieldLines final : public FlowOutput {
   OutputStream out_;
 };
 
-/// Rows of text; `Render` makes one of cells.
+/// `encode` makes the text of a cell.
+template <class Encode>
+std::string joined(const std::vector<std::string>& cells, char separator, std::string_view end,
+                   Encode encode) {
+  std::string row;
+  for (const auto& cell : cells) {
+    if (&cell != &cells.front()) row += separator;
+    row += encode(cell);
+  }
+  return row.append(end);
+}
+
+/// RFC 4180.
+std::string quoted(const std::string& cell) {
+  if (cell.find_first_of(",\"\r\n") == cell.npos) return cell;
+  std::string text = "\"";
+  for (const char c : cell) text.append(c == '"' ? "\"\"" : std::string(1, c));
+  return text + "\"";
+}
+
+/// Rows of text, made of cells.
 class Rows : public FlowOutput {
  public:
   Rows(std::vector<Column> columns, OutputStream out) : columns_(std::move(columns)), out_(out) {}
@@ -138,12 +158,7 @@ class TabbedRows final : public Rows {
 
  private:
   [[nodiscard]] std::string row_of(const std::vector<std::string>& cells) const override {
-    std::string row;
-    for (const auto& cell : cells) {
-      if (&cell != &cells.front()) row += '\t';
-      row += base::printable(cell);
-    }
-    return row + "\n";
+    return joined(cells, '\t', "\n", [](const auto& cell) { return base::printable(cell); });
   }
 };
 
@@ -185,18 +200,7 @@ class CsvRows final : public Rows {
 
  private:
   [[nodiscard]] std::string row_of(const std::vector<std::string>& cells) const override {
-    std::string row;
-    for (const auto& cell : cells) {
-      if (&cell != &cells.front()) row += ',';
-      if (cell.find_first_of(",\"\r\n") == cell.npos) {
-        row += cell;
-        continue;
-      }
-      row += '"';
-      for (const char c : cell) row.append(c == '"' ? "\"\"" : std::string(1, c));
-      row += '"';
-    }
-    return row + "\r\n";
+    return joined(cells, ',', "\r\n", quoted);
   }
 };
 

@@ -29,8 +29,8 @@ class NewFile {
   ~NewFile();
 
   [[nodiscard]] std::FILE* stream() const { return stream_.get(); }
-  /// Writes all of it to the disk and gives it its name; without `overwrite` not that of a file
-  /// that has come meanwhile.
+  /// Writes all of it to the disk and gives it its name; without `overwrite` an error if a file of
+  /// that name is there by now.
   [[nodiscard]] base::Result<> publish();
 
  private:

@@ -273,16 +273,15 @@ constexpr std::array kTable{
            .commands = "export",
            .source = Source::command_line,
            .type = for_loader(flag<&Settings::force>())},
-    Option{
-        .name = "sort",
-        .argument = "BY",
-        .help =
-            "of a session: content_type, duration, error, host, mark, messages, method, process, "
-            "request_size, response_size, size, status, time, type or url; downwards with a - "
-            "before it (default: as they came)",
-        .commands = kWritten,
-        .source = Source::command_line,
-        .type = for_loader(text<&Settings::sort>())},
+    Option{.name = "sort",
+           .argument = "BY",
+           .help =
+               "of a session: content_type, duration, error, host, id, mark, messages, method, "
+               "process, request_size, response_size, size, status, time, type or url; downwards "
+               "with a - before it (default: as they came)",
+           .commands = kWritten,
+           .source = Source::command_line,
+           .type = for_loader(text<&Settings::sort>())},
     Option{.name = "count",
            .help = "print only how many flows match",
            .commands = "query",

@@ -68,12 +68,15 @@ class Open(Files):
 
 class Export(Files):
     def test_by_its_ending(self):
-        for name, beginning in (("a.har", '{"log"'), ("a.mitm", ""), ("a.jsonl", '{"'), ("a.sh", "curl"), ("A.HAR", '{"log"')):
+        for name, beginning in (("a.har", '{"log"'), ("a.jsonl", '{"'), ("a.sh", "curl"), ("A.HAR", '{"log"')):
             out = self.path(name)
             self.assertEqual(osproxy("export", self.session, "-o", out).stdout, f"wrote {self.count} flows to {out}\n")
             self.assertEqual(os.stat(out).st_mode & 0o7777, 0o600)
             with open(out, encoding="utf-8") as file:
                 self.assertTrue(file.read().startswith(beginning))
+        out = self.path("a.mitm")
+        osproxy("export", self.session, "-o", out)
+        self.assertEqual(osproxy("query", out, "--count").stdout, f"{self.count}\n")
         out = self.path("named")
         osproxy("export", self.session, "~m POST", "-f", "har", "-o", out)
         self.assertEqual({entry["request"]["method"] for entry in json.load(open(out, encoding="utf-8"))["log"]["entries"]}, {"POST"})
