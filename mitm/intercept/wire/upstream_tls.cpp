@@ -249,14 +249,16 @@ std::shared_ptr<const flow::CertificateChain> UpstreamTls::chain_of(const STACK_
   }
   if (const auto known = chains_.find(key); known != chains_.end()) return known->second;
   auto chain = std::make_shared<flow::CertificateChain>();
+  std::size_t bytes = 0;
   for (int at = 0; at < std::min(count, kLongestChain); ++at) {
     chain->push_back(certificate_facts(sk_X509_value(certificates, at)));
-    chain_bytes_ += chain->back().der.size();
+    bytes += chain->back().der.size();
   }
-  if (chains_.size() >= kChains || chain_bytes_ > kChainBytes) {
+  if (chains_.size() >= kChains || chain_bytes_ + bytes > kChainBytes) {
     chains_.clear();
     chain_bytes_ = 0;
   }
+  chain_bytes_ += bytes;
   return chains_.emplace(std::move(key), std::move(chain)).first->second;
 }
 
