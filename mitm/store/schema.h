@@ -19,7 +19,7 @@ inline constexpr std::int64_t kApplicationId = 0x6f737078;
 /// For reading: checks that it is a session of a version that is known. Changes nothing.
 [[nodiscard]] base::Result<> check_readable(Database& database);
 
-/// Flows that a writer has left unfinished are interrupted. Only for who holds its SessionLock.
+/// Flows that a writer has left unfinished are interrupted. The caller must hold the SessionLock.
 [[nodiscard]] base::Result<> interrupt_live_flows(Database& database);
 
 }  // namespace mitm::store

@@ -16,8 +16,8 @@ class SessionReader {
   /// Bytes of a body that are read at once: no file has more of one.
   static constexpr std::uint64_t kWholeBody = 256 << 20;
 
-  /// Needs no right to write to it; see check_readable(). Who has it finds flows interrupted that
-  /// a writer has left live which was killed.
+  /// Needs no right to write to it; see check_readable(). With that right, flows that a killed
+  /// writer has left live are first marked as interrupted.
   static base::Result<std::unique_ptr<SessionReader>> open(const std::string& path);
   SessionReader(const SessionReader&) = delete;
   SessionReader& operator=(const SessionReader&) = delete;

@@ -239,7 +239,7 @@ void FlowList::finish(const base::Result<>& done) {
   {
     const std::lock_guard lock(mutex_);
     if (cancelled_) return;
-    if (!done) progress_.error = done.error();
+    progress_.error = done ? std::nullopt : std::optional{done.error()};
     progress_.complete = done.has_value() && !has_requests();
     progress_.all = known_to_;
     if (progress_.complete) progress_.asked = known_to_;
