@@ -141,6 +141,8 @@ class Sessions(Files):
         self.assertEqual(os.stat(os.path.dirname(first["path"])).st_mode & 0o7777, 0o700)
         name = os.path.basename(first["path"]).removesuffix(".osp")
         self.assertIn(name, self.sessions("list").stdout)
+        onto = osproxy("export", name, "-f", "jsonl", "--force", "-o", first["path"], code=1, env=self.environment)
+        self.assertIn("is FILE itself; name another file", onto.stderr)
         self.assertEqual(osproxy("query", name, "--count", env=self.environment).stdout, f"{self.count}\n")
         self.sessions("rm", name)
         self.assertEqual(self.listed(), [second])
