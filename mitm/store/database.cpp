@@ -12,6 +12,8 @@ namespace {
 
 /// A writer waits so long for another process that compacts or writes.
 constexpr int kPatienceMs = 5000;
+/// What no system says of a file.
+constexpr int kDamaged = EBADMSG;
 
 int errno_of(sqlite3* handle) {
   switch (sqlite3_errcode(handle)) {
@@ -23,6 +25,9 @@ int errno_of(sqlite3* handle) {
     case SQLITE_PERM:
     case SQLITE_AUTH:
       return EACCES;
+    case SQLITE_CORRUPT:
+    case SQLITE_NOTADB:
+      return kDamaged;
     case SQLITE_BUSY:
     case SQLITE_LOCKED:
       return EBUSY;
@@ -56,6 +61,10 @@ std::string immutable(std::string_view name) {
 }
 
 }  // namespace
+
+bool is_damage(const base::Error& error) {
+  return error.os_code == kDamaged;
+}
 
 void Database::Closer::operator()(sqlite3* handle) const {
   sqlite3_close_v2(handle);

@@ -18,6 +18,9 @@ namespace mitm::store {
 
 class Statement;
 
+/// Whether an error of a database says that pages of its file are missing or make no sense.
+[[nodiscard]] bool is_damage(const base::Error& error);
+
 /// One connection to one file. For one thread at a time.
 class Database {
  public:
@@ -47,7 +50,7 @@ class Database {
   [[nodiscard]] sqlite3* handle() const { return handle_.get(); }
   [[nodiscard]] const std::string& path() const { return path_; }
   /// Of the statement that failed last: "PATH: database or disk is full", with an errno that comes
-  /// near (ENOSPC, EIO, EACCES ...).
+  /// near (ENOSPC, EIO, EACCES ...; see is_damage()).
   [[nodiscard]] base::Error error() const;
 
  private:

@@ -165,12 +165,6 @@ base::Result<> Recorder::store(const flow::Event& event) {
   return {};
 }
 
-Recorder::Live& Recorder::live(std::uint64_t flow) {
-  Live& live = live_[flow];
-  if (live.id == 0) live.id = writer_->next_flow();
-  return live;
-}
-
 base::Result<std::int64_t> Recorder::finish_body(const flow::Body& body,
                                                  std::optional<std::uint64_t> bytes,
                                                  PartialBody partial) {
@@ -183,7 +177,8 @@ base::Result<std::int64_t> Recorder::finish_body(const flow::Body& body,
 base::Result<> Recorder::put(const flow::HttpFlow& flow, flow::Flow::State state) {
   SessionWriter::Row row{.state = state};
   if (state == flow::Flow::State::live) {
-    const Live& known = live(flow.id);
+    Live& known = live_[flow.id];
+    if (known.id == 0) known.id = writer_->next_flow();
     row.id = known.id;
     row.messages = known.messages;
     row.request_body = known.bodies[0].id();
@@ -209,7 +204,8 @@ base::Result<> Recorder::put(const flow::HttpFlow& flow, flow::Flow::State state
 }
 
 base::Result<> Recorder::put(const flow::TcpFlow& flow, flow::Flow::State state) {
-  const Live& known = live(flow.id);
+  Live& known = live_[flow.id];
+  if (known.id == 0) known.id = writer_->next_flow();
   const SessionWriter::Row row{.id = known.id, .state = state, .messages = known.messages};
   if (state == flow::Flow::State::ended) live_.erase(flow.id);
   return writer_->put(flow, row);
@@ -219,8 +215,28 @@ base::Result<> Recorder::put(const flow::DnsFlow& flow) {
   return writer_->put(flow, {.id = writer_->next_flow()});
 }
 
+/// Messages need a row. What began this flow was not stored: what the message knows of it lasts
+/// until its end.
+base::Result<> Recorder::put_beginning(const flow::StreamMessage& message) {
+  const auto begin = [&](auto flow) {
+    flow.id = message.flow;
+    flow.connection = message.connection;
+    flow.began = message.time;
+    flow.host = message.host.empty() ? message.connection->host : message.host;
+    return flow;
+  };
+  if (message.kind == flow::StreamMessage::Kind::tcp)
+    return put(begin(flow::TcpFlow{}), flow::Flow::State::live);
+  flow::HttpFlow http = begin(flow::HttpFlow{});
+  http.url = message.url;
+  return put(http, flow::Flow::State::live);
+}
+
 base::Result<> Recorder::put(const flow::StreamMessage& message) {
-  Live& flow = live(message.flow);
+  Live& flow = live_[message.flow];
+  if (flow.id == 0) {
+    if (auto done = put_beginning(message); !done) return done.error();
+  }
   const std::uint64_t n = flow.messages++;
   if (level_ == Level::everything) return writer_->put(message, flow.id, n);
   flow::StreamMessage bare = message;
@@ -229,7 +245,8 @@ base::Result<> Recorder::put(const flow::StreamMessage& message) {
 }
 
 base::Result<> Recorder::put(const flow::BodyPart& part) {
-  Live& flow = live(part.flow);
+  // Without a row so far: the row will name the body.
+  Live& flow = live_[part.flow];
   PartialBody& body = flow.bodies[static_cast<std::size_t>(part.direction)];
   std::string scratch;
   const std::string_view bytes = part.bytes.bytes(scratch);
@@ -237,7 +254,7 @@ base::Result<> Recorder::put(const flow::BodyPart& part) {
   if (part.offset != body.size() || bytes.empty() || level_ != Level::everything) body.cut();
   const bool is_new = body.id() == 0;
   if (auto done = writer_->bodies().append(body, bytes); !done) return done.error();
-  if (!is_new || body.id() == 0) return {};
+  if (!is_new || body.id() == 0 || flow.id == 0) return {};
   return writer_->set_body(flow.id, part.direction, body.id());
 }
 

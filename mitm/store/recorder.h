@@ -48,9 +48,9 @@ class Recorder final : public flow::Subscriber {
   using Clock = std::chrono::steady_clock;
   enum class Level : std::uint8_t { everything, no_bodies, nothing };
 
-  /// A flow that has a row and has not ended.
+  /// A flow that has not ended, and of which something was stored.
   struct Live {
-    std::int64_t id = 0;
+    std::int64_t id = 0;  ///< 0: it has no row so far
     std::uint64_t messages = 0;
     PartialBody bodies[2];  ///< by Direction; of those that are longer than what is kept in memory
   };
@@ -71,7 +71,7 @@ class Recorder final : public flow::Subscriber {
   [[nodiscard]] base::Result<std::int64_t> finish_body(const flow::Body& body,
                                                        std::optional<std::uint64_t> bytes,
                                                        PartialBody partial);
-  [[nodiscard]] Live& live(std::uint64_t flow);
+  [[nodiscard]] base::Result<> put_beginning(const flow::StreamMessage& message);
 
   std::unique_ptr<SessionWriter> writer_;
   std::string name_;

@@ -44,7 +44,8 @@ INSERT INTO flow (id, type, conn, process, began, duration, state, host, url, me
   request_body, response_body, head)
 VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
 ON CONFLICT (id) DO UPDATE SET type = excluded.type, conn = excluded.conn,
-  process = excluded.process, duration = excluded.duration, state = excluded.state,
+  process = excluded.process, began = excluded.began, duration = excluded.duration,
+  state = excluded.state,
   host = excluded.host, url = excluded.url, method = excluded.method, version = excluded.version,
   status = excluded.status, content_type = excluded.content_type,
   request_bytes = excluded.request_bytes, response_bytes = excluded.response_bytes,

@@ -39,7 +39,8 @@ class SessionWriter {
   void roll_back();
   [[nodiscard]] bool is_in_transaction() const { return in_transaction_; }
 
-  /// Ids are dense: those of flows that were rolled back are given anew.
+  /// Of a row that is put within the same transaction: readers take an id below the newest one that
+  /// has no row for a flow that was deleted. Ids of flows that were rolled back are given anew.
   [[nodiscard]] std::int64_t next_flow() { return ++last_flow_; }
   /// A new row, or what is known now of one that is there; the user's notes on it stay.
   [[nodiscard]] base::Result<> put(const flow::HttpFlow& flow, const Row& row);
@@ -50,7 +51,7 @@ class SessionWriter {
                                    std::uint64_t n);
   /// All of a flow that has ended, with its bodies, messages and notes, as a new row.
   [[nodiscard]] base::Result<> put(const flow::Flow& flow);
-  /// Of a flow that is live, and may have no row so far: where its body is being written.
+  /// Of a flow that is live: where its body is being written.
   [[nodiscard]] base::Result<> set_body(std::int64_t flow, flow::Direction direction,
                                         std::int64_t body);
   [[nodiscard]] base::Result<> set_notes(std::int64_t flow, const flow::Notes& notes);

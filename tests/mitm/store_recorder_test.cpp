@@ -6,6 +6,7 @@
 #include "mitm/store/recorder.h"
 #include "mitm/store/session_reader.h"
 #include "tests/mitm/store_flows.h"
+#include "tests/mitm/store_recording.h"
 #include "tests/mitm/temporary_directory.h"
 #include "tests/test.h"
 
@@ -15,56 +16,15 @@ namespace {
 using flow::Direction;
 using State = flow::Flow::State;
 
+using test::http_flow;
+using test::part;
+using test::Recording;
+
 constexpr std::uint64_t kAll = SessionReader::kWholeBody;
-
-/// A recorder that is given events by hand.
-struct Recording {
-  explicit Recording(Limits limits = {}, Recorder::Reserve reserve = {}) {
-    auto writer = SessionWriter::open(path);
-    REQUIRE(writer);
-    recorder = std::make_unique<Recorder>(
-        std::move(*writer), "--save",
-        base::UniqueFd{::open(directory.path().c_str(), O_RDONLY | O_DIRECTORY)}, limits, reserve,
-        [this](const std::string& line) { said.push_back(line); });
-  }
-
-  void tell(const flow::Event& event) {
-    REQUIRE(recorder->wants().has(event.index()));
-    CHECK(recorder->write(event));
-  }
-  /// As it is once all has been committed.
-  [[nodiscard]] std::unique_ptr<SessionReader> ended() {
-    recorder.reset();
-    auto reader = SessionReader::open(path);
-    REQUIRE(reader);
-    return std::move(*reader);
-  }
-  [[nodiscard]] std::int64_t number(std::string_view sql) const {
-    auto database = Database::open(path, Database::Access::read);
-    REQUIRE(database);
-    return database->number(sql)->value_or(-1);
-  }
-
-  const test::TemporaryDirectory directory;
-  const std::string path = directory.path() + "/s.osp";
-  std::vector<std::string> said;
-  std::unique_ptr<Recorder> recorder;
-};
-
-std::shared_ptr<flow::HttpFlow> http_flow(std::uint64_t id) {
-  auto record = std::make_shared<flow::HttpFlow>(*test::full_http_flow().http());
-  record->id = id;
-  return record;
-}
-
-flow::BodyPart part(std::uint64_t id, Direction direction, std::uint64_t offset,
-                    std::string_view bytes) {
-  return {id, direction, offset, flow::Body{bytes}};
-}
 
 }  // namespace
 
-TEST_CASE("recorder: flows get ids in the order in which they are first heard of") {
+TEST_CASE("recorder: flows get ids in the order in which their rows come") {
   Recording session;
   session.tell(flow::HttpUnderWay{http_flow(500)});
   session.tell(flow::HttpEnd{http_flow(501)});
@@ -80,12 +40,56 @@ TEST_CASE("recorder: flows get ids in the order in which they are first heard of
   CHECK(test::differences(expected, *first) == std::vector<std::string>{});
 }
 
+TEST_CASE("recorder: an id is taken with its row, so that no gap of a session is filled later") {
+  Recording session;
+  session.tell(part(7, Direction::response, 0, std::string(kChunk, 'a')));
+  session.tell(flow::HttpEnd{http_flow(8)});
+  session.commit();
+  CHECK(session.number("SELECT max(id) FROM flow") == 1);
+  session.tell(flow::HttpEnd{http_flow(7)});
+  const auto reader = session.ended();
+  const auto flow = *reader->flow(2, kAll);
+  CHECK(flow->state == State::ended);
+  CHECK(flow->http()->response.body.size() == kChunk);
+}
+
+TEST_CASE("recorder: messages of a flow whose beginning was lost have one; its end completes it") {
+  Recording session;
+  const auto tell = [&](const flow::Flow& flow, std::uint64_t id) {
+    auto said = std::make_shared<flow::StreamMessage>(*flow.messages.at(0));
+    said->flow = id;
+    said->host = "one.test";
+    said->url = "https://one.test/p?q=1";
+    if (said->kind == flow::StreamMessage::Kind::tcp)
+      session.tell(flow::TcpMessage{said});
+    else
+      session.tell(flow::Message{said});
+  };
+  const auto websocket = test::full_websocket_flow();
+  tell(websocket, 7);
+  tell(test::full_tcp_flow(), 9);
+  session.commit();
+  {
+    const auto reader = SessionReader::open(session.path);
+    const auto live = *(*reader)->flow(1, kAll);
+    REQUIRE(live);
+    CHECK(live->state == State::live);
+    CHECK(live->http()->url == "https://one.test/p?q=1");
+    CHECK(live->messages.size() == 1);
+    CHECK((*reader)->flow(2, kAll)->value().type() == "tcp");
+    CHECK((*reader)->flow(2, kAll)->value().messages.size() == 1);
+  }
+  session.tell(flow::HttpEnd{http_flow(7)});
+  const auto reader = session.ended();
+  flow::Flow expected{.record = http_flow(7), .messages = {websocket.messages.at(0)}};
+  CHECK(test::differences(expected, **reader->flow(1, kAll)) == std::vector<std::string>{});
+}
+
 TEST_CASE("recorder: a request that waits is there at once, as live, and then as it ends") {
   Recording session;
   session.tell(flow::HttpPending{http_flow(7)});
   session.tell(flow::HttpEnd{http_flow(8)});
-  std::this_thread::sleep_for(Recorder::kCommitAfter);
-  CHECK(session.recorder->flush());
+  session.commit();
   CHECK(session.number("SELECT state FROM flow WHERE id = 1") == 0);
   session.tell(flow::HttpUnderWay{http_flow(7)});
   session.tell(flow::HttpEnd{http_flow(7)});
@@ -164,8 +168,7 @@ TEST_CASE("recorder: long bodies are in the session while they arrive, and after
   auto record = http_flow(7);
   session.tell(part(7, Direction::response, 0, std::string(200'000, 'a')));
   session.tell(flow::HttpUnderWay{record});
-  std::this_thread::sleep_for(Recorder::kCommitAfter);
-  REQUIRE(session.recorder->flush());
+  session.commit();
   auto reader = SessionReader::open(session.path);
   const auto live = *(*reader)->flow(1, kAll);
   CHECK(live->state == State::live);
@@ -183,8 +186,7 @@ TEST_CASE("recorder: commits by itself after a while, and asks to be called for 
   CHECK(session.recorder->flush_again());
   REQUIRE(session.recorder->flush());
   CHECK(session.number("SELECT count(*) FROM flow") == 0);
-  std::this_thread::sleep_for(Recorder::kCommitAfter);
-  REQUIRE(session.recorder->flush());
+  session.commit();
   CHECK(session.number("SELECT count(*) FROM flow") == 1);
   CHECK(!session.recorder->flush_again());
 }
@@ -237,13 +239,11 @@ TEST_CASE("recorder: when the disk gets full, bodies go first, then flows, and i
 TEST_CASE("recorder: after a write that failed the run goes on, with less") {
   Recording session;
   session.tell(flow::HttpEnd{http_flow(1)});
-  std::this_thread::sleep_for(Recorder::kCommitAfter);
-  REQUIRE(session.recorder->flush());
+  session.commit();
   session.tell(flow::HttpUnderWay{http_flow(2)});
   // A duplicate where there can be none.
   session.tell(part(3, Direction::request, 0, std::string(kChunk, 'a')));
-  std::this_thread::sleep_for(Recorder::kCommitAfter);
-  REQUIRE(session.recorder->flush());
+  session.commit();
   {
     auto database = Database::open(session.path, Database::Access::write);
     REQUIRE(database->run("INSERT INTO chunk (id) SELECT max(id) + 1 FROM chunk"));
@@ -288,8 +288,7 @@ TEST_CASE("retention: the oldest flows go, with all that only they refer to; mar
     record->request.body = flow::Body{"of its own: " + std::to_string(id)};
     session.tell(flow::HttpEnd{record});
   }
-  std::this_thread::sleep_for(Recorder::kCommitAfter);
-  REQUIRE(session.recorder->flush());
+  session.commit();
   {
     auto database = Database::open(session.path, Database::Access::write);
     REQUIRE(

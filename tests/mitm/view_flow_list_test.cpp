@@ -1,12 +1,15 @@
 // Windows hold what a naive evaluation of all flows says, whatever happens to the session.
 #include <algorithm>
+#include <atomic>
 #include <random>
+#include <thread>
 
 #include <fmt/format.h>
 
 #include "mitm/store/retention.h"
 #include "mitm/store/session_writer.h"
 #include "mitm/view/flow_list.h"
+#include "tests/mitm/store_recording.h"
 #include "tests/mitm/temporary_directory.h"
 #include "tests/test.h"
 
@@ -215,6 +218,22 @@ TEST_CASE("flow list: flows that are added, end or are noted come to their place
     session.put_many(2500);
     check();
   }
+}
+
+TEST_CASE("flow list: a flow that was heard of before others and ends after them is there") {
+  test::Recording session;
+  session.tell(test::part(7, flow::Direction::response, 0, "a long body"));
+  session.tell(flow::HttpEnd{test::http_flow(8)});
+  session.commit();
+  const auto list = FlowList::open(session.path, parsed(""), {}, {});
+  REQUIRE(list);
+  REQUIRE((*list)->wait(kLong));
+  CHECK((*list)->ids(0, 10).size() == 1);
+  session.tell(flow::HttpEnd{test::http_flow(7)});
+  session.commit();
+  (*list)->refresh();
+  REQUIRE((*list)->wait(kLong));
+  CHECK((*list)->ids(0, 10).size() == 2);
 }
 
 TEST_CASE("flow list: a mark is seen when the flow is asked again") {
