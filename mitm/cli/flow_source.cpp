@@ -15,9 +15,9 @@
 #include "base/text.h"
 #include "mitm/cli/error_codes.h"
 #include "mitm/cli/session_directory.h"
+#include "mitm/cli/session_flows.h"
 #include "mitm/format/flow_file.h"
-#include "mitm/query/sql_functions.h"
-#include "mitm/store/session_reader.h"
+#include "mitm/store/session_file.h"
 #include "mitm/view/order.h"
 
 namespace mitm::cli {
@@ -25,45 +25,29 @@ namespace {
 
 using base::Result;
 
-/// How SQLite's files begin, with the zero.
-constexpr std::string_view kSessionHeader{"SQLite format 3\0", 16};
-
-/// Flows that are asked within one transaction.
-constexpr std::size_t kBatch = 500;
-
-/// Reads the ids at once, then flow by flow: no statement is open for long.
 class SessionSource final : public FlowSource {
  public:
   static Result<std::unique_ptr<FlowSource>> open(const std::string& path,
                                                   const query::Filter& filter,
                                                   const view::Order& order, Progress& progress) {
-    auto reader = store::SessionReader::open(path);
-    if (!reader) return reader.error();
-    std::unique_ptr<SessionSource> source{new SessionSource{std::move(*reader), filter, progress}};
+    auto flows =
+        SessionFlows::open(path, filter, [&progress](std::uint64_t asked, std::uint64_t added) {
+          progress.looked_at(asked, added);
+        });
+    if (!flows) return flows.error();
+    std::unique_ptr<SessionSource> source{new SessionSource{std::move(*flows)}};
+    sqlite3_progress_handler(source->database().handle(), 100'000, show_progress, &progress);
     if (auto selected = source->select(order); !selected) return selected.error();
     return source;
   }
 
   Result<std::optional<flow::Flow>> next() override {
-    // A transaction for each flow would cost as much as a short flow; none lasts while what was
-    // found is being shown, since the session could not shrink its log.
-    std::optional<store::ReadTransaction> batch;
-    for (std::size_t asked = 0; next_ < ids_.size(); ++asked) {
-      const Selected& one = ids_[next_++];
-      progress_.looked_at(next_, ids_.size());
-      if (asked % kBatch == 1) {
-        batch.reset();
-        if (auto begun = store::ReadTransaction::begin(reader_->database()))
-          batch.emplace(std::move(*begun));
-      }
-      auto flow = reader_->flow(one.id, store::SessionReader::kWholeBody);
-      if (!flow) {
-        damaged_ = true;
-        ++lost_;
-        continue;
-      }
-      // A ring may have deleted it meanwhile.
-      if (*flow && (one.certain || filter_.matches(**flow))) return flow;
+    for (;;) {
+      auto flow = flows_->next();
+      if (flow && *flow) return flow;
+      if (flow) break;
+      damaged_ = true;
+      ++lost_;
     }
     if (std::exchange(damaged_, false)) return damage();
     return std::nullopt;
@@ -71,17 +55,10 @@ class SessionSource final : public FlowSource {
   [[nodiscard]] bool goes_on() const override { return true; }
 
  private:
-  struct Selected {
-    std::uint32_t id : 31;
-    std::uint32_t certain : 1;
-  };
+  explicit SessionSource(std::unique_ptr<SessionFlows> flows)
+      : flows_(std::move(flows)), damaged_(flows_->reader().is_cut_off()) {}
 
-  SessionSource(std::unique_ptr<store::SessionReader> reader, query::Filter filter,
-                Progress& progress)
-      : reader_(std::move(reader)),
-        filter_(std::move(filter)),
-        progress_(progress),
-        damaged_(reader_->is_cut_off()) {}
+  store::Database& database() { return flows_->reader().database(); }
 
   /// While SQLite works, every so many of its steps.
   static int show_progress(void* progress) {
@@ -90,42 +67,22 @@ class SessionSource final : public FlowSource {
   }
 
   Result<> select(const view::Order& order) {
-    store::Database& database = reader_->database();
-    if (auto added = query::register_sql_functions(database.handle()); !added) return added.error();
-    const query::SqlFilter sql = filter_.sql();
-    auto rows = database.prepare(fmt::format("SELECT flow.id, {} FROM {} WHERE {} ORDER BY {}",
-                                             sql.exact ? "1" : sql.certain, sql.from, sql.where,
-                                             order.sql()));
-    if (!rows) return rows.error();
-    if (sql.bind(rows->handle()) != SQLITE_OK) return database.error();
-    sqlite3_progress_handler(database.handle(), 100'000, show_progress, &progress_);
-    for (;;) {
-      const auto row = rows->step();
-      if (!row) return is_damaged() ? salvage() : row.error();
-      if (!*row) return {};
-      ids_.push_back({static_cast<std::uint32_t>(rows->number(0)) & 0x7fffffffU,
-                      rows->number(1) != 0 ? 1U : 0U});
-    }
+    auto selected = flows_->select("1", order.sql());
+    if (selected) return selected;
+    damaged_ = damaged_ || store::is_damage(selected.error());
+    return damaged_ ? salvage() : selected;
   }
 
-  /// Of the call that has failed: whether pages of the file are missing or make no sense.
-  bool is_damaged() {
-    const int code = sqlite3_errcode(reader_->database().handle());
-    damaged_ = damaged_ || code == SQLITE_CORRUPT || code == SQLITE_NOTADB;
-    return damaged_;
-  }
-
-  base::Error damage() const {
+  base::Error damage() {
     const std::string rest = lost_ == 0 ? "" : fmt::format(", {} could not be read", lost_);
     return base::failure("{}: the file is damaged; the flows that are whole were read{}",
-                         base::printable(reader_->database().path()), rest);
+                         base::printable(database().path()), rest);
   }
 
   /// The ids of what can be read, beside the pages that cannot; all of them are asked.
   Result<> salvage() {
     constexpr std::int64_t kMost = std::int64_t{1} << 31;
-    ids_.clear();
-    auto rows = reader_->database().prepare("SELECT id FROM flow WHERE id >= ? ORDER BY id");
+    auto rows = database().prepare("SELECT id FROM flow WHERE id >= ? ORDER BY id");
     if (!rows) return rows.error();
     const auto is_readable = [&](std::int64_t from) {
       const bool good = rows->bind(1, from).step().has_value();
@@ -136,7 +93,7 @@ class SessionSource final : public FlowSource {
       rows->bind(1, next);
       auto row = rows->step();
       for (; row && *row; row = rows->step()) {
-        ids_.push_back({static_cast<std::uint32_t>(rows->number(0)) & 0x7fffffffU, 0U});
+        flows_->add(rows->number(0));
         next = rows->number(0) + 1;
       }
       if (row) return {};
@@ -154,13 +111,9 @@ class SessionSource final : public FlowSource {
     return {};
   }
 
-  std::unique_ptr<store::SessionReader> reader_;
-  query::Filter filter_;
-  Progress& progress_;
+  std::unique_ptr<SessionFlows> flows_;
   bool damaged_;
   std::uint64_t lost_ = 0;
-  std::vector<Selected> ids_;
-  std::size_t next_ = 0;
 };
 
 /// A file that is being read.
@@ -199,13 +152,6 @@ class FileSource final : public FlowSource {
   Progress& progress_;
 };
 
-bool is_session(int fd) {
-  std::array<char, kSessionHeader.size()> header{};
-  const ssize_t n = ::pread(fd, header.data(), header.size(), 0);
-  return n == static_cast<ssize_t>(header.size()) &&
-         std::string_view(header.data(), header.size()) == kSessionHeader;
-}
-
 std::shared_ptr<OpenFile> open_file(base::UniqueFd fd, std::string name) {
   struct stat facts {};
   const bool regular = ::fstat(fd.get(), &facts) == 0 && S_ISREG(facts.st_mode);
@@ -237,7 +183,7 @@ Result<std::unique_ptr<FlowSource>> open_flow_source(const std::string& typed,
   base::UniqueFd fd{path == "-" ? ::fcntl(STDIN_FILENO, F_DUPFD_CLOEXEC, 3)
                                 : ::open(path.c_str(), O_RDONLY | O_CLOEXEC)};
   if (!fd) return base::os_error("cannot open " + name, errno);
-  if (is_session(fd.get())) {
+  if (store::is_session(fd.get())) {
     fd.reset();  // closed later, it would take SQLite's locks along (fcntl(2))
     return SessionSource::open(path, filter, *order, progress);
   }

@@ -1,8 +1,8 @@
 #include "mitm/cli/following_source.h"
 
+#include <algorithm>
 #include <cerrno>
 #include <chrono>
-#include <deque>
 #include <set>
 #include <thread>
 
@@ -13,9 +13,9 @@
 #include "base/text.h"
 #include "mitm/cli/log_line.h"
 #include "mitm/cli/session_directory.h"
+#include "mitm/cli/session_flows.h"
 #include "mitm/store/session_file.h"
 #include "mitm/store/session_lock.h"
-#include "mitm/store/session_reader.h"
 
 namespace mitm::cli {
 namespace {
@@ -23,95 +23,108 @@ namespace {
 using base::Result;
 
 constexpr auto kLook = std::chrono::milliseconds{250};
-/// A flow that is heard of so many flows before one that ends has ended, or lasts and is known.
-constexpr std::int64_t kLateIds = 2000;
 
+/// Rows come in the order of their ids; those of flows that last come before the flow has ended.
 class FollowingSource final : public FlowSource {
  public:
-  FollowingSource(std::string name, base::UniqueFd file,
-                  std::unique_ptr<store::SessionReader> reader, query::Filter filter,
+  FollowingSource(std::string name, base::UniqueFd file, std::unique_ptr<SessionFlows> flows,
                   std::function<void()> before_waiting)
       : name_(std::move(name)),
         file_(std::move(file)),
-        reader_(std::move(reader)),
-        filter_(std::move(filter)),
+        flows_(std::move(flows)),
         before_waiting_(std::move(before_waiting)) {}
 
   Result<std::optional<flow::Flow>> next() override {
     for (;;) {
-      while (!ended_.empty()) {
-        const std::int64_t id = ended_.front();
-        ended_.pop_front();
-        auto flow = reader_->flow(id, store::SessionReader::kWholeBody);
-        if (!flow) return flow.error();
-        if (*flow && filter_.matches(**flow)) return flow;
+      auto flow = flows_->next();
+      if (!flow || *flow) return flow;
+      if (is_over()) return end();
+      if (writer_ == Writer::writes) {
+        before_waiting_();
+        std::this_thread::sleep_for(kLook);
       }
       // Asked first: what its last batch brings is seen.
-      const bool was_written = store::writer_of(file_.get()).has_value();
-      if (auto looked = look(was_written); !looked) return looked.error();
-      if (!ended_.empty()) continue;
-      if (!was_written) return end();
-      before_waiting_();
-      waited_ = true;
-      std::this_thread::sleep_for(kLook);
+      if (store::writer_of(file_.get()))
+        writer_ = Writer::writes;
+      else
+        writer_ = writer_ == Writer::unknown ? Writer::none : Writer::has_ended;
+      if (auto looked = look(); !looked) {
+        failed_ = true;
+        return looked.error();
+      }
     }
   }
   [[nodiscard]] bool goes_on() const override { return !failed_; }
 
  private:
+  enum class Writer : std::uint8_t { unknown, writes, has_ended, none };
+
+  [[nodiscard]] bool is_over() const {
+    return writer_ == Writer::has_ended || writer_ == Writer::none;
+  }
+
   std::optional<flow::Flow> end() {
     before_waiting_();
-    log_line(waited_ ? name_ + ": the run that wrote it has ended"
-                     : name_ + ": no run writes it: this is all of it",
+    log_line(writer_ == Writer::has_ended ? name_ + ": the run that wrote it has ended"
+                                          : name_ + ": no run writes it: this is all of it",
              base::LogLevel::info);
     return std::nullopt;
   }
 
-  /// Rows come at the end of their flow, in any order; those of flows that last come before that.
-  Result<> look(bool was_written) {
-    failed_ = true;
-    store::Database& database = reader_->database();
-    auto rows = database.prepare(
-        fmt::format("SELECT id, state FROM flow WHERE id > {} ORDER BY id", newest_));
-    if (!rows) return rows.error();
+  /// At what has ended since it was looked at last. All of one moment: a flow that ends in between
+  /// would be in neither.
+  Result<> look() {
+    store::Database& database = flows_->reader().database();
+    const auto moment = store::ReadTransaction::begin(database);
+    if (!moment) return moment.error();
+    if (auto done = add_ended(database); !done) return done.error();
+    const std::string new_ones = fmt::format("flow.id > {}", newest_);
+    // What is live although nothing writes it was interrupted.
+    const std::string has_ended = is_over() ? "1" : "flow.state <> 0";
+    if (auto done = flows_->select(new_ones + " AND " + has_ended, "flow.id"); !done) return done;
+    const auto newest = database.number("SELECT max(id) FROM flow");
+    if (!newest) return newest.error();
+    if (!is_over()) {
+      if (auto done = add_live(database, new_ones); !done) return done.error();
+    }
+    newest_ = std::max(newest_, newest->value_or(0));
+    return {};
+  }
+
+  /// Of those that were live.
+  Result<> add_ended(store::Database& database) {
     auto state = database.prepare("SELECT state FROM flow WHERE id = ?");
     if (!state) return state.error();
-    for (auto id = open_.begin(); id != open_.end();) {
+    for (auto id = live_.begin(); id != live_.end();) {
       const auto known = state->bind(1, *id).step();
       if (!known) return known.error();
-      const bool is_live = !*known || (was_written && state->number(0) == 0);
+      const bool is_live = *known && !is_over() && state->number(0) == 0;
       state->reset();
-      if (!is_live) ended_.push_back(*id);
-      const bool is_given_up = !*known && *id < newest_ - kLateIds;
-      id = is_live && !is_given_up ? std::next(id) : open_.erase(id);
+      if (!is_live) flows_->add(*id);
+      id = is_live ? std::next(id) : live_.erase(id);
     }
-    for (;;) {
-      const auto row = rows->step();
-      if (!row) return row.error();
-      if (!*row) break;
-      const std::int64_t id = rows->number(0);
-      // Gaps: flows that are under way, or that a ring has deleted.
-      for (auto gap = std::max<std::int64_t>({newest_ + 1, id - kLateIds, 1}); gap < id; ++gap)
-        open_.insert(gap);
-      newest_ = id;
-      if (was_written && rows->number(1) == 0)
-        open_.insert(id);
-      else
-        ended_.push_back(id);
-    }
-    failed_ = false;
     return {};
+  }
+
+  Result<> add_live(store::Database& database, std::string_view new_ones) {
+    auto live =
+        database.prepare(fmt::format("SELECT id FROM flow WHERE state = 0 AND {}", new_ones));
+    if (!live) return live.error();
+    for (;;) {
+      const auto row = live->step();
+      if (!row) return row.error();
+      if (!*row) return {};
+      live_.insert(live->number(0));
+    }
   }
 
   std::string name_;
   base::UniqueFd file_;  ///< closed after the reader, whose locks closing it releases
-  std::unique_ptr<store::SessionReader> reader_;
-  query::Filter filter_;
+  std::unique_ptr<SessionFlows> flows_;
   std::function<void()> before_waiting_;
   std::int64_t newest_ = 0;
-  std::set<std::int64_t> open_;  ///< ids up to the newest that have not ended
-  std::deque<std::int64_t> ended_;
-  bool waited_ = false;
+  std::set<std::int64_t> live_;  ///< ids up to the newest of flows that have not ended
+  Writer writer_ = Writer::unknown;
   bool failed_ = false;
 };
 
@@ -124,10 +137,14 @@ Result<std::unique_ptr<FlowSource>> open_following_source(const std::string& typ
   const std::string name = base::printable(path);
   base::UniqueFd file{::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK)};
   if (!file) return base::os_error("cannot open " + name, errno);
-  if (!store::is_session(file.get())) return base::failure("--follow: {} is no session", name);
-  auto reader = store::SessionReader::open(path);
-  if (!reader) return reader.error();
-  return std::make_unique<FollowingSource>(name, std::move(file), std::move(*reader), filter,
+  if (!store::is_session(file.get()))
+    return base::failure(
+        "--follow: {} is no session, as run and exec write it with --save; to read what is in it, "
+        "leave out --follow",
+        name);
+  auto flows = SessionFlows::open(path, filter, {});
+  if (!flows) return flows.error();
+  return std::make_unique<FollowingSource>(name, std::move(file), std::move(*flows),
                                            std::move(before_waiting));
 }
 

@@ -16,7 +16,7 @@ struct Other {
   std::string_view name;
 };
 constexpr Other kOthers[] = {
-    {"SQLite format 3", "an SQLite database (is it a session of osproxy's?)"},
+    {"SQLite format 3", "an SQLite database, but no session of osproxy"},
     {"\x0a\x0d\x0d\x0a", "a pcapng file: it has packets, no flows"},
     {"\xd4\xc3\xb2\xa1", "a pcap file: it has packets, no flows"},
     {"\xa1\xb2\xc3\xd4", "a pcap file: it has packets, no flows"},
