@@ -28,6 +28,8 @@ int errno_of(sqlite3* handle) {
     case SQLITE_CORRUPT:
     case SQLITE_NOTADB:
       return kDamaged;
+    case SQLITE_NOMEM:
+      return ENOMEM;
     case SQLITE_BUSY:
     case SQLITE_LOCKED:
       return EBUSY;

@@ -123,19 +123,31 @@ bool tolerate_missing_pages(Database& database) {
   return database.run("PRAGMA writable_schema = ON").has_value();
 }
 
+/// Of a statement that could not be prepared: a table that is missing is an error of SQL.
+base::Error explained(const Database& database) {
+  const base::Error error = database.error();
+  if (is_damage(error)) return {error.text + "; the file is damaged", error.os_code};
+  if (sqlite3_errcode(database.handle()) != SQLITE_ERROR) return error;
+  return {error.text + "; its tables are not those of a session of osproxy", error.os_code};
+}
+
 }  // namespace
 
-base::Result<std::unique_ptr<SessionReader>> SessionReader::open(const std::string& path) {
-  bring_up_to_date(path);
+base::Result<Database> SessionReader::open_database(const std::string& path) {
   auto database = Database::open(path, Database::Access::read);
-  if (!database) return database.error();
+  if (!database) return database;
   auto good = check_readable(*database);
   if (!good && tolerate_missing_pages(*database)) good = check_readable(*database);
   if (!good) return good.error();
+  return database;
+}
+
+base::Result<std::unique_ptr<SessionReader>> SessionReader::open(const std::string& path) {
+  bring_up_to_date(path);
+  auto database = open_database(path);
+  if (!database) return database.error();
   std::unique_ptr<SessionReader> reader{new SessionReader{std::move(*database)}};
-  if (auto ready = reader->prepare(); !ready)
-    return base::failure("{}; the file is damaged, or is no session of osproxy",
-                         ready.error().text);
+  if (auto ready = reader->prepare(); !ready) return explained(reader->database_);
   // While it is written, its pages may be in the log.
   struct stat log {};
   const bool has_log = ::stat((path + "-wal").c_str(), &log) == 0 && log.st_size > 0;

@@ -19,6 +19,9 @@ class SessionReader {
   /// Needs no right to write to it; see check_readable(). With that right, flows that a killed
   /// writer has left live are first marked as interrupted.
   static base::Result<std::unique_ptr<SessionReader>> open(const std::string& path);
+  /// The database alone, for statements of the caller's. A session that a SessionReader has opened
+  /// already is up to date.
+  static base::Result<Database> open_database(const std::string& path);
   SessionReader(const SessionReader&) = delete;
   SessionReader& operator=(const SessionReader&) = delete;
 

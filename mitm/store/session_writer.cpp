@@ -10,6 +10,7 @@
 #include "mitm/store/record_codec.h"
 #include "mitm/store/schema.h"
 #include "mitm/store/session_file.h"
+#include "procmap/program_names.h"
 
 namespace mitm::store {
 namespace {
@@ -85,10 +86,6 @@ std::optional<std::int64_t> not_zero(std::int64_t number) {
 std::string key_of(const procmap::ProcessFacts& facts) {
   return fmt::format("{} {} {} {} {} {}", facts.id.pid, facts.id.start_ticks, facts.image,
                      microseconds(facts.start_time), facts.exe, fmt::join(facts.argv, "\1"));
-}
-
-std::string_view base_name(std::string_view path) {
-  return path.substr(path.rfind('/') + 1);
 }
 
 }  // namespace
@@ -217,7 +214,7 @@ base::Result<> SessionWriter::insert(const procmap::ProcessFacts& facts, std::in
   std::int64_t depth = 0;
   for (const auto& ancestor : facts.ancestors) {
     insert_ancestor_.bind(1, id).bind(2, ++depth).bind(3, std::int64_t{ancestor.id.pid});
-    insert_ancestor_.bind(4, base_name(ancestor.exe)).bind(5, ancestor.exe);
+    insert_ancestor_.bind(4, procmap::base_name(ancestor.exe)).bind(5, ancestor.exe);
     if (auto put = insert_ancestor_.run(); !put) return put.error();
   }
   return {};

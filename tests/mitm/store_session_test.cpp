@@ -321,28 +321,6 @@ TEST_CASE("store: what is no session is refused, and left as it is") {
   CHECK(number_in(newer, "PRAGMA user_version") == 99);
 }
 
-TEST_CASE("store: damage is named with its flow, and the others are read") {
-  const test::TemporaryDirectory directory;
-  const std::string path = directory.path() + "/s.osp";
-  write(path, {test::full_http_flow(), test::full_tcp_flow(), test::full_dns_flow(),
-               test::full_dns_flow()});
-  {
-    auto database = Database::open(path, Database::Access::write);
-    REQUIRE(
-        database->run("UPDATE flow SET head = x'05ff' WHERE id = 1;"
-                      "UPDATE message SET facts = x'0280' WHERE flow = 2;"
-                      "UPDATE flow SET type = 'unheard' WHERE id = 3;"
-                      "UPDATE conn SET client_ip = 'nonsense', server_port = -1"));
-  }
-  const auto reader = SessionReader::open(path);
-  for (const std::int64_t id : {1, 2, 3})
-    CHECK((*reader)->flow(id, kAll).error().text ==
-          fmt::format("{}: flow {} is damaged", path, id));
-  const auto whole = (*reader)->flow(4, kAll);
-  REQUIRE(whole);
-  CHECK((*whole)->dns()->name == "one.test");
-}
-
 TEST_CASE("store: a session can be read by a user who may not write it") {
   if (::geteuid() != 0) return;
   const test::TemporaryDirectory directory;
