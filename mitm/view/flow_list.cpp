@@ -4,6 +4,7 @@
 #include "mitm/view/flow_list.h"
 
 #include <algorithm>
+#include <numeric>
 
 namespace mitm::view {
 namespace {
@@ -25,11 +26,9 @@ std::vector<Id> union_of(const std::vector<Id>& a, const std::vector<Id>& b) {
 
 }  // namespace
 
-FlowList::FlowList(std::unique_ptr<Scan> scan, std::unique_ptr<store::SessionReader> reader,
-                   RowReader rows, Options options)
+FlowList::FlowList(std::unique_ptr<Scan> scan, std::unique_ptr<RowReader> rows, Options options)
     : options_(std::move(options)),
       scan_(std::move(scan)),
-      reader_(std::move(reader)),
       row_reader_(std::move(rows)),
       step_(kFirstStep) {}
 
@@ -38,12 +37,10 @@ base::Result<std::unique_ptr<FlowList>> FlowList::open(const std::string& path,
                                                        Options options) {
   auto scan = Scan::open(path);
   if (!scan) return scan.error();
-  auto reader = store::SessionReader::open(path);
-  if (!reader) return reader.error();
-  auto rows = RowReader::make(**reader);
+  auto rows = RowReader::open(path);
   if (!rows) return rows.error();
   std::unique_ptr<FlowList> list{
-      new FlowList{std::move(*scan), std::move(*reader), std::move(*rows), std::move(options)}};
+      new FlowList{std::move(*scan), std::move(*rows), std::move(options)}};
   list->wanted_filter_ = std::make_unique<query::Filter>(filter);
   list->wanted_order_ = std::move(order);
   list->thread_ = std::thread([it = list.get()] { it->run(); });
@@ -77,8 +74,7 @@ void FlowList::begin_anew() {
 void FlowList::set_filter(const query::Filter& filter) {
   const std::lock_guard lock(mutex_);
   wanted_filter_ = std::make_unique<query::Filter>(filter);
-  matches_.clear();
-  shown_is_old_ = true;
+  shown_.clear();
   progress_.matches = 0;
   progress_.asked = 0;
   begin_anew();
@@ -117,49 +113,19 @@ bool FlowList::wait(std::chrono::milliseconds longest) const {
   return changed_.wait_for(lock, longest, [this] { return progress_.complete || progress_.error; });
 }
 
-void FlowList::update_shown() const {
-  if (!std::exchange(shown_is_old_, false)) return;
-  shown_.clear();
-  for (const Id id : sorted_) {
-    if (matches_.contains(id)) shown_.push_back(id);
-  }
-}
-
 std::vector<Id> FlowList::ids(std::uint64_t first, std::size_t count) const {
   const std::lock_guard lock(mutex_);
-  if (by_id_)
-    return descending_ ? matches_.descending(first, count) : matches_.ascending(first, count);
-  update_shown();
-  if (first >= shown_.size()) return {};
-  const auto begin = shown_.begin() + static_cast<std::ptrdiff_t>(first);
-  const auto left = static_cast<std::size_t>(shown_.end() - begin);
-  return {begin, begin + static_cast<std::ptrdiff_t>(std::min(count, left))};
+  return shown_.ids(first, count);
 }
 
 std::optional<std::uint64_t> FlowList::place_of(Id id) const {
   const std::lock_guard lock(mutex_);
-  if (!matches_.contains(id)) return std::nullopt;
-  if (by_id_) {
-    const std::uint64_t rank = matches_.rank(id);
-    return descending_ ? matches_.size() - 1 - rank : rank;
-  }
-  update_shown();
-  const auto found = std::ranges::find(shown_, id);
-  if (found == shown_.end()) return std::nullopt;
-  return static_cast<std::uint64_t>(found - shown_.begin());
+  return shown_.place_of(id);
 }
 
 base::Result<std::vector<std::optional<Row>>> FlowList::rows(std::uint64_t first,
                                                              std::size_t count) {
-  std::vector<std::optional<Row>> rows;
-  const auto reading = store::ReadTransaction::begin(reader_->database());
-  if (!reading) return reading.error();
-  for (const Id id : ids(first, count)) {
-    auto row = row_reader_.row(id);
-    if (!row) return row.error();
-    rows.push_back(std::move(*row));
-  }
-  return rows;
+  return row_reader_->rows(ids(first, count));
 }
 
 // The thread.
@@ -229,6 +195,7 @@ base::Result<> FlowList::pass() {
   }
   if (auto done = ask_changed(); !done) return done;
   if (auto done = sort(); !done) return done;
+  if (!cancelled_) unsettled_.clear();
   while (!todo_.empty() && !cancelled_) {
     if (auto done = ask_some(); !done) return done;
   }
@@ -265,14 +232,28 @@ base::Result<> FlowList::look() {
   has_news_ = true;
   const auto extent = scan_->extent();
   if (!extent) return extent.error();
-  if (extent->newest > known_to_) todo_.push_back({known_to_ + 1, extent->newest});
-  known_to_ = std::max(known_to_, extent->newest);
-  // Those that were live may have ended; those that are live may have changed.
+  if (extent->newest < known_to_) forget_above(extent->newest);
+  // Those that were live may have ended; those that are live may have changed. New ones come with
+  // all that is new.
   unsettled_ = union_of(unsettled_, union_of(live_, extent->live));
+  std::erase_if(unsettled_, [this](Id id) { return id > known_to_; });
   live_ = extent->live;
+  if (extent->newest > known_to_) todo_.push_back({known_to_ + 1, extent->newest});
+  known_to_ = extent->newest;
   if (auto removed = remove_deleted(); !removed) return removed;
   version_ = *version;
   return {};
+}
+
+/// The newest flows have been deleted: another run gives their ids anew.
+void FlowList::forget_above(Id newest) {
+  std::erase_if(todo_, [&](const Range& range) { return range.first > newest; });
+  if (!todo_.empty()) todo_.back().last = std::min(todo_.back().last, newest);
+  sorted_to_ = std::min(sorted_to_, newest);
+  deletable_ = std::min(deletable_, newest + 1);
+  const std::lock_guard lock(mutex_);
+  shown_.remove_others(newest + 1, known_to_, {});
+  progress_.matches = shown_.size();
 }
 
 /// A ring deletes the oldest first, but for those that stay.
@@ -284,33 +265,18 @@ base::Result<> FlowList::remove_deleted() {
   if (end <= deletable_) return {};
   const auto stay = scan_->existing(deletable_, end - 1);
   if (!stay) return stay.error();
-  const auto is_gone = [&](Id id) {
-    return id >= deletable_ && id < end && !std::ranges::binary_search(*stay, id);
-  };
   const std::lock_guard lock(mutex_);
-  const std::uint64_t below = matches_.rank(deletable_);
-  for (const Id id : matches_.ascending(below, matches_.rank(end) - below)) {
-    if (is_gone(id)) matches_.erase(id);
-  }
-  std::erase_if(sorted_, is_gone);
-  shown_is_old_ = true;
-  progress_.matches = matches_.size();
+  shown_.remove_others(deletable_, end - 1, *stay);
+  progress_.matches = shown_.size();
   if (*next != 0) deletable_ = *next;
   return {};
 }
 
 base::Result<> FlowList::ask_changed() {
-  if (unsettled_.empty()) return {};
-  std::erase_if(unsettled_, [this](Id id) { return id > known_to_; });
   for (const Id id : unsettled_) {
-    if (auto done = ask({id, id}); !done) return done;
     if (cancelled_) return {};
+    if (auto done = ask({id, id}); !done) return done;
   }
-  if (unsettled_.size() > kSortedIn) must_sort_ = true;
-  if (!order_.by_id() && !must_sort_) {
-    if (auto done = sort_in(unsettled_); !done) return done;
-  }
-  if (!cancelled_) unsettled_.clear();
   return {};
 }
 
@@ -335,33 +301,68 @@ base::Result<> FlowList::ask_some() {
   }
   std::uint64_t left = 0;
   for (const Range& one : todo_) left += one.last - one.first + 1;
-  const std::lock_guard lock(mutex_);
-  progress_.all = known_to_;
-  progress_.asked = known_to_ - left;
+  {
+    const std::lock_guard lock(mutex_);
+    progress_.all = known_to_;
+    progress_.asked = known_to_ - left;
+  }
+  tell();
   return {};
 }
 
 base::Result<> FlowList::ask(Range range) {
   const auto matches = scan_->matches(range.first, range.last, cancelled_);
   if (!matches) return matches.error();
-  if (publish(range, *matches)) tell();
+  publish_matches(range, *matches);
   return {};
 }
 
-/// False: it was cancelled meanwhile.
-bool FlowList::publish(Range range, const std::vector<Id>& matches) {
+/// Of no use once it is cancelled.
+void FlowList::publish_matches(Range range, const std::vector<Id>& matches) {
   const std::lock_guard lock(mutex_);
-  if (cancelled_) return false;
-  const std::uint64_t below = matches_.rank(range.first);
-  const std::uint64_t known =
-      matches_.rank(range.last) - below + (matches_.contains(range.last) ? 1 : 0);
-  for (const Id id : matches_.ascending(below, known)) {
-    if (!std::ranges::binary_search(matches, id)) matches_.erase(id);
+  if (cancelled_) return;
+  shown_.set_matches(range.first, range.last, matches);
+  progress_.matches = shown_.size();
+}
+
+// The order.
+
+/// Brings flows that are new or have changed to their places, or all if the order is new.
+base::Result<> FlowList::sort() {
+  if (cancelled_) return {};
+  if (order_.by_id()) {
+    if (must_sort_) publish_order({});
+    return {};
   }
-  for (const Id id : matches) matches_.insert(id);
-  shown_is_old_ = true;
-  progress_.matches = matches_.size();
-  return true;
+  if (!must_sort_ && unsettled_.empty() && known_to_ == sorted_to_) return {};
+  auto order = sorted();
+  if (!order) return order.error();
+  publish_order(std::move(*order));
+  return {};
+}
+
+/// What is too much to be put to its place one by one is sorted with all others.
+base::Result<std::vector<Id>> FlowList::sorted() {
+  if (unsettled_.size() + (known_to_ - sorted_to_) > kSortedIn) must_sort_ = true;
+  if (must_sort_) return scan_->sorted(known_to_);
+  std::vector<Id> moved(known_to_ - sorted_to_);
+  std::iota(moved.begin(), moved.end(), sorted_to_ + 1);
+  // Only this thread changes the order.
+  return scan_->sorted_in(shown_.sorted(), union_of(unsettled_, moved));
+}
+
+/// Of no use once it is cancelled.
+void FlowList::publish_order(std::vector<Id> sorted) {
+  const std::lock_guard lock(mutex_);
+  if (cancelled_) return;
+  if (order_.by_id()) {
+    shown_.order_by_id(order_.descending);
+  } else {
+    shown_.order_as(std::move(sorted));
+    sorted_to_ = known_to_;
+  }
+  progress_.sorted = true;
+  must_sort_ = false;
 }
 
 }  // namespace mitm::view

@@ -15,10 +15,10 @@
 #include <vector>
 
 #include "mitm/query/filter.h"
-#include "mitm/view/id_set.h"
 #include "mitm/view/order.h"
 #include "mitm/view/row.h"
 #include "mitm/view/scan.h"
+#include "mitm/view/shown_flows.h"
 
 namespace mitm::view {
 
@@ -74,8 +74,7 @@ class FlowList {
   /// More flows than that are sorted by SQLite with all others, not one by one.
   static constexpr std::size_t kSortedIn = 2000;
 
-  FlowList(std::unique_ptr<Scan> scan, std::unique_ptr<store::SessionReader> reader, RowReader rows,
-           Options options);
+  FlowList(std::unique_ptr<Scan> scan, std::unique_ptr<RowReader> rows, Options options);
 
   /// Ids that have not been asked, both included.
   struct Range {
@@ -95,36 +94,33 @@ class FlowList {
   [[nodiscard]] base::Result<> ask_some();
   [[nodiscard]] base::Result<> ask(Range range);
   [[nodiscard]] base::Result<> sort();
-  [[nodiscard]] base::Result<> sort_in(std::vector<Id> ids);
-  [[nodiscard]] base::Result<std::size_t> place_in(const std::vector<Id>& order, const Key& key,
-                                                   Id id);
+  [[nodiscard]] base::Result<std::vector<Id>> sorted();
+  void forget_above(Id newest);
   [[nodiscard]] base::Result<> remove_deleted();
-  [[nodiscard]] bool publish(Range range, const std::vector<Id>& matches);
-  [[nodiscard]] bool publish(std::vector<Id> order);
+  void publish_matches(Range range, const std::vector<Id>& matches);
+  void publish_order(std::vector<Id> sorted);
   void finish(const base::Result<>& done);
   void tell();
 
   // With the mutex held.
   [[nodiscard]] bool has_requests() const;
   void begin_anew();
-  void update_shown() const;
 
   const Options options_;
   std::unique_ptr<Scan> scan_;
-  std::unique_ptr<store::SessionReader> reader_;  ///< of rows()
-  RowReader row_reader_;
+  std::unique_ptr<RowReader> row_reader_;
 
   // Of its thread only.
   Order order_;
   bool must_sort_ = false;
   bool has_news_ = false;
   Id known_to_ = 0;            ///< the newest flow that is known
-  Id sorted_to_ = 0;           ///< flows up to this one are in sorted_
+  Id sorted_to_ = 0;           ///< flows up to this one have been sorted
   Id deletable_ = 1;           ///< what comes before it has been deleted, or stays
   std::vector<Range> todo_;    ///< ascending
   Id step_;                    ///< ids that are asked at once
   std::vector<Id> live_;       ///< when the session was looked at last
-  std::vector<Id> unsettled_;  ///< have been asked, and may have changed since
+  std::vector<Id> unsettled_;  ///< ascending; have been asked, and may have changed since
   std::int64_t version_ = -1;  ///< of the session when it was looked at last
   std::chrono::steady_clock::time_point told_;
 
@@ -137,12 +133,7 @@ class FlowList {
   bool stopping_ = false;
   std::atomic<bool> cancelled_{false};
   Progress progress_;
-  IdSet matches_;
-  std::vector<Id> sorted_;  ///< all flows in their order; of no use if `by_id_`
-  bool by_id_ = true;       ///< windows are in the order of ids
-  bool descending_ = false;
-  mutable std::vector<Id> shown_;  ///< those of `sorted_` that match
-  mutable bool shown_is_old_ = false;
+  ShownFlows shown_;  ///< its order is changed by the thread alone
 
   std::thread thread_;
 };

@@ -2,6 +2,8 @@
 
 #include <algorithm>
 
+#include "mitm/store/session_reader.h"
+
 namespace mitm::view {
 namespace {
 
@@ -45,11 +47,25 @@ Row row_of(Id id, const store::Statement& from) {
 
 }  // namespace
 
-base::Result<RowReader> RowReader::make(store::SessionReader& reader) {
-  auto select = reader.database().prepare(kSelect);
+base::Result<std::unique_ptr<RowReader>> RowReader::open(const std::string& path) {
+  auto database = store::SessionReader::open_database(path);
+  if (!database) return database.error();
+  std::unique_ptr<RowReader> reader{new RowReader{std::move(*database)}};
+  auto select = reader->database_.prepare(kSelect);
   if (!select) return select.error();
-  RowReader rows;
-  rows.select_ = std::move(*select);
+  reader->select_ = std::move(*select);
+  return reader;
+}
+
+base::Result<std::vector<std::optional<Row>>> RowReader::rows(const std::vector<Id>& ids) {
+  const auto reading = store::ReadTransaction::begin(database_);
+  if (!reading) return reading.error();
+  std::vector<std::optional<Row>> rows;
+  for (const Id id : ids) {
+    auto one = row(id);
+    if (!one) return one.error();
+    rows.push_back(std::move(*one));
+  }
   return rows;
 }
 

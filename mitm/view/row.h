@@ -4,9 +4,10 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <vector>
 
 #include "mitm/flow/flow.h"
-#include "mitm/store/session_reader.h"
+#include "mitm/store/database.h"
 #include "mitm/view/id_set.h"
 
 namespace mitm::view {
@@ -35,18 +36,22 @@ struct Row {
   std::optional<std::int64_t> pid;
 };
 
-/// Reads rows one by one. For one thread.
+/// For one thread.
 class RowReader {
  public:
-  /// `reader` must outlive it.
-  static base::Result<RowReader> make(store::SessionReader& reader);
+  /// A session that a SessionReader has opened already.
+  static base::Result<std::unique_ptr<RowReader>> open(const std::string& path);
+  RowReader(const RowReader&) = delete;
+  RowReader& operator=(const RowReader&) = delete;
 
-  /// Empty: there is no flow with this id, any more.
-  [[nodiscard]] base::Result<std::optional<Row>> row(Id id);
+  /// Those with these ids, all of one moment; empty: there is no such flow, any more.
+  [[nodiscard]] base::Result<std::vector<std::optional<Row>>> rows(const std::vector<Id>& ids);
 
  private:
-  RowReader() = default;
+  explicit RowReader(store::Database database) : database_(std::move(database)) {}
+  [[nodiscard]] base::Result<std::optional<Row>> row(Id id);
 
+  store::Database database_;
   store::Statement select_;
 };
 

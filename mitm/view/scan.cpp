@@ -2,6 +2,7 @@
 // for long; what rows do not decide is loaded and asked.
 #include "mitm/view/scan.h"
 
+#include <algorithm>
 #include <limits>
 
 #include <fmt/format.h>
@@ -120,19 +121,68 @@ base::Result<std::vector<Id>> Scan::sorted(Id last) {
   return ids_of(*select);
 }
 
-base::Result<Key> Scan::key(Id id) {
+base::Result<bool> Scan::read_key(Id id, Key& key) {
+  key = {};
   const auto row = key_.bind(1, std::int64_t{id}).step();
   if (!row) return row.error();
-  Key key;
-  if (!*row) return key;
+  if (!*row) return false;
   key = key_of(key_);
   key_.reset();
-  return key;
+  return true;
 }
 
 bool Scan::before(const Key& key, Id id, const Key& other_key, Id other) const {
   if (key != other_key) return order_.descending ? other_key < key : key < other_key;
   return id < other;
+}
+
+base::Result<std::size_t> Scan::place_in(const std::vector<Id>& sorted, const Key& key, Id id) {
+  std::size_t first = 0;
+  std::size_t last = sorted.size();
+  while (first < last) {
+    const std::size_t middle = first + (last - first) / 2;
+    Key other;
+    if (const auto read = read_key(sorted[middle], other); !read) return read.error();
+    if (before(other, sorted[middle], key, id)) {
+      first = middle + 1;
+    } else {
+      last = middle;
+    }
+  }
+  return first;
+}
+
+base::Result<std::vector<Id>> Scan::sorted_in(const std::vector<Id>& sorted,
+                                              const std::vector<Id>& moved) {
+  IdSet left_out;
+  for (const Id id : moved) left_out.insert(id);
+  std::vector<Id> others;
+  others.reserve(sorted.size());
+  std::ranges::copy_if(sorted, std::back_inserter(others),
+                       [&](Id id) { return !left_out.contains(id); });
+  std::vector<std::pair<Key, Id>> keys;
+  for (const Id id : moved) {
+    Key key;
+    const auto is_there = read_key(id, key);
+    if (!is_there) return is_there.error();
+    if (*is_there) keys.emplace_back(std::move(key), id);
+  }
+  std::ranges::sort(keys, [&](const auto& a, const auto& b) {
+    return before(a.first, a.second, b.first, b.second);
+  });
+  std::vector<Id> merged;
+  merged.reserve(others.size() + keys.size());
+  auto from = others.begin();
+  for (const auto& [key, id] : keys) {
+    const auto place = place_in(others, key, id);
+    if (!place) return place.error();
+    const auto to = others.begin() + static_cast<std::ptrdiff_t>(*place);
+    merged.insert(merged.end(), from, to);
+    merged.push_back(id);
+    from = to;
+  }
+  merged.insert(merged.end(), from, others.end());
+  return merged;
 }
 
 base::Result<Scan::Extent> Scan::extent() {

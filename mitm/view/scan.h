@@ -28,10 +28,10 @@ class Scan {
                                                       const std::atomic<bool>& cancelled);
   /// All flows up to `last` in the order.
   [[nodiscard]] base::Result<std::vector<Id>> sorted(Id last);
-  /// That of a flow in the order; of one that is gone, that of an absent value.
-  [[nodiscard]] base::Result<Key> key(Id id);
-  /// Whether a flow with `key` comes before another one with `other_key`.
-  [[nodiscard]] bool before(const Key& key, Id id, const Key& other_key, Id other) const;
+  /// The same as far as it was `sorted` before, with `moved`, ascending ids, at their places: new
+  /// flows, and those whose place may have changed.
+  [[nodiscard]] base::Result<std::vector<Id>> sorted_in(const std::vector<Id>& sorted,
+                                                        const std::vector<Id>& moved);
 
   /// What a session has at one moment.
   struct Extent {
@@ -52,6 +52,11 @@ class Scan {
  private:
   explicit Scan(std::unique_ptr<store::SessionReader> reader) : reader_(std::move(reader)) {}
   [[nodiscard]] base::Result<> prepare();
+  /// That of a flow in the order. False: the flow is gone, and the key that of an absent value.
+  [[nodiscard]] base::Result<bool> read_key(Id id, Key& key);
+  [[nodiscard]] bool before(const Key& key, Id id, const Key& other_key, Id other) const;
+  [[nodiscard]] base::Result<std::size_t> place_in(const std::vector<Id>& sorted, const Key& key,
+                                                   Id id);
   [[nodiscard]] static base::Result<std::vector<Id>> ids_of(store::Statement& statement);
 
   std::unique_ptr<store::SessionReader> reader_;

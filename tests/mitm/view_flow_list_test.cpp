@@ -1,6 +1,7 @@
 // Windows hold what a naive evaluation of all flows says, whatever happens to the session.
 #include <algorithm>
 #include <atomic>
+#include <future>
 #include <random>
 #include <thread>
 
@@ -83,6 +84,18 @@ struct Session {
   void put_many(std::size_t flows) {
     REQUIRE(writer->begin());
     for (std::size_t i = 0; i < flows; ++i) REQUIRE(writer->put(flow::Flow{.record = http()}));
+    REQUIRE(writer->commit());
+  }
+
+  /// They share a body of which each takes some 20 ms to be read and searched.
+  void put_heavy(std::size_t flows) {
+    const auto record = http();
+    record->request.method = "GET";
+    REQUIRE(writer->begin());
+    const auto body = writer->bodies().put(flow::Body{std::string(16 << 20, 'x')});
+    REQUIRE(body);
+    for (std::size_t i = 0; i < flows; ++i)
+      REQUIRE(writer->put(*record, {.id = writer->next_flow(), .response_body = *body}));
     REQUIRE(writer->commit());
   }
 
@@ -308,6 +321,29 @@ TEST_CASE("flow list: all flows are deleted, and others come") {
   check_all(*list, session.naive("", {"url", false}));
 }
 
+TEST_CASE("flow list: ids of the newest flows, once these are deleted, are those of others") {
+  for (const Order& order : {Order{}, Order{"id", true}, Order{"url", false}}) {
+    CAPTURE(order.sql());
+    Session session;
+    session.put_many(100);
+    const auto list = session.list("~m GET", {}, order);
+    REQUIRE(list->wait(kLong));
+    for (const std::int64_t first : {80, 10, 1}) {
+      REQUIRE(store::delete_flows(session.writer->database(), first, 200));
+      // As the next run does.
+      session.writer.reset();
+      session.writer = std::move(*store::SessionWriter::open(session.path));
+      list->refresh();
+      REQUIRE(list->wait(kLong));
+      check_all(*list, session.naive("~m GET", order));
+      session.put_many(30);
+      list->refresh();
+      REQUIRE(list->wait(kLong));
+      check_all(*list, session.naive("~m GET", order));
+    }
+  }
+}
+
 TEST_CASE("flow list: a session that is polled is followed by itself") {
   Session session;
   std::atomic<int> told{0};
@@ -324,7 +360,7 @@ TEST_CASE("flow list: a session that is polled is followed by itself") {
   CHECK(told > before);
 }
 
-TEST_CASE("flow list: a long evaluation ends when another filter is wanted, and when it goes") {
+TEST_CASE("flow list: requests that follow each other closely: the last ones count") {
   Session session;
   session.put_many(3000);
   const auto list = session.list("~b nothing");
@@ -338,9 +374,33 @@ TEST_CASE("flow list: a long evaluation ends when another filter is wanted, and 
   REQUIRE(list->wait(kLong));
   CHECK(!list->progress().error);
   check_all(*list, session.naive("status == 200", {"duration", false}));
-  list->set_filter(parsed("~b nothing"));
-  CHECK(list->ids(0, 10).empty());
-  CHECK(!list->progress().complete);
+}
+
+TEST_CASE("flow list: what is under way ends when another filter is wanted, and with the list") {
+  constexpr std::size_t kFirst = 1024;  // are asked at once
+  constexpr std::size_t kHeavy = 10'000;
+  Session session;
+  session.put_many(kFirst);
+  session.put_heavy(kHeavy);
+  for (const bool is_destroyed : {false, true}) {
+    CAPTURE(is_destroyed);
+    std::promise<void> asking;
+    std::atomic<bool> told{false};
+    auto list = session.list("~b nothing", {.changed = [&] {
+                               if (!told.exchange(true)) asking.set_value();
+                             }});
+    // The rest would take minutes.
+    REQUIRE(asking.get_future().wait_for(kLong) == std::future_status::ready);
+    CHECK(!list->progress().complete);
+    if (!is_destroyed) {
+      list->set_filter(parsed("~c 999 | ~m GET"));
+      REQUIRE(list->wait(kLong));
+      CHECK(list->progress().matches > kHeavy);
+    }
+    const auto before = std::chrono::steady_clock::now();
+    list.reset();
+    CHECK(std::chrono::steady_clock::now() - before < kLong);
+  }
 }
 
 TEST_CASE("flow list: what is no session is an error") {
