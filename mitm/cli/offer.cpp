@@ -1,8 +1,7 @@
 #include "mitm/cli/offer.h"
 
-#include <algorithm>
 #include <filesystem>
-#include <vector>
+#include <ranges>
 
 #include "base/text.h"
 #include "base/user.h"
@@ -38,18 +37,14 @@ std::string offer_fields(std::string_view typed) {
 }
 
 std::string offer_sessions(std::string_view typed) {
-  std::vector<std::string> names;
-  std::error_code error;
-  const std::string directory = sessions_directory(base::current_user().home);
-  for (const auto& entry : std::filesystem::directory_iterator(directory, error)) {
-    if (entry.path().extension() != kSessionSuffix) continue;
-    std::string name = entry.path().stem().string();
-    // What a shell would take for more than a name is none of ours.
-    if (name.starts_with(typed) && base::printable(name) == name) names.push_back(std::move(name));
-  }
-  std::ranges::sort(names, std::greater<>{});
   std::string out;
-  for (const std::string& name : names) append(name, {}, out);
+  const auto paths = session_files(sessions_directory(base::current_user().home));
+  // The newest first: a name that was made begins with its time.
+  for (const std::string& path : std::views::reverse(paths)) {
+    const std::string name = std::filesystem::path(path).stem().string();
+    // What a shell would take for more than a name is none of ours.
+    if (name.starts_with(typed) && base::printable(name) == name) append(name, {}, out);
+  }
   return out;
 }
 

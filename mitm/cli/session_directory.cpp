@@ -1,8 +1,10 @@
 #include "mitm/cli/session_directory.h"
 
+#include <algorithm>
 #include <cerrno>
 #include <cstdlib>
 #include <ctime>
+#include <filesystem>
 
 #include <fcntl.h>
 #include <fmt/format.h>
@@ -102,6 +104,18 @@ Result<std::string> create_session_file(const std::string& home, std::string_vie
     if (file) return path;
     if (errno != EEXIST) return base::os_error("cannot make " + base::printable(path), errno);
   }
+}
+
+std::vector<std::string> session_files(const std::string& directory) {
+  std::vector<std::string> paths;
+  std::error_code error;
+  for (const auto& entry : std::filesystem::directory_iterator(directory, error)) {
+    if (entry.path().extension() == kSessionSuffix) paths.push_back(entry.path().string());
+  }
+  std::ranges::sort(paths, {}, [](const std::string& path) {
+    return std::string_view(path).substr(0, path.size() - kSessionSuffix.size());
+  });
+  return paths;
 }
 
 std::string find_session(const std::string& name) {

@@ -4,6 +4,7 @@
 #include <chrono>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "base/error.h"
 
@@ -23,6 +24,10 @@ std::string session_name(std::string_view program, std::chrono::system_clock::ti
 /// is not taken. Its path.
 [[nodiscard]] base::Result<std::string> create_session_file(
     const std::string& home, std::string_view program, std::chrono::system_clock::time_point time);
+
+/// The paths of what is called as sessions are in a directory, in the order of their names; of one
+/// that cannot be read, none.
+std::vector<std::string> session_files(const std::string& directory);
 
 /// What a user has typed for a session: `name` itself if there is such a file, or it is a path;
 /// otherwise the session of that name, with or without its suffix, in the directory of the calling

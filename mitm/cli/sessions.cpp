@@ -154,16 +154,6 @@ void print_lines(const std::vector<Session>& sessions) {
   }
 }
 
-std::vector<std::string> sessions_in(const std::string& directory) {
-  std::vector<std::string> paths;
-  std::error_code error;
-  for (const auto& entry : std::filesystem::directory_iterator(directory, error)) {
-    if (entry.path().extension() == kSessionSuffix) paths.push_back(entry.path().string());
-  }
-  std::ranges::sort(paths);
-  return paths;
-}
-
 Result<int> list(const std::vector<std::string>& paths, const std::string& directory,
                  bool as_lines) {
   std::vector<Session> sessions;
@@ -189,8 +179,7 @@ Result<> remove(const std::string& path) {
                          base::printable(path));
   const auto lock = store::SessionLock::try_take(path);
   if (const auto writer = lock ? std::nullopt : store::writer_of(path))
-    return base::failure("{}: another osproxy ({}) writes to it; end that first",
-                         base::printable(path), *writer);
+    return store::written_by_another(path, *writer, "end that first");
   if (::unlink(path.c_str()) != 0)
     return base::os_error("cannot remove " + base::printable(path), errno);
   for (const char* const log : {"-wal", "-shm", "-journal"}) ::unlink((path + log).c_str());
@@ -233,7 +222,7 @@ Result<int> sessions_command(const Invocation& invocation) {
   const std::string& verb = words.front();
   if (verb == "rm") return each(paths, remove);
   if (verb == "compact") return each(paths, compact);
-  if (paths.empty()) paths = sessions_in(directory);
+  if (paths.empty()) paths = session_files(directory);
   return list(paths, directory, invocation.typed.format == Format::jsonl);
 }
 

@@ -131,9 +131,7 @@ Result<Compacted> compact(
     return base::os_error("cannot open " + base::printable(path), errno);
   if (auto own = ensure_own_file(path); !own) return own.error();
   if (const auto writer = writer_of(path))
-    return base::Error{
-        fmt::format("{}: another osproxy ({}) writes to it", base::printable(path), *writer),
-        EBUSY};
+    return written_by_another(path, *writer, "end that first");
   auto database = Database::open(path, Database::Access::write);
   if (!database) return database.error();
   if (auto good = check_readable(*database); !good) return explained(good.error(), path);

@@ -71,14 +71,6 @@ File* file_at(const std::string& path) {
   return &(files[*opened] = File{descriptor, false});
 }
 
-base::Error held_by_another(const std::string& path, int descriptor) {
-  struct flock lock = byte_lock(F_WRLCK);
-  const bool known =
-      ::fcntl(descriptor, F_GETLK, &lock) == 0 && lock.l_type != F_UNLCK && lock.l_pid > 0;
-  return base::failure("{}: another osproxy{} writes to it; name another file",
-                       base::printable(path), known ? fmt::format(" ({})", lock.l_pid) : "");
-}
-
 }  // namespace
 
 void SessionLock::Release::operator()(File* file) const {
@@ -106,7 +98,9 @@ base::Result<SessionLock> SessionLock::take(const std::string& path) {
       File* const file = file_at<File>(path);
       if (file == nullptr) return base::os_error("cannot open " + base::printable(path), errno);
       if (auto taken = lock(*file)) return std::move(*taken);
-      if (std::chrono::steady_clock::now() >= limit) return held_by_another(path, file->descriptor);
+      if (std::chrono::steady_clock::now() >= limit)
+        return written_by_another(path, writer_of(file->descriptor).value_or(0),
+                                  "name another file");
     }
     std::this_thread::sleep_for(kPoll);
   }
@@ -128,6 +122,13 @@ std::optional<SessionLock> SessionLock::try_take(const std::string& path) {
   const std::lock_guard guard{mutex};
   File* const file = file_at<File>(path);
   return file == nullptr ? std::nullopt : lock(*file);
+}
+
+base::Error written_by_another(const std::string& path, pid_t writer, std::string_view advice) {
+  const std::string process = writer == 0 ? "" : fmt::format(" ({})", writer);
+  return {
+      fmt::format("{}: another osproxy{} writes to it; {}", base::printable(path), process, advice),
+      EBUSY};
 }
 
 }  // namespace mitm::store

@@ -4,6 +4,7 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <string_view>
 
 #include <sys/types.h>
 
@@ -38,5 +39,9 @@ class SessionLock {
 /// The same of a path, for a process that does not have the session open: what is closed here gives
 /// back its locks. Empty also if it cannot be opened.
 [[nodiscard]] std::optional<pid_t> writer_of(const std::string& path);
+
+/// "PATH: another osproxy (123) writes to it; ADVICE" (EBUSY), of a writer as writer_of() names it.
+[[nodiscard]] base::Error written_by_another(const std::string& path, pid_t writer,
+                                             std::string_view advice);
 
 }  // namespace mitm::store

@@ -1,5 +1,6 @@
 #include <cstdlib>
 #include <filesystem>
+#include <fstream>
 
 #include <sys/stat.h>
 #include <unistd.h>
@@ -67,6 +68,9 @@ TEST_CASE("session_directory: makes private directories and files, each under a 
   CHECK(two->ends_with("-curl-2.osp"));
   CHECK(mode_of(*one) == 0600);
   const std::string directory = home / "state/osproxy/sessions";
+  std::ofstream(directory + "/no-session.txt").close();
+  CHECK(session_files(directory) == std::vector{*one, *two});
+  CHECK(session_files(home / "none").empty());
   CHECK(mode_of(directory) == 0700);
   std::filesystem::permissions(directory, std::filesystem::perms{0755});
   CHECK(create_session_file("/none", "curl", now));

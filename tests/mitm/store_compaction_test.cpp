@@ -75,7 +75,7 @@ void check_left_alone(bool writes) {
   if (writes) {
     CHECK(writer_of(path) == child);
     CHECK(refused.error().text ==
-          fmt::format("{}: another osproxy ({}) writes to it", path, child));
+          fmt::format("{}: another osproxy ({}) writes to it; end that first", path, child));
   }
   CHECK(::write(done[1], "x", 1) == 1);
   ::waitpid(child, nullptr, 0);
@@ -105,6 +105,11 @@ TEST_CASE("session_lock: goes with its process, however that ends") {
   CHECK(!writer_of(path));
   CHECK(!writer_of(directory / "none"));
   CHECK(SessionWriter::open(path));
+}
+
+TEST_CASE("session_lock: a writer that is not seen from here has no number") {
+  CHECK(written_by_another("s.osp", 0, "end that first").text ==
+        "s.osp: another osproxy writes to it; end that first");
 }
 
 TEST_CASE("compaction: what is no session stays as it is") {
