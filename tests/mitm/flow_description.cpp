@@ -9,13 +9,20 @@
 #include "base/text.h"
 #include "mitm/flow/event.h"
 
-namespace mitm::format {
+namespace mitm::flow {
 namespace {
 
-using flow::Direction;
+enum class Scope : std::uint8_t { files, sessions };
 
 class Description {
  public:
+  explicit Description(Scope scope) : scope_(scope) {}
+
+  [[nodiscard]] bool is_of_session() const { return scope_ == Scope::sessions; }
+  /// Numbers that a session gives anew.
+  void add_id(std::string_view key, std::uint64_t id) {
+    if (!is_of_session()) add(key, id);
+  }
   template <class Value>
   void add(std::string_view key, const Value& value) {
     text_ += fmt::format("{}{}: {}\n", prefix_, key, value);
@@ -23,8 +30,8 @@ class Description {
   void add(std::string_view key, const std::string& value) {
     text_ += fmt::format("{}{}: {}\n", prefix_, key, base::printable(value));
   }
-  void add(std::string_view key, flow::Time time) { add(key, base::rfc3339(time)); }
-  void add(std::string_view key, const flow::Offset& offset) {
+  void add(std::string_view key, Time time) { add(key, base::rfc3339(time)); }
+  void add(std::string_view key, const Offset& offset) {
     offset ? add(key, offset->count()) : add(key, std::string("-"));
   }
   void add(std::string_view key, const std::optional<std::uint64_t>& count) {
@@ -34,7 +41,7 @@ class Description {
     for (std::size_t i = 0; i < fields.size(); ++i)
       add(key, fmt::format("{}={}", fields[i].first, fields[i].second));
   }
-  void add(std::string_view key, const flow::Body& body) {
+  void add(std::string_view key, const Body& body) {
     add(key, body.text());
     add(fmt::format("{}.cut", key), body.is_cut());
   }
@@ -42,6 +49,7 @@ class Description {
   [[nodiscard]] const std::string& text() const { return text_; }
 
  private:
+  Scope scope_;
   std::string prefix_;
   std::string text_;
 };
@@ -60,9 +68,17 @@ void add_process(const procmap::ProcessFacts* process, Description& out) {
   out.add("group", process->group);
   out.add("cgroup", process->cgroup);
   out.add("start_time", process->start_time);
+  if (!out.is_of_session()) return;
+  out.add("start_ticks", process->id.start_ticks);
+  out.add("image", process->image);
+  out.add("groups", fmt::format("{}", process->groups));
+  out.add("other_names", fmt::format("{}", process->other_names));
+  for (const auto& ancestor : process->ancestors)
+    out.add("ancestor", fmt::format("{} {} {} {}", ancestor.id.pid, ancestor.id.start_ticks,
+                                    ancestor.exe, ancestor.other_names));
 }
 
-void add_tls(const std::string& side, const flow::TlsFacts* tls, Description& out) {
+void add_tls(const std::string& side, const TlsFacts* tls, Description& out) {
   out.begin(side);
   if (tls == nullptr) return out.add("agreed", false);
   out.add("version", tls->version);
@@ -79,9 +95,9 @@ void add_tls(const std::string& side, const flow::TlsFacts* tls, Description& ou
   }
 }
 
-void add_connection(const flow::ConnectionRecord& record, Description& out) {
+void add_connection(const ConnectionRecord& record, Description& out) {
   out.begin("connection.");
-  out.add("id", record.id);
+  out.add_id("id", record.id);
   out.add("opened", record.opened);
   out.add("client", base::to_string(record.client));
   out.add("server", base::to_string(record.server));
@@ -98,7 +114,7 @@ void add_connection(const flow::ConnectionRecord& record, Description& out) {
   add_tls("upstream_tls.", record.upstream_tls.get(), out);
 }
 
-void add_http(const flow::HttpFlow& http, Description& out) {
+void add_http(const HttpFlow& http, Description& out) {
   out.begin("");
   out.add("host", http.host);
   out.add("url", http.url);
@@ -130,7 +146,7 @@ void add_http(const flow::HttpFlow& http, Description& out) {
   }
 }
 
-void add_dns(const flow::DnsFlow& dns, Description& out) {
+void add_dns(const DnsFlow& dns, Description& out) {
   out.begin("dns.");
   out.add("name", dns.name);
   out.add("type", dns.type);
@@ -143,7 +159,7 @@ void add_dns(const flow::DnsFlow& dns, Description& out) {
   }
 }
 
-void add_tcp(const flow::TcpFlow& tcp, Description& out) {
+void add_tcp(const TcpFlow& tcp, Description& out) {
   out.begin("tcp.");
   out.add("host", tcp.host);
   out.add("starttls", tcp.starttls);
@@ -151,14 +167,17 @@ void add_tcp(const flow::TcpFlow& tcp, Description& out) {
   out.add("response_bytes", tcp.response_bytes);
 }
 
-void add_message(const flow::StreamMessage& message, Description& out) {
+void add_message(const StreamMessage& message, Description& out) {
   out.begin("message.");
   out.add("kind", std::string(to_string(message.what.kind)));
-  out.add("flow", message.flow);
-  out.add("connection", message.connection->id);
+  if (out.is_of_session()) out.add("protocol", std::string(to_string(message.kind)));
+  out.add_id("flow", message.flow);
+  out.add_id("connection", message.connection->id);
   out.add("time", message.time);
-  out.add("host", message.host);
-  out.add("url", message.url);
+  if (!out.is_of_session()) {
+    out.add("host", message.host);
+    out.add("url", message.url);
+  }
   out.add("from_server", message.direction == Direction::response);
   out.add("payload", message.what.payload);
   out.add("bytes", message.what.bytes);
@@ -171,18 +190,16 @@ void add_message(const flow::StreamMessage& message, Description& out) {
   out.add("id", message.what.id);
 }
 
-}  // namespace
-
-std::string describe(const flow::Flow& flow) {
-  Description out;
-  const flow::FlowFacts& facts = flow.facts();
+std::string describe(const Flow& flow, Scope scope) {
+  Description out{scope};
+  const FlowFacts& facts = flow.facts();
   out.add("type", std::string(flow.type()));
   out.add("state", static_cast<int>(flow.state));
   out.add("uuid", flow.uuid);
   out.add("mark", flow.notes.mark);
   out.add("comment", flow.notes.comment);
   for (const std::string& tag : flow.notes.tags) out.add("tag", tag);
-  out.add("id", facts.id);
+  out.add_id("id", facts.id);
   out.add("began", facts.began);
   out.add("duration", facts.duration);
   out.add("error", facts.error);
@@ -194,8 +211,8 @@ std::string describe(const flow::Flow& flow) {
   return out.text();
 }
 
-std::string differences(const flow::Flow& expected, const flow::Flow& found) {
-  std::istringstream left(describe(expected)), right(describe(found));
+std::string differences(const std::string& expected, const std::string& found) {
+  std::istringstream left(expected), right(found);
   std::string found_line, expected_line, text;
   while (true) {
     const bool more_left = static_cast<bool>(std::getline(left, expected_line));
@@ -207,4 +224,18 @@ std::string differences(const flow::Flow& expected, const flow::Flow& found) {
   }
 }
 
-}  // namespace mitm::format
+}  // namespace
+
+std::string describe(const Flow& flow) {
+  return describe(flow, Scope::files);
+}
+
+std::string differences(const Flow& expected, const Flow& found) {
+  return differences(describe(expected), describe(found));
+}
+
+std::string differences_but_ids(const Flow& expected, const Flow& found) {
+  return differences(describe(expected, Scope::sessions), describe(found, Scope::sessions));
+}
+
+}  // namespace mitm::flow

@@ -5,11 +5,13 @@
 
 #include "mitm/flow/flow.h"
 
-namespace mitm::format {
+namespace mitm::flow {
 
-/// Every field, one a line: "request.method: GET". Two flows are the same if these are.
-std::string describe(const flow::Flow& flow);
+/// What files of any format carry, one a line: "request.method: GET".
+std::string describe(const Flow& flow);
 /// The lines in which they differ: "-" what was expected, "+" what was found.
-std::string differences(const flow::Flow& expected, const flow::Flow& found);
+std::string differences(const Flow& expected, const Flow& found);
+/// The same of all that a session keeps; ids are its own.
+std::string differences_but_ids(const Flow& expected, const Flow& found);
 
-}  // namespace mitm::format
+}  // namespace mitm::flow

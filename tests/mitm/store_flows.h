@@ -1,9 +1,5 @@
-// Flows with a value in every member, and every difference between two of them in words: what a
-// session or a file loses is named.
+// Flows with a value in every member: what a session loses shows (flow_description.h).
 #pragma once
-
-#include <string>
-#include <vector>
 
 #include "mitm/flow/flow.h"
 
@@ -14,9 +10,5 @@ namespace test {
 [[nodiscard]] mitm::flow::Flow full_websocket_flow();
 [[nodiscard]] mitm::flow::Flow full_tcp_flow();
 [[nodiscard]] mitm::flow::Flow full_dns_flow();
-
-/// "response.reason: 'OK' is now ''" for each member that differs, ids apart.
-[[nodiscard]] std::vector<std::string> differences(const mitm::flow::Flow& a,
-                                                   const mitm::flow::Flow& b);
 
 }  // namespace test
