@@ -1,6 +1,7 @@
 // `exec` runs its command as the user, who expects it to be found in the PATH of the shell, and to
-// trust what the shell's variables say. sudo resets both (secure_path, env_reset) for the sake of
-// what runs as root; what is taken back here is used with the user's rights only.
+// trust what the shell's variables say; every command looks for sessions where the user's shell
+// does. sudo resets all of it (secure_path, env_reset) for the sake of what runs as root; what is
+// taken back here is used with the user's rights only.
 #include "mitm/cli/callers_environment.h"
 
 #include <algorithm>
@@ -69,14 +70,17 @@ CallersEnvironment dropped_by_sudo(const procmap::ExecArguments& parent, Words t
   return dropped;
 }
 
-CallersEnvironment callers_environment(const Invocation& invocation) {
+CallersEnvironment restore_callers_environment(const Invocation& invocation) {
   if (::geteuid() != 0) return {};
   std::vector<std::string_view> names{"XDG_STATE_HOME"};
   if (invocation.command == "exec") {
     const auto trusted = trust::variable_names();
     names.insert(names.end(), trusted.begin(), trusted.end());
   }
-  return dropped_by_sudo(procmap::exec_arguments(::getppid()), invocation.argv, names, own_value);
+  CallersEnvironment dropped =
+      dropped_by_sudo(procmap::exec_arguments(::getppid()), invocation.argv, names, own_value);
+  for (const auto& [name, value] : dropped.variables) ::setenv(name.c_str(), value.c_str(), 1);
+  return dropped;
 }
 
 std::string hint_not_found(const Invocation& invocation, const CallersEnvironment& callers) {

@@ -1,4 +1,4 @@
-// What sudo keeps from osproxy of the environment of the user who typed it.
+// What sudo keeps from osproxy of the environment of the user who typed it, taken back.
 #pragma once
 
 #include <optional>
@@ -30,8 +30,9 @@ CallersEnvironment dropped_by_sudo(const procmap::ExecArguments& parent,
                                    const char* (*own)(const char*));
 
 /// The same of the process that has started us: XDG_STATE_HOME, and for exec the variables of
-/// trust::variable_names().
-CallersEnvironment callers_environment(const Invocation& invocation);
+/// trust::variable_names(). Sets these in our own environment, for what is done with the user's
+/// rights; PATH stays. Before those rights are taken: another user's environment is read by root.
+CallersEnvironment restore_callers_environment(const Invocation& invocation);
 
 /// What to add to "cannot run CMD", which was not found: the quotes of "curl URL", or the PATH that
 /// sudo has set. Empty: nothing.

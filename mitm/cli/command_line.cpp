@@ -327,6 +327,13 @@ Result<> check_file_and_filter(const Invocation& invocation) {
                  words.size(), fmt::join(words.begin() + 1, words.end(), " "));
 }
 
+/// What says the same thing twice, or nothing without the other one.
+Result<> check_query(const Invocation& invocation) {
+  if (invocation.has("count") && invocation.has("fields"))
+    return failure("--count does not go with --fields: leave one of them out");
+  return check_file_and_filter(invocation);
+}
+
 /// `export FILE OUT`, as cp has it, would take OUT for the filter.
 Result<> check_export(const Invocation& invocation) {
   if (!invocation.typed.output.empty()) return check_file_and_filter(invocation);
@@ -375,7 +382,7 @@ Result<> check_positional(Invocation& invocation) {
     return {};
   }
   if (command == "query" && invocation.typed.list_fields) return {};
-  if (command == "query") return check_file_and_filter(invocation);
+  if (command == "query") return check_query(invocation);
   if (command == "export") return check_export(invocation);
   if (command == "sessions") return check_sessions(invocation);
   if (command == "open") return check_open(invocation.positional);

@@ -9,6 +9,7 @@
 #include "base/text.h"
 #include "divert/broker/journal.h"
 #include "divert/process/privilege.h"
+#include "mitm/cli/callers_environment.h"
 #include "mitm/cli/config.h"
 #include "mitm/cli/config_loader.h"
 #include "mitm/cli/doctor.h"
@@ -147,10 +148,11 @@ Result<Settings> settings_of(const Invocation& invocation) {
   return load_settings(invocation, user->home);
 }
 
-Result<> become_caller() {
+Result<> become_caller(const Invocation& invocation) {
   const auto user = divert::invoking_user();
   if (!user) return user.error();
   if (::geteuid() != 0 || user->uid == 0) return {};
+  restore_callers_environment(invocation);
   return base::become(*user);
 }
 
@@ -184,9 +186,7 @@ Result<int> ca_command(const Invocation& invocation) {
 Result<int> config_command(const Invocation& invocation) {
   const auto user = divert::invoking_user();
   if (!user) return user.error();
-  if (::geteuid() == 0 && user->uid != 0) {
-    if (const auto became = base::become(*user); !became) return became.error();
-  }
+  if (const auto became = become_caller(invocation); !became) return became.error();
   const auto settings = load_settings(invocation, user->home);
   if (!settings) return settings.error();
   if (invocation.positional.front() == "show") {

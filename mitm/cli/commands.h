@@ -35,8 +35,9 @@ base::Result<int> cleanup_command(const Invocation& invocation);
 /// sudo. Not those that make the policy.
 [[nodiscard]] base::Result<Settings> settings_of(const Invocation& invocation);
 
-/// With sudo: becomes the user who typed it, to whom the files belong that a command is about.
-[[nodiscard]] base::Result<> become_caller();
+/// With sudo: becomes the user who typed it, to whom the files belong that a command is about, with
+/// what sudo has dropped of that user's environment.
+[[nodiscard]] base::Result<> become_caller(const Invocation& invocation);
 
 /// "sudo osproxy ..." with what was typed, as a shell takes it.
 [[nodiscard]] std::string with_sudo(const Invocation& invocation);

@@ -242,6 +242,18 @@ Result<> read_config(const Invocation& invocation, const std::string& home, Sett
   return text.error();
 }
 
+/// What was typed for a session that there is not; the file may have it for other runs.
+Result<> check_save(const Invocation& invocation, const Settings& settings) {
+  if (!settings.save.empty()) return {};
+  for (const std::string_view option : {"keep", "save-bodies"}) {
+    if (invocation.has(option))
+      return base::Error{
+          fmt::format("--{} does nothing without --save: add --save FILE, or --save auto", option),
+          kUsageError};
+  }
+  return {};
+}
+
 }  // namespace
 
 std::string config_path(const Invocation& invocation, const std::string& home) {
@@ -252,6 +264,7 @@ Result<Settings> load_settings(const Invocation& invocation, const std::string& 
   Settings settings;
   if (const auto read = read_config(invocation, home, settings); !read) return read.error();
   for (const Option* option : invocation.given) option->type.copy(invocation.typed, settings);
+  if (const auto good = check_save(invocation, settings); !good) return good.error();
   if (invocation.command != "run" || invocation.positional.empty()) return settings;
   auto filter = divert::ProgramFilter::parse(invocation.positional.front());
   if (!filter) return base::Error{filter.error().text, kUsageError};

@@ -196,20 +196,21 @@ base::Result<nlohmann::json> everything(const Invocation& invocation, const base
   settings->keylog = secrets.path;
   // What may be wrong with it has been said; what may surprise is said once.
   if (const auto view = parse_filter_text(settings->view, "--view"); !view) return view.error();
-  const auto session =
-      prepare_session(*settings, user.home, session_program(*settings, invocation));
-  if (!session) return session.error();
   if (is_file(*output, settings->save) || is_file(*pcap, settings->save))
     return base::failure("--save and --output or --pcap are one file: {}; name two",
                          settings->save);
   const auto client_certs = read_client_certs(all_client_certs(*settings));
   if (!client_certs) return client_certs.error();
+  // Behind all that can be refused: what is refused leaves no session.
+  const auto session =
+      prepare_session(*settings, user.home, session_program(*settings, invocation));
+  if (!session) return session.error();
   files = {std::move(*output), std::move(*pcap), std::move(*keylog), pinning_file(*settings, user)};
   return nlohmann::json{{"settings", to_wire(*settings)},
                         {"policy", policy_of(*settings, invocation.command).to_json()},
                         {"upstream_ca", *upstream_ca + roots_of_command(*settings, invocation)},
                         {"client_certs", *client_certs},
-                        {"names_session", *session},
+                        {"session_file", static_cast<int>(*session)},
                         {"note", note_on(*settings, invocation)}};
 }
 
@@ -306,6 +307,13 @@ base::Result<std::vector<tls::ClientCertificateText>> client_certs_from(
   return texts;
 }
 
+base::Result<SessionFile> session_file_from(int number) {
+  for (const auto known : {SessionFile::continued, SessionFile::created, SessionFile::named}) {
+    if (number == static_cast<int>(known)) return known;
+  }
+  return base::failure("a session that osproxy did not prepare");
+}
+
 base::Error loader_died() {
   return base::failure("the process that reads the settings died");
 }
@@ -397,10 +405,12 @@ base::Result<Prepared> prepare(const Invocation& invocation, const base::User& u
   if (!policy) return policy.error();
   auto client_certs = client_certs_from(answer->value("client_certs", nlohmann::json{}));
   if (!client_certs) return client_certs.error();
+  const auto session_file = session_file_from(answer->value("session_file", -1));
+  if (!session_file) return session_file.error();
   return Prepared{
       std::move(*settings),     std::move(*policy),  answer->value("upstream_ca", ""),
       std::move(files[0]),      std::move(files[1]), std::move(files[2]),
-      std::move(*client_certs), std::move(files[3]), answer->value("names_session", false),
+      std::move(*client_certs), std::move(files[3]), *session_file,
       answer->value("note", "")};
 }
 

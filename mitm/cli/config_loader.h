@@ -10,6 +10,7 @@
 #include "divert/process/privilege.h"
 #include "mitm/cli/command_line.h"
 #include "mitm/cli/filter_check.h"
+#include "mitm/cli/session_output.h"
 #include "mitm/cli/settings.h"
 #include "mitm/tls/client_certificate.h"
 
@@ -26,8 +27,8 @@ struct Prepared {
   base::UniqueFd keylog;  ///< --keylog
   std::vector<tls::ClientCertificateText> client_certs;
   base::UniqueFd pinning_file;  ///< what the run learns to pass is listed there; none: nowhere
-  bool names_session = false;   ///< --save auto: the file has got its name
-  std::string note;             ///< what is to be said before the run; empty: nothing
+  SessionFile session_file = SessionFile::continued;
+  std::string note;  ///< what is to be said before the run; empty: nothing
 };
 
 /// What `run` is to intercept.

@@ -99,7 +99,7 @@ Result<int> write_stream(const std::vector<std::unique_ptr<FlowSource>>& source,
 }  // namespace
 
 Result<int> export_command(const Invocation& invocation) {
-  if (auto became = become_caller(); !became) return became.error();
+  if (auto became = become_caller(invocation); !became) return became.error();
   Settings settings = invocation.typed;
   const auto format = format_of(invocation);
   if (!format) return format.error();

@@ -17,7 +17,7 @@ base::Error marked_problem(std::string_view text, const query::Problem& problem)
       shown ? fmt::format("\n  {}\n  {:{}}{}", line, "", problem.at,
                           std::string(std::max<std::size_t>(problem.length, 1), '^'))
             : "";
-  return {problem.message() + place, kSeveralErrors};
+  return {problem.message() + place, kUsageErrorOfLines};
 }
 
 base::Result<query::Filter> parse_filter_text(std::string_view text, std::string_view name) {

@@ -8,7 +8,7 @@
 
 namespace mitm::cli {
 
-/// "found ..., expected ..." with the place in `text` marked below it: an error of several lines.
+/// "found ..., expected ..." with the place in `text` marked below it: kUsageErrorOfLines.
 [[nodiscard]] base::Error marked_problem(std::string_view text, const query::Problem& problem);
 
 /// Reads what was given as `name` ("FILTER", "--view"), with which errors begin; says its warnings.

@@ -12,6 +12,7 @@
 #include "mitm/cli/fields_output.h"
 #include "mitm/cli/filter_text.h"
 #include "mitm/cli/log_line.h"
+#include "mitm/format/shell_words.h"
 
 namespace mitm::cli {
 namespace {
@@ -26,6 +27,29 @@ base::Error source_error(const Invocation& invocation, const base::Error& error)
   return base::failure("{}; FILE comes first: osproxy {} {} FILTER", error.text, invocation.command,
                        base::printable(words[1]));
 }
+
+/// A filter in the place of a second file is said to be that.
+base::Error missing_file(const Invocation& invocation, const std::string& word,
+                         const base::Error& error) {
+  const auto& words = invocation.positional;
+  const bool is_path =
+      word.find('/') != word.npos && word.find_first_of(" ~=<>!()\"'&|") == word.npos;
+  if (invocation.command != "open" || &word == &words.front() || is_path) return error;
+  return base::failure("{}; if it is a filter: osproxy open {} --view {}", error.text,
+                       format::shell_word(base::printable(words.front())),
+                       format::shell_word(base::printable(word)));
+}
+
+/// A file that was named among others.
+class UnreadableSource final : public FlowSource {
+ public:
+  explicit UnreadableSource(base::Error error) : error_(std::move(error)) {}
+  Result<std::optional<flow::Flow>> next() override { return error_; }
+  [[nodiscard]] bool goes_on() const override { return false; }
+
+ private:
+  base::Error error_;
+};
 
 bool is_regular_file(const std::string& path) {
   struct stat facts {};
@@ -60,13 +84,20 @@ Result<std::vector<std::unique_ptr<FlowSource>>> source_of_words(const Invocatio
   return sources;
 }
 
-Result<std::vector<std::unique_ptr<FlowSource>>> open_flow_sources(
-    const std::vector<std::string>& paths, const query::Filter& filter, Progress& progress) {
+Result<std::vector<std::unique_ptr<FlowSource>>> sources_of_files(const Invocation& invocation,
+                                                                  const query::Filter& filter,
+                                                                  Progress& progress) {
+  const auto& words = invocation.positional;
+  const bool goes_on = invocation.command == "open" && words.size() > 1;
   std::vector<std::unique_ptr<FlowSource>> sources;
-  for (const std::string& path : paths) {
-    auto source = open_flow_source(path, filter, "", progress);
-    if (!source) return source.error();
-    sources.push_back(std::move(*source));
+  for (const std::string& word : words) {
+    auto source = open_flow_source(word, filter, "", progress);
+    if (!source && source.error().os_code == ENOENT) return missing_file(invocation, word, source.error());
+    if (!source && !goes_on) return source.error();
+    if (source)
+      sources.push_back(std::move(*source));
+    else
+      sources.push_back(std::make_unique<UnreadableSource>(source.error()));
   }
   return sources;
 }

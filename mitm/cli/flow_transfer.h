@@ -22,9 +22,11 @@ namespace mitm::cli {
 [[nodiscard]] base::Result<std::vector<std::unique_ptr<FlowSource>>> source_of_words(
     const Invocation& invocation, const query::Filter& filter, Progress& progress);
 
-/// All files, or an error: one that cannot be read is known before anything is written.
-[[nodiscard]] base::Result<std::vector<std::unique_ptr<FlowSource>>> open_flow_sources(
-    const std::vector<std::string>& paths, const query::Filter& filter, Progress& progress);
+/// All files that were named, or an error: one that is missing is known before anything is written,
+/// for import also one that cannot be read. Of several files for open, one that cannot be read is
+/// an error of its source's.
+[[nodiscard]] base::Result<std::vector<std::unique_ptr<FlowSource>>> sources_of_files(
+    const Invocation& invocation, const query::Filter& filter, Progress& progress);
 
 /// Whole flows, or the columns of --fields, in the format that `settings` name.
 [[nodiscard]] base::Result<std::unique_ptr<FlowOutput>> output_for(const Settings& settings,

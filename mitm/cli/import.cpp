@@ -53,11 +53,11 @@ Result<std::string> session_path(const std::string& typed) {
 }  // namespace
 
 Result<int> import_command(const Invocation& invocation) {
-  if (auto became = become_caller(); !became) return became.error();
+  if (auto became = become_caller(invocation); !became) return became.error();
   // All of them first: a name that is wrong leaves no session behind.
   Progress progress;
   const auto everything = query::Filter::parse("");
-  const auto sources = open_flow_sources(invocation.positional, *everything, progress);
+  const auto sources = sources_of_files(invocation, *everything, progress);
   if (!sources) return sources.error();
   const auto path = session_path(invocation.typed.save);
   if (!path) return path.error();

@@ -40,9 +40,7 @@ base::Result<int> learned_command(const Invocation& invocation) {
   const auto user = divert::invoking_user();
   if (!user) return user.error();
   // The files are the user's own: root opens no path of a user's.
-  if (::geteuid() == 0 && user->uid != 0) {
-    if (const auto became = base::become(*user); !became) return became.error();
-  }
+  if (const auto became = become_caller(invocation); !became) return became.error();
   const std::string directory = pinning_directory(user->home);
   const auto now = system_clock::now();
   const std::string& item = invocation.typed.forget;

@@ -25,7 +25,7 @@ constexpr int kFailed = 1;
 constexpr int kUsage = 2;
 
 int complain(const base::Error& error, int code) {
-  if (error.os_code != mitm::cli::kSeveralErrors) {
+  if (!mitm::cli::has_several_lines(error.os_code)) {
     mitm::cli::log_line(error.text);
   } else {
     mitm::cli::for_each_part(error.text, '\n', [](auto line) { mitm::cli::log_line(line); });
@@ -46,9 +46,9 @@ int dispatch(const Invocation& invocation) {
       {"doctor", mitm::cli::doctor_command},     {"cleanup", mitm::cli::cleanup_command},
   };
   const auto status = commands.at(invocation.command)(invocation);
-  return status ? *status
-                : complain(status.error(),
-                           status.error().os_code == mitm::cli::kUsageError ? kUsage : kFailed);
+  if (status) return *status;
+  const bool usage = mitm::cli::is_usage_error(status.error().os_code);
+  return complain(status.error(), usage ? kUsage : kFailed);
 }
 
 int run(int argc, char** argv) {

@@ -234,7 +234,7 @@ constexpr std::array kTable{
            .letter = 'b',
            .argument = "BYTES",
            .help = "record up to BYTES of each body and message (k, M, G)",
-           .commands = kShown,
+           .commands = "run exec query export",
            .type = size<&Settings::bodies>()},
     Option{.name = "view",
            .argument = "FILTER",

@@ -43,7 +43,7 @@ Result<std::vector<std::unique_ptr<FlowSource>>> followed(const Invocation& invo
 }  // namespace
 
 Result<int> query_command(const Invocation& invocation) {
-  if (auto became = become_caller(); !became) return became.error();
+  if (auto became = become_caller(invocation); !became) return became.error();
   const Settings& settings = invocation.typed;
   if (settings.list_fields) {
     fmt::print("{}", query::help());
@@ -63,11 +63,11 @@ Result<int> query_command(const Invocation& invocation) {
 }
 
 Result<int> open_command(const Invocation& invocation) {
-  if (auto became = become_caller(); !became) return became.error();
+  if (auto became = become_caller(invocation); !became) return became.error();
   const auto filter = parse_filter_text(invocation.typed.view, "--view");
   if (!filter) return filter.error();
   Progress progress;
-  const auto sources = open_flow_sources(invocation.positional, *filter, progress);
+  const auto sources = sources_of_files(invocation, *filter, progress);
   if (!sources) return sources.error();
   const auto output = output_for(invocation.typed, stdout, progress);
   if (!output) return output.error();

@@ -6,6 +6,8 @@
 #include <cstdlib>
 #include <filesystem>
 
+#include <signal.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "divert/broker/broker.h"
@@ -143,6 +145,7 @@ class Run {
   Run(const Run&) = delete;
   Run& operator=(const Run&) = delete;
   ~Run() {
+    if (!is_started_) remove_new_session();
     if (journalled_) divert::undo(journal_);
     if (prepared_.pinning_file) remove_pinning_file(user_);
   }
@@ -191,10 +194,9 @@ class Run {
     };
     setup_.say = [](std::string_view line) { log_line(line); };
     log_without_waiting();
-    const std::string session = settings().save;
-    const bool names_session = prepared_.names_session;
+    is_started_ = true;
     const divert::Ending ending = divert::Broker{std::move(setup_)}.run();
-    if (!session.empty()) end_session(session, names_session);
+    end_session(!ending.error.empty());
     if (!ending.error.empty()) log_line(ending.error);
     flush_log();
     return ending.status;
@@ -204,14 +206,30 @@ class Run {
   [[nodiscard]] const Settings& settings() const { return prepared_.settings; }
   [[nodiscard]] bool is_exec() const { return invocation_.command == "exec"; }
 
-  void end_session(const std::string& path, bool named_here) const {
-    const auto empty = named_here ? EmptySession::removed : EmptySession::kept;
-    const bool kept = close_session(path, user_, empty);
-    if (!named_here) return;
+  /// A run that has failed leaves no session without flows that it has made itself.
+  void end_session(bool failed) const {
+    const std::string& path = settings().save;
+    if (path.empty()) return;
+    const bool named = prepared_.session_file == SessionFile::named;
+    const bool removed = named || (failed && prepared_.session_file == SessionFile::created);
+    const bool kept =
+        close_session(path, user_, removed ? EmptySession::removed : EmptySession::kept);
+    if (!named) return;
     const std::filesystem::path file{path};
     log_line(kept ? fmt::format("the flows are in {}; to see them: osproxy query {}", path,
                                 file.stem().string())
                   : "there were no flows: no session is kept");
+  }
+
+  /// Of a start that has failed.
+  void remove_new_session() {
+    if (prepared_.session_file == SessionFile::continued) return;
+    // A worker that is there already has it open.
+    if (setup_.worker > 0 && ::kill(setup_.worker, SIGKILL) == 0) {
+      while (::waitpid(setup_.worker, nullptr, 0) < 0 && errno == EINTR) {
+      }
+    }
+    static_cast<void>(close_session(settings().save, user_, EmptySession::removed));
   }
 
   Result<> make_landing() {
@@ -318,6 +336,7 @@ class Run {
   divert::Journal journal_;
   gid_t exempt_gid_ = 0;
   bool journalled_ = false;
+  bool is_started_ = false;
 };
 
 }  // namespace
@@ -349,9 +368,8 @@ Result<int> run_command(const Invocation& invocation) {
     if (!checked) return checked.error();
     ca_trusted = *checked;
   }
-  CallersEnvironment callers = callers_environment(invocation);
   // Read where the user's rights are in force: by the reader of the settings, by the worker.
-  for (const auto& [name, value] : callers.variables) ::setenv(name.c_str(), value.c_str(), 1);
+  CallersEnvironment callers = restore_callers_environment(invocation);
   auto prepared = prepare(invocation, *user);
   if (!prepared) return prepared.error();
   return Run{invocation, std::move(*prepared), *user, ca_trusted, std::move(callers)}.go();

@@ -4,6 +4,7 @@
 #include <filesystem>
 
 #include <fcntl.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -19,16 +20,22 @@ base::Error of_option(const base::Error& error) {
   return {"--save: " + error.text, error.os_code};
 }
 
+/// Also a symbolic link that leads nowhere.
+bool exists(const std::string& path) {
+  struct stat facts {};
+  return ::lstat(path.c_str(), &facts) == 0;
+}
+
 }  // namespace
 
-base::Result<bool> prepare_session(Settings& settings, const std::string& home,
-                                   std::string_view program) {
-  if (settings.save.empty()) return false;
+base::Result<SessionFile> prepare_session(Settings& settings, const std::string& home,
+                                          std::string_view program) {
+  if (settings.save.empty()) return SessionFile::continued;
   if (settings.save == "-")
     return base::Error{"--save: a session is a file, not standard output; ./- is one called -",
                        kUsageError};
-  const bool named_here = settings.save == kAutomaticName;
-  if (named_here) {
+  auto made = settings.save == kAutomaticName ? SessionFile::named : SessionFile::created;
+  if (made == SessionFile::named) {
     auto path = create_session_file(home, program, std::chrono::system_clock::now());
     if (!path) return of_option(path.error());
     settings.save = std::move(*path);
@@ -37,9 +44,11 @@ base::Result<bool> prepare_session(Settings& settings, const std::string& home,
   const auto path = std::filesystem::absolute(settings.save, error);
   if (error) return of_option(base::os_error(settings.save, error.value()));
   settings.save = path.string();
+  if (made == SessionFile::created && exists(settings.save)) made = SessionFile::continued;
   const auto session = store::SessionWriter::open(settings.save);
-  if (!session) return of_option(session.error());
-  return named_here;
+  if (session) return made;
+  if (made != SessionFile::continued) ::unlink(settings.save.c_str());
+  return of_option(session.error());
 }
 
 base::Result<std::unique_ptr<flow::Subscriber>> make_recorder(const Settings& settings) {

@@ -13,11 +13,18 @@
 
 namespace mitm::cli {
 
+/// What a run does to the file of --save.
+enum class SessionFile : std::uint8_t {
+  continued,  ///< it was there; or there is no --save
+  created,
+  named,  ///< created, and its name made up (--save auto)
+};
+
 /// With the user's rights: makes the file, or looks whether it can be continued. Makes the path
 /// absolute; of "auto" a new file in the directory of sessions at `home`, named after `program`.
-/// Nothing without --save. Whether the file has got its name here.
-[[nodiscard]] base::Result<bool> prepare_session(Settings& settings, const std::string& home,
-                                                 std::string_view program);
+/// Nothing without --save. An error leaves no new file.
+[[nodiscard]] base::Result<SessionFile> prepare_session(Settings& settings, const std::string& home,
+                                                        std::string_view program);
 
 /// The subscriber that writes it; null without --save. With the rights of the file's owner, and
 /// before the process is confined: SQLite opens its files by name.

@@ -1,6 +1,7 @@
 // `osproxy sessions`: lists, removes and compacts sessions, those of the user's directory or others
 // that are named.
 #include <algorithm>
+#include <cerrno>
 #include <cstdio>
 #include <ctime>
 #include <filesystem>
@@ -154,11 +155,30 @@ void print_lines(const std::vector<Session>& sessions) {
   }
 }
 
+/// All of them; what fails is said, and the others go on.
+template <class Do>
+int each(const std::vector<std::string>& paths, Do act) {
+  int status = 0;
+  for (const std::string& path : paths) {
+    if (const auto done = act(path); !done) {
+      log_line(done.error().text);
+      status = 1;
+    }
+  }
+  return status;
+}
+
 Result<int> list(const std::vector<std::string>& paths, const std::string& directory,
                  bool as_lines) {
   std::vector<Session> sessions;
-  for (const std::string& path : paths) sessions.push_back(look_at(path));
+  const int status = each(paths, [&](const std::string& path) -> Result<> {
+    if (::access(path.c_str(), F_OK) != 0)
+      return base::os_error("cannot find " + base::printable(path), errno);
+    sessions.push_back(look_at(path));
+    return {};
+  });
   std::ranges::stable_sort(sessions, {}, &Session::time);
+  if (status != 0 && sessions.empty()) return status;
   if (as_lines)
     print_lines(sessions);
   else if (sessions.empty())
@@ -166,7 +186,7 @@ Result<int> list(const std::vector<std::string>& paths, const std::string& direc
                base::printable(directory), kAutomaticName);
   else
     print_table(sessions, directory);
-  return 0;
+  return status;
 }
 
 /// Gone under all its names: SQLite would read a log that is left into the next file of that name.
@@ -198,23 +218,10 @@ Result<> compact(const std::string& path) {
   return {};
 }
 
-/// All of them; what fails is said, and the others go on.
-template <class Do>
-int each(const std::vector<std::string>& paths, Do act) {
-  int status = 0;
-  for (const std::string& path : paths) {
-    if (const auto done = act(path); !done) {
-      log_line(done.error().text);
-      status = 1;
-    }
-  }
-  return status;
-}
-
 }  // namespace
 
 Result<int> sessions_command(const Invocation& invocation) {
-  if (auto became = become_caller(); !became) return became.error();
+  if (auto became = become_caller(invocation); !became) return became.error();
   const std::string directory = sessions_directory(base::current_user().home);
   const auto& words = invocation.positional;
   std::vector<std::string> paths;

@@ -4,6 +4,7 @@ import contextlib
 import json
 import os
 import shlex
+import shutil
 import signal
 import sqlite3
 import subprocess
@@ -136,6 +137,32 @@ class Session(unittest.TestCase):
             result = world.run(*command, "exec", "--ca-dir", world.ca_dir, "--save", "auto", "--", "true")
             self.assertIn("osproxy: there were no flows: no session is kept\n", result.stderr)
             self.assertEqual(os.listdir(directory), [])
+
+    def test_a_start_that_fails_leaves_no_session(self):
+        """Of none that it has made; one that was there stays."""
+        taken = world.spawn(["python3", "-c", "import socket, time\ns = socket.create_server(('127.0.0.1', 28999)); print(flush=True); time.sleep(600)"], stdout=subprocess.PIPE)
+        self.addCleanup(taken.stdout.close)
+        self.addCleanup(taken.wait)
+        self.addCleanup(taken.kill)
+        taken.stdout.readline()
+        there = f"{self.directory}/there.osp"
+        world.run(OSPROXY, "exec", "--ca-dir", world.ca_dir, "--save", there, "--", "true")
+        with TemporaryUser() as user:
+            sessions = f"{user.home}/.local/state/osproxy/sessions"
+            command = ["env", *(f"{k}={v}" for k, v in user.environment.items()), OSPROXY]
+            shutil.copy(there, f"{user.home}/there.osp")
+            os.chown(f"{user.home}/there.osp", user.uid, user.gid)
+            for words, status, text in ((["exec", "--", "/none/program"], 127, "cannot run '/none/program'"),
+                                        (["exec", "--client-cert", "a.test=/none", "--", "true"], 1, "cannot read /none"),
+                                        (["exec", "--listen-port", "28999", "--", "true"], 1, "28999"),
+                                        (["run", "--allow-untrusted", "no-such-program"], 2, "no-such-program")):
+                for session in ("auto", f"{user.home}/new.osp", f"{user.home}/there.osp"):
+                    result = world.run(*command, words[0], "--ca-dir", world.ca_dir, "--save", session, *words[1:], check=False)
+                    self.assertEqual(result.returncode, status, result.stderr)
+                    self.assertIn(text, result.stderr)
+                    self.assertEqual(os.listdir(sessions) if os.path.exists(sessions) else [], [])
+                    self.assertFalse([name for name in os.listdir(user.home) if "new.osp" in name], result.stderr)
+                    self.assertEqual([name for name in os.listdir(user.home) if "there.osp" in name], ["there.osp"])
 
     def test_a_session_has_one_writer(self):
         with Osproxy(world, "curl", "--save", self.path) as osproxy:
@@ -313,13 +340,13 @@ class Session(unittest.TestCase):
         self.assertEqual(error(f"{self.directory}/none"), f"osproxy: cannot open {self.directory}/none: No such file or directory\n")
         with Osproxy(world, "curl", "--save", self.path):
             pass
-        self.assertEqual(error(self.path, "~c 40x"),
+        self.assertEqual(error(self.path, "~c 40x", code=2),
                          "osproxy: FILTER: found '40x', expected a status such as 404, 4xx, 500-599 or >=400; did you mean 4xx?\n"
                          "osproxy:   ~c 40x\nosproxy:      ^^^\n")
         self.assertIn("expected content_type, duration, error, host,", error(self.path, "--sort", "x", code=2))
         self.assertIn("query needs a file", error(code=2))
         self.assertIn(f"; FILE comes first: osproxy query {self.path} FILTER\n", error("~c 404", self.path))
-        self.assertIn("osproxy query --list-fields lists all operators", error(self.path, "~zz"))
+        self.assertIn("osproxy query --list-fields lists all operators", error(self.path, "~zz", code=2))
         self.assertIn("quote the filter: 'a b'", error(self.path, "a", "b", code=2))
         self.assertIn("--sort: ", error("/etc/passwd", "--sort", "time"))
         self.assertTrue(error("/etc/passwd").startswith("osproxy: /etc/passwd: "))

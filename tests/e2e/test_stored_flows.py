@@ -151,6 +151,10 @@ class Sessions(Files):
             self.assertIn(text, self.sessions(*words, code=1).stderr)
         self.assertIn("sessions rm needs a session", self.sessions("rm", code=2).stderr)
         self.assertIn("unknown word 'show'", self.sessions("show", code=2).stderr)
+        missing = self.sessions("list", name, second["path"], code=1)
+        self.assertIn(f"osproxy: cannot find {name}: No such file or directory\n", missing.stderr)
+        self.assertEqual(len(missing.stdout.splitlines()), 2)
+        self.assertEqual(self.sessions("list", name, code=1).stdout, "")
         with open(second["path"], "r+b") as file:
             file.truncate(20000)
         self.assertTrue(self.listed()[0]["state"].startswith("unreadable: "), self.listed())
@@ -197,6 +201,21 @@ class Query(Files):
         result = osproxy("query", self.session, self.har, code=2)
         self.assertIn(f"FILTER names a file as well: '{self.har}'; several files: osproxy open {self.session} {self.har}", result.stderr)
 
+    def test_open_several_files(self):
+        """One that has nothing to show is said, and does not keep the others back; a name that is wrong does."""
+        empty = self.path("empty.har")
+        with open(empty, "w", encoding="utf-8"):
+            pass
+        result = osproxy("open", empty, self.session, "/etc/hostname", code=1)
+        self.assertEqual(result.stdout, osproxy("open", self.session).stdout)
+        self.assertRegex(result.stderr, rf"^osproxy: {empty}: .*\nosproxy: /etc/hostname: .*\n$")
+        result = osproxy("open", self.session, "~c 404", code=1)
+        self.assertEqual((result.stdout, result.stderr), ("", "osproxy: cannot open ~c 404: No such file or directory; if it is a filter: "
+                                                              f"osproxy open {self.session} --view '~c 404'\n"))
+        self.assertIn("--bodies does not go with 'open'; it goes with: run, exec, query, export", osproxy("open", self.session, "--bodies", "1k", code=2).stderr)
+        self.assertIn("FILTER: ", osproxy("query", self.session, "~c 40x", code=2).stderr)
+        self.assertIn("--view: ", osproxy("open", self.session, "--view", "~c 40x", code=2).stderr)
+
     def test_fields(self):
         osproxy("import", f"{SAMPLES}/format_har_chrome.har", "--save", self.session)
         self.count += 1
@@ -213,6 +232,7 @@ class Query(Files):
         for fields, text in (("statsu", "unknown field 'statsu'; did you mean status?"), ("json", "'json' needs a key"), ("url,", "unknown field ''")):
             self.assertIn(text, osproxy("query", self.session, "--fields", fields, code=2).stderr)
         self.assertIn("text, jsonl or csv", osproxy("query", self.session, "--fields", "url", "-f", "har", code=2).stderr)
+        self.assertIn("--count does not go with --fields: leave one of them out", osproxy("query", self.session, "--count", "--fields", "url", code=2).stderr)
         self.assertIn("needs --fields", osproxy("query", self.session, "-f", "csv", code=2).stderr)
 
     def test_follow(self):
@@ -253,7 +273,7 @@ class Query(Files):
         self.assertGreater(log["pages"][0]["startedDateTime"], "2026")
 
     def test_errors_name_what_to_type(self):
-        self.assertIn('did you mean resp.header["server"]?', osproxy("query", self.session, "resp.header.server == x", code=1).stderr)
+        self.assertIn('did you mean resp.header["server"]?', osproxy("query", self.session, "resp.header.server == x", code=2).stderr)
         self.assertIn("unknown command 'list'", osproxy("list", "--help", code=2).stderr)
 
     def test_what_shells_ask_for(self):

@@ -43,6 +43,27 @@ class Sudo(unittest.TestCase):
         with open(f"{user.home}/flows.jsonl") as file:
             self.assertIn(f'"url":"https://{ONE}/sudo"', file.read())
 
+    def test_sessions_are_where_the_users_shell_has_them(self):
+        """XDG_STATE_HOME, which sudo drops: with it and without it every command looks in the same directory."""
+        state = f"{user.home}/state"
+        environment = {**os.environ, "HOME": user.home, "XDG_STATE_HOME": state}
+
+        def as_user(*words):
+            return world.run("runuser", "-u", user.name, "--", *words, cwd=user.home, env=environment)
+        as_user("sudo", "-n", OSPROXY, "exec", "--ca-dir", world.ca_dir, "--save", "auto", "--", "curl", "-sS", f"http://{ONE}/")
+        file, = os.listdir(f"{state}/osproxy/sessions")
+        name = file.removesuffix(".osp")
+        for sudo in ([], ["sudo", "-n"]):
+            osproxy = [*sudo, OSPROXY]
+            self.assertEqual(as_user(*osproxy, "query", name, "--count").stdout, "1\n")
+            self.assertIn(f"http://{ONE}/", as_user(*osproxy, "open", name).stdout)
+            self.assertIn(name, as_user(*osproxy, "sessions", "list").stdout)
+            out = f"{user.home}/{len(sudo)}.jsonl"
+            as_user(*osproxy, "export", name, "-o", out)
+            self.assertIn("-import", as_user(*osproxy, "import", out, "--save", "auto").stdout)
+        self.assertEqual(len(os.listdir(f"{state}/osproxy/sessions")), 3)
+        self.assertFalse(os.path.exists(f"{user.home}/.local/state/osproxy/sessions"))
+
     def test_exec_takes_back_the_path_and_the_cas_that_sudo_has_reset(self):
         """secure_path and env_reset are for what runs as root; the command runs as the user."""
         os.makedirs(f"{user.home}/bin", exist_ok=True)

@@ -7,6 +7,7 @@
 
 #include "base/text.h"
 #include "mitm/cli/config.h"
+#include "mitm/cli/error_codes.h"
 #include "tests/test.h"
 
 namespace mitm::cli {
@@ -312,6 +313,20 @@ TEST_CASE("config: defaults, then the file, then the command line") {
     CHECK(options->at("passthrough-ttl") == "5s");
     write(home.other(), R"({"ports": 443})");
     CHECK(effective(home, {"-c", home.other().c_str()})->at("ports") == json{"443"});
+  }
+  SUBCASE("what is of --save is refused without it, unless the file has it for other runs") {
+    for (const char* const option : {"--keep=1G", "--save-bodies=1k"}) {
+      const auto refused = effective(home, {option});
+      REQUIRE_FALSE(refused);
+      CHECK(refused.error().text.ends_with(
+          " does nothing without --save: add --save FILE, or --save auto"));
+      CHECK(refused.error().os_code == kUsageError);
+      CHECK(effective(home, {option, "--save", "s.osp"}));
+    }
+    write(home.other(), R"({"keep": "1G"})");
+    CHECK(effective(home, {"-c", home.other().c_str()}));
+    write(home.other(), R"({"save": "s.osp"})");
+    CHECK(effective(home, {"-c", home.other().c_str(), "--keep", "1G"}));
   }
   SUBCASE("mode is a filter") {
     CHECK(effective(home, {"-m", "local:curl"})->at("filter") == "curl");
