@@ -8,7 +8,7 @@ _osproxy_options() {
   case $1 in
     run) echo '--config -c --pass --block --only --wait-for --allow-untrusted --ports -p --exclude -x --family --loopback --group --listen-port --engine --mark --quic --mode -m --ui --format -f --output -o --detail -d --color --starts --bodies -b --view --pcap --save --save-bodies --keep --tls-min --tls-ciphers --keylog --client-cert --upstream-ca --upstream-ca-only --error-page --upstream-proxy --insecure -k --passthrough-ttl --passthrough-after --threads --ca-dir --help' ;;
     exec) echo '--config -c --pass --block --only --ports -p --exclude -x --family --loopback --group --listen-port --engine --mark --quic --format -f --output -o --detail -d --color --starts --bodies -b --view --pcap --save --save-bodies --keep --tls-min --tls-ciphers --keylog --client-cert --upstream-ca --upstream-ca-only --error-page --upstream-proxy --insecure -k --passthrough-ttl --passthrough-after --threads --ca-dir --wait -w --help' ;;
-    open) echo '--detail -d --color --bodies -b --view --help' ;;
+    open) echo '--detail -d --color --view --help' ;;
     query) echo '--detail -d --color --bodies -b --format -f --sort --count --fields --follow --mitm-version --list-fields --with-secrets --help' ;;
     export) echo '--detail -d --color --bodies -b --format -f --output -o --force --sort --fields --mitm-version --with-secrets --help' ;;
     import) echo '--save --help' ;;

@@ -55,9 +55,9 @@ std::vector<flow::Event> events_of(const flow::Flow& flow) {
 
 /// What osproxy did not see the end of, as a flow that has ended so.
 template <class Record>
-std::shared_ptr<const Record> broken_off(const Record& record) {
+std::shared_ptr<const Record> broken_off(const Record& record, std::string_view error) {
   auto ended = std::make_shared<Record>(record);
-  if (ended->error.empty()) ended->error = "osproxy ended before it did";
+  ended->error = error;
   return ended;
 }
 
@@ -65,8 +65,8 @@ std::shared_ptr<const Record> broken_off(const Record& record) {
 flow::Flow without_interruption(const flow::Flow& flow) {
   flow::Flow ended = flow;
   if (flow.state != flow::Flow::State::interrupted) return ended;
-  if (flow.http() != nullptr) ended.record = broken_off(*flow.http());
-  if (flow.tcp() != nullptr) ended.record = broken_off(*flow.tcp());
+  if (flow.http() != nullptr) ended.record = broken_off(*flow.http(), flow.error());
+  if (flow.tcp() != nullptr) ended.record = broken_off(*flow.tcp(), flow.error());
   ended.state = flow::Flow::State::ended;
   return ended;
 }

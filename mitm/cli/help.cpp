@@ -104,10 +104,10 @@ after two. No root is needed.
     HelpPage{"export", "write flows that were stored to a file of another format",
              "osproxy export FILE [FILTER] -o OUT [options]", lines(R"(
 FILE and FILTER are those of osproxy query. The ending of OUT is the format, unless --format names
-it: .har, .mitm or .flows, .pcapng, .jsonl or .ndjson, .txt, .http (raw requests), .sh (curl), .js
-(fetch), .py (requests). OUT is readable only by you. It appears when it is whole: if the disk is
-full, or osproxy is interrupted, nothing of it is left, and a file that is to be overwritten
-(--force) is as it was. No root is needed.
+it: .har, .mitm or .flows, .pcapng, .jsonl or .ndjson, .txt, .csv (with --fields), .http (raw
+requests), .sh (curl), .js (fetch), .py (requests). OUT is readable only by you. It appears when it
+is whole: if the disk is full, or osproxy is interrupted, nothing of it is left, and a file that is
+to be overwritten (--force) is as it was. No root is needed.
 )"),
              lines(R"(
   osproxy export s.osp -o flows.har

@@ -27,6 +27,11 @@ const DnsFlow* Flow::dns() const {
   return as<DnsFlow>(*this);
 }
 
+std::string_view Flow::error() const {
+  const std::string& known = facts().error;
+  return known.empty() && state == State::interrupted ? kInterrupted : known;
+}
+
 std::string_view Flow::type() const {
   if (http() != nullptr) return "http";
   return tcp() == nullptr ? "dns" : to_string(tcp()->kind);

@@ -19,6 +19,9 @@ struct Notes {
   std::vector<std::string> tags{};
 };
 
+/// The error of a flow that was interrupted.
+inline constexpr std::string_view kInterrupted = "interrupted: osproxy ended before it did";
+
 struct Flow {
   enum class State : std::uint8_t {
     live,  ///< it has not ended
@@ -42,6 +45,8 @@ struct Flow {
   [[nodiscard]] const HttpFlow* http() const;
   [[nodiscard]] const TcpFlow* tcp() const;
   [[nodiscard]] const DnsFlow* dns() const;
+  /// Empty: none. Of one that was interrupted, and has no other, kInterrupted.
+  [[nodiscard]] std::string_view error() const;
   /// "http", "tcp", "tls_error", "pass", "block", "dns": `type` in conf/flow.schema.json.
   [[nodiscard]] std::string_view type() const;
 };

@@ -266,7 +266,7 @@ class EntryWriter {
     add_size(object, response.body, response.body_bytes);
     if (response.body_bytes)
       object.integer("_transferSize", static_cast<std::int64_t>(*response.body_bytes));
-    object.text_or_null("_error", http_.error);
+    object.text_or_null("_error", flow_.error());
     if (!response.trailers.empty()) append_fields(object.name("_trailers"), response.trailers);
     object.end();
   }

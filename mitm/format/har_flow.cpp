@@ -110,6 +110,7 @@ class EntryReader {
     http->id = json_count(ours_, "id").value_or(number_);
     http->error = json_text(ours_, "error");
     if (http->error.empty()) http->error = json_text(json_member(entry_, "response"), "_error");
+    if (http->error == flow::kInterrupted) http->error.clear();  // its state says so
     flow_.messages = read_har_messages(entry_, *http);
     flow_.record = std::move(http);
     read_notes();

@@ -151,6 +151,7 @@ class StateReader {
     facts.connection = connection_;
     facts.began = began;
     facts.error = text_of(member(state_, "error"), "msg");
+    if (facts.error == flow::kInterrupted) facts.error.clear();  // its state says so
     if (const auto duration = member(meta_, meta::kDuration).as_real())
       facts.duration =
           std::chrono::microseconds(std::llround(std::clamp(*duration, 0.0, 1e9) * 1e6));

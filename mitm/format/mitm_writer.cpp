@@ -147,9 +147,9 @@ class StateWriter {
   }
 
   void add_error(TnetDict& state) {
-    if (flow_.facts().error.empty()) return state.null("error");
+    if (flow_.error().empty()) return state.null("error");
     TnetDict error(state.key("error"));
-    error.text("msg", flow_.facts().error);
+    error.text("msg", flow_.error());
     error.real("timestamp", to_seconds(ended()));
     error.end();
   }

@@ -69,6 +69,9 @@ struct Field {
   std::string_view aliases{};  ///< separated by spaces
   std::string_view letter{};   ///< behind ~; empty: there is none
   ValueType type = ValueType::text;
+  Relative relative = Relative::ago;  ///< of times
+  /// Of a text that users spell in several ways: the one that flows have. Null: there is one way.
+  std::string (*spelling)(std::string_view typed) = nullptr;
   Keyed keyed = Keyed::no;
   Scan scan = Scan::text;
   std::uint8_t kinds = kAnyKind;

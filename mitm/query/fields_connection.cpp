@@ -1,6 +1,7 @@
 // Hosts, addresses, TLS, certificates, decisions: what is known of the connection.
 #include <array>
 
+#include "base/ascii.h"
 #include "mitm/query/endpoint_text.h"
 #include "mitm/query/field.h"
 #include "mitm/query/subject.h"
@@ -52,6 +53,17 @@ template <auto endpoint>
 void known_port_of(Subject& it, const Test&, Values& values) {
   if (it.connection == nullptr) return;
   if (const auto port = (it.connection->*endpoint).port(); port != 0) values.number(port);
+}
+
+/// "1.3", "TLS1.3", "tls 1.3": OpenSSL's name of it.
+std::string tls_version(std::string_view typed) {
+  std::string text = base::lowercase(typed);
+  for (const std::string_view prefix : {"tls", "v", " "}) {
+    if (text.starts_with(prefix)) text.erase(0, prefix.size());
+  }
+  if (text == "1" || text == "1.0") return "TLSv1";
+  const bool known = text == "1.1" || text == "1.2" || text == "1.3";
+  return known ? "TLSv" + text : std::string(typed);
 }
 
 template <auto side, auto member>
@@ -220,9 +232,10 @@ const std::array kFields{
               },
           .columns = {conn, "tls_version <> ''"}},
     Field{.name = "tls.version",
+          .spelling = tls_version,
           .settled = Settled::at_start,
           .help = "TLS version between the program and osproxy",
-          .example = "tls.version == TLSv1.2",
+          .example = "tls.version == 1.2",
           .get = known_tls<&ConnectionRecord::tls, &TlsFacts::version>,
           .columns = {conn, "tls_version"},
           .candidates = "TLSv1.2 TLSv1.3"},
@@ -269,9 +282,10 @@ const std::array kFields{
               },
           .columns = {conn, "connected - connect_began"}},
     Field{.name = "upstream.tls.version",
+          .spelling = tls_version,
           .settled = Settled::at_start,
           .help = "TLS version between osproxy and the server",
-          .example = "upstream.tls.version == TLSv1.2",
+          .example = "upstream.tls.version == 1.2",
           .get = known_tls<&ConnectionRecord::upstream_tls, &TlsFacts::version>,
           .columns = {conn, "upstream_version"},
           .candidates = "TLSv1.2 TLSv1.3"},
@@ -312,9 +326,10 @@ const std::array kFields{
           .columns = {cert, "names", {}, add_lines}},
     Field{.name = "cert.expires",
           .type = time,
+          .relative = Relative::from_now,
           .settled = Settled::at_start,
-          .help = "time at which the server's certificate expires",
-          .example = "cert.expires < 2027-01-01",
+          .help = "time at which the server's certificate expires (10d: in 10 days from now)",
+          .example = "cert.expires < 10d",
           .get =
               [](Subject& it, const Test&, Values& values) {
                 if (const auto* const facts = certificate(it))

@@ -20,12 +20,22 @@ bool is_text(ValueType type) {
   return type == ValueType::text || type == ValueType::json;
 }
 
+std::string_view expected_value(const Field& field) {
+  return query::expected_value(field.type, field.relative);
+}
+
 bool is_order(Comparison comparison) {
   return comparison >= Comparison::less && comparison <= Comparison::greater_equal;
 }
 
 bool is_search(Comparison comparison) {
   return comparison >= Comparison::contains && comparison <= Comparison::matches;
+}
+
+/// Of a whole text; what is looked for in one stays as it was typed.
+std::string spelled_as_in_flows(const Field& field, const Predicate& predicate,
+                                const std::string& text) {
+  return field.spelling == nullptr || is_search(predicate.comparison) ? text : field.spelling(text);
 }
 
 /// What the user may have meant by a value that is none.
@@ -71,13 +81,13 @@ OperandReader::Parsed OperandReader::flag(const Field& field) {
   return leaf(std::move(test));
 }
 
-std::optional<OperandReader::Value> OperandReader::value(ValueType type, Comparison comparison,
+std::optional<OperandReader::Value> OperandReader::value(const Field& field, Comparison comparison,
                                                          bool in_set) {
   reader_.skip_blanks();
   Value value;
   value.at = reader_.at();
   const std::string_view expected =
-      comparison == Comparison::matches ? kRegex : expected_value(type);
+      comparison == Comparison::matches ? kRegex : expected_value(field);
   if (reader_.peek() == '"' || reader_.peek() == '\'') {
     auto text = reader_.take_quoted();
     if (!text)
@@ -96,7 +106,7 @@ std::optional<OperandReader::Value> OperandReader::value(ValueType type, Compari
     return fail(reader_.problem_at(value.at), expected);
   if (in_set) {
     value.text = reader_.take_until(",})");
-  } else if (is_text(type)) {
+  } else if (is_text(field.type)) {
     value.text = reader_.take_regex_word();
   } else {
     value.text = reader_.take_until("),}&|");
@@ -154,10 +164,11 @@ bool OperandReader::compile(const Field& field, const Value& value, Predicate& p
 }
 
 bool OperandReader::add_operand(const Field& field, const Value& value, Predicate& predicate) {
-  auto operand = parse_operand(field.type, value.text, options_.now);
+  auto operand = parse_operand(field.type, spelled_as_in_flows(field, predicate, value.text),
+                               options_.now, field.relative);
   if (!operand || (is_order(predicate.comparison) && !operand->range)) {
     fail(reader_.problem_at(value.at, value.length),
-         operand ? std::string_view("a number") : expected_value(field.type),
+         operand ? std::string_view("a number") : expected_value(field),
          value_hint(field.type, value.text));
     return false;
   }
@@ -173,11 +184,11 @@ bool OperandReader::read_set(const Field& field, Predicate& predicate) {
       fail(reader_.problem_at(reader_.at()), "a set such as {a, b}");
       return false;
     }
-    const auto single = value(field.type, Comparison::in, false);
+    const auto single = value(field, Comparison::in, false);
     return single && add_operand(field, *single, predicate);
   }
   while (true) {
-    const auto element = value(field.type, Comparison::in, true);
+    const auto element = value(field, Comparison::in, true);
     if (!element || !add_operand(field, *element, predicate)) return false;
     reader_.skip_blanks();
     if (reader_.take("}")) return true;
@@ -248,7 +259,7 @@ OperandReader::Parsed OperandReader::comparison(const Field& field, std::string 
     if (!read_set(field, predicate)) return std::nullopt;
     return finish(field, std::move(key), std::move(predicate));
   }
-  const auto operand = value(field.type, comparison, false);
+  const auto operand = value(field, comparison, false);
   if (!operand ||
       (comparison != Comparison::matches && is_text(field.type) && !check_plain(*operand)) ||
       !add_operand(field, *operand, predicate))

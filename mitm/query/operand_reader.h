@@ -41,7 +41,7 @@ class OperandReader {
   };
 
   std::nullopt_t fail(Problem problem, std::string_view expected, std::string hint = {});
-  [[nodiscard]] std::optional<Value> value(ValueType type, Comparison comparison, bool in_set);
+  [[nodiscard]] std::optional<Value> value(const Field& field, Comparison comparison, bool in_set);
   [[nodiscard]] bool allows(const Field& field, Comparison comparison, std::size_t at);
   [[nodiscard]] bool needs_key(const Field& field, std::size_t at);
   [[nodiscard]] bool check_expression(const Value& value);

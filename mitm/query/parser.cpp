@@ -1,6 +1,8 @@
 // The grammar, from the loosest to the tightest: filters side by side, |, &, !, and one test.
 #include "mitm/query/parser.h"
 
+#include <fmt/format.h>
+
 #include "base/ascii.h"
 #include "mitm/query/operand_reader.h"
 #include "mitm/query/reader.h"
@@ -31,6 +33,7 @@ class Parser {
   Parsed group();
   Parsed tilde();
   Parsed named();
+  Parsed dashed_word(std::size_t begin);
   Parsed url_word(std::size_t begin);
   Parsed quoted_url();
 
@@ -223,6 +226,23 @@ Parser::Parsed Parser::url_word(std::size_t begin) {
   return operands_.regex(*find_field("url"));
 }
 
+/// "user-agent == x": no field has a dash in its name, and what follows is no word of a URL.
+Parser::Parsed Parser::dashed_word(std::size_t begin) {
+  const auto name = base::lowercase(reader_.take_dashed_name(begin));
+  const std::size_t end = reader_.at();
+  reader_.skip_blanks();
+  const auto comparison = reader_.take_comparison();
+  const bool word_in =
+      comparison == Comparison::in && (reader_.skip_blanks(), reader_.peek() != '{');
+  if (!comparison || word_in || name.ends_with('-')) return url_word(begin);
+  const bool header = name.find('.') == name.npos;
+  const std::string hint =
+      header ? fmt::format("did you mean req.header[\"{0}\"] or resp.header[\"{0}\"]?", name)
+             : near_fields(name);
+  return fail(reader_.problem_at(begin, end - begin), "a field",
+              hint + "; a word of a URL that is spelled so stands in quotes");
+}
+
 Parser::Parsed Parser::named() {
   const std::size_t begin = reader_.at();
   const auto name = base::lowercase(reader_.take_identifier());
@@ -239,6 +259,7 @@ Parser::Parsed Parser::named() {
     return operands_.with_key(*field, begin);
   }
   const bool adjacent = !reader_.at_word_end();
+  if (reader_.peek() == '-') return dashed_word(begin);
   reader_.skip_blanks();
   const std::size_t comparison_at = reader_.at();
   const bool single = reader_.peek() == '=' && reader_.peek(1) != '=';

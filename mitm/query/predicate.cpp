@@ -82,6 +82,4 @@ bool Predicate::test(const base::Address& value) const {
   });
 }
 
-const Predicate Values::kNone{};
-
 }  // namespace mitm::query

@@ -29,6 +29,9 @@ enum class ValueType : std::uint8_t {
   json,  ///< text or number, as the document has it
 };
 
+/// What a duration in the place of a time means.
+enum class Relative : std::uint8_t { ago, from_now };
+
 enum class Comparison : std::uint8_t {
   holds,  ///< of flags
   equal,
@@ -79,28 +82,31 @@ struct Predicate {
 /// A value of a field, as it is shown.
 using Value = std::variant<std::string, double, base::Address, bool>;
 
-/// Asks a predicate of the values of a field, one after the other; or collects them.
+/// What becomes of the values of a field, one after the other: a predicate is asked of them, or
+/// they are collected.
 class Values {
  public:
-  explicit Values(const Predicate& predicate) : predicate_(predicate) {}
-  /// No predicate is asked.
-  explicit Values(std::vector<Value>& all) : predicate_(kNone), all_(&all) {}
+  explicit Values(const Predicate& predicate) : predicate_(&predicate) {}
+  explicit Values(std::vector<Value>& all) : all_(&all) {}
 
   void text(std::string_view value) { add(value); }
   void number(double value) { add(value); }
   void address(const base::Address& value) { add(value); }
   void flag(bool value) {
-    if (all_ != nullptr && value) all_->emplace_back(true);
-    found_ = found_ || (all_ == nullptr && value);
+    if (all_ == nullptr)
+      found_ = found_ || value;
+    else if (value)
+      all_->emplace_back(true);
   }
   /// A text that is absent when it is empty.
   void known(std::string_view value) {
     if (!value.empty()) add(value);
   }
-  /// Whether no further value changes the result.
+  /// Whether no further value changes the result; never while they are collected.
   [[nodiscard]] bool decided() const { return found_; }
+  /// The predicate's.
   [[nodiscard]] bool result() const {
-    return predicate_.comparison == Comparison::not_equal ? present_ && !found_ : found_;
+    return predicate_->comparison == Comparison::not_equal ? present_ && !found_ : found_;
   }
 
  private:
@@ -108,15 +114,14 @@ class Values {
   void add(const Value& value) {
     if (all_ != nullptr) return collect(value);
     present_ = true;
-    found_ = found_ || predicate_.test(value);
+    found_ = found_ || predicate_->test(value);
   }
 
   void collect(std::string_view value) { all_->emplace_back(std::string(value)); }
   void collect(double value) { all_->emplace_back(value); }
   void collect(const base::Address& value) { all_->emplace_back(value); }
 
-  static const Predicate kNone;
-  const Predicate& predicate_;
+  const Predicate* predicate_ = nullptr;  ///< this one or the next is not null
   std::vector<Value>* all_ = nullptr;
   bool present_ = false;
   bool found_ = false;

@@ -67,6 +67,12 @@ std::string_view Reader::take_identifier() {
   return identifier;
 }
 
+std::string_view Reader::take_dashed_name(std::size_t begin) {
+  at_ = begin;
+  while (is_identifier(peek()) || peek() == '-') ++at_;
+  return slice(begin, at_);
+}
+
 std::string_view Reader::take_letters() {
   const std::size_t begin = at_;
   while (base::is_letter(peek())) ++at_;

@@ -35,6 +35,8 @@ class Reader {
   bool take_word(std::string_view word);
   /// Letters, digits, _ and dots, not beginning with a digit or dot; empty if there are none.
   std::string_view take_identifier();
+  /// From `begin` on also dashes, which header fields have in their names and ours have not.
+  std::string_view take_dashed_name(std::size_t begin);
   std::string_view take_letters();
   /// Up to a blank or a parenthesis that was not opened in it; what stands in parentheses or
   /// brackets, or behind a backslash, is part of it.

@@ -156,18 +156,29 @@ std::optional<Range> date(std::string_view text) {
   return Range{first, first + step - 1};
 }
 
-std::optional<Range> time(std::string_view text, flow::Time now) {
+/// What times count from.
+struct Origin {
+  flow::Time now;
+  Relative relative;
+};
+
+std::optional<Range> time(std::string_view text, Origin origin) {
   if (const auto day = date(text)) return day;
-  if (text.starts_with('-')) text.remove_prefix(1);
-  const auto ago = with_unit(text, kDurations);
-  if (!ago) return std::nullopt;
+  bool back = origin.relative == Relative::ago;
+  if (text.starts_with('-') || text.starts_with('+')) {
+    back = text.front() == '-';
+    text.remove_prefix(1);
+  }
+  const auto distance = with_unit(text, kDurations);
+  if (!distance) return std::nullopt;
   const auto since_epoch =
-      std::chrono::duration_cast<std::chrono::microseconds>(now.time_since_epoch()).count();
-  const double point = std::max(0., static_cast<double>(since_epoch) - ago->first);
+      std::chrono::duration_cast<std::chrono::microseconds>(origin.now.time_since_epoch()).count();
+  const double offset = back ? -distance->first : distance->first;
+  const double point = std::clamp(static_cast<double>(since_epoch) + offset, 0., kLargest);
   return Range{point, point};
 }
 
-std::optional<Range> one(ValueType type, std::string_view text, flow::Time now) {
+std::optional<Range> one(ValueType type, std::string_view text, Origin origin) {
   switch (type) {
     case ValueType::status:
       return status(text);
@@ -176,18 +187,18 @@ std::optional<Range> one(ValueType type, std::string_view text, flow::Time now) 
     case ValueType::duration:
       return with_unit(text, kDurations);
     case ValueType::time:
-      return time(text, now);
+      return time(text, origin);
     default:
       return plain_number(text);
   }
 }
 
-std::optional<Range> range(ValueType type, std::string_view text, flow::Time now) {
+std::optional<Range> range(ValueType type, std::string_view text, Origin origin) {
   std::size_t dash = text.find(".."), width = 2;
   if (dash == text.npos && type != ValueType::time) dash = text.find('-', 1), width = 1;
-  if (dash == text.npos) return one(type, text, now);
-  const auto first = one(type, text.substr(0, dash), now);
-  const auto last = one(type, text.substr(dash + width), now);
+  if (dash == text.npos) return one(type, text, origin);
+  const auto first = one(type, text.substr(0, dash), origin);
+  const auto last = one(type, text.substr(dash + width), origin);
   if (!first || !last || first->first > last->last) return std::nullopt;
   return Range{first->first, last->last};
 }
@@ -236,7 +247,7 @@ std::string describe_one(ValueType type, double value) {
 
 }  // namespace
 
-std::string_view expected_value(ValueType type) {
+std::string_view expected_value(ValueType type, Relative relative) {
   switch (type) {
     case ValueType::number:
       return "a number such as 443, or a range such as 8000-8100";
@@ -247,7 +258,9 @@ std::string_view expected_value(ValueType type) {
     case ValueType::duration:
       return "a duration such as 300ms, 2s or 5m";
     case ValueType::time:
-      return "a time such as 2026-11-30, 2026-11-30T09:15, 2026-11-30T09:15:00Z or 10m (ago)";
+      return relative == Relative::ago
+                 ? "a time such as 2026-11-30, 2026-11-30T09:15, 2026-11-30T09:15:00Z or 10m (ago)"
+                 : "a time such as 2026-11-30, 2026-11-30T09:15:00Z, 10d (from now) or -10d (ago)";
     case ValueType::address:
       return "an address or a network such as 192.0.2.1, 10.0.0.0/8 or fe80::/10";
     case ValueType::flag:
@@ -259,7 +272,8 @@ std::string_view expected_value(ValueType type) {
   return "a text";
 }
 
-std::optional<Operand> parse_operand(ValueType type, std::string_view text, flow::Time now) {
+std::optional<Operand> parse_operand(ValueType type, std::string_view text, flow::Time now,
+                                     Relative relative) {
   Operand operand{std::string(text), std::nullopt, std::nullopt};
   switch (type) {
     case ValueType::text:
@@ -276,7 +290,7 @@ std::optional<Operand> parse_operand(ValueType type, std::string_view text, flow
     case ValueType::flag:
       return std::nullopt;
     default:
-      operand.range = range(type, text, now);
+      operand.range = range(type, text, {now, relative});
       return operand.range ? std::optional(std::move(operand)) : std::nullopt;
   }
 }

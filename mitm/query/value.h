@@ -11,12 +11,13 @@
 namespace mitm::query {
 
 /// What a value of `type` looks like: "a status such as 404, 4xx, 500-599 or >=400".
-[[nodiscard]] std::string_view expected_value(ValueType type);
+[[nodiscard]] std::string_view expected_value(ValueType type, Relative relative);
 
-/// The operand that `text` is. `now`: what times such as "10m" (ago) count from. Empty: not a
-/// value of this type; expected_value() says what is.
+/// The operand that `text` is. `now`: what times such as "10m" count from, back or forth as
+/// `relative` says; "-10m" is ago and "+10m" from now in any case. Empty: not a value of this type;
+/// expected_value() says what is.
 [[nodiscard]] std::optional<Operand> parse_operand(ValueType type, std::string_view text,
-                                                   flow::Time now);
+                                                   flow::Time now, Relative relative);
 
 /// A form of a number, or a range of them, that parse_operand() reads as the same.
 [[nodiscard]] std::string render_range(ValueType type, const Range& range);

@@ -41,6 +41,9 @@ Recorder::~Recorder() {
   auto ended = writer_->is_in_transaction() ? commit() : base::Result<>{};
   if (ended) ended = interrupt_live_flows(writer_->database());
   if (!ended) say_(fmt::format("{}: {}; its end is missing", name_, ended.error().text));
+  // A run that is shorter than kTidyEvery has not kept to its limits before.
+  if (const auto kept = ended ? tidy() : base::Result<>{}; !kept)
+    say_(fmt::format("{}: {}; it keeps more than it should", name_, kept.error().text));
   if (lost_ > 0) say_(fmt::format("{}: {} events could not be stored", name_, lost_));
 }
 

@@ -313,6 +313,11 @@ TEST_CASE("har: requests with binary bodies, without an answer, and of CONNECT")
   CHECK(entry["response"]["_error"] == "connection refused");
   CHECK(entry["response"]["content"]["size"] == 0);
   CHECK(entry["response"]["bodySize"] == -1);
+  auto killed = copy_http(sample_flow("unanswered"));
+  killed->error.clear();
+  flow::Flow interrupted = sample_flow("unanswered");
+  interrupted.record = std::move(killed);
+  CHECK(entry_of(interrupted)["response"]["_error"] == flow::kInterrupted);
   entry = entry_of(sample_flow("tunnel"));
   CHECK(entry["request"]["url"] == "https://example.org:443/");
   entry = entry_of(sample_flow("websocket"));

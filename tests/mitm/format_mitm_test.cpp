@@ -88,6 +88,21 @@ TEST_CASE("mitm: a flow keeps its uuid, and one without gets the same each time"
   CHECK(read[1].uuid != read[2].uuid);
 }
 
+TEST_CASE("mitm: a flow that was interrupted has an error, which is none when it is read") {
+  auto http = copy_http(sample_flow("unanswered"));
+  http->error.clear();
+  flow::Flow flow = sample_flow("unanswered");
+  flow.record = http;
+  std::string bytes;
+  const auto writer = make_mitm_writer(MitmVersion::v21);
+  REQUIRE(writer->write(flow, bytes));
+  CHECK(bytes.find(flow::kInterrupted) != bytes.npos);
+  const auto read = read_bytes(bytes);
+  REQUIRE(read.size() == 1);
+  CHECK(read[0].state == flow::Flow::State::interrupted);
+  CHECK(read[0].facts().error == "");
+}
+
 TEST_CASE("mitm: a body that was not recorded is null, an empty one is not") {
   auto http = copy_http(sample_flow("full"));
   http->response.body = {};

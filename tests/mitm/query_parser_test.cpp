@@ -234,6 +234,12 @@ TEST_CASE("query: errors of typed comparisons") {
        "at 0: found 'proces.name', expected a field; did you mean process.name, parent.name, "
        "ancestor.name, graphql.name or dns.name?; a word of a URL that is spelled so stands in "
        "quotes"},
+      {"user-agent contains curl",
+       "at 0: found 'user-agent', expected a field; did you mean req.header[\"user-agent\"] or "
+       "resp.header[\"user-agent\"]?; a word of a URL that is spelled so stands in quotes"},
+      {"req.header.user-agent == x",
+       "at 0: found 'req.header.user-agent', expected a field; did you mean "
+       "req.header[\"user-agent\"]?; a word of a URL that is spelled so stands in quotes"},
       {"host < 3",
        "at 5: found '<', expected ==, !=, contains, startswith, endswith, matches or "
        "in; host is a text"},

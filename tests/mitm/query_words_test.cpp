@@ -30,6 +30,19 @@ TEST_CASE("query: filters in words") {
   CHECK(explained("ip != 10.0.0.0/8") == "the address of the server is not in 10.0.0.0/8");
   CHECK(explained("since 10m") ==
         "the time at which the flow began is not before 2026-11-30T09:05:00.000000Z");
+  // Of what is to come: from now on.
+  for (const char* const soon : {"cert.expires < 10d", "cert.expires < +10d"})
+    CHECK(explained(soon) ==
+          "the time at which the server's certificate expires is before "
+          "2026-12-10T09:15:00.000000Z");
+  CHECK(explained("cert.expires > -1d") ==
+        "the time at which the server's certificate expires is after "
+        "2026-11-29T09:15:00.000000Z");
+  CHECK(explained("time > -10m") ==
+        "the time at which the flow began is after 2026-11-30T09:05:00.000000Z");
+  CHECK(explained("tls.version in {1.3, TLS1.2, tlsv1, SSLv3}") ==
+        "the TLS version between the program and osproxy is \"TLSv1.3\", \"TLSv1.2\", "
+        "\"TLSv1\" or \"SSLv3\"");
   CHECK(explained("~wq hi") == "a WebSocket message of the program matches /hi/");
   CHECK(explained("~replay") == "never, as osproxy records no replayed flows");
   CHECK(explained("~d \"\x1b\\[31m\"") ==

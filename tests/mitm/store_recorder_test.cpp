@@ -180,6 +180,16 @@ TEST_CASE("recorder: long bodies are in the session while they arrive, and after
   CHECK(after->flow(1, kAll)->value().state == State::interrupted);
 }
 
+TEST_CASE("recorder: a run that is soon over keeps to its limit, too") {
+  Limits limits;
+  limits.flows = 3;
+  Recording session{limits};
+  for (std::uint64_t i = 1; i <= 10; ++i) session.tell(flow::HttpEnd{http_flow(i)});
+  const auto reader = session.ended();
+  CHECK(session.number("SELECT count(*) FROM flow") == 3);
+  CHECK(session.number("SELECT min(id) FROM flow") == 8);
+}
+
 TEST_CASE("recorder: commits by itself after a while, and asks to be called for that") {
   Recording session;
   CHECK(!session.recorder->flush_again());
