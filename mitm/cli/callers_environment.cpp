@@ -10,7 +10,7 @@
 
 #include <unistd.h>
 
-#include "mitm/cli/commands.h"
+#include "mitm/format/shell_words.h"
 #include "mitm/trust/trust.h"
 #include "procmap/program_names.h"
 
@@ -81,6 +81,12 @@ CallersEnvironment restore_callers_environment(const Invocation& invocation) {
       dropped_by_sudo(procmap::exec_arguments(::getppid()), invocation.argv, names, own_value);
   for (const auto& [name, value] : dropped.variables) ::setenv(name.c_str(), value.c_str(), 1);
   return dropped;
+}
+
+std::string with_sudo(const Invocation& invocation) {
+  std::string line = "sudo osproxy";
+  for (const auto& word : invocation.argv) line.append(" ").append(format::shell_word(word));
+  return line;
 }
 
 std::string hint_not_found(const Invocation& invocation, const CallersEnvironment& callers) {

@@ -1,4 +1,4 @@
-// What sudo keeps from osproxy of the environment of the user who typed it, taken back.
+// What sudo keeps from osproxy of the environment of the user who typed it; a line with sudo.
 #pragma once
 
 #include <optional>
@@ -33,6 +33,9 @@ CallersEnvironment dropped_by_sudo(const procmap::ExecArguments& parent,
 /// trust::variable_names(). Sets these in our own environment, for what is done with the user's
 /// rights; PATH stays. Before those rights are taken: another user's environment is read by root.
 CallersEnvironment restore_callers_environment(const Invocation& invocation);
+
+/// "sudo osproxy ..." with what was typed, as a shell takes it.
+[[nodiscard]] std::string with_sudo(const Invocation& invocation);
 
 /// What to add to "cannot run CMD", which was not found: the quotes of "curl URL", or the PATH that
 /// sudo has set. Empty: nothing.

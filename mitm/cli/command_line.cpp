@@ -318,20 +318,14 @@ void take_config_file(Invocation& invocation) {
 Result<> check_file_and_filter(const Invocation& invocation) {
   const Words& words = invocation.positional;
   const std::string& command = invocation.command;
-  const std::string_view rest = command == "export" ? " -o OUT" : "";
+  if (invocation.has("count") && invocation.has("fields"))
+    return failure("--count does not go with --fields: leave one of them out");
   if (words.empty())
     return failure("{0} needs a file: osproxy {0} FILE [FILTER]{1}; a session is made by --save",
-                   command, rest);
+                   command, command == "export" ? " -o OUT" : "");
   if (words.size() == 1 || words.size() == 2) return {};
   return failure("{} takes FILE and FILTER, found {} words; quote the filter: '{}'", command,
                  words.size(), fmt::join(words.begin() + 1, words.end(), " "));
-}
-
-/// What says the same thing twice, or nothing without the other one.
-Result<> check_query(const Invocation& invocation) {
-  if (invocation.has("count") && invocation.has("fields"))
-    return failure("--count does not go with --fields: leave one of them out");
-  return check_file_and_filter(invocation);
 }
 
 /// `export FILE OUT`, as cp has it, would take OUT for the filter.
@@ -382,7 +376,7 @@ Result<> check_positional(Invocation& invocation) {
     return {};
   }
   if (command == "query" && invocation.typed.list_fields) return {};
-  if (command == "query") return check_query(invocation);
+  if (command == "query") return check_file_and_filter(invocation);
   if (command == "export") return check_export(invocation);
   if (command == "sessions") return check_sessions(invocation);
   if (command == "open") return check_open(invocation.positional);

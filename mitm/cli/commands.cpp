@@ -26,18 +26,6 @@ namespace {
 
 using base::Result;
 
-std::string shell_word(std::string_view word) {
-  const bool plain =
-      !word.empty() &&
-      word.find_first_not_of(
-          "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_@%+=:,./-") == word.npos;
-  if (plain) return std::string(word);
-  std::string out(1, '\'');
-  for (const char c : word) c == '\'' ? out.append("'\\''") : out.append(1, c);
-  out.push_back('\'');
-  return out;
-}
-
 const char* state_word(trust::StoreStatus::State state) {
   switch (state) {
     case trust::StoreStatus::State::trusted:
@@ -134,12 +122,6 @@ class CaCommand {
 };
 
 }  // namespace
-
-std::string with_sudo(const Invocation& invocation) {
-  std::string line = "sudo osproxy";
-  for (const auto& word : invocation.argv) line.append(" ").append(shell_word(word));
-  return line;
-}
 
 Result<Settings> settings_of(const Invocation& invocation) {
   const auto user = divert::invoking_user();

@@ -39,9 +39,6 @@ base::Result<int> cleanup_command(const Invocation& invocation);
 /// what sudo has dropped of that user's environment.
 [[nodiscard]] base::Result<> become_caller(const Invocation& invocation);
 
-/// "sudo osproxy ..." with what was typed, as a shell takes it.
-[[nodiscard]] std::string with_sudo(const Invocation& invocation);
-
 /// "run needs root to load packet-filter rules; try: sudo osproxy ..." when we are not root.
 [[nodiscard]] base::Result<> need_root(const Invocation& invocation, std::string_view purpose);
 

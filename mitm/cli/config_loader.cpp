@@ -407,11 +407,10 @@ base::Result<Prepared> prepare(const Invocation& invocation, const base::User& u
   if (!client_certs) return client_certs.error();
   const auto session_file = session_file_from(answer->value("session_file", -1));
   if (!session_file) return session_file.error();
-  return Prepared{
-      std::move(*settings),     std::move(*policy),  answer->value("upstream_ca", ""),
-      std::move(files[0]),      std::move(files[1]), std::move(files[2]),
-      std::move(*client_certs), std::move(files[3]), *session_file,
-      answer->value("note", "")};
+  return Prepared{std::move(*settings),     std::move(*policy),  answer->value("upstream_ca", ""),
+                  std::move(files[0]),      std::move(files[1]), std::move(files[2]),
+                  std::move(*client_certs), std::move(files[3]), *session_file,
+                  answer->value("note", "")};
 }
 
 }  // namespace mitm::cli

@@ -31,7 +31,7 @@ constexpr Ending kEndings[] = {
     {".har", FileFormat::har},       {".mitm", FileFormat::mitm},   {".flows", FileFormat::mitm},
     {".pcapng", FileFormat::pcapng}, {".jsonl", FileFormat::jsonl}, {".ndjson", FileFormat::jsonl},
     {".txt", FileFormat::text},      {".http", FileFormat::raw},    {".sh", FileFormat::curl},
-    {".js", FileFormat::fetch},      {".py", FileFormat::python},
+    {".js", FileFormat::fetch},      {".py", FileFormat::python},   {".csv", FileFormat::csv},
 };
 
 Result<FileFormat> format_of(const Invocation& invocation) {
@@ -62,15 +62,6 @@ bool is_same_file(const std::string& one, const std::string& other) {
          first.st_dev == second.st_dev && first.st_ino == second.st_ino;
 }
 
-/// Standard output, a FIFO, a terminal: what is written as it comes.
-bool is_stream(const std::string& path) {
-  struct stat facts {};
-  if (path == "-" || path.starts_with("/dev/fd/") || path.starts_with("/proc/self/fd/") ||
-      path == "/dev/stdout" || path == "/dev/stderr")
-    return true;
-  return ::lstat(path.c_str(), &facts) == 0 && (S_ISFIFO(facts.st_mode) || S_ISCHR(facts.st_mode));
-}
-
 Result<int> write_flows(const std::vector<std::unique_ptr<FlowSource>>& source,
                         const Settings& settings, std::FILE* out, Progress& progress) {
   const auto output = output_for(settings, out, progress);
@@ -78,16 +69,12 @@ Result<int> write_flows(const std::vector<std::unique_ptr<FlowSource>>& source,
   return transfer(source, **output, progress);
 }
 
-struct Closer {
-  void operator()(std::FILE* stream) const { std::fclose(stream); }
-};
-
 Result<int> write_stream(const std::vector<std::unique_ptr<FlowSource>>& source,
                          const Settings& settings, Progress& progress) {
   if (is_standard_output(settings.output)) return write_flows(source, settings, stdout, progress);
   auto fd = open_output_file(settings.output, kSaidBy, OutputMode::replace);
   if (!fd) return fd.error();
-  const std::unique_ptr<std::FILE, Closer> stream{::fdopen(fd->get(), "wb")};
+  const UniqueStream stream{::fdopen(fd->get(), "wb")};
   if (!stream) return base::os_error("--output: cannot write", errno);
   static_cast<void>(fd->release());
   auto status = write_flows(source, settings, stream.get(), progress);

@@ -92,7 +92,8 @@ Result<std::vector<std::unique_ptr<FlowSource>>> sources_of_files(const Invocati
   std::vector<std::unique_ptr<FlowSource>> sources;
   for (const std::string& word : words) {
     auto source = open_flow_source(word, filter, "", progress);
-    if (!source && source.error().os_code == ENOENT) return missing_file(invocation, word, source.error());
+    if (!source && source.error().os_code == ENOENT)
+      return missing_file(invocation, word, source.error());
     if (!source && !goes_on) return source.error();
     if (source)
       sources.push_back(std::move(*source));

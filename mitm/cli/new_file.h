@@ -2,12 +2,12 @@
 #pragma once
 
 #include <cstdio>
-#include <memory>
 #include <string>
 #include <string_view>
 #include <utility>
 
 #include "base/error.h"
+#include "mitm/cli/output_file.h"
 
 namespace mitm::cli {
 
@@ -34,9 +34,6 @@ class NewFile {
   [[nodiscard]] base::Result<> publish();
 
  private:
-  struct Closer {
-    void operator()(std::FILE* stream) const { std::fclose(stream); }
-  };
   NewFile(std::string path, std::string said_by, bool overwrite)
       : path_(std::move(path)), said_by_(std::move(said_by)), overwrite_(overwrite) {}
   [[nodiscard]] base::Error failed(std::string_view what, int code) const;
@@ -45,7 +42,7 @@ class NewFile {
   std::string path_, said_by_;
   bool overwrite_;
   std::string temporary_;  ///< empty: there is none, or none any more
-  std::unique_ptr<std::FILE, Closer> stream_;
+  UniqueStream stream_;
 };
 
 }  // namespace mitm::cli

@@ -98,6 +98,12 @@ bool is_standard_output(const std::string& path) {
   return path == "-" || descriptor_of(path) == STDOUT_FILENO;
 }
 
+bool is_stream(const std::string& path) {
+  if (path == "-" || descriptor_of(path)) return true;
+  struct stat facts {};
+  return ::lstat(path.c_str(), &facts) == 0 && (S_ISFIFO(facts.st_mode) || S_ISCHR(facts.st_mode));
+}
+
 base::Result<base::UniqueFd> open_output_file(const std::string& path, std::string_view said_by,
                                               OutputMode mode) {
   const Name name{path, said_by};

@@ -1,6 +1,8 @@
 // Opens the files that hold what programs sent, decrypted, and the secrets of their connections.
 #pragma once
 
+#include <cstdio>
+#include <memory>
 #include <string>
 #include <string_view>
 
@@ -8,6 +10,12 @@
 #include "base/fd.h"
 
 namespace mitm::cli {
+
+struct StreamCloser {
+  void operator()(std::FILE* stream) const { std::fclose(stream); }
+};
+/// A stream that is closed with its owner.
+using UniqueStream = std::unique_ptr<std::FILE, StreamCloser>;
 
 enum class OutputMode {
   replace,  ///< a file is to be emptied (empty_output_file()); a FIFO's reader is waited for
@@ -18,6 +26,9 @@ enum class OutputMode {
 
 /// "-", /dev/stdout and /dev/fd/1.
 [[nodiscard]] bool is_standard_output(const std::string& path);
+
+/// Standard output, a descriptor, a FIFO or a terminal: what is written as it comes.
+[[nodiscard]] bool is_stream(const std::string& path);
 
 /// Opens `path` to write to it, for the calling user only: call it with that user's rights. Takes a
 /// regular file or a FIFO of the user's own, whose mode is 0600 afterwards; creates a regular file;

@@ -7,6 +7,7 @@
 #include "base/text.h"
 #include "divert/policy/program_filter.h"
 #include "divert/process/privilege.h"
+#include "mitm/cli/callers_environment.h"
 #include "mitm/cli/commands.h"
 #include "mitm/cli/error_codes.h"
 #include "mitm/cli/host_addresses.h"

@@ -9,11 +9,13 @@
 #include "base/ip_packet.h"
 #include "base/text.h"
 #include "mitm/format/pcapng.h"
+#include "mitm/http/http2.h"
 
 namespace mitm::format {
 namespace {
 
 using flow::Direction;
+using http::kClientPreface;
 
 /// Beyond this, the conversation that was silent longest is forgotten: an end that was lost (a full
 /// queue) must not hold memory for ever. Should it speak again, it begins with a new handshake.
@@ -29,9 +31,6 @@ constexpr std::size_t kMaxHeldConnections = 1024, kMaxHeldBytes = 16384;
 
 /// Added to the number of a connection for that of what its tunnel carries.
 constexpr std::uint64_t kTunnelNumbers = std::uint64_t{1} << 31U;
-
-/// RFC 9113, 3.4. Wireshark wants it in one segment, and before the server's first frame.
-constexpr std::string_view kPreface = "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
 /// The ports on which Wireshark looks for HTTP by itself, and thereby for HTTP/2.
 constexpr std::array<std::uint16_t, 10> kHttpPorts{80,   1900, 2710, 2869, 3128,
@@ -174,19 +173,21 @@ void PacketLog::hold(Stream& stream, const Data& data, std::string& out) {
   write_held(stream, out);
 }
 
+/// Wireshark wants the client's preface in one segment, and before the server's first frame.
 PacketLog::Protocol PacketLog::protocol_of(const std::vector<Data>& beginning) {
   std::string request;
   for (const Data& data : beginning) {
     const bool first = data == beginning.front();
     if (data->bytes.empty() || (first && data->offset != 0)) return Protocol::other;
     if (data->direction == Direction::request)
-      request += std::string_view(data->bytes).substr(0, kPreface.size());
+      request += std::string_view(data->bytes).substr(0, kClientPreface.size());
     else if (first && (data->offset != 0 || !may_be_settings(data->bytes)))
       return Protocol::other;
   }
-  const std::size_t size = std::min(request.size(), kPreface.size());
-  if (std::string_view(request).substr(0, size) != kPreface.substr(0, size)) return Protocol::other;
-  return size == kPreface.size() ? Protocol::http2 : Protocol::unknown;
+  const std::size_t size = std::min(request.size(), kClientPreface.size());
+  if (std::string_view(request).substr(0, size) != kClientPreface.substr(0, size))
+    return Protocol::other;
+  return size == kClientPreface.size() ? Protocol::http2 : Protocol::unknown;
 }
 
 void PacketLog::write_held(Stream& stream, std::string& out) {

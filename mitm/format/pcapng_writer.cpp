@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <charconv>
 #include <utility>
+#include <vector>
 
 #include <fmt/format.h>
 
@@ -105,6 +106,16 @@ class PcapngWriter final : public FlowWriter {
 
 Time at(const flow::HttpFlow& http, flow::Offset offset) {
   return http.began + offset.value_or(std::chrono::microseconds{0});
+}
+
+/// In their order.
+std::vector<const flow::StreamMessage*> messages_of(const flow::Flow& flow,
+                                                    flow::StreamMessage::Kind kind) {
+  std::vector<const flow::StreamMessage*> messages;
+  for (const auto& message : flow.messages) {
+    if (message->kind == kind) messages.push_back(message.get());
+  }
+  return messages;
 }
 
 /// Conversations of which no end is known by its port are told apart by one of ours.
@@ -231,8 +242,7 @@ void PcapngWriter::write_http1_response(Connection& connection, const flow::Http
 }
 
 void PcapngWriter::write_websocket(Connection& at, const flow::Flow& flow, std::string& out) {
-  for (const auto& message : flow.messages) {
-    if (message->kind != flow::StreamMessage::Kind::websocket) continue;
+  for (const auto* const message : messages_of(flow, flow::StreamMessage::Kind::websocket)) {
     auto frame = wire::websocket_frame(message->what, message->direction == Direction::request);
     say(at, message->direction, message->time, std::move(frame.bytes), frame.missing, out);
   }
@@ -280,15 +290,12 @@ void PcapngWriter::write_http2(const flow::HttpFlow& http, std::string& out) {
 
 void PcapngWriter::write_tcp(const flow::Flow& flow, const flow::TcpFlow& tcp, std::string& out) {
   Connection& connection = connection_of(tcp);
-  const bool said = std::ranges::any_of(flow.messages, [](const auto& message) {
-    return message->kind == flow::StreamMessage::Kind::tcp;
-  });
-  if (!said) {
+  const auto said = messages_of(flow, flow::StreamMessage::Kind::tcp);
+  if (said.empty()) {
     log_.add_unrecorded(connection.facts, why_unrecorded(tcp), out);
     return;
   }
-  for (const auto& message : flow.messages) {
-    if (message->kind != flow::StreamMessage::Kind::tcp) continue;
+  for (const auto* const message : said) {
     const std::string& payload = message->what.payload;
     const std::uint64_t size = message->what.bytes.value_or(payload.size());
     say(connection, message->direction, message->time, payload,

@@ -8,6 +8,7 @@
 #include "base/ip_packet.h"
 #include "mitm/flow/dns_names.h"
 #include "mitm/format/dns_data.h"
+#include "mitm/http/http2.h"
 
 namespace mitm::format::wire {
 namespace {
@@ -146,7 +147,7 @@ std::string last_chunk(const http::Fields& trailers) {
 }
 
 std::string client_preface() {
-  return "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + server_preface();
+  return std::string(http::kClientPreface) + server_preface();
 }
 
 std::string server_preface() {

@@ -12,7 +12,6 @@
 namespace mitm::http {
 namespace {
 
-constexpr std::string_view kPreface = "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 constexpr std::size_t kHeaderSize = 9;
 
 std::uint32_t word(std::string_view bytes, std::size_t at, int size) {
@@ -120,9 +119,10 @@ bool Http2Reader::feed(std::string_view bytes, Handler& handler) {
   while (!bytes.empty()) {
     switch (state_) {
       case State::preface:
-        gather(bytes, kPreface.size());
-        if (gathered_ != kPreface.substr(0, gathered_.size())) return fail("no HTTP/2 preface");
-        if (gathered_.size() < kPreface.size()) return true;
+        gather(bytes, kClientPreface.size());
+        if (gathered_ != kClientPreface.substr(0, gathered_.size()))
+          return fail("no HTTP/2 preface");
+        if (gathered_.size() < kClientPreface.size()) return true;
         gathered_.clear();
         state_ = State::header;
         break;

@@ -19,6 +19,9 @@ struct nghttp2_hd_inflater;
 
 namespace mitm::http {
 
+/// What a client says first (RFC 9113 section 3.4).
+inline constexpr std::string_view kClientPreface = "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+
 /// A header block: of a request, a response, or trailers (which have no pseudo-header fields, RFC
 /// 9113 section 8.3).
 struct Http2Head {
