@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include "mitm/cli/session_directory.h"
+#include "tests/mitm/file_mode.h"
 #include "tests/mitm/temporary_directory.h"
 #include "tests/test.h"
 
@@ -13,6 +14,7 @@ namespace mitm::cli {
 namespace {
 
 using std::chrono::system_clock;
+using ::test::mode_of;
 
 /// XDG_STATE_HOME for a test.
 class StateHome {
@@ -22,12 +24,6 @@ class StateHome {
   StateHome& operator=(const StateHome&) = delete;
   ~StateHome() { ::unsetenv("XDG_STATE_HOME"); }
 };
-
-mode_t mode_of(const std::string& path) {
-  struct stat facts {};
-  REQUIRE(::stat(path.c_str(), &facts) == 0);
-  return facts.st_mode & 07777;
-}
 
 TEST_CASE("session_directory: is in XDG_STATE_HOME, or where that is by default") {
   ::unsetenv("XDG_STATE_HOME");

@@ -11,7 +11,7 @@
 namespace mitm::query::test {
 namespace {
 
-/// As in version 1 of a session (mitm/store).
+/// The tables of a session that filters ask, in version 2 (mitm/store/schema.cpp).
 constexpr const char* kSchema = R"(
 CREATE TABLE process (id INTEGER PRIMARY KEY, pid INT, ppid INT, uid INT, gid INT, name TEXT,
   path TEXT, user TEXT, grp TEXT, cmdline TEXT, cgroup TEXT, started INT, facts BLOB,

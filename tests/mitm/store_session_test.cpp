@@ -11,6 +11,7 @@
 #include "mitm/store/session_lock.h"
 #include "mitm/store/session_reader.h"
 #include "mitm/store/session_writer.h"
+#include "tests/mitm/file_mode.h"
 #include "tests/mitm/flow_description.h"
 #include "tests/mitm/store_flows.h"
 #include "tests/mitm/temporary_directory.h"
@@ -247,19 +248,14 @@ TEST_CASE("store: what was not committed is not there, and its ids are given ane
 TEST_CASE("store: a session is its user's, for nobody else, and not for a name that lies") {
   const test::TemporaryDirectory directory;
   const std::string path = directory.path() + "/s.osp";
-  const auto mode_of = [](const std::string& file) {
-    struct stat facts {};
-    REQUIRE(::stat(file.c_str(), &facts) == 0);
-    return facts.st_mode & 07777;
-  };
   {
     const auto writer = SessionWriter::open(path);
     REQUIRE(writer);
-    for (const char* suffix : {"", "-wal", "-shm"}) CHECK(mode_of(path + suffix) == 0600);
+    for (const char* suffix : {"", "-wal", "-shm"}) CHECK(test::mode_of(path + suffix) == 0600);
   }
   CHECK(::chmod(path.c_str(), 0644) == 0);
   REQUIRE(SessionWriter::open(path));
-  CHECK(mode_of(path) == 0600);
+  CHECK(test::mode_of(path) == 0600);
 
   const std::string link = directory.path() + "/link.osp";
   REQUIRE(::symlink(path.c_str(), link.c_str()) == 0);

@@ -9,16 +9,17 @@
 
 #include <openssl/x509v3.h>
 #include <stdlib.h>
-#include <sys/stat.h>
 
 #include "mitm/tls/authority.h"
 #include "mitm/tls/leaf.h"
+#include "tests/mitm/file_mode.h"
 #include "tests/mitm/temporary_directory.h"
 #include "tests/test.h"
 
 namespace tls_test {
 
 using Directory = test::TemporaryDirectory;
+using test::mode_of;
 
 inline std::string contents(const std::string& path) {
   std::ifstream file(path, std::ios::binary);
@@ -27,11 +28,6 @@ inline std::string contents(const std::string& path) {
 
 inline void write(const std::string& path, const std::string& bytes) {
   std::ofstream(path, std::ios::binary) << bytes;
-}
-
-inline unsigned mode_of(const std::string& path) {
-  struct stat facts {};
-  return ::stat(path.c_str(), &facts) == 0 ? facts.st_mode & 07777 : 0;
 }
 
 /// A root in memory of its own directory, an intermediate and a signer.
