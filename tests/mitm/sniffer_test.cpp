@@ -2,10 +2,7 @@
 // input cut at every offset.
 #include "mitm/sniff/sniffer.h"
 
-#include <memory>
-
-#include <openssl/ssl.h>
-
+#include "tests/mitm/hello_builder.h"
 #include "tests/test.h"
 
 namespace doctest {
@@ -20,71 +17,12 @@ struct StringMaker<mitm::sniff::Protocol> {
 
 namespace {
 
+using namespace hello_test;
 using mitm::sniff::inspect;
 using mitm::sniff::kMaxSniffedBytes;
 using mitm::sniff::Protocol;
 using mitm::sniff::SniffResult;
 using namespace std::string_literals;
-
-std::string u8(std::size_t n) {
-  return {static_cast<char>(n)};
-}
-std::string u16(std::size_t n) {
-  return u8(n >> 8) + u8(n & 0xff);
-}
-std::string u24(std::size_t n) {
-  return u8(n >> 16) + u16(n & 0xffff);
-}
-std::string sized8(const std::string& bytes) {
-  return u8(bytes.size()) + bytes;
-}
-std::string sized16(const std::string& bytes) {
-  return u16(bytes.size()) + bytes;
-}
-std::string extension(std::size_t type, const std::string& body) {
-  return u16(type) + sized16(body);
-}
-std::string server_name(const std::string& name) {
-  return extension(0, sized16(u8(0) + sized16(name)));
-}
-
-/// `extensions` with their length, or nothing.
-std::string hello_body(const std::string& extensions, std::size_t version = 0x0303) {
-  return u16(version) + std::string(32, 'r') + sized8("") + sized16(u16(0x1301) + u16(0xc02b)) +
-         sized8(u8(0)) + extensions;
-}
-std::string handshake(const std::string& body) {
-  return u8(1) + u24(body.size()) + body;
-}
-std::string record(const std::string& payload, std::size_t version = 0x0301) {
-  return u8(0x16) + u16(version) + sized16(payload);
-}
-std::string hello(const std::string& extensions) {
-  return record(handshake(hello_body(sized16(extensions))));
-}
-
-std::string records(const std::string& payload, std::size_t piece) {
-  std::string out;
-  for (std::size_t i = 0; i < payload.size(); i += piece) out += record(payload.substr(i, piece));
-  return out;
-}
-
-/// What the installed OpenSSL sends first.
-std::string openssl_hello() {
-  const std::unique_ptr<SSL_CTX, decltype(&SSL_CTX_free)> context(SSL_CTX_new(TLS_client_method()),
-                                                                  SSL_CTX_free);
-  const std::unique_ptr<SSL, decltype(&SSL_free)> ssl(SSL_new(context.get()), SSL_free);
-  BIO* out = BIO_new(BIO_s_mem());
-  SSL_set_bio(ssl.get(), BIO_new(BIO_s_mem()), out);
-  SSL_set_tlsext_host_name(ssl.get(), "WWW.Example.org");
-  const std::string alpn = sized8("h2") + sized8("http/1.1");
-  SSL_set_alpn_protos(ssl.get(), reinterpret_cast<const unsigned char*>(alpn.data()),
-                      static_cast<unsigned>(alpn.size()));
-  SSL_connect(ssl.get());
-  char* data = nullptr;
-  const auto size = BIO_get_mem_data(out, &data);
-  return {data, static_cast<std::size_t>(size)};
-}
 
 /// What is decided never changes with more bytes; what is complete stays complete.
 void check_every_cut(const std::string& bytes) {

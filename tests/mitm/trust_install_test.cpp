@@ -8,83 +8,20 @@
 #include "mitm/trust/trust.h"
 #include "tests/mitm/private_root.h"
 #include "tests/mitm/tls_fixture.h"
+#include "tests/mitm/trust_fixture.h"
 
 using namespace mitm::tls;
 using namespace mitm::trust;
+using namespace trust_test;
 using tls_test::contents;
 using tls_test::in_private_root;
-using tls_test::Problems;
-using tls_test::shell;
-using tls_test::write;
 
 namespace {
-
-namespace fs = std::filesystem;
-
-constexpr const char* kState = "/tmp/state";
-constexpr const char* kPem = "/tmp/state/root-ca.pem";
-constexpr const char* kBundle = "/etc/ssl/certs/ca-certificates.crt";
-constexpr const char* kDebianFile = "/usr/local/share/ca-certificates/osproxy-ca.crt";
-const base::User kRoot{0, 0, "root", "/nonexistent", ""};
-
-/// "trusted", "absent: why", ...
-std::string text(const StoreStatus& status) {
-  using State = StoreStatus::State;
-  const char* state = status.state == State::trusted  ? "trusted"
-                      : status.state == State::absent ? "absent"
-                                                      : "unavailable";
-  return status.detail.empty() ? state : fmt::format("{}: {}", state, status.detail);
-}
-
-/// Of the first store whose name begins so.
-std::string state_of(const base::Result<std::vector<StoreStatus>>& statuses,
-                     const std::string& store) {
-  if (!statuses) return statuses.error().text;
-  for (const StoreStatus& status : *statuses) {
-    if (status.store.rfind(store, 0) == 0) return text(status);
-  }
-  return "no such store";
-}
 
 /// `text` with the first `part` taken out.
 std::string without(std::string text, const std::string& part) {
   const std::size_t at = text.find(part);
   return at == text.npos ? "no such part" : text.erase(at, part.size());
-}
-
-void new_root(Problems& problems) {
-  fs::remove_all(kState);
-  const auto root = create_root(kState);
-  problems.expect(root.has_value(), "cannot make a root");
-}
-
-void script(const std::string& path, const std::string& body) {
-  fs::remove(path);
-  write(path, "#!/bin/sh\n" + body);
-  ::chmod(path.c_str(), 0755);
-}
-
-/// Everything but Java and the system's store, which take seconds.
-void without_java() {
-  for (const char* path : {"/usr/lib/jvm", "/etc/ssl/certs/java", "/etc/ca-certificates/update.d"})
-    fs::remove_all(path);
-}
-
-bool have(const char* program) {
-  if (!find_program(program).empty()) return true;
-  MESSAGE(program << " is not installed: nothing tested");
-  return false;
-}
-
-/// A user with an NSS database, as a browser makes it.
-base::User user_with_database(Problems& problems, const std::string& database) {
-  const base::User user{4711, 4711, "ann", "/home/ann", ""};
-  const std::string directory = user.home + "/" + database;
-  fs::create_directories(directory);
-  problems.equal(shell("certutil -N --empty-password -d sql:" + directory +
-                       " && chown -R 4711:4711 /home/ann"),
-                 "0 ", "certutil -N");
-  return user;
 }
 
 }  // namespace
@@ -284,120 +221,6 @@ TEST_CASE("trust: each distribution's directory, file name and command") {
             problems.expect(contents(kBundle) == before, "the bundle differs");
           }) == "");
   }
-}
-
-TEST_CASE("trust: NSS databases of every browser, with the user's ids") {
-  if (!have("certutil")) return;
-  CHECK(in_private_root([](Problems& problems) {
-          without_java();
-          fs::remove_all("/usr/local/share/ca-certificates");
-          new_root(problems);
-          const char* const places[] = {".pki/nssdb",
-                                        "snap/chromium/current/.pki/nssdb",
-                                        ".config/mozilla/firefox/z",
-                                        ".mozilla/firefox/a.default",
-                                        ".mozilla/firefox/with space",
-                                        "snap/firefox/common/.mozilla/firefox/b"};
-          base::User user;
-          for (const char* place : places) {
-            fs::create_directories(std::string("/home/ann/") + place);
-            (void)shell(fmt::format("certutil -N --empty-password -d 'sql:/home/ann/{}'", place));
-          }
-          fs::create_directories("/home/ann/.mozilla/firefox/Crash Reports");
-          user = user_with_database(problems, ".mozilla/firefox/other");
-          const auto installed = install_trust(kPem, user);
-          problems.equal(installed->size(), 8U, "system and seven databases");
-          for (const char* place : places) {
-            problems.equal(state_of(installed, fmt::format("NSS (/home/ann/{})", place)), "trusted",
-                           place);
-            problems.equal(shell(fmt::format("certutil -V -u V -n osproxy -d 'sql:/home/ann/{}'; "
-                                             "certutil -L -d 'sql:/home/ann/{}' | grep -c "
-                                             "'osproxy  *C,,'",
-                                             place, place))
-                               .back(),
-                           '1', place);
-          }
-          problems.equal(shell("find /home/ann ! -user 4711 -o ! -group 4711"), "0 ",
-                         "files of others");
-          problems.equal(state_of(uninstall_trust(kPem, user), "NSS"), "absent", "uninstall");
-          for (const char* place : places) {
-            problems.equal(
-                shell(fmt::format("certutil -L -d 'sql:/home/ann/{}' | grep osproxy", place)), "1 ",
-                place);
-          }
-        }) == "");
-}
-
-TEST_CASE("trust: NSS: of more databases than anyone has only the first are visited") {
-  const tls_test::Directory home;
-  fs::permissions(home.path(), fs::perms{0755});
-  const std::string name(240, 'd');
-  for (int i = 0; i < 4100; ++i) {
-    const auto directory = home / fmt::format(".mozilla/firefox/{}{}", i, name);
-    fs::create_directories(directory);
-    write(directory + "/cert9.db", "");
-  }
-  const auto stores = nss_stores({65534, 65534, "nobody", home.path(), ""}).size();
-  CHECK(stores == 4000);
-}
-
-TEST_CASE("trust: NSS: distrusted, with a password, broken or not the user's own") {
-  if (!have("certutil")) return;
-  CHECK(
-      in_private_root([](Problems& problems) {
-        without_java();
-        fs::remove_all("/usr/local/share/ca-certificates");
-        new_root(problems);
-        const base::User user = user_with_database(problems, ".pki/nssdb");
-        const std::string database = "-d sql:/home/ann/.pki/nssdb";
-        problems.equal(state_of(install_trust(kPem, user), "NSS"), "trusted", "install");
-        problems.equal(shell("certutil -M -n osproxy -t ,, " + database), "0 ", "distrust");
-        problems.expect(state_of(trust_status(kPem, user), "NSS").rfind("absent: another", 0) == 0,
-                        "trusted without its flag");
-        problems.equal(state_of(install_trust(kPem, user), "NSS"), "trusted", "trusted again");
-        (void)uninstall_trust(kPem, user);
-
-        // Another certificate is never touched.
-        (void)shell(std::string(tls_test::kMakeCertificate) +
-                    "-subj /CN=mine -out "
-                    "/tmp/mine.pem");
-        problems.equal(shell("certutil -A -n 'osproxy of mine' -t C,, -i /tmp/mine.pem " +
-                             database + "; chown -R 4711:4711 /home/ann"),
-                       "0 ", "mine");
-        (void)install_trust(kPem, user);
-        (void)uninstall_trust(kPem, user);
-        problems.equal(shell("certutil -L " + database + " | grep -c 'osproxy of mine  *C,,'"),
-                       "0 1", "mine is left");
-
-        // A link to a database that only root may write.
-        fs::create_directories("/root/nssdb");
-        (void)shell(
-            "certutil -N --empty-password -d sql:/root/nssdb; chmod 755 /root /root/nssdb; chmod "
-            "644 /root/nssdb/*");
-        fs::remove_all("/home/ann/.pki/nssdb");
-        fs::create_symlink("/root/nssdb", "/home/ann/.pki/nssdb");
-        const std::string bytes = contents("/root/nssdb/cert9.db");
-        const std::string answer = state_of(install_trust(kPem, user), "NSS");
-        problems.expect(answer.rfind("absent: certutil failed", 0) == 0,
-                        "through a link: " + answer);
-        problems.expect(contents("/root/nssdb/cert9.db") == bytes, "root's database was changed");
-
-        fs::remove("/home/ann/.pki/nssdb");
-        fs::create_directories("/home/ann/.pki/nssdb");
-        write("/home/ann/.pki/nssdb/cert9.db", "this is no database");
-        const std::string broken = state_of(install_trust(kPem, user), "NSS");
-        problems.expect(broken.rfind("unavailable: certutil failed", 0) == 0, "broken: " + broken);
-
-        // No question on the terminal, whatever the answer.
-        fs::remove_all("/home/ann/.pki/nssdb");
-        fs::create_directories("/home/ann/.pki/nssdb");
-        write("/tmp/password", "secret\n");
-        (void)shell("certutil -N -f /tmp/password " + database + "; chown -R 4711:4711 /home/ann");
-        const auto begin = std::chrono::steady_clock::now();
-        (void)install_trust(kPem, user);
-        problems.expect(std::chrono::steady_clock::now() - begin < std::chrono::seconds{30},
-                        "waited for a password");
-      }) == "");
 }
 
 TEST_CASE("trust: Java, by Debian's hook and by keytool") {

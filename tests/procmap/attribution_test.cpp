@@ -2,10 +2,8 @@
 
 #include <array>
 #include <csignal>
-#include <cstring>
 #include <filesystem>
 #include <fstream>
-#include <functional>
 #include <map>
 #include <thread>
 #include <vector>
@@ -15,23 +13,17 @@
 #include <pthread.h>
 #include <sched.h>
 #include <sys/mount.h>
-#include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include "tests/procmap/attribution_fixture.h"
 #include "tests/procmap/children.h"
 #include "tests/test.h"
 
 namespace procmap {
 namespace {
-
-std::string own_exe() {
-  std::array<char, 4096> path;
-  const ssize_t n = ::readlink("/proc/self/exe", path.data(), path.size());
-  return {path.data(), static_cast<std::size_t>(n)};
-}
 
 std::string base_name(const std::string& path) {
   return path.substr(path.rfind('/') + 1);
@@ -45,17 +37,6 @@ bool comes_true(Condition condition) {
     std::this_thread::sleep_for(std::chrono::milliseconds{5});
   }
   return false;
-}
-
-/// The pid that `attributor` names, given all the time that a busy machine may need; 0: unknown.
-pid_t owner_pid(Attributor& attributor, const base::Endpoint& source,
-                const base::Endpoint& destination) {
-  const auto owner = attributor.owner_of({source, destination}, std::chrono::seconds{30});
-  return owner.process ? owner.process->id.pid : 0;
-}
-
-base::Endpoint loopback(std::uint64_t port) {
-  return {boost::asio::ip::address_v4::loopback(), static_cast<std::uint16_t>(port)};
 }
 
 }  // namespace
@@ -275,135 +256,6 @@ TEST_CASE("attribution: a thread whose descriptors are its own") {
   CHECK(row->owner.process->id.pid == child.pid());
 }
 
-namespace {
-
-/// Connects as nobody, and leaves the socket in flight in a UNIX socket: no process has it.
-void leave_in_flight(const Listener& listener, const Child::Wire& wire) {
-  if (::setresuid(65534, 65534, 65534) != 0) return;
-  std::array<int, 2> ends{};
-  auto socket = connect_to(listener.endpoint());
-  const auto port = local_end(socket.get()).port();
-  if (::socketpair(AF_UNIX, SOCK_DGRAM, 0, ends.data()) != 0) return;
-  char byte = 0;
-  iovec part{&byte, 1};
-  alignas(cmsghdr) std::array<char, CMSG_SPACE(sizeof(int))> control{};
-  msghdr message{};
-  message.msg_iov = &part;
-  message.msg_iovlen = 1;
-  message.msg_control = control.data();
-  message.msg_controllen = control.size();
-  cmsghdr* header = CMSG_FIRSTHDR(&message);
-  header->cmsg_level = SOL_SOCKET;
-  header->cmsg_type = SCM_RIGHTS;
-  header->cmsg_len = CMSG_LEN(sizeof(int));
-  const int number = socket.get();
-  std::memcpy(CMSG_DATA(header), &number, sizeof number);
-  if (::sendmsg(ends[0], &message, 0) != 1) return;
-  socket.reset();
-  wire.send(port);
-  (void)wire.receive();
-}
-
-}  // namespace
-
-TEST_CASE("attribution: a registered file of an io_uring, without a number of its own") {
-  const Listener listener{"127.0.0.1"};
-  const Child child{[&](const Child::Wire& wire) {
-    auto socket = connect_to(listener.endpoint());
-    const auto port = local_end(socket.get()).port();
-    std::array<char, 120> parameters{};  // struct io_uring_params
-    const auto ring = static_cast<int>(::syscall(SYS_io_uring_setup, 8, parameters.data()));
-    const std::array<int, 3> files{-1, -1, socket.get()};
-    constexpr unsigned kRegisterFiles = 2;  // IORING_REGISTER_FILES
-    const long registered =
-        ::syscall(SYS_io_uring_register, ring, kRegisterFiles, files.data(), files.size());
-    socket.reset();
-    wire.send(ring >= 0 && registered == 0 ? port : 0);
-    (void)wire.receive();
-  }};
-  const auto port = child.wire().receive();
-  if (port == 0) {
-    MESSAGE("this kernel has no io_uring, or does not allow it");
-    return;
-  }
-  auto attributor = Attributor::open();
-  REQUIRE(attributor);
-  // By a search, and by what is remembered of it.
-  for (int i = 0; i < 2; ++i)
-    CHECK(owner_pid(*attributor, loopback(port), listener.endpoint()) == child.pid());
-  const Child other = connected_child(listener.endpoint());
-  const std::array<SocketQuery, 3> several{
-      SocketQuery{loopback(port), listener.endpoint()},
-      {loopback(other.wire().receive()), listener.endpoint()},
-      {loopback(port), listener.endpoint()},
-  };
-  auto fresh = Attributor::open();
-  const auto owners = fresh->owners_of(several, std::chrono::milliseconds{200});
-  REQUIRE(owners.at(0).process);
-  CHECK(owners.at(0).process->id.pid == child.pid());
-  REQUIRE(owners.at(1).process);
-  CHECK(owners.at(1).process->id.pid == other.pid());
-  const auto rows = socket_table(*fresh);
-  REQUIRE(rows);
-  const auto row = std::ranges::find(*rows, loopback(port), &SocketRow::local);
-  REQUIRE(row != rows->end());
-  CHECK(row->owner.process);
-}
-
-TEST_CASE("attribution: the many rings of one user hold no search up") {
-  const Listener listener{"127.0.0.1"};
-  const Child child{[&](const Child::Wire& wire) {
-    constexpr rlim_t kFiles = 20'000;
-    const rlimit most{kFiles, kFiles};
-    const base::UniqueFd file{::open("/dev/null", O_RDONLY | O_CLOEXEC)};
-    const std::vector<int> files(kFiles, file.get());
-    bool good = ::setrlimit(RLIMIT_NOFILE, &most) == 0;
-    for (int i = 0; i < 100 && good; ++i) {
-      std::array<char, 120> parameters{};  // struct io_uring_params
-      const auto ring = static_cast<int>(::syscall(SYS_io_uring_setup, 1, parameters.data()));
-      constexpr unsigned kRegisterFiles = 2;  // IORING_REGISTER_FILES
-      good = ring >= 0 && ::syscall(SYS_io_uring_register, ring, kRegisterFiles, files.data(),
-                                    files.size()) == 0;
-    }
-    wire.send(good ? 1 : 0);
-    (void)wire.receive();
-  }};
-  if (child.wire().receive() == 0) {
-    MESSAGE("this kernel has no io_uring, or does not allow it");
-    return;
-  }
-  const Child in_flight{[&](const Child::Wire& wire) { leave_in_flight(listener, wire); }};
-  auto attributor = Attributor::open();
-  REQUIRE(attributor);
-  const SocketQuery sought{loopback(in_flight.wire().receive()), listener.endpoint()};
-  const auto began = std::chrono::steady_clock::now();
-  const auto owner = attributor->owner_of(sought, std::chrono::milliseconds{20});
-  const auto took = std::chrono::steady_clock::now() - began;
-  CHECK_FALSE(owner.process);
-  CHECK_FALSE(owner.in_time);
-  CHECK(took < std::chrono::milliseconds{500});
-}
-
-TEST_CASE(
-    "attribution: a descriptor in flight in a UNIX socket "
-    "has no process, but a user and a cgroup") {
-  const Listener listener{"127.0.0.1"};
-  const Child child{[&](const Child::Wire& wire) { leave_in_flight(listener, wire); }};
-  auto attributor = Attributor::open();
-  REQUIRE(attributor);
-  const auto owner = attributor->owner_of({loopback(child.wire().receive()), listener.endpoint()});
-  CHECK_FALSE(owner.process);
-  CHECK(owner.in_time);
-  REQUIRE(owner.socket);
-  CHECK(owner.socket->inode != 0);
-  CHECK(owner.socket->uid_known);
-  CHECK(owner.socket->user == "nobody");
-  // Without cgroup v2 there is none.
-  const auto facts = attributor->facts_of(::getpid());
-  REQUIRE(facts);
-  CHECK((owner.socket->cgroup == facts->cgroup || owner.socket->cgroup_id == 0));
-}
-
 TEST_CASE("attribution: a socket that is bound to a device") {
   const Listener listener{"127.0.0.1"};
   const base::UniqueFd fd{::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0)};
@@ -582,90 +434,6 @@ TEST_CASE("attribution: the time limit is kept") {
     CHECK_FALSE(each.in_time);
   CHECK(attributor->owner_of(one).in_time);
   CHECK(owner_pid(*attributor, local_end(fd.get()), listener.endpoint()) == ::getpid());
-}
-
-TEST_CASE("attribution: facts of a process") {
-  auto attributor = Attributor::open();
-  const auto own = attributor->facts_of(::getpid());
-  REQUIRE(own);
-  CHECK(own->exe == own_exe());
-  CHECK(attributor->facts_of(::getpid()) == own);
-  std::string words;
-  for (const auto& word : own->argv) words += word + '\0';
-  std::ifstream file("/proc/self/cmdline");
-  CHECK(words == std::string(std::istreambuf_iterator<char>(file), {}));
-  CHECK_FALSE(attributor->facts_of(0));
-  CHECK_FALSE(attributor->facts_of(-1));
-  CHECK_FALSE(attributor->facts_of(1 << 30));
-}
-
-TEST_CASE("attribution: a parent that has ended stays in the chain when it was seen") {
-  auto attributor = Attributor::open();
-  // The grandchild waits on the parent's wire, which the test holds.
-  Child parent{[](const Child::Wire& wire) {
-    const pid_t grandchild = ::fork();
-    if (grandchild > 0) wire.send(static_cast<std::uint64_t>(grandchild));
-    (void)wire.receive();
-  }};
-  const auto grandchild = static_cast<pid_t>(parent.wire().receive());
-  const pid_t parent_pid = parent.pid();
-  const auto before = attributor->facts_of(grandchild);
-  REQUIRE(before);
-  REQUIRE(before->ancestors.size() >= 2);
-  CHECK(before->ancestors[0].id.pid == parent_pid);
-  CHECK(before->ancestors[1].id.pid == ::getpid());
-  parent.end();
-  const auto after = attributor->facts_of(grandchild);
-  REQUIRE(after);
-  CHECK(after->ppid != parent_pid);
-  CHECK(after->ancestors.front().id == before->ancestors.front().id);
-}
-
-namespace {
-
-/// Each the child of the one before it; the last one says its number. They end with the first.
-void begin_line(int processes, const Child::Wire& wire) {
-  for (int i = 0; i < processes; ++i) {
-    const pid_t child = ::fork();
-    if (child != 0) break;
-    ::prctl(PR_SET_PDEATHSIG, SIGKILL);
-    if (i == processes - 1) wire.send(static_cast<std::uint64_t>(::getpid()));
-  }
-  ::pause();
-}
-
-/// On a stack of 128 KiB.
-void on_a_small_stack(std::function<void()> body) {
-  pthread_attr_t attributes;
-  REQUIRE(::pthread_attr_init(&attributes) == 0);
-  REQUIRE(::pthread_attr_setstacksize(&attributes, 128 << 10) == 0);
-  pthread_t thread{};
-  const auto run = [](void* call) -> void* {
-    (*static_cast<std::function<void()>*>(call))();
-    return nullptr;
-  };
-  REQUIRE(::pthread_create(&thread, &attributes, run, &body) == 0);
-  REQUIRE(::pthread_join(thread, nullptr) == 0);
-}
-
-}  // namespace
-
-TEST_CASE("attribution: however deep the tree of processes is, the nearest ancestors are known") {
-  constexpr int kDepth = 400;
-  const Child first{[](const Child::Wire& wire) { begin_line(kDepth, wire); }};
-  const auto last = static_cast<pid_t>(first.wire().receive());
-  auto attributor = Attributor::open();
-  std::shared_ptr<const ProcessFacts> facts;
-  on_a_small_stack([&] { facts = attributor->facts_of(last); });
-  REQUIRE(facts);
-  REQUIRE(facts->ancestors.size() == 64);
-  CHECK(facts->ancestors.front().id.pid == facts->ppid);
-  CHECK(attributor->facts_of(last) == facts);
-  // One that was passed on the way up has as many of its own.
-  const auto above = attributor->facts_of(facts->ancestors[40].id.pid);
-  REQUIRE(above);
-  CHECK(above->ancestors.front().id == facts->ancestors[41].id);
-  CHECK(above->ancestors.size() == 64);
 }
 
 TEST_CASE("attribution: the table has listeners and connections with their owners") {
