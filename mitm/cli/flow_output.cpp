@@ -89,11 +89,12 @@ class Text final : public FlowOutput {
 
 class JsonLines final : public FlowOutput {
  public:
-  JsonLines(OutputStream out, bool bodies) : out_(out), bodies_(bodies) {}
+  JsonLines(OutputStream out, std::size_t bodies) : out_(out), bodies_(bodies) {}
   Result<> write(const flow::Flow& flow) override {
     for (const auto& event : events_of(flow)) {
       line_.clear();
-      renderer_.render(event, bodies_, line_);
+      renderer_.render(bodies_ > 0 ? flow::limit_bodies(event, bodies_) : event, bodies_ > 0,
+                       line_);
       if (line_.empty()) continue;
       line_.push_back('\n');
       if (auto printed = out_.print(line_); !printed) return printed;
@@ -104,7 +105,7 @@ class JsonLines final : public FlowOutput {
 
  private:
   OutputStream out_;
-  bool bodies_;
+  std::size_t bodies_;  ///< bytes of each; 0: none
   format::JsonRenderer renderer_;
   std::string line_;
 };
@@ -186,7 +187,7 @@ Result<std::unique_ptr<FlowOutput>> make_flow_output(const Settings& settings, s
       return std::make_unique<Text>(
           stream, format::TextStyle{settings.detail, colours(settings.color, stream)});
     case FileFormat::jsonl:
-      return std::make_unique<JsonLines>(stream, settings.bodies > 0);
+      return std::make_unique<JsonLines>(stream, settings.bodies);
     case FileFormat::har:
       return std::make_unique<File>(
           stream, format::make_har_writer(

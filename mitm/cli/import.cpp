@@ -3,6 +3,7 @@
 #include <cstdio>
 
 #include <fmt/format.h>
+#include <unistd.h>
 
 #include "base/text.h"
 #include "base/user.h"
@@ -42,6 +43,20 @@ class Import {
   std::uint64_t flows_ = 0;
 };
 
+/// False: there was damage.
+Result<bool> take_all(const std::vector<std::unique_ptr<FlowSource>>& sources, Import& import,
+                      Progress& progress) {
+  bool whole = true;
+  for (const auto& source : sources) {
+    const auto taken =
+        transfer(*source, progress, [&](const flow::Flow& flow) { return import.write(flow); });
+    if (!taken) return taken.error();
+    whole = whole && *taken;
+  }
+  if (auto ended = import.end(); !ended) return ended.error();
+  return whole;
+}
+
 Result<std::string> session_path(const std::string& typed) {
   if (typed != kAutomaticName) return typed;
   auto path =
@@ -64,18 +79,20 @@ Result<int> import_command(const Invocation& invocation) {
   auto session = store::SessionWriter::open(*path);
   if (!session) return base::Error{"--save: " + session.error().text, session.error().os_code};
   Import import{**session};
-  bool whole = true;
-  for (const auto& source : *sources) {
-    const auto taken =
-        transfer(*source, progress, [&](const flow::Flow& flow) { return import.write(flow); });
-    if (!taken) return taken.error();
-    whole = whole && *taken;
+  const auto whole = take_all(*sources, import, progress);
+  const bool unused = invocation.typed.save == kAutomaticName && import.flows() == 0;
+  if (unused) {
+    session->reset();
+    ::unlink(path->c_str());
   }
-  if (auto ended = import.end(); !ended) return ended.error();
+  if (!whole) return whole.error();
   progress.erase();
-  fmt::print("added {} flow{} to {}\n", import.flows(), import.flows() == 1 ? "" : "s",
-             base::printable(*path));
-  return whole ? 0 : 1;
+  if (unused)
+    fmt::print("there were no flows: no session is kept\n");
+  else
+    fmt::print("added {} flow{} to {}\n", import.flows(), import.flows() == 1 ? "" : "s",
+               base::printable(*path));
+  return *whole ? 0 : 1;
 }
 
 }  // namespace mitm::cli

@@ -1,4 +1,5 @@
 """Flows that were stored: what open, export and query make of files, without a run."""
+import base64
 import contextlib
 import csv
 import json
@@ -135,6 +136,10 @@ class Sessions(Files):
         self.assertEqual(self.sessions("list").stdout, f"no sessions in {self.path('state')}/osproxy/sessions; run and exec make one with --save auto\n")
         for _ in range(2):
             osproxy("import", self.har, "--save", "auto", env=self.environment)
+        without = self.path("none.har")
+        with open(without, "w", encoding="utf-8") as file:
+            json.dump({"log": {"version": "1.2", "creator": {"name": "x", "version": "1"}, "entries": []}}, file)
+        self.assertEqual(osproxy("import", without, "--save", "auto", env=self.environment).stdout, "there were no flows: no session is kept\n")
         first, second = self.listed()
         self.assertEqual((first["flows"], first["state"]), (self.count, "closed"))
         self.assertGreaterEqual(first["format"], 1)
@@ -216,6 +221,11 @@ class Query(Files):
         self.assertIn("--bodies does not go with 'open'; it goes with: run, exec, query, export", osproxy("open", self.session, "--bodies", "1k", code=2).stderr)
         self.assertIn("FILTER: ", osproxy("query", self.session, "~c 40x", code=2).stderr)
         self.assertIn("--view: ", osproxy("open", self.session, "--view", "~c 40x", code=2).stderr)
+
+    def test_bodies_are_as_long_as_they_may_be(self):
+        for limit, body, cut in (("3", b"a=1", True), ("7", b"a=1&b=2", False)):
+            found = json.loads(osproxy("query", self.session, "~d d.test", "-f", "jsonl", "-b", limit).stdout)
+            self.assertEqual((base64.b64decode(found["request_body"]), found["request_body_cut"], found["request_bytes"]), (body, cut, 7))
 
     def test_fields(self):
         osproxy("import", f"{SAMPLES}/format_har_chrome.har", "--save", self.session)
