@@ -13,6 +13,15 @@ namespace {
 
 /// Flows that are asked within one transaction.
 constexpr std::size_t kBatch = 500;
+constexpr std::uint64_t kShortBody = 64 << 10;
+
+/// Whether there is no more of it than was read, as far as it shows.
+bool is_whole(const flow::Flow& flow) {
+  const flow::HttpFlow* const http = flow.http();
+  const bool has_cut_body =
+      http != nullptr && (http->request.body.is_cut() || http->response.body.is_cut());
+  return flow.messages.empty() && !has_cut_body;
+}
 
 }  // namespace
 
@@ -55,6 +64,18 @@ Result<> SessionFlows::select(std::string_view condition, std::string_view order
   }
 }
 
+/// Empty: it does not match, or a ring has deleted it meanwhile.
+Result<std::optional<flow::Flow>> SessionFlows::load(Added one) {
+  constexpr std::uint64_t kWhole = store::SessionReader::kWholeBody;
+  if (one.certain != 0) return reader_->flow(one.id, kWhole);
+  // Long bodies are read of flows that match, unless they decide that.
+  const bool may_be_cut = filter_.cost() != query::Cost::bodies;
+  auto flow = reader_->flow(one.id, may_be_cut ? kShortBody : kWhole);
+  if (!flow || !*flow) return flow;
+  if (!filter_.matches(**flow)) return std::nullopt;
+  return may_be_cut && !is_whole(**flow) ? reader_->flow(one.id, kWhole) : flow;
+}
+
 Result<std::optional<flow::Flow>> SessionFlows::next() {
   // A transaction for each flow would cost as much as a short flow; none lasts while what was
   // found is being shown, since the session could not shrink its log.
@@ -67,10 +88,8 @@ Result<std::optional<flow::Flow>> SessionFlows::next() {
       if (auto begun = store::ReadTransaction::begin(reader_->database()))
         batch.emplace(std::move(*begun));
     }
-    auto flow = reader_->flow(one.id, store::SessionReader::kWholeBody);
-    if (!flow) return flow.error();
-    // A ring may have deleted it meanwhile.
-    if (*flow && (one.certain || filter_.matches(**flow))) return flow;
+    auto flow = load(one);
+    if (!flow || *flow) return flow;
   }
   added_.clear();
   next_ = 0;

@@ -52,6 +52,7 @@ class SessionFlows {
         filter_(std::move(filter)),
         on_progress_(std::move(on_progress)) {}
   void add(std::int64_t id, bool certain);
+  [[nodiscard]] base::Result<std::optional<flow::Flow>> load(Added one);
 
   std::unique_ptr<store::SessionReader> reader_;
   query::Filter filter_;

@@ -175,8 +175,10 @@ base::Result<> SessionReader::prepare() {
                  : "SELECT cert.sha256, subject, issuer, names, not_before, not_after,"
                    " certificate.der FROM cert LEFT JOIN certificate USING (sha256)"
                    " WHERE chain = ? ORDER BY n"},
-      {&select_body_, "SELECT size, cut FROM body WHERE id = ?"},
-      {&select_chunks_, "SELECT data FROM chunk WHERE id BETWEEN ? AND ? ORDER BY id"},
+      {&select_body_, fmt::format("SELECT body.size, body.cut, chunk.data FROM body LEFT JOIN chunk"
+                                  " ON chunk.id BETWEEN body.id * {0} AND body.id * {0} + {0} - 1"
+                                  " WHERE body.id = ? ORDER BY chunk.id",
+                                  kMostChunks)},
   });
 }
 
@@ -282,23 +284,22 @@ base::Result<SessionReader::Connection> SessionReader::connection(std::int64_t i
   return Connection{std::move(record)};
 }
 
+/// One that is not there is cut.
 base::Result<flow::Body> SessionReader::body(std::int64_t id, std::uint64_t limit) {
-  const auto found = select_body_.bind(1, id).step();
-  if (!found) return found.error();
-  if (!*found) return flow::Body{}.without_bytes();
-  const bool cut = select_body_.number(1) != 0;
-  select_body_.reset();
   flow::BodyRecorder recorder;
-  select_chunks_.bind(1, id * kMostChunks).bind(2, (id + 1) * kMostChunks - 1);
-  for (;;) {
-    const auto row = select_chunks_.step();
-    if (!row) return row.error();
-    if (!*row) break;
-    recorder.append(select_chunks_.text(0), limit);
-    if (!recorder.body().is_cut()) continue;
-    select_chunks_.reset();
-    break;
+  if (limit == 0) recorder.cut();
+  bool cut = true;
+  Statement& row = select_body_;
+  for (row.bind(1, id); !recorder.body().is_cut();) {
+    const auto found = row.step();
+    if (!found) return found.error();
+    if (!*found) break;
+    cut = row.number(1) != 0;
+    recorder.append(row.text(2), limit);
+    // What is whole needs no look for more.
+    if (row.maybe_number(0) == static_cast<std::int64_t>(recorder.body().size())) break;
   }
+  row.reset();
   if (cut) recorder.cut();
   return recorder.body();
 }

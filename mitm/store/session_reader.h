@@ -26,7 +26,8 @@ class SessionReader {
   SessionReader& operator=(const SessionReader&) = delete;
 
   /// The flow with its messages and `body_limit` bytes of its bodies and of each message; empty:
-  /// there is none with this id. Ids in it are those of the session.
+  /// there is none with this id. Ids in it are those of the session. A limit of 0 costs nothing for
+  /// bodies, which are cut then.
   [[nodiscard]] base::Result<std::optional<flow::Flow>> flow(std::int64_t id,
                                                              std::uint64_t body_limit);
   /// Whether the end of the file is missing: flows may be, without an error that says so.
@@ -60,7 +61,7 @@ class SessionReader {
   bool cut_off_ = false;
   Database database_;
   Statement select_flow_, select_messages_, select_connection_, select_process_, select_ancestors_,
-      select_chain_, select_body_, select_chunks_;
+      select_chain_, select_body_;
   base::LruCache<std::int64_t, Connection> connections_{256};
   base::LruCache<std::int64_t, Process> processes_{256};
   base::LruCache<std::int64_t, Chain> chains_{64};

@@ -65,6 +65,8 @@ base::Result<> Scan::set_filter(const query::Filter& filter) {
   if (sql.bind(matches->handle()) != SQLITE_OK) return reader_->database().error();
   matches_ = std::move(*matches);
   filter_ = std::make_unique<query::Filter>(filter);
+  body_limit_ =
+      filter.cost() == query::Cost::bodies ? store::SessionReader::kWholeBody : std::uint64_t{0};
   return {};
 }
 
@@ -97,7 +99,7 @@ base::Result<std::vector<Id>> Scan::matches(Id first, Id last, const std::atomic
   if (!reading) return reading.error();
   for (const std::size_t at : undecided) {
     if (cancelled.load(std::memory_order_relaxed)) return std::vector<Id>{};
-    const auto flow = reader_->flow(ids[at], store::SessionReader::kWholeBody);
+    const auto flow = reader_->flow(ids[at], body_limit_);
     if (!flow || !*flow || !filter_->matches(**flow)) ids[at] = 0;
   }
   std::erase(ids, 0);

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <atomic>
+#include <cstdint>
 #include <memory>
 #include <string>
 #include <vector>
@@ -61,6 +62,7 @@ class Scan {
 
   std::unique_ptr<store::SessionReader> reader_;
   std::unique_ptr<query::Filter> filter_;
+  std::uint64_t body_limit_ = 0;  ///< of flows that the filter is asked about
   Order order_;
   store::Statement matches_, key_, extent_, deletable_, existing_, version_;
 };

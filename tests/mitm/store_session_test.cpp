@@ -229,6 +229,20 @@ TEST_CASE("store: a session that exists is continued") {
   CHECK((*reader)->flow(2, kAll)->value().type() == "dns");
 }
 
+TEST_CASE("store: with a limit of 0 bodies are left out, and all else is read") {
+  const test::TemporaryDirectory directory;
+  const std::string path = directory.path() + "/s.osp";
+  write(path, {test::full_http_flow()});
+  const auto reader = SessionReader::open(path);
+  const auto read = *(*reader)->flow(1, 0);
+  for (const auto* body : {&read->http()->request.body, &read->http()->response.body}) {
+    CHECK(body->size() == 0);
+    CHECK(body->is_cut());
+  }
+  CHECK(read->http()->response.body_bytes == 100'004);
+  CHECK(read->http()->request.fields.find("host") == "one.test");
+}
+
 TEST_CASE("store: what was not committed is not there, and its ids are given anew") {
   const test::TemporaryDirectory directory;
   const std::string path = directory.path() + "/s.osp";
