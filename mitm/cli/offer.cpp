@@ -1,7 +1,6 @@
 #include "mitm/cli/offer.h"
 
 #include <filesystem>
-#include <ranges>
 
 #include "base/text.h"
 #include "base/user.h"
@@ -40,8 +39,8 @@ std::string offer_sessions(std::string_view typed) {
   std::string out;
   const auto paths = session_files(sessions_directory(base::current_user().home));
   // The newest first: a name that was made begins with its time.
-  for (const std::string& path : std::views::reverse(paths)) {
-    const std::string name = std::filesystem::path(path).stem().string();
+  for (auto path = paths.rbegin(); path != paths.rend(); ++path) {
+    const std::string name = std::filesystem::path(*path).stem().string();
     // What a shell would take for more than a name is none of ours.
     if (name.starts_with(typed) && base::printable(name) == name) append(name, {}, out);
   }
