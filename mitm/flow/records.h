@@ -117,6 +117,14 @@ struct Response {
   Offset ended;                             ///< its last byte
 };
 
+/// What was passed on in place of what came.
+struct Edits {
+  std::optional<Request> request;    ///< that the server got; empty: as the program sent it
+  std::optional<Response> response;  ///< that the program got; empty: as HttpFlow has it
+  bool answered = false;        ///< the response is not a server's: the server got no request
+  std::vector<std::string> by;  ///< names of rules, "held"
+};
+
 /// One request and what was answered.
 struct HttpFlow : FlowFacts {
   /// That of its connection, or, outside TLS, the request's own: a connection to a proxy carries
@@ -127,6 +135,7 @@ struct HttpFlow : FlowFacts {
   Response response;
   /// The beginning of a message that was malformed and not passed on; empty: none was.
   std::string refused;
+  std::shared_ptr<const Edits> edits{};  ///< null: it passed as it came
 };
 
 /// A connection that carried no HTTP, was not intercepted, or failed before it could carry

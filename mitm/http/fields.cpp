@@ -36,4 +36,34 @@ std::string_view Fields::find(std::string_view name) const {
   return {};
 }
 
+void Fields::remove(std::string_view name) {
+  Fields kept;
+  kept.reserve(spans_.size(), text_.size());
+  for (std::size_t i = 0; i < size(); ++i) {
+    const auto [field, value] = (*this)[i];
+    if (!iequals(field, name)) kept.add(field, value);
+  }
+  *this = std::move(kept);
+}
+
+void Fields::set(std::string_view name, std::string_view value) {
+  Fields changed;
+  changed.reserve(spans_.size() + 1, text_.size() + name.size() + value.size());
+  bool is_set = false;
+  for (std::size_t i = 0; i < size(); ++i) {
+    const auto [field, old] = (*this)[i];
+    if (!iequals(field, name)) {
+      changed.add(field, old);
+    } else if (!std::exchange(is_set, true)) {
+      changed.add(field, value);
+    }
+  }
+  if (!is_set) changed.add(name, value);
+  *this = std::move(changed);
+}
+
+bool Fields::operator==(const Fields& other) const {
+  return text_ == other.text_ && spans_ == other.spans_;
+}
+
 }  // namespace mitm::http

@@ -17,6 +17,11 @@ class Fields {
   void add(std::string_view name, std::string_view value);
   void reserve(std::size_t fields, std::size_t bytes);
   void clear();
+  /// Takes out every field called `name` (case-insensitive).
+  void remove(std::string_view name);
+  /// One field called `name` with this value: in place of the first that there was, with its
+  /// spelling, or at the end.
+  void set(std::string_view name, std::string_view value);
 
   [[nodiscard]] std::size_t size() const { return spans_.size(); }
   /// Names and values together.
@@ -30,10 +35,13 @@ class Fields {
   [[nodiscard]] std::pair<std::string_view, std::string_view> operator[](std::size_t i) const;
   /// Value of the first field called `name` (case-insensitive); empty if none.
   [[nodiscard]] std::string_view find(std::string_view name) const;
+  /// Same names, spelled the same, and values, in the same order.
+  [[nodiscard]] bool operator==(const Fields& other) const;
 
  private:
   struct Span {
     std::uint32_t begin, name_size, value_size;
+    bool operator==(const Span&) const = default;
   };
   std::string text_;
   std::vector<Span> spans_;

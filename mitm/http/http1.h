@@ -50,6 +50,8 @@ class Http1Reader {
   /// Behind a chunked body, of the last end event, until the next head. Likewise.
   [[nodiscard]] Fields& trailers() { return trailers_; }
   [[nodiscard]] bool between_messages() const { return state_ == State::head; }
+  /// Whether all that is left of the message is its end, which no byte says.
+  [[nodiscard]] bool is_complete() const { return state_ == State::complete; }
   /// Whether the message that is being read ends with the connection.
   [[nodiscard]] bool reads_until_close() const { return state_ == State::until_close; }
   [[nodiscard]] const char* error() const { return error_; }

@@ -60,7 +60,7 @@ class Engine::State {
         scratch(kScratch),
         memory(settings.memory),
         dns(settings.names),
-        services{{settings, bus, scratch, memory},
+        services{{settings, bus, scratch, memory, gate},
                  std::move(policy),
                  tls::LeafCache{std::move(signer),
                                 {.min_version = settings.min_tls_version,
@@ -68,8 +68,7 @@ class Engine::State {
                                  .now = settings.now}},
                  std::move(upstream),
                  std::move(dialer),
-                 Renewal{settings.ask_for_intermediate},
-                 gate} {}
+                 Renewal{settings.ask_for_intermediate}} {}
 
   Settings settings;
   std::vector<char> scratch;

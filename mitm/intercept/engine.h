@@ -9,7 +9,7 @@
 #include "divert/worker/connection.h"
 #include "mitm/flow/bus.h"
 #include "mitm/intercept/context/context.h"
-#include "mitm/intercept/gate.h"
+#include "mitm/intercept/context/gate.h"
 #include "mitm/intercept/wire/transport.h"
 #include "mitm/tls/leaf.h"
 

@@ -230,21 +230,20 @@ awaitable<void> Interception::run_protocol(Sniffed& sniffed) {
   return run_sessions(session_for(sniffed.protocol));
 }
 
-/// False: the connection is not for see-through sessions. It has been reset.
-bool Interception::ask_gate(Protocol protocol) {
-  if (services_.gate.interest(recorder_.record(), protocol) == Interest::none) return true;
+/// True: the connection is not for see-through sessions. It has been reset.
+bool Interception::refuse_editing() {
+  if (!services_.context.gate.is_interested(recorder_.record())) return false;
   client_.tcp.reset();
   server_.tcp.reset();
   auto flow = recorder_.begin_tcp(TcpKind::tcp);
   flow->error = "reset: a rule asks to change messages, which this version of osproxy cannot do";
   recorder_.publish_end(std::move(flow), Clock::now());
-  return false;
+  return true;
 }
 
 /// Anything but HTTP is raw. Null: the gate wants what no session can do; the connection was reset.
 std::unique_ptr<Session> Interception::session_for(Protocol protocol) {
-  const bool http = protocol == Protocol::http1 || protocol == Protocol::http2;
-  if (http && !ask_gate(protocol)) return nullptr;
+  if (protocol == Protocol::http2 && refuse_editing()) return nullptr;
   if (protocol == Protocol::http2)
     return std::make_unique<Http2Session>(recorder_, client_.stream, server_.stream);
   if (protocol == Protocol::http1)

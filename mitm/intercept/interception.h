@@ -9,7 +9,6 @@
 
 #include "divert/policy/policy.h"
 #include "mitm/intercept/error_responder.h"
-#include "mitm/intercept/gate.h"
 #include "mitm/intercept/pinning_detector.h"
 #include "mitm/intercept/session/raw_session.h"
 #include "mitm/intercept/session/session.h"
@@ -29,7 +28,6 @@ struct Services {
   std::unique_ptr<UpstreamTls> upstream;
   std::unique_ptr<Dialer> dialer;
   Renewal renewal;
-  Gate& gate;
 };
 
 class Interception {
@@ -65,7 +63,7 @@ class Interception {
   boost::asio::awaitable<bool> accept_tls(const sniff::ClientHello& hello, X509* upstream,
                                           std::string_view alpn);
   boost::asio::awaitable<std::unique_ptr<Session>> first_session_in_tls();
-  [[nodiscard]] bool ask_gate(sniff::Protocol protocol);
+  [[nodiscard]] bool refuse_editing();
   boost::asio::awaitable<void> run_sessions(std::unique_ptr<Session> session);
   boost::asio::awaitable<void> sniff_again();
   boost::asio::awaitable<void> sniff_after_starttls();

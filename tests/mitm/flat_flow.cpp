@@ -51,6 +51,7 @@ FlatFlow flat_http(const flow::HttpFlow& http, Event event) {
   flat.request_body = http.request.body.text();
   flat.request_body_cut = http.request.body.is_cut();
   flat.request_bytes = http.request.body_bytes;
+  flat.edits = http.edits;
   flat.request_ended = http.request.ended;
   flat.status = http.response.status;
   flat.status_text = http.response.reason;
@@ -135,6 +136,7 @@ flow::Event http_event(const FlatFlow& flat) {
   http->request.trailers = flat.request_trailers;
   http->request.body = body_of(flat.request_body, flat.request_body_cut);
   http->request.body_bytes = flat.request_bytes;
+  http->edits = flat.edits;
   http->response.status = flat.status;
   http->response.reason = flat.status_text;
   http->response.interim = flat.interim;

@@ -56,6 +56,7 @@ struct FlatFlow {
   bool request_body_cut = false;
   bool response_body_cut = false;
   std::string refused;
+  std::shared_ptr<const mitm::flow::Edits> edits;
   std::optional<std::uint64_t> request_bytes;
   std::optional<std::uint64_t> response_bytes;
   mitm::flow::Offset request_ended;

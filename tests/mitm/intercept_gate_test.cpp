@@ -1,114 +1,281 @@
-// When the gate is asked, and what follows from its answer.
-#include <mutex>
+// What a gate is asked over HTTP/1, and what follows from its answers.
+#include <deque>
+#include <functional>
 #include <string>
 #include <vector>
 
-#include "mitm/intercept/gate.h"
+#include "mitm/intercept/context/gate.h"
 #include "tests/mitm/connection_dialogue.h"
-#include "tests/mitm/http2_frames.h"
+#include "tests/mitm/test_gate.h"
 #include "tests/test.h"
 
 using dialogue::Engine;
-using frames::kPreface;
-using mitm::intercept::Interest;
-using mitm::sniff::Protocol;
-using Type = test::FlatFlow::Type;
+using mitm::flow::Direction;
+using mitm::intercept::Decision;
+using mitm::intercept::Gate;
+using mitm::intercept::Stage;
+using mitm::intercept::Transaction;
+using test::TestGate;
 
 namespace {
 
-class TestGate final : public mitm::intercept::Gate {
- public:
-  struct Question {
-    std::string host;
-    Protocol protocol;
-    bool in_tls;
-    bool operator==(const Question&) const = default;
-  };
-
-  explicit TestGate(Interest answer = Interest::none) : answer_(answer) {}
-  Interest interest(const mitm::flow::ConnectionRecord& connection, Protocol protocol) override {
-    const std::lock_guard lock{mutex_};
-    questions_.push_back({connection.host, protocol, connection.tls != nullptr});
-    return answer_;
-  }
-  [[nodiscard]] std::vector<Question> questions() {
-    const std::lock_guard lock{mutex_};
-    return questions_;
-  }
-
- private:
-  const Interest answer_;
-  std::mutex mutex_;
-  std::vector<Question> questions_;
-};
-using Questions = std::vector<TestGate::Question>;
+constexpr const char* kPost =
+    "POST /a HTTP/1.1\r\nHost: h.test\r\nX-Case: Kept\r\nContent-Length: 5\r\n\r\nhello";
+constexpr const char* kAnswer =
+    "HTTP/1.1 200 Fine\r\nServer: s\r\nContent-Length: 3\r\n\r\nyes";
+constexpr const char* kChunked =
+    "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3;x=y\r\nabc\r\n0\r\nX-End: 1\r\n\r\n";
 
 }  // namespace
 
-TEST_CASE("gate: asked once per connection, with the host known") {
-  TestGate gate;
-  Engine engine{rig::trusting(), {}, false, gate};
-  SUBCASE("HTTP/1, two requests") {
+TEST_CASE("gate: what it passes goes on byte for byte") {
+  for (const Decision of_heads : {Decision::pass, Decision::whole}) {
+    TestGate gate;
+    gate.heads = of_heads;
+    Engine engine{rig::trusting(), {}, false, gate};
     auto [program, server] = engine.open();
     for (int i = 0; i < 2; ++i) {
+      passes(program, server, kPost);
+      passes(server, program, kAnswer);
       passes(program, server, rig::kGet);
-      passes(server, program, rig::kOk);
+      passes(server, program, kChunked);
     }
-    CHECK(engine.ended(2).size() == 2);
-    CHECK(gate.questions() == Questions{{"h.test", Protocol::http1, false}});
-  }
-  SUBCASE("two connections") {
-    for (int i = 0; i < 2; ++i) {
-      auto [program, server] = engine.open();
-      passes(program, server, rig::kGet);
-      CHECK(gate.questions().size() == static_cast<std::size_t>(i) + 1);
-    }
-  }
-  SUBCASE("HTTP/1 in TLS") {
-    auto [program, server] = engine.open();
-    const auto client = rig::ours().client(), origin = rig::theirs().server("h.test");
-    REQUIRE(shake(program, client.get(), server, origin.get(), "h.test").program);
-    passes(program, server, rig::kGet);
-    CHECK(gate.questions() == Questions{{"h.test", Protocol::http1, true}});
-  }
-  SUBCASE("HTTP/2") {
-    auto [program, server] = engine.open();
-    const auto client = rig::ours().client(), origin = rig::theirs().server("h.test");
-    REQUIRE(shake(program, client.get(), server, origin.get(), "h.test", {"h2"}).program);
-    passes(program, server, std::string(kPreface));
-    CHECK(gate.questions() == Questions{{"h.test", Protocol::http2, true}});
-  }
-  SUBCASE("in the tunnel of an explicit proxy once more") {
-    auto [program, server] = engine.open();
-    passes(program, server, "CONNECT far.test:80 HTTP/1.1\r\nHost: far.test:80\r\n\r\n");
-    passes(server, program, "HTTP/1.1 200 OK\r\n\r\n");
-    passes(program, server, rig::kGet);
-    CHECK(gate.questions() ==
-          Questions{{"far.test", Protocol::http1, false}, {"h.test", Protocol::http1, false}});
-  }
-  SUBCASE("not of what is not HTTP") {
-    auto [program, server] = engine.open();
-    passes(server, program, "220 ready\r\n");
-    passes(program, server, "QUIT\r\n");
-    CHECK(gate.questions().empty());
+    const auto flows = engine.ended(4);
+    CHECK(flows.at(0).status == 200);
+    CHECK(flows.at(1).error.empty());
+    const std::size_t stages = of_heads == Decision::whole ? 16 : 8;
+    CHECK(gate.asked.size() == stages);
   }
 }
 
-TEST_CASE("gate: what it wants to change is not passed on") {
-  for (const auto interest : {Interest::heads, Interest::messages}) {
-    TestGate gate{interest};
+TEST_CASE("gate: is not asked where it is not interested") {
+  TestGate gate;
+  gate.interested = false;
+  Engine engine{rig::trusting(), {}, false, gate};
+  auto [program, server] = engine.open();
+  passes(program, server, kPost);
+  passes(server, program, kAnswer);
+  CHECK(gate.asked.empty());
+  gate.interested = true;  // between two messages
+  passes(program, server, kPost);
+  passes(server, program, kAnswer);
+  CHECK(gate.asked == std::vector<Stage>{Stage::request_head, Stage::response_head});
+}
+
+TEST_CASE("gate: changes heads, and the bodies pass") {
+  TestGate gate;
+  gate.act = [](Stage stage, Transaction& transaction) {
+    if (stage == Stage::request_head) {
+      auto& request = transaction.request();
+      request.method = "PUT";
+      request.target = "/b";
+      request.fields.set("x-case", "changed");
+      request.fields.remove("content-length");  // is put right
+      transaction.note("rule 1");
+    } else {
+      auto& response = transaction.response();
+      response.status = 201;
+      response.reason = "Made";
+      response.fields.add("X-New", "1");
+    }
+    return Decision::pass;
+  };
+  Engine engine{rig::trusting(), {}, false, gate};
+  auto [program, server] = engine.open();
+  program.say(kPost);
+  CHECK(server.hear(1000) ==
+        "PUT /b HTTP/1.1\r\nHost: h.test\r\nX-Case: changed\r\nContent-Length: 5\r\n\r\nhello");
+  server.say(kChunked);
+  CHECK(program.hear(1000) ==
+        "HTTP/1.1 201 Made\r\nTransfer-Encoding: chunked\r\nX-New: 1\r\n\r\n"
+        "3;x=y\r\nabc\r\n0\r\nX-End: 1\r\n\r\n");
+  const auto flow = engine.ended(1).at(0);
+  CHECK(flow.method == "POST");
+  CHECK(flow.status == 200);
+  REQUIRE(flow.edits);
+  CHECK(flow.edits->by == std::vector<std::string>{"rule 1"});
+  CHECK(flow.edits->request->method == "PUT");
+  CHECK(flow.edits->response->status == 201);
+}
+
+TEST_CASE("gate: changes bodies, whose length and coding are put right") {
+  TestGate gate;
+  gate.heads = Decision::whole;
+  gate.act = [](Stage stage, Transaction& transaction) {
+    if (stage == Stage::request) {
+      CHECK(transaction.body(Direction::request) == "hello");
+      transaction.set_body(Direction::request, "good bye");
+    }
+    if (stage == Stage::response) {
+      CHECK(transaction.body(Direction::response) == "abc");
+      transaction.set_body(Direction::response, "x");
+    }
+    return Decision::pass;
+  };
+  Engine engine{rig::trusting(), {}, false, gate};
+  auto [program, server] = engine.open();
+  program.say(kPost);
+  CHECK(server.hear(1000) ==
+        "POST /a HTTP/1.1\r\nHost: h.test\r\nX-Case: Kept\r\nContent-Length: 8\r\n\r\ngood bye");
+  server.say(
+      "HTTP/1.1 200 OK\r\nContent-Encoding: identity\r\nTransfer-Encoding: chunked\r\n\r\n"
+      "3\r\nabc\r\n0\r\n\r\n");
+  CHECK(program.hear(1000) == "HTTP/1.1 200 OK\r\nContent-Length: 1\r\n\r\nx");
+}
+
+TEST_CASE("gate: holds a request until it says, and what follows waits") {
+  TestGate gate;
+  gate.holds = Stage::request_head;
+  Engine engine{rig::trusting(), {}, false, gate};
+  auto [program, server] = engine.open();
+  program.say(kPost);
+  program.say(rig::kGet);
+  CHECK(server.hears_nothing());
+  REQUIRE(gate.held.size() == 1);
+  gate.holds.reset();
+  gate.resume(Decision::pass);
+  engine.runner().settle();
+  CHECK(server.hear(1000) == std::string(kPost) + std::string(rig::kGet));
+  server.say(kAnswer);
+  CHECK(program.hear(1000) == kAnswer);
+}
+
+TEST_CASE("gate: holds a response") {
+  for (const Stage stage : {Stage::response_head, Stage::response}) {
+    TestGate gate;
+    gate.heads = Decision::whole;
+    gate.holds = stage;
     Engine engine{rig::trusting(), {}, false, gate};
     auto [program, server] = engine.open();
-    program.say(rig::kGet);
-    CHECK(server.hear_all().empty());
-    CHECK(program.hear_all().empty());
-    CHECK(server.end() == rig::End::reset);
-    CHECK(program.end() == rig::End::reset);
-    const auto flow = engine.ended(1).at(0);
-    CHECK(flow.type == Type::tcp);
-    CHECK(flow.host == "h.test");
-    CHECK(flow.error ==
-          "reset: a rule asks to change messages, which this version of osproxy cannot do");
-    CHECK(gate.questions().size() == 1);
+    passes(program, server, rig::kGet);
+    server.say(kChunked);
+    CHECK(program.hears_nothing());
+    gate.heads = Decision::pass;
+    gate.resume(Decision::pass);
+    engine.runner().settle();
+    CHECK(program.hear(1000) == kChunked);
+    CHECK(engine.ended(1).at(0).error.empty());
+    gate.holds.reset();
+    passes(program, server, rig::kGet);
+    passes(server, program, rig::kOk);
   }
+}
+
+TEST_CASE("gate: answers in place of the server, in turn") {
+  TestGate gate;
+  gate.act = [](Stage stage, Transaction& transaction) {
+    if (stage != Stage::request_head || transaction.flow().request.method != "POST")
+      return Decision::pass;
+    auto& answer = transaction.response();
+    answer.status = 418;
+    answer.reason = "Teapot";
+    answer.fields.add("Content-Type", "text/plain");
+    transaction.set_body(Direction::response, "short");
+    transaction.note("mock");
+    return Decision::answer;
+  };
+  constexpr const char* kMock =
+      "HTTP/1.1 418 Teapot\r\nContent-Type: text/plain\r\nContent-Length: 5\r\n\r\nshort";
+  Engine engine{rig::trusting(), {}, false, gate};
+  auto [program, server] = engine.open();
+  SUBCASE("alone") {
+    program.say(kPost);
+    CHECK(program.hear(1000) == kMock);
+    CHECK(server.hears_nothing());
+    passes(program, server, rig::kGet);
+    passes(server, program, rig::kOk);
+    const auto flow = engine.ended(2).at(0);
+    CHECK(flow.status == 418);
+    REQUIRE(flow.edits);
+    CHECK(flow.edits->answered);
+    CHECK(flow.request_bytes == 5);
+  }
+  SUBCASE("behind one that the server answers") {
+    program.say(std::string(rig::kGet) + kPost);
+    CHECK(server.hear(1000) == rig::kGet);
+    CHECK(program.hears_nothing());
+    server.say(rig::kOk);
+    CHECK(program.hear(1000) == std::string(rig::kOk) + kMock);
+  }
+  SUBCASE("a program that wants the end gets it") {
+    program.say("POST / HTTP/1.1\r\nHost: h.test\r\nConnection: close\r\n\r\n");
+    CHECK(program.hear_all().starts_with("HTTP/1.1 418 Teapot\r\n"));
+    CHECK(program.end() == rig::End::fin);
+  }
+}
+
+TEST_CASE("gate: resets") {
+  TestGate gate;
+  gate.act = [](Stage, Transaction& transaction) {
+    transaction.note("rule 7");
+    return Decision::reset;
+  };
+  Engine engine{rig::trusting(), {}, false, gate};
+  auto [program, server] = engine.open();
+  program.say(kPost);
+  CHECK(program.hear_all().empty());
+  CHECK(program.end() == rig::End::reset);
+  CHECK(engine.ended(1).at(0).error == "reset by rule 7");
+}
+
+TEST_CASE("gate: a program that leaves while its request is held withdraws it") {
+  TestGate gate;
+  gate.holds = Stage::request_head;
+  Engine engine{rig::trusting(), {}, false, gate};
+  auto [program, server] = engine.open();
+  program.say(kPost);
+  program.reset();
+  CHECK(gate.withdrawals == 1);
+  gate.resume(Decision::pass);  // late: nothing
+  CHECK(engine.idle());
+}
+
+TEST_CASE("gate: a server that leaves while a request is held can be answered for") {
+  TestGate gate;
+  gate.holds = Stage::request_head;
+  Engine engine{rig::trusting(), {}, false, gate};
+  auto [program, server] = engine.open();
+  program.say(kPost);
+  server.say("HTTP/1.1 408 Request Timeout\r\nContent-Length: 0\r\n\r\n");
+  server.finish();
+  CHECK(program.hears_nothing());
+  SUBCASE("by the gate") {
+    gate.held.at(0).transaction->response().status = 200;
+    gate.resume(Decision::answer);
+    engine.runner().settle();
+    CHECK(program.hear_all().starts_with("HTTP/1.1 200 \r\n"));
+    CHECK(program.end() == rig::End::fin);
+  }
+  SUBCASE("not at all") {
+    gate.resume(Decision::pass);
+    engine.runner().settle();
+    CHECK(program.hear_all().starts_with("HTTP/1.1 502 Bad Gateway\r\n"));
+  }
+}
+
+TEST_CASE("gate: half a connection that is closed behind a held request stays half") {
+  TestGate gate;
+  gate.holds = Stage::request_head;
+  Engine engine{rig::trusting(), {}, false, gate};
+  auto [program, server] = engine.open();
+  program.say(rig::kGet);
+  program.finish();
+  CHECK(server.hears_nothing());
+  gate.resume(Decision::pass);
+  engine.runner().settle();
+  CHECK(server.hear(1000) == rig::kGet);
+  server.say(rig::kOk);
+  CHECK(program.hear(1000) == rig::kOk);
+}
+
+TEST_CASE("gate: who waits for 100-continue is told to go on when the whole request is wanted") {
+  TestGate gate;
+  gate.heads = Decision::whole;
+  Engine engine{rig::trusting(), {}, false, gate};
+  auto [program, server] = engine.open();
+  program.say("PUT / HTTP/1.1\r\nHost: h.test\r\nExpect: 100-continue\r\nContent-Length: 2\r\n\r\n");
+  CHECK(program.hear(1000) == "HTTP/1.1 100 Continue\r\n\r\n");
+  CHECK(server.hears_nothing());
+  program.say("ab");
+  CHECK(server.hear(1000).ends_with("\r\n\r\nab"));
 }

@@ -11,6 +11,7 @@
 
 #include "mitm/dns/names.h"
 #include "mitm/flow/bus.h"
+#include "mitm/intercept/context/gate.h"
 #include "mitm/intercept/context/memory.h"
 #include "mitm/intercept/context/pinning_cache.h"
 #include "mitm/intercept/context/quic_refusals.h"
@@ -65,6 +66,7 @@ struct Context {
   flow::Bus& bus;
   std::span<char> scratch;
   MemoryAccount& memory;
+  Gate& gate;
 };
 
 }  // namespace mitm::intercept

@@ -73,6 +73,7 @@ class Exchange final : public OpenFlow {
   ~Exchange();
 
   [[nodiscard]] const flow::HttpFlow& flow() const { return *flow_; }
+  [[nodiscard]] std::shared_ptr<const flow::HttpFlow> shared_flow() const { return flow_; }
   [[nodiscard]] Clock::time_point began() const { return began_; }
   [[nodiscard]] Phase request() const { return request_; }
   [[nodiscard]] Phase response() const { return response_; }
@@ -105,6 +106,9 @@ class Exchange final : public OpenFlow {
   void answered_by_us(int status);
   /// Frames of a WebSocket, read along and counted.
   void websocket_bytes(flow::Direction direction, std::string_view bytes);
+
+  /// What was passed on instead of what is told here.
+  void set_edits(std::shared_ptr<const flow::Edits> edits) { flow_->edits = std::move(edits); }
 
   /// From here on both directions carry frames of a WebSocket.
   void websocket_began();

@@ -8,6 +8,8 @@ using Clock = std::chrono::steady_clock;
 using http::Http1Reader;
 using What = Http1Reader::What;
 using Status = IoResult::Status;
+using flow::Direction;
+using Then = Pump::Then;
 
 constexpr const char* kRequestCut =
     "the program closed the connection in the middle of its request";
@@ -15,8 +17,8 @@ constexpr const char* kRequestCut =
 }  // namespace
 
 /// What a reader is shown at once: a head must be whole, a body may be events from end to end.
-std::string_view Http1Session::next_step(flow::Direction direction, std::string_view input) const {
-  const bool request = direction == flow::Direction::request;
+std::string_view Http1Session::next_step(Direction direction, std::string_view input) const {
+  const bool request = direction == Direction::request;
   if ((request ? requests_ : responses_).between_messages()) return input;
   if (exchanges_.empty()) return input.substr(0, Turn::kLargeStep);
   const auto& asked = request ? exchanges_.back() : exchanges_.front();
@@ -37,32 +39,41 @@ void Http1Session::fail_all(const std::string& error) {
 
 /// What may be forwarded of `input`.
 Pump::Taken Http1Session::consume_requests(std::string_view input, Turn& turn) {
+  bool apart = false;
   for (std::size_t at = 0;;) {
+    if (at == 0) apart = is_apart(Direction::request);
     if (requests_.between_messages() && answer_lasts()) {
       take_further(input.substr(at));
       return {input.size()};
     }
-    if (requests_.between_messages() && on_hold()) return {at};
+    if (requests_.between_messages() && on_hold()) return {at, Then::more, apart};
+    if (is_waiting(Direction::request)) return {at, Then::hold, apart};
+    if (at > 0 && at < input.size() && is_apart(Direction::request) != apart)
+      return {at, Then::again, apart};
     if (at < input.size()) note_first_byte();
-    const auto event = requests_.next(next_step(flow::Direction::request, input.substr(at)));
+    const auto event = requests_.next(next_step(Direction::request, input.substr(at)));
     switch (event.what) {
       case What::need_more:
-        return {at};
+        return {at, Then::more, apart};
       case What::bad:
         refuse_request(requests_.error(), input.substr(at));
-        return {at};
+        return {at, Then::more, apart};
       case What::head:
         begin_exchange(requests_.head());
+        if (apart) edit_head(Direction::request, input.substr(at, event.size));
         break;
       case What::end:
         finish_request();
+        if (apart) edit_end(Direction::request);
         break;
       case What::body:
         exchanges_.back().exchange.request_body(event.body);
+        if (apart) edit_bytes(Direction::request, input.substr(at, event.size), event.body);
         break;
     }
     at += event.size;
-    if (at < input.size() && turn.is_over()) return {at, Pump::Then::again};
+    if (pump_.has_stopped()) return {at, Then::more, apart};
+    if (at < input.size() && turn.is_over()) return {at, Then::again, apart};
   }
 }
 
@@ -162,11 +173,11 @@ Pump::Ending Http1Session::client_ended(std::string_view unread) {
     } else {
       begin_unread(kRequestCut);
     }
-    recorder_.data(flow::Direction::request, unread);
+    recorder_.data(Direction::request, unread);
     ending.bytes = unread.size();
   }
   requests_over_ = true;
-  recorder_.data_end(flow::Direction::request);
+  recorder_.data_end(Direction::request);
   const bool kept = ending.bytes < unread.size();
   const bool cut = requests_.at_end(kept) != Http1Reader::AtEnd::between_messages;
   if (cut && !exchanges_.empty()) {
@@ -181,42 +192,51 @@ Pump::Ending Http1Session::client_ended(std::string_view unread) {
 
 Pump::Taken Http1Session::consume_responses(std::span<char> bytes, Turn& turn) {
   const std::string_view input{bytes.data(), bytes.size()};
+  bool apart = false;
   for (std::size_t at = 0;;) {
+    if (at == 0) apart = is_apart(Direction::response);
+    if (is_waiting(Direction::response)) return {at, Then::hold, apart};
+    if (at > 0 && at < input.size() && is_apart(Direction::response) != apart)
+      return {at, Then::again, apart};
+    if (is_withheld()) return {at, Then::drop, apart};  // "408", to nothing
     if (responses_.between_messages() && at < input.size()) {
       if (exchanges_.empty() && answering_ != Answering::early &&
-          has_half_a_head(pump_.unread(flow::Direction::request)))
+          has_half_a_head(pump_.unread(Direction::request)))
         answered_early();
       if (exchanges_.empty() || exchanges_.front().exchange.has_response() || must_refuse()) {
         response_unasked();
-        return {at};
+        return {at, Then::more, apart};
       }
       responses_.answers(exchanges_.front().answers);
       exchanges_.front().exchange.response_byte();
     }
-    const auto event = responses_.next(next_step(flow::Direction::response, input.substr(at)));
+    const auto event = responses_.next(next_step(Direction::response, input.substr(at)));
+    const std::string_view raw = input.substr(at, event.size);
     switch (event.what) {
       case What::need_more:
-        return {at};
+        return {at, Then::more, apart};
       case What::bad:
         refuse_response(responses_.error(), input.substr(at));
-        return {at};
+        return {at, Then::more, apart};
       case What::head:
         if (recorder_.context().settings.hide_alt_svc &&
             !responses_.head().fields.find("alt-svc").empty())
           http::blank_out(bytes.subspan(at, event.size), "alt-svc");
-        begin_response(responses_.head(), input.substr(at, event.size));
+        begin_response(responses_.head(), raw);
+        if (apart) edit_head(Direction::response, raw);
         break;
       case What::end:
         finish_response();
         break;
       case What::body:
         exchanges_.front().exchange.response_body(event.body);
+        if (apart) edit_bytes(Direction::response, raw, event.body);
         break;
     }
-    if (pump_.has_stopped() || must_refuse()) return {at};
+    if (pump_.has_stopped() || must_refuse()) return {at, Then::more, apart};
     at += event.size;
-    if (has_switched()) return {at};
-    if (at < input.size() && turn.is_over()) return {at, Pump::Then::again};
+    if (has_switched()) return {at, Then::more, apart};
+    if (at < input.size() && turn.is_over()) return {at, Then::again, apart};
   }
 }
 
@@ -256,7 +276,7 @@ void Http1Session::begin_response(http::Head& head, std::string_view bytes) {
   if (bytes.empty()) front.exchange.replace_error("the server's answer is not HTTP");
   front.exchange.response_head(head);
   // What waited for the answer goes on, half a head too.
-  if (head.framing == http::Framing::until_close) pump_.look_again(flow::Direction::request);
+  if (head.framing == http::Framing::until_close) pump_.look_again(Direction::request);
 }
 
 void Http1Session::finish_response() {
@@ -265,6 +285,8 @@ void Http1Session::finish_response() {
   Http1Exchange& front = exchanges_.front();
   front.exchange.response_trailers(responses_.trailers());
   front.exchange.response_end();
+  edit_end(Direction::response);
+  if (pump_.has_stopped()) return;
   const bool tunnel = front.answers == http::Answers::connect && head.status / 100 == 2;
   if (head.status == 101 || (tunnel && front.exchange.has_request())) {
     next_.kind = tunnel ? Next::Kind::tunnel : Next::Kind::raw;
@@ -300,11 +322,16 @@ std::shared_ptr<flow::HttpFlow> Http1Session::begin_on_http2(const flow::HttpFlo
 
 /// Publishes the front exchange when both halves of it are complete.
 void Http1Session::finish_front() {
-  Exchange& exchange = exchanges_.front().exchange;
-  if (!exchange.has_ended()) return;
-  if (exchange.is_open()) exchange.publish_end();
+  Http1Exchange& front = exchanges_.front();
+  Exchange& exchange = front.exchange;
+  if (!exchange.has_ended() || is_waiting(Direction::response)) return;
+  if (exchange.is_open()) {
+    if (front.editing) exchange.set_edits(front.editing->transaction().edits());
+    exchange.publish_end();
+  }
   exchanges_.pop_front();
-  pump_.look_again(flow::Direction::request);
+  pump_.look_again(Direction::request);
+  if (!exchanges_.empty() && exchanges_.front().answered) answer_front();
 }
 
 /// A page instead, or a reset when part of the response is already with the client.
@@ -324,6 +351,10 @@ void Http1Session::refuse_response(std::string why, std::string_view bytes) {
 
 Pump::Ending Http1Session::server_ended(IoResult end, std::string_view unread) {
   responses_over_ = true;
+  if (is_withheld()) {  // the gate may answer without the server
+    recorder_.data_end(Direction::response);
+    return {};
+  }
   const auto at_end = responses_.at_end(!unread.empty());
   const bool truncated = end.status == Status::truncated;
   Http1Exchange* const front = exchanges_.empty() ? nullptr : &exchanges_.front();
@@ -331,7 +362,7 @@ Pump::Ending Http1Session::server_ended(IoResult end, std::string_view unread) {
     refuse_response("the connection ended in the middle of the head", unread);
     return {.passed_on = false, .stops = true};  // a page is yet to come
   }
-  recorder_.data_end(flow::Direction::response);
+  recorder_.data_end(Direction::response);
   if (at_end == Http1Reader::AtEnd::completes_body) {
     if (truncated)
       front->exchange.replace_error("the server ended the connection without close_notify");

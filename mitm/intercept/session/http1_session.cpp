@@ -49,7 +49,7 @@ bool Http1Session::on_hold() const {
 }
 
 bool Http1Session::is_on_hold(Direction direction) const {
-  return direction == Direction::request && on_hold();
+  return (direction == Direction::request && on_hold()) || is_waiting(direction);
 }
 
 Pump::Taken Http1Session::on_bytes(Direction direction, std::span<char> bytes, Turn& turn) {
@@ -58,14 +58,14 @@ Pump::Taken Http1Session::on_bytes(Direction direction, std::span<char> bytes, T
   // A program that was answered early is not waited for; only its end counts.
   if (request && answering_ == Answering::early) return {0, Then::drop};
   Pump::Taken taken = request ? consume_requests(input, turn) : consume_responses(bytes, turn);
-  recorder_.data(direction, input.substr(0, taken.bytes));
+  if (!taken.replaced) recorder_.data(direction, input.substr(0, taken.bytes));
   if (must_refuse() || has_switched() || pump_.has_stopped()) {
     taken.then = Then::stop;
   } else if (request && requests_over_) {
     taken.then = Then::done;  // refused, behind others that are yet to be answered
   } else if (request && responses_over_ && exchanges_.empty()) {
     taken.then = Then::stop;
-  } else if (request && on_hold()) {
+  } else if (is_waiting(direction) || (request && on_hold())) {
     taken.then = Then::hold;
   } else if (!request && was_last_answer()) {
     taken.then = Then::finish;

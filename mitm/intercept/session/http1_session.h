@@ -12,6 +12,7 @@
 
 #include "mitm/http/http1.h"
 #include "mitm/intercept/context/flow_recorder.h"
+#include "mitm/intercept/session/editing.h"
 #include "mitm/intercept/session/exchange.h"
 #include "mitm/intercept/session/session.h"
 #include "mitm/intercept/wire/pump.h"
@@ -36,6 +37,8 @@ class Http1Session final : public Session, private Pump::Handler {
     bool upgrade = false;  ///< asked for
     bool goes_on = false;  ///< the program speaks on while it is answered, see take_further()
     int refusal = 0;       ///< status that we answer with ourselves
+    std::shared_ptr<Editing> editing{};  ///< null: no gate wants it
+    bool answered = false;               ///< by a gate; the answer waits until it is its turn
   };
   /// How the server answers.
   enum class Answering : std::uint8_t {
@@ -46,6 +49,11 @@ class Http1Session final : public Session, private Pump::Handler {
 
   Pump::Taken on_bytes(flow::Direction direction, std::span<char> bytes, Turn& turn) override;
   [[nodiscard]] bool is_on_hold(flow::Direction direction) const override;
+  [[nodiscard]] bool holds_end(flow::Direction direction) const override {
+    return is_waiting(direction);
+  }
+  [[nodiscard]] std::string say(flow::Direction direction) override;
+  [[nodiscard]] bool speaks_on(flow::Direction direction) const override;
   Pump::Ending on_end(flow::Direction direction, IoResult end, std::string_view unread) override;
   void on_failure(flow::Direction direction, std::string why) override;
   boost::asio::awaitable<void> send_refusal();
@@ -54,6 +62,20 @@ class Http1Session final : public Session, private Pump::Handler {
   void note_first_byte();
   [[nodiscard]] Pump::Taken consume_requests(std::string_view input, Turn& turn);
   [[nodiscard]] Pump::Taken consume_responses(std::span<char> bytes, Turn& turn);
+  [[nodiscard]] bool is_apart(flow::Direction direction) const;
+  [[nodiscard]] bool is_waiting(flow::Direction direction) const;
+  [[nodiscard]] bool is_withheld() const;
+  [[nodiscard]] Http1Exchange* current(flow::Direction direction);
+  [[nodiscard]] const Http1Exchange* current(flow::Direction direction) const;
+  void edit_head(flow::Direction direction, std::string_view raw);
+  void edit_bytes(flow::Direction direction, std::string_view raw, std::string_view body);
+  void edit_end(flow::Direction direction);
+  void ask(Http1Exchange& asked, Stage stage);
+  void resumed(Http1Exchange& asked, Stage stage, Decision decision);
+  void act(Http1Exchange& asked, Stage stage, Decision decision);
+  void pass_on(Http1Exchange& asked, Stage stage);
+  void answer_front();
+  void end_by_gate(Http1Exchange& asked);
   void begin_exchange(http::Head& head);
   void begin_response(http::Head& head, std::string_view bytes);
   [[nodiscard]] bool answer_lasts() const;
@@ -91,6 +113,7 @@ class Http1Session final : public Session, private Pump::Handler {
   HeldBytes held_;                       ///< of exchanges_
   std::deque<Http1Exchange> exchanges_;  ///< oldest first; responses belong to the front one
   Pump pump_;
+  std::string said_[2];  ///< what say() says next, by Direction
   bool requests_over_ = false;   ///< no more come from the program, or none that are wanted
   bool responses_over_ = false;  ///< no more come from the server
   /// When the first byte of the request came whose head is not there yet.

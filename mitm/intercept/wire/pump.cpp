@@ -78,17 +78,35 @@ void Pump::look_again(Direction direction) {
   if (lane.on_hold || !lane.unread.empty()) lane.from.cancel();
 }
 
+void Pump::speak(Direction direction) {
+  Lane& lane = lanes_[static_cast<int>(direction)];
+  lane.released.cancel();
+  lane.from.cancel();
+}
+
+void Pump::finish(Direction direction) {
+  lanes_[static_cast<int>(direction)].finishes = true;
+  speak(direction);
+}
+
 std::string_view Pump::unread(Direction direction) const {
   const Lane& lane = lanes_[static_cast<int>(direction)];
   return std::string_view(lane.unread).substr(lane.unwritten);
 }
 
 awaitable<void> Pump::carry(Lane& lane) {
+  bool looks = false;  // also at nothing
   for (bool reads = true; !is_over();) {
+    if (reads && lane.unread.size() >= kLittle) co_await wait_for_memory(lane);
+    IoResult put = speak_now(lane);
+    if (put.blocked()) put = co_await let_speak(lane, put);
+    if (!put.ok()) {
+      co_await undelivered(lane);
+      break;
+    }
+    if (is_over()) break;
     std::span<char> input{lane.unread};
     if (reads) {
-      if (lane.unread.size() >= kLittle) co_await wait_for_memory(lane);
-      if (is_over()) break;
       input = read(lane);
       if (lane.last.ended()) {
         co_await end(lane);
@@ -100,14 +118,22 @@ awaitable<void> Pump::carry(Lane& lane) {
       }
     }
     Taken taken;
-    if (!input.empty()) taken = handler_.on_bytes(lane.direction, input, lane.turn);
-    IoResult put = write(lane, input, taken.bytes);
+    if (!input.empty() || looks) taken = handler_.on_bytes(lane.direction, input, lane.turn);
+    if (taken.replaced) {
+      replace(lane, input, taken.bytes);
+    } else {
+      put = write(lane, input, taken.bytes);
+    }
     if (put.blocked()) put = co_await deliver(lane, put);
+    if (put.ok()) put = speak_now(lane);
+    if (put.blocked()) put = co_await let_speak(lane, put);
     if (!put.ok()) {
       co_await undelivered(lane);
       break;
     }
+    if (lane.finishes) taken.then = Then::finish;
     if (taken.then == Then::done) break;
+    const bool looked_at_nothing = looks && input.empty();
     if (taken.then == Then::hold) co_await hold(lane);
     if (lane.last.status == Status::failed) {
       co_await fail(lane);
@@ -115,8 +141,9 @@ awaitable<void> Pump::carry(Lane& lane) {
     }
     follow(lane, taken.then);
     const bool again = taken.then == Then::again || taken.then == Then::hold;
-    reads = !again || lane.unread.empty();
-    if (is_over() || taken.then == Then::hold) continue;
+    looks = taken.then == Then::hold;
+    reads = !looks && (!again || lane.unread.empty());
+    if (is_over() || looks || looked_at_nothing) continue;
     if (!reads || (lane.last.ok() && !lane.last.drained)) {
       co_await lane.turn.yield_when_over();
     } else {
@@ -153,6 +180,39 @@ IoResult Pump::write(Lane& lane, std::span<char> input, std::size_t size) {
   }
   account();
   return put;
+}
+
+/// Drops the first `size` bytes of `input` (as in write()), and keeps the rest.
+void Pump::replace(Lane& lane, std::span<char> input, std::size_t size) {
+  if (input.data() == lane.unread.data()) {
+    drop(lane, size);
+  } else {
+    lane.unread.assign(input.data() + size, input.size() - size);
+  }
+  account();
+}
+
+/// As far as it goes now. What does not is kept in front of what is unread.
+IoResult Pump::speak_now(Lane& lane) {
+  IoResult put;
+  while (put.ok()) {
+    const std::string said = handler_.say(lane.direction);
+    if (said.empty()) break;
+    put = lane.to.try_write(said);
+    lane.unread.insert(0, said, put.bytes);
+    lane.unwritten = said.size() - put.bytes;
+  }
+  if (lane.unwritten > 0) account();
+  return put;
+}
+
+/// After a write of what was said that was blocked.
+awaitable<IoResult> Pump::let_speak(Lane& lane, IoResult put) {
+  while (put.blocked()) {
+    put = co_await deliver(lane, put);
+    if (put.ok()) put = speak_now(lane);
+  }
+  co_return put;
 }
 
 void Pump::drop(Lane& lane, std::size_t bytes) {
@@ -220,7 +280,8 @@ awaitable<void> Pump::hold(Lane& lane) {
     }
     const bool reads_no_more = room == 0 || lane.last.ended();
     if (reads_no_more && lane.from.failure().lost) lane.last = {Status::failed};
-    if (lane.last.status == Status::failed || (lane.last.ended() && lane.unread.empty())) break;
+    const bool ended = lane.last.ended() && lane.unread.empty();
+    if (lane.last.status == Status::failed || (ended && !handler_.holds_end(lane.direction))) break;
     if (reads_no_more) {
       co_await lane.released.async_wait(asio::as_tuple(asio::use_awaitable));
     } else if (!lane.last.ok() || lane.last.drained) {
@@ -253,8 +314,18 @@ awaitable<void> Pump::end(Lane& lane) {
     co_await undelivered(lane);
     co_return;
   }
+  while (handler_.speaks_on(lane.direction) && !is_over()) {
+    put = speak_now(lane);
+    if (put.blocked()) put = co_await let_speak(lane, put);
+    if (!put.ok()) {
+      co_await undelivered(lane);
+      co_return;
+    }
+    if (handler_.speaks_on(lane.direction))
+      co_await lane.released.async_wait(asio::as_tuple(asio::use_awaitable));
+  }
   if (ending.passed_on) lane.to.shutdown_write(how.status == Status::end);
-  if (ending.stops) stop();
+  if (ending.stops || lane.finishes) stop();
 }
 
 /// All that came from a side that has failed has been passed on; what is alive at the other end has
@@ -274,6 +345,7 @@ awaitable<void> Pump::fail(Lane& lane) {
   lane.from.reset();
   co_await lane.to.wait_until_acknowledged();
   lane.to.reset();
+  other(lane).released.cancel();
 }
 
 /// The receiver takes no more. What it had sent before is passed on first, by the other direction,

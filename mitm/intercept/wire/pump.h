@@ -35,6 +35,7 @@ class Pump {
   struct Taken {
     std::size_t bytes = 0;  ///< from the first one on, to be passed on now
     Then then = Then::more;
+    bool replaced = false;  ///< they are dropped: say() says what is passed on instead of them
   };
   /// What follows the end of a direction.
   struct Ending {
@@ -55,6 +56,15 @@ class Pump {
       return {};
     }
     [[nodiscard]] virtual bool is_on_hold(flow::Direction) const { return false; }
+    /// Whether the end of a direction that is on hold stays unread, too.
+    [[nodiscard]] virtual bool holds_end(flow::Direction) const { return false; }
+    /// What the handler itself says to the receiver of this direction now, behind all that it has
+    /// taken; a piece, which ends up in memory if the receiver is slower. Asked after each step and
+    /// after speak() until there is nothing.
+    [[nodiscard]] virtual std::string say(flow::Direction) { return {}; }
+    /// Behind the end of the sender: whether say() may still say something in this direction. Its
+    /// end is passed on after that.
+    [[nodiscard]] virtual bool speaks_on(flow::Direction) const { return false; }
     /// Nothing more comes in this direction; `unread` has been kept.
     virtual Ending on_end(flow::Direction direction, IoResult end, std::string_view unread) = 0;
     /// The sender of this direction has failed: "the server: connection reset by peer".
@@ -76,6 +86,11 @@ class Pump {
   [[nodiscard]] bool has_stopped() const { return stopped_; }
   /// What is kept of this direction, or on hold, is looked at again.
   void look_again(flow::Direction direction);
+  /// There is something that Handler::say() says in this direction.
+  void speak(flow::Direction direction);
+  /// The receiver's direction is ended in order once say() has said what there is, and the pump
+  /// stops.
+  void finish(flow::Direction direction);
   /// What has been read and not been taken.
   [[nodiscard]] std::string_view unread(flow::Direction direction) const;
 
@@ -91,12 +106,14 @@ class Pump {
     IoResult last{};                     ///< of reading
     Turn turn{};
     bool on_hold = false;
+    bool finishes = false;  ///< see finish()
     bool truncated = false;  ///< it ended without close_notify
     bool over = false;       ///< its coroutine has ended
   };
 
   boost::asio::awaitable<void> carry(Lane& lane);
   boost::asio::awaitable<IoResult> deliver(Lane& lane, IoResult blocked);
+  boost::asio::awaitable<IoResult> let_speak(Lane& lane, IoResult put);
   boost::asio::awaitable<void> hold(Lane& lane);
   boost::asio::awaitable<void> wait_for_memory(const Lane& lane);
   boost::asio::awaitable<void> end(Lane& lane);
@@ -104,6 +121,8 @@ class Pump {
   boost::asio::awaitable<void> undelivered(Lane& lane);
   [[nodiscard]] std::span<char> read(Lane& lane);
   [[nodiscard]] IoResult write(Lane& lane, std::span<char> input, std::size_t size);
+  void replace(Lane& lane, std::span<char> input, std::size_t size);
+  [[nodiscard]] IoResult speak_now(Lane& lane);
   static void drop(Lane& lane, std::size_t bytes);
   void follow(Lane& lane, Then then);
   void reset();

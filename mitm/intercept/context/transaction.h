@@ -1,0 +1,64 @@
+// One exchange as a gate sees it: what came, and what is passed on instead.
+#pragma once
+
+#include <memory>
+#include <optional>
+#include <string>
+#include <string_view>
+
+#include "mitm/flow/records.h"
+
+namespace mitm::intercept {
+
+/// For the executor of its connection.
+class Transaction {
+ public:
+  explicit Transaction(std::shared_ptr<const flow::HttpFlow> flow) : flow_(std::move(flow)) {}
+
+  /// As it came so far. Its bodies are what was recorded, which may be less than body().
+  [[nodiscard]] const flow::HttpFlow& flow() const { return *flow_; }
+  /// The body of a whole message, without chunk framing, its content coding kept.
+  [[nodiscard]] const std::string& body(flow::Direction direction) const {
+    return bodies_[index(direction)];
+  }
+
+  /// What is passed on instead: a copy of what came, to be changed. Of the members, method, scheme,
+  /// authority, target, fields and trailers count, or status, reason, fields and trailers. What
+  /// delimits the body (Content-Length, Transfer-Encoding) is put right behind the gate, whatever
+  /// it makes of those fields.
+  [[nodiscard]] flow::Request& request();
+  [[nodiscard]] flow::Response& response();
+  /// Of a whole message or an answer. It has no content coding; the field that names one goes.
+  void set_body(flow::Direction direction, std::string body);
+  /// For the flow: the name of a rule, "held". Each is kept once.
+  void note(std::string_view who);
+
+  /// For sessions.
+  void set_received_body(flow::Direction direction, std::string body) {
+    bodies_[index(direction)] = std::move(body);
+  }
+  /// Null: that message is passed on as it came.
+  [[nodiscard]] const flow::Request* changed_request() const;
+  [[nodiscard]] const flow::Response* changed_response() const;
+  /// Empty: the body is passed on as it came.
+  [[nodiscard]] const std::optional<std::string>& new_body(flow::Direction direction) const {
+    return new_bodies_[index(direction)];
+  }
+  /// The answer is what the flow has as its response.
+  void set_answered();
+  /// For the record of the flow; null: nothing was changed.
+  [[nodiscard]] std::shared_ptr<const flow::Edits> edits() const { return edits_; }
+
+ private:
+  [[nodiscard]] static std::size_t index(flow::Direction direction) {
+    return static_cast<std::size_t>(direction);
+  }
+  [[nodiscard]] flow::Edits& edit();
+
+  std::shared_ptr<const flow::HttpFlow> flow_;
+  std::string bodies_[2];  ///< by Direction
+  std::optional<std::string> new_bodies_[2];
+  std::shared_ptr<flow::Edits> edits_;
+};
+
+}  // namespace mitm::intercept
