@@ -1,5 +1,6 @@
 // One io_context on the test's own thread: it is run until nothing more happens by itself.
 #include "tests/mitm/connection_dialogue.h"
+#include "tests/mitm/test_gate.h"
 
 #include <algorithm>
 #include <ctime>
@@ -300,6 +301,15 @@ void hang_up(Peer& program, Peer& server) {
   program.close();
   server.hear_all();
   server.close();
+}
+
+mitm::intercept::Gate& default_gate() {
+  static test::TestGate gate;
+  static const char* const wanted = std::getenv("OSPROXY_TEST_GATE");
+  if (wanted == nullptr) return mitm::intercept::Gate::none();
+  using mitm::intercept::Decision;
+  gate.heads = std::string_view(wanted) == "whole" ? Decision::whole : Decision::pass;
+  return gate;
 }
 
 Engine::Engine(mitm::intercept::Settings settings, divert::Policy policy, bool want_data,

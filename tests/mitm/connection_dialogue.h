@@ -128,11 +128,15 @@ void passes(Peer& from, Peer& to, std::string_view text);
 /// The program closes the connection, then so does the server.
 void hang_up(Peer& program, Peer& server);
 
+/// Gate::none(), or, with OSPROXY_TEST_GATE=pass|whole in the environment, one that wants all heads
+/// or whole messages and changes nothing.
+mitm::intercept::Gate& default_gate();
+
 class Engine {
  public:
   explicit Engine(mitm::intercept::Settings settings = {}, divert::Policy policy = {},
                   bool want_data = false,
-                  mitm::intercept::Gate& gate = mitm::intercept::Gate::none());
+                  mitm::intercept::Gate& gate = default_gate());
   Engine(const Engine&) = delete;
   Engine& operator=(const Engine&) = delete;
   ~Engine();

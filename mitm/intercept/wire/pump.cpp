@@ -141,7 +141,8 @@ awaitable<void> Pump::carry(Lane& lane) {
     }
     follow(lane, taken.then);
     const bool again = taken.then == Then::again || taken.then == Then::hold;
-    looks = taken.then == Then::hold;
+    // Of a direction that has ended nothing more is to be seen than that.
+    looks = taken.then == Then::hold && !(looked_at_nothing && lane.last.ended());
     reads = !looks && (!again || lane.unread.empty());
     if (is_over() || looks || looked_at_nothing) continue;
     if (!reads || (lane.last.ok() && !lane.last.drained)) {
