@@ -25,7 +25,7 @@ std::uint32_t stream_at(std::string_view bytes, std::size_t at) {
   return word(bytes, at, 4) & 0x7fffffffU;
 }
 
-/// What has to be read whole.
+/// What has to be read whole, of a stream or not.
 bool understood(std::uint8_t type) {
   switch (type) {
     case NGHTTP2_HEADERS:
@@ -55,6 +55,9 @@ Http2Settings parse_settings(std::string_view payload) {
         break;
       case NGHTTP2_SETTINGS_ENABLE_PUSH:
         settings.push = value != 0;
+        break;
+      case NGHTTP2_SETTINGS_INITIAL_WINDOW_SIZE:
+        settings.window = value;
         break;
       default:
         break;
@@ -97,6 +100,34 @@ std::size_t Http2Reader::held() const {
   return table + gathered_.capacity() + head_.fields.memory() + head_.method.capacity() +
          head_.scheme.capacity() + head_.authority.capacity() + head_.path.capacity() +
          head_.protocol.capacity() + unacknowledged_.size() * sizeof(Http2Settings);
+}
+
+std::optional<std::size_t> Http2Reader::left_of_frame() const {
+  if (in_block_) return std::nullopt;
+  switch (state_) {
+    case State::preface:
+      return kPreface.size() - gathered_.size();
+    case State::header:
+      return gathered_.empty() ? std::optional<std::size_t>(0) : std::nullopt;
+    case State::collect:
+      if (frame_.type == NGHTTP2_HEADERS || frame_.type == NGHTTP2_PUSH_PROMISE)
+        return std::nullopt;
+      return left_ - gathered_.size();
+    default:
+      return left_;
+  }
+}
+
+std::uint32_t Http2Reader::table_limit() const {
+  if (!inflater_) return 0;
+  return static_cast<std::uint32_t>(nghttp2_hd_inflate_get_max_dynamic_table_size(inflater_.get()));
+}
+
+/// WINDOW_UPDATE of the connection only: that of streams is between the two ends.
+bool Http2Reader::is_understood() const {
+  const bool window =
+      frame_.type == NGHTTP2_WINDOW_UPDATE && frame_.stream == 0 && frame_.length == 4;
+  return window || understood(frame_.type);
 }
 
 bool Http2Reader::fail(const char* why) {
@@ -168,7 +199,7 @@ bool Http2Reader::begin_frame(Handler& handler) {
   if (in_block_ && (frame_.type != NGHTTP2_CONTINUATION || frame_.stream != block_stream_))
     return fail("another frame in the middle of a header block");
   if (frame_.type == NGHTTP2_DATA) return begin_data(handler);
-  if (!understood(frame_.type)) {
+  if (!is_understood()) {
     state_ = left_ > 0 ? State::skip : State::header;
     return true;
   }
@@ -184,6 +215,7 @@ bool Http2Reader::begin_frame(Handler& handler) {
 
 bool Http2Reader::begin_data(Handler& handler) {
   if (frame_.stream == 0) return fail("DATA without a stream");
+  data_sent_ += frame_.length;
   padding_ = 0;
   pad_length_due_ = (frame_.flags & NGHTTP2_FLAG_PADDED) != 0;
   if (pad_length_due_ && left_ == 0) return fail("a padded frame without padding length");
@@ -230,6 +262,9 @@ bool Http2Reader::whole_frame(std::string_view payload, Handler& handler) {
       return true;
     case NGHTTP2_SETTINGS:
       return settings(payload, handler);
+    case NGHTTP2_WINDOW_UPDATE:
+      data_allowed_ += stream_at(payload, 0);
+      return true;
     default:
       return header_block(payload, handler);
   }
@@ -264,6 +299,7 @@ bool Http2Reader::settings_sent(const Http2Settings& settings) {
 bool Http2Reader::settings_agreed(const Http2Settings& settings) {
   if (!within_limits(settings)) return false;
   push_ = settings.push.value_or(push_);
+  initial_window_ = settings.window.value_or(initial_window_);
   if (settings.table_size &&
       nghttp2_hd_inflate_change_table_size(inflater_.get(), *settings.table_size) != 0)
     return fail("SETTINGS in the middle of a header block");
@@ -311,6 +347,8 @@ bool Http2Reader::fragment(std::string_view bytes, bool last, Handler& handler) 
     left -= static_cast<std::size_t>(used);
     if ((flags & NGHTTP2_HD_INFLATE_EMIT) != 0) {
       if (!field(text_of(nv.name, nv.namelen), text_of(nv.value, nv.valuelen))) return false;
+      if ((nv.flags & NGHTTP2_NV_FLAG_NO_INDEX) != 0) head_.never_indexed.push_back(fields_);
+      ++fields_;
       continue;
     }
     if ((flags & NGHTTP2_HD_INFLATE_FINAL) != 0 || left == 0) break;
@@ -324,28 +362,40 @@ bool Http2Reader::fragment(std::string_view bytes, bool last, Handler& handler) 
     handler.headers(block_stream_, head_, block_ends_stream_);
   }
   head_ = {};
+  fields_ = 0;
   return true;
 }
 
 bool Http2Reader::field(std::string_view name, std::string_view value) {
   if (head_.fields.bytes() + name.size() + value.size() > kFieldsLimit ||
-      head_.fields.size() > kFieldsLimit / 32)
+      fields_ > kFieldsLimit / 32)
     return fail("header fields too large for us");
-  if (!name.starts_with(':')) {
-    head_.fields.add(name, value);
-  } else if (name == ":method") {
-    head_.method = value;
-  } else if (name == ":scheme") {
-    head_.scheme = value;
-  } else if (name == ":authority") {
-    head_.authority = value;
-  } else if (name == ":path") {
-    head_.path = value;
-  } else if (name == ":protocol") {
-    head_.protocol = value;
-  } else if (name == ":status") {
-    if (value.size() == 3) std::from_chars(value.data(), value.data() + value.size(), head_.status);
+  if (name.starts_with(':')) return pseudo_field(name, value);
+  head_.fields.add(name, value);
+  return true;
+}
+
+/// An unknown one is malformed (RFC 9113 section 8.3), as both ends know.
+bool Http2Reader::pseudo_field(std::string_view name, std::string_view value) {
+  struct Known {
+    std::string_view name;
+    std::string Http2Head::*value;
+    char letter;
+  };
+  static constexpr Known kKnown[] = {{":method", &Http2Head::method, 'm'},
+                                     {":scheme", &Http2Head::scheme, 's'},
+                                     {":authority", &Http2Head::authority, 'a'},
+                                     {":path", &Http2Head::path, 'p'},
+                                     {":protocol", &Http2Head::protocol, 'o'}};
+  for (const Known& known : kKnown) {
+    if (name != known.name) continue;
+    head_.*known.value = value;
+    head_.order += known.letter;
+    return true;
   }
+  head_.order += name == ":status" ? 't' : '?';
+  if (name != ":status") return true;
+  if (value.size() == 3) std::from_chars(value.data(), value.data() + value.size(), head_.status);
   return true;
 }
 

@@ -29,6 +29,12 @@ struct Http2Head {
   std::string protocol;  ///< of an extended CONNECT (RFC 8441)
   int status = 0;        ///< 0: none, or none that has three digits
   Fields fields;         ///< without pseudo-header fields, in their order
+  /// The pseudo-header fields as they came: m(ethod), s(cheme), a(uthority), p(ath), (pr)o(tocol),
+  /// (s)t(atus); '?': unknown.
+  std::string order;
+  /// Fields that are never to be put into a table (RFC 7541 section 7.1.3): their places in the
+  /// block, pseudo-header fields counted.
+  std::vector<std::uint16_t> never_indexed;
 
   [[nodiscard]] bool interim() const { return status >= 100 && status < 200; }
 };
@@ -37,6 +43,7 @@ struct Http2Head {
 struct Http2Settings {
   std::optional<std::uint32_t> table_size;  ///< SETTINGS_HEADER_TABLE_SIZE
   std::optional<bool> push;                 ///< SETTINGS_ENABLE_PUSH
+  std::optional<std::uint32_t> window{};    ///< SETTINGS_INITIAL_WINDOW_SIZE
 };
 
 /// Of the field HTTP2-Settings, with which a program asks for HTTP/2 (RFC 7540 section 3.2.1). What
@@ -58,6 +65,8 @@ class Http2Reader {
   static constexpr int kBlockFrames = 1024;
   /// The largest table that an endpoint may ask of its peer's compressor, in bytes.
   static constexpr std::uint32_t kTableLimit = 1 << 20;
+  /// Of streams and the connection, before anything else is said (RFC 9113 section 6.9.2).
+  static constexpr std::uint32_t kInitialWindow = 65'535;
   /// SETTINGS that wait for their acknowledgement.
   static constexpr std::size_t kUnacknowledged = 1024;
 
@@ -94,6 +103,21 @@ class Http2Reader {
   /// Bytes of memory that it holds, roughly.
   [[nodiscard]] std::size_t held() const;
 
+  // For those that change what passes from some frame on.
+
+  /// Bytes that are left of the preface or frame that is being read; 0: none is. Empty: how many
+  /// they are is not known yet, or other frames have to follow it (CONTINUATION).
+  [[nodiscard]] std::optional<std::size_t> left_of_frame() const;
+  /// What the decompressor's table may occupy now, in bytes.
+  [[nodiscard]] std::uint32_t table_limit() const;
+  /// Flow control (RFC 9113 section 5.2), in bytes: what has been sent as DATA in this direction,
+  /// and what this direction allows the other one to send beyond the initial window of the
+  /// connection.
+  [[nodiscard]] std::uint64_t data_sent() const { return data_sent_; }
+  [[nodiscard]] std::uint64_t data_allowed() const { return data_allowed_; }
+  /// The initial window of streams that DATA is sent on in this direction.
+  [[nodiscard]] std::uint32_t initial_window() const { return initial_window_; }
+
  private:
   struct Frame {
     std::size_t length = 0;
@@ -117,6 +141,8 @@ class Http2Reader {
   bool within_limits(const Http2Settings& settings);
   bool fragment(std::string_view bytes, bool last, Handler& handler);
   bool field(std::string_view name, std::string_view value);
+  bool pseudo_field(std::string_view name, std::string_view value);
+  [[nodiscard]] bool is_understood() const;
 
   Side side_;
   State state_;
@@ -132,8 +158,12 @@ class Http2Reader {
   std::unique_ptr<nghttp2_hd_inflater, FreeInflater> inflater_;
   std::deque<Http2Settings> unacknowledged_;
   bool push_ = true;  ///< as the other end has it
+  std::uint32_t initial_window_ = kInitialWindow;
+  std::uint64_t data_sent_ = 0;
+  std::uint64_t data_allowed_ = 0;
   Http2Head head_;
   bool in_block_ = false;
+  std::uint16_t fields_ = 0;  ///< of the block so far
   std::uint32_t block_stream_ = 0;
   std::uint32_t promised_ = 0;
   bool block_ends_stream_ = false;

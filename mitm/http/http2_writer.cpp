@@ -5,11 +5,14 @@
 
 #include <nghttp2/nghttp2.h>
 
+#include "base/ascii.h"
+
 namespace mitm::http {
 namespace {
 
 /// SETTINGS_MAX_FRAME_SIZE that holds without being said (RFC 9113 section 6.5.2).
 constexpr std::size_t kFrame = 16 << 10;
+constexpr std::size_t kHeader = 9;  ///< bytes of a frame in front of its payload
 /// What a table of ours occupies at most: the size that holds without being said.
 constexpr std::uint32_t kTable = 4096;
 
@@ -17,11 +20,93 @@ void put_word(std::string& into, std::uint32_t value) {
   for (int shift = 24; shift >= 0; shift -= 8) into.push_back(static_cast<char>(value >> shift));
 }
 
+/// A block in as many frames as it takes. `ahead`: of the first one's payload, in front of it.
+std::string block_frames(std::uint8_t type, std::uint8_t flags, std::uint32_t stream,
+                         std::string_view ahead, std::string_view block) {
+  std::string frames;
+  do {
+    const std::string_view part = block.substr(0, kFrame - ahead.size());
+    block.remove_prefix(part.size());
+    if (block.empty()) flags |= NGHTTP2_FLAG_END_HEADERS;
+    frames += http2_frame_header(ahead.size() + part.size(), type, flags, stream);
+    frames.append(ahead).append(part);
+    type = NGHTTP2_CONTINUATION;
+    flags = 0;
+    ahead = {};
+  } while (!block.empty());
+  return frames;
+}
+
 std::uint8_t* octets(std::string& text) {
   return reinterpret_cast<std::uint8_t*>(text.data());
 }
 
+std::string_view pseudo_name(char letter) {
+  switch (letter) {
+    case 'm':
+      return ":method";
+    case 's':
+      return ":scheme";
+    case 'a':
+      return ":authority";
+    case 'p':
+      return ":path";
+    case 'o':
+      return ":protocol";
+    case 't':
+      return ":status";
+    default:
+      return {};
+  }
+}
+
+std::string_view pseudo_value(const Http2Head& head, char letter, std::string_view status) {
+  switch (letter) {
+    case 'm':
+      return head.method;
+    case 's':
+      return head.scheme;
+    case 'a':
+      return head.authority;
+    case 'p':
+      return head.path;
+    case 'o':
+      return head.protocol;
+    default:
+      return status;
+  }
+}
+
 }  // namespace
+
+Http2Fields block_of(const Http2Head& head, std::string& status) {
+  Http2Fields fields;
+  fields.reserve(head.order.size() + head.fields.size());
+  if (head.status != 0) status = std::to_string(head.status);
+  for (const char letter : head.order)
+    fields.push_back({pseudo_name(letter), pseudo_value(head, letter, status)});
+  for (std::size_t i = 0; i < head.fields.size(); ++i)
+    fields.push_back({head.fields[i].first, head.fields[i].second});
+  for (const std::uint16_t place : head.never_indexed) {
+    if (place < fields.size()) fields[place].never_indexed = true;
+  }
+  std::erase_if(fields, [](const Http2Field& field) { return field.name.empty(); });
+  return fields;
+}
+
+Fields as_http2(const Fields& fields) {
+  static constexpr std::string_view kOfConnection[] = {"connection", "proxy-connection",
+                                                       "keep-alive", "transfer-encoding",
+                                                       "upgrade"};
+  Fields fit;
+  fit.reserve(fields.size(), fields.bytes());
+  for (std::size_t i = 0; i < fields.size(); ++i) {
+    const std::string name = base::lowercase(fields[i].first);
+    if (std::ranges::find(kOfConnection, name) == std::end(kOfConnection))
+      fit.add(name, fields[i].second);
+  }
+  return fit;
+}
 
 void Http2Compressor::Free::operator()(nghttp2_hd_deflater* deflater) const {
   nghttp2_hd_deflate_del(deflater);
@@ -49,7 +134,7 @@ std::string Http2Compressor::compress(const Http2Fields& fields) {
   std::vector<nghttp2_nv> list;
   list.reserve(fields.size());
   for (const Http2Field& field : fields) {
-    const auto text = [](const std::string& of) {
+    const auto text = [](std::string_view of) {
       return const_cast<std::uint8_t*>(reinterpret_cast<const std::uint8_t*>(of.data()));
     };
     const auto flags =
@@ -65,6 +150,11 @@ std::string Http2Compressor::compress(const Http2Fields& fields) {
   return block;
 }
 
+std::string Http2Compressor::compress(const Http2Head& head) {
+  std::string status;
+  return compress(block_of(head, status));
+}
+
 std::string http2_frame_header(std::size_t length, std::uint8_t type, std::uint8_t flags,
                                std::uint32_t stream) {
   std::string header;
@@ -76,22 +166,27 @@ std::string http2_frame_header(std::size_t length, std::uint8_t type, std::uint8
 
 std::string http2_headers(std::uint32_t stream, std::string_view block, bool ends_stream,
                           std::string_view priority) {
-  std::string frames;
-  std::uint8_t type = NGHTTP2_HEADERS;
-  std::size_t room = kFrame - priority.size();
-  do {
-    const std::string_view part = block.substr(0, room);
-    block.remove_prefix(part.size());
-    std::uint8_t flags = block.empty() ? NGHTTP2_FLAG_END_HEADERS : 0;
-    if (type == NGHTTP2_HEADERS && ends_stream) flags |= NGHTTP2_FLAG_END_STREAM;
-    if (!priority.empty()) flags |= NGHTTP2_FLAG_PRIORITY;
-    frames += http2_frame_header(priority.size() + part.size(), type, flags, stream);
-    frames.append(priority).append(part);
-    priority = {};
-    type = NGHTTP2_CONTINUATION;
-    room = kFrame;
-  } while (!block.empty());
-  return frames;
+  std::uint8_t flags = ends_stream ? NGHTTP2_FLAG_END_STREAM : 0;
+  if (!priority.empty()) flags |= NGHTTP2_FLAG_PRIORITY;
+  return block_frames(NGHTTP2_HEADERS, flags, stream, priority, block);
+}
+
+std::string http2_promise(std::uint32_t stream, std::uint32_t promised, std::string_view block) {
+  std::string ahead;
+  put_word(ahead, promised);
+  return block_frames(NGHTTP2_PUSH_PROMISE, 0, stream, ahead, block);
+}
+
+void http2_renumber(std::string& frames, std::uint32_t stream) {
+  std::string number;
+  put_word(number, stream);
+  for (std::size_t at = 0; at + kHeader <= frames.size();) {
+    frames.replace(at + kHeader - number.size(), number.size(), number);
+    std::size_t length = 0;
+    for (std::size_t i = 0; i < 3; ++i)
+      length = length << 8U | static_cast<unsigned char>(frames[at + i]);
+    at += kHeader + length;
+  }
 }
 
 std::string http2_reset(std::uint32_t stream, std::uint32_t code) {

@@ -230,20 +230,8 @@ awaitable<void> Interception::run_protocol(Sniffed& sniffed) {
   return run_sessions(session_for(sniffed.protocol));
 }
 
-/// True: the connection is not for see-through sessions. It has been reset.
-bool Interception::refuse_editing() {
-  if (!services_.context.gate.is_interested(recorder_.record())) return false;
-  client_.tcp.reset();
-  server_.tcp.reset();
-  auto flow = recorder_.begin_tcp(TcpKind::tcp);
-  flow->error = "reset: a rule asks to change messages, which this version of osproxy cannot do";
-  recorder_.publish_end(std::move(flow), Clock::now());
-  return true;
-}
-
-/// Anything but HTTP is raw. Null: the gate wants what no session can do; the connection was reset.
+/// Anything but HTTP is raw.
 std::unique_ptr<Session> Interception::session_for(Protocol protocol) {
-  if (protocol == Protocol::http2 && refuse_editing()) return nullptr;
   if (protocol == Protocol::http2)
     return std::make_unique<Http2Session>(recorder_, client_.stream, server_.stream);
   if (protocol == Protocol::http1)

@@ -63,7 +63,6 @@ class Interception {
   boost::asio::awaitable<bool> accept_tls(const sniff::ClientHello& hello, X509* upstream,
                                           std::string_view alpn);
   boost::asio::awaitable<std::unique_ptr<Session>> first_session_in_tls();
-  [[nodiscard]] bool refuse_editing();
   boost::asio::awaitable<void> run_sessions(std::unique_ptr<Session> session);
   boost::asio::awaitable<void> sniff_again();
   boost::asio::awaitable<void> sniff_after_starttls();

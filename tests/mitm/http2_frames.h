@@ -1,6 +1,7 @@
 // HTTP/2 as bytes, made by hand so that tests can also make it wrong.
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 #include <string>
 #include <string_view>
@@ -62,6 +63,106 @@ class Packer {
   nghttp2_hd_deflater* deflater_ = nullptr;
 };
 
+/// The receiver's.
+class Decompressor {
+ public:
+  explicit Decompressor(std::size_t table = 4096) {
+    nghttp2_hd_inflate_new(&inflater_);
+    nghttp2_hd_inflate_change_table_size(inflater_, table);
+  }
+  Decompressor(const Decompressor&) = delete;
+  Decompressor& operator=(const Decompressor&) = delete;
+  ~Decompressor() { nghttp2_hd_inflate_del(inflater_); }
+
+  /// "name: value\n" of each field, "!" behind a name that is never to be indexed.
+  std::string read(std::string_view block) {
+    std::string text;
+    const auto* at = reinterpret_cast<const std::uint8_t*>(block.data());
+    std::size_t left = block.size();
+    for (;;) {
+      nghttp2_nv nv;
+      int flags = 0;
+      const auto used = nghttp2_hd_inflate_hd2(inflater_, &nv, &flags, at, left, 1);
+      if (used < 0) return "damaged";
+      at += used;
+      left -= static_cast<std::size_t>(used);
+      if ((flags & NGHTTP2_HD_INFLATE_EMIT) != 0) {
+        text.append(reinterpret_cast<const char*>(nv.name), nv.namelen);
+        if ((nv.flags & NGHTTP2_NV_FLAG_NO_INDEX) != 0) text += "!";
+        text.append(": ").append(reinterpret_cast<const char*>(nv.value), nv.valuelen);
+        text += "\n";
+      }
+      if ((flags & NGHTTP2_HD_INFLATE_FINAL) != 0) break;
+    }
+    nghttp2_hd_inflate_end_headers(inflater_);
+    return text;
+  }
+  [[nodiscard]] std::size_t table() const {
+    return nghttp2_hd_inflate_get_dynamic_table_size(inflater_);
+  }
+  [[nodiscard]] nghttp2_hd_inflater* get() const { return inflater_; }
+
+ private:
+  nghttp2_hd_inflater* inflater_ = nullptr;
+};
+
+/// What one direction says, in words: a line for each frame, "headers 1 end :method: GET; ...".
+class Transcript {
+ public:
+  explicit Transcript(std::size_t table = 4096) : blocks_(table) {}
+
+  /// Whole frames.
+  std::string read(std::string_view bytes) {
+    std::string text;
+    if (bytes.starts_with(kPreface)) bytes.remove_prefix(kPreface.size());
+    while (bytes.size() >= 9) {
+      std::size_t length = 0;
+      for (std::size_t i = 0; i < 3; ++i)
+        length = length << 8U | static_cast<unsigned char>(bytes[i]);
+      const auto type = static_cast<std::uint8_t>(bytes[3]);
+      const auto flags = static_cast<std::uint8_t>(bytes[4]);
+      text += line(type, flags, word(bytes.substr(5)), bytes.substr(9, length)) + "\n";
+      bytes.remove_prefix(std::min(bytes.size(), 9 + length));
+    }
+    return bytes.empty() ? text : text + "and " + std::to_string(bytes.size()) + " bytes";
+  }
+
+ private:
+  static std::uint32_t word(std::string_view bytes) {
+    std::uint32_t value = 0;
+    for (std::size_t i = 0; i < 4; ++i)
+      value = value << 8U | static_cast<unsigned char>(bytes.at(i));
+    return value & 0x7fffffffU;
+  }
+  std::string line(std::uint8_t type, std::uint8_t flags, std::uint32_t stream,
+                   std::string_view payload) {
+    const std::string of = " " + std::to_string(stream);
+    const std::string end = (flags & NGHTTP2_FLAG_END_STREAM) != 0 ? " end" : "";
+    switch (type) {
+      case NGHTTP2_DATA:
+        return "data" + of + end + " " + std::string(payload);
+      case NGHTTP2_HEADERS: {
+        const bool priority = (flags & NGHTTP2_FLAG_PRIORITY) != 0;
+        std::string fields = blocks_.read(payload.substr(priority ? 5 : 0));
+        for (char& c : fields) c = c == '\n' ? ';' : c;
+        return "headers" + of + end + " " + fields;
+      }
+      case NGHTTP2_RST_STREAM:
+        return "reset" + of + " " + std::to_string(word(payload));
+      case NGHTTP2_WINDOW_UPDATE:
+        return "window" + of + " " + std::to_string(word(payload));
+      case NGHTTP2_SETTINGS:
+        return (flags & NGHTTP2_FLAG_ACK) != 0 ? "settings acknowledged" : "settings";
+      case NGHTTP2_GOAWAY:
+        return "goaway " + std::to_string(word(payload));
+      default:
+        return "frame of type " + std::to_string(type) + of;
+    }
+  }
+
+  Decompressor blocks_;
+};
+
 inline std::string data(std::uint32_t stream, std::string_view bytes, bool last) {
   return frame(NGHTTP2_DATA, last ? NGHTTP2_FLAG_END_STREAM : 0, stream, bytes);
 }
@@ -72,6 +173,9 @@ inline std::string settings(const std::vector<std::pair<std::uint16_t, std::uint
   std::string payload;
   for (const auto& [id, value] : list) payload += number(id, 2) + number(value, 4);
   return frame(NGHTTP2_SETTINGS, 0, 0, payload);
+}
+inline std::string window(std::uint32_t stream, std::uint32_t increment) {
+  return frame(NGHTTP2_WINDOW_UPDATE, 0, stream, number(increment, 4));
 }
 inline std::string acknowledgement() {
   return frame(NGHTTP2_SETTINGS, NGHTTP2_FLAG_ACK, 0);

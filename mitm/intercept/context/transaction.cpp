@@ -21,6 +21,16 @@ flow::Response& Transaction::response() {
   return *changed;
 }
 
+/// What was changed when the trailers had not come yet has them now.
+void Transaction::set_received_body(flow::Direction direction, std::string body) {
+  bodies_[index(direction)] = std::move(body);
+  if (!edits_) return;
+  if (direction == flow::Direction::request && edits_->request)
+    edits_->request->trailers = flow_->request.trailers;
+  if (direction == flow::Direction::response && edits_->response)
+    edits_->response->trailers = flow_->response.trailers;
+}
+
 void Transaction::set_body(flow::Direction direction, std::string body) {
   if (direction == flow::Direction::request) {
     request().fields.remove("content-encoding");

@@ -33,10 +33,8 @@ class Transaction {
   /// For the flow: the name of a rule, "held". Each is kept once.
   void note(std::string_view who);
 
-  /// For sessions.
-  void set_received_body(flow::Direction direction, std::string body) {
-    bodies_[index(direction)] = std::move(body);
-  }
+  /// For sessions: the message is there as a whole.
+  void set_received_body(flow::Direction direction, std::string body);
   /// Null: that message is passed on as it came.
   [[nodiscard]] const flow::Request* changed_request() const;
   [[nodiscard]] const flow::Response* changed_response() const;

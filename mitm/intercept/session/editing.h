@@ -13,6 +13,9 @@ namespace mitm::intercept {
 /// told.
 class Editing : public std::enable_shared_from_this<Editing> {
  public:
+  /// Bytes of a body beyond which its message is passed on as it comes, although the gate wants it
+  /// whole.
+  static constexpr std::size_t kLargest = 16 << 20;
   /// What is done with the bytes of a direction that come now.
   enum class Way : std::uint8_t {
     pass,    ///< they are passed on as they come

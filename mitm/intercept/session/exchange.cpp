@@ -77,7 +77,8 @@ void Exchange::request_head(http::Http2Head& head) {
   describe_request(head, recorder_, *flow_);
   request_begun();
   drop_if_exhausted(flow_->request.fields);
-  if (recorder_.context().memory.is_exhausted() && cut_request_line()) fields_dropped_ = true;
+  const bool cuts = !keeps_fields_ && recorder_.context().memory.is_exhausted();
+  if (cuts && cut_request_line()) fields_dropped_ = true;
   hold_head(cost_of_request(*flow_));
 }
 
@@ -244,7 +245,7 @@ bool Exchange::is_http2() const {
 /// Nothing of HTTP/2 can wait: a connection that is not read loses its windows as well.
 void Exchange::drop_if_exhausted(http::Fields& fields) {
   MemoryAccount& memory = recorder_.context().memory;
-  if (fields.empty() || !memory.is_exhausted()) return;
+  if (keeps_fields_ || fields.empty() || !memory.is_exhausted()) return;
   fields = {};
   fields_dropped_ = true;
   memory.count_drop();

@@ -86,6 +86,8 @@ class Exchange final : public OpenFlow {
   /// False: its flow has been published, or released.
   [[nodiscard]] bool is_open() const { return flow_ != nullptr; }
 
+  /// Its fields go out again: they are kept whatever the memory of all is.
+  void keep_fields() { keeps_fields_ = true; }
   void request_head(http::Head& head, std::string_view scheme);
   /// Of HTTP/2, where nothing can wait: fields are dropped when the memory of all is used up.
   void request_head(http::Http2Head& head);
@@ -166,6 +168,7 @@ class Exchange final : public OpenFlow {
   Phase response_ = Phase::awaited;
   bool pending_ = false;  ///< an event has said so
   bool shown_ = false;
+  bool keeps_fields_ = false;
   bool fields_dropped_ = false;
   bool request_ended_first_ = false;
   std::optional<std::uint64_t> announced_;  ///< Content-Length of the response (HTTP/2)

@@ -141,6 +141,11 @@ void Http1Session::edit_bytes(Direction direction, std::string_view raw, std::st
   } else if (half.way == Way::gather) {
     half.raw.append(raw);
     half.body.append(body);
+    const bool fits = half.body.size() <= Editing::kLargest &&
+                      recorder_.context().memory.has_room_for_payload(raw.size());
+    if (!fits)
+      pass_on(*current(direction),
+              direction == Direction::request ? Stage::request_head : Stage::response_head);
   }
 }
 

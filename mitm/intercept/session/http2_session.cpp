@@ -39,25 +39,95 @@ std::string Http2Session::why_incomplete() const {
 }
 
 bool Http2Session::on_bytes(Direction direction, std::string_view bytes) {
+  const bool read_well = editing_ ? editing_->feed(direction, bytes) : read(direction, bytes);
+  account_readers();
+  if (read_well) {
+    const Direction back =
+        direction == Direction::request ? Direction::response : Direction::request;
+    if (editing_ && editing_->has_to_say(back)) pass_through_.speak(back);
+    return true;
+  }
+  const auto& reader = direction == Direction::request ? requests_ : responses_;
+  malformed(direction, protocol_error_ ? protocol_error_ : reader.error());
+  editing_.reset();  // nor is what came before it in these bytes
+  return false;
+}
+
+bool Http2Session::read(Direction direction, std::string_view bytes) {
   const bool request = direction == Direction::request;
   auto& reader = request ? requests_ : responses_;
-  const bool read = reader.feed(bytes, request ? program_ : server_);
-  account_readers();
-  if (read && !protocol_error_) return true;
-  malformed(direction, protocol_error_ ? protocol_error_ : reader.error());
-  return false;
+  return reader.feed(bytes, request ? program_ : server_) && !protocol_error_;
 }
 
 /// The answer that the server gives before it has the whole request, and the RST_STREAM behind it
 /// (RFC 9113 section 8.1): curl 7.88 loses the answer when both come in one TLS record.
 std::span<const std::size_t> Http2Session::write_boundaries(Direction direction) const {
-  if (direction == Direction::request) return {};
+  if (direction == Direction::request || editing_) return {};
   return responses_.quiet_resets();
 }
 
 void Http2Session::rewrite(Direction direction, std::span<char> bytes) {
   if (direction == Direction::response && recorder_.context().settings.hide_alt_svc)
     alt_svc_.hide(bytes);
+}
+
+// A gate's wishes.
+
+/// From the first frame on that follows a gate's interest, for good.
+bool Http2Session::replaces(Direction direction) {
+  if (editing_) return true;
+  if (direction != Direction::request || !recorder_.context().gate.is_interested(recorder_.record()))
+    return false;
+  if (!requests_.left_of_frame() || !responses_.left_of_frame()) return false;
+  Http2Editing::Owner& owner = *this;
+  editing_ = std::make_unique<Http2Editing>(recorder_, requests_, responses_, newest_[1], owner);
+  return true;
+}
+
+std::string Http2Session::say(Direction direction) {
+  if (!editing_) return {};
+  const bool held = editing_->is_on_hold(direction == Direction::request ? Direction::response
+                                                                         : Direction::request);
+  std::string said = editing_->say(direction);
+  rewrite(direction, said);
+  if (held) {
+    pass_through_.look_again(direction == Direction::request ? Direction::response
+                                                             : Direction::request);
+  }
+  return said;
+}
+
+bool Http2Session::is_on_hold(Direction direction) const {
+  return editing_ && editing_->is_on_hold(direction);
+}
+
+bool Http2Session::speaks_on(Direction direction) const {
+  return editing_ && editing_->speaks_on(direction);
+}
+
+Exchange* Http2Session::exchange(std::uint32_t stream) {
+  Stream* const found = find(stream);
+  return found ? &found->exchange : nullptr;
+}
+
+void Http2Session::decided(std::uint32_t stream, std::shared_ptr<const flow::Edits> edits) {
+  const auto at = streams_.find(stream);
+  if (at == streams_.end()) return;
+  if (edits) at->second.exchange.set_edits(std::move(edits));
+  if (editing_->is_undecided(stream)) return;
+  if (at->second.is_over || at->second.exchange.has_ended()) finish(at, {});
+}
+
+void Http2Session::end(std::uint32_t stream, std::string why) {
+  const auto at = streams_.find(stream);
+  if (at == streams_.end()) return;
+  at->second.exchange.replace_error(std::move(why));
+  finish(at, {});
+}
+
+void Http2Session::speak() {
+  pass_through_.speak(Direction::request);
+  pass_through_.speak(Direction::response);
 }
 
 /// Not passed on: the other side would be confused by it, and we can no longer tell what the
@@ -77,6 +147,7 @@ void Http2Session::malformed(Direction direction, const char* why) {
 
 void Http2Session::ended(Direction direction) {
   if (!first_end_) first_end_ = direction;
+  if (editing_) editing_->sender_left(direction);
 }
 
 void Http2Session::failed(std::string why) {
@@ -111,6 +182,7 @@ void Http2Session::begin(std::uint32_t stream, http::Http2Head& head) {
     return;
   }
   Stream& begun = streams_.try_emplace(stream, recorder_, held_).first->second;
+  if (editing_) begun.exchange.keep_fields();
   begun.websocket = head.method == "CONNECT" && http::iequals(head.protocol, "websocket");
   begun.exchange.request_head(head);
   check_held();
@@ -144,11 +216,16 @@ void Http2Session::half_done(std::uint32_t stream, Direction direction) {
   if (at == streams_.end()) return;
   Exchange& exchange = at->second.exchange;
   direction == Direction::request ? exchange.request_end() : exchange.response_end();
-  if (exchange.has_ended()) finish(at, {});
+  const bool undecided = editing_ && editing_->is_undecided(stream);
+  if (exchange.has_ended() && !undecided) finish(at, {});
 }
 
 void Http2Session::finish(Streams::iterator at, std::string error) {
   if (!error.empty()) at->second.exchange.fail(std::move(error));
+  if (editing_) {
+    if (auto edits = editing_->end_exchange(at->first))
+      at->second.exchange.set_edits(std::move(edits));
+  }
   at->second.exchange.publish_end();
   streams_.erase(at);
 }
@@ -163,8 +240,15 @@ void Http2Session::finish_all(const std::string& error) {
 
 // What is told.
 
+/// The program's number of a stream: the server may know it by another one.
+std::uint32_t Http2Session::Listener::by_program(std::uint32_t stream) const {
+  return session_.editing_ ? session_.editing_->number(direction_, stream) : stream;
+}
+
 void Http2Session::Listener::headers(std::uint32_t number, http::Http2Head& head, bool last) {
   if (session_.protocol_error_) return;  // more of it may come within one read
+  if (session_.editing_) session_.editing_->head(head);
+  number = by_program(number);
   Stream* const stream = session_.find(number);
   const bool second =
       stream && (request() || stream->exchange.response() != Exchange::Phase::awaited);
@@ -182,6 +266,8 @@ void Http2Session::Listener::headers(std::uint32_t number, http::Http2Head& head
 }
 
 void Http2Session::Listener::data(std::uint32_t number, std::string_view bytes, bool last) {
+  number = by_program(number);
+  if (session_.editing_) session_.editing_->data(direction_, number, bytes);
   Stream* const stream = session_.find(number);
   if (!stream) return;
   Exchange& exchange = stream->exchange;
@@ -194,12 +280,18 @@ void Http2Session::Listener::data(std::uint32_t number, std::string_view bytes, 
 }
 
 void Http2Session::Listener::reset(std::uint32_t stream, std::uint32_t code) {
+  stream = by_program(stream);
   const auto at = session_.streams_.find(stream);
   if (at == session_.streams_.end()) return;
   // A server that has answered may stop listening to the rest of the request (RFC 9113
   // section 8.1), and a program that has its answer may stop sending it.
   const Exchange& exchange = at->second.exchange;
   const bool done = exchange.has_response();
+  if (done && code == NGHTTP2_NO_ERROR && session_.editing_ &&
+      session_.editing_->is_undecided(stream)) {
+    at->second.is_over = true;
+    return;
+  }
   const bool left = request() && (code == NGHTTP2_NO_ERROR || code == NGHTTP2_CANCEL) &&
                     (done || exchange.is_counted_whole());
   session_.finish(
@@ -210,6 +302,7 @@ void Http2Session::Listener::reset(std::uint32_t stream, std::uint32_t code) {
 }
 
 void Http2Session::Listener::promise(std::uint32_t, std::uint32_t promised, http::Http2Head& head) {
+  if (session_.editing_) session_.editing_->promise(promised, head);
   if (session_.protocol_error_ || !session_.opens(direction_, promised)) return;
   session_.begin(promised, head);
   session_.half_done(promised, Direction::request);

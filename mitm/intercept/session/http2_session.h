@@ -1,5 +1,5 @@
 // HTTP/2 between two streams: bytes pass as they come (but for alt-svc, unless the settings let it
-// be), a flow is published per stream.
+// be) until a gate wants to see messages; a flow is published per stream.
 #pragma once
 
 #include <memory>
@@ -13,12 +13,15 @@
 #include "mitm/http/http2.h"
 #include "mitm/http/http2_alt_svc.h"
 #include "mitm/intercept/session/exchange.h"
+#include "mitm/intercept/session/http2_editing.h"
 #include "mitm/intercept/session/pass_through.h"
 #include "mitm/intercept/session/session.h"
 
 namespace mitm::intercept {
 
-class Http2Session final : public Session, private PassThrough::Observer {
+class Http2Session final : public Session,
+                           private PassThrough::Observer,
+                           private Http2Editing::Owner {
  public:
   /// Streams that may be open at once; servers usually allow 100 to 250.
   static constexpr std::size_t kStreams = 4096;
@@ -40,6 +43,7 @@ class Http2Session final : public Session, private PassThrough::Observer {
 
     Exchange exchange;
     bool websocket = false;  ///< asked for (RFC 8441)
+    bool is_over = false;    ///< but for a gate's decision about the answer
   };
   using Streams = std::unordered_map<std::uint32_t, Stream>;
 
@@ -57,6 +61,7 @@ class Http2Session final : public Session, private PassThrough::Observer {
 
    private:
     [[nodiscard]] bool request() const { return direction_ == flow::Direction::request; }
+    [[nodiscard]] std::uint32_t by_program(std::uint32_t stream) const;
     Http2Session& session_;
     flow::Direction direction_;
   };
@@ -65,8 +70,17 @@ class Http2Session final : public Session, private PassThrough::Observer {
   [[nodiscard]] std::span<const std::size_t> write_boundaries(
       flow::Direction direction) const override;
   void rewrite(flow::Direction direction, std::span<char> bytes) override;
+  [[nodiscard]] bool replaces(flow::Direction direction) override;
+  [[nodiscard]] std::string say(flow::Direction direction) override;
+  [[nodiscard]] bool is_on_hold(flow::Direction direction) const override;
+  [[nodiscard]] bool speaks_on(flow::Direction direction) const override;
   void ended(flow::Direction direction) override;
   void failed(std::string why) override;
+  bool read(flow::Direction direction, std::string_view bytes) override;
+  [[nodiscard]] Exchange* exchange(std::uint32_t stream) override;
+  void decided(std::uint32_t stream, std::shared_ptr<const flow::Edits> edits) override;
+  void end(std::uint32_t stream, std::string why) override;
+  void speak() override;
   [[nodiscard]] std::string why_incomplete() const;
 
   Stream* find(std::uint32_t stream);
@@ -93,6 +107,7 @@ class Http2Session final : public Session, private PassThrough::Observer {
   MemoryShare readers_share_;
   /// Of the streams that the server has opened, and the program.
   std::uint32_t newest_[2] = {0, 0};
+  std::unique_ptr<Http2Editing> editing_;  ///< null: bytes pass as they come
   std::optional<flow::Direction> first_end_;  ///< what follows it, failures too, is its consequence
   std::string goaway_;  ///< why a side wants no more streams; empty: it has not said so
   /// Of the side whose bytes are being read.

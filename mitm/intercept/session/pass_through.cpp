@@ -27,12 +27,24 @@ awaitable<bool> PassThrough::run() {
   co_return false;
 }
 
+std::string PassThrough::say(flow::Direction direction) {
+  std::string said = observer_.say(direction);
+  if (!said.empty()) recorder_.data(direction, said);
+  return said;
+}
+
 Pump::Taken PassThrough::on_bytes(flow::Direction direction, std::span<char> bytes, Turn& turn) {
   boundaries_.clear();
   const std::string_view all{bytes.data(), bytes.size()};
   Pump::Taken taken;
   while (taken.bytes < all.size() && taken.then == Then::more) {
     std::string_view step = all.substr(taken.bytes, Turn::kStep);
+    const bool replaced = observer_.replaces(direction);
+    if (taken.bytes > 0 && replaced != taken.replaced) {
+      taken.then = Then::again;
+      break;
+    }
+    taken.replaced = replaced;
     if (const auto last = observer_.ends_after(direction, step)) {
       taken.then = Then::stop;
       step = step.substr(0, *last);
@@ -47,9 +59,14 @@ Pump::Taken PassThrough::on_bytes(flow::Direction direction, std::span<char> byt
     }
     taken.bytes += step.size();
     const bool full = boundaries_.size() >= kBoundaries;
-    if (taken.then == Then::more && taken.bytes < all.size() && (full || turn.is_over()))
+    if (taken.then != Then::more) break;
+    if (observer_.is_on_hold(direction)) {
+      taken.then = Then::hold;
+    } else if (taken.bytes < all.size() && (full || turn.is_over())) {
       taken.then = Then::again;
+    }
   }
+  if (taken.replaced) return taken;
   recorder_.data(direction, all.substr(0, taken.bytes));
   observer_.rewrite(direction, bytes.first(taken.bytes));
   return taken;

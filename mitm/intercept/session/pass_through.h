@@ -34,6 +34,12 @@ class PassThrough final : private Pump::Handler {
                                                   std::string_view /*bytes*/) {
       return std::nullopt;
     }
+    /// Asked before `on_bytes`: whether those bytes are not passed on; then say() says what is.
+    [[nodiscard]] virtual bool replaces(flow::Direction /*direction*/) { return false; }
+    /// See Pump::Handler.
+    [[nodiscard]] virtual std::string say(flow::Direction /*direction*/) { return {}; }
+    [[nodiscard]] virtual bool is_on_hold(flow::Direction /*direction*/) const { return false; }
+    [[nodiscard]] virtual bool speaks_on(flow::Direction /*direction*/) const { return false; }
     /// A side will send no more; the other one has not received its end yet.
     virtual void ended(flow::Direction /*direction*/) {}
     /// A side has failed: "the server: connection reset by peer".
@@ -45,11 +51,22 @@ class PassThrough final : private Pump::Handler {
   /// Until both directions have ended; see Pump. True: the observer ended it, nothing has ended on
   /// the wire.
   boost::asio::awaitable<bool> run();
+  /// The observer may have something to say.
+  void speak(flow::Direction direction) { pump_.speak(direction); }
+  /// What is on hold is looked at again.
+  void look_again(flow::Direction direction) { pump_.look_again(direction); }
 
  private:
   Pump::Taken on_bytes(flow::Direction direction, std::span<char> bytes, Turn& turn) override;
   [[nodiscard]] std::span<const std::size_t> write_boundaries(flow::Direction) const override {
     return boundaries_;
+  }
+  [[nodiscard]] bool is_on_hold(flow::Direction direction) const override {
+    return observer_.is_on_hold(direction);
+  }
+  [[nodiscard]] std::string say(flow::Direction direction) override;
+  [[nodiscard]] bool speaks_on(flow::Direction direction) const override {
+    return observer_.speaks_on(direction);
   }
   Pump::Ending on_end(flow::Direction direction, IoResult end, std::string_view unread) override;
   void on_failure(flow::Direction direction, std::string why) override;
