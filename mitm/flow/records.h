@@ -121,8 +121,8 @@ struct Response {
 struct Edits {
   std::optional<Request> request;    ///< that the server got; empty: as the program sent it
   std::optional<Response> response;  ///< that the program got; empty: as HttpFlow has it
-  bool answered = false;        ///< the response is not a server's: the server got no request
-  std::vector<std::string> by;  ///< names of rules, "held"
+  bool answered = false;             ///< the response is not a server's: the server got no request
+  std::vector<std::string> by;       ///< names of rules, "held"
 };
 
 /// One request and what was answered.

@@ -95,9 +95,8 @@ Http2Fields block_of(const Http2Head& head, std::string& status) {
 }
 
 Fields as_http2(const Fields& fields) {
-  static constexpr std::string_view kOfConnection[] = {"connection", "proxy-connection",
-                                                       "keep-alive", "transfer-encoding",
-                                                       "upgrade"};
+  static constexpr std::string_view kOfConnection[] = {
+      "connection", "proxy-connection", "keep-alive", "transfer-encoding", "upgrade"};
   Fields fit;
   fit.reserve(fields.size(), fields.bytes());
   for (std::size_t i = 0; i < fields.size(); ++i) {
@@ -139,12 +138,12 @@ std::string Http2Compressor::compress(const Http2Fields& fields) {
     };
     const auto flags =
         static_cast<std::uint8_t>(field.never_indexed ? NGHTTP2_NV_FLAG_NO_INDEX : 0);
-    list.push_back({text(field.name), text(field.value), field.name.size(), field.value.size(),
-                    flags});
+    list.push_back(
+        {text(field.name), text(field.value), field.name.size(), field.value.size(), flags});
   }
   std::string block(nghttp2_hd_deflate_bound(deflater_.get(), list.data(), list.size()), '\0');
-  const auto size = nghttp2_hd_deflate_hd(deflater_.get(), octets(block), block.size(), list.data(),
-                                          list.size());
+  const auto size =
+      nghttp2_hd_deflate_hd(deflater_.get(), octets(block), block.size(), list.data(), list.size());
   if (size < 0) return {};
   block.resize(static_cast<std::size_t>(size));
   return block;

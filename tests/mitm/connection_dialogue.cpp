@@ -1,6 +1,5 @@
 // One io_context on the test's own thread: it is run until nothing more happens by itself.
 #include "tests/mitm/connection_dialogue.h"
-#include "tests/mitm/test_gate.h"
 
 #include <algorithm>
 #include <ctime>
@@ -8,6 +7,7 @@
 #include <boost/asio/co_spawn.hpp>
 #include <openssl/err.h>
 
+#include "tests/mitm/test_gate.h"
 #include "tests/test.h"
 
 namespace dialogue {

@@ -135,8 +135,7 @@ mitm::intercept::Gate& default_gate();
 class Engine {
  public:
   explicit Engine(mitm::intercept::Settings settings = {}, divert::Policy policy = {},
-                  bool want_data = false,
-                  mitm::intercept::Gate& gate = default_gate());
+                  bool want_data = false, mitm::intercept::Gate& gate = default_gate());
   Engine(const Engine&) = delete;
   Engine& operator=(const Engine&) = delete;
   ~Engine();

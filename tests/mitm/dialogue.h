@@ -69,7 +69,7 @@ class Dialogue {
   std::vector<char> scratch_ = std::vector<char>(256 << 10);
   mitm::intercept::MemoryAccount memory_{settings_.memory};
   mitm::intercept::Context shared_{settings_, log_.bus(), scratch_, memory_,
-                                    mitm::intercept::Gate::none()};
+                                   mitm::intercept::Gate::none()};
   mitm::intercept::FlowRecorder recorder_{shared_, connection()};
 
  public:

@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "mitm/intercept/context/gate.h"
+#include "mitm/intercept/session/editing.h"
 #include "tests/mitm/connection_dialogue.h"
 #include "tests/mitm/test_gate.h"
 #include "tests/test.h"
@@ -21,8 +22,7 @@ namespace {
 
 constexpr const char* kPost =
     "POST /a HTTP/1.1\r\nHost: h.test\r\nX-Case: Kept\r\nContent-Length: 5\r\n\r\nhello";
-constexpr const char* kAnswer =
-    "HTTP/1.1 200 Fine\r\nServer: s\r\nContent-Length: 3\r\n\r\nyes";
+constexpr const char* kAnswer = "HTTP/1.1 200 Fine\r\nServer: s\r\nContent-Length: 3\r\n\r\nyes";
 constexpr const char* kChunked =
     "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3;x=y\r\nabc\r\n0\r\nX-End: 1\r\n\r\n";
 
@@ -273,9 +273,60 @@ TEST_CASE("gate: who waits for 100-continue is told to go on when the whole requ
   gate.heads = Decision::whole;
   Engine engine{rig::trusting(), {}, false, gate};
   auto [program, server] = engine.open();
-  program.say("PUT / HTTP/1.1\r\nHost: h.test\r\nExpect: 100-continue\r\nContent-Length: 2\r\n\r\n");
+  program.say(
+      "PUT / HTTP/1.1\r\nHost: h.test\r\nExpect: 100-continue\r\nContent-Length: 2\r\n\r\n");
   CHECK(program.hear(1000) == "HTTP/1.1 100 Continue\r\n\r\n");
   CHECK(server.hears_nothing());
   program.say("ab");
   CHECK(server.hear(1000).ends_with("\r\n\r\nab"));
+}
+
+TEST_CASE("gate: a response that ends with the connection is whole then") {
+  TestGate gate;
+  gate.heads = Decision::whole;
+  gate.act = [](Stage stage, Transaction& transaction) {
+    if (stage == Stage::response) {
+      CHECK(transaction.body(Direction::response) == "some more");
+      transaction.set_body(Direction::response, "other");
+    }
+    return Decision::pass;
+  };
+  bool holds = false;
+  SUBCASE("passed") {}
+  SUBCASE("held") {
+    holds = true;
+  }
+  if (holds) gate.holds = Stage::response;
+  Engine engine{rig::trusting(), {}, false, gate};
+  auto [program, server] = engine.open();
+  passes(program, server, "GET / HTTP/1.0\r\n\r\n");
+  server.say("HTTP/1.0 200 OK\r\n\r\nsome ");
+  server.say("more");
+  server.finish();
+  if (holds) {
+    CHECK(program.hears_nothing());
+    gate.held.at(0).transaction->set_body(Direction::response, "other");
+    gate.resume(Decision::pass);
+    engine.runner().settle();
+  }
+  CHECK(program.hear_all() == "HTTP/1.0 200 OK\r\nContent-Length: 5\r\n\r\nother");
+  CHECK(program.end() == rig::End::fin);
+  CHECK(engine.ended(1).at(0).error.empty());
+}
+
+TEST_CASE("gate: what is too large to be held passes") {
+  TestGate gate;
+  gate.heads = Decision::whole;
+  Engine engine{rig::trusting(), {}, false, gate};
+  auto [program, server] = engine.open();
+  const std::size_t size = mitm::intercept::Editing::kLargest + 100;
+  program.say(fmt::format("PUT / HTTP/1.1\r\nHost: h\r\nContent-Length: {}\r\n\r\n", size));
+  const std::string part(1 << 20, 'p');
+  std::size_t heard = 0;
+  for (std::size_t said = 0; said < size; said += part.size()) {
+    program.say(std::string_view(part).substr(0, size - said));
+    heard += server.hear(1 << 25).size();
+  }
+  CHECK(heard > size);
+  CHECK(gate.asked == std::vector<Stage>{Stage::request_head});
 }

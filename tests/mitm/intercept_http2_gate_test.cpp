@@ -89,10 +89,10 @@ TEST_CASE("http2 gate: whole messages that it does not change are as they were")
   CHECK(talk.server.hears_nothing());
   CHECK(talk.at_program() == "window 0 2\nwindow 1 2\n");
   talk.program.say(data(1, "llo", true));
-  CHECK(talk.at_server() ==
-        line("headers", 1, ":method: POST;:scheme: https;:authority: h.test;:path: /a;"
-                           "content-length: 5;") +
-            "data 1 hello\ndata 1 end \n");
+  CHECK(talk.at_server() == line("headers", 1,
+                                 ":method: POST;:scheme: https;:authority: h.test;:path: /a;"
+                                 "content-length: 5;") +
+                                "data 1 hello\ndata 1 end \n");
   CHECK(talk.at_program() == "window 0 3\n");
   talk.server.say(talk.answers.headers(1, {{":status", "200"}}, false) + data(1, "yes", false));
   CHECK(talk.at_server() == "window 0 3\nwindow 1 3\n");
@@ -123,10 +123,10 @@ TEST_CASE("http2 gate: changes heads and bodies") {
   Engine engine{rig::trusting(), {}, false, gate};
   Talk talk{engine};
   talk.program.say(talk.asks.headers(1, post("/a", "5"), false) + data(1, "hello", true));
-  CHECK(talk.at_server() ==
-        line("headers", 1, ":method: POST;:scheme: https;:authority: h.test;:path: /b;"
-                           "content-length: 8;x-case: new;") +
-            "data 1 good bye\ndata 1 end \n");
+  CHECK(talk.at_server() == line("headers", 1,
+                                 ":method: POST;:scheme: https;:authority: h.test;:path: /b;"
+                                 "content-length: 8;x-case: new;") +
+                                "data 1 good bye\ndata 1 end \n");
   talk.server.say(talk.answers.headers(1, {{":status", "200"}, {"content-encoding", "br"}}, false) +
                   data(1, "yes", true));
   CHECK(talk.at_program() == "window 0 5\nheaders 1 end :status: 201;\n");
@@ -153,7 +153,8 @@ TEST_CASE("http2 gate: begins in the middle of a connection") {
   };
   for (std::uint32_t stream = 3; stream < 8; stream += 2) {
     talk.program.say(talk.asks.headers(stream, get("/new"), true));
-    CHECK(talk.at_server() == line("headers", stream, "end " + (kGet + std::string("/new;x-new: 1;"))));
+    CHECK(talk.at_server() ==
+          line("headers", stream, "end " + (kGet + std::string("/new;x-new: 1;"))));
     talk.server.say(talk.answers.headers(stream, {{":status", "204"}}, true));
     CHECK(talk.at_program() == line("headers", stream, "end :status: 204;"));
   }
@@ -379,8 +380,7 @@ TEST_CASE("http2 gate: what a sender was allowed and its receiver is not waits")
   // The connection's window is what is short: 65,535.
   Talk talk{engine, {}, {{NGHTTP2_SETTINGS_INITIAL_WINDOW_SIZE, 1 << 20}}};
   gate.act = [](Stage stage, Transaction& transaction) {
-    if (stage == Stage::request)
-      transaction.set_body(Direction::request, std::string(65'530, 'b'));
+    if (stage == Stage::request) transaction.set_body(Direction::request, std::string(65'530, 'b'));
     return Decision::pass;
   };
   talk.program.say(talk.asks.headers(1, post("/"), false) + data(1, "x", true));
@@ -460,4 +460,33 @@ TEST_CASE("http2 gate: frames may come in any pieces") {
   (void)talk.at_program();
   for (const char byte : answers) talk.server.say(std::string(1, byte));
   CHECK(talk.at_program() == "headers 1 :status: 200;\ndata 1 yes\ndata 1 end \n");
+}
+
+TEST_CASE("http2 gate: both ends may leave while messages are gathered or wait for windows") {
+  TestGate gate;
+  gate.heads = Decision::whole;
+  gate.act = [](Stage stage, Transaction& transaction) {
+    if (stage == Stage::response) transaction.set_body(Direction::response, std::string(100, 'b'));
+    return Decision::pass;
+  };
+  Engine engine{rig::trusting(), {}, false, gate};
+  Talk talk{engine, {{NGHTTP2_SETTINGS_INITIAL_WINDOW_SIZE, 10}}};
+  talk.program.say(talk.asks.headers(1, get("/"), true));
+  talk.program.say(talk.asks.headers(3, post("/"), false) + data(3, "abc", false));
+  (void)talk.at_server();
+  talk.server.say(talk.answers.headers(1, {{":status", "200"}}, false) + data(1, "x", true));
+  CHECK(talk.at_program().ends_with("data 1 bbbbbbbbbb\n"));
+  SUBCASE("the program, for good") {
+    talk.program.close();
+    talk.server.close();
+  }
+  SUBCASE("the program, without a reset") {
+    talk.program.finish();
+    talk.server.finish();
+  }
+  SUBCASE("the server") {
+    talk.server.finish();
+    talk.program.close();
+  }
+  CHECK(engine.idle());
 }

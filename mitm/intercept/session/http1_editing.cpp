@@ -1,8 +1,7 @@
 // What a gate makes of the messages of an HTTP/1 connection. A message that it wants is taken off
 // the bytes that pass; what is passed on of it is said by the session.
-#include "mitm/intercept/session/http1_session.h"
-
 #include "mitm/http/http1_writer.h"
+#include "mitm/intercept/session/http1_session.h"
 
 namespace mitm::intercept {
 namespace {
@@ -223,8 +222,8 @@ void Http1Session::answer_front() {
   const bool ends = wants_end(front.exchange.flow().request);
   if (ends) answer.fields.set("Connection", "close");
   if (bare) {
-    said_[1] += http::status_line(answer.status, answer.reason, "1.1") +
-                http::field_lines(answer.fields);
+    said_[1] +=
+        http::status_line(answer.status, answer.reason, "1.1") + http::field_lines(answer.fields);
   } else {
     said_[1] += text_of(answer, "1.1", body);
   }
@@ -265,7 +264,7 @@ std::string Http1Session::say(Direction direction) {
 /// While the server has gone, the gate may still answer.
 bool Http1Session::speaks_on(Direction direction) const {
   return direction == Direction::response &&
-         (is_withheld() || !said_[1].empty());
+         (is_withheld() || is_waiting(direction) || !said_[1].empty());
 }
 
 }  // namespace mitm::intercept

@@ -367,6 +367,7 @@ Pump::Ending Http1Session::server_ended(IoResult end, std::string_view unread) {
     if (truncated)
       front->exchange.replace_error("the server ended the connection without close_notify");
     front->exchange.response_end();
+    edit_end(Direction::response);
     // Only one direction has ended.
     if (front->goes_on || front->upgrade) return {.stops = requests_over_};
     finish_front();

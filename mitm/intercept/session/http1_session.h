@@ -113,7 +113,7 @@ class Http1Session final : public Session, private Pump::Handler {
   HeldBytes held_;                       ///< of exchanges_
   std::deque<Http1Exchange> exchanges_;  ///< oldest first; responses belong to the front one
   Pump pump_;
-  std::string said_[2];  ///< what say() says next, by Direction
+  std::string said_[2];          ///< what say() says next, by Direction
   bool requests_over_ = false;   ///< no more come from the program, or none that are wanted
   bool responses_over_ = false;  ///< no more come from the server
   /// When the first byte of the request came whose head is not there yet.

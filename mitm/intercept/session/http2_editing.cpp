@@ -14,8 +14,8 @@ namespace {
 
 using flow::Direction;
 
-constexpr std::size_t kHeader = 9;          ///< bytes of a frame in front of its payload
-constexpr std::size_t kSlow = 256 << 10;    ///< said, and not taken
+constexpr std::size_t kHeader = 9;        ///< bytes of a frame in front of its payload
+constexpr std::size_t kSlow = 256 << 10;  ///< said, and not taken
 constexpr const char* kNoMoreStreams =
     "the server takes no more requests on this connection, and has not got this one";
 constexpr std::uint8_t kPriorityUpdate = 0x10;  ///< RFC 9218 section 7.1
@@ -55,7 +55,8 @@ Http2Editing::Http2Editing(FlowRecorder& recorder, const http::Http2Reader& requ
       newest_passed_(newest) {
   for (const Direction direction : {Direction::request, Direction::response}) {
     Lane& in = lane(direction);
-    const auto allowed = http::Http2Reader::kInitialWindow + reader(other(direction)).data_allowed();
+    const auto allowed =
+        http::Http2Reader::kInitialWindow + reader(other(direction)).data_allowed();
     const auto left = static_cast<std::int64_t>(allowed - reader(direction).data_sent());
     in.window = {left, left};
     in.initial_window = reader(direction).initial_window();
@@ -71,8 +72,7 @@ bool Http2Editing::feed(Direction direction, std::string_view bytes) {
   Lane& in = lane(direction);
   while (!bytes.empty()) {
     const bool header = in.state == State::header;
-    const std::string_view part =
-        bytes.substr(0, header ? kHeader - in.gathered.size() : in.left);
+    const std::string_view part = bytes.substr(0, header ? kHeader - in.gathered.size() : in.left);
     bytes.remove_prefix(part.size());
     if (header) {
       in.gathered.append(part);
@@ -107,9 +107,10 @@ bool Http2Editing::is_on_hold(Direction direction) const {
 }
 
 bool Http2Editing::speaks_on(Direction direction) const {
-  if (!lane(direction).out.empty() || !lane(direction).queued.empty()) return true;
+  if (!lane(direction).out.empty()) return true;
   return std::ranges::any_of(streams_, [&](const auto& entry) {
-    return entry.second->halves[static_cast<int>(direction)].way == Way::wait;
+    const Half& half = entry.second->halves[static_cast<int>(direction)];
+    return half.way == Way::wait || !half.queue.is_empty();
   });
 }
 
@@ -226,8 +227,8 @@ bool Http2Editing::begin_data(Direction direction) {
   if (half) half->window.sender -= size;
   const bool open = half || is_before(in.frame.stream);
   const bool passes = open && (!half || (half->way == Way::pass && half->queue.is_empty()));
-  const bool allowed = size == 0 || (in.window.receiver >= size &&
-                                     (!half || half->window.receiver >= size));
+  const bool allowed =
+      size == 0 || (in.window.receiver >= size && (!half || half->window.receiver >= size));
   in.state = passes && allowed ? State::pass : State::keep;
   std::string header = std::exchange(in.gathered, {});
   if (in.state == State::pass) {
@@ -339,8 +340,7 @@ void Http2Editing::reset_frame(Direction direction, std::string frame) {
 void Http2Editing::window_frame(Direction direction, std::string frame) {
   Lane& in = lane(direction);
   const Direction of = other(direction);
-  const std::uint32_t increment =
-      in.frame.length == 4 ? word(frame, kHeader) & kNumber : 0;
+  const std::uint32_t increment = in.frame.length == 4 ? word(frame, kHeader) & kNumber : 0;
   if (in.frame.stream == 0 && increment != 0) {
     if (const auto more = absorb(lane(of).window, increment, lane(of).uncredited))
       put(direction, http::http2_window_update(0, more));
@@ -447,15 +447,18 @@ void Http2Editing::sender_left(Direction direction) {
     refuse_unsent(kNumber);
     return;
   }
-  std::vector<std::uint32_t> waiting;
+  std::vector<std::uint32_t> unfinished;  // by us; windows will not open any more
   for (const auto& [number, stream] : streams_) {
-    if (stream->halves[0].way == Way::wait || stream->halves[1].way == Way::wait)
-      waiting.push_back(number);
+    const Half& response = stream->half(Direction::response);
+    const bool waits = stream->half(Direction::request).way == Way::wait ||
+                       response.way == Way::wait || !response.queue.is_empty();
+    if (waits) unfinished.push_back(number);
   }
-  for (const std::uint32_t number : waiting) {
+  for (const std::uint32_t number : unfinished) {
     owner_.end(number, kProgramLeft);
     forget(number);
   }
+  owner_.speak();
 }
 
 void Http2Editing::settings_agreed(Direction direction) {

@@ -142,21 +142,21 @@ class Http2Editing {
   /// What comes from one side.
   struct Lane {
     State state = State::header;
-    std::string gathered{};    ///< of a frame, from its header on
-    std::size_t left = 0;      ///< of its payload
-    std::size_t body = 0;      ///< of its payload, so far (DATA that is kept)
+    std::string gathered{};  ///< of a frame, from its header on
+    std::size_t left = 0;    ///< of its payload
+    std::size_t body = 0;    ///< of its payload, so far (DATA that is kept)
     Frame frame{};
-    Frame first{};         ///< of a header block
-    std::string frames{};  ///< of a header block, as they came
-    std::uint64_t blocks = 0;         ///< that have come
-    std::uint64_t passed_blocks = 0;  ///< that were passed on as they came
+    Frame first{};                                        ///< of a header block
+    std::string frames{};                                 ///< of a header block, as they came
+    std::uint64_t blocks = 0;                             ///< that have come
+    std::uint64_t passed_blocks = 0;                      ///< that were passed on as they came
     std::unique_ptr<http::Http2Compressor> compressor{};  ///< null: all were
     std::uint32_t initial_window = 0;
-    Http2Window window{};               ///< of the connection
-    std::size_t uncredited = 0;         ///< bytes, of all queues
-    std::string out{};                  ///< to be said
-    std::deque<std::size_t> splits{};   ///< offsets in it at which a piece ends
-    std::string behind{};               ///< to be said behind the frame that is being passed on
+    Http2Window window{};                ///< of the connection
+    std::size_t uncredited = 0;          ///< bytes, of all queues
+    std::string out{};                   ///< to be said
+    std::deque<std::size_t> splits{};    ///< offsets in it at which a piece ends
+    std::string behind{};                ///< to be said behind the frame that is being passed on
     std::deque<std::uint32_t> queued{};  ///< streams with a queue, in turn
   };
 
@@ -250,7 +250,7 @@ class Http2Editing {
   bool renumbered_ = false;      ///< a stream has another number for the server
   bool takes_no_more_ = false;   ///< the server: no streams that it does not know
   std::unordered_map<std::uint32_t, std::unique_ptr<Stream>> streams_;  ///< opened since
-  std::unordered_map<std::uint32_t, std::uint32_t> by_server_;  ///< the program's numbers
+  std::unordered_map<std::uint32_t, std::uint32_t> by_server_;          ///< the program's numbers
   /// Of the block that is being read.
   std::optional<http::Http2Head> head_;
   std::uint32_t promised_ = 0;

@@ -1,10 +1,10 @@
 // Messages as the gate sees them, and the header blocks that are said for them.
-#include "mitm/intercept/session/http2_editing.h"
-
 #include <algorithm>
 #include <utility>
 
 #include <nghttp2/nghttp2.h>
+
+#include "mitm/intercept/session/http2_editing.h"
 
 namespace mitm::intercept {
 namespace {
@@ -34,8 +34,7 @@ void keep_never_indexed(const Http2Head& original, Http2Head& changed) {
     const std::string_view name = original.fields[place - ahead].first;
     for (std::size_t i = 0; i < changed.fields.size(); ++i) {
       if (changed.fields[i].first == name)
-        changed.never_indexed.push_back(
-            static_cast<std::uint16_t>(changed.order.size() + i));
+        changed.never_indexed.push_back(static_cast<std::uint16_t>(changed.order.size() + i));
     }
   }
 }
@@ -130,7 +129,8 @@ void Http2Editing::block_done(Direction direction) {
     renumber_dependency(block.raw, priority_place(in.first.flags));
     block.priority = block.raw.substr(priority_place(in.first.flags), kPrioritySize);
   }
-  direction == Direction::request ? program_block(std::move(block)) : server_block(std::move(block));
+  direction == Direction::request ? program_block(std::move(block))
+                                  : server_block(std::move(block));
 }
 
 void Http2Editing::program_block(Block block) {
@@ -344,13 +344,11 @@ void Http2Editing::pass_on(Stream& stream, Direction direction) {
     }
     if (changed && half.gathered) {
       Block& trailers = half.queue.trailers ? *half.queue.trailers : half.queue.trailers.emplace();
-      trailers.head.fields =
-          http::as_http2(to_server ? to_server->trailers : to_program->trailers);
+      trailers.head.fields = http::as_http2(to_server ? to_server->trailers : to_program->trailers);
       trailers.place = ~std::uint64_t{0};
       if (trailers.head.fields.empty()) half.queue.trailers.reset();
     }
-    if (half.gathered)
-      half.queue.body = body ? std::move(*body) : transaction.body(direction);
+    if (half.gathered) half.queue.body = body ? std::move(*body) : transaction.body(direction);
   }
   if (request) number_for_server(stream);
   const std::uint32_t number = number_in(direction, stream);

@@ -1,11 +1,11 @@
 // What is said in place of what has come, as far as the windows of its receiver allow (RFC 9113
 // section 5.2).
-#include "mitm/intercept/session/http2_editing.h"
-
 #include <algorithm>
 #include <utility>
 
 #include <nghttp2/nghttp2.h>
+
+#include "mitm/intercept/session/http2_editing.h"
 
 namespace mitm::intercept {
 namespace {

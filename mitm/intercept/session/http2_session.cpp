@@ -76,7 +76,8 @@ void Http2Session::rewrite(Direction direction, std::span<char> bytes) {
 /// From the first frame on that follows a gate's interest, for good.
 bool Http2Session::replaces(Direction direction) {
   if (editing_) return true;
-  if (direction != Direction::request || !recorder_.context().gate.is_interested(recorder_.record()))
+  if (direction != Direction::request ||
+      !recorder_.context().gate.is_interested(recorder_.record()))
     return false;
   if (!requests_.left_of_frame() || !responses_.left_of_frame()) return false;
   Http2Editing::Owner& owner = *this;

@@ -107,7 +107,7 @@ class Http2Session final : public Session,
   MemoryShare readers_share_;
   /// Of the streams that the server has opened, and the program.
   std::uint32_t newest_[2] = {0, 0};
-  std::unique_ptr<Http2Editing> editing_;  ///< null: bytes pass as they come
+  std::unique_ptr<Http2Editing> editing_;     ///< null: bytes pass as they come
   std::optional<flow::Direction> first_end_;  ///< what follows it, failures too, is its consequence
   std::string goaway_;  ///< why a side wants no more streams; empty: it has not said so
   /// Of the side whose bytes are being read.

@@ -106,7 +106,7 @@ class Pump {
     IoResult last{};                     ///< of reading
     Turn turn{};
     bool on_hold = false;
-    bool finishes = false;  ///< see finish()
+    bool finishes = false;   ///< see finish()
     bool truncated = false;  ///< it ended without close_notify
     bool over = false;       ///< its coroutine has ended
   };
