@@ -22,6 +22,9 @@ using Time = std::chrono::system_clock::time_point;
 using Offset = std::optional<std::chrono::microseconds>;
 
 enum class Direction : std::uint8_t { request, response };
+[[nodiscard]] constexpr Direction opposite(Direction direction) {
+  return direction == Direction::request ? Direction::response : Direction::request;
+}
 
 /// Of one certificate, in text that is safe to show, and as it is.
 struct CertificateFacts {

@@ -320,9 +320,7 @@ const char* frame_request(const Facts& facts, Head& head) {
 }
 
 const char* frame_response(const Facts& facts, Answers answers, Head& head) {
-  const bool informational = head.status / 100 == 1;
-  const bool bodiless = informational || head.status == 204 || head.status == 304 ||
-                        answers == Answers::head ||
+  const bool bodiless = has_no_body(head.status) || answers == Answers::head ||
                         (answers == Answers::connect && head.status / 100 == 2);
   if (bodiless) return nullptr;
   head.framing = Framing::until_close;

@@ -17,6 +17,11 @@ enum class Answers : std::uint8_t { ordinary, head, connect };
 
 enum class Framing : std::uint8_t { none, length, chunked, until_close };
 
+/// Whether a response has no body, whatever was asked for (RFC 9110 section 6.4.1).
+[[nodiscard]] constexpr bool has_no_body(int status) {
+  return status / 100 == 1 || status == 204 || status == 304;
+}
+
 struct Head {
   std::string method;  ///< requests
   std::string target;  ///< requests, as it stood in the request line

@@ -106,7 +106,7 @@ std::optional<std::size_t> Http2Reader::left_of_frame() const {
   if (in_block_) return std::nullopt;
   switch (state_) {
     case State::preface:
-      return kPreface.size() - gathered_.size();
+      return kClientPreface.size() - gathered_.size();
     case State::header:
       return gathered_.empty() ? std::optional<std::size_t>(0) : std::nullopt;
     case State::collect:

@@ -13,11 +13,6 @@ constexpr const char* kServerLeftMeanwhile =
     "the server closed the connection while the request was held";
 constexpr std::string_view kContinue = "HTTP/1.1 100 Continue\r\n\r\n";
 
-/// RFC 9110 section 6.4.1.
-bool has_no_body(int status) {
-  return status / 100 == 1 || status == 204 || status == 304;
-}
-
 /// A body as a chunk of its own, with what follows it.
 std::string chunked(std::string_view body, const http::Fields& trailers) {
   std::string text;
@@ -65,7 +60,8 @@ std::string response_text(const Transaction& transaction, const Editing::Half& h
   flow::Response response = *changed;
   if (hides_alt_svc) response.fields.remove("alt-svc");
   const std::string version = half.raw.substr(5, 3);  // "HTTP/1.1 200 OK"
-  const bool bare = has_no_body(response.status) || transaction.flow().request.method == "HEAD";
+  const bool bare =
+      http::has_no_body(response.status) || transaction.flow().request.method == "HEAD";
   const auto& body = transaction.new_body(Direction::response);
   if (body && !bare) return text_of(response, version, *body);
   http::delimit_as(came.fields, response.fields);
@@ -218,7 +214,7 @@ void Http1Session::answer_front() {
   Transaction& transaction = front.editing->transaction();
   flow::Response answer = transaction.response();
   const std::string body = transaction.new_body(Direction::response).value_or(std::string());
-  const bool bare = has_no_body(answer.status) || front.answers == http::Answers::head;
+  const bool bare = http::has_no_body(answer.status) || front.answers == http::Answers::head;
   const bool ends = wants_end(front.exchange.flow().request);
   if (ends) answer.fields.set("Connection", "close");
   if (bare) {

@@ -37,10 +37,6 @@ void put_word(std::string& into, std::size_t at, std::uint32_t value) {
     into[at + static_cast<std::size_t>(i)] = static_cast<char>(value >> (24 - 8 * i));
 }
 
-Direction other(Direction direction) {
-  return direction == Direction::request ? Direction::response : Direction::request;
-}
-
 }  // namespace
 
 Http2Editing::Http2Editing(FlowRecorder& recorder, const http::Http2Reader& requests,
@@ -56,7 +52,7 @@ Http2Editing::Http2Editing(FlowRecorder& recorder, const http::Http2Reader& requ
   for (const Direction direction : {Direction::request, Direction::response}) {
     Lane& in = lane(direction);
     const auto allowed =
-        http::Http2Reader::kInitialWindow + reader(other(direction)).data_allowed();
+        http::Http2Reader::kInitialWindow + reader(opposite(direction)).data_allowed();
     const auto left = static_cast<std::int64_t>(allowed - reader(direction).data_sent());
     in.window = {left, left};
     in.initial_window = reader(direction).initial_window();
@@ -103,7 +99,7 @@ std::string Http2Editing::say(Direction direction) {
 }
 
 bool Http2Editing::is_on_hold(Direction direction) const {
-  return lane(other(direction)).out.size() > kSlow;
+  return lane(opposite(direction)).out.size() > kSlow;
 }
 
 bool Http2Editing::speaks_on(Direction direction) const {
@@ -188,16 +184,16 @@ bool Http2Editing::begin_frame(Direction direction) {
     case NGHTTP2_WINDOW_UPDATE:
     case NGHTTP2_CONTINUATION:
     case kPriorityUpdate:
-      if (in.left > http::Http2Reader::kFrameLimit) return begin_other(direction);
+      if (in.left > http::Http2Reader::kFrameLimit) return begin_opposite(direction);
       in.state = State::gather;
       return true;
     default:
-      return begin_other(direction);
+      return begin_opposite(direction);
   }
 }
 
 /// What means nothing to us, or is too large to mean what it should.
-bool Http2Editing::begin_other(Direction direction) {
+bool Http2Editing::begin_opposite(Direction direction) {
   Lane& in = lane(direction);
   std::string header = std::exchange(in.gathered, {});
   if (!owner_.read(direction, header)) return false;
@@ -339,7 +335,7 @@ void Http2Editing::reset_frame(Direction direction, std::string frame) {
 /// What a receiver allows is passed on as far as its sender has not been allowed it already.
 void Http2Editing::window_frame(Direction direction, std::string frame) {
   Lane& in = lane(direction);
-  const Direction of = other(direction);
+  const Direction of = opposite(direction);
   const std::uint32_t increment = in.frame.length == 4 ? word(frame, kHeader) & kNumber : 0;
   if (in.frame.stream == 0 && increment != 0) {
     if (const auto more = absorb(lane(of).window, increment, lane(of).uncredited))

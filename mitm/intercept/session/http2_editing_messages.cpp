@@ -83,9 +83,8 @@ Http2Head edited(const Http2Head& came, const flow::Response& response,
   return head;
 }
 
-/// RFC 9110 section 6.4.1.
 bool has_no_body(int status, std::string_view method) {
-  return status == 204 || status == 304 || method == "HEAD";
+  return http::has_no_body(status) || method == "HEAD";
 }
 
 Http2Head interim(int status) {

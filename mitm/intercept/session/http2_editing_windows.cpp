@@ -14,10 +14,6 @@ using flow::Direction;
 
 constexpr std::size_t kFrame = 16 << 10;  ///< payload of our frames, at most
 
-Direction other(Direction direction) {
-  return direction == Direction::request ? Direction::response : Direction::request;
-}
-
 }  // namespace
 
 /// Behind the frame that is being passed on.
@@ -40,7 +36,7 @@ void Http2Editing::credit(Direction direction, std::uint32_t stream, Http2Window
                           std::size_t bytes) {
   if (bytes == 0) return;
   window.sender += static_cast<std::int64_t>(bytes);
-  put(other(direction), http::http2_window_update(stream, static_cast<std::uint32_t>(bytes)));
+  put(opposite(direction), http::http2_window_update(stream, static_cast<std::uint32_t>(bytes)));
 }
 
 void Http2Editing::credit_connection(Direction direction, std::size_t bytes) {

@@ -42,8 +42,7 @@ bool Http2Session::on_bytes(Direction direction, std::string_view bytes) {
   const bool read_well = editing_ ? editing_->feed(direction, bytes) : read(direction, bytes);
   account_readers();
   if (read_well) {
-    const Direction back =
-        direction == Direction::request ? Direction::response : Direction::request;
+    const Direction back = opposite(direction);
     if (editing_ && editing_->has_to_say(back)) pass_through_.speak(back);
     return true;
   }
@@ -87,14 +86,10 @@ bool Http2Session::replaces(Direction direction) {
 
 std::string Http2Session::say(Direction direction) {
   if (!editing_) return {};
-  const bool held = editing_->is_on_hold(direction == Direction::request ? Direction::response
-                                                                         : Direction::request);
+  const bool held = editing_->is_on_hold(opposite(direction));
   std::string said = editing_->say(direction);
   rewrite(direction, said);
-  if (held) {
-    pass_through_.look_again(direction == Direction::request ? Direction::response
-                                                             : Direction::request);
-  }
+  if (held) pass_through_.look_again(opposite(direction));
   return said;
 }
 
