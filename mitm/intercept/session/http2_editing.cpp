@@ -184,16 +184,16 @@ bool Http2Editing::begin_frame(Direction direction) {
     case NGHTTP2_WINDOW_UPDATE:
     case NGHTTP2_CONTINUATION:
     case kPriorityUpdate:
-      if (in.left > http::Http2Reader::kFrameLimit) return begin_opposite(direction);
+      if (in.left > http::Http2Reader::kFrameLimit) return begin_other(direction);
       in.state = State::gather;
       return true;
     default:
-      return begin_opposite(direction);
+      return begin_other(direction);
   }
 }
 
 /// What means nothing to us, or is too large to mean what it should.
-bool Http2Editing::begin_opposite(Direction direction) {
+bool Http2Editing::begin_other(Direction direction) {
   Lane& in = lane(direction);
   std::string header = std::exchange(in.gathered, {});
   if (!owner_.read(direction, header)) return false;
