@@ -51,13 +51,17 @@ bool is_settled(const Field& field, const Subject& subject) {
   return false;
 }
 
-std::optional<bool> foresee(const Node& node, Subject& subject);
+/// Whether the values of `field` are there.
+using IsKnown = bool (*)(const Field& field, const Subject& subject);
+
+std::optional<bool> foresee(const Node& node, Subject& subject, IsKnown is_known);
 
 /// Of children one of which decides, with `decisive`.
-std::optional<bool> foresee_any(const Node& node, Subject& subject, bool decisive) {
+std::optional<bool> foresee_any(const Node& node, Subject& subject, IsKnown is_known,
+                                bool decisive) {
   bool all_known = true;
   for (const std::uint32_t i : node.order) {
-    const auto known = foresee(node.children[i], subject);
+    const auto known = foresee(node.children[i], subject, is_known);
     if (known == decisive) return decisive;
     all_known = all_known && known;
   }
@@ -65,22 +69,41 @@ std::optional<bool> foresee_any(const Node& node, Subject& subject, bool decisiv
   return !decisive;
 }
 
-std::optional<bool> foresee(const Node& node, Subject& subject) {
+std::optional<bool> foresee(const Node& node, Subject& subject, IsKnown is_known) {
   switch (node.kind) {
     case Node::Kind::all_of:
-      return foresee_any(node, subject, false);
+      return foresee_any(node, subject, is_known, false);
     case Node::Kind::any_of:
-      return foresee_any(node, subject, true);
+      return foresee_any(node, subject, is_known, true);
     case Node::Kind::negation: {
-      const auto known = foresee(node.children.front(), subject);
+      const auto known = foresee(node.children.front(), subject, is_known);
       if (!known) return std::nullopt;
       return !*known;
     }
     case Node::Kind::test:
       break;
   }
-  if (!is_settled(*node.test->field, subject)) return std::nullopt;
+  if (!is_known(*node.test->field, subject)) return std::nullopt;
   return evaluate(node, subject);
+}
+
+bool is_in_heads(const Field& field, const Subject& /*subject*/) {
+  return field.cost != Cost::bodies;
+}
+
+/// What a connection has settled before its first request.
+bool is_of_connection(const Field& field, const Subject& /*subject*/) {
+  using Table = Columns::Table;
+  switch (field.columns.table) {
+    case Table::process:
+    case Table::parent:
+    case Table::ancestor:
+      return true;
+    case Table::conn:
+      return field.settled == Settled::at_start;
+    default:
+      return (field.kinds & kHttp) == 0;
+  }
 }
 
 }  // namespace
@@ -103,7 +126,21 @@ bool Filter::matches(const flow::Flow& flow) const {
 
 std::optional<bool> Filter::will_match(const flow::Flow& flow) const {
   Subject subject(flow);
-  return foresee(*tree_, subject);
+  return foresee(*tree_, subject, is_settled);
+}
+
+std::optional<bool> Filter::matches_heads(const flow::Flow& flow) const {
+  Subject subject(flow);
+  return foresee(*tree_, subject, is_in_heads);
+}
+
+std::optional<bool> Filter::matches_connection(
+    const std::shared_ptr<const flow::ConnectionRecord>& connection) const {
+  const auto http = std::make_shared<flow::HttpFlow>();
+  http->connection = connection;
+  const flow::Flow flow{.record = std::shared_ptr<const flow::HttpFlow>(http)};
+  Subject subject(flow);
+  return foresee(*tree_, subject, is_of_connection);
 }
 
 Cost Filter::cost() const {

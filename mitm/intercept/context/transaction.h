@@ -32,6 +32,8 @@ class Transaction {
   void set_body(flow::Direction direction, std::string body);
   /// For the flow: the name of a rule, "held". Each is kept once.
   void note(std::string_view who);
+  /// What the gate wants to remember of the exchange; gone when the exchange is. Null at first.
+  [[nodiscard]] std::shared_ptr<void>& of_gate() { return of_gate_; }
 
   /// For sessions: the message is there as a whole.
   void set_received_body(flow::Direction direction, std::string body);
@@ -57,6 +59,7 @@ class Transaction {
   std::string bodies_[2];  ///< by Direction
   std::optional<std::string> new_bodies_[2];
   std::shared_ptr<flow::Edits> edits_;
+  std::shared_ptr<void> of_gate_;
 };
 
 }  // namespace mitm::intercept
