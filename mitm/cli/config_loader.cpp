@@ -16,6 +16,7 @@
 
 #include "mitm/cli/config.h"
 #include "mitm/cli/filter_text.h"
+#include "mitm/cli/message_rules.h"
 #include "mitm/cli/output_file.h"
 #include "mitm/cli/pinning_file.h"
 #include "mitm/cli/policy_options.h"
@@ -201,6 +202,8 @@ base::Result<nlohmann::json> everything(const Invocation& invocation, const base
                          settings->save);
   const auto client_certs = read_client_certs(all_client_certs(*settings));
   if (!client_certs) return client_certs.error();
+  const auto rules = rule_texts_of(*settings, user.home);
+  if (const auto compiled = control::compile(rules); !compiled) return compiled.error();
   // Behind all that can be refused: what is refused leaves no session.
   const auto session =
       prepare_session(*settings, user.home, session_program(*settings, invocation));
@@ -211,7 +214,8 @@ base::Result<nlohmann::json> everything(const Invocation& invocation, const base
                         {"upstream_ca", *upstream_ca + roots_of_command(*settings, invocation)},
                         {"client_certs", *client_certs},
                         {"session_file", static_cast<int>(*session)},
-                        {"note", note_on(*settings, invocation)}};
+                        {"note", note_on(*settings, invocation)},
+                        {"rules", rules.to_json()}};
 }
 
 /// One byte per file says whether its descriptor comes along.
@@ -389,6 +393,9 @@ base::Result<Chosen> read_filter(const Invocation& invocation, const base::User&
 }
 
 base::Result<> check_files(const Settings& settings) {
+  const char* const home = std::getenv("HOME");
+  const auto rules = control::compile(rule_texts_of(settings, home != nullptr ? home : ""));
+  if (!rules) return rules.error();
   if (const auto ca = read_upstream_ca(settings); !ca) return ca.error();
   if (const auto certs = read_client_certs(all_client_certs(settings)); !certs)
     return certs.error();
@@ -407,10 +414,12 @@ base::Result<Prepared> prepare(const Invocation& invocation, const base::User& u
   if (!client_certs) return client_certs.error();
   const auto session_file = session_file_from(answer->value("session_file", -1));
   if (!session_file) return session_file.error();
+  auto rules = control::RuleTexts::from_json(answer->value("rules", nlohmann::json{}));
+  if (!rules) return rules.error();
   return Prepared{std::move(*settings),     std::move(*policy),  answer->value("upstream_ca", ""),
                   std::move(files[0]),      std::move(files[1]), std::move(files[2]),
                   std::move(*client_certs), std::move(files[3]), *session_file,
-                  answer->value("note", "")};
+                  answer->value("note", ""), std::move(*rules)};
 }
 
 }  // namespace mitm::cli

@@ -12,6 +12,7 @@
 #include "mitm/cli/filter_check.h"
 #include "mitm/cli/session_output.h"
 #include "mitm/cli/settings.h"
+#include "mitm/control/rule_list.h"
 #include "mitm/tls/client_certificate.h"
 
 namespace mitm::cli {
@@ -29,6 +30,8 @@ struct Prepared {
   base::UniqueFd pinning_file;  ///< what the run learns to pass is listed there; none: nowhere
   SessionFile session_file = SessionFile::continued;
   std::string note;  ///< what is to be said before the run; empty: nothing
+  /// Of messages, not read yet: the worker does, root does not.
+  control::RuleTexts rules{};
 };
 
 /// What `run` is to intercept.

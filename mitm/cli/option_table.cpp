@@ -3,6 +3,7 @@
 
 #include "mitm/cli/client_certs.h"
 #include "mitm/cli/filter_text.h"
+#include "mitm/cli/message_rules.h"
 #include "mitm/cli/option_choices.h"
 #include "mitm/cli/option_types.h"
 #include "mitm/cli/options.h"
@@ -48,6 +49,32 @@ Result<> check_view(const json& value) {
   return {};
 }
 
+/// `rules` has two kinds of them.
+constexpr ValueType rule_lists() {
+  ValueType type;
+  type.kind = Kind::objects;
+  type.parse = parse_rules;
+  type.render = render_rules;
+  type.copy = [](const Settings& from, Settings& to) {
+    to.rules = from.rules;
+    to.message_rules = from.message_rules;
+  };
+  return type;
+}
+
+Result<std::vector<std::string>> parse_specs(const json& value) {
+  if (value.is_string()) return std::vector<std::string>{value.get<std::string>()};
+  return value.get<std::vector<std::string>>();
+}
+
+/// What mitmproxy writes as one string with separators. No file is looked at here.
+template <auto member, auto check>
+constexpr ValueType specs() {
+  return for_loader(
+      checked(value_type<member, parse_specs, write_plain<std::vector<std::string>>>(Kind::list),
+              check));
+}
+
 Result<> check_ciphers(const json& value) {
   const auto& list = value.get_ref<const std::string&>();
   if (list.empty()) return {};
@@ -78,11 +105,61 @@ constexpr std::array kTable{
         .type = for_loader(value_type<&Settings::filter, parse_filter, render_filter>(Kind::text))},
     Option{
         .name = "rules",
-        .help = "list of rules: process, host, port, network, user, action, upstream; the first "
-                "that matches decides",
+        .help = "list of rules. For connections: process, host, port, network, user, action, "
+                "upstream; the first that matches decides. For messages: match (a filter of flows) "
+                "and what is changed, such as set_header, replace_body, respond or block",
         .commands = "run exec",
         .source = Source::config,
-        .type = for_loader(value_type<&Settings::rules, parse_rules, render_rules>(Kind::objects))},
+        .type = for_loader(rule_lists())},
+    Option{.name = "modify-headers",
+           .argument = "SPEC",
+           .help = "change header fields: [/FILTER]/NAME/[@]VALUE, whose first character is the "
+                   "separator; an empty VALUE removes the field, @FILE reads it from a file",
+           .commands = kRules,
+           .type = specs<&Settings::modify_headers, check_modify_headers>()},
+    Option{.name = "modify-body",
+           .argument = "SPEC",
+           .help = "replace in bodies: [/FILTER]/REGEX/[@]TEXT",
+           .commands = kRules,
+           .type = specs<&Settings::modify_body, check_modify_body>()},
+    Option{.name = "map-local",
+           .argument = "SPEC",
+           .help = "answer with a file, or files below a directory: [/FILTER]/URL-REGEX/PATH",
+           .commands = kRules,
+           .type = specs<&Settings::map_local, check_map_local>()},
+    Option{.name = "block-list",
+           .argument = "SPEC",
+           .help = "answer with a status and nothing else: /FILTER/STATUS; 444 resets the "
+                   "connection",
+           .commands = kRules,
+           .type = specs<&Settings::block_list, check_block_list>()},
+    Option{.name = "anticache",
+           .help = "take if-none-match and if-modified-since out of requests, so that servers send "
+                   "everything again",
+           .commands = kRules,
+           .type = for_loader(flag<&Settings::anticache>())},
+    Option{.name = "anticomp",
+           .help = "ask servers not to compress",
+           .commands = kRules,
+           .type = for_loader(flag<&Settings::anticomp>())},
+    Option{.name = "stickycookie",
+           .argument = "FILTER",
+           .help = "add the cookies that a server has set to all requests to it that FILTER "
+                   "selects",
+           .commands = kRules,
+           .type = for_loader(checked(text<&Settings::stickycookie>(), check_view))},
+    Option{.name = "stickyauth",
+           .argument = "FILTER",
+           .help = "add the last credentials that a host was sent to requests to it that FILTER "
+                   "selects",
+           .commands = kRules,
+           .type = for_loader(checked(text<&Settings::stickyauth>(), check_view))},
+    Option{.name = "dry-run",
+           .argument = "SESSION",
+           .help = "instead: print how many flows of SESSION each rule for messages would change",
+           .commands = "rules",
+           .source = Source::command_line,
+           .type = for_loader(text<&Settings::dry_run>())},
     Option{.name = "pass",
            .argument = "HOSTS",
            .help = "let connections to these hosts pass undecrypted: names, *.example.org for all "

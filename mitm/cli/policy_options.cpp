@@ -6,8 +6,10 @@
 #include <fmt/format.h>
 
 #include "base/host_pattern.h"
+#include "base/suggestion.h"
 #include "mitm/cli/object_list.h"
 #include "mitm/cli/values.h"
+#include "mitm/control/rule_reader.h"
 #include "mitm/proxy/url.h"
 
 namespace mitm::cli {
@@ -18,6 +20,7 @@ using base::Result;
 using nlohmann::json;
 
 constexpr std::size_t kMaxRules = 1000;
+constexpr std::size_t kMaxMessageRules = 10'000;
 
 struct Condition {
   const char* key;
@@ -112,11 +115,29 @@ Result<divert::Action> read_action(const json& rule) {
                  found == rule.end() ? "none" : describe_value(*found));
 }
 
-divert::Rule read_rule(const json& data, ObjectErrors& wrong) {
-  divert::Rule rule;
+std::vector<std::string_view> connection_keys() {
   std::vector<std::string_view> keys{"action"};
   for (const auto& known : kConditions) keys.emplace_back(known.key);
+  return keys;
+}
+
+/// Only what can be said without a rule's other keys.
+void add_unknown_keys(const json& data, ObjectErrors& wrong) {
+  auto keys = connection_keys();
+  const bool is_nearer = std::ranges::any_of(data.items(), [&](const auto& item) {
+    return std::ranges::find(keys, item.key()) == keys.end() &&
+           base::nearest_word(item.key(), keys).empty() &&
+           !base::nearest_word(item.key(), control::rule_keys()).empty();
+  });
+  if (is_nearer) {
+    for (const auto key : control::rule_keys()) keys.push_back(key);
+  }
   wrong.add_unknown_keys(data, keys);
+}
+
+divert::Rule read_rule(const json& data, ObjectErrors& wrong) {
+  divert::Rule rule;
+  add_unknown_keys(data, wrong);
   const auto action = read_action(data);
   if (!action) wrong.add("action", action.error().text);
   if (action) rule.action = *action;
@@ -129,20 +150,51 @@ divert::Rule read_rule(const json& data, ObjectErrors& wrong) {
   return rule;
 }
 
-}  // namespace
-
-Result<std::vector<divert::Rule>> parse_rules(const json& list) {
-  if (list.size() > kMaxRules)
-    return failure("expected at most {} rules, found {}", kMaxRules, list.size());
-  auto rules = read_list<divert::Rule>(list, read_rule);
-  for (std::size_t i = 0; rules && i < rules->size(); ++i)
-    (*rules)[i].name = fmt::format("rules[{}]", i);
-  return rules;
+/// A rule that changes messages, with its name.
+json read_message_rule(const json& data, const std::string& name, ObjectErrors& wrong) {
+  json named = data;
+  for (const auto key : connection_keys()) {
+    if (!data.contains(std::string(key))) continue;
+    wrong.add(key,
+              "it is for rules of connections, and other keys of this rule are for messages: make "
+              "two rules");
+    named.erase(std::string(key));
+  }
+  const auto complain = [&](std::string_view key, const std::string& why) { wrong.add(key, why); };
+  const auto rule = control::read_rule(named, name, {}, complain);
+  named["name"] = rule.name;
+  return named;
 }
 
-json render_rules(const std::vector<divert::Rule>& rules) {
+}  // namespace
+
+Result<> parse_rules(const json& list, Settings& settings) {
+  std::vector<std::string> lines;
+  settings.rules.clear();
+  settings.message_rules.clear();
+  for (std::size_t i = 0; i < list.size(); ++i) {
+    ObjectErrors wrong{i};
+    const std::string name = fmt::format("rules[{}]", i);
+    if (control::is_message_rule(list[i])) {
+      settings.message_rules.push_back(read_message_rule(list[i], name, wrong));
+    } else {
+      settings.rules.push_back(read_rule(list[i], wrong));
+      settings.rules.back().name = name;
+    }
+    wrong.move_to(lines);
+  }
+  if (settings.rules.size() > kMaxRules)
+    return failure("expected at most {} rules, found {}", kMaxRules, settings.rules.size());
+  if (settings.message_rules.size() > kMaxMessageRules)
+    return failure("expected at most {} rules for messages, found {}", kMaxMessageRules,
+                   settings.message_rules.size());
+  if (!lines.empty()) return failure("{}", fmt::join(lines, "\n"));
+  return {};
+}
+
+json render_rules(const Settings& settings) {
   json list = json::array();
-  for (const divert::Rule& rule : rules) {
+  for (const divert::Rule& rule : settings.rules) {
     json data{{"action", std::string(divert::to_string(rule.action))}};
     if (rule.process) data["process"] = rule.process->text();
     if (!rule.hosts.empty()) data["host"] = rule.hosts;
@@ -152,6 +204,7 @@ json render_rules(const std::vector<divert::Rule>& rules) {
     if (rule.upstream) data["upstream"] = *rule.upstream;
     list.push_back(std::move(data));
   }
+  for (const json& rule : settings.message_rules) list.push_back(rule);
   return list;
 }
 

@@ -12,10 +12,11 @@
 
 namespace mitm::cli {
 
-/// The config's `rules`. An error has a line for each thing that is wrong, which begins with its
-/// place: "[1].host: expected ...".
-[[nodiscard]] base::Result<std::vector<divert::Rule>> parse_rules(const nlohmann::json& list);
-nlohmann::json render_rules(const std::vector<divert::Rule>& rules);
+/// The config's `rules`: of connections, and of messages (mitm/control), which say what they match.
+/// An error has a line for each thing that is wrong, which begins with its place: "[1].host:
+/// expected ...".
+[[nodiscard]] base::Result<> parse_rules(const nlohmann::json& list, Settings& settings);
+nlohmann::json render_rules(const Settings& settings);
 
 /// The policy of `command`, run or exec; exec has no filter. The rules that block, pass and only
 /// ask for come before those of the file; with only, a last rule lets everything else pass.

@@ -49,6 +49,16 @@ struct Settings {
   std::string config;
   divert::ProgramFilter filter;
   std::vector<divert::Rule> rules;
+  std::vector<nlohmann::json> message_rules;  ///< those of `rules` that change messages
+  std::vector<std::string> modify_headers;    ///< mitmproxy's specs, as the next three
+  std::vector<std::string> modify_body;
+  std::vector<std::string> map_local;
+  std::vector<std::string> block_list;
+  bool anticache = false;
+  bool anticomp = false;
+  std::string stickycookie;  ///< a filter, as the next; empty: none
+  std::string stickyauth;
+  std::string dry_run;       ///< a session
   std::vector<std::string> pass;  ///< as base::host_matches wants them, as the next two
   std::vector<std::string> block;
   std::vector<std::string> only;

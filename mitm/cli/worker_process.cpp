@@ -21,6 +21,8 @@
 #include "mitm/cli/pinning_file.h"
 #include "mitm/cli/session_output.h"
 #include "mitm/cli/view_filter.h"
+#include "mitm/control/rule_list.h"
+#include "mitm/control/rules_gate.h"
 #include "mitm/flow/bus.h"
 #include "mitm/format/sinks.h"
 #include "mitm/intercept/engine.h"
@@ -156,6 +158,11 @@ class Process {
  public:
   Process(Worker& worker, flow::Bus& bus) : worker_(worker), bus_(bus) {}
 
+  /// Before make_engines().
+  void use(std::vector<control::Rule> rules) {
+    if (!rules.empty()) rules_ = std::make_shared<control::Rules>(std::move(rules));
+  }
+
   base::Result<> make_engines(WorkerPlan& plan, std::shared_ptr<const tls::LeafSigner> signer) {
     const Settings& settings = plan.prepared.settings;
     const auto policy = std::make_shared<const divert::Policy>(plan.prepared.policy);
@@ -201,7 +208,7 @@ class Process {
            .memory = memory_,
            .quic_refusals = quic_refusals,
            .ask_for_intermediate = [this] { worker_.ask_for_intermediate(); }},
-          policy, signer_, bus_);
+          policy, signer_, bus_, gate_for(worker_.context(i)));
       if (!engine) return engine.error();
       engines_.push_back(std::move(*engine));
     }
@@ -222,6 +229,12 @@ class Process {
   }
 
  private:
+  intercept::Gate& gate_for(asio::io_context& context) {
+    if (!rules_) return intercept::Gate::none();
+    gates_.push_back(std::make_unique<control::RulesGate>(rules_, context.get_executor()));
+    return *gates_.back();
+  }
+
   asio::awaitable<void> watch_intermediate() {
     asio::steady_timer timer{worker_.context(0)};
     for (;;) {
@@ -254,6 +267,8 @@ class Process {
   std::shared_ptr<const tls::LeafSigner> signer_;
   const std::shared_ptr<intercept::MemoryBudget> memory_ =
       std::make_shared<intercept::MemoryBudget>();
+  std::shared_ptr<control::Rules> rules_;  ///< null: no message is changed
+  std::vector<std::unique_ptr<control::RulesGate>> gates_;
   std::vector<std::unique_ptr<intercept::Engine>> engines_;
   std::unique_ptr<PinningFileThread> pinning_file_;
 };
@@ -279,6 +294,15 @@ void on_sink_error(void* context, const flow::Subscriber& sink, const base::Erro
            base::LogLevel::error);
 }
 
+/// With the rights that the worker has: root's own files may be closed to it.
+base::Result<std::vector<control::Rule>> compiled_rules(const control::RuleTexts& texts) {
+  auto rules = control::compile(texts);
+  if (!rules) return rules;
+  if (const auto files = control::check_files(*rules); !files)
+    return base::failure("rules: {}", files.error().text);
+  return rules;
+}
+
 base::Result<> carry_connections(WorkerPlan plan) {
   const Settings& settings = plan.prepared.settings;
   base::Result<std::unique_ptr<flow::Subscriber>> recorder = nullptr;
@@ -299,9 +323,14 @@ base::Result<> carry_connections(WorkerPlan plan) {
   flow::Bus bus{std::move(*sinks), on_sink_error, &run};
   const LogLinesOnBus log_lines{bus};  // gone before the bus is: lines of its end go by themselves
   Process process{worker, bus};
+  auto rules = compiled_rules(plan.prepared.rules);
+  if (!rules) return rules.error();
+  auto readable = trust::certificate_directories();
+  for (auto& directory : control::directories_read(*rules)) readable.push_back(std::move(directory));
+  process.use(std::move(*rules));
   if (auto made = process.make_engines(plan, std::move(*signer)); !made) return made.error();
   // Before the first thread, and before the first byte of a stranger's.
-  if (const auto confined = divert::confine(trust::certificate_directories()); !confined)
+  if (const auto confined = divert::confine(readable); !confined)
     return confined.error();
   bus.start();
   process.run();

@@ -144,7 +144,9 @@ Outcome Exchange::run(const Positions& rules, Message& message, Transaction& tra
     bool acted = false;
     for (const Step& step : rule.steps) {
       if (!step.is_for(message.direction()) || outcome.is_final()) continue;
-      if (message.is_bodyless() && needs_body(step.action)) continue;
+      if (needs_body(step.action) && (message.is_bodyless() ||
+                                      (step.side == Side::both && message.has_empty_body())))
+        continue;
       const auto delay = outcome.delay;
       const auto done = apply(step.action, message, outcome);
       if (!done) transaction.note(fmt::format("{} (not done: {})", rule.name, done.error().text));

@@ -91,6 +91,10 @@ base::Result<std::string> Message::decoded() const {
   return std::move(decoded->bytes);
 }
 
+bool Message::has_empty_body() const {
+  return body_ ? body_->empty() : whole_ && transaction_.body(direction_).empty();
+}
+
 base::Result<> Message::check_whole() const {
   if (whole_) return {};
   return base::failure("{}", why_no_body_ == nullptr ? "there is no body" : why_no_body_);

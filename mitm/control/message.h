@@ -23,6 +23,8 @@ class Message {
   [[nodiscard]] flow::Direction direction() const { return direction_; }
   [[nodiscard]] bool is_request() const { return direction_ == flow::Direction::request; }
   [[nodiscard]] bool is_bodyless() const { return !whole_ && why_no_body_ == nullptr; }
+  /// There is one, of no bytes.
+  [[nodiscard]] bool has_empty_body() const;
   /// Error: why not.
   [[nodiscard]] base::Result<> check_whole() const;
   /// As it came.

@@ -75,6 +75,7 @@ Result<Text> read_replacement(const std::string& text, const Places& places) {
     return Text{.text = std::move(*bytes)};
   }
   Text file{.file = places.absolute(std::string_view(text).substr(1))};
+  if (!places.looks_at_files) return file;
   if (const auto read = control::read(file); !read) return read.error();
   return file;
 }
@@ -175,7 +176,9 @@ Result<> add_map_local(std::string_view spec, const Places& places, std::vector<
   if (!regex) return regex.error();
   std::string path = places.absolute(parts->replacement);
   while (path.size() > 1 && path.ends_with('/')) path.pop_back();
-  if (const auto good = check_mapped(path); !good) return good.error();
+  if (places.looks_at_files) {
+    if (const auto good = check_mapped(path); !good) return good.error();
+  }
   rules.push_back({.name = name_of("map-local", spec),
                    .match = std::move(parts->filter),
                    .steps = {{Side::request, MapLocal{*regex, std::move(path)}}}});

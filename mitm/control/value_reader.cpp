@@ -307,7 +307,7 @@ Result<> add_answer_body(const std::string& key, const json& value, const Places
     return {};
   }
   respond.body.file = places.absolute(value.get_ref<const std::string&>());
-  if (!is_regular_file(respond.body.file))
+  if (places.looks_at_files && !is_regular_file(respond.body.file))
     return failure("{} is not a file that can be read", base::printable(respond.body.file));
   respond.type = content_type_of(respond.body.file);
   return {};

@@ -8,23 +8,25 @@ namespace {
 using nlohmann::json;
 using test::settings_of;
 using test::texts;
+using test::with_rules;
 
 std::string rule_error(const std::string& rules) {
-  const auto parsed = parse_rules(json::parse(rules));
+  const auto parsed = with_rules(json::parse(rules));
   return parsed ? "no error" : parsed.error().text;
 }
 
 }  // namespace
 
 TEST_CASE("policy_options: rules are read") {
-  const auto rules = parse_rules(json::parse(R"([
+  const auto settings = with_rules(json::parse(R"([
     {"action": "pass"},
     {"host": ["*.Bank.example.", "192.0.2.1"], "port": [80, "8000-8100"], "network": "10.0.0.0/8",
      "user": "ann", "process": ["=wget", "!curl"],
      "action": "block"},
     {"port": 443,
      "user": 1000, "process": "a,b", "action": "intercept", "upstream": "http://a:b@p:1"}])"));
-  REQUIRE(rules);
+  REQUIRE(settings);
+  const std::vector<divert::Rule>* const rules = &settings->rules;
   REQUIRE(rules->size() == 3);
   CHECK(rules->at(0).action == divert::Action::pass);
   CHECK_FALSE(rules->at(0).process);

@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "mitm/cli/config.h"
+#include "mitm/cli/policy_options.h"
 #include "mitm/cli/settings.h"
 #include "tests/test.h"
 
@@ -22,6 +23,13 @@ inline base::Result<Settings> settings_of(const std::vector<const char*>& typed)
   const auto invocation = parse_command_line(typed);
   REQUIRE(invocation);
   return load_settings(*invocation, "/nonexistent");
+}
+
+/// The settings with these rules.
+inline base::Result<Settings> with_rules(const nlohmann::json& list) {
+  Settings settings;
+  if (const auto parsed = parse_rules(list, settings); !parsed) return parsed.error();
+  return settings;
 }
 
 }  // namespace mitm::cli::test

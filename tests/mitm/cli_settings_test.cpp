@@ -18,6 +18,7 @@ namespace {
 using nlohmann::json;
 using test::settings_of;
 using test::texts;
+using test::with_rules;
 
 /// Through the bytes in which settings travel.
 base::Result<Settings> over_the_wire(const json& data) {
@@ -221,11 +222,11 @@ TEST_CASE("settings: come back from the wire as they were") {
   CHECK(texts(returned->exclude) == "::1 10.0.0.0/8");
   CHECK(returned->bodies == std::size_t{1} << 40);
   // The policy takes a way of its own.
-  auto rules = parse_rules(json::parse(
+  auto rules = with_rules(json::parse(
       R"([{"host": "*.a.b", "port": 1, "network": "::/0",
      "user": "ann", "process": "x+", "action": "block"}])"));
   REQUIRE(rules);
-  settings->rules = *rules;
+  settings->rules = rules->rules;
   const auto policy = divert::Policy::from_json(policy_of(*settings, "run").to_json());
   REQUIRE(policy);
   CHECK(policy->filter.text() == "=curl,!~x+");
@@ -238,7 +239,7 @@ TEST_CASE("settings: rules are shown as the file may have them") {
     {"action": "block", "host": ["*.a.b"], "port": ["1", "8000-8100"], "network": ["::/0"],
      "user": "ann", "process": "=wget,!curl"},
     {"action": "intercept", "upstream": "direct"}])");
-  CHECK(render_rules(*parse_rules(rules)) == rules);
+  CHECK(render_rules(*with_rules(rules)) == rules);
   const json certs = json::parse(R"([
     {"host": "*.a.b", "cert": "c"}, {"host": "a.b", "cert": "c", "key": "k"}])");
   CHECK(render_client_certs(*parse_client_certs(certs)) == certs);
