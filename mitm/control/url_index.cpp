@@ -106,7 +106,7 @@ UrlIndex::UrlIndex(const std::vector<std::vector<std::string>>& items)
     if (!added) always_.push_back(item);
   }
   std::vector<std::string> texts;
-  expressions_->Compile(&texts);
+  if (!owners_.empty()) expressions_->Compile(&texts);
   finder_ = std::make_unique<TextFinder>(texts);
 }
 

@@ -42,11 +42,24 @@ std::size_t weight_of(const StreamMessage& message) {
          what.reason.size() + what.name.size() + what.id.size();
 }
 
+/// With at most so much of each body.
+std::shared_ptr<const Edits> limited(const std::shared_ptr<const Edits>& edits, std::size_t limit) {
+  if (!edits) return edits;
+  const bool longer = (edits->request && edits->request->body.size() > limit) ||
+                      (edits->response && edits->response->body.size() > limit);
+  if (!longer) return edits;
+  auto shorter = std::make_shared<Edits>(*edits);
+  if (shorter->request) shorter->request->body = shorter->request->body.first(limit);
+  if (shorter->response) shorter->response->body = shorter->response->body.first(limit);
+  return shorter;
+}
+
 template <class Kind>
 Event without_bodies_of(const HttpFlow& flow) {
   auto bare = std::make_shared<HttpFlow>(flow);
   bare->request.body = flow.request.body.without_bytes();
   bare->response.body = flow.response.body.without_bytes();
+  bare->edits = limited(flow.edits, 0);
   return Kind{std::move(bare)};
 }
 
@@ -59,10 +72,14 @@ std::shared_ptr<const StreamMessage> without_payload(const StreamMessage& messag
 template <class Kind>
 Event limited(const Kind& event, std::size_t limit) {
   const HttpFlow& flow = *event.flow;
-  if (flow.request.body.size() <= limit && flow.response.body.size() <= limit) return event;
+  auto edits = limited(flow.edits, limit);
+  if (flow.request.body.size() <= limit && flow.response.body.size() <= limit &&
+      edits == flow.edits)
+    return event;
   auto shorter = std::make_shared<HttpFlow>(flow);
   shorter->request.body = flow.request.body.first(limit);
   shorter->response.body = flow.response.body.first(limit);
+  shorter->edits = std::move(edits);
   return Kind{std::move(shorter)};
 }
 

@@ -139,6 +139,34 @@ void add_body(JsonObject& object, const flow::Body& body, const char* name, cons
   object.boolean(cut, body.is_cut());
 }
 
+/// What was passed on instead. Its bodies are named as those of the flow are.
+void add_edits(JsonObject& object, const flow::Edits& edits, bool bodies) {
+  JsonObject all(object.name("edits"));
+  std::string& by = all.name("by").append("[");
+  for (const std::string& name : edits.by) {
+    if (by.back() != '[') by += ',';
+    append_json_string(by, name);
+  }
+  by += ']';
+  if (edits.answered) all.boolean("answered", true);
+  if (edits.request) {
+    JsonObject request(all.name("request"));
+    request.text("method", edits.request->method);
+    request.text("target", edits.request->target);
+    append_fields(request.name("headers"), edits.request->fields);
+    if (bodies) add_body(request, edits.request->body, "body", "body_cut");
+    request.end();
+  }
+  if (edits.response) {
+    JsonObject response(all.name("response"));
+    response.integer("status", std::int64_t{edits.response->status});
+    append_fields(response.name("headers"), edits.response->fields);
+    if (bodies) add_body(response, edits.response->body, "body", "body_cut");
+    response.end();
+  }
+  all.end();
+}
+
 void add_http(JsonObject& object, const flow::HttpFlow& flow, bool bodies) {
   const auto& [request, response] = std::tie(flow.request, flow.response);
   object.text_or_null("method", request.method);
@@ -153,6 +181,7 @@ void add_http(JsonObject& object, const flow::HttpFlow& flow, bool bodies) {
   if (!response.trailers.empty())
     append_fields(object.name("response_trailers"), response.trailers);
   if (!flow.refused.empty()) append_json_base64(object.name("refused"), flow.refused);
+  if (flow.edits) add_edits(object, *flow.edits, bodies);
   if (!bodies) return;
   add_body(object, request.body, "request_body", "request_body_cut");
   add_body(object, response.body, "response_body", "response_body_cut");

@@ -131,12 +131,35 @@ void read_response(const json& event, flow::Response& response) {
   }
 }
 
+std::shared_ptr<const flow::Edits> read_edits(const json& object) {
+  if (!object.is_object()) return nullptr;
+  auto edits = std::make_shared<flow::Edits>();
+  edits->by = json_texts(object, "by");
+  edits->answered = json_true(object, "answered");
+  if (const json& request = json_member(object, "request"); request.is_object()) {
+    auto& changed = edits->request.emplace();
+    changed.method = json_text(request, "method");
+    changed.target = json_text(request, "target");
+    changed.fields = read_fields(json_member(request, "headers"));
+    changed.body = body_of(json_bytes(request, "body"), json_true(request, "body_cut"));
+  }
+  if (const json& response = json_member(object, "response"); response.is_object()) {
+    auto& changed = edits->response.emplace();
+    changed.status =
+        static_cast<int>(std::min<std::uint64_t>(json_count(response, "status").value_or(0), 999));
+    changed.fields = read_fields(json_member(response, "headers"));
+    changed.body = body_of(json_bytes(response, "body"), json_true(response, "body_cut"));
+  }
+  return edits;
+}
+
 std::shared_ptr<const flow::HttpFlow> read_http(const json& event) {
   auto http = std::make_shared<flow::HttpFlow>();
   read_facts(event, *http);
   http->host = json_text(event, "host");
   http->url = json_text(event, "url");
   http->refused = json_bytes(event, "refused");
+  http->edits = read_edits(json_member(event, "edits"));
   read_request(event, *http);
   read_response(event, http->response);
   const json& times = json_member(event, "times");

@@ -26,6 +26,7 @@ constexpr std::size_t kShortestUrl = 40;   ///< shown even when the line grows l
 constexpr std::size_t kShortestSaid = 20;  ///< likewise, of a message
 constexpr std::size_t kScript = 30;        ///< columns at most, of the script of an interpreter
 constexpr std::chrono::microseconds kShortestDuration{50};
+constexpr std::size_t kEditor = 60;       ///< columns at most
 constexpr std::size_t kGrpcFailure = 60;  ///< columns at most
 
 /// At which detail a message is shown.
@@ -103,6 +104,16 @@ void add_error(Line& line, std::string_view error) {
   if (!error.empty()) line.add(" ✗ ", kRed).add(base::printable(error), kRed);
 }
 
+/// Who changed or answered it: "edited by no cache".
+void add_edits(Line& line, const flow::HttpFlow& flow) {
+  if (!flow.edits) return;
+  const bool answered = flow.edits->answered;
+  std::string by;
+  for (const std::string& name : flow.edits->by) by.append(by.empty() ? "" : ", ").append(name);
+  line.add(answered ? " answered by " : " edited by ", kDim);
+  line.add(shortened(base::printable(by), kEditor), kCyan);
+}
+
 /// "09:26:50 curl[1234] GET https://example.org/path → 200 OK 1.2k 34ms"
 Line http_line(const flow::HttpFlow& flow, bool ended, const TextStyle& style) {
   Line tail(style.colour);
@@ -121,6 +132,7 @@ Line http_line(const flow::HttpFlow& flow, bool ended, const TextStyle& style) {
   const std::size_t used = line.columns() + tail.columns();
   const std::size_t room = std::max(kColumns - std::min(kColumns, used), kShortestUrl);
   line.add(style.detail == 1 ? shortened(url, room) : url).add(tail);
+  add_edits(line, flow);
   add_error(line, flow.error);
   return line;
 }

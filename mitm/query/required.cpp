@@ -37,13 +37,19 @@ Patterns of_test(const Test& test) {
 
 Patterns of_node(const Node& node);
 
-/// The child that requires the fewest: one is enough, as all must match.
+std::size_t shortest(const Patterns& patterns) {
+  return std::ranges::min(patterns, {}, &std::string::size).size();
+}
+
+/// Those of one child are enough, as all must match: the fewest, of these the longest.
 Patterns fewest(const std::vector<Node>& children) {
   Patterns best;
   for (const Node& child : children) {
     Patterns patterns = of_node(child);
-    if (!patterns.empty() && (best.empty() || patterns.size() < best.size()))
-      best = std::move(patterns);
+    if (patterns.empty()) continue;
+    const bool better = best.empty() || patterns.size() < best.size() ||
+                        (patterns.size() == best.size() && shortest(patterns) > shortest(best));
+    if (better) best = std::move(patterns);
   }
   return best;
 }

@@ -1,5 +1,7 @@
 #include "mitm/store/record_codec.h"
 
+#include <memory>
+
 #include "mitm/store/fields_codec.h"
 
 namespace mitm::store {
@@ -20,6 +22,23 @@ enum HttpField : unsigned {
   kInterim,
   kResponseEnded,
   kRefused,
+  kEdits,
+};
+enum EditsField : unsigned {
+  kEditor = 1,
+  kAnswered,
+  kEditedMethod,
+  kEditedTarget,
+  kEditedRequestFields,
+  kEditedRequestTrailers,
+  kEditedRequestBody,
+  kEditedStatus,
+  kEditedReason,
+  kEditedResponseFields,
+  kEditedResponseTrailers,
+  kEditedResponseBody,
+  kEditedRequestCut,
+  kEditedResponseCut,
 };
 enum PairField : unsigned { kName = 1, kValue };
 enum InterimField : unsigned { kInterimStatus = 1, kInterimAt, kInterimFields };
@@ -115,6 +134,108 @@ bool decode_ancestor(std::string_view blob, procmap::Ancestor& ancestor) {
   return !decoder.failed();
 }
 
+/// Bytes that are kept of each body that was changed; the original is kept as others are.
+constexpr std::size_t kEditedBody = 64 << 10;
+
+void encode_edits(FieldsEncoder& out, const flow::Edits& edits) {
+  std::string blob;
+  FieldsEncoder fields{blob};
+  for (const auto& name : edits.by) fields.element(kEditor, name);
+  if (edits.answered) fields.number(kAnswered, 1);
+  if (const auto& request = edits.request) {
+    fields.element(kEditedMethod, request->method);
+    fields.text(kEditedTarget, request->target);
+    encode_fields(fields, kEditedRequestFields, request->fields);
+    encode_fields(fields, kEditedRequestTrailers, request->trailers);
+    const flow::Body body = request->body.first(kEditedBody);
+    fields.text(kEditedRequestBody, body.text());
+    if (body.is_cut()) fields.number(kEditedRequestCut, 1);
+  }
+  if (const auto& response = edits.response) {
+    fields.number(kEditedStatus, static_cast<std::uint64_t>(response->status));
+    fields.text(kEditedReason, response->reason);
+    encode_fields(fields, kEditedResponseFields, response->fields);
+    encode_fields(fields, kEditedResponseTrailers, response->trailers);
+    const flow::Body body = response->body.first(kEditedBody);
+    fields.text(kEditedResponseBody, body.text());
+    if (body.is_cut()) fields.number(kEditedResponseCut, 1);
+  }
+  out.element(kEdits, blob);
+}
+
+/// A body of which more was there than is kept.
+flow::Body cut_body(const flow::Body& body) {
+  flow::BodyRecorder recorder;
+  const std::string text = body.text();
+  recorder.append(text, text.size());
+  recorder.cut();
+  return recorder.body();
+}
+
+bool set_edited_request(const FieldsDecoder::Value& value, flow::Edits& edits) {
+  const auto request = [&]() -> flow::Request& {
+    return edits.request ? *edits.request : edits.request.emplace();
+  };
+  switch (value.field) {
+    case kEditedMethod:
+      request().method = value.text;
+      return true;
+    case kEditedTarget:
+      request().target = value.text;
+      return true;
+    case kEditedRequestFields:
+      return decode_fields(value.text, request().fields);
+    case kEditedRequestTrailers:
+      return decode_fields(value.text, request().trailers);
+    case kEditedRequestBody:
+      request().body = flow::Body(value.text);
+      return true;
+    case kEditedRequestCut:
+      request().body = cut_body(request().body);
+      return true;
+    default:
+      return true;
+  }
+}
+
+bool set_edited_response(const FieldsDecoder::Value& value, flow::Edits& edits) {
+  const auto response = [&]() -> flow::Response& {
+    return edits.response ? *edits.response : edits.response.emplace();
+  };
+  switch (value.field) {
+    case kEditedStatus:
+      response().status = static_cast<int>(value.number);
+      return true;
+    case kEditedReason:
+      response().reason = value.text;
+      return true;
+    case kEditedResponseFields:
+      return decode_fields(value.text, response().fields);
+    case kEditedResponseTrailers:
+      return decode_fields(value.text, response().trailers);
+    case kEditedResponseBody:
+      response().body = flow::Body(value.text);
+      return true;
+    case kEditedResponseCut:
+      response().body = cut_body(response().body);
+      return true;
+    default:
+      return true;
+  }
+}
+
+bool decode_edits(std::string_view blob, flow::Edits& edits) {
+  FieldsDecoder decoder{blob};
+  bool whole = true;
+  while (const auto value = decoder.next()) {
+    if (value->field == kEditor) edits.by.emplace_back(value->text);
+    if (value->field == kAnswered) edits.answered = value->number != 0;
+    whole = set_edited_request(*value, edits) && whole;
+    whole = set_edited_response(*value, edits) && whole;
+  }
+  return whole && !decoder.failed();
+}
+
 bool set_request(const FieldsDecoder::Value& value, flow::Request& request) {
   switch (value.field) {
     case kRequestScheme:
@@ -175,6 +296,7 @@ void encode(const flow::HttpFlow& flow, std::string& out) {
   for (const auto& interim : response.interim) encode_interim(fields, interim);
   encode_offset(fields, kResponseEnded, response.ended);
   fields.text(kRefused, flow.refused);
+  if (flow.edits) encode_edits(fields, *flow.edits);
 }
 
 bool decode(std::string_view blob, flow::HttpFlow& flow) {
@@ -184,6 +306,11 @@ bool decode(std::string_view blob, flow::HttpFlow& flow) {
     whole = set_request(*value, flow.request) && whole;
     whole = set_response(*value, flow.response) && whole;
     if (value->field == kRefused) flow.refused = value->text;
+    if (value->field == kEdits) {
+      auto edits = std::make_shared<flow::Edits>();
+      whole = decode_edits(value->text, *edits) && whole;
+      flow.edits = std::move(edits);
+    }
   }
   return whole && !decoder.failed();
 }

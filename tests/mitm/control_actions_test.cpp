@@ -66,7 +66,7 @@ TEST_CASE("control: actions on the head of a request") {
       {R"("remove_query": "x")", "GET http://h.test/p?q=1", {}, "same"},
       {R"("method": "PUT")", "POST http://h.test/", {}, "PUT /\n"},
       {R"("path": "/new?x=1 2")", "GET http://h.test/old", {}, "GET /new?x=1%202\n"},
-      {R"("replace_path": {"regex": "^/v1/(.*)", "with": "/v2/\\1"})", "GET http://h.test/v1/a?b",
+      {R"j("replace_path": {"regex": "^/v1/(.*)", "with": "/v2/\\1"})j", "GET http://h.test/v1/a?b",
        {}, "GET /v2/a?b\n"},
       {R"("replace_path": {"text": "a.", "with": "\\1"})", "GET http://h.test/a./ab", {},
        "GET /\\1/ab\n"},
@@ -133,7 +133,7 @@ TEST_CASE("control: actions on bodies") {
   const Case cases[] = {
       {R"("body": "new")", "old", "new"},
       {R"("body": {"json": {"a": [1]}})", "old", R"({"a":[1]})"},
-      {R"("replace_body": {"regex": "(\\d+)-(\\d+)", "with": "\\2-\\1"})", "a 1-2 b 33-4",
+      {R"j("replace_body": {"regex": "(\\d+)-(\\d+)", "with": "\\2-\\1"})j", "a 1-2 b 33-4",
        "a 2-1 b 4-33"},
       {R"("replace_body": {"text": "a.c", "with": "\\1"})", "abc a.c", "abc \\1"},
       {R"("replace_body": [{"text": "a", "with": "b"}, {"text": "b", "with": "c"}])", "ab", "cc"},

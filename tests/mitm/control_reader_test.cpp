@@ -38,7 +38,7 @@ TEST_CASE("control: what is wrong with a rule has its key") {
       {R"({"status": 100})", "status: expected a status from 200 to 599, found 100"},
       {R"({"replace_body": {"regex": "(", "with": ""}})",
        "replace_body: expected a regular expression of RE2, found '(': missing ): ("},
-      {R"({"replace_body": {"regex": "(?=a)", "with": ""}})",
+      {R"j({"replace_body": {"regex": "(?=a)", "with": ""}})j",
        "replace_body: expected a regular expression of RE2, which has no look-around, found "
        "'(?=a)': invalid perl operator: (?="},
       {R"({"replace_body": {"regex": "a", "with": "\\1"}})",
@@ -96,9 +96,9 @@ TEST_CASE("control: a rule has its own name, or its place") {
 
 TEST_CASE("control: delays have units") {
   using std::chrono::milliseconds;
-  CHECK(mitm::control::parse_delay("300ms") == milliseconds{300});
-  CHECK(mitm::control::parse_delay("1.5s") == milliseconds{1500});
-  CHECK(mitm::control::parse_delay("2m") == milliseconds{120'000});
+  CHECK(mitm::control::parse_delay("300ms").value() == milliseconds{300});
+  CHECK(mitm::control::parse_delay("1.5s").value() == milliseconds{1500});
+  CHECK(mitm::control::parse_delay("2m").value() == milliseconds{120'000});
   for (const char* const bad : {"", "1", "0ms", "-1s", "61m", "1 s", "x", "nan", "1e99s"}) {
     CAPTURE(bad);
     CHECK_FALSE(mitm::control::parse_delay(bad));

@@ -114,11 +114,30 @@ void add_connection(const ConnectionRecord& record, Description& out) {
   add_tls("upstream_tls.", record.upstream_tls.get(), out);
 }
 
+void add_edits(const flow::Edits& edits, Description& out) {
+  out.begin("edits.");
+  for (const std::string& name : edits.by) out.add("by", name);
+  out.add("answered", edits.answered);
+  if (const auto& request = edits.request) {
+    out.add("request", request->method + " " + request->target);
+    out.add("request.field", request->fields);
+    out.add("request.trailer", request->trailers);
+    out.add("request.body", request->body);
+  }
+  if (const auto& response = edits.response) {
+    out.add("response", std::to_string(response->status) + " " + response->reason);
+    out.add("response.field", response->fields);
+    out.add("response.trailer", response->trailers);
+    out.add("response.body", response->body);
+  }
+}
+
 void add_http(const HttpFlow& http, Description& out) {
   out.begin("");
   out.add("host", http.host);
   out.add("url", http.url);
   out.add("refused", http.refused);
+  if (http.edits) add_edits(*http.edits, out);
   out.begin("request.");
   out.add("method", http.request.method);
   out.add("scheme", http.request.scheme);

@@ -95,6 +95,15 @@ std::shared_ptr<flow::HttpFlow> http_record() {
   response.body_bytes = 100'004;
   response.began = 22us;
   response.ended = 23us;
+  auto edits = std::make_shared<flow::Edits>();
+  edits->by = {"one", ""};
+  edits->request = request;
+  edits->request->method = "";
+  edits->request->body = flow::Body{"changed"};
+  edits->response = response;
+  edits->response->status = 500;
+  edits->response->body = flow::Body{std::string(1000, 'y')};
+  record->edits = std::move(edits);
   return record;
 }
 
