@@ -153,11 +153,15 @@ uses the packet engine: add --engine packet to print those.
 
 --into FILE prints the main ruleset FILE with the lines that load the anchor at boot. While osproxy
 is not running, connections that these rules divert fail.
+
+--dry-run SESSION is about other rules, those that change messages (of the config file,
+--modify-headers and others): it prints how many flows of SESSION each of them would change.
 )"),
              lines(R"(
   osproxy rules --ports 443 --exclude 10.0.0.0/8
   osproxy rules --dialect darwin > osproxy.pf.conf
   osproxy rules --dialect freebsd --into /etc/pf.conf > pf.conf.new
+  osproxy rules --dry-run traffic.osp --block-list '/~d ads.example.org/403'
 )")},
     HelpPage{"who", "show which process owns a socket", "osproxy who [WHAT] [options]", lines(R"(
 Lists the TCP sockets of this network namespace and the processes that own them. WHAT is one of:

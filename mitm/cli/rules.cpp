@@ -11,6 +11,7 @@
 #include "divert/process/privilege.h"
 #include "divert/worker/listeners.h"
 #include "mitm/cli/commands.h"
+#include "mitm/cli/dry_run.h"
 #include "mitm/cli/error_codes.h"
 #include "mitm/cli/log_line.h"
 #include "pfctl/native_dialect.h"
@@ -149,6 +150,12 @@ Result<std::string> pf_text(const Settings& settings, PacketFilter filter) {
 }  // namespace
 
 Result<int> rules_command(const Invocation& invocation) {
+  if (invocation.has("dry-run")) return dry_run(invocation);
+  for (const Option* given : invocation.given) {
+    if (is_about_messages(given->name))
+      return usage("--{} is about messages, which no packet filter sees; add --dry-run SESSION",
+                   given->name);
+  }
   const auto settings = settings_of(invocation);
   if (!settings) return settings.error();
   const PacketFilter filter = settings->dialect.value_or(native_filter());

@@ -78,7 +78,30 @@ flow::HttpFlow with_bodies(const flow::HttpFlow& flow, const Transaction& transa
   return whole;
 }
 
+/// As it was before the response came.
+flow::HttpFlow before_response(const flow::HttpFlow& flow) {
+  flow::HttpFlow begun = flow;
+  begun.response = {};
+  return begun;
+}
+
+/// MapLocal looks at the URL as well.
+bool has_action_for(const Rule& rule, const flow::HttpFlow& flow, Direction direction) {
+  return std::ranges::any_of(rule.steps, [&](const Step& step) {
+    const auto* const map = std::get_if<MapLocal>(&step.action);
+    return step.is_for(direction) && (map == nullptr || is_mapped(*map, flow.url));
+  });
+}
+
 }  // namespace
+
+bool would_touch(const Rule& rule, const flow::HttpFlow& flow) {
+  if (has_action_for(rule, flow, Direction::request) &&
+      rule.match.matches(asked(before_response(flow))))
+    return true;
+  return flow.response.status != 0 && has_action_for(rule, flow, Direction::response) &&
+         rule.match.matches(asked(flow));
+}
 
 Exchange::Head Exchange::judge_head(const flow::HttpFlow& flow, Direction direction) const {
   Head head;

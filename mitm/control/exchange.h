@@ -45,4 +45,7 @@ class Exchange {
   std::vector<std::pair<std::uint32_t, bool>> taken_;  ///< what their limits and chance have said
 };
 
+/// Whether the rule would have done something with a flow that has ended, its limits aside.
+[[nodiscard]] bool would_touch(const Rule& rule, const flow::HttpFlow& flow);
+
 }  // namespace mitm::control
