@@ -13,7 +13,7 @@ _osproxy_options() {
     export) echo '--detail -d --color --bodies -b --format -f --output -o --force --sort --fields --mitm-version --with-secrets --help' ;;
     import) echo '--save --help' ;;
     sessions) echo '--format -f --help' ;;
-    rules) echo '--config -c --ports -p --exclude -x --family --loopback --group --listen-port --engine --mark --quic --dialect --exec-group --into --out-of --help' ;;
+    rules) echo '--config -c --modify-headers --modify-body --map-local --block-list --anticache --anticomp --stickycookie --stickyauth --dry-run --ports -p --exclude -x --family --loopback --group --listen-port --engine --mark --quic --dialect --exec-group --into --out-of --help' ;;
     who) echo '--config -c --format -f --follow --help' ;;
     ca) echo '--config -c --ca-dir --help' ;;
     learned) echo '--forget --help' ;;
@@ -27,6 +27,13 @@ _osproxy_options() {
 _osproxy_value() {
   case $1 in
     --config | -c) echo 'FILE' ;;
+    --modify-headers) echo 'ANY' ;;
+    --modify-body) echo 'ANY' ;;
+    --map-local) echo 'ANY' ;;
+    --block-list) echo 'ANY' ;;
+    --stickycookie) echo 'FILTER' ;;
+    --stickyauth) echo 'FILTER' ;;
+    --dry-run) echo 'ANY' ;;
     --pass) echo 'ANY' ;;
     --block) echo 'ANY' ;;
     --only) echo 'ANY' ;;

@@ -2,6 +2,7 @@
 #include "mitm/cli/generate.h"
 
 #include "mitm/cli/options.h"
+#include "mitm/cli/rule_schema.h"
 
 namespace mitm::cli {
 namespace {
@@ -10,23 +11,6 @@ using Json = nlohmann::ordered_json;
 
 Json strings_or_one(Json one) {
   return {{"anyOf", Json::array({one, {{"type", "array"}, {"items", one}, {"minItems", 1}}})}};
-}
-
-Json rule_schema() {
-  const Json text{{"type", "string"}};
-  const Json port{
-      {"anyOf", Json::array({{{"type", "integer"}, {"minimum", 1}, {"maximum", 65535}}, text})}};
-  Json properties{{"process", strings_or_one(text)},
-                  {"host", strings_or_one(text)},
-                  {"port", strings_or_one(port)},
-                  {"network", strings_or_one(text)},
-                  {"user", {{"type", {"string", "integer"}}, {"minimum", 0}}},
-                  {"upstream", text},
-                  {"action", {{"enum", {"intercept", "pass", "block"}}}}};
-  return {{"type", "object"},
-          {"additionalProperties", false},
-          {"required", {"action"}},
-          {"properties", std::move(properties)}};
 }
 
 Json client_cert_schema() {
@@ -73,7 +57,10 @@ std::string sample_config() {
     } else if (option.name == "rules") {
       sample["rules"] = Json::array(
           {{{"host", Json::array({"*.bank.example", "login.example.org"})}, {"action", "pass"}},
-           {{"process", "=wget"}, {"port", 8080}, {"action", "block"}}});
+           {{"process", "=wget"}, {"port", 8080}, {"action", "block"}},
+           {{"name", "mark requests"},
+            {"match", "~d api.example.org"},
+            {"request", {{"set_header", {{"X-Test", "1"}}}}}}});
     } else if (const auto value = default_of(option); !value.is_null()) {
       sample[std::string(option.name)] = value;
     }

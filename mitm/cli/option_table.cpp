@@ -70,9 +70,8 @@ Result<std::vector<std::string>> parse_specs(const json& value) {
 /// What mitmproxy writes as one string with separators. No file is looked at here.
 template <auto member, auto check>
 constexpr ValueType specs() {
-  return for_loader(
-      checked(value_type<member, parse_specs, write_plain<std::vector<std::string>>>(Kind::list),
-              check));
+  return for_loader(checked(
+      value_type<member, parse_specs, write_plain<std::vector<std::string>>>(Kind::list), check));
 }
 
 Result<> check_ciphers(const json& value) {
@@ -103,14 +102,14 @@ constexpr std::array kTable{
         .commands = "run",
         .source = Source::config,
         .type = for_loader(value_type<&Settings::filter, parse_filter, render_filter>(Kind::text))},
-    Option{
-        .name = "rules",
-        .help = "list of rules. For connections: process, host, port, network, user, action, "
-                "upstream; the first that matches decides. For messages: match (a filter of flows) "
-                "and what is changed, such as set_header, replace_body, respond or block",
-        .commands = "run exec",
-        .source = Source::config,
-        .type = for_loader(rule_lists())},
+    Option{.name = "rules",
+           .help =
+               "list of rules. For connections: process, host, port, network, user, action, "
+               "upstream; the first that matches decides. For messages: match (a filter of flows) "
+               "and what is changed, such as set_header, replace_body, respond or block",
+           .commands = "run exec",
+           .source = Source::config,
+           .type = for_loader(rule_lists())},
     Option{.name = "modify-headers",
            .argument = "SPEC",
            .help = "change header fields: [/FILTER]/NAME/[@]VALUE, whose first character is the "

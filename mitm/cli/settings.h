@@ -58,7 +58,7 @@ struct Settings {
   bool anticomp = false;
   std::string stickycookie;  ///< a filter, as the next; empty: none
   std::string stickyauth;
-  std::string dry_run;       ///< a session
+  std::string dry_run;            ///< a session
   std::vector<std::string> pass;  ///< as base::host_matches wants them, as the next two
   std::vector<std::string> block;
   std::vector<std::string> only;

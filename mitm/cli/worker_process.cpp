@@ -326,12 +326,12 @@ base::Result<> carry_connections(WorkerPlan plan) {
   auto rules = compiled_rules(plan.prepared.rules);
   if (!rules) return rules.error();
   auto readable = trust::certificate_directories();
-  for (auto& directory : control::directories_read(*rules)) readable.push_back(std::move(directory));
+  for (auto& directory : control::directories_read(*rules))
+    readable.push_back(std::move(directory));
   process.use(std::move(*rules));
   if (auto made = process.make_engines(plan, std::move(*signer)); !made) return made.error();
   // Before the first thread, and before the first byte of a stranger's.
-  if (const auto confined = divert::confine(readable); !confined)
-    return confined.error();
+  if (const auto confined = divert::confine(readable); !confined) return confined.error();
   bus.start();
   process.run();
   if (bus.dropped() > 0)

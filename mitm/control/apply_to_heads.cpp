@@ -30,8 +30,7 @@ std::string_view name_of_cookie(std::string_view cookie) {
 }
 
 /// `list` ("a=1; b=2") without the cookie `name`; with `value` instead where it is given.
-std::string edited_cookies(std::string_view list, std::string_view name,
-                           const std::string* value) {
+std::string edited_cookies(std::string_view list, std::string_view name, const std::string* value) {
   std::string edited;
   const auto add = [&](std::string_view cookie) {
     edited.append(edited.empty() ? "" : "; ").append(cookie);

@@ -52,8 +52,7 @@ bool has_no_body(const flow::HttpFlow& flow, Direction direction) {
 }
 
 bool acts_on(const Rule& rule, Direction direction) {
-  return std::ranges::any_of(rule.steps,
-                             [&](const Step& step) { return step.is_for(direction); });
+  return std::ranges::any_of(rule.steps, [&](const Step& step) { return step.is_for(direction); });
 }
 
 bool needs_body_of(const Rule& rule, Direction direction) {
@@ -167,8 +166,8 @@ Outcome Exchange::run(const Positions& rules, Message& message, Transaction& tra
     bool acted = false;
     for (const Step& step : rule.steps) {
       if (!step.is_for(message.direction()) || outcome.is_final()) continue;
-      if (needs_body(step.action) && (message.is_bodyless() ||
-                                      (step.side == Side::both && message.has_empty_body())))
+      if (needs_body(step.action) &&
+          (message.is_bodyless() || (step.side == Side::both && message.has_empty_body())))
         continue;
       const auto delay = outcome.delay;
       const auto done = apply(step.action, message, outcome);
@@ -206,7 +205,8 @@ void Exchange::answer(Outcome::Answer answer, Outcome& outcome, Transaction& tra
 
 Exchange::Result Exchange::finish(Outcome outcome, Message& message, Transaction& transaction) {
   if (message.is_request() && outcome.not_found && !outcome.is_final())
-    outcome.answer = Outcome::Answer{.status = 404, .reason = "Not Found", .fields = {}, .body = {}};
+    outcome.answer =
+        Outcome::Answer{.status = 404, .reason = "Not Found", .fields = {}, .body = {}};
   if (message.is_request() && outcome.answer)
     answer(std::move(*outcome.answer), outcome, transaction);
   message.finish();

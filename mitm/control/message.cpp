@@ -27,9 +27,7 @@ Message::Message(intercept::Transaction& transaction, flow::Direction direction,
     : transaction_(transaction), direction_(direction), whole_(false), why_no_body_(why_no_body) {}
 
 Message::Message(intercept::Transaction& transaction, std::string body)
-    : transaction_(transaction),
-      direction_(flow::Direction::response),
-      body_(std::move(body)) {
+    : transaction_(transaction), direction_(flow::Direction::response), body_(std::move(body)) {
   body_changed_ = true;
 }
 

@@ -128,8 +128,7 @@ struct Step {
   Action action;
 
   [[nodiscard]] bool is_for(flow::Direction direction) const {
-    return side == Side::both ||
-           (side == Side::request) == (direction == flow::Direction::request);
+    return side == Side::both || (side == Side::request) == (direction == flow::Direction::request);
   }
 };
 
@@ -137,9 +136,9 @@ struct Rule {
   std::string name;
   bool enabled = true;
   query::Filter match;
-  std::vector<Step> steps;              ///< in this order
+  std::vector<Step> steps;               ///< in this order
   std::optional<std::uint64_t> times{};  ///< flows that it changes; then it rests
-  double probability = 1;               ///< that it changes a flow that it matches
+  double probability = 1;                ///< that it changes a flow that it matches
 };
 
 /// Whether it needs the body of the message that it is for.

@@ -96,11 +96,10 @@ Result<RuleTexts> RuleTexts::from_json(const json& data) {
     if (value == data.end() || !is_list_of_strings(*value)) return wrong();
     *list = value->get<std::vector<std::string>>();
   }
-  const std::pair<const char*, std::string*> strings[] = {
-      {"stickycookie", &texts.stickycookie},
-      {"stickyauth", &texts.stickyauth},
-      {"directory", &texts.places.directory},
-      {"home", &texts.places.home}};
+  const std::pair<const char*, std::string*> strings[] = {{"stickycookie", &texts.stickycookie},
+                                                          {"stickyauth", &texts.stickyauth},
+                                                          {"directory", &texts.places.directory},
+                                                          {"home", &texts.places.home}};
   for (const auto& [key, text] : strings) {
     const auto value = data.find(key);
     if (value == data.end() || !value->is_string()) return wrong();
@@ -128,8 +127,8 @@ Result<std::vector<Rule>> compile(const RuleTexts& texts) {
   if (auto added = add_each("map-local", texts.map_local, map); !added) return added.error();
   if (auto added = add_rules(texts, rules); !added) return added.error();
   if (auto added = add_each("modify-body", texts.modify_body, body); !added) return added.error();
-  if (auto added = with_option("modify-headers",
-                               add_modify_headers(texts.modify_headers, places, rules));
+  if (auto added =
+          with_option("modify-headers", add_modify_headers(texts.modify_headers, places, rules));
       !added)
     return added.error();
   if (!texts.stickyauth.empty()) {
@@ -150,7 +149,7 @@ std::vector<std::string> directories_read(const std::vector<Rule>& rules) {
   each_path(rules, [&](const std::string& path) {
     const auto slash = path.rfind('/');
     const bool file = is_regular_file(path) || !check_mapped(path);
-    const std::string directory = !file              ? path
+    const std::string directory = !file                ? path
                                   : slash == path.npos ? "."
                                   : slash == 0         ? "/"
                                                        : path.substr(0, slash);

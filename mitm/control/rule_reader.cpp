@@ -14,8 +14,8 @@ using base::failure;
 using base::Result;
 using nlohmann::json;
 
-constexpr std::string_view kOwnKeys[] = {"name",  "enabled",     "match",   "request", "response",
-                                         "times", "probability", "actions"};
+constexpr std::string_view kOwnKeys[] = {"name",     "enabled", "match",       "request",
+                                         "response", "times",   "probability", "actions"};
 
 std::string_view word_of(Side side) {
   return side == Side::request ? "request" : "response";
@@ -50,8 +50,8 @@ class StepReader {
   void read(const ActionKey& known, const json& value, Side side, const std::string& place) {
     const std::string key = place + known.key;
     if (side != Side::both && known.side != Side::both && side != known.side)
-      return complain_(key, failure("it changes a {}, not a {}", word_of(known.side), word_of(side))
-                                .text);
+      return complain_(
+          key, failure("it changes a {}, not a {}", word_of(known.side), word_of(side)).text);
     auto actions = known.read(value, places_);
     if (!actions) return complain_(key, actions.error().text);
     for (Action& action : *actions)
@@ -94,9 +94,10 @@ void read_steps(const json& data, const Places& places, const Complain& complain
   StepReader steps{places, complain, rule};
   const bool has_list = data.contains("actions");
   if (has_list) read_list(data["actions"], steps, complain);
-  const bool has_others =
-      data.contains("request") || data.contains("response") ||
-      std::ranges::any_of(action_keys(), [&](const auto& known) { return data.contains(known.key); });
+  const bool has_others = data.contains("request") || data.contains("response") ||
+                          std::ranges::any_of(action_keys(), [&](const auto& known) {
+                            return data.contains(known.key);
+                          });
   if (has_list && has_others)
     return complain("actions", "other actions stand beside the list: put them into it");
   if (!has_list && !has_others)
@@ -153,8 +154,7 @@ bool is_message_rule(const json& data) {
                              [&](const auto& known) { return data.contains(known.key); });
 }
 
-Rule read_rule(const json& data, std::string name, const Places& places,
-               const Complain& complain) {
+Rule read_rule(const json& data, std::string name, const Places& places, const Complain& complain) {
   Rule rule{.name = std::move(name), .enabled = true, .match = any_flow(), .steps = {}};
   const auto keys = rule_keys();
   for (const auto& [key, value] : data.items()) {
@@ -191,15 +191,14 @@ Result<Regex> parse_regex(std::string_view text) {
   options.set_log_errors(false);
   options.set_dot_nl(true);
   // "." is a byte, which may be of any charset; only expressions that are not ASCII need UTF-8.
-  const bool ascii = std::ranges::all_of(text, [](char c) {
-    return (static_cast<unsigned char>(c) & 0x80U) == 0;
-  });
+  const bool ascii = std::ranges::all_of(
+      text, [](char c) { return (static_cast<unsigned char>(c) & 0x80U) == 0; });
   if (ascii || !base::is_utf8(text)) options.set_encoding(RE2::Options::EncodingLatin1);
   auto regex = std::make_shared<const RE2>(re2::StringPiece(text.data(), text.size()), options);
   if (regex->ok()) return Regex(std::move(regex));
   const std::string& part = regex->error_arg();
-  const bool looks_around = part.starts_with("(?=") || part.starts_with("(?!") ||
-                            part.starts_with("(?<");
+  const bool looks_around =
+      part.starts_with("(?=") || part.starts_with("(?!") || part.starts_with("(?<");
   return failure("expected a regular expression of RE2{}, found '{}': {}",
                  looks_around ? ", which has no look-around" : "", base::printable(text),
                  base::printable(regex->error()));

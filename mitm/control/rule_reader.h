@@ -16,7 +16,7 @@ namespace mitm::control {
 /// Where paths that are not absolute begin.
 struct Places {
   std::string directory{};
-  std::string home{};  ///< of "~/"
+  std::string home{};          ///< of "~/"
   bool looks_at_files = true;  ///< false: whether they are there is another's question
 
   [[nodiscard]] std::string absolute(std::string_view path) const;

@@ -52,9 +52,8 @@ std::vector<std::uint32_t> RuleSet::candidates(const flow::HttpFlow& flow) const
 
 bool RuleSet::may_match(const std::shared_ptr<const flow::ConnectionRecord>& connection) const {
   if (!collectors_.empty()) return true;
-  return std::ranges::any_of(rules_, [&](const Rule& rule) {
-    return rule.match.matches_connection(connection) != false;
-  });
+  return std::ranges::any_of(
+      rules_, [&](const Rule& rule) { return rule.match.matches_connection(connection) != false; });
 }
 
 bool RuleSet::take(std::uint32_t rule) const {

@@ -11,10 +11,10 @@ namespace {
 void resume_after(std::chrono::milliseconds delay, const boost::asio::any_io_executor& executor,
                   intercept::Decision decision, intercept::Gate::Resume resume) {
   auto timer = std::make_shared<boost::asio::steady_timer>(executor, delay);
-  timer->async_wait([timer, decision, resume = std::move(resume)](
-                        const boost::system::error_code& error) {
-    if (!error) resume(decision);
-  });
+  timer->async_wait(
+      [timer, decision, resume = std::move(resume)](const boost::system::error_code& error) {
+        if (!error) resume(decision);
+      });
 }
 
 }  // namespace

@@ -112,8 +112,7 @@ UrlIndex::UrlIndex(const std::vector<std::vector<std::string>>& items)
 
 UrlIndex::~UrlIndex() = default;
 
-std::vector<std::uint32_t> UrlIndex::candidates(std::string_view url,
-                                                std::string_view host) const {
+std::vector<std::uint32_t> UrlIndex::candidates(std::string_view url, std::string_view host) const {
   if (owners_.empty()) return all_;
   if (!is_ascii(url) || !is_ascii(host)) return all_;
   std::string text = base::lowercase(url);

@@ -111,7 +111,7 @@ TEST_CASE("conf: the manual pages speak of every command, verb, option and key")
 TEST_CASE("conf: it is said exactly which options are no keys, and which keys no options") {
   std::string help = help_text("config");
   std::ranges::replace(help, '\n', ' ');
-  CHECK(help.find("All long options are keys of the file, except --config, --dialect, "
+  CHECK(help.find("All long options are keys of the file, except --config, --dry-run, --dialect, "
                   "--exec-group, --into, --out-of, --mode, --force, --sort, --count, --fields, "
                   "--follow, --mitm-version, --list-fields, --with-secrets, --client-cert, "
                   "--ca-dir, --forget. Keys only: filter, rules, client-certs. ") != help.npos);
@@ -220,6 +220,21 @@ TEST_CASE("conf: program and schema agree on what is good") {
       {with_rule("user", -1), false},
       {with_rule("network", {"::/0"}), true},
       {with_rule("colour", "x"), false},
+      {{{"modify-headers", "/a/b"}}, true},
+      {{{"block-list", {"/~d a/404", "/~d b/444"}}}, true},
+      {{{"anticache", true}}, true},
+      {with_rule("match", "~d a"), false},
+      {{{"rules", json::array({{{"match", "~d a"}}})}}, false},
+      {{{"rules",
+         json::parse(R"([{"match": "~d a", "set_header": {"a": ["b", {"file": "f"}]}}])")}},
+       true},
+      {{{"rules", json::parse(R"([{"request": {"remove_header": "a"}, "times": 1}])")}}, true},
+      {{{"rules", json::parse(R"([{"response": {"method": "PUT"}}])")}}, false},
+      {{{"rules", json::parse(R"([{"actions": [{"block": 404}, {"delay": "1s"}]}])")}}, true},
+      {{{"rules", json::parse(R"([{"respond": {"json": [1]}, "probability": 0}])")}}, false},
+      {{{"rules", json::parse(R"([{"body": {"json": null}}])")}}, true},
+      {{{"rules", json::parse(R"([{"replace_body": {"text": "a", "with": "b"}}])")}}, true},
+      {{{"rules", json::parse(R"([{"url": "http://b"}])")}}, false},
   };
   json configs = json::array();
   std::vector<bool> expected;

@@ -70,8 +70,7 @@ TEST_CASE("control: nothing behind an answer changes the request; the answer is 
     {"name": "c", "match": "~c 404", "response": {"status": 500}}])");
   play.request("GET http://h.test/");
   CHECK(play.ask_request() == Decision::answer);
-  CHECK(play.answered() ==
-        "200 OK\nContent-Type: text/plain; charset=utf-8\ny: 2\n\nheLLo");
+  CHECK(play.answered() == "200 OK\nContent-Type: text/plain; charset=utf-8\ny: 2\n\nheLLo");
   CHECK(play.by() == "a, b");
 }
 
@@ -132,7 +131,7 @@ TEST_CASE("control: many rules by URL and host; only those that may match are as
   mitm::flow::HttpFlow flow;
   flow.url = "http://other.test/";
   CHECK(play.rules().candidates(flow).size() == 3);  // of "b.test" the text is "test"
-  flow.url = "http://b\xC3\xA9.test/";  // case is another matter there
+  flow.url = "http://b\xC3\xA9.test/";               // case is another matter there
   CHECK(play.rules().candidates(flow).size() == 310);
 }
 
@@ -189,9 +188,8 @@ TEST_CASE("control: a delayed request is resumed later") {
   const auto flow = std::make_shared<mitm::flow::HttpFlow>();
   mitm::intercept::Transaction transaction{flow};
   std::optional<Decision> resumed;
-  CHECK_FALSE(gate.ask(Stage::request_head, transaction, [&](Decision decision) {
-    resumed = decision;
-  }));
+  CHECK_FALSE(
+      gate.ask(Stage::request_head, transaction, [&](Decision decision) { resumed = decision; }));
   CHECK_FALSE(resumed);
   context.run();
   CHECK(resumed == Decision::pass);

@@ -1,8 +1,7 @@
 // mitmproxy's options, with its syntax and meaning.
-#include "mitm/control/spec.h"
-
 #include <fstream>
 
+#include "mitm/control/spec.h"
 #include "tests/mitm/rule_play.h"
 #include "tests/mitm/temporary_directory.h"
 #include "tests/test.h"
@@ -81,16 +80,14 @@ TEST_CASE("control: modify-body replaces bytes, its replacement is literal") {
     play.response(200, {}, one.body);
     CHECK(play.ask_response() == Decision::pass);
     CHECK(play.answered() ==
-          (one.answered == nullptr ? "same"
-                                   : std::string("200 As it was\n\n") + one.answered));
+          (one.answered == nullptr ? "same" : std::string("200 As it was\n\n") + one.answered));
   }
 }
 
 TEST_CASE("control: @ reads a file when it is needed") {
   const test::TemporaryDirectory directory;
   write(directory / "v", "one\n");
-  auto play = play_of({.modify_headers = {"/~q/a/@v"},
-                       .places = {.directory = directory.path()}});
+  auto play = play_of({.modify_headers = {"/~q/a/@v"}, .places = {.directory = directory.path()}});
   play.request("GET http://h.test/");
   CHECK(play.ask_request() == Decision::pass);
   CHECK(play.sent() == "GET /\na: one\n");
@@ -131,16 +128,15 @@ TEST_CASE("control: map-local finds what mitmproxy finds") {
   for (const Case& one : cases) {
     CAPTURE(one.spec);
     CAPTURE(one.url);
-    auto play =
-        play_of({.map_local = {one.spec}, .places = {.directory = directory.path()}});
+    auto play = play_of({.map_local = {one.spec}, .places = {.directory = directory.path()}});
     play.request(std::string("GET ") + one.url);
     const auto decision = play.ask_request();
     CHECK(decision == (one.answered == nullptr ? Decision::pass : Decision::answer));
     if (one.answered != nullptr) CHECK(play.answered() == one.answered);
   }
   // What the first does not have, a later one may.
-  auto play = play_of({.map_local = {"|h.test|d/sub", "|h.test|d"},
-                       .places = {.directory = directory.path()}});
+  auto play = play_of(
+      {.map_local = {"|h.test|d/sub", "|h.test|d"}, .places = {.directory = directory.path()}});
   play.request("GET http://h.test/a.js");
   CHECK(play.ask_request() == Decision::answer);
   CHECK(play.answered() == "200 OK\nContent-Type: text/javascript\n\njs");
@@ -250,8 +246,9 @@ TEST_CASE("control: options that cannot be read") {
 
 TEST_CASE("control: escapes are Python's") {
   const std::pair<const char*, std::string> cases[] = {
-      {"a\\nb", "a\nb"},      {"\\x41\\101\\0", std::string("AA\0", 3)}, {"\\d\\.", "\\d\\."},
-      {"\\\\d", "\\d"},       {"\\'\\\"", "'\""},                        {"", ""},
+      {"a\\nb", "a\nb"},    {"\\x41\\101\\0", std::string("AA\0", 3)},
+      {"\\d\\.", "\\d\\."}, {"\\\\d", "\\d"},
+      {"\\'\\\"", "'\""},   {"", ""},
   };
   for (const auto& [text, bytes] : cases) CHECK(mitm::control::unescaped(text).value() == bytes);
   CHECK_FALSE(mitm::control::unescaped("\\"));
@@ -264,8 +261,8 @@ TEST_CASE("control: rules survive the way to the worker") {
                         .stickyauth = "~all",
                         .anticomp = true,
                         .places = {.directory = "/d", .home = "/h"}};
-  const auto copy = RuleTexts::from_json(
-      nlohmann::json::from_cbor(nlohmann::json::to_cbor(texts.to_json())));
+  const auto copy =
+      RuleTexts::from_json(nlohmann::json::from_cbor(nlohmann::json::to_cbor(texts.to_json())));
   REQUIRE(copy);
   CHECK(copy->to_json() == texts.to_json());
   auto data = texts.to_json();

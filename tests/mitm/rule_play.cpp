@@ -93,9 +93,9 @@ Play::Decision Play::ask(Stage head, Stage whole, std::string_view body) {
   auto result = exchange_->ask(head, *transaction_);
   if (result.decision == Decision::whole) {
     whole_ = true;
-    transaction_->set_received_body(mitm::intercept::Stage::request == whole ? Direction::request
-                                                                             : Direction::response,
-                                    std::string(body));
+    transaction_->set_received_body(
+        mitm::intercept::Stage::request == whole ? Direction::request : Direction::response,
+        std::string(body));
     result = exchange_->ask(whole, *transaction_);
   }
   delay_ += result.delay;
@@ -122,8 +122,8 @@ std::string Play::answered() const {
   const auto* const response = transaction_->changed_response();
   if (response == nullptr) return "same";
   const auto& body = transaction_->new_body(Direction::response);
-  return fmt::format("{} {}\n{}{}", response->status, response->reason,
-                     lines_of(response->fields), body ? "\n" + *body : "");
+  return fmt::format("{} {}\n{}{}", response->status, response->reason, lines_of(response->fields),
+                     body ? "\n" + *body : "");
 }
 
 std::string Play::by() const {
