@@ -1,4 +1,4 @@
-// The options that change messages: `rules`, modify-headers, map-local and others, for mitm/control.
+// The options that change messages, for mitm/control: rules, modify-headers, map-local ...
 #pragma once
 
 #include <vector>

@@ -2,8 +2,6 @@
 
 #include <algorithm>
 
-#include <re2/re2.h>
-
 #include "base/text.h"
 #include "mitm/control/value_reader.h"
 
@@ -11,7 +9,6 @@ namespace mitm::control {
 namespace {
 
 using base::failure;
-using base::Result;
 using nlohmann::json;
 
 constexpr std::string_view kOwnKeys[] = {"name",     "enabled", "match",       "request",
@@ -132,12 +129,6 @@ query::Filter any_flow() {
 
 }  // namespace
 
-std::string Places::absolute(std::string_view path) const {
-  if (path.starts_with("~/") && !home.empty()) return home + std::string(path.substr(1));
-  if (path.starts_with('/') || directory.empty()) return std::string(path);
-  return directory + "/" + std::string(path);
-}
-
 std::vector<std::string_view> rule_keys() {
   std::vector<std::string_view> keys(std::begin(kOwnKeys), std::end(kOwnKeys));
   for (const ActionKey& known : action_keys()) {
@@ -184,24 +175,6 @@ Rule read_rule(const json& data, std::string name, const Places& places, const C
   read_limits(data, complain, rule);
   read_steps(data, places, complain, rule);
   return rule;
-}
-
-Result<Regex> parse_regex(std::string_view text) {
-  RE2::Options options;
-  options.set_log_errors(false);
-  options.set_dot_nl(true);
-  // "." is a byte, which may be of any charset; only expressions that are not ASCII need UTF-8.
-  const bool ascii = std::ranges::all_of(
-      text, [](char c) { return (static_cast<unsigned char>(c) & 0x80U) == 0; });
-  if (ascii || !base::is_utf8(text)) options.set_encoding(RE2::Options::EncodingLatin1);
-  auto regex = std::make_shared<const RE2>(re2::StringPiece(text.data(), text.size()), options);
-  if (regex->ok()) return Regex(std::move(regex));
-  const std::string& part = regex->error_arg();
-  const bool looks_around =
-      part.starts_with("(?=") || part.starts_with("(?!") || part.starts_with("(?<");
-  return failure("expected a regular expression of RE2{}, found '{}': {}",
-                 looks_around ? ", which has no look-around" : "", base::printable(text),
-                 base::printable(regex->error()));
 }
 
 }  // namespace mitm::control

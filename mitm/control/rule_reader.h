@@ -2,7 +2,6 @@
 #pragma once
 
 #include <functional>
-#include <span>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -12,15 +11,6 @@
 #include "mitm/control/rule.h"
 
 namespace mitm::control {
-
-/// Where paths that are not absolute begin.
-struct Places {
-  std::string directory{};
-  std::string home{};          ///< of "~/"
-  bool looks_at_files = true;  ///< false: whether they are there is another's question
-
-  [[nodiscard]] std::string absolute(std::string_view path) const;
-};
 
 /// Whether an object of the list is such a rule: it has a key that only they have.
 [[nodiscard]] bool is_message_rule(const nlohmann::json& data);
@@ -34,8 +24,5 @@ using Complain = std::function<void(std::string_view key, const std::string& why
 /// if nothing was complained of.
 [[nodiscard]] Rule read_rule(const nlohmann::json& data, std::string name, const Places& places,
                              const Complain& complain);
-
-/// Regular expressions of rules: RE2's, "." matches line ends as well, case counts.
-[[nodiscard]] base::Result<Regex> parse_regex(std::string_view text);
 
 }  // namespace mitm::control

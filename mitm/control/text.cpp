@@ -80,6 +80,12 @@ bool is_regular_file(const std::string& path) {
   return ::stat(path.c_str(), &facts) == 0 && S_ISREG(facts.st_mode);
 }
 
+std::string Places::absolute(std::string_view path) const {
+  if (path.starts_with("~/") && !home.empty()) return home + std::string(path.substr(1));
+  if (path.starts_with('/') || directory.empty()) return std::string(path);
+  return directory + "/" + std::string(path);
+}
+
 base::Result<> check_mapped(const std::string& path) {
   struct stat facts {};
   if (::stat(path.c_str(), &facts) != 0) return base::os_error(path, errno);

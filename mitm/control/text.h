@@ -17,6 +17,15 @@ struct Text {
   std::string file{};  ///< a path; empty: `text` counts
 };
 
+/// Where paths that are not absolute begin.
+struct Places {
+  std::string directory{};
+  std::string home{};          ///< of "~/"
+  bool looks_at_files = true;  ///< false: whether they are there is another's question
+
+  [[nodiscard]] std::string absolute(std::string_view path) const;
+};
+
 /// The bytes. Of a file: what is in it now, at most kLargestBody; only regular files are read.
 [[nodiscard]] base::Result<std::string> read(const Text& text);
 [[nodiscard]] base::Result<std::string> read_regular_file(const std::string& path);

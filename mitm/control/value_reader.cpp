@@ -113,7 +113,7 @@ Actions read_remove_header(const json& value, const Places&) {
   });
 }
 
-/// RFC 6265: a cookie's name is a token, its value has no ";" (attributes may follow in a response).
+/// RFC 6265: a cookie's name is a token. In a response attributes may follow its value.
 Actions read_set_cookie(const json& value, const Places&) {
   return each_member(
       value, R"(an object of cookies: {"NAME": "VALUE"})",
@@ -432,6 +432,24 @@ std::string unknown_key(std::string_view key, const std::vector<std::string_view
   const std::string near = base::suggestion(key, keys);
   return near.empty() ? fmt::format("unknown key; expected one of {}", fmt::join(keys, ", "))
                       : "unknown key" + near;
+}
+
+Result<Regex> parse_regex(std::string_view text) {
+  RE2::Options options;
+  options.set_log_errors(false);
+  options.set_dot_nl(true);
+  // "." is a byte, which may be of any charset; only expressions that are not ASCII need UTF-8.
+  const bool ascii = std::ranges::all_of(
+      text, [](char c) { return (static_cast<unsigned char>(c) & 0x80U) == 0; });
+  if (ascii || !base::is_utf8(text)) options.set_encoding(RE2::Options::EncodingLatin1);
+  auto regex = std::make_shared<const RE2>(re2::StringPiece(text.data(), text.size()), options);
+  if (regex->ok()) return Regex(std::move(regex));
+  const std::string& part = regex->error_arg();
+  const bool looks_around =
+      part.starts_with("(?=") || part.starts_with("(?!") || part.starts_with("(?<");
+  return failure("expected a regular expression of RE2{}, found '{}': {}",
+                 looks_around ? ", which has no look-around" : "", base::printable(text),
+                 base::printable(regex->error()));
 }
 
 Result<> check_field_name(std::string_view name) {

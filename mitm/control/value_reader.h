@@ -1,10 +1,12 @@
 // Values of the actions of rules, from JSON.
 #pragma once
 
+#include <span>
 #include <string>
+#include <string_view>
 #include <vector>
 
-#include "mitm/control/rule_reader.h"
+#include "mitm/control/rule.h"
 
 namespace mitm::control {
 
@@ -24,6 +26,9 @@ struct ActionKey {
 /// `key` is none of `keys`.
 [[nodiscard]] std::string unknown_key(std::string_view key,
                                       const std::vector<std::string_view>& keys);
+
+/// Regular expressions of rules: RE2's, "." matches line ends as well, case counts.
+[[nodiscard]] base::Result<Regex> parse_regex(std::string_view text);
 
 /// Fields as they may be written: a name of RFC 9110, a value on one line.
 [[nodiscard]] base::Result<> check_field_name(std::string_view name);

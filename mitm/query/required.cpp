@@ -1,4 +1,4 @@
-// What the URL of a flow must contain for a filter to match, for those who ask many filters at once.
+// What the URL of a flow must contain for a filter to match, for those who ask many filters.
 #include <algorithm>
 #include <iterator>
 

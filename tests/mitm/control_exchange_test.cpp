@@ -66,7 +66,8 @@ TEST_CASE("control: nothing behind an answer changes the request; the answer is 
   Play play(R"([
     {"name": "a", "respond": {"body": "hello"}},
     {"name": "never", "request": {"set_header": {"x": "1"}}},
-    {"name": "b", "response": {"set_header": {"y": "2"}, "replace_body": {"text": "l", "with": "L"}}},
+    {"name": "b", "response": {"set_header": {"y": "2"},
+                               "replace_body": {"text": "l", "with": "L"}}},
     {"name": "c", "match": "~c 404", "response": {"status": 500}}])");
   play.request("GET http://h.test/");
   CHECK(play.ask_request() == Decision::answer);
