@@ -2,16 +2,11 @@
 #include "mitm/control/value_reader.h"
 
 #include <algorithm>
-#include <array>
-#include <charconv>
-#include <cmath>
 
-#include <fmt/ranges.h>
 #include <re2/re2.h>
 
-#include "base/ascii.h"
-#include "base/suggestion.h"
 #include "base/text.h"
+#include "mitm/control/answer_reader.h"
 
 namespace mitm::control {
 namespace {
@@ -20,13 +15,6 @@ using base::failure;
 using base::Result;
 using nlohmann::json;
 using Actions = Result<std::vector<Action>>;
-
-constexpr auto kLongestDelay = std::chrono::hours{1};
-
-bool is_token(char c) {
-  return base::is_letter(c) || base::is_digit(c) ||
-         std::string_view("!#$%&'*+-.^_`|~").find(c) != std::string_view::npos;
-}
 
 /// A string, or {"file": PATH}.
 Result<Text> read_text(const json& value, const Places& places) {
@@ -151,7 +139,7 @@ Actions read_remove_query(const json& value, const Places&) {
 
 Actions read_method(const json& value, const Places&) {
   const bool good = value.is_string() && value != "" && value != "CONNECT" &&
-                    std::ranges::all_of(value.get_ref<const std::string&>(), is_token);
+                    check_field_name(value.get_ref<const std::string&>());
   if (!good) return unexpected("a method such as GET", value);
   return std::vector<Action>{SetMethod{value.get<std::string>()}};
 }
@@ -267,107 +255,10 @@ Actions read_json_merge(const json& value, const Places&) {
   return std::vector<Action>{MergeJson{value}};
 }
 
-Result<int> read_status_number(const json& value) {
-  if (!value.is_number_integer() || !is_answer(value.get<int>()))
-    return unexpected("a status from 200 to 599", value);
-  return value.get<int>();
-}
-
 Actions read_status(const json& value, const Places&) {
   const auto status = read_status_number(value);
   if (!status) return status.error();
   return std::vector<Action>{SetStatus{*status, {}}};
-}
-
-Result<> add_answer_fields(const json& value, Respond& respond) {
-  if (!value.is_object()) return unexpected(kFields, value);
-  for (const auto& [name, list] : value.items()) {
-    if (const auto good = check_field_name(name); !good) return good;
-    for (const json& one : list.is_array() ? list : json::array({list})) {
-      if (!one.is_string()) return unexpected("a string", one);
-      if (const auto good = check_field_value(one.get_ref<const std::string&>()); !good)
-        return good;
-      respond.fields.emplace_back(name, one.get<std::string>());
-    }
-  }
-  return {};
-}
-
-Result<> add_answer_body(const std::string& key, const json& value, const Places& places,
-                         Respond& respond) {
-  if (key == "json") {
-    respond.body.text = value.dump();
-    respond.type = "application/json";
-    return {};
-  }
-  if (!value.is_string()) return unexpected("a string", value);
-  if (key == "body") {
-    respond.body.text = value.get<std::string>();
-    if (!respond.body.text.empty()) respond.type = "text/plain; charset=utf-8";
-    return {};
-  }
-  respond.body.file = places.absolute(value.get_ref<const std::string&>());
-  if (places.looks_at_files && !is_regular_file(respond.body.file))
-    return failure("{} is not a file that can be read", base::printable(respond.body.file));
-  respond.type = content_type_of(respond.body.file);
-  return {};
-}
-
-constexpr std::array<std::string_view, 7> kAnswerKeys{"status", "reason", "headers",  "body",
-                                                      "json",   "file",   "directory"};
-
-/// A directory: what follows the path of the URL is looked for in it.
-Actions map_directory(const json& value, const Places& places) {
-  if (value.size() != 1)
-    return failure("directory stands alone: the files in it decide on status and body");
-  if (!value["directory"].is_string()) return unexpected("a path", value["directory"]);
-  auto regex = parse_regex("^[^:/]+://[^/?]*");
-  if (!regex) return regex.error();
-  return std::vector<Action>{
-      MapLocal{*regex, places.absolute(value["directory"].get_ref<const std::string&>())}};
-}
-
-Actions read_respond(const json& value, const Places& places) {
-  if (!value.is_object())
-    return unexpected(R"(an object such as {"status": 200, "body": "hello"})", value);
-  for (const auto& [key, one] : value.items()) {
-    if (std::ranges::find(kAnswerKeys, key) == kAnswerKeys.end())
-      return failure("'{}': {}", base::printable(key.substr(0, 40)),
-                     unknown_key(key, {kAnswerKeys.begin(), kAnswerKeys.end()}));
-  }
-  if (value.contains("directory")) return map_directory(value, places);
-  Respond respond;
-  if (value.contains("status")) {
-    const auto status = read_status_number(value["status"]);
-    if (!status) return failure("status: {}", status.error().text);
-    respond.status = *status;
-  }
-  if (value.contains("reason")) {
-    if (!value["reason"].is_string()) return unexpected("a string as reason", value["reason"]);
-    respond.reason = value["reason"].get<std::string>();
-    if (const auto good = check_field_value(respond.reason); !good) return good.error();
-  }
-  int bodies = 0;
-  for (const char* const key : {"body", "json", "file"}) {
-    if (!value.contains(key)) continue;
-    ++bodies;
-    const auto read = add_answer_body(key, value[key], places, respond);
-    if (!read) return failure("{}: {}", key, read.error().text);
-  }
-  if (bodies > 1) return failure("one of body, json and file is possible, not several");
-  if (value.contains("headers")) {
-    const auto read = add_answer_fields(value["headers"], respond);
-    if (!read) return failure("headers: {}", read.error().text);
-  }
-  return std::vector<Action>{std::move(respond)};
-}
-
-/// true and "reset": nothing is answered. A status: an empty answer.
-Actions read_block(const json& value, const Places&) {
-  if (value == true || value == "reset") return std::vector<Action>{Reset{}};
-  if (!value.is_number_integer() || !is_answer(value.get<int>()))
-    return unexpected("true, \"reset\" or a status from 200 to 599", value);
-  return std::vector<Action>{Respond{.status = value.get<int>()}};
 }
 
 template <class One>
@@ -412,68 +303,6 @@ constexpr ActionKey kActions[] = {
 
 std::span<const ActionKey> action_keys() {
   return kActions;
-}
-
-std::string shown(const json& value) {
-  constexpr std::size_t kLongest = 60;
-  if (value.is_object() && value.dump().size() > kLongest) return "an object";
-  if (value.is_array() && value.dump().size() > kLongest) return "a list";
-  std::string text = value.is_string() ? "'" + value.get<std::string>() + "'"
-                                       : value.dump(-1, ' ', false, json::error_handler_t::replace);
-  if (text.size() > kLongest) text = text.substr(0, kLongest) + "...";
-  return base::printable(text);
-}
-
-base::Error unexpected(std::string_view expected, const json& value) {
-  return failure("expected {}, found {}", expected, shown(value));
-}
-
-std::string unknown_key(std::string_view key, const std::vector<std::string_view>& keys) {
-  const std::string near = base::suggestion(key, keys);
-  return near.empty() ? fmt::format("unknown key; expected one of {}", fmt::join(keys, ", "))
-                      : "unknown key" + near;
-}
-
-Result<Regex> parse_regex(std::string_view text) {
-  RE2::Options options;
-  options.set_log_errors(false);
-  options.set_dot_nl(true);
-  // "." is a byte, which may be of any charset; only expressions that are not ASCII need UTF-8.
-  const bool ascii = std::ranges::all_of(
-      text, [](char c) { return (static_cast<unsigned char>(c) & 0x80U) == 0; });
-  if (ascii || !base::is_utf8(text)) options.set_encoding(RE2::Options::EncodingLatin1);
-  auto regex = std::make_shared<const RE2>(re2::StringPiece(text.data(), text.size()), options);
-  if (regex->ok()) return Regex(std::move(regex));
-  const std::string& part = regex->error_arg();
-  const bool looks_around =
-      part.starts_with("(?=") || part.starts_with("(?!") || part.starts_with("(?<");
-  return failure("expected a regular expression of RE2{}, found '{}': {}",
-                 looks_around ? ", which has no look-around" : "", base::printable(text),
-                 base::printable(regex->error()));
-}
-
-Result<> check_field_name(std::string_view name) {
-  if (!name.empty() && std::ranges::all_of(name, is_token)) return {};
-  return failure("expected a name of letters, digits and - (RFC 9110), found '{}'",
-                 base::printable(name.substr(0, 40)));
-}
-
-Result<> check_field_value(std::string_view value) {
-  if (value.find_first_of(std::string_view("\r\n\0", 3)) == value.npos) return {};
-  return failure("expected a value on one line, found '{}'", base::printable(value.substr(0, 40)));
-}
-
-Result<std::chrono::milliseconds> parse_delay(std::string_view text) {
-  double number = 0;
-  const auto [end, problem] = std::from_chars(text.data(), text.data() + text.size(), number);
-  const std::string_view unit = text.substr(static_cast<std::size_t>(end - text.data()));
-  const double factor = unit == "ms" ? 1 : unit == "s" ? 1000 : unit == "m" ? 60'000 : 0;
-  const double milliseconds = std::round(number * factor);
-  if (problem == std::errc() && milliseconds >= 1 &&
-      milliseconds <= static_cast<double>(std::chrono::milliseconds{kLongestDelay}.count()))
-    return std::chrono::milliseconds{static_cast<std::int64_t>(milliseconds)};
-  return failure("expected a time from 1ms to 60m such as 300ms, 1.5s or 2m, found '{}'",
-                 base::printable(text.substr(0, 40)));
 }
 
 }  // namespace mitm::control

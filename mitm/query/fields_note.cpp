@@ -54,6 +54,24 @@ const std::array kFields{
                 for (const std::string& tag : it.flow.notes.tags) values.known(tag);
               },
           .columns = {flow, "flow.tags", {}, add_tags}},
+    Field{.name = "edited",
+          .type = flag,
+          .kinds = kHttp,
+          .cost = Cost::heads,
+          .help = "was changed or answered by a rule",
+          .example = "edited",
+          .get = [](Subject& it, const Test&,
+                    Values& values) { values.flag(it.http != nullptr && it.http->edits); }},
+    Field{.name = "edited.by",
+          .kinds = kHttp,
+          .cost = Cost::heads,
+          .help = "name of a rule that changed or answered it",
+          .example = "edited.by contains mock",
+          .get =
+              [](Subject& it, const Test&, Values& values) {
+                if (it.http == nullptr || !it.http->edits) return;
+                for (const std::string& name : it.http->edits->by) values.text(name);
+              }},
     Field{.name = "meta",
           .letter = "meta",
           .scan = Scan::lines,

@@ -84,6 +84,9 @@ flow::HttpFlow full_http() {
   flow.response.fields.add("Content-Type", "text/css; charset=utf-8");
   flow.response.fields.add("Content-Encoding", "identity");
   flow.response.fields.add("Set-Cookie", "token=xyz; Path=/; HttpOnly");
+  auto edits = std::make_shared<flow::Edits>();
+  edits->by = {"first", "mock"};
+  flow.edits = std::move(edits);
   flow.response.trailers.add("grpc-status", "5");
   flow.response.trailers.add("grpc-message", "no%20such");
   flow.response.body = flow::Body("<title>Out of stock</title>\nsecond line");

@@ -105,6 +105,8 @@ constexpr Pair kPairs[] = {
     {"query", "query[\"q\"] == \"a b\"", Sample::http, Sample::websocket},
     {"query", "query contains page=2", Sample::http, Sample::websocket},
     {"method", "~m post", Sample::http, Sample::websocket},
+    {"edited", "edited", Sample::http, Sample::websocket},
+    {"edited.by", "edited.by == mock", Sample::http, Sample::websocket},
     {"status", "~c 5xx", Sample::http, Sample::websocket},
     {"http.version", "http.version == 1.1", Sample::http, Sample::bare},
     {"header", "~h \"^set-cookie: token\"", Sample::http, Sample::websocket},
