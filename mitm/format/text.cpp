@@ -104,13 +104,16 @@ void add_error(Line& line, std::string_view error) {
   if (!error.empty()) line.add(" ✗ ", kRed).add(base::printable(error), kRed);
 }
 
-/// Who changed or answered it: "edited by no cache".
+/// Who changed or answered it: "edited by no cache"; of what was delayed or not done: "rule slow".
 void add_edits(Line& line, const flow::HttpFlow& flow) {
   if (!flow.edits) return;
-  const bool answered = flow.edits->answered;
+  const flow::Edits& edits = *flow.edits;
+  const std::string_view word = edits.answered                    ? " answered by "
+                                : edits.request || edits.response ? " edited by "
+                                                                  : " rule ";
   std::string by;
-  for (const std::string& name : flow.edits->by) by.append(by.empty() ? "" : ", ").append(name);
-  line.add(answered ? " answered by " : " edited by ", kDim);
+  for (const std::string& name : edits.by) by.append(by.empty() ? "" : ", ").append(name);
+  line.add(word, kDim);
   line.add(shortened(base::printable(by), kEditor), kCyan);
 }
 

@@ -60,12 +60,17 @@ const std::array kFields{
           .cost = Cost::heads,
           .help = "was changed or answered by a rule",
           .example = "edited",
-          .get = [](Subject& it, const Test&,
-                    Values& values) { values.flag(it.http != nullptr && it.http->edits); }},
+          .get =
+              [](Subject& it, const Test&, Values& values) {
+                const flow::Edits* const edits =
+                    it.http == nullptr ? nullptr : it.http->edits.get();
+                values.flag(edits != nullptr &&
+                            (edits->answered || edits->request || edits->response));
+              }},
     Field{.name = "edited.by",
           .kinds = kHttp,
           .cost = Cost::heads,
-          .help = "name of a rule that changed or answered it",
+          .help = "name of a rule that concerned it",
           .example = "edited.by contains mock",
           .get =
               [](Subject& it, const Test&, Values& values) {

@@ -188,6 +188,20 @@ class Text(unittest.TestCase):
         self.assertNotIn("edited", none)
 
 
+class Stored(unittest.TestCase):
+    def test_the_session_knows_what_was_changed(self):
+        session = f"{world.dir}/edited.osp"
+        with Osproxy(world, "curl", "--save", session, "--block-list", "/~u ads/403", "--modify-headers", "/~q & ~u other/x/1") as osproxy:
+            for path in ("/ads", "/other", "/none"):
+                world.curl(f"https://one.test{path}", "--http1.1")
+            osproxy.wait_for_flows(3, type="http")
+        for text, count in (("edited", 2), ("!edited", 1), ('edited.by contains "block-list"', 1), ("edited & ~c 403", 1)):
+            self.assertEqual(run(OSPROXY, "query", session, text, "--count").stdout, f"{count}\n", text)
+        flow = json.loads(run(OSPROXY, "query", session, "~u other", "-f", "jsonl").stdout)
+        self.assertIn(["x", "1"], flow["edits"]["request"]["headers"])
+        self.assertNotIn(["x", "1"], flow["request_headers"])
+
+
 class DryRun(unittest.TestCase):
     def test_counts(self):
         session = f"{world.dir}/dry.osp"

@@ -60,6 +60,15 @@ constexpr std::pair<test::FlatFlow::Type, Kind> kMessages[] = {
     {test::FlatFlow::Type::grpc, Kind::call},       {test::FlatFlow::Type::grpc, Kind::trailers},
 };
 
+std::shared_ptr<const flow::Edits> every_edit() {
+  auto edits = std::make_shared<flow::Edits>();
+  edits->by = {"a rule", "\x1b"};
+  edits->answered = true;
+  edits->request.emplace().fields.add("a", "b");
+  edits->response.emplace().body = flow::Body("text");
+  return edits;
+}
+
 /// Every type, started and ended, with as much and as little as can be known.
 std::vector<test::FlatFlow> examples() {
   std::vector<test::FlatFlow> all;
@@ -71,6 +80,7 @@ std::vector<test::FlatFlow> examples() {
     full.error = "why";
     full.starttls = "postgresql";
     full.refused = "\r\n";
+    if (type == test::FlatFlow::Type::http) full.edits = every_edit();
     full.status_text = "OK";
     full.interim.push_back({103, full.request_headers, std::chrono::microseconds{1500}});
     full.times = {std::chrono::microseconds{1}, std::chrono::microseconds{2},

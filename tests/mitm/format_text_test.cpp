@@ -191,6 +191,21 @@ TEST_CASE("text: detail 2 says what a server that asks for a client certificate 
   }
 }
 
+TEST_CASE("text: a flow says which rule has changed or answered it") {
+  const auto line_with = [](bool answered, bool changed) {
+    auto edits = std::make_shared<flow::Edits>();
+    edits->by = {"one", "t\x1bwo"};
+    edits->answered = answered;
+    if (changed) edits->request.emplace();
+    test::FlatFlow flow = sample_http();
+    flow.edits = std::move(edits);
+    return first_line(render_text(flow, {.detail = 1}));
+  };
+  CHECK(line_with(false, true).ends_with(" 34ms edited by one, t\\x1bwo\n"));
+  CHECK(line_with(true, false).ends_with(" 34ms answered by one, t\\x1bwo\n"));
+  CHECK(line_with(false, false).ends_with(" 34ms rule one, t\\x1bwo\n"));
+}
+
 TEST_CASE("text: detail 2 shows what was refused, line by line, made safe") {
   test::FlatFlow flow = sample_http();
   flow.refused = "HTTP/1.1 200 OK\r\nA: \x1b[2J\rB: c\r\n\r\n" + std::string(4000, 'x');

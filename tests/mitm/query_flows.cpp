@@ -86,6 +86,7 @@ flow::HttpFlow full_http() {
   flow.response.fields.add("Set-Cookie", "token=xyz; Path=/; HttpOnly");
   auto edits = std::make_shared<flow::Edits>();
   edits->by = {"first", "mock"};
+  edits->answered = true;
   flow.edits = std::move(edits);
   flow.response.trailers.add("grpc-status", "5");
   flow.response.trailers.add("grpc-message", "no%20such");
