@@ -16,7 +16,7 @@ struct Elsewhere {
   std::string_view option;
   std::string_view here;
 };
-constexpr std::array<Elsewhere, 16> kElsewhere{
+constexpr std::array<Elsewhere, 18> kElsewhere{
     {{"--cacert", "--upstream-ca FILE trusts a CA of the servers"},
      {"--cert", "--client-cert CERT:KEY is shown to servers that ask for a certificate"},
      {"--proxy", "--upstream-proxy URL reaches servers through a proxy"},
@@ -32,6 +32,9 @@ constexpr std::array<Elsewhere, 16> kElsewhere{
      {"-r", "flows cannot be read back yet; -f jsonl -o FILE records them"},
      {"-s", "there are no scripts yet"},
      {"--scripts", "there are no scripts yet"},
+     {"--map-remote",
+      "requests cannot be sent to another server yet; --map-local answers with files"},
+     {"--intercept", "messages cannot be held yet; rules change them"},
      {"--set", "options have names of their own here"}}};
 
 std::string_view here(std::string_view option) {

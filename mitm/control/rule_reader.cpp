@@ -87,7 +87,9 @@ void read_list(const json& list, StepReader& steps, const Complain& complain) {
   }
 }
 
-void read_steps(const json& data, const Places& places, const Complain& complain, Rule& rule) {
+/// `has_unknown`: a key that was complained of may have been meant as an action.
+void read_steps(const json& data, bool has_unknown, const Places& places, const Complain& complain,
+                Rule& rule) {
   StepReader steps{places, complain, rule};
   const bool has_list = data.contains("actions");
   if (has_list) read_list(data["actions"], steps, complain);
@@ -97,7 +99,7 @@ void read_steps(const json& data, const Places& places, const Complain& complain
                           });
   if (has_list && has_others)
     return complain("actions", "other actions stand beside the list: put them into it");
-  if (!has_list && !has_others)
+  if (!has_list && !has_others && !has_unknown)
     return complain("match", "the rule has no action, such as set_header, respond or block");
   if (!has_list) steps.read(data, Side::both, "");
 }
@@ -148,10 +150,12 @@ bool is_message_rule(const json& data) {
 Rule read_rule(const json& data, std::string name, const Places& places, const Complain& complain) {
   Rule rule{.name = std::move(name), .enabled = true, .match = any_flow(), .steps = {}};
   const auto keys = rule_keys();
+  bool has_unknown = false;
   for (const auto& [key, value] : data.items()) {
     const bool known =
         std::ranges::find(keys, key) != keys.end() || key == "url" || key == "redirect";
     if (!known) complain(key, unknown_key(key, keys));
+    has_unknown = has_unknown || !known;
   }
   if (const auto value = data.find("name"); value != data.end()) {
     if (value->is_string() && *value != "") {
@@ -173,7 +177,7 @@ Rule read_rule(const json& data, std::string name, const Places& places, const C
     }
   }
   read_limits(data, complain, rule);
-  read_steps(data, places, complain, rule);
+  read_steps(data, has_unknown, places, complain, rule);
   return rule;
 }
 

@@ -1,8 +1,6 @@
 #include "mitm/control/value_check.h"
 
 #include <algorithm>
-#include <charconv>
-#include <cmath>
 
 #include <fmt/ranges.h>
 #include <re2/re2.h>
@@ -77,14 +75,28 @@ Result<> check_field_value(std::string_view value) {
 }
 
 Result<std::chrono::milliseconds> parse_delay(std::string_view text) {
-  double number = 0;
-  const auto [end, problem] = std::from_chars(text.data(), text.data() + text.size(), number);
-  const std::string_view unit = text.substr(static_cast<std::size_t>(end - text.data()));
-  const double factor = unit == "ms" ? 1 : unit == "s" ? 1000 : unit == "m" ? 60'000 : 0;
-  const double milliseconds = std::round(number * factor);
-  if (problem == std::errc() && milliseconds >= 1 &&
-      milliseconds <= static_cast<double>(std::chrono::milliseconds{kLongestDelay}.count()))
-    return std::chrono::milliseconds{static_cast<std::int64_t>(milliseconds)};
+  // Thousandths; std::from_chars of floating-point numbers is not in every library.
+  std::int64_t number = 0;
+  std::int64_t digit = 1000;
+  std::size_t at = 0;
+  bool fraction = false;
+  constexpr std::int64_t kEnough = std::int64_t{1} << 40;
+  for (; at < text.size() && number < kEnough; ++at) {
+    if (text[at] == '.' && !fraction && at > 0) {
+      fraction = true;
+    } else if (!base::is_digit(text[at])) {
+      break;
+    } else if (fraction) {
+      digit /= 10;
+      number += digit * (text[at] - '0');
+    } else {
+      number = number * 10 + digit * (text[at] - '0');
+    }
+  }
+  const std::string_view unit = text.substr(at);
+  const std::int64_t factor = unit == "ms" ? 1 : unit == "s" ? 1000 : unit == "m" ? 60'000 : 0;
+  const std::chrono::milliseconds time{number * factor / 1000};
+  if (time >= std::chrono::milliseconds{1} && time <= kLongestDelay) return time;
   return failure("expected a time from 1ms to 60m such as 300ms, 1.5s or 2m, found '{}'",
                  base::printable(text.substr(0, 40)));
 }
