@@ -67,6 +67,20 @@ bool ends_request(const Rule& rule) {
   });
 }
 
+/// Bodies that are known when the head of a message is there: no response has one before that.
+std::uint8_t bodies_before(Direction direction) {
+  return direction == Direction::request ? query::kResponseBody : query::kRequestBody;
+}
+
+bool reads_request(const Rule& rule) {
+  return (rule.match.bodies() & query::kRequestBody) != 0;
+}
+
+/// Whether a rule for responses may match by the body of the request.
+bool wants_request(const Rule& rule, const flow::Flow& flow) {
+  return reads_request(rule) && rule.match.will_match(flow) != false;
+}
+
 /// The same flow with the bodies that the transaction has.
 flow::HttpFlow with_bodies(const flow::HttpFlow& flow, const Transaction& transaction) {
   flow::HttpFlow whole = flow;
@@ -102,13 +116,21 @@ bool would_touch(const Rule& rule, const flow::HttpFlow& flow) {
          rule.match.matches(asked(flow));
 }
 
-Exchange::Head Exchange::judge_head(const flow::HttpFlow& flow, Direction direction) const {
+Exchange::Head Exchange::judge_head(const Transaction& transaction, const flow::HttpFlow& flow,
+                                    Direction direction) const {
   Head head;
+  std::optional<flow::HttpFlow> whole;  // made for the first that looks at the request's body
   const flow::Flow judged = asked(flow);
   for (const std::uint32_t i : rules_->candidates(flow)) {
     const Rule& rule = rules_->rules()[i];
-    if (!acts_on(rule, direction)) continue;
-    const auto matches = rule.match.matches_heads(judged);
+    if (!acts_on(rule, direction)) {
+      head.whole = head.whole || (direction == Direction::request && wants_request(rule, judged));
+      continue;
+    }
+    const bool reads = direction == Direction::response && reads_request(rule);
+    if (reads && !whole) whole = with_bodies(flow, transaction);
+    const auto matches =
+        rule.match.matches_so_far(reads ? asked(*whole) : judged, bodies_before(direction));
     if (matches == false) continue;
     head.whole = head.whole || !matches || needs_body_of(rule, direction);
     if (matches) head.matching.push_back(i);
@@ -123,16 +145,13 @@ Exchange::Positions Exchange::judge_whole(const Transaction& transaction,
                                           const flow::HttpFlow& flow, Direction direction) const {
   Positions matching;
   const flow::Flow heads = asked(flow);
-  std::optional<flow::HttpFlow> whole;
+  std::optional<flow::HttpFlow> whole;  // made for the first that looks at bodies
   for (const std::uint32_t i : rules_->candidates(flow)) {
     const Rule& rule = rules_->rules()[i];
     if (!acts_on(rule, direction)) continue;
-    auto matches = rule.match.matches_heads(heads);
-    if (!matches) {
-      if (!whole) whole = with_bodies(flow, transaction);
-      matches = rule.match.matches(asked(*whole));
-    }
-    if (*matches) matching.push_back(i);
+    const bool bodies = rule.match.bodies() != query::kNoBody;
+    if (bodies && !whole) whole = with_bodies(flow, transaction);
+    if (rule.match.matches(bodies ? asked(*whole) : heads)) matching.push_back(i);
   }
   return matching;
 }
@@ -227,7 +246,7 @@ Exchange::Result Exchange::ask(Stage stage, Transaction& transaction) {
     return finish(run(judge_whole(transaction, flow, direction), message, transaction), message,
                   transaction);
   }
-  const Head head = judge_head(flow, direction);
+  const Head head = judge_head(transaction, flow, direction);
   const bool bodyless = has_no_body(flow, direction);
   const char* const why_not = head.whole && !bodyless ? why_not_whole(flow, direction) : nullptr;
   if (head.whole && !bodyless && why_not == nullptr) return {Decision::whole, {}};

@@ -32,7 +32,8 @@ class Exchange {
     bool whole = false;  ///< whether a body is needed
   };
 
-  [[nodiscard]] Head judge_head(const flow::HttpFlow& flow, flow::Direction direction) const;
+  [[nodiscard]] Head judge_head(const intercept::Transaction& transaction,
+                                const flow::HttpFlow& flow, flow::Direction direction) const;
   [[nodiscard]] Positions judge_whole(const intercept::Transaction& transaction,
                                       const flow::HttpFlow& flow, flow::Direction direction) const;
   [[nodiscard]] bool takes(std::uint32_t rule);

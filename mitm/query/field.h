@@ -32,6 +32,9 @@ enum class Settled : std::uint8_t {
 /// Kinds of flows, as a set.
 enum Kinds : std::uint8_t { kHttp = 1, kTcp = 2, kDns = 4, kAnyKind = 7 };
 
+/// Bodies, as a set.
+enum Bodies : std::uint8_t { kNoBody = 0, kRequestBody = 1, kResponseBody = 2, kBothBodies = 3 };
+
 enum class Keyed : std::uint8_t { no, optional, required };
 
 /// How a regular expression for the field reads its text.
@@ -77,8 +80,9 @@ struct Field {
   std::uint8_t kinds = kAnyKind;
   Cost cost = Cost::row;
   Settled settled = Settled::at_end;
-  std::string_view help{};     ///< flag: "has no response yet"; else what the value is
-  std::string_view example{};  ///< a whole filter
+  std::uint8_t bodies = kNoBody;  ///< whose bytes it reads
+  std::string_view help{};        ///< flag: "has no response yet"; else what the value is
+  std::string_view example{};     ///< a whole filter
   void (*get)(Subject& subject, const Test& test, Values& values) = nullptr;
   Columns columns{};
   /// Values to offer in completion, separated by spaces.

@@ -39,7 +39,7 @@ bool evaluate(const Node& node, Subject& subject) {
   return values.result();
 }
 
-bool is_settled(const Field& field, const Subject& subject) {
+bool is_settled(const Field& field, const Subject& subject, std::uint8_t /*whole*/) {
   switch (field.settled) {
     case Settled::at_end:
       return false;
@@ -51,17 +51,18 @@ bool is_settled(const Field& field, const Subject& subject) {
   return false;
 }
 
-/// Whether the values of `field` are there.
-using IsKnown = bool (*)(const Field& field, const Subject& subject);
+/// Whether the values of `field` are there. `whole`: Bodies that are.
+using IsKnown = bool (*)(const Field& field, const Subject& subject, std::uint8_t whole);
 
-std::optional<bool> foresee(const Node& node, Subject& subject, IsKnown is_known);
+std::optional<bool> foresee(const Node& node, Subject& subject, IsKnown is_known,
+                            std::uint8_t whole);
 
 /// Of children one of which decides, with `decisive`.
 std::optional<bool> foresee_any(const Node& node, Subject& subject, IsKnown is_known,
-                                bool decisive) {
+                                std::uint8_t whole, bool decisive) {
   bool all_known = true;
   for (const std::uint32_t i : node.order) {
-    const auto known = foresee(node.children[i], subject, is_known);
+    const auto known = foresee(node.children[i], subject, is_known, whole);
     if (known == decisive) return decisive;
     all_known = all_known && known;
   }
@@ -69,30 +70,38 @@ std::optional<bool> foresee_any(const Node& node, Subject& subject, IsKnown is_k
   return !decisive;
 }
 
-std::optional<bool> foresee(const Node& node, Subject& subject, IsKnown is_known) {
+std::optional<bool> foresee(const Node& node, Subject& subject, IsKnown is_known,
+                            std::uint8_t whole) {
   switch (node.kind) {
     case Node::Kind::all_of:
-      return foresee_any(node, subject, is_known, false);
+      return foresee_any(node, subject, is_known, whole, false);
     case Node::Kind::any_of:
-      return foresee_any(node, subject, is_known, true);
+      return foresee_any(node, subject, is_known, whole, true);
     case Node::Kind::negation: {
-      const auto known = foresee(node.children.front(), subject, is_known);
+      const auto known = foresee(node.children.front(), subject, is_known, whole);
       if (!known) return std::nullopt;
       return !*known;
     }
     case Node::Kind::test:
       break;
   }
-  if (!is_known(*node.test->field, subject)) return std::nullopt;
+  if (!is_known(*node.test->field, subject, whole)) return std::nullopt;
   return evaluate(node, subject);
 }
 
-bool is_in_heads(const Field& field, const Subject& /*subject*/) {
-  return field.cost != Cost::bodies;
+bool is_there(const Field& field, const Subject& /*subject*/, std::uint8_t whole) {
+  return (field.bodies & ~whole) == 0;
+}
+
+std::uint8_t bodies_of(const Node& node) {
+  if (node.kind == Node::Kind::test) return node.test->field->bodies;
+  std::uint8_t all = kNoBody;
+  for (const Node& child : node.children) all |= bodies_of(child);
+  return all;
 }
 
 /// What a connection has settled before its first request.
-bool is_of_connection(const Field& field, const Subject& /*subject*/) {
+bool is_of_connection(const Field& field, const Subject& /*subject*/, std::uint8_t /*whole*/) {
   using Table = Columns::Table;
   switch (field.columns.table) {
     case Table::process:
@@ -126,12 +135,12 @@ bool Filter::matches(const flow::Flow& flow) const {
 
 std::optional<bool> Filter::will_match(const flow::Flow& flow) const {
   Subject subject(flow);
-  return foresee(*tree_, subject, is_settled);
+  return foresee(*tree_, subject, is_settled, kNoBody);
 }
 
-std::optional<bool> Filter::matches_heads(const flow::Flow& flow) const {
+std::optional<bool> Filter::matches_so_far(const flow::Flow& flow, std::uint8_t whole) const {
   Subject subject(flow);
-  return foresee(*tree_, subject, is_in_heads);
+  return foresee(*tree_, subject, is_there, whole);
 }
 
 std::optional<bool> Filter::matches_connection(
@@ -140,7 +149,11 @@ std::optional<bool> Filter::matches_connection(
   http->connection = connection;
   const flow::Flow flow{.record = std::shared_ptr<const flow::HttpFlow>(http)};
   Subject subject(flow);
-  return foresee(*tree_, subject, is_of_connection);
+  return foresee(*tree_, subject, is_of_connection, kNoBody);
+}
+
+std::uint8_t Filter::bodies() const {
+  return bodies_of(*tree_);
 }
 
 Cost Filter::cost() const {

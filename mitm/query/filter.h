@@ -56,15 +56,18 @@ class Filter {
   /// The same of a flow that goes on: whether it will match when it has ended. Empty: what is yet
   /// to come decides.
   [[nodiscard]] std::optional<bool> will_match(const flow::Flow& flow) const;
-  /// Of a flow that goes on, as it is now: what has not come yet is absent. Empty: a body decides,
-  /// none of which is looked at.
-  [[nodiscard]] std::optional<bool> matches_heads(const flow::Flow& flow) const;
+  /// Of a flow that goes on, as it is now: what has not come yet is absent. `whole`: Bodies that
+  /// are known, be it that there is none. Empty: another one decides; it is not looked at.
+  [[nodiscard]] std::optional<bool> matches_so_far(const flow::Flow& flow,
+                                                   std::uint8_t whole) const;
   /// Of all HTTP flows that `connection` may carry. Empty: it depends on the flow.
   [[nodiscard]] std::optional<bool> matches_connection(
       const std::shared_ptr<const flow::ConnectionRecord>& connection) const;
   /// Regular expressions of RE2, of which the URL of every HTTP flow that matches, or a name of its
   /// host, contains at least one, if case does not count. Empty: there are none such.
   [[nodiscard]] std::vector<std::string> required_in_url() const;
+  /// Bodies that it reads.
+  [[nodiscard]] std::uint8_t bodies() const;
   [[nodiscard]] Cost cost() const;
   [[nodiscard]] SqlFilter sql() const;
   /// What it says, in words: "the status is 500 to 599".

@@ -62,6 +62,35 @@ TEST_CASE("control: a body is not waited for where the head decides") {
   CHECK_FALSE(play.asked_for_whole());
 }
 
+TEST_CASE("control: only the bodies that decide are waited for") {
+  struct Case {
+    const char* rule;
+    bool request, response;  // waited for
+    const char* answered;
+  };
+  const Case cases[] = {
+      {R"({"match": "~bq ask", "response": {"status": 500}})", true, false, "500"},
+      {R"({"match": "~bq other", "response": {"status": 500}})", true, false, "same"},
+      {R"({"match": "~bs say", "response": {"status": 500}})", false, true, "500"},
+      {R"({"match": "~bs say", "request": {"set_header": {"a": "1"}}})", false, false, "same"},
+      {R"({"match": "~b say", "response": {"status": 500}})", true, true, "500"},
+      {R"({"match": "~bq ask & ~d x.test", "response": {"status": 500}})", false, false, "same"},
+      {R"({"match": "~bq ask & ~c 404", "response": {"status": 500}})", true, false, "same"},
+  };
+  for (const Case& one : cases) {
+    CAPTURE(one.rule);
+    Play play(fmt::format("[{}]", one.rule));
+    play.request("POST http://h.test/", {}, "ask");
+    CHECK(play.ask_request() == Decision::pass);
+    CHECK(play.asked_for_whole() == one.request);
+    play.response(200, {}, "say");
+    play.forget_whole();
+    CHECK(play.ask_response() == Decision::pass);
+    CHECK(play.asked_for_whole() == one.response);
+    CHECK(play.answered().substr(0, one.answered[0] == '5' ? 3 : 4) == one.answered);
+  }
+}
+
 TEST_CASE("control: nothing behind an answer changes the request; the answer is changed") {
   Play play(R"([
     {"name": "a", "respond": {"body": "hello"}},

@@ -41,6 +41,7 @@ class Play {
   [[nodiscard]] std::string answered() const;
   [[nodiscard]] std::string by() const;  ///< joined by ", "
   [[nodiscard]] bool asked_for_whole() const { return whole_; }
+  void forget_whole() { whole_ = false; }
   [[nodiscard]] std::chrono::milliseconds delay() const { return delay_; }
   [[nodiscard]] const mitm::control::RuleSet& rules() const { return *rules_; }
 
