@@ -416,9 +416,9 @@ base::Result<Prepared> prepare(const Invocation& invocation, const base::User& u
   if (!session_file) return session_file.error();
   auto rules = control::RuleTexts::from_json(answer->value("rules", nlohmann::json{}));
   if (!rules) return rules.error();
-  return Prepared{std::move(*settings),     std::move(*policy),  answer->value("upstream_ca", ""),
-                  std::move(files[0]),      std::move(files[1]), std::move(files[2]),
-                  std::move(*client_certs), std::move(files[3]), *session_file,
+  return Prepared{std::move(*settings),      std::move(*policy),  answer->value("upstream_ca", ""),
+                  std::move(files[0]),       std::move(files[1]), std::move(files[2]),
+                  std::move(*client_certs),  std::move(files[3]), *session_file,
                   answer->value("note", ""), std::move(*rules)};
 }
 
