@@ -9,6 +9,7 @@
 
 #include "base/ascii.h"
 #include "mitm/control/sticky.h"
+#include "mitm/http/http1_head.h"
 
 namespace mitm::control {
 namespace {
@@ -17,6 +18,8 @@ using flow::Direction;
 using intercept::Decision;
 using intercept::Stage;
 using intercept::Transaction;
+
+constexpr const char* kTooLong = "it is longer than 16 MiB";
 
 /// The flow, for a filter; it must not outlive `flow`.
 flow::Flow asked(const flow::HttpFlow& flow) {
@@ -41,14 +44,12 @@ const char* why_not_whole(const flow::HttpFlow& flow, Direction direction) {
   const std::string_view length = fields.find("content-length");
   std::uint64_t bytes = 0;
   std::from_chars(length.data(), length.data() + length.size(), bytes);
-  return bytes > kLargestBody ? "it is longer than 16 MiB" : nullptr;
+  return bytes > kLargestBody ? kTooLong : nullptr;
 }
 
-/// RFC 9110 section 6.4.1.
 bool has_no_body(const flow::HttpFlow& flow, Direction direction) {
-  const int status = flow.response.status;
   return direction == Direction::response &&
-         (flow.request.method == "HEAD" || status / 100 == 1 || status == 204 || status == 304);
+         (flow.request.method == "HEAD" || http::has_no_body(flow.response.status));
 }
 
 bool acts_on(const Rule& rule, Direction direction) {
@@ -242,7 +243,8 @@ Exchange::Result Exchange::ask(Stage stage, Transaction& transaction) {
   const flow::HttpFlow& flow = transaction.flow();
   if (is_head) collect(transaction, direction);
   if (!is_head) {
-    Message message(transaction, direction);
+    Message message = transaction.is_cut(direction) ? Message(transaction, direction, kTooLong)
+                                                    : Message(transaction, direction);
     return finish(run(judge_whole(transaction, flow, direction), message, transaction), message,
                   transaction);
   }

@@ -22,6 +22,9 @@ class Transaction {
     return bodies_[index(direction)];
   }
 
+  /// The message is longer than is held: its body is not there, and cannot be changed.
+  [[nodiscard]] bool is_cut(flow::Direction direction) const { return cut_[index(direction)]; }
+
   /// What is passed on instead: a copy of what came, to be changed. Of the members, method, scheme,
   /// authority, target, fields and trailers count, or status, reason, fields and trailers. What
   /// delimits the body (Content-Length, Transfer-Encoding) is put right behind the gate, whatever
@@ -35,6 +38,8 @@ class Transaction {
   /// What the gate wants to remember of the exchange; gone when the exchange is. Null at first.
   [[nodiscard]] std::shared_ptr<void>& of_gate() { return of_gate_; }
 
+  /// For sessions.
+  void set_cut(flow::Direction direction) { cut_[index(direction)] = true; }
   /// For sessions: the message is there as a whole.
   void set_received_body(flow::Direction direction, std::string body);
   /// Null: that message is passed on as it came.
@@ -57,6 +62,7 @@ class Transaction {
 
   std::shared_ptr<const flow::HttpFlow> flow_;
   std::string bodies_[2];  ///< by Direction
+  bool cut_[2] = {false, false};
   std::optional<std::string> new_bodies_[2];
   std::shared_ptr<flow::Edits> edits_;
   std::shared_ptr<void> of_gate_;

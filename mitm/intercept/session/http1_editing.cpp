@@ -39,7 +39,8 @@ std::string request_text(const Transaction& transaction, const Editing::Half& ha
   if (changed == nullptr) return half.raw;
   const std::string line = http::request_line(changed->method, changed->target, came.version);
   http::Fields fields = changed->fields;
-  if (const auto& body = transaction.new_body(Direction::request))
+  const auto& body = transaction.new_body(Direction::request);
+  if (body && !transaction.is_cut(Direction::request))
     return line + with_body(std::move(fields), *body, changed->trailers);
   http::delimit_as(came.fields, fields);
   return line + http::field_lines(fields).append(half.raw, half.head);
@@ -63,7 +64,8 @@ std::string response_text(const Transaction& transaction, const Editing::Half& h
   const bool bare =
       http::has_no_body(response.status) || transaction.flow().request.method == "HEAD";
   const auto& body = transaction.new_body(Direction::response);
-  if (body && !bare) return text_of(response, version, *body);
+  if (body && !bare && !transaction.is_cut(Direction::response))
+    return text_of(response, version, *body);
   http::delimit_as(came.fields, response.fields);
   return http::status_line(response.status, response.reason, version) +
          http::field_lines(response.fields).append(half.raw, half.head);
@@ -138,9 +140,9 @@ void Http1Session::edit_bytes(Direction direction, std::string_view raw, std::st
     half.body.append(body);
     const bool fits = half.body.size() <= Editing::kLargest &&
                       recorder_.context().memory.has_room_for_payload(raw.size());
-    if (!fits)
-      pass_on(*current(direction),
-              direction == Direction::request ? Stage::request_head : Stage::response_head);
+    if (fits) return;
+    current(direction)->editing->transaction().set_cut(direction);
+    ask(*current(direction), direction == Direction::request ? Stage::request : Stage::response);
   }
 }
 

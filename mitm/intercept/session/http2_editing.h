@@ -193,6 +193,7 @@ class Http2Editing {
   void act(Stream& stream, Stage stage, Decision decision);
   void resumed(std::uint32_t number, Stage stage, Decision decision);
   void message_whole(Stream& stream, Direction direction);
+  void message_cut(Stream& stream, Direction direction);
   void gather(Stream& stream, Direction direction);
   void pass_on(Stream& stream, Direction direction);
   void number_for_server(Stream& stream);

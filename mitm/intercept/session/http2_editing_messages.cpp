@@ -306,6 +306,12 @@ void Http2Editing::message_whole(Stream& stream, Direction direction) {
   ask(stream, direction == Direction::request ? Stage::request : Stage::response);
 }
 
+/// What is longer than is held passes, as the gate has its head.
+void Http2Editing::message_cut(Stream& stream, Direction direction) {
+  stream.editing->transaction().set_cut(direction);
+  ask(stream, direction == Direction::request ? Stage::request : Stage::response);
+}
+
 /// In the order in which their heads are passed on (RFC 9113 section 5.1.1), and as the program has
 /// them as long as that is its own order.
 void Http2Editing::number_for_server(Stream& stream) {
@@ -332,7 +338,7 @@ void Http2Editing::pass_on(Stream& stream, Direction direction) {
   bool changed = false;
   if (stream.editing) {
     Transaction& transaction = stream.editing->transaction();
-    auto body = transaction.new_body(direction);
+    auto body = half.gathered ? transaction.new_body(direction) : std::nullopt;
     const flow::Request* const to_server = request ? transaction.changed_request() : nullptr;
     const flow::Response* const to_program = request ? nullptr : transaction.changed_response();
     changed = to_server || to_program;

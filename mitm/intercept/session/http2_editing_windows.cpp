@@ -88,7 +88,7 @@ void Http2Editing::keep_bytes(Stream& stream, Direction direction, std::string_v
     if (half.way != Way::drop) half.body.append(bytes);
     const bool fits = half.body.size() <= Editing::kLargest &&
                       recorder_.context().memory.has_room_for_payload(bytes.size());
-    if (half.way == Way::gather && !fits) pass_on(stream, direction);
+    if (half.way == Way::gather && !fits) message_cut(stream, direction);
   }
   account(stream);
   if (half.way == Way::pass) flush(direction);
