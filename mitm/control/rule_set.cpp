@@ -74,6 +74,7 @@ bool RuleSet::take(std::uint32_t rule) const {
 void Rules::set(std::vector<Rule> rules) {
   auto made = std::make_shared<const RuleSet>(std::move(rules));
   const std::lock_guard lock(mutex_);
+  empty_ = made->rules().empty();
   current_ = std::move(made);
 }
 

@@ -51,8 +51,11 @@ class Rules {
   explicit Rules(std::vector<Rule> rules) { set(std::move(rules)); }
   void set(std::vector<Rule> rules);
   [[nodiscard]] std::shared_ptr<const RuleSet> current() const;
+  /// Costs nothing: what is asked of each connection again and again.
+  [[nodiscard]] bool is_empty() const { return empty_.load(std::memory_order_relaxed); }
 
  private:
+  std::atomic<bool> empty_ = true;
   mutable std::mutex mutex_;  // std::atomic<std::shared_ptr> is not in every library
   std::shared_ptr<const RuleSet> current_;
 };

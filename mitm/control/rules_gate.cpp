@@ -20,8 +20,8 @@ void resume_after(std::chrono::milliseconds delay, const boost::asio::any_io_exe
 }  // namespace
 
 bool RulesGate::is_interested(const flow::ConnectionRecord& connection) {
+  if (rules_->is_empty()) return false;
   const auto rules = rules_->current();
-  if (rules->rules().empty()) return false;
   Said& said = said_[connection.id % said_.size()];
   if (said.rules == rules->number() && said.connection == connection.id &&
       said.record == &connection)
