@@ -81,7 +81,7 @@ Result<int> dry_run(const Invocation& invocation) {
   if (const auto good = check_options(invocation); !good) return good.error();
   const auto user = divert::invoking_user();
   if (!user) return user.error();
-  if (const auto became = become_caller(); !became) return became.error();
+  if (const auto became = become_caller(invocation); !became) return became.error();
   const auto settings = load_settings(invocation, user->home);
   if (!settings) return settings.error();
   const auto rules = control::compile(rule_texts_of(*settings, user->home));

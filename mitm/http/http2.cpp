@@ -194,6 +194,7 @@ bool Http2Reader::feed(std::string_view bytes, Handler& handler) {
 bool Http2Reader::begin_frame(Handler& handler) {
   frame_ = {word(gathered_, 0, 3), static_cast<std::uint8_t>(gathered_[3]),
             static_cast<std::uint8_t>(gathered_[4]), stream_at(gathered_, 5)};
+  begun_ = true;
   gathered_.clear();
   left_ = frame_.length;
   if (in_block_ && (frame_.type != NGHTTP2_CONTINUATION || frame_.stream != block_stream_))

@@ -108,6 +108,8 @@ class Http2Reader {
   /// Bytes that are left of the preface or frame that is being read; 0: none is. Empty: how many
   /// they are is not known yet, or other frames have to follow it (CONTINUATION).
   [[nodiscard]] std::optional<std::size_t> left_of_frame() const;
+  /// Whether the first frame has begun, before which nothing else may be said in this direction.
+  [[nodiscard]] bool has_begun() const { return begun_; }
   /// What the decompressor's table may occupy now, in bytes.
   [[nodiscard]] std::uint32_t table_limit() const;
   /// Flow control (RFC 9113 section 5.2), in bytes: what has been sent as DATA in this direction,
@@ -148,6 +150,7 @@ class Http2Reader {
   State state_;
   std::string gathered_;  ///< of a preface, frame header or frame that has not come whole
   Frame frame_;
+  bool begun_ = false;
   std::size_t frame_at_ =
       0;  ///< where it begins in the bytes of this feed(); 0: at their begin, or before
   std::size_t left_ = 0;     ///< of the frame's payload

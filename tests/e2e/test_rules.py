@@ -7,7 +7,7 @@ import unittest
 from harness import NGINX, OSPROXY, Osproxy, World, main, run, wait_for
 
 # Versions of HTTP that osproxy can change messages of.
-VERSIONS = ["--http1.1"]
+VERSIONS = ["--http1.1", "--http2"]
 
 world = None
 

@@ -281,6 +281,24 @@ TEST_CASE("http2 gate: answers in place of the server") {
   CHECK(talk.at_program() == "headers 3 end :status: 200;x: y;\n");
 }
 
+TEST_CASE("http2 gate: an answer waits for the server's SETTINGS") {
+  TestGate gate;
+  gate.act = [](Stage, Transaction& transaction) {
+    transaction.response().status = 204;
+    return Decision::answer;
+  };
+  Engine engine{rig::trusting(), {}, false, gate};
+  auto [program, server] = engine.open();
+  Packer asks;
+  Transcript by_program, by_server;
+  program.say(std::string(kPreface) + settings() + asks.headers(1, get("/"), true));
+  CHECK(by_program.read(server.hear(1 << 20)) == "settings\n");
+  CHECK(program.hears_nothing());
+  server.say(settings({{NGHTTP2_SETTINGS_MAX_CONCURRENT_STREAMS, 1}}) + acknowledgement());
+  CHECK(by_server.read(program.hear(1 << 20)) ==
+        "settings\nheaders 1 end :status: 204;\nsettings acknowledged\n");
+}
+
 TEST_CASE("http2 gate: resets a stream, and others go on") {
   TestGate gate;
   std::optional<Stage> at;

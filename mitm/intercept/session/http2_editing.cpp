@@ -56,6 +56,7 @@ Http2Editing::Http2Editing(FlowRecorder& recorder, const http::Http2Reader& requ
     const auto left = static_cast<std::int64_t>(allowed - reader(direction).data_sent());
     in.window = {left, left};
     in.initial_window = reader(direction).initial_window();
+    in.begun = reader(direction).has_begun();
     in.left = reader(direction).left_of_frame().value_or(0);
     in.frame.type = NGHTTP2_PING;  // what is left of the frame passes, whatever it is
     if (in.left > 0) in.state = State::pass;
@@ -244,8 +245,10 @@ bool Http2Editing::begin_data(Direction direction) {
 bool Http2Editing::end_frame(Direction direction) {
   Lane& in = lane(direction);
   const State was = std::exchange(in.state, State::header);
+  const bool preface = direction == Direction::request && !reader(direction).has_begun();
+  if (!preface) in.begun = true;
   if (was == State::gather) return whole_frame(direction, std::exchange(in.gathered, {}));
-  in.out.append(std::exchange(in.behind, {}));
+  if (in.begun) in.out.append(std::exchange(in.behind, {}));
   if (in.frame.type == NGHTTP2_DATA) end_data(direction, was == State::keep);
   if (in.frame.type == NGHTTP2_SETTINGS && (in.frame.flags & NGHTTP2_FLAG_ACK) != 0)
     settings_agreed(direction);

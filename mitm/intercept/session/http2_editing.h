@@ -142,6 +142,7 @@ class Http2Editing {
   /// What comes from one side.
   struct Lane {
     State state = State::header;
+    bool begun = false;  ///< its first frame has, which is SETTINGS (RFC 9113 section 3.4)
     std::string gathered{};  ///< of a frame, from its header on
     std::size_t left = 0;    ///< of its payload
     std::size_t body = 0;    ///< of its payload, so far (DATA that is kept)
@@ -224,6 +225,7 @@ class Http2Editing {
   }
   void say_whole(Stream& stream, Direction direction);
   void forget(std::uint32_t number);
+  [[nodiscard]] bool must_wait(Direction direction) const;
   void put(Direction direction, std::string_view frames);
   void put_apart(Direction direction, std::string_view frame);
   [[nodiscard]] Lane& lane(Direction direction) { return lanes_[static_cast<int>(direction)]; }

@@ -16,18 +16,20 @@ constexpr std::size_t kFrame = 16 << 10;  ///< payload of our frames, at most
 
 }  // namespace
 
-/// Behind the frame that is being passed on.
+/// For the end of the frame that is being passed on, or that has to be the first.
+bool Http2Editing::must_wait(Direction direction) const {
+  const Lane& to = lane(direction);
+  return !to.begun || (to.state == State::pass && to.left > 0);
+}
+
 void Http2Editing::put(Direction direction, std::string_view frames) {
-  Lane& to = lane(direction);
-  const bool within = to.state == State::pass && to.left > 0;
-  (within ? to.behind : to.out).append(frames);
+  (must_wait(direction) ? lane(direction).behind : lane(direction).out).append(frames);
 }
 
 /// In a write of its own: see Http2Session::write_boundaries().
 void Http2Editing::put_apart(Direction direction, std::string_view frame) {
   Lane& to = lane(direction);
-  const bool within = to.state == State::pass && to.left > 0;
-  if (direction == Direction::response && !within && !to.out.empty())
+  if (direction == Direction::response && !must_wait(direction) && !to.out.empty())
     to.splits.push_back(to.out.size());
   put(direction, frame);
 }
