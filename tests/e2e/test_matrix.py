@@ -1,5 +1,6 @@
 """The faithfulness matrix: real programs, every way of using HTTP that each of them knows, without osproxy and through it: the same bytes
-arrive, the program says and exits with the same, and the flow says what the origin says. matrix/table.py is the matrix.
+arrive, the program says and exits with the same, and the flow says what the origin says. matrix/table.py is the matrix. It is run twice through
+osproxy: the second time a rule is asked about each message, and changes none.
 
 OSPROXY_MATRIX=curl,java restricts a run by hand to some clients, OSPROXY_MATRIX_CELLS=expect,h2/head to some cells.
 """
@@ -20,23 +21,34 @@ LOGGED = ("user-agent", "x-cell")  # of nginx
 FILTER = "curl,wget,git,apt,python,node,java,nghttp,h2load,chromium"
 wanted = [name for name in CLIENTS if name in os.environ.get("OSPROXY_MATRIX", ",".join(CLIENTS)).split(",")]
 origins = None
-direct, through = {}, {}  # {id: result} of the two runs
-known = {"direct": {}, "through": {}}  # what the origins say
-flows = {}  # what osproxy says
+RUNS = ("unasked", "asked")
+direct = {}  # {id: result} without osproxy
+through = {run: {} for run in RUNS}  # the same through it
+known = {run: {} for run in ("direct", *RUNS)}  # what the origins say
+flows = {run: {} for run in RUNS}  # what osproxy says
+RULE = {"name": "looks", "remove_header": "x-nothing-has-it"}
 
 
 def setUpModule():
     global origins
     origins = Origins(wanted)
     measure("direct", direct, f"{origins.dir}/ca.pem")
+    rules = f"{origins.dir}/rules.json"
+    with open(rules, "w", encoding="utf-8") as file:
+        json.dump({"rules": [RULE]}, file)
+    go_through("unasked")
+    go_through("asked", "--config", rules)
+
+
+def go_through(run, *options):
     # Chromium closes connections that it turns out not to need, some before they are used: three of them would be taken for refusals.
-    with Osproxy(origins.world, FILTER, "--passthrough-ttl", "0") as osproxy:
-        measure("through", through, f"{origins.world.ca_dir}/root-ca.pem")
+    with Osproxy(origins.world, FILTER, "--passthrough-ttl", "0", *options) as osproxy:
+        measure(run, through[run], f"{origins.world.ca_dir}/root-ca.pem")
         until = time.monotonic() + PATIENCE
-        while not agree(osproxy) and time.monotonic() < until:  # else the tests say where they do not
+        while not agree(osproxy, run) and time.monotonic() < until:  # else the tests say where they do not
             time.sleep(0.2)
         for flow in of_cells(osproxy):
-            flows.setdefault(identity(flow["url"]), []).append(flow)
+            flows[run].setdefault(identity(flow["url"]), []).append(flow)
 
 
 def tearDownModule():
@@ -55,11 +67,11 @@ def of_cells(osproxy):
     return [flow for flow in osproxy.flows(type="http", event="end") if identity(flow["url"]).count("-") == 2]
 
 
-def agree(osproxy):
+def agree(osproxy, run):
     """Whether osproxy has as many flows as the origins had requests: each notes one a little after the program has its answer."""
-    known["through"] = origins.known()
+    known[run] = origins.known()
     shown = collections.Counter(identity(flow["url"]) for flow in of_cells(osproxy))
-    return shown == {ident: len(entries) for ident, entries in known["through"].items() if ident.count("-") == 2}
+    return shown == {ident: len(entries) for ident, entries in known[run].items() if ident.count("-") == 2}
 
 
 def measure(name, results, trust):
@@ -105,14 +117,15 @@ class Matrix(unittest.TestCase):
     def check(self, client):
         if client not in wanted:
             self.skipTest("OSPROXY_MATRIX")
-        for version, name in cells_of(client):
-            ident = f"{client}-{version}-{name}"
-            with self.subTest(version=version, cell=name):
-                self.assertIn(ident, direct)
-                self.assertEqual(comparable(through.get(ident)), comparable(direct[ident]))
-                self.check_sense(client, name, ident, direct[ident])
-                self.assertEqual(seen(known["through"].get(ident, []), ident), seen(known["direct"].get(ident, []), ident))
-                self.check_flows(client, version, name, ident)
+        for run in RUNS:
+            for version, name in cells_of(client):
+                ident = f"{client}-{version}-{name}"
+                with self.subTest(run=run, version=version, cell=name):
+                    self.assertIn(ident, direct)
+                    self.assertEqual(comparable(through[run].get(ident)), comparable(direct[ident]))
+                    self.check_sense(client, name, ident, direct[ident])
+                    self.assertEqual(seen(known[run].get(ident, []), ident), seen(known["direct"].get(ident, []), ident))
+                    self.check_flows(client, version, name, run)
 
     def check_sense(self, client, name, ident, result):
         """Two equal failures are no success."""
@@ -129,8 +142,9 @@ class Matrix(unittest.TestCase):
         if name == "slow_writer":
             self.assertTrue(all(entry["slow"] for entry in known["direct"][ident]))
 
-    def check_flows(self, client, version, name, ident):
-        cell, seen_by_us = CELLS[name], flows.get(ident, [])
+    def check_flows(self, client, version, name, run):
+        ident = f"{client}-{version}-{name}"
+        cell, seen_by_us = CELLS[name], flows[run].get(ident, [])
         self.assertTrue(seen_by_us, "no flow")
         for flow in seen_by_us:
             self.assertRegex(flow["process"]["name"], f"^({CLIENTS[client].process})$")
@@ -140,7 +154,7 @@ class Matrix(unittest.TestCase):
             self.assertTrue(cell.error, f"an error where there should be none: {error}")
             self.assertRegex(error, cell.error)
         self.assertEqual(bool(failed), bool(cell.error), "aborted, and no flow says so")
-        entries = known["through"].get(ident, [])
+        entries = known[run].get(ident, [])
         whole = client == "git" or cell.origin in ("own", "nghttpd")  # nginx passes on with headers of its own, or logs but two
         told = [told_by_flow(flow, name, whole) for flow in seen_by_us]
         self.assertEqual(sorted(map(json.dumps, told)), sorted(json.dumps(told_by_origin(entry, name, whole)) for entry in entries))

@@ -279,6 +279,9 @@ TEST_CASE("gate: who waits for 100-continue is told to go on when the whole requ
   CHECK(server.hears_nothing());
   program.say("ab");
   CHECK(server.hear(1000).ends_with("\r\n\r\nab"));
+  server.say("HTTP/1.1 100 Continue\r\n\r\n");  // for the same
+  CHECK(program.hears_nothing());
+  passes(server, program, rig::kOk);
 }
 
 TEST_CASE("gate: a response that ends with the connection is whole then") {

@@ -463,6 +463,11 @@ TEST_CASE("http2 gate: who waits for 100-continue is told to go on") {
   CHECK(talk.server.hears_nothing());
   talk.program.say(data(1, "ab", true));
   CHECK(talk.at_server().ends_with("data 1 ab\ndata 1 end \n"));
+  (void)talk.at_program();
+  talk.server.say(talk.answers.headers(1, {{":status", "100"}}, false));  // for the same
+  CHECK(talk.program.hears_nothing());
+  talk.server.say(talk.answers.headers(1, {{":status", "204"}}, true));
+  CHECK(talk.at_program() == "headers 1 end :status: 204;\n");
 }
 
 TEST_CASE("http2 gate: frames may come in any pieces") {

@@ -116,7 +116,8 @@ void Http1Session::edit_head(Direction direction, std::string_view raw) {
   Http1Exchange* const asked = current(direction);
   if (asked == nullptr || pump_.has_stopped() || must_refuse()) return;
   if (direction == Direction::response && responses_.head().interim()) {
-    said_[1].append(raw);
+    const bool again = responses_.head().status == 100 && std::exchange(asked->continued, false);
+    if (!again) said_[1].append(raw);
     return;
   }
   if (!asked->editing) {
@@ -184,8 +185,10 @@ void Http1Session::act(Http1Exchange& asked, Stage stage, Decision decision) {
     half.way = Way::gather;
     const bool front = &asked == &exchanges_.front();
     const auto& fields = asked.exchange.flow().request.fields;
-    if (request && front && http::iequals(fields.find("expect"), "100-continue"))
+    if (request && front && http::iequals(fields.find("expect"), "100-continue")) {
       said_[1].append(kContinue);
+      asked.continued = true;
+    }
     if (request ? asked.exchange.has_request() : asked.exchange.has_response()) edit_end(direction);
   } else {
     pass_on(asked, stage);

@@ -38,6 +38,7 @@ class Http1Session final : public Session, private Pump::Handler {
     bool goes_on = false;  ///< the program speaks on while it is answered, see take_further()
     int refusal = 0;       ///< status that we answer with ourselves
     std::shared_ptr<Editing> editing{};  ///< null: no gate wants it
+    bool continued = false;              ///< we have said 100 to the program
     bool answered = false;               ///< by a gate; the answer waits until it is its turn
   };
   /// How the server answers.

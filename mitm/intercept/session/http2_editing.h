@@ -120,6 +120,7 @@ class Http2Editing {
     std::uint32_t server = 0;          ///< the server's; 0: it knows nothing of it
     std::shared_ptr<Editing> editing;  ///< null: no gate wants it, or its exchange has ended
     Half halves[2];                    ///< by Direction
+    bool continued = false;            ///< we have said 100 to the program
     std::optional<std::uint32_t> reset_after;  ///< the server's RST_STREAM behind its answer
     std::size_t counted = 0;                   ///< bytes of it in share_
 
@@ -142,7 +143,7 @@ class Http2Editing {
   /// What comes from one side.
   struct Lane {
     State state = State::header;
-    bool begun = false;  ///< its first frame has, which is SETTINGS (RFC 9113 section 3.4)
+    bool begun = false;      ///< its first frame has, which is SETTINGS (RFC 9113 section 3.4)
     std::string gathered{};  ///< of a frame, from its header on
     std::size_t left = 0;    ///< of its payload
     std::size_t body = 0;    ///< of its payload, so far (DATA that is kept)

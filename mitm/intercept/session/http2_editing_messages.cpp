@@ -155,7 +155,8 @@ void Http2Editing::server_block(Block block) {
   if (half.began || queued) {
     trailers(*stream, Direction::response, std::move(block));
   } else if (block.head.interim()) {
-    say_block(Direction::response, stream->number, std::move(block));
+    const bool again = block.head.status == 100 && std::exchange(stream->continued, false);
+    if (!again) say_block(Direction::response, stream->number, std::move(block));
   } else {
     half.began = true;
     half.came_whole = block.ends_stream;
@@ -290,8 +291,10 @@ void Http2Editing::gather(Stream& stream, Direction direction) {
   half.way = Way::gather;
   const flow::HttpFlow& flow = stream.editing->transaction().flow();
   if (direction == Direction::request && !half.came_whole &&
-      http::iequals(flow.request.fields.find("expect"), "100-continue"))
+      http::iequals(flow.request.fields.find("expect"), "100-continue")) {
+    stream.continued = true;
     say_block(Direction::response, stream.number, {.head = interim(100)}, true);
+  }
   if (half.came_whole) {
     message_whole(stream, direction);
   } else {
