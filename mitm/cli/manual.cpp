@@ -16,6 +16,11 @@ std::string escaped(std::string_view word) {
   return out;
 }
 
+/// Whether `word` begins a sentence behind `line`: mdoc wants a line for each.
+bool begins_sentence(std::string_view line, std::string_view word) {
+  return line.ends_with('.') && !word.empty() && word[0] >= 'A' && word[0] <= 'Z';
+}
+
 /// Lines of text; none begins as a request would.
 std::string paragraph(std::string_view text) {
   std::string out, line;
@@ -25,7 +30,8 @@ std::string paragraph(std::string_view text) {
     line.clear();
   };
   for_each_part(text, ' ', [&](std::string_view word) {
-    if (!line.empty() && line.size() + 1 + word.size() > kWidth) end_line();
+    const bool is_full = line.size() + 1 + word.size() > kWidth;
+    if (!line.empty() && (is_full || begins_sentence(line, word))) end_line();
     line.append(line.empty() ? "" : " ").append(escaped(word));
   });
   if (!line.empty()) end_line();
