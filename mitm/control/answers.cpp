@@ -74,6 +74,10 @@ Result<Outcome::Answer> file_answer(const std::string& path) {
 
 }  // namespace
 
+Outcome::Answer empty_answer(int status) {
+  return {.status = status, .reason = reason_of(status), .fields = {}, .body = {}};
+}
+
 bool is_mapped(const MapLocal& action, const std::string& url) {
   return RE2::PartialMatch(piece(url), *action.regex);
 }
@@ -95,7 +99,10 @@ std::vector<std::string> candidates(const MapLocal& action, const std::string& u
 
 Result<> apply(const Respond& action, const Message& /*message*/, Outcome& outcome) {
   auto body = read(action.body);
-  if (!body) return body.error();
+  if (!body) {
+    outcome.answer = empty_answer(502);
+    return body.error();
+  }
   Outcome::Answer answer{.status = action.status,
                          .reason = action.reason.empty() ? reason_of(action.status) : action.reason,
                          .fields = {},
@@ -114,9 +121,8 @@ Result<> apply(const MapLocal& action, const Message& message, Outcome& outcome)
   for (const std::string& path : paths) {
     if (!is_regular_file(path)) continue;
     auto answer = file_answer(path);
-    if (!answer) return answer.error();
-    outcome.answer = std::move(*answer);
-    return {};
+    outcome.answer = answer ? std::move(*answer) : empty_answer(404);
+    return answer ? Result<>{} : Result<>{answer.error()};
   }
   outcome.not_found = outcome.not_found || !paths.empty();
   return {};

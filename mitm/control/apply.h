@@ -23,12 +23,17 @@ struct Outcome {
   bool reset = false;
   /// A directory of MapLocal has no such file: 404, unless another one has it.
   bool not_found = false;
+  std::string not_found_by{};  ///< the rule that says so
   std::chrono::milliseconds delay{};
 
   [[nodiscard]] bool is_final() const { return answer || reset; }
 };
 
-/// Does `action`. The error says why it could not be done; then nothing has changed.
+/// With its usual reason, and no body.
+[[nodiscard]] Outcome::Answer empty_answer(int status);
+
+/// Does `action`. The error says why it could not be done; then nothing has changed, but what
+/// should have been answered is answered with an error: it was not meant for the server.
 [[nodiscard]] base::Result<> apply(const Action& action, Message& message, Outcome& outcome);
 
 // By what they work on; for apply().

@@ -8,6 +8,7 @@
 #include <fmt/format.h>
 
 #include "base/ascii.h"
+#include "mitm/control/judged_flow.h"
 #include "mitm/control/sticky.h"
 #include "mitm/http/http1_head.h"
 
@@ -20,12 +21,7 @@ using intercept::Stage;
 using intercept::Transaction;
 
 constexpr const char* kTooLong = "it is longer than 16 MiB";
-
-/// The flow, for a filter; it must not outlive `flow`.
-flow::Flow asked(const flow::HttpFlow& flow) {
-  return {.record = std::shared_ptr<const flow::HttpFlow>(std::shared_ptr<void>(), &flow),
-          .state = flow::Flow::State::live};
-}
+constexpr const char* kNotHeld = "it is longer than 16 MiB, or than memory allows";
 
 bool starts_with(std::string_view text, std::string_view prefix) {
   return base::iequals(text.substr(0, prefix.size()), prefix);
@@ -68,28 +64,14 @@ bool ends_request(const Rule& rule) {
   });
 }
 
-/// Bodies that are known when the head of a message is there: no response has one before that.
-std::uint8_t bodies_before(Direction direction) {
-  return direction == Direction::request ? query::kResponseBody : query::kRequestBody;
-}
-
-bool reads_request(const Rule& rule) {
-  return (rule.match.bodies() & query::kRequestBody) != 0;
+std::uint8_t body_of(Direction direction) {
+  return direction == Direction::request ? query::kRequestBody : query::kResponseBody;
 }
 
 /// Whether a rule for responses may match by the body of the request.
-bool wants_request(const Rule& rule, const flow::Flow& flow) {
-  return reads_request(rule) && rule.match.will_match(flow) != false;
-}
-
-/// The same flow with the bodies that the transaction has.
-flow::HttpFlow with_bodies(const flow::HttpFlow& flow, const Transaction& transaction) {
-  flow::HttpFlow whole = flow;
-  if (const auto& body = transaction.body(Direction::request); !body.empty())
-    whole.request.body = flow::Body(body);
-  if (const auto& body = transaction.body(Direction::response); !body.empty())
-    whole.response.body = flow::Body(body);
-  return whole;
+bool wants_request(const Rule& rule, JudgedFlow& flow) {
+  return acts_on(rule, Direction::response) && (rule.match.bodies() & query::kRequestBody) != 0 &&
+         flow.will_match(rule.match) != false;
 }
 
 /// As it was before the response came.
@@ -117,51 +99,58 @@ bool would_touch(const Rule& rule, const flow::HttpFlow& flow) {
          rule.match.matches(asked(flow));
 }
 
-Exchange::Head Exchange::judge_head(const Transaction& transaction, const flow::HttpFlow& flow,
-                                    Direction direction) const {
-  Head head;
-  std::optional<flow::HttpFlow> whole;  // made for the first that looks at the request's body
-  const flow::Flow judged = asked(flow);
-  for (const std::uint32_t i : rules_->candidates(flow)) {
+/// Of one that ends the request those behind it are asked only whether they need its body: they
+/// may change the answer.
+Exchange::Judgement Exchange::judge(JudgedFlow& flow, Direction direction, std::uint8_t known) {
+  Judgement judgement;
+  bool has_ended = false;
+  for (const std::uint32_t i : rules_->candidates(flow.flow())) {
     const Rule& rule = rules_->rules()[i];
-    if (!acts_on(rule, direction)) {
-      head.whole = head.whole || (direction == Direction::request && wants_request(rule, judged));
-      continue;
-    }
-    const bool reads = direction == Direction::response && reads_request(rule);
-    if (reads && !whole) whole = with_bodies(flow, transaction);
-    const auto matches =
-        rule.match.matches_so_far(reads ? asked(*whole) : judged, bodies_before(direction));
+    if (rests(i)) continue;
+    if (direction == Direction::request && wants_request(rule, flow)) judgement.whole = true;
+    if (has_ended || !acts_on(rule, direction)) continue;
+    const auto matches = flow.matches(rule.match, known);
     if (matches == false) continue;
-    head.whole = head.whole || !matches || needs_body_of(rule, direction);
-    if (matches) head.matching.push_back(i);
-    const bool is_last = matches && direction == Direction::request && ends_request(rule) &&
-                         !rule.times && rule.probability >= 1;
-    if (is_last) break;
+    const bool waits = !matches && (rule.match.bodies() & body_of(direction) & ~known) != 0;
+    if (waits || (matches && needs_body_of(rule, direction))) judgement.whole = true;
+    (matches ? judgement.matching : judgement.undecided).push_back(i);
+    has_ended = matches && direction == Direction::request && ends_request(rule) && !rule.times;
   }
-  return head;
+  return judgement;
 }
 
-Exchange::Positions Exchange::judge_whole(const Transaction& transaction,
-                                          const flow::HttpFlow& flow, Direction direction) const {
-  Positions matching;
-  const flow::Flow heads = asked(flow);
-  std::optional<flow::HttpFlow> whole;  // made for the first that looks at bodies
-  for (const std::uint32_t i : rules_->candidates(flow)) {
-    const Rule& rule = rules_->rules()[i];
-    if (!acts_on(rule, direction)) continue;
-    const bool bodies = rule.match.bodies() != query::kNoBody;
-    if (bodies && !whole) whole = with_bodies(flow, transaction);
-    if (rule.match.matches(bodies ? asked(*whole) : heads)) matching.push_back(i);
-  }
-  return matching;
+void Exchange::note_undecided(const Positions& rules, Direction direction,
+                              Transaction& transaction) const {
+  const char* own = why_absent(direction);
+  const char* const why = own != nullptr ? own : why_absent(Direction::request);
+  if (why == nullptr) return;
+  for (const std::uint32_t i : rules)
+    transaction.note(fmt::format("{} (not judged: {})", rules_->rules()[i].name, why));
+}
+
+std::uint8_t Exchange::known_bodies() const {
+  std::uint8_t known = query::kBothBodies;
+  for (const auto direction : {Direction::request, Direction::response})
+    if (why_absent(direction) != nullptr) known &= static_cast<std::uint8_t>(~body_of(direction));
+  return known;
+}
+
+/// What chance has said holds for all messages of the exchange.
+bool Exchange::rests(std::uint32_t rule) {
+  const Rule& one = rules_->rules()[rule];
+  if (!one.times && one.probability >= 1) return false;
+  const auto known = std::ranges::find(lots_, rule, &std::pair<std::uint32_t, Lot>::first);
+  if (known != lots_.end()) return known->second == Lot::rests;
+  const bool out = rules_->is_used_up(rule) || !rules_->chance_allows(rule);
+  return lots_.emplace_back(rule, out ? Lot::rests : Lot::open).second == Lot::rests;
 }
 
 /// Once for each exchange, whatever the number of its messages.
 bool Exchange::takes(std::uint32_t rule) {
-  const auto known = std::ranges::find(taken_, rule, &std::pair<std::uint32_t, bool>::first);
-  if (known != taken_.end()) return known->second;
-  return taken_.emplace_back(rule, rules_->take(rule)).second;
+  auto known = std::ranges::find(lots_, rule, &std::pair<std::uint32_t, Lot>::first);
+  if (known == lots_.end()) known = lots_.insert(lots_.end(), {rule, Lot::open});
+  if (known->second == Lot::open) known->second = rules_->take(rule) ? Lot::taken : Lot::rests;
+  return known->second == Lot::taken;
 }
 
 /// What is sent again was seen in flows that no filter of its rule concerns.
@@ -190,9 +179,11 @@ Outcome Exchange::run(const Positions& rules, Message& message, Transaction& tra
           (message.is_bodyless() || (step.side == Side::both && message.has_empty_body())))
         continue;
       const auto delay = outcome.delay;
+      const bool missed = outcome.not_found;
       const auto done = apply(step.action, message, outcome);
       if (!done) transaction.note(fmt::format("{} (not done: {})", rule.name, done.error().text));
-      acted = acted || outcome.is_final() || outcome.delay != delay;
+      if (!missed && outcome.not_found) outcome.not_found_by = rule.name;
+      acted = acted || (done && outcome.is_final()) || outcome.delay != delay;
     }
     if (message.take_changed() || acted) transaction.note(rule.name);
     if (outcome.is_final()) break;
@@ -206,27 +197,25 @@ void Exchange::answer(Outcome::Answer answer, Outcome& outcome, Transaction& tra
   answered.response.status = answer.status;
   answered.response.fields = answer.fields;
   answered.response.body = flow::Body(answer.body);
-  Positions matching;
-  for (const std::uint32_t i : rules_->candidates(answered)) {
-    const Rule& rule = rules_->rules()[i];
-    if (acts_on(rule, Direction::response) && rule.match.matches(asked(answered)))
-      matching.push_back(i);
-  }
+  JudgedFlow judged(answered, nullptr);
+  const Judgement judgement = judge(judged, Direction::response, known_bodies());
+  note_undecided(judgement.undecided, Direction::response, transaction);
   auto& response = transaction.response();
   response.status = answer.status;
   response.reason = std::move(answer.reason);
   response.fields = std::move(answer.fields);
   Message message(transaction, std::move(answer.body));
-  const Outcome further = run(matching, message, transaction);
+  const Outcome further = run(judgement.matching, message, transaction);
   message.finish();
   outcome.reset = further.reset;
   outcome.delay += further.delay;
 }
 
 Exchange::Result Exchange::finish(Outcome outcome, Message& message, Transaction& transaction) {
-  if (message.is_request() && outcome.not_found && !outcome.is_final())
-    outcome.answer =
-        Outcome::Answer{.status = 404, .reason = "Not Found", .fields = {}, .body = {}};
+  if (message.is_request() && outcome.not_found && !outcome.is_final()) {
+    outcome.answer = empty_answer(404);
+    transaction.note(outcome.not_found_by);
+  }
   if (message.is_request() && outcome.answer)
     answer(std::move(*outcome.answer), outcome, transaction);
   message.finish();
@@ -235,25 +224,40 @@ Exchange::Result Exchange::finish(Outcome outcome, Message& message, Transaction
           outcome.delay};
 }
 
+Exchange::Result Exchange::ask_whole(Direction direction, Transaction& transaction) {
+  if (transaction.is_cut(direction)) why_absent_[index(direction)] = kNotHeld;
+  JudgedFlow flow(transaction.flow(), &transaction);
+  const Judgement judgement = judge(flow, direction, known_bodies());
+  note_undecided(judgement.undecided, direction, transaction);
+  Message message = transaction.is_cut(direction) ? Message(transaction, direction, kNotHeld)
+                                                  : Message(transaction, direction);
+  return finish(run(judgement.matching, message, transaction), message, transaction);
+}
+
+Exchange::Result Exchange::ask_head(Direction direction, Transaction& transaction) {
+  collect(transaction, direction);
+  JudgedFlow flow(transaction.flow(), &transaction);
+  const bool bodyless = has_no_body(flow.flow(), direction);
+  const auto own = bodyless ? std::uint8_t{query::kNoBody} : body_of(direction);
+  const Judgement judgement =
+      judge(flow, direction, known_bodies() & static_cast<std::uint8_t>(~own));
+  const char* why_not = nullptr;
+  if (judgement.whole && !bodyless) {
+    why_not = why_not_whole(flow.flow(), direction);
+    if (why_not == nullptr) return {Decision::whole, {}};
+    why_absent_[index(direction)] = why_not;
+  }
+  note_undecided(judgement.undecided, direction, transaction);
+  Message message(transaction, direction, why_not);
+  return finish(run(judgement.matching, message, transaction), message, transaction);
+}
+
 Exchange::Result Exchange::ask(Stage stage, Transaction& transaction) {
-  const bool is_head = stage == Stage::request_head || stage == Stage::response_head;
   const auto direction = stage == Stage::request_head || stage == Stage::request
                              ? Direction::request
                              : Direction::response;
-  const flow::HttpFlow& flow = transaction.flow();
-  if (is_head) collect(transaction, direction);
-  if (!is_head) {
-    Message message = transaction.is_cut(direction) ? Message(transaction, direction, kTooLong)
-                                                    : Message(transaction, direction);
-    return finish(run(judge_whole(transaction, flow, direction), message, transaction), message,
-                  transaction);
-  }
-  const Head head = judge_head(transaction, flow, direction);
-  const bool bodyless = has_no_body(flow, direction);
-  const char* const why_not = head.whole && !bodyless ? why_not_whole(flow, direction) : nullptr;
-  if (head.whole && !bodyless && why_not == nullptr) return {Decision::whole, {}};
-  Message message(transaction, direction, why_not);
-  return finish(run(head.matching, message, transaction), message, transaction);
+  const bool is_head = stage == Stage::request_head || stage == Stage::response_head;
+  return is_head ? ask_head(direction, transaction) : ask_whole(direction, transaction);
 }
 
 }  // namespace mitm::control

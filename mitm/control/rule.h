@@ -137,7 +137,7 @@ struct Rule {
   bool enabled = true;
   query::Filter match;
   std::vector<Step> steps;               ///< in this order
-  std::optional<std::uint64_t> times{};  ///< flows that it changes; then it rests
+  std::optional<std::uint64_t> times{};  ///< flows that it matches; then it rests
   double probability = 1;                ///< that it changes a flow that it matches
 };
 

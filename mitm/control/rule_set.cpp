@@ -56,9 +56,17 @@ bool RuleSet::may_match(const std::shared_ptr<const flow::ConnectionRecord>& con
       rules_, [&](const Rule& rule) { return rule.match.matches_connection(connection) != false; });
 }
 
+bool RuleSet::is_used_up(std::uint32_t rule) const {
+  const auto& times = rules_[rule].times;
+  return times && counters_[rule].hits.load(std::memory_order_relaxed) >= *times;
+}
+
+bool RuleSet::chance_allows(std::uint32_t rule) const {
+  return happens(rules_[rule].probability);
+}
+
 bool RuleSet::take(std::uint32_t rule) const {
   const Rule& one = rules_[rule];
-  if (!happens(one.probability)) return false;
   std::atomic<std::uint64_t>& hits = counters_[rule].hits;
   if (!one.times) {
     hits.fetch_add(1, std::memory_order_relaxed);

@@ -24,7 +24,11 @@ class RuleSet {
   /// Whether any of them may match a flow of the connection.
   [[nodiscard]] bool may_match(
       const std::shared_ptr<const flow::ConnectionRecord>& connection) const;
-  /// Counts a flow that the rule matches; false: its limits are reached, or chance is against it.
+  /// Whether its limit is reached.
+  [[nodiscard]] bool is_used_up(std::uint32_t rule) const;
+  /// Asks chance, by the rule's probability; once for a flow.
+  [[nodiscard]] bool chance_allows(std::uint32_t rule) const;
+  /// Counts a flow that the rule matches; false: its limit is reached.
   [[nodiscard]] bool take(std::uint32_t rule) const;
   /// Flows that it was applied to.
   [[nodiscard]] std::uint64_t hits(std::uint32_t rule) const { return counters_[rule].hits; }

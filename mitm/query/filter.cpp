@@ -135,11 +135,19 @@ bool Filter::matches(const flow::Flow& flow) const {
 
 std::optional<bool> Filter::will_match(const flow::Flow& flow) const {
   Subject subject(flow);
+  return will_match(subject);
+}
+
+std::optional<bool> Filter::will_match(Subject& subject) const {
   return foresee(*tree_, subject, is_settled, kNoBody);
 }
 
 std::optional<bool> Filter::matches_so_far(const flow::Flow& flow, std::uint8_t whole) const {
   Subject subject(flow);
+  return matches_so_far(subject, whole);
+}
+
+std::optional<bool> Filter::matches_so_far(Subject& subject, std::uint8_t whole) const {
   return foresee(*tree_, subject, is_there, whole);
 }
 

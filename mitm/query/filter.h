@@ -20,6 +20,7 @@ struct sqlite3_stmt;
 namespace mitm::query {
 
 struct Node;
+class Subject;
 
 /// Parts of a SELECT on a session's tables.
 class SqlFilter {
@@ -60,6 +61,10 @@ class Filter {
   /// are known, be it that there is none. Empty: another one decides; it is not looked at.
   [[nodiscard]] std::optional<bool> matches_so_far(const flow::Flow& flow,
                                                    std::uint8_t whole) const;
+  /// The same for callers who ask several filters of one flow: what one of them has decoded is
+  /// there for the next.
+  [[nodiscard]] std::optional<bool> will_match(Subject& subject) const;
+  [[nodiscard]] std::optional<bool> matches_so_far(Subject& subject, std::uint8_t whole) const;
   /// Of all HTTP flows that `connection` may carry. Empty: it depends on the flow.
   [[nodiscard]] std::optional<bool> matches_connection(
       const std::shared_ptr<const flow::ConnectionRecord>& connection) const;

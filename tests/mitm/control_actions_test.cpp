@@ -317,7 +317,8 @@ TEST_CASE("control: files are read when they are needed") {
   std::filesystem::remove(path);
   play.begin();
   play.request("GET http://h.test/");
-  CHECK(play.ask_request() == Decision::pass);
+  CHECK(play.ask_request() == Decision::answer);  // it was not meant for the server
+  CHECK(play.answered() == "502 Bad Gateway\n\n");
   CHECK(play.by() == fmt::format("r (not done: {}: No such file or directory)", path));
 }
 
@@ -326,7 +327,8 @@ TEST_CASE("control: a directory is served below the root of the host") {
   std::filesystem::create_directories(directory.path() + "/sub");
   write(directory.path() + "/sub/a.css", "a{}");
   write(directory.path() + "/index.html", "home");
-  Play play(fmt::format(R"([{{"respond": {{"directory": "{}"}}}}])", directory.path()));
+  Play play(
+      fmt::format(R"([{{"name": "d", "respond": {{"directory": "{}"}}}}])", directory.path()));
   const std::pair<const char*, const char*> cases[] = {
       {"GET http://h.test/sub/a.css?v=1", "200 OK\nContent-Type: text/css\n\na{}"},
       {"GET http://h.test/", "200 OK\nContent-Type: text/html\n\nhome"},
@@ -337,5 +339,12 @@ TEST_CASE("control: a directory is served below the root of the host") {
     play.request(line);
     CHECK(play.ask_request() == Decision::answer);
     CHECK(play.answered() == answered);
+    CHECK(play.by() == "d");
   }
+  std::filesystem::resize_file(directory.path() + "/index.html", (16 << 20) + 1);
+  play.begin();
+  play.request("GET http://h.test/");
+  CHECK(play.ask_request() == Decision::answer);
+  CHECK(play.answered() == "404 Not Found\n\n");
+  CHECK(play.by().starts_with("d (not done: "));
 }
