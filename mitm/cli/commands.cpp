@@ -175,7 +175,7 @@ Result<int> config_command(const Invocation& invocation) {
     fmt::print("{}\n", render_config(*settings).dump(2, ' ', false,
                                                      nlohmann::json::error_handler_t::replace));
   } else {
-    if (const auto files = check_files(*settings); !files) return files.error();
+    if (const auto files = check_files(*settings, user->home); !files) return files.error();
     const std::string path = config_path(invocation, user->home);
     const bool exists = ::access(path.c_str(), F_OK) == 0;
     fmt::print("{}\n", base::printable(path + (exists ? " is good"

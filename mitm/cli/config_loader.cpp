@@ -16,6 +16,7 @@
 
 #include "mitm/cli/config.h"
 #include "mitm/cli/filter_text.h"
+#include "mitm/cli/log_line.h"
 #include "mitm/cli/message_rules.h"
 #include "mitm/cli/output_file.h"
 #include "mitm/cli/pinning_file.h"
@@ -169,6 +170,16 @@ std::string note_on(const Settings& settings, const Invocation& invocation) {
       filter.substr(0, 80));
 }
 
+/// Says what may surprise. Error: what is wrong with rules for messages, or with their files.
+base::Result<> check_rules(const control::RuleTexts& texts) {
+  const auto rules = control::compile(texts);
+  if (!rules) return rules.error();
+  if (const auto files = control::check_files(*rules); !files) return files.error();
+  for (const std::string& line : control::warnings_of(*rules))
+    log_line(line, base::LogLevel::warning);
+  return {};
+}
+
 /// What a session is named after that has no name.
 std::string session_program(const Settings& settings, const Invocation& invocation) {
   return invocation.command == "exec" ? invocation.positional.front() : settings.filter.text();
@@ -203,7 +214,7 @@ base::Result<nlohmann::json> everything(const Invocation& invocation, const base
   const auto client_certs = read_client_certs(all_client_certs(*settings));
   if (!client_certs) return client_certs.error();
   const auto rules = rule_texts_of(*settings, user.home);
-  if (const auto compiled = control::compile(rules); !compiled) return compiled.error();
+  if (const auto good = check_rules(rules); !good) return good.error();
   // Behind all that can be refused: what is refused leaves no session.
   const auto session =
       prepare_session(*settings, user.home, session_program(*settings, invocation));
@@ -392,10 +403,8 @@ base::Result<Chosen> read_filter(const Invocation& invocation, const base::User&
   return chosen;
 }
 
-base::Result<> check_files(const Settings& settings) {
-  const char* const home = std::getenv("HOME");
-  const auto rules = control::compile(rule_texts_of(settings, home != nullptr ? home : ""));
-  if (!rules) return rules.error();
+base::Result<> check_files(const Settings& settings, const std::string& home) {
+  if (const auto good = check_rules(rule_texts_of(settings, home)); !good) return good;
   if (const auto ca = read_upstream_ca(settings); !ca) return ca.error();
   if (const auto certs = read_client_certs(all_client_certs(settings)); !certs)
     return certs.error();

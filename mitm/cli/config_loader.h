@@ -43,7 +43,7 @@ struct Chosen {
 };
 
 /// With the caller's rights: whether a run could read what it would have to. Writes nothing.
-[[nodiscard]] base::Result<> check_files(const Settings& settings);
+[[nodiscard]] base::Result<> check_files(const Settings& settings, const std::string& home);
 
 /// Forks a process that becomes `user`, reads the configuration, compiles the filter, opens the
 /// files and ends. Root never opens a path of the user's and never parses what the user wrote.

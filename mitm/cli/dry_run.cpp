@@ -22,7 +22,8 @@ constexpr std::string_view kMessageOptions[] = {"modify-headers", "modify-body",
                                                 "block-list",     "anticache",   "anticomp",
                                                 "stickycookie",   "stickyauth"};
 
-/// An option of mitmproxy's may be several rules; they have one name.
+/// An option of mitmproxy's may be several rules; they have one name. Rules of a list that have one
+/// by chance are counted by themselves.
 struct Count {
   std::string name;
   bool enabled = true;
@@ -33,7 +34,8 @@ struct Count {
 std::vector<Count> counts_of(const std::vector<control::Rule>& rules) {
   std::vector<Count> counts;
   for (const control::Rule& rule : rules) {
-    auto found = std::ranges::find(counts, rule.name, &Count::name);
+    auto found = rule.name.starts_with("--") ? std::ranges::find(counts, rule.name, &Count::name)
+                                             : counts.end();
     if (found == counts.end())
       found = counts.insert(counts.end(), {.name = rule.name, .enabled = rule.enabled});
     found->rules.push_back(&rule);

@@ -1,4 +1,4 @@
-// `osproxy rules --dry-run`: how many flows of a session the rules for messages would change.
+// `osproxy rules --dry-run`: how many flows of a session the rules for messages would match.
 #pragma once
 
 #include "base/error.h"

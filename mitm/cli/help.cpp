@@ -155,7 +155,7 @@ uses the packet engine: add --engine packet to print those.
 is not running, connections that these rules divert fail.
 
 --dry-run SESSION is about other rules, those that change messages (of the config file,
---modify-headers and others): it prints how many flows of SESSION each of them would change.
+--modify-headers and others): it prints how many flows of SESSION each of them would match.
 )"),
              lines(R"(
   osproxy rules --ports 443 --exclude 10.0.0.0/8

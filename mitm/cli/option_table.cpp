@@ -155,7 +155,7 @@ constexpr std::array kTable{
            .type = for_loader(checked(text<&Settings::stickyauth>(), check_view))},
     Option{.name = "dry-run",
            .argument = "SESSION",
-           .help = "instead: print how many flows of SESSION each rule for messages would change",
+           .help = "instead: print how many flows of SESSION each rule for messages would match",
            .commands = "rules",
            .source = Source::command_line,
            .type = for_loader(text<&Settings::dry_run>())},

@@ -110,7 +110,7 @@ Json message_rule() {
                   {"probability", {{"type", "number"}, {"exclusiveMinimum", 0}, {"maximum", 1}}}};
   Json one = object(actions);
   one["minProperties"] = one["maxProperties"] = 1;
-  properties["actions"] = {{"type", "array"}, {"items", std::move(one)}};
+  properties["actions"] = {{"type", "array"}, {"minItems", 1}, {"items", std::move(one)}};
   Json has_action = Json::array();
   has_action.push_back({{"required", {"actions"}}});
   for (const auto& [key, schema] : actions.items()) has_action.push_back({{"required", {key}}});

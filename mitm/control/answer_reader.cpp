@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <array>
 
+#include "base/ascii.h"
 #include "base/text.h"
 #include "mitm/control/value_check.h"
 
@@ -14,6 +15,11 @@ using base::Result;
 using nlohmann::json;
 using Actions = Result<std::vector<Action>>;
 
+/// A greater number would wrap round in an int.
+bool is_status(const json& value) {
+  return value.is_number_integer() && value >= 200 && value <= 599 && is_answer(value.get<int>());
+}
+
 constexpr std::string_view kFields = R"(an object of header fields: {"NAME": "VALUE"})";
 
 Result<> add_answer_fields(const json& value, Respond& respond) {
@@ -24,7 +30,7 @@ Result<> add_answer_fields(const json& value, Respond& respond) {
       if (!one.is_string()) return unexpected("a string", one);
       if (const auto good = check_field_value(one.get_ref<const std::string&>()); !good)
         return good;
-      respond.fields.emplace_back(name, one.get<std::string>());
+      respond.fields.emplace_back(name, base::trimmed(one.get_ref<const std::string&>()));
     }
   }
   return {};
@@ -44,8 +50,6 @@ Result<> add_answer_body(const std::string& key, const json& value, const Places
     return {};
   }
   respond.body.file = places.absolute(value.get_ref<const std::string&>());
-  if (places.looks_at_files && !is_regular_file(respond.body.file))
-    return failure("{} is not a file that can be read", base::printable(respond.body.file));
   respond.type = content_type_of(respond.body.file);
   return {};
 }
@@ -67,8 +71,7 @@ Actions map_directory(const json& value, const Places& places) {
 }  // namespace
 
 Result<int> read_status_number(const json& value) {
-  if (!value.is_number_integer() || !is_answer(value.get<int>()))
-    return unexpected("a status from 200 to 599", value);
+  if (!is_status(value)) return unexpected("a status from 200 to 599", value);
   return value.get<int>();
 }
 
@@ -110,8 +113,7 @@ Actions read_respond(const json& value, const Places& places) {
 /// true and "reset": nothing is answered. A status: an empty answer.
 Actions read_block(const json& value, const Places&) {
   if (value == true || value == "reset") return std::vector<Action>{Reset{}};
-  if (!value.is_number_integer() || !is_answer(value.get<int>()))
-    return unexpected("true, \"reset\" or a status from 200 to 599", value);
+  if (!is_status(value)) return unexpected("true, \"reset\" or a status from 200 to 599", value);
   return std::vector<Action>{Respond{.status = value.get<int>()}};
 }
 

@@ -1,6 +1,10 @@
 // Actions on bodies.
+#include <optional>
+#include <vector>
+
 #include <re2/re2.h>
 
+#include "base/text.h"
 #include "mitm/control/apply.h"
 
 namespace mitm::control {
@@ -15,23 +19,62 @@ re2::StringPiece piece(std::string_view text) {
   return {text.data(), text.size()};
 }
 
-/// Every match of `regex` becomes `with` as it is.
-std::string replaced_literally(const std::string& text, const RE2& regex, std::string_view with) {
-  std::string result;
-  std::size_t at = 0;
-  re2::StringPiece match;
-  while (at <= text.size() &&
-         regex.Match(piece(text), at, text.size(), RE2::UNANCHORED, &match, 1)) {
-    const auto begin = static_cast<std::size_t>(match.data() - text.data());
-    result.append(text, at, begin - at).append(with);
-    at = begin + match.size();
-    if (!match.empty()) continue;
-    if (at < text.size()) result += text[at];
+/// Appends the character of `text` at `at`, and returns where the next one begins.
+std::size_t copy_character(const std::string& text, std::size_t at, bool utf8, std::string& to) {
+  do {
+    if (at < text.size()) to += text[at];
     ++at;
-  }
-  if (at < text.size()) result.append(text, at);
-  return result;
+  } while (utf8 && at < text.size() && (static_cast<unsigned char>(text[at]) & 0xC0U) == 0x80U);
+  return at;
 }
+
+/// What takes the place of matches.
+class Replacement {
+ public:
+  /// `groups`: whether \1 in `with` is the first group of `regex`.
+  Replacement(const RE2& regex, std::string_view with, bool groups)
+      : regex_(regex), with_(with), groups_(groups ? 1 + RE2::MaxSubmatch(piece(with)) : 1) {
+    is_rewritten_ = groups;
+  }
+
+  /// `text` with every match replaced. Empty: it would be longer than kLargestBody. Behind a match
+  /// an empty one counts (Python's rule), but not with groups (RE2's).
+  [[nodiscard]] std::optional<std::string> in(const std::string& text) {
+    const bool utf8 = regex_.options().encoding() == RE2::Options::EncodingUTF8;
+    std::string result;
+    std::size_t at = 0;
+    auto last = std::string::npos;
+    const auto count = static_cast<int>(groups_.size());
+    while (at <= text.size() &&
+           regex_.Match(piece(text), at, text.size(), RE2::UNANCHORED, groups_.data(), count)) {
+      const re2::StringPiece match = groups_.front();
+      const auto begin = static_cast<std::size_t>(match.data() - text.data());
+      result.append(text, at, begin - at);
+      const bool counts = !is_rewritten_ || !match.empty() || begin != last;
+      if (counts) append_to(result);
+      last = at = begin + match.size();
+      if (match.empty()) at = copy_character(text, at, utf8, result);
+      if (result.size() > kLargestBody) return {};
+    }
+    if (at < text.size()) result.append(text, at);
+    if (result.size() > kLargestBody) return {};
+    return result;
+  }
+
+ private:
+  void append_to(std::string& result) {
+    if (is_rewritten_) {
+      regex_.Rewrite(&result, piece(with_), groups_.data(), static_cast<int>(groups_.size()));
+    } else {
+      result.append(with_);
+    }
+  }
+
+  const RE2& regex_;
+  std::string_view with_;
+  std::vector<re2::StringPiece> groups_;
+  bool is_rewritten_ = false;
+};
 
 bool is_too_deep(std::string_view text) {
   int depth = 0;
@@ -49,6 +92,19 @@ bool is_too_deep(std::string_view text) {
     }
   }
   return false;
+}
+
+/// RFC 6902 adds members to objects and elements to arrays; nlohmann's library takes for granted
+/// that the place is in one of them.
+Result<> check_place(const json& document, const json& operation) {
+  const auto& op = operation["op"].get_ref<const std::string&>();
+  if (op != "add" && op != "copy" && op != "move") return {};
+  const json::json_pointer place{operation["path"].get_ref<const std::string&>()};
+  if (place.empty()) return {};
+  const json& parent = document.at(place.parent_pointer());
+  if (parent.is_structured() || parent.is_null()) return {};
+  return base::failure("there is no object or array at '{}'",
+                       base::printable(place.parent_pointer().to_string()));
 }
 
 Result<json> document_of(Message& message) {
@@ -84,27 +140,28 @@ Result<> apply(const ReplaceInBody& action, Message& message) {
   if (!body) return body.error();
   const auto with = read(action.with);
   if (!with) return with.error();
-  std::string changed;
-  if (action.groups) {
-    changed = **body;
-    RE2::GlobalReplace(&changed, *action.regex, piece(*with));
-  } else {
-    changed = replaced_literally(**body, *action.regex, *with);
-  }
-  message.set_body(std::move(changed));
+  auto changed = Replacement(*action.regex, *with, action.groups).in(**body);
+  if (!changed) return base::failure("the result would be longer than {} MiB", kLargestBody >> 20);
+  message.set_body(std::move(*changed));
   return {};
 }
 
 Result<> apply(const PatchJson& action, Message& message) {
   const auto came = document_of(message);
   if (!came) return came.error();
+  json changed = *came;
   try {
-    set_document(came->patch(action.operations), *came, message);
+    for (const json& operation : action.operations) {
+      if (const auto good = check_place(changed, operation); !good)
+        return base::failure("the JSON patch does not fit: {}", good.error().text);
+      changed.patch_inplace(json::array({operation}));
+    }
   } catch (const json::exception& error) {
     const std::string_view text = error.what();  // "[json.exception.out_of_range.403] key ..."
     return base::failure("the JSON patch does not fit: {}",
                          text.substr(std::min(text.find("] ") + 2, text.size())));
   }
+  set_document(changed, *came, message);
   return {};
 }
 

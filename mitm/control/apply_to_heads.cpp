@@ -1,9 +1,12 @@
 // Actions on fields, cookies, the request line and the status.
+#include <algorithm>
+
 #include <re2/re2.h>
 
 #include "base/ascii.h"
 #include "mitm/control/apply.h"
 #include "mitm/control/sticky.h"
+#include "mitm/control/value_check.h"
 #include "mitm/query/url_parts.h"
 
 namespace mitm::control {
@@ -11,18 +14,15 @@ namespace {
 
 using base::Result;
 
-/// CR, LF and NUL would begin another field or message.
-std::string one_line(std::string text) {
-  while (!text.empty() && (text.back() == '\n' || text.back() == '\r')) text.pop_back();
-  for (char& c : text)
-    if (c == '\r' || c == '\n' || c == '\0') c = ' ';
-  return text;
-}
+constexpr std::size_t kLongestValue = 64 << 10;
 
+/// As RFC 9110 section 5.5 has values: no CR, LF or NUL, which would begin another field or
+/// message, and no blanks at the ends.
 Result<std::string> value_of(const Text& text) {
-  auto bytes = read(text);
+  auto bytes = read(text, kLongestValue);
   if (!bytes) return bytes.error();
-  return one_line(std::move(*bytes));
+  std::ranges::replace_if(*bytes, is_control, ' ');
+  return std::string(base::trimmed(*bytes));
 }
 
 std::string_view name_of_cookie(std::string_view cookie) {
@@ -153,15 +153,18 @@ void edit_parameter(Message& message, const std::string& name, const std::string
   const std::string own =
       value != nullptr ? percent_encoded(name) + "=" + percent_encoded(*value) : std::string();
   bool found = false;
+  bool has_it = false;
   while (!rest.empty()) {
     const std::string_view one = rest.substr(0, rest.find('&'));
     rest.remove_prefix(std::min(one.size() + 1, rest.size()));
     if (query::form_decoded(one.substr(0, one.find('='))) != name) {
       add(one);
-    } else if (value != nullptr && !std::exchange(found, true)) {
-      add(own);
+      continue;
     }
+    has_it = true;
+    if (value != nullptr && !std::exchange(found, true)) add(own);
   }
+  if (value == nullptr && !has_it) return;
   if (value != nullptr && !found) add(own);
   message.set_target(target.substr(0, question) + (edited.empty() ? "" : "?" + edited));
 }
@@ -186,6 +189,7 @@ Result<> apply(const SetField& action, Message& message) {
 Result<> apply(const AddField& action, Message& message) {
   const auto value = value_of(action.value);
   if (!value) return value.error();
+  if (value->empty() && !action.value.file.empty()) return {};  // as in mitmproxy
   http::Fields fields = message.fields();
   fields.add(action.name, *value);
   message.set_fields(std::move(fields));
@@ -220,7 +224,10 @@ Result<> apply(const RemoveParameter& action, Message& message) {
 }
 
 Result<> apply(const SetMethod& action, Message& message) {
-  if (message.request().method != "CONNECT") message.set_method(action.method);
+  const std::string& method = message.request().method;
+  if (method == "HEAD")
+    return base::failure("the program waits for an answer to HEAD, which has no body");
+  if (method != "CONNECT") message.set_method(action.method);
   return {};
 }
 

@@ -1,7 +1,11 @@
 #include "mitm/control/rule_list.h"
 
 #include <algorithm>
+#include <filesystem>
 
+#include <fmt/format.h>
+
+#include "base/text.h"
 #include "mitm/control/spec.h"
 #include "mitm/control/value_reader.h"
 
@@ -11,23 +15,71 @@ namespace {
 using base::Result;
 using nlohmann::json;
 
-/// Calls `use(path, is_mapped)` for each file or directory that an action reads.
+/// "rule 'NAME'", or the option that it stands for.
+std::string shown_name(const Rule& rule) {
+  return rule.name.starts_with("--") ? rule.name
+                                     : fmt::format("rule '{}'", base::printable(rule.name));
+}
+
+/// A file or directory that an action reads.
+struct Read {
+  const Rule& rule;
+  const char* key;
+  const std::string& path;
+  bool is_mapped = false;  ///< it may be a directory
+};
+
+/// Calls `use(Read)` for each of the rules that are enabled.
 template <class Use>
 void each_path(const std::vector<Rule>& rules, const Use& use) {
-  const auto text = [&](const Text& one) {
-    if (!one.file.empty()) use(one.file);
-  };
   for (const Rule& rule : rules) {
+    if (!rule.enabled) continue;
+    const auto text = [&](const char* key, const Text& one) {
+      if (!one.file.empty()) use(Read{rule, key, one.file});
+    };
     for (const Step& step : rule.steps) {
       if (const auto* set = std::get_if<SetField>(&step.action))
-        std::ranges::for_each(set->values, text);
-      if (const auto* add = std::get_if<AddField>(&step.action)) text(add->value);
-      if (const auto* body = std::get_if<SetBody>(&step.action)) text(body->body);
-      if (const auto* replace = std::get_if<ReplaceInBody>(&step.action)) text(replace->with);
-      if (const auto* respond = std::get_if<Respond>(&step.action)) text(respond->body);
-      if (const auto* map = std::get_if<MapLocal>(&step.action)) use(map->path);
+        for (const Text& value : set->values) text("set_header", value);
+      if (const auto* add = std::get_if<AddField>(&step.action)) text("add_header", add->value);
+      if (const auto* body = std::get_if<SetBody>(&step.action)) text("body", body->body);
+      if (const auto* replace = std::get_if<ReplaceInBody>(&step.action))
+        text("replace_body", replace->with);
+      if (const auto* respond = std::get_if<Respond>(&step.action))
+        text("respond.file", respond->body);
+      if (const auto* map = std::get_if<MapLocal>(&step.action))
+        use(Read{rule, "respond.directory", map->path, true});
     }
   }
+}
+
+/// Where what lies at `path`, or takes its place, is found.
+std::string directory_of(const Read& read, const std::string& path) {
+  if (read.is_mapped && !is_regular_file(path)) return path;
+  const auto slash = path.rfind('/');
+  if (slash == path.npos) return ".";
+  return slash == 0 ? "/" : path.substr(0, slash);
+}
+
+/// The directory of the file and, where that is a symbolic link, that of its target.
+std::vector<std::string> directories_of(const Read& read) {
+  std::vector<std::string> directories{directory_of(read, read.path)};
+  std::error_code error;
+  const auto target = std::filesystem::canonical(read.path, error).string();
+  if (!error && target != read.path) directories.push_back(directory_of(read, target));
+  return directories;
+}
+
+/// The worker may read all below the directories of rules.
+Result<> check(const Read& read) {
+  const auto found = read.is_mapped ? check_mapped(read.path) : check_file(read.path);
+  if (!found) return found;
+  const auto directories = directories_of(read);
+  if (std::ranges::find(directories, "/") != directories.end())
+    return base::failure(
+        "{} is in /, and the worker would be allowed to read all that is there: "
+        "a directory of its own is needed",
+        read.path);
+  return {};
 }
 
 Result<> add_rules(const RuleTexts& texts, std::vector<Rule>& rules) {
@@ -144,25 +196,37 @@ Result<std::vector<Rule>> compile(const RuleTexts& texts) {
   return rules;
 }
 
+std::vector<std::string> warnings_of(const std::vector<Rule>& rules) {
+  std::vector<std::string> lines;
+  for (const Rule& rule : rules) {
+    if (!rule.enabled) continue;
+    for (const query::Warning& warning : rule.match.warnings()) {
+      std::string line = fmt::format("{}: {}", shown_name(rule), warning.text);
+      if (std::ranges::find(lines, line) == lines.end()) lines.push_back(std::move(line));
+    }
+  }
+  return lines;
+}
+
 std::vector<std::string> directories_read(const std::vector<Rule>& rules) {
   std::vector<std::string> directories;
-  each_path(rules, [&](const std::string& path) {
-    const auto slash = path.rfind('/');
-    const bool file = is_regular_file(path) || !check_mapped(path);
-    const std::string directory = !file                ? path
-                                  : slash == path.npos ? "."
-                                  : slash == 0         ? "/"
-                                                       : path.substr(0, slash);
-    if (std::ranges::find(directories, directory) == directories.end())
-      directories.push_back(directory);
+  each_path(rules, [&](const Read& read) {
+    for (std::string& directory : directories_of(read))
+      if (std::ranges::find(directories, directory) == directories.end())
+        directories.push_back(std::move(directory));
   });
   return directories;
 }
 
 Result<> check_files(const std::vector<Rule>& rules) {
   Result<> good;
-  each_path(rules, [&](const std::string& path) {
-    if (auto found = check_mapped(path); !found && good) good = std::move(found);
+  each_path(rules, [&](const Read& read) {
+    if (!good) return;
+    const auto found = check(read);
+    if (found) return;
+    const bool is_option = read.rule.name.starts_with("--");
+    good = base::failure("{}: {}{}", shown_name(read.rule),
+                         is_option ? "" : fmt::format("{}: ", read.key), found.error().text);
   });
   return good;
 }

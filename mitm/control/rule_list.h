@@ -30,10 +30,12 @@ struct RuleTexts {
 /// modify-body, modify-headers, stickyauth, stickycookie. Errors begin with the option.
 [[nodiscard]] base::Result<std::vector<Rule>> compile(const RuleTexts& texts);
 
-/// The directories beneath which the rules read files: those of the files, so that one that is
-/// replaced is found.
+/// What may not be meant as it was written, a line for each rule.
+[[nodiscard]] std::vector<std::string> warnings_of(const std::vector<Rule>& rules);
+/// The directories beneath which the rules that are enabled read files: those of the files, so that
+/// one that is replaced is found, and those of the targets of symbolic links.
 [[nodiscard]] std::vector<std::string> directories_read(const std::vector<Rule>& rules);
-/// Whether this process may read them.
+/// Whether this process may read the files. Errors begin with the rule and its key.
 [[nodiscard]] base::Result<> check_files(const std::vector<Rule>& rules);
 
 }  // namespace mitm::control

@@ -46,13 +46,17 @@ class StepReader {
  private:
   void read(const ActionKey& known, const json& value, Side side, const std::string& place) {
     const std::string key = place + known.key;
+    if (!end_.empty() && (known.side == Side::request || side == Side::request))
+      return complain_(key, fmt::format("nothing is done to the request behind {}", end_));
     if (side != Side::both && known.side != Side::both && side != known.side)
       return complain_(
           key, failure("it changes a {}, not a {}", word_of(known.side), word_of(side)).text);
     auto actions = known.read(value, places_);
     if (!actions) return complain_(key, actions.error().text);
-    for (Action& action : *actions)
+    for (Action& action : *actions) {
+      if (ends_request(action)) end_ = key;
       rule_.steps.push_back({side == Side::both ? known.side : side, std::move(action)});
+    }
   }
 
   void check_keys(const json& data, const std::string& place) {
@@ -67,10 +71,12 @@ class StepReader {
   const Places& places_;
   const Complain& complain_;
   Rule& rule_;
+  std::string end_;  ///< the key that ends the request; empty: none yet
 };
 
 void read_list(const json& list, StepReader& steps, const Complain& complain) {
-  if (!list.is_array()) return complain("actions", unexpected("a list of actions", list).text);
+  if (!list.is_array() || list.empty())
+    return complain("actions", unexpected("a list of actions", list).text);
   std::vector<std::string_view> keys{"request", "response"};
   for (const ActionKey& known : action_keys()) keys.emplace_back(known.key);
   for (std::size_t i = 0; i < list.size(); ++i) {
@@ -166,11 +172,11 @@ Rule read_rule(const json& data, std::string name, const Places& places, const C
   }
   if (const auto value = data.find("match"); value != data.end()) {
     if (value->is_string()) {
-      auto filter = query::Filter::parse(value->get_ref<const std::string&>());
+      auto filter = parse_match(value->get_ref<const std::string&>());
       if (filter) {
         rule.match = std::move(*filter);
       } else {
-        complain("match", filter.error().message());
+        complain("match", filter.error().text);
       }
     } else {
       complain("match", unexpected("a filter of flows", *value).text);

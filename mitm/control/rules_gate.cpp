@@ -1,24 +1,8 @@
 #include "mitm/control/rules_gate.h"
 
-#include <boost/asio/steady_timer.hpp>
-
 #include "mitm/control/exchange.h"
 
 namespace mitm::control {
-namespace {
-
-/// Resumes later, if anyone still waits then.
-void resume_after(std::chrono::milliseconds delay, const boost::asio::any_io_executor& executor,
-                  intercept::Decision decision, intercept::Gate::Resume resume) {
-  auto timer = std::make_shared<boost::asio::steady_timer>(executor, delay);
-  timer->async_wait(
-      [timer, decision, resume = std::move(resume)](const boost::system::error_code& error) {
-        if (!error) resume(decision);
-      });
-}
-
-}  // namespace
-
 bool RulesGate::is_interested(const flow::ConnectionRecord& connection) {
   if (rules_->is_empty()) return false;
   const auto rules = rules_->current();
@@ -38,8 +22,28 @@ std::optional<intercept::Decision> RulesGate::ask(intercept::Stage stage,
   if (!kept) kept = std::make_shared<Exchange>(rules_->current());
   const auto result = static_cast<Exchange*>(kept.get())->ask(stage, transaction);
   if (result.delay == result.delay.zero()) return result.decision;
-  resume_after(result.delay, executor_, result.decision, std::move(resume));
+  resume_after(result.delay, result.decision, transaction, std::move(resume));
   return std::nullopt;
+}
+
+void RulesGate::resume_after(std::chrono::milliseconds delay, intercept::Decision decision,
+                             const intercept::Transaction& transaction, Resume resume) {
+  auto timer = std::make_unique<Timer>(executor_, delay);
+  Timer& waiting = *timer;
+  delays_[&transaction] = std::move(timer);
+  waiting.async_wait([this, key = &transaction, timer = &waiting, decision,
+                      resume = std::move(resume)](const boost::system::error_code& error) {
+    if (error) return;
+    // It may have ended just before it was withdrawn.
+    const auto known = delays_.find(key);
+    if (known == delays_.end() || known->second.get() != timer) return;
+    delays_.erase(known);
+    resume(decision);
+  });
+}
+
+void RulesGate::withdrawn(intercept::Transaction& transaction) {
+  delays_.erase(&transaction);
 }
 
 }  // namespace mitm::control

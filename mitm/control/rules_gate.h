@@ -2,10 +2,13 @@
 #pragma once
 
 #include <array>
+#include <chrono>
 #include <cstdint>
+#include <map>
 #include <memory>
 
 #include <boost/asio/any_io_executor.hpp>
+#include <boost/asio/steady_timer.hpp>
 
 #include "mitm/control/rule_set.h"
 #include "mitm/intercept/context/gate.h"
@@ -22,10 +25,13 @@ class RulesGate final : public intercept::Gate {
   [[nodiscard]] std::optional<intercept::Decision> ask(intercept::Stage stage,
                                                        intercept::Transaction& transaction,
                                                        Resume resume) override;
-  /// A delay that goes on resumes what is not there any more.
-  void withdrawn(intercept::Transaction& /*transaction*/) override {}
+  /// Ends its delay, whose resume is not called.
+  void withdrawn(intercept::Transaction& transaction) override;
 
  private:
+  using Timer = boost::asio::steady_timer;
+  void resume_after(std::chrono::milliseconds delay, intercept::Decision decision,
+                    const intercept::Transaction& transaction, Resume resume);
   /// What has been said of a connection: it is asked of before each message.
   struct Said {
     std::uint64_t rules = 0;
@@ -37,6 +43,7 @@ class RulesGate final : public intercept::Gate {
   std::shared_ptr<const Rules> rules_;
   boost::asio::any_io_executor executor_;
   std::array<Said, 256> said_{};
+  std::map<const intercept::Transaction*, std::unique_ptr<Timer>> delays_;
 };
 
 }  // namespace mitm::control

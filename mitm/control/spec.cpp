@@ -35,9 +35,9 @@ std::string name_of(std::string_view option, std::string_view spec) {
 }
 
 Result<query::Filter> read_filter(std::string_view text) {
-  auto filter = query::Filter::parse(text);
-  if (!filter) return failure("filter {}: {}", quoted(text), filter.error().message());
-  return *filter;
+  auto filter = parse_match(text);
+  if (!filter) return failure("filter {}: {}", quoted(text), filter.error().text);
+  return filter;
 }
 
 /// What the separator divides: at most `most` parts, the last of which may contain it.

@@ -64,6 +64,10 @@ bool is_expired(const Attributes& attributes, flow::Time now) {
   return date && *date < now;
 }
 
+std::size_t bytes_of(const std::tuple<std::string, std::uint16_t, std::string>& place) {
+  return std::get<0>(place).size() + std::get<2>(place).size();
+}
+
 }  // namespace
 
 std::string host_of(const flow::HttpFlow& flow) {
@@ -88,21 +92,35 @@ void CookieJar::keep(const flow::HttpFlow& flow, std::string_view cookie, flow::
   const std::string host = host_of(flow);
   const std::string domain = attributes.domain.value_or(host);
   if (!domain_matches(host, domain)) return;
-  const Place place{domain, port_of(flow), attributes.path.value_or("/")};
+  Place place{domain, port_of(flow), attributes.path.value_or("/")};
   const std::string name(pair.substr(0, equals));
   const std::lock_guard lock(mutex_);
   if (is_expired(attributes, now)) {
-    const auto found = places_.find(place);
-    if (found == places_.end()) return;
-    size_ -= found->second.erase(name);
-    if (found->second.empty()) places_.erase(found);
-    return;
+    erase(place, name);
+  } else {
+    put(std::move(place), name, pair.substr(equals + 1));
   }
-  auto& cookies = places_[place];
-  const bool is_new = !cookies.contains(name);
-  if (is_new && size_ >= kMost) return;
-  size_ += is_new ? 1 : 0;
-  cookies[name] = pair.substr(equals + 1);
+}
+
+void CookieJar::put(Place place, const std::string& name, std::string_view value) {
+  const std::size_t bytes = bytes_of(place) + name.size() + value.size();
+  if (bytes > kLongestCookie) return;
+  erase(place, name);
+  if (size_ >= kMost || bytes_ + bytes > kLargestJar) return;
+  places_[std::move(place)][name] = value;
+  ++size_;
+  bytes_ += bytes;
+}
+
+void CookieJar::erase(const Place& place, const std::string& name) {
+  const auto found = places_.find(place);
+  if (found == places_.end()) return;
+  const auto cookie = found->second.find(name);
+  if (cookie == found->second.end()) return;
+  --size_;
+  bytes_ -= bytes_of(place) + name.size() + cookie->second.size();
+  found->second.erase(cookie);
+  if (found->second.empty()) places_.erase(found);
 }
 
 std::string CookieJar::cookies_for(const flow::HttpFlow& flow) const {
@@ -114,15 +132,24 @@ std::string CookieJar::cookies_for(const flow::HttpFlow& flow) const {
     const auto& [domain, port, path] = place;
     if (port != port_of(flow) || !parts.path.starts_with(path) || !domain_matches(host, domain))
       continue;
-    for (const auto& [name, value] : cookies)
+    for (const auto& [name, value] : cookies) {
+      constexpr std::size_t kSigns = 3;  // "; ="
+      if (list.size() + name.size() + value.size() + kSigns > kLongestField) continue;
       list.append(list.empty() ? "" : "; ").append(name).append("=").append(value);
+    }
   }
   return list;
 }
 
 void Credentials::keep(const std::string& host, std::string_view value) {
   const std::lock_guard lock(mutex_);
-  if (hosts_.size() < kMost || hosts_.contains(host)) hosts_[host] = value;
+  const auto known = hosts_.find(host);
+  const std::size_t before = known == hosts_.end() ? 0 : host.size() + known->second.size();
+  const std::size_t after = bytes_ - before + host.size() + value.size();
+  if (value.size() > kLongest || after > kLargestJar) return;
+  if (known == hosts_.end() && hosts_.size() >= kMost) return;
+  hosts_[host] = value;
+  bytes_ = after;
 }
 
 std::string Credentials::credentials_for(const std::string& host) const {

@@ -5,6 +5,7 @@
 #include <iterator>
 
 #include <boost/beast/http/status.hpp>
+#include <fcntl.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -73,6 +74,15 @@ constexpr Type kTypes[] = {
 };
 static_assert(std::ranges::is_sorted(kTypes, {}, &Type::ending));
 
+/// Waits for nothing: a FIFO may take the place of a file at any time.
+base::Result<base::UniqueFd> open_regular_file(const std::string& path) {
+  base::UniqueFd fd{::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY)};
+  struct stat facts {};
+  if (!fd || ::fstat(fd.get(), &facts) != 0) return base::os_error(path, errno);
+  if (!S_ISREG(facts.st_mode)) return base::failure("{} is not a regular file", path);
+  return fd;
+}
+
 }  // namespace
 
 bool is_regular_file(const std::string& path) {
@@ -96,16 +106,30 @@ base::Result<> check_mapped(const std::string& path) {
   return {};
 }
 
-base::Result<std::string> read_regular_file(const std::string& path) {
-  struct stat facts {};
-  if (::stat(path.c_str(), &facts) != 0) return base::os_error(path, errno);
-  if (!S_ISREG(facts.st_mode)) return base::failure("{} is not a regular file", path);
-  return base::read_file(path, kLargestBody);
+base::Result<> check_file(const std::string& path) {
+  const auto fd = open_regular_file(path);
+  return fd ? base::Result<>{} : base::Result<>{fd.error()};
 }
 
-base::Result<std::string> read(const Text& text) {
+base::Result<std::string> read_regular_file(const std::string& path, std::size_t limit) {
+  const auto fd = open_regular_file(path);
+  if (!fd) return fd.error();
+  std::string bytes;
+  char block[16384];
+  for (;;) {
+    const ssize_t n = ::read(fd->get(), block, sizeof block);
+    if (n < 0 && errno == EINTR) continue;
+    if (n < 0) return base::os_error(path, errno);
+    if (n == 0) return bytes;
+    if (bytes.size() + static_cast<std::size_t>(n) > limit)
+      return base::failure("{} is longer than {} KiB", path, limit >> 10);
+    bytes.append(block, static_cast<std::size_t>(n));
+  }
+}
+
+base::Result<std::string> read(const Text& text, std::size_t limit) {
   if (text.file.empty()) return text.text;
-  return read_regular_file(text.file);
+  return read_regular_file(text.file, limit);
 }
 
 std::string_view content_type_of(std::string_view path) {

@@ -26,10 +26,13 @@ struct Places {
   [[nodiscard]] std::string absolute(std::string_view path) const;
 };
 
-/// The bytes. Of a file: what is in it now, at most kLargestBody; only regular files are read.
-[[nodiscard]] base::Result<std::string> read(const Text& text);
-[[nodiscard]] base::Result<std::string> read_regular_file(const std::string& path);
+/// The bytes. Of a file: what is in it now, at most `limit` bytes; only regular files are read.
+[[nodiscard]] base::Result<std::string> read(const Text& text, std::size_t limit = kLargestBody);
+[[nodiscard]] base::Result<std::string> read_regular_file(const std::string& path,
+                                                          std::size_t limit = kLargestBody);
 [[nodiscard]] bool is_regular_file(const std::string& path);
+/// Whether it is a regular file that can be read.
+[[nodiscard]] base::Result<> check_file(const std::string& path);
 /// Whether there is a file or a directory that can be read.
 [[nodiscard]] base::Result<> check_mapped(const std::string& path);
 

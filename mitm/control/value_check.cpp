@@ -63,6 +63,22 @@ Result<Regex> parse_regex(std::string_view text) {
                  base::printable(regex->error()));
 }
 
+Result<query::Filter> parse_match(std::string_view text) {
+  auto filter = query::Filter::parse(text);
+  if (!filter) return failure("{}", filter.error().message());
+  const query::Field* const field = filter->unknown_in_exchange();
+  if (field == nullptr) return std::move(*filter);
+  const std::string name = field->letter.empty() || field->letter == field->name
+                               ? std::string(field->name)
+                               : fmt::format("{} (~{})", field->name, field->letter);
+  if ((field->kinds & query::kHttp) == 0)
+    return failure("{} is of other flows than HTTP, and rules are for HTTP", name);
+  return failure(
+      "{} is known only when the flow has ended; while messages pass, their heads and bodies are, "
+      "and what is said of the connection and its process",
+      name);
+}
+
 Result<> check_field_name(std::string_view name) {
   if (!name.empty() && std::ranges::all_of(name, is_token)) return {};
   return failure("expected a name of letters, digits and - (RFC 9110), found '{}'",
@@ -70,8 +86,9 @@ Result<> check_field_name(std::string_view name) {
 }
 
 Result<> check_field_value(std::string_view value) {
-  if (value.find_first_of(std::string_view("\r\n\0", 3)) == value.npos) return {};
-  return failure("expected a value on one line, found '{}'", base::printable(value.substr(0, 40)));
+  if (std::ranges::none_of(value, is_control)) return {};
+  return failure("expected a value on one line, without control characters, found '{}'",
+                 base::printable(value.substr(0, 40)));
 }
 
 Result<std::chrono::milliseconds> parse_delay(std::string_view text) {

@@ -85,6 +85,7 @@ Actions read_add_header(const json& value, const Places& places) {
       value, kFields,
       [&](const std::string& name, const json& one, std::vector<Action>& actions) -> Result<> {
         if (const auto good = check_field_name(name); !good) return good;
+        if (one.is_array() && one.empty()) return unexpected("at least one value", one);
         for (const json& each : one.is_array() ? one : json::array({one})) {
           auto text = read_field_value(each, places);
           if (!text) return text.error();
@@ -137,7 +138,10 @@ Actions read_remove_query(const json& value, const Places&) {
   });
 }
 
+/// The answers to CONNECT and HEAD end elsewhere than others do.
 Actions read_method(const json& value, const Places&) {
+  if (value == "HEAD")
+    return failure("HEAD is not possible: its answer has no body, and the program waits for one");
   const bool good = value.is_string() && value != "" && value != "CONNECT" &&
                     check_field_name(value.get_ref<const std::string&>());
   if (!good) return unexpected("a method such as GET", value);
@@ -203,6 +207,7 @@ Actions read_replace_path(const json& value, const Places&) {
     if (const auto good = check_groups(*read->regex, with); !good) return good.error();
     actions.emplace_back(ReplaceInPath{std::move(read->regex), std::move(with)});
   }
+  if (actions.empty()) return unexpected("at least one replacement", value);
   return actions;
 }
 
@@ -238,14 +243,16 @@ Actions read_json_patch(const json& value, const Places&) {
   constexpr std::string_view kExpected =
       R"(a list of operations (RFC 6902): {"op": "replace", "path": "/a", "value": 1})";
   if (!value.is_array() || value.empty()) return unexpected(kExpected, value);
-  try {
-    (void)json::object().patch(value);
-  } catch (const json::parse_error& error) {
-    const std::string_view text = error.what();
-    return failure("expected {}: {}", kExpected,
-                   text.substr(std::min(text.rfind(": ") + 2, text.size())));
-  } catch (const json::exception&) {
-    // It does not fit an empty object.
+  for (const json& operation : value) {
+    try {
+      (void)json::object().patch(json::array({operation}));
+    } catch (const json::parse_error& error) {
+      const std::string_view text = error.what();
+      return failure("expected {}: {}", kExpected,
+                     text.substr(std::min(text.rfind(": ") + 2, text.size())));
+    } catch (const json::exception&) {
+      // It does not fit an empty object.
+    }
   }
   return std::vector<Action>{PatchJson{value}};
 }
@@ -275,6 +282,7 @@ Actions read_delay(const json& value, const Places&) {
 }
 
 constexpr ActionKey kActions[] = {
+    {"delay", Side::request, read_delay},
     {"block", Side::request, read_block},
     {"anticache", Side::request, read_flag<DropConditions>},
     {"anticomp", Side::request, read_flag<AcceptIdentity>},
@@ -295,7 +303,6 @@ constexpr ActionKey kActions[] = {
     {"replace_body", Side::both, read_replace_body},
     {"json_patch", Side::both, read_json_patch},
     {"json_merge", Side::both, read_json_merge},
-    {"delay", Side::request, read_delay},
     {"respond", Side::request, read_respond},
 };
 

@@ -80,6 +80,8 @@ struct Field {
   std::uint8_t kinds = kAnyKind;
   Cost cost = Cost::row;
   Settled settled = Settled::at_end;
+  /// It changes while a flow goes on, and that is what is asked: ~q, ~s, ~websocket.
+  bool of_progress = false;
   std::uint8_t bodies = kNoBody;  ///< whose bytes it reads
   std::string_view help{};        ///< flag: "has no response yet"; else what the value is
   std::string_view example{};     ///< a whole filter

@@ -79,6 +79,7 @@ const std::array kFields{
           .type = flag,
           .kinds = kHttp,
           .cost = Cost::heads,
+          .of_progress = true,
           .help = "is a WebSocket",
           .example = "~websocket",
           .get = [](Subject& it, const Test&, Values& values) { values.flag(has_websocket(it)); }},
@@ -92,6 +93,7 @@ const std::array kFields{
           .letter = "q",
           .type = flag,
           .kinds = kHttp | kDns,
+          .of_progress = true,
           .help = "has no response yet",
           .example = "~q",
           .get =
@@ -106,6 +108,7 @@ const std::array kFields{
           .letter = "s",
           .type = flag,
           .kinds = kHttp | kDns,
+          .of_progress = true,
           .help = "has a response",
           .example = "~s",
           .get = [](Subject& it, const Test&, Values& values) { values.flag(is_answered(it)); },

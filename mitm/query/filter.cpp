@@ -100,6 +100,20 @@ std::uint8_t bodies_of(const Node& node) {
   return all;
 }
 
+bool is_known_in_exchange(const Field& field) {
+  if (!field.never.empty()) return true;
+  if ((field.kinds & kHttp) == 0) return false;
+  return field.settled != Settled::at_end || field.bodies != kNoBody || field.of_progress;
+}
+
+const Field* unknown_in_exchange_of(const Node& node) {
+  if (node.kind == Node::Kind::test)
+    return is_known_in_exchange(*node.test->field) ? nullptr : node.test->field;
+  for (const Node& child : node.children)
+    if (const Field* const field = unknown_in_exchange_of(child)) return field;
+  return nullptr;
+}
+
 /// What a connection has settled before its first request.
 bool is_of_connection(const Field& field, const Subject& /*subject*/, std::uint8_t /*whole*/) {
   using Table = Columns::Table;
@@ -162,6 +176,10 @@ std::optional<bool> Filter::matches_connection(
 
 std::uint8_t Filter::bodies() const {
   return bodies_of(*tree_);
+}
+
+const Field* Filter::unknown_in_exchange() const {
+  return unknown_in_exchange_of(*tree_);
 }
 
 Cost Filter::cost() const {

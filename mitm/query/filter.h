@@ -71,6 +71,10 @@ class Filter {
   /// Regular expressions of RE2, of which the URL of every HTTP flow that matches, or a name of its
   /// host, contains at least one, if case does not count. Empty: there are none such.
   [[nodiscard]] std::vector<std::string> required_in_url() const;
+  /// The first field that can be said of no HTTP flow while its messages pass: it is known at the
+  /// end only, or is of other flows. Null: there is none. Those that never match for the sake of
+  /// mitmproxy's filters are left to warnings().
+  [[nodiscard]] const Field* unknown_in_exchange() const;
   /// Bodies that it reads.
   [[nodiscard]] std::uint8_t bodies() const;
   [[nodiscard]] Cost cost() const;

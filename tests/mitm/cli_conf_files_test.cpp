@@ -230,7 +230,7 @@ TEST_CASE("conf: program and schema agree on what is good") {
        true},
       {{{"rules", json::parse(R"([{"request": {"remove_header": "a"}, "times": 1}])")}}, true},
       {{{"rules", json::parse(R"([{"response": {"method": "PUT"}}])")}}, false},
-      {{{"rules", json::parse(R"([{"actions": [{"block": 404}, {"delay": "1s"}]}])")}}, true},
+      {{{"rules", json::parse(R"([{"actions": [{"delay": "1s"}, {"block": 404}]}])")}}, true},
       {{{"rules", json::parse(R"([{"respond": {"json": [1]}, "probability": 0}])")}}, false},
       {{{"rules", json::parse(R"([{"body": {"json": null}}])")}}, true},
       {{{"rules", json::parse(R"([{"replace_body": {"text": "a", "with": "b"}}])")}}, true},

@@ -1,6 +1,7 @@
 // Each action of a rule, on its message.
 #include <fstream>
 
+#include <sys/stat.h>
 #include <zlib.h>
 
 #include "tests/mitm/rule_play.h"
@@ -78,6 +79,10 @@ TEST_CASE("control: actions on the head of a request") {
       {R"("remove_query": "q")", "GET http://h.test/p?q=1", {}, "GET /p\n"},
       {R"("remove_query": ["q", "z"])", "GET http://h.test/p?q=1&r=3", {}, "GET /p?r=3\n"},
       {R"("remove_query": "x")", "GET http://h.test/p?q=1", {}, "same"},
+      {R"("remove_query": "x")", "GET http://h.test/p?", {}, "same"},
+      {R"("remove_query": "x")", "GET http://h.test/p?a&&b", {}, "same"},
+      {R"("set_header": {"x-a": " b\t"})", "GET http://h.test/", {}, "GET /\nx-a: b\n"},
+      {R"("method": "PUT")", "HEAD http://h.test/", {}, "same"},
       {R"("method": "PUT")", "POST http://h.test/", {}, "PUT /\n"},
       {R"("path": "/new?x=1 2")", "GET http://h.test/old", {}, "GET /new?x=1%202\n"},
       {R"j("replace_path": {"regex": "^/v1/(.*)", "with": "/v2/\\1"})j",
@@ -165,6 +170,8 @@ TEST_CASE("control: actions on bodies") {
       {R"("replace_body": [{"text": "a", "with": "b"}, {"text": "b", "with": "c"}])", "ab", "cc"},
       {R"("replace_body": {"regex": "(?i)HELLO.*", "with": "x"})", "hello\nworld", "x"},
       {R"("replace_body": {"text": "z", "with": "y"})", "abc", nullptr},
+      {R"("replace_body": {"regex": "x*", "with": "-"})", "axb", "-a-b-"},
+      {R"j("replace_body": {"regex": "(é|)", "with": "<\\1>"})j", "a\xC3\xA8", "<>a<>\xC3\xA8<>"},
       {R"("json_patch": [{"op": "replace", "path": "/a/0", "value": 2},
           {"op": "remove", "path": "/b"}])",
        R"({"a": [1], "b": 0})", R"({"a":[2]})"},
@@ -232,6 +239,27 @@ TEST_CASE("control: a body that cannot be changed is not, and the flow says so")
        true},
       {replace, {"Content-Type: text/event-stream"}, "aaa", "r (not done: it is a stream)", false},
       {R"("json_merge": {"a": 1})", {}, "no", "r (not done: it is not JSON)", true},
+      {R"("json_patch": [{"op": "add", "path": "/a/b", "value": 1}])",
+       {},
+       R"({"a": "text"})",
+       "r (not done: the JSON patch does not fit: there is no object or array at '/a')",
+       true},
+      {R"("json_patch": [{"op": "remove", "path": "/c"},
+                         {"op": "add", "path": "/d/e", "value": 1}])",
+       {},
+       R"({"c": 1})",
+       nullptr,
+       true},
+      {R"j("replace_body": {"regex": "(?:)", "with": "0123456789"})j",
+       {},
+       std::string(2 << 20, 'a'),
+       "r (not done: the result would be longer than 16 MiB)",
+       true},
+      {R"j("replace_body": {"regex": "(a)", "with": "\\1\\1\\1\\1\\1\\1\\1\\1\\1"})j",
+       {},
+       std::string(2 << 20, 'a'),
+       "r (not done: the result would be longer than 16 MiB)",
+       true},
       {R"("json_merge": {"a": 1})",
        {},
        std::string(500, '['),
@@ -239,15 +267,19 @@ TEST_CASE("control: a body that cannot be changed is not, and the flow says so")
        true},
   };
   for (const Case& one : cases) {
-    CAPTURE(one.by);
+    CAPTURE(one.actions);
     Play play(fmt::format(R"([{{"name": "r", "response": {{{}}}}}])", one.actions));
     play.request("GET http://h.test/");
     CHECK(play.ask_request() == Decision::pass);
     play.response(200, one.fields, one.body);
     CHECK(play.ask_response() == Decision::pass);
     CHECK(play.asked_for_whole() == one.whole);
-    CHECK(play.by() == one.by);
     CHECK(play.answered() == "same");
+    if (one.by == nullptr) {
+      CHECK(play.by().starts_with("r (not done: the JSON patch does not fit: "));
+    } else {
+      CHECK(play.by() == one.by);
+    }
   }
 }
 
@@ -320,6 +352,54 @@ TEST_CASE("control: files are read when they are needed") {
   CHECK(play.ask_request() == Decision::answer);  // it was not meant for the server
   CHECK(play.answered() == "502 Bad Gateway\n\n");
   CHECK(play.by() == fmt::format("r (not done: {}: No such file or directory)", path));
+}
+
+TEST_CASE("control: files of rules: FIFOs, long values, links") {
+  const test::TemporaryDirectory directory;
+  std::filesystem::create_directories(directory / "real");
+  std::filesystem::create_directories(directory / "links");
+  write(directory / "real/v", std::string((64 << 10) + 1, 'a'));
+  std::filesystem::create_symlink(directory / "real/v", directory / "links/v");
+  const auto rules = [&] {
+    return test::rules_of(fmt::format(
+        R"([{{"name": "r", "request": {{"set_header": {{"a": {{"file": "{}"}}}}}}}},
+            {{"enabled": false, "respond": {{"file": "/nonexistent/x"}}}}])",
+        directory / "links/v"));
+  };
+  CHECK(mitm::control::check_files(rules()));
+  const auto read = mitm::control::directories_read(rules());
+  REQUIRE(read.size() == 2);
+  CHECK(read[0].ends_with("/links"));
+  CHECK(read[1].ends_with("/real"));
+  const auto by = [&] {
+    Play play(rules());
+    play.request("GET http://h.test/");
+    CHECK(play.ask_request() == Decision::pass);
+    CHECK(play.sent() == "same");
+    return play.by();
+  };
+  CHECK(by().ends_with("links/v is longer than 64 KiB)"));
+  std::filesystem::remove(directory / "real/v");
+  REQUIRE(::mkfifo(std::string(directory / "real/v").c_str(), 0600) == 0);
+  CHECK(by().ends_with("links/v is not a regular file)"));
+  const auto good = mitm::control::check_files(rules());
+  REQUIRE_FALSE(good);
+  CHECK(good.error().text.starts_with("rule 'r': set_header: "));
+}
+
+TEST_CASE("control: not all that is in / may be read by the worker") {
+  const auto good = mitm::control::check_files(
+      test::rules_of(R"([{"name": "r", "respond": {"directory": "/"}}])"));
+  REQUIRE_FALSE(good);
+  CHECK(good.error().text.starts_with("rule 'r': respond.directory: / is in /"));
+}
+
+TEST_CASE("control: what may surprise in filters is said with the rule") {
+  const auto lines = mitm::control::warnings_of(test::rules_of(
+      R"([{"name": "a", "match": "~replayq", "block": true}, {"match": "~q", "block": true},
+          {"enabled": false, "match": "~replayq", "block": true}])"));
+  REQUIRE(lines.size() == 1);
+  CHECK(lines[0].starts_with("rule 'a': "));
 }
 
 TEST_CASE("control: a directory is served below the root of the host") {

@@ -189,7 +189,9 @@ TEST_CASE("control: a connection that no rule may concern is none of the gate's"
   rules->set(test::rules_of(R"([{"match": "!~p curl", "set_header": {"a": "1"}}])"));
   CHECK_FALSE(gate.is_interested(curl));
   CHECK(gate.is_interested(wget));
-  rules->set(test::rules_of(R"([{"match": "~tcp", "set_header": {"a": "1"}}])"));
+  auto for_tcp = test::rules_of(R"([{"set_header": {"a": "1"}}])");
+  for_tcp.front().match = *mitm::query::Filter::parse("~tcp");
+  rules->set(std::move(for_tcp));
   CHECK_FALSE(gate.is_interested(curl));
   rules->set(test::rules_of(R"([{"match": "~d a.test", "set_header": {"a": "1"}}])"));
   CHECK(gate.is_interested(wget));
@@ -224,4 +226,25 @@ TEST_CASE("control: a delayed request is resumed later") {
   context.run();
   CHECK(resumed == Decision::pass);
   CHECK(transaction.edits()->by == std::vector<std::string>{"slow"});
+}
+
+TEST_CASE("control: a delay ends with its exchange") {
+  boost::asio::io_context context;
+  const auto rules = std::make_shared<mitm::control::Rules>(
+      test::rules_of(R"([{"name": "slow", "delay": "60m"}])"));
+  RulesGate gate{rules, context.get_executor()};
+  const auto flow = std::make_shared<mitm::flow::HttpFlow>();
+  mitm::intercept::Transaction transaction{flow};
+  bool resumed = false;
+  CHECK_FALSE(gate.ask(Stage::request_head, transaction, [&](Decision) { resumed = true; }));
+  gate.withdrawn(transaction);
+  context.run();  // ends at once
+  CHECK_FALSE(resumed);
+}
+
+TEST_CASE("control: what blocks may be delayed") {
+  Play play(R"([{"block": 503, "delay": "2s"}])");
+  play.request("GET http://h.test/");
+  CHECK(play.ask_request() == Decision::answer);
+  CHECK(play.delay() == std::chrono::seconds{2});
 }

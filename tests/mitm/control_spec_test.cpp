@@ -98,6 +98,15 @@ TEST_CASE("control: @ reads a file when it is needed") {
   CHECK(play.sent() == "GET /\na: two\n");
 }
 
+TEST_CASE("control: an empty file adds no field, as in mitmproxy") {
+  const test::TemporaryDirectory directory;
+  write(directory / "v", "");
+  auto play = play_of({.modify_headers = {"/~q/a/@v"}, .places = {.directory = directory.path()}});
+  play.request("GET http://h.test/", {"a: 1", "b: 2"});
+  CHECK(play.ask_request() == Decision::pass);
+  CHECK(play.sent() == "GET /\nb: 2\n");
+}
+
 TEST_CASE("control: map-local finds what mitmproxy finds") {
   const test::TemporaryDirectory directory;
   std::filesystem::create_directories(directory / "d/sub");
@@ -190,6 +199,34 @@ TEST_CASE("control: stickycookie sends what was set, where it belongs") {
   CHECK(sent("http://b.h.test/") == "same");
   sets("http://a.h.test/", "t=; Path=/sub; Expires=Thu, 01 Jan 1970 00:00:00 GMT");
   CHECK(sent("http://a.h.test/sub") == "same");
+}
+
+TEST_CASE("control: jars of cookies and credentials are bounded") {
+  const auto has = [](Play& play, const char* line, const std::vector<std::string>& fields = {}) {
+    play.begin();
+    play.request(line, fields);
+    CHECK(play.ask_request() == Decision::pass);
+    return play.sent();
+  };
+  auto play = play_of({.stickycookie = "~all", .stickyauth = "~all"});
+  const auto sets = [&](const std::vector<std::string>& cookies) {
+    (void)has(play, "GET http://h.test/");
+    play.response(200, cookies);
+    CHECK(play.ask_response() == Decision::pass);
+  };
+  sets({"Set-Cookie: long=" + std::string(5000, 'x')});
+  CHECK(has(play, "GET http://h.test/") == "same");
+  std::vector<std::string> many;
+  for (int i = 0; i < 400; ++i)
+    many.push_back(fmt::format("Set-Cookie: n{}={}", i, std::string(3000, 'x')));
+  sets(many);
+  CHECK(has(play, "GET http://h.test/").size() < 8300);
+  sets({"Set-Cookie: late=" + std::string(3000, 'y') + "; Path=/late"});  // the jar is full
+  CHECK(has(play, "GET http://h.test/late").find('y') == std::string::npos);
+  sets({"Set-Cookie: n0=; Max-Age=0", "Set-Cookie: late=y; Path=/late"});
+  CHECK(has(play, "GET http://h.test/late").find("late=y") != std::string::npos);
+  (void)has(play, "GET http://a.test/", {"Authorization: " + std::string(9000, 'x')});
+  CHECK(has(play, "GET http://a.test/") == "same");
 }
 
 TEST_CASE("control: stickyauth sends the last credentials of the host") {
