@@ -1,4 +1,4 @@
-"""Measures osproxy beside its peers: direct, haproxy, squid (ssl-bump), sslsplit, mitmdump.
+"""Measures osproxy beside its peers: direct, osproxy with rules, haproxy, squid (ssl-bump), sslsplit, mitmdump.
 
 Everything runs on this machine: an nginx origin in a network namespace, the client (wrk, ab, h2load, curl) and the proxy under
 test in another. Each round measures every row for every peer in turn, so that the machine's drift hits all alike. Prints Markdown

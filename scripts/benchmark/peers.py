@@ -2,6 +2,7 @@
 
 All intercept: osproxy by its own rules, the others by a redirect of ports 80 and 443 that leaves out the user nobody, as whom they run.
 """
+import json
 import os
 import re
 import shutil
@@ -115,9 +116,16 @@ class Peer:
 
 class Osproxy(Peer):
     name = "osproxy"
+    rules = None  # that change messages
 
     def start(self):
-        self.osproxy = harness.Osproxy(self.world, CLIENTS)
+        options = []
+        if self.rules:
+            path = f"{self.world.dir}/rules.json"
+            with open(path, "w", encoding="utf-8") as file:
+                json.dump({"rules": self.rules}, file)
+            options = ["--config", path]
+        self.osproxy = harness.Osproxy(self.world, CLIENTS, *options)
         self.osproxy.start()
         self.process = self.osproxy.process
 
@@ -134,6 +142,18 @@ class Osproxy(Peer):
         except AssertionError:
             return False
         return True
+
+
+class OsproxyAsked(Osproxy):
+    """A rule is asked about both heads of each exchange, and finds nothing to change."""
+    name = "osproxy-asked"
+    rules = [{"name": "looks", "remove_header": "x-nothing-has-it"}]
+
+
+class OsproxyEditing(Osproxy):
+    """A rule changes both heads of each exchange."""
+    name = "osproxy-editing"
+    rules = [{"name": "adds", "set_header": {"x-added": "1"}}]
 
 
 class Redirected(Peer):
@@ -234,4 +254,4 @@ class Mitmdump(Redirected):
                                  f"confdir={d}/mitm"], env={**os.environ, "HOME": f"{d}/mitm"})
 
 
-PEERS = {kind.name: kind for kind in (Peer, Osproxy, Haproxy, Squid, Sslsplit, Mitmdump)}
+PEERS = {kind.name: kind for kind in (Peer, Osproxy, OsproxyAsked, OsproxyEditing, Haproxy, Squid, Sslsplit, Mitmdump)}

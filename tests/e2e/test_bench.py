@@ -126,6 +126,10 @@ class Measuring(unittest.TestCase):
     def test_osproxy(self):
         self.measure("osproxy", *ROWS)
 
+    def test_osproxy_with_rules(self):
+        self.measure("osproxy-asked", "http2")
+        self.measure("osproxy-editing", "https_keepalive", "http2")
+
     def test_haproxy(self):
         self.measure("haproxy", "https_new_ab", "http2", "websocket")
 
