@@ -342,3 +342,40 @@ TEST_CASE("gate: what is too large to be held passes, with the head that the gat
   CHECK(heard.starts_with(head));
   CHECK(gate.asked == std::vector<Stage>{Stage::request_head, Stage::request});
 }
+
+TEST_CASE("gate: a status that has no body takes it away, and one that has one brings it") {
+  TestGate gate;
+  int status = 0;
+  gate.act = [&](Stage stage, Transaction& transaction) {
+    if (stage == Stage::response_head || stage == Stage::response)
+      transaction.response().status = status;
+    return Decision::pass;
+  };
+  SUBCASE("head by head") {}
+  SUBCASE("as a whole") {
+    gate.heads = Decision::whole;
+  }
+  Engine engine{rig::trusting(), {}, false, gate};
+  auto [program, server] = engine.open();
+  for (int i = 0; i < 2; ++i) {
+    status = 204;
+    passes(program, server, rig::kGet);
+    server.say("HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhel");
+    server.say("lo");
+    CHECK(program.hear(1000) == "HTTP/1.1 204 OK\r\n\r\n");
+    status = 200;
+    passes(program, server, rig::kGet);
+    server.say("HTTP/1.1 304 Not Modified\r\nContent-Length: 5\r\n\r\n");
+    CHECK(program.hear(1000) == "HTTP/1.1 200 Not Modified\r\nContent-Length: 0\r\n\r\n");
+  }
+  CHECK(engine.ended(4).at(3).error.empty());
+}
+
+TEST_CASE("gate: what others know of a flow does not change behind them") {
+  Transaction transaction(std::make_shared<mitm::flow::HttpFlow>());
+  transaction.note("one");
+  const auto known = transaction.edits();
+  transaction.note("two");
+  CHECK(known->by == std::vector<std::string>{"one"});
+  CHECK(transaction.edits()->by == std::vector<std::string>{"one", "two"});
+}

@@ -513,3 +513,32 @@ TEST_CASE("http2 gate: both ends may leave while messages are gathered or wait f
   }
   CHECK(engine.idle());
 }
+
+TEST_CASE("http2 gate: a status that has no body takes it away, and one that has one brings it") {
+  TestGate gate;
+  int status = 204;
+  gate.act = [&](Stage stage, Transaction& transaction) {
+    if (stage == Stage::response_head || stage == Stage::response)
+      transaction.response().status = status;
+    return Decision::pass;
+  };
+  SUBCASE("head by head") {}
+  SUBCASE("as a whole") {
+    gate.heads = Decision::whole;
+  }
+  Engine engine{rig::trusting(), {}, false, gate};
+  Talk talk{engine};
+  talk.program.say(talk.asks.headers(1, get("/"), true));
+  (void)talk.at_server();
+  const std::string head =
+      talk.answers.headers(1, {{":status", "200"}, {"content-length", "5"}, {"x", "y"}}, false);
+  talk.server.say(head + data(1, "hel", false));
+  talk.server.say(data(1, "lo", true));
+  CHECK(talk.at_program() == "headers 1 end :status: 204;x: y;\n");
+  CHECK(talk.at_server().starts_with("window 0 3\n"));
+  status = 200;
+  talk.program.say(talk.asks.headers(3, get("/"), true));
+  talk.server.say(talk.answers.headers(3, {{":status", "304"}, {"content-length", "5"}}, true));
+  CHECK(talk.at_program() == "headers 3 end :status: 200;content-length: 0;\n");
+  CHECK(engine.ended(2).at(0).status == 200);
+}

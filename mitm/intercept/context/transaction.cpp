@@ -1,11 +1,16 @@
 #include "mitm/intercept/context/transaction.h"
 
 #include <algorithm>
+#include <utility>
 
 namespace mitm::intercept {
 
 flow::Edits& Transaction::edit() {
-  if (!edits_) edits_ = std::make_shared<flow::Edits>();
+  if (!edits_) {
+    edits_ = std::make_shared<flow::Edits>();
+  } else if (std::exchange(handed_, false)) {
+    edits_ = std::make_shared<flow::Edits>(*edits_);
+  }
   return *edits_;
 }
 
@@ -24,11 +29,10 @@ flow::Response& Transaction::response() {
 /// What was changed when the trailers had not come yet has them now.
 void Transaction::set_received_body(flow::Direction direction, std::string body) {
   bodies_[index(direction)] = std::move(body);
-  if (!edits_) return;
-  if (direction == flow::Direction::request && edits_->request)
-    edits_->request->trailers = flow_->request.trailers;
-  if (direction == flow::Direction::response && edits_->response)
-    edits_->response->trailers = flow_->response.trailers;
+  if (direction == flow::Direction::request && changed_request() != nullptr)
+    edit().request->trailers = flow_->request.trailers;
+  if (direction == flow::Direction::response && changed_response() != nullptr)
+    edit().response->trailers = flow_->response.trailers;
 }
 
 void Transaction::set_body(flow::Direction direction, std::string body) {
@@ -47,9 +51,16 @@ void Transaction::note(std::string_view who) {
   if (std::ranges::find(by, who) == by.end()) by.emplace_back(who);
 }
 
+/// The server gets nothing, and the program what the flow has.
 void Transaction::set_answered() {
   edit().answered = true;
+  edits_->request.reset();
   edits_->response.reset();
+}
+
+std::size_t Transaction::held(flow::Direction direction) const {
+  const auto& changed = new_bodies_[index(direction)];
+  return bodies_[index(direction)].capacity() + (changed ? changed->capacity() : 0);
 }
 
 const flow::Request* Transaction::changed_request() const {

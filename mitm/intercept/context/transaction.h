@@ -52,7 +52,12 @@ class Transaction {
   /// The answer is what the flow has as its response.
   void set_answered();
   /// For the record of the flow; null: nothing was changed.
-  [[nodiscard]] std::shared_ptr<const flow::Edits> edits() const { return edits_; }
+  [[nodiscard]] std::shared_ptr<const flow::Edits> edits() {
+    handed_ = edits_ != nullptr;
+    return edits_;
+  }
+  /// Bytes of memory that it holds of the bodies of a direction.
+  [[nodiscard]] std::size_t held(flow::Direction direction) const;
 
  private:
   [[nodiscard]] static std::size_t index(flow::Direction direction) {
@@ -65,6 +70,7 @@ class Transaction {
   bool cut_[2] = {false, false};
   std::optional<std::string> new_bodies_[2];
   std::shared_ptr<flow::Edits> edits_;
+  bool handed_ = false;  ///< others have it: it must not change any more
   std::shared_ptr<void> of_gate_;
 };
 

@@ -7,6 +7,15 @@ Editing::~Editing() {
   if (waits) gate_.withdrawn(transaction_);
 }
 
+void Editing::account() {
+  std::size_t bytes = 0;
+  for (const auto direction : {flow::Direction::request, flow::Direction::response}) {
+    const Half& held = half(direction);
+    bytes += held.raw.capacity() + held.body.capacity() + transaction_.held(direction);
+  }
+  share_.set(bytes);
+}
+
 std::optional<Decision> Editing::ask(Stage stage) {
   half(direction_of(stage)).way = Way::wait;
   return gate_.ask(stage, transaction_, [weak = weak_from_this(), stage](Decision decision) {

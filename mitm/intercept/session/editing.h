@@ -6,6 +6,7 @@
 #include <string>
 
 #include "mitm/intercept/context/gate.h"
+#include "mitm/intercept/context/memory.h"
 
 namespace mitm::intercept {
 
@@ -32,8 +33,12 @@ class Editing : public std::enable_shared_from_this<Editing> {
   /// A decision that was waited for has come.
   using Resumed = std::function<void(Stage, Decision)>;
 
-  Editing(Gate& gate, std::shared_ptr<const flow::HttpFlow> flow, Resumed resumed)
-      : gate_(gate), transaction_(std::move(flow)), resumed_(std::move(resumed)) {}
+  Editing(Gate& gate, std::shared_ptr<const flow::HttpFlow> flow, MemoryAccount& memory,
+          Resumed resumed)
+      : gate_(gate),
+        transaction_(std::move(flow)),
+        share_(memory),
+        resumed_(std::move(resumed)) {}
   Editing(const Editing&) = delete;
   Editing& operator=(const Editing&) = delete;
   ~Editing();
@@ -50,6 +55,9 @@ class Editing : public std::enable_shared_from_this<Editing> {
     return way(direction) == Way::wait;
   }
 
+  /// What is held has changed in size.
+  void account();
+
   /// Asks the gate. A decision, or none: the direction waits, and Resumed follows.
   [[nodiscard]] std::optional<Decision> ask(Stage stage);
 
@@ -58,6 +66,7 @@ class Editing : public std::enable_shared_from_this<Editing> {
 
   Gate& gate_;
   Transaction transaction_;
+  MemoryShare share_;
   Resumed resumed_;
   Half halves_[2];  ///< by Direction
 };

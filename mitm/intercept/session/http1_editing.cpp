@@ -20,9 +20,9 @@ std::string chunked(std::string_view body, const http::Fields& trailers) {
   return text + "0\r\n" + http::field_lines(trailers);
 }
 
-/// `fields` of a message whose body is replaced, and the body; in chunks only where something
-/// follows it.
-std::string with_body(http::Fields fields, std::string_view body, const http::Fields& trailers) {
+/// The fields and the body, which they delimit from now on; in chunks only where something follows
+/// it.
+std::string with_body(http::Fields& fields, std::string_view body, const http::Fields& trailers) {
   if (trailers.empty()) {
     http::delimit_by_length(fields, body.size());
     return http::field_lines(fields).append(body);
@@ -32,43 +32,58 @@ std::string with_body(http::Fields fields, std::string_view body, const http::Fi
   return http::field_lines(fields) + chunked(body, trailers);
 }
 
-/// What the server gets instead of `half`.
-std::string request_text(const Transaction& transaction, const Editing::Half& half) {
-  const flow::Request& came = transaction.flow().request;
-  const flow::Request* const changed = transaction.changed_request();
-  if (changed == nullptr) return half.raw;
-  const std::string line = http::request_line(changed->method, changed->target, came.version);
-  http::Fields fields = changed->fields;
-  const auto& body = transaction.new_body(Direction::request);
-  if (body && !transaction.is_cut(Direction::request))
-    return line + with_body(std::move(fields), *body, changed->trailers);
-  http::delimit_as(came.fields, fields);
-  return line + http::field_lines(fields).append(half.raw, half.head);
+/// What of the message was withheld behind its head, as it came.
+std::string_view rest_of(const Editing::Half& half) {
+  return std::string_view(half.raw).substr(half.head);
 }
 
-std::string text_of(const flow::Response& response, std::string_view version,
-                    std::string_view body) {
-  return http::status_line(response.status, response.reason, version) +
-         with_body(response.fields, body, response.trailers);
+/// What the server gets instead of `half`.
+std::string request_text(Transaction& transaction, const Editing::Half& half) {
+  if (transaction.changed_request() == nullptr) return half.raw;
+  const flow::Request& came = transaction.flow().request;
+  flow::Request& request = transaction.request();
+  const std::string line = http::request_line(request.method, request.target, came.version);
+  const auto& body = transaction.new_body(Direction::request);
+  if (body && !transaction.is_cut(Direction::request))
+    return line + with_body(request.fields, *body, request.trailers);
+  http::delimit_as(came.fields, request.fields);
+  return line + http::field_lines(request.fields).append(rest_of(half));
+}
+
+/// Whether a response to the request has a body in no case but that of an error.
+bool is_bare(const Transaction& transaction, int status) {
+  return http::has_no_body(status) || transaction.flow().request.method == "HEAD";
+}
+
+/// Whether the body that the server sends is nothing that may stand behind the new status.
+bool drops_body(const Transaction& transaction) {
+  const flow::Response* const changed = transaction.changed_response();
+  return changed != nullptr && http::has_no_body(changed->status) &&
+         !is_bare(transaction, transaction.flow().response.status);
 }
 
 /// What the program gets instead of `half`.
-std::string response_text(const Transaction& transaction, const Editing::Half& half,
-                          bool hides_alt_svc) {
+std::string response_text(Transaction& transaction, const Editing::Half& half, bool hides_alt_svc) {
+  if (transaction.changed_response() == nullptr) return half.raw;
   const flow::Response& came = transaction.flow().response;
-  const flow::Response* const changed = transaction.changed_response();
-  if (changed == nullptr) return half.raw;
-  flow::Response response = *changed;
+  flow::Response& response = transaction.response();
   if (hides_alt_svc) response.fields.remove("alt-svc");
-  const std::string version = half.raw.substr(5, 3);  // "HTTP/1.1 200 OK"
-  const bool bare =
-      http::has_no_body(response.status) || transaction.flow().request.method == "HEAD";
-  const auto& body = transaction.new_body(Direction::response);
-  if (body && !bare && !transaction.is_cut(Direction::response))
-    return text_of(response, version, *body);
+  const bool old = half.raw.starts_with("HTTP/1.0");
+  const std::string line =
+      http::status_line(response.status, response.reason, old ? "1.0" : "1.1");
+  if (drops_body(transaction)) {
+    response.fields.remove("content-length");
+    response.fields.remove("transfer-encoding");
+    return line + http::field_lines(response.fields);
+  }
+  const bool bare = is_bare(transaction, response.status);
+  const bool had_none = is_bare(transaction, came.status);
+  const bool whole = !transaction.is_cut(Direction::response);
+  auto body = transaction.new_body(Direction::response);
+  if (had_none && !bare && !body) body.emplace();  // nothing delimits what was none
+  if (body && !bare && whole) return line + with_body(response.fields, *body, response.trailers);
   http::delimit_as(came.fields, response.fields);
-  return http::status_line(response.status, response.reason, version) +
-         http::field_lines(response.fields).append(half.raw, half.head);
+  return line + http::field_lines(response.fields).append(rest_of(half));
 }
 
 bool wants_end(const flow::Request& request) {
@@ -122,7 +137,7 @@ void Http1Session::edit_head(Direction direction, std::string_view raw) {
   }
   if (!asked->editing) {
     asked->editing = std::make_shared<Editing>(
-        recorder_.context().gate, asked->exchange.shared_flow(),
+        recorder_.context().gate, asked->exchange.shared_flow(), recorder_.context().memory,
         [this, asked](Stage stage, Decision decision) { resumed(*asked, stage, decision); });
   }
   auto& half = asked->editing->half(direction);
@@ -139,6 +154,7 @@ void Http1Session::edit_bytes(Direction direction, std::string_view raw, std::st
   } else if (half.way == Way::gather) {
     half.raw.append(raw);
     half.body.append(body);
+    current(direction)->editing->account();
     const bool fits = half.body.size() <= Editing::kLargest &&
                       recorder_.context().memory.has_room_for_payload(raw.size());
     if (fits) return;
@@ -198,7 +214,7 @@ void Http1Session::act(Http1Exchange& asked, Stage stage, Decision decision) {
 void Http1Session::pass_on(Http1Exchange& asked, Stage stage) {
   const Direction direction = direction_of(stage);
   auto& half = asked.editing->half(direction);
-  const Transaction& transaction = asked.editing->transaction();
+  Transaction& transaction = asked.editing->transaction();
   if (direction == Direction::request && responses_over_) {
     half.way = Way::drop;
     asked.exchange.replace_error(kServerLeftMeanwhile);
@@ -211,6 +227,8 @@ void Http1Session::pass_on(Http1Exchange& asked, Stage stage) {
           ? request_text(transaction, half)
           : response_text(transaction, half, recorder_.context().settings.hide_alt_svc);
   half = {};
+  if (direction == Direction::response && drops_body(transaction)) half.way = Way::drop;
+  asked.editing->account();
 }
 
 /// The gate's answer, in its turn.
@@ -226,7 +244,8 @@ void Http1Session::answer_front() {
     said_[1] +=
         http::status_line(answer.status, answer.reason, "1.1") + http::field_lines(answer.fields);
   } else {
-    said_[1] += text_of(answer, "1.1", body);
+    said_[1] += http::status_line(answer.status, answer.reason, "1.1") +
+                with_body(answer.fields, body, answer.trailers);
   }
   front.answered = false;
   transaction.set_answered();
@@ -234,7 +253,6 @@ void Http1Session::answer_front() {
   head.status = answer.status;
   head.reason = answer.reason;
   head.fields = std::move(answer.fields);
-  if (!bare) http::delimit_by_length(head.fields, body.size());
   front.exchange.response_byte();
   front.exchange.response_head(head);
   if (!bare && !body.empty()) front.exchange.response_body(body);

@@ -198,6 +198,10 @@ class Http2Editing {
   void message_cut(Stream& stream, Direction direction);
   void gather(Stream& stream, Direction direction);
   void pass_on(Stream& stream, Direction direction);
+  bool apply_edits(Stream& stream, Direction direction, Block& head);
+  static void replace_trailers(Half& half, const http::Fields& trailers);
+  static void leave_out_body(Half& half);
+  void say_held_window(Stream& stream);
   void number_for_server(Stream& stream);
   void refuse_unsent(std::uint32_t newest);
   void answer(Stream& stream);

@@ -15,6 +15,7 @@ using http::Http2Head;
 
 constexpr std::size_t kHeader = 9;        ///< bytes of a frame in front of its payload
 constexpr std::size_t kPrioritySize = 5;  ///< in HEADERS
+constexpr auto kNowhere = ~std::uint64_t{0};  ///< the place of a block that has not come
 
 /// Where the priority is in the first frame of a header block.
 std::size_t priority_place(std::uint8_t flags) {
@@ -183,7 +184,7 @@ void Http2Editing::open(std::uint32_t number, Block block) {
     return;
   }
   stream.editing = std::make_shared<Editing>(
-      gate, exchange->shared_flow(),
+      gate, exchange->shared_flow(), recorder_.context().memory,
       [this, number](Stage stage, Decision decision) { resumed(number, stage, decision); });
   ask(stream, Stage::request_head);
 }
@@ -325,6 +326,56 @@ void Http2Editing::number_for_server(Stream& stream) {
   by_server_[stream.server] = stream.number;
 }
 
+/// Puts what the gate has made of the message in place of what has come. False: nothing.
+bool Http2Editing::apply_edits(Stream& stream, Direction direction, Block& head) {
+  if (!stream.editing) return false;
+  Half& half = stream.half(direction);
+  Transaction& transaction = stream.editing->transaction();
+  auto body = half.gathered ? transaction.new_body(direction) : std::nullopt;
+  if (half.gathered) half.queue.body = transaction.body(direction);
+  if (direction == Direction::request) {
+    if (transaction.changed_request() == nullptr) return false;
+    flow::Request& request = transaction.request();
+    head.head = edited(head.head, request, body);
+    request.authority = head.head.authority.empty() ? request.authority : head.head.authority;
+    request.fields = head.head.fields;
+    if (half.gathered) replace_trailers(half, request.trailers);
+  } else {
+    if (transaction.changed_response() == nullptr) return false;
+    flow::Response& response = transaction.response();
+    const std::string& method = transaction.flow().request.method;
+    const bool had_none = has_no_body(transaction.flow().response.status, method);
+    const bool has_none = has_no_body(response.status, method);
+    if (has_none) body.reset();
+    if (had_none && !has_none && !body) body.emplace();
+    head.head = edited(head.head, response, body);
+    if (had_none != has_none)
+      has_none ? head.head.fields.remove("content-length")
+               : head.head.fields.set("content-length", std::to_string(body->size()));
+    response.fields = head.head.fields;
+    if (half.gathered) replace_trailers(half, response.trailers);
+    if (has_none && !had_none) leave_out_body(half);
+  }
+  if (body) half.queue.body = std::move(*body);
+  return true;
+}
+
+void Http2Editing::replace_trailers(Half& half, const Fields& trailers) {
+  half.queue.trailers.reset();
+  if (trailers.empty()) return;
+  Block block;
+  block.place = kNowhere;
+  block.head.fields = http::as_http2(trailers);
+  half.queue.trailers = std::move(block);
+}
+
+/// Behind a status that has none.
+void Http2Editing::leave_out_body(Half& half) {
+  half.queue.body.clear();
+  half.queue.trailers.reset();
+  half.way = half.came_whole ? Way::pass : Way::drop;
+}
+
 /// All of a message that has come, as the gate has it.
 void Http2Editing::pass_on(Stream& stream, Direction direction) {
   Half& half = stream.half(direction);
@@ -338,48 +389,34 @@ void Http2Editing::pass_on(Stream& stream, Direction direction) {
   half.head.reset();
   half.queue.trailers = std::exchange(half.trailers, {});
   half.queue.body = std::exchange(half.body, {});
-  bool changed = false;
-  if (stream.editing) {
-    Transaction& transaction = stream.editing->transaction();
-    auto body = half.gathered ? transaction.new_body(direction) : std::nullopt;
-    const flow::Request* const to_server = request ? transaction.changed_request() : nullptr;
-    const flow::Response* const to_program = request ? nullptr : transaction.changed_response();
-    changed = to_server || to_program;
-    if (to_server) head.head = edited(head.head, *to_server, body);
-    if (to_program) {
-      if (has_no_body(to_program->status, transaction.flow().request.method)) body.reset();
-      head.head = edited(head.head, *to_program, body);
-    }
-    if (changed && half.gathered) {
-      Block& trailers = half.queue.trailers ? *half.queue.trailers : half.queue.trailers.emplace();
-      trailers.head.fields = http::as_http2(to_server ? to_server->trailers : to_program->trailers);
-      trailers.place = ~std::uint64_t{0};
-      if (trailers.head.fields.empty()) half.queue.trailers.reset();
-    }
-    if (half.gathered) half.queue.body = body ? std::move(*body) : transaction.body(direction);
-  }
+  const bool changed = apply_edits(stream, direction, head);
   if (request) number_for_server(stream);
   const std::uint32_t number = number_in(direction, stream);
+  const bool drops = half.way == Way::drop;
   const bool ended = head.ends_stream;
   const bool empty = half.queue.body.empty() && !half.queue.trailers;
-  head.ends_stream = half.came_whole && empty && (ended || changed);
+  head.ends_stream = drops || (half.came_whole && empty && (ended || changed));
   const bool whole = head.ends_stream;
   say_block(direction, number, std::move(head), changed);
-  if (request) {
-    Http2Window& window = stream.half(Direction::response).window;
-    if (const auto more = window.receiver - window.sender; more > 0) {
-      window.sender += more;
-      put(direction, http::http2_window_update(number, static_cast<std::uint32_t>(more)));
-    }
-  }
+  if (request) say_held_window(stream);
   half.queue.ends = half.came_whole && !whole;
   account(stream);
-  if (whole) {
+  if (whole && half.came_whole) {
     say_whole(stream, direction);
   } else if (!half.queue.is_empty()) {
     lane(direction).queued.push_back(stream.number);
     flush(direction);
   }
+}
+
+/// What the program has allowed before the server knew the stream.
+void Http2Editing::say_held_window(Stream& stream) {
+  Http2Window& window = stream.half(Direction::response).window;
+  const auto more = window.receiver - window.sender;
+  if (more <= 0) return;
+  window.sender += more;
+  put(Direction::request,
+      http::http2_window_update(stream.server, static_cast<std::uint32_t>(more)));
 }
 
 /// In place of the server, which gets nothing.
