@@ -8,6 +8,15 @@ namespace {
 
 constexpr std::string_view kDelimiting[] = {"content-length", "transfer-encoding"};
 
+Fields called(const Fields& fields, std::string_view name) {
+  Fields found;
+  for (std::size_t i = 0; i < fields.size(); ++i) {
+    const auto [field, value] = fields[i];
+    if (iequals(field, name)) found.add(field, value);
+  }
+  return found;
+}
+
 }  // namespace
 
 std::string request_line(std::string_view method, std::string_view target,
@@ -36,12 +45,10 @@ void delimit_by_length(Fields& fields, std::size_t bytes) {
 
 void delimit_as(const Fields& original, Fields& changed) {
   for (const std::string_view name : kDelimiting) {
-    if (original.find(name) == changed.find(name)) continue;
+    const Fields wanted = called(original, name);
+    if (wanted == called(changed, name)) continue;
     changed.remove(name);
-    for (std::size_t i = 0; i < original.size(); ++i) {
-      const auto [field, value] = original[i];
-      if (iequals(field, name)) changed.add(field, value);
-    }
+    for (std::size_t i = 0; i < wanted.size(); ++i) changed.add(wanted[i].first, wanted[i].second);
   }
 }
 

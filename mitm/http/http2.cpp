@@ -110,9 +110,9 @@ std::optional<std::size_t> Http2Reader::left_of_frame() const {
     case State::header:
       return gathered_.empty() ? std::optional<std::size_t>(0) : std::nullopt;
     case State::collect:
-      if (frame_.type == NGHTTP2_HEADERS || frame_.type == NGHTTP2_PUSH_PROMISE)
-        return std::nullopt;
-      return left_ - gathered_.size();
+      // Whoever goes on from here must know all of the others.
+      return frame_.type == NGHTTP2_SETTINGS ? std::optional(left_ - gathered_.size())
+                                             : std::nullopt;
     default:
       return left_;
   }

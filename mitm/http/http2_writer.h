@@ -34,7 +34,7 @@ using Http2Fields = std::vector<Http2Field>;
 class Http2Compressor {
  public:
   /// `table`: what the receiver's table may occupy now, in bytes: that of a reader which has read
-  /// along (Http2Reader::table_size()).
+  /// along (Http2Reader::table_limit()).
   explicit Http2Compressor(std::uint32_t table);
   ~Http2Compressor();
   Http2Compressor(const Http2Compressor&) = delete;

@@ -379,3 +379,118 @@ TEST_CASE("gate: what others know of a flow does not change behind them") {
   CHECK(known->by == std::vector<std::string>{"one"});
   CHECK(transaction.edits()->by == std::vector<std::string>{"one", "two"});
 }
+
+TEST_CASE("gate: who waits for 100-continue is told to go on in any request") {
+  TestGate gate;
+  gate.heads = Decision::whole;
+  Engine engine{rig::trusting(), {}, false, gate};
+  auto [program, server] = engine.open();
+  passes(program, server, rig::kGet);
+  passes(server, program, rig::kOk);
+  program.say(
+      "PUT / HTTP/1.1\r\nHost: h.test\r\nExpect: 100-continue\r\nContent-Length: 2\r\n\r\n");
+  CHECK(program.hear(1000) == "HTTP/1.1 100 Continue\r\n\r\n");
+}
+
+TEST_CASE("gate: a program that leaves in the middle of a request that is gathered") {
+  TestGate gate;
+  gate.heads = Decision::whole;
+  Engine engine{rig::trusting(), {}, false, gate};
+  auto [program, server] = engine.open();
+  program.say("POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 10\r\n\r\nabc");
+  program.finish();
+  server.finish();
+  CHECK(engine.idle());
+  CHECK(engine.ended(1).at(0).error.find("the program") != std::string::npos);
+}
+
+TEST_CASE("gate: an answer reaches the program when the server has gone before") {
+  TestGate gate;
+  gate.heads = Decision::whole;
+  gate.act = [](Stage, Transaction& transaction) {
+    transaction.response().status = 204;
+    return Decision::answer;
+  };
+  Engine engine{rig::trusting(), {}, false, gate};
+  auto [program, server] = engine.open();
+  program.say("POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 4\r\n\r\nab");
+  server.finish();
+  program.say("cd");
+  CHECK(program.hear_all() == "HTTP/1.1 204 \r\n\r\n");
+}
+
+TEST_CASE("gate: what the server breaks off passes as far as it has come") {
+  TestGate gate;
+  gate.heads = Decision::whole;
+  gate.act = [](Stage stage, Transaction& transaction) {
+    if (stage == Stage::response) {
+      CHECK(transaction.is_cut(Direction::response));
+      transaction.response().fields.set("X-Seen", "1");
+    }
+    return Decision::pass;
+  };
+  Engine engine{rig::trusting(), {}, false, gate};
+  auto [program, server] = engine.open();
+  passes(program, server, rig::kGet);
+  server.say("HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nabc");
+  server.finish();
+  CHECK(program.hear_all() == "HTTP/1.1 200 OK\r\nContent-Length: 100\r\nX-Seen: 1\r\n\r\nabc");
+  CHECK_FALSE(engine.ended(1).at(0).error.empty());
+}
+
+TEST_CASE("gate: a reset at the end of the connection") {
+  TestGate gate;
+  gate.heads = Decision::whole;
+  gate.act = [](Stage stage, Transaction&) {
+    return stage == Stage::response ? Decision::reset : Decision::pass;
+  };
+  Engine engine{rig::trusting(), {}, false, gate};
+  auto [program, server] = engine.open();
+  passes(program, server, rig::kGet);
+  server.say("HTTP/1.1 200 OK\r\n\r\nbody");
+  server.finish();
+  CHECK(program.hear_all().empty());
+  CHECK(program.end() == rig::End::reset);
+  CHECK(gate.withdrawals == 0);
+}
+
+TEST_CASE("gate: an answer that is not HTTP passes") {
+  TestGate gate;
+  gate.act = [](Stage stage, Transaction& transaction) {
+    if (stage == Stage::response_head) transaction.response().fields.set("X-Seen", "1");
+    return Decision::pass;
+  };
+  Engine engine{rig::trusting(), {}, false, gate};
+  auto [program, server] = engine.open();
+  passes(program, server, rig::kGet);
+  passes(server, program, "SSH-2.0-x\r\n");
+}
+
+TEST_CASE("gate: a request to switch protocols is sent when it is decided") {
+  TestGate gate;
+  gate.heads = Decision::whole;
+  gate.holds = Stage::request;
+  Engine engine{rig::trusting(), {}, false, gate};
+  auto [program, server] = engine.open();
+  constexpr const char* kUpgrade =
+      "GET /chat HTTP/1.1\r\nHost: h\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
+      "Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n";
+  program.say(kUpgrade);
+  CHECK(server.hears_nothing());
+  gate.resume(Decision::pass);
+  engine.runner().settle();
+  CHECK(server.hear(1000) == kUpgrade);
+}
+
+TEST_CASE("gate: what delimits a body cannot be doubled") {
+  TestGate gate;
+  gate.act = [](Stage stage, Transaction& transaction) {
+    if (stage == Stage::request_head) transaction.request().fields.add("Content-Length", "7");
+    return Decision::pass;
+  };
+  Engine engine{rig::trusting(), {}, false, gate};
+  auto [program, server] = engine.open();
+  program.say(kPost);
+  CHECK(server.hear(1000) ==
+        "POST /a HTTP/1.1\r\nHost: h.test\r\nX-Case: Kept\r\nContent-Length: 5\r\n\r\nhello");
+}

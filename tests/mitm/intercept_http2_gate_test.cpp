@@ -4,6 +4,7 @@
 #include <vector>
 
 #include "mitm/intercept/context/gate.h"
+#include "mitm/intercept/session/editing.h"
 #include "tests/mitm/http2_dialogue.h"
 #include "tests/mitm/http2_frames.h"
 #include "tests/mitm/test_gate.h"
@@ -541,4 +542,95 @@ TEST_CASE("http2 gate: a status that has no body takes it away, and one that has
   talk.server.say(talk.answers.headers(3, {{":status", "304"}, {"content-length", "5"}}, true));
   CHECK(talk.at_program() == "headers 3 end :status: 200;content-length: 0;\n");
   CHECK(engine.ended(2).at(0).status == 200);
+}
+
+TEST_CASE("http2 gate: an answer larger than the program's windows goes on as they open") {
+  TestGate gate;
+  gate.act = [](Stage, Transaction& transaction) {
+    transaction.response().status = 200;
+    transaction.set_body(Direction::response, std::string(100'000, 'a'));
+    return Decision::answer;
+  };
+  Engine engine{rig::trusting(), {}, false, gate};
+  Talk talk{engine};
+  talk.program.say(talk.asks.headers(1, get("/"), true));
+  std::string heard = talk.at_program();
+  CHECK_FALSE(heard.ends_with("end \n"));
+  talk.program.say(window(0, 65'535));
+  talk.program.say(window(1, 65'535));
+  heard += talk.at_program();
+  CHECK(heard.ends_with("end \n"));
+  CHECK(talk.server.hears_nothing());
+}
+
+TEST_CASE("http2 gate: a decision within a frame does not lose the end behind it") {
+  TestGate gate;
+  gate.holds = Stage::request_head;
+  Engine engine{rig::trusting(), {}, false, gate};
+  Talk talk{engine};
+  talk.program.say(talk.asks.headers(1, post("/"), false));
+  const std::string last = data(1, "hello", true);
+  talk.program.say(last.substr(0, 12));
+  gate.resume(Decision::pass);
+  engine.runner().settle();
+  (void)talk.at_server();
+  talk.program.say(last.substr(12));
+  CHECK(talk.at_server() == "data 1 lo\ndata 1 end \n");
+}
+
+TEST_CASE("http2 gate: a table that shrinks while a head is held") {
+  TestGate gate;
+  gate.holds = Stage::request_head;
+  Engine engine{rig::trusting(), {}, false, gate};
+  Talk talk{engine};
+  talk.program.say(talk.asks.headers(1, get("/some/long/path"), true));
+  talk.server.say(settings({{NGHTTP2_SETTINGS_HEADER_TABLE_SIZE, 0}}));
+  CHECK(talk.at_program() == "settings\n");
+  talk.program.say(acknowledgement());
+  CHECK(talk.at_server() == "settings acknowledged\n");
+  Transcript server{0};
+  gate.resume(Decision::pass);
+  engine.runner().settle();
+  CHECK(server.read(talk.server.hear(1000)) ==
+        line("headers", 1, "end " + (kGet + std::string("/some/long/path;"))));
+}
+
+TEST_CASE("http2 gate: a body that is cut may be reset") {
+  TestGate gate;
+  gate.heads = Decision::whole;
+  gate.act = [](Stage stage, Transaction& transaction) {
+    return stage == Stage::request && transaction.is_cut(Direction::request) ? Decision::reset
+                                                                             : Decision::pass;
+  };
+  Engine engine{rig::trusting(), {}, false, gate};
+  Talk talk{engine};
+  talk.program.say(talk.asks.headers(1, post("/"), false));
+  std::string heard;
+  for (std::size_t said = 0; said <= mitm::intercept::Editing::kLargest + 16'000; said += 16'000) {
+    talk.program.say(data(1, std::string(16'000, 'p'), false));
+    heard += talk.at_program();
+  }
+  CHECK(heard.find("reset 1 2\n") != std::string::npos);
+  CHECK(talk.server.hears_nothing());
+}
+
+TEST_CASE("http2 gate: a queue does not outlive those who could take it") {
+  TestGate gate;
+  gate.heads = Decision::whole;
+  gate.act = [](Stage, Transaction& transaction) {
+    transaction.set_body(Direction::request, std::string(100'000, 'b'));
+    return Decision::pass;
+  };
+  Engine engine{rig::trusting(), {}, false, gate};
+  Talk talk{engine};
+  talk.program.say(talk.asks.headers(1, post("/"), false) + data(1, "x", true));
+  SUBCASE("the program leaves first") {
+    talk.program.finish();
+    talk.server.finish();
+  }
+  SUBCASE("the server leaves first") {
+    talk.server.finish();
+    talk.program.finish();
+  }
+  CHECK(engine.idle());
 }

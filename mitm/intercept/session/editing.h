@@ -35,10 +35,7 @@ class Editing : public std::enable_shared_from_this<Editing> {
 
   Editing(Gate& gate, std::shared_ptr<const flow::HttpFlow> flow, MemoryAccount& memory,
           Resumed resumed)
-      : gate_(gate),
-        transaction_(std::move(flow)),
-        share_(memory),
-        resumed_(std::move(resumed)) {}
+      : gate_(gate), transaction_(std::move(flow)), share_(memory), resumed_(std::move(resumed)) {}
   Editing(const Editing&) = delete;
   Editing& operator=(const Editing&) = delete;
   ~Editing();

@@ -69,8 +69,7 @@ std::string response_text(Transaction& transaction, const Editing::Half& half, b
   flow::Response& response = transaction.response();
   if (hides_alt_svc) response.fields.remove("alt-svc");
   const bool old = half.raw.starts_with("HTTP/1.0");
-  const std::string line =
-      http::status_line(response.status, response.reason, old ? "1.0" : "1.1");
+  const std::string line = http::status_line(response.status, response.reason, old ? "1.0" : "1.1");
   if (drops_body(transaction)) {
     response.fields.remove("content-length");
     response.fields.remove("transfer-encoding");
@@ -140,6 +139,7 @@ void Http1Session::edit_head(Direction direction, std::string_view raw) {
         recorder_.context().gate, asked->exchange.shared_flow(), recorder_.context().memory,
         [this, asked](Stage stage, Decision decision) { resumed(*asked, stage, decision); });
   }
+  if (raw.empty()) return;  // the answer is not HTTP
   auto& half = asked->editing->half(direction);
   half.raw = raw;
   half.head = raw.size();
@@ -155,7 +155,8 @@ void Http1Session::edit_bytes(Direction direction, std::string_view raw, std::st
     half.raw.append(raw);
     half.body.append(body);
     current(direction)->editing->account();
-    const bool fits = half.body.size() <= Editing::kLargest &&
+    const bool fits = half.raw.size() <= 2 * Editing::kLargest &&
+                      half.body.size() <= Editing::kLargest &&
                       recorder_.context().memory.has_room_for_payload(raw.size());
     if (fits) return;
     current(direction)->editing->transaction().set_cut(direction);
@@ -171,6 +172,21 @@ void Http1Session::edit_end(Direction direction) {
   if (half.way != Way::gather) return;
   asked->editing->transaction().set_received_body(direction, std::move(half.body));
   ask(*asked, direction == Direction::request ? Stage::request : Stage::response);
+}
+
+/// The program has left in the middle of a request of which the server has got nothing.
+void Http1Session::withdraw_last() {
+  Http1Exchange& last = exchanges_.back();
+  if (!last.editing || last.editing->way(Direction::request) == Way::pass) return;
+  last.exchange.set_edits(last.editing->transaction().edits());
+  last.editing.reset();
+}
+
+/// What is gathered and will not be whole passes as far as it has come.
+void Http1Session::cut_response(Http1Exchange& front) {
+  if (!front.editing || front.editing->way(Direction::response) != Way::gather) return;
+  front.editing->transaction().set_cut(Direction::response);
+  ask(front, Stage::response);
 }
 
 void Http1Session::ask(Http1Exchange& asked, Stage stage) {
@@ -192,6 +208,7 @@ void Http1Session::act(Http1Exchange& asked, Stage stage, Decision decision) {
   const bool request = direction == Direction::request;
   const bool head = stage == Stage::request_head || stage == Stage::response_head;
   if (decision == Decision::reset) {
+    half.way = Way::drop;  // it is not waited for any longer
     end_by_gate(asked);
   } else if (decision == Decision::answer && request) {
     half = {.way = Way::drop};
@@ -204,6 +221,7 @@ void Http1Session::act(Http1Exchange& asked, Stage stage, Decision decision) {
     if (request && front && http::iequals(fields.find("expect"), "100-continue")) {
       said_[1].append(kContinue);
       asked.continued = true;
+      pump_.speak(Direction::response);
     }
     if (request ? asked.exchange.has_request() : asked.exchange.has_response()) edit_end(direction);
   } else {

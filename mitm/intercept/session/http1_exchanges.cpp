@@ -43,6 +43,7 @@ Pump::Taken Http1Session::consume_requests(std::string_view input, Turn& turn) {
   for (std::size_t at = 0;;) {
     if (at == 0) apart = is_apart(Direction::request);
     if (requests_.between_messages() && answer_lasts()) {
+      if (apart && at > 0) return {at, Then::again, apart};
       take_further(input.substr(at));
       return {input.size()};
     }
@@ -183,6 +184,7 @@ Pump::Ending Http1Session::client_ended(std::string_view unread) {
   if (cut && !exchanges_.empty()) {
     Exchange& last = exchanges_.back().exchange;
     if (!last.has_request() && !body_declined(last)) last.replace_error(kRequestCut);
+    if (!last.has_request()) withdraw_last();
   }
   ending.stops = exchanges_.empty() || responses_over_;
   return ending;
@@ -368,13 +370,16 @@ Pump::Ending Http1Session::server_ended(IoResult end, std::string_view unread) {
       front->exchange.replace_error("the server ended the connection without close_notify");
     front->exchange.response_end();
     edit_end(Direction::response);
+    if (pump_.has_stopped()) return {.stops = true};
     // Only one direction has ended.
     if (front->goes_on || front->upgrade) return {.stops = requests_over_};
+    for (auto& asked : exchanges_) asked.answered = false;  // nothing can follow
     finish_front();
   } else if (at_end == Http1Reader::AtEnd::cuts_message && front) {
     front->exchange.replace_error(
         requests_over_ ? kProgramLeft
                        : "the server closed the connection in the middle of its response");
+    cut_response(*front);
   } else if (front && !front->exchange.has_response()) {
     for (auto& asked : exchanges_)
       asked.exchange.fail(requests_over_ ? kProgramLeft

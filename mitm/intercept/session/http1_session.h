@@ -71,6 +71,8 @@ class Http1Session final : public Session, private Pump::Handler {
   void edit_head(flow::Direction direction, std::string_view raw);
   void edit_bytes(flow::Direction direction, std::string_view raw, std::string_view body);
   void edit_end(flow::Direction direction);
+  void withdraw_last();
+  void cut_response(Http1Exchange& front);
   void ask(Http1Exchange& asked, Stage stage);
   void resumed(Http1Exchange& asked, Stage stage, Decision decision);
   void act(Http1Exchange& asked, Stage stage, Decision decision);

@@ -18,6 +18,9 @@ constexpr std::size_t kHeader = 9;        ///< bytes of a frame in front of its 
 constexpr std::size_t kSlow = 256 << 10;  ///< said, and not taken
 constexpr const char* kNoMoreStreams =
     "the server takes no more requests on this connection, and has not got this one";
+/// Beyond the window of the connection: what both ends may have counted in another way.
+constexpr std::int64_t kTolerated = 1 << 20;
+constexpr std::size_t kBlock = 1 << 20;         ///< frames of a header block, in bytes
 constexpr std::uint8_t kPriorityUpdate = 0x10;  ///< RFC 9218 section 7.1
 /// Of a stream whose windows are between its ends.
 constexpr Http2Window kUnknown{std::numeric_limits<std::int64_t>::max() / 2,
@@ -57,6 +60,7 @@ Http2Editing::Http2Editing(FlowRecorder& recorder, const http::Http2Reader& requ
     in.window = {left, left};
     in.initial_window = reader(direction).initial_window();
     in.begun = reader(direction).has_begun();
+    in.table = reader(direction).table_limit();
     in.left = reader(direction).left_of_frame().value_or(0);
     in.frame.type = NGHTTP2_PING;  // what is left of the frame passes, whatever it is
     if (in.left > 0) in.state = State::pass;
@@ -100,7 +104,13 @@ std::string Http2Editing::say(Direction direction) {
 }
 
 bool Http2Editing::is_on_hold(Direction direction) const {
-  return lane(opposite(direction)).out.size() > kSlow;
+  const Lane& back = lane(opposite(direction));
+  return back.out.size() + back.behind.size() > kSlow;
+}
+
+bool Http2Editing::fail(const char* why) {
+  error_ = why;
+  return false;
 }
 
 bool Http2Editing::speaks_on(Direction direction) const {
@@ -148,6 +158,10 @@ Http2Editing::Stream& Http2Editing::begin_stream(std::uint32_t number) {
 Http2Editing::Stream& Http2Editing::carried(std::uint32_t number) {
   Stream& stream = begin_stream(number);
   stream.server = number;
+  if (const Exchange* const exchange = owner_.exchange(number)) {
+    stream.half(Direction::request).said_whole = exchange->has_request();
+    stream.half(Direction::response).said_whole = exchange->has_response();
+  }
   for (Half& half : stream.halves) half.window = kUnknown;
   stream.half(Direction::request).began = true;
   return stream;
@@ -219,6 +233,7 @@ bool Http2Editing::begin_data(Direction direction) {
   Lane& in = lane(direction);
   const auto size = static_cast<std::int64_t>(in.frame.length);
   in.window.sender -= size;
+  if (in.window.sender < -kTolerated) return fail("more DATA than the connection's window allows");
   Stream* stream = find(direction, in.frame.stream);
   Half* half = stream ? &stream->half(direction) : nullptr;
   if (half) half->window.sender -= size;
@@ -233,7 +248,7 @@ bool Http2Editing::begin_data(Direction direction) {
     if (half) half->window.receiver -= size;
     if (stream) put_word(header, kHeader - 4, number_in(direction, *stream));
   } else if (passes && !half) {
-    (void)carried(in.frame.stream);
+    carried(in.frame.stream).half(direction).window.sender -= size;
   }
   // The frame as it came is what is read.
   const std::string said = in.state == State::pass ? header : std::string();
@@ -247,7 +262,11 @@ bool Http2Editing::end_frame(Direction direction) {
   const State was = std::exchange(in.state, State::header);
   const bool preface = direction == Direction::request && !reader(direction).has_begun();
   if (!preface) in.begun = true;
-  if (was == State::gather) return whole_frame(direction, std::exchange(in.gathered, {}));
+  if (was == State::gather) {
+    if (!whole_frame(direction, std::exchange(in.gathered, {}))) return false;
+    in.out.append(std::exchange(in.behind, {}));
+    return true;
+  }
   if (in.begun) in.out.append(std::exchange(in.behind, {}));
   if (in.frame.type == NGHTTP2_DATA) end_data(direction, was == State::keep);
   if (in.frame.type == NGHTTP2_SETTINGS && (in.frame.flags & NGHTTP2_FLAG_ACK) != 0)
@@ -284,6 +303,7 @@ void Http2Editing::end_data(Direction direction, bool kept) {
     message_whole(*stream, direction);
   } else if (half.way == Way::pass) {
     half.queue.ends = true;
+    in.queued.push_back(stream->number);
     flush(direction);
   }
 }
@@ -305,13 +325,14 @@ bool Http2Editing::whole_frame(Direction direction, std::string frame) {
       priority_frame(direction, std::move(frame));
       break;
     case kPriorityUpdate:
-      priority_update_frame(std::move(frame));
+      priority_update_frame(direction, std::move(frame));
       break;
     case NGHTTP2_GOAWAY:
       goaway_frame(direction, std::move(frame));
       break;
     default:
       in.frames += frame;
+      if (in.frames.size() > kBlock) return fail("a header block too large for us");
       if ((in.frame.flags & NGHTTP2_FLAG_END_HEADERS) != 0) block_done(direction);
   }
   return true;
@@ -355,6 +376,7 @@ void Http2Editing::window_frame(Direction direction, std::string frame) {
   Http2Window& window = half.window;
   if (number_in(direction, *stream) == 0) {  // said when the other side knows the stream
     window.receiver += increment;
+    if (!half.queue.is_empty()) flush(of);  // an answer of ours
     return;
   }
   const auto more = absorb(window, increment, half.queue.uncredited);
@@ -382,15 +404,16 @@ void Http2Editing::priority_frame(Direction direction, std::string frame) {
   put(direction, frame);
 }
 
-void Http2Editing::priority_update_frame(std::string frame) {
-  if (frame.size() >= kHeader + 4) {
+/// The program's; from a server it is an error of which the program knows what to make.
+void Http2Editing::priority_update_frame(Direction direction, std::string frame) {
+  if (direction == Direction::request && frame.size() >= kHeader + 4) {
     const std::uint32_t of = word(frame, kHeader) & kNumber;
     const bool idle = of > newest_ && !renumbered_;
     const auto number = idle ? of : receivers_number(Direction::request, of);
     if (!number) return;
     put_word(frame, kHeader, *number);
   }
-  put(Direction::request, frame);
+  put(direction, frame);
 }
 
 /// Of the program's streams the server names the last that it may have answered. Those that it has
@@ -439,11 +462,26 @@ void Http2Editing::refuse_unsent(std::uint32_t newest) {
   }
 }
 
+/// What is gathered and will not be whole passes as far as it has come.
+void Http2Editing::cut_responses() {
+  std::vector<std::uint32_t> cut;
+  for (const auto& [number, stream] : streams_) {
+    if (stream->half(Direction::response).way == Way::gather) cut.push_back(number);
+  }
+  for (const std::uint32_t number : cut) {
+    if (Stream* const stream = find(number)) message_cut(*stream, Direction::response);
+  }
+}
+
 /// The half of a connection is not used (RFC 9113 has no word about it): a program that ends its
 /// own has gone.
 void Http2Editing::sender_left(Direction direction) {
+  has_left_[static_cast<int>(direction)] = true;
+  flush(opposite(direction));
   if (direction == Direction::response) {
     refuse_unsent(kNumber);
+    cut_responses();
+    owner_.speak();
     return;
   }
   std::vector<std::uint32_t> unfinished;  // by us; windows will not open any more
@@ -465,7 +503,11 @@ void Http2Editing::settings_agreed(Direction direction) {
   const std::uint32_t window = reader(direction).initial_window();
   const std::int64_t more = static_cast<std::int64_t>(window) - in.initial_window;
   in.initial_window = window;
-  if (in.compressor) in.compressor->allow(reader(direction).table_limit());
+  const std::uint32_t table = reader(direction).table_limit();
+  // What is held was compressed for another table: it must not pass as it came.
+  const bool shrinks = std::exchange(in.table, table) > table && in.blocks != in.passed_blocks;
+  if (shrinks && !in.compressor) in.compressor = std::make_unique<http::Http2Compressor>(table);
+  if (in.compressor) in.compressor->allow(table);
   if (more == 0) return;
   for (const auto& [number, stream] : streams_) {
     stream->half(direction).window.sender += more;

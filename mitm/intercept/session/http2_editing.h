@@ -53,6 +53,8 @@ class Http2Editing {
 
   /// What comes from a side. False: it is malformed.
   [[nodiscard]] bool feed(flow::Direction direction, std::string_view bytes);
+  /// Why; null: a reader knows.
+  [[nodiscard]] const char* error() const { return error_; }
   /// What is passed on; a piece, each of which is a write of its own.
   [[nodiscard]] std::string say(flow::Direction direction);
   [[nodiscard]] bool has_to_say(flow::Direction direction) const {
@@ -154,6 +156,7 @@ class Http2Editing {
     std::uint64_t passed_blocks = 0;                      ///< that were passed on as they came
     std::unique_ptr<http::Http2Compressor> compressor{};  ///< null: all were
     std::uint32_t initial_window = 0;
+    std::uint32_t table = 0;             ///< what the receiver's may occupy, in bytes
     Http2Window window{};                ///< of the connection
     std::size_t uncredited = 0;          ///< bytes, of all queues
     std::string out{};                   ///< to be said
@@ -166,13 +169,14 @@ class Http2Editing {
   bool begin_frame(Direction direction);
   bool begin_data(Direction direction);
   bool begin_other(Direction direction);
+  bool fail(const char* why);
   bool end_frame(Direction direction);
   void end_data(Direction direction, bool kept);
   bool whole_frame(Direction direction, std::string frame);
   void reset_frame(Direction direction, std::string frame);
   void window_frame(Direction direction, std::string frame);
   void priority_frame(Direction direction, std::string frame);
-  void priority_update_frame(std::string frame);
+  void priority_update_frame(Direction direction, std::string frame);
   void goaway_frame(Direction direction, std::string frame);
   void settings_agreed(Direction direction);
   [[nodiscard]] std::optional<std::uint32_t> receivers_number(Direction direction,
@@ -204,6 +208,7 @@ class Http2Editing {
   void say_held_window(Stream& stream);
   void number_for_server(Stream& stream);
   void refuse_unsent(std::uint32_t newest);
+  void cut_responses();
   void answer(Stream& stream);
   void reset_by_gate(Stream& stream);
 
@@ -253,10 +258,12 @@ class Http2Editing {
   Lane lanes_[2];  ///< by Direction
   /// The program's streams up to this number were opened before; they pass.
   std::uint32_t before_;
-  std::uint32_t newest_;         ///< of the program's numbers
-  std::uint32_t newest_passed_;  ///< of the server's numbers of the program's streams
-  bool renumbered_ = false;      ///< a stream has another number for the server
-  bool takes_no_more_ = false;   ///< the server: no streams that it does not know
+  std::uint32_t newest_;               ///< of the program's numbers
+  std::uint32_t newest_passed_;        ///< of the server's numbers of the program's streams
+  bool renumbered_ = false;            ///< a stream has another number for the server
+  bool takes_no_more_ = false;         ///< the server: no streams that it does not know
+  bool has_left_[2] = {false, false};  ///< the sender of a direction, by Direction
+  const char* error_ = nullptr;        ///< see error()
   std::unordered_map<std::uint32_t, std::unique_ptr<Stream>> streams_;  ///< opened since
   std::unordered_map<std::uint32_t, std::uint32_t> by_server_;          ///< the program's numbers
   /// Of the block that is being read.

@@ -13,6 +13,7 @@ namespace {
 using flow::Direction;
 
 constexpr std::size_t kFrame = 16 << 10;  ///< payload of our frames, at most
+constexpr const char* kLeft = "a side left before it had taken the body";
 
 }  // namespace
 
@@ -84,13 +85,17 @@ void Http2Editing::keep_bytes(Stream& stream, Direction direction, std::string_v
     set_uncredited(half.queue, direction, half.queue.uncredited + bytes.size());
     lane(direction).queued.push_back(stream.number);
   } else {
-    credit_connection(direction, bytes.size());
+    // What a head that is held lets pile up is bounded by its stream's window and by this.
+    const bool much = half.way == Way::wait && half.body.size() > Editing::kLargest;
+    if (!much) credit_connection(direction, bytes.size());
     const bool ends = (lane(direction).frame.flags & NGHTTP2_FLAG_END_STREAM) != 0;
     if (half.way != Way::wait && !ends) credit_stream(direction, stream, bytes.size());
     if (half.way != Way::drop) half.body.append(bytes);
     const bool fits = half.body.size() <= Editing::kLargest &&
                       recorder_.context().memory.has_room_for_payload(bytes.size());
+    const std::uint32_t number = stream.number;
     if (half.way == Way::gather && !fits) message_cut(stream, direction);
+    if (find(number) == nullptr) return;  // the gate has ended it
   }
   account(stream);
   if (half.way == Way::pass) flush(direction);
@@ -103,7 +108,13 @@ void Http2Editing::flush(Direction direction) {
   queued.erase(repeated.begin(), repeated.end());
   for (const std::uint32_t number : queued) {
     Stream* const stream = find(number);
-    if (stream && !flush(*stream, direction)) lane(direction).queued.push_back(number);
+    if (stream == nullptr || flush(*stream, direction)) continue;
+    if (has_left_[static_cast<int>(opposite(direction))]) {  // it gives no more windows
+      owner_.end(number, kLeft);
+      forget(number);
+    } else {
+      lane(direction).queued.push_back(number);
+    }
   }
 }
 

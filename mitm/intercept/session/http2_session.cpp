@@ -47,7 +47,8 @@ bool Http2Session::on_bytes(Direction direction, std::string_view bytes) {
     return true;
   }
   const auto& reader = direction == Direction::request ? requests_ : responses_;
-  malformed(direction, protocol_error_ ? protocol_error_ : reader.error());
+  const char* const ours = editing_ && editing_->error() ? editing_->error() : protocol_error_;
+  malformed(direction, ours ? ours : reader.error());
   editing_.reset();  // nor is what came before it in these bytes
   return false;
 }
@@ -283,7 +284,7 @@ void Http2Session::Listener::reset(std::uint32_t stream, std::uint32_t code) {
   // section 8.1), and a program that has its answer may stop sending it.
   const Exchange& exchange = at->second.exchange;
   const bool done = exchange.has_response();
-  if (done && code == NGHTTP2_NO_ERROR && session_.editing_ &&
+  if (!request() && done && code == NGHTTP2_NO_ERROR && session_.editing_ &&
       session_.editing_->is_undecided(stream)) {
     at->second.is_over = true;
     return;

@@ -80,6 +80,7 @@ void Pump::look_again(Direction direction) {
 
 void Pump::speak(Direction direction) {
   Lane& lane = lanes_[static_cast<int>(direction)];
+  lane.speaks = true;
   lane.released.cancel();
   lane.from.cancel();
 }
@@ -98,6 +99,7 @@ awaitable<void> Pump::carry(Lane& lane) {
   bool looks = false;  // also at nothing
   for (bool reads = true; !is_over();) {
     if (reads && lane.unread.size() >= kLittle) co_await wait_for_memory(lane);
+    lane.speaks = false;
     IoResult put = speak_now(lane);
     if (put.blocked()) put = co_await let_speak(lane, put);
     if (!put.ok()) {
@@ -271,7 +273,7 @@ void Pump::follow(Lane& lane, Then then) {
 /// The sender is listened to all the same: it may leave. What it sends is kept.
 awaitable<void> Pump::hold(Lane& lane) {
   lane.on_hold = true;
-  while (!is_over() && handler_.is_on_hold(lane.direction)) {
+  while (!is_over() && !lane.speaks && handler_.is_on_hold(lane.direction)) {
     const std::size_t most = readable(memory_, std::min(kHeld, scratch_.size()));
     const std::size_t room = most - std::min(most, lane.unread.size());
     if (room > 0) {
@@ -315,15 +317,15 @@ awaitable<void> Pump::end(Lane& lane) {
     co_await undelivered(lane);
     co_return;
   }
-  while (handler_.speaks_on(lane.direction) && !is_over()) {
+  for (;;) {
     put = speak_now(lane);
     if (put.blocked()) put = co_await let_speak(lane, put);
     if (!put.ok()) {
       co_await undelivered(lane);
       co_return;
     }
-    if (handler_.speaks_on(lane.direction))
-      co_await lane.released.async_wait(asio::as_tuple(asio::use_awaitable));
+    if (is_over() || !handler_.speaks_on(lane.direction)) break;
+    co_await lane.released.async_wait(asio::as_tuple(asio::use_awaitable));
   }
   if (ending.passed_on) lane.to.shutdown_write(how.status == Status::end);
   if (ending.stops || lane.finishes) stop();

@@ -106,6 +106,7 @@ class Pump {
     IoResult last{};                     ///< of reading
     Turn turn{};
     bool on_hold = false;
+    bool speaks = false;     ///< see speak(); until that is done
     bool finishes = false;   ///< see finish()
     bool truncated = false;  ///< it ended without close_notify
     bool over = false;       ///< its coroutine has ended
