@@ -8,21 +8,13 @@
 #include <nghttp2/nghttp2.h>
 
 #include "base/base64.h"
+#include "mitm/http/http2_frame.h"
 
 namespace mitm::http {
 namespace {
 
-constexpr std::size_t kHeaderSize = 9;
-
-std::uint32_t word(std::string_view bytes, std::size_t at, int size) {
-  std::uint32_t value = 0;
-  for (int i = 0; i < size; ++i)
-    value = value << 8 | static_cast<unsigned char>(bytes[at + static_cast<std::size_t>(i)]);
-  return value;
-}
-
 std::uint32_t stream_at(std::string_view bytes, std::size_t at) {
-  return word(bytes, at, 4) & 0x7fffffffU;
+  return number_at(bytes, at) & kStreamBits;
 }
 
 /// What has to be read whole, of a stream or not.
@@ -48,8 +40,8 @@ std::string_view text_of(const std::uint8_t* bytes, std::size_t size) {
 Http2Settings parse_settings(std::string_view payload) {
   Http2Settings settings;
   for (std::size_t at = 0; at + 6 <= payload.size(); at += 6) {
-    const auto value = word(payload, at + 2, 4);
-    switch (word(payload, at, 2)) {
+    const auto value = number_at(payload, at + 2, 4);
+    switch (number_at(payload, at, 2)) {
       case NGHTTP2_SETTINGS_HEADER_TABLE_SIZE:
         settings.table_size = value;
         break;
@@ -159,8 +151,8 @@ bool Http2Reader::feed(std::string_view bytes, Handler& handler) {
         break;
       case State::header:
         if (gathered_.empty()) frame_at_ = static_cast<std::size_t>(bytes.data() - begin);
-        gather(bytes, kHeaderSize);
-        if (gathered_.size() < kHeaderSize) return true;
+        gather(bytes, kFrameHeader);
+        if (gathered_.size() < kFrameHeader) return true;
         if (!begin_frame(handler)) return false;
         break;
       case State::collect:
@@ -192,7 +184,7 @@ bool Http2Reader::feed(std::string_view bytes, Handler& handler) {
 }
 
 bool Http2Reader::begin_frame(Handler& handler) {
-  frame_ = {word(gathered_, 0, 3), static_cast<std::uint8_t>(gathered_[3]),
+  frame_ = {number_at(gathered_, 0, 3), static_cast<std::uint8_t>(gathered_[3]),
             static_cast<std::uint8_t>(gathered_[4]), stream_at(gathered_, 5)};
   begun_ = true;
   gathered_.clear();
@@ -254,12 +246,12 @@ bool Http2Reader::whole_frame(std::string_view payload, Handler& handler) {
   switch (frame_.type) {
     case NGHTTP2_RST_STREAM:
       if (payload.size() != 4 || frame_.stream == 0) return fail("a malformed RST_STREAM");
-      if (word(payload, 0, 4) == NGHTTP2_NO_ERROR) quiet_resets_.push_back(frame_at_);
-      handler.reset(frame_.stream, word(payload, 0, 4));
+      if (number_at(payload, 0, 4) == NGHTTP2_NO_ERROR) quiet_resets_.push_back(frame_at_);
+      handler.reset(frame_.stream, number_at(payload, 0, 4));
       return true;
     case NGHTTP2_GOAWAY:
       if (payload.size() < 8) return fail("a malformed GOAWAY");
-      handler.goaway(word(payload, 4, 4));
+      handler.goaway(number_at(payload, 4, 4));
       return true;
     case NGHTTP2_SETTINGS:
       return settings(payload, handler);

@@ -6,13 +6,13 @@
 #include <nghttp2/nghttp2.h>
 
 #include "base/ascii.h"
+#include "mitm/http/http2_frame.h"
 
 namespace mitm::http {
 namespace {
 
 /// SETTINGS_MAX_FRAME_SIZE that holds without being said (RFC 9113 section 6.5.2).
 constexpr std::size_t kFrame = 16 << 10;
-constexpr std::size_t kHeader = 9;  ///< bytes of a frame in front of its payload
 /// What a table of ours occupies at most: the size that holds without being said.
 constexpr std::uint32_t kTable = 4096;
 
@@ -177,14 +177,9 @@ std::string http2_promise(std::uint32_t stream, std::uint32_t promised, std::str
 }
 
 void http2_renumber(std::string& frames, std::uint32_t stream) {
-  std::string number;
-  put_word(number, stream);
-  for (std::size_t at = 0; at + kHeader <= frames.size();) {
-    frames.replace(at + kHeader - number.size(), number.size(), number);
-    std::size_t length = 0;
-    for (std::size_t i = 0; i < 3; ++i)
-      length = length << 8U | static_cast<unsigned char>(frames[at + i]);
-    at += kHeader + length;
+  for (std::size_t at = 0; at + kFrameHeader <= frames.size();) {
+    put_number(frames, at + kFrameHeader - 4, stream);
+    at += kFrameHeader + number_at(frames, at, 3);
   }
 }
 

@@ -9,15 +9,18 @@
 
 #include <nghttp2/nghttp2.h>
 
+#include "mitm/http/http2_frame.h"
+
 namespace mitm::intercept {
 namespace {
 
 using flow::Direction;
+using http::kFrameHeader;
+using http::kStreamBits;
+using http::number_at;
+using http::put_number;
 
-constexpr std::size_t kHeader = 9;        ///< bytes of a frame in front of its payload
 constexpr std::size_t kSlow = 256 << 10;  ///< said, and not taken
-constexpr const char* kNoMoreStreams =
-    "the server takes no more requests on this connection, and has not got this one";
 /// Beyond the window of the connection: what both ends may have counted in another way.
 constexpr std::int64_t kTolerated = 1 << 20;
 constexpr std::size_t kBlock = 1 << 20;         ///< frames of a header block, in bytes
@@ -25,20 +28,6 @@ constexpr std::uint8_t kPriorityUpdate = 0x10;  ///< RFC 9218 section 7.1
 /// Of a stream whose windows are between its ends.
 constexpr Http2Window kUnknown{std::numeric_limits<std::int64_t>::max() / 2,
                                std::numeric_limits<std::int64_t>::max() / 2};
-
-std::uint32_t word(std::string_view bytes, std::size_t at, int size = 4) {
-  std::uint32_t value = 0;
-  for (int i = 0; i < size; ++i)
-    value = value << 8 | static_cast<unsigned char>(bytes[at + static_cast<std::size_t>(i)]);
-  return value;
-}
-
-constexpr std::uint32_t kNumber = 0x7fffffff;
-
-void put_word(std::string& into, std::size_t at, std::uint32_t value) {
-  for (int i = 0; i < 4; ++i)
-    into[at + static_cast<std::size_t>(i)] = static_cast<char>(value >> (24 - 8 * i));
-}
 
 }  // namespace
 
@@ -73,11 +62,12 @@ bool Http2Editing::feed(Direction direction, std::string_view bytes) {
   Lane& in = lane(direction);
   while (!bytes.empty()) {
     const bool header = in.state == State::header;
-    const std::string_view part = bytes.substr(0, header ? kHeader - in.gathered.size() : in.left);
+    const std::string_view part =
+        bytes.substr(0, header ? kFrameHeader - in.gathered.size() : in.left);
     bytes.remove_prefix(part.size());
     if (header) {
       in.gathered.append(part);
-      if (in.gathered.size() < kHeader) return true;
+      if (in.gathered.size() < kFrameHeader) return true;
       if (!begin_frame(direction)) return false;
     } else if (in.state == State::gather) {
       in.gathered.append(part);
@@ -184,8 +174,8 @@ void Http2Editing::forget(std::uint32_t number) {
 
 bool Http2Editing::begin_frame(Direction direction) {
   Lane& in = lane(direction);
-  in.frame = {word(in.gathered, 0, 3), static_cast<std::uint8_t>(in.gathered[3]),
-              static_cast<std::uint8_t>(in.gathered[4]), word(in.gathered, 5) & kNumber};
+  in.frame = {number_at(in.gathered, 0, 3), static_cast<std::uint8_t>(in.gathered[3]),
+              static_cast<std::uint8_t>(in.gathered[4]), number_at(in.gathered, 5) & kStreamBits};
   in.left = in.frame.length;
   in.body = 0;
   switch (in.frame.type) {
@@ -215,7 +205,7 @@ bool Http2Editing::begin_other(Direction direction) {
   const auto number = receivers_number(direction, in.frame.stream);
   in.state = number ? State::pass : State::keep;
   if (!number) return true;
-  put_word(header, kHeader - 4, *number);
+  put_number(header, kFrameHeader - 4, *number);
   in.out.append(header);
   return true;
 }
@@ -246,13 +236,13 @@ bool Http2Editing::begin_data(Direction direction) {
   if (in.state == State::pass) {
     in.window.receiver -= size;
     if (half) half->window.receiver -= size;
-    if (stream) put_word(header, kHeader - 4, number_in(direction, *stream));
+    if (stream) put_number(header, kFrameHeader - 4, number_in(direction, *stream));
   } else if (passes && !half) {
     carried(in.frame.stream).half(direction).window.sender -= size;
   }
   // The frame as it came is what is read.
   const std::string said = in.state == State::pass ? header : std::string();
-  put_word(header, kHeader - 4, in.frame.stream);
+  put_number(header, kFrameHeader - 4, in.frame.stream);
   in.out.append(said);
   return owner_.read(direction, header);
 }
@@ -340,7 +330,7 @@ bool Http2Editing::whole_frame(Direction direction, std::string frame) {
 
 void Http2Editing::reset_frame(Direction direction, std::string frame) {
   const std::uint32_t sent = lane(direction).frame.stream;
-  const std::uint32_t code = word(frame, kHeader);
+  const std::uint32_t code = number_at(frame, kFrameHeader);
   Stream* const stream = find(direction, sent);
   if (stream == nullptr) {
     if (is_before(sent)) put(direction, frame);
@@ -360,7 +350,8 @@ void Http2Editing::reset_frame(Direction direction, std::string frame) {
 void Http2Editing::window_frame(Direction direction, std::string frame) {
   Lane& in = lane(direction);
   const Direction of = opposite(direction);
-  const std::uint32_t increment = in.frame.length == 4 ? word(frame, kHeader) & kNumber : 0;
+  const std::uint32_t increment =
+      in.frame.length == 4 ? number_at(frame, kFrameHeader) & kStreamBits : 0;
   if (in.frame.stream == 0 && increment != 0) {
     if (const auto more = absorb(lane(of).window, increment, lane(of).uncredited))
       put(direction, http::http2_window_update(0, more));
@@ -389,9 +380,9 @@ void Http2Editing::window_frame(Direction direction, std::string frame) {
 /// `at`: where the four bytes are that name another stream of the program's.
 void Http2Editing::renumber_dependency(std::string& frame, std::size_t at) {
   if (!renumbered_ || at + 4 > frame.size()) return;
-  const std::uint32_t value = word(frame, at);
-  const auto number = receivers_number(Direction::request, value & kNumber);
-  put_word(frame, at, (value & ~kNumber) | number.value_or(0));
+  const std::uint32_t value = number_at(frame, at);
+  const auto number = receivers_number(Direction::request, value & kStreamBits);
+  put_number(frame, at, (value & ~kStreamBits) | number.value_or(0));
 }
 
 void Http2Editing::priority_frame(Direction direction, std::string frame) {
@@ -399,103 +390,21 @@ void Http2Editing::priority_frame(Direction direction, std::string frame) {
   const bool idle = sent > newest_ && !renumbered_;  // a place in the tree, for later
   const auto number = idle ? sent : receivers_number(direction, sent);
   if (!number) return;
-  put_word(frame, kHeader - 4, *number);
-  renumber_dependency(frame, kHeader);
+  put_number(frame, kFrameHeader - 4, *number);
+  renumber_dependency(frame, kFrameHeader);
   put(direction, frame);
 }
 
 /// The program's; from a server it is an error of which the program knows what to make.
 void Http2Editing::priority_update_frame(Direction direction, std::string frame) {
-  if (direction == Direction::request && frame.size() >= kHeader + 4) {
-    const std::uint32_t of = word(frame, kHeader) & kNumber;
+  if (direction == Direction::request && frame.size() >= kFrameHeader + 4) {
+    const std::uint32_t of = number_at(frame, kFrameHeader) & kStreamBits;
     const bool idle = of > newest_ && !renumbered_;
     const auto number = idle ? of : receivers_number(Direction::request, of);
     if (!number) return;
-    put_word(frame, kHeader, *number);
+    put_number(frame, kFrameHeader, *number);
   }
   put(direction, frame);
-}
-
-/// Of the program's streams the server names the last that it may have answered. Those that it has
-/// not, although their numbers are smaller for the program, are refused one by one.
-void Http2Editing::goaway_frame(Direction direction, std::string frame) {
-  const std::uint32_t last = word(frame, kHeader) & kNumber;
-  if (direction == Direction::request || last == kNumber) {
-    put(direction, frame);
-    return;
-  }
-  std::uint32_t newest = last;
-  if (renumbered_) {
-    newest = std::min(last, before_);
-    for (const auto& [server, number] : by_server_) {
-      if (server <= last) newest = std::max(newest, number);
-    }
-    put_word(frame, kHeader, newest);
-  }
-  put(direction, frame);
-  std::vector<std::uint32_t> refused;
-  for (const auto& [server, number] : by_server_) {
-    if (server > last && number <= newest) refused.push_back(number);
-  }
-  for (const std::uint32_t number : refused) {
-    put(direction, http::http2_reset(number, NGHTTP2_REFUSED_STREAM));
-    owner_.end(number, kNoMoreStreams);
-    forget(number);
-  }
-  refuse_unsent(newest);
-}
-
-/// What the server has not been sent, it will not take: a program may send it again elsewhere. That
-/// holds without a word for streams behind `newest`, the last that it was told of.
-void Http2Editing::refuse_unsent(std::uint32_t newest) {
-  takes_no_more_ = true;
-  std::vector<std::uint32_t> unsent;
-  for (const auto& [number, stream] : streams_) {
-    if (stream->server == 0 && stream->half(Direction::request).way != Way::drop)
-      unsent.push_back(number);
-  }
-  for (const std::uint32_t number : unsent) {
-    if (number <= newest)
-      put(Direction::response, http::http2_reset(number, NGHTTP2_REFUSED_STREAM));
-    owner_.end(number, kNoMoreStreams);
-    forget(number);
-  }
-}
-
-/// What is gathered and will not be whole passes as far as it has come.
-void Http2Editing::cut_responses() {
-  std::vector<std::uint32_t> cut;
-  for (const auto& [number, stream] : streams_) {
-    if (stream->half(Direction::response).way == Way::gather) cut.push_back(number);
-  }
-  for (const std::uint32_t number : cut) {
-    if (Stream* const stream = find(number)) message_cut(*stream, Direction::response);
-  }
-}
-
-/// The half of a connection is not used (RFC 9113 has no word about it): a program that ends its
-/// own has gone.
-void Http2Editing::sender_left(Direction direction) {
-  has_left_[static_cast<int>(direction)] = true;
-  flush(opposite(direction));
-  if (direction == Direction::response) {
-    refuse_unsent(kNumber);
-    cut_responses();
-    owner_.speak();
-    return;
-  }
-  std::vector<std::uint32_t> unfinished;  // by us; windows will not open any more
-  for (const auto& [number, stream] : streams_) {
-    const Half& response = stream->half(Direction::response);
-    const bool waits = stream->half(Direction::request).way == Way::wait ||
-                       response.way == Way::wait || !response.queue.is_empty();
-    if (waits) unfinished.push_back(number);
-  }
-  for (const std::uint32_t number : unfinished) {
-    owner_.end(number, kProgramLeft);
-    forget(number);
-  }
-  owner_.speak();
 }
 
 void Http2Editing::settings_agreed(Direction direction) {

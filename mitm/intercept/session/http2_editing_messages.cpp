@@ -3,6 +3,7 @@
 
 #include <nghttp2/nghttp2.h>
 
+#include "mitm/http/http2_frame.h"
 #include "mitm/intercept/session/http2_editing.h"
 
 namespace mitm::intercept {
@@ -10,13 +11,13 @@ namespace {
 
 using flow::Direction;
 using http::Http2Head;
+using http::kFrameHeader;
 
-constexpr std::size_t kHeader = 9;        ///< bytes of a frame in front of its payload
 constexpr std::size_t kPrioritySize = 5;  ///< in HEADERS
 
 /// Where the priority is in the first frame of a header block.
 std::size_t priority_place(std::uint8_t flags) {
-  return kHeader + ((flags & NGHTTP2_FLAG_PADDED) != 0 ? 1 : 0);
+  return kFrameHeader + ((flags & NGHTTP2_FLAG_PADDED) != 0 ? 1 : 0);
 }
 
 Http2Head interim(int status) {
