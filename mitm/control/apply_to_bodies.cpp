@@ -13,7 +13,7 @@ namespace {
 using base::Result;
 using nlohmann::json;
 
-constexpr auto kDeepest = 200;
+constexpr std::size_t kDeepest = 200;
 
 re2::StringPiece piece(std::string_view text) {
   return {text.data(), text.size()};
@@ -76,8 +76,17 @@ class Replacement {
   bool is_rewritten_ = false;
 };
 
-bool is_too_deep(std::string_view text) {
-  int depth = 0;
+/// What is known of a JSON text before it is parsed.
+struct Shape {
+  bool is_too_deep = false;
+  /// Comparisons of names that an object in the order of its text takes, whose members are looked
+  /// for one after the other.
+  std::uint64_t comparisons = 0;
+};
+
+Shape shape_of(std::string_view text) {
+  Shape shape;
+  std::vector<std::uint64_t> commas;  // of each container around
   bool in_string = false;
   for (std::size_t i = 0; i < text.size(); ++i) {
     const char c = text[i];
@@ -85,40 +94,80 @@ bool is_too_deep(std::string_view text) {
       ++i;
     } else if (c == '"') {
       in_string = !in_string;
-    } else if (!in_string && (c == '{' || c == '[')) {
-      if (++depth > kDeepest) return true;
-    } else if (!in_string && (c == '}' || c == ']')) {
-      --depth;
+    } else if (in_string) {
+      continue;
+    } else if (c == '{' || c == '[') {
+      commas.push_back(0);
+      shape.is_too_deep = shape.is_too_deep || commas.size() > kDeepest;
+    } else if (c == ',' && !commas.empty()) {
+      ++commas.back();
+    } else if ((c == '}' || c == ']') && !commas.empty()) {
+      if (c == '}') shape.comparisons += commas.back() * commas.back() / 2;
+      commas.pop_back();
     }
+    if (shape.is_too_deep) return shape;
   }
-  return false;
+  return shape;
 }
 
 /// RFC 6902 adds members to objects and elements to arrays; nlohmann's library takes for granted
 /// that the place is in one of them.
-Result<> check_place(const json& document, const json& operation) {
+template <class Json>
+Result<> check_place(const Json& document, const json& operation) {
   const auto& op = operation["op"].get_ref<const std::string&>();
   if (op != "add" && op != "copy" && op != "move") return {};
-  const json::json_pointer place{operation["path"].get_ref<const std::string&>()};
+  const typename Json::json_pointer place{operation["path"].get_ref<const std::string&>()};
   if (place.empty()) return {};
-  const json& parent = document.at(place.parent_pointer());
+  const Json& parent = document.at(place.parent_pointer());
   if (parent.is_structured() || parent.is_null()) return {};
   return base::failure("there is no object or array at '{}'",
                        base::printable(place.parent_pointer().to_string()));
 }
 
-Result<json> document_of(Message& message) {
-  const auto body = message.body();
-  if (!body) return body.error();
-  if (is_too_deep(**body)) return base::failure("its JSON is nested more than {} deep", kDeepest);
-  json document = json::parse(**body, nullptr, false);
-  if (document.is_discarded()) return base::failure("it is not JSON");
-  return document;
+template <class Json>
+Result<> change(Json& document, const PatchJson& action) {
+  try {
+    for (const json& operation : action.operations) {
+      if (const auto good = check_place(document, operation); !good)
+        return base::failure("the JSON patch does not fit: {}", good.error().text);
+      document.patch_inplace(Json::array({Json(operation)}));
+    }
+  } catch (const json::exception& error) {
+    const std::string_view text = error.what();  // "[json.exception.out_of_range.403] key ..."
+    return base::failure("the JSON patch does not fit: {}",
+                         text.substr(std::min(text.find("] ") + 2, text.size())));
+  }
+  return {};
 }
 
-void set_document(const json& changed, const json& came, Message& message) {
+template <class Json>
+Result<> change(Json& document, const MergeJson& action) {
+  document.merge_patch(Json(action.patch));
+  return {};
+}
+
+template <class Json, class Action>
+Result<> change_body(const std::string& body, const Action& action, Message& message) {
+  const Json came = Json::parse(body, nullptr, false);
+  if (came.is_discarded()) return base::failure("it is not JSON");
+  Json changed = came;
+  if (const auto done = change(changed, action); !done) return done;
   if (changed != came)
-    message.set_body(changed.dump(-1, ' ', false, json::error_handler_t::replace));
+    message.set_body(changed.dump(-1, ' ', false, Json::error_handler_t::replace));
+  return {};
+}
+
+/// Members keep their order, unless a great object makes that expensive.
+template <class Action>
+Result<> change_json(const Action& action, Message& message) {
+  constexpr std::uint64_t kMostComparisons = 20'000'000;
+  const auto body = message.body();
+  if (!body) return body.error();
+  const Shape shape = shape_of(**body);
+  if (shape.is_too_deep) return base::failure("its JSON is nested more than {} deep", kDeepest);
+  return shape.comparisons > kMostComparisons
+             ? change_body<json>(**body, action, message)
+             : change_body<nlohmann::ordered_json>(**body, action, message);
 }
 
 }  // namespace
@@ -147,31 +196,11 @@ Result<> apply(const ReplaceInBody& action, Message& message) {
 }
 
 Result<> apply(const PatchJson& action, Message& message) {
-  const auto came = document_of(message);
-  if (!came) return came.error();
-  json changed = *came;
-  try {
-    for (const json& operation : action.operations) {
-      if (const auto good = check_place(changed, operation); !good)
-        return base::failure("the JSON patch does not fit: {}", good.error().text);
-      changed.patch_inplace(json::array({operation}));
-    }
-  } catch (const json::exception& error) {
-    const std::string_view text = error.what();  // "[json.exception.out_of_range.403] key ..."
-    return base::failure("the JSON patch does not fit: {}",
-                         text.substr(std::min(text.find("] ") + 2, text.size())));
-  }
-  set_document(changed, *came, message);
-  return {};
+  return change_json(action, message);
 }
 
 Result<> apply(const MergeJson& action, Message& message) {
-  const auto came = document_of(message);
-  if (!came) return came.error();
-  json changed = *came;
-  changed.merge_patch(action.patch);
-  set_document(changed, *came, message);
-  return {};
+  return change_json(action, message);
 }
 
 }  // namespace mitm::control

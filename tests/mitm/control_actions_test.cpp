@@ -178,6 +178,11 @@ TEST_CASE("control: actions on bodies") {
       {R"("json_merge": {"b": null, "c": {"d": 1}})", R"({"a": 1, "b": 2})",
        R"({"a":1,"c":{"d":1}})"},
       {R"("json_merge": {"a": 1})", R"({"a": 1})", nullptr},
+      {R"("json_merge": {"c": {"b": 1}})", R"({"z": 1, "c": {"y": 1, "b": 0}, "a": 2})",
+       R"({"z":1,"c":{"y":1,"b":1},"a":2})"},
+      {R"("json_patch": [{"op": "add", "path": "/b", "value": 0},
+                         {"op": "replace", "path": "/z", "value": 3}])",
+       R"({"z": 1, "y": "a,\"{", "a": [{}, 2]})", R"({"z":3,"y":"a,\"{","a":[{},2],"b":0})"},
   };
   for (const Case& one : cases) {
     CAPTURE(one.actions);
@@ -200,6 +205,19 @@ TEST_CASE("control: actions on bodies") {
       }
     }
   }
+}
+
+TEST_CASE("control: objects with many members are changed as well") {
+  std::string body = "{";
+  for (int i = 50'000; i > 0; --i) body += fmt::format("\"m{}\":{},", i, i);
+  body += "\"z\":0}";
+  Play play(R"([{"response": {"json_merge": {"z": 1}}}])");
+  play.request("GET http://h.test/");
+  CHECK(play.ask_request() == Decision::pass);
+  play.response(200, {}, body);
+  CHECK(play.ask_response() == Decision::pass);
+  CHECK(play.answered().size() == std::string("200 As it was\n\n").size() + body.size());
+  CHECK(play.answered().ends_with(",\"z\":1}"));
 }
 
 TEST_CASE("control: a body that cannot be changed is not, and the flow says so") {
