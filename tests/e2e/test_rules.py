@@ -1,7 +1,9 @@
 """Rules that change messages: what curl gets and what a real server sees, over TLS."""
 import json
 import os
+import shutil
 import subprocess
+import tempfile
 import unittest
 
 from harness import NGINX, OSPROXY, Osproxy, World, main, run, wait_for
@@ -103,9 +105,15 @@ class Rules(unittest.TestCase):
             self.assertEqual(get("/")[2], "hello from one.test\n")
 
     def test_answers_reach_no_server(self):
+        # A symbolic link to another directory, of which the worker may read, too.
         path = f"{world.dir}/answer.json"
-        with open(path, "w", encoding="utf-8") as file:
+        elsewhere = tempfile.mkdtemp(prefix="osproxy-rules-")
+        self.addCleanup(shutil.rmtree, elsewhere)
+        os.chmod(elsewhere, 0o755)
+        with open(f"{elsewhere}/answer.json", "w", encoding="utf-8") as file:
             file.write('{"mocked": true}')
+        os.symlink(f"{elsewhere}/answer.json", path)
+        self.addCleanup(os.unlink, path)
         rules = [{"name": "mock", "match": "~u /mock", "respond": {"file": path}},
                  {"name": "teapot", "match": "~u /tea", "respond": {"status": 418, "headers": {"X-Pot": "small"}, "body": "short\n"}},
                  {"name": "gone", "match": "~u /gone", "block": True}]
@@ -169,6 +177,11 @@ class Start(unittest.TestCase):
         path = f"{world.dir}/wrong.json"
         with open(path, "w", encoding="utf-8") as file:
             file.write('{"rules": [\n{"match": "~d a",\n "set_heder": {"a": "b"}}]}')
+        with open(f"{world.dir}/gone.json", "w", encoding="utf-8") as file:
+            file.write('{"rules": [{"name": "mock", "respond": {"file": "/nonexistent/x"}}]}')
+        self.assertEqual(self.refused("--config", f"{world.dir}/gone.json"),
+                         "osproxy: rule 'mock': respond.file: /nonexistent/x: No such file or directory\n")
+        self.assertIn("--block-list: filter '~e': failed (~e) is known only when the flow has ended", self.refused("--block-list", "/~e/404"))
         self.assertIn(f"{path}:3: rules[0].set_heder: unknown key; did you mean set_header?", self.refused("--config", path))
 
 
