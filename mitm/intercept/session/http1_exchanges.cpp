@@ -49,7 +49,7 @@ Pump::Taken Http1Session::consume_requests(std::string_view input, Turn& turn) {
     }
     if (requests_.between_messages() && on_hold()) return {at, Then::more, apart};
     if (is_waiting(Direction::request)) return {at, Then::hold, apart};
-    if (at > 0 && at < input.size() && is_apart(Direction::request) != apart)
+    if (at > 0 && at < input.size() && !apart && is_apart(Direction::request))
       return {at, Then::again, apart};
     if (at < input.size()) note_first_byte();
     const auto event = requests_.next(next_step(Direction::request, input.substr(at)));
@@ -198,7 +198,7 @@ Pump::Taken Http1Session::consume_responses(std::span<char> bytes, Turn& turn) {
   for (std::size_t at = 0;;) {
     if (at == 0) apart = is_apart(Direction::response);
     if (is_waiting(Direction::response)) return {at, Then::hold, apart};
-    if (at > 0 && at < input.size() && is_apart(Direction::response) != apart)
+    if (at > 0 && at < input.size() && !apart && is_apart(Direction::response))
       return {at, Then::again, apart};
     if (is_withheld()) return {at, Then::drop, apart};  // "408", to nothing
     if (responses_.between_messages() && at < input.size()) {
