@@ -13,10 +13,10 @@ namespace mitm::intercept {
 
 /// Where an exchange is when a gate is asked.
 enum class Stage : std::uint8_t {
-  request_head,  ///< the head has come; nothing has been passed on
-  request,  ///< the whole request has (see Transaction::is_cut); only where the gate wants that
+  request_head,   ///< the head has come; nothing has been passed on
+  request,        ///< all of it (but see Transaction::is_cut); only where the gate wants it
   response_head,  ///< the head of the final response has come; interim ones (1xx) pass unasked
-  response,       ///< the whole response has; only where the gate has asked for that
+  response,       ///< all of it, likewise
 };
 
 enum class Decision : std::uint8_t {

@@ -1,4 +1,4 @@
-// What a gate makes of one exchange, and how far that is.
+// One exchange of which a gate is asked: its messages, and what is waited for.
 #pragma once
 
 #include <functional>
@@ -22,7 +22,7 @@ class Editing : public std::enable_shared_from_this<Editing> {
     pass,    ///< they are passed on as they come
     wait,    ///< for a decision; none are read
     gather,  ///< until the message is there as a whole
-    drop,    ///< nobody gets them
+    drop,    ///< they are not passed on
   };
   struct Half {
     Way way = Way::pass;

@@ -128,7 +128,6 @@ bool Http2Editing::flush(Stream& stream, Direction direction) {
   queue.said = 0;
   account(stream);
   if (!queue.ends) return true;
-  if (stream.half(direction).said_whole) return true;
   if (queue.trailers) {
     queue.trailers->ends_stream = true;
     say_block(direction, number_in(direction, stream), std::move(*queue.trailers));
